@@ -1,0 +1,212 @@
+"""What can go wrong, and what the caller may do about it.
+
+    EverfoldError
+    ├── Refused                  change the request; nothing was written
+    │   ├── InvalidWorkflow
+    │   ├── TooLarge
+    │   ├── InvalidName
+    │   └── IdempotencyConflict
+    ├── JobUnknown               check the id; nothing was written
+    ├── Conflict                 read again, decide again; nothing was written
+    │   ├── WrongExpectedSequence
+    │   ├── JobClosed
+    │   └── JobLeased
+    ├── LeaseLost                stop this work, another runner has it; nothing was written
+    │   └── Fenced
+    ├── Misconfigured            a person must change a setting
+    │   ├── ServerTooOld
+    │   ├── ServerRefusesAccess
+    │   ├── PartitionMismatch
+    │   ├── NamespaceTooNew
+    │   └── NoServer
+    ├── CorruptLog               park the job; a person must look
+    │   ├── UndecodableEvent
+    │   └── BrokenChain
+    └── Unavailable              retry with back-off; a write may or may not have happened,
+        │                        and repeating it with the same event id is safe
+        ├── ServerUnreachable
+        ├── ServerLoading
+        ├── ServerReadOnly
+        └── ServerOutOfMemory
+
+Branches are what the caller does, leaves are what happened. Each leaf keeps its values as
+attributes and writes its own sentence.
+"""
+
+from __future__ import annotations
+
+
+class EverfoldError(Exception):
+    """Anything that Everfold raises on purpose."""
+
+
+class Refused(EverfoldError):
+    """The request itself is wrong. Nothing was written."""
+
+
+class InvalidWorkflow(Refused):
+    """The workflow is not an API-format graph."""
+
+
+class TooLarge(Refused):
+    """A part of the request is over its limit."""
+
+    def __init__(self, what: str, size: int, limit: int, unit: str = "bytes") -> None:
+        super().__init__(f"{what} has {size:,} {unit}; the limit is {limit:,} {unit}")
+        self.what, self.size, self.limit, self.unit = what, size, limit, unit
+
+
+class InvalidName(Refused):
+    """A name or an id has characters or a length that keys cannot carry."""
+
+    def __init__(self, what: str, value: object, rule: str) -> None:
+        super().__init__(f"{what} {value!r} is not usable: {rule}")
+        self.what, self.value, self.rule = what, value, rule
+
+
+class IdempotencyConflict(Refused):
+    """The idempotency key belongs to a job with another workflow."""
+
+    def __init__(self, key: str, job_id: str) -> None:
+        super().__init__(
+            f"idempotency key {key!r} was already used for job {job_id} with another workflow; "
+            "send the same workflow again or choose a new key"
+        )
+        self.key, self.job_id = key, job_id
+
+
+class JobUnknown(EverfoldError):
+    """No job of this id was submitted to this namespace, or its retention has ended."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(
+            f"there is no job {job_id!r} in this namespace (never submitted, or its retention ended)"
+        )
+        self.job_id = job_id
+
+
+class Conflict(EverfoldError):
+    """The job is not in the state that the caller expected. Nothing was written."""
+
+
+class WrongExpectedSequence(Conflict):
+    """Somebody else appended first."""
+
+    def __init__(self, job_id: str, expected: int, actual: int) -> None:
+        super().__init__(f"job {job_id} is at sequence {actual}, not at the expected {expected}")
+        self.job_id, self.expected, self.actual = job_id, expected, actual
+
+
+class JobClosed(Conflict):
+    """The job has ended; its terminal event is its last one."""
+
+    def __init__(self, job_id: str, status: str) -> None:
+        super().__init__(f"job {job_id} has ended as {status}; nothing can follow a terminal event")
+        self.job_id, self.status = job_id, status
+
+
+class JobLeased(Conflict):
+    """The append was meant for a job that nobody works on, but a runner holds this one."""
+
+    def __init__(self, job_id: str, owner: str) -> None:
+        super().__init__(f"job {job_id} is held by runner {owner!r}")
+        self.job_id, self.owner = job_id, owner
+
+
+class LeaseLost(EverfoldError):
+    """The caller's lease is over: stop this work, another runner has it or may have it."""
+
+
+class Fenced(LeaseLost):
+    """The job carries a newer epoch than the caller's. Nothing was written."""
+
+    def __init__(self, job_id: str, epoch: int, current_epoch: int) -> None:
+        super().__init__(
+            f"the lease of job {job_id} with epoch {epoch} is over; the current epoch is {current_epoch}"
+        )
+        self.job_id, self.epoch, self.current_epoch = job_id, epoch, current_epoch
+
+
+class Misconfigured(EverfoldError):
+    """A person must change a setting before this can work."""
+
+
+class ServerTooOld(Misconfigured):
+    """The server lacks a command that Everfold needs."""
+
+    def __init__(self, server: str, missing: str) -> None:
+        super().__init__(
+            f"{server} is too old for Everfold ({missing}); use Redis 7.0 or newer, or Valkey 8 or newer"
+        )
+        self.server, self.missing = server, missing
+
+
+class ServerRefusesAccess(Misconfigured):
+    """Wrong password, user or permissions."""
+
+
+class PartitionMismatch(Misconfigured):
+    """The namespace was made with another number of partitions."""
+
+    def __init__(self, namespace: str, asked: int, actual: int) -> None:
+        super().__init__(
+            f"namespace {namespace!r} was made with {actual} partitions and cannot be opened with {asked}; "
+            f"leave the number out, ask for {actual}, or choose another namespace"
+        )
+        self.namespace, self.asked, self.actual = namespace, asked, actual
+
+
+class NamespaceTooNew(Misconfigured):
+    """The namespace was written by a newer Everfold."""
+
+    def __init__(self, namespace: str, actual: int, known: int) -> None:
+        super().__init__(
+            f"namespace {namespace!r} has schema version {actual}, this Everfold knows versions up to {known}; upgrade Everfold"
+        )
+        self.namespace, self.actual, self.known = namespace, actual, known
+
+
+class NoServer(Misconfigured):
+    """No Redis or Valkey server was named, found or startable."""
+
+
+class CorruptLog(EverfoldError):
+    """The log holds something that cannot be read. The job is parked; a person must look."""
+
+
+class UndecodableEvent(CorruptLog):
+    """An event whose type is unknown here, or whose JSON does not fit its type."""
+
+    def __init__(self, job_id: str, seq: int, entry_id: str, why: str) -> None:
+        super().__init__(f"event {seq} of job {job_id} (entry {entry_id}) cannot be read: {why}")
+        self.job_id, self.seq, self.entry_id, self.why = job_id, seq, entry_id, why
+
+
+class BrokenChain(CorruptLog):
+    """A job's events do not follow one another: some are missing from the log."""
+
+    def __init__(self, job_id: str, expected: int, found: int) -> None:
+        super().__init__(
+            f"job {job_id} should continue with event {expected}, but the log holds {found} next"
+        )
+        self.job_id, self.expected, self.found = job_id, expected, found
+
+
+class Unavailable(EverfoldError):
+    """The server cannot answer now. A write may or may not have happened: repeat it with its event id."""
+
+
+class ServerUnreachable(Unavailable):
+    """No connection, a connection that broke, or no answer in time."""
+
+
+class ServerLoading(Unavailable):
+    """The server is up but still loads its data, or is busy with a script."""
+
+
+class ServerReadOnly(Unavailable):
+    """The server is a replica or refuses writes, as after a failover or a full disk."""
+
+
+class ServerOutOfMemory(Unavailable):
+    """The server's maxmemory is reached and it refuses writes."""

@@ -1,0 +1,259 @@
+"""What happened to a job, as frozen values: the language of the log.
+
+Rule: no clock, no randomness, no I/O, and no field ever changes its meaning; a new meaning is a
+new schema version with an upcast (upcast.py). Unknown fields are ignored, so a new field with a
+default is a compatible change. The time of an event is the time of its log entry.
+"""
+
+from __future__ import annotations
+
+from msgspec import UNSET, Struct, UnsetType
+
+Outputs = dict[str, dict[str, object]]
+"""What ComfyUI reported per output node: node id -> its `ui` value, such as {"images": [...]}."""
+
+
+class Failure(Struct, frozen=True, kw_only=True):
+    """Why an attempt or a job failed, in words for people and a code for programs."""
+
+    code: str
+    """Stable word for programs: invalid_workflow, execution_error, out_of_memory, backend_lost,
+    poisoned, run_deadline, stalled, submit_rejected."""
+    message: str
+    node: str | None = None
+    node_class: str | None = None
+    retryable: bool = False
+    details: list[NodeProblem] = []
+
+
+class NodeProblem(Struct, frozen=True, kw_only=True):
+    """One complaint of ComfyUI's validation about one node."""
+
+    node: str
+    node_class: str
+    code: str
+    """ComfyUI's own error type, such as value_not_in_list."""
+    message: str
+    input: str | None = None
+
+
+class Policy(Struct, frozen=True, kw_only=True):
+    """What may be done for a job when things go wrong. All times in seconds."""
+
+    retries: int = 1
+    """New attempts after a lost backend or a retryable failure."""
+    retry_backoff_s: float = 5.0
+    """Wait before the first retry of a failure; doubles with each further one."""
+    recovery_max_age_s: float = 600.0
+    """A job orphaned for longer is not resumed but expired, reason `stale`."""
+    crash_limit: int = 3
+    """A job whose runner died this often is failed as poisoned."""
+    queue_deadline_s: float | None = None
+    """Longest time from submit to the start of execution; then expired, reason `queue_deadline`."""
+    run_deadline_s: float | None = None
+    """Longest run of one attempt; then it is interrupted and the job failed, code `run_deadline`."""
+    stall_deadline_s: float | None = None
+    """Longest silence of a running attempt; then it is interrupted and failed, code `stalled`."""
+
+
+class Fact(Struct, frozen=True, kw_only=True, tag_field="type"):
+    """The envelope that all events share."""
+
+    id: str
+    """UUIDv7, made by whoever appends; an append repeated with the same id is stored once."""
+    actor: str
+    """Which runner or client says so."""
+    v: int = 1
+    """Schema version of this type."""
+    trace: str | UnsetType = UNSET
+    """W3C traceparent, when there is one."""
+
+
+class Submitted(Fact, frozen=True, kw_only=True, tag="job.submitted"):
+    """The job exists. Always its first event."""
+
+    kind: str
+    user: str
+    queue: str
+    priority: str
+    workflow: str
+    """SHA-256 of the submitted graph, in hex."""
+    metadata: dict[str, object]
+    policy: Policy
+    run_at_ms: int | None = None
+    """Not to be started before this Unix time."""
+    idempotency_key: str | None = None
+
+
+class Claimed(Fact, frozen=True, kw_only=True, tag="job.claimed"):
+    """A runner took the waiting, or gracefully released, job: a new epoch begins."""
+
+    owner: str
+
+
+class Recovered(Fact, frozen=True, kw_only=True, tag="job.recovered"):
+    """A runner took the job over from one that is taken for dead: a new epoch begins."""
+
+    owner: str
+    previous_owner: str
+    crashes: int
+    """How many runners this job has lost so far, this one included."""
+    idle_ms: int
+    """How long the lease had not been renewed."""
+    reason: str
+    """lease_expired, or connection_gone."""
+
+
+class Submitting(Fact, frozen=True, kw_only=True, tag="job.submitting"):
+    """The intent to POST an attempt, recorded before the POST."""
+
+    attempt: int
+    backend: str
+    """Base URL of the ComfyUI server."""
+    boot: str
+    """Boot marker of the backend, by which a restart is told from a deletion."""
+    prompt_id: str
+    client_id: str
+
+
+class Queued(Fact, frozen=True, kw_only=True, tag="job.queued"):
+    """ComfyUI accepted the attempt."""
+
+    attempt: int
+    prompt_id: str
+    number: int | None = None
+    """ComfyUI's counter; None when the acceptance was found out later."""
+    problems: list[NodeProblem] = []
+    """Outputs that ComfyUI dropped although it accepted the rest (HTTP 200 with node_errors)."""
+
+
+class Started(Fact, frozen=True, kw_only=True, tag="job.started"):
+    """ComfyUI runs the attempt."""
+
+    attempt: int
+
+
+class Progressed(Fact, frozen=True, kw_only=True, tag="job.progressed"):
+    """How far the attempt is. Coalesced to two a second; the last one is never lost."""
+
+    attempt: int
+    value: float
+    """0 to 0.99 of the work; 1 is reached by `succeeded` only."""
+    nodes_done: int
+    nodes_total: int
+    """Nodes that run: reachable from the outputs, less those answered from the cache."""
+    node: str | None = None
+    node_class: str | None = None
+    step: int | None = None
+    steps: int | None = None
+
+
+class OutputSaved(Fact, frozen=True, kw_only=True, tag="job.output_saved"):
+    """A node delivered outputs while the attempt still runs."""
+
+    attempt: int
+    node: str
+    output: dict[str, object]
+
+
+class CancelRequested(Fact, frozen=True, kw_only=True, tag="job.cancel_requested"):
+    """Somebody wants the job to stop."""
+
+    reason: str = ""
+
+
+class Released(Fact, frozen=True, kw_only=True, tag="job.released"):
+    """The runner handed the job over on purpose; whoever takes it next re-attaches."""
+
+    reason: str
+
+
+class Lost(Fact, frozen=True, kw_only=True, tag="job.lost"):
+    """The backend has forgotten the attempt, or cannot be trusted with it any more."""
+
+    attempt: int
+    backend: str
+    cause: str
+    """backend_restarted, deleted_there, never_arrived, or backend_unhealthy."""
+
+
+class Retried(Fact, frozen=True, kw_only=True, tag="job.retried"):
+    """The job goes back to wait; another attempt will follow."""
+
+    attempt: int
+    """The attempt that ended."""
+    failure: Failure
+    not_before_ms: int
+    """Unix time before which the next attempt does not begin."""
+
+
+class Succeeded(Fact, frozen=True, kw_only=True, tag="job.succeeded"):
+    """Terminal: ComfyUI's history says success."""
+
+    attempt: int
+    outputs: Outputs
+    outputs_reused: bool = False
+    """True when ComfyUI answered every output from its cache: no new file was written."""
+    started_at_ms: int | None = None
+    ended_at_ms: int | None = None
+
+
+class Failed(Fact, frozen=True, kw_only=True, tag="job.failed"):
+    """Terminal: no further attempt will be made."""
+
+    failure: Failure
+    attempt: int = 0
+    outputs: Outputs = {}
+    """What was saved before the failure; ComfyUI rolls nothing back."""
+    started_at_ms: int | None = None
+    ended_at_ms: int | None = None
+
+
+class Canceled(Fact, frozen=True, kw_only=True, tag="job.canceled"):
+    """Terminal: stopped on request, verified at the backend."""
+
+    reason: str = ""
+    attempt: int = 0
+    outputs: Outputs = {}
+
+
+class Expired(Fact, frozen=True, kw_only=True, tag="job.expired"):
+    """Terminal: too late to be worth running."""
+
+    reason: str
+    """stale, or queue_deadline."""
+
+
+Event = (
+    Submitted
+    | Claimed
+    | Recovered
+    | Submitting
+    | Queued
+    | Started
+    | Progressed
+    | OutputSaved
+    | CancelRequested
+    | Released
+    | Lost
+    | Retried
+    | Succeeded
+    | Failed
+    | Canceled
+    | Expired
+)
+
+Terminal = Succeeded | Failed | Canceled | Expired
+
+CLOSING_STATUS: dict[type[Terminal], str] = {
+    Succeeded: "succeeded",
+    Failed: "failed",
+    Canceled: "canceled",
+    Expired: "expired",
+}
+"""Status of a job after its terminal event. Terminal states are absorbing."""
+
+
+def closing_status(event: Event) -> str:
+    """Return the status that `event` closes its job with, or "" when the job stays open."""
+    return CLOSING_STATUS.get(type(event), "")  # type: ignore[arg-type]  # a miss is the answer
