@@ -80,7 +80,7 @@ class JobUnknown(EverfoldError):
 
     def __init__(self, job_id: str) -> None:
         super().__init__(
-            f"there is no job {job_id!r} in this namespace (never submitted, or its retention ended)"
+            f"there is no job {job_id!r} in this namespace: never submitted, or no longer kept"
         )
         self.job_id = job_id
 
@@ -122,7 +122,8 @@ class Fenced(LeaseLost):
 
     def __init__(self, job_id: str, epoch: int, current_epoch: int) -> None:
         super().__init__(
-            f"the lease of job {job_id} with epoch {epoch} is over; the current epoch is {current_epoch}"
+            f"the lease of job {job_id} with epoch {epoch} is over; "
+            f"the current epoch is {current_epoch}"
         )
         self.job_id, self.epoch, self.current_epoch = job_id, epoch, current_epoch
 
@@ -136,7 +137,8 @@ class ServerTooOld(Misconfigured):
 
     def __init__(self, server: str, missing: str) -> None:
         super().__init__(
-            f"{server} is too old for Everfold ({missing}); use Redis 7.0 or newer, or Valkey 8 or newer"
+            f"{server} is too old for Everfold ({missing}); "
+            "use Redis 7.0 or newer, or Valkey 8 or newer"
         )
         self.server, self.missing = server, missing
 
@@ -150,8 +152,8 @@ class PartitionMismatch(Misconfigured):
 
     def __init__(self, namespace: str, asked: int, actual: int) -> None:
         super().__init__(
-            f"namespace {namespace!r} was made with {actual} partitions and cannot be opened with {asked}; "
-            f"leave the number out, ask for {actual}, or choose another namespace"
+            f"namespace {namespace!r} was made with {actual} partitions and cannot be opened "
+            f"with {asked}; leave the number out, ask for {actual}, or choose another namespace"
         )
         self.namespace, self.asked, self.actual = namespace, asked, actual
 
@@ -161,7 +163,8 @@ class NamespaceTooNew(Misconfigured):
 
     def __init__(self, namespace: str, actual: int, known: int) -> None:
         super().__init__(
-            f"namespace {namespace!r} has schema version {actual}, this Everfold knows versions up to {known}; upgrade Everfold"
+            f"namespace {namespace!r} has schema version {actual}, this Everfold knows versions "
+            f"up to {known}; upgrade Everfold"
         )
         self.namespace, self.actual, self.known = namespace, actual, known
 
@@ -193,7 +196,7 @@ class BrokenChain(CorruptLog):
 
 
 class Unavailable(EverfoldError):
-    """The server cannot answer now. A write may or may not have happened: repeat it with its event id."""
+    """The server cannot answer now. A write may have happened: repeat it with its event id."""
 
 
 class ServerUnreachable(Unavailable):

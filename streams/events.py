@@ -51,7 +51,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     queue_deadline_s: float | None = None
     """Longest time from submit to the start of execution; then expired, reason `queue_deadline`."""
     run_deadline_s: float | None = None
-    """Longest run of one attempt; then it is interrupted and the job failed, code `run_deadline`."""
+    """Longest run of one attempt; then it is interrupted and failed, code `run_deadline`."""
     stall_deadline_s: float | None = None
     """Longest silence of a running attempt; then it is interrupted and failed, code `stalled`."""
 
@@ -59,10 +59,10 @@ class Policy(Struct, frozen=True, kw_only=True):
 class Fact(Struct, frozen=True, kw_only=True, tag_field="type"):
     """The envelope that all events share."""
 
-    id: str
-    """UUIDv7, made by whoever appends; an append repeated with the same id is stored once."""
-    actor: str
-    """Which runner or client says so."""
+    id: str = ""
+    """UUIDv7, stamped on append; an append repeated with the same id is stored once."""
+    actor: str = ""
+    """Which runner or client says so; stamped on append."""
     v: int = 1
     """Schema version of this type."""
     trace: str | UnsetType = UNSET

@@ -1,0 +1,95 @@
+"""Where redis-py's exceptions become Everfold's: nowhere else is one caught.
+
+Rule: after an `Unavailable` a write may have happened. It is repeated with the same event id, by
+the caller, never by redis-py (its default retries would append twice).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
+import redis.exceptions as theirs
+from redis.asyncio import Redis
+
+from streams.errors import (
+    EverfoldError,
+    ServerLoading,
+    ServerOutOfMemory,
+    ServerReadOnly,
+    ServerRefusesAccess,
+    ServerUnreachable,
+)
+
+
+class NoGroup(EverfoldError):
+    """A consumer group is gone, as after FLUSHALL; its reader makes it again and goes on."""
+
+
+_BY_PREFIX: tuple[tuple[str, type[EverfoldError]], ...] = (
+    ("OOM", ServerOutOfMemory),
+    ("READONLY", ServerReadOnly),
+    ("MISCONF", ServerReadOnly),
+    ("NOREPLICAS", ServerReadOnly),
+    ("MASTERDOWN", ServerReadOnly),
+    ("LOADING", ServerLoading),
+    ("BUSY ", ServerLoading),
+    ("TRYAGAIN", ServerLoading),
+    ("CLUSTERDOWN", ServerUnreachable),
+    ("NOGROUP", NoGroup),
+    ("NOAUTH", ServerRefusesAccess),
+    ("WRONGPASS", ServerRefusesAccess),
+    ("NOPERM", ServerRefusesAccess),
+)
+
+_BY_TYPE: tuple[tuple[type[Exception], type[EverfoldError]], ...] = (
+    (theirs.ReadOnlyError, ServerReadOnly),
+    (theirs.BusyLoadingError, ServerLoading),
+    (theirs.OutOfMemoryError, ServerOutOfMemory),
+    (theirs.AuthenticationError, ServerRefusesAccess),
+    (theirs.AuthorizationError, ServerRefusesAccess),
+    (theirs.NoPermissionError, ServerRefusesAccess),
+    (theirs.ConnectionError, ServerUnreachable),
+    (theirs.TimeoutError, ServerUnreachable),
+)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise what redis-py raises as a leaf of Everfold's tree; its own bugs pass through."""
+    try:
+        yield
+    except theirs.RedisError as error:
+        leaf = _leaf(error)
+        if leaf is None:
+            raise
+        raise leaf(f"Redis: {error}") from error
+    except OSError as error:
+        raise ServerUnreachable(f"Redis cannot be reached: {error}") from error
+
+
+async def command(redis: Redis, *arguments: str | bytes | int) -> object:
+    """Send one command. Raises a leaf of Everfold's tree."""
+    with translated():
+        return cast("object", await redis.execute_command(*arguments))  # type: ignore[no-untyped-call]
+
+
+async def read_hash(redis: Redis, key: str) -> dict[bytes, bytes]:
+    """Return a whole hash, empty when there is none."""
+    return cast("dict[bytes, bytes]", await command(redis, "HGETALL", key))
+
+
+async def read_string(redis: Redis, key: str) -> bytes | None:
+    return cast("bytes | None", await command(redis, "GET", key))
+
+
+def _leaf(error: theirs.RedisError) -> type[EverfoldError] | None:
+    text = str(error).removeprefix("ERR ").removeprefix("-")
+    for prefix, leaf in _BY_PREFIX:
+        if text.startswith(prefix):
+            return leaf
+    for kind, leaf in _BY_TYPE:
+        if isinstance(error, kind):
+            return leaf
+    return None

@@ -1,0 +1,89 @@
+"""Every key and channel of a namespace, each with its type. No other file spells a key.
+
+All keys of a partition share the hash tag `{namespace:partition}`, so that one script may touch
+them all, on one server and on Redis Cluster alike.
+"""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+from msgspec import Struct
+
+PRIORITIES = ("high", "normal", "low")
+
+PROJECTOR_GROUP = "projector"
+"""Consumer group on the log that feeds the projection."""
+
+RUNNERS_GROUP = "runners"
+"""Consumer group on each dispatch stream; its pending entries are the leases."""
+
+RELEASED = "released"
+"""Consumer that holds the dispatch entries of jobs that were handed over and wait for a taker."""
+
+
+class Keyspace(Struct, frozen=True):
+    namespace: str
+    partitions: int
+
+    def partition_of(self, job_id: str) -> int:
+        return crc32(job_id.encode()) % self.partitions
+
+    def tag(self, partition: int) -> str:
+        return f"{{{self.namespace}:{partition}}}"
+
+    def meta(self) -> str:
+        """HASH: partitions, schema version, generation id."""
+        return f"{self.namespace}:meta"
+
+    def wake(self) -> str:
+        """CHANNEL: "dispatch <partition>", "release <partition>", "cancel <job id>": hints only."""
+        return f"{self.namespace}:wake"
+
+    def log(self, partition: int) -> str:
+        """STREAM: the events of the partition's jobs, in order."""
+        return f"{self.tag(partition)}:log"
+
+    def head(self, job_id: str) -> str:
+        """HASH: the write-side guard of a job: seq, epoch, phase, recent event ids ..."""
+        return f"{self.tag(self.partition_of(job_id))}:head:{job_id}"
+
+    def dispatch(self, partition: int, queue: str, priority: str) -> str:
+        """STREAM: one entry per open job that may run; a pending entry is a leased job."""
+        return f"{self.tag(partition)}:dispatch:{queue}:{priority}"
+
+    def queues(self, partition: int) -> str:
+        """SET: the names of queues that ever held a job of this partition."""
+        return f"{self.tag(partition)}:queues"
+
+    def later(self, partition: int) -> str:
+        """ZSET: open jobs that wait for a time, by that time in Unix milliseconds."""
+        return f"{self.tag(partition)}:later"
+
+    def deadlines(self, partition: int) -> str:
+        """ZSET: jobs that must have started by a time, by that time in Unix milliseconds."""
+        return f"{self.tag(partition)}:deadlines"
+
+    def workflow(self, partition: int, sha256: str) -> str:
+        """STRING: a submitted graph, stored once by content."""
+        return f"{self.tag(partition)}:workflow:{sha256}"
+
+    def workflows(self, partition: int) -> str:
+        """HASH: sha256 -> number of open jobs that need the graph."""
+        return f"{self.tag(partition)}:workflows"
+
+    def job(self, job_id: str) -> str:
+        """HASH with a TTL: the projection, the job's current state."""
+        return f"{self.tag(self.partition_of(job_id))}:job:{job_id}"
+
+    def active(self, partition: int) -> str:
+        """ZSET: the projection's index of open jobs, by last event time in milliseconds."""
+        return f"{self.tag(partition)}:active"
+
+    def ended(self, partition: int) -> str:
+        """ZSET: the projection's index of closed jobs with a state, by time of their end."""
+        return f"{self.tag(partition)}:ended"
+
+    def projector(self, partition: int) -> str:
+        """HASH: owner token, until when it is trusted, checkpoint."""
+        return f"{self.tag(partition)}:projector"

@@ -1,0 +1,58 @@
+#!lua
+--[[
+  Append events of one partition's jobs. A terminal event closes its job and takes it out of dispatch.
+
+  KEYS[1]  log         STREAM
+  KEYS[2]  later       ZSET by due time
+  KEYS[3]  workflows   HASH, graph -> open jobs that need it
+  KEYS[4..] head       HASH, the guard of each event's job; one per event
+
+  ARGV[1]  hash tag of the partition, from which dispatch and workflow keys are made
+  ARGV[2]  ms that a graph is kept after its last open job
+  ARGV[3..] six per event: job id; event id; expected seq, -1 = any; epoch of the lease, 0 = no
+           lease needed, -1 = only while no runner holds the job; effect: '' none, 'cancel' marks
+           the job, else the status that closes it; payload
+
+  Returns  one outcome per event:
+           {"appended", seq, entry id}
+           {"duplicate", seq, entry id}   this event id is already in the log
+           {"fenced", current epoch}      {"closed", status}      {"conflict", actual seq}
+           {"leased", owner}
+           {"unknown"}                    no such job
+]]
+local log, later, workflows, tag, workflow_ttl_ms = KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2]
+
+local function close(head, job, status, phase, ticket, queue, priority, sha)
+  if phase == 'later' then redis.call('ZREM', later, job) end
+  local dispatch = tag .. ':dispatch:' .. queue .. ':' .. priority
+  if ticket ~= '' and redis.call('XDEL', dispatch, ticket) then redis.pcall('XACK', dispatch, 'runners', ticket) end
+  if redis.call('HINCRBY', workflows, sha, -1) <= 0 then
+    redis.call('HDEL', workflows, sha)
+    redis.call('PEXPIRE', tag .. ':workflow:' .. sha, workflow_ttl_ms)
+  end
+  redis.call('HSET', head, 'status', status, 'phase', 'closed')
+end
+
+local function append(head, job, event_id, expected, epoch, effect, payload)
+  local now_seq, now_epoch, status, phase, owner, recent, last, ticket, queue, priority, sha = unpack(redis.call('HMGET',
+    head, 'seq', 'epoch', 'status', 'phase', 'owner', 'recent', 'last', 'dispatch', 'queue', 'priority', 'workflow'))
+  if not now_seq then return { 'unknown' } end
+  local _, at = string.find(recent, event_id, 1, true)
+  local seq, entry = string.match(recent, '^ (%d+) (%S+)\n', (at or #recent) + 1)
+  now_seq, now_epoch, expected, epoch = tonumber(now_seq), tonumber(now_epoch), tonumber(expected), tonumber(epoch)
+  if seq then return { 'duplicate', tonumber(seq), entry } end
+  if status ~= 'open' then return { 'closed', status } end
+  if epoch > 0 and (phase ~= 'leased' or now_epoch ~= epoch) then return { 'fenced', now_epoch } end
+  if epoch < 0 and phase ~= 'waiting' and phase ~= 'later' then return { 'leased', owner } end
+  if expected >= 0 and now_seq ~= expected then return { 'conflict', now_seq } end
+  entry = redis.call('XADD', log, '*', 'j', job, 's', now_seq + 1, 'e', now_epoch, 'p', last, 'd', payload)
+  recent = string.sub(event_id .. ' ' .. now_seq + 1 .. ' ' .. entry .. '\n' .. recent, 1, 640)
+  redis.call('HSET', head, 'seq', now_seq + 1, 'last', entry, 'recent', recent)
+  if effect == 'cancel' then redis.call('HSET', head, 'cancel', 1)
+  elseif effect ~= '' then close(head, job, effect, phase, ticket, queue, priority, sha) end
+  return { 'appended', now_seq + 1, entry }
+end
+
+local outcomes = {}
+for i = 4, #KEYS do outcomes[i - 3] = append(KEYS[i], unpack(ARGV, 6 * i - 21, 6 * i - 16)) end
+return outcomes

@@ -1,0 +1,52 @@
+#!lua
+--[[
+  Give a lease up, at the holder's will: hand the job over at once, or let it wait for a time.
+  Neither counts as a crash.
+
+  KEYS[1]  log        STREAM
+  KEYS[2]  head       HASH, the job's guard
+  KEYS[3]  dispatch   STREAM of the job's queue and priority
+  KEYS[4]  later      ZSET by due time, Unix ms
+
+  ARGV[1]  job id
+  ARGV[2]  event id
+  ARGV[3]  epoch of the lease
+  ARGV[4]  payload, the encoded `released` or `retried` event
+  ARGV[5]  due, Unix ms; 0 = another runner takes it over at once
+  ARGV[6]  wake channel
+  ARGV[7]  wake message
+
+  Returns  {"released", seq, entry id}
+           {"duplicate", seq, entry id}   this event id is already in the log
+           {"fenced", current epoch}
+           {"closed", status}
+           {"unknown"}                    no such job
+]]
+local log, head, dispatch, later = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local job, event_id, held_epoch, payload, due = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
+
+local seq, epoch, status, phase, recent, last, ticket = unpack(redis.call('HMGET', head,
+  'seq', 'epoch', 'status', 'phase', 'recent', 'last', 'dispatch'))
+if not seq then return { 'unknown' } end
+local _, at = string.find(recent, event_id, 1, true)
+local old_seq, old_entry = string.match(recent, '^ (%d+) (%S+)\n', (at or #recent) + 1)
+if old_seq then return { 'duplicate', tonumber(old_seq), old_entry } end
+if status ~= 'open' then return { 'closed', status } end
+seq, epoch = tonumber(seq) + 1, tonumber(epoch)
+if phase ~= 'leased' or epoch ~= held_epoch then return { 'fenced', epoch } end
+
+local entry = redis.call('XADD', log, '*', 'j', job, 's', seq, 'e', epoch, 'p', last, 'd', payload)
+recent = string.sub(event_id .. ' ' .. seq .. ' ' .. entry .. '\n' .. recent, 1, 640)
+redis.call('HSET', head, 'seq', seq, 'last', entry, 'recent', recent, 'owner', '')
+if due == '0' then
+  -- An idle time beyond every limit: the next sweep takes the entry over without waiting.
+  redis.call('XCLAIM', dispatch, 'runners', 'released', 0, ticket, 'IDLE', 31536000000, 'JUSTID')
+  redis.call('HSET', head, 'phase', 'released')
+  redis.call('PUBLISH', ARGV[6], ARGV[7])
+else
+  redis.call('XACK', dispatch, 'runners', ticket)
+  redis.call('XDEL', dispatch, ticket)
+  redis.call('ZADD', later, due, job)
+  redis.call('HSET', head, 'phase', 'later', 'dispatch', '')
+end
+return { 'released', seq, entry }

@@ -1,0 +1,29 @@
+#!lua
+--[[
+  Renew leases in one dispatch stream: compare first, so that a runner that was paused and wakes
+  cannot take back what another one leads on with.
+
+  KEYS[1]  dispatch   STREAM of a queue and priority
+  KEYS[2..] head      HASH, the guard of each leased job
+
+  ARGV[1]  runner
+  ARGV[2..] two per job: epoch of the lease; dispatch entry id
+
+  Returns  one outcome per job:
+           {"renewed"}
+           {"canceling"}               renewed; somebody asked for the job to be canceled
+           {"fenced", current epoch}   the lease is over; -1 when the job is unknown
+]]
+local dispatch, runner = KEYS[1], ARGV[1]
+local outcomes = {}
+for i = 2, #KEYS do
+  local ticket = ARGV[2 * i - 1]
+  local epoch, phase, cancel = unpack(redis.call('HMGET', KEYS[i], 'epoch', 'phase', 'cancel'))
+  local outcome = { 'fenced', tonumber(epoch or -1) }
+  if epoch == ARGV[2 * i - 2] and phase == 'leased' then
+    local kept = redis.pcall('XCLAIM', dispatch, 'runners', runner, 0, ticket, 'JUSTID')
+    if kept[1] then outcome = { cancel and 'canceling' or 'renewed' } end
+  end
+  outcomes[i - 1] = outcome
+end
+return outcomes

@@ -1,0 +1,97 @@
+"""For runner processes that are not Everfold's own: take jobs, tell their story, end them.
+
+A program in any language can do the same with the scripts in `lua/`; this class is their order.
+The holder of a lease renews it at least every `LEASE_TTL_S / 5` and stops on LeaseLost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import anyio
+
+from streams.dispatch import Dispatch
+from streams.events import Event, Released, Retried, Terminal
+from streams.fairness import lanes_of, partitions_of
+from streams.log import Log
+from streams.outcomes import Appended, Lease, LeaseOver, Renewed
+
+LEASE_TTL_S = 10.0
+"""A lease that was not renewed for so long may be taken over."""
+
+RENEW_EVERY_S = 2.0
+"""Five tries before a lease runs out."""
+
+POLL_S = 0.25
+
+
+class Producer:
+    """One runner, named for its whole life. Safe to use from many tasks at once."""
+
+    def __init__(self, log: Log, runner: str, queues: Sequence[str] = ("default",)) -> None:
+        self.log = log
+        self.runner = runner
+        self.queues = tuple(queues)
+        self.dispatch = Dispatch(log, runner)
+        self._turn = 0
+        self._cursors: dict[tuple[int, str, str], str] = {}
+
+    async def claim(self, most: int = 1, wait_s: float = 0.0) -> list[Lease]:
+        """Lease up to `most` jobs: orphaned ones first, then waiting ones.
+
+        Waits up to `wait_s` for the first. Read the job's events before working on it: a job
+        that had an owner before may still run somewhere.
+        """
+        give_up_at_s = anyio.current_time() + wait_s
+        while True:
+            leases = await self._orphans(most)
+            if len(leases) < most:
+                leases += await self._waiting(most - len(leases))
+            if leases or anyio.current_time() >= give_up_at_s:
+                return leases
+            await anyio.sleep(POLL_S)
+
+    async def _orphans(self, most: int) -> list[Lease]:
+        leases: list[Lease] = []
+        for partition in partitions_of(self._turn, self.log.keys.partitions):
+            for lane in lanes_of(self._turn, self.queues):
+                if len(leases) < most:
+                    leases += await self._orphans_in(partition, lane, most - len(leases))
+        return leases
+
+    async def _orphans_in(self, partition: int, lane: tuple[str, str], most: int) -> list[Lease]:
+        place = (partition, *lane)
+        self._cursors[place], leases = await self.dispatch.take_over(
+            partition,
+            lane,
+            idle_limit_s=LEASE_TTL_S,
+            cursor=self._cursors.get(place, "-"),
+            most=most,
+        )
+        return leases
+
+    async def _waiting(self, most: int) -> list[Lease]:
+        self._turn += 1
+        leases: list[Lease] = []
+        for partition in partitions_of(self._turn, self.log.keys.partitions):
+            await self.dispatch.promote(partition)
+            if len(leases) < most:
+                lanes = lanes_of(self._turn, self.queues)
+                leases += await self.dispatch.claim(partition, lanes, most - len(leases))
+        return leases
+
+    async def append(self, lease: Lease, event: Event) -> Appended:
+        """Append an event under the lease. Raises Fenced or JobClosed: stop working then."""
+        return await self.log.append(lease.job_id, event, epoch=lease.epoch)
+
+    async def renew(self, leases: Sequence[Lease]) -> list[Renewed | LeaseOver]:
+        """Renew leases; `canceling` in a result means: stop the work and append Canceled."""
+        return await self.dispatch.renew(leases)
+
+    async def finish(self, lease: Lease, event: Terminal) -> Appended:
+        """Append the job's last event: it closes the job and ends the lease."""
+        return await self.append(lease, event)
+
+    async def release(self, lease: Lease, event: Released | Retried) -> Appended:
+        """Give the job back: to the next runner at once, or after a time."""
+        return await self.dispatch.release(lease, event)

@@ -1,0 +1,84 @@
+"""An event as the log keeps it: the entry around the JSON.
+
+An entry has five short fields: `j` job id, `s` sequence number within the job, `e` epoch,
+`p` entry id of the job's previous event, `d` the event's JSON. The `p` fields chain a job's
+events, so that reading one job costs as much as the job has events, however busy its partition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+
+from streams.codec import Unreadable, decode
+from streams.events import Event
+
+NO_ENTRY = "0-0"
+"""Stands where there is no previous entry."""
+
+
+class Recorded(Struct, frozen=True, kw_only=True):
+    """One event of one job, read from the log."""
+
+    entry_id: str
+    job_id: str
+    seq: int
+    """1, 2, 3 ... within the job, without gap or repeat."""
+    epoch: int
+    """The fencing token of the lease under which it was appended; 0 before the first claim."""
+    previous: str
+    """Entry id of event seq - 1, or 0-0."""
+    event: Event | Unreadable
+    payload: bytes
+    """The event's JSON as stored: what archives and replays pass on."""
+
+    @property
+    def time_ms(self) -> int:
+        """Redis server time of the append, in Unix milliseconds."""
+        return entry_time_ms(self.entry_id)
+
+
+def entry_time_ms(entry_id: str) -> int:
+    return int(entry_id.partition("-")[0])
+
+
+def entry_order(entry_id: str) -> tuple[int, int]:
+    """Return the numbers of an entry id: entry ids compare as these, not as text."""
+    milliseconds, _, counter = entry_id.partition("-")
+    return int(milliseconds), int(counter or 0)
+
+
+def recorded(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Recorded:
+    """Read one stream entry; an entry that is not Everfold's becomes an unreadable event."""
+    try:
+        payload = fields[b"d"]
+        return Recorded(
+            entry_id=entry_id.decode(),
+            job_id=fields[b"j"].decode(),
+            seq=int(fields[b"s"]),
+            epoch=int(fields[b"e"]),
+            previous=fields[b"p"].decode(),
+            event=decode(payload),
+            payload=payload,
+        )
+    except (KeyError, ValueError):
+        return _foreign(entry_id, fields)
+
+
+def _foreign(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Recorded:
+    payload = b" ".join(part for pair in fields.items() for part in pair)
+    return Recorded(
+        entry_id=entry_id.decode(),
+        job_id="",
+        seq=0,
+        epoch=0,
+        previous=NO_ENTRY,
+        event=Unreadable("", "the entry was not written by Everfold", payload),
+        payload=payload,
+    )
+
+
+def recorded_flat(entry_id: bytes, flat: Sequence[bytes]) -> Recorded:
+    """Read an entry whose fields come as a flat list, as scripts return them."""
+    return recorded(entry_id, dict(zip(flat[::2], flat[1::2], strict=True)))

@@ -1,0 +1,73 @@
+"""Connections to the Redis or Valkey server.
+
+Rule: commands never retry by themselves (border.py), and a blocking read has a connection of its
+own whose socket time-out is longer than the block; both traps of redis-py 8 were reproduced.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from streams.border import command, translated
+from streams.errors import NoServer, ServerTooOld
+
+COMMAND_TIMEOUT_S = 5.0
+"""Longest wait for the answer to a command that does not block."""
+
+BLOCK_S = 5.0
+"""How long a blocking read waits on the server before it asks again."""
+
+NEEDED_COMMANDS = ("XAUTOCLAIM", "EXPIRETIME")
+"""XAUTOCLAIM came with Redis 6.2, EXPIRETIME with 7.0: probed, for Valkey always says 7.2.4."""
+
+
+def connect(url: str, *, name: str = "everfold", timeout_s: float = COMMAND_TIMEOUT_S) -> Redis:
+    """Return a client for `url` (redis://, rediss:// or unix://); nothing is sent yet.
+
+    `name` is what CLIENT LIST shows. Raises NoServer for a URL that makes no sense.
+    """
+    try:
+        return Redis.from_url(
+            url,
+            protocol=2,
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            client_name=name,
+        )
+    except ValueError as error:
+        raise NoServer(
+            f"{url!r} is not a Redis URL ({error}); write redis://host:6379/0, "
+            "rediss://host:6379/0 or unix:///path/to/socket"
+        ) from error
+
+
+def connect_blocking(url: str, *, name: str = "everfold", block_s: float = BLOCK_S) -> Redis:
+    """Return a client for one reader that blocks up to `block_s` on the server."""
+    return connect(url, name=name, timeout_s=block_s + COMMAND_TIMEOUT_S)
+
+
+async def check_floor(redis: Redis) -> None:
+    """Raise ServerTooOld unless the server knows every command that Everfold needs."""
+    found = await command(redis, "COMMAND INFO", *NEEDED_COMMANDS)
+    missing = [name for name in NEEDED_COMMANDS if not _knows(found, name)]
+    if missing:
+        raise ServerTooOld(await version(redis), f"it has no {' and no '.join(missing)}")
+
+
+def _knows(found: object, name: str) -> bool:
+    names = found if isinstance(found, dict) else [row[0] for row in cast("list", found) if row]  # type: ignore[type-arg]
+    return name.lower() in {str(n.decode() if isinstance(n, bytes) else n).lower() for n in names}
+
+
+async def version(redis: Redis) -> str:
+    """Return name and version as people know them, such as `Valkey 9.1.2`."""
+    with translated():
+        found = await redis.info("server")
+    if "valkey_version" in found:
+        return f"Valkey {found['valkey_version']}"
+    return f"Redis {found.get('redis_version', 'of unknown version')}"
