@@ -1,0 +1,77 @@
+"""Where a ComfyUI server is: one spelling per server, secrets kept apart.
+
+Rule: pure. `http://host:8188/` and `HTTP://HOST:8188` are one server; a user and password in the
+URL become a header, because the URL is recorded in events and shown to people.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from msgspec import Struct
+
+from streams.errors import Misconfigured
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class BackendUrlInvalid(Misconfigured):
+    """The URL of a backend cannot be used."""
+
+    def __init__(self, url: str, why: str) -> None:
+        super().__init__(
+            f"{url!r} is not the URL of a ComfyUI server: {why}; write it like http://127.0.0.1:8188"
+        )
+        self.url, self.why = url, why
+
+
+class Address(Struct, frozen=True):
+    url: str
+    """Scheme, host, port and path prefix; no trailing slash, no user, no password."""
+    headers: dict[str, str]
+    """Sent with every request, the websocket's included."""
+
+    @property
+    def websocket_url(self) -> str:
+        return "ws" + self.url.removeprefix("http")
+
+
+def read_address(url: str, headers: Mapping[str, str] | None = None) -> Address:
+    """Read a URL as people write it; `host:port` alone means http. Raises BackendUrlInvalid."""
+    text = url.strip()
+    parts = _split(text if "://" in text else f"http://{text}")
+    host = _host(parts)
+    path = parts.path.rstrip("/")
+    return Address(f"{parts.scheme}://{host}{path}", {**_authorization(parts), **(headers or {})})
+
+
+def _split(text: str) -> SplitResult:
+    shown = text.rpartition("@")[2]
+    try:
+        parts = urlsplit(text)
+        has_host = bool(parts.hostname) and (parts.port or 0) >= 0
+    except ValueError as error:
+        raise BackendUrlInvalid(shown, str(error)) from None
+    if parts.scheme not in DEFAULT_PORTS:
+        raise BackendUrlInvalid(shown, f"the scheme is {parts.scheme!r}, not http or https")
+    if not has_host:
+        raise BackendUrlInvalid(shown, "there is no host")
+    if parts.query or parts.fragment:
+        raise BackendUrlInvalid(shown, "it has a query or a fragment")
+    return parts
+
+
+def _host(parts: SplitResult) -> str:
+    host = (parts.hostname or "").lower()
+    host = f"[{host}]" if ":" in host else host
+    is_default = parts.port in (None, DEFAULT_PORTS[parts.scheme])
+    return host if is_default else f"{host}:{parts.port}"
+
+
+def _authorization(parts: SplitResult) -> dict[str, str]:
+    if parts.username is None:
+        return {}
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return {"Authorization": f"Basic {b64encode(pair.encode()).decode()}"}

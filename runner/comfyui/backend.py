@@ -1,0 +1,150 @@
+"""A ComfyUI server as the runner sees it.
+
+Rule: implements `runner.backend.Backend`: one POST per attempt, truth from the queue first and the
+history second, an interrupt only for a prompt that the queue shows running. It remembers nothing
+that a restart of the runner would miss: of boot markers, any number may live at once.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+from runner.backend import Absent, Attempt, Load, Running, SubmitOutcome, Truth, Unreachable
+from runner.comfyui.address import read_address
+from runner.comfyui.boot import BootMarker
+from runner.comfyui.history import read_history, unreadable
+from runner.comfyui.http import Answer, ComfyHttp, open_client
+from runner.comfyui.queue import Queue, read_queue
+from runner.comfyui.shared_read import SharedRead
+from runner.comfyui.socket import SocketObservation, observing
+from runner.comfyui.submission import post
+
+TIMEOUT_S = 15.0
+"""ComfyUI answers in milliseconds, but a node that holds the interpreter lock delays everything."""
+SUBMIT_TIMEOUT_S = 60.0
+"""Validation may read model files from a slow disk."""
+
+
+class ComfyBackend:
+    """Raises BackendUrlInvalid when `url` is not one; a user and password in it are kept secret."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        timeout_s: float = TIMEOUT_S,
+        submit_timeout_s: float = SUBMIT_TIMEOUT_S,
+    ) -> None:
+        address = read_address(url, headers)
+        self.http = ComfyHttp(address, timeout_s=timeout_s, ssl_context=ssl_context)
+        self._address = address
+        self._ssl_context = ssl_context
+        # Keeps no connection: a reused one may be dropped at the moment of the POST.
+        self._submitter = open_client(address, ssl_context, keep_alive=False)
+        self._submit_timeout_s = submit_timeout_s
+        self._boot = BootMarker(self.http)
+        self._queue = SharedRead(self._read_queue)
+        self._observed: dict[str, list[SocketObservation]] = {}
+        """By prompt_id: who wants to know which nodes are outputs."""
+
+    @property
+    def name(self) -> str:
+        return self._address.url
+
+    async def boot(self) -> str | Unreachable:
+        return await self._boot.current()
+
+    async def load(self) -> Load | Unreachable:
+        queue = await self._queue.fresh()
+        return queue.load() if isinstance(queue, Queue) else queue
+
+    async def submit(
+        self, attempt: Attempt, workflow: bytes, may_send: Callable[[], bool]
+    ) -> SubmitOutcome:
+        return await post(
+            self._submitter, attempt, workflow, may_send, timeout_s=self._submit_timeout_s
+        )
+
+    @asynccontextmanager
+    async def observe(self, attempt: Attempt, workflow: bytes) -> AsyncIterator[SocketObservation]:
+        observation = SocketObservation(
+            self._address, attempt, workflow, ssl_context=self._ssl_context
+        )
+        watching = self._observed.setdefault(attempt.prompt_id, [])
+        watching.append(observation)
+        try:
+            async with observing(observation):
+                yield observation
+        finally:
+            watching.remove(observation)
+            if not watching:
+                self._observed.pop(attempt.prompt_id, None)
+
+    async def cancel(self, attempt: Attempt) -> None:
+        if not attempt.prompt_id:
+            return
+        await self.http.delete_pending(attempt.prompt_id)
+        queue = await self._queue.fresh()
+        if isinstance(queue, Queue) and isinstance(queue.find(attempt.prompt_id), Running):
+            await self.http.interrupt(attempt.prompt_id)
+
+    async def truth(self, prompt_id: str, boot: str) -> Truth:
+        # The queue first: the server moves a prompt only forwards, from queue to history, so that
+        # one missing in the queue and then in the history is nowhere.
+        queue = await self._queue.fresh()
+        if isinstance(queue, Unreachable):
+            return queue
+        return queue.find(prompt_id) or await self._truth_by_history(prompt_id, boot)
+
+    async def aclose(self) -> None:
+        await self._submitter.aclose()
+        await self.http.aclose()
+
+    async def _read_queue(self) -> Queue | Unreachable:
+        answer = await self.http.queue()
+        if isinstance(answer, Unreachable):
+            return answer
+        queue = read_queue(answer.json()) if answer.status == 200 else None
+        if queue is None:
+            return Unreachable(f"GET /queue answered {answer.status}: {answer.excerpt()}")
+        self._tell_outputs(queue)
+        return queue
+
+    def _tell_outputs(self, queue: Queue) -> None:
+        for item in [*queue.running, *queue.pending]:
+            for observation in self._observed.get(item.prompt_id, ()):
+                observation.learn_outputs(item.outputs)
+
+    async def _truth_by_history(self, prompt_id: str, boot: str) -> Truth:
+        answer = await self.http.history(prompt_id)
+        if isinstance(answer, Unreachable):
+            return answer
+        if answer.status == 500:
+            return await self._truth_of_unreadable(prompt_id, answer)
+        body = answer.json()
+        if answer.status != 200 or not isinstance(body, dict):
+            return Unreachable(f"GET /history answered {answer.status}: {answer.excerpt()}")
+        ended = read_history(body, prompt_id)
+        return ended if ended is not None else await self._truth_by_marker(boot)
+
+    async def _truth_of_unreadable(self, prompt_id: str, first: Answer) -> Truth:
+        """Tell an entry that cannot be turned into JSON from a server in trouble.
+
+        The entry of a prompt whose node returned something that is not JSON answers 500 until it
+        is deleted, while the history of any other id is fine.
+        """
+        other = await self.http.history(str(uuid4()))
+        again = await self.http.history(prompt_id)
+        match other, again:
+            case Answer(status=200), Answer(status=500):
+                return unreadable(f"GET /history answered 500: {first.excerpt()}")
+        return Unreachable(f"GET /history answered 500: {first.excerpt()}")
+
+    async def _truth_by_marker(self, boot: str) -> Truth:
+        alive = await self._boot.is_alive(boot)
+        return alive if isinstance(alive, Unreachable) else Absent(same_boot=alive)

@@ -1,0 +1,101 @@
+"""What a workflow's graph says about the work ahead: what runs, and how much each node weighs.
+
+Rule: pure and total: a node that makes no sense counts as an ordinary one. Which nodes are outputs
+only ComfyUI knows (`outputs_to_execute` of its queue and history); until it has said so, the nodes
+that nobody links to are taken for them. Source: ComfyUI's execution order, PROTOCOL §2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from msgspec import Struct
+
+from runner.comfyui import loose_json
+
+ORDINARY_WEIGHT = 1.0
+UNKNOWN_SAMPLER_STEPS = 20
+"""Weight of a sampler whose steps cannot be read from the graph: ComfyUI's own default."""
+
+
+class Node(Struct, frozen=True):
+    class_type: str
+    links: tuple[str, ...]
+    """The nodes whose outputs it takes."""
+    weight: float
+    """Steps for a sampler-like node, else 1."""
+
+
+Plan = Mapping[str, Node]
+
+
+def read_plan(workflow: bytes) -> dict[str, Node]:
+    """Read an API-format graph; what is no graph becomes an empty plan."""
+    try:
+        graph = loose_json.as_object(loose_json.read(workflow))
+    except ValueError:
+        return {}
+    return {name: _read_node(graph, name) for name in graph}
+
+
+def output_nodes(plan: Plan) -> frozenset[str]:
+    """Return the nodes that nobody links to: a guess at the outputs, never empty by mistake."""
+    linked = {link for node in plan.values() for link in node.links}
+    return frozenset(plan.keys() - linked)
+
+
+def reachable(plan: Plan, outputs: Iterable[str], cached: Collection[str] = ()) -> frozenset[str]:
+    """Return the nodes that run for `outputs`; what only feeds cached nodes does not run."""
+    waiting, found = list(outputs), set[str]()
+    while waiting:
+        name = waiting.pop()
+        if name in found or name in cached or name not in plan:
+            continue
+        found.add(name)
+        waiting.extend(plan[name].links)
+    return frozenset(found)
+
+
+def _read_node(graph: dict[str, object], name: str) -> Node:
+    node = loose_json.as_object(graph[name])
+    class_type = loose_json.as_text(node.get("class_type"))
+    return Node(class_type, tuple(_links(node)), _weigh(graph, name, class_type))
+
+
+def _links(node: dict[str, object]) -> Iterable[str]:
+    for value in loose_json.as_object(node.get("inputs")).values():
+        if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str):
+            yield value[0]
+
+
+def _weigh(graph: dict[str, object], name: str, class_type: str) -> float:
+    # A scheduler has steps too, but only computes the sigmas that the sampler then walks.
+    if class_type.endswith("Scheduler"):
+        return ORDINARY_WEIGHT
+    steps = _own_steps(graph, name)
+    if steps is None and _is_sampler(class_type):
+        steps = _steps_upstream(graph, name) or UNKNOWN_SAMPLER_STEPS
+    return float(max(steps or 0, 1))
+
+
+def _is_sampler(class_type: str) -> bool:
+    # KSamplerSelect only names an algorithm.
+    return class_type.startswith(("KSampler", "SamplerCustom")) and class_type != "KSamplerSelect"
+
+
+def _own_steps(graph: dict[str, object], name: str) -> int | None:
+    inputs = loose_json.as_object(loose_json.as_object(graph.get(name)).get("inputs"))
+    steps = inputs.get("steps")
+    return steps if isinstance(steps, int) and not isinstance(steps, bool) else None
+
+
+def _steps_upstream(graph: dict[str, object], name: str) -> int | None:
+    """Return the steps of the nearest node upstream that has some, such as a scheduler."""
+    waiting, seen = [name], {name}
+    for current in waiting:
+        if (steps := _own_steps(graph, current)) is not None:
+            return steps
+        fresh = list(_links(loose_json.as_object(graph.get(current))))
+        waiting.extend(link for link in fresh if link not in seen)
+        seen.update(fresh)
+    return None

@@ -1,0 +1,67 @@
+"""JSON as Python's json module writes it, made into values that any JSON writer accepts.
+
+Rule: pure. ComfyUI's bodies may hold bare NaN and Infinity (PROTOCOL §1), which become null, and
+lone surrogates, which become question marks: outputs go into the log, and the log is plain JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+
+import msgspec
+
+
+def read(text: bytes | str) -> object:
+    """Return the value of `text`; raise ValueError, and nothing else, when it is not JSON."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return _read_slowly(text)
+
+
+def _read_slowly(text: bytes | str) -> object:
+    try:
+        return _plain(json.loads(text, parse_constant=lambda _: None))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _plain(value: object) -> object:
+    match value:
+        case dict():
+            return {_plain(key): _plain(item) for key, item in value.items()}
+        case list():
+            return [_plain(item) for item in value]
+        case str():
+            return value.encode("utf-8", "replace").decode()
+        case float():
+            return value if math.isfinite(value) else None
+        case _:
+            return value
+
+
+# Reading without trusting: each returns a value of its type, whatever it is given.
+
+
+def as_object(value: object) -> dict[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def as_list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def as_text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def as_texts(value: object) -> list[str]:
+    return [item for item in as_list(value) if isinstance(item, str)]
+
+
+def as_whole(value: object) -> int | None:
+    """Return a finite number as an integer; None for anything else, booleans included."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if math.isfinite(value) else None

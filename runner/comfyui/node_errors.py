@@ -1,0 +1,84 @@
+"""What ComfyUI's validation complains about, in readable words.
+
+Rule: pure and total. A rejection is final: the same graph will be rejected again, so it is never
+retryable. Source: PROTOCOL §1 (POST /prompt): a 400, or the `node_errors` of a 200, where ComfyUI
+drops the outputs it cannot make and runs the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from runner.comfyui.loose_json import as_list, as_object, as_text
+from streams.events import Failure, NodeProblem
+
+MESSAGE_LIMIT = 300
+"""Characters kept of one complaint: a missing checkpoint lists all that are installed."""
+
+REQUEST_ERRORS = frozenset({"invalid_prompt_id"})
+"""Errors of the request that carried the graph, not of the graph."""
+
+
+def read_problems(node_errors: object) -> list[NodeProblem]:
+    """Return one problem per complaint, in ComfyUI's order."""
+    return [
+        problem
+        for node, entry in as_object(node_errors).items()
+        for problem in _read_node(node, as_object(entry))
+    ]
+
+
+def read_rejection(body: object) -> Failure:
+    """Interpret the body of a 400."""
+    parts = as_object(body)
+    problems = read_problems(parts.get("node_errors"))
+    error = parts.get("error")
+    kind = as_text(as_object(error).get("type"))
+    return Failure(
+        code="submit_rejected" if kind in REQUEST_ERRORS else "invalid_workflow",
+        message=_summary(problems) if problems else _headline(error),
+        node=problems[0].node if problems else None,
+        node_class=problems[0].node_class if problems else None,
+        details=problems,
+    )
+
+
+def words(problem: NodeProblem) -> str:
+    """Say one problem: which node, of which class, which input, and what is wrong with it."""
+    place = f"{problem.node_class or 'a node'} (node {problem.node})"
+    return (
+        f"{place}, input {problem.input}: {problem.message}"
+        if problem.input
+        else (f"{place}: {problem.message}")
+    )
+
+
+def _summary(problems: list[NodeProblem]) -> str:
+    return "ComfyUI rejected the workflow: " + "; ".join(map(words, problems))
+
+
+def _headline(error: object) -> str:
+    parts = as_object(error)
+    said = [as_text(error), as_text(parts.get("message")), as_text(parts.get("details"))]
+    text = ": ".join(dict.fromkeys(part for part in said if part))
+    return f"ComfyUI rejected the workflow: {_clip(text or 'it did not say why')}"
+
+
+def _read_node(node: str, entry: dict[str, object]) -> Iterator[NodeProblem]:
+    for error in map(as_object, as_list(entry.get("errors"))):
+        extra = as_object(error.get("extra_info"))
+        yield NodeProblem(
+            node=node,
+            node_class=as_text(entry.get("class_type")),
+            code=as_text(error.get("type")),
+            message=_complaint(as_text(error.get("message")), as_text(error.get("details"))),
+            input=as_text(extra.get("input_name")) or None,
+        )
+
+
+def _complaint(message: str, details: str) -> str:
+    return _clip(f"{message} ({details})" if message and details else message or details)
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= MESSAGE_LIMIT else text[: MESSAGE_LIMIT - 1] + "…"

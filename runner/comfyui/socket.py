@@ -1,0 +1,165 @@
+"""The websocket of one attempt: a reader that never waits for its consumer.
+
+Rule: what is read is merged at once into a Sighting, so that memory stays bounded and a slow
+consumer cannot make ComfyUI's publish loop wait, which would freeze every client (PROTOCOL §0).
+Reconnects always with the attempt's own client_id, the old socket closed and waited for first:
+when an old one closes after the new one opened, the new one goes deaf.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlencode
+
+import anyio
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import WebSocketException
+
+from runner.backend import Attempt, Sighting
+from runner.comfyui.address import Address
+from runner.comfyui.graph import read_plan
+from runner.comfyui.messages import decode
+from runner.comfyui.sightings import Sightings
+
+log = logging.getLogger(__name__)
+
+OPEN_TIMEOUT_S = 10.0
+CLOSE_TIMEOUT_S = 2.0
+PING_INTERVAL_S = 20.0
+PING_TIMEOUT_S = 60.0
+"""Long, because a node that holds the interpreter lock keeps ComfyUI from answering pings."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
+"""Back-off between attempts to connect."""
+FIRST_LOOK_S = 2.0
+"""How long `observing` waits for the first connection before it goes on without."""
+
+
+class SocketObservation:
+    """Implements `runner.backend.Observation`; `run` must run beside its use."""
+
+    def __init__(
+        self,
+        address: Address,
+        attempt: Attempt,
+        workflow: bytes,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        query = urlencode({"clientId": attempt.client_id})
+        self._url = f"{address.websocket_url}/ws?{query}"
+        self._headers = address.headers
+        # True stands for the system's certificates; without wss:// none may be given.
+        self._ssl = (ssl_context or True) if self._url.startswith("wss://") else None
+        self._sightings = Sightings(attempt.prompt_id, read_plan(workflow))
+        self._news = anyio.Event()
+        self._tried = anyio.Event()
+        """Set when an attempt to connect has ended, well or not."""
+        self._session = anyio.CancelScope()
+        self._pause_s = FIRST_PAUSE_S
+
+    async def next(self, timeout_s: float) -> Sighting:
+        with anyio.move_on_after(timeout_s):
+            await self._news.wait()
+        if self._news.is_set():
+            self._news = anyio.Event()
+        return self._sightings.merge()
+
+    async def reconnect(self) -> None:
+        self._tried = anyio.Event()
+        self._pause_s = FIRST_PAUSE_S
+        self._session.cancel()
+        await self.wait_until_tried(CLOSE_TIMEOUT_S + OPEN_TIMEOUT_S)
+
+    async def wait_until_tried(self, timeout_s: float) -> None:
+        """Wait until a connection was opened or refused, at most `timeout_s`."""
+        with anyio.move_on_after(timeout_s):
+            await self._tried.wait()
+
+    def learn_outputs(self, outputs: frozenset[str]) -> None:
+        """Take from the server's queue which nodes are outputs."""
+        self._sightings.learn_outputs(outputs)
+        self._tell()
+
+    async def run(self) -> None:
+        """Connect and read, again and again, until cancelled."""
+        while True:
+            with anyio.CancelScope() as self._session:
+                await self._connect_and_read()
+                await anyio.sleep(self._pause_s)
+                self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
+
+    async def _connect_and_read(self) -> None:
+        try:
+            socket = await self._open()
+        except (OSError, WebSocketException, TimeoutError) as error:
+            log.debug("websocket_refused url=%s error=%r", self._url, error)
+            self._tried.set()
+            return
+        try:
+            self._tried.set()
+            self._miss()
+            await self._read(socket)
+        except WebSocketException as error:
+            log.debug("websocket_lost url=%s error=%r", self._url, error)
+        finally:
+            await _close(socket)
+            self._miss()
+
+    async def _open(self) -> ClientConnection:
+        return await connect(
+            self._url,
+            ssl=self._ssl,
+            additional_headers=self._headers,
+            # One output may be larger than any limit; a limit would cut the connection.
+            max_size=None,
+            # Saves the server's event loop the work; the two are mostly near each other.
+            compression=None,
+            proxy=None,
+            open_timeout=OPEN_TIMEOUT_S,
+            close_timeout=CLOSE_TIMEOUT_S,
+            ping_interval=PING_INTERVAL_S,
+            ping_timeout=PING_TIMEOUT_S,
+        )
+
+    async def _read(self, socket: ClientConnection) -> None:
+        async for frame in socket:
+            self._pause_s = FIRST_PAUSE_S
+            self._sightings.take(decode(frame), anyio.current_time())
+            self._tell()
+
+    def _miss(self) -> None:
+        self._sightings.miss()
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._sightings.has_news:
+            self._news.set()
+
+
+async def _close(socket: ClientConnection) -> None:
+    """Close and wait for the end, even while being cancelled; a mute server is cut off."""
+    with anyio.move_on_after(2 * CLOSE_TIMEOUT_S, shield=True):
+        await socket.close()
+        await socket.wait_closed()
+    socket.transport.abort()
+
+
+@asynccontextmanager
+async def observing(observation: SocketObservation) -> AsyncIterator[SocketObservation]:
+    """Run the reader beside the body; an error of the body comes out as it is."""
+    failure: Exception | None = None
+    async with anyio.create_task_group() as group:
+        group.start_soon(observation.run)
+        try:
+            await observation.wait_until_tried(FIRST_LOOK_S)
+            yield observation
+        except Exception as error:
+            # Raised inside the task group it would come out wrapped in a group.
+            failure = error
+        finally:
+            group.cancel_scope.cancel()
+    if failure is not None:
+        raise failure

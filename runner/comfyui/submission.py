@@ -1,0 +1,126 @@
+"""One POST of one attempt, whose last byte is held back until the very end.
+
+Rule: sent at most once, over a connection of its own: a reused idle one may be dropped at the
+moment of the POST and leave the outcome open. ComfyUI queues a prompt only when it has the whole
+body (PROTOCOL §1, seen), so until the last byte is out nothing can have been queued.
+Never a `number`: equal ones kill ComfyUI's worker (PROTOCOL §0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+import anyio
+import httpx
+import msgspec
+from msgspec import Struct
+
+from runner.backend import Accepted, Ambiguous, Attempt, Rejected, SubmitOutcome, Withheld
+from runner.comfyui import loose_json
+from runner.comfyui.http import Answer, explain
+from runner.comfyui.node_errors import read_problems, read_rejection
+from streams.events import Failure
+
+
+class _Refused(Exception):
+    """`may_send` said no."""
+
+
+class _Body:
+    """The request's bytes in two pieces, the second of them one byte long."""
+
+    def __init__(self, content: bytes, may_send: Callable[[], bool]) -> None:
+        self.content = content
+        self.may_send = may_send
+        self.is_complete = False
+        """True from the moment that the last byte was given away."""
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        yield self.content[:-1]
+        if not self.may_send():
+            raise _Refused
+        self.is_complete = True
+        yield self.content[-1:]
+
+
+class _Extra(Struct, frozen=True):
+    """Echoed by /queue and /history: whose prompt this is."""
+
+    job_id: str
+    attempt: int
+
+
+def request_body(attempt: Attempt, workflow: bytes) -> bytes:
+    """Join the request around the workflow's own bytes."""
+    encode = msgspec.json.encode
+    extra = encode({"everfold": _Extra(attempt.job_id, attempt.number)})
+    return b'{"prompt":%b,"prompt_id":%b,"client_id":%b,"extra_data":%b}' % (
+        workflow,
+        encode(attempt.prompt_id),
+        encode(attempt.client_id),
+        extra,
+    )
+
+
+def refuse_workflow(workflow: bytes) -> Rejected | None:
+    """Refuse what is no JSON object: ComfyUI answers it with a 500, which says nothing."""
+    try:
+        if isinstance(loose_json.read(workflow), dict):
+            return None
+        why = "it is not a JSON object"
+    except ValueError as error:
+        why = f"it is not JSON ({error})"
+    return Rejected(Failure(code="invalid_workflow", message=f"The workflow cannot be sent: {why}"))
+
+
+async def post(
+    client: httpx.AsyncClient,
+    attempt: Attempt,
+    workflow: bytes,
+    may_send: Callable[[], bool],
+    *,
+    timeout_s: float,
+) -> SubmitOutcome:
+    """POST the attempt once and say what became of it."""
+    if (refusal := refuse_workflow(workflow)) is not None:
+        return refusal
+    body = _Body(request_body(attempt, workflow), may_send)
+    try:
+        with anyio.fail_after(timeout_s):
+            response = await client.post(
+                "/prompt",
+                content=body.pieces(),
+                headers={
+                    "Content-Type": "application/json",
+                    "Content-Length": str(len(body.content)),
+                },
+            )
+    except _Refused:
+        return Withheld("the runner took the attempt back before its last byte was sent")
+    except (httpx.HTTPError, TimeoutError) as error:
+        why = f"POST /prompt: {explain(error)}"
+        return Ambiguous(why) if body.is_complete else Withheld(why)
+    answer = Answer(response.status_code, response.content)
+    return read_outcome(answer, attempt.prompt_id, is_complete=body.is_complete)
+
+
+def read_outcome(answer: Answer, prompt_id: str, *, is_complete: bool = True) -> SubmitOutcome:
+    """Interpret the answer to POST /prompt, by the table of PROTOCOL §1."""
+    why = f"POST /prompt answered {answer.status}: {answer.excerpt()}"
+    if answer.status == 200:
+        return _read_acceptance(answer, prompt_id)
+    if answer.status in (400, 422):
+        return Rejected(read_rejection(answer.json()))
+    if answer.status == 413:
+        return Rejected(Failure(code="submit_rejected", message=why))
+    # A 500 may hide an accepted prompt; a gateway's 408 or 5xx may too, once the body was out.
+    if is_complete and (answer.status >= 500 or answer.status == 408):
+        return Ambiguous(why)
+    return Withheld(why)
+
+
+def _read_acceptance(answer: Answer, prompt_id: str) -> SubmitOutcome:
+    body = loose_json.as_object(answer.json())
+    if body.get("prompt_id") != prompt_id:
+        return Ambiguous(f"POST /prompt answered 200 for another prompt: {answer.excerpt()}")
+    return Accepted(loose_json.as_whole(body.get("number")), read_problems(body.get("node_errors")))
