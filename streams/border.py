@@ -77,7 +77,8 @@ async def command(redis: Redis, *arguments: str | bytes | int) -> object:
 
 async def read_hash(redis: Redis, key: str) -> dict[bytes, bytes]:
     """Return a whole hash, empty when there is none."""
-    return cast("dict[bytes, bytes]", await command(redis, "HGETALL", key))
+    flat = cast("list[bytes]", await command(redis, "HGETALL", key))
+    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 async def read_string(redis: Redis, key: str) -> bytes | None:

@@ -6,7 +6,7 @@ change in one script, and the epoch alone decides who may append.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import msgspec
@@ -205,22 +205,22 @@ class Dispatch:
         dispatch = self._keys.dispatch(partition, *lane)
         ask = ("XPENDING", dispatch, RUNNERS_GROUP, "-", "+", HELD_LIMIT, self.runner)
         try:
-            rows = cast("list[Mapping[str, bytes]]", await command(self._redis, *ask))
+            rows = cast("list[list[bytes]]", await command(self._redis, *ask))
         except NoGroup:
             return []
-        leases = [await self._held_lease(dispatch, lane, row["message_id"]) for row in rows]
+        leases = [await self._held_lease(dispatch, lane, row[0]) for row in rows]
         return [lease for lease in leases if lease is not None]
 
     async def _held_lease(
         self, dispatch: str, lane: tuple[str, str], ticket: bytes
     ) -> Lease | None:
         found = cast(
-            "list[tuple[bytes, dict[bytes, bytes]]]",
+            "list[tuple[bytes, list[bytes]]]",
             await command(self._redis, "XRANGE", dispatch, ticket, ticket),
         )
         if not found:
             return None
-        job_id = found[0][1][b"j"].decode()
+        job_id = found[0][1][1].decode()
         head = self._keys.head(job_id)
         fields = ("epoch", "seq", "owner", "phase")
         epoch, seq, owner, phase = cast(

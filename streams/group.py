@@ -75,9 +75,7 @@ class ConsumerGroup:
             *("STREAMS", self._log.keys.log(partition), start),
         )
         streams = cast("list[tuple[bytes, Entries]]", reply or [])
-        return [
-            recorded(entry_id, fields or {}) for _, rows in streams for entry_id, fields in rows
-        ]
+        return [recorded(entry_id, fields) for _, rows in streams for entry_id, fields in rows]
 
     async def inherit(self, partition: int) -> None:
         """Make every pending entry of the group this consumer's own, whoever had it."""
@@ -88,7 +86,7 @@ class ConsumerGroup:
                 *("XAUTOCLAIM", self._log.keys.log(partition), self.group, self.consumer),
                 *(0, cursor, "COUNT", 1000, "JUSTID"),
             )
-            cursor = _cursor(reply)
+            cursor = cast("list[bytes]", reply)[0]
             if cursor == b"0-0":
                 return
 
@@ -100,19 +98,10 @@ class ConsumerGroup:
 
     async def pending(self, partition: int) -> PendingEntries:
         key = self._log.keys.log(partition)
-        found = cast("dict[str, object]", await command(self._redis, "XPENDING", key, self.group))
-        rows = cast("list[dict[str, bytes | int]]", found["consumers"] or [])
-        first = cast("bytes | None", found["min"])
-        return PendingEntries(
-            cast("int", found["pending"]),
-            first.decode() if first else NO_ENTRY,
-            {cast("bytes", row["name"]).decode(): int(row["pending"]) for row in rows},
-        )
+        reply = await command(self._redis, "XPENDING", key, self.group)
+        count, first, _, rows = cast("tuple[int, bytes, bytes, list[list[bytes]]]", reply)
+        consumers = {name.decode(): int(pending) for name, pending in rows or []}
+        return PendingEntries(count, first.decode() if first else NO_ENTRY, consumers)
 
     async def aclose(self) -> None:
         await self._redis.aclose()
-
-
-def _cursor(reply: object) -> bytes:
-    first = cast("list[object]", reply)
-    return cast("bytes", first[0])

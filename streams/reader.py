@@ -20,12 +20,12 @@ from streams.border import command
 from streams.errors import JobUnknown, Unavailable
 from streams.log import Log
 from streams.patience import patiently
-from streams.record import NO_ENTRY, Recorded, recorded, recorded_flat
+from streams.record import NO_ENTRY, Recorded, recorded
 from streams.server import BLOCK_S, connect_blocking
 
 PAGE = 500
 
-Entries = list[tuple[bytes, dict[bytes, bytes] | None]]
+Entries = list[tuple[bytes, list[bytes] | None]]
 
 
 async def job_events(log: Log, job_id: str, after_seq: int = 0) -> list[Recorded]:
@@ -61,7 +61,7 @@ async def _page(log: Log, job_id: str, at: str, after_seq: int) -> tuple[list[Re
     rows = cast("list[tuple[bytes, list[bytes]]]", reply[2:])
     trimmed = reply[0] == b"trimmed"
     following = "" if trimmed else cast("bytes", reply[1]).decode()
-    return [recorded_flat(entry_id, flat) for entry_id, flat in rows], following
+    return [recorded(entry_id, flat) for entry_id, flat in rows], following
 
 
 async def partition_events(
@@ -72,7 +72,7 @@ async def partition_events(
         page = partial(_range, log, partition, after, until)
         rows = await patiently(page, log.patience_s)
         for entry_id, fields in rows:
-            yield recorded(entry_id, fields or {})
+            yield recorded(entry_id, fields)
         if len(rows) < PAGE:
             return
         after = rows[-1][0].decode()
@@ -122,7 +122,7 @@ async def _follow(log: Log, cursors: dict[int, str], redis: Redis) -> AsyncItera
             continue
         backoff.reset()
         for key, rows in reply:
-            batch = [recorded(entry_id, fields or {}) for entry_id, fields in rows]
+            batch = [recorded(entry_id, fields) for entry_id, fields in rows]
             cursors[partition_by_key[key]] = batch[-1].entry_id
             yield batch
 

@@ -7,7 +7,7 @@ events, so that reading one job costs as much as the job has events, however bus
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from msgspec import Struct
 
@@ -49,8 +49,12 @@ def entry_order(entry_id: str) -> tuple[int, int]:
     return int(milliseconds), int(counter or 0)
 
 
-def recorded(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Recorded:
-    """Read one stream entry; an entry that is not Everfold's becomes an unreadable event."""
+def recorded(entry_id: bytes, flat: Sequence[bytes] | None) -> Recorded:
+    """Read one stream entry, its fields as the flat list that the server sends.
+
+    An entry that is not Everfold's, or is no longer in the log, becomes an unreadable event.
+    """
+    fields = dict(zip(flat[::2], flat[1::2], strict=True)) if flat else {}
     try:
         payload = fields[b"d"]
         return Recorded(
@@ -63,22 +67,18 @@ def recorded(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Recorded:
             payload=payload,
         )
     except (KeyError, ValueError):
-        return _foreign(entry_id, fields)
+        return _foreign(entry_id, flat or ())
 
 
-def _foreign(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Recorded:
-    payload = b" ".join(part for pair in fields.items() for part in pair)
+def _foreign(entry_id: bytes, flat: Sequence[bytes]) -> Recorded:
+    payload = b" ".join(flat)
+    why = "the entry was not written by Everfold" if flat else "the entry was trimmed"
     return Recorded(
         entry_id=entry_id.decode(),
         job_id="",
         seq=0,
         epoch=0,
         previous=NO_ENTRY,
-        event=Unreadable("", "the entry was not written by Everfold", payload),
+        event=Unreadable("", why, payload),
         payload=payload,
     )
-
-
-def recorded_flat(entry_id: bytes, flat: Sequence[bytes]) -> Recorded:
-    """Read an entry whose fields come as a flat list, as scripts return them."""
-    return recorded(entry_id, dict(zip(flat[::2], flat[1::2], strict=True)))

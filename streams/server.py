@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from streams.border import command, translated
+from streams.border import command
 from streams.errors import NoServer, ServerTooOld
 
 COMMAND_TIMEOUT_S = 5.0
@@ -31,7 +31,7 @@ def connect(url: str, *, name: str = "everfold", timeout_s: float = COMMAND_TIME
     `name` is what CLIENT LIST shows. Raises NoServer for a URL that makes no sense.
     """
     try:
-        return Redis.from_url(
+        client = Redis.from_url(
             url,
             protocol=2,
             retry=Retry(NoBackoff(), 0),
@@ -44,6 +44,10 @@ def connect(url: str, *, name: str = "everfold", timeout_s: float = COMMAND_TIME
             f"{url!r} is not a Redis URL ({error}); write redis://host:6379/0, "
             "rediss://host:6379/0 or unix:///path/to/socket"
         ) from error
+    # Replies stay as the server sent them: redis-py's parsers guess from options that raw
+    # commands and scripts do not carry.
+    client.response_callbacks.clear()
+    return client
 
 
 def connect_blocking(url: str, *, name: str = "everfold", block_s: float = BLOCK_S) -> Redis:
@@ -54,20 +58,22 @@ def connect_blocking(url: str, *, name: str = "everfold", block_s: float = BLOCK
 async def check_floor(redis: Redis) -> None:
     """Raise ServerTooOld unless the server knows every command that Everfold needs."""
     found = await command(redis, "COMMAND INFO", *NEEDED_COMMANDS)
-    missing = [name for name in NEEDED_COMMANDS if not _knows(found, name)]
+    known = {row[0].decode().upper() for row in cast("list[list[bytes]]", found) if row}
+    missing = [name for name in NEEDED_COMMANDS if name not in known]
     if missing:
         raise ServerTooOld(await version(redis), f"it has no {' and no '.join(missing)}")
 
 
-def _knows(found: object, name: str) -> bool:
-    names = found if isinstance(found, dict) else [row[0] for row in cast("list", found) if row]  # type: ignore[type-arg]
-    return name.lower() in {str(n.decode() if isinstance(n, bytes) else n).lower() for n in names}
+async def server_facts(redis: Redis, section: str) -> dict[str, str]:
+    """Return a section of INFO as plain text values."""
+    text = cast("bytes", await command(redis, "INFO", section)).decode()
+    pairs = (line.partition(":") for line in text.splitlines() if ":" in line)
+    return {name: value for name, _, value in pairs}
 
 
 async def version(redis: Redis) -> str:
     """Return name and version as people know them, such as `Valkey 9.1.2`."""
-    with translated():
-        found = await redis.info("server")
+    found = await server_facts(redis, "server")
     if "valkey_version" in found:
         return f"Valkey {found['valkey_version']}"
     return f"Redis {found.get('redis_version', 'of unknown version')}"
