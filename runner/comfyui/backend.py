@@ -12,7 +12,16 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
-from runner.backend import Absent, Attempt, Load, Running, SubmitOutcome, Truth, Unreachable
+from runner.backend import (
+    Absent,
+    Accepted,
+    Attempt,
+    Load,
+    Running,
+    SubmitOutcome,
+    Truth,
+    Unreachable,
+)
 from runner.comfyui.address import read_address
 from runner.comfyui.boot import BootMarker
 from runner.comfyui.history import read_history, unreadable
@@ -66,9 +75,14 @@ class ComfyBackend:
     async def submit(
         self, attempt: Attempt, workflow: bytes, may_send: Callable[[], bool]
     ) -> SubmitOutcome:
-        return await post(
+        outcome = await post(
             self._submitter, attempt, workflow, may_send, timeout_s=self._submit_timeout_s
         )
+        if isinstance(outcome, Accepted) and outcome.problems:
+            broken = frozenset(problem.node for problem in outcome.problems)
+            for observation in self._observed.get(attempt.prompt_id, ()):
+                observation.drop_outputs(broken)
+        return outcome
 
     @asynccontextmanager
     async def observe(self, attempt: Attempt, workflow: bytes) -> AsyncIterator[SocketObservation]:

@@ -56,6 +56,11 @@ def reachable(plan: Plan, outputs: Iterable[str], cached: Collection[str] = ()) 
     return frozenset(found)
 
 
+def without(plan: Plan, outputs: Iterable[str], broken: Collection[str]) -> frozenset[str]:
+    """Return the outputs that need none of the broken nodes: ComfyUI drops the others."""
+    return frozenset(output for output in outputs if not reachable(plan, [output]) & set(broken))
+
+
 def _read_node(graph: dict[str, object], name: str) -> Node:
     node = loose_json.as_object(graph[name])
     class_type = loose_json.as_text(node.get("class_type"))

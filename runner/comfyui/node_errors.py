@@ -66,18 +66,23 @@ def _headline(error: object) -> str:
 
 def _read_node(node: str, entry: dict[str, object]) -> Iterator[NodeProblem]:
     for error in map(as_object, as_list(entry.get("errors"))):
-        extra = as_object(error.get("extra_info"))
+        name = as_text(as_object(error.get("extra_info")).get("input_name"))
         yield NodeProblem(
             node=node,
             node_class=as_text(entry.get("class_type")),
             code=as_text(error.get("type")),
-            message=_complaint(as_text(error.get("message")), as_text(error.get("details"))),
-            input=as_text(extra.get("input_name")) or None,
+            message=_complaint(error, name),
+            input=name or None,
         )
 
 
-def _complaint(message: str, details: str) -> str:
-    return _clip(f"{message} ({details})" if message and details else message or details)
+def _complaint(error: dict[str, object], input_name: str) -> str:
+    message = as_text(error.get("message"))
+    # The details repeat the input's name, which is told apart.
+    details = as_text(error.get("details")).removeprefix(f"{input_name}: ")
+    if not details or details == input_name:
+        return _clip(message)
+    return _clip(f"{message} ({details})" if message else details)
 
 
 def _clip(text: str) -> str:

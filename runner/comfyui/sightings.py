@@ -11,7 +11,7 @@ from msgspec import structs
 
 from runner.backend import Progress, SavedOutput, Sighting
 from runner.comfyui import messages as said
-from runner.comfyui.graph import Plan
+from runner.comfyui.graph import Plan, without
 from runner.comfyui.progress import Tally, begin, evolve, learn_outputs, report
 
 STARTING = (
@@ -53,6 +53,10 @@ class Sightings:
     def learn_outputs(self, outputs: frozenset[str]) -> None:
         """Take from the server which nodes are outputs."""
         self._move_to(learn_outputs(self._tally, outputs))
+
+    def drop_outputs(self, broken: frozenset[str]) -> None:
+        """Take from the server's complaints which nodes it will not run."""
+        self.learn_outputs(without(self._tally.plan, self._tally.outputs, broken))
 
     @property
     def has_news(self) -> bool:

@@ -83,6 +83,11 @@ class SocketObservation:
         self._sightings.learn_outputs(outputs)
         self._tell()
 
+    def drop_outputs(self, broken: frozenset[str]) -> None:
+        """Take from the server's complaints which nodes it will not run."""
+        self._sightings.drop_outputs(broken)
+        self._tell()
+
     async def run(self) -> None:
         """Connect and read, again and again, until cancelled."""
         while True:
