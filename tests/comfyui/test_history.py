@@ -1,0 +1,128 @@
+"""What the history says about a prompt that has ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.backend import Ended
+from runner.comfyui.history import read_history
+from tests.comfyui.test_loose_json import JSON_VALUES
+
+
+def entry(
+    *messages: tuple[str, dict[str, object]],
+    status: str = "error",
+    outputs: object = None,
+    wanted: list[str] | None = None,
+) -> dict[str, Any]:
+    return {
+        "p": {
+            "prompt": [0, "p", {}, {}, wanted or []],
+            "outputs": outputs if outputs is not None else {},
+            "status": {
+                "status_str": status,
+                "completed": status == "success",
+                "messages": [list(message) for message in messages],
+            },
+        }
+    }
+
+
+def ended(body: dict[str, Any]) -> Ended:
+    read = read_history(body, "p")
+    assert read is not None
+    return read
+
+
+def test_a_prompt_that_is_not_there_has_not_ended() -> None:
+    assert read_history({}, "p") is None
+    assert read_history({"q": {}}, "p") is None
+
+
+def test_success_has_times_and_outputs() -> None:
+    read = ended(
+        entry(
+            ("execution_start", {"timestamp": 1000}),
+            ("execution_cached", {"nodes": []}),
+            ("execution_success", {"timestamp": 1500}),
+            status="success",
+            outputs={"4": {"images": [{"filename": "a.png"}]}, "5": None},
+            wanted=["4"],
+        )
+    )
+    assert read.succeeded
+    assert (read.interrupted, read.outputs_reused, read.failure) == (False, False, None)
+    assert (read.started_at_ms, read.ended_at_ms) == (1000, 1500)
+    assert read.outputs == {"4": {"images": [{"filename": "a.png"}]}}
+
+
+def test_outputs_are_reused_when_every_output_node_was_cached() -> None:
+    cached: tuple[str, dict[str, object]] = ("execution_cached", {"nodes": ["1", "3"]})
+    assert ended(entry(cached, status="success", wanted=["3"])).outputs_reused
+    assert not ended(entry(cached, status="success", wanted=["3", "4"])).outputs_reused
+    assert not ended(entry(cached, status="error", wanted=["3"])).outputs_reused
+    assert not ended(entry(cached, status="success")).outputs_reused
+
+
+def test_an_interrupt_is_told_apart_from_an_error() -> None:
+    read = ended(entry(("execution_interrupted", {"timestamp": 7, "node_id": "2"})))
+    assert read.interrupted
+    assert (read.succeeded, read.failure, read.ended_at_ms) == (False, None, 7)
+
+
+def test_an_interrupt_that_came_too_late_is_a_success() -> None:
+    read = ended(entry(("execution_success", {}), status="success"))
+    assert (read.succeeded, read.interrupted) == (True, False)
+
+
+def test_a_blocked_node_before_the_error_is_not_the_reason() -> None:
+    read = ended(
+        entry(
+            ("execution_error", {"exception_type": "ExecutionBlocked", "node_id": "1"}),
+            ("execution_error", {"exception_type": "ValueError", "node_id": "2"}),
+        )
+    )
+    assert read.failure is not None
+    assert read.failure.node == "2"
+
+
+def test_every_way_to_run_out_of_memory_is_retryable() -> None:
+    for kind, words in [
+        ("torch.OutOfMemoryError", ""),
+        ("torch.cuda.OutOfMemoryError", ""),
+        ("MemoryError", ""),
+        ("RuntimeError", "HIP out of memory. Tried to allocate"),
+    ]:
+        details: dict[str, object] = {"exception_type": kind, "exception_message": words}
+        failure = ended(entry(("execution_error", details))).failure
+        assert failure is not None
+        assert (failure.code, failure.retryable) == ("out_of_memory", True)
+
+
+def test_an_error_without_a_reason_says_so() -> None:
+    failure = ended(entry()).failure
+    assert failure is not None
+    assert failure.code == "execution_error"
+    assert "without saying why" in failure.message
+
+
+def test_a_message_full_of_tensors_is_cut() -> None:
+    details: dict[str, object] = {"exception_message": "0.1, " * 10_000}
+    failure = ended(entry(("execution_error", details))).failure
+    assert failure is not None
+    assert len(failure.message) == 2000
+
+
+@given(JSON_VALUES, JSON_VALUES, JSON_VALUES)
+def test_any_entry_is_an_end(status: object, outputs: object, prompt: object) -> None:
+    body = {"p": {"status": status, "outputs": outputs, "prompt": prompt}}
+    assert isinstance(read_history(body, "p"), Ended)
+
+
+@given(st.lists(st.lists(JSON_VALUES, max_size=3)))
+def test_any_messages_are_an_end(messages: object) -> None:
+    body = {"p": {"status": {"status_str": "success", "messages": messages}}}
+    assert ended(body).succeeded

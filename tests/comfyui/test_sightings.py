@@ -1,0 +1,108 @@
+"""Hints about one prompt, merged until somebody looks."""
+
+from __future__ import annotations
+
+import pytest
+
+from runner.backend import SavedOutput, Sighting
+from runner.comfyui import messages as said
+from runner.comfyui.graph import read_plan
+from runner.comfyui.sightings import Sightings
+from tests.comfyui.test_graph import TEXT_TO_IMAGE
+
+
+@pytest.fixture
+def sightings() -> Sightings:
+    return Sightings("p", read_plan(TEXT_TO_IMAGE))
+
+
+def test_nothing_seen_is_an_empty_sighting(sightings: Sightings) -> None:
+    assert not sightings.has_news
+    assert sightings.merge() == Sighting()
+
+
+def test_messages_of_other_prompts_count_nothing(sightings: Sightings) -> None:
+    for message in [
+        said.ExecutionStart(prompt_id="q"),
+        said.ProgressValue(prompt_id="q", node="sampler", value=1, max=2),
+        said.Executed(prompt_id="q", node="save", output={}),
+        said.ExecutionSuccess(prompt_id="q"),
+        said.Preview(prompt_id="q"),
+        said.Preview(),
+        said.NodeText(node="x"),
+        said.Status(),
+        said.Garbage(why=""),
+    ]:
+        sightings.take(message, 5.0)
+    assert sightings.merge() == Sighting()
+
+
+def test_only_the_newest_progress_and_every_output_are_kept(sightings: Sightings) -> None:
+    sightings.take(said.ExecutionStart(prompt_id="p"), 1.0)
+    for value in range(21):
+        message = said.ProgressValue(prompt_id="p", node="sampler", value=value, max=20)
+        sightings.take(message, 2.0 + value)
+    sightings.take(said.Executed(prompt_id="p", node="save", output={"images": [1]}), 30.0)
+    sightings.take(said.Executed(prompt_id="p", node="preview", output={"images": [2]}), 31.0)
+    sighting = sightings.merge()
+    assert sighting.started
+    assert sighting.progress is not None
+    assert sighting.progress.step == 20
+    assert sighting.saved == (
+        SavedOutput("save", {"images": [1]}),
+        SavedOutput("preview", {"images": [2]}),
+    )
+    assert sighting.last_frame_at_s == 31.0
+    assert not sightings.has_news
+    assert sightings.merge() == Sighting(started=True, last_frame_at_s=31.0)
+
+
+def test_a_cached_output_node_without_an_output_saves_nothing(sightings: Sightings) -> None:
+    sightings.take(said.Executed(prompt_id="p", node="save", output=None), 1.0)
+    assert sightings.merge().saved == ()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        said.ExecutionSuccess(prompt_id="p"),
+        said.ExecutionError(prompt_id="p", exception_type="ValueError"),
+        said.ExecutionInterrupted(prompt_id="p"),
+        said.Executing(prompt_id="p", node=None),
+    ],
+)
+def test_an_end_asks_for_the_truth_once(sightings: Sightings, message: said.Message) -> None:
+    sightings.take(message, 1.0)
+    assert sightings.has_news
+    assert sightings.merge().ask_truth
+    assert not sightings.merge().ask_truth
+
+
+def test_a_blocked_node_does_not_ask_for_the_truth(sightings: Sightings) -> None:
+    message = said.ExecutionError(prompt_id="p", exception_type="ExecutionBlocked")
+    sightings.take(message, 1.0)
+    assert not sightings.merge().ask_truth
+
+
+def test_the_nameless_word_on_reconnect_says_that_it_runs(sightings: Sightings) -> None:
+    sightings.take(said.Executing(node="sampler"), 1.0)
+    sighting = sightings.merge()
+    assert sighting.started
+    assert sighting.progress is not None
+    assert sighting.progress.node_class == "KSampler"
+
+
+def test_a_nameless_preview_counts_only_while_ours_runs(sightings: Sightings) -> None:
+    sightings.take(said.Preview(), 1.0)
+    assert sightings.merge().last_frame_at_s == 0.0
+    sightings.take(said.ExecutionStart(prompt_id="p"), 2.0)
+    sightings.take(said.Preview(), 3.0)
+    assert sightings.merge().last_frame_at_s == 3.0
+
+
+def test_outputs_that_the_server_dropped_are_not_work(sightings: Sightings) -> None:
+    sightings.drop_outputs(frozenset({"preview"}))
+    sightings.take(said.ExecutionStart(prompt_id="p"), 1.0)
+    progress = sightings.merge().progress
+    assert progress is not None
+    assert progress.nodes_total == 4
