@@ -9,13 +9,17 @@ from uuid import uuid4
 import pytest
 
 from tests.support import servers
+from tests.support.programs import StartProgram, programs
 from tests.support.servers import OwnServer, ServerChoice, StartServer
 
 CHOICE = pytest.StashKey[ServerChoice]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[CHOICE] = servers.choose_server()
+    try:
+        config.stash[CHOICE] = servers.choose_server()
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -64,4 +68,11 @@ def own_server(server_choice: ServerChoice) -> Iterator[StartServer]:
         def start(*, tcp: bool = False, **settings: str) -> OwnServer:
             return running.enter_context(servers.own_server(engine, tcp=tcp, **settings))
 
+        yield start
+
+
+@pytest.fixture
+def start_program() -> Iterator[StartProgram]:
+    """Start Python programs: start_program("-m", "everfold", ...) -> Program, ended by the test."""
+    with programs() as start:
         yield start

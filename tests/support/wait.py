@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 import anyio
 
@@ -14,6 +14,10 @@ FIRST_PAUSE_S = 0.002
 LONGEST_PAUSE_S = 0.05
 
 
+@overload
+async def eventually(condition: Callable[[], Awaitable[T]], within_s: float = ...) -> T: ...
+@overload
+async def eventually(condition: Callable[[], T], within_s: float = ...) -> T: ...
 async def eventually(condition: Callable[[], T | Awaitable[T]], within_s: float = 5.0) -> T:
     """Ask `condition` again and again until its answer is true, and return that answer.
 

@@ -1,0 +1,133 @@
+"""Python programs as real processes of a test: their lines, real signals, and a sure end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from tests.support.wait import eventually
+
+ROOT = Path(__file__).parents[2]
+END_S = 10.0
+
+
+class Program:
+    """A running program. What it prints is read all the time, so that it never blocks on it."""
+
+    def __init__(self, arguments: list[str], environ: Mapping[str, str]) -> None:
+        self.arguments = arguments
+        self.lines = list[str]()
+        """Standard output so far, without line ends."""
+        self.complaints = list[str]()
+        """Standard error so far."""
+        self._running = subprocess.Popen(
+            arguments,
+            cwd=ROOT,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._readers = [
+            _reading(self._running.stdout, self.lines),
+            _reading(self._running.stderr, self.complaints),
+        ]
+
+    @property
+    def pid(self) -> int:
+        return self._running.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; negative for the signal that ended it."""
+        return self._running.poll()
+
+    async def line(self, containing: str = "", *, after: int = 0, within_s: float = 10.0) -> str:
+        """Wait for the first line that contains the text, not looking at the first `after` lines.
+
+        AssertionError with all it printed when it ends, or the time does, before such a line.
+        """
+
+        def found() -> list[str] | None:
+            ended = self.exit_code is not None and not any(r.is_alive() for r in self._readers)
+            match = [line for line in self.lines[after:] if containing in line]
+            if not match and ended:
+                raise AssertionError(f"no line with {containing!r}: {self}")
+            return match
+
+        try:
+            return (await eventually(found, within_s))[0]  # type: ignore[index]  # None is not true
+        except AssertionError:
+            raise AssertionError(f"no line with {containing!r} in {within_s} s: {self}") from None
+
+    async def end(self, within_s: float = END_S) -> int:
+        """Wait until it ends by itself and return its exit code; its lines are complete then."""
+        await eventually(lambda: self.exit_code is not None, within_s)
+        self._join()
+        return self._running.returncode
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal; SIGSTOP and SIGCONT too."""
+        self._running.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL it and wait for its end."""
+        self._running.kill()
+        self._running.wait(END_S)
+
+    def close(self) -> None:
+        """End it for good and let go of its pipes."""
+        self.kill()
+        self._join()
+
+    def __str__(self) -> str:
+        """Tell what it was, how it ended and what it printed last, for a failed assertion."""
+        command = " ".join(self.arguments[1:])
+        printed = "\n".join([*self.lines[-40:], "-- standard error:", *self.complaints[-40:]])
+        return f"{command} (exit code {self.exit_code})\n{printed}"
+
+    def _join(self) -> None:
+        # A grandchild may keep the pipes open: its lines are not waited for.
+        for reader in self._readers:
+            reader.join(1.0)
+
+
+def _reading(pipe: IO[str] | None, lines: list[str]) -> threading.Thread:
+    def read() -> None:
+        assert pipe is not None
+        with pipe:
+            lines.extend(line.rstrip("\n") for line in pipe)
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    return thread
+
+
+@contextmanager
+def programs() -> Iterator[StartProgram]:
+    """Give a function that starts programs, all of which are ended when the context is."""
+    started = list[Program]()
+
+    def start(*arguments: str, environ: Mapping[str, str] | None = None) -> Program:
+        whole = {**os.environ, "PYTHONUNBUFFERED": "1", **(environ or {})}
+        program = Program([sys.executable, *arguments], whole)
+        started.append(program)
+        return program
+
+    try:
+        yield start
+    finally:
+        for program in started:
+            program.close()
+
+
+StartProgram = Callable[..., Program]
+"""start("-m", "everfold", "up", environ={...}) -> Program; runs this Python, in the root folder."""

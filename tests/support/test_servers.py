@@ -1,0 +1,123 @@
+"""The fixtures of conftest.py themselves: a private server for ill treatment, a namespace each."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from redis.exceptions import RedisError
+
+from tests.support import servers
+from tests.support.programs import ROOT
+from tests.support.servers import ServerChoice, StartServer, client
+
+
+@pytest.mark.parametrize("tcp", [False, True], ids=["unix", "tcp"])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_private_server_keeps_its_data_and_address_when_it_is_restarted(
+    own_server: StartServer, tcp: bool, how: signal.Signals
+) -> None:
+    server = own_server(tcp=tcp)
+    url, pid = server.url, server.pid
+    with client(url) as redis:
+        redis.set("key", "kept")
+
+    server.restart(how)
+
+    assert server.url == url
+    assert server.pid != pid
+    with client(url) as redis:
+        assert redis.get("key") == b"kept"
+
+
+def test_a_paused_server_is_silent_until_it_is_resumed(own_server: StartServer) -> None:
+    server = own_server()
+    server.pause()
+    with servers.client(server.url) as redis:
+        redis.connection_pool.connection_kwargs["socket_timeout"] = 0.1
+        with pytest.raises(RedisError):
+            redis.ping()
+
+    server.resume()
+
+    assert server.answers()
+
+
+def test_settings_reach_a_private_server(own_server: StartServer) -> None:
+    server = own_server(appendonly="no", maxmemory_policy="allkeys-lru")
+
+    with client(server.url) as redis:
+        assert redis.config_get("appendonly", "maxmemory-policy") == {
+            "appendonly": "no",
+            "maxmemory-policy": "allkeys-lru",
+        }
+
+
+def test_a_server_that_cannot_start_says_why(own_server: StartServer) -> None:
+    with pytest.raises(RuntimeError, match=r"(?s)did not start.*no-such-setting"):
+        own_server(no_such_setting="1")
+
+
+def test_nothing_is_left_of_a_private_server(server_choice: ServerChoice) -> None:
+    assert server_choice.engine is not None
+    with servers.own_server(server_choice.engine) as server:
+        pid, folder = server.pid, server.folder
+        server.pause()
+
+    assert not folder.exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_only_the_keys_of_the_namespace_are_deleted(redis_url: str, namespace: str) -> None:
+    other = f"{namespace}0"
+    mine = [f"{{{namespace}:0}}:log", f"{{{namespace}:12}}:job:a", f"{namespace}:meta"]
+    theirs = [f"{{{other}:0}}:log", f"{other}:meta"]
+    with client(redis_url) as redis:
+        for key in [*mine, *theirs]:
+            redis.set(key, "x")
+
+        servers.delete_namespace(redis_url, namespace)
+
+        assert (redis.exists(*mine), redis.exists(*theirs)) == (0, len(theirs))
+        servers.delete_namespace(redis_url, other)
+
+
+def _header(**environ: str) -> str:
+    """Run pytest over nothing with another environment and return what it says."""
+    whole = {k: v for k, v in os.environ.items() if k not in ("REDIS_URL", servers.FORCE)}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-v", "tests/support/__init__.py"],
+        cwd=ROOT,
+        env={**whole, **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return done.stdout + done.stderr
+
+
+def test_the_header_says_which_server_is_used() -> None:
+    header = _header(REDIS_URL="redis://127.0.0.1:1/0")
+
+    assert "server: url (REDIS_URL is set)" in header
+
+
+def test_a_forced_server_wins_over_the_url() -> None:
+    header = _header(REDIS_URL="redis://127.0.0.1:1/0", **{servers.FORCE: "embedded"})
+
+    assert "server: embedded (EVERFOLD_TEST_SERVER=embedded)" in header
+
+
+def test_an_unknown_kind_of_server_is_refused() -> None:
+    assert "not one of" in _header(**{servers.FORCE: "sometimes"})
+
+
+def test_a_missing_server_is_an_error_and_not_a_skip() -> None:
+    choice = ServerChoice("path", "forced", None)
+
+    with pytest.raises(RuntimeError, match="tests need a server"), servers.session_server(choice):
+        pass
