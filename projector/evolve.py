@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from projector.job import Job
 from streams.codec import Unreadable
 from streams.events import (
+    LOST_BEFORE_RUNNING,
     Canceled,
     CancelRequested,
     Claimed,
@@ -118,6 +119,7 @@ def _recovered(job: Job, event: Recovered, now_ms: int) -> Job:
         job,
         owner=event.owner,
         claimed_at_ms=now_ms,
+        recovered_at_ms=now_ms,
         recovered=event.crashes,
         idle_ms=event.idle_ms,
         reason=event.reason,
@@ -152,6 +154,7 @@ def _queued(job: Job, event: Queued, now_ms: int) -> Job:
         job,
         attempt_state="accepted",
         queued_at_ms=now_ms,
+        unconfirmed=0,
         number=-1 if event.number is None else event.number,
         problems=event.problems,
     )
@@ -185,11 +188,13 @@ def _waiting_status(job: Job) -> str:
 
 
 def _lost(job: Job, event: Lost) -> Job:
+    ran = event.cause not in LOST_BEFORE_RUNNING
     return replace(
         job,
         status=_waiting_status(job),
         attempt_state="over",
-        losses=job.losses + 1,
+        losses=job.losses + ran,
+        unconfirmed=job.unconfirmed + (not ran),
         reason=event.cause,
     )
 

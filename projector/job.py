@@ -52,6 +52,7 @@ class Job(Struct, frozen=True, kw_only=True):
 
     submitted_at_ms: int = 0
     claimed_at_ms: int = 0
+    recovered_at_ms: int = 0
     submitting_at_ms: int = 0
     queued_at_ms: int = 0
     started_at_ms: int = 0
@@ -85,7 +86,10 @@ class Job(Struct, frozen=True, kw_only=True):
     retried: int = 0
     """New attempts after an earlier one had ended badly."""
     losses: int = 0
-    """Attempts that a backend forgot."""
+    """Accepted attempts that a backend forgot."""
+    unconfirmed: int = 0
+    """Attempts in a row that never began to run: not arrived, or taken back from an unhealthy
+    backend."""
 
     seq: int = 0
     """Sequence number of the last event folded."""

@@ -53,7 +53,7 @@ class Ambiguous(Struct, frozen=True):
 
 
 class Withheld(Struct, frozen=True):
-    """The last byte was not sent (see `submit`), or no connection was made: not queued, certainly."""
+    """The last byte was not sent (see `submit`), or no connection was made: surely not queued."""
 
     why: str
 

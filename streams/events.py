@@ -177,6 +177,10 @@ class Lost(Fact, frozen=True, kw_only=True, tag="job.lost"):
     """backend_restarted, deleted_there, never_arrived, or backend_unhealthy."""
 
 
+LOST_BEFORE_RUNNING = ("never_arrived", "backend_unhealthy")
+"""Causes of a loss that cost no execution, and therefore no retry."""
+
+
 class Retried(Fact, frozen=True, kw_only=True, tag="job.retried"):
     """The job goes back to wait; another attempt will follow."""
 

@@ -36,6 +36,10 @@ class Keyspace(Struct, frozen=True):
         """HASH: partitions, schema version, generation id."""
         return f"{self.namespace}:meta"
 
+    def runners(self) -> str:
+        """HASH: runner name -> what it says of itself, as JSON; see streams/roll.py."""
+        return f"{self.namespace}:runners"
+
     def wake(self) -> str:
         """CHANNEL: "dispatch <partition>", "release <partition>", "cancel <job id>": hints only."""
         return f"{self.namespace}:wake"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -17,6 +17,9 @@ from streams.errors import NoServer, ServerTooOld
 
 COMMAND_TIMEOUT_S = 5.0
 """Longest wait for the answer to a command that does not block."""
+
+CONNECTION_LIMIT = 32
+"""Connections of one client: ten thousand tasks that ask at once wait for one of these."""
 
 BLOCK_S = 5.0
 """How long a blocking read waits on the server before it asks again."""
@@ -31,8 +34,10 @@ def connect(url: str, *, name: str = "everfold", timeout_s: float = COMMAND_TIME
     `name` is what CLIENT LIST shows. Raises NoServer for a URL that makes no sense.
     """
     try:
-        client = Redis.from_url(
+        pool = BlockingConnectionPool.from_url(
             url,
+            max_connections=CONNECTION_LIMIT,
+            timeout=None,
             protocol=2,
             retry=Retry(NoBackoff(), 0),
             socket_timeout=timeout_s,
@@ -44,6 +49,7 @@ def connect(url: str, *, name: str = "everfold", timeout_s: float = COMMAND_TIME
             f"{url!r} is not a Redis URL ({error}); write redis://host:6379/0, "
             "rediss://host:6379/0 or unix:///path/to/socket"
         ) from error
+    client = Redis.from_pool(pool)
     # Replies stay as the server sent them: redis-py's parsers guess from options that raw
     # commands and scripts do not carry.
     client.response_callbacks.clear()

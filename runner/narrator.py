@@ -1,0 +1,71 @@
+"""Tells a job's story into the log, under its lease.
+
+Rule: it never gives up on an event: while the server is away it tries again with the same event
+id, until the event is in the log or the lease is lost. The state it holds is the fold of what
+the log has accepted.
+"""
+
+from __future__ import annotations
+
+import anyio
+from projector.queries import current
+
+from projector.evolve import evolve
+from projector.job import Job
+from streams.backoff import Backoff
+from streams.codec import encode
+from streams.errors import Unavailable
+from streams.events import Event
+from streams.log import Log
+from streams.outcomes import Appended, Lease
+from streams.record import Recorded
+
+
+class Narrator:
+    """One job's events, appended by the holder of one lease."""
+
+    def __init__(self, log: Log, lease: Lease) -> None:
+        self._log = log
+        self.lease = lease
+        self.job = Job(job_id=lease.job_id)
+
+    async def catch_up(self) -> Job:
+        """Read the job's present state from the projection and the log."""
+        backoff = Backoff()
+        while True:
+            try:
+                self.job = await current(self._log, self.lease.job_id)
+            except Unavailable:
+                await anyio.sleep(backoff.next_s())
+            else:
+                return self.job
+
+    async def tell(self, event: Event) -> Job:
+        """Append an event and return the state after it.
+
+        Raises Fenced, JobClosed or JobUnknown: the work is over, another runner has it.
+        """
+        stamped = self._log.stamp(event)
+        appended = await self._append(stamped)
+        if appended.seq != self.job.seq + 1:
+            return await self.catch_up()
+        self.job = evolve(self.job, self._recorded(stamped, appended))
+        return self.job
+
+    async def _append(self, event: Event) -> Appended:
+        while True:
+            try:
+                return await self._log.append(self.lease.job_id, event, epoch=self.lease.epoch)
+            except Unavailable:
+                continue  # append has waited already, longer each time
+
+    def _recorded(self, event: Event, appended: Appended) -> Recorded:
+        return Recorded(
+            entry_id=appended.entry_id,
+            job_id=self.lease.job_id,
+            seq=appended.seq,
+            epoch=self.lease.epoch,
+            previous=self.job.entry_id,
+            event=event,
+            payload=encode(event),
+        )

@@ -1,0 +1,19 @@
+"""What every job run of a runner shares."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from runner.config import RunnerConfig
+from runner.fleet import Fleet
+from runner.lease_book import LeaseBook
+from streams.dispatch import Dispatch
+from streams.log import Log
+
+
+class Surroundings(Struct, frozen=True, eq=False):
+    log: Log
+    dispatch: Dispatch
+    leases: LeaseBook
+    fleet: Fleet
+    config: RunnerConfig

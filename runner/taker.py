@@ -1,0 +1,109 @@
+"""Takes waiting jobs while the fleet has room.
+
+Rule: woken by hints, by room that becomes free, and by a poll that misses nothing; never takes a
+job that it has no slot for. Partitions, queues and priorities take turns (streams/fairness.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import anyio
+
+from runner.fleet import Place
+from runner.surroundings import Surroundings
+from streams.backoff import Backoff
+from streams.errors import Unavailable
+from streams.fairness import lanes_of, partitions_of
+from streams.outcomes import Lease
+
+Start = Callable[[Lease, float, Place | None], None]
+"""Begins a job run: the lease, time.monotonic() before it was asked for, the reserved slot."""
+
+
+class Taker:
+    def __init__(self, around: Surroundings, start: Start) -> None:
+        self._around = around
+        self._start = start
+        self._woken = anyio.Event()
+        self._turn = 0
+
+    def wake(self, _partition: str = "") -> None:
+        """Look for work now."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._wake_on_room)
+            await self._take_forever()
+
+    async def _wake_on_room(self) -> None:
+        while True:
+            await self._around.fleet.changed()
+            self.wake()
+
+    async def _take_forever(self) -> None:
+        backoff = Backoff()
+        while True:
+            with anyio.move_on_after(self._around.config.poll_every_s):
+                await self._woken.wait()
+            self._woken = anyio.Event()
+            try:
+                await self._take_round()
+                backoff.reset()
+            except Unavailable:
+                await anyio.sleep(backoff.next_s())
+                await self._adopt_quietly()
+
+    async def _take_round(self) -> None:
+        """Offer every partition the room there is, until nothing more is taken."""
+        keys, queues = self._around.log.keys, self._around.config.queues
+        taken = 1
+        while taken and self._around.fleet.room:
+            taken = 0
+            self._turn += 1
+            for partition in partitions_of(self._turn, keys.partitions):
+                taken += await self._take(partition, lanes_of(self._turn, queues))
+
+    async def _take(self, partition: int, lanes: list[tuple[str, str]]) -> int:
+        places = self._reserve()
+        if not places:
+            return 0
+        # Once leased, a job must get its run: a drain may not come between the two.
+        taken = 0
+        with anyio.CancelScope(shield=True):
+            taken = await self._claim_for(places, partition, lanes)
+        return taken
+
+    async def _claim_for(
+        self, places: list[Place], partition: int, lanes: list[tuple[str, str]]
+    ) -> int:
+        asked_at_s = time.monotonic()
+        leases: list[Lease] = []
+        try:
+            leases = await self._around.dispatch.claim(partition, lanes, len(places))
+        finally:
+            for place in places[len(leases) :]:
+                place.berth.placed -= 1
+        for lease, place in zip(leases, places, strict=False):
+            self._start(lease, asked_at_s, place)
+        return len(leases)
+
+    def _reserve(self) -> list[Place]:
+        places: list[Place] = []
+        while (place := self._around.fleet.reserve()) is not None:
+            places.append(place)
+        return places
+
+    async def _adopt_quietly(self) -> None:
+        """Find leases that the server gave us in answers that were lost."""
+        lanes = lanes_of(0, self._around.config.queues)
+        asked_at_s = time.monotonic()
+        try:
+            held = await self._around.dispatch.held(lanes)
+        except Unavailable:
+            return
+        for lease in held:
+            if not self._around.leases.holds(lease.job_id):
+                self._start(lease, asked_at_s, None)
