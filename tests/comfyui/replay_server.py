@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -36,7 +37,17 @@ class HeldAnswer:
 
 
 class ReplayServer:
-    def __init__(self) -> None:
+    def __init__(
+        self, *, prefix: str = "", authorization: str = "", tls: ssl.SSLContext | None = None
+    ) -> None:
+        self.prefix, self.authorization, self.tls = prefix, authorization, tls
+        self.version = "0.3.64"
+        self.seen: list[str] = []
+        """Method and path of every request, in order."""
+        self.failing: dict[str, int] = {}
+        """Status with which a path answers, whatever it is asked."""
+        self.sockets_seen: list[str] = []
+        """opened, closed, opened ..."""
         self.running: list[list[Any]] = []
         self.pending: list[list[Any]] = []
         self.history: dict[str, dict[str, Any]] = {}
@@ -55,7 +66,8 @@ class ReplayServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        scheme = "https" if self.tls else "http"
+        return f"{scheme}://127.0.0.1:{self._port}{self.prefix}"
 
     @property
     def is_up(self) -> bool:
@@ -64,23 +76,25 @@ class ReplayServer:
     async def start(self) -> None:
         """Start empty, as after every boot, on the same port as before."""
         self.running, self.pending, self.history, self.files = [], [], {}, {}
-        app = web.Application(client_max_size=2**26)
+        app = web.Application(client_max_size=2**26, middlewares=[self._admit])
         app.add_routes(
             [
-                web.get("/ws", self._websocket),
-                web.post("/prompt", self._prompt),
-                web.get("/queue", self._queue),
-                web.post("/queue", self._delete),
-                web.post("/interrupt", self._interrupt),
-                web.get(r"/history/{id:[^{}/]+|.*%2F.*}", self._history),
-                web.get("/view", self._view),
-                web.post("/upload/image", self._upload),
-                web.get("/system_stats", self._system_stats),
+                web.get(self.prefix + "/ws", self._websocket),
+                web.post(self.prefix + "/prompt", self._prompt),
+                web.get(self.prefix + "/queue", self._queue),
+                web.post(self.prefix + "/queue", self._delete),
+                web.post(self.prefix + "/interrupt", self._interrupt),
+                web.get(self.prefix + r"/history/{id:[^{}/]+|.*%2F.*}", self._history),
+                web.get(self.prefix + "/view", self._view),
+                web.post(self.prefix + "/upload/image", self._upload),
+                web.get(self.prefix + "/system_stats", self._system_stats),
             ]
         )
         runner = web.AppRunner(app, shutdown_timeout=0.0)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", self._port, reuse_address=True)
+        site = web.TCPSite(
+            runner, "127.0.0.1", self._port, reuse_address=True, ssl_context=self.tls
+        )
         await site.start()
         assert site._server is not None
         self._port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
@@ -109,15 +123,29 @@ class ReplayServer:
                 transport.abort()
         self.sockets[client_id] = []
 
+    @web.middleware
+    async def _admit(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        path = request.path.removeprefix(self.prefix)
+        self.seen.append(f"{request.method} {path}")
+        if request.headers.get("Authorization", "") != self.authorization:
+            return web.Response(status=401)
+        if path in self.failing:
+            return web.Response(status=self.failing[path], text="failing")
+        return await handler(request)
+
     async def _websocket(self, request: web.Request) -> web.WebSocketResponse:
         client_id = request.query["clientId"]
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         self.sockets[client_id].append(socket)
+        self.sockets_seen.append("opened")
         try:
             async for message in socket:
                 assert message.type == WSMsgType.TEXT
         finally:
+            self.sockets_seen.append("closed")
             if socket in self.sockets[client_id]:
                 self.sockets[client_id].remove(socket)
         return socket
@@ -162,7 +190,7 @@ class ReplayServer:
         return _answer(200, {"name": image.filename, "subfolder": "", "type": form["type"]})
 
     async def _system_stats(self, request: web.Request) -> web.Response:
-        return _answer(200, {"system": {"comfyui_version": "0.3.64"}})
+        return _answer(200, {"system": {"comfyui_version": self.version}})
 
     async def _delete(self, request: web.Request) -> web.Response:
         (prompt_id,) = (await request.json())["delete"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import anyio
 import pytest
 
@@ -16,14 +14,6 @@ from tests.comfyui.replay_server import ReplayServer
 from tests.comfyui.story import Story, name_outcome
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[ReplayServer]:
-    server = ReplayServer()
-    await server.start()
-    yield server
-    await server.stop()
 
 
 async def replay(name: str, server: ReplayServer) -> dict[str, Story]:
