@@ -167,17 +167,18 @@ def _ended(job: Job, truth: Ended, now: Circumstances) -> Action:
     if truth.interrupted:
         return Finish(_interrupted(job, truth, now))
     failure = truth.failure or Failure(code="execution_error", message="ComfyUI gave no reason")
-    if failure.retryable and job.losses + job.retried < job.policy.retries:
-        if job.is_canceling:
-            return Finish(Canceled(reason=job.reason, attempt=job.attempt))
-        return Retry(failure, _retry_after_s(job))
-    return Finish(_failed(job, failure, truth))
+    if not failure.retryable or job.losses + job.retried >= job.policy.retries:
+        return Finish(_failed(job, failure, truth))
+    if job.is_canceling:
+        return Finish(Canceled(reason=job.reason, attempt=job.attempt, outputs=truth.outputs))
+    unfit = _unfit(job, now, running=True)
+    return Finish(unfit) if unfit else Retry(failure, _retry_after_s(job))
 
 
 def _interrupted(job: Job, truth: Ended, now: Circumstances) -> Terminal:
     if job.is_canceling:
         return Canceled(reason=job.reason, attempt=job.attempt, outputs=truth.outputs)
-    unfit = _unfit(job, now)
+    unfit = _unfit(job, now, running=now.stopped_for != "expired")
     if unfit is not None:
         return unfit
     if now.stopped_for == "stalled":
