@@ -51,9 +51,12 @@ def _split(text: str) -> SplitResult:
     shown = text.rpartition("@")[2]
     try:
         parts = urlsplit(text)
-        has_host = bool(parts.hostname) and (parts.port or 0) >= 0
+        # What cannot be encoded as a domain name fails late, in the resolver.
+        has_host = bool((parts.hostname or "").encode("idna")) and (parts.port or 0) >= 0
     except ValueError as error:
         raise BackendUrlInvalid(shown, str(error)) from None
+    if not text.isprintable() or " " in text:
+        raise BackendUrlInvalid(shown, "it has a space or an unprintable character")
     if parts.scheme not in DEFAULT_PORTS:
         raise BackendUrlInvalid(shown, f"the scheme is {parts.scheme!r}, not http or https")
     if not has_host:

@@ -1,8 +1,8 @@
 """Which boot of the server this is.
 
 ComfyUI never says that it has restarted, and forgets everything when it does. It wipes its temp
-folder at every start, so a tiny uploaded temp file lives exactly as long as the boot (PROTOCOL §3,
-seen on a real server). The file's name is the marker. Two servers that share a temp folder wipe
+folder at every start, so a tiny uploaded temp file lives exactly as long as the boot (seen on
+ComfyUI 0.3.64). The file's name is the marker. Two servers that share a temp folder wipe
 each other's markers: a false restart, which is the safe error.
 """
 

@@ -2,7 +2,7 @@
 
 Rule: pure and total: a node that makes no sense counts as an ordinary one. Which nodes are outputs
 only ComfyUI knows (`outputs_to_execute` of its queue and history); until it has said so, the nodes
-that nobody links to are taken for them. Source: ComfyUI's execution order, PROTOCOL §2.
+that nobody links to are taken for them. Source: ComfyUI's execution.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What ComfyUI's history says about a prompt that has ended.
 
 Rule: pure and total. An entry is there only when the prompt has ended, so whatever it holds becomes
-an `Ended`. Source: PROTOCOL §1 (GET /history) and §4: an interrupt has the status `error` and is
+an `Ended`. Source: ComfyUI 0.3.64, GET /history: an interrupt has the status `error` and is
 told apart by its message; outputs saved before a failure are kept.
 """
 

@@ -1,4 +1,4 @@
-"""ComfyUI's HTTP interface, one coroutine per route of PROTOCOL §1.
+"""ComfyUI's HTTP interface, one coroutine per route that is of use.
 
 Rule: nothing is ever sent twice, each call has a time limit, and trouble is an `Unreachable`, not
 an exception: httpx's errors are translated here and nowhere else.

@@ -1,6 +1,6 @@
 """JSON as Python's json module writes it, made into values that any JSON writer accepts.
 
-Rule: pure. ComfyUI's bodies may hold bare NaN and Infinity (PROTOCOL §1), which become null, and
+Rule: pure. ComfyUI's bodies may hold bare NaN and Infinity, which become null, and
 lone surrogates, which become question marks: outputs go into the log, and the log is plain JSON.
 """
 

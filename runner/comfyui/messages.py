@@ -1,7 +1,7 @@
 """What ComfyUI says over its websocket, as tagged values.
 
 Rule: pure, and `decode` is total: a frame that is garbage, or of a kind not yet known, becomes a
-value and never an exception. Source: PROTOCOL §2. Nothing here says that a prompt has ended; it
+value and never an exception. Source: ComfyUI 0.3.64. Nothing here says that a prompt has ended; it
 only says that ComfyUI said so.
 """
 
@@ -146,7 +146,7 @@ KINDS: tuple[type[Message], ...] = (
     ExecutionInterrupted,
     FeatureFlags,
 )
-"""Every text message that PROTOCOL §2 lists."""
+"""Every text message that ComfyUI 0.3.64 sends."""
 
 PREVIEW_IMAGE, TEXT, PREVIEW_IMAGE_WITH_METADATA = 1, 3, 4
 """Binary event types; 2 never leaves the server."""

@@ -1,7 +1,7 @@
 """What ComfyUI's validation complains about, in readable words.
 
 Rule: pure and total. A rejection is final: the same graph will be rejected again, so it is never
-retryable. Source: PROTOCOL §1 (POST /prompt): a 400, or the `node_errors` of a 200, where ComfyUI
+retryable. Source: ComfyUI 0.3.64, POST /prompt: a 400, or the `node_errors` of a 200, where ComfyUI
 drops the outputs it cannot make and runs the rest.
 """
 

@@ -1,7 +1,7 @@
 """What ComfyUI's queue says: what runs, what waits, and in which order.
 
 Rule: pure. `queue_pending` comes as a heap array and not in order of execution, so it is sorted by
-(number, prompt_id), as the server takes from it. Source: PROTOCOL §1 (GET /queue).
+(number, prompt_id), as the server takes from it. Source: ComfyUI 0.3.64.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One read of the server for all who ask at the same time.
 
 Rule: a caller never gets an answer whose read began before the call, because truth depends on the
-order of reads (PROTOCOL §4); callers that arrive during a read share the next one.
+order of reads; callers that arrive during a read share the next one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The websocket of one attempt: a reader that never waits for its consumer.
 
 Rule: what is read is merged at once into a Sighting, so that memory stays bounded and a slow
-consumer cannot make ComfyUI's publish loop wait, which would freeze every client (PROTOCOL §0).
+consumer cannot make ComfyUI's publish loop wait, which would freeze every client.
 Reconnects always with the attempt's own client_id, the old socket closed and waited for first:
 when an old one closes after the new one opened, the new one goes deaf.
 """

@@ -2,8 +2,8 @@
 
 Rule: sent at most once, over a connection of its own: a reused idle one may be dropped at the
 moment of the POST and leave the outcome open. ComfyUI queues a prompt only when it has the whole
-body (PROTOCOL §1, seen), so until the last byte is out nothing can have been queued.
-Never a `number`: equal ones kill ComfyUI's worker (PROTOCOL §0).
+body (seen on 0.3.64), so until the last byte is out nothing can have been queued.
+Never a `number`: equal ones kill ComfyUI's worker thread.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ async def post(
 
 
 def read_outcome(answer: Answer, prompt_id: str, *, is_complete: bool = True) -> SubmitOutcome:
-    """Interpret the answer to POST /prompt, by the table of PROTOCOL §1."""
+    """Interpret the answer to POST /prompt, by what ComfyUI 0.3.64 was seen to mean."""
     why = f"POST /prompt answered {answer.status}: {answer.excerpt()}"
     if answer.status == 200:
         return _read_acceptance(answer, prompt_id)

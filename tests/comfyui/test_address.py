@@ -39,7 +39,19 @@ def test_the_websocket_lives_beside() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "http://", "ftp://host", "http://host:port", "http://host/?a=1", "http://h/#x"]
+    "url",
+    [
+        "",
+        "http://",
+        "ftp://host",
+        "http://host:port",
+        "http://host:99999",
+        "http://host/?a=1",
+        "http://host/#x",
+        "http://a host",
+        "http://a..b",
+        "http://" + "x" * 64,
+    ],
 )
 def test_what_is_no_address_is_refused_with_an_example(url: str) -> None:
     with pytest.raises(BackendUrlInvalid, match=r"http://127\.0\.0\.1:8188"):

@@ -1,0 +1,108 @@
+"""Files and descriptions over HTTP, and what a broken download looks like."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from runner.backend import Unreachable
+from runner.comfyui import ComfyBackend
+from runner.comfyui.http import Answer
+from streams.errors import ServerUnreachable
+from tests.comfyui.raw_server import Exchange, raw_server
+from tests.comfyui.replay_server import ReplayServer
+
+pytestmark = pytest.mark.anyio
+
+
+async def download(backend: ComfyBackend, filename: str) -> bytes:
+    async with backend.http.view(filename, subfolder="x/y") as chunks:
+        assert chunks is not None
+        return b"".join([chunk async for chunk in chunks])
+
+
+async def test_a_file_is_streamed() -> None:
+    async def serve(exchange: Exchange) -> None:
+        await exchange.read_request()
+        await exchange.answer(200, b"png" * 100_000)
+
+    async with raw_server(serve) as server:
+        backend = ComfyBackend(server.url)
+        assert await download(backend, "a b_00001_.png") == b"png" * 100_000
+        await backend.aclose()
+    asked = server.exchanges[0].received.split(b"\r\n")[0]
+    assert asked == b"GET /view?filename=a+b_00001_.png&type=output&subfolder=x%2Fy HTTP/1.1"
+
+
+async def test_a_file_that_is_gone_is_none(server: ReplayServer, backend: ComfyBackend) -> None:
+    async with backend.http.view("gone.png", kind="temp") as chunks:
+        assert chunks is None
+
+
+async def test_a_download_that_breaks_off_is_said() -> None:
+    async def serve(exchange: Exchange) -> None:
+        await exchange.read_request()
+        await exchange.stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf")
+
+    async with raw_server(serve) as server:
+        backend = ComfyBackend(server.url)
+        with pytest.raises(ServerUnreachable):
+            await download(backend, "a.png")
+        await backend.aclose()
+
+
+async def test_a_server_in_trouble_is_not_a_missing_file(
+    server: ReplayServer, backend: ComfyBackend
+) -> None:
+    server.failing["/view"] = 500
+    with pytest.raises(ServerUnreachable, match="500"):
+        async with backend.http.view("a.png"):
+            pass
+
+
+async def test_an_upload_can_be_read_back(server: ReplayServer, backend: ComfyBackend) -> None:
+    answer = await backend.http.upload("in.png", b"\x89PNG", kind="input", subfolder="a")
+    assert isinstance(answer, Answer)
+    assert answer.json() == {"name": "in.png", "subfolder": "", "type": "input"}
+    assert server.files == {"in.png": b"\x89PNG"}
+    assert await backend.http.small_file("in.png", kind="input") == Answer(200, b"\x89PNG")
+
+
+async def test_each_description_has_its_path() -> None:
+    async def serve(exchange: Exchange) -> None:
+        await exchange.read_request()
+        await exchange.answer(200, b'{"n": NaN}', b"Connection: close\r\n")
+
+    async with raw_server(serve) as server:
+        backend = ComfyBackend(server.url)
+        http = backend.http
+        for answer in (
+            await http.features(),
+            await http.system_stats(),
+            await http.object_info(),
+            await http.object_info("Load Image/2"),
+        ):
+            assert isinstance(answer, Answer)
+            assert answer.json() == {"n": None}
+        await backend.aclose()
+    assert [exchange.received.split(b" ")[1] for exchange in server.exchanges] == [
+        b"/features",
+        b"/system_stats",
+        b"/object_info",
+        b"/object_info/Load%20Image%2F2",
+    ]
+
+
+async def test_an_answer_that_trickles_is_given_up() -> None:
+    async def serve(exchange: Exchange) -> None:
+        await exchange.read_request()
+        await exchange.stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n")
+        while True:
+            await exchange.stream.send(b" ")
+            await anyio.sleep(0.01)
+
+    async with raw_server(serve) as server:
+        backend = ComfyBackend(server.url, timeout_s=0.3)
+        with anyio.fail_after(5):
+            assert isinstance(await backend.http.queue(), Unreachable)
+        await backend.aclose()
