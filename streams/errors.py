@@ -18,7 +18,8 @@
     │   ├── ServerRefusesAccess
     │   ├── PartitionMismatch
     │   ├── NamespaceTooNew
-    │   └── NoServer
+    │   ├── NoServer
+    │   └── EngineMismatch
     ├── CorruptLog               park the job; a person must look
     │   ├── UndecodableEvent
     │   └── BrokenChain
@@ -171,6 +172,18 @@ class NamespaceTooNew(Misconfigured):
 
 class NoServer(Misconfigured):
     """No Redis or Valkey server was named, found or startable."""
+
+
+class EngineMismatch(Misconfigured):
+    """The data folder was written by a server whose files the servers found here cannot read."""
+
+    def __init__(self, folder: str, recorded: str, found: str) -> None:
+        super().__init__(
+            f"the data in {folder} was written by {recorded}; found here: {found or 'none'}. "
+            "Data files do not move between engines: install that server again, name a running "
+            "one with REDIS_URL, or choose another data folder with EVERFOLD_DATA"
+        )
+        self.folder, self.recorded, self.found = folder, recorded, found
 
 
 class CorruptLog(EverfoldError):

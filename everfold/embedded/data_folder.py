@@ -1,0 +1,190 @@
+"""The folder that holds an embedded server's data, and what is written down beside the data.
+
+Rule: server.lock is held by whoever starts the server and then by the server itself, for as long
+as one of them lives: two servers can never open the same data. engine.json says who wrote the data,
+server.json where the server listens; both are replaced whole.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from everfold.embedded.engines import Engine
+from streams.errors import NoServer
+
+SOCKET_PATH_LIMIT_BYTES = 103
+"""What fits macOS; Linux has room for 107."""
+
+S = TypeVar("S", bound=Struct)
+
+
+class EngineRecord(Struct, frozen=True):
+    """Who wrote the data files."""
+
+    name: str
+    version: tuple[int, int, int]
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.name.capitalize()} {'.'.join(map(str, self.version))}"
+
+    def is_readable_by(self, engine: Engine) -> bool:
+        """Say whether the engine reads these files: the same one, not older but for patches."""
+        return engine.name == self.name and engine.version[:2] >= self.version[:2]
+
+
+class Address(Struct, frozen=True):
+    """Where the server listens, or listened last."""
+
+    socket: str
+    pid: int
+    """0 while it is being started."""
+
+
+class DataFolder:
+    """A data folder; made when it does not exist. Raises NoServer when it cannot be used."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.path = path.resolve(strict=True)
+            self._lock(self.path / "server.lock").close()
+        except OSError as error:
+            raise NoServer(
+                f"the data folder {path} cannot be used ({error.strerror}); choose another one "
+                "with EVERFOLD_DATA, or name a running server with REDIS_URL"
+            ) from error
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def log(self) -> Path:
+        """What the server prints."""
+        return self.path / "server.log"
+
+    def lock_server(self) -> Lock | None:
+        """Take the right to start the server; None while another starter or a server has it."""
+        return self._taken("server.lock", fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def has_server(self) -> bool:
+        """Say whether a starter or a server, be it frozen or loading, has the folder."""
+        free = self._taken("server.lock", fcntl.LOCK_SH | fcntl.LOCK_NB)
+        if free is not None:
+            free.close()
+        return free is None
+
+    def hold(self) -> Lock:
+        """Say that somebody needs the server; waits while it is being stopped."""
+        held = self._taken("holders.lock", fcntl.LOCK_SH)
+        assert held is not None
+        return held
+
+    def lock_holders(self) -> Lock | None:
+        """Take the right to stop the server; None while somebody needs it."""
+        return self._taken("holders.lock", fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def read_engine(self) -> EngineRecord | None:
+        return self._read("engine.json", EngineRecord)
+
+    def write_engine(self, record: EngineRecord) -> None:
+        self._write("engine.json", record)
+
+    def restore_engine(self, record: EngineRecord | None) -> None:
+        """Put back what was recorded before a start that failed."""
+        if record is None:
+            (self.path / "engine.json").unlink(missing_ok=True)
+        else:
+            self.write_engine(record)
+
+    def read_address(self) -> Address | None:
+        return self._read("server.json", Address)
+
+    def write_address(self, address: Address) -> None:
+        self._write("server.json", address)
+
+    def _taken(self, name: str, kind: int) -> Lock | None:
+        lock = self._lock(self.path / name)
+        try:
+            fcntl.flock(lock.file, kind)
+        except BlockingIOError:
+            lock.close()
+            return None
+        return lock
+
+    def _lock(self, path: Path) -> Lock:
+        return Lock(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+    def _read(self, name: str, kind: type[S]) -> S | None:
+        path = self.path / name
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=kind)
+        except FileNotFoundError:
+            return None
+        except msgspec.DecodeError as error:
+            raise NoServer(f"{path} cannot be read ({error}); restore or delete it") from error
+
+    def _write(self, name: str, record: Struct) -> None:
+        part = self.path / f"{name}.part"
+        part.write_bytes(msgspec.json.encode(record) + b"\n")
+        part.replace(self.path / name)
+
+
+class Lock:
+    """A lock that ends when the file is closed in every process that has it open."""
+
+    def __init__(self, file: int) -> None:
+        self.file = file
+
+    def close(self) -> None:
+        os.close(self.file)
+
+
+def default_data_folder(environ: Mapping[str, str]) -> Path:
+    """Return EVERFOLD_DATA, else `everfold` in the XDG data home."""
+    if named := environ.get("EVERFOLD_DATA"):
+        return Path(named).expanduser()
+    data_home = environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(data_home) / "everfold"
+
+
+def socket_path(folder: DataFolder, environ: Mapping[str, str]) -> str:
+    """Return where the folder's server shall listen: the same place each time, and short.
+
+    Raises NoServer when no private folder with a short enough path can be had.
+    """
+    name = hashlib.sha256(os.fsencode(folder.path)).hexdigest()[:16] + ".sock"
+    for place in _socket_folders(environ):
+        path = str(place / name)
+        if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT_BYTES and _is_private(place):
+            return path
+    raise NoServer("no private folder for a socket: set XDG_RUNTIME_DIR to a short path of yours")
+
+
+def _socket_folders(environ: Mapping[str, str]) -> Iterator[Path]:
+    runtime = environ.get("XDG_RUNTIME_DIR")
+    if runtime and Path(runtime).is_dir():
+        yield Path(runtime) / "everfold"
+    for temporary in dict.fromkeys((tempfile.gettempdir(), "/tmp")):
+        yield Path(temporary) / f"everfold-{os.getuid()}"
+
+
+def _is_private(folder: Path) -> bool:
+    """Make the folder, and say whether it is one that only this user can write to."""
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError:
+        return False
+    is_open = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not is_open

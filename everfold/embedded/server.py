@@ -1,0 +1,234 @@
+"""Starting, finding and stopping the server process of a data folder.
+
+Rule: the server is nobody's child for long: it is in a session of its own, so that a Ctrl-C for
+its starter does not reach it, and it goes on when its starter is killed. Nothing of what it
+acknowledged is lost by kill -9 (the append-only file is the kernel's by then).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
+
+from msgspec import Struct
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from everfold.embedded.data_folder import Address, DataFolder, EngineRecord, Lock, socket_path
+from everfold.embedded.engines import Engine
+from streams.errors import NoServer, ServerUnreachable
+
+ANSWER_S = 30.0
+"""Longest silence of a server that is being started or stopped; loading is not silence."""
+STOP_S = 30.0
+PAUSE_S = 0.01
+LOG_END_CHARACTERS = 600
+
+SETTINGS = {
+    "port": "0",
+    "unixsocketperm": "700",
+    "appendonly": "yes",
+    "appendfsync": "everysec",
+    "save": "",
+    "maxmemory-policy": "noeviction",
+    "daemonize": "no",
+}
+"""Every command is in the append-only file before it is answered, no key is ever evicted, and
+only this user can connect."""
+
+
+class EmbeddedServer:
+    """The server of a data folder, whoever started it and however often."""
+
+    def __init__(self, folder: DataFolder, socket: str, pid: int) -> None:
+        self._folder = folder
+        self._socket = socket
+        self._pid = pid
+
+    @property
+    def url(self) -> str:
+        """unix://...; the same after a restart."""
+        return f"unix://{self._socket}"
+
+    @property
+    def pid(self) -> int:
+        """The process that has the folder now, or had it last."""
+        recorded = self._folder.read_address()
+        # 0 is recorded while a starter is between two steps, and stays so if it is killed there.
+        return recorded.pid if recorded and recorded.pid else self._pid
+
+    @property
+    def data_folder(self) -> DataFolder:
+        return self._folder
+
+    def is_running(self) -> bool:
+        """Say whether the process lives, be it frozen or loading."""
+        _reap(self.pid)
+        return self._folder.has_server()
+
+    def stop(self, within_s: float = STOP_S) -> None:
+        """Send SIGTERM and wait for the end; nothing happens when it has ended already.
+
+        Raises ServerUnreachable when it has not ended in time; it may still do so.
+        """
+        pid = self.pid
+        if not self.is_running():
+            return
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+            # One that is frozen takes the SIGTERM only when it goes on.
+            os.kill(pid, signal.SIGCONT)
+        deadline = time.monotonic() + within_s
+        while self.is_running():
+            if time.monotonic() > deadline:
+                raise ServerUnreachable(f"the server with pid {pid} does not end")
+            time.sleep(PAUSE_S)
+
+
+class Look(Struct, frozen=True):
+    """What a server on a socket says of itself."""
+
+    pid: int
+    loading: bool
+    folder: str
+
+
+def running_server(folder: DataFolder) -> EmbeddedServer | None:
+    """Return the folder's server when it runs and answers."""
+    address = folder.read_address()
+    seen = _look(address.socket) if address else None
+    if address is None or seen is None or seen.loading or seen.folder != str(folder):
+        return None
+    return EmbeddedServer(folder, address.socket, seen.pid)
+
+
+def known_server(folder: DataFolder) -> EmbeddedServer | None:
+    """Return the folder's server, as `running_server` or, when it is silent, as recorded."""
+    if server := running_server(folder):
+        return server
+    address = folder.read_address()
+    return EmbeddedServer(folder, address.socket, address.pid) if address and address.pid else None
+
+
+def running_or_started(
+    folder: DataFolder, choose: Callable[[], Engine], environ: Mapping[str, str]
+) -> tuple[EmbeddedServer, bool]:
+    """Return the folder's server, started with the chosen engine if need be, and whether it was.
+
+    However many processes do this at once, one server is started. Raises ServerUnreachable when
+    the folder's server lives but does not answer.
+    """
+    deadline = time.monotonic() + ANSWER_S
+    while time.monotonic() < deadline:
+        if server := running_server(folder):
+            return server, False
+        if lock := folder.lock_server():
+            with closing(lock):
+                return _start(folder, choose(), lock, environ), True
+        if _is_loading(folder):
+            deadline = time.monotonic() + ANSWER_S
+        time.sleep(PAUSE_S)
+    address = folder.read_address() or Address("its socket", 0)
+    raise ServerUnreachable(
+        f"the server of {folder} (pid {address.pid}) does not answer on {address.socket}; "
+        f"end it with `kill {address.pid}` and try again"
+    )
+
+
+def _start(
+    folder: DataFolder, engine: Engine, lock: Lock, environ: Mapping[str, str]
+) -> EmbeddedServer:
+    recorded = folder.read_engine()
+    # Written first: from now on there may be data, and it must be known whose.
+    folder.write_engine(EngineRecord(engine.name, engine.version, engine.source))
+    printed_before = folder.log.stat().st_size if folder.log.exists() else 0
+    try:
+        address = _spawned(folder, engine, lock, socket_path(folder, environ))
+    except (NoServer, OSError) as error:
+        folder.restore_engine(recorded)
+        log = folder.log.read_bytes()[printed_before:] if folder.log.exists() else b""
+        text = log.decode(errors="replace").strip()[-LOG_END_CHARACTERS:]
+        raise NoServer(f"{error}; its log {folder.log} ends with:\n{text}") from error
+    return EmbeddedServer(folder, address.socket, address.pid)
+
+
+def _spawned(folder: DataFolder, engine: Engine, lock: Lock, socket: str) -> Address:
+    folder.write_address(Address(socket, 0))
+    address = Address(socket, _spawn(folder, engine, lock, socket))
+    folder.write_address(address)
+    _wait_until_ready(engine, address)
+    return address
+
+
+def _spawn(folder: DataFolder, engine: Engine, lock: Lock, socket: str) -> int:
+    """Start the process; it inherits the lock and keeps it until it ends."""
+    settings = {**SETTINGS, "dir": str(folder), "unixsocket": socket}
+    arguments = [word for name, value in settings.items() for word in (f"--{name}", value)]
+    log = os.open(folder.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    os.set_inheritable(lock.file, True)
+    try:
+        # Not subprocess: its objects complain when they go before the process does.
+        return os.posix_spawn(
+            engine.program,
+            [engine.program, *arguments],
+            {**os.environ, "LC_ALL": "C"},
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, log, 1),
+                (os.POSIX_SPAWN_DUP2, log, 2),
+            ],
+            setsid=True,
+            setsigmask=(),
+            setsigdef=(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE),
+        )
+    finally:
+        os.set_inheritable(lock.file, False)
+        os.close(log)
+
+
+def _wait_until_ready(engine: Engine, address: Address) -> None:
+    deadline = time.monotonic() + ANSWER_S
+    while True:
+        seen = _look(address.socket)
+        if seen and seen.pid == address.pid and not seen.loading:
+            return
+        if seen:
+            deadline = time.monotonic() + ANSWER_S
+        if _reap(address.pid):
+            raise NoServer(f"{engine} did not start")
+        if time.monotonic() > deadline:
+            os.kill(address.pid, signal.SIGKILL)
+            os.waitpid(address.pid, 0)
+            raise NoServer(f"{engine} did not answer in {ANSWER_S:.0f} s")
+        time.sleep(PAUSE_S)
+
+
+def _is_loading(folder: DataFolder) -> bool:
+    address = folder.read_address()
+    seen = _look(address.socket) if address else None
+    return seen is not None and seen.loading
+
+
+def _look(socket: str) -> Look | None:
+    """Ask the server on the socket who it is; None when nothing answers there."""
+    client = Redis(unix_socket_path=socket, socket_timeout=1.0, retry=Retry(NoBackoff(), 0))
+    try:
+        with closing(client):
+            facts = client.info()
+            folder = str(client.config_get("dir")["dir"])
+    except (RedisError, OSError):
+        return None
+    return Look(int(facts["process_id"]), bool(facts["loading"]), os.path.realpath(folder))
+
+
+def _reap(pid: int) -> bool:
+    """Say whether this process was our child and has ended."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return False

@@ -1,0 +1,303 @@
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio.to_thread import run_sync
+
+from everfold.embedded import (
+    EmbeddedServer,
+    embedded_server,
+    find,
+    keep_running,
+    named_url,
+    resolve,
+    server_url,
+)
+from everfold.embedded.data_folder import DataFolder, EngineRecord
+from everfold.embedded.engines import Engine
+from everfold.embedded.server import running_server
+from streams.errors import EngineMismatch, NoServer, ServerTooOld
+from tests.embedded.conftest import Stops
+from tests.support.programs import StartProgram
+from tests.support.servers import client
+from tests.support.wait import eventually
+
+HOLDS = """
+import sys, anyio
+from pathlib import Path
+from everfold.embedded import embedded_server
+
+async def main():
+    async with embedded_server(Path(sys.argv[1]), {"PATH": ""}) as server:
+        print(server.url, server.pid, flush=True)
+        await anyio.sleep_forever()
+
+try:
+    anyio.run(main)
+except KeyboardInterrupt:
+    pass
+"""
+
+STARTS = """
+import sys
+from pathlib import Path
+from everfold.embedded import resolve
+found = resolve(Path(sys.argv[1]), {"PATH": ""})
+print(found.url, found.started.pid if found.started else 0, flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("environ", "url"),
+    [
+        ({"REDIS_URL": "rediss://a:1/2", "REDIS_HOST": "b"}, "rediss://a:1/2"),
+        ({"REDIS_HOST": "b"}, "redis://b:6379/0"),
+        ({"REDIS_PORT": "1234"}, "redis://127.0.0.1:1234/0"),
+        ({"REDIS_HOST": "b", "REDIS_PORT": "1234"}, "redis://b:1234/0"),
+        ({"REDIS_HOST": "::1"}, "redis://[::1]:6379/0"),
+        ({"REDIS_PORT": "tcp://10.0.0.7:6379"}, "redis://10.0.0.7:6379/0"),
+        ({"REDIS_URL": "", "REDIS_HOST": ""}, None),
+        ({}, None),
+    ],
+)
+def test_the_environment_names_a_server(environ: dict[str, str], url: str | None) -> None:
+    assert named_url(environ) == url
+
+
+def test_a_named_server_is_taken_without_touching_the_data_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "never-made"
+    environ = {"REDIS_URL": "redis://127.0.0.1:1/0", "PATH": ""}
+
+    assert resolve(folder, environ).url == "redis://127.0.0.1:1/0"
+    assert resolve(folder, environ).started is None
+    assert find(folder, environ) == "redis://127.0.0.1:1/0"
+    assert not folder.exists()
+
+
+def test_a_server_is_started_once_and_found_after_that(tmp_path: Path, stops: Stops) -> None:
+    first = resolve(tmp_path, {"PATH": ""})
+    stops(first.started)
+
+    second = resolve(tmp_path, {"PATH": ""})
+
+    assert first.started is not None
+    assert (second.url, second.started) == (first.url, None)
+    assert find(tmp_path, {"PATH": ""}) == first.url
+
+
+def test_a_call_that_starts_nothing_says_how_to_start_one(tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+
+    with pytest.raises(NoServer, match="everfold up"):
+        find(folder, {"PATH": ""})
+    assert not folder.exists()
+
+
+def test_a_new_folder_gets_the_wheel_even_when_another_server_is_on_the_path(
+    tmp_path: Path, path_of_fakes: Path, stops: Stops
+) -> None:
+    stops(resolve(tmp_path, {"PATH": str(path_of_fakes)}).started)
+
+    assert str(DataFolder(tmp_path).read_engine()).startswith("Valkey 9")
+
+
+def test_without_the_wheel_the_path_is_used(
+    tmp_path: Path, no_wheel: None, path_engine: Engine, stops: Stops
+) -> None:
+    environ = {"PATH": str(Path(path_engine.program).parent)}
+    resolved = resolve(tmp_path, environ)
+    stops(resolved.started)
+
+    recorded = DataFolder(tmp_path).read_engine()
+
+    assert recorded == EngineRecord(path_engine.name, path_engine.version, "path")
+    with client(resolved.url) as redis:
+        assert redis.config_get("appendonly") == {"appendonly": "yes"}
+
+
+def test_nothing_found_names_the_three_ways(tmp_path: Path, no_wheel: None) -> None:
+    with pytest.raises(NoServer) as raised:
+        resolve(tmp_path, {"PATH": str(tmp_path)})
+
+    for way in ("REDIS_URL", "everfold[embedded]", "PATH"):
+        assert way in str(raised.value)
+
+
+def test_a_server_that_is_too_old_is_refused(
+    tmp_path: Path, no_wheel: None, path_of_fakes: Path
+) -> None:
+    with pytest.raises(ServerTooOld, match=r"Redis 6\.2\.14"):
+        resolve(tmp_path / "data", {"PATH": str(path_of_fakes)})
+
+
+def test_data_of_another_engine_is_refused_and_left_alone(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path)
+    written = EngineRecord("redis", (7, 0, 15), "path")
+    folder.write_engine(written)
+
+    with pytest.raises(EngineMismatch, match=r"Redis 7\.0\.15; found here: Valkey 9"):
+        resolve(tmp_path, {"PATH": ""})
+
+    assert folder.read_engine() == written
+    assert not (tmp_path / "appendonlydir").exists()
+
+
+def test_data_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    DataFolder(tmp_path).write_engine(EngineRecord("valkey", (99, 0, 0), "wheel"))
+
+    with pytest.raises(EngineMismatch, match=r"Valkey 99\.0\.0"):
+        resolve(tmp_path, {"PATH": ""})
+
+
+def test_the_recorded_engine_wins_over_the_wheel(
+    tmp_path: Path, path_engine: Engine, stops: Stops
+) -> None:
+    record = EngineRecord(path_engine.name, path_engine.version, "path")
+    DataFolder(tmp_path).write_engine(record)
+
+    stops(resolve(tmp_path, {"PATH": str(Path(path_engine.program).parent)}).started)
+
+    assert DataFolder(tmp_path).read_engine() == record
+
+
+def test_each_engine_reads_its_own_data_again(
+    tmp_path: Path, path_engine: Engine, no_wheel: None, stops: Stops
+) -> None:
+    environ = {"PATH": str(Path(path_engine.program).parent)}
+    first = resolve(tmp_path, environ)
+    stops(first.started)
+    with client(first.url) as redis:
+        redis.set("key", "kept")
+    os.kill(_started(first.started).pid, signal.SIGKILL)
+
+    second = resolve(tmp_path, environ)
+    stops(second.started)
+
+    with client(second.url) as redis:
+        assert redis.get("key") == b"kept"
+
+
+async def _two_starters(folder: Path, start_program: StartProgram) -> list[list[str]]:
+    both = [start_program("-c", STARTS, str(folder)) for _ in range(2)]
+    return [(await program.line("unix://")).split() for program in both]
+
+
+@pytest.mark.anyio
+async def test_two_starters_at_once_get_one_server(
+    tmp_path: Path, start_program: StartProgram, stops: Stops
+) -> None:
+    first, second = await _two_starters(tmp_path, start_program)
+    server = running_server(DataFolder(tmp_path))
+    stops(server)
+
+    assert first[0] == second[0]
+    assert {first[1], second[1]} == {"0", str(_started(server).pid)}
+
+
+@pytest.mark.anyio
+async def test_the_server_outlives_a_starter_that_has_ended(
+    tmp_path: Path, start_program: StartProgram, stops: Stops
+) -> None:
+    program = start_program("-c", STARTS, str(tmp_path))
+    url = (await program.line("unix://")).split()[0]
+    assert await program.end() == 0
+
+    stops(running_server(DataFolder(tmp_path)))
+
+    assert find(tmp_path, {"PATH": ""}) == url
+
+
+@pytest.mark.anyio
+async def test_the_last_one_to_leave_stops_the_server(tmp_path: Path) -> None:
+    async with embedded_server(tmp_path, {"PATH": ""}) as first:
+        async with embedded_server(tmp_path, {"PATH": ""}) as second:
+            assert second.pid == first.pid
+        assert first.is_running()
+
+    assert not first.is_running()
+
+
+@pytest.mark.anyio
+async def test_the_server_of_a_killed_owner_is_found_and_stopped_by_the_next(
+    tmp_path: Path, start_program: StartProgram
+) -> None:
+    owner = start_program("-c", HOLDS, str(tmp_path))
+    _, pid = (await owner.line("unix://")).split()
+    owner.kill()
+
+    async with embedded_server(tmp_path, {"PATH": ""}) as server:
+        assert server.pid == int(pid)
+
+    assert not server.is_running()
+
+
+@pytest.mark.anyio
+async def test_a_keyboard_interrupt_of_the_owner_ends_the_server_in_order(
+    tmp_path: Path, start_program: StartProgram
+) -> None:
+    owner = start_program("-c", HOLDS, str(tmp_path))
+    await owner.line("unix://")
+
+    owner.send(signal.SIGINT)
+
+    await owner.end()
+    assert not DataFolder(tmp_path).has_server()
+    assert "bye bye" in DataFolder(tmp_path).log.read_text()
+
+
+@pytest.mark.anyio
+async def test_a_frozen_server_is_stopped_too(tmp_path: Path) -> None:
+    async with embedded_server(tmp_path, {"PATH": ""}) as server:
+        os.kill(server.pid, signal.SIGSTOP)
+
+    assert not server.is_running()
+
+
+@pytest.mark.anyio
+async def test_a_killed_server_is_started_again_at_the_same_address(tmp_path: Path) -> None:
+    environ = {"PATH": ""}
+    async with (
+        embedded_server(tmp_path, environ) as server,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(keep_running, server, environ)
+        with client(server.url) as redis:
+            redis.set("key", "kept")
+
+        def revived() -> EmbeddedServer | None:
+            return running_server(DataFolder(tmp_path))
+
+        first_pid = server.pid
+        os.kill(first_pid, signal.SIGKILL)
+
+        again = _started(await eventually(lambda: run_sync(revived), within_s=10))
+        assert (again.url, again.pid) == (server.url, server.pid)
+        assert again.pid != first_pid
+        with client(server.url) as redis:
+            assert redis.get("key") == b"kept"
+        tasks.cancel_scope.cancel()
+
+    assert not again.is_running()
+
+
+@pytest.mark.anyio
+async def test_the_url_of_a_named_server_is_passed_on(tmp_path: Path, redis_url: str) -> None:
+    async with server_url(tmp_path / "never-made", {"REDIS_URL": redis_url}) as url:
+        assert url == redis_url
+
+    assert not (tmp_path / "never-made").exists()
+
+
+@pytest.mark.anyio
+async def test_the_url_of_the_embedded_server_is_given_without_a_named_one(tmp_path: Path) -> None:
+    async with server_url(tmp_path, {"PATH": ""}) as url:
+        assert find(tmp_path, {"PATH": ""}) == url
+
+
+def _started(server: EmbeddedServer | None) -> EmbeddedServer:
+    assert server is not None
+    return server
