@@ -118,5 +118,9 @@ def in_words(action: Action) -> str:
             return "canceled: " + reason if reason else "canceled"
         case Finish(event=Expired(reason=reason)):
             return f"expired: {reason}"
-        case Adopt() | AskTruth() | Done():
-            return {Adopt: "adopt", AskTruth: "ask", Done: "done"}[type(action)]
+        case Adopt():
+            return "adopt"
+        case AskTruth():
+            return "ask"
+        case _:
+            return "done" if isinstance(action, Done) else type(action).__name__
