@@ -73,7 +73,8 @@ def _apply(job: Job, event: Event, now_ms: int) -> Job:
         case Submitted():
             return _submitted(job, event, now_ms)
         case Claimed():
-            return replace(job, owner=event.owner, claimed_at_ms=now_ms, reason="")
+            reason = job.reason if job.is_canceling else ""
+            return replace(job, owner=event.owner, claimed_at_ms=now_ms, reason=reason)
         case Recovered():
             return _recovered(job, event, now_ms)
         case Submitting():
@@ -122,7 +123,7 @@ def _recovered(job: Job, event: Recovered, now_ms: int) -> Job:
         recovered_at_ms=now_ms,
         recovered=event.crashes,
         idle_ms=event.idle_ms,
-        reason=event.reason,
+        reason=job.reason if job.is_canceling else event.reason,
     )
 
 
