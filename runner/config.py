@@ -34,6 +34,9 @@ class RunnerConfig(Struct, frozen=True, kw_only=True):
     poll_every_s: float = 1.0
     """Looking for work without having been woken."""
 
+    room_within_s: float = 2.0
+    """A job in hand that finds no room for so long goes back to wait in Redis."""
+
     truth_every_s: float = 2.0
     """How often a followed job is checked over HTTP, whatever the websocket says."""
     truth_while_stopping_s: float = 0.3

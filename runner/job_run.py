@@ -129,7 +129,7 @@ class JobRun:
                 await self._retry(failure, after_s)
                 return False
             case Begin(attempt=number):
-                await self._begin(number)
+                return await self._begin(number)
             case Adopt():
                 job = self._narrator.job
                 await self._narrator.tell(Queued(attempt=job.attempt, prompt_id=job.prompt_id))
@@ -143,25 +143,27 @@ class JobRun:
                 await self._follow()
         return True
 
-    async def _begin(self, number: int) -> None:
-        """Submit attempt `number`, if there is room and a graph."""
-        berth = await self._slot.find(self._config.truth_every_s)
+    async def _begin(self, number: int) -> bool:
+        """Submit attempt `number`; False when there is no room and the job went back to wait."""
+        berth = await self._slot.find(self._config.room_within_s)
         if berth is None:
-            return
+            await self._give_up_lease(Released(reason="no_room"), wait_until_ms=_now_ms())
+            return False
         boot = await berth.backend.boot()
         if isinstance(boot, Unreachable):
             self._turn_away_from(berth)
-            return
+            return True
         job = self._narrator.job
         graph = await self._around.log.workflow(job.job_id, job.workflow)
         if graph is None:
             await self._narrator.tell(Failed(attempt=number - 1, failure=_workflow_gone()))
-            return
+            return False
         attempt = self._attempt(number)
         # The socket first: what is sent while nobody listens is lost.
         async with berth.backend.observe(attempt, graph) as observation:
             if await self._submit(berth, attempt, boot, graph):
                 await self._watch(berth.backend, attempt, observation)
+        return True
 
     async def _submit(self, berth: Berth, attempt: Attempt, boot: str, graph: bytes) -> bool:
         """Record the intent, POST once, record what came of it; True when it was accepted."""
@@ -245,9 +247,9 @@ class JobRun:
         attempt = self._narrator.job.attempt
         await self._give_up_lease(Retried(attempt=attempt, failure=failure, not_before_ms=due_ms))
 
-    async def _give_up_lease(self, event: Released | Retried) -> None:
+    async def _give_up_lease(self, event: Released | Retried, *, wait_until_ms: int = 0) -> None:
         try:
-            await self._around.dispatch.release(self.lease, event)
+            await self._around.dispatch.release(self.lease, event, wait_until_ms=wait_until_ms)
         except EverfoldError:
             return  # it is over already, or it will run out by itself
 

@@ -141,14 +141,19 @@ class Dispatch:
                 outcomes |= zip(page, map(renew_outcome, replies), strict=True)
         return [outcomes[index] for index in range(len(leases))]
 
-    async def release(self, lease: Lease, event: Released | Retried) -> Appended:
+    async def release(
+        self, lease: Lease, event: Released | Retried, *, wait_until_ms: int = 0
+    ) -> Appended:
         """Give the lease up: `Released` hands the job over at once, `Retried` lets it wait.
+
+        With `wait_until_ms` a released job waits too, behind those that wait already, which is
+        right only when no attempt of it is alive.
 
         Raises Fenced, JobClosed or JobUnknown with nothing written; Unavailable when the server
         stayed away, and then the lease runs out by itself.
         """
         stamped = self._log.stamp(event)
-        due_ms = stamped.not_before_ms if isinstance(stamped, Retried) else 0
+        due_ms = stamped.not_before_ms if isinstance(stamped, Retried) else wait_until_ms
         reply = await patiently(lambda: self._release(lease, stamped, due_ms), self._log.patience_s)
         outcome = append_outcome(reply, lease.job_id, lease.epoch, -1)
         if isinstance(outcome, EverfoldError):
