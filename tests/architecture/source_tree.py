@@ -1,0 +1,85 @@
+"""The sources as text and syntax trees, for tests about their shape."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("streams", "projector", "runner", "everfold")
+"""Each may import those before it."""
+
+
+@dataclass(frozen=True)
+class Module:
+    name: str
+    text: str
+    path: str = ""
+    is_package: bool = False
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.text)
+
+    @property
+    def package(self) -> str:
+        return self.name.partition(".")[0]
+
+    @property
+    def docstring(self) -> str:
+        return ast.get_docstring(self.tree) or ""
+
+    @property
+    def line_count(self) -> int:
+        return len(self.text.splitlines())
+
+    def imports(self) -> Iterator[str]:
+        """Yield what it imports, wherever in the file: `a.b` or, for `from a import b`, `a.b`."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                yield from (f"{self._origin(node)}.{alias.name}" for alias in node.names)
+
+    def definitions(self) -> Iterator[ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                yield node
+
+    def _origin(self, node: ast.ImportFrom) -> str:
+        if not node.level:
+            return node.module or ""
+        parts = self.name.split(".")
+        above = parts[: len(parts) - node.level + (1 if self.is_package else 0)]
+        return ".".join([*above, *([node.module] if node.module else [])])
+
+
+def modules(*folders: str) -> list[Module]:
+    """Return all modules under these folders of the repository, by name."""
+    return [_read(path) for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def core_distributions() -> set[str]:
+    """Return the import names that the core may use besides its own and the standard library."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    # Every core dependency is imported under its own name.
+    return {
+        requirement.partition(">")[0].partition("[")[0] for requirement in project["dependencies"]
+    }
+
+
+def is_standard(imported: str) -> bool:
+    return imported.partition(".")[0] in sys.stdlib_module_names
+
+
+def _read(path: Path) -> Module:
+    relative = path.relative_to(ROOT)
+    parts = relative.with_suffix("").parts
+    is_package = parts[-1] == "__init__"
+    name = ".".join(parts[:-1] if is_package else parts)
+    return Module(name, path.read_text(), str(relative), is_package)
