@@ -87,7 +87,8 @@ class JobRun:
         """
         try:
             with self._scope:
-                await self._narrator.catch_up()
+                async with self._around.opening:
+                    await self._narrator.catch_up()
                 while await self._step():
                     await self._refresh()
             if self._handing_over:

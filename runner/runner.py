@@ -40,6 +40,9 @@ from streams.roll import Entry, enroll, strike_off
 
 logger = logging.getLogger("everfold.runner")
 
+OPENING_LIMIT = 8
+"""Job runs that read their job at the same time."""
+
 HAND_OVER_S = 3.0
 """How long handing over may take once the drain deadline has passed."""
 
@@ -63,7 +66,8 @@ class Runner:
         leases = LeaseBook(log, config)
         fleet = Fleet(backends, config.slots, make_backend)
         dispatch = Dispatch(log, config.name)
-        self._around = Surroundings(log, dispatch, leases, fleet, config)
+        opening = anyio.Semaphore(OPENING_LIMIT)
+        self._around = Surroundings(log, dispatch, leases, fleet, config, opening)
         self._taker = Taker(self._around, self._start)
         self._sweeper = Sweeper(self._around, self._start)
         self._promoter = Promoter(self._around)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import anyio
 from msgspec import Struct
 
 from runner.config import RunnerConfig
@@ -17,3 +18,5 @@ class Surroundings(Struct, frozen=True, eq=False):
     leases: LeaseBook
     fleet: Fleet
     config: RunnerConfig
+    opening: anyio.Semaphore
+    """Held while a job run reads its job: thousands that begin at once must not slow the claims."""

@@ -70,22 +70,15 @@ class Taker:
         places = self._reserve()
         if not places:
             return 0
-        # Once leased, a job must get its run: a drain may not come between the two.
-        taken = 0
-        with anyio.CancelScope(shield=True):
-            taken = await self._claim_for(places, partition, lanes)
-        return taken
-
-    async def _claim_for(
-        self, places: list[Place], partition: int, lanes: list[tuple[str, str]]
-    ) -> int:
         asked_at_s = time.monotonic()
         leases: list[Lease] = []
-        try:
-            leases = await self._around.dispatch.claim(partition, lanes, len(places))
-        finally:
-            for place in places[len(leases) :]:
-                place.berth.placed -= 1
+        # Once leased, a job must get its run: a drain may not come between the two.
+        with anyio.CancelScope(shield=True):
+            try:
+                leases = await self._around.dispatch.claim(partition, lanes, len(places))
+            finally:
+                for place in places[len(leases) :]:
+                    place.berth.placed -= 1
         for lease, place in zip(leases, places, strict=False):
             self._start(lease, asked_at_s, place)
         return len(leases)

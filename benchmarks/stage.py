@@ -1,0 +1,78 @@
+"""Real processes to measure: an embedded server, a simulator, and runners with default settings."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from msgspec import Struct
+
+
+class Process(Struct, eq=False):
+    """A child and the first line it printed."""
+
+    name: str
+    child: subprocess.Popen[str]
+    said: str
+
+    def send(self, number: signal.Signals) -> None:
+        self.child.send_signal(number)
+
+    def kill(self) -> None:
+        self.child.kill()
+        self.child.wait()
+
+
+class Stage:
+    """Starts processes and ends them all, whatever happens."""
+
+    def __init__(self, folder: Path, redis_url: str, namespace: str) -> None:
+        self.folder, self.redis_url, self.namespace = folder, redis_url, namespace
+        self._errors: IO[str] = (folder / "errors.log").open("w")
+        self._all: list[Process] = []
+        self._count = 0
+
+    def simulator(self) -> str:
+        """Start a simulator and return its URL."""
+        output = str(self.folder / "output")
+        arguments = ["-m", "everfold.simulator", "--port", "0", "--output", output, "--quiet"]
+        return self._start("simulator", arguments).said.split()[-1]
+
+    def runner(self, *backends: str) -> Process:
+        self._count += 1
+        name = f"bench-{self._count}"
+        arguments = ["-m", "benchmarks.runner_program", self.redis_url, self.namespace, name]
+        return self._start(name, [*arguments, *backends])
+
+    def _start(self, name: str, arguments: list[str]) -> Process:
+        child = subprocess.Popen(
+            [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=self._errors, text=True
+        )
+        assert child.stdout is not None
+        process = Process(name, child, "")
+        self._all.append(process)
+        process.said = child.stdout.readline().strip()
+        if not process.said:
+            raise RuntimeError(f"{name} did not start; see {self._errors.name}")
+        return process
+
+    def close(self) -> None:
+        for process in self._all:
+            if process.child.poll() is None:
+                process.send(signal.SIGCONT)
+                process.kill()
+        self._errors.close()
+
+
+@contextlib.contextmanager
+def stage(folder: Path, redis_url: str, namespace: str) -> Iterator[Stage]:
+    made = Stage(folder, redis_url, namespace)
+    try:
+        yield made
+    finally:
+        made.close()
