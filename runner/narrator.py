@@ -8,10 +8,10 @@ the log has accepted.
 from __future__ import annotations
 
 import anyio
-from projector.queries import current
 
 from projector.evolve import evolve
 from projector.job import Job
+from projector.queries import current
 from streams.backoff import Backoff
 from streams.codec import encode
 from streams.errors import Unavailable
@@ -53,9 +53,12 @@ class Narrator:
         return self.job
 
     async def _append(self, event: Event) -> Appended:
+        lease = self.lease
         while True:
             try:
-                return await self._log.append(self.lease.job_id, event, epoch=self.lease.epoch)
+                return await self._log.append(
+                    lease.job_id, event, epoch=lease.epoch, holder=lease.runner
+                )
             except Unavailable:
                 continue  # append has waited already, longer each time
 

@@ -173,6 +173,7 @@ class Dispatch:
             job_id=lease.job_id,
             event_id=event.id,
             epoch=lease.epoch,
+            runner=lease.runner,
             payload=msgspec.json.encode(event),
             due_ms=due_ms,
             wake_channel=self._keys.wake(),

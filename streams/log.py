@@ -101,12 +101,13 @@ class Log:
         )
 
     async def append(
-        self, job_id: str, event: Event, *, epoch: int, expected: int = ANY
+        self, job_id: str, event: Event, *, epoch: int, holder: str = "", expected: int = ANY
     ) -> Appended:
         """Append one event to the job's history; concurrent calls are committed together.
 
         `epoch` is that of the caller's lease; 0 for an event that needs none (a request to
-        cancel); NOBODY for one that is valid only while no runner holds the job. `expected` is
+        cancel); NOBODY for one that is valid only while no runner holds the job. `holder` is the
+        lease's runner: epochs alone may repeat after a server lost its newest writes. `expected` is
         the sequence number that the job must be at. An event that already has an id may be
         appended again: the first append counts.
         Raises JobUnknown, JobClosed, Fenced, JobLeased or WrongExpectedSequence with nothing
@@ -125,6 +126,7 @@ class Log:
             payload=msgspec.json.encode(event),
             expected=expected,
             epoch=epoch,
+            holder=holder,
             effect=effect,
         )
         return await self._commit(self.keys.partition_of(job_id)).append(new)

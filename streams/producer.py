@@ -82,7 +82,7 @@ class Producer:
 
     async def append(self, lease: Lease, event: Event) -> Appended:
         """Append an event under the lease. Raises Fenced or JobClosed: stop working then."""
-        return await self.log.append(lease.job_id, event, epoch=lease.epoch)
+        return await self.log.append(lease.job_id, event, epoch=lease.epoch, holder=lease.runner)
 
     async def renew(self, leases: Sequence[Lease]) -> list[Renewed | LeaseOver]:
         """Renew leases; `canceling` in a result means: stop the work and append Canceled."""

@@ -57,6 +57,7 @@ class NewEvent(Struct, frozen=True, kw_only=True):
     payload: bytes
     expected: int = -1
     epoch: int = 0
+    holder: str = ""
     effect: str = ""
 
 
@@ -94,7 +95,7 @@ async def append(
 ) -> list[Reply]:
     arguments: list[Argument] = [tag, workflow_ttl_ms]
     for e in events:
-        arguments += (e.job_id, e.event_id, e.expected, e.epoch, e.effect, e.payload)
+        arguments += (e.job_id, e.event_id, e.expected, e.epoch, e.holder, e.effect, e.payload)
     return cast("list[Reply]", await _append.run(redis, (log, later, workflows, *heads), arguments))
 
 
@@ -149,13 +150,15 @@ async def release(
     job_id: str,
     event_id: str,
     epoch: int,
+    runner: str,
     payload: bytes,
     due_ms: int,
     wake_channel: str,
     wake_message: str,
 ) -> Reply:
-    arguments = (job_id, event_id, epoch, payload, due_ms, wake_channel, wake_message)
-    return cast("Reply", await _release.run(redis, keys, arguments))
+    arguments = (job_id, event_id, f"{epoch} {runner}", payload, due_ms)
+    wake = (wake_channel, wake_message)
+    return cast("Reply", await _release.run(redis, keys, (*arguments, *wake)))
 
 
 async def promote(

@@ -9,9 +9,9 @@
 
   ARGV[1]  hash tag of the partition, from which dispatch and workflow keys are made
   ARGV[2]  ms that a graph is kept after its last open job
-  ARGV[3..] six per event: job id; event id; expected seq, -1 = any; epoch of the lease, 0 = no
-           lease needed, -1 = only while no runner holds the job; effect: '' none, 'cancel' marks
-           the job, else the status that closes it; payload
+  ARGV[3..] seven per event: job id; event id; expected seq, -1 = any; epoch of the lease, 0 = no
+           lease needed, -1 = only while no runner holds the job; the lease's runner, '' = do not
+           compare; effect: '' none, 'cancel' marks the job, else the status that closes it; payload
 
   Returns  one outcome per event:
            {"appended", seq, entry id}
@@ -33,7 +33,7 @@ local function close(head, job, status, phase, ticket, queue, priority, sha)
   redis.call('HSET', head, 'status', status, 'phase', 'closed')
 end
 
-local function append(head, job, event_id, expected, epoch, effect, payload)
+local function append(head, job, event_id, expected, epoch, holder, effect, payload)
   local now_seq, now_epoch, status, phase, owner, recent, last, ticket, queue, priority, sha = unpack(redis.call('HMGET',
     head, 'seq', 'epoch', 'status', 'phase', 'owner', 'recent', 'last', 'dispatch', 'queue', 'priority', 'workflow'))
   if not now_seq then return { 'unknown' } end
@@ -42,7 +42,8 @@ local function append(head, job, event_id, expected, epoch, effect, payload)
   now_seq, now_epoch, expected, epoch = tonumber(now_seq), tonumber(now_epoch), tonumber(expected), tonumber(epoch)
   if seq then return { 'duplicate', tonumber(seq), entry } end
   if status ~= 'open' then return { 'closed', status } end
-  if epoch > 0 and (phase ~= 'leased' or now_epoch ~= epoch) then return { 'fenced', now_epoch } end
+  local mine = phase == 'leased' and now_epoch == epoch and (holder == '' or holder == owner)
+  if epoch > 0 and not mine then return { 'fenced', now_epoch } end
   if epoch < 0 and phase ~= 'waiting' and phase ~= 'later' then return { 'leased', owner } end
   if expected >= 0 and now_seq ~= expected then return { 'conflict', now_seq } end
   entry = redis.call('XADD', log, '*', 'j', job, 's', now_seq + 1, 'e', now_epoch, 'p', last, 'd', payload)
@@ -54,5 +55,5 @@ local function append(head, job, event_id, expected, epoch, effect, payload)
 end
 
 local outcomes = {}
-for i = 4, #KEYS do outcomes[i - 3] = append(KEYS[i], unpack(ARGV, 6 * i - 21, 6 * i - 16)) end
+for i = 4, #KEYS do outcomes[i - 3] = append(KEYS[i], unpack(ARGV, 7 * i - 25, 7 * i - 19)) end
 return outcomes

@@ -10,7 +10,7 @@
 
   ARGV[1]  job id
   ARGV[2]  event id
-  ARGV[3]  epoch of the lease
+  ARGV[3]  epoch and runner of the lease, as "epoch runner"
   ARGV[4]  payload, the encoded `released` or `retried` event
   ARGV[5]  due, Unix ms; 0 = another runner takes it over at once
   ARGV[6]  wake channel
@@ -23,17 +23,17 @@
            {"unknown"}                    no such job
 ]]
 local log, head, dispatch, later = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local job, event_id, held_epoch, payload, due = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local job, event_id, lease, payload, due = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 
-local seq, epoch, status, phase, recent, last, ticket = unpack(redis.call('HMGET', head,
-  'seq', 'epoch', 'status', 'phase', 'recent', 'last', 'dispatch'))
+local seq, epoch, status, phase, recent, last, ticket, owner = unpack(redis.call('HMGET', head,
+  'seq', 'epoch', 'status', 'phase', 'recent', 'last', 'dispatch', 'owner'))
 if not seq then return { 'unknown' } end
 local _, at = string.find(recent, event_id, 1, true)
 local old_seq, old_entry = string.match(recent, '^ (%d+) (%S+)\n', (at or #recent) + 1)
 if old_seq then return { 'duplicate', tonumber(old_seq), old_entry } end
 if status ~= 'open' then return { 'closed', status } end
 seq, epoch = tonumber(seq) + 1, tonumber(epoch)
-if phase ~= 'leased' or epoch ~= held_epoch then return { 'fenced', epoch } end
+if phase ~= 'leased' or epoch .. ' ' .. owner ~= lease then return { 'fenced', epoch } end
 
 local entry = redis.call('XADD', log, '*', 'j', job, 's', seq, 'e', epoch, 'p', last, 'd', payload)
 recent = string.sub(event_id .. ' ' .. seq .. ' ' .. entry .. '\n' .. recent, 1, 640)

@@ -18,9 +18,9 @@ local dispatch, runner = KEYS[1], ARGV[1]
 local outcomes = {}
 for i = 2, #KEYS do
   local ticket = ARGV[2 * i - 1]
-  local epoch, phase, cancel = unpack(redis.call('HMGET', KEYS[i], 'epoch', 'phase', 'cancel'))
+  local epoch, phase, owner, cancel = unpack(redis.call('HMGET', KEYS[i], 'epoch', 'phase', 'owner', 'cancel'))
   local outcome = { 'fenced', tonumber(epoch or -1) }
-  if epoch == ARGV[2 * i - 2] and phase == 'leased' then
+  if epoch == ARGV[2 * i - 2] and phase == 'leased' and owner == runner then
     local kept = redis.pcall('XCLAIM', dispatch, 'runners', runner, 0, ticket, 'JUSTID')
     if kept[1] then outcome = { cancel and 'canceling' or 'renewed' } end
   end
