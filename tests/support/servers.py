@@ -130,9 +130,12 @@ def delete_namespace(url: str, namespace: str) -> None:
 class OwnServer:
     """A private server process of one test. Its data outlives `kill`, `stop` and `restart`."""
 
-    def __init__(self, engine: Engine, folder: Path, tcp: bool, settings: dict[str, str]) -> None:
+    def __init__(
+        self, engine: Engine, folder: Path, tcp: bool, conf: Path | None, settings: dict[str, str]
+    ) -> None:
         self.engine = engine
         self.folder = folder
+        self._conf = conf
         self._settings = settings
         self._address = _tcp_address() if tcp else ("unix", str(folder / "socket"))
         self._running: subprocess.Popen[bytes] | None = None
@@ -213,20 +216,27 @@ class OwnServer:
     def _arguments(self) -> Iterator[str]:
         host, place = self._address
         at = {"unixsocket": place, "port": "0"} if host == "unix" else {"port": place, "bind": host}
-        kept = {"appendonly": "yes", "appendfsync": "everysec", "save": ""}
-        policy = {"maxmemory-policy": "noeviction", "dir": str(self.folder)}
-        for name, value in {**kept, **policy, **at, **self._settings}.items():
+        kept = {"appendonly": "yes", "save": "", "maxmemory-policy": "noeviction"}
+        if self._conf is not None:
+            yield str(self._conf)
+            kept = {}
+        for name, value in {**kept, "dir": str(self.folder), **at, **self._settings}.items():
             yield f"--{name}"
             yield value
 
 
 @contextmanager
-def own_server(engine: Engine, *, tcp: bool = False, **settings: str) -> Iterator[OwnServer]:
-    """Start a private server; `settings` are redis.conf settings with _ for -."""
+def own_server(
+    engine: Engine, *, tcp: bool = False, conf: Path | None = None, **settings: str
+) -> Iterator[OwnServer]:
+    """Start a private server; `settings` are redis.conf settings with _ for -.
+
+    With `conf` the server has that file's settings, except for where it listens and stores.
+    """
     # Not pytest's tmp_path: a socket's path may have 107 bytes at most.
     folder = Path(tempfile.mkdtemp(prefix="everfold-"))
     named = {name.replace("_", "-"): value for name, value in settings.items()}
-    server = OwnServer(engine, folder, tcp, named)
+    server = OwnServer(engine, folder, tcp, conf, named)
     try:
         server.start()
         yield server

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.source_tree import ROOT
+
+DEPLOY = ROOT / "deploy"
+BIN = Path(sys.executable).parent
+
+
+def _run(*command: str | Path) -> str:
+    """Run a checking tool and return what it complains about; empty when it is content."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return "" if done.returncode == 0 else done.stdout + done.stderr or "exit code without words"
+
+
+def _hadolint(dockerfile: Path) -> str:
+    return _run(BIN / "hadolint", "--failure-threshold", "info", dockerfile)
+
+
+def _compose_schema(compose: Path) -> str:
+    return _run(BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", compose)
+
+
+def test_the_dockerfile_pleases_hadolint() -> None:
+    assert _hadolint(DEPLOY / "Dockerfile") == ""
+
+
+def test_the_compose_file_fits_the_compose_specification() -> None:
+    assert _compose_schema(DEPLOY / "compose.yaml") == ""
+
+
+def test_hadolint_would_complain(tmp_path: Path) -> None:
+    bad = tmp_path / "Dockerfile"
+    bad.write_text("FROM python\nRUN cd /tmp && sudo pip install redis\n")
+
+    assert "DL3006" in _hadolint(bad)
+
+
+def test_the_schema_would_complain(tmp_path: Path) -> None:
+    bad = tmp_path / "compose.yaml"
+    bad.write_text("services:\n  redis:\n    imag: redis\n")
+
+    assert "imag" in _compose_schema(bad)
+
+
+@pytest.mark.parametrize("name", ["streams", "projector", "runner", "everfold"])
+def test_the_image_gets_every_package(name: str) -> None:
+    dockerfile = (DEPLOY / "Dockerfile").read_text()
+
+    assert f"COPY {name}/ {name}/" in dockerfile
+    assert f"!{name}" in (ROOT / ".dockerignore").read_text().splitlines()
+
+
+def test_the_image_does_not_run_as_root_and_says_how_it_is() -> None:
+    last_stage = (DEPLOY / "Dockerfile").read_text().split("\nFROM ")[-1]
+
+    assert "\nUSER 10001\n" in last_stage
+    assert "\nHEALTHCHECK " in last_stage
+
+
+def test_compose_uses_the_redis_conf_that_is_tested() -> None:
+    compose = (DEPLOY / "compose.yaml").read_text()
+
+    assert "./redis.conf:/usr/local/etc/redis/redis.conf:ro" in compose
+    assert '["redis-server", "/usr/local/etc/redis/redis.conf"]' in compose
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        "Start",
+        "Stop and drain",
+        "Upgrade",
+        "Back up",
+        "Restore",
+        "Redis is down",
+        "ComfyUI is down",
+        "A job is stuck",
+        "What to watch",
+    ],
+)
+def test_the_runbook_has_a_section_for_each_situation(section: str) -> None:
+    assert f"\n## {section}\n" in (DEPLOY / "README.md").read_text()
