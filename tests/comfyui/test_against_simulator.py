@@ -163,7 +163,9 @@ async def test_saved_outputs_can_be_downloaded(backend: ComfyBackend) -> None:
     truth = await run.follow()
     assert isinstance(truth, Ended)
     assert run.saved == {"4"}
-    (image,) = truth.outputs["4"]["images"]  # type: ignore[misc]
-    async with backend.http.view(image["filename"]) as chunks:
+    images = truth.outputs["4"]["images"]
+    assert isinstance(images, list)
+    filename = images[0]["filename"]
+    async with backend.http.view(filename) as chunks:
         assert chunks is not None
         assert b"".join([chunk async for chunk in chunks]).startswith(b"\x89PNG")
