@@ -28,6 +28,7 @@ from streams.events import (
     Recovered,
     Released,
     Retried,
+    Rewound,
     Started,
     Submitted,
     Submitting,
@@ -93,6 +94,8 @@ def _apply(job: Job, event: Event, now_ms: int) -> Job:
             return _lost(job, event)
         case Retried():
             return _retried(job, event)
+        case Rewound():
+            return replace(job, rewound=job.rewound + 1)
         case Succeeded() | Failed() | Canceled() | Expired():
             return _ended(job, event, now_ms)
         case _:

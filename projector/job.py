@@ -91,6 +91,9 @@ class Job(Struct, frozen=True, kw_only=True):
     """Attempts in a row that never began to run: not arrived, or taken back from an unhealthy
     backend."""
 
+    rewound: int = 0
+    """How often the server lost acknowledged events of this job."""
+
     seq: int = 0
     """Sequence number of the last event folded."""
     entry_id: str = "0-0"

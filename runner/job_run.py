@@ -10,22 +10,10 @@ import time
 
 import anyio
 
-from runner.attempts import attempt_of
+from projector.job import Job
 from runner.attention import Attention
-from runner.backend import (
-    Absent,
-    Accepted,
-    Ambiguous,
-    Attempt,
-    Backend,
-    Ended,
-    Observation,
-    Rejected,
-    SubmitOutcome,
-    Truth,
-    Unreachable,
-    Withheld,
-)
+from runner.backend import Absent, Attempt, Backend, Ended, Observation, Truth
+from runner.begin import Beginning
 from runner.decide import (
     Action,
     Adopt,
@@ -41,17 +29,15 @@ from runner.decide import (
     Wait,
     decide,
 )
-from runner.fleet import Berth, Place
+from runner.fleet import Place
 from runner.follow import Following
 from runner.narrator import Narrator
 from runner.slot import Slot
 from runner.surroundings import Surroundings
-from streams.errors import EverfoldError
-from streams.events import Failed, Failure, Lost, Queued, Released, Retried, Submitting
+from streams.backoff import Backoff
+from streams.errors import EverfoldError, Unavailable
+from streams.events import Failure, Lost, Queued, Released, Retried
 from streams.outcomes import Lease
-
-SUBMIT_SHIELD_S = 10.0
-"""A submit that has begun is brought to its end before a hand-over, if it takes no longer."""
 
 
 class JobRun:
@@ -64,12 +50,22 @@ class JobRun:
         self.attention = Attention()
         self._slot = Slot(around.fleet, place)
         self._narrator = Narrator(around.log, lease)
+        self._beginning = Beginning(around, self._narrator, self._slot, self._may_go_on)
         self._scope = anyio.CancelScope()
         self._following: Following | None = None
         self._known: Truth | None = None
         self._stopped_for = ""
-        self._last_send_ms = 0
         self._handing_over = False
+
+    @property
+    def job(self) -> Job:
+        """The job as this run has seen it acknowledged."""
+        return self._narrator.job
+
+    @property
+    def graph(self) -> bytes | None:
+        """The job's workflow, if this run has needed it yet."""
+        return self._beginning.graph
 
     def lose(self) -> None:
         """Stop at once: the lease is over."""
@@ -83,31 +79,41 @@ class JobRun:
     async def run(self) -> None:
         """Return when the job has ended, waits for its next attempt, or is no longer ours.
 
-        Raises Fenced or JobClosed when the log refuses this run's events.
+        Raises Fenced, JobClosed or JobUnknown when the log refuses this run's events.
         """
         try:
             with self._scope:
                 async with self._around.opening:
                     await self._narrator.catch_up()
-                while await self._step():
-                    await self._refresh()
+                await self._carry_on()
             if self._handing_over:
                 await self._give_up_lease(Released(reason="drain"))
         finally:
             self._around.leases.remove(self.lease)
             self._slot.leave()
 
+    async def _carry_on(self) -> None:
+        backoff = Backoff()
+        while True:
+            try:
+                if not await self._step():
+                    return
+                await self._refresh()
+                backoff.reset()
+            except Unavailable:
+                # The state is the log's, so the step can be decided anew whenever it is back.
+                await anyio.sleep(backoff.next_s())
+
     async def _step(self) -> bool:
         """Decide and act once; False when the run is over."""
         truth, self._known = self._known, None
         action = self._decide(truth)
         if isinstance(action, AskTruth):
-            job = self._narrator.job
-            action = self._decide(await self._backend().truth(job.prompt_id, job.boot))
+            action = self._decide(await self._backend().truth(self.job.prompt_id, self.job.boot))
         return await self._act(action)
 
     def _decide(self, truth: Truth | None) -> Action:
-        job, following = self._narrator.job, self._following
+        job, following = self.job, self._following
         now = Circumstances(
             now_ms=_now_ms(),
             lease_ttl_s=self._config.lease_ttl_s,
@@ -115,7 +121,7 @@ class JobRun:
             backend_healthy=not job.backend or self._around.fleet.berth(job.backend).healthy,
             silent_for_s=anyio.current_time() - following.heard_at_s if following else 0.0,
             stopped_for=self._stopped_for,
-            last_send_ms=self._last_send_ms,
+            last_send_ms=self._beginning.last_send_ms,
         )
         return decide(job, truth, now)
 
@@ -132,7 +138,7 @@ class JobRun:
             case Begin(attempt=number):
                 return await self._begin(number)
             case Adopt():
-                job = self._narrator.job
+                job = self.job
                 await self._narrator.tell(Queued(attempt=job.attempt, prompt_id=job.prompt_id))
             case GiveUpAttempt(lost=lost):
                 await self._give_up_attempt(lost)
@@ -145,81 +151,19 @@ class JobRun:
         return True
 
     async def _begin(self, number: int) -> bool:
-        """Submit attempt `number`; False when there is no room and the job went back to wait."""
-        berth = await self._slot.find(self._config.room_within_s)
-        if berth is None:
+        has_room = await self._beginning.begin(number, self._watch)
+        if not has_room:
             await self._give_up_lease(Released(reason="no_room"), wait_until_ms=_now_ms())
-            return False
-        boot = await berth.backend.boot()
-        if isinstance(boot, Unreachable):
-            self._turn_away_from(berth)
-            return True
-        job = self._narrator.job
-        graph = await self._around.log.workflow(job.job_id, job.workflow)
-        if graph is None:
-            await self._narrator.tell(Failed(attempt=number - 1, failure=_workflow_gone()))
-            return False
-        attempt = self._attempt(number)
-        # The socket first: what is sent while nobody listens is lost.
-        async with berth.backend.observe(attempt, graph) as observation:
-            if await self._submit(berth, attempt, boot, graph):
-                await self._watch(berth.backend, attempt, observation)
-        return True
+        return has_room
 
-    async def _submit(self, berth: Berth, attempt: Attempt, boot: str, graph: bytes) -> bool:
-        """Record the intent, POST once, record what came of it; True when it was accepted."""
-        with anyio.move_on_after(SUBMIT_SHIELD_S, shield=True):
-            await self._narrator.tell(
-                Submitting(
-                    attempt=attempt.number,
-                    backend=berth.backend.name,
-                    boot=boot,
-                    prompt_id=attempt.prompt_id,
-                    client_id=attempt.client_id,
-                )
-            )
-            outcome = await berth.backend.submit(attempt, graph, self._may_send)
-            self._last_send_ms = _now_ms()
-            await self._note_submit(berth, attempt, outcome)
-            return isinstance(outcome, Accepted)
-        return False
-
-    def _may_send(self) -> bool:
+    def _may_go_on(self) -> bool:
         return self._around.leases.is_trusted(self.lease) and not self._scope.cancel_called
-
-    async def _note_submit(self, berth: Berth, attempt: Attempt, outcome: SubmitOutcome) -> None:
-        match outcome:
-            case Accepted(number=number, problems=problems):
-                await self._narrator.tell(
-                    Queued(
-                        attempt=attempt.number,
-                        prompt_id=attempt.prompt_id,
-                        number=number,
-                        problems=problems,
-                    )
-                )
-            case Rejected(failure=failure):
-                await self._narrator.tell(Failed(attempt=attempt.number, failure=failure))
-            case Withheld():
-                self._turn_away_from(berth)
-                name = berth.backend.name
-                await self._give_up_attempt(
-                    Lost(attempt=attempt.number, backend=name, cause="never_arrived")
-                )
-            case Ambiguous():
-                pass  # the intent stands; the truth will tell
-
-    def _turn_away_from(self, berth: Berth) -> None:
-        """Send nothing there until it was seen to answer again."""
-        berth.reachable = False
-        self._slot.leave()
 
     async def _follow(self) -> None:
         """Watch an attempt that lives at its backend already."""
-        job = self._narrator.job
-        self._slot.settle_at(job.backend)
-        graph = await self._around.log.workflow(job.job_id, job.workflow) or b"{}"
-        attempt = self._attempt(job.attempt)
+        self._slot.settle_at(self.job.backend)
+        graph = await self._beginning.workflow() or b"{}"
+        attempt = self._beginning.attempt(self.job.attempt)
         async with self._backend().observe(attempt, graph) as observation:
             await self._watch(self._backend(), attempt, observation)
 
@@ -229,9 +173,9 @@ class JobRun:
 
     async def _stop(self, why: str) -> None:
         """Ask the backend to end the attempt; its truth will say what came of it."""
-        job = self._narrator.job
+        job = self.job
         self._stopped_for = why
-        await self._backend().cancel(self._attempt(job.attempt))
+        await self._backend().cancel(self._beginning.attempt(job.attempt))
         with anyio.move_on_after(self._config.truth_every_s):
             while not isinstance(self._known, Ended | Absent):
                 await anyio.sleep(self._config.truth_while_stopping_s)
@@ -245,8 +189,9 @@ class JobRun:
 
     async def _retry(self, failure: Failure, after_s: float) -> None:
         due_ms = _now_ms() + int(after_s * 1000)
-        attempt = self._narrator.job.attempt
-        await self._give_up_lease(Retried(attempt=attempt, failure=failure, not_before_ms=due_ms))
+        await self._give_up_lease(
+            Retried(attempt=self.job.attempt, failure=failure, not_before_ms=due_ms)
+        )
 
     async def _give_up_lease(self, event: Released | Retried, *, wait_until_ms: int = 0) -> None:
         try:
@@ -261,15 +206,8 @@ class JobRun:
             await self._narrator.catch_up()
 
     def _backend(self) -> Backend:
-        return self._around.fleet.berth(self._narrator.job.backend).backend
-
-    def _attempt(self, number: int) -> Attempt:
-        return attempt_of(self.lease.job_id, number, self._around.log.generation)
+        return self._around.fleet.berth(self.job.backend).backend
 
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _workflow_gone() -> Failure:
-    return Failure(code="workflow_gone", message="the job's graph is no longer in Redis")

@@ -19,6 +19,7 @@ from streams.events import Event
 from streams.log import Log
 from streams.outcomes import Appended, Lease
 from streams.record import Recorded
+from streams.rewind import Rewind, tell_rewind
 
 
 class Narrator:
@@ -47,6 +48,8 @@ class Narrator:
         """
         stamped = self._log.stamp(event)
         appended = await self._append(stamped)
+        if appended.seq <= self.job.seq:
+            await tell_rewind(self._log, Rewind(self.job.job_id, self.job.seq, appended.seq - 1))
         if appended.seq != self.job.seq + 1:
             return await self.catch_up()
         self.job = evolve(self.job, self._recorded(stamped, appended))

@@ -28,6 +28,7 @@ from runner.fleet import Fleet, Place
 from runner.job_run import JobRun
 from runner.lease_book import LeaseBook
 from runner.promoter import Promoter
+from runner.reconcile import log_went_back, put_back
 from runner.surroundings import Surroundings
 from runner.sweeper import Sweeper
 from runner.taker import Taker
@@ -36,6 +37,7 @@ from streams.dispatch import Dispatch
 from streams.errors import EverfoldError, JobClosed, JobUnknown, LeaseLost
 from streams.log import Log
 from streams.outcomes import Lease
+from streams.rewind import ServerWatch
 from streams.roll import Entry, enroll, strike_off
 
 logger = logging.getLogger("everfold.runner")
@@ -67,7 +69,8 @@ class Runner:
         fleet = Fleet(backends, config.slots, make_backend)
         dispatch = Dispatch(log, config.name)
         opening = anyio.Semaphore(OPENING_LIMIT)
-        self._around = Surroundings(log, dispatch, leases, fleet, config, opening)
+        server = ServerWatch(log)
+        self._around = Surroundings(log, dispatch, leases, fleet, config, server, opening)
         self._taker = Taker(self._around, self._start)
         self._sweeper = Sweeper(self._around, self._start)
         self._promoter = Promoter(self._around)
@@ -161,6 +164,8 @@ class Runner:
             await run.run()
         except (LeaseLost, JobClosed, JobUnknown) as over:
             logger.info("job_run_over job=%s why=%r", run.lease.job_id, str(over))
+            if log_went_back(over, run.lease):
+                await self._put_back(run)
         except Exception:
             # Its lease is not renewed any more: another runner takes the job over, and one
             # that fails everywhere ends as poisoned.
@@ -170,6 +175,12 @@ class Runner:
                 del self._runs[run.lease.job_id]
             if not self._runs:
                 self._none_left.set()
+
+    async def _put_back(self, run: JobRun) -> None:
+        try:
+            await put_back(self._around.log, run.job, run.graph)
+        except EverfoldError as error:
+            logger.warning("not_put_back job=%s why=%r", run.lease.job_id, str(error))
 
     def _call_attention(self, job_id: str) -> None:
         run = self._runs.get(job_id)

@@ -10,6 +10,7 @@ from runner.fleet import Fleet
 from runner.lease_book import LeaseBook
 from streams.dispatch import Dispatch
 from streams.log import Log
+from streams.rewind import ServerWatch
 
 
 class Surroundings(Struct, frozen=True, eq=False):
@@ -18,5 +19,6 @@ class Surroundings(Struct, frozen=True, eq=False):
     leases: LeaseBook
     fleet: Fleet
     config: RunnerConfig
+    server: ServerWatch
     opening: anyio.Semaphore
     """Held while a job run reads its job: thousands that begin at once must not slow the claims."""

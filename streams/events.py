@@ -191,6 +191,15 @@ class Retried(Fact, frozen=True, kw_only=True, tag="job.retried"):
     """Unix time before which the next attempt does not begin."""
 
 
+class Rewound(Fact, frozen=True, kw_only=True, tag="job.rewound"):
+    """The server had lost acknowledged events of this job; it goes on from what was left."""
+
+    seen_seq: int
+    """The sequence number that a runner had seen acknowledged."""
+    found_seq: int
+    """The one that the log had when this was noticed."""
+
+
 class Succeeded(Fact, frozen=True, kw_only=True, tag="job.succeeded"):
     """Terminal: ComfyUI's history says success."""
 
@@ -241,6 +250,7 @@ Event = (
     | Released
     | Lost
     | Retried
+    | Rewound
     | Succeeded
     | Failed
     | Canceled

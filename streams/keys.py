@@ -33,12 +33,16 @@ class Keyspace(Struct, frozen=True):
         return f"{{{self.namespace}:{partition}}}"
 
     def meta(self) -> str:
-        """HASH: partitions, schema version, generation id."""
+        """HASH: partitions, schema version, generation id, run id and last start of the server."""
         return f"{self.namespace}:meta"
 
     def runners(self) -> str:
         """HASH: runner name -> what it says of itself, as JSON; see streams/roll.py."""
         return f"{self.namespace}:runners"
+
+    def rewound(self) -> str:
+        """HASH: job -> what the server lost of it, as JSON; see streams/rewind.py."""
+        return f"{self.namespace}:rewound"
 
     def wake(self) -> str:
         """CHANNEL: "dispatch <partition>", "release <partition>", "cancel <job id>": hints only."""

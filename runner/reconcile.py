@@ -1,0 +1,73 @@
+"""What a runner does when the log knows less of a job than the runner has seen.
+
+Rule: name the job, put back what only this runner still knows, and let the ordinary recovery do
+the rest: ComfyUI may hold attempts that the log has forgotten, and is asked for them.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from projector.job import Job
+from runner.attempts import attempt_of
+from runner.backend import Absent, Unreachable
+from runner.fleet import Berth, Fleet
+from streams.errors import EverfoldError, Fenced, JobUnknown, Refused
+from streams.log import Log
+from streams.outcomes import Lease
+from streams.reader import job_events
+from streams.rewind import Rewind, tell_rewind
+
+logger = logging.getLogger("everfold.runner")
+
+
+def log_went_back(error: EverfoldError, lease: Lease) -> bool:
+    """Say whether a refused append shows that the log has forgotten this lease."""
+    if isinstance(error, Fenced):
+        return error.current_epoch < lease.epoch
+    return isinstance(error, JobUnknown)
+
+
+async def put_back(log: Log, seen: Job, graph: bytes | None) -> None:
+    """Name a job that went back in time; submit it again where even its submit was lost."""
+    try:
+        events = await job_events(log, seen.job_id)
+        found_seq = events[-1].seq if events else 0
+    except JobUnknown:
+        if graph is None or not await _submit_again(log, seen, graph):
+            logger.error("job_lost_by_server job=%s seen_seq=%s", seen.job_id, seen.seq)
+            return
+        found_seq = 0
+    logger.warning(
+        "log_went_back job=%s seen_seq=%s found_seq=%s", seen.job_id, seen.seq, found_seq
+    )
+    await tell_rewind(log, Rewind(seen.job_id, seen.seq, found_seq))
+
+
+async def _submit_again(log: Log, seen: Job, graph: bytes) -> bool:
+    try:
+        await log.submit(
+            graph,
+            kind=seen.kind,
+            user=seen.user,
+            metadata=seen.metadata,
+            idempotency_key=seen.idempotency_key or None,
+            job_id=seen.job_id,
+            queue=seen.queue,
+            priority=seen.priority,
+            policy=seen.policy,
+        )
+    except Refused:
+        return False  # it was submitted anew with something else meanwhile
+    return True
+
+
+async def find_forgotten(fleet: Fleet, log: Log, job_id: str, number: int) -> Berth | None:
+    """Return the backend that holds an attempt which the log does not know of."""
+    prompt_id = attempt_of(job_id, number, log.generation).prompt_id
+    for berth in fleet.berths:
+        if berth.reachable:
+            truth = await berth.backend.truth(prompt_id, "")
+            if not isinstance(truth, Absent | Unreachable):
+                return berth
+    return None

@@ -1,0 +1,87 @@
+"""When a server comes back without its newest writes: noticing it, and naming the jobs.
+
+Rule: a server that has started anew may have gone back in time, by a failover or an older file.
+Whoever saw more of a job than the log now holds says so, in the log and in a list for `doctor`.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import msgspec
+from msgspec import Struct
+
+from streams.border import command, read_hash
+from streams.events import Rewound
+from streams.log import Log
+from streams.namespace import SCHEMA_VERSION
+from streams.server import server_facts
+
+
+class Rewind(Struct, frozen=True):
+    """What the server lost of one job."""
+
+    job_id: str
+    seen_seq: int
+    found_seq: int
+
+
+class ServerWatch:
+    """Notes in the namespace when the server has last started anew."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._run_id = ""
+        self._restarted_at_ms = 0
+
+    async def last_restart_ms(self) -> int:
+        """Return the server time of its last start that anybody noticed, 0 for none.
+
+        Also makes the namespace's `meta` again where it was wiped: another program would else
+        choose other partitions. Raises Unavailable.
+        """
+        run_id = (await server_facts(self._log.redis, "server")).get("run_id", "")
+        if run_id != self._run_id:
+            self._restarted_at_ms = await self._note(run_id)
+            self._run_id = run_id
+        return self._restarted_at_ms
+
+    async def _note(self, run_id: str) -> int:
+        redis, meta = self._log.redis, self._log.keys.meta()
+        stored = await read_hash(redis, meta)
+        if b"partitions" not in stored:
+            await self._make_again(meta)
+        if stored.get(b"run_id", b"").decode() == run_id:
+            return int(stored.get(b"restarted_at_ms", b"0"))
+        is_first = not stored.get(b"run_id") and not self._run_id
+        at_ms = 0 if is_first else await server_time_ms(self._log)
+        await command(redis, "HSET", meta, "run_id", run_id, "restarted_at_ms", at_ms)
+        return at_ms
+
+    async def _make_again(self, meta: str) -> None:
+        facts: dict[str, str | int] = {
+            "partitions": self._log.keys.partitions,
+            "schema": SCHEMA_VERSION,
+            "generation": self._log.generation,
+        }
+        for field, value in facts.items():
+            await command(self._log.redis, "HSETNX", meta, field, value)
+
+
+async def server_time_ms(log: Log) -> int:
+    seconds, micros = cast("list[bytes]", await command(log.redis, "TIME"))
+    return int(seconds) * 1000 + int(micros) // 1000
+
+
+async def tell_rewind(log: Log, found: Rewind) -> None:
+    """Name the job in the namespace's list and, while it is open, in its own history."""
+    payload = msgspec.json.encode(found)
+    await command(log.redis, "HSET", log.keys.rewound(), found.job_id, payload)
+    event = Rewound(seen_seq=found.seen_seq, found_seq=found.found_seq)
+    await log.append(found.job_id, event, epoch=0)
+
+
+async def rewinds(log: Log) -> list[Rewind]:
+    """Return every job of which the server is known to have lost events."""
+    stored = await read_hash(log.redis, log.keys.rewound())
+    return [msgspec.json.decode(payload, type=Rewind) for payload in stored.values()]
