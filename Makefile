@@ -53,9 +53,8 @@ chaos: $(DEV) ## Kill and cut for long: ROUNDS=10 SEED=1.
 	EVERFOLD_CHAOS_ROUNDS=$(ROUNDS) EVERFOLD_CHAOS_SEED=$(SEED) $(BIN)/pytest -m chaos $(ARGS)
 
 .PHONY: bench
-bench: $(DEV) ## Measure; each benchmark prints its events per second.
-	@set -e; for benchmark in benchmarks/[!_]*.py; do \
-		echo "== $$benchmark"; $(BIN)/python "$$benchmark" $(ARGS); done
+bench: $(DEV) ## Measure how long recovery takes; ARGS="--help" shows what else can be measured.
+	$(BIN)/python -m benchmarks $(or $(ARGS),recovery)
 
 .PHONY: clean
 clean: ## Remove everything that was made here.

@@ -7,10 +7,15 @@ from contextlib import ExitStack
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 
 from tests.support import servers
 from tests.support.programs import StartProgram, programs
 from tests.support.servers import OwnServer, ServerChoice, StartServer
+
+# A slow moment of a busy machine is not a failure; pytest-timeout catches what hangs.
+settings.register_profile("everfold", deadline=None)
+settings.load_profile("everfold")
 
 CHOICE = pytest.StashKey[ServerChoice]()
 
