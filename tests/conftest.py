@@ -71,7 +71,7 @@ def own_server(server_choice: ServerChoice) -> Iterator[StartServer]:
     with ExitStack() as running:
 
         def start(*, tcp: bool = False, **settings: str) -> OwnServer:
-            return running.enter_context(servers.own_server(engine, tcp=tcp, **settings))
+            return running.enter_context(servers.own_server(engine, tcp=tcp, conf=None, **settings))
 
         yield start
 
