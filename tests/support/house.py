@@ -1,0 +1,144 @@
+"""A small house: a server, simulators and runners as real processes, and what they did."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import httpx
+import msgspec
+
+from projector.job import Job
+from projector.queries import current
+from streams.codec import Unreadable
+from streams.events import Policy
+from streams.log import Log
+from streams.reader import job_events
+from tests.support.programs import Program, StartProgram
+from tests.support.wait import eventually
+
+END_WITHIN_S = 30.0
+
+
+class Comfy:
+    """A simulator process that can be killed and started again at the same address."""
+
+    def __init__(self, start: StartProgram, folder: Path) -> None:
+        self._start, self._folder = start, folder
+        self.url = ""
+        self.program: Program | None = None
+
+    async def up(self) -> None:
+        port = self.url.rpartition(":")[2] or "0"
+        self.program = self._start(
+            *("-m", "everfold.simulator", "--port", port, "--output", str(self._folder)),
+            *("--ledger", str(self._folder / "ledger.jsonl")),
+        )
+        line = await self.program.line("listening on", within_s=20)
+        self.url = line.split()[-1]
+
+    def kill(self) -> None:
+        assert self.program is not None
+        self.program.kill()
+
+    async def fault(self, name: str, **options: object) -> None:
+        async with httpx.AsyncClient() as client:
+            body = {"fault": name, **options}
+            answer = await client.post(f"{self.url}/simulator/faults", json=body)
+            answer.raise_for_status()
+
+    async def executions(self) -> list[str]:
+        """Return the prompt id of each execution that has begun, in order."""
+        async with httpx.AsyncClient() as client:
+            rows = (await client.get(f"{self.url}/simulator/ledger")).json()
+        return [row["prompt_id"] for row in rows if row.get("started_at")]
+
+
+class House:
+    def __init__(
+        self, log: Log, start: StartProgram, folder: Path, redis_url: str | None = None
+    ) -> None:
+        self.log = log
+        self.redis_url = redis_url or log.url
+        self._start, self._folder = start, folder
+        self._count = 0
+
+    async def comfy(self) -> Comfy:
+        self._count += 1
+        made = Comfy(self._start, self._folder / f"comfy{self._count}")
+        await made.up()
+        return made
+
+    async def runner(self, *backends: Comfy, at: str = "", **orders: object) -> Program:
+        """Start a runner; `orders` are fields of runner_program.Orders."""
+        self._count += 1
+        whole = {
+            "redis": self.redis_url,
+            "namespace": self.log.keys.namespace,
+            "name": f"runner-{self._count}",
+            "backends": [comfy.url for comfy in backends],
+            "at": at,
+            **orders,
+        }
+        text = msgspec.json.encode(whole).decode()
+        program = self._start("-m", "tests.support.runner_program", text)
+        await program.line("ready", within_s=20)
+        return program
+
+    async def submit(self, seconds: float = 1.0, policy: Policy | None = None) -> str:
+        made = await self.log.submit(sleeper(seconds), policy=policy)
+        return made.job_id
+
+    async def job(self, job_id: str) -> Job:
+        return await current(self.log, job_id)
+
+    async def until(self, job_id: str, status: str, within_s: float = END_WITHIN_S) -> Job:
+        async def reached() -> Job | None:
+            job = await self.job(job_id)
+            return job if job.status == status or job.is_terminal else None
+
+        job = await eventually(reached, within_s)
+        assert job is not None
+        assert job.status == status, await self.story(job_id)
+        return job
+
+    async def until_told(self, job_id: str, kind: str, within_s: float = END_WITHIN_S) -> None:
+        async def told() -> bool:
+            return kind in await self.kinds(job_id)
+
+        await eventually(told, within_s)
+
+    async def kinds(self, job_id: str) -> list[str]:
+        """Return the types of the job's events, without the `job.` in front."""
+        return [
+            record.event.__struct_config__.tag.removeprefix("job.")  # type: ignore[union-attr]
+            for record in await job_events(self.log, job_id)
+            if not isinstance(record.event, Unreadable)
+        ]
+
+    async def story(self, job_id: str) -> str:
+        events = await job_events(self.log, job_id)
+        return "\n".join(f"{e.seq} {e.epoch} {e.payload.decode()}" for e in events)
+
+    async def owner_among(self, job_id: str, *runners: Program) -> tuple[Program, list[Program]]:
+        """Return the runner that holds the job, and the others."""
+        owner = (await self.job(job_id)).owner
+        holding = [r for r in runners if f'"name":"{owner}"' in r.arguments[-1]]
+        return holding[0], [r for r in runners if r is not holding[0]]
+
+
+def sleeper(seconds: float, **more: object) -> dict[str, object]:
+    """A graph that sleeps with progress, ten steps a second, and saves one image.
+
+    Each has a colour of its own, so that no two are answered from the node cache.
+    """
+    color = int.from_bytes(os.urandom(3), "big")
+    image = {"width": 16, "height": 16, "batch_size": 1, "color": color}
+    steps = {"seconds": seconds, "steps": max(1, int(seconds * 10)), "preview": False}
+    node = {"image": ["1", 0], **steps, "seed": color, **more}
+    saved = {"images": ["2", 0], "filename_prefix": "house"}
+    return {
+        "1": {"class_type": "EmptyImage", "inputs": image},
+        "2": {"class_type": "JTSleepProgress", "inputs": node},
+        "3": {"class_type": "SaveImage", "inputs": saved},
+    }

@@ -1,0 +1,104 @@
+"""A runner as a real process, with short leases, that can end itself at a stated point.
+
+python -m tests.support.runner_program '{"redis": ..., "namespace": ..., "name": ...}'
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+import anyio
+import msgspec
+from msgspec import Struct
+
+from runner.backend import Attempt, Ended, SubmitOutcome, Truth
+from runner.comfyui import ComfyBackend
+from runner.config import RunnerConfig
+from runner.runner import Runner
+from streams.log import Log
+
+POINTS = ("", "before_post", "after_post", "before_end")
+
+
+class Orders(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    redis: str
+    namespace: str
+    name: str
+    backends: tuple[str, ...]
+    queues: tuple[str, ...] = ("default",)
+    slots: int = 2
+    lease_ttl_s: float = 2.0
+    renew_every_s: float = 0.4
+    suspect_after_s: float = 0.6
+    drain_s: float = 1.0
+    at: str = ""
+    """The point at which `signal` strikes: before_post (the intent is recorded), after_post (its
+    answer is not), before_end (the end was seen and not told)."""
+    signal: str = "SIGKILL"
+
+
+class Doomed(ComfyBackend):
+    """Sends this process a signal at the stated point, once."""
+
+    def __init__(self, url: str, orders: Orders) -> None:
+        super().__init__(url)
+        self._at, self._signal = orders.at, signal.Signals[orders.signal]
+
+    async def submit(
+        self, attempt: Attempt, workflow: bytes, may_send: Callable[[], bool]
+    ) -> SubmitOutcome:
+        self._strike("before_post")
+        outcome = await super().submit(attempt, workflow, may_send)
+        self._strike("after_post")
+        return outcome
+
+    async def truth(self, prompt_id: str, boot: str) -> Truth:
+        truth = await super().truth(prompt_id, boot)
+        if isinstance(truth, Ended):
+            self._strike("before_end")
+        return truth
+
+    def _strike(self, point: str) -> None:
+        if point == self._at:
+            self._at = ""
+            print(f"struck {point}", flush=True)
+            os.kill(os.getpid(), self._signal)
+
+
+async def main(orders: Orders) -> None:
+    config = RunnerConfig(
+        name=orders.name,
+        queues=orders.queues,
+        slots=orders.slots,
+        lease_ttl_s=orders.lease_ttl_s,
+        renew_every_s=orders.renew_every_s,
+        lease_margin_s=0.4,
+        suspect_after_s=orders.suspect_after_s,
+        sweep_every_s=0.2,
+        submit_grace_s=1.0,
+        truth_every_s=0.5,
+        drain_s=orders.drain_s,
+    )
+    async with Log.open(orders.redis, namespace=orders.namespace, actor=orders.name) as log:
+        runner = Runner(log, [Doomed(url, orders) for url in orders.backends], config)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_drain_on_signal, runner, tasks.cancel_scope)
+            await tasks.start(runner.run)
+            print("ready", flush=True)
+
+
+async def _drain_on_signal(runner: Runner, scope: anyio.CancelScope) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM) as signals:
+        async for _ in signals:
+            runner.drain()
+            break
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    anyio.run(main, msgspec.json.decode(sys.argv[1], type=Orders))
