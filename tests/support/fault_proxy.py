@@ -10,6 +10,8 @@ from __future__ import annotations
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit, urlunsplit
@@ -57,6 +59,7 @@ class FaultProxy(Faults):
         trace: TracebackType | None,
     ) -> None:
         self._tasks.cancel_scope.cancel()
+        self.cut()
         if self._held_port is not None:
             self._held_port.close()
         # The task group sees cancellation only: it would wrap other errors of the test in a group.
@@ -140,7 +143,11 @@ class FaultProxy(Faults):
 
 
 class Link:
-    """One client's connection, passed on to one connection to the server."""
+    """One client's connection, passed on to one connection to the server.
+
+    Sockets are shut down and never waited for in a cancelled scope: anyio's unix sockets raise
+    InvalidStateError in the event loop when a wait is cancelled while something arrives.
+    """
 
     def __init__(self, faults: Faults, client: ByteStream, server: ByteStream) -> None:
         self._faults = faults
@@ -152,12 +159,18 @@ class Link:
 
     async def run(self) -> None:
         with self._open:
+            # Leaves here when the proxy has ended meanwhile: nobody would close this link.
+            await anyio.lowlevel.checkpoint()
             async with anyio.create_task_group() as both:
                 both.start_soon(self._until_lost, self._carry_requests)
                 both.start_soon(self._until_lost, self._carry_replies)
 
     def close(self) -> None:
         self._open.cancel()
+        for stream in (self._client, self._server):
+            # It may have gone already.
+            with suppress(OSError):
+                stream.extra(SocketAttribute.raw_socket).shutdown(socket.SHUT_RDWR)
 
     async def _until_lost(self, carry: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -170,32 +183,43 @@ class Link:
     async def _carry_requests(self) -> None:
         rest = b""
         while True:
-            requests, rest = resp.split(rest + await self._client.receive(CHUNK_BYTES))
+            requests, rest = resp.split(rest + await _received(self._client))
             await self._faults.gate(request=True)
             passing = b""
             for request in requests:
                 ambush = self._faults.ambush_for(request)
                 if ambush and not ambush.request_arrives:
-                    await self._server.send(passing)
+                    await _send(self._server, passing)
                     return ambush.strike()
                 self._awaited.append(ambush)
                 passing += request
-            await self._faults.travel(passing, self._server.send)
+            await self._faults.travel(passing, partial(_send, self._server))
 
     async def _carry_replies(self) -> None:
         rest = b""
         while True:
-            replies, rest = resp.split(rest + await self._server.receive(CHUNK_BYTES))
+            replies, rest = resp.split(rest + await _received(self._server))
             await self._faults.gate(request=False)
             passing = b""
             for reply in replies:
                 asked = self._awaited and not resp.is_push(reply)
                 ambush = self._awaited.popleft() if asked else None
                 if ambush:
-                    await self._client.send(passing)
+                    await _send(self._client, passing)
                     return ambush.strike()
                 passing += reply
-            await self._faults.travel(passing, self._client.send)
+            await self._faults.travel(passing, partial(_send, self._client))
+
+
+async def _received(stream: ByteStream) -> bytes:
+    with anyio.CancelScope(shield=True):
+        received = await stream.receive(CHUNK_BYTES)
+    return received
+
+
+async def _send(stream: ByteStream, chunk: bytes) -> None:
+    with anyio.CancelScope(shield=True):
+        await stream.send(chunk)
 
 
 async def _open(target: str) -> ByteStream:
