@@ -1,0 +1,44 @@
+"""`python -m everfold.simulator --port 0 --output DIR`: one simulator as a process."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from everfold.simulator.simulator import simulate
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="everfold simulator")
+    parser.add_argument("--port", type=int, default=8188, help="0 picks a free one")
+    parser.add_argument("--output", type=Path, help="folder for images; temporary if not given")
+    parser.add_argument("--speed", type=float, default=1.0, help="10 sleeps ten times shorter")
+    parser.add_argument("--ledger", type=Path, help="file that keeps what was executed")
+    parser.add_argument("--quiet", action="store_true", help="say nothing but the address")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.ERROR if options.quiet else logging.WARNING)
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(serve(options.port, options.output, options.speed, options.ledger))
+
+
+async def serve(port: int, output: Path | None, speed: float, ledger: Path | None) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    try:
+        async with simulate(output, port=port, speed=speed, ledger=ledger) as simulator:
+            sys.stdout.write(f"listening on {simulator.url}\n")
+            sys.stdout.flush()
+            await ended.wait()
+    except OSError as error:
+        raise SystemExit(f"the simulator cannot listen on port {port}: {error.strerror}") from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""What was really accepted and executed, so that tests can count executions.
+
+Rule: never forgets, not even in a restart; with a file it survives the end of the process.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+Row = dict[str, object]
+
+
+class Ledger:
+    """One row per accepted POST. A row is written again to the file whenever it changes."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self.rows: list[Row] = []
+        if path is not None and path.exists():
+            self._read(path)
+
+    def _read(self, path: Path) -> None:
+        by_number: dict[int, Row] = {}
+        for line in path.read_text().splitlines():
+            row = json.loads(line)
+            by_number[row["row"]] = row
+        self.rows = [by_number[number] for number in sorted(by_number)]
+
+    def accepted(self, prompt_id: str, number: float, extra_data: dict[str, object]) -> Row:
+        row: Row = {
+            "row": len(self.rows),
+            "prompt_id": prompt_id,
+            "number": number,
+            "client_id": extra_data.get("client_id"),
+            "extra_data": extra_data,
+            "accepted_at": time.time(),
+            "started_at": None,
+            "ended_at": None,
+            "outcome": None,
+        }
+        self.rows.append(row)
+        self._write(row)
+        return row
+
+    def started(self, row: Row) -> None:
+        row["started_at"] = time.time()
+        self._write(row)
+
+    def ended(self, row: Row, outcome: str) -> None:
+        row["ended_at"], row["outcome"] = time.time(), outcome
+        self._write(row)
+
+    def _write(self, row: Row) -> None:
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("a") as file:
+                file.write(json.dumps(row) + "\n")

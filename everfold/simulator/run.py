@@ -1,0 +1,234 @@
+"""One prompt being executed: its order of nodes, its messages, its end.
+
+Rule: the order and the fields of the messages are those of the recordings: progress_state,
+executing, [progress_state, progress]*, executed, progress_state per node.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+
+import anyio
+
+from everfold.simulator.catalogue import NODES
+from everfold.simulator.faults import Faults
+from everfold.simulator.nodes import ACTIONS, Inputs, Interrupted, OutOfMemory, Result
+from everfold.simulator.pictures import Folders
+from everfold.simulator.queue import Item
+from everfold.simulator.sockets import Sockets
+from everfold.simulator.validation import links
+
+OOM_ADVICE = (
+    "\nThis error means you ran out of memory on your GPU.\n\nTIPS: If the workflow worked before "
+    "you might have accidentally set the batch_size to a large number."
+)
+
+
+class Cache:
+    """Results of the last graph's nodes, by what the node and its ancestors are."""
+
+    def __init__(self) -> None:
+        self.results: dict[str, Result] = {}
+
+    def keep_only(self, signatures: set[str]) -> None:
+        self.results = {key: self.results[key] for key in signatures if key in self.results}
+
+
+class Run:
+    def __init__(
+        self,
+        item: Item,
+        sockets: Sockets,
+        folders: Folders,
+        cache: Cache,
+        faults: Faults,
+        speed: float,
+        take_interrupt: Callable[[], bool],
+    ) -> None:
+        _, self.prompt_id, self._graph, extra_data, self._outputs, _ = item
+        client = extra_data.get("client_id")
+        self.client = client if isinstance(client, str) else None
+        self.folders = folders
+        self._sockets, self._cache, self._faults, self._speed = sockets, cache, faults, speed
+        self._take_interrupt = take_interrupt
+        self._node = ""
+        self._states: dict[str, dict[str, object]] = {}
+        self._executed: list[str] = []
+        self.messages: list[list[object]] = []
+        self.ui: dict[str, dict[str, object]] = {}
+        self.outcome = "success"
+
+    async def run(self) -> None:
+        """Execute the prompt; afterwards `outcome` is success, error or interrupted."""
+        await self._tell("execution_start", {"prompt_id": self.prompt_id})
+        order = self._order()
+        signatures = self._signatures()
+        self._cache.keep_only(set(signatures.values()))
+        cached = [node for node in order if signatures[node] in self._cache.results]
+        await self._tell("execution_cached", {"nodes": cached, "prompt_id": self.prompt_id})
+        for node in order:
+            if node in cached:
+                await self._from_cache(node, self._cache.results[signatures[node]])
+            elif not await self._node_runs(node, signatures):
+                return
+        await self._tell("execution_success", {"prompt_id": self.prompt_id})
+
+    def _order(self) -> list[str]:
+        """Return the nodes that the outputs need, each after what it needs itself.
+
+        Raises KeyError for a node without inputs: the whole graph is looked at, which is how an
+        orphan kills ComfyUI's worker.
+        """
+        for node in self._graph.values():
+            node["inputs"]
+        order: list[str] = []
+
+        def visit(node_id: str) -> None:
+            if node_id in order:
+                return
+            for source in links(self._graph[node_id]).values():
+                visit(source)
+            order.append(node_id)
+
+        for output in self._outputs:
+            visit(output)
+        return order
+
+    def _signatures(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+
+        def sign(node_id: str) -> str:
+            if node_id not in found:
+                node, sources = self._graph[node_id], links(self._graph[node_id])
+                below = {name: sign(source) for name, source in sources.items()}
+                found[node_id] = json.dumps([node["class_type"], node["inputs"], below])
+            return found[node_id]
+
+        for output in self._outputs:
+            sign(output)
+        return found
+
+    async def _from_cache(self, node: str, result: Result) -> None:
+        if not NODES[str(self._graph[node]["class_type"])].is_output:
+            return
+        if result.ui is not None:
+            self.ui[node] = result.ui
+        data = {"node": node, "display_node": node, "output": result.ui or None}
+        await self._sockets.send(self.client, "executed", {**data, "prompt_id": self.prompt_id})
+        await self._state(node, 1, 1, "finished")
+
+    async def _node_runs(self, node: str, signatures: dict[str, str]) -> bool:
+        """Run one node; False when it ended the prompt."""
+        self._node = node
+        try:
+            self._check_interrupt()
+            await self._state(node, 0.0, 1.0, "running")
+            await self._executing(node)
+            result = await ACTIONS[str(self._graph[node]["class_type"])](self, self._inputs(node))
+        except Interrupted:
+            await self._interrupted(node)
+        except Exception as error:
+            await self._failed(node, error)
+        else:
+            self._cache.results[signatures[node]] = result
+            await self._done(node, result)
+            return True
+        return False
+
+    def _inputs(self, node: str) -> Inputs:
+        sources, signatures = links(self._graph[node]), self._signatures()
+        given = self._graph[node]["inputs"]
+        assert isinstance(given, dict)
+        values = {
+            name: self._cache.results[signatures[source]].value for name, source in sources.items()
+        }
+        return {**given, **values}
+
+    async def _done(self, node: str, result: Result) -> None:
+        self._executed.append(node)
+        if result.ui:
+            self.ui[node] = result.ui
+            data = {"node": node, "display_node": node, "output": result.ui}
+            await self._sockets.send(self.client, "executed", {**data, "prompt_id": self.prompt_id})
+        elif result.ui is not None:
+            self.ui[node] = result.ui
+        last = self._states[node]
+        await self._state(node, last["max"], last["max"], "finished")
+
+    async def _executing(self, node: str) -> None:
+        self._sockets.executing_node, self._sockets.executing_client = node, self.client
+        data = {"node": node, "display_node": node, "prompt_id": self.prompt_id}
+        await self._sockets.send(self.client, "executing", data)
+
+    async def _interrupted(self, node: str) -> None:
+        self.outcome = "interrupted"
+        data = {
+            "prompt_id": self.prompt_id,
+            "node_id": node,
+            "node_type": self._graph[node]["class_type"],
+            "executed": self._executed,
+        }
+        await self._tell("execution_interrupted", data, spray=True)
+
+    async def _failed(self, node: str, error: Exception) -> None:
+        self.outcome = "error"
+        is_oom = isinstance(error, OutOfMemory)
+        message = f"{error}{OOM_ADVICE}" if is_oom else f"{error}\n"
+        data = {
+            "prompt_id": self.prompt_id,
+            "node_id": node,
+            "node_type": self._graph[node]["class_type"],
+            "executed": self._executed,
+            "exception_message": message,
+            "exception_type": "torch.OutOfMemoryError" if is_oom else type(error).__name__,
+            "traceback": [],
+            "current_inputs": {},
+            "current_outputs": list(self._graph),
+        }
+        await self._tell("execution_error", data)
+
+    async def _tell(self, kind: str, data: Mapping[str, object], *, spray: bool = False) -> None:
+        data = {**data, "timestamp": int(time.time() * 1000)}
+        self.messages.append([kind, data])
+        send = self._sockets.spray if spray else self._sockets.send
+        await send(self.client, kind, data)
+
+    async def _state(self, node: str, value: object, most: object, state: str) -> None:
+        self._states[node] = {
+            "value": value,
+            "max": most,
+            "state": state,
+            "node_id": node,
+            "prompt_id": self.prompt_id,
+            "display_node_id": node,
+            "parent_node_id": None,
+            "real_node_id": node,
+        }
+        data = {"prompt_id": self.prompt_id, "nodes": self._states}
+        await self._sockets.spray(self.client, "progress_state", data)
+
+    def _check_interrupt(self) -> None:
+        if self._take_interrupt():
+            raise Interrupted
+
+    # What a node may do while it runs.
+
+    async def sleep(self, seconds: float, *, deaf: bool = False) -> None:
+        await self._faults.while_stalled()
+        await anyio.sleep(seconds / self._speed)
+        if not deaf:
+            self._check_interrupt()
+
+    async def progress(self, value: int, most: int) -> None:
+        await self._state(self._node, float(value), float(most), "running")
+        data = {"value": value, "max": most, "prompt_id": self.prompt_id, "node": self._node}
+        await self._sockets.spray(self.client, "progress", data)
+        self._check_interrupt()
+
+    async def preview(self, image: bytes, kind: int) -> None:
+        await self._sockets.preview(self.client, image, kind, self._node, self.prompt_id)
+
+    async def text(self, text: str) -> None:
+        await self._sockets.text(self.client, self._node, text)
