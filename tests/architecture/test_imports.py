@@ -29,6 +29,7 @@ PURE = {
     "projector.evolve",
     "projector.job",
     "projector.state",
+    "everfold.simulator.catalogue",
     "runner.backend",
     "runner.comfyui.graph",
     "runner.comfyui.history",
