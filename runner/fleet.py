@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 import anyio
+import anyio.abc
 from msgspec import Struct
 
 from runner.backend import Backend, Load, Unreachable
@@ -83,6 +84,7 @@ class Fleet:
         self.berths = [Berth(backend, slots) for backend in backends]
         self._make = make
         self._strangers: dict[str, Berth] = {}
+        self._looking: anyio.abc.TaskGroup | None = None
         self._changed = anyio.Event()
 
     @property
@@ -121,6 +123,8 @@ class Fleet:
                 return berth
         if url not in self._strangers:
             self._strangers[url] = Berth(self._make(url), slots=0)
+            if self._looking is not None:
+                self._looking.start_soon(self._look_at, self._strangers[url])
         return self._strangers[url]
 
     async def changed(self) -> None:
@@ -133,9 +137,9 @@ class Fleet:
 
     async def run(self) -> None:
         """Look at every backend until cancelled."""
-        async with anyio.create_task_group() as tasks:
-            for berth in self.berths:
-                tasks.start_soon(self._look_at, berth)
+        async with anyio.create_task_group() as self._looking:
+            for berth in (*self.berths, *self._strangers.values()):
+                self._looking.start_soon(self._look_at, berth)
 
     async def _look_at(self, berth: Berth) -> None:
         backoff = Backoff(first_s=LOOK_EVERY_S, most_s=10.0)

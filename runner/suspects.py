@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from streams.roll import connection_name
+from streams.keys import connection_name
 
 
 class Suspects:

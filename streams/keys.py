@@ -22,6 +22,11 @@ RELEASED = "released"
 """Consumer that holds the dispatch entries of jobs that were handed over and wait for a taker."""
 
 
+def connection_name(runner: str) -> str:
+    """Return the name that CLIENT LIST shows for a runner's connections."""
+    return f"everfold:{runner}"
+
+
 class Keyspace(Struct, frozen=True):
     namespace: str
     partitions: int

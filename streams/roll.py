@@ -27,11 +27,6 @@ class Entry(Struct, frozen=True, kw_only=True):
     since_ms: int
 
 
-def connection_name(runner: str) -> str:
-    """Return the name that CLIENT LIST shows for a runner's connections."""
-    return f"everfold:{runner}"
-
-
 async def enroll(log: Log, entry: Entry) -> None:
     payload = msgspec.json.encode(entry)
     await command(log.redis, "HSET", log.keys.runners(), entry.runner, payload)
