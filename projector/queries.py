@@ -1,12 +1,162 @@
-"""Reads of the projection (a first version)."""
+"""Reads of the projection: one job, or pages of them; the log where the projection has nothing.
+
+Rule: a read changes nothing that matters and never scans the keyspace. An open job whose state
+has expired is folded from the log again.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import cast
+
+from msgspec import Struct
+
 from projector.evolve import fold
 from projector.job import Job
+from projector.state import from_fields
+from streams.border import command, read_hash
+from streams.errors import InvalidName, JobUnknown
 from streams.log import Log
+from streams.patience import patiently
 from streams.reader import job_events
+
+PAGE_LIMIT = 1000
+
+
+class Page(Struct, frozen=True):
+    jobs: list[Job]
+    cursor: str | None
+    """To be given back for the next page; None when this was the last one."""
+
+
+async def get(log: Log, job_id: str, at_least_seq: int = 0) -> Job:
+    """Return the job's state: the projected one, or folded where that is missing or too old.
+
+    Raises JobUnknown or Unavailable.
+    """
+    job = await _projected(log, job_id)
+    if job is None or job.seq < at_least_seq:
+        return await _caught_up(log, job or Job(job_id=job_id))
+    return job
 
 
 async def current(log: Log, job_id: str) -> Job:
-    return fold(await job_events(log, job_id))
+    """Return the job's exact present state: the projected one and the tail of the log."""
+    return await _caught_up(log, await _projected(log, job_id) or Job(job_id=job_id))
+
+
+async def _projected(log: Log, job_id: str) -> Job | None:
+    key = log.keys.job(job_id)
+    return from_fields(await patiently(lambda: read_hash(log.redis, key), log.patience_s))
+
+
+async def _caught_up(log: Log, job: Job) -> Job:
+    return fold(await job_events(log, job.job_id, after_seq=job.seq), job)
+
+
+class _Place(Struct, frozen=True, order=True):
+    """A job's place in the order of lists: the newest first."""
+
+    time_ms: int
+    job_id: str
+
+
+async def list_jobs(
+    log: Log,
+    *,
+    statuses: Collection[str] = (),
+    user: str | None = None,
+    kind: str | None = None,
+    backend: str | None = None,
+    newer_than_ms: int | None = None,
+    older_than_ms: int | None = None,
+    cursor: str | None = None,
+    limit: int = 50,
+) -> Page:
+    """Return jobs by their last event, the newest first. Times are Unix milliseconds.
+
+    Raises InvalidName for a cursor that is not one of ours.
+    """
+    limit = min(limit, PAGE_LIMIT)
+    before = _read_cursor(cursor) if cursor else None
+    found: list[Job] = []
+    while len(found) < limit:
+        places = await _places(log, before, newer_than_ms, older_than_ms, limit)
+        for place in places:
+            before = place
+            job = await _listed(log, place)
+            if job is not None and _fits(job, statuses, user, kind, backend):
+                found.append(job)
+                if len(found) == limit:
+                    return Page(found, f"{place.time_ms}:{place.job_id}")
+        if len(places) < limit:
+            break
+    return Page(found, None)
+
+
+def _fits(
+    job: Job, statuses: Collection[str], user: str | None, kind: str | None, backend: str | None
+) -> bool:
+    return (
+        (not statuses or job.status in statuses)
+        and user in (None, job.user)
+        and kind in (None, job.kind)
+        and backend in (None, job.backend)
+    )
+
+
+async def _places(
+    log: Log, before: _Place | None, newer_ms: int | None, older_ms: int | None, limit: int
+) -> list[_Place]:
+    """Return the next places of all partitions together, in order."""
+    most = "+inf" if older_ms is None else str(older_ms)
+    if before is not None:
+        most = str(before.time_ms)
+    least = "-inf" if newer_ms is None else str(newer_ms)
+    places: list[_Place] = []
+    for partition in range(log.keys.partitions):
+        for index in (log.keys.active(partition), log.keys.ended(partition)):
+            places += await _in_index(log, index, least, most, before, limit)
+    return sorted(places, reverse=True)[:limit]
+
+
+async def _in_index(
+    log: Log, index: str, least: str, most: str, before: _Place | None, limit: int
+) -> list[_Place]:
+    """Return up to `limit` places of one index; those of one millisecond are never torn apart."""
+    found: list[_Place] = []
+    offset = 0
+    while len(found) < limit:
+        ask = ("ZREVRANGEBYSCORE", index, most, least, "WITHSCORES", "LIMIT", offset, limit)
+        flat = cast("list[bytes]", await command(log.redis, *ask))
+        pairs = zip(flat[::2], flat[1::2], strict=True)
+        page = [_Place(int(float(score)), name.decode()) for name, score in pairs]
+        found += [place for place in page if before is None or place < before]
+        offset += limit
+        if len(page) < limit:
+            break
+    return found
+
+
+async def _listed(log: Log, place: _Place) -> Job | None:
+    """Return the job at a place; None, and no place any more, for one that is over and gone."""
+    job = await _projected(log, place.job_id)
+    if job is not None:
+        return job
+    try:
+        job = await _caught_up(log, Job(job_id=place.job_id))
+    except JobUnknown:
+        job = None
+    if job is None or job.is_terminal:
+        partition = log.keys.partition_of(place.job_id)
+        for index in (log.keys.active(partition), log.keys.ended(partition)):
+            await command(log.redis, "ZREM", index, place.job_id)
+        return None
+    return job
+
+
+def _read_cursor(cursor: str) -> _Place:
+    time_ms, _, job_id = cursor.partition(":")
+    if not time_ms.isdigit() or not job_id:
+        raise InvalidName("cursor", cursor, "give back the one that came with the last page")
+    return _Place(int(time_ms), job_id)

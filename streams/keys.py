@@ -45,6 +45,10 @@ class Keyspace(Struct, frozen=True):
         """HASH: runner name -> what it says of itself, as JSON; see streams/roll.py."""
         return f"{self.namespace}:runners"
 
+    def projectors(self) -> str:
+        """ZSET: projector processes by their last sign of life in Unix milliseconds."""
+        return f"{self.namespace}:projectors"
+
     def rewound(self) -> str:
         """HASH: job -> what the server lost of it, as JSON; see streams/rewind.py."""
         return f"{self.namespace}:rewound"
@@ -96,6 +100,10 @@ class Keyspace(Struct, frozen=True):
     def ended(self, partition: int) -> str:
         """ZSET: the projection's index of closed jobs with a state, by time of their end."""
         return f"{self.tag(partition)}:ended"
+
+    def parked(self, partition: int) -> str:
+        """HASH: job -> why its events cannot be folded, as JSON."""
+        return f"{self.tag(partition)}:parked"
 
     def projector(self, partition: int) -> str:
         """HASH: owner token, until when it is trusted, checkpoint."""

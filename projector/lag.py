@@ -1,0 +1,61 @@
+"""How far the projection is behind the log, from its own checkpoint.
+
+The server's own lag figure is not used: it is unknown after deletions and wrong after trims.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from msgspec import Struct
+
+from streams.border import command, read_hash
+from streams.log import Log
+from streams.reader import Entries
+from streams.record import NO_ENTRY, entry_time_ms
+from streams.rewind import server_time_ms
+
+COUNT_LIMIT = 10_000
+"""Events behind are counted up to here."""
+
+
+class Lag(Struct, frozen=True):
+    partition: int
+    owner: str
+    checkpoint: str
+    behind_events: int
+    """At most 10,000."""
+    behind_s: float
+    """Age of the oldest event that is not folded yet."""
+    folded: int
+    parked: int
+
+
+async def lag(log: Log) -> list[Lag]:
+    """Return the lag of every partition. Raises Unavailable."""
+    now_ms = await server_time_ms(log)
+    return [await _of(log, partition, now_ms) for partition in range(log.keys.partitions)]
+
+
+async def _of(log: Log, partition: int, now_ms: int) -> Lag:
+    stored = await read_hash(log.redis, log.keys.projector(partition))
+    owned = int(stored.get(b"until_ms", b"0")) > now_ms
+    checkpoint = stored.get(b"checkpoint", NO_ENTRY.encode()).decode()
+    behind = await _behind(log, partition, checkpoint)
+    first_ms = entry_time_ms(behind[0][0].decode()) if behind else now_ms
+    parked = cast("int", await command(log.redis, "HLEN", log.keys.parked(partition)))
+    return Lag(
+        partition=partition,
+        owner=stored.get(b"owner", b"").decode() if owned else "",
+        checkpoint=checkpoint,
+        behind_events=len(behind),
+        behind_s=max(0, now_ms - first_ms) / 1000,
+        folded=int(stored.get(b"folded", b"0")),
+        parked=parked,
+    )
+
+
+async def _behind(log: Log, partition: int, checkpoint: str) -> Entries:
+    key = log.keys.log(partition)
+    ask = ("XRANGE", key, f"({checkpoint}", "+", "COUNT", COUNT_LIMIT)
+    return cast("Entries", await command(log.redis, *ask))

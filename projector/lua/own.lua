@@ -1,0 +1,28 @@
+#!lua
+--[[
+  Own a partition's projection for a while, keep owning it, or give it up. The lease saves work
+  that would be done twice; the checks of `commit` are what makes two owners harmless.
+
+  KEYS[1]  projector  HASH: owner, owned until (Unix ms), checkpoint
+
+  ARGV[1]  token of the projector process
+  ARGV[2]  ms to own it for; 0 = give it up
+
+  Returns  {"owned", checkpoint}      for the ms from now on
+           {"held", owner}            somebody else owns it
+           {"given_up"}
+]]
+local projector, token, lease_ms = KEYS[1], ARGV[1], tonumber(ARGV[2])
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local owner, until_ms, checkpoint = unpack(redis.call('HMGET', projector, 'owner', 'until_ms', 'checkpoint'))
+if owner and owner ~= '' and owner ~= token and tonumber(until_ms or 0) > now_ms then
+  return { 'held', owner }
+end
+if lease_ms == 0 then
+  if owner == token then redis.call('HSET', projector, 'owner', '', 'until_ms', 0) end
+  return { 'given_up' }
+end
+redis.call('HSET', projector, 'owner', token, 'until_ms', string.format('%d', now_ms + lease_ms))
+return { 'owned', checkpoint or '0-0' }
