@@ -20,7 +20,7 @@ from streams.border import command
 from streams.errors import JobUnknown, Unavailable
 from streams.log import Log
 from streams.patience import patiently
-from streams.record import NO_ENTRY, Recorded, recorded
+from streams.record import NO_ENTRY, Recorded, entry_order, recorded
 from streams.server import BLOCK_S, connect_blocking
 
 PAGE = 500
@@ -76,6 +76,23 @@ async def partition_events(
         if len(rows) < PAGE:
             return
         after = rows[-1][0].decode()
+
+
+async def all_events(log: Log) -> AsyncIterator[Recorded]:
+    """Yield the events of all partitions, merged by time; holds one page of each in memory."""
+    readers = [partition_events(log, partition) for partition in range(log.keys.partitions)]
+    heads = [(record, reader) for reader in readers async for record in _first(reader)]
+    while heads:
+        place = min(range(len(heads)), key=lambda i: entry_order(heads[i][0].entry_id))
+        record, reader = heads.pop(place)
+        yield record
+        heads += [(following, reader) async for following in _first(reader)]
+
+
+async def _first(reader: AsyncIterator[Recorded]) -> AsyncIterator[Recorded]:
+    """Yield the reader's next event, if there is one."""
+    with contextlib.suppress(StopAsyncIteration):
+        yield await anext(reader)
 
 
 async def _range(log: Log, partition: int, after: str, until: str) -> Entries:

@@ -1,0 +1,55 @@
+"""The `everfold` command: one clear line for whatever goes wrong, and an exit code that says it."""
+
+from __future__ import annotations
+
+import sys
+
+from streams.errors import EverfoldError, JobUnknown, Misconfigured, NoServer, Refused, Unavailable
+
+DONE, FAILED, USAGE, NOT_FOUND, UNAVAILABLE, INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+
+def main() -> None:
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code; nothing is raised."""
+    try:
+        from cyclopts import CycloptsError
+
+        from everfold.commands.app import app
+    except ModuleNotFoundError as error:
+        if error.name not in ("cyclopts", "rich"):
+            raise
+        return _complain("the command line needs: pip install 'everfold[cli]'", USAGE)
+    try:
+        code = app(arguments, exit_on_error=False, result_action="return_value")
+    except CycloptsError:
+        return USAGE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has enough of it
+        return DONE
+    except EverfoldError as error:
+        return _complain(str(error), exit_code(error))
+    return code if isinstance(code, int) else DONE
+
+
+def exit_code(error: EverfoldError) -> int:
+    """Return 2 for what the caller has to change, 3 for an unknown job, 4 for no server."""
+    if isinstance(error, JobUnknown):
+        return NOT_FOUND
+    if isinstance(error, Unavailable | NoServer):
+        return UNAVAILABLE
+    return USAGE if isinstance(error, Refused | Misconfigured) else FAILED
+
+
+def _complain(sentence: str, code: int) -> int:
+    sys.stderr.write(f"everfold: {sentence}\n")
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""How jobs and events look to people: colors, bars, ages, one-line stories."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable
+
+import msgspec
+from rich.console import Console
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from projector.job import Job
+from streams.codec import Unreadable
+from streams.record import Recorded
+
+STYLES = {
+    "queued": "yellow",
+    "running": "cyan",
+    "canceling": "magenta",
+    "canceled": "magenta",
+    "succeeded": "green",
+    "failed": "red",
+    "expired": "red",
+}
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def emit(value: object) -> None:
+    """Print one JSON object on a line of its own, at once."""
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.flush()
+
+
+def status(job: Job) -> Text:
+    return Text(job.status, STYLES.get(job.status, ""))
+
+
+def doing(job: Job) -> str:
+    """Say in a few words what the job is at, or how it ended."""
+    if job.error is not None and job.status == "failed":
+        return job.error.message.strip().partition("\n")[0]
+    if job.is_terminal:
+        return job.reason
+    if job.steps:
+        return f"{job.node_class or job.node} {job.step}/{job.steps}"
+    return job.node_class or job.reason
+
+
+def ago(time_ms: int) -> str:
+    """Return the age of a moment in the unit that fits."""
+    seconds = max(0.0, time.time() - time_ms / 1000)
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def job_table(jobs: Iterable[Job], *, title: str | None = None) -> Table:
+    table = Table(title=title, box=None, pad_edge=False, header_style="bold")
+    for column in ("job", "status", "progress", "", "doing", "runner", "try", "age"):
+        table.add_column(column, overflow="ellipsis", no_wrap=True)
+    for job in jobs:
+        recovered = f" ↻{job.recovered}" if job.recovered else ""
+        table.add_row(
+            job.job_id,
+            status(job),
+            ProgressBar(total=1.0, completed=job.progress, width=20),
+            f"{job.progress:4.0%}",
+            doing(job),
+            (job.owner or "-") + recovered,
+            str(job.attempt or "-"),
+            ago(job.submitted_at_ms),
+        )
+    return table
+
+
+def event_line(record: Recorded) -> Text:
+    """Tell one event in a line: time, job, sequence, what, who, details."""
+    clock = time.strftime("%H:%M:%S", time.localtime(record.time_ms / 1000))
+    head = f"{clock}.{record.time_ms % 1000:03}  {record.job_id}  {record.seq:>3}  "
+    if isinstance(record.event, Unreadable):
+        return Text(head).append(f"unreadable: {record.event.why}", "red")
+    name = str(record.event.__struct_config__.tag).removeprefix("job.")
+    line = Text(head).append(f"{name:<16}", STYLES.get(name, "bold"))
+    return line.append(f" {record.event.actor}  ", "dim").append(_details(record.payload))
+
+
+ENVELOPE = {"id", "type", "v", "actor", "trace"}
+DETAILS_LIMIT = 200
+
+
+def _details(payload: bytes) -> str:
+    fields = json.loads(payload)
+    told = {k: v for k, v in fields.items() if k not in ENVELOPE and v not in (None, "", {}, [])}
+    text = "  ".join(f"{k}={_short(v)}" for k, v in told.items())
+    return text if len(text) <= DETAILS_LIMIT else text[: DETAILS_LIMIT - 1] + "…"
+
+
+def _short(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+
+
+def event_object(record: Recorded) -> dict[str, object]:
+    """Return an event for programs: the entry's facts and the event's own JSON."""
+    return {
+        "job_id": record.job_id,
+        "seq": record.seq,
+        "epoch": record.epoch,
+        "entry_id": record.entry_id,
+        "time_ms": record.time_ms,
+        "event": msgspec.Raw(record.payload),
+    }

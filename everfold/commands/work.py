@@ -1,0 +1,218 @@
+"""`everfold up|runner|projector`: the processes that do the work, until a signal ends them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+from cyclopts import Parameter
+
+from everfold.commands.session import DEFAULT, Session
+from everfold.commands.words import console
+from everfold.embedded import find, server_url
+from projector.config import ProjectorConfig
+from projector.projector import Projector
+from runner.comfyui import ComfyBackend
+from runner.config import RunnerConfig, runner_name
+from runner.runner import Runner
+from streams.errors import Misconfigured
+from streams.log import Log
+
+ComfyUrls = Annotated[
+    list[str] | None, Parameter(name="--comfyui", env_var="COMFYUI_URL", negative="")
+]
+Queues = Annotated[list[str] | None, Parameter(name="--queue", negative="")]
+
+INTERRUPTED = 130
+
+
+async def up(
+    *,
+    comfyui: ComfyUrls = None,
+    queue: Queues = None,
+    slots: int = 2,
+    drain: float = 10.0,
+    data: Annotated[Path | None, Parameter(env_var="EVERFOLD_DATA")] = None,
+    session: Session = DEFAULT,
+) -> int:
+    """Run everything in one process: an embedded server unless one is named, projector, runner.
+
+    Parameters
+    ----------
+    comfyui
+        Address of a ComfyUI server; several times for several.
+    queue
+        A queue to serve; several times for several. Default: default.
+    slots
+        Jobs that one ComfyUI may hold at a time: one runs, the others wait there.
+    drain
+        Seconds that running jobs may take to end after Ctrl-C; then they are handed over.
+    data
+        Folder of the embedded server's data.
+    """
+    urls = _urls(comfyui)
+    _log_to_stderr()
+    async with _server(session, data) as redis_url:
+        config = _config("", urls, queue, slots, drain)
+        async with (
+            Log.open(redis_url, namespace=session.namespace, actor=config.name) as log,
+            anyio.create_task_group() as tasks,
+        ):
+            _announce(redis_url, urls, session)
+            await tasks.start(Projector(log, config.name).run)
+            code = await _run_until_signal(_runner(log, urls, config))
+            tasks.cancel_scope.cancel()
+    return code
+
+
+async def runner(
+    *,
+    comfyui: ComfyUrls = None,
+    queue: Queues = None,
+    name: str = "",
+    slots: int = 2,
+    drain: float = 10.0,
+    lease_ttl: float = 10.0,
+    session: Session = DEFAULT,
+) -> int:
+    """Run a runner: takes jobs, drives ComfyUI, recovers the jobs of dead runners.
+
+    Ctrl-C or SIGTERM drains it; a second one stops it at once.
+
+    Parameters
+    ----------
+    name
+        Prefix of its name in events and lists; default: the host's name.
+    lease_ttl
+        Seconds after which a frozen runner's jobs are taken over; the same for all runners.
+    """
+    urls = _urls(comfyui)
+    _log_to_stderr()
+    config = _config(name, urls, queue, slots, drain, lease_ttl)
+    redis_url = session.redis_url or find()
+    async with Log.open(redis_url, namespace=session.namespace, actor=config.name) as log:
+        console.print(f"runner {config.name} serves {', '.join(config.queues)}", markup=False)
+        return await _run_until_signal(_runner(log, urls, config))
+
+
+async def projector(
+    *,
+    job_ttl: float = 7200.0,
+    terminal_ttl: float | None = None,
+    session: Session = DEFAULT,
+) -> int:
+    """Run a projector: folds the log into current states. Several share the work.
+
+    Parameters
+    ----------
+    job_ttl
+        Seconds that a state is kept after its job's last event.
+    terminal_ttl
+        The same for jobs that have ended; 0 deletes their state on completion.
+    """
+    _log_to_stderr()
+    config = ProjectorConfig(job_ttl_s=job_ttl, terminal_ttl_s=terminal_ttl)
+    redis_url = session.redis_url or find()
+    name = runner_name("projector")
+    async with (
+        Log.open(redis_url, namespace=session.namespace, actor=name) as log,
+        anyio.create_task_group() as tasks,
+    ):
+        await tasks.start(Projector(log, name, config).run)
+        console.print(f"projector {name}", markup=False)
+        async with _signals() as signals:
+            await anext(signals)
+        tasks.cancel_scope.cancel()
+    return 0
+
+
+def _urls(given: list[str] | None) -> list[str]:
+    text = ",".join(given or [])
+    urls = [url.strip() for url in text.split(",") if url.strip()]
+    if not urls:
+        raise Misconfigured(
+            "no ComfyUI is named: use --comfyui http://host:8188 or COMFYUI_URL "
+            "(`everfold simulator` stands in for one)"
+        )
+    return urls
+
+
+def _config(
+    name: str,
+    urls: list[str],
+    queues: list[str] | None,
+    slots: int,
+    drain_s: float,
+    lease_ttl_s: float = 10.0,
+) -> RunnerConfig:
+    return RunnerConfig(
+        name=runner_name(name),
+        queues=tuple(queues or ("default",)),
+        slots=slots,
+        drain_s=drain_s,
+        lease_ttl_s=lease_ttl_s,
+        renew_every_s=min(2.0, lease_ttl_s / 5),
+        lease_margin_s=min(1.0, lease_ttl_s / 5),
+    )
+
+
+def _runner(log: Log, urls: list[str], config: RunnerConfig) -> Runner:
+    return Runner(log, [ComfyBackend(url) for url in urls], config)
+
+
+@contextlib.asynccontextmanager
+async def _server(session: Session, data: Path | None) -> AsyncIterator[str]:
+    if session.redis_url:
+        yield session.redis_url
+    else:
+        async with server_url(data) as url:
+            yield url
+
+
+def _announce(redis_url: str, urls: list[str], session: Session) -> None:
+    console.print(f"server   {redis_url}", markup=False)
+    console.print(f"comfyui  {', '.join(urls)}", markup=False)
+    space = "" if session.namespace == "everfold" else f" --namespace {session.namespace}"
+    console.print(f"now      everfold submit workflow.json --wait{space}", markup=False)
+    console.print("stop     Ctrl-C: drains; once more: stops at once")
+
+
+async def _run_until_signal(runner: Runner) -> int:
+    """Run until a signal drains the runner; a second one cancels it."""
+    code = 0
+    async with anyio.create_task_group() as tasks:
+
+        async def obey() -> None:
+            nonlocal code
+            async with _signals() as signals:
+                await anext(signals)
+                held = runner.jobs_in_hand
+                console.print(f"draining: {held} job(s) in hand" if held else "stopping")
+                runner.drain()
+                await anext(signals)
+            console.print("stopping at once; other runners take over")
+            code = INTERRUPTED
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(obey)
+        await runner.run()
+        tasks.cancel_scope.cancel()
+    return code
+
+
+@contextlib.asynccontextmanager
+async def _signals() -> AsyncIterator[AsyncIterator[signal.Signals]]:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        yield signals
+
+
+def _log_to_stderr() -> None:
+    level = os.environ.get("EVERFOLD_LOG", "WARNING").upper()
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -1,0 +1,1 @@
+"""The demo: real processes, twelve jobs, and a runner that is killed in the middle."""

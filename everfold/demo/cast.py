@@ -1,0 +1,93 @@
+"""The processes of the demo: a simulator, a projector, two runners; all ended at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+from anyio.to_thread import run_sync
+
+from streams.errors import Unavailable
+
+START_WITHIN_S = 20.0
+END_WITHIN_S = 5.0
+
+
+class DemoProcess:
+    """An `everfold` command as a child process."""
+
+    def __init__(self, role: str, child: subprocess.Popen[str], said: str) -> None:
+        self.role, self.child, self.said = role, child, said
+
+    def kill(self) -> None:
+        """SIGKILL: what a crash, an out-of-memory kill or a power cut looks like."""
+        self.child.kill()
+
+
+class DemoCast:
+    def __init__(self, redis_url: str, namespace: str, folder: Path) -> None:
+        self._environ = {
+            **os.environ,
+            "REDIS_URL": redis_url,
+            "EVERFOLD_NAMESPACE": namespace,
+            "PYTHONUNBUFFERED": "1",
+            "EVERFOLD_LOG": "ERROR",
+        }
+        self._folder = folder
+        self._all: list[DemoProcess] = []
+
+    async def start(self, role: str, *arguments: str) -> DemoProcess:
+        """Start `everfold <arguments>` and wait for its first line. Raises Unavailable."""
+        child = self._spawn(role, arguments)
+        process = DemoProcess(role, child, "")
+        self._all.append(process)
+        assert child.stdout is not None
+        with anyio.move_on_after(START_WITHIN_S):
+            process.said = (await run_sync(child.stdout.readline, abandon_on_cancel=True)).strip()
+        if not process.said:
+            raise Unavailable(f"the {role} did not start; see {self._errors_of(role)}")
+        return process
+
+    def _spawn(self, role: str, arguments: tuple[str, ...]) -> subprocess.Popen[str]:
+        with self._errors_of(role).open("w") as errors:
+            return subprocess.Popen(
+                [sys.executable, "-m", "everfold", *arguments],
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                # Ctrl-C is for the demo alone; it ends its children itself.
+                start_new_session=True,
+            )
+
+    def _errors_of(self, role: str) -> Path:
+        return self._folder / f"{role}.log"
+
+    def end(self) -> None:
+        for process in self._all:
+            process.child.terminate()
+        for process in self._all:
+            try:
+                process.child.wait(END_WITHIN_S)
+            except subprocess.TimeoutExpired:
+                process.child.kill()
+                process.child.wait()
+            if process.child.stdout is not None:
+                process.child.stdout.close()
+
+
+@contextlib.asynccontextmanager
+async def demo_cast(redis_url: str, namespace: str, folder: Path) -> AsyncIterator[DemoCast]:
+    """Give a cast whose processes are all ended, whatever happens."""
+    made = DemoCast(redis_url, namespace, folder)
+    try:
+        yield made
+    finally:
+        with anyio.CancelScope(shield=True):
+            await run_sync(made.end)

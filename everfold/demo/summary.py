@@ -1,0 +1,72 @@
+"""What came of the demo: counted from the log and from the simulator's ledger, never assumed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+
+from projector.job import Job
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    submitted: int
+    succeeded: int
+    failed: int
+    canceled: int
+    recovered: int
+    """Jobs that another runner took over and carried on."""
+    executed_twice: int
+    """Jobs of which ComfyUI executed more than one attempt, or one attempt more than once."""
+    lost: int
+    """Jobs that have no end."""
+    as_meant: bool
+    """Whether each job ended as it was meant to."""
+    recovery_s: float
+    """From the kill to the first job that went on."""
+    images: int
+    outputs: str
+    seconds: float
+
+    @property
+    def is_good(self) -> bool:
+        return self.lost == 0 and self.executed_twice == 0 and self.as_meant
+
+
+def summarize(
+    jobs: Sequence[Job],
+    meant: Mapping[str, str],
+    ledger: Sequence[Mapping[str, object]],
+    *,
+    recovery_s: float,
+    images: int,
+    outputs: str,
+    seconds: float,
+) -> Summary:
+    """Count. `meant`: job id -> how it was meant to end; `ledger`: the simulator's rows."""
+    statuses = Counter(job.status for job in jobs)
+    return Summary(
+        submitted=len(meant),
+        succeeded=statuses["succeeded"],
+        failed=statuses["failed"],
+        canceled=statuses["canceled"],
+        recovered=sum(1 for job in jobs if job.recovered),
+        executed_twice=_executed_twice(ledger),
+        lost=len(meant) - sum(1 for job in jobs if job.is_terminal),
+        as_meant=all(meant[job.job_id] == job.status for job in jobs),
+        recovery_s=round(recovery_s, 2),
+        images=images,
+        outputs=outputs,
+        seconds=round(seconds, 1),
+    )
+
+
+def _executed_twice(ledger: Sequence[Mapping[str, object]]) -> int:
+    executions: Counter[str] = Counter()
+    for row in ledger:
+        extra = row.get("extra_data")
+        about = extra.get("everfold", {}) if isinstance(extra, dict) else {}
+        if row.get("started_at"):
+            executions[about.get("job_id", "?")] += 1
+    return sum(1 for count in executions.values() if count > 1)
