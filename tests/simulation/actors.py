@@ -1,0 +1,177 @@
+"""The actors of a runner as steps: taker, sweeper, promoter, and the look at the backends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runner.backend import Unreachable
+from runner.fleet import Berth, Place
+from streams.errors import Unavailable
+from streams.events import Expired
+from streams.log import NOBODY
+from streams.outcomes import Lease
+from tests.simulation.process import REDIS
+from tests.simulation.server import Lane
+from tests.simulation.tasks import Nap, Steps, ask
+
+if TYPE_CHECKING:
+    from tests.simulation.runner_model import Runner
+
+PROMOTE_EVERY_MS = 900
+HOLD_MS = 86_400_000 * 300
+PAUSE_MS = 300
+
+
+def enrolling(runner: Runner) -> Steps[None]:
+    roll = runner.world.server.roll
+    while True:
+        try:
+            yield from ask(REDIS, lambda: roll.add(runner.name), "enroll")
+        except Unavailable:
+            yield PAUSE_MS
+        else:
+            return
+
+
+def taking(runner: Runner) -> Steps[None]:
+    """Take waiting jobs while there is room; find leases whose answer was lost."""
+    while not runner.is_draining:
+        try:
+            taken = yield from _take_all(runner)
+        except Unavailable:
+            yield PAUSE_MS
+            yield from _adopt_quietly(runner)
+            taken = 0
+        if not taken:
+            yield Nap(int(runner.config.poll_every_s * 1000))
+
+
+def _take_all(runner: Runner) -> Steps[int]:
+    places: list[Place] = []
+    while (place := runner.reserve()) is not None:
+        places.append(place)
+    if not places:
+        return 0
+    asked_at_ms, leases = runner.agenda.now_ms, list[Lease]()
+    server, most = runner.world.server, len(places)
+    try:
+        leases = yield from ask(
+            REDIS, lambda: server.claim(runner.name, runner.lanes, most), "claim"
+        )
+    finally:
+        for place in places[len(leases) :]:
+            place.berth.placed -= 1
+    for lease, place in zip(leases, places, strict=False):
+        runner.start(lease, asked_at_ms, place)
+    return len(leases)
+
+
+def _adopt_quietly(runner: Runner) -> Steps[None]:
+    asked_at_ms = runner.agenda.now_ms
+    try:
+        held = yield from ask(REDIS, lambda: _held(runner), "held")
+    except Unavailable:
+        return
+    for lease in held:
+        if not runner.leases.holds(lease.job_id):
+            runner.start(lease, asked_at_ms, None)
+
+
+def _held(runner: Runner) -> list[Lease]:
+    """Dispatch.held: what the server says that this runner holds."""
+    server, leases = runner.world.server, list[Lease]()
+    for lane in runner.lanes:
+        stream = server.lane(lane)
+        for line in stream.page(0, runner.name, 1000):
+            job_id = stream.entries.get(line.ticket)
+            head = server.heads[job_id] if job_id else None
+            if job_id and head and head.owner == runner.name and head.phase == "leased":
+                ticket = str(line.ticket)
+                leases.append(Lease(job_id, runner.name, head.epoch, head.seq, *lane, ticket))
+    return leases
+
+
+def sweeping(runner: Runner) -> Steps[None]:
+    """Take over what is orphaned, now and for ever."""
+    while not runner.is_draining:
+        yield Nap(int(runner.config.sweep_every_s * 1000))
+        try:
+            for lane in runner.lanes:
+                yield from _take_over(runner, lane)
+            for suspect in (yield from _dead_runners(runner)):
+                yield from _take_from(runner, suspect)
+        except Unavailable:
+            runner.hold_until_ms = runner.agenda.now_ms + int(runner.config.lease_ttl_s * 1000)
+            runner.suspects.forget()
+            yield PAUSE_MS
+
+
+def _take_over(runner: Runner, lane: Lane, suspect: str = "") -> Steps[None]:
+    most = 4
+    while True:
+        taken = yield from _take_page(runner, lane, suspect, most)
+        is_through = runner.cursors[lane] == 0
+        if (is_through and not suspect) or (suspect and taken < most):
+            return
+        most = 500 if taken else 4
+
+
+def _take_page(runner: Runner, lane: Lane, suspect: str, most: int) -> Steps[int]:
+    server, asked_at_ms = runner.world.server, runner.agenda.now_ms
+    limit_ms = int(runner.config.lease_ttl_s * 1000)
+    if asked_at_ms < runner.hold_until_ms:
+        limit_ms += HOLD_MS
+    start = 0 if suspect else runner.cursors.get(lane, 0)
+    cursor, leases = yield from ask(
+        REDIS,
+        lambda: server.take_over(runner.name, lane, limit_ms, start, suspect, most),
+        "take_over",
+    )
+    runner.cursors[lane] = 0 if suspect else cursor
+    for lease in leases:
+        runner.start(lease, asked_at_ms, None)
+    return len(leases)
+
+
+def _dead_runners(runner: Runner) -> Steps[list[str]]:
+    """Two reads, as in the product: the connections first, the roll second."""
+    world = runner.world
+    names = yield from ask(REDIS, world.connected, "CLIENT LIST")
+    enrolled = yield from ask(REDIS, lambda: set(world.server.roll), "roll")
+    return runner.suspects.dead(enrolled - {runner.name}, names, runner.agenda.now_ms / 1000)
+
+
+def _take_from(runner: Runner, suspect: str) -> Steps[None]:
+    for lane in runner.lanes:
+        yield from _take_over(runner, lane, suspect)
+    roll = runner.world.server.roll
+    yield from ask(REDIS, lambda: roll.discard(suspect), "strike off")
+    runner.suspects.forget(suspect)
+
+
+def promoting(runner: Runner) -> Steps[None]:
+    server = runner.world.server
+    while not runner.is_draining:
+        try:
+            _, overdue = yield from ask(REDIS, server.promote, "promote")
+            for job_id in overdue:
+                yield from _expire(runner, job_id)
+        except Unavailable:
+            pass
+        yield PROMOTE_EVERY_MS
+
+
+def _expire(runner: Runner, job_id: str) -> Steps[None]:
+    server, event_id = runner.world.server, runner.world.new_id()
+    event = Expired(reason="queue_deadline")
+    yield from ask(REDIS, lambda: server.append(job_id, event_id, event, NOBODY), "append")
+
+
+def looking(runner: Runner, berth: Berth) -> Steps[None]:
+    """Ask a backend how busy it is; what that means is the berth's own code."""
+    comfyui = runner.world.backends[berth.backend.name]
+    while True:
+        placed = berth.placed
+        load = yield from ask(comfyui.name, comfyui.load, "load")
+        berth.note(load, placed, runner.agenda.now_ms / 1000)
+        yield 1_000 if not isinstance(load, Unreachable) else 1_500

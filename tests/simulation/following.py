@@ -1,0 +1,82 @@
+"""runner/follow.py as steps: hints into the log, the truth every few seconds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runner.backend import Running, Truth
+from runner.coalesce import Coalesced
+from runner.decide import Follow, Wait
+from streams.events import Started
+from tests.simulation.comfyui import Sightings
+from tests.simulation.tasks import Nap, Steps
+
+if TYPE_CHECKING:
+    from tests.simulation.carrying import Carrying
+
+
+class Following:
+    def __init__(self, carrying: Carrying) -> None:
+        self._carrying, self._runner = carrying, carrying.runner
+        config = self._runner.config
+        self._progress = Coalesced(carrying.job.attempt, config.progress_every_s)
+        self._truth_every_ms = int(config.truth_every_s * 1000)
+        self.heard_at_ms = self._runner.agenda.now_ms
+
+    def run(self) -> Steps[Truth | None]:
+        """Watch until the job must be decided anew; the socket is closed at the end."""
+        carrying, now = self._carrying, self._runner.agenda
+        task = carrying.task
+        assert task is not None
+        client_id = carrying.job.client_id
+        watchers = self._runner.world.backends[carrying.job.backend].watchers
+        seen = watchers[client_id] = Sightings(task.wake)
+        ask_at_ms, over = 0, None
+        while over is None and not carrying.wanted:
+            yield from self._look(seen, ask_at_ms)
+            is_asked, seen.ask_truth = seen.ask_truth, False
+            yield from self._note(seen)
+            if is_asked or now.now_ms >= ask_at_ms:
+                over = yield from self._ask()
+                ask_at_ms = now.now_ms + self._truth_every_ms
+        yield from self._tell_progress(last=True)
+        if watchers.get(client_id) is seen:
+            del watchers[client_id]
+        return over
+
+    def _look(self, seen: Sightings, ask_at_ms: int) -> Steps[None]:
+        now_ms = self._runner.agenda.now_ms
+        wait_ms = max(0, ask_at_ms - now_ms)
+        due_s = self._progress.due_in_s(now_ms / 1000)
+        if due_s is not None:
+            wait_ms = min(wait_ms, int(due_s * 1000) + 1)
+        if not (seen.started or seen.progress or seen.ask_truth):
+            yield Nap(wait_ms)
+
+    def _note(self, seen: Sightings) -> Steps[None]:
+        started, seen.started = seen.started, False
+        progress, seen.progress = seen.progress, None
+        if started:
+            yield from self._started()
+        if progress is not None:
+            self.heard_at_ms = self._runner.agenda.now_ms
+            self._progress.note(progress)
+        yield from self._tell_progress()
+
+    def _tell_progress(self, *, last: bool = False) -> Steps[None]:
+        now_s = self._runner.agenda.now_ms / 1000
+        event = self._progress.take_last(now_s) if last else self._progress.take(now_s)
+        if event is not None:
+            yield from self._carrying.narrator.tell(event)
+
+    def _started(self) -> Steps[None]:
+        if self._carrying.job.started_at_ms == 0:
+            self.heard_at_ms = self._runner.agenda.now_ms
+            yield from self._carrying.narrator.tell(Started(attempt=self._carrying.job.attempt))
+
+    def _ask(self) -> Steps[Truth | None]:
+        carrying = self._carrying
+        truth = yield from carrying.remote().truth(carrying.job.prompt_id, carrying.job.boot)
+        if isinstance(truth, Running):
+            yield from self._started()
+        return None if isinstance(carrying.decide(truth), Follow | Wait) else truth

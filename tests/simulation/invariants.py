@@ -1,0 +1,161 @@
+"""DESIGN §8 as a checker that knows the whole truth, and looks after every step.
+
+Rule: what it compares with is kept apart from what it checks: holders by the events that made
+them, attempts by the backend's own ledger.
+"""
+
+from __future__ import annotations
+
+from projector.evolve import fold
+from projector.job import Job
+from streams.events import (
+    Claimed,
+    Event,
+    Lost,
+    Recovered,
+    Released,
+    Retried,
+    Succeeded,
+    closing_status,
+)
+from streams.record import Recorded
+from tests.simulation.comfyui import ALIVE, KEPT, Ledger, Prompt
+from tests.simulation.server import Author, Head, Server
+
+
+class Violation(Exception):
+    """An invariant does not hold."""
+
+
+class Checker:
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._server: Server | None = None
+        self._last: dict[str, Recorded] = {}
+        self._closed: set[str] = set()
+        self._holder: dict[str, Author] = {}
+        self._seen = (-1, -1)
+        self.checks = 0
+
+    def watch(self, server: Server) -> None:
+        self._server = server
+
+    # At each entry of the log.
+
+    def record(self, record: Recorded, author: Author) -> None:
+        job_id, event = record.job_id, record.event
+        last = self._last.get(job_id)
+        expect(record.seq == (last.seq + 1 if last else 1), "1: sequence", record)
+        expect(record.previous == (last.entry_id if last else "0-0"), "1: chain", record)
+        expect(job_id not in self._closed, "2: an event after the end", record)
+        self._check_epoch(record, last.epoch if last else 0, author)
+        self._last[job_id] = record
+        if closing_status(event):  # type: ignore[arg-type]
+            self._closed.add(job_id)
+            self._check_end(job_id, event)  # type: ignore[arg-type]
+        if isinstance(event, Lost):
+            self._check_lost(job_id, event)
+
+    def _check_epoch(self, record: Recorded, before: int, author: Author) -> None:
+        job_id = record.job_id
+        if isinstance(record.event, Claimed | Recovered):
+            expect(record.epoch > before, "3: a new lease without a new epoch", record)
+            self._holder[job_id] = author
+        else:
+            expect(record.epoch == before, "3: epoch", record)
+            held = self._holder.get(job_id)
+            expect(author in (None, held), f"3: written by {author}, held by {held}", record)
+        if isinstance(record.event, Released | Retried):
+            self._holder[job_id] = None
+
+    def _check_end(self, job_id: str, event: Event) -> None:
+        prompts = self._ledger.by_job.get(job_id, [])
+        living = [prompt for prompt in prompts if _may_live(prompt)]
+        expect(not living, "7: ended while an attempt may live", event)
+        done = [prompt for prompt in prompts if prompt.state == "succeeded" and prompt.in_history]
+        if isinstance(event, Succeeded):
+            told = [prompt for prompt in prompts if prompt.attempt.number == event.attempt]
+            expect(told[0].state == "succeeded", "7: success that was none", event)
+        else:
+            expect(not done, "7: a success was told as something else", event)
+
+    def _check_lost(self, job_id: str, event: Lost) -> None:
+        for prompt in self._ledger.by_job.get(job_id, []):
+            if prompt.attempt.number == event.attempt:
+                expect(not _may_live(prompt), "6: told lost, but alive", event)
+                expect(not prompt.in_history, "6: told lost, but it has ended", event)
+
+    # At each POST.
+
+    def sent(self, prompt: Prompt) -> None:
+        expect(prompt.sends == 1, "6: sent twice", prompt.attempt)
+        for other in self._ledger.by_job[prompt.attempt.job_id]:
+            if other is not prompt:
+                expect(not _may_live(other), "6: sent while another may live", prompt.attempt)
+                wasted = other.in_history and other.state in KEPT and other.state != "failed"
+                expect(not wasted, "6: sent again although it had ended", prompt.attempt)
+                is_later = other.attempt.number > prompt.attempt.number and other.sends
+                expect(not is_later, "6: sent after a later attempt", prompt.attempt)
+
+    # What a runner believes.
+
+    def knows(self, runner: str, job: Job) -> None:
+        assert self._server is not None
+        expect(job == self._server.states[job.job_id][job.seq], f"4: {runner} is wrong", job)
+
+    # After each step.
+
+    def step(self) -> None:
+        assert self._server is not None
+        now = (self._server.changes, self._ledger.changes)
+        if now == self._seen:
+            return
+        self._seen = now
+        self.checks += 1
+        for job_id, head in self._server.heads.items():
+            self._check_place(self._server, job_id, head)
+            self._check_living(job_id, head)
+
+    def _check_place(self, server: Server, job_id: str, head: Head) -> None:
+        tickets = [
+            (lane, ticket)
+            for lane, stream in server.lanes.items()
+            for ticket, job in stream.entries.items()
+            if job == job_id
+        ]
+        places = len(tickets) + (job_id in server.later)
+        expect(places == (head.status == "open"), f"5: {places} places, {head.phase}", job_id)
+        line = server.lane(head.lane).pending.get(head.ticket)
+        holder = line.consumer if line else ""
+        wanted = {"leased": head.owner, "released": "released"}.get(head.phase, "")
+        expect(holder == wanted, f"5: {head.phase}, pending for {holder!r}", job_id)
+
+    def _check_living(self, job_id: str, head: Head) -> None:
+        prompts = self._ledger.by_job.get(job_id, ())
+        living = [prompt.attempt.number for prompt in prompts if prompt.state in ALIVE]
+        expect(len(living) <= 1, f"6: attempts {living} live at once", job_id)
+        expect(not living or head.status == "open", "7: an attempt outlives its job", job_id)
+
+    # When all is quiet.
+
+    def end(self) -> None:
+        """Every job has ended, and its fold is what it was, however it is divided."""
+        assert self._server is not None
+        for job_id, head in self._server.heads.items():
+            expect(head.status != "open", f"7: never ends ({head.phase})", job_id)
+            records, states = self._server.records[job_id], self._server.states[job_id]
+            half = len(records) // 2
+            whole = fold(records)
+            expect(whole == states[-1] == fold(records[half:], states[half]), "4: fold", job_id)
+            expect(whole.status == head.status, "4: the guard and the fold differ", job_id)
+        for lane, stream in self._server.lanes.items():
+            expect(not stream.entries and not stream.pending, "5: left in dispatch", lane)
+
+
+def _may_live(prompt: Prompt) -> bool:
+    return prompt.state == "sent" or prompt.state in ALIVE
+
+
+def expect(holds: bool, what: str, about: object) -> None:
+    if not holds:
+        raise Violation(f"{what}: {about}")

@@ -1,0 +1,77 @@
+"""runner/narrator.py as steps: events told under a lease, and the state that they make."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from projector.evolve import evolve
+from projector.job import Job
+from streams.errors import Unavailable
+from streams.events import Event
+from streams.outcomes import Lease
+from streams.record import Recorded
+from tests.simulation.process import REDIS
+from tests.simulation.server import Outcome
+from tests.simulation.tasks import Steps, ask
+
+if TYPE_CHECKING:
+    from tests.simulation.runner_model import Runner
+
+PAUSE_MS = 150
+
+
+class LeaseOver(Exception):
+    """Fenced, closed or unknown: the log refuses this run's events."""
+
+
+class Narrator:
+    def __init__(self, runner: Runner, lease: Lease) -> None:
+        self._runner, self._server, self.lease = runner, runner.world.server, lease
+        self.job = Job(job_id=lease.job_id)
+
+    def catch_up(self) -> Steps[None]:
+        job_id = self.lease.job_id
+        while True:
+            try:
+                self.job = yield from ask(
+                    REDIS, lambda: self._server.states[job_id][-1], "read_job"
+                )
+            except Unavailable:
+                yield PAUSE_MS
+            else:
+                return
+
+    def tell(self, event: Event) -> Steps[None]:
+        event_id = self._runner.world.new_id()
+        lease, server = self.lease, self._server
+        self._runner.note(lease.job_id, "tells", event)
+        outcome: Outcome = ()
+        while not outcome:
+            try:
+                outcome = yield from ask(
+                    REDIS,
+                    lambda: server.append(lease.job_id, event_id, event, lease.epoch, lease.runner),
+                    "append",
+                    is_append=True,
+                )
+            except Unavailable:
+                yield PAUSE_MS
+        if outcome[0] not in ("appended", "duplicate"):
+            raise LeaseOver(str(outcome))
+        yield from self._take_in(event, int(outcome[1]), str(outcome[2]))
+
+    def _take_in(self, event: Event, seq: int, entry_id: str) -> Steps[None]:
+        if seq != self.job.seq + 1:
+            yield from self.catch_up()
+            return
+        record = Recorded(
+            entry_id=entry_id,
+            job_id=self.lease.job_id,
+            seq=seq,
+            epoch=self.lease.epoch,
+            previous=self.job.entry_id,
+            event=event,
+            payload=b"",
+        )
+        self.job = evolve(self.job, record)
+        self._runner.world.checker.knows(self._runner.name, self.job)

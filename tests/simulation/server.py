@@ -1,0 +1,302 @@
+"""The scripts of streams/lua as plain functions over dictionaries, with the same named outcomes.
+
+Rule: one function per script, checks first, writes last; `tests/simulation/test_server.py` runs
+both against each other. `tell` is called with every new entry and who wrote it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from projector.evolve import evolve
+from projector.job import Job
+from streams.events import (
+    CancelRequested,
+    Claimed,
+    Event,
+    Recovered,
+    Released,
+    Retried,
+    Submitted,
+    closing_status,
+)
+from streams.outcomes import Lease
+from streams.record import NO_ENTRY, Recorded
+from tests.simulation.stream_model import FOREVER_MS, DispatchStream
+
+REMEMBERED = 11
+"""Event ids that fit into the 640 characters of `recent`."""
+
+Lane = tuple[str, str]
+Author = tuple[str, int] | None
+"""Runner and epoch of the lease under which an entry was written; None without a lease."""
+Outcome = tuple[str | int, ...]
+
+
+class Head:
+    """The guard of one job."""
+
+    def __init__(self, lane: Lane, workflow: str, made_by: str) -> None:
+        self.seq = self.epoch = self.crashes = self.ticket = 0
+        self.status, self.phase, self.owner = "open", "", ""
+        self.lane, self.workflow, self.made_by = lane, workflow, made_by
+        self.first = self.last = NO_ENTRY
+        self.cancel = False
+        self.recent: list[tuple[str, int, str]] = []
+
+
+class Server:
+    """One partition on one server."""
+
+    PAGE = 1000
+
+    def __init__(self, now_ms: Callable[[], int], tell: Callable[[Recorded, Author], None]) -> None:
+        self._now_ms, self._tell = now_ms, tell
+        self.heads: dict[str, Head] = {}
+        self.records: dict[str, list[Recorded]] = {}
+        self.states: dict[str, list[Job]] = {}
+        """Of each job: its fold after 0, 1, 2 ... events."""
+        self.lanes: dict[Lane, DispatchStream] = {}
+        self.later: dict[str, int] = {}
+        self.deadlines: dict[str, int] = {}
+        self.roll: set[str] = set()
+        self.changes = 0
+        self._entry = (0, 0)
+        self._tickets = 0
+
+    # submit.lua
+    def submit(
+        self, job_id: str, event_id: str, event: Submitted, due_ms: int = 0, deadline_ms: int = 0
+    ) -> Outcome:
+        head = self.heads.get(job_id)
+        if head is not None:
+            if head.made_by == event_id:
+                return ("submitted", head.first)
+            if head.workflow != event.workflow:
+                return ("differs",)
+            return ("exists", head.first, head.status)
+        head = Head((event.queue, event.priority), event.workflow, event_id)
+        self.heads[job_id] = head
+        self.records[job_id], self.states[job_id] = [], [Job()]
+        if deadline_ms:
+            self.deadlines[job_id] = deadline_ms
+        if due_ms:
+            self.later[job_id], head.phase = due_ms, "later"
+        else:
+            self._to_dispatch(job_id, head)
+        head.first = self._write(job_id, head, event, None)
+        return ("submitted", head.first)
+
+    # append.lua
+    def append(
+        self,
+        job_id: str,
+        event_id: str,
+        event: Event,
+        epoch: int = 0,
+        holder: str = "",
+        expected: int = -1,
+    ) -> Outcome:
+        head = self.heads.get(job_id)
+        if head is None:
+            return ("unknown",)
+        known = self._known(head, event_id)
+        if known is not None:
+            return ("duplicate", *known)
+        if head.status != "open":
+            return ("closed", head.status)
+        if epoch > 0 and not self._is_held(head, epoch, holder):
+            return ("fenced", head.epoch)
+        if epoch < 0 and head.phase not in ("waiting", "later"):
+            return ("leased", head.owner)
+        if expected >= 0 and head.seq != expected:
+            return ("conflict", head.seq)
+        entry = self._write(job_id, head, event, (holder, epoch) if epoch > 0 else None, event_id)
+        if isinstance(event, CancelRequested):
+            head.cancel = True
+        elif status := closing_status(event):
+            self._close(job_id, head, status)
+        return ("appended", head.seq, entry)
+
+    def _is_held(self, head: Head, epoch: int, holder: str) -> bool:
+        return head.phase == "leased" and head.epoch == epoch and holder in ("", head.owner)
+
+    def _known(self, head: Head, event_id: str) -> tuple[int, str] | None:
+        for known, seq, entry in head.recent:
+            if known == event_id:
+                return seq, entry
+        return None
+
+    def _close(self, job_id: str, head: Head, status: str) -> None:
+        self.later.pop(job_id, None)
+        self.lane(head.lane).drop(head.ticket)
+        head.status, head.phase = status, "closed"
+
+    # claim.lua
+    def claim(self, runner: str, lanes: list[Lane], most: int) -> list[Lease]:
+        leases: list[Lease] = []
+        for lane in lanes:
+            if len(leases) == most:
+                break
+            stream = self.lane(lane)
+            for ticket, job_id in stream.read_new(runner, most - len(leases), self._now_ms()):
+                if self.heads[job_id].status == "open":
+                    leases.append(self._lease(job_id, ticket, runner, Claimed(owner=runner)))
+                else:
+                    stream.drop(ticket)
+        return leases
+
+    # take_over.lua
+    def take_over(
+        self,
+        runner: str,
+        lane: Lane,
+        idle_limit_ms: int,
+        cursor: int = 0,
+        suspect: str = "",
+        most: int = 500,
+    ) -> tuple[int, list[Lease]]:
+        stream, leases = self.lane(lane), list[Lease]()
+        page = stream.page(cursor, suspect, self.PAGE)
+        if suspect:
+            idle_limit_ms = 0
+        for line in page:
+            if len(leases) == most:
+                return cursor, leases
+            idle_ms = self._now_ms() - line.renewed_ms
+            if line.consumer != runner and idle_ms >= idle_limit_ms:
+                leases += self._take(stream, line.ticket, runner, line.consumer, idle_ms, suspect)
+            cursor = line.ticket
+        return (0 if len(page) < self.PAGE else cursor), leases
+
+    def _take(
+        self, stream: DispatchStream, ticket: int, runner: str, owner: str, idle_ms: int, why: str
+    ) -> list[Lease]:
+        job_id = stream.entries.get(ticket)
+        if job_id is None or self.heads[job_id].status != "open":
+            stream.drop(ticket)
+            return []
+        head = self.heads[job_id]
+        stream.claim(ticket, runner, self._now_ms())
+        if head.phase == "released":
+            return [self._lease(job_id, ticket, runner, Claimed(owner=runner))]
+        head.crashes += 1
+        recovered = Recovered(
+            owner=runner,
+            previous_owner=owner,
+            crashes=head.crashes,
+            idle_ms=idle_ms,
+            reason="connection_gone" if why else "lease_expired",
+        )
+        return [self._lease(job_id, ticket, runner, recovered)]
+
+    def _lease(self, job_id: str, ticket: int, runner: str, event: Event) -> Lease:
+        head = self.heads[job_id]
+        head.epoch, head.owner = self._next_epoch(head), runner
+        head.phase, head.ticket = "leased", ticket
+        self._write(job_id, head, event, (runner, head.epoch))
+        return Lease(job_id, runner, head.epoch, head.seq, *head.lane, str(ticket))
+
+    def _next_epoch(self, head: Head) -> int:
+        return head.epoch + 1
+
+    # renew.lua
+    def renew(self, runner: str, leases: list[Lease]) -> list[Outcome]:
+        return [self._renew(runner, lease) for lease in leases]
+
+    def _renew(self, runner: str, lease: Lease) -> Outcome:
+        head = self.heads.get(lease.job_id)
+        if head is None or not self._may_renew(head, lease, runner):
+            return ("fenced", head.epoch if head else -1)
+        stream = self.lane((lease.queue, lease.priority))
+        self.changes += 1
+        if not stream.claim(int(lease.ticket), runner, self._now_ms()):
+            return ("fenced", head.epoch)
+        return ("canceling",) if head.cancel else ("renewed",)
+
+    def _may_renew(self, head: Head, lease: Lease, runner: str) -> bool:
+        return head.epoch == lease.epoch and head.phase == "leased" and head.owner == runner
+
+    # release.lua
+    def release(
+        self, lease: Lease, event_id: str, event: Released | Retried, due_ms: int = 0
+    ) -> Outcome:
+        head = self.heads.get(lease.job_id)
+        if head is None:
+            return ("unknown",)
+        known = self._known(head, event_id)
+        if known is not None:
+            return ("duplicate", *known)
+        if head.status != "open":
+            return ("closed", head.status)
+        if not self._is_held(head, lease.epoch, lease.runner):
+            return ("fenced", head.epoch)
+        entry = self._write(lease.job_id, head, event, (lease.runner, lease.epoch), event_id)
+        self._give_up(lease.job_id, head, due_ms)
+        return ("released", head.seq, entry)
+
+    def _give_up(self, job_id: str, head: Head, due_ms: int) -> None:
+        stream, head.owner = self.lane(head.lane), ""
+        if due_ms == 0:
+            stream.claim(head.ticket, "released", self._now_ms(), idle_ms=FOREVER_MS)
+            head.phase = "released"
+        else:
+            stream.drop(head.ticket)
+            self.later[job_id] = due_ms
+            head.phase, head.ticket = "later", 0
+
+    # promote.lua
+    def promote(self, most: int = 500) -> tuple[int, list[str]]:
+        """Return how many jobs were moved, and those that wait past their deadline."""
+        now_ms = self._now_ms()
+        due = [job_id for job_id, at_ms in self.later.items() if at_ms <= now_ms][:most]
+        for job_id in due:
+            del self.later[job_id]
+            if self.heads[job_id].phase == "later":
+                self._to_dispatch(job_id, self.heads[job_id])
+        overdue: list[str] = []
+        for job_id in [job for job, at_ms in self.deadlines.items() if at_ms <= now_ms]:
+            if self.heads[job_id].phase in ("waiting", "later"):
+                overdue.append(job_id)
+            else:
+                del self.deadlines[job_id]
+        return len(due), overdue
+
+    # read_job.lua
+    def read_job(self, job_id: str) -> list[Recorded]:
+        return self.records[job_id]
+
+    def lane(self, lane: Lane) -> DispatchStream:
+        if lane not in self.lanes:
+            self.lanes[lane] = DispatchStream()
+        return self.lanes[lane]
+
+    def _to_dispatch(self, job_id: str, head: Head) -> None:
+        self._tickets += 1
+        self.changes += 1
+        self.lane(head.lane).add(self._tickets, job_id)
+        head.phase, head.ticket = "waiting", self._tickets
+
+    def _write(
+        self, job_id: str, head: Head, event: Event, author: Author, event_id: str = ""
+    ) -> str:
+        now_ms, (last_ms, counter) = self._now_ms(), self._entry
+        self._entry = (now_ms, 0) if now_ms > last_ms else (last_ms, counter + 1)
+        entry_id = f"{self._entry[0]}-{self._entry[1]}"
+        record = Recorded(
+            entry_id=entry_id,
+            job_id=job_id,
+            seq=head.seq + 1,
+            epoch=head.epoch,
+            previous=head.last,
+            event=event,
+            payload=b"",
+        )
+        head.seq, head.last = record.seq, entry_id
+        if event_id:
+            head.recent = [(event_id, head.seq, entry_id), *head.recent[: REMEMBERED - 1]]
+        self.records[job_id].append(record)
+        self.states[job_id].append(evolve(self.states[job_id][-1], record))
+        self.changes += 1
+        self._tell(record, author)
+        return entry_id

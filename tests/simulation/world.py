@@ -1,0 +1,262 @@
+"""One run: clients, runners, Redis and backends under one seed, from first submit to last end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from msgspec import Struct
+
+from projector.job import Job
+from runner.backend import Attempt, Truth
+from runner.config import RunnerConfig
+from runner.decide import Action, Circumstances, decide
+from streams.errors import Unavailable
+from streams.events import CancelRequested, Policy, Submitted
+from streams.record import Recorded
+from streams.keys import connection_name
+from tests.simulation import actors
+from tests.simulation.agenda import START_MS, Agenda
+from tests.simulation.beginning import Beginning
+from tests.simulation.carrying import Carrying
+from tests.simulation.comfyui import ComfyUI, Ledger, Script
+from tests.simulation.faults import Faults, Weather, draw_weather
+from tests.simulation.invariants import Checker, expect
+from tests.simulation.lease_model import LeaseBook
+from tests.simulation.process import REDIS, Process
+from tests.simulation.remote import Remote
+from tests.simulation.runner_model import Runner
+from tests.simulation.server import Author, Lane, Server
+from tests.simulation.tasks import Steps, ask
+
+STORM_MS = 40_000
+PATIENCE_MS = 900_000
+"""Virtual time that the jobs get to end once all is calm."""
+STEPS_LIMIT = 100_000
+RUNNERS_LIMIT = 4
+
+Decide = Callable[[Job, Truth | None, Circumstances], Action]
+
+
+class Parts(Struct, frozen=True, kw_only=True):
+    """What a run is made of. A breakage replaces one part."""
+
+    server: type[Server] = Server
+    decide: Decide = decide
+    carrying: type[Carrying] = Carrying
+    beginning: type[Beginning] = Beginning
+    remote: type[Remote] = Remote
+    lease_book: type[LeaseBook] = LeaseBook
+    sweeping: Callable[[Runner], Steps[None]] = actors.sweeping
+
+
+class Options(Struct, frozen=True, kw_only=True):
+    """What a run is given besides its seed."""
+
+    parts: Parts = Parts()
+    weather: Weather | None = None
+    """None: the seed draws one."""
+    jobs: int = 0
+    """0: the seed says how many."""
+    window_ms: int = 0
+    """Time between the last look at the lease and the last byte; ComfyUI leaves it above 0."""
+    skew_ms: int = 0
+    """How far the clocks of two machines may be apart."""
+    is_tracing: bool = False
+
+
+class World:
+    def __init__(self, seed: int, options: Options | None = None) -> None:
+        self.seed, self.options = seed, options or Options()
+        self.parts, self.window_ms = self.options.parts, self.options.window_ms
+        self.is_tracing, self.trace = self.options.is_tracing, list[str]()
+        self.agenda = Agenda(seed)
+        random = self.agenda.random
+        self.ledger = Ledger()
+        self.checker = Checker(self.ledger)
+        self.server = self.parts.server(lambda: self.agenda.now_ms, self._record)
+        self.checker.watch(self.server)
+        self.faults = Faults(self, self.options.weather or draw_weather(random))
+        self.redis_down_until_ms = 0
+        self.lanes: list[Lane] = [("default", "high"), ("default", "normal")]
+        del self.lanes[random.choice((1, 2)) :]
+        self.backends = self._backends(random.choice((1, 2)))
+        self._names = self._ids = self._unacknowledged = 0
+        self.is_calm = False
+        self.runners: list[Runner] = []
+        self.client = Process(self, "client")
+        self.job_ids: list[str] = []
+        for _ in range(random.choice((2, 2, 3))):
+            self.add_runner()
+        for _ in range(self.options.jobs or random.choice((1, 1, 2, 3))):
+            self.submit()
+
+    def _backends(self, count: int) -> dict[str, ComfyUI]:
+        found = {}
+        for name in ("gpu-one", "gpu-two")[:count]:
+            found[name] = ComfyUI(name, self.agenda, self.ledger)
+            found[name].deaf_sockets = self.faults.weather.deaf_socket
+        return found
+
+    # Time.
+
+    def step(self) -> bool:
+        """Let the next thing happen and check the invariants."""
+        if not self.agenda.step():
+            return False
+        self.checker.step()
+        return True
+
+    def run(self) -> World:
+        """Storm, calm, and the end of every job. Raises Violation."""
+        until_ms = START_MS + STORM_MS
+        while self.agenda.now_ms < until_ms and not self.is_over():
+            self.step()
+        self.calm_down()
+        self.settle()
+        return self
+
+    def settle(self) -> None:
+        """Go on until every job has ended. Raises Violation when one does not."""
+        until_ms, limit = self.agenda.now_ms + PATIENCE_MS, self.agenda.steps + STEPS_LIMIT
+        while not self.is_over() and self.agenda.now_ms < until_ms:
+            self.step()
+            expect(self.agenda.steps < limit, "7: busy without end", self.agenda.now_ms)
+        self.checker.end()
+
+    def is_over(self) -> bool:
+        return self._unacknowledged == 0 and not any(
+            head.status == "open" for head in self.server.heads.values()
+        )
+
+    def calm_down(self) -> None:
+        """No fault strikes from now on, and somebody repairs what is broken."""
+        self.is_calm = True
+        self.faults.calm()
+        self.redis_down_until_ms = 0
+        for runner in self.runners:
+            runner.cut_until_ms.clear()
+        for backend in self.backends.values():
+            backend.deaf_sockets = 0.0
+            if backend.is_zombie:
+                backend.stop()
+            backend.start()
+        if not any(runner.is_alive and not runner.is_draining for runner in self.runners):
+            self.add_runner()
+
+    # Who is there.
+
+    def is_up(self, machine: str) -> bool:
+        if machine == REDIS:
+            return self.agenda.now_ms >= self.redis_down_until_ms
+        return self.backends[machine].is_up
+
+    def add_runner(self) -> None:
+        if sum(runner.is_alive for runner in self.runners) >= RUNNERS_LIMIT:
+            return
+        self._names += 1
+        slots = self.agenda.random.choice((1, 2))
+        name = f"runner-{self._names}"
+        config = RunnerConfig(name=name, slots=slots, sweep_every_s=1.0, poll_every_s=1.5)
+        runner = Runner(self, config)
+        skew_ms = self.options.skew_ms
+        runner.skew_ms = self.agenda.between(-skew_ms, skew_ms) if skew_ms else 0
+        self.runners.append(runner)
+
+    def connected(self) -> frozenset[str]:
+        """CLIENT LIST: a frozen process keeps its connections, a dead one has none."""
+        return frozenset(
+            connection_name(runner.name)
+            for runner in self.runners
+            if runner.is_alive and not runner.is_cut_from(REDIS)
+        )
+
+    def new_id(self) -> str:
+        self._ids += 1
+        return f"event-{self._ids}"
+
+    def script_of(self, attempt: Attempt) -> Script:
+        """Say what an attempt will do when it runs."""
+        random = self.agenda.random
+        ending = random.choice(("success",) * 8 + ("execution_error", "out_of_memory", "rejected"))
+        run_ms = random.choice((60, 900, 4_000, 15_000))
+        return Script(run_ms, ending, deaf=random.random() < 0.2)
+
+    # What clients do.
+
+    def submit(self) -> None:
+        """Let a client submit one more job, sooner or later."""
+        random = self.agenda.random
+        job_id = f"job-{len(self.job_ids) + 1}"
+        self.job_ids.append(job_id)
+        event = Submitted(
+            kind="",
+            user="",
+            queue="default",
+            priority=random.choice(self.lanes)[1],
+            workflow="graph",
+            metadata={},
+            policy=draw_policy(random),
+        )
+        for _ in range(random.choice((1, 1, 1, 2))):
+            self._unacknowledged += 1
+            self.client.spawn(self._submitting(job_id, event, self.new_id()), "submitting")
+
+    def _submitting(self, job_id: str, event: Submitted, event_id: str) -> Steps[None]:
+        random, server = self.agenda.random, self.server
+        yield random.choice((0, 500, 5_000))
+        deadline_s = event.policy.queue_deadline_s
+        deadline_ms = self.agenda.now_ms + int(deadline_s * 1000) if deadline_s else 0
+        due_ms = self.agenda.now_ms + 3_000 if random.random() < 0.15 else 0
+        while True:
+            try:
+                yield from ask(
+                    REDIS,
+                    lambda: server.submit(job_id, event_id, event, due_ms, deadline_ms),
+                    "submit",
+                )
+            except Unavailable:
+                yield 200
+            else:
+                break
+        self._unacknowledged -= 1
+        for runner in self.runners:
+            runner.after(1, runner.wake)
+
+    def ask_to_cancel(self, job_id: str) -> None:
+        self.client.spawn(self._asking_to_cancel(job_id, self.new_id()), "canceling")
+
+    def _asking_to_cancel(self, job_id: str, event_id: str) -> Steps[None]:
+        server, event = self.server, CancelRequested(reason="no longer wanted")
+        try:
+            yield from ask(REDIS, lambda: server.append(job_id, event_id, event), "cancel")
+        except Unavailable:
+            return
+        for runner in self.runners:
+            run = runner.runs.get(job_id)
+            if run is not None and self.agenda.chance(0.6):
+                runner.after(1, run.call)
+
+    # What is written down.
+
+    def _record(self, record: Recorded, author: Author) -> None:
+        if self.is_tracing:
+            self.note("log", record.job_id, record.seq, "epoch", record.epoch, record.event)
+        self.checker.record(record, author)
+
+    def note(self, who: str, *words: object) -> None:
+        if self.is_tracing:
+            at_s = (self.agenda.now_ms - START_MS) / 1000
+            self.trace.append(f"{at_s:9.3f} {who:<10} {' '.join(map(str, words))}")
+
+
+def draw_policy(random: Random) -> Policy:
+    return Policy(
+        retries=random.choice((0, 1, 1, 3)),
+        retry_backoff_s=random.choice((0.5, 5.0)),
+        crash_limit=random.choice((2, 3, 5)),
+        queue_deadline_s=random.choice((None, None, None, 8.0)),
+        run_deadline_s=random.choice((None, None, 6.0)),
+        stall_deadline_s=random.choice((None, None, None, 4.0)),
+        recovery_max_age_s=random.choice((600.0, 600.0, 12.0)),
+    )
