@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from everfold.client import Everfold
-from everfold.commands.words import console, doing, emit, status
+from everfold.commands.words import console, doing, emit, plain_table, status
 from everfold.demo.cast import DemoCast, demo_cast
 from everfold.demo.play import Demo
 from everfold.demo.summary import Summary
@@ -101,9 +101,7 @@ class Show:
         return Group(*self._said, Text(), self._table(self._demo.jobs))
 
     def _table(self, jobs: list[Job]) -> Table:
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for column in ("job", "status", "progress", "", "runner", "doing"):
-            table.add_column(column, no_wrap=True, overflow="ellipsis")
+        table = plain_table({"job": 10, "status": 9, "progress": 24, "": 4, "runner": 15}, "doing")
         for job in jobs:
             taken = Text(" taken over", "bold yellow") if job.recovered else Text()
             table.add_row(

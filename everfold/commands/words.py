@@ -60,21 +60,29 @@ def ago(time_ms: int) -> str:
     return f"{seconds:.0f} s"
 
 
-def job_table(jobs: Iterable[Job], *, title: str | None = None) -> Table:
-    table = Table(title=title, box=None, pad_edge=False, header_style="bold")
-    for column in ("job", "status", "progress", "", "doing", "runner", "try", "age"):
-        table.add_column(column, overflow="ellipsis", no_wrap=True)
+def plain_table(widths: dict[str, int], last: str) -> Table:
+    """Return a table whose columns keep their widths; only the last one gives way."""
+    table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
+    for column, width in widths.items():
+        table.add_column(column, min_width=width, no_wrap=True)
+    table.add_column(last, no_wrap=True, overflow="ellipsis", ratio=1)
+    return table
+
+
+def job_table(jobs: Iterable[Job]) -> Table:
+    widths = {"job": 36, "status": 9, "progress": 16, "": 4, "try": 3, "age": 6, "runner": 8}
+    table = plain_table(widths, "doing")
     for job in jobs:
-        recovered = f" ↻{job.recovered}" if job.recovered else ""
+        recovered = f" taken over {job.recovered}x" if job.recovered else ""
         table.add_row(
             job.job_id,
             status(job),
-            ProgressBar(total=1.0, completed=job.progress, width=20),
+            ProgressBar(total=1.0, completed=job.progress, width=16),
             f"{job.progress:4.0%}",
-            doing(job),
-            (job.owner or "-") + recovered,
             str(job.attempt or "-"),
             ago(job.submitted_at_ms),
+            (job.owner or "-") + recovered,
+            doing(job),
         )
     return table
 

@@ -66,9 +66,7 @@ class Simulator:
 
     async def _listen(self) -> None:
         assert self._runner is not None
-        self._site = web.TCPSite(
-            self._runner, "127.0.0.1", self._port, reuse_address=True, shutdown_timeout=0.1
-        )
+        self._site = web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True)
         await self._site.start()
         server = self._site._server
         assert isinstance(server, asyncio.Server)

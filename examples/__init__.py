@@ -1,0 +1,1 @@
+"""One complete program per use; each is run by a test."""
