@@ -1,0 +1,65 @@
+"""The demo: a runner is killed, and nothing is lost or executed twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from everfold.demo.summary import summarize
+from projector.job import Job
+from tests.support.programs import StartProgram
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_the_demo_ends_well_and_says_so(start_program: StartProgram, tmp_path: Path) -> None:
+    demo = start_program("-m", "everfold", "demo", "--json", "--folder", str(tmp_path))
+    assert await demo.end(within_s=90) == 0, demo
+    summary = json.loads(demo.lines[-1])
+    assert summary["ok"] is True
+    counts = ("submitted", "succeeded", "failed", "canceled", "executed_twice", "lost", "images")
+    assert [summary[name] for name in counts] == [12, 9, 2, 1, 0, 0, 9]
+    assert summary["recovered"] >= 1
+    assert summary["images"] == len(pictures(summary["outputs"]))
+
+
+def pictures(folder: str) -> list[Path]:
+    return list(Path(folder).glob("*.png"))
+
+
+def row(job_id: str, prompt_id: str, started: bool = True) -> dict[str, object]:
+    about = {"everfold": {"job_id": job_id, "attempt": 1}}
+    return {"prompt_id": prompt_id, "extra_data": about, "started_at": 1.0 if started else None}
+
+
+def judged(jobs: list[Job], ledger: list[dict[str, object]]) -> tuple[int, int, bool]:
+    meant = {"a": "succeeded", "b": "failed"}
+    summary = summarize(jobs, meant, ledger, recovery_s=1, images=0, outputs="", seconds=1)
+    return summary.lost, summary.executed_twice, summary.is_good
+
+
+A, B = Job(job_id="a", status="succeeded"), Job(job_id="b", status="failed")
+
+
+def test_the_summary_is_good_when_each_job_ended_as_meant_after_one_execution() -> None:
+    assert judged([A, B], [row("a", "p"), row("b", "q")]) == (0, 0, True)
+
+
+def test_the_summary_sees_a_job_without_an_end() -> None:
+    open_job = Job(job_id="b", status="running")
+    assert judged([A, open_job], [row("a", "p")]) == (1, 0, False)
+
+
+def test_the_summary_sees_a_second_execution() -> None:
+    assert judged([A, B], [row("a", "p"), row("a", "p2")]) == (0, 1, False)
+
+
+def test_a_prompt_that_was_accepted_and_never_ran_is_no_execution() -> None:
+    assert judged([A, B], [row("a", "p"), row("a", "p2", started=False)]) == (0, 0, True)
+
+
+def test_the_summary_sees_a_job_that_ended_otherwise_than_meant() -> None:
+    wrong = Job(job_id="b", status="succeeded")
+    assert judged([A, wrong], []) == (0, 0, False)
