@@ -1,0 +1,141 @@
+"""The laws of the fold, and what each event does."""
+
+from __future__ import annotations
+
+from itertools import accumulate, pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from projector.evolve import evolve, fold
+from projector.job import STATUSES, TERMINAL_STATUSES, Job
+from streams.codec import Unreadable
+from streams.events import (
+    Canceled,
+    CancelRequested,
+    Claimed,
+    Event,
+    Expired,
+    Failed,
+    Lost,
+    OutputSaved,
+    Progressed,
+    Queued,
+    Recovered,
+    Released,
+    Retried,
+    Started,
+    Submitting,
+    Succeeded,
+    closing_status,
+)
+from tests.support.histories import FAILURE, SUBMITTED, histories, records_of
+
+
+@given(histories(), st.integers(0, 14))
+def test_folding_in_two_parts_is_folding_at_once(events: list[Event], cut: int) -> None:
+    records = records_of(events)
+    assert fold(records) == fold(records[cut:], fold(records[:cut]))
+
+
+@given(histories(), st.data())
+def test_redelivered_events_change_nothing(events: list[Event], data: st.DataObject) -> None:
+    records = records_of(events)
+    again = data.draw(st.lists(st.sampled_from(records), max_size=5))
+    assert fold(again, fold(records)) == fold(records)
+
+
+@given(histories())
+def test_progress_never_falls_and_is_one_only_for_success(events: list[Event]) -> None:
+    states = list(accumulate(records_of(events), evolve, initial=Job()))
+    assert all(earlier.progress <= later.progress for earlier, later in pairwise(states))
+    assert all((job.progress == 1.0) == (job.status == "succeeded") for job in states)
+
+
+@given(histories())
+def test_a_job_is_terminal_exactly_after_its_terminal_event(events: list[Event]) -> None:
+    job = fold(records_of(events))
+    assert job.status in STATUSES
+    assert job.is_terminal == (job.status in TERMINAL_STATUSES) == bool(closing_status(events[-1]))
+    assert job.seq == len(events)
+
+
+@given(histories(), st.lists(histories(), max_size=1))
+def test_a_terminal_state_absorbs_whatever_follows(
+    events: list[Event], more: list[list[Event]]
+) -> None:
+    records = records_of([*events, Canceled(), *(event for history in more for event in history)])
+    end = fold(records[: len(events) + 1])
+    after = fold(records)
+    same = ("seq", "entry_id", "updated_at_ms", "epoch")
+    assert replace(after, **{name: getattr(end, name) for name in same}) == end
+
+
+def test_an_unreadable_event_stops_the_fold_before_it() -> None:
+    records = records_of([SUBMITTED, Claimed(owner="r1"), Started(attempt=1)])
+    broken = replace(records[1], event=Unreadable("job.new", "unknown type", b"{}"))
+    assert fold([records[0], broken, records[2]]).seq == 1
+
+
+SUBMITTING = Submitting(attempt=1, backend="b", boot="m", prompt_id="p", client_id="c")
+
+STORIES: dict[str, tuple[list[Event], dict[str, object]]] = {
+    "submitted": ([], {"status": "queued", "user": "ada", "kind": "portrait"}),
+    "claimed": ([Claimed(owner="r1")], {"owner": "r1", "epoch": 1, "status": "queued"}),
+    "submitting": ([SUBMITTING], {"attempt": 1, "attempt_state": "intended", "prompt_id": "p"}),
+    "queued": (
+        [SUBMITTING, Queued(attempt=1, prompt_id="p", number=4)],
+        {"attempt_state": "accepted", "number": 4, "status": "queued"},
+    ),
+    "started": ([SUBMITTING, Started(attempt=1)], {"status": "running"}),
+    "progressed": (
+        [Progressed(attempt=1, value=0.4, nodes_done=1, nodes_total=3, node="2", step=2, steps=5)],
+        {"progress": 0.4, "node": "2", "step": 2, "steps": 5},
+    ),
+    "progress is capped": (
+        [Progressed(attempt=1, value=1.0, nodes_done=3, nodes_total=3)],
+        {"progress": 0.99},
+    ),
+    "output saved": (
+        [OutputSaved(attempt=1, node="3", output={"a": [1]})],
+        {"outputs": {"3": {"a": [1]}}},
+    ),
+    "cancel requested": ([CancelRequested(reason="no")], {"status": "canceling", "reason": "no"}),
+    "a claim keeps the wish": (
+        [CancelRequested(reason="no"), Claimed(owner="r1"), Started(attempt=1)],
+        {"status": "canceling", "reason": "no"},
+    ),
+    "recovered": (
+        [Recovered(owner="r2", previous_owner="r1", crashes=2, idle_ms=9, reason="lease_expired")],
+        {"owner": "r2", "recovered": 2, "idle_ms": 9, "reason": "lease_expired"},
+    ),
+    "released": ([Released(reason="drain")], {"owner": "", "released": 1}),
+    "lost": (
+        [SUBMITTING, Lost(attempt=1, backend="b", cause="backend_restarted")],
+        {"attempt_state": "over", "losses": 1, "unconfirmed": 0, "status": "queued"},
+    ),
+    "never arrived": (
+        [SUBMITTING, Lost(attempt=1, backend="b", cause="never_arrived")],
+        {"attempt_state": "over", "losses": 0, "unconfirmed": 1},
+    ),
+    "retried": (
+        [SUBMITTING, Retried(attempt=1, failure=FAILURE, not_before_ms=5)],
+        {"attempt_state": "over", "retried": 1, "run_at_ms": 5, "error": FAILURE},
+    ),
+    "succeeded": (
+        [SUBMITTING, Succeeded(attempt=1, outputs={"3": {}}, outputs_reused=True)],
+        {"status": "succeeded", "progress": 1.0, "outputs": {"3": {}}, "outputs_reused": True},
+    ),
+    "failed": ([Failed(failure=FAILURE)], {"status": "failed", "error": FAILURE, "owner": ""}),
+    "canceled": ([Canceled(reason="no")], {"status": "canceled", "reason": "no"}),
+    "expired": ([Expired(reason="stale")], {"status": "expired", "reason": "stale"}),
+}
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_each_event_does_what_it_says(name: str) -> None:
+    events, expected = STORIES[name]
+    job = fold(records_of([SUBMITTED, *events]))
+    assert {field: getattr(job, field) for field in expected} == expected

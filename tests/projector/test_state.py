@@ -1,0 +1,49 @@
+"""The state hash: readable by anybody, and back."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from projector.evolve import fold
+from projector.job import Job
+from projector.state import from_fields, to_fields
+from streams.events import Event, Started, Submitting
+from tests.support.histories import SUBMITTED, histories, records_of
+
+
+def stored(fields: dict[str, bytes]) -> dict[bytes, bytes]:
+    return {name.encode(): value for name, value in fields.items()}
+
+
+@given(histories())
+def test_every_state_survives_the_hash(events: list[Event]) -> None:
+    job = fold(records_of(events))
+    assert from_fields(stored(to_fields(job))) == job
+
+
+@given(histories(), st.integers(1, 13))
+def test_writing_only_what_changed_gives_the_same_hash(events: list[Event], cut: int) -> None:
+    records = records_of(events)
+    before, after = fold(records[:cut]), fold(records)
+    hash_ = {**to_fields(before), **to_fields(after, before)}
+    assert from_fields(stored(hash_)) == after
+
+
+def test_the_hash_is_plain_text_and_carries_the_earlier_names() -> None:
+    begun = Submitting(attempt=1, backend="http://gpu", boot="m", prompt_id="p-1", client_id="c")
+    fields = to_fields(fold(records_of([SUBMITTED, begun, Started(attempt=1)])))
+    assert fields["status"] == b"running"
+    assert fields["attempt"] == b"1"
+    assert fields["metadata"] == b'{"shop":7}'
+    assert (fields["promptId"], fields["jobType"], fields["userId"]) == (
+        b"p-1",
+        b"portrait",
+        b"ada",
+    )
+
+
+def test_an_empty_hash_is_no_job_and_unknown_fields_are_ignored() -> None:
+    assert from_fields({}) is None
+    newer = {b"seq": b"3", b"job_id": b"j", b"field_of_the_future": b"x"}
+    assert from_fields(newer) == Job(job_id="j", seq=3)

@@ -1,0 +1,92 @@
+"""Watching: every state once, in order, across slow watchers and restarts of the server."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator
+
+import anyio
+import pytest
+
+from projector.job import Job
+from projector.watching import Watcher
+from streams.errors import JobUnknown
+from streams.events import Progressed, Started, Succeeded
+from streams.log import Log
+from streams.producer import Producer
+from tests.support.servers import StartServer
+
+pytestmark = pytest.mark.anyio
+
+GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}
+
+
+@pytest.fixture
+async def log(redis_url: str, namespace: str) -> AsyncIterator[Log]:
+    async with Log.open(redis_url, namespace=namespace, partitions=2) as log:
+        yield log
+
+
+async def tell_all(log: Log, job_id: str, steps: int = 20) -> None:
+    producer = Producer(log, "r")
+    [lease] = await producer.claim()
+    assert lease.job_id == job_id
+    await producer.append(lease, Started(attempt=1))
+    for step in range(steps):
+        await producer.append(
+            lease, Progressed(attempt=1, value=step / steps, nodes_done=0, nodes_total=1)
+        )
+    await producer.finish(lease, Succeeded(attempt=1, outputs={}))
+
+
+async def collect(watcher: Watcher, job_id: str, into: list[Job], after_seq: int = 0) -> None:
+    async for job in watcher.watch(job_id, after_seq):
+        into += [job]
+
+
+async def test_each_state_comes_once_and_in_order_to_every_watcher(log: Log) -> None:
+    job_id = (await log.submit(GRAPH)).job_id
+    seen: list[list[Job]] = [[], [], []]
+    async with Watcher(log) as watcher, anyio.create_task_group() as tasks:
+        for states in seen:
+            tasks.start_soon(collect, watcher, job_id, states)
+        await tell_all(log, job_id)
+    for states in seen:
+        assert [job.seq for job in states] == list(range(1, 25))
+        assert states[-1].status == "succeeded"
+
+
+async def test_a_watch_resumes_at_a_sequence_number(log: Log) -> None:
+    job_id = (await log.submit(GRAPH)).job_id
+    await tell_all(log, job_id)
+    states: list[Job] = []
+    async with Watcher(log) as watcher:
+        await collect(watcher, job_id, states, after_seq=20)
+        assert [job.seq for job in states] == [21, 22, 23, 24]
+        nothing: list[Job] = []
+        await collect(watcher, job_id, nothing, after_seq=24)
+        assert nothing == []
+
+
+async def test_a_watch_has_no_gap_across_a_restart_of_the_server(own_server: StartServer) -> None:
+    server = own_server()
+    async with Log.open(server.url, namespace="watch", partitions=1) as log:
+        job_id = (await log.submit(GRAPH)).job_id
+        states: list[Job] = []
+        async with Watcher(log) as watcher, anyio.create_task_group() as tasks:
+            tasks.start_soon(collect, watcher, job_id, states)
+            await anyio.to_thread.run_sync(server.restart, signal.SIGKILL)
+            await tell_all(log, job_id)
+        assert [job.seq for job in states] == list(range(1, 25))
+
+
+async def test_waiting_ends_with_the_job_or_with_the_time(log: Log) -> None:
+    job_id = (await log.submit(GRAPH)).job_id
+    async with Watcher(log) as watcher:
+        with pytest.raises(TimeoutError):
+            await watcher.wait(job_id, timeout_s=0.2)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(tell_all, log, job_id)
+            assert (await watcher.wait(job_id, timeout_s=20)).status == "succeeded"
+        with pytest.raises(JobUnknown):
+            await watcher.wait("nobody", timeout_s=5)
