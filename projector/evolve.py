@@ -55,7 +55,7 @@ def evolve(job: Job, record: Recorded) -> Job:
     event = record.event
     if record.seq <= job.seq or isinstance(event, Unreadable):
         return job
-    if not job.is_terminal:
+    if not job.is_terminal and not _is_outdated(job, event):
         job = _apply(job, event, record.time_ms)
     return replace(
         job,
@@ -65,6 +65,15 @@ def evolve(job: Job, record: Recorded) -> Job:
         entry_id=record.entry_id,
         updated_at_ms=record.time_ms,
     )
+
+
+def _is_outdated(job: Job, event: Event) -> bool:
+    """Say whether `event` is about an earlier attempt: an append that nobody waited for any more
+    may arrive when the next attempt is under way, and must not pass for news of that one."""
+    match event:
+        case Submitting() | Queued() | Started() | Progressed() | OutputSaved() | Lost():
+            return event.attempt < job.attempt
+    return False
 
 
 def _apply(job: Job, event: Event, now_ms: int) -> Job:

@@ -99,6 +99,8 @@ class Circumstances(Struct, frozen=True, kw_only=True):
     """Why this runner stopped the attempt at the backend, if it did."""
     last_send_ms: int = 0
     """When this runner's own POST came to an end, 0 when it made none."""
+    asked_at_ms: int = 0
+    """When the truth was asked for, 0 for just now: an answer says nothing about later."""
 
 
 def decide(job: Job, truth: Truth | None, now: Circumstances) -> Action:
@@ -209,7 +211,8 @@ def _alive(job: Job, truth: Running | Pending, now: Circumstances) -> Action:
 
 def _absent(job: Job, truth: Absent, now: Circumstances) -> Action:
     if job.attempt_state == "intended":
-        left_s = (_nobody_sends_after_ms(job, now) - now.now_ms) / 1000
+        # What was absent then may have arrived while the answer was on its way.
+        left_s = (_nobody_sends_after_ms(job, now) - (now.asked_at_ms or now.now_ms)) / 1000
         if left_s > 0:
             return Wait(min(left_s, 1.0), "the submit may still arrive")
     if job.is_canceling:

@@ -56,6 +56,8 @@ class JobRun:
         self._known: Truth | None = None
         self._stopped_for = ""
         self._handing_over = False
+        self.log_went_back = False
+        """The server has forgotten this lease: it came back without its newest writes."""
 
     @property
     def job(self) -> Job:
@@ -67,8 +69,9 @@ class JobRun:
         """The job's workflow, if this run has needed it yet."""
         return self._beginning.graph
 
-    def lose(self) -> None:
-        """Stop at once: the lease is over."""
+    def lose(self, current_epoch: int) -> None:
+        """Stop at once: the lease is over; the job is at another epoch, -1 for no such job."""
+        self.log_went_back = current_epoch < self.lease.epoch
         self._scope.cancel()
 
     def hand_over(self) -> None:

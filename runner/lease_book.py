@@ -29,7 +29,7 @@ TICK_S = 0.1
 class _Held(Struct, eq=False):
     lease: Lease
     trusted_until_s: float
-    on_lost: Callable[[], None]
+    on_lost: Callable[[int], None]
     on_cancel: Callable[[], None]
 
 
@@ -47,10 +47,13 @@ class LeaseBook:
         self,
         lease: Lease,
         asked_at_s: float,
-        on_lost: Callable[[], None],
+        on_lost: Callable[[int], None],
         on_cancel: Callable[[], None],
     ) -> None:
-        """Take a lease in; `asked_at_s` is time.monotonic() before it was asked for."""
+        """Take a lease in; `asked_at_s` is time.monotonic() before it was asked for.
+
+        `on_lost` is called with the job's present epoch, -1 when the server knows no such job.
+        """
         until_s = self._trusted_until(asked_at_s)
         self._held[lease.job_id] = _Held(lease, until_s, on_lost, on_cancel)
 
@@ -129,7 +132,7 @@ class LeaseBook:
     ) -> None:
         if isinstance(outcome, LeaseOver):
             entry.trusted_until_s = 0.0
-            portal.start_task_soon(entry.on_lost)
+            portal.start_task_soon(entry.on_lost, outcome.current_epoch)
             return
         entry.trusted_until_s = self._trusted_until(asked_at_s)
         if outcome.canceling:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 
+import anyio
+
 from projector.job import Job
 from runner.attempts import attempt_of
 from runner.backend import Absent, Unreachable
@@ -19,6 +21,8 @@ from streams.reader import job_events
 from streams.rewind import Rewind, tell_rewind
 
 logger = logging.getLogger("everfold.runner")
+
+ASK_WITHIN_S = 5.0
 
 
 def log_went_back(error: EverfoldError, lease: Lease) -> bool:
@@ -63,11 +67,21 @@ async def _submit_again(log: Log, seen: Job, graph: bytes) -> bool:
 
 
 async def find_forgotten(fleet: Fleet, log: Log, job_id: str, number: int) -> Berth | None:
-    """Return the backend that holds an attempt which the log does not know of."""
+    """Return the backend that holds an attempt which the log does not know of.
+
+    A backend that does not answer in time is not waited for: it may be gone for good.
+    """
     prompt_id = attempt_of(job_id, number, log.generation).prompt_id
-    for berth in fleet.berths:
-        if berth.reachable:
-            truth = await berth.backend.truth(prompt_id, "")
-            if not isinstance(truth, Absent | Unreachable):
-                return berth
-    return None
+    found: list[Berth] = []
+
+    async def ask(berth: Berth, scope: anyio.CancelScope) -> None:
+        truth = await berth.backend.truth(prompt_id, "")
+        if not isinstance(truth, Absent | Unreachable):
+            found.append(berth)
+            scope.cancel()
+
+    with anyio.move_on_after(ASK_WITHIN_S):
+        async with anyio.create_task_group() as tasks:
+            for berth in fleet.berths:
+                tasks.start_soon(ask, berth, tasks.cancel_scope)
+    return found[0] if found else None

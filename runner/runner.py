@@ -151,7 +151,7 @@ class Runner:
         """Begin the run of a job that was just leased."""
         earlier = self._runs.get(lease.job_id)
         if earlier is not None:
-            earlier.lose()  # an older lease of ours on the same job: only the newest counts
+            earlier.lose(lease.epoch)  # of two leases of ours on one job only the newest counts
         run = JobRun(self._around, lease, place)
         self._runs[lease.job_id] = run
         self._around.leases.add(lease, asked_at_s, run.lose, run.attention.call)
@@ -164,13 +164,14 @@ class Runner:
             await run.run()
         except (LeaseLost, JobClosed, JobUnknown) as over:
             logger.info("job_run_over job=%s why=%r", run.lease.job_id, str(over))
-            if log_went_back(over, run.lease):
-                await self._put_back(run)
+            run.log_went_back = log_went_back(over, run.lease)
         except Exception:
             # Its lease is not renewed any more: another runner takes the job over, and one
             # that fails everywhere ends as poisoned.
             logger.exception("job_run_broken job=%s", run.lease.job_id)
         finally:
+            if run.log_went_back:
+                await self._put_back(run)
             if self._runs.get(run.lease.job_id) is run:
                 del self._runs[run.lease.job_id]
             if not self._runs:

@@ -14,6 +14,7 @@ from streams.checks import check_name
 from streams.errors import InvalidName, NamespaceTooNew, PartitionMismatch
 from streams.ids import new_id
 from streams.keys import Keyspace
+from streams.server import server_facts
 
 SCHEMA_VERSION = 1
 DEFAULT_PARTITIONS = 8
@@ -44,11 +45,14 @@ async def open_namespace(redis: Redis, name: str, partitions: int | None = None)
 
 
 async def _make(redis: Redis, meta: str, partitions: int) -> None:
+    run_id = (await server_facts(redis, "server")).get("run_id", "")
     # HSETNX: of two programs that make the namespace at once, one decides.
     async with redis.pipeline(transaction=True) as pipeline:
         pipeline.hsetnx(meta, "partitions", str(partitions))
         pipeline.hsetnx(meta, "schema", str(SCHEMA_VERSION))
         pipeline.hsetnx(meta, "generation", new_id())
+        # Known from the start: a server that comes back with an older file is then noticed.
+        pipeline.hsetnx(meta, "run_id", run_id)
         await pipeline.execute()
 
 

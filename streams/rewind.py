@@ -53,8 +53,7 @@ class ServerWatch:
             await self._make_again(meta)
         if stored.get(b"run_id", b"").decode() == run_id:
             return int(stored.get(b"restarted_at_ms", b"0"))
-        is_first = not stored.get(b"run_id") and not self._run_id
-        at_ms = 0 if is_first else await server_time_ms(self._log)
+        at_ms = await server_time_ms(self._log)
         await command(redis, "HSET", meta, "run_id", run_id, "restarted_at_ms", at_ms)
         return at_ms
 

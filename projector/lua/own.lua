@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 --[[
   Own a partition's projection for a while, keep owning it, or give it up. The lease saves work
   that would be done twice; the checks of `commit` are what makes two owners harmless.

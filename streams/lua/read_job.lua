@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=no-writes
 --[[
   Read a page of one job's events, the newest first, along the chain of their entries: the cost is
   the job's own events, not the partition's.

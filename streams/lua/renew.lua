@@ -1,7 +1,7 @@
-#!lua
+#!lua flags=allow-oom
 --[[
   Renew leases in one dispatch stream: compare first, so that a runner that was paused and wakes
-  cannot take back what another one leads on with.
+  cannot take back what another one leads on with. It needs no memory, so a full server keeps leases.
 
   KEYS[1]  dispatch   STREAM of a queue and priority
   KEYS[2..] head      HASH, the guard of each leased job

@@ -11,6 +11,7 @@ import msgspec
 from projector.job import Job
 from projector.queries import current
 from streams.codec import Unreadable
+from streams.errors import JobUnknown
 from streams.events import Policy
 from streams.log import Log
 from streams.reader import job_events
@@ -101,6 +102,26 @@ class House:
         assert job is not None
         assert job.status == status, await self.story(job_id)
         return job
+
+    async def ended(self, job_id: str) -> Job:
+        async def found() -> Job | None:
+            job = await self.job(job_id)
+            return job if job.is_terminal else None
+
+        job = await eventually(found, END_WITHIN_S)
+        assert job is not None
+        return job
+
+    async def until_known(self, job_id: str) -> None:
+        """Wait until the log knows the job again."""
+
+        async def known() -> bool:
+            try:
+                return bool(await self.job(job_id))
+            except JobUnknown:
+                return False
+
+        await eventually(known, END_WITHIN_S)
 
     async def until_told(self, job_id: str, kind: str, within_s: float = END_WITHIN_S) -> None:
         async def told() -> bool:

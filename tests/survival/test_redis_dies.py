@@ -1,0 +1,257 @@
+"""Each way in which the server can fail: runners wait, go on, and every job still ends once."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio.to_thread import run_sync
+
+from streams.border import command
+from streams.log import Log
+from streams.reader import job_events
+from streams.rewind import rewinds
+from tests.support.fault_proxy import FaultProxy
+from tests.support.house import House
+from tests.support.programs import StartProgram
+from tests.support.servers import OwnServer, StartServer
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def server(own_server: StartServer) -> OwnServer:
+    return own_server(tcp=True, appendfsync="always")
+
+
+@pytest.fixture
+async def proxy(server: OwnServer) -> AsyncIterator[FaultProxy]:
+    async with FaultProxy(server.url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def fragile(
+    server: OwnServer, proxy: FaultProxy, start_program: StartProgram, tmp_path: Path
+) -> AsyncIterator[House]:
+    """A house whose runners reach the server through a proxy, the test itself directly."""
+    async with Log.open(server.url, namespace="fragile", partitions=2) as log:
+        yield House(log, start_program, tmp_path, redis_url=proxy.url)
+
+
+async def assert_sound(house: House, job_id: str) -> None:
+    """The job's events are gapless, its epochs never fall, and it has exactly one end."""
+    events = await job_events(house.log, job_id)
+    story = await house.story(job_id)
+    assert [record.seq for record in events] == list(range(1, len(events) + 1)), story
+    epochs = [record.epoch for record in events]
+    assert epochs == sorted(epochs), story
+    kinds = await house.kinds(job_id)
+    ends = [kind for kind in kinds if kind in ("succeeded", "failed", "canceled", "expired")]
+    assert len(ends) == 1, story
+    assert kinds[-1] == ends[0], story
+    assert kinds.count("queued") == len(set(kinds) & {"queued"}), story
+
+
+async def test_a_restarted_server_finds_the_runner_still_at_its_job(
+    fragile: House, server: OwnServer
+) -> None:
+    comfy = await fragile.comfy()
+    await fragile.runner(comfy)
+    job_id = await fragile.submit(seconds=3)
+    await fragile.until(job_id, "running")
+    await run_sync(server.restart, signal.SIGKILL)
+    job = await fragile.until(job_id, "succeeded")
+    assert (job.attempt, await comfy.executions()) == (1, [job.prompt_id])
+    await assert_sound(fragile, job_id)
+
+
+async def test_a_server_that_is_away_for_longer_than_a_lease_costs_no_crash(
+    fragile: House, server: OwnServer
+) -> None:
+    comfy = await fragile.comfy()
+    await fragile.runner(comfy)
+    await fragile.runner(comfy)
+    job_id = await fragile.submit(seconds=6)
+    await fragile.until(job_id, "running")
+    await run_sync(server.kill)
+    await anyio.sleep(3)  # the outage itself: one and a half leases
+    await run_sync(server.start)
+    job = await fragile.until(job_id, "succeeded")
+    assert (job.recovered, job.attempt) == (0, 1), await fragile.story(job_id)
+    assert await comfy.executions() == [job.prompt_id]
+
+
+async def test_cut_connections_are_opened_again(fragile: House, proxy: FaultProxy) -> None:
+    comfy = await fragile.comfy()
+    await fragile.runner(comfy)
+    job_id = await fragile.submit(seconds=2)
+    await fragile.until(job_id, "running")
+    for _ in range(3):
+        proxy.cut()
+        await anyio.sleep(0.2)
+    job = await fragile.until(job_id, "succeeded")
+    assert await comfy.executions() == [job.prompt_id]
+    await assert_sound(fragile, job_id)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+async def test_lost_replies_are_asked_for_again_and_nothing_is_told_twice(
+    fragile: House, proxy: FaultProxy, count: int
+) -> None:
+    comfy = await fragile.comfy()
+    await fragile.runner(comfy)
+    for event in (b"job.submitting", b"job.queued", b"job.started", b"job.succeeded"):
+        proxy.swallow_replies(count, containing=event)
+    job = await fragile.until(await fragile.submit(seconds=0.5), "succeeded")
+    assert (job.attempt, await comfy.executions()) == (1, [job.prompt_id])
+    await assert_sound(fragile, job.job_id)
+
+
+async def test_a_claim_whose_reply_was_lost_is_found_again(
+    fragile: House, proxy: FaultProxy
+) -> None:
+    comfy = await fragile.comfy()
+    await fragile.runner(comfy)
+    ambush = proxy.swallow_replies(1, containing=b"job.claimed")
+    job = await fragile.until(await fragile.submit(seconds=0.3), "succeeded")
+    await ambush.over()
+    assert job.recovered == 0, await fragile.story(job.job_id)
+
+
+async def test_flushed_scripts_are_loaded_again(fragile: House) -> None:
+    comfy = await fragile.comfy()
+    await fragile.runner(comfy)
+    job_id = await fragile.submit(seconds=1)
+    await fragile.until(job_id, "running")
+    await command(fragile.log.redis, "SCRIPT FLUSH")
+    await fragile.until(job_id, "succeeded")
+    await assert_sound(fragile, job_id)
+
+
+async def test_a_lost_runners_group_is_made_again_and_the_job_goes_on(fragile: House) -> None:
+    comfy = await fragile.comfy()
+    await fragile.runner(comfy)
+    job_id = await fragile.submit(seconds=3)
+    await fragile.until(job_id, "running")
+    partition = fragile.log.keys.partition_of(job_id)
+    dispatch = fragile.log.keys.dispatch(partition, "default", "normal")
+    await command(fragile.log.redis, "XGROUP DESTROY", dispatch, "runners")
+    job = await fragile.until(job_id, "succeeded")
+    assert await comfy.executions() == [job.prompt_id]
+    await assert_sound(fragile, job_id)
+
+
+async def test_out_of_memory_refusals_are_waited_out(fragile: House) -> None:
+    comfy = await fragile.comfy()
+    await fragile.runner(comfy)
+    job_id = await fragile.submit(seconds=2)
+    await fragile.until(job_id, "running")
+    await command(fragile.log.redis, "CONFIG SET", "maxmemory", "1mb")
+    await anyio.sleep(3)  # the refusals last longer than the run
+    assert (await fragile.job(job_id)).status == "running"
+    await command(fragile.log.redis, "CONFIG SET", "maxmemory", "0")
+    job = await fragile.until(job_id, "succeeded")
+    assert await comfy.executions() == [job.prompt_id]
+    await assert_sound(fragile, job_id)
+
+
+async def test_a_read_only_server_is_waited_out(fragile: House, own_server: StartServer) -> None:
+    comfy = await fragile.comfy()
+    await fragile.runner(comfy)
+    job_id = await fragile.submit(seconds=2)
+    await fragile.until(job_id, "running")
+    await command(fragile.log.redis, "CONFIG SET", "min-replicas-to-write", "1")
+    await anyio.sleep(3)  # the refusals last longer than the run
+    await command(fragile.log.redis, "CONFIG SET", "min-replicas-to-write", "0")
+    job = await fragile.until(job_id, "succeeded")
+    assert await comfy.executions() == [job.prompt_id]
+    await assert_sound(fragile, job_id)
+
+
+async def test_a_slow_server_is_only_slow(fragile: House, proxy: FaultProxy) -> None:
+    comfy = await fragile.comfy()
+    await fragile.runner(comfy)
+    proxy.latency_s = 0.1
+    job = await fragile.until(await fragile.submit(seconds=0.5), "succeeded")
+    assert (job.recovered, await comfy.executions()) == (0, [job.prompt_id])
+
+
+async def test_a_partitioned_runner_is_replaced_and_never_runs_the_job_again(
+    fragile: House, proxy: FaultProxy, server: OwnServer
+) -> None:
+    comfy = await fragile.comfy()
+    await fragile.runner(comfy)
+    job_id = await fragile.submit(seconds=5)
+    await fragile.until(job_id, "running")
+    await fragile.runner(comfy, redis=server.url)
+    proxy.black_hole()
+    await fragile.until_told(job_id, "recovered")
+    proxy.lift()
+    job = await fragile.until(job_id, "succeeded")
+    assert await comfy.executions() == [job.prompt_id]
+    await assert_sound(fragile, job_id)
+
+
+async def test_a_flushed_server_gets_its_running_job_back_from_the_runner(fragile: House) -> None:
+    comfy = await fragile.comfy()
+    await fragile.runner(comfy)
+    job_id = await fragile.submit(seconds=3)
+    before = await fragile.until(job_id, "running")
+    await command(fragile.log.redis, "FLUSHALL")
+    await fragile.until_known(job_id)
+    job = await fragile.until(job_id, "succeeded")
+    assert job.rewound >= 1
+    assert await comfy.executions() == [before.prompt_id]
+    assert [found.job_id for found in await rewinds(fragile.log)] == [job_id]
+
+
+async def test_a_server_with_an_older_file_adopts_what_comfyui_still_runs(
+    fragile: House, server: OwnServer
+) -> None:
+    comfy = await fragile.comfy()
+    job_id = await fragile.submit(seconds=4)
+    await copy_data(server, "older")
+    runner = await fragile.runner(comfy)
+    before = await fragile.until(job_id, "running")
+    runner.kill()
+    await run_sync(server.kill)
+    await restore_data(server, "older")
+    await run_sync(server.start)
+    assert await fragile.kinds(job_id) == ["submitted"], "the log has gone back in time"
+    await fragile.runner(comfy)
+    job = await fragile.until(job_id, "succeeded")
+    assert (job.attempt, await comfy.executions()) == (1, [before.prompt_id])
+    await assert_sound(fragile, job_id)
+
+
+async def test_a_runner_that_saw_more_than_the_log_names_the_job(
+    fragile: House, server: OwnServer
+) -> None:
+    comfy = await fragile.comfy()
+    await fragile.runner(comfy)
+    job_id = await fragile.submit(seconds=6)
+    await fragile.until_told(job_id, "claimed")
+    await copy_data(server, "older")
+    before = await fragile.until(job_id, "running")
+    await run_sync(server.kill)
+    await restore_data(server, "older")
+    await run_sync(server.start)
+    job = await fragile.until(job_id, "succeeded")
+    assert job.rewound >= 1
+    assert await comfy.executions() == [before.prompt_id]
+    assert job_id in [found.job_id for found in await rewinds(fragile.log)]
+
+
+async def copy_data(server: OwnServer, name: str) -> None:
+    source = server.folder / "appendonlydir"
+    await run_sync(shutil.copytree, source, server.folder / name)
+
+
+async def restore_data(server: OwnServer, name: str) -> None:
+    await run_sync(shutil.rmtree, server.folder / "appendonlydir")
+    await run_sync(shutil.copytree, server.folder / name, server.folder / "appendonlydir")
