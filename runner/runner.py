@@ -1,12 +1,8 @@
 """A runner: the list of its actors, in one task group.
 
-LeaseBook   renews leases, from a thread of its own
-Fleet       looks at the backends
-Wake        listens for hints
-Taker       takes waiting jobs
-Sweeper     takes over orphaned jobs
-Promoter    moves jobs whose time has come
-JobRun      one per job in hand
+LeaseBook renews leases from a thread of its own, Fleet looks at the backends, Wake listens for
+hints, Taker takes waiting jobs, Sweeper takes over orphaned ones, Promoter moves those whose time
+has come, and one JobRun carries each job in hand.
 """
 
 from __future__ import annotations
