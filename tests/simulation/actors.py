@@ -67,11 +67,16 @@ def _take_all(runner: Runner) -> Steps[int]:
 
 
 def _adopt_quietly(runner: Runner) -> Steps[None]:
-    asked_at_ms = runner.agenda.now_ms
     try:
-        held = yield from ask(REDIS, lambda: _held(runner), "held")
+        yield from runner.world.parts.adopting(runner)
     except Unavailable:
         return
+
+
+def adopting(runner: Runner) -> Steps[None]:
+    """Find leases that the server gave us in answers that were lost, or that came too late."""
+    asked_at_ms = runner.agenda.now_ms
+    held = yield from ask(REDIS, lambda: _held(runner), "held")
     for lease in held:
         if not runner.leases.holds(lease.job_id):
             runner.start(lease, asked_at_ms, None)
@@ -93,15 +98,20 @@ def _held(runner: Runner) -> list[Lease]:
 
 def sweeping(runner: Runner) -> Steps[None]:
     """Take over what is orphaned, now and for ever."""
+    lease_ms = int(runner.config.lease_ttl_s * 1000)
+    adopt_at_ms = 0
     while not runner.is_draining:
         yield Nap(int(runner.config.sweep_every_s * 1000))
         try:
+            if runner.agenda.now_ms >= adopt_at_ms:
+                yield from runner.world.parts.adopting(runner)
+                adopt_at_ms = runner.agenda.now_ms + lease_ms
             for lane in runner.lanes:
                 yield from _take_over(runner, lane)
             for suspect in (yield from _dead_runners(runner)):
                 yield from _take_from(runner, suspect)
         except Unavailable:
-            runner.hold_until_ms = runner.agenda.now_ms + int(runner.config.lease_ttl_s * 1000)
+            runner.hold_until_ms = runner.agenda.now_ms + lease_ms
             runner.suspects.forget()
             yield PAUSE_MS
 

@@ -62,8 +62,10 @@ class Beginning:
 
     def _send(self, berth: Berth, attempt: Attempt) -> Steps[SubmitOutcome]:
         remote = self._runner.remotes[berth.backend.name]
-        outcome = yield from remote.submit(attempt, self.may_go_on)
-        self.last_send_ms = self._runner.wall_ms()
+        try:
+            outcome = yield from remote.submit(attempt, self.may_go_on)
+        finally:
+            self.last_send_ms = self._runner.wall_ms()
         self._runner.note(attempt.job_id, "POST:", outcome)
         return outcome
 

@@ -47,6 +47,7 @@ class Carrying:
         self.following: Following | None = None
         self.known: Truth | None = None
         self.stopped_for = ""
+        self.asked_at_ms = 0
         self.task: Task | None = None
 
     @property
@@ -75,7 +76,7 @@ class Carrying:
             except Cancelled:
                 pass
             if self.task is not None:
-                self.task.scope_left = True
+                self.task.leave_scope()
             if self.is_handing_over:
                 yield from self._give_up_lease(Released(reason="drain"))
         except LeaseOver as over:
@@ -100,11 +101,13 @@ class Carrying:
         truth, self.known = self.known, None
         action = self.decide(truth)
         if isinstance(action, AskTruth):
-            action = self.decide((yield from self._truth()))
+            action = self.decide((yield from self.truth()))
         self.runner.note(self.lease.job_id, "decides", action)
         return (yield from self._act(action))
 
-    def _truth(self) -> Steps[Truth]:
+    def truth(self) -> Steps[Truth]:
+        """Ask the backend; the answer says nothing about any time after the question."""
+        self.asked_at_ms = self.now_ms()
         return (yield from self.remote().truth(self.job.prompt_id, self.job.boot))
 
     def decide(self, truth: Truth | None) -> Action:
@@ -114,15 +117,19 @@ class Carrying:
             self.job,
             truth,
             Circumstances(
-                now_ms=runner.wall_ms(),
+                now_ms=self.now_ms(),
                 lease_ttl_s=config.lease_ttl_s,
                 submit_grace_s=config.submit_grace_s,
                 backend_healthy=not self.job.backend or runner.berth(self.job.backend).healthy,
                 silent_for_s=(runner.agenda.now_ms - heard_ms) / 1000,
                 stopped_for=self.stopped_for,
                 last_send_ms=self.beginning.last_send_ms,
+                asked_at_ms=self.asked_at_ms,
             ),
         )
+
+    def now_ms(self) -> int:
+        return self.runner.wall_ms()
 
     def _act(self, action: Action) -> Steps[bool]:
         match action:
@@ -182,7 +189,7 @@ class Carrying:
         until_ms = now.now_ms + int(config.truth_every_s * 1000)
         while not isinstance(self.known, Ended | Absent) and now.now_ms < until_ms:
             yield int(config.truth_while_stopping_s * 1000)
-            self.known = yield from self._truth()
+            self.known = yield from self.truth()
 
     def _give_up_attempt(self, lost: Lost) -> Steps[None]:
         self.slot.leave()

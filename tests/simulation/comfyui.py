@@ -40,6 +40,8 @@ class Prompt:
         self.interrupt = False
         self.was_interfered = False
         """Somebody else deleted or interrupted it, or cleared the history."""
+        self.was_stopped = False
+        """A runner asked the backend to stop this very prompt."""
 
 
 class Ledger:

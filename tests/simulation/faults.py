@@ -35,6 +35,9 @@ class Weather(Struct, frozen=True, kw_only=True):
     lost_request: float = 0.0
     lost_reply: float = 0.0
     slow: float = 0.0
+    late_post: float = 0.0
+    """A POST that waits long for its connection, whose bytes travel long, or that breaks off
+    while they still travel."""
     garbled: float = 0.0
     deaf_socket: float = 0.0
 
@@ -46,14 +49,15 @@ def draw_weather(random: Random) -> Weather:
     def sometimes(most: float) -> float:
         return random.random() * most if random.random() < 0.4 else 0.0
 
-    strength = random.choice((0.01, 0.03, 0.1))
+    strength = random.choice((0.02, 0.05, 0.15))
     return Weather(
         kinds=tuple(kind for kind in KINDS if random.random() < 0.35),
         per_job_step=strength,
-        per_actor_step=strength / 30,
+        per_actor_step=strength / 25,
         lost_request=sometimes(0.15),
         lost_reply=sometimes(0.15),
         slow=sometimes(0.3),
+        late_post=sometimes(1.0),
         garbled=sometimes(0.5),
         deaf_socket=sometimes(1.0),
     )
@@ -76,7 +80,17 @@ class Faults:
         return self._agenda.between(0, 3)
 
     def connect_ms(self) -> int:
+        if self._agenda.chance(self.weather.late_post):
+            return self._agenda.between(0, self._agenda.random.choice((500, 3_000, 12_000)))
         return self.latency_ms(12_000)
+
+    def travel_ms(self, most_ms: int) -> int:
+        """Return how long the bytes of a POST are on their way."""
+        is_late = self._agenda.chance(self.weather.late_post)
+        return self._agenda.between(0, most_ms) if is_late else self.latency_ms(most_ms)
+
+    def breaks_off(self) -> bool:
+        return self._agenda.chance(self.weather.late_post / 2)
 
     def time_to_notice_ms(self) -> int:
         """A connection breaks at once, or a time-out has to end."""

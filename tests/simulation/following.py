@@ -76,7 +76,7 @@ class Following:
 
     def _ask(self) -> Steps[Truth | None]:
         carrying = self._carrying
-        truth = yield from carrying.remote().truth(carrying.job.prompt_id, carrying.job.boot)
+        truth = yield from carrying.truth()
         if isinstance(truth, Running):
             yield from self._started()
         return None if isinstance(carrying.decide(truth), Follow | Wait) else truth

@@ -9,6 +9,7 @@ from __future__ import annotations
 from projector.evolve import fold
 from projector.job import Job
 from streams.events import (
+    Canceled,
     Claimed,
     Event,
     Lost,
@@ -33,6 +34,7 @@ class Checker:
         self._server: Server | None = None
         self._last: dict[str, Recorded] = {}
         self._closed: set[str] = set()
+        self._event_ids: set[str] = set()
         self._holder: dict[str, Author] = {}
         self._seen = (-1, -1)
         self.checks = 0
@@ -42,8 +44,10 @@ class Checker:
 
     # At each entry of the log.
 
-    def record(self, record: Recorded, author: Author) -> None:
+    def record(self, record: Recorded, author: Author, event_id: str) -> None:
         job_id, event = record.job_id, record.event
+        expect(not event_id or event_id not in self._event_ids, "1: written twice", record)
+        self._event_ids.add(event_id)
         last = self._last.get(job_id)
         expect(record.seq == (last.seq + 1 if last else 1), "1: sequence", record)
         expect(record.previous == (last.entry_id if last else "0-0"), "1: chain", record)
@@ -78,6 +82,13 @@ class Checker:
             expect(told[0].state == "succeeded", "7: success that was none", event)
         else:
             expect(not done, "7: a success was told as something else", event)
+        if isinstance(event, Canceled):
+            touched = any(prompt.was_interfered or prompt.was_stopped for prompt in prompts)
+            expect(touched or self._is_canceling(job_id), "7: canceled, but nobody asked", event)
+
+    def _is_canceling(self, job_id: str) -> bool:
+        assert self._server is not None
+        return self._server.heads[job_id].cancel
 
     def _check_lost(self, job_id: str, event: Lost) -> None:
         for prompt in self._ledger.by_job.get(job_id, []):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from runner.backend import Unreachable
 from streams.errors import ServerUnreachable
-from tests.simulation.tasks import Request, Steps, Task
+from tests.simulation.tasks import Post, Request, Steps, Task
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 REDIS = "redis"
 TIMEOUT_MS = 5_000
 """After this a caller gives up, whatever its request may still do."""
+LATEST_MS = 9_000
+"""A request arrives by then, or never."""
 
 
 class Process:
@@ -80,20 +82,29 @@ class Process:
     def send(self, task: Task, request: Request) -> None:
         """Give a request to the network, and its fate to chance."""
         faults, turn = self.world.faults, task.turn
-        delay_ms = faults.latency_ms(request.most_ms)
         if not self.reaches(request.to) or faults.loses_request():
-            if request.on_lost is not None:
-                request.on_lost()
             self._fail(task, turn, request, faults.time_to_notice_ms())
             return
+        delay_ms = faults.latency_ms(LATEST_MS)
         if delay_ms > TIMEOUT_MS:
             self._fail(task, turn, request, TIMEOUT_MS)
         self.agenda.after(delay_ms, self._arrive, task, turn, request)
 
-    def _arrive(self, task: Task, turn: int, request: Request) -> None:
+    def post(self, task: Task, post: Post) -> None:
+        """Give the last byte away: it arrives within `most_ms` or never, whoever still waits."""
+        faults, turn = self.world.faults, task.turn
+        if not self.reaches(post.to) or faults.loses_request():
+            post.on_lost()
+            self._fail(task, turn, post, faults.time_to_notice_ms())
+            return
+        if faults.breaks_off():
+            self._fail(task, turn, post, faults.latency_ms(TIMEOUT_MS))
+        self.agenda.after(faults.travel_ms(post.most_ms), self._arrive, task, turn, post)
+
+    def _arrive(self, task: Task, turn: int, request: Request | Post) -> None:
         """Do what was asked, even if the one who asked is dead by now."""
         faults = self.world.faults
-        if not self.world.is_up(request.to) and request.on_lost is None:
+        if not self.world.is_up(request.to) and isinstance(request, Request):
             self._fail(task, turn, request, 1)
             return
         reply = request.act()
@@ -102,7 +113,7 @@ class Process:
         elif self.is_alive:
             self.agenda.after(faults.latency_ms(TIMEOUT_MS), self._resume, task, turn, reply)
 
-    def _fail(self, task: Task, turn: int, request: Request, delay_ms: int) -> None:
+    def _fail(self, task: Task, turn: int, request: Request | Post, delay_ms: int) -> None:
         failure: object = Unreachable("no answer")
         if request.to == REDIS:
             failure = ServerUnreachable("no answer")

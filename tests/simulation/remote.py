@@ -20,7 +20,7 @@ from runner.backend import (
 )
 from streams.events import Failure
 from tests.simulation.comfyui import ComfyUI, Prompt
-from tests.simulation.tasks import Request, Steps, ask
+from tests.simulation.tasks import Post, Steps, ask
 
 if TYPE_CHECKING:
     from tests.simulation.runner_model import Runner
@@ -75,17 +75,11 @@ class Remote:
         world.checker.sent(prompt)
         return self._read(prompt, (yield self._post(prompt, boot)))
 
-    def _post(self, prompt: Prompt, boot: str) -> Request:
+    def _post(self, prompt: Prompt, boot: str) -> Post:
         def drop() -> None:
             self._runner.world.ledger.move(prompt, "dropped")
 
-        return Request(
-            self.name,
-            lambda: self._comfyui.arrive(prompt, boot),
-            "POST",
-            most_ms=NEVER_LATER_MS,
-            on_lost=drop,
-        )
+        return Post(self.name, lambda: self._comfyui.arrive(prompt, boot), NEVER_LATER_MS, drop)
 
     def _read(self, prompt: Prompt, reply: object) -> SubmitOutcome:
         if reply is not True or self._runner.world.faults.garbles_answer():
@@ -100,6 +94,7 @@ class Remote:
 
     def cancel(self, attempt: Attempt) -> Steps[None]:
         prompt_id, comfyui = attempt.prompt_id, self._comfyui
+        self._prompt(attempt).was_stopped = True
         yield from ask(self.name, lambda: comfyui.delete(prompt_id), "delete")
         queue = yield from ask(self.name, self._ask_queue, "queue")
         if not isinstance(queue, Unreachable) and queue[0] == prompt_id:

@@ -1,7 +1,7 @@
 """Tasks of a simulated process: generators that stop wherever the real code awaits.
 
 Rule: between two yields nothing else happens; at a yield anything may. A wish is a number
-(sleep so many ms), a Nap (the same, but attention ends it early) or a Request.
+(sleep so many ms), a Nap (the same, but attention ends it early), a Request or a Post.
 """
 
 from __future__ import annotations
@@ -38,13 +38,19 @@ class Request(Struct, frozen=True):
     name: str = ""
     is_append: bool = False
     """Its reply is awaited even when the task is cancelled, as the leader of a group commit does."""
-    most_ms: int = 9_000
-    """It arrives by then, or never."""
-    on_lost: Callable[[], None] | None = None
+
+
+class Post(Struct, frozen=True):
+    """The last byte of a POST; `act` takes the whole of it in."""
+
+    to: str
+    act: Callable[[], object]
+    most_ms: int
+    on_lost: Callable[[], None]
     """Called when it will never arrive."""
 
 
-Wish = int | Nap | Request
+Wish = int | Nap | Request | Post
 Steps = Generator[Wish, object, T]
 
 
@@ -65,9 +71,11 @@ class Task:
         """Raised by each resumption: what was meant for an earlier one is ignored."""
         self.is_done = self.cancel_called = self.scope_left = False
         self._waiting: Wish = 0
-        self._shield = self._shields = 0
+        self._shield = self._shields = self._shield_ms = 0
         self._due: Exception | None = None
         self._has_begun = False
+        self.limits_shields = False
+        """True in a broken model: the time of a shield runs although nobody has cancelled."""
 
     def resume(self, turn: int, value: object = None) -> None:
         """Take one step: everything up to the next await."""
@@ -99,6 +107,8 @@ class Task:
             self.process.later(self, 0)
         elif isinstance(wish, Request):
             self.process.send(self, wish)
+        elif isinstance(wish, Post):
+            self.process.post(self, wish)
         else:
             self.process.later(self, wish.ms if isinstance(wish, Nap) else wish)
 
@@ -121,17 +131,27 @@ class Task:
             self.process.later(self, 0)
 
     def cancel(self) -> None:
-        """Cancel the task's scope: it stops at its next await, unless that is shielded."""
-        if not self.cancel_called:
-            self.cancel_called = True
-            if self._cancel_is_due() and not self.is_done:
-                self._interrupt(Cancelled())
+        """Cancel the task's scope: it stops at its next await, or when its shield is over."""
+        if self.cancel_called:
+            return
+        self.cancel_called = True
+        if self._shield:
+            self.process.after(self._shield_ms, self._end_of_shield, self._shield)
+        elif self._cancel_is_due() and not self.is_done:
+            self._interrupt(Cancelled())
+
+    def leave_scope(self) -> None:
+        """From here on no cancellation reaches the task."""
+        self.scope_left = True
+        if isinstance(self._due, Cancelled):
+            self._due = None
 
     def shield(self, ms: int) -> None:
-        """Begin a section that no cancellation reaches, but the time does."""
+        """Begin a section that goes on for `ms` after a cancellation, and without limit before."""
         self._shields += 1
-        self._shield = self._shields
-        self.process.after(ms, self._end_of_shield, self._shield)
+        self._shield, self._shield_ms = self._shields, ms
+        if self.cancel_called or self.limits_shields:
+            self.process.after(ms, self._end_of_shield, self._shield)
 
     def unshield(self) -> None:
         self._shield = 0

@@ -48,6 +48,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     remote: type[Remote] = Remote
     lease_book: type[LeaseBook] = LeaseBook
     sweeping: Callable[[Runner], Steps[None]] = actors.sweeping
+    adopting: Callable[[Runner], Steps[None]] = actors.adopting
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -58,6 +59,8 @@ class Options(Struct, frozen=True, kw_only=True):
     """None: the seed draws one."""
     jobs: int = 0
     """0: the seed says how many."""
+    runners: int = 0
+    """0: the seed says how many at first."""
     window_ms: int = 0
     """Time between the last look at the lease and the last byte; ComfyUI leaves it above 0."""
     skew_ms: int = 0
@@ -86,7 +89,7 @@ class World:
         self.runners: list[Runner] = []
         self.client = Process(self, "client")
         self.job_ids: list[str] = []
-        for _ in range(random.choice((2, 2, 3))):
+        for _ in range(self.options.runners or random.choice((1, 2, 2, 3))):
             self.add_runner()
         for _ in range(self.options.jobs or random.choice((1, 1, 2, 3))):
             self.submit()
@@ -239,10 +242,10 @@ class World:
 
     # What is written down.
 
-    def _record(self, record: Recorded, author: Author) -> None:
+    def _record(self, record: Recorded, author: Author, event_id: str) -> None:
         if self.is_tracing:
             self.note("log", record.job_id, record.seq, "epoch", record.epoch, record.event)
-        self.checker.record(record, author)
+        self.checker.record(record, author, event_id)
 
     def note(self, who: str, *words: object) -> None:
         if self.is_tracing:

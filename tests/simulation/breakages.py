@@ -1,0 +1,211 @@
+"""Models broken on purpose, one rule each: a checker that cannot fail proves nothing.
+
+Rule: each breakage is a mistake that somebody could make, and replaces one part of the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from projector.job import Job
+from runner.attempts import attempt_of
+from runner.backend import Absent, Ambiguous, Attempt, Pending, Running, SubmitOutcome, Truth, Unreachable
+from runner.decide import Action, Circumstances, Finish, decide
+from runner.fleet import Berth
+from streams.events import Canceled
+from streams.outcomes import Lease
+from tests.simulation.beginning import GENERATION, Beginning
+from tests.simulation.faults import Weather
+from tests.simulation.lease_model import LeaseBook
+from tests.simulation.remote import Remote
+from tests.simulation.runner_model import Runner
+from tests.simulation.server import Head, Server
+from tests.simulation.tasks import Steps, ask
+from tests.simulation.world import Options, Parts
+
+
+class RenewsWithoutCompare(Server):
+    def _may_renew(self, head: Head, lease: Lease, runner: str) -> bool:
+        return True
+
+
+class AppendsWithoutFence(Server):
+    def _is_held(self, head: Head, epoch: int, holder: str) -> bool:
+        return True
+
+
+class ComparesEpochsOnlyBeforeTheFirstLease(Server):
+    def _next_epoch(self, head: Head) -> int:
+        return max(1, head.epoch)
+
+
+class EndsWithoutLeavingDispatch(Server):
+    def _close(self, job_id: str, head: Head, status: str) -> None:
+        head.status, head.phase = status, "closed"
+
+
+class ForgetsEventIds(Server):
+    def _known(self, head: Head, event_id: str) -> tuple[int, str] | None:
+        return None
+
+
+class RetriesWithoutLater(Server):
+    def _give_up(self, job_id: str, head: Head, due_ms: int) -> None:
+        super()._give_up(job_id, head, due_ms)
+        self.later.pop(job_id, None)
+
+
+def without_grace(job: Job, truth: Truth | None, now: Circumstances) -> Action:
+    return decide(job, truth, replace(now, submit_grace_s=0.0, lease_ttl_s=0.0))
+
+
+def without_rest_of_lease(job: Job, truth: Truth | None, now: Circumstances) -> Action:
+    return decide(job, truth, replace(now, lease_ttl_s=0.0))
+
+
+def by_the_time_of_the_answer(job: Job, truth: Truth | None, now: Circumstances) -> Action:
+    return decide(job, truth, replace(now, asked_at_ms=0))
+
+
+def unreachable_is_lost(job: Job, truth: Truth | None, now: Circumstances) -> Action:
+    lost = Absent(same_boot=False)
+    return decide(job, lost if isinstance(truth, Unreachable) else truth, now)
+
+
+def canceled_without_looking(job: Job, truth: Truth | None, now: Circumstances) -> Action:
+    if job.is_canceling:
+        return Finish(Canceled(reason=job.reason, attempt=job.attempt))
+    return decide(job, truth, now)
+
+
+def intent_is_acceptance(job: Job, truth: Truth | None, now: Circumstances) -> Action:
+    if job.attempt_state == "intended":
+        job = replace(job, attempt_state="accepted")
+    return decide(job, truth, now)
+
+
+class LooksAtHistoryFirst(Remote):
+    def truth(self, prompt_id: str, boot: str) -> Steps[Truth]:
+        rest = yield from self._rest(prompt_id, boot)
+        if not isinstance(rest, Absent):
+            return rest
+        queue: Running | Pending | Unreachable | None = yield from self._queue(prompt_id)
+        return queue or rest
+
+
+class SendsUntrusted(Remote):
+    def submit(self, attempt: Attempt, may_send: Callable[[], bool]) -> Steps[SubmitOutcome]:
+        return (yield from super().submit(attempt, lambda: True))
+
+
+class InterruptsWhoeverRuns(Remote):
+    def cancel(self, attempt: Attempt) -> Steps[None]:
+        comfyui = self._comfyui
+        yield from ask(self.name, lambda: comfyui.delete(attempt.prompt_id), "delete")
+        yield from ask(self.name, lambda: comfyui.interrupt(comfyui.queue()[0]), "interrupt")
+
+
+class SendsBeforeTheIntent(Beginning):
+    def _submit(self, berth: Berth, attempt: Attempt, boot: str) -> Steps[bool]:
+        yield from self._send(berth, attempt)
+        yield from self._tell_intent(berth, attempt, boot)
+        return False
+
+
+class SendsTwice(Beginning):
+    """Tries again, under the same id, when the answer was lost."""
+
+    def _send(self, berth: Berth, attempt: Attempt) -> Steps[SubmitOutcome]:
+        outcome = yield from super()._send(berth, attempt)
+        if isinstance(outcome, Ambiguous):
+            outcome = yield from super()._send(berth, attempt)
+        return outcome
+
+
+class NumbersNoAttempts(Beginning):
+    def attempt(self, number: int) -> Attempt:
+        return attempt_of(self._carrying.lease.job_id, 1, GENERATION)
+
+
+class ForgetsItsLastSend(Beginning):
+    """Answers that are lost leave no trace of when the POST came to its end."""
+
+    def _send(self, berth: Berth, attempt: Attempt) -> Steps[SubmitOutcome]:
+        outcome = yield from super()._send(berth, attempt)
+        self.last_send_ms = 0
+        return outcome
+
+
+class StopsWaitingForItsOwnSubmit(Beginning):
+    """The time limit of a submit counts from its beginning; the run goes on without it."""
+
+    def _submit(self, berth: Berth, attempt: Attempt, boot: str) -> Steps[bool]:
+        task = self._carrying.task
+        assert task is not None
+        task.limits_shields = True
+        return (yield from super()._submit(berth, attempt, boot))
+
+    def _send(self, berth: Berth, attempt: Attempt) -> Steps[SubmitOutcome]:
+        before_ms, outcome = self.last_send_ms, None
+        try:
+            outcome = yield from super()._send(berth, attempt)
+        finally:
+            self.last_send_ms = self.last_send_ms if outcome else before_ms
+        return outcome
+
+
+class TrustsForEver(LeaseBook):
+    def is_trusted(self, lease: Lease) -> bool:
+        return True
+
+
+def never_sweeping(runner: Runner) -> Steps[None]:
+    yield 0
+
+
+def never_adopting(runner: Runner) -> Steps[None]:
+    yield 0
+
+
+LOSSY = Weather(lost_reply=0.4)
+STALLING = Weather(
+    kinds=("block", "freeze"), per_job_step=0.1, per_actor_step=0.002, slow=0.5, late_post=0.7
+)
+CUT_OFF = Weather(
+    kinds=("cut_redis",), per_job_step=0.15, per_actor_step=0.001, late_post=1.0
+)
+
+
+def broken(weather: Weather | None = None, runners: int = 0, **part: object) -> Options:
+    return Options(parts=Parts(**part), weather=weather, runners=runners)  # type: ignore[arg-type]
+
+
+BREAKAGES: dict[str, Options] = {
+    "renew without compare": broken(server=RenewsWithoutCompare),
+    "append without fence": broken(server=AppendsWithoutFence),
+    "take-over without a new epoch": broken(server=ComparesEpochsOnlyBeforeTheFirstLease),
+    "end without leaving dispatch": broken(server=EndsWithoutLeavingDispatch),
+    "no memory of event ids": broken(server=ForgetsEventIds),
+    "retry without later": broken(server=RetriesWithoutLater),
+    "no grace for unconfirmed submits": broken(decide=without_grace),
+    "no wait for the rest of a lease": broken(CUT_OFF, decide=without_rest_of_lease),
+    "truth by the time of its answer": broken(STALLING, decide=by_the_time_of_the_answer),
+    "unreachable is lost": broken(decide=unreachable_is_lost),
+    "canceled without looking": broken(decide=canceled_without_looking),
+    "intent is acceptance": broken(decide=intent_is_acceptance),
+    "history before queue": broken(remote=LooksAtHistoryFirst),
+    "send without a last look at the lease": broken(remote=SendsUntrusted),
+    "global interrupt": broken(remote=InterruptsWhoeverRuns),
+    "send before the intent": broken(beginning=SendsBeforeTheIntent),
+    "send again when the answer was lost": broken(beginning=SendsTwice),
+    "the same prompt id for every attempt": broken(beginning=NumbersNoAttempts),
+    "no memory of the last send": broken(beginning=ForgetsItsLastSend),
+    "submit left behind by its own time limit": broken(
+        STALLING, beginning=StopsWaitingForItsOwnSubmit
+    ),
+    "trust for ever": broken(lease_book=TrustsForEver),
+    "no sweep": broken(sweeping=never_sweeping),
+    "no search for leases of lost answers": broken(LOSSY, 1, adopting=never_adopting),
+}
