@@ -81,10 +81,12 @@ async def _one_death(
     log: Log, on_stage: Stage, backends: list[str], runners: list[Process], how: signal.Signals
 ) -> list[float]:
     jobs = [(await log.submit(workflow(NODE_S))).job_id for _ in range(BACKENDS)]
-    await _until_running(log, jobs)
+    await _until_accepted(log, jobs)
     # Not always at the same place in the renewal and sweep intervals.
     await anyio.sleep(random.uniform(0.0, 2.0))
-    owner_of = {job_id: (await current(log, job_id)).owner for job_id in jobs}
+    owner_of = {
+        job_id: job.owner for job_id in jobs if not (job := await current(log, job_id)).is_terminal
+    }
     victim = next(r for r in runners if r.name in owner_of.values())
     orphans = [job_id for job_id, owner in owner_of.items() if owner == victim.name]
     died_at_ms = time.time_ns() // 1_000_000
@@ -98,13 +100,13 @@ async def _one_death(
     return [(at_ms - died_at_ms) / 1000 for at_ms in resumed_ms]
 
 
-async def _until_running(log: Log, jobs: list[str]) -> None:
+async def _until_accepted(log: Log, jobs: list[str]) -> None:
     for job_id in jobs:
 
-        async def runs(job_id: str = job_id) -> bool:
-            return (await current(log, job_id)).status == "running"
+        async def accepted(job_id: str = job_id) -> bool:
+            return (await current(log, job_id)).attempt_state == "accepted"
 
-        await eventually(runs, within_s=60)
+        await eventually(accepted, within_s=60)
 
 
 async def _until_ended(log: Log, job_id: str) -> None:

@@ -1,0 +1,165 @@
+"""Appends that wait together travel together, and each caller gets its own outcome."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from functools import partial
+
+import anyio
+import pytest
+from anyio.to_thread import run_sync
+
+from streams.errors import Fenced, JobUnknown, Unavailable
+from streams.events import CancelRequested, Progressed, Started
+from streams.log import Log
+from streams.producer import Producer
+from streams.reader import job_events
+from tests.support.fault_proxy import FaultProxy
+from tests.support.servers import OwnServer, StartServer
+
+pytestmark = pytest.mark.anyio
+
+GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}
+
+
+@pytest.fixture
+async def log(redis_url: str, namespace: str) -> AsyncIterator[Log]:
+    async with Log.open(redis_url, namespace=namespace, partitions=2) as log:
+        yield log
+
+
+@pytest.fixture
+def server(own_server: StartServer) -> OwnServer:
+    return own_server(tcp=True)
+
+
+async def ask(log: Log, job_id: str, into: list[int] | None = None) -> None:
+    appended = await log.append(job_id, CancelRequested(), epoch=0)
+    if into is not None:
+        into.append(appended.seq)
+
+
+async def test_a_thousand_appends_at_once_are_gapless_and_each_has_its_own_place(log: Log) -> None:
+    jobs = [(await log.submit(GRAPH)).job_id for _ in range(5)]
+    places: dict[str, list[int]] = {job_id: [] for job_id in jobs}
+    async with anyio.create_task_group() as tasks:
+        for job_id in jobs:
+            for _ in range(200):
+                tasks.start_soon(ask, log, job_id, places[job_id])
+    for job_id in jobs:
+        assert sorted(places[job_id]) == list(range(2, 202))
+        assert [r.seq for r in await job_events(log, job_id)] == list(range(1, 202))
+
+
+async def test_one_refusal_in_a_batch_is_nobody_else_s(log: Log) -> None:
+    job_id = (await log.submit(GRAPH)).job_id
+    outcomes: list[str] = []
+
+    async def attempt(job: str, epoch: int) -> None:
+        try:
+            await log.append(job, Started(attempt=1), epoch=epoch)
+            outcomes.append("appended")
+        except (Fenced, JobUnknown) as error:
+            outcomes.append(type(error).__name__)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(10):
+            tasks.start_soon(attempt, job_id, 9)
+            tasks.start_soon(attempt, "nobody", 0)
+            tasks.start_soon(attempt, job_id, 0)
+    assert {name: outcomes.count(name) for name in set(outcomes)} == {
+        "Fenced": 10,
+        "JobUnknown": 10,
+        "appended": 10,
+    }
+
+
+@pytest.mark.parametrize("victim", range(6))
+async def test_a_cancelled_caller_never_blocks_the_others(log: Log, victim: int) -> None:
+    job_id = (await log.submit(GRAPH)).job_id
+    scopes = [anyio.CancelScope() for _ in range(6)]
+    done: list[int] = []
+
+    async def append(number: int) -> None:
+        with scopes[number]:
+            await ask(log, job_id)
+            done.append(number)
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            for number in range(6):
+                tasks.start_soon(append, number)
+            for _ in range(victim + 1):
+                await anyio.lowlevel.checkpoint()
+            scopes[victim].cancel()
+        await ask(log, job_id)
+    assert set(range(6)) - {victim} <= set(done)
+    seqs = [record.seq for record in await job_events(log, job_id)]
+    assert seqs == list(range(1, len(seqs) + 1))
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_an_append_whose_reply_was_lost_is_stored_once(server: OwnServer, count: int) -> None:
+    async with FaultProxy(server.url) as proxy, Log.open(proxy.url, namespace="lost") as log:
+        job_id = (await log.submit(GRAPH)).job_id
+        ambush = proxy.swallow_replies(count, containing=b"job.cancel_requested")
+        async with anyio.create_task_group() as tasks:
+            for _ in range(40):
+                tasks.start_soon(ask, log, job_id)
+        await ambush.over()
+        assert [r.seq for r in await job_events(log, job_id)] == list(range(1, 42))
+
+
+async def test_a_submit_whose_reply_was_lost_makes_one_job(server: OwnServer) -> None:
+    async with FaultProxy(server.url) as proxy, Log.open(proxy.url, namespace="lost") as log:
+        proxy.swallow_replies(2, containing=b"job.submitted")
+        made = await log.submit(GRAPH)
+        assert made.created
+        [lease] = await Producer(log, "r").claim(most=9)
+        assert lease.job_id == made.job_id
+
+
+async def test_a_server_that_is_away_for_a_while_costs_time_and_no_event(
+    server: OwnServer,
+) -> None:
+    async with Log.open(server.url, namespace="away") as log:
+        jobs = [(await log.submit(GRAPH)).job_id for _ in range(4)]
+        await run_sync(server.kill)
+        async with anyio.create_task_group() as tasks:
+            for job_id in jobs:
+                tasks.start_soon(ask, log, job_id)
+            await anyio.sleep(0.5)  # the outage itself
+            await run_sync(server.start)
+        for job_id in jobs:
+            assert len(await job_events(log, job_id)) == 2
+
+
+async def test_a_server_that_stays_away_is_reported_to_every_caller(server: OwnServer) -> None:
+    async with Log.open(server.url, namespace="gone") as log:
+        log.patience_s = 0.3
+        job_id = (await log.submit(GRAPH)).job_id
+        await run_sync(server.kill)
+        failures: list[Unavailable] = []
+
+        async def append() -> None:
+            try:
+                await ask(log, job_id)
+            except Unavailable as error:
+                failures.append(error)
+
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(20):
+                    tasks.start_soon(append)
+        assert len(failures) == 20
+
+
+async def test_many_progress_events_of_one_job_keep_their_order(log: Log) -> None:
+    await log.submit(GRAPH)
+    [lease] = await Producer(log, "r").claim()
+    async with anyio.create_task_group() as tasks:
+        for step in range(50):
+            event = Progressed(attempt=1, value=step / 100, nodes_done=step, nodes_total=50)
+            tasks.start_soon(partial(log.append, lease.job_id, event, epoch=lease.epoch))
+    steps = [r.event.nodes_done for r in await job_events(log, lease.job_id, 2)]  # type: ignore[union-attr]
+    assert steps == list(range(50))

@@ -1,0 +1,114 @@
+"""Opening a namespace, and servers that cannot be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anyio
+import pytest
+
+from streams.border import command, read_hash
+from streams.errors import (
+    InvalidName,
+    NamespaceTooNew,
+    NoServer,
+    PartitionMismatch,
+    ServerReadOnly,
+    ServerRefusesAccess,
+    ServerTooOld,
+    ServerUnreachable,
+    Unavailable,
+)
+from streams.log import Log
+from tests.support.servers import ServerChoice, StartServer, own_server
+
+pytestmark = pytest.mark.anyio
+
+
+async def opened(url: str, namespace: str, partitions: int | None = None) -> int:
+    async with Log.open(url, namespace=namespace, partitions=partitions) as log:
+        return log.keys.partitions
+
+
+async def test_a_namespace_keeps_the_partitions_it_was_made_with(
+    redis_url: str, namespace: str
+) -> None:
+    assert await opened(redis_url, namespace, 5) == 5
+    assert await opened(redis_url, namespace) == 5
+    with pytest.raises(PartitionMismatch, match=r"made with 5 partitions .* opened with 8"):
+        await opened(redis_url, namespace, 8)
+
+
+async def test_of_two_programs_that_make_it_at_once_one_decides(
+    redis_url: str, namespace: str
+) -> None:
+    found: list[int] = []
+
+    async def make(partitions: int) -> None:
+        try:
+            found.append(await opened(redis_url, namespace, partitions))
+        except PartitionMismatch as error:
+            found.append(error.actual)
+
+    async with anyio.create_task_group() as tasks:
+        for partitions in (2, 3, 4, 5):
+            tasks.start_soon(make, partitions)
+    assert len(set(found)) == 1
+
+
+async def test_a_newer_schema_is_refused(redis_url: str, namespace: str) -> None:
+    async with Log.open(redis_url, namespace=namespace) as log:
+        await command(log.redis, "HSET", log.keys.meta(), "schema", 99)
+        assert (await read_hash(log.redis, log.keys.meta()))[b"schema"] == b"99"
+    with pytest.raises(NamespaceTooNew, match="schema version 99"):
+        await opened(redis_url, namespace)
+
+
+@pytest.mark.parametrize(("name", "partitions"), [("a b", None), ("ok", 0), ("ok", 5000)])
+async def test_bad_names_and_numbers_are_refused(
+    redis_url: str, name: str, partitions: int | None
+) -> None:
+    with pytest.raises(InvalidName):
+        await opened(redis_url, name, partitions)
+
+
+async def test_a_server_below_the_floor_is_named(
+    server_choice: ServerChoice, tmp_path: Path
+) -> None:
+    conf = tmp_path / "old.conf"
+    conf.write_text('rename-command EXPIRETIME ""\n')
+    assert server_choice.engine is not None
+    with own_server(server_choice.engine, conf=conf) as server:
+        with pytest.raises(ServerTooOld, match=r"too old .* no EXPIRETIME"):
+            await opened(server.url, "old")
+
+
+async def test_a_url_that_makes_no_sense_is_named() -> None:
+    with pytest.raises(NoServer, match="is not a Redis URL"):
+        await opened("http://example", "x")
+
+
+async def test_a_missing_server_is_unreachable() -> None:
+    with pytest.raises(ServerUnreachable):
+        await opened("redis://127.0.0.1:1/0", "x")
+
+
+async def test_a_password_that_is_missing_is_refused_access(own_server: StartServer) -> None:
+    server = own_server()
+    async with Log.open(server.url, namespace="x") as log:
+        await command(log.redis, "CONFIG SET", "requirepass", "secret")
+        with pytest.raises(ServerRefusesAccess):
+            await opened(server.url, "x")
+
+
+async def test_a_server_that_refuses_writes_is_unavailable(own_server: StartServer) -> None:
+    server = own_server()
+    async with Log.open(server.url, namespace="x") as log:
+        log.patience_s = 0.1
+        await command(log.redis, "CONFIG SET", "min-replicas-to-write", "1")
+        with pytest.raises(ServerReadOnly):
+            await log.submit({"1": {"class_type": "A", "inputs": {}}})
+        await command(log.redis, "CONFIG SET", "min-replicas-to-write", "0")
+        await command(log.redis, "CONFIG SET", "maxmemory", "1")
+        with pytest.raises(Unavailable, match="memory"):
+            await log.submit({"1": {"class_type": "A", "inputs": {}}})
