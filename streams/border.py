@@ -41,6 +41,9 @@ _BY_PREFIX: tuple[tuple[str, type[EverfoldError]], ...] = (
     ("NOAUTH", ServerRefusesAccess),
     ("WRONGPASS", ServerRefusesAccess),
     ("NOPERM", ServerRefusesAccess),
+    # Without its code, and as a plain ConnectionError, while a connection is being set up.
+    ("Authentication required", ServerRefusesAccess),
+    ("invalid username-password pair", ServerRefusesAccess),
 )
 
 _BY_TYPE: tuple[tuple[type[Exception], type[EverfoldError]], ...] = (

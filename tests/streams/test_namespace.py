@@ -78,9 +78,11 @@ async def test_a_server_below_the_floor_is_named(
     conf = tmp_path / "old.conf"
     conf.write_text('rename-command EXPIRETIME ""\n')
     assert server_choice.engine is not None
-    with own_server(server_choice.engine, conf=conf) as server:
-        with pytest.raises(ServerTooOld, match=r"too old .* no EXPIRETIME"):
-            await opened(server.url, "old")
+    with (
+        own_server(server_choice.engine, conf=conf) as server,
+        pytest.raises(ServerTooOld, match=r"too old .* no EXPIRETIME"),
+    ):
+        await opened(server.url, "old")
 
 
 async def test_a_url_that_makes_no_sense_is_named() -> None:
