@@ -83,8 +83,7 @@ def _apply(job: Job, event: Event, now_ms: int) -> Job:
         case Submitted():
             return _submitted(job, event, now_ms)
         case Claimed():
-            reason = job.reason if job.is_canceling else ""
-            return replace(job, owner=event.owner, claimed_at_ms=now_ms, reason=reason)
+            return replace(job, owner=event.owner, claimed_at_ms=now_ms, reason=_reason(job, ""))
         case Recovered():
             return _recovered(job, event, now_ms)
         case Submitting():
@@ -98,7 +97,8 @@ def _apply(job: Job, event: Event, now_ms: int) -> Job:
         case CancelRequested():
             return _cancel_requested(job, event, now_ms)
         case Released():
-            return replace(job, owner="", released=job.released + 1, reason=event.reason)
+            reason = _reason(job, event.reason)
+            return replace(job, owner="", released=job.released + 1, reason=reason)
         case Lost():
             return _lost(job, event)
         case Retried():
@@ -135,7 +135,7 @@ def _recovered(job: Job, event: Recovered, now_ms: int) -> Job:
         recovered_at_ms=now_ms,
         recovered=event.crashes,
         idle_ms=event.idle_ms,
-        reason=job.reason if job.is_canceling else event.reason,
+        reason=_reason(job, event.reason),
     )
 
 
@@ -196,6 +196,11 @@ def _cancel_requested(job: Job, event: CancelRequested, now_ms: int) -> Job:
     return replace(job, status="canceling", cancel_requested_at_ms=at_ms, reason=event.reason)
 
 
+def _reason(job: Job, otherwise: str) -> str:
+    """Return why a job is canceling, if it is: no later event may cover that up."""
+    return job.reason if job.is_canceling else otherwise
+
+
 def _waiting_status(job: Job) -> str:
     return "canceling" if job.is_canceling else "queued"
 
@@ -208,7 +213,7 @@ def _lost(job: Job, event: Lost) -> Job:
         attempt_state="over",
         losses=job.losses + ran,
         unconfirmed=job.unconfirmed + (not ran),
-        reason=event.cause,
+        reason=_reason(job, event.cause),
     )
 
 
@@ -221,7 +226,7 @@ def _retried(job: Job, event: Retried) -> Job:
         retried=job.retried + 1,
         run_at_ms=event.not_before_ms,
         error=event.failure,
-        reason=event.failure.code,
+        reason=_reason(job, event.failure.code),
     )
 
 

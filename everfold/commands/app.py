@@ -32,3 +32,7 @@ jobs = App(name="jobs", help="List, show, watch, wait for and cancel jobs.")
 for _name in ("ls", "show", "watch", "wait", "cancel", "outputs"):
     jobs.command(f"everfold.commands.jobs:{_name}", name=_name)
 app.command(jobs)
+
+audit = App(name="audit", help="Prove that what is stored is as it must be.")
+audit.command("everfold.commands.audit:verify", name="verify")
+app.command(audit)

@@ -1,0 +1,39 @@
+"""`everfold audit verify`: prove that log, guards, dispatch and projection agree."""
+
+from __future__ import annotations
+
+import msgspec
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from everfold.commands.session import DEFAULT, Session
+from everfold.commands.words import console, emit
+from projector.verify import Report
+from projector.verify import verify as verify_namespace
+
+
+async def verify(*, session: Session = DEFAULT) -> int:
+    """Check every history, guard, lease and state of a live namespace; changes nothing.
+
+    Exit code 1, and one line for each difference, when something is not as it must be.
+    """
+    columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} events"), TimeElapsedColumn())
+    async with session.open() as everfold:
+        with Progress(*columns, console=console, transient=True, disable=session.json) as bar:
+            task = bar.add_task("verify", total=None)
+            report = await verify_namespace(
+                everfold.log, lambda events: bar.update(task, completed=events)
+            )
+    _tell(report, session)
+    return 0 if report.is_sound else 1
+
+
+def _tell(report: Report, session: Session) -> None:
+    if session.json:
+        emit({**msgspec.to_builtins(report), "sound": report.is_sound})
+        return
+    for difference in report.differences:
+        console.print(str(difference), style="red", markup=False)
+    console.print(
+        f"{report.events:,} events of {report.jobs:,} jobs, {report.open_jobs:,} of them open: "
+        + ("all as it must be" if report.is_sound else f"{len(report.differences)} difference(s)")
+    )
