@@ -99,6 +99,8 @@ class Circumstances(Struct, frozen=True, kw_only=True):
     """Why this runner stopped the attempt at the backend, if it did."""
     last_send_ms: int = 0
     """When this runner's own POST came to an end, 0 when it made none."""
+    lease_trusted: bool = True
+    """False: nothing may be sent until the lease was renewed."""
     asked_at_ms: int = 0
     """When the truth was asked for, 0 for just now: an answer says nothing about later."""
 
@@ -132,6 +134,8 @@ def _without_attempt(job: Job, now: Circumstances) -> Action:
         return Finish(Failed(attempt=job.attempt, failure=_backend_lost(job)))
     if job.unconfirmed > UNCONFIRMED_LIMIT:
         return Finish(Failed(attempt=job.attempt, failure=_never_arrives(job)))
+    if not now.lease_trusted:
+        return Wait(0.5, "the lease must be renewed first")
     return Begin(job.attempt + 1)
 
 

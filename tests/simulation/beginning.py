@@ -65,7 +65,7 @@ class Beginning:
         try:
             outcome = yield from remote.submit(attempt, self.may_go_on)
         finally:
-            self.last_send_ms = self._runner.wall_ms()
+            self.last_send_ms = self._carrying.now_ms()
         self._runner.note(attempt.job_id, "POST:", outcome)
         return outcome
 

@@ -11,18 +11,28 @@ from msgspec.structs import replace
 
 from projector.job import Job
 from runner.attempts import attempt_of
-from runner.backend import Absent, Ambiguous, Attempt, Pending, Running, SubmitOutcome, Truth, Unreachable
+from runner.backend import (
+    Absent,
+    Ambiguous,
+    Attempt,
+    Pending,
+    Running,
+    SubmitOutcome,
+    Truth,
+    Unreachable,
+)
 from runner.decide import Action, Circumstances, Finish, decide
 from runner.fleet import Berth
 from streams.events import Canceled
 from streams.outcomes import Lease
 from tests.simulation.beginning import GENERATION, Beginning
+from tests.simulation.carrying import Carrying
 from tests.simulation.faults import Weather
 from tests.simulation.lease_model import LeaseBook
 from tests.simulation.remote import Remote
 from tests.simulation.runner_model import Runner
 from tests.simulation.server import Head, Server
-from tests.simulation.tasks import Steps, ask
+from tests.simulation.tasks import ShieldOver, Steps, ask
 from tests.simulation.world import Options, Parts
 
 
@@ -148,12 +158,17 @@ class StopsWaitingForItsOwnSubmit(Beginning):
         return (yield from super()._submit(berth, attempt, boot))
 
     def _send(self, berth: Berth, attempt: Attempt) -> Steps[SubmitOutcome]:
-        before_ms, outcome = self.last_send_ms, None
+        before_ms = self.last_send_ms
         try:
-            outcome = yield from super()._send(berth, attempt)
-        finally:
-            self.last_send_ms = self.last_send_ms if outcome else before_ms
-        return outcome
+            return (yield from super()._send(berth, attempt))
+        except ShieldOver:
+            self.last_send_ms = before_ms
+            raise
+
+
+class BelievesItsOwnClock(Carrying):
+    def now_ms(self) -> int:
+        return self.runner.wall_ms()
 
 
 class TrustsForEver(LeaseBook):
@@ -173,9 +188,7 @@ LOSSY = Weather(lost_reply=0.4)
 STALLING = Weather(
     kinds=("block", "freeze"), per_job_step=0.1, per_actor_step=0.002, slow=0.5, late_post=0.7
 )
-CUT_OFF = Weather(
-    kinds=("cut_redis",), per_job_step=0.15, per_actor_step=0.001, late_post=1.0
-)
+CUT_OFF = Weather(kinds=("cut_redis",), per_job_step=0.15, per_actor_step=0.001, late_post=1.0)
 
 
 def broken(weather: Weather | None = None, runners: int = 0, **part: object) -> Options:
@@ -196,7 +209,7 @@ BREAKAGES: dict[str, Options] = {
     "canceled without looking": broken(decide=canceled_without_looking),
     "intent is acceptance": broken(decide=intent_is_acceptance),
     "history before queue": broken(remote=LooksAtHistoryFirst),
-    "send without a last look at the lease": broken(remote=SendsUntrusted),
+    "send without a last look at the lease": broken(CUT_OFF, remote=SendsUntrusted),
     "global interrupt": broken(remote=InterruptsWhoeverRuns),
     "send before the intent": broken(beginning=SendsBeforeTheIntent),
     "send again when the answer was lost": broken(beginning=SendsTwice),
@@ -205,7 +218,9 @@ BREAKAGES: dict[str, Options] = {
     "submit left behind by its own time limit": broken(
         STALLING, beginning=StopsWaitingForItsOwnSubmit
     ),
-    "trust for ever": broken(lease_book=TrustsForEver),
+    "grace by the runner's own clock": broken(CUT_OFF, carrying=BelievesItsOwnClock),
+    "trust for ever": broken(CUT_OFF, lease_book=TrustsForEver),
     "no sweep": broken(sweeping=never_sweeping),
+    "one lease begun twice": broken(STALLING, is_known_lease=lambda earlier, lease: False),
     "no search for leases of lost answers": broken(LOSSY, 1, adopting=never_adopting),
 }

@@ -47,7 +47,8 @@ class Carrying:
         self.following: Following | None = None
         self.known: Truth | None = None
         self.stopped_for = ""
-        self.asked_at_ms = 0
+        self.asked_at_ms = self._claimed_ms = 0
+        self._leased_ms = runner.agenda.now_ms
         self.task: Task | None = None
 
     @property
@@ -72,6 +73,7 @@ class Carrying:
         try:
             try:
                 yield from self.narrator.catch_up()
+                self._claimed_ms = self.job.claimed_at_ms
                 yield from self._carry_on()
             except Cancelled:
                 pass
@@ -124,12 +126,17 @@ class Carrying:
                 silent_for_s=(runner.agenda.now_ms - heard_ms) / 1000,
                 stopped_for=self.stopped_for,
                 last_send_ms=self.beginning.last_send_ms,
+                lease_trusted=runner.leases.is_trusted(self.lease),
                 asked_at_ms=self.asked_at_ms,
             ),
         )
 
     def now_ms(self) -> int:
-        return self.runner.wall_ms()
+        """Return the server's time, never ahead of it: that of the claim and what went by since.
+
+        What this machine's own clock shows may be anything.
+        """
+        return self._claimed_ms + self.runner.agenda.now_ms - self._leased_ms
 
     def _act(self, action: Action) -> Steps[bool]:
         match action:
@@ -139,7 +146,7 @@ class Carrying:
                 yield from self.narrator.tell(event)
                 return False
             case Retry(failure=failure, after_s=after_s):
-                due_ms = self.runner.wall_ms() + int(after_s * 1000)
+                due_ms = self.now_ms() + int(after_s * 1000)
                 yield from self._give_up_lease(
                     Retried(attempt=self.job.attempt, failure=failure, not_before_ms=due_ms),
                     due_ms,
@@ -154,9 +161,7 @@ class Carrying:
         match action:
             case Adopt():
                 job = self.job
-                yield from self.narrator.tell(
-                    Queued(attempt=job.attempt, prompt_id=job.prompt_id)
-                )
+                yield from self.narrator.tell(Queued(attempt=job.attempt, prompt_id=job.prompt_id))
             case GiveUpAttempt(lost=lost):
                 yield from self._give_up_attempt(lost)
             case Stop(why=why):
@@ -171,7 +176,7 @@ class Carrying:
     def _begin(self, number: int) -> Steps[bool]:
         has_room = yield from self.beginning.begin(number)
         if not has_room:
-            yield from self._give_up_lease(Released(reason="no_room"), self.runner.wall_ms())
+            yield from self._give_up_lease(Released(reason="no_room"), self.now_ms())
         return has_room
 
     def may_go_on(self) -> bool:
@@ -214,5 +219,3 @@ class Carrying:
 
     def remote(self) -> Remote:
         return self.runner.remotes[self.job.backend]
-
-

@@ -190,7 +190,8 @@ class ComfyUI:
         watcher = self.watchers.get(prompt.attempt.client_id)
         if watcher is not None and not self._agenda.chance(self.deaf_sockets):
             self._agenda.after(
-                self._agenda.between(0, 20), lambda: watcher.tell(started=started, progress=progress)
+                self._agenda.between(0, 20),
+                lambda: watcher.tell(started=started, progress=progress),
             )
 
     # What befalls it.

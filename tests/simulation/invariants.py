@@ -10,6 +10,7 @@ from projector.evolve import fold
 from projector.job import Job
 from streams.events import (
     Canceled,
+    CancelRequested,
     Claimed,
     Event,
     Lost,
@@ -84,11 +85,15 @@ class Checker:
             expect(not done, "7: a success was told as something else", event)
         if isinstance(event, Canceled):
             touched = any(prompt.was_interfered or prompt.was_stopped for prompt in prompts)
-            expect(touched or self._is_canceling(job_id), "7: canceled, but nobody asked", event)
+            asked = self._reason_to_cancel(job_id)
+            expect(touched or bool(asked), "7: canceled, but nobody asked", event)
+            is_told = event.reason in (asked, "interrupted at the backend")
+            expect(is_told or not asked, f"7: canceled because {asked!r}", event)
 
-    def _is_canceling(self, job_id: str) -> bool:
+    def _reason_to_cancel(self, job_id: str) -> str:
         assert self._server is not None
-        return self._server.heads[job_id].cancel
+        asked = (record.event for record in self._server.records[job_id])
+        return next((event.reason for event in asked if isinstance(event, CancelRequested)), "")
 
     def _check_lost(self, job_id: str, event: Lost) -> None:
         for prompt in self._ledger.by_job.get(job_id, []):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 REDIS = "redis"
 TIMEOUT_MS = 5_000
 """After this a caller gives up, whatever its request may still do."""
-LATEST_MS = 9_000
+LATEST_MS = 6_000
 """A request arrives by then, or never."""
 
 

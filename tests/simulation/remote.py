@@ -56,8 +56,11 @@ class Remote:
         ended = yield from ask(self.name, lambda: self._comfyui.ended(prompt_id), "history")
         if ended is not None:
             return ended
-        is_alive = yield from ask(self.name, lambda: self._comfyui.boot == boot, "boot marker")
+        is_alive = yield from ask(self.name, lambda: self._is_alive(boot), "boot marker")
         return is_alive if isinstance(is_alive, Unreachable) else Absent(same_boot=is_alive)
+
+    def _is_alive(self, boot: str) -> bool | Unreachable:
+        return self._comfyui.boot == boot
 
     def submit(self, attempt: Attempt, may_send: Callable[[], bool]) -> Steps[SubmitOutcome]:
         """Look at `may_send` and give the last byte away in one step, but for the window."""

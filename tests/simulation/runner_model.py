@@ -71,6 +71,10 @@ class Runner(Process):
     def start(self, lease: Lease, asked_at_ms: int, place: Place | None) -> None:
         """Begin the run of a job that was just leased."""
         earlier = self.runs.get(lease.job_id)
+        if earlier is not None and self.world.parts.is_known_lease(earlier.lease, lease):
+            if place is not None:
+                place.berth.placed -= 1
+            return
         if earlier is not None:
             earlier.lose()
         run = self.world.parts.carrying(self, lease, place)

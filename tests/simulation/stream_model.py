@@ -53,7 +53,5 @@ class DispatchStream:
     def page(self, cursor: int, suspect: str, most: int) -> list[PendingEntry]:
         """XPENDING after `cursor`, of one consumer if `suspect` names one."""
         found = (self.pending[ticket] for ticket in sorted(self.pending) if ticket > cursor)
-        wanted: Iterator[PendingEntry] = (
-            line for line in found if suspect in ("", line.consumer)
-        )
+        wanted: Iterator[PendingEntry] = (line for line in found if suspect in ("", line.consumer))
         return [line for line, _ in zip(wanted, range(most), strict=False)]

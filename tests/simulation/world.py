@@ -13,8 +13,9 @@ from runner.config import RunnerConfig
 from runner.decide import Action, Circumstances, decide
 from streams.errors import Unavailable
 from streams.events import CancelRequested, Policy, Submitted
-from streams.record import Recorded
 from streams.keys import connection_name
+from streams.outcomes import Lease
+from streams.record import Recorded
 from tests.simulation import actors
 from tests.simulation.agenda import START_MS, Agenda
 from tests.simulation.beginning import Beginning
@@ -38,6 +39,11 @@ RUNNERS_LIMIT = 4
 Decide = Callable[[Job, Truth | None, Circumstances], Action]
 
 
+def _is_known_lease(earlier: Lease, lease: Lease) -> bool:
+    """Say whether two answers of the server speak of one lease."""
+    return earlier.epoch == lease.epoch
+
+
 class Parts(Struct, frozen=True, kw_only=True):
     """What a run is made of. A breakage replaces one part."""
 
@@ -49,6 +55,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     lease_book: type[LeaseBook] = LeaseBook
     sweeping: Callable[[Runner], Steps[None]] = actors.sweeping
     adopting: Callable[[Runner], Steps[None]] = actors.adopting
+    is_known_lease: Callable[[Lease, Lease], bool] = _is_known_lease
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -63,8 +70,8 @@ class Options(Struct, frozen=True, kw_only=True):
     """0: the seed says how many at first."""
     window_ms: int = 0
     """Time between the last look at the lease and the last byte; ComfyUI leaves it above 0."""
-    skew_ms: int = 0
-    """How far the clocks of two machines may be apart."""
+    skew_ms: int = 20_000
+    """How far a machine's clock may be from the server's."""
     is_tracing: bool = False
 
 
@@ -163,7 +170,7 @@ class World:
         config = RunnerConfig(name=name, slots=slots, sweep_every_s=1.0, poll_every_s=1.5)
         runner = Runner(self, config)
         skew_ms = self.options.skew_ms
-        runner.skew_ms = self.agenda.between(-skew_ms, skew_ms) if skew_ms else 0
+        runner.skew_ms = self.agenda.between(-skew_ms, skew_ms)
         self.runners.append(runner)
 
     def connected(self) -> frozenset[str]:
