@@ -29,7 +29,7 @@ demo: $(RUN) ## See it work: submit jobs, kill a runner, watch another one carry
 
 .PHONY: test
 test: $(DEV) ## Run the tests; ARGS="tests/streams -k append" runs some of them.
-	$(BIN)/pytest -m "not chaos" $(ARGS)
+	$(BIN)/pytest $(ARGS)
 
 .PHONY: lint
 lint: $(DEV) ## Check style and formatting.
@@ -50,7 +50,7 @@ format: $(DEV) ## Put the code into its format.
 
 .PHONY: chaos
 chaos: $(DEV) ## Kill and cut for long: ROUNDS=10 SEED=1.
-	EVERFOLD_CHAOS_ROUNDS=$(ROUNDS) EVERFOLD_CHAOS_SEED=$(SEED) $(BIN)/pytest -m chaos $(ARGS)
+	$(BIN)/python -m tests.chaos --rounds $(ROUNDS) --seed $(SEED) $(ARGS)
 
 .PHONY: bench
 bench: $(DEV) ## Measure how long recovery takes; ARGS="--help" shows what else can be measured.

@@ -1,7 +1,7 @@
 """How long a job stands still when its runner dies, with default settings and real processes.
 
-`killed` and `frozen`: from the signal until a survivor has appended to the job again, after its
-`recovered` event: it holds the job and has asked the backend. `orphans`: from the first to the
+`killed` and `frozen`: of jobs that run, from the signal until a survivor has appended news of the
+job after its `recovered` event: it holds the job and has re-attached. `orphans`: from the first to the
 last of many jobs of one dead runner that the survivors claim.
 """
 
@@ -87,6 +87,8 @@ async def _one_death(
     owner_of = {
         job_id: job.owner for job_id in jobs if not (job := await current(log, job_id)).is_terminal
     }
+    if not owner_of:
+        return []  # all of them have ended meanwhile
     victim = next(r for r in runners if r.name in owner_of.values())
     orphans = [job_id for job_id, owner in owner_of.items() if owner == victim.name]
     died_at_ms = time.time_ns() // 1_000_000

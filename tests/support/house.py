@@ -33,10 +33,14 @@ class Comfy:
         port = self.url.rpartition(":")[2] or "0"
         self.program = self._start(
             *("-m", "everfold.simulator", "--port", port, "--output", str(self._folder)),
-            *("--ledger", str(self._folder / "ledger.jsonl")),
+            *("--ledger", str(self.ledger)),
         )
         line = await self.program.line("listening on", within_s=20)
         self.url = line.split()[-1]
+
+    @property
+    def ledger(self) -> Path:
+        return self._folder / "ledger.jsonl"
 
     def kill(self) -> None:
         assert self.program is not None
@@ -84,6 +88,12 @@ class House:
         text = msgspec.json.encode(whole).decode()
         program = self._start("-m", "tests.support.runner_program", text)
         await program.line("ready", within_s=20)
+        return program
+
+    async def projector(self) -> Program:
+        names = {"REDIS_URL": self.redis_url, "EVERFOLD_NAMESPACE": self.log.keys.namespace}
+        program = self._start("-m", "everfold", "projector", environ=names)
+        await program.line("projector", within_s=20)
         return program
 
     async def submit(self, seconds: float = 1.0, policy: Policy | None = None) -> str:
@@ -148,15 +158,15 @@ class House:
         return holding[0], [r for r in runners if r is not holding[0]]
 
 
-def sleeper(seconds: float, **more: object) -> dict[str, object]:
+def sleeper(seconds: float, color: int | None = None) -> dict[str, object]:
     """A graph that sleeps with progress, ten steps a second, and saves one image.
 
     Each has a colour of its own, so that no two are answered from the node cache.
     """
-    color = int.from_bytes(os.urandom(3), "big")
+    color = int.from_bytes(os.urandom(3), "big") if color is None else color
     image = {"width": 16, "height": 16, "batch_size": 1, "color": color}
     steps = {"seconds": seconds, "steps": max(1, int(seconds * 10)), "preview": False}
-    node = {"image": ["1", 0], **steps, "seed": color, **more}
+    node = {"image": ["1", 0], **steps, "seed": color}
     saved = {"images": ["2", 0], "filename_prefix": "house"}
     return {
         "1": {"class_type": "EmptyImage", "inputs": image},

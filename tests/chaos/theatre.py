@@ -1,0 +1,142 @@
+"""The processes of the chaos suite: server behind a fault proxy, simulators, runners, projectors."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+from anyio.to_thread import run_sync
+from msgspec import Struct
+
+from streams.border import command
+from streams.errors import EverfoldError
+from streams.log import Log
+from tests.support.fault_proxy import FaultProxy
+from tests.support.house import Comfy, House
+from tests.support.programs import Program, programs
+from tests.support.servers import OwnServer, choose_server, own_server
+
+RUNNERS, PROJECTORS, COMFYS, PARTITIONS = 3, 2, 2, 4
+SHORT_S, LONG_S = 0.8, 4.0
+"""Freezes below and above the lease of 2 s."""
+
+
+class Death(Struct, frozen=True):
+    """A simulator's end: what ran there then stopped."""
+
+    url: str
+    at_s: float
+
+
+class Theatre:
+    def __init__(self, house: House, server: OwnServer, proxy: FaultProxy) -> None:
+        self.house = house
+        self.server = server
+        self.proxy = proxy
+        self.comfys: list[Comfy] = []
+        self.runners: list[Program] = []
+        self.projectors: list[Program] = []
+        self.deaths: list[Death] = []
+
+    @property
+    def log(self) -> Log:
+        return self.house.log
+
+    async def open(self) -> None:
+        self.comfys = [await self.house.comfy() for _ in range(COMFYS)]
+        await self.refill()
+
+    async def refill(self) -> None:
+        """Start again what has ended, on purpose or not."""
+        self.runners = [r for r in self.runners if r.exit_code is None]
+        self.projectors = [p for p in self.projectors if p.exit_code is None]
+        while len(self.runners) < RUNNERS:
+            self.runners.append(await self.house.runner(*self.comfys))
+        while len(self.projectors) < PROJECTORS:
+            self.projectors.append(await self.house.projector())
+
+    async def heal(self) -> None:
+        """End all faults that last, and fill the stage again."""
+        self.proxy.lift()
+        for runner in self.runners:
+            if runner.exit_code is None:
+                runner.send(signal.SIGCONT)
+        for comfy in self.comfys:
+            await comfy.fault("unmute_sockets")
+            await comfy.fault("clear")
+        await self.refill()
+
+    async def strike(self, kind: str, which: int, jobs: list[str]) -> bool:
+        """Make one thing go wrong; False when there was nothing to strike."""
+        alive = [runner for runner in self.runners if runner.exit_code is None]
+        runner = alive[which % len(alive)] if alive else None
+        comfy = self.comfys[which % len(self.comfys)]
+        match kind:
+            case "kill_runner" if runner:
+                runner.send(signal.SIGKILL)
+            case "drain_runner" if runner:
+                runner.send(signal.SIGTERM)
+            case "freeze_runner_short" if runner:
+                await self._freeze(runner, SHORT_S)
+            case "freeze_runner_long" if runner:
+                await self._freeze(runner, LONG_S)
+            case "kill_projector" if self.projectors:
+                self.projectors[which % len(self.projectors)].send(signal.SIGKILL)
+            case "restart_comfyui":
+                self.deaths.append(Death(comfy.url, time.time()))
+                await run_sync(comfy.kill)
+                await comfy.up()
+            case "drop_sockets" | "mute_sockets" | "lose_post_response" | "lose_post_request":
+                await comfy.fault(kind)
+            case "restart_server":
+                await run_sync(self.server.restart, signal.SIGKILL)
+            case "cut_connections":
+                self.proxy.cut()
+            case "lose_replies":
+                self.proxy.swallow_replies(1 + which % 3, containing=b"EVALSHA")
+            case "flush_scripts":
+                await self._flush_scripts()
+            case _:
+                return False
+        return True
+
+    async def _freeze(self, runner: Program, seconds: float) -> None:
+        runner.send(signal.SIGSTOP)
+        await anyio.sleep(seconds)
+        if runner.exit_code is None:
+            runner.send(signal.SIGCONT)
+
+    async def _flush_scripts(self) -> None:
+        with contextlib.suppress(EverfoldError):
+            await command(self.log.redis, "SCRIPT FLUSH")
+
+    def ledgers(self) -> list[dict[str, object]]:
+        """Return all rows of all simulators, the last state of each."""
+        rows: list[dict[str, object]] = []
+        for comfy in self.comfys:
+            last: dict[int, dict[str, object]] = {}
+            for line in comfy.ledger.read_text().splitlines() if comfy.ledger.exists() else []:
+                row = json.loads(line)
+                last[row["row"]] = {**row, "url": comfy.url}
+            rows += last.values()
+        return rows
+
+
+@contextlib.asynccontextmanager
+async def theatre(folder: Path, namespace: str) -> AsyncIterator[Theatre]:
+    engine = choose_server().engine
+    assert engine is not None, "the chaos suite needs a server that it may kill"
+    with own_server(engine, tcp=True, appendfsync="always") as server, programs() as start:
+        async with (
+            FaultProxy(server.url) as proxy,
+            Log.open(server.url, namespace=namespace, partitions=PARTITIONS) as log,
+        ):
+            log.patience_s = 30.0
+            made = Theatre(House(log, start, folder, redis_url=proxy.url), server, proxy)
+            await made.open()
+            yield made
