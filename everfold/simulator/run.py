@@ -152,8 +152,6 @@ class Run:
             self.ui[node] = result.ui
             data = {"node": node, "display_node": node, "output": result.ui}
             await self._sockets.send(self.client, "executed", {**data, "prompt_id": self.prompt_id})
-        elif result.ui is not None:
-            self.ui[node] = result.ui
         last = self._states[node]
         await self._state(node, last["max"], last["max"], "finished")
 

@@ -64,9 +64,6 @@ class Sockets:
                 reply = {"type": "feature_flags", "data": FEATURES}
                 _spawn(socket.send_json(reply))
 
-    def connected(self, client: str | None) -> bool:
-        return client is not None and client in self._by_client
-
     async def status(self, remaining: int) -> None:
         await self.broadcast("status", _status(remaining))
 

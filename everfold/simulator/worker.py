@@ -79,13 +79,16 @@ class Worker:
             self._speed,
             self._take_interrupt,
         )
-        await run.run()
+        try:
+            await run.run()
+        except TypeError:
+            if not _is_json(run.ui):
+                self._crash()  # as ComfyUI's publish loop does, and the process with it
+            raise
         self._ledger.ended(row, run.outcome)
         await self._finish(item, run)
 
     async def _finish(self, item: Item, run: Run) -> None:
-        if not _is_json(run.ui) and self._sockets.connected(run.client):
-            self._crash()
         await anyio.sleep(HISTORY_LAG_S + self._faults.history_delay_s)
         self._queue.remember(run.prompt_id, _entry(item, run))
         self._queue.running = None

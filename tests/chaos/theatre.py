@@ -1,4 +1,4 @@
-"""The processes of the chaos suite: server behind a fault proxy, simulators, runners, projectors."""
+"""The processes of the chaos suite: server and fault proxy, simulators, runners, projectors."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
+import httpx
 from anyio.to_thread import run_sync
 from msgspec import Struct
 
@@ -92,7 +93,7 @@ class Theatre:
                 await run_sync(comfy.kill)
                 await comfy.up()
             case "drop_sockets" | "mute_sockets" | "lose_post_response" | "lose_post_request":
-                await comfy.fault(kind)
+                return await self._spoil(comfy, kind)
             case "restart_server":
                 await run_sync(self.server.restart, signal.SIGKILL)
             case "cut_connections":
@@ -103,6 +104,13 @@ class Theatre:
                 await self._flush_scripts()
             case _:
                 return False
+        return True
+
+    async def _spoil(self, comfy: Comfy, kind: str) -> bool:
+        try:
+            await comfy.fault(kind)
+        except httpx.TransportError:
+            return False  # it is being restarted just now
         return True
 
     async def _freeze(self, runner: Program, seconds: float) -> None:
