@@ -1,8 +1,8 @@
 """How long a job stands still when its runner dies, with default settings and real processes.
 
 `killed` and `frozen`: of jobs that run, from the signal until a survivor has appended news of the
-job after its `recovered` event: it holds the job and has re-attached. `orphans`: from the first to the
-last of many jobs of one dead runner that the survivors claim.
+job after its `recovered` event: it holds the job and has re-attached. `orphans`: from the first to
+the last of many jobs of one dead runner that the survivors claim.
 """
 
 from __future__ import annotations

@@ -112,10 +112,12 @@ class JobRun:
         truth, self._known = self._known, None
         action = self._decide(truth)
         if isinstance(action, AskTruth):
-            action = self._decide(await self._backend().truth(self.job.prompt_id, self.job.boot))
+            asked_at_ms = _now_ms()
+            truth = await self._backend().truth(self.job.prompt_id, self.job.boot)
+            action = self._decide(truth, asked_at_ms)
         return await self._act(action)
 
-    def _decide(self, truth: Truth | None) -> Action:
+    def _decide(self, truth: Truth | None, asked_at_ms: int = 0) -> Action:
         job, following = self.job, self._following
         now = Circumstances(
             now_ms=_now_ms(),
@@ -125,6 +127,8 @@ class JobRun:
             silent_for_s=anyio.current_time() - following.heard_at_s if following else 0.0,
             stopped_for=self._stopped_for,
             last_send_ms=self._beginning.last_send_ms,
+            lease_trusted=self._around.leases.is_trusted(self.lease),
+            asked_at_ms=asked_at_ms,
         )
         return decide(job, truth, now)
 
