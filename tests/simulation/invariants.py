@@ -7,6 +7,7 @@ them, attempts by the backend's own ledger.
 from __future__ import annotations
 
 from projector.evolve import fold
+from projector.invariants import Trace, check
 from projector.job import Job
 from streams.events import (
     Canceled,
@@ -164,8 +165,16 @@ class Checker:
             whole = fold(records)
             expect(whole == states[-1] == fold(records[half:], states[half]), "4: fold", job_id)
             expect(whole.status == head.status, "4: the guard and the fold differ", job_id)
+            self._audit(job_id, records)
         for lane, stream in self._server.lanes.items():
             expect(not stream.entries and not stream.pending, "5: left in dispatch", lane)
+
+    def _audit(self, job_id: str, records: list[Recorded]) -> None:
+        """The product's own check of a history must have nothing to say against it."""
+        trace = Trace(job_id=job_id)
+        for record in records:
+            trace, found = check(trace, record)
+            expect(not found, "audit", "; ".join(map(str, found)))
 
 
 def _may_live(prompt: Prompt) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 from runner.backend import Backend
@@ -110,10 +111,8 @@ class Runner(Process):
             run.hand_over()
         yield from self._until_none_left(HAND_OVER_MS)
         server = self.world.server
-        try:
+        with suppress(Unavailable):
             yield from ask(REDIS, lambda: server.roll.discard(self.name), "strike off")
-        except Unavailable:
-            pass
         self.die()
 
     def _until_none_left(self, within_ms: int) -> Steps[None]:

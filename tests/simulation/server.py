@@ -251,8 +251,8 @@ class Server:
     def promote(self, most: int = 500) -> tuple[int, list[str]]:
         """Return how many jobs were moved, and those that wait past their deadline."""
         now_ms = self._now_ms()
-        due = [job_id for job_id, at_ms in self.later.items() if at_ms <= now_ms][:most]
-        for job_id in due:
+        due = sorted((at_ms, job_id) for job_id, at_ms in self.later.items() if at_ms <= now_ms)
+        for _, job_id in due[:most]:
             del self.later[job_id]
             if self.heads[job_id].phase == "later":
                 self._to_dispatch(job_id, self.heads[job_id])
@@ -262,7 +262,7 @@ class Server:
                 overdue.append(job_id)
             else:
                 del self.deadlines[job_id]
-        return len(due), overdue
+        return min(len(due), most), overdue
 
     # read_job.lua
     def read_job(self, job_id: str) -> list[Recorded]:

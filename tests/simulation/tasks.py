@@ -37,7 +37,7 @@ class Request(Struct, frozen=True):
     act: Callable[[], object]
     name: str = ""
     is_append: bool = False
-    """Its reply is awaited even when the task is cancelled, as the leader of a group commit does."""
+    """Its reply is awaited even by a cancelled task, as the leader of a group commit does."""
 
 
 class Post(Struct, frozen=True):

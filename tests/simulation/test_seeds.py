@@ -1,0 +1,63 @@
+"""Thousands of seeded schedules; `python -m tests.simulation` runs more of them."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from msgspec.structs import replace
+
+from tests.simulation.breakages import CUT_OFF, STALLING
+from tests.simulation.faults import KINDS, Weather
+from tests.simulation.invariants import Violation
+from tests.simulation.world import Options, World
+
+SEEDS = 2_000
+WINDOWS = Options(weather=Weather(kinds=("freeze", "block"), per_job_step=0.15))
+
+
+def violations(seeds: range, options: Options | None = None) -> list[str]:
+    found = []
+    for seed in seeds:
+        try:
+            World(seed, options).run()
+        except Violation as violation:
+            found.append(f"seed {seed}: {violation}")
+    return found
+
+
+def test_no_schedule_breaks_an_invariant() -> None:
+    begun_s, steps, faults = time.perf_counter(), 0, set[str]()
+    for seed in range(SEEDS):
+        world = World(seed)
+        try:
+            world.run()
+        except Violation as violation:
+            pytest.fail(f"seed {seed}: {violation}; python -m tests.simulation --from {seed}")
+        steps += world.agenda.steps
+        faults |= world.faults.struck.keys()
+    took_s = time.perf_counter() - begun_s
+    print(f"{SEEDS / took_s:,.0f} schedules/s, {steps / took_s:,.0f} steps/s")
+
+    assert faults == set(KINDS)
+
+
+@pytest.mark.parametrize("weather", [STALLING, CUT_OFF], ids=["stalling", "cut off"])
+def test_no_schedule_breaks_an_invariant_in_bad_weather(weather: Weather) -> None:
+    assert violations(range(500), Options(weather=weather)) == []
+
+
+def test_a_seed_always_gives_the_same_run() -> None:
+    options = Options(is_tracing=True)
+
+    assert World(7, options).run().trace == World(7, options).run().trace != []
+
+
+def test_tracing_changes_nothing() -> None:
+    assert World(7, Options(is_tracing=True)).run().agenda.steps == World(7).run().agenda.steps
+
+
+def test_only_the_window_between_the_last_look_and_the_last_byte_stays_open() -> None:
+    """ComfyUI knows no fencing: a runner that freezes in that window may send too late."""
+    assert violations(range(1_000), WINDOWS) == []
+    assert violations(range(1_000), replace(WINDOWS, window_ms=1)) != []
