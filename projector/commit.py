@@ -1,19 +1,24 @@
-"""The typed caller of commit.lua, and what it may answer."""
+"""The typed caller of commit.lua, and what it may answer.
+
+States travel as MessagePack: the server reads one argument much faster than thousands.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
+import msgspec
 from msgspec import Struct
 
 from projector.config import ProjectorConfig
 from projector.job import Job
 from projector.state import to_fields
 from streams.log import Log
-from streams.scripts import Argument, Script
+from streams.scripts import Script
 
 _commit = Script("projector", "commit")
+_pack = msgspec.msgpack.Encoder().encode
 
 
 class Change(Struct, frozen=True):
@@ -21,6 +26,19 @@ class Change(Struct, frozen=True):
 
     before: Job
     after: Job
+
+
+class Batch(Struct, frozen=True):
+    """What is written at once: entries that were folded, and what came of them."""
+
+    checkpoint: str
+    """Where the projection is thought to be."""
+    following: str
+    """Where it is after the batch."""
+    entry_ids: Sequence[str]
+    changes: Sequence[Change]
+    parked: Mapping[str, str]
+    """Job -> why it is parked, as JSON."""
 
 
 class Committed(Struct, frozen=True):
@@ -33,6 +51,12 @@ class NotOwner(Struct, frozen=True):
     owner: str
 
 
+class Moved(Struct, frozen=True):
+    """The projection is at another checkpoint: begin again from there."""
+
+    checkpoint: str
+
+
 class Foreign(Struct, frozen=True):
     """Another consumer was given entries: inherit them and read in order again."""
 
@@ -40,30 +64,19 @@ class Foreign(Struct, frozen=True):
 
 
 class Gap(Struct, frozen=True):
-    """A stored state is not where it was thought to be: forget it and read it again."""
+    """Stored states are not where they were thought to be: read them again."""
 
-    job_id: str
-    stored_seq: int
+    stored: dict[str, int]
+    """Job -> seq of its stored state, 0 where there is none."""
 
 
-Outcome = Committed | NotOwner | Foreign | Gap
+Outcome = Committed | NotOwner | Moved | Foreign | Gap
 
 
 async def commit(
-    log: Log,
-    partition: int,
-    *,
-    token: str,
-    config: ProjectorConfig,
-    entry_ids: Sequence[str],
-    changes: Sequence[Change],
-    parked: Sequence[tuple[str, bytes]],
+    log: Log, partition: int, *, token: str, config: ProjectorConfig, batch: Batch
 ) -> Outcome:
     """Write a batch: states, index, acknowledgements and checkpoint, all or nothing."""
-    arguments: list[Argument] = [token, config.closed_ttl_ms, len(entry_ids), *entry_ids]
-    arguments += [len(parked), *(value for pair in parked for value in pair)]
-    for change in changes:
-        arguments += _state(change, config)
     keys = log.keys
     reply = await _commit.run(
         log.redis,
@@ -73,30 +86,40 @@ async def commit(
             keys.active(partition),
             keys.ended(partition),
             keys.parked(partition),
-            *(keys.job(change.after.job_id) for change in changes),
+            *(keys.job(change.after.job_id) for change in batch.changes),
         ),
-        arguments,
+        (
+            token,
+            batch.checkpoint,
+            batch.following,
+            config.open_ttl_ms,
+            config.closed_ttl_ms,
+            _pack(batch.entry_ids),
+            _pack([_state(change) for change in batch.changes]),
+            _pack([text for pair in batch.parked.items() for text in pair]),
+        ),
     )
     return _outcome(reply)
 
 
-def _state(change: Change, config: ProjectorConfig) -> list[Argument]:
-    job = change.after
-    fields = to_fields(job, change.before)
-    ttl_ms = config.closed_ttl_ms if job.is_terminal else config.open_ttl_ms
-    flat = [value for pair in fields.items() for value in pair]
-    head = (job.job_id, change.before.seq, job.seq, ttl_ms, int(job.is_terminal))
-    return [*head, job.updated_at_ms, len(fields), *flat]
+def _state(change: Change) -> tuple[object, ...]:
+    before, job = change.before, change.after
+    flat = [text for pair in to_fields(job, before).items() for text in pair]
+    return job.job_id, before.seq, job.seq, job.is_terminal, job.updated_at_ms, flat
 
 
 def _outcome(reply: list[object]) -> Outcome:
-    values = [value.decode() if isinstance(value, bytes) else value for value in reply]
-    match values[0]:
+    name, *values = [value.decode() if isinstance(value, bytes) else value for value in reply]
+    match name:
         case "committed":
             return Committed()
         case "not_owner":
-            return NotOwner(cast("str", values[1]))
+            return NotOwner(cast("str", values[0]))
+        case "moved":
+            return Moved(cast("str", values[0]))
         case "foreign":
-            return Foreign(cast("str", values[1]))
-        case _:
-            return Gap(cast("str", values[1]), cast("int", values[2]))
+            return Foreign(cast("str", values[0]))
+        case "gap":
+            pairs = zip(values[::2], values[1::2], strict=True)
+            return Gap(cast("dict[str, int]", dict(pairs)))
+    raise AssertionError(f"commit returned the unknown outcome {name!r}")

@@ -35,10 +35,10 @@ class Ownership:
     async def leave(self) -> None:
         await command(self._log.redis, "ZREM", self._log.keys.projectors(), self.token)
 
-    async def own(self, partition: int) -> str | None:
-        """Own the partition, or go on owning it; return its checkpoint, None when it is held."""
+    async def own(self, partition: int) -> bool:
+        """Own the partition, or go on owning it; return False when somebody else does."""
         reply = await self._run(partition, self._own_for_ms)
-        return cast("bytes", reply[1]).decode() if reply[0] == b"owned" else None
+        return reply[0] == b"owned"
 
     async def give_up(self, partition: int) -> None:
         await self._run(partition, 0)

@@ -8,56 +8,53 @@ over all pending entries, read them in order, go on.
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
+from collections.abc import Sequence
+from typing import cast
 
 import anyio
 import msgspec
-from msgspec import Struct
 
-from projector.commit import Change, Committed, Foreign, Gap, NotOwner, commit
+from projector.commit import Batch, Committed, Foreign, Gap, Moved, NotOwner, commit
 from projector.config import ProjectorConfig
-from projector.evolve import evolve, fold
-from projector.job import Job
-from projector.state import from_fields
+from projector.folding import Folded, Folding
 from streams.backoff import Backoff
-from streams.border import NoGroup, read_hash
-from streams.codec import Unreadable
+from streams.border import NoGroup, command, read_hash
 from streams.errors import Unavailable
 from streams.group import ConsumerGroup
 from streams.keys import PROJECTOR_GROUP
 from streams.log import Log
-from streams.reader import job_events
 from streams.record import NO_ENTRY, Recorded, entry_order
+from streams.scripts import Script
 
 logger = logging.getLogger("everfold.projector")
 
-BATCH = 500
+BATCH = 1000
 
+FORGET_CONSUMER_AFTER_MS = 3_600_000
+"""Each start of a projector makes a new consumer; those of dead ones go after an hour."""
 
-class Parked(Struct, frozen=True):
-    """Why a job is no longer folded, and since which event."""
-
-    seq: int
-    entry_id: str
-    why: str
+_forget_consumers = Script("projector", "forget_consumers")
 
 
 class OwnershipLost(Exception):
     """Another projector owns the partition; its commits count, ours do not."""
 
 
+class OutOfOrder(Exception):
+    """Somebody else has read or committed in between: all pending entries must be read again."""
+
+
 class PartitionFold:
-    def __init__(
-        self, log: Log, partition: int, token: str, checkpoint: str, config: ProjectorConfig
-    ) -> None:
+    """`token` is that of the process that owns the partition, and its consumer name."""
+
+    def __init__(self, log: Log, partition: int, token: str, config: ProjectorConfig) -> None:
         self._log = log
         self._partition = partition
         self._token = token
         self._config = config
-        self._checkpoint = checkpoint
+        self._checkpoint = NO_ENTRY
         self._group = ConsumerGroup(log, PROJECTOR_GROUP, token)
-        self._jobs: OrderedDict[str, Job] = OrderedDict()
-        self._parked: dict[str, Parked] = {}
+        self._folding = Folding(log, config.cached_jobs)
 
     async def run(self) -> None:
         """Fold until cancelled. Raises OwnershipLost."""
@@ -66,27 +63,29 @@ class PartitionFold:
             while True:
                 try:
                     await self._start_over()
-                    await self._fold_pending()
                     backoff.reset()
                     await self._fold_new()
-                except NoGroup:
-                    await self._group.create(self._partition, self._checkpoint)
-                except Unavailable as error:
-                    logger.warning("projector_waits partition=%s why=%r", self._partition, error)
+                except (Unavailable, NoGroup, OutOfOrder) as why:
+                    logger.warning("projector_starts_over partition=%s %r", self._partition, why)
                 await anyio.sleep(backoff.next_s())
         finally:
             with anyio.CancelScope(shield=True):
                 await self._group.aclose()
 
     async def _start_over(self) -> None:
-        self._jobs.clear()
+        """Go back to what is stored, and fold everything that was read and never committed."""
+        redis, keys = self._log.redis, self._log.keys
+        # The server may have gone back in time: only its own checkpoint fits to its states.
+        stored = await read_hash(redis, keys.projector(self._partition))
+        self._checkpoint = stored.get(b"checkpoint", NO_ENTRY.encode()).decode()
+        self._folding.forget(await read_hash(redis, keys.parked(self._partition)))
         await self._group.create(self._partition, self._checkpoint)
         await self._group.inherit(self._partition)
-        stored = await read_hash(self._log.redis, self._log.keys.parked(self._partition))
-        self._parked = {
-            job_id.decode(): msgspec.json.decode(text, type=Parked)
-            for job_id, text in stored.items()
-        }
+        await _forget_consumers.run(
+            redis, (keys.log(self._partition),), (FORGET_CONSUMER_AFTER_MS,)
+        )
+        await self._fold_pending()
+        await self._go_back_to_checkpoint()
 
     async def _fold_pending(self) -> None:
         after = NO_ENTRY
@@ -94,96 +93,69 @@ class PartitionFold:
             await self._fold(batch)
             after = batch[-1].entry_id
 
+    async def _go_back_to_checkpoint(self) -> None:
+        """Have the group deliver again what is neither pending nor folded, as after DELCONSUMER."""
+        key = self._log.keys.log(self._partition)
+        for row in cast("list[list[bytes]]", await command(self._log.redis, "XINFO GROUPS", key)):
+            facts = dict(zip(row[::2], row[1::2], strict=True))
+            delivered = facts[b"last-delivered-id"].decode()
+            if facts[b"name"] == PROJECTOR_GROUP.encode() and self._is_new(delivered):
+                logger.error(
+                    "entries_missed partition=%s after=%s", self._partition, self._checkpoint
+                )
+                ask = ("XGROUP SETID", key, PROJECTOR_GROUP, self._checkpoint)
+                await command(self._log.redis, *ask)
+
     async def _fold_new(self) -> None:
         while True:
             batch = await self._group.read_new(self._partition, BATCH)
             if batch:
                 await self._fold(batch)
+            elif (await self._group.pending(self._partition)).count:
+                # A former owner was given entries as it froze; nobody else would ever ask for them.
+                raise OutOfOrder
 
-    async def _fold(self, batch: list[Recorded]) -> None:
+    async def _fold(self, batch: Sequence[Recorded]) -> None:
         """Fold and commit a batch; after a gap, once more from what is stored."""
+        # What was folded before is only acknowledged: a state that has expired must stay away.
+        new = batch if self._is_new(batch[0].entry_id) else self._new_of(batch)
+        following = new[-1].entry_id if new else self._checkpoint
         while True:
-            changes, parked = await self._folded(batch)
-            outcome = await commit(
-                self._log,
-                self._partition,
-                token=self._token,
-                config=self._config,
-                entry_ids=[record.entry_id for record in batch],
-                changes=changes,
-                parked=[(job_id, msgspec.json.encode(why)) for job_id, why in parked.items()],
-            )
+            folded = await self._folding.fold(new)
+            with anyio.CancelScope(shield=True):
+                outcome = await self._commit(batch, folded, following)
             match outcome:
                 case Committed():
-                    self._keep(changes, parked, batch[-1].entry_id)
+                    self._checkpoint = following
+                    self._folding.keep(folded)
                     return
-                case Gap(job_id=job_id):
-                    self._jobs.pop(job_id, None)
-                    self._jobs[job_id] = await self._stored(job_id)
-                case Foreign():
-                    await self._group.inherit(self._partition)
-                    self._jobs.clear()
-                    await self._fold_pending()
-                    return
+                case Gap(stored=stored):
+                    await self._folding.read_again(stored)
+                case Moved() | Foreign():
+                    raise OutOfOrder(outcome)
                 case NotOwner(owner=owner):
                     raise OwnershipLost(owner)
 
-    def _keep(self, changes: list[Change], parked: dict[str, Parked], last: str) -> None:
-        self._checkpoint = last
-        self._parked |= parked
-        for change in changes:
-            self._jobs.pop(change.after.job_id, None)
-            if not change.after.is_terminal:
-                self._jobs[change.after.job_id] = change.after
-        while len(self._jobs) > self._config.cached_jobs:
-            self._jobs.popitem(last=False)
+    async def _commit(
+        self, batch: Sequence[Recorded], folded: Folded, following: str
+    ) -> Committed | Gap | Moved | Foreign | NotOwner:
+        parked = {name: msgspec.json.encode(why).decode() for name, why in folded.parked.items()}
+        return await commit(
+            self._log,
+            self._partition,
+            token=self._token,
+            config=self._config,
+            batch=Batch(
+                checkpoint=self._checkpoint,
+                following=following,
+                entry_ids=[record.entry_id for record in batch],
+                changes=folded.changes,
+                parked=parked,
+            ),
+        )
 
-    async def _folded(self, batch: list[Recorded]) -> tuple[list[Change], dict[str, Parked]]:
-        before: dict[str, Job] = {}
-        after: dict[str, Job] = {}
-        parked: dict[str, Parked] = {}
-        committed = entry_order(self._checkpoint)
-        for record in batch:
-            job_id = record.job_id
-            if job_id in self._parked or job_id in parked:
-                continue
-            if entry_order(record.entry_id) <= committed:
-                continue  # folded before: an expired state must not come back to life
-            if isinstance(record.event, Unreadable):
-                parked[job_id or record.entry_id] = _park(record, record.event.why)
-                continue
-            if job_id not in after:
-                before[job_id] = after[job_id] = await self._known(record)
-            after[job_id] = await self._next(after[job_id], record, parked)
-        changes = [
-            Change(before[job_id], job)
-            for job_id, job in after.items()
-            if job.seq > before[job_id].seq
-        ]
-        return changes, parked
+    def _is_new(self, entry_id: str) -> bool:
+        return entry_order(entry_id) > entry_order(self._checkpoint)
 
-    async def _known(self, record: Recorded) -> Job:
-        """Return the state that is stored, as the base of what will be written."""
-        if record.job_id in self._jobs:
-            return self._jobs[record.job_id]
-        return Job() if record.seq == 1 else await self._stored(record.job_id)
-
-    async def _stored(self, job_id: str) -> Job:
-        return from_fields(await read_hash(self._log.redis, self._log.keys.job(job_id))) or Job()
-
-    async def _next(self, job: Job, record: Recorded, parked: dict[str, Parked]) -> Job:
-        if record.seq <= job.seq + 1:
-            return evolve(job, record)
-        # The state has expired, or was never folded: the log has it all.
-        events = await job_events(self._log, record.job_id)
-        wanted = [event for event in events if event.seq <= record.seq]
-        folded = fold(wanted)
-        if folded.seq < record.seq:
-            parked[record.job_id] = _park(record, "earlier events are missing or unreadable")
-            return job
-        return folded
-
-
-def _park(record: Recorded, why: str) -> Parked:
-    logger.error("job_parked job=%s seq=%s why=%r", record.job_id, record.seq, why)
-    return Parked(record.seq, record.entry_id, why)
+    def _new_of(self, batch: Sequence[Recorded]) -> Sequence[Recorded]:
+        return [record for record in batch if self._is_new(record.entry_id)]

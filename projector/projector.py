@@ -6,6 +6,7 @@ changes nothing.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import zlib
 
@@ -23,6 +24,9 @@ from streams.log import Log
 
 logger = logging.getLogger("everfold.projector")
 
+GOODBYE_S = 2.0
+"""Longest time to say that a partition is free; then its lease runs out by itself."""
+
 
 class Projector:
     def __init__(self, log: Log, name: str, config: ProjectorConfig | None = None) -> None:
@@ -36,7 +40,8 @@ class Projector:
     @property
     def partitions(self) -> list[int]:
         """The partitions that this process folds now."""
-        return sorted(self._folding)
+        running = self._folding.items()
+        return sorted(partition for partition, scope in running if not scope.cancel_called)
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Fold until cancelled; waits while the server is away."""
@@ -55,53 +60,48 @@ class Projector:
                     except Unavailable:
                         await anyio.sleep(backoff.next_s())
         finally:
-            with anyio.move_on_after(2, shield=True):
-                await self._leave()
+            with anyio.move_on_after(GOODBYE_S, shield=True), contextlib.suppress(EverfoldError):
+                await self._ownership.leave()
 
     async def _balance(self) -> None:
         partitions = self._log.keys.partitions
         live = await self._ownership.announce()
         for partition in self.partitions:
-            if await self._ownership.own(partition) is None:
+            if not await self._ownership.own(partition):
                 self._stop(partition)
         for partition in surplus(self.partitions, partitions, live):
             self._stop(partition)
-            await self._ownership.give_up(partition)
         for partition in to_try(self.partitions, partitions, live, self._start):
-            if len(self._folding) < fair_share(partitions, live):
+            if len(self._folding) < fair_share(partitions, live) and partition not in self._folding:
                 await self._take(partition)
 
-    async def _take(self, partition: int) -> None:
-        checkpoint = await self._ownership.own(partition)
-        if checkpoint is not None and self._tasks is not None:
-            self._folding[partition] = anyio.CancelScope()
-            self._tasks.start_soon(self._fold, partition, checkpoint)
+    def _stop(self, partition: int) -> None:
+        if partition in self._folding:
+            self._folding[partition].cancel()
 
-    async def _fold(self, partition: int, checkpoint: str) -> None:
-        scope = self._folding[partition]
-        folding = PartitionFold(
-            self._log, partition, self._ownership.token, checkpoint, self._config
-        )
+    async def _take(self, partition: int) -> None:
+        if await self._ownership.own(partition) and self._tasks is not None:
+            self._folding[partition] = anyio.CancelScope()
+            self._tasks.start_soon(self._fold, partition)
+
+    async def _fold(self, partition: int) -> None:
+        folding = PartitionFold(self._log, partition, self._ownership.token, self._config)
         try:
-            with scope:
+            with self._folding[partition]:
                 await folding.run()
         except OwnershipLost as lost:
             logger.info("partition_lost partition=%s owner=%s", partition, lost)
         except Exception:
-            # Given up at the next renewal; whoever takes it next reads the same entries.
+            # Another process may do better; where there is none, this one tries again.
             logger.exception("projector_broken partition=%s", partition)
+            await self._let_go(partition)
             await anyio.sleep(self._config.renew_every_s)
         finally:
-            if self._folding.get(partition) is scope:
-                del self._folding[partition]
+            await self._let_go(partition)
+            del self._folding[partition]
 
-    def _stop(self, partition: int) -> None:
-        self._folding.pop(partition).cancel()
-
-    async def _leave(self) -> None:
-        try:
-            for partition in range(self._log.keys.partitions):
-                await self._ownership.give_up(partition)
-            await self._ownership.leave()
-        except EverfoldError:
-            return  # the leases run out by themselves
+    async def _let_go(self, partition: int) -> None:
+        """Give the partition up, now that its reader is closed and can be given no more entries."""
+        self._folding[partition].cancel()
+        with anyio.move_on_after(GOODBYE_S, shield=True), contextlib.suppress(EverfoldError):
+            await self._ownership.give_up(partition)

@@ -1,7 +1,8 @@
 """A job as the flat hash that HGETALL shows, and back.
 
-Rule: every field of `Job` is a field of the hash, as plain text; lists and objects are JSON. The
-names promptId, jobType and userId, which earlier consumers read, are written beside ours.
+Rule: every field of `Job` has a field of the hash, as plain text; lists and objects are JSON. One
+that is missing is empty or zero; those in `SHOWN` are never missing. The names promptId, jobType
+and userId, which earlier consumers read, are written beside ours.
 """
 
 from __future__ import annotations
@@ -10,24 +11,27 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
-from msgspec.structs import FieldInfo, fields
+from msgspec.structs import FieldInfo, astuple, fields
 
 from projector.job import Job
 
 EARLIER_NAMES = {"promptId": "prompt_id", "jobType": "kind", "userId": "user"}
 """Name in the hash -> field of Job whose value it repeats."""
 
+SHOWN = ("status", "queue", "priority", "progress")
+"""Fields whose default says something, so that a reader of the hash must see it."""
+
 _encode = msgspec.json.encode
 
 
-def _writer(info: FieldInfo) -> Callable[[Any], bytes]:
+def _writer(info: FieldInfo) -> Callable[[Any], str]:
     if info.type is str:
-        return str.encode
+        return str
     if info.type is bool:
-        return lambda value: b"1" if value else b"0"
+        return lambda value: "1" if value else "0"
     if info.type in (int, float):
-        return lambda value: repr(value).encode()
-    return lambda value: b"" if value is None else _encode(value)
+        return repr
+    return lambda value: "" if value is None else _encode(value).decode()
 
 
 def _reader(info: FieldInfo) -> Callable[[bytes], Any]:
@@ -41,31 +45,37 @@ def _reader(info: FieldInfo) -> Callable[[bytes], Any]:
     return lambda text: decoder.decode(text) if text else None
 
 
-_WRITERS = {info.name: _writer(info) for info in fields(Job)}
+_WRITERS = tuple((info.name, _writer(info)) for info in fields(Job))
 _READERS = {info.name: _reader(info) for info in fields(Job)}
+_ALIASES = {name: earlier for earlier, name in EARLIER_NAMES.items()}
 _EMPTY = Job()
+_FIRST = {name: write(getattr(_EMPTY, name)) for name, write in _WRITERS if name in SHOWN}
 
 
-def to_fields(job: Job, before: Job = _EMPTY) -> dict[str, bytes]:
-    """Return the hash fields of `job` that differ from `before`; a missing field is a default."""
-    changed = {
-        name: write(value)
-        for name, write in _WRITERS.items()
-        if (value := getattr(job, name)) != getattr(before, name)
-    }
-    for earlier, name in EARLIER_NAMES.items():
-        if name in changed:
-            changed[earlier] = changed[name]
+def to_fields(job: Job, before: Job = _EMPTY) -> dict[str, str]:
+    """Return the hash fields of `job` that differ from `before`, a state with seq 0: of the first
+    write, which has those of `SHOWN` in any case."""
+    changed = {} if before.seq else _FIRST.copy()
+    pairs = zip(_WRITERS, astuple(job), astuple(before), strict=True)
+    for (name, write), value, old in pairs:
+        if value is not old and value != old:
+            changed[name] = text = write(value)
+            if name in _ALIASES:
+                changed[_ALIASES[name]] = text
     return changed
 
 
 def from_fields(stored: Mapping[bytes, bytes]) -> Job | None:
-    """Return the job that a hash shows, None for an empty hash. Unknown fields are ignored."""
+    """Return the job that a hash shows, None where there is none or it cannot be read: the log
+    has it. Unknown fields are ignored."""
     if b"seq" not in stored:
         return None
-    values = {
-        name: read(text)
-        for name, read in _READERS.items()
-        if (text := stored.get(name.encode())) is not None
-    }
+    try:
+        values = {
+            name: read(text)
+            for name, read in _READERS.items()
+            if (text := stored.get(name.encode())) is not None
+        }
+    except (ValueError, msgspec.MsgspecError):
+        return None
     return Job(**values)

@@ -10,49 +10,50 @@
   KEYS[6..] job       HASH, the state of each job
 
   ARGV[1]  token of the owner, which is also its consumer name
-  ARGV[2]  ms that the state of a closed job is kept; 0 = not at all
-  ARGV[3]  n, the entries folded; then n entry ids, the last of which is the new checkpoint;
-           then the number of jobs to park, and two for each: job id; JSON;
-           then for each state: job id; seq it must be at, 0 = there must be none; new seq; ms to
-           live; 1 when closed; last event time, Unix ms; number m of fields; m names and values
-  ARGV[4..] the rest
+  ARGV[2]  checkpoint that the owner believes in
+  ARGV[3]  new checkpoint
+  ARGV[4]  ms that the state of an open job is kept after its last event
+  ARGV[5]  the same for a closed job; 0 = not at all
+  ARGV[6]  MessagePack: ids of the entries folded
+  ARGV[7]  MessagePack, for each state: job id; seq it must be at, 0 = there must be none; new seq;
+           closed; last event time, Unix ms; array of field names and values
+  ARGV[8]  MessagePack: names and values of `parked`
 
-  Returns  {"committed"}                a state that was already further is left as it is
-           {"not_owner", owner}         nothing was written
-           {"foreign", consumer}        entries were given to another consumer; nothing was written
-           {"gap", job id, stored seq}  a state is not where it must be; nothing was written
+  Returns  {"committed"}                     a state that was already further is left as it is
+           {"not_owner", owner}              nothing was written
+           {"moved", checkpoint}             somebody committed in between; nothing was written
+           {"foreign", consumer}             another one holds entries; nothing was written
+           {"gap", job id, stored seq, ...}  states are not where they must be; nothing was written
 ]]
-local log, projector, active, ended, parked = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local token, closed_ttl_ms, n = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-
-local owner = redis.call('HGET', projector, 'owner')
+local log, projector, active, ended, token, checkpoint = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1], ARGV[3]
+local open_ms, closed_ms, entries = tonumber(ARGV[4]), tonumber(ARGV[5]), cmsgpack.unpack(ARGV[6])
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local owner, at = unpack(redis.call('HMGET', projector, 'owner', 'checkpoint'))
 if owner ~= token then return { 'not_owner', owner or '' } end
-for _, consumer in ipairs(redis.call('XPENDING', log, 'projector')[4] or {}) do
-  if consumer[1] ~= token then return { 'foreign', consumer[1] } end
+if (at or '0-0') ~= ARGV[2] then return { 'moved', at or '0-0' } end
+for _, holder in ipairs(redis.call('XPENDING', log, 'projector')[4] or {}) do
+  if holder[1] ~= token then return { 'foreign', holder[1] } end
 end
-
-local first = 4 + n + 1 + 2 * tonumber(ARGV[4 + n])
-local writes, at = {}, first
-for key = 6, #KEYS do
-  local job, expected, seq = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
-  local stored = tonumber(redis.call('HGET', KEYS[key], 'seq') or 0)
-  if stored < seq then
-    if stored ~= expected then return { 'gap', job, stored } end
-    table.insert(writes, { KEYS[key], job, at })
-  end
-  at = at + 7 + 2 * tonumber(ARGV[at + 6])
+local gaps, writes = { 'gap' }, {}
+for i, state in ipairs(cmsgpack.unpack(ARGV[7])) do
+  local stored = tonumber(redis.call('HGET', KEYS[5 + i], 'seq') or 0) or 0
+  if stored < state[3] and stored == state[2] then table.insert(writes, { KEYS[5 + i], unpack(state) })
+  elseif stored < state[3] then table.insert(gaps, state[1]) table.insert(gaps, stored) end
 end
+if #gaps > 1 then return gaps end
 
 for _, write in ipairs(writes) do
-  local key, job, i = unpack(write)
-  local ttl_ms, closed, time_ms, fields = ARGV[i + 3], ARGV[i + 4] == '1', tonumber(ARGV[i + 5]), tonumber(ARGV[i + 6])
-  redis.call('HSET', key, unpack(ARGV, i + 7, i + 6 + 2 * fields))
-  if closed then redis.call('ZREMRANGEBYSCORE', ended, '-inf', time_ms - closed_ttl_ms) redis.call('ZREM', active, job) end
-  if closed and closed_ttl_ms == 0 then redis.call('DEL', key)
-  else redis.call('PEXPIRE', key, ttl_ms) redis.call('ZADD', closed and ended or active, time_ms, job) end
+  local key, job, _, _, closed, time_ms, fields = unpack(write)
+  local until_ms = time_ms + (closed and closed_ms or open_ms)
+  local kept = until_ms > now_ms
+  if kept then redis.call('HSET', key, unpack(fields)) redis.call('PEXPIREAT', key, until_ms) else redis.call('DEL', key) end
+  if closed then redis.call('ZREMRANGEBYSCORE', ended, '-inf', now_ms - closed_ms) redis.call('ZREM', active, job) end
+  if kept or not closed then redis.call('ZADD', closed and ended or active, time_ms, job) end
 end
-for i = 5 + n, first - 1, 2 do redis.call('HSET', parked, ARGV[i], ARGV[i + 1]) end
-redis.call('XACK', log, 'projector', unpack(ARGV, 4, 3 + n))
-redis.call('HSET', projector, 'checkpoint', ARGV[3 + n])
-redis.call('HINCRBY', projector, 'folded', n)
+local parked = cmsgpack.unpack(ARGV[8])
+if #parked > 0 then redis.call('HSET', KEYS[5], unpack(parked)) end
+redis.call('XACK', log, 'projector', unpack(entries))
+redis.call('HSET', projector, 'checkpoint', checkpoint)
+redis.call('HINCRBY', projector, 'folded', #entries)
 return { 'committed' }

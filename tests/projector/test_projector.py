@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator
 import anyio
 import pytest
 
-from projector.commit import Change, Committed, Foreign, Gap, NotOwner, commit
+from projector.commit import Batch, Change, Committed, Foreign, Gap, Moved, NotOwner, commit
 from projector.config import ProjectorConfig
 from projector.evolve import fold
+from projector.job import Job
 from projector.lag import lag
 from projector.ownership import Ownership
 from projector.projector import Projector
@@ -26,6 +27,7 @@ from streams.log import Log
 from streams.outcomes import Lease
 from streams.producer import Producer
 from streams.reader import job_events
+from streams.record import NO_ENTRY
 from tests.support.programs import StartProgram
 from tests.support.servers import StartServer
 from tests.support.wait import eventually
@@ -132,7 +134,7 @@ async def test_a_frozen_owner_that_wakes_changes_no_result(
 
 async def owned(log: Log, partition: int = 0) -> Ownership:
     ownership = Ownership(log, "test", own_for_s=5)
-    assert await ownership.own(partition) is not None
+    assert await ownership.own(partition)
     return ownership
 
 
@@ -151,20 +153,25 @@ async def test_commit_refuses_a_stale_owner_a_hole_and_a_gap(log: Log) -> None:
     batch = [r for r in await group.read_new(0) if r.job_id == job_id]
     after = fold(batch)
 
-    async def try_commit(token: str, before_seq: int = 0) -> object:
-        start = type(after)(job_id=job_id, seq=before_seq)
+    async def try_commit(token: str, before_seq: int = 0, checkpoint: str = NO_ENTRY) -> object:
+        entry_ids = [record.entry_id for record in batch]
         return await commit(
             log,
             0,
             token=token,
             config=ProjectorConfig(),
-            entry_ids=[record.entry_id for record in batch],
-            changes=[Change(start, after)],
-            parked=[],
+            batch=Batch(
+                checkpoint=checkpoint,
+                following=entry_ids[-1],
+                entry_ids=entry_ids,
+                changes=[Change(Job(job_id=job_id, seq=before_seq), after)],
+                parked={},
+            ),
         )
 
     assert isinstance(await try_commit("somebody-else"), NotOwner)
-    assert await try_commit(ownership.token, before_seq=7) == Gap(job_id, 0)
+    assert await try_commit(ownership.token, before_seq=7) == Gap({job_id: 0})
+    assert await try_commit(ownership.token, checkpoint="5-0") == Moved(NO_ENTRY)
     thief = ConsumerGroup(log, PROJECTOR_GROUP, "thief", block_s=0.1)
     await one_job_in_partition(log, 0)
     await thief.read_new(0)
@@ -172,17 +179,19 @@ async def test_commit_refuses_a_stale_owner_a_hole_and_a_gap(log: Log) -> None:
     assert await read_hash(log.redis, log.keys.job(job_id)) == {}
     await group.inherit(0)
     assert await try_commit(ownership.token) == Committed()
-    assert await try_commit(ownership.token) == Committed(), "a repeated commit changes nothing"
+    last = batch[-1].entry_id
+    assert await try_commit(ownership.token) == Moved(last), "its answer may have been lost"
+    assert await try_commit(ownership.token, checkpoint=last) == Committed(), "it was further"
     for consumer in (group, thief):
         await consumer.aclose()
 
 
 async def test_a_partition_has_one_owner_until_it_gives_up(log: Log) -> None:
     first, second = await owned(log), Ownership(log, "second", own_for_s=5)
-    assert await second.own(0) is None
+    assert not await second.own(0)
     await first.give_up(0)
-    assert await second.own(0) is not None
-    assert await first.own(0) is None
+    assert await second.own(0)
+    assert not await first.own(0)
 
 
 async def test_states_expire_and_an_open_job_is_folded_again(log: Log) -> None:

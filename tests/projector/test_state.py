@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 
 from projector.evolve import fold
 from projector.job import Job
-from projector.state import from_fields, to_fields
+from projector.state import SHOWN, from_fields, to_fields
 from streams.events import Event, Started, Submitting
 from tests.support.histories import SUBMITTED, histories, records_of
 
 
-def stored(fields: dict[str, bytes]) -> dict[bytes, bytes]:
-    return {name.encode(): value for name, value in fields.items()}
+def stored(fields: dict[str, str]) -> dict[bytes, bytes]:
+    return {name.encode(): value.encode() for name, value in fields.items()}
 
 
 @given(histories())
@@ -33,14 +33,26 @@ def test_writing_only_what_changed_gives_the_same_hash(events: list[Event], cut:
 def test_the_hash_is_plain_text_and_carries_the_earlier_names() -> None:
     begun = Submitting(attempt=1, backend="http://gpu", boot="m", prompt_id="p-1", client_id="c")
     fields = to_fields(fold(records_of([SUBMITTED, begun, Started(attempt=1)])))
-    assert fields["status"] == b"running"
-    assert fields["attempt"] == b"1"
-    assert fields["metadata"] == b'{"shop":7}'
-    assert (fields["promptId"], fields["jobType"], fields["userId"]) == (
-        b"p-1",
-        b"portrait",
-        b"ada",
-    )
+    assert fields["status"] == "running"
+    assert fields["attempt"] == "1"
+    assert fields["metadata"] == '{"shop":7}'
+    assert (fields["promptId"], fields["jobType"], fields["userId"]) == ("p-1", "portrait", "ada")
+
+
+def test_the_first_write_shows_what_is_not_empty_by_default() -> None:
+    fields = to_fields(fold(records_of([SUBMITTED])))
+    shown = {name: fields[name] for name in SHOWN}
+    assert shown == {
+        "status": "queued",
+        "queue": "default",
+        "priority": "normal",
+        "progress": "0.0",
+    }
+
+
+def test_a_hash_that_cannot_be_read_is_no_job() -> None:
+    assert from_fields({b"seq": b"3", b"job_id": b"j", b"policy": b"{broken"}) is None
+    assert from_fields({b"seq": b"many"}) is None
 
 
 def test_an_empty_hash_is_no_job_and_unknown_fields_are_ignored() -> None:

@@ -1,0 +1,18 @@
+#!lua flags=allow-oom
+--[[
+  Take a job out of the indexes, unless it has a state: it may just have got a new one.
+
+  KEYS[1]  job     HASH, the job's state
+  KEYS[2]  active  ZSET, open jobs by last event time
+  KEYS[3]  ended   ZSET, closed jobs by last event time
+
+  ARGV[1]  job id
+
+  Returns  {"dropped"}
+           {"alive"}    it has a state; nothing was written
+]]
+local job = ARGV[1]
+if redis.call('EXISTS', KEYS[1]) == 1 then return { 'alive' } end
+redis.call('ZREM', KEYS[2], job)
+redis.call('ZREM', KEYS[3], job)
+return { 'dropped' }

@@ -1,0 +1,22 @@
+#!lua flags=allow-oom
+--[[
+  Forget the consumers that earlier projector processes have left behind; one that still holds
+  entries stays, for its entries would be lost with it.
+
+  KEYS[1]  log  STREAM with the group `projector`
+
+  ARGV[1]  ms without a sign of life after which a consumer is forgotten
+
+  Returns  {"forgotten", count}
+]]
+local log, idle_limit_ms = KEYS[1], tonumber(ARGV[1])
+local outcome = { 'forgotten', 0 }
+for _, row in ipairs(redis.call('XINFO', 'CONSUMERS', log, 'projector')) do
+  local facts = {}
+  for i = 1, #row, 2 do facts[row[i]] = row[i + 1] end
+  if facts.pending == 0 and facts.idle > idle_limit_ms then
+    redis.call('XGROUP', 'DELCONSUMER', log, 'projector', facts.name)
+    outcome[2] = outcome[2] + 1
+  end
+end
+return outcome
