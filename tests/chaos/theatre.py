@@ -43,6 +43,7 @@ class Theatre:
         self.runners: list[Program] = []
         self.projectors: list[Program] = []
         self.deaths: list[Death] = []
+        self._restarting = anyio.Lock()
 
     @property
     def log(self) -> Log:
@@ -89,13 +90,15 @@ class Theatre:
             case "kill_projector" if self.projectors:
                 self.projectors[which % len(self.projectors)].send(signal.SIGKILL)
             case "restart_comfyui":
-                self.deaths.append(Death(comfy.url, time.time()))
-                await run_sync(comfy.kill)
-                await comfy.up()
+                async with self._restarting:
+                    self.deaths.append(Death(comfy.url, time.time()))
+                    await run_sync(comfy.kill)
+                    await comfy.up()
             case "drop_sockets" | "mute_sockets" | "lose_post_response" | "lose_post_request":
                 return await self._spoil(comfy, kind)
             case "restart_server":
-                await run_sync(self.server.restart, signal.SIGKILL)
+                async with self._restarting:
+                    await run_sync(self.server.restart, signal.SIGKILL)
             case "cut_connections":
                 self.proxy.cut()
             case "lose_replies":
