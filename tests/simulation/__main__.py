@@ -13,8 +13,11 @@ from collections import Counter
 
 from msgspec.structs import replace
 
+from tests.simulation.breakages import CUT_OFF, LOSSY, STALLING
 from tests.simulation.invariants import Violation
 from tests.simulation.world import Options, World
+
+WEATHERS = {"drawn": None, "stalling": STALLING, "cut-off": CUT_OFF, "lossy": LOSSY}
 
 
 def main() -> int:
@@ -22,9 +25,10 @@ def main() -> int:
     options.add_argument("--seeds", type=int, default=10_000, help="how many")
     options.add_argument("--from", type=int, default=0, dest="first", help="the first seed")
     options.add_argument("--window-ms", type=int, default=0, help="between last look and last byte")
+    options.add_argument("--weather", choices=WEATHERS, default="drawn", help="what goes wrong")
     options.add_argument("--keep-going", action="store_true", help="count violations by kind")
     given = options.parse_args()
-    chosen = Options(window_ms=given.window_ms)
+    chosen = Options(window_ms=given.window_ms, weather=WEATHERS[given.weather])
     return run_seeds(range(given.first, given.first + given.seeds), chosen, given.keep_going)
 
 

@@ -10,8 +10,8 @@ from streams.errors import Unavailable
 from streams.events import Expired
 from streams.log import NOBODY
 from streams.outcomes import Lease
+from tests.simulation.guard import Lane
 from tests.simulation.process import REDIS
-from tests.simulation.server import Lane
 from tests.simulation.tasks import Nap, Steps, ask
 
 if TYPE_CHECKING:

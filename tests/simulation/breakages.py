@@ -28,10 +28,11 @@ from streams.outcomes import Lease
 from tests.simulation.beginning import GENERATION, Beginning
 from tests.simulation.carrying import Carrying
 from tests.simulation.faults import Weather
+from tests.simulation.guard import Head
 from tests.simulation.lease_model import LeaseBook
 from tests.simulation.remote import Remote
 from tests.simulation.runner_model import Runner
-from tests.simulation.server import Head, Server
+from tests.simulation.server import Server
 from tests.simulation.tasks import ShieldOver, Steps, ask
 from tests.simulation.world import Options, Parts
 

@@ -23,7 +23,8 @@ from streams.events import (
 )
 from streams.record import Recorded
 from tests.simulation.comfyui import ALIVE, KEPT, Ledger, Prompt
-from tests.simulation.server import Author, Head, Server
+from tests.simulation.guard import Head
+from tests.simulation.server import Author, Server
 
 
 class Violation(Exception):

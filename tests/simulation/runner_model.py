@@ -13,8 +13,8 @@ from streams.errors import Unavailable
 from streams.outcomes import Lease
 from tests.simulation import actors
 from tests.simulation.carrying import Carrying
+from tests.simulation.guard import Lane
 from tests.simulation.process import REDIS, Process
-from tests.simulation.server import Lane
 from tests.simulation.tasks import Steps, ask
 
 if TYPE_CHECKING:

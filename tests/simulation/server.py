@@ -21,30 +21,18 @@ from streams.events import (
     closing_status,
 )
 from streams.outcomes import Lease
-from streams.record import NO_ENTRY, Recorded
+from streams.record import Recorded
+from tests.simulation.guard import Head, Lane
 from tests.simulation.stream_model import FOREVER_MS, DispatchStream
 
 REMEMBERED = 11
 """Event ids that fit into the 640 characters of `recent`."""
 
-Lane = tuple[str, str]
 Author = tuple[str, int] | None
 """Runner and epoch of the lease under which an entry was written; None without a lease."""
 Outcome = tuple[str | int, ...]
 Tell = Callable[[Recorded, Author, str], None]
 """Called with an entry, its author, and its event id where the script remembers it."""
-
-
-class Head:
-    """The guard of one job."""
-
-    def __init__(self, lane: Lane, workflow: str, made_by: str) -> None:
-        self.seq = self.epoch = self.crashes = self.ticket = 0
-        self.status, self.phase, self.owner = "open", "", ""
-        self.lane, self.workflow, self.made_by = lane, workflow, made_by
-        self.first = self.last = NO_ENTRY
-        self.cancel = False
-        self.recent: list[tuple[str, int, str]] = []
 
 
 class Server:

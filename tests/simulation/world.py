@@ -22,12 +22,13 @@ from tests.simulation.beginning import Beginning
 from tests.simulation.carrying import Carrying
 from tests.simulation.comfyui import ComfyUI, Ledger, Script
 from tests.simulation.faults import Faults, Weather, draw_weather
+from tests.simulation.guard import Lane
 from tests.simulation.invariants import Checker, expect
 from tests.simulation.lease_model import LeaseBook
 from tests.simulation.process import REDIS, Process
 from tests.simulation.remote import Remote
 from tests.simulation.runner_model import Runner
-from tests.simulation.server import Author, Lane, Server
+from tests.simulation.server import Author, Server
 from tests.simulation.tasks import Steps, ask
 
 STORM_MS = 40_000

@@ -1,0 +1,20 @@
+"""A job's head: what the scripts look at before they change anything."""
+
+from __future__ import annotations
+
+from streams.record import NO_ENTRY
+
+Lane = tuple[str, str]
+"""Queue and priority: the name of a dispatch stream."""
+
+
+class Head:
+    """The guard of one job."""
+
+    def __init__(self, lane: Lane, workflow: str, made_by: str) -> None:
+        self.seq = self.epoch = self.crashes = self.ticket = 0
+        self.status, self.phase, self.owner = "open", "", ""
+        self.lane, self.workflow, self.made_by = lane, workflow, made_by
+        self.first = self.last = NO_ENTRY
+        self.cancel = False
+        self.recent: list[tuple[str, int, str]] = []
