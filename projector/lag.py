@@ -18,6 +18,9 @@ from streams.rewind import server_time_ms
 COUNT_LIMIT = 10_000
 """Events behind are counted up to here."""
 
+PAGE = 500
+"""Entries in memory at a time while they are counted."""
+
 
 class Lag(Struct, frozen=True):
     partition: int
@@ -41,21 +44,30 @@ async def _of(log: Log, partition: int, now_ms: int) -> Lag:
     stored = await read_hash(log.redis, log.keys.projector(partition))
     owned = int(stored.get(b"until_ms", b"0")) > now_ms
     checkpoint = stored.get(b"checkpoint", NO_ENTRY.encode()).decode()
-    behind = await _behind(log, partition, checkpoint)
-    first_ms = entry_time_ms(behind[0][0].decode()) if behind else now_ms
+    behind, first_ms = await _behind(log, partition, checkpoint)
     parked = cast("int", await command(log.redis, "HLEN", log.keys.parked(partition)))
     return Lag(
         partition=partition,
         owner=stored.get(b"owner", b"").decode() if owned else "",
         checkpoint=checkpoint,
-        behind_events=len(behind),
-        behind_s=max(0, now_ms - first_ms) / 1000,
+        behind_events=behind,
+        behind_s=max(0, now_ms - (first_ms or now_ms)) / 1000,
         folded=int(stored.get(b"folded", b"0")),
         parked=parked,
     )
 
 
-async def _behind(log: Log, partition: int, checkpoint: str) -> Entries:
+async def _behind(log: Log, partition: int, after: str) -> tuple[int, int]:
+    """Return how many events follow `after`, and the time of the first, 0 where there is none."""
     key = log.keys.log(partition)
-    ask = ("XRANGE", key, f"({checkpoint}", "+", "COUNT", COUNT_LIMIT)
-    return cast("Entries", await command(log.redis, *ask))
+    count = first_ms = 0
+    while count < COUNT_LIMIT:
+        ask = ("XRANGE", key, f"({after}", "+", "COUNT", PAGE)
+        rows = cast("Entries", await command(log.redis, *ask))
+        if rows:
+            first_ms = first_ms or entry_time_ms(rows[0][0].decode())
+            after = rows[-1][0].decode()
+            count += len(rows)
+        if len(rows) < PAGE:
+            break
+    return count, first_ms

@@ -1,26 +1,31 @@
 """Reads of the projection: one job, or pages of them; the log where the projection has nothing.
 
-Rule: a read changes nothing that matters and never scans the keyspace. An open job whose state
-has expired is folded from the log again.
+Rule: a read changes nothing that matters and never scans the keyspace. A job whose state has
+expired is folded from the log again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import contextlib
+from collections.abc import Collection, Sequence
+from functools import partial
 from typing import cast
 
 from msgspec import Struct
 
 from projector.evolve import fold
 from projector.job import Job
-from projector.state import from_fields
-from streams.border import command, read_hash
-from streams.errors import InvalidName, JobUnknown
+from projector.stored import read_state, read_states
+from streams.border import command
+from streams.errors import BrokenChain, InvalidName, JobUnknown
 from streams.log import Log
 from streams.patience import patiently
 from streams.reader import job_events
+from streams.scripts import Script
 
 PAGE_LIMIT = 1000
+
+_drop_ghost = Script("projector", "drop_ghost")
 
 
 class Page(Struct, frozen=True):
@@ -32,7 +37,7 @@ class Page(Struct, frozen=True):
 async def get(log: Log, job_id: str, at_least_seq: int = 0) -> Job:
     """Return the job's state: the projected one, or folded where that is missing or too old.
 
-    Raises JobUnknown or Unavailable.
+    Raises JobUnknown, Unavailable, or BrokenChain where the log no longer holds what is missing.
     """
     job = await _projected(log, job_id)
     if job is None or job.seq < at_least_seq:
@@ -41,17 +46,22 @@ async def get(log: Log, job_id: str, at_least_seq: int = 0) -> Job:
 
 
 async def current(log: Log, job_id: str) -> Job:
-    """Return the job's exact present state: the projected one and the tail of the log."""
+    """Return the job's exact present state: the projected one and the tail of the log.
+
+    Raises as `get` does. Of a parked job, the state before the event that cannot be read.
+    """
     return await _caught_up(log, await _projected(log, job_id) or Job(job_id=job_id))
 
 
 async def _projected(log: Log, job_id: str) -> Job | None:
-    key = log.keys.job(job_id)
-    return from_fields(await patiently(lambda: read_hash(log.redis, key), log.patience_s))
+    return await patiently(lambda: read_state(log, job_id), log.patience_s)
 
 
 async def _caught_up(log: Log, job: Job) -> Job:
-    return fold(await job_events(log, job.job_id, after_seq=job.seq), job)
+    events = await job_events(log, job.job_id, after_seq=job.seq)
+    if events and events[0].seq != job.seq + 1:
+        raise BrokenChain(job.job_id, job.seq + 1, events[0].seq)
+    return fold(events, job)
 
 
 class _Place(Struct, frozen=True, order=True):
@@ -75,16 +85,16 @@ async def list_jobs(
 ) -> Page:
     """Return jobs by their last event, the newest first. Times are Unix milliseconds.
 
-    Raises InvalidName for a cursor that is not one of ours.
+    A job that changes while pages are read moves to the front: it is not seen twice.
+    Raises InvalidName for a cursor that is not one of ours, or Unavailable.
     """
     limit = min(limit, PAGE_LIMIT)
     before = _read_cursor(cursor) if cursor else None
     found: list[Job] = []
     while len(found) < limit:
         places = await _places(log, before, newer_than_ms, older_than_ms, limit)
-        for place in places:
+        for place, job in zip(places, await _listed(log, places), strict=True):
             before = place
-            job = await _listed(log, place)
             if job is not None and _fits(job, statuses, user, kind, backend):
                 found.append(job)
                 if len(found) == limit:
@@ -113,11 +123,13 @@ async def _places(
     if before is not None:
         most = str(before.time_ms)
     least = "-inf" if newer_ms is None else str(newer_ms)
-    places: list[_Place] = []
+    places: dict[str, _Place] = {}
     for partition in range(log.keys.partitions):
         for index in (log.keys.active(partition), log.keys.ended(partition)):
-            places += await _in_index(log, index, least, most, before, limit)
-    return sorted(places, reverse=True)[:limit]
+            # One that ends between the two reads is in both: the later place counts.
+            for place in await _in_index(log, index, least, most, before, limit):
+                places[place.job_id] = place
+    return sorted(places.values(), reverse=True)[:limit]
 
 
 async def _in_index(
@@ -128,7 +140,8 @@ async def _in_index(
     offset = 0
     while len(found) < limit:
         ask = ("ZREVRANGEBYSCORE", index, most, least, "WITHSCORES", "LIMIT", offset, limit)
-        flat = cast("list[bytes]", await command(log.redis, *ask))
+        read = partial(command, log.redis, *ask)
+        flat = cast("list[bytes]", await patiently(read, log.patience_s))
         pairs = zip(flat[::2], flat[1::2], strict=True)
         page = [_Place(int(float(score)), name.decode()) for name, score in pairs]
         found += [place for place in page if before is None or place < before]
@@ -138,21 +151,26 @@ async def _in_index(
     return found
 
 
-async def _listed(log: Log, place: _Place) -> Job | None:
-    """Return the job at a place; None, and no place any more, for one that is over and gone."""
-    job = await _projected(log, place.job_id)
-    if job is not None:
-        return job
-    try:
-        job = await _caught_up(log, Job(job_id=place.job_id))
-    except JobUnknown:
-        job = None
-    if job is None or job.is_terminal:
-        partition = log.keys.partition_of(place.job_id)
-        for index in (log.keys.active(partition), log.keys.ended(partition)):
-            await command(log.redis, "ZREM", index, place.job_id)
-        return None
-    return job
+async def _listed(log: Log, places: Sequence[_Place]) -> list[Job | None]:
+    """Return the job at each place; None for one that is over and gone, or cannot be folded."""
+    job_ids = [place.job_id for place in places]
+    stored = await patiently(lambda: read_states(log, job_ids), log.patience_s)
+    return [job or await _expired(log, job_id) for job_id, job in zip(job_ids, stored, strict=True)]
+
+
+async def _expired(log: Log, job_id: str) -> Job | None:
+    """Fold an open job without a state; one that is over and gone leaves the indexes."""
+    with contextlib.suppress(JobUnknown):
+        try:
+            job = await _caught_up(log, Job(job_id=job_id))
+        except BrokenChain:
+            return None
+        if not job.is_terminal:
+            return job
+    keys, partition = log.keys, log.keys.partition_of(job_id)
+    places = (keys.job(job_id), keys.active(partition), keys.ended(partition))
+    await patiently(lambda: _drop_ghost.run(log.redis, places, (job_id,)), log.patience_s)
+    return None
 
 
 def _read_cursor(cursor: str) -> _Place:

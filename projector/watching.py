@@ -22,6 +22,9 @@ from streams.log import Log
 from streams.reader import job_events, tail
 from streams.record import Recorded
 
+READ_AGAIN_S = 10.0
+"""A watcher looks into the log at least so often: a hint may be lost with a failover."""
+
 
 class Watcher:
     """Open it with `async with Watcher(log) as watcher`."""
@@ -69,7 +72,8 @@ class Watcher:
         try:
             events = await job_events(self._log, job_id, after_seq=seq)
             if not events:
-                await changed.wait()
+                with anyio.move_on_after(READ_AGAIN_S):
+                    await changed.wait()
             return events
         finally:
             watching.discard(changed)
