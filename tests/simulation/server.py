@@ -97,7 +97,8 @@ class Server:
             return ("closed", head.status)
         if epoch > 0 and not self._is_held(head, epoch, holder):
             return ("fenced", head.epoch)
-        if epoch < 0 and head.phase not in ("waiting", "later"):
+        is_unheld = epoch < 0 or (epoch == 0 and closing_status(event) != "")
+        if is_unheld and head.phase not in ("waiting", "later"):
             return ("leased", head.owner)
         if expected >= 0 and head.seq != expected:
             return ("conflict", head.seq)
