@@ -154,13 +154,20 @@ class Fleet:
         placed = berth.placed
         berth.note(await berth.backend.load(), placed, anyio.current_time())
         if before != (berth.reachable, berth.healthy):
-            logger.warning(
-                "backend %s reachable=%s healthy=%s why=%r",
-                *(berth.backend.name, berth.reachable, berth.healthy, berth.why_down),
-            )
+            _tell(berth)
         if berth.room:
             self._announce()
 
     async def aclose(self) -> None:
         for berth in (*self.berths, *self._strangers.values()):
             await berth.backend.aclose()
+
+
+def _tell(berth: Berth) -> None:
+    name = berth.backend.name
+    if berth.takes_jobs:
+        logger.info("backend_up url=%s", name)
+    elif berth.reachable:
+        logger.warning("backend_worker_dead url=%s: prompts wait and none runs", name)
+    else:
+        logger.warning("backend_down url=%s why=%r", name, berth.why_down)
