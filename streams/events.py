@@ -18,7 +18,7 @@ class Failure(Struct, frozen=True, kw_only=True):
 
     code: str
     """Stable word for programs: invalid_workflow, execution_error, out_of_memory, backend_lost,
-    poisoned, run_deadline, stalled, submit_rejected."""
+    poisoned, run_deadline, stalled, submit_rejected, unreadable_outputs, workflow_gone."""
     message: str
     node: str | None = None
     node_class: str | None = None
