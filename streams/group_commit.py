@@ -31,12 +31,20 @@ Write = Callable[[Sequence[NewEvent]], Awaitable[Sequence[Outcome]]]
 class _Waiting(Struct, eq=False):
     event: NewEvent
     woken: anyio.Event
+    give_up_at_s: float
     outcome: Outcome | None = None
+    gone: bool = False
+    """Its caller was cancelled: nobody would take the lead."""
+
+    def settle(self, outcome: Outcome) -> None:
+        if self.outcome is None:
+            self.outcome = outcome
+            self.woken.set()
 
 
 class GroupCommit:
-    """Gathers the appends of one partition. `patience_s`: how long an unreachable server is
-    tried again before the callers get Unavailable."""
+    """Gathers the appends of one partition. `patience_s`: how long each caller waits for an
+    unreachable server before it gets Unavailable."""
 
     def __init__(self, write: Write, patience_s: float) -> None:
         self._write = write
@@ -49,7 +57,7 @@ class GroupCommit:
 
         A caller that is cancelled meanwhile does not know whether its event was appended.
         """
-        mine = _Waiting(event, anyio.Event())
+        mine = _Waiting(event, anyio.Event(), anyio.current_time() + self._patience_s)
         self._waiting.append(mine)
         if self._led:
             await self._follow(mine)
@@ -65,6 +73,7 @@ class GroupCommit:
             await mine.woken.wait()
         except BaseException:
             # Cancelled: the place in the queue must not become a lead that nobody takes.
+            mine.gone = True
             if mine in self._waiting:
                 self._waiting.remove(mine)
             if mine.woken.is_set() and mine.outcome is None:
@@ -72,15 +81,18 @@ class GroupCommit:
             raise
 
     async def _lead(self) -> None:
-        """Write one batch, which holds the leader's own event, and pass the lead on."""
+        """Write one batch, which begins with the leader's own event, and pass the lead on."""
         self._led = True
         batch = self._next_batch()
-        with anyio.CancelScope(shield=True):
-            outcomes = await self._write_patiently([waiting.event for waiting in batch])
-        for waiting, outcome in zip(batch, outcomes, strict=True):
-            waiting.outcome = outcome
-            waiting.woken.set()
-        self._pass_lead_on()
+        try:
+            with anyio.CancelScope(shield=True):
+                await self._write_patiently(batch)
+        finally:
+            # The leader is out of patience, or asyncio's own cancellation broke through the
+            # shield: the others' events go first in the next batch, as safe as any repeat.
+            left = [one for one in batch[1:] if one.outcome is None and not one.gone]
+            self._waiting.extendleft(reversed(left))
+            self._pass_lead_on()
 
     def _pass_lead_on(self) -> None:
         self._led = bool(self._waiting)
@@ -98,15 +110,31 @@ class GroupCommit:
             batch.append(self._waiting.popleft())
         return batch
 
-    async def _write_patiently(self, events: Sequence[NewEvent]) -> Sequence[Outcome]:
+    async def _write_patiently(self, batch: Sequence[_Waiting]) -> None:
+        """Write until everybody has an outcome, or the leader's patience is over."""
         backoff = Backoff(first_s=0.02, most_s=1.0)
-        give_up_at_s = anyio.current_time() + self._patience_s
         while True:
-            try:
-                return await self._write(events)
-            except Unavailable as error:
-                if anyio.current_time() >= give_up_at_s:
-                    return [error] * len(events)
-            except Exception as error:  # whatever it is, no caller may be left waiting
-                return [error] * len(events)
+            await self._try(batch)
+            if batch[0].outcome is not None:
+                return
             await anyio.sleep(backoff.next_s())
+
+    async def _try(self, batch: Sequence[_Waiting]) -> None:
+        try:
+            outcomes = await self._write([waiting.event for waiting in batch])
+        except Unavailable as error:
+            self._give_up(batch, error)
+            return
+        except Exception as error:  # whatever it is, no caller may be left waiting
+            outcomes = [error] * len(batch)
+        for waiting, outcome in zip(batch, outcomes, strict=True):
+            waiting.settle(outcome)
+
+    def _give_up(self, batch: Sequence[_Waiting], error: Unavailable) -> None:
+        """Tell everybody whose patience is over, also those that were never sent: each of them
+        would else wait out the patience of all batches in front."""
+        now_s = anyio.current_time()
+        for waiting in (*batch, *self._waiting):
+            if waiting.give_up_at_s <= now_s:
+                waiting.settle(error)
+        self._waiting = deque(waiting for waiting in self._waiting if waiting.outcome is None)

@@ -53,7 +53,7 @@ class Producer:
 
     async def _orphans(self, most: int) -> list[Lease]:
         leases: list[Lease] = []
-        for partition in partitions_of(self._turn, self.log.keys.partitions):
+        for partition in self._partitions():
             for lane in lanes_of(self._turn, self.queues):
                 if len(leases) < most:
                     leases += await self._orphans_in(partition, lane, most - len(leases))
@@ -73,12 +73,15 @@ class Producer:
     async def _waiting(self, most: int) -> list[Lease]:
         self._turn += 1
         leases: list[Lease] = []
-        for partition in partitions_of(self._turn, self.log.keys.partitions):
+        for partition in self._partitions():
             await self.dispatch.promote(partition)
             if len(leases) < most:
                 lanes = lanes_of(self._turn, self.queues)
                 leases += await self.dispatch.claim(partition, lanes, most - len(leases))
         return leases
+
+    def _partitions(self) -> list[int]:
+        return partitions_of(self._turn, self.log.keys.partitions, len(self.queues))
 
     async def append(self, lease: Lease, event: Event) -> Appended:
         """Append an event under the lease. Raises Fenced or JobClosed: stop working then."""

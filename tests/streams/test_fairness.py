@@ -2,53 +2,70 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.backoff import Backoff
 from streams.fairness import lanes_of, partitions_of
-from streams.ids import job_id_for, new_id, uuid_time_ms
 from streams.keys import PRIORITIES
 
-QUEUES = ("a", "b", "c")
+NAMES = ("a", "b", "c", "d", "e", "f", "g", "h")
+SIZES = st.tuples(st.integers(1, 16), st.integers(1, 8))
+Place = tuple[int, str, str]
+"""A partition, a queue and a priority."""
 
 
-@given(st.integers(0, 10_000))
-def test_every_turn_looks_at_every_lane_and_partition(turn: int) -> None:
-    lanes = lanes_of(turn, QUEUES)
-    assert sorted(lanes) == sorted((queue, p) for queue in QUEUES for p in PRIORITIES)
-    assert sorted(partitions_of(turn, 8)) == list(range(8))
+def front(turn: int, partitions: int, queues: tuple[str, ...]) -> Place:
+    """Return the place that a runner with room for one job serves when all are flooded."""
+    partition = partitions_of(turn, partitions, len(queues))[0]
+    return partition, *lanes_of(turn, queues)[0]
 
 
-def test_every_lane_is_in_front_again_and_again_however_full_the_others_are() -> None:
-    front = [lanes_of(turn, QUEUES)[0] for turn in range(240)]
-    assert set(front) == {(queue, priority) for queue in QUEUES for priority in PRIORITIES}
+@given(st.integers(0, 10**12), SIZES)
+def test_every_turn_looks_at_every_lane_and_partition_once(
+    turn: int, sizes: tuple[int, int]
+) -> None:
+    partitions, queues = sizes[0], NAMES[: sizes[1]]
+    lanes = lanes_of(turn, queues)
+    assert sorted(lanes) == sorted((queue, p) for queue in queues for p in PRIORITIES)
+    assert sorted(partitions_of(turn, partitions, len(queues))) == list(range(partitions))
 
 
-def test_high_goes_first_in_most_turns() -> None:
-    front = [lanes_of(turn, QUEUES)[0][1] for turn in range(80)]
-    assert front.count("high") == 60
-    assert front.count("normal") == front.count("low") == 10
+@given(st.integers(0, 10**9), SIZES)
+def test_no_job_waits_longer_than_one_cycle_behind_floods_everywhere(
+    start: int, sizes: tuple[int, int]
+) -> None:
+    partitions, queues = sizes[0], NAMES[: sizes[1]]
+    cycle = 8 * partitions * len(queues)
+    served = {front(turn, partitions, queues) for turn in range(start, start + cycle)}
+    assert len(served) == partitions * len(queues) * len(PRIORITIES)
 
 
-def test_back_off_grows_to_its_limit_and_begins_again() -> None:
-    backoff = Backoff(first_s=0.1, most_s=1.0)
-    waits = [backoff.next_s() for _ in range(10)]
-    assert 0.05 <= waits[0] <= 0.1
-    assert all(0.5 <= wait <= 1.0 for wait in waits[5:])
-    backoff.reset()
-    assert backoff.next_s() <= 0.1
+def test_urgent_jobs_get_most_turns_in_every_partition() -> None:
+    served = [front(turn, 8, ("a",)) for turn in range(640)]
+    for partition in range(8):
+        priorities = [place[2] for place in served if place[0] == partition]
+        assert [priorities.count(name) for name in PRIORITIES] == [60, 10, 10]
 
 
-def test_new_ids_sort_by_time_and_carry_it() -> None:
-    ids = [new_id() for _ in range(2000)]
-    assert len(set(ids)) == 2000
-    assert all(uuid_time_ms(a) <= uuid_time_ms(b) for a, b in pairwise(ids))
-    assert ids[0][14] == "7"
+@pytest.mark.parametrize("partitions", [1, 3, 8])
+@pytest.mark.parametrize("flooded", PRIORITIES)
+def test_one_job_behind_a_flood_of_one_priority_is_served_in_time(
+    partitions: int, flooded: str
+) -> None:
+    queues = ("busy", "quiet")
+    waiting = {(p, "quiet", priority) for p in range(partitions) for priority in PRIORITIES}
+    for turn in range(8 * len(queues) * partitions):
+        for partition in partitions_of(turn, partitions, len(queues)):
+            lane = next(
+                (queue, priority)
+                for queue, priority in lanes_of(turn, queues)
+                if (queue, priority) == ("busy", flooded) or (partition, queue, priority) in waiting
+            )
+            waiting.discard((partition, *lane))
+            break  # room for one job a turn
+    assert waiting == set()
 
 
-def test_an_idempotency_key_belongs_to_its_namespace() -> None:
-    assert job_id_for("a", "k") == job_id_for("a", "k")
-    assert job_id_for("a", "k") != job_id_for("b", "k")
+def test_a_runner_without_queues_looks_nowhere() -> None:
+    assert lanes_of(3, ()) == []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
 import anyio
@@ -11,11 +12,15 @@ from anyio.to_thread import run_sync
 
 from streams.errors import Fenced, JobUnknown, Unavailable
 from streams.events import CancelRequested, Progressed, Started
+from streams.group_commit import BATCH_LIMIT, PER_JOB_LIMIT, GroupCommit, Outcome
 from streams.log import Log
+from streams.outcomes import Appended
 from streams.producer import Producer
 from streams.reader import job_events
+from streams.scripts import NewEvent
 from tests.support.fault_proxy import FaultProxy
 from tests.support.servers import OwnServer, StartServer
+from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -98,6 +103,42 @@ async def test_a_cancelled_caller_never_blocks_the_others(log: Log, victim: int)
     assert seqs == list(range(1, len(seqs) + 1))
 
 
+@pytest.mark.parametrize("turns", range(1, 12))
+@pytest.mark.parametrize("victim", [0, 1, 8])
+async def test_asyncio_s_own_cancellation_blocks_nobody_either(
+    log: Log, victim: int, turns: int
+) -> None:
+    # Web frameworks cancel like this, and no shield of anyio's holds it off.
+    job_id = (await log.submit(GRAPH)).job_id
+    with anyio.fail_after(10):
+        tasks = [asyncio.create_task(ask(log, job_id)) for _ in range(10)]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        tasks[victim].cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        await ask(log, job_id)
+    failed = [i for i, outcome in enumerate(outcomes) if outcome is not None]
+    assert failed in ([], [victim])
+    seqs = [record.seq for record in await job_events(log, job_id)]
+    assert seqs == list(range(1, len(seqs) + 1))
+    assert len(seqs) in (11, 12)
+
+
+async def test_leaders_that_are_cancelled_one_after_the_other_block_nobody(log: Log) -> None:
+    job_id = (await log.submit(GRAPH)).job_id
+    tasks = [asyncio.create_task(ask(log, job_id)) for _ in range(30)]
+    with anyio.fail_after(10):
+        for victim in tasks[:20]:
+            await asyncio.sleep(0)
+            victim.cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        await ask(log, job_id)
+    assert outcomes[20:] == [None] * 10
+    seqs = [record.seq for record in await job_events(log, job_id)]
+    assert seqs == list(range(1, len(seqs) + 1))
+    assert 12 <= len(seqs) <= 32
+
+
 @pytest.mark.parametrize("count", [1, 3])
 async def test_an_append_whose_reply_was_lost_is_stored_once(server: OwnServer, count: int) -> None:
     async with FaultProxy(server.url) as proxy, Log.open(proxy.url, namespace="lost") as log:
@@ -152,6 +193,86 @@ async def test_a_server_that_stays_away_is_reported_to_every_caller(server: OwnS
                 for _ in range(20):
                     tasks.start_soon(append)
         assert len(failures) == 20
+
+
+async def test_nobody_waits_out_the_patience_of_those_in_front(server: OwnServer) -> None:
+    async with Log.open(server.url, namespace="gone") as log:
+        log.patience_s = 0.5
+        job_id = (await log.submit(GRAPH)).job_id
+        await run_sync(server.kill)
+        failures: list[str] = []
+
+        async def append() -> None:
+            try:
+                await ask(log, job_id)
+            except Unavailable as error:
+                failures.append(type(error).__name__)
+
+        # A hundred of one job are thirteen batches.
+        with anyio.fail_after(3):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(100):
+                    tasks.start_soon(append)
+        assert failures == ["ServerUnreachable"] * 100
+        await run_sync(server.start)
+        await ask(log, job_id)
+        assert len(await job_events(log, job_id)) == 2
+
+
+async def test_patience_is_counted_from_each_caller_s_own_start() -> None:
+    calls: list[int] = []
+
+    async def write(events: Sequence[NewEvent]) -> Sequence[Outcome]:
+        calls.append(len(events))
+        raise Unavailable("away")
+
+    commit = GroupCommit(write, patience_s=0.3)
+    ended_s: dict[str, float] = {}
+
+    async def append(name: str) -> None:
+        began_s = anyio.current_time()
+        with pytest.raises(Unavailable):
+            await commit.append(NewEvent(job_id=name, event_id=name, payload=b""))
+        ended_s[name] = anyio.current_time() - began_s
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(append, "first")
+        await eventually(lambda: len(calls) >= 3)
+        tasks.start_soon(append, "second")
+    assert all(0.3 <= waited_s < 2 for waited_s in ended_s.values()), ended_s
+
+
+@pytest.mark.parametrize("limit", [BATCH_LIMIT, PER_JOB_LIMIT])
+async def test_a_batch_has_its_limits(limit: int) -> None:
+    batches: list[list[str]] = []
+
+    async def write(events: Sequence[NewEvent]) -> Sequence[Outcome]:
+        batches.append([event.job_id for event in events])
+        await anyio.lowlevel.checkpoint()
+        return [Appended(1, "1-0") for _ in events]
+
+    commit = GroupCommit(write, patience_s=1)
+    async with anyio.create_task_group() as tasks:
+        for number in range(3 * limit):
+            job_id = "one" if limit == PER_JOB_LIMIT else f"job-{number}"
+            new = NewEvent(job_id=job_id, event_id=str(number), payload=b"")
+            tasks.start_soon(commit.append, new)
+    assert sum(map(len, batches)) == 3 * limit
+    assert max(map(len, batches)) == limit
+
+
+async def test_what_nobody_foresaw_reaches_every_caller() -> None:
+    async def write(events: Sequence[NewEvent]) -> Sequence[Outcome]:
+        await anyio.lowlevel.checkpoint()
+        raise ZeroDivisionError
+
+    commit = GroupCommit(write, patience_s=1)
+    for _ in range(2):
+        outcomes = await asyncio.gather(
+            *(commit.append(NewEvent(job_id="a", event_id="b", payload=b"")) for _ in range(20)),
+            return_exceptions=True,
+        )
+        assert [type(outcome) for outcome in outcomes] == [ZeroDivisionError] * 20
 
 
 async def test_many_progress_events_of_one_job_keep_their_order(log: Log) -> None:
