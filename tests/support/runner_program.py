@@ -95,6 +95,7 @@ async def _drain_on_signal(runner: Runner, scope: anyio.CancelScope) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM) as signals:
         async for _ in signals:
             runner.drain()
+            print("draining", flush=True)
             break
 
 

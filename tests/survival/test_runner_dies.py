@@ -141,6 +141,7 @@ async def test_a_draining_runner_finishes_what_ends_in_time_and_takes_nothing_ne
     job_id = await house.submit(seconds=1)
     await house.until(job_id, "running")
     only.send(signal.SIGTERM)
+    await only.line("draining")
     waiting = await house.submit(seconds=0.2)
     assert await only.end() == 0
     assert (await house.job(job_id)).status == "succeeded"
