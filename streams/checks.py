@@ -6,8 +6,10 @@ Rule: pure, and each refusal names what was wrong, where, and what to do.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 
@@ -55,7 +57,7 @@ def check_workflow(workflow: object) -> Graph:
 def _parse(text: str | bytes) -> object:
     try:
         return msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidWorkflow(f"the workflow is not JSON: {error}") from error
 
 
@@ -90,12 +92,38 @@ def _check_node(node: object, body: object) -> None:
 
 def _canonical(workflow: Mapping[object, object]) -> Graph:
     try:
-        encoded = msgspec.json.encode(workflow, order="deterministic")
-    except (TypeError, msgspec.MsgspecError) as error:
+        encoded = _encoded(workflow, "deterministic")
+    except ValueError as error:
         raise InvalidWorkflow(f"the workflow cannot be written as JSON: {error}") from error
     if len(encoded) > WORKFLOW_LIMIT_BYTES:
         raise TooLarge("the workflow", len(encoded), WORKFLOW_LIMIT_BYTES)
     return Graph(encoded, hashlib.sha256(encoded).hexdigest())
+
+
+def _encoded(value: object, order: Literal["deterministic"] | None = None) -> bytes:
+    """Return the JSON of `value`; ValueError, whatever it is that JSON cannot say."""
+    try:
+        encoded = msgspec.json.encode(value, order=order)
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+        raise ValueError(str(error)) from error
+    # msgspec writes null for these, which would be another value than the one that was given.
+    if b"null" in encoded and _is_not_finite(value):
+        raise ValueError("it holds a number that is not finite")
+    return encoded
+
+
+def _is_not_finite(value: object) -> bool:
+    """Say whether NaN or an infinity is anywhere in it."""
+    left = [value]
+    while left:
+        match left.pop():
+            case float(number) if not math.isfinite(number):
+                return True
+            case dict(items):
+                left += items.values()
+            case list(items) | tuple(items):
+                left += items
+    return False
 
 
 def check_metadata(metadata: Mapping[str, object]) -> dict[str, object]:
@@ -103,8 +131,8 @@ def check_metadata(metadata: Mapping[str, object]) -> dict[str, object]:
     if not all(isinstance(name, str) for name in metadata):
         raise InvalidName("metadata", metadata, "its names must be strings")
     try:
-        encoded = msgspec.json.encode(metadata)
-    except (TypeError, msgspec.MsgspecError) as error:
+        encoded = _encoded(metadata)
+    except ValueError as error:
         raise InvalidName("metadata", metadata, f"it cannot be written as JSON: {error}") from error
     if len(encoded) > METADATA_LIMIT_BYTES:
         raise TooLarge("the metadata", len(encoded), METADATA_LIMIT_BYTES)

@@ -1,14 +1,16 @@
 """Events to JSON and back, without ever stopping a reader.
 
 Rule: `decode` is total. What cannot be read becomes an `Unreadable` value that keeps the raw
-bytes, so that one strange event parks its job and not its partition.
+bytes, so that one strange event parks its job and not its partition. `encode` lets nothing into
+the log that `decode` could not read.
 """
 
 from __future__ import annotations
 
-from msgspec import DecodeError, Struct, ValidationError, convert
+from msgspec import MsgspecError, Struct, convert
 from msgspec.json import Decoder, Encoder
 
+from streams.errors import Refused
 from streams.events import Event
 from streams.upcast import current_version, upcast
 
@@ -22,21 +24,35 @@ class Unreadable(Struct, frozen=True):
     payload: bytes
 
 
+UNREADABLE = (MsgspecError, ValueError, RecursionError)
+"""What decoding may raise: text that is not UTF-8 and deep nesting have errors of their own."""
+
 _encoder = Encoder()
 _decoder: Decoder[Event] = Decoder(Event)
 _raw_decoder = Decoder(dict[str, object])
 
 
 def encode(event: Event) -> bytes:
-    """Return the JSON that is stored in the log."""
-    return _encoder.encode(event)
+    """Return the JSON that is stored in the log.
+
+    Raises Refused for an event that would never be read again: structs do not check what their
+    fields are given, and JSON has no NaN and no infinity.
+    """
+    try:
+        payload = _encoder.encode(event)
+    except (*UNREADABLE, TypeError) as error:
+        raise Refused(f"this event cannot be written as JSON: {error}") from error
+    again = decode(payload)
+    if isinstance(again, Unreadable):
+        raise Refused(f"nobody could read this {again.kind or 'event'}: {again.why}")
+    return payload
 
 
 def decode(payload: bytes) -> Event | Unreadable:
     """Return the event, upcast to today's shape; never raises."""
     try:
         event = _decoder.decode(payload)
-    except DecodeError:
+    except UNREADABLE:
         return _decode_old(payload)
     if event.v == current_version(event.__struct_config__.tag):  # type: ignore[arg-type]
         return event
@@ -50,5 +66,5 @@ def _decode_old(payload: bytes) -> Event | Unreadable:
         kind = str(raw.get("type", ""))
         event: Event = convert(upcast(raw), Event)
         return event
-    except (ValidationError, DecodeError, ValueError) as error:
+    except UNREADABLE as error:
         return Unreadable(kind, str(error), payload)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-import msgspec
 from msgspec import Struct
 
 from streams import scripts
 from streams.border import NoGroup, command
+from streams.codec import encode
 from streams.errors import EverfoldError
 from streams.events import Claimed, Recovered, Released, Retried
 from streams.keys import PRIORITIES, RUNNERS_GROUP
@@ -65,7 +65,7 @@ class Dispatch:
             dispatches=[self._keys.dispatch(partition, *lane) for lane in lanes],
             tag=self._keys.tag(partition),
             runner=self.runner,
-            payloads=[msgspec.json.encode(self._claimed()) for _ in range(most)],
+            payloads=[encode(self._claimed()) for _ in range(most)],
         )
         return [self._lease(job, lanes[int(job[4]) - 1], job[5]) for job in jobs]
 
@@ -87,7 +87,7 @@ class Dispatch:
         """
         reason = "connection_gone" if suspect else "lease_expired"
         payloads = [
-            msgspec.json.encode(event)
+            encode(event)
             for _ in range(most)
             for event in (self._claimed(), self._recovered(reason))
         ]
@@ -174,7 +174,7 @@ class Dispatch:
             event_id=event.id,
             epoch=lease.epoch,
             runner=lease.runner,
-            payload=msgspec.json.encode(event),
+            payload=encode(event),
             due_ms=due_ms,
             wake_channel=self._keys.wake(),
             wake_message=f"release {partition}",

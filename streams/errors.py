@@ -37,6 +37,13 @@ attributes and writes its own sentence.
 from __future__ import annotations
 
 
+def _shown(value: object) -> str:
+    """Return a value for a sentence: a value can be of any depth and size, a sentence cannot."""
+    simple = isinstance(value, str | int | float | None)
+    text = repr(value) if simple else f"(a {type(value).__name__})"
+    return text if len(text) <= 120 else f"{text[:120]}..."
+
+
 class EverfoldError(Exception):
     """Anything that Everfold raises on purpose."""
 
@@ -61,7 +68,7 @@ class InvalidName(Refused):
     """A name or an id has characters or a length that keys cannot carry."""
 
     def __init__(self, what: str, value: object, rule: str) -> None:
-        super().__init__(f"{what} {value!r} is not usable: {rule}")
+        super().__init__(f"{what} {_shown(value)} is not usable: {rule}")
         self.what, self.value, self.rule = what, value, rule
 
 

@@ -22,6 +22,7 @@ from streams.checks import (
     check_text,
     check_workflow,
 )
+from streams.codec import encode
 from streams.errors import IdempotencyConflict, Refused
 from streams.events import Event, Fact, Policy, Submitted, closing_status
 from streams.group_commit import GroupCommit, Outcome
@@ -123,7 +124,7 @@ class Log:
         new = NewEvent(
             job_id=job_id,
             event_id=event.id,
-            payload=msgspec.json.encode(event),
+            payload=encode(event),
             expected=expected,
             epoch=epoch,
             holder=holder,
@@ -217,7 +218,7 @@ class Log:
             ),
             job_id=job_id,
             event_id=event.id,
-            payload=msgspec.json.encode(event),
+            payload=encode(event),
             sha256=event.workflow,
             graph=graph,
             queue=event.queue,

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from streams.checks import (
     METADATA_LIMIT_BYTES,
     WORKFLOW_LIMIT_BYTES,
+    check_choice,
     check_job_id,
     check_metadata,
     check_name,
@@ -23,6 +24,10 @@ from streams.errors import InvalidName, InvalidWorkflow, Refused, TooLarge
 
 WORKFLOWS = Path(__file__).parent.parent / "data" / "workflows"
 NODE = {"class_type": "EmptyImage", "inputs": {}}
+
+DEEP: list[object] = []
+for _ in range(100_000):
+    DEEP = [DEEP]
 
 REFUSED: dict[str, tuple[object, str]] = {
     "not JSON": ("{", "is not JSON"),
@@ -35,6 +40,15 @@ REFUSED: dict[str, tuple[object, str]] = {
     "no class": ({"1": {"inputs": {}}}, "node '1' has no `class_type`"),
     "no inputs": ({"9": {"class_type": "ImageInvert"}}, "node '9' .*no `inputs`"),
     "a number as node id": ({1: NODE}, "node ids are strings"),
+    "no number": ({"1": {**NODE, "inputs": {"x": [float("nan")]}}}, "not finite"),
+    "no end": ({"1": {**NODE, "inputs": {"x": {"y": float("inf")}}}}, "not finite"),
+    "half a character": ({"1": {**NODE, "inputs": {"x": "\ud800"}}}, "cannot be written"),
+    "half a character in text": ('{"1": "\ud800"}', "is not JSON"),
+    "no bottom": ({"1": {**NODE, "inputs": {"x": DEEP}}}, "cannot be written"),
+    "no bottom in text": ('{"1":' + "[" * 100_000, "is not JSON"),
+    "a node that is nothing": ({"1": None}, "node '1' is nothing"),
+    "a list as class": ({"1": {"class_type": ["A"], "inputs": {}}}, "no `class_type`"),
+    "a list as inputs": ({"1": {"class_type": "A", "inputs": []}}, "no `inputs`"),
     "what JSON cannot say": ({"1": {**NODE, "inputs": {"x": {1, 2j}}}}, "cannot be written"),
 }
 
@@ -94,6 +108,71 @@ def test_metadata_comes_back_as_it_was_given(metadata: dict[str, object]) -> Non
     assert check_metadata(metadata) == metadata
 
 
-def test_metadata_that_is_not_json_is_refused() -> None:
-    with pytest.raises(InvalidName, match="cannot be written as JSON"):
-        check_metadata({"x": object()})
+@pytest.mark.parametrize(
+    "value",
+    [object(), float("nan"), float("-inf"), "\ud800", DEEP, {1j: 1}, (1, [float("inf")])],
+    ids=["object", "nan", "infinity", "half a character", "deep", "key", "inside"],
+)
+def test_metadata_that_is_not_json_is_refused_in_one_sentence(value: object) -> None:
+    with pytest.raises(InvalidName, match="cannot be written as JSON") as refusal:
+        check_metadata({"x": value})
+    assert len(str(refusal.value)) < 300
+    with pytest.raises(InvalidName, match="names must be strings"):
+        check_metadata({1: "x"})  # type: ignore[dict-item]
+
+
+def test_null_is_a_value_like_others() -> None:
+    metadata = {"x": None, "null": [None, 1.5, ("null",)]}
+    assert check_metadata(metadata) == {"x": None, "null": [None, 1.5, ["null"]]}
+
+
+ANY = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters())
+    | st.binary(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+NODES = st.fixed_dictionaries({}, optional={"class_type": ANY, "inputs": ANY, "_meta": ANY})
+
+
+@given(ANY | st.dictionaries(st.text(max_size=3), NODES | ANY, max_size=3))
+def test_a_workflow_is_accepted_or_refused_with_a_typed_error(workflow: object) -> None:
+    try:
+        graph = check_workflow(workflow)
+    except Refused:
+        return
+    assert check_workflow(graph.json) == graph
+
+
+@given(st.dictionaries(st.text(), ANY, max_size=3))
+def test_metadata_is_accepted_or_refused_with_a_typed_error(metadata: dict[str, object]) -> None:
+    with contextlib.suppress(Refused):
+        assert check_metadata(metadata).keys() == metadata.keys()
+
+
+@pytest.mark.parametrize("text", ["a\nb", "\x00", "\ud800", "a\u2028b", 7, None, b"x"])
+def test_free_text_holds_no_control_characters(text: object) -> None:
+    with pytest.raises(InvalidName):
+        check_text("user", text)
+
+
+def test_free_text_may_be_in_any_language_up_to_its_limit() -> None:
+    assert check_text("user", "Åsa 日本 🙂") == "Åsa 日本 🙂"
+    assert check_text("user", "") == ""
+    assert check_text("user", "é" * 200) == "é" * 200
+
+
+def test_a_choice_names_the_choices() -> None:
+    assert check_choice("priority", "low", ("high", "low")) == "low"
+    with pytest.raises(InvalidName, match=r"priority 'urgent' .* choose one of high, low"):
+        check_choice("priority", "urgent", ("high", "low"))
+
+
+def test_a_refusal_shows_no_more_than_a_line_of_what_was_given() -> None:
+    with pytest.raises(InvalidName) as refusal:
+        check_name("queue", "x" * 1_000_000)
+    assert len(str(refusal.value)) < 300

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
 import anyio
@@ -122,6 +122,35 @@ async def test_asyncio_s_own_cancellation_blocks_nobody_either(
     seqs = [record.seq for record in await job_events(log, job_id)]
     assert seqs == list(range(1, len(seqs) + 1))
     assert len(seqs) in (11, 12)
+
+
+async def test_a_batch_whose_leader_was_cancelled_is_written_by_the_next() -> None:
+    batches: list[list[str]] = []
+    gates = [anyio.Event() for _ in range(3)]
+
+    async def write(events: Sequence[NewEvent]) -> Sequence[Outcome]:
+        batches.append([event.event_id for event in events])
+        await gates[len(batches) - 1].wait()
+        return [Appended(int(event.event_id), "1-0") for event in events]
+
+    def batch_is_sent(number: int) -> Callable[[], bool]:
+        return lambda: len(batches) == number
+
+    commit = GroupCommit(write, patience_s=1)
+    events = [NewEvent(job_id="a", event_id=str(number), payload=b"") for number in range(6)]
+    tasks = [asyncio.create_task(commit.append(event)) for event in events]
+    await eventually(batch_is_sent(1))
+    gates[0].set()
+    await eventually(batch_is_sent(2))
+    tasks[3].cancel()
+    await asyncio.sleep(0)
+    tasks[1].cancel()
+    await eventually(batch_is_sent(3))
+    gates[2].set()
+    with anyio.fail_after(5):
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert batches == [["0"], ["1", "2", "3", "4", "5"], ["2", "4", "5"]]
+    assert [o.seq for o in outcomes if isinstance(o, Appended)] == [0, 2, 4, 5]
 
 
 async def test_leaders_that_are_cancelled_one_after_the_other_block_nobody(log: Log) -> None:
