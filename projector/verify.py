@@ -133,7 +133,10 @@ class _Verifier:
         status = head[b"status"].decode()
         if (status != "open") != job.is_terminal:
             yield Difference(2, job_id, "head", job.status, status)
-        state = from_fields(await read_hash(self._log.redis, self._log.keys.job(job_id)))
+        stored = await read_hash(self._log.redis, self._log.keys.job(job_id))
+        state = from_fields(stored)
+        if stored and state is None:
+            yield Difference(4, job_id, "state", "a state", "a hash that cannot be read")
         if state is not None:
             for difference in _projection(job_id, state, events):
                 yield difference

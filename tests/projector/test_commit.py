@@ -1,0 +1,165 @@
+"""The commit script: all or nothing, and only from the right place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from projector.commit import (
+    Batch,
+    Change,
+    Committed,
+    Foreign,
+    Gap,
+    Moved,
+    NotOwner,
+    Outcome,
+    commit,
+)
+from projector.config import ProjectorConfig
+from projector.evolve import fold
+from projector.job import Job
+from projector.state import from_fields
+from streams.border import command, read_hash
+from streams.log import Log
+from streams.reader import job_events
+from streams.record import NO_ENTRY, Recorded
+from tests.projector.story import (
+    consuming,
+    is_gone,
+    one_job_in_partition,
+    owned,
+    read_all,
+    work,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+async def try_commit(
+    log: Log,
+    token: str,
+    records: Sequence[Recorded],
+    *,
+    before: Sequence[Recorded] = (),
+    pretend_seq: int | None = None,
+    checkpoint: str = NO_ENTRY,
+    config: ProjectorConfig | None = None,
+) -> Outcome:
+    """Commit the fold of one job's `records` to partition 0."""
+    base = fold(before)
+    start = base if pretend_seq is None else Job(job_id=records[0].job_id, seq=pretend_seq)
+    entry_ids = [record.entry_id for record in records]
+    changes = [Change(start, fold(records, base))]
+    batch = Batch(checkpoint, entry_ids[-1], entry_ids, changes, {})
+    return await commit(log, 0, token=token, config=config or ProjectorConfig(), batch=batch)
+
+
+async def everything(log: Log) -> list[object]:
+    """Return all that a commit may change."""
+    keys = log.keys
+    return [
+        await read_hash(log.redis, keys.projector(0)),
+        await command(log.redis, "ZRANGE", keys.active(0), 0, -1, "WITHSCORES"),
+        await command(log.redis, "ZRANGE", keys.ended(0), 0, -1, "WITHSCORES"),
+        await command(log.redis, "XPENDING", keys.log(0), "projector"),
+    ]
+
+
+async def test_a_refused_commit_writes_nothing_and_says_why(log: Log) -> None:
+    job_id = await one_job_in_partition(log, 0)
+    ownership = await owned(log)
+    async with consuming(log, ownership.token) as group, consuming(log, "thief") as thief:
+        records = [r for r in await read_all(log, group) if r.job_id == job_id]
+        before = await everything(log)
+
+        assert await try_commit(log, "somebody-else", records) == NotOwner(ownership.token)
+        found = await try_commit(log, ownership.token, records, pretend_seq=7)
+        assert found == Gap({job_id: 0})
+        found = await try_commit(log, ownership.token, records, checkpoint="5-0")
+        assert found == Moved(NO_ENTRY)
+        assert await everything(log) == before
+
+        await one_job_in_partition(log, 0)
+        await thief.read_new(0)
+        assert await try_commit(log, ownership.token, records) == Foreign("thief")
+        assert await is_gone(log, job_id)
+        await group.inherit(0)
+        assert await try_commit(log, ownership.token, records) == Committed()
+
+
+async def test_a_commit_whose_answer_was_lost_is_not_repeated(log: Log) -> None:
+    job_id = await one_job_in_partition(log, 0)
+    ownership = await owned(log)
+    async with consuming(log, ownership.token) as group:
+        records = [r for r in await read_all(log, group) if r.job_id == job_id]
+    assert await try_commit(log, ownership.token, records) == Committed()
+    before = await everything(log)
+    last = records[-1].entry_id
+    assert await try_commit(log, ownership.token, records) == Moved(last)
+    assert await everything(log) == before
+
+
+async def test_a_state_that_is_further_stays_and_the_rest_is_written(log: Log) -> None:
+    job_id = await one_job_in_partition(log, 0)
+    await work(log)
+    ownership = await owned(log)
+    async with consuming(log, ownership.token) as group:
+        await group.create(0)
+    records = await job_events(log, job_id)
+    assert await try_commit(log, ownership.token, records) == Committed()
+    last = records[-1].entry_id
+    assert await try_commit(log, ownership.token, records[:2], checkpoint=last) == Committed()
+    state = from_fields(await read_hash(log.redis, log.keys.job(job_id)))
+    assert state == fold(records)
+
+
+async def test_a_state_lives_from_its_last_event_not_from_its_commit(log: Log) -> None:
+    job_id = await one_job_in_partition(log, 0)
+    ownership = await owned(log)
+    async with consuming(log, ownership.token) as group:
+        records = [r for r in await read_all(log, group) if r.job_id == job_id]
+    config = ProjectorConfig(job_ttl_s=100)
+    assert await try_commit(log, ownership.token, records, config=config) == Committed()
+    until_ms = await command(log.redis, "PEXPIRETIME", log.keys.job(job_id))
+    assert until_ms == records[-1].time_ms + 100_000
+
+
+async def test_a_job_that_ended_too_long_ago_gets_no_state_and_no_place(log: Log) -> None:
+    job_id = await one_job_in_partition(log, 0)
+    await work(log)
+    ownership = await owned(log)
+    async with consuming(log, ownership.token) as group:
+        await group.create(0)
+    records = await job_events(log, job_id)
+    config = ProjectorConfig(terminal_ttl_s=0)
+    begun, ended = records[:3], records[3:]
+    assert await try_commit(log, ownership.token, begun, config=config) == Committed()
+    assert not await is_gone(log, job_id)
+    last = begun[-1].entry_id
+    found = await try_commit(
+        log, ownership.token, ended, before=begun, checkpoint=last, config=config
+    )
+    assert found == Committed()
+    assert await is_gone(log, job_id)
+    for index in (log.keys.active(0), log.keys.ended(0)):
+        assert await command(log.redis, "ZSCORE", index, job_id) is None
+
+
+async def test_ending_moves_a_job_from_one_index_to_the_other(log: Log) -> None:
+    job_id = await one_job_in_partition(log, 0)
+    await work(log)
+    ownership = await owned(log)
+    async with consuming(log, ownership.token) as group:
+        await group.create(0)
+    records = await job_events(log, job_id)
+    begun, ended = records[:3], records[3:]
+    await try_commit(log, ownership.token, begun)
+    active, over = log.keys.active(0), log.keys.ended(0)
+    score = await command(log.redis, "ZSCORE", active, job_id)
+    assert score == str(begun[-1].time_ms).encode()
+    await try_commit(log, ownership.token, ended, before=begun, checkpoint=begun[-1].entry_id)
+    assert await command(log.redis, "ZSCORE", active, job_id) is None
+    score = await command(log.redis, "ZSCORE", over, job_id)
+    assert score == str(ended[-1].time_ms).encode()
