@@ -9,16 +9,15 @@
 
   ARGV[1]  hash tag of the partition, from which dispatch and workflow keys are made
   ARGV[2]  ms that a graph is kept after its last open job
-  ARGV[3..] seven per event: job id; event id; expected seq, -1 = any; epoch of the lease, 0 = no
-           lease needed, -1 = only while no runner holds the job; the lease's runner, '' = do not
-           compare; effect: '' none, 'cancel' marks the job, else the status that closes it; payload
+  ARGV[3..] seven per event: job id; event id; expected seq, -1 = any; epoch of the lease, 0 = no lease
+           needed, -1 = only while no runner holds the job (so is an end with 0); the lease's runner,
+           '' = do not compare; effect: '' none, 'cancel' marks the job, else the closing status; payload
 
   Returns  one outcome per event:
            {"appended", seq, entry id}
            {"duplicate", seq, entry id}   this event id is already in the log
            {"fenced", current epoch}      {"closed", status}      {"conflict", actual seq}
-           {"leased", owner}
-           {"unknown"}                    no such job
+           {"leased", owner}              {"unknown"}             no such job
 ]]
 local log, later, workflows, tag, workflow_ttl_ms = KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2]
 
@@ -37,14 +36,15 @@ local function append(head, job, event_id, expected, epoch, holder, effect, payl
   local now_seq, now_epoch, status, phase, owner, recent, last, ticket, queue, priority, sha = unpack(redis.call('HMGET',
     head, 'seq', 'epoch', 'status', 'phase', 'owner', 'recent', 'last', 'dispatch', 'queue', 'priority', 'workflow'))
   if not now_seq then return { 'unknown' } end
-  local _, at = string.find(recent, event_id, 1, true)
-  local seq, entry = string.match(recent, '^ (%d+) (%S+)\n', (at or #recent) + 1)
-  now_seq, now_epoch, expected, epoch = tonumber(now_seq), tonumber(now_epoch), tonumber(expected), tonumber(epoch)
+  local _, at = string.find('\n' .. recent, '\n' .. event_id .. ' ', 1, true)
+  local seq, entry = string.match(recent, '^(%d+) (%S+)\n', at or #recent + 1)
   if seq then return { 'duplicate', tonumber(seq), entry } end
+  now_seq, now_epoch, expected, epoch = tonumber(now_seq), tonumber(now_epoch), tonumber(expected), tonumber(epoch)
   if status ~= 'open' then return { 'closed', status } end
   local mine = phase == 'leased' and now_epoch == epoch and (holder == '' or holder == owner)
   if epoch > 0 and not mine then return { 'fenced', now_epoch } end
-  if epoch < 0 and phase ~= 'waiting' and phase ~= 'later' then return { 'leased', owner } end
+  local unheld = epoch < 0 or epoch == 0 and effect ~= '' and effect ~= 'cancel'
+  if unheld and phase ~= 'waiting' and phase ~= 'later' then return { 'leased', owner } end
   if expected >= 0 and now_seq ~= expected then return { 'conflict', now_seq } end
   entry = redis.call('XADD', log, '*', 'j', job, 's', now_seq + 1, 'e', now_epoch, 'p', last, 'd', payload)
   recent = string.sub(event_id .. ' ' .. now_seq + 1 .. ' ' .. entry .. '\n' .. recent, 1, 640)

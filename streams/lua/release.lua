@@ -28,8 +28,8 @@ local job, event_id, lease, payload, due = ARGV[1], ARGV[2], ARGV[3], ARGV[4], A
 local seq, epoch, status, phase, recent, last, ticket, owner = unpack(redis.call('HMGET', head,
   'seq', 'epoch', 'status', 'phase', 'recent', 'last', 'dispatch', 'owner'))
 if not seq then return { 'unknown' } end
-local _, at = string.find(recent, event_id, 1, true)
-local old_seq, old_entry = string.match(recent, '^ (%d+) (%S+)\n', (at or #recent) + 1)
+local _, at = string.find('\n' .. recent, '\n' .. event_id .. ' ', 1, true)
+local old_seq, old_entry = string.match(recent, '^(%d+) (%S+)\n', at or #recent + 1)
 if old_seq then return { 'duplicate', tonumber(old_seq), old_entry } end
 if status ~= 'open' then return { 'closed', status } end
 seq, epoch = tonumber(seq) + 1, tonumber(epoch)

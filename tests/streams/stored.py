@@ -1,0 +1,71 @@
+"""What the server holds of a namespace with one partition and the queue `default`, as values."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from msgspec import Struct
+
+from streams.border import NoGroup, command, read_hash
+from streams.keys import PRIORITIES, RUNNERS_GROUP
+from streams.log import Log
+
+
+class Stored(Struct, frozen=True):
+    """Everything but the log itself."""
+
+    head: dict[str, str]
+    """The job's guard, empty when there is none."""
+    dispatch: dict[str, str]
+    """Dispatch entry id -> job, of all priorities."""
+    pending: dict[str, str]
+    """Dispatch entry id -> consumer that holds it."""
+    later: dict[str, int]
+    """Job -> due time, Unix ms."""
+    deadlines: dict[str, int]
+    graphs: dict[str, int]
+    """SHA-256 -> open jobs that need the graph."""
+
+    @property
+    def places(self) -> int:
+        """How often jobs stand in dispatch or later."""
+        return len(self.dispatch) + len(self.later)
+
+
+async def stored(log: Log, job_id: str = "") -> Stored:
+    redis, keys = log.redis, log.keys
+    dispatch: dict[str, str] = {}
+    pending: dict[str, str] = {}
+    for priority in PRIORITIES:
+        key = keys.dispatch(0, "default", priority)
+        rows = cast(
+            "list[tuple[bytes, list[bytes]]]", await command(redis, "XRANGE", key, "-", "+")
+        )
+        dispatch |= {ticket.decode(): fields[1].decode() for ticket, fields in rows}
+        pending |= await _pending(log, key)
+    head = await read_hash(redis, keys.head(job_id))
+    graphs = await read_hash(redis, keys.workflows(0))
+    return Stored(
+        head={name.decode(): value.decode() for name, value in head.items()},
+        dispatch=dispatch,
+        pending=pending,
+        later=await _scores(log, keys.later(0)),
+        deadlines=await _scores(log, keys.deadlines(0)),
+        graphs={sha.decode(): int(count) for sha, count in graphs.items()},
+    )
+
+
+async def _pending(log: Log, key: str) -> dict[str, str]:
+    try:
+        reply = await command(log.redis, "XPENDING", key, RUNNERS_GROUP, "-", "+", 10_000)
+    except NoGroup:
+        return {}
+    rows = cast("list[list[bytes]]", reply)
+    return {row[0].decode(): row[1].decode() for row in rows}
+
+
+async def _scores(log: Log, key: str) -> dict[str, int]:
+    flat = cast("list[bytes]", await command(log.redis, "ZRANGE", key, 0, -1, "WITHSCORES"))
+    return {
+        job.decode(): int(float(score)) for job, score in zip(flat[::2], flat[1::2], strict=True)
+    }
