@@ -6,7 +6,6 @@ once the lease is no longer trusted, which is looked at last right before the fi
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 
 import anyio
@@ -40,12 +39,19 @@ class Beginning:
     """Begins the attempts of one job run. `may_go_on` says whether the run still holds the job."""
 
     def __init__(
-        self, around: Surroundings, narrator: Narrator, slot: Slot, may_go_on: Callable[[], bool]
+        self,
+        around: Surroundings,
+        narrator: Narrator,
+        slot: Slot,
+        may_go_on: Callable[[], bool],
+        now_ms: Callable[[], int],
     ) -> None:
         self._around = around
         self._narrator = narrator
         self._slot = slot
         self._may_go_on = may_go_on
+        self._now_ms = now_ms
+        self._submitting = anyio.CancelScope(shield=True)
         self.last_send_ms = 0
         """When the last POST came to its end, 0 before the first."""
         self.graph: bytes | None = None
@@ -108,13 +114,19 @@ class Beginning:
 
     async def _submit(self, berth: Berth, attempt: Attempt, boot: str, graph: bytes) -> bool:
         """Record the intent, POST once, record what came of it; True when it was accepted."""
-        with anyio.move_on_after(SUBMIT_SHIELD_S, shield=True):
+        outcome: SubmitOutcome | None = None
+        with anyio.CancelScope(shield=True) as self._submitting:
             await self._tell_intent(berth, attempt, boot)
-            outcome = await berth.backend.submit(attempt, graph, self._may_go_on)
-            self.last_send_ms = time.time_ns() // 1_000_000
+            try:
+                outcome = await berth.backend.submit(attempt, graph, self._may_go_on)
+            finally:
+                self.last_send_ms = self._now_ms()
             await self._note(berth, attempt, outcome)
-            return isinstance(outcome, Accepted)
-        return False
+        return isinstance(outcome, Accepted)
+
+    def hurry(self) -> None:
+        """The run is to end: a submit that has begun gets a little time to come to its end."""
+        self._submitting.deadline = anyio.current_time() + SUBMIT_SHIELD_S
 
     async def _note(self, berth: Berth, attempt: Attempt, outcome: SubmitOutcome) -> None:
         match outcome:

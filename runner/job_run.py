@@ -50,7 +50,10 @@ class JobRun:
         self.attention = Attention()
         self._slot = Slot(around.fleet, place)
         self._narrator = Narrator(around.log, lease)
-        self._beginning = Beginning(around, self._narrator, self._slot, self._may_go_on)
+        self._received_s = time.monotonic()
+        self._beginning = Beginning(
+            around, self._narrator, self._slot, self._may_go_on, self._now_ms
+        )
         self._scope = anyio.CancelScope()
         self._following: Following | None = None
         self._known: Truth | None = None
@@ -72,11 +75,15 @@ class JobRun:
     def lose(self, current_epoch: int) -> None:
         """Stop at once: the lease is over; the job is at another epoch, -1 for no such job."""
         self.log_went_back = current_epoch < self.lease.epoch
-        self._scope.cancel()
+        self._end()
 
     def hand_over(self) -> None:
         """Stop, and give the lease to whoever takes it next."""
         self._handing_over = True
+        self._end()
+
+    def _end(self) -> None:
+        self._beginning.hurry()
         self._scope.cancel()
 
     async def run(self) -> None:
@@ -112,7 +119,7 @@ class JobRun:
         truth, self._known = self._known, None
         action = self._decide(truth)
         if isinstance(action, AskTruth):
-            asked_at_ms = _now_ms()
+            asked_at_ms = self._now_ms()
             truth = await self._backend().truth(self.job.prompt_id, self.job.boot)
             action = self._decide(truth, asked_at_ms)
         return await self._act(action)
@@ -120,7 +127,7 @@ class JobRun:
     def _decide(self, truth: Truth | None, asked_at_ms: int = 0) -> Action:
         job, following = self.job, self._following
         now = Circumstances(
-            now_ms=_now_ms(),
+            now_ms=self._now_ms(),
             lease_ttl_s=self._config.lease_ttl_s,
             submit_grace_s=self._config.submit_grace_s,
             backend_healthy=not job.backend or self._around.fleet.berth(job.backend).healthy,
@@ -160,7 +167,7 @@ class JobRun:
     async def _begin(self, number: int) -> bool:
         has_room = await self._beginning.begin(number, self._watch)
         if not has_room:
-            await self._give_up_lease(Released(reason="no_room"), wait_until_ms=_now_ms())
+            await self._give_up_lease(Released(reason="no_room"), wait_until_ms=self._now_ms())
         return has_room
 
     def _may_go_on(self) -> bool:
@@ -195,7 +202,7 @@ class JobRun:
         self._stopped_for = ""
 
     async def _retry(self, failure: Failure, after_s: float) -> None:
-        due_ms = _now_ms() + int(after_s * 1000)
+        due_ms = self._now_ms() + int(after_s * 1000)
         await self._give_up_lease(
             Retried(attempt=self.job.attempt, failure=failure, not_before_ms=due_ms)
         )
@@ -212,9 +219,12 @@ class JobRun:
             self.attention.clear()
             await self._narrator.catch_up()
 
+    def _now_ms(self) -> int:
+        """Return the server's time, or a little less: clocks of machines differ.
+
+        It counts on from the server's time of the claim, which was not after its receipt.
+        """
+        return self.job.claimed_at_ms + int((time.monotonic() - self._received_s) * 1000)
+
     def _backend(self) -> Backend:
         return self._around.fleet.berth(self.job.backend).backend
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -146,6 +146,10 @@ class Runner:
     def _start(self, lease: Lease, asked_at_s: float, place: Place | None) -> None:
         """Begin the run of a job that was just leased."""
         earlier = self._runs.get(lease.job_id)
+        if earlier is not None and earlier.lease.epoch == lease.epoch:
+            if place is not None:
+                self._around.fleet.leave(place)
+            return  # begun already: an answer that was late, and a search for lost leases
         if earlier is not None:
             earlier.lose(lease.epoch)  # of two leases of ours on one job only the newest counts
         run = JobRun(self._around, lease, place)

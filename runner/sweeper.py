@@ -33,6 +33,7 @@ class Sweeper:
         self._cursors: dict[tuple[int, Lane], str] = {}
         self._suspects = Suspects(around.config.suspect_after_s)
         self._hold_until_s = 0.0
+        self._search_at_s = 0.0
 
     def wake(self, _partition: str = "") -> None:
         """Look now: a job was handed over."""
@@ -46,6 +47,7 @@ class Sweeper:
             self._woken = anyio.Event()
             try:
                 await self._sweep()
+                await self._find_lost_leases()
                 backoff.reset()
             except Unavailable:
                 self._hold_back()
@@ -61,6 +63,17 @@ class Sweeper:
                 await self._take_over(partition, lane)
         for suspect in await self._dead_runners():
             await self._take_from(suspect)
+
+    async def _find_lost_leases(self) -> None:
+        """Begin the jobs that the server gave us in answers that never came."""
+        config = self._around.config
+        asked_at_s = time.monotonic()
+        if asked_at_s < self._search_at_s:
+            return
+        for lease in await self._around.dispatch.held(lanes_of(0, config.queues)):
+            if not self._around.leases.holds(lease.job_id):
+                self._start(lease, asked_at_s, None)
+        self._search_at_s = asked_at_s + config.lease_ttl_s
 
     def _idle_limit_s(self) -> float:
         """A handed-over entry has an idle time beyond every limit: it is taken even now."""
