@@ -6,6 +6,7 @@ from typing import cast
 
 from msgspec import Struct
 
+from streams import scripts
 from streams.border import NoGroup, command, read_hash
 from streams.keys import PRIORITIES, RUNNERS_GROUP
 from streams.log import Log
@@ -69,3 +70,12 @@ async def _scores(log: Log, key: str) -> dict[str, int]:
     return {
         job.decode(): int(float(score)) for job, score in zip(flat[::2], flat[1::2], strict=True)
     }
+
+
+async def load_scripts(log: Log) -> None:
+    """Make the server know all scripts: the first reply of an unknown one is only NOSCRIPT, and
+    to lose that one loses nothing."""
+    found = [value for value in vars(scripts).values() if isinstance(value, scripts.Script)]
+    assert len(found) == 8
+    for script in found:
+        await command(log.redis, "SCRIPT LOAD", script.source)

@@ -8,7 +8,6 @@ from functools import partial
 
 import anyio
 import pytest
-from anyio.to_thread import run_sync
 
 from streams.errors import Fenced, JobUnknown, Unavailable
 from streams.events import CancelRequested, Progressed, Started
@@ -18,8 +17,6 @@ from streams.outcomes import Appended
 from streams.producer import Producer
 from streams.reader import job_events
 from streams.scripts import NewEvent
-from tests.support.fault_proxy import FaultProxy
-from tests.support.servers import OwnServer, StartServer
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio
@@ -31,11 +28,6 @@ GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}
 async def log(redis_url: str, namespace: str) -> AsyncIterator[Log]:
     async with Log.open(redis_url, namespace=namespace, partitions=2) as log:
         yield log
-
-
-@pytest.fixture
-def server(own_server: StartServer) -> OwnServer:
-    return own_server(tcp=True)
 
 
 async def ask(log: Log, job_id: str, into: list[int] | None = None) -> None:
@@ -166,86 +158,6 @@ async def test_leaders_that_are_cancelled_one_after_the_other_block_nobody(log: 
     seqs = [record.seq for record in await job_events(log, job_id)]
     assert seqs == list(range(1, len(seqs) + 1))
     assert 12 <= len(seqs) <= 32
-
-
-@pytest.mark.parametrize("count", [1, 3])
-async def test_an_append_whose_reply_was_lost_is_stored_once(server: OwnServer, count: int) -> None:
-    async with FaultProxy(server.url) as proxy, Log.open(proxy.url, namespace="lost") as log:
-        job_id = (await log.submit(GRAPH)).job_id
-        ambush = proxy.swallow_replies(count, containing=b"job.cancel_requested")
-        async with anyio.create_task_group() as tasks:
-            for _ in range(40):
-                tasks.start_soon(ask, log, job_id)
-        await ambush.over()
-        assert [r.seq for r in await job_events(log, job_id)] == list(range(1, 42))
-
-
-async def test_a_submit_whose_reply_was_lost_makes_one_job(server: OwnServer) -> None:
-    async with FaultProxy(server.url) as proxy, Log.open(proxy.url, namespace="lost") as log:
-        proxy.swallow_replies(2, containing=b"job.submitted")
-        made = await log.submit(GRAPH)
-        assert made.created
-        [lease] = await Producer(log, "r").claim(most=9)
-        assert lease.job_id == made.job_id
-
-
-async def test_a_server_that_is_away_for_a_while_costs_time_and_no_event(
-    server: OwnServer,
-) -> None:
-    async with Log.open(server.url, namespace="away") as log:
-        jobs = [(await log.submit(GRAPH)).job_id for _ in range(4)]
-        await run_sync(server.kill)
-        async with anyio.create_task_group() as tasks:
-            for job_id in jobs:
-                tasks.start_soon(ask, log, job_id)
-            await anyio.sleep(0.5)  # the outage itself
-            await run_sync(server.start)
-        for job_id in jobs:
-            assert len(await job_events(log, job_id)) == 2
-
-
-async def test_a_server_that_stays_away_is_reported_to_every_caller(server: OwnServer) -> None:
-    async with Log.open(server.url, namespace="gone") as log:
-        log.patience_s = 0.3
-        job_id = (await log.submit(GRAPH)).job_id
-        await run_sync(server.kill)
-        failures: list[Unavailable] = []
-
-        async def append() -> None:
-            try:
-                await ask(log, job_id)
-            except Unavailable as error:
-                failures.append(error)
-
-        with anyio.fail_after(20):
-            async with anyio.create_task_group() as tasks:
-                for _ in range(20):
-                    tasks.start_soon(append)
-        assert len(failures) == 20
-
-
-async def test_nobody_waits_out_the_patience_of_those_in_front(server: OwnServer) -> None:
-    async with Log.open(server.url, namespace="gone") as log:
-        log.patience_s = 0.5
-        job_id = (await log.submit(GRAPH)).job_id
-        await run_sync(server.kill)
-        failures: list[str] = []
-
-        async def append() -> None:
-            try:
-                await ask(log, job_id)
-            except Unavailable as error:
-                failures.append(type(error).__name__)
-
-        # A hundred of one job are thirteen batches.
-        with anyio.fail_after(3):
-            async with anyio.create_task_group() as tasks:
-                for _ in range(100):
-                    tasks.start_soon(append)
-        assert failures == ["ServerUnreachable"] * 100
-        await run_sync(server.start)
-        await ask(log, job_id)
-        assert len(await job_events(log, job_id)) == 2
 
 
 async def test_patience_is_counted_from_each_caller_s_own_start() -> None:

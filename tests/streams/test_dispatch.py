@@ -1,0 +1,363 @@
+"""Leases: every outcome of claim, take over, renew, release and promote, replies lost or not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from streams.border import command
+from streams.dispatch import Dispatch, all_lanes
+from streams.errors import Fenced, JobClosed, JobUnknown, Unavailable
+from streams.events import (
+    Canceled,
+    CancelRequested,
+    Claimed,
+    Failure,
+    Policy,
+    Recovered,
+    Released,
+    Retried,
+    Started,
+    Succeeded,
+)
+from streams.keys import RELEASED, RUNNERS_GROUP
+from streams.log import NOBODY, Log
+from streams.outcomes import Lease, LeaseOver, Renewed
+from streams.reader import job_events
+from tests.streams.stored import load_scripts, stored
+from tests.support.fault_proxy import FaultProxy
+from tests.support.servers import StartServer
+
+pytestmark = pytest.mark.anyio
+
+GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}
+NORMAL = ("default", "normal")
+LANES = all_lanes(["default"])
+DONE = Succeeded(attempt=1, outputs={})
+DRAIN = Released(reason="drain")
+
+
+def retried(not_before_ms: int) -> Retried:
+    failure = Failure(code="out_of_memory", message="no room", retryable=True)
+    return Retried(attempt=1, failure=failure, not_before_ms=not_before_ms)
+
+
+@pytest.fixture
+async def log(redis_url: str, namespace: str) -> AsyncIterator[Log]:
+    async with Log.open(redis_url, namespace=namespace, partitions=1) as log:
+        yield log
+
+
+async def lease_of(log: Log, runner: str = "r1") -> Lease:
+    await log.submit(GRAPH)
+    [lease] = await Dispatch(log, runner).claim(0, LANES, 1)
+    return lease
+
+
+async def leases_of(log: Log, runner: str, count: int) -> list[Lease]:
+    for _ in range(count):
+        await log.submit(GRAPH)
+    return await Dispatch(log, runner).claim(0, LANES, count)
+
+
+async def test_the_first_claim_makes_the_group_and_a_new_epoch(log: Log) -> None:
+    made = await log.submit(GRAPH)
+    assert (await stored(log)).pending == {}
+    [lease] = await Dispatch(log, "r1").claim(0, LANES, 5)
+    now = await stored(log, made.job_id)
+    assert lease == Lease(made.job_id, "r1", 1, 2, "default", "normal", now.head["dispatch"])
+    assert now.pending == {lease.ticket: "r1"}
+    assert now.dispatch == {lease.ticket: made.job_id}
+    assert (now.head["phase"], now.head["owner"], now.head["epoch"]) == ("leased", "r1", "1")
+    record = (await job_events(log, made.job_id))[-1]
+    assert (record.seq, record.epoch, type(record.event)) == (2, 1, Claimed)
+
+
+async def test_nothing_to_claim_changes_nothing(log: Log) -> None:
+    before = await stored(log)
+    assert await Dispatch(log, "r1").claim(0, LANES, 5) == []
+    await log.submit(GRAPH)
+    assert await Dispatch(log, "r1").claim(0, LANES, 0) == []
+    assert await Dispatch(log, "r1").claim(0, all_lanes(["other"]), 5) == []
+    assert before.pending == (await stored(log)).pending
+
+
+@pytest.mark.parametrize("orphan", ["unknown", "closed", "not ours"])
+async def test_entries_of_no_open_job_are_removed_by_whoever_meets_them(
+    log: Log, orphan: str
+) -> None:
+    job_id = "nobody"
+    if orphan == "closed":
+        job_id = (await log.submit(GRAPH)).job_id
+        await log.append(job_id, Canceled(), epoch=NOBODY)
+    key = log.keys.dispatch(0, *NORMAL)
+    fields = ("x", "y") if orphan == "not ours" else ("j", job_id)
+    for _ in range(3):
+        await command(log.redis, "XADD", key, "*", *fields)
+    made = await log.submit(GRAPH)
+    leases = await Dispatch(log, "r1").claim(0, LANES, 9)
+    assert [lease.job_id for lease in leases] == [made.job_id]
+    now = await stored(log)
+    assert (len(now.dispatch), len(now.pending)) == (1, 1)
+
+
+async def test_an_orphaned_entry_that_is_pending_is_removed_by_a_take_over(log: Log) -> None:
+    lease = await lease_of(log)
+    await command(log.redis, "DEL", log.keys.head(lease.job_id))
+    assert await Dispatch(log, "r2").take_over(0, NORMAL, idle_limit_s=0) == ("-", [])
+    now = await stored(log)
+    assert (now.places, now.pending) == (0, {})
+
+
+async def test_where_there_is_no_group_there_is_nothing_to_take_over(log: Log) -> None:
+    assert await Dispatch(log, "r2").take_over(0, NORMAL, idle_limit_s=0) == ("-", [])
+
+
+async def test_a_take_over_counts_the_crash_and_raises_the_epoch(log: Log) -> None:
+    lease = await lease_of(log)
+    for crashes in (1, 2, 3):
+        survivor = Dispatch(log, f"s{crashes}")
+        cursor, [taken] = await survivor.take_over(0, NORMAL, idle_limit_s=0)
+        assert (cursor, taken.epoch, taken.ticket) == ("-", 1 + crashes, lease.ticket)
+        record = (await job_events(log, lease.job_id))[-1]
+        assert (record.seq, record.epoch) == (taken.seq, taken.epoch)
+        assert isinstance(record.event, Recovered)
+        assert (record.event.crashes, record.event.reason) == (crashes, "lease_expired")
+        assert record.event.previous_owner == ("r1" if crashes == 1 else f"s{crashes - 1}")
+    now = await stored(log, lease.job_id)
+    assert (now.pending, now.places, now.head["owner"]) == ({lease.ticket: "s3"}, 1, "s3")
+
+
+async def test_entries_behind_a_thousand_of_a_living_runner_are_reached(log: Log) -> None:
+    await leases_of(log, "survivor", 1500)
+    dead = {lease.job_id for lease in await leases_of(log, "dead", 30)}
+    survivor, cursor, taken = Dispatch(log, "survivor"), "-", set[str]()
+    for _ in range(4):
+        cursor, leases = await survivor.take_over(0, NORMAL, idle_limit_s=0, cursor=cursor, most=10)
+        taken |= {lease.job_id for lease in leases}
+    assert taken == dead
+    assert cursor == "-"
+
+
+async def test_a_suspect_s_entries_behind_a_thousand_of_others_are_taken_at_once(log: Log) -> None:
+    await leases_of(log, "alive", 1100)
+    suspected = {lease.job_id for lease in await leases_of(log, "suspect", 5)}
+    cursor, leases = await Dispatch(log, "survivor").take_over(
+        0, NORMAL, idle_limit_s=3600, suspect="suspect"
+    )
+    assert ({lease.job_id for lease in leases}, cursor) == (suspected, "-")
+    event = (await job_events(log, leases[0].job_id))[-1].event
+    assert isinstance(event, Recovered)
+    assert event.reason == "connection_gone"
+
+
+async def test_a_lease_that_was_renewed_has_not_run_out(log: Log) -> None:
+    lease = await lease_of(log)
+    key = log.keys.dispatch(0, *NORMAL)
+    # Ten seconds ago, as far as the server knows.
+    ago = ("IDLE", 10_000, "JUSTID")
+    await command(log.redis, "XCLAIM", key, RUNNERS_GROUP, "r1", 0, lease.ticket, *ago)
+    assert await Dispatch(log, "r1").renew([lease]) == [Renewed(canceling=False)]
+    assert await Dispatch(log, "r2").take_over(0, NORMAL, idle_limit_s=9) == ("-", [])
+    await command(log.redis, "XCLAIM", key, RUNNERS_GROUP, "r1", 0, lease.ticket, *ago)
+    _, [taken] = await Dispatch(log, "r2").take_over(0, NORMAL, idle_limit_s=9)
+    assert taken.job_id == lease.job_id
+
+
+async def test_renewing_never_takes_a_job_back(log: Log) -> None:
+    lost, released, ended, kept = await leases_of(log, "r1", 4)
+    own = Dispatch(log, "r1")
+    await own.release(released, DRAIN)
+    await log.append(ended.job_id, DONE, epoch=ended.epoch)
+    key = log.keys.dispatch(0, *NORMAL)
+    old = ("IDLE", 60_000, "JUSTID")
+    await command(log.redis, "XCLAIM", key, RUNNERS_GROUP, "r1", 0, lost.ticket, *old)
+    _, taken = await Dispatch(log, "r2").take_over(0, NORMAL, idle_limit_s=50)
+    assert {lease.job_id for lease in taken} == {lost.job_id, released.job_id}
+    await log.append(kept.job_id, CancelRequested(), epoch=0)
+    before = await stored(log, lost.job_id)
+    assert await own.renew([lost, released, ended, kept]) == [
+        LeaseOver(2),
+        LeaseOver(2),
+        LeaseOver(1),
+        Renewed(canceling=True),
+    ]
+    assert await stored(log, lost.job_id) == before
+
+
+async def test_renewing_a_job_that_is_unknown_or_another_runner_s_is_refused(log: Log) -> None:
+    lease = await lease_of(log)
+    foreign = Lease(lease.job_id, "r2", 1, 2, "default", "normal", lease.ticket)
+    nobody = Lease("nobody", "r1", 1, 2, "default", "normal", lease.ticket)
+    assert await Dispatch(log, "r2").renew([foreign]) == [LeaseOver(1)]
+    assert await Dispatch(log, "r1").renew([nobody]) == [LeaseOver(-1)]
+    assert (await stored(log)).pending == {lease.ticket: "r1"}
+
+
+async def test_many_leases_are_renewed_in_the_order_given(log: Log) -> None:
+    leases = await leases_of(log, "r1", 1203)
+    over = Lease("nobody", "r1", 1, 2, "default", "low", "1-1")
+    outcomes = await Dispatch(log, "r1").renew([*leases[:700], over, *leases[700:]])
+    assert [type(outcome) for outcome in outcomes] == [Renewed] * 700 + [LeaseOver] + [
+        Renewed
+    ] * 503
+
+
+async def test_a_released_job_waits_with_nobody_until_the_next_sweep(log: Log) -> None:
+    lease = await lease_of(log)
+    appended = await Dispatch(log, "r1").release(lease, DRAIN)
+    now = await stored(log, lease.job_id)
+    assert (appended.seq, appended.duplicate) == (3, False)
+    assert (now.pending, now.places) == ({lease.ticket: RELEASED}, 1)
+    assert (now.head["phase"], now.head["owner"], now.head["epoch"]) == ("released", "", "1")
+    assert await Dispatch(log, "r2").claim(0, LANES, 1) == []
+    _, [taken] = await Dispatch(log, "r1").take_over(0, NORMAL, idle_limit_s=3600)
+    assert taken.epoch == 2
+    assert "crashes" not in (await stored(log, lease.job_id)).head
+    kinds = [type(record.event).__name__ for record in await job_events(log, lease.job_id)]
+    assert kinds == ["Submitted", "Claimed", "Released", "Claimed"]
+
+
+async def test_a_job_that_is_given_back_for_later_leaves_dispatch(log: Log) -> None:
+    lease = await lease_of(log)
+    due_ms = int(time.time() * 1000) + 3_600_000
+    await Dispatch(log, "r1").release(lease, retried(due_ms))
+    now = await stored(log, lease.job_id)
+    assert (now.dispatch, now.pending, now.later) == ({}, {}, {lease.job_id: due_ms})
+    assert (now.head["phase"], now.head["owner"], now.head["dispatch"]) == ("later", "", "")
+    with pytest.raises(Fenced):
+        await log.append(lease.job_id, Started(attempt=1), epoch=lease.epoch)
+    promotion = await Dispatch(log, "r1").promote(0)
+    assert (promotion.promoted, promotion.next_due_ms, promotion.overdue) == (0, due_ms, ())
+
+
+async def test_a_released_job_may_be_sent_behind_those_that_wait(log: Log) -> None:
+    first, second = await lease_of(log), (await log.submit(GRAPH)).job_id
+    dispatch = Dispatch(log, "r1")
+    await dispatch.release(first, Released(reason="no room"), wait_until_ms=1)
+    assert (await dispatch.promote(0)).promoted == 1
+    leases = await dispatch.claim(0, LANES, 2)
+    assert [lease.job_id for lease in leases] == [second, first.job_id]
+    assert [lease.epoch for lease in leases] == [1, 2]
+
+
+async def test_only_the_holder_of_an_open_job_may_release_it(log: Log) -> None:
+    lease = await lease_of(log)
+    dispatch = Dispatch(log, "r1")
+    nobody = Lease("nobody", "r1", 1, 2, "default", "normal", "1-1")
+    with pytest.raises(JobUnknown):
+        await dispatch.release(nobody, DRAIN)
+    foreign = Lease(lease.job_id, "r2", 1, 2, "default", "normal", lease.ticket)
+    with pytest.raises(Fenced):
+        await dispatch.release(foreign, DRAIN)
+    _, [taken] = await Dispatch(log, "r2").take_over(0, NORMAL, idle_limit_s=0)
+    before = await stored(log, lease.job_id)
+    with pytest.raises(Fenced) as fenced:
+        await dispatch.release(lease, DRAIN)
+    assert (fenced.value.epoch, fenced.value.current_epoch) == (1, 2)
+    assert await stored(log, lease.job_id) == before
+    await log.append(lease.job_id, DONE, epoch=taken.epoch)
+    with pytest.raises(JobClosed, match="succeeded"):
+        await Dispatch(log, "r2").release(taken, DRAIN)
+
+
+async def test_promote_moves_what_is_due_and_says_when_the_next_is(log: Log) -> None:
+    far_ms = int(time.time() * 1000) + 3_600_000
+    due = [
+        (await log.submit(GRAPH, run_at_ms=time_ms, priority="low")).job_id for time_ms in (1, 2)
+    ]
+    waiting = (await log.submit(GRAPH, run_at_ms=far_ms)).job_id
+    dispatch = Dispatch(log, "r1")
+    promotion = await dispatch.promote(0)
+    assert (promotion.promoted, promotion.next_due_ms) == (2, far_ms)
+    now = await stored(log, due[0])
+    assert now.later == {waiting: far_ms}
+    assert (now.head["phase"], now.dispatch[now.head["dispatch"]]) == ("waiting", due[0])
+    leases = await dispatch.claim(0, LANES, 9)
+    assert [(lease.job_id, lease.priority) for lease in leases] == [(job, "low") for job in due]
+    again = await dispatch.promote(0)
+    assert (again.promoted, again.next_due_ms) == (0, far_ms)
+
+
+async def test_a_job_that_ended_while_it_waited_is_not_promoted(log: Log) -> None:
+    made = await log.submit(GRAPH, run_at_ms=1)
+    await command(log.redis, "HSET", log.keys.head(made.job_id), "phase", "closed")
+    await Dispatch(log, "r1").promote(0)
+    assert (await stored(log)).places == 0
+
+
+async def test_only_jobs_that_still_wait_are_overdue(log: Log) -> None:
+    policy = Policy(queue_deadline_s=0.0)
+    later_ms = int(time.time() * 1000) - 1
+    waits = (await log.submit(GRAPH, policy=policy, priority="low")).job_id
+    delayed = (await log.submit(GRAPH, policy=policy, run_at_ms=later_ms)).job_id
+    ended = (await log.submit(GRAPH, policy=policy)).job_id
+    leased = (await log.submit(GRAPH, policy=policy, priority="high")).job_id
+    dispatch = Dispatch(log, "r1")
+    [lease] = await dispatch.claim(0, LANES, 1)
+    assert lease.job_id == leased
+    await log.append(ended, Canceled(), epoch=NOBODY)
+    assert set((await dispatch.promote(0)).overdue) == {waits, delayed}
+    assert set((await stored(log)).deadlines) == {waits, delayed}
+
+
+async def test_a_claim_whose_reply_was_lost_is_named_by_held(own_server: StartServer) -> None:
+    server = own_server(tcp=True)
+    async with (
+        FaultProxy(server.url) as proxy,
+        Log.open(proxy.url, namespace="lost", partitions=1) as log,
+    ):
+        await load_scripts(log)
+        jobs = {(await log.submit(GRAPH)).job_id for _ in range(4)}
+        dispatch = Dispatch(log, "r1")
+        ambush = proxy.swallow_replies(1, containing=b"job.claimed")
+        with pytest.raises(Unavailable):
+            await dispatch.claim(0, LANES, 3)
+        await ambush.over()
+        held = await dispatch.held(LANES)
+        assert len(held) == 3
+        assert {lease.job_id for lease in held} < jobs
+        for lease in held:
+            await log.append(lease.job_id, Started(attempt=1), epoch=lease.epoch, holder="r1")
+        assert await dispatch.renew(held) == [Renewed(canceling=False)] * 3
+        [rest] = await dispatch.claim(0, LANES, 3)
+        assert rest.job_id not in {lease.job_id for lease in held}
+
+
+async def test_a_take_over_whose_reply_was_lost_is_named_by_held(own_server: StartServer) -> None:
+    server = own_server(tcp=True)
+    async with (
+        FaultProxy(server.url) as proxy,
+        Log.open(proxy.url, namespace="lost", partitions=1) as log,
+    ):
+        await load_scripts(log)
+        lease = await lease_of(log)
+        survivor = Dispatch(log, "r2")
+        proxy.swallow_replies(1, containing=b"job.recovered")
+        with pytest.raises(Unavailable):
+            await survivor.take_over(0, NORMAL, idle_limit_s=0)
+        [held] = await survivor.held(LANES)
+        assert (held.job_id, held.epoch, held.ticket) == (lease.job_id, 2, lease.ticket)
+        assert await Dispatch(log, "r1").held(LANES) == []
+
+
+@pytest.mark.parametrize("due_ms", [0, 2_000_000_000_000])
+async def test_a_release_whose_reply_was_lost_is_stored_once(
+    own_server: StartServer, due_ms: int
+) -> None:
+    server = own_server(tcp=True)
+    async with (
+        FaultProxy(server.url) as proxy,
+        Log.open(proxy.url, namespace="lost", partitions=1) as log,
+    ):
+        await load_scripts(log)
+        lease = await lease_of(log)
+        event = retried(due_ms) if due_ms else DRAIN
+        ambush = proxy.swallow_replies(2, containing=event.__struct_config__.tag.encode())  # type: ignore[union-attr]  # tags are text
+        appended = await Dispatch(log, "r1").release(lease, event)
+        await ambush.over()
+        assert (appended.seq, appended.duplicate) == (3, True)
+        assert len(await job_events(log, lease.job_id)) == 3
+        assert (await stored(log)).places == 1

@@ -1,0 +1,190 @@
+"""Writes while replies get lost, and while the server is away for less or more than patience."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+from anyio.to_thread import run_sync
+
+from streams.errors import ServerUnreachable, Unavailable
+from streams.events import CancelRequested
+from streams.log import Log
+from streams.outcomes import Appended
+from streams.patience import patiently
+from streams.producer import Producer
+from streams.reader import job_events
+from tests.streams.stored import load_scripts
+from tests.support.fault_proxy import FaultProxy
+from tests.support.servers import OwnServer, StartServer
+
+pytestmark = pytest.mark.anyio
+
+GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}
+
+
+@pytest.fixture
+def server(own_server: StartServer) -> OwnServer:
+    return own_server(tcp=True)
+
+
+async def ask(log: Log, job_id: str, into: list[Appended] | None = None) -> None:
+    appended = await log.append(job_id, CancelRequested(), epoch=0)
+    if into is not None:
+        into.append(appended)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_appends_whose_replies_were_lost_are_stored_once(
+    server: OwnServer, count: int
+) -> None:
+    async with (
+        FaultProxy(server.url) as proxy,
+        Log.open(proxy.url, namespace="lost", partitions=1) as log,
+    ):
+        await load_scripts(log)
+        jobs = [(await log.submit(GRAPH)).job_id for _ in range(4)]
+        ambush = proxy.swallow_replies(count, containing=b"job.cancel_requested")
+        appended: list[Appended] = []
+        async with anyio.create_task_group() as tasks:
+            for job_id in jobs * 10:
+                tasks.start_soon(ask, log, job_id, appended)
+        await ambush.over()
+        for job_id in jobs:
+            assert [r.seq for r in await job_events(log, job_id)] == list(range(1, 12))
+        assert sorted(one.seq for one in appended) == sorted([*range(2, 12)] * 4)
+        # The batch of the first caller, sent again, and nothing else.
+        assert [one.duplicate for one in appended].count(True) == 1
+
+
+async def test_a_large_batch_whose_reply_was_lost_is_stored_once(server: OwnServer) -> None:
+    async with (
+        FaultProxy(server.url) as proxy,
+        Log.open(proxy.url, namespace="lost", partitions=1) as log,
+    ):
+        await load_scripts(log)
+        jobs = [(await log.submit(GRAPH)).job_id for _ in range(40)]
+        # The first append travels alone; the reply that gets lost is that of the batch behind it.
+        ambush = proxy.swallow_replies(1, containing=jobs[-1].encode())
+        appended: list[Appended] = []
+        async with anyio.create_task_group() as tasks:
+            for job_id in [jobs[0], *jobs]:
+                tasks.start_soon(ask, log, job_id, appended)
+        await ambush.over()
+        for job_id in jobs[1:]:
+            assert [r.seq for r in await job_events(log, job_id)] == [1, 2]
+        assert [one.duplicate for one in appended].count(True) == 40
+
+
+async def test_a_submit_whose_reply_was_lost_makes_one_job(server: OwnServer) -> None:
+    async with FaultProxy(server.url) as proxy, Log.open(proxy.url, namespace="lost") as log:
+        await load_scripts(log)
+        ambush = proxy.swallow_replies(2, containing=b"job.submitted")
+        made = await log.submit(GRAPH)
+        await ambush.over()
+        assert made.created
+        [record] = await job_events(log, made.job_id)
+        assert record.entry_id == made.entry_id
+        [lease] = await Producer(log, "r").claim(most=9)
+        assert lease.job_id == made.job_id
+
+
+async def test_what_never_arrived_is_sent_again(server: OwnServer) -> None:
+    async with FaultProxy(server.url) as proxy, Log.open(proxy.url, namespace="lost") as log:
+        await load_scripts(log)
+        job_id = (await log.submit(GRAPH)).job_id
+        ambush = proxy.drop_requests(3, containing=b"job.cancel_requested")
+        appended: list[Appended] = []
+        await ask(log, job_id, appended)
+        await ambush.over()
+        assert [(one.seq, one.duplicate) for one in appended] == [(2, False)]
+
+
+async def test_a_server_that_is_away_for_a_while_costs_time_and_no_event(
+    server: OwnServer,
+) -> None:
+    async with Log.open(server.url, namespace="away") as log:
+        jobs = [(await log.submit(GRAPH)).job_id for _ in range(4)]
+        await run_sync(server.kill)
+        async with anyio.create_task_group() as tasks:
+            for job_id in jobs:
+                tasks.start_soon(ask, log, job_id)
+            await anyio.sleep(1.2)  # the outage itself
+            await run_sync(server.start)
+        for job_id in jobs:
+            assert len(await job_events(log, job_id)) == 2
+
+
+async def test_a_server_that_stays_away_is_reported_to_every_caller(server: OwnServer) -> None:
+    async with Log.open(server.url, namespace="gone") as log:
+        log.patience_s = 0.3
+        job_id = (await log.submit(GRAPH)).job_id
+        await run_sync(server.kill)
+        failures: list[Unavailable] = []
+
+        async def append() -> None:
+            try:
+                await ask(log, job_id)
+            except Unavailable as error:
+                failures.append(error)
+
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(20):
+                    tasks.start_soon(append)
+        assert len(failures) == 20
+
+
+async def test_nobody_waits_out_the_patience_of_those_in_front(server: OwnServer) -> None:
+    async with Log.open(server.url, namespace="gone") as log:
+        log.patience_s = 0.5
+        job_id = (await log.submit(GRAPH)).job_id
+        await run_sync(server.kill)
+        failures: list[str] = []
+
+        async def append() -> None:
+            try:
+                await ask(log, job_id)
+            except Unavailable as error:
+                failures.append(type(error).__name__)
+
+        # A hundred of one job are thirteen batches.
+        with anyio.fail_after(3):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(100):
+                    tasks.start_soon(append)
+        assert failures == ["ServerUnreachable"] * 100
+        await run_sync(server.start)
+        await ask(log, job_id)
+        assert len(await job_events(log, job_id)) == 2
+
+
+async def test_reading_waits_for_the_server_too(server: OwnServer) -> None:
+    async with Log.open(server.url, namespace="away") as log:
+        job_id = (await log.submit(GRAPH)).job_id
+        await run_sync(server.kill)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run_sync, server.start)
+            assert len(await job_events(log, job_id)) == 1
+
+
+async def test_patience_ends_with_the_last_error() -> None:
+    calls: list[int] = []
+
+    async def call() -> None:
+        calls.append(1)
+        raise ServerUnreachable(f"try {len(calls)}")
+
+    with pytest.raises(ServerUnreachable, match=r"try [2-9]"), anyio.fail_after(5):
+        await patiently(call, 0.2)
+
+
+async def test_what_is_wrong_is_not_tried_again() -> None:
+    calls: list[int] = []
+
+    async def call() -> None:
+        calls.append(1)
+        raise ValueError("wrong")
+
+    with pytest.raises(ValueError, match="wrong"):
+        await patiently(call, 5)
+    assert calls == [1]
