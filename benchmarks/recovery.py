@@ -85,7 +85,9 @@ async def _one_death(
     # Not always at the same place in the renewal and sweep intervals.
     await anyio.sleep(random.uniform(0.0, 2.0))
     owner_of = {
-        job_id: job.owner for job_id in jobs if not (job := await current(log, job_id)).is_terminal
+        job_id: job.owner
+        for job_id in jobs
+        if (job := await current(log, job_id)).status == "running"
     }
     if not owner_of:
         return []  # all of them have ended meanwhile
