@@ -13,20 +13,26 @@ Exit codes: 0 done; 1 the job or the check failed; 2 wrong use, input or setting
 4 the server cannot be reached; 130 interrupted. `--json` prints one JSON object per line.
 
 Environment: REDIS_URL or REDIS_HOST and REDIS_PORT (else the embedded server), COMFYUI_URL
-(comma-separated), EVERFOLD_NAMESPACE, EVERFOLD_DATA, EVERFOLD_<COMMAND>_<OPTION> for any option.
+(comma-separated), EVERFOLD_NAMESPACE, EVERFOLD_DATA, and one for each option, such as
+EVERFOLD_SUBMIT_QUEUE.
 """
 
 app = App(name="everfold", help=HELP, version=__version__, config=Env("EVERFOLD_"))
 app.register_install_completion_command()
 
-app.command("everfold.commands.demo:demo", name="demo")
-app.command("everfold.commands.work:up", name="up")
-app.command("everfold.commands.work:runner", name="runner")
-app.command("everfold.commands.work:projector", name="projector")
-app.command("everfold.commands.simulator:simulator", name="simulator")
-app.command("everfold.commands.submit:submit", name="submit")
-app.command("everfold.commands.events:events", name="events")
-app.command("everfold.commands.doctor:doctor", name="doctor")
+# Written here too, because a command is loaded only when it is used.
+COMMANDS = {
+    "demo": ("demo:demo", "See twelve jobs survive the kill -9 of a runner."),
+    "up": ("work:up", "Run everything in one process: server, projector, runner."),
+    "runner": ("work:runner", "Run a runner: takes jobs, drives ComfyUI, recovers."),
+    "projector": ("work:projector", "Run a projector: folds the log into current states."),
+    "simulator": ("simulator:simulator", "Run a stand-in for a ComfyUI server."),
+    "submit": ("submit:submit", "Submit a workflow in ComfyUI's API format."),
+    "events": ("events:events", "Print the events of a job, or of all jobs."),
+    "doctor": ("doctor:doctor", "Say what is not as it should be, and what to change."),
+}
+for _name, (_place, _help) in COMMANDS.items():
+    app.command(f"everfold.commands.{_place}", name=_name, help=_help)
 
 jobs = App(name="jobs", help="List, show, watch, wait for and cancel jobs.")
 for _name in ("ls", "show", "watch", "wait", "cancel", "outputs"):
