@@ -9,7 +9,7 @@ import pytest
 
 from streams.border import command
 from streams.dispatch import Dispatch, all_lanes
-from streams.errors import Fenced, JobClosed, JobUnknown, Unavailable
+from streams.errors import Fenced, JobClosed, JobUnknown
 from streams.events import (
     Canceled,
     CancelRequested,
@@ -26,9 +26,7 @@ from streams.keys import RELEASED, RUNNERS_GROUP
 from streams.log import NOBODY, Log
 from streams.outcomes import Lease, LeaseOver, Renewed
 from streams.reader import job_events
-from tests.streams.stored import load_scripts, stored
-from tests.support.fault_proxy import FaultProxy
-from tests.support.servers import StartServer
+from tests.streams.stored import stored
 
 pytestmark = pytest.mark.anyio
 
@@ -301,63 +299,3 @@ async def test_only_jobs_that_still_wait_are_overdue(log: Log) -> None:
     await log.append(ended, Canceled(), epoch=NOBODY)
     assert set((await dispatch.promote(0)).overdue) == {waits, delayed}
     assert set((await stored(log)).deadlines) == {waits, delayed}
-
-
-async def test_a_claim_whose_reply_was_lost_is_named_by_held(own_server: StartServer) -> None:
-    server = own_server(tcp=True)
-    async with (
-        FaultProxy(server.url) as proxy,
-        Log.open(proxy.url, namespace="lost", partitions=1) as log,
-    ):
-        await load_scripts(log)
-        jobs = {(await log.submit(GRAPH)).job_id for _ in range(4)}
-        dispatch = Dispatch(log, "r1")
-        ambush = proxy.swallow_replies(1, containing=b"job.claimed")
-        with pytest.raises(Unavailable):
-            await dispatch.claim(0, LANES, 3)
-        await ambush.over()
-        held = await dispatch.held(LANES)
-        assert len(held) == 3
-        assert {lease.job_id for lease in held} < jobs
-        for lease in held:
-            await log.append(lease.job_id, Started(attempt=1), epoch=lease.epoch, holder="r1")
-        assert await dispatch.renew(held) == [Renewed(canceling=False)] * 3
-        [rest] = await dispatch.claim(0, LANES, 3)
-        assert rest.job_id not in {lease.job_id for lease in held}
-
-
-async def test_a_take_over_whose_reply_was_lost_is_named_by_held(own_server: StartServer) -> None:
-    server = own_server(tcp=True)
-    async with (
-        FaultProxy(server.url) as proxy,
-        Log.open(proxy.url, namespace="lost", partitions=1) as log,
-    ):
-        await load_scripts(log)
-        lease = await lease_of(log)
-        survivor = Dispatch(log, "r2")
-        proxy.swallow_replies(1, containing=b"job.recovered")
-        with pytest.raises(Unavailable):
-            await survivor.take_over(0, NORMAL, idle_limit_s=0)
-        [held] = await survivor.held(LANES)
-        assert (held.job_id, held.epoch, held.ticket) == (lease.job_id, 2, lease.ticket)
-        assert await Dispatch(log, "r1").held(LANES) == []
-
-
-@pytest.mark.parametrize("due_ms", [0, 2_000_000_000_000])
-async def test_a_release_whose_reply_was_lost_is_stored_once(
-    own_server: StartServer, due_ms: int
-) -> None:
-    server = own_server(tcp=True)
-    async with (
-        FaultProxy(server.url) as proxy,
-        Log.open(proxy.url, namespace="lost", partitions=1) as log,
-    ):
-        await load_scripts(log)
-        lease = await lease_of(log)
-        event = retried(due_ms) if due_ms else DRAIN
-        ambush = proxy.swallow_replies(2, containing=event.__struct_config__.tag.encode())  # type: ignore[union-attr]  # tags are text
-        appended = await Dispatch(log, "r1").release(lease, event)
-        await ambush.over()
-        assert (appended.seq, appended.duplicate) == (3, True)
-        assert len(await job_events(log, lease.job_id)) == 3
-        assert (await stored(log)).places == 1

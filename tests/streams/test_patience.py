@@ -6,25 +6,40 @@ import anyio
 import pytest
 from anyio.to_thread import run_sync
 
+from streams.dispatch import Dispatch, all_lanes
 from streams.errors import ServerUnreachable, Unavailable
-from streams.events import CancelRequested
+from streams.events import CancelRequested, Failure, Released, Retried, Started
 from streams.log import Log
-from streams.outcomes import Appended
+from streams.outcomes import Appended, Lease, Renewed
 from streams.patience import patiently
 from streams.producer import Producer
 from streams.reader import job_events
-from tests.streams.stored import load_scripts
+from tests.streams.stored import load_scripts, stored
 from tests.support.fault_proxy import FaultProxy
 from tests.support.servers import OwnServer, StartServer
 
 pytestmark = pytest.mark.anyio
 
 GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}
+NORMAL = ("default", "normal")
+LANES = all_lanes(["default"])
+DRAIN = Released(reason="drain")
 
 
 @pytest.fixture
 def server(own_server: StartServer) -> OwnServer:
     return own_server(tcp=True)
+
+
+def retried(not_before_ms: int) -> Retried:
+    failure = Failure(code="out_of_memory", message="no room", retryable=True)
+    return Retried(attempt=1, failure=failure, not_before_ms=not_before_ms)
+
+
+async def lease_of(log: Log) -> Lease:
+    await log.submit(GRAPH)
+    [lease] = await Dispatch(log, "r1").claim(0, LANES, 1)
+    return lease
 
 
 async def ask(log: Log, job_id: str, into: list[Appended] | None = None) -> None:
@@ -86,6 +101,66 @@ async def test_a_submit_whose_reply_was_lost_makes_one_job(server: OwnServer) ->
         assert record.entry_id == made.entry_id
         [lease] = await Producer(log, "r").claim(most=9)
         assert lease.job_id == made.job_id
+
+
+async def test_a_claim_whose_reply_was_lost_is_named_by_held(own_server: StartServer) -> None:
+    server = own_server(tcp=True)
+    async with (
+        FaultProxy(server.url) as proxy,
+        Log.open(proxy.url, namespace="lost", partitions=1) as log,
+    ):
+        await load_scripts(log)
+        jobs = {(await log.submit(GRAPH)).job_id for _ in range(4)}
+        dispatch = Dispatch(log, "r1")
+        ambush = proxy.swallow_replies(1, containing=b"job.claimed")
+        with pytest.raises(Unavailable):
+            await dispatch.claim(0, LANES, 3)
+        await ambush.over()
+        held = await dispatch.held(LANES)
+        assert len(held) == 3
+        assert {lease.job_id for lease in held} < jobs
+        for lease in held:
+            await log.append(lease.job_id, Started(attempt=1), epoch=lease.epoch, holder="r1")
+        assert await dispatch.renew(held) == [Renewed(canceling=False)] * 3
+        [rest] = await dispatch.claim(0, LANES, 3)
+        assert rest.job_id not in {lease.job_id for lease in held}
+
+
+async def test_a_take_over_whose_reply_was_lost_is_named_by_held(own_server: StartServer) -> None:
+    server = own_server(tcp=True)
+    async with (
+        FaultProxy(server.url) as proxy,
+        Log.open(proxy.url, namespace="lost", partitions=1) as log,
+    ):
+        await load_scripts(log)
+        lease = await lease_of(log)
+        survivor = Dispatch(log, "r2")
+        proxy.swallow_replies(1, containing=b"job.recovered")
+        with pytest.raises(Unavailable):
+            await survivor.take_over(0, NORMAL, idle_limit_s=0)
+        [held] = await survivor.held(LANES)
+        assert (held.job_id, held.epoch, held.ticket) == (lease.job_id, 2, lease.ticket)
+        assert await Dispatch(log, "r1").held(LANES) == []
+
+
+@pytest.mark.parametrize("due_ms", [0, 2_000_000_000_000])
+async def test_a_release_whose_reply_was_lost_is_stored_once(
+    own_server: StartServer, due_ms: int
+) -> None:
+    server = own_server(tcp=True)
+    async with (
+        FaultProxy(server.url) as proxy,
+        Log.open(proxy.url, namespace="lost", partitions=1) as log,
+    ):
+        await load_scripts(log)
+        lease = await lease_of(log)
+        event = retried(due_ms) if due_ms else DRAIN
+        ambush = proxy.swallow_replies(2, containing=event.__struct_config__.tag.encode())  # type: ignore[union-attr]  # tags are text
+        appended = await Dispatch(log, "r1").release(lease, event)
+        await ambush.over()
+        assert (appended.seq, appended.duplicate) == (3, True)
+        assert len(await job_events(log, lease.job_id)) == 3
+        assert (await stored(log)).places == 1
 
 
 async def test_what_never_arrived_is_sent_again(server: OwnServer) -> None:
