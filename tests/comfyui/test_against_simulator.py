@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import AsyncIterator
-from importlib.util import find_spec
 from pathlib import Path
 from subprocess import PIPE
 from uuid import uuid4
@@ -28,12 +27,7 @@ from runner.backend import (
 from runner.comfyui import ComfyBackend
 from tests.comfyui.story import name_outcome, name_truth
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.skipif(
-        find_spec("everfold.simulator.__main__") is None, reason="the simulator is not there yet"
-    ),
-]
+pytestmark = pytest.mark.anyio
 
 WORKFLOWS = Path(__file__).parent.parent / "data" / "workflows"
 
