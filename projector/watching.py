@@ -13,11 +13,11 @@ from collections.abc import AsyncIterator
 import anyio
 import anyio.abc
 
-from projector.evolve import evolve, fold
+from projector.evolve import evolve
 from projector.job import Job
 from projector.queries import current
 from streams.codec import Unreadable
-from streams.errors import UndecodableEvent
+from streams.errors import BrokenChain, UndecodableEvent
 from streams.log import Log
 from streams.reader import job_events, tail
 from streams.record import Recorded
@@ -53,16 +53,19 @@ class Watcher:
         """Yield the job's state after each event above `after_seq`, until it has ended.
 
         What a slow consumer has not taken yet waits in the log, not in memory. Raises JobUnknown,
-        or UndecodableEvent where the history cannot be read on.
+        Unavailable, or a leaf of CorruptLog where the history cannot be read on.
         """
         history = await job_events(self._log, job_id)
-        job = fold(record for record in history if record.seq <= after_seq)
+        job = Job(job_id=job_id)
+        for record in history:
+            if record.seq <= after_seq:
+                job = _following(job, record)
+        del history
         while not job.is_terminal:
             for record in await self._after(job_id, job.seq):
-                if isinstance(record.event, Unreadable):
-                    raise UndecodableEvent(job_id, record.seq, record.entry_id, record.event.why)
-                job = evolve(job, record)
-                yield job
+                job = _following(job, record)
+                if job.seq > after_seq:
+                    yield job
 
     async def _after(self, job_id: str, seq: int) -> list[Recorded]:
         """Return the events after `seq`, as soon as there are some."""
@@ -89,6 +92,15 @@ class Watcher:
             async for job_now in self.watch(job_id, job.seq):
                 job = job_now
         return job
+
+
+def _following(job: Job, record: Recorded) -> Job:
+    """Return the state after the next event. Raises CorruptLog where that is not one."""
+    if record.seq != job.seq + 1:
+        raise BrokenChain(record.job_id, job.seq + 1, record.seq)
+    if isinstance(record.event, Unreadable):
+        raise UndecodableEvent(record.job_id, record.seq, record.entry_id, record.event.why)
+    return evolve(job, record)
 
 
 @contextlib.asynccontextmanager

@@ -10,10 +10,12 @@ import pytest
 
 from projector.job import Job
 from projector.watching import Watcher
-from streams.errors import JobUnknown
+from streams.border import command
+from streams.errors import BrokenChain, JobUnknown
 from streams.events import Progressed, Started, Succeeded
 from streams.log import Log
 from streams.producer import Producer
+from streams.reader import job_events
 from tests.support.servers import StartServer
 
 pytestmark = pytest.mark.anyio
@@ -66,6 +68,39 @@ async def test_a_watch_resumes_at_a_sequence_number(log: Log) -> None:
         nothing: list[Job] = []
         await collect(watcher, job_id, nothing, after_seq=24)
         assert nothing == []
+
+
+async def test_what_was_seen_already_is_not_shown_even_if_it_is_yet_to_come(log: Log) -> None:
+    job_id = (await log.submit(GRAPH)).job_id
+    states: list[Job] = []
+    async with Watcher(log) as watcher, anyio.create_task_group() as tasks:
+        tasks.start_soon(collect, watcher, job_id, states, 22)
+        await tell_all(log, job_id)
+    assert [job.seq for job in states] == [23, 24]
+
+
+async def test_a_watcher_that_takes_its_time_makes_nobody_wait_and_misses_nothing(log: Log) -> None:
+    job_id = (await log.submit(GRAPH)).job_id
+    quick: list[Job] = []
+    async with Watcher(log) as watcher:
+        slow = watcher.watch(job_id)
+        assert (await anext(slow)).seq == 1
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(collect, watcher, job_id, quick)
+            await tell_all(log, job_id)
+        assert len(quick) == 24
+        assert [job.seq async for job in slow] == list(range(2, 25))
+
+
+async def test_a_history_that_cannot_be_read_on_is_told_as_such(log: Log) -> None:
+    job_id = (await log.submit(GRAPH)).job_id
+    await tell_all(log, job_id, steps=2)
+    events = await job_events(log, job_id)
+    key = log.keys.log(log.keys.partition_of(job_id))
+    await command(log.redis, "XTRIM", key, "MINID", events[2].entry_id)
+    async with Watcher(log) as watcher:
+        with pytest.raises(BrokenChain):
+            await collect(watcher, job_id, [])
 
 
 async def test_a_watch_has_no_gap_across_a_restart_of_the_server(own_server: StartServer) -> None:
