@@ -185,6 +185,28 @@ async def test_renewing_never_takes_a_job_back(log: Log) -> None:
     assert await stored(log, lost.job_id) == before
 
 
+async def test_an_old_lease_is_over_even_when_its_runner_has_the_job_again(log: Log) -> None:
+    old = await lease_of(log)
+    own = Dispatch(log, "r1")
+    await Dispatch(log, "r2").take_over(0, NORMAL, idle_limit_s=0)
+    _, [new] = await own.take_over(0, NORMAL, idle_limit_s=0)
+    assert await own.renew([old, new]) == [LeaseOver(3), Renewed(canceling=False)]
+    with pytest.raises(Fenced):
+        await log.append(old.job_id, Started(attempt=1), epoch=old.epoch, holder="r1")
+
+
+async def test_a_claim_corrects_the_place_that_a_head_names(log: Log) -> None:
+    # As after a server came back with older data and the job was put back to dispatch by hand.
+    job_id = (await log.submit(GRAPH)).job_id
+    key = log.keys.dispatch(0, *NORMAL)
+    await command(log.redis, "XTRIM", key, "MAXLEN", 0)
+    await command(log.redis, "XADD", key, "*", "j", job_id)
+    [lease] = await Dispatch(log, "r1").claim(0, LANES, 1)
+    await log.append(job_id, DONE, epoch=lease.epoch)
+    now = await stored(log, job_id)
+    assert (now.places, now.pending) == (0, {})
+
+
 async def test_renewing_a_job_that_is_unknown_or_another_runner_s_is_refused(log: Log) -> None:
     lease = await lease_of(log)
     foreign = Lease(lease.job_id, "r2", 1, 2, "default", "normal", lease.ticket)

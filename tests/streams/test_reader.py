@@ -10,10 +10,9 @@ import anyio
 import pytest
 from anyio.to_thread import run_sync
 
-from streams.border import NoGroup, command
+from streams.border import command
 from streams.errors import JobUnknown
 from streams.events import CancelRequested
-from streams.group import ConsumerGroup
 from streams.log import Log
 from streams.reader import all_events, ends, job_events, partition_events, tail
 from streams.record import entry_order
@@ -104,30 +103,80 @@ async def test_a_tail_resumes_at_given_cursors(log: Log) -> None:
         assert (batch[0].job_id, batch[0].seq) == (job_id, 1)
 
 
-async def test_a_group_resumes_with_what_was_not_acknowledged(log: Log) -> None:
-    job_id = await job_with(log, 4)
+async def test_a_long_partition_is_read_in_pages_between_two_entries(log: Log) -> None:
+    job_id = await job_with(log, 1203)
     partition = log.keys.partition_of(job_id)
-    first = ConsumerGroup(log, "audit", "first", block_s=0.1)
-    await first.create(partition)
-    await first.create(partition)
-    read = await first.read_new(partition)
-    await first.acknowledge(partition, [read[0].entry_id])
-    await first.aclose()
-    second = ConsumerGroup(log, "audit", "second", block_s=0.1)
-    assert await second.read_new(partition) == []
-    assert (await second.pending(partition)).consumers == {"first": 3}
-    await second.inherit(partition)
-    assert [record.seq for record in await second.read_pending(partition)] == [2, 3, 4]
-    assert (await second.pending(partition)).consumers == {"second": 3}
-    await command(log.redis, "XGROUP DESTROY", log.keys.log(partition), "audit")
-    with pytest.raises(NoGroup):
-        await second.read_new(partition)
-    await second.aclose()
+    records = [record async for record in partition_events(log, partition)]
+    assert [record.seq for record in records] == list(range(1, 1204))
+    first, last = records[99].entry_id, records[1149].entry_id
+    within = [r.seq async for r in partition_events(log, partition, after=first, until=last)]
+    assert within == list(range(101, 1151))
+    assert [r async for r in partition_events(log, 1 - partition)] == []
 
 
-async def test_a_blocking_read_outlasts_the_time_limit_of_commands(log: Log) -> None:
-    group = ConsumerGroup(log, "slow", "c", block_s=6.0)
-    await group.create(0)
-    with anyio.fail_after(12):
-        assert await group.read_new(0) == []
-    await group.aclose()
+@pytest.mark.parametrize("events", [499, 500, 501, 1000])
+async def test_histories_that_end_where_a_page_ends_are_whole(log: Log, events: int) -> None:
+    job_id = await job_with(log, events)
+    assert [record.seq for record in await job_events(log, job_id)] == list(range(1, events + 1))
+    after = await job_events(log, job_id, after_seq=events - 500)
+    assert [record.seq for record in after] == list(range(max(events - 499, 1), events + 1))
+
+
+async def test_a_history_that_was_trimmed_behind_a_page_begins_later(log: Log) -> None:
+    job_id = await job_with(log, 700)
+    key = log.keys.log(log.keys.partition_of(job_id))
+    hundredth = (await job_events(log, job_id))[99]
+    await command(log.redis, "XTRIM", key, "MINID", hundredth.entry_id)
+    assert [record.seq for record in await job_events(log, job_id)] == list(range(100, 701))
+    assert [record.seq for record in await job_events(log, job_id, 650)] == list(range(651, 701))
+    await command(log.redis, "XTRIM", key, "MAXLEN", 0)
+    assert await job_events(log, job_id) == []
+
+
+async def test_two_tails_see_the_same_each_from_its_own_place(log: Log) -> None:
+    start = await ends(log)
+    jobs = [await job_with(log, 3) for _ in range(3)]
+    seen: dict[str, list[tuple[str, int]]] = {"whole": [], "rest": []}
+
+    async def follow(name: str, after: dict[int, str], count: int) -> None:
+        async with tail(log, after) as batches:
+            async for batch in batches:
+                seen[name] += [(record.job_id, record.seq) for record in batch]
+                if len(seen[name]) >= count:
+                    return
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(follow, "whole", start, 15)
+            tasks.start_soon(follow, "rest", await ends(log), 6)
+            late = [await job_with(log, 3) for _ in range(2)]
+    expected = [(job, seq) for job in jobs + late for seq in (1, 2, 3)]
+    assert sorted(seen["whole"]) == sorted(expected)
+    assert sorted(seen["rest"]) == sorted(expected[9:])
+
+
+async def test_a_tail_from_now_on_misses_nothing_after_it_was_entered(log: Log) -> None:
+    await job_with(log, 3)
+    async with tail(log) as batches:
+        job_id = await job_with(log, 2)
+        found: list[int] = []
+        with anyio.fail_after(10):
+            async for batch in batches:
+                assert {record.job_id for record in batch} == {job_id}
+                found += [record.seq for record in batch]
+                if len(found) == 2:
+                    break
+    assert found == [1, 2]
+
+
+async def test_a_tail_hands_on_more_than_a_page_in_order(log: Log) -> None:
+    start = await ends(log)
+    await job_with(log, 1203)
+    seqs: list[int] = []
+    async with tail(log, start) as batches:
+        with anyio.fail_after(10):
+            async for batch in batches:
+                seqs += [record.seq for record in batch]
+                if len(seqs) >= 1203:
+                    break
+    assert seqs == list(range(1, 1204))
