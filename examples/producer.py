@@ -1,67 +1,120 @@
 """A runner that is not Everfold's own: takes jobs, tells their story, ends them.
 
-Any work may be behind a job; here it is counting. Needs REDIS_URL (or `everfold up`).
+Any work may be behind a job; here it is counting to ten. Kill this program in the middle and start
+it again with the same key: the second one takes the job over where the story of the first one
+ends. Needs REDIS_URL (or `everfold up` on this machine).
+
+    python -m examples.producer [IDEMPOTENCY_KEY]
 """
 
 from __future__ import annotations
 
+import os
+import sys
+
 import anyio
 
-from everfold.client import Everfold
 from everfold.embedded import find
 from examples.workflow import small_picture
-from streams.errors import JobClosed, LeaseLost
-from streams.events import Canceled, Progressed, Started, Succeeded
+from streams.errors import JobClosed, LeaseLost, Unavailable
+from streams.events import Canceled, Progressed, Started, Succeeded, Terminal
+from streams.ids import new_id
 from streams.log import Log
 from streams.outcomes import Lease, LeaseOver, Renewed
-from streams.producer import RENEW_EVERY_S, Producer
+from streams.producer import Producer
+from streams.reader import job_events
 
 QUEUE = "counting"
+STEPS = 10
+STEP_S = float(os.environ.get("STEP_S", "0.05"))
+LEASE_TTL_S = float(os.environ.get("LEASE_TTL_S", "10"))
 
 
-async def main() -> None:
-    async with Everfold.connect() as everfold:
-        made = await everfold.submit(small_picture(), queue=QUEUE)
-    # One name for the whole life of the process; another process uses another name.
-    async with Log.open(find(), actor="counter-1") as log:
-        producer = Producer(log, "counter-1", queues=[QUEUE])
-        for lease in await producer.claim(most=1, wait_s=5):
+async def main(key: str) -> None:
+    # One name per process start: two processes of one name would take each other's leases for
+    # their own.
+    name = f"counter-{os.getpid()}-{new_id()[-4:]}"
+    async with Log.open(find(), actor=name) as log:
+        # With a key, to submit again is safe: it finds the first job.
+        made = await log.submit(small_picture(), queue=QUEUE, idempotency_key=key)
+        print("submitted" if made.created else "known", made.job_id)
+        producer = Producer(log, name, queues=[QUEUE], lease_ttl_s=LEASE_TTL_S)
+        for lease in await take(producer):
             await work(producer, lease)
-            print("done", lease.job_id == made.job_id)
+
+
+async def take(producer: Producer) -> list[Lease]:
+    """Lease one job: an orphaned one first, then the one that has waited longest."""
+    try:
+        return await producer.claim(most=1, wait_s=2 * LEASE_TTL_S)
+    except Unavailable:
+        # An answer may have been lost, and the leases in it are ours all the same.
+        return await producer.held()
 
 
 async def work(producer: Producer, lease: Lease) -> None:
-    """Do one job under its lease, renewing it meanwhile."""
+    try:
+        end = await count_while_leased(producer, lease)
+        if end is not None:
+            # Closes the job, and in the same step takes it out of dispatch.
+            await producer.finish(lease, end)
+            print("ended", lease.job_id, type(end).__name__)
+    except* (LeaseLost, JobClosed) as over:
+        # Another runner has the job, or it has ended. Nothing of ours would be let in: just stop.
+        print("stopped:", *over.exceptions)
+
+
+async def count_while_leased(producer: Producer, lease: Lease) -> Terminal | None:
+    """Return how the job ended, None when the lease ended first."""
+    end: Terminal | None = None
+
+    async def keep() -> None:
+        nonlocal end
+        while True:
+            await anyio.sleep(LEASE_TTL_S / 5)
+            try:
+                outcomes = await producer.renew([lease])
+            except Unavailable:
+                # No reason to stop: should the lease run out, the log refuses what we append.
+                continue
+            match outcomes[0]:
+                case Renewed(canceling=True):
+                    end = Canceled(reason="on request")
+                case LeaseOver(current_epoch=epoch):
+                    print("stopped: the lease is over, the epoch is now", epoch)
+                case _:
+                    continue
+            tasks.cancel_scope.cancel()
+
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(keep, producer, lease, tasks.cancel_scope)
-        try:
-            await count(producer, lease)
-        except (LeaseLost, JobClosed) as over:
-            # Somebody else has the job now. Nothing that we append would count: just stop.
-            print("stopped:", over)
+        tasks.start_soon(keep)
+        end = await count(producer, lease)
         tasks.cancel_scope.cancel()
+    return end
 
 
-async def count(producer: Producer, lease: Lease) -> None:
-    await producer.append(lease, Started(attempt=1))
-    for step in range(1, 4):
-        await anyio.sleep(0.1)
-        done = Progressed(attempt=1, value=step / 4, nodes_done=step, nodes_total=4)
-        await producer.append(lease, done)
-    await producer.finish(lease, Succeeded(attempt=1, outputs={"1": {"text": ["counted"]}}))
+async def count(producer: Producer, lease: Lease) -> Terminal:
+    done = await steps_done(producer.log, lease)
+    if done:
+        print("taking over after step", done)
+    else:
+        await producer.append(lease, Started(attempt=1))
+    for step in range(done + 1, STEPS + 1):
+        await anyio.sleep(STEP_S)  # the work
+        # Returns when the event is in the log; a server that is away for seconds costs only time.
+        progress = Progressed(
+            attempt=1, value=step / (STEPS + 1), nodes_done=step, nodes_total=STEPS
+        )
+        await producer.append(lease, progress)
+        print("step", step)
+    return Succeeded(attempt=1, outputs={"1": {"text": [f"counted to {STEPS}"]}})
 
 
-async def keep(producer: Producer, lease: Lease, scope: anyio.CancelScope) -> None:
-    """Renew until cancelled; stop the work when the lease is over or the job is not wanted."""
-    while True:
-        match (await producer.renew([lease]))[0]:
-            case Renewed(canceling=True):
-                await producer.finish(lease, Canceled(reason="on request"))
-                scope.cancel()
-            case LeaseOver():
-                scope.cancel()
-        await anyio.sleep(RENEW_EVERY_S)
+async def steps_done(log: Log, lease: Lease) -> int:
+    """Return how far the runners before us came: the log is all that they left."""
+    events = [record.event for record in await job_events(log, lease.job_id)]
+    return max((event.nodes_done for event in events if isinstance(event, Progressed)), default=0)
 
 
 if __name__ == "__main__":
-    anyio.run(main)
+    anyio.run(main, sys.argv[1] if len(sys.argv) > 1 else new_id())

@@ -1,7 +1,8 @@
 """For runner processes that are not Everfold's own: take jobs, tell their story, end them.
 
 A program in any language can do the same with the scripts in `lua/`; this class is their order.
-The holder of a lease renews it at least every `LEASE_TTL_S / 5` and stops on LeaseLost.
+The holder of a lease renews it at least every `RENEW_EVERY_S` and stops on LeaseLost.
+docs/PRODUCING.md has the whole story.
 """
 
 from __future__ import annotations
@@ -10,14 +11,19 @@ from collections.abc import Sequence
 
 import anyio
 
-from streams.dispatch import Dispatch
+from streams.checks import check_name
+from streams.dispatch import Dispatch, all_lanes
+from streams.errors import InvalidName
 from streams.events import Event, Released, Retried, Terminal
 from streams.fairness import lanes_of, partitions_of
+from streams.keys import RELEASED
 from streams.log import Log
 from streams.outcomes import Appended, Lease, LeaseOver, Renewed
+from streams.patience import patiently
 
 LEASE_TTL_S = 10.0
-"""A lease that was not renewed for so long may be taken over."""
+"""A lease that was not renewed for so long may be taken over. All runners of a queue use the same
+time: who uses a shorter one takes jobs away from runners that live."""
 
 RENEW_EVERY_S = 2.0
 """Five tries before a lease runs out."""
@@ -26,12 +32,26 @@ POLL_S = 0.25
 
 
 class Producer:
-    """One runner, named for its whole life. Safe to use from many tasks at once."""
+    """One runner, named for its whole life. Safe to use from many tasks at once.
 
-    def __init__(self, log: Log, runner: str, queues: Sequence[str] = ("default",)) -> None:
+    `runner` is a name that no other process start uses. Raises InvalidName for names that keys
+    cannot carry.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        runner: str,
+        queues: Sequence[str] = ("default",),
+        *,
+        lease_ttl_s: float = LEASE_TTL_S,
+    ) -> None:
         self.log = log
-        self.runner = runner
-        self.queues = tuple(queues)
+        self.runner = check_name("runner", runner)
+        if runner == RELEASED:
+            raise InvalidName("runner", runner, "jobs that nobody holds are kept under this name")
+        self.queues = tuple(check_name("queue", queue) for queue in queues)
+        self.lease_ttl_s = lease_ttl_s
         self.dispatch = Dispatch(log, runner)
         self._turn = 0
         self._cursors: dict[tuple[int, str, str], str] = {}
@@ -40,7 +60,8 @@ class Producer:
         """Lease up to `most` jobs: orphaned ones first, then waiting ones.
 
         Waits up to `wait_s` for the first. Read the job's events before working on it: a job
-        that had an owner before may still run somewhere.
+        that had an owner before may still run somewhere. Raises Unavailable; then jobs may have
+        been leased, and `held` names them.
         """
         give_up_at_s = anyio.current_time() + wait_s
         while True:
@@ -64,7 +85,7 @@ class Producer:
         self._cursors[place], leases = await self.dispatch.take_over(
             partition,
             lane,
-            idle_limit_s=LEASE_TTL_S,
+            idle_limit_s=self.lease_ttl_s,
             cursor=self._cursors.get(place, "-"),
             most=most,
         )
@@ -80,11 +101,23 @@ class Producer:
                 leases += await self.dispatch.claim(partition, lanes, most - len(leases))
         return leases
 
+    async def held(self) -> list[Lease]:
+        """Name the leases that the server holds for this runner, those of lost answers too.
+
+        Raises Unavailable when the server stayed away.
+        """
+        lanes = all_lanes(self.queues)
+        return await patiently(lambda: self.dispatch.held(lanes), self.log.patience_s)
+
     def _partitions(self) -> list[int]:
         return partitions_of(self._turn, self.log.keys.partitions, len(self.queues))
 
     async def append(self, lease: Lease, event: Event) -> Appended:
-        """Append an event under the lease. Raises Fenced or JobClosed: stop working then."""
+        """Append an event under the lease, once, however often it is repeated with the same id.
+
+        Raises Fenced or JobClosed: stop working then. Raises Unavailable when the server stayed
+        away: whether the event was appended is not known.
+        """
         return await self.log.append(lease.job_id, event, epoch=lease.epoch, holder=lease.runner)
 
     async def renew(self, leases: Sequence[Lease]) -> list[Renewed | LeaseOver]:

@@ -20,7 +20,7 @@ EXAMPLES = {
     "cancel": "canceled",
     "read_events": "job.canceled",
     "own_runner": "succeeded by app-",
-    "producer": "done True",
+    "producer": "Succeeded",
 }
 NEEDS_RUNNER = ("submit_and_wait", "watch_progress")
 

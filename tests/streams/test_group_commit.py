@@ -183,6 +183,21 @@ async def test_patience_is_counted_from_each_caller_s_own_start() -> None:
     assert all(0.3 <= waited_s < 2 for waited_s in ended_s.values()), ended_s
 
 
+async def test_a_silent_server_is_waited_for_once_and_not_once_per_batch() -> None:
+    batches: list[int] = []
+
+    async def write(events: Sequence[NewEvent]) -> Sequence[Outcome]:
+        batches.append(len(events))
+        await anyio.sleep(0.15)  # the time-out of a command
+        raise Unavailable("silent")
+
+    commit = GroupCommit(write, patience_s=0.1)
+    events = [NewEvent(job_id="one", event_id=str(number), payload=b"") for number in range(100)]
+    outcomes = await asyncio.gather(*map(commit.append, events), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [Unavailable] * 100
+    assert batches == [1]
+
+
 @pytest.mark.parametrize("limit", [BATCH_LIMIT, PER_JOB_LIMIT])
 async def test_a_batch_has_its_limits(limit: int) -> None:
     batches: list[list[str]] = []

@@ -28,7 +28,8 @@ DRAIN = Released(reason="drain")
 
 @pytest.fixture
 def server(own_server: StartServer) -> OwnServer:
-    return own_server(tcp=True)
+    # With everysec a killed server can lose what it acknowledged while it was busy with an fsync.
+    return own_server(tcp=True, appendfsync="always")
 
 
 def retried(not_before_ms: int) -> Retried:

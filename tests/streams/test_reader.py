@@ -74,7 +74,7 @@ async def test_an_entry_that_is_not_ours_is_a_value_and_no_error(log: Log) -> No
 
 
 async def test_a_tail_sees_all_that_follows_across_a_restart(own_server: StartServer) -> None:
-    server = own_server()
+    server = own_server(appendfsync="always")
     async with Log.open(server.url, namespace="tail", partitions=2) as log:
         await job_with(log, 2)
         seen: list[tuple[str, int]] = []
