@@ -7,16 +7,18 @@ the job's guard.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import cast
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from projector.evolve import evolve, fold
-from projector.invariants import Difference, Trace, check
+from projector.invariants import Difference, Trace, before, check
 from projector.job import Job
 from projector.state import from_fields, to_fields
 from streams.border import command, read_hash
+from streams.errors import JobUnknown
 from streams.keys import PRIORITIES
 from streams.log import Log
 from streams.reader import Entries, ends, job_events, partition_events
@@ -27,75 +29,92 @@ READ_AGAIN = 20
 
 PAGE = 500
 
+Head = dict[bytes, bytes]
+
 
 class Report(Struct, frozen=True):
     events: int
     jobs: int
     open_jobs: int
     differences: list[Difference]
+    unsettled: int = 0
+    """Jobs that looked wrong but changed during every look: nothing can be said of them."""
 
     @property
     def is_sound(self) -> bool:
         return not self.differences
 
 
-async def verify(log: Log, progress: Callable[[int], None] = lambda _: None) -> Report:
-    """Check every partition; `progress` is called with the number of events read so far."""
-    verifier = _Verifier(log, progress)
+async def verify(log: Log, progress: Callable[[int, int], None] = lambda _, __: None) -> Report:
+    """Check every partition; `progress` is called with the events read and those there are.
+
+    Raises Unavailable, with nothing said about the rest.
+    """
+    verifier = _Verifier(log, progress, await _length(log))
     last = await ends(log)
     for partition in range(log.keys.partitions):
         await verifier.walk(partition, last[partition])
         await verifier.dispatched(partition)
-    return Report(verifier.events, verifier.jobs, verifier.open_jobs, verifier.differences)
+    return verifier.report()
+
+
+async def _length(log: Log) -> int:
+    keys = [log.keys.log(partition) for partition in range(log.keys.partitions)]
+    return sum([cast("int", await command(log.redis, "XLEN", key)) for key in keys])
 
 
 class _Verifier:
-    def __init__(self, log: Log, progress: Callable[[int], None]) -> None:
+    def __init__(self, log: Log, progress: Callable[[int, int], None], total: int) -> None:
         self._log = log
         self._progress = progress
-        self.events = self.jobs = self.open_jobs = 0
-        self.differences: list[Difference] = []
+        self._total = total
+        self._events = self._jobs = self._open_jobs = self._unsettled = 0
+        self._differences: list[Difference] = []
+
+    def report(self) -> Report:
+        return Report(self._events, self._jobs, self._open_jobs, self._differences, self._unsettled)
 
     async def walk(self, partition: int, until: str) -> None:
         """Check each history of the partition, and what else is known of its job at its end."""
         traces: dict[str, Trace] = {}
         async for record in partition_events(self._log, partition, until=until):
-            self.events += 1
-            if self.events % PAGE == 0:
-                self._progress(self.events)
+            self._count_event()
             if not record.job_id:
                 continue
             trace = traces.pop(record.job_id, None) or await self._begin(record)
             trace, found = check(trace, record)
-            self.differences += found
+            self._note(found)
             if trace.status:
-                await self._compare(record.job_id)
+                await self._compare(trace)
             else:
                 traces[record.job_id] = trace
-        for job_id in traces:
-            await self._compare(job_id)
-        self.open_jobs += len(traces)
-        self._progress(self.events)
+        for trace in traces.values():
+            await self._compare(trace)
+        self._open_jobs += len(traces)
+        self._progress(self._events, self._total)
+
+    def _count_event(self) -> None:
+        self._events += 1
+        if self._events % PAGE == 0:
+            self._progress(self._events, self._total)
+
+    def _note(self, found: Sequence[Difference]) -> None:
+        partition_of = self._log.keys.partition_of
+        self._differences += [replace(d, partition=partition_of(d.job_id)) for d in found]
 
     async def _begin(self, record: Recorded) -> Trace:
         """Return the trace of a job that is met for the first time, or again after its end."""
-        blank = Trace(job_id=record.job_id)
+        trace = Trace(job_id=record.job_id)
         if record.seq == 1:
-            self.jobs += 1
-            return blank
+            self._jobs += 1
+            return trace
         if await self._was_trimmed(record):
-            self.jobs += 1
-            return Trace(
-                job_id=record.job_id,
-                seq=record.seq - 1,
-                epoch=record.epoch,
-                entry_id=record.previous,
-                attempt=_attempt_before(record),
-            )
-        before = [e for e in await job_events(self._log, record.job_id) if e.seq < record.seq]
-        for earlier in before:
-            blank, _ = check(blank, earlier)
-        return blank
+            self._jobs += 1
+            return before(record)
+        for earlier in await job_events(self._log, record.job_id):
+            if earlier.seq < record.seq:
+                trace, _ = check(trace, earlier)
+        return trace
 
     async def _was_trimmed(self, record: Recorded) -> bool:
         """Say whether the job's earlier events are no longer in the log."""
@@ -105,56 +124,52 @@ class _Verifier:
         ask = ("XRANGE", key, record.previous, record.previous)
         return not await command(self._log.redis, *ask)
 
-    async def _compare(self, job_id: str) -> None:
+    async def _compare(self, trace: Trace) -> None:
         """Compare head, projection and place in dispatch with the log, between equal heads."""
         for _ in range(READ_AGAIN):
-            head = await self._head(job_id)
-            found = [difference async for difference in self._differences_of(job_id, head)]
+            head = await self._head(trace.job_id)
+            found = [difference async for difference in self._differences_of(trace, head)]
             if not found:
                 return
-            if head == await self._head(job_id):
-                self.differences += found
+            if head == await self._head(trace.job_id):
+                self._note(found)
                 return
+        self._unsettled += 1
 
-    async def _head(self, job_id: str) -> dict[bytes, bytes]:
+    async def _head(self, job_id: str) -> Head:
         return await read_hash(self._log.redis, self._log.keys.head(job_id))
 
-    async def _differences_of(
-        self, job_id: str, head: dict[bytes, bytes]
-    ) -> AsyncIterator[Difference]:
-        if not head:
+    async def _differences_of(self, trace: Trace, head: Head) -> AsyncIterator[Difference]:
+        job_id = trace.job_id
+        try:
+            events = await job_events(self._log, job_id)
+        except JobUnknown:
             yield Difference(1, job_id, "head", "a guard", "none")
             return
-        events = await job_events(self._log, job_id)
-        job = fold(events)
-        head_seq = int(head[b"seq"])
-        if head_seq != events[-1].seq:
-            yield Difference(1, job_id, "head", f"seq {events[-1].seq}", f"seq {head_seq}")
-        status = head[b"status"].decode()
-        if (status != "open") != job.is_terminal:
-            yield Difference(2, job_id, "head", job.status, status)
+        for difference in _guard(trace, head, events):
+            yield difference
         stored = await read_hash(self._log.redis, self._log.keys.job(job_id))
         state = from_fields(stored)
         if stored and state is None:
             yield Difference(4, job_id, "state", "a state", "a hash that cannot be read")
-        if state is not None:
+        if state is not None and events and events[0].seq == 1:
             for difference in _projection(job_id, state, events):
                 yield difference
         places = await self._places(job_id, head)
-        expected = 1 if status == "open" else 0
+        expected = int(head.get(b"status") == b"open")
         if places != expected:
-            where = f"dispatch or later (phase {head[b'phase'].decode()})"
+            where = f"dispatch or later (phase {_text(head, b'phase')})"
             yield Difference(5, job_id, where, f"{expected} place(s)", f"{places}")
 
-    async def _places(self, job_id: str, head: dict[bytes, bytes]) -> int:
+    async def _places(self, job_id: str, head: Head) -> int:
         """Return in how many of the places that its guard names the job is."""
         keys, redis = self._log.keys, self._log.redis
         partition = keys.partition_of(job_id)
         score = await command(redis, "ZSCORE", keys.later(partition), job_id)
-        ticket = head.get(b"dispatch", b"").decode()
+        ticket = _text(head, b"dispatch")
         if not ticket:
             return int(score is not None)
-        key = keys.dispatch(partition, head[b"queue"].decode(), head[b"priority"].decode())
+        key = keys.dispatch(partition, _text(head, b"queue"), _text(head, b"priority"))
         rows = cast("Entries", await command(redis, "XRANGE", key, ticket, ticket))
         return len(rows) + int(score is not None)
 
@@ -167,9 +182,8 @@ class _Verifier:
                 key = keys.dispatch(partition, name.decode(), priority)
                 async for ticket, job_id in self._entries(key):
                     await self._placed(job_id, ticket, key)
-        later = cast("list[bytes]", await command(redis, "ZRANGE", keys.later(partition), 0, -1))
-        for member in later:
-            await self._placed(member.decode(), "", keys.later(partition))
+        async for job_id in self._members(keys.later(partition)):
+            await self._placed(job_id, "", keys.later(partition))
 
     async def _entries(self, key: str) -> AsyncIterator[tuple[str, str]]:
         after = "-"
@@ -182,19 +196,29 @@ class _Verifier:
                 return
             after = f"({rows[-1][0].decode()}"
 
+    async def _members(self, key: str) -> AsyncIterator[str]:
+        """Yield the members of a sorted set; one may come twice."""
+        cursor = b"0"
+        while True:
+            reply = await command(self._log.redis, "ZSCAN", key, cursor, "COUNT", PAGE)
+            cursor, flat = cast("tuple[bytes, list[bytes]]", reply)
+            for member in flat[::2]:
+                yield member.decode()
+            if cursor == b"0":
+                return
+
     async def _placed(self, job_id: str, ticket: str, key: str) -> None:
         for _ in range(READ_AGAIN):
             head = await self._head(job_id)
-            phase = head.get(b"phase", b"no such job").decode()
-            is_right = head.get(b"status") == b"open" and (
-                head.get(b"dispatch", b"").decode() == ticket
-            )
+            is_right = head.get(b"status") == b"open" and _text(head, b"dispatch") == ticket
             if is_right or not await self._still_there(key, ticket, job_id):
                 return
             if head == await self._head(job_id):
                 expected = f"an open job whose place is {ticket or 'later'}"
-                self.differences.append(Difference(5, job_id, key, expected, f"phase {phase}"))
+                phase = f"phase {_text(head, b'phase') or 'no such job'}"
+                self._note([Difference(5, job_id, key, expected, phase)])
                 return
+        self._unsettled += 1
 
     async def _still_there(self, key: str, ticket: str, job_id: str) -> bool:
         if ticket:
@@ -202,13 +226,30 @@ class _Verifier:
         return await command(self._log.redis, "ZSCORE", key, job_id) is not None
 
 
-def _attempt_before(record: Recorded) -> int:
-    """Return the attempt that a trimmed history must have been at before this event."""
-    number = getattr(record.event, "attempt", 0)
-    return number - 1 if type(record.event).__name__ == "Submitting" else number
+def _text(head: Head, name: bytes) -> str:
+    return head.get(name, b"").decode()
 
 
-def _projection(job_id: str, state: Job, events: list[Recorded]) -> list[Difference]:
+def _guard(trace: Trace, head: Head, events: Sequence[Recorded]) -> list[Difference]:
+    """Return how the guard differs from the log: what it points at, and what was walked past."""
+    job_id, found = trace.job_id, list[Difference]()
+    last = events[-1] if events else None
+    seq = max(trace.seq, last.seq if last else 0)
+    if _text(head, b"seq") != str(seq):
+        found.append(Difference(1, job_id, "head", f"seq {seq}", f"seq {_text(head, b'seq')}"))
+    if last is None:
+        gone = f"nothing at {_text(head, b'last')}"
+        return [*found, Difference(1, job_id, "head", f"entry {trace.entry_id} or later", gone)]
+    if _text(head, b"epoch") != str(last.epoch):
+        epoch = f"epoch {_text(head, b'epoch')}"
+        found.append(Difference(3, job_id, "head", f"epoch {last.epoch}", epoch))
+    job, status = fold(events), _text(head, b"status")
+    if status != (job.status if job.is_terminal else "open"):
+        found.append(Difference(2, job_id, "head", job.status, status))
+    return found
+
+
+def _projection(job_id: str, state: Job, events: Sequence[Recorded]) -> list[Difference]:
     """Return how the projected state differs from the fold at the same sequence number."""
     job = Job()
     for record in events:

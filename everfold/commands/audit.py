@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.words import console, emit
@@ -16,12 +16,14 @@ async def verify(*, session: Session = DEFAULT) -> int:
 
     Exit code 1, and one line for each difference, when something is not as it must be.
     """
-    columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} events"), TimeElapsedColumn())
+    columns = (TextColumn("events"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     async with session.open() as everfold:
         with Progress(*columns, console=console, transient=True, disable=session.json) as bar:
             task = bar.add_task("verify", total=None)
             report = await verify_namespace(
-                everfold.log, lambda events: bar.update(task, completed=events)
+                everfold.log,
+                # More are appended while it reads.
+                lambda read, total: bar.update(task, completed=read, total=max(read, total)),
             )
     _tell(report, session)
     return 0 if report.is_sound else 1
@@ -33,7 +35,12 @@ def _tell(report: Report, session: Session) -> None:
         return
     for difference in report.differences:
         console.print(str(difference), style="red", markup=False)
-    console.print(
-        f"{report.events:,} events of {report.jobs:,} jobs, {report.open_jobs:,} of them open: "
-        + ("all as it must be" if report.is_sound else f"{len(report.differences)} difference(s)")
-    )
+    console.print(_sum(report))
+
+
+def _sum(report: Report) -> str:
+    found = f"{report.events:,} events of {report.jobs:,} jobs, {report.open_jobs:,} of them open: "
+    found += "all as it must be" if report.is_sound else f"{len(report.differences)} difference(s)"
+    if report.unsettled:
+        found += f"; {report.unsettled} changed during every look: run it again to check those"
+    return found

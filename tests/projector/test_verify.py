@@ -6,18 +6,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import anyio
 import pytest
-from hypothesis import given
 
-from projector.invariants import Trace, check
 from projector.projector import Projector
 from projector.verify import Report, verify
 from streams.border import command
 from streams.codec import encode
-from streams.events import Event, Lost, Progressed, Started, Submitting, Succeeded
+from streams.events import Progressed, Started, Submitting, Succeeded
 from streams.log import Log
 from streams.outcomes import Lease
 from streams.producer import Producer
-from tests.support.histories import SUBMITTED, histories, records_of
+from streams.reader import job_events
 
 pytestmark = pytest.mark.anyio
 
@@ -30,42 +28,8 @@ async def log(redis_url: str, namespace: str) -> AsyncIterator[Log]:
         yield log
 
 
-def invariants_broken(events: list[Event], spoil: int | None = None, **fields: object) -> set[int]:
-    trace, found = Trace(job_id="job"), set[int]()
-    for index, record in enumerate(records_of(events)):
-        if index == spoil:
-            record = type(record)(**{**_values(record), **fields})  # type: ignore[arg-type]
-        trace, differences = check(trace, record)
-        found |= {difference.invariant for difference in differences}
-    return found
-
-
-def _values(record: object) -> dict[str, object]:
-    return {name: getattr(record, name) for name in record.__struct_fields__}  # type: ignore[attr-defined]
-
-
-@given(histories())
-def test_sequence_ends_and_epochs_of_a_sensible_history_are_sound(events: list[Event]) -> None:
-    assert not invariants_broken(events) & {1, 2, 3}
-
-
 def begin(number: int) -> Submitting:
     return Submitting(attempt=number, backend="b", boot="m", prompt_id="p", client_id="c")
-
-
-LOST = Lost(attempt=1, backend="b", cause="never_arrived")
-SOUND: list[Event] = [SUBMITTED, begin(1), Started(attempt=1), LOST, begin(2), Started(attempt=2)]
-
-
-def test_each_broken_law_is_named_by_its_number() -> None:
-    assert invariants_broken(SOUND) == set()
-    assert invariants_broken(SOUND, 3, seq=5) == {1}
-    assert invariants_broken(SOUND, 3, previous="7-7") == {1}
-    assert invariants_broken(SOUND, 2, epoch=9) == {3}
-    assert invariants_broken([*SOUND, Succeeded(attempt=2, outputs={}), Started(attempt=2)]) == {2}
-    assert invariants_broken([SUBMITTED, begin(1), begin(2)]) == {6}
-    assert invariants_broken([SUBMITTED, begin(1), LOST, begin(1)]) == {6}
-    assert invariants_broken([SUBMITTED, begin(1), LOST, begin(3)]) == {6}
 
 
 async def scene(log: Log) -> list[Lease]:
@@ -129,6 +93,38 @@ async def _also_wait_for_later(log: Log, leases: list[Lease]) -> None:
     await command(log.redis, "ZADD", log.keys.later(0), 9_999_999_999_999, leases[1].job_id)
 
 
+async def _age_head(log: Log, leases: list[Lease]) -> None:
+    """Let the guard point one event back, as after a lost write."""
+    before, _ = (await job_events(log, leases[0].job_id))[-2:]
+    fields = ("seq", before.seq, "last", before.entry_id)
+    await command(log.redis, "HSET", log.keys.head(leases[0].job_id), *fields)
+
+
+async def _lose_head(log: Log, leases: list[Lease]) -> None:
+    await command(log.redis, "DEL", log.keys.head(leases[0].job_id))
+
+
+async def _lose_last_entry(log: Log, leases: list[Lease]) -> None:
+    last = (await job_events(log, leases[1].job_id))[-1]
+    await command(log.redis, "XDEL", log.keys.log(0), last.entry_id)
+
+
+async def _raise_epoch(log: Log, leases: list[Lease]) -> None:
+    await command(log.redis, "HSET", log.keys.head(leases[0].job_id), "epoch", 9)
+
+
+async def _open_again(log: Log, leases: list[Lease]) -> None:
+    await command(log.redis, "HSET", log.keys.head(leases[2].job_id), "status", "open")
+
+
+async def _garble_state(log: Log, leases: list[Lease]) -> None:
+    await command(log.redis, "HSET", log.keys.job(leases[0].job_id), "seq", "many")
+
+
+async def _keep_closed_for_later(log: Log, leases: list[Lease]) -> None:
+    await command(log.redis, "ZADD", log.keys.later(0), 1, leases[2].job_id)
+
+
 SPOILS: dict[str, tuple[Spoil, int]] = {
     "an event after the end": (_forge_event, 2),
     "an open job without a dispatch entry": (_lose_dispatch_entry, 5),
@@ -136,6 +132,13 @@ SPOILS: dict[str, tuple[Spoil, int]] = {
     "a guard ahead of the log": (_change_head, 1),
     "a state that is not the fold": (_change_state, 4),
     "a job in two places": (_also_wait_for_later, 5),
+    "a guard behind the log": (_age_head, 1),
+    "no guard": (_lose_head, 1),
+    "a guard that points at nothing": (_lose_last_entry, 1),
+    "an epoch that nobody claimed": (_raise_epoch, 3),
+    "an ended job that is called open": (_open_again, 2),
+    "a state that nobody can read": (_garble_state, 4),
+    "a closed job that waits for a time": (_keep_closed_for_later, 5),
 }
 
 
@@ -149,5 +152,14 @@ async def test_what_was_spoiled_is_found_and_named(log: Log, name: str) -> None:
     report = await verify(log)
     assert invariant in {difference.invariant for difference in report.differences}
     named = {difference.job_id for difference in report.differences}
+    assert {difference.partition for difference in report.differences} == {0}
     assert named <= {lease.job_id for lease in leases}
     assert all("expected" in str(difference) for difference in report.differences)
+
+
+async def test_progress_is_told_in_events_read_of_all_there_are(log: Log) -> None:
+    await scene(log)
+    told: list[tuple[int, int]] = []
+    report = await verify(log, lambda read, total: told.append((read, total)))
+    assert told[-1] == (report.events, report.events)
+    assert report.unsettled == 0

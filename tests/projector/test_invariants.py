@@ -1,0 +1,140 @@
+"""Each law has a history that breaks it, and no history of a real runner breaks one."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from msgspec.structs import replace
+
+from projector.invariants import Difference, Trace, before, check
+from streams.codec import Unreadable
+from streams.events import (
+    Claimed,
+    Event,
+    Failed,
+    Failure,
+    Lost,
+    Progressed,
+    Queued,
+    Recovered,
+    Released,
+    Retried,
+    Started,
+    Submitting,
+    Succeeded,
+)
+from streams.record import Recorded
+from tests.support.histories import SUBMITTED, histories, records_of
+
+
+def begin(number: int) -> Submitting:
+    return Submitting(attempt=number, backend="b", boot="m", prompt_id="p", client_id="c")
+
+
+CLAIMED = Claimed(owner="r1")
+TAKEN = Recovered(owner="r2", previous_owner="r1", crashes=1, idle_ms=9, reason="lease_expired")
+LOST = Lost(attempt=1, backend="b", cause="never_arrived")
+FAILURE = Failure(code="out_of_memory", message="too big")
+DONE = Succeeded(attempt=2, outputs={})
+MOVES = Progressed(attempt=1, value=0.5, nodes_done=1, nodes_total=2)
+
+SOUND: list[Event] = [
+    *(SUBMITTED, CLAIMED, begin(1), Queued(attempt=1, prompt_id="p"), Started(attempt=1), MOVES),
+    *(TAKEN, LOST, begin(2), Queued(attempt=2, prompt_id="q"), Started(attempt=2), DONE),
+]
+
+
+def differences(records: list[Recorded], trace: Trace | None = None) -> list[Difference]:
+    trace, found = trace or Trace(job_id="job"), list[Difference]()
+    for record in records:
+        trace, wrong = check(trace, record)
+        found += wrong
+    return found
+
+
+def broken(events: list[Event]) -> list[int]:
+    return [difference.invariant for difference in differences(records_of(events))]
+
+
+def spoiled(index: int, **fields: object) -> list[int]:
+    """Return what is wrong with the sound history after a change of one of its entries."""
+    records = records_of(SOUND)
+    records[index] = replace(records[index], **fields)
+    return [difference.invariant for difference in differences(records)]
+
+
+@given(histories())
+def test_order_and_epochs_of_every_history_that_the_scripts_can_write_are_sound(
+    events: list[Event],
+) -> None:
+    assert not set(broken(events)) & {1, 2, 3}
+
+
+def test_a_history_with_a_crash_and_a_second_attempt_is_sound() -> None:
+    assert broken(SOUND) == []
+
+
+@pytest.mark.parametrize(
+    ("index", "fields", "invariant"),
+    [
+        (5, {"seq": 7}, 1),
+        (5, {"previous": "7-7"}, 1),
+        (5, {"entry_id": "7-7"}, 1),
+        (7, {"epoch": 1}, 3),  # told under an older epoch, after a newer claim
+        (5, {"epoch": 2}, 3),  # an epoch that nobody claimed
+        (6, {"epoch": 1}, 3),  # a claim without an epoch of its own
+    ],
+)
+def test_a_spoiled_entry_breaks_order_or_epochs_and_nothing_else(
+    index: int, fields: dict[str, object], invariant: int
+) -> None:
+    assert set(spoiled(index, **fields)) == {invariant}
+
+
+@pytest.mark.parametrize(
+    ("events", "invariants"),
+    [
+        ([*SOUND, Released(reason="drain")], [2]),
+        ([*SOUND, Failed(failure=FAILURE)], [2]),
+        ([CLAIMED, SUBMITTED], [1, 1]),
+        ([SUBMITTED, CLAIMED, begin(1), begin(2)], [6]),
+        ([SUBMITTED, CLAIMED, begin(1), LOST, begin(1)], [6]),
+        ([SUBMITTED, CLAIMED, begin(1), LOST, begin(3)], [6]),
+        ([SUBMITTED, CLAIMED, begin(2)], [6]),
+        ([SUBMITTED, CLAIMED, begin(1), LOST, MOVES], [6]),
+        ([SUBMITTED, CLAIMED, begin(1), LOST, begin(2), MOVES], [6]),
+        ([SUBMITTED, CLAIMED, begin(1), DONE], [6]),
+        ([SUBMITTED, CLAIMED, begin(1), LOST, LOST], [6]),
+    ],
+)
+def test_each_broken_law_is_named_by_its_number(events: list[Event], invariants: list[int]) -> None:
+    assert broken(events) == invariants
+
+
+def test_an_attempt_that_failed_and_is_tried_again_is_over() -> None:
+    again = Retried(attempt=1, failure=FAILURE, not_before_ms=5)
+    assert broken([SUBMITTED, CLAIMED, begin(1), again, CLAIMED, begin(2)]) == []
+
+
+def test_runners_of_other_kinds_record_no_intents() -> None:
+    assert broken([SUBMITTED, CLAIMED, Started(attempt=1), MOVES, replace(DONE, attempt=1)]) == []
+
+
+def test_an_event_that_nobody_can_read_may_have_begun_an_attempt() -> None:
+    records = records_of(SOUND)
+    records[8] = replace(records[8], event=Unreadable("job.new", "unknown type", b"{}"))
+    assert differences(records) == []
+
+
+@pytest.mark.parametrize("first", range(1, len(SOUND)))
+def test_a_history_may_begin_anywhere_once_it_was_trimmed(first: int) -> None:
+    rest = records_of(SOUND)[first:]
+    assert differences(rest, before(rest[0])) == []
+
+
+def test_a_difference_is_a_sentence_with_place_and_both_sides() -> None:
+    [difference] = differences(records_of([SUBMITTED, CLAIMED, begin(2)]))
+    assert str(difference) == (
+        "invariant 6: job job, partition 0, entry 1000003-0: "
+        "expected attempt 1, found the intent of attempt 2"
+    )
