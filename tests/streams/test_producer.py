@@ -1,0 +1,139 @@
+"""The public producer: order of claims, fairness, renewing, giving back, names that are refused."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import anyio
+import pytest
+
+from streams.dispatch import Dispatch
+from streams.errors import Fenced, InvalidName, JobClosed
+from streams.events import (
+    Canceled,
+    CancelRequested,
+    Event,
+    Failed,
+    Failure,
+    Released,
+    Retried,
+    Started,
+    Succeeded,
+)
+from streams.keys import PRIORITIES, RELEASED
+from streams.log import Log
+from streams.outcomes import LeaseOver, Renewed
+from streams.producer import Producer
+from streams.reader import job_events
+
+pytestmark = pytest.mark.anyio
+
+GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}
+FAILURE = Failure(code="execution_error", message="boom", retryable=True)
+DONE = Succeeded(attempt=1, outputs={})
+
+
+@pytest.fixture
+async def log(redis_url: str, namespace: str) -> AsyncIterator[Log]:
+    async with Log.open(redis_url, namespace=namespace, partitions=4) as log:
+        yield log
+
+
+async def submitted(log: Log, **more: str) -> str:
+    return (await log.submit(GRAPH, **more)).job_id  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("end", [DONE, Failed(failure=FAILURE), Canceled()], ids=str)
+async def test_a_job_goes_from_submit_to_its_end(log: Log, end: Event) -> None:
+    job_id = await submitted(log)
+    producer = Producer(log, "r1")
+    [lease] = await producer.claim()
+    await producer.append(lease, Started(attempt=1))
+    assert await producer.renew([lease]) == [Renewed(canceling=False)]
+    await producer.finish(lease, end)  # type: ignore[arg-type]  # each is terminal
+    assert await producer.renew([lease]) == [LeaseOver(1)]
+    with pytest.raises(JobClosed):
+        await producer.append(lease, Started(attempt=2))
+    kinds = [type(record.event).__name__ for record in await job_events(log, job_id)]
+    assert kinds == ["Submitted", "Claimed", "Started", type(end).__name__]
+
+
+async def test_it_finds_every_job_of_its_queues_and_no_others(log: Log) -> None:
+    mine = {
+        await submitted(log, queue=queue, priority=priority)
+        for queue in ("a", "b")
+        for priority in PRIORITIES
+        for _ in range(4)
+    }
+    await submitted(log, queue="c")
+    producer = Producer(log, "r1", ["a", "b"])
+    found = {lease.job_id for lease in await producer.claim(most=100)}
+    assert found == mine
+    assert {lease.job_id for lease in await producer.held()} == mine
+    assert await Producer(log, "r2", ["a", "b"]).held() == []
+
+
+async def test_one_low_job_gets_through_a_flood_of_urgent_ones(log: Log) -> None:
+    for _ in range(60):
+        await submitted(log, priority="high")
+    low = [await submitted(log, priority="low") for _ in range(4)]
+    producer, taken = Producer(log, "r1"), list[str]()
+    for _ in range(32):
+        [lease] = await producer.claim(most=1)
+        taken.append(lease.job_id)
+    assert set(low) & set(taken), "a low job is served every eighth turn"
+
+
+async def test_orphaned_jobs_go_before_waiting_ones(log: Log) -> None:
+    orphan = await submitted(log)
+    [lease] = await Producer(log, "dead").claim()
+    await submitted(log)
+    [taken] = await Producer(log, "r2", lease_ttl_s=0.0).claim(most=1)
+    assert (taken.job_id, taken.epoch) == (orphan, 2)
+    with pytest.raises(Fenced):
+        await Producer(log, "dead").append(lease, Started(attempt=1))
+
+
+async def test_a_lease_that_is_alive_is_left_alone(log: Log) -> None:
+    await submitted(log)
+    await Producer(log, "r1").claim()
+    assert await Producer(log, "r2").claim(most=5) == []
+
+
+async def test_it_waits_for_the_first_job_no_longer_than_it_was_told(log: Log) -> None:
+    producer = Producer(log, "r1")
+    with anyio.fail_after(5):
+        assert await producer.claim(wait_s=0.05) == []
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(submitted, log)
+            [lease] = await producer.claim(wait_s=10)
+    assert lease.epoch == 1
+
+
+async def test_what_is_given_back_is_offered_again(log: Log) -> None:
+    job_id = await submitted(log)
+    first, second = Producer(log, "r1"), Producer(log, "r2")
+    [lease] = await first.claim()
+    await first.release(lease, Released(reason="drain"))
+    [lease] = await second.claim()
+    await second.release(lease, Retried(attempt=1, failure=FAILURE, not_before_ms=1))
+    [lease] = await first.claim()
+    assert (lease.job_id, lease.epoch) == (job_id, 3)
+
+
+async def test_a_wish_to_cancel_is_told_with_the_renewal(log: Log) -> None:
+    job_id = await submitted(log)
+    producer = Producer(log, "r1")
+    [lease] = await producer.claim()
+    await log.append(job_id, CancelRequested(), epoch=0)
+    assert await producer.renew([lease]) == [Renewed(canceling=True)]
+
+
+@pytest.mark.parametrize("name", ["", "a b", "x" * 65, RELEASED])
+async def test_names_that_would_do_harm_are_refused(log: Log, name: str) -> None:
+    with pytest.raises(InvalidName):
+        Producer(log, name)
+    if name != RELEASED:
+        with pytest.raises(InvalidName):
+            Producer(log, "r1", ["default", name])
+    assert await Dispatch(log, "r1").held([]) == []
