@@ -29,7 +29,6 @@ from streams.events import (
     Failure,
     Policy,
     Released,
-    Retried,
     Started,
     Submitted,
     Succeeded,
@@ -290,13 +289,6 @@ async def test_a_graph_is_forgotten_only_after_its_last_open_job(log: Log) -> No
     left_ms = cast("int", await command(log.redis, "PTTL", key))
     assert WORKFLOW_TTL_S * 1000 - 60_000 < left_ms <= WORKFLOW_TTL_S * 1000
     assert await log.workflow(leases[0].job_id, key.rpartition(":")[2]) is not None
-
-
-async def test_a_retried_job_keeps_its_graph(log: Log) -> None:
-    lease = await leased(log)
-    retried = Retried(attempt=1, failure=FAILURE, not_before_ms=2_000_000_000_000)
-    await Dispatch(log, "r1").release(lease, retried)
-    assert list((await stored(log)).graphs.values()) == [1]
 
 
 async def test_an_event_keeps_the_id_and_the_actor_that_it_has(log: Log) -> None:

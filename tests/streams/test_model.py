@@ -23,10 +23,9 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from msgspec import Struct
 
 from streams.dispatch import Dispatch, all_lanes
-from streams.errors import Conflict, EverfoldError, Fenced, JobClosed, JobLeased
+from streams.errors import Conflict, EverfoldError
 from streams.events import (
     CLOSING_STATUS,
     Canceled,
@@ -43,6 +42,7 @@ from streams.log import NOBODY, Log
 from streams.outcomes import Appended, Lease, LeaseOver, Renewed
 from streams.reader import job_events
 from streams.record import Recorded
+from tests.streams.model import Model
 from tests.streams.stored import stored
 from tests.support import servers
 
@@ -53,33 +53,6 @@ RUNNERS = ("r1", "r2", "r3")
 FAR_MS = 4_000_000_000_000
 FAILURE = Failure(code="out_of_memory", message="no room", retryable=True)
 T = TypeVar("T")
-
-
-class Model(Struct):
-    """What the log must know of a job."""
-
-    seq: int = 1
-    epoch: int = 0
-    phase: str = "waiting"
-    owner: str = ""
-    priority: str = "normal"
-    due_ms: int = 0
-    crashes: int = 0
-    canceling: bool = False
-    status: str = "open"
-
-    def appends(self, epoch: int, runner: str, end: str = "") -> type[EverfoldError] | None:
-        """Return what an append must raise now, None when it must enter."""
-        if self.status != "open":
-            return JobClosed
-        if epoch > 0 and (self.phase, self.epoch, self.owner) != ("leased", epoch, runner):
-            return Fenced
-        if epoch < 0 and self.phase not in ("waiting", "later"):
-            return JobLeased
-        self.seq += 1
-        if end:
-            self.status, self.phase = end, "closed"
-        return None
 
 
 class Machine(RuleBasedStateMachine):
@@ -309,7 +282,7 @@ def test_the_log_does_what_the_model_says_whatever_runners_do(redis_url: str, st
         run_state_machine_as_test(
             Machine,
             settings=settings(
-                max_examples=60 if steps == 12 else 40,
+                max_examples=40 if steps == 12 else 25,
                 stateful_step_count=steps,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),
