@@ -18,7 +18,8 @@ class Stored(Struct, frozen=True):
     head: dict[str, str]
     """The job's guard, empty when there is none."""
     dispatch: dict[str, str]
-    """Dispatch entry id -> job, of all priorities."""
+    """Dispatch entry id -> job. In front of the id stands the priority where it is not normal:
+    ids are unique in one stream only."""
     pending: dict[str, str]
     """Dispatch entry id -> consumer that holds it."""
     later: dict[str, int]
@@ -42,8 +43,9 @@ async def stored(log: Log, job_id: str = "") -> Stored:
         rows = cast(
             "list[tuple[bytes, list[bytes]]]", await command(redis, "XRANGE", key, "-", "+")
         )
-        dispatch |= {ticket.decode(): fields[1].decode() for ticket, fields in rows}
-        pending |= await _pending(log, key)
+        prefix = "" if priority == "normal" else f"{priority} "
+        dispatch |= {prefix + ticket.decode(): fields[1].decode() for ticket, fields in rows}
+        pending |= {prefix + ticket: by for ticket, by in (await _pending(log, key)).items()}
     head = await read_hash(redis, keys.head(job_id))
     graphs = await read_hash(redis, keys.workflows(0))
     return Stored(

@@ -36,7 +36,7 @@ async def test_promote_moves_what_is_due_and_says_when_the_next_is(log: Log) -> 
     assert (promotion.promoted, promotion.next_due_ms) == (2, far_ms)
     now = await stored(log, due[0])
     assert now.later == {waiting: far_ms}
-    assert (now.head["phase"], now.dispatch[now.head["dispatch"]]) == ("waiting", due[0])
+    assert (now.head["phase"], now.dispatch[f"low {now.head['dispatch']}"]) == ("waiting", due[0])
     leases = await dispatch.claim(0, LANES, 9)
     assert [(lease.job_id, lease.priority) for lease in leases] == [(job, "low") for job in due]
     again = await dispatch.promote(0)
