@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.codec import Unreadable, decode, encode
@@ -72,6 +72,7 @@ def tag_of(kind: type) -> str:
 
 
 @pytest.mark.parametrize("kind", TYPES)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_what_was_encoded_is_decoded_to_the_same_event(kind: str, data: st.DataObject) -> None:
     event = data.draw(event_of(TYPES[kind]))

@@ -282,7 +282,7 @@ def test_the_log_does_what_the_model_says_whatever_runners_do(redis_url: str, st
         run_state_machine_as_test(
             Machine,
             settings=settings(
-                max_examples=40 if steps == 12 else 25,
+                max_examples=30 if steps == 12 else 20,
                 stateful_step_count=steps,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),
