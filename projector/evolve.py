@@ -30,6 +30,7 @@ from streams.events import (
     Retried,
     Rewound,
     Started,
+    Stopping,
     Submitted,
     Submitting,
     Succeeded,
@@ -71,7 +72,9 @@ def _is_outdated(job: Job, event: Event) -> bool:
     """Say whether `event` is about an earlier attempt: an append that nobody waited for any more
     may arrive when the next attempt is under way, and must not pass for news of that one."""
     match event:
-        case Submitting() | Queued() | Started() | Progressed() | OutputSaved() | Lost():
+        case Submitting() | Queued() | Started() | Progressed() | OutputSaved():
+            return event.attempt < job.attempt
+        case Stopping() | Lost():
             return event.attempt < job.attempt
     return False
 
@@ -97,8 +100,9 @@ def _apply(job: Job, event: Event, now_ms: int) -> Job:
         case CancelRequested():
             return _cancel_requested(job, event, now_ms)
         case Released():
-            reason = _reason(job, event.reason)
-            return replace(job, owner="", released=job.released + 1, reason=reason)
+            return _released(job, event)
+        case Stopping():
+            return replace(job, stopping=event.why)
         case Lost():
             return _lost(job, event)
         case Retried():
@@ -144,6 +148,7 @@ def _submitting(job: Job, event: Submitting, now_ms: int) -> Job:
         job,
         attempt=event.attempt,
         attempt_state="intended",
+        stopping="",
         backend=event.backend,
         boot=event.boot,
         prompt_id=event.prompt_id,
@@ -203,6 +208,17 @@ def _reason(job: Job, otherwise: str) -> str:
 
 def _waiting_status(job: Job) -> str:
     return "canceling" if job.is_canceling else "queued"
+
+
+def _released(job: Job, event: Released) -> Job:
+    broken = event.reason == "broken"
+    return replace(
+        job,
+        owner="",
+        broken=job.broken + broken,
+        released=job.released + (not broken),
+        reason=_reason(job, event.reason),
+    )
 
 
 def _lost(job: Job, event: Lost) -> Job:

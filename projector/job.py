@@ -41,6 +41,8 @@ class Job(Struct, frozen=True, kw_only=True):
     """The newest attempt, from 1; 0 before the first."""
     attempt_state: str = ""
     """"" none yet, intended (POST not confirmed), accepted, over."""
+    stopping: str = ""
+    """Why the attempt is being stopped by us, empty while it is not."""
     prompt_id: str = ""
     client_id: str = ""
     number: int = -1
@@ -83,6 +85,8 @@ class Job(Struct, frozen=True, kw_only=True):
     """How often another runner took the job over from one taken for dead."""
     released: int = 0
     """How often a runner handed it over on purpose."""
+    broken: int = 0
+    """How often a runner gave the job up because its work on it fell over an error."""
     retried: int = 0
     """New attempts after an earlier one had ended badly."""
     losses: int = 0

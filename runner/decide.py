@@ -95,8 +95,6 @@ class Circumstances(Struct, frozen=True, kw_only=True):
     """False: its worker is dead although it answers; nothing that waits there will run."""
     silent_for_s: float = 0.0
     """How long the running attempt has shown no progress at all."""
-    stopped_for: str = ""
-    """Why this runner stopped the attempt at the backend, if it did."""
     last_send_ms: int = 0
     """When this runner's own POST came to an end, 0 when it made none."""
     lease_trusted: bool = True
@@ -143,7 +141,7 @@ def _unfit(job: Job, now: Circumstances, running: bool = False) -> Expired | Fai
     """Return how the job ends if it must not be carried on, whatever its attempt does."""
     if job.idle_ms > job.policy.recovery_max_age_s * 1000:
         return Expired(reason="stale")
-    if job.recovered >= job.policy.crash_limit:
+    if job.recovered + job.broken >= job.policy.crash_limit:
         return Failed(attempt=job.attempt, failure=_poisoned(job))
     if not running and _queue_deadline_passed(job, now):
         return Expired(reason="queue_deadline")
@@ -184,12 +182,12 @@ def _ended(job: Job, truth: Ended, now: Circumstances) -> Action:
 def _interrupted(job: Job, truth: Ended, now: Circumstances) -> Terminal:
     if job.is_canceling:
         return Canceled(reason=job.reason, attempt=job.attempt, outputs=truth.outputs)
-    unfit = _unfit(job, now, running=now.stopped_for != "expired")
+    unfit = _unfit(job, now, running=job.stopping != "expired")
     if unfit is not None:
         return unfit
-    if now.stopped_for == "stalled":
+    if job.stopping == "stalled":
         return _failed(job, _stalled(job), truth)
-    if now.stopped_for == "run_deadline" or _ran_too_long(job, truth.ended_at_ms or now.now_ms):
+    if job.stopping == "run_deadline" or _ran_too_long(job, truth.ended_at_ms or now.now_ms):
         return _failed(job, _run_deadline(job), truth)
     return Canceled(reason="interrupted at the backend", attempt=job.attempt, outputs=truth.outputs)
 
@@ -205,6 +203,8 @@ def _alive(job: Job, truth: Running | Pending, now: Circumstances) -> Action:
         return Stop("expired" if isinstance(unfit, Expired) else "poisoned")
     if not running and not now.backend_healthy:
         return Stop("backend_unhealthy")
+    if job.stopping and job.stopping != "backend_unhealthy":
+        return Stop(job.stopping)  # whoever meant to stop it may have died before it was told
     if running and _ran_too_long(job, now.now_ms):
         return Stop("run_deadline")
     stall_s = job.policy.stall_deadline_s
@@ -232,7 +232,7 @@ def _absent(job: Job, truth: Absent, now: Circumstances) -> Action:
 def _cause(job: Job, truth: Absent, now: Circumstances) -> str:
     if job.attempt_state == "intended":
         return "never_arrived"
-    if now.stopped_for == "backend_unhealthy":
+    if job.stopping == "backend_unhealthy":
         return "backend_unhealthy"
     return "deleted_there" if truth.same_boot else "backend_restarted"
 
@@ -285,7 +285,7 @@ def _never_arrives(job: Job) -> Failure:
 
 
 def _poisoned(job: Job) -> Failure:
-    message = f"{job.recovered} runners died while they worked on this job"
+    message = f"{job.recovered + job.broken} runners died while they worked on this job"
     return Failure(code="poisoned", message=message)
 
 

@@ -36,7 +36,7 @@ from runner.slot import Slot
 from runner.surroundings import Surroundings
 from streams.backoff import Backoff
 from streams.errors import EverfoldError, Unavailable
-from streams.events import Failure, Lost, Queued, Released, Retried
+from streams.events import Failure, Lost, Queued, Released, Retried, Stopping
 from streams.outcomes import Lease
 
 
@@ -57,7 +57,6 @@ class JobRun:
         self._scope = anyio.CancelScope()
         self._following: Following | None = None
         self._known: Truth | None = None
-        self._stopped_for = ""
         self._handing_over = False
         self.log_went_back = False
         """The server has forgotten this lease: it came back without its newest writes."""
@@ -81,6 +80,10 @@ class JobRun:
         """Stop, and give the lease to whoever takes it next."""
         self._handing_over = True
         self._end()
+
+    async def forsake(self) -> None:
+        """Give up a lease that this run, which broke, has let run out and nobody took."""
+        await self._give_up_lease(Released(reason="broken"))
 
     def _end(self) -> None:
         self._beginning.hurry()
@@ -132,7 +135,6 @@ class JobRun:
             submit_grace_s=self._config.submit_grace_s,
             backend_healthy=not job.backend or self._around.fleet.berth(job.backend).healthy,
             silent_for_s=anyio.current_time() - following.heard_at_s if following else 0.0,
-            stopped_for=self._stopped_for,
             last_send_ms=self._beginning.last_send_ms,
             lease_trusted=self._around.leases.is_trusted(self.lease),
             asked_at_ms=asked_at_ms,
@@ -188,7 +190,8 @@ class JobRun:
     async def _stop(self, why: str) -> None:
         """Ask the backend to end the attempt; its truth will say what came of it."""
         job = self.job
-        self._stopped_for = why
+        if why not in ("cancel", job.stopping):
+            await self._narrator.tell(Stopping(attempt=job.attempt, why=why))
         await self._backend().cancel(self._beginning.attempt(job.attempt))
         with anyio.move_on_after(self._config.truth_every_s):
             while not isinstance(self._known, Ended | Absent):
@@ -199,7 +202,6 @@ class JobRun:
         self._slot.leave()
         self._following = None
         await self._narrator.tell(lost)
-        self._stopped_for = ""
 
     async def _retry(self, failure: Failure, after_s: float) -> None:
         due_ms = self._now_ms() + int(after_s * 1000)

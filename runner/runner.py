@@ -166,9 +166,8 @@ class Runner:
             logger.info("job_run_over job=%s why=%r", run.lease.job_id, str(over))
             run.log_went_back = log_went_back(over, run.lease)
         except Exception:
-            # Its lease is not renewed any more: another runner takes the job over, and one
-            # that fails everywhere ends as poisoned.
             logger.exception("job_run_broken job=%s", run.lease.job_id)
+            await self._forsake(run)
         finally:
             if run.log_went_back:
                 await self._put_back(run)
@@ -176,6 +175,16 @@ class Runner:
                 del self._runs[run.lease.job_id]
             if not self._runs:
                 self._none_left.set()
+
+    async def _forsake(self, run: JobRun) -> None:
+        """Leave a job that broke us to the others, and take it again only if none is there.
+
+        Its lease is not renewed any more; either way it counts as a crash, and a job that
+        breaks every runner ends as poisoned.
+        """
+        with anyio.move_on_after(2 * self._around.config.lease_ttl_s):
+            await self._draining.wait()
+        await run.forsake()
 
     async def _put_back(self, run: JobRun) -> None:
         try:

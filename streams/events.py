@@ -163,9 +163,18 @@ class CancelRequested(Fact, frozen=True, kw_only=True, tag="job.cancel_requested
 
 
 class Released(Fact, frozen=True, kw_only=True, tag="job.released"):
-    """The runner handed the job over on purpose; whoever takes it next re-attaches."""
+    """The runner gave the job up; whoever takes it next re-attaches."""
 
     reason: str
+    """drain or no_room; broken when the runner's work on it fell over an error of its own."""
+
+
+class Stopping(Fact, frozen=True, kw_only=True, tag="job.stopping"):
+    """The intent to stop an attempt for our own reasons, recorded before the backend is told."""
+
+    attempt: int
+    why: str
+    """stalled, run_deadline, expired, poisoned, or backend_unhealthy."""
 
 
 class Lost(Fact, frozen=True, kw_only=True, tag="job.lost"):
@@ -248,6 +257,7 @@ Event = (
     | OutputSaved
     | CancelRequested
     | Released
+    | Stopping
     | Lost
     | Retried
     | Rewound

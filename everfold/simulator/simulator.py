@@ -89,7 +89,8 @@ class Simulator:
                 os.kill(os.getpid(), signal.SIGKILL)
             case "restart_empty":
                 down_s = float(str(options.get("seconds", 0.5)))
-                self._restarting = asyncio.create_task(self._restart(down_s))
+                keeps_temp = bool(options.get("keep_temp"))
+                self._restarting = asyncio.create_task(self._restart(down_s, keeps_temp))
             case "drop_sockets":
                 self.sockets.drop()
             case "mute_sockets":
@@ -103,7 +104,7 @@ class Simulator:
                 return self.faults.arm(fault, options)
         return True
 
-    async def _restart(self, down_s: float) -> None:
+    async def _restart(self, down_s: float, keeps_temp: bool) -> None:
         """Forget everything that a real server forgets, and refuse connections meanwhile."""
         assert self._site is not None
         assert self._working is not None
@@ -116,7 +117,8 @@ class Simulator:
         self.worker.forget()
         self.sockets.unmute()
         self.sockets.executing_node = self.sockets.executing_client = None
-        self.folders.clear_temp()
+        if not keeps_temp:
+            self.folders.clear_temp()
         await asyncio.sleep(down_s)
         await self._listen()
         self._working = asyncio.create_task(self.worker.run())

@@ -57,6 +57,8 @@ class ComfyBackend:
         self._submitter = open_client(address, ssl_context, keep_alive=False)
         self._submit_timeout_s = submit_timeout_s
         self._boot = BootMarker(self.http)
+        self._highest_number = -1
+        """Of the prompts that this boot has accepted from here."""
         self._queue = SharedRead(self._read_queue)
         self._observed: dict[str, list[SocketObservation]] = {}
         """By prompt_id: who wants to know which nodes are outputs."""
@@ -75,14 +77,27 @@ class ComfyBackend:
     async def submit(
         self, attempt: Attempt, workflow: bytes, may_send: Callable[[], bool]
     ) -> SubmitOutcome:
+        highest_before = self._highest_number
         outcome = await post(
             self._submitter, attempt, workflow, may_send, timeout_s=self._submit_timeout_s
         )
+        if isinstance(outcome, Accepted) and outcome.number is not None:
+            self._note_number(outcome.number, highest_before)
         if isinstance(outcome, Accepted) and outcome.problems:
             broken = frozenset(problem.node for problem in outcome.problems)
             for observation in self._observed.get(attempt.prompt_id, ()):
                 observation.drop_outputs(broken)
         return outcome
+
+    def _note_number(self, number: int, highest_before: int) -> None:
+        """Notice a restart by the server's counter, which only rises within one boot.
+
+        Compared with what was known when the POST began: answers may overtake each other.
+        """
+        if number <= highest_before:
+            self._boot.bury()
+            self._highest_number = number
+        self._highest_number = max(self._highest_number, number)
 
     @asynccontextmanager
     async def observe(self, attempt: Attempt, workflow: bytes) -> AsyncIterator[SocketObservation]:

@@ -2,8 +2,9 @@
 
 ComfyUI never says that it has restarted, and forgets everything when it does. It wipes its temp
 folder at every start, so a tiny uploaded temp file lives exactly as long as the boot (seen on
-ComfyUI 0.3.64). The file's name is the marker. Two servers that share a temp folder wipe
-each other's markers: a false restart, which is the safe error.
+ComfyUI 0.3.64). The file's name is the marker. Two servers that share a temp folder wipe each
+other's markers: a false restart, which is the safe error. Where wiping fails, a
+prompt number that falls tells the restart.
 """
 
 from __future__ import annotations
@@ -25,15 +26,23 @@ class BootMarker:
     def __init__(self, http: ComfyHttp) -> None:
         self._http = http
         self._placed: str | None = None
+        self._buried: set[str] = set()
+        """Markers of boots that are over although their files were not wiped."""
         self._current = SharedRead(self._check_or_place)
 
     async def current(self) -> str | Unreachable:
         """Return a marker of the present boot; concurrent calls share one check and one upload."""
         return await self._current.fresh()
 
+    def bury(self) -> None:
+        """The boot is over, whatever its file says: the server has begun to count prompts anew."""
+        if self._placed is not None:
+            self._buried.add(self._placed)
+            self._placed = None
+
     async def is_alive(self, marker: str) -> bool | Unreachable:
         """True while the boot that was given this marker lives; no marker belongs to no boot."""
-        if not marker:
+        if not marker or marker in self._buried:
             return False
         answer = await self._http.small_file(_filename(marker), kind="temp")
         match answer:

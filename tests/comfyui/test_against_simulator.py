@@ -10,6 +10,7 @@ from subprocess import PIPE
 from uuid import uuid4
 
 import anyio
+import httpx
 import pytest
 from anyio.abc import Process
 from anyio.streams.text import TextReceiveStream
@@ -18,6 +19,7 @@ from runner.backend import (
     Absent,
     Attempt,
     Ended,
+    Pending,
     Progress,
     Running,
     SubmitOutcome,
@@ -26,6 +28,7 @@ from runner.backend import (
 )
 from runner.comfyui import ComfyBackend
 from tests.comfyui.story import name_outcome, name_truth
+from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -163,3 +166,25 @@ async def test_saved_outputs_can_be_downloaded(backend: ComfyBackend) -> None:
     async with backend.http.view(filename) as chunks:
         assert chunks is not None
         assert b"".join([chunk async for chunk in chunks]).startswith(b"\x89PNG")
+
+
+async def test_a_prompt_number_that_falls_tells_a_restart_that_left_its_temp_folder(
+    simulator: str, backend: ComfyBackend
+) -> None:
+    first, second = Run(backend, "long_interruptible"), Run(backend, "fast_success")
+    await second.follow()
+    await first.submit()
+    async with httpx.AsyncClient() as client:
+        fault = {"fault": "restart_empty", "seconds": 0, "keep_temp": True}
+        await client.post(f"{simulator}/simulator/faults", json=fault)
+
+    async def gone() -> bool:
+        return not isinstance(await first.ask(), Running | Pending | Unreachable)
+
+    await eventually(gone)
+    assert first.truth == Absent(same_boot=True), "the marker alone is fooled"
+    await Run(backend, "fast_success").submit()
+    assert await first.ask() == Absent(same_boot=False)
+    boot = await backend.boot()
+    assert isinstance(boot, str)
+    assert boot != first.boot

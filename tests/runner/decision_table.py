@@ -85,6 +85,8 @@ CASES: dict[str, tuple[dict[str, object], dict[str, object]]] = {
     "queued too long": ({"submitted_at_ms": NOW_MS - 601_000}, {}),
     "ran too long": ({"started_at_ms": NOW_MS - 301_000, "progress": 0.1}, {}),
     "stalled": ({"started_at_ms": NOW_MS - 100_000}, {"silent_for_s": 61.0}),
+    "being stopped": ({"started_at_ms": NOW_MS - 100_000, "stopping": "stalled"}, {}),
+    "broke us thrice": ({"recovered": 1, "broken": 2}, {}),
     "sick backend": ({}, {"backend_healthy": False}),
     "no retry left": ({"losses": 1}, {}),
     "retries used up": ({"losses": 2, "reason": "backend_restarted"}, {}),

@@ -135,15 +135,15 @@ def test_retries_wait_longer_each_time_up_to_five_minutes() -> None:
 
 def test_stopped_attempts_end_with_the_reason_they_were_stopped_for() -> None:
     interrupted = TRUTHS["interrupted"]
-    stalled = decide(KNOWN["accepted"], interrupted, replace(NOW, stopped_for="stalled"))
-    late = decide(KNOWN["accepted"], interrupted, replace(NOW, stopped_for="run_deadline"))
+    stalled = decide(replace(KNOWN["accepted"], stopping="stalled"), interrupted, NOW)
+    late = decide(replace(KNOWN["accepted"], stopping="run_deadline"), interrupted, NOW)
     assert in_words(stalled) == "failed: stalled"
     assert in_words(late) == "failed: run_deadline"
 
 
 def test_a_queued_attempt_that_was_stopped_too_late_still_expires() -> None:
     job, now = job_and_now("accepted", "queued too long")
-    action = decide(job, TRUTHS["interrupted"], replace(now, stopped_for="expired"))
+    action = decide(replace(job, stopping="expired"), TRUTHS["interrupted"], now)
     assert isinstance(action, Finish)
     assert isinstance(action.event, Expired)
 

@@ -22,7 +22,7 @@ from runner.decide import (
 )
 from runner.fleet import Place
 from streams.errors import Unavailable
-from streams.events import Lost, Queued, Released, Retried
+from streams.events import Lost, Queued, Released, Retried, Stopping
 from streams.outcomes import Lease
 from tests.simulation.following import Following
 from tests.simulation.narrating import LeaseOver, Narrator
@@ -46,7 +46,6 @@ class Carrying:
         self.beginning = runner.world.parts.beginning(self)
         self.following: Following | None = None
         self.known: Truth | None = None
-        self.stopped_for = ""
         self.asked_at_ms = self._claimed_ms = 0
         self._leased_ms = runner.agenda.now_ms
         self.task: Task | None = None
@@ -124,7 +123,6 @@ class Carrying:
                 submit_grace_s=config.submit_grace_s,
                 backend_healthy=not self.job.backend or runner.berth(self.job.backend).healthy,
                 silent_for_s=(runner.agenda.now_ms - heard_ms) / 1000,
-                stopped_for=self.stopped_for,
                 last_send_ms=self.beginning.last_send_ms,
                 lease_trusted=runner.leases.is_trusted(self.lease),
                 asked_at_ms=self.asked_at_ms,
@@ -189,7 +187,8 @@ class Carrying:
 
     def _stop(self, why: str) -> Steps[None]:
         job, config, now = self.job, self.runner.config, self.runner.agenda
-        self.stopped_for = why
+        if why not in ("cancel", job.stopping):
+            yield from self.narrator.tell(Stopping(attempt=job.attempt, why=why))
         yield from self.remote().cancel(self.beginning.attempt(job.attempt))
         until_ms = now.now_ms + int(config.truth_every_s * 1000)
         while not isinstance(self.known, Ended | Absent) and now.now_ms < until_ms:
@@ -200,7 +199,6 @@ class Carrying:
         self.slot.leave()
         self.following = None
         yield from self.narrator.tell(lost)
-        self.stopped_for = ""
 
     def _give_up_lease(self, event: Released | Retried, due_ms: int = 0) -> Steps[None]:
         """One call; the real one is repeated for some seconds, with the same event id."""

@@ -21,6 +21,7 @@ from streams.events import (
     Retried,
     Rewound,
     Started,
+    Stopping,
     Submitted,
     Submitting,
     Succeeded,
@@ -105,6 +106,7 @@ STATED: dict[str, Event] = {
     "job.output_saved.v1": OutputSaved(id=ID, actor=ACTOR, attempt=1, node="4", output=IMAGES),
     "job.cancel_requested.v1": CancelRequested(id=ID, actor=ACTOR, reason="changed my mind"),
     "job.released.v1": Released(id=ID, actor=ACTOR, reason="drain"),
+    "job.stopping.v1": Stopping(id=ID, actor=ACTOR, attempt=1, why="stalled"),
     "job.lost.v1": Lost(
         id=ID, actor=ACTOR, attempt=1, backend="http://gpu:8188", cause="backend_restarted"
     ),

@@ -133,6 +133,17 @@ class House:
 
         await eventually(known, END_WITHIN_S)
 
+    async def until_progress(self, job_id: str, progress: float) -> None:
+        """Wait until the job was told to be so far, while it still runs."""
+
+        async def reached() -> Job | None:
+            job = await self.job(job_id)
+            return job if job.progress >= progress or job.is_terminal else None
+
+        job = await eventually(reached, END_WITHIN_S)
+        assert job is not None
+        assert job.status == "running", await self.story(job_id)
+
     async def until_told(self, job_id: str, kind: str, within_s: float = END_WITHIN_S) -> None:
         async def told() -> bool:
             return kind in await self.kinds(job_id)

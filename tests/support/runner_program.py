@@ -15,13 +15,11 @@ import anyio
 import msgspec
 from msgspec import Struct
 
-from runner.backend import Attempt, Ended, SubmitOutcome, Truth
+from runner.backend import Attempt, Ended, SubmitOutcome, Truth, Unreachable
 from runner.comfyui import ComfyBackend
 from runner.config import RunnerConfig
 from runner.runner import Runner
 from streams.log import Log
-
-POINTS = ("", "before_post", "after_post", "before_end")
 
 
 class Orders(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,9 +33,13 @@ class Orders(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     renew_every_s: float = 0.4
     suspect_after_s: float = 0.6
     drain_s: float = 1.0
+    silent_after_s: float = 15.0
     at: str = ""
     """The point at which `signal` strikes: before_post (the intent is recorded), after_post (its
-    answer is not), before_end (the end was seen and not told)."""
+    answer is not), before_stop and after_stop (around telling the backend to stop an attempt),
+    before_end (the end was seen and not told)."""
+    broken: bool = False
+    """The backend's adapter has a bug: it raises what nobody expects."""
     signal: str = "SIGKILL"
 
 
@@ -47,6 +49,17 @@ class Doomed(ComfyBackend):
     def __init__(self, url: str, orders: Orders) -> None:
         super().__init__(url)
         self._at, self._signal = orders.at, signal.Signals[orders.signal]
+        self._broken = orders.broken
+
+    async def boot(self) -> str | Unreachable:
+        if self._broken:
+            raise ZeroDivisionError("a bug")
+        return await super().boot()
+
+    async def cancel(self, attempt: Attempt) -> None:
+        self._strike("before_stop")
+        await super().cancel(attempt)
+        self._strike("after_stop")
 
     async def submit(
         self, attempt: Attempt, workflow: bytes, may_send: Callable[[], bool]
@@ -82,6 +95,7 @@ async def main(orders: Orders) -> None:
         submit_grace_s=1.0,
         truth_every_s=0.5,
         drain_s=orders.drain_s,
+        silent_after_s=orders.silent_after_s,
     )
     async with Log.open(orders.redis, namespace=orders.namespace, actor=orders.name) as log:
         runner = Runner(log, [Doomed(url, orders) for url in orders.backends], config)

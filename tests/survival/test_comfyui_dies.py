@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import websockets
 
 from streams.events import Policy
 from tests.support.house import House
@@ -92,6 +93,19 @@ async def test_a_dropped_websocket_is_opened_again_and_progress_goes_on(house: H
     told = [line for line in (await house.story(job_id)).splitlines() if "progressed" in line]
     assert len(told) >= 3
     assert before < job.progress == 1.0
+
+
+async def test_a_deaf_websocket_is_opened_anew_and_progress_goes_on(house: House) -> None:
+    comfy = await house.comfy()
+    await house.runner(comfy, silent_after_s=1.0)
+    job_id = await house.submit(seconds=6)
+    job = await house.until(job_id, "running")
+    # ComfyUI forgets a client id when any socket of that id closes, and sends to nobody then.
+    address = comfy.url.replace("http", "ws") + f"/ws?clientId={job.client_id}"
+    async with websockets.connect(address):
+        pass
+    await house.until_progress(job_id, 0.9)
+    assert (await house.until(job_id, "succeeded")).attempt == 1
 
 
 async def test_jobs_behind_a_dead_worker_move_to_another_backend(house: House) -> None:

@@ -176,3 +176,31 @@ async def test_an_orphan_older_than_its_policy_allows_expires_as_stale(house: Ho
     await house.runner(comfy)
     job = await house.until(job_id, "expired")
     assert job.reason == "stale"
+
+
+@pytest.mark.parametrize("point", ["before_stop", "after_stop"])
+async def test_dying_while_stopping_a_stalled_job_leaves_the_reason_to_the_survivor(
+    house: House, point: str
+) -> None:
+    comfy = await house.comfy()
+    doomed = await house.runner(comfy, at=point)
+    job_id = await house.submit(seconds=10, policy=Policy(stall_deadline_s=1.0))
+    await house.until(job_id, "running")
+    await comfy.fault("stall", seconds=4)
+    await doomed.line("struck", within_s=20)
+    await house.runner(comfy)
+    job = await house.until(job_id, "failed")
+    assert job.error is not None
+    assert job.error.code == "stalled"
+    assert job.recovered == 1
+
+
+async def test_a_job_that_breaks_its_only_runner_each_time_ends_as_poisoned(house: House) -> None:
+    comfy = await house.comfy()
+    await house.runner(comfy, broken=True, lease_ttl_s=1.4, renew_every_s=0.4)
+    job_id = await house.submit(seconds=1)
+    job = await house.until(job_id, "failed")
+    assert job.error is not None
+    assert job.error.code == "poisoned"
+    assert (job.broken, job.recovered) == (3, 0)
+    assert await comfy.executions() == []
