@@ -1,4 +1,4 @@
-"""The typed caller of commit.lua, and what it may answer.
+"""The typed caller of commit.lua.
 
 States travel as MessagePack: the server reads one argument much faster than thousands.
 """
@@ -6,14 +6,17 @@ States travel as MessagePack: the server reads one argument much faster than tho
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from itertools import chain
 
 import msgspec
 from msgspec import Struct
 
 from projector.config import ProjectorConfig
 from projector.job import Job
-from projector.state import to_fields
+from projector.parking import Parked
+from projector.projection import Gap, Outcome, Step, read_outcome
+from projector.state import to_fields, to_fields_of_progress
+from streams.keys import JobsKeys
 from streams.log import Log
 from streams.scripts import Script
 
@@ -26,100 +29,51 @@ class Change(Struct, frozen=True):
 
     before: Job
     after: Job
+    only_progress: bool = False
+    """Nothing but progress was told in between."""
 
 
-class Batch(Struct, frozen=True):
-    """What is written at once: entries that were folded, and what came of them."""
+class Batch(Struct, frozen=True, kw_only=True):
+    """What came of a batch of events."""
 
-    checkpoint: str
-    """Where the projection is thought to be."""
-    following: str
-    """Where it is after the batch."""
-    entry_ids: Sequence[str]
     changes: Sequence[Change]
-    parked: Mapping[str, str]
-    """Job -> why it is parked, as JSON."""
-
-
-class Committed(Struct, frozen=True):
-    pass
-
-
-class NotOwner(Struct, frozen=True):
-    """Somebody else owns the partition."""
-
-    owner: str
-
-
-class Moved(Struct, frozen=True):
-    """The projection is at another checkpoint: begin again from there."""
-
-    checkpoint: str
-
-
-class Foreign(Struct, frozen=True):
-    """Another consumer was given entries: inherit them and read in order again."""
-
-    consumer: str
-
-
-class Gap(Struct, frozen=True):
-    """Stored states are not where they were thought to be: read them again."""
-
-    stored: dict[str, int]
-    """Job -> seq of its stored state, 0 where there is none."""
-
-
-Outcome = Committed | NotOwner | Moved | Foreign | Gap
+    parked: Mapping[str, Parked] = {}
+    unparked: Sequence[str] = ()
+    """Jobs that are no longer parked."""
+    events: int = 0
+    """How many were folded."""
 
 
 async def commit(
-    log: Log, partition: int, *, token: str, config: ProjectorConfig, batch: Batch
-) -> Outcome:
+    log: Log, partition: int, keys: JobsKeys, *, step: Step, config: ProjectorConfig, batch: Batch
+) -> Outcome | Gap:
     """Write a batch: states, index, acknowledgements and checkpoint, all or nothing."""
-    keys = log.keys
+    parked = [
+        text
+        for job_id, why in batch.parked.items()
+        for text in (job_id, msgspec.json.encode(why).decode())
+    ]
     reply = await _commit.run(
         log.redis,
+        (log.keys.log(partition), keys.projector(), keys.active(), keys.ended(), keys.parked()),
         (
-            keys.log(partition),
-            keys.projector(partition),
-            keys.active(partition),
-            keys.ended(partition),
-            keys.parked(partition),
-            *(keys.job(change.after.job_id) for change in batch.changes),
-        ),
-        (
-            token,
-            batch.checkpoint,
-            batch.following,
-            config.open_ttl_ms,
-            config.closed_ttl_ms,
-            _pack(batch.entry_ids),
+            step.token,
+            step.checkpoint,
+            step.following,
+            f"{config.open_ttl_ms} {config.closed_ttl_ms}",
+            keys.job(""),
+            step.group,
+            _pack(step.entry_ids),
             _pack([_state(change) for change in batch.changes]),
-            _pack([text for pair in batch.parked.items() for text in pair]),
+            _pack((parked, batch.unparked)),
+            batch.events,
         ),
     )
-    return _outcome(reply)
+    return read_outcome(reply)
 
 
 def _state(change: Change) -> tuple[object, ...]:
     before, job = change.before, change.after
-    flat = [text for pair in to_fields(job, before).items() for text in pair]
+    fields = to_fields_of_progress if change.only_progress else to_fields
+    flat = list(chain.from_iterable(fields(job, before).items()))
     return job.job_id, before.seq, job.seq, job.is_terminal, job.updated_at_ms, flat
-
-
-def _outcome(reply: list[object]) -> Outcome:
-    name, *values = [value.decode() if isinstance(value, bytes) else value for value in reply]
-    match name:
-        case "committed":
-            return Committed()
-        case "not_owner":
-            return NotOwner(cast("str", values[0]))
-        case "moved":
-            return Moved(cast("str", values[0]))
-        case "foreign":
-            return Foreign(cast("str", values[0]))
-        case "gap":
-            pairs = zip(values[::2], values[1::2], strict=True)
-            return Gap(cast("dict[str, int]", dict(pairs)))
-    raise AssertionError(f"commit returned the unknown outcome {name!r}")

@@ -1,17 +1,16 @@
-"""The fold: what each event does to a job.
+"""What each event does to a job.
 
-Rule: pure and total, `fold(a + b) == fold(b, fold(a))`. An event that is already in the state
-changes nothing; a terminal state changes no more.
+Rule: pure and total. An event that is already in the state changes nothing; a terminal state
+changes no more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import assert_never
 
 from msgspec.structs import replace
 
-from projector.job import Job
+from projector.job import TERMINAL_STATUSES, Job
 from streams.codec import Unreadable
 from streams.events import (
     LOST_BEFORE_RUNNING,
@@ -37,27 +36,34 @@ from streams.events import (
 )
 from streams.record import Recorded
 
+_OF_ATTEMPT = Progressed | Submitting | Queued | Started | OutputSaved | Stopping | Lost
+
+PROGRESS_FIELDS = (
+    *("progress", "nodes_done", "nodes_total", "node", "node_class", "step", "steps"),
+    *("epoch", "seq", "entry_id", "updated_at_ms"),
+)
+"""All that an event of progress changes."""
+
 PROGRESS_BEFORE_END = 0.99
 """The most that progress may show while the job is open; only `succeeded` makes it 1."""
-
-
-def fold(records: Iterable[Recorded], start: Job | None = None) -> Job:
-    """Return the state after `records`; stops before the first event that cannot be read."""
-    job = start or Job()
-    for record in records:
-        if isinstance(record.event, Unreadable):
-            break
-        job = evolve(job, record)
-    return job
 
 
 def evolve(job: Job, record: Recorded) -> Job:
     """Return the job after one more event; unchanged when it is known or cannot be read."""
     event = record.event
-    if record.seq <= job.seq or isinstance(event, Unreadable):
+    if record.seq <= job.seq:
         return job
-    if not job.is_terminal and not _is_outdated(job, event):
-        job = _apply(job, event, record.time_ms)
+    if isinstance(event, Unreadable):
+        return _at(job, record) if event.skipped else job
+    if job.status in TERMINAL_STATUSES or _is_outdated(job, event):
+        return _at(job, record)
+    if isinstance(event, Progressed):
+        return _progressed(job, event, record)
+    return _at(_apply(job, event, record.time_ms), record)
+
+
+def _at(job: Job, record: Recorded) -> Job:
+    """Return the job with its place in the log, which each event moves."""
     return replace(
         job,
         job_id=record.job_id,
@@ -68,21 +74,34 @@ def evolve(job: Job, record: Recorded) -> Job:
     )
 
 
+def _progressed(job: Job, event: Progressed, record: Recorded) -> Job:
+    """Do all at once: most events are of this type, and a copy is what costs."""
+    return replace(
+        job,
+        progress=max(job.progress, min(event.value, PROGRESS_BEFORE_END)),
+        nodes_done=event.nodes_done,
+        nodes_total=event.nodes_total,
+        node=event.node or "",
+        node_class=event.node_class or "",
+        step=event.step or 0,
+        steps=event.steps or 0,
+        epoch=record.epoch,
+        seq=record.seq,
+        entry_id=record.entry_id,
+        updated_at_ms=record.time_ms,
+    )
+
+
 def _is_outdated(job: Job, event: Event) -> bool:
     """Say whether `event` is about an earlier attempt: an append that nobody waited for any more
     may arrive when the next attempt is under way, and must not pass for news of that one."""
-    match event:
-        case Submitting() | Queued() | Started() | Progressed() | OutputSaved():
-            return event.attempt < job.attempt
-        case Stopping() | Lost():
-            return event.attempt < job.attempt
-    return False
+    return isinstance(event, _OF_ATTEMPT) and event.attempt < job.attempt
 
 
 def _apply(job: Job, event: Event, now_ms: int) -> Job:
     match event:
         case Progressed():
-            return _progressed(job, event)
+            return job  # evolve has done it
         case Submitted():
             return _submitted(job, event, now_ms)
         case Claimed():
@@ -181,19 +200,6 @@ def _queued(job: Job, event: Queued, now_ms: int) -> Job:
 def _started(job: Job, now_ms: int) -> Job:
     status = "running" if job.status == "queued" else job.status
     return replace(job, status=status, attempt_state="accepted", started_at_ms=now_ms)
-
-
-def _progressed(job: Job, event: Progressed) -> Job:
-    return replace(
-        job,
-        progress=max(job.progress, min(event.value, PROGRESS_BEFORE_END)),
-        nodes_done=event.nodes_done,
-        nodes_total=event.nodes_total,
-        node=event.node or "",
-        node_class=event.node_class or "",
-        step=event.step or 0,
-        steps=event.steps or 0,
-    )
 
 
 def _cancel_requested(job: Job, event: CancelRequested, now_ms: int) -> Job:

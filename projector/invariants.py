@@ -20,6 +20,7 @@ from streams.events import (
     Recovered,
     Retried,
     Started,
+    Stopping,
     Submitted,
     Submitting,
     Succeeded,
@@ -29,6 +30,9 @@ from streams.record import NO_ENTRY, Recorded
 
 UNKNOWN = -1
 """Number of an attempt that an event which nobody can read, or a trimmed one, may have begun."""
+
+
+_OF_ATTEMPT = Queued | Started | Progressed | OutputSaved | Stopping | Lost | Retried | Succeeded
 
 
 class Difference(Struct, frozen=True):
@@ -131,7 +135,7 @@ def _attempt(trace: Trace, event: Event) -> list[_Wrong]:
             return [(6, expected, f"the intent of attempt {event.attempt}")]
         if trace.attempt != UNKNOWN and event.attempt != trace.attempt + 1:
             return [(6, f"attempt {trace.attempt + 1}", f"the intent of attempt {event.attempt}")]
-    if isinstance(event, Queued | Started | Progressed | OutputSaved | Lost | Retried | Succeeded):
+    if isinstance(event, _OF_ATTEMPT):
         return _about(trace, event.attempt)
     return []
 

@@ -14,7 +14,7 @@ TERMINAL_STATUSES = ("succeeded", "failed", "canceled", "expired")
 STATUSES = (*OPEN_STATUSES, *TERMINAL_STATUSES)
 
 
-class Job(Struct, frozen=True, kw_only=True):
+class Job(Struct, frozen=True, kw_only=True, gc=False):
     """One job. All times are Unix milliseconds of the server, 0 where it did not happen yet."""
 
     job_id: str = ""

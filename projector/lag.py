@@ -9,6 +9,9 @@ from typing import cast
 
 from msgspec import Struct
 
+from projector.jobs import JobsProjection
+from projector.parking import read_parked
+from projector.projection import AnyProjection
 from streams.border import command, read_hash
 from streams.log import Log
 from streams.reader import Entries
@@ -32,20 +35,34 @@ class Lag(Struct, frozen=True):
     """Age of the oldest event that is not folded yet."""
     folded: int
     parked: int
+    oldest_parked_s: float
+    """How long ago the oldest event was appended that a job is parked for."""
+    rebuilt_events: int | None
+    """How far a rebuild of the partition is; None while there is none."""
 
 
-async def lag(log: Log) -> list[Lag]:
-    """Return the lag of every partition. Raises Unavailable."""
+async def lag(log: Log, projection: AnyProjection | None = None) -> list[Lag]:
+    """Return the lag of every partition of a projection, by default of that of jobs.
+
+    Raises Unavailable.
+    """
     now_ms = await server_time_ms(log)
-    return [await _of(log, partition, now_ms) for partition in range(log.keys.partitions)]
+    projection = projection or JobsProjection()
+    return [
+        await _of(log, projection, partition, now_ms) for partition in range(log.keys.partitions)
+    ]
 
 
-async def _of(log: Log, partition: int, now_ms: int) -> Lag:
-    stored = await read_hash(log.redis, log.keys.projector(partition))
+async def _of(log: Log, projection: AnyProjection, partition: int, now_ms: int) -> Lag:
+    place = projection.place(log.keys, partition)
+    stored = await read_hash(log.redis, place.projector())
+    rebuilding = projection.place(log.keys, partition, rebuilding=True).projector()
+    rebuild = await read_hash(log.redis, rebuilding)
     owned = int(stored.get(b"until_ms", b"0")) > now_ms
     checkpoint = stored.get(b"checkpoint", NO_ENTRY.encode()).decode()
     behind, first_ms = await _behind(log, partition, checkpoint)
-    parked = cast("int", await command(log.redis, "HLEN", log.keys.parked(partition)))
+    parked = await read_parked(log, place.parked())
+    oldest_ms = min((why.at_ms for why in parked.values() if why.at_ms), default=now_ms)
     return Lag(
         partition=partition,
         owner=stored.get(b"owner", b"").decode() if owned else "",
@@ -53,7 +70,9 @@ async def _of(log: Log, partition: int, now_ms: int) -> Lag:
         behind_events=behind,
         behind_s=max(0, now_ms - (first_ms or now_ms)) / 1000,
         folded=int(stored.get(b"folded", b"0")),
-        parked=parked,
+        parked=len(parked),
+        oldest_parked_s=max(0, now_ms - oldest_ms) / 1000,
+        rebuilt_events=int(rebuild.get(b"folded", b"0")) if rebuild else None,
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 from typing import cast
 
+from msgspec import Struct
+
 from streams.border import command
 from streams.log import Log
 from streams.rewind import server_time_ms
@@ -16,33 +18,39 @@ LIVE_FOR_MS = 5_000
 """A process that has not announced itself for so long no longer counts."""
 
 
-class Ownership:
-    """One projector process. `token` is unique per process start, and its consumer name too."""
+class Owned(Struct, frozen=True):
+    anew: bool
+    """It was not owned by this process right before: what it keeps in memory is out of date."""
 
-    def __init__(self, log: Log, name: str, own_for_s: float) -> None:
+
+class Ownership:
+    """One process that folds a projection. `token` is unique per process start, and its consumer
+    name too. `place` is the key of the hash that says who owns a partition."""
+
+    def __init__(self, log: Log, projection: str, name: str, own_for_s: float) -> None:
         self._log = log
+        self._processes = log.keys.projectors(projection)
         self._own_for_ms = int(own_for_s * 1000)
         self.token = f"{name}-{secrets.token_hex(3)}"
 
     async def announce(self) -> int:
         """Say that this process lives; return how many do."""
-        redis, key = self._log.redis, self._log.keys.projectors()
+        redis, key = self._log.redis, self._processes
         now_ms = await server_time_ms(self._log)
         await command(redis, "ZADD", key, now_ms, self.token)
         await command(redis, "ZREMRANGEBYSCORE", key, "-inf", now_ms - LIVE_FOR_MS)
         return cast("int", await command(redis, "ZCARD", key))
 
     async def leave(self) -> None:
-        await command(self._log.redis, "ZREM", self._log.keys.projectors(), self.token)
+        await command(self._log.redis, "ZREM", self._processes, self.token)
 
-    async def own(self, partition: int) -> bool:
-        """Own the partition, or go on owning it; return False when somebody else does."""
-        reply = await self._run(partition, self._own_for_ms)
-        return reply[0] == b"owned"
+    async def own(self, place: str) -> Owned | None:
+        """Own a partition, or go on owning it; return None when somebody else does."""
+        reply = await self._run(place, self._own_for_ms)
+        return Owned(reply[2] == b"anew") if reply[0] == b"owned" else None
 
-    async def give_up(self, partition: int) -> None:
-        await self._run(partition, 0)
+    async def give_up(self, place: str) -> None:
+        await self._run(place, 0)
 
-    async def _run(self, partition: int, own_for_ms: int) -> list[object]:
-        key = self._log.keys.projector(partition)
-        return await _own.run(self._log.redis, (key,), (self.token, own_for_ms))
+    async def _run(self, place: str, own_for_ms: int) -> list[object]:
+        return await _own.run(self._log.redis, (place,), (self.token, own_for_ms))

@@ -12,16 +12,13 @@ from collections.abc import Sequence
 from typing import cast
 
 import anyio
-import msgspec
 
-from projector.commit import Batch, Committed, Foreign, Gap, Moved, NotOwner, commit
-from projector.config import ProjectorConfig
-from projector.folding import Folded, Folding
+from projector.parking import read_parked
+from projector.projection import AnyProjection, Committed, NotOwner, Outcome, Step
 from streams.backoff import Backoff
 from streams.border import NoGroup, command, read_hash
 from streams.errors import Unavailable
 from streams.group import ConsumerGroup
-from streams.keys import PROJECTOR_GROUP
 from streams.log import Log
 from streams.record import NO_ENTRY, Recorded, entry_order
 from streams.scripts import Script
@@ -47,14 +44,13 @@ class OutOfOrder(Exception):
 class PartitionFold:
     """`token` is that of the process that owns the partition, and its consumer name."""
 
-    def __init__(self, log: Log, partition: int, token: str, config: ProjectorConfig) -> None:
+    def __init__(self, log: Log, partition: int, token: str, projection: AnyProjection) -> None:
         self._log = log
         self._partition = partition
         self._token = token
-        self._config = config
         self._checkpoint = NO_ENTRY
-        self._group = ConsumerGroup(log, PROJECTOR_GROUP, token)
-        self._folding = Folding(log, config.cached_jobs)
+        self._group = ConsumerGroup(log, projection.group, token)
+        self._folding = projection.folding(log, partition)
 
     async def run(self) -> None:
         """Fold until cancelled. Raises OwnershipLost."""
@@ -74,18 +70,19 @@ class PartitionFold:
 
     async def _start_over(self) -> None:
         """Go back to what is stored, and fold everything that was read and never committed."""
-        redis, keys = self._log.redis, self._log.keys
+        redis, place = self._log.redis, self._folding.place
         # The server may have gone back in time: only its own checkpoint fits to its states.
-        stored = await read_hash(redis, keys.projector(self._partition))
+        stored = await read_hash(redis, place.projector())
         self._checkpoint = stored.get(b"checkpoint", NO_ENTRY.encode()).decode()
-        self._folding.forget(await read_hash(redis, keys.parked(self._partition)))
+        parked = await read_parked(self._log, place.parked())
+        self._folding.forget(parked)
         await self._group.create(self._partition, self._checkpoint)
         await self._group.inherit(self._partition)
-        await _forget_consumers.run(
-            redis, (keys.log(self._partition),), (FORGET_CONSUMER_AFTER_MS,)
-        )
+        key = self._log.keys.log(self._partition)
+        await _forget_consumers.run(redis, (key,), (FORGET_CONSUMER_AFTER_MS, self._group.group))
         await self._fold_pending()
         await self._go_back_to_checkpoint()
+        await self._retry([job_id for job_id, why in parked.items() if why.retry])
 
     async def _fold_pending(self) -> None:
         after = NO_ENTRY
@@ -95,16 +92,19 @@ class PartitionFold:
 
     async def _go_back_to_checkpoint(self) -> None:
         """Have the group deliver again what is neither pending nor folded, as after DELCONSUMER."""
-        key = self._log.keys.log(self._partition)
+        key, group = self._log.keys.log(self._partition), self._group.group
         for row in cast("list[list[bytes]]", await command(self._log.redis, "XINFO GROUPS", key)):
             facts = dict(zip(row[::2], row[1::2], strict=True))
             delivered = facts[b"last-delivered-id"].decode()
-            if facts[b"name"] == PROJECTOR_GROUP.encode() and self._is_new(delivered):
+            if facts[b"name"] == group.encode() and self._is_new(delivered):
                 logger.error(
                     "entries_missed partition=%s after=%s", self._partition, self._checkpoint
                 )
-                ask = ("XGROUP SETID", key, PROJECTOR_GROUP, self._checkpoint)
-                await command(self._log.redis, *ask)
+                await command(self._log.redis, "XGROUP SETID", key, group, self._checkpoint)
+
+    async def _retry(self, jobs: Sequence[str]) -> None:
+        if jobs:
+            self._check(await self._folding.retry(jobs, self._step([], self._checkpoint)))
 
     async def _fold_new(self) -> None:
         while True:
@@ -116,43 +116,29 @@ class PartitionFold:
                 raise OutOfOrder
 
     async def _fold(self, batch: Sequence[Recorded]) -> None:
-        """Fold and commit a batch; after a gap, once more from what is stored."""
         # What was folded before is only acknowledged: a state that has expired must stay away.
         new = batch if self._is_new(batch[0].entry_id) else self._new_of(batch)
         following = new[-1].entry_id if new else self._checkpoint
-        while True:
-            folded = await self._folding.fold(new)
-            with anyio.CancelScope(shield=True):
-                outcome = await self._commit(batch, folded, following)
-            match outcome:
-                case Committed():
-                    self._checkpoint = following
-                    self._folding.keep(folded)
-                    return
-                case Gap(stored=stored):
-                    await self._folding.read_again(stored)
-                case Moved() | Foreign():
-                    raise OutOfOrder(outcome)
-                case NotOwner(owner=owner):
-                    raise OwnershipLost(owner)
+        entry_ids = [record.entry_id for record in batch]
+        self._check(await self._folding.write(new, self._step(entry_ids, following)))
+        self._checkpoint = following
 
-    async def _commit(
-        self, batch: Sequence[Recorded], folded: Folded, following: str
-    ) -> Committed | Gap | Moved | Foreign | NotOwner:
-        parked = {name: msgspec.json.encode(why).decode() for name, why in folded.parked.items()}
-        return await commit(
-            self._log,
-            self._partition,
+    def _step(self, entry_ids: Sequence[str], following: str) -> Step:
+        return Step(
             token=self._token,
-            config=self._config,
-            batch=Batch(
-                checkpoint=self._checkpoint,
-                following=following,
-                entry_ids=[record.entry_id for record in batch],
-                changes=folded.changes,
-                parked=parked,
-            ),
+            checkpoint=self._checkpoint,
+            following=following,
+            group=self._group.group,
+            entry_ids=entry_ids,
         )
+
+    def _check(self, outcome: Outcome) -> None:
+        match outcome:
+            case Committed():
+                return
+            case NotOwner(owner=owner):
+                raise OwnershipLost(owner)
+        raise OutOfOrder(outcome)
 
     def _is_new(self, entry_id: str) -> bool:
         return entry_order(entry_id) > entry_order(self._checkpoint)

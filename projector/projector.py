@@ -16,8 +16,10 @@ from anyio import TASK_STATUS_IGNORED
 
 from projector.balance import fair_share, surplus, to_try
 from projector.config import ProjectorConfig
-from projector.ownership import Ownership
+from projector.jobs import JobsProjection
+from projector.ownership import Owned, Ownership
 from projector.partition import OwnershipLost, PartitionFold
+from projector.projection import AnyProjection
 from streams.backoff import Backoff
 from streams.errors import EverfoldError, Unavailable
 from streams.log import Log
@@ -29,10 +31,19 @@ GOODBYE_S = 2.0
 
 
 class Projector:
-    def __init__(self, log: Log, name: str, config: ProjectorConfig | None = None) -> None:
+    """Folds one projection, by default that of jobs; `name` is for people."""
+
+    def __init__(
+        self,
+        log: Log,
+        name: str,
+        config: ProjectorConfig | None = None,
+        projection: AnyProjection | None = None,
+    ) -> None:
         self._log = log
         self._config = config or ProjectorConfig()
-        self._ownership = Ownership(log, name, self._config.own_for_s)
+        self._projection = projection or JobsProjection(self._config)
+        self._ownership = Ownership(log, self._projection.name, name, self._config.own_for_s)
         self._folding: dict[int, anyio.CancelScope] = {}
         self._start = zlib.crc32(self._ownership.token.encode())
         self._tasks: anyio.abc.TaskGroup | None = None
@@ -67,25 +78,32 @@ class Projector:
         partitions = self._log.keys.partitions
         live = await self._ownership.announce()
         for partition in self.partitions:
-            if not await self._ownership.own(partition):
-                self._stop(partition)
+            owned = await self._own(partition)
+            if owned is None or owned.anew:
+                self._stop(partition)  # to be begun anew, if it is ours
         for partition in surplus(self.partitions, partitions, live):
             self._stop(partition)
         for partition in to_try(self.partitions, partitions, live, self._start):
             if len(self._folding) < fair_share(partitions, live) and partition not in self._folding:
                 await self._take(partition)
 
+    async def _own(self, partition: int) -> Owned | None:
+        return await self._ownership.own(self._place(partition))
+
+    def _place(self, partition: int) -> str:
+        return self._projection.place(self._log.keys, partition).projector()
+
     def _stop(self, partition: int) -> None:
         if partition in self._folding:
             self._folding[partition].cancel()
 
     async def _take(self, partition: int) -> None:
-        if await self._ownership.own(partition) and self._tasks is not None:
+        if await self._own(partition) and self._tasks is not None:
             self._folding[partition] = anyio.CancelScope()
             self._tasks.start_soon(self._fold, partition)
 
     async def _fold(self, partition: int) -> None:
-        folding = PartitionFold(self._log, partition, self._ownership.token, self._config)
+        folding = PartitionFold(self._log, partition, self._ownership.token, self._projection)
         try:
             with self._folding[partition]:
                 await folding.run()
@@ -104,4 +122,4 @@ class Projector:
         """Give the partition up, now that its reader is closed and can be given no more entries."""
         self._folding[partition].cancel()
         with anyio.move_on_after(GOODBYE_S, shield=True), contextlib.suppress(EverfoldError):
-            await self._ownership.give_up(partition)
+            await self._ownership.give_up(self._place(partition))

@@ -13,11 +13,19 @@ from typing import cast
 
 from msgspec import Struct
 
-from projector.evolve import fold
+from projector.fold import fold
 from projector.job import Job
+from projector.parking import with_skips
 from projector.stored import read_state, read_states
 from streams.border import command
-from streams.errors import BrokenChain, InvalidName, JobUnknown
+from streams.codec import Unreadable
+from streams.errors import (
+    BrokenChain,
+    InvalidName,
+    JobUnknown,
+    UndecodableEvent,
+    WrongExpectedSequence,
+)
 from streams.log import Log
 from streams.patience import patiently
 from streams.reader import job_events
@@ -53,15 +61,34 @@ async def current(log: Log, job_id: str) -> Job:
     return await _caught_up(log, await _projected(log, job_id) or Job(job_id=job_id))
 
 
+async def at(log: Log, job_id: str, seq: int) -> Job:
+    """Return the job as it was right after its event `seq`, from the log alone.
+
+    Raises JobUnknown, Unavailable, CorruptLog where an event up to there is missing or cannot be
+    read, WrongExpectedSequence for an event that does not exist yet.
+    """
+    events = await job_events(log, job_id)
+    told = await with_skips(log, log.keys.partition_of(job_id), events)
+    if events and events[0].seq != 1:
+        raise BrokenChain(job_id, 1, events[0].seq)
+    job = fold([record for record in told if record.seq <= seq])
+    if job.seq == seq and seq > 0:
+        return job
+    for record in told[job.seq : job.seq + 1]:
+        if isinstance(record.event, Unreadable):
+            raise UndecodableEvent(job_id, record.seq, record.entry_id, record.event.why)
+    raise WrongExpectedSequence(job_id, seq, job.seq)
+
+
 async def _projected(log: Log, job_id: str) -> Job | None:
-    return await patiently(lambda: read_state(log, job_id), log.patience_s)
+    return await patiently(lambda: read_state(log, log.keys.job(job_id)), log.patience_s)
 
 
 async def _caught_up(log: Log, job: Job) -> Job:
     events = await job_events(log, job.job_id, after_seq=job.seq)
     if events and events[0].seq != job.seq + 1:
         raise BrokenChain(job.job_id, job.seq + 1, events[0].seq)
-    return fold(events, job)
+    return fold(await with_skips(log, log.keys.partition_of(job.job_id), events), job)
 
 
 class _Place(Struct, frozen=True, order=True):
@@ -154,7 +181,8 @@ async def _in_index(
 async def _listed(log: Log, places: Sequence[_Place]) -> list[Job | None]:
     """Return the job at each place; None for one that is over and gone, or cannot be folded."""
     job_ids = [place.job_id for place in places]
-    stored = await patiently(lambda: read_states(log, job_ids), log.patience_s)
+    keys = [log.keys.job(job_id) for job_id in job_ids]
+    stored = await patiently(lambda: read_states(log, keys), log.patience_s)
     return [job or await _expired(log, job_id) for job_id, job in zip(job_ids, stored, strict=True)]
 
 

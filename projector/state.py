@@ -8,11 +8,14 @@ and userId, which earlier consumers read, are written beside ours.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import compress
+from operator import is_not
 from typing import Any
 
 import msgspec
 from msgspec.structs import FieldInfo, astuple, fields
 
+from projector.evolve import PROGRESS_FIELDS
 from projector.job import Job
 
 EARLIER_NAMES = {"promptId": "prompt_id", "jobType": "kind", "userId": "user"}
@@ -46,6 +49,8 @@ def _reader(info: FieldInfo) -> Callable[[bytes], Any]:
 
 
 _WRITERS = tuple((info.name, _writer(info)) for info in fields(Job))
+_PLACES = range(len(_WRITERS))
+_PROGRESS = tuple((name, write) for name, write in _WRITERS if name in PROGRESS_FIELDS)
 _READERS = {info.name: _reader(info) for info in fields(Job)}
 _ALIASES = {name: earlier for earlier, name in EARLIER_NAMES.items()}
 _EMPTY = Job()
@@ -56,13 +61,25 @@ def to_fields(job: Job, before: Job = _EMPTY) -> dict[str, str]:
     """Return the hash fields of `job` that differ from `before`, a state with seq 0: of the first
     write, which has those of `SHOWN` in any case."""
     changed = {} if before.seq else _FIRST.copy()
-    pairs = zip(_WRITERS, astuple(job), astuple(before), strict=True)
-    for (name, write), value, old in pairs:
-        if value is not old and value != old:
+    values, olds = astuple(job), astuple(before)
+    # Most fields are the very objects of before: to see that is cheaper than to compare them.
+    for place in compress(_PLACES, map(is_not, values, olds)):
+        value = values[place]
+        if value != olds[place]:
+            name, write = _WRITERS[place]
             changed[name] = text = write(value)
             if name in _ALIASES:
                 changed[_ALIASES[name]] = text
     return changed
+
+
+def to_fields_of_progress(job: Job, before: Job) -> dict[str, str]:
+    """Return the same where nothing but progress was told in between: most often so."""
+    return {
+        name: write(value)
+        for name, write in _PROGRESS
+        if (value := getattr(job, name)) != getattr(before, name)
+    }
 
 
 def from_fields(stored: Mapping[bytes, bytes]) -> Job | None:

@@ -11,18 +11,18 @@ from streams.border import read_hash, translated
 from streams.log import Log
 
 
-async def read_state(log: Log, job_id: str) -> Job | None:
-    """Return the stored state, None where there is none or it cannot be read."""
-    return from_fields(await read_hash(log.redis, log.keys.job(job_id)))
+async def read_state(log: Log, key: str) -> Job | None:
+    """Return the state stored at `key`, None where there is none or it cannot be read."""
+    return from_fields(await read_hash(log.redis, key))
 
 
-async def read_states(log: Log, job_ids: Sequence[str]) -> list[Job | None]:
-    """Return the stored state of each job, in the order of `job_ids`."""
-    if not job_ids:
+async def read_states(log: Log, keys: Sequence[str]) -> list[Job | None]:
+    """Return the state stored at each of `keys`, in their order."""
+    if not keys:
         return []
     pipeline = log.redis.pipeline(transaction=False)
-    for job_id in job_ids:
-        pipeline.execute_command("HGETALL", log.keys.job(job_id))
+    for key in keys:
+        pipeline.execute_command("HGETALL", key)
     with translated():
         replies = cast("list[list[bytes]]", await pipeline.execute())
     return [from_fields(dict(zip(flat[::2], flat[1::2], strict=True))) for flat in replies]

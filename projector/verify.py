@@ -13,9 +13,11 @@ from typing import cast
 from msgspec import Struct
 from msgspec.structs import replace
 
-from projector.evolve import evolve, fold
+from projector.evolve import evolve
+from projector.fold import fold
 from projector.invariants import Difference, Trace, before, check
 from projector.job import Job
+from projector.parking import with_skips
 from projector.state import from_fields, to_fields
 from streams.border import command, read_hash
 from streams.errors import JobUnknown
@@ -142,7 +144,8 @@ class _Verifier:
     async def _differences_of(self, trace: Trace, head: Head) -> AsyncIterator[Difference]:
         job_id = trace.job_id
         try:
-            events = await job_events(self._log, job_id)
+            told = await job_events(self._log, job_id)
+            events = await with_skips(self._log, self._log.keys.partition_of(job_id), told)
         except JobUnknown:
             yield Difference(1, job_id, "head", "a guard", "none")
             return

@@ -8,13 +8,14 @@ happened, so that nothing depends on a projector being up.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import anyio
 import anyio.abc
 
 from projector.evolve import evolve
 from projector.job import Job
+from projector.parking import with_skips
 from projector.queries import current
 from streams.codec import Unreadable
 from streams.errors import BrokenChain, UndecodableEvent
@@ -55,7 +56,7 @@ class Watcher:
         What a slow consumer has not taken yet waits in the log, not in memory. Raises JobUnknown,
         Unavailable, or a leaf of CorruptLog where the history cannot be read on.
         """
-        history = await job_events(self._log, job_id)
+        history = await self._told(job_id, 0)
         job = Job(job_id=job_id)
         for record in history:
             if record.seq <= after_seq:
@@ -67,13 +68,17 @@ class Watcher:
                 if job.seq > after_seq:
                     yield job
 
-    async def _after(self, job_id: str, seq: int) -> list[Recorded]:
+    async def _told(self, job_id: str, after_seq: int) -> Sequence[Recorded]:
+        events = await job_events(self._log, job_id, after_seq=after_seq)
+        return await with_skips(self._log, self._log.keys.partition_of(job_id), events)
+
+    async def _after(self, job_id: str, seq: int) -> Sequence[Recorded]:
         """Return the events after `seq`, as soon as there are some."""
         changed = anyio.Event()
         watching = self._waiting.setdefault(job_id, set())
         watching.add(changed)
         try:
-            events = await job_events(self._log, job_id, after_seq=seq)
+            events = await self._told(job_id, seq)
             if not events:
                 with anyio.move_on_after(READ_AGAIN_S):
                     await changed.wait()
@@ -98,7 +103,7 @@ def _following(job: Job, record: Recorded) -> Job:
     """Return the state after the next event. Raises CorruptLog where that is not one."""
     if record.seq != job.seq + 1:
         raise BrokenChain(record.job_id, job.seq + 1, record.seq)
-    if isinstance(record.event, Unreadable):
+    if isinstance(record.event, Unreadable) and not record.event.skipped:
         raise UndecodableEvent(record.job_id, record.seq, record.entry_id, record.event.why)
     return evolve(job, record)
 

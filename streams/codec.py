@@ -7,12 +7,14 @@ the log that `decode` could not read.
 
 from __future__ import annotations
 
+from typing import get_args
+
 from msgspec import MsgspecError, Struct, convert
 from msgspec.json import Decoder, Encoder
 
 from streams.errors import Refused
 from streams.events import Event
-from streams.upcast import current_version, upcast
+from streams.upcast import CURRENT_VERSION, upcast
 
 
 class Unreadable(Struct, frozen=True):
@@ -22,6 +24,8 @@ class Unreadable(Struct, frozen=True):
     """The event's type as far as it could be seen, else an empty string."""
     why: str
     payload: bytes
+    skipped: bool = False
+    """Somebody decided that its job is folded on without it."""
 
 
 UNREADABLE = (MsgspecError, ValueError, RecursionError)
@@ -29,6 +33,8 @@ UNREADABLE = (MsgspecError, ValueError, RecursionError)
 
 _encoder = Encoder()
 _decoder: Decoder[Event] = Decoder(Event)
+_RAISED = {kind for kind in get_args(Event) if kind.__struct_config__.tag in CURRENT_VERSION}
+"""Types whose version written today is not 1."""
 _raw_decoder = Decoder(dict[str, object])
 
 
@@ -54,7 +60,7 @@ def decode(payload: bytes) -> Event | Unreadable:
         event = _decoder.decode(payload)
     except UNREADABLE:
         return _decode_old(payload)
-    if event.v == current_version(event.__struct_config__.tag):  # type: ignore[arg-type]
+    if event.v == 1 and type(event) not in _RAISED:
         return event
     return _decode_old(payload)
 

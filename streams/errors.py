@@ -7,10 +7,12 @@
     │   ├── InvalidName
     │   └── IdempotencyConflict
     ├── JobUnknown               check the id; nothing was written
+    │   └── JobNotParked
     ├── Conflict                 read again, decide again; nothing was written
     │   ├── WrongExpectedSequence
     │   ├── JobClosed
-    │   └── JobLeased
+    │   ├── JobLeased
+    │   └── RebuildTaken
     ├── LeaseLost                stop this work, another runner has it; nothing was written
     │   └── Fenced
     ├── Misconfigured            a person must change a setting
@@ -93,6 +95,14 @@ class JobUnknown(EverfoldError):
         self.job_id = job_id
 
 
+class JobNotParked(JobUnknown):
+    """The job is folded as it should be: there is nothing to retry or to skip."""
+
+    def __init__(self, job_id: str) -> None:
+        EverfoldError.__init__(self, f"job {job_id!r} is not parked")
+        self.job_id = job_id
+
+
 class Conflict(EverfoldError):
     """The job is not in the state that the caller expected. Nothing was written."""
 
@@ -119,6 +129,17 @@ class JobLeased(Conflict):
     def __init__(self, job_id: str, owner: str) -> None:
         super().__init__(f"job {job_id} is held by runner {owner!r}")
         self.job_id, self.owner = job_id, owner
+
+
+class RebuildTaken(Conflict):
+    """Another process rebuilds the same projection just now. What both have done so far stays."""
+
+    def __init__(self, projection: str) -> None:
+        super().__init__(
+            f"another process rebuilds the projection {projection!r} just now; "
+            "wait for its end, or end it and run the rebuild again: it goes on where that one was"
+        )
+        self.projection = projection
 
 
 class LeaseLost(EverfoldError):

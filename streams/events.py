@@ -56,7 +56,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     """Longest silence of a running attempt; then it is interrupted and failed, code `stalled`."""
 
 
-class Fact(Struct, frozen=True, kw_only=True, tag_field="type"):
+class Fact(Struct, frozen=True, gc=False, kw_only=True, tag_field="type"):
     """The envelope that all events share."""
 
     id: str = ""

@@ -45,9 +45,9 @@ class Keyspace(Struct, frozen=True):
         """HASH: runner name -> what it says of itself, as JSON; see streams/roll.py."""
         return f"{self.namespace}:runners"
 
-    def projectors(self) -> str:
-        """ZSET: projector processes by their last sign of life in Unix milliseconds."""
-        return f"{self.namespace}:projectors"
+    def projectors(self, name: str) -> str:
+        """ZSET: processes that fold a projection, by last sign of life in Unix milliseconds."""
+        return f"{self.namespace}:projectors:{name}"
 
     def rewound(self) -> str:
         """HASH: job -> what the server lost of it, as JSON; see streams/rewind.py."""
@@ -89,22 +89,74 @@ class Keyspace(Struct, frozen=True):
         """HASH: sha256 -> number of open jobs that need the graph."""
         return f"{self.tag(partition)}:workflows"
 
+    def skipped(self, partition: int) -> str:
+        """HASH: entry id of an unreadable event -> who decided to fold on without it, as JSON."""
+        return f"{self.tag(partition)}:skipped"
+
+    def jobs(self, partition: int, *, rebuilding: bool = False) -> JobsKeys:
+        return JobsKeys(self.tag(partition) + ":rebuild" * rebuilding)
+
+    def states(self, partition: int, name: str, *, rebuilding: bool = False) -> StatesKeys:
+        root = self.tag(partition) + ":rebuild" * rebuilding
+        return StatesKeys(f"{root}:projection:{name}")
+
+    # The live projection of jobs, which other programs read.
+
     def job(self, job_id: str) -> str:
-        """HASH with a TTL: the projection, the job's current state."""
-        return f"{self.tag(self.partition_of(job_id))}:job:{job_id}"
+        return self.jobs(self.partition_of(job_id)).job(job_id)
 
     def active(self, partition: int) -> str:
-        """ZSET: the projection's index of open jobs, by last event time in milliseconds."""
-        return f"{self.tag(partition)}:active"
+        return self.jobs(partition).active()
 
     def ended(self, partition: int) -> str:
-        """ZSET: the projection's index of closed jobs with a state, by time of their end."""
-        return f"{self.tag(partition)}:ended"
+        return self.jobs(partition).ended()
 
     def parked(self, partition: int) -> str:
-        """HASH: job -> why its events cannot be folded, as JSON."""
-        return f"{self.tag(partition)}:parked"
+        return self.jobs(partition).parked()
 
     def projector(self, partition: int) -> str:
-        """HASH: owner token, until when it is trusted, checkpoint."""
-        return f"{self.tag(partition)}:projector"
+        return self.jobs(partition).projector()
+
+
+class JobsKeys(Struct, frozen=True):
+    """The projection of jobs in one partition: the live one, or one being rebuilt beside it."""
+
+    root: str
+
+    def projector(self) -> str:
+        """HASH: owner token, until when it is trusted, checkpoint, counters."""
+        return f"{self.root}:projector"
+
+    def parked(self) -> str:
+        """HASH: job -> why its events cannot be folded, as JSON."""
+        return f"{self.root}:parked"
+
+    def job(self, job_id: str) -> str:
+        """HASH with a TTL: the job's current state."""
+        return f"{self.root}:job:{job_id}"
+
+    def active(self) -> str:
+        """ZSET: open jobs, by last event time in milliseconds."""
+        return f"{self.root}:active"
+
+    def ended(self) -> str:
+        """ZSET: closed jobs with a state, by time of their end."""
+        return f"{self.root}:ended"
+
+
+class StatesKeys(Struct, frozen=True):
+    """A projection of the user's own in one partition, live or being rebuilt."""
+
+    root: str
+
+    def projector(self) -> str:
+        """HASH: owner token, until when it is trusted, checkpoint, counters."""
+        return f"{self.root}:projector"
+
+    def parked(self) -> str:
+        """HASH: job -> why its events cannot be folded, as JSON."""
+        return f"{self.root}:parked"
+
+    def states(self) -> str:
+        """HASH: the projection's own key -> its state, as JSON."""
+        return f"{self.root}:states"

@@ -64,18 +64,32 @@ async def _page(log: Log, job_id: str, at: str, after_seq: int) -> tuple[list[Re
     return [recorded(entry_id, flat) for entry_id, flat in rows], following
 
 
+async def partition_pages(
+    log: Log, partition: int, after: str = NO_ENTRY, until: str = "+", *, size: int = PAGE
+) -> AsyncIterator[list[Recorded]]:
+    """Yield a partition's events after one entry id, up to what the log holds now, in pages."""
+    while True:
+        page = partial(_range, log, partition, after, until, size)
+        rows = await patiently(page, log.patience_s)
+        if rows:
+            yield [recorded(entry_id, fields) for entry_id, fields in rows]
+        if len(rows) < size:
+            return
+        after = rows[-1][0].decode()
+
+
 async def partition_events(
     log: Log, partition: int, after: str = NO_ENTRY, until: str = "+"
 ) -> AsyncIterator[Recorded]:
-    """Yield a partition's events after one entry id, up to what the log holds now."""
-    while True:
-        page = partial(_range, log, partition, after, until)
-        rows = await patiently(page, log.patience_s)
-        for entry_id, fields in rows:
-            yield recorded(entry_id, fields)
-        if len(rows) < PAGE:
-            return
-        after = rows[-1][0].decode()
+    """Yield the same, one by one."""
+    async for page in partition_pages(log, partition, after, until):
+        for record in page:
+            yield record
+
+
+async def log_size(log: Log, partition: int) -> int:
+    """Return how many events of a partition the log holds."""
+    return cast("int", await command(log.redis, "XLEN", log.keys.log(partition)))
 
 
 async def all_events(log: Log) -> AsyncIterator[Recorded]:
@@ -95,9 +109,9 @@ async def _first(reader: AsyncIterator[Recorded]) -> AsyncIterator[Recorded]:
         yield await anext(reader)
 
 
-async def _range(log: Log, partition: int, after: str, until: str) -> Entries:
+async def _range(log: Log, partition: int, after: str, until: str, size: int) -> Entries:
     key = log.keys.log(partition)
-    found = await command(log.redis, "XRANGE", key, f"({after}", until, "COUNT", PAGE)
+    found = await command(log.redis, "XRANGE", key, f"({after}", until, "COUNT", size)
     return cast("Entries", found)
 
 

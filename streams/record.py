@@ -18,7 +18,10 @@ NO_ENTRY = "0-0"
 """Stands where there is no previous entry."""
 
 
-class Recorded(Struct, frozen=True, kw_only=True):
+_FIELDS = [b"j", b"s", b"e", b"p", b"d"]
+
+
+class Recorded(Struct, frozen=True, gc=False):
     """One event of one job, read from the log."""
 
     entry_id: str
@@ -36,7 +39,7 @@ class Recorded(Struct, frozen=True, kw_only=True):
     @property
     def time_ms(self) -> int:
         """Redis server time of the append, in Unix milliseconds."""
-        return entry_time_ms(self.entry_id)
+        return int(self.entry_id.partition("-")[0])
 
 
 def entry_time_ms(entry_id: str) -> int:
@@ -54,20 +57,21 @@ def recorded(entry_id: bytes, flat: Sequence[bytes] | None) -> Recorded:
 
     An entry that is not Everfold's, or is no longer in the log, becomes an unreadable event.
     """
-    fields = dict(zip(flat[::2], flat[1::2], strict=True)) if flat else {}
-    try:
-        payload = fields[b"d"]
-        return Recorded(
-            entry_id=entry_id.decode(),
-            job_id=fields[b"j"].decode(),
-            seq=int(fields[b"s"]),
-            epoch=int(fields[b"e"]),
-            previous=fields[b"p"].decode(),
-            event=decode(payload),
-            payload=payload,
-        )
-    except (KeyError, ValueError):
+    if not flat or flat[::2] != _FIELDS:
         return _foreign(entry_id, flat or ())
+    _, job_id, _, seq, _, epoch, _, previous, _, payload = flat
+    try:
+        return Recorded(
+            entry_id.decode(),
+            job_id.decode(),
+            int(seq),
+            int(epoch),
+            previous.decode(),
+            decode(payload),
+            payload,
+        )
+    except ValueError:
+        return _foreign(entry_id, flat)
 
 
 def _foreign(entry_id: bytes, flat: Sequence[bytes]) -> Recorded:

@@ -25,7 +25,7 @@ COMMANDS = {
     "demo": ("demo:demo", "See twelve jobs survive the kill -9 of a runner."),
     "up": ("work:up", "Run everything in one process: server, projector, runner."),
     "runner": ("work:runner", "Run a runner: takes jobs, drives ComfyUI, recovers."),
-    "projector": ("work:projector", "Run a projector: folds the log into current states."),
+    "projector": ("projector_app:projector", "Run a projector, see how far it is, rebuild."),
     "simulator": ("simulator:simulator", "Run a stand-in for a ComfyUI server."),
     "submit": ("submit:submit", "Submit a workflow in ComfyUI's API format."),
     "events": ("events:events", "Print the events of a job, or of all jobs."),

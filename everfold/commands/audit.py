@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import msgspec
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from everfold.commands.progress import event_progress
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.words import console, emit
 from projector.verify import Report
@@ -16,14 +16,11 @@ async def verify(*, session: Session = DEFAULT) -> int:
 
     Exit code 1, and one line for each difference, when something is not as it must be.
     """
-    columns = (TextColumn("events"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     async with session.open() as everfold:
-        with Progress(*columns, console=console, transient=True, disable=session.json) as bar:
-            task = bar.add_task("verify", total=None)
+        with event_progress("verify", session) as tell:
+            # More are appended while it reads.
             report = await verify_namespace(
-                everfold.log,
-                # More are appended while it reads.
-                lambda read, total: bar.update(task, completed=read, total=max(read, total)),
+                everfold.log, lambda read, total: tell(read, max(read, total))
             )
     _tell(report, session)
     return 0 if report.is_sound else 1

@@ -53,7 +53,12 @@ def doing(job: Job) -> str:
 
 def ago(time_ms: int) -> str:
     """Return the age of a moment in the unit that fits."""
-    seconds = max(0.0, time.time() - time_ms / 1000)
+    return span(time.time() - time_ms / 1000)
+
+
+def span(seconds: float) -> str:
+    """Return a time span in the unit that fits."""
+    seconds = max(0.0, seconds)
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"

@@ -1,11 +1,8 @@
-"""`everfold up|runner|projector`: the processes that do the work, until a signal ends them."""
+"""`everfold up|runner`: the processes that do the work, until a signal ends them."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import os
-import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated
@@ -13,10 +10,10 @@ from typing import Annotated
 import anyio
 from cyclopts import Parameter
 
+from everfold.commands.process import ending_signals, log_to_stderr
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.words import console
 from everfold.embedded import find, server_url
-from projector.config import ProjectorConfig
 from projector.projector import Projector
 from runner.comfyui import ComfyBackend
 from runner.config import RunnerConfig, runner_name
@@ -57,7 +54,7 @@ async def up(
         Folder of the embedded server's data.
     """
     urls = _urls(comfyui)
-    _log_to_stderr()
+    log_to_stderr()
     async with _server(session, data) as redis_url:
         config = _config("", urls, queue, slots, drain)
         async with (
@@ -93,43 +90,12 @@ async def runner(
         Seconds after which a frozen runner's jobs are taken over; the same for all runners.
     """
     urls = _urls(comfyui)
-    _log_to_stderr()
+    log_to_stderr()
     config = _config(name, urls, queue, slots, drain, lease_ttl)
     redis_url = session.redis_url or find()
     async with Log.open(redis_url, namespace=session.namespace, actor=config.name) as log:
         console.print(f"runner {config.name} serves {', '.join(config.queues)}", markup=False)
         return await _run_until_signal(_runner(log, urls, config))
-
-
-async def projector(
-    *,
-    job_ttl: float = 7200.0,
-    terminal_ttl: float | None = None,
-    session: Session = DEFAULT,
-) -> int:
-    """Run a projector: folds the log into current states. Several share the work.
-
-    Parameters
-    ----------
-    job_ttl
-        Seconds that a state is kept after its job's last event.
-    terminal_ttl
-        The same for jobs that have ended; 0 deletes their state on completion.
-    """
-    _log_to_stderr()
-    config = ProjectorConfig(job_ttl_s=job_ttl, terminal_ttl_s=terminal_ttl)
-    redis_url = session.redis_url or find()
-    name = runner_name("projector")
-    async with (
-        Log.open(redis_url, namespace=session.namespace, actor=name) as log,
-        anyio.create_task_group() as tasks,
-    ):
-        await tasks.start(Projector(log, name, config).run)
-        console.print(f"projector {name}", markup=False)
-        async with _signals() as signals:
-            await anext(signals)
-        tasks.cancel_scope.cancel()
-    return 0
 
 
 def _urls(given: list[str] | None) -> list[str]:
@@ -190,7 +156,7 @@ async def _run_until_signal(runner: Runner) -> int:
 
         async def obey() -> None:
             nonlocal code
-            async with _signals() as signals:
+            async with ending_signals() as signals:
                 await anext(signals)
                 held = runner.jobs_in_hand
                 console.print(f"draining: {held} job(s) in hand" if held else "stopping")
@@ -204,15 +170,3 @@ async def _run_until_signal(runner: Runner) -> int:
         await runner.run()
         tasks.cancel_scope.cancel()
     return code
-
-
-@contextlib.asynccontextmanager
-async def _signals() -> AsyncIterator[AsyncIterator[signal.Signals]]:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        yield signals
-
-
-def _log_to_stderr() -> None:
-    level = os.environ.get("EVERFOLD_LOG", "WARNING").upper()
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)

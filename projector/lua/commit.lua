@@ -2,22 +2,23 @@
 --[[
   Write folded states, their index, the acknowledgements and the checkpoint: all or nothing.
 
-  KEYS[1]  log        STREAM with the group `projector`
+  KEYS[1]  log        STREAM
   KEYS[2]  projector  HASH: owner, checkpoint, folded (events ever committed)
   KEYS[3]  active     ZSET, open jobs by last event time
   KEYS[4]  ended      ZSET, closed jobs by last event time
   KEYS[5]  parked     HASH, job -> why its events cannot be folded
-  KEYS[6..] job       HASH, the state of each job
 
   ARGV[1]  token of the owner, which is also its consumer name
   ARGV[2]  checkpoint that the owner believes in
   ARGV[3]  new checkpoint
-  ARGV[4]  ms that the state of an open job is kept after its last event
-  ARGV[5]  the same for a closed job; 0 = not at all
-  ARGV[6]  MessagePack: ids of the entries folded
-  ARGV[7]  MessagePack, for each state: job id; seq it must be at, 0 = there must be none; new seq;
+  ARGV[4]  ms that a state is kept after its last event: of an open job; of a closed one, 0 = not at all
+  ARGV[5]  key of a state without the job id at its end
+  ARGV[6]  consumer group, in which to acknowledge ARGV[7]; '' = a rebuild, which has none
+  ARGV[7]  MessagePack: ids of entries
+  ARGV[8]  MessagePack, for each state: job id; seq it must be at, 0 = there must be none; new seq;
            closed; last event time, Unix ms; array of field names and values
-  ARGV[8]  MessagePack: names and values of `parked`
+  ARGV[9]  MessagePack: array of names and values of `parked`; array of jobs no longer parked
+  ARGV[10] events folded
 
   Returns  {"committed"}                     a state that was already further is left as it is
            {"not_owner", owner}              nothing was written
@@ -25,35 +26,34 @@
            {"foreign", consumer}             another one holds entries; nothing was written
            {"gap", job id, stored seq, ...}  states are not where they must be; nothing was written
 ]]
-local log, projector, active, ended, token, checkpoint = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1], ARGV[3]
-local open_ms, closed_ms, entries = tonumber(ARGV[4]), tonumber(ARGV[5]), cmsgpack.unpack(ARGV[6])
-local time = redis.call('TIME')
+local log, projector, active, ended, token, group = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1], ARGV[6]
+local open_ms, closed_ms = string.match(ARGV[4], '(%d+) (%d+)')
+local call, time = redis.call, redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-local owner, at = unpack(redis.call('HMGET', projector, 'owner', 'checkpoint'))
+local owner, at, folded = unpack(call('HMGET', projector, 'owner', 'checkpoint', 'folded'))
 if owner ~= token then return { 'not_owner', owner or '' } end
 if (at or '0-0') ~= ARGV[2] then return { 'moved', at or '0-0' } end
-for _, holder in ipairs(redis.call('XPENDING', log, 'projector')[4] or {}) do
+for _, holder in ipairs(group ~= '' and redis.call('XPENDING', log, group)[4] or {}) do
   if holder[1] ~= token then return { 'foreign', holder[1] } end
 end
-local gaps, writes = { 'gap' }, {}
-for i, state in ipairs(cmsgpack.unpack(ARGV[7])) do
-  local stored = tonumber(redis.call('HGET', KEYS[5 + i], 'seq') or 0) or 0
-  if stored < state[3] and stored == state[2] then table.insert(writes, { KEYS[5 + i], unpack(state) })
-  elseif stored < state[3] then table.insert(gaps, state[1]) table.insert(gaps, stored) end
+local states, gaps = cmsgpack.unpack(ARGV[8]), { 'gap' }
+for _, state in ipairs(states) do
+  local stored = tonumber(call('HGET', ARGV[5] .. state[1], 'seq') or 0) or 0
+  if stored >= state[3] then state.further = true
+  elseif stored ~= state[2] then table.insert(gaps, state[1]) table.insert(gaps, stored) end
 end
 if #gaps > 1 then return gaps end
-
-for _, write in ipairs(writes) do
-  local key, job, _, _, closed, time_ms, fields = unpack(write)
-  local until_ms = time_ms + (closed and closed_ms or open_ms)
+local function write(job, _, _, closed, time_ms, fields)
+  local key, until_ms = ARGV[5] .. job, time_ms + (closed and closed_ms or open_ms)
   local kept = until_ms > now_ms
-  if kept then redis.call('HSET', key, unpack(fields)) redis.call('PEXPIREAT', key, until_ms) else redis.call('DEL', key) end
-  if closed then redis.call('ZREMRANGEBYSCORE', ended, '-inf', now_ms - closed_ms) redis.call('ZREM', active, job) end
-  if kept or not closed then redis.call('ZADD', closed and ended or active, time_ms, job) end
+  if kept then call('HSET', key, unpack(fields)) call('PEXPIREAT', key, until_ms) else call('DEL', key) end
+  if closed then call('ZREMRANGEBYSCORE', ended, '-inf', now_ms - closed_ms) call('ZREM', active, job) end
+  if kept or not closed then call('ZADD', closed and ended or active, time_ms, job) end
 end
-local parked = cmsgpack.unpack(ARGV[8])
-if #parked > 0 then redis.call('HSET', KEYS[5], unpack(parked)) end
-redis.call('XACK', log, 'projector', unpack(entries))
-redis.call('HSET', projector, 'checkpoint', checkpoint)
-redis.call('HINCRBY', projector, 'folded', #entries)
+for _, state in ipairs(states) do if not state.further then write(unpack(state)) end end
+local entries, parked, unparked = cmsgpack.unpack(ARGV[7]), unpack(cmsgpack.unpack(ARGV[9]))
+if #parked > 0 then call('HSET', KEYS[5], unpack(parked)) end
+if #unparked > 0 then call('HDEL', KEYS[5], unpack(unparked)) end
+if #entries > 0 then call('XACK', log, group, unpack(entries)) end
+call('HSET', projector, 'checkpoint', ARGV[3], 'folded', (folded or 0) + ARGV[10])
 return { 'committed' }

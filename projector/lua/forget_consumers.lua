@@ -3,19 +3,20 @@
   Forget the consumers that earlier projector processes have left behind; one that still holds
   entries stays, for its entries would be lost with it.
 
-  KEYS[1]  log  STREAM with the group `projector`
+  KEYS[1]  log  STREAM
 
   ARGV[1]  ms without a sign of life after which a consumer is forgotten
+  ARGV[2]  consumer group
 
   Returns  {"forgotten", count}
 ]]
-local log, idle_limit_ms = KEYS[1], tonumber(ARGV[1])
+local log, idle_limit_ms, group = KEYS[1], tonumber(ARGV[1]), ARGV[2]
 local outcome = { 'forgotten', 0 }
-for _, row in ipairs(redis.call('XINFO', 'CONSUMERS', log, 'projector')) do
+for _, row in ipairs(redis.call('XINFO', 'CONSUMERS', log, group)) do
   local facts = {}
   for i = 1, #row, 2 do facts[row[i]] = row[i + 1] end
   if facts.pending == 0 and facts.idle > idle_limit_ms then
-    redis.call('XGROUP', 'DELCONSUMER', log, 'projector', facts.name)
+    redis.call('XGROUP', 'DELCONSUMER', log, group, facts.name)
     outcome[2] = outcome[2] + 1
   end
 end

@@ -8,7 +8,7 @@
   ARGV[1]  token of the projector process
   ARGV[2]  ms to own it for; 0 = give it up
 
-  Returns  {"owned", checkpoint}      for the ms from now on
+  Returns  {"owned", checkpoint, how} for the ms from now on; how is "still" or "anew"
            {"held", owner}            somebody else owns it
            {"given_up"}
 ]]
@@ -25,4 +25,4 @@ if lease_ms == 0 then
   return { 'given_up' }
 end
 redis.call('HSET', projector, 'owner', token, 'until_ms', string.format('%d', now_ms + lease_ms))
-return { 'owned', checkpoint or '0-0' }
+return { 'owned', checkpoint or '0-0', owner == token and 'still' or 'anew' }

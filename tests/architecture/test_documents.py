@@ -10,25 +10,32 @@ from streams.keys import Keyspace
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "ARCHITECTURE.md").read_text()
-SAMPLE = {"partition": 0, "job_id": "J", "queue": "Q", "priority": "high", "sha256": "S"}
+SAMPLE = {
+    "partition": 0,
+    "job_id": "J",
+    "queue": "Q",
+    "priority": "high",
+    "sha256": "S",
+    "name": "N",
+}
 
 
 def keys() -> dict[str, str]:
     """Return every key of a sample namespace, and the type its docstring states."""
     space, found = Keyspace("ns", 1), {}
-    for name, method in inspect.getmembers(space, inspect.ismethod):
-        doc = inspect.getdoc(method) or ""
-        if name not in ("partition_of", "tag") and doc:
-            wanted = inspect.signature(method).parameters
-            key = method(*(SAMPLE[parameter] for parameter in wanted))
-            found[key] = re.match(r"[A-Z]+", doc)[0].lower()  # type: ignore[index]
+    for place in (space, space.jobs(0), space.states(0, "N")):
+        for _, method in inspect.getmembers(place, inspect.ismethod):
+            if doc := inspect.getdoc(method):
+                wanted = inspect.signature(method).parameters
+                key = method(*(SAMPLE[parameter] for parameter in wanted))
+                found[key] = re.match(r"[A-Z]+", doc)[0].lower()  # type: ignore[index]
     return found
 
 
 def documented() -> dict[str, str]:
     rows = re.findall(r"^\| `([^`]*<ns>[^`]*)` \| (\w+) \|", TEXT, re.MULTILINE)
     spelled = {"<ns>": "ns", ":p}": ":0}", "<job>": "J", "<queue>": "Q"}
-    spelled |= {"<priority>": "high", "<sha256>": "S"}
+    spelled |= {"<priority>": "high", "<sha256>": "S", "<name>": "N"}
     found = {}
     for key, kind in rows:
         for written, sample in spelled.items():

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import anyio
 
 from projector.config import ProjectorConfig
-from projector.evolve import fold
+from projector.fold import fold
 from projector.lag import lag
 from projector.ownership import Ownership
 from projector.projector import Projector
@@ -94,8 +94,8 @@ async def consuming(log: Log, consumer: str, block_s: float = 0.1) -> AsyncItera
 
 
 async def owned(log: Log, partition: int = 0, own_for_s: float = 5) -> Ownership:
-    ownership = Ownership(log, "test", own_for_s)
-    assert await ownership.own(partition)
+    ownership = Ownership(log, "jobs", "test", own_for_s)
+    assert await ownership.own(log.keys.projector(partition))
     return ownership
 
 

@@ -6,22 +6,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from projector.commit import (
-    Batch,
-    Change,
-    Committed,
-    Foreign,
-    Gap,
-    Moved,
-    NotOwner,
-    Outcome,
-    commit,
-)
+from projector.commit import Batch, Change, commit
 from projector.config import ProjectorConfig
-from projector.evolve import fold
+from projector.fold import fold
 from projector.job import Job
+from projector.projection import Committed, Foreign, Gap, Moved, NotOwner, Outcome, Step
 from projector.state import from_fields
 from streams.border import command, read_hash
+from streams.keys import PROJECTOR_GROUP
 from streams.log import Log
 from streams.reader import job_events
 from streams.record import NO_ENTRY, Recorded
@@ -46,14 +38,22 @@ async def try_commit(
     pretend_seq: int | None = None,
     checkpoint: str = NO_ENTRY,
     config: ProjectorConfig | None = None,
-) -> Outcome:
+) -> Outcome | Gap:
     """Commit the fold of one job's `records` to partition 0."""
     base = fold(before)
     start = base if pretend_seq is None else Job(job_id=records[0].job_id, seq=pretend_seq)
     entry_ids = [record.entry_id for record in records]
     changes = [Change(start, fold(records, base))]
-    batch = Batch(checkpoint, entry_ids[-1], entry_ids, changes, {})
-    return await commit(log, 0, token=token, config=config or ProjectorConfig(), batch=batch)
+    step = Step(
+        token=token,
+        checkpoint=checkpoint,
+        following=entry_ids[-1],
+        group=PROJECTOR_GROUP,
+        entry_ids=entry_ids,
+    )
+    batch = Batch(changes=changes, events=len(records))
+    config = config or ProjectorConfig()
+    return await commit(log, 0, log.keys.jobs(0), step=step, config=config, batch=batch)
 
 
 async def everything(log: Log) -> list[object]:

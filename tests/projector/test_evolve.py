@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from projector.evolve import evolve, fold
+from projector.evolve import evolve
+from projector.fold import fold
 from projector.job import STATUSES, TERMINAL_STATUSES, Job
 from streams.codec import Unreadable
 from streams.events import (

@@ -8,9 +8,9 @@ import pytest
 
 from projector import partition as partition_module
 from projector.config import ProjectorConfig
-from projector.evolve import fold
-from projector.folding import Parked
+from projector.fold import fold
 from projector.lag import lag
+from projector.parking import Parked
 from projector.queries import get
 from projector.state import from_fields
 from streams.border import command, read_hash

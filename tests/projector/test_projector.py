@@ -94,10 +94,10 @@ from streams.log import Log
 
 async def main(url, namespace):
     async with Log.open(url, namespace=namespace) as log:
-        ownership = Ownership(log, "doomed", own_for_s=2)
+        ownership = Ownership(log, "jobs", "doomed", own_for_s=2)
         group = ConsumerGroup(log, "projector", ownership.token)
         for partition in range(log.keys.partitions):
-            assert await ownership.own(partition)
+            assert await ownership.own(log.keys.projector(partition))
             await group.create(partition)
             await group.read_new(partition)
         print("read", flush=True)

@@ -6,7 +6,7 @@ import pytest
 
 from projector.catching_up import until_projected
 from projector.config import ProjectorConfig
-from projector.evolve import fold
+from projector.fold import fold
 from projector.job import Job
 from projector.lag import lag
 from projector.queries import current, get, list_jobs
@@ -76,7 +76,7 @@ async def test_many_states_are_read_in_the_order_asked_for(log: Log) -> None:
     async with projecting(log):
         first, second = await make_jobs(log, 2)
         await eventually(lambda: caught_up(log))
-    found = await read_states(log, [second, "nobody", first])
+    found = await read_states(log, [log.keys.job(name) for name in (second, "nobody", first)])
     assert [job and job.job_id for job in found] == [second, None, first]
     assert await read_states(log, []) == []
 

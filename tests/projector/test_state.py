@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from projector.evolve import fold
+from projector.fold import fold
 from projector.job import Job
 from projector.state import SHOWN, from_fields, to_fields
 from streams.events import Event, Started, Submitting

@@ -6,7 +6,7 @@ them, attempts by the backend's own ledger.
 
 from __future__ import annotations
 
-from projector.evolve import fold
+from projector.fold import fold
 from projector.invariants import Trace, check
 from projector.job import Job
 from streams.events import (

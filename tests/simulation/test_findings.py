@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from projector.evolve import fold
+from projector.fold import fold
 from projector.job import Job
 from runner.backend import Absent
 from runner.decide import Begin, Circumstances, GiveUpAttempt, Wait, decide

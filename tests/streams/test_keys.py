@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.keys import Keyspace, connection_name
+from streams.keys import JobsKeys, Keyspace, StatesKeys, connection_name
 
 KEYS = Keyspace("shop", 8)
 OF_A_PARTITION = [KEYS.tag, KEYS.log, KEYS.queues, KEYS.later, KEYS.deadlines]
@@ -32,7 +32,7 @@ def test_all_keys_of_a_partition_share_one_hash_tag(job_id: str) -> None:
 
 def test_no_two_keys_are_the_same() -> None:
     keys = [key(p) for key in OF_A_PARTITION for p in range(8)]
-    keys += [KEYS.head("a"), KEYS.job("a"), KEYS.meta(), KEYS.runners(), KEYS.projectors()]
+    keys += [KEYS.head("a"), KEYS.job("a"), KEYS.meta(), KEYS.runners(), KEYS.projectors("jobs")]
     keys += [
         KEYS.rewound(),
         KEYS.wake(),
@@ -44,11 +44,15 @@ def test_no_two_keys_are_the_same() -> None:
 
 def test_every_key_says_of_which_type_it_is() -> None:
     types = r"(STREAM|HASH|ZSET|SET|STRING|CHANNEL)( with a TTL)?: "
-    methods = dict(inspect.getmembers(Keyspace, inspect.isfunction))
-    spelled = {name for name, method in methods.items() if method.__doc__}
-    assert len(spelled) == 18
-    for name in spelled:
-        assert re.match(types, methods[name].__doc__ or ""), name
+    spelled = [
+        method
+        for owner in (Keyspace, JobsKeys, StatesKeys)
+        for _, method in inspect.getmembers(owner, inspect.isfunction)
+        if method.__doc__
+    ]
+    assert len(spelled) == 22
+    for method in spelled:
+        assert re.match(types, method.__doc__ or ""), method
 
 
 def test_a_runner_s_connections_are_named_after_it() -> None:

@@ -1,0 +1,53 @@
+"""The job of each event, as it is right after it, for projections that look at both.
+
+Rule: it is folded from the log alone, so that it fits to the event however far other projections
+are.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from projector.evolve import evolve
+from projector.fold import fold
+from projector.job import Job
+from projector.parking import with_skips
+from streams.errors import BrokenChain
+from streams.log import Log
+from streams.reader import job_events
+from streams.record import Recorded
+
+CACHED_JOBS = 20_000
+
+
+class Context:
+    """The jobs of one partition, in the order of its log."""
+
+    def __init__(self, log: Log, partition: int) -> None:
+        self._log, self._partition = log, partition
+        self._jobs: OrderedDict[str, Job] = OrderedDict()
+
+    def forget(self) -> None:
+        self._jobs.clear()
+
+    async def after(self, record: Recorded) -> Job:
+        """Return the job after an event. Raises BrokenChain where events before it are missing."""
+        before = self._jobs.pop(record.job_id, None) or Job()
+        if before.seq != record.seq - 1:
+            before = await self._before(record)
+        job = evolve(before, record)
+        self._jobs[record.job_id] = job
+        return job
+
+    def keep(self) -> None:
+        """Forget what is not needed any more: the batch was committed."""
+        while len(self._jobs) > CACHED_JOBS:
+            self._jobs.popitem(last=False)
+
+    async def _before(self, record: Recorded) -> Job:
+        events = await job_events(self._log, record.job_id)
+        told = await with_skips(self._log, self._partition, events)
+        job = fold([event for event in told if event.seq < record.seq])
+        if job.seq != record.seq - 1 or (events and events[0].seq != 1):
+            raise BrokenChain(record.job_id, job.seq + 1, record.seq)
+        return job

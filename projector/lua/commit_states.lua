@@ -1,0 +1,38 @@
+#!lua
+--[[
+  Write the states of a user's projection, the acknowledgements and the checkpoint: all or nothing.
+
+  KEYS[1]  log        STREAM
+  KEYS[2]  projector  HASH: owner, checkpoint, folded (events ever committed)
+  KEYS[3]  states     HASH, key -> state
+  KEYS[4]  parked     HASH, job -> why its events cannot be folded
+
+  ARGV[1]  token of the owner, which is also its consumer name
+  ARGV[2]  checkpoint that the owner believes in
+  ARGV[3]  new checkpoint
+  ARGV[4]  consumer group, in which to acknowledge ARGV[5]; '' = a rebuild, which has none
+  ARGV[5]  MessagePack: ids of entries
+  ARGV[6]  MessagePack: array of keys and states; array of keys without a state any more; array of
+           names and values of `parked`
+  ARGV[7]  events folded
+
+  Returns  {"committed"}
+           {"not_owner", owner}     nothing was written
+           {"moved", checkpoint}    somebody committed in between; nothing was written
+           {"foreign", consumer}    another one holds entries; nothing was written
+]]
+local log, projector, token, group, call = KEYS[1], KEYS[2], ARGV[1], ARGV[4], redis.call
+local owner, at, folded = unpack(call('HMGET', projector, 'owner', 'checkpoint', 'folded'))
+if owner ~= token then return { 'not_owner', owner or '' } end
+if (at or '0-0') ~= ARGV[2] then return { 'moved', at or '0-0' } end
+for _, holder in ipairs(group ~= '' and call('XPENDING', log, group)[4] or {}) do
+  if holder[1] ~= token then return { 'foreign', holder[1] } end
+end
+
+local entries, kept, gone, parked = cmsgpack.unpack(ARGV[5]), unpack(cmsgpack.unpack(ARGV[6]))
+if #kept > 0 then call('HSET', KEYS[3], unpack(kept)) end
+if #gone > 0 then call('HDEL', KEYS[3], unpack(gone)) end
+if #parked > 0 then call('HSET', KEYS[4], unpack(parked)) end
+if #entries > 0 then call('XACK', log, group, unpack(entries)) end
+call('HSET', projector, 'checkpoint', ARGV[3], 'folded', (folded or 0) + ARGV[7])
+return { 'committed' }

@@ -1,0 +1,23 @@
+#!lua
+--[[
+  Ask for a parked job to be folded again. The owner of the partition loses it, so that whoever
+  owns it next, most likely the same, begins anew and finds the mark.
+
+  KEYS[1]  projector  HASH: owner, owned until
+  KEYS[2]  parked     HASH, job -> why its events cannot be folded
+  KEYS[3]  skipped    HASH, entry id -> decision to fold on without it
+
+  ARGV[1]  job id
+  ARGV[2]  new value of `parked`, with the mark
+  ARGV[3]  entry id of the event that cannot be read
+  ARGV[4]  value of `skipped`; '' = the event is not to be skipped
+
+  Returns  {"marked"}
+           {"gone"}     the job is not parked; nothing was written
+]]
+local projector, parked, skipped = KEYS[1], KEYS[2], KEYS[3]
+if redis.call('HEXISTS', parked, ARGV[1]) == 0 then return { 'gone' } end
+redis.call('HSET', parked, ARGV[1], ARGV[2])
+if ARGV[4] ~= '' then redis.call('HSET', skipped, ARGV[3], ARGV[4]) end
+redis.call('HSET', projector, 'owner', '', 'until_ms', 0)
+return { 'marked' }
