@@ -2,6 +2,7 @@
 
 from everfold.client import Everfold, SubmittedJob
 from projector.job import Job
+from projector.states import Projection
 from runner.comfyui import ComfyBackend
 from runner.config import RunnerConfig, runner_name
 from runner.runner import Runner
@@ -18,6 +19,7 @@ __all__ = [
     "Job",
     "Log",
     "Policy",
+    "Projection",
     "Runner",
     "RunnerConfig",
     "SubmittedJob",

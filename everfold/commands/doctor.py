@@ -110,7 +110,8 @@ def _projection(lags: list[Lag]) -> Finding:
     if unowned:
         return Finding("projection", text, "start `everfold projector` (or `everfold up`)")
     if parked:
-        return Finding("projection", f"{text}; {parked} job(s) parked", "see the projector's log")
+        advice = "see `everfold projector parked ls`"
+        return Finding("projection", f"{text}; {parked} job(s) parked", advice)
     late = behind_s > BEHIND_LIMIT_S
     return Finding("projection", text, "start another `everfold projector`" if late else "")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 import anyio
@@ -15,7 +16,7 @@ from everfold.commands.loading import load_projection
 from everfold.commands.process import ending_signals, log_to_stderr
 from everfold.commands.progress import event_progress
 from everfold.commands.session import DEFAULT, Session
-from everfold.commands.words import console, emit, span
+from everfold.commands.words import console, emit, plain_table, span
 from everfold.embedded import find
 from projector.config import ProjectorConfig
 from projector.jobs import JobsProjection
@@ -99,40 +100,41 @@ async def status(*, live: bool = False, projection: str = "", session: Session =
 
 
 async def _show_live(log: Log, projection: AnyProjection, rows: Sequence[Lag]) -> None:
+    """Show it again and again; where that is no terminal, below each other."""
     with Live(_table(rows), console=console, auto_refresh=False) as shown:
+        show = partial(shown.update, refresh=True) if console.is_terminal else console.print
         async with ending_signals() as signals:
             while True:
+                show(_table(rows))
                 with anyio.move_on_after(LIVE_EVERY_S):
                     await anext(signals)
                     return
-                shown.update(_table(await lag(log, projection)), refresh=True)
+                rows = await lag(log, projection)
 
 
 def _table(rows: Sequence[Lag]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("partition", justify="right")
-    table.add_column("owner", min_width=10)
-    for column in ("events behind", "time behind", "folded", "parked", "oldest parked"):
-        table.add_column(column, justify="right")
+    widths = {"partition": 9, "behind": 8, "for": 6, "folded": 11, "parked": 6, "oldest": 6}
     if any(row.rebuilt_events is not None for row in rows):
-        table.add_column("rebuilt", justify="right")
+        widths["rebuilt"] = 11
+    table = plain_table(widths, "owner")
     for row in rows:
-        table.add_row(*_cells(row)[: len(table.columns)], style=_style(row))
+        cells = _cells(row)
+        table.add_row(*(cells[name] for name in (*widths, "owner")), style=_style(row))
     return table
 
 
-def _cells(row: Lag) -> list[str]:
+def _cells(row: Lag) -> dict[str, str]:
     more = "+" if row.behind_events >= COUNT_LIMIT else ""
-    return [
-        str(row.partition),
-        row.owner or "nobody",
-        f"{row.behind_events:,}{more}",
-        span(row.behind_s) if row.behind_events else "-",
-        f"{row.folded:,}",
-        str(row.parked or "-"),
-        span(row.oldest_parked_s) if row.parked else "-",
-        "-" if row.rebuilt_events is None else f"{row.rebuilt_events:,}",
-    ]
+    return {
+        "partition": str(row.partition),
+        "behind": f"{row.behind_events:,}{more}",
+        "for": span(row.behind_s) if row.behind_events else "-",
+        "folded": f"{row.folded:,}",
+        "parked": str(row.parked or "-"),
+        "oldest": span(row.oldest_parked_s) if row.parked else "-",
+        "rebuilt": "-" if row.rebuilt_events is None else f"{row.rebuilt_events:,}",
+        "owner": row.owner or "nobody",
+    }
 
 
 def _style(row: Lag) -> str:

@@ -21,6 +21,7 @@ EXAMPLES = {
     "read_events": "job.canceled",
     "own_runner": "succeeded by app-",
     "producer": "Succeeded",
+    "jobs_per_hour": "3 submitted, 0 succeeded",
 }
 NEEDS_RUNNER = ("submit_and_wait", "watch_progress")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from itertools import accumulate, pairwise
 
 import pytest
@@ -32,7 +33,22 @@ from streams.events import (
     Succeeded,
     closing_status,
 )
+from tests.projector.oracle import shown, state_of
 from tests.support.histories import FAILURE, SUBMITTED, histories, records_of
+
+
+@given(histories())
+def test_the_fold_says_what_an_oracle_says_that_shares_no_line_with_it(events: list[Event]) -> None:
+    records = records_of(events)
+    job = fold(records)
+    told = state_of(records)
+    assert {name: value for name, value in shown(job).items() if name in told} == told
+
+
+@given(histories())
+def test_folding_at_once_is_evolving_one_by_one(events: list[Event]) -> None:
+    records = records_of(events)
+    assert fold(records) == reduce(evolve, records, Job())
 
 
 @given(histories(), st.integers(0, 14))

@@ -25,6 +25,7 @@ from streams.events import (
     Retried,
     Rewound,
     Started,
+    Stopping,
     Submitted,
     Submitting,
     Succeeded,
@@ -65,6 +66,7 @@ MIDDLE: st.SearchStrategy[Event] = st.one_of(
     ),
     st.builds(Queued, attempt=_attempts, prompt_id=st.just("p"), number=st.integers(0, 99)),
     st.builds(Started, attempt=_attempts),
+    st.builds(Stopping, attempt=_attempts, why=st.sampled_from(["stalled", "run_deadline"])),
     st.builds(
         Progressed,
         attempt=_attempts,
@@ -80,7 +82,7 @@ MIDDLE: st.SearchStrategy[Event] = st.one_of(
         output=st.just({"images": [{"filename": "a.png"}]}),
     ),
     st.builds(CancelRequested, reason=st.sampled_from(["", "changed my mind"])),
-    st.builds(Released, reason=st.just("drain")),
+    st.builds(Released, reason=st.sampled_from(["drain", "broken"])),
     st.builds(
         Lost,
         attempt=_attempts,
