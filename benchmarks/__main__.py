@@ -1,35 +1,58 @@
-"""`python -m benchmarks recovery [--json FILE]`: see benchmarks/README.md."""
+"""`python -m benchmarks NAME [--json FILE]`: see benchmarks/README.md."""
 
 from __future__ import annotations
 
 import argparse
 import platform
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import anyio
 import msgspec
 
-from benchmarks.recovery import measure_recovery, report
+from benchmarks import projector, recovery
+
+Measured = tuple[str, object]
+"""The report for people, and the figures for programs."""
+
+
+async def _recovery(options: argparse.Namespace) -> Measured:
+    found = await recovery.measure_recovery(options.kills, options.freezes, options.orphans)
+    return recovery.report(found), found
+
+
+async def _projector(options: argparse.Namespace) -> Measured:
+    found = await projector.measure_projector(options.events, options.repeat)
+    return projector.report(found), found
+
+
+BENCHMARKS: dict[str, Callable[[argparse.Namespace], Awaitable[Measured]]] = {
+    "projector": _projector,
+    "recovery": _recovery,
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
-    parser.add_argument("what", choices=["recovery"])
+    parser.add_argument("what", choices=[*BENCHMARKS, "all"])
+    parser.add_argument("--repeat", type=int, default=5, help="runs of each, in turns")
+    parser.add_argument("--events", type=int, default=200_000, help="projector: events to fold")
     parser.add_argument("--kills", type=int, default=30, help="runners to kill with SIGKILL")
     parser.add_argument("--freezes", type=int, default=5, help="runners to freeze with SIGSTOP")
     parser.add_argument("--orphans", type=int, default=10_000, help="jobs of one dead runner")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
-    found = anyio.run(measure_recovery, options.kills, options.freezes, options.orphans)
-    print(report(found))
+    wanted = list(BENCHMARKS) if options.what == "all" else [options.what]
+    found: dict[str, object] = {
+        "machine": f"{platform.machine()}, {platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+    }
+    for name in wanted:
+        report, figures = anyio.run(BENCHMARKS[name], options)
+        print(f"== {name}\n{report}", flush=True)
+        found[name] = msgspec.to_builtins(figures)
     if options.json:
-        machine = f"{platform.machine()}, {platform.system()} {platform.release()}"
-        result = {
-            "machine": machine,
-            "python": platform.python_version(),
-            **msgspec.to_builtins(found),
-        }
-        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(result)))
+        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(found)))
 
 
 main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -49,9 +50,19 @@ class Stage:
         arguments = ["-m", "benchmarks.runner_program", self.redis_url, self.namespace, name]
         return self._start(name, [*arguments, *backends])
 
-    def _start(self, name: str, arguments: list[str]) -> Process:
+    def projector(self) -> Process:
+        environ = {"REDIS_URL": self.redis_url, "EVERFOLD_NAMESPACE": self.namespace}
+        return self._start("projector", ["-m", "everfold", "projector"], environ)
+
+    def _start(
+        self, name: str, arguments: list[str], environ: dict[str, str] | None = None
+    ) -> Process:
         child = subprocess.Popen(
-            [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=self._errors, text=True
+            [sys.executable, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            env={**os.environ, **(environ or {})},
         )
         assert child.stdout is not None
         process = Process(name, child, "")

@@ -60,11 +60,11 @@ async def commit(
             step.token,
             step.checkpoint,
             step.following,
-            f"{config.open_ttl_ms} {config.closed_ttl_ms}",
+            config.closed_ttl_ms,
             keys.job(""),
             step.group,
             _pack(step.entry_ids),
-            _pack([_state(change) for change in batch.changes]),
+            _pack([_state(change, config) for change in batch.changes]),
             _pack((parked, batch.unparked)),
             batch.events,
         ),
@@ -72,8 +72,22 @@ async def commit(
     return read_outcome(reply)
 
 
-def _state(change: Change) -> tuple[object, ...]:
+def _state(change: Change, config: ProjectorConfig) -> tuple[object, ...]:
     before, job = change.before, change.after
     fields = to_fields_of_progress if change.only_progress else to_fields
     flat = list(chain.from_iterable(fields(job, before).items()))
-    return job.job_id, before.seq, job.seq, job.is_terminal, job.updated_at_ms, flat
+    at_ms, until_ms = job.updated_at_ms, _until_ms(before, job, config)
+    return job.job_id, before.seq, job.seq, job.is_terminal, at_ms, until_ms, flat
+
+
+def _until_ms(before: Job, job: Job, config: ProjectorConfig) -> int:
+    """Return until when to keep the state, 0 where nothing is to be said of it.
+
+    An open job's is moved on in steps: each would be one more write on the server.
+    """
+    if job.is_terminal:
+        return job.updated_at_ms + config.closed_ttl_ms
+    step = job.updated_at_ms // config.open_step_ms
+    if before.seq and step == before.updated_at_ms // config.open_step_ms:
+        return 0
+    return (step + 1) * config.open_step_ms + config.open_ttl_ms

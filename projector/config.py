@@ -9,7 +9,8 @@ from streams.errors import Misconfigured
 
 class ProjectorConfig(Struct, frozen=True, kw_only=True):
     job_ttl_s: float = 7200.0
-    """A state lives this long after its job's last event; an open job's is folded again."""
+    """A state lives this long after its job's last event, while the job is open up to a hundredth
+    longer; an open job's is folded again."""
     terminal_ttl_s: float | None = None
     """The same for a closed job; None: like `job_ttl_s`, 0: deleted on completion."""
     own_for_s: float = 5.0
@@ -26,6 +27,11 @@ class ProjectorConfig(Struct, frozen=True, kw_only=True):
     def closed_ttl_ms(self) -> int:
         ttl_s = self.job_ttl_s if self.terminal_ttl_s is None else self.terminal_ttl_s
         return int(ttl_s * 1000)
+
+    @property
+    def open_step_ms(self) -> int:
+        """By how much longer an open job's state may be kept: a hundredth, a minute at most."""
+        return max(1, min(60_000, self.open_ttl_ms // 100))
 
     @property
     def open_ttl_ms(self) -> int:

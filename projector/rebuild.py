@@ -28,6 +28,9 @@ OWN_FOR_S = 5.0
 
 PAGE = 1000
 
+AT_ONCE = 4
+"""Partitions rebuilt at the same time, so that one is folded while others wait for the server."""
+
 Progress = Callable[[int, int], None]
 """Told the events folded so far, and how many there are in all."""
 
@@ -48,9 +51,8 @@ class Rebuild:
         self._log, self._projection = log, projection
         self._tell = progress or (lambda _done, _total: None)
         self._ownership = Ownership(log, projection.name, "rebuild", OWN_FOR_S)
-        self._token = self._ownership.token
-        self._renew_at_s = 0.0
         self._done = self._total = self._folded = self._parked = 0
+        self._failure: Exception | None = None
 
     async def run(self) -> Rebuilt:
         """Rebuild and swap; go on where an earlier run of the same fold was interrupted.
@@ -62,77 +64,110 @@ class Rebuild:
         sizes = [await log_size(self._log, partition) for partition in range(partitions)]
         first = await self._first()
         self._total, self._done = sum(sizes), sum(sizes[:first])
-        for partition in range(first, partitions):
-            await self._partition(partition)
+        at_once = anyio.CapacityLimiter(AT_ONCE)
+        async with anyio.create_task_group() as tasks:
+            for partition in range(first, partitions):
+                tasks.start_soon(self._partition, partition, at_once, tasks.cancel_scope)
+        if self._failure is not None:
+            raise self._failure
         return Rebuilt(self._folded, self._parked)
 
     async def _first(self) -> int:
         """Return the first partition that is not swapped yet, and mark all that follow.
 
-        Marks are set in order and each swap takes one away, in the same order.
+        Each swap takes its mark away. What was swapped behind one that was not is done again.
         """
         partitions, version = range(self._log.keys.partitions), self._projection.version.encode()
-        marks = [await read_hash(self._log.redis, self._mark(p)) for p in partitions]
+        one = [
+            _PartitionRebuild(self._log, self._projection, self._ownership, p) for p in partitions
+        ]
+        marks = [await read_hash(self._log.redis, part.mark) for part in one]
         known = [p for p in partitions if marks[p].get(b"version") == version]
         first = known[0] if known else 0
-        await self._own(first)
+        await one[first].own()
         for partition in partitions[first:]:
             if partition not in known:
                 await self._projection.drop_rebuild(self._log, partition)
-                await command(self._log.redis, "HSET", self._mark(partition), "version", version)
+                await command(self._log.redis, "HSET", one[partition].mark, "version", version)
         return first
 
-    async def _partition(self, partition: int) -> None:
-        place = self._mark(partition)
-        await self._own(partition)
+    async def _partition(
+        self, partition: int, at_once: anyio.CapacityLimiter, all_of_them: anyio.CancelScope
+    ) -> None:
         try:
-            stored = await read_hash(self._log.redis, place)
-            self._done += int(stored.get(b"folded", b"0"))
-            await self._fold_and_swap(partition, stored.get(b"checkpoint", b"0-0").decode())
+            async with at_once:
+                self._parked += await self._one(partition).run(self._note)
+        except Exception as error:
+            self._failure = self._failure or error
+            all_of_them.cancel()
+
+    def _one(self, partition: int) -> _PartitionRebuild:
+        return _PartitionRebuild(self._log, self._projection, self._ownership, partition)
+
+    def _note(self, earlier: int, now: int) -> None:
+        """Take note of events that were folded by an earlier run, or now."""
+        self._folded += now
+        self._done += earlier + now
+        self._tell(self._done, max(self._done, self._total))
+
+
+class _PartitionRebuild:
+    def __init__(
+        self, log: Log, projection: AnyProjection, ownership: Ownership, partition: int
+    ) -> None:
+        self._log, self._projection, self._ownership = log, projection, ownership
+        self._partition = partition
+        self._renew_at_s = 0.0
+        self.mark = projection.place(log.keys, partition, rebuilding=True).projector()
+
+    async def run(self, note: Callable[[int, int], None]) -> int:
+        """Fold, catch up and swap; return how many jobs are parked."""
+        await self.own()
+        try:
+            stored = await read_hash(self._log.redis, self.mark)
+            note(int(stored.get(b"folded", b"0")), 0)
+            return await self._fold_and_swap(stored.get(b"checkpoint", b"0-0").decode(), note)
         finally:
             with anyio.CancelScope(shield=True), contextlib.suppress(EverfoldError):
-                await self._ownership.give_up(place)
+                await self._ownership.give_up(self.mark)
 
-    async def _fold_and_swap(self, partition: int, checkpoint: str) -> None:
-        folding = self._projection.folding(self._log, partition, rebuilding=True)
+    async def _fold_and_swap(self, checkpoint: str, note: Callable[[int, int], None]) -> int:
+        folding = self._projection.folding(self._log, self._partition, rebuilding=True)
         folding.forget(await read_parked(self._log, folding.place.parked()))
         while True:
-            async for page in partition_pages(self._log, partition, checkpoint, size=PAGE):
+            async for page in partition_pages(self._log, self._partition, checkpoint, size=PAGE):
                 self._check(await folding.write(page, self._step(checkpoint, page)))
                 checkpoint = page[-1].entry_id
-                await self._note(partition, len(page))
+                note(0, len(page))
+                await self._keep()
             parked = len(await read_parked(self._log, folding.place.parked()))
-            outcome = await self._projection.swap(self._log, partition, self._token)
+            outcome = await self._projection.swap(self._log, self._partition, self._ownership.token)
             if not isinstance(outcome, Behind):
                 self._check(outcome)
-                self._parked += parked
-                return
+                return parked
 
     def _step(self, checkpoint: str, page: Sequence[Recorded]) -> Step:
-        following = page[-1].entry_id
         return Step(
-            token=self._token, checkpoint=checkpoint, following=following, group="", entry_ids=()
+            token=self._ownership.token,
+            checkpoint=checkpoint,
+            following=page[-1].entry_id,
+            group="",
+            entry_ids=(),
         )
-
-    async def _note(self, partition: int, events: int) -> None:
-        self._folded += events
-        self._done += events
-        self._tell(self._done, max(self._done, self._total))
-        if anyio.current_time() >= self._renew_at_s:
-            await self._own(partition)
 
     def _check(self, outcome: Outcome) -> None:
         if not isinstance(outcome, Committed):
             raise RebuildTaken(self._projection.name)
 
-    async def _own(self, partition: int) -> None:
-        """Own a partition's rebuild, as soon as the lease of one that was killed has run out."""
+    async def own(self) -> None:
+        """Own the rebuild, as soon as the lease of one that was killed has run out."""
         backoff, until_s = Backoff(most_s=0.5), anyio.current_time() + OWN_FOR_S + 1
-        while not await self._ownership.own(self._mark(partition)):
+        while not await self._ownership.own(self.mark):
             if anyio.current_time() > until_s:
                 raise RebuildTaken(self._projection.name)
             await anyio.sleep(backoff.next_s())
         self._renew_at_s = anyio.current_time() + OWN_FOR_S / 4
 
-    def _mark(self, partition: int) -> str:
-        return self._projection.place(self._log.keys, partition, rebuilding=True).projector()
+    async def _keep(self) -> None:
+        if anyio.current_time() >= self._renew_at_s:
+            await self.own()

@@ -11,12 +11,13 @@
   ARGV[1]  token of the owner, which is also its consumer name
   ARGV[2]  checkpoint that the owner believes in
   ARGV[3]  new checkpoint
-  ARGV[4]  ms that a state is kept after its last event: of an open job; of a closed one, 0 = not at all
+  ARGV[4]  ms that the state of a closed job is kept after its end; 0 = not at all
   ARGV[5]  key of a state without the job id at its end
   ARGV[6]  consumer group, in which to acknowledge ARGV[7]; '' = a rebuild, which has none
   ARGV[7]  MessagePack: ids of entries
   ARGV[8]  MessagePack, for each state: job id; seq it must be at, 0 = there must be none; new seq;
-           closed; last event time, Unix ms; array of field names and values
+           closed; last event time, Unix ms; Unix ms to keep it until, 0 = as it is; array of field
+           names and values
   ARGV[9]  MessagePack: array of names and values of `parked`; array of jobs no longer parked
   ARGV[10] events folded
 
@@ -27,7 +28,6 @@
            {"gap", job id, stored seq, ...}  states are not where they must be; nothing was written
 ]]
 local log, projector, active, ended, token, group = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1], ARGV[6]
-local open_ms, closed_ms = string.match(ARGV[4], '(%d+) (%d+)')
 local call, time = redis.call, redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local owner, at, folded = unpack(call('HMGET', projector, 'owner', 'checkpoint', 'folded'))
@@ -43,11 +43,11 @@ for _, state in ipairs(states) do
   elseif stored ~= state[2] then table.insert(gaps, state[1]) table.insert(gaps, stored) end
 end
 if #gaps > 1 then return gaps end
-local function write(job, _, _, closed, time_ms, fields)
-  local key, until_ms = ARGV[5] .. job, time_ms + (closed and closed_ms or open_ms)
-  local kept = until_ms > now_ms
-  if kept then call('HSET', key, unpack(fields)) call('PEXPIREAT', key, until_ms) else call('DEL', key) end
-  if closed then call('ZREMRANGEBYSCORE', ended, '-inf', now_ms - closed_ms) call('ZREM', active, job) end
+local function write(job, _, _, closed, time_ms, until_ms, fields)
+  local key, kept = ARGV[5] .. job, until_ms == 0 or until_ms > now_ms
+  if kept then call('HSET', key, unpack(fields)) else call('DEL', key) end
+  if kept and until_ms > 0 then call('PEXPIREAT', key, until_ms) end
+  if closed then call('ZREMRANGEBYSCORE', ended, '-inf', now_ms - ARGV[4]) call('ZREM', active, job) end
   if kept or not closed then call('ZADD', closed and ended or active, time_ms, job) end
 end
 for _, state in ipairs(states) do if not state.further then write(unpack(state)) end end
