@@ -12,9 +12,10 @@ from projector.evolve import evolve
 from projector.fold import fold
 from projector.job import Job
 from projector.parking import with_skips
+from streams.archive.archive import Archive
 from streams.errors import BrokenChain
+from streams.history import job_history
 from streams.log import Log
-from streams.reader import job_events
 from streams.record import Recorded
 
 CACHED_JOBS = 20_000
@@ -23,8 +24,8 @@ CACHED_JOBS = 20_000
 class Context:
     """The jobs of one partition, in the order of its log."""
 
-    def __init__(self, log: Log, partition: int) -> None:
-        self._log, self._partition = log, partition
+    def __init__(self, log: Log, partition: int, archive: Archive | None = None) -> None:
+        self.log, self.partition, self._archive = log, partition, archive
         self._jobs: OrderedDict[str, Job] = OrderedDict()
 
     def forget(self) -> None:
@@ -45,9 +46,9 @@ class Context:
             self._jobs.popitem(last=False)
 
     async def _before(self, record: Recorded) -> Job:
-        events = await job_events(self._log, record.job_id)
-        told = await with_skips(self._log, self._partition, events)
+        events = await job_history(self.log, record.job_id, self._archive)
+        told = await with_skips(self.log, self.partition, events)
         job = fold([event for event in told if event.seq < record.seq])
-        if job.seq != record.seq - 1 or (events and events[0].seq != 1):
+        if job.seq != record.seq - 1:
             raise BrokenChain(record.job_id, job.seq + 1, record.seq)
         return job

@@ -21,10 +21,12 @@ from projector.parking import GAP, Parked, park, with_skips
 from projector.projection import Behind, Committed, Gap, NotOwner, Outcome, Step
 from projector.rebuilt import drop_jobs, fold_version, swap_jobs
 from projector.stored import read_state, read_states
+from streams.archive.archive import Archive
 from streams.border import command
 from streams.codec import Unreadable
 from streams.errors import BrokenChain, JobUnknown
 from streams.events import Progressed
+from streams.history import job_history
 from streams.keys import PROJECTOR_GROUP, JobsKeys, Keyspace
 from streams.log import Log
 from streams.reader import job_events
@@ -49,9 +51,16 @@ class JobsProjection:
     def place(self, keys: Keyspace, partition: int, *, rebuilding: bool = False) -> JobsKeys:
         return keys.jobs(partition, rebuilding=rebuilding)
 
-    def folding(self, log: Log, partition: int, *, rebuilding: bool = False) -> JobsFolding:
+    def folding(
+        self,
+        log: Log,
+        partition: int,
+        *,
+        rebuilding: bool = False,
+        archive: Archive | None = None,
+    ) -> JobsFolding:
         place = self.place(log.keys, partition, rebuilding=rebuilding)
-        return JobsFolding(log, partition, place, self._config)
+        return JobsFolding(log, partition, place, self._config, archive)
 
     async def swap(self, log: Log, partition: int, token: str) -> Outcome | Behind:
         return await swap_jobs(log, partition, token)
@@ -63,8 +72,16 @@ class JobsProjection:
 class JobsFolding:
     """One partition's jobs, with up to `config.cached_jobs` states in memory."""
 
-    def __init__(self, log: Log, partition: int, place: JobsKeys, config: ProjectorConfig) -> None:
+    def __init__(
+        self,
+        log: Log,
+        partition: int,
+        place: JobsKeys,
+        config: ProjectorConfig,
+        archive: Archive | None = None,
+    ) -> None:
         self.place = place
+        self._archive = archive
         self._log, self._partition, self._config = log, partition, config
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._expired: set[str] = set()
@@ -187,7 +204,7 @@ class JobsFolding:
         if record.seq == job.seq + 1:
             return job
         try:
-            events = await job_events(self._log, record.job_id, after_seq=job.seq)
+            events = await job_history(self._log, record.job_id, self._archive, job.seq)
         except JobUnknown:
             events = []
         between = [event for event in events if event.seq < record.seq]

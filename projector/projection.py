@@ -12,6 +12,7 @@ from typing import Protocol, cast
 from msgspec import Struct
 
 from projector.parking import Parked
+from streams.archive.archive import Archive
 from streams.keys import Keyspace
 from streams.log import Log
 from streams.record import Recorded
@@ -127,7 +128,14 @@ class AnyProjection(Protocol):
 
     def place(self, keys: Keyspace, partition: int, *, rebuilding: bool = False) -> Place: ...
 
-    def folding(self, log: Log, partition: int, *, rebuilding: bool = False) -> Folding: ...
+    def folding(
+        self,
+        log: Log,
+        partition: int,
+        *,
+        rebuilding: bool = False,
+        archive: Archive | None = None,
+    ) -> Folding: ...
 
     async def swap(self, log: Log, partition: int, token: str) -> Outcome | Behind:
         """Put a rebuild in the place of the live projection, at once."""

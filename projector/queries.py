@@ -58,7 +58,10 @@ async def current(log: Log, job_id: str) -> Job:
 
     Raises as `get` does. Of a parked job, the state before the event that cannot be read.
     """
-    return await _caught_up(log, await _projected(log, job_id) or Job(job_id=job_id))
+    job = await _projected(log, job_id)
+    if job is not None and job.is_terminal:
+        return job  # nothing follows, and its events may have been trimmed
+    return await _caught_up(log, job or Job(job_id=job_id))
 
 
 async def at(log: Log, job_id: str, seq: int) -> Job:

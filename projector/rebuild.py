@@ -16,11 +16,14 @@ from msgspec import Struct
 from projector.ownership import Ownership
 from projector.parking import read_parked
 from projector.projection import AnyProjection, Behind, Committed, Outcome, Step
+from streams.archive.archive import Archive
 from streams.backoff import Backoff
 from streams.border import command, read_hash
 from streams.errors import EverfoldError, RebuildTaken
+from streams.history import history_pages
 from streams.log import Log
-from streams.reader import log_size, partition_pages
+from streams.reader import log_size
+from streams.readers import trimmed_to
 from streams.record import Recorded
 
 OWN_FOR_S = 5.0
@@ -43,12 +46,16 @@ class Rebuilt(Struct, frozen=True):
 
 
 class Rebuild:
-    """One run of rebuilding all partitions of a projection."""
+    """One run of rebuilding all partitions; `archive` has what is no longer in the log."""
 
     def __init__(
-        self, log: Log, projection: AnyProjection, progress: Progress | None = None
+        self,
+        log: Log,
+        projection: AnyProjection,
+        progress: Progress | None = None,
+        archive: Archive | None = None,
     ) -> None:
-        self._log, self._projection = log, projection
+        self._log, self._projection, self._archive = log, projection, archive
         self._tell = progress or (lambda _done, _total: None)
         self._ownership = Ownership(log, projection.name, "rebuild", OWN_FOR_S)
         self._done = self._total = self._folded = self._parked = 0
@@ -61,7 +68,7 @@ class Rebuild:
         stays for the next run.
         """
         partitions = self._log.keys.partitions
-        sizes = [await log_size(self._log, partition) for partition in range(partitions)]
+        sizes = [await self._size(partition) for partition in range(partitions)]
         first = await self._first()
         self._total, self._done = sum(sizes), sum(sizes[:first])
         at_once = anyio.CapacityLimiter(AT_ONCE)
@@ -72,15 +79,17 @@ class Rebuild:
             raise self._failure
         return Rebuilt(self._folded, self._parked)
 
+    async def _size(self, partition: int) -> int:
+        gone = await trimmed_to(self._log, partition)
+        return gone.count + await log_size(self._log, partition)
+
     async def _first(self) -> int:
         """Return the first partition that is not swapped yet, and mark all that follow.
 
         Each swap takes its mark away. What was swapped behind one that was not is done again.
         """
         partitions, version = range(self._log.keys.partitions), self._projection.version.encode()
-        one = [
-            _PartitionRebuild(self._log, self._projection, self._ownership, p) for p in partitions
-        ]
+        one = [self._one(partition) for partition in partitions]
         marks = [await read_hash(self._log.redis, part.mark) for part in one]
         known = [p for p in partitions if marks[p].get(b"version") == version]
         first = known[0] if known else 0
@@ -102,7 +111,9 @@ class Rebuild:
             all_of_them.cancel()
 
     def _one(self, partition: int) -> _PartitionRebuild:
-        return _PartitionRebuild(self._log, self._projection, self._ownership, partition)
+        return _PartitionRebuild(
+            self._log, self._projection, self._ownership, partition, self._archive
+        )
 
     def _note(self, earlier: int, now: int) -> None:
         """Take note of events that were folded by an earlier run, or now."""
@@ -113,9 +124,15 @@ class Rebuild:
 
 class _PartitionRebuild:
     def __init__(
-        self, log: Log, projection: AnyProjection, ownership: Ownership, partition: int
+        self,
+        log: Log,
+        projection: AnyProjection,
+        ownership: Ownership,
+        partition: int,
+        archive: Archive | None,
     ) -> None:
         self._log, self._projection, self._ownership = log, projection, ownership
+        self._archive = archive
         self._partition = partition
         self._renew_at_s = 0.0
         self.mark = projection.place(log.keys, partition, rebuilding=True).projector()
@@ -132,10 +149,13 @@ class _PartitionRebuild:
                 await self._ownership.give_up(self.mark)
 
     async def _fold_and_swap(self, checkpoint: str, note: Callable[[int, int], None]) -> int:
-        folding = self._projection.folding(self._log, self._partition, rebuilding=True)
+        folding = self._projection.folding(
+            self._log, self._partition, rebuilding=True, archive=self._archive
+        )
         folding.forget(await read_parked(self._log, folding.place.parked()))
         while True:
-            async for page in partition_pages(self._log, self._partition, checkpoint, size=PAGE):
+            pages = history_pages(self._log, self._partition, checkpoint, self._archive, size=PAGE)
+            async for page in pages:
                 self._check(await folding.write(page, self._step(checkpoint, page)))
                 checkpoint = page[-1].entry_id
                 note(0, len(page))

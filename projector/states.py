@@ -12,10 +12,12 @@ from typing import Generic, TypeVar, cast
 
 import msgspec
 
+from projector.context import Context
 from projector.job import Job
 from projector.projection import Behind, Outcome
 from projector.rebuilt import read_swap
 from projector.states_folding import StatesFolding
+from streams.archive.archive import Archive
 from streams.border import command, read_hash
 from streams.checks import check_name
 from streams.errors import Misconfigured
@@ -68,10 +70,21 @@ class Projection(Generic[S]):
     def place(self, keys: Keyspace, partition: int, *, rebuilding: bool = False) -> StatesKeys:
         return keys.states(partition, self.name, rebuilding=rebuilding)
 
-    def folding(self, log: Log, partition: int, *, rebuilding: bool = False) -> StatesFolding[S]:
+    def folding(
+        self,
+        log: Log,
+        partition: int,
+        *,
+        rebuilding: bool = False,
+        archive: Archive | None = None,
+    ) -> StatesFolding[S]:
         place = self.place(log.keys, partition, rebuilding=rebuilding)
         return StatesFolding(
-            log, partition, place, key=self.key, evolve=self.evolve, decode=self._decoder.decode
+            Context(log, partition, archive),
+            place,
+            key=self.key,
+            evolve=self.evolve,
+            decode=self._decoder.decode,
         )
 
     async def swap(self, log: Log, partition: int, token: str) -> Outcome | Behind:

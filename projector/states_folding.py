@@ -21,7 +21,6 @@ from streams.border import command
 from streams.codec import Unreadable
 from streams.errors import BrokenChain
 from streams.keys import StatesKeys
-from streams.log import Log
 from streams.record import Recorded
 from streams.scripts import Script
 
@@ -36,8 +35,7 @@ CACHED_STATES = 20_000
 class StatesFolding(Generic[S]):
     def __init__(
         self,
-        log: Log,
-        partition: int,
+        context: Context,
         place: StatesKeys,
         *,
         key: Callable[[Job, Recorded], str | None],
@@ -45,9 +43,9 @@ class StatesFolding(Generic[S]):
         decode: Callable[[bytes], S],
     ) -> None:
         self.place = place
-        self._log, self._partition = log, partition
+        self._log, self._partition = context.log, context.partition
         self._key, self._evolve, self._decode = key, evolve, decode
-        self._context = Context(log, partition)
+        self._context = context
         self._states: OrderedDict[str, S | None] = OrderedDict()
         self._parked: Mapping[str, Parked] = {}
 

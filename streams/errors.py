@@ -20,16 +20,20 @@
     │   ├── ServerRefusesAccess
     │   ├── PartitionMismatch
     │   ├── NamespaceTooNew
+    │   ├── ArchiveForeign
     │   ├── NoServer
     │   └── EngineMismatch
     ├── CorruptLog               park the job; a person must look
     │   ├── UndecodableEvent
+    │   ├── ArchiveDamaged
+    │   ├── Trimmed
     │   └── BrokenChain
     └── Unavailable              retry with back-off; a write may or may not have happened,
         │                        and repeating it with the same event id is safe
         ├── ServerUnreachable
         ├── ServerLoading
         ├── ServerReadOnly
+        ├── ArchiveUnavailable
         └── ServerOutOfMemory
 
 Branches are what the caller does, leaves are what happened. Each leaf keeps its values as
@@ -214,6 +218,17 @@ class EngineMismatch(Misconfigured):
         self.folder, self.recorded, self.found = folder, recorded, found
 
 
+class ArchiveForeign(Misconfigured):
+    """The archive holds another namespace, or this one from before it was made anew."""
+
+    def __init__(self, url: str, namespace: str) -> None:
+        super().__init__(
+            f"the archive {url} holds another log ({namespace!r}, made at another time); "
+            "use a folder of its own for this one"
+        )
+        self.url, self.namespace = url, namespace
+
+
 class CorruptLog(EverfoldError):
     """The log holds something that cannot be read. The job is parked; a person must look."""
 
@@ -254,3 +269,30 @@ class ServerReadOnly(Unavailable):
 
 class ServerOutOfMemory(Unavailable):
     """The server's maxmemory is reached and it refuses writes."""
+
+
+class ArchiveDamaged(CorruptLog):
+    """A file of the archive is not what was written. Nothing is read past it."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"the archive's file {name} is damaged: {why}")
+        self.name, self.why = name, why
+
+
+class Trimmed(CorruptLog):
+    """Events that were asked for are no longer in the log, and in no archive that is known."""
+
+    def __init__(self, partition: int, after: str, to: str) -> None:
+        super().__init__(
+            f"partition {partition}: the events after {after} up to {to} were trimmed from the "
+            "log; name the archive that has them (--archive)"
+        )
+        self.partition, self.after, self.to = partition, after, to
+
+
+class ArchiveUnavailable(Unavailable):
+    """The archive's store cannot be read or written now."""
+
+    def __init__(self, url: str, why: str) -> None:
+        super().__init__(f"the archive {url} cannot be reached: {why}")
+        self.url, self.why = url, why

@@ -61,6 +61,14 @@ class Keyspace(Struct, frozen=True):
         """STREAM: the events of the partition's jobs, in order."""
         return f"{self.tag(partition)}:log"
 
+    def readers(self, partition: int) -> str:
+        """HASH: registered reader -> how far it is and for how long it counts, as JSON."""
+        return f"{self.tag(partition)}:readers"
+
+    def trimmed(self, partition: int) -> str:
+        """HASH: how far the log was trimmed, and how many events that were."""
+        return f"{self.tag(partition)}:trimmed"
+
     def head(self, job_id: str) -> str:
         """HASH: the write-side guard of a job: seq, epoch, phase, recent event ids ..."""
         return f"{self.tag(self.partition_of(job_id))}:head:{job_id}"

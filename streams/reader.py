@@ -7,7 +7,7 @@ connection. A cursor is the entry id of the last event seen.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import cast
 
@@ -64,27 +64,23 @@ async def _page(log: Log, job_id: str, at: str, after_seq: int) -> tuple[list[Re
     return [recorded(entry_id, flat) for entry_id, flat in rows], following
 
 
-async def partition_pages(
-    log: Log, partition: int, after: str = NO_ENTRY, until: str = "+", *, size: int = PAGE
-) -> AsyncIterator[list[Recorded]]:
-    """Yield a partition's events after one entry id, up to what the log holds now, in pages."""
-    while True:
-        page = partial(_range, log, partition, after, until, size)
-        rows = await patiently(page, log.patience_s)
-        if rows:
-            yield [recorded(entry_id, fields) for entry_id, fields in rows]
-        if len(rows) < size:
-            return
-        after = rows[-1][0].decode()
+async def partition_page(
+    log: Log, partition: int, after: str, size: int = PAGE, until: str = "+"
+) -> list[Recorded]:
+    """Return up to `size` of a partition's events after an entry id."""
+    read = partial(_range, log, partition, after, until, size)
+    rows = await patiently(read, log.patience_s)
+    return [recorded(entry_id, fields) for entry_id, fields in rows]
 
 
 async def partition_events(
     log: Log, partition: int, after: str = NO_ENTRY, until: str = "+"
 ) -> AsyncIterator[Recorded]:
-    """Yield the same, one by one."""
-    async for page in partition_pages(log, partition, after, until):
+    """Yield a partition's events after one entry id, up to what the log holds now."""
+    while page := await partition_page(log, partition, after, until=until):
         for record in page:
             yield record
+        after = page[-1].entry_id
 
 
 async def log_size(log: Log, partition: int) -> int:
@@ -95,6 +91,12 @@ async def log_size(log: Log, partition: int) -> int:
 async def all_events(log: Log) -> AsyncIterator[Recorded]:
     """Yield the events of all partitions, merged by time; holds one page of each in memory."""
     readers = [partition_events(log, partition) for partition in range(log.keys.partitions)]
+    async for record in merged(readers):
+        yield record
+
+
+async def merged(readers: Sequence[AsyncIterator[Recorded]]) -> AsyncIterator[Recorded]:
+    """Yield what several readers yield, by the time of the events."""
     heads = [(record, reader) for reader in readers async for record in _first(reader)]
     while heads:
         place = min(range(len(heads)), key=lambda i: entry_order(heads[i][0].entry_id))

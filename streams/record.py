@@ -18,7 +18,8 @@ NO_ENTRY = "0-0"
 """Stands where there is no previous entry."""
 
 
-_FIELDS = [b"j", b"s", b"e", b"p", b"d"]
+FIELDS = [b"j", b"s", b"e", b"p", b"d"]
+"""Names of an entry's fields, in their order."""
 
 
 class Recorded(Struct, frozen=True, gc=False):
@@ -57,7 +58,7 @@ def recorded(entry_id: bytes, flat: Sequence[bytes] | None) -> Recorded:
 
     An entry that is not Everfold's, or is no longer in the log, becomes an unreadable event.
     """
-    if not flat or flat[::2] != _FIELDS:
+    if not flat or flat[::2] != FIELDS:
         return _foreign(entry_id, flat or ())
     _, job_id, _, seq, _, epoch, _, previous, _, payload = flat
     try:

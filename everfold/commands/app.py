@@ -27,6 +27,7 @@ COMMANDS = {
     "runner": ("work:runner", "Run a runner: takes jobs, drives ComfyUI, recovers."),
     "projector": ("projector_app:projector", "Run a projector, see how far it is, rebuild."),
     "simulator": ("simulator:simulator", "Run a stand-in for a ComfyUI server."),
+    "archive": ("archive:archive", "Keep what Redis forgets; trim the log; ask it with SQL."),
     "submit": ("submit:submit", "Submit a workflow in ComfyUI's API format."),
     "events": ("events:events", "Print the events of a job, or of all jobs."),
     "doctor": ("doctor:doctor", "Say what is not as it should be, and what to change."),
@@ -41,4 +42,8 @@ app.command(jobs)
 
 audit = App(name="audit", help="Prove that what is stored is as it must be.")
 audit.command("everfold.commands.audit:verify", name="verify")
+audit.command("everfold.commands.timeline:timeline", name="timeline")
+audit.command("everfold.commands.audit_show:show", name="show")
+audit.command("everfold.commands.audit_prove:prove", name="prove")
+audit.command("everfold.commands.audit_replay:replay", name="replay")
 app.command(audit)

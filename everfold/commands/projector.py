@@ -12,6 +12,8 @@ from cyclopts import Parameter
 from rich.live import Live
 from rich.table import Table
 
+from everfold.archives.opening import known_archive
+from everfold.commands.archive import Place
 from everfold.commands.loading import load_projection
 from everfold.commands.process import ending_signals, log_to_stderr
 from everfold.commands.progress import event_progress
@@ -143,8 +145,8 @@ def _style(row: Lag) -> str:
     return "yellow" if row.behind_s > 5 else ""
 
 
-async def rebuild(*, projection: str = "", session: Session = DEFAULT) -> int:
-    """Fold the whole log anew beside the live states, and swap them in when it has caught up.
+async def rebuild(*, projection: str = "", archive: Place = "", session: Session = DEFAULT) -> int:
+    """Fold the whole history anew beside the live states, and swap them in when it has caught up.
 
     Runners, projectors and readers go on meanwhile. It may be interrupted: the next run goes on
     where this one was.
@@ -157,7 +159,8 @@ async def rebuild(*, projection: str = "", session: Session = DEFAULT) -> int:
     chosen = _chosen(projection)
     async with session.open() as everfold:
         with event_progress("rebuild", session) as tell:
-            rebuilt = await Rebuild(everfold.log, chosen, tell).run()
+            kept = await known_archive(everfold.log, archive)
+            rebuilt = await Rebuild(everfold.log, chosen, tell, kept).run()
     if session.json:
         emit(rebuilt)
     else:

@@ -15,6 +15,7 @@ from projector.projection import Outcome, Step
 from projector.queries import list_jobs
 from projector.rebuild import Rebuild
 from projector.state import from_fields
+from streams.archive.archive import Archive
 from streams.border import command, read_hash
 from streams.errors import RebuildTaken
 from streams.log import Log
@@ -167,8 +168,15 @@ class Slow(JobsProjection):
         super().__init__(ProjectorConfig())
         self.reached, self.go_on = anyio.Event(), anyio.Event()
 
-    def folding(self, log: Log, partition: int, *, rebuilding: bool = False) -> JobsFolding:
-        folding = super().folding(log, partition, rebuilding=rebuilding)
+    def folding(
+        self,
+        log: Log,
+        partition: int,
+        *,
+        rebuilding: bool = False,
+        archive: Archive | None = None,
+    ) -> JobsFolding:
+        folding = super().folding(log, partition, rebuilding=rebuilding, archive=archive)
         write = folding.write
 
         async def held(batch: Sequence[Recorded], step: Step) -> Outcome:

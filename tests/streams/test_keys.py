@@ -50,7 +50,7 @@ def test_every_key_says_of_which_type_it_is() -> None:
         for _, method in inspect.getmembers(owner, inspect.isfunction)
         if method.__doc__
     ]
-    assert len(spelled) == 22
+    assert len(spelled) == 24
     for method in spelled:
         assert re.match(types, method.__doc__ or ""), method
 

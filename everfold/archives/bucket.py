@@ -1,0 +1,45 @@
+"""An archive in an S3-compatible store, by obstore; its settings come from the AWS_ environment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import from_url
+
+from streams.errors import ArchiveUnavailable
+
+
+class Bucket:
+    def __init__(self, url: str) -> None:
+        self.url = url
+        try:
+            self._store = from_url(url)
+        except BaseError as error:
+            raise ArchiveUnavailable(url, str(error)) from error
+
+    async def create(self, name: str, content: bytes) -> bool:
+        try:
+            await obstore.put_async(self._store, name, content, mode="create")
+        except AlreadyExistsError:
+            return False
+        except BaseError as error:
+            raise ArchiveUnavailable(self.url, str(error)) from error
+        return True
+
+    async def read(self, name: str) -> bytes | None:
+        try:
+            found = await obstore.get_async(self._store, name)
+            return bytes(await found.bytes_async())
+        except FileNotFoundError:
+            return None
+        except BaseError as error:
+            raise ArchiveUnavailable(self.url, str(error)) from error
+
+    async def names(self, prefix: str) -> Sequence[str]:
+        try:
+            pages = obstore.list(self._store, prefix)
+            return sorted([row["path"] async for page in pages for row in page])
+        except BaseError as error:
+            raise ArchiveUnavailable(self.url, str(error)) from error

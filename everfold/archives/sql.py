@@ -1,0 +1,74 @@
+"""SQL over an archive, by DuckDB (extra `archive`): segments are read and proved, then asked."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+
+from streams.archive.archive import Archive
+from streams.archive.manifest import Link
+from streams.errors import Misconfigured, Refused
+
+if TYPE_CHECKING:
+    import duckdb
+
+VIEW = """
+CREATE VIEW events AS SELECT
+    CAST(regexp_extract(filename, 'partition-(\\d+)', 1) AS INTEGER) AS partition,
+    i AS entry_id,
+    make_timestamp(CAST(split_part(i, '-', 1) AS BIGINT) * 1000) AS time,
+    j AS job_id, s AS seq, e AS epoch,
+    json_extract_string(d, '$.type') AS type,
+    d AS event
+FROM read_json(FILES, format='newline_delimited', filename=true, compression='gzip',
+    columns={i: 'VARCHAR', j: 'VARCHAR', s: 'BIGINT', e: 'BIGINT', p: 'VARCHAR', d: 'JSON'})
+"""
+
+
+async def ask(
+    archive: Archive, partitions: Iterable[int], query: str
+) -> tuple[Sequence[str], Sequence[tuple[object, ...]]]:
+    """Return the columns and rows of a query over the table `events`.
+
+    Raises Refused for a query that DuckDB does not take, Misconfigured without the extra, or
+    ArchiveDamaged: every segment is proved before it is asked.
+    """
+    try:
+        import duckdb
+    except ImportError as error:
+        raise Misconfigured("SQL needs duckdb: pip install 'everfold[archive]'") from error
+    with tempfile.TemporaryDirectory(prefix="everfold-sql-") as name:
+        files = [
+            await _copy(archive, link, Path(name))
+            for partition in partitions
+            for link in await archive.links(partition)
+        ]
+        if not files:
+            raise Refused("the archive is empty: `everfold archive run --everything` fills it")
+        with duckdb.connect() as database:
+            try:
+                return await anyio.to_thread.run_sync(_ask, database, files, query)
+            except duckdb.Error as error:
+                raise Refused(f"DuckDB: {error}") from error
+
+
+async def _copy(archive: Archive, link: Link, folder: Path) -> str:
+    """Write a proved segment where DuckDB can read it, whatever store it came from."""
+    content = await archive.segment(link)
+    place = folder / link.manifest.segment
+    place.parent.mkdir(exist_ok=True)
+    place.write_bytes(content)
+    return str(place)
+
+
+def _ask(
+    database: duckdb.DuckDBPyConnection, files: list[str], query: str
+) -> tuple[Sequence[str], Sequence[tuple[object, ...]]]:
+    listed = ", ".join(f"'{file}'" for file in files)
+    database.execute(VIEW.replace("FILES", f"[{listed}]"))
+    found = database.execute(query)
+    return [column[0] for column in found.description or ()], found.fetchall()

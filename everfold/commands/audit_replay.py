@@ -1,0 +1,162 @@
+"""`everfold audit replay`: publish recorded events once more, in their order and rhythm."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+import msgspec
+from cyclopts import Parameter
+
+from everfold.archives.opening import known_archive
+from everfold.commands.archive import Place
+from everfold.commands.progress import event_progress
+from everfold.commands.session import DEFAULT, Session
+from everfold.commands.words import console, event_object
+from streams.codec import Unreadable
+from streams.errors import InvalidName, Misconfigured
+from streams.events import Submitted
+from streams.history import all_history
+from streams.log import Log
+from streams.record import Recorded
+from streams.republish import republish
+
+BATCH = 500
+
+Wanted = Callable[[Recorded], bool]
+
+
+async def replay(
+    *,
+    to: str,
+    speed: str = "max",
+    since: Annotated[datetime | None, Parameter(name="--from")] = None,
+    until: datetime | None = None,
+    job: str = "",
+    user: str | None = None,
+    into_live: Annotated[bool, Parameter(negative="")] = False,
+    archive: Place = "",
+    session: Session = DEFAULT,
+) -> int:
+    """Publish recorded events into another namespace, or a file of JSON lines.
+
+    Jobs are taken whole: those that were submitted in the time asked for. Nobody runs them again.
+
+    Parameters
+    ----------
+    to
+        A namespace on the same server, or a file: a name that ends in .jsonl.
+    speed
+        1x for the rhythm in which it happened, 10x for ten times as fast, max for at once.
+    since
+        Only jobs submitted from this time on.
+    until
+        Only jobs submitted up to this time.
+    into_live
+        Allow the namespace that is read from.
+    """
+    if to == session.namespace and not into_live:
+        raise Misconfigured(
+            f"{to!r} is the namespace that is read from; replaying into it repeats its events: "
+            "name another one, or add --into-live"
+        )
+    factor, wanted = _factor(speed), _wanted(since, until, job, user)
+    async with session.open() as everfold:
+        kept = await known_archive(everfold.log, archive)
+        records = _paced(_chosen(all_history(everfold.log, kept), wanted), factor)
+        with event_progress("replay", session) as tell:
+            if to.endswith(".jsonl"):
+                count = await _to_file(records, Path(to), tell)
+            else:
+                count = await _to_namespace(records, everfold.log, to, tell)
+    console.print(f"{count:,} events replayed to {to}", markup=False)
+    return 0
+
+
+def _factor(speed: str) -> float:
+    """Return how many times as fast, 0 for at once."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)x", speed)
+    if speed != "max" and (found is None or float(found[1]) == 0):
+        raise InvalidName("--speed", speed, "use 1x, 10x or max")
+    return float(found[1]) if found else 0.0
+
+
+def _wanted(since: datetime | None, until: datetime | None, job: str, user: str | None) -> Wanted:
+    """Say of a job's first event whether the job is wanted."""
+    least = since.timestamp() * 1000 if since else 0.0
+    most = until.timestamp() * 1000 if until else float("inf")
+
+    def fits(record: Recorded) -> bool:
+        event = record.event
+        return (
+            isinstance(event, Submitted)
+            and least <= record.time_ms <= most
+            and job in ("", record.job_id)
+            and user in (None, event.user)
+        )
+
+    return fits
+
+
+async def _chosen(records: AsyncIterator[Recorded], wanted: Wanted) -> AsyncIterator[Recorded]:
+    open_jobs: set[str] = set()
+    async for record in records:
+        if record.seq == 1 and wanted(record):
+            open_jobs.add(record.job_id)
+        if record.job_id in open_jobs:
+            yield record
+
+
+async def _paced(records: AsyncIterator[Recorded], factor: float) -> AsyncIterator[list[Recorded]]:
+    """Yield batches: as many as fit at full speed, what is due at a rhythm."""
+    batch: list[Recorded] = []
+    started_s, first_ms = anyio.current_time(), 0
+    async for record in records:
+        first_ms = first_ms or record.time_ms
+        due_s = started_s + (record.time_ms - first_ms) / 1000 / factor if factor else 0.0
+        if len(batch) == BATCH or (batch and due_s > anyio.current_time()):
+            yield batch
+            batch = []
+        await anyio.sleep(max(0.0, due_s - anyio.current_time()))
+        batch.append(record)
+    if batch:
+        yield batch
+
+
+async def _to_file(
+    batches: AsyncIterator[list[Recorded]], path: Path, tell: Callable[[int, int], None]
+) -> int:
+    """Write beside the file, and put it in place when it is whole."""
+    count, part = 0, path.with_name(path.name + ".part")
+    async with await anyio.open_file(part, "wb") as file:
+        async for batch in batches:
+            for record in batch:
+                await file.write(msgspec.json.encode(event_object(_plain(record))) + b"\n")
+            count += len(batch)
+            tell(count, count)
+    await anyio.Path(part).replace(path)
+    return count
+
+
+def _plain(record: Recorded) -> Recorded:
+    """An event that is no JSON cannot stand in a line of JSON: it is told as text."""
+    if isinstance(record.event, Unreadable):
+        return msgspec.structs.replace(record, payload=msgspec.json.encode(str(record.payload)))
+    return record
+
+
+async def _to_namespace(
+    batches: AsyncIterator[list[Recorded]], log: Log, to: str, tell: Callable[[int, int], None]
+) -> int:
+    count = 0
+    partitions = log.keys.partitions
+    async with Log.open(log.url, namespace=to, partitions=partitions, actor="replay") as target:
+        async for batch in batches:
+            await republish(target, batch)
+            count += len(batch)
+            tell(count, count)
+    return count

@@ -1,0 +1,59 @@
+"""The time axis of a picture: where a moment stands, and which moments are written beside it.
+
+Rule: pure. Times are told from the start of the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
+
+STEPS_MS = (
+    *(1, 2, 5, 10, 20, 50, 100, 200, 500),
+    *(seconds * SECOND for seconds in (1, 2, 5, 10, 15, 30)),
+    *(minutes * MINUTE for minutes in (1, 2, 5, 10, 15, 30)),
+    *(hours * HOUR for hours in (1, 2, 3, 6, 12)),
+    *(days * DAY for days in (1, 2, 7, 14, 30, 90, 365)),
+)
+"""Distances of ticks that people count in."""
+
+
+class Axis(Struct, frozen=True):
+    start_ms: int
+    end_ms: int
+    """After the start."""
+    left: float
+    width: float
+
+    def at(self, moment_ms: int) -> float:
+        """Return where a moment stands; never outside of the axis."""
+        share = (moment_ms - self.start_ms) / (self.end_ms - self.start_ms)
+        return self.left + self.width * min(1.0, max(0.0, share))
+
+    def ticks(self, most: int) -> Iterator[tuple[float, str]]:
+        """Yield up to about `most` places, each with what is written there."""
+        step_ms = self._step_ms(most)
+        for after_ms in range(0, self.end_ms - self.start_ms + 1, step_ms):
+            yield self.at(self.start_ms + after_ms), after(after_ms)
+
+    def _step_ms(self, most: int) -> int:
+        span_ms = self.end_ms - self.start_ms
+        fits = (step for step in STEPS_MS if span_ms / step <= most)
+        return next(fits, span_ms // max(1, most) + 1)
+
+
+def after(ms: int) -> str:
+    """Return a time since the start: 250 ms, 1.5 s, 45 s, 2:05, 1:00:00, 3 d 04:00."""
+    if ms < SECOND:
+        return f"{ms} ms" if ms else "0"
+    if ms < 2 * MINUTE:
+        return f"{ms / SECOND:g} s"
+    days, rest = divmod(ms, DAY)
+    hours, rest = divmod(rest, HOUR)
+    minutes, seconds = divmod(rest // SECOND, 60)
+    if days:
+        return f"{days} d {hours:02}:{minutes:02}"
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

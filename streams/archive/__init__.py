@@ -1,0 +1,1 @@
+"""The archive: what the log held, in immutable files that prove themselves."""

@@ -1,0 +1,117 @@
+"""Reading an archive, and proving that it is what was written."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import AsyncIterator
+
+from msgspec import Struct
+
+from streams.archive.manifest import (
+    Link,
+    manifest_name,
+    read_manifest,
+    sha256_of,
+    workflow_name,
+)
+from streams.archive.segment import Entry, read_segment, records_of
+from streams.archive.store import Store
+from streams.errors import ArchiveDamaged
+from streams.record import NO_ENTRY, Recorded, entry_order
+
+
+class Head(Struct, frozen=True):
+    """The newest link of a partition's chain: it vouches for all before it."""
+
+    partition: int
+    number: int
+    sha256: str
+    last: str
+    """Entry id up to which the partition is archived."""
+
+
+class Archive:
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._links: dict[int, list[Link]] = {}
+
+    async def links(self, partition: int) -> list[Link]:
+        """Return the chain of a partition, in order. Raises ArchiveDamaged where it is broken."""
+        known = self._links.setdefault(partition, [])
+        while True:
+            name = manifest_name(partition, len(known))
+            content = await self.store.read(name)
+            if content is None:
+                return known
+            link = read_manifest(content, name)
+            _check_link(known[-1] if known else None, link, name)
+            known.append(link)
+
+    async def head(self, partition: int) -> Head | None:
+        links = await self.links(partition)
+        if not links:
+            return None
+        last = links[-1]
+        return Head(partition, last.manifest.number, last.sha256, last.manifest.last)
+
+    async def archived_to(self, partition: int) -> str:
+        head = await self.head(partition)
+        return head.last if head else NO_ENTRY
+
+    async def segment(self, link: Link) -> bytes:
+        """Return a segment's file. Raises ArchiveDamaged unless it is what was written."""
+        manifest = link.manifest
+        content = await self.store.read(manifest.segment)
+        if content is None:
+            raise ArchiveDamaged(manifest.segment, "it is missing")
+        if sha256_of(content) != manifest.sha256:
+            raise ArchiveDamaged(manifest.segment, "its SHA-256 is not that of its manifest")
+        return content
+
+    async def entries(self, link: Link) -> list[Entry]:
+        """Return a segment's entries. Raises ArchiveDamaged unless they are what was written."""
+        manifest = link.manifest
+        entries = list(read_segment(await self.segment(link), manifest.segment))
+        if len(entries) != manifest.count:
+            raise ArchiveDamaged(manifest.segment, f"it has {len(entries)} events")
+        return entries
+
+    async def pages(self, partition: int, after: str = NO_ENTRY) -> AsyncIterator[list[Recorded]]:
+        """Yield a partition's events after an entry id, one segment at a time."""
+        for link in list(await self.links(partition)):
+            if entry_order(link.manifest.last) <= entry_order(after):
+                continue
+            found = [
+                record
+                for record in records_of(await self.entries(link))
+                if entry_order(record.entry_id) > entry_order(after)
+            ]
+            if found:
+                yield found
+
+    async def job(self, partition: int, job_id: str, before_seq: int) -> list[Recorded]:
+        """Return a job's archived events with a sequence number below `before_seq`, in order."""
+        found: list[Recorded] = []
+        for link in await self.links(partition):
+            low, _ = link.manifest.jobs.get(job_id, (before_seq, 0))
+            if low < before_seq:
+                found += [
+                    record
+                    for record in records_of(await self.entries(link))
+                    if record.job_id == job_id and record.seq < before_seq
+                ]
+        return found
+
+    async def workflow(self, sha256: str) -> bytes | None:
+        content = await self.store.read(workflow_name(sha256))
+        return gzip.decompress(content) if content is not None else None
+
+
+def _check_link(before: Link | None, link: Link, name: str) -> None:
+    manifest = link.manifest
+    if name != manifest_name(manifest.partition, manifest.number):
+        raise ArchiveDamaged(name, "it is the manifest of another segment")
+    if manifest.previous != (before.sha256 if before else ""):
+        raise ArchiveDamaged(name, "it does not continue the chain of the manifest before")
+    if before is not None and entry_order(manifest.first) <= entry_order(before.manifest.last):
+        raise ArchiveDamaged(name, "it repeats entries of the segment before")

@@ -1,0 +1,130 @@
+"""Writing the archive: a reader of the log that must have taken an entry before it is trimmed.
+
+Rule: write the segment, read it back and compare, archive the graphs it needs, then create its
+manifest, then move the mark in Redis. A death at any point leaves a segment without a manifest,
+which means nothing, or a mark that is behind, which the next run moves.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from typing import cast
+
+from msgspec import Struct
+
+from streams.archive.archive import Archive
+from streams.archive.manifest import (
+    Link,
+    Manifest,
+    describe,
+    sha256_of,
+    workflow_name,
+    write_manifest,
+)
+from streams.archive.segment import Entry, write_segment
+from streams.border import command, read_string
+from streams.errors import ArchiveDamaged, ArchiveForeign, Trimmed
+from streams.log import Log
+from streams.readers import ARCHIVE, register, trimmed_to
+from streams.record import NO_ENTRY, entry_order, entry_time_ms
+from streams.rewind import server_time_ms
+
+SEGMENT_EVENTS = 10_000
+OLDEST_S = 300.0
+"""A segment that is not full is written when its oldest event has waited so long."""
+
+READ = 1000
+
+Note = Callable[[int], None]
+"""Told how many events were archived just now."""
+
+
+class Archived(Struct, frozen=True):
+    partition: int
+    segments: int
+    events: int
+
+
+class Archiver:
+    def __init__(self, log: Log, archive: Archive, note: Note | None = None) -> None:
+        self._log, self._archive = log, archive
+        self._note = note or (lambda _events: None)
+
+    async def run(self, *, everything: bool = False) -> list[Archived]:
+        """Archive all partitions once: full and old segments, or everything that is there.
+
+        Raises ArchiveForeign for the archive of another namespace, Trimmed where events are gone
+        that were never archived, ArchiveDamaged, or Unavailable.
+        """
+        return [
+            await self._partition(partition, everything)
+            for partition in range(self._log.keys.partitions)
+        ]
+
+    async def _partition(self, partition: int, everything: bool) -> Archived:
+        segments = events = 0
+        while True:
+            links = await self._archive.links(partition)
+            before = links[-1] if links else None
+            position = before.manifest.last if before else NO_ENTRY
+            await self._check(partition, before)
+            await register(self._log, partition, ARCHIVE, position)
+            entries = await self._next(partition, position)
+            if not await self._is_due(entries, everything):
+                return Archived(partition, segments, events)
+            if await self._write(partition, entries, before):
+                segments, events = segments + 1, events + len(entries)
+                self._note(len(entries))
+
+    async def _check(self, partition: int, before: Link | None) -> None:
+        log = self._log
+        if before is not None and before.manifest.generation != log.generation:
+            raise ArchiveForeign(self._archive.store.url, before.manifest.namespace)
+        gone = await trimmed_to(log, partition)
+        position = before.manifest.last if before else NO_ENTRY
+        if entry_order(gone.entry_id) > entry_order(position):
+            raise Trimmed(partition, position, gone.entry_id)
+
+    async def _next(self, partition: int, after: str) -> list[Entry]:
+        key, entries = self._log.keys.log(partition), list[Entry]()
+        while len(entries) < SEGMENT_EVENTS:
+            ask = ("XRANGE", key, f"({after}", "+", "COUNT", READ)
+            rows = cast("list[Entry]", await command(self._log.redis, *ask))
+            entries += rows
+            if len(rows) < READ:
+                break
+            after = rows[-1][0].decode()
+        return entries[:SEGMENT_EVENTS]
+
+    async def _is_due(self, entries: list[Entry], everything: bool) -> bool:
+        if not entries or everything or len(entries) == SEGMENT_EVENTS:
+            return bool(entries)
+        oldest_ms = entry_time_ms(entries[0][0].decode())
+        return await server_time_ms(self._log) - oldest_ms > OLDEST_S * 1000
+
+    async def _write(self, partition: int, entries: list[Entry], before: Link | None) -> bool:
+        """Write one segment; False when another archiver was faster."""
+        store, log = self._archive.store, self._log
+        content = write_segment(entries)
+        manifest = describe(
+            entries,
+            content,
+            before,
+            namespace=log.keys.namespace,
+            generation=log.generation,
+            partition=partition,
+        )
+        await store.create(manifest.segment, content)
+        again = await store.read(manifest.segment)
+        if again is None or sha256_of(again) != manifest.sha256:
+            raise ArchiveDamaged(manifest.segment, "it reads back as something else")
+        await self._workflows(partition, manifest)
+        return await store.create(manifest.name, write_manifest(manifest))
+
+    async def _workflows(self, partition: int, manifest: Manifest) -> None:
+        store, keys = self._archive.store, self._log.keys
+        for sha256 in manifest.workflows:
+            graph = await read_string(self._log.redis, keys.workflow(partition, sha256))
+            if graph is not None:
+                await store.create(workflow_name(sha256), gzip.compress(graph, mtime=0))

@@ -1,0 +1,83 @@
+"""An archive in a local folder; every write reaches the disk before it returns."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar, TypeVarTuple
+
+import anyio
+
+from streams.errors import ArchiveUnavailable
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class Folder:
+    def __init__(self, path: str) -> None:
+        self._path = Path(path).expanduser().absolute()
+
+    @property
+    def url(self) -> str:
+        return str(self._path)
+
+    async def create(self, name: str, content: bytes) -> bool:
+        return await self._run(self._create, name, content)
+
+    async def read(self, name: str) -> bytes | None:
+        return await self._run(self._read, name)
+
+    async def names(self, prefix: str) -> Sequence[str]:
+        return await self._run(self._names, prefix)
+
+    async def _run(self, doing: Callable[[*Ts], T], *arguments: *Ts) -> T:
+        try:
+            return await anyio.to_thread.run_sync(doing, *arguments)
+        except OSError as error:
+            raise ArchiveUnavailable(self.url, str(error)) from error
+
+    def _create(self, name: str, content: bytes) -> bool:
+        temporary = self._write(name, content)
+        try:
+            # A link refuses where a rename would replace.
+            os.link(temporary, self._path / name)
+        except FileExistsError:
+            return False
+        finally:
+            temporary.unlink()
+        _sync_folder((self._path / name).parent)
+        return True
+
+    def _write(self, name: str, content: bytes) -> Path:
+        place = self._path / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        temporary = place.with_name(f".{place.name}.{secrets.token_hex(4)}.part")
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        return temporary
+
+    def _read(self, name: str) -> bytes | None:
+        with contextlib.suppress(FileNotFoundError):
+            return (self._path / name).read_bytes()
+        return None
+
+    def _names(self, prefix: str) -> list[str]:
+        folder = self._path / prefix
+        if not folder.is_dir():
+            return []
+        found = (path.name for path in folder.iterdir() if not path.name.startswith("."))
+        return sorted(f"{prefix}/{name}" for name in found)
+
+
+def _sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

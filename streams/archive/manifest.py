@@ -1,0 +1,136 @@
+"""The manifest of a segment: what is in it, and the link to the one before.
+
+Rule: a segment exists when its manifest does. Each manifest names the SHA-256 of its segment
+and of the manifest before, so that the last one, the head, vouches for everything before it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from msgspec import Struct
+
+from streams.archive.segment import Entry, records_of
+from streams.codec import Unreadable
+from streams.errors import ArchiveDamaged
+from streams.events import Submitted
+from streams.record import entry_time_ms
+
+FORMAT = 1
+
+
+class Manifest(Struct, frozen=True, kw_only=True):
+    format: int = FORMAT
+    namespace: str
+    generation: str
+    partition: int
+    number: int
+    """Counts from 0 within the partition."""
+    first: str
+    """Entry id of the first event."""
+    last: str
+    count: int
+    sha256: str
+    """Of the segment's file."""
+    previous: str
+    """SHA-256 of the manifest before; empty for the first."""
+    jobs: Mapping[str, tuple[int, int]]
+    """Job -> its first and last sequence number in the segment."""
+    versions: Mapping[str, int]
+    """Type and schema version, such as "job.started.v1" -> how many."""
+    workflows: Sequence[str]
+    """SHA-256 of the graphs that jobs submitted here use; archived too."""
+
+    @property
+    def name(self) -> str:
+        return manifest_name(self.partition, self.number)
+
+    @property
+    def segment(self) -> str:
+        return segment_name(self.partition, self.number, self.sha256)
+
+    @property
+    def until_ms(self) -> int:
+        return entry_time_ms(self.last)
+
+
+class Link(Struct, frozen=True):
+    """A manifest with the hash of its own file."""
+
+    manifest: Manifest
+    sha256: str
+
+
+def manifest_name(partition: int, number: int) -> str:
+    return f"partition-{partition}/{number:08}.manifest.json"
+
+
+def segment_name(partition: int, number: int, sha256: str) -> str:
+    """Named by its content too: of two archivers at once each writes a file of its own."""
+    return f"partition-{partition}/{number:08}-{sha256[:16]}.jsonl.gz"
+
+
+def workflow_name(sha256: str) -> str:
+    return f"workflows/{sha256}.json.gz"
+
+
+def sha256_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def describe(
+    entries: Sequence[Entry],
+    content: bytes,
+    before: Link | None,
+    *,
+    namespace: str,
+    generation: str,
+    partition: int,
+) -> Manifest:
+    """Return the manifest of a segment that follows `before`."""
+    jobs: dict[str, tuple[int, int]] = {}
+    versions: Counter[str] = Counter()
+    workflows: dict[str, None] = {}
+    for record in records_of(entries):
+        event = record.event
+        if record.job_id:
+            low = jobs.get(record.job_id, (record.seq, 0))[0]
+            jobs[record.job_id] = (low, record.seq)
+        if isinstance(event, Unreadable):
+            versions[f"unreadable {event.kind}".strip()] += 1
+            continue
+        versions[f"{event.__struct_config__.tag}.v{event.v}"] += 1
+        if isinstance(event, Submitted):
+            workflows[event.workflow] = None
+    return Manifest(
+        namespace=namespace,
+        generation=generation,
+        partition=partition,
+        number=before.manifest.number + 1 if before else 0,
+        first=entries[0][0].decode(),
+        last=entries[-1][0].decode(),
+        count=len(entries),
+        sha256=sha256_of(content),
+        previous=before.sha256 if before else "",
+        jobs=jobs,
+        versions=dict(sorted(versions.items())),
+        workflows=list(workflows),
+    )
+
+
+def write_manifest(manifest: Manifest) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
+
+
+def read_manifest(content: bytes, name: str) -> Link:
+    """Raises ArchiveDamaged for what is not a manifest, or of a newer format."""
+    try:
+        manifest = msgspec.json.decode(content, type=Manifest)
+    except msgspec.MsgspecError as error:
+        raise ArchiveDamaged(name, str(error)) from error
+    if manifest.format > FORMAT:
+        raise ArchiveDamaged(name, f"its format {manifest.format} is newer than this Everfold")
+    return Link(manifest, sha256_of(content))

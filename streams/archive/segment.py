@@ -1,0 +1,104 @@
+"""A segment: a run of one partition's entries as compressed JSON lines.
+
+Rule: nothing is lost: an event's own bytes stand in the line as they were, and an entry
+that is not an event, or not one line of JSON, stands there byte for byte in base64.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+from collections.abc import Iterable, Iterator
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from streams.errors import ArchiveDamaged
+from streams.record import FIELDS, Recorded, recorded
+
+LEVEL = 6
+"""Of gzip: a tenth of the bytes, at a speed that keeps up with the log."""
+
+Entry = tuple[bytes, list[bytes]]
+"""Entry id, and the flat list of its fields, as the server sends them."""
+
+
+class Line(Struct, omit_defaults=True):
+    i: str
+    """Entry id."""
+    j: str | UnsetType = UNSET
+    s: int | UnsetType = UNSET
+    e: int | UnsetType = UNSET
+    p: str | UnsetType = UNSET
+    d: Raw | UnsetType = UNSET
+    x: list[str] | UnsetType = UNSET
+    """The entry's fields in base64, of one that has no place above."""
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Line).decode
+_check = msgspec.json.Decoder(dict[str, Raw]).decode
+
+
+def write_segment(entries: Iterable[Entry]) -> bytes:
+    """Return the compressed lines; the same entries always make the same bytes."""
+    buffer = io.BytesIO()
+    # Neither a name nor a time in the header: both would make equal segments differ.
+    with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, compresslevel=LEVEL, mtime=0) as out:
+        for entry_id, flat in entries:
+            out.write(_encode(_line(entry_id.decode(), flat)) + b"\n")
+    return buffer.getvalue()
+
+
+def _line(entry_id: str, flat: list[bytes]) -> Line:
+    if flat[::2] == FIELDS:
+        _, job_id, _, seq, _, epoch, _, previous, _, payload = flat
+        try:
+            _check(payload)
+            if b"\n" not in payload:
+                return Line(
+                    entry_id,
+                    job_id.decode(),
+                    _whole(seq),
+                    _whole(epoch),
+                    previous.decode(),
+                    Raw(payload),
+                )
+        except ValueError:
+            pass  # not what we write: it is kept as it is
+    return Line(entry_id, x=[base64.b64encode(field).decode() for field in flat])
+
+
+def _whole(text: bytes) -> int:
+    if str(int(text)).encode() != text:
+        raise ValueError(text)
+    return int(text)
+
+
+def read_segment(content: bytes, name: str = "segment") -> Iterator[Entry]:
+    """Yield the entries as they were. Raises ArchiveDamaged for what is not a segment."""
+    try:
+        with gzip.open(io.BytesIO(content)) as lines:
+            for text in lines:
+                yield _entry(_decode(text))
+    except (OSError, EOFError, ValueError, msgspec.MsgspecError) as error:
+        raise ArchiveDamaged(name, str(error)) from error
+
+
+def _entry(line: Line) -> Entry:
+    entry_id = line.i.encode()
+    if isinstance(line.x, list):
+        return entry_id, [base64.b64decode(field) for field in line.x]
+    values = (line.j, line.s, line.e, line.p)
+    flat = [
+        part
+        for name, value in zip(FIELDS, values, strict=False)
+        for part in (name, str(value).encode())
+    ]
+    return entry_id, [*flat, FIELDS[-1], bytes(line.d) if isinstance(line.d, Raw) else b""]
+
+
+def records_of(entries: Iterable[Entry]) -> Iterator[Recorded]:
+    for entry_id, flat in entries:
+        yield recorded(entry_id, flat)

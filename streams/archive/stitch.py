@@ -1,0 +1,50 @@
+"""Checking an archive against the log: no gap between the two, and the same where both speak."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import cast
+
+from streams.archive.archive import Archive
+from streams.archive.segment import Entry
+from streams.border import command
+from streams.errors import ArchiveDamaged
+from streams.log import Log
+from streams.readers import trimmed_to
+from streams.record import entry_order
+
+
+async def check_archive(log: Log, archive: Archive, partition: int) -> AsyncIterator[int | str]:
+    """Yield the number of events of each segment that is sound, or a sentence about what is not."""
+    try:
+        links = await archive.links(partition)
+        for link in links:
+            entries = await archive.entries(link)
+            if (difference := await _differs(log, partition, entries)) is not None:
+                yield f"{link.manifest.segment}: {difference}"
+            yield len(entries)
+    except ArchiveDamaged as error:
+        yield str(error)
+        return
+    gone, archived = await trimmed_to(log, partition), await archive.archived_to(partition)
+    if entry_order(gone.entry_id) > entry_order(archived):
+        yield (
+            f"partition {partition}: the log was trimmed up to {gone.entry_id}, "
+            f"but only {archived} is archived"
+        )
+
+
+async def _differs(log: Log, partition: int, entries: list[Entry]) -> str | None:
+    """Compare a segment with what the log still has of it, byte for byte."""
+    first, last = entries[0][0].decode(), entries[-1][0].decode()
+    ask = ("XRANGE", log.keys.log(partition), first, last)
+    live = [(row[0], list(row[1])) for row in cast("list[Entry]", await command(log.redis, *ask))]
+    expected = entries[len(entries) - len(live) :]
+    if live == expected:
+        return None
+    if len(live) > len(entries):
+        return f"the log has {len(live)} events where the segment has {len(entries)}"
+    wrong = next(
+        ours[0].decode() for ours, theirs in zip(live, expected, strict=True) if ours != theirs
+    )
+    return f"event {wrong} is another one in the log"

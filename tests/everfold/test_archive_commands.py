@@ -1,0 +1,221 @@
+"""`everfold archive ...` and `everfold audit show|prove` as people and programs meet them."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import anyio
+import pytest
+
+from everfold.archives.opening import open_store
+from streams.errors import Misconfigured
+from streams.events import CancelRequested
+from streams.log import Log
+from streams.reader import job_events
+from tests.projector.story import assert_projected, make_jobs, projecting, work
+from tests.support.programs import Program, StartProgram
+from tests.support.servers import OwnServer, StartServer
+from tests.support.wait import eventually
+
+pytestmark = pytest.mark.anyio
+
+Everfold = Callable[..., Program]
+
+
+@pytest.fixture
+def server(own_server: StartServer) -> OwnServer:
+    return own_server()
+
+
+@pytest.fixture
+def everfold(start_program: StartProgram, server: OwnServer) -> Everfold:
+    def start(*arguments: str) -> Program:
+        return start_program("-m", "everfold", *arguments, environ={"REDIS_URL": server.url})
+
+    return start
+
+
+@pytest.fixture
+async def log(server: OwnServer) -> AsyncIterator[Log]:
+    async with Log.open(server.url) as log:
+        yield log
+
+
+async def ended(program: Program, code: int = 0) -> list[str]:
+    assert await program.end(within_s=60) == code, program
+    assert not any("Traceback" in line for line in program.complaints), program
+    return program.lines
+
+
+async def objects(program: Program, code: int = 0) -> list[dict[str, object]]:
+    return [json.loads(line) for line in await ended(program, code)]
+
+
+async def ended_jobs(log: Log, count: int = 12) -> list[str]:
+    jobs = await make_jobs(log, count)
+    await work(log)
+    async with projecting(log):
+        await assert_projected(log, jobs)
+    return jobs
+
+
+async def test_archived_and_trimmed_jobs_are_told_proved_and_rebuilt(
+    everfold: Everfold, log: Log, tmp_path: Path
+) -> None:
+    jobs = await ended_jobs(log)
+    before = await ended(everfold("audit", "show", jobs[0]))
+    refused = everfold("archive", "ls")
+    await ended(refused, code=2)
+    assert "has no archive yet" in "".join(refused.complaints)
+    place = str(tmp_path / "archive")
+    told = await ended(everfold("archive", "run", "--archive", place, "--everything"))
+    assert told[0].startswith("120 events archived")
+    rows = await objects(everfold("archive", "ls", "--json"))
+    assert sum(int(str(row["archived"])) for row in rows) == 120
+    would = await objects(everfold("archive", "trim", "--retention", "0", "--dry-run", "--json"))
+    assert sum(int(str(row["count"])) for row in would) == 120
+    trimmed = await objects(everfold("archive", "trim", "--retention", "0", "--json"))
+    assert sum(int(str(row["count"])) for row in trimmed) == 120
+    assert await ended(everfold("audit", "show", jobs[0])) == before
+    assert "are what was written" in (await ended(everfold("audit", "prove")))[-1]
+    head = next(str(row["head"]) for row in rows if row["head"])
+    await ended(everfold("audit", "prove", "--head", head))
+    wrong = await ended(everfold("audit", "prove", "--head", "0" * 64), code=1)
+    assert "no chain" in wrong[-1]
+    assert "10 archived events" in (await ended(everfold("audit", "prove", jobs[0])))[-1]
+    await ended(everfold("audit", "prove", "nobody"), code=3)
+    assert "120 events folded" in (await ended(everfold("projector", "rebuild")))[-1]
+
+
+async def test_a_changed_segment_fails_the_proof_and_is_named(
+    everfold: Everfold, log: Log, tmp_path: Path
+) -> None:
+    await ended_jobs(log)
+    await ended(everfold("archive", "run", "--archive", str(tmp_path), "--everything"))
+    name = change_a_segment(tmp_path)
+    told = await ended(everfold("audit", "prove"), code=1)
+    assert name in told[-1]
+    told = await ended(everfold("audit", "verify"), code=1)
+    assert any(name in line for line in told)
+
+
+def change_a_segment(folder: Path) -> str:
+    segment = next(folder.glob("partition-*/*.jsonl.gz"))
+    segment.write_bytes(segment.read_bytes()[:-4] + b"abcd")
+    return segment.name
+
+
+async def test_the_archiver_runs_until_it_is_ended_and_trims(
+    everfold: Everfold, log: Log, tmp_path: Path
+) -> None:
+    await ended_jobs(log)
+    await ended(everfold("archive", "run", "--archive", str(tmp_path), "--everything"))
+    running = everfold("archive", "run", "--trim-after", "0")
+
+    async def is_trimmed() -> bool:
+        rows = await objects(everfold("archive", "ls", "--json"))
+        return sum(int(str(row["trimmed"])) for row in rows) == 120
+
+    await eventually(is_trimmed, 30)
+    running.send(signal.SIGTERM)
+    await ended(running)
+
+
+async def test_what_holds_the_trim_is_named(everfold: Everfold, log: Log, tmp_path: Path) -> None:
+    [waiting] = await make_jobs(log, 1)
+    told = await ended(everfold("archive", "readers"))
+    assert any("no archive" in line for line in told)
+    await ended(everfold("archive", "run", "--archive", str(tmp_path), "--everything"))
+    partition = log.keys.partition_of(waiting)
+    told = await ended(everfold("archive", "readers"))
+    of_it = [line for line in told if line.split()[0] == str(partition)]
+    assert any("an open job" in line for line in of_it)
+    assert any("reader archive" in line for line in of_it)
+
+
+async def test_the_archive_answers_sql(everfold: Everfold, log: Log, tmp_path: Path) -> None:
+    await ended_jobs(log)
+    await ended(everfold("archive", "run", "--archive", str(tmp_path), "--everything"))
+    query = "select type, count(*) as n from events group by type order by n desc, type"
+    rows = await objects(everfold("archive", "sql", query, "--json"))
+    assert rows[0] == {"type": "job.progressed", "n": "60"}
+    assert {row["type"] for row in rows} >= {"job.submitted", "job.succeeded"}
+    assert any("job.progressed" in line for line in await ended(everfold("archive", "sql", query)))
+    refused = everfold("archive", "sql", "select nothing from nowhere")
+    await ended(refused, code=2)
+    assert "DuckDB" in "".join(refused.complaints)
+
+
+async def test_show_tells_the_story_the_state_at_a_point_and_what_changed(
+    everfold: Everfold, log: Log
+) -> None:
+    [job_id] = await ended_jobs(log, 1)
+    told = await ended(everfold("audit", "show", job_id))
+    assert "submitted to queue default" in told[1]
+    assert "r takes the job" in told[2]
+    assert told[-1].startswith("succeeded after")
+    steps = await objects(everfold("audit", "show", job_id, "--json"))
+    assert [step["seq"] for step in steps] == list(range(1, 11))
+    [state] = await objects(everfold("audit", "show", job_id, "--at", "4", "--json"))
+    assert (state["seq"], state["status"]) == (4, "running")
+    changed = await objects(everfold("audit", "show", job_id, "--diff", "4", "10", "--json"))
+    assert {"field": "status", "before": "running", "after": "succeeded"} in changed
+    for point in ("11", "yesterday"):
+        refused = everfold("audit", "show", job_id, "--at", point)
+        await ended(refused, code=2)
+    await ended(everfold("audit", "show", "nobody"), code=3)
+
+
+async def test_recoveries_and_other_runners_are_marked(everfold: Everfold, log: Log) -> None:
+    [job_id] = await make_jobs(log, 1)
+    await work(log, finish=False, runner="first")
+    await log.append(job_id, CancelRequested(reason="enough"), epoch=0)
+    from streams.dispatch import Dispatch, all_lanes
+
+    dispatch = Dispatch(log, "second")
+    partition = log.keys.partition_of(job_id)
+    for lane in all_lanes(["default"]):
+        await dispatch.take_over(partition, lane, idle_limit_s=0, cursor="-", suspect="", most=5)
+    steps = await objects(everfold("audit", "show", job_id, "--json"))
+    assert steps[-1]["mark"] == "recovery"
+    assert "takes the job over from first" in str(steps[-1]["what"])
+    assert "cancel asked for: enough" in str(steps[-2]["what"])
+
+
+async def test_history_is_replayed_into_another_namespace_and_into_a_file(
+    everfold: Everfold, log: Log, server: OwnServer, tmp_path: Path
+) -> None:
+    jobs = await ended_jobs(log)
+    await ended(everfold("archive", "run", "--archive", str(tmp_path / "a"), "--everything"))
+    await ended(everfold("archive", "trim", "--retention", "0"))
+    jobs += await make_jobs(log, 2)
+    told = await ended(everfold("audit", "replay", "--to", "trial"))
+    assert told[-1] == "122 events replayed to trial"
+    async with Log.open(server.url, namespace="trial") as trial, projecting(trial):
+        await assert_projected(trial, jobs)
+        again = [event.payload for event in await job_events(trial, jobs[0])]
+    file = tmp_path / "ada.jsonl"
+    await ended(everfold("audit", "replay", "--to", str(file), "--job", jobs[0]))
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [json.loads(payload) for payload in again] == [line["event"] for line in lines]
+    refused = everfold("audit", "replay", "--to", "everfold")
+    await ended(refused, code=2)
+    assert "--into-live" in "".join(refused.complaints)
+    await ended(everfold("audit", "replay", "--to", "other", "--speed", "fast"), code=2)
+
+
+async def test_a_replay_keeps_the_rhythm(everfold: Everfold, log: Log) -> None:
+    await make_jobs(log, 1)
+    await anyio.sleep(2)
+    await make_jobs(log, 1)
+    started_s = anyio.current_time()
+    await ended(everfold("audit", "replay", "--to", "trial", "--speed", "1x"))
+    assert anyio.current_time() - started_s >= 2
+
+
+def test_an_address_that_is_no_store_is_refused() -> None:
+    with pytest.raises(Misconfigured, match="no archive"):
+        open_store("ftp://nowhere")
