@@ -49,7 +49,7 @@ def after(ms: int) -> str:
     """Return a time since the start: 250 ms, 1.5 s, 45 s, 2:05, 1:00:00, 3 d 04:00."""
     if ms < SECOND:
         return f"{ms} ms" if ms else "0"
-    if ms < 2 * MINUTE:
+    if ms < MINUTE:
         return f"{ms / SECOND:g} s"
     days, rest = divmod(ms, DAY)
     hours, rest = divmod(rest, HOUR)

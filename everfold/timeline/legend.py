@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from everfold.timeline.lanes import MARKS
+from everfold.timeline.lanes import MARKS, RECOVERING, RUNNING, WAITING
 from everfold.timeline.rows import Row, marks_of, owners_of, statuses_of
 from everfold.timeline.shapes import rect, text
 
 # Told apart by people who see colors differently, too.
 OWNER_COLORS = (
-    *("#3b82f6", "#14b8a6", "#8b5cf6", "#0ea5e9", "#a16207", "#ec4899"),
-    *("#65a30d", "#6366f1", "#0f766e", "#c084fc"),
+    *("#3b82f6", "#14b8a6", "#8b5cf6", "#a16207", "#ec4899", "#65a30d"),
+    *("#0c4a6e", "#d97757", "#0ea5e9", "#c084fc"),
 )
 UNOWNED_COLOR = "#9ca3af"
 WAITING_COLOR = "#cbd5e1"
@@ -70,21 +70,23 @@ def legend(rows: Sequence[Row], width: float) -> Iterator[str]:
 
 
 def _entries(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
-    yield _swatch(WAITING_COLOR), "waiting"
-    yield _swatch("url(#hatch)"), "recovering"
+    kinds = {segment.kind for row in rows for segment in row.segments}
+    swatches = {WAITING: WAITING_COLOR, RECOVERING: "url(#hatch)"}
+    for kind in (kind for kind in swatches if kind in kinds):
+        yield _swatch(swatches[kind]), kind
     owners = owners_of(rows)
     for place, owner in enumerate(owners[:MOST_OWNERS]):
         yield _swatch(OWNER_COLORS[place % len(OWNER_COLORS)]), f"running: {owner}"
     if len(owners) > MOST_OWNERS:
         yield "", f"and {len(owners) - MOST_OWNERS} more runners"
-    if any(s.kind == "running" and not s.owner for row in rows for s in row.segments):
+    if any(s.kind == RUNNING and not s.owner for row in rows for s in row.segments):
         yield _swatch(UNOWNED_COLOR), "running, held by no runner"
     found = marks_of(rows)
     for kind in (mark for mark in MARKS if mark in found):
         shape = f'<path d="{MARK_SHAPES[kind]}" fill="{MARK_COLORS[kind]}" '
         yield shape + 'transform="translate(8 6) scale(5.5)"/>', kind
     for status in statuses_of(rows):
-        yield rect(6, 0, 3, 12, STATUS_COLORS[status]), status
+        yield rect(4, 0, 8, 12, STATUS_COLORS.get(status, UNOWNED_COLOR)), status
 
 
 def _swatch(color: str) -> str:

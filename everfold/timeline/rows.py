@@ -128,5 +128,6 @@ def marks_of(rows: Iterable[Row]) -> set[str]:
     return {mark.kind for row in rows for mark in row.marks}
 
 
-def statuses_of(rows: Iterable[Row]) -> list[str]:
-    return sorted({end.status for row in rows for end in row.ends})
+def statuses_of(rows: Sequence[Row]) -> list[str]:
+    ended = {end.status for row in rows for end in row.ends}
+    return sorted(ended | {row.status for row in rows if row.status})

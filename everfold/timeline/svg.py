@@ -41,7 +41,7 @@ STYLE = """
 text{font:11px ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace;fill:#374151}
 .title{font-size:15px;font-weight:bold;fill:#111827}
 .tick{font-size:10px;fill:#6b7280}.grid{stroke:#e5e7eb;stroke-width:1}
-.mark{stroke:#fff;stroke-width:.6}
+.mark{stroke:#fff;stroke-width:.16}.waiting{shape-rendering:crispEdges}
 """
 HATCH = (
     '<pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" '
@@ -155,8 +155,7 @@ class _Picture:
         scale = min(5.5, max(2.2, self.pitch * 0.42))
         return (
             f'<path class="mark" d="{MARK_SHAPES[mark.kind]}" fill="{MARK_COLORS[mark.kind]}" '
-            f'transform="translate({x:.1f} {middle:.2f}) scale({scale:.2f})" '
-            f'vector-effect="non-scaling-stroke">'
+            f'transform="translate({x:.1f} {middle:.2f}) scale({scale:.2f})">'
             f"{tip(f'{mark.job_id} {mark.kind}: {mark.why}'.rstrip(': '))}</path>"
         )
 

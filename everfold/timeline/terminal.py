@@ -84,7 +84,7 @@ def _legend(rows: Sequence[Row], colors: dict[str, str], width: int) -> Iterator
 
 def _entries(rows: Sequence[Row], colors: dict[str, str], width: int) -> Iterator[Text]:
     start_ms, end_ms = extent_ms(rows)
-    yield Text(f"{after(end_ms - start_ms)} in all", "dim")
+    yield Text(f"{after(max(100, (end_ms - start_ms) // 100 * 100))} in all", "dim")
     for kind in (WAITING, RECOVERING, RUNNING):
         yield Text(CELLS[kind], CELL_STYLES.get(kind, "")).append(f" {kind}", "default")
     for owner, color in list(colors.items())[:MOST_OWNERS]:
