@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import msgspec
 
-from benchmarks import projector, recovery
+from benchmarks import archive, projector, recovery
 
 Measured = tuple[str, object]
 """The report for people, and the figures for programs."""
@@ -26,7 +26,13 @@ async def _projector(options: argparse.Namespace) -> Measured:
     return projector.report(found), found
 
 
+async def _archive(options: argparse.Namespace) -> Measured:
+    found = await archive.measure_archive(options.events, options.repeat)
+    return archive.report(found), found
+
+
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], Awaitable[Measured]]] = {
+    "archive": _archive,
     "projector": _projector,
     "recovery": _recovery,
 }
@@ -36,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument("what", choices=[*BENCHMARKS, "all"])
     parser.add_argument("--repeat", type=int, default=5, help="runs of each, in turns")
-    parser.add_argument("--events", type=int, default=200_000, help="projector: events to fold")
+    parser.add_argument("--events", type=int, default=200_000, help="archive, projector: events")
     parser.add_argument("--kills", type=int, default=30, help="runners to kill with SIGKILL")
     parser.add_argument("--freezes", type=int, default=5, help="runners to freeze with SIGSTOP")
     parser.add_argument("--orphans", type=int, default=10_000, help="jobs of one dead runner")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import resource
-import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -21,10 +20,10 @@ from msgspec import Struct
 
 from benchmarks.history import EVENTS_PER_JOB, write_history
 from benchmarks.percentiles import Percentiles, percentiles
+from benchmarks.server import bench_server
 from benchmarks.stage import stage
 from benchmarks.table import Ratio, ratio
 from everfold.commands.projector import collect_garbage_rarely
-from everfold.embedded import embedded_server
 from projector.jobs import JobsProjection
 from projector.projector import Projector
 from projector.rebuild import Rebuild
@@ -33,7 +32,7 @@ from streams.events import Progressed, Submitting
 from streams.log import Log
 from streams.outcomes import Lease
 from streams.producer import Producer
-from streams.server import connect, server_facts
+from streams.server import server_facts
 
 COUNT = 1000
 LATENCY_S = 10.0
@@ -57,29 +56,18 @@ class ProjectorFigures(Struct, frozen=True):
 
 async def measure_projector(events: int, repeat: int) -> ProjectorFigures:
     collect_garbage_rarely()
-    async with _server() as (url, folder):
+    async with bench_server() as (url, folder):
         visible = await _latency(url, folder)
-    async with _server() as (url, _):
+    async with bench_server() as (url, _):
         measured = [await _fold_rate(url, events, IN_FLIGHT, repeat, 0.6)]
-    async with _server() as (url, _):
+    async with bench_server() as (url, _):
         measured.append(await _fold_rate(url, events, EVERY_ANOTHER, repeat, 0.35))
-    async with _server() as (url, _):
+    async with bench_server() as (url, _):
         measured.append(await _rebuild_rate(url, events, repeat))
-    async with _server() as (url, _):
+    async with bench_server() as (url, _):
         measured.append(await _with_ten_times_the_history(url, events, repeat))
-    async with _server() as (url, _):
+    async with bench_server() as (url, _):
         return ProjectorFigures(measured, visible, *await _memory(url))
-
-
-@asynccontextmanager
-async def _server() -> AsyncIterator[tuple[str, Path]]:
-    """A new embedded server, with its append-only file on but not rewritten meanwhile."""
-    with tempfile.TemporaryDirectory(prefix="everfold-bench-") as name:
-        async with embedded_server(Path(name) / "data") as server:
-            redis = connect(server.url)
-            await command(redis, "CONFIG SET", "auto-aof-rewrite-percentage", 0)
-            await redis.aclose()
-            yield server.url, Path(name)
 
 
 @asynccontextmanager

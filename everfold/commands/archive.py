@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import anyio
@@ -16,7 +17,7 @@ from streams.archive.archiver import Archiver
 from streams.errors import Unavailable
 from streams.log import Log
 from streams.reader import log_size
-from streams.readers import trimmed_to
+from streams.readers import trimmed_to, unregister
 from streams.trimming import RETENTION_S, bounds, trim
 
 Place = Annotated[str, Parameter(name="--archive", env_var="EVERFOLD_ARCHIVE")]
@@ -163,6 +164,36 @@ async def readers(*, session: Session = DEFAULT) -> int:
                     line = f"{partition:>3}  {bound.entry_id:<24} {bound.what}"
                     console.print(line, markup=False)
     return 0
+
+
+@archive.command
+async def forget(name: str, *, session: Session = DEFAULT) -> int:
+    """Let go of a registered reader: what it has not taken may be trimmed from now on.
+
+    Exit code 3 when there is no reader of this name.
+    """
+    async with session.open() as everfold:
+        every = range(everfold.log.keys.partitions)
+        gone = [await unregister(everfold.log, partition, name) for partition in every]
+    console.print(f"{name} is forgotten" if any(gone) else f"there is no reader {name}")
+    return 0 if any(gone) else 3
+
+
+@archive.command
+async def parquet(file: Path, *, archive: Place = "", session: Session = DEFAULT) -> int:
+    """Write the archived events into one Parquet file, with the columns that `sql` has."""
+    from everfold.archives.sql import ask
+
+    async with session.open() as everfold:
+        kept = await needed_archive(everfold.log, archive)
+        query = f"COPY (SELECT * FROM events ORDER BY time) TO '{_quoted(file)}' (FORMAT parquet)"
+        _, rows = await ask(kept, range(everfold.log.keys.partitions), query)
+    console.print(f"{rows[0][0]:,} events written to {file}", markup=False)
+    return 0
+
+
+def _quoted(file: Path) -> str:
+    return str(file.absolute()).replace("'", "''")
 
 
 @archive.command

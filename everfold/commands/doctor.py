@@ -10,6 +10,7 @@ from redis.exceptions import ResponseError
 from rich.table import Table
 
 from everfold.client import Everfold
+from everfold.commands.doctor_log import examine_log
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.words import console, emit
 from projector.lag import Lag, lag
@@ -67,6 +68,8 @@ async def _examine(everfold: Everfold) -> AsyncIterator[Finding]:
     yield await _eviction(log)
     yield Finding("partitions", f"{log.keys.partitions} in namespace {log.keys.namespace!r}")
     yield _projection(await lag(log))
+    for told in await examine_log(log):
+        yield Finding(*told)
     entries = await roll(log)
     names = await _connections(log)
     for entry in entries.values():

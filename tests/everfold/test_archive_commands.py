@@ -15,6 +15,8 @@ from streams.errors import Misconfigured
 from streams.events import CancelRequested
 from streams.log import Log
 from streams.reader import job_events
+from streams.readers import register
+from streams.record import NO_ENTRY
 from tests.projector.story import assert_projected, make_jobs, projecting, work
 from tests.support.programs import Program, StartProgram
 from tests.support.servers import OwnServer, StartServer
@@ -136,6 +138,23 @@ async def test_what_holds_the_trim_is_named(everfold: Everfold, log: Log, tmp_pa
     assert any("reader archive" in line for line in of_it)
 
 
+async def test_a_forgotten_reader_is_told_and_can_be_let_go(
+    everfold: Everfold, log: Log, tmp_path: Path
+) -> None:
+    await ended_jobs(log)
+    await ended(everfold("archive", "run", "--archive", str(tmp_path), "--everything"))
+    for partition in range(log.keys.partitions):
+        await register(log, partition, "audit", NO_ENTRY)
+    told = await objects(everfold("doctor", "--json"), code=1)
+    held = [row for row in told if "reader audit holds" in str(row["found"])]
+    assert held
+    assert "archive forget" in str(held[0]["advice"])
+    await ended(everfold("archive", "forget", "audit"))
+    await ended(everfold("archive", "forget", "audit"), code=3)
+    told = await objects(everfold("doctor", "--json"), code=1)
+    assert not any("reader audit" in str(row["found"]) for row in told)
+
+
 async def test_the_archive_answers_sql(everfold: Everfold, log: Log, tmp_path: Path) -> None:
     await ended_jobs(log)
     await ended(everfold("archive", "run", "--archive", str(tmp_path), "--everything"))
@@ -144,6 +163,10 @@ async def test_the_archive_answers_sql(everfold: Everfold, log: Log, tmp_path: P
     assert rows[0] == {"type": "job.progressed", "n": "60"}
     assert {row["type"] for row in rows} >= {"job.submitted", "job.succeeded"}
     assert any("job.progressed" in line for line in await ended(everfold("archive", "sql", query)))
+    file = tmp_path / "events.parquet"
+    assert "120 events written" in (await ended(everfold("archive", "parquet", str(file))))[-1]
+    query = f"select count(distinct job_id) as jobs from '{file}'"
+    assert await objects(everfold("archive", "sql", query, "--json")) == [{"jobs": "12"}]
     refused = everfold("archive", "sql", "select nothing from nowhere")
     await ended(refused, code=2)
     assert "DuckDB" in "".join(refused.complaints)
