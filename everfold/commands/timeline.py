@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 import msgspec
 from cyclopts import Parameter
 
+from everfold.archives.opening import known_archive
+from everfold.commands.archive import Place
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.words import STYLES, console, emit
 from everfold.timeline.lanes import Lane
@@ -30,6 +32,7 @@ async def timeline(
     by: Literal["job", "backend"] = "job",
     svg: Annotated[Path | None, Parameter(negative="")] = None,
     trace: Annotated[Path | None, Parameter(negative="")] = None,
+    archive: Place = "",
     session: Session = DEFAULT,
 ) -> None:
     """Draw what happened to jobs over time: waiting, running, recovering, and how they ended.
@@ -53,7 +56,9 @@ async def timeline(
     """
     async with session.open() as everfold:
         now_ms = await server_time_ms(everfold.log)
-        lanes = await read_lanes(everfold.log, job, span(since, until, now_ms), user, now_ms)
+        kept = await known_archive(everfold.log, archive)
+        wanted = span(since, until, now_ms)
+        lanes = await read_lanes(everfold.log, job, wanted, user, now_ms, kept)
     if not lanes:
         if not session.json:
             console.print("no jobs found")

@@ -1,4 +1,4 @@
-"""Lanes of the jobs that somebody asks for, read from the log.
+"""Lanes of the jobs that somebody asks for, read from archive and log.
 
 Rule: of a job's events nothing is kept but its lane, however long the log is.
 """
@@ -9,13 +9,19 @@ from collections.abc import AsyncIterator, Sequence
 
 from everfold.timeline.lanes import Lane, Tracing, clipped
 from everfold.timeline.moments import Span
+from streams.archive.archive import Archive
+from streams.history import all_history, job_history
 from streams.log import Log
-from streams.reader import all_events, job_events
 from streams.record import Recorded
 
 
 async def read_lanes(
-    log: Log, job_ids: Sequence[str], span: Span, user: str | None, now_ms: int
+    log: Log,
+    job_ids: Sequence[str],
+    span: Span,
+    user: str | None,
+    now_ms: int,
+    archive: Archive | None = None,
 ) -> list[Lane]:
     """Return the lanes of the given jobs, or of all, that have an event within the span.
 
@@ -24,7 +30,7 @@ async def read_lanes(
     """
     tracings: dict[str, Tracing] = {}
     seen: set[str] = set()
-    async for record in _records(log, job_ids):
+    async for record in _records(log, job_ids, archive):
         # An entry that is not Everfold's is no job's.
         if not record.job_id or span.is_after(record.time_ms):
             continue
@@ -40,10 +46,12 @@ async def read_lanes(
     return [lane if span.since_ms is None else clipped(lane, span.since_ms) for lane in lanes]
 
 
-async def _records(log: Log, job_ids: Sequence[str]) -> AsyncIterator[Recorded]:
+async def _records(
+    log: Log, job_ids: Sequence[str], archive: Archive | None
+) -> AsyncIterator[Recorded]:
     if not job_ids:
-        async for record in all_events(log):
+        async for record in all_history(log, archive):
             yield record
     for job_id in dict.fromkeys(job_ids):
-        for record in await job_events(log, job_id):
+        for record in await job_history(log, job_id, archive):
             yield record
