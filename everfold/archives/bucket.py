@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import from_url
@@ -34,12 +32,5 @@ class Bucket:
             return bytes(await found.bytes_async())
         except FileNotFoundError:
             return None
-        except BaseError as error:
-            raise ArchiveUnavailable(self.url, str(error)) from error
-
-    async def names(self, prefix: str) -> Sequence[str]:
-        try:
-            pages = obstore.list(self._store, prefix)
-            return sorted([row["path"] async for page in pages for row in page])
         except BaseError as error:
             raise ArchiveUnavailable(self.url, str(error)) from error

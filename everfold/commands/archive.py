@@ -216,3 +216,7 @@ async def sql(query: str, *, archive: Place = "", session: Session = DEFAULT) ->
             table.add_row(*map(str, row))
         console.print(table)
     return 0
+
+
+archive.command("everfold.commands.parcels:export", name="export")
+archive.command("everfold.commands.parcels:import_parcel", name="import")

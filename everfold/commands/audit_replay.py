@@ -13,21 +13,19 @@ import msgspec
 from cyclopts import Parameter
 
 from everfold.archives.opening import known_archive
+from everfold.archives.selection import Selection
 from everfold.commands.archive import Place
 from everfold.commands.progress import event_progress
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.words import console, event_object
 from streams.codec import Unreadable
 from streams.errors import InvalidName, Misconfigured
-from streams.events import Submitted
 from streams.history import all_history
 from streams.log import Log
 from streams.record import Recorded
 from streams.republish import republish
 
 BATCH = 500
-
-Wanted = Callable[[Recorded], bool]
 
 
 async def replay(
@@ -64,7 +62,7 @@ async def replay(
             f"{to!r} is the namespace that is read from; replaying into it repeats its events: "
             "name another one, or add --into-live"
         )
-    factor, wanted = _factor(speed), _wanted(since, until, job, user)
+    factor, wanted = _factor(speed), Selection(since, until, job, user)
     async with session.open() as everfold:
         kept = await known_archive(everfold.log, archive)
         records = _paced(_chosen(all_history(everfold.log, kept), wanted), factor)
@@ -85,29 +83,9 @@ def _factor(speed: str) -> float:
     return float(found[1]) if found else 0.0
 
 
-def _wanted(since: datetime | None, until: datetime | None, job: str, user: str | None) -> Wanted:
-    """Say of a job's first event whether the job is wanted."""
-    least = since.timestamp() * 1000 if since else 0.0
-    most = until.timestamp() * 1000 if until else float("inf")
-
-    def fits(record: Recorded) -> bool:
-        event = record.event
-        return (
-            isinstance(event, Submitted)
-            and least <= record.time_ms <= most
-            and job in ("", record.job_id)
-            and user in (None, event.user)
-        )
-
-    return fits
-
-
-async def _chosen(records: AsyncIterator[Recorded], wanted: Wanted) -> AsyncIterator[Recorded]:
-    open_jobs: set[str] = set()
+async def _chosen(records: AsyncIterator[Recorded], wanted: Selection) -> AsyncIterator[Recorded]:
     async for record in records:
-        if record.seq == 1 and wanted(record):
-            open_jobs.add(record.job_id)
-        if record.job_id in open_jobs:
+        if wanted.takes(record):
             yield record
 
 

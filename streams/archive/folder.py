@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
@@ -30,9 +30,6 @@ class Folder:
 
     async def read(self, name: str) -> bytes | None:
         return await self._run(self._read, name)
-
-    async def names(self, prefix: str) -> Sequence[str]:
-        return await self._run(self._names, prefix)
 
     async def _run(self, doing: Callable[[*Ts], T], *arguments: *Ts) -> T:
         try:
@@ -66,13 +63,6 @@ class Folder:
         with contextlib.suppress(FileNotFoundError):
             return (self._path / name).read_bytes()
         return None
-
-    def _names(self, prefix: str) -> list[str]:
-        folder = self._path / prefix
-        if not folder.is_dir():
-            return []
-        found = (path.name for path in folder.iterdir() if not path.name.startswith("."))
-        return sorted(f"{prefix}/{name}" for name in found)
 
 
 def _sync_folder(path: Path) -> None:

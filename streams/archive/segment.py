@@ -47,8 +47,18 @@ def write_segment(entries: Iterable[Entry]) -> bytes:
     # Neither a name nor a time in the header: both would make equal segments differ.
     with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, compresslevel=LEVEL, mtime=0) as out:
         for entry_id, flat in entries:
-            out.write(_encode(_line(entry_id.decode(), flat)) + b"\n")
+            out.write(write_line((entry_id, flat)) + b"\n")
     return buffer.getvalue()
+
+
+def write_line(entry: Entry) -> bytes:
+    """Return an entry as one line of JSON, without its end."""
+    return _encode(_line(entry[0].decode(), entry[1]))
+
+
+def read_line(text: bytes) -> Entry:
+    """Return the entry of a line. Raises ValueError for what is none."""
+    return _entry(_decode(text))
 
 
 def _line(entry_id: str, flat: list[bytes]) -> Line:
@@ -81,7 +91,7 @@ def read_segment(content: bytes, name: str = "segment") -> Iterator[Entry]:
     try:
         with gzip.open(io.BytesIO(content)) as lines:
             for text in lines:
-                yield _entry(_decode(text))
+                yield read_line(text)
     except (OSError, EOFError, ValueError, msgspec.MsgspecError) as error:
         raise ArchiveDamaged(name, str(error)) from error
 

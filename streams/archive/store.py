@@ -6,7 +6,6 @@ refuses, which is how two archivers agree.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
 
@@ -20,8 +19,4 @@ class Store(Protocol):
 
     async def read(self, name: str) -> bytes | None:
         """Return the file, None when there is none."""
-        ...
-
-    async def names(self, prefix: str) -> Sequence[str]:
-        """Return the names of the files in a folder, in order."""
         ...

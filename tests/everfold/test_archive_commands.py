@@ -7,14 +7,12 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-import anyio
 import pytest
 
 from everfold.archives.opening import open_store
 from streams.errors import Misconfigured
 from streams.events import CancelRequested
 from streams.log import Log
-from streams.reader import job_events
 from streams.readers import register
 from streams.record import NO_ENTRY
 from tests.projector.story import assert_projected, make_jobs, projecting, work
@@ -206,37 +204,6 @@ async def test_recoveries_and_other_runners_are_marked(everfold: Everfold, log: 
     assert steps[-1]["mark"] == "recovery"
     assert "takes the job over from first" in str(steps[-1]["what"])
     assert "cancel asked for: enough" in str(steps[-2]["what"])
-
-
-async def test_history_is_replayed_into_another_namespace_and_into_a_file(
-    everfold: Everfold, log: Log, server: OwnServer, tmp_path: Path
-) -> None:
-    jobs = await ended_jobs(log)
-    await ended(everfold("archive", "run", "--archive", str(tmp_path / "a"), "--everything"))
-    await ended(everfold("archive", "trim", "--retention", "0"))
-    jobs += await make_jobs(log, 2)
-    told = await ended(everfold("audit", "replay", "--to", "trial"))
-    assert told[-1] == "122 events replayed to trial"
-    async with Log.open(server.url, namespace="trial") as trial, projecting(trial):
-        await assert_projected(trial, jobs)
-        again = [event.payload for event in await job_events(trial, jobs[0])]
-    file = tmp_path / "ada.jsonl"
-    await ended(everfold("audit", "replay", "--to", str(file), "--job", jobs[0]))
-    lines = [json.loads(line) for line in file.read_text().splitlines()]
-    assert [json.loads(payload) for payload in again] == [line["event"] for line in lines]
-    refused = everfold("audit", "replay", "--to", "everfold")
-    await ended(refused, code=2)
-    assert "--into-live" in "".join(refused.complaints)
-    await ended(everfold("audit", "replay", "--to", "other", "--speed", "fast"), code=2)
-
-
-async def test_a_replay_keeps_the_rhythm(everfold: Everfold, log: Log) -> None:
-    await make_jobs(log, 1)
-    await anyio.sleep(2)
-    await make_jobs(log, 1)
-    started_s = anyio.current_time()
-    await ended(everfold("audit", "replay", "--to", "trial", "--speed", "1x"))
-    assert anyio.current_time() - started_s >= 2
 
 
 def test_an_address_that_is_no_store_is_refused() -> None:

@@ -1,0 +1,44 @@
+"""Which jobs of a history are wanted: whole ones, by their submit."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from streams.codec import Unreadable
+from streams.events import Submitted, closing_status
+from streams.record import Recorded
+
+
+class Selection:
+    """Says of each event, in order, whether its job is wanted; remembers the open ones."""
+
+    def __init__(
+        self,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        job: str = "",
+        user: str | None = None,
+    ) -> None:
+        self._least_ms = since.timestamp() * 1000 if since else 0.0
+        self._most_ms = until.timestamp() * 1000 if until else float("inf")
+        self._job, self._user = job, user
+        self._taken: set[str] = set()
+
+    def takes(self, record: Recorded) -> bool:
+        """An entry that belongs to no job is not taken."""
+        if record.seq == 1 and self._fits(record):
+            self._taken.add(record.job_id)
+        if record.job_id not in self._taken:
+            return False
+        if not isinstance(record.event, Unreadable) and closing_status(record.event):
+            self._taken.discard(record.job_id)
+        return True
+
+    def _fits(self, record: Recorded) -> bool:
+        event = record.event
+        return (
+            isinstance(event, Submitted)
+            and self._least_ms <= record.time_ms <= self._most_ms
+            and self._job in ("", record.job_id)
+            and self._user in (None, event.user)
+        )

@@ -1,0 +1,151 @@
+"""History that leaves a namespace: replays, exports, and imports that bring it back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import anyio
+import pytest
+
+from everfold.archives.parcel import check_parcel, read_parcel
+from projector.queries import current
+from projector.verify import verify
+from streams.archive.archive import Archive
+from streams.archive.folder import Folder
+from streams.history import all_history
+from streams.importing import begin_import, import_entries
+from streams.log import Log
+from streams.reader import job_events
+from tests.projector.story import assert_projected, make_jobs, projecting, work
+from tests.support.programs import Program, StartProgram
+from tests.support.servers import OwnServer, StartServer
+
+pytestmark = pytest.mark.anyio
+
+Everfold = Callable[..., Program]
+
+
+@pytest.fixture
+def server(own_server: StartServer) -> OwnServer:
+    return own_server()
+
+
+@pytest.fixture
+def everfold(start_program: StartProgram, server: OwnServer) -> Everfold:
+    def start(*arguments: str) -> Program:
+        return start_program("-m", "everfold", *arguments, environ={"REDIS_URL": server.url})
+
+    return start
+
+
+@pytest.fixture
+async def log(server: OwnServer) -> AsyncIterator[Log]:
+    async with Log.open(server.url) as log:
+        yield log
+
+
+async def ended(program: Program, code: int = 0) -> list[str]:
+    assert await program.end(within_s=60) == code, program
+    assert not any("Traceback" in line for line in program.complaints), program
+    return program.lines
+
+
+async def objects(program: Program, code: int = 0) -> list[dict[str, object]]:
+    return [json.loads(line) for line in await ended(program, code)]
+
+
+async def ended_jobs(log: Log, count: int = 12) -> list[str]:
+    jobs = await make_jobs(log, count)
+    await work(log)
+    async with projecting(log):
+        await assert_projected(log, jobs)
+    return jobs
+
+
+async def test_history_is_replayed_into_another_namespace_and_into_a_file(
+    everfold: Everfold, log: Log, server: OwnServer, tmp_path: Path
+) -> None:
+    jobs = await ended_jobs(log)
+    await ended(everfold("archive", "run", "--archive", str(tmp_path / "a"), "--everything"))
+    await ended(everfold("archive", "trim", "--retention", "0"))
+    jobs += await make_jobs(log, 2)
+    told = await ended(everfold("audit", "replay", "--to", "trial"))
+    assert told[-1] == "122 events replayed to trial"
+    async with Log.open(server.url, namespace="trial") as trial, projecting(trial):
+        await assert_projected(trial, jobs)
+        again = [event.payload for event in await job_events(trial, jobs[0])]
+    file = tmp_path / "ada.jsonl"
+    await ended(everfold("audit", "replay", "--to", str(file), "--job", jobs[0]))
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [json.loads(payload) for payload in again] == [line["event"] for line in lines]
+    refused = everfold("audit", "replay", "--to", "everfold")
+    await ended(refused, code=2)
+    assert "--into-live" in "".join(refused.complaints)
+    await ended(everfold("audit", "replay", "--to", "other", "--speed", "fast"), code=2)
+
+
+async def test_a_replay_keeps_the_rhythm(everfold: Everfold, log: Log) -> None:
+    await make_jobs(log, 1)
+    await anyio.sleep(2)
+    await make_jobs(log, 1)
+    started_s = anyio.current_time()
+    await ended(everfold("audit", "replay", "--to", "trial", "--speed", "1x"))
+    assert anyio.current_time() - started_s >= 2
+
+
+async def test_a_namespace_goes_into_a_file_and_comes_back_the_same(
+    everfold: Everfold, log: Log, server: OwnServer, tmp_path: Path
+) -> None:
+    jobs = await ended_jobs(log)
+    await ended(everfold("archive", "run", "--archive", str(tmp_path / "a"), "--everything"))
+    await ended(everfold("archive", "trim", "--retention", "0"))
+    waiting = await make_jobs(log, 2)
+    whole = [record async for record in all_history(log, Archive(Folder(str(tmp_path / "a"))))]
+    file = str(tmp_path / "all.parcel")
+    told = await ended(everfold("archive", "export", file))
+    assert told[-1].startswith("122 events written")
+    told = await ended(everfold("archive", "import", file, "--namespace", "back"))
+    assert told[-1] == "122 events imported into back, 2 job(s) wait for a runner"
+    async with Log.open(server.url, namespace="back") as back:
+        assert [record async for record in all_history(back)] == whole
+        async with projecting(back):
+            await assert_projected(back, [*jobs, *waiting])
+        report = await verify(back)
+        assert [str(found) for found in report.differences] == []
+        leases = await work(back)
+        assert {lease.job_id for lease in leases} == set(waiting)
+        graph = await back.workflow(waiting[0], (await current(back, waiting[0])).workflow)
+        assert graph is not None
+    refused = everfold("archive", "import", file, "--namespace", "back")
+    await ended(refused, code=2)
+    assert "is not empty" in "".join(refused.complaints)
+
+
+async def test_an_interrupted_import_goes_on_and_a_damaged_file_is_refused_whole(
+    everfold: Everfold, log: Log, server: OwnServer, tmp_path: Path
+) -> None:
+    jobs = await ended_jobs(log, 3)
+    file = tmp_path / "three.parcel"
+    await ended(everfold("archive", "export", str(file)))
+    _, end = check_parcel(file)
+    async with Log.open(server.url, namespace="back", partitions=8) as back:
+        await begin_import(back, end.sha256)
+        partition = back.keys.partition_of(jobs[0])
+        entries = [item[1] for item in read_parcel(file) if isinstance(item, tuple)]
+        mine = [e for e in entries if back.keys.partition_of(e[1][1].decode()) == partition]
+        assert await import_entries(back, partition, mine[:4]) == 4
+        await ended(everfold("archive", "import", str(file), "--namespace", "back"))
+        assert len(await job_events(back, jobs[0])) == 10
+    damaged = tmp_path / "damaged.parcel"
+    damaged.write_bytes(file.read_bytes()[:-40])
+    refused = everfold("archive", "import", str(damaged), "--namespace", "third")
+    await ended(refused, code=1)
+    assert "damaged" in "".join(refused.complaints)
+
+
+async def test_some_jobs_are_exported_whole(everfold: Everfold, log: Log, tmp_path: Path) -> None:
+    await ended_jobs(log, 9)
+    file = str(tmp_path / "u1.parcel")
+    assert (await ended(everfold("archive", "export", file, "--user", "u1")))[-1].startswith("30 ")
