@@ -58,10 +58,8 @@ def recorded(entry_id: bytes, flat: Sequence[bytes] | None) -> Recorded:
 
     An entry that is not Everfold's, or is no longer in the log, becomes an unreadable event.
     """
-    if not flat or flat[::2] != FIELDS:
-        return _foreign(entry_id, flat or ())
-    _, job_id, _, seq, _, epoch, _, previous, _, payload = flat
     try:
+        job_id, seq, epoch, previous, payload = _values(flat or ())
         return Recorded(
             entry_id.decode(),
             job_id.decode(),
@@ -71,8 +69,16 @@ def recorded(entry_id: bytes, flat: Sequence[bytes] | None) -> Recorded:
             decode(payload),
             payload,
         )
-    except ValueError:
-        return _foreign(entry_id, flat)
+    except (KeyError, ValueError):
+        return _foreign(entry_id, flat or ())
+
+
+def _values(flat: Sequence[bytes]) -> Sequence[bytes]:
+    """Return the values of our fields; others, of a later version, are ignored."""
+    if flat[::2] == FIELDS:
+        return flat[1::2]
+    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+    return [fields[name] for name in FIELDS]
 
 
 def _foreign(entry_id: bytes, flat: Sequence[bytes]) -> Recorded:

@@ -94,7 +94,7 @@ class ComfyBackend:
 
         Compared with what was known when the POST began: answers may overtake each other.
         """
-        if number <= highest_before:
+        if number < highest_before:
             self._boot.bury()
             self._highest_number = number
         self._highest_number = max(self._highest_number, number)
