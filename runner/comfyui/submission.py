@@ -123,4 +123,7 @@ def _read_acceptance(answer: Answer, prompt_id: str) -> SubmitOutcome:
     body = loose_json.as_object(answer.json())
     if body.get("prompt_id") != prompt_id:
         return Ambiguous(f"POST /prompt answered 200 for another prompt: {answer.excerpt()}")
-    return Accepted(loose_json.as_whole(body.get("number")), read_problems(body.get("node_errors")))
+    # The server's own counter is a whole number; one that a client asked for comes as a float.
+    number = body.get("number")
+    counted = loose_json.as_whole(number) if isinstance(number, int) else None
+    return Accepted(counted, read_problems(body.get("node_errors")))
