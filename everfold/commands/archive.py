@@ -10,10 +10,11 @@ from cyclopts import App, Parameter
 
 from everfold.archives.opening import needed_archive, remember_archive
 from everfold.commands.process import ending_signals, log_to_stderr
+from everfold.commands.progress import event_progress
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.words import console, emit, plain_table
 from streams.archive.archive import Archive
-from streams.archive.archiver import Archiver
+from streams.archive.archiver import Archived, Archiver
 from streams.errors import Unavailable
 from streams.log import Log
 from streams.reader import log_size
@@ -67,7 +68,7 @@ async def run(
 
 
 async def _round(log: Log, kept: Archive, everything: bool, trim_after: float | None) -> None:
-    told = await Archiver(log, kept).run(everything=everything)
+    told = await _archive(log, kept, everything)
     await remember_archive(log, kept)
     events, segments = sum(part.events for part in told), sum(part.segments for part in told)
     if events or everything:
@@ -76,6 +77,19 @@ async def _round(log: Log, kept: Archive, everything: bool, trim_after: float | 
     if trim_after is not None:
         for partition in range(log.keys.partitions):
             await trim(log, partition, trim_after)
+
+
+async def _archive(log: Log, kept: Archive, everything: bool) -> list[Archived]:
+    total = sum([await log_size(log, partition) for partition in range(log.keys.partitions)])
+    done = 0
+    with event_progress("archive", DEFAULT) as tell:
+
+        def note(events: int) -> None:
+            nonlocal done
+            done += events
+            tell(done, max(done, total))
+
+        return await Archiver(log, kept, note).run(everything=everything)
 
 
 @archive.command

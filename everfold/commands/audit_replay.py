@@ -99,7 +99,8 @@ async def _paced(records: AsyncIterator[Recorded], factor: float) -> AsyncIterat
         if len(batch) == BATCH or (batch and due_s > anyio.current_time()):
             yield batch
             batch = []
-        await anyio.sleep(max(0.0, due_s - anyio.current_time()))
+        if factor:
+            await anyio.sleep(max(0.0, due_s - anyio.current_time()))
         batch.append(record)
     if batch:
         yield batch
@@ -112,8 +113,8 @@ async def _to_file(
     count, part = 0, path.with_name(path.name + ".part")
     async with await anyio.open_file(part, "wb") as file:
         async for batch in batches:
-            for record in batch:
-                await file.write(msgspec.json.encode(event_object(_plain(record))) + b"\n")
+            lines = (msgspec.json.encode(event_object(_plain(record))) for record in batch)
+            await file.write(b"\n".join(lines) + b"\n")
             count += len(batch)
             tell(count, count)
     await anyio.Path(part).replace(path)
