@@ -31,7 +31,7 @@ def event_progress(doing: str, session: Session) -> Iterator[Callable[[int, int]
     """Yield what to call with the events done and the events in all."""
     name = TextColumn("{task.description}")
     rest = (MofNCompleteColumn(), TextColumn("events"), _Rate(), TimeRemainingColumn())
-    quiet = session.json
+    quiet = session.json or not console.is_terminal
     with Progress(name, BarColumn(), *rest, console=console, transient=True, disable=quiet) as bar:
         task = bar.add_task(doing, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
