@@ -16,6 +16,7 @@ from streams.events import Progressed, Started, Succeeded
 from streams.log import Log
 from streams.producer import Producer
 from streams.reader import job_events
+from tests.projector.story import end, make_jobs, projecting, work
 from tests.support.servers import StartServer
 
 pytestmark = pytest.mark.anyio
@@ -125,3 +126,21 @@ async def test_waiting_ends_with_the_job_or_with_the_time(log: Log) -> None:
             assert (await watcher.wait(job_id, timeout_s=20)).status == "succeeded"
         with pytest.raises(JobUnknown):
             await watcher.wait("nobody", timeout_s=5)
+
+
+async def test_a_watcher_sees_every_state_while_projectors_come_and_go(log: Log) -> None:
+    [job_id] = await make_jobs(log, 1)
+    seen: list[int] = []
+
+    async def watch() -> None:
+        async with Watcher(log) as watcher:
+            async for job in watcher.watch(job_id, after_seq=1):
+                seen.append(job.seq)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(watch)
+        async with projecting(log):
+            [lease] = await work(log, finish=False)
+        async with projecting(log):
+            await end(log, lease)
+    assert seen == list(range(2, 11))
