@@ -134,8 +134,7 @@ async def test_a_watcher_sees_every_state_while_projectors_come_and_go(log: Log)
 
     async def watch() -> None:
         async with Watcher(log) as watcher:
-            async for job in watcher.watch(job_id, after_seq=1):
-                seen.append(job.seq)
+            seen.extend([job.seq async for job in watcher.watch(job_id, after_seq=1)])
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watch)
