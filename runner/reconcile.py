@@ -18,6 +18,8 @@ from streams.errors import EverfoldError, Fenced, JobUnknown, Refused
 from streams.log import Log
 from streams.outcomes import Lease
 from streams.reader import job_events
+from streams.readers import trimmed_to
+from streams.record import entry_order
 from streams.rewind import Rewind, tell_rewind
 
 logger = logging.getLogger("everfold.runner")
@@ -38,6 +40,8 @@ async def put_back(log: Log, seen: Job, graph: bytes | None) -> None:
         events = await job_events(log, seen.job_id)
         found_seq = events[-1].seq if events else 0
     except JobUnknown:
+        if await _was_trimmed(log, seen):
+            return
         if graph is None or not await _submit_again(log, seen, graph):
             logger.error("job_lost_by_server job=%s seen_seq=%s", seen.job_id, seen.seq)
             return
@@ -46,6 +50,15 @@ async def put_back(log: Log, seen: Job, graph: bytes | None) -> None:
         "log_went_back job=%s seen_seq=%s found_seq=%s", seen.job_id, seen.seq, found_seq
     )
     await tell_rewind(log, Rewind(seen.job_id, seen.seq, found_seq))
+
+
+async def _was_trimmed(log: Log, seen: Job) -> bool:
+    """Say whether the job is unknown because it has ended and its events were trimmed.
+
+    Nothing of an open job is ever trimmed, and a server that lost its writes lost this mark too.
+    """
+    gone = await trimmed_to(log, log.keys.partition_of(seen.job_id))
+    return entry_order(gone.entry_id) >= entry_order(seen.entry_id)
 
 
 async def _submit_again(log: Log, seen: Job, graph: bytes) -> bool:

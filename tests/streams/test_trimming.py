@@ -9,8 +9,10 @@ import pytest
 
 from projector.fold import fold
 from projector.jobs import JobsProjection
+from projector.queries import current
 from projector.rebuild import Rebuild
 from projector.state import from_fields
+from runner.reconcile import put_back
 from streams.archive import archiver as archiver_module
 from streams.archive.archive import Archive
 from streams.archive.archiver import Archiver
@@ -24,7 +26,7 @@ from streams.reader import job_events, log_size
 from streams.readers import Missed, register, unregister
 from streams.record import NO_ENTRY, Recorded
 from streams.trimming import bounds, trim
-from tests.projector.story import assert_projected, make_jobs, projecting, work
+from tests.projector.story import assert_projected, end, make_jobs, projecting, work
 
 pytestmark = pytest.mark.anyio
 
@@ -199,3 +201,20 @@ async def test_reading_without_the_archive_says_what_is_missing(log: Log, archiv
     with pytest.raises(BrokenChain):
         await job_history(log, long)
     assert [event.seq for event in await job_history(log, long, archive)] == list(range(1, 10))
+
+
+async def test_a_runner_that_wakes_after_its_job_was_trimmed_does_not_submit_it_again(
+    log: Log, archive: Archive
+) -> None:
+    [job_id] = await make_jobs(log, 1)
+    [lease] = await work(log, finish=False)
+    seen = await current(log, job_id)
+    await end(log, lease)
+    async with projecting(log):
+        await assert_projected(log, [job_id])
+    assert (await trim(log, 0, 0, needs_archive=False)).count > 0
+    await put_back(log, seen, b'{"1":{"class_type":"EmptyImage","inputs":{}}}')
+    assert await log_size(log, 0) == 0
+    await command(log.redis, "DEL", log.keys.trimmed(0))
+    await put_back(log, seen, b'{"1":{"class_type":"EmptyImage","inputs":{}}}')
+    assert await log_size(log, 0) > 0, "a server that lost everything gets the job back"
