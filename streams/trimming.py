@@ -56,7 +56,7 @@ async def bounds(
     if needs_archive and ARCHIVE not in known:
         found.append(Bound("no archive", NO_ENTRY))
     if (first := await _oldest_open(log, partition)) is not None:
-        found.append(Bound("an open job", before(first)))
+        found.append(Bound("an open or parked job", before(first)))
     found.append(Bound("the retention", f"{max(0, now_ms - int(retention_s * 1000))}-0"))
     return sorted(found, key=lambda bound: entry_order(bound.entry_id))
 
@@ -97,9 +97,10 @@ async def _count(log: Log, partition: int, until: str) -> int:
 
 
 async def _oldest_open(log: Log, partition: int) -> str | None:
-    """Return the entry id of the first event of the open job that has waited the longest."""
+    """Return the entry id of the first event of the oldest job that may need its events again."""
     keys, redis = log.keys, log.redis
     jobs = cast("list[bytes]", await command(redis, "ZRANGE", keys.later(partition), 0, -1))
+    jobs += cast("list[bytes]", await command(redis, "HKEYS", keys.parked(partition)))
     queues = cast("list[bytes]", await command(redis, "SMEMBERS", keys.queues(partition)))
     for queue in queues:
         for priority in PRIORITIES:

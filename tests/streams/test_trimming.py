@@ -19,14 +19,16 @@ from streams.archive.archiver import Archiver
 from streams.archive.folder import Folder
 from streams.border import command, read_hash
 from streams.errors import BrokenChain, JobUnknown
+from streams.events import Canceled
 from streams.group import ConsumerGroup
 from streams.history import history_pages, job_history
-from streams.log import Log
+from streams.log import NOBODY, Log
 from streams.reader import job_events, log_size
 from streams.readers import Missed, register, unregister
 from streams.record import NO_ENTRY, Recorded
 from streams.trimming import bounds, trim
-from tests.projector.story import assert_projected, end, make_jobs, projecting, work
+from tests.projector.story import add_raw, assert_projected, end, make_jobs, projecting, work
+from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -131,7 +133,7 @@ async def test_an_open_job_holds_everything_since_its_first_event(
     async with projecting(log):
         await assert_projected(log, done)
     await Archiver(log, archive).run(everything=True)
-    assert await held_by(log) == "an open job"
+    assert await held_by(log) == "an open or parked job"
     assert len(await job_events(log, waiting)) == 1
 
 
@@ -218,3 +220,15 @@ async def test_a_runner_that_wakes_after_its_job_was_trimmed_does_not_submit_it_
     await command(log.redis, "DEL", log.keys.trimmed(0))
     await put_back(log, seen, b'{"1":{"class_type":"EmptyImage","inputs":{}}}')
     assert await log_size(log, 0) > 0, "a server that lost everything gets the job back"
+
+
+async def test_a_parked_job_keeps_its_events_though_it_has_ended(
+    log: Log, archive: Archive
+) -> None:
+    [job_id] = await make_jobs(log, 1)
+    await add_raw(log, job_id, 2, b'{"type":"job.teleported","id":"x","actor":"y","v":1}')
+    await log.append(job_id, Canceled(), epoch=NOBODY)
+    async with projecting(log):
+        await eventually(lambda: log.redis.hlen(log.keys.parked(0)), 10)
+    await Archiver(log, archive).run(everything=True)
+    assert await held_by(log) == "an open or parked job"
