@@ -3,6 +3,9 @@
 from everfold.client import Everfold, SubmittedJob
 from projector.job import Job
 from projector.states import Projection
+from projector.subscribing.catch_up import CatchUp, Cursor
+from projector.subscribing.delivery import Delivery
+from projector.subscribing.subscription import GiveUp, Subscription, TargetAway, TryLater
 from runner.comfyui import ComfyBackend
 from runner.config import RunnerConfig, runner_name
 from runner.runner import Runner
@@ -13,9 +16,13 @@ from streams.log import Log
 __version__ = "0.1.0"
 
 __all__ = [
+    "CatchUp",
     "ComfyBackend",
+    "Cursor",
+    "Delivery",
     "Everfold",
     "EverfoldError",
+    "GiveUp",
     "Job",
     "Log",
     "Policy",
@@ -23,6 +30,9 @@ __all__ = [
     "Runner",
     "RunnerConfig",
     "SubmittedJob",
+    "Subscription",
+    "TargetAway",
+    "TryLater",
     "__version__",
     "runner_name",
 ]

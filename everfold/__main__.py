@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from streams.errors import EverfoldError, JobUnknown, Misconfigured, NoServer, Refused, Unavailable
+from streams.errors import EverfoldError, Misconfigured, NoServer, Refused, Unavailable, Unknown
 
 DONE, FAILED, USAGE, NOT_FOUND, UNAVAILABLE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
@@ -38,8 +38,8 @@ def run(arguments: list[str]) -> int:
 
 
 def exit_code(error: EverfoldError) -> int:
-    """Return 2 for what the caller has to change, 3 for an unknown job, 4 for no server."""
-    if isinstance(error, JobUnknown):
+    """Return 2 for what the caller has to change, 3 for an unknown name, 4 for no server."""
+    if isinstance(error, Unknown):
         return NOT_FOUND
     if isinstance(error, Unavailable | NoServer):
         return UNAVAILABLE

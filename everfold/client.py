@@ -11,12 +11,18 @@ from datetime import datetime
 from pathlib import Path
 
 import msgspec
+from anyio import TASK_STATUS_IGNORED
+from anyio.abc import TaskStatus
 from msgspec import Struct
 
+from everfold.archives.opening import known_archive
 from everfold.embedded import find
 from projector.job import Job
 from projector.queries import Page, get, list_jobs
+from projector.subscribing.consumer import Consumer
+from projector.subscribing.subscription import Subscription
 from projector.watching import Watcher
+from runner.config import runner_name
 from streams.border import command
 from streams.errors import InvalidWorkflow, JobClosed, JobLeased
 from streams.events import Canceled, CancelRequested, Outputs, Policy
@@ -145,6 +151,18 @@ class Everfold:
         """Follow all events of all jobs, from now on."""
         async with tail(self.log) as batches:
             yield batches
+
+    async def consume(
+        self, subscription: Subscription, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED
+    ) -> None:
+        """Deliver events to a subscription until cancelled, together with all other processes
+        that consume it. A delivery that has begun is finished, and written down, before this ends.
+
+        Raises Misconfigured for a `start` that makes no sense; waits while the server is away.
+        """
+        kept = await known_archive(self.log)
+        consumer = Consumer(self.log, runner_name("consumer"), subscription, kept)
+        await consumer.run(task_status=task_status)
 
     async def cancel(self, job_id: str, reason: str = "") -> Job:
         """Ask for the job to be stopped; return its state after the request.

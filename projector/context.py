@@ -7,11 +7,12 @@ are.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from projector.evolve import evolve
 from projector.fold import fold
 from projector.job import Job
-from projector.parking import with_skips
+from projector.parking import with_skips, without
 from streams.archive.archive import Archive
 from streams.errors import BrokenChain
 from streams.history import job_history
@@ -22,10 +23,21 @@ CACHED_JOBS = 20_000
 
 
 class Context:
-    """The jobs of one partition, in the order of its log."""
+    """The jobs of one partition, in the order of its log.
 
-    def __init__(self, log: Log, partition: int, archive: Archive | None = None) -> None:
+    With `past_unreadable` a job is folded on without the events that nobody can read.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        partition: int,
+        archive: Archive | None = None,
+        *,
+        past_unreadable: bool = False,
+    ) -> None:
         self.log, self.partition, self._archive = log, partition, archive
+        self._past_unreadable = past_unreadable
         self._jobs: OrderedDict[str, Job] = OrderedDict()
 
     def forget(self) -> None:
@@ -47,8 +59,13 @@ class Context:
 
     async def _before(self, record: Recorded) -> Job:
         events = await job_history(self.log, record.job_id, self._archive)
-        told = await with_skips(self.log, self.partition, events)
-        job = fold([event for event in told if event.seq < record.seq])
+        told = await self._told([event for event in events if event.seq < record.seq])
+        job = fold(told)
         if job.seq != record.seq - 1:
             raise BrokenChain(record.job_id, job.seq + 1, record.seq)
         return job
+
+    async def _told(self, events: Sequence[Recorded]) -> Sequence[Recorded]:
+        if self._past_unreadable:
+            return [without(event) for event in events]
+        return await with_skips(self.log, self.partition, events)

@@ -60,14 +60,14 @@ async def _of(log: Log, projection: AnyProjection, partition: int, now_ms: int) 
     rebuild = await read_hash(log.redis, rebuilding)
     owned = int(stored.get(b"until_ms", b"0")) > now_ms
     checkpoint = stored.get(b"checkpoint", NO_ENTRY.encode()).decode()
-    behind, first_ms = await _behind(log, partition, checkpoint)
+    count, first_ms = await behind(log, partition, checkpoint)
     parked = await read_parked(log, place.parked())
     oldest_ms = min((why.at_ms for why in parked.values() if why.at_ms), default=now_ms)
     return Lag(
         partition=partition,
         owner=stored.get(b"owner", b"").decode() if owned else "",
         checkpoint=checkpoint,
-        behind_events=behind,
+        behind_events=count,
         behind_s=max(0, now_ms - (first_ms or now_ms)) / 1000,
         folded=int(stored.get(b"folded", b"0")),
         parked=len(parked),
@@ -76,7 +76,7 @@ async def _of(log: Log, projection: AnyProjection, partition: int, now_ms: int) 
     )
 
 
-async def _behind(log: Log, partition: int, after: str) -> tuple[int, int]:
+async def behind(log: Log, partition: int, after: str) -> tuple[int, int]:
     """Return how many events follow `after`, and the time of the first, 0 where there is none."""
     key = log.keys.log(partition)
     count = first_ms = 0

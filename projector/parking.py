@@ -133,9 +133,11 @@ async def with_skips(log: Log, partition: int, records: Sequence[Recorded]) -> S
     ask = ("HMGET", log.keys.skipped(partition), *unread)
     reply = cast("list[bytes | None]", await command(log.redis, *ask))
     skipped = {entry_id for entry_id, text in zip(unread, reply, strict=True) if text is not None}
-    return [_skipped(record) if record.entry_id in skipped else record for record in records]
+    return [without(record) if record.entry_id in skipped else record for record in records]
 
 
-def _skipped(record: Recorded) -> Recorded:
-    assert isinstance(record.event, Unreadable)
-    return replace(record, event=replace(record.event, skipped=True))
+def without(record: Recorded) -> Recorded:
+    """Mark an event that cannot be read, so that its job is folded on without it."""
+    if isinstance(record.event, Unreadable):
+        return replace(record, event=replace(record.event, skipped=True))
+    return record

@@ -15,6 +15,7 @@ import anyio
 
 from projector.parking import read_parked
 from projector.projection import AnyProjection, Committed, NotOwner, Outcome, Step
+from projector.sharing import OwnershipLost
 from streams.backoff import Backoff
 from streams.border import NoGroup, command, read_hash
 from streams.errors import Unavailable
@@ -31,10 +32,6 @@ FORGET_CONSUMER_AFTER_MS = 3_600_000
 """Each start of a projector makes a new consumer; those of dead ones go after an hour."""
 
 _forget_consumers = Script("projector", "forget_consumers")
-
-
-class OwnershipLost(Exception):
-    """Another projector owns the partition; its commits count, ours do not."""
 
 
 class OutOfOrder(Exception):

@@ -6,8 +6,11 @@
     │   ├── TooLarge
     │   ├── InvalidName
     │   └── IdempotencyConflict
-    ├── JobUnknown               check the id; nothing was written
-    │   └── JobNotParked
+    ├── Unknown                  check the name; nothing was written
+    │   ├── JobUnknown
+    │   ├── JobNotParked
+    │   ├── JobNotHeld
+    │   └── SubscriptionUnknown
     ├── Conflict                 read again, decide again; nothing was written
     │   ├── WrongExpectedSequence
     │   ├── JobClosed
@@ -27,6 +30,7 @@
     │   ├── UndecodableEvent
     │   ├── ArchiveDamaged
     │   ├── Trimmed
+    │   ├── WentBack
     │   └── BrokenChain
     └── Unavailable              retry with back-off; a write may or may not have happened,
         │                        and repeating it with the same event id is safe
@@ -89,7 +93,11 @@ class IdempotencyConflict(Refused):
         self.key, self.job_id = key, job_id
 
 
-class JobUnknown(EverfoldError):
+class Unknown(EverfoldError):
+    """There is nothing of this name. Nothing was written."""
+
+
+class JobUnknown(Unknown):
     """No job of this id was submitted to this namespace, or its retention has ended."""
 
     def __init__(self, job_id: str) -> None:
@@ -99,12 +107,29 @@ class JobUnknown(EverfoldError):
         self.job_id = job_id
 
 
-class JobNotParked(JobUnknown):
+class JobNotParked(Unknown):
     """The job is folded as it should be: there is nothing to retry or to skip."""
 
     def __init__(self, job_id: str) -> None:
-        EverfoldError.__init__(self, f"job {job_id!r} is not parked")
+        super().__init__(f"job {job_id!r} is not parked")
         self.job_id = job_id
+
+
+class JobNotHeld(Unknown):
+    """The subscription does not hold the job: there is nothing to retry or to skip."""
+
+    def __init__(self, subscription: str, job_id: str) -> None:
+        super().__init__(f"subscription {subscription!r} does not hold job {job_id!r}")
+        self.subscription, self.job_id = subscription, job_id
+
+
+class SubscriptionUnknown(Unknown):
+    """No consumer of this name has ever run in this namespace, or it was removed."""
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        there = ", ".join(known) or "none"
+        super().__init__(f"there is no subscription {name!r} here; there are: {there}")
+        self.name, self.known = name, known
 
 
 class Conflict(EverfoldError):
@@ -288,6 +313,19 @@ class Trimmed(CorruptLog):
             "log; name the archive that has them (--archive)"
         )
         self.partition, self.after, self.to = partition, after, to
+
+
+class WentBack(CorruptLog):
+    """The log no longer holds an event that a reader had seen, and it was not trimmed: the server
+    lost acknowledged writes, or the namespace was made anew."""
+
+    def __init__(self, partition: int, cursor: str) -> None:
+        super().__init__(
+            f"partition {partition}: the log went back in time, entry {cursor} that was read "
+            "before is no longer there; compare what you have with the jobs as they are now, and "
+            "begin again with a new cursor"
+        )
+        self.partition, self.cursor = partition, cursor
 
 
 class ArchiveUnavailable(Unavailable):

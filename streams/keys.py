@@ -46,8 +46,12 @@ class Keyspace(Struct, frozen=True):
         return f"{self.namespace}:runners"
 
     def projectors(self, name: str) -> str:
-        """ZSET: processes that fold a projection, by last sign of life in Unix milliseconds."""
+        """ZSET: processes that share a projection or subscription, by last sign of life in ms."""
         return f"{self.namespace}:projectors:{name}"
+
+    def subscriptions(self) -> str:
+        """HASH: subscription -> what it is about, as JSON."""
+        return f"{self.namespace}:subscriptions"
 
     def rewound(self) -> str:
         """HASH: job -> what the server lost of it, as JSON; see streams/rewind.py."""
@@ -107,6 +111,9 @@ class Keyspace(Struct, frozen=True):
     def states(self, partition: int, name: str, *, rebuilding: bool = False) -> StatesKeys:
         root = self.tag(partition) + ":rebuild" * rebuilding
         return StatesKeys(f"{root}:projection:{name}")
+
+    def subscription(self, partition: int, name: str) -> SubscriptionKeys:
+        return SubscriptionKeys(f"{self.tag(partition)}:subscription:{name}")
 
     # The live projection of jobs, which other programs read.
 
@@ -168,3 +175,17 @@ class StatesKeys(Struct, frozen=True):
     def states(self) -> str:
         """HASH: the projection's own key -> its state, as JSON."""
         return f"{self.root}:states"
+
+
+class SubscriptionKeys(Struct, frozen=True):
+    """A subscription in one partition."""
+
+    root: str
+
+    def place(self) -> str:
+        """HASH: owner token, until when it is trusted, checkpoint, counters."""
+        return self.root
+
+    def held(self) -> str:
+        """HASH: job -> why its next event is not delivered yet, as JSON."""
+        return f"{self.root}:held"

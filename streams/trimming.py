@@ -56,7 +56,7 @@ async def bounds(
     if needs_archive and ARCHIVE not in known:
         found.append(Bound("no archive", NO_ENTRY))
     if (first := await _oldest_open(log, partition)) is not None:
-        found.append(Bound("an open or parked job", before(first)))
+        found.append(Bound("an open, parked or held job", before(first)))
     found.append(Bound("the retention", f"{max(0, now_ms - int(retention_s * 1000))}-0"))
     return sorted(found, key=lambda bound: entry_order(bound.entry_id))
 
@@ -101,6 +101,9 @@ async def _oldest_open(log: Log, partition: int) -> str | None:
     keys, redis = log.keys, log.redis
     jobs = cast("list[bytes]", await command(redis, "ZRANGE", keys.later(partition), 0, -1))
     jobs += cast("list[bytes]", await command(redis, "HKEYS", keys.parked(partition)))
+    for name in cast("list[bytes]", await command(redis, "HKEYS", keys.subscriptions())):
+        held = keys.subscription(partition, name.decode()).held()
+        jobs += cast("list[bytes]", await command(redis, "HKEYS", held))
     queues = cast("list[bytes]", await command(redis, "SMEMBERS", keys.queues(partition)))
     for queue in queues:
         for priority in PRIORITIES:

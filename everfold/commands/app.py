@@ -28,6 +28,7 @@ COMMANDS = {
     "projector": ("projector_app:projector", "Run a projector, see how far it is, rebuild."),
     "simulator": ("simulator:simulator", "Run a stand-in for a ComfyUI server."),
     "archive": ("archive:archive", "Keep what Redis forgets; trim the log; ask it with SQL."),
+    "consumers": ("consumers:consumers", "See who consumes the stream, and steer them."),
     "submit": ("submit:submit", "Submit a workflow in ComfyUI's API format."),
     "events": ("events:events", "Print the events of a job, or of all jobs."),
     "doctor": ("doctor:doctor", "Say what is not as it should be, and what to change."),

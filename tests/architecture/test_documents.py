@@ -23,7 +23,7 @@ SAMPLE = {
 def keys() -> dict[str, str]:
     """Return every key of a sample namespace, and the type its docstring states."""
     space, found = Keyspace("ns", 1), {}
-    for place in (space, space.jobs(0), space.states(0, "N")):
+    for place in (space, space.jobs(0), space.states(0, "N"), space.subscription(0, "N")):
         for _, method in inspect.getmembers(place, inspect.ismethod):
             if doc := inspect.getdoc(method):
                 wanted = inspect.signature(method).parameters

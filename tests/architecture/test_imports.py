@@ -47,7 +47,8 @@ CLAIMS = ("rule: pure", "no clock, no randomness, no i/o")
 
 PURE_STANDARD = {
     "__future__", "abc", "ast", "base64", "bisect", "collections", "copy", "dataclasses",
-    "decimal", "enum", "fractions", "functools", "hashlib", "heapq", "html", "itertools", "json",
+    "decimal", "difflib", "enum", "fractions", "functools", "hashlib", "heapq", "html", "itertools",
+    "json",
     "math", "operator", "re", "string", "struct", "textwrap", "types", "typing", "unicodedata",
     "urllib.parse", "uuid.UUID", "uuid.uuid5", "zlib", "datetime.timedelta", "contextlib",
 }  # fmt: skip

@@ -132,7 +132,7 @@ async def test_what_holds_the_trim_is_named(everfold: Everfold, log: Log, tmp_pa
     partition = log.keys.partition_of(waiting)
     told = await ended(everfold("archive", "readers"))
     of_it = [line for line in told if line.split()[0] == str(partition)]
-    assert any("an open or parked job" in line for line in of_it)
+    assert any("an open, parked or held job" in line for line in of_it)
     assert any("reader archive" in line for line in of_it)
 
 

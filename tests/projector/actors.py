@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from projector.jobs import JobsProjection
 from projector.ownership import Ownership
-from projector.partition import OutOfOrder, OwnershipLost, PartitionFold
+from projector.partition import OutOfOrder, PartitionFold
+from projector.sharing import OwnershipLost
 from streams.border import NoGroup, command
 from streams.codec import encode
 from streams.events import Event

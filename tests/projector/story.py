@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from typing import cast
 
 import anyio
 
@@ -108,12 +109,13 @@ async def caught_up(log: Log) -> bool:
     return all(found.behind_events == 0 for found in await lag(log))
 
 
-async def nothing_pending(log: Log) -> bool:
-    """Say whether every entry was given to a consumer and acknowledged."""
+async def nothing_pending(log: Log, group: str = PROJECTOR_GROUP) -> bool:
+    """Say whether every entry was given to a consumer of the group and acknowledged."""
     for partition in range(log.keys.partitions):
         key = log.keys.log(partition)
-        rows = await command(log.redis, "XINFO GROUPS", key)
-        facts = dict(zip(rows[0][::2], rows[0][1::2], strict=True))  # type: ignore[index]
+        rows = cast("list[list[bytes]]", await command(log.redis, "XINFO GROUPS", key))
+        every = [dict(zip(row[::2], row[1::2], strict=True)) for row in rows]
+        facts = next(facts for facts in every if facts[b"name"] == group.encode())
         last = await command(log.redis, "XREVRANGE", key, "+", "-", "COUNT", 1)
         if facts[b"pending"] or (last and last[0][0] != facts[b"last-delivered-id"]):  # type: ignore[index]
             return False

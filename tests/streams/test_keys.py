@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.keys import JobsKeys, Keyspace, StatesKeys, connection_name
+from streams.keys import JobsKeys, Keyspace, StatesKeys, SubscriptionKeys, connection_name
 
 KEYS = Keyspace("shop", 8)
 OF_A_PARTITION = [KEYS.tag, KEYS.log, KEYS.queues, KEYS.later, KEYS.deadlines]
@@ -46,11 +46,11 @@ def test_every_key_says_of_which_type_it_is() -> None:
     types = r"(STREAM|HASH|ZSET|SET|STRING|CHANNEL)( with a TTL)?: "
     spelled = [
         method
-        for owner in (Keyspace, JobsKeys, StatesKeys)
+        for owner in (Keyspace, JobsKeys, StatesKeys, SubscriptionKeys)
         for _, method in inspect.getmembers(owner, inspect.isfunction)
         if method.__doc__
     ]
-    assert len(spelled) == 24
+    assert len(spelled) == 27
     for method in spelled:
         assert re.match(types, method.__doc__ or ""), method
 

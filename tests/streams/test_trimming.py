@@ -133,7 +133,7 @@ async def test_an_open_job_holds_everything_since_its_first_event(
     async with projecting(log):
         await assert_projected(log, done)
     await Archiver(log, archive).run(everything=True)
-    assert await held_by(log) == "an open or parked job"
+    assert await held_by(log) == "an open, parked or held job"
     assert len(await job_events(log, waiting)) == 1
 
 
@@ -231,4 +231,4 @@ async def test_a_parked_job_keeps_its_events_though_it_has_ended(
     async with projecting(log):
         await eventually(lambda: log.redis.hlen(log.keys.parked(0)), 10)
     await Archiver(log, archive).run(everything=True)
-    assert await held_by(log) == "an open or parked job"
+    assert await held_by(log) == "an open, parked or held job"

@@ -1,0 +1,23 @@
+#!lua
+--[[
+  Begin a subscription again after an entry, as if it had been made there: what it was given and
+  what it holds is forgotten. A consumer that is at work notices by `resets` and begins anew.
+
+  KEYS[1]  log           STREAM
+  KEYS[2]  subscription  HASH: checkpoint, resets, changes
+  KEYS[3]  held          HASH, job -> why its next event is not delivered yet
+
+  ARGV[1]  consumer group
+  ARGV[2]  entry id after which to begin
+
+  Returns  {"reset", held}  how many jobs were held
+]]
+local log, place, held = KEYS[1], KEYS[2], KEYS[3]
+local count = redis.call('HLEN', held)
+redis.call('DEL', held)
+if redis.call('EXISTS', log) == 1 then redis.call('XGROUP', 'DESTROY', log, ARGV[1]) end
+redis.call('XGROUP', 'CREATE', log, ARGV[1], ARGV[2], 'MKSTREAM')
+redis.call('HSET', place, 'checkpoint', ARGV[2])
+redis.call('HINCRBY', place, 'resets', 1)
+redis.call('HINCRBY', place, 'changes', 1)
+return { 'reset', count }
