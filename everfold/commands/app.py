@@ -29,6 +29,7 @@ COMMANDS = {
     "simulator": ("simulator:simulator", "Run a stand-in for a ComfyUI server."),
     "archive": ("archive:archive", "Keep what Redis forgets; trim the log; ask it with SQL."),
     "consumers": ("consumers:consumers", "See who consumes the stream, and steer them."),
+    "sink": ("sink:sink", "Bring jobs into a database, to a webhook, or into analytics."),
     "submit": ("submit:submit", "Submit a workflow in ComfyUI's API format."),
     "events": ("events:events", "Print the events of a job, or of all jobs."),
     "doctor": ("doctor:doctor", "Say what is not as it should be, and what to change."),

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from everfold.client import Everfold
 from everfold.commands.doctor_log import examine_log
+from everfold.commands.doctor_subscriptions import examine_subscriptions
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.words import console, emit
 from projector.lag import Lag, lag
@@ -69,6 +70,8 @@ async def _examine(everfold: Everfold) -> AsyncIterator[Finding]:
     yield Finding("partitions", f"{log.keys.partitions} in namespace {log.keys.namespace!r}")
     yield _projection(await lag(log))
     for told in await examine_log(log):
+        yield Finding(*told)
+    for told in await examine_subscriptions(log):
         yield Finding(*told)
     entries = await roll(log)
     names = await _connections(log)

@@ -16,6 +16,11 @@ Told = tuple[str, str, str]
 """What was looked at, what was found, what to change."""
 
 
+def _removal(what: str) -> str:
+    _, found, name = what.partition("consumer group subscription:")
+    return f"`everfold consumers rm {name}`" if found else "`everfold archive forget NAME`"
+
+
 async def examine_log(log: Log) -> list[Told]:
     sizes = [await log_size(log, partition) for partition in range(log.keys.partitions)]
     known = [await readers(log, partition) for partition in range(log.keys.partitions)]
@@ -30,6 +35,6 @@ async def examine_log(log: Log) -> list[Told]:
         age_s = (now_ms - entry_time_ms(lowest.entry_id)) / 1000
         is_reader = lowest.what.startswith(("reader", "consumer group"))
         if size and is_reader and age_s > HELD_LIMIT_S:
-            advice = "bring it back, or remove it: `everfold archive forget NAME`"
+            advice = "bring it back, or remove it: " + _removal(lowest.what)
             told.append((f"partition {partition}", f"{lowest.what} holds {size:,} events", advice))
     return told

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from everfold.commands.process import ending_signals, log_to_stderr
 from everfold.commands.session import DEFAULT, Session
+from everfold.commands.sinks import PostHogOptions, SqlOptions, WebhookOptions, consuming
 from everfold.commands.words import console
 from everfold.embedded import find, server_url
 from projector.projector import Projector
@@ -36,9 +37,13 @@ async def up(
     slots: int = 2,
     drain: float = 10.0,
     data: Annotated[Path | None, Parameter(env_var="EVERFOLD_DATA")] = None,
+    sql: SqlOptions | None = None,
+    webhook: WebhookOptions | None = None,
+    posthog: PostHogOptions | None = None,
     session: Session = DEFAULT,
 ) -> int:
-    """Run everything in one process: an embedded server unless one is named, projector, runner.
+    """Run everything in one process: an embedded server unless one is named, projector, runner,
+    and the sinks that are asked for.
 
     Parameters
     ----------
@@ -63,7 +68,10 @@ async def up(
         ):
             _announce(redis_url, urls, session)
             await tasks.start(Projector(log, config.name).run)
-            code = await _run_until_signal(_runner(log, urls, config))
+            async with consuming(log, [one for one in (sql, webhook, posthog) if one]) as sinks:
+                for sink in sinks:
+                    console.print(f"sink     {sink.about}", markup=False)
+                code = await _run_until_signal(_runner(log, urls, config))
             tasks.cancel_scope.cancel()
     return code
 

@@ -1,0 +1,129 @@
+"""`everfold sink posthog`: two analytics events, each counted once however often it is delivered.
+
+Rule: the uuid and the time of an analytics event come from the event that caused it, and PostHog
+keeps one of those with the same uuid. Never the graph, nor its metadata. An endpoint that cannot be
+reached touches no job: events wait in the log.
+Source: posthog.com/docs/api/capture, the batch endpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from uuid import UUID, uuid5
+
+import httpx
+from msgspec import Struct
+
+from projector.subscribing.delivery import Delivery
+from projector.subscribing.subscription import NOW, GiveUp, Subscription, TargetAway
+from runner.attempts import attempt_of
+from streams.errors import Misconfigured
+from streams.events import Recovered, Submitted
+from streams.log import Log
+
+HOST = "https://us.i.posthog.com"
+SAVED, RECOVERED = "comfyui_job_state_saved", "comfyui_job_recovered"
+NOBODY = "everfold"
+"""distinct_id of jobs without a user."""
+
+BATCH = 100
+TIMEOUT_S = 10.0
+
+_SPACE = UUID("5b0a4dd2-6a3e-5c39-9b3c-8d3f5f0c4e11")
+"""Of the uuids made here, so that they are nobody else's."""
+
+TOO_BAD = (400, 413, 422)
+"""Answers that mean the events themselves; every other one means the endpoint or the key."""
+
+
+class Capture(Struct, frozen=True):
+    """One analytics event, as the batch endpoint wants it."""
+
+    event: str
+    distinct_id: str
+    timestamp: str
+    uuid: str
+    properties: dict[str, object]
+
+
+class PostHogSink(Subscription):
+    """Close it with `aclose`. Raises Misconfigured without a project key."""
+
+    def __init__(
+        self, log: Log, key: str, *, host: str = HOST, name: str = "posthog", start: str = NOW
+    ) -> None:
+        if not key:
+            raise Misconfigured("PostHog needs the project's key (--key phc_...)")
+        if not host.startswith(("https://", "http://")):
+            raise Misconfigured(f"{host!r} is no address of PostHog; write https://host")
+        super().__init__(
+            name,
+            types=("job.submitted", "job.recovered"),
+            start=start,
+            batch=BATCH,
+            about=f"posthog {host}",
+        )
+        self._key, self._url = key, f"{host.rstrip('/')}/batch/"
+        self._generation = log.generation
+        self._client = httpx.AsyncClient(timeout=TIMEOUT_S)
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    async def deliver(self, deliveries: Sequence[Delivery]) -> None:
+        batch = [capture(delivery, self._generation) for delivery in deliveries]
+        body = {
+            "api_key": self._key,
+            "historical_migration": False,
+            "batch": [_plain(one) for one in batch],
+        }
+        try:
+            answer = await self._client.post(self._url, json=body)
+        except httpx.HTTPError as error:
+            raise TargetAway(f"PostHog: {type(error).__name__} {error}") from error
+        if answer.is_success:
+            return
+        if answer.status_code in TOO_BAD:
+            raise GiveUp(f"PostHog answers {answer.status_code}: {answer.text[:200]}")
+        raise TargetAway(f"PostHog answers {answer.status_code}: {answer.text[:200]}")
+
+
+def capture(delivery: Delivery, generation: str) -> Capture:
+    """Return the analytics event of a submit or a recovery.
+
+    Its promptId is that of the job's first attempt, known before there is one: all events of a job
+    carry the same.
+    """
+    job, record, event = delivery.job, delivery.record, delivery.event
+    prompt_id = attempt_of(job.job_id, 1, generation).prompt_id
+    properties: dict[str, object] = {"promptId": prompt_id}
+    match event:
+        case Submitted():
+            name = SAVED
+            properties |= {"jobType": job.kind, "userId": job.user}
+        case Recovered():
+            name = RECOVERED
+            properties["jobAge"] = (record.time_ms - job.submitted_at_ms) / 1000
+            properties["recoveryTime"] = event.idle_ms
+        case _:
+            raise GiveUp(f"there is no analytics event for {delivery.type}")
+    moment = datetime.fromtimestamp(record.time_ms / 1000, UTC)
+    return Capture(
+        event=name,
+        distinct_id=job.user or NOBODY,
+        timestamp=moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        uuid=str(uuid5(_SPACE, f"{event.id}:{name}")),
+        properties=properties,
+    )
+
+
+def _plain(one: Capture) -> dict[str, object]:
+    personless = {} if one.distinct_id != NOBODY else {"$process_person_profile": False}
+    return {
+        "event": one.event,
+        "distinct_id": one.distinct_id,
+        "timestamp": one.timestamp,
+        "uuid": one.uuid,
+        "properties": {**one.properties, **personless},
+    }

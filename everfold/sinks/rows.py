@@ -1,0 +1,79 @@
+"""A delivery as rows of the SQL sink's tables. Pure."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+from projector.job import Job
+from projector.subscribing.delivery import Delivery
+
+Row = dict[str, object]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def job_row(namespace: str, generation: str, job: Job) -> Row:
+    error = job.error
+    return {
+        "namespace": namespace,
+        "job_id": job.job_id,
+        "generation": generation,
+        "seq": job.seq,
+        "rewound": job.rewound,
+        "status": job.status,
+        "reason": _clean(job.reason),
+        "kind": job.kind,
+        "user_id": job.user,
+        "queue": job.queue,
+        "priority": job.priority,
+        "prompt_id": job.prompt_id,
+        "backend": job.backend,
+        "owner": job.owner,
+        "attempt": job.attempt,
+        "recovered": job.recovered,
+        "retried": job.retried,
+        "progress": job.progress,
+        "error_code": error.code if error else None,
+        "error_message": _clean(error.message) if error else None,
+        "outputs": _clean(job.outputs),
+        "metadata": _clean(job.metadata),
+        "workflow_sha256": job.workflow,
+        "idempotency_key": job.idempotency_key,
+        "submitted_at": _time(job.submitted_at_ms),
+        "started_at": _time(job.started_at_ms),
+        "recovered_at": _time(job.recovered_at_ms),
+        "ended_at": _time(job.ended_at_ms),
+        "updated_at": _time(job.updated_at_ms),
+    }
+
+
+def event_row(namespace: str, delivery: Delivery) -> Row:
+    record = delivery.record
+    return {
+        "namespace": namespace,
+        "job_id": record.job_id,
+        "seq": record.seq,
+        "entry_id": record.entry_id,
+        "time": _time(record.time_ms),
+        "type": delivery.type,
+        "epoch": record.epoch,
+        "actor": delivery.event.actor,
+        "event": _clean(json.loads(record.payload)),
+    }
+
+
+def _time(milliseconds: int) -> datetime | None:
+    return _EPOCH + timedelta(milliseconds=milliseconds) if milliseconds else None
+
+
+def _clean(value: object) -> object:
+    """Return the value without NUL characters, which PostgreSQL keeps in no text."""
+    match value:
+        case str():
+            return value.replace("\x00", "\ufffd")
+        case dict():
+            return {_clean(name): _clean(part) for name, part in value.items()}
+        case list():
+            return [_clean(part) for part in value]
+    return value

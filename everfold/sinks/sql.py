@@ -1,0 +1,169 @@
+"""`everfold sink sql`: database records of jobs, kept by their sequence numbers.
+
+Rule: a row is only ever replaced by a later state of its job, in the same transaction as the rows
+of its events, so that deliveries which are repeated change nothing.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+from sqlalchemy import ColumnElement, Insert, Table, and_, event, or_
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, NoSuchModuleError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.sql.elements import KeyedColumnElement
+
+from everfold.sinks.rows import event_row, job_row
+from everfold.sinks.schema import bring_up_to_date
+from everfold.sinks.tables import EVENTS, JOBS
+from projector.subscribing.delivery import TYPES, Delivery
+from projector.subscribing.subscription import BEGINNING, GiveUp, Subscription, TargetAway
+from streams.errors import Misconfigured, Unavailable
+from streams.log import Log
+
+BATCH = 500
+
+WITHOUT_PROGRESS = tuple(kind for kind in TYPES if kind not in ("job.progressed",))
+
+DRIVERS = {"sqlite": ("sqlite+aiosqlite", "sql"), "postgresql": ("postgresql+asyncpg", "postgres")}
+
+
+class SqlSink(Subscription):
+    """Open it with `open` before it consumes, close it with `aclose`.
+
+    `events` keeps a row per event too; `progress` brings the rows up to date with each progress.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        url: str,
+        *,
+        name: str = "sql",
+        events: bool = False,
+        progress: bool = False,
+        start: str = BEGINNING,
+    ) -> None:
+        self._url = _checked(url)
+        super().__init__(
+            name,
+            types=() if progress else WITHOUT_PROGRESS,
+            start=start,
+            batch=BATCH,
+            about=f"sql {self._url.render_as_string()}",
+        )
+        self._namespace, self._generation = log.keys.namespace, log.generation
+        self._events = events
+        self._engine: AsyncEngine = _engine(self._url)
+
+    async def open(self) -> None:
+        """Make the tables, or bring them up to date. Raises Misconfigured, Unavailable."""
+        try:
+            async with self._engine.begin() as connection:
+                await connection.run_sync(bring_up_to_date)
+        except (DBAPIError, OSError) as error:
+            raise Unavailable(
+                f"the database {self._url.render_as_string()} cannot be used: {_first_line(error)}"
+            ) from error
+
+    async def aclose(self) -> None:
+        await self._engine.dispose()
+
+    async def deliver(self, deliveries: Sequence[Delivery]) -> None:
+        jobs = {delivery.job.job_id: delivery.job for delivery in deliveries}  # the last of each
+        rows = [job_row(self._namespace, self._generation, job) for job in jobs.values()]
+        told = [event_row(self._namespace, d) for d in deliveries] if self._events else []
+        try:
+            async with self._engine.begin() as connection:
+                if told:
+                    await connection.execute(self._upsert(EVENTS, _is_later_event), told)
+                await connection.execute(self._upsert(JOBS, _is_later_state), rows)
+        except DataError as error:
+            raise GiveUp(f"the database refuses it: {_first_line(error)}") from error
+        except (DBAPIError, OSError) as error:
+            raise TargetAway(f"database: {_first_line(error)}") from error
+
+    def _upsert(self, table: Table, is_later: IsLater) -> Insert:
+        is_sqlite = self._engine.dialect.name == "sqlite"
+        insert = sqlite.insert(table) if is_sqlite else postgresql.insert(table)
+        keys = [column.name for column in table.primary_key]
+        return insert.on_conflict_do_update(
+            index_elements=keys,
+            set_={
+                column.name: insert.excluded[column.name]
+                for column in table.columns
+                if column.name not in keys
+            },
+            where=is_later(table, insert.excluded),
+        )
+
+
+class Columns(Protocol):
+    def __getitem__(self, name: str) -> KeyedColumnElement[object]: ...
+
+
+class IsLater(Protocol):
+    def __call__(self, table: Table, new: Columns) -> ColumnElement[bool]: ...
+
+
+def _is_later_state(table: Table, new: Columns) -> ColumnElement[bool]:
+    """A namespace made anew, or a log that was set back, begins with lower numbers again."""
+    old = table.c
+    return or_(
+        new["generation"] != old.generation,
+        new["rewound"] > old.rewound,
+        and_(new["rewound"] == old.rewound, new["seq"] > old.seq),
+    )
+
+
+def _is_later_event(table: Table, new: Columns) -> ColumnElement[bool]:
+    """Another entry of the same number was written after the log had been set back."""
+    return and_(new["entry_id"] != table.c.entry_id, new["time"] >= table.c.time)
+
+
+def _checked(text: str) -> URL:
+    """Return the address with its asynchronous driver. Raises Misconfigured."""
+    try:
+        url = make_url(text)
+    except ArgumentError as error:
+        raise Misconfigured(
+            f"{text!r} is no database address; write sqlite+aiosqlite:///jobs.db or "
+            "postgresql+asyncpg://user:password@host/database"
+        ) from error
+    kind = url.drivername.partition("+")[0].replace("postgres", "postgresql", 1)
+    kind = kind.replace("postgresqlql", "postgresql")
+    if kind not in DRIVERS:
+        raise Misconfigured(f"databases of the kind {kind!r} are not supported; sqlite, postgresql")
+    return url.set(drivername=DRIVERS[kind][0])
+
+
+def _engine(url: URL) -> AsyncEngine:
+    is_sqlite = url.drivername.startswith("sqlite")
+    try:
+        if not is_sqlite:
+            return create_async_engine(url, pool_size=8, max_overflow=0, pool_pre_ping=True)
+        # SQLite has one writer: waiting for a connection is kinder than for its lock.
+        engine = create_async_engine(
+            url, pool_size=1, max_overflow=0, connect_args={"timeout": 30.0}
+        )
+    except (ImportError, NoSuchModuleError) as error:
+        extra = DRIVERS[url.drivername.partition("+")[0]][1]
+        raise Misconfigured(f"{url} needs: pip install 'everfold[{extra}]'") from error
+    event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")  # readers and the writer do not wait for each other
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.close()
+
+
+def _first_line(error: Exception) -> str:
+    original = error.orig if isinstance(error, DBAPIError) else error
+    return str(cast("object", original)).strip().partition("\n")[0]

@@ -1,0 +1,194 @@
+"""`everfold sink webhook`: a signed POST for each event, tried again over hours.
+
+Rule: the message id is the event's own id, so that a receiver which has seen it can leave it out.
+Redirects are not followed, answers are read only so far, private networks are not entered.
+Source: standardwebhooks.com, the specification of version 1.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import anyio
+import httpx
+import msgspec
+
+from everfold.sinks.addresses import NotAllowed, check_url, resolve
+from everfold.sinks.signing import read_secret, sign
+from projector.job import Job
+from projector.subscribing.delivery import Delivery
+from projector.subscribing.subscription import NOW, GiveUp, Subscription, TryLater
+from streams.errors import Misconfigured
+
+TYPES = (
+    *("job.submitted", "job.started", "job.recovered", "job.retried"),
+    *("job.succeeded", "job.failed", "job.canceled", "job.expired"),
+)
+"""What is sent unless something else is asked for."""
+
+RETRY_S = (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
+"""About three days in all; the waits that the specification recommends."""
+
+TIMEOUT_S = 20.0
+ANSWER_LIMIT_BYTES = 64 * 1024
+
+LONGEST_RETRY_AFTER_S = 86_400.0
+
+
+class Refusal(Exception):
+    """The receiver did not take the message."""
+
+
+class WebhookSink(Subscription):
+    """Close it with `aclose`. Raises Misconfigured for an address or secret that makes no sense."""
+
+    def __init__(
+        self,
+        url: str,
+        secrets: Sequence[str],
+        *,
+        name: str = "webhook",
+        types: Iterable[str] = TYPES,
+        kinds: Iterable[str] = (),
+        users: Iterable[str] = (),
+        start: str = NOW,
+        retry_s: Sequence[float] = RETRY_S,
+        timeout_s: float = TIMEOUT_S,
+        allow_private: bool = False,
+    ) -> None:
+        self._url = check_url(url, allow_private=allow_private)
+        if not secrets:
+            raise Misconfigured("webhooks are signed: give a secret (--secret whsec_...)")
+        self._secrets = [read_secret(secret) for secret in secrets]
+        super().__init__(
+            name,
+            types=types,
+            kinds=kinds,
+            users=users,
+            start=start,
+            retry_s=retry_s,
+            timeout_s=timeout_s + 5.0,
+            about=f"webhook {self._url.copy_with(query=None)}",
+        )
+        self._allow_private, self._limit_s = allow_private, timeout_s
+        # No proxy of the environment: it would go where we do not look.
+        self._client = httpx.AsyncClient(timeout=timeout_s, trust_env=False, follow_redirects=False)
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    async def deliver(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            await self.post(f"msg_{delivery.event.id}", message(delivery))
+
+    async def post(self, message_id: str, body: bytes) -> int:
+        """Send one message; return the status of its answer.
+
+        Raises Refusal or TryLater when it was not taken, GiveUp when it never will be.
+        """
+        try:
+            with anyio.fail_after(self._limit_s):
+                status, retry_after = await self._send(message_id, body)
+        except NotAllowed as error:
+            raise GiveUp(str(error)) from error
+        except TimeoutError as error:
+            raise Refusal(f"no answer within {self._limit_s:g} s") from error
+        except (httpx.HTTPError, OSError) as error:
+            raise Refusal(f"{type(error).__name__}: {error}") from error
+        _check(status, retry_after)
+        return status
+
+    async def _send(self, message_id: str, body: bytes) -> tuple[int, str]:
+        url = self._url
+        port = url.port or (443 if url.scheme == "https" else 80)
+        address = await resolve(url.host, port, allow_private=self._allow_private)
+        headers = {
+            "content-type": "application/json",
+            "user-agent": "everfold",
+            "host": url.netloc.decode(),
+            **sign(self._secrets, message_id, int(time.time()), body),
+        }
+        async with self._client.stream(
+            "POST",
+            url.copy_with(host=address),
+            content=body,
+            headers=headers,
+            extensions={"sni_hostname": url.host},
+        ) as answer:
+            await _read_a_little(answer)
+            return answer.status_code, answer.headers.get("retry-after", "")
+
+
+async def _read_a_little(answer: httpx.Response) -> None:
+    """Read the answer so that the connection can be used again, but not one without end."""
+    size = 0
+    async for chunk in answer.aiter_raw():
+        size += len(chunk)
+        if size > ANSWER_LIMIT_BYTES:
+            return
+
+
+def _check(status: int, retry_after: str) -> None:
+    if 200 <= status < 300:
+        return
+    if status == 410:
+        raise GiveUp("the receiver answers 410 Gone: it wants no more messages")
+    why = f"the receiver answers {status}"
+    if 300 <= status < 400:
+        why += "; redirects are not followed"
+    wait_s = _wait_s(retry_after) if status in (429, 503) else None
+    if wait_s is not None:
+        raise TryLater(why, min(wait_s, LONGEST_RETRY_AFTER_S))
+    raise Refusal(why)
+
+
+def _wait_s(retry_after: str) -> float | None:
+    """Return the seconds of a Retry-After header: a number, or a date."""
+    if retry_after.isdigit():
+        return float(retry_after)
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
+    except ValueError:
+        return None
+
+
+def message(delivery: Delivery) -> bytes:
+    """Return the body of an event's message."""
+    told = {
+        "type": delivery.type,
+        "timestamp": _iso(delivery.record.time_ms),
+        "data": told_of(delivery.job),
+    }
+    return msgspec.json.encode(told)
+
+
+def told_of(job: Job) -> dict[str, object]:
+    """Return what receivers are told of a job; never its graph."""
+    return {
+        "job_id": job.job_id,
+        "seq": job.seq,
+        "status": job.status,
+        "reason": job.reason,
+        "kind": job.kind,
+        "user_id": job.user,
+        "metadata": job.metadata,
+        "prompt_id": job.prompt_id,
+        "attempt": job.attempt,
+        "recovered": job.recovered,
+        "progress": job.progress,
+        "outputs": job.outputs,
+        "error": job.error,
+        "submitted_at": _iso(job.submitted_at_ms),
+        "started_at": _iso(job.started_at_ms),
+        "ended_at": _iso(job.ended_at_ms),
+    }
+
+
+def _iso(milliseconds: int) -> str | None:
+    if not milliseconds:
+        return None
+    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
