@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Protocol, cast
 
-from sqlalchemy import ColumnElement, Insert, Table, and_, event, or_
+from sqlalchemy import ColumnElement, Connection, Insert, Table, and_, event, or_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, NoSuchModuleError
@@ -65,7 +65,11 @@ class SqlSink(Subscription):
         try:
             async with self._engine.begin() as connection:
                 await connection.run_sync(bring_up_to_date)
+        except Misconfigured:
+            await self.aclose()
+            raise
         except (DBAPIError, OSError) as error:
+            await self.aclose()
             raise Unavailable(
                 f"the database {self._url.render_as_string()} cannot be used: {_first_line(error)}"
             ) from error
@@ -154,10 +158,16 @@ def _engine(url: URL) -> AsyncEngine:
         extra = DRIVERS[url.drivername.partition("+")[0]][1]
         raise Misconfigured(f"{url} needs: pip install 'everfold[{extra}]'") from error
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
 
 
+def _begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # transactions begin where we say, with the writer's lock
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")  # readers and the writer do not wait for each other
     cursor.execute("PRAGMA synchronous=NORMAL")
