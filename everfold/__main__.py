@@ -34,7 +34,23 @@ def run(arguments: list[str]) -> int:
         return DONE
     except EverfoldError as error:
         return _complain(str(error), exit_code(error))
+    except BaseExceptionGroup as group:
+        return _complain_of(group)
     return code if isinstance(code, int) else DONE
+
+
+def _complain_of(group: BaseExceptionGroup[BaseException]) -> int:
+    """Tell what went wrong in one of several tasks; a mistake of ours is raised as it is."""
+    ours, others = group.split(EverfoldError)
+    if others is not None and others.split(KeyboardInterrupt)[1] is None:
+        return INTERRUPTED
+    if ours is None or others is not None:
+        raise group
+    error = ours.exceptions[0]
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, EverfoldError)
+    return _complain(str(error), exit_code(error))
 
 
 def exit_code(error: EverfoldError) -> int:

@@ -13,6 +13,7 @@ from everfold.commands.words import ago, console, emit, plain_table, span
 from projector.lag import COUNT_LIMIT
 from projector.subscribing import steering
 from projector.subscribing.delivery import Filter
+from projector.subscribing.holding import Held
 from projector.subscribing.standing import (
     HeldJob,
     Standing,
@@ -131,26 +132,27 @@ async def parked(name: str, *, waiting: bool = False, session: Session = DEFAULT
     if session.json:
         for job in found:
             emit(job)
-    elif found:
-        console.print(_held_table(found))
     else:
-        console.print("no job is parked" + (" or waits" if waiting else ""))
+        for job in found:
+            _tell(job)
+        if not found:
+            console.print("no job is parked" + (" or waits" if waiting else ""))
     return 0
 
 
-def _held_table(found: Sequence[HeldJob]) -> Table:
-    table = plain_table({"job": 36, "event": 5, "age": 6, "tries": 5, "next try": 8}, "why")
-    for job in found:
-        held = job.held
-        due = "-" if held.next_try_ms is None else _due(held.next_try_ms)
-        tries = str(held.failures or "-")
-        table.add_row(job.job_id, str(held.seq), ago(held.at_ms), tries, due, held.why)
-    return table
+def _tell(job: HeldJob) -> None:
+    """Two lines: the reason is what matters, and it is long."""
+    held = job.held
+    tries = f", {held.failures} tries" if held.failures else ""
+    console.print(f"{job.job_id}  event {held.seq}, {ago(held.at_ms)} old{tries}, {_due(held)}")
+    console.print(f"    {held.why}", markup=False)
 
 
-def _due(next_try_ms: int) -> str:
-    left_s = next_try_ms / 1000 - datetime.now(UTC).timestamp()
-    return f"in {span(left_s)}" if left_s > 0 else "now"
+def _due(held: Held) -> str:
+    if held.next_try_ms is None:
+        return "parked"
+    left_s = held.next_try_ms / 1000 - datetime.now(UTC).timestamp()
+    return f"next try in {span(left_s)}" if left_s > 0 else "to be tried now"
 
 
 @consumers.command

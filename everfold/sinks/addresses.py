@@ -47,10 +47,16 @@ async def resolve(host: str, port: int, *, allow_private: bool) -> str:
     return addresses[0]
 
 
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+"""Stands for the IPv4 address in its last four bytes."""
+
+
 def _is_public(text: str) -> bool:
     address = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour
+        if address in _NAT64:
+            inner = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
         if address.teredo is not None:
             return False
         if inner is not None:

@@ -38,8 +38,11 @@ ANSWER_LIMIT_BYTES = 64 * 1024
 LONGEST_RETRY_AFTER_S = 86_400.0
 
 
-class Refusal(Exception):
-    """The receiver did not take the message."""
+class Refusal(TryLater):
+    """The receiver did not take the message: to be sent again after the usual wait."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why, after_s=0.0)
 
 
 class WebhookSink(Subscription):
@@ -87,7 +90,7 @@ class WebhookSink(Subscription):
     async def post(self, message_id: str, body: bytes) -> int:
         """Send one message; return the status of its answer.
 
-        Raises Refusal or TryLater when it was not taken, GiveUp when it never will be.
+        Raises TryLater when it was not taken, GiveUp when it never will be.
         """
         try:
             with anyio.fail_after(self._limit_s):

@@ -158,12 +158,14 @@ class PartitionDelivery:
     async def _since(self, job_id: str, held: Held) -> list[Recorded]:
         """Return a job's events from the one it is held at, as far as they were taken."""
         try:
-            found = await job_history(self._log, job_id, self._archive, held.seq - 1)
+            # With the event before: after a skip there may be none that follows.
+            found = await job_history(self._log, job_id, self._archive, max(0, held.seq - 2))
         except (BrokenChain, JobUnknown) as error:
             self._park(job_id, replace(held, why=str(error), cause=GAP, next_try_ms=None))
             return []
         limit = entry_order(self._checkpoint)
-        return [record for record in found if entry_order(record.entry_id) <= limit]
+        taken = [record for record in found if entry_order(record.entry_id) <= limit]
+        return [record for record in taken if record.seq >= held.seq]
 
     async def _look_for_strays(self) -> None:
         """Notice entries that a former owner was given as it froze: nobody would ask for them."""

@@ -142,6 +142,20 @@ async def test_a_skip_goes_on_after_the_event(log: Log, listener: Listener) -> N
     assert listener.kinds(job_id) == [kind for kind in STORY if kind != "started"]
 
 
+async def test_a_skip_of_the_last_event_there_is_lets_the_job_go(
+    log: Log, listener: Listener
+) -> None:
+    (job_id,) = await make_jobs(log, 1)
+    listener.fails = lambda _: GiveUp("never")
+    async with consuming(log, Subscription("last")(listener)):
+        await eventually(lambda: parked_ones(log, "last"), 10)
+        listener.fails = lambda _: None
+        await skip(log, "last", job_id)
+        await taken(log, "last")
+        await work(log, steps=1)
+        await eventually(lambda: listener.kinds(job_id) == STORY[1:], 10)
+
+
 async def nothing_pending_of(log: Log, name: str) -> bool:
     return await nothing_pending(log, f"subscription:{name}")
 
