@@ -27,7 +27,7 @@ USAGE = 2
 REDIS_HOST = "REDIS_HOST"
 MASK = "***"
 SECRET_NAMES = re.compile(r"secret|key|password|passwd|token|auth|header|credential", re.I)
-URL_PASSWORD = re.compile(r"(?<=://)([^/@\s:]*):[^/\s]*@")
+URL_PASSWORD = re.compile(r"(?<=://)([^/@\s:]*):\S*@")
 NAMED_SECRET = re.compile(rf"([\w-]*(?:{SECRET_NAMES.pattern})[\w-]*\s*[=:]\s*)[^&\s]+", re.I)
 
 NONE = "no config file: there is no everfold.toml here, in a folder above, or in ~/.config/everfold"

@@ -39,28 +39,38 @@ def without_config(arguments: Sequence[str]) -> tuple[list[str], str | None]:
 def locate(named: str | None, environ: Mapping[str, str] = os.environ) -> Path | None:
     """Return the file that is named, else the nearest one, else the user's; None without any.
 
-    Raises Misconfigured when the named one is not there.
+    Raises Misconfigured when the named one is not there. A folder that may not be looked into has
+    none, which pathlib would raise about.
     """
     if name := named or environ.get(VARIABLE):
         file = Path(name).expanduser()
-        if not file.exists():
+        if not os.path.exists(file):
             origin = FLAG if named else VARIABLE
             raise Misconfigured(f"there is no config file {name} ({origin} names it)")
         return file
-    return next((place for place in places(environ) if place.is_file()), None)
+    return next((place for place in places(environ) if os.path.isfile(place)), None)
 
 
 def places(environ: Mapping[str, str]) -> list[Path]:
     """Return where a file that nobody named may be, the nearest first."""
-    here = Path.cwd()
-    home = environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return [*(folder / NAME for folder in (here, *here.parents)), Path(home, "everfold", NAME)]
+    here = _here()
+    folders = (here, *here.parents) if here else ()
+    home = environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return [*(folder / NAME for folder in folders), Path(home, "everfold", NAME)]
+
+
+def _here() -> Path | None:
+    """Return the current folder, unless somebody has deleted it."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return None
 
 
 def shown(file: Path) -> str:
     """Return a file as people would write it from here."""
-    here = Path.cwd()
-    return str(file.relative_to(here) if file.is_relative_to(here) else file)
+    here = _here()
+    return str(file.relative_to(here) if here and file.is_relative_to(here) else file)
 
 
 class ConfigFile:

@@ -32,7 +32,7 @@ class Configuration(msgspec.Struct, frozen=True):
 
     def for_command(self, command: tuple[str, ...]) -> list[tuple[Option, object]]:
         """Return what the tables of one command set, then what the top of the file does."""
-        own = [(o, value) for o, value in self.settings if o.command == command]
+        own = [(o, value) for o, value in self.settings if command and o.command == command]
         return [*own, *((o, value) for o, value in self.settings if not o.command)]
 
     def value(self, option: Option, value: object) -> object:
@@ -47,7 +47,7 @@ class Configuration(msgspec.Struct, frozen=True):
 def read(file: Path) -> dict[str, object]:
     """Parse a file. Raises Misconfigured with the place of what is wrong."""
     try:
-        text = file.read_text("utf-8")
+        text = file.read_text("utf-8-sig")
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise Misconfigured(_syntax(file, text, str(error))) from error

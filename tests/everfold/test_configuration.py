@@ -116,6 +116,11 @@ async def test_a_named_file_that_is_missing_is_an_error(start: Start) -> None:
     assert "needs a file" in await said(start("jobs", "ls", "--config"), code=2)
 
 
+async def test_a_current_folder_that_is_gone_has_no_file(start: Start) -> None:
+    gone = "import tempfile; f = tempfile.mkdtemp(); os.chdir(f); os.rmdir(f)\n"
+    assert "127.0.0.1:1" in await said(start("jobs", "ls", before=gone, REDIS_URL=NOWHERE), code=4)
+
+
 async def test_help_is_there_even_with_a_file_that_is_wrong(start: Start, file: Path) -> None:
     write(file, "nonsense")
     assert "--config" in await said(start("runner", "--help"))

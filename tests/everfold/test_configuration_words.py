@@ -82,6 +82,7 @@ def test_what_is_not_toml_is_refused_with_its_place(text: bytes, file: Path) -> 
         ("password", ["x"], "***"),
         ("headers", {"Authorization": "x"}, "***"),
         ("url", "postgres://me:a:b@h/d", "postgres://me:***@h/d"),
+        ("url", "redis://u:a/b,c@h", "redis://u:***@h"),
         ("url", "redis://:x@h", "redis://:***@h"),
         ("url", "http://h/?api_key=x&y=1", "http://h/?api_key=***&y=1"),
         ("url", "host=h password=x user=u", "host=h password=*** user=u"),
