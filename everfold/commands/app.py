@@ -6,6 +6,7 @@ from cyclopts import App
 from cyclopts.config import Env
 
 from everfold import __version__
+from everfold.commands.config_file import ConfigFile
 
 HELP = """Keeps ComfyUI jobs alive: every change in a log, carried on when a runner dies.
 
@@ -14,10 +15,13 @@ Exit codes: 0 done; 1 the job or the check failed; 2 wrong use, input or setting
 
 Environment: REDIS_URL or REDIS_HOST and REDIS_PORT (else the embedded server), COMFYUI_URL
 (comma-separated), EVERFOLD_NAMESPACE, EVERFOLD_DATA, and one for each option, such as
-EVERFOLD_SUBMIT_QUEUE.
+EVERFOLD_SUBMIT_QUEUE. What neither a flag nor a variable sets comes from `everfold.toml` here or
+in a folder above, or from the file that `--config` or EVERFOLD_CONFIG names.
 """
 
-app = App(name="everfold", help=HELP, version=__version__, config=Env("EVERFOLD_"))
+ENVIRONMENT = Env("EVERFOLD_")
+
+app = App(name="everfold", help=HELP, version=__version__, config=ENVIRONMENT)
 app.register_install_completion_command()
 
 # Written here too, because a command is loaded only when it is used.
@@ -33,6 +37,7 @@ COMMANDS = {
     "submit": ("submit:submit", "Submit a workflow in ComfyUI's API format."),
     "events": ("events:events", "Print the events of a job, or of all jobs."),
     "doctor": ("doctor:doctor", "Say what is not as it should be, and what to change."),
+    "config": ("config:config", "Show and check the config file, everfold.toml."),
 }
 for _name, (_place, _help) in COMMANDS.items():
     app.command(f"everfold.commands.{_place}", name=_name, help=_help)
@@ -49,3 +54,11 @@ audit.command("everfold.commands.audit_show:show", name="show")
 audit.command("everfold.commands.audit_prove:prove", name="prove")
 audit.command("everfold.commands.audit_replay:replay", name="replay")
 app.command(audit)
+
+
+def read_config(named: str | None) -> None:
+    """Let the config file set what flags and environment leave open: the named one, or the nearest.
+
+    It is looked for and read when a command is run, not for help.
+    """
+    app.config = (ENVIRONMENT, ConfigFile(named))

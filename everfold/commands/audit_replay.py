@@ -54,6 +54,10 @@ async def replay(
         Only jobs submitted from this time on.
     until
         Only jobs submitted up to this time.
+    job
+        Only this job.
+    user
+        Only jobs of this user.
     into_live
         Allow the namespace that is read from.
     """

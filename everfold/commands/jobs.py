@@ -39,6 +39,18 @@ async def ls(
     ----------
     status
         queued, running, canceling, succeeded, failed, canceled or expired; several times.
+    user
+        Only jobs of this user.
+    kind
+        Only jobs of this kind.
+    backend
+        Only jobs of this ComfyUI.
+    newer_than
+        Only jobs whose newest event came after this time.
+    older_than
+        Only jobs whose newest event came before this time.
+    limit
+        So many at most.
     cursor
         Given back from the last page, for the next one.
     """
@@ -138,7 +150,13 @@ async def wait(job_id: str, *, timeout: float | None = None, session: Session = 
 
 
 async def cancel(job_id: str, *, reason: str = "", session: Session = DEFAULT) -> None:
-    """Stop a job, wherever it is: waiting, queued in ComfyUI or running."""
+    """Stop a job, wherever it is: waiting, queued in ComfyUI or running.
+
+    Parameters
+    ----------
+    reason
+        Why, for its history.
+    """
     async with session.open() as everfold:
         job = await everfold.cancel(job_id, reason)
     if session.json:

@@ -53,6 +53,10 @@ async def export(
         Only jobs submitted from this time on.
     until
         Only jobs submitted up to this time.
+    job
+        Only this job.
+    user
+        Only jobs of this user.
     """
     wants = Selection(since, until, job, user)
     async with session.open() as everfold:

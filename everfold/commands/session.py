@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from everfold.client import Everfold
+
+ConfigOption = Annotated[Path | None, Parameter(env_var="EVERFOLD_CONFIG")]
+"""Taken from the command line before anything else; a command sees the file that is in use."""
 
 
 @Parameter(name="*")
@@ -23,6 +27,8 @@ class Session:
     """redis://, rediss:// or unix://; else REDIS_HOST, else the embedded server."""
     json: Annotated[bool, Parameter(negative="")] = False
     """Print JSON, one object per line, for programs."""
+    config: ConfigOption = None
+    """The config file; else the nearest everfold.toml."""
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[Everfold]:

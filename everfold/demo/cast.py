@@ -35,6 +35,7 @@ class DemoCast:
             **os.environ,
             "REDIS_URL": redis_url,
             "EVERFOLD_NAMESPACE": namespace,
+            "EVERFOLD_CONFIG": os.devnull,
             "PYTHONUNBUFFERED": "1",
             "EVERFOLD_LOG": "ERROR",
         }
