@@ -46,10 +46,10 @@ CLAIMS = ("rule: pure", "no clock, no randomness, no i/o")
 """A docstring with one of these makes its module one of the pure ones."""
 
 PURE_STANDARD = {
-    "__future__", "abc", "ast", "base64", "bisect", "collections", "copy", "dataclasses",
-    "decimal", "difflib", "enum", "fractions", "functools", "hashlib", "heapq", "html", "itertools",
-    "json",
-    "math", "operator", "re", "string", "struct", "textwrap", "types", "typing", "unicodedata",
+    "__future__", "abc", "ast", "base64", "binascii", "bisect", "collections", "copy",
+    "dataclasses", "decimal", "difflib", "enum", "fractions", "functools", "hashlib", "heapq",
+    "hmac", "html", "itertools", "json", "math", "operator", "re", "string", "struct",
+    "textwrap", "types", "typing", "unicodedata",
     "urllib.parse", "uuid.UUID", "uuid.uuid5", "zlib", "datetime.timedelta", "contextlib",
 }  # fmt: skip
 
