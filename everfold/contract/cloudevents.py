@@ -1,6 +1,6 @@
 """An event in the envelope of CloudEvents 1.0, structured JSON.
 
-Rule: pure. `id` is the event's own id, so that whoever gets it twice can tell; `sequence` and
+Rule: `id` is the event's own id, so that whoever gets it twice can tell; `sequence` and
 `traceparent` are the extensions of these names, `epoch` and `entryid` our own.
 Source: github.com/cloudevents/spec, cloudevents/spec.md and cloudevents/extensions.
 """
