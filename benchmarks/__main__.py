@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import msgspec
 
-from benchmarks import archive, projector, recovery
+from benchmarks import append, archive, projector, recovery
 
 Measured = tuple[str, object]
 """The report for people, and the figures for programs."""
@@ -26,12 +26,18 @@ async def _projector(options: argparse.Namespace) -> Measured:
     return projector.report(found), found
 
 
+async def _append(options: argparse.Namespace) -> Measured:
+    found = await append.measure_append(options.events, options.repeat)
+    return append.report(found), found
+
+
 async def _archive(options: argparse.Namespace) -> Measured:
     found = await archive.measure_archive(options.events, options.repeat)
     return archive.report(found), found
 
 
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], Awaitable[Measured]]] = {
+    "append": _append,
     "archive": _archive,
     "projector": _projector,
     "recovery": _recovery,

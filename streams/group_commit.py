@@ -7,6 +7,8 @@ whose reply was lost can be repeated before anything newer: the event ids make t
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -30,8 +32,11 @@ Write = Callable[[Sequence[NewEvent]], Awaitable[Sequence[Outcome]]]
 
 class _Waiting(Struct, eq=False):
     event: NewEvent
-    woken: anyio.Event
     give_up_at_s: float
+    woken: asyncio.Future[None] | None = None
+    """Of a follower. A plain future: an event for each append would cost as much as the append."""
+    chosen: bool = False
+    """It was woken to lead."""
     outcome: Outcome | None = None
     gone: bool = False
     """Its caller was cancelled: nobody would take the lead."""
@@ -39,7 +44,11 @@ class _Waiting(Struct, eq=False):
     def settle(self, outcome: Outcome) -> None:
         if self.outcome is None:
             self.outcome = outcome
-            self.woken.set()
+            self.wake()
+
+    def wake(self) -> None:
+        if self.woken is not None and not self.woken.done():
+            self.woken.set_result(None)
 
 
 class GroupCommit:
@@ -57,7 +66,7 @@ class GroupCommit:
 
         A caller that is cancelled meanwhile does not know whether its event was appended.
         """
-        mine = _Waiting(event, anyio.Event(), anyio.current_time() + self._patience_s)
+        mine = _Waiting(event, time.monotonic() + self._patience_s)
         self._waiting.append(mine)
         if self._led:
             await self._follow(mine)
@@ -69,14 +78,15 @@ class GroupCommit:
         raise mine.outcome
 
     async def _follow(self, mine: _Waiting) -> None:
+        mine.woken = asyncio.get_running_loop().create_future()
         try:
-            await mine.woken.wait()
+            await mine.woken
         except BaseException:
             # Cancelled: the place in the queue must not become a lead that nobody takes.
             mine.gone = True
             if mine in self._waiting:
                 self._waiting.remove(mine)
-            if mine.woken.is_set() and mine.outcome is None:
+            if mine.chosen and mine.outcome is None:
                 self._pass_lead_on()
             raise
 
@@ -97,7 +107,8 @@ class GroupCommit:
     def _pass_lead_on(self) -> None:
         self._led = bool(self._waiting)
         if self._waiting:
-            self._waiting[0].woken.set()
+            self._waiting[0].chosen = True
+            self._waiting[0].wake()
 
     def _next_batch(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
@@ -133,7 +144,7 @@ class GroupCommit:
     def _give_up(self, batch: Sequence[_Waiting], error: Unavailable) -> None:
         """Tell everybody whose patience is over, also those that were never sent: each of them
         would else wait out the patience of all batches in front."""
-        now_s = anyio.current_time()
+        now_s = time.monotonic()
         for waiting in (*batch, *self._waiting):
             if waiting.give_up_at_s <= now_s:
                 waiting.settle(error)

@@ -59,9 +59,11 @@ def append_outcome(
     reply: list[bytes | int], job_id: str, epoch: int, expected: int
 ) -> Appended | EverfoldError:
     """Return the outcome of an append; a refusal is the error to raise, as a value."""
+    if reply[0] == b"appended":  # nearly always
+        return Appended(int(reply[1]), _text(reply[2]))
     name, values = _text(reply[0]), reply[1:]
     match name:
-        case "appended" | "released":
+        case "released":
             return Appended(int(values[0]), _text(values[1]))
         case "duplicate":
             return Appended(int(values[0]), _text(values[1]), duplicate=True)

@@ -1,0 +1,229 @@
+"""What an append costs, beside redis-py's XADD of the same bytes and beside redis-benchmark.
+
+Everfold's append is fenced, idempotent and chained; an XADD is none of these. One by one: one
+caller that waits for each. Together: many callers, each of which waits for its own; beside it one
+loop of redis-py pipelines with as many XADDs in each, all to an append-only file.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import cast
+
+import anyio
+from msgspec import Struct
+from redis.asyncio import Redis
+
+from benchmarks.server import bench_server
+from benchmarks.table import Ratio, ratio
+from streams.codec import encode
+from streams.dispatch import Dispatch, all_lanes
+from streams.events import Progressed
+from streams.log import Log
+from streams.outcomes import Lease
+from streams.server import connect
+
+CALLERS = (1, 50, 500)
+GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}
+
+TARGET_TOGETHER, TARGET_SINGLE = 2.0, 2.0
+
+
+class Percent(Struct, frozen=True):
+    """Of the times of single appends, in milliseconds; the median of the runs."""
+
+    p50_ms: float
+    p99_ms: float
+
+
+class AppendFigures(Struct, frozen=True):
+    ratios: list[Ratio]
+    single: dict[str, Percent]
+
+
+def event(step: int) -> Progressed:
+    return Progressed(
+        attempt=1,
+        value=0.5,
+        nodes_done=3,
+        nodes_total=7,
+        node="3",
+        node_class="KSampler",
+        step=step,
+        steps=20,
+    )
+
+
+async def measure_append(events: int, repeat: int) -> AppendFigures:
+    single: dict[str, list[list[float]]] = {"everfold": [], "redis-py XADD": []}
+    rates: dict[tuple[str, int], list[float]] = {}
+    for _ in range(repeat):
+        for callers in CALLERS:
+            count = events // 10 if callers == 1 else events
+            for name, measure in (("everfold", _everfold), ("redis-py", _redis_py)):
+                rates.setdefault((name, callers), []).append(await measure(count, callers))
+            rates.setdefault(("redis-benchmark", callers), []).append(
+                await _redis_benchmark(count, callers)
+            )
+        for name, times in (("everfold", _single_append), ("redis-py XADD", _single_xadd)):
+            single[name].append(await times(events // 20))
+    return AppendFigures(_ratios(rates, single), {n: _percent(runs) for n, runs in single.items()})
+
+
+def _ratios(
+    rates: dict[tuple[str, int], list[float]], single: dict[str, list[list[float]]]
+) -> list[Ratio]:
+    found = []
+    for callers in CALLERS:
+        for other in ("redis-py", "redis-benchmark"):
+            if not all(rates[other, callers]):
+                continue
+            told = "one caller" if callers == 1 else f"{callers} callers at once"
+            beside = {
+                "redis-py": f"redis-py, pipelines of {callers} XADD",
+                "redis-benchmark": f"redis-benchmark XADD, {callers} client(s)",
+            }[other]
+            ours, theirs = rates["everfold", callers], rates[other, callers]
+            asked = TARGET_TOGETHER if other == "redis-py" and callers > 1 else None
+            found.append(ratio(told, ours, theirs, unit="events/s", beside=beside, at_least=asked))
+    p99s = {name: [_at(times, 0.99) for times in runs] for name, runs in single.items()}
+    found.append(
+        ratio(
+            "p99 of a single append",
+            p99s["everfold"],
+            p99s["redis-py XADD"],
+            unit="ms",
+            beside="redis-py, a single XADD",
+            at_most=TARGET_SINGLE,
+        )
+    )
+    return found
+
+
+def _percent(runs: Sequence[Sequence[float]]) -> Percent:
+    middle = sorted(runs, key=lambda times: _at(times, 0.99))[len(runs) // 2]
+    return Percent(round(_at(middle, 0.5), 4), round(_at(middle, 0.99), 4))
+
+
+def _at(times: Sequence[float], share: float) -> float:
+    return sorted(times)[min(len(times) - 1, int(len(times) * share))] * 1000
+
+
+async def _leases(log: Log, count: int) -> list[Lease]:
+    for _ in range(count):
+        await log.submit(GRAPH)
+    dispatch, leases = Dispatch(log, "bench"), list[Lease]()
+    for partition in range(log.keys.partitions):
+        leases += await dispatch.claim(partition, all_lanes(["default"]), count)
+    return leases
+
+
+async def _everfold(events: int, callers: int) -> float:
+    """Each caller has a job of its own, and appends one event after the other."""
+    async with bench_server() as (url, _), Log.open(url) as log:
+        leases = await _leases(log, callers)
+        each = events // callers
+
+        async def call(lease: Lease) -> None:
+            for step in range(each):
+                await log.append(lease.job_id, event(step), epoch=lease.epoch, holder=lease.runner)
+
+        started = time.perf_counter()
+        async with anyio.create_task_group() as tasks:
+            for lease in leases:
+                tasks.start_soon(call, lease)
+        return each * callers / (time.perf_counter() - started)
+
+
+def _entry(step: int) -> dict[str, str | int | bytes]:
+    """The same five fields that an append of Everfold writes."""
+    payload = encode(event(step))
+    stamp = b'"id":"01a208b9-1cc4-7b66-be8d-dff45d26c0e4","actor":"client",'
+    return {
+        "j": "01a208b9-1cc4-7b66-be8d-dff45d26c0e4",
+        "s": step,
+        "e": 1,
+        "p": "1700000000000-0",
+        "d": payload[:1] + stamp + payload[1:],
+    }
+
+
+async def _redis_py(events: int, size: int) -> float:
+    async with bench_server() as (url, _):
+        redis = connect(url)
+        started = time.perf_counter()
+        for first in range(0, events, size):
+            pipeline = redis.pipeline(transaction=False)
+            for step in range(first, min(first + size, events)):
+                pipeline.xadd(f"log:{step % 8}", _entry(step))  # type: ignore[arg-type]
+            await pipeline.execute()
+        rate = events / (time.perf_counter() - started)
+        await redis.aclose()
+        return rate
+
+
+async def _redis_benchmark(events: int, clients: int) -> float:
+    """Return the rate that the server's own benchmark reaches, 0 where it is not installed."""
+    program = shutil.which("redis-benchmark") or shutil.which("valkey-benchmark")
+    if program is None:
+        return 0.0
+    async with bench_server() as (url, _):
+        fields = [str(part) for pair in _entry(1).items() for part in map(_text, pair)]
+        socket = url.removeprefix("unix://").partition("?")[0]
+        call = [program, "-s", socket, "-n", str(events), "-c", str(clients), "-q"]
+        run = partial(
+            subprocess.run, [*call, "XADD", "log", "*", *fields], capture_output=True, text=True
+        )
+        told = (await anyio.to_thread.run_sync(run)).stdout
+    found = re.findall(r"([\d.]+) requests per second", told)
+    return float(found[-1]) if found else 0.0
+
+
+def _text(part: object) -> str:
+    return part.decode() if isinstance(part, bytes) else str(part)
+
+
+async def _single_append(count: int) -> list[float]:
+    async with bench_server() as (url, _), Log.open(url) as log:
+        (lease,) = await _leases(log, 1)
+
+        async def append(step: int) -> None:
+            await log.append(lease.job_id, event(step), epoch=lease.epoch, holder=lease.runner)
+
+        return await _times(append, count)
+
+
+async def _single_xadd(count: int) -> list[float]:
+    async with bench_server() as (url, _):
+        redis: Redis = connect(url)
+
+        async def append(step: int) -> None:
+            await cast("Awaitable[object]", redis.xadd("log", _entry(step)))  # type: ignore[arg-type]
+
+        times = await _times(append, count)
+        await redis.aclose()
+        return times
+
+
+async def _times(call: Callable[[int], Awaitable[None]], count: int) -> list[float]:
+    for step in range(count // 10):
+        await call(step)  # warm
+    found = []
+    for step in range(count):
+        started = time.perf_counter()
+        await call(step)
+        found.append(time.perf_counter() - started)
+    return found
+
+
+def report(found: AppendFigures) -> str:
+    times = [
+        f"          single {name}: p50 {one.p50_ms:.3f} ms, p99 {one.p99_ms:.3f} ms"
+        for name, one in found.single.items()
+    ]
+    return "\n".join([*map(str, found.ratios), *times])
