@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import msgspec
 
-from benchmarks import append, archive, projector, recovery
+from benchmarks import append, archive, fanout, projector, recovery, scale
 
 Measured = tuple[str, object]
 """The report for people, and the figures for programs."""
@@ -36,11 +36,23 @@ async def _archive(options: argparse.Namespace) -> Measured:
     return archive.report(found), found
 
 
+async def _fanout(options: argparse.Namespace) -> Measured:
+    found = await fanout.measure_fanout(options.seconds)
+    return fanout.report(found), found
+
+
+async def _scale(options: argparse.Namespace) -> Measured:
+    found = await scale.measure_scale(options.most_events, options.calls)
+    return scale.report(found), found
+
+
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], Awaitable[Measured]]] = {
     "append": _append,
     "archive": _archive,
+    "fanout": _fanout,
     "projector": _projector,
     "recovery": _recovery,
+    "scale": _scale,
 }
 
 
@@ -52,6 +64,9 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=30, help="runners to kill with SIGKILL")
     parser.add_argument("--freezes", type=int, default=5, help="runners to freeze with SIGSTOP")
     parser.add_argument("--orphans", type=int, default=10_000, help="jobs of one dead runner")
+    parser.add_argument("--seconds", type=float, default=20.0, help="fanout: how long")
+    parser.add_argument("--most-events", type=int, default=5_000_000, help="scale: largest log")
+    parser.add_argument("--calls", type=int, default=500, help="scale: of each operation")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
     wanted = list(BENCHMARKS) if options.what == "all" else [options.what]

@@ -1,0 +1,207 @@
+"""Whether it stays as fast when there is more: operations at small and at large logs.
+
+The same operations on a log of 10 thousand, a million and five million events, and beside a
+thousand and a hundred thousand open jobs: the cost of each is to stay what it was. Memory: an event
+beside a bare XADD of its JSON, an open job's state with its index beside an HSET of the state.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from statistics import median
+from typing import cast
+
+import anyio
+from msgspec import Struct
+from redis.asyncio import Redis
+
+from benchmarks.append import event
+from benchmarks.history import write_history
+from benchmarks.server import bench_server
+from everfold import Everfold
+from projector.lag import lag
+from projector.projector import Projector
+from streams.border import command, read_hash
+from streams.dispatch import Dispatch, all_lanes
+from streams.log import Log
+from streams.server import server_facts
+
+GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}
+TARGET_FLAT, TARGET_MEMORY = 1.2, 1.3
+IN_FLIGHT = 200
+
+
+class Costs(Struct, frozen=True):
+    """Median times of single operations, in milliseconds."""
+
+    events: int
+    open_jobs: int
+    append_ms: float
+    get_ms: float
+    list_ms: float
+    watch_ms: float
+
+
+class ScaleFigures(Struct, frozen=True):
+    costs: list[Costs]
+    memory_per_event: float
+    bare_per_event: float
+    """Bytes of an XADD with the same fields."""
+    memory_per_open_job: float
+    """Of its projection: the state, and its share of the index."""
+    bare_per_open_job: float
+    """Bytes of the job's state alone, by HSET."""
+    all_per_open_job: float
+    """Of everything that it has in Redis: also its events, its guard, its place in the queue."""
+
+
+OPERATIONS = ("append_ms", "get_ms", "list_ms", "watch_ms")
+
+
+async def measure_scale(most_events: int, calls: int) -> ScaleFigures:
+    sizes = [(10_000, 1_000), (1_000_000, 1_000), (5_000_000, 1_000), (10_000, 100_000)]
+    costs = [await _measure(*size, calls) for size in sizes if size[0] <= most_events]
+    return ScaleFigures(costs, *await _event_memory(), *await _job_memory())
+
+
+async def _measure(events: int, open_jobs: int, calls: int) -> Costs:
+    async with bench_server() as (url, _), Everfold.connect(url) as everfold:
+        log = everfold.log
+        await write_history(log, events, IN_FLIGHT)
+        limiter = anyio.CapacityLimiter(200)
+        jobs: list[str] = []
+
+        async def submit() -> None:
+            async with limiter:
+                jobs.append((await everfold.submit(GRAPH)).job_id)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(open_jobs):
+                tasks.start_soon(submit)
+        await _project(log)
+        (lease, *_) = await Dispatch(log, "bench").claim(
+            log.keys.partition_of(jobs[0]), all_lanes(["default"]), 1
+        )
+        some = jobs[:: max(1, len(jobs) // calls)]
+
+        async def append(step: int) -> None:
+            await log.append(lease.job_id, event(step), epoch=lease.epoch, holder=lease.runner)
+
+        async def get(step: int) -> None:
+            await everfold.get(some[step % len(some)])
+
+        async def page(_: int) -> None:
+            await everfold.list(statuses=["queued"], limit=50)
+
+        async def watch(step: int) -> None:
+            async for _ in everfold.watch(some[step % len(some)]):
+                break
+
+        return Costs(
+            events,
+            open_jobs,
+            *[await _median_ms(call, calls) for call in (append, get, page, watch)],
+        )
+
+
+async def _project(log: Log) -> None:
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(Projector(log, "bench").run)
+        while any(row.behind_events for row in await lag(log)):  # noqa: ASYNC110
+            await anyio.sleep(0.2)
+        tasks.cancel_scope.cancel()
+
+
+async def _median_ms(call: Callable[[int], Awaitable[None]], calls: int) -> float:
+    times = []
+    for step in range(calls):
+        started = time.perf_counter()
+        await call(step)
+        times.append(time.perf_counter() - started)
+    return round(median(times) * 1000, 4)
+
+
+async def _used(redis: Redis) -> int:
+    return int((await server_facts(redis, "memory"))["used_memory_dataset"])
+
+
+async def _event_memory() -> tuple[float, float]:
+    """Return bytes per event in the log, ours and bare; jobs' guards are left out of both."""
+    events = 200_000
+    async with bench_server() as (url, _), Log.open(url) as log:
+        await write_history(log, events, IN_FLIGHT)
+        ours = 0
+        rows: list[tuple[bytes, list[bytes]]] = []
+        for partition in range(log.keys.partitions):
+            key = log.keys.log(partition)
+            ours += cast("int", await command(log.redis, "MEMORY USAGE", key, "SAMPLES", 0))
+            ask = ("XRANGE", key, "-", "+", "COUNT", 2_000)
+            rows += cast("list[tuple[bytes, list[bytes]]]", await command(log.redis, *ask))
+        for index in range(0, events, 500):
+            pipeline = log.redis.pipeline(transaction=False)
+            for number in range(index, index + 500):
+                fields = rows[number % len(rows)][1]
+                payload = ("event", fields[9])
+                pipeline.execute_command("XADD", f"bare:{number % 8}", "*", *payload)
+            await pipeline.execute()
+        bare = 0
+        for number in range(8):
+            ask_size = ("MEMORY USAGE", f"bare:{number}", "SAMPLES", 0)
+            bare += cast("int", await command(log.redis, *ask_size))
+        return ours / events, bare / events
+
+
+async def _job_memory() -> tuple[float, float, float]:
+    """Return bytes per open job: of its projection, of its state by HSET, of everything."""
+    count = 20_000
+    async with bench_server() as (url, _), Everfold.connect(url) as everfold:
+        log = everfold.log
+        empty = await _used(log.redis)
+        jobs = [(await everfold.submit(GRAPH)).job_id for _ in range(count)]
+        await _project(log)
+        everything = (await _used(log.redis) - empty) / count
+        sizes = [log.keys.job(job_id) for job_id in jobs[:500]]
+        ours = float(sum([await _size(log.redis, key) for key in sizes]) / len(sizes))
+        indexes = [log.keys.active(partition) for partition in range(log.keys.partitions)]
+        ours += sum([await _size(log.redis, key) for key in indexes]) / count
+        state = await read_hash(log.redis, log.keys.job(jobs[0]))
+        flat = [part for pair in state.items() for part in pair]
+        await command(log.redis, "HSET", log.keys.job("0" * 36), *flat)
+        bare = await _size(log.redis, log.keys.job("0" * 36))
+        return ours, float(bare), everything
+
+
+async def _size(redis: Redis, key: str) -> int:
+    return cast("int", await command(redis, "MEMORY USAGE", key, "SAMPLES", 0))
+
+
+def report(found: ScaleFigures) -> str:
+    lines = []
+    first = found.costs[0]
+    for costs in found.costs:
+        worst = max(getattr(costs, name) / getattr(first, name) for name in OPERATIONS)
+        verdict = (
+            "" if costs is first else f"  target <= {TARGET_FLAT}: {_word(worst, TARGET_FLAT)}"
+        )
+        lines.append(f"{worst:6.2f} x  {costs.events:,} events, {costs.open_jobs:,} open{verdict}")
+        times = ", ".join(f"{name[:-3]} {getattr(costs, name):.3f} ms" for name in OPERATIONS)
+        lines.append(f"          {times}")
+    for name, ours, bare in (
+        ("event, beside a bare XADD of its JSON", found.memory_per_event, found.bare_per_event),
+        (
+            "open job's projection, beside an HSET of its state",
+            found.memory_per_open_job,
+            found.bare_per_open_job,
+        ),
+    ):
+        ratio = ours / bare
+        lines.append(f"{ratio:6.2f} x  memory per {name}  target <= 1.3: {_word(ratio, 1.3)}")
+        lines.append(f"          everfold {ours:,.0f} bytes, bare {bare:,.0f} bytes")
+    whole = found.all_per_open_job
+    lines.append(f"          {whole:,.0f} bytes per open job in all: events, guard, place in queue")
+    return "\n".join(lines)
+
+
+def _word(value: float, target: float) -> str:
+    return "met" if value <= target else "MISSED"
