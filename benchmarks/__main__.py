@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import msgspec
 
-from benchmarks import append, archive, fanout, projector, recovery, scale
+from benchmarks import append, archive, fanout, farm, projector, recovery, scale
 
 Measured = tuple[str, object]
 """The report for people, and the figures for programs."""
@@ -41,6 +41,11 @@ async def _fanout(options: argparse.Namespace) -> Measured:
     return fanout.report(found), found
 
 
+async def _farm(options: argparse.Namespace) -> Measured:
+    found = await farm.measure_farm(options.backends, options.jobs_each)
+    return farm.report(found), found
+
+
 async def _scale(options: argparse.Namespace) -> Measured:
     found = await scale.measure_scale(options.most_events, options.calls)
     return scale.report(found), found
@@ -50,6 +55,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], Awaitable[Measured]]] = {
     "append": _append,
     "archive": _archive,
     "fanout": _fanout,
+    "farm": _farm,
     "projector": _projector,
     "recovery": _recovery,
     "scale": _scale,
@@ -65,6 +71,8 @@ def main() -> None:
     parser.add_argument("--freezes", type=int, default=5, help="runners to freeze with SIGSTOP")
     parser.add_argument("--orphans", type=int, default=10_000, help="jobs of one dead runner")
     parser.add_argument("--seconds", type=float, default=20.0, help="fanout: how long")
+    parser.add_argument("--backends", type=int, default=300, help="farm: ComfyUI servers")
+    parser.add_argument("--jobs-each", type=int, default=4, help="farm: jobs for each of them")
     parser.add_argument("--most-events", type=int, default=5_000_000, help="scale: largest log")
     parser.add_argument("--calls", type=int, default=500, help="scale: of each operation")
     parser.add_argument("--json", type=Path, help="write the figures here too")
