@@ -6,6 +6,7 @@ executing, [progress_state, progress]*, executed, progress_state per node.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -54,6 +55,7 @@ class Run:
         self._sockets, self._cache, self._faults, self._speed = sockets, cache, faults, speed
         self._take_interrupt = take_interrupt
         self._node = ""
+        self._signed: dict[str, str] = {}
         self._states: dict[str, dict[str, object]] = {}
         self._executed: list[str] = []
         self.messages: list[list[object]] = []
@@ -64,14 +66,14 @@ class Run:
         """Execute the prompt; afterwards `outcome` is success, error or interrupted."""
         await self._tell("execution_start", {"prompt_id": self.prompt_id})
         order = self._order()
-        signatures = self._signatures()
+        signatures = self._signed = self._signatures()
         self._cache.keep_only(set(signatures.values()))
         cached = [node for node in order if signatures[node] in self._cache.results]
         await self._tell("execution_cached", {"nodes": cached, "prompt_id": self.prompt_id})
         for node in order:
             if node in cached:
                 await self._from_cache(node, self._cache.results[signatures[node]])
-            elif not await self._node_runs(node, signatures):
+            elif not await self._node_runs(node):
                 return
         await self._tell("execution_success", {"prompt_id": self.prompt_id})
 
@@ -103,7 +105,9 @@ class Run:
             if node_id not in found:
                 node, sources = self._graph[node_id], links(self._graph[node_id])
                 below = {name: sign(source) for name, source in sources.items()}
-                found[node_id] = json.dumps([node["class_type"], node["inputs"], below])
+                told = json.dumps([node["class_type"], node["inputs"], below])
+                # A digest: texts within texts would double with each level of the graph.
+                found[node_id] = hashlib.sha256(told.encode()).hexdigest()
             return found[node_id]
 
         for output in self._outputs:
@@ -119,7 +123,7 @@ class Run:
         await self._sockets.send(self.client, "executed", {**data, "prompt_id": self.prompt_id})
         await self._state(node, 1, 1, "finished")
 
-    async def _node_runs(self, node: str, signatures: dict[str, str]) -> bool:
+    async def _node_runs(self, node: str) -> bool:
         """Run one node; False when it ended the prompt."""
         self._node = node
         try:
@@ -132,17 +136,18 @@ class Run:
         except Exception as error:
             await self._failed(node, error)
         else:
-            self._cache.results[signatures[node]] = result
+            self._cache.results[self._signed[node]] = result
             await self._done(node, result)
             return True
         return False
 
     def _inputs(self, node: str) -> Inputs:
-        sources, signatures = links(self._graph[node]), self._signatures()
+        sources = links(self._graph[node])
         given = self._graph[node]["inputs"]
         assert isinstance(given, dict)
         values = {
-            name: self._cache.results[signatures[source]].value for name, source in sources.items()
+            name: self._cache.results[self._signed[source]].value
+            for name, source in sources.items()
         }
         return {**given, **values}
 
