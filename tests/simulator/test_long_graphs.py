@@ -31,5 +31,5 @@ async def test_three_hundred_nodes_in_a_row_run_and_the_second_time_from_the_cac
         status = history["status"]
         assert isinstance(status, dict)
         assert status["status_str"] == "success"
-        told = {kind: about for kind, about in status["messages"]}
+        told = dict(status["messages"])
         assert len(told["execution_cached"]["nodes"]) == cached
