@@ -30,6 +30,7 @@ COMMANDS = {
     "archive": ("archive:archive", "Keep what Redis forgets; trim the log; ask it with SQL."),
     "submit": ("submit:submit", "Submit a workflow in ComfyUI's API format."),
     "events": ("events:events", "Print the events of a job, or of all jobs."),
+    "schema": ("schema:schema", "Print the events' JSON Schema, or an AsyncAPI document."),
     "doctor": ("doctor:doctor", "Say what is not as it should be, and what to change."),
 }
 for _name, (_place, _help) in COMMANDS.items():

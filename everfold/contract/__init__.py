@@ -1,0 +1,1 @@
+"""What other programs may rely on: the events' schemas, the log's channel, CloudEvents."""
