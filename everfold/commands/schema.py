@@ -15,7 +15,7 @@ schema = App(name="schema", help="Print the contract of the log, for programs in
 
 
 @schema.command(name="json")
-def json_schema(event_type: str = "", /) -> None:
+def json_schema(event_type: str | None = None, /) -> None:
     """Print the JSON Schema (2020-12) of all events, or of one.
 
     Parameters
@@ -25,7 +25,7 @@ def json_schema(event_type: str = "", /) -> None:
     """
     if event_type and event_type not in EVENT_TYPES:
         raise Refused(f"there is no event type {event_type!r}; {_instead(event_type)}")
-    sys.stdout.write(documents.json_schema(event_type))
+    sys.stdout.write(documents.json_schema(event_type or ""))
 
 
 def _instead(event_type: str) -> str:

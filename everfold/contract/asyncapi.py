@@ -7,7 +7,7 @@ Source: https://www.asyncapi.com/docs/reference/specification/v3.0.0
 
 from __future__ import annotations
 
-from everfold.contract.docstrings import field_docstrings
+from everfold.contract.docstrings import docstrings, one_line
 from everfold.contract.json_schema import CONTRACT_VERSION, EVENT_TYPES, Schema, event_schemas
 from streams.events import Submitted
 from streams.record import FIELDS
@@ -22,34 +22,39 @@ MEANING = {
     "s": "Sequence number.",
     "e": "Epoch.",
     "p": "Previous entry.",
-    "d": "The event.",
+    "d": "",
 }
 
 PATTERNS = {"s": "^[1-9][0-9]*$", "e": "^[0-9]+$", "p": "^[0-9]+-[0-9]+$"}
 
-ABOUT = """\
+ABOUT = one_line("""
 Everfold keeps every change of a ComfyUI job as an event in a Redis Stream. This document says where
 the streams are and what their entries hold. Fields that a program does not know are to be ignored:
-new ones may appear at any time. The same schemas on their own: `everfold schema json`."""
+new ones may appear at any time. The same schemas on their own: `everfold schema json`.
+""")
 
-STREAM = """\
+STREAM = one_line("""
 A Redis Stream, one for each partition: read it with XREAD, XRANGE or a consumer group of your own.
 A job's partition is `crc32(job id) % partitions`; `HGET <namespace>:meta partitions` gives their
 number. The events of one job are in order, `s` counts them; the time of an event is that of its
-entry id."""
+entry id.
+""")
 
-HASH_TAG = """\
+HASH_TAG = one_line("""
 `{<namespace>:<partition>}`, braces included: the hash tag that all keys of a partition begin with.
 The namespace is `everfold` unless another one was chosen; partitions count from 0. It is one
-parameter because AsyncAPI has no way to write a brace that belongs to the address itself."""
+parameter because AsyncAPI has no way to write a brace that belongs to the address itself.
+""")
 
-SCRIPTS = """\
+SCRIPTS = one_line("""
 Never with XADD, but through the scripts in `streams/lua`, which number, chain and fence the events:
-docs/PRODUCING.md."""
+docs/PRODUCING.md.
+""")
 
 
 def asyncapi_document(events_source: str, record_source: str) -> Schema:
     """Return the document; the sources are those of streams/events.py and streams/record.py."""
+    said = docstrings(events_source)
     return {
         "asyncapi": "3.0.0",
         "id": "urn:everfold",
@@ -67,7 +72,10 @@ def asyncapi_document(events_source: str, record_source: str) -> Schema:
         "channels": {"log": _channel(record_source)},
         "operations": _operations(),
         "components": {
-            "messages": {event_type: _message(event_type) for event_type in EVENT_TYPES},
+            "messages": {
+                event_type: _message(event_type, said[kind.__name__])
+                for event_type, kind in EVENT_TYPES.items()
+            },
             "schemas": {
                 "Entry": _entry(record_source),
                 **event_schemas(events_source, "#/components/schemas/"),
@@ -111,7 +119,12 @@ def _operations() -> Schema:
     told = [event_type for event_type in EVENT_TYPES if event_type != SUBMITTED]
     return {
         "submit": _operation("send", "A program submits a job.", SCRIPTS, [SUBMITTED]),
-        "append": _operation("send", "A runner process tells what happens.", SCRIPTS, told),
+        "append": _operation(
+            "send",
+            "A runner process tells what happens; any program may ask for a cancel.",
+            SCRIPTS,
+            told,
+        ),
         "read": _operation(
             "receive",
             "A consumer reads what happened.",
@@ -131,11 +144,12 @@ def _operation(action: str, summary: str, description: str, event_types: list[st
     }
 
 
-def _message(event_type: str) -> Schema:
+def _message(event_type: str, summary: str) -> Schema:
     name = EVENT_TYPES[event_type].__name__
     return {
         "name": event_type,
         "title": name,
+        "summary": summary,
         "contentType": "application/json",
         "headers": {"$ref": "#/components/schemas/Entry"},
         "payload": {"$ref": f"#/components/schemas/{name}"},
@@ -159,7 +173,7 @@ def _entry(record_source: str) -> Schema:
 
 
 def _fields(record_source: str) -> dict[str, str]:
-    said = field_docstrings(record_source)
+    said = docstrings(record_source)
     return {
         name: f"{MEANING[name]} {said.get(f'Recorded.{attribute}', '')}".strip()
         for name, attribute in ATTRIBUTES.items()

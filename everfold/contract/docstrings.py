@@ -1,4 +1,4 @@
-"""What a source says about its fields: the string literal under each, which Python itself forgets.
+"""What a source says about its classes and, in the string literal under each, about their fields.
 
 Rule: pure.
 """
@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 
-def field_docstrings(source: str) -> dict[str, str]:
-    """Return `Class.field` -> what is said of it, each on one line.
+def docstrings(source: str) -> dict[str, str]:
+    """Return `Class` and `Class.field` -> what is said of it, each on one line.
 
     A field without words of its own has those of the alias that it is annotated with.
     """
@@ -21,6 +21,7 @@ def field_docstrings(source: str) -> dict[str, str]:
     for node in module.body:
         if isinstance(node, ast.ClassDef):
             said = dict(_aliased(node.body, aliases)) | dict(_documented(node.body))
+            found[node.name] = one_line(ast.get_docstring(node) or "")
             found |= {f"{node.name}.{field}": words for field, words in said.items()}
     return found
 

@@ -11,7 +11,7 @@ from typing import get_args
 
 from msgspec.json import schema_components
 
-from everfold.contract.docstrings import field_docstrings, one_line
+from everfold.contract.docstrings import docstrings
 from streams.events import Event, Fact
 from streams.upcast import current_version
 
@@ -39,7 +39,7 @@ def event_schemas(source: str, references: str) -> dict[str, Schema]:
 
     `source` is that of streams/events.py, `references` what stands before a name in a `$ref`.
     """
-    said = field_docstrings(source)
+    said = docstrings(source)
     _, found = schema_components(
         EVENT_TYPES.values(), schema_hook=_anything, ref_template=references + "{name}"
     )
@@ -81,8 +81,7 @@ def _explained(name: str, schema: Schema, said: dict[str, str]) -> Schema:
         field: _described(field_schema, said.get(f"{name}.{field}") or said.get(f"Fact.{field}"))
         for field, field_schema in _properties(schema).items()
     }
-    described = _described(schema, one_line(str(schema["description"])))
-    return {**described, "properties": properties}
+    return {**_described(schema, said.get(name)), "properties": properties}
 
 
 def _described(schema: Schema, words: str | None) -> Schema:

@@ -8,7 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from everfold.contract import documents
-from everfold.contract.docstrings import field_docstrings
+from everfold.contract.docstrings import docstrings
 from everfold.contract.json_schema import EVENT_TYPES, event_urn
 from streams.codec import Unreadable, decode
 from tests.everfold.contract.schemas import GOLDEN, Json, changed, events_schema, references
@@ -66,6 +66,18 @@ def test_a_field_that_is_not_known_is_allowed(name: str) -> None:
     assert WHOLE.is_valid({**GOLDEN[name], "of_a_later_version": {"x": [1]}})
 
 
+def test_a_type_of_a_raised_version_has_another_name_and_must_state_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("everfold.contract.json_schema.current_version", lambda kind: 2)
+    schema, event = json.loads(documents.json_schema("job.claimed")), GOLDEN["job.claimed.v1"]
+    assert schema["$id"] == "urn:everfold:event:job.claimed:2"
+    raised = Draft202012Validator(schema)
+    assert raised.is_valid({**event, "v": 2})
+    assert not raised.is_valid(event)
+    assert not raised.is_valid({key: value for key, value in event.items() if key != "v"})
+
+
 def test_an_event_of_a_newer_version_or_of_no_known_type_is_refused() -> None:
     event = GOLDEN["job.claimed.v1"]
     assert not WHOLE.is_valid({**event, "v": 2})
@@ -115,7 +127,8 @@ class Thing:
 
 
 def test_the_words_of_a_field_are_those_below_it_or_those_of_its_alias() -> None:
-    assert field_docstrings(SOURCE) == {
+    assert docstrings(SOURCE) == {
+        "Thing": "Of the class.",
         "Thing.first": "Of the first.",
         "Thing.third": "Words of the alias.",
         "Thing.fourth": "Its own.",
