@@ -37,6 +37,7 @@ COMMANDS = {
     "schema": ("schema:schema", "Print the wire contract: JSON Schema or AsyncAPI."),
     "submit": ("submit:submit", "Submit a workflow in ComfyUI's API format."),
     "events": ("events:events", "Print the events of a job, or of all jobs."),
+    "schema": ("schema:schema", "Print the events' JSON Schema, or an AsyncAPI document."),
     "doctor": ("doctor:doctor", "Say what is not as it should be, and what to change."),
     "config": ("config:config", "Show and check the config file, everfold.toml."),
 }

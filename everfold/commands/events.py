@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
@@ -16,17 +17,44 @@ from everfold.contract.cloudevents import to_cloudevent
 from projector.evolve import evolve
 from projector.job import Job
 from streams.archive.archive import Archive
-from streams.errors import Misconfigured, UndecodableEvent
+from streams.errors import Refused, UndecodableEvent
 from streams.events import Terminal
 from streams.history import all_history, job_history
 from streams.record import Recorded
+
+Format = Literal["text", "json", "cloudevents"]
+
+
+class EventPrinter:
+    """Prints events in one format, and counts those that have none in it."""
+
+    def __init__(self, form: Format, namespace: str) -> None:
+        self._form, self._namespace = form, namespace
+        self.left_out = 0
+
+    def print(self, record: Recorded) -> None:
+        if self._form == "cloudevents":
+            self._print_cloudevent(record)
+        elif self._form == "json":
+            emit(event_object(record))
+        else:
+            console.print(event_line(record))
+
+    def _print_cloudevent(self, record: Recorded) -> None:
+        try:
+            emit(to_cloudevent(record, self._namespace))
+        except UndecodableEvent as error:
+            self.left_out += 1
+            event = f"event {record.seq} of job {record.job_id}, " if record.job_id else ""
+            why = " ".join(error.why.split())
+            sys.stderr.write(f"everfold: left out: {event}entry {record.entry_id}: {why}\n")
 
 
 async def events(
     job_id: str | None = None,
     *,
     follow: Annotated[bool, Parameter(alias="-f", negative="")] = False,
-    format: Literal["text", "json", "cloudevents"] | None = None,
+    format: Format | None = None,
     archive: Place = "",
     session: Session = DEFAULT,
 ) -> int:
@@ -37,34 +65,27 @@ async def events(
     follow
         Go on with what happens from now on: until the job ends, or until Ctrl-C.
     format
-        cloudevents: CloudEvents 1.0, one structured JSON object per line. What is no event is
-        named on standard error, and the exit code is 1 then.
+        text (the default), json (as --json), or cloudevents: CloudEvents 1.0, one per line. An
+        entry that cannot be read has no CloudEvent: it is named on stderr, and the exit code is 1.
     """
-    printer = Printer(_format(format, session), session.namespace)
+    printer = EventPrinter(_chosen(format, session), session.namespace)
     # The tail first: what is appended while the history is printed is not missed.
     async with session.open() as everfold, everfold.follow() as batches:
         kept = await known_archive(everfold.log, archive)
         seen = await _print_history(everfold, job_id, kept, printer)
-        if not follow or (job_id and seen.is_terminal):
-            return printer.exit_code
-        async for batch in batches:
-            for record in batch:
-                if job_id and (record.job_id != job_id or record.seq <= seen.seq):
-                    continue
-                printer.print(record)
-                if job_id and isinstance(record.event, Terminal):
-                    return printer.exit_code
-    return printer.exit_code
+        if follow and not (job_id and seen.is_terminal):
+            await _print_on(batches, job_id, seen, printer)
+    return 1 if printer.left_out else 0
 
 
-def _format(wanted: str | None, session: Session) -> str:
-    if session.json and wanted not in (None, "json"):
-        raise Misconfigured(f"--json and --format {wanted} contradict each other; leave one out")
-    return wanted or ("json" if session.json else "text")
+def _chosen(form: Format | None, session: Session) -> Format:
+    if session.json and form not in (None, "json"):
+        raise Refused(f"--json and --format {form} contradict each other: leave one of them out")
+    return form or ("json" if session.json else "text")
 
 
 async def _print_history(
-    everfold: Everfold, job_id: str | None, kept: Archive | None, printer: Printer
+    everfold: Everfold, job_id: str | None, kept: Archive | None, printer: EventPrinter
 ) -> Job:
     """Print what there is; return the job after it, an empty one for all jobs."""
     job = Job()
@@ -78,25 +99,14 @@ async def _print_history(
     return job
 
 
-class Printer:
-    """Prints events in one format."""
-
-    def __init__(self, format: str, namespace: str) -> None:
-        self._format, self._namespace = format, namespace
-        self.exit_code = 0
-
-    def print(self, record: Recorded) -> None:
-        match self._format:
-            case "json":
-                emit(event_object(record))
-            case "cloudevents":
-                self._print_cloudevent(record)
-            case _:
-                console.print(event_line(record))
-
-    def _print_cloudevent(self, record: Recorded) -> None:
-        try:
-            emit(to_cloudevent(record, self._namespace))
-        except UndecodableEvent as error:
-            sys.stderr.write(f"everfold: {error}\n")
-            self.exit_code = 1
+async def _print_on(
+    batches: AsyncIterator[Sequence[Recorded]], job_id: str | None, seen: Job, printer: EventPrinter
+) -> None:
+    """Print what happens from now on, until the job ends."""
+    async for batch in batches:
+        for record in batch:
+            if job_id and (record.job_id != job_id or record.seq <= seen.seq):
+                continue
+            printer.print(record)
+            if job_id and isinstance(record.event, Terminal):
+                return

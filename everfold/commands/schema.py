@@ -1,29 +1,39 @@
-"""`everfold schema json|asyncapi`: the wire contract, for programs that are not ours."""
+"""`everfold schema`: the contract of the log for other programs, as documents."""
 
 from __future__ import annotations
 
-import json
 import sys
+from difflib import get_close_matches
 
 from cyclopts import App
 
-from everfold.contract.asyncapi import asyncapi as asyncapi_document
-from everfold.contract.json_schema import Schema, schema_of, schema_of_all
+from everfold.contract import documents
+from everfold.contract.json_schema import EVENT_TYPES
+from streams.errors import Refused
 
-schema = App(name="schema", help="Print the wire contract: JSON Schema or AsyncAPI.")
+schema = App(name="schema", help="Print the contract of the log, for programs in any language.")
 
 
 @schema.command(name="json")
-async def json_schema(event_type: str = "") -> None:
-    """Print the JSON Schema of all events, or of one type, such as job.succeeded."""
-    _print(schema_of(event_type) if event_type else schema_of_all())
+def json_schema(event_type: str | None = None, /) -> None:
+    """Print the JSON Schema (2020-12) of all events, or of one.
+
+    Parameters
+    ----------
+    event_type
+        One event's type, such as job.succeeded.
+    """
+    if event_type and event_type not in EVENT_TYPES:
+        raise Refused(f"there is no event type {event_type!r}; {_instead(event_type)}")
+    sys.stdout.write(documents.json_schema(event_type or ""))
+
+
+def _instead(event_type: str) -> str:
+    nearest = get_close_matches(event_type, EVENT_TYPES, n=1)
+    return f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(EVENT_TYPES)}"
 
 
 @schema.command
-async def asyncapi() -> None:
-    """Print the stream as an AsyncAPI 3.0 document."""
-    _print(asyncapi_document())
-
-
-def _print(document: Schema) -> None:
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+def asyncapi() -> None:
+    """Print an AsyncAPI 3.0 document: where the log is, what its entries hold, who writes them."""
+    sys.stdout.write(documents.asyncapi())

@@ -1,1 +1,1 @@
-"""The wire contract as documents: JSON Schema, AsyncAPI, CloudEvents; all of it from the code."""
+"""What other programs may rely on: the events' schemas, the log's channel, CloudEvents."""

@@ -1,130 +1,180 @@
-"""The stream as an AsyncAPI 3 document: where it is, who sends what, who may listen.
+"""The log as an AsyncAPI 3.0 document: where it is, who writes what to it, what an entry holds.
 
-Rule: generated; the events come from json_schema.py, the entry's fields from streams/record.py.
-Source: asyncapi.com/docs/reference/specification/v3.0.0.
+Rule: pure. AsyncAPI's binding for Redis is empty and knows no streams, so that an entry's fields
+are the headers of each message and the field `d` its payload; `x-redis-stream` says so once more.
+Source: https://www.asyncapi.com/docs/reference/specification/v3.0.0
 """
 
 from __future__ import annotations
 
-from typing import cast
+from everfold.contract.docstrings import docstrings, one_line
+from everfold.contract.json_schema import CONTRACT_VERSION, EVENT_TYPES, Schema, event_schemas
+from streams.events import Submitted
+from streams.record import FIELDS
 
-from everfold.contract.json_schema import Schema, event_kinds, schema_of_all
+SUBMITTED = str(Submitted.__struct_config__.tag)
 
-CONTRACT_VERSION = "1.0.0"
+ATTRIBUTES = {"j": "job_id", "s": "seq", "e": "epoch", "p": "previous", "d": "payload"}
+"""Field of an entry -> the attribute of `streams.record.Recorded` that it becomes."""
 
-ENTRY_FIELDS = {
-    "j": "id of the job",
-    "s": "sequence number within the job: 1, 2, 3 ... without gap or repeat",
-    "e": "epoch: the fencing token of the lease under which it was appended, 0 before the first",
-    "p": "entry id of the job's previous event, 0-0 for the first",
-    "d": "the event, as JSON",
+MEANING = {
+    "j": "Job id.",
+    "s": "Sequence number.",
+    "e": "Epoch.",
+    "p": "Previous entry.",
+    "d": "",
 }
 
+PATTERNS = {"s": "^[1-9][0-9]*$", "e": "^[0-9]+$", "p": "^[0-9]+-[0-9]+$"}
 
-def asyncapi() -> Schema:
-    """Return the document."""
-    schemas = cast("Schema", _with_refs(schema_of_all()["$defs"]))
-    names = {kind: kind.removeprefix("job.") for kind in event_kinds()}
+ABOUT = one_line("""
+Everfold keeps every change of a ComfyUI job as an event in a Redis Stream. This document says where
+the streams are and what their entries hold. Fields that a program does not know are to be ignored:
+new ones may appear at any time. The same schemas on their own: `everfold schema json`.
+""")
+
+STREAM = one_line("""
+A Redis Stream, one for each partition: read it with XREAD, XRANGE or a consumer group of your own.
+A job's partition is `crc32(job id) % partitions`; `HGET <namespace>:meta partitions` gives their
+number. The events of one job are in order, `s` counts them; the time of an event is that of its
+entry id.
+""")
+
+HASH_TAG = one_line("""
+`{<namespace>:<partition>}`, braces included: the hash tag that all keys of a partition begin with.
+The namespace is `everfold` unless another one was chosen; partitions count from 0. It is one
+parameter because AsyncAPI has no way to write a brace that belongs to the address itself.
+""")
+
+SCRIPTS = one_line("""
+Never with XADD, but through the scripts in `streams/lua`, which number, chain and fence the events:
+docs/PRODUCING.md.
+""")
+
+
+def asyncapi_document(events_source: str, record_source: str) -> Schema:
+    """Return the document; the sources are those of streams/events.py and streams/record.py."""
+    said = docstrings(events_source)
     return {
         "asyncapi": "3.0.0",
         "id": "urn:everfold",
         "info": {
-            "title": "Everfold",
-            "version": CONTRACT_VERSION,
-            "description": (
-                "Every change in the life of a ComfyUI job, as an entry of a Redis Stream. "
-                "Unknown fields are to be ignored, and an unknown type of event is to stop the "
-                "reading of its job. How to consume it from any language: docs/CONSUMING.md."
-            ),
-            "license": {"name": "Apache-2.0"},
+            "title": "Everfold's log of job events",
+            "version": f"{CONTRACT_VERSION}.0.0",
+            "description": ABOUT,
+            "license": {
+                "name": "Apache-2.0",
+                "url": "https://www.apache.org/licenses/LICENSE-2.0",
+            },
         },
         "defaultContentType": "application/json",
-        "servers": {
-            "redis": {
-                "host": "localhost:6379",
-                "protocol": "redis",
-                "description": "Redis 7.0 or newer, or Valkey 8 or newer.",
-            }
-        },
-        "channels": {"log": _log(names)},
-        "operations": _operations(names),
+        "servers": {"redis": _server()},
+        "channels": {"log": _channel(record_source)},
+        "operations": _operations(),
         "components": {
-            "messages": {name: _message(kind, event_kinds()[kind]) for kind, name in names.items()},
-            "schemas": {**schemas, "Entry": _entry()},
+            "messages": {
+                event_type: _message(event_type, said[kind.__name__])
+                for event_type, kind in EVENT_TYPES.items()
+            },
+            "schemas": {
+                "Entry": _entry(record_source),
+                **event_schemas(events_source, "#/components/schemas/"),
+            },
         },
     }
 
 
-def _log(names: dict[str, str]) -> Schema:
+def _server() -> Schema:
     return {
-        "address": "{{namespace}:{partition}}:log",
-        "title": "The log of one partition",
-        "description": (
-            "A Redis Stream, to be read with XREADGROUP, XREAD or XRANGE. The braces around "
-            "namespace and partition are part of the key, such as {everfold:0}:log: they keep the "
-            "keys of a partition together. A job's partition is the CRC-32 of its id modulo the "
-            "number of partitions, the field `partitions` of the hash everfold:meta."
-        ),
+        "host": "{host}",
+        "protocol": "redis",
+        "description": "Redis 7.0 or newer, or Valkey 8 or newer; `rediss` with TLS.",
+        "variables": {"host": {"description": "Host and port.", "default": "localhost:6379"}},
+    }
+
+
+def _channel(record_source: str) -> Schema:
+    return {
+        "address": "{hashTag}:log",
+        "title": "The events of one partition",
+        "description": STREAM,
+        "servers": [{"$ref": "#/servers/redis"}],
         "parameters": {
-            "namespace": {"description": "everfold, unless it was chosen", "default": "everfold"},
-            "partition": {"description": "From 0 to one less than there are partitions."},
+            "hashTag": {"description": HASH_TAG, "examples": ["{everfold:0}", "{everfold:7}"]}
         },
-        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in names.values()},
-    }
-
-
-def _operations(names: dict[str, str]) -> Schema:
-    messages = [{"$ref": f"#/channels/log/messages/{name}"} for name in names.values()]
-    return {
-        "consume": {
-            "action": "send",
-            "channel": {"$ref": "#/channels/log"},
-            "summary": "Everfold sends; every consumer group on the stream gets each entry once.",
-            "messages": messages,
+        "messages": {
+            event_type: {"$ref": f"#/components/messages/{event_type}"}
+            for event_type in EVENT_TYPES
         },
-        "produce": {
-            "action": "receive",
-            "channel": {"$ref": "#/channels/log"},
-            "summary": "Runner processes append, by the scripts only: see docs/PRODUCING.md.",
-            "messages": messages,
+        "x-redis-stream": {
+            "key": "{<namespace>:<partition>}:log",
+            "headers": [name for name in ATTRIBUTES if name != "d"],
+            "payload": "d",
+            "fields": _fields(record_source),
         },
     }
 
 
-def _message(kind: str, event: type) -> Schema:
-    words = " ".join((event.__doc__ or "").split())
+def _operations() -> Schema:
+    told = [event_type for event_type in EVENT_TYPES if event_type != SUBMITTED]
     return {
-        "name": kind,
-        "title": kind,
-        "summary": words,
+        "submit": _operation("send", "A program submits a job.", SCRIPTS, [SUBMITTED]),
+        "append": _operation(
+            "send",
+            "A runner process tells what happens; any program may ask for a cancel.",
+            SCRIPTS,
+            told,
+        ),
+        "read": _operation(
+            "receive",
+            "A consumer reads what happened.",
+            "In order per job. An entry may be seen again after a consumer restarts: `id` tells.",
+            list(EVENT_TYPES),
+        ),
+    }
+
+
+def _operation(action: str, summary: str, description: str, event_types: list[str]) -> Schema:
+    return {
+        "action": action,
+        "channel": {"$ref": "#/channels/log"},
+        "summary": summary,
+        "description": description,
+        "messages": [{"$ref": f"#/channels/log/messages/{each}"} for each in event_types],
+    }
+
+
+def _message(event_type: str, summary: str) -> Schema:
+    name = EVENT_TYPES[event_type].__name__
+    return {
+        "name": event_type,
+        "title": name,
+        "summary": summary,
         "contentType": "application/json",
         "headers": {"$ref": "#/components/schemas/Entry"},
-        "payload": {"$ref": f"#/components/schemas/{event.__name__}"},
+        "payload": {"$ref": f"#/components/schemas/{name}"},
     }
 
 
-def _entry() -> Schema:
-    described: Schema = {
-        field: {"type": "string", "description": words} for field, words in ENTRY_FIELDS.items()
-    }
+def _entry(record_source: str) -> Schema:
+    said = _fields(record_source)
+    headers = [name.decode() for name in FIELDS if name != b"d"]
     return {
+        "title": "Entry",
+        "description": "The fields of an entry beside its event. Redis knows text only.",
         "type": "object",
-        "description": "The fields of an entry; the payload is that of `d`. Ignore others.",
-        "required": list(ENTRY_FIELDS),
-        "properties": described,
+        "properties": {
+            name: {"description": said[name], "type": "string"}
+            | ({"pattern": PATTERNS[name]} if name in PATTERNS else {})
+            for name in headers
+        },
+        "required": headers,
     }
 
 
-def _with_refs(value: object) -> object:
-    """Return a schema with its references where AsyncAPI keeps schemas."""
-    match value:
-        case dict():
-            return {
-                name: str(part).replace("#/$defs/", "#/components/schemas/")
-                if name == "$ref"
-                else _with_refs(part)
-                for name, part in value.items()
-            }
-        case list():
-            return [_with_refs(part) for part in value]
-    return value
+def _fields(record_source: str) -> dict[str, str]:
+    said = docstrings(record_source)
+    return {
+        name: f"{MEANING[name]} {said.get(f'Recorded.{attribute}', '')}".strip()
+        for name, attribute in ATTRIBUTES.items()
+    }

@@ -1,65 +1,105 @@
-"""An event in the envelope of CloudEvents 1.0, structured JSON.
+"""One event as a CloudEvent 1.0, for structured JSON: what brokers and functions understand.
 
-Rule: `id` is the event's own id, so that whoever gets it twice can tell; `sequence` and
-`traceparent` are the extensions of these names, `epoch` and `entryid` our own.
-Source: github.com/cloudevents/spec, cloudevents/spec.md and cloudevents/extensions.
+Rule: nothing here reads a clock or the network; the same entry gives the same CloudEvent always.
+Source: https://github.com/cloudevents/spec, core 1.0.2 and its extensions `sequence` and
+`distributed-tracing`.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
-import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct
+from msgspec.json import decode
 
-from everfold.contract.json_schema import urn
+from everfold.contract.json_schema import event_urn
 from streams.codec import Unreadable
 from streams.errors import UndecodableEvent
 from streams.record import Recorded
 
-_BEGIN = datetime.min.replace(year=1970, tzinfo=UTC)
-
-SEQUENCE_DIGITS = 20
-"""So that sequences compare as text, as the extension asks for."""
+SEQUENCE_DIGITS = 10
+"""As many as the largest sequence that CloudEvents knows has, 2147483647."""
 
 
-class CloudEvent(Struct, frozen=True, kw_only=True):
-    specversion: str = "1.0"
+class CloudEvent(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Encoded with msgspec.json, this is a structured-mode CloudEvent."""
+
+    specversion: str
     id: str
+    """The event's own id: the same however often it is delivered."""
     source: str
-    """/everfold/ and the namespace."""
     type: str
-    subject: str
-    """The job's id."""
+    subject: str = ""
+    """Job id."""
     time: str
-    """Of the log's entry, by the server's clock."""
-    datacontenttype: str = "application/json"
+    datacontenttype: str
     dataschema: str
+    """What `everfold schema json TYPE` prints has this `$id`."""
     sequence: str
+    """Place in the order of its subject's events, zero-padded: compared as text. Without
+    `sequencetype`, whose Integer would count all events of the source."""
     epoch: int
     entryid: str
-    traceparent: str | UnsetType = UNSET
-    data: msgspec.Raw
-    """The event's JSON as it is stored."""
+    traceparent: str = ""
+    data: Raw
+    """The event's JSON as stored."""
+
+
+class _Stored(Struct):
+    v: int = 1
 
 
 def to_cloudevent(record: Recorded, namespace: str) -> CloudEvent:
-    """Return the envelope. Raises UndecodableEvent for an entry that is no event."""
+    """Return the CloudEvent of one event.
+
+    Raises UndecodableEvent for an entry that cannot be read, was trimmed, or is not Everfold's:
+    its type and its id are not known, so that it has no CloudEvent.
+    """
     event = record.event
     if isinstance(event, Unreadable):
-        raise UndecodableEvent(record.job_id, record.seq, record.entry_id, event.why)
-    kind = str(event.__struct_config__.tag)
-    moment = _BEGIN + timedelta(milliseconds=record.time_ms)
+        raise _undecodable(record, event.why)
+    tag = str(event.__struct_config__.tag)
     return CloudEvent(
-        id=event.id,
+        specversion="1.0",
+        # Programs of others may have appended without an id.
+        id=event.id or f"{record.job_id}:{record.seq}",
         source=f"/everfold/{namespace}",
-        type=kind,
+        type=tag,
         subject=record.job_id,
-        time=moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        dataschema=urn(kind),
-        sequence=str(record.seq).zfill(SEQUENCE_DIGITS),
+        time=_time(record),
+        datacontenttype="application/json",
+        dataschema=event_urn(tag, decode(record.payload, type=_Stored).v),
+        sequence=f"{record.seq:0{SEQUENCE_DIGITS}}",
         epoch=record.epoch,
         entryid=record.entry_id,
-        traceparent=event.trace,
-        data=msgspec.Raw(record.payload),
+        traceparent="" if event.trace is UNSET else event.trace,
+        data=Raw(_one_line(record)),
     )
+
+
+def _time(record: Recorded) -> str:
+    """Return the entry's time as RFC 3339 has it. Entry ids go beyond the year 9999."""
+    seconds, milliseconds = divmod(record.time_ms, 1000)
+    try:
+        moment = datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise _undecodable(record, "its entry id is no time") from error
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds:03}Z"
+
+
+def _one_line(record: Recorded) -> bytes:
+    """Return the stored JSON; where others wrote it over many lines, these become one."""
+    try:
+        record.payload.decode()
+    except UnicodeDecodeError as error:
+        # Reading skips the fields that it does not know, whatever they hold.
+        raise _undecodable(record, "a field that is not known is not UTF-8") from error
+    return record.payload.translate(LINE_ENDS)
+
+
+LINE_ENDS = bytes.maketrans(b"\r\n", b"  ")
+"""JSON has them between its words only, never within a text."""
+
+
+def _undecodable(record: Recorded, why: str) -> UndecodableEvent:
+    return UndecodableEvent(record.job_id, record.seq, record.entry_id, why)

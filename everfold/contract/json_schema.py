@@ -1,119 +1,142 @@
-"""JSON Schema of every event, with the words that stand in streams/events.py.
+"""The events as JSON Schema 2020-12, made from the classes that read and write them.
 
-Rule: generated and never written by hand. Unknown fields are allowed everywhere, for a reader
-ignores them; a field with a default need not be there.
+Rule: pure. What the schema accepts is what `streams.codec.decode` reads: unknown fields are
+allowed everywhere, and `v` is the one version that is written today.
 """
 
 from __future__ import annotations
 
-import ast
-import difflib
-import inspect
-from collections.abc import Mapping
-from typing import cast, get_args
+from collections.abc import Iterable, Iterator
+from typing import get_args
 
-import msgspec
+from msgspec.json import schema_components
 
-from streams import events
-from streams.errors import Misconfigured
-from streams.events import Event
+from everfold.contract.docstrings import docstrings
+from streams.events import Event, Fact
+from streams.upcast import current_version
 
 Schema = dict[str, object]
 
+CONTRACT_VERSION = 1
+"""Raised when a reader of the old documents could no longer read new events."""
+
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-ROOT = "urn:everfold:events"
+EVENTS_URN = f"urn:everfold:events:{CONTRACT_VERSION}"
 
-REFS = "#/$defs/{name}"
-
-
-def event_kinds() -> dict[str, type]:
-    """Return the class of each event type, in the order of a job's life."""
-    return {str(kind.__struct_config__.tag): kind for kind in get_args(Event)}
+EVENT_TYPES: dict[str, type[Fact]] = {
+    str(kind.__struct_config__.tag): kind for kind in get_args(Event)
+}
+"""Type, such as job.succeeded -> its class, in the order of a job's life."""
 
 
-def schema_of_all() -> Schema:
-    """Return one schema for any event: which one it is, its `type` says."""
-    definitions = _definitions(REFS)
+def event_urn(event_type: str, version: int | None = None) -> str:
+    """Return the `$id` of one event type's schema: another one for each version of the type."""
+    return f"urn:everfold:event:{event_type}:{version or current_version(event_type)}"
+
+
+def event_schemas(source: str, references: str) -> dict[str, Schema]:
+    """Return class name -> schema: of each event in order, then of what events are made of.
+
+    `source` is that of streams/events.py, `references` what stands before a name in a `$ref`.
+    """
+    said = docstrings(source)
+    _, found = schema_components(
+        EVENT_TYPES.values(), schema_hook=_anything, ref_template=references + "{name}"
+    )
+    events = {kind.__name__: event_type for event_type, kind in EVENT_TYPES.items()}
+    schemas = {name: _explained(name, found[name], said) for name in [*events, *sorted(found)]}
+    for name, event_type in events.items():
+        _pin(schemas[name], event_type)
+    return schemas
+
+
+def events_document(source: str) -> Schema:
+    """Return one schema for all events: exactly one branch fits, as `type` differs in each."""
     return {
         "$schema": DIALECT,
-        "$id": ROOT,
-        "title": "An event of Everfold",
-        "description": "What happened to a ComfyUI job: field `d` of an entry of the log.",
-        "oneOf": [{"$ref": f"#/$defs/{kind.__name__}"} for kind in event_kinds().values()],
-        "$defs": definitions,
+        "$id": EVENTS_URN,
+        "title": "Event",
+        "description": "One event of a job, as the field `d` of an entry of Everfold's log.",
+        "oneOf": [{"$ref": f"#/$defs/{kind.__name__}"} for kind in EVENT_TYPES.values()],
+        "$defs": event_schemas(source, "#/$defs/"),
     }
 
 
-def schema_of(name: str) -> Schema:
-    """Return the schema of one event type. Raises Misconfigured for one that does not exist."""
-    kinds = event_kinds()
-    whole = name if name.startswith("job.") else f"job.{name}"
-    if whole not in kinds:
-        near = difflib.get_close_matches(whole, kinds, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(kinds)}"
-        raise Misconfigured(f"there is no event type {name!r}; {hint}")
-    definitions = _definitions(REFS)
-    own = cast("Schema", definitions.pop(kinds[whole].__name__))
-    needed = _needed(own, definitions)
-    return {"$schema": DIALECT, "$id": urn(whole), **own, **({"$defs": needed} if needed else {})}
+def event_document(source: str, event_type: str) -> Schema:
+    """Return the schema of one event type, complete in itself. KeyError for an unknown type."""
+    schemas = event_schemas(source, "#/$defs/")
+    own = schemas[EVENT_TYPES[event_type].__name__]
+    parts = {name: schemas[name] for name in sorted(_reached(own, schemas))}
+    head: Schema = {"$schema": DIALECT, "$id": event_urn(event_type)}
+    return {**head, **own, **({"$defs": parts} if parts else {})}
 
 
-def urn(event_type: str) -> str:
-    """Return the name of an event type's schema."""
-    return f"{ROOT}:{event_type}"
+def _anything(_: type) -> Schema:
+    """Return the schema of `object`; msgspec does not take an empty one."""
+    return {"description": "Any JSON."}
 
 
-def _needed(schema: object, definitions: Mapping[str, object]) -> dict[str, object]:
-    """Return the definitions that a schema refers to, and those that these refer to."""
-    found: dict[str, object] = {}
-    left = [schema]
-    while left:
-        match left.pop():
-            case dict(part):
-                name = str(part.get("$ref", "")).rpartition("/")[2]
-                if name in definitions and name not in found:
-                    found[name] = definitions[name]
-                    left.append(definitions[name])
-                left += part.values()
-            case list(parts):
-                left += parts
-    return dict(sorted(found.items()))
+def _explained(name: str, schema: Schema, said: dict[str, str]) -> Schema:
+    properties = {
+        field: _described(field_schema, said.get(f"{name}.{field}") or said.get(f"Fact.{field}"))
+        for field, field_schema in _properties(schema).items()
+    }
+    return {**_described(schema, said.get(name)), "properties": properties}
 
 
-def _definitions(refs: str) -> dict[str, object]:
-    _, components = msgspec.json.schema_components(
-        get_args(Event), schema_hook=_anything, ref_template=refs
-    )
-    told = _field_words()
-    for name, component in components.items():
-        properties = cast("dict[str, Schema]", component.get("properties", {}))
-        for field, words in told.get(name, {}).items():
-            if field in properties:
-                properties[field] = {**properties[field], "description": words}
-        if "type" in properties:  # the tag: msgspec writes it as an enum of one
-            properties["type"] = {"const": properties["type"]["enum"][0]}  # type: ignore[index]
-    return dict(sorted(components.items()))
+def _described(schema: Schema, words: str | None) -> Schema:
+    """Return the schema with its description in front of the constraints."""
+    if not words:
+        return schema
+    head: Schema = {"title": schema["title"]} if "title" in schema else {}
+    return {**head, "description": words, **{k: v for k, v in schema.items() if k not in DOCUMENTS}}
 
 
-def _anything(kind: type) -> Schema:
-    """Return the schema of values that may be any JSON."""
-    assert kind is object
-    return {"description": "Any JSON value."}
+DOCUMENTS = ("title", "description")
 
 
-def _field_words() -> dict[str, dict[str, str]]:
-    """Return what stands below each field of each class, inherited ones included."""
-    tree = ast.parse(inspect.getsource(events))
-    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-    own = {name: _words_in(node) for name, node in classes.items()}
-    return {name: {**own["Fact"], **words} for name, words in own.items()}
+def _pin(schema: Schema, event_type: str) -> None:
+    """Allow one type and the one version of it that is written today, in place."""
+    version, properties = current_version(event_type), _properties(schema)
+    properties["type"] = {"description": "What happened.", "const": event_type}
+    said = properties["v"]["description"]
+    properties["v"] = {"description": said, "type": "integer", "const": version}
+    if version == 1:
+        # An event without a version is of version 1.
+        properties["v"]["default"] = 1
+    else:
+        schema["required"] = [*_strings(schema["required"]), "v"]
 
 
-def _words_in(node: ast.ClassDef) -> dict[str, str]:
-    found = {}
-    for statement, following in zip(node.body, node.body[1:], strict=False):
-        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-            match following:
-                case ast.Expr(value=ast.Constant(value=str(words))):
-                    found[statement.target.id] = " ".join(words.split())
+def _properties(schema: Schema) -> dict[str, Schema]:
+    properties = schema["properties"]
+    assert isinstance(properties, dict)
+    return properties
+
+
+def _strings(value: object) -> list[str]:
+    assert isinstance(value, list)
+    return value
+
+
+def _reached(schema: object, schemas: dict[str, Schema]) -> Iterable[str]:
+    """Return the names that a schema refers to, and those that these refer to."""
+    found: set[str] = set()
+    waiting = [schema]
+    while waiting:
+        fresh = {name for name in _referred(waiting.pop()) if name not in found}
+        found |= fresh
+        waiting += [schemas[name] for name in fresh]
     return found
+
+
+def _referred(value: object) -> Iterator[str]:
+    match value:
+        case {"$ref": str(reference)}:
+            yield reference.rpartition("/")[2]
+        case dict():
+            for inner in value.values():
+                yield from _referred(inner)
+        case list():
+            for inner in value:
+                yield from _referred(inner)

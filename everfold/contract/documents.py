@@ -1,0 +1,35 @@
+"""The contract's documents as text, made from the source of the Everfold that is running."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from types import ModuleType
+
+from everfold.contract.asyncapi import asyncapi_document
+from everfold.contract.json_schema import Schema, event_document, events_document
+from streams import events, record
+from streams.errors import Misconfigured
+
+
+def json_schema(event_type: str = "") -> str:
+    """Return the schema of all events, or of one type. KeyError for an unknown type."""
+    source = _source(events)
+    return _text(event_document(source, event_type) if event_type else events_document(source))
+
+
+def asyncapi() -> str:
+    return _text(asyncapi_document(_source(events), _source(record)))
+
+
+def _source(module: ModuleType) -> str:
+    try:
+        return inspect.getsource(module)
+    except OSError as error:
+        raise Misconfigured(
+            f"the source of {module.__name__} is not installed, and the descriptions are in it"
+        ) from error
+
+
+def _text(document: Schema) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
