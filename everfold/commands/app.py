@@ -34,7 +34,6 @@ COMMANDS = {
     "archive": ("archive:archive", "Keep what Redis forgets; trim the log; ask it with SQL."),
     "consumers": ("consumers:consumers", "See who consumes the stream, and steer them."),
     "sink": ("sink:sink", "Bring jobs into a database, to a webhook, or into analytics."),
-    "schema": ("schema:schema", "Print the wire contract: JSON Schema or AsyncAPI."),
     "submit": ("submit:submit", "Submit a workflow in ComfyUI's API format."),
     "events": ("events:events", "Print the events of a job, or of all jobs."),
     "schema": ("schema:schema", "Print the events' JSON Schema, or an AsyncAPI document."),

@@ -145,10 +145,8 @@ class Run:
         sources = links(self._graph[node])
         given = self._graph[node]["inputs"]
         assert isinstance(given, dict)
-        values = {
-            name: self._cache.results[self._signed[source]].value
-            for name, source in sources.items()
-        }
+        results = self._cache.results
+        values = {name: results[self._signed[source]].value for name, source in sources.items()}
         return {**given, **values}
 
     async def _done(self, node: str, result: Result) -> None:
