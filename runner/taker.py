@@ -1,7 +1,9 @@
 """Takes waiting jobs while the fleet has room.
 
 Rule: woken by hints, by room that becomes free, and by a poll that misses nothing; never takes a
-job that it has no slot for. Partitions, queues and priorities take turns (streams/fairness.py).
+job that it has no slot for. Only partitions that may have a waiting job are asked: those of a hint,
+those that had more than was taken, and all of them once in a while. Partitions, queues and
+priorities take turns (streams/fairness.py).
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ from streams.errors import Unavailable
 from streams.fairness import lanes_of, partitions_of
 from streams.outcomes import Lease
 
+CLAIM_LIMIT = 16
+"""Jobs asked for at once: each is a message made in advance, needed or not."""
+
 Start = Callable[[Lease, float, Place | None], None]
 """Begins a job run: the lease, time.monotonic() before it was asked for, the reserved slot."""
 
@@ -28,9 +33,16 @@ class Taker:
         self._start = start
         self._woken = anyio.Event()
         self._turn = 0
+        self._due = self._all()
+        """Partitions that may have a job for us."""
+        self._looked_at_all_s = 0.0
 
-    def wake(self, _partition: str = "") -> None:
-        """Look for work now."""
+    def _all(self) -> set[int]:
+        return set(range(self._around.log.keys.partitions))
+
+    def wake(self, partition: str = "") -> None:
+        """Look for work now: in one partition, or in all of them."""
+        self._due |= {int(partition)} & self._all() if partition.isdigit() else self._all()
         self._woken.set()
 
     async def run(self) -> None:
@@ -41,7 +53,8 @@ class Taker:
     async def _wake_on_room(self) -> None:
         while True:
             await self._around.fleet.changed()
-            self.wake()
+            if self._due:
+                self._woken.set()
 
     async def _take_forever(self) -> None:
         backoff = Backoff()
@@ -49,6 +62,7 @@ class Taker:
             with anyio.move_on_after(self._around.config.poll_every_s):
                 await self._woken.wait()
             self._woken = anyio.Event()
+            self._look_at_all_in_time()
             try:
                 await self._take_round()
                 backoff.reset()
@@ -56,20 +70,38 @@ class Taker:
                 await anyio.sleep(backoff.next_s())
                 await self._adopt_quietly()
 
+    def _look_at_all_in_time(self) -> None:
+        """Ask every partition once per poll time, also while hints come all the time."""
+        now_s = time.monotonic()
+        if now_s - self._looked_at_all_s >= self._around.config.poll_every_s:
+            self._due = self._all()
+            self._looked_at_all_s = now_s
+
     async def _take_round(self) -> None:
-        """Offer every partition the room there is, until nothing more is taken."""
+        """Offer the due partitions the room there is, until there is none, or nothing to take."""
         keys, queues = self._around.log.keys, self._around.config.queues
-        taken = 1
-        while taken and self._around.fleet.room:
-            taken = 0
+        while self._due and self._around.fleet.room:
             self._turn += 1
             for partition in partitions_of(self._turn, keys.partitions):
-                taken += await self._take(partition, lanes_of(self._turn, queues))
+                if partition in self._due:
+                    await self._take(partition, lanes_of(self._turn, queues))
 
-    async def _take(self, partition: int, lanes: list[tuple[str, str]]) -> int:
+    async def _take(self, partition: int, lanes: list[tuple[str, str]]) -> None:
         places = self._reserve()
         if not places:
-            return 0
+            return
+        self._due.discard(partition)  # a hint that comes from now on counts anew
+        try:
+            taken = await self._lease(partition, lanes, places)
+        except Unavailable:
+            self._due.add(partition)
+            raise
+        if taken == len(places):
+            self._due.add(partition)  # there may be more
+
+    async def _lease(
+        self, partition: int, lanes: list[tuple[str, str]], places: list[Place]
+    ) -> int:
         asked_at_s = time.monotonic()
         leases: list[Lease] = []
         # Once leased, a job must get its run: a drain may not come between the two.
@@ -85,7 +117,7 @@ class Taker:
 
     def _reserve(self) -> list[Place]:
         places: list[Place] = []
-        while (place := self._around.fleet.reserve()) is not None:
+        while len(places) < CLAIM_LIMIT and (place := self._around.fleet.reserve()) is not None:
             places.append(place)
         return places
 

@@ -6,6 +6,7 @@ Whoever saw more of a job than the log now holds says so, in the log and in a li
 
 from __future__ import annotations
 
+import time
 from typing import cast
 
 import msgspec
@@ -15,7 +16,9 @@ from streams.border import command, read_hash
 from streams.events import Rewound
 from streams.log import Log
 from streams.namespace import SCHEMA_VERSION
-from streams.server import server_facts
+from streams.server import connections_opened, server_facts
+
+ASK_EVERY_S = 1.0
 
 
 class Rewind(Struct, frozen=True):
@@ -33,17 +36,26 @@ class ServerWatch:
         self._log = log
         self._run_id = ""
         self._restarted_at_ms = 0
+        self._looked = (-1, 0.0)
+        """Connections opened, and time.monotonic(), when the server was last asked."""
 
     async def last_restart_ms(self) -> int:
         """Return the server time of its last start that anybody noticed, 0 for none.
 
         Also makes the namespace's `meta` again where it was wiped: another program would else
         choose other partitions. Raises Unavailable.
+
+        The server is asked again only after a reconnect, without which it cannot have started
+        anew, and after a second, for a proxy may reconnect in our place.
         """
+        opened, now_s = connections_opened(self._log.redis), time.monotonic()
+        if self._looked[0] == opened and now_s - self._looked[1] < ASK_EVERY_S:
+            return self._restarted_at_ms
         run_id = (await server_facts(self._log.redis, "server")).get("run_id", "")
         if run_id != self._run_id:
             self._restarted_at_ms = await self._note(run_id)
             self._run_id = run_id
+        self._looked = (opened, now_s)
         return self._restarted_at_ms
 
     async def _note(self, run_id: str) -> int:

@@ -30,8 +30,15 @@ NEEDED_COMMANDS = ("XAUTOCLAIM", "EXPIRETIME")
 """XAUTOCLAIM came with Redis 6.2, EXPIRETIME with 7.0: probed, for Valkey always says 7.2.4."""
 
 
-class _PackedInC:
-    """Has hiredis write commands too: redis-py's own packer takes five times as long."""
+class _Connection:
+    """Has hiredis write commands too: redis-py's own packer takes five times as long. Counts how
+    often it is opened: a server that has started anew is met on new connections only."""
+
+    opened = 0
+
+    async def _connect(self) -> None:
+        type(self).opened += 1
+        await super()._connect()  # type: ignore[misc]  # it is mixed into one that has it
 
     def pack_command(self, *arguments: str | bytes | int) -> list[bytes]:
         name, *rest = arguments
@@ -39,8 +46,14 @@ class _PackedInC:
         return [hiredis.pack_command((*words, *rest))]
 
 
-def _packed_in_c(kind: type[AbstractConnection]) -> type[AbstractConnection]:
-    return type(kind.__name__, (_PackedInC, kind), {})
+def _ours(kind: type[AbstractConnection]) -> type[AbstractConnection]:
+    """Return a class of its own for one client, so that it counts that client's connections."""
+    return type(kind.__name__, (_Connection, kind), {"opened": 0})
+
+
+def connections_opened(redis: Redis) -> int:
+    """Return how often a client of `connect` has opened a connection so far."""
+    return cast("_Connection", redis.connection_pool.connection_class).opened
 
 
 def connect(url: str, *, name: str = "everfold", timeout_s: float = COMMAND_TIMEOUT_S) -> Redis:
@@ -64,7 +77,7 @@ def connect(url: str, *, name: str = "everfold", timeout_s: float = COMMAND_TIME
             f"{url!r} is not a Redis URL ({error}); write redis://host:6379/0, "
             "rediss://host:6379/0 or unix:///path/to/socket"
         ) from error
-    pool.connection_class = _packed_in_c(pool.connection_class)
+    pool.connection_class = _ours(pool.connection_class)
     client = Redis.from_pool(pool)
     # Replies stay as the server sent them: redis-py's parsers guess from options that raw
     # commands and scripts do not carry.
