@@ -44,9 +44,10 @@ async function send(job, count, rate) {
 function work() {
   const file = fs.openSync(process.env.BENCH_WITNESS, "a");
   const carryOut = async (job) => {
-    const record = Buffer.alloc(16);
+    const record = Buffer.alloc(24);
     record.writeBigUInt64LE(BigInt(job.data.sent), 0);
     record.writeBigUInt64LE(now(), 8);
+    record.writeBigUInt64LE(BigInt(process.pid), 16);
     fs.writeSync(file, record);
     if (job.name === "hold") await sleep(HOLD_MS);
   };

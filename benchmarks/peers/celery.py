@@ -19,7 +19,7 @@ def send(job: str, sent_ns: int) -> None:
 
 
 def work() -> None:
-    app.worker_main(["worker", "--loglevel", "WARNING", "--quiet"])
+    app.worker_main(["worker", "--loglevel", "WARNING"])
 
 
 if __name__ == "__main__":

@@ -49,17 +49,22 @@ class Crew:
             raise RuntimeError(f"{self.peer.name} cannot send:\n{self.errors.read_text()[-2000:]}")
         return float(said)
 
-    async def until_begun(self, count: int, within_s: float) -> list[tuple[int, int]]:
-        """Return when each job was sent and began, once so many have begun."""
+    async def until_begun(self, count: int, within_s: float) -> list[witness.Begun]:
+        """Return the jobs that have begun, once they are so many. Raises TimeoutError."""
         with anyio.move_on_after(within_s):
-            while witness.count(self.witness) < count:  # noqa: ASYNC110 - other processes write it
+            while not self._is_over(count):  # noqa: ASYNC110 - other processes make it so
                 await anyio.sleep(PAUSE_S)
         if witness.count(self.witness) < count:
             raise TimeoutError(
                 f"{self.peer.name} has begun {witness.count(self.witness)} of {count} jobs in "
                 f"{within_s:g} s:\n{self.errors.read_text()[-2000:]}"
             )
-        return witness.times_ns(self.witness)
+        return witness.read(self.witness)
+
+    def _is_over(self, count: int) -> bool:
+        """Say that so many jobs have begun, or never will: a program has ended by a mistake."""
+        broken = any((child.poll() or 0) > 0 for child in self._all)
+        return broken or witness.count(self.witness) >= count
 
     def _start(self, *arguments: str) -> subprocess.Popen[str]:
         with self.errors.open("a") as errors:

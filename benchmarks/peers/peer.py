@@ -74,7 +74,7 @@ PEERS = (
     ),
     Peer(
         name="bullmq",
-        packages=("bullmq",),
+        packages=("bullmq", "ioredis"),
         at_once="100 (set; default 1)",
         keeps="job hash, lists and sets, 4 events in a stream of 10,000; job kept",
         python=False,
