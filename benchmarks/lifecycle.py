@@ -198,7 +198,7 @@ def report(found: LifecycleFigures) -> str:
         *map(_rates, found.rows),
         f"enqueue to start at {RATE} jobs/s, ms (everfold's target p99 <= 10 ms: {verdict})",
         *map(_latency, found.rows),
-        "in hand at once, and what is written and kept of a job",
+        "how many jobs, what is written and kept of each, and how many are in hand at once",
         *map(_stored, found.rows),
     ]
     return "\n".join(lines)
@@ -224,6 +224,6 @@ def _ms(of: Runs) -> str:
 
 def _stored(row: Lifecycle) -> str:
     return (
-        f"{row.name:10} {number(row.written_bytes_per_job)} bytes written, "
+        f"{row.name:10} {row.jobs:,} jobs, {number(row.written_bytes_per_job)} bytes written, "
         f"{number(row.kept_bytes_per_job)} kept: {row.keeps}; at once: {row.at_once}"
     )

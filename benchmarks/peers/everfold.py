@@ -19,7 +19,8 @@ from runner.config import RunnerConfig, runner_name
 from runner.runner import Runner
 from streams.log import Log
 
-SLOTS = 100
+SLOTS = 16
+"""As many as streaQ's default, the nearest of the peers."""
 NAMESPACE = "everfold"
 
 

@@ -24,7 +24,7 @@ class Peer(Struct, frozen=True, kw_only=True):
 EVERFOLD = Peer(
     name="everfold",
     packages=("everfold",),
-    at_once="100 slots (set; default 2 per graphics card)",
+    at_once="16 slots (set; default 2 per graphics card)",
     keeps="6 events, workflow, current state; all kept",
 )
 PEERS = (
