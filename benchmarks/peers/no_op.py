@@ -1,0 +1,108 @@
+"""A backend in the runner's own process that does nothing: it notes the job and calls it done.
+
+It holds to runner/backend.py: an attempt is accepted, seen to start, and ended in its history.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import anyio
+import msgspec
+
+from benchmarks.peers import witness
+from runner.backend import (
+    Absent,
+    Accepted,
+    Attempt,
+    Ended,
+    Load,
+    Observation,
+    Running,
+    Sighting,
+    SubmitOutcome,
+    Truth,
+)
+
+_ENDED = Ended(
+    succeeded=True,
+    interrupted=False,
+    outputs={},
+    outputs_reused=False,
+    failure=None,
+    started_at_ms=None,
+    ended_at_ms=None,
+)
+
+
+def graph(job: str, sent_ns: int) -> dict[str, object]:
+    """Return a workflow of one node; every job has its own, as every picture has its seed."""
+    return {"1": {"class_type": job, "inputs": {"sent_ns": sent_ns}}}
+
+
+class _Seen:
+    """What the websocket would say: it has started, and it is over."""
+
+    def __init__(self) -> None:
+        self._told = False
+
+    async def next(self, timeout_s: float) -> Sighting:
+        if self._told:
+            await anyio.sleep(timeout_s)
+            return Sighting()
+        self._told = True
+        return Sighting(started=True, ask_truth=True)
+
+    async def reconnect(self) -> None:
+        return
+
+
+@asynccontextmanager
+async def _observed() -> AsyncIterator[Observation]:
+    yield _Seen()
+
+
+class NoOpBackend:
+    """Knows the prompts that were submitted to this object, and loses them with it."""
+
+    name = "http://no-op"
+
+    def __init__(self) -> None:
+        self._boot = secrets.token_hex(4)
+        self._truths: dict[str, Truth] = {}
+
+    async def boot(self) -> str:
+        return self._boot
+
+    async def load(self) -> Load:
+        return Load(running=0, pending=0)
+
+    async def submit(
+        self, attempt: Attempt, workflow: bytes, may_send: Callable[[], bool]
+    ) -> SubmitOutcome:
+        node = msgspec.json.decode(workflow, type=dict[str, _Node])["1"]
+        may_send()
+        witness.note(node.inputs["sent_ns"])
+        self._truths[attempt.prompt_id] = Running() if node.class_type == "hold" else _ENDED
+        return Accepted(None, [])
+
+    def observe(
+        self, attempt: Attempt, workflow: bytes
+    ) -> AbstractAsyncContextManager[Observation]:
+        return _observed()
+
+    async def cancel(self, attempt: Attempt) -> None:
+        self._truths.pop(attempt.prompt_id, None)
+
+    async def truth(self, prompt_id: str, boot: str) -> Truth:
+        return self._truths.get(prompt_id) or Absent(same_boot=boot == self._boot)
+
+    async def aclose(self) -> None:
+        return
+
+
+class _Node(msgspec.Struct):
+    class_type: str
+    inputs: dict[str, int]
