@@ -53,7 +53,7 @@ chaos: $(DEV) ## Kill and cut for long: ROUNDS=10 SEED=1.
 	$(BIN)/python -m tests.chaos --rounds $(ROUNDS) --seed $(SEED) $(ARGS)
 
 .PHONY: bench
-bench: $(DEV) ## Measure how long recovery takes; ARGS="--help" shows what else can be measured.
+bench: $(DEV) ## Measure; by default how long recovery takes; ARGS="--help" shows what else.
 	$(BIN)/python -m benchmarks $(or $(ARGS),recovery)
 
 .PHONY: clean

@@ -1,29 +1,32 @@
-"""`python -m benchmarks NAME [--json FILE]`: see benchmarks/README.md."""
+"""`python -m benchmarks NAME [--json FILE] [--publish]`: see benchmarks/README.md."""
 
 from __future__ import annotations
 
 import argparse
-import platform
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import anyio
 import msgspec
 
-from benchmarks import append, archive, fanout, farm, projector, recovery, scale
+from benchmarks import (
+    append,
+    archive,
+    fanout,
+    farm,
+    lifecycle,
+    projector,
+    recovery,
+    recovery_peers,
+    scale,
+    sinks,
+)
+from benchmarks.machine import machine, versions
+from benchmarks.publish import Result, publish
 
 Measured = tuple[str, object]
 """The report for people, and the figures for programs."""
-
-
-async def _recovery(options: argparse.Namespace) -> Measured:
-    found = await recovery.measure_recovery(options.kills, options.freezes, options.orphans)
-    return recovery.report(found), found
-
-
-async def _projector(options: argparse.Namespace) -> Measured:
-    found = await projector.measure_projector(options.events, options.repeat)
-    return projector.report(found), found
 
 
 async def _append(options: argparse.Namespace) -> Measured:
@@ -46,9 +49,36 @@ async def _farm(options: argparse.Namespace) -> Measured:
     return farm.report(found), found
 
 
+async def _lifecycle(options: argparse.Namespace) -> Measured:
+    only = tuple(options.only or ())
+    found = await lifecycle.measure_lifecycle(options.jobs, options.repeat, options.workers, only)
+    return lifecycle.report(found), found
+
+
+async def _projector(options: argparse.Namespace) -> Measured:
+    found = await projector.measure_projector(options.events, options.repeat)
+    return projector.report(found), found
+
+
+async def _recovery(options: argparse.Namespace) -> Measured:
+    found = await recovery.measure_recovery(options.kills, options.freezes, options.orphans)
+    return recovery.report(found), found
+
+
+async def _recovery_of_peers(options: argparse.Namespace) -> Measured:
+    only = tuple(options.only or recovery_peers.PEERS)
+    found = await recovery_peers.measure_recovery_of_peers(options.peer_kills, options.within, only)
+    return recovery_peers.report(found), found
+
+
 async def _scale(options: argparse.Namespace) -> Measured:
     found = await scale.measure_scale(options.most_events, options.calls)
     return scale.report(found), found
+
+
+async def _sinks(options: argparse.Namespace) -> Measured:
+    found = await sinks.measure_sinks(min(options.events, 50_000), options.repeat)
+    return sinks.report(found), found
 
 
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], Awaitable[Measured]]] = {
@@ -56,38 +86,62 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], Awaitable[Measured]]] = {
     "archive": _archive,
     "fanout": _fanout,
     "farm": _farm,
+    "lifecycle": _lifecycle,
     "projector": _projector,
     "recovery": _recovery,
+    "recovery-peers": _recovery_of_peers,
     "scale": _scale,
+    "sinks": _sinks,
 }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks")
-    parser.add_argument("what", choices=[*BENCHMARKS, "all"])
-    parser.add_argument("--repeat", type=int, default=5, help="runs of each, in turns")
-    parser.add_argument("--events", type=int, default=200_000, help="archive, projector: events")
-    parser.add_argument("--kills", type=int, default=30, help="runners to kill with SIGKILL")
-    parser.add_argument("--freezes", type=int, default=5, help="runners to freeze with SIGSTOP")
-    parser.add_argument("--orphans", type=int, default=10_000, help="jobs of one dead runner")
-    parser.add_argument("--seconds", type=float, default=20.0, help="fanout: how long")
-    parser.add_argument("--backends", type=int, default=300, help="farm: ComfyUI servers")
-    parser.add_argument("--jobs-each", type=int, default=4, help="farm: jobs for each of them")
-    parser.add_argument("--most-events", type=int, default=5_000_000, help="scale: largest log")
-    parser.add_argument("--calls", type=int, default=500, help="scale: of each operation")
-    parser.add_argument("--json", type=Path, help="write the figures here too")
-    options = parser.parse_args()
-    wanted = list(BENCHMARKS) if options.what == "all" else [options.what]
-    found: dict[str, object] = {
-        "machine": f"{platform.machine()}, {platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-    }
+    options = _parser().parse_args()
+    wanted = list(BENCHMARKS) if "all" in options.what else options.what
+    place = {"machine": machine(), "versions": anyio.run(versions)}
+    found: dict[str, Result] = {}
+    print(", ".join(place.values()), flush=True)
     for name in wanted:
         report, figures = anyio.run(BENCHMARKS[name], options)
         print(f"== {name}\n{report}", flush=True)
-        found[name] = msgspec.to_builtins(figures)
+        date = time.strftime("%Y-%m-%d", time.gmtime())
+        found[name] = {
+            **place,
+            "date": date,
+            "report": report,
+            "figures": msgspec.to_builtins(figures),
+        }
+        if options.publish:
+            publish(found)
     if options.json:
         options.json.write_bytes(msgspec.json.format(msgspec.json.encode(found)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument("what", nargs="+", choices=[*BENCHMARKS, "all"])
+    parser.add_argument("--repeat", type=int, default=5, help="runs of each, in turns")
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--publish", action="store_true", help="into benchmarks/README.md")
+    sizes: tuple[tuple[str, type, float, str], ...] = (
+        ("--events", int, 200_000, "append, archive, projector, sinks: events"),
+        ("--kills", int, 30, "recovery: runners to kill with SIGKILL"),
+        ("--freezes", int, 5, "recovery: runners to freeze with SIGSTOP"),
+        ("--orphans", int, 10_000, "recovery: jobs of one dead runner"),
+        ("--peer-kills", int, 3, "recovery-peers: workers to kill, of each"),
+        ("--within", float, 120.0, "recovery-peers: longest wait in seconds"),
+        ("--jobs", int, 20_000, "lifecycle: jobs in the queue"),
+        ("--workers", int, 1, "lifecycle: worker processes"),
+        ("--seconds", float, 20.0, "fanout: how long"),
+        ("--backends", int, 300, "farm: ComfyUI servers"),
+        ("--jobs-each", int, 4, "farm: jobs for each of them"),
+        ("--most-events", int, 5_000_000, "scale: largest log"),
+        ("--calls", int, 500, "scale: of each operation"),
+    )
+    for flag, kind, default, words in sizes:
+        parser.add_argument(flag, type=kind, default=default, help=words)
+    parser.add_argument("--only", nargs="*", help="lifecycle, recovery-peers: these peers")
+    return parser
 
 
 main()
