@@ -15,6 +15,7 @@ class Attention:
 
     def __init__(self) -> None:
         self._called = anyio.Event()
+        self._looking: anyio.CancelScope | None = None
 
     @property
     def wanted(self) -> bool:
@@ -22,6 +23,8 @@ class Attention:
 
     def call(self) -> None:
         self._called.set()
+        if self._looking is not None:
+            self._looking.cancel()
 
     def clear(self) -> None:
         if self._called.is_set():
@@ -32,15 +35,16 @@ class Attention:
             await self._called.wait()
 
     async def unless_wanted(self, waiting: Coroutine[object, object, T]) -> T | None:
-        """Await `waiting`, but give it up, and return None, once attention is wanted."""
-        result: T | None = None
-        async with anyio.create_task_group() as tasks:
+        """Await `waiting`, but give it up, and return None, once attention is wanted.
 
-            async def give_up() -> None:
-                await self._called.wait()
-                tasks.cancel_scope.cancel()
-
-            tasks.start_soon(give_up)
-            result = await waiting
-            tasks.cancel_scope.cancel()
-        return result
+        One at a time: it is the job's run that looks.
+        """
+        if self.wanted:
+            waiting.close()
+            return None
+        try:
+            with anyio.CancelScope() as self._looking:
+                return await waiting
+        finally:
+            self._looking = None
+        return None

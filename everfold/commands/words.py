@@ -108,7 +108,7 @@ DETAILS_LIMIT = 200
 
 
 def _details(payload: bytes) -> str:
-    fields = json.loads(payload)
+    fields = json.loads(payload.decode(errors="replace"))
     told = {k: v for k, v in fields.items() if k not in ENVELOPE and v not in (None, "", {}, [])}
     text = "  ".join(f"{k}={_short(v)}" for k, v in told.items())
     return text if len(text) <= DETAILS_LIMIT else text[: DETAILS_LIMIT - 1] + "…"
@@ -126,5 +126,16 @@ def event_object(record: Recorded) -> dict[str, object]:
         "epoch": record.epoch,
         "entry_id": record.entry_id,
         "time_ms": record.time_ms,
-        "event": msgspec.Raw(record.payload),
+        "event": _stored(record),
     }
+
+
+def _stored(record: Recorded) -> object:
+    """Return the event's JSON as it is stored, on one line; as text where it is none."""
+    text = record.payload.decode(errors="replace")
+    if isinstance(record.event, Unreadable):
+        try:
+            json.loads(text)
+        except ValueError:
+            return text
+    return msgspec.Raw(" ".join(text.splitlines()).encode())

@@ -1,0 +1,35 @@
+"""What is printed of an event is one line of JSON, or of text, whatever stands in the log."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+
+from everfold.commands.words import event_line, event_object
+from streams.record import recorded
+
+STORED = [
+    b'{"type":"job.started","attempt":1}',
+    b'{"type":"job.started",\n"attempt":1}',
+    b'{"type":"job.started","attempt":1,"later":"\xff"}',
+    b'{"type":"job.teleported"}',
+    b"hello world",
+    b"\xff\xfe",
+]
+
+
+@pytest.mark.parametrize("payload", STORED)
+def test_every_entry_is_one_line(payload: bytes) -> None:
+    flat = [b"j", b"job", b"s", b"1", b"e", b"0", b"p", b"0-0", b"d", payload]
+    record = recorded(b"1700000000000-0", flat)
+    line = msgspec.json.encode(event_object(record))
+    assert b"\n" not in line
+    assert json.loads(line)["seq"] == 1
+    assert "\n" not in event_line(record).plain
+
+
+def test_an_entry_that_is_not_ours_is_one_line_too() -> None:
+    record = recorded(b"1700000000000-0", [b"hello", b"world"])
+    assert json.loads(msgspec.json.encode(event_object(record)))["event"] == "hello world"
