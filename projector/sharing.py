@@ -77,7 +77,7 @@ class Share:
 
     async def _balance(self) -> None:
         live = await self._ownership.announce()
-        for partition in self.partitions:
+        for partition in list(self._working):  # also those that are to stop, until they have
             owned = await self._own(partition)
             if owned is None or owned.anew:
                 self._stop(partition)  # to be begun anew, if it is ours

@@ -87,11 +87,14 @@ Options = SqlOptions | WebhookOptions | PostHogOptions
 
 
 @contextlib.asynccontextmanager
-async def opened(log: Log, options: Options) -> AsyncIterator[Subscription]:
-    """Open a sink. Raises Misconfigured, or Unavailable where its target has to be there."""
+async def opened(
+    log: Log, options: Options, *, patient: bool = False
+) -> AsyncIterator[Subscription]:
+    """Open a sink. Raises Misconfigured, or, unless it is to be patient, Unavailable where its
+    target has to be there."""
     match options:
         case SqlOptions():
-            async with _sql(log, options) as sink:
+            async with _sql(log, options, patient) as sink:
                 yield sink
         case WebhookOptions():
             async with contextlib.aclosing(webhook(options)) as sink:
@@ -107,7 +110,7 @@ async def opened(log: Log, options: Options) -> AsyncIterator[Subscription]:
 
 
 @contextlib.asynccontextmanager
-async def _sql(log: Log, options: SqlOptions) -> AsyncIterator[Subscription]:
+async def _sql(log: Log, options: SqlOptions, patient: bool) -> AsyncIterator[Subscription]:
     try:
         from everfold.sinks.sql import SqlSink
     except ImportError as error:
@@ -121,7 +124,8 @@ async def _sql(log: Log, options: SqlOptions) -> AsyncIterator[Subscription]:
         start=options.start,
     )
     async with contextlib.aclosing(made) as sink:
-        await sink.open()
+        if not patient:
+            await sink.open()
         yield sink
 
 
@@ -143,10 +147,13 @@ def webhook(options: WebhookOptions) -> WebhookSink:
 
 
 @contextlib.asynccontextmanager
-async def consuming(log: Log, sinks: Sequence[Options]) -> AsyncIterator[list[Subscription]]:
+async def consuming(
+    log: Log, sinks: Sequence[Options], *, patient: bool = False
+) -> AsyncIterator[list[Subscription]]:
     """Run sinks while the context is open; what they are at is finished before it closes."""
     async with contextlib.AsyncExitStack() as stack:
-        found = [await stack.enter_async_context(opened(log, options)) for options in sinks]
+        opening = [opened(log, options, patient=patient) for options in sinks]
+        found = [await stack.enter_async_context(sink) for sink in opening]
         archive = await known_archive(log)
         tasks = await stack.enter_async_context(anyio.create_task_group())
         for subscription in found:

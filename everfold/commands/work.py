@@ -68,7 +68,9 @@ async def up(
         ):
             _announce(redis_url, urls, session)
             await tasks.start(Projector(log, config.name).run)
-            async with consuming(log, [one for one in (sql, webhook, posthog) if one]) as sinks:
+            wanted = [one for one in (sql, webhook, posthog) if one]
+            # A database that is away must not keep the jobs from running.
+            async with consuming(log, wanted, patient=True) as sinks:
                 for sink in sinks:
                     console.print(f"sink     {sink.about}", markup=False)
                 code = await _run_until_signal(_runner(log, urls, config))

@@ -59,9 +59,13 @@ class SqlSink(Subscription):
         self._namespace, self._generation = log.keys.namespace, log.generation
         self._events = events
         self._engine: AsyncEngine = _engine(self._url)
+        self._is_open = False
 
     async def open(self) -> None:
-        """Make the tables, or bring them up to date. Raises Misconfigured, Unavailable."""
+        """Make the tables, or bring them up to date. Raises Misconfigured, Unavailable.
+
+        Else it is done with the first delivery, which waits while that is not possible.
+        """
         try:
             async with self._engine.begin() as connection:
                 await connection.run_sync(bring_up_to_date)
@@ -73,11 +77,17 @@ class SqlSink(Subscription):
             raise Unavailable(
                 f"the database {self._url.render_as_string()} cannot be used: {_first_line(error)}"
             ) from error
+        self._is_open = True
 
     async def aclose(self) -> None:
         await self._engine.dispose()
 
     async def deliver(self, deliveries: Sequence[Delivery]) -> None:
+        if not self._is_open:
+            try:
+                await self.open()
+            except (Unavailable, Misconfigured) as error:
+                raise TargetAway(str(error)) from error
         jobs = {delivery.job.job_id: delivery.job for delivery in deliveries}  # the last of each
         rows = [job_row(self._namespace, self._generation, job) for job in jobs.values()]
         told = [event_row(self._namespace, d) for d in deliveries] if self._events else []

@@ -32,8 +32,8 @@ async def begin(log: Log, subscription: Subscription) -> None:
     for partition, entry_id in places.items():
         key = log.keys.subscription(partition, subscription.name).place()
         trimmed = (await trimmed_to(log, partition)).entry_id
-        if await command(log.redis, "HSETNX", key, "checkpoint", entry_id):
-            await command(log.redis, "HSET", key, "began", trimmed)
+        await command(log.redis, "HSETNX", key, "began", trimmed)
+        await command(log.redis, "HSETNX", key, "checkpoint", entry_id)
     told = Description(subscription.wants, subscription.about, await server_time_ms(log))
     key, text = log.keys.subscriptions(), msgspec.json.encode(told)
     await command(log.redis, "HSET", key, subscription.name, text)

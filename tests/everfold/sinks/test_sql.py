@@ -249,6 +249,9 @@ async def test_a_database_that_is_away_is_waited_for(log: Log, tmp_path: Path) -
         with pytest.raises(TargetAway, match="no such table"):
             await sink.deliver(await deliveries(log, job_id))
         await other.dispose()
+    async with aclosing(SqlSink(log, "postgresql://postgres@127.0.0.1:1/none")) as closed:
+        with pytest.raises(TargetAway, match="cannot be used"):
+            await closed.deliver(await deliveries(log, job_id))
     away = "postgresql+asyncpg://postgres@127.0.0.1:1/none"
     with pytest.raises(Unavailable, match=r"the database postgresql.* cannot be used"):
         await sink_of(log, away)
