@@ -71,7 +71,7 @@ class GroupCommit:
         if self._led:
             await self._follow(mine)
         if mine.outcome is None:
-            await self._lead()
+            await self._lead(mine)
         if isinstance(mine.outcome, Appended):
             return mine.outcome
         assert mine.outcome is not None
@@ -90,14 +90,20 @@ class GroupCommit:
                 self._pass_lead_on()
             raise
 
-    async def _lead(self) -> None:
+    async def _lead(self, mine: _Waiting) -> None:
         """Write one batch, which begins with the leader's own event, and pass the lead on."""
         self._led = True
-        batch = self._next_batch()
+        batch: list[_Waiting] = []
         try:
             with anyio.CancelScope(shield=True):
+                if not mine.chosen:
+                    # Whoever was woken by the same reply appends in the same turn of the loop.
+                    await asyncio.sleep(0)
+                batch = self._next_batch()
                 await self._write_patiently(batch)
         finally:
+            if not batch:
+                self._waiting.remove(mine)
             # The leader is out of patience, or asyncio's own cancellation broke through the
             # shield: the others' events go first in the next batch, as safe as any repeat.
             left = [one for one in batch[1:] if one.outcome is None and not one.gone]

@@ -106,11 +106,11 @@ class PartitionDelivery:
         while True:
             await self._retry_due()
             batch = await self._group.read_new(self._partition, READ)
+            # Before anything is delivered: what a former owner holds may come before it.
             await self._look_for_changes()
+            await self._look_for_strays()
             if batch:
                 await self._work(batch)
-            else:
-                await self._look_for_strays()
 
     async def _work(self, batch: Sequence[Recorded]) -> None:
         """Deliver a batch, but for what waits behind a held event."""

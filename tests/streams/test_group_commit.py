@@ -130,8 +130,10 @@ async def test_a_batch_whose_leader_was_cancelled_is_written_by_the_next() -> No
 
     commit = GroupCommit(write, patience_s=1)
     events = [NewEvent(job_id="a", event_id=str(number), payload=b"") for number in range(6)]
-    tasks = [asyncio.create_task(commit.append(event)) for event in events]
+    tasks = [asyncio.create_task(commit.append(events[0]))]
     await eventually(batch_is_sent(1))
+    tasks += [asyncio.create_task(commit.append(event)) for event in events[1:]]
+    await asyncio.sleep(0)
     gates[0].set()
     await eventually(batch_is_sent(2))
     tasks[3].cancel()
@@ -195,7 +197,50 @@ async def test_a_silent_server_is_waited_for_once_and_not_once_per_batch() -> No
     events = [NewEvent(job_id="one", event_id=str(number), payload=b"") for number in range(100)]
     outcomes = await asyncio.gather(*map(commit.append, events), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [Unavailable] * 100
-    assert batches == [1]
+    assert batches == [PER_JOB_LIMIT]
+
+
+async def test_appends_of_the_same_moment_travel_in_one_call() -> None:
+    batches: list[int] = []
+
+    async def write(events: Sequence[NewEvent]) -> Sequence[Outcome]:
+        batches.append(len(events))
+        await anyio.lowlevel.checkpoint()
+        return [Appended(1, "1-0") for _ in events]
+
+    commit = GroupCommit(write, patience_s=1)
+
+    async def append_twice(job_id: str) -> None:
+        for number in range(2):
+            await commit.append(NewEvent(job_id=job_id, event_id=str(number), payload=b""))
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(60):
+            tasks.start_soon(append_twice, f"job-{number}")
+    assert batches == [60, 60]
+
+
+@pytest.mark.parametrize("after", ["before the call", "during the call"])
+async def test_a_leader_that_asyncio_cancels_leaves_the_lead_to_the_next(after: str) -> None:
+    sent = anyio.Event()
+
+    async def write(events: Sequence[NewEvent]) -> Sequence[Outcome]:
+        sent.set()
+        await anyio.sleep(0.01)
+        return [Appended(int(event.event_id), "1-0") for event in events]
+
+    commit = GroupCommit(write, patience_s=1)
+    events = [NewEvent(job_id=str(n), event_id=str(n), payload=b"") for n in range(3)]
+    tasks = [asyncio.create_task(commit.append(event)) for event in events]
+    await asyncio.sleep(0)
+    if after == "during the call":
+        await sent.wait()
+    tasks[0].cancel()
+    with anyio.fail_after(5):
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert (await commit.append(events[1])).seq == 1
+    assert isinstance(outcomes[0], asyncio.CancelledError)
+    assert [o.seq for o in outcomes[1:] if isinstance(o, Appended)] == [1, 2]
 
 
 @pytest.mark.parametrize("limit", [BATCH_LIMIT, PER_JOB_LIMIT])
