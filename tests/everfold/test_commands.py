@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from everfold.simulator import Simulator, simulate
+from tests.everfold.running import Everfold, ended, objects
 from tests.support.programs import Program, StartProgram
-from tests.support.servers import OwnServer, StartServer
+from tests.support.servers import OwnServer
 
 pytestmark = pytest.mark.anyio
 
 WORKFLOWS = Path(__file__).parent.parent / "data" / "workflows"
 FAST = str(WORKFLOWS / "fast_success.json")
 
-Everfold = Callable[..., Program]
-
 
 @pytest.fixture
 async def comfy() -> AsyncIterator[Simulator]:
     async with simulate() as simulator:
         yield simulator
-
-
-@pytest.fixture
-def server(own_server: StartServer) -> OwnServer:
-    return own_server()
 
 
 @pytest.fixture
@@ -41,16 +34,6 @@ def everfold(start_program: StartProgram, server: OwnServer, comfy: Simulator) -
         return start_program("-m", "everfold", *arguments, environ={**named, **environ})
 
     return start
-
-
-async def ended(program: Program, code: int = 0) -> list[str]:
-    assert await program.end(within_s=60) == code, program
-    assert not any("Traceback" in line for line in program.complaints), program
-    return program.lines
-
-
-async def objects(program: Program, code: int = 0) -> list[dict[str, object]]:
-    return [json.loads(line) for line in await ended(program, code)]
 
 
 async def test_up_carries_a_job_from_submit_to_outputs(everfold: Everfold) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import anyio
@@ -18,42 +17,11 @@ from streams.history import all_history
 from streams.importing import begin_import, import_entries
 from streams.log import Log
 from streams.reader import job_events
+from tests.everfold.running import Everfold, ended
 from tests.projector.story import assert_projected, make_jobs, projecting, work
-from tests.support.programs import Program, StartProgram
-from tests.support.servers import OwnServer, StartServer
+from tests.support.servers import OwnServer
 
 pytestmark = pytest.mark.anyio
-
-Everfold = Callable[..., Program]
-
-
-@pytest.fixture
-def server(own_server: StartServer) -> OwnServer:
-    return own_server()
-
-
-@pytest.fixture
-def everfold(start_program: StartProgram, server: OwnServer) -> Everfold:
-    def start(*arguments: str) -> Program:
-        return start_program("-m", "everfold", *arguments, environ={"REDIS_URL": server.url})
-
-    return start
-
-
-@pytest.fixture
-async def log(server: OwnServer) -> AsyncIterator[Log]:
-    async with Log.open(server.url) as log:
-        yield log
-
-
-async def ended(program: Program, code: int = 0) -> list[str]:
-    assert await program.end(within_s=60) == code, program
-    assert not any("Traceback" in line for line in program.complaints), program
-    return program.lines
-
-
-async def objects(program: Program, code: int = 0) -> list[dict[str, object]]:
-    return [json.loads(line) for line in await ended(program, code)]
 
 
 async def ended_jobs(log: Log, count: int = 12) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -12,41 +11,14 @@ from projector.state import from_fields
 from streams.border import command, read_hash
 from streams.events import CancelRequested
 from streams.log import Log
+from tests.everfold.running import Everfold, ended
 from tests.projector.story import add_raw, make_jobs, work
-from tests.support.programs import Program, StartProgram
-from tests.support.servers import OwnServer, StartServer
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio
 
-Everfold = Callable[..., Program]
 STRANGE = b'{"type":"job.teleported","id":"x","actor":"y","v":1}'
 PER_HOUR = "examples.jobs_per_hour:PER_HOUR"
-
-
-@pytest.fixture
-def server(own_server: StartServer) -> OwnServer:
-    return own_server()
-
-
-@pytest.fixture
-def everfold(start_program: StartProgram, server: OwnServer) -> Everfold:
-    def start(*arguments: str) -> Program:
-        return start_program("-m", "everfold", *arguments, environ={"REDIS_URL": server.url})
-
-    return start
-
-
-@pytest.fixture
-async def log(server: OwnServer) -> AsyncIterator[Log]:
-    async with Log.open(server.url) as log:
-        yield log
-
-
-async def ended(program: Program, code: int = 0) -> list[str]:
-    assert await program.end(within_s=60) == code, program
-    assert not any("Traceback" in line for line in program.complaints), program
-    return program.lines
 
 
 async def test_status_shows_every_partition_and_what_it_is_behind(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -16,40 +15,14 @@ from streams.border import command
 from streams.events import CancelRequested
 from streams.log import Log
 from tests.everfold.contract.schemas import Json, asyncapi, resolved
+from tests.everfold.running import Everfold, ended
 from tests.projector.story import add_raw, make_jobs, work
-from tests.support.programs import Program, StartProgram
-from tests.support.servers import OwnServer, StartServer
+from tests.support.programs import StartProgram
 
 pytestmark = pytest.mark.anyio
 
 DOCS = Path(__file__).parents[3] / "docs" / "contract"
 STRANGE = b'{"type":"job.teleported","id":"x","actor":"y","v":1}'
-Everfold = Callable[..., Program]
-
-
-@pytest.fixture
-def server(own_server: StartServer) -> OwnServer:
-    return own_server()
-
-
-@pytest.fixture
-def everfold(start_program: StartProgram, server: OwnServer) -> Everfold:
-    def start(*arguments: str) -> Program:
-        return start_program("-m", "everfold", *arguments, environ={"REDIS_URL": server.url})
-
-    return start
-
-
-@pytest.fixture
-async def log(server: OwnServer) -> AsyncIterator[Log]:
-    async with Log.open(server.url) as log:
-        yield log
-
-
-async def ended(program: Program, code: int = 0) -> list[str]:
-    assert await program.end(within_s=60) == code, program
-    assert not any("Traceback" in line for line in program.complaints), program
-    return program.lines
 
 
 @pytest.mark.parametrize(

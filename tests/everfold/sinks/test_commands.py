@@ -5,50 +5,28 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 from streams.log import Log
+from tests.everfold.running import Everfold, ended
 from tests.everfold.sinks.receiver import Receiver
 from tests.everfold.sinks.test_webhook import SECRET, verified
 from tests.projector.story import make_jobs, work
 from tests.projector.subscribing.listening import taken
-from tests.support.programs import Program, StartProgram
-from tests.support.servers import OwnServer, StartServer
+from tests.support.servers import OwnServer
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio
-
-Everfold = Callable[..., Program]
-
-
-@pytest.fixture
-def server(own_server: StartServer) -> OwnServer:
-    return own_server()
-
-
-@pytest.fixture
-def everfold(start_program: StartProgram, server: OwnServer) -> Everfold:
-    def start(*arguments: str, **environ: str) -> Program:
-        names = {"REDIS_URL": server.url, **environ}
-        return start_program("-m", "everfold", *arguments, environ=names)
-
-    return start
 
 
 @pytest.fixture
 async def log(server: OwnServer) -> AsyncIterator[Log]:
     async with Log.open(server.url) as log:
         yield log
-
-
-async def ended(program: Program, code: int = 0) -> list[str]:
-    assert await program.end(within_s=60) == code, program
-    assert not any("Traceback" in line for line in program.complaints), program
-    return program.lines
 
 
 def statuses(path: Path) -> list[tuple[str, int]]:
