@@ -28,7 +28,9 @@ from everfold.embedded import embedded_server
 async def main():
     async with embedded_server(Path(sys.argv[1]), {"PATH": ""}) as server:
         print(server.url, server.pid, flush=True)
-        await anyio.sleep_forever()
+        # asyncio sees an interrupt that comes right before it waits only when it wakes again.
+        while True:
+            await anyio.sleep(0.1)
 
 try:
     anyio.run(main)
