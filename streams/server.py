@@ -6,9 +6,8 @@ own whose socket time-out is longer than the block; both traps of redis-py 8 wer
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TypeVar, cast
 
-import hiredis
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
@@ -16,12 +15,15 @@ from redis.backoff import NoBackoff
 
 from streams.border import command
 from streams.errors import NoServer, ServerTooOld
+from streams.pipelining import Argument, PipeliningRedis, packed
 
 COMMAND_TIMEOUT_S = 5.0
 """Longest wait for the answer to a command that does not block."""
 
 CONNECTION_LIMIT = 32
-"""Connections of one client: ten thousand tasks that ask at once wait for one of these."""
+"""Connections of one client: its carriers' (pipelining.py), and those of explicit pipelines."""
+
+Client = TypeVar("Client", bound=Redis)
 
 BLOCK_S = 5.0
 """How long a blocking read waits on the server before it asks again."""
@@ -31,8 +33,7 @@ NEEDED_COMMANDS = ("XAUTOCLAIM", "EXPIRETIME")
 
 
 class _Connection:
-    """Has hiredis write commands too: redis-py's own packer takes five times as long. Counts how
-    often it is opened: a server that has started anew is met on new connections only."""
+    """Counts how often it is opened: a server that has started anew is met on new ones only."""
 
     opened = 0
 
@@ -40,10 +41,8 @@ class _Connection:
         type(self).opened += 1
         await super()._connect()  # type: ignore[misc]  # it is mixed into one that has it
 
-    def pack_command(self, *arguments: str | bytes | int) -> list[bytes]:
-        name, *rest = arguments
-        words = name.split() if isinstance(name, str) else [name]  # such as XGROUP CREATE
-        return [hiredis.pack_command((*words, *rest))]
+    def pack_command(self, *arguments: Argument) -> list[bytes]:
+        return [packed(arguments)]
 
 
 def _ours(kind: type[AbstractConnection]) -> type[AbstractConnection]:
@@ -56,11 +55,22 @@ def connections_opened(redis: Redis) -> int:
     return cast("_Connection", redis.connection_pool.connection_class).opened
 
 
-def connect(url: str, *, name: str = "everfold", timeout_s: float = COMMAND_TIMEOUT_S) -> Redis:
+def connect(
+    url: str, *, name: str = "everfold", timeout_s: float = COMMAND_TIMEOUT_S
+) -> PipeliningRedis:
     """Return a client for `url` (redis://, rediss:// or unix://); nothing is sent yet.
 
     `name` is what CLIENT LIST shows. Raises NoServer for a URL that makes no sense.
     """
+    return _raw(PipeliningRedis(_pool(url, name, timeout_s), timeout_s))
+
+
+def connect_blocking(url: str, *, name: str = "everfold", block_s: float = BLOCK_S) -> Redis:
+    """Return a client for one reader that blocks up to `block_s` on the server."""
+    return _raw(Redis.from_pool(_pool(url, name, block_s + COMMAND_TIMEOUT_S)))
+
+
+def _pool(url: str, name: str, timeout_s: float) -> BlockingConnectionPool:
     try:
         pool = BlockingConnectionPool.from_url(
             url,
@@ -78,16 +88,14 @@ def connect(url: str, *, name: str = "everfold", timeout_s: float = COMMAND_TIME
             "rediss://host:6379/0 or unix:///path/to/socket"
         ) from error
     pool.connection_class = _ours(pool.connection_class)
-    client = Redis.from_pool(pool)
-    # Replies stay as the server sent them: redis-py's parsers guess from options that raw
-    # commands and scripts do not carry.
+    return pool
+
+
+def _raw(client: Client) -> Client:
+    """Have replies stay as the server sent them: redis-py's parsers guess from options that raw
+    commands and scripts do not carry."""
     client.response_callbacks.clear()
     return client
-
-
-def connect_blocking(url: str, *, name: str = "everfold", block_s: float = BLOCK_S) -> Redis:
-    """Return a client for one reader that blocks up to `block_s` on the server."""
-    return connect(url, name=name, timeout_s=block_s + COMMAND_TIMEOUT_S)
 
 
 async def check_floor(redis: Redis) -> None:

@@ -1,0 +1,185 @@
+"""Commands that travel together: each gets its own answer, whatever becomes of the others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import cast
+
+import anyio
+import pytest
+from redis.exceptions import ResponseError
+
+from streams.border import command
+from streams.errors import ServerUnreachable
+from streams.pipelining import BATCH_LIMIT, CARRIERS, PipeliningRedis
+from streams.server import connect, server_facts
+from tests.support.fault_proxy import FaultProxy
+from tests.support.wait import eventually
+
+pytestmark = pytest.mark.anyio
+
+MANY = 3 * BATCH_LIMIT + 1
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[PipeliningRedis]:
+    client = connect(redis_url)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+async def proxy(redis_url: str) -> AsyncIterator[FaultProxy]:
+    async with FaultProxy(redis_url) as proxy:
+        yield proxy
+
+
+async def echoes(redis: PipeliningRedis, count: int) -> list[object]:
+    """Ask for so many different answers in one turn of the loop; errors are answers too."""
+    asked = (command(redis, "ECHO", str(number)) for number in range(count))
+    return await asyncio.gather(*asked, return_exceptions=True)
+
+
+async def reads(redis: PipeliningRedis) -> int:
+    """Return how often the server has read from a socket."""
+    return int((await server_facts(redis, "stats"))["total_reads_processed"])
+
+
+async def test_commands_of_one_moment_are_read_by_the_server_at_once(
+    redis: PipeliningRedis,
+) -> None:
+    before = await reads(redis)
+    await echoes(redis, BATCH_LIMIT)
+    together = await reads(redis) - before
+    for number in range(BATCH_LIMIT):
+        await command(redis, "ECHO", str(number))
+    one_by_one = await reads(redis) - before - together
+
+    assert together < BATCH_LIMIT / 8
+    assert one_by_one >= BATCH_LIMIT
+
+
+async def test_each_caller_gets_its_own_answer(redis: PipeliningRedis) -> None:
+    assert await echoes(redis, MANY) == [str(number).encode() for number in range(MANY)]
+
+
+async def test_few_connections_carry_everything(redis: PipeliningRedis) -> None:
+    async def ask() -> None:
+        for _ in range(5):
+            await command(redis, "PING")
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(100):
+            tasks.start_soon(ask)
+
+    assert len(redis.connection_pool._available_connections) <= CARRIERS
+
+
+async def test_a_refused_command_is_its_own_callers_only(redis: PipeliningRedis) -> None:
+    await command(redis, "DEL", "text")
+    await command(redis, "SET", "text", "a")
+
+    first, refused, last = await asyncio.gather(
+        command(redis, "APPEND", "text", "b"),
+        command(redis, "INCR", "text"),
+        command(redis, "GET", "text"),
+        return_exceptions=True,
+    )
+
+    assert (first, last) == (2, b"ab")
+    assert isinstance(refused, ResponseError)
+
+
+async def test_a_command_that_cannot_be_sent_harms_no_other(redis: PipeliningRedis) -> None:
+    bad = cast("str", object())
+
+    pong, refused = await asyncio.gather(
+        command(redis, "PING"), command(redis, "ECHO", bad), return_exceptions=True
+    )
+
+    assert pong == b"PONG"
+    assert isinstance(refused, TypeError)
+
+
+async def test_a_cancelled_caller_leaves_the_others_their_answers(redis: PipeliningRedis) -> None:
+    asked = [asyncio.ensure_future(command(redis, "ECHO", str(number))) for number in range(9)]
+    await asyncio.sleep(0)
+
+    asked[4].cancel()
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+
+    assert isinstance(answers.pop(4), asyncio.CancelledError)
+    assert answers == [str(number).encode() for number in range(9) if number != 4]
+
+
+async def test_a_command_does_not_wait_behind_a_long_one(redis: PipeliningRedis) -> None:
+    long = asyncio.ensure_future(command(redis, "BLPOP", "nothing", "3"))
+    await eventually(lambda: _blocked(redis))
+
+    assert await command(redis, "PING") == b"PONG"
+    assert not long.done()
+    await command(redis, "RPUSH", "nothing", "here")
+    assert await long == [b"nothing", b"here"]
+
+
+async def _blocked(redis: PipeliningRedis) -> bool:
+    return (await server_facts(redis, "clients"))["blocked_clients"] != "0"
+
+
+async def test_all_on_a_cut_connection_learn_of_it_and_the_next_ones_arrive(
+    proxy: FaultProxy,
+) -> None:
+    redis = connect(proxy.url)
+    await command(redis, "PING")
+    proxy.black_hole()
+    asked = asyncio.ensure_future(echoes(redis, 20))
+    await eventually(lambda: not redis._waiting)  # on their way
+
+    proxy.cut()
+
+    assert [type(answer) for answer in await asked] == [ServerUnreachable] * 20
+    proxy.lift()
+    assert await echoes(redis, 3) == [b"0", b"1", b"2"]
+    await redis.aclose()
+
+
+async def test_without_a_server_every_caller_is_told_and_the_next_ones_arrive(
+    proxy: FaultProxy,
+) -> None:
+    redis = connect(proxy.url)
+    await proxy.refuse()
+    assert {type(answer) for answer in await echoes(redis, MANY)} == {ServerUnreachable}
+
+    await proxy.welcome()
+    assert await echoes(redis, 1) == [b"0"]
+    await redis.aclose()
+
+
+async def test_silence_ends_all_waits_at_once(proxy: FaultProxy) -> None:
+    redis = connect(proxy.url, timeout_s=0.3)
+    await command(redis, "PING")
+    proxy.black_hole()
+
+    with anyio.fail_after(3):
+        answers = await echoes(redis, MANY)
+
+    assert {type(answer) for answer in answers} == {ServerUnreachable}
+    assert "no answer within 0.3 s" in str(answers[0])
+    proxy.lift()
+    assert await echoes(redis, 1) == [b"0"]
+    await redis.aclose()
+
+
+async def test_closing_the_client_ends_all_waits(proxy: FaultProxy) -> None:
+    redis = connect(proxy.url)
+    await command(redis, "PING")
+    proxy.black_hole()
+    asked = asyncio.ensure_future(echoes(redis, MANY))
+    await eventually(lambda: 0 < len(redis._waiting) < MANY)
+
+    with anyio.fail_after(3):
+        await redis.aclose()
+        answers = await asked
+
+    assert {type(answer) for answer in answers} == {ServerUnreachable}
