@@ -70,10 +70,11 @@ class PipeliningRedis(Redis):
         return await mine.answer
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
-        carriers = list(self._carriers)
-        for carrier in carriers:
-            carrier.cancel()
-        await asyncio.gather(*carriers, return_exceptions=True)
+        while carriers := list(self._carriers):
+            for carrier in carriers:
+                carrier.cancel()
+            # Again and again: Python 3.11's wait_for, which sends, may lose a cancellation.
+            await asyncio.wait(carriers, timeout=0.1)
         await super().aclose(close_connection_pool)
 
     def _send_carrier(self) -> None:
