@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from msgspec import Struct
+from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from streams.border import command
@@ -59,18 +60,27 @@ class ConsumerGroup:
 
         Raises border.NoGroup when the group is gone, Unavailable when the server is.
         """
-        return await self._read(partition, ">", most, block=True)
+        wait = ("BLOCK", self._block_ms)
+        return await self._read(self._redis, partition, ">", most, *wait)
+
+    async def read_ready(self, partition: int, most: int = BATCH) -> list[Recorded]:
+        """Return what no consumer of the group has seen, without waiting for it.
+
+        It travels with the log's other commands. Raises as `read_new`.
+        """
+        return await self._read(self._log.redis, partition, ">", most)
 
     async def read_pending(
         self, partition: int, after: str = NO_ENTRY, most: int = BATCH
     ) -> list[Recorded]:
         """Return this consumer's own unacknowledged entries after an entry id, in order."""
-        return await self._read(partition, after, most, block=False)
+        return await self._read(self._redis, partition, after, most)
 
-    async def _read(self, partition: int, start: str, most: int, *, block: bool) -> list[Recorded]:
-        wait = ("BLOCK", self._block_ms) if block else ()
+    async def _read(
+        self, redis: Redis, partition: int, start: str, most: int, *wait: str | int
+    ) -> list[Recorded]:
         reply = await command(
-            self._redis,
+            redis,
             *("XREADGROUP", "GROUP", self.group, self.consumer, "COUNT", most, *wait),
             *("STREAMS", self._log.keys.log(partition), start),
         )

@@ -51,7 +51,7 @@ class Owner:
         """Be given entries, and stall before anything comes of them."""
         if self._is_ready and not self._held:
             group = self._fold._group
-            self._held = await self._try(group._read(PARTITION, ">", most, block=False)) or ()
+            self._held = await self._try(group.read_ready(PARTITION, most)) or ()
 
     async def commit(self) -> None:
         held, self._held = self._held, ()
