@@ -96,8 +96,9 @@ class JobRun:
         """
         try:
             with self._scope:
-                async with self._around.opening:
-                    await self._narrator.catch_up()
+                if not self._narrator.knows_the_job:
+                    async with self._around.opening:
+                        await self._narrator.catch_up()
                 await self._carry_on()
             if self._handing_over:
                 await self._give_up_lease(Released(reason="drain"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import anyio
 
 from projector.evolve import evolve
+from projector.fold import fold
 from projector.job import Job
 from projector.queries import current, from_log
 from streams.backoff import Backoff
@@ -31,7 +32,12 @@ class Narrator:
     def __init__(self, log: Log, lease: Lease) -> None:
         self._log = log
         self.lease = lease
-        self.job = Job(job_id=lease.job_id)
+        self.job = fold(lease.history, Job(job_id=lease.job_id))
+
+    @property
+    def knows_the_job(self) -> bool:
+        """Say whether the lease came with all that was told so far."""
+        return self.job.seq == self.lease.seq
 
     async def catch_up(self) -> Job:
         """Read the job's present state from the projection and the log."""

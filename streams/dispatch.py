@@ -27,6 +27,7 @@ from streams.outcomes import (
     renew_outcome,
 )
 from streams.patience import patiently
+from streams.record import Recorded, recorded
 
 PROMOTE_LIMIT = 500
 """Jobs moved from later to dispatch in one call."""
@@ -59,15 +60,19 @@ class Dispatch:
         `lanes` are (queue, priority), the preferred ones first. Raises Unavailable; then jobs
         may have been leased, and `held` names them.
         """
+        events = [self._claimed() for _ in range(most)]
         jobs = await scripts.claim(
             self._redis,
             log=self._keys.log(partition),
             dispatches=[self._keys.dispatch(partition, *lane) for lane in lanes],
             tag=self._keys.tag(partition),
             runner=self.runner,
-            payloads=[encode(self._claimed()) for _ in range(most)],
+            payloads=[encode(event) for event in events],
         )
-        return [self._lease(job, lanes[int(job[4]) - 1], job[5]) for job in jobs]
+        return [
+            self._lease(job, lanes[int(job[4]) - 1], job[5], _history(job, claimed))
+            for job, claimed in zip(jobs, events, strict=False)
+        ]
 
     async def take_over(
         self,
@@ -111,7 +116,13 @@ class Dispatch:
         blank = Recovered(owner=self.runner, previous_owner="", crashes=0, idle_ms=0, reason=reason)
         return self._log.stamp(blank)
 
-    def _lease(self, job: scripts.Reply, lane: tuple[str, str], ticket: bytes | int) -> Lease:
+    def _lease(
+        self,
+        job: scripts.Reply,
+        lane: tuple[str, str],
+        ticket: bytes | int,
+        history: tuple[Recorded, ...] = (),
+    ) -> Lease:
         return Lease(
             job_id=cast("bytes", job[0]).decode(),
             runner=self.runner,
@@ -120,6 +131,7 @@ class Dispatch:
             queue=lane[0],
             priority=lane[1],
             ticket=cast("bytes", ticket).decode(),
+            history=history,
         )
 
     async def renew(self, leases: Sequence[Lease]) -> list[Renewed | LeaseOver]:
@@ -244,3 +256,21 @@ class Dispatch:
 def all_lanes(queues: Sequence[str]) -> list[tuple[str, str]]:
     """Return every (queue, priority) that a runner of these queues serves."""
     return [(queue, priority) for queue in queues for priority in PRIORITIES]
+
+
+def _history(job: scripts.Reply, claimed: Claimed) -> tuple[Recorded, ...]:
+    """Return a job's first event and its claim, if the reply of the claim has the first one."""
+    if len(job) < 7:
+        return ()
+    job_id, epoch, seq, entry_id = job[:4]
+    first = recorded(*cast("tuple[bytes, list[bytes]]", job[6]))
+    told = Recorded(
+        entry_id=cast("bytes", entry_id).decode(),
+        job_id=cast("bytes", job_id).decode(),
+        seq=int(seq),
+        epoch=int(epoch),
+        previous=first.entry_id,
+        event=claimed,
+        payload=encode(claimed),
+    )
+    return first, told

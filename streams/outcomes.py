@@ -12,6 +12,7 @@ from streams.errors import (
     JobUnknown,
     WrongExpectedSequence,
 )
+from streams.record import Recorded
 
 
 class Appended(Struct, frozen=True):
@@ -41,6 +42,8 @@ class Lease(Struct, frozen=True):
     priority: str
     ticket: str
     """Entry id in the dispatch stream."""
+    history: tuple[Recorded, ...] = ()
+    """The job's events up to `seq`, where the claim gave them: those of a job never begun yet."""
 
 
 class Renewed(Struct, frozen=True):

@@ -11,7 +11,8 @@
   ARGV[3..] encoded `claimed` events; as many jobs are leased at most
 
   Returns  {"claimed", job...} where a job is
-           {job id, epoch, seq, entry id, index of its dispatch key from 1, dispatch entry id}
+           {job id, epoch, seq, entry id, index of its dispatch key from 1, dispatch entry id,
+            the job's first entry, if that is the one before}
 ]]
 local log, tag, runner = KEYS[1], ARGV[1], ARGV[2]
 
@@ -31,7 +32,8 @@ local function lease(head, job, ticket, payload)
   seq, epoch = tonumber(seq) + 1, tonumber(epoch) + 1
   local entry = redis.call('XADD', log, '*', 'j', job, 's', seq, 'e', epoch, 'p', last, 'd', payload)
   redis.call('HSET', head, 'seq', seq, 'epoch', epoch, 'last', entry, 'owner', runner, 'phase', 'leased', 'dispatch', ticket)
-  return epoch, seq, entry
+  local first = seq == 2 and redis.call('XRANGE', log, last, last)[1] or nil
+  return epoch, seq, entry, first
 end
 
 local outcome, used = { 'claimed' }, 2
@@ -42,8 +44,8 @@ for key = 2, #KEYS do
     local head = tag .. ':head:' .. (job or '')
     if job and redis.call('HGET', head, 'status') == 'open' then
       used = used + 1
-      local epoch, seq, entry = lease(head, job, ticket, ARGV[used])
-      table.insert(outcome, { job, epoch, seq, entry, key - 1, ticket })
+      local epoch, seq, entry, first = lease(head, job, ticket, ARGV[used])
+      table.insert(outcome, { job, epoch, seq, entry, key - 1, ticket, first })
     else
       redis.call('XACK', KEYS[key], 'runners', ticket)
       redis.call('XDEL', KEYS[key], ticket)

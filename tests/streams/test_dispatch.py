@@ -64,12 +64,36 @@ async def test_the_first_claim_makes_the_group_and_a_new_epoch(log: Log) -> None
     assert (await stored(log)).pending == {}
     [lease] = await Dispatch(log, "r1").claim(0, LANES, 5)
     now = await stored(log, made.job_id)
-    assert lease == Lease(made.job_id, "r1", 1, 2, "default", "normal", now.head["dispatch"])
+    told = tuple(await job_events(log, made.job_id))
+    ticket = now.head["dispatch"]
+    assert lease == Lease(made.job_id, "r1", 1, 2, "default", "normal", ticket, told)
     assert now.pending == {lease.ticket: "r1"}
     assert now.dispatch == {lease.ticket: made.job_id}
     assert (now.head["phase"], now.head["owner"], now.head["epoch"]) == ("leased", "r1", "1")
     record = (await job_events(log, made.job_id))[-1]
     assert (record.seq, record.epoch, type(record.event)) == (2, 1, Claimed)
+
+
+async def test_each_first_claim_brings_its_own_jobs_history_and_later_ones_bring_none(
+    log: Log,
+) -> None:
+    for number in range(3):
+        await log.submit({"1": {"class_type": "EmptyImage", "inputs": {"n": number}}})
+    leases = await Dispatch(log, "r1").claim(0, LANES, 5)
+    for lease in leases:
+        assert list(lease.history) == await job_events(log, lease.job_id)
+
+    await Dispatch(log, "r1").release(leases[0], DRAIN)
+    [again] = await Dispatch(log, "r2").claim(0, LANES, 5)
+
+    assert (again.job_id, again.history) == (leases[0].job_id, ())
+
+
+async def test_what_was_told_before_the_first_claim_must_be_read(log: Log) -> None:
+    made = await log.submit(GRAPH)
+    await log.append(made.job_id, CancelRequested(reason="changed my mind"))
+    [lease] = await Dispatch(log, "r1").claim(0, LANES, 5)
+    assert (lease.seq, lease.history) == (3, ())
 
 
 async def test_nothing_to_claim_changes_nothing(log: Log) -> None:
