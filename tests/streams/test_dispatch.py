@@ -84,14 +84,14 @@ async def test_each_first_claim_brings_its_own_jobs_history_and_later_ones_bring
         assert list(lease.history) == await job_events(log, lease.job_id)
 
     await Dispatch(log, "r1").release(leases[0], DRAIN)
-    [again] = await Dispatch(log, "r2").claim(0, LANES, 5)
+    [again] = await Dispatch(log, "r2").claim(0, all_lanes(["default"]), 5)
 
     assert (again.job_id, again.history) == (leases[0].job_id, ())
 
 
 async def test_what_was_told_before_the_first_claim_must_be_read(log: Log) -> None:
     made = await log.submit(GRAPH)
-    await log.append(made.job_id, CancelRequested(reason="changed my mind"))
+    await log.append(made.job_id, CancelRequested(), epoch=0)
     [lease] = await Dispatch(log, "r1").claim(0, LANES, 5)
     assert (lease.seq, lease.history) == (3, ())
 
