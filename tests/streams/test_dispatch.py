@@ -79,12 +79,14 @@ async def test_each_first_claim_brings_its_own_jobs_history_and_later_ones_bring
 ) -> None:
     for number in range(3):
         await log.submit({"1": {"class_type": "EmptyImage", "inputs": {"n": number}}})
-    leases = await Dispatch(log, "r1").claim(0, LANES, 5)
+    dispatch = Dispatch(log, "r1")
+    leases = await dispatch.claim(0, LANES, 5)
     for lease in leases:
         assert list(lease.history) == await job_events(log, lease.job_id)
 
-    await Dispatch(log, "r1").release(leases[0], DRAIN)
-    [again] = await Dispatch(log, "r2").claim(0, all_lanes(["default"]), 5)
+    await dispatch.release(leases[0], DRAIN, wait_until_ms=1)
+    await dispatch.promote(0)
+    [again] = await dispatch.claim(0, LANES, 5)
 
     assert (again.job_id, again.history) == (leases[0].job_id, ())
 
