@@ -2,7 +2,8 @@
 
 Everfold's append is fenced, idempotent and chained; an XADD is none of these. One by one: one
 caller that waits for each. Together: many callers, each of which waits for its own; beside it one
-loop of redis-py pipelines with as many XADDs in each, all to an append-only file.
+loop of redis-py pipelines with as many XADDs in each, and as many callers who each await an XADD,
+all to an append-only file. redis-py is as it is installed, with hiredis.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import cast
 
 import anyio
 from msgspec import Struct
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 
 from benchmarks.server import bench_server
 from benchmarks.table import Ratio, ratio
@@ -26,7 +27,6 @@ from streams.dispatch import Dispatch, all_lanes
 from streams.events import Progressed
 from streams.log import Log
 from streams.outcomes import Lease
-from streams.server import connect
 
 CALLERS = (1, 50, 500)
 GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}
@@ -65,7 +65,7 @@ async def measure_append(events: int, repeat: int) -> AppendFigures:
     for _ in range(repeat):
         for callers in CALLERS:
             count = events // 10 if callers == 1 else events
-            for name, measure in (("everfold", _everfold), ("redis-py", _redis_py)):
+            for name, measure in MEASURED.items():
                 rates.setdefault((name, callers), []).append(await measure(count, callers))
             rates.setdefault(("redis-benchmark", callers), []).append(
                 await _redis_benchmark(count, callers)
@@ -80,14 +80,15 @@ def _ratios(
 ) -> list[Ratio]:
     found = []
     for callers in CALLERS:
-        for other in ("redis-py", "redis-benchmark"):
+        beside_of = {
+            "redis-py": f"redis-py, pipelines of {callers} XADD",
+            "redis-py each": f"redis-py, {callers} caller(s) who each await an XADD",
+            "redis-benchmark": f"redis-benchmark XADD, {callers} client(s)",
+        }
+        for other, beside in beside_of.items():
             if not all(rates[other, callers]):
                 continue
             told = "one caller" if callers == 1 else f"{callers} callers at once"
-            beside = {
-                "redis-py": f"redis-py, pipelines of {callers} XADD",
-                "redis-benchmark": f"redis-benchmark XADD, {callers} client(s)",
-            }[other]
             ours, theirs = rates["everfold", callers], rates[other, callers]
             asked = TARGET_TOGETHER if other == "redis-py" and callers > 1 else None
             found.append(ratio(told, ours, theirs, unit="events/s", beside=beside, at_least=asked))
@@ -155,7 +156,7 @@ def _entry(step: int) -> dict[str, str | int | bytes]:
 
 async def _redis_py(events: int, size: int) -> float:
     async with bench_server() as (url, _):
-        redis = connect(url)
+        redis = Redis.from_url(url)
         started = time.perf_counter()
         for first in range(0, events, size):
             pipeline = redis.pipeline(transaction=False)
@@ -165,6 +166,32 @@ async def _redis_py(events: int, size: int) -> float:
         rate = events / (time.perf_counter() - started)
         await redis.aclose()
         return rate
+
+
+async def _redis_py_each(events: int, callers: int) -> float:
+    async with bench_server() as (url, _):
+        # The waiting pool: the default one opens a connection for each caller, or fails.
+        redis = Redis.from_pool(BlockingConnectionPool.from_url(url, max_connections=32))
+        each = events // callers
+
+        async def call(number: int) -> None:
+            for step in range(each):
+                await _xadd(redis, f"log:{number % 8}", step)
+
+        started = time.perf_counter()
+        async with anyio.create_task_group() as tasks:
+            for number in range(callers):
+                tasks.start_soon(call, number)
+        rate = each * callers / (time.perf_counter() - started)
+        await redis.aclose()
+        return rate
+
+
+async def _xadd(redis: Redis, key: str, step: int) -> None:
+    await cast("Awaitable[object]", redis.xadd(key, _entry(step)))  # type: ignore[arg-type]
+
+
+MEASURED = {"everfold": _everfold, "redis-py": _redis_py, "redis-py each": _redis_py_each}
 
 
 async def _redis_benchmark(events: int, clients: int) -> float:
@@ -200,12 +227,8 @@ async def _single_append(count: int) -> list[float]:
 
 async def _single_xadd(count: int) -> list[float]:
     async with bench_server() as (url, _):
-        redis: Redis = connect(url)
-
-        async def append(step: int) -> None:
-            await cast("Awaitable[object]", redis.xadd("log", _entry(step)))  # type: ignore[arg-type]
-
-        times = await _times(append, count)
+        redis = Redis.from_url(url)
+        times = await _times(partial(_xadd, redis, "log"), count)
         await redis.aclose()
         return times
 

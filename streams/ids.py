@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 import uuid
 
@@ -10,15 +11,16 @@ JOB_NAMESPACE = uuid.UUID("6f0e3c1a-5d0b-5c56-9d7f-4b1f4a3ad2c9")
 """uuid5 namespace under which idempotency keys and attempts become ids."""
 
 
+_chance = random.Random()
+"""Of our own, for programs seed the shared one; and a forked child must not tell the same ids."""
+os.register_at_fork(after_in_child=_chance.seed)
+
+
 def new_id() -> str:
     """Return a fresh UUIDv7 in canonical lower case."""
-    milliseconds = time.time_ns() // 1_000_000
-    random = int.from_bytes(os.urandom(10), "big")
-    value = (milliseconds & (1 << 48) - 1) << 80 | random
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    ms, chance = time.time_ns() // 1_000_000, _chance.getrandbits(74)
+    first, second, third = chance >> 62, 0x8000 | chance >> 48 & 0x3FFF, chance & 0xFFFF_FFFF_FFFF
+    return f"{ms >> 16:08x}-{ms & 0xFFFF:04x}-7{first:03x}-{second:04x}-{third:012x}"
 
 
 def job_id_for(namespace: str, idempotency_key: str) -> str:
