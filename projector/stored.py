@@ -7,7 +7,7 @@ from typing import cast
 
 from projector.job import Job
 from projector.state import from_fields
-from streams.border import read_hash, translated
+from streams.border import commands, read_hash
 from streams.log import Log
 
 
@@ -18,11 +18,6 @@ async def read_state(log: Log, key: str) -> Job | None:
 
 async def read_states(log: Log, keys: Sequence[str]) -> list[Job | None]:
     """Return the state stored at each of `keys`, in their order."""
-    if not keys:
-        return []
-    pipeline = log.redis.pipeline(transaction=False)
-    for key in keys:
-        pipeline.execute_command("HGETALL", key)
-    with translated():
-        replies = cast("list[list[bytes]]", await pipeline.execute())
+    found = await commands(log.redis, [("HGETALL", key) for key in keys])
+    replies = cast("list[list[bytes]]", found)
     return [from_fields(dict(zip(flat[::2], flat[1::2], strict=True))) for flat in replies]

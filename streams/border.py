@@ -6,7 +6,7 @@ the caller, never by redis-py (its default retries would append twice).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import cast
 
@@ -21,6 +21,7 @@ from streams.errors import (
     ServerRefusesAccess,
     ServerUnreachable,
 )
+from streams.pipelining import PipeliningRedis
 
 
 class NoGroup(EverfoldError):
@@ -79,6 +80,14 @@ async def command(redis: Redis, *arguments: str | bytes | int) -> object:
     """Send one command. Raises a leaf of Everfold's tree."""
     with translated():
         return cast("object", await redis.execute_command(*arguments))  # type: ignore[no-untyped-call]
+
+
+async def commands(
+    redis: PipeliningRedis, each: Iterable[Sequence[str | bytes | int]]
+) -> list[object]:
+    """Send many commands, in one trip or few. Raises the first error, when all are over."""
+    with translated():
+        return await redis.execute_all(each)
 
 
 async def read_hash(redis: Redis, key: str) -> dict[bytes, bytes]:

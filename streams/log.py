@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
-from redis.asyncio import Redis
 
 from streams import scripts
 from streams.border import read_string
@@ -32,6 +31,7 @@ from streams.namespace import Namespace, open_namespace
 from streams.outcomes import Appended, append_outcome
 from streams.outcomes import Submitted as SubmitOutcome
 from streams.patience import patiently
+from streams.pipelining import PipeliningRedis
 from streams.scripts import NewEvent
 from streams.server import check_floor, connect
 
@@ -61,7 +61,7 @@ def _start_deadline_ms(event: Submitted) -> int:
 class Log:
     """One namespace on one server, opened by `Log.open`. Safe to use from many tasks at once."""
 
-    def __init__(self, url: str, redis: Redis, namespace: Namespace, actor: str) -> None:
+    def __init__(self, url: str, redis: PipeliningRedis, namespace: Namespace, actor: str) -> None:
         self.url = url
         self.redis = redis
         self.keys: Keyspace = namespace.keys

@@ -9,11 +9,12 @@ from __future__ import annotations
 from msgspec import Struct
 from redis.asyncio import Redis
 
-from streams.border import read_hash, translated
+from streams.border import read_hash
 from streams.checks import check_name
 from streams.errors import InvalidName, NamespaceTooNew, PartitionMismatch
 from streams.ids import new_id
 from streams.keys import Keyspace
+from streams.scripts import make_namespace
 from streams.server import server_facts
 
 SCHEMA_VERSION = 1
@@ -38,22 +39,22 @@ async def open_namespace(redis: Redis, name: str, partitions: int | None = None)
     meta = Keyspace(name, 1).meta()
     stored = await read_hash(redis, meta)
     if b"partitions" not in stored:
-        with translated():
-            await _make(redis, meta, partitions or DEFAULT_PARTITIONS)
+        await _make(redis, meta, partitions or DEFAULT_PARTITIONS)
         stored = await read_hash(redis, meta)
     return _checked(name, partitions, stored)
 
 
 async def _make(redis: Redis, meta: str, partitions: int) -> None:
     run_id = (await server_facts(redis, "server")).get("run_id", "")
-    # HSETNX: of two programs that make the namespace at once, one decides.
-    async with redis.pipeline(transaction=True) as pipeline:
-        pipeline.hsetnx(meta, "partitions", str(partitions))
-        pipeline.hsetnx(meta, "schema", str(SCHEMA_VERSION))
-        pipeline.hsetnx(meta, "generation", new_id())
+    await make_namespace(
+        redis,
+        meta=meta,
+        partitions=partitions,
+        schema=SCHEMA_VERSION,
+        generation=new_id(),
         # Known from the start: a server that comes back with an older file is then noticed.
-        pipeline.hsetnx(meta, "run_id", run_id)
-        await pipeline.execute()
+        run_id=run_id,
+    )
 
 
 def _checked(name: str, asked: int | None, stored: dict[bytes, bytes]) -> Namespace:

@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import TypeVar, cast
 
 import hiredis
 import redis.exceptions as theirs
@@ -23,10 +23,15 @@ from redis.asyncio.connection import AbstractConnection
 CARRIERS = 2
 """Connections that carry commands at once. With more, fewer commands share a trip."""
 
+LINGER_S = 0.05
+"""How long a carrier with nothing to carry keeps its connection. Taking one from the pool, which
+looks whether it is alive, costs as much as a command."""
+
 BATCH_LIMIT = 128
 """Commands per trip: all of them must be answered within the time-out of one."""
 
 Argument = str | bytes | int
+T = TypeVar("T")
 
 
 def packed(arguments: Sequence[Argument]) -> bytes:
@@ -52,7 +57,7 @@ class _Waiting(Struct, eq=False):
 class PipeliningRedis(Redis):
     """A client whose commands are pipelined by themselves, for commands that never block.
 
-    It owns the pool. `timeout_s`: longest wait for the answers of one trip.
+    It owns the pool. `timeout_s`: longest wait for a connection, and for the answers of one trip.
     """
 
     def __init__(self, pool: ConnectionPool, timeout_s: float) -> None:
@@ -61,36 +66,49 @@ class PipeliningRedis(Redis):
         self._timeout_s = timeout_s
         self._waiting: deque[_Waiting] = deque()
         self._carriers: set[asyncio.Task[None]] = set()
+        self._idle: list[asyncio.Future[None]] = []
 
     async def execute_command(self, *arguments: Argument, **_: object) -> object:
-        mine = _Waiting(packed(arguments), asyncio.get_running_loop().create_future())
-        self._waiting.append(mine)
-        if len(self._waiting) == 1:
-            self._send_carrier()
-        return await mine.answer
+        return await self._enqueue(arguments)
+
+    async def execute_all(self, commands: Iterable[Sequence[Argument]]) -> list[object]:
+        """Send many commands at once. Raises the first error, when all are over."""
+        answers = [self._enqueue(arguments) for arguments in commands]
+        await asyncio.gather(*answers, return_exceptions=True)
+        return [answer.result() for answer in answers]
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         while carriers := list(self._carriers):
             for carrier in carriers:
                 carrier.cancel()
-            # Again and again: Python 3.11's wait_for, which sends, may lose a cancellation.
+            # Again and again: a cancellation that comes with an answer may be lost.
             await asyncio.wait(carriers, timeout=0.1)
         await super().aclose(close_connection_pool)
 
-    def _send_carrier(self) -> None:
-        """Have somebody carry what waits. It begins in the next turn of the event loop: whoever
+    def _enqueue(self, arguments: Sequence[Argument]) -> asyncio.Future[object]:
+        mine = _Waiting(packed(arguments), asyncio.get_running_loop().create_future())
+        self._waiting.append(mine)
+        if len(self._waiting) == 1:
+            self._call_carrier()
+        return mine.answer
+
+    def _call_carrier(self) -> None:
+        """Have somebody carry what waits. He begins in the next turn of the event loop: whoever
         asks in this one comes along."""
-        if len(self._carriers) < CARRIERS:
+        if self._idle:
+            self._idle.pop().set_result(None)
+        elif len(self._carriers) < CARRIERS:
             self._carriers.add(asyncio.create_task(self._carry()))
 
     async def _carry(self) -> None:
-        """Carry all that waits, trip by trip."""
+        """Carry what waits, trip by trip, until there is nothing for a while."""
         batch: list[_Waiting] = []
         try:
-            connection = await self.connection_pool.get_connection()  # type: ignore[no-untyped-call]
+            connection = await self._in_time(self.connection_pool.get_connection())  # type: ignore[no-untyped-call]
             try:
-                while batch := self._next_batch(BATCH_LIMIT):
-                    await self._trip(connection, batch)
+                while batch := await self._more():
+                    await self._in_time(_trip(connection, batch))
+                    batch = []
             finally:
                 await self.connection_pool.release(connection)
         except asyncio.CancelledError:
@@ -103,21 +121,50 @@ class PipeliningRedis(Redis):
             # Not by a callback of the task: between its end and that, nobody would carry.
             self._carriers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
             if self._waiting:
-                self._send_carrier()
+                self._call_carrier()
+
+    async def _more(self) -> list[_Waiting]:
+        """Return the next batch, empty when nothing has come for a while."""
+        if not self._waiting:
+            await self._linger()
+        return self._next_batch(BATCH_LIMIT)
+
+    async def _linger(self) -> None:
+        loop = asyncio.get_running_loop()
+        called: asyncio.Future[None] = loop.create_future()
+        self._idle.append(called)
+        timer = loop.call_later(LINGER_S, self._let_go, called)
+        try:
+            await called
+        finally:
+            timer.cancel()
+            if called in self._idle:
+                self._idle.remove(called)
+
+    def _let_go(self, called: asyncio.Future[None]) -> None:
+        if called in self._idle:
+            self._idle.remove(called)
+            called.set_result(None)
 
     def _next_batch(self, most: int | None = None) -> list[_Waiting]:
         waiting = self._waiting
         return [waiting.popleft() for _ in range(min(len(waiting), most or len(waiting)))]
 
-    async def _trip(self, connection: AbstractConnection, batch: Sequence[_Waiting]) -> None:
-        commands = b"".join([one.command for one in batch])
-        await connection.send_packed_command(commands, check_health=False)
+    async def _in_time(self, doing: Awaitable[T]) -> T:
+        """Await it. One time-out for all: redis-py's own, for each step, cost as much as it."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                for one in batch:
-                    one.settle(await _answer(connection))
+                return await doing
         except TimeoutError:
             raise theirs.TimeoutError(f"no answer within {self._timeout_s:g} s") from None
+
+
+async def _trip(connection: AbstractConnection, batch: Sequence[_Waiting]) -> None:
+    await connection.send_packed_command(
+        b"".join([one.command for one in batch]), check_health=False
+    )
+    for one in batch:
+        one.settle(await _answer(connection))
 
 
 def _fail(batch: Sequence[_Waiting], error: Exception) -> None:
@@ -127,7 +174,6 @@ def _fail(batch: Sequence[_Waiting], error: Exception) -> None:
 
 async def _answer(connection: AbstractConnection) -> object:
     try:
-        # One time-out for the whole trip: redis-py's own for each answer costs as much as it.
         return await connection.read_response(timeout=math.inf)
     except theirs.ResponseError as error:
         return error

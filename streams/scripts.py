@@ -39,6 +39,7 @@ class Script:
         return cast("list[object]", reply)
 
 
+_make_namespace = Script("streams", "make_namespace")
 _submit = Script("streams", "submit")
 _append = Script("streams", "append")
 _claim = Script("streams", "claim")
@@ -59,6 +60,12 @@ class NewEvent(Struct, frozen=True, kw_only=True):
     epoch: int = 0
     holder: str = ""
     effect: str = ""
+
+
+async def make_namespace(
+    redis: Redis, *, meta: str, partitions: int, schema: int, generation: str, run_id: str
+) -> None:
+    await _make_namespace.run(redis, (meta,), (partitions, schema, generation, run_id))
 
 
 async def submit(

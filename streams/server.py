@@ -21,7 +21,7 @@ COMMAND_TIMEOUT_S = 5.0
 """Longest wait for the answer to a command that does not block."""
 
 CONNECTION_LIMIT = 32
-"""Connections of one client: its carriers' (pipelining.py), and those of explicit pipelines."""
+"""Connections of one client. Everfold itself needs few: see CARRIERS in pipelining.py."""
 
 Client = TypeVar("Client", bound=Redis)
 
@@ -62,15 +62,18 @@ def connect(
 
     `name` is what CLIENT LIST shows. Raises NoServer for a URL that makes no sense.
     """
-    return _raw(PipeliningRedis(_pool(url, name, timeout_s), timeout_s))
+    return _raw(PipeliningRedis(_pool(url, name, timeout_s, None), timeout_s))
 
 
 def connect_blocking(url: str, *, name: str = "everfold", block_s: float = BLOCK_S) -> Redis:
     """Return a client for one reader that blocks up to `block_s` on the server."""
-    return _raw(Redis.from_pool(_pool(url, name, block_s + COMMAND_TIMEOUT_S)))
+    timeout_s = block_s + COMMAND_TIMEOUT_S
+    return _raw(Redis.from_pool(_pool(url, name, timeout_s, timeout_s)))
 
 
-def _pool(url: str, name: str, timeout_s: float) -> BlockingConnectionPool:
+def _pool(
+    url: str, name: str, connect_timeout_s: float, timeout_s: float | None
+) -> BlockingConnectionPool:
     try:
         pool = BlockingConnectionPool.from_url(
             url,
@@ -79,7 +82,7 @@ def _pool(url: str, name: str, timeout_s: float) -> BlockingConnectionPool:
             protocol=2,
             retry=Retry(NoBackoff(), 0),
             socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
+            socket_connect_timeout=connect_timeout_s,
             client_name=name,
         )
     except ValueError as error:

@@ -150,7 +150,7 @@ async def test_a_server_that_was_wiped_is_projected_from_its_new_beginning(
     server = own_server()
     async with Log.open(server.url, namespace="wiped", partitions=2) as log, projecting(log):
         await assert_projected(log, await make_jobs(log, 6))
-        await log.redis.execute_command("FLUSHALL")  # type: ignore[no-untyped-call]
+        await log.redis.execute_command("FLUSHALL")
         jobs = await make_jobs(log, 6)
         await work(log)
         await assert_projected(log, jobs)

@@ -10,7 +10,7 @@ import anyio
 import pytest
 from redis.exceptions import ResponseError
 
-from streams.border import command
+from streams.border import command, commands
 from streams.errors import ServerUnreachable
 from streams.pipelining import BATCH_LIMIT, CARRIERS, PipeliningRedis
 from streams.server import connect, server_facts
@@ -102,6 +102,24 @@ async def test_a_command_that_cannot_be_sent_harms_no_other(redis: PipeliningRed
     assert isinstance(refused, TypeError)
 
 
+async def test_many_commands_of_one_caller_are_answered_in_their_order(
+    redis: PipeliningRedis,
+) -> None:
+    asked = [("ECHO", str(number)) for number in range(MANY)]
+    assert await commands(redis, asked) == [str(number).encode() for number in range(MANY)]
+    assert await commands(redis, []) == []
+
+
+async def test_of_many_commands_the_first_error_is_raised_when_all_are_over(
+    redis: PipeliningRedis,
+) -> None:
+    with pytest.raises(ResponseError, match="no such key"):
+        await commands(
+            redis, [("DEL", "made"), ("LSET", "none", 0, "x"), ("HGET", "a"), ("SET", "made", "1")]
+        )
+    assert await command(redis, "GET", "made") == b"1"
+
+
 async def test_a_cancelled_caller_leaves_the_others_their_answers(redis: PipeliningRedis) -> None:
     asked = [asyncio.ensure_future(command(redis, "ECHO", str(number))) for number in range(9)]
     await asyncio.sleep(0)
@@ -167,6 +185,31 @@ async def test_silence_ends_all_waits_at_once(proxy: FaultProxy) -> None:
     assert "no answer within 0.3 s" in str(answers[0])
     proxy.lift()
     assert await echoes(redis, 1) == [b"0"]
+    await redis.aclose()
+
+
+async def test_silence_at_the_first_connection_ends_all_waits(proxy: FaultProxy) -> None:
+    redis = connect(proxy.url, timeout_s=0.3)
+    proxy.black_hole()
+
+    with anyio.fail_after(3):
+        answers = await echoes(redis, 3)
+
+    assert {type(answer) for answer in answers} == {ServerUnreachable}
+    await redis.aclose()
+
+
+async def test_a_connection_that_was_cut_while_nothing_was_asked_goes_unnoticed(
+    proxy: FaultProxy,
+) -> None:
+    redis = connect(proxy.url)
+    await command(redis, "PING")
+    await eventually(lambda: not redis._carriers)
+
+    proxy.cut()
+
+    await eventually(lambda: proxy.connections == 0)
+    assert await echoes(redis, 2) == [b"0", b"1"]
     await redis.aclose()
 
 

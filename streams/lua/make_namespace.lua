@@ -1,0 +1,19 @@
+#!lua
+--[[
+  Make a namespace. Of two programs that do so at once, one decides: what is there stays.
+
+  KEYS[1]  meta  HASH
+
+  ARGV[1]  number of partitions
+  ARGV[2]  schema version
+  ARGV[3]  generation id
+  ARGV[4]  run id of the server
+
+  Returns  {"made"}
+           {"found"}  it was there
+]]
+local made = redis.call('HSETNX', KEYS[1], 'partitions', ARGV[1])
+redis.call('HSETNX', KEYS[1], 'schema', ARGV[2])
+redis.call('HSETNX', KEYS[1], 'generation', ARGV[3])
+redis.call('HSETNX', KEYS[1], 'run_id', ARGV[4])
+return { made == 1 and 'made' or 'found' }
