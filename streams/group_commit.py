@@ -1,8 +1,8 @@
 """Group commit: appends that wait at the same time travel in one script call per partition.
 
-Rule: whoever finds nobody writing leads; the others follow and are woken with their outcome, the
-first one left over with the lead. One call per partition is in flight at a time, so that a batch
-whose reply was lost can be repeated before anything newer: the event ids make that safe.
+Rule: one call per partition is in flight at a time, so that a batch whose reply was lost can be
+repeated before anything newer: the event ids make that safe. A caller that is cancelled leaves
+its event on its way, if it is on its way.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
-import anyio
 from msgspec import Struct
 
 from streams.backoff import Backoff
@@ -33,22 +32,20 @@ Write = Callable[[Sequence[NewEvent]], Awaitable[Sequence[Outcome]]]
 class _Waiting(Struct, eq=False):
     event: NewEvent
     give_up_at_s: float
-    woken: asyncio.Future[None] | None = None
-    """Of a follower. A plain future: an event for each append would cost as much as the append."""
-    chosen: bool = False
-    """It was woken to lead."""
-    outcome: Outcome | None = None
-    gone: bool = False
-    """Its caller was cancelled: nobody would take the lead."""
+    appended: asyncio.Future[Appended]
+
+    @property
+    def is_over(self) -> bool:
+        """Say whether its caller has its outcome, or was cancelled."""
+        return self.appended.done()
 
     def settle(self, outcome: Outcome) -> None:
-        if self.outcome is None:
-            self.outcome = outcome
-            self.wake()
-
-    def wake(self) -> None:
-        if self.woken is not None and not self.woken.done():
-            self.woken.set_result(None)
+        if self.is_over:
+            return
+        if isinstance(outcome, Appended):
+            self.appended.set_result(outcome)
+        else:
+            self.appended.set_exception(outcome)
 
 
 class GroupCommit:
@@ -59,67 +56,38 @@ class GroupCommit:
         self._write = write
         self._patience_s = patience_s
         self._waiting: deque[_Waiting] = deque()
-        self._led = False
+        self._writer: asyncio.Task[None] | None = None
+        """Writes while anything waits."""
 
     async def append(self, event: NewEvent) -> Appended:
         """Append one event; raises the refusal, or Unavailable when the outcome is unknown.
 
         A caller that is cancelled meanwhile does not know whether its event was appended.
         """
-        mine = _Waiting(event, time.monotonic() + self._patience_s)
+        give_up_at_s = time.monotonic() + self._patience_s
+        mine = _Waiting(event, give_up_at_s, asyncio.get_running_loop().create_future())
         self._waiting.append(mine)
-        if self._led:
-            await self._follow(mine)
-        if mine.outcome is None:
-            await self._lead(mine)
-        if isinstance(mine.outcome, Appended):
-            return mine.outcome
-        assert mine.outcome is not None
-        raise mine.outcome
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write_all())
+        return await mine.appended
 
-    async def _follow(self, mine: _Waiting) -> None:
-        mine.woken = asyncio.get_running_loop().create_future()
+    async def _write_all(self) -> None:
+        """Write batch by batch until nothing waits."""
         try:
-            await mine.woken
-        except BaseException:
-            # Cancelled: the place in the queue must not become a lead that nobody takes.
-            mine.gone = True
-            if mine in self._waiting:
-                self._waiting.remove(mine)
-            if mine.chosen and mine.outcome is None:
-                self._pass_lead_on()
-            raise
-
-    async def _lead(self, mine: _Waiting) -> None:
-        """Write one batch, which begins with the leader's own event, and pass the lead on."""
-        self._led = True
-        batch: list[_Waiting] = []
-        try:
-            with anyio.CancelScope(shield=True):
-                if not mine.chosen:
-                    # Whoever was woken by the same reply appends in the same turn of the loop.
-                    await asyncio.sleep(0)
-                batch = self._next_batch()
-                await self._write_patiently(batch)
+            while self._waiting:
+                await self._write_patiently(self._next_batch())
+                # Whoever was woken by this reply appends in the same turn of the loop.
+                await asyncio.sleep(0)
         finally:
-            if not batch:
-                self._waiting.remove(mine)
-            # The leader is out of patience, or asyncio's own cancellation broke through the
-            # shield: the others' events go first in the next batch, as safe as any repeat.
-            left = [one for one in batch[1:] if one.outcome is None and not one.gone]
-            self._waiting.extendleft(reversed(left))
-            self._pass_lead_on()
-
-    def _pass_lead_on(self) -> None:
-        self._led = bool(self._waiting)
-        if self._waiting:
-            self._waiting[0].chosen = True
-            self._waiting[0].wake()
+            self._writer = None
 
     def _next_batch(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
         per_job: dict[str, int] = {}
         while self._waiting and len(batch) < BATCH_LIMIT:
+            if self._waiting[0].is_over:
+                self._waiting.popleft()
+                continue
             job_id = self._waiting[0].event.job_id
             per_job[job_id] = per_job.get(job_id, 0) + 1
             if per_job[job_id] > PER_JOB_LIMIT:
@@ -128,15 +96,16 @@ class GroupCommit:
         return batch
 
     async def _write_patiently(self, batch: Sequence[_Waiting]) -> None:
-        """Write until everybody has an outcome, or the leader's patience is over."""
+        """Write until everybody has an outcome, or no patience any more."""
         backoff = Backoff(first_s=0.02, most_s=1.0)
-        while True:
+        while batch:
             await self._try(batch)
-            if batch[0].outcome is not None:
-                return
-            await anyio.sleep(backoff.next_s())
+            batch = [one for one in batch if not one.is_over]
+            if batch:
+                await asyncio.sleep(backoff.next_s())
 
     async def _try(self, batch: Sequence[_Waiting]) -> None:
+        outcomes: Sequence[Outcome]
         try:
             outcomes = await self._write([waiting.event for waiting in batch])
         except Unavailable as error:
@@ -154,4 +123,3 @@ class GroupCommit:
         for waiting in (*batch, *self._waiting):
             if waiting.give_up_at_s <= now_s:
                 waiting.settle(error)
-        self._waiting = deque(waiting for waiting in self._waiting if waiting.outcome is None)
