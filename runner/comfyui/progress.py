@@ -34,12 +34,14 @@ class Tally(Struct, frozen=True, kw_only=True):
     node: str | None = None
     step: int | None = None
     steps: int | None = None
+    runs: frozenset[str] = frozenset()
+    """The nodes that run, by all that is known."""
     value: float = 0.0
     """The highest value so far."""
 
 
 def begin(plan: Plan) -> Tally:
-    return Tally(plan=plan, outputs=output_nodes(plan))
+    return _raised(Tally(plan=plan, outputs=output_nodes(plan)))
 
 
 def learn_outputs(tally: Tally, outputs: frozenset[str]) -> Tally:
@@ -66,12 +68,11 @@ def evolve(tally: Tally, message: said.Message) -> Tally:
 
 def report(tally: Tally) -> Progress:
     """Return the tally as the runner sees it."""
-    runs = _runs(tally)
     node = tally.plan.get(tally.node or "")
     return Progress(
         value=tally.value,
-        nodes_done=len(runs & tally.finished),
-        nodes_total=len(runs),
+        nodes_done=len(tally.runs & tally.finished),
+        nodes_total=len(tally.runs),
         node=tally.node,
         node_class=node.class_type if node else None,
         step=tally.step,
@@ -146,7 +147,7 @@ def _inferred_cache(tally: Tally) -> frozenset[str]:
 
 
 def _raised(tally: Tally) -> Tally:
-    """Recompute the value; it never falls."""
+    """Recompute what runs, and the value, which never falls."""
     runs, plan = _runs(tally), tally.plan
     total = sum(plan[name].weight for name in runs)
     done = sum(
@@ -155,4 +156,4 @@ def _raised(tally: Tally) -> Tally:
     )
     # With every node answered from the cache nothing is left to do.
     value = done / total if total else (HIGHEST if tally.cached else 0.0)
-    return structs.replace(tally, value=max(tally.value, min(value, HIGHEST)))
+    return structs.replace(tally, runs=runs, value=max(tally.value, min(value, HIGHEST)))
