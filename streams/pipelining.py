@@ -93,10 +93,10 @@ class PipeliningRedis(Redis):
         return mine.answer
 
     def _call_carrier(self) -> None:
-        """Have somebody carry what waits. He begins in the next turn of the event loop: whoever
-        asks in this one comes along."""
+        """Have somebody carry what waits, from the next turn of the event loop on: whoever asks in
+        this one comes along."""
         if self._idle:
-            self._idle.pop().set_result(None)
+            _call(self._idle.pop())
         elif len(self._carriers) < CARRIERS:
             self._carriers.add(asyncio.create_task(self._carry()))
 
@@ -133,18 +133,13 @@ class PipeliningRedis(Redis):
         loop = asyncio.get_running_loop()
         called: asyncio.Future[None] = loop.create_future()
         self._idle.append(called)
-        timer = loop.call_later(LINGER_S, self._let_go, called)
+        timer = loop.call_later(LINGER_S, _call, called)
         try:
             await called
         finally:
             timer.cancel()
             if called in self._idle:
                 self._idle.remove(called)
-
-    def _let_go(self, called: asyncio.Future[None]) -> None:
-        if called in self._idle:
-            self._idle.remove(called)
-            called.set_result(None)
 
     def _next_batch(self, most: int | None = None) -> list[_Waiting]:
         waiting = self._waiting
@@ -157,6 +152,11 @@ class PipeliningRedis(Redis):
                 return await doing
         except TimeoutError:
             raise theirs.TimeoutError(f"no answer within {self._timeout_s:g} s") from None
+
+
+def _call(carrier: asyncio.Future[None]) -> None:
+    if not carrier.done():
+        carrier.set_result(None)
 
 
 async def _trip(connection: AbstractConnection, batch: Sequence[_Waiting]) -> None:
