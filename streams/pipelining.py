@@ -106,7 +106,7 @@ class PipeliningRedis(Redis):
         try:
             connection = await self._in_time(self.connection_pool.get_connection())  # type: ignore[no-untyped-call]
             try:
-                while batch := await self._more():
+                while batch := await self._more(connection):
                     await self._in_time(_trip(connection, batch))
                     batch = []
             finally:
@@ -123,11 +123,11 @@ class PipeliningRedis(Redis):
             if self._waiting:
                 self._call_carrier()
 
-    async def _more(self) -> list[_Waiting]:
-        """Return the next batch, empty when nothing has come for a while."""
+    async def _more(self, connection: AbstractConnection) -> list[_Waiting]:
+        """Return the next batch, empty when nothing has come for a while, or none can be sent."""
         if not self._waiting:
             await self._linger()
-        return self._next_batch(BATCH_LIMIT)
+        return [] if _was_closed(connection) else self._next_batch(BATCH_LIMIT)
 
     async def _linger(self) -> None:
         loop = asyncio.get_running_loop()
@@ -157,6 +157,12 @@ class PipeliningRedis(Redis):
 def _call(carrier: asyncio.Future[None]) -> None:
     if not carrier.done():
         carrier.set_result(None)
+
+
+def _was_closed(connection: AbstractConnection) -> bool:
+    """Say whether the server has closed it, as far as the event loop has heard."""
+    reader = connection._reader
+    return reader is None or reader.at_eof()
 
 
 async def _trip(connection: AbstractConnection, batch: Sequence[_Waiting]) -> None:

@@ -21,9 +21,12 @@ from tests.support.wait import eventually
 pytestmark = pytest.mark.anyio
 
 HOLDS = """
-import sys, anyio
+import signal, sys, anyio
 from pathlib import Path
 from everfold.embedded import embedded_server
+
+# Ignored from the start in what a shell runs in the background.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 async def main():
     async with embedded_server(Path(sys.argv[1]), {"PATH": ""}) as server:
