@@ -82,7 +82,7 @@ def _ratios(
     for callers in CALLERS:
         beside_of = {
             "redis-py": f"redis-py, pipelines of {callers} XADD",
-            "redis-py each": f"redis-py, {callers} caller(s) who each await an XADD",
+            "redis-py each": f"awaited XADDs, of {callers} caller(s) of redis-py",
             "redis-benchmark": f"redis-benchmark XADD, {callers} client(s)",
         }
         for other, beside in beside_of.items():
