@@ -1,14 +1,16 @@
 """Whether it stays as fast when there is more: operations at small and at large logs.
 
 The same operations on a log of 10 thousand, a million and five million events, and beside a
-thousand and a hundred thousand open jobs: the cost of each is to stay what it was. Memory: an event
-beside a bare XADD of its JSON, an open job's state with its index beside an HSET of the state.
+thousand and a hundred thousand open jobs, in turns: the cost of each is to stay what it was.
+Memory: an event beside a bare XADD of its JSON, an open job's state with its index beside an HSET
+of the state.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from statistics import median
 from typing import cast
 
@@ -25,6 +27,7 @@ from projector.projector import Projector
 from streams.border import command, read_hash
 from streams.dispatch import Dispatch, all_lanes
 from streams.log import Log
+from streams.outcomes import Lease
 from streams.server import server_facts
 
 GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}
@@ -32,15 +35,24 @@ TARGET_FLAT, TARGET_MEMORY = 1.2, 1.3
 IN_FLIGHT = 200
 
 
+class Cost(Struct, frozen=True):
+    """Median times of one operation, in milliseconds, measured in turns."""
+
+    name: str
+    small_ms: float
+    ms: float
+
+
 class Costs(Struct, frozen=True):
-    """Median times of single operations, in milliseconds."""
+    """Operations on a log of this size, beside the same ones on the smallest."""
 
     events: int
     open_jobs: int
-    append_ms: float
-    get_ms: float
-    list_ms: float
-    watch_ms: float
+    operations: list[Cost]
+
+    @property
+    def worst(self) -> float:
+        return max(cost.ms / cost.small_ms for cost in self.operations)
 
 
 class ScaleFigures(Struct, frozen=True):
@@ -56,53 +68,89 @@ class ScaleFigures(Struct, frozen=True):
     """Of everything that it has in Redis: also its events, its guard, its place in the queue."""
 
 
-OPERATIONS = ("append_ms", "get_ms", "list_ms", "watch_ms")
+Operations = dict[str, Callable[[int], Awaitable[None]]]
+"""What is done, by name; each call is told its number."""
+
+SMALL = (10_000, 1_000)
+"""Events and open jobs."""
+
+SIZES = ((1_000_000, 1_000), (5_000_000, 1_000), (10_000, 100_000))
 
 
 async def measure_scale(most_events: int, calls: int) -> ScaleFigures:
-    sizes = [(10_000, 1_000), (1_000_000, 1_000), (5_000_000, 1_000), (10_000, 100_000)]
-    costs = [await _measure(*size, calls) for size in sizes if size[0] <= most_events]
+    costs = []
+    async with _stage(*SMALL) as small:
+        for events, open_jobs in SIZES:
+            if events <= most_events:
+                async with _stage(events, open_jobs) as large:
+                    found = await _in_turns(small, large, calls)
+                costs.append(Costs(events, open_jobs, found))
     return ScaleFigures(costs, *await _event_memory(), *await _job_memory())
 
 
-async def _measure(events: int, open_jobs: int, calls: int) -> Costs:
+@asynccontextmanager
+async def _stage(events: int, open_jobs: int) -> AsyncIterator[Operations]:
+    """A server with so much in it, all of it folded, and what is measured there."""
     async with bench_server() as (url, _), Everfold.connect(url) as everfold:
         log = everfold.log
         await write_history(log, events, IN_FLIGHT)
-        limiter = anyio.CapacityLimiter(200)
-        jobs: list[str] = []
-
-        async def submit() -> None:
-            async with limiter:
-                jobs.append((await everfold.submit(GRAPH)).job_id)
-
-        async with anyio.create_task_group() as tasks:
-            for _ in range(open_jobs):
-                tasks.start_soon(submit)
+        jobs = await _submitted(everfold, open_jobs)
         await _project(log)
-        (lease, *_) = await Dispatch(log, "bench").claim(
-            log.keys.partition_of(jobs[0]), all_lanes(["default"]), 1
-        )
-        some = jobs[:: max(1, len(jobs) // calls)]
+        partition = log.keys.partition_of(jobs[0])
+        lease, *_ = await Dispatch(log, "bench").claim(partition, all_lanes(["default"]), 1)
+        yield _operations(everfold, jobs, lease)
 
-        async def append(step: int) -> None:
-            await log.append(lease.job_id, event(step), epoch=lease.epoch, holder=lease.runner)
 
-        async def get(step: int) -> None:
-            await everfold.get(some[step % len(some)])
+async def _submitted(everfold: Everfold, count: int) -> list[str]:
+    limiter = anyio.CapacityLimiter(200)
+    jobs: list[str] = []
 
-        async def page(_: int) -> None:
-            await everfold.list(statuses=["queued"], limit=50)
+    async def submit() -> None:
+        async with limiter:
+            jobs.append((await everfold.submit(GRAPH)).job_id)
 
-        async def watch(step: int) -> None:
-            async for _ in everfold.watch(some[step % len(some)]):
-                break
+    async with anyio.create_task_group() as tasks:
+        for _ in range(count):
+            tasks.start_soon(submit)
+    return jobs
 
-        return Costs(
-            events,
-            open_jobs,
-            *[await _median_ms(call, calls) for call in (append, get, page, watch)],
-        )
+
+def _operations(everfold: Everfold, jobs: Sequence[str], lease: Lease) -> Operations:
+    some = jobs[:: max(1, len(jobs) // 500)]
+
+    async def append(step: int) -> None:
+        await everfold.log.append(lease.job_id, event(step), epoch=lease.epoch, holder=lease.runner)
+
+    async def get(step: int) -> None:
+        await everfold.get(some[step % len(some)])
+
+    async def page(_: int) -> None:
+        await everfold.list(statuses=["queued"], limit=50)
+
+    async def watch(step: int) -> None:
+        async for _ in everfold.watch(some[step % len(some)]):
+            break
+
+    return {"append": append, "get": get, "list": page, "watch": watch}
+
+
+async def _in_turns(small: Operations, large: Operations, calls: int) -> list[Cost]:
+    """Measure both at once, call by call: the machine is never the same for long."""
+    times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in small}
+    for step in range(calls):
+        for name, (small_s, large_s) in times.items():
+            small_s.append(await _seconds(small[name], step))
+            large_s.append(await _seconds(large[name], step))
+    return [
+        Cost(name, *(round(median(seconds) * 1000, 4) for seconds in both))
+        for name, both in times.items()
+    ]
+
+
+async def _seconds(call: Callable[[int], Awaitable[None]], step: int) -> float:
+    started = time.perf_counter()
+    await call(step)
+    return time.perf_counter() - started
 
 
 async def _project(log: Log) -> None:
@@ -111,15 +159,6 @@ async def _project(log: Log) -> None:
         while any(row.behind_events for row in await lag(log)):  # noqa: ASYNC110
             await anyio.sleep(0.2)
         tasks.cancel_scope.cancel()
-
-
-async def _median_ms(call: Callable[[int], Awaitable[None]], calls: int) -> float:
-    times = []
-    for step in range(calls):
-        started = time.perf_counter()
-        await call(step)
-        times.append(time.perf_counter() - started)
-    return round(median(times) * 1000, 4)
 
 
 async def _used(redis: Redis) -> int:
@@ -178,15 +217,15 @@ async def _size(redis: Redis, key: str) -> int:
 
 def report(found: ScaleFigures) -> str:
     lines = []
-    first = found.costs[0]
     for costs in found.costs:
-        worst = max(getattr(costs, name) / getattr(first, name) for name in OPERATIONS)
-        verdict = (
-            "" if costs is first else f"  target <= {TARGET_FLAT}: {_word(worst, TARGET_FLAT)}"
-        )
-        lines.append(f"{worst:6.2f} x  {costs.events:,} events, {costs.open_jobs:,} open{verdict}")
-        times = ", ".join(f"{name[:-3]} {getattr(costs, name):.3f} ms" for name in OPERATIONS)
-        lines.append(f"          {times}")
+        size = f"{costs.events:,} events, {costs.open_jobs:,} open jobs"
+        verdict = f"target <= {TARGET_FLAT}: {_word(costs.worst, TARGET_FLAT)}"
+        lines.append(f"{costs.worst:6.2f} x  {size}, the worst of four operations  {verdict}")
+        lines += [
+            f"          {cost.name:6} {cost.ms:.3f} ms, beside {cost.small_ms:.3f} ms at "
+            f"{SMALL[0]:,} events and {SMALL[1]:,} open jobs"
+            for cost in costs.operations
+        ]
     for name, ours, bare in (
         ("event, beside a bare XADD of its JSON", found.memory_per_event, found.bare_per_event),
         (
