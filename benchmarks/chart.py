@@ -10,7 +10,7 @@ from html import escape
 
 from msgspec import Struct
 
-WIDTH, LABEL, ROW, TOP = 760, 300, 26, 46
+WIDTH, LABEL, ROW, TOP = 820, 360, 26, 46
 OURS, THEIRS, TARGET = "#2f81f7", "#8b949e", "#d29922"
 
 

@@ -8,6 +8,8 @@ from typing import cast
 
 from benchmarks.chart import Bar, bars
 
+LONGEST_LABEL = 44
+
 Figures = Mapping[str, object]
 Rows = list[dict[str, object]]
 
@@ -21,7 +23,8 @@ def picture(name: str, figures: Figures) -> str | None:
 def _ratios(title: str) -> Callable[[Figures], str]:
     def draw(figures: Figures) -> str:
         rows = cast("Rows", figures["ratios"])
-        return bars(title, [_ratio(row) for row in rows])
+        # Those of which less is better would be read the wrong way round.
+        return bars(title, [_ratio(row) for row in rows if "<" not in str(row["target"])])
 
     return draw
 
@@ -29,10 +32,10 @@ def _ratios(title: str) -> Callable[[Figures], str]:
 def _ratio(row: Mapping[str, object]) -> Bar:
     asked = re.findall(r"[\d.]+", str(row["target"]))
     value = float(str(row["ratio"]))
-    label = str(row["name"])
-    beside = str(row["beside"]).partition(",")[0]
+    beside = str(row["beside"]).partition(",")[0].removesuffix(" XADD")
+    whole = f"{row['name']}, beside {beside}"
     return Bar(
-        f"{label}, beside {beside}"[:44],
+        whole if len(whole) <= LONGEST_LABEL else str(row["name"]),
         value,
         f"{value:.2f} x",
         ours=True,
