@@ -124,10 +124,15 @@ class PipeliningRedis(Redis):
                 self._call_carrier()
 
     async def _more(self, connection: AbstractConnection) -> list[_Waiting]:
-        """Return the next batch, empty when nothing has come for a while, or none can be sent."""
+        """Return the next batch; none when nothing has come for a while, or the connection is gone.
+
+        The latter is looked at only after a pause: a server that hangs up at once is an error.
+        """
         if not self._waiting:
             await self._linger()
-        return [] if _was_closed(connection) else self._next_batch(BATCH_LIMIT)
+            if _was_closed(connection):
+                return []
+        return self._next_batch(BATCH_LIMIT)
 
     async def _linger(self) -> None:
         loop = asyncio.get_running_loop()
