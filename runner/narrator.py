@@ -23,7 +23,7 @@ from streams.record import Recorded
 from streams.rewind import Rewind, tell_rewind
 
 SHORT = 10
-"""Events of a history that is read faster from the log alone: nearly every new job's."""
+"""Events of a history that is read faster from the log alone, where its claim did not bring it."""
 
 
 class Narrator:

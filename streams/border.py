@@ -21,7 +21,7 @@ from streams.errors import (
     ServerRefusesAccess,
     ServerUnreachable,
 )
-from streams.pipelining import PipeliningRedis
+from streams.pipelining import Argument, PipeliningRedis
 
 
 class NoGroup(EverfoldError):
@@ -76,15 +76,13 @@ def translated() -> Iterator[None]:
         raise ServerUnreachable(f"Redis cannot be reached: {error}") from error
 
 
-async def command(redis: Redis, *arguments: str | bytes | int) -> object:
+async def command(redis: Redis, *arguments: Argument) -> object:
     """Send one command. Raises a leaf of Everfold's tree."""
     with translated():
         return cast("object", await redis.execute_command(*arguments))  # type: ignore[no-untyped-call]
 
 
-async def commands(
-    redis: PipeliningRedis, each: Iterable[Sequence[str | bytes | int]]
-) -> list[object]:
+async def commands(redis: PipeliningRedis, each: Iterable[Sequence[Argument]]) -> list[object]:
     """Send many commands, in one trip or few. Raises the first error, when all are over."""
     with translated():
         return await redis.execute_all(each)

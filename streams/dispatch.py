@@ -61,17 +61,18 @@ class Dispatch:
         may have been leased, and `held` names them.
         """
         events = [self._claimed() for _ in range(most)]
+        payloads = [encode(event) for event in events]
         jobs = await scripts.claim(
             self._redis,
             log=self._keys.log(partition),
             dispatches=[self._keys.dispatch(partition, *lane) for lane in lanes],
             tag=self._keys.tag(partition),
             runner=self.runner,
-            payloads=[encode(event) for event in events],
+            payloads=payloads,
         )
         return [
-            self._lease(job, lanes[int(job[4]) - 1], job[5], _history(job, claimed))
-            for job, claimed in zip(jobs, events, strict=False)
+            self._lease(job, lanes[int(job[4]) - 1], job[5], _history(job, claimed, payload))
+            for job, claimed, payload in zip(jobs, events, payloads, strict=False)
         ]
 
     async def take_over(
@@ -258,7 +259,7 @@ def all_lanes(queues: Sequence[str]) -> list[tuple[str, str]]:
     return [(queue, priority) for queue in queues for priority in PRIORITIES]
 
 
-def _history(job: scripts.Reply, claimed: Claimed) -> tuple[Recorded, ...]:
+def _history(job: scripts.Reply, claimed: Claimed, payload: bytes) -> tuple[Recorded, ...]:
     """Return a job's first event and its claim, if the reply of the claim has the first one."""
     if len(job) < 7:
         return ()
@@ -271,6 +272,6 @@ def _history(job: scripts.Reply, claimed: Claimed) -> tuple[Recorded, ...]:
         epoch=int(epoch),
         previous=first.entry_id,
         event=claimed,
-        payload=encode(claimed),
+        payload=payload,
     )
     return first, told

@@ -18,6 +18,7 @@ from streams.backoff import Backoff
 from streams.errors import Unavailable
 from streams.outcomes import Appended
 from streams.scripts import NewEvent
+from streams.settle import settle
 
 BATCH_LIMIT = 256
 """Events per script call: long enough to pay, short enough (about 4 ms) for other clients."""
@@ -38,14 +39,6 @@ class _Waiting(Struct, eq=False):
     def is_over(self) -> bool:
         """Say whether its caller has its outcome, or was cancelled."""
         return self.appended.done()
-
-    def settle(self, outcome: Outcome) -> None:
-        if self.is_over:
-            return
-        if isinstance(outcome, Appended):
-            self.appended.set_result(outcome)
-        else:
-            self.appended.set_exception(outcome)
 
 
 class GroupCommit:
@@ -114,7 +107,7 @@ class GroupCommit:
         except Exception as error:  # whatever it is, no caller may be left waiting
             outcomes = [error] * len(batch)
         for waiting, outcome in zip(batch, outcomes, strict=True):
-            waiting.settle(outcome)
+            settle(waiting.appended, outcome)
 
     def _give_up(self, batch: Sequence[_Waiting], error: Unavailable) -> None:
         """Tell everybody whose patience is over, also those that were never sent: each of them
@@ -122,4 +115,4 @@ class GroupCommit:
         now_s = time.monotonic()
         for waiting in (*batch, *self._waiting):
             if waiting.give_up_at_s <= now_s:
-                waiting.settle(error)
+                settle(waiting.appended, error)

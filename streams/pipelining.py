@@ -20,6 +20,8 @@ from msgspec import Struct
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 
+from streams.settle import settle
+
 CARRIERS = 2
 """Connections that carry commands at once. With more, fewer commands share a trip."""
 
@@ -44,14 +46,6 @@ def packed(arguments: Sequence[Argument]) -> bytes:
 class _Waiting(Struct, eq=False):
     command: bytes
     answer: asyncio.Future[object]
-
-    def settle(self, answer: object) -> None:
-        if self.answer.done():
-            return  # its caller was cancelled
-        if isinstance(answer, Exception):
-            self.answer.set_exception(answer)
-        else:
-            self.answer.set_result(answer)
 
 
 class PipeliningRedis(Redis):
@@ -96,7 +90,7 @@ class PipeliningRedis(Redis):
         """Have somebody carry what waits, from the next turn of the event loop on: whoever asks in
         this one comes along."""
         if self._idle:
-            _call(self._idle.pop())
+            settle(self._idle.pop(), None)
         elif len(self._carriers) < CARRIERS:
             self._carriers.add(asyncio.create_task(self._carry()))
 
@@ -138,7 +132,7 @@ class PipeliningRedis(Redis):
         loop = asyncio.get_running_loop()
         called: asyncio.Future[None] = loop.create_future()
         self._idle.append(called)
-        timer = loop.call_later(LINGER_S, _call, called)
+        timer = loop.call_later(LINGER_S, settle, called, None)
         try:
             await called
         finally:
@@ -159,11 +153,6 @@ class PipeliningRedis(Redis):
             raise theirs.TimeoutError(f"no answer within {self._timeout_s:g} s") from None
 
 
-def _call(carrier: asyncio.Future[None]) -> None:
-    if not carrier.done():
-        carrier.set_result(None)
-
-
 def _was_closed(connection: AbstractConnection) -> bool:
     """Say whether the server has closed it, as far as the event loop has heard."""
     reader = connection._reader
@@ -175,12 +164,12 @@ async def _trip(connection: AbstractConnection, batch: Sequence[_Waiting]) -> No
         b"".join([one.command for one in batch]), check_health=False
     )
     for one in batch:
-        one.settle(await _answer(connection))
+        settle(one.answer, await _answer(connection))
 
 
 def _fail(batch: Sequence[_Waiting], error: Exception) -> None:
     for one in batch:
-        one.settle(error)
+        settle(one.answer, error)
 
 
 async def _answer(connection: AbstractConnection) -> object:

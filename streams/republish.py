@@ -13,8 +13,9 @@ from streams.codec import Unreadable
 from streams.errors import WrongExpectedSequence
 from streams.events import closing_status
 from streams.log import Log
+from streams.pipelining import Argument
 from streams.record import Recorded
-from streams.scripts import Argument, Script
+from streams.scripts import Script
 
 _republish = Script("streams", "republish")
 

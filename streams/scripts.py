@@ -16,8 +16,8 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
 from streams.border import command
+from streams.pipelining import Argument
 
-Argument = str | bytes | int
 Reply = list[bytes | int]
 
 
