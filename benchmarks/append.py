@@ -19,6 +19,7 @@ from typing import cast
 import anyio
 from msgspec import Struct
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.typing import EncodableT, FieldT
 
 from benchmarks.server import bench_server
 from benchmarks.table import Ratio, ratio
@@ -128,20 +129,30 @@ async def _everfold(events: int, callers: int) -> float:
     """Each caller has a job of its own, and appends one event after the other."""
     async with bench_server() as (url, _), Log.open(url) as log:
         leases = await _leases(log, callers)
-        each = events // callers
-
-        async def call(lease: Lease) -> None:
-            for step in range(each):
-                await log.append(lease.job_id, event(step), epoch=lease.epoch, holder=lease.runner)
-
-        started = time.perf_counter()
-        async with anyio.create_task_group() as tasks:
-            for lease in leases:
-                tasks.start_soon(call, lease)
-        return each * callers / (time.perf_counter() - started)
+        return await _rate([partial(append, log, lease) for lease in leases], events)
 
 
-def _entry(step: int) -> dict[str, str | int | bytes]:
+async def append(log: Log, lease: Lease, step: int) -> None:
+    """Append the event of this step, under the lease."""
+    await log.append(lease.job_id, event(step), epoch=lease.epoch, holder=lease.runner)
+
+
+async def _rate(callers: Sequence[Callable[[int], Awaitable[None]]], events: int) -> float:
+    """Return the events a second of callers at work at once, who each await one after the other."""
+    each = events // len(callers)
+
+    async def work(call: Callable[[int], Awaitable[None]]) -> None:
+        for step in range(each):
+            await call(step)
+
+    started = time.perf_counter()
+    async with anyio.create_task_group() as tasks:
+        for caller in callers:
+            tasks.start_soon(work, caller)
+    return each * len(callers) / (time.perf_counter() - started)
+
+
+def _entry(step: int) -> dict[FieldT, EncodableT]:
     """The same five fields that an append of Everfold writes."""
     payload = encode(event(step))
     stamp = b'"id":"01a208b9-1cc4-7b66-be8d-dff45d26c0e4","actor":"client",'
@@ -161,7 +172,7 @@ async def _redis_py(events: int, size: int) -> float:
         for first in range(0, events, size):
             pipeline = redis.pipeline(transaction=False)
             for step in range(first, min(first + size, events)):
-                pipeline.xadd(f"log:{step % 8}", _entry(step))  # type: ignore[arg-type]
+                pipeline.xadd(f"log:{step % 8}", _entry(step))
             await pipeline.execute()
         rate = events / (time.perf_counter() - started)
         await redis.aclose()
@@ -172,23 +183,14 @@ async def _redis_py_each(events: int, callers: int) -> float:
     async with bench_server() as (url, _):
         # The waiting pool: the default one opens a connection for each caller, or fails.
         redis = Redis.from_pool(BlockingConnectionPool.from_url(url, max_connections=32))
-        each = events // callers
-
-        async def call(number: int) -> None:
-            for step in range(each):
-                await _xadd(redis, f"log:{number % 8}", step)
-
-        started = time.perf_counter()
-        async with anyio.create_task_group() as tasks:
-            for number in range(callers):
-                tasks.start_soon(call, number)
-        rate = each * callers / (time.perf_counter() - started)
+        calls = [partial(_xadd, redis, f"log:{number % 8}") for number in range(callers)]
+        rate = await _rate(calls, events)
         await redis.aclose()
         return rate
 
 
 async def _xadd(redis: Redis, key: str, step: int) -> None:
-    await cast("Awaitable[object]", redis.xadd(key, _entry(step)))  # type: ignore[arg-type]
+    await cast("Awaitable[object]", redis.xadd(key, _entry(step)))
 
 
 MEASURED = {"everfold": _everfold, "redis-py": _redis_py, "redis-py each": _redis_py_each}
@@ -218,11 +220,7 @@ def _text(part: object) -> str:
 async def _single_append(count: int) -> list[float]:
     async with bench_server() as (url, _), Log.open(url) as log:
         (lease,) = await _leases(log, 1)
-
-        async def append(step: int) -> None:
-            await log.append(lease.job_id, event(step), epoch=lease.epoch, holder=lease.runner)
-
-        return await _times(append, count)
+        return await _times(partial(append, log, lease), count)
 
 
 async def _single_xadd(count: int) -> list[float]:

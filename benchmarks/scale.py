@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from statistics import median
 from typing import cast
 
@@ -18,7 +19,7 @@ import anyio
 from msgspec import Struct
 from redis.asyncio import Redis
 
-from benchmarks.append import event
+from benchmarks.append import append
 from benchmarks.history import write_history
 from benchmarks.server import bench_server
 from everfold import Everfold
@@ -118,9 +119,6 @@ async def _submitted(everfold: Everfold, count: int) -> list[str]:
 def _operations(everfold: Everfold, jobs: Sequence[str], lease: Lease) -> Operations:
     some = jobs[:: max(1, len(jobs) // 500)]
 
-    async def append(step: int) -> None:
-        await everfold.log.append(lease.job_id, event(step), epoch=lease.epoch, holder=lease.runner)
-
     async def get(step: int) -> None:
         await everfold.get(some[step % len(some)])
 
@@ -131,7 +129,12 @@ def _operations(everfold: Everfold, jobs: Sequence[str], lease: Lease) -> Operat
         async for _ in everfold.watch(some[step % len(some)]):
             break
 
-    return {"append": append, "get": get, "list": page, "watch": watch}
+    return {
+        "append": partial(append, everfold.log, lease),
+        "get": get,
+        "list": page,
+        "watch": watch,
+    }
 
 
 async def _in_turns(small: Operations, large: Operations, calls: int) -> list[Cost]:
@@ -156,7 +159,7 @@ async def _seconds(call: Callable[[int], Awaitable[None]], step: int) -> float:
 async def _project(log: Log) -> None:
     async with anyio.create_task_group() as tasks:
         await tasks.start(Projector(log, "bench").run)
-        while any(row.behind_events for row in await lag(log)):  # noqa: ASYNC110
+        while any(row.behind_events for row in await lag(log)):  # noqa: ASYNC110 - the server knows
             await anyio.sleep(0.2)
         tasks.cancel_scope.cancel()
 

@@ -37,7 +37,7 @@ class Faults:
             case "stall":
                 self._stalled_until_s = time.monotonic() + seconds
             case "clear":
-                self.__init__()  # type: ignore[misc]
+                self.__init__()  # type: ignore[misc]  # as it was when it was made
             case _:
                 return False
         return True

@@ -3,47 +3,42 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.programs import StartProgram
+
+pytestmark = pytest.mark.anyio
+
+WITHIN_S = 120.0
 
 
 @pytest.mark.parametrize("name", ["append", "archive"])
-def test_a_run_prints_the_ratios_first_and_stores_its_figures(name: str, tmp_path: Path) -> None:
+async def test_a_run_prints_the_ratios_first_and_stores_its_figures(
+    name: str, tmp_path: Path, start_program: StartProgram
+) -> None:
     stored = tmp_path / "figures.json"
-    sizes = ["--events", "3000", "--repeat", "2", "--json", str(stored)]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", name, *sizes],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    sizes = ("--events", "3000", "--repeat", "2", "--json", str(stored))
+    done = start_program("-m", "benchmarks", name, *sizes)
 
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (await done.end(WITHIN_S), done.complaints) == (0, [])
     found = json.loads(stored.read_text())[name]
-    machine, title, first, *_ = done.stdout.splitlines()
+    machine, title, first, *_ = done.lines
     assert found["machine"] in machine
     assert title == f"== {name}"
     assert " x  " in first
-    assert found["report"] in done.stdout
+    assert found["report"] in "\n".join(done.lines)
     for row in found["figures"]["ratios"]:
         assert row["ratio"] > 0
         assert row["ours"]["count"] == row["theirs"]["count"] == 2
         assert row["ours"]["low"] <= row["ours"]["median"] <= row["ours"]["high"]
 
 
-def test_a_benchmark_that_there_is_not_is_refused_with_those_that_there_are() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "nonsense"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert "'lifecycle'" in done.stderr
+async def test_a_benchmark_that_there_is_not_is_refused_with_those_that_there_are(
+    start_program: StartProgram,
+) -> None:
+    done = start_program("-m", "benchmarks", "nonsense")
+
+    assert await done.end(WITHIN_S) == 2
+    assert "'lifecycle'" in "\n".join(done.complaints)
