@@ -23,11 +23,11 @@ from redis.typing import EncodableT, FieldT
 
 from benchmarks.server import bench_server
 from benchmarks.table import Ratio, ratio
-from streams.codec import encode
-from streams.dispatch import Dispatch, all_lanes
-from streams.events import Progressed
-from streams.log import Log
-from streams.outcomes import Lease
+from everfold.streams.appending.log import Log
+from everfold.streams.appending.outcomes import Lease
+from everfold.streams.events.codec import encode
+from everfold.streams.events.event import Progressed
+from everfold.streams.leases.dispatch import Dispatch, all_lanes
 
 CALLERS = (1, 50, 500)
 GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}

@@ -16,12 +16,12 @@ from msgspec import Struct
 from benchmarks.history import write_history
 from benchmarks.server import bench_server
 from benchmarks.table import Ratio, ratio
-from streams.archive.archive import Archive
-from streams.archive.archiver import Archiver
-from streams.archive.folder import Folder
-from streams.archive.segment import LEVEL
-from streams.history import all_history
-from streams.log import Log
+from everfold.streams.appending.log import Log
+from everfold.streams.archive.archive import Archive
+from everfold.streams.archive.archiver import Archiver
+from everfold.streams.archive.folder import Folder
+from everfold.streams.archive.segment import LEVEL
+from everfold.streams.retention.history import all_history
 
 IN_FLIGHT = 200
 

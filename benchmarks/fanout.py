@@ -18,10 +18,10 @@ from msgspec import Struct
 from benchmarks.percentiles import Percentiles, percentiles
 from benchmarks.server import bench_server
 from everfold import Everfold
-from streams.dispatch import Dispatch, all_lanes
-from streams.events import Progressed
-from streams.log import Log
-from streams.outcomes import Lease
+from everfold.streams.appending.log import Log
+from everfold.streams.appending.outcomes import Lease
+from everfold.streams.events.event import Progressed
+from everfold.streams.leases.dispatch import Dispatch, all_lanes
 
 JOBS, WATCHERS = 200, 1_000
 UPDATES_PER_S = 2.0

@@ -26,7 +26,7 @@ from msgspec import Struct
 from benchmarks.server import bench_server
 from everfold import Everfold
 from everfold.simulator.simulator import simulate
-from streams.reader import all_events
+from everfold.streams.reading.reader import all_events
 
 STEPS = 65
 """Of a job: each is a progress and a progress_state, 13 messages a second over ten seconds."""

@@ -14,9 +14,9 @@ from typing import cast
 from msgspec.structs import replace
 from redis.asyncio import Redis
 
-from streams.border import command
-from streams.codec import encode
-from streams.events import (
+from everfold.streams.appending.log import Log
+from everfold.streams.events.codec import encode
+from everfold.streams.events.event import (
     Claimed,
     Event,
     OutputSaved,
@@ -28,10 +28,10 @@ from streams.events import (
     Submitting,
     Succeeded,
 )
-from streams.keys import Keyspace
-from streams.log import Log
-from streams.reader import Entries
-from streams.record import entry_time_ms
+from everfold.streams.events.record import entry_time_ms
+from everfold.streams.reading.reader import Entries
+from everfold.streams.redis.keys import Keyspace
+from everfold.streams.redis.redis_errors import command
 
 PROGRESS = 20
 """Events of progress per job: ten seconds at two a second."""

@@ -21,9 +21,9 @@ from benchmarks.peers.everfold import NAMESPACE
 from benchmarks.peers.peer import EVERFOLD, Peer, chosen
 from benchmarks.percentiles import percentiles
 from benchmarks.table import Runs, number, runs
-from streams.border import command
-from streams.log import Log
-from streams.server import connect, server_facts
+from everfold.streams.appending.log import Log
+from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.server import connect, server_facts
 
 RATE = 200
 LATENCY_S = 10.0

@@ -8,7 +8,7 @@ import platform
 from pathlib import Path
 
 from benchmarks.server import bench_server
-from streams.server import connect, version
+from everfold.streams.redis.server import connect, version
 
 
 def machine() -> str:

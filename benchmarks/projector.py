@@ -23,16 +23,16 @@ from benchmarks.percentiles import Percentiles, percentiles
 from benchmarks.server import bench_server
 from benchmarks.stage import stage
 from benchmarks.table import Ratio, ratio
-from everfold.commands.projector import collect_garbage_rarely
-from projector.jobs import JobsProjection
-from projector.projector import Projector
-from projector.rebuild import Rebuild
-from streams.border import command, read_hash
-from streams.events import Progressed, Submitting
-from streams.log import Log
-from streams.outcomes import Lease
-from streams.producer import Producer
-from streams.server import server_facts
+from everfold.commands.operate.projector import collect_garbage_rarely
+from everfold.projector.folding.jobs import JobsProjection
+from everfold.projector.folding.rebuild import Rebuild
+from everfold.projector.projector import Projector
+from everfold.streams.appending.log import Log
+from everfold.streams.appending.outcomes import Lease
+from everfold.streams.events.event import Progressed, Submitting
+from everfold.streams.leases.producer import Producer
+from everfold.streams.redis.redis_errors import command, read_hash
+from everfold.streams.redis.server import server_facts
 
 COUNT = 1000
 LATENCY_S = 10.0

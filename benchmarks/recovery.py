@@ -19,13 +19,13 @@ from msgspec import Struct
 from benchmarks.percentiles import Percentiles, percentiles
 from benchmarks.stage import Process, Stage, stage
 from everfold.embedded import embedded_server
-from projector.queries import current
-from streams.dispatch import Dispatch, all_lanes
-from streams.events import Recovered
-from streams.log import Log
-from streams.reader import job_events, partition_events
-from streams.record import Recorded
-from streams.roll import Entry, enroll
+from everfold.projector.reading.queries import current
+from everfold.streams.appending.log import Log
+from everfold.streams.events.event import Recovered
+from everfold.streams.events.record import Recorded
+from everfold.streams.leases.dispatch import Dispatch, all_lanes
+from everfold.streams.leases.registry import Entry, enroll
+from everfold.streams.reading.reader import job_events, partition_events
 from tests.support.wait import eventually
 
 RUNNERS = 3

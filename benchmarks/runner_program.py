@@ -6,10 +6,10 @@ import sys
 
 import anyio
 
-from runner.comfyui.backend import ComfyBackend
-from runner.config import RunnerConfig
-from runner.runner import Runner
-from streams.log import Log
+from everfold.runner.comfyui.backend import ComfyBackend
+from everfold.runner.config import RunnerConfig
+from everfold.runner.runner import Runner
+from everfold.streams.appending.log import Log
 
 
 async def main(redis_url: str, namespace: str, name: str, *backends: str) -> None:

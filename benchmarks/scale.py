@@ -23,13 +23,13 @@ from benchmarks.append import append
 from benchmarks.history import write_history
 from benchmarks.server import bench_server
 from everfold import Everfold
-from projector.lag import lag
-from projector.projector import Projector
-from streams.border import command, read_hash
-from streams.dispatch import Dispatch, all_lanes
-from streams.log import Log
-from streams.outcomes import Lease
-from streams.server import server_facts
+from everfold.projector.projector import Projector
+from everfold.projector.reading.lag import lag
+from everfold.streams.appending.log import Log
+from everfold.streams.appending.outcomes import Lease
+from everfold.streams.leases.dispatch import Dispatch, all_lanes
+from everfold.streams.redis.redis_errors import command, read_hash
+from everfold.streams.redis.server import server_facts
 
 GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}
 TARGET_FLAT, TARGET_MEMORY = 1.2, 1.3

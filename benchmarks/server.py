@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from everfold.embedded import embedded_server
-from streams.border import command
-from streams.server import connect
+from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.server import connect
 
 
 @asynccontextmanager

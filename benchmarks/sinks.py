@@ -19,15 +19,15 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from benchmarks.history import write_history
 from benchmarks.server import bench_server
 from benchmarks.table import Ratio, ratio
+from everfold.projector.job.job import Job
+from everfold.projector.subscribing.consumer import Consumer
+from everfold.projector.subscribing.delivery import Delivery
+from everfold.projector.subscribing.status import standing
 from everfold.sinks.rows import event_row
 from everfold.sinks.sql import BATCH, SqlSink
 from everfold.sinks.tables import EVENTS, METADATA
-from projector.job import Job
-from projector.subscribing.consumer import Consumer
-from projector.subscribing.delivery import Delivery
-from projector.subscribing.standing import standing
-from streams.log import Log
-from streams.reader import all_events
+from everfold.streams.appending.log import Log
+from everfold.streams.reading.reader import all_events
 from tests.support.postgres import postgres_server
 
 IN_FLIGHT = 200

@@ -1,17 +1,17 @@
 """Everfold keeps ComfyUI jobs alive: submit, watch, and let runners carry them through."""
 
 from everfold.client import Everfold, SubmittedJob
-from projector.job import Job
-from projector.states import Projection
-from projector.subscribing.catch_up import CatchUp, Cursor
-from projector.subscribing.delivery import Delivery
-from projector.subscribing.subscription import GiveUp, Subscription, TargetAway, TryLater
-from runner.comfyui import ComfyBackend
-from runner.config import RunnerConfig, runner_name
-from runner.runner import Runner
-from streams.errors import EverfoldError
-from streams.events import Policy
-from streams.log import Log
+from everfold.projector.folding.states import Projection
+from everfold.projector.job.job import Job
+from everfold.projector.subscribing.catch_up import CatchUp, Cursor
+from everfold.projector.subscribing.delivery import Delivery
+from everfold.projector.subscribing.subscription import GiveUp, Subscription, TargetAway, TryLater
+from everfold.runner.comfyui import ComfyBackend
+from everfold.runner.config import RunnerConfig, runner_name
+from everfold.runner.runner import Runner
+from everfold.streams.appending.log import Log
+from everfold.streams.errors import EverfoldError
+from everfold.streams.events.event import Policy
 
 __version__ = "0.1.0"
 

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from streams.errors import EverfoldError, Misconfigured, NoServer, Refused, Unavailable, Unknown
+from everfold.streams.errors import (
+    EverfoldError,
+    Misconfigured,
+    NoServer,
+    Refused,
+    Unavailable,
+    Unknown,
+)
 
 DONE, FAILED, USAGE, NOT_FOUND, UNAVAILABLE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
@@ -19,7 +26,7 @@ def run(arguments: list[str]) -> int:
         from cyclopts import CycloptsError
 
         from everfold.commands.app import app, read_config
-        from everfold.commands.config_file import without_config
+        from everfold.commands.config.config_file import without_config
     except ModuleNotFoundError as error:
         if error.name not in ("cyclopts", "rich"):
             raise

@@ -17,18 +17,18 @@ from msgspec import Struct
 
 from everfold.archives.opening import known_archive
 from everfold.embedded import find
-from projector.job import Job
-from projector.queries import Page, get, list_jobs
-from projector.subscribing.consumer import Consumer
-from projector.subscribing.subscription import Subscription
-from projector.watching import Watcher
-from runner.config import runner_name
-from streams.border import command
-from streams.errors import InvalidWorkflow, JobClosed, JobLeased
-from streams.events import Canceled, CancelRequested, Outputs, Policy
-from streams.log import NOBODY, Log
-from streams.reader import job_events, tail
-from streams.record import Recorded
+from everfold.projector.job.job import Job
+from everfold.projector.reading.queries import Page, get, list_jobs
+from everfold.projector.reading.watching import Watcher
+from everfold.projector.subscribing.consumer import Consumer
+from everfold.projector.subscribing.subscription import Subscription
+from everfold.runner.config import runner_name
+from everfold.streams.appending.log import NOBODY, Log
+from everfold.streams.errors import InvalidWorkflow, JobClosed, JobLeased
+from everfold.streams.events.event import Canceled, CancelRequested, Outputs, Policy
+from everfold.streams.events.record import Recorded
+from everfold.streams.reading.reader import job_events, tail
+from everfold.streams.redis.redis_errors import command
 
 
 class SubmittedJob(Struct, frozen=True):

@@ -15,10 +15,10 @@ import anyio
 from msgspec import Struct
 
 from everfold import Everfold, Job, Projection
+from everfold.projector.folding.rebuild import Rebuild
+from everfold.streams.events.event import Submitted, Succeeded
+from everfold.streams.events.record import Recorded
 from examples.workflow import small_picture
-from projector.rebuild import Rebuild
-from streams.events import Submitted, Succeeded
-from streams.record import Recorded
 
 
 class Counts(Struct, frozen=True):

@@ -14,7 +14,7 @@ import sys
 import anyio
 
 from everfold import CatchUp, Everfold
-from projector.subscribing.catch_up import read_cursor
+from everfold.projector.subscribing.catch_up import read_cursor
 
 
 async def main(path: str) -> None:

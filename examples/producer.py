@@ -15,14 +15,14 @@ import sys
 import anyio
 
 from everfold.embedded import find
+from everfold.streams.appending.log import Log
+from everfold.streams.appending.outcomes import Lease, LeaseOver, Renewed
+from everfold.streams.errors import JobClosed, LeaseLost, Unavailable
+from everfold.streams.events.event import Canceled, Progressed, Started, Succeeded, Terminal
+from everfold.streams.events.ids import new_id
+from everfold.streams.leases.producer import Producer
+from everfold.streams.reading.reader import job_events
 from examples.workflow import small_picture
-from streams.errors import JobClosed, LeaseLost, Unavailable
-from streams.events import Canceled, Progressed, Started, Succeeded, Terminal
-from streams.ids import new_id
-from streams.log import Log
-from streams.outcomes import Lease, LeaseOver, Renewed
-from streams.producer import Producer
-from streams.reader import job_events
 
 QUEUE = "counting"
 STEPS = 10

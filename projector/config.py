@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from streams.errors import Misconfigured
+from everfold.streams.errors import Misconfigured
 
 
 class ProjectorConfig(Struct, frozen=True, kw_only=True):

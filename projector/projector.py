@@ -9,13 +9,13 @@ from __future__ import annotations
 import anyio.abc
 from anyio import TASK_STATUS_IGNORED
 
-from projector.config import ProjectorConfig
-from projector.jobs import JobsProjection
-from projector.ownership import Ownership
-from projector.partition import PartitionFold
-from projector.projection import AnyProjection
-from projector.sharing import Share
-from streams.log import Log
+from everfold.projector.assignment.ownership import Ownership
+from everfold.projector.assignment.sharing import Share
+from everfold.projector.config import ProjectorConfig
+from everfold.projector.folding.jobs import JobsProjection
+from everfold.projector.folding.partition import PartitionFold
+from everfold.projector.folding.projection import AnyProjection
+from everfold.streams.appending.log import Log
 
 
 class Projector:

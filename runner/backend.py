@@ -13,7 +13,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from streams.events import Failure, NodeProblem, Outputs
+from everfold.streams.events.event import Failure, NodeProblem, Outputs
 
 Graph = dict[str, dict[str, object]]
 """A workflow in ComfyUI's API format: node id -> {"class_type", "inputs"}."""

@@ -8,8 +8,8 @@ import socket
 
 from msgspec import Struct
 
-from streams.checks import check_name
-from streams.errors import Misconfigured
+from everfold.streams.errors import Misconfigured
+from everfold.streams.events.checks import check_name
 
 
 class RunnerConfig(Struct, frozen=True, kw_only=True):

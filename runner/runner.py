@@ -17,24 +17,24 @@ import anyio
 import anyio.abc
 from anyio import TASK_STATUS_IGNORED
 
-from runner.backend import Backend
-from runner.comfyui.backend import ComfyBackend
-from runner.config import RunnerConfig
-from runner.fleet import Fleet, Place
-from runner.job_run import JobRun
-from runner.lease_book import LeaseBook
-from runner.promoter import Promoter
-from runner.reconcile import log_went_back, put_back
-from runner.surroundings import Surroundings
-from runner.sweeper import Sweeper
-from runner.taker import Taker
-from runner.wake import Wake
-from streams.dispatch import Dispatch
-from streams.errors import EverfoldError, JobClosed, JobUnknown, LeaseLost
-from streams.log import Log
-from streams.outcomes import Lease
-from streams.rewind import ServerWatch
-from streams.roll import Entry, enroll, strike_off
+from everfold.runner.backend import Backend
+from everfold.runner.claiming.claimer import Taker
+from everfold.runner.claiming.promoter import Promoter
+from everfold.runner.claiming.sweeper import Sweeper
+from everfold.runner.claiming.wake import Wake
+from everfold.runner.comfyui.backend import ComfyBackend
+from everfold.runner.config import RunnerConfig
+from everfold.runner.execution.fleet import Fleet, Place
+from everfold.runner.execution.job_run import JobRun
+from everfold.runner.execution.lease_renewer import LeaseBook
+from everfold.runner.execution.lost_log import log_went_back, put_back
+from everfold.runner.execution.shared import Surroundings
+from everfold.streams.appending.log import Log
+from everfold.streams.appending.outcomes import Lease
+from everfold.streams.errors import EverfoldError, JobClosed, JobUnknown, LeaseLost
+from everfold.streams.leases.dispatch import Dispatch
+from everfold.streams.leases.registry import Entry, enroll, strike_off
+from everfold.streams.retention.lost_writes import ServerWatch
 
 logger = logging.getLogger("everfold.runner")
 

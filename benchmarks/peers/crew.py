@@ -20,8 +20,8 @@ import anyio.to_thread
 from benchmarks.peers import installed, witness
 from benchmarks.peers.peer import EVERFOLD, Peer
 from benchmarks.server import bench_server
-from streams.border import command
-from streams.server import connect
+from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.server import connect
 
 PAUSE_S = 0.005
 

@@ -15,9 +15,9 @@ import anyio
 
 from benchmarks.peers.no_op import NoOpBackend, graph
 from benchmarks.peers.program import SendAsync, redis_url, run
-from runner.config import RunnerConfig, runner_name
-from runner.runner import Runner
-from streams.log import Log
+from everfold.runner.config import RunnerConfig, runner_name
+from everfold.runner.runner import Runner
+from everfold.streams.appending.log import Log
 
 SLOTS = 16
 """As many as streaQ's default, the nearest of the peers."""

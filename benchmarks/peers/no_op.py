@@ -13,7 +13,7 @@ import anyio
 import msgspec
 
 from benchmarks.peers import witness
-from runner.backend import (
+from everfold.runner.backend import (
     Absent,
     Accepted,
     Attempt,

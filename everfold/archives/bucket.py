@@ -6,7 +6,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import from_url
 
-from streams.errors import ArchiveUnavailable
+from everfold.streams.errors import ArchiveUnavailable
 
 
 class Bucket:

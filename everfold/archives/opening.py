@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import cast
 
-from streams.archive.archive import Archive
-from streams.archive.folder import Folder
-from streams.archive.store import Store
-from streams.border import command
-from streams.errors import Misconfigured
-from streams.log import Log
+from everfold.streams.appending.log import Log
+from everfold.streams.archive.archive import Archive
+from everfold.streams.archive.folder import Folder
+from everfold.streams.archive.store import Store
+from everfold.streams.errors import Misconfigured
+from everfold.streams.redis.redis_errors import command
 
 FIELD = "archive"
 """Of the namespace's meta hash."""

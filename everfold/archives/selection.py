@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from streams.codec import Unreadable
-from streams.events import Submitted, closing_status
-from streams.record import Recorded
+from everfold.streams.events.codec import Unreadable
+from everfold.streams.events.event import Submitted, closing_status
+from everfold.streams.events.record import Recorded
 
 
 class Selection:

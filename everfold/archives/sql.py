@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from streams.archive.archive import Archive
-from streams.archive.manifest import Link
-from streams.errors import Misconfigured, Refused
+from everfold.streams.archive.archive import Archive
+from everfold.streams.archive.manifest import Link
+from everfold.streams.errors import Misconfigured, Refused
 
 if TYPE_CHECKING:
     import duckdb

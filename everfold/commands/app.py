@@ -6,7 +6,7 @@ from cyclopts import App
 from cyclopts.config import Env
 
 from everfold import __version__
-from everfold.commands.config_file import ConfigFile
+from everfold.commands.config.config_file import ConfigFile
 
 HELP = """Keeps ComfyUI jobs alive: every change in a log, carried on when a runner dies.
 
@@ -26,34 +26,40 @@ app.register_install_completion_command()
 
 # Written here too, because a command is loaded only when it is used.
 COMMANDS = {
-    "demo": ("demo:demo", "See twelve jobs survive the kill -9 of a runner."),
-    "up": ("work:up", "Run everything in one process: server, projector, runner."),
-    "runner": ("work:runner", "Run a runner: takes jobs, drives ComfyUI, recovers."),
-    "projector": ("projector_app:projector", "Run a projector, see how far it is, rebuild."),
-    "simulator": ("simulator:simulator", "Run a stand-in for a ComfyUI server."),
-    "archive": ("archive:archive", "Keep what Redis forgets; trim the log; ask it with SQL."),
-    "consumers": ("consumers:consumers", "See who consumes the stream, and steer them."),
-    "sink": ("sink:sink", "Bring jobs into a database, to a webhook, or into analytics."),
-    "submit": ("submit:submit", "Submit a workflow in ComfyUI's API format."),
-    "events": ("events:events", "Print the events of a job, or of all jobs."),
-    "schema": ("schema:schema", "Print the events' JSON Schema, or an AsyncAPI document."),
-    "doctor": ("doctor:doctor", "Say what is not as it should be, and what to change."),
-    "config": ("config:config", "Show and check the config file, everfold.toml."),
+    "demo": ("operate.demo:demo", "See twelve jobs survive the kill -9 of a runner."),
+    "up": ("operate.work:up", "Run everything in one process: server, projector, runner."),
+    "runner": ("operate.work:runner", "Run a runner: takes jobs, drives ComfyUI, recovers."),
+    "projector": (
+        "operate.projector_app:projector",
+        "Run a projector, see how far it is, rebuild.",
+    ),
+    "simulator": ("operate.simulator:simulator", "Run a stand-in for a ComfyUI server."),
+    "archive": (
+        "stream.archive:archive",
+        "Keep what Redis forgets; trim the log; ask it with SQL.",
+    ),
+    "consumers": ("stream.consumers:consumers", "See who consumes the stream, and steer them."),
+    "sink": ("stream.sink:sink", "Bring jobs into a database, to a webhook, or into analytics."),
+    "submit": ("jobs.submit:submit", "Submit a workflow in ComfyUI's API format."),
+    "events": ("jobs.events:events", "Print the events of a job, or of all jobs."),
+    "schema": ("stream.schema:schema", "Print the events' JSON Schema, or an AsyncAPI document."),
+    "doctor": ("operate.doctor:doctor", "Say what is not as it should be, and what to change."),
+    "config": ("config.config:config", "Show and check the config file, everfold.toml."),
 }
 for _name, (_place, _help) in COMMANDS.items():
     app.command(f"everfold.commands.{_place}", name=_name, help=_help)
 
 jobs = App(name="jobs", help="List, show, watch, wait for and cancel jobs.")
 for _name in ("ls", "show", "watch", "wait", "cancel", "outputs"):
-    jobs.command(f"everfold.commands.jobs:{_name}", name=_name)
+    jobs.command(f"everfold.commands.jobs.jobs:{_name}", name=_name)
 app.command(jobs)
 
 audit = App(name="audit", help="Prove that what is stored is as it must be.")
-audit.command("everfold.commands.audit:verify", name="verify")
-audit.command("everfold.commands.timeline:timeline", name="timeline")
-audit.command("everfold.commands.audit_show:show", name="show")
-audit.command("everfold.commands.audit_prove:prove", name="prove")
-audit.command("everfold.commands.audit_replay:replay", name="replay")
+audit.command("everfold.commands.stream.audit:verify", name="verify")
+audit.command("everfold.commands.jobs.timeline:timeline", name="timeline")
+audit.command("everfold.commands.stream.audit_show:show", name="show")
+audit.command("everfold.commands.stream.audit_prove:prove", name="prove")
+audit.command("everfold.commands.stream.audit_replay:replay", name="replay")
 app.command(audit)
 
 

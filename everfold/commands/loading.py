@@ -6,8 +6,8 @@ import importlib
 import sys
 from pathlib import Path
 
-from projector.states import Projection
-from streams.errors import Misconfigured
+from everfold.projector.folding.states import Projection
+from everfold.streams.errors import Misconfigured
 
 
 def load_projection(place: str) -> Projection[object]:

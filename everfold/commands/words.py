@@ -13,9 +13,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from projector.job import Job
-from streams.codec import Unreadable
-from streams.record import Recorded
+from everfold.projector.job.job import Job
+from everfold.streams.events.codec import Unreadable
+from everfold.streams.events.record import Recorded
 
 STYLES = {
     "queued": "yellow",

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from everfold.contract.docstrings import docstrings, one_line
 from everfold.contract.json_schema import CONTRACT_VERSION, EVENT_TYPES, Schema, event_schemas
-from streams.events import Submitted
-from streams.record import FIELDS
+from everfold.streams.events.event import Submitted
+from everfold.streams.events.record import FIELDS
 
 SUBMITTED = str(Submitted.__struct_config__.tag)
 
@@ -53,7 +53,7 @@ docs/PRODUCING.md.
 
 
 def asyncapi_document(events_source: str, record_source: str) -> Schema:
-    """Return the document; the sources are those of streams/events.py and streams/record.py."""
+    """Return the document; the sources are those of event.py and record.py in streams/events."""
     said = docstrings(events_source)
     return {
         "asyncapi": "3.0.0",

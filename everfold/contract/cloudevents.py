@@ -13,9 +13,9 @@ from msgspec import UNSET, Raw, Struct
 from msgspec.json import decode
 
 from everfold.contract.json_schema import event_urn
-from streams.codec import Unreadable
-from streams.errors import UndecodableEvent
-from streams.record import Recorded
+from everfold.streams.errors import UndecodableEvent
+from everfold.streams.events.codec import Unreadable
+from everfold.streams.events.record import Recorded
 
 SEQUENCE_DIGITS = 10
 """As many as the largest sequence that CloudEvents knows has, 2147483647."""

@@ -8,8 +8,9 @@ from types import ModuleType
 
 from everfold.contract.asyncapi import asyncapi_document
 from everfold.contract.json_schema import Schema, event_document, events_document
-from streams import events, record
-from streams.errors import Misconfigured
+from everfold.streams.errors import Misconfigured
+from everfold.streams.events import event as events
+from everfold.streams.events import record
 
 
 def json_schema(event_type: str = "") -> str:

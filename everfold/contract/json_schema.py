@@ -12,8 +12,8 @@ from typing import get_args
 from msgspec.json import schema_components
 
 from everfold.contract.docstrings import docstrings
-from streams.events import Event, Fact
-from streams.upcast import current_version
+from everfold.streams.events.event import Event, Fact
+from everfold.streams.events.upcast import current_version
 
 Schema = dict[str, object]
 
@@ -37,7 +37,7 @@ def event_urn(event_type: str, version: int | None = None) -> str:
 def event_schemas(source: str, references: str) -> dict[str, Schema]:
     """Return class name -> schema: of each event in order, then of what events are made of.
 
-    `source` is that of streams/events.py, `references` what stands before a name in a `$ref`.
+    `source` is that of streams/events/event.py, `references` what stands before a name in a `$ref`.
     """
     said = docstrings(source)
     _, found = schema_components(

@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 from anyio.to_thread import run_sync
 
-from streams.errors import Unavailable
+from everfold.streams.errors import Unavailable
 
 START_WITHIN_S = 20.0
 END_WITHIN_S = 5.0

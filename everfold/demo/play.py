@@ -13,10 +13,10 @@ from everfold.client import Everfold
 from everfold.demo.cast import DemoCast, DemoProcess
 from everfold.demo.jobs import demo_jobs
 from everfold.demo.summary import Summary, summarize
-from projector.job import Job
-from streams.errors import Unavailable
-from streams.events import Recovered
-from streams.reader import job_events
+from everfold.projector.job.job import Job
+from everfold.streams.errors import Unavailable
+from everfold.streams.events.event import Recovered
+from everfold.streams.reading.reader import job_events
 
 LIMIT_S = 60.0
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from projector.job import Job
+from everfold.projector.job.job import Job
 
 
 class Summary(Struct, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from everfold.embedded.engines import Engine
-from streams.errors import NoServer
+from everfold.streams.errors import NoServer
 
 SOCKET_PATH_LIMIT_BYTES = 103
 """What fits macOS; Linux has room for 107."""

@@ -24,7 +24,7 @@ from everfold.embedded.server import (
     running_or_started,
     running_server,
 )
-from streams.errors import EngineMismatch, NoServer, ServerTooOld, Unavailable
+from everfold.streams.errors import EngineMismatch, NoServer, ServerTooOld, Unavailable
 
 LOOK_EACH_S = 0.5
 

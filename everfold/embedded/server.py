@@ -21,7 +21,7 @@ from redis.retry import Retry
 
 from everfold.embedded.data_folder import Address, DataFolder, EngineRecord, Lock, socket_path
 from everfold.embedded.engines import Engine
-from streams.errors import NoServer, ServerUnreachable
+from everfold.streams.errors import NoServer, ServerUnreachable
 
 ANSWER_S = 30.0
 """Longest silence of a server that is being started or stopped; loading is not silence."""

@@ -12,7 +12,7 @@ import socket
 import anyio
 import httpx
 
-from streams.errors import Misconfigured
+from everfold.streams.errors import Misconfigured
 
 
 class NotAllowed(Exception):

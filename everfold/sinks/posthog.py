@@ -15,12 +15,12 @@ from uuid import UUID, uuid5
 import httpx
 from msgspec import Struct
 
-from projector.subscribing.delivery import Delivery
-from projector.subscribing.subscription import NOW, GiveUp, Subscription, TargetAway
-from runner.attempts import attempt_of
-from streams.errors import Misconfigured
-from streams.events import Recovered, Submitted
-from streams.log import Log
+from everfold.projector.subscribing.delivery import Delivery
+from everfold.projector.subscribing.subscription import NOW, GiveUp, Subscription, TargetAway
+from everfold.runner.decisions.attempts import attempt_of
+from everfold.streams.appending.log import Log
+from everfold.streams.errors import Misconfigured
+from everfold.streams.events.event import Recovered, Submitted
 
 HOST = "https://us.i.posthog.com"
 SAVED, RECOVERED = "comfyui_job_state_saved", "comfyui_job_recovered"

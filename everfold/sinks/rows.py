@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 
-from projector.job import Job
-from projector.subscribing.delivery import Delivery
+from everfold.projector.job.job import Job
+from everfold.projector.subscribing.delivery import Delivery
 
 Row = dict[str, object]
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Table, inspect, select, text
 from sqlalchemy.schema import CreateColumn
 
 from everfold.sinks.tables import METADATA, SCHEMA, SCHEMA_VERSION
-from streams.errors import Misconfigured
+from everfold.streams.errors import Misconfigured
 
 _LOCK = 0x45564552
 """Of PostgreSQL's advisory locks, for as long as the transaction lasts."""

@@ -12,7 +12,7 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 
-from streams.errors import Misconfigured
+from everfold.streams.errors import Misconfigured
 
 PREFIX = "whsec_"
 SHORTEST, LONGEST = 24, 64

@@ -17,13 +17,13 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, NoSuchModuleErr
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.sql.elements import KeyedColumnElement
 
+from everfold.projector.subscribing.delivery import TYPES, Delivery
+from everfold.projector.subscribing.subscription import BEGINNING, GiveUp, Subscription, TargetAway
 from everfold.sinks.rows import event_row, job_row
 from everfold.sinks.schema import bring_up_to_date
 from everfold.sinks.tables import EVENTS, JOBS
-from projector.subscribing.delivery import TYPES, Delivery
-from projector.subscribing.subscription import BEGINNING, GiveUp, Subscription, TargetAway
-from streams.errors import Misconfigured, Unavailable
-from streams.log import Log
+from everfold.streams.appending.log import Log
+from everfold.streams.errors import Misconfigured, Unavailable
 
 BATCH = 500
 

@@ -16,12 +16,12 @@ import anyio
 import httpx
 import msgspec
 
+from everfold.projector.job.job import Job
+from everfold.projector.subscribing.delivery import Delivery
+from everfold.projector.subscribing.subscription import NOW, GiveUp, Subscription, TryLater
 from everfold.sinks.addresses import NotAllowed, check_url, resolve
 from everfold.sinks.signing import read_secret, sign
-from projector.job import Job
-from projector.subscribing.delivery import Delivery
-from projector.subscribing.subscription import NOW, GiveUp, Subscription, TryLater
-from streams.errors import Misconfigured
+from everfold.streams.errors import Misconfigured
 
 TYPES = (
     *("job.submitted", "job.started", "job.recovered", "job.retried"),

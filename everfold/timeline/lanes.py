@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from msgspec import Struct
 from msgspec.structs import replace
 
-from projector.evolve import evolve
-from projector.job import Job
-from streams.codec import Unreadable
-from streams.events import (
+from everfold.projector.job.evolve import evolve
+from everfold.projector.job.job import Job
+from everfold.streams.events.codec import Unreadable
+from everfold.streams.events.event import (
     CancelRequested,
     Event,
     Lost,
@@ -24,7 +24,7 @@ from streams.events import (
     Rewound,
     Stopping,
 )
-from streams.record import Recorded
+from everfold.streams.events.record import Recorded
 
 WAITING, RUNNING, RECOVERING = "waiting", "running", "recovering"
 KINDS = (WAITING, RUNNING, RECOVERING)

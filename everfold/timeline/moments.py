@@ -7,7 +7,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from streams.errors import Misconfigured
+from everfold.streams.errors import Misconfigured
 
 UNITS_MS = {"s": 1_000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 AGE = re.compile(r"([0-9]{1,9})(s|m|min|h|d)")

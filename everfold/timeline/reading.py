@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
+from everfold.streams.appending.log import Log
+from everfold.streams.archive.archive import Archive
+from everfold.streams.events.record import Recorded
+from everfold.streams.retention.history import all_history, job_history
 from everfold.timeline.lanes import Lane, Tracing, clipped
 from everfold.timeline.moments import Span
-from streams.archive.archive import Archive
-from streams.history import all_history, job_history
-from streams.log import Log
-from streams.record import Recorded
 
 
 async def read_lanes(

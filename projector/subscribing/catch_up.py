@@ -12,16 +12,16 @@ from types import TracebackType
 import msgspec
 from msgspec import Struct
 
-from projector.context import Context
-from projector.subscribing.delivery import Delivery, filter_of
-from streams.archive.archive import Archive
-from streams.codec import Unreadable
-from streams.errors import BrokenChain, JobUnknown, Refused, Trimmed, WentBack
-from streams.history import history_pages
-from streams.log import Log
-from streams.reader import PAGE, partition_page, tail
-from streams.readers import before, trimmed_to
-from streams.record import NO_ENTRY, Recorded, entry_order
+from everfold.projector.folding.context import Context
+from everfold.projector.subscribing.delivery import Delivery, filter_of
+from everfold.streams.appending.log import Log
+from everfold.streams.archive.archive import Archive
+from everfold.streams.errors import BrokenChain, JobUnknown, Refused, Trimmed, WentBack
+from everfold.streams.events.codec import Unreadable
+from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order
+from everfold.streams.reading.reader import PAGE, partition_page, tail
+from everfold.streams.reading.readers import before, trimmed_to
+from everfold.streams.retention.history import history_pages
 
 
 class Cursor(Struct, frozen=True):

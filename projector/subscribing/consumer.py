@@ -6,14 +6,14 @@ import anyio
 import anyio.abc
 from anyio import TASK_STATUS_IGNORED
 
-from projector.ownership import Ownership
-from projector.sharing import Share
-from projector.subscribing.partition import PartitionDelivery
-from projector.subscribing.steering import begin
-from projector.subscribing.subscription import Subscription
-from streams.archive.archive import Archive
-from streams.log import Log
-from streams.patience import patiently
+from everfold.projector.assignment.ownership import Ownership
+from everfold.projector.assignment.sharing import Share
+from everfold.projector.subscribing.admin import begin
+from everfold.projector.subscribing.partition import PartitionDelivery
+from everfold.projector.subscribing.subscription import Subscription
+from everfold.streams.appending.log import Log
+from everfold.streams.archive.archive import Archive
+from everfold.streams.redis.retry import patiently
 
 OWN_FOR_S = 5.0
 """How long a partition stays with a consumer that gives no sign of life."""

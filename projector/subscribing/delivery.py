@@ -12,11 +12,11 @@ from typing import get_args
 
 from msgspec import Struct
 
-from projector.job import Job
-from streams.codec import Unreadable
-from streams.errors import Misconfigured
-from streams.events import Event
-from streams.record import Recorded
+from everfold.projector.job.job import Job
+from everfold.streams.errors import Misconfigured
+from everfold.streams.events.codec import Unreadable
+from everfold.streams.events.event import Event
+from everfold.streams.events.record import Recorded
 
 TYPES: tuple[str, ...] = tuple(str(kind.__struct_config__.tag) for kind in get_args(Event))
 """Every type of event there is, such as job.succeeded."""

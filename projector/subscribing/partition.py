@@ -13,22 +13,22 @@ from collections.abc import Mapping, Sequence
 import anyio
 from msgspec.structs import replace
 
-from projector.subscribing.holding import GAP, Held
-from projector.subscribing.lanes import Lanes
-from projector.subscribing.settling import Settling, StartOver
-from projector.subscribing.sorting import Sorting
-from projector.subscribing.standing import read_held
-from projector.subscribing.subscription import Subscription, TargetAway
-from streams.archive.archive import Archive
-from streams.backoff import Backoff
-from streams.border import NoGroup, command, read_hash
-from streams.errors import BrokenChain, JobUnknown, Unavailable
-from streams.group import ConsumerGroup
-from streams.history import job_history
-from streams.log import Log
-from streams.record import NO_ENTRY, Recorded, entry_order
-from streams.rewind import server_time_ms
-from streams.scripts import Script
+from everfold.projector.subscribing.acks import Settling, StartOver
+from everfold.projector.subscribing.classify import Sorting
+from everfold.projector.subscribing.concurrency import Lanes
+from everfold.projector.subscribing.held import GAP, Held
+from everfold.projector.subscribing.status import read_held
+from everfold.projector.subscribing.subscription import Subscription, TargetAway
+from everfold.streams.appending.log import Log
+from everfold.streams.archive.archive import Archive
+from everfold.streams.errors import BrokenChain, JobUnknown, Unavailable
+from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order
+from everfold.streams.reading.consumer_group import ConsumerGroup
+from everfold.streams.redis.backoff import Backoff
+from everfold.streams.redis.redis_errors import NoGroup, command, read_hash
+from everfold.streams.redis.scripts import Script
+from everfold.streams.redis.server import server_time_ms
+from everfold.streams.retention.history import job_history
 
 logger = logging.getLogger("everfold.subscribing")
 
@@ -41,7 +41,7 @@ LONGEST_PAUSE_S = 15.0
 
 FORGET_CONSUMER_AFTER_MS = 3_600_000
 
-_forget_consumers = Script("projector", "forget_consumers")
+_forget_consumers = Script("everfold.projector", "forget_consumers")
 
 
 class PartitionDelivery:
@@ -151,7 +151,7 @@ class PartitionDelivery:
         waiting = {j: h.next_try_ms for j, h in self._held.items() if h.next_try_ms is not None}
         if not waiting:
             return []
-        now_ms = await server_time_ms(self._log)
+        now_ms = await server_time_ms(self._log.redis)
         due = [job_id for job_id, try_ms in waiting.items() if try_ms <= now_ms]
         return due[: max(self._subscription.concurrency, self._subscription.batch)]
 

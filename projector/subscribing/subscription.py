@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from msgspec import Struct
 
-from projector.subscribing.delivery import Delivery, Filter, filter_of
-from projector.subscribing.holding import RETRY_S
-from streams.checks import check_name
-from streams.errors import Misconfigured
+from everfold.projector.subscribing.delivery import Delivery, Filter, filter_of
+from everfold.projector.subscribing.held import RETRY_S
+from everfold.streams.errors import Misconfigured
+from everfold.streams.events.checks import check_name
 
 Each = Callable[[Delivery], Awaitable[None]]
 Batch = Callable[[Sequence[Delivery]], Awaitable[None]]

@@ -1,5 +1,5 @@
 """ComfyUI as a backend: its HTTP interface, its websocket, and what they mean."""
 
-from runner.comfyui.backend import ComfyBackend
+from everfold.runner.comfyui.backend import ComfyBackend
 
 __all__ = ["ComfyBackend"]

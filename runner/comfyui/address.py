@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from msgspec import Struct
 
-from streams.errors import Misconfigured
+from everfold.streams.errors import Misconfigured
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 

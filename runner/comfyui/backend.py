@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
-from runner.backend import (
+from everfold.runner.backend import (
     Absent,
     Accepted,
     Attempt,
@@ -22,14 +22,14 @@ from runner.backend import (
     Truth,
     Unreachable,
 )
-from runner.comfyui.address import read_address
-from runner.comfyui.boot import BootMarker
-from runner.comfyui.history import read_history, unreadable
-from runner.comfyui.http import Answer, ComfyHttp, open_client
-from runner.comfyui.queue import Queue, read_queue
-from runner.comfyui.shared_read import SharedRead
-from runner.comfyui.socket import SocketObservation, observing
-from runner.comfyui.submission import post
+from everfold.runner.comfyui.address import read_address
+from everfold.runner.comfyui.boot import BootMarker
+from everfold.runner.comfyui.history import read_history, unreadable
+from everfold.runner.comfyui.http import Answer, ComfyHttp, open_client
+from everfold.runner.comfyui.queue import Queue, read_queue
+from everfold.runner.comfyui.shared_read import SharedRead
+from everfold.runner.comfyui.socket import SocketObservation, observing
+from everfold.runner.comfyui.submission import post
 
 TIMEOUT_S = 15.0
 """ComfyUI answers in milliseconds, but a node that holds the interpreter lock delays everything."""

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from uuid import uuid4
 
-from runner.backend import Unreachable
-from runner.comfyui.http import Answer, ComfyHttp
-from runner.comfyui.loose_json import as_object, as_text
-from runner.comfyui.shared_read import SharedRead
+from everfold.runner.backend import Unreachable
+from everfold.runner.comfyui.http import Answer, ComfyHttp
+from everfold.runner.comfyui.loose_json import as_object, as_text
+from everfold.runner.comfyui.shared_read import SharedRead
 
 OLDEST_VERSION = (0, 3, 45)
 """Older servers ignore the prompt_id that a client chooses, so nothing could be found again."""

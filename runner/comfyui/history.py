@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from runner.backend import Ended
-from runner.comfyui.loose_json import as_list, as_object, as_text, as_texts, as_whole
-from streams.events import Failure, Outputs
+from everfold.runner.backend import Ended
+from everfold.runner.comfyui.loose_json import as_list, as_object, as_text, as_texts, as_whole
+from everfold.streams.events.event import Failure, Outputs
 
 MESSAGE_LIMIT = 2000
 """Characters of an exception's text that are kept: some carry whole tensors."""

@@ -15,10 +15,10 @@ import anyio
 import httpx
 from msgspec import Struct
 
-from runner.backend import Unreachable
-from runner.comfyui import loose_json
-from runner.comfyui.address import Address
-from streams.errors import ServerUnreachable
+from everfold.runner.backend import Unreachable
+from everfold.runner.comfyui import loose_json
+from everfold.runner.comfyui.address import Address
+from everfold.streams.errors import ServerUnreachable
 
 CONNECT_TIMEOUT_S = 5.0
 CHUNK_TIMEOUT_S = 30.0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from runner.comfyui import loose_json
+from everfold.runner.comfyui import loose_json
 
 
 class Message(Struct, frozen=True, kw_only=True, tag_field="type"):

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from runner.comfyui.loose_json import as_list, as_object, as_text
-from streams.events import Failure, NodeProblem
+from everfold.runner.comfyui.loose_json import as_list, as_object, as_text
+from everfold.streams.events.event import Failure, NodeProblem
 
 MESSAGE_LIMIT = 300
 """Characters kept of one complaint: a missing checkpoint lists all that are installed."""

@@ -12,9 +12,9 @@ import math
 
 from msgspec import Struct, structs
 
-from runner.backend import Progress
-from runner.comfyui import messages as said
-from runner.comfyui.graph import Plan, output_nodes, reachable
+from everfold.runner.backend import Progress
+from everfold.runner.comfyui import messages as said
+from everfold.runner.comfyui.graph import Plan, output_nodes, reachable
 
 HIGHEST = 0.99
 

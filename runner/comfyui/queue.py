@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from runner.backend import Load, Pending, Running
-from runner.comfyui.history import outputs_to_execute
-from runner.comfyui.loose_json import as_list, as_object
+from everfold.runner.backend import Load, Pending, Running
+from everfold.runner.comfyui.history import outputs_to_execute
+from everfold.runner.comfyui.loose_json import as_list, as_object
 
 
 class Item(Struct, frozen=True):

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from msgspec import structs
 
-from runner.backend import Progress, SavedOutput, Sighting
-from runner.comfyui import messages as said
-from runner.comfyui.graph import Plan, without
-from runner.comfyui.progress import Tally, begin, evolve, learn_outputs, report
+from everfold.runner.backend import Progress, SavedOutput, Sighting
+from everfold.runner.comfyui import messages as said
+from everfold.runner.comfyui.graph import Plan, without
+from everfold.runner.comfyui.progress import Tally, begin, evolve, learn_outputs, report
 
 STARTING = (
     said.ExecutionStart,

@@ -18,11 +18,11 @@ import anyio
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
-from runner.backend import Attempt, Sighting
-from runner.comfyui.address import Address
-from runner.comfyui.graph import read_plan
-from runner.comfyui.messages import decode
-from runner.comfyui.sightings import Sightings
+from everfold.runner.backend import Attempt, Sighting
+from everfold.runner.comfyui.address import Address
+from everfold.runner.comfyui.graph import read_plan
+from everfold.runner.comfyui.messages import decode
+from everfold.runner.comfyui.sightings import Sightings
 
 log = logging.getLogger(__name__)
 

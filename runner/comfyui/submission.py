@@ -15,11 +15,11 @@ import httpx
 import msgspec
 from msgspec import Struct
 
-from runner.backend import Accepted, Ambiguous, Attempt, Rejected, SubmitOutcome, Withheld
-from runner.comfyui import loose_json
-from runner.comfyui.http import Answer, explain
-from runner.comfyui.node_errors import read_problems, read_rejection
-from streams.events import Failure
+from everfold.runner.backend import Accepted, Ambiguous, Attempt, Rejected, SubmitOutcome, Withheld
+from everfold.runner.comfyui import loose_json
+from everfold.runner.comfyui.http import Answer, explain
+from everfold.runner.comfyui.node_errors import read_problems, read_rejection
+from everfold.streams.events.event import Failure
 
 
 class _Refused(Exception):

@@ -7,17 +7,17 @@ from collections.abc import AsyncIterator
 
 from msgspec import Struct
 
-from streams.archive.manifest import (
+from everfold.streams.archive.manifest import (
     Link,
     manifest_name,
     read_manifest,
     sha256_of,
     workflow_name,
 )
-from streams.archive.segment import Entry, read_segment, records_of
-from streams.archive.store import Store
-from streams.errors import ArchiveDamaged
-from streams.record import NO_ENTRY, Recorded, entry_order
+from everfold.streams.archive.segment import Entry, read_segment, records_of
+from everfold.streams.archive.store import Store
+from everfold.streams.errors import ArchiveDamaged
+from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order
 
 
 class Head(Struct, frozen=True):

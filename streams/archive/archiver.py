@@ -13,8 +13,9 @@ from typing import cast
 
 from msgspec import Struct
 
-from streams.archive.archive import Archive
-from streams.archive.manifest import (
+from everfold.streams.appending.log import Log
+from everfold.streams.archive.archive import Archive
+from everfold.streams.archive.manifest import (
     Link,
     Manifest,
     describe,
@@ -22,13 +23,12 @@ from streams.archive.manifest import (
     workflow_name,
     write_manifest,
 )
-from streams.archive.segment import Entry, write_segment
-from streams.border import command, read_string
-from streams.errors import ArchiveDamaged, ArchiveForeign, Trimmed
-from streams.log import Log
-from streams.readers import ARCHIVE, register, trimmed_to
-from streams.record import NO_ENTRY, entry_order, entry_time_ms
-from streams.rewind import server_time_ms
+from everfold.streams.archive.segment import Entry, write_segment
+from everfold.streams.errors import ArchiveDamaged, ArchiveForeign, Trimmed
+from everfold.streams.events.record import NO_ENTRY, entry_order, entry_time_ms
+from everfold.streams.reading.readers import ARCHIVE, register, trimmed_to
+from everfold.streams.redis.redis_errors import command, read_string
+from everfold.streams.redis.server import server_time_ms
 
 SEGMENT_EVENTS = 10_000
 OLDEST_S = 300.0
@@ -101,7 +101,7 @@ class Archiver:
         if not entries or everything or len(entries) == SEGMENT_EVENTS:
             return bool(entries)
         oldest_ms = entry_time_ms(entries[0][0].decode())
-        return await server_time_ms(self._log) - oldest_ms > OLDEST_S * 1000
+        return await server_time_ms(self._log.redis) - oldest_ms > OLDEST_S * 1000
 
     async def _write(self, partition: int, entries: list[Entry], before: Link | None) -> bool:
         """Write one segment; False when another archiver was faster."""

@@ -11,7 +11,7 @@ from typing import TypeVar, TypeVarTuple
 
 import anyio
 
-from streams.errors import ArchiveUnavailable
+from everfold.streams.errors import ArchiveUnavailable
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec import Struct
 
-from streams.archive.segment import Entry, records_of
-from streams.codec import Unreadable
-from streams.errors import ArchiveDamaged
-from streams.events import Submitted
-from streams.record import entry_time_ms
+from everfold.streams.archive.segment import Entry, records_of
+from everfold.streams.errors import ArchiveDamaged
+from everfold.streams.events.codec import Unreadable
+from everfold.streams.events.event import Submitted
+from everfold.streams.events.record import entry_time_ms
 
 FORMAT = 1
 

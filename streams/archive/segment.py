@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from streams.errors import ArchiveDamaged
-from streams.record import FIELDS, Recorded, recorded
+from everfold.streams.errors import ArchiveDamaged
+from everfold.streams.events.record import FIELDS, Recorded, recorded
 
 LEVEL = 6
 """Of gzip: a tenth of the bytes, at a speed that keeps up with the log."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import cast
 
-from streams.archive.archive import Archive
-from streams.archive.segment import Entry
-from streams.border import command
-from streams.errors import ArchiveDamaged
-from streams.log import Log
-from streams.readers import trimmed_to
-from streams.record import entry_order
+from everfold.streams.appending.log import Log
+from everfold.streams.archive.archive import Archive
+from everfold.streams.archive.segment import Entry
+from everfold.streams.errors import ArchiveDamaged
+from everfold.streams.events.record import entry_order
+from everfold.streams.reading.readers import trimmed_to
+from everfold.streams.redis.redis_errors import command
 
 
 async def check_archive(log: Log, archive: Archive, partition: int) -> AsyncIterator[int | str]:

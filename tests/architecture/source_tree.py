@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("streams", "projector", "runner", "everfold")
-"""Each may import those before it."""
+"""Each may import those before it. The first three are found in `everfold` by a link."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,13 @@ class Module:
 
     @property
     def package(self) -> str:
-        return self.name.partition(".")[0]
+        """Return which of PACKAGES it belongs to, or the top folder of a test."""
+        return package_of(self.name)
+
+    @property
+    def room(self) -> str:
+        """Return its folder or, where it lies in its package's own folder, its own name."""
+        return room_of(self.name)
 
     @property
     def docstring(self) -> str:
@@ -59,6 +65,18 @@ class Module:
         return ".".join([*above, *([node.module] if node.module else [])])
 
 
+def package_of(name: str) -> str:
+    first, _, rest = name.partition(".")
+    second = rest.partition(".")[0]
+    return second if first == "everfold" and second in PACKAGES else first
+
+
+def room_of(name: str) -> str:
+    """Return the part of a dotted name that follows its package, empty for the package itself."""
+    parts = name.removeprefix("everfold.").split(".")
+    return parts[0 if package_of(name) == "everfold" else 1 :][0] if len(parts) > 1 else parts[0]
+
+
 def modules(*folders: str) -> list[Module]:
     """Return all modules under these folders of the repository, by name."""
     return [_read(path) for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
@@ -81,5 +99,6 @@ def _read(path: Path) -> Module:
     relative = path.relative_to(ROOT)
     parts = relative.with_suffix("").parts
     is_package = parts[-1] == "__init__"
-    name = ".".join(parts[:-1] if is_package else parts)
+    in_house = () if parts[0] not in PACKAGES or parts[0] == "everfold" else ("everfold",)
+    name = ".".join([*in_house, *(parts[:-1] if is_package else parts)])
     return Module(name, path.read_text(), str(relative), is_package)

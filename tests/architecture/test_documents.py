@@ -6,7 +6,7 @@ import inspect
 import re
 from pathlib import Path
 
-from streams.keys import Keyspace
+from everfold.streams.redis.keys import Keyspace
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "ARCHITECTURE.md").read_text()

@@ -1,6 +1,8 @@
+"""Who may import whom: four packages, the rooms inside them, and what is pure."""
+
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import packages_distributions
 
 import pytest
@@ -11,34 +13,46 @@ from tests.architecture.source_tree import (
     core_distributions,
     is_standard,
     modules,
+    package_of,
+    room_of,
 )
 
 SOURCES = modules(*PACKAGES)
-RANK = {package: rank for rank, package in enumerate(PACKAGES)}
+TESTS_ONLY = ("tests", "benchmarks", "examples", "deploy")
+RANK = {package: rank for rank, package in enumerate((*PACKAGES, *TESTS_ONLY))}
+
+ROOMS = {
+    "streams": "errors events redis appending leases reading archive retention",
+    "projector": "config job assignment folding reading projector subscribing",
+    "runner": "backend config decisions comfyui execution claiming runner",
+    "everfold": "event_text contract timeline simulator embedded sinks archives client demo "
+    "commands __main__",
+}
+"""The rooms of each package; each may import those before it in its line."""
 
 PURE = {
-    "streams.checks",
-    "streams.codec",
-    "streams.errors",
-    "streams.events",
-    "streams.fairness",
-    "streams.keys",
-    "streams.outcomes",
-    "streams.record",
-    "streams.upcast",
-    "projector.evolve",
-    "projector.job",
-    "projector.state",
+    "everfold.streams.errors",
+    "everfold.streams.events.checks",
+    "everfold.streams.events.codec",
+    "everfold.streams.events.event",
+    "everfold.streams.events.record",
+    "everfold.streams.events.upcast",
+    "everfold.streams.redis.keys",
+    "everfold.streams.leases.fairness",
+    "everfold.streams.appending.outcomes",
+    "everfold.projector.job.evolve",
+    "everfold.projector.job.job",
+    "everfold.projector.job.state",
+    "everfold.runner.backend",
+    "everfold.runner.decisions.decide",
+    "everfold.runner.comfyui.graph",
+    "everfold.runner.comfyui.history",
+    "everfold.runner.comfyui.loose_json",
+    "everfold.runner.comfyui.messages",
+    "everfold.runner.comfyui.node_errors",
+    "everfold.runner.comfyui.progress",
+    "everfold.runner.comfyui.queue",
     "everfold.simulator.catalogue",
-    "runner.backend",
-    "runner.comfyui.graph",
-    "runner.comfyui.history",
-    "runner.comfyui.loose_json",
-    "runner.comfyui.messages",
-    "runner.comfyui.node_errors",
-    "runner.comfyui.progress",
-    "runner.comfyui.queue",
-    "runner.decide",
 }
 """Modules without clock, randomness and I/O, besides those whose docstring says so."""
 
@@ -53,17 +67,37 @@ PURE_STANDARD = {
     "urllib.parse", "uuid.UUID", "uuid.uuid5", "zlib", "datetime.timedelta", "contextlib",
 }  # fmt: skip
 
-WIRES = {"runner.runner"}
+WIRES = {"everfold.runner.runner"}
 """Where a runner gets its default backend."""
-
-TESTS_ONLY = {"tests", "benchmarks", "examples", "deploy"}
 
 
 def leftward_imports(module: Module) -> list[str]:
     """Return what it imports from packages that stand to its left, or from tests."""
-    ranks = {**RANK, **dict.fromkeys(TESTS_ONLY, len(RANK))}
-    own = ranks[module.package]
-    return [name for name in module.imports() if ranks.get(name.partition(".")[0], 0) > own]
+    own = RANK[module.package]
+    return [name for name in module.imports() if RANK.get(package_of(name), 0) > own]
+
+
+def bare_imports(module: Module) -> list[str]:
+    """Return what it imports by a name that only this repository's root gives."""
+    return [name for name in module.imports() if name.partition(".")[0] in PACKAGES[:3]]
+
+
+def climbing_imports(module: Module) -> list[str]:
+    """Return what it imports from rooms of its own package that stand above its own."""
+    rooms = ROOMS[module.package].split()
+    own = _floor(module.name, rooms) if module.room in rooms else len(rooms)
+    return [
+        name
+        for name in module.imports()
+        if name.startswith("everfold.")
+        and package_of(name) == module.package
+        and _floor(name, rooms) > own
+    ]
+
+
+def _floor(name: str, rooms: list[str]) -> int:
+    room = room_of(name)
+    return rooms.index(room) if room in rooms else -1
 
 
 def impure_imports(module: Module, pure: set[str]) -> list[str]:
@@ -89,58 +123,76 @@ def _claims_purity(module: Module) -> bool:
 ALL_PURE = PURE | {module.name for module in SOURCES if _claims_purity(module)}
 
 
-def _by_name(module: Module) -> str:
-    return module.name
+def breaches(
+    check: Callable[[Module], list[str]], among: Iterable[Module] = SOURCES
+) -> dict[str, list[str]]:
+    """Return what a check finds, by module; an empty dictionary when all is well."""
+    return {module.name: found for module in among if (found := check(module))}
 
 
-@pytest.mark.parametrize("module", SOURCES, ids=_by_name)
-def test_imports_go_to_the_right_only(module: Module) -> None:
-    assert leftward_imports(module) == []
+def test_imports_go_to_the_right_only() -> None:
+    assert breaches(leftward_imports) == {}
 
 
-@pytest.mark.parametrize("module", [m for m in SOURCES if m.name in ALL_PURE], ids=_by_name)
-def test_pure_modules_import_nothing_that_knows_time_chance_or_the_world(module: Module) -> None:
-    assert impure_imports(module, ALL_PURE) == []
+def test_nothing_is_imported_by_a_bare_name() -> None:
+    assert breaches(bare_imports, modules(*PACKAGES, *TESTS_ONLY)) == {}
 
 
-@pytest.mark.parametrize("module", [m for m in SOURCES if m.package != "everfold"], ids=_by_name)
-def test_the_core_needs_its_declared_dependencies_only(module: Module) -> None:
-    ours = {*PACKAGES, *core_distributions()}
-    foreign = {name for name in module.imports() if not is_standard(name)}
-
-    assert {name for name in foreign if name.partition(".")[0] not in ours} == set()
+def test_inside_a_package_imports_go_down_only() -> None:
+    assert breaches(climbing_imports) == {}
 
 
-@pytest.mark.parametrize(
-    "module", [m for m in SOURCES if m.name.startswith("runner.comfyui")], ids=_by_name
-)
-def test_backends_never_touch_redis(module: Module) -> None:
-    streams_modules = [name for name in module.imports() if name.startswith("streams")]
+def test_every_room_stands_in_the_order() -> None:
+    found: dict[str, set[str]] = {package: set() for package in PACKAGES}
+    for module in SOURCES:
+        if module.name not in {"everfold", *(f"everfold.{package}" for package in PACKAGES)}:
+            found[module.package].add(module.room)
 
-    assert [name for name in streams_modules if not _is_pure(name, ALL_PURE)] == []
-    assert [name for name in module.imports() if name.partition(".")[0] == "redis"] == []
-
-
-@pytest.mark.parametrize(
-    "module",
-    [
-        m
-        for m in SOURCES
-        if m.package == "runner" and "comfyui" not in m.name and m.name not in WIRES
-    ],
-    ids=_by_name,
-)
-def test_the_runner_knows_backends_only_by_their_protocol(module: Module) -> None:
-    assert [name for name in module.imports() if name.startswith("runner.comfyui")] == []
+    assert found == {package: set(rooms.split()) for package, rooms in ROOMS.items()}
 
 
-def test_a_pure_part_exists() -> None:
-    assert {"streams.events", "streams.keys"} <= {m.name for m in SOURCES} & ALL_PURE
+def test_pure_modules_import_nothing_that_knows_time_chance_or_the_world() -> None:
+    pure = [module for module in SOURCES if module.name in ALL_PURE]
+
+    assert {module.name for module in pure} == ALL_PURE
+    assert breaches(lambda module: impure_imports(module, ALL_PURE), pure) == {}
 
 
-@pytest.mark.parametrize("package", [*PACKAGES, *sorted(TESTS_ONLY)])
-def test_no_other_distribution_ships_our_top_level_names(package: str) -> None:
-    assert packages_distributions().get(package, []) in ([], ["everfold"])
+def test_the_core_needs_its_declared_dependencies_only() -> None:
+    ours = {"everfold", *core_distributions()}
+
+    def foreign(module: Module) -> list[str]:
+        names = (name for name in module.imports() if not is_standard(name))
+        return [name for name in names if name.partition(".")[0] not in ours]
+
+    assert breaches(foreign, [m for m in SOURCES if m.package != "everfold"]) == {}
+
+
+def test_backends_never_touch_redis() -> None:
+    def touching(module: Module) -> list[str]:
+        names = list(module.imports())
+        streams = [name for name in names if name.startswith("everfold.streams")]
+        impure = [name for name in streams if not _is_pure(name, ALL_PURE)]
+        return impure + [name for name in names if name.partition(".")[0] == "redis"]
+
+    adapters = [m for m in SOURCES if m.name.startswith("everfold.runner.comfyui")]
+    assert breaches(touching, adapters) == {}
+
+
+def test_the_runner_knows_backends_only_by_their_protocol() -> None:
+    def knowing(module: Module) -> list[str]:
+        return [name for name in module.imports() if name.startswith("everfold.runner.comfyui")]
+
+    others = [m for m in SOURCES if m.package == "runner" and m.room != "comfyui"]
+    assert breaches(knowing, [m for m in others if m.name not in WIRES]) == {}
+
+
+def test_no_other_distribution_ships_our_top_level_names() -> None:
+    owners = packages_distributions()
+
+    assert [
+        name for name in (*PACKAGES, *TESTS_ONLY) if owners.get(name, []) not in ([], ["everfold"])
+    ] == []
 
 
 # The checks themselves.
@@ -148,18 +200,40 @@ def test_no_other_distribution_ships_our_top_level_names(package: str) -> None:
 
 def test_a_leftward_import_is_found_wherever_it_hides() -> None:
     text = (
-        "def f():\n    from runner import x\nimport streams.keys\nif 0:\n    import tests.support"
+        "def f():\n    from everfold.runner import x\n"
+        "import everfold.streams.redis.keys\nif 0:\n    import tests.support"
     )
+    module = Module("everfold.projector.job.fold", text)
 
-    assert leftward_imports(Module("projector.fold", text)) == ["runner.x", "tests.support"]
+    assert leftward_imports(module) == ["everfold.runner.x", "tests.support"]
+
+
+def test_an_import_up_the_rooms_is_found() -> None:
+    text = (
+        "from everfold.streams.retention import trimming\n"
+        "from everfold.streams.events.codec import decode\nimport everfold.streams.errors"
+    )
+    module = Module("everfold.streams.redis.scripts", text)
+
+    assert climbing_imports(module) == ["everfold.streams.retention.trimming"]
+
+
+def test_a_bare_import_is_found() -> None:
+    module = Module("everfold.client", "from streams.errors import Unknown\nimport runner")
+
+    assert bare_imports(module) == ["streams.errors.Unknown", "runner"]
 
 
 def test_a_relative_import_is_resolved() -> None:
-    inside = Module("runner.comfyui.queue", "from . import graph\nfrom ..backend import Backend")
-    package = Module("runner.comfyui", "from . import graph", is_package=True)
+    text = "from . import graph\nfrom ..backend import Backend"
+    inside = Module("everfold.runner.comfyui.queue", text)
+    package = Module("everfold.runner.comfyui", "from . import graph", is_package=True)
 
-    assert list(inside.imports()) == ["runner.comfyui.graph", "runner.backend.Backend"]
-    assert list(package.imports()) == ["runner.comfyui.graph"]
+    assert list(inside.imports()) == [
+        "everfold.runner.comfyui.graph",
+        "everfold.runner.backend.Backend",
+    ]
+    assert list(package.imports()) == ["everfold.runner.comfyui.graph"]
 
 
 @pytest.mark.parametrize(
@@ -171,15 +245,21 @@ def test_a_relative_import_is_resolved() -> None:
         "from datetime import datetime",
         "import redis",
         "import anyio",
-        "from streams.log import Log",
+        "from everfold.streams.appending.log import Log",
         "import os",
     ],
 )
 def test_what_is_not_pure_is_found(line: str) -> None:
-    assert len(impure_imports(Module("streams.events", line), {"streams.keys"})) == 1
+    module = Module("everfold.streams.events.event", line)
+
+    assert len(impure_imports(module, {"everfold.streams.redis.keys"})) == 1
 
 
 def test_what_is_pure_passes() -> None:
-    text = "import re\nfrom uuid import uuid5\nimport msgspec\nfrom streams.keys import Keyspace"
+    text = (
+        "import re\nfrom uuid import uuid5\nimport msgspec\n"
+        "from everfold.streams.redis.keys import Keyspace"
+    )
+    module = Module("everfold.streams.events.event", text)
 
-    assert impure_imports(Module("streams.events", text), {"streams.keys"}) == []
+    assert impure_imports(module, {"everfold.streams.redis.keys"}) == []

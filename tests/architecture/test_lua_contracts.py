@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from tests.architecture.lua_contract import breaches
@@ -32,20 +30,18 @@ return job and outcome or { log and 'gone' or 'moved' }
 """
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_the_header_of_a_script_says_what_its_body_does(script: Path) -> None:
-    assert breaches(script.read_text()) == []
+def test_the_header_of_a_script_says_what_its_body_does() -> None:
+    found = {script.name: breaches(script.read_text()) for script in SCRIPTS}
+
+    assert len(found) > 20
+    assert {name: said for name, said in found.items() if said} == {}
 
 
-def test_there_are_scripts_to_check() -> None:
-    assert SCRIPTS
-
-
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_script_is_named_by_what_it_does_and_lies_in_the_lua_folder(script: Path) -> None:
-    assert script.parent.name == "lua"
-    assert script.stem.replace("_", "").isalpha()
-    assert script.stem.islower()
+def test_a_script_is_named_by_what_it_does_and_lies_in_the_lua_folder() -> None:
+    for script in SCRIPTS:
+        assert script.parent.name == "lua"
+        assert script.stem.replace("_", "").isalpha()
+        assert script.stem.islower()
 
 
 # The check itself.

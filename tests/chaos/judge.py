@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from projector.job import Job
-from projector.verify import verify
-from streams.log import Log
+from everfold.projector.job.job import Job
+from everfold.projector.reading.verify import verify
+from everfold.streams.appending.log import Log
 from tests.chaos.theatre import Death
 
 Row = Mapping[str, object]

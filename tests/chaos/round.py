@@ -9,13 +9,13 @@ from itertools import pairwise
 import anyio
 from msgspec import Struct
 
-from projector.job import Job
-from projector.lag import lag
-from projector.queries import current
-from streams.errors import EverfoldError, JobClosed, JobLeased
-from streams.events import Canceled, CancelRequested, Policy, Recovered
-from streams.log import NOBODY, Log
-from streams.reader import job_events
+from everfold.projector.job.job import Job
+from everfold.projector.reading.lag import lag
+from everfold.projector.reading.queries import current
+from everfold.streams.appending.log import NOBODY, Log
+from everfold.streams.errors import EverfoldError, JobClosed, JobLeased
+from everfold.streams.events.event import Canceled, CancelRequested, Policy, Recovered
+from everfold.streams.reading.reader import job_events
 from tests.chaos.judge import judge
 from tests.chaos.schedule import Fault, PlannedJob, Schedule
 from tests.chaos.theatre import Theatre

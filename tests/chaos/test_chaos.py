@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from projector.job import Job
+from everfold.projector.job.job import Job
 from tests.chaos.judge import judge_ledgers
 from tests.chaos.round import Round
 from tests.chaos.schedule import FAULTS, schedule

@@ -14,9 +14,9 @@ import httpx
 from anyio.to_thread import run_sync
 from msgspec import Struct
 
-from streams.border import command
-from streams.errors import EverfoldError
-from streams.log import Log
+from everfold.streams.appending.log import Log
+from everfold.streams.errors import EverfoldError
+from everfold.streams.redis.redis_errors import command
 from tests.support.fault_proxy import FaultProxy
 from tests.support.house import Comfy, House
 from tests.support.programs import Program, programs

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from runner.comfyui import ComfyBackend
+from everfold.runner.comfyui import ComfyBackend
 from tests.comfyui.replay_server import ReplayServer
 
 

@@ -9,9 +9,9 @@ from uuid import uuid4
 import anyio
 from anyio.abc import TaskGroup
 
-from runner.backend import Attempt
-from runner.comfyui import ComfyBackend
-from runner.comfyui.socket import SocketObservation
+from everfold.runner.backend import Attempt
+from everfold.runner.comfyui import ComfyBackend
+from everfold.runner.comfyui.socket import SocketObservation
 from tests.comfyui.recorded_state import RecordedState
 from tests.comfyui.recording import Record, Recording, binary_frame, opened_client
 from tests.comfyui.replay_server import HeldAnswer, ReplayServer, until

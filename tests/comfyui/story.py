@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runner.backend import (
+from everfold.runner.backend import (
     Absent,
     Accepted,
     Ambiguous,

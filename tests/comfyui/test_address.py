@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runner.comfyui.address import BackendUrlInvalid, read_address
+from everfold.runner.comfyui.address import BackendUrlInvalid, read_address
 
 
 @pytest.mark.parametrize(

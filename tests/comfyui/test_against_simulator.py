@@ -15,7 +15,7 @@ import pytest
 from anyio.abc import Process
 from anyio.streams.text import TextReceiveStream
 
-from runner.backend import (
+from everfold.runner.backend import (
     Absent,
     Attempt,
     Ended,
@@ -26,7 +26,7 @@ from runner.backend import (
     Truth,
     Unreachable,
 )
-from runner.comfyui import ComfyBackend
+from everfold.runner.comfyui import ComfyBackend
 from tests.comfyui.story import name_outcome, name_truth
 from tests.support.wait import eventually
 

@@ -9,8 +9,17 @@ from pathlib import Path
 import anyio
 import pytest
 
-from runner.backend import Absent, Attempt, Backend, Ended, Load, Pending, Running, Unreachable
-from runner.comfyui import ComfyBackend
+from everfold.runner.backend import (
+    Absent,
+    Attempt,
+    Backend,
+    Ended,
+    Load,
+    Pending,
+    Running,
+    Unreachable,
+)
+from everfold.runner.comfyui import ComfyBackend
 from tests.comfyui.raw_server import Exchange, raw_server
 from tests.comfyui.replay_server import ReplayServer, until
 

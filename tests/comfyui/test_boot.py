@@ -5,8 +5,8 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from runner.backend import Unreachable
-from runner.comfyui import ComfyBackend
+from everfold.runner.backend import Unreachable
+from everfold.runner.comfyui import ComfyBackend
 from tests.comfyui.replay_server import ReplayServer
 
 pytestmark = pytest.mark.anyio

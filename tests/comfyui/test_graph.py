@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.comfyui.graph import output_nodes, reachable, read_plan, without
+from everfold.runner.comfyui.graph import output_nodes, reachable, read_plan, without
 from tests.comfyui.test_loose_json import JSON_VALUES
 
 

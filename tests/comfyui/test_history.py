@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.backend import Ended
-from runner.comfyui.history import read_history
+from everfold.runner.backend import Ended
+from everfold.runner.comfyui.history import read_history
 from tests.comfyui.test_loose_json import JSON_VALUES
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from runner.backend import Unreachable
-from runner.comfyui import ComfyBackend
-from runner.comfyui.http import Answer
-from streams.errors import ServerUnreachable
+from everfold.runner.backend import Unreachable
+from everfold.runner.comfyui import ComfyBackend
+from everfold.runner.comfyui.http import Answer
+from everfold.streams.errors import ServerUnreachable
 from tests.comfyui.raw_server import Exchange, raw_server
 from tests.comfyui.replay_server import ReplayServer
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.comfyui import messages as said
+from everfold.runner.comfyui import messages as said
 from tests.comfyui.recording import NAMES, Recording, binary_frame
 from tests.comfyui.test_loose_json import JSON_VALUES
 

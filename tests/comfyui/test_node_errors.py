@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hypothesis import given
 
-from runner.comfyui.node_errors import MESSAGE_LIMIT, read_problems, read_rejection
-from streams.events import Failure, NodeProblem
+from everfold.runner.comfyui.node_errors import MESSAGE_LIMIT, read_problems, read_rejection
+from everfold.streams.events.event import Failure, NodeProblem
 from tests.comfyui.test_loose_json import JSON_VALUES
 
 

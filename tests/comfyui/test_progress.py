@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.comfyui import messages as said
-from runner.comfyui.graph import read_plan
-from runner.comfyui.progress import HIGHEST, Tally, begin, evolve, learn_outputs, report
+from everfold.runner.comfyui import messages as said
+from everfold.runner.comfyui.graph import read_plan
+from everfold.runner.comfyui.progress import HIGHEST, Tally, begin, evolve, learn_outputs, report
 from tests.comfyui.recording import NAMES, Recording
 from tests.comfyui.test_graph import TEXT_TO_IMAGE
 

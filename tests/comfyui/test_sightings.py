@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from runner.backend import SavedOutput, Sighting
-from runner.comfyui import messages as said
-from runner.comfyui.graph import read_plan
-from runner.comfyui.sightings import Sightings
+from everfold.runner.backend import SavedOutput, Sighting
+from everfold.runner.comfyui import messages as said
+from everfold.runner.comfyui.graph import read_plan
+from everfold.runner.comfyui.sightings import Sightings
 from tests.comfyui.test_graph import TEXT_TO_IMAGE
 
 

@@ -7,8 +7,8 @@ import json
 import anyio
 import pytest
 
-from runner.backend import Attempt, Observation, Sighting
-from runner.comfyui import ComfyBackend
+from everfold.runner.backend import Attempt, Observation, Sighting
+from everfold.runner.comfyui import ComfyBackend
 from tests.comfyui.raw_server import Exchange, raw_server
 from tests.comfyui.replay_server import ReplayServer, until
 

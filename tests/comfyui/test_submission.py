@@ -7,15 +7,8 @@ import json
 import anyio
 import pytest
 
-from runner.backend import (
-    Accepted,
-    Ambiguous,
-    Attempt,
-    Rejected,
-    SubmitOutcome,
-    Withheld,
-)
-from runner.comfyui import ComfyBackend
+from everfold.runner.backend import Accepted, Ambiguous, Attempt, Rejected, SubmitOutcome, Withheld
+from everfold.runner.comfyui import ComfyBackend
 from tests.comfyui.raw_server import Exchange, raw_server
 
 pytestmark = pytest.mark.anyio

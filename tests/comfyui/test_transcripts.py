@@ -5,8 +5,8 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from runner.backend import Accepted, Ended, Rejected
-from runner.comfyui import ComfyBackend
+from everfold.runner.backend import Accepted, Ended, Rejected
+from everfold.runner.comfyui import ComfyBackend
 from tests.comfyui.expected import CANCELS, TABLE, Row
 from tests.comfyui.recording import NAMES, Recording
 from tests.comfyui.replay import Replay

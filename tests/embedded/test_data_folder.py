@@ -16,7 +16,7 @@ from everfold.embedded.data_folder import (
     socket_path,
 )
 from everfold.embedded.engines import Engine
-from streams.errors import NoServer
+from everfold.streams.errors import NoServer
 
 RECORD = EngineRecord("valkey", (9, 1, 2), "wheel")
 

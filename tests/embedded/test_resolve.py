@@ -6,15 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from everfold.embedded import (
-    EmbeddedServer,
-    find,
-    named_url,
-    resolve,
-)
+from everfold.embedded import EmbeddedServer, find, named_url, resolve
 from everfold.embedded.data_folder import DataFolder, EngineRecord
 from everfold.embedded.engines import Engine
-from streams.errors import EngineMismatch, NoServer, ServerTooOld
+from everfold.streams.errors import EngineMismatch, NoServer, ServerTooOld
 from tests.embedded.conftest import Stops
 from tests.support.servers import client
 

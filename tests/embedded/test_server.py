@@ -16,7 +16,7 @@ from everfold.embedded.server import (
     running_or_started,
     running_server,
 )
-from streams.errors import NoServer, ServerUnreachable
+from everfold.streams.errors import NoServer, ServerUnreachable
 from tests.embedded.conftest import Stops
 from tests.support.servers import client
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from streams.log import Log
+from everfold.streams.appending.log import Log
 from tests.everfold.running import Everfold
 from tests.support.programs import Program, StartProgram
 from tests.support.servers import OwnServer, StartServer

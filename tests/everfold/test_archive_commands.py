@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from everfold.archives.opening import open_store
-from streams.errors import Misconfigured
-from streams.events import CancelRequested
-from streams.log import Log
-from streams.readers import register
-from streams.record import NO_ENTRY
+from everfold.streams.appending.log import Log
+from everfold.streams.errors import Misconfigured
+from everfold.streams.events.event import CancelRequested
+from everfold.streams.events.record import NO_ENTRY
+from everfold.streams.reading.readers import register
 from tests.everfold.running import Everfold, ended, objects
 from tests.projector.story import assert_projected, make_jobs, projecting, work
 from tests.support.wait import eventually
@@ -160,7 +160,7 @@ async def test_recoveries_and_other_runners_are_marked(everfold: Everfold, log: 
     [job_id] = await make_jobs(log, 1)
     await work(log, finish=False, runner="first")
     await log.append(job_id, CancelRequested(reason="enough"), epoch=0)
-    from streams.dispatch import Dispatch, all_lanes
+    from everfold.streams.leases.dispatch import Dispatch, all_lanes
 
     dispatch = Dispatch(log, "second")
     partition = log.keys.partition_of(job_id)

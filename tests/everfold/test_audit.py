@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from streams.border import command
-from streams.log import Log
+from everfold.streams.appending.log import Log
+from everfold.streams.redis.redis_errors import command
 from tests.support.programs import Program, StartProgram
 
 pytestmark = pytest.mark.anyio

@@ -8,12 +8,12 @@ import pytest
 
 from everfold.archives.bucket import Bucket
 from everfold.archives.opening import open_store
-from streams.archive.archive import Archive
-from streams.archive.archiver import Archiver
-from streams.errors import ArchiveUnavailable
-from streams.history import all_history
-from streams.log import Log
-from streams.trimming import trim
+from everfold.streams.appending.log import Log
+from everfold.streams.archive.archive import Archive
+from everfold.streams.archive.archiver import Archiver
+from everfold.streams.errors import ArchiveUnavailable
+from everfold.streams.retention.history import all_history
+from everfold.streams.retention.trimming import trim
 from tests.projector.story import assert_projected, make_jobs, projecting, work
 
 pytestmark = pytest.mark.anyio

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from everfold.commands.app import app
-from everfold.commands.checking import problems
-from everfold.commands.config import masked
-from everfold.commands.configuration import checked
-from everfold.commands.options import described, recorded, tree
-from everfold.commands.reference import DOCUMENT, MARK, RECORDED, record, reference
-from streams.errors import Misconfigured
+from everfold.commands.config.checking import problems
+from everfold.commands.config.config import masked
+from everfold.commands.config.configuration import checked
+from everfold.commands.config.options import described, recorded, tree
+from everfold.commands.config.reference import DOCUMENT, MARK, RECORDED, record, reference
+from everfold.streams.errors import Misconfigured
 
 AGAIN = "write it anew: python -m everfold.commands.reference"
 
@@ -114,7 +114,7 @@ def test_the_example_in_the_reference_is_a_file_that_is_understood(file: Path) -
     assert example
     file.write_text(example[1])
     told = {option.setting for option, _ in checked(file).settings}
-    assert {"comfyui", "runner.slots", "archive.run.trim_after"} <= told
+    assert {"comfyui", "everfold.runner.slots", "archive.run.trim_after"} <= told
 
 
 def test_no_key_is_a_table_too() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from everfold.demo.summary import summarize
-from projector.job import Job
+from everfold.projector.job.job import Job
 from tests.support.programs import StartProgram
 
 pytestmark = pytest.mark.anyio

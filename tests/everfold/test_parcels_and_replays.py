@@ -8,15 +8,15 @@ from pathlib import Path
 import anyio
 import pytest
 
-from everfold.archives.parcel import check_parcel, read_parcel
-from projector.queries import current
-from projector.verify import verify
-from streams.archive.archive import Archive
-from streams.archive.folder import Folder
-from streams.history import all_history
-from streams.importing import begin_import, import_entries
-from streams.log import Log
-from streams.reader import job_events
+from everfold.archives.export_file import check_parcel, read_parcel
+from everfold.projector.reading.queries import current
+from everfold.projector.reading.verify import verify
+from everfold.streams.appending.log import Log
+from everfold.streams.archive.archive import Archive
+from everfold.streams.archive.folder import Folder
+from everfold.streams.reading.reader import job_events
+from everfold.streams.retention.history import all_history
+from everfold.streams.retention.importing import begin_import, import_entries
 from tests.everfold.running import Everfold, ended
 from tests.projector.story import assert_projected, make_jobs, projecting, work
 from tests.support.servers import OwnServer

@@ -7,10 +7,10 @@ import signal
 
 import pytest
 
-from projector.state import from_fields
-from streams.border import command, read_hash
-from streams.events import CancelRequested
-from streams.log import Log
+from everfold.projector.job.state import from_fields
+from everfold.streams.appending.log import Log
+from everfold.streams.events.event import CancelRequested
+from everfold.streams.redis.redis_errors import command, read_hash
 from tests.everfold.running import Everfold, ended
 from tests.projector.story import add_raw, make_jobs, work
 from tests.support.wait import eventually

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from everfold.commands.words import event_line, event_object
-from streams.record import recorded
+from everfold.streams.events.record import recorded
 
 STORED = [
     b'{"type":"job.started","attempt":1}',

@@ -17,8 +17,8 @@ from typing import cast
 
 import pytest
 
-from streams.log import Log
-from streams.reader import job_events
+from everfold.streams.appending.log import Log
+from everfold.streams.reading.reader import job_events
 from tests.projector.story import GRAPH, make_jobs, work
 from tests.support.programs import Program, StartProgram
 from tests.support.servers import OwnServer, StartServer, client

@@ -8,11 +8,17 @@ from itertools import pairwise
 import pytest
 from anyio.to_thread import run_sync
 
-from streams.events import Canceled, CancelRequested, Progressed, Recovered, Succeeded
-from streams.ids import job_id_for
-from streams.log import Log
-from streams.reader import job_events
-from streams.record import Recorded
+from everfold.streams.appending.log import Log
+from everfold.streams.events.event import (
+    Canceled,
+    CancelRequested,
+    Progressed,
+    Recovered,
+    Succeeded,
+)
+from everfold.streams.events.ids import job_id_for
+from everfold.streams.events.record import Recorded
+from everfold.streams.reading.reader import job_events
 from tests.support.programs import Program, StartProgram
 from tests.support.servers import OwnServer, StartServer
 

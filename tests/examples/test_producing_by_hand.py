@@ -9,9 +9,9 @@ from typing import cast
 
 import pytest
 
-from streams.events import Claimed, Started, Submitted, Succeeded
-from streams.log import Log
-from streams.reader import job_events
+from everfold.streams.appending.log import Log
+from everfold.streams.events.event import Claimed, Started, Submitted, Succeeded
+from everfold.streams.reading.reader import job_events
 from tests.support.servers import StartServer, client
 
 pytestmark = pytest.mark.anyio

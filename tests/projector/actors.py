@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from projector.jobs import JobsProjection
-from projector.ownership import Ownership
-from projector.partition import OutOfOrder, PartitionFold
-from projector.sharing import OwnershipLost
-from streams.border import NoGroup, command
-from streams.codec import encode
-from streams.events import Event
-from streams.keys import PROJECTOR_GROUP
-from streams.log import Log
-from streams.record import NO_ENTRY, Recorded, recorded
+from everfold.projector.assignment.ownership import Ownership
+from everfold.projector.assignment.sharing import OwnershipLost
+from everfold.projector.folding.jobs import JobsProjection
+from everfold.projector.folding.partition import OutOfOrder, PartitionFold
+from everfold.streams.appending.log import Log
+from everfold.streams.events.codec import encode
+from everfold.streams.events.event import Event
+from everfold.streams.events.record import NO_ENTRY, Recorded, recorded
+from everfold.streams.redis.keys import PROJECTOR_GROUP
+from everfold.streams.redis.redis_errors import NoGroup, command
 
 PARTITION = 0
 KEY_TTL_S = 600

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from streams.log import Log
+from everfold.streams.appending.log import Log
 from tests.projector.story import PARTITIONS
 
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from projector.job import Job
-from streams.record import Recorded
+from everfold.projector.job.job import Job
+from everfold.streams.events.record import Recorded
 
 OVER = {"succeeded", "failed", "canceled", "expired"}
 OF_AN_ATTEMPT = {"submitting", "queued", "started", "progressed", "output_saved"}

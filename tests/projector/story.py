@@ -8,21 +8,21 @@ from typing import cast
 
 import anyio
 
-from projector.config import ProjectorConfig
-from projector.fold import fold
-from projector.lag import lag
-from projector.ownership import Ownership
-from projector.projector import Projector
-from projector.state import from_fields
-from streams.border import command, read_hash
-from streams.events import Progressed, Started, Submitting, Succeeded
-from streams.group import ConsumerGroup
-from streams.keys import PROJECTOR_GROUP
-from streams.log import Log
-from streams.outcomes import Lease
-from streams.producer import Producer
-from streams.reader import job_events
-from streams.record import Recorded
+from everfold.projector.assignment.ownership import Ownership
+from everfold.projector.config import ProjectorConfig
+from everfold.projector.job.fold import fold
+from everfold.projector.job.state import from_fields
+from everfold.projector.projector import Projector
+from everfold.projector.reading.lag import lag
+from everfold.streams.appending.log import Log
+from everfold.streams.appending.outcomes import Lease
+from everfold.streams.events.event import Progressed, Started, Submitting, Succeeded
+from everfold.streams.events.record import Recorded
+from everfold.streams.leases.producer import Producer
+from everfold.streams.reading.consumer_group import ConsumerGroup
+from everfold.streams.reading.reader import job_events
+from everfold.streams.redis.keys import PROJECTOR_GROUP
+from everfold.streams.redis.redis_errors import command, read_hash
 from tests.support.wait import eventually
 
 PARTITIONS = 4

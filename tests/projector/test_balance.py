@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from projector.balance import fair_share, surplus, to_try
+from everfold.projector.assignment.balance import fair_share, surplus, to_try
 
 
 @given(st.integers(1, 64), st.integers(1, 20))

@@ -6,17 +6,25 @@ from collections.abc import Sequence
 
 import pytest
 
-from projector.commit import Batch, Change, commit
-from projector.config import ProjectorConfig
-from projector.fold import fold
-from projector.job import Job
-from projector.projection import Committed, Foreign, Gap, Moved, NotOwner, Outcome, Step
-from projector.state import from_fields
-from streams.border import command, read_hash
-from streams.keys import PROJECTOR_GROUP
-from streams.log import Log
-from streams.reader import job_events
-from streams.record import NO_ENTRY, Recorded
+from everfold.projector.config import ProjectorConfig
+from everfold.projector.folding.commit import Batch, Change, commit
+from everfold.projector.folding.projection import (
+    Committed,
+    Foreign,
+    Gap,
+    Moved,
+    NotOwner,
+    Outcome,
+    Step,
+)
+from everfold.projector.job.fold import fold
+from everfold.projector.job.job import Job
+from everfold.projector.job.state import from_fields
+from everfold.streams.appending.log import Log
+from everfold.streams.events.record import NO_ENTRY, Recorded
+from everfold.streams.reading.reader import job_events
+from everfold.streams.redis.keys import PROJECTOR_GROUP
+from everfold.streams.redis.redis_errors import command, read_hash
 from tests.projector.story import (
     consuming,
     is_gone,

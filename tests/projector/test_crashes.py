@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 import anyio
 import pytest
 
-from streams.events import Progressed
-from streams.log import Log
-from streams.outcomes import Lease
-from streams.producer import Producer
+from everfold.streams.appending.log import Log
+from everfold.streams.appending.outcomes import Lease
+from everfold.streams.events.event import Progressed
+from everfold.streams.leases.producer import Producer
 from tests.projector.story import (
     assert_projected,
     end,

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from projector.evolve import evolve
-from projector.fold import fold
-from projector.job import STATUSES, TERMINAL_STATUSES, Job
-from streams.codec import Unreadable
-from streams.events import (
+from everfold.projector.job.evolve import evolve
+from everfold.projector.job.fold import fold
+from everfold.projector.job.job import STATUSES, TERMINAL_STATUSES, Job
+from everfold.streams.events.codec import Unreadable
+from everfold.streams.events.event import (
     Canceled,
     CancelRequested,
     Claimed,

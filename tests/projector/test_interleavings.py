@@ -15,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from projector.state import from_fields
-from streams.border import command, read_hash
-from streams.events import Claimed, Event
-from streams.log import Log
+from everfold.projector.job.state import from_fields
+from everfold.streams.appending.log import Log
+from everfold.streams.events.event import Claimed, Event
+from everfold.streams.redis.redis_errors import command, read_hash
 from tests.projector.actors import PARTITION, Owner, Writer, deliver_all_again
 from tests.projector.oracle import shown, state_of
 from tests.support.histories import SUBMITTED, histories

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from msgspec.structs import replace
 
-from projector.invariants import Difference, Trace, before, check
-from streams.codec import Unreadable
-from streams.events import (
+from everfold.projector.job.invariants import Difference, Trace, before, check
+from everfold.streams.events.codec import Unreadable
+from everfold.streams.events.event import (
     Claimed,
     Event,
     Failed,
@@ -23,7 +23,7 @@ from streams.events import (
     Submitting,
     Succeeded,
 )
-from streams.record import Recorded
+from everfold.streams.events.record import Recorded
 from tests.support.histories import SUBMITTED, histories, records_of
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from projector.ownership import Ownership
-from streams.border import command
-from streams.log import Log
+from everfold.projector.assignment.ownership import Ownership
+from everfold.streams.appending.log import Log
+from everfold.streams.redis.redis_errors import command
 from tests.projector.story import owned
 from tests.support.wait import eventually
 

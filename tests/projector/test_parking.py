@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from projector.jobs import JobsProjection
-from projector.parking import GAP, parked_jobs, retry, skip
-from projector.queries import at, current
-from projector.rebuild import Rebuild
-from projector.state import from_fields
-from projector.verify import verify
-from projector.watching import Watcher
-from streams.border import command, read_hash
-from streams.codec import encode
-from streams.errors import JobNotParked, Refused, UndecodableEvent
-from streams.events import Canceled, CancelRequested
-from streams.log import NOBODY, Log
-from streams.reader import job_events
+from everfold.projector.folding.jobs import JobsProjection
+from everfold.projector.folding.parking import GAP, parked_jobs, retry, skip
+from everfold.projector.folding.rebuild import Rebuild
+from everfold.projector.job.state import from_fields
+from everfold.projector.reading.queries import at, current
+from everfold.projector.reading.verify import verify
+from everfold.projector.reading.watching import Watcher
+from everfold.streams.appending.log import NOBODY, Log
+from everfold.streams.errors import JobNotParked, Refused, UndecodableEvent
+from everfold.streams.events.codec import encode
+from everfold.streams.events.event import Canceled, CancelRequested
+from everfold.streams.reading.reader import job_events
+from everfold.streams.redis.redis_errors import command, read_hash
 from tests.projector.story import add_raw, assert_projected, make_jobs, projecting
 from tests.support.wait import eventually
 

@@ -6,21 +6,21 @@ import anyio
 import msgspec
 import pytest
 
-from projector import partition as partition_module
-from projector.config import ProjectorConfig
-from projector.fold import fold
-from projector.lag import lag
-from projector.parking import Parked
-from projector.queries import get
-from projector.state import from_fields
-from streams.border import command, read_hash
-from streams.events import CancelRequested, Event, Started
-from streams.keys import PROJECTOR_GROUP
-from streams.log import Log
-from streams.producer import Producer
-from streams.reader import job_events
-from streams.record import NO_ENTRY, Recorded
-from streams.server import server_facts
+from everfold.projector.config import ProjectorConfig
+from everfold.projector.folding import partition as partition_module
+from everfold.projector.folding.parking import Parked
+from everfold.projector.job.fold import fold
+from everfold.projector.job.state import from_fields
+from everfold.projector.reading.lag import lag
+from everfold.projector.reading.queries import get
+from everfold.streams.appending.log import Log
+from everfold.streams.events.event import CancelRequested, Event, Started
+from everfold.streams.events.record import NO_ENTRY, Recorded
+from everfold.streams.leases.producer import Producer
+from everfold.streams.reading.reader import job_events
+from everfold.streams.redis.keys import PROJECTOR_GROUP
+from everfold.streams.redis.redis_errors import command, read_hash
+from everfold.streams.redis.server import server_facts
 from tests.projector.story import (
     GRAPH,
     PARTITIONS,

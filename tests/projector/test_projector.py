@@ -7,10 +7,10 @@ import signal
 import anyio
 import pytest
 
-from projector.config import ProjectorConfig
-from projector.lag import lag
-from projector.projector import Projector
-from streams.log import Log
+from everfold.projector.config import ProjectorConfig
+from everfold.projector.projector import Projector
+from everfold.projector.reading.lag import lag
+from everfold.streams.appending.log import Log
 from tests.projector.story import (
     PARTITIONS,
     assert_projected,

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from projector.catching_up import until_projected
-from projector.config import ProjectorConfig
-from projector.fold import fold
-from projector.job import Job
-from projector.lag import lag
-from projector.queries import current, get, list_jobs
-from projector.stored import read_states
-from streams.border import command
-from streams.errors import BrokenChain, InvalidName, JobUnknown
-from streams.log import Log
-from streams.reader import job_events
+from everfold.projector.config import ProjectorConfig
+from everfold.projector.folding.stored import read_states
+from everfold.projector.job.fold import fold
+from everfold.projector.job.job import Job
+from everfold.projector.reading.catching_up import until_projected
+from everfold.projector.reading.lag import lag
+from everfold.projector.reading.queries import current, get, list_jobs
+from everfold.streams.appending.log import Log
+from everfold.streams.errors import BrokenChain, InvalidName, JobUnknown
+from everfold.streams.reading.reader import job_events
+from everfold.streams.redis.redis_errors import command
 from tests.projector.story import (
     all_gone,
     caught_up,

@@ -7,20 +7,20 @@ from collections.abc import Sequence
 import anyio
 import pytest
 
-from projector.config import ProjectorConfig
-from projector.fold import fold
-from projector.jobs import JobsFolding, JobsProjection
-from projector.lag import lag
-from projector.projection import Outcome, Step
-from projector.queries import list_jobs
-from projector.rebuild import Rebuild
-from projector.state import from_fields
-from streams.archive.archive import Archive
-from streams.border import command, read_hash
-from streams.errors import RebuildTaken
-from streams.log import Log
-from streams.reader import job_events
-from streams.record import Recorded
+from everfold.projector.config import ProjectorConfig
+from everfold.projector.folding.jobs import JobsFolding, JobsProjection
+from everfold.projector.folding.projection import Outcome, Step
+from everfold.projector.folding.rebuild import Rebuild
+from everfold.projector.job.fold import fold
+from everfold.projector.job.state import from_fields
+from everfold.projector.reading.lag import lag
+from everfold.projector.reading.queries import list_jobs
+from everfold.streams.appending.log import Log
+from everfold.streams.archive.archive import Archive
+from everfold.streams.errors import RebuildTaken
+from everfold.streams.events.record import Recorded
+from everfold.streams.reading.reader import job_events
+from everfold.streams.redis.redis_errors import command, read_hash
 from tests.projector.story import (
     PARTITIONS,
     assert_projected,
@@ -123,7 +123,7 @@ class Interrupted(Exception):
 async def test_an_interrupted_rebuild_goes_on_where_it_was(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("projector.rebuild.PAGE", 20)
+    monkeypatch.setattr("everfold.projector.folding.rebuild.PAGE", 20)
     jobs = await make_jobs(log, 60)
     await work(log, steps=12)
 
@@ -191,7 +191,7 @@ class Slow(JobsProjection):
 async def test_two_rebuilds_at_once_are_one_too_many(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("projector.rebuild.OWN_FOR_S", 1.0)
+    monkeypatch.setattr("everfold.projector.folding.rebuild.OWN_FOR_S", 1.0)
     jobs = await make_jobs(log, 10)
     slow = Slow()
     async with anyio.create_task_group() as tasks:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from projector.fold import fold
-from projector.job import Job
-from projector.state import SHOWN, from_fields, to_fields
-from streams.events import Event, Started, Submitting
+from everfold.projector.job.fold import fold
+from everfold.projector.job.job import Job
+from everfold.projector.job.state import SHOWN, from_fields, to_fields
+from everfold.streams.events.event import Event, Started, Submitting
 from tests.support.histories import SUBMITTED, histories, records_of
 
 

@@ -9,19 +9,19 @@ import anyio
 import pytest
 from msgspec import Struct
 
-from projector.job import Job
-from projector.lag import lag
-from projector.parking import BROKEN, Parked, read_parked
-from projector.projector import Projector
-from projector.rebuild import Rebuild
-from projector.states import Projection
-from streams.border import command
-from streams.codec import Unreadable
-from streams.errors import InvalidName, Misconfigured
-from streams.events import Progressed, Submitted, Succeeded
-from streams.log import Log
-from streams.reader import all_events
-from streams.record import Recorded
+from everfold.projector.folding.parking import BROKEN, Parked, read_parked
+from everfold.projector.folding.rebuild import Rebuild
+from everfold.projector.folding.states import Projection
+from everfold.projector.job.job import Job
+from everfold.projector.projector import Projector
+from everfold.projector.reading.lag import lag
+from everfold.streams.appending.log import Log
+from everfold.streams.errors import InvalidName, Misconfigured
+from everfold.streams.events.codec import Unreadable
+from everfold.streams.events.event import Progressed, Submitted, Succeeded
+from everfold.streams.events.record import Recorded
+from everfold.streams.reading.reader import all_events
+from everfold.streams.redis.redis_errors import command
 from tests.projector.story import make_jobs, work
 from tests.support.programs import StartProgram
 from tests.support.wait import eventually

@@ -7,15 +7,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import anyio
 import pytest
 
-from projector.projector import Projector
-from projector.verify import Report, verify
-from streams.border import command
-from streams.codec import encode
-from streams.events import Progressed, Started, Submitting, Succeeded
-from streams.log import Log
-from streams.outcomes import Lease
-from streams.producer import Producer
-from streams.reader import job_events
+from everfold.projector.projector import Projector
+from everfold.projector.reading.verify import Report, verify
+from everfold.streams.appending.log import Log
+from everfold.streams.appending.outcomes import Lease
+from everfold.streams.events.codec import encode
+from everfold.streams.events.event import Progressed, Started, Submitting, Succeeded
+from everfold.streams.leases.producer import Producer
+from everfold.streams.reading.reader import job_events
+from everfold.streams.redis.redis_errors import command
 
 pytestmark = pytest.mark.anyio
 

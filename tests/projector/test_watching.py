@@ -8,14 +8,14 @@ from collections.abc import AsyncIterator
 import anyio
 import pytest
 
-from projector.job import Job
-from projector.watching import Watcher
-from streams.border import command
-from streams.errors import BrokenChain, JobUnknown
-from streams.events import Progressed, Started, Succeeded
-from streams.log import Log
-from streams.producer import Producer
-from streams.reader import job_events
+from everfold.projector.job.job import Job
+from everfold.projector.reading.watching import Watcher
+from everfold.streams.appending.log import Log
+from everfold.streams.errors import BrokenChain, JobUnknown
+from everfold.streams.events.event import Progressed, Started, Succeeded
+from everfold.streams.leases.producer import Producer
+from everfold.streams.reading.reader import job_events
+from everfold.streams.redis.redis_errors import command
 from tests.projector.story import end, make_jobs, projecting, work
 from tests.support.servers import StartServer
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from projector.job import Job
-from runner.backend import Absent, Ended, Pending, Running, Truth, Unreachable
-from runner.decide import (
+from everfold.projector.job.job import Job
+from everfold.runner.backend import Absent, Ended, Pending, Running, Truth, Unreachable
+from everfold.runner.decisions.decide import (
     Action,
     Adopt,
     AskTruth,
@@ -20,7 +20,7 @@ from runner.decide import (
     Stop,
     Wait,
 )
-from streams.events import Canceled, Expired, Failed, Failure, Policy, Succeeded
+from everfold.streams.events.event import Canceled, Expired, Failed, Failure, Policy, Succeeded
 
 NOW_MS = 1_000_000_000
 NOW = Circumstances(now_ms=NOW_MS, lease_ttl_s=10.0, submit_grace_s=2.0)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import uuid
 
-from runner.attempts import attempt_of
+from everfold.runner.decisions.attempts import attempt_of
 
 
 def test_an_attempt_has_the_same_ids_whoever_asks() -> None:

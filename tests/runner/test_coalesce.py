@@ -5,8 +5,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.backend import Progress
-from runner.coalesce import Coalesced
+from everfold.runner.backend import Progress
+from everfold.runner.decisions.coalesce import Coalesced
 
 
 def progress(value: float) -> Progress:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from runner.backend import Absent, Pending, Running, Unreachable
-from runner.decide import (
+from everfold.runner.backend import Absent, Pending, Running, Unreachable
+from everfold.runner.decisions.decide import (
     AskTruth,
     Begin,
     Done,
@@ -19,7 +19,7 @@ from runner.decide import (
     Wait,
     decide,
 )
-from streams.events import Expired, Failed
+from everfold.streams.events.event import Expired, Failed
 from tests.runner.decision_table import (
     CASES,
     KNOWN,

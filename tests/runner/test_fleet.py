@@ -6,15 +6,8 @@ from contextlib import AbstractAsyncContextManager
 import anyio
 import pytest
 
-from runner.backend import (
-    Attempt,
-    Load,
-    Observation,
-    SubmitOutcome,
-    Truth,
-    Unreachable,
-)
-from runner.fleet import DEAD_WORKER_AFTER_S, Berth, Fleet
+from everfold.runner.backend import Attempt, Load, Observation, SubmitOutcome, Truth, Unreachable
+from everfold.runner.execution.fleet import DEAD_WORKER_AFTER_S, Berth, Fleet
 
 pytestmark = pytest.mark.anyio
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from runner.suspects import Suspects
+from everfold.runner.decisions.suspects import Suspects
 
 
 def test_a_runner_is_dead_after_it_was_missing_in_every_look_for_long_enough() -> None:

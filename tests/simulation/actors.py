@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runner.backend import Unreachable
-from runner.fleet import Berth, Place
-from streams.errors import Unavailable
-from streams.events import Expired
-from streams.log import NOBODY
-from streams.outcomes import Lease
+from everfold.runner.backend import Unreachable
+from everfold.runner.execution.fleet import Berth, Place
+from everfold.streams.appending.log import NOBODY
+from everfold.streams.appending.outcomes import Lease
+from everfold.streams.errors import Unavailable
+from everfold.streams.events.event import Expired
 from tests.simulation.guard import Lane
 from tests.simulation.process import REDIS
 from tests.simulation.tasks import Nap, Steps, ask

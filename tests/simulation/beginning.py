@@ -1,11 +1,10 @@
-"""runner/begin.py as steps: a slot, the intent in the log, one POST, and what came of it."""
+"""start_attempt.py as steps: a slot, the intent in the log, one POST, and what came of it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runner.attempts import attempt_of
-from runner.backend import (
+from everfold.runner.backend import (
     Accepted,
     Ambiguous,
     Attempt,
@@ -14,8 +13,9 @@ from runner.backend import (
     Unreachable,
     Withheld,
 )
-from runner.fleet import Berth
-from streams.events import Failed, Lost, Queued, Submitting
+from everfold.runner.decisions.attempts import attempt_of
+from everfold.runner.execution.fleet import Berth
+from everfold.streams.events.event import Failed, Lost, Queued, Submitting
 from tests.simulation.tasks import ShieldOver, Steps
 
 if TYPE_CHECKING:

@@ -9,9 +9,8 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from projector.job import Job
-from runner.attempts import attempt_of
-from runner.backend import (
+from everfold.projector.job.job import Job
+from everfold.runner.backend import (
     Absent,
     Ambiguous,
     Attempt,
@@ -21,10 +20,11 @@ from runner.backend import (
     Truth,
     Unreachable,
 )
-from runner.decide import Action, Circumstances, Finish, decide
-from runner.fleet import Berth
-from streams.events import Canceled
-from streams.outcomes import Lease
+from everfold.runner.decisions.attempts import attempt_of
+from everfold.runner.decisions.decide import Action, Circumstances, Finish, decide
+from everfold.runner.execution.fleet import Berth
+from everfold.streams.appending.outcomes import Lease
+from everfold.streams.events.event import Canceled
 from tests.simulation.beginning import GENERATION, Beginning
 from tests.simulation.carrying import Carrying
 from tests.simulation.faults import Weather

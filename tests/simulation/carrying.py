@@ -1,12 +1,12 @@
-"""runner/job_run.py as steps: ask, decide, act, again. The decision is the product's own."""
+"""job_run.py as steps: ask, decide, act, again. The decision is the product's own."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from projector.job import Job
-from runner.backend import Absent, Ended, Truth
-from runner.decide import (
+from everfold.projector.job.job import Job
+from everfold.runner.backend import Absent, Ended, Truth
+from everfold.runner.decisions.decide import (
     Action,
     Adopt,
     AskTruth,
@@ -20,10 +20,10 @@ from runner.decide import (
     Stop,
     Wait,
 )
-from runner.fleet import Place
-from streams.errors import Unavailable
-from streams.events import Lost, Queued, Released, Retried, Stopping
-from streams.outcomes import Lease
+from everfold.runner.execution.fleet import Place
+from everfold.streams.appending.outcomes import Lease
+from everfold.streams.errors import Unavailable
+from everfold.streams.events.event import Lost, Queued, Released, Retried, Stopping
 from tests.simulation.following import Following
 from tests.simulation.narrating import LeaseOver, Narrator
 from tests.simulation.process import REDIS

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from runner.backend import Attempt, Ended, Load, Progress
-from streams.events import Failure
+from everfold.runner.backend import Attempt, Ended, Load, Progress
+from everfold.streams.events.event import Failure
 from tests.simulation.agenda import Agenda
 
 ALIVE = ("pending", "running")

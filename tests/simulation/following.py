@@ -1,13 +1,13 @@
-"""runner/follow.py as steps: hints into the log, the truth every few seconds."""
+"""runner/execution/watch_attempt.py as steps: hints into the log, the truth every few seconds."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runner.backend import Running, Truth
-from runner.coalesce import Coalesced
-from runner.decide import Follow, Wait
-from streams.events import Started
+from everfold.runner.backend import Running, Truth
+from everfold.runner.decisions.coalesce import Coalesced
+from everfold.runner.decisions.decide import Follow, Wait
+from everfold.streams.events.event import Started
 from tests.simulation.comfyui import Sightings
 from tests.simulation.tasks import Nap, Steps
 

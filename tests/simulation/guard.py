@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.record import NO_ENTRY
+from everfold.streams.events.record import NO_ENTRY
 
 Lane = tuple[str, str]
 """Queue and priority: the name of a dispatch stream."""

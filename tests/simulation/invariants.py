@@ -6,10 +6,10 @@ them, attempts by the backend's own ledger.
 
 from __future__ import annotations
 
-from projector.fold import fold
-from projector.invariants import Trace, check
-from projector.job import Job
-from streams.events import (
+from everfold.projector.job.fold import fold
+from everfold.projector.job.invariants import Trace, check
+from everfold.projector.job.job import Job
+from everfold.streams.events.event import (
     Canceled,
     CancelRequested,
     Claimed,
@@ -21,7 +21,7 @@ from streams.events import (
     Succeeded,
     closing_status,
 )
-from streams.record import Recorded
+from everfold.streams.events.record import Recorded
 from tests.simulation.comfyui import ALIVE, KEPT, Ledger, Prompt
 from tests.simulation.guard import Head
 from tests.simulation.server import Author, Server

@@ -1,11 +1,11 @@
-"""runner/lease_book.py as steps: renewal from a thread of its own, trust by the steady clock."""
+"""lease_renewer.py as steps: renewal from a thread of its own, trust by the steady clock."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streams.errors import Unavailable
-from streams.outcomes import Lease
+from everfold.streams.appending.outcomes import Lease
+from everfold.streams.errors import Unavailable
 from tests.simulation.process import REDIS
 from tests.simulation.tasks import Steps, ask
 

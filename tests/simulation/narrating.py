@@ -1,15 +1,15 @@
-"""runner/narrator.py as steps: events told under a lease, and the state that they make."""
+"""runner/execution/job_log.py as steps: events told under a lease, and the state that they make."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from projector.evolve import evolve
-from projector.job import Job
-from streams.errors import Unavailable
-from streams.events import Event
-from streams.outcomes import Lease
-from streams.record import Recorded
+from everfold.projector.job.evolve import evolve
+from everfold.projector.job.job import Job
+from everfold.streams.appending.outcomes import Lease
+from everfold.streams.errors import Unavailable
+from everfold.streams.events.event import Event
+from everfold.streams.events.record import Recorded
 from tests.simulation.process import REDIS
 from tests.simulation.server import Outcome
 from tests.simulation.tasks import Steps, ask

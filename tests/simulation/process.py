@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from runner.backend import Unreachable
-from streams.errors import ServerUnreachable
+from everfold.runner.backend import Unreachable
+from everfold.streams.errors import ServerUnreachable
 from tests.simulation.tasks import Post, Request, Steps, Task
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from runner.backend import (
+from everfold.runner.backend import (
     Absent,
     Accepted,
     Ambiguous,
@@ -18,7 +18,7 @@ from runner.backend import (
     Unreachable,
     Withheld,
 )
-from streams.events import Failure
+from everfold.streams.events.event import Failure
 from tests.simulation.comfyui import ComfyUI, Prompt
 from tests.simulation.tasks import Post, Steps, ask
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
-from runner.backend import Backend
-from runner.config import RunnerConfig
-from runner.fleet import Berth, Place
-from runner.suspects import Suspects
-from streams.errors import Unavailable
-from streams.outcomes import Lease
+from everfold.runner.backend import Backend
+from everfold.runner.config import RunnerConfig
+from everfold.runner.decisions.suspects import Suspects
+from everfold.runner.execution.fleet import Berth, Place
+from everfold.streams.appending.outcomes import Lease
+from everfold.streams.errors import Unavailable
 from tests.simulation import actors
 from tests.simulation.carrying import Carrying
 from tests.simulation.guard import Lane

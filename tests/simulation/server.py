@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from projector.evolve import evolve
-from projector.job import Job
-from streams.events import (
+from everfold.projector.job.evolve import evolve
+from everfold.projector.job.job import Job
+from everfold.streams.appending.outcomes import Lease
+from everfold.streams.events.event import (
     CancelRequested,
     Claimed,
     Event,
@@ -20,8 +21,7 @@ from streams.events import (
     Submitted,
     closing_status,
 )
-from streams.outcomes import Lease
-from streams.record import Recorded
+from everfold.streams.events.record import Recorded
 from tests.simulation.guard import Head, Lane
 from tests.simulation.stream_model import FOREVER_MS, DispatchStream
 

@@ -1,10 +1,10 @@
-"""runner/slot.py and the reservations of runner/fleet.py as steps; the berths are the real ones."""
+"""slot.py and the reservations of fleet.py as steps; the berths are the real ones."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runner.fleet import Berth, Place
+from everfold.runner.execution.fleet import Berth, Place
 from tests.simulation.tasks import Steps
 
 if TYPE_CHECKING:

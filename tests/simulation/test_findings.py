@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from projector.fold import fold
-from projector.job import Job
-from runner.backend import Absent
-from runner.decide import Begin, Circumstances, GiveUpAttempt, Wait, decide
-from streams.events import (
+from everfold.projector.job.fold import fold
+from everfold.projector.job.job import Job
+from everfold.runner.backend import Absent
+from everfold.runner.decisions.decide import Begin, Circumstances, GiveUpAttempt, Wait, decide
+from everfold.streams.events.event import (
     CancelRequested,
     Claimed,
     Event,
@@ -22,7 +22,7 @@ from streams.events import (
     Started,
     Submitting,
 )
-from streams.record import Recorded
+from everfold.streams.events.record import Recorded
 
 SENT = Job(job_id="job", attempt=1, attempt_state="intended", submitting_at_ms=1_000_000)
 

@@ -6,8 +6,9 @@ from random import Random
 
 import pytest
 
-from streams.dispatch import Dispatch
-from streams.errors import (
+from everfold.streams.appending.log import NOBODY, Log
+from everfold.streams.appending.outcomes import Lease, Renewed
+from everfold.streams.errors import (
     EverfoldError,
     Fenced,
     JobClosed,
@@ -15,7 +16,7 @@ from streams.errors import (
     JobUnknown,
     WrongExpectedSequence,
 )
-from streams.events import (
+from everfold.streams.events.event import (
     Canceled,
     CancelRequested,
     Event,
@@ -27,11 +28,10 @@ from streams.events import (
     Started,
     Submitted,
 )
-from streams.ids import new_id
-from streams.log import NOBODY, Log
-from streams.outcomes import Lease, Renewed
-from streams.reader import job_events
-from streams.record import Recorded
+from everfold.streams.events.ids import new_id
+from everfold.streams.events.record import Recorded
+from everfold.streams.leases.dispatch import Dispatch
+from everfold.streams.reading.reader import job_events
 from tests.simulation.agenda import START_MS
 from tests.simulation.server import Author, Server
 

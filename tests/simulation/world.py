@@ -7,15 +7,15 @@ from random import Random
 
 from msgspec import Struct
 
-from projector.job import Job
-from runner.backend import Attempt, Truth
-from runner.config import RunnerConfig
-from runner.decide import Action, Circumstances, decide
-from streams.errors import Unavailable
-from streams.events import CancelRequested, Policy, Submitted
-from streams.keys import connection_name
-from streams.outcomes import Lease
-from streams.record import Recorded
+from everfold.projector.job.job import Job
+from everfold.runner.backend import Attempt, Truth
+from everfold.runner.config import RunnerConfig
+from everfold.runner.decisions.decide import Action, Circumstances, decide
+from everfold.streams.appending.outcomes import Lease
+from everfold.streams.errors import Unavailable
+from everfold.streams.events.event import CancelRequested, Policy, Submitted
+from everfold.streams.events.record import Recorded
+from everfold.streams.redis.keys import connection_name
 from tests.simulation import actors
 from tests.simulation.agenda import START_MS, Agenda
 from tests.simulation.beginning import Beginning

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.events import (
+from everfold.streams.events.event import (
     Canceled,
     CancelRequested,
     Claimed,

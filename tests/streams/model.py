@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from streams.errors import EverfoldError, Fenced, JobClosed, JobLeased
+from everfold.streams.errors import EverfoldError, Fenced, JobClosed, JobLeased
 
 
 class Model(Struct):

@@ -6,10 +6,10 @@ from typing import cast
 
 from msgspec import Struct
 
-from streams import scripts
-from streams.border import NoGroup, command, read_hash
-from streams.keys import PRIORITIES, RUNNERS_GROUP
-from streams.log import Log
+from everfold.streams.appending.log import Log
+from everfold.streams.redis import scripts
+from everfold.streams.redis.keys import PRIORITIES, RUNNERS_GROUP
+from everfold.streams.redis.redis_errors import NoGroup, command, read_hash
 
 
 class Stored(Struct, frozen=True):

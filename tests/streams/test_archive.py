@@ -12,21 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.archive import archiver as archiver_module
-from streams.archive.archive import Archive
-from streams.archive.archiver import Archiver
-from streams.archive.folder import Folder
-from streams.archive.segment import read_segment, write_segment
-from streams.border import command
-from streams.errors import (
-    ArchiveDamaged,
-    ArchiveForeign,
-    ArchiveUnavailable,
-    Trimmed,
-)
-from streams.log import Log
-from streams.readers import readers
-from streams.record import FIELDS, NO_ENTRY
+from everfold.streams.appending.log import Log
+from everfold.streams.archive import archiver as archiver_module
+from everfold.streams.archive.archive import Archive
+from everfold.streams.archive.archiver import Archiver
+from everfold.streams.archive.folder import Folder
+from everfold.streams.archive.segment import read_segment, write_segment
+from everfold.streams.errors import ArchiveDamaged, ArchiveForeign, ArchiveUnavailable, Trimmed
+from everfold.streams.events.record import FIELDS, NO_ENTRY
+from everfold.streams.reading.readers import readers
+from everfold.streams.redis.redis_errors import command
 from tests.projector.story import make_jobs, work
 
 pytestmark = pytest.mark.anyio

@@ -11,8 +11,8 @@ import redis.exceptions as theirs
 from anyio.to_thread import run_sync
 from redis.asyncio import Redis
 
-from streams.border import NoGroup, command, read_hash, read_string, translated
-from streams.errors import (
+from everfold.streams.appending.log import Log
+from everfold.streams.errors import (
     EverfoldError,
     ServerLoading,
     ServerOutOfMemory,
@@ -20,10 +20,10 @@ from streams.errors import (
     ServerRefusesAccess,
     ServerUnreachable,
 )
-from streams.events import CancelRequested
-from streams.log import Log
-from streams.reader import job_events
-from streams.server import connect
+from everfold.streams.events.event import CancelRequested
+from everfold.streams.reading.reader import job_events
+from everfold.streams.redis.redis_errors import NoGroup, command, read_hash, read_string, translated
+from everfold.streams.redis.server import connect
 from tests.support.servers import OwnServer, StartServer, client
 from tests.support.wait import eventually
 

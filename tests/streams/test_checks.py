@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.checks import (
+from everfold.streams.errors import InvalidName, InvalidWorkflow, Refused, TooLarge
+from everfold.streams.events.checks import (
     METADATA_LIMIT_BYTES,
     WORKFLOW_LIMIT_BYTES,
     check_choice,
@@ -20,7 +21,6 @@ from streams.checks import (
     check_text,
     check_workflow,
 )
-from streams.errors import InvalidName, InvalidWorkflow, Refused, TooLarge
 
 WORKFLOWS = Path(__file__).parent.parent / "data" / "workflows"
 NODE = {"class_type": "EmptyImage", "inputs": {}}

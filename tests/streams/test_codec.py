@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.codec import Unreadable, decode, encode
-from streams.errors import Refused
-from streams.events import (
+from everfold.streams.errors import Refused
+from everfold.streams.events.codec import Unreadable, decode, encode
+from everfold.streams.events.event import (
     CLOSING_STATUS,
     Event,
     Failure,
@@ -25,7 +25,7 @@ from streams.events import (
     Submitted,
     closing_status,
 )
-from streams.upcast import current_version
+from everfold.streams.events.upcast import current_version
 from tests.streams.golden import STATED
 
 GOLDEN = Path(__file__).parent.parent / "data" / "events"

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from streams.border import command
-from streams.dispatch import Dispatch, all_lanes
-from streams.errors import Fenced, JobClosed, JobUnknown
-from streams.events import (
+from everfold.streams.appending.log import NOBODY, Log
+from everfold.streams.appending.outcomes import Lease, LeaseOver, Renewed
+from everfold.streams.errors import Fenced, JobClosed, JobUnknown
+from everfold.streams.events.event import (
     Canceled,
     CancelRequested,
     Claimed,
@@ -21,10 +21,10 @@ from streams.events import (
     Started,
     Succeeded,
 )
-from streams.keys import RELEASED, RUNNERS_GROUP
-from streams.log import NOBODY, Log
-from streams.outcomes import Lease, LeaseOver, Renewed
-from streams.reader import job_events
+from everfold.streams.leases.dispatch import Dispatch, all_lanes
+from everfold.streams.reading.reader import job_events
+from everfold.streams.redis.keys import RELEASED, RUNNERS_GROUP
+from everfold.streams.redis.redis_errors import command
 from tests.streams.stored import stored
 
 pytestmark = pytest.mark.anyio

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.fairness import lanes_of, partitions_of
-from streams.keys import PRIORITIES
+from everfold.streams.leases.fairness import lanes_of, partitions_of
+from everfold.streams.redis.keys import PRIORITIES
 
 NAMES = ("a", "b", "c", "d", "e", "f", "g", "h")
 SIZES = st.tuples(st.integers(1, 16), st.integers(1, 8))

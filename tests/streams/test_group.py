@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 import anyio
 import pytest
 
-from streams.border import NoGroup, command
-from streams.errors import Unavailable
-from streams.events import CancelRequested
-from streams.group import ConsumerGroup
-from streams.log import Log
-from streams.reader import job_events
-from streams.record import NO_ENTRY
+from everfold.streams.appending.log import Log
+from everfold.streams.errors import Unavailable
+from everfold.streams.events.event import CancelRequested
+from everfold.streams.events.record import NO_ENTRY
+from everfold.streams.reading.consumer_group import ConsumerGroup
+from everfold.streams.reading.reader import job_events
+from everfold.streams.redis.redis_errors import NoGroup, command
 from tests.support.fault_proxy import FaultProxy
 from tests.support.servers import StartServer
 

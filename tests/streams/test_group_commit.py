@@ -9,14 +9,14 @@ from functools import partial
 import anyio
 import pytest
 
-from streams.errors import Fenced, JobUnknown, Unavailable
-from streams.events import CancelRequested, Progressed, Started
-from streams.group_commit import BATCH_LIMIT, PER_JOB_LIMIT, GroupCommit, Outcome
-from streams.log import Log
-from streams.outcomes import Appended
-from streams.producer import Producer
-from streams.reader import job_events
-from streams.scripts import NewEvent
+from everfold.streams.appending.group_commit import BATCH_LIMIT, PER_JOB_LIMIT, GroupCommit, Outcome
+from everfold.streams.appending.log import Log
+from everfold.streams.appending.outcomes import Appended
+from everfold.streams.errors import Fenced, JobUnknown, Unavailable
+from everfold.streams.events.event import CancelRequested, Progressed, Started
+from everfold.streams.leases.producer import Producer
+from everfold.streams.reading.reader import job_events
+from everfold.streams.redis.scripts import NewEvent
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio

@@ -4,7 +4,7 @@ import time
 import uuid
 from itertools import pairwise
 
-from streams.ids import job_id_for, new_id, uuid_time_ms
+from everfold.streams.events.ids import job_id_for, new_id, uuid_time_ms
 
 
 def test_a_new_id_is_a_version_7_uuid_of_the_rfc_variant() -> None:

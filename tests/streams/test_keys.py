@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.keys import JobsKeys, Keyspace, StatesKeys, SubscriptionKeys, connection_name
+from everfold.streams.redis.keys import (
+    JobsKeys,
+    Keyspace,
+    StatesKeys,
+    SubscriptionKeys,
+    connection_name,
+)
 
 KEYS = Keyspace("shop", 8)
 OF_A_PARTITION = [KEYS.tag, KEYS.log, KEYS.queues, KEYS.later, KEYS.deadlines]

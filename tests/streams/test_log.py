@@ -9,10 +9,9 @@ from typing import cast
 import anyio
 import pytest
 
-from streams import scripts
-from streams.border import command
-from streams.dispatch import Dispatch
-from streams.errors import (
+from everfold.streams.appending.log import NOBODY, WORKFLOW_TTL_S, Log
+from everfold.streams.appending.outcomes import Lease
+from everfold.streams.errors import (
     IdempotencyConflict,
     InvalidName,
     InvalidWorkflow,
@@ -20,7 +19,7 @@ from streams.errors import (
     Refused,
     TooLarge,
 )
-from streams.events import (
+from everfold.streams.events.event import (
     Canceled,
     CancelRequested,
     Event,
@@ -33,11 +32,12 @@ from streams.events import (
     Submitted,
     Succeeded,
 )
-from streams.log import NOBODY, WORKFLOW_TTL_S, Log
-from streams.outcomes import Lease
-from streams.reader import job_events
-from streams.record import NO_ENTRY
-from streams.scripts import NewEvent, Reply
+from everfold.streams.events.record import NO_ENTRY
+from everfold.streams.leases.dispatch import Dispatch
+from everfold.streams.reading.reader import job_events
+from everfold.streams.redis import scripts
+from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.scripts import NewEvent, Reply
 from tests.streams.stored import stored
 
 pytestmark = pytest.mark.anyio

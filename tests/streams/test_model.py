@@ -24,9 +24,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from streams.dispatch import Dispatch, all_lanes
-from streams.errors import Conflict, EverfoldError
-from streams.events import (
+from everfold.streams.appending.log import NOBODY, Log
+from everfold.streams.appending.outcomes import Appended, Lease, LeaseOver, Renewed
+from everfold.streams.errors import Conflict, EverfoldError
+from everfold.streams.events.event import (
     CLOSING_STATUS,
     Canceled,
     CancelRequested,
@@ -37,11 +38,10 @@ from streams.events import (
     Started,
     Succeeded,
 )
-from streams.keys import PRIORITIES, RELEASED
-from streams.log import NOBODY, Log
-from streams.outcomes import Appended, Lease, LeaseOver, Renewed
-from streams.reader import job_events
-from streams.record import Recorded
+from everfold.streams.events.record import Recorded
+from everfold.streams.leases.dispatch import Dispatch, all_lanes
+from everfold.streams.reading.reader import job_events
+from everfold.streams.redis.keys import PRIORITIES, RELEASED
 from tests.streams.model import Model
 from tests.streams.stored import stored
 from tests.support import servers

@@ -7,8 +7,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from streams.border import command, read_hash
-from streams.errors import (
+from everfold.streams.appending.log import Log
+from everfold.streams.errors import (
     InvalidName,
     NamespaceTooNew,
     NoServer,
@@ -19,7 +19,7 @@ from streams.errors import (
     ServerUnreachable,
     Unavailable,
 )
-from streams.log import Log
+from everfold.streams.redis.redis_errors import command, read_hash
 from tests.support.servers import ServerChoice, StartServer, own_server
 
 pytestmark = pytest.mark.anyio

@@ -6,15 +6,15 @@ import anyio
 import pytest
 from anyio.to_thread import run_sync
 
-from streams.dispatch import Dispatch, all_lanes
-from streams.errors import ServerUnreachable, Unavailable
-from streams.events import CancelRequested, Failure, Released, Retried, Started
-from streams.group_commit import PER_JOB_LIMIT
-from streams.log import Log
-from streams.outcomes import Appended, Lease, Renewed
-from streams.patience import patiently
-from streams.producer import Producer
-from streams.reader import job_events
+from everfold.streams.appending.group_commit import PER_JOB_LIMIT
+from everfold.streams.appending.log import Log
+from everfold.streams.appending.outcomes import Appended, Lease, Renewed
+from everfold.streams.errors import ServerUnreachable, Unavailable
+from everfold.streams.events.event import CancelRequested, Failure, Released, Retried, Started
+from everfold.streams.leases.dispatch import Dispatch, all_lanes
+from everfold.streams.leases.producer import Producer
+from everfold.streams.reading.reader import job_events
+from everfold.streams.redis.retry import patiently
 from tests.streams.stored import load_scripts, stored
 from tests.support.fault_proxy import FaultProxy
 from tests.support.servers import OwnServer, StartServer

@@ -10,10 +10,10 @@ import anyio
 import pytest
 from redis.exceptions import ResponseError
 
-from streams.border import command, commands
-from streams.errors import ServerUnreachable
-from streams.pipelining import BATCH_LIMIT, CARRIERS, PipeliningRedis, _was_closed
-from streams.server import connect, server_facts
+from everfold.streams.errors import ServerUnreachable
+from everfold.streams.redis.pipelining import BATCH_LIMIT, CARRIERS, PipeliningRedis, _was_closed
+from everfold.streams.redis.redis_errors import command, commands
+from everfold.streams.redis.server import connect, server_facts
 from tests.support.fault_proxy import FaultProxy
 from tests.support.wait import eventually
 

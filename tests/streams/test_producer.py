@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 import anyio
 import pytest
 
-from streams.dispatch import Dispatch
-from streams.errors import Fenced, InvalidName, JobClosed
-from streams.events import (
+from everfold.streams.appending.log import Log
+from everfold.streams.appending.outcomes import LeaseOver, Renewed
+from everfold.streams.errors import Fenced, InvalidName, JobClosed
+from everfold.streams.events.event import (
     Canceled,
     CancelRequested,
     Event,
@@ -20,11 +21,10 @@ from streams.events import (
     Started,
     Succeeded,
 )
-from streams.keys import PRIORITIES, RELEASED
-from streams.log import Log
-from streams.outcomes import LeaseOver, Renewed
-from streams.producer import Producer
-from streams.reader import job_events
+from everfold.streams.leases.dispatch import Dispatch
+from everfold.streams.leases.producer import Producer
+from everfold.streams.reading.reader import job_events
+from everfold.streams.redis.keys import PRIORITIES, RELEASED
 
 pytestmark = pytest.mark.anyio
 

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from streams.border import command
-from streams.dispatch import Dispatch, all_lanes
-from streams.events import Canceled, Policy
-from streams.log import NOBODY, Log
+from everfold.streams.appending.log import NOBODY, Log
+from everfold.streams.events.event import Canceled, Policy
+from everfold.streams.leases.dispatch import Dispatch, all_lanes
+from everfold.streams.redis.redis_errors import command
 from tests.streams.stored import stored
 
 pytestmark = pytest.mark.anyio

@@ -10,12 +10,12 @@ import anyio
 import pytest
 from anyio.to_thread import run_sync
 
-from streams.border import command
-from streams.errors import JobUnknown
-from streams.events import CancelRequested
-from streams.log import Log
-from streams.reader import all_events, ends, job_events, partition_events, tail
-from streams.record import entry_order
+from everfold.streams.appending.log import Log
+from everfold.streams.errors import JobUnknown
+from everfold.streams.events.event import CancelRequested
+from everfold.streams.events.record import entry_order
+from everfold.streams.reading.reader import all_events, ends, job_events, partition_events, tail
+from everfold.streams.redis.redis_errors import command
 from tests.support.servers import StartServer
 
 pytestmark = pytest.mark.anyio

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.codec import Unreadable
-from streams.events import Started
-from streams.record import NO_ENTRY, entry_order, entry_time_ms, recorded
+from everfold.streams.events.codec import Unreadable
+from everfold.streams.events.event import Started
+from everfold.streams.events.record import NO_ENTRY, entry_order, entry_time_ms, recorded
 
 PAYLOAD = b'{"type":"job.started","v":1,"id":"i","actor":"a","attempt":2}'
 ENTRY = [b"j", b"order-1", b"s", b"3", b"e", b"1", b"p", b"1699999999999-4", b"d", PAYLOAD]

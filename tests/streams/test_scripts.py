@@ -8,9 +8,9 @@ from typing import cast
 
 import pytest
 
-from streams.border import command, read_hash
-from streams.dispatch import Dispatch, all_lanes
-from streams.errors import (
+from everfold.streams.appending.log import NOBODY, Log
+from everfold.streams.appending.outcomes import Lease, LeaseOver, Renewed
+from everfold.streams.errors import (
     Fenced,
     IdempotencyConflict,
     JobClosed,
@@ -19,7 +19,7 @@ from streams.errors import (
     Refused,
     WrongExpectedSequence,
 )
-from streams.events import (
+from everfold.streams.events.event import (
     Canceled,
     CancelRequested,
     Claimed,
@@ -32,10 +32,10 @@ from streams.events import (
     Started,
     Succeeded,
 )
-from streams.keys import PRIORITIES
-from streams.log import NOBODY, Log
-from streams.outcomes import Lease, LeaseOver, Renewed
-from streams.reader import job_events
+from everfold.streams.leases.dispatch import Dispatch, all_lanes
+from everfold.streams.reading.reader import job_events
+from everfold.streams.redis.keys import PRIORITIES
+from everfold.streams.redis.redis_errors import command, read_hash
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio

@@ -7,26 +7,26 @@ from pathlib import Path
 import anyio
 import pytest
 
-from projector.fold import fold
-from projector.jobs import JobsProjection
-from projector.queries import current
-from projector.rebuild import Rebuild
-from projector.state import from_fields
-from runner.reconcile import put_back
-from streams.archive import archiver as archiver_module
-from streams.archive.archive import Archive
-from streams.archive.archiver import Archiver
-from streams.archive.folder import Folder
-from streams.border import command, read_hash
-from streams.errors import BrokenChain, JobUnknown
-from streams.events import Canceled
-from streams.group import ConsumerGroup
-from streams.history import history_pages, job_history
-from streams.log import NOBODY, Log
-from streams.reader import job_events, log_size
-from streams.readers import Missed, register, unregister
-from streams.record import NO_ENTRY, Recorded
-from streams.trimming import bounds, trim
+from everfold.projector.folding.jobs import JobsProjection
+from everfold.projector.folding.rebuild import Rebuild
+from everfold.projector.job.fold import fold
+from everfold.projector.job.state import from_fields
+from everfold.projector.reading.queries import current
+from everfold.runner.execution.lost_log import put_back
+from everfold.streams.appending.log import NOBODY, Log
+from everfold.streams.archive import archiver as archiver_module
+from everfold.streams.archive.archive import Archive
+from everfold.streams.archive.archiver import Archiver
+from everfold.streams.archive.folder import Folder
+from everfold.streams.errors import BrokenChain, JobUnknown
+from everfold.streams.events.event import Canceled
+from everfold.streams.events.record import NO_ENTRY, Recorded
+from everfold.streams.reading.consumer_group import ConsumerGroup
+from everfold.streams.reading.reader import job_events, log_size
+from everfold.streams.reading.readers import Missed, register, unregister
+from everfold.streams.redis.redis_errors import command, read_hash
+from everfold.streams.retention.history import history_pages, job_history
+from everfold.streams.retention.trimming import bounds, trim
 from tests.projector.story import add_raw, assert_projected, end, make_jobs, projecting, work
 from tests.support.wait import eventually
 
@@ -175,7 +175,7 @@ async def test_a_reader_that_registers_between_the_look_and_the_trim_is_heeded(
         await register(log, 0, "audit", NO_ENTRY)
         return found
 
-    monkeypatch.setattr("streams.trimming.bounds", then_register)
+    monkeypatch.setattr("everfold.streams.retention.trimming.bounds", then_register)
     assert await held_by(log) == "audit"
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
-from streams.codec import encode
-from streams.events import (
+from everfold.streams.events.codec import encode
+from everfold.streams.events.event import (
     Canceled,
     CancelRequested,
     Claimed,
@@ -30,7 +30,7 @@ from streams.events import (
     Submitting,
     Succeeded,
 )
-from streams.record import NO_ENTRY, Recorded
+from everfold.streams.events.record import NO_ENTRY, Recorded
 
 FAILURE = Failure(code="execution_error", message="boom", node="2", node_class="KSampler")
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import httpx
 import msgspec
 
-from projector.job import Job
-from projector.queries import current
-from streams.codec import Unreadable
-from streams.errors import JobUnknown
-from streams.events import Policy
-from streams.log import Log
-from streams.reader import job_events
+from everfold.projector.job.job import Job
+from everfold.projector.reading.queries import current
+from everfold.streams.appending.log import Log
+from everfold.streams.errors import JobUnknown
+from everfold.streams.events.codec import Unreadable
+from everfold.streams.events.event import Policy
+from everfold.streams.reading.reader import job_events
 from tests.support.programs import Program, StartProgram
 from tests.support.wait import eventually
 

@@ -15,11 +15,11 @@ import anyio
 import msgspec
 from msgspec import Struct
 
-from runner.backend import Attempt, Ended, SubmitOutcome, Truth, Unreachable
-from runner.comfyui import ComfyBackend
-from runner.config import RunnerConfig
-from runner.runner import Runner
-from streams.log import Log
+from everfold.runner.backend import Attempt, Ended, SubmitOutcome, Truth, Unreachable
+from everfold.runner.comfyui import ComfyBackend
+from everfold.runner.config import RunnerConfig
+from everfold.runner.runner import Runner
+from everfold.streams.appending.log import Log
 
 
 class Orders(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

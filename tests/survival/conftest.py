@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.log import Log
+from everfold.streams.appending.log import Log
 from tests.support.house import House
 from tests.support.programs import StartProgram
 

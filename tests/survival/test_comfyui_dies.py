@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import websockets
 
-from streams.events import Policy
+from everfold.streams.events.event import Policy
 from tests.support.house import House
 
 pytestmark = pytest.mark.anyio

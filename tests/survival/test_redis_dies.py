@@ -11,10 +11,10 @@ import anyio
 import pytest
 from anyio.to_thread import run_sync
 
-from streams.border import command
-from streams.log import Log
-from streams.reader import job_events
-from streams.rewind import rewinds
+from everfold.streams.appending.log import Log
+from everfold.streams.reading.reader import job_events
+from everfold.streams.redis.redis_errors import command
+from everfold.streams.retention.lost_writes import rewinds
 from tests.support.fault_proxy import FaultProxy
 from tests.support.house import House
 from tests.support.programs import StartProgram

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from streams.events import Policy
+from everfold.streams.events.event import Policy
 from tests.support.house import House
 from tests.support.wait import eventually
 

@@ -11,8 +11,8 @@ from jsonschema import Draft7Validator
 
 from everfold.contract.asyncapi import ATTRIBUTES
 from everfold.contract.json_schema import EVENT_TYPES
-from streams.keys import Keyspace
-from streams.record import FIELDS, Recorded
+from everfold.streams.events.record import FIELDS, Recorded
+from everfold.streams.redis.keys import Keyspace
 from tests.everfold.contract.schemas import DATA, GOLDEN, Json, asyncapi, references, resolved
 
 OFFICIAL = Draft7Validator(json.loads((DATA / "asyncapi" / "3.0.0.json").read_text()))

@@ -16,8 +16,8 @@ from jsonschema import Draft202012Validator
 
 from everfold.contract import documents
 from everfold.contract.cloudevents import to_cloudevent
-from streams.errors import UndecodableEvent
-from streams.record import NO_ENTRY, Recorded, recorded
+from everfold.streams.errors import UndecodableEvent
+from everfold.streams.events.record import NO_ENTRY, Recorded, recorded
 from tests.everfold.contract.schemas import DATA, GOLDEN, Json
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -11,9 +11,9 @@ from cloudevents.core.v1.event import CloudEvent
 from jsonschema import Draft7Validator, Draft202012Validator
 
 from everfold.contract.json_schema import EVENT_TYPES
-from streams.border import command
-from streams.events import CancelRequested
-from streams.log import Log
+from everfold.streams.appending.log import Log
+from everfold.streams.events.event import CancelRequested
+from everfold.streams.redis.redis_errors import command
 from tests.everfold.contract.schemas import Json, asyncapi, resolved
 from tests.everfold.running import Everfold, ended
 from tests.projector.story import add_raw, make_jobs, work

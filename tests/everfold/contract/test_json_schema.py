@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 from everfold.contract import documents
 from everfold.contract.docstrings import docstrings
 from everfold.contract.json_schema import EVENT_TYPES, event_urn
-from streams.codec import Unreadable, decode
+from everfold.streams.events.codec import Unreadable, decode
 from tests.everfold.contract.schemas import GOLDEN, Json, changed, events_schema, references
 
 WHOLE = Draft202012Validator(events_schema())

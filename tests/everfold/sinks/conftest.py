@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from streams.log import Log
+from everfold.streams.appending.log import Log
 from tests.everfold.sinks.receiver import Receiver
 from tests.support.postgres import postgres_server
 

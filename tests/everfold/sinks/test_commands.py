@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from streams.log import Log
+from everfold.streams.appending.log import Log
 from tests.everfold.running import Everfold, ended
 from tests.everfold.sinks.receiver import Receiver
 from tests.everfold.sinks.test_webhook import SECRET, verified

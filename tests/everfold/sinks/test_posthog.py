@@ -10,18 +10,18 @@ from uuid import UUID
 import pytest
 from aiohttp import web
 
+from everfold.projector.folding.context import Context
+from everfold.projector.subscribing.admin import reset
+from everfold.projector.subscribing.delivery import Delivery
+from everfold.projector.subscribing.status import held_jobs, standing
+from everfold.projector.subscribing.subscription import TargetAway
+from everfold.runner.decisions.attempts import attempt_of
 from everfold.sinks.posthog import PostHogSink
-from projector.context import Context
-from projector.subscribing.delivery import Delivery
-from projector.subscribing.standing import held_jobs, standing
-from projector.subscribing.steering import reset
-from projector.subscribing.subscription import TargetAway
-from runner.attempts import attempt_of
-from streams.dispatch import Dispatch
-from streams.errors import Misconfigured
-from streams.events import Recovered
-from streams.log import Log
-from streams.reader import job_events
+from everfold.streams.appending.log import Log
+from everfold.streams.errors import Misconfigured
+from everfold.streams.events.event import Recovered
+from everfold.streams.leases.dispatch import Dispatch
+from everfold.streams.reading.reader import job_events
 from tests.everfold.sinks.receiver import Receiver
 from tests.projector.story import GRAPH, make_jobs, work
 from tests.projector.subscribing.listening import consuming, taken

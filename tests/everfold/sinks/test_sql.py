@@ -13,18 +13,18 @@ from msgspec.structs import replace
 from sqlalchemy import Row, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from everfold.projector.folding.context import Context
+from everfold.projector.reading.queries import current
+from everfold.projector.subscribing.admin import reset
+from everfold.projector.subscribing.delivery import Delivery
+from everfold.projector.subscribing.status import held_jobs
+from everfold.projector.subscribing.subscription import TargetAway
 from everfold.sinks.sql import SqlSink
 from everfold.sinks.tables import EVENTS, JOBS, METADATA, SCHEMA
-from projector.context import Context
-from projector.queries import current
-from projector.subscribing.delivery import Delivery
-from projector.subscribing.standing import held_jobs
-from projector.subscribing.steering import reset
-from projector.subscribing.subscription import TargetAway
-from streams.errors import Misconfigured, Unavailable
-from streams.events import CancelRequested, Rewound
-from streams.log import Log
-from streams.reader import job_events
+from everfold.streams.appending.log import Log
+from everfold.streams.errors import Misconfigured, Unavailable
+from everfold.streams.events.event import CancelRequested, Rewound
+from everfold.streams.reading.reader import job_events
 from tests.projector.story import GRAPH, make_jobs, work
 from tests.projector.subscribing.listening import consuming, taken
 from tests.support.programs import StartProgram
@@ -131,7 +131,7 @@ async def test_a_reset_to_the_beginning_changes_nothing(log: Log, database: Data
 
 
 async def delivered(log: Log, count: int) -> bool:
-    from projector.subscribing.standing import standing
+    from everfold.projector.subscribing.status import standing
 
     return sum(row.delivered for row in await standing(log, "sql")) >= count
 

@@ -13,14 +13,14 @@ import pytest
 from aiohttp import web
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
+from everfold.projector.subscribing.status import held_jobs
+from everfold.projector.subscribing.subscription import GiveUp, TryLater
 from everfold.sinks.addresses import NotAllowed, check_url, resolve
 from everfold.sinks.signing import read_secret, sign
 from everfold.sinks.webhook import ANSWER_LIMIT_BYTES, Refusal, WebhookSink
-from projector.subscribing.standing import held_jobs
-from projector.subscribing.subscription import GiveUp, TryLater
-from streams.errors import Misconfigured
-from streams.log import Log
-from streams.reader import job_events
+from everfold.streams.appending.log import Log
+from everfold.streams.errors import Misconfigured
+from everfold.streams.reading.reader import job_events
 from tests.everfold.sinks.receiver import Message, Receiver
 from tests.projector.story import GRAPH, make_jobs, work
 from tests.projector.subscribing.listening import SOON_S, consuming, taken

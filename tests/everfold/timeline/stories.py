@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from streams.codec import Unreadable
-from streams.events import (
+from everfold.streams.events.codec import Unreadable
+from everfold.streams.events.event import (
     Canceled,
     CancelRequested,
     Claimed,
@@ -18,7 +18,7 @@ from streams.events import (
     Submitting,
     Succeeded,
 )
-from streams.record import Recorded
+from everfold.streams.events.record import Recorded
 from tests.support.histories import FAILURE, SUBMITTED, records_of
 
 Story = list[tuple[int, Event]]

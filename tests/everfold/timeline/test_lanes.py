@@ -6,8 +6,8 @@ from itertools import pairwise
 
 from hypothesis import given
 
+from everfold.streams.events.event import Claimed, Event, Queued, Rewound, Started, Stopping
 from everfold.timeline.lanes import Lane, clipped, lane
-from streams.events import Claimed, Event, Queued, Rewound, Started, Stopping
 from tests.everfold.timeline.stories import (
     CANCEL,
     CANCELED,

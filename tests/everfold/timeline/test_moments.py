@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from everfold.streams.errors import Misconfigured
 from everfold.timeline.moments import Span, span
-from streams.errors import Misconfigured
 
 NOW_MS = 1_700_000_000_000
 

@@ -9,11 +9,11 @@ from xml.etree import ElementTree as Xml
 
 import pytest
 
+from everfold.streams.appending.log import Log
+from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.server import server_time_ms
 from everfold.timeline.moments import Span
 from everfold.timeline.reading import read_lanes
-from streams.border import command
-from streams.log import Log
-from streams.rewind import server_time_ms
 from tests.projector.story import add_raw, make_jobs, work
 from tests.support.programs import Program, StartProgram
 
@@ -102,7 +102,7 @@ async def test_an_entry_that_is_not_everfolds_is_left_out(log: Log) -> None:
     [job_id] = await make_jobs(log, 1)
     for partition in range(2):
         await command(log.redis, "XADD", log.keys.log(partition), "*", "strange", "entry")
-    lanes = await read_lanes(log, [], Span(), None, await server_time_ms(log))
+    lanes = await read_lanes(log, [], Span(), None, await server_time_ms(log.redis))
     assert [lane.job_id for lane in lanes] == [job_id]
 
 
@@ -110,10 +110,10 @@ async def test_a_job_is_drawn_as_it_was_at_the_end_of_the_span(log: Log) -> None
     [job_id] = await make_jobs(log, 1)
     [waiting] = await read_lanes(log, [job_id], Span(), None, 0)
     until_ms = waiting.start_ms
-    while await server_time_ms(log) == until_ms:
+    while await server_time_ms(log.redis) == until_ms:
         pass
     await work(log)
-    now_ms = await server_time_ms(log)
+    now_ms = await server_time_ms(log.redis)
     [then] = await read_lanes(log, [], Span(None, until_ms), None, now_ms)
     [now] = await read_lanes(log, [], Span(), None, now_ms)
     assert (then.status, now.status) == ("queued", "succeeded")

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import anyio
 
-from projector.subscribing.consumer import Consumer
-from projector.subscribing.delivery import Delivery
-from projector.subscribing.standing import standing
-from projector.subscribing.subscription import Subscription
-from streams.log import Log
+from everfold.projector.subscribing.consumer import Consumer
+from everfold.projector.subscribing.delivery import Delivery
+from everfold.projector.subscribing.status import standing
+from everfold.projector.subscribing.subscription import Subscription
+from everfold.streams.appending.log import Log
 from tests.support.wait import eventually
 
 SOON_S = (0.01, 0.02, 0.03)

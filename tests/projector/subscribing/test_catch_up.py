@@ -7,15 +7,15 @@ from collections.abc import AsyncIterator
 import anyio
 import pytest
 
-from projector.subscribing.catch_up import CatchUp, Cursor, read_cursor
-from projector.subscribing.delivery import Delivery
-from streams.archive.archive import Archive
-from streams.archive.archiver import Archiver
-from streams.archive.folder import Folder
-from streams.border import command
-from streams.errors import Refused, Trimmed, WentBack
-from streams.log import Log
-from streams.trimming import trim
+from everfold.projector.subscribing.catch_up import CatchUp, Cursor, read_cursor
+from everfold.projector.subscribing.delivery import Delivery
+from everfold.streams.appending.log import Log
+from everfold.streams.archive.archive import Archive
+from everfold.streams.archive.archiver import Archiver
+from everfold.streams.archive.folder import Folder
+from everfold.streams.errors import Refused, Trimmed, WentBack
+from everfold.streams.redis.redis_errors import command
+from everfold.streams.retention.trimming import trim
 from tests.projector.story import add_raw, make_jobs, work
 from tests.support.servers import StartServer
 

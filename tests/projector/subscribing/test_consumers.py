@@ -12,14 +12,14 @@ from pathlib import Path
 import anyio
 import pytest
 
-from projector.subscribing.standing import held_jobs, standing, subscriptions
-from projector.subscribing.steering import remove, reset
-from projector.subscribing.subscription import GiveUp, Subscription
-from streams.border import command
-from streams.errors import Misconfigured
-from streams.log import Log
-from streams.reader import ends, job_events, log_size
-from streams.trimming import trim
+from everfold.projector.subscribing.admin import remove, reset
+from everfold.projector.subscribing.status import held_jobs, standing, subscriptions
+from everfold.projector.subscribing.subscription import GiveUp, Subscription
+from everfold.streams.appending.log import Log
+from everfold.streams.errors import Misconfigured
+from everfold.streams.reading.reader import ends, job_events, log_size
+from everfold.streams.redis.redis_errors import command
+from everfold.streams.retention.trimming import trim
 from tests.projector.story import make_jobs, work
 from tests.projector.subscribing.listening import SOON_S, Listener, all_taken, consuming, taken
 from tests.support.programs import Program, StartProgram

@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 import anyio
 import pytest
 
-from projector.subscribing.delivery import Delivery
-from projector.subscribing.standing import held_jobs, standing
-from projector.subscribing.steering import retry, skip
-from projector.subscribing.subscription import GiveUp, Subscription, TargetAway, TryLater
-from streams.errors import JobNotHeld, Misconfigured, SubscriptionUnknown
-from streams.log import Log
-from streams.reader import job_events
+from everfold.projector.subscribing.admin import retry, skip
+from everfold.projector.subscribing.delivery import Delivery
+from everfold.projector.subscribing.status import held_jobs, standing
+from everfold.projector.subscribing.subscription import GiveUp, Subscription, TargetAway, TryLater
+from everfold.streams.appending.log import Log
+from everfold.streams.errors import JobNotHeld, Misconfigured, SubscriptionUnknown
+from everfold.streams.reading.reader import job_events
 from tests.projector.story import GRAPH, add_raw, make_jobs, nothing_pending, work
 from tests.projector.subscribing.listening import SOON_S, Listener, consuming, taken
 from tests.support.wait import eventually

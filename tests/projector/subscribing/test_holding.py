@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from projector.job import Job
-from projector.subscribing.delivery import TYPES, Delivery, filter_of
-from projector.subscribing.holding import (
+from everfold.projector.job.job import Job
+from everfold.projector.subscribing.delivery import TYPES, Delivery, filter_of
+from everfold.projector.subscribing.held import (
     REFUSED,
     SPREAD,
     Held,
@@ -16,7 +16,7 @@ from projector.subscribing.holding import (
     skip_event,
     try_now,
 )
-from streams.events import Started
+from everfold.streams.events.event import Started
 from tests.support.histories import SUBMITTED, records_of
 
 NOW_MS = 1_700_000_000_000

@@ -1,0 +1,139 @@
+"""A parcel: the history of a namespace, or of some of its jobs, in one file.
+
+Rule: gzip of JSON lines: a header, then for each partition its entries as in a segment and the
+graphs they need, at the end a count and the SHA-256 of all lines before. It is checked as a whole
+before the first entry of it is used.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from everfold.streams.archive.segment import Entry, read_line, write_line
+from everfold.streams.errors import ArchiveDamaged
+
+FORMAT = 1
+
+
+class Header(Struct, frozen=True, tag_field="parcel", tag="everfold"):
+    namespace: str
+    partitions: int
+    format: int = FORMAT
+
+
+class Partition(Struct, frozen=True, tag_field="parcel", tag="partition"):
+    """The lines that follow are of this partition."""
+
+    number: int
+
+
+class Graph(Struct, frozen=True, tag_field="parcel", tag="workflow"):
+    sha256: str
+    graph: str
+
+
+class End(Struct, frozen=True, tag_field="parcel", tag="end"):
+    events: int
+    sha256: str
+
+
+Item = tuple[int, Entry] | Graph
+"""An entry with its partition, or a graph."""
+
+_marks = msgspec.json.Decoder(Header | Partition | Graph | End)
+_MARK = b'{"parcel":'
+
+
+class ParcelWriter:
+    """Writes beside the file, and puts it in place when it is whole."""
+
+    def __init__(self, path: Path, header: Header) -> None:
+        self._path, self._part = path, path.with_name(path.name + ".part")
+        self._out = gzip.open(self._part, "wb", compresslevel=6)  # noqa: SIM115 - closed by `end`
+        self._digest = hashlib.sha256()
+        self._partition = -1
+        self.events = 0
+        self._mark(header)
+
+    def entry(self, partition: int, entry: Entry) -> None:
+        if partition != self._partition:
+            self._partition = partition
+            self._mark(Partition(partition))
+        self._write(write_line(entry))
+        self.events += 1
+
+    def graph(self, sha256: str, graph: bytes) -> None:
+        self._mark(Graph(sha256, graph.decode()))
+
+    def end(self) -> None:
+        self._mark(End(self.events, self._digest.hexdigest()))
+        self._out.close()
+        self._part.replace(self._path)
+
+    def give_up(self) -> None:
+        """Leave nothing behind; nothing happens after `end`."""
+        self._out.close()
+        self._part.unlink(missing_ok=True)
+
+    def _mark(self, mark: Header | Partition | Graph | End) -> None:
+        self._write(msgspec.json.encode(mark))
+
+    def _write(self, line: bytes) -> None:
+        self._out.write(line + b"\n")
+        self._digest.update(line + b"\n")
+
+
+def check_parcel(path: Path) -> tuple[Header, End]:
+    """Read a parcel through. Raises ArchiveDamaged unless it is whole and as it was written."""
+    header, end, events, digest = None, None, 0, hashlib.sha256()
+    for line in _lines(path):
+        mark = _read_mark(path, line) if line.startswith(_MARK) else None
+        header = mark if isinstance(mark, Header) else header
+        if end is not None or header is None:
+            raise ArchiveDamaged(path.name, "it is not a parcel, or has something after its end")
+        if isinstance(mark, End):
+            end = mark
+            continue
+        digest.update(line)
+        events += mark is None
+    if header is None or end is None:
+        raise ArchiveDamaged(path.name, "it ends before its end")
+    if (events, digest.hexdigest()) != (end.events, end.sha256):
+        raise ArchiveDamaged(path.name, "its lines are not those that were written")
+    return header, end
+
+
+def read_parcel(path: Path) -> Iterator[Item]:
+    """Yield the entries and graphs of a parcel that was checked."""
+    partition = -1
+    for line in _lines(path):
+        if not line.startswith(_MARK):
+            yield partition, read_line(line)
+            continue
+        mark = _read_mark(path, line)
+        if isinstance(mark, Partition):
+            partition = mark.number
+        if isinstance(mark, Graph):
+            yield mark
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    try:
+        with gzip.open(path, "rb") as lines:
+            yield from lines
+    except (OSError, EOFError) as error:
+        raise ArchiveDamaged(path.name, str(error)) from error
+
+
+def _read_mark(path: Path, line: bytes) -> Header | Partition | Graph | End:
+    try:
+        mark: Header | Partition | Graph | End = _marks.decode(line)
+    except msgspec.MsgspecError as error:
+        raise ArchiveDamaged(path.name, str(error)) from error
+    return mark

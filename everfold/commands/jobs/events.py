@@ -1,0 +1,112 @@
+"""`everfold events [JOB] [--follow]`: the log itself."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from everfold.archives.opening import known_archive
+from everfold.client import Everfold
+from everfold.commands.session import DEFAULT, Session
+from everfold.commands.stream.archive import Place
+from everfold.commands.words import console, emit, event_line, event_object
+from everfold.contract.cloudevents import to_cloudevent
+from everfold.projector.job.evolve import evolve
+from everfold.projector.job.job import Job
+from everfold.streams.archive.archive import Archive
+from everfold.streams.errors import Refused, UndecodableEvent
+from everfold.streams.events.event import Terminal
+from everfold.streams.events.record import Recorded
+from everfold.streams.retention.history import all_history, job_history
+
+Format = Literal["text", "json", "cloudevents"]
+
+
+class EventPrinter:
+    """Prints events in one format, and counts those that have none in it."""
+
+    def __init__(self, form: Format, namespace: str) -> None:
+        self._form, self._namespace = form, namespace
+        self.left_out = 0
+
+    def print(self, record: Recorded) -> None:
+        if self._form == "cloudevents":
+            self._print_cloudevent(record)
+        elif self._form == "json":
+            emit(event_object(record))
+        else:
+            console.print(event_line(record))
+
+    def _print_cloudevent(self, record: Recorded) -> None:
+        try:
+            emit(to_cloudevent(record, self._namespace))
+        except UndecodableEvent as error:
+            self.left_out += 1
+            event = f"event {record.seq} of job {record.job_id}, " if record.job_id else ""
+            why = " ".join(error.why.split())
+            sys.stderr.write(f"everfold: left out: {event}entry {record.entry_id}: {why}\n")
+
+
+async def events(
+    job_id: str | None = None,
+    *,
+    follow: Annotated[bool, Parameter(alias="-f", negative="")] = False,
+    format: Format | None = None,
+    archive: Place = "",
+    session: Session = DEFAULT,
+) -> int:
+    """Print the events of a job, or of all jobs.
+
+    Parameters
+    ----------
+    follow
+        Go on with what happens from now on: until the job ends, or until Ctrl-C.
+    format
+        text (the default), json (as --json), or cloudevents: CloudEvents 1.0, one per line. An
+        entry that cannot be read has no CloudEvent: it is named on stderr, and the exit code is 1.
+    """
+    printer = EventPrinter(_chosen(format, session), session.namespace)
+    # The tail first: what is appended while the history is printed is not missed.
+    async with session.open() as everfold, everfold.follow() as batches:
+        kept = await known_archive(everfold.log, archive)
+        seen = await _print_history(everfold, job_id, kept, printer)
+        if follow and not (job_id and seen.is_terminal):
+            await _print_on(batches, job_id, seen, printer)
+    return 1 if printer.left_out else 0
+
+
+def _chosen(form: Format | None, session: Session) -> Format:
+    if session.json and form not in (None, "json"):
+        raise Refused(f"--json and --format {form} contradict each other: leave one of them out")
+    return form or ("json" if session.json else "text")
+
+
+async def _print_history(
+    everfold: Everfold, job_id: str | None, kept: Archive | None, printer: EventPrinter
+) -> Job:
+    """Print what there is; return the job after it, an empty one for all jobs."""
+    job = Job()
+    if job_id is not None:
+        for record in await job_history(everfold.log, job_id, kept):
+            printer.print(record)
+            job = evolve(job, record)
+        return job
+    async for record in all_history(everfold.log, kept):
+        printer.print(record)
+    return job
+
+
+async def _print_on(
+    batches: AsyncIterator[Sequence[Recorded]], job_id: str | None, seen: Job, printer: EventPrinter
+) -> None:
+    """Print what happens from now on, until the job ends."""
+    async for batch in batches:
+        for record in batch:
+            if job_id and (record.job_id != job_id or record.seq <= seen.seq):
+                continue
+            printer.print(record)
+            if job_id and isinstance(record.event, Terminal):
+                return

@@ -1,0 +1,145 @@
+"""`everfold audit replay`: publish recorded events once more, in their order and rhythm."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+import msgspec
+from cyclopts import Parameter
+
+from everfold.archives.opening import known_archive
+from everfold.archives.selection import Selection
+from everfold.commands.progress import event_progress
+from everfold.commands.session import DEFAULT, Session
+from everfold.commands.stream.archive import Place
+from everfold.commands.words import console, event_object
+from everfold.streams.appending.log import Log
+from everfold.streams.errors import InvalidName, Misconfigured
+from everfold.streams.events.codec import Unreadable
+from everfold.streams.events.record import Recorded
+from everfold.streams.retention.history import all_history
+from everfold.streams.retention.republish import republish
+
+BATCH = 500
+
+
+async def replay(
+    *,
+    to: str,
+    speed: str = "max",
+    since: Annotated[datetime | None, Parameter(name="--from")] = None,
+    until: datetime | None = None,
+    job: str = "",
+    user: str | None = None,
+    into_live: Annotated[bool, Parameter(negative="")] = False,
+    archive: Place = "",
+    session: Session = DEFAULT,
+) -> int:
+    """Publish recorded events into another namespace, or a file of JSON lines.
+
+    Jobs are taken whole: those that were submitted in the time asked for. Nobody runs them again.
+
+    Parameters
+    ----------
+    to
+        A namespace on the same server, or a file: a name that ends in .jsonl.
+    speed
+        1x for the rhythm in which it happened, 10x for ten times as fast, max for at once.
+    since
+        Only jobs submitted from this time on.
+    until
+        Only jobs submitted up to this time.
+    job
+        Only this job.
+    user
+        Only jobs of this user.
+    into_live
+        Allow the namespace that is read from.
+    """
+    if to == session.namespace and not into_live:
+        raise Misconfigured(
+            f"{to!r} is the namespace that is read from; replaying into it repeats its events: "
+            "name another one, or add --into-live"
+        )
+    factor, wanted = _factor(speed), Selection(since, until, job, user)
+    async with session.open() as everfold:
+        kept = await known_archive(everfold.log, archive)
+        records = _paced(_chosen(all_history(everfold.log, kept), wanted), factor)
+        with event_progress("replay", session) as tell:
+            if to.endswith(".jsonl"):
+                count = await _to_file(records, Path(to), tell)
+            else:
+                count = await _to_namespace(records, everfold.log, to, tell)
+    console.print(f"{count:,} events replayed to {to}", markup=False)
+    return 0
+
+
+def _factor(speed: str) -> float:
+    """Return how many times as fast, 0 for at once."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)x", speed)
+    if speed != "max" and (found is None or float(found[1]) == 0):
+        raise InvalidName("--speed", speed, "use 1x, 10x or max")
+    return float(found[1]) if found else 0.0
+
+
+async def _chosen(records: AsyncIterator[Recorded], wanted: Selection) -> AsyncIterator[Recorded]:
+    async for record in records:
+        if wanted.takes(record):
+            yield record
+
+
+async def _paced(records: AsyncIterator[Recorded], factor: float) -> AsyncIterator[list[Recorded]]:
+    """Yield batches: as many as fit at full speed, what is due at a rhythm."""
+    batch: list[Recorded] = []
+    started_s, first_ms = anyio.current_time(), 0
+    async for record in records:
+        first_ms = first_ms or record.time_ms
+        due_s = started_s + (record.time_ms - first_ms) / 1000 / factor if factor else 0.0
+        if len(batch) == BATCH or (batch and due_s > anyio.current_time()):
+            yield batch
+            batch = []
+        if factor:
+            await anyio.sleep(max(0.0, due_s - anyio.current_time()))
+        batch.append(record)
+    if batch:
+        yield batch
+
+
+async def _to_file(
+    batches: AsyncIterator[list[Recorded]], path: Path, tell: Callable[[int, int], None]
+) -> int:
+    """Write beside the file, and put it in place when it is whole."""
+    count, part = 0, path.with_name(path.name + ".part")
+    async with await anyio.open_file(part, "wb") as file:
+        async for batch in batches:
+            lines = (msgspec.json.encode(event_object(_plain(record))) for record in batch)
+            await file.write(b"\n".join(lines) + b"\n")
+            count += len(batch)
+            tell(count, count)
+    await anyio.Path(part).replace(path)
+    return count
+
+
+def _plain(record: Recorded) -> Recorded:
+    """An event that is no JSON cannot stand in a line of JSON: it is told as text."""
+    if isinstance(record.event, Unreadable):
+        return msgspec.structs.replace(record, payload=msgspec.json.encode(str(record.payload)))
+    return record
+
+
+async def _to_namespace(
+    batches: AsyncIterator[list[Recorded]], log: Log, to: str, tell: Callable[[int, int], None]
+) -> int:
+    count = 0
+    partitions = log.keys.partitions
+    async with Log.open(log.url, namespace=to, partitions=partitions, actor="replay") as target:
+        async for batch in batches:
+            await republish(target, batch)
+            count += len(batch)
+            tell(count, count)
+    return count

@@ -1,0 +1,39 @@
+"""`everfold schema`: the contract of the log for other programs, as documents."""
+
+from __future__ import annotations
+
+import sys
+from difflib import get_close_matches
+
+from cyclopts import App
+
+from everfold.contract import documents
+from everfold.contract.json_schema import EVENT_TYPES
+from everfold.streams.errors import Refused
+
+schema = App(name="schema", help="Print the contract of the log, for programs in any language.")
+
+
+@schema.command(name="json")
+def json_schema(event_type: str | None = None, /) -> None:
+    """Print the JSON Schema (2020-12) of all events, or of one.
+
+    Parameters
+    ----------
+    event_type
+        One event's type, such as job.succeeded.
+    """
+    if event_type and event_type not in EVENT_TYPES:
+        raise Refused(f"there is no event type {event_type!r}; {_instead(event_type)}")
+    sys.stdout.write(documents.json_schema(event_type or ""))
+
+
+def _instead(event_type: str) -> str:
+    nearest = get_close_matches(event_type, EVENT_TYPES, n=1)
+    return f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(EVENT_TYPES)}"
+
+
+@schema.command
+def asyncapi() -> None:
+    """Print an AsyncAPI 3.0 document: where the log is, what its entries hold, who writes them."""
+    sys.stdout.write(documents.asyncapi())

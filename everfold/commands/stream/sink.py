@@ -1,0 +1,103 @@
+"""`everfold sink sql|webhook|posthog`: consumers of the stream that come along."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated
+from uuid import uuid4
+
+import anyio
+from cyclopts import App, Parameter
+
+from everfold.commands.operate.process import ending_signals, log_to_stderr
+from everfold.commands.session import DEFAULT, Session
+from everfold.commands.stream.sinks import (
+    Options,
+    PostHogOptions,
+    SqlOptions,
+    WebhookOptions,
+    consuming,
+)
+from everfold.commands.stream.sinks import webhook as webhook_sink
+from everfold.commands.words import console
+from everfold.embedded import find
+from everfold.projector.subscribing.subscription import GiveUp, TryLater
+from everfold.runner.config import runner_name
+from everfold.streams.appending.log import Log
+
+INTERRUPTED = 130
+
+sink = App(name="sink", help="Bring jobs into a database, to a webhook, or into analytics.")
+
+Sql = Annotated[SqlOptions, Parameter(name="*")]
+Webhook = Annotated[WebhookOptions, Parameter(name="*")]
+PostHog = Annotated[PostHogOptions, Parameter(name="*")]
+
+
+@sink.command
+async def sql(options: Sql, *, session: Session = DEFAULT) -> int:
+    """Keep a row per job in SQLite or PostgreSQL; the tables are made, and brought up to date."""
+    return await _run(options, session)
+
+
+webhook = App(name="webhook", help="Send signed messages to a receiver, or one to try it out.")
+sink.command(webhook)
+
+
+@webhook.default
+async def run_webhook(options: Webhook, *, session: Session = DEFAULT) -> int:
+    """Send a signed message for each event, in order per job, tried again for three days."""
+    return await _run(options, session)
+
+
+@webhook.command(name="test")
+async def test_webhook(options: Webhook) -> int:
+    """Send one message of the type everfold.test. Exit code 1 when it was not taken."""
+    tried = webhook_sink(options)
+    body = b'{"type":"everfold.test","timestamp":"%s","data":{}}' % _now().encode()
+    began = anyio.current_time()
+    try:
+        status = await tried.post(f"msg_{uuid4()}", body)
+    except (GiveUp, TryLater) as error:
+        console.print(f"not taken: {error}", markup=False)
+        return 1
+    finally:
+        await tried.aclose()
+    console.print(f"taken: {status} after {anyio.current_time() - began:.2f} s")
+    return 0
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+@sink.command
+async def posthog(options: PostHog, *, session: Session = DEFAULT) -> int:
+    """Tell PostHog of each submit and each recovery; never of a graph."""
+    return await _run(options, session)
+
+
+async def _run(options: Options, session: Session) -> int:
+    """Run one sink until a signal: what it is at is finished; a second signal ends it at once."""
+    log_to_stderr()
+    redis_url = session.redis_url or find()
+    name = runner_name("sink")
+    async with (
+        Log.open(redis_url, namespace=session.namespace, actor=name) as log,
+        ending_signals() as signals,
+        anyio.create_task_group() as tasks,
+    ):
+        async with consuming(log, [options]) as (found,):
+            console.print(f"sink {found.name}: {found.about}", markup=False)
+            await anext(signals)
+            tasks.start_soon(_end_at_once, signals)
+        tasks.cancel_scope.cancel()
+    return 0
+
+
+async def _end_at_once(signals: AsyncIterator[signal.Signals]) -> None:
+    await anext(signals)
+    os._exit(INTERRUPTED)

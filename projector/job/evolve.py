@@ -1,0 +1,293 @@
+"""What each event does to a job.
+
+Rule: pure and total. An event that is already in the state changes nothing; a terminal state
+changes no more.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from msgspec.structs import replace
+
+from everfold.projector.job.job import TERMINAL_STATUSES, Job
+from everfold.streams.events.codec import Unreadable
+from everfold.streams.events.event import (
+    LOST_BEFORE_RUNNING,
+    Canceled,
+    CancelRequested,
+    Claimed,
+    Event,
+    Expired,
+    Failed,
+    Lost,
+    OutputSaved,
+    Progressed,
+    Queued,
+    Recovered,
+    Released,
+    Retried,
+    Rewound,
+    Started,
+    Stopping,
+    Submitted,
+    Submitting,
+    Succeeded,
+)
+from everfold.streams.events.record import Recorded
+
+_OF_ATTEMPT = Progressed | Submitting | Queued | Started | OutputSaved | Stopping | Lost
+
+PROGRESS_FIELDS = (
+    *("progress", "nodes_done", "nodes_total", "node", "node_class", "step", "steps"),
+    *("epoch", "seq", "entry_id", "updated_at_ms"),
+)
+"""All that an event of progress changes."""
+
+PROGRESS_BEFORE_END = 0.99
+"""The most that progress may show while the job is open; only `succeeded` makes it 1."""
+
+
+def evolve(job: Job, record: Recorded) -> Job:
+    """Return the job after one more event; unchanged when it is known or cannot be read."""
+    event = record.event
+    if record.seq <= job.seq:
+        return job
+    if isinstance(event, Unreadable):
+        return _at(job, record) if event.skipped else job
+    if job.status in TERMINAL_STATUSES or _is_outdated(job, event):
+        return _at(job, record)
+    if isinstance(event, Progressed):
+        return _progressed(job, event, record)
+    return _at(_apply(job, event, record.time_ms), record)
+
+
+def _at(job: Job, record: Recorded) -> Job:
+    """Return the job with its place in the log, which each event moves."""
+    return replace(
+        job,
+        job_id=record.job_id,
+        epoch=record.epoch,
+        seq=record.seq,
+        entry_id=record.entry_id,
+        updated_at_ms=record.time_ms,
+    )
+
+
+def _progressed(job: Job, event: Progressed, record: Recorded) -> Job:
+    """Do all at once: most events are of this type, and a copy is what costs."""
+    return replace(
+        job,
+        progress=max(job.progress, min(event.value, PROGRESS_BEFORE_END)),
+        nodes_done=event.nodes_done,
+        nodes_total=event.nodes_total,
+        node=event.node or "",
+        node_class=event.node_class or "",
+        step=event.step or 0,
+        steps=event.steps or 0,
+        epoch=record.epoch,
+        seq=record.seq,
+        entry_id=record.entry_id,
+        updated_at_ms=record.time_ms,
+    )
+
+
+def _is_outdated(job: Job, event: Event) -> bool:
+    """Say whether `event` is about an earlier attempt: an append that nobody waited for any more
+    may arrive when the next attempt is under way, and must not pass for news of that one."""
+    return isinstance(event, _OF_ATTEMPT) and event.attempt < job.attempt
+
+
+def _apply(job: Job, event: Event, now_ms: int) -> Job:
+    match event:
+        case Progressed():
+            return job  # evolve has done it
+        case Submitted():
+            return _submitted(job, event, now_ms)
+        case Claimed():
+            return replace(job, owner=event.owner, claimed_at_ms=now_ms, reason=_reason(job, ""))
+        case Recovered():
+            return _recovered(job, event, now_ms)
+        case Submitting():
+            return _submitting(job, event, now_ms)
+        case Queued():
+            return _queued(job, event, now_ms)
+        case Started():
+            return _started(job, now_ms)
+        case OutputSaved():
+            return replace(job, outputs={**job.outputs, event.node: event.output})
+        case CancelRequested():
+            return _cancel_requested(job, event, now_ms)
+        case Released():
+            return _released(job, event)
+        case Stopping():
+            return replace(job, stopping=event.why)
+        case Lost():
+            return _lost(job, event)
+        case Retried():
+            return _retried(job, event)
+        case Rewound():
+            return replace(job, rewound=job.rewound + 1)
+        case Succeeded() | Failed() | Canceled() | Expired():
+            return _ended(job, event, now_ms)
+        case _:
+            assert_never(event)
+
+
+def _submitted(job: Job, event: Submitted, now_ms: int) -> Job:
+    return replace(
+        job,
+        kind=event.kind,
+        user=event.user,
+        queue=event.queue,
+        priority=event.priority,
+        metadata=event.metadata,
+        workflow=event.workflow,
+        policy=event.policy,
+        idempotency_key=event.idempotency_key or "",
+        run_at_ms=event.run_at_ms or 0,
+        submitted_at_ms=now_ms,
+    )
+
+
+def _recovered(job: Job, event: Recovered, now_ms: int) -> Job:
+    return replace(
+        job,
+        owner=event.owner,
+        claimed_at_ms=now_ms,
+        recovered_at_ms=now_ms,
+        recovered=event.crashes,
+        idle_ms=event.idle_ms,
+        reason=_reason(job, event.reason),
+    )
+
+
+def _submitting(job: Job, event: Submitting, now_ms: int) -> Job:
+    return replace(
+        job,
+        attempt=event.attempt,
+        attempt_state="intended",
+        stopping="",
+        backend=event.backend,
+        boot=event.boot,
+        prompt_id=event.prompt_id,
+        client_id=event.client_id,
+        number=-1,
+        submitting_at_ms=now_ms,
+        queued_at_ms=0,
+        started_at_ms=0,
+        node="",
+        node_class="",
+        step=0,
+        steps=0,
+        nodes_done=0,
+        outputs={},
+        problems=[],
+    )
+
+
+def _queued(job: Job, event: Queued, now_ms: int) -> Job:
+    return replace(
+        job,
+        attempt_state="accepted",
+        queued_at_ms=now_ms,
+        unconfirmed=0,
+        number=-1 if event.number is None else event.number,
+        problems=event.problems,
+    )
+
+
+def _started(job: Job, now_ms: int) -> Job:
+    status = "running" if job.status == "queued" else job.status
+    return replace(job, status=status, attempt_state="accepted", started_at_ms=now_ms)
+
+
+def _cancel_requested(job: Job, event: CancelRequested, now_ms: int) -> Job:
+    at_ms = job.cancel_requested_at_ms or now_ms
+    return replace(job, status="canceling", cancel_requested_at_ms=at_ms, reason=event.reason)
+
+
+def _reason(job: Job, otherwise: str) -> str:
+    """Return why a job is canceling, if it is: no later event may cover that up."""
+    return job.reason if job.is_canceling else otherwise
+
+
+def _waiting_status(job: Job) -> str:
+    return "canceling" if job.is_canceling else "queued"
+
+
+def _released(job: Job, event: Released) -> Job:
+    broken = event.reason == "broken"
+    return replace(
+        job,
+        owner="",
+        broken=job.broken + broken,
+        released=job.released + (not broken),
+        reason=_reason(job, event.reason),
+    )
+
+
+def _lost(job: Job, event: Lost) -> Job:
+    ran = event.cause not in LOST_BEFORE_RUNNING
+    return replace(
+        job,
+        status=_waiting_status(job),
+        attempt_state="over",
+        losses=job.losses + ran,
+        unconfirmed=job.unconfirmed + (not ran),
+        reason=_reason(job, event.cause),
+    )
+
+
+def _retried(job: Job, event: Retried) -> Job:
+    return replace(
+        job,
+        status=_waiting_status(job),
+        attempt_state="over",
+        owner="",
+        retried=job.retried + 1,
+        run_at_ms=event.not_before_ms,
+        error=event.failure,
+        reason=_reason(job, event.failure.code),
+    )
+
+
+def _ended(job: Job, event: Succeeded | Failed | Canceled | Expired, now_ms: int) -> Job:
+    job = replace(
+        job,
+        owner="",
+        ended_at_ms=now_ms,
+        attempt_state="over" if job.attempt else "",
+        node="",
+        node_class="",
+    )
+    match event:
+        case Succeeded():
+            return _succeeded(job, event)
+        case Failed():
+            outputs = event.outputs or job.outputs
+            failure = event.failure
+            return replace(
+                job, status="failed", error=failure, reason=failure.code, outputs=outputs
+            )
+        case Canceled():
+            outputs = event.outputs or job.outputs
+            return replace(
+                job, status="canceled", reason=event.reason or job.reason, outputs=outputs
+            )
+        case Expired():
+            return replace(job, status="expired", reason=event.reason)
+
+
+def _succeeded(job: Job, event: Succeeded) -> Job:
+    return replace(
+        job,
+        status="succeeded",
+        reason="",
+        progress=1.0,
+        nodes_done=job.nodes_total,
+        outputs=event.outputs,
+        outputs_reused=event.outputs_reused,
+        started_at_ms=job.started_at_ms or event.started_at_ms or 0,
+        error=None,
+    )

@@ -1,0 +1,163 @@
+"""What must hold of every job's history, checked event by event.
+
+Rule: pure, and a violation is a value that names the job, the place and both sides. The numbers
+are those of the invariants in docs/ARCHITECTURE.md.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from everfold.streams.events.codec import Unreadable
+from everfold.streams.events.event import (
+    Claimed,
+    Event,
+    Lost,
+    OutputSaved,
+    Progressed,
+    Queued,
+    Recovered,
+    Retried,
+    Started,
+    Stopping,
+    Submitted,
+    Submitting,
+    Succeeded,
+    closing_status,
+)
+from everfold.streams.events.record import NO_ENTRY, Recorded
+
+UNKNOWN = -1
+"""Number of an attempt that an event which nobody can read, or a trimmed one, may have begun."""
+
+
+_OF_ATTEMPT = Queued | Started | Progressed | OutputSaved | Stopping | Lost | Retried | Succeeded
+
+
+class Difference(Struct, frozen=True):
+    """Something that is not as it must be."""
+
+    invariant: int
+    """1 gapless, 2 one end, 3 epochs, 4 projection, 5 dispatch, 6 attempts."""
+    job_id: str
+    where: str
+    expected: str
+    found: str
+    partition: int = 0
+    """Of the log; filled in by who reads it."""
+
+    def __str__(self) -> str:
+        return (
+            f"invariant {self.invariant}: job {self.job_id}, partition {self.partition}, "
+            f"{self.where}: expected {self.expected}, found {self.found}"
+        )
+
+
+class Trace(Struct, frozen=True, kw_only=True):
+    """What has to be remembered of a job to check its next event."""
+
+    job_id: str
+    seq: int = 0
+    epoch: int = 0
+    entry_id: str = NO_ENTRY
+    status: str = ""
+    """The status that the job was closed with, empty while it is open."""
+    attempt: int = 0
+    """0 also for a job of another kind of runner, which records no intents."""
+    is_attempt_open: bool = False
+
+
+def before(record: Recorded) -> Trace:
+    """Return the trace that a history which begins with this event, for it was trimmed, had."""
+    return Trace(
+        job_id=record.job_id,
+        seq=record.seq - 1,
+        epoch=record.epoch - isinstance(record.event, Claimed | Recovered),
+        entry_id=record.previous,
+        attempt=UNKNOWN,
+    )
+
+
+def check(trace: Trace, record: Recorded) -> tuple[Trace, list[Difference]]:
+    """Return the trace after one more event, and what is wrong with that event."""
+    event = record.event
+    wrong = [*_order(trace, record), *_end(trace, record), *_epoch(trace, record)]
+    after = replace(trace, seq=record.seq, epoch=record.epoch, entry_id=record.entry_id)
+    if isinstance(event, Unreadable):
+        after = replace(after, attempt=UNKNOWN, is_attempt_open=False)
+    else:
+        wrong += _attempt(trace, event)
+        after = _after(after, event)
+    where = f"entry {record.entry_id}"
+    return after, [
+        Difference(number, record.job_id, where, expected, found)
+        for number, expected, found in wrong
+    ]
+
+
+_Wrong = tuple[int, str, str]
+"""Number of the invariant, what was expected, what was found."""
+
+
+def _order(trace: Trace, record: Recorded) -> list[_Wrong]:
+    wrong: list[_Wrong] = []
+    if record.seq != trace.seq + 1:
+        wrong.append((1, f"event {trace.seq + 1}", f"event {record.seq}"))
+    if record.previous != trace.entry_id:
+        wrong.append((1, f"previous entry {trace.entry_id}", record.previous))
+    is_known = not isinstance(record.event, Unreadable)
+    if is_known and isinstance(record.event, Submitted) != (record.seq == 1):
+        wrong.append((1, "submitted first and only then", f"{_name(record)} as {record.seq}"))
+    return wrong
+
+
+def _end(trace: Trace, record: Recorded) -> list[_Wrong]:
+    if not trace.status:
+        return []
+    return [(2, f"nothing after {trace.status}", f"event {record.seq} {_name(record)}")]
+
+
+def _epoch(trace: Trace, record: Recorded) -> list[_Wrong]:
+    """A claim begins a new epoch, and nothing else does: nobody tells under an older one."""
+    claims = isinstance(record.event, Claimed | Recovered)
+    is_known = not isinstance(record.event, Unreadable)
+    if record.epoch == trace.epoch + claims or (not is_known and record.epoch > trace.epoch):
+        return []
+    found = f"epoch {record.epoch} of {_name(record)}"
+    return [(3, f"epoch {trace.epoch + claims}", found)]
+
+
+def _attempt(trace: Trace, event: Event) -> list[_Wrong]:
+    if isinstance(event, Submitting):
+        if trace.is_attempt_open:
+            expected = f"attempt {trace.attempt} to be over first"
+            return [(6, expected, f"the intent of attempt {event.attempt}")]
+        if trace.attempt != UNKNOWN and event.attempt != trace.attempt + 1:
+            return [(6, f"attempt {trace.attempt + 1}", f"the intent of attempt {event.attempt}")]
+    if isinstance(event, _OF_ATTEMPT):
+        return _about(trace, event.attempt)
+    return []
+
+
+def _about(trace: Trace, attempt: int) -> list[_Wrong]:
+    """Only the attempt that was begun last, and is not over, has anything to tell."""
+    if trace.attempt <= 0 or (trace.is_attempt_open and attempt == trace.attempt):
+        return []
+    state = "alive" if trace.is_attempt_open else "over"
+    return [(6, f"nothing but of attempt {trace.attempt}, {state}", f"one of attempt {attempt}")]
+
+
+def _after(trace: Trace, event: Event) -> Trace:
+    if isinstance(event, Submitting):
+        return replace(trace, attempt=event.attempt, is_attempt_open=True)
+    if isinstance(event, Lost | Retried):
+        return replace(trace, is_attempt_open=False)
+    return replace(trace, status=trace.status or closing_status(event))
+
+
+def _name(record: Recorded) -> str:
+    event = record.event
+    if isinstance(event, Unreadable):
+        return "an unreadable event"
+    return str(event.__struct_config__.tag).removeprefix("job.")

@@ -1,0 +1,98 @@
+"""A job as the flat hash that HGETALL shows, and back.
+
+Rule: every field of `Job` has a field of the hash, as plain text; lists and objects are JSON. One
+that is missing is empty or zero; those in `SHOWN` are never missing. The names promptId, jobType
+and userId, which earlier consumers read, are written beside ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import compress
+from operator import is_not
+from typing import Any
+
+import msgspec
+from msgspec.structs import FieldInfo, astuple, fields
+
+from everfold.projector.job.evolve import PROGRESS_FIELDS
+from everfold.projector.job.job import Job
+
+EARLIER_NAMES = {"promptId": "prompt_id", "jobType": "kind", "userId": "user"}
+"""Name in the hash -> field of Job whose value it repeats."""
+
+SHOWN = ("status", "queue", "priority", "progress")
+"""Fields whose default says something, so that a reader of the hash must see it."""
+
+_encode = msgspec.json.encode
+
+
+def _writer(info: FieldInfo) -> Callable[[Any], str]:
+    if info.type is str:
+        return str
+    if info.type is bool:
+        return lambda value: "1" if value else "0"
+    if info.type in (int, float):
+        return repr
+    return lambda value: "" if value is None else _encode(value).decode()
+
+
+def _reader(info: FieldInfo) -> Callable[[bytes], Any]:
+    if info.type is str:
+        return bytes.decode
+    if info.type is bool:
+        return lambda text: text == b"1"
+    if info.type in (int, float):
+        return info.type  # type: ignore[no-any-return]
+    decoder = msgspec.json.Decoder(info.type)
+    return lambda text: decoder.decode(text) if text else None
+
+
+_WRITERS = tuple((info.name, _writer(info)) for info in fields(Job))
+_PLACES = range(len(_WRITERS))
+_PROGRESS = tuple((name, write) for name, write in _WRITERS if name in PROGRESS_FIELDS)
+_READERS = {info.name: _reader(info) for info in fields(Job)}
+_ALIASES = {name: earlier for earlier, name in EARLIER_NAMES.items()}
+_EMPTY = Job()
+_FIRST = {name: write(getattr(_EMPTY, name)) for name, write in _WRITERS if name in SHOWN}
+
+
+def to_fields(job: Job, before: Job = _EMPTY) -> dict[str, str]:
+    """Return the hash fields of `job` that differ from `before`, a state with seq 0: of the first
+    write, which has those of `SHOWN` in any case."""
+    changed = {} if before.seq else _FIRST.copy()
+    values, olds = astuple(job), astuple(before)
+    # Most fields are the very objects of before: to see that is cheaper than to compare them.
+    for place in compress(_PLACES, map(is_not, values, olds)):
+        value = values[place]
+        if value != olds[place]:
+            name, write = _WRITERS[place]
+            changed[name] = text = write(value)
+            if name in _ALIASES:
+                changed[_ALIASES[name]] = text
+    return changed
+
+
+def to_fields_of_progress(job: Job, before: Job) -> dict[str, str]:
+    """Return the same where nothing but progress was told in between: most often so."""
+    return {
+        name: write(value)
+        for name, write in _PROGRESS
+        if (value := getattr(job, name)) != getattr(before, name)
+    }
+
+
+def from_fields(stored: Mapping[bytes, bytes]) -> Job | None:
+    """Return the job that a hash shows, None where there is none or it cannot be read: the log
+    has it. Unknown fields are ignored."""
+    if b"seq" not in stored:
+        return None
+    try:
+        values = {
+            name: read(text)
+            for name, read in _READERS.items()
+            if (text := stored.get(name.encode())) is not None
+        }
+    except (ValueError, msgspec.MsgspecError):
+        return None
+    return Job(**values)

@@ -1,0 +1,275 @@
+"""Proving, on a live namespace, that log, guards, dispatch and projection agree.
+
+Rule: reads only, and in bounded memory: closed jobs are forgotten as the log is walked. Because
+others write meanwhile, a difference counts only when it was seen between two equal readings of
+the job's guard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import cast
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from everfold.projector.folding.parking import with_skips
+from everfold.projector.job.evolve import evolve
+from everfold.projector.job.fold import fold
+from everfold.projector.job.invariants import Difference, Trace, before, check
+from everfold.projector.job.job import Job
+from everfold.projector.job.state import from_fields, to_fields
+from everfold.streams.appending.log import Log
+from everfold.streams.errors import JobUnknown
+from everfold.streams.events.record import NO_ENTRY, Recorded
+from everfold.streams.reading.reader import Entries, ends, job_events, partition_events
+from everfold.streams.redis.keys import PRIORITIES
+from everfold.streams.redis.redis_errors import command, read_hash
+
+READ_AGAIN = 20
+"""Readings of a job that changes all the time before it is left to the next verify."""
+
+PAGE = 500
+
+Head = dict[bytes, bytes]
+
+
+class Report(Struct, frozen=True):
+    events: int
+    jobs: int
+    open_jobs: int
+    differences: list[Difference]
+    unsettled: int = 0
+    """Jobs that looked wrong but changed during every look: nothing can be said of them."""
+
+    @property
+    def is_sound(self) -> bool:
+        return not self.differences
+
+
+async def verify(log: Log, progress: Callable[[int, int], None] = lambda _, __: None) -> Report:
+    """Check every partition; `progress` is called with the events read and those there are.
+
+    Raises Unavailable, with nothing said about the rest.
+    """
+    verifier = _Verifier(log, progress, await _length(log))
+    last = await ends(log)
+    for partition in range(log.keys.partitions):
+        await verifier.walk(partition, last[partition])
+        await verifier.dispatched(partition)
+    return verifier.report()
+
+
+async def _length(log: Log) -> int:
+    keys = [log.keys.log(partition) for partition in range(log.keys.partitions)]
+    return sum([cast("int", await command(log.redis, "XLEN", key)) for key in keys])
+
+
+class _Verifier:
+    def __init__(self, log: Log, progress: Callable[[int, int], None], total: int) -> None:
+        self._log = log
+        self._progress = progress
+        self._total = total
+        self._events = self._jobs = self._open_jobs = self._unsettled = 0
+        self._differences: list[Difference] = []
+
+    def report(self) -> Report:
+        return Report(self._events, self._jobs, self._open_jobs, self._differences, self._unsettled)
+
+    async def walk(self, partition: int, until: str) -> None:
+        """Check each history of the partition, and what else is known of its job at its end."""
+        traces: dict[str, Trace] = {}
+        async for record in partition_events(self._log, partition, until=until):
+            self._count_event()
+            if not record.job_id:
+                continue
+            trace = traces.pop(record.job_id, None) or await self._begin(record)
+            trace, found = check(trace, record)
+            self._note(found)
+            if trace.status:
+                await self._compare(trace)
+            else:
+                traces[record.job_id] = trace
+        for trace in traces.values():
+            await self._compare(trace)
+        self._open_jobs += len(traces)
+        self._progress(self._events, self._total)
+
+    def _count_event(self) -> None:
+        self._events += 1
+        if self._events % PAGE == 0:
+            self._progress(self._events, self._total)
+
+    def _note(self, found: Sequence[Difference]) -> None:
+        partition_of = self._log.keys.partition_of
+        self._differences += [replace(d, partition=partition_of(d.job_id)) for d in found]
+
+    async def _begin(self, record: Recorded) -> Trace:
+        """Return the trace of a job that is met for the first time, or again after its end."""
+        trace = Trace(job_id=record.job_id)
+        if record.seq == 1:
+            self._jobs += 1
+            return trace
+        if await self._was_trimmed(record):
+            self._jobs += 1
+            return before(record)
+        for earlier in await job_events(self._log, record.job_id):
+            if earlier.seq < record.seq:
+                trace, _ = check(trace, earlier)
+        return trace
+
+    async def _was_trimmed(self, record: Recorded) -> bool:
+        """Say whether the job's earlier events are no longer in the log."""
+        if record.previous == NO_ENTRY:
+            return False
+        key = self._log.keys.log(self._log.keys.partition_of(record.job_id))
+        ask = ("XRANGE", key, record.previous, record.previous)
+        return not await command(self._log.redis, *ask)
+
+    async def _compare(self, trace: Trace) -> None:
+        """Compare head, projection and place in dispatch with the log, between equal heads."""
+        for _ in range(READ_AGAIN):
+            head = await self._head(trace.job_id)
+            found = [difference async for difference in self._differences_of(trace, head)]
+            if not found:
+                return
+            if head == await self._head(trace.job_id):
+                self._note(found)
+                return
+        self._unsettled += 1
+
+    async def _head(self, job_id: str) -> Head:
+        return await read_hash(self._log.redis, self._log.keys.head(job_id))
+
+    async def _differences_of(self, trace: Trace, head: Head) -> AsyncIterator[Difference]:
+        job_id = trace.job_id
+        try:
+            told = await job_events(self._log, job_id)
+            events = await with_skips(self._log, self._log.keys.partition_of(job_id), told)
+        except JobUnknown:
+            yield Difference(1, job_id, "head", "a guard", "none")
+            return
+        for difference in _guard(trace, head, events):
+            yield difference
+        stored = await read_hash(self._log.redis, self._log.keys.job(job_id))
+        state = from_fields(stored)
+        if stored and state is None:
+            yield Difference(4, job_id, "state", "a state", "a hash that cannot be read")
+        if state is not None and events and events[0].seq == 1:
+            for difference in _projection(job_id, state, events):
+                yield difference
+        places = await self._places(job_id, head)
+        expected = int(head.get(b"status") == b"open")
+        if places != expected:
+            where = f"dispatch or later (phase {_text(head, b'phase')})"
+            yield Difference(5, job_id, where, f"{expected} place(s)", f"{places}")
+
+    async def _places(self, job_id: str, head: Head) -> int:
+        """Return in how many of the places that its guard names the job is."""
+        keys, redis = self._log.keys, self._log.redis
+        partition = keys.partition_of(job_id)
+        score = await command(redis, "ZSCORE", keys.later(partition), job_id)
+        ticket = _text(head, b"dispatch")
+        if not ticket:
+            return int(score is not None)
+        key = keys.dispatch(partition, _text(head, b"queue"), _text(head, b"priority"))
+        rows = cast("Entries", await command(redis, "XRANGE", key, ticket, ticket))
+        return len(rows) + int(score is not None)
+
+    async def dispatched(self, partition: int) -> None:
+        """Check that each entry of dispatch and later is the only place of an open job."""
+        keys, redis = self._log.keys, self._log.redis
+        names = cast("list[bytes]", await command(redis, "SMEMBERS", keys.queues(partition)))
+        for name in names:
+            for priority in PRIORITIES:
+                key = keys.dispatch(partition, name.decode(), priority)
+                async for ticket, job_id in self._entries(key):
+                    await self._placed(job_id, ticket, key)
+        async for job_id in self._members(keys.later(partition)):
+            await self._placed(job_id, "", keys.later(partition))
+
+    async def _entries(self, key: str) -> AsyncIterator[tuple[str, str]]:
+        after = "-"
+        while True:
+            ask = ("XRANGE", key, after, "+", "COUNT", PAGE)
+            rows = cast("Entries", await command(self._log.redis, *ask))
+            for entry_id, fields in rows:
+                yield entry_id.decode(), (fields or [b"", b""])[1].decode()
+            if len(rows) < PAGE:
+                return
+            after = f"({rows[-1][0].decode()}"
+
+    async def _members(self, key: str) -> AsyncIterator[str]:
+        """Yield the members of a sorted set; one may come twice."""
+        cursor = b"0"
+        while True:
+            reply = await command(self._log.redis, "ZSCAN", key, cursor, "COUNT", PAGE)
+            cursor, flat = cast("tuple[bytes, list[bytes]]", reply)
+            for member in flat[::2]:
+                yield member.decode()
+            if cursor == b"0":
+                return
+
+    async def _placed(self, job_id: str, ticket: str, key: str) -> None:
+        for _ in range(READ_AGAIN):
+            head = await self._head(job_id)
+            is_right = head.get(b"status") == b"open" and _text(head, b"dispatch") == ticket
+            if is_right or not await self._still_there(key, ticket, job_id):
+                return
+            if head == await self._head(job_id):
+                expected = f"an open job whose place is {ticket or 'later'}"
+                phase = f"phase {_text(head, b'phase') or 'no such job'}"
+                self._note([Difference(5, job_id, key, expected, phase)])
+                return
+        self._unsettled += 1
+
+    async def _still_there(self, key: str, ticket: str, job_id: str) -> bool:
+        if ticket:
+            return bool(await command(self._log.redis, "XRANGE", key, ticket, ticket))
+        return await command(self._log.redis, "ZSCORE", key, job_id) is not None
+
+
+def _text(head: Head, name: bytes) -> str:
+    return head.get(name, b"").decode()
+
+
+def _guard(trace: Trace, head: Head, events: Sequence[Recorded]) -> list[Difference]:
+    """Return how the guard differs from the log: what it points at, and what was walked past."""
+    job_id, found = trace.job_id, list[Difference]()
+    last = events[-1] if events else None
+    seq = max(trace.seq, last.seq if last else 0)
+    if _text(head, b"seq") != str(seq):
+        found.append(Difference(1, job_id, "head", f"seq {seq}", f"seq {_text(head, b'seq')}"))
+    if last is None:
+        gone = f"nothing at {_text(head, b'last')}"
+        return [*found, Difference(1, job_id, "head", f"entry {trace.entry_id} or later", gone)]
+    if _text(head, b"epoch") != str(last.epoch):
+        epoch = f"epoch {_text(head, b'epoch')}"
+        found.append(Difference(3, job_id, "head", f"epoch {last.epoch}", epoch))
+    job, status = fold(events), _text(head, b"status")
+    if status != (job.status if job.is_terminal else "open"):
+        found.append(Difference(2, job_id, "head", job.status, status))
+    return found
+
+
+def _projection(job_id: str, state: Job, events: Sequence[Recorded]) -> list[Difference]:
+    """Return how the projected state differs from the fold at the same sequence number."""
+    job = Job()
+    for record in events:
+        if record.seq > state.seq:
+            break
+        job = evolve(job, record)
+    if job == state:
+        return []
+    names = set(to_fields(job, state)) | set(to_fields(state, job))
+    return [
+        Difference(
+            4,
+            job_id,
+            f"field {name} at event {state.seq}",
+            str(getattr(job, name, "?")),
+            str(getattr(state, name, "?")),
+        )
+        for name in sorted(names)
+        if hasattr(job, name)
+    ]

@@ -1,0 +1,130 @@
+"""Looks for orphaned jobs all the time, and takes them over.
+
+Rule: a lease that ran out, a job that was handed over, a runner whose connections are gone. The
+cursor of each walk is kept, so that no entry starves behind others. After the server was away,
+the living owners get one lease length to renew before anything is taken.
+"""
+
+from __future__ import annotations
+
+import time
+
+import anyio
+
+from everfold.runner.claiming.claimer import Start
+from everfold.runner.decisions.suspects import Suspects
+from everfold.runner.execution.shared import Surroundings
+from everfold.streams.errors import EverfoldError, Unavailable
+from everfold.streams.leases.fairness import lanes_of
+from everfold.streams.leases.registry import connected, roll, strike_off
+from everfold.streams.redis.backoff import Backoff
+
+Lane = tuple[str, str]
+
+PROBE, PAGE = 4, 500
+"""Jobs taken over in one call: each needs two events made beforehand, mostly for nothing."""
+
+
+class Sweeper:
+    def __init__(self, around: Surroundings, start: Start) -> None:
+        self._around = around
+        self._start = start
+        self._woken = anyio.Event()
+        self._cursors: dict[tuple[int, Lane], str] = {}
+        self._suspects = Suspects(around.config.suspect_after_s)
+        self._hold_until_s = 0.0
+        self._search_at_s = 0.0
+
+    def wake(self, _partition: str = "") -> None:
+        """Look now: a job was handed over."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        backoff = Backoff()
+        while True:
+            with anyio.move_on_after(self._around.config.sweep_every_s):
+                await self._woken.wait()
+            self._woken = anyio.Event()
+            try:
+                await self._sweep()
+                await self._find_lost_leases()
+                backoff.reset()
+            except Unavailable:
+                self._hold_back()
+                await anyio.sleep(backoff.next_s())
+
+    def _hold_back(self) -> None:
+        self._hold_until_s = time.monotonic() + self._around.config.lease_ttl_s
+        self._suspects.forget()
+
+    async def _sweep(self) -> None:
+        for partition in range(self._around.log.keys.partitions):
+            for lane in lanes_of(0, self._around.config.queues):
+                await self._take_over(partition, lane)
+        for suspect in await self._dead_runners():
+            await self._take_from(suspect)
+
+    async def _find_lost_leases(self) -> None:
+        """Begin the jobs that the server gave us in answers that never came."""
+        config = self._around.config
+        asked_at_s = time.monotonic()
+        if asked_at_s < self._search_at_s:
+            return
+        for lease in await self._around.dispatch.held(lanes_of(0, config.queues)):
+            if not self._around.leases.holds(lease.job_id):
+                self._start(lease, asked_at_s, None)
+        self._search_at_s = asked_at_s + config.lease_ttl_s
+
+    def _idle_limit_s(self) -> float:
+        """A handed-over entry has an idle time beyond every limit: it is taken even now."""
+        config = self._around.config
+        holding = time.monotonic() < self._hold_until_s
+        return config.lease_ttl_s + (86_400 * 300 if holding else 0)
+
+    async def _take_over(self, partition: int, lane: Lane, suspect: str = "") -> None:
+        """Take all that is orphaned in a lane: few at first, for mostly there is nothing."""
+        most = PROBE
+        while True:
+            # Once leased, a job must get its run: a drain may not come between the two.
+            with anyio.CancelScope(shield=True):
+                taken = await self._take_page(partition, lane, suspect, most)
+            through = self._cursors[partition, lane] == "-"
+            if (through and not suspect) or (suspect and taken < most):
+                return
+            most = PAGE if taken else PROBE
+
+    async def _take_page(self, partition: int, lane: Lane, suspect: str, most: int) -> int:
+        place = (partition, lane)
+        asked_at_s = time.monotonic()
+        cursor, leases = await self._around.dispatch.take_over(
+            partition,
+            lane,
+            idle_limit_s=self._idle_limit_s(),
+            # What was taken is no longer the suspect's: each of its pages begins at the start.
+            cursor="-" if suspect else self._cursors.get(place, "-"),
+            suspect=suspect,
+            most=most,
+        )
+        self._cursors[place] = "-" if suspect else cursor
+        for lease in leases:
+            self._start(lease, asked_at_s, None)
+        return len(leases)
+
+    async def _dead_runners(self) -> list[str]:
+        """Return the runners on the roll that have been without a connection for too long."""
+        log = self._around.log
+        try:
+            names = await connected(log)
+        except Unavailable:
+            raise
+        except EverfoldError:
+            return []  # CLIENT LIST may be forbidden: leases then run out by themselves
+        enrolled = set(await roll(log)) - {self._around.config.name}
+        return self._suspects.dead(enrolled, names, time.monotonic())
+
+    async def _take_from(self, suspect: str) -> None:
+        for partition in range(self._around.log.keys.partitions):
+            for lane in lanes_of(0, self._around.config.queues):
+                await self._take_over(partition, lane, suspect)
+        await strike_off(self._around.log, suspect)
+        self._suspects.forget(suspect)

@@ -1,0 +1,95 @@
+"""An event as the log keeps it: the entry around the JSON.
+
+An entry has five short fields: `j` job id, `s` sequence number within the job, `e` epoch,
+`p` entry id of the job's previous event, `d` the event's JSON. The `p` fields chain a job's
+events, so that reading one job costs as much as the job has events, however busy its partition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from everfold.streams.events.codec import Unreadable, decode
+from everfold.streams.events.event import Event
+
+NO_ENTRY = "0-0"
+"""Stands where there is no previous entry."""
+
+
+FIELDS = [b"j", b"s", b"e", b"p", b"d"]
+"""Names of an entry's fields, in their order."""
+
+
+class Recorded(Struct, frozen=True, gc=False):
+    """One event of one job, read from the log."""
+
+    entry_id: str
+    job_id: str
+    seq: int
+    """1, 2, 3 ... within the job, without gap or repeat."""
+    epoch: int
+    """The fencing token of the lease under which it was appended; 0 before the first claim."""
+    previous: str
+    """Entry id of event seq - 1, or 0-0."""
+    event: Event | Unreadable
+    payload: bytes
+    """The event's JSON as stored: what archives and replays pass on."""
+
+    @property
+    def time_ms(self) -> int:
+        """Redis server time of the append, in Unix milliseconds."""
+        return int(self.entry_id.partition("-")[0])
+
+
+def entry_time_ms(entry_id: str) -> int:
+    return int(entry_id.partition("-")[0])
+
+
+def entry_order(entry_id: str) -> tuple[int, int]:
+    """Return the numbers of an entry id: entry ids compare as these, not as text."""
+    milliseconds, _, counter = entry_id.partition("-")
+    return int(milliseconds), int(counter or 0)
+
+
+def recorded(entry_id: bytes, flat: Sequence[bytes] | None) -> Recorded:
+    """Read one stream entry, its fields as the flat list that the server sends.
+
+    An entry that is not Everfold's, or is no longer in the log, becomes an unreadable event.
+    """
+    try:
+        job_id, seq, epoch, previous, payload = _values(flat or ())
+        return Recorded(
+            entry_id.decode(),
+            job_id.decode(),
+            int(seq),
+            int(epoch),
+            previous.decode(),
+            decode(payload),
+            payload,
+        )
+    except (KeyError, ValueError):
+        return _foreign(entry_id, flat or ())
+
+
+def _values(flat: Sequence[bytes]) -> Sequence[bytes]:
+    """Return the values of our fields; others, of a later version, are ignored."""
+    if flat[::2] == FIELDS:
+        return flat[1::2]
+    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+    return [fields[name] for name in FIELDS]
+
+
+def _foreign(entry_id: bytes, flat: Sequence[bytes]) -> Recorded:
+    payload = b" ".join(flat)
+    why = "the entry was not written by Everfold" if flat else "the entry was trimmed"
+    return Recorded(
+        entry_id=entry_id.decode(),
+        job_id="",
+        seq=0,
+        epoch=0,
+        previous=NO_ENTRY,
+        event=Unreadable("", why, payload),
+        payload=payload,
+    )

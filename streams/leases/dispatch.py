@@ -1,0 +1,277 @@
+"""Who works on what: claim waiting jobs, take over orphaned ones, renew and give up leases.
+
+Rule: a lease is a pending entry of a dispatch stream plus the epoch in the job's head; both
+change in one script, and the epoch alone decides who may append.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from msgspec import Struct
+
+from everfold.streams.appending.log import Log
+from everfold.streams.appending.outcomes import (
+    Appended,
+    Lease,
+    LeaseOver,
+    Renewed,
+    append_outcome,
+    renew_outcome,
+)
+from everfold.streams.errors import EverfoldError
+from everfold.streams.events.codec import encode
+from everfold.streams.events.event import Claimed, Recovered, Released, Retried
+from everfold.streams.events.record import Recorded, recorded
+from everfold.streams.redis import scripts
+from everfold.streams.redis.keys import PRIORITIES, RUNNERS_GROUP
+from everfold.streams.redis.redis_errors import NoGroup, command
+from everfold.streams.redis.retry import patiently
+
+PROMOTE_LIMIT = 500
+"""Jobs moved from later to dispatch in one call."""
+
+HELD_LIMIT = 100_000
+
+
+class Promotion(Struct, frozen=True):
+    promoted: int
+    next_due_ms: int
+    """When the next job of the partition is due, 0 when none waits for a time."""
+    overdue: tuple[str, ...]
+    """Jobs that wait past their queue deadline."""
+
+
+class Dispatch:
+    """Leases of one runner, in one namespace. `runner` is unique per process start."""
+
+    def __init__(self, log: Log, runner: str) -> None:
+        self._log = log
+        self._keys = log.keys
+        self._redis = log.redis
+        self.runner = runner
+
+    async def claim(
+        self, partition: int, lanes: Sequence[tuple[str, str]], most: int
+    ) -> list[Lease]:
+        """Lease up to `most` waiting jobs of a partition.
+
+        `lanes` are (queue, priority), the preferred ones first. Raises Unavailable; then jobs
+        may have been leased, and `held` names them.
+        """
+        events = [self._claimed() for _ in range(most)]
+        payloads = [encode(event) for event in events]
+        jobs = await scripts.claim(
+            self._redis,
+            log=self._keys.log(partition),
+            dispatches=[self._keys.dispatch(partition, *lane) for lane in lanes],
+            tag=self._keys.tag(partition),
+            runner=self.runner,
+            payloads=payloads,
+        )
+        return [
+            self._lease(job, lanes[int(job[4]) - 1], job[5], _history(job, claimed, payload))
+            for job, claimed, payload in zip(jobs, events, payloads, strict=False)
+        ]
+
+    async def take_over(
+        self,
+        partition: int,
+        lane: tuple[str, str],
+        *,
+        idle_limit_s: float,
+        cursor: str = "-",
+        suspect: str = "",
+        most: int = 500,
+    ) -> tuple[str, list[Lease]]:
+        """Lease jobs of one lane whose lease was not renewed for `idle_limit_s`.
+
+        Walks from `cursor`, which the caller keeps; the cursor returned is "-" when the walk is
+        through. With `suspect`, takes all leases of that runner, however fresh.
+        Raises Unavailable; then jobs may have been leased, and `held` names them.
+        """
+        reason = "connection_gone" if suspect else "lease_expired"
+        payloads = [
+            encode(event)
+            for _ in range(most)
+            for event in (self._claimed(), self._recovered(reason))
+        ]
+        cursor, jobs = await scripts.take_over(
+            self._redis,
+            log=self._keys.log(partition),
+            dispatch=self._keys.dispatch(partition, *lane),
+            tag=self._keys.tag(partition),
+            runner=self.runner,
+            idle_limit_ms=int(idle_limit_s * 1000),
+            cursor=cursor,
+            suspect=suspect,
+            payloads=payloads,
+        )
+        return cursor, [self._lease(job, lane, job[4]) for job in jobs]
+
+    def _claimed(self) -> Claimed:
+        return self._log.stamp(Claimed(owner=self.runner))
+
+    def _recovered(self, reason: str) -> Recovered:
+        blank = Recovered(owner=self.runner, previous_owner="", crashes=0, idle_ms=0, reason=reason)
+        return self._log.stamp(blank)
+
+    def _lease(
+        self,
+        job: scripts.Reply,
+        lane: tuple[str, str],
+        ticket: bytes | int,
+        history: tuple[Recorded, ...] = (),
+    ) -> Lease:
+        return Lease(
+            job_id=cast("bytes", job[0]).decode(),
+            runner=self.runner,
+            epoch=int(job[1]),
+            seq=int(job[2]),
+            queue=lane[0],
+            priority=lane[1],
+            ticket=cast("bytes", ticket).decode(),
+            history=history,
+        )
+
+    async def renew(self, leases: Sequence[Lease]) -> list[Renewed | LeaseOver]:
+        """Renew leases, in the order given. Raises Unavailable; then some may be renewed."""
+        groups: dict[str, list[int]] = {}
+        for index, lease in enumerate(leases):
+            groups.setdefault(self._dispatch_key(lease), []).append(index)
+        outcomes: dict[int, Renewed | LeaseOver] = {}
+        for key, indexes in groups.items():
+            for start in range(0, len(indexes), 500):
+                page = indexes[start : start + 500]
+                replies = await scripts.renew(
+                    self._redis,
+                    dispatch=key,
+                    runner=self.runner,
+                    heads=[self._keys.head(leases[i].job_id) for i in page],
+                    leases=[(leases[i].epoch, leases[i].ticket) for i in page],
+                )
+                outcomes |= zip(page, map(renew_outcome, replies), strict=True)
+        return [outcomes[index] for index in range(len(leases))]
+
+    async def release(
+        self, lease: Lease, event: Released | Retried, *, wait_until_ms: int = 0
+    ) -> Appended:
+        """Give the lease up: `Released` hands the job over at once, `Retried` lets it wait.
+
+        With `wait_until_ms` a released job waits too, behind those that wait already, which is
+        right only when no attempt of it is alive.
+
+        Raises Fenced, JobClosed or JobUnknown with nothing written; Unavailable when the server
+        stayed away, and then the lease runs out by itself.
+        """
+        stamped = self._log.stamp(event)
+        due_ms = stamped.not_before_ms if isinstance(stamped, Retried) else wait_until_ms
+        reply = await patiently(lambda: self._release(lease, stamped, due_ms), self._log.patience_s)
+        outcome = append_outcome(reply, lease.job_id, lease.epoch, -1)
+        if isinstance(outcome, EverfoldError):
+            raise outcome
+        return outcome
+
+    async def _release(self, lease: Lease, event: Released | Retried, due_ms: int) -> scripts.Reply:
+        partition = self._keys.partition_of(lease.job_id)
+        return await scripts.release(
+            self._redis,
+            keys=(
+                self._keys.log(partition),
+                self._keys.head(lease.job_id),
+                self._dispatch_key(lease),
+                self._keys.later(partition),
+            ),
+            job_id=lease.job_id,
+            event_id=event.id,
+            epoch=lease.epoch,
+            runner=lease.runner,
+            payload=encode(event),
+            due_ms=due_ms,
+            wake_channel=self._keys.wake(),
+            wake_message=f"release {partition}",
+        )
+
+    async def promote(self, partition: int) -> Promotion:
+        """Move jobs whose time has come from later to dispatch."""
+        reply = await scripts.promote(
+            self._redis,
+            later=self._keys.later(partition),
+            deadlines=self._keys.deadlines(partition),
+            tag=self._keys.tag(partition),
+            most=PROMOTE_LIMIT,
+            wake_channel=self._keys.wake(),
+            wake_message=f"dispatch {partition}",
+        )
+        overdue = tuple(cast("bytes", job).decode() for job in reply[2:])
+        return Promotion(int(reply[0]), int(reply[1]), overdue)
+
+    async def held(self, lanes: Sequence[tuple[str, str]]) -> list[Lease]:
+        """Name the leases that the server holds for this runner.
+
+        To be asked after an Unavailable claim: what was leased by a call whose answer was lost
+        would else wait until the lease runs out.
+        """
+        return [
+            lease
+            for partition in range(self._keys.partitions)
+            for lane in lanes
+            for lease in await self._held_in(partition, lane)
+        ]
+
+    async def _held_in(self, partition: int, lane: tuple[str, str]) -> list[Lease]:
+        dispatch = self._keys.dispatch(partition, *lane)
+        ask = ("XPENDING", dispatch, RUNNERS_GROUP, "-", "+", HELD_LIMIT, self.runner)
+        try:
+            rows = cast("list[list[bytes]]", await command(self._redis, *ask))
+        except NoGroup:
+            return []
+        leases = [await self._held_lease(dispatch, lane, row[0]) for row in rows]
+        return [lease for lease in leases if lease is not None]
+
+    async def _held_lease(
+        self, dispatch: str, lane: tuple[str, str], ticket: bytes
+    ) -> Lease | None:
+        found = cast(
+            "list[tuple[bytes, list[bytes]]]",
+            await command(self._redis, "XRANGE", dispatch, ticket, ticket),
+        )
+        if not found:
+            return None
+        job_id = found[0][1][1].decode()
+        head = self._keys.head(job_id)
+        fields = ("epoch", "seq", "owner", "phase")
+        epoch, seq, owner, phase = cast(
+            "list[bytes | None]", await command(self._redis, "HMGET", head, *fields)
+        )
+        if owner != self.runner.encode() or phase != b"leased":
+            return None
+        return self._lease([job_id.encode(), int(epoch or 0), int(seq or 0)], lane, ticket)
+
+    def _dispatch_key(self, lease: Lease) -> str:
+        partition = self._keys.partition_of(lease.job_id)
+        return self._keys.dispatch(partition, lease.queue, lease.priority)
+
+
+def all_lanes(queues: Sequence[str]) -> list[tuple[str, str]]:
+    """Return every (queue, priority) that a runner of these queues serves."""
+    return [(queue, priority) for queue in queues for priority in PRIORITIES]
+
+
+def _history(job: scripts.Reply, claimed: Claimed, payload: bytes) -> tuple[Recorded, ...]:
+    """Return a job's first event and its claim, if the reply of the claim has the first one."""
+    if len(job) < 7:
+        return ()
+    job_id, epoch, seq, entry_id = job[:4]
+    first = recorded(*cast("tuple[bytes, list[bytes]]", job[6]))
+    told = Recorded(
+        entry_id=cast("bytes", entry_id).decode(),
+        job_id=cast("bytes", job_id).decode(),
+        seq=int(seq),
+        epoch=int(epoch),
+        previous=first.entry_id,
+        event=claimed,
+        payload=payload,
+    )
+    return first, told

@@ -1,0 +1,133 @@
+"""For runner processes that are not Everfold's own: take jobs, tell their story, end them.
+
+A program in any language can do the same with the scripts in `lua/`; this class is their order.
+The holder of a lease renews it at least every `RENEW_EVERY_S` and stops on LeaseLost.
+docs/PRODUCING.md has the whole story.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import anyio
+
+from everfold.streams.appending.log import Log
+from everfold.streams.appending.outcomes import Appended, Lease, LeaseOver, Renewed
+from everfold.streams.errors import InvalidName
+from everfold.streams.events.checks import check_name
+from everfold.streams.events.event import Event, Released, Retried, Terminal
+from everfold.streams.leases.dispatch import Dispatch, all_lanes
+from everfold.streams.leases.fairness import lanes_of, partitions_of
+from everfold.streams.redis.keys import RELEASED
+from everfold.streams.redis.retry import patiently
+
+LEASE_TTL_S = 10.0
+"""A lease that was not renewed for so long may be taken over. All runners of a queue use the same
+time: who uses a shorter one takes jobs away from runners that live."""
+
+RENEW_EVERY_S = 2.0
+"""Five tries before a lease runs out."""
+
+POLL_S = 0.25
+
+
+class Producer:
+    """One runner, named for its whole life. Safe to use from many tasks at once.
+
+    `runner` is a name that no other process start uses. Raises InvalidName for names that keys
+    cannot carry.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        runner: str,
+        queues: Sequence[str] = ("default",),
+        *,
+        lease_ttl_s: float = LEASE_TTL_S,
+    ) -> None:
+        self.log = log
+        self.runner = check_name("runner", runner)
+        if runner == RELEASED:
+            raise InvalidName("runner", runner, "jobs that nobody holds are kept under this name")
+        self.queues = tuple(check_name("queue", queue) for queue in queues)
+        self.lease_ttl_s = lease_ttl_s
+        self.dispatch = Dispatch(log, runner)
+        self._turn = 0
+        self._cursors: dict[tuple[int, str, str], str] = {}
+
+    async def claim(self, most: int = 1, wait_s: float = 0.0) -> list[Lease]:
+        """Lease up to `most` jobs: orphaned ones first, then waiting ones.
+
+        Waits up to `wait_s` for the first. Read the job's events before working on it: a job
+        that had an owner before may still run somewhere. Raises Unavailable; then jobs may have
+        been leased, and `held` names them.
+        """
+        give_up_at_s = anyio.current_time() + wait_s
+        while True:
+            leases = await self._orphans(most)
+            if len(leases) < most:
+                leases += await self._waiting(most - len(leases))
+            if leases or anyio.current_time() >= give_up_at_s:
+                return leases
+            await anyio.sleep(POLL_S)
+
+    async def _orphans(self, most: int) -> list[Lease]:
+        leases: list[Lease] = []
+        for partition in self._partitions():
+            for lane in lanes_of(self._turn, self.queues):
+                if len(leases) < most:
+                    leases += await self._orphans_in(partition, lane, most - len(leases))
+        return leases
+
+    async def _orphans_in(self, partition: int, lane: tuple[str, str], most: int) -> list[Lease]:
+        place = (partition, *lane)
+        self._cursors[place], leases = await self.dispatch.take_over(
+            partition,
+            lane,
+            idle_limit_s=self.lease_ttl_s,
+            cursor=self._cursors.get(place, "-"),
+            most=most,
+        )
+        return leases
+
+    async def _waiting(self, most: int) -> list[Lease]:
+        self._turn += 1
+        leases: list[Lease] = []
+        for partition in self._partitions():
+            await self.dispatch.promote(partition)
+            if len(leases) < most:
+                lanes = lanes_of(self._turn, self.queues)
+                leases += await self.dispatch.claim(partition, lanes, most - len(leases))
+        return leases
+
+    async def held(self) -> list[Lease]:
+        """Name the leases that the server holds for this runner, those of lost answers too.
+
+        Raises Unavailable when the server stayed away.
+        """
+        lanes = all_lanes(self.queues)
+        return await patiently(lambda: self.dispatch.held(lanes), self.log.patience_s)
+
+    def _partitions(self) -> list[int]:
+        return partitions_of(self._turn, self.log.keys.partitions, len(self.queues))
+
+    async def append(self, lease: Lease, event: Event) -> Appended:
+        """Append an event under the lease, once, however often it is repeated with the same id.
+
+        Raises Fenced or JobClosed: stop working then. Raises Unavailable when the server stayed
+        away: whether the event was appended is not known.
+        """
+        return await self.log.append(lease.job_id, event, epoch=lease.epoch, holder=lease.runner)
+
+    async def renew(self, leases: Sequence[Lease]) -> list[Renewed | LeaseOver]:
+        """Renew leases; `canceling` in a result means: stop the work and append Canceled."""
+        return await self.dispatch.renew(leases)
+
+    async def finish(self, lease: Lease, event: Terminal) -> Appended:
+        """Append the job's last event: it closes the job and ends the lease."""
+        return await self.append(lease, event)
+
+    async def release(self, lease: Lease, event: Released | Retried) -> Appended:
+        """Give the job back: to the next runner at once, or after a time."""
+        return await self.dispatch.release(lease, event)

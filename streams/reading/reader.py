@@ -1,0 +1,169 @@
+"""Reading the log: one job's events, one partition's, or everything as it happens.
+
+Rule: reading changes nothing; a reader holds its own cursor and, where it blocks, its own
+connection. A cursor is the entry id of the last event seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
+from typing import cast
+
+import anyio
+from redis.asyncio import Redis
+
+from everfold.streams.appending.log import Log
+from everfold.streams.errors import JobUnknown, Unavailable
+from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order, recorded
+from everfold.streams.redis import scripts
+from everfold.streams.redis.backoff import Backoff
+from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.retry import patiently
+from everfold.streams.redis.server import BLOCK_S, connect_blocking
+
+PAGE = 500
+
+Entries = list[tuple[bytes, list[bytes] | None]]
+
+
+async def job_events(log: Log, job_id: str, after_seq: int = 0) -> list[Recorded]:
+    """Return the job's events with a sequence number above `after_seq`, in order.
+
+    Where the log was trimmed, the list begins with the first event that is still there.
+    Raises JobUnknown or Unavailable.
+    """
+    newest_first: list[Recorded] = []
+    at = ""
+    while True:
+        page, at = await _page(log, job_id, at, after_seq)
+        newest_first += page
+        if not at:
+            return newest_first[::-1]
+
+
+async def _page(log: Log, job_id: str, at: str, after_seq: int) -> tuple[list[Recorded], str]:
+    partition = log.keys.partition_of(job_id)
+    reply = await patiently(
+        lambda: scripts.read_job(
+            log.redis,
+            log=log.keys.log(partition),
+            head=log.keys.head(job_id),
+            at=at,
+            after_seq=after_seq,
+            most=PAGE,
+        ),
+        log.patience_s,
+    )
+    if reply[0] == b"unknown":
+        raise JobUnknown(job_id)
+    rows = cast("list[tuple[bytes, list[bytes]]]", reply[2:])
+    trimmed = reply[0] == b"trimmed"
+    following = "" if trimmed else cast("bytes", reply[1]).decode()
+    return [recorded(entry_id, flat) for entry_id, flat in rows], following
+
+
+async def partition_page(
+    log: Log, partition: int, after: str, size: int = PAGE, until: str = "+"
+) -> list[Recorded]:
+    """Return up to `size` of a partition's events after an entry id."""
+    read = partial(_range, log, partition, after, until, size)
+    rows = await patiently(read, log.patience_s)
+    return [recorded(entry_id, fields) for entry_id, fields in rows]
+
+
+async def partition_events(
+    log: Log, partition: int, after: str = NO_ENTRY, until: str = "+"
+) -> AsyncIterator[Recorded]:
+    """Yield a partition's events after one entry id, up to what the log holds now."""
+    while page := await partition_page(log, partition, after, until=until):
+        for record in page:
+            yield record
+        after = page[-1].entry_id
+
+
+async def log_size(log: Log, partition: int) -> int:
+    """Return how many events of a partition the log holds."""
+    return cast("int", await command(log.redis, "XLEN", log.keys.log(partition)))
+
+
+async def all_events(log: Log) -> AsyncIterator[Recorded]:
+    """Yield the events of all partitions, merged by time; holds one page of each in memory."""
+    readers = [partition_events(log, partition) for partition in range(log.keys.partitions)]
+    async for record in merged(readers):
+        yield record
+
+
+async def merged(readers: Sequence[AsyncIterator[Recorded]]) -> AsyncIterator[Recorded]:
+    """Yield what several readers yield, by the time of the events."""
+    heads = [(record, reader) for reader in readers async for record in _first(reader)]
+    while heads:
+        place = min(range(len(heads)), key=lambda i: entry_order(heads[i][0].entry_id))
+        record, reader = heads.pop(place)
+        yield record
+        heads += [(following, reader) async for following in _first(reader)]
+
+
+async def _first(reader: AsyncIterator[Recorded]) -> AsyncIterator[Recorded]:
+    """Yield the reader's next event, if there is one."""
+    with contextlib.suppress(StopAsyncIteration):
+        yield await anext(reader)
+
+
+async def _range(log: Log, partition: int, after: str, until: str, size: int) -> Entries:
+    key = log.keys.log(partition)
+    found = await command(log.redis, "XRANGE", key, f"({after}", until, "COUNT", size)
+    return cast("Entries", found)
+
+
+async def ends(log: Log) -> dict[int, str]:
+    """Return the entry id of the last event of each partition, 0-0 for an empty one."""
+    found: dict[int, str] = {}
+    for partition in range(log.keys.partitions):
+        key = log.keys.log(partition)
+        rows = cast("Entries", await command(log.redis, "XREVRANGE", key, "+", "-", "COUNT", 1))
+        found[partition] = rows[0][0].decode() if rows else NO_ENTRY
+    return found
+
+
+@contextlib.asynccontextmanager
+async def tail(
+    log: Log, after: Mapping[int, str] | None = None
+) -> AsyncIterator[AsyncIterator[list[Recorded]]]:
+    """Follow all partitions live, from the given cursors or from now on.
+
+    Yields batches in log order per partition. Goes on where it was after the server was away.
+    Entering fixes the place: what is appended from then on is seen.
+    """
+    cursors = dict(after) if after is not None else await ends(log)
+    redis = connect_blocking(log.url, name=f"everfold:{log.actor}")
+    try:
+        yield _follow(log, cursors, redis)
+    finally:
+        await redis.aclose()
+
+
+async def _follow(log: Log, cursors: dict[int, str], redis: Redis) -> AsyncIterator[list[Recorded]]:
+    partition_by_key = {log.keys.log(partition).encode(): partition for partition in cursors}
+    backoff = Backoff()
+    while True:
+        try:
+            reply = await _read(log, cursors, redis)
+        except Unavailable:
+            await anyio.sleep(backoff.next_s())
+            continue
+        backoff.reset()
+        for key, rows in reply:
+            batch = [recorded(entry_id, fields) for entry_id, fields in rows]
+            cursors[partition_by_key[key]] = batch[-1].entry_id
+            yield batch
+
+
+async def _read(log: Log, cursors: Mapping[int, str], redis: Redis) -> list[tuple[bytes, Entries]]:
+    keys = [log.keys.log(partition) for partition in cursors]
+    block_ms = int(BLOCK_S * 1000)
+    reply = await command(
+        redis, "XREAD", "COUNT", PAGE, "BLOCK", block_ms, "STREAMS", *keys, *cursors.values()
+    )
+    return cast("list[tuple[bytes, Entries]]", reply or [])

@@ -1,0 +1,101 @@
+"""Registered readers of the log: what was not read by them is not trimmed.
+
+Rule: a required reader holds the trim until it is removed by a person; a best-effort one holds it
+while its lease lasts, and is told the exact range that it missed when it comes too late.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import msgspec
+from msgspec import Struct
+
+from everfold.streams.appending.log import Log
+from everfold.streams.events.checks import check_name
+from everfold.streams.events.record import NO_ENTRY, entry_order
+from everfold.streams.redis.redis_errors import command, read_hash
+from everfold.streams.redis.server import server_time_ms
+
+ARCHIVE = "archive"
+"""Name of the reader that the archiver is."""
+
+
+class Reader(Struct, frozen=True):
+    position: str
+    """Entry id up to which it has taken everything."""
+    required: bool
+    until_ms: int = 0
+    """Until when a best-effort reader holds the trim, Unix ms of the server."""
+
+
+class Missed(Struct, frozen=True):
+    """What was trimmed before a reader had taken it."""
+
+    after: str
+    to: str
+
+
+class TrimmedTo(Struct, frozen=True):
+    """The part of a partition that is no longer in the log."""
+
+    entry_id: str = NO_ENTRY
+    count: int = 0
+
+
+async def register(
+    log: Log, partition: int, name: str, position: str, *, lease_s: float | None = None
+) -> Missed | None:
+    """Say how far a reader is; with `lease_s` it is best-effort and must say so again in time.
+
+    Returns what was trimmed already although this reader had not taken it, None when nothing.
+    """
+    check_name("reader", name)
+    until_ms = await server_time_ms(log.redis) + int(lease_s * 1000) if lease_s is not None else 0
+    reader = Reader(position, required=lease_s is None, until_ms=until_ms)
+    key = log.keys.readers(partition)
+    await command(log.redis, "HSET", key, name, msgspec.json.encode(reader))
+    # After the registration: what is trimmed from now on waits for this reader.
+    gone = await trimmed_to(log, partition)
+    if entry_order(gone.entry_id) > entry_order(position):
+        return Missed(position, gone.entry_id)
+    return None
+
+
+async def unregister(log: Log, partition: int, name: str) -> bool:
+    """Stop holding the trim for a reader; False when there is none of the name."""
+    return bool(await command(log.redis, "HDEL", log.keys.readers(partition), name))
+
+
+async def readers(log: Log, partition: int) -> dict[str, Reader]:
+    stored = await read_hash(log.redis, log.keys.readers(partition))
+    return {name.decode(): msgspec.json.decode(text, type=Reader) for name, text in stored.items()}
+
+
+async def trimmed_to(log: Log, partition: int) -> TrimmedTo:
+    stored = await read_hash(log.redis, log.keys.trimmed(partition))
+    entry_id = stored.get(b"to", NO_ENTRY.encode()).decode()
+    return TrimmedTo(entry_id, int(stored.get(b"count", b"0")))
+
+
+async def groups_hold(log: Log, partition: int) -> dict[str, str]:
+    """Return for each consumer group the entry id up to which it has taken everything."""
+    key = log.keys.log(partition)
+    if not await command(log.redis, "EXISTS", key):
+        return {}
+    found: dict[str, str] = {}
+    for row in cast("list[list[bytes]]", await command(log.redis, "XINFO GROUPS", key)):
+        facts = dict(zip(row[::2], row[1::2], strict=True))
+        name = facts[b"name"].decode()
+        summary = cast("list[object]", await command(log.redis, "XPENDING", key, name))
+        first = cast("bytes | None", summary[1])
+        found[name] = before(first.decode()) if first else facts[b"last-delivered-id"].decode()
+    return found
+
+
+def before(entry_id: str) -> str:
+    """Return the greatest entry id below one."""
+    milliseconds, counter = entry_order(entry_id)
+    if counter > 0:
+        return f"{milliseconds}-{counter - 1}"
+    return f"{milliseconds - 1}-{2**64 - 1}" if milliseconds > 0 else NO_ENTRY

@@ -1,0 +1,191 @@
+"""Every key and channel of a namespace, each with its type. No other file spells a key.
+
+All keys of a partition share the hash tag `{namespace:partition}`, so that one script may touch
+them all, on one server and on Redis Cluster alike.
+"""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+from msgspec import Struct
+
+PRIORITIES = ("high", "normal", "low")
+
+PROJECTOR_GROUP = "projector"
+"""Consumer group on the log that feeds the projection."""
+
+RUNNERS_GROUP = "runners"
+"""Consumer group on each dispatch stream; its pending entries are the leases."""
+
+RELEASED = "released"
+"""Consumer that holds the dispatch entries of jobs that were handed over and wait for a taker."""
+
+
+def connection_name(runner: str) -> str:
+    """Return the name that CLIENT LIST shows for a runner's connections."""
+    return f"everfold:{runner}"
+
+
+class Keyspace(Struct, frozen=True):
+    namespace: str
+    partitions: int
+
+    def partition_of(self, job_id: str) -> int:
+        return crc32(job_id.encode()) % self.partitions
+
+    def tag(self, partition: int) -> str:
+        return f"{{{self.namespace}:{partition}}}"
+
+    def meta(self) -> str:
+        """HASH: partitions, schema version, generation id, run id and last start of the server."""
+        return f"{self.namespace}:meta"
+
+    def runners(self) -> str:
+        """HASH: runner name -> what it says of itself, as JSON; see streams/leases/registry.py."""
+        return f"{self.namespace}:runners"
+
+    def projectors(self, name: str) -> str:
+        """ZSET: processes that share a projection or subscription, by last sign of life in ms."""
+        return f"{self.namespace}:projectors:{name}"
+
+    def subscriptions(self) -> str:
+        """HASH: subscription -> what it is about, as JSON."""
+        return f"{self.namespace}:subscriptions"
+
+    def rewound(self) -> str:
+        """HASH: job -> what the server lost of it, as JSON; see retention/lost_writes.py."""
+        return f"{self.namespace}:rewound"
+
+    def wake(self) -> str:
+        """CHANNEL: "dispatch <partition>", "release <partition>", "cancel <job id>": hints only."""
+        return f"{self.namespace}:wake"
+
+    def log(self, partition: int) -> str:
+        """STREAM: the events of the partition's jobs, in order."""
+        return f"{self.tag(partition)}:log"
+
+    def readers(self, partition: int) -> str:
+        """HASH: registered reader -> how far it is and for how long it counts, as JSON."""
+        return f"{self.tag(partition)}:readers"
+
+    def trimmed(self, partition: int) -> str:
+        """HASH: how far the log was trimmed, and how many events that were."""
+        return f"{self.tag(partition)}:trimmed"
+
+    def head(self, job_id: str) -> str:
+        """HASH: the write-side guard of a job: seq, epoch, phase, recent event ids ..."""
+        return f"{self.tag(self.partition_of(job_id))}:head:{job_id}"
+
+    def dispatch(self, partition: int, queue: str, priority: str) -> str:
+        """STREAM: one entry per open job that may run; a pending entry is a leased job."""
+        return f"{self.tag(partition)}:dispatch:{queue}:{priority}"
+
+    def queues(self, partition: int) -> str:
+        """SET: the names of queues that ever held a job of this partition."""
+        return f"{self.tag(partition)}:queues"
+
+    def later(self, partition: int) -> str:
+        """ZSET: open jobs that wait for a time, by that time in Unix milliseconds."""
+        return f"{self.tag(partition)}:later"
+
+    def deadlines(self, partition: int) -> str:
+        """ZSET: jobs that must have started by a time, by that time in Unix milliseconds."""
+        return f"{self.tag(partition)}:deadlines"
+
+    def workflow(self, partition: int, sha256: str) -> str:
+        """STRING: a submitted graph, stored once by content."""
+        return f"{self.tag(partition)}:workflow:{sha256}"
+
+    def workflows(self, partition: int) -> str:
+        """HASH: sha256 -> number of open jobs that need the graph."""
+        return f"{self.tag(partition)}:workflows"
+
+    def skipped(self, partition: int) -> str:
+        """HASH: entry id of an unreadable event -> who decided to fold on without it, as JSON."""
+        return f"{self.tag(partition)}:skipped"
+
+    def jobs(self, partition: int, *, rebuilding: bool = False) -> JobsKeys:
+        return JobsKeys(self.tag(partition) + ":rebuild" * rebuilding)
+
+    def states(self, partition: int, name: str, *, rebuilding: bool = False) -> StatesKeys:
+        root = self.tag(partition) + ":rebuild" * rebuilding
+        return StatesKeys(f"{root}:projection:{name}")
+
+    def subscription(self, partition: int, name: str) -> SubscriptionKeys:
+        return SubscriptionKeys(f"{self.tag(partition)}:subscription:{name}")
+
+    # The live projection of jobs, which other programs read.
+
+    def job(self, job_id: str) -> str:
+        return self.jobs(self.partition_of(job_id)).job(job_id)
+
+    def active(self, partition: int) -> str:
+        return self.jobs(partition).active()
+
+    def ended(self, partition: int) -> str:
+        return self.jobs(partition).ended()
+
+    def parked(self, partition: int) -> str:
+        return self.jobs(partition).parked()
+
+    def projector(self, partition: int) -> str:
+        return self.jobs(partition).projector()
+
+
+class JobsKeys(Struct, frozen=True):
+    """The projection of jobs in one partition: the live one, or one being rebuilt beside it."""
+
+    root: str
+
+    def projector(self) -> str:
+        """HASH: owner token, until when it is trusted, checkpoint, counters."""
+        return f"{self.root}:projector"
+
+    def parked(self) -> str:
+        """HASH: job -> why its events cannot be folded, as JSON."""
+        return f"{self.root}:parked"
+
+    def job(self, job_id: str) -> str:
+        """HASH with a TTL: the job's current state."""
+        return f"{self.root}:job:{job_id}"
+
+    def active(self) -> str:
+        """ZSET: open jobs, by last event time in milliseconds."""
+        return f"{self.root}:active"
+
+    def ended(self) -> str:
+        """ZSET: closed jobs with a state, by time of their end."""
+        return f"{self.root}:ended"
+
+
+class StatesKeys(Struct, frozen=True):
+    """A projection of the user's own in one partition, live or being rebuilt."""
+
+    root: str
+
+    def projector(self) -> str:
+        """HASH: owner token, until when it is trusted, checkpoint, counters."""
+        return f"{self.root}:projector"
+
+    def parked(self) -> str:
+        """HASH: job -> why its events cannot be folded, as JSON."""
+        return f"{self.root}:parked"
+
+    def states(self) -> str:
+        """HASH: the projection's own key -> its state, as JSON."""
+        return f"{self.root}:states"
+
+
+class SubscriptionKeys(Struct, frozen=True):
+    """A subscription in one partition."""
+
+    root: str
+
+    def place(self) -> str:
+        """HASH: owner token, until when it is trusted, checkpoint, counters."""
+        return self.root
+
+    def held(self) -> str:
+        """HASH: job -> why its next event is not delivered yet, as JSON."""
+        return f"{self.root}:held"

@@ -1,0 +1,109 @@
+"""Where redis-py's exceptions become Everfold's: nowhere else is one caught.
+
+Rule: after an `Unavailable` a write may have happened. It is repeated with the same event id, by
+the caller, never by redis-py (its default retries would append twice).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import cast
+
+import redis.exceptions as theirs
+from redis.asyncio import Redis
+
+from everfold.streams.errors import (
+    EverfoldError,
+    ServerLoading,
+    ServerOutOfMemory,
+    ServerReadOnly,
+    ServerRefusesAccess,
+    ServerUnreachable,
+)
+from everfold.streams.redis.pipelining import Argument, PipeliningRedis
+
+
+class NoGroup(EverfoldError):
+    """A consumer group is gone, as after FLUSHALL; its reader makes it again and goes on."""
+
+
+_BY_PREFIX: tuple[tuple[str, type[EverfoldError]], ...] = (
+    ("OOM", ServerOutOfMemory),
+    ("READONLY", ServerReadOnly),
+    ("MISCONF", ServerReadOnly),
+    ("NOREPLICAS", ServerReadOnly),
+    ("MASTERDOWN", ServerReadOnly),
+    ("LOADING", ServerLoading),
+    ("BUSY ", ServerLoading),
+    ("TRYAGAIN", ServerLoading),
+    ("CLUSTERDOWN", ServerUnreachable),
+    ("NOGROUP", NoGroup),
+    ("NOAUTH", ServerRefusesAccess),
+    ("WRONGPASS", ServerRefusesAccess),
+    ("NOPERM", ServerRefusesAccess),
+    # Without its code, and as a plain ConnectionError, while a connection is being set up.
+    ("Authentication required", ServerRefusesAccess),
+    ("invalid username-password pair", ServerRefusesAccess),
+)
+
+_BY_TYPE: tuple[tuple[type[Exception], type[EverfoldError]], ...] = (
+    (theirs.ReadOnlyError, ServerReadOnly),
+    (theirs.BusyLoadingError, ServerLoading),
+    (theirs.OutOfMemoryError, ServerOutOfMemory),
+    (theirs.MasterDownError, ServerReadOnly),
+    (theirs.ClusterDownError, ServerUnreachable),
+    (theirs.TryAgainError, ServerLoading),
+    (theirs.AuthenticationError, ServerRefusesAccess),
+    (theirs.AuthorizationError, ServerRefusesAccess),
+    (theirs.NoPermissionError, ServerRefusesAccess),
+    (theirs.ConnectionError, ServerUnreachable),
+    (theirs.TimeoutError, ServerUnreachable),
+)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise what redis-py raises as a leaf of Everfold's tree; its own bugs pass through."""
+    try:
+        yield
+    except theirs.RedisError as error:
+        leaf = _leaf(error)
+        if leaf is None:
+            raise
+        raise leaf(f"Redis: {error}") from error
+    except OSError as error:
+        raise ServerUnreachable(f"Redis cannot be reached: {error}") from error
+
+
+async def command(redis: Redis, *arguments: Argument) -> object:
+    """Send one command. Raises a leaf of Everfold's tree."""
+    with translated():
+        return cast("object", await redis.execute_command(*arguments))  # type: ignore[no-untyped-call]
+
+
+async def commands(redis: PipeliningRedis, each: Iterable[Sequence[Argument]]) -> list[object]:
+    """Send many commands, in one trip or few. Raises the first error, when all are over."""
+    with translated():
+        return await redis.execute_all(each)
+
+
+async def read_hash(redis: Redis, key: str) -> dict[bytes, bytes]:
+    """Return a whole hash, empty when there is none."""
+    flat = cast("list[bytes]", await command(redis, "HGETALL", key))
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+async def read_string(redis: Redis, key: str) -> bytes | None:
+    return cast("bytes | None", await command(redis, "GET", key))
+
+
+def _leaf(error: theirs.RedisError) -> type[EverfoldError] | None:
+    text = str(error).removeprefix("ERR ").removeprefix("-")
+    for prefix, leaf in _BY_PREFIX:
+        if text.startswith(prefix):
+            return leaf
+    for kind, leaf in _BY_TYPE:
+        if isinstance(error, kind):
+            return leaf
+    return None

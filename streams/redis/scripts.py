@@ -1,0 +1,189 @@
+"""One typed coroutine per Lua script: the only callers of `lua/`.
+
+Scripts are addressed by their content (EVALSHA, EVAL after NOSCRIPT), so that two versions of
+Everfold can work on one server during a rolling upgrade.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import cast
+
+from msgspec import Struct
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
+
+from everfold.streams.redis.pipelining import Argument
+from everfold.streams.redis.redis_errors import command
+
+Reply = list[bytes | int]
+
+
+class Script:
+    """A Lua file that runs on the server in one step."""
+
+    def __init__(self, package: str, name: str) -> None:
+        self.source = files(package).joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
+        self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+
+    async def run(
+        self, redis: Redis, keys: Sequence[str], arguments: Sequence[Argument]
+    ) -> list[object]:
+        """Run the script. Raises Unavailable when nothing is known about what it did."""
+        try:
+            reply = await command(redis, "EVALSHA", self.sha, len(keys), *keys, *arguments)
+        except NoScriptError:
+            reply = await command(redis, "EVAL", self.source, len(keys), *keys, *arguments)
+        return cast("list[object]", reply)
+
+
+_make_namespace = Script("everfold.streams", "make_namespace")
+_submit = Script("everfold.streams", "submit")
+_append = Script("everfold.streams", "append")
+_claim = Script("everfold.streams", "claim")
+_take_over = Script("everfold.streams", "take_over")
+_renew = Script("everfold.streams", "renew")
+_release = Script("everfold.streams", "release")
+_promote = Script("everfold.streams", "promote")
+_read_job = Script("everfold.streams", "read_job")
+
+
+class NewEvent(Struct, frozen=True, kw_only=True):
+    """An encoded event on its way into the log, with the conditions under which it may enter."""
+
+    job_id: str
+    event_id: str
+    payload: bytes
+    expected: int = -1
+    epoch: int = 0
+    holder: str = ""
+    effect: str = ""
+
+
+async def make_namespace(
+    redis: Redis, *, meta: str, partitions: int, schema: int, generation: str, run_id: str
+) -> None:
+    await _make_namespace.run(redis, (meta,), (partitions, schema, generation, run_id))
+
+
+async def submit(
+    redis: Redis,
+    *,
+    keys: Sequence[str],
+    job_id: str,
+    event_id: str,
+    payload: bytes,
+    sha256: str,
+    graph: bytes,
+    queue: str,
+    priority: str,
+    due_ms: int,
+    deadline_ms: int,
+    wake_channel: str,
+    wake_message: str,
+) -> Reply:
+    arguments = (job_id, event_id, payload, sha256, graph, queue, priority)
+    times = (due_ms, deadline_ms, wake_channel, wake_message)
+    return cast("Reply", await _submit.run(redis, keys, (*arguments, *times)))
+
+
+async def append(
+    redis: Redis,
+    *,
+    log: str,
+    later: str,
+    workflows: str,
+    tag: str,
+    workflow_ttl_ms: int,
+    heads: Sequence[str],
+    events: Sequence[NewEvent],
+) -> list[Reply]:
+    arguments: list[Argument] = [tag, workflow_ttl_ms]
+    for e in events:
+        arguments += (e.job_id, e.event_id, e.expected, e.epoch, e.holder, e.effect, e.payload)
+    return cast("list[Reply]", await _append.run(redis, (log, later, workflows, *heads), arguments))
+
+
+async def claim(
+    redis: Redis,
+    *,
+    log: str,
+    dispatches: Sequence[str],
+    tag: str,
+    runner: str,
+    payloads: Sequence[bytes],
+) -> list[Reply]:
+    reply = await _claim.run(redis, (log, *dispatches), (tag, runner, *payloads))
+    return cast("list[Reply]", reply[1:])
+
+
+async def take_over(
+    redis: Redis,
+    *,
+    log: str,
+    dispatch: str,
+    tag: str,
+    runner: str,
+    idle_limit_ms: int,
+    cursor: str,
+    suspect: str,
+    payloads: Sequence[bytes],
+) -> tuple[str, list[Reply]]:
+    """Return the next cursor ("-": the walk is through) and the jobs taken."""
+    reply = await _take_over.run(
+        redis, (log, dispatch), (tag, runner, idle_limit_ms, cursor, suspect, *payloads)
+    )
+    return cast("bytes", reply[1]).decode(), cast("list[Reply]", reply[2:])
+
+
+async def renew(
+    redis: Redis,
+    *,
+    dispatch: str,
+    runner: str,
+    heads: Sequence[str],
+    leases: Sequence[tuple[int, str]],
+) -> list[Reply]:
+    flat = [value for lease in leases for value in lease]
+    return cast("list[Reply]", await _renew.run(redis, (dispatch, *heads), (runner, *flat)))
+
+
+async def release(
+    redis: Redis,
+    *,
+    keys: Sequence[str],
+    job_id: str,
+    event_id: str,
+    epoch: int,
+    runner: str,
+    payload: bytes,
+    due_ms: int,
+    wake_channel: str,
+    wake_message: str,
+) -> Reply:
+    arguments = (job_id, event_id, f"{epoch} {runner}", payload, due_ms)
+    wake = (wake_channel, wake_message)
+    return cast("Reply", await _release.run(redis, keys, (*arguments, *wake)))
+
+
+async def promote(
+    redis: Redis,
+    *,
+    later: str,
+    deadlines: str,
+    tag: str,
+    most: int,
+    wake_channel: str,
+    wake_message: str,
+) -> Reply:
+    arguments = (tag, most, wake_channel, wake_message)
+    reply = await _promote.run(redis, (later, deadlines), arguments)
+    return cast("Reply", reply[1:])
+
+
+async def read_job(
+    redis: Redis, *, log: str, head: str, at: str, after_seq: int, most: int
+) -> list[object]:
+    return await _read_job.run(redis, (log, head), (at, after_seq, most))

@@ -1,0 +1,131 @@
+"""Connections to the Redis or Valkey server.
+
+Rule: commands never retry by themselves (border.py), and a blocking read has a connection of its
+own whose socket time-out is longer than the block; both traps of redis-py 8 were reproduced.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar, cast
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from everfold.streams.errors import NoServer, ServerTooOld
+from everfold.streams.redis.pipelining import Argument, PipeliningRedis, packed
+from everfold.streams.redis.redis_errors import command
+
+COMMAND_TIMEOUT_S = 5.0
+"""Longest wait for the answer to a command that does not block."""
+
+CONNECTION_LIMIT = 32
+"""Connections of one client. Everfold itself needs few: see CARRIERS in pipelining.py."""
+
+Client = TypeVar("Client", bound=Redis)
+
+BLOCK_S = 5.0
+"""How long a blocking read waits on the server before it asks again."""
+
+NEEDED_COMMANDS = ("XAUTOCLAIM", "EXPIRETIME")
+"""XAUTOCLAIM came with Redis 6.2, EXPIRETIME with 7.0: probed, for Valkey always says 7.2.4."""
+
+
+class _Connection:
+    """Counts how often it is opened: a server that has started anew is met on new ones only."""
+
+    opened = 0
+
+    async def _connect(self) -> None:
+        type(self).opened += 1
+        await super()._connect()  # type: ignore[misc]  # it is mixed into one that has it
+
+    def pack_command(self, *arguments: Argument) -> list[bytes]:
+        return [packed(arguments)]
+
+
+def _ours(kind: type[AbstractConnection]) -> type[AbstractConnection]:
+    """Return a class of its own for one client, so that it counts that client's connections."""
+    return type(kind.__name__, (_Connection, kind), {"opened": 0})
+
+
+def connections_opened(redis: Redis) -> int:
+    """Return how often a client of `connect` has opened a connection so far."""
+    return cast("_Connection", redis.connection_pool.connection_class).opened
+
+
+def connect(
+    url: str, *, name: str = "everfold", timeout_s: float = COMMAND_TIMEOUT_S
+) -> PipeliningRedis:
+    """Return a client for `url` (redis://, rediss:// or unix://); nothing is sent yet.
+
+    `name` is what CLIENT LIST shows. Raises NoServer for a URL that makes no sense.
+    """
+    return _raw(PipeliningRedis(_pool(url, name, timeout_s, None), timeout_s))
+
+
+def connect_blocking(url: str, *, name: str = "everfold", block_s: float = BLOCK_S) -> Redis:
+    """Return a client for one reader that blocks up to `block_s` on the server."""
+    timeout_s = block_s + COMMAND_TIMEOUT_S
+    return _raw(Redis.from_pool(_pool(url, name, timeout_s, timeout_s)))
+
+
+def _pool(
+    url: str, name: str, connect_timeout_s: float, timeout_s: float | None
+) -> BlockingConnectionPool:
+    try:
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=CONNECTION_LIMIT,
+            timeout=None,
+            protocol=2,
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=timeout_s,
+            socket_connect_timeout=connect_timeout_s,
+            client_name=name,
+        )
+    except ValueError as error:
+        raise NoServer(
+            f"{url!r} is not a Redis URL ({error}); write redis://host:6379/0, "
+            "rediss://host:6379/0 or unix:///path/to/socket"
+        ) from error
+    pool.connection_class = _ours(pool.connection_class)
+    return pool
+
+
+def _raw(client: Client) -> Client:
+    """Have replies stay as the server sent them: redis-py's parsers guess from options that raw
+    commands and scripts do not carry."""
+    client.response_callbacks.clear()
+    return client
+
+
+async def check_floor(redis: Redis) -> None:
+    """Raise ServerTooOld unless the server knows every command that Everfold needs."""
+    found = await command(redis, "COMMAND INFO", *NEEDED_COMMANDS)
+    known = {row[0].decode().upper() for row in cast("list[list[bytes]]", found) if row}
+    missing = [name for name in NEEDED_COMMANDS if name not in known]
+    if missing:
+        raise ServerTooOld(await version(redis), f"it has no {' and no '.join(missing)}")
+
+
+async def server_facts(redis: Redis, section: str) -> dict[str, str]:
+    """Return a section of INFO as plain text values."""
+    text = cast("bytes", await command(redis, "INFO", section)).decode()
+    pairs = (line.partition(":") for line in text.splitlines() if ":" in line)
+    return {name: value for name, _, value in pairs}
+
+
+async def server_time_ms(redis: Redis) -> int:
+    """Return the server's clock in milliseconds since 1970. Raises Unavailable."""
+    seconds, micros = cast("list[bytes]", await command(redis, "TIME"))
+    return int(seconds) * 1000 + int(micros) // 1000
+
+
+async def version(redis: Redis) -> str:
+    """Return name and version as people know them, such as `Valkey 9.1.2`."""
+    found = await server_facts(redis, "server")
+    if "valkey_version" in found:
+        return f"Valkey {found['valkey_version']}"
+    return f"Redis {found.get('redis_version', 'of unknown version')}"

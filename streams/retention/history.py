@@ -1,0 +1,86 @@
+"""The whole history: what is archived and what the log holds, stitched without gap or repeat.
+
+Rule: the archive up to where it goes, then the log; where events are in neither, that is an error
+and not a shorter answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from everfold.streams.appending.log import Log
+from everfold.streams.archive.archive import Archive
+from everfold.streams.errors import BrokenChain, JobUnknown, Trimmed
+from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order
+from everfold.streams.reading.reader import PAGE, job_events, merged, partition_page
+from everfold.streams.reading.readers import trimmed_to
+
+
+async def job_history(
+    log: Log, job_id: str, archive: Archive | None = None, after_seq: int = 0
+) -> list[Recorded]:
+    """Return all events of a job with a sequence number above `after_seq`, in order.
+
+    Raises JobUnknown, or BrokenChain where one of them is in neither place.
+    """
+    try:
+        live = await job_events(log, job_id, after_seq)
+    except JobUnknown:
+        live = []
+    if live and live[0].seq == after_seq + 1:
+        return live
+    before_seq = live[0].seq if live else 2**53
+    archived: list[Recorded] = []
+    if archive is not None:
+        archived = await archive.job(log.keys.partition_of(job_id), job_id, before_seq)
+    found = [record for record in (*archived, *live) if record.seq > after_seq]
+    if not found and not archived and not live:
+        raise JobUnknown(job_id)
+    for number, record in enumerate(found, after_seq + 1):
+        if record.seq != number:
+            raise BrokenChain(job_id, number, record.seq)
+    return found
+
+
+async def history_pages(
+    log: Log, partition: int, after: str = NO_ENTRY, archive: Archive | None = None, *, size: int
+) -> AsyncIterator[list[Recorded]]:
+    """Yield all events of a partition after an entry id, in pages, up to what the log holds now.
+
+    It may be archived and trimmed meanwhile. Raises Trimmed where events are in neither place.
+    """
+    while True:
+        if archive is not None:
+            async for segment in archive.pages(partition, after):
+                for start in range(0, len(segment), size):
+                    yield segment[start : start + size]
+                after = segment[-1].entry_id
+        page = await partition_page(log, partition, after, size)
+        # Looked at after the page was read: what was trimmed before it was read is seen.
+        gone = await trimmed_to(log, partition)
+        if entry_order(gone.entry_id) > entry_order(after):
+            if archive is None or not await _goes_beyond(archive, partition, after):
+                raise Trimmed(partition, after, gone.entry_id)
+            continue
+        if page:
+            yield page
+            after = page[-1].entry_id
+        if len(page) < size:
+            return
+
+
+async def _goes_beyond(archive: Archive, partition: int, after: str) -> bool:
+    return entry_order(await archive.archived_to(partition)) > entry_order(after)
+
+
+async def all_history(log: Log, archive: Archive | None = None) -> AsyncIterator[Recorded]:
+    """Yield all events of all partitions, merged by time. Raises as `history_pages` does."""
+    partitions = range(log.keys.partitions)
+    async for record in merged([_one_by_one(log, partition, archive) for partition in partitions]):
+        yield record
+
+
+async def _one_by_one(log: Log, partition: int, archive: Archive | None) -> AsyncIterator[Recorded]:
+    async for page in history_pages(log, partition, archive=archive, size=PAGE):
+        for record in page:
+            yield record

@@ -1,0 +1,115 @@
+"""Putting a history that was exported into an empty namespace, entry ids and all.
+
+Rule: it may be interrupted and repeated. Open jobs wait for a runner only when everything is there;
+whoever takes one asks its backend first, as after any death of a runner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import msgspec
+
+from everfold.streams.appending.log import Log
+from everfold.streams.archive.segment import Entry, records_of
+from everfold.streams.errors import Refused
+from everfold.streams.events.codec import Unreadable
+from everfold.streams.events.event import CancelRequested, Recovered, Submitted, closing_status
+from everfold.streams.events.record import Recorded
+from everfold.streams.reading.reader import log_size
+from everfold.streams.reading.readers import trimmed_to
+from everfold.streams.redis.redis_errors import command, read_hash
+from everfold.streams.redis.scripts import Script
+
+_import_entries = Script("everfold.streams", "import_entries")
+_reopen = Script("everfold.streams", "reopen")
+_pack = msgspec.msgpack.Encoder().encode
+
+FIELD = "importing"
+"""Of the namespace's meta hash: which parcel is being imported."""
+
+
+async def begin_import(log: Log, parcel: str) -> None:
+    """Note that this parcel goes into an empty namespace, or goes on to.
+
+    Raises Refused for a namespace that holds anything else.
+    """
+    meta = log.keys.meta()
+    under_way = cast("bytes | None", await command(log.redis, "HGET", meta, FIELD))
+    if under_way == parcel.encode():
+        return
+    for partition in range(log.keys.partitions):
+        gone = await trimmed_to(log, partition)
+        if under_way or gone.count or await log_size(log, partition):
+            raise Refused(
+                f"the namespace {log.keys.namespace!r} is not empty: import into a new one "
+                "(--namespace NAME)"
+            )
+    await command(log.redis, "HSET", meta, FIELD, parcel)
+
+
+async def import_entries(log: Log, partition: int, entries: Sequence[Entry]) -> int:
+    """Add a page of entries, all of them events, in order; return how many were new."""
+    guards: dict[str, dict[str, str]] = {}
+    for record in records_of(entries):
+        if record.job_id:
+            guards.setdefault(record.job_id, {}).update(_guard(record))
+    reply = await _import_entries.run(
+        log.redis,
+        (log.keys.log(partition),),
+        (
+            log.keys.tag(partition),
+            _pack([(job_id, _flat(guard)) for job_id, guard in guards.items()]),
+            *(value for entry_id, flat in entries for value in (entry_id, *flat[1::2])),
+        ),
+    )
+    if reply[0] == b"stale":
+        entry_id = cast("bytes", reply[1]).decode()
+        raise Refused(f"partition {partition} has other entries than the parcel, see {entry_id}")
+    return cast("int", reply[1])
+
+
+def _guard(record: Recorded) -> dict[str, str]:
+    """Return what an event changes in its job's guard."""
+    event = record.event
+    known = {"seq": str(record.seq), "epoch": str(record.epoch), "last": record.entry_id}
+    if isinstance(event, Submitted):
+        known |= {"first": record.entry_id, "status": "open", "phase": "imported", "owner": ""}
+        known |= {"workflow": event.workflow, "queue": event.queue, "priority": event.priority}
+        known |= {"made_by": event.id, "recent": "", "dispatch": ""}
+    if isinstance(event, Recovered):
+        known["crashes"] = str(event.crashes)
+    if isinstance(event, CancelRequested):
+        known["cancel"] = "1"
+    if not isinstance(event, Unreadable) and (status := closing_status(event)):
+        known |= {"status": status, "phase": "closed"}
+    return known
+
+
+def _flat(guard: dict[str, str]) -> list[str]:
+    return [text for pair in guard.items() for text in pair]
+
+
+async def reopen(log: Log, job_id: str, graph: bytes | None, run_at_ms: int) -> bool:
+    """Let an open job wait for a runner; False when it does already."""
+    keys, partition = log.keys, log.keys.partition_of(job_id)
+    stored = await read_hash(log.redis, keys.head(job_id))
+    head = {name.decode(): value.decode() for name, value in stored.items()}
+    reply = await _reopen.run(
+        log.redis,
+        (
+            keys.head(job_id),
+            keys.workflow(partition, head["workflow"]),
+            keys.workflows(partition),
+            keys.dispatch(partition, head["queue"], head["priority"]),
+            keys.later(partition),
+            keys.queues(partition),
+        ),
+        (job_id, head["workflow"], graph or b"", head["queue"], run_at_ms),
+    )
+    return reply[0] == b"reopened"
+
+
+async def end_import(log: Log) -> None:
+    await command(log.redis, "HDEL", log.keys.meta(), FIELD)

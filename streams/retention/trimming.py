@@ -1,0 +1,129 @@
+"""Trimming the log: only what every reader and the archive have taken, of jobs that are over.
+
+Rule: the cut is the least of what each registered reader and each consumer group has taken, what is
+archived, the first event of the oldest open job, and the retention. It is looked at once more by
+the script that trims, so that nothing is lost to a reader that registers meanwhile.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import cast
+
+from msgspec import Struct
+
+from everfold.streams.appending.log import Log
+from everfold.streams.events.record import NO_ENTRY, entry_order
+from everfold.streams.reading.readers import ARCHIVE, before, groups_hold, readers
+from everfold.streams.redis.keys import PRIORITIES
+from everfold.streams.redis.redis_errors import NoGroup, command
+from everfold.streams.redis.retry import patiently
+from everfold.streams.redis.scripts import Script
+from everfold.streams.redis.server import server_time_ms
+
+PAGE = 500
+
+_trim = Script("everfold.streams", "trim")
+
+RETENTION_S = 24 * 3600.0
+"""Events younger than this stay in the log, archived or not."""
+
+
+class Bound(Struct, frozen=True):
+    """Something that holds the trim, and the entry id up to which it lets it go."""
+
+    what: str
+    entry_id: str
+
+
+class Trimmed(Struct, frozen=True):
+    partition: int
+    count: int
+    held_by: str
+    """What kept the rest: the lowest bound."""
+
+
+async def bounds(
+    log: Log, partition: int, retention_s: float, *, needs_archive: bool = True
+) -> list[Bound]:
+    """Return everything that holds the trim of a partition, the lowest first."""
+    now_ms = await server_time_ms(log.redis)
+    known = await readers(log, partition)
+    counting = {n: r for n, r in known.items() if r.required or r.until_ms > now_ms}
+    found = [Bound(f"reader {name}", reader.position) for name, reader in counting.items()]
+    for name, entry_id in (await groups_hold(log, partition)).items():
+        found.append(Bound(f"consumer group {name}", entry_id))
+    if needs_archive and ARCHIVE not in known:
+        found.append(Bound("no archive", NO_ENTRY))
+    if (first := await _oldest_open(log, partition)) is not None:
+        found.append(Bound("an open, parked or held job", before(first)))
+    found.append(Bound("the retention", f"{max(0, now_ms - int(retention_s * 1000))}-0"))
+    return sorted(found, key=lambda bound: entry_order(bound.entry_id))
+
+
+async def trim(
+    log: Log,
+    partition: int,
+    retention_s: float = RETENTION_S,
+    *,
+    needs_archive: bool = True,
+    dry_run: bool = False,
+) -> Trimmed:
+    """Trim one partition as far as it may be. Raises Unavailable; what was trimmed stays so."""
+    lowest = (await bounds(log, partition, retention_s, needs_archive=needs_archive))[0]
+    if dry_run:
+        return Trimmed(partition, await _count(log, partition, lowest.entry_id), lowest.what)
+    keys, count = log.keys, 0
+    places = (keys.log(partition), keys.readers(partition), keys.trimmed(partition))
+    run = partial(_trim.run, log.redis, places, (keys.tag(partition), lowest.entry_id, PAGE))
+    while True:
+        reply = await patiently(run, log.patience_s)
+        if reply[0] == b"held":
+            return Trimmed(partition, count, cast("bytes", reply[1]).decode())
+        count += cast("int", reply[1])
+        if reply[1] == 0:
+            return Trimmed(partition, count, lowest.what)
+
+
+async def _count(log: Log, partition: int, until: str) -> int:
+    count, after = 0, "-"
+    while True:
+        ask = ("XRANGE", log.keys.log(partition), after, until, "COUNT", PAGE)
+        rows = cast("list[tuple[bytes, object]]", await command(log.redis, *ask))
+        count += len(rows)
+        if len(rows) < PAGE:
+            return count
+        after = f"({rows[-1][0].decode()}"
+
+
+async def _oldest_open(log: Log, partition: int) -> str | None:
+    """Return the entry id of the first event of the oldest job that may need its events again."""
+    keys, redis = log.keys, log.redis
+    jobs = cast("list[bytes]", await command(redis, "ZRANGE", keys.later(partition), 0, -1))
+    jobs += cast("list[bytes]", await command(redis, "HKEYS", keys.parked(partition)))
+    for name in cast("list[bytes]", await command(redis, "HKEYS", keys.subscriptions())):
+        held = keys.subscription(partition, name.decode()).held()
+        jobs += cast("list[bytes]", await command(redis, "HKEYS", held))
+    queues = cast("list[bytes]", await command(redis, "SMEMBERS", keys.queues(partition)))
+    for queue in queues:
+        for priority in PRIORITIES:
+            jobs += await _dispatched(log, keys.dispatch(partition, queue.decode(), priority))
+    firsts: list[str] = []
+    for job_id in jobs:
+        first = await command(redis, "HGET", keys.head(job_id.decode()), "first")
+        firsts += [cast("bytes", first).decode()] if first else []
+    return min(firsts, key=entry_order, default=None)
+
+
+async def _dispatched(log: Log, key: str) -> list[bytes]:
+    found, after = list[bytes](), "-"
+    while True:
+        ask = ("XRANGE", key, after, "+", "COUNT", PAGE)
+        try:
+            rows = cast("list[tuple[bytes, list[bytes]]]", await command(log.redis, *ask))
+        except NoGroup:
+            return found
+        found += [fields[1] for _, fields in rows]
+        if len(rows) < PAGE:
+            return found
+        after = f"({rows[-1][0].decode()}"
