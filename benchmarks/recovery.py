@@ -24,7 +24,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.events.event import Recovered
 from everfold.streams.events.record import Recorded
 from everfold.streams.leases.dispatch import Dispatch, all_lanes
-from everfold.streams.leases.registry import Entry, enroll
+from everfold.streams.leases.registry import Entry, register_runner
 from everfold.streams.reading.reader import job_events, partition_events
 from tests.support.wait import eventually
 
@@ -146,7 +146,7 @@ async def _many_orphans(url: str, folder: Path, count: int) -> tuple[float, floa
             for _ in range(2):
                 on_stage.runner(backend)
             died_at_ms = time.time_ns() // 1_000_000
-            await enroll(log, _entry("dead"))
+            await register_runner(log, _entry("dead"))
             claims_ms = await _claim_times_ms(log, count)
     return (claims_ms[0] - died_at_ms) / 1000, (claims_ms[-1] - claims_ms[0]) / 1000
 

@@ -22,7 +22,7 @@ from benchmarks.table import Ratio, ratio
 from everfold.projector.job.job import Job
 from everfold.projector.subscribing.consumer import Consumer
 from everfold.projector.subscribing.delivery import Delivery
-from everfold.projector.subscribing.status import standing
+from everfold.projector.subscribing.status import subscription_status
 from everfold.sinks.rows import event_row
 from everfold.sinks.sql import BATCH, SqlSink
 from everfold.sinks.tables import EVENTS, METADATA
@@ -70,7 +70,7 @@ async def _consume(log: Log, url: str, name: str) -> float:
         started = time.perf_counter()
         async with anyio.create_task_group() as tasks:
             await tasks.start(Consumer(log, "bench", sink).run)
-            while any(row.behind_events for row in await standing(log, name)):  # noqa: ASYNC110 - the server knows
+            while any(row.behind_events for row in await subscription_status(log, name)):  # noqa: ASYNC110 - the server knows
                 await anyio.sleep(0.05)
             tasks.cancel_scope.cancel()
         return time.perf_counter() - started

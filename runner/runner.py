@@ -1,7 +1,7 @@
 """A runner: the list of its actors, in one task group.
 
-LeaseBook renews leases from a thread of its own, Fleet looks at the backends, Wake listens for
-hints, Taker takes waiting jobs, Sweeper takes over orphaned ones, Promoter moves those whose time
+LeaseRenewer renews leases from a thread of its own, Fleet looks at the backends, Wake listens for
+hints, Claimer takes waiting jobs, Sweeper takes over orphaned ones, Promoter moves those whose time
 has come, and one JobRun carries each job in hand.
 """
 
@@ -18,7 +18,7 @@ import anyio.abc
 from anyio import TASK_STATUS_IGNORED
 
 from everfold.runner.backend import Backend
-from everfold.runner.claiming.claimer import Taker
+from everfold.runner.claiming.claimer import Claimer
 from everfold.runner.claiming.promoter import Promoter
 from everfold.runner.claiming.sweeper import Sweeper
 from everfold.runner.claiming.wake import Wake
@@ -26,14 +26,14 @@ from everfold.runner.comfyui.backend import ComfyBackend
 from everfold.runner.config import RunnerConfig
 from everfold.runner.execution.fleet import Fleet, Place
 from everfold.runner.execution.job_run import JobRun
-from everfold.runner.execution.lease_renewer import LeaseBook
+from everfold.runner.execution.lease_renewer import LeaseRenewer
 from everfold.runner.execution.lost_log import log_went_back, put_back
-from everfold.runner.execution.shared import Surroundings
+from everfold.runner.execution.shared import Shared
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.errors import EverfoldError, JobClosed, JobUnknown, LeaseLost
 from everfold.streams.leases.dispatch import Dispatch
-from everfold.streams.leases.registry import Entry, enroll, strike_off
+from everfold.streams.leases.registry import Entry, deregister_runner, register_runner
 from everfold.streams.retention.lost_writes import ServerWatch
 
 logger = logging.getLogger("everfold.runner")
@@ -61,19 +61,19 @@ class Runner:
     ) -> None:
         if log.actor != config.name:
             raise ValueError("open the log with actor=config.name: it is the runner's sign of life")
-        leases = LeaseBook(log, config)
+        leases = LeaseRenewer(log, config)
         fleet = Fleet(backends, config.slots, make_backend)
         dispatch = Dispatch(log, config.name)
         opening = anyio.Semaphore(OPENING_LIMIT)
         server = ServerWatch(log)
-        self._around = Surroundings(log, dispatch, leases, fleet, config, server, opening)
-        self._taker = Taker(self._around, self._start)
-        self._sweeper = Sweeper(self._around, self._start)
-        self._promoter = Promoter(self._around)
+        self._shared = Shared(log, dispatch, leases, fleet, config, server, opening)
+        self._claimer = Claimer(self._shared, self._start)
+        self._sweeper = Sweeper(self._shared, self._start)
+        self._promoter = Promoter(self._shared)
         on: dict[str, Callable[[str], None]] = {
-            "dispatch": self._taker.wake,
+            "dispatch": self._claimer.wake,
             "release": self._sweeper.wake,
-            "cancel": self._call_attention,
+            "cancel": self._wake_job_run,
         }
         self._wake = Wake(log, on)
         self._runs: dict[str, JobRun] = {}
@@ -83,7 +83,7 @@ class Runner:
         self._drain_s = config.drain_s
 
     @property
-    def jobs_in_hand(self) -> int:
+    def jobs_in_flight(self) -> int:
         return len(self._runs)
 
     def drain(self, within_s: float | None = None) -> None:
@@ -95,13 +95,13 @@ class Runner:
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Work until drained or cancelled. Raises nothing for trouble of the server: it waits."""
         async with anyio.create_task_group() as actors:
-            actors.start_soon(self._around.leases.run)
-            actors.start_soon(self._around.fleet.run)
+            actors.start_soon(self._shared.leases.run)
+            actors.start_soon(self._shared.fleet.run)
             async with anyio.create_task_group() as self._jobs:
                 async with anyio.create_task_group() as takers:
-                    for actor in (self._wake, self._taker, self._sweeper, self._promoter):
+                    for actor in (self._wake, self._claimer, self._sweeper, self._promoter):
                         takers.start_soon(actor.run)
-                    await self._enroll()
+                    await self._register()
                     task_status.started()
                     await self._draining.wait()
                     takers.cancel_scope.cancel()
@@ -109,22 +109,22 @@ class Runner:
             await self._leave()
             actors.cancel_scope.cancel()
 
-    async def _enroll(self) -> None:
-        config = self._around.config
+    async def _register(self) -> None:
+        config = self._shared.config
         entry = Entry(
             runner=config.name,
             host=socket.gethostname(),
             pid=os.getpid(),
             queues=config.queues,
-            backends=tuple(berth.backend.name for berth in self._around.fleet.berths),
+            backends=tuple(berth.backend.name for berth in self._shared.fleet.berths),
             since_ms=time.time_ns() // 1_000_000,
         )
-        await enroll(self._around.log, entry)
+        await register_runner(self._shared.log, entry)
 
     async def _leave(self) -> None:
-        await self._around.fleet.aclose()
+        await self._shared.fleet.aclose()
         try:
-            await strike_off(self._around.log, self._around.config.name)
+            await deregister_runner(self._shared.log, self._shared.config.name)
         except EverfoldError:
             return  # a survivor strikes it off
 
@@ -148,13 +148,13 @@ class Runner:
         earlier = self._runs.get(lease.job_id)
         if earlier is not None and earlier.lease.epoch == lease.epoch:
             if place is not None:
-                self._around.fleet.leave(place)
+                self._shared.fleet.leave(place)
             return  # begun already: an answer that was late, and a search for lost leases
         if earlier is not None:
             earlier.lose(lease.epoch)  # of two leases of ours on one job only the newest counts
-        run = JobRun(self._around, lease, place)
+        run = JobRun(self._shared, lease, place)
         self._runs[lease.job_id] = run
-        self._around.leases.add(lease, asked_at_s, run.lose, run.attention.call)
+        self._shared.leases.add(lease, asked_at_s, run.lose, run.wakeup.set)
         assert self._jobs is not None
         self._jobs.start_soon(self._carry, run)
 
@@ -167,7 +167,7 @@ class Runner:
             run.log_went_back = log_went_back(over, run.lease)
         except Exception:
             logger.exception("job_run_broken job=%s", run.lease.job_id)
-            await self._forsake(run)
+            await self._abandon(run)
         finally:
             if run.log_went_back:
                 await self._put_back(run)
@@ -176,23 +176,23 @@ class Runner:
             if not self._runs:
                 self._none_left.set()
 
-    async def _forsake(self, run: JobRun) -> None:
+    async def _abandon(self, run: JobRun) -> None:
         """Leave a job that broke us to the others, and take it again only if none is there.
 
         Its lease is not renewed any more; either way it counts as a crash, and a job that
         breaks every runner ends as poisoned.
         """
-        with anyio.move_on_after(2 * self._around.config.lease_ttl_s):
+        with anyio.move_on_after(2 * self._shared.config.lease_ttl_s):
             await self._draining.wait()
-        await run.forsake()
+        await run.abandon()
 
     async def _put_back(self, run: JobRun) -> None:
         try:
-            await put_back(self._around.log, run.job, run.graph)
+            await put_back(self._shared.log, run.job, run.graph)
         except EverfoldError as error:
             logger.warning("not_put_back job=%s why=%r", run.lease.job_id, str(error))
 
-    def _call_attention(self, job_id: str) -> None:
+    def _wake_job_run(self, job_id: str) -> None:
         run = self._runs.get(job_id)
         if run is not None:
-            run.attention.call()
+            run.wakeup.set()

@@ -11,7 +11,7 @@ from everfold.streams.events.record import NO_ENTRY, entry_order
 from everfold.streams.reading.reader import job_events
 from everfold.streams.redis.backoff import Backoff
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.retry import patiently
+from everfold.streams.redis.retry import with_retry
 
 
 async def until_projected(log: Log, job_id: str, seq: int, timeout_s: float | None = None) -> None:
@@ -32,6 +32,8 @@ async def _is_projected(log: Log, job_id: str, seq: int) -> bool:
     if not events:
         return False
     key = log.keys.projector(log.keys.partition_of(job_id))
-    stored = await patiently(lambda: command(log.redis, "HGET", key, "checkpoint"), log.patience_s)
+    stored = await with_retry(
+        lambda: command(log.redis, "HGET", key, "checkpoint"), log.retry_for_s
+    )
     checkpoint = cast("bytes | None", stored) or NO_ENTRY.encode()
     return entry_order(checkpoint.decode()) >= entry_order(events[0].entry_id)

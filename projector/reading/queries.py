@@ -28,7 +28,7 @@ from everfold.streams.errors import (
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.reading.reader import job_events
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.retry import patiently
+from everfold.streams.redis.retry import with_retry
 from everfold.streams.redis.scripts import Script
 
 PAGE_LIMIT = 1000
@@ -89,7 +89,7 @@ async def at(log: Log, job_id: str, seq: int) -> Job:
 
 
 async def _projected(log: Log, job_id: str) -> Job | None:
-    return await patiently(lambda: read_state(log, log.keys.job(job_id)), log.patience_s)
+    return await with_retry(lambda: read_state(log, log.keys.job(job_id)), log.retry_for_s)
 
 
 async def _caught_up(log: Log, job: Job) -> Job:
@@ -176,7 +176,7 @@ async def _in_index(
     while len(found) < limit:
         ask = ("ZREVRANGEBYSCORE", index, most, least, "WITHSCORES", "LIMIT", offset, limit)
         read = partial(command, log.redis, *ask)
-        flat = cast("list[bytes]", await patiently(read, log.patience_s))
+        flat = cast("list[bytes]", await with_retry(read, log.retry_for_s))
         pairs = zip(flat[::2], flat[1::2], strict=True)
         page = [_Place(int(float(score)), name.decode()) for name, score in pairs]
         found += [place for place in page if before is None or place < before]
@@ -190,7 +190,7 @@ async def _listed(log: Log, places: Sequence[_Place]) -> list[Job | None]:
     """Return the job at each place; None for one that is over and gone, or cannot be folded."""
     job_ids = [place.job_id for place in places]
     keys = [log.keys.job(job_id) for job_id in job_ids]
-    stored = await patiently(lambda: read_states(log, keys), log.patience_s)
+    stored = await with_retry(lambda: read_states(log, keys), log.retry_for_s)
     return [job or await _expired(log, job_id) for job_id, job in zip(job_ids, stored, strict=True)]
 
 
@@ -205,7 +205,7 @@ async def _expired(log: Log, job_id: str) -> Job | None:
             return job
     keys, partition = log.keys, log.keys.partition_of(job_id)
     places = (keys.job(job_id), keys.active(partition), keys.ended(partition))
-    await patiently(lambda: _drop_ghost.run(log.redis, places, (job_id,)), log.patience_s)
+    await with_retry(lambda: _drop_ghost.run(log.redis, places, (job_id,)), log.retry_for_s)
     return None
 
 

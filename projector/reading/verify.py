@@ -169,11 +169,11 @@ class _Verifier:
         keys, redis = self._log.keys, self._log.redis
         partition = keys.partition_of(job_id)
         score = await command(redis, "ZSCORE", keys.later(partition), job_id)
-        ticket = _text(head, b"dispatch")
-        if not ticket:
+        dispatch_id = _text(head, b"dispatch")
+        if not dispatch_id:
             return int(score is not None)
         key = keys.dispatch(partition, _text(head, b"queue"), _text(head, b"priority"))
-        rows = cast("Entries", await command(redis, "XRANGE", key, ticket, ticket))
+        rows = cast("Entries", await command(redis, "XRANGE", key, dispatch_id, dispatch_id))
         return len(rows) + int(score is not None)
 
     async def dispatched(self, partition: int) -> None:
@@ -183,8 +183,8 @@ class _Verifier:
         for name in names:
             for priority in PRIORITIES:
                 key = keys.dispatch(partition, name.decode(), priority)
-                async for ticket, job_id in self._entries(key):
-                    await self._placed(job_id, ticket, key)
+                async for dispatch_id, job_id in self._entries(key):
+                    await self._placed(job_id, dispatch_id, key)
         async for job_id in self._members(keys.later(partition)):
             await self._placed(job_id, "", keys.later(partition))
 
@@ -210,22 +210,22 @@ class _Verifier:
             if cursor == b"0":
                 return
 
-    async def _placed(self, job_id: str, ticket: str, key: str) -> None:
+    async def _placed(self, job_id: str, dispatch_id: str, key: str) -> None:
         for _ in range(READ_AGAIN):
             head = await self._head(job_id)
-            is_right = head.get(b"status") == b"open" and _text(head, b"dispatch") == ticket
-            if is_right or not await self._still_there(key, ticket, job_id):
+            is_right = head.get(b"status") == b"open" and _text(head, b"dispatch") == dispatch_id
+            if is_right or not await self._still_there(key, dispatch_id, job_id):
                 return
             if head == await self._head(job_id):
-                expected = f"an open job whose place is {ticket or 'later'}"
+                expected = f"an open job whose place is {dispatch_id or 'later'}"
                 phase = f"phase {_text(head, b'phase') or 'no such job'}"
                 self._note([Difference(5, job_id, key, expected, phase)])
                 return
         self._unsettled += 1
 
-    async def _still_there(self, key: str, ticket: str, job_id: str) -> bool:
-        if ticket:
-            return bool(await command(self._log.redis, "XRANGE", key, ticket, ticket))
+    async def _still_there(self, key: str, dispatch_id: str, job_id: str) -> bool:
+        if dispatch_id:
+            return bool(await command(self._log.redis, "XRANGE", key, dispatch_id, dispatch_id))
         return await command(self._log.redis, "ZSCORE", key, job_id) is not None
 
 

@@ -60,11 +60,11 @@ class Watcher:
         job = Job(job_id=job_id)
         for record in history:
             if record.seq <= after_seq:
-                job = _following(job, record)
+                job = _attempt_watch(job, record)
         del history
         while not job.is_terminal:
             for record in await self._after(job_id, job.seq):
-                job = _following(job, record)
+                job = _attempt_watch(job, record)
                 if job.seq > after_seq:
                     yield job
 
@@ -99,7 +99,7 @@ class Watcher:
         return job
 
 
-def _following(job: Job, record: Recorded) -> Job:
+def _attempt_watch(job: Job, record: Recorded) -> Job:
     """Return the state after the next event. Raises CorruptLog where that is not one."""
     if record.seq != job.seq + 1:
         raise BrokenChain(record.job_id, job.seq + 1, record.seq)

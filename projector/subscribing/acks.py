@@ -23,7 +23,7 @@ class StartOver(Exception):
     """What is in memory may be out of date: read again what is stored, and go on from there."""
 
 
-class Settling:
+class Acks:
     """`resets` is what the owner knows of the subscription's resets; a write checks it."""
 
     def __init__(self, log: Log, partition: int, token: str, subscription: Subscription) -> None:

@@ -1,4 +1,4 @@
-"""Sorting a partition's entries: to be delivered, not wanted, or the reason to park their job.
+"""Classifies the entries of a partition: to be delivered, not wanted, or to be parked and why.
 
 Rule: each event is looked at with its job as it is right after it, folded from the log alone.
 """
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from everfold.projector.folding.context import Context
-from everfold.projector.subscribing.acks import Settling
+from everfold.projector.subscribing.acks import Acks
 from everfold.projector.subscribing.delivery import Delivery, Filter
 from everfold.projector.subscribing.held import GAP, UNREADABLE, Held, park
 from everfold.streams.appending.log import Log
@@ -24,13 +24,13 @@ from everfold.streams.reading.reader import job_events
 logger = logging.getLogger("everfold.subscribing")
 
 
-class Sorted(Struct, frozen=True):
+class Classified(Struct, frozen=True):
     deliveries: list[Delivery]
     parked: dict[str, Held]
     """Jobs to be parked once what comes before is delivered."""
 
 
-class Sorting:
+class Classification:
     def __init__(self, log: Log, partition: int, wants: Filter, archive: Archive | None) -> None:
         self._log, self._wants = log, wants
         self._context = Context(log, partition, archive, past_unreadable=True)
@@ -42,18 +42,18 @@ class Sorting:
         self._context.forget()
         self._began = began
 
-    async def sort(self, records: Sequence[Recorded], settling: Settling) -> Sorted:
+    async def sort(self, records: Sequence[Recorded], acks: Acks) -> Classified:
         """Return what is to be done with each, in order; note what needs nothing."""
-        found = Sorted([], {})
+        found = Classified([], {})
         for record in records:
             if not record.job_id:
-                settling.ignored(record.entry_id)  # not an entry of ours
+                acks.ignored(record.entry_id)  # not an entry of ours
             elif record.job_id not in found.parked:
-                await self._sort(record, settling, found)
+                await self._sort(record, acks, found)
         self._context.keep()
         return found
 
-    async def _sort(self, record: Recorded, settling: Settling, found: Sorted) -> None:
+    async def _sort(self, record: Recorded, acks: Acks, found: Classified) -> None:
         if isinstance(record.event, Unreadable):
             found.parked[record.job_id] = park(record, record.event.why, UNREADABLE)
             return
@@ -61,14 +61,14 @@ class Sorting:
             delivery = Delivery(record, await self._context.after(record))
         except (BrokenChain, JobUnknown) as error:
             if await self._began_before(record):
-                settling.left_out(record.entry_id)
+                acks.left_out(record.entry_id)
             else:
                 found.parked[record.job_id] = park(record, str(error), GAP)
             return
         if self._wants.wants(delivery):
             found.deliveries.append(delivery)
         else:
-            settling.ignored(record.entry_id)
+            acks.ignored(record.entry_id)
 
     async def _began_before(self, record: Recorded) -> bool:
         try:

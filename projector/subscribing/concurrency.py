@@ -13,7 +13,7 @@ import anyio
 import anyio.lowlevel
 
 from everfold.projector.assignment.sharing import OwnershipLost
-from everfold.projector.subscribing.acks import Settling, StartOver
+from everfold.projector.subscribing.acks import Acks, StartOver
 from everfold.projector.subscribing.delivery import Delivery
 from everfold.projector.subscribing.held import REFUSED, Held, hold, park
 from everfold.projector.subscribing.subscription import GiveUp, Subscription, TargetAway, TryLater
@@ -33,12 +33,12 @@ class Lanes:
     def __init__(
         self,
         subscription: Subscription,
-        settling: Settling,
+        acks: Acks,
         held: dict[str, Held],
         log: Log,
         before: Mapping[str, Held] | None = None,
     ) -> None:
-        self._subscription, self._settling = subscription, settling
+        self._subscription, self._acks = subscription, acks
         self._held, self._log, self._before = held, log, before or {}
         self._stopped: Exception | None = None
 
@@ -75,7 +75,7 @@ class Lanes:
         try:
             with anyio.CancelScope(shield=True):
                 await self._deliver(ready)
-                await self._settling.write()
+                await self._acks.write()
         except STOPS as why:
             self._stopped = why
 
@@ -90,7 +90,7 @@ class Lanes:
                 await self._hold(deliveries[0], error)
                 return
         else:
-            self._settling.delivered(*(delivery.record.entry_id for delivery in deliveries))
+            self._acks.delivered(*(delivery.record.entry_id for delivery in deliveries))
             return
         for delivery in deliveries:  # one by one, to find the one that fails
             if delivery.record.job_id not in self._held:
@@ -108,7 +108,7 @@ class Lanes:
             *(record.job_id, record.seq, held.failures, held.why),
         )
         self._held[record.job_id] = held
-        self._settling.held(record.job_id, held)
+        self._acks.held(record.job_id, held)
 
     async def _holding(self, delivery: Delivery, error: Exception) -> Held:
         why = _reason(error, self._subscription.timeout_s)

@@ -13,7 +13,7 @@ from everfold.projector.subscribing.partition import PartitionDelivery
 from everfold.projector.subscribing.subscription import Subscription
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
-from everfold.streams.redis.retry import patiently
+from everfold.streams.redis.retry import with_retry
 
 OWN_FOR_S = 5.0
 """How long a partition stays with a consumer that gives no sign of life."""
@@ -46,7 +46,7 @@ class Consumer:
 
         Waits while the server is away. Raises Misconfigured for a start that makes no sense.
         """
-        await patiently(lambda: begin(self._log, self._subscription), self._log.patience_s)
+        await with_retry(lambda: begin(self._log, self._subscription), self._log.retry_for_s)
         await self._share.run(task_status=task_status)
 
     def _place(self, partition: int) -> str:

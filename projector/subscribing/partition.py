@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 import anyio
 from msgspec.structs import replace
 
-from everfold.projector.subscribing.acks import Settling, StartOver
-from everfold.projector.subscribing.classify import Sorting
+from everfold.projector.subscribing.acks import Acks, StartOver
+from everfold.projector.subscribing.classify import Classification
 from everfold.projector.subscribing.concurrency import Lanes
 from everfold.projector.subscribing.held import GAP, Held
 from everfold.projector.subscribing.status import read_held
@@ -59,8 +59,8 @@ class PartitionDelivery:
         self._subscription, self._archive = subscription, archive
         self._keys = log.keys.subscription(partition, subscription.name)
         self._group = ConsumerGroup(log, subscription.group, token, block_s=BLOCK_S)
-        self._settling = Settling(log, partition, token, subscription)
-        self._sorting = Sorting(log, partition, subscription.wants, archive)
+        self._acks = Acks(log, partition, token, subscription)
+        self._sorting = Classification(log, partition, subscription.wants, archive)
         self._held: dict[str, Held] = {}
         self._checkpoint, self._changes = NO_ENTRY, b"0"
 
@@ -86,7 +86,7 @@ class PartitionDelivery:
         stored = await read_hash(self._log.redis, self._keys.place())
         self._checkpoint = stored.get(b"checkpoint", NO_ENTRY.encode()).decode()
         self._changes = stored.get(b"changes", b"0")
-        self._settling.forget(stored.get(b"resets", b"0").decode())
+        self._acks.forget(stored.get(b"resets", b"0").decode())
         self._sorting.forget(stored.get(b"began", NO_ENTRY.encode()).decode())
         self._held = await read_held(self._log, self._keys.held())
         await self._group.create(self._partition, self._checkpoint)
@@ -116,11 +116,11 @@ class PartitionDelivery:
         """Deliver a batch, but for what waits behind a held event."""
         self._checkpoint = max(self._checkpoint, batch[-1].entry_id, key=entry_order)
         await self._hand_over([record for record in batch if record.job_id not in self._held], {})
-        await self._settling.write(self._checkpoint)
+        await self._acks.write(self._checkpoint)
 
     async def _hand_over(self, records: Sequence[Recorded], before: Mapping[str, Held]) -> None:
-        found = await self._sorting.sort(records, self._settling)
-        lanes = Lanes(self._subscription, self._settling, self._held, self._log, before)
+        found = await self._sorting.sort(records, self._acks)
+        lanes = Lanes(self._subscription, self._acks, self._held, self._log, before)
         await lanes.run(found.deliveries)
         for job_id, why in found.parked.items():
             if job_id not in self._held:  # else it waits at an earlier event
@@ -130,7 +130,7 @@ class PartitionDelivery:
         name = self._subscription.name
         logger.error("job_parked %s job=%s seq=%s why=%r", name, job_id, why.seq, why.why)
         self._held[job_id] = why
-        self._settling.held(job_id, why)
+        self._acks.held(job_id, why)
 
     async def _retry_due(self) -> None:
         due = await self._due()
@@ -143,8 +143,8 @@ class PartitionDelivery:
         await self._hand_over(records, before)
         for job_id in before:
             if job_id not in self._held:
-                self._settling.free(job_id)
-        await self._settling.write()
+                self._acks.free(job_id)
+        await self._acks.write()
 
     async def _due(self) -> list[str]:
         """Return held jobs whose time has come, a few at a time: new events wait meanwhile."""

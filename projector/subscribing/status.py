@@ -17,7 +17,7 @@ from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.server import server_time_ms
 
 
-class Standing(Struct, frozen=True, kw_only=True):
+class SubscriptionStatus(Struct, frozen=True, kw_only=True):
     """One partition of a subscription."""
 
     partition: int
@@ -63,13 +63,13 @@ async def known(log: Log, name: str) -> Description:
     return found[name]
 
 
-async def standing(log: Log, name: str) -> list[Standing]:
+async def subscription_status(log: Log, name: str) -> list[SubscriptionStatus]:
     """Return how far a subscription is, by partition. Raises Unavailable."""
     now_ms = await server_time_ms(log.redis)
     return [await _of(log, name, p, now_ms) for p in range(log.keys.partitions)]
 
 
-async def _of(log: Log, name: str, partition: int, now_ms: int) -> Standing:
+async def _of(log: Log, name: str, partition: int, now_ms: int) -> SubscriptionStatus:
     keys = log.keys.subscription(partition, name)
     stored = await read_hash(log.redis, keys.place())
     held = (await read_held(log, keys.held())).values()
@@ -77,7 +77,7 @@ async def _of(log: Log, name: str, partition: int, now_ms: int) -> Standing:
     count, first_ms = await behind(log, partition, checkpoint)
     owned = int(stored.get(b"until_ms", b"0")) > now_ms
     oldest_ms = min((why.at_ms for why in held), default=now_ms)
-    return Standing(
+    return SubscriptionStatus(
         partition=partition,
         owner=stored.get(b"owner", b"").decode() if owned else "",
         checkpoint=checkpoint,

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import anyio
 
 from everfold.runner.execution.fleet import Place
-from everfold.runner.execution.shared import Surroundings
+from everfold.runner.execution.shared import Shared
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.errors import Unavailable
 from everfold.streams.leases.fairness import lanes_of, partitions_of
@@ -27,9 +27,9 @@ Start = Callable[[Lease, float, Place | None], None]
 """Begins a job run: the lease, time.monotonic() before it was asked for, the reserved slot."""
 
 
-class Taker:
-    def __init__(self, around: Surroundings, start: Start) -> None:
-        self._around = around
+class Claimer:
+    def __init__(self, shared: Shared, start: Start) -> None:
+        self._shared = shared
         self._start = start
         self._woken = anyio.Event()
         self._turn = 0
@@ -38,7 +38,7 @@ class Taker:
         self._looked_at_all_s = 0.0
 
     def _all(self) -> set[int]:
-        return set(range(self._around.log.keys.partitions))
+        return set(range(self._shared.log.keys.partitions))
 
     def wake(self, partition: str = "") -> None:
         """Look for work now: in one partition, or in all of them."""
@@ -52,14 +52,14 @@ class Taker:
 
     async def _wake_on_room(self) -> None:
         while True:
-            await self._around.fleet.changed()
+            await self._shared.fleet.changed()
             if self._due:
                 self._woken.set()
 
     async def _take_forever(self) -> None:
         backoff = Backoff()
         while True:
-            with anyio.move_on_after(self._around.config.poll_every_s):
+            with anyio.move_on_after(self._shared.config.poll_every_s):
                 await self._woken.wait()
             self._woken = anyio.Event()
             self._look_at_all_in_time()
@@ -73,14 +73,14 @@ class Taker:
     def _look_at_all_in_time(self) -> None:
         """Ask every partition once per poll time, also while hints come all the time."""
         now_s = time.monotonic()
-        if now_s - self._looked_at_all_s >= self._around.config.poll_every_s:
+        if now_s - self._looked_at_all_s >= self._shared.config.poll_every_s:
             self._due = self._all()
             self._looked_at_all_s = now_s
 
     async def _take_round(self) -> None:
         """Offer the due partitions the room there is, until there is none, or nothing to take."""
-        keys, queues = self._around.log.keys, self._around.config.queues
-        while self._due and self._around.fleet.room:
+        keys, queues = self._shared.log.keys, self._shared.config.queues
+        while self._due and self._shared.fleet.room:
             self._turn += 1
             for partition in partitions_of(self._turn, keys.partitions):
                 if partition in self._due:
@@ -107,7 +107,7 @@ class Taker:
         # Once leased, a job must get its run: a drain may not come between the two.
         with anyio.CancelScope(shield=True):
             try:
-                leases = await self._around.dispatch.claim(partition, lanes, len(places))
+                leases = await self._shared.dispatch.claim(partition, lanes, len(places))
             finally:
                 for place in places[len(leases) :]:
                     place.berth.placed -= 1
@@ -117,18 +117,18 @@ class Taker:
 
     def _reserve(self) -> list[Place]:
         places: list[Place] = []
-        while len(places) < CLAIM_LIMIT and (place := self._around.fleet.reserve()) is not None:
+        while len(places) < CLAIM_LIMIT and (place := self._shared.fleet.reserve()) is not None:
             places.append(place)
         return places
 
     async def _adopt_quietly(self) -> None:
         """Find leases that the server gave us in answers that were lost."""
-        lanes = lanes_of(0, self._around.config.queues)
+        lanes = lanes_of(0, self._shared.config.queues)
         asked_at_s = time.monotonic()
         try:
-            held = await self._around.dispatch.held(lanes)
+            held = await self._shared.dispatch.held(lanes)
         except Unavailable:
             return
         for lease in held:
-            if not self._around.leases.holds(lease.job_id):
+            if not self._shared.leases.holds(lease.job_id):
                 self._start(lease, asked_at_s, None)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import anyio
 
-from everfold.runner.execution.shared import Surroundings
+from everfold.runner.execution.shared import Shared
 from everfold.streams.appending.log import NOBODY
 from everfold.streams.errors import EverfoldError, Unavailable
 from everfold.streams.events.event import Expired
@@ -17,14 +17,14 @@ EVERY_S = 0.5
 
 
 class Promoter:
-    def __init__(self, around: Surroundings) -> None:
-        self._around = around
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
 
     async def run(self) -> None:
         backoff = Backoff()
         while True:
             try:
-                for partition in range(self._around.log.keys.partitions):
+                for partition in range(self._shared.log.keys.partitions):
                     await self._promote(partition)
                 backoff.reset()
                 await anyio.sleep(EVERY_S)
@@ -32,13 +32,13 @@ class Promoter:
                 await anyio.sleep(backoff.next_s())
 
     async def _promote(self, partition: int) -> None:
-        promotion = await self._around.dispatch.promote(partition)
+        promotion = await self._shared.dispatch.promote(partition)
         for job_id in promotion.overdue:
             await self._expire(job_id)
 
     async def _expire(self, job_id: str) -> None:
         try:
-            await self._around.log.append(job_id, Expired(reason="queue_deadline"), epoch=NOBODY)
+            await self._shared.log.append(job_id, Expired(reason="queue_deadline"), epoch=NOBODY)
         except Unavailable:
             raise
         except EverfoldError:

@@ -13,10 +13,10 @@ import anyio
 
 from everfold.runner.claiming.claimer import Start
 from everfold.runner.decisions.suspects import Suspects
-from everfold.runner.execution.shared import Surroundings
+from everfold.runner.execution.shared import Shared
 from everfold.streams.errors import EverfoldError, Unavailable
 from everfold.streams.leases.fairness import lanes_of
-from everfold.streams.leases.registry import connected, roll, strike_off
+from everfold.streams.leases.registry import connected, deregister_runner, registered_runners
 from everfold.streams.redis.backoff import Backoff
 
 Lane = tuple[str, str]
@@ -26,12 +26,12 @@ PROBE, PAGE = 4, 500
 
 
 class Sweeper:
-    def __init__(self, around: Surroundings, start: Start) -> None:
-        self._around = around
+    def __init__(self, shared: Shared, start: Start) -> None:
+        self._shared = shared
         self._start = start
         self._woken = anyio.Event()
         self._cursors: dict[tuple[int, Lane], str] = {}
-        self._suspects = Suspects(around.config.suspect_after_s)
+        self._suspects = Suspects(shared.config.suspect_after_s)
         self._hold_until_s = 0.0
         self._search_at_s = 0.0
 
@@ -42,7 +42,7 @@ class Sweeper:
     async def run(self) -> None:
         backoff = Backoff()
         while True:
-            with anyio.move_on_after(self._around.config.sweep_every_s):
+            with anyio.move_on_after(self._shared.config.sweep_every_s):
                 await self._woken.wait()
             self._woken = anyio.Event()
             try:
@@ -54,30 +54,30 @@ class Sweeper:
                 await anyio.sleep(backoff.next_s())
 
     def _hold_back(self) -> None:
-        self._hold_until_s = time.monotonic() + self._around.config.lease_ttl_s
+        self._hold_until_s = time.monotonic() + self._shared.config.lease_ttl_s
         self._suspects.forget()
 
     async def _sweep(self) -> None:
-        for partition in range(self._around.log.keys.partitions):
-            for lane in lanes_of(0, self._around.config.queues):
+        for partition in range(self._shared.log.keys.partitions):
+            for lane in lanes_of(0, self._shared.config.queues):
                 await self._take_over(partition, lane)
         for suspect in await self._dead_runners():
             await self._take_from(suspect)
 
     async def _find_lost_leases(self) -> None:
         """Begin the jobs that the server gave us in answers that never came."""
-        config = self._around.config
+        config = self._shared.config
         asked_at_s = time.monotonic()
         if asked_at_s < self._search_at_s:
             return
-        for lease in await self._around.dispatch.held(lanes_of(0, config.queues)):
-            if not self._around.leases.holds(lease.job_id):
+        for lease in await self._shared.dispatch.held(lanes_of(0, config.queues)):
+            if not self._shared.leases.holds(lease.job_id):
                 self._start(lease, asked_at_s, None)
         self._search_at_s = asked_at_s + config.lease_ttl_s
 
     def _idle_limit_s(self) -> float:
         """A handed-over entry has an idle time beyond every limit: it is taken even now."""
-        config = self._around.config
+        config = self._shared.config
         holding = time.monotonic() < self._hold_until_s
         return config.lease_ttl_s + (86_400 * 300 if holding else 0)
 
@@ -96,7 +96,7 @@ class Sweeper:
     async def _take_page(self, partition: int, lane: Lane, suspect: str, most: int) -> int:
         place = (partition, lane)
         asked_at_s = time.monotonic()
-        cursor, leases = await self._around.dispatch.take_over(
+        cursor, leases = await self._shared.dispatch.take_over(
             partition,
             lane,
             idle_limit_s=self._idle_limit_s(),
@@ -111,20 +111,20 @@ class Sweeper:
         return len(leases)
 
     async def _dead_runners(self) -> list[str]:
-        """Return the runners on the roll that have been without a connection for too long."""
-        log = self._around.log
+        """Return the registered runners that have been without a connection for too long."""
+        log = self._shared.log
         try:
             names = await connected(log)
         except Unavailable:
             raise
         except EverfoldError:
             return []  # CLIENT LIST may be forbidden: leases then run out by themselves
-        enrolled = set(await roll(log)) - {self._around.config.name}
+        enrolled = set(await registered_runners(log)) - {self._shared.config.name}
         return self._suspects.dead(enrolled, names, time.monotonic())
 
     async def _take_from(self, suspect: str) -> None:
-        for partition in range(self._around.log.keys.partitions):
-            for lane in lanes_of(0, self._around.config.queues):
+        for partition in range(self._shared.log.keys.partitions):
+            for lane in lanes_of(0, self._shared.config.queues):
                 await self._take_over(partition, lane, suspect)
-        await strike_off(self._around.log, suspect)
+        await deregister_runner(self._shared.log, suspect)
         self._suspects.forget(suspect)

@@ -13,7 +13,7 @@ import anyio
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import EverfoldError
 from everfold.streams.redis.backoff import Backoff
-from everfold.streams.redis.redis_errors import translated
+from everfold.streams.redis.redis_errors import mapped_errors
 from everfold.streams.redis.server import BLOCK_S, connect_blocking
 
 
@@ -35,7 +35,7 @@ class Wake:
     async def _listen(self, backoff: Backoff) -> None:
         redis = connect_blocking(self._log.url, name=f"everfold:{self._log.actor}")
         try:
-            with translated():
+            with mapped_errors():
                 pubsub = redis.pubsub(ignore_subscribe_messages=True)
                 await pubsub.subscribe(self._log.keys.wake())
                 backoff.reset()

@@ -1,7 +1,7 @@
 """ComfyUI's HTTP interface, one coroutine per route that is of use.
 
 Rule: nothing is ever sent twice, each call has a time limit, and trouble is an `Unreachable`, not
-an exception: httpx's errors are translated here and nowhere else.
+an exception: httpx's errors are mapped_errors here and nowhere else.
 """
 
 from __future__ import annotations

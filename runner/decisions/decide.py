@@ -85,7 +85,7 @@ class Finish(Struct, frozen=True):
 Action = Done | AskTruth | Begin | Adopt | Follow | Stop | Wait | GiveUpAttempt | Retry | Finish
 
 
-class Circumstances(Struct, frozen=True, kw_only=True):
+class DecisionInputs(Struct, frozen=True, kw_only=True):
     """What the runner knows besides the log."""
 
     now_ms: int
@@ -103,7 +103,7 @@ class Circumstances(Struct, frozen=True, kw_only=True):
     """When the truth was asked for, 0 for just now: an answer says nothing about later."""
 
 
-def decide(job: Job, truth: Truth | None, now: Circumstances) -> Action:
+def decide(job: Job, truth: Truth | None, now: DecisionInputs) -> Action:
     """Return the next action for `job`; `truth` is None while the backend was not asked."""
     if job.is_terminal:
         return Done()
@@ -122,7 +122,7 @@ def decide(job: Job, truth: Truth | None, now: Circumstances) -> Action:
             return Wait(1.0, f"{job.backend} cannot be reached: {truth.why}")
 
 
-def _without_attempt(job: Job, now: Circumstances) -> Action:
+def _without_attempt(job: Job, now: DecisionInputs) -> Action:
     if job.is_canceling:
         return Finish(Canceled(reason=job.reason, attempt=job.attempt))
     unfit = _unfit(job, now)
@@ -137,7 +137,7 @@ def _without_attempt(job: Job, now: Circumstances) -> Action:
     return Begin(job.attempt + 1)
 
 
-def _unfit(job: Job, now: Circumstances, running: bool = False) -> Expired | Failed | None:
+def _unfit(job: Job, now: DecisionInputs, running: bool = False) -> Expired | Failed | None:
     """Return how the job ends if it must not be carried on, whatever its attempt does."""
     if job.idle_ms > job.policy.recovery_max_age_s * 1000:
         return Expired(reason="stale")
@@ -148,7 +148,7 @@ def _unfit(job: Job, now: Circumstances, running: bool = False) -> Expired | Fai
     return None
 
 
-def _queue_deadline_passed(job: Job, now: Circumstances) -> bool:
+def _queue_deadline_passed(job: Job, now: DecisionInputs) -> bool:
     limit_s = job.policy.queue_deadline_s
     never_ran = job.progress == 0.0 and job.started_at_ms == 0 and job.retried == 0
     if limit_s is None or not never_ran or job.losses:
@@ -157,7 +157,7 @@ def _queue_deadline_passed(job: Job, now: Circumstances) -> bool:
     return now.now_ms > begin_ms + limit_s * 1000
 
 
-def _ended(job: Job, truth: Ended, now: Circumstances) -> Action:
+def _ended(job: Job, truth: Ended, now: DecisionInputs) -> Action:
     if truth.succeeded:
         return Finish(
             Succeeded(
@@ -179,7 +179,7 @@ def _ended(job: Job, truth: Ended, now: Circumstances) -> Action:
     return Finish(unfit) if unfit else Retry(failure, _retry_after_s(job))
 
 
-def _interrupted(job: Job, truth: Ended, now: Circumstances) -> Terminal:
+def _interrupted(job: Job, truth: Ended, now: DecisionInputs) -> Terminal:
     if job.is_canceling:
         return Canceled(reason=job.reason, attempt=job.attempt, outputs=truth.outputs)
     unfit = _unfit(job, now, running=job.stopping != "expired")
@@ -192,7 +192,7 @@ def _interrupted(job: Job, truth: Ended, now: Circumstances) -> Terminal:
     return Canceled(reason="interrupted at the backend", attempt=job.attempt, outputs=truth.outputs)
 
 
-def _alive(job: Job, truth: Running | Pending, now: Circumstances) -> Action:
+def _alive(job: Job, truth: Running | Pending, now: DecisionInputs) -> Action:
     running = isinstance(truth, Running)
     if job.attempt_state == "intended":
         return Adopt()
@@ -213,7 +213,7 @@ def _alive(job: Job, truth: Running | Pending, now: Circumstances) -> Action:
     return Follow(running)
 
 
-def _absent(job: Job, truth: Absent, now: Circumstances) -> Action:
+def _absent(job: Job, truth: Absent, now: DecisionInputs) -> Action:
     if job.attempt_state == "intended":
         # What was absent then may have arrived while the answer was on its way.
         left_s = (_nobody_sends_after_ms(job, now) - (now.asked_at_ms or now.now_ms)) / 1000
@@ -229,7 +229,7 @@ def _absent(job: Job, truth: Absent, now: Circumstances) -> Action:
     )
 
 
-def _cause(job: Job, truth: Absent, now: Circumstances) -> str:
+def _cause(job: Job, truth: Absent, now: DecisionInputs) -> str:
     if job.attempt_state == "intended":
         return "never_arrived"
     if job.stopping == "backend_unhealthy":
@@ -237,7 +237,7 @@ def _cause(job: Job, truth: Absent, now: Circumstances) -> str:
     return "deleted_there" if truth.same_boot else "backend_restarted"
 
 
-def _nobody_sends_after_ms(job: Job, now: Circumstances) -> float:
+def _nobody_sends_after_ms(job: Job, now: DecisionInputs) -> float:
     """Return when an unconfirmed submit can no longer arrive.
 
     Its sender sends only while it trusts its lease. Where the present owner took the job over

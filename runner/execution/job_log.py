@@ -20,13 +20,13 @@ from everfold.streams.events.codec import encode
 from everfold.streams.events.event import Event
 from everfold.streams.events.record import Recorded
 from everfold.streams.redis.backoff import Backoff
-from everfold.streams.retention.lost_writes import Rewind, tell_rewind
+from everfold.streams.retention.lost_writes import LostWrites, record_lost_writes
 
 SHORT = 10
 """Events of a history that is read faster from the log alone, where its claim did not bring it."""
 
 
-class Narrator:
+class JobLog:
     """One job's events, appended by the holder of one lease."""
 
     def __init__(self, log: Log, lease: Lease) -> None:
@@ -55,7 +55,7 @@ class Narrator:
             return await from_log(self._log, self.lease.job_id)
         return await current(self._log, self.lease.job_id)
 
-    async def tell(self, event: Event) -> Job:
+    async def append(self, event: Event) -> Job:
         """Append an event and return the state after it.
 
         Raises Fenced, JobClosed or JobUnknown: the work is over, another runner has it.
@@ -63,7 +63,9 @@ class Narrator:
         stamped = self._log.stamp(event)
         appended = await self._append(stamped)
         if appended.seq <= self.job.seq:
-            await tell_rewind(self._log, Rewind(self.job.job_id, self.job.seq, appended.seq - 1))
+            await record_lost_writes(
+                self._log, LostWrites(self.job.job_id, self.job.seq, appended.seq - 1)
+            )
         if appended.seq != self.job.seq + 1:
             return await self.catch_up()
         self.job = evolve(self.job, self._recorded(stamped, appended))

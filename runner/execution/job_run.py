@@ -17,7 +17,7 @@ from everfold.runner.decisions.decide import (
     Adopt,
     AskTruth,
     Begin,
-    Circumstances,
+    DecisionInputs,
     Done,
     Finish,
     Follow,
@@ -27,13 +27,13 @@ from everfold.runner.decisions.decide import (
     Wait,
     decide,
 )
-from everfold.runner.execution.attention import Attention
 from everfold.runner.execution.fleet import Place
-from everfold.runner.execution.job_log import Narrator
-from everfold.runner.execution.shared import Surroundings
+from everfold.runner.execution.job_log import JobLog
+from everfold.runner.execution.shared import Shared
 from everfold.runner.execution.slot import Slot
-from everfold.runner.execution.start_attempt import Beginning
-from everfold.runner.execution.watch_attempt import Following
+from everfold.runner.execution.start_attempt import AttemptStart
+from everfold.runner.execution.wakeup import Wakeup
+from everfold.runner.execution.watch_attempt import AttemptWatch
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.errors import EverfoldError, Unavailable
 from everfold.streams.events.event import Failure, Lost, Queued, Released, Retried, Stopping
@@ -43,19 +43,19 @@ from everfold.streams.redis.backoff import Backoff
 class JobRun:
     """Carries one leased job on. `place` is a slot that was reserved for it, if one was."""
 
-    def __init__(self, around: Surroundings, lease: Lease, place: Place | None) -> None:
-        self._around = around
-        self._config = around.config
+    def __init__(self, shared: Shared, lease: Lease, place: Place | None) -> None:
+        self._shared = shared
+        self._config = shared.config
         self.lease = lease
-        self.attention = Attention()
-        self._slot = Slot(around.fleet, place)
-        self._narrator = Narrator(around.log, lease)
+        self.wakeup = Wakeup()
+        self._slot = Slot(shared.fleet, place)
+        self._job_log = JobLog(shared.log, lease)
         self._received_s = time.monotonic()
-        self._beginning = Beginning(
-            around, self._narrator, self._slot, self._may_go_on, self._now_ms
+        self._attempt_start = AttemptStart(
+            shared, self._job_log, self._slot, self._may_go_on, self._now_ms
         )
         self._scope = anyio.CancelScope()
-        self._following: Following | None = None
+        self._attempt_watch: AttemptWatch | None = None
         self._known: Truth | None = None
         self._handing_over = False
         self.log_went_back = False
@@ -64,12 +64,12 @@ class JobRun:
     @property
     def job(self) -> Job:
         """The job as this run has seen it acknowledged."""
-        return self._narrator.job
+        return self._job_log.job
 
     @property
     def graph(self) -> bytes | None:
         """The job's workflow, if this run has needed it yet."""
-        return self._beginning.graph
+        return self._attempt_start.graph
 
     def lose(self, current_epoch: int) -> None:
         """Stop at once: the lease is over; the job is at another epoch, -1 for no such job."""
@@ -81,12 +81,12 @@ class JobRun:
         self._handing_over = True
         self._end()
 
-    async def forsake(self) -> None:
+    async def abandon(self) -> None:
         """Give up a lease that this run, which broke, has let run out and nobody took."""
         await self._give_up_lease(Released(reason="broken"))
 
     def _end(self) -> None:
-        self._beginning.hurry()
+        self._attempt_start.hurry()
         self._scope.cancel()
 
     async def run(self) -> None:
@@ -96,14 +96,14 @@ class JobRun:
         """
         try:
             with self._scope:
-                if not self._narrator.knows_the_job:
-                    async with self._around.opening:
-                        await self._narrator.catch_up()
+                if not self._job_log.knows_the_job:
+                    async with self._shared.opening:
+                        await self._job_log.catch_up()
                 await self._carry_on()
             if self._handing_over:
                 await self._give_up_lease(Released(reason="drain"))
         finally:
-            self._around.leases.remove(self.lease)
+            self._shared.leases.remove(self.lease)
             self._slot.leave()
 
     async def _carry_on(self) -> None:
@@ -129,15 +129,15 @@ class JobRun:
         return await self._act(action)
 
     def _decide(self, truth: Truth | None, asked_at_ms: int = 0) -> Action:
-        job, following = self.job, self._following
-        now = Circumstances(
+        job, following = self.job, self._attempt_watch
+        now = DecisionInputs(
             now_ms=self._now_ms(),
             lease_ttl_s=self._config.lease_ttl_s,
             submit_grace_s=self._config.submit_grace_s,
-            backend_healthy=not job.backend or self._around.fleet.berth(job.backend).healthy,
+            backend_healthy=not job.backend or self._shared.fleet.berth(job.backend).healthy,
             silent_for_s=anyio.current_time() - following.heard_at_s if following else 0.0,
-            last_send_ms=self._beginning.last_send_ms,
-            lease_trusted=self._around.leases.is_trusted(self.lease),
+            last_send_ms=self._attempt_start.last_send_ms,
+            lease_trusted=self._shared.leases.is_trusted(self.lease),
             asked_at_ms=asked_at_ms,
         )
         return decide(job, truth, now)
@@ -147,7 +147,7 @@ class JobRun:
             case Done() | AskTruth():
                 return False
             case Finish(event=event):
-                await self._narrator.tell(event)
+                await self._job_log.append(event)
                 return False
             case Retry(failure=failure, after_s=after_s):
                 await self._retry(failure, after_s)
@@ -156,44 +156,46 @@ class JobRun:
                 return await self._begin(number)
             case Adopt():
                 job = self.job
-                await self._narrator.tell(Queued(attempt=job.attempt, prompt_id=job.prompt_id))
+                await self._job_log.append(Queued(attempt=job.attempt, prompt_id=job.prompt_id))
             case GiveUpAttempt(lost=lost):
                 await self._give_up_attempt(lost)
             case Stop(why=why):
                 await self._stop(why)
             case Wait(seconds=seconds):
-                await self.attention.wait(seconds)
+                await self.wakeup.wait(seconds)
             case Follow():
                 await self._follow()
         return True
 
     async def _begin(self, number: int) -> bool:
-        has_room = await self._beginning.begin(number, self._watch)
+        has_room = await self._attempt_start.begin(number, self._watch)
         if not has_room:
             await self._give_up_lease(Released(reason="no_room"), wait_until_ms=self._now_ms())
         return has_room
 
     def _may_go_on(self) -> bool:
-        return self._around.leases.is_trusted(self.lease) and not self._scope.cancel_called
+        return self._shared.leases.is_trusted(self.lease) and not self._scope.cancel_called
 
     async def _follow(self) -> None:
         """Watch an attempt that lives at its backend already."""
         self._slot.settle_at(self.job.backend)
-        graph = await self._beginning.workflow() or b"{}"
-        attempt = self._beginning.attempt(self.job.attempt)
+        graph = await self._attempt_start.workflow() or b"{}"
+        attempt = self._attempt_start.attempt(self.job.attempt)
         async with self._backend().observe(attempt, graph) as observation:
             await self._watch(self._backend(), attempt, observation)
 
     async def _watch(self, backend: Backend, attempt: Attempt, observation: Observation) -> None:
-        self._following = Following(self._config, self._narrator, backend, attempt, self.attention)
-        self._known = await self._following.run(observation, self._decide)
+        self._attempt_watch = AttemptWatch(
+            self._config, self._job_log, backend, attempt, self.wakeup
+        )
+        self._known = await self._attempt_watch.run(observation, self._decide)
 
     async def _stop(self, why: str) -> None:
         """Ask the backend to end the attempt; its truth will say what came of it."""
         job = self.job
         if why not in ("cancel", job.stopping):
-            await self._narrator.tell(Stopping(attempt=job.attempt, why=why))
-        await self._backend().cancel(self._beginning.attempt(job.attempt))
+            await self._job_log.append(Stopping(attempt=job.attempt, why=why))
+        await self._backend().cancel(self._attempt_start.attempt(job.attempt))
         with anyio.move_on_after(self._config.truth_every_s):
             while not isinstance(self._known, Ended | Absent):
                 await anyio.sleep(self._config.truth_while_stopping_s)
@@ -201,8 +203,8 @@ class JobRun:
 
     async def _give_up_attempt(self, lost: Lost) -> None:
         self._slot.leave()
-        self._following = None
-        await self._narrator.tell(lost)
+        self._attempt_watch = None
+        await self._job_log.append(lost)
 
     async def _retry(self, failure: Failure, after_s: float) -> None:
         due_ms = self._now_ms() + int(after_s * 1000)
@@ -212,15 +214,15 @@ class JobRun:
 
     async def _give_up_lease(self, event: Released | Retried, *, wait_until_ms: int = 0) -> None:
         try:
-            await self._around.dispatch.release(self.lease, event, wait_until_ms=wait_until_ms)
+            await self._shared.dispatch.release(self.lease, event, wait_until_ms=wait_until_ms)
         except EverfoldError:
             return  # it is over already, or it will run out by itself
 
     async def _refresh(self) -> None:
-        """Take in what others have told the log, when somebody called for attention."""
-        if self.attention.wanted:
-            self.attention.clear()
-            await self._narrator.catch_up()
+        """Take in what others have told the log, when somebody set the wake-up flag."""
+        if self.wakeup.is_set:
+            self.wakeup.clear()
+            await self._job_log.catch_up()
 
     def _now_ms(self) -> int:
         """Return the server's time, or a little less: clocks of machines differ.
@@ -230,4 +232,4 @@ class JobRun:
         return self.job.claimed_at_ms + int((time.monotonic() - self._received_s) * 1000)
 
     def _backend(self) -> Backend:
-        return self._around.fleet.berth(self.job.backend).backend
+        return self._shared.fleet.berth(self.job.backend).backend

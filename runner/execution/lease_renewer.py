@@ -33,7 +33,7 @@ class _Held(Struct, eq=False):
     on_cancel: Callable[[], None]
 
 
-class LeaseBook:
+class LeaseRenewer:
     """Leases by job id. All methods but `keep_renewed` belong to the runner's event loop."""
 
     def __init__(self, log: Log, config: RunnerConfig) -> None:

@@ -20,7 +20,7 @@ from everfold.streams.errors import EverfoldError, Fenced, JobUnknown, Refused
 from everfold.streams.events.record import entry_order
 from everfold.streams.reading.reader import job_events
 from everfold.streams.reading.readers import trimmed_to
-from everfold.streams.retention.lost_writes import Rewind, tell_rewind
+from everfold.streams.retention.lost_writes import LostWrites, record_lost_writes
 
 logger = logging.getLogger("everfold.runner")
 
@@ -49,7 +49,7 @@ async def put_back(log: Log, seen: Job, graph: bytes | None) -> None:
     logger.warning(
         "log_went_back job=%s seen_seq=%s found_seq=%s", seen.job_id, seen.seq, found_seq
     )
-    await tell_rewind(log, Rewind(seen.job_id, seen.seq, found_seq))
+    await record_lost_writes(log, LostWrites(seen.job_id, seen.seq, found_seq))
 
 
 async def _was_trimmed(log: Log, seen: Job) -> bool:

@@ -7,16 +7,16 @@ from msgspec import Struct
 
 from everfold.runner.config import RunnerConfig
 from everfold.runner.execution.fleet import Fleet
-from everfold.runner.execution.lease_renewer import LeaseBook
+from everfold.runner.execution.lease_renewer import LeaseRenewer
 from everfold.streams.appending.log import Log
 from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.retention.lost_writes import ServerWatch
 
 
-class Surroundings(Struct, frozen=True, eq=False):
+class Shared(Struct, frozen=True, eq=False):
     log: Log
     dispatch: Dispatch
-    leases: LeaseBook
+    leases: LeaseRenewer
     fleet: Fleet
     config: RunnerConfig
     server: ServerWatch

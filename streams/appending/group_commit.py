@@ -42,12 +42,12 @@ class _Waiting(Struct, eq=False):
 
 
 class GroupCommit:
-    """Gathers the appends of one partition. `patience_s`: how long each caller waits for an
+    """Gathers the appends of one partition. `retry_for_s`: how long each caller waits for an
     unreachable server before it gets Unavailable."""
 
-    def __init__(self, write: Write, patience_s: float) -> None:
+    def __init__(self, write: Write, retry_for_s: float) -> None:
         self._write = write
-        self._patience_s = patience_s
+        self._retry_for_s = retry_for_s
         self._waiting: deque[_Waiting] = deque()
         self._writer: asyncio.Task[None] | None = None
         """Writes while anything waits."""
@@ -57,7 +57,7 @@ class GroupCommit:
 
         A caller that is cancelled meanwhile does not know whether its event was appended.
         """
-        give_up_at_s = time.monotonic() + self._patience_s
+        give_up_at_s = time.monotonic() + self._retry_for_s
         mine = _Waiting(event, give_up_at_s, asyncio.get_running_loop().create_future())
         self._waiting.append(mine)
         if self._writer is None:
@@ -68,7 +68,7 @@ class GroupCommit:
         """Write batch by batch until nothing waits."""
         try:
             while self._waiting:
-                await self._write_patiently(self._next_batch())
+                await self._write_with_retry(self._next_batch())
                 # Whoever was woken by this reply appends in the same turn of the loop.
                 await asyncio.sleep(0)
         finally:
@@ -88,7 +88,7 @@ class GroupCommit:
             batch.append(self._waiting.popleft())
         return batch
 
-    async def _write_patiently(self, batch: Sequence[_Waiting]) -> None:
+    async def _write_with_retry(self, batch: Sequence[_Waiting]) -> None:
         """Write until everybody has an outcome, or no patience any more."""
         backoff = Backoff(first_s=0.02, most_s=1.0)
         while batch:

@@ -31,7 +31,7 @@ from everfold.streams.redis.keys import PRIORITIES, Keyspace
 from everfold.streams.redis.namespace import Namespace, open_namespace
 from everfold.streams.redis.pipelining import PipeliningRedis
 from everfold.streams.redis.redis_errors import read_string
-from everfold.streams.redis.retry import patiently
+from everfold.streams.redis.retry import with_retry
 from everfold.streams.redis.scripts import NewEvent
 from everfold.streams.redis.server import check_floor, connect
 
@@ -67,7 +67,7 @@ class Log:
         self.keys: Keyspace = namespace.keys
         self.generation = namespace.generation
         self.actor = actor
-        self.patience_s = PATIENCE_S
+        self.retry_for_s = PATIENCE_S
         self._commits: dict[int, GroupCommit] = {}
 
     @classmethod
@@ -112,7 +112,7 @@ class Log:
         the sequence number that the job must be at. An event that already has an id may be
         appended again: the first append counts.
         Raises JobUnknown, JobClosed, Fenced, JobLeased or WrongExpectedSequence with nothing
-        written; Unavailable when the server stayed away for `patience_s`, and then the event may
+        written; Unavailable when the server stayed away for `retry_for_s`, and then the event may
         have been appended.
         """
         event = self.stamp(event)
@@ -138,7 +138,7 @@ class Log:
             async def write(events: Sequence[NewEvent]) -> Sequence[Outcome]:
                 return await self._write(partition, events)
 
-            self._commits[partition] = GroupCommit(write, self.patience_s)
+            self._commits[partition] = GroupCommit(write, self.retry_for_s)
         return self._commits[partition]
 
     async def _write(self, partition: int, events: Sequence[NewEvent]) -> Sequence[Outcome]:
@@ -197,7 +197,7 @@ class Log:
                 idempotency_key=idempotency_key,
             )
         )
-        reply = await patiently(lambda: self._submit(job_id, event, graph.json), self.patience_s)
+        reply = await with_retry(lambda: self._submit(job_id, event, graph.json), self.retry_for_s)
         if reply[0] == b"differs":
             raise IdempotencyConflict(idempotency_key or job_id, job_id)
         return SubmitOutcome(job_id, bytes(reply[1]).decode(), created=reply[0] == b"submitted")
@@ -232,4 +232,4 @@ class Log:
     async def workflow(self, job_id: str, sha256: str) -> bytes | None:
         """Return the graph that a job was submitted with, None when it is no longer kept."""
         key = self.keys.workflow(self.keys.partition_of(job_id), sha256)
-        return await patiently(lambda: read_string(self.redis, key), self.patience_s)
+        return await with_retry(lambda: read_string(self.redis, key), self.retry_for_s)

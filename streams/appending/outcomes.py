@@ -40,7 +40,7 @@ class Lease(Struct, frozen=True):
     """Sequence number of the `claimed` or `recovered` event that began it."""
     queue: str
     priority: str
-    ticket: str
+    dispatch_id: str
     """Entry id in the dispatch stream."""
     history: tuple[Recorded, ...] = ()
     """The job's events up to `seq`, where the claim gave them: those of a job never begun yet."""

@@ -27,7 +27,7 @@ from everfold.streams.events.record import Recorded, recorded
 from everfold.streams.redis import scripts
 from everfold.streams.redis.keys import PRIORITIES, RUNNERS_GROUP
 from everfold.streams.redis.redis_errors import NoGroup, command
-from everfold.streams.redis.retry import patiently
+from everfold.streams.redis.retry import with_retry
 
 PROMOTE_LIMIT = 500
 """Jobs moved from later to dispatch in one call."""
@@ -121,7 +121,7 @@ class Dispatch:
         self,
         job: scripts.Reply,
         lane: tuple[str, str],
-        ticket: bytes | int,
+        dispatch_id: bytes | int,
         history: tuple[Recorded, ...] = (),
     ) -> Lease:
         return Lease(
@@ -131,7 +131,7 @@ class Dispatch:
             seq=int(job[2]),
             queue=lane[0],
             priority=lane[1],
-            ticket=cast("bytes", ticket).decode(),
+            dispatch_id=cast("bytes", dispatch_id).decode(),
             history=history,
         )
 
@@ -149,7 +149,7 @@ class Dispatch:
                     dispatch=key,
                     runner=self.runner,
                     heads=[self._keys.head(leases[i].job_id) for i in page],
-                    leases=[(leases[i].epoch, leases[i].ticket) for i in page],
+                    leases=[(leases[i].epoch, leases[i].dispatch_id) for i in page],
                 )
                 outcomes |= zip(page, map(renew_outcome, replies), strict=True)
         return [outcomes[index] for index in range(len(leases))]
@@ -167,7 +167,9 @@ class Dispatch:
         """
         stamped = self._log.stamp(event)
         due_ms = stamped.not_before_ms if isinstance(stamped, Retried) else wait_until_ms
-        reply = await patiently(lambda: self._release(lease, stamped, due_ms), self._log.patience_s)
+        reply = await with_retry(
+            lambda: self._release(lease, stamped, due_ms), self._log.retry_for_s
+        )
         outcome = append_outcome(reply, lease.job_id, lease.epoch, -1)
         if isinstance(outcome, EverfoldError):
             raise outcome
@@ -231,11 +233,11 @@ class Dispatch:
         return [lease for lease in leases if lease is not None]
 
     async def _held_lease(
-        self, dispatch: str, lane: tuple[str, str], ticket: bytes
+        self, dispatch: str, lane: tuple[str, str], dispatch_id: bytes
     ) -> Lease | None:
         found = cast(
             "list[tuple[bytes, list[bytes]]]",
-            await command(self._redis, "XRANGE", dispatch, ticket, ticket),
+            await command(self._redis, "XRANGE", dispatch, dispatch_id, dispatch_id),
         )
         if not found:
             return None
@@ -247,7 +249,7 @@ class Dispatch:
         )
         if owner != self.runner.encode() or phase != b"leased":
             return None
-        return self._lease([job_id.encode(), int(epoch or 0), int(seq or 0)], lane, ticket)
+        return self._lease([job_id.encode(), int(epoch or 0), int(seq or 0)], lane, dispatch_id)
 
     def _dispatch_key(self, lease: Lease) -> str:
         partition = self._keys.partition_of(lease.job_id)

@@ -19,7 +19,7 @@ from everfold.streams.events.event import Event, Released, Retried, Terminal
 from everfold.streams.leases.dispatch import Dispatch, all_lanes
 from everfold.streams.leases.fairness import lanes_of, partitions_of
 from everfold.streams.redis.keys import RELEASED
-from everfold.streams.redis.retry import patiently
+from everfold.streams.redis.retry import with_retry
 
 LEASE_TTL_S = 10.0
 """A lease that was not renewed for so long may be taken over. All runners of a queue use the same
@@ -107,7 +107,7 @@ class Producer:
         Raises Unavailable when the server stayed away.
         """
         lanes = all_lanes(self.queues)
-        return await patiently(lambda: self.dispatch.held(lanes), self.log.patience_s)
+        return await with_retry(lambda: self.dispatch.held(lanes), self.log.retry_for_s)
 
     def _partitions(self) -> list[int]:
         return partitions_of(self._turn, self.log.keys.partitions, len(self.queues))

@@ -1,6 +1,6 @@
-"""The roll of runners: who is at work, and whose connections the server still sees.
+"""Registry of runners: who is at work, and which client names the server lists.
 
-Rule: a runner on the roll keeps at least one connection named after it for as long as it lives,
+Rule: a registered runner keeps at least one connection named after it for as long as it lives,
 so that its death shows in CLIENT LIST long before its leases run out. A wrong guess does no harm:
 the leases are fenced.
 """
@@ -27,18 +27,18 @@ class Entry(Struct, frozen=True, kw_only=True):
     since_ms: int
 
 
-async def enroll(log: Log, entry: Entry) -> None:
+async def register_runner(log: Log, entry: Entry) -> None:
     payload = msgspec.json.encode(entry)
     await command(log.redis, "HSET", log.keys.runners(), entry.runner, payload)
 
 
-async def strike_off(log: Log, runner: str) -> None:
-    """Take a runner off the roll: it has ended, or is dead and holds nothing any more."""
+async def deregister_runner(log: Log, runner: str) -> None:
+    """Remove a runner: it has ended, or it is dead and holds nothing any more."""
     await command(log.redis, "HDEL", log.keys.runners(), runner)
 
 
-async def roll(log: Log) -> dict[str, Entry]:
-    """Return all runners on the roll, the dead ones too."""
+async def registered_runners(log: Log) -> dict[str, Entry]:
+    """Return every registered runner, the dead ones too."""
     stored = await read_hash(log.redis, log.keys.runners())
     decoder = msgspec.json.Decoder(Entry)
     return {name.decode(): decoder.decode(payload) for name, payload in stored.items()}

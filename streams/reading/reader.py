@@ -20,7 +20,7 @@ from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order, reco
 from everfold.streams.redis import scripts
 from everfold.streams.redis.backoff import Backoff
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.retry import patiently
+from everfold.streams.redis.retry import with_retry
 from everfold.streams.redis.server import BLOCK_S, connect_blocking
 
 PAGE = 500
@@ -45,7 +45,7 @@ async def job_events(log: Log, job_id: str, after_seq: int = 0) -> list[Recorded
 
 async def _page(log: Log, job_id: str, at: str, after_seq: int) -> tuple[list[Recorded], str]:
     partition = log.keys.partition_of(job_id)
-    reply = await patiently(
+    reply = await with_retry(
         lambda: scripts.read_job(
             log.redis,
             log=log.keys.log(partition),
@@ -54,7 +54,7 @@ async def _page(log: Log, job_id: str, at: str, after_seq: int) -> tuple[list[Re
             after_seq=after_seq,
             most=PAGE,
         ),
-        log.patience_s,
+        log.retry_for_s,
     )
     if reply[0] == b"unknown":
         raise JobUnknown(job_id)
@@ -69,7 +69,7 @@ async def partition_page(
 ) -> list[Recorded]:
     """Return up to `size` of a partition's events after an entry id."""
     read = partial(_range, log, partition, after, until, size)
-    rows = await patiently(read, log.patience_s)
+    rows = await with_retry(read, log.retry_for_s)
     return [recorded(entry_id, fields) for entry_id, fields in rows]
 
 

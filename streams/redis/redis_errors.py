@@ -63,7 +63,7 @@ _BY_TYPE: tuple[tuple[type[Exception], type[EverfoldError]], ...] = (
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def mapped_errors() -> Iterator[None]:
     """Raise what redis-py raises as a leaf of Everfold's tree; its own bugs pass through."""
     try:
         yield
@@ -78,13 +78,13 @@ def translated() -> Iterator[None]:
 
 async def command(redis: Redis, *arguments: Argument) -> object:
     """Send one command. Raises a leaf of Everfold's tree."""
-    with translated():
+    with mapped_errors():
         return cast("object", await redis.execute_command(*arguments))  # type: ignore[no-untyped-call]
 
 
 async def commands(redis: PipeliningRedis, each: Iterable[Sequence[Argument]]) -> list[object]:
     """Send many commands, in one trip or few. Raises the first error, when all are over."""
-    with translated():
+    with mapped_errors():
         return await redis.execute_all(each)
 
 

@@ -13,13 +13,13 @@ from everfold.streams.redis.backoff import Backoff
 T = TypeVar("T")
 
 
-async def patiently(call: Callable[[], Awaitable[T]], patience_s: float) -> T:
-    """Await `call` again after each Unavailable, until `patience_s` is over; then raise it.
+async def with_retry(call: Callable[[], Awaitable[T]], retry_for_s: float) -> T:
+    """Await `call` again after each Unavailable, until `retry_for_s` is over; then raise it.
 
     Only for calls that change nothing when they are repeated.
     """
     backoff = Backoff(first_s=0.02, most_s=1.0)
-    give_up_at_s = anyio.current_time() + patience_s
+    give_up_at_s = anyio.current_time() + retry_for_s
     while True:
         try:
             return await call()

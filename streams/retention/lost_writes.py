@@ -20,7 +20,7 @@ from everfold.streams.redis.server import connections_opened, server_facts, serv
 ASK_EVERY_S = 1.0
 
 
-class Rewind(Struct, frozen=True):
+class LostWrites(Struct, frozen=True):
     """What the server lost of one job."""
 
     job_id: str
@@ -78,7 +78,7 @@ class ServerWatch:
             await command(self._log.redis, "HSETNX", meta, field, value)
 
 
-async def tell_rewind(log: Log, found: Rewind) -> None:
+async def record_lost_writes(log: Log, found: LostWrites) -> None:
     """Name the job in the namespace's list and, while it is open, in its own history."""
     payload = msgspec.json.encode(found)
     await command(log.redis, "HSET", log.keys.rewound(), found.job_id, payload)
@@ -86,7 +86,7 @@ async def tell_rewind(log: Log, found: Rewind) -> None:
     await log.append(found.job_id, event, epoch=0)
 
 
-async def rewinds(log: Log) -> list[Rewind]:
+async def lost_writes(log: Log) -> list[LostWrites]:
     """Return every job of which the server is known to have lost events."""
     stored = await read_hash(log.redis, log.keys.rewound())
-    return [msgspec.json.decode(payload, type=Rewind) for payload in stored.values()]
+    return [msgspec.json.decode(payload, type=LostWrites) for payload in stored.values()]

@@ -17,7 +17,7 @@ from everfold.streams.events.record import NO_ENTRY, entry_order
 from everfold.streams.reading.readers import ARCHIVE, before, groups_hold, readers
 from everfold.streams.redis.keys import PRIORITIES
 from everfold.streams.redis.redis_errors import NoGroup, command
-from everfold.streams.redis.retry import patiently
+from everfold.streams.redis.retry import with_retry
 from everfold.streams.redis.scripts import Script
 from everfold.streams.redis.server import server_time_ms
 
@@ -77,7 +77,7 @@ async def trim(
     places = (keys.log(partition), keys.readers(partition), keys.trimmed(partition))
     run = partial(_trim.run, log.redis, places, (keys.tag(partition), lowest.entry_id, PAGE))
     while True:
-        reply = await patiently(run, log.patience_s)
+        reply = await with_retry(run, log.retry_for_s)
         if reply[0] == b"held":
             return Trimmed(partition, count, cast("bytes", reply[1]).decode())
         count += cast("int", reply[1])

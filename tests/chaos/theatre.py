@@ -147,7 +147,7 @@ async def theatre(folder: Path, namespace: str) -> AsyncIterator[Theatre]:
             FaultProxy(server.url) as proxy,
             Log.open(server.url, namespace=namespace, partitions=PARTITIONS) as log,
         ):
-            log.patience_s = 30.0
+            log.retry_for_s = 30.0
             made = Theatre(House(log, start, folder, redis_url=proxy.url), server, proxy)
             await made.open()
             yield made

@@ -72,7 +72,9 @@ async def _forge_event(log: Log, leases: list[Lease]) -> None:
 
 
 async def _lose_dispatch_entry(log: Log, leases: list[Lease]) -> None:
-    await command(log.redis, "XDEL", log.keys.dispatch(0, "default", "normal"), leases[0].ticket)
+    await command(
+        log.redis, "XDEL", log.keys.dispatch(0, "default", "normal"), leases[0].dispatch_id
+    )
 
 
 async def _add_dispatch_entry(log: Log, leases: list[Lease]) -> None:

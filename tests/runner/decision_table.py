@@ -11,7 +11,7 @@ from everfold.runner.decisions.decide import (
     Adopt,
     AskTruth,
     Begin,
-    Circumstances,
+    DecisionInputs,
     Done,
     Finish,
     Follow,
@@ -23,7 +23,7 @@ from everfold.runner.decisions.decide import (
 from everfold.streams.events.event import Canceled, Expired, Failed, Failure, Policy, Succeeded
 
 NOW_MS = 1_000_000_000
-NOW = Circumstances(now_ms=NOW_MS, lease_ttl_s=10.0, submit_grace_s=2.0)
+NOW = DecisionInputs(now_ms=NOW_MS, lease_ttl_s=10.0, submit_grace_s=2.0)
 
 PLAIN = Job(
     job_id="job",
@@ -93,7 +93,7 @@ CASES: dict[str, tuple[dict[str, object], dict[str, object]]] = {
 }
 
 
-def job_and_now(known: str, case: str) -> tuple[Job, Circumstances]:
+def job_and_now(known: str, case: str) -> tuple[Job, DecisionInputs]:
     job_changes, now_changes = CASES[case]
     return replace(KNOWN[known], **job_changes), replace(NOW, **now_changes)
 

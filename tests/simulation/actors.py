@@ -23,10 +23,10 @@ PAUSE_MS = 300
 
 
 def enrolling(runner: Runner) -> Steps[None]:
-    roll = runner.world.server.roll
+    registered_runners = runner.world.server.registered_runners
     while True:
         try:
-            yield from ask(REDIS, lambda: roll.add(runner.name), "enroll")
+            yield from ask(REDIS, lambda: registered_runners.add(runner.name), "register_runner")
         except Unavailable:
             yield PAUSE_MS
         else:
@@ -88,11 +88,11 @@ def _held(runner: Runner) -> list[Lease]:
     for lane in runner.lanes:
         stream = server.lane(lane)
         for line in stream.page(0, runner.name, 1000):
-            job_id = stream.entries.get(line.ticket)
+            job_id = stream.entries.get(line.entry_id)
             head = server.heads[job_id] if job_id else None
             if job_id and head and head.owner == runner.name and head.phase == "leased":
-                ticket = str(line.ticket)
-                leases.append(Lease(job_id, runner.name, head.epoch, head.seq, *lane, ticket))
+                dispatch_id = str(line.entry_id)
+                leases.append(Lease(job_id, runner.name, head.epoch, head.seq, *lane, dispatch_id))
     return leases
 
 
@@ -144,18 +144,20 @@ def _take_page(runner: Runner, lane: Lane, suspect: str, most: int) -> Steps[int
 
 
 def _dead_runners(runner: Runner) -> Steps[list[str]]:
-    """Two reads, as in the product: the connections first, the roll second."""
+    """Two reads, as in the product: the connections first, the registry second."""
     world = runner.world
     names = yield from ask(REDIS, world.connected, "CLIENT LIST")
-    enrolled = yield from ask(REDIS, lambda: set(world.server.roll), "roll")
+    enrolled = yield from ask(
+        REDIS, lambda: set(world.server.registered_runners), "registered_runners"
+    )
     return runner.suspects.dead(enrolled - {runner.name}, names, runner.agenda.now_ms / 1000)
 
 
 def _take_from(runner: Runner, suspect: str) -> Steps[None]:
     for lane in runner.lanes:
         yield from _take_over(runner, lane, suspect)
-    roll = runner.world.server.roll
-    yield from ask(REDIS, lambda: roll.discard(suspect), "strike off")
+    registered_runners = runner.world.server.registered_runners
+    yield from ask(REDIS, lambda: registered_runners.discard(suspect), "strike off")
     runner.suspects.forget(suspect)
 
 

@@ -25,7 +25,7 @@ SUBMIT_SHIELD_MS = 10_000
 GENERATION = "simulated"
 
 
-class Beginning:
+class AttemptStart:
     def __init__(self, carrying: Carrying) -> None:
         self._carrying, self._runner = carrying, carrying.runner
         self.last_send_ms = 0
@@ -73,7 +73,7 @@ class Beginning:
         return self._carrying.may_go_on()
 
     def _tell_intent(self, berth: Berth, attempt: Attempt, boot: str) -> Steps[None]:
-        yield from self._carrying.narrator.tell(
+        yield from self._carrying.job_log.tell(
             Submitting(
                 attempt=attempt.number,
                 backend=berth.backend.name,
@@ -84,7 +84,7 @@ class Beginning:
         )
 
     def _note(self, berth: Berth, attempt: Attempt, outcome: SubmitOutcome) -> Steps[None]:
-        tell, number = self._carrying.narrator.tell, attempt.number
+        tell, number = self._carrying.job_log.tell, attempt.number
         match outcome:
             case Accepted():
                 yield from tell(Queued(attempt=number, prompt_id=attempt.prompt_id))

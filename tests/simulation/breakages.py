@@ -21,15 +21,15 @@ from everfold.runner.backend import (
     Unreachable,
 )
 from everfold.runner.decisions.attempts import attempt_of
-from everfold.runner.decisions.decide import Action, Circumstances, Finish, decide
+from everfold.runner.decisions.decide import Action, DecisionInputs, Finish, decide
 from everfold.runner.execution.fleet import Berth
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.events.event import Canceled
-from tests.simulation.beginning import GENERATION, Beginning
+from tests.simulation.beginning import GENERATION, AttemptStart
 from tests.simulation.carrying import Carrying
 from tests.simulation.faults import Weather
 from tests.simulation.guard import Head
-from tests.simulation.lease_model import LeaseBook
+from tests.simulation.lease_model import LeaseRenewer
 from tests.simulation.remote import Remote
 from tests.simulation.runner_model import Runner
 from tests.simulation.server import Server
@@ -68,30 +68,30 @@ class RetriesWithoutLater(Server):
         self.later.pop(job_id, None)
 
 
-def without_grace(job: Job, truth: Truth | None, now: Circumstances) -> Action:
+def without_grace(job: Job, truth: Truth | None, now: DecisionInputs) -> Action:
     return decide(job, truth, replace(now, submit_grace_s=0.0, lease_ttl_s=0.0))
 
 
-def without_rest_of_lease(job: Job, truth: Truth | None, now: Circumstances) -> Action:
+def without_rest_of_lease(job: Job, truth: Truth | None, now: DecisionInputs) -> Action:
     return decide(job, truth, replace(now, lease_ttl_s=0.0))
 
 
-def by_the_time_of_the_answer(job: Job, truth: Truth | None, now: Circumstances) -> Action:
+def by_the_time_of_the_answer(job: Job, truth: Truth | None, now: DecisionInputs) -> Action:
     return decide(job, truth, replace(now, asked_at_ms=0))
 
 
-def unreachable_is_lost(job: Job, truth: Truth | None, now: Circumstances) -> Action:
+def unreachable_is_lost(job: Job, truth: Truth | None, now: DecisionInputs) -> Action:
     lost = Absent(same_boot=False)
     return decide(job, lost if isinstance(truth, Unreachable) else truth, now)
 
 
-def canceled_without_looking(job: Job, truth: Truth | None, now: Circumstances) -> Action:
+def canceled_without_looking(job: Job, truth: Truth | None, now: DecisionInputs) -> Action:
     if job.is_canceling:
         return Finish(Canceled(reason=job.reason, attempt=job.attempt))
     return decide(job, truth, now)
 
 
-def intent_is_acceptance(job: Job, truth: Truth | None, now: Circumstances) -> Action:
+def intent_is_acceptance(job: Job, truth: Truth | None, now: DecisionInputs) -> Action:
     if job.attempt_state == "intended":
         job = replace(job, attempt_state="accepted")
     return decide(job, truth, now)
@@ -118,14 +118,14 @@ class InterruptsWhoeverRuns(Remote):
         yield from ask(self.name, lambda: comfyui.interrupt(comfyui.queue()[0]), "interrupt")
 
 
-class SendsBeforeTheIntent(Beginning):
+class SendsBeforeTheIntent(AttemptStart):
     def _submit(self, berth: Berth, attempt: Attempt, boot: str) -> Steps[bool]:
         yield from self._send(berth, attempt)
         yield from self._tell_intent(berth, attempt, boot)
         return False
 
 
-class SendsTwice(Beginning):
+class SendsTwice(AttemptStart):
     """Tries again, under the same id, when the answer was lost."""
 
     def _send(self, berth: Berth, attempt: Attempt) -> Steps[SubmitOutcome]:
@@ -135,12 +135,12 @@ class SendsTwice(Beginning):
         return outcome
 
 
-class NumbersNoAttempts(Beginning):
+class NumbersNoAttempts(AttemptStart):
     def attempt(self, number: int) -> Attempt:
         return attempt_of(self._carrying.lease.job_id, 1, GENERATION)
 
 
-class ForgetsItsLastSend(Beginning):
+class ForgetsItsLastSend(AttemptStart):
     """Answers that are lost leave no trace of when the POST came to its end."""
 
     def _send(self, berth: Berth, attempt: Attempt) -> Steps[SubmitOutcome]:
@@ -149,7 +149,7 @@ class ForgetsItsLastSend(Beginning):
         return outcome
 
 
-class StopsWaitingForItsOwnSubmit(Beginning):
+class StopsWaitingForItsOwnSubmit(AttemptStart):
     """The time limit of a submit counts from its beginning; the run goes on without it."""
 
     def _submit(self, berth: Berth, attempt: Attempt, boot: str) -> Steps[bool]:
@@ -172,7 +172,7 @@ class BelievesItsOwnClock(Carrying):
         return self.runner.wall_ms()
 
 
-class TrustsForEver(LeaseBook):
+class TrustsForEver(LeaseRenewer):
     def is_trusted(self, lease: Lease) -> bool:
         return True
 

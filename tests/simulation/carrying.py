@@ -11,7 +11,7 @@ from everfold.runner.decisions.decide import (
     Adopt,
     AskTruth,
     Begin,
-    Circumstances,
+    DecisionInputs,
     Done,
     Finish,
     Follow,
@@ -24,8 +24,8 @@ from everfold.runner.execution.fleet import Place
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.errors import Unavailable
 from everfold.streams.events.event import Lost, Queued, Released, Retried, Stopping
-from tests.simulation.following import Following
-from tests.simulation.narrating import LeaseOver, Narrator
+from tests.simulation.following import AttemptWatch
+from tests.simulation.narrating import JobLog, LeaseOver
 from tests.simulation.process import REDIS
 from tests.simulation.remote import Remote
 from tests.simulation.slot_model import Slot
@@ -42,9 +42,9 @@ class Carrying:
         self.runner, self.lease = runner, lease
         self.wanted = self.is_handing_over = False
         self.slot = Slot(runner, place)
-        self.narrator = Narrator(runner, lease)
+        self.job_log = JobLog(runner, lease)
         self.beginning = runner.world.parts.beginning(self)
-        self.following: Following | None = None
+        self.following: AttemptWatch | None = None
         self.known: Truth | None = None
         self.asked_at_ms = self._claimed_ms = 0
         self._leased_ms = runner.agenda.now_ms
@@ -52,7 +52,7 @@ class Carrying:
 
     @property
     def job(self) -> Job:
-        return self.narrator.job
+        return self.job_log.job
 
     def call(self) -> None:
         """Somebody wants the job looked at again."""
@@ -71,7 +71,7 @@ class Carrying:
     def run(self) -> Steps[None]:
         try:
             try:
-                yield from self.narrator.catch_up()
+                yield from self.job_log.catch_up()
                 self._claimed_ms = self.job.claimed_at_ms
                 yield from self._carry_on()
             except Cancelled:
@@ -94,7 +94,7 @@ class Carrying:
                     return
                 if self.wanted:
                     self.wanted = False
-                    yield from self.narrator.catch_up()
+                    yield from self.job_log.catch_up()
             except Unavailable:
                 yield 150
 
@@ -117,7 +117,7 @@ class Carrying:
         return runner.world.parts.decide(
             self.job,
             truth,
-            Circumstances(
+            DecisionInputs(
                 now_ms=self.now_ms(),
                 lease_ttl_s=config.lease_ttl_s,
                 submit_grace_s=config.submit_grace_s,
@@ -141,7 +141,7 @@ class Carrying:
             case Done() | AskTruth():
                 return False
             case Finish(event=event):
-                yield from self.narrator.tell(event)
+                yield from self.job_log.tell(event)
                 return False
             case Retry(failure=failure, after_s=after_s):
                 due_ms = self.now_ms() + int(after_s * 1000)
@@ -159,7 +159,7 @@ class Carrying:
         match action:
             case Adopt():
                 job = self.job
-                yield from self.narrator.tell(Queued(attempt=job.attempt, prompt_id=job.prompt_id))
+                yield from self.job_log.tell(Queued(attempt=job.attempt, prompt_id=job.prompt_id))
             case GiveUpAttempt(lost=lost):
                 yield from self._give_up_attempt(lost)
             case Stop(why=why):
@@ -182,13 +182,13 @@ class Carrying:
         return self.runner.leases.is_trusted(self.lease) and not called
 
     def watch(self, attempt: object) -> Steps[None]:
-        self.following = Following(self)
+        self.following = AttemptWatch(self)
         self.known = yield from self.following.run()
 
     def _stop(self, why: str) -> Steps[None]:
         job, config, now = self.job, self.runner.config, self.runner.agenda
         if why not in ("cancel", job.stopping):
-            yield from self.narrator.tell(Stopping(attempt=job.attempt, why=why))
+            yield from self.job_log.tell(Stopping(attempt=job.attempt, why=why))
         yield from self.remote().cancel(self.beginning.attempt(job.attempt))
         until_ms = now.now_ms + int(config.truth_every_s * 1000)
         while not isinstance(self.known, Ended | Absent) and now.now_ms < until_ms:
@@ -198,7 +198,7 @@ class Carrying:
     def _give_up_attempt(self, lost: Lost) -> Steps[None]:
         self.slot.leave()
         self.following = None
-        yield from self.narrator.tell(lost)
+        yield from self.job_log.tell(lost)
 
     def _give_up_lease(self, event: Released | Retried, due_ms: int = 0) -> Steps[None]:
         """One call; the real one is repeated for some seconds, with the same event id."""

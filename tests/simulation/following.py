@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.simulation.carrying import Carrying
 
 
-class Following:
+class AttemptWatch:
     def __init__(self, carrying: Carrying) -> None:
         self._carrying, self._runner = carrying, carrying.runner
         config = self._runner.config
@@ -67,12 +67,12 @@ class Following:
         now_s = self._runner.agenda.now_ms / 1000
         event = self._progress.take_last(now_s) if last else self._progress.take(now_s)
         if event is not None:
-            yield from self._carrying.narrator.tell(event)
+            yield from self._carrying.job_log.tell(event)
 
     def _started(self) -> Steps[None]:
         if self._carrying.job.started_at_ms == 0:
             self.heard_at_ms = self._runner.agenda.now_ms
-            yield from self._carrying.narrator.tell(Started(attempt=self._carrying.job.attempt))
+            yield from self._carrying.job_log.tell(Started(attempt=self._carrying.job.attempt))
 
     def _ask(self) -> Steps[Truth | None]:
         carrying = self._carrying

@@ -12,7 +12,7 @@ class Head:
     """The guard of one job."""
 
     def __init__(self, lane: Lane, workflow: str, made_by: str) -> None:
-        self.seq = self.epoch = self.crashes = self.ticket = 0
+        self.seq = self.epoch = self.crashes = self.dispatch_id = 0
         self.status, self.phase, self.owner = "open", "", ""
         self.lane, self.workflow, self.made_by = lane, workflow, made_by
         self.first = self.last = NO_ENTRY

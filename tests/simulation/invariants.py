@@ -135,15 +135,15 @@ class Checker:
             self._check_living(job_id, head)
 
     def _check_place(self, server: Server, job_id: str, head: Head) -> None:
-        tickets = [
-            (lane, ticket)
+        dispatch_ids = [
+            (lane, dispatch_id)
             for lane, stream in server.lanes.items()
-            for ticket, job in stream.entries.items()
+            for dispatch_id, job in stream.entries.items()
             if job == job_id
         ]
-        places = len(tickets) + (job_id in server.later)
+        places = len(dispatch_ids) + (job_id in server.later)
         expect(places == (head.status == "open"), f"5: {places} places, {head.phase}", job_id)
-        line = server.lane(head.lane).pending.get(head.ticket)
+        line = server.lane(head.lane).pending.get(head.dispatch_id)
         holder = line.consumer if line else ""
         wanted = {"leased": head.owner, "released": "released"}.get(head.phase, "")
         expect(holder == wanted, f"5: {head.phase}, pending for {holder!r}", job_id)

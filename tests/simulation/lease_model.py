@@ -19,7 +19,7 @@ class Held:
         self.lease, self.trusted_until_ms, self.run = lease, trusted_until_ms, run
 
 
-class LeaseBook:
+class LeaseRenewer:
     def __init__(self, runner: Runner) -> None:
         self._runner, self._held = runner, dict[str, Held]()
         config = runner.config

@@ -24,7 +24,7 @@ class LeaseOver(Exception):
     """Fenced, closed or unknown: the log refuses this run's events."""
 
 
-class Narrator:
+class JobLog:
     def __init__(self, runner: Runner, lease: Lease) -> None:
         self._runner, self._server, self.lease = runner, runner.world.server, lease
         self.job = Job(job_id=lease.job_id)

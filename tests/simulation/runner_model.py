@@ -112,7 +112,9 @@ class Runner(Process):
         yield from self._until_none_left(HAND_OVER_MS)
         server = self.world.server
         with suppress(Unavailable):
-            yield from ask(REDIS, lambda: server.roll.discard(self.name), "strike off")
+            yield from ask(
+                REDIS, lambda: server.registered_runners.discard(self.name), "strike off"
+            )
         self.die()
 
     def _until_none_left(self, within_ms: int) -> Steps[None]:

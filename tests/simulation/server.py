@@ -49,7 +49,7 @@ class Server:
         self.lanes: dict[Lane, DispatchStream] = {}
         self.later: dict[str, int] = {}
         self.deadlines: dict[str, int] = {}
-        self.roll: set[str] = set()
+        self.registered_runners: set[str] = set()
         self.changes = 0
         self._entry = (0, 0)
         self._tickets = 0
@@ -120,7 +120,7 @@ class Server:
 
     def _close(self, job_id: str, head: Head, status: str) -> None:
         self.later.pop(job_id, None)
-        self.lane(head.lane).drop(head.ticket)
+        self.lane(head.lane).drop(head.dispatch_id)
         head.status, head.phase = status, "closed"
 
     # claim.lua
@@ -130,11 +130,11 @@ class Server:
             if len(leases) == most:
                 break
             stream = self.lane(lane)
-            for ticket, job_id in stream.read_new(runner, most - len(leases), self._now_ms()):
+            for dispatch_id, job_id in stream.read_new(runner, most - len(leases), self._now_ms()):
                 if self.heads[job_id].status == "open":
-                    leases.append(self._lease(job_id, ticket, runner, Claimed(owner=runner)))
+                    leases.append(self._lease(job_id, dispatch_id, runner, Claimed(owner=runner)))
                 else:
-                    stream.drop(ticket)
+                    stream.drop(dispatch_id)
         return leases
 
     # take_over.lua
@@ -156,21 +156,27 @@ class Server:
                 return cursor, leases
             idle_ms = self._now_ms() - line.renewed_ms
             if line.consumer != runner and idle_ms >= idle_limit_ms:
-                leases += self._take(stream, line.ticket, runner, line.consumer, idle_ms, suspect)
-            cursor = line.ticket
+                leases += self._take(stream, line.entry_id, runner, line.consumer, idle_ms, suspect)
+            cursor = line.entry_id
         return (0 if len(page) < self.PAGE else cursor), leases
 
     def _take(
-        self, stream: DispatchStream, ticket: int, runner: str, owner: str, idle_ms: int, why: str
+        self,
+        stream: DispatchStream,
+        dispatch_id: int,
+        runner: str,
+        owner: str,
+        idle_ms: int,
+        why: str,
     ) -> list[Lease]:
-        job_id = stream.entries.get(ticket)
+        job_id = stream.entries.get(dispatch_id)
         if job_id is None or self.heads[job_id].status != "open":
-            stream.drop(ticket)
+            stream.drop(dispatch_id)
             return []
         head = self.heads[job_id]
-        stream.claim(ticket, runner, self._now_ms())
+        stream.claim(dispatch_id, runner, self._now_ms())
         if head.phase == "released":
-            return [self._lease(job_id, ticket, runner, Claimed(owner=runner))]
+            return [self._lease(job_id, dispatch_id, runner, Claimed(owner=runner))]
         head.crashes += 1
         recovered = Recovered(
             owner=runner,
@@ -179,14 +185,14 @@ class Server:
             idle_ms=idle_ms,
             reason="connection_gone" if why else "lease_expired",
         )
-        return [self._lease(job_id, ticket, runner, recovered)]
+        return [self._lease(job_id, dispatch_id, runner, recovered)]
 
-    def _lease(self, job_id: str, ticket: int, runner: str, event: Event) -> Lease:
+    def _lease(self, job_id: str, dispatch_id: int, runner: str, event: Event) -> Lease:
         head = self.heads[job_id]
         head.epoch, head.owner = self._next_epoch(head), runner
-        head.phase, head.ticket = "leased", ticket
+        head.phase, head.dispatch_id = "leased", dispatch_id
         self._write(job_id, head, event, (runner, head.epoch))
-        return Lease(job_id, runner, head.epoch, head.seq, *head.lane, str(ticket))
+        return Lease(job_id, runner, head.epoch, head.seq, *head.lane, str(dispatch_id))
 
     def _next_epoch(self, head: Head) -> int:
         return head.epoch + 1
@@ -201,7 +207,7 @@ class Server:
             return ("fenced", head.epoch if head else -1)
         stream = self.lane((lease.queue, lease.priority))
         self.changes += 1
-        if not stream.claim(int(lease.ticket), runner, self._now_ms()):
+        if not stream.claim(int(lease.dispatch_id), runner, self._now_ms()):
             return ("fenced", head.epoch)
         return ("canceling",) if head.cancel else ("renewed",)
 
@@ -229,12 +235,12 @@ class Server:
     def _give_up(self, job_id: str, head: Head, due_ms: int) -> None:
         stream, head.owner = self.lane(head.lane), ""
         if due_ms == 0:
-            stream.claim(head.ticket, "released", self._now_ms(), idle_ms=FOREVER_MS)
+            stream.claim(head.dispatch_id, "released", self._now_ms(), idle_ms=FOREVER_MS)
             head.phase = "released"
         else:
-            stream.drop(head.ticket)
+            stream.drop(head.dispatch_id)
             self.later[job_id] = due_ms
-            head.phase, head.ticket = "later", 0
+            head.phase, head.dispatch_id = "later", 0
 
     # promote.lua
     def promote(self, most: int = 500) -> tuple[int, list[str]]:
@@ -266,7 +272,7 @@ class Server:
         self._tickets += 1
         self.changes += 1
         self.lane(head.lane).add(self._tickets, job_id)
-        head.phase, head.ticket = "waiting", self._tickets
+        head.phase, head.dispatch_id = "waiting", self._tickets
 
     def _write(
         self, job_id: str, head: Head, event: Event, author: Author, event_id: str = ""

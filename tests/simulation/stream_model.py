@@ -11,10 +11,10 @@ FOREVER_MS = 31_536_000_000
 class PendingEntry:
     """One line of the pending entries list."""
 
-    __slots__ = ("consumer", "renewed_ms", "ticket")
+    __slots__ = ("consumer", "entry_id", "renewed_ms")
 
-    def __init__(self, ticket: int, consumer: str, renewed_ms: int) -> None:
-        self.ticket, self.consumer, self.renewed_ms = ticket, consumer, renewed_ms
+    def __init__(self, entry_id: int, consumer: str, renewed_ms: int) -> None:
+        self.entry_id, self.consumer, self.renewed_ms = entry_id, consumer, renewed_ms
 
 
 class DispatchStream:
@@ -25,33 +25,33 @@ class DispatchStream:
         self.delivered = 0
         """The group's last delivered entry id."""
 
-    def add(self, ticket: int, job_id: str) -> None:
-        self.entries[ticket] = job_id
+    def add(self, entry_id: int, job_id: str) -> None:
+        self.entries[entry_id] = job_id
 
     def read_new(self, consumer: str, most: int, now_ms: int) -> list[tuple[int, str]]:
         """XREADGROUP with `>`."""
         found = [item for item in self.entries.items() if item[0] > self.delivered][:most]
-        for ticket, _ in found:
-            self.delivered = ticket
-            self.pending[ticket] = PendingEntry(ticket, consumer, now_ms)
+        for entry_id, _ in found:
+            self.delivered = entry_id
+            self.pending[entry_id] = PendingEntry(entry_id, consumer, now_ms)
         return found
 
-    def claim(self, ticket: int, consumer: str, now_ms: int, idle_ms: int = 0) -> bool:
+    def claim(self, entry_id: int, consumer: str, now_ms: int, idle_ms: int = 0) -> bool:
         """XCLAIM without FORCE: an entry that nobody holds, or that is deleted, is not claimed."""
-        line = self.pending.get(ticket)
-        if line is None or ticket not in self.entries:
-            self.pending.pop(ticket, None)
+        line = self.pending.get(entry_id)
+        if line is None or entry_id not in self.entries:
+            self.pending.pop(entry_id, None)
             return False
         line.consumer, line.renewed_ms = consumer, now_ms - idle_ms
         return True
 
-    def drop(self, ticket: int) -> None:
+    def drop(self, entry_id: int) -> None:
         """XACK and XDEL."""
-        self.entries.pop(ticket, None)
-        self.pending.pop(ticket, None)
+        self.entries.pop(entry_id, None)
+        self.pending.pop(entry_id, None)
 
     def page(self, cursor: int, suspect: str, most: int) -> list[PendingEntry]:
         """XPENDING after `cursor`, of one consumer if `suspect` names one."""
-        found = (self.pending[ticket] for ticket in sorted(self.pending) if ticket > cursor)
+        found = (self.pending[entry_id] for entry_id in sorted(self.pending) if entry_id > cursor)
         wanted: Iterator[PendingEntry] = (line for line in found if suspect in ("", line.consumer))
         return [line for line, _ in zip(wanted, range(most), strict=False)]

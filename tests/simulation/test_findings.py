@@ -7,7 +7,7 @@ import pytest
 from everfold.projector.job.fold import fold
 from everfold.projector.job.job import Job
 from everfold.runner.backend import Absent
-from everfold.runner.decisions.decide import Begin, Circumstances, GiveUpAttempt, Wait, decide
+from everfold.runner.decisions.decide import Begin, DecisionInputs, GiveUpAttempt, Wait, decide
 from everfold.streams.events.event import (
     CancelRequested,
     Claimed,
@@ -27,9 +27,9 @@ from everfold.streams.events.record import Recorded
 SENT = Job(job_id="job", attempt=1, attempt_state="intended", submitting_at_ms=1_000_000)
 
 
-def circumstances(**given: object) -> Circumstances:
+def circumstances(**given: object) -> DecisionInputs:
     values = {"now_ms": 1_005_000, "lease_ttl_s": 10.0, "submit_grace_s": 2.0, **given}
-    return Circumstances(**values)  # type: ignore[arg-type]
+    return DecisionInputs(**values)  # type: ignore[arg-type]
 
 
 def told(*events: Event) -> Job:

@@ -65,7 +65,7 @@ class SimulatedRunners(RuleBasedStateMachine):
     def what_runners_know_is_what_the_log_says(self) -> None:
         for runner in self.world.runners:
             for run in runner.runs.values():
-                job = run.narrator.job
+                job = run.job_log.job
                 if job.seq:
                     self.world.checker.knows(runner.name, job)
 

@@ -10,7 +10,7 @@ from msgspec import Struct
 from everfold.projector.job.job import Job
 from everfold.runner.backend import Attempt, Truth
 from everfold.runner.config import RunnerConfig
-from everfold.runner.decisions.decide import Action, Circumstances, decide
+from everfold.runner.decisions.decide import Action, DecisionInputs, decide
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.errors import Unavailable
 from everfold.streams.events.event import CancelRequested, Policy, Submitted
@@ -18,13 +18,13 @@ from everfold.streams.events.record import Recorded
 from everfold.streams.redis.keys import connection_name
 from tests.simulation import actors
 from tests.simulation.agenda import START_MS, Agenda
-from tests.simulation.beginning import Beginning
+from tests.simulation.beginning import AttemptStart
 from tests.simulation.carrying import Carrying
 from tests.simulation.comfyui import ComfyUI, Ledger, Script
 from tests.simulation.faults import Faults, Weather, draw_weather
 from tests.simulation.guard import Lane
 from tests.simulation.invariants import Checker, expect
-from tests.simulation.lease_model import LeaseBook
+from tests.simulation.lease_model import LeaseRenewer
 from tests.simulation.process import REDIS, Process
 from tests.simulation.remote import Remote
 from tests.simulation.runner_model import Runner
@@ -37,7 +37,7 @@ PATIENCE_MS = 900_000
 STEPS_LIMIT = 100_000
 RUNNERS_LIMIT = 4
 
-Decide = Callable[[Job, Truth | None, Circumstances], Action]
+Decide = Callable[[Job, Truth | None, DecisionInputs], Action]
 
 
 def _is_known_lease(earlier: Lease, lease: Lease) -> bool:
@@ -51,9 +51,9 @@ class Parts(Struct, frozen=True, kw_only=True):
     server: type[Server] = Server
     decide: Decide = decide
     carrying: type[Carrying] = Carrying
-    beginning: type[Beginning] = Beginning
+    beginning: type[AttemptStart] = AttemptStart
     remote: type[Remote] = Remote
-    lease_book: type[LeaseBook] = LeaseBook
+    lease_book: type[LeaseRenewer] = LeaseRenewer
     sweeping: Callable[[Runner], Steps[None]] = actors.sweeping
     adopting: Callable[[Runner], Steps[None]] = actors.adopting
     is_known_lease: Callable[[Lease, Lease], bool] = _is_known_lease

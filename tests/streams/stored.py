@@ -44,8 +44,12 @@ async def stored(log: Log, job_id: str = "") -> Stored:
             "list[tuple[bytes, list[bytes]]]", await command(redis, "XRANGE", key, "-", "+")
         )
         prefix = "" if priority == "normal" else f"{priority} "
-        dispatch |= {prefix + ticket.decode(): fields[1].decode() for ticket, fields in rows}
-        pending |= {prefix + ticket: by for ticket, by in (await _pending(log, key)).items()}
+        dispatch |= {
+            prefix + dispatch_id.decode(): fields[1].decode() for dispatch_id, fields in rows
+        }
+        pending |= {
+            prefix + dispatch_id: by for dispatch_id, by in (await _pending(log, key)).items()
+        }
     head = await read_hash(redis, keys.head(job_id))
     graphs = await read_hash(redis, keys.workflows(0))
     return Stored(

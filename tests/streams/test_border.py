@@ -22,7 +22,13 @@ from everfold.streams.errors import (
 )
 from everfold.streams.events.event import CancelRequested
 from everfold.streams.reading.reader import job_events
-from everfold.streams.redis.redis_errors import NoGroup, command, read_hash, read_string, translated
+from everfold.streams.redis.redis_errors import (
+    NoGroup,
+    command,
+    mapped_errors,
+    read_hash,
+    read_string,
+)
 from everfold.streams.redis.server import connect
 from tests.support.servers import OwnServer, StartServer, client
 from tests.support.wait import eventually
@@ -56,7 +62,7 @@ async def recovers(
 ) -> None:
     """Check that submit and append fail as `kind` while spoilt, and go on when it is mended."""
     async with Log.open(server.url, namespace="x", partitions=1) as log:
-        log.patience_s = 0.2
+        log.retry_for_s = 0.2
         job_id = await submitted(log)
         await spoil()
         with pytest.raises(kind):
@@ -247,7 +253,7 @@ async def test_what_is_a_mistake_of_ours_passes_through(redis: Redis) -> None:
     await command(redis, "SET", "x", "y")
     with pytest.raises(theirs.ResponseError, match="WRONGTYPE"):
         await read_hash(redis, "x")
-    with pytest.raises(ZeroDivisionError), translated():
+    with pytest.raises(ZeroDivisionError), mapped_errors():
         raise ZeroDivisionError
     assert (await read_string(redis, "x"), await read_string(redis, "none")) == (b"y", None)
 
@@ -271,6 +277,6 @@ async def test_a_cluster_without_its_slots_is_unreachable(own_server: StartServe
 def test_replies_that_are_hard_to_bring_about_are_known_too(
     error: theirs.RedisError, kind: type[EverfoldError]
 ) -> None:
-    with pytest.raises(kind) as caught, translated():
+    with pytest.raises(kind) as caught, mapped_errors():
         raise error
     assert caught.value.__cause__ is error

@@ -65,10 +65,10 @@ async def test_the_first_claim_makes_the_group_and_a_new_epoch(log: Log) -> None
     [lease] = await Dispatch(log, "r1").claim(0, LANES, 5)
     now = await stored(log, made.job_id)
     told = tuple(await job_events(log, made.job_id))
-    ticket = now.head["dispatch"]
-    assert lease == Lease(made.job_id, "r1", 1, 2, "default", "normal", ticket, told)
-    assert now.pending == {lease.ticket: "r1"}
-    assert now.dispatch == {lease.ticket: made.job_id}
+    dispatch_id = now.head["dispatch"]
+    assert lease == Lease(made.job_id, "r1", 1, 2, "default", "normal", dispatch_id, told)
+    assert now.pending == {lease.dispatch_id: "r1"}
+    assert now.dispatch == {lease.dispatch_id: made.job_id}
     assert (now.head["phase"], now.head["owner"], now.head["epoch"]) == ("leased", "r1", "1")
     record = (await job_events(log, made.job_id))[-1]
     assert (record.seq, record.epoch, type(record.event)) == (2, 1, Claimed)
@@ -143,14 +143,14 @@ async def test_a_take_over_counts_the_crash_and_raises_the_epoch(log: Log) -> No
     for crashes in (1, 2, 3):
         survivor = Dispatch(log, f"s{crashes}")
         cursor, [taken] = await survivor.take_over(0, NORMAL, idle_limit_s=0)
-        assert (cursor, taken.epoch, taken.ticket) == ("-", 1 + crashes, lease.ticket)
+        assert (cursor, taken.epoch, taken.dispatch_id) == ("-", 1 + crashes, lease.dispatch_id)
         record = (await job_events(log, lease.job_id))[-1]
         assert (record.seq, record.epoch) == (taken.seq, taken.epoch)
         assert isinstance(record.event, Recovered)
         assert (record.event.crashes, record.event.reason) == (crashes, "lease_expired")
         assert record.event.previous_owner == ("r1" if crashes == 1 else f"s{crashes - 1}")
     now = await stored(log, lease.job_id)
-    assert (now.pending, now.places, now.head["owner"]) == ({lease.ticket: "s3"}, 1, "s3")
+    assert (now.pending, now.places, now.head["owner"]) == ({lease.dispatch_id: "s3"}, 1, "s3")
 
 
 async def test_entries_behind_a_thousand_of_a_living_runner_are_reached(log: Log) -> None:
@@ -181,10 +181,10 @@ async def test_a_lease_that_was_renewed_has_not_run_out(log: Log) -> None:
     key = log.keys.dispatch(0, *NORMAL)
     # Ten seconds ago, as far as the server knows.
     ago = ("IDLE", 10_000, "JUSTID")
-    await command(log.redis, "XCLAIM", key, RUNNERS_GROUP, "r1", 0, lease.ticket, *ago)
+    await command(log.redis, "XCLAIM", key, RUNNERS_GROUP, "r1", 0, lease.dispatch_id, *ago)
     assert await Dispatch(log, "r1").renew([lease]) == [Renewed(canceling=False)]
     assert await Dispatch(log, "r2").take_over(0, NORMAL, idle_limit_s=9) == ("-", [])
-    await command(log.redis, "XCLAIM", key, RUNNERS_GROUP, "r1", 0, lease.ticket, *ago)
+    await command(log.redis, "XCLAIM", key, RUNNERS_GROUP, "r1", 0, lease.dispatch_id, *ago)
     _, [taken] = await Dispatch(log, "r2").take_over(0, NORMAL, idle_limit_s=9)
     assert taken.job_id == lease.job_id
 
@@ -196,7 +196,7 @@ async def test_renewing_never_takes_a_job_back(log: Log) -> None:
     await log.append(ended.job_id, DONE, epoch=ended.epoch)
     key = log.keys.dispatch(0, *NORMAL)
     old = ("IDLE", 60_000, "JUSTID")
-    await command(log.redis, "XCLAIM", key, RUNNERS_GROUP, "r1", 0, lost.ticket, *old)
+    await command(log.redis, "XCLAIM", key, RUNNERS_GROUP, "r1", 0, lost.dispatch_id, *old)
     _, taken = await Dispatch(log, "r2").take_over(0, NORMAL, idle_limit_s=50)
     assert {lease.job_id for lease in taken} == {lost.job_id, released.job_id}
     await log.append(kept.job_id, CancelRequested(), epoch=0)
@@ -234,11 +234,11 @@ async def test_a_claim_corrects_the_place_that_a_head_names(log: Log) -> None:
 
 async def test_renewing_a_job_that_is_unknown_or_another_runner_s_is_refused(log: Log) -> None:
     lease = await lease_of(log)
-    foreign = Lease(lease.job_id, "r2", 1, 2, "default", "normal", lease.ticket)
-    nobody = Lease("nobody", "r1", 1, 2, "default", "normal", lease.ticket)
+    foreign = Lease(lease.job_id, "r2", 1, 2, "default", "normal", lease.dispatch_id)
+    nobody = Lease("nobody", "r1", 1, 2, "default", "normal", lease.dispatch_id)
     assert await Dispatch(log, "r2").renew([foreign]) == [LeaseOver(1)]
     assert await Dispatch(log, "r1").renew([nobody]) == [LeaseOver(-1)]
-    assert (await stored(log)).pending == {lease.ticket: "r1"}
+    assert (await stored(log)).pending == {lease.dispatch_id: "r1"}
 
 
 async def test_many_leases_are_renewed_in_the_order_given(log: Log) -> None:
@@ -255,7 +255,7 @@ async def test_a_released_job_waits_with_nobody_until_the_next_sweep(log: Log) -
     appended = await Dispatch(log, "r1").release(lease, DRAIN)
     now = await stored(log, lease.job_id)
     assert (appended.seq, appended.duplicate) == (3, False)
-    assert (now.pending, now.places) == ({lease.ticket: RELEASED}, 1)
+    assert (now.pending, now.places) == ({lease.dispatch_id: RELEASED}, 1)
     assert (now.head["phase"], now.head["owner"], now.head["epoch"]) == ("released", "", "1")
     assert await Dispatch(log, "r2").claim(0, LANES, 1) == []
     _, [taken] = await Dispatch(log, "r1").take_over(0, NORMAL, idle_limit_s=3600)
@@ -294,7 +294,7 @@ async def test_only_the_holder_of_an_open_job_may_release_it(log: Log) -> None:
     nobody = Lease("nobody", "r1", 1, 2, "default", "normal", "1-1")
     with pytest.raises(JobUnknown):
         await dispatch.release(nobody, DRAIN)
-    foreign = Lease(lease.job_id, "r2", 1, 2, "default", "normal", lease.ticket)
+    foreign = Lease(lease.job_id, "r2", 1, 2, "default", "normal", lease.dispatch_id)
     with pytest.raises(Fenced):
         await dispatch.release(foreign, DRAIN)
     _, [taken] = await Dispatch(log, "r2").take_over(0, NORMAL, idle_limit_s=0)

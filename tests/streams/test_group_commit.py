@@ -131,7 +131,7 @@ async def test_a_repeated_batch_leaves_out_whom_was_cancelled_meanwhile() -> Non
     def batch_is_sent(number: int) -> Callable[[], bool]:
         return lambda: len(batches) == number
 
-    commit = GroupCommit(write, patience_s=9)
+    commit = GroupCommit(write, retry_for_s=9)
     events = [NewEvent(job_id="a", event_id=str(number), payload=b"") for number in range(7)]
     tasks = [asyncio.create_task(commit.append(events[0]))]
     await eventually(batch_is_sent(1))
@@ -174,7 +174,7 @@ async def test_patience_is_counted_from_each_caller_s_own_start() -> None:
         calls.append(len(events))
         raise Unavailable("away")
 
-    commit = GroupCommit(write, patience_s=0.3)
+    commit = GroupCommit(write, retry_for_s=0.3)
     ended_s: dict[str, float] = {}
 
     async def append(name: str) -> None:
@@ -198,7 +198,7 @@ async def test_a_silent_server_is_waited_for_once_and_not_once_per_batch() -> No
         await anyio.sleep(0.15)  # the time-out of a command
         raise Unavailable("silent")
 
-    commit = GroupCommit(write, patience_s=0.1)
+    commit = GroupCommit(write, retry_for_s=0.1)
     events = [NewEvent(job_id="one", event_id=str(number), payload=b"") for number in range(100)]
     outcomes = await asyncio.gather(*map(commit.append, events), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [Unavailable] * 100
@@ -213,7 +213,7 @@ async def test_appends_of_the_same_moment_travel_in_one_call() -> None:
         await anyio.lowlevel.checkpoint()
         return [Appended(1, "1-0") for _ in events]
 
-    commit = GroupCommit(write, patience_s=1)
+    commit = GroupCommit(write, retry_for_s=1)
 
     async def append_twice(job_id: str) -> None:
         for number in range(2):
@@ -234,7 +234,7 @@ async def test_the_first_caller_may_be_cancelled_and_the_others_are_served(after
         await anyio.sleep(0.01)
         return [Appended(int(event.event_id), "1-0") for event in events]
 
-    commit = GroupCommit(write, patience_s=1)
+    commit = GroupCommit(write, retry_for_s=1)
     events = [NewEvent(job_id=str(n), event_id=str(n), payload=b"") for n in range(3)]
     tasks = [asyncio.create_task(commit.append(event)) for event in events]
     await asyncio.sleep(0)
@@ -257,7 +257,7 @@ async def test_a_batch_has_its_limits(limit: int) -> None:
         await anyio.lowlevel.checkpoint()
         return [Appended(1, "1-0") for _ in events]
 
-    commit = GroupCommit(write, patience_s=1)
+    commit = GroupCommit(write, retry_for_s=1)
     async with anyio.create_task_group() as tasks:
         for number in range(3 * limit):
             job_id = "one" if limit == PER_JOB_LIMIT else f"job-{number}"
@@ -272,7 +272,7 @@ async def test_what_nobody_foresaw_reaches_every_caller() -> None:
         await anyio.lowlevel.checkpoint()
         raise ZeroDivisionError
 
-    commit = GroupCommit(write, patience_s=1)
+    commit = GroupCommit(write, retry_for_s=1)
     for _ in range(2):
         outcomes = await asyncio.gather(
             *(commit.append(NewEvent(job_id="a", event_id="b", payload=b"")) for _ in range(20)),

@@ -90,7 +90,7 @@ async def test_a_submitted_job_is_known_and_waits_at_exactly_one_place(log: Log)
         GRAPH, kind="portrait", user="ada", metadata={"shop": 7}, idempotency_key="order-1"
     )
     now = await stored(log, made.job_id)
-    [(ticket, job)] = now.dispatch.items()
+    [(dispatch_id, job)] = now.dispatch.items()
     assert (job, now.later, now.pending, now.deadlines) == (made.job_id, {}, {}, {})
     assert list(now.graphs.values()) == [1]
     [record] = await job_events(log, made.job_id)
@@ -106,7 +106,7 @@ async def test_a_submitted_job_is_known_and_waits_at_exactly_one_place(log: Log)
         "workflow": record.event.workflow,
         "queue": "default",
         "priority": "normal",
-        "dispatch": ticket,
+        "dispatch": dispatch_id,
         "first": record.entry_id,
         "last": record.entry_id,
         "made_by": record.event.id,
@@ -218,7 +218,7 @@ async def test_every_outcome_of_append_in_one_call(log: Log) -> None:
 async def test_an_end_takes_the_job_out_of_every_list_in_one_step(log: Log, end: Event) -> None:
     lease = await leased(log)
     before = await stored(log, lease.job_id)
-    assert (before.places, before.pending) == (1, {lease.ticket: "r1"})
+    assert (before.places, before.pending) == (1, {lease.dispatch_id: "r1"})
     await log.append(lease.job_id, end, epoch=lease.epoch, holder="r1")
     now = await stored(log, lease.job_id)
     assert (now.places, now.pending, now.graphs) == (0, {}, {})

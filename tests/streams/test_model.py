@@ -249,7 +249,9 @@ class Machine(RuleBasedStateMachine):
         still_open = [job for job, model in self.model.items() if model.status == "open"]
         assert sorted(places) == sorted(still_open)
         assert sum(now.graphs.values()) == len(still_open)
-        held = {now.dispatch[ticket]: consumer for ticket, consumer in now.pending.items()}
+        held = {
+            now.dispatch[dispatch_id]: consumer for dispatch_id, consumer in now.pending.items()
+        }
         assert held == {
             job: RELEASED if model.phase == "released" else model.owner
             for job, model in self.model.items()

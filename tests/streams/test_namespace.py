@@ -106,7 +106,7 @@ async def test_a_password_that_is_missing_is_refused_access(own_server: StartSer
 async def test_a_server_that_refuses_writes_is_unavailable(own_server: StartServer) -> None:
     server = own_server()
     async with Log.open(server.url, namespace="x") as log:
-        log.patience_s = 0.1
+        log.retry_for_s = 0.1
         await command(log.redis, "CONFIG SET", "min-replicas-to-write", "1")
         with pytest.raises(ServerReadOnly):
             await log.submit({"1": {"class_type": "A", "inputs": {}}})

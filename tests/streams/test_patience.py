@@ -14,7 +14,7 @@ from everfold.streams.events.event import CancelRequested, Failure, Released, Re
 from everfold.streams.leases.dispatch import Dispatch, all_lanes
 from everfold.streams.leases.producer import Producer
 from everfold.streams.reading.reader import job_events
-from everfold.streams.redis.retry import patiently
+from everfold.streams.redis.retry import with_retry
 from tests.streams.stored import load_scripts, stored
 from tests.support.fault_proxy import FaultProxy
 from tests.support.servers import OwnServer, StartServer
@@ -142,7 +142,7 @@ async def test_a_take_over_whose_reply_was_lost_is_named_by_held(own_server: Sta
         with pytest.raises(Unavailable):
             await survivor.take_over(0, NORMAL, idle_limit_s=0)
         [held] = await survivor.held(LANES)
-        assert (held.job_id, held.epoch, held.ticket) == (lease.job_id, 2, lease.ticket)
+        assert (held.job_id, held.epoch, held.dispatch_id) == (lease.job_id, 2, lease.dispatch_id)
         assert await Dispatch(log, "r1").held(LANES) == []
 
 
@@ -194,7 +194,7 @@ async def test_a_server_that_is_away_for_a_while_costs_time_and_no_event(
 
 async def test_a_server_that_stays_away_is_reported_to_every_caller(server: OwnServer) -> None:
     async with Log.open(server.url, namespace="gone") as log:
-        log.patience_s = 0.3
+        log.retry_for_s = 0.3
         job_id = (await log.submit(GRAPH)).job_id
         await run_sync(server.kill)
         failures: list[Unavailable] = []
@@ -214,7 +214,7 @@ async def test_a_server_that_stays_away_is_reported_to_every_caller(server: OwnS
 
 async def test_nobody_waits_out_the_patience_of_those_in_front(server: OwnServer) -> None:
     async with Log.open(server.url, namespace="gone") as log:
-        log.patience_s = 0.5
+        log.retry_for_s = 0.5
         job_id = (await log.submit(GRAPH)).job_id
         await run_sync(server.kill)
         failures: list[str] = []
@@ -253,7 +253,7 @@ async def test_patience_ends_with_the_last_error() -> None:
         raise ServerUnreachable(f"try {len(calls)}")
 
     with pytest.raises(ServerUnreachable, match=r"try [2-9]"), anyio.fail_after(5):
-        await patiently(call, 0.2)
+        await with_retry(call, 0.2)
 
 
 async def test_what_is_wrong_is_not_tried_again() -> None:
@@ -264,5 +264,5 @@ async def test_what_is_wrong_is_not_tried_again() -> None:
         raise ValueError("wrong")
 
     with pytest.raises(ValueError, match="wrong"):
-        await patiently(call, 5)
+        await with_retry(call, 5)
     assert calls == [1]

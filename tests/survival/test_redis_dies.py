@@ -14,7 +14,7 @@ from anyio.to_thread import run_sync
 from everfold.streams.appending.log import Log
 from everfold.streams.reading.reader import job_events
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.retention.lost_writes import rewinds
+from everfold.streams.retention.lost_writes import lost_writes
 from tests.support.fault_proxy import FaultProxy
 from tests.support.house import House
 from tests.support.programs import StartProgram
@@ -207,7 +207,7 @@ async def test_a_flushed_server_gets_its_running_job_back_from_the_runner(fragil
     job = await fragile.until(job_id, "succeeded")
     assert job.rewound >= 1
     assert await comfy.executions() == [before.prompt_id]
-    assert [found.job_id for found in await rewinds(fragile.log)] == [job_id]
+    assert [found.job_id for found in await lost_writes(fragile.log)] == [job_id]
 
 
 async def test_a_server_with_an_older_file_adopts_what_comfyui_still_runs(
@@ -244,7 +244,7 @@ async def test_a_runner_that_saw_more_than_the_log_names_the_job(
     job = await fragile.until(job_id, "succeeded")
     assert job.rewound >= 1
     assert await comfy.executions() == [before.prompt_id]
-    assert job_id in [found.job_id for found in await rewinds(fragile.log)]
+    assert job_id in [found.job_id for found in await lost_writes(fragile.log)]
 
 
 async def copy_data(server: OwnServer, name: str) -> None:

@@ -19,11 +19,11 @@ from everfold.runner.backend import Unreachable
 from everfold.runner.comfyui import ComfyBackend
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import EverfoldError
-from everfold.streams.leases.registry import Entry, connected, roll
+from everfold.streams.leases.registry import Entry, connected, registered_runners
 from everfold.streams.redis.keys import PRIORITIES, connection_name
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_facts, version
-from everfold.streams.retention.lost_writes import rewinds
+from everfold.streams.retention.lost_writes import lost_writes
 
 BEHIND_LIMIT_S = 5.0
 
@@ -73,7 +73,7 @@ async def _examine(everfold: Everfold) -> AsyncIterator[Finding]:
         yield Finding(*told)
     for told in await examine_subscriptions(log):
         yield Finding(*told)
-    entries = await roll(log)
+    entries = await registered_runners(log)
     names = await _connections(log)
     for entry in entries.values():
         yield _runner(entry, names)
@@ -81,7 +81,7 @@ async def _examine(everfold: Everfold) -> AsyncIterator[Finding]:
         yield finding
     for url in sorted({url for entry in entries.values() for url in entry.backends}):
         yield await _backend(url)
-    for rewind in await rewinds(log):
+    for rewind in await lost_writes(log):
         yield Finding(
             "lost writes",
             f"job {rewind.job_id}: seen up to event {rewind.seen_seq}, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from everfold.commands.operate.doctor_log import Told
 from everfold.commands.words import span
-from everfold.projector.subscribing.status import standing, subscriptions
+from everfold.projector.subscribing.status import subscription_status, subscriptions
 from everfold.streams.appending.log import Log
 
 BEHIND_LIMIT_S = 60.0
@@ -15,7 +15,7 @@ async def examine_subscriptions(log: Log) -> list[Told]:
 
 
 async def _examine(log: Log, name: str) -> Told:
-    rows = await standing(log, name)
+    rows = await subscription_status(log, name)
     behind = sum(row.behind_events for row in rows)
     behind_s = max(row.behind_s for row in rows)
     consumers = {row.owner for row in rows} - {""}

@@ -168,7 +168,7 @@ async def _run_until_signal(runner: Runner) -> int:
             nonlocal code
             async with ending_signals() as signals:
                 await anext(signals)
-                held = runner.jobs_in_hand
+                held = runner.jobs_in_flight
                 console.print(f"draining: {held} job(s) in hand" if held else "stopping")
                 runner.drain()
                 await anext(signals)

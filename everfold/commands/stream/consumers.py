@@ -16,10 +16,10 @@ from everfold.projector.subscribing.delivery import Filter
 from everfold.projector.subscribing.held import Held
 from everfold.projector.subscribing.status import (
     HeldJob,
-    Standing,
+    SubscriptionStatus,
     held_jobs,
     known,
-    standing,
+    subscription_status,
     subscriptions,
 )
 from everfold.projector.subscribing.subscription import BEGINNING, NOW
@@ -34,7 +34,7 @@ async def ls(*, session: Session = DEFAULT) -> int:
     """List the subscriptions: how far behind each is, and what waits or is parked."""
     async with session.open() as everfold:
         log = everfold.log
-        found = {name: await standing(log, name) for name in await subscriptions(log)}
+        found = {name: await subscription_status(log, name) for name in await subscriptions(log)}
     if session.json:
         for name, rows in found.items():
             emit({"subscription": name, **_sum(rows)})
@@ -45,7 +45,7 @@ async def ls(*, session: Session = DEFAULT) -> int:
     return 0
 
 
-def _sum(rows: Sequence[Standing]) -> dict[str, int | float]:
+def _sum(rows: Sequence[SubscriptionStatus]) -> dict[str, int | float]:
     return {
         "consumers": len({row.owner for row in rows} - {""}),
         "behind_events": sum(row.behind_events for row in rows),
@@ -59,7 +59,7 @@ def _sum(rows: Sequence[Standing]) -> dict[str, int | float]:
     }
 
 
-def _list(found: dict[str, list[Standing]]) -> Table:
+def _list(found: dict[str, list[SubscriptionStatus]]) -> Table:
     widths = {"behind": 7, "for": 6, "delivered": 9, "waiting": 7, "parked": 6, "oldest": 6}
     table = plain_table({"subscription": 12, **widths}, "consumers")
     for name, rows in found.items():
@@ -88,7 +88,7 @@ async def show(name: str, *, session: Session = DEFAULT) -> int:
     """Show a subscription by partition: what it wants, who has it, how far it is."""
     async with session.open() as everfold:
         description = await known(everfold.log, name)
-        rows = await standing(everfold.log, name)
+        rows = await subscription_status(everfold.log, name)
     if session.json:
         emit({"subscription": name, "about": description, "partitions": rows})
         return 0
@@ -202,7 +202,7 @@ async def reset(name: str, *, to: str, session: Session = DEFAULT) -> int:
 async def rm(name: str, *, session: Session = DEFAULT) -> int:
     """Remove a subscription, once its consumers are stopped: it holds the log's trim no more."""
     async with session.open() as everfold:
-        rows = await standing(everfold.log, name)
+        rows = await subscription_status(everfold.log, name)
         at_work = sorted({row.owner for row in rows if row.owner})
         if at_work:
             raise Refused(f"{name} is consumed by {', '.join(at_work)}; stop that first")
@@ -226,5 +226,5 @@ def _place(to: str) -> str:
 
 
 async def _say_if_nobody(log: Log, name: str) -> None:
-    if not any(row.owner for row in await standing(log, name)):
+    if not any(row.owner for row in await subscription_status(log, name)):
         console.print("as soon as a consumer runs: nobody does now")

@@ -13,7 +13,7 @@ from aiohttp import web
 from everfold.projector.folding.context import Context
 from everfold.projector.subscribing.admin import reset
 from everfold.projector.subscribing.delivery import Delivery
-from everfold.projector.subscribing.status import held_jobs, standing
+from everfold.projector.subscribing.status import held_jobs, subscription_status
 from everfold.projector.subscribing.subscription import TargetAway
 from everfold.runner.decisions.attempts import attempt_of
 from everfold.sinks.posthog import PostHogSink
@@ -133,7 +133,7 @@ async def test_an_endpoint_that_is_away_touches_no_job_and_is_told_later(
         receiver.answer = lambda _: web.json_response({"status": "Ok"})
         await taken(log, "posthog", within_s=30)
     assert len({one["uuid"] for one in captured(receiver)}) == len(jobs)
-    assert sum(row.failed for row in await standing(log, "posthog")) == 0
+    assert sum(row.failed for row in await subscription_status(log, "posthog")) == 0
 
 
 async def test_nobody_listening_is_an_endpoint_that_is_away(log: Log) -> None:

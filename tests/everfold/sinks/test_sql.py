@@ -131,9 +131,9 @@ async def test_a_reset_to_the_beginning_changes_nothing(log: Log, database: Data
 
 
 async def delivered(log: Log, count: int) -> bool:
-    from everfold.projector.subscribing.status import standing
+    from everfold.projector.subscribing.status import subscription_status
 
-    return sum(row.delivered for row in await standing(log, "sql")) >= count
+    return sum(row.delivered for row in await subscription_status(log, "sql")) >= count
 
 
 async def test_a_log_that_was_set_back_replaces_what_it_had_said(

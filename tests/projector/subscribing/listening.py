@@ -10,7 +10,7 @@ import anyio
 
 from everfold.projector.subscribing.consumer import Consumer
 from everfold.projector.subscribing.delivery import Delivery
-from everfold.projector.subscribing.status import standing
+from everfold.projector.subscribing.status import subscription_status
 from everfold.projector.subscribing.subscription import Subscription
 from everfold.streams.appending.log import Log
 from tests.support.wait import eventually
@@ -65,7 +65,7 @@ async def all_taken(log: Log, name: str) -> bool:
     """Say whether nothing is behind, waiting, or on its way."""
     return all(
         row.behind_events == 0 and row.waiting == 0 and not row.parked
-        for row in await standing(log, name)
+        for row in await subscription_status(log, name)
     )
 
 

@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from everfold.projector.subscribing.admin import remove, reset
-from everfold.projector.subscribing.status import held_jobs, standing, subscriptions
+from everfold.projector.subscribing.status import held_jobs, subscription_status, subscriptions
 from everfold.projector.subscribing.subscription import GiveUp, Subscription
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import Misconfigured
@@ -198,7 +198,7 @@ async def test_jobs_whose_beginning_was_trimmed_before_are_left_out_and_counted(
     listener = Listener()
     async with consuming(log, Subscription("partly")(listener)):
         await taken(log, "partly")
-    rows = await standing(log, "partly")
+    rows = await subscription_status(log, "partly")
     assert rows[partition].left_out >= 6
     assert all(row.left_out == 0 for row in rows if row.partition != partition)
     assert set(listener.told) >= set(jobs) - set(of_it)

@@ -9,7 +9,7 @@ import pytest
 
 from everfold.projector.subscribing.admin import retry, skip
 from everfold.projector.subscribing.delivery import Delivery
-from everfold.projector.subscribing.status import held_jobs, standing
+from everfold.projector.subscribing.status import held_jobs, subscription_status
 from everfold.projector.subscribing.subscription import GiveUp, Subscription, TargetAway, TryLater
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import JobNotHeld, Misconfigured, SubscriptionUnknown
@@ -104,7 +104,7 @@ async def test_what_fails_is_tried_again_while_its_job_waits_and_the_others_go_o
         assert [job.job_id for job in await held_jobs(log, "again")] == [jobs[0]]
         await taken(log, "again")
     assert [seq for seq, _ in listener.told[jobs[0]]] == list(range(1, 11))
-    assert sum(row.failed for row in await standing(log, "again")) == 2
+    assert sum(row.failed for row in await subscription_status(log, "again")) == 2
 
 
 async def test_after_the_last_try_the_job_is_parked_with_its_reason_and_waits_for_a_person(
@@ -215,7 +215,7 @@ async def test_a_delivery_in_hand_is_finished_and_acknowledged_when_we_are_told_
         await began.wait()
         tasks.start_soon(after, 0.2, may_end)
     assert listener.kinds(jobs[0]) == ["submitted"]
-    assert sum(row.delivered for row in await standing(log, "stops")) == 1
+    assert sum(row.delivered for row in await subscription_status(log, "stops")) == 1
     assert await nothing_pending_of(log, "stops")
 
 

@@ -1,4 +1,4 @@
-"""Somebody wants a job looked at again: a cancel request, a lost lease, a word of its owner."""
+"""Wake-up flag of one job run: set on a cancel request or a lost lease, cleared when read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import anyio
 T = TypeVar("T")
 
 
-class Attention:
+class Wakeup:
     """Set from anywhere in the event loop; cleared by the job's run when it has looked."""
 
     def __init__(self) -> None:
@@ -18,10 +18,10 @@ class Attention:
         self._looking: anyio.CancelScope | None = None
 
     @property
-    def wanted(self) -> bool:
+    def is_set(self) -> bool:
         return self._called.is_set()
 
-    def call(self) -> None:
+    def set(self) -> None:
         self._called.set()
         if self._looking is not None:
             self._looking.cancel()
@@ -34,12 +34,12 @@ class Attention:
         with anyio.move_on_after(at_most_s):
             await self._called.wait()
 
-    async def unless_wanted(self, waiting: Coroutine[object, object, T]) -> T | None:
-        """Await `waiting`, but give it up, and return None, once attention is wanted.
+    async def unless_set(self, waiting: Coroutine[object, object, T]) -> T | None:
+        """Await `waiting`, but give it up, and return None, once the flag is wanted.
 
         One at a time: it is the job's run that looks.
         """
-        if self.wanted:
+        if self.is_set:
             waiting.close()
             return None
         try:
