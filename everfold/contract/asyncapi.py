@@ -15,7 +15,7 @@ from everfold.streams.events.record import FIELDS
 SUBMITTED = str(Submitted.__struct_config__.tag)
 
 ATTRIBUTES = {"j": "job_id", "s": "seq", "e": "epoch", "p": "previous", "d": "payload"}
-"""Field of an entry -> the attribute of `streams.record.Recorded` that it becomes."""
+"""Field of an entry -> the attribute of `Recorded` that it becomes."""
 
 MEANING = {
     "j": "Job id.",

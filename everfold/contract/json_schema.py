@@ -1,6 +1,6 @@
 """The events as JSON Schema 2020-12, made from the classes that read and write them.
 
-Rule: pure. What the schema accepts is what `streams.codec.decode` reads: unknown fields are
+Rule: pure. What the schema accepts is what `codec.decode` reads: unknown fields are
 allowed everywhere, and `v` is the one version that is written today.
 """
 

@@ -1,6 +1,6 @@
 """A ComfyUI server as the runner sees it.
 
-Rule: implements `runner.backend.Backend`: one POST per attempt, truth from the queue first and the
+Rule: implements the protocol `Backend`: one POST per attempt, truth from the queue first and the
 history second, an interrupt only for a prompt that the queue shows running. It remembers nothing
 that a restart of the runner would miss: of boot markers, any number may live at once.
 """

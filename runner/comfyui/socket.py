@@ -38,7 +38,7 @@ FIRST_LOOK_S = 2.0
 
 
 class SocketObservation:
-    """Implements `runner.backend.Observation`; `run` must run beside its use."""
+    """Implements `everfold.runner.backend.Observation`; `run` must run beside its use."""
 
     def __init__(
         self,

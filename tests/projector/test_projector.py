@@ -88,9 +88,9 @@ async def test_a_killed_projector_is_replaced_and_nothing_is_missed(
 
 READ_AND_STAY = """
 import sys, anyio
-from projector.ownership import Ownership
-from streams.group import ConsumerGroup
-from streams.log import Log
+from everfold.projector.assignment.ownership import Ownership
+from everfold.streams.reading.consumer_group import ConsumerGroup
+from everfold.streams.appending.log import Log
 
 async def main(url, namespace):
     async with Log.open(url, namespace=namespace) as log:

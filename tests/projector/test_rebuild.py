@@ -215,9 +215,9 @@ async def test_two_rebuilds_at_once_are_one_too_many(
 
 KILLED = """
 import sys, os, signal, anyio
-from projector.jobs import JobsProjection
-from projector.rebuild import Rebuild
-from streams.log import Log
+from everfold.projector.folding.jobs import JobsProjection
+from everfold.projector.folding.rebuild import Rebuild
+from everfold.streams.appending.log import Log
 
 def tell(done, total):
     if done > total / 2:

@@ -116,8 +116,8 @@ async def test_stops_redelivery_and_sharing_count_nothing_twice(log: Log) -> Non
 
 FOLDING = """
 import sys, anyio
-from projector.projector import Projector
-from streams.log import Log
+from everfold.projector.projector import Projector
+from everfold.streams.appending.log import Log
 from tests.projector.test_states import PER_USER
 
 async def main(url, namespace):

@@ -196,8 +196,8 @@ async def test_tables_of_a_newer_everfold_are_left_alone(log: Log, database: Dat
 CONSUME = """
 import sys, anyio
 from everfold.sinks.sql import SqlSink
-from projector.subscribing.consumer import Consumer
-from streams.log import Log
+from everfold.projector.subscribing.consumer import Consumer
+from everfold.streams.appending.log import Log
 
 async def main(redis, namespace, url):
     async with Log.open(redis, namespace=namespace) as log:

@@ -32,9 +32,9 @@ EVENTS_PER_JOB = 10
 
 NOTES = """
 import random, sys, anyio
-from projector.subscribing.consumer import Consumer
-from projector.subscribing.subscription import Subscription
-from streams.log import Log
+from everfold.projector.subscribing.consumer import Consumer
+from everfold.projector.subscribing.subscription import Subscription
+from everfold.streams.appending.log import Log
 
 url, namespace, path, seed = sys.argv[1:]
 chance = random.Random(seed)
