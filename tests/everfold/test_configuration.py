@@ -238,8 +238,8 @@ async def test_show_tells_what_is_in_effect_and_where_it_is_from(start: Start, f
     assert await settings(start(*show, "--json", **environ)) == {
         "redis_url": ("redis://ada:***@h/0", "everfold.toml"),
         "namespace": ("n", "everfold.toml"),
-        "everfold.runner.slots": ("4", "EVERFOLD_RUNNER_SLOTS"),
-        "everfold.runner.name": ("gpu", "everfold.toml"),
+        "runner.slots": ("4", "EVERFOLD_RUNNER_SLOTS"),
+        "runner.name": ("gpu", "everfold.toml"),
         "comfyui": ("http://a:***@b", "COMFYUI_URL"),
     }
     lines = (await said(start(*show, REDIS_HOST="other"))).splitlines()

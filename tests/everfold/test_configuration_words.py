@@ -114,7 +114,7 @@ def test_the_example_in_the_reference_is_a_file_that_is_understood(file: Path) -
     assert example
     file.write_text(example[1])
     told = {option.setting for option, _ in checked(file).settings}
-    assert {"comfyui", "everfold.runner.slots", "archive.run.trim_after"} <= told
+    assert {"comfyui", "runner.slots", "archive.run.trim_after"} <= told
 
 
 def test_no_key_is_a_table_too() -> None:
