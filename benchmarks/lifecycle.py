@@ -23,7 +23,7 @@ from benchmarks.percentiles import percentiles
 from benchmarks.table import Runs, number, runs
 from everfold.streams.appending.log import Log
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.server import connect, server_facts
+from everfold.streams.redis.server import connect, server_info
 
 RATE = 200
 LATENCY_S = 10.0
@@ -153,7 +153,7 @@ async def _sizes(url: str) -> tuple[int, int]:
     """Return the bytes in the append-only file and in memory."""
     redis = connect(url)
     try:
-        found = await server_facts(redis, "everything")
+        found = await server_info(redis, "everything")
     finally:
         await redis.aclose()
     return int(found["aof_current_size"]), int(found["used_memory_dataset"])

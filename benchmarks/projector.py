@@ -32,7 +32,7 @@ from everfold.streams.appending.outcomes import Lease
 from everfold.streams.events.event import Progressed, Submitting
 from everfold.streams.leases.producer import Producer
 from everfold.streams.redis.redis_errors import command, read_hash
-from everfold.streams.redis.server import server_facts
+from everfold.streams.redis.server import server_info
 
 COUNT = 1000
 LATENCY_S = 10.0
@@ -265,7 +265,7 @@ async def _memory(url: str) -> tuple[int, int, int]:
 
 
 async def _used(log: Log) -> int:
-    return int((await server_facts(log.redis, "memory"))["used_memory"])
+    return int((await server_info(log.redis, "memory"))["used_memory"])
 
 
 def report(found: ProjectorFigures) -> str:

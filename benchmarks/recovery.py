@@ -24,7 +24,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.events.event import Recovered
 from everfold.streams.events.record import Recorded
 from everfold.streams.leases.dispatch import Dispatch, all_lanes
-from everfold.streams.leases.registry import Entry, register_runner
+from everfold.streams.leases.registry import RunnerEntry, register_runner
 from everfold.streams.reading.reader import job_events, partition_events
 from tests.support.wait import eventually
 
@@ -151,8 +151,8 @@ async def _many_orphans(url: str, folder: Path, count: int) -> tuple[float, floa
     return (claims_ms[0] - died_at_ms) / 1000, (claims_ms[-1] - claims_ms[0]) / 1000
 
 
-def _entry(runner: str) -> Entry:
-    return Entry(runner=runner, host="", pid=0, queues=("default",), backends=(), since_ms=0)
+def _entry(runner: str) -> RunnerEntry:
+    return RunnerEntry(runner=runner, host="", pid=0, queues=("default",), backends=(), since_ms=0)
 
 
 async def _claim_all(log: Log, runner: str, count: int) -> None:

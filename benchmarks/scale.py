@@ -29,7 +29,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.leases.dispatch import Dispatch, all_lanes
 from everfold.streams.redis.redis_errors import command, read_hash
-from everfold.streams.redis.server import server_facts
+from everfold.streams.redis.server import server_info
 
 GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}
 TARGET_FLAT, TARGET_MEMORY = 1.2, 1.3
@@ -165,7 +165,7 @@ async def _project(log: Log) -> None:
 
 
 async def _used(redis: Redis) -> int:
-    return int((await server_facts(redis, "memory"))["used_memory_dataset"])
+    return int((await server_info(redis, "memory"))["used_memory_dataset"])
 
 
 async def _event_memory() -> tuple[float, float]:

@@ -23,7 +23,7 @@ from everfold.projector.reading.watching import Watcher
 from everfold.projector.subscribing.consumer import Consumer
 from everfold.projector.subscribing.subscription import Subscription
 from everfold.runner.config import runner_name
-from everfold.streams.appending.log import NOBODY, Log
+from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.errors import InvalidWorkflow, JobClosed, JobLeased
 from everfold.streams.events.event import Canceled, CancelRequested, Outputs, Policy
 from everfold.streams.events.record import Recorded
@@ -173,7 +173,7 @@ class Everfold:
         with contextlib.suppress(JobClosed):
             await self.log.append(job_id, CancelRequested(reason=reason), epoch=0)
             with contextlib.suppress(JobLeased):
-                await self.log.append(job_id, Canceled(reason=reason), epoch=NOBODY)
+                await self.log.append(job_id, Canceled(reason=reason), epoch=UNLEASED)
             hint = f"cancel {job_id}"
             await command(self.log.redis, "PUBLISH", self.log.keys.wake(), hint)
         head = await command(self.log.redis, "HGET", self.log.keys.head(job_id), "seq")

@@ -49,7 +49,7 @@ async def take(producer: Producer) -> list[Lease]:
         return await producer.claim(most=1, wait_s=2 * LEASE_TTL_S)
     except Unavailable:
         # An answer may have been lost, and the leases in it are ours all the same.
-        return await producer.held()
+        return await producer.own_leases()
 
 
 async def work(producer: Producer, lease: Lease) -> None:

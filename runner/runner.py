@@ -33,7 +33,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.errors import EverfoldError, JobClosed, JobUnknown, LeaseLost
 from everfold.streams.leases.dispatch import Dispatch
-from everfold.streams.leases.registry import Entry, deregister_runner, register_runner
+from everfold.streams.leases.registry import RunnerEntry, deregister_runner, register_runner
 from everfold.streams.retention.lost_writes import ServerWatch
 
 logger = logging.getLogger("everfold.runner")
@@ -111,7 +111,7 @@ class Runner:
 
     async def _register(self) -> None:
         config = self._shared.config
-        entry = Entry(
+        entry = RunnerEntry(
             runner=config.name,
             host=socket.gethostname(),
             pid=os.getpid(),

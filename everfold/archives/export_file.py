@@ -15,8 +15,9 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from everfold.streams.archive.segment import Entry, read_line, write_line
+from everfold.streams.archive.segment import read_line, write_line
 from everfold.streams.errors import ArchiveDamaged
+from everfold.streams.events.record import RawEntry
 
 FORMAT = 1
 
@@ -43,7 +44,7 @@ class End(Struct, frozen=True, tag_field="parcel", tag="end"):
     sha256: str
 
 
-Item = tuple[int, Entry] | Graph
+Item = tuple[int, RawEntry] | Graph
 """An entry with its partition, or a graph."""
 
 _marks = msgspec.json.Decoder(Header | Partition | Graph | End)
@@ -61,7 +62,7 @@ class ParcelWriter:
         self.events = 0
         self._mark(header)
 
-    def entry(self, partition: int, entry: Entry) -> None:
+    def entry(self, partition: int, entry: RawEntry) -> None:
         if partition != self._partition:
             self._partition = partition
             self._mark(Partition(partition))

@@ -9,8 +9,7 @@ from typing import cast
 
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
-from everfold.streams.archive.folder import Folder
-from everfold.streams.archive.store import Store
+from everfold.streams.archive.folder import Folder, Store
 from everfold.streams.errors import Misconfigured
 from everfold.streams.redis.redis_errors import command
 

@@ -12,8 +12,8 @@ from typing import get_args
 from msgspec.json import schema_components
 
 from everfold.contract.docstrings import docstrings
+from everfold.streams.events.codec import current_version
 from everfold.streams.events.event import Event, Fact
-from everfold.streams.events.upcast import current_version
 
 Schema = dict[str, object]
 

@@ -18,7 +18,7 @@ from anyio import TASK_STATUS_IGNORED
 from everfold.projector.assignment.balance import fair_share, surplus, to_try
 from everfold.projector.assignment.ownership import Owned, Ownership
 from everfold.streams.errors import EverfoldError, Unavailable
-from everfold.streams.redis.backoff import Backoff
+from everfold.streams.redis.retry import Backoff
 
 logger = logging.getLogger("everfold.projector")
 

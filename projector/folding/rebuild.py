@@ -22,8 +22,8 @@ from everfold.streams.errors import EverfoldError, RebuildTaken
 from everfold.streams.events.record import Recorded
 from everfold.streams.reading.reader import log_size
 from everfold.streams.reading.readers import trimmed_to
-from everfold.streams.redis.backoff import Backoff
 from everfold.streams.redis.redis_errors import command, read_hash
+from everfold.streams.redis.retry import Backoff
 from everfold.streams.retention.history import history_pages
 
 OWN_FOR_S = 5.0

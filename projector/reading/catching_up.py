@@ -9,9 +9,8 @@ import anyio
 from everfold.streams.appending.log import Log
 from everfold.streams.events.record import NO_ENTRY, entry_order
 from everfold.streams.reading.reader import job_events
-from everfold.streams.redis.backoff import Backoff
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.retry import with_retry
+from everfold.streams.redis.retry import Backoff, with_retry
 
 
 async def until_projected(log: Log, job_id: str, seq: int, timeout_s: float | None = None) -> None:

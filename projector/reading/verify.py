@@ -22,7 +22,7 @@ from everfold.projector.job.state import from_fields, to_fields
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import JobUnknown
 from everfold.streams.events.record import NO_ENTRY, Recorded
-from everfold.streams.reading.reader import Entries, ends, job_events, partition_events
+from everfold.streams.reading.reader import Entries, job_events, last_entry_ids, partition_events
 from everfold.streams.redis.keys import PRIORITIES
 from everfold.streams.redis.redis_errors import command, read_hash
 
@@ -53,7 +53,7 @@ async def verify(log: Log, progress: Callable[[int, int], None] = lambda _, __: 
     Raises Unavailable, with nothing said about the rest.
     """
     verifier = _Verifier(log, progress, await _length(log))
-    last = await ends(log)
+    last = await last_entry_ids(log)
     for partition in range(log.keys.partitions):
         await verifier.walk(partition, last[partition])
         await verifier.dispatched(partition)

@@ -29,7 +29,7 @@ class Acks:
     def __init__(self, log: Log, partition: int, token: str, subscription: Subscription) -> None:
         place = log.keys.subscription(partition, subscription.name)
         self._redis, self._token, self._group = log.redis, token, subscription.group
-        self._keys = (log.keys.log(partition), place.place(), place.held())
+        self._keys = (log.keys.log(partition), place.checkpoint(), place.held())
         self._writing = anyio.Lock()
         self.forget("0")
 

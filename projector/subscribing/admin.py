@@ -12,9 +12,9 @@ from everfold.projector.subscribing.status import held_job, held_jobs, known
 from everfold.projector.subscribing.subscription import BEGINNING, NOW, Description, Subscription
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import JobNotHeld, Misconfigured, Refused
-from everfold.streams.events.record import NO_ENTRY
-from everfold.streams.reading.reader import ends
-from everfold.streams.reading.readers import before, trimmed_to
+from everfold.streams.events.record import NO_ENTRY, entry_before
+from everfold.streams.reading.reader import last_entry_ids
+from everfold.streams.reading.readers import trimmed_to
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.scripts import Script
 from everfold.streams.redis.server import server_time_ms
@@ -30,7 +30,7 @@ async def begin(log: Log, subscription: Subscription) -> None:
     where it is. Raises Misconfigured for a `start` that makes no sense."""
     places = await places_after(log, subscription.start)
     for partition, entry_id in places.items():
-        key = log.keys.subscription(partition, subscription.name).place()
+        key = log.keys.subscription(partition, subscription.name).checkpoint()
         trimmed = (await trimmed_to(log, partition)).entry_id
         await command(log.redis, "HSETNX", key, "began", trimmed)
         await command(log.redis, "HSETNX", key, "checkpoint", entry_id)
@@ -46,11 +46,11 @@ async def places_after(log: Log, start: str) -> Mapping[int, str]:
     or a Unix time in milliseconds. Raises Misconfigured.
     """
     if start == NOW:
-        return await ends(log)
+        return await last_entry_ids(log)
     if start == BEGINNING:
         after = NO_ENTRY
     elif _ENTRY_ID.fullmatch(start):
-        after = before(start)
+        after = entry_before(start)
     else:
         raise Misconfigured(
             f"a subscription cannot begin at {start!r}; write beginning, now, an entry id such as "
@@ -104,7 +104,7 @@ async def _change(
         entry_id = held.entry_id if acknowledge else ""
         reply = await _let_go.run(
             log.redis,
-            (log.keys.log(partition), keys.place(), keys.held()),
+            (log.keys.log(partition), keys.checkpoint(), keys.held()),
             (job_id, seen, msgspec.json.encode(change(held)), group_of(name), entry_id),
         )
         if reply[0] == b"changed":
@@ -120,7 +120,7 @@ async def reset(log: Log, name: str, to: str) -> int:
     held = 0
     for partition, entry_id in (await places_after(log, to)).items():
         keys = log.keys.subscription(partition, name)
-        places = (log.keys.log(partition), keys.place(), keys.held())
+        places = (log.keys.log(partition), keys.checkpoint(), keys.held())
         reply = await _reset.run(log.redis, places, (group_of(name), entry_id))
         held += int(str(reply[1]))
     return held
@@ -138,7 +138,7 @@ async def remove(log: Log, name: str) -> None:
         log_key = log.keys.log(partition)
         if await command(log.redis, "EXISTS", log_key):
             await command(log.redis, "XGROUP DESTROY", log_key, group_of(name))
-        await command(log.redis, "DEL", keys.place(), keys.held())
+        await command(log.redis, "DEL", keys.checkpoint(), keys.held())
 
 
 def group_of(name: str) -> str:

@@ -18,9 +18,9 @@ from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
 from everfold.streams.errors import BrokenChain, JobUnknown, Refused, Trimmed, WentBack
 from everfold.streams.events.codec import Unreadable
-from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order
+from everfold.streams.events.record import NO_ENTRY, Recorded, entry_before, entry_order
 from everfold.streams.reading.reader import PAGE, partition_page, tail
-from everfold.streams.reading.readers import before, trimmed_to
+from everfold.streams.reading.readers import trimmed_to
 from everfold.streams.retention.history import history_pages
 
 
@@ -132,7 +132,7 @@ class CatchUp:
             return False
         if after in (NO_ENTRY, gone.entry_id):
             return True
-        if not await partition_page(self._log, partition, before(after), 1, after):
+        if not await partition_page(self._log, partition, entry_before(after), 1, after):
             raise WentBack(partition, after)
         return True
 

@@ -50,7 +50,7 @@ class Consumer:
         await self._share.run(task_status=task_status)
 
     def _place(self, partition: int) -> str:
-        return self._log.keys.subscription(partition, self._subscription.name).place()
+        return self._log.keys.subscription(partition, self._subscription.name).checkpoint()
 
     async def _deliver(self, partition: int) -> None:
         await PartitionDelivery(

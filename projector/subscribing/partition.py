@@ -24,8 +24,8 @@ from everfold.streams.archive.archive import Archive
 from everfold.streams.errors import BrokenChain, JobUnknown, Unavailable
 from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order
 from everfold.streams.reading.consumer_group import ConsumerGroup
-from everfold.streams.redis.backoff import Backoff
 from everfold.streams.redis.redis_errors import NoGroup, command, read_hash
+from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.scripts import Script
 from everfold.streams.redis.server import server_time_ms
 from everfold.streams.retention.history import job_history
@@ -83,7 +83,7 @@ class PartitionDelivery:
 
     async def _start_over(self) -> None:
         """Go back to what is stored, and deliver what was read and never acknowledged."""
-        stored = await read_hash(self._log.redis, self._keys.place())
+        stored = await read_hash(self._log.redis, self._keys.checkpoint())
         self._checkpoint = stored.get(b"checkpoint", NO_ENTRY.encode()).decode()
         self._changes = stored.get(b"changes", b"0")
         self._acks.forget(stored.get(b"resets", b"0").decode())
@@ -175,6 +175,6 @@ class PartitionDelivery:
 
     async def _look_for_changes(self) -> None:
         """Notice that a person retried, skipped or reset."""
-        found = await command(self._log.redis, "HGET", self._keys.place(), "changes")
+        found = await command(self._log.redis, "HGET", self._keys.checkpoint(), "changes")
         if (found or b"0") != self._changes:
             raise StartOver("a person changed what is held")

@@ -71,7 +71,7 @@ async def subscription_status(log: Log, name: str) -> list[SubscriptionStatus]:
 
 async def _of(log: Log, name: str, partition: int, now_ms: int) -> SubscriptionStatus:
     keys = log.keys.subscription(partition, name)
-    stored = await read_hash(log.redis, keys.place())
+    stored = await read_hash(log.redis, keys.checkpoint())
     held = (await read_held(log, keys.held())).values()
     checkpoint = stored.get(b"checkpoint", NO_ENTRY.encode()).decode()
     count, first_ms = await behind(log, partition, checkpoint)

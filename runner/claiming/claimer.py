@@ -17,8 +17,8 @@ from everfold.runner.execution.fleet import Place
 from everfold.runner.execution.shared import Shared
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.errors import Unavailable
-from everfold.streams.leases.fairness import lanes_of, partitions_of
-from everfold.streams.redis.backoff import Backoff
+from everfold.streams.leases.fairness import lane_order, partition_order
+from everfold.streams.redis.retry import Backoff
 
 CLAIM_LIMIT = 16
 """Jobs asked for at once: each is a message made in advance, needed or not."""
@@ -82,9 +82,9 @@ class Claimer:
         keys, queues = self._shared.log.keys, self._shared.config.queues
         while self._due and self._shared.fleet.room:
             self._turn += 1
-            for partition in partitions_of(self._turn, keys.partitions):
+            for partition in partition_order(self._turn, keys.partitions):
                 if partition in self._due:
-                    await self._take(partition, lanes_of(self._turn, queues))
+                    await self._take(partition, lane_order(self._turn, queues))
 
     async def _take(self, partition: int, lanes: list[tuple[str, str]]) -> None:
         places = self._reserve()
@@ -123,10 +123,10 @@ class Claimer:
 
     async def _adopt_quietly(self) -> None:
         """Find leases that the server gave us in answers that were lost."""
-        lanes = lanes_of(0, self._shared.config.queues)
+        lanes = lane_order(0, self._shared.config.queues)
         asked_at_s = time.monotonic()
         try:
-            held = await self._shared.dispatch.held(lanes)
+            held = await self._shared.dispatch.own_leases(lanes)
         except Unavailable:
             return
         for lease in held:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import anyio
 
 from everfold.runner.execution.shared import Shared
-from everfold.streams.appending.log import NOBODY
+from everfold.streams.appending.log import UNLEASED
 from everfold.streams.errors import EverfoldError, Unavailable
 from everfold.streams.events.event import Expired
-from everfold.streams.redis.backoff import Backoff
+from everfold.streams.redis.retry import Backoff
 
 EVERY_S = 0.5
 
@@ -38,7 +38,7 @@ class Promoter:
 
     async def _expire(self, job_id: str) -> None:
         try:
-            await self._shared.log.append(job_id, Expired(reason="queue_deadline"), epoch=NOBODY)
+            await self._shared.log.append(job_id, Expired(reason="queue_deadline"), epoch=UNLEASED)
         except Unavailable:
             raise
         except EverfoldError:

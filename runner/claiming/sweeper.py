@@ -15,9 +15,9 @@ from everfold.runner.claiming.claimer import Start
 from everfold.runner.decisions.suspects import Suspects
 from everfold.runner.execution.shared import Shared
 from everfold.streams.errors import EverfoldError, Unavailable
-from everfold.streams.leases.fairness import lanes_of
+from everfold.streams.leases.fairness import lane_order
 from everfold.streams.leases.registry import connected, deregister_runner, registered_runners
-from everfold.streams.redis.backoff import Backoff
+from everfold.streams.redis.retry import Backoff
 
 Lane = tuple[str, str]
 
@@ -59,7 +59,7 @@ class Sweeper:
 
     async def _sweep(self) -> None:
         for partition in range(self._shared.log.keys.partitions):
-            for lane in lanes_of(0, self._shared.config.queues):
+            for lane in lane_order(0, self._shared.config.queues):
                 await self._take_over(partition, lane)
         for suspect in await self._dead_runners():
             await self._take_from(suspect)
@@ -70,7 +70,7 @@ class Sweeper:
         asked_at_s = time.monotonic()
         if asked_at_s < self._search_at_s:
             return
-        for lease in await self._shared.dispatch.held(lanes_of(0, config.queues)):
+        for lease in await self._shared.dispatch.own_leases(lane_order(0, config.queues)):
             if not self._shared.leases.holds(lease.job_id):
                 self._start(lease, asked_at_s, None)
         self._search_at_s = asked_at_s + config.lease_ttl_s
@@ -124,7 +124,7 @@ class Sweeper:
 
     async def _take_from(self, suspect: str) -> None:
         for partition in range(self._shared.log.keys.partitions):
-            for lane in lanes_of(0, self._shared.config.queues):
+            for lane in lane_order(0, self._shared.config.queues):
                 await self._take_over(partition, lane, suspect)
         await deregister_runner(self._shared.log, suspect)
         self._suspects.forget(suspect)

@@ -12,8 +12,8 @@ import anyio
 
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import EverfoldError
-from everfold.streams.redis.backoff import Backoff
 from everfold.streams.redis.redis_errors import mapped_errors
+from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.server import BLOCK_S, connect_blocking
 
 

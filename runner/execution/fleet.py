@@ -16,7 +16,7 @@ import anyio.abc
 from msgspec import Struct
 
 from everfold.runner.backend import Backend, Load, Unreachable
-from everfold.streams.redis.backoff import Backoff
+from everfold.streams.redis.retry import Backoff
 
 logger = logging.getLogger("everfold.runner")
 

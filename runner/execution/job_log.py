@@ -19,7 +19,7 @@ from everfold.streams.errors import Unavailable
 from everfold.streams.events.codec import encode
 from everfold.streams.events.event import Event
 from everfold.streams.events.record import Recorded
-from everfold.streams.redis.backoff import Backoff
+from everfold.streams.redis.retry import Backoff
 from everfold.streams.retention.lost_writes import LostWrites, record_lost_writes
 
 SHORT = 10

@@ -37,7 +37,7 @@ from everfold.runner.execution.watch_attempt import AttemptWatch
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.errors import EverfoldError, Unavailable
 from everfold.streams.events.event import Failure, Lost, Queued, Released, Retried, Stopping
-from everfold.streams.redis.backoff import Backoff
+from everfold.streams.redis.retry import Backoff
 
 
 class JobRun:

@@ -16,9 +16,9 @@ from msgspec import Struct
 
 from everfold.streams.appending.outcomes import Appended
 from everfold.streams.errors import Unavailable
-from everfold.streams.redis.backoff import Backoff
+from everfold.streams.redis.pipelining import resolve
+from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.scripts import NewEvent
-from everfold.streams.redis.settle import settle
 
 BATCH_LIMIT = 256
 """Events per script call: long enough to pay, short enough (about 4 ms) for other clients."""
@@ -107,7 +107,7 @@ class GroupCommit:
         except Exception as error:  # whatever it is, no caller may be left waiting
             outcomes = [error] * len(batch)
         for waiting, outcome in zip(batch, outcomes, strict=True):
-            settle(waiting.appended, outcome)
+            resolve(waiting.appended, outcome)
 
     def _give_up(self, batch: Sequence[_Waiting], error: Unavailable) -> None:
         """Tell everybody whose patience is over, also those that were never sent: each of them
@@ -115,4 +115,4 @@ class GroupCommit:
         now_s = time.monotonic()
         for waiting in (*batch, *self._waiting):
             if waiting.give_up_at_s <= now_s:
-                settle(waiting.appended, error)
+                resolve(waiting.appended, error)

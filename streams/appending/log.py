@@ -12,8 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from everfold.streams.appending.group_commit import GroupCommit, Outcome
-from everfold.streams.appending.outcomes import Appended, append_outcome
-from everfold.streams.appending.outcomes import Submitted as SubmitOutcome
+from everfold.streams.appending.outcomes import Appended, Submission, append_outcome
 from everfold.streams.errors import IdempotencyConflict, Refused
 from everfold.streams.events.checks import (
     check_choice,
@@ -33,18 +32,18 @@ from everfold.streams.redis.pipelining import PipeliningRedis
 from everfold.streams.redis.redis_errors import read_string
 from everfold.streams.redis.retry import with_retry
 from everfold.streams.redis.scripts import NewEvent
-from everfold.streams.redis.server import check_floor, connect
+from everfold.streams.redis.server import check_server, connect
 
 WORKFLOW_TTL_S = 7 * 24 * 3600
 """How long a graph is kept after its last open job: long enough to look into a failure."""
 
-PATIENCE_S = 15.0
+RETRY_FOR_S = 15.0
 """How long a write tries again while the server is away; a restart with AOF takes seconds."""
 
 ANY = -1
 """Expected sequence of an append that does not care."""
 
-NOBODY = -1
+UNLEASED = -1
 """Epoch of an append that is meant only for a job that no runner holds."""
 
 E = TypeVar("E", bound=Fact)
@@ -67,7 +66,7 @@ class Log:
         self.keys: Keyspace = namespace.keys
         self.generation = namespace.generation
         self.actor = actor
-        self.retry_for_s = PATIENCE_S
+        self.retry_for_s = RETRY_FOR_S
         self._commits: dict[int, GroupCommit] = {}
 
     @classmethod
@@ -88,7 +87,7 @@ class Log:
         check_name("actor", actor)
         redis = connect(url, name=f"everfold:{actor}")
         try:
-            await check_floor(redis)
+            await check_server(redis)
             yield cls(url, redis, await open_namespace(redis, namespace, partitions), actor)
         finally:
             await redis.aclose()
@@ -107,7 +106,7 @@ class Log:
         """Append one event to the job's history; concurrent calls are committed together.
 
         `epoch` is that of the caller's lease; 0 for an event that needs none (a request to
-        cancel); NOBODY for one that is valid only while no runner holds the job. `holder` is the
+        cancel); UNLEASED for one that is valid only while no runner holds the job. `holder` is the
         lease's runner: epochs alone may repeat after a server lost its newest writes. `expected` is
         the sequence number that the job must be at. An event that already has an id may be
         appended again: the first append counts.
@@ -118,7 +117,7 @@ class Log:
         event = self.stamp(event)
         effect = closing_status(event)
         if effect and epoch == 0:
-            raise Refused("a terminal event needs the epoch of a lease, or NOBODY")
+            raise Refused("a terminal event needs the epoch of a lease, or UNLEASED")
         if event.__struct_config__.tag == "job.cancel_requested":
             effect = "cancel"
         new = NewEvent(
@@ -171,7 +170,7 @@ class Log:
         priority: str = "normal",
         run_at_ms: int | None = None,
         policy: Policy | None = None,
-    ) -> SubmitOutcome:
+    ) -> Submission:
         """Make a job known. When this returns, the job is in the log and waits for a runner.
 
         `workflow` is an API-format graph: a mapping, or its JSON as text. With an
@@ -200,7 +199,7 @@ class Log:
         reply = await with_retry(lambda: self._submit(job_id, event, graph.json), self.retry_for_s)
         if reply[0] == b"differs":
             raise IdempotencyConflict(idempotency_key or job_id, job_id)
-        return SubmitOutcome(job_id, bytes(reply[1]).decode(), created=reply[0] == b"submitted")
+        return Submission(job_id, bytes(reply[1]).decode(), created=reply[0] == b"submitted")
 
     async def _submit(self, job_id: str, event: Submitted, graph: bytes) -> scripts.Reply:
         keys, partition = self.keys, self.keys.partition_of(job_id)

@@ -23,7 +23,7 @@ class Appended(Struct, frozen=True):
     duplicate: bool = False
 
 
-class Submitted(Struct, frozen=True):
+class Submission(Struct, frozen=True):
     job_id: str
     entry_id: str
     created: bool

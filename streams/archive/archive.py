@@ -5,8 +5,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import AsyncIterator
 
-from msgspec import Struct
-
+from everfold.streams.archive.folder import Store
 from everfold.streams.archive.manifest import (
     Link,
     manifest_name,
@@ -14,20 +13,9 @@ from everfold.streams.archive.manifest import (
     sha256_of,
     workflow_name,
 )
-from everfold.streams.archive.segment import Entry, read_segment, records_of
-from everfold.streams.archive.store import Store
+from everfold.streams.archive.segment import read_segment, records_of
 from everfold.streams.errors import ArchiveDamaged
-from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order
-
-
-class Head(Struct, frozen=True):
-    """The newest link of a partition's chain: it vouches for all before it."""
-
-    partition: int
-    number: int
-    sha256: str
-    last: str
-    """Entry id up to which the partition is archived."""
+from everfold.streams.events.record import NO_ENTRY, RawEntry, Recorded, entry_order
 
 
 class Archive:
@@ -47,16 +35,10 @@ class Archive:
             _check_link(known[-1] if known else None, link, name)
             known.append(link)
 
-    async def head(self, partition: int) -> Head | None:
-        links = await self.links(partition)
-        if not links:
-            return None
-        last = links[-1]
-        return Head(partition, last.manifest.number, last.sha256, last.manifest.last)
-
     async def archived_to(self, partition: int) -> str:
-        head = await self.head(partition)
-        return head.last if head else NO_ENTRY
+        """Return the entry id up to which a partition is archived, 0-0 for not at all."""
+        links = await self.links(partition)
+        return links[-1].manifest.last if links else NO_ENTRY
 
     async def segment(self, link: Link) -> bytes:
         """Return a segment's file. Raises ArchiveDamaged unless it is what was written."""
@@ -68,7 +50,7 @@ class Archive:
             raise ArchiveDamaged(manifest.segment, "its SHA-256 is not that of its manifest")
         return content
 
-    async def entries(self, link: Link) -> list[Entry]:
+    async def entries(self, link: Link) -> list[RawEntry]:
         """Return a segment's entries. Raises ArchiveDamaged unless they are what was written."""
         manifest = link.manifest
         entries = list(read_segment(await self.segment(link), manifest.segment))

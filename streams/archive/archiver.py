@@ -23,9 +23,9 @@ from everfold.streams.archive.manifest import (
     workflow_name,
     write_manifest,
 )
-from everfold.streams.archive.segment import Entry, write_segment
+from everfold.streams.archive.segment import write_segment
 from everfold.streams.errors import ArchiveDamaged, ArchiveForeign, Trimmed
-from everfold.streams.events.record import NO_ENTRY, entry_order, entry_time_ms
+from everfold.streams.events.record import NO_ENTRY, RawEntry, entry_order, entry_time_ms
 from everfold.streams.reading.readers import ARCHIVE, register, trimmed_to
 from everfold.streams.redis.redis_errors import command, read_string
 from everfold.streams.redis.server import server_time_ms
@@ -86,24 +86,24 @@ class Archiver:
         if entry_order(gone.entry_id) > entry_order(position):
             raise Trimmed(partition, position, gone.entry_id)
 
-    async def _next(self, partition: int, after: str) -> list[Entry]:
-        key, entries = self._log.keys.log(partition), list[Entry]()
+    async def _next(self, partition: int, after: str) -> list[RawEntry]:
+        key, entries = self._log.keys.log(partition), list[RawEntry]()
         while len(entries) < SEGMENT_EVENTS:
             ask = ("XRANGE", key, f"({after}", "+", "COUNT", READ)
-            rows = cast("list[Entry]", await command(self._log.redis, *ask))
+            rows = cast("list[RawEntry]", await command(self._log.redis, *ask))
             entries += rows
             if len(rows) < READ:
                 break
             after = rows[-1][0].decode()
         return entries[:SEGMENT_EVENTS]
 
-    async def _is_due(self, entries: list[Entry], everything: bool) -> bool:
+    async def _is_due(self, entries: list[RawEntry], everything: bool) -> bool:
         if not entries or everything or len(entries) == SEGMENT_EVENTS:
             return bool(entries)
         oldest_ms = entry_time_ms(entries[0][0].decode())
         return await server_time_ms(self._log.redis) - oldest_ms > OLDEST_S * 1000
 
-    async def _write(self, partition: int, entries: list[Entry], before: Link | None) -> bool:
+    async def _write(self, partition: int, entries: list[RawEntry], before: Link | None) -> bool:
         """Write one segment; False when another archiver was faster."""
         store, log = self._archive.store, self._log
         content = write_segment(entries)

@@ -1,4 +1,8 @@
-"""An archive in a local folder; every write reaches the disk before it returns."""
+"""Where an archive lies: what it needs of a store, and the store that is a local folder.
+
+Rule: a file is written whole or not at all, and a file that exists is never changed: `create`
+refuses, which is how two archivers at once agree.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar, TypeVarTuple
+from typing import Protocol, TypeVar, TypeVarTuple
 
 import anyio
 
@@ -17,7 +21,30 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
+class Store(Protocol):
+    """A place for files that never change: a folder, or an S3-compatible bucket.
+
+    Each call raises ArchiveUnavailable when the place cannot be read or written now.
+    """
+
+    @property
+    def url(self) -> str: ...
+
+    async def create(self, name: str, content: bytes) -> bool:
+        """Write a new file durably; False, with nothing written, when there is one.
+
+        `name` is a relative path with slashes. After an error the file is there whole, or not.
+        """
+        ...
+
+    async def read(self, name: str) -> bytes | None:
+        """Return the file, None when there is none."""
+        ...
+
+
 class Folder:
+    """A store in a local folder: every write has reached the disk when it returns."""
+
     def __init__(self, path: str) -> None:
         self._path = Path(path).expanduser().absolute()
 

@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec import Struct
 
-from everfold.streams.archive.segment import Entry, records_of
+from everfold.streams.archive.segment import records_of
 from everfold.streams.errors import ArchiveDamaged
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.event import Submitted
-from everfold.streams.events.record import entry_time_ms
+from everfold.streams.events.record import RawEntry, entry_time_ms
 
 FORMAT = 1
 
@@ -82,7 +82,7 @@ def sha256_of(content: bytes) -> str:
 
 
 def describe(
-    entries: Sequence[Entry],
+    entries: Sequence[RawEntry],
     content: bytes,
     before: Link | None,
     *,

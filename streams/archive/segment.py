@@ -15,13 +15,10 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from everfold.streams.errors import ArchiveDamaged
-from everfold.streams.events.record import FIELDS, Recorded, recorded
+from everfold.streams.events.record import FIELDS, RawEntry, Recorded, recorded
 
 LEVEL = 6
 """Of gzip: a tenth of the bytes, at a speed that keeps up with the log."""
-
-Entry = tuple[bytes, list[bytes]]
-"""Entry id, and the flat list of its fields, as the server sends them."""
 
 
 class Line(Struct, omit_defaults=True):
@@ -41,7 +38,7 @@ _decode = msgspec.json.Decoder(Line).decode
 _check = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
-def write_segment(entries: Iterable[Entry]) -> bytes:
+def write_segment(entries: Iterable[RawEntry]) -> bytes:
     """Return the compressed lines; the same entries always make the same bytes."""
     buffer = io.BytesIO()
     # Neither a name nor a time in the header: both would make equal segments differ.
@@ -51,12 +48,12 @@ def write_segment(entries: Iterable[Entry]) -> bytes:
     return buffer.getvalue()
 
 
-def write_line(entry: Entry) -> bytes:
+def write_line(entry: RawEntry) -> bytes:
     """Return an entry as one line of JSON, without its end."""
     return _encode(_line(entry[0].decode(), entry[1]))
 
 
-def read_line(text: bytes) -> Entry:
+def read_line(text: bytes) -> RawEntry:
     """Return the entry of a line. Raises ValueError for what is none."""
     return _entry(_decode(text))
 
@@ -86,7 +83,7 @@ def _whole(text: bytes) -> int:
     return int(text)
 
 
-def read_segment(content: bytes, name: str = "segment") -> Iterator[Entry]:
+def read_segment(content: bytes, name: str = "segment") -> Iterator[RawEntry]:
     """Yield the entries as they were. Raises ArchiveDamaged for what is not a segment."""
     try:
         with gzip.open(io.BytesIO(content)) as lines:
@@ -96,7 +93,7 @@ def read_segment(content: bytes, name: str = "segment") -> Iterator[Entry]:
         raise ArchiveDamaged(name, str(error)) from error
 
 
-def _entry(line: Line) -> Entry:
+def _entry(line: Line) -> RawEntry:
     entry_id = line.i.encode()
     if isinstance(line.x, list):
         return entry_id, [base64.b64decode(field) for field in line.x]
@@ -109,6 +106,6 @@ def _entry(line: Line) -> Entry:
     return entry_id, [*flat, FIELDS[-1], bytes(line.d) if isinstance(line.d, Raw) else b""]
 
 
-def records_of(entries: Iterable[Entry]) -> Iterator[Recorded]:
+def records_of(entries: Iterable[RawEntry]) -> Iterator[Recorded]:
     for entry_id, flat in entries:
         yield recorded(entry_id, flat)

@@ -33,14 +33,14 @@ EXPORT_HINT = (
 )
 
 
-class Graph(msgspec.Struct, frozen=True):
+class CheckedWorkflow(msgspec.Struct, frozen=True):
     """A checked workflow: its canonical JSON and the SHA-256 of that."""
 
     json: bytes
     sha256: str
 
 
-def check_workflow(workflow: object) -> Graph:
+def check_workflow(workflow: object) -> CheckedWorkflow:
     """Return the graph in canonical form. Raises InvalidWorkflow or TooLarge."""
     if isinstance(workflow, str | bytes):
         workflow = _parse(workflow)
@@ -90,14 +90,14 @@ def _check_node(node: object, body: object) -> None:
         )
 
 
-def _canonical(workflow: Mapping[object, object]) -> Graph:
+def _canonical(workflow: Mapping[object, object]) -> CheckedWorkflow:
     try:
         encoded = _encoded(workflow, "deterministic")
     except ValueError as error:
         raise InvalidWorkflow(f"the workflow cannot be written as JSON: {error}") from error
     if len(encoded) > WORKFLOW_LIMIT_BYTES:
         raise TooLarge("the workflow", len(encoded), WORKFLOW_LIMIT_BYTES)
-    return Graph(encoded, hashlib.sha256(encoded).hexdigest())
+    return CheckedWorkflow(encoded, hashlib.sha256(encoded).hexdigest())
 
 
 def _encoded(value: object, order: Literal["deterministic"] | None = None) -> bytes:

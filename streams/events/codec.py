@@ -1,12 +1,14 @@
 """Events to JSON and back, without ever stopping a reader.
 
 Rule: `decode` is total. What cannot be read becomes an `Unreadable` value that keeps the raw
-bytes, so that one strange event parks its job and not its partition. `encode` lets nothing into
-the log that `decode` could not read.
+bytes, so that one strange event parks its job and not its partition. A log is never rewritten:
+old versions are upcast on reading. Who changes the meaning of an event raises its version in
+`CURRENT_VERSION`, adds the step from the version before to `UPCASTS`, and adds a golden file.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import get_args
 
 from msgspec import MsgspecError, Struct, convert
@@ -14,7 +16,15 @@ from msgspec.json import Decoder, Encoder
 
 from everfold.streams.errors import Refused
 from everfold.streams.events.event import Event
-from everfold.streams.events.upcast import CURRENT_VERSION, upcast
+
+RawEvent = dict[str, object]
+Upcast = Callable[[RawEvent], RawEvent]
+
+CURRENT_VERSION: Mapping[str, int] = {}
+"""Type -> version written today; a type that is not named here is at version 1."""
+
+UPCASTS: Mapping[tuple[str, int], Upcast] = {}
+"""(type, version) -> the step to the next version."""
 
 
 class Unreadable(Struct, frozen=True):
@@ -74,3 +84,27 @@ def _decode_old(payload: bytes) -> Event | Unreadable:
         return event
     except UNREADABLE as error:
         return Unreadable(kind, str(error), payload)
+
+
+def current_version(kind: str, versions: Mapping[str, int] = CURRENT_VERSION) -> int:
+    return versions.get(kind, 1)
+
+
+def upcast(
+    raw: RawEvent,
+    versions: Mapping[str, int] = CURRENT_VERSION,
+    steps: Mapping[tuple[str, int], Upcast] = UPCASTS,
+) -> RawEvent:
+    """Return `raw` in today's shape, one step per version.
+
+    Raises ValueError for a version that is newer than this program, or that has no step.
+    """
+    kind, version = str(raw.get("type")), raw.get("v", 1)
+    newest = current_version(kind, versions)
+    if not isinstance(version, int) or version > newest:
+        raise ValueError(f"{kind} has schema version {version}; this Everfold knows up to {newest}")
+    for step in range(version, newest):
+        if (kind, step) not in steps:
+            raise ValueError(f"{kind} version {step} has no upcast to version {step + 1}")
+        raw = {**steps[kind, step](raw), "v": step + 1}
+    return raw

@@ -1,7 +1,7 @@
 """What happened to a job, as frozen values: the language of the log.
 
 Rule: no clock, no randomness, no I/O, and no field ever changes its meaning; a new meaning is a
-new schema version with an upcast (upcast.py). Unknown fields are ignored, so a new field with a
+new schema version with an upcast (codec.py). Unknown fields are ignored, so a new field with a
 default is a compatible change. The time of an event is the time of its log entry.
 """
 

@@ -22,6 +22,10 @@ FIELDS = [b"j", b"s", b"e", b"p", b"d"]
 """Names of an entry's fields, in their order."""
 
 
+RawEntry = tuple[bytes, list[bytes]]
+"""Entry id, and the flat list of the entry's fields, as the server sends them."""
+
+
 class Recorded(Struct, frozen=True, gc=False):
     """One event of one job, read from the log."""
 
@@ -51,6 +55,14 @@ def entry_order(entry_id: str) -> tuple[int, int]:
     """Return the numbers of an entry id: entry ids compare as these, not as text."""
     milliseconds, _, counter = entry_id.partition("-")
     return int(milliseconds), int(counter or 0)
+
+
+def entry_before(entry_id: str) -> str:
+    """Return the greatest entry id below one."""
+    milliseconds, counter = entry_order(entry_id)
+    if counter > 0:
+        return f"{milliseconds}-{counter - 1}"
+    return f"{milliseconds - 1}-{2**64 - 1}" if milliseconds > 0 else NO_ENTRY
 
 
 def recorded(entry_id: bytes, flat: Sequence[bytes] | None) -> Recorded:

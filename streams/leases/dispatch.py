@@ -32,7 +32,7 @@ from everfold.streams.redis.retry import with_retry
 PROMOTE_LIMIT = 500
 """Jobs moved from later to dispatch in one call."""
 
-HELD_LIMIT = 100_000
+OWN_LIMIT = 100_000
 
 
 class Promotion(Struct, frozen=True):
@@ -58,7 +58,7 @@ class Dispatch:
         """Lease up to `most` waiting jobs of a partition.
 
         `lanes` are (queue, priority), the preferred ones first. Raises Unavailable; then jobs
-        may have been leased, and `held` names them.
+        may have been leased, and `own_leases` names them.
         """
         events = [self._claimed() for _ in range(most)]
         payloads = [encode(event) for event in events]
@@ -89,7 +89,7 @@ class Dispatch:
 
         Walks from `cursor`, which the caller keeps; the cursor returned is "-" when the walk is
         through. With `suspect`, takes all leases of that runner, however fresh.
-        Raises Unavailable; then jobs may have been leased, and `held` names them.
+        Raises Unavailable; then jobs may have been leased, and `own_leases` names them.
         """
         reason = "connection_gone" if suspect else "lease_expired"
         payloads = [
@@ -209,7 +209,7 @@ class Dispatch:
         overdue = tuple(cast("bytes", job).decode() for job in reply[2:])
         return Promotion(int(reply[0]), int(reply[1]), overdue)
 
-    async def held(self, lanes: Sequence[tuple[str, str]]) -> list[Lease]:
+    async def own_leases(self, lanes: Sequence[tuple[str, str]]) -> list[Lease]:
         """Name the leases that the server holds for this runner.
 
         To be asked after an Unavailable claim: what was leased by a call whose answer was lost
@@ -219,20 +219,20 @@ class Dispatch:
             lease
             for partition in range(self._keys.partitions)
             for lane in lanes
-            for lease in await self._held_in(partition, lane)
+            for lease in await self._own_leases_in(partition, lane)
         ]
 
-    async def _held_in(self, partition: int, lane: tuple[str, str]) -> list[Lease]:
+    async def _own_leases_in(self, partition: int, lane: tuple[str, str]) -> list[Lease]:
         dispatch = self._keys.dispatch(partition, *lane)
-        ask = ("XPENDING", dispatch, RUNNERS_GROUP, "-", "+", HELD_LIMIT, self.runner)
+        ask = ("XPENDING", dispatch, RUNNERS_GROUP, "-", "+", OWN_LIMIT, self.runner)
         try:
             rows = cast("list[list[bytes]]", await command(self._redis, *ask))
         except NoGroup:
             return []
-        leases = [await self._held_lease(dispatch, lane, row[0]) for row in rows]
+        leases = [await self._own_lease(dispatch, lane, row[0]) for row in rows]
         return [lease for lease in leases if lease is not None]
 
-    async def _held_lease(
+    async def _own_lease(
         self, dispatch: str, lane: tuple[str, str], dispatch_id: bytes
     ) -> Lease | None:
         found = cast(

@@ -23,13 +23,13 @@ PRIORITY_CYCLE = 8
 """Turns after which the order of priorities begins again."""
 
 
-def lanes_of(turn: int, queues: Sequence[str]) -> list[Lane]:
+def lane_order(turn: int, queues: Sequence[str]) -> list[Lane]:
     """Return every lane of `queues` in the order of this turn."""
     rotated = _rotated(queues, _pace(turn, PRIORITY_CYCLE, len(queues)))
     return [(queue, priority) for priority in _priorities(turn) for queue in rotated]
 
 
-def partitions_of(turn: int, partitions: int, queues: int = 1) -> list[int]:
+def partition_order(turn: int, partitions: int, queues: int = 1) -> list[int]:
     """Return every partition, another one in front each turn.
 
     With the number of `queues` given, every lane of every partition is in front of all others

@@ -17,7 +17,7 @@ from everfold.streams.errors import InvalidName
 from everfold.streams.events.checks import check_name
 from everfold.streams.events.event import Event, Released, Retried, Terminal
 from everfold.streams.leases.dispatch import Dispatch, all_lanes
-from everfold.streams.leases.fairness import lanes_of, partitions_of
+from everfold.streams.leases.fairness import lane_order, partition_order
 from everfold.streams.redis.keys import RELEASED
 from everfold.streams.redis.retry import with_retry
 
@@ -61,7 +61,7 @@ class Producer:
 
         Waits up to `wait_s` for the first. Read the job's events before working on it: a job
         that had an owner before may still run somewhere. Raises Unavailable; then jobs may have
-        been leased, and `held` names them.
+        been leased, and `own_leases` names them.
         """
         give_up_at_s = anyio.current_time() + wait_s
         while True:
@@ -75,7 +75,7 @@ class Producer:
     async def _orphans(self, most: int) -> list[Lease]:
         leases: list[Lease] = []
         for partition in self._partitions():
-            for lane in lanes_of(self._turn, self.queues):
+            for lane in lane_order(self._turn, self.queues):
                 if len(leases) < most:
                     leases += await self._orphans_in(partition, lane, most - len(leases))
         return leases
@@ -97,20 +97,22 @@ class Producer:
         for partition in self._partitions():
             await self.dispatch.promote(partition)
             if len(leases) < most:
-                lanes = lanes_of(self._turn, self.queues)
+                lanes = lane_order(self._turn, self.queues)
                 leases += await self.dispatch.claim(partition, lanes, most - len(leases))
         return leases
 
-    async def held(self) -> list[Lease]:
+    async def own_leases(self) -> list[Lease]:
         """Name the leases that the server holds for this runner, those of lost answers too.
 
         Raises Unavailable when the server stayed away.
         """
         lanes = all_lanes(self.queues)
-        return await with_retry(lambda: self.dispatch.held(lanes), self.log.retry_for_s)
+        return await with_retry(lambda: self.dispatch.own_leases(lanes), self.log.retry_for_s)
+
+    held = own_leases  # its earlier name
 
     def _partitions(self) -> list[int]:
-        return partitions_of(self._turn, self.log.keys.partitions, len(self.queues))
+        return partition_order(self._turn, self.log.keys.partitions, len(self.queues))
 
     async def append(self, lease: Lease, event: Event) -> Appended:
         """Append an event under the lease, once, however often it is repeated with the same id.

@@ -16,7 +16,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.redis.redis_errors import command, read_hash
 
 
-class Entry(Struct, frozen=True, kw_only=True):
+class RunnerEntry(Struct, frozen=True, kw_only=True):
     """What a runner says of itself."""
 
     runner: str
@@ -27,7 +27,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     since_ms: int
 
 
-async def register_runner(log: Log, entry: Entry) -> None:
+async def register_runner(log: Log, entry: RunnerEntry) -> None:
     payload = msgspec.json.encode(entry)
     await command(log.redis, "HSET", log.keys.runners(), entry.runner, payload)
 
@@ -37,10 +37,10 @@ async def deregister_runner(log: Log, runner: str) -> None:
     await command(log.redis, "HDEL", log.keys.runners(), runner)
 
 
-async def registered_runners(log: Log) -> dict[str, Entry]:
+async def registered_runners(log: Log) -> dict[str, RunnerEntry]:
     """Return every registered runner, the dead ones too."""
     stored = await read_hash(log.redis, log.keys.runners())
-    decoder = msgspec.json.Decoder(Entry)
+    decoder = msgspec.json.Decoder(RunnerEntry)
     return {name.decode(): decoder.decode(payload) for name, payload in stored.items()}
 
 

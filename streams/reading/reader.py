@@ -18,9 +18,8 @@ from everfold.streams.appending.log import Log
 from everfold.streams.errors import JobUnknown, Unavailable
 from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order, recorded
 from everfold.streams.redis import scripts
-from everfold.streams.redis.backoff import Backoff
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.retry import with_retry
+from everfold.streams.redis.retry import Backoff, with_retry
 from everfold.streams.redis.server import BLOCK_S, connect_blocking
 
 PAGE = 500
@@ -117,7 +116,7 @@ async def _range(log: Log, partition: int, after: str, until: str, size: int) ->
     return cast("Entries", found)
 
 
-async def ends(log: Log) -> dict[int, str]:
+async def last_entry_ids(log: Log) -> dict[int, str]:
     """Return the entry id of the last event of each partition, 0-0 for an empty one."""
     found: dict[int, str] = {}
     for partition in range(log.keys.partitions):
@@ -136,7 +135,7 @@ async def tail(
     Yields batches in log order per partition. Goes on where it was after the server was away.
     Entering fixes the place: what is appended from then on is seen.
     """
-    cursors = dict(after) if after is not None else await ends(log)
+    cursors = dict(after) if after is not None else await last_entry_ids(log)
     redis = connect_blocking(log.url, name=f"everfold:{log.actor}")
     try:
         yield _follow(log, cursors, redis)

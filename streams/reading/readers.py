@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from everfold.streams.appending.log import Log
 from everfold.streams.events.checks import check_name
-from everfold.streams.events.record import NO_ENTRY, entry_order
+from everfold.streams.events.record import NO_ENTRY, entry_before, entry_order
 from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.server import server_time_ms
 
@@ -78,7 +78,7 @@ async def trimmed_to(log: Log, partition: int) -> TrimmedTo:
     return TrimmedTo(entry_id, int(stored.get(b"count", b"0")))
 
 
-async def groups_hold(log: Log, partition: int) -> dict[str, str]:
+async def group_positions(log: Log, partition: int) -> dict[str, str]:
     """Return for each consumer group the entry id up to which it has taken everything."""
     key = log.keys.log(partition)
     if not await command(log.redis, "EXISTS", key):
@@ -89,13 +89,7 @@ async def groups_hold(log: Log, partition: int) -> dict[str, str]:
         name = facts[b"name"].decode()
         summary = cast("list[object]", await command(log.redis, "XPENDING", key, name))
         first = cast("bytes | None", summary[1])
-        found[name] = before(first.decode()) if first else facts[b"last-delivered-id"].decode()
+        found[name] = (
+            entry_before(first.decode()) if first else facts[b"last-delivered-id"].decode()
+        )
     return found
-
-
-def before(entry_id: str) -> str:
-    """Return the greatest entry id below one."""
-    milliseconds, counter = entry_order(entry_id)
-    if counter > 0:
-        return f"{milliseconds}-{counter - 1}"
-    return f"{milliseconds - 1}-{2**64 - 1}" if milliseconds > 0 else NO_ENTRY

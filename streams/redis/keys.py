@@ -53,7 +53,7 @@ class Keyspace(Struct, frozen=True):
         """HASH: subscription -> what it is about, as JSON."""
         return f"{self.namespace}:subscriptions"
 
-    def rewound(self) -> str:
+    def lost_writes(self) -> str:
         """HASH: job -> what the server lost of it, as JSON; see retention/lost_writes.py."""
         return f"{self.namespace}:rewound"
 
@@ -182,8 +182,8 @@ class SubscriptionKeys(Struct, frozen=True):
 
     root: str
 
-    def place(self) -> str:
-        """HASH: owner token, until when it is trusted, checkpoint, counters."""
+    def checkpoint(self) -> str:
+        """HASH: checkpoint, owner token, until when it is trusted, counters."""
         return self.root
 
     def held(self) -> str:

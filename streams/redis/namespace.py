@@ -15,7 +15,7 @@ from everfold.streams.events.ids import new_id
 from everfold.streams.redis.keys import Keyspace
 from everfold.streams.redis.redis_errors import read_hash
 from everfold.streams.redis.scripts import make_namespace
-from everfold.streams.redis.server import server_facts
+from everfold.streams.redis.server import server_info
 
 SCHEMA_VERSION = 1
 DEFAULT_PARTITIONS = 8
@@ -45,7 +45,7 @@ async def open_namespace(redis: Redis, name: str, partitions: int | None = None)
 
 
 async def _make(redis: Redis, meta: str, partitions: int) -> None:
-    run_id = (await server_facts(redis, "server")).get("run_id", "")
+    run_id = (await server_info(redis, "server")).get("run_id", "")
     await make_namespace(
         redis,
         meta=meta,

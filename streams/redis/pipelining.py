@@ -1,9 +1,9 @@
-"""Pipelining: commands that wait at the same time travel in one write, and their answers come
+"""Pipelining: commands that wait at the same time are sent in one write, and their answers come
 back in order.
 
-Rule: a command that finds a carrier free leaves at once; while all are under way the next ones
-gather. A caller that is cancelled leaves its command on its way. When a connection breaks, any of
-the commands on it may have been carried out, as with a single one.
+Rule: a command that finds a writer free is sent at once; while all writers are busy the next ones
+gather. Cancelling a caller does not recall a command that was sent. When a connection breaks, each
+command on it may have been carried out, as with a single one.
 """
 
 from __future__ import annotations
@@ -20,17 +20,15 @@ from msgspec import Struct
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 
-from everfold.streams.redis.settle import settle
+WRITERS = 2
+"""Connections that carry commands at once. With more of them, fewer commands share a write."""
 
-CARRIERS = 2
-"""Connections that carry commands at once. With more, fewer commands share a trip."""
-
-LINGER_S = 0.05
-"""How long a carrier with nothing to carry keeps its connection. Taking one from the pool, which
-looks whether it is alive, costs as much as a command."""
+KEEP_ALIVE_S = 0.05
+"""Seconds that a writer without commands keeps its connection. To take one from the pool costs as
+much as a command, because the pool checks that it is alive."""
 
 BATCH_LIMIT = 128
-"""Commands per trip: all of them must be answered within the time-out of one."""
+"""Commands per write: all of them must be answered within the time-out of one."""
 
 Argument = str | bytes | int
 T = TypeVar("T")
@@ -43,65 +41,81 @@ def packed(arguments: Sequence[Argument]) -> bytes:
     return cast("bytes", hiredis.pack_command((*words, *rest)))
 
 
-class _Waiting(Struct, eq=False):
-    command: bytes
+def resolve(future: asyncio.Future[T], outcome: T | Exception) -> None:
+    """Give a future its result or its error; does nothing if it is done or cancelled."""
+    if future.done():
+        return
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
+
+
+class _PendingCommand(Struct, eq=False):
+    packed: bytes
     answer: asyncio.Future[object]
 
 
 class PipeliningRedis(Redis):
-    """A client whose commands are pipelined by themselves, for commands that never block.
+    """A client that pipelines its commands by itself. Not for commands that block.
 
-    It owns the pool. `timeout_s`: longest wait for a connection, and for the answers of one trip.
+    It owns `pool` and closes it. `timeout_s` bounds the wait for a connection, and the wait for
+    all answers of one write. Errors are redis-py's own: `redis_errors.command` maps them.
     """
 
     def __init__(self, pool: ConnectionPool, timeout_s: float) -> None:
         super().__init__(connection_pool=pool)
         self.auto_close_connection_pool = True
         self._timeout_s = timeout_s
-        self._waiting: deque[_Waiting] = deque()
-        self._carriers: set[asyncio.Task[None]] = set()
+        self._pending: deque[_PendingCommand] = deque()
+        self._writers: set[asyncio.Task[None]] = set()
         self._idle: list[asyncio.Future[None]] = []
 
     async def execute_command(self, *arguments: Argument, **_: object) -> object:
+        """Send one command and return its answer as the server sent it."""
         return await self._enqueue(arguments)
 
     async def execute_all(self, commands: Iterable[Sequence[Argument]]) -> list[object]:
-        """Send many commands at once. Raises the first error, when all are over."""
+        """Send many commands at once; return their answers in the same order.
+
+        Raises the first error, but only after every command has its answer.
+        """
         answers = [self._enqueue(arguments) for arguments in commands]
         await asyncio.gather(*answers, return_exceptions=True)
         return [answer.result() for answer in answers]
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
-        while carriers := list(self._carriers):
-            for carrier in carriers:
-                carrier.cancel()
+        """Close all connections; commands without an answer fail with a ConnectionError."""
+        while writers := list(self._writers):
+            for writer in writers:
+                writer.cancel()
             # Again and again: a cancellation that comes with an answer may be lost.
-            await asyncio.wait(carriers, timeout=0.1)
+            await asyncio.wait(writers, timeout=0.1)
         await super().aclose(close_connection_pool)
 
     def _enqueue(self, arguments: Sequence[Argument]) -> asyncio.Future[object]:
-        mine = _Waiting(packed(arguments), asyncio.get_running_loop().create_future())
-        self._waiting.append(mine)
-        if len(self._waiting) == 1:
-            self._call_carrier()
+        mine = _PendingCommand(packed(arguments), asyncio.get_running_loop().create_future())
+        self._pending.append(mine)
+        if len(self._pending) == 1:
+            self._wake_writer()
         return mine.answer
 
-    def _call_carrier(self) -> None:
-        """Have somebody carry what waits, from the next turn of the event loop on: whoever asks in
-        this one comes along."""
+    def _wake_writer(self) -> None:
+        """Wake an idle writer or start one; it runs on the next turn of the event loop, so that
+        the commands of this turn share its write."""
         if self._idle:
-            settle(self._idle.pop(), None)
-        elif len(self._carriers) < CARRIERS:
-            self._carriers.add(asyncio.create_task(self._carry()))
+            resolve(self._idle.pop(), None)
+        elif len(self._writers) < WRITERS:
+            self._writers.add(asyncio.create_task(self._write_all()))
 
-    async def _carry(self) -> None:
-        """Carry what waits, trip by trip, until there is nothing for a while."""
-        batch: list[_Waiting] = []
+    async def _write_all(self) -> None:
+        """Write what is pending, batch by batch, until there has been nothing for a while."""
+        batch: list[_PendingCommand] = []
         try:
             connection = await self._in_time(self.connection_pool.get_connection())  # type: ignore[no-untyped-call]
             try:
-                while batch := await self._more(connection):
-                    await self._in_time(_trip(connection, batch))
+                while batch := await self._wait_for_batch(connection):
+                    await self._in_time(_flush(connection, batch))
                     batch = []
             finally:
                 await self.connection_pool.release(connection)
@@ -109,46 +123,47 @@ class PipeliningRedis(Redis):
             _fail([*batch, *self._next_batch()], theirs.ConnectionError("the client was closed"))
             raise
         except Exception as error:
-            # Without a connection nobody can go; else the others may still have luck with theirs.
+            # No connection is to be had: fail what is pending. One broke: fail what was on it.
             _fail(batch or self._next_batch(), error)
         finally:
-            # Not by a callback of the task: between its end and that, nobody would carry.
-            self._carriers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
-            if self._waiting:
-                self._call_carrier()
+            # Not by a callback of the task: between its end and that, nobody would write.
+            self._writers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            if self._pending:
+                self._wake_writer()
 
-    async def _more(self, connection: AbstractConnection) -> list[_Waiting]:
+    async def _wait_for_batch(self, connection: AbstractConnection) -> list[_PendingCommand]:
         """Return the next batch; none when nothing has come for a while, or the connection is gone.
 
         The latter is looked at only after a pause: a server that hangs up at once is an error.
         """
-        if not self._waiting:
-            await self._linger()
+        if not self._pending:
+            await self._keep_alive()
             if _was_closed(connection):
                 return []
         return self._next_batch(BATCH_LIMIT)
 
-    async def _linger(self) -> None:
+    async def _keep_alive(self) -> None:
+        """Wait until this writer is woken, for KEEP_ALIVE_S at most."""
         loop = asyncio.get_running_loop()
-        called: asyncio.Future[None] = loop.create_future()
-        self._idle.append(called)
-        timer = loop.call_later(LINGER_S, settle, called, None)
+        woken: asyncio.Future[None] = loop.create_future()
+        self._idle.append(woken)
+        timer = loop.call_later(KEEP_ALIVE_S, resolve, woken, None)
         try:
-            await called
+            await woken
         finally:
             timer.cancel()
-            if called in self._idle:
-                self._idle.remove(called)
+            if woken in self._idle:
+                self._idle.remove(woken)
 
-    def _next_batch(self, most: int | None = None) -> list[_Waiting]:
-        waiting = self._waiting
-        return [waiting.popleft() for _ in range(min(len(waiting), most or len(waiting)))]
+    def _next_batch(self, most: int | None = None) -> list[_PendingCommand]:
+        pending = self._pending
+        return [pending.popleft() for _ in range(min(len(pending), most or len(pending)))]
 
-    async def _in_time(self, doing: Awaitable[T]) -> T:
+    async def _in_time(self, awaitable: Awaitable[T]) -> T:
         """Await it. One time-out for all: redis-py's own, for each step, cost as much as it."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await doing
+                return await awaitable
         except TimeoutError:
             raise theirs.TimeoutError(f"no answer within {self._timeout_s:g} s") from None
 
@@ -159,17 +174,18 @@ def _was_closed(connection: AbstractConnection) -> bool:
     return reader is None or reader.at_eof()
 
 
-async def _trip(connection: AbstractConnection, batch: Sequence[_Waiting]) -> None:
+async def _flush(connection: AbstractConnection, batch: Sequence[_PendingCommand]) -> None:
+    """Send a batch in one write, and give each command its answer."""
     await connection.send_packed_command(
-        b"".join([one.command for one in batch]), check_health=False
+        b"".join([pending.packed for pending in batch]), check_health=False
     )
-    for one in batch:
-        settle(one.answer, await _answer(connection))
+    for pending in batch:
+        resolve(pending.answer, await _answer(connection))
 
 
-def _fail(batch: Sequence[_Waiting], error: Exception) -> None:
-    for one in batch:
-        settle(one.answer, error)
+def _fail(batch: Sequence[_PendingCommand], error: Exception) -> None:
+    for pending in batch:
+        resolve(pending.answer, error)
 
 
 async def _answer(connection: AbstractConnection) -> object:

@@ -1,16 +1,36 @@
-"""Trying again while the server is away, for calls that may be repeated."""
+"""Try again while the server is away, and wait longer after each failure.
+
+Rule: only calls that change nothing when they are repeated are tried again here.
+"""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import anyio
 
 from everfold.streams.errors import Unavailable
-from everfold.streams.redis.backoff import Backoff
 
 T = TypeVar("T")
+
+
+class Backoff:
+    """Exponential back-off with full jitter above half: 0.5 to 1 of the doubled step."""
+
+    def __init__(self, first_s: float = 0.1, most_s: float = 5.0) -> None:
+        self._first_s, self._most_s = first_s, most_s
+        self._step_s = first_s
+
+    def next_s(self) -> float:
+        step_s = self._step_s
+        self._step_s = min(self._step_s * 2, self._most_s)
+        return step_s * random.uniform(0.5, 1.0)
+
+    def reset(self) -> None:
+        """Begin again with the first step, after a success."""
+        self._step_s = self._first_s
 
 
 async def with_retry(call: Callable[[], Awaitable[T]], retry_for_s: float) -> T:

@@ -21,7 +21,7 @@ COMMAND_TIMEOUT_S = 5.0
 """Longest wait for the answer to a command that does not block."""
 
 CONNECTION_LIMIT = 32
-"""Connections of one client. Everfold itself needs few: see CARRIERS in pipelining.py."""
+"""Connections of one client. Everfold itself needs few: see WRITERS in pipelining.py."""
 
 Client = TypeVar("Client", bound=Redis)
 
@@ -101,7 +101,7 @@ def _raw(client: Client) -> Client:
     return client
 
 
-async def check_floor(redis: Redis) -> None:
+async def check_server(redis: Redis) -> None:
     """Raise ServerTooOld unless the server knows every command that Everfold needs."""
     found = await command(redis, "COMMAND INFO", *NEEDED_COMMANDS)
     known = {row[0].decode().upper() for row in cast("list[list[bytes]]", found) if row}
@@ -110,7 +110,7 @@ async def check_floor(redis: Redis) -> None:
         raise ServerTooOld(await version(redis), f"it has no {' and no '.join(missing)}")
 
 
-async def server_facts(redis: Redis, section: str) -> dict[str, str]:
+async def server_info(redis: Redis, section: str) -> dict[str, str]:
     """Return a section of INFO as plain text values."""
     text = cast("bytes", await command(redis, "INFO", section)).decode()
     pairs = (line.partition(":") for line in text.splitlines() if ":" in line)
@@ -125,7 +125,7 @@ async def server_time_ms(redis: Redis) -> int:
 
 async def version(redis: Redis) -> str:
     """Return name and version as people know them, such as `Valkey 9.1.2`."""
-    found = await server_facts(redis, "server")
+    found = await server_info(redis, "server")
     if "valkey_version" in found:
         return f"Valkey {found['valkey_version']}"
     return f"Redis {found.get('redis_version', 'of unknown version')}"

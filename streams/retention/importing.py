@@ -12,11 +12,11 @@ from typing import cast
 import msgspec
 
 from everfold.streams.appending.log import Log
-from everfold.streams.archive.segment import Entry, records_of
+from everfold.streams.archive.segment import records_of
 from everfold.streams.errors import Refused
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.event import CancelRequested, Recovered, Submitted, closing_status
-from everfold.streams.events.record import Recorded
+from everfold.streams.events.record import RawEntry, Recorded
 from everfold.streams.reading.reader import log_size
 from everfold.streams.reading.readers import trimmed_to
 from everfold.streams.redis.redis_errors import command, read_hash
@@ -49,7 +49,7 @@ async def begin_import(log: Log, parcel: str) -> None:
     await command(log.redis, "HSET", meta, FIELD, parcel)
 
 
-async def import_entries(log: Log, partition: int, entries: Sequence[Entry]) -> int:
+async def import_entries(log: Log, partition: int, entries: Sequence[RawEntry]) -> int:
     """Add a page of entries, all of them events, in order; return how many were new."""
     guards: dict[str, dict[str, str]] = {}
     for record in records_of(entries):

@@ -15,7 +15,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.events.event import Rewound
 from everfold.streams.redis.namespace import SCHEMA_VERSION
 from everfold.streams.redis.redis_errors import command, read_hash
-from everfold.streams.redis.server import connections_opened, server_facts, server_time_ms
+from everfold.streams.redis.server import connections_opened, server_info, server_time_ms
 
 ASK_EVERY_S = 1.0
 
@@ -50,7 +50,7 @@ class ServerWatch:
         opened, now_s = connections_opened(self._log.redis), time.monotonic()
         if self._looked[0] == opened and now_s - self._looked[1] < ASK_EVERY_S:
             return self._restarted_at_ms
-        run_id = (await server_facts(self._log.redis, "server")).get("run_id", "")
+        run_id = (await server_info(self._log.redis, "server")).get("run_id", "")
         if run_id != self._run_id:
             self._restarted_at_ms = await self._note(run_id)
             self._run_id = run_id
@@ -81,12 +81,12 @@ class ServerWatch:
 async def record_lost_writes(log: Log, found: LostWrites) -> None:
     """Name the job in the namespace's list and, while it is open, in its own history."""
     payload = msgspec.json.encode(found)
-    await command(log.redis, "HSET", log.keys.rewound(), found.job_id, payload)
+    await command(log.redis, "HSET", log.keys.lost_writes(), found.job_id, payload)
     event = Rewound(seen_seq=found.seen_seq, found_seq=found.found_seq)
     await log.append(found.job_id, event, epoch=0)
 
 
 async def lost_writes(log: Log) -> list[LostWrites]:
     """Return every job of which the server is known to have lost events."""
-    stored = await read_hash(log.redis, log.keys.rewound())
+    stored = await read_hash(log.redis, log.keys.lost_writes())
     return [msgspec.json.decode(payload, type=LostWrites) for payload in stored.values()]

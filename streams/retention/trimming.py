@@ -13,8 +13,8 @@ from typing import cast
 from msgspec import Struct
 
 from everfold.streams.appending.log import Log
-from everfold.streams.events.record import NO_ENTRY, entry_order
-from everfold.streams.reading.readers import ARCHIVE, before, groups_hold, readers
+from everfold.streams.events.record import NO_ENTRY, entry_before, entry_order
+from everfold.streams.reading.readers import ARCHIVE, group_positions, readers
 from everfold.streams.redis.keys import PRIORITIES
 from everfold.streams.redis.redis_errors import NoGroup, command
 from everfold.streams.redis.retry import with_retry
@@ -36,7 +36,7 @@ class Bound(Struct, frozen=True):
     entry_id: str
 
 
-class Trimmed(Struct, frozen=True):
+class TrimResult(Struct, frozen=True):
     partition: int
     count: int
     held_by: str
@@ -51,12 +51,12 @@ async def bounds(
     known = await readers(log, partition)
     counting = {n: r for n, r in known.items() if r.required or r.until_ms > now_ms}
     found = [Bound(f"reader {name}", reader.position) for name, reader in counting.items()]
-    for name, entry_id in (await groups_hold(log, partition)).items():
+    for name, entry_id in (await group_positions(log, partition)).items():
         found.append(Bound(f"consumer group {name}", entry_id))
     if needs_archive and ARCHIVE not in known:
         found.append(Bound("no archive", NO_ENTRY))
     if (first := await _oldest_open(log, partition)) is not None:
-        found.append(Bound("an open, parked or held job", before(first)))
+        found.append(Bound("an open, parked or held job", entry_before(first)))
     found.append(Bound("the retention", f"{max(0, now_ms - int(retention_s * 1000))}-0"))
     return sorted(found, key=lambda bound: entry_order(bound.entry_id))
 
@@ -68,21 +68,21 @@ async def trim(
     *,
     needs_archive: bool = True,
     dry_run: bool = False,
-) -> Trimmed:
+) -> TrimResult:
     """Trim one partition as far as it may be. Raises Unavailable; what was trimmed stays so."""
     lowest = (await bounds(log, partition, retention_s, needs_archive=needs_archive))[0]
     if dry_run:
-        return Trimmed(partition, await _count(log, partition, lowest.entry_id), lowest.what)
+        return TrimResult(partition, await _count(log, partition, lowest.entry_id), lowest.what)
     keys, count = log.keys, 0
     places = (keys.log(partition), keys.readers(partition), keys.trimmed(partition))
     run = partial(_trim.run, log.redis, places, (keys.tag(partition), lowest.entry_id, PAGE))
     while True:
         reply = await with_retry(run, log.retry_for_s)
         if reply[0] == b"held":
-            return Trimmed(partition, count, cast("bytes", reply[1]).decode())
+            return TrimResult(partition, count, cast("bytes", reply[1]).decode())
         count += cast("int", reply[1])
         if reply[1] == 0:
-            return Trimmed(partition, count, lowest.what)
+            return TrimResult(partition, count, lowest.what)
 
 
 async def _count(log: Log, partition: int, until: str) -> int:

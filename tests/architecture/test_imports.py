@@ -36,7 +36,6 @@ PURE = {
     "everfold.streams.events.codec",
     "everfold.streams.events.event",
     "everfold.streams.events.record",
-    "everfold.streams.events.upcast",
     "everfold.streams.redis.keys",
     "everfold.streams.leases.fairness",
     "everfold.streams.appending.outcomes",

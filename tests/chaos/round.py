@@ -12,7 +12,7 @@ from msgspec import Struct
 from everfold.projector.job.job import Job
 from everfold.projector.reading.lag import lag
 from everfold.projector.reading.queries import current
-from everfold.streams.appending.log import NOBODY, Log
+from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.errors import EverfoldError, JobClosed, JobLeased
 from everfold.streams.events.event import Canceled, CancelRequested, Policy, Recovered
 from everfold.streams.reading.reader import job_events
@@ -90,7 +90,7 @@ class Round:
         job_id = self._jobs[which % len(self._jobs)]
         with contextlib.suppress(JobClosed, JobLeased):
             await self._log.append(job_id, CancelRequested(reason="chaos"), epoch=0)
-            await self._log.append(job_id, Canceled(reason="chaos"), epoch=NOBODY)
+            await self._log.append(job_id, Canceled(reason="chaos"), epoch=UNLEASED)
         return True
 
     async def _submit_again(self, which: int) -> bool:

@@ -11,7 +11,7 @@ from everfold.projector.job.state import from_fields
 from everfold.projector.reading.queries import at, current
 from everfold.projector.reading.verify import verify
 from everfold.projector.reading.watching import Watcher
-from everfold.streams.appending.log import NOBODY, Log
+from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.errors import JobNotParked, Refused, UndecodableEvent
 from everfold.streams.events.codec import encode
 from everfold.streams.events.event import Canceled, CancelRequested
@@ -73,7 +73,7 @@ async def test_an_event_that_can_be_read_by_now_is_folded_when_retried(log: Log)
         state = from_fields(await read_hash(log.redis, log.keys.job(job_id)))
         assert state is not None
         assert (state.seq, state.status, state.reason) == (3, "canceling", "enough")
-        await log.append(job_id, Canceled(), epoch=NOBODY)
+        await log.append(job_id, Canceled(), epoch=UNLEASED)
         await assert_projected(log, [job_id])
 
 
@@ -100,7 +100,7 @@ async def test_a_skipped_event_is_passed_over_by_every_fold(log: Log) -> None:
         assert await stored_seq(log, job_id) == 3
         assert (await current(log, job_id)).status == "canceling"
         assert (await at(log, job_id, 3)).reason == "enough"
-        await log.append(job_id, Canceled(), epoch=NOBODY)
+        await log.append(job_id, Canceled(), epoch=UNLEASED)
         async with Watcher(log) as watcher:
             seen = [job.seq async for job in watcher.watch(job_id)]
         assert seen == [1, 2, 3, 4]

@@ -20,7 +20,7 @@ from everfold.streams.leases.producer import Producer
 from everfold.streams.reading.reader import job_events
 from everfold.streams.redis.keys import PROJECTOR_GROUP
 from everfold.streams.redis.redis_errors import command, read_hash
-from everfold.streams.redis.server import server_facts
+from everfold.streams.redis.server import server_info
 from tests.projector.story import (
     GRAPH,
     PARTITIONS,
@@ -76,7 +76,7 @@ async def given_or_folded(log: Log, given: list[Recorded]) -> bool:
 
 
 async def blocked(log: Log, clients: int) -> bool:
-    return int((await server_facts(log.redis, "clients"))["blocked_clients"]) >= clients
+    return int((await server_info(log.redis, "clients"))["blocked_clients"]) >= clients
 
 
 async def test_an_entry_without_a_job_parks_itself_and_the_partition_goes_on(log: Log) -> None:

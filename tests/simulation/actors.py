@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from everfold.runner.backend import Unreachable
 from everfold.runner.execution.fleet import Berth, Place
-from everfold.streams.appending.log import NOBODY
+from everfold.streams.appending.log import UNLEASED
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.errors import Unavailable
 from everfold.streams.events.event import Expired
@@ -176,7 +176,7 @@ def promoting(runner: Runner) -> Steps[None]:
 def _expire(runner: Runner, job_id: str) -> Steps[None]:
     server, event_id = runner.world.server, runner.world.new_id()
     event = Expired(reason="queue_deadline")
-    yield from ask(REDIS, lambda: server.append(job_id, event_id, event, NOBODY), "append")
+    yield from ask(REDIS, lambda: server.append(job_id, event_id, event, UNLEASED), "append")
 
 
 def looking(runner: Runner, berth: Berth) -> Steps[None]:

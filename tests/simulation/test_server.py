@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from everfold.streams.appending.log import NOBODY, Log
+from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.appending.outcomes import Lease, Renewed
 from everfold.streams.errors import (
     EverfoldError,
@@ -126,7 +126,7 @@ class Both:
             (CancelRequested(id=event_id, reason="enough"), 0, ""),
             (Progressed(id=event_id, attempt=1, value=0.5, nodes_done=0, nodes_total=1), 1, ""),
             (Started(id=event_id, attempt=1), 2, "one"),
-            (Canceled(id=event_id), NOBODY, ""),
+            (Canceled(id=event_id), UNLEASED, ""),
             (Canceled(id=event_id), 3, "two"),
         ]
         return self._random.choice(events)

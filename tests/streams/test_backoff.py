@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from everfold.streams.redis.backoff import Backoff
+from everfold.streams.redis.retry import Backoff
 
 
 def test_each_wait_is_half_to_all_of_a_step_that_doubles_up_to_its_limit() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from everfold.streams.errors import Refused
-from everfold.streams.events.codec import Unreadable, decode, encode
+from everfold.streams.events.codec import Unreadable, current_version, decode, encode
 from everfold.streams.events.event import (
     CLOSING_STATUS,
     Event,
@@ -25,7 +25,6 @@ from everfold.streams.events.event import (
     Submitted,
     closing_status,
 )
-from everfold.streams.events.upcast import current_version
 from tests.streams.golden import STATED
 
 GOLDEN = Path(__file__).parent.parent / "data" / "events"

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from everfold.streams.appending.log import NOBODY, Log
+from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.appending.outcomes import Lease, LeaseOver, Renewed
 from everfold.streams.errors import Fenced, JobClosed, JobUnknown
 from everfold.streams.events.event import (
@@ -114,7 +114,7 @@ async def test_entries_of_no_open_job_are_removed_by_whoever_meets_them(
     job_id = "nobody"
     if orphan == "closed":
         job_id = (await log.submit(GRAPH)).job_id
-        await log.append(job_id, Canceled(), epoch=NOBODY)
+        await log.append(job_id, Canceled(), epoch=UNLEASED)
     key = log.keys.dispatch(0, *NORMAL)
     fields = ("x", "y") if orphan == "not ours" else ("j", job_id)
     for _ in range(3):

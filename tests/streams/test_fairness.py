@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everfold.streams.leases.fairness import lanes_of, partitions_of
+from everfold.streams.leases.fairness import lane_order, partition_order
 from everfold.streams.redis.keys import PRIORITIES
 
 NAMES = ("a", "b", "c", "d", "e", "f", "g", "h")
@@ -17,8 +17,8 @@ Place = tuple[int, str, str]
 
 def front(turn: int, partitions: int, queues: tuple[str, ...]) -> Place:
     """Return the place that a runner with room for one job serves when all are flooded."""
-    partition = partitions_of(turn, partitions, len(queues))[0]
-    return partition, *lanes_of(turn, queues)[0]
+    partition = partition_order(turn, partitions, len(queues))[0]
+    return partition, *lane_order(turn, queues)[0]
 
 
 @given(st.integers(0, 10**12), SIZES)
@@ -26,9 +26,9 @@ def test_every_turn_looks_at_every_lane_and_partition_once(
     turn: int, sizes: tuple[int, int]
 ) -> None:
     partitions, queues = sizes[0], NAMES[: sizes[1]]
-    lanes = lanes_of(turn, queues)
+    lanes = lane_order(turn, queues)
     assert sorted(lanes) == sorted((queue, p) for queue in queues for p in PRIORITIES)
-    assert sorted(partitions_of(turn, partitions, len(queues))) == list(range(partitions))
+    assert sorted(partition_order(turn, partitions, len(queues))) == list(range(partitions))
 
 
 @given(st.integers(0, 10**9), SIZES)
@@ -56,10 +56,10 @@ def test_one_job_behind_a_flood_of_one_priority_is_served_in_time(
     queues = ("busy", "quiet")
     waiting = {(p, "quiet", priority) for p in range(partitions) for priority in PRIORITIES}
     for turn in range(8 * len(queues) * partitions):
-        for partition in partitions_of(turn, partitions, len(queues)):
+        for partition in partition_order(turn, partitions, len(queues)):
             lane = next(
                 (queue, priority)
-                for queue, priority in lanes_of(turn, queues)
+                for queue, priority in lane_order(turn, queues)
                 if (queue, priority) == ("busy", flooded) or (partition, queue, priority) in waiting
             )
             waiting.discard((partition, *lane))
@@ -68,4 +68,4 @@ def test_one_job_behind_a_flood_of_one_priority_is_served_in_time(
 
 
 def test_a_runner_without_queues_looks_nowhere() -> None:
-    assert lanes_of(3, ()) == []
+    assert lane_order(3, ()) == []

@@ -40,7 +40,7 @@ def test_no_two_keys_are_the_same() -> None:
     keys = [key(p) for key in OF_A_PARTITION for p in range(8)]
     keys += [KEYS.head("a"), KEYS.job("a"), KEYS.meta(), KEYS.runners(), KEYS.projectors("jobs")]
     keys += [
-        KEYS.rewound(),
+        KEYS.lost_writes(),
         KEYS.wake(),
         KEYS.dispatch(0, "a", "low"),
         KEYS.dispatch(0, "b", "low"),

@@ -9,7 +9,7 @@ from typing import cast
 import anyio
 import pytest
 
-from everfold.streams.appending.log import NOBODY, WORKFLOW_TTL_S, Log
+from everfold.streams.appending.log import UNLEASED, WORKFLOW_TTL_S, Log
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.errors import (
     IdempotencyConflict,
@@ -180,7 +180,7 @@ async def test_a_refused_submit_writes_nothing(log: Log, name: str) -> None:
 async def test_every_outcome_of_append_in_one_call(log: Log) -> None:
     lease = await leased(log)
     job, ended = lease.job_id, (await log.submit(OTHER)).job_id
-    await log.append(ended, Canceled(), epoch=NOBODY)
+    await log.append(ended, Canceled(), epoch=UNLEASED)
     replies = await append(
         log,
         new(job, "one", epoch=1, holder="r1", expected=2),
@@ -188,7 +188,7 @@ async def test_every_outcome_of_append_in_one_call(log: Log) -> None:
         new(job, "one", epoch=1),
         new(job, "three", epoch=2),
         new(job, "four", epoch=1, holder="r2"),
-        new(job, "five", epoch=NOBODY),
+        new(job, "five", epoch=UNLEASED),
         new(job, "six", epoch=1, expected=2),
         new(ended, "seven"),
         new("nobody", "eight"),
@@ -227,7 +227,7 @@ async def test_an_end_takes_the_job_out_of_every_list_in_one_step(log: Log, end:
 
 async def test_an_end_takes_the_job_out_of_later(log: Log) -> None:
     made = await log.submit(GRAPH, run_at_ms=int(time.time() * 1000) + 3_600_000)
-    await log.append(made.job_id, Expired(reason="queue_deadline"), epoch=NOBODY)
+    await log.append(made.job_id, Expired(reason="queue_deadline"), epoch=UNLEASED)
     assert (await stored(log)).places == 0
 
 
@@ -240,11 +240,11 @@ async def test_no_program_can_end_a_job_that_another_one_works_on_or_may_resume(
         await Dispatch(log, "r1").release(lease, Released(reason="drain"))
     before = await stored(log, lease.job_id)
     # Python refuses an end with epoch 0 by itself; other languages have the script only.
-    for epoch in (0, NOBODY):
+    for epoch in (0, UNLEASED):
         [reply] = await append(log, new(lease.job_id, "end", epoch=epoch, effect="canceled"))
         assert reply[0] == b"leased"
     with pytest.raises(JobLeased):
-        await log.append(lease.job_id, Canceled(), epoch=NOBODY)
+        await log.append(lease.job_id, Canceled(), epoch=UNLEASED)
     assert await stored(log, lease.job_id) == before
 
 

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from everfold.streams.appending.log import NOBODY, Log
+from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.appending.outcomes import Appended, Lease, LeaseOver, Renewed
 from everfold.streams.errors import Conflict, EverfoldError
 from everfold.streams.events.event import (
@@ -203,7 +203,7 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data())
     def cancel_where_nobody_works(self, data: st.DataObject) -> None:
         job = data.draw(st.sampled_from(sorted(self.model)))
-        self._append(job, Canceled(), NOBODY, "", False)
+        self._append(job, Canceled(), UNLEASED, "", False)
 
     @precondition(lambda self: self.model)
     @rule(data=st.data(), behind=st.integers(-1, 2))

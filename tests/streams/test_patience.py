@@ -119,7 +119,7 @@ async def test_a_claim_whose_reply_was_lost_is_named_by_held(own_server: StartSe
         with pytest.raises(Unavailable):
             await dispatch.claim(0, LANES, 3)
         await ambush.over()
-        held = await dispatch.held(LANES)
+        held = await dispatch.own_leases(LANES)
         assert len(held) == 3
         assert {lease.job_id for lease in held} < jobs
         for lease in held:
@@ -141,9 +141,9 @@ async def test_a_take_over_whose_reply_was_lost_is_named_by_held(own_server: Sta
         proxy.swallow_replies(1, containing=b"job.recovered")
         with pytest.raises(Unavailable):
             await survivor.take_over(0, NORMAL, idle_limit_s=0)
-        [held] = await survivor.held(LANES)
+        [held] = await survivor.own_leases(LANES)
         assert (held.job_id, held.epoch, held.dispatch_id) == (lease.job_id, 2, lease.dispatch_id)
-        assert await Dispatch(log, "r1").held(LANES) == []
+        assert await Dispatch(log, "r1").own_leases(LANES) == []
 
 
 @pytest.mark.parametrize("due_ms", [0, 2_000_000_000_000])

@@ -11,9 +11,9 @@ import pytest
 from redis.exceptions import ResponseError
 
 from everfold.streams.errors import ServerUnreachable
-from everfold.streams.redis.pipelining import BATCH_LIMIT, CARRIERS, PipeliningRedis, _was_closed
+from everfold.streams.redis.pipelining import BATCH_LIMIT, WRITERS, PipeliningRedis, _was_closed
 from everfold.streams.redis.redis_errors import command, commands
-from everfold.streams.redis.server import connect, server_facts
+from everfold.streams.redis.server import connect, server_info
 from tests.support.fault_proxy import FaultProxy
 from tests.support.wait import eventually
 
@@ -43,7 +43,7 @@ async def echoes(redis: PipeliningRedis, count: int) -> list[object]:
 
 async def reads(redis: PipeliningRedis) -> int:
     """Return how often the server has read from a socket."""
-    return int((await server_facts(redis, "stats"))["total_reads_processed"])
+    return int((await server_info(redis, "stats"))["total_reads_processed"])
 
 
 async def test_commands_of_one_moment_are_read_by_the_server_at_once(
@@ -73,7 +73,7 @@ async def test_few_connections_carry_everything(redis: PipeliningRedis) -> None:
         for _ in range(100):
             tasks.start_soon(ask)
 
-    assert len(redis.connection_pool._available_connections) <= CARRIERS
+    assert len(redis.connection_pool._available_connections) <= WRITERS
 
 
 async def test_a_refused_command_is_its_own_callers_only(redis: PipeliningRedis) -> None:
@@ -142,7 +142,7 @@ async def test_a_command_does_not_wait_behind_a_long_one(redis: PipeliningRedis)
 
 
 async def _blocked(redis: PipeliningRedis) -> bool:
-    return (await server_facts(redis, "clients"))["blocked_clients"] != "0"
+    return (await server_info(redis, "clients"))["blocked_clients"] != "0"
 
 
 async def test_all_on_a_cut_connection_learn_of_it_and_the_next_ones_arrive(
@@ -206,7 +206,7 @@ async def test_a_connection_that_was_cut_while_nothing_was_asked_goes_unnoticed(
     for is_carried_at_once in (True, False):
         await command(redis, "PING")
         if not is_carried_at_once:
-            await eventually(lambda: not redis._carriers)
+            await eventually(lambda: not redis._writers)
 
         proxy.cut()
 
@@ -216,7 +216,7 @@ async def test_a_connection_that_was_cut_while_nothing_was_asked_goes_unnoticed(
 
 
 def _open_connections(redis: PipeliningRedis) -> list[object]:
-    """Return the connections of carriers that have not heard yet that they were closed."""
+    """Return the connections of writers that have not heard yet that they were closed."""
     return [one for one in redis.connection_pool._in_use_connections if not _was_closed(one)]
 
 
@@ -225,7 +225,7 @@ async def test_closing_the_client_ends_all_waits(proxy: FaultProxy) -> None:
     await command(redis, "PING")
     proxy.black_hole()
     asked = asyncio.ensure_future(echoes(redis, MANY))
-    await eventually(lambda: 0 < len(redis._waiting) < MANY)
+    await eventually(lambda: 0 < len(redis._pending) < MANY)
 
     with anyio.fail_after(3):
         await redis.aclose()

@@ -69,8 +69,8 @@ async def test_it_finds_every_job_of_its_queues_and_no_others(log: Log) -> None:
     producer = Producer(log, "r1", ["a", "b"])
     found = {lease.job_id for lease in await producer.claim(most=100)}
     assert found == mine
-    assert {lease.job_id for lease in await producer.held()} == mine
-    assert await Producer(log, "r2", ["a", "b"]).held() == []
+    assert {lease.job_id for lease in await producer.own_leases()} == mine
+    assert await Producer(log, "r2", ["a", "b"]).own_leases() == []
 
 
 async def test_one_low_job_gets_through_a_flood_of_urgent_ones(log: Log) -> None:
@@ -136,4 +136,4 @@ async def test_names_that_would_do_harm_are_refused(log: Log, name: str) -> None
     if name != RELEASED:
         with pytest.raises(InvalidName):
             Producer(log, "r1", ["default", name])
-    assert await Dispatch(log, "r1").held([]) == []
+    assert await Dispatch(log, "r1").own_leases([]) == []

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from everfold.streams.appending.log import NOBODY, Log
+from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.events.event import Canceled, Policy
 from everfold.streams.leases.dispatch import Dispatch, all_lanes
 from everfold.streams.redis.redis_errors import command
@@ -60,6 +60,6 @@ async def test_only_jobs_that_still_wait_are_overdue(log: Log) -> None:
     dispatch = Dispatch(log, "r1")
     [lease] = await dispatch.claim(0, LANES, 1)
     assert lease.job_id == leased
-    await log.append(ended, Canceled(), epoch=NOBODY)
+    await log.append(ended, Canceled(), epoch=UNLEASED)
     assert set((await dispatch.promote(0)).overdue) == {waits, delayed}
     assert set((await stored(log)).deadlines) == {waits, delayed}

@@ -14,7 +14,13 @@ from everfold.streams.appending.log import Log
 from everfold.streams.errors import JobUnknown
 from everfold.streams.events.event import CancelRequested
 from everfold.streams.events.record import entry_order
-from everfold.streams.reading.reader import all_events, ends, job_events, partition_events, tail
+from everfold.streams.reading.reader import (
+    all_events,
+    job_events,
+    last_entry_ids,
+    partition_events,
+    tail,
+)
 from everfold.streams.redis.redis_errors import command
 from tests.support.servers import StartServer
 
@@ -96,7 +102,7 @@ async def test_a_tail_sees_all_that_follows_across_a_restart(own_server: StartSe
 
 
 async def test_a_tail_resumes_at_given_cursors(log: Log) -> None:
-    start = await ends(log)
+    start = await last_entry_ids(log)
     job_id = await job_with(log, 5)
     async with tail(log, start) as batches:
         batch = await anext(batches)
@@ -134,7 +140,7 @@ async def test_a_history_that_was_trimmed_behind_a_page_begins_later(log: Log) -
 
 
 async def test_two_tails_see_the_same_each_from_its_own_place(log: Log) -> None:
-    start = await ends(log)
+    start = await last_entry_ids(log)
     jobs = [await job_with(log, 3) for _ in range(3)]
     seen: dict[str, list[tuple[str, int]]] = {"whole": [], "rest": []}
 
@@ -148,7 +154,7 @@ async def test_two_tails_see_the_same_each_from_its_own_place(log: Log) -> None:
     with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(follow, "whole", start, 15)
-            tasks.start_soon(follow, "rest", await ends(log), 6)
+            tasks.start_soon(follow, "rest", await last_entry_ids(log), 6)
             late = [await job_with(log, 3) for _ in range(2)]
     expected = [(job, seq) for job in jobs + late for seq in (1, 2, 3)]
     assert sorted(seen["whole"]) == sorted(expected)
@@ -170,7 +176,7 @@ async def test_a_tail_from_now_on_misses_nothing_after_it_was_entered(log: Log) 
 
 
 async def test_a_tail_hands_on_more_than_a_page_in_order(log: Log) -> None:
-    start = await ends(log)
+    start = await last_entry_ids(log)
     await job_with(log, 1203)
     seqs: list[int] = []
     async with tail(log, start) as batches:

@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from everfold.streams.appending.log import NOBODY, Log
+from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.appending.outcomes import Lease, LeaseOver, Renewed
 from everfold.streams.errors import (
     Fenced,
@@ -105,7 +105,7 @@ async def test_append_refuses_what_must_not_enter(log: Log) -> None:
         await log.append("nobody", Started(attempt=1), epoch=0)
     [lease] = await claim(log)
     with pytest.raises(JobLeased, match="r1"):
-        await log.append(job_id, Canceled(), epoch=NOBODY)
+        await log.append(job_id, Canceled(), epoch=UNLEASED)
     with pytest.raises(WrongExpectedSequence, match="at sequence 2, not at the expected 7"):
         await log.append(job_id, Started(attempt=1), epoch=lease.epoch, expected=7)
     with pytest.raises(Fenced):
@@ -146,7 +146,7 @@ async def test_a_graph_is_kept_as_long_as_an_open_job_needs_it(log: Log) -> None
 async def test_a_job_nobody_holds_is_closed_without_a_lease(log: Log) -> None:
     job_id = await submit(log)
     await log.append(job_id, CancelRequested(), epoch=0)
-    await log.append(job_id, Canceled(), epoch=NOBODY)
+    await log.append(job_id, Canceled(), epoch=UNLEASED)
     assert await waiting_entries(log) == 0
     assert await claim(log) == []
 
@@ -259,17 +259,17 @@ async def test_jobs_that_wait_too_long_are_named_until_they_are_closed(log: Log)
     dispatch = Dispatch(log, "r1")
     assert (await dispatch.promote(0)).overdue == (job_id,)
     assert (await dispatch.promote(0)).overdue == (job_id,)
-    await log.append(job_id, Canceled(), epoch=NOBODY)
+    await log.append(job_id, Canceled(), epoch=UNLEASED)
     assert (await dispatch.promote(0)).overdue == ()
 
 
 async def test_held_names_the_leases_that_the_server_knows(log: Log) -> None:
     jobs = {await submit(log) for _ in range(3)}
     await claim(log, most=3)
-    held = await Dispatch(log, "r1").held(LANES)
+    held = await Dispatch(log, "r1").own_leases(LANES)
     assert {lease.job_id for lease in held} == jobs
     assert {lease.epoch for lease in held} == {1}
-    assert await Dispatch(log, "r2").held(LANES) == []
+    assert await Dispatch(log, "r2").own_leases(LANES) == []
 
 
 async def test_scripts_that_the_server_forgot_are_sent_again(log: Log) -> None:

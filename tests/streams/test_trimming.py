@@ -13,7 +13,7 @@ from everfold.projector.job.fold import fold
 from everfold.projector.job.state import from_fields
 from everfold.projector.reading.queries import current
 from everfold.runner.execution.lost_log import put_back
-from everfold.streams.appending.log import NOBODY, Log
+from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.archive import archiver as archiver_module
 from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.archiver import Archiver
@@ -227,7 +227,7 @@ async def test_a_parked_job_keeps_its_events_though_it_has_ended(
 ) -> None:
     [job_id] = await make_jobs(log, 1)
     await add_raw(log, job_id, 2, b'{"type":"job.teleported","id":"x","actor":"y","v":1}')
-    await log.append(job_id, Canceled(), epoch=NOBODY)
+    await log.append(job_id, Canceled(), epoch=UNLEASED)
     async with projecting(log):
         await eventually(lambda: log.redis.hlen(log.keys.parked(0)), 10)
     await Archiver(log, archive).run(everything=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from everfold.streams.events.upcast import CURRENT_VERSION, UPCASTS, RawEvent, Upcast, upcast
+from everfold.streams.events.codec import CURRENT_VERSION, UPCASTS, RawEvent, Upcast, upcast
 
 VERSIONS = {"job.made": 3}
 STEPS: dict[tuple[str, int], Upcast] = {

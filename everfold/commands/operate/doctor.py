@@ -19,10 +19,10 @@ from everfold.runner.backend import Unreachable
 from everfold.runner.comfyui import ComfyBackend
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import EverfoldError
-from everfold.streams.leases.registry import Entry, connected, registered_runners
+from everfold.streams.leases.registry import RunnerEntry, connected, registered_runners
 from everfold.streams.redis.keys import PRIORITIES, connection_name
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.server import server_facts, version
+from everfold.streams.redis.server import server_info, version
 from everfold.streams.retention.lost_writes import lost_writes
 
 BEHIND_LIMIT_S = 5.0
@@ -65,7 +65,7 @@ def _table(findings: list[Finding]) -> Table:
 async def _examine(everfold: Everfold) -> AsyncIterator[Finding]:
     log = everfold.log
     yield Finding("server", f"{await version(log.redis)} at {log.url}")
-    yield _persistence(await server_facts(log.redis, "persistence"))
+    yield _persistence(await server_info(log.redis, "persistence"))
     yield await _eviction(log)
     yield Finding("partitions", f"{log.keys.partitions} in namespace {log.keys.namespace!r}")
     yield _projection(await lag(log))
@@ -98,7 +98,7 @@ def _persistence(facts: dict[str, str]) -> Finding:
 
 
 async def _eviction(log: Log) -> Finding:
-    facts = await server_facts(log.redis, "memory")
+    facts = await server_info(log.redis, "memory")
     policy, limit = facts.get("maxmemory_policy", "?"), facts.get("maxmemory_human", "?")
     used = facts.get("used_memory_human", "?")
     found = f"{used} used, limit {limit if limit != '0B' else 'none'}, policy {policy}"
@@ -129,7 +129,7 @@ async def _connections(log: Log) -> frozenset[str] | None:
         return None  # CLIENT LIST is not allowed here
 
 
-def _runner(entry: Entry, names: frozenset[str] | None) -> Finding:
+def _runner(entry: RunnerEntry, names: frozenset[str] | None) -> Finding:
     what = f"runner {entry.runner}"
     serves = f"serves {', '.join(entry.queues)} on {', '.join(entry.backends)}"
     if names is not None and connection_name(entry.runner) not in names:
@@ -137,7 +137,7 @@ def _runner(entry: Entry, names: frozenset[str] | None) -> Finding:
     return Finding(what, serves)
 
 
-async def _queues(log: Log, entries: list[Entry]) -> AsyncIterator[Finding]:
+async def _queues(log: Log, entries: list[RunnerEntry]) -> AsyncIterator[Finding]:
     served = {queue for entry in entries for queue in entry.queues}
     waiting: dict[str, list[int]] = {}
     for partition in range(log.keys.partitions):

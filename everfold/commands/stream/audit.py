@@ -13,7 +13,7 @@ from everfold.projector.reading.verify import Report
 from everfold.projector.reading.verify import verify as verify_namespace
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
-from everfold.streams.archive.stitch import check_archive
+from everfold.streams.archive.check import check_archive
 
 
 async def verify(*, archive: Place = "", session: Session = DEFAULT) -> int:

@@ -22,10 +22,10 @@ from everfold.projector.job.job import Job
 from everfold.projector.reading.queries import current
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
-from everfold.streams.archive.segment import Entry, records_of
+from everfold.streams.archive.segment import records_of
 from everfold.streams.errors import Misconfigured
 from everfold.streams.events.event import Submitted, Terminal
-from everfold.streams.events.record import FIELDS, Recorded
+from everfold.streams.events.record import FIELDS, RawEntry, Recorded
 from everfold.streams.retention.history import history_pages
 from everfold.streams.retention.importing import begin_import, end_import, import_entries, reopen
 
@@ -87,7 +87,7 @@ def _writing(file: Path, log: Log) -> Iterator[ParcelWriter]:
         writer.give_up()
 
 
-def _entry(record: Recorded) -> Entry:
+def _entry(record: Recorded) -> RawEntry:
     numbers = (str(record.seq).encode(), str(record.epoch).encode())
     values = (record.job_id.encode(), *numbers, record.previous.encode(), record.payload)
     flat = [text for pair in zip(FIELDS, values, strict=True) for text in pair]
@@ -131,7 +131,7 @@ async def import_parcel(file: Path, *, session: Session = DEFAULT) -> int:
 async def _import(log: Log, file: Path, note: Callable[[int], None]) -> set[str]:
     """Add all entries; return the jobs that have not ended."""
     open_jobs: set[str] = set()
-    page: list[Entry] = []
+    page: list[RawEntry] = []
     at, done = -1, 0
     for item in read_parcel(file):
         if isinstance(item, Graph):

@@ -17,7 +17,7 @@ from everfold.projector.subscribing.status import held_jobs, subscription_status
 from everfold.projector.subscribing.subscription import GiveUp, Subscription
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import Misconfigured
-from everfold.streams.reading.reader import ends, job_events, log_size
+from everfold.streams.reading.reader import job_events, last_entry_ids, log_size
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.retention.trimming import trim
 from tests.projector.story import make_jobs, work
@@ -139,7 +139,7 @@ async def test_a_place_that_makes_no_sense_is_refused(log: Log) -> None:
 
 async def test_after_a_reset_everything_after_the_place_is_delivered_again(log: Log) -> None:
     before = await make_jobs(log, 3)
-    moment = max(int(end.partition("-")[0]) for end in (await ends(log)).values())
+    moment = max(int(end.partition("-")[0]) for end in (await last_entry_ids(log)).values())
     listener = Listener()
     listener.fails = lambda d: GiveUp("no") if d.record.job_id == before[0] else None
     async with consuming(log, Subscription("back")(listener)):

@@ -7,9 +7,8 @@ from typing import cast
 
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
-from everfold.streams.archive.segment import Entry
 from everfold.streams.errors import ArchiveDamaged
-from everfold.streams.events.record import entry_order
+from everfold.streams.events.record import RawEntry, entry_order
 from everfold.streams.reading.readers import trimmed_to
 from everfold.streams.redis.redis_errors import command
 
@@ -34,11 +33,13 @@ async def check_archive(log: Log, archive: Archive, partition: int) -> AsyncIter
         )
 
 
-async def _differs(log: Log, partition: int, entries: list[Entry]) -> str | None:
+async def _differs(log: Log, partition: int, entries: list[RawEntry]) -> str | None:
     """Compare a segment with what the log still has of it, byte for byte."""
     first, last = entries[0][0].decode(), entries[-1][0].decode()
     ask = ("XRANGE", log.keys.log(partition), first, last)
-    live = [(row[0], list(row[1])) for row in cast("list[Entry]", await command(log.redis, *ask))]
+    live = [
+        (row[0], list(row[1])) for row in cast("list[RawEntry]", await command(log.redis, *ask))
+    ]
     expected = entries[len(entries) - len(live) :]
     if live == expected:
         return None
