@@ -1,38 +1,252 @@
-"""Everfold keeps ComfyUI jobs alive: submit, watch, and let runners carry them through."""
+"""Everfold keeps ComfyUI jobs alive: submit, watch, and let runners carry them through.
 
-from everfold.client import Everfold, SubmittedJob
-from everfold.projector.folding.states import Projection
-from everfold.projector.job.job import Job
-from everfold.projector.subscribing.catch_up import CatchUp, Cursor
-from everfold.projector.subscribing.delivery import Delivery
-from everfold.projector.subscribing.subscription import GiveUp, Subscription, TargetAway, TryLater
-from everfold.runner.comfyui import ComfyBackend
-from everfold.runner.config import RunnerConfig, runner_name
-from everfold.runner.runner import Runner
-from everfold.streams.appending.log import Log
-from everfold.streams.errors import EverfoldError
-from everfold.streams.events.event import Policy
+Rule: a name is imported when it is first used, so that a program loads what it uses and no more.
+docs/API.md explains each of them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from everfold.client import Everfold, SubmittedJob
+    from everfold.embedded import embedded_server, find_server
+    from everfold.projector.config import ProjectorConfig
+    from everfold.projector.folding.rebuild import Rebuild, Rebuilt
+    from everfold.projector.folding.states import Projection
+    from everfold.projector.job.job import Job
+    from everfold.projector.projector import Projector
+    from everfold.projector.reading.queries import Page
+    from everfold.projector.subscribing.catch_up import CatchUp, Cursor, read_cursor
+    from everfold.projector.subscribing.delivery import Delivery
+    from everfold.projector.subscribing.subscription import (
+        GiveUp,
+        Subscription,
+        TargetAway,
+        TryLater,
+    )
+    from everfold.runner.backend import Backend
+    from everfold.runner.comfyui.backend import ComfyBackend
+    from everfold.runner.config import RunnerConfig, runner_name
+    from everfold.runner.runner import Runner
+    from everfold.streams.appending.log import Log
+    from everfold.streams.appending.outcomes import Appended, Lease, LeaseOver, Renewed
+    from everfold.streams.errors import (
+        ArchiveDamaged,
+        ArchiveForeign,
+        ArchiveUnavailable,
+        BackendUrlInvalid,
+        BrokenChain,
+        Conflict,
+        CorruptLog,
+        EngineMismatch,
+        EverfoldError,
+        Fenced,
+        IdempotencyConflict,
+        InvalidName,
+        InvalidWorkflow,
+        JobClosed,
+        JobLeased,
+        JobNotHeld,
+        JobNotParked,
+        JobUnknown,
+        LeaseLost,
+        Misconfigured,
+        NamespaceTooNew,
+        NoServer,
+        PartitionMismatch,
+        RebuildTaken,
+        Refused,
+        ServerLoading,
+        ServerOutOfMemory,
+        ServerReadOnly,
+        ServerRefusesAccess,
+        ServerTooOld,
+        ServerUnreachable,
+        SubscriptionUnknown,
+        TooLarge,
+        Trimmed,
+        Unavailable,
+        UndecodableEvent,
+        Unknown,
+        WentBack,
+        WrongExpectedSequence,
+    )
+    from everfold.streams.events.codec import Unreadable
+    from everfold.streams.events.event import (
+        Canceled,
+        CancelRequested,
+        Claimed,
+        Event,
+        Expired,
+        Failed,
+        Failure,
+        Lost,
+        NodeProblem,
+        Outputs,
+        OutputSaved,
+        Policy,
+        Progressed,
+        Queued,
+        Recovered,
+        Released,
+        Retried,
+        Rewound,
+        Started,
+        Stopping,
+        Submitted,
+        Submitting,
+        Succeeded,
+        Terminal,
+    )
+    from everfold.streams.events.ids import new_id
+    from everfold.streams.events.record import Recorded
+    from everfold.streams.leases.producer import Producer
+    from everfold.streams.reading.reader import job_events
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Appended",
+    "ArchiveDamaged",
+    "ArchiveForeign",
+    "ArchiveUnavailable",
+    "Backend",
+    "BackendUrlInvalid",
+    "BrokenChain",
+    "CancelRequested",
+    "Canceled",
     "CatchUp",
+    "Claimed",
     "ComfyBackend",
+    "Conflict",
+    "CorruptLog",
     "Cursor",
     "Delivery",
+    "EngineMismatch",
+    "Event",
     "Everfold",
     "EverfoldError",
+    "Expired",
+    "Failed",
+    "Failure",
+    "Fenced",
     "GiveUp",
+    "IdempotencyConflict",
+    "InvalidName",
+    "InvalidWorkflow",
     "Job",
+    "JobClosed",
+    "JobLeased",
+    "JobNotHeld",
+    "JobNotParked",
+    "JobUnknown",
+    "Lease",
+    "LeaseLost",
+    "LeaseOver",
     "Log",
+    "Lost",
+    "Misconfigured",
+    "NamespaceTooNew",
+    "NoServer",
+    "NodeProblem",
+    "OutputSaved",
+    "Outputs",
+    "Page",
+    "PartitionMismatch",
     "Policy",
+    "Producer",
+    "Progressed",
     "Projection",
+    "Projector",
+    "ProjectorConfig",
+    "Queued",
+    "Rebuild",
+    "RebuildTaken",
+    "Rebuilt",
+    "Recorded",
+    "Recovered",
+    "Refused",
+    "Released",
+    "Renewed",
+    "Retried",
+    "Rewound",
     "Runner",
     "RunnerConfig",
+    "ServerLoading",
+    "ServerOutOfMemory",
+    "ServerReadOnly",
+    "ServerRefusesAccess",
+    "ServerTooOld",
+    "ServerUnreachable",
+    "Started",
+    "Stopping",
+    "Submitted",
     "SubmittedJob",
+    "Submitting",
     "Subscription",
+    "SubscriptionUnknown",
+    "Succeeded",
     "TargetAway",
+    "Terminal",
+    "TooLarge",
+    "Trimmed",
     "TryLater",
+    "Unavailable",
+    "UndecodableEvent",
+    "Unknown",
+    "Unreadable",
+    "WentBack",
+    "WrongExpectedSequence",
     "__version__",
+    "embedded_server",
+    "find_server",
+    "job_events",
+    "new_id",
+    "read_cursor",
     "runner_name",
 ]
+
+_MODULES = {
+    "client": "Everfold SubmittedJob",
+    "embedded": "embedded_server find_server",
+    "projector.config": "ProjectorConfig",
+    "projector.folding.rebuild": "Rebuild Rebuilt",
+    "projector.folding.states": "Projection",
+    "projector.job.job": "Job",
+    "projector.projector": "Projector",
+    "projector.reading.queries": "Page",
+    "projector.subscribing.catch_up": "CatchUp Cursor read_cursor",
+    "projector.subscribing.delivery": "Delivery",
+    "projector.subscribing.subscription": "GiveUp Subscription TargetAway TryLater",
+    "runner.backend": "Backend",
+    "runner.comfyui.backend": "ComfyBackend",
+    "runner.config": "RunnerConfig runner_name",
+    "runner.runner": "Runner",
+    "streams.appending.log": "Log",
+    "streams.appending.outcomes": "Appended Lease LeaseOver Renewed",
+    "streams.events.codec": "Unreadable",
+    "streams.events.event": "Canceled CancelRequested Claimed Event Expired Failed Failure Lost "
+    "NodeProblem Outputs OutputSaved Policy Progressed Queued Recovered Released Retried Rewound "
+    "Started Stopping Submitted Submitting Succeeded Terminal",
+    "streams.events.ids": "new_id",
+    "streams.events.record": "Recorded",
+    "streams.leases.producer": "Producer",
+    "streams.reading.reader": "job_events",
+}
+"""Where each name is defined; one that is not here is an error, of streams/errors.py."""
+
+if not TYPE_CHECKING:  # else any name at all would pass the type check
+
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module 'everfold' has no attribute {name!r}")
+        homes = (module for module, names in _MODULES.items() if name in names.split())
+        value = getattr(import_module(f"everfold.{next(homes, 'streams.errors')}"), name)
+        globals()[name] = value  # from now on it is found without this function
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from everfold import __version__
 from everfold.streams.errors import (
     EverfoldError,
     Misconfigured,
@@ -22,6 +23,9 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code; nothing is raised."""
+    if arguments == ["--version"]:  # without loading the command line
+        sys.stdout.write(f"{__version__}\n")
+        return DONE
     try:
         from cyclopts import CycloptsError
 

@@ -16,7 +16,7 @@ from anyio.abc import TaskStatus
 from msgspec import Struct
 
 from everfold.archives.opening import known_archive
-from everfold.embedded import find
+from everfold.embedded import find_server
 from everfold.projector.job.job import Job
 from everfold.projector.reading.queries import Page, get, list_jobs
 from everfold.projector.reading.watching import Watcher
@@ -60,7 +60,9 @@ class Everfold:
         as who submitted or canceled. Raises Misconfigured or Unavailable.
         """
         async with (
-            Log.open(url or find(), namespace=namespace, partitions=partitions, actor=actor) as log,
+            Log.open(
+                url or find_server(), namespace=namespace, partitions=partitions, actor=actor
+            ) as log,
             Watcher(log) as watcher,
         ):
             yield cls(log, watcher)

@@ -14,10 +14,7 @@ from datetime import UTC, datetime
 import anyio
 from msgspec import Struct
 
-from everfold import Everfold, Job, Projection
-from everfold.projector.folding.rebuild import Rebuild
-from everfold.streams.events.event import Submitted, Succeeded
-from everfold.streams.events.record import Recorded
+from everfold import Everfold, Job, Projection, Rebuild, Recorded, Submitted, Succeeded
 from examples.workflow import small_picture
 
 

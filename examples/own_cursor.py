@@ -13,8 +13,7 @@ import sys
 
 import anyio
 
-from everfold import CatchUp, Everfold
-from everfold.projector.subscribing.catch_up import read_cursor
+from everfold import CatchUp, Everfold, read_cursor
 
 
 async def main(path: str) -> None:

@@ -9,8 +9,7 @@ import os
 
 import anyio
 
-from everfold import ComfyBackend, Everfold, Log, Runner, RunnerConfig, runner_name
-from everfold.embedded import find
+from everfold import ComfyBackend, Everfold, Log, Runner, RunnerConfig, find_server, runner_name
 from examples.workflow import small_picture
 
 
@@ -18,7 +17,10 @@ async def main() -> None:
     config = RunnerConfig(name=runner_name("app"), drain_s=5)
     comfyui = ComfyBackend(os.environ.get("COMFYUI_URL", "http://127.0.0.1:8188"))
     # The connection is named after the runner: that is how others see that it lives.
-    async with Log.open(find(), actor=config.name) as log, anyio.create_task_group() as tasks:
+    async with (
+        Log.open(find_server(), actor=config.name) as log,
+        anyio.create_task_group() as tasks,
+    ):
         runner = Runner(log, [comfyui], config)
         await tasks.start(runner.run)
         async with Everfold.connect() as everfold:

@@ -14,14 +14,24 @@ import sys
 
 import anyio
 
-from everfold.embedded import find
-from everfold.streams.appending.log import Log
-from everfold.streams.appending.outcomes import Lease, LeaseOver, Renewed
-from everfold.streams.errors import JobClosed, LeaseLost, Unavailable
-from everfold.streams.events.event import Canceled, Progressed, Started, Succeeded, Terminal
-from everfold.streams.events.ids import new_id
-from everfold.streams.leases.producer import Producer
-from everfold.streams.reading.reader import job_events
+from everfold import (
+    Canceled,
+    JobClosed,
+    Lease,
+    LeaseLost,
+    LeaseOver,
+    Log,
+    Producer,
+    Progressed,
+    Renewed,
+    Started,
+    Succeeded,
+    Terminal,
+    Unavailable,
+    find_server,
+    job_events,
+    new_id,
+)
 from examples.workflow import small_picture
 
 QUEUE = "counting"
@@ -34,7 +44,7 @@ async def main(key: str) -> None:
     # One name per process start: two processes of one name would take each other's leases for
     # their own.
     name = f"counter-{os.getpid()}-{new_id()[-4:]}"
-    async with Log.open(find(), actor=name) as log:
+    async with Log.open(find_server(), actor=name) as log:
         # With a key, to submit again is safe: it finds the first job.
         made = await log.submit(small_picture(), queue=QUEUE, idempotency_key=key)
         print("submitted" if made.created else "known", made.job_id)

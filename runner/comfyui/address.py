@@ -12,19 +12,9 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from msgspec import Struct
 
-from everfold.streams.errors import Misconfigured
+from everfold.streams.errors import BackendUrlInvalid
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
-
-
-class BackendUrlInvalid(Misconfigured):
-    """The URL of a backend cannot be used."""
-
-    def __init__(self, url: str, why: str) -> None:
-        super().__init__(
-            f"{url!r} is not the URL of a ComfyUI server: {why}; write it like http://127.0.0.1:8188"
-        )
-        self.url, self.why = url, why
 
 
 class Address(Struct, frozen=True):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from everfold.runner.comfyui.address import BackendUrlInvalid, read_address
+from everfold.runner.comfyui.address import read_address
+from everfold.streams.errors import BackendUrlInvalid
 
 
 @pytest.mark.parametrize(

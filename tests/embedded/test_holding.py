@@ -10,7 +10,7 @@ import anyio
 import pytest
 from anyio.to_thread import run_sync
 
-from everfold.embedded import EmbeddedServer, embedded_server, find, keep_running, server_url
+from everfold.embedded import EmbeddedServer, embedded_server, find_server, keep_running, server_url
 from everfold.embedded.data_folder import DataFolder
 from everfold.embedded.server import running_server
 from tests.embedded.conftest import Stops
@@ -75,7 +75,7 @@ async def test_the_server_outlives_a_starter_that_has_ended(
 
     stops(running_server(DataFolder(tmp_path)))
 
-    assert find(tmp_path, {"PATH": ""}) == url
+    assert find_server(tmp_path, {"PATH": ""}) == url
 
 
 async def test_the_last_one_to_leave_stops_the_server(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ async def test_the_url_of_a_named_server_is_passed_on(tmp_path: Path, redis_url:
 
 async def test_the_url_of_the_embedded_server_is_given_without_a_named_one(tmp_path: Path) -> None:
     async with server_url(tmp_path, {"PATH": ""}) as url:
-        assert find(tmp_path, {"PATH": ""}) == url
+        assert find_server(tmp_path, {"PATH": ""}) == url
 
 
 def _started(server: EmbeddedServer | None) -> EmbeddedServer:

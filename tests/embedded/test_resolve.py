@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from everfold.embedded import EmbeddedServer, find, named_url, resolve
+from everfold.embedded import EmbeddedServer, find_server, named_url, resolve
 from everfold.embedded.data_folder import DataFolder, EngineRecord
 from everfold.embedded.engines import Engine
 from everfold.streams.errors import EngineMismatch, NoServer, ServerTooOld
@@ -37,7 +37,7 @@ def test_a_named_server_is_taken_without_touching_the_data_folder(tmp_path: Path
 
     assert resolve(folder, environ).url == "redis://127.0.0.1:1/0"
     assert resolve(folder, environ).started is None
-    assert find(folder, environ) == "redis://127.0.0.1:1/0"
+    assert find_server(folder, environ) == "redis://127.0.0.1:1/0"
     assert not folder.exists()
 
 
@@ -49,14 +49,14 @@ def test_a_server_is_started_once_and_found_after_that(tmp_path: Path, stops: St
 
     assert first.started is not None
     assert (second.url, second.started) == (first.url, None)
-    assert find(tmp_path, {"PATH": ""}) == first.url
+    assert find_server(tmp_path, {"PATH": ""}) == first.url
 
 
 def test_a_call_that_starts_nothing_says_how_to_start_one(tmp_path: Path) -> None:
     folder = tmp_path / "new"
 
     with pytest.raises(NoServer, match="everfold up"):
-        find(folder, {"PATH": ""})
+        find_server(folder, {"PATH": ""})
     assert not folder.exists()
 
 

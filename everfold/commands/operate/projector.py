@@ -19,7 +19,7 @@ from everfold.commands.progress import event_progress
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.stream.archive import Place
 from everfold.commands.words import console, emit, plain_table, span
-from everfold.embedded import find
+from everfold.embedded import find_server
 from everfold.projector.config import ProjectorConfig
 from everfold.projector.folding.jobs import JobsProjection
 from everfold.projector.folding.projection import AnyProjection
@@ -55,7 +55,7 @@ async def run(
     log_to_stderr()
     own = [load_projection(place) for place in projection or []]
     config = ProjectorConfig(job_ttl_s=job_ttl, terminal_ttl_s=terminal_ttl)
-    redis_url = session.redis_url or find()
+    redis_url = session.redis_url or find_server()
     name = runner_name("projector")
     collect_garbage_rarely()
     async with (

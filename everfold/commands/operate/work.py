@@ -14,7 +14,7 @@ from everfold.commands.operate.process import ending_signals, log_to_stderr
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.stream.sinks import PostHogOptions, SqlOptions, WebhookOptions, consuming
 from everfold.commands.words import console
-from everfold.embedded import find, server_url
+from everfold.embedded import find_server, server_url
 from everfold.projector.projector import Projector
 from everfold.runner.comfyui import ComfyBackend
 from everfold.runner.config import RunnerConfig, runner_name
@@ -102,7 +102,7 @@ async def runner(
     urls = _urls(comfyui)
     log_to_stderr()
     config = _config(name, urls, queue, slots, drain, lease_ttl)
-    redis_url = session.redis_url or find()
+    redis_url = session.redis_url or find_server()
     async with Log.open(redis_url, namespace=session.namespace, actor=config.name) as log:
         console.print(f"runner {config.name} serves {', '.join(config.queues)}", markup=False)
         return await _run_until_signal(_runner(log, urls, config))

@@ -17,7 +17,7 @@ from everfold.commands.progress import event_progress
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.stream.archive import Place
 from everfold.commands.words import console
-from everfold.embedded import find
+from everfold.embedded import find_server
 from everfold.projector.job.job import Job
 from everfold.projector.reading.queries import current
 from everfold.streams.appending.log import Log
@@ -114,7 +114,7 @@ async def import_parcel(file: Path, *, session: Session = DEFAULT) -> int:
     their ComfyUI what became of them. An import that was interrupted goes on when it is repeated.
     """
     header, end = check_parcel(file)
-    url = session.redis_url or find()
+    url = session.redis_url or find_server()
     async with Log.open(
         url, namespace=session.namespace, partitions=header.partitions, actor="import"
     ) as log:

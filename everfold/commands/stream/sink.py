@@ -23,7 +23,7 @@ from everfold.commands.stream.sinks import (
 )
 from everfold.commands.stream.sinks import webhook as webhook_sink
 from everfold.commands.words import console
-from everfold.embedded import find
+from everfold.embedded import find_server
 from everfold.projector.subscribing.subscription import GiveUp, TryLater
 from everfold.runner.config import runner_name
 from everfold.streams.appending.log import Log
@@ -83,7 +83,7 @@ async def posthog(options: PostHog, *, session: Session = DEFAULT) -> int:
 async def _run(options: Options, session: Session) -> int:
     """Run one sink until a signal: what it is at is finished; a second signal ends it at once."""
     log_to_stderr()
-    redis_url = session.redis_url or find()
+    redis_url = session.redis_url or find_server()
     name = runner_name("sink")
     async with (
         Log.open(redis_url, namespace=session.namespace, actor=name) as log,
