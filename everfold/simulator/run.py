@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 
 import anyio
 
-from everfold.simulator.catalogue import NODES
 from everfold.simulator.faults import Faults
-from everfold.simulator.nodes import ACTIONS, Inputs, Interrupted, OutOfMemory, Result
-from everfold.simulator.pictures import Folders
+from everfold.simulator.nodes.folders import Folders
+from everfold.simulator.nodes.node import Inputs, Interrupted, Node, OutOfMemory, Result
+from everfold.simulator.nodes.shapes import InputFile
 from everfold.simulator.queue import Item
 from everfold.simulator.sockets import Sockets
 from everfold.simulator.validation import links
@@ -43,6 +43,7 @@ class Run:
         item: Item,
         sockets: Sockets,
         folders: Folders,
+        nodes: Mapping[str, Node],
         cache: Cache,
         faults: Faults,
         speed: float,
@@ -52,6 +53,7 @@ class Run:
         client = extra_data.get("client_id")
         self.client = client if isinstance(client, str) else None
         self.folders = folders
+        self._nodes, self._extra_data = nodes, extra_data
         self._sockets, self._cache, self._faults, self._speed = sockets, cache, faults, speed
         self._take_interrupt = take_interrupt
         self._node = ""
@@ -90,8 +92,8 @@ class Run:
         def visit(node_id: str) -> None:
             if node_id in order:
                 return
-            for source in links(self._graph[node_id]).values():
-                visit(source)
+            for link in links(self._graph[node_id]).values():
+                visit(link.source)
             order.append(node_id)
 
         for output in self._outputs:
@@ -103,9 +105,9 @@ class Run:
 
         def sign(node_id: str) -> str:
             if node_id not in found:
-                node, sources = self._graph[node_id], links(self._graph[node_id])
-                below = {name: sign(source) for name, source in sources.items()}
-                told = json.dumps([node["class_type"], node["inputs"], below])
+                node = self._graph[node_id]
+                below = {name: sign(link.source) for name, link in links(node).items()}
+                told = json.dumps([node["class_type"], node["inputs"], below, self._files(node)])
                 # A digest: texts within texts would double with each level of the graph.
                 found[node_id] = hashlib.sha256(told.encode()).hexdigest()
             return found[node_id]
@@ -114,8 +116,20 @@ class Run:
             sign(output)
         return found
 
+    def _files(self, node: dict[str, object]) -> list[str]:
+        """Return the digests of the uploaded files that a node reads."""
+        inputs = node["inputs"]
+        assert isinstance(inputs, dict)
+        required = self._node_of(node).required
+        names = [inputs[name] for name, (kind, _) in required.items() if kind == InputFile()]
+        paths = [self.folders.upload(str(name)) for name in names]
+        return [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path is not None]
+
+    def _node_of(self, node: dict[str, object]) -> Node:
+        return self._nodes[str(node["class_type"])]
+
     async def _from_cache(self, node: str, result: Result) -> None:
-        if not NODES[str(self._graph[node]["class_type"])].is_output:
+        if not self._node_of(self._graph[node]).is_output:
             return
         if result.ui is not None:
             self.ui[node] = result.ui
@@ -130,7 +144,7 @@ class Run:
             self._check_interrupt()
             await self._state(node, 0.0, 1.0, "running")
             await self._executing(node)
-            result = await ACTIONS[str(self._graph[node]["class_type"])](self, self._inputs(node))
+            result = await self._node_of(self._graph[node]).action(self, self._inputs(node))
         except Interrupted:
             await self._interrupted(node)
         except Exception as error:
@@ -142,11 +156,13 @@ class Run:
         return False
 
     def _inputs(self, node: str) -> Inputs:
-        sources = links(self._graph[node])
         given = self._graph[node]["inputs"]
         assert isinstance(given, dict)
         results = self._cache.results
-        values = {name: results[self._signed[source]].value for name, source in sources.items()}
+        values = {
+            name: results[self._signed[source]].values[slot]
+            for name, (source, slot) in links(self._graph[node]).items()
+        }
         return {**given, **values}
 
     async def _done(self, node: str, result: Result) -> None:
@@ -214,7 +230,14 @@ class Run:
         if self._take_interrupt():
             raise Interrupted
 
-    # What a node may do while it runs.
+    # What a node may use while it runs.
+
+    @property
+    def png_texts(self) -> dict[str, str]:
+        """The graph, and what the client sent as `extra_pnginfo`, as JSON."""
+        added = self._extra_data.get("extra_pnginfo")
+        texts = {"prompt": self._graph, **(added if isinstance(added, dict) else {})}
+        return {str(key): json.dumps(value) for key, value in texts.items()}
 
     async def sleep(self, seconds: float, *, deaf: bool = False) -> None:
         await self._faults.while_stalled()

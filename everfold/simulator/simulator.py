@@ -10,18 +10,23 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from aiohttp import web
 
 from everfold.simulator.faults import Faults
+from everfold.simulator.file_routes import FileRoutes
+from everfold.simulator.info_routes import InfoRoutes
 from everfold.simulator.ledger import Ledger
-from everfold.simulator.pictures import Folders
+from everfold.simulator.nodes.catalogue import NODES
+from everfold.simulator.nodes.folders import MODELS, Folders
+from everfold.simulator.nodes.node import Node
+from everfold.simulator.prompt_routes import PromptRoutes
 from everfold.simulator.queue import PromptQueue
-from everfold.simulator.routes import Routes
 from everfold.simulator.sockets import Sockets
+from everfold.simulator.validation import Catalogue
 from everfold.simulator.worker import Worker, exit_at_once
 
 BODY_LIMIT_BYTES = 100 * 1024 * 1024
@@ -30,8 +35,16 @@ BODY_LIMIT_BYTES = 100 * 1024 * 1024
 class Simulator:
     """Start it with `simulate`. Its folders are `output`, `temp` and `input` below `root`."""
 
-    def __init__(self, root: Path, ledger: Path | None = None, speed: float = 1.0) -> None:
-        self.folders = Folders(root)
+    def __init__(
+        self,
+        root: Path,
+        ledger: Path | None = None,
+        speed: float = 1.0,
+        models: Mapping[str, Sequence[str]] = MODELS,
+        nodes: Mapping[str, Node] = NODES,
+    ) -> None:
+        self.folders = Folders(root, models)
+        self._nodes = nodes
         self.ledger = Ledger(ledger)
         self.queue = PromptQueue()
         self.sockets = Sockets()
@@ -46,7 +59,7 @@ class Simulator:
 
     def _new_worker(self) -> Worker:
         return Worker(
-            *(self.queue, self.sockets, self.folders, self.ledger, self.faults),
+            *(self.queue, self.sockets, self.folders, self._nodes, self.ledger, self.faults),
             self._speed,
             exit_at_once,
         )
@@ -57,12 +70,45 @@ class Simulator:
 
     async def start(self, port: int = 0) -> None:
         application = web.Application(client_max_size=BODY_LIMIT_BYTES)
-        application.add_routes(Routes(self).table())
+        application.add_routes(self._routes())
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         self._port = port
         await self._listen()
         self._working = asyncio.create_task(self.worker.run())
+
+    def _routes(self) -> list[web.RouteDef]:
+        """Return ComfyUI's routes, each also under /api, and those of the simulator's own."""
+        catalogue = Catalogue(self._nodes, self.folders)
+        prompts = PromptRoutes(
+            *(catalogue, self.queue, self.sockets, self.ledger, self.faults),
+            self.worker.interrupt,
+        )
+        comfyui = [
+            *prompts.table(),
+            *FileRoutes(self.folders).table(),
+            *InfoRoutes(catalogue, self.folders).table(),
+            web.get("/ws", self._get_ws),
+        ]
+        return [
+            *comfyui,
+            *(web.route(r.method, f"/api{r.path}", r.handler) for r in comfyui),
+            web.get("/simulator/ledger", self._get_ledger),
+            web.post("/simulator/faults", self._post_fault),
+        ]
+
+    async def _get_ws(self, request: web.Request) -> web.WebSocketResponse:
+        return await self.sockets.serve(request, self.queue.remaining)
+
+    async def _get_ledger(self, request: web.Request) -> web.Response:
+        return web.json_response(self.ledger.rows)
+
+    async def _post_fault(self, request: web.Request) -> web.Response:
+        options = await request.json()
+        fault = str(options.pop("fault", ""))
+        if not await self.arm(fault, options):
+            return web.Response(status=400, text=f"there is no fault {fault!r}")
+        return web.Response()
 
     async def _listen(self) -> None:
         assert self._runner is not None
@@ -131,10 +177,17 @@ async def simulate(
     port: int = 0,
     ledger: Path | None = None,
     speed: float = 1.0,
+    models: Mapping[str, Sequence[str]] = MODELS,
+    nodes: Mapping[str, Node] = NODES,
 ) -> AsyncIterator[Simulator]:
-    """Run a simulator in this event loop; without `root`, its files are gone at the end."""
+    """Run a simulator in this event loop; without `root`, its files are gone at the end.
+
+    Port 0 picks a free one; `speed` 10 makes nodes sleep ten times shorter. `models` maps a
+    folder to the file names that its loaders list, `nodes` a class name to what it does: with
+    fewer of them it is a server that lacks something. Raises OSError when the port is taken.
+    """
     with TemporaryDirectory(prefix="everfold-simulator-") as temporary:
-        simulator = Simulator(root or Path(temporary), ledger, speed)
+        simulator = Simulator(root or Path(temporary), ledger, speed, models, nodes)
         await simulator.start(port)
         try:
             yield simulator

@@ -14,8 +14,6 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-JPEG, PNG = 1, 2
-
 
 class Sockets:
     def __init__(self) -> None:

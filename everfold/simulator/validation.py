@@ -6,12 +6,18 @@ needs are looked at, which is why an orphan without inputs gets through to the w
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
 from msgspec import Struct
 
-from everfold.simulator.catalogue import NODES, InputSpec
+from everfold.simulator.nodes.shapes import Files, InputFile, InputSpec, NodeShape, choices
 
 Graph = dict[str, dict[str, object]]
 Complaint = dict[str, object]
+
+LONGEST_LIST = 20
+"""A list of more choices is not repeated in an error."""
 
 
 class Verdict(Struct, frozen=True):
@@ -21,23 +27,38 @@ class Verdict(Struct, frozen=True):
     node_errors: dict[str, Complaint]
 
 
-def validate(graph: Graph, targets: list[str] | None = None) -> Verdict:
+class Link(NamedTuple):
+    """An input that comes from another node."""
+
+    source: str
+    slot: int
+
+
+class Catalogue(NamedTuple):
+    """The node classes and the files that a graph is checked against."""
+
+    shapes: Mapping[str, NodeShape]
+    files: Files
+
+
+def validate(graph: Graph, catalogue: Catalogue, targets: list[str] | None = None) -> Verdict:
+    """Check a graph; its values are converted in place, as ComfyUI stores them."""
     found: list[str] = []
     for node_id, node in graph.items():
         class_type = node.get("class_type")
         if not isinstance(class_type, str):
             return _refused("invalid_prompt", _no_class(), f"Node ID '#{node_id}'")
-        if class_type not in NODES:
+        if class_type not in catalogue.shapes:
             message = f"Cannot execute because node {class_type} does not exist."
             return _refused("invalid_prompt", message, f"Node ID '#{node_id}'")
-        if NODES[class_type].is_output and (targets is None or node_id in targets):
+        if catalogue.shapes[class_type].is_output and (targets is None or node_id in targets):
             found.append(node_id)
     if not found:
         return _refused("prompt_no_outputs", "Prompt has no outputs", "")
-    return _validate_outputs(graph, found)
+    return _validate_outputs(graph, catalogue, found)
 
 
-def _validate_outputs(graph: Graph, outputs: list[str]) -> Verdict:
+def _validate_outputs(graph: Graph, catalogue: Catalogue, outputs: list[str]) -> Verdict:
     errors: dict[str, list[Complaint]] = {}
     sound: list[str] = []
     dependents: dict[str, list[str]] = {}
@@ -45,7 +66,7 @@ def _validate_outputs(graph: Graph, outputs: list[str]) -> Verdict:
         needed = _needed(graph, output)
         for node_id in needed:
             if node_id not in errors:
-                errors[node_id] = _node_errors(graph, node_id)
+                errors[node_id] = _node_errors(graph, catalogue, node_id)
             if errors[node_id]:
                 dependents.setdefault(node_id, []).append(output)
         if not any(errors[node_id] for node_id in needed):
@@ -75,57 +96,73 @@ def _needed(graph: Graph, output: str) -> list[str]:
         node_id = waiting.pop()
         if node_id not in found:
             found.append(node_id)
-            waiting += [source for source in links(graph[node_id]).values() if source in graph]
+            sources = [link.source for link in links(graph[node_id]).values()]
+            waiting += [source for source in sources if source in graph]
     return found
 
 
-def links(node: dict[str, object]) -> dict[str, str]:
-    """Return the inputs of a node that come from another one: input -> node id."""
+def links(node: dict[str, object]) -> dict[str, Link]:
+    """Return the inputs of a node that come from another one."""
     inputs = node.get("inputs")
     if not isinstance(inputs, dict):
         return {}
     return {
-        name: str(value[0])
+        name: Link(str(value[0]), value[1])
         for name, value in inputs.items()
         if isinstance(value, list) and len(value) == 2
     }
 
 
-def _node_errors(graph: Graph, node_id: str) -> list[Complaint]:
+def _node_errors(graph: Graph, catalogue: Catalogue, node_id: str) -> list[Complaint]:
     node = graph[node_id]
     inputs = node.get("inputs")
     given: dict[str, object] = inputs if isinstance(inputs, dict) else {}
+    shape = catalogue.shapes[str(node["class_type"])]
     errors: list[Complaint] = []
-    for name, spec in NODES[str(node["class_type"])].required.items():
-        if name not in given:
+    for name, spec in {**shape.required, **shape.optional}.items():
+        if name in given:
+            errors += _input_errors(graph, catalogue, given, name, spec)
+        elif name in shape.required:
             errors.append(
                 _error("required_input_missing", "Required input is missing", name, input_name=name)
             )
-        elif isinstance(given[name], list):
-            errors += _link_errors(graph, name, spec, given[name])
-        else:
-            errors += _value_errors(given, name, spec)
     return errors
 
 
-def _link_errors(graph: Graph, name: str, spec: InputSpec, link: object) -> list[Complaint]:
-    config = list(spec)
+def _input_errors(
+    graph: Graph, catalogue: Catalogue, given: dict[str, object], name: str, spec: InputSpec
+) -> list[Complaint]:
+    if isinstance(given[name], list):
+        return _link_errors(graph, catalogue, name, spec, given[name])
+    return _value_errors(catalogue.files, given, name, spec)
+
+
+def _link_errors(
+    graph: Graph, catalogue: Catalogue, name: str, spec: InputSpec, link: object
+) -> list[Complaint]:
+    config = list(choices(spec, catalogue.files))
     if not isinstance(link, list) or len(link) != 2 or str(link[0]) not in graph:
         words = "Bad linked input, must be a length-2 list of [node_id, slot_index]"
         return [_error("bad_linked_input", words, name, name, config, link)]
-    returns = NODES[str(graph[str(link[0])]["class_type"])].returns
+    returns = catalogue.shapes[str(graph[str(link[0])]["class_type"])].returns
     received = returns[link[1]] if link[1] < len(returns) else "nothing"
     if "*" in (spec[0], received) or received == spec[0]:
         return []
-    details = f"{name}, received_type({received}) mismatch input_type({spec[0]})"
+    details = f"{name}, received_type({received}) mismatch input_type({config[0]})"
     words = "Return type mismatch between linked nodes"
     return [_error("return_type_mismatch", words, details, name, config, link)]
 
 
-def _value_errors(given: dict[str, object], name: str, spec: InputSpec) -> list[Complaint]:
-    kind, options = spec
+def _value_errors(
+    files: Files, given: dict[str, object], name: str, spec: InputSpec
+) -> list[Complaint]:
+    if isinstance(wrapped := given[name], dict) and "__value__" in wrapped:
+        given[name] = wrapped["__value__"]
+    if isinstance(spec[0], InputFile):
+        return _file_errors(files, name, str(given[name]))
+    kind, options = choices(spec, files)
     if isinstance(kind, list):
-        return _choice_errors(kind, name, given[name], spec)
+        return _choice_errors(kind, name, given[name], [kind, options])
     if kind not in ("INT", "FLOAT", "BOOLEAN", "STRING"):
         return []
     try:
@@ -139,13 +176,26 @@ def _value_errors(given: dict[str, object], name: str, spec: InputSpec) -> list[
     return _range_errors(name, value, options, spec)
 
 
-def _choice_errors(
-    choices: list[object], name: str, value: object, spec: InputSpec
-) -> list[Complaint]:
-    if value in choices:
+def _file_errors(files: Files, name: str, value: str) -> list[Complaint]:
+    if files.has_upload(value):
         return []
-    details = f"{name}: {value!r} not in {choices}"
-    return [_error("value_not_in_list", "Value not in list", details, name, list(spec), value)]
+    details = f"{name} - Invalid image file: {value}"
+    words = "Custom validation failed for node"
+    return [_error("custom_validation_failed", words, details, name)]
+
+
+def _choice_errors(
+    allowed: list[str], name: str, value: object, config: Sequence[object]
+) -> list[Complaint]:
+    if value in allowed:
+        return []
+    is_long = len(allowed) > LONGEST_LIST
+    shown = f"(list of length {len(allowed)})" if is_long else str(allowed)
+    error = _error(
+        *("value_not_in_list", "Value not in list", f"{name}: '{value}' not in {shown}"),
+        *(name, None if is_long else config, value),
+    )
+    return [error]
 
 
 def _range_errors(
@@ -177,13 +227,13 @@ def _error(
     message: str,
     details: str,
     input_name: str | None = None,
-    config: list[object] | None = None,
+    config: Sequence[object] | None = None,
     received: object = None,
 ) -> Complaint:
     extra: dict[str, object] = {}
     if input_name is not None:
         extra["input_name"] = input_name
-    if config is not None:
+    if config is not None or received is not None:
         extra |= {"input_config": config, "received_value": received}
     return {"type": kind, "message": message, "details": details, "extra_info": extra}
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import anyio
 
 from everfold.simulator.faults import Faults
 from everfold.simulator.ledger import Ledger
-from everfold.simulator.pictures import Folders
+from everfold.simulator.nodes.folders import Folders
+from everfold.simulator.nodes.node import Node
 from everfold.simulator.queue import Item, PromptQueue, shown
 from everfold.simulator.run import Cache, Run
 from everfold.simulator.sockets import Sockets
@@ -28,12 +29,14 @@ class Worker:
         queue: PromptQueue,
         sockets: Sockets,
         folders: Folders,
+        nodes: Mapping[str, Node],
         ledger: Ledger,
         faults: Faults,
         speed: float,
         crash: Callable[[], None],
     ) -> None:
         self._queue, self._sockets, self._folders = queue, sockets, folders
+        self._nodes = nodes
         self._ledger, self._faults, self._speed = ledger, faults, speed
         self._crash = crash
         self._cache = Cache()
@@ -75,9 +78,8 @@ class Worker:
         row = item[5]
         self._ledger.started(row)
         run = Run(
-            *(item, self._sockets, self._folders, self._cache, self._faults),
-            self._speed,
-            self._take_interrupt,
+            *(item, self._sockets, self._folders, self._nodes, self._cache),
+            *(self._faults, self._speed, self._take_interrupt),
         )
         try:
             await run.run()

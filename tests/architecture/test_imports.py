@@ -51,7 +51,7 @@ PURE = {
     "everfold.runner.comfyui.node_errors",
     "everfold.runner.comfyui.progress",
     "everfold.runner.comfyui.queue",
-    "everfold.simulator.catalogue",
+    "everfold.simulator.nodes.shapes",
 }
 """Modules without clock, randomness and I/O, besides those whose docstring says so."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import AsyncIterator
@@ -28,6 +29,7 @@ from everfold.runner.backend import (
 )
 from everfold.runner.comfyui import ComfyBackend
 from tests.comfyui.story import name_outcome, name_truth
+from tests.simulator.graphs import Graph, default_graph, image_to_image
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio
@@ -38,9 +40,13 @@ WORKFLOWS = Path(__file__).parent.parent / "data" / "workflows"
 class Run:
     """One attempt, followed to its end."""
 
-    def __init__(self, backend: ComfyBackend, workflow: str) -> None:
+    def __init__(self, backend: ComfyBackend, workflow: str | Graph) -> None:
         self.backend = backend
-        self.workflow = (WORKFLOWS / f"{workflow}.json").read_bytes()
+        self.workflow = (
+            (WORKFLOWS / f"{workflow}.json").read_bytes()
+            if isinstance(workflow, str)
+            else json.dumps(workflow).encode()
+        )
         self.attempt = Attempt(
             job_id="job-1", number=1, prompt_id=str(uuid4()), client_id=uuid4().hex
         )
@@ -118,6 +124,7 @@ async def backend(simulator: str) -> AsyncIterator[ComfyBackend]:
         ("ws_image_progress", "accepted", "succeeded"),
         ("big_ui", "accepted", "succeeded"),
         ("cached", "accepted", "succeeded"),
+        ("default_graph", "accepted", "succeeded"),
         ("trap_orphan_bad_link", "accepted", "succeeded"),
         ("partially_valid", "accepted, 1 problems", "succeeded"),
         ("exec_error", "accepted", "failed, execution_error"),
@@ -160,12 +167,40 @@ async def test_saved_outputs_can_be_downloaded(backend: ComfyBackend) -> None:
     truth = await run.follow()
     assert isinstance(truth, Ended)
     assert run.saved == {"4"}
-    images = truth.outputs["4"]["images"]
+    assert (await saved_picture(backend, truth, "4")).startswith(b"\x89PNG")
+
+
+async def test_each_step_of_the_default_graph_s_sampler_is_progress(backend: ComfyBackend) -> None:
+    run = Run(backend, default_graph(steps=10))
+    truth = await run.follow()
+    assert name_truth(truth) == "succeeded"
+    assert isinstance(truth, Ended)
+    saved = {"filename": "ComfyUI_00001_.png", "subfolder": "", "type": "output"}
+    assert truth.outputs == {"9": {"images": [saved]}}
+    assert run.progress[-1].nodes_total == 7
+    assert len({progress.value for progress in run.progress}) > 5
+
+
+async def test_an_uploaded_picture_is_the_input_of_a_graph(backend: ComfyBackend) -> None:
+    before = Run(backend, image_to_image("missing.png", denoise=0.5))
+    assert name_outcome(await before.submit()) == "rejected, invalid_workflow"
+    picture = await saved_picture(backend, await Run(backend, "fast_success").follow(), "4")
+    await backend.http.upload("in.png", picture, kind="input", subfolder="")
+
+    run = Run(backend, image_to_image("in.png", denoise=0.5))
+    truth = await run.follow()
+
+    assert name_truth(truth) == "succeeded"
+    assert await saved_picture(backend, truth, "9") != picture
+
+
+async def saved_picture(backend: ComfyBackend, truth: Truth, node: str) -> bytes:
+    assert isinstance(truth, Ended)
+    images = truth.outputs[node]["images"]
     assert isinstance(images, list)
-    filename = images[0]["filename"]
-    async with backend.http.view(filename) as chunks:
+    async with backend.http.view(images[0]["filename"]) as chunks:
         assert chunks is not None
-        assert b"".join([chunk async for chunk in chunks]).startswith(b"\x89PNG")
+        return b"".join([chunk async for chunk in chunks])
 
 
 async def test_a_prompt_number_that_falls_tells_a_restart_that_left_its_temp_folder(

@@ -8,13 +8,15 @@ that, as the sequence of the prompt's life.
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
 from itertools import groupby
 from typing import Any
 
 import pytest
 
+from everfold.simulator import simulate
 from tests.comfyui.recording import NAMES, Record, Recording
-from tests.simulator.client import Client
+from tests.simulator.client import Client, client_of
 
 pytestmark = pytest.mark.anyio
 
@@ -51,6 +53,13 @@ ELSEWHERE = {
     "zombie-duplicate-number": "test_traps: equal numbers and ids",
     "zombie-orphan-no-inputs": "test_traps: an orphan without inputs",
 }
+
+
+@pytest.fixture
+async def comfy() -> AsyncIterator[Client]:
+    """The recorded server had no model files."""
+    async with simulate(speed=10, models={}) as simulator, client_of(simulator) as client:
+        yield client
 
 
 def test_every_recording_is_compared_or_says_where_it_is() -> None:

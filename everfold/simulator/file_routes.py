@@ -1,0 +1,124 @@
+"""Files over HTTP: /view, /upload/image and /upload/mask, as ComfyUI answers."""
+
+from __future__ import annotations
+
+import json
+import mimetypes
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+from aiohttp import web
+from PIL import Image
+
+from everfold.simulator.nodes import images
+from everfold.simulator.nodes.folders import KINDS, Folders, split_annotation
+
+Change = Callable[[bytes], bytes]
+
+
+class FileRoutes:
+    def __init__(self, folders: Folders) -> None:
+        self._folders = folders
+
+    def table(self) -> list[web.RouteDef]:
+        return [
+            web.get("/view", self.get_view),
+            web.post("/upload/image", self.post_image),
+            web.post("/upload/mask", self.post_mask),
+        ]
+
+    async def get_view(self, request: web.Request) -> web.StreamResponse:
+        query = request.query
+        if "filename" not in query:
+            return web.Response(status=404)
+        path = self._found(query["filename"], query.get("type"), query.get("subfolder", ""))
+        if isinstance(path, web.Response):
+            return path
+        headers = {"Content-Disposition": f'filename="{path.name}"'}
+        channel = query.get("channel", "rgba")
+        if "preview" in query:
+            kind, _, quality = query["preview"].partition(";")
+            kind = kind if kind in ("webp", "jpeg") and "a" not in query.get("channel", "") else ""
+            body = _preview(path, kind or "webp", int(quality) if quality.isdigit() else 90)
+            return web.Response(body=body, content_type=f"image/{kind or 'webp'}", headers=headers)
+        if channel in ("rgb", "a"):
+            return web.Response(
+                body=_channel(path, channel), content_type="image/png", headers=headers
+            )
+        headers["Content-Type"] = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        return web.FileResponse(path, headers=headers)
+
+    def _found(self, name: str, kind: str | None, subfolder: str) -> Path | web.Response:
+        """Return the file that is asked for, or the answer that refuses it."""
+        filename, annotated = split_annotation(name)
+        kind = annotated or kind or "output"
+        if not filename or kind not in KINDS:
+            return web.Response(status=400)
+        try:
+            path = self._folders.find(kind, subfolder, filename)
+        except ValueError:
+            return web.Response(status=400)
+        except PermissionError:
+            return web.Response(status=403)
+        return web.Response(status=404) if path is None else path
+
+    async def post_image(self, request: web.Request) -> web.Response:
+        return await self._upload(request, lambda content: content)
+
+    async def post_mask(self, request: web.Request) -> web.Response:
+        """Store an earlier image with the alpha channel of the one that is sent."""
+        form = await request.post()
+        original = json.loads(str(form.get("original_ref", "{}")))
+        name, kind = str(original.get("filename", "")), str(original.get("type", "output"))
+        path = self._found(name, kind, str(original.get("subfolder", "")))
+        if isinstance(path, web.Response):
+            return path
+        content = path.read_bytes()
+        return await self._upload(request, lambda mask: images.with_alpha_of(content, mask))
+
+    async def _upload(self, request: web.Request, change: Change) -> web.Response:
+        form = await request.post()
+        upload = form.get("image")
+        if not isinstance(upload, web.FileField) or not upload.filename:
+            return web.Response(status=400)
+        kind, subfolder = str(form.get("type", "input")), str(form.get("subfolder", ""))
+        kind = kind if kind in KINDS else "input"
+        name, content = upload.filename, upload.file.read()
+        try:
+            folder = self._folders.inside(kind, subfolder)
+            folder = self._folders.inside(kind, str((folder / name).parent))
+        except PermissionError:
+            return web.Response(status=400)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / Path(name).name
+        if form.get("overwrite") not in ("true", "1"):
+            path = _free_path(path, content)
+        path.write_bytes(change(content))
+        return web.json_response({"name": path.name, "subfolder": subfolder, "type": kind})
+
+
+def _free_path(path: Path, content: bytes) -> Path:
+    """Return the path, or the first numbered one that is free or holds the same bytes."""
+    free, count = path, 1
+    while free.exists() and free.read_bytes() != content:
+        free = path.with_name(f"{path.stem} ({count}){path.suffix}")
+        count += 1
+    return free
+
+
+def _preview(path: Path, kind: str, quality: int) -> bytes:
+    buffer = BytesIO()
+    with Image.open(path) as image:
+        shown = image.convert("RGB") if kind == "jpeg" else image
+        shown.save(buffer, kind, quality=quality)
+    return buffer.getvalue()
+
+
+def _channel(path: Path, channel: str) -> bytes:
+    with Image.open(path) as image:
+        if channel == "rgb":
+            return images.encoded(image.convert("RGB"), "PNG")
+        alpha = Image.new("RGBA", image.size)
+        alpha.putalpha(image.convert("RGBA").getchannel("A"))
+        return images.encoded(alpha, "PNG")

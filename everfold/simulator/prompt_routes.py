@@ -1,0 +1,144 @@
+"""Prompts over HTTP: POST /prompt, the queue, interrupts and the history, as ComfyUI answers."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import cast
+
+from aiohttp import web
+
+from everfold.simulator.faults import Faults
+from everfold.simulator.ledger import Ledger
+from everfold.simulator.queue import PromptQueue, shown
+from everfold.simulator.sockets import Sockets
+from everfold.simulator.validation import Catalogue, Graph, validate
+
+
+class PromptRoutes:
+    """`interrupt` asks the worker to stop the prompt that runs."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        queue: PromptQueue,
+        sockets: Sockets,
+        ledger: Ledger,
+        faults: Faults,
+        interrupt: Callable[[], None],
+    ) -> None:
+        self._catalogue, self._queue, self._sockets = catalogue, queue, sockets
+        self._ledger, self._faults, self._interrupt = ledger, faults, interrupt
+
+    def table(self) -> list[web.RouteDef]:
+        return [
+            web.post("/prompt", self.post_prompt),
+            web.get("/prompt", self.get_prompt),
+            web.get("/queue", self.get_queue),
+            web.post("/queue", self.post_queue),
+            web.post("/interrupt", self.post_interrupt),
+            web.get("/history", self.get_history),
+            web.post("/history", self.post_history),
+            web.get("/history/{prompt_id:.*}", self.get_history_of),
+        ]
+
+    async def post_prompt(self, request: web.Request) -> web.StreamResponse:
+        faults = self._faults
+        body = await request.json()
+        if faults.take("lose_requests"):
+            return _cut(request)
+        if faults.take("refuse_posts"):
+            return web.Response(status=faults.refuse_status, text="refused on demand")
+        number = body.get("number")
+        if number is None:
+            number = self._queue.next_number(bool(body.get("front")))
+        if "prompt" not in body:
+            return _refuse("no_prompt", "No prompt provided", "No prompt provided")
+        verdict = validate(body["prompt"], self._catalogue, body.get("partial_execution_targets"))
+        if verdict.error is not None:
+            answer = {"error": verdict.error, "node_errors": verdict.node_errors}
+            return web.json_response(answer, status=400)
+        prompt_id = str(body.get("prompt_id", uuid.uuid4()))
+        await self._accept(body, number, prompt_id, verdict.outputs)
+        if faults.take("lose_responses"):
+            return _cut(request)
+        return web.json_response(
+            {"prompt_id": prompt_id, "number": number, "node_errors": verdict.node_errors}
+        )
+
+    async def _accept(
+        self, body: dict[str, object], number: float, prompt_id: str, outputs: list[str]
+    ) -> None:
+        extra = body.get("extra_data") or {}
+        assert isinstance(extra, dict)
+        if "client_id" in body:
+            extra["client_id"] = body["client_id"]
+        row = self._ledger.accepted(prompt_id, number, extra)
+        graph = cast("Graph", body["prompt"])
+        self._queue.put((number, prompt_id, graph, extra, outputs, row))
+        await self._sockets.status(self._queue.remaining)
+
+    async def get_prompt(self, request: web.Request) -> web.Response:
+        return web.json_response({"exec_info": {"queue_remaining": self._queue.remaining}})
+
+    async def get_queue(self, request: web.Request) -> web.Response:
+        running = [shown(self._queue.running)] if self._queue.running is not None else []
+        pending = [shown(item) for item in self._queue.pending]
+        return web.json_response({"queue_running": running, "queue_pending": pending})
+
+    async def post_queue(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        if body.get("clear"):
+            self._queue.pending.clear()
+            await self._sockets.status(self._queue.remaining)
+        for prompt_id in body.get("delete", []):
+            if self._queue.delete(str(prompt_id)):
+                await self._sockets.status(self._queue.remaining)
+        return web.Response()
+
+    async def post_interrupt(self, request: web.Request) -> web.Response:
+        try:
+            body = await request.json()
+        except ValueError:
+            body = {}
+        prompt_id = body.get("prompt_id")
+        running = self._queue.running
+        if not prompt_id or (running is not None and running[1] == prompt_id):
+            self._interrupt()
+        return web.Response()
+
+    async def get_history(self, request: web.Request) -> web.Response:
+        entries = list(self._queue.history.items())
+        offset, most = request.query.get("offset"), request.query.get("max_items")
+        if offset is not None and int(offset) >= 0:
+            entries = entries[int(offset) :][: int(most) if most else None]
+        elif most is not None:
+            entries = entries[-int(most) :]
+        return web.json_response(dict(entries))
+
+    async def get_history_of(self, request: web.Request) -> web.Response:
+        prompt_id = request.match_info["prompt_id"]
+        if not prompt_id:
+            return web.Response(status=404)
+        entry = self._queue.history.get(prompt_id)
+        return web.json_response({} if entry is None else {prompt_id: entry})
+
+    async def post_history(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        if body.get("clear"):
+            self._queue.history.clear()
+        for prompt_id in body.get("delete", []):
+            self._queue.history.pop(str(prompt_id), None)
+        return web.Response()
+
+
+def _refuse(kind: str, message: str, details: str) -> web.Response:
+    error = {"type": kind, "message": message, "details": details, "extra_info": {}}
+    return web.json_response({"error": error, "node_errors": {}}, status=400)
+
+
+def _cut(request: web.Request) -> web.Response:
+    """Close the connection without an answer."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()
