@@ -1,4 +1,4 @@
-"""A stand-in for a ComfyUI server: its parts put together, started and maltreated.
+"""A stand-in for a ComfyUI server: builds its parts, starts them, injects faults.
 
 Rule: over HTTP and the websocket it behaves like ComfyUI 0.3.64, traps included; what it adds is
 under /simulator: the ledger of what it executed, and faults on demand.
