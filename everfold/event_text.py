@@ -1,7 +1,8 @@
-"""A job's story in words: what each event means to somebody who was not there. Pure."""
+"""A job's history in plain words, one line per event. Rule: pure."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import assert_never
 
 from msgspec import Struct
@@ -33,8 +34,8 @@ from everfold.streams.events.event import (
 from everfold.streams.events.record import Recorded
 
 
-class Step(Struct, frozen=True):
-    """One event as a line of the story."""
+class EventLine(Struct, frozen=True):
+    """One event as a line of a job's history."""
 
     time_ms: int
     seq: int
@@ -42,29 +43,30 @@ class Step(Struct, frozen=True):
     who: str
     what: str
     gap_ms: int
-    """Since the step before."""
+    """Milliseconds since the event before; 0 for the first one."""
     mark: str
-    """Empty; `runner` where another runner goes on, `recovery` where one had died."""
+    """`recovery` after the loss of a runner, `runner` where another one claimed, else empty."""
     job: Job
-    """As it was right after the event."""
+    """The state right after the event."""
 
 
-def story(records: list[Recorded]) -> list[Step]:
-    """Return the steps of a job, one per event, in order."""
+def event_lines(records: Sequence[Recorded]) -> list[EventLine]:
+    """Return one line per event. `records` is the whole history of one job, in order."""
     job, owner, before_ms = Job(), "", records[0].time_ms if records else 0
-    steps: list[Step] = []
+    lines: list[EventLine] = []
     for record in records:
         event = record.event
         job = evolve(job, record)
         if isinstance(event, Unreadable):
             who, what, mark = "", f"an event that cannot be read: {event.why}", ""
         else:
-            who, what, mark = event.actor, words(event), _mark(event, owner)
+            who, what, mark = event.actor, sentence(event), _mark(event, owner)
             owner = event.owner if isinstance(event, Claimed | Recovered) else owner
         gap_ms = record.time_ms - before_ms
         before_ms = record.time_ms
-        steps.append(Step(record.time_ms, record.seq, record.epoch, who, what, gap_ms, mark, job))
-    return steps
+        line = EventLine(record.time_ms, record.seq, record.epoch, who, what, gap_ms, mark, job)
+        lines.append(line)
+    return lines
 
 
 def _mark(event: Event, owner: str) -> str:
@@ -73,8 +75,8 @@ def _mark(event: Event, owner: str) -> str:
     return "runner" if isinstance(event, Claimed) and owner not in ("", event.owner) else ""
 
 
-def words(event: Event) -> str:
-    """Say in a sentence what an event tells."""
+def sentence(event: Event) -> str:
+    """Return what an event says, in words."""
     match event:
         case Submitted():
             user = f" for {event.user}" if event.user else ""
@@ -83,11 +85,11 @@ def words(event: Event) -> str:
             return f"{event.owner} takes the job"
         case Recovered():
             return (
-                f"{event.owner} takes the job over from {event.previous_owner or 'nobody'} "
+                f"{event.owner} takes over from {event.previous_owner or 'nobody'} "
                 f"({event.reason}, silent for {event.idle_ms / 1000:.1f} s, crash {event.crashes})"
             )
         case Submitting():
-            return f"attempt {event.attempt}: about to be sent to {event.backend}"
+            return f"attempt {event.attempt}: will be sent to {event.backend}"
         case Queued():
             return f"attempt {event.attempt}: accepted by ComfyUI"
         case Started():
@@ -99,10 +101,10 @@ def words(event: Event) -> str:
         case OutputSaved():
             return f"node {event.node} has saved its output"
         case _:
-            return _turn(event)
+            return _rarer(event)
 
 
-def _turn(
+def _rarer(
     event: CancelRequested
     | Released
     | Stopping
@@ -116,19 +118,19 @@ def _turn(
 ) -> str:
     match event:
         case CancelRequested():
-            return "cancel asked for" + (f": {event.reason}" if event.reason else "")
+            return "cancel requested" + (f": {event.reason}" if event.reason else "")
         case Released():
-            return f"handed over ({event.reason})"
+            return f"released ({event.reason})"
         case Stopping():
-            return f"attempt {event.attempt}: about to be stopped, {event.why}"
+            return f"attempt {event.attempt}: will be stopped, {event.why}"
         case Lost():
             return f"attempt {event.attempt}: lost at {event.backend} ({event.cause})"
         case Retried():
-            return f"attempt {event.attempt} failed ({event.failure.code}); to be tried again"
+            return f"attempt {event.attempt} failed ({event.failure.code}); will be retried"
         case Rewound():
-            return f"the server had lost events: at {event.found_seq}, {event.seen_seq} were seen"
+            return f"the server lost events: it had {event.found_seq} of {event.seen_seq}"
         case Succeeded():
-            reused = ", all of it answered from the cache" if event.outputs_reused else ""
+            reused = ", all from the cache" if event.outputs_reused else ""
             return f"succeeded with {len(event.outputs)} output(s){reused}"
         case Failed():
             return f"failed: {event.failure.code}, {event.failure.message.strip()}"
@@ -141,7 +143,7 @@ def _turn(
 
 
 def changes(before: Job, after: Job) -> dict[str, tuple[object, object]]:
-    """Return the fields that differ between two states, with both values."""
+    """Return the fields that differ between two states: name -> (before, after)."""
     names = Job.__struct_fields__
     pairs = {name: (getattr(before, name), getattr(after, name)) for name in names}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}

@@ -1,1 +1,1 @@
-"""Which archive a namespace has, where it lies, and what else can be made of it."""
+"""Opens archives (folder or bucket), exports them to one file, asks them with SQL."""

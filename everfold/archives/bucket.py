@@ -1,4 +1,4 @@
-"""An archive in an S3-compatible store, by obstore; its settings come from the AWS_ environment."""
+"""An archive in an S3-compatible store, through obstore; AWS_ variables configure it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from everfold.streams.errors import ArchiveUnavailable
 
 
 class Bucket:
+    """A `Store` at `s3://bucket/prefix`. Raises ArchiveUnavailable for settings that are wrong."""
+
     def __init__(self, url: str) -> None:
         self.url = url
         try:
@@ -18,6 +20,7 @@ class Bucket:
             raise ArchiveUnavailable(url, str(error)) from error
 
     async def create(self, name: str, content: bytes) -> bool:
+        """Store an object; False when the name is taken. Raises ArchiveUnavailable."""
         try:
             await obstore.put_async(self._store, name, content, mode="create")
         except AlreadyExistsError:
@@ -27,6 +30,7 @@ class Bucket:
         return True
 
     async def read(self, name: str) -> bytes | None:
+        """Return an object, None when there is none. Raises ArchiveUnavailable."""
         try:
             found = await obstore.get_async(self._store, name)
             return bytes(await found.bytes_async())

@@ -1,8 +1,8 @@
-"""A parcel: the history of a namespace, or of some of its jobs, in one file.
+"""The export file: the history of a namespace, or of some of its jobs.
 
-Rule: gzip of JSON lines: a header, then for each partition its entries as in a segment and the
-graphs they need, at the end a count and the SHA-256 of all lines before. It is checked as a whole
-before the first entry of it is used.
+Rule: gzip of JSON lines: a header; for each partition its entries, as in a segment, and the graphs
+that they need; at the end a count and the SHA-256 of all lines before. The whole file is checked
+before its first entry is used.
 """
 
 from __future__ import annotations
@@ -22,24 +22,28 @@ from everfold.streams.events.record import RawEntry
 FORMAT = 1
 
 
-class Header(Struct, frozen=True, tag_field="parcel", tag="everfold"):
+TAG_FIELD = "parcel"
+"""Marks the lines that are not entries. The name is part of the format."""
+
+
+class Header(Struct, frozen=True, tag_field=TAG_FIELD, tag="everfold"):
     namespace: str
     partitions: int
     format: int = FORMAT
 
 
-class Partition(Struct, frozen=True, tag_field="parcel", tag="partition"):
-    """The lines that follow are of this partition."""
+class Partition(Struct, frozen=True, tag_field=TAG_FIELD, tag="partition"):
+    """The entries that follow belong to this partition."""
 
     number: int
 
 
-class Graph(Struct, frozen=True, tag_field="parcel", tag="workflow"):
+class Graph(Struct, frozen=True, tag_field=TAG_FIELD, tag="workflow"):
     sha256: str
     graph: str
 
 
-class End(Struct, frozen=True, tag_field="parcel", tag="end"):
+class End(Struct, frozen=True, tag_field=TAG_FIELD, tag="end"):
     events: int
     sha256: str
 
@@ -48,11 +52,11 @@ Item = tuple[int, RawEntry] | Graph
 """An entry with its partition, or a graph."""
 
 _marks = msgspec.json.Decoder(Header | Partition | Graph | End)
-_MARK = b'{"parcel":'
+_MARK = f'{{"{TAG_FIELD}":'.encode()
 
 
-class ParcelWriter:
-    """Writes beside the file, and puts it in place when it is whole."""
+class ExportWriter:
+    """Writes to FILE.part; `end` renames it. Every method raises OSError when it cannot write."""
 
     def __init__(self, path: Path, header: Header) -> None:
         self._path, self._part = path, path.with_name(path.name + ".part")
@@ -63,6 +67,7 @@ class ParcelWriter:
         self._mark(header)
 
     def entry(self, partition: int, entry: RawEntry) -> None:
+        """Add an entry. All entries of a partition come in one run, in their order."""
         if partition != self._partition:
             self._partition = partition
             self._mark(Partition(partition))
@@ -70,15 +75,17 @@ class ParcelWriter:
         self.events += 1
 
     def graph(self, sha256: str, graph: bytes) -> None:
+        """Add a graph, as it is stored under its hash."""
         self._mark(Graph(sha256, graph.decode()))
 
     def end(self) -> None:
+        """Write the checksum and put the file in place."""
         self._mark(End(self.events, self._digest.hexdigest()))
         self._out.close()
         self._part.replace(self._path)
 
-    def give_up(self) -> None:
-        """Leave nothing behind; nothing happens after `end`."""
+    def discard(self) -> None:
+        """Close and delete the unfinished file; does nothing to one that `end` has placed."""
         self._out.close()
         self._part.unlink(missing_ok=True)
 
@@ -90,28 +97,28 @@ class ParcelWriter:
         self._digest.update(line + b"\n")
 
 
-def check_parcel(path: Path) -> tuple[Header, End]:
-    """Read a parcel through. Raises ArchiveDamaged unless it is whole and as it was written."""
+def check_export(path: Path) -> tuple[Header, End]:
+    """Read the whole file. Raises ArchiveDamaged unless it is complete and unchanged."""
     header, end, events, digest = None, None, 0, hashlib.sha256()
     for line in _lines(path):
         mark = _read_mark(path, line) if line.startswith(_MARK) else None
         header = mark if isinstance(mark, Header) else header
         if end is not None or header is None:
-            raise ArchiveDamaged(path.name, "it is not a parcel, or has something after its end")
+            raise ArchiveDamaged(path.name, "it is no export file, or has lines after its end")
         if isinstance(mark, End):
             end = mark
             continue
         digest.update(line)
         events += mark is None
     if header is None or end is None:
-        raise ArchiveDamaged(path.name, "it ends before its end")
+        raise ArchiveDamaged(path.name, "its end is missing")
     if (events, digest.hexdigest()) != (end.events, end.sha256):
-        raise ArchiveDamaged(path.name, "its lines are not those that were written")
+        raise ArchiveDamaged(path.name, "its lines do not match its checksum")
     return header, end
 
 
-def read_parcel(path: Path) -> Iterator[Item]:
-    """Yield the entries and graphs of a parcel that was checked."""
+def read_export(path: Path) -> Iterator[Item]:
+    """Yield the entries and graphs of a file that `check_export` accepted, in their order."""
     partition = -1
     for line in _lines(path):
         if not line.startswith(_MARK):

@@ -1,7 +1,4 @@
-"""Opening an archive by its address; the log remembers which one it has.
-
-Rule: an address given by hand counts; else the one that the archiver noted in the namespace.
-"""
+"""Opens the archive of a namespace: the given one, else the one stored in the namespace."""
 
 from __future__ import annotations
 
@@ -14,13 +11,13 @@ from everfold.streams.errors import Misconfigured
 from everfold.streams.redis.redis_errors import command
 
 FIELD = "archive"
-"""Of the namespace's meta hash."""
+"""Field of the meta hash: the address of the archive."""
 
 
 def open_store(url: str) -> Store:
     """Open a folder (a path or file://...) or a bucket (s3://bucket/prefix).
 
-    Raises Misconfigured for an address that makes no sense, or a missing extra.
+    Raises Misconfigured for any other address, or without the extra `archive`.
     """
     scheme, separator, rest = url.partition("://")
     if not separator or scheme == "file":
@@ -33,11 +30,14 @@ def open_store(url: str) -> Store:
                 f"{url} needs the package obstore: pip install 'everfold[archive]'"
             ) from error
         return Bucket(url)
-    raise Misconfigured(f"{url!r} is no archive: write a folder's path, or s3://bucket/prefix")
+    raise Misconfigured(f"{url!r} is not an archive: write a folder's path, or s3://bucket/prefix")
 
 
 async def known_archive(log: Log, given: str = "") -> Archive | None:
-    """Return the archive of a namespace, None when it has none."""
+    """Return the archive at `given`, else the stored one, None when there is neither.
+
+    Raises Misconfigured for an address that cannot be used, or Unavailable.
+    """
     url = given
     if not url:
         stored = cast("bytes | None", await command(log.redis, "HGET", log.keys.meta(), FIELD))
@@ -46,7 +46,7 @@ async def known_archive(log: Log, given: str = "") -> Archive | None:
 
 
 async def needed_archive(log: Log, given: str = "") -> Archive:
-    """Return the archive of a namespace. Raises Misconfigured when it has none."""
+    """Return the archive as `known_archive` does. Raises Misconfigured when there is none."""
     archive = await known_archive(log, given)
     if archive is None:
         raise Misconfigured(
@@ -57,4 +57,5 @@ async def needed_archive(log: Log, given: str = "") -> Archive:
 
 
 async def remember_archive(log: Log, archive: Archive) -> None:
+    """Store the archive's address in the namespace, for all other programs. Raises Unavailable."""
     await command(log.redis, "HSET", log.keys.meta(), FIELD, archive.store.url)

@@ -1,4 +1,4 @@
-"""Which jobs of a history are wanted: whole ones, by their submit."""
+"""Selects whole jobs of a history, by their submit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from everfold.streams.events.record import Recorded
 
 
 class Selection:
-    """Says of each event, in order, whether its job is wanted; remembers the open ones."""
+    """Decides for each event, in the order of the log, whether its job is selected.
+
+    `since` and `until` bound the time of the submit; `user` None selects every user.
+    """
 
     def __init__(
         self,
@@ -25,7 +28,7 @@ class Selection:
         self._taken: set[str] = set()
 
     def takes(self, record: Recorded) -> bool:
-        """An entry that belongs to no job is not taken."""
+        """Say whether the event belongs to a selected job; False for an entry without a job."""
         if record.seq == 1 and self._fits(record):
             self._taken.add(record.job_id)
         if record.job_id not in self._taken:

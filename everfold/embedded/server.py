@@ -1,8 +1,8 @@
-"""Starting, finding and stopping the server process of a data folder.
+"""Starts, finds and stops the server process of a data folder.
 
-Rule: the server is nobody's child for long: it is in a session of its own, so that a Ctrl-C for
-its starter does not reach it, and it goes on when its starter is killed. Nothing of what it
-acknowledged is lost by kill -9 (the append-only file is the kernel's by then).
+Rule: the server runs in a session of its own: a Ctrl-C for the process that started it does not
+reach it, and it outlives that process. kill -9 loses nothing that it acknowledged, because each
+write is in the append-only file, in the kernel's hands, before the answer.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from everfold.embedded.engines import Engine
 from everfold.streams.errors import NoServer, ServerUnreachable
 
 ANSWER_S = 30.0
-"""Longest silence of a server that is being started or stopped; loading is not silence."""
+"""Longest wait for an answer during start or stop; the time of loading does not count."""
 STOP_S = 30.0
-PAUSE_S = 0.01
+CHECK_INTERVAL_S = 0.01
 LOG_END_CHARACTERS = 600
 
 SETTINGS = {
@@ -43,7 +43,7 @@ only this user can connect."""
 
 
 class EmbeddedServer:
-    """The server of a data folder, whoever started it and however often."""
+    """The server of a data folder; also one that another process started or restarted."""
 
     def __init__(self, folder: DataFolder, socket: str, pid: int) -> None:
         self._folder = folder
@@ -57,9 +57,9 @@ class EmbeddedServer:
 
     @property
     def pid(self) -> int:
-        """The process that has the folder now, or had it last."""
+        """The process id of the server that runs, or of the one that ran last."""
         recorded = self._folder.read_address()
-        # 0 is recorded while a starter is between two steps, and stays so if it is killed there.
+        # 0 is recorded during a start, and remains when the starting process is killed.
         return recorded.pid if recorded and recorded.pid else self._pid
 
     @property
@@ -67,31 +67,31 @@ class EmbeddedServer:
         return self._folder
 
     def is_running(self) -> bool:
-        """Say whether the process lives, be it frozen or loading."""
+        """Say whether the process exists; a frozen or loading one counts."""
         _reap(self.pid)
         return self._folder.has_server()
 
     def stop(self, within_s: float = STOP_S) -> None:
-        """Send SIGTERM and wait for the end; nothing happens when it has ended already.
+        """Send SIGTERM and wait for the end; does nothing to a server that has ended.
 
-        Raises ServerUnreachable when it has not ended in time; it may still do so.
+        Raises ServerUnreachable when it has not ended within `within_s`; it may end later.
         """
         pid = self.pid
         if not self.is_running():
             return
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
-            # One that is frozen takes the SIGTERM only when it goes on.
+            # A frozen process receives SIGTERM only after SIGCONT.
             os.kill(pid, signal.SIGCONT)
         deadline = time.monotonic() + within_s
         while self.is_running():
             if time.monotonic() > deadline:
-                raise ServerUnreachable(f"the server with pid {pid} does not end")
-            time.sleep(PAUSE_S)
+                raise ServerUnreachable(f"the server (pid {pid}) does not end in {within_s:g} s")
+            time.sleep(CHECK_INTERVAL_S)
 
 
-class Look(Struct, frozen=True):
-    """What a server on a socket says of itself."""
+class ServerState(Struct, frozen=True):
+    """What a server answers about itself."""
 
     pid: int
     loading: bool
@@ -99,16 +99,16 @@ class Look(Struct, frozen=True):
 
 
 def running_server(folder: DataFolder) -> EmbeddedServer | None:
-    """Return the folder's server when it runs and answers."""
+    """Return the folder's server, None unless it answers and has loaded its data."""
     address = folder.read_address()
-    seen = _look(address.socket) if address else None
+    seen = _ask(address.socket) if address else None
     if address is None or seen is None or seen.loading or seen.folder != str(folder):
         return None
     return EmbeddedServer(folder, address.socket, seen.pid)
 
 
 def known_server(folder: DataFolder) -> EmbeddedServer | None:
-    """Return the folder's server, as `running_server` or, when it is silent, as recorded."""
+    """Return the folder's server, else the recorded one, which may be frozen or gone."""
     if server := running_server(folder):
         return server
     address = folder.read_address()
@@ -118,10 +118,11 @@ def known_server(folder: DataFolder) -> EmbeddedServer | None:
 def running_or_started(
     folder: DataFolder, choose: Callable[[], Engine], environ: Mapping[str, str]
 ) -> tuple[EmbeddedServer, bool]:
-    """Return the folder's server, started with the chosen engine if need be, and whether it was.
+    """Return the folder's server, and True when this call started it with the chosen engine.
 
-    However many processes do this at once, one server is started. Raises ServerUnreachable when
-    the folder's server lives but does not answer.
+    Of several processes that call this at once, one starts the server. Raises ServerUnreachable
+    when the folder's server exists but does not answer within ANSWER_S, NoServer when it does
+    not start, and what `choose` raises.
     """
     deadline = time.monotonic() + ANSWER_S
     while time.monotonic() < deadline:
@@ -132,7 +133,7 @@ def running_or_started(
                 return _start(folder, choose(), lock, environ), True
         if _is_loading(folder):
             deadline = time.monotonic() + ANSWER_S
-        time.sleep(PAUSE_S)
+        time.sleep(CHECK_INTERVAL_S)
     address = folder.read_address() or Address("its socket", 0)
     raise ServerUnreachable(
         f"the server of {folder} (pid {address.pid}) does not answer on {address.socket}; "
@@ -144,7 +145,7 @@ def _start(
     folder: DataFolder, engine: Engine, lock: Lock, environ: Mapping[str, str]
 ) -> EmbeddedServer:
     recorded = folder.read_engine()
-    # Written first: from now on there may be data, and it must be known whose.
+    # Written before the start: data may exist from then on, and its engine must be known.
     folder.write_engine(EngineRecord(engine.name, engine.version, engine.source))
     printed_before = folder.log.stat().st_size if folder.log.exists() else 0
     try:
@@ -166,13 +167,13 @@ def _spawned(folder: DataFolder, engine: Engine, lock: Lock, socket: str) -> Add
 
 
 def _spawn(folder: DataFolder, engine: Engine, lock: Lock, socket: str) -> int:
-    """Start the process; it inherits the lock and keeps it until it ends."""
+    """Start the process, which inherits the lock and keeps it until it ends."""
     settings = {**SETTINGS, "dir": str(folder), "unixsocket": socket}
     arguments = [word for name, value in settings.items() for word in (f"--{name}", value)]
     log = os.open(folder.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     os.set_inheritable(lock.file, True)
     try:
-        # Not subprocess: its objects complain when they go before the process does.
+        # Not subprocess: its objects warn when they are collected before the process ends.
         return os.posix_spawn(
             engine.program,
             [engine.program, *arguments],
@@ -194,7 +195,7 @@ def _spawn(folder: DataFolder, engine: Engine, lock: Lock, socket: str) -> int:
 def _wait_until_ready(engine: Engine, address: Address) -> None:
     deadline = time.monotonic() + ANSWER_S
     while True:
-        seen = _look(address.socket)
+        seen = _ask(address.socket)
         if seen and seen.pid == address.pid and not seen.loading:
             return
         if seen:
@@ -205,17 +206,17 @@ def _wait_until_ready(engine: Engine, address: Address) -> None:
             os.kill(address.pid, signal.SIGKILL)
             os.waitpid(address.pid, 0)
             raise NoServer(f"{engine} did not answer in {ANSWER_S:.0f} s")
-        time.sleep(PAUSE_S)
+        time.sleep(CHECK_INTERVAL_S)
 
 
 def _is_loading(folder: DataFolder) -> bool:
     address = folder.read_address()
-    seen = _look(address.socket) if address else None
+    seen = _ask(address.socket) if address else None
     return seen is not None and seen.loading
 
 
-def _look(socket: str) -> Look | None:
-    """Ask the server on the socket who it is; None when nothing answers there."""
+def _ask(socket: str) -> ServerState | None:
+    """Ask the server on the socket about itself; None when nothing answers."""
     client = Redis(unix_socket_path=socket, socket_timeout=1.0, retry=Retry(NoBackoff(), 0))
     try:
         with closing(client):
@@ -223,11 +224,11 @@ def _look(socket: str) -> Look | None:
             folder = str(client.config_get("dir")["dir"])
     except (RedisError, OSError):
         return None
-    return Look(int(facts["process_id"]), bool(facts["loading"]), os.path.realpath(folder))
+    return ServerState(int(facts["process_id"]), bool(facts["loading"]), os.path.realpath(folder))
 
 
 def _reap(pid: int) -> bool:
-    """Say whether this process was our child and has ended."""
+    """Say whether this process was a child of ours and has ended."""
     try:
         return os.waitpid(pid, os.WNOHANG)[0] == pid
     except ChildProcessError:

@@ -1,1 +1,1 @@
-"""Pictures of what happened to jobs: lanes over time, for eyes, browsers and trace viewers."""
+"""Draws jobs over time: in the terminal, as SVG, and as a trace for Perfetto."""

@@ -1,6 +1,6 @@
-"""The time axis of a picture: where a moment stands, and which moments are written beside it.
+"""The time axis of a picture: the position of a moment, and the labels of its ticks.
 
-Rule: pure. Times are told from the start of the picture.
+Rule: pure. Labels count from the start of the picture.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ STEPS_MS = (
     *(hours * HOUR for hours in (1, 2, 3, 6, 12)),
     *(days * DAY for days in (1, 2, 7, 14, 30, 90, 365)),
 )
-"""Distances of ticks that people count in."""
+"""Distances between ticks, in milliseconds."""
 
 
 class Axis(Struct, frozen=True):
@@ -29,12 +29,12 @@ class Axis(Struct, frozen=True):
     width: float
 
     def at(self, moment_ms: int) -> float:
-        """Return where a moment stands; never outside of the axis."""
+        """Return the position of a moment; one outside of the axis gets its nearer end."""
         share = (moment_ms - self.start_ms) / (self.end_ms - self.start_ms)
         return self.left + self.width * min(1.0, max(0.0, share))
 
     def ticks(self, most: int) -> Iterator[tuple[float, str]]:
-        """Yield up to about `most` places, each with what is written there."""
+        """Yield about `most` ticks at the most: position and label."""
         step_ms = self._step_ms(most)
         for after_ms in range(0, self.end_ms - self.start_ms + 1, step_ms):
             yield self.at(self.start_ms + after_ms), after(after_ms)

@@ -1,4 +1,4 @@
-"""What the colors and marks of an SVG picture mean, and the lines that say so.
+"""Colors and marks of an SVG picture, and the legend that explains them.
 
 Rule: pure. Only what a picture has is explained.
 """
@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from everfold.timeline.lanes import MARKS, RECOVERING, RUNNING, WAITING
 from everfold.timeline.rows import Row, marks_of, owners_of, statuses_of
 from everfold.timeline.shapes import rect, text
+from everfold.timeline.tracks import MARKS, RECOVERING, RUNNING, WAITING
 
-# Told apart by people who see colors differently, too.
+# Distinct for people with color blindness, too.
 OWNER_COLORS = (
     *("#3b82f6", "#14b8a6", "#8b5cf6", "#a16207", "#ec4899", "#65a30d"),
     *("#0c4a6e", "#d97757", "#0ea5e9", "#c084fc"),

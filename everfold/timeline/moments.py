@@ -1,4 +1,4 @@
-"""What people write for a moment: an age such as 10m or 2h, or a time in ISO 8601."""
+"""Reads moments as people write them: an age such as 10m or 2h, or a time in ISO 8601."""
 
 from __future__ import annotations
 
@@ -19,10 +19,6 @@ class Span(Struct, frozen=True):
     since_ms: int | None = None
     until_ms: int | None = None
 
-    @property
-    def is_bounded(self) -> bool:
-        return self.since_ms is not None or self.until_ms is not None
-
     def has(self, moment_ms: int) -> bool:
         return not self.is_before(moment_ms) and not self.is_after(moment_ms)
 
@@ -34,7 +30,10 @@ class Span(Struct, frozen=True):
 
 
 def span(since: str | None, until: str | None, now_ms: int) -> Span:
-    """Return the span that two options name. Raises Misconfigured."""
+    """Return the span between --since and --until, ages counted back from `now_ms`.
+
+    Raises Misconfigured for text that is no time, or a span that ends before it starts.
+    """
     found = Span(_moment("--since", since, now_ms), _moment("--until", until, now_ms))
     if found.since_ms is not None and found.is_after(found.since_ms):
         raise Misconfigured(f"--since {since} is later than --until {until}")
@@ -51,6 +50,6 @@ def _moment(option: str, text: str | None, now_ms: int) -> int | None:
         return int(datetime.fromisoformat(text.strip()).timestamp() * 1000)
     except (ValueError, OverflowError, OSError) as error:
         raise Misconfigured(
-            f"{option} {text!r} is no time: write an age such as 90s, 10m, 2h or 3d, "
+            f"{option} {text!r} is not a time: write an age such as 90s, 10m, 2h or 3d, "
             "or a time such as 2030-01-31T12:00:00Z"
         ) from error

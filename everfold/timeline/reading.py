@@ -1,6 +1,6 @@
-"""Lanes of the jobs that somebody asks for, read from archive and log.
+"""Reads jobs' histories from archive and log, as tracks.
 
-Rule: of a job's events nothing is kept but its lane, however long the log is.
+Rule: memory holds one track per job and no events, however long the log is.
 """
 
 from __future__ import annotations
@@ -11,39 +11,39 @@ from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
 from everfold.streams.events.record import Recorded
 from everfold.streams.retention.history import all_history, job_history
-from everfold.timeline.lanes import Lane, Tracing, clipped
 from everfold.timeline.moments import Span
+from everfold.timeline.tracks import Track, TrackBuilder, clipped
 
 
-async def read_lanes(
+async def read_tracks(
     log: Log,
     job_ids: Sequence[str],
     span: Span,
     user: str | None,
     now_ms: int,
     archive: Archive | None = None,
-) -> list[Lane]:
-    """Return the lanes of the given jobs, or of all, that have an event within the span.
+) -> list[Track]:
+    """Return the tracks of the given jobs, or of all jobs, that have an event within the span.
 
-    Lanes are as they were at the end of the span, without what was before it. Raises
-    JobUnknown or Unavailable.
+    Each track is as it was at the end of the span, and begins with the span. `now_ms` is the
+    server's time, in milliseconds. Raises JobUnknown, Unavailable or ArchiveDamaged.
     """
-    tracings: dict[str, Tracing] = {}
+    builders: dict[str, TrackBuilder] = {}
     seen: set[str] = set()
     async for record in _records(log, job_ids, archive):
-        # An entry that is not Everfold's is no job's.
+        # An entry without a job id is not Everfold's.
         if not record.job_id or span.is_after(record.time_ms):
             continue
-        tracings.setdefault(record.job_id, Tracing()).add(record)
+        builders.setdefault(record.job_id, TrackBuilder()).add(record)
         if span.has(record.time_ms):
             seen.add(record.job_id)
     end_ms = now_ms if span.until_ms is None else min(now_ms, span.until_ms)
-    lanes = (
-        tracing.lane(job_id, end_ms)
-        for job_id, tracing in tracings.items()
-        if job_id in seen and user in (None, tracing.job.user)
+    tracks = (
+        builder.track(job_id, end_ms)
+        for job_id, builder in builders.items()
+        if job_id in seen and user in (None, builder.job.user)
     )
-    return [lane if span.since_ms is None else clipped(lane, span.since_ms) for lane in lanes]
+    return [track if span.since_ms is None else clipped(track, span.since_ms) for track in tracks]
 
 
 async def _records(

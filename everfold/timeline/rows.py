@@ -1,4 +1,4 @@
-"""Rows of a picture: one for each job, or as many for each backend as it had jobs at a time.
+"""Rows of a picture: one per job, or per backend as many as it ran jobs at the same time.
 
 Rule: pure. Segments of a row never overlap.
 """
@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
-from everfold.timeline.lanes import WAITING, Lane, Mark, Segment
+from everfold.timeline.tracks import WAITING, Mark, Segment, Track
 
 SHORT = 8
-"""The last letters of a job id: its first ones are the time of its making."""
+"""Letters of a job id that are shown: the last ones, since the first ones are its time."""
 
 
 class End(Struct, frozen=True):
@@ -24,7 +24,7 @@ class End(Struct, frozen=True):
 
 
 class Row(Struct, frozen=True):
-    """What stands side by side in a picture."""
+    """One horizontal line of a picture."""
 
     label: str
     name: str
@@ -36,35 +36,35 @@ class Row(Struct, frozen=True):
     """The job's status; empty for a row of many jobs."""
 
 
-def rows_of(lanes: Sequence[Lane], by: str) -> list[Row]:
+def rows_of(tracks: Sequence[Track], by: str) -> list[Row]:
     """Return the rows, by "job" or by "backend"."""
     if by == "backend":
-        return backend_rows(lanes)
-    return [_job_row(lane) for lane in sorted(lanes, key=lambda lane: lane.start_ms)]
+        return backend_rows(tracks)
+    return [_job_row(track) for track in sorted(tracks, key=lambda track: track.start_ms)]
 
 
-def _job_row(lane: Lane) -> Row:
+def _job_row(track: Track) -> Row:
     return Row(
-        label=lane.job_id[-SHORT:],
-        name=lane.job_id,
-        segments=lane.segments,
-        marks=lane.marks,
-        ends=tuple(_end(lane)),
-        status=lane.status,
+        label=track.job_id[-SHORT:],
+        name=track.job_id,
+        segments=track.segments,
+        marks=track.marks,
+        ends=tuple(_end(track)),
+        status=track.status,
     )
 
 
-def _end(lane: Lane) -> list[End]:
-    return [] if lane.is_open else [End(lane.job_id, lane.status, lane.end_ms)]
+def _end(track: Track) -> list[End]:
+    return [] if track.is_open else [End(track.job_id, track.status, track.end_ms)]
 
 
-def backend_rows(lanes: Sequence[Lane]) -> list[Row]:
-    """Return rows of what each backend worked on; time that jobs waited is in none of them."""
-    busy: dict[str, list[tuple[Segment, Lane]]] = {}
-    for lane in lanes:
-        for segment in lane.segments:
+def backend_rows(tracks: Sequence[Track]) -> list[Row]:
+    """Return the rows of each backend; segments in which jobs waited are left out."""
+    busy: dict[str, list[tuple[Segment, Track]]] = {}
+    for track in tracks:
+        for segment in track.segments:
             if segment.backend and segment.kind != WAITING:
-                busy.setdefault(segment.backend, []).append((segment, lane))
+                busy.setdefault(segment.backend, []).append((segment, track))
     return [
         _backend_row(backend, place, row)
         for backend, found in sorted(busy.items())
@@ -72,18 +72,18 @@ def backend_rows(lanes: Sequence[Lane]) -> list[Row]:
     ]
 
 
-def _packed(found: Iterable[tuple[Segment, Lane]]) -> list[list[tuple[Segment, Lane]]]:
-    """Lay segments into as few rows as keep them apart."""
-    rows: list[list[tuple[Segment, Lane]]] = []
-    for segment, lane in sorted(found, key=lambda pair: pair[0].start_ms):
+def _packed(found: Iterable[tuple[Segment, Track]]) -> list[list[tuple[Segment, Track]]]:
+    """Put the segments into as few rows as possible, so that none overlap."""
+    rows: list[list[tuple[Segment, Track]]] = []
+    for segment, track in sorted(found, key=lambda pair: pair[0].start_ms):
         free = (row for row in rows if row[-1][0].end_ms <= segment.start_ms)
         if (row := next(free, None)) is None:
             rows.append(row := [])
-        row.append((segment, lane))
+        row.append((segment, track))
     return rows
 
 
-def _backend_row(backend: str, place: int, found: list[tuple[Segment, Lane]]) -> Row:
+def _backend_row(backend: str, place: int, found: list[tuple[Segment, Track]]) -> Row:
     name = backend if place == 1 else f"{backend} ({place})"
     return Row(
         label=name.partition("://")[2] or name,
@@ -91,17 +91,17 @@ def _backend_row(backend: str, place: int, found: list[tuple[Segment, Lane]]) ->
         segments=tuple(segment for segment, _ in found),
         marks=tuple(_distinct(mark for pair in found for mark in _marks_within(*pair))),
         ends=tuple(
-            end for segment, lane in found for end in _end(lane) if segment is lane.segments[-1]
+            end for segment, track in found for end in _end(track) if segment is track.segments[-1]
         ),
     )
 
 
-def _marks_within(segment: Segment, lane: Lane) -> Iterator[Mark]:
-    return (mark for mark in lane.marks if segment.start_ms <= mark.at_ms <= segment.end_ms)
+def _marks_within(segment: Segment, track: Track) -> Iterator[Mark]:
+    return (mark for mark in track.marks if segment.start_ms <= mark.at_ms <= segment.end_ms)
 
 
 def _distinct(marks: Iterable[Mark]) -> Iterator[Mark]:
-    """A mark between two segments of its job is in both."""
+    """Drop repeats: a mark between two segments of its job is found in both."""
     return iter(dict.fromkeys(marks))
 
 
@@ -119,7 +119,7 @@ def _moments(row: Row) -> Iterator[int]:
 
 
 def owners_of(rows: Iterable[Row]) -> list[str]:
-    """Return the runners that the rows tell of, in the order of their first segments."""
+    """Return the runners that the rows name, in the order of their first segments."""
     segments = sorted((s for row in rows for s in row.segments), key=lambda s: s.start_ms)
     return list(dict.fromkeys(segment.owner for segment in segments if segment.owner))
 

@@ -1,4 +1,4 @@
-"""Elements of SVG as text, with everything that people wrote escaped.
+"""SVG elements as text; all words are escaped.
 
 Rule: pure.
 """
@@ -17,7 +17,7 @@ def escaped(words: str) -> str:
 
 
 def tip(words: str) -> str:
-    """Return what is shown while the pointer rests on the element around it."""
+    """Return the tooltip of the element around it; nothing for no words."""
     return f"<title>{escaped(words)}</title>" if words else ""
 
 
@@ -50,7 +50,7 @@ def text(
     size: float = 0,
     color: str = "",
 ) -> str:
-    """Return words; `y` is their base line."""
+    """Return a text element; `y` is its base line."""
     named = f' class="{kind}"' if kind else ""
     placed = f' text-anchor="{anchor}"' if anchor else ""
     style = (f"font-size:{size:.1f}px;" if size else "") + (f"fill:{color}" if color else "")

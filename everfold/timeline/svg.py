@@ -1,7 +1,7 @@
-"""Lanes as an SVG picture: time from left to right, one row for each job or backend.
+"""Draws tracks as SVG: time from left to right, one row for each job or backend.
 
 Rule: pure. Rows get thinner the more there are, and lose their words when those no longer fit;
-a picture is never higher than MOST_HEIGHT, and tells of the newest MOST_ROWS rows.
+a picture is never higher than MOST_HEIGHT, and shows the newest MOST_ROWS rows.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from everfold.timeline.axis import Axis
-from everfold.timeline.lanes import RECOVERING, RUNNING, WAITING, Lane, Mark, Segment
 from everfold.timeline.legend import (
     MARK_COLORS,
     MARK_SHAPES,
@@ -22,6 +21,7 @@ from everfold.timeline.legend import (
 )
 from everfold.timeline.rows import End, Row, extent_ms, owners_of, rows_of
 from everfold.timeline.shapes import rect, text, tip
+from everfold.timeline.tracks import RECOVERING, RUNNING, WAITING, Mark, Segment, Track
 
 WIDTH = 1400
 MOST_HEIGHT = 4000
@@ -50,9 +50,9 @@ HATCH = (
 )
 
 
-def svg(lanes: Sequence[Lane], by: str = "job", title: str = "") -> str:
+def svg(tracks: Sequence[Track], by: str = "job", title: str = "") -> str:
     """Return the picture as an SVG document; `by` is job or backend."""
-    rows = rows_of(lanes, by)
+    rows = rows_of(tracks, by)
     shown = rows[-MOST_ROWS:]
     if len(shown) < len(rows):
         title += f" (the newest {len(shown):,} of {len(rows):,} rows)"
@@ -60,7 +60,7 @@ def svg(lanes: Sequence[Lane], by: str = "job", title: str = "") -> str:
 
 
 class _Picture:
-    """Where everything stands."""
+    """Computes the positions of rows, axis and legend, and draws them."""
 
     def __init__(self, rows: Sequence[Row], title: str) -> None:
         self.rows, self.title = rows, title
@@ -103,7 +103,7 @@ class _Picture:
             yield text(x, bottom + 13, words, "tick", anchor="middle")
 
     def _row(self, row: Row, y: float) -> Iterator[str]:
-        yield '<g class="lane">' + tip(f"{row.name} {row.status}".strip())
+        yield '<g class="track">' + tip(f"{row.name} {row.status}".strip())
         yield rect(self.axis.left, y, self.axis.width, self.pitch, "#f3f4f6", "row", opacity=0.45)
         if self.has_words:
             size = min(11.0, self.pitch - 1)

@@ -1,4 +1,4 @@
-"""Lanes as lines of a terminal: a short id, a bar over the common time, the status.
+"""Tracks as lines of a terminal: a short id, a bar over the common time, the status.
 
 Every cell shows the most telling thing within its time; without colors the letters still tell.
 """
@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 
 from everfold.timeline.axis import Axis, after
-from everfold.timeline.lanes import KINDS, MARKS, RECOVERING, RUNNING, WAITING, Lane
 from everfold.timeline.rows import Row, extent_ms, marks_of, owners_of, rows_of
+from everfold.timeline.tracks import KINDS, MARKS, RECOVERING, RUNNING, WAITING, Track
 
 CELLS = {WAITING: "░", RUNNING: "█", RECOVERING: "▒"}
 CELL_STYLES = {WAITING: "bright_black", RECOVERING: "yellow"}
@@ -33,10 +33,10 @@ TICK_CELLS = 12
 
 
 def terminal(
-    lanes: Sequence[Lane], width: int, styles: dict[str, str], by: str = "job"
+    tracks: Sequence[Track], width: int, styles: dict[str, str], by: str = "job"
 ) -> Iterator[Text]:
     """Yield the lines, none wider than `width`; `styles` are those of statuses."""
-    rows = rows_of(lanes, by)
+    rows = rows_of(tracks, by)
     label = max([LEAST_LABEL, *(min(len(row.label), MOST_LABEL) for row in rows)])
     bar = max(LEAST_BAR, width - label - STATUS - 2)
     axis = Axis(*extent_ms(rows), 0, bar)

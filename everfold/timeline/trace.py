@@ -1,4 +1,4 @@
-"""Lanes as Chrome trace JSON, which Perfetto (ui.perfetto.dev) and chrome://tracing open.
+"""Tracks as Chrome trace JSON, which Perfetto (ui.perfetto.dev) and chrome://builder open.
 
 Rule: pure. One process for each backend or runner, one thread for each job in it.
 Source: the Trace Event Format; ts and dur are microseconds.
@@ -8,30 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from everfold.timeline.lanes import Lane, Mark, Segment
+from everfold.timeline.tracks import Mark, Segment, Track
 
 TraceEvent = dict[str, object]
 
 NOWHERE = 1
-"""The process of what is at no backend, or held by no runner."""
+"""The process id of segments without a backend, or without an owner."""
 
 
-def trace(lanes: Sequence[Lane], by: str = "job") -> dict[str, object]:
+def trace(tracks: Sequence[Track], by: str = "job") -> dict[str, object]:
     """Return the trace: its processes are backends for `by` backend, else runners."""
-    lanes = sorted(lanes, key=lambda lane: lane.start_ms)
-    places = _Places(lanes, by)
-    events = [event for lane in lanes for event in _lane(lane, places)]
+    tracks = sorted(tracks, key=lambda track: track.start_ms)
+    places = _Places(tracks, by)
+    events = [event for track in tracks for event in _track(track, places)]
     return {"traceEvents": [*places.names(), *events], "displayTimeUnit": "ms"}
 
 
 class _Places:
-    """Which process and which thread each segment belongs to."""
+    """Assigns each segment to a process and a thread of the trace."""
 
-    def __init__(self, lanes: Sequence[Lane], by: str) -> None:
+    def __init__(self, tracks: Sequence[Track], by: str) -> None:
         self._by = by
-        found = sorted({self._name(segment) for lane in lanes for segment in lane.segments} - {""})
+        names = {self._name(segment) for track in tracks for segment in track.segments}
+        found = sorted(names - {""})
         self._processes = {"": NOWHERE, **{name: NOWHERE + i for i, name in enumerate(found, 1)}}
-        self._threads = {lane.job_id: i for i, lane in enumerate(lanes, 1)}
+        self._threads = {track.job_id: i for i, track in enumerate(tracks, 1)}
         self._used: dict[tuple[int, int], str] = {}
 
     def of(self, job_id: str, segment: Segment | None) -> TraceEvent:
@@ -41,7 +42,7 @@ class _Places:
         return {"pid": pid, "tid": tid}
 
     def names(self) -> Iterator[TraceEvent]:
-        """Yield the metadata of all that was used."""
+        """Yield the names of the processes and threads that were used."""
         used = {pid for pid, _ in self._used}
         nowhere = "at no backend" if self._by == "backend" else "held by no runner"
         for name, pid in self._processes.items():
@@ -58,31 +59,31 @@ def _named(what: str, pid: int, tid: int, name: str) -> TraceEvent:
     return {"ph": "M", "name": what, "pid": pid, "tid": tid, "args": {"name": name}}
 
 
-def _lane(lane: Lane, places: _Places) -> Iterator[TraceEvent]:
-    for segment in lane.segments:
+def _track(track: Track, places: _Places) -> Iterator[TraceEvent]:
+    for segment in track.segments:
         yield {
             "ph": "X",
             "name": segment.kind,
             "cat": "job",
             "ts": segment.start_ms * 1000,
             "dur": (segment.end_ms - segment.start_ms) * 1000,
-            **places.of(lane.job_id, segment),
-            "args": {"owner": segment.owner, "backend": segment.backend, "user": lane.user},
+            **places.of(track.job_id, segment),
+            "args": {"owner": segment.owner, "backend": segment.backend, "user": track.user},
         }
-    for mark in lane.marks:
-        yield _instant(lane, mark, places)
-    if not lane.is_open:
-        yield _instant(lane, Mark(lane.job_id, lane.status, lane.end_ms), places)
+    for mark in track.marks:
+        yield _instant(track, mark, places)
+    if not track.is_open:
+        yield _instant(track, Mark(track.job_id, track.status, track.end_ms), places)
 
 
-def _instant(lane: Lane, mark: Mark, places: _Places) -> TraceEvent:
-    around = [s for s in lane.segments if s.start_ms <= mark.at_ms <= s.end_ms]
+def _instant(track: Track, mark: Mark, places: _Places) -> TraceEvent:
+    around = [s for s in track.segments if s.start_ms <= mark.at_ms <= s.end_ms]
     return {
         "ph": "i",
         "s": "t",
         "name": mark.kind,
         "cat": "mark",
         "ts": mark.at_ms * 1000,
-        **places.of(lane.job_id, around[-1] if around else None),
+        **places.of(track.job_id, around[-1] if around else None),
         "args": {"why": mark.why},
     }

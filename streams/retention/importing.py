@@ -27,17 +27,17 @@ _reopen = Script("everfold.streams", "reopen")
 _pack = msgspec.msgpack.Encoder().encode
 
 FIELD = "importing"
-"""Of the namespace's meta hash: which parcel is being imported."""
+"""Field of the meta hash: the checksum of the export file that is being imported."""
 
 
-async def begin_import(log: Log, parcel: str) -> None:
-    """Note that this parcel goes into an empty namespace, or goes on to.
+async def begin_import(log: Log, sha256: str) -> None:
+    """Record that the export file with this checksum is being imported, or go on with it.
 
     Raises Refused for a namespace that holds anything else.
     """
     meta = log.keys.meta()
     under_way = cast("bytes | None", await command(log.redis, "HGET", meta, FIELD))
-    if under_way == parcel.encode():
+    if under_way == sha256.encode():
         return
     for partition in range(log.keys.partitions):
         gone = await trimmed_to(log, partition)
@@ -46,7 +46,7 @@ async def begin_import(log: Log, parcel: str) -> None:
                 f"the namespace {log.keys.namespace!r} is not empty: import into a new one "
                 "(--namespace NAME)"
             )
-    await command(log.redis, "HSET", meta, FIELD, parcel)
+    await command(log.redis, "HSET", meta, FIELD, sha256)
 
 
 async def import_entries(log: Log, partition: int, entries: Sequence[RawEntry]) -> int:
@@ -66,7 +66,7 @@ async def import_entries(log: Log, partition: int, entries: Sequence[RawEntry]) 
     )
     if reply[0] == b"stale":
         entry_id = cast("bytes", reply[1]).decode()
-        raise Refused(f"partition {partition} has other entries than the parcel, see {entry_id}")
+        raise Refused(f"partition {partition} has other entries than the file, see {entry_id}")
     return cast("int", reply[1])
 
 

@@ -103,9 +103,9 @@ def test_only_one_may_start_the_server(tmp_path: Path) -> None:
 def test_a_server_that_somebody_needs_may_not_be_stopped(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path)
 
-    with closing(folder.hold()), closing(folder.hold()):
-        assert folder.lock_holders() is None
-    last = folder.lock_holders()
+    with closing(folder.lock_for_use()), closing(folder.lock_for_use()):
+        assert folder.lock_unused() is None
+    last = folder.lock_unused()
     assert last is not None
     last.close()
 

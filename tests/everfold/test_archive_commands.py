@@ -168,10 +168,10 @@ async def test_recoveries_and_other_runners_are_marked(everfold: Everfold, log: 
         await dispatch.take_over(partition, lane, idle_limit_s=0, cursor="-", suspect="", most=5)
     steps = await objects(everfold("audit", "show", job_id, "--json"))
     assert steps[-1]["mark"] == "recovery"
-    assert "takes the job over from first" in str(steps[-1]["what"])
-    assert "cancel asked for: enough" in str(steps[-2]["what"])
+    assert "takes over from first" in str(steps[-1]["what"])
+    assert "cancel requested: enough" in str(steps[-2]["what"])
 
 
 def test_an_address_that_is_no_store_is_refused() -> None:
-    with pytest.raises(Misconfigured, match="no archive"):
+    with pytest.raises(Misconfigured, match="not an archive"):
         open_store("ftp://nowhere")

@@ -16,12 +16,12 @@ from everfold.commands.stream.archive import Place
 from everfold.commands.words import STYLES, console, emit
 from everfold.streams.errors import Misconfigured
 from everfold.streams.redis.server import server_time_ms
-from everfold.timeline.lanes import Lane
 from everfold.timeline.moments import span
-from everfold.timeline.reading import read_lanes
+from everfold.timeline.reading import read_tracks
 from everfold.timeline.svg import svg as picture
 from everfold.timeline.terminal import terminal
 from everfold.timeline.trace import trace as traced
+from everfold.timeline.tracks import Track
 
 
 async def timeline(
@@ -58,41 +58,41 @@ async def timeline(
         now_ms = await server_time_ms(everfold.log.redis)
         kept = await known_archive(everfold.log, archive)
         wanted = span(since, until, now_ms)
-        lanes = await read_lanes(everfold.log, job, wanted, user, now_ms, kept)
-    if not lanes:
+        tracks = await read_tracks(everfold.log, job, wanted, user, now_ms, kept)
+    if not tracks:
         if not session.json:
             console.print("no jobs found")
         return
     if svg is not None:
-        _write(svg, picture(lanes, by, _title(lanes, session)), lanes, session)
+        _write(svg, picture(tracks, by, _title(tracks, session)), tracks, session)
     if trace is not None:
-        _write(trace, msgspec.json.encode(traced(lanes, by)).decode(), lanes, session)
+        _write(trace, msgspec.json.encode(traced(tracks, by)).decode(), tracks, session)
     if svg is None and trace is None:
-        _show(lanes, by, session)
+        _show(tracks, by, session)
 
 
-def _show(lanes: Sequence[Lane], by: str, session: Session) -> None:
+def _show(tracks: Sequence[Track], by: str, session: Session) -> None:
     if session.json:
-        for lane in lanes:
-            emit(lane)
+        for track in tracks:
+            emit(track)
         return
-    for line in terminal(lanes, console.width, STYLES, by):
+    for line in terminal(tracks, console.width, STYLES, by):
         console.print(line)
 
 
-def _write(path: Path, content: str, lanes: Sequence[Lane], session: Session) -> None:
+def _write(path: Path, content: str, tracks: Sequence[Track], session: Session) -> None:
     """Write a picture into its file. Raises Misconfigured when that is not possible."""
     try:
         path.write_text(content, encoding="utf-8")
     except OSError as error:
         raise Misconfigured(f"{path} cannot be written: {error.strerror}") from error
     if session.json:
-        emit({"file": str(path), "jobs": len(lanes)})
+        emit({"file": str(path), "jobs": len(tracks)})
     else:
-        console.print(f"{path}: {len(lanes):,} job(s)", markup=False)
+        console.print(f"{path}: {len(tracks):,} job(s)", markup=False)
 
 
-def _title(lanes: Sequence[Lane], session: Session) -> str:
-    start_ms = min(lane.start_ms for lane in lanes)
+def _title(tracks: Sequence[Track], session: Session) -> str:
+    start_ms = min(track.start_ms for track in tracks)
     begin = time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(start_ms / 1000))
-    return f"everfold {session.namespace}: {len(lanes):,} job(s) from {begin}"
+    return f"everfold {session.namespace}: {len(tracks):,} job(s) from {begin}"

@@ -233,4 +233,4 @@ async def sql(query: str, *, archive: Place = "", session: Session = DEFAULT) ->
 
 
 archive.command("everfold.commands.stream.export_file:export", name="export")
-archive.command("everfold.commands.stream.export_file:import_parcel", name="import")
+archive.command("everfold.commands.stream.export_file:import_export", name="import")

@@ -12,7 +12,7 @@ from everfold.client import to_json
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.stream.archive import Place
 from everfold.commands.words import STYLES, console, emit, plain_table
-from everfold.event_text import Step, changes, story
+from everfold.event_text import EventLine, changes, event_lines
 from everfold.projector.job.job import Job
 from everfold.streams.errors import InvalidName
 from everfold.streams.retention.history import job_history
@@ -28,7 +28,7 @@ async def show(
     archive: Place = "",
     session: Session = DEFAULT,
 ) -> int:
-    """Tell a job's story, event by event, with what was archived too.
+    """Show a job's history, event by event, archived events included.
 
     Parameters
     ----------
@@ -39,52 +39,53 @@ async def show(
     """
     async with session.open() as everfold:
         kept = await known_archive(everfold.log, archive)
-        steps = story(await job_history(everfold.log, job_id, kept))
+        lines = event_lines(await job_history(everfold.log, job_id, kept))
     if diff is not None:
-        _tell_changes(_state_at(steps, diff[0]), _state_at(steps, diff[1]), session)
+        _tell_changes(_state_at(lines, diff[0]), _state_at(lines, diff[1]), session)
     elif at:
-        _tell_state(_state_at(steps, at), session)
+        _tell_state(_state_at(lines, at), session)
     else:
-        _tell_story(steps, session)
+        _show_lines(lines, session)
     return 0
 
 
-def _state_at(steps: list[Step], point: str) -> Job:
+def _state_at(lines: list[EventLine], point: str) -> Job:
     """Return the state after the last event up to a point; before the first, an empty one."""
-    if point.isdigit() and int(point) <= len(steps):
-        return steps[int(point) - 1].job if int(point) else Job()
+    if point.isdigit() and int(point) <= len(lines):
+        return lines[int(point) - 1].job if int(point) else Job()
     if point.isdigit():
-        raise InvalidName("point", point, f"the job has {len(steps)} events")
+        raise InvalidName("point", point, f"the job has {len(lines)} events")
     try:
         until_ms = datetime.fromisoformat(point).timestamp() * 1000
     except ValueError as error:
         wanted = "use a sequence number, or a time such as 2026-11-23T10:15:00"
         raise InvalidName("point", point, wanted) from error
-    return next((step.job for step in reversed(steps) if step.time_ms <= until_ms), Job())
+    return next((line.job for line in reversed(lines) if line.time_ms <= until_ms), Job())
 
 
-def _tell_story(steps: list[Step], session: Session) -> None:
+def _show_lines(lines: list[EventLine], session: Session) -> None:
     if session.json:
-        for step in steps:
-            told = {name: getattr(step, name) for name in Step.__struct_fields__ if name != "job"}
-            emit({**told, "status": step.job.status})
+        for line in lines:
+            fields = {name: getattr(line, name) for name in EventLine.__struct_fields__}
+            del fields["job"]
+            emit({**fields, "status": line.job.status})
         return
     table = plain_table({"time": 12, "seq": 4, "epoch": 5, "gap": 8, "who": 12}, "what")
-    for step in steps:
-        style = MARKS.get(step.mark) or STYLES.get(step.job.status, "")
-        style = style if step.mark or step.job.is_terminal else ""
-        gap = f"+{step.gap_ms / 1000:.1f} s" if step.gap_ms >= 50 else ""
-        cells = (_clock(step.time_ms), str(step.seq), str(step.epoch), gap, step.who)
-        table.add_row(*(Text(cell, style) for cell in cells), Text(step.what, style))
+    for line in lines:
+        style = MARKS.get(line.mark) or STYLES.get(line.job.status, "")
+        style = style if line.mark or line.job.is_terminal else ""
+        gap = f"+{line.gap_ms / 1000:.1f} s" if line.gap_ms >= 50 else ""
+        cells = (_clock(line.time_ms), str(line.seq), str(line.epoch), gap, line.who)
+        table.add_row(*(Text(cell, style) for cell in cells), Text(line.what, style))
     console.print(table)
-    console.print(_sum(steps), markup=False)
+    console.print(_sum(lines), markup=False)
 
 
-def _sum(steps: list[Step]) -> str:
-    job, recoveries = steps[-1].job, sum(step.mark == "recovery" for step in steps)
-    took_s = (steps[-1].time_ms - steps[0].time_ms) / 1000
-    runners = {step.job.owner for step in steps} - {""}
-    told = f"{job.status} after {took_s:.1f} s, {len(steps)} events, {len(runners)} runner(s), "
+def _sum(lines: list[EventLine]) -> str:
+    job, recoveries = lines[-1].job, sum(line.mark == "recovery" for line in lines)
+    took_s = (lines[-1].time_ms - lines[0].time_ms) / 1000
+    runners = {line.job.owner for line in lines} - {""}
+    told = f"{job.status} after {took_s:.1f} s, {len(lines)} events, {len(runners)} runner(s), "
     return told + f"{job.attempt} attempt(s), {recoveries} recovery(ies)"
 
 

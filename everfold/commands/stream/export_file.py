@@ -10,7 +10,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from everfold.archives.export_file import Graph, Header, ParcelWriter, check_parcel, read_parcel
+from everfold.archives.export_file import ExportWriter, Graph, Header, check_export, read_export
 from everfold.archives.opening import known_archive
 from everfold.archives.selection import Selection
 from everfold.commands.progress import event_progress
@@ -74,17 +74,17 @@ async def export(
 
 
 @contextlib.contextmanager
-def _writing(file: Path, log: Log) -> Iterator[ParcelWriter]:
+def _writing(file: Path, log: Log) -> Iterator[ExportWriter]:
     """A file that is there as a whole afterwards, or not at all."""
     try:
-        writer = ParcelWriter(file, Header(log.keys.namespace, log.keys.partitions))
+        writer = ExportWriter(file, Header(log.keys.namespace, log.keys.partitions))
     except OSError as error:
         raise Misconfigured(f"{file} cannot be written: {error}") from error
     try:
         yield writer
         writer.end()
     finally:
-        writer.give_up()
+        writer.discard()
 
 
 def _entry(record: Recorded) -> RawEntry:
@@ -95,7 +95,7 @@ def _entry(record: Recorded) -> RawEntry:
 
 
 async def _write_graph(
-    writer: ParcelWriter, log: Log, kept: Archive | None, record: Recorded
+    writer: ExportWriter, log: Log, kept: Archive | None, record: Recorded
 ) -> None:
     if not isinstance(record.event, Submitted):
         return
@@ -107,13 +107,13 @@ async def _write_graph(
         writer.graph(sha256, graph)
 
 
-async def import_parcel(file: Path, *, session: Session = DEFAULT) -> int:
+async def import_export(file: Path, *, session: Session = DEFAULT) -> int:
     """Read an exported file back into an empty namespace, the one that --namespace names.
 
     The file is checked as a whole first. Jobs that had not ended wait for a runner, which asks
     their ComfyUI what became of them. An import that was interrupted goes on when it is repeated.
     """
-    header, end = check_parcel(file)
+    header, end = check_export(file)
     url = session.redis_url or find_server()
     async with Log.open(
         url, namespace=session.namespace, partitions=header.partitions, actor="import"
@@ -133,7 +133,7 @@ async def _import(log: Log, file: Path, note: Callable[[int], None]) -> set[str]
     open_jobs: set[str] = set()
     page: list[RawEntry] = []
     at, done = -1, 0
-    for item in read_parcel(file):
+    for item in read_export(file):
         if isinstance(item, Graph):
             continue
         partition, entry = item
@@ -163,7 +163,7 @@ async def _reopen(log: Log, file: Path, open_jobs: set[str]) -> None:
     for job_id in open_jobs:
         job = await current(log, job_id)
         by_graph.setdefault(job.workflow, []).append(job)
-    for item in read_parcel(file):
+    for item in read_export(file):
         if isinstance(item, Graph):
             for job in by_graph.pop(item.sha256, []):
                 await reopen(log, job.job_id, item.graph.encode(), job.run_at_ms)

@@ -29,7 +29,7 @@ def test_an_age_or_a_time_is_a_moment(text: str, moment_ms: int) -> None:
 
 @pytest.mark.parametrize("text", ["nonsense", "", "10", "10 weeks", "-5m", "0001-01-01", "٣m"])
 def test_what_is_no_time_is_refused_in_a_sentence_that_names_the_option(text: str) -> None:
-    with pytest.raises(Misconfigured, match=r"--until .* is no time: write an age such as 90s"):
+    with pytest.raises(Misconfigured, match=r"--until .* is not a time: write an age such as 90s"):
         span(None, text, NOW_MS)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from everfold.timeline.axis import Axis, after
-from everfold.timeline.lanes import lane
 from everfold.timeline.terminal import terminal
+from everfold.timeline.tracks import track
 from tests.everfold.timeline.stories import DONE, START_MS, begun, crowd, recovered, strange, told
 
-LANES = [lane(events, START_MS + 60_000) for events in crowd(30)]
+LANES = [track(events, START_MS + 60_000) for events in crowd(30)]
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
@@ -19,7 +19,7 @@ def test_no_line_is_wider_than_the_terminal(width: int, by: str) -> None:
 
 
 def test_a_line_has_the_short_id_the_bar_and_the_status() -> None:
-    found = [lane(told([*begun(), (1_200, DONE)], "the-job-of-eva"), 0)]
+    found = [track(told([*begun(), (1_200, DONE)], "the-job-of-eva"), 0)]
     ticks, line, legend = [line.plain for line in terminal(found, 80, {})]
     assert ticks.split()[0] == "0"
     assert line == "b-of-eva" + " " + "░" * 15 + "█" * 46 + " succeeded"
@@ -28,7 +28,7 @@ def test_a_line_has_the_short_id_the_bar_and_the_status() -> None:
 
 def test_a_gap_and_the_recovery_in_it_are_told_apart_and_explained() -> None:
     records = told([*begun(), (2_000, recovered()), (3_000, DONE)])
-    found = [line.plain for line in terminal([lane([*records, strange(2_500, 8)], 0)], 80, {})]
+    found = [line.plain for line in terminal([track([*records, strange(2_500, 8)], 0)], 80, {})]
     assert "▒▲▒" in found[1]
     assert "▒?▒" in found[1]
     assert "▲ recovered" in "".join(found[2:])

@@ -13,7 +13,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_time_ms
 from everfold.timeline.moments import Span
-from everfold.timeline.reading import read_lanes
+from everfold.timeline.reading import read_tracks
 from tests.projector.story import add_raw, make_jobs, work
 from tests.support.programs import Program, StartProgram
 
@@ -76,7 +76,7 @@ async def test_jobs_are_chosen_by_id_user_and_time(timeline: Timeline, log: Log)
 @pytest.mark.parametrize(
     ("arguments", "code", "why"),
     [
-        (("--since", "nonsense"), 2, "--since 'nonsense' is no time"),
+        (("--since", "nonsense"), 2, "--since 'nonsense' is not a time"),
         (("0190a3f2-7b1c-7def-8000-000000000000",), 3, "there is no job"),
     ],
 )
@@ -102,18 +102,18 @@ async def test_an_entry_that_is_not_everfolds_is_left_out(log: Log) -> None:
     [job_id] = await make_jobs(log, 1)
     for partition in range(2):
         await command(log.redis, "XADD", log.keys.log(partition), "*", "strange", "entry")
-    lanes = await read_lanes(log, [], Span(), None, await server_time_ms(log.redis))
-    assert [lane.job_id for lane in lanes] == [job_id]
+    tracks = await read_tracks(log, [], Span(), None, await server_time_ms(log.redis))
+    assert [track.job_id for track in tracks] == [job_id]
 
 
 async def test_a_job_is_drawn_as_it_was_at_the_end_of_the_span(log: Log) -> None:
     [job_id] = await make_jobs(log, 1)
-    [waiting] = await read_lanes(log, [job_id], Span(), None, 0)
+    [waiting] = await read_tracks(log, [job_id], Span(), None, 0)
     until_ms = waiting.start_ms
     while await server_time_ms(log.redis) == until_ms:
         pass
     await work(log)
     now_ms = await server_time_ms(log.redis)
-    [then] = await read_lanes(log, [], Span(None, until_ms), None, now_ms)
-    [now] = await read_lanes(log, [], Span(), None, now_ms)
+    [then] = await read_tracks(log, [], Span(None, until_ms), None, now_ms)
+    [now] = await read_tracks(log, [], Span(), None, now_ms)
     assert (then.status, now.status) == ("queued", "succeeded")

@@ -8,8 +8,8 @@ from typing import TypedDict
 import msgspec
 import pytest
 
-from everfold.timeline.lanes import lane
 from everfold.timeline.trace import trace
+from everfold.timeline.tracks import track
 from tests.everfold.timeline.stories import DONE, START_MS, begun, crowd, recovered, strange, told
 
 
@@ -24,7 +24,7 @@ class TraceEvent(TypedDict, total=False):
     args: dict[str, str]
 
 
-LANES = [lane(events, START_MS + 60_000) for events in crowd(40)]
+LANES = [track(events, START_MS + 60_000) for events in crowd(40)]
 
 
 def traced(by: str = "job") -> list[TraceEvent]:
@@ -65,14 +65,14 @@ def test_processes_are_runners_or_backends(by: str, expected: set[str]) -> None:
 
 
 def test_times_are_microseconds() -> None:
-    found = trace([lane(told([*begun(), (2_000, DONE)]), 0)])["traceEvents"]
+    found = trace([track(told([*begun(), (2_000, DONE)]), 0)])["traceEvents"]
     events = msgspec.convert(found, list[TraceEvent])
     assert [(e["ts"], e["dur"]) for e in of("X", events)][-1] == (300_000, 1_700_000)
 
 
 def test_a_recovery_is_an_instant_in_the_time_of_recovering() -> None:
     story = [*begun(), (5_000, recovered()), (6_000, DONE)]
-    found = trace([lane([*told(story), strange(6_500, 8)], 9_000)])["traceEvents"]
+    found = trace([track([*told(story), strange(6_500, 8)], 9_000)])["traceEvents"]
     events = msgspec.convert(found, list[TraceEvent])
     instants = {event["name"]: event for event in of("i", events)}
     [recovering] = [event for event in events if event["name"] == "recovering"]

@@ -1,6 +1,6 @@
-"""One job's history as a lane: what it was at, when, on whose account, and what befell it.
+"""One job's history as a track: when it waited, ran or was being recovered, where, and its marks.
 
-Rule: pure. A lane's segments follow one another without gap or overlap, from the job's first
+Rule: pure. A track's segments follow one another without gap or overlap, from the job's first
 known event to its end, or to the moment that is given as now.
 """
 
@@ -44,7 +44,7 @@ MARKS = (*MARKED.values(), UNREADABLE)
 
 
 class Segment(Struct, frozen=True):
-    """A time in which nothing about the job changed that a picture shows."""
+    """A stretch of time in which kind, owner and backend of a job stay the same."""
 
     job_id: str
     kind: str
@@ -52,9 +52,9 @@ class Segment(Struct, frozen=True):
     start_ms: int
     end_ms: int
     owner: str = ""
-    """The runner that held the job, empty while nobody did."""
+    """The runner that held the lease; empty while nobody did."""
     backend: str = ""
-    """Where its attempt was, empty before the first and between two."""
+    """Where the current attempt was; empty before the first one and between two."""
 
     @property
     def state(self) -> tuple[str, str, str]:
@@ -62,7 +62,7 @@ class Segment(Struct, frozen=True):
 
 
 class Mark(Struct, frozen=True):
-    """A moment at which something befell a job."""
+    """A moment at which something happened to a job that a picture marks."""
 
     job_id: str
     kind: str
@@ -70,7 +70,7 @@ class Mark(Struct, frozen=True):
     why: str = ""
 
 
-class Lane(Struct, frozen=True):
+class Track(Struct, frozen=True):
     """One job over time."""
 
     job_id: str
@@ -83,8 +83,8 @@ class Lane(Struct, frozen=True):
     marks: tuple[Mark, ...]
 
 
-class Tracing:
-    """A lane in the making: takes the job's events one by one and keeps none of them."""
+class TrackBuilder:
+    """Builds a track from the job's events, one by one; keeps none of them."""
 
     def __init__(self) -> None:
         self.job = Job()
@@ -95,7 +95,7 @@ class Tracing:
         self._last_ms = 0
 
     def add(self, record: Recorded) -> None:
-        """Take the next event; one that was taken before changes nothing."""
+        """Take the next event; an event that was taken before changes nothing."""
         if self._start_ms is None:
             self._start_ms = record.time_ms
         event, at_ms = record.event, record.time_ms
@@ -108,19 +108,19 @@ class Tracing:
         if kind := MARKED.get(type(event)):
             self._marks.append(Mark(record.job_id, kind, at_ms, _why(event)))
         if isinstance(event, Recovered):
-            # What the dead runner did last is the last that is known of it.
+            # Nothing is known of the time after the dead runner's last event.
             self._change(RECOVERING, self._last_ms or at_ms)
         else:
             self._change(_kind(self.job), at_ms)
         self._last_ms = at_ms
 
-    def lane(self, job_id: str, now_ms: int) -> Lane:
-        """Return what is known so far; what still goes on ends at `now_ms`."""
+    def track(self, job_id: str, now_ms: int) -> Track:
+        """Return the track so far; the segment of an open job ends at `now_ms`."""
         start_ms = now_ms if self._start_ms is None else self._start_ms
         is_open = not self.job.is_terminal
         end_ms = max(now_ms, self._last_ms, start_ms) if is_open else self.job.ended_at_ms
         segments = [*self._segments, *_until(self._now, end_ms)]
-        return Lane(
+        return Track(
             job_id=job_id,
             user=self.job.user,
             status=self.job.status,
@@ -144,26 +144,26 @@ class Tracing:
             self._now = now
 
 
-def lane(events: Iterable[Recorded], now_ms: int) -> Lane:
-    """Return the lane of one job's events, which come in the order of the log."""
-    tracing, job_id = Tracing(), ""
+def track(events: Iterable[Recorded], now_ms: int) -> Track:
+    """Return the track of one job; its events come in the order of the log."""
+    builder, job_id = TrackBuilder(), ""
     for record in events:
-        tracing.add(record)
+        builder.add(record)
         job_id = record.job_id
-    return tracing.lane(job_id, now_ms)
+    return builder.track(job_id, now_ms)
 
 
-def clipped(lane: Lane, start_ms: int) -> Lane:
-    """Return the lane without what was before a moment."""
+def clipped(track: Track, start_ms: int) -> Track:
+    """Return the track from a moment on: earlier segments are cut, earlier marks left out."""
     return replace(
-        lane,
-        start_ms=max(lane.start_ms, start_ms),
+        track,
+        start_ms=max(track.start_ms, start_ms),
         segments=tuple(
             replace(segment, start_ms=max(segment.start_ms, start_ms))
-            for segment in lane.segments
+            for segment in track.segments
             if segment.end_ms > start_ms
         ),
-        marks=tuple(mark for mark in lane.marks if mark.at_ms >= start_ms),
+        marks=tuple(mark for mark in track.marks if mark.at_ms >= start_ms),
     )
 
 

@@ -1,4 +1,4 @@
-"""What a lane says of a job's history."""
+"""What a track says of a job's history."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 
 from everfold.streams.events.event import Claimed, Event, Queued, Rewound, Started, Stopping
-from everfold.timeline.lanes import Lane, clipped, lane
+from everfold.timeline.tracks import Track, clipped, track
 from tests.everfold.timeline.stories import (
     CANCEL,
     CANCELED,
@@ -28,15 +28,15 @@ from tests.support.histories import SUBMITTED, histories, records_of
 NOW_MS = 10_000
 
 
-def drawn(story: Story) -> Lane:
-    return lane(told(story), NOW_MS)
+def drawn(story: Story) -> Track:
+    return track(told(story), NOW_MS)
 
 
-def shown(found: Lane) -> list[tuple[str, str, int, int]]:
+def shown(found: Track) -> list[tuple[str, str, int, int]]:
     return [(s.kind, s.owner, s.start_ms, s.end_ms) for s in found.segments]
 
 
-def marks(found: Lane) -> list[tuple[str, int]]:
+def marks(found: Track) -> list[tuple[str, int]]:
     return [(mark.kind, mark.at_ms) for mark in found.marks]
 
 
@@ -121,25 +121,25 @@ def test_nothing_after_the_end_is_drawn_but_its_mark() -> None:
 
 def test_an_unreadable_event_is_a_mark_and_changes_nothing_else() -> None:
     records = told(begun())
-    found = lane([*records, strange(700, 6)], NOW_MS)
-    assert found.segments == lane(records, NOW_MS).segments
+    found = track([*records, strange(700, 6)], NOW_MS)
+    assert found.segments == track(records, NOW_MS).segments
     assert marks(found) == [("unreadable", 700)]
 
 
-def test_a_job_of_which_nothing_can_be_read_is_a_lane_all_the_same() -> None:
-    found = lane([strange(700, 1)], NOW_MS)
+def test_a_job_of_which_nothing_can_be_read_still_has_a_track() -> None:
+    found = track([strange(700, 1)], NOW_MS)
     assert (found.start_ms, found.end_ms, found.segments) == (700, NOW_MS, ())
 
 
 def test_a_history_that_was_trimmed_begins_with_what_is_left() -> None:
-    found = lane(told(begun())[3:], NOW_MS)
+    found = track(told(begun())[3:], NOW_MS)
     assert found.start_ms == 200
     assert shown(found)[-1][0] == "running"
 
 
 def test_an_event_delivered_twice_is_drawn_once() -> None:
     records = told([*begun(), (900, recovered())])
-    assert lane([*records, records[-1]], NOW_MS) == lane(records, NOW_MS)
+    assert track([*records, records[-1]], NOW_MS) == track(records, NOW_MS)
 
 
 def test_clipping_leaves_what_is_after_a_moment() -> None:
@@ -157,7 +157,7 @@ def test_a_queued_attempt_found_out_late_waits_until_it_starts() -> None:
 @given(histories())
 def test_segments_follow_one_another_from_the_first_event_to_the_end(events: list[Event]) -> None:
     records = records_of(events)
-    found = lane(records, records[-1].time_ms + 50)
+    found = track(records, records[-1].time_ms + 50)
     assert all(segment.start_ms < segment.end_ms for segment in found.segments)
     assert all(one.end_ms == other.start_ms for one, other in pairwise(found.segments))
     assert found.segments[0].start_ms == found.start_ms == records[0].time_ms

@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from everfold.archives.export_file import check_parcel, read_parcel
+from everfold.archives.export_file import check_export, read_export
 from everfold.projector.reading.queries import current
 from everfold.projector.reading.verify import verify
 from everfold.streams.appending.log import Log
@@ -71,7 +71,7 @@ async def test_a_namespace_goes_into_a_file_and_comes_back_the_same(
     await ended(everfold("archive", "trim", "--retention", "0"))
     waiting = await make_jobs(log, 2)
     whole = [record async for record in all_history(log, Archive(Folder(str(tmp_path / "a"))))]
-    file = str(tmp_path / "all.parcel")
+    file = str(tmp_path / "all.jsonl.gz")
     told = await ended(everfold("archive", "export", file))
     assert told[-1].startswith("122 events written")
     told = await ended(everfold("archive", "import", file, "--namespace", "back"))
@@ -95,18 +95,18 @@ async def test_an_interrupted_import_goes_on_and_a_damaged_file_is_refused_whole
     everfold: Everfold, log: Log, server: OwnServer, tmp_path: Path
 ) -> None:
     jobs = await ended_jobs(log, 3)
-    file = tmp_path / "three.parcel"
+    file = tmp_path / "three.jsonl.gz"
     await ended(everfold("archive", "export", str(file)))
-    _, end = check_parcel(file)
+    _, end = check_export(file)
     async with Log.open(server.url, namespace="back", partitions=8) as back:
         await begin_import(back, end.sha256)
         partition = back.keys.partition_of(jobs[0])
-        entries = [item[1] for item in read_parcel(file) if isinstance(item, tuple)]
+        entries = [item[1] for item in read_export(file) if isinstance(item, tuple)]
         mine = [e for e in entries if back.keys.partition_of(e[1][1].decode()) == partition]
         assert await import_entries(back, partition, mine[:4]) == 4
         await ended(everfold("archive", "import", str(file), "--namespace", "back"))
         assert len(await job_events(back, jobs[0])) == 10
-    damaged = tmp_path / "damaged.parcel"
+    damaged = tmp_path / "damaged.jsonl.gz"
     damaged.write_bytes(file.read_bytes()[:-40])
     refused = everfold("archive", "import", str(damaged), "--namespace", "third")
     await ended(refused, code=1)
@@ -115,5 +115,5 @@ async def test_an_interrupted_import_goes_on_and_a_damaged_file_is_refused_whole
 
 async def test_some_jobs_are_exported_whole(everfold: Everfold, log: Log, tmp_path: Path) -> None:
     await ended_jobs(log, 9)
-    file = str(tmp_path / "u1.parcel")
+    file = str(tmp_path / "u1.jsonl.gz")
     assert (await ended(everfold("archive", "export", file, "--user", "u1")))[-1].startswith("30 ")
