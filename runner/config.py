@@ -13,6 +13,8 @@ from everfold.streams.events.checks import check_name
 
 
 class RunnerConfig(Struct, frozen=True, kw_only=True):
+    """Settings of one runner; `name` is required. Raises Misconfigured when they make no sense."""
+
     name: str
     """Unique per process start: the consumer, the lease owner and the actor in events."""
     queues: tuple[str, ...] = ("default",)
@@ -20,34 +22,36 @@ class RunnerConfig(Struct, frozen=True, kw_only=True):
     """Jobs that a backend may hold: one runs, one waits, so that it never idles between two."""
 
     lease_ttl_s: float = 10.0
-    """Long enough for a pause of the whole process, short enough to wait for."""
+    """Long enough to outlast a pause of the process, short enough for others to wait for."""
     renew_every_s: float = 2.0
     lease_margin_s: float = 1.0
-    """Within this time of its end a lease is not trusted to begin anything new."""
+    """Nothing is sent under a lease that ends within this time."""
     stuck_after_s: float = 60.0
-    """An event loop that stood still for so long no longer gets its leases renewed."""
+    """Leases are no longer renewed once the event loop has stood still for this long."""
 
     sweep_every_s: float = 0.5
-    """How often orphaned leases are looked for."""
+    """How often orphaned jobs are looked for."""
     suspect_after_s: float = 1.0
-    """A runner without any connection for so long is taken for dead before its leases end."""
+    """A runner without any connection for this long is dead, even before its leases end."""
     poll_every_s: float = 1.0
-    """Looking for work without having been woken."""
+    """How often work is looked for when no hint comes."""
 
     room_within_s: float = 2.0
-    """A job in hand that finds no room for so long goes back to wait in Redis."""
+    """A leased job that finds no room for this long is released and waits in Redis."""
 
     truth_every_s: float = 2.0
-    """How often a followed job is checked over HTTP, whatever the websocket says."""
+    """How often a watched attempt is checked over HTTP, whatever the websocket says."""
     truth_while_stopping_s: float = 0.3
+    """How often the truth is asked for right after an attempt was stopped."""
     silent_after_s: float = 15.0
-    """A running job without a websocket frame for so long: the socket may be deaf, reconnect."""
+    """Reconnect the websocket of a running attempt that shows no progress for this long."""
     submit_grace_s: float = 2.0
-    """Bytes that were sent may still arrive for so long after nobody can send any more."""
+    """Bytes that were sent may arrive this long after their sender can send no more."""
     progress_every_s: float = 0.5
+    """At most one progress event per job in this time."""
 
     drain_s: float = 10.0
-    """On SIGTERM: how long running jobs may finish before they are handed over."""
+    """On SIGTERM: how long jobs may go on before their leases are released."""
 
     def __post_init__(self) -> None:
         check_name("runner name", self.name)

@@ -1,8 +1,8 @@
-"""A runner: the list of its actors, in one task group.
+"""A runner: its actors in one task group.
 
-LeaseRenewer renews leases from a thread of its own, Fleet looks at the backends, Wake listens for
-hints, Claimer takes waiting jobs, Sweeper takes over orphaned ones, Promoter moves those whose time
-has come, and one JobRun carries each job in hand.
+LeaseRenewer renews leases from its own thread, Fleet polls the backends, HintListener receives
+hints, Claimer takes waiting jobs, Sweeper takes over orphaned jobs, Promoter dispatches delayed
+jobs, and one JobRun runs each leased job.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from anyio import TASK_STATUS_IGNORED
 
 from everfold.runner.backend import Backend
 from everfold.runner.claiming.claimer import Claimer
+from everfold.runner.claiming.hint_listener import HintListener
 from everfold.runner.claiming.promoter import Promoter
 from everfold.runner.claiming.sweeper import Sweeper
-from everfold.runner.claiming.wake import Wake
 from everfold.runner.comfyui.backend import ComfyBackend
 from everfold.runner.config import RunnerConfig
-from everfold.runner.execution.fleet import Fleet, Place
+from everfold.runner.execution.fleet import Fleet, Reservation
 from everfold.runner.execution.job_run import JobRun
 from everfold.runner.execution.lease_renewer import LeaseRenewer
-from everfold.runner.execution.lost_log import log_went_back, put_back
+from everfold.runner.execution.restore_job import has_lost_writes, restore_job
 from everfold.runner.execution.shared import Shared
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
@@ -38,17 +38,19 @@ from everfold.streams.retention.lost_writes import ServerWatch
 
 logger = logging.getLogger("everfold.runner")
 
-OPENING_LIMIT = 8
-"""Job runs that read their job at the same time."""
+JOB_READS_LIMIT = 8
+"""Job runs that may read their job at the same time."""
 
-HAND_OVER_S = 3.0
-"""How long handing over may take once the drain deadline has passed."""
+RELEASE_WITHIN_S = 3.0
+"""How long releasing the leases may take once the drain deadline has passed."""
 
 
 class Runner:
-    """Works on jobs of `log`'s namespace until its `run` is cancelled or drained.
+    """Works on the jobs of `log`'s namespace from the call of `run` until it is drained.
 
-    `log` must be opened with the runner's name as actor: its connections are its sign of life.
+    `log` must be opened with the runner's name as actor, because other runners tell from the
+    names of its connections that it is alive; raises ValueError otherwise. `make_backend` builds
+    backends for URLs that only a recovered job names.
     """
 
     def __init__(
@@ -64,9 +66,9 @@ class Runner:
         leases = LeaseRenewer(log, config)
         fleet = Fleet(backends, config.slots, make_backend)
         dispatch = Dispatch(log, config.name)
-        opening = anyio.Semaphore(OPENING_LIMIT)
+        job_reads = anyio.Semaphore(JOB_READS_LIMIT)
         server = ServerWatch(log)
-        self._shared = Shared(log, dispatch, leases, fleet, config, server, opening)
+        self._shared = Shared(log, dispatch, leases, fleet, config, server, job_reads)
         self._claimer = Claimer(self._shared, self._start)
         self._sweeper = Sweeper(self._shared, self._start)
         self._promoter = Promoter(self._shared)
@@ -75,7 +77,7 @@ class Runner:
             "release": self._sweeper.wake,
             "cancel": self._wake_job_run,
         }
-        self._wake = Wake(log, on)
+        self._hints = HintListener(log, on)
         self._runs: dict[str, JobRun] = {}
         self._jobs: anyio.abc.TaskGroup | None = None
         self._none_left = anyio.Event()
@@ -84,28 +86,36 @@ class Runner:
 
     @property
     def jobs_in_flight(self) -> int:
+        """The number of jobs that this runner holds."""
         return len(self._runs)
 
     def drain(self, within_s: float | None = None) -> None:
-        """Take nothing new; finish what runs, hand over what does not finish in time."""
+        """Take nothing new, let jobs run for `within_s` (else `drain_s`), then release the rest.
+
+        Returns at once; `run` returns when it is done.
+        """
         if within_s is not None:
             self._drain_s = within_s
         self._draining.set()
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
-        """Work until drained or cancelled. Raises nothing for trouble of the server: it waits."""
+        """Work until drained or cancelled; `task_status` is set once the runner is registered.
+
+        Waits while the server is away. After a drain every lease is released or left to run out,
+        and the backends are closed. When cancelled, leases run out by themselves.
+        """
         async with anyio.create_task_group() as actors:
             actors.start_soon(self._shared.leases.run)
             actors.start_soon(self._shared.fleet.run)
             async with anyio.create_task_group() as self._jobs:
                 async with anyio.create_task_group() as takers:
-                    for actor in (self._wake, self._claimer, self._sweeper, self._promoter):
+                    for actor in (self._hints, self._claimer, self._sweeper, self._promoter):
                         takers.start_soon(actor.run)
                     await self._register()
                     task_status.started()
                     await self._draining.wait()
                     takers.cancel_scope.cancel()
-                await self._finish_or_hand_over()
+                await self._finish_or_release()
             await self._leave()
             actors.cancel_scope.cancel()
 
@@ -116,7 +126,9 @@ class Runner:
             host=socket.gethostname(),
             pid=os.getpid(),
             queues=config.queues,
-            backends=tuple(berth.backend.name for berth in self._shared.fleet.berths),
+            backends=tuple(
+                backend_state.backend.name for backend_state in self._shared.fleet.states
+            ),
             since_ms=time.time_ns() // 1_000_000,
         )
         await register_runner(self._shared.log, entry)
@@ -126,14 +138,14 @@ class Runner:
         try:
             await deregister_runner(self._shared.log, self._shared.config.name)
         except EverfoldError:
-            return  # a survivor strikes it off
+            return  # another runner will deregister it
 
-    async def _finish_or_hand_over(self) -> None:
+    async def _finish_or_release(self) -> None:
         with anyio.move_on_after(self._drain_s):
             await self._until_none_left()
         for run in list(self._runs.values()):
-            run.hand_over()
-        with anyio.move_on_after(HAND_OVER_S):
+            run.stop_and_release()
+        with anyio.move_on_after(RELEASE_WITHIN_S):
             await self._until_none_left()
         if self._jobs is not None:
             self._jobs.cancel_scope.cancel()
@@ -143,54 +155,54 @@ class Runner:
             self._none_left = anyio.Event()
             await self._none_left.wait()
 
-    def _start(self, lease: Lease, asked_at_s: float, place: Place | None) -> None:
-        """Begin the run of a job that was just leased."""
+    def _start(self, lease: Lease, asked_at_s: float, reservation: Reservation | None) -> None:
+        """Start the run of a job that was just leased; the run owns `reservation`."""
         earlier = self._runs.get(lease.job_id)
         if earlier is not None and earlier.lease.epoch == lease.epoch:
-            if place is not None:
-                self._shared.fleet.leave(place)
-            return  # begun already: an answer that was late, and a search for lost leases
+            if reservation is not None:
+                self._shared.fleet.release(reservation)
+            return  # started already: a late answer met the search for lost leases
         if earlier is not None:
-            earlier.lose(lease.epoch)  # of two leases of ours on one job only the newest counts
-        run = JobRun(self._shared, lease, place)
+            earlier.lose(lease.epoch)  # a newer lease of our own replaces it
+        run = JobRun(self._shared, lease, reservation)
         self._runs[lease.job_id] = run
         self._shared.leases.add(lease, asked_at_s, run.lose, run.wakeup.set)
         assert self._jobs is not None
-        self._jobs.start_soon(self._carry, run)
+        self._jobs.start_soon(self._run_job, run)
 
-    async def _carry(self, run: JobRun) -> None:
-        """Await one job run; whatever goes wrong in it stays in it."""
+    async def _run_job(self, run: JobRun) -> None:
+        """Await one job run; no error of a job ends the runner."""
         try:
             await run.run()
         except (LeaseLost, JobClosed, JobUnknown) as over:
             logger.info("job_run_over job=%s why=%r", run.lease.job_id, str(over))
-            run.log_went_back = log_went_back(over, run.lease)
+            run.has_lost_writes = has_lost_writes(over, run.lease)
         except Exception:
             logger.exception("job_run_broken job=%s", run.lease.job_id)
-            await self._abandon(run)
+            await self._release_broken(run)
         finally:
-            if run.log_went_back:
-                await self._put_back(run)
+            if run.has_lost_writes:
+                await self._restore(run)
             if self._runs.get(run.lease.job_id) is run:
                 del self._runs[run.lease.job_id]
             if not self._runs:
                 self._none_left.set()
 
-    async def _abandon(self, run: JobRun) -> None:
-        """Leave a job that broke us to the others, and take it again only if none is there.
+    async def _release_broken(self, run: JobRun) -> None:
+        """After an unexpected error wait two lease lengths for another runner, then release.
 
-        Its lease is not renewed any more; either way it counts as a crash, and a job that
+        The lease is no longer renewed. Either way the error counts as a crash, so that a job that
         breaks every runner ends as poisoned.
         """
         with anyio.move_on_after(2 * self._shared.config.lease_ttl_s):
             await self._draining.wait()
-        await run.abandon()
+        await run.release_broken()
 
-    async def _put_back(self, run: JobRun) -> None:
+    async def _restore(self, run: JobRun) -> None:
         try:
-            await put_back(self._shared.log, run.job, run.graph)
+            await restore_job(self._shared.log, run.job, run.workflow)
         except EverfoldError as error:
-            logger.warning("not_put_back job=%s why=%r", run.lease.job_id, str(error))
+            logger.warning("job_not_restored job=%s why=%r", run.lease.job_id, str(error))
 
     def _wake_job_run(self, job_id: str) -> None:
         run = self._runs.get(job_id)

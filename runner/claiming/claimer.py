@@ -1,9 +1,9 @@
 """Takes waiting jobs while the fleet has room.
 
-Rule: woken by hints, by room that becomes free, and by a poll that misses nothing; never takes a
-job that it has no slot for. Only partitions that may have a waiting job are asked: those of a hint,
-those that had more than was taken, and all of them once in a while. Partitions, queues and
-priorities take turns (streams/leases/fairness.py).
+Rule: never takes a job without a reserved slot for it. It looks on a hint, when room becomes free,
+and every `poll_every_s`. It asks only partitions that may have a waiting job: those of a hint,
+those that had more than it took, and all of them once per poll. Partitions, queues and priorities
+take turns (streams/leases/fairness.py).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import anyio
 
-from everfold.runner.execution.fleet import Place
+from everfold.runner.execution.fleet import Reservation
 from everfold.runner.execution.shared import Shared
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.errors import Unavailable
@@ -21,31 +21,34 @@ from everfold.streams.leases.fairness import lane_order, partition_order
 from everfold.streams.redis.retry import Backoff
 
 CLAIM_LIMIT = 16
-"""Jobs asked for at once: each is a message made in advance, needed or not."""
+"""Jobs claimed in one call: an event is made in advance for each, whether there is one or not."""
 
-Start = Callable[[Lease, float, Place | None], None]
-"""Begins a job run: the lease, time.monotonic() before it was asked for, the reserved slot."""
+Start = Callable[[Lease, float, Reservation | None], None]
+"""Starts a job run: the lease, time.monotonic() before it was asked for, the reserved slot."""
 
 
 class Claimer:
+    """Claims jobs and calls `start` for each, which then owns the lease and the reservation."""
+
     def __init__(self, shared: Shared, start: Start) -> None:
         self._shared = shared
         self._start = start
         self._woken = anyio.Event()
         self._turn = 0
         self._due = self._all()
-        """Partitions that may have a job for us."""
+        """Partitions that may have a waiting job."""
         self._looked_at_all_s = 0.0
 
     def _all(self) -> set[int]:
         return set(range(self._shared.log.keys.partitions))
 
     def wake(self, partition: str = "") -> None:
-        """Look for work now: in one partition, or in all of them."""
+        """Look for work now: in the partition of this number, or in all when it is no number."""
         self._due |= {int(partition)} & self._all() if partition.isdigit() else self._all()
         self._woken.set()
 
     async def run(self) -> None:
+        """Claim until cancelled; while the server is away, try again with back-off."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._wake_on_room)
             await self._take_forever()
@@ -68,17 +71,17 @@ class Claimer:
                 backoff.reset()
             except Unavailable:
                 await anyio.sleep(backoff.next_s())
-                await self._adopt_quietly()
+                await self._start_unanswered()
 
     def _look_at_all_in_time(self) -> None:
-        """Ask every partition once per poll time, also while hints come all the time."""
+        """Make all partitions due once per `poll_every_s`, even while hints never stop."""
         now_s = time.monotonic()
         if now_s - self._looked_at_all_s >= self._shared.config.poll_every_s:
             self._due = self._all()
             self._looked_at_all_s = now_s
 
     async def _take_round(self) -> None:
-        """Offer the due partitions the room there is, until there is none, or nothing to take."""
+        """Claim from the due partitions until none is due or there is no room."""
         keys, queues = self._shared.log.keys, self._shared.config.queues
         while self._due and self._shared.fleet.room:
             self._turn += 1
@@ -87,42 +90,44 @@ class Claimer:
                     await self._take(partition, lane_order(self._turn, queues))
 
     async def _take(self, partition: int, lanes: list[tuple[str, str]]) -> None:
-        places = self._reserve()
-        if not places:
+        reservations = self._reserve()
+        if not reservations:
             return
-        self._due.discard(partition)  # a hint that comes from now on counts anew
+        self._due.discard(partition)  # before the claim: a hint that comes during it counts
         try:
-            taken = await self._lease(partition, lanes, places)
+            taken = await self._lease(partition, lanes, reservations)
         except Unavailable:
             self._due.add(partition)
             raise
-        if taken == len(places):
+        if taken == len(reservations):
             self._due.add(partition)  # there may be more
 
     async def _lease(
-        self, partition: int, lanes: list[tuple[str, str]], places: list[Place]
+        self, partition: int, lanes: list[tuple[str, str]], reservations: list[Reservation]
     ) -> int:
         asked_at_s = time.monotonic()
         leases: list[Lease] = []
-        # Once leased, a job must get its run: a drain may not come between the two.
+        # A leased job must get its run: a drain must not cancel between the two.
         with anyio.CancelScope(shield=True):
             try:
-                leases = await self._shared.dispatch.claim(partition, lanes, len(places))
+                leases = await self._shared.dispatch.claim(partition, lanes, len(reservations))
             finally:
-                for place in places[len(leases) :]:
-                    place.berth.placed -= 1
-        for lease, place in zip(leases, places, strict=False):
-            self._start(lease, asked_at_s, place)
+                self._shared.fleet.release_unused(reservations[len(leases) :])
+        for lease, reservation in zip(leases, reservations, strict=False):
+            self._start(lease, asked_at_s, reservation)
         return len(leases)
 
-    def _reserve(self) -> list[Place]:
-        places: list[Place] = []
-        while len(places) < CLAIM_LIMIT and (place := self._shared.fleet.reserve()) is not None:
-            places.append(place)
-        return places
+    def _reserve(self) -> list[Reservation]:
+        reservations: list[Reservation] = []
+        while (
+            len(reservations) < CLAIM_LIMIT
+            and (reservation := self._shared.fleet.reserve()) is not None
+        ):
+            reservations.append(reservation)
+        return reservations
 
-    async def _adopt_quietly(self) -> None:
-        """Find leases that the server gave us in answers that were lost."""
+    async def _start_unanswered(self) -> None:
+        """Start the jobs whose leases the server gave in answers that were lost."""
         lanes = lane_order(0, self._shared.config.queues)
         asked_at_s = time.monotonic()
         try:

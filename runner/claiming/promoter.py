@@ -1,6 +1,6 @@
-"""Moves jobs whose time has come to dispatch, and ends those that waited too long.
+"""Dispatches delayed jobs that are due, and ends jobs whose queue deadline has passed.
 
-Rule: every runner does it for every partition; the script makes that harmless.
+Rule: every runner does this for every partition; the script makes repetition harmless.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ EVERY_S = 0.5
 
 
 class Promoter:
+    """Promotes every EVERY_S seconds."""
+
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
 
     async def run(self) -> None:
+        """Promote until cancelled; back off while the server is away."""
         backoff = Backoff()
         while True:
             try:
@@ -42,4 +45,4 @@ class Promoter:
         except Unavailable:
             raise
         except EverfoldError:
-            return  # a runner has just taken it, or it has ended
+            return  # it was claimed or has ended in the meantime

@@ -1,8 +1,8 @@
-"""Looks for orphaned jobs all the time, and takes them over.
+"""Finds orphaned jobs and takes them over.
 
-Rule: a lease that ran out, a job that was handed over, a runner whose connections are gone. The
-cursor of each walk is kept, so that no entry starves behind others. After the server was away,
-the living owners get one lease length to renew before anything is taken.
+Rule: a job is orphaned when its lease ran out, its lease was released, or its runner has no
+connection any more. Each lane's cursor is kept between sweeps, so that no entry starves behind
+others. After the server was away, owners get one lease length to renew before anything is taken.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ from everfold.streams.redis.retry import Backoff
 
 Lane = tuple[str, str]
 
-PROBE, PAGE = 4, 500
-"""Jobs taken over in one call: each needs two events made beforehand, mostly for nothing."""
+PROBE_LIMIT, PAGE_LIMIT = 4, 500
+"""Jobs taken over in one call. Two events are made in advance for each, mostly in vain, so a call
+asks for few until it finds some."""
 
 
 class Sweeper:
+    """Takes jobs over and calls `start` for each, which then owns the lease."""
+
     def __init__(self, shared: Shared, start: Start) -> None:
         self._shared = shared
         self._start = start
@@ -36,10 +39,11 @@ class Sweeper:
         self._search_at_s = 0.0
 
     def wake(self, _partition: str = "") -> None:
-        """Look now: a job was handed over."""
+        """Sweep now: a lease was released."""
         self._woken.set()
 
     async def run(self) -> None:
+        """Sweep every `sweep_every_s` until cancelled; back off while the server is away."""
         backoff = Backoff()
         while True:
             with anyio.move_on_after(self._shared.config.sweep_every_s):
@@ -65,7 +69,7 @@ class Sweeper:
             await self._take_from(suspect)
 
     async def _find_lost_leases(self) -> None:
-        """Begin the jobs that the server gave us in answers that never came."""
+        """Start the jobs whose leases the server gave in answers that were lost."""
         config = self._shared.config
         asked_at_s = time.monotonic()
         if asked_at_s < self._search_at_s:
@@ -76,42 +80,42 @@ class Sweeper:
         self._search_at_s = asked_at_s + config.lease_ttl_s
 
     def _idle_limit_s(self) -> float:
-        """A handed-over entry has an idle time beyond every limit: it is taken even now."""
+        """Return how long an entry must be idle. A released one is idle beyond every limit."""
         config = self._shared.config
         holding = time.monotonic() < self._hold_until_s
         return config.lease_ttl_s + (86_400 * 300 if holding else 0)
 
     async def _take_over(self, partition: int, lane: Lane, suspect: str = "") -> None:
-        """Take all that is orphaned in a lane: few at first, for mostly there is nothing."""
-        most = PROBE
+        """Take all orphaned jobs of a lane, or those of `suspect` only."""
+        most = PROBE_LIMIT
         while True:
-            # Once leased, a job must get its run: a drain may not come between the two.
+            # A leased job must get its run: a drain must not cancel between the two.
             with anyio.CancelScope(shield=True):
                 taken = await self._take_page(partition, lane, suspect, most)
-            through = self._cursors[partition, lane] == "-"
-            if (through and not suspect) or (suspect and taken < most):
+            is_at_end = self._cursors[partition, lane] == "-"
+            if (is_at_end and not suspect) or (suspect and taken < most):
                 return
-            most = PAGE if taken else PROBE
+            most = PAGE_LIMIT if taken else PROBE_LIMIT
 
     async def _take_page(self, partition: int, lane: Lane, suspect: str, most: int) -> int:
-        place = (partition, lane)
+        key = (partition, lane)
         asked_at_s = time.monotonic()
         cursor, leases = await self._shared.dispatch.take_over(
             partition,
             lane,
             idle_limit_s=self._idle_limit_s(),
-            # What was taken is no longer the suspect's: each of its pages begins at the start.
-            cursor="-" if suspect else self._cursors.get(place, "-"),
+            # What was taken is no longer the suspect's, so each page starts at the beginning.
+            cursor="-" if suspect else self._cursors.get(key, "-"),
             suspect=suspect,
             most=most,
         )
-        self._cursors[place] = "-" if suspect else cursor
+        self._cursors[key] = "-" if suspect else cursor
         for lease in leases:
             self._start(lease, asked_at_s, None)
         return len(leases)
 
     async def _dead_runners(self) -> list[str]:
-        """Return the registered runners that have been without a connection for too long."""
+        """Return the registered runners without a connection for `suspect_after_s`."""
         log = self._shared.log
         try:
             names = await connected(log)
@@ -119,8 +123,8 @@ class Sweeper:
             raise
         except EverfoldError:
             return []  # CLIENT LIST may be forbidden: leases then run out by themselves
-        enrolled = set(await registered_runners(log)) - {self._shared.config.name}
-        return self._suspects.dead(enrolled, names, time.monotonic())
+        registered = set(await registered_runners(log)) - {self._shared.config.name}
+        return self._suspects.dead(registered, names, time.monotonic())
 
     async def _take_from(self, suspect: str) -> None:
         for partition in range(self._shared.log.keys.partitions):

@@ -1,7 +1,8 @@
-"""What to do next with a job: one pure decision, the same for a new job and a recovered one.
+"""Decides what to do next with a job; the rules are the same for a new and a recovered job.
 
-Rule: known state, the backend's truth, the policy and the clock go in, one action comes out.
-What cannot be seen is unknown, never lost. Source: the recovery table of docs/ARCHITECTURE.md.
+Rule: pure. The job's state (with its policy), the backend's truth and the clock go in, one action
+comes out. What cannot be seen is unknown, never lost. In each function the first rule that applies
+wins. Source: the recovery table of docs/ARCHITECTURE.md.
 """
 
 from __future__ import annotations
@@ -21,90 +22,105 @@ from everfold.streams.events.event import (
 )
 
 UNCONFIRMED_LIMIT = 20
-"""Submits in a row that never arrive: the backend is broken in a way that waiting cannot mend."""
+"""After more submits in a row that never arrived the job fails: waiting would not help."""
 
 RETRY_BACKOFF_LIMIT_S = 300.0
+"""Longest wait before a retry."""
 
 
 class Done(Struct, frozen=True):
-    """The job has ended; there is nothing left to do."""
+    """Do nothing: the job has ended."""
 
 
 class AskTruth(Struct, frozen=True):
-    """An attempt may be alive: ask its backend before anything else."""
+    """Ask the backend for the truth, then decide again: an attempt may be alive there."""
 
 
-class Begin(Struct, frozen=True):
-    """Submit the next attempt to a backend with room."""
+class StartAttempt(Struct, frozen=True):
+    """Submit attempt `attempt` (from 1) to a backend with room."""
 
     attempt: int
 
 
 class Adopt(Struct, frozen=True):
-    """The unconfirmed submit did arrive: record that it was accepted."""
+    """Record that the unconfirmed submit was accepted: it did arrive."""
 
 
-class Follow(Struct, frozen=True):
-    """The attempt lives at the backend: watch it."""
+class WatchAttempt(Struct, frozen=True):
+    """Watch the attempt: it lives at its backend."""
 
     running: bool
 
 
 class Stop(Struct, frozen=True):
-    """End the attempt at the backend, then decide again by its truth."""
+    """End the attempt at the backend, then decide again on its truth."""
 
     why: str
 
 
 class Wait(Struct, frozen=True):
-    """Nothing can be done now: ask again after this time."""
+    """Do nothing for so many seconds, then decide again. `why` is for people."""
 
     seconds: float
     why: str
 
 
-class GiveUpAttempt(Struct, frozen=True):
-    """Record that the attempt is gone, then decide again."""
+class RecordLost(Struct, frozen=True):
+    """Append that the attempt is gone, then decide again."""
 
     lost: Lost
 
 
 class Retry(Struct, frozen=True):
-    """Give the lease back and let the job wait for its next attempt."""
+    """Release the lease; the next attempt may start after `after_s` seconds."""
 
     failure: Failure
     after_s: float
 
 
 class Finish(Struct, frozen=True):
-    """Append this terminal event."""
+    """End the job: append this terminal event."""
 
     event: Terminal
 
 
-Action = Done | AskTruth | Begin | Adopt | Follow | Stop | Wait | GiveUpAttempt | Retry | Finish
+Action = (
+    Done
+    | AskTruth
+    | StartAttempt
+    | Adopt
+    | WatchAttempt
+    | Stop
+    | Wait
+    | RecordLost
+    | Retry
+    | Finish
+)
 
 
 class DecisionInputs(Struct, frozen=True, kw_only=True):
-    """What the runner knows besides the log."""
+    """What the runner knows besides the log. Times are the server's, in milliseconds."""
 
     now_ms: int
     lease_ttl_s: float
     submit_grace_s: float
     backend_healthy: bool = True
-    """False: its worker is dead although it answers; nothing that waits there will run."""
+    """False: the backend answers but its worker is dead; nothing that waits there will run."""
     silent_for_s: float = 0.0
-    """How long the running attempt has shown no progress at all."""
+    """How long the running attempt has shown no progress."""
     last_send_ms: int = 0
-    """When this runner's own POST came to an end, 0 when it made none."""
+    """When this run's last POST came to its end, 0 when it made none."""
     lease_trusted: bool = True
-    """False: nothing may be sent until the lease was renewed."""
+    """False: nothing may be sent before the lease is renewed."""
     asked_at_ms: int = 0
-    """When the truth was asked for, 0 for just now: an answer says nothing about later."""
+    """When the truth was asked for, 0 for now. An answer says nothing about any later time."""
 
 
 def decide(job: Job, truth: Truth | None, now: DecisionInputs) -> Action:
-    """Return the next action for `job`; `truth` is None while the backend was not asked."""
+    """Return the next action for `job`. `truth` is None when the backend was not asked.
+
+    Total: there is an action for every state and truth; never raises.
+    """
     if job.is_terminal:
         return Done()
     if job.attempt_state not in ("intended", "accepted"):
@@ -123,6 +139,7 @@ def decide(job: Job, truth: Truth | None, now: DecisionInputs) -> Action:
 
 
 def _without_attempt(job: Job, now: DecisionInputs) -> Action:
+    """No attempt is alive: end the job or start its next attempt."""
     if job.is_canceling:
         return Finish(Canceled(reason=job.reason, attempt=job.attempt))
     unfit = _unfit(job, now)
@@ -134,11 +151,11 @@ def _without_attempt(job: Job, now: DecisionInputs) -> Action:
         return Finish(Failed(attempt=job.attempt, failure=_never_arrives(job)))
     if not now.lease_trusted:
         return Wait(0.5, "the lease must be renewed first")
-    return Begin(job.attempt + 1)
+    return StartAttempt(job.attempt + 1)
 
 
 def _unfit(job: Job, now: DecisionInputs, running: bool = False) -> Expired | Failed | None:
-    """Return how the job ends if it must not be carried on, whatever its attempt does."""
+    """Return how the job ends when it must not go on: too old, poisoned, or waited too long."""
     if job.idle_ms > job.policy.recovery_max_age_s * 1000:
         return Expired(reason="stale")
     if job.recovered + job.broken >= job.policy.crash_limit:
@@ -158,6 +175,7 @@ def _queue_deadline_passed(job: Job, now: DecisionInputs) -> bool:
 
 
 def _ended(job: Job, truth: Ended, now: DecisionInputs) -> Action:
+    """The attempt is over: its success counts before anything else."""
     if truth.succeeded:
         return Finish(
             Succeeded(
@@ -180,6 +198,7 @@ def _ended(job: Job, truth: Ended, now: DecisionInputs) -> Action:
 
 
 def _interrupted(job: Job, truth: Ended, now: DecisionInputs) -> Terminal:
+    """The attempt was interrupted: the job ends by the reason for which it was stopped."""
     if job.is_canceling:
         return Canceled(reason=job.reason, attempt=job.attempt, outputs=truth.outputs)
     unfit = _unfit(job, now, running=job.stopping != "expired")
@@ -193,6 +212,7 @@ def _interrupted(job: Job, truth: Ended, now: DecisionInputs) -> Terminal:
 
 
 def _alive(job: Job, truth: Running | Pending, now: DecisionInputs) -> Action:
+    """The attempt waits or runs at the backend: stop it for a reason, else watch it."""
     running = isinstance(truth, Running)
     if job.attempt_state == "intended":
         return Adopt()
@@ -204,18 +224,21 @@ def _alive(job: Job, truth: Running | Pending, now: DecisionInputs) -> Action:
     if not running and not now.backend_healthy:
         return Stop("backend_unhealthy")
     if job.stopping and job.stopping != "backend_unhealthy":
-        return Stop(job.stopping)  # whoever meant to stop it may have died before it was told
+        return Stop(
+            job.stopping
+        )  # recorded, but its runner may have died before it told the backend
     if running and _ran_too_long(job, now.now_ms):
         return Stop("run_deadline")
     stall_s = job.policy.stall_deadline_s
     if running and stall_s is not None and now.silent_for_s > stall_s:
         return Stop("stalled")
-    return Follow(running)
+    return WatchAttempt(running)
 
 
 def _absent(job: Job, truth: Absent, now: DecisionInputs) -> Action:
+    """The backend does not have the attempt: wait while it may still arrive, else it is lost."""
     if job.attempt_state == "intended":
-        # What was absent then may have arrived while the answer was on its way.
+        # It may have arrived after the question: count the wait from then.
         left_s = (_nobody_sends_after_ms(job, now) - (now.asked_at_ms or now.now_ms)) / 1000
         if left_s > 0:
             return Wait(min(left_s, 1.0), "the submit may still arrive")
@@ -224,9 +247,7 @@ def _absent(job: Job, truth: Absent, now: DecisionInputs) -> Action:
     unfit = _unfit(job, now)
     if unfit is not None:
         return Finish(unfit)
-    return GiveUpAttempt(
-        Lost(attempt=job.attempt, backend=job.backend, cause=_cause(job, truth, now))
-    )
+    return RecordLost(Lost(attempt=job.attempt, backend=job.backend, cause=_cause(job, truth, now)))
 
 
 def _cause(job: Job, truth: Absent, now: DecisionInputs) -> str:
@@ -238,10 +259,10 @@ def _cause(job: Job, truth: Absent, now: DecisionInputs) -> str:
 
 
 def _nobody_sends_after_ms(job: Job, now: DecisionInputs) -> float:
-    """Return when an unconfirmed submit can no longer arrive.
+    """Return the time (ms) after which an unconfirmed submit can no longer arrive.
 
-    Its sender sends only while it trusts its lease. Where the present owner took the job over
-    before that lease had run out, the sender may still live and trust it for the rest.
+    Its sender sends only while it trusts its lease. If the job was taken over before that lease
+    ran out, the sender may be alive and may trust the lease for the rest of its length.
     """
     since_ms = max(job.submitting_at_ms, job.claimed_at_ms, now.last_send_ms)
     rest_ms = 0.0

@@ -1,7 +1,7 @@
-"""Which runners are taken for dead because their connections are gone.
+"""Which runners are dead because their connections are gone.
 
-Rule: pure; time is an argument. Missing once may be a reconnect: only who is missing in every
-look for a whole `after_s` is dead.
+Rule: pure; time is an argument. A runner that is missing once may be reconnecting: only one that
+is missing in every look for `after_s` seconds is dead.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from everfold.streams.redis.keys import connection_name
 
 
 class Suspects:
+    """Since when each registered runner has had no connection."""
+
     def __init__(self, after_s: float) -> None:
         self._after_s = after_s
         self._missing_since_s: dict[str, float] = {}
@@ -19,7 +21,11 @@ class Suspects:
     def dead(
         self, runners: Collection[str], connections: Collection[str], now_s: float
     ) -> list[str]:
-        """Take in one look and return the runners that are dead by now."""
+        """Note one look at the server and return the dead runners, sorted by name.
+
+        `connections` are the client names that the server lists, `now_s` the seconds of any
+        steady clock. A runner that is dead stays so in every later look without it.
+        """
         missing = {runner for runner in runners if connection_name(runner) not in connections}
         self._missing_since_s = {
             runner: self._missing_since_s.get(runner, now_s) for runner in missing
@@ -31,7 +37,7 @@ class Suspects:
         )
 
     def forget(self, runner: str | None = None) -> None:
-        """Begin anew with one runner, or with all: the server itself was away."""
+        """Forget since when this runner is missing; without a name, that of every runner."""
         if runner is None:
             self._missing_since_s.clear()
         else:

@@ -1,8 +1,7 @@
-"""Tells a job's story into the log, under its lease.
+"""Appends one job's events under its lease.
 
-Rule: it never gives up on an event: while the server is away it tries again with the same event
-id, until the event is in the log or the lease is lost. The state it holds is the fold of what
-the log has accepted.
+Rule: an event is repeated with the same id while the server is away, until it is in the log or
+the log refuses it. The state kept here is the fold of what the log has accepted.
 """
 
 from __future__ import annotations
@@ -13,6 +12,8 @@ from everfold.projector.job.evolve import evolve
 from everfold.projector.job.fold import fold
 from everfold.projector.job.job import Job
 from everfold.projector.reading.queries import current, from_log
+from everfold.runner.backend import Attempt
+from everfold.runner.decisions.attempts import attempt_of
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Appended, Lease
 from everfold.streams.errors import Unavailable
@@ -22,12 +23,12 @@ from everfold.streams.events.record import Recorded
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.retention.lost_writes import LostWrites, record_lost_writes
 
-SHORT = 10
-"""Events of a history that is read faster from the log alone, where its claim did not bring it."""
+SHORT_HISTORY = 10
+"""Up to so many events a job is read faster from the log alone than from its projection."""
 
 
 class JobLog:
-    """One job's events, appended by the holder of one lease."""
+    """One job's log, for the holder of one lease. `job` is the newest known state."""
 
     def __init__(self, log: Log, lease: Lease) -> None:
         self._log = log
@@ -35,12 +36,15 @@ class JobLog:
         self.job = fold(lease.history, Job(job_id=lease.job_id))
 
     @property
-    def knows_the_job(self) -> bool:
-        """Say whether the lease came with all that was told so far."""
+    def is_current(self) -> bool:
+        """Whether `job` is at least as new as the lease: if not, call `catch_up` first."""
         return self.job.seq == self.lease.seq
 
     async def catch_up(self) -> Job:
-        """Read the job's present state from the projection and the log."""
+        """Read the job's present state from the projection and the log; waits for the server.
+
+        Raises JobUnknown when the log has no such job.
+        """
         backoff = Backoff()
         while True:
             try:
@@ -50,15 +54,21 @@ class JobLog:
             else:
                 return self.job
 
+    def attempt(self, number: int) -> Attempt:
+        """Return the identity of attempt `number` (from 1) of this job."""
+        return attempt_of(self.lease.job_id, number, self._log.generation)
+
     async def _read(self) -> Job:
-        if max(self.lease.seq, self.job.seq) <= SHORT:
+        if max(self.lease.seq, self.job.seq) <= SHORT_HISTORY:
             return await from_log(self._log, self.lease.job_id)
         return await current(self._log, self.lease.job_id)
 
     async def append(self, event: Event) -> Job:
-        """Append an event and return the state after it.
+        """Append an event and return the state after it; waits while the server is away.
 
-        Raises Fenced, JobClosed or JobUnknown: the work is over, another runner has it.
+        Raises Fenced, JobClosed or JobUnknown when the lease or the job is over: the event is
+        not in the log then. Events that others appended meanwhile are read, and events that the
+        server has lost are recorded.
         """
         stamped = self._log.stamp(event)
         appended = await self._append(stamped)

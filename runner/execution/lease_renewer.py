@@ -1,8 +1,9 @@
-"""The leases of this runner, renewed from a thread of their own.
+"""Renews the leases of this runner from a thread of their own.
 
 Rule: the thread has its own event loop and its own connection, so that a busy runner does not
-look dead; but a runner that stands still for `stuck_after_s` is left to be taken over. A lease is
-trusted until its last renewal was sent plus its length less a margin, by the monotonic clock.
+look dead. A runner that stands still for `stuck_after_s` is no longer renewed, so that others take
+its jobs over. A lease is trusted until (time its last renewal was sent) + (its length) - (a
+margin), by the monotonic clock.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class _Held(Struct, eq=False):
 
 
 class LeaseRenewer:
-    """Leases by job id. All methods but `keep_renewed` belong to the runner's event loop."""
+    """The leases that this runner holds, one per job. Call it from the runner's event loop only."""
 
     def __init__(self, log: Log, config: RunnerConfig) -> None:
         self._log = log
@@ -50,27 +51,30 @@ class LeaseRenewer:
         on_lost: Callable[[int], None],
         on_cancel: Callable[[], None],
     ) -> None:
-        """Take a lease in; `asked_at_s` is time.monotonic() before it was asked for.
+        """Renew a lease from now on; an older lease of the same job is forgotten.
 
-        `on_lost` is called with the job's present epoch, -1 when the server knows no such job.
+        `asked_at_s` is time.monotonic() before it was asked for. `on_lost` is called with the
+        job's present epoch, -1 when the server knows no such job, and `on_cancel` after each
+        renewal that finds a cancel request; both in the runner's event loop.
         """
         until_s = self._trusted_until(asked_at_s)
         self._held[lease.job_id] = _Held(lease, until_s, on_lost, on_cancel)
 
     def remove(self, lease: Lease) -> None:
-        """Forget a lease that was given up, or whose job has ended."""
+        """Renew this lease no more. Does nothing when another lease of its job is held by now."""
         held = self._held.get(lease.job_id)
         if held is not None and held.lease.epoch == lease.epoch:
             del self._held[lease.job_id]
 
     def holds(self, job_id: str) -> bool:
+        """Return whether a lease of this job is being renewed."""
         return job_id in self._held
 
     def __len__(self) -> int:
         return len(self._held)
 
     def is_trusted(self, lease: Lease) -> bool:
-        """Say whether something new may be begun under this lease."""
+        """Return whether this lease is held and fresh enough to send something under it."""
         held = self._held.get(lease.job_id)
         return (
             held is not None
@@ -79,22 +83,21 @@ class LeaseRenewer:
         )
 
     async def run(self) -> None:
-        """Renew until cancelled."""
+        """Renew every `renew_every_s` until cancelled."""
         async with anyio.from_thread.BlockingPortal() as portal, anyio.create_task_group() as tasks:
-            tasks.start_soon(self._show_life)
+            tasks.start_soon(self._mark_alive)
             try:
-                renewing = partial(anyio.run, self.keep_renewed, portal)
+                renewing = partial(anyio.run, self._renew_in_thread, portal)
                 await anyio.to_thread.run_sync(renewing, abandon_on_cancel=True)
             finally:
                 self._ended.set()
 
-    async def _show_life(self) -> None:
+    async def _mark_alive(self) -> None:
         while True:
             self._alive_at_s = time.monotonic()
             await anyio.sleep(TICK_S * 5)
 
-    async def keep_renewed(self, portal: anyio.from_thread.BlockingPortal) -> None:
-        """Renew every `renew_every_s`, in the thread's own event loop."""
+    async def _renew_in_thread(self, portal: anyio.from_thread.BlockingPortal) -> None:
         config = self._config
         async with Log.open(
             self._log.url, namespace=self._log.keys.namespace, actor=config.name
@@ -118,12 +121,12 @@ class LeaseRenewer:
         try:
             outcomes = await dispatch.renew([entry.lease for entry in held])
         except EverfoldError:
-            return  # the leases go on ageing; the next turn tries again
+            return  # the leases go on ageing; the next round tries again
         for entry, outcome in zip(held, outcomes, strict=True):
             if not self._ended.is_set():
-                self._note(entry, outcome, asked_at_s, portal)
+                self._apply(entry, outcome, asked_at_s, portal)
 
-    def _note(
+    def _apply(
         self,
         entry: _Held,
         outcome: Renewed | LeaseOver,

@@ -1,4 +1,4 @@
-"""What every job run of a runner shares."""
+"""The services that all actors and job runs of one runner share."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from everfold.streams.retention.lost_writes import ServerWatch
 
 
 class Shared(Struct, frozen=True, eq=False):
+    """Made once by the runner, passed to everything that works for it."""
+
     log: Log
     dispatch: Dispatch
     leases: LeaseRenewer
     fleet: Fleet
     config: RunnerConfig
     server: ServerWatch
-    opening: anyio.Semaphore
-    """Held while a job run reads its job: thousands that begin at once must not slow the claims."""
+    job_reads: anyio.Semaphore
+    """Held while a job run reads its job: thousands that start at once must not delay claims."""

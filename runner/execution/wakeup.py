@@ -11,40 +11,42 @@ T = TypeVar("T")
 
 
 class Wakeup:
-    """Set from anywhere in the event loop; cleared by the job's run when it has looked."""
+    """May be set from anywhere in the runner's event loop; only the job run waits and clears."""
 
     def __init__(self) -> None:
-        self._called = anyio.Event()
-        self._looking: anyio.CancelScope | None = None
+        self._event = anyio.Event()
+        self._waiting: anyio.CancelScope | None = None
 
     @property
     def is_set(self) -> bool:
-        return self._called.is_set()
+        return self._event.is_set()
 
     def set(self) -> None:
-        self._called.set()
-        if self._looking is not None:
-            self._looking.cancel()
+        """Set the flag and interrupt the wait that is going on, if any."""
+        self._event.set()
+        if self._waiting is not None:
+            self._waiting.cancel()
 
     def clear(self) -> None:
-        if self._called.is_set():
-            self._called = anyio.Event()
+        if self._event.is_set():
+            self._event = anyio.Event()
 
     async def wait(self, at_most_s: float) -> None:
+        """Wait until the flag is set, at most `at_most_s` seconds; leaves it set."""
         with anyio.move_on_after(at_most_s):
-            await self._called.wait()
+            await self._event.wait()
 
     async def unless_set(self, waiting: Coroutine[object, object, T]) -> T | None:
-        """Await `waiting`, but give it up, and return None, once the flag is wanted.
+        """Await `waiting`; cancel it and return None as soon as the flag is set.
 
-        One at a time: it is the job's run that looks.
+        At most one call at a time. `waiting` is closed unstarted when the flag is set already.
         """
         if self.is_set:
             waiting.close()
             return None
         try:
-            with anyio.CancelScope() as self._looking:
+            with anyio.CancelScope() as self._waiting:
                 return await waiting
         finally:
-            self._looking = None
+            self._waiting = None
         return None

@@ -10,15 +10,15 @@ from everfold.runner.decisions.decide import (
     Action,
     Adopt,
     AskTruth,
-    Begin,
     DecisionInputs,
     Done,
     Finish,
-    Follow,
-    GiveUpAttempt,
+    RecordLost,
     Retry,
+    StartAttempt,
     Stop,
     Wait,
+    WatchAttempt,
 )
 from everfold.streams.events.event import Canceled, Expired, Failed, Failure, Policy, Succeeded
 
@@ -100,15 +100,15 @@ def job_and_now(known: str, case: str) -> tuple[Job, DecisionInputs]:
 
 def in_words(action: Action) -> str:
     match action:
-        case Begin(attempt=number):
-            return f"begin {number}"
-        case Follow(running=running):
-            return "follow running" if running else "follow pending"
+        case StartAttempt(attempt=number):
+            return f"start {number}"
+        case WatchAttempt(running=running):
+            return "watch running" if running else "watch pending"
         case Stop(why=why):
             return f"stop: {why}"
         case Wait():
             return "wait"
-        case GiveUpAttempt(lost=lost):
+        case RecordLost(lost=lost):
             return f"lost: {lost.cause}"
         case Retry(failure=failure, after_s=after_s):
             return f"retry {failure.code} in {after_s:g} s"

@@ -11,11 +11,11 @@ from msgspec.structs import replace
 from everfold.runner.backend import Absent, Pending, Running, Unreachable
 from everfold.runner.decisions.decide import (
     AskTruth,
-    Begin,
     Done,
     Finish,
-    GiveUpAttempt,
+    RecordLost,
     Retry,
+    StartAttempt,
     Wait,
     decide,
 )
@@ -56,7 +56,7 @@ def test_no_new_attempt_begins_while_an_earlier_one_may_be_alive(
 ) -> None:
     job, now = job_and_now(known, case)
     if job.attempt_state in ("intended", "accepted"):
-        assert not isinstance(decide(job, TRUTHS[truth], now), Begin)
+        assert not isinstance(decide(job, TRUTHS[truth], now), StartAttempt)
 
 
 @pytest.mark.parametrize(("known", "case"), [*product(("intended", "accepted"), CASES)])
@@ -73,7 +73,7 @@ def test_a_job_ends_only_when_its_attempt_is_known_to_be_over(
     action = decide(job, TRUTHS[truth], now)
     alive = isinstance(TRUTHS[truth], Running | Pending | Unreachable | None)
     if alive and job.attempt_state in ("intended", "accepted"):
-        assert not isinstance(action, Finish | Retry | GiveUpAttempt)
+        assert not isinstance(action, Finish | Retry | RecordLost)
 
 
 @pytest.mark.parametrize(("known", "truth", "case"), EVERY)
@@ -85,7 +85,7 @@ def test_a_terminal_job_is_left_alone(known: str, truth: str, case: str) -> None
 @pytest.mark.parametrize(("known", "truth"), [*product(KNOWN, TRUTHS)])
 def test_a_job_that_shall_be_canceled_never_begins_again(known: str, truth: str) -> None:
     job, now = job_and_now(known, "canceling")
-    assert not isinstance(decide(job, TRUTHS[truth], now), Begin | Retry)
+    assert not isinstance(decide(job, TRUTHS[truth], now), StartAttempt | Retry)
 
 
 def test_what_was_accepted_is_asked_for_before_anything_else() -> None:
@@ -107,7 +107,7 @@ def test_an_unconfirmed_submit_of_a_runner_that_may_live_is_waited_for_until_its
     # Its sender trusts the lease for up to 9.5 s after the take-over; then comes the grace of 2 s.
     assert isinstance(decide(job, Absent(same_boot=True), NOW), Wait)
     later = replace(NOW, now_ms=NOW_MS + 8_600)
-    assert isinstance(decide(job, Absent(same_boot=True), later), GiveUpAttempt)
+    assert isinstance(decide(job, Absent(same_boot=True), later), RecordLost)
 
 
 def test_an_unconfirmed_submit_whose_lease_had_run_out_is_waited_for_two_seconds() -> None:
@@ -119,7 +119,7 @@ def test_an_unconfirmed_submit_whose_lease_had_run_out_is_waited_for_two_seconds
     )
     assert isinstance(decide(job, Absent(same_boot=True), NOW), Wait)
     later = replace(NOW, now_ms=NOW_MS + 1_100)
-    assert isinstance(decide(job, Absent(same_boot=True), later), GiveUpAttempt)
+    assert isinstance(decide(job, Absent(same_boot=True), later), RecordLost)
 
 
 def test_retries_wait_longer_each_time_up_to_five_minutes() -> None:
@@ -154,7 +154,7 @@ def test_twenty_submits_in_a_row_that_never_arrive_fail_the_job() -> None:
     assert isinstance(action, Finish)
     assert isinstance(action.event, Failed)
     assert action.event.failure.code == "submit_rejected"
-    assert isinstance(decide(replace(job, unconfirmed=20), None, NOW), Begin)
+    assert isinstance(decide(replace(job, unconfirmed=20), None, NOW), StartAttempt)
 
 
 if __name__ == "__main__":

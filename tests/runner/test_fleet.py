@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from everfold.runner.backend import Attempt, Load, Observation, SubmitOutcome, Truth, Unreachable
-from everfold.runner.execution.fleet import DEAD_WORKER_AFTER_S, Berth, Fleet
+from everfold.runner.execution.fleet import DEAD_WORKER_AFTER_S, BackendState, Fleet
 
 pytestmark = pytest.mark.anyio
 
@@ -44,9 +44,9 @@ class Shown:
         raise AssertionError
 
 
-def berth(running: int = 0, pending: int = 0, slots: int = 2) -> Berth:
-    made = Berth(Shown("http://a", Load(0, 0)), slots)
-    made.note(Load(running, pending), 0, now_s=0.0)
+def state(running: int = 0, pending: int = 0, slots: int = 2) -> BackendState:
+    made = BackendState(Shown("http://a", Load(0, 0)), slots)
+    made.update(Load(running, pending), 0, now_s=0.0)
     return made
 
 
@@ -55,48 +55,48 @@ def fleet(*shown: Shown, slots: int = 2) -> Fleet:
 
 
 def test_a_backend_that_was_not_asked_has_no_room() -> None:
-    assert Berth(Shown("http://a", Load(0, 0)), 2).room == 0
+    assert BackendState(Shown("http://a", Load(0, 0)), 2).room == 0
 
 
 def test_the_prompts_of_others_take_room() -> None:
-    assert berth().room == 2
-    assert berth(running=1).room == 1
-    assert berth(running=1, pending=5).room == 0
+    assert state().room == 2
+    assert state(running=1).room == 1
+    assert state(running=1, pending=5).room == 0
 
 
 def test_our_own_prompts_are_not_counted_twice() -> None:
-    mine = berth()
-    mine.placed = 1
-    mine.note(Load(1, 0), 1, now_s=1.0)
+    mine = state()
+    mine.reserved = 1
+    mine.update(Load(1, 0), 1, now_s=1.0)
     assert (mine.others, mine.room) == (0, 1)
 
 
 def test_a_backend_that_does_not_answer_has_no_room_until_it_does() -> None:
-    mine = berth()
-    mine.note(Unreachable("refused"), 0, now_s=1.0)
+    mine = state()
+    mine.update(Unreachable("refused"), 0, now_s=1.0)
     assert mine.room == 0
-    mine.note(Load(0, 0), 0, now_s=2.0)
+    mine.update(Load(0, 0), 0, now_s=2.0)
     assert mine.room == 2
 
 
 def test_a_worker_is_dead_when_prompts_wait_and_none_runs_in_two_looks() -> None:
-    mine = berth(pending=1)
-    mine.note(Load(0, 1), 0, now_s=DEAD_WORKER_AFTER_S)
+    mine = state(pending=1)
+    mine.update(Load(0, 1), 0, now_s=DEAD_WORKER_AFTER_S)
     assert not mine.healthy
     assert mine.room == 0
 
 
 def test_a_worker_that_runs_something_in_between_is_alive() -> None:
-    mine = berth(pending=1)
-    mine.note(Load(1, 1), 0, now_s=1.0)
-    mine.note(Load(0, 1), 0, now_s=DEAD_WORKER_AFTER_S)
+    mine = state(pending=1)
+    mine.update(Load(1, 1), 0, now_s=1.0)
+    mine.update(Load(0, 1), 0, now_s=DEAD_WORKER_AFTER_S)
     assert mine.healthy
 
 
 def test_a_dead_worker_is_trusted_again_after_its_queue_was_emptied_by_a_restart() -> None:
-    mine = berth(pending=1)
-    mine.note(Load(0, 1), 0, now_s=DEAD_WORKER_AFTER_S)
-    mine.note(Load(0, 0), 0, now_s=10.0)
+    mine = state(pending=1)
+    mine.update(Load(0, 1), 0, now_s=DEAD_WORKER_AFTER_S)
+    mine.update(Load(0, 0), 0, now_s=10.0)
     assert mine.healthy
 
 
@@ -109,15 +109,15 @@ async def test_the_backend_with_most_room_gets_the_next_job() -> None:
         while both.room < 2:
             await both.changed()
         tasks.cancel_scope.cancel()
-    both.leave(first)
+    both.release(first)
     names = []
-    while (place := both.reserve()) is not None:
-        names.append(place.berth.backend.name)
+    while (reservation := both.reserve()) is not None:
+        names.append(reservation.state.backend.name)
     assert names[0] == "http://large"
     assert sorted(names) == ["http://large", "http://large", "http://small"]
 
 
-async def test_whoever_waits_for_room_is_woken_when_a_job_leaves() -> None:
+async def test_waiting_for_room_ends_when_a_slot_is_released() -> None:
     one = fleet(Shown("http://a", Load(0, 0)), slots=1)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(one.run)
@@ -131,7 +131,7 @@ async def test_whoever_waits_for_room_is_woken_when_a_job_leaves() -> None:
         tasks.start_soon(wait)
         await anyio.lowlevel.checkpoint()
         assert not waiting.is_set()
-        one.leave(held)
+        one.release(held)
         with anyio.fail_after(5):
             await waiting.wait()
         tasks.cancel_scope.cancel()
@@ -139,7 +139,7 @@ async def test_whoever_waits_for_room_is_woken_when_a_job_leaves() -> None:
 
 def test_a_backend_that_only_a_recovered_job_knows_is_asked_but_gets_no_new_job() -> None:
     one = fleet(Shown("http://a", Load(0, 0)))
-    stranger = one.place_at("http://elsewhere")
-    assert stranger.berth.backend.name == "http://elsewhere"
-    assert one.berth("http://elsewhere") is stranger.berth
-    assert stranger.berth.room == 0
+    unlisted = one.reserve_at("http://elsewhere")
+    assert unlisted.state.backend.name == "http://elsewhere"
+    assert one.state_of("http://elsewhere") is unlisted.state
+    assert unlisted.state.room == 0

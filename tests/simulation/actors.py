@@ -5,24 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from everfold.runner.backend import Unreachable
-from everfold.runner.execution.fleet import Berth, Place
+from everfold.runner.execution.fleet import BackendState, Reservation
 from everfold.streams.appending.log import UNLEASED
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.errors import Unavailable
 from everfold.streams.events.event import Expired
-from tests.simulation.guard import Lane
+from tests.simulation.head import Lane
 from tests.simulation.process import REDIS
 from tests.simulation.tasks import Nap, Steps, ask
 
 if TYPE_CHECKING:
-    from tests.simulation.runner_model import Runner
+    from tests.simulation.runner import Runner
 
 PROMOTE_EVERY_MS = 900
 HOLD_MS = 86_400_000 * 300
 PAUSE_MS = 300
 
 
-def enrolling(runner: Runner) -> Steps[None]:
+def registering(runner: Runner) -> Steps[None]:
     registered_runners = runner.world.server.registered_runners
     while True:
         try:
@@ -40,33 +40,33 @@ def taking(runner: Runner) -> Steps[None]:
             taken = yield from _take_all(runner)
         except Unavailable:
             yield PAUSE_MS
-            yield from _adopt_quietly(runner)
+            yield from _start_unanswered(runner)
             taken = 0
         if not taken:
             yield Nap(int(runner.config.poll_every_s * 1000))
 
 
 def _take_all(runner: Runner) -> Steps[int]:
-    places: list[Place] = []
-    while (place := runner.reserve()) is not None:
-        places.append(place)
-    if not places:
+    reservations: list[Reservation] = []
+    while (reservation := runner.reserve()) is not None:
+        reservations.append(reservation)
+    if not reservations:
         return 0
     asked_at_ms, leases = runner.agenda.now_ms, list[Lease]()
-    server, most = runner.world.server, len(places)
+    server, most = runner.world.server, len(reservations)
     try:
         leases = yield from ask(
             REDIS, lambda: server.claim(runner.name, runner.lanes, most), "claim"
         )
     finally:
-        for place in places[len(leases) :]:
-            place.berth.placed -= 1
-    for lease, place in zip(leases, places, strict=False):
-        runner.start(lease, asked_at_ms, place)
+        for reservation in reservations[len(leases) :]:
+            reservation.state.reserved -= 1
+    for lease, reservation in zip(leases, reservations, strict=False):
+        runner.start(lease, asked_at_ms, reservation)
     return len(leases)
 
 
-def _adopt_quietly(runner: Runner) -> Steps[None]:
+def _start_unanswered(runner: Runner) -> Steps[None]:
     try:
         yield from runner.world.parts.adopting(runner)
     except Unavailable:
@@ -97,7 +97,7 @@ def _held(runner: Runner) -> list[Lease]:
 
 
 def sweeping(runner: Runner) -> Steps[None]:
-    """Take over what is orphaned, now and for ever."""
+    """Take over what is orphaned, for ever."""
     lease_ms = int(runner.config.lease_ttl_s * 1000)
     adopt_at_ms = 0
     while not runner.is_draining:
@@ -147,17 +147,17 @@ def _dead_runners(runner: Runner) -> Steps[list[str]]:
     """Two reads, as in the product: the connections first, the registry second."""
     world = runner.world
     names = yield from ask(REDIS, world.connected, "CLIENT LIST")
-    enrolled = yield from ask(
+    registered = yield from ask(
         REDIS, lambda: set(world.server.registered_runners), "registered_runners"
     )
-    return runner.suspects.dead(enrolled - {runner.name}, names, runner.agenda.now_ms / 1000)
+    return runner.suspects.dead(registered - {runner.name}, names, runner.agenda.now_ms / 1000)
 
 
 def _take_from(runner: Runner, suspect: str) -> Steps[None]:
     for lane in runner.lanes:
         yield from _take_over(runner, lane, suspect)
     registered_runners = runner.world.server.registered_runners
-    yield from ask(REDIS, lambda: registered_runners.discard(suspect), "strike off")
+    yield from ask(REDIS, lambda: registered_runners.discard(suspect), "deregister")
     runner.suspects.forget(suspect)
 
 
@@ -179,11 +179,11 @@ def _expire(runner: Runner, job_id: str) -> Steps[None]:
     yield from ask(REDIS, lambda: server.append(job_id, event_id, event, UNLEASED), "append")
 
 
-def looking(runner: Runner, berth: Berth) -> Steps[None]:
-    """Ask a backend how busy it is; what that means is the berth's own code."""
-    comfyui = runner.world.backends[berth.backend.name]
+def looking(runner: Runner, state: BackendState) -> Steps[None]:
+    """Ask a backend how busy it is; what that means is the product's own code."""
+    comfyui = runner.world.backends[state.backend.name]
     while True:
-        placed = berth.placed
+        reserved = state.reserved
         load = yield from ask(comfyui.name, comfyui.load, "load")
-        berth.note(load, placed, runner.agenda.now_ms / 1000)
+        state.update(load, reserved, runner.agenda.now_ms / 1000)
         yield 1_000 if not isinstance(load, Unreachable) else 1_500

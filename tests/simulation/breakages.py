@@ -22,16 +22,16 @@ from everfold.runner.backend import (
 )
 from everfold.runner.decisions.attempts import attempt_of
 from everfold.runner.decisions.decide import Action, DecisionInputs, Finish, decide
-from everfold.runner.execution.fleet import Berth
+from everfold.runner.execution.fleet import BackendState
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.events.event import Canceled
-from tests.simulation.beginning import GENERATION, AttemptStart
-from tests.simulation.carrying import Carrying
+from tests.simulation.attempt_start import GENERATION, AttemptStart
 from tests.simulation.faults import Weather
-from tests.simulation.guard import Head
-from tests.simulation.lease_model import LeaseRenewer
+from tests.simulation.head import Head
+from tests.simulation.job_run import JobRun
+from tests.simulation.lease_renewer import LeaseRenewer
 from tests.simulation.remote import Remote
-from tests.simulation.runner_model import Runner
+from tests.simulation.runner import Runner
 from tests.simulation.server import Server
 from tests.simulation.tasks import ShieldOver, Steps, ask
 from tests.simulation.world import Options, Parts
@@ -119,32 +119,32 @@ class InterruptsWhoeverRuns(Remote):
 
 
 class SendsBeforeTheIntent(AttemptStart):
-    def _submit(self, berth: Berth, attempt: Attempt, boot: str) -> Steps[bool]:
-        yield from self._send(berth, attempt)
-        yield from self._tell_intent(berth, attempt, boot)
+    def _submit(self, state: BackendState, attempt: Attempt, boot: str) -> Steps[bool]:
+        yield from self._send(state, attempt)
+        yield from self._append_intent(state, attempt, boot)
         return False
 
 
 class SendsTwice(AttemptStart):
     """Tries again, under the same id, when the answer was lost."""
 
-    def _send(self, berth: Berth, attempt: Attempt) -> Steps[SubmitOutcome]:
-        outcome = yield from super()._send(berth, attempt)
+    def _send(self, state: BackendState, attempt: Attempt) -> Steps[SubmitOutcome]:
+        outcome = yield from super()._send(state, attempt)
         if isinstance(outcome, Ambiguous):
-            outcome = yield from super()._send(berth, attempt)
+            outcome = yield from super()._send(state, attempt)
         return outcome
 
 
 class NumbersNoAttempts(AttemptStart):
     def attempt(self, number: int) -> Attempt:
-        return attempt_of(self._carrying.lease.job_id, 1, GENERATION)
+        return attempt_of(self._run.lease.job_id, 1, GENERATION)
 
 
 class ForgetsItsLastSend(AttemptStart):
     """Answers that are lost leave no trace of when the POST came to its end."""
 
-    def _send(self, berth: Berth, attempt: Attempt) -> Steps[SubmitOutcome]:
-        outcome = yield from super()._send(berth, attempt)
+    def _send(self, state: BackendState, attempt: Attempt) -> Steps[SubmitOutcome]:
+        outcome = yield from super()._send(state, attempt)
         self.last_send_ms = 0
         return outcome
 
@@ -152,22 +152,22 @@ class ForgetsItsLastSend(AttemptStart):
 class StopsWaitingForItsOwnSubmit(AttemptStart):
     """The time limit of a submit counts from its beginning; the run goes on without it."""
 
-    def _submit(self, berth: Berth, attempt: Attempt, boot: str) -> Steps[bool]:
-        task = self._carrying.task
+    def _submit(self, state: BackendState, attempt: Attempt, boot: str) -> Steps[bool]:
+        task = self._run.task
         assert task is not None
         task.limits_shields = True
-        return (yield from super()._submit(berth, attempt, boot))
+        return (yield from super()._submit(state, attempt, boot))
 
-    def _send(self, berth: Berth, attempt: Attempt) -> Steps[SubmitOutcome]:
+    def _send(self, state: BackendState, attempt: Attempt) -> Steps[SubmitOutcome]:
         before_ms = self.last_send_ms
         try:
-            return (yield from super()._send(berth, attempt))
+            return (yield from super()._send(state, attempt))
         except ShieldOver:
             self.last_send_ms = before_ms
             raise
 
 
-class BelievesItsOwnClock(Carrying):
+class BelievesItsOwnClock(JobRun):
     def now_ms(self) -> int:
         return self.runner.wall_ms()
 
@@ -212,15 +212,15 @@ BREAKAGES: dict[str, Options] = {
     "history before queue": broken(remote=LooksAtHistoryFirst),
     "send without a last look at the lease": broken(CUT_OFF, remote=SendsUntrusted),
     "global interrupt": broken(remote=InterruptsWhoeverRuns),
-    "send before the intent": broken(beginning=SendsBeforeTheIntent),
-    "send again when the answer was lost": broken(beginning=SendsTwice),
-    "the same prompt id for every attempt": broken(beginning=NumbersNoAttempts),
-    "no memory of the last send": broken(beginning=ForgetsItsLastSend),
+    "send before the intent": broken(attempt_start=SendsBeforeTheIntent),
+    "send again when the answer was lost": broken(attempt_start=SendsTwice),
+    "the same prompt id for every attempt": broken(attempt_start=NumbersNoAttempts),
+    "no memory of the last send": broken(attempt_start=ForgetsItsLastSend),
     "submit left behind by its own time limit": broken(
-        STALLING, beginning=StopsWaitingForItsOwnSubmit
+        STALLING, attempt_start=StopsWaitingForItsOwnSubmit
     ),
-    "grace by the runner's own clock": broken(CUT_OFF, carrying=BelievesItsOwnClock),
-    "trust for ever": broken(CUT_OFF, lease_book=TrustsForEver),
+    "grace by the runner's own clock": broken(CUT_OFF, job_run=BelievesItsOwnClock),
+    "trust for ever": broken(CUT_OFF, lease_renewer=TrustsForEver),
     "no sweep": broken(sweeping=never_sweeping),
     "one lease begun twice": broken(STALLING, is_known_lease=lambda earlier, lease: False),
     "no search for leases of lost answers": broken(LOSSY, 1, adopting=never_adopting),

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from tests.simulation.agenda import Agenda
 from tests.simulation.process import REDIS, Process
-from tests.simulation.runner_model import Runner
+from tests.simulation.runner import Runner
 
 if TYPE_CHECKING:
     from tests.simulation.tasks import Task

@@ -23,7 +23,7 @@ from everfold.streams.events.event import (
 )
 from everfold.streams.events.record import Recorded
 from tests.simulation.comfyui import ALIVE, KEPT, Ledger, Prompt
-from tests.simulation.guard import Head
+from tests.simulation.head import Head
 from tests.simulation.server import Author, Server
 
 

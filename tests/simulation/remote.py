@@ -23,7 +23,7 @@ from tests.simulation.comfyui import ComfyUI, Prompt
 from tests.simulation.tasks import Post, Steps, ask
 
 if TYPE_CHECKING:
-    from tests.simulation.runner_model import Runner
+    from tests.simulation.runner import Runner
 
 NEVER_LATER_MS = 1_900
 """Bytes that were given away arrive by then or never: less than the grace of a submit."""

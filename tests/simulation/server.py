@@ -22,7 +22,7 @@ from everfold.streams.events.event import (
     closing_status,
 )
 from everfold.streams.events.record import Recorded
-from tests.simulation.guard import Head, Lane
+from tests.simulation.head import Head, Lane
 from tests.simulation.stream_model import FOREVER_MS, DispatchStream
 
 REMEMBERED = 11

@@ -7,7 +7,7 @@ import pytest
 from everfold.projector.job.fold import fold
 from everfold.projector.job.job import Job
 from everfold.runner.backend import Absent
-from everfold.runner.decisions.decide import Begin, DecisionInputs, GiveUpAttempt, Wait, decide
+from everfold.runner.decisions.decide import DecisionInputs, RecordLost, StartAttempt, Wait, decide
 from everfold.streams.events.event import (
     CancelRequested,
     Claimed,
@@ -62,12 +62,12 @@ def test_an_answer_from_before_the_end_of_the_grace_proves_nothing_however_late_
 def test_an_answer_to_a_question_after_the_grace_counts() -> None:
     now = circumstances(asked_at_ms=1_002_001)
 
-    assert isinstance(decide(SENT, Absent(same_boot=True), now), GiveUpAttempt)
+    assert isinstance(decide(SENT, Absent(same_boot=True), now), RecordLost)
 
 
 def test_no_attempt_is_wasted_while_the_lease_is_not_trusted() -> None:
     assert isinstance(decide(Job(job_id="job"), None, circumstances(lease_trusted=False)), Wait)
-    assert isinstance(decide(Job(job_id="job"), None, circumstances()), Begin)
+    assert isinstance(decide(Job(job_id="job"), None, circumstances()), StartAttempt)
 
 
 @pytest.mark.parametrize(

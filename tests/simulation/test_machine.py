@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 from tests.simulation.breakages import broken, unreachable_is_lost
 from tests.simulation.faults import KINDS, Weather
 from tests.simulation.invariants import Violation
-from tests.simulation.runner_model import Runner
+from tests.simulation.runner import Runner
 from tests.simulation.world import Options, World
 
 BROKEN_WIRES = Weather(lost_request=0.05, lost_reply=0.05, slow=0.1, late_post=0.4, garbled=0.2)

@@ -18,16 +18,16 @@ from everfold.streams.events.record import Recorded
 from everfold.streams.redis.keys import connection_name
 from tests.simulation import actors
 from tests.simulation.agenda import START_MS, Agenda
-from tests.simulation.beginning import AttemptStart
-from tests.simulation.carrying import Carrying
+from tests.simulation.attempt_start import AttemptStart
 from tests.simulation.comfyui import ComfyUI, Ledger, Script
 from tests.simulation.faults import Faults, Weather, draw_weather
-from tests.simulation.guard import Lane
+from tests.simulation.head import Lane
 from tests.simulation.invariants import Checker, expect
-from tests.simulation.lease_model import LeaseRenewer
+from tests.simulation.job_run import JobRun
+from tests.simulation.lease_renewer import LeaseRenewer
 from tests.simulation.process import REDIS, Process
 from tests.simulation.remote import Remote
-from tests.simulation.runner_model import Runner
+from tests.simulation.runner import Runner
 from tests.simulation.server import Author, Server
 from tests.simulation.tasks import Steps, ask
 
@@ -50,10 +50,10 @@ class Parts(Struct, frozen=True, kw_only=True):
 
     server: type[Server] = Server
     decide: Decide = decide
-    carrying: type[Carrying] = Carrying
-    beginning: type[AttemptStart] = AttemptStart
+    job_run: type[JobRun] = JobRun
+    attempt_start: type[AttemptStart] = AttemptStart
     remote: type[Remote] = Remote
-    lease_book: type[LeaseRenewer] = LeaseRenewer
+    lease_renewer: type[LeaseRenewer] = LeaseRenewer
     sweeping: Callable[[Runner], Steps[None]] = actors.sweeping
     adopting: Callable[[Runner], Steps[None]] = actors.adopting
     is_known_lease: Callable[[Lease, Lease], bool] = _is_known_lease
@@ -246,7 +246,7 @@ class World:
         for runner in self.runners:
             run = runner.runs.get(job_id)
             if run is not None and self.agenda.chance(0.6):
-                runner.after(1, run.call)
+                runner.after(1, run.wake_up)
 
     # What is written down.
 

@@ -1,4 +1,4 @@
-"""lease_renewer.py as steps: renewal from a thread of its own, trust by the steady clock."""
+"""runner/execution/lease_renewer.py as steps: renewal from a thread, trust by clock."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tests.simulation.process import REDIS
 from tests.simulation.tasks import Steps, ask
 
 if TYPE_CHECKING:
-    from tests.simulation.carrying import Carrying
-    from tests.simulation.runner_model import Runner
+    from tests.simulation.job_run import JobRun
+    from tests.simulation.runner import Runner
 
 
 class Held:
-    def __init__(self, lease: Lease, trusted_until_ms: int, run: Carrying) -> None:
+    def __init__(self, lease: Lease, trusted_until_ms: int, run: JobRun) -> None:
         self.lease, self.trusted_until_ms, self.run = lease, trusted_until_ms, run
 
 
@@ -25,7 +25,7 @@ class LeaseRenewer:
         config = runner.config
         self._trust_ms = int((config.lease_ttl_s - config.lease_margin_s) * 1000)
 
-    def add(self, lease: Lease, asked_at_ms: int, run: Carrying) -> None:
+    def add(self, lease: Lease, asked_at_ms: int, run: JobRun) -> None:
         self._held[lease.job_id] = Held(lease, asked_at_ms + self._trust_ms, run)
 
     def remove(self, lease: Lease) -> None:
@@ -73,4 +73,4 @@ class LeaseRenewer:
             return
         entry.trusted_until_ms = asked_at_ms + self._trust_ms
         if outcome == "canceling":
-            self._runner.after(0, entry.run.call)
+            self._runner.after(0, entry.run.wake_up)

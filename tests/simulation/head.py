@@ -9,7 +9,7 @@ Lane = tuple[str, str]
 
 
 class Head:
-    """The guard of one job."""
+    """The head of one job."""
 
     def __init__(self, lane: Lane, workflow: str, made_by: str) -> None:
         self.seq = self.epoch = self.crashes = self.dispatch_id = 0

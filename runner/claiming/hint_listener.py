@@ -1,6 +1,6 @@
-"""Hints from other processes: there is work, a job was handed over, a job shall be canceled.
+"""Receives hints from other processes: a job waits, a lease was released, a cancel was requested.
 
-Rule: hints only. A lost one costs at most the next poll or renewal, never a job.
+Rule: hints only. A lost one costs at most the time to the next poll or renewal, never a job.
 """
 
 from __future__ import annotations
@@ -17,14 +17,18 @@ from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.server import BLOCK_S, connect_blocking
 
 
-class Wake:
-    """Listens on the namespace's wake channel; `on[word](rest)` is called for each hint."""
+class HintListener:
+    """Subscribes to the namespace's wake channel, over a connection of its own.
+
+    A hint is `word rest`; `on[word](rest)` is called for each. Words without an entry are ignored.
+    """
 
     def __init__(self, log: Log, on: dict[str, Callable[[str], None]]) -> None:
         self._log = log
         self._on = on
 
     async def run(self) -> None:
+        """Listen until cancelled; reconnects with back-off and never raises for the server."""
         backoff = Backoff()
         while True:
             try:

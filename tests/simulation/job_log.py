@@ -1,4 +1,4 @@
-"""runner/execution/job_log.py as steps: events told under a lease, and the state that they make."""
+"""runner/execution/job_log.py as steps: events appended under a lease, and their fold."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.simulation.server import Outcome
 from tests.simulation.tasks import Steps, ask
 
 if TYPE_CHECKING:
-    from tests.simulation.runner_model import Runner
+    from tests.simulation.runner import Runner
 
 PAUSE_MS = 150
 
@@ -41,10 +41,10 @@ class JobLog:
             else:
                 return
 
-    def tell(self, event: Event) -> Steps[None]:
+    def append(self, event: Event) -> Steps[None]:
         event_id = self._runner.world.new_id()
         lease, server = self.lease, self._server
-        self._runner.note(lease.job_id, "tells", event)
+        self._runner.note(lease.job_id, "appends", event)
         outcome: Outcome = ()
         while not outcome:
             try:

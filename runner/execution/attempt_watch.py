@@ -1,7 +1,8 @@
-"""Watches a living attempt: hints from the websocket into the log, the truth from HTTP.
+"""Watches an attempt that lives at its backend: hints from the websocket, the truth from HTTP.
 
-Rule: hints only ever become `started`, `progressed` and `output_saved`; what ends the following
-is a decision made on the truth, which is asked for on a hint, on a poke, and every few seconds.
+Rule: hints only ever become `started`, `progressed` and `output_saved`. Only a decision made on
+the truth ends the watch. The truth is asked for on a hint, on the wake-up flag, and every
+`truth_every_s`.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import anyio
 
 from everfold.runner.backend import Attempt, Backend, Observation, Running, Sighting, Truth
 from everfold.runner.config import RunnerConfig
-from everfold.runner.decisions.coalesce import Coalesced
-from everfold.runner.decisions.decide import Action, Follow, Wait
+from everfold.runner.decisions.decide import Action, Wait, WatchAttempt
+from everfold.runner.decisions.progress_throttle import ProgressThrottle
 from everfold.runner.execution.job_log import JobLog
 from everfold.runner.execution.wakeup import Wakeup
 from everfold.streams.events.event import OutputSaved, Started
@@ -22,7 +23,7 @@ Decide = Callable[[Truth], Action]
 
 
 class AttemptWatch:
-    """One stay beside one attempt."""
+    """One watch of one attempt, from the call of `run` to its return."""
 
     def __init__(
         self,
@@ -37,37 +38,43 @@ class AttemptWatch:
         self._backend = backend
         self._attempt = attempt
         self._wakeup = wakeup
-        self._progress = Coalesced(attempt.number, config.progress_every_s)
+        self._progress = ProgressThrottle(attempt.number, config.progress_every_s)
         self._saved = set(job_log.job.outputs)
+        """Nodes whose output is in the log already."""
         self._silent_limit_s = config.silent_after_s
-        self.heard_at_s = anyio.current_time()
-        """When the attempt was last seen to move."""
+        self.last_progress_at_s = anyio.current_time()
+        """anyio.current_time() when the attempt last showed progress, or when the watch began."""
 
     async def run(self, observation: Observation, decide: Decide) -> Truth | None:
-        """Return when the job must be decided anew, with the truth that says so, if one does."""
+        """Watch until the job must be decided anew, and append what the hints say meanwhile.
+
+        Returns the truth that asks for another action than watching, None when the wake-up flag
+        ended the watch. The last progress is in the log on return. Raises Fenced, JobClosed or
+        JobUnknown when the log refuses an event.
+        """
         ask_at_s = 0.0
-        over: Truth | None = None
-        while over is None and not self._wakeup.is_set:
-            sighting = await self._look(observation, ask_at_s)
-            await self._note(sighting)
+        truth: Truth | None = None
+        while truth is None and not self._wakeup.is_set:
+            sighting = await self._next_sighting(observation, ask_at_s)
+            await self._append_sighting(sighting)
             if sighting.ask_truth or anyio.current_time() >= ask_at_s:
-                over = await self._ask(observation, decide)
+                truth = await self._ask_truth(observation, decide)
                 ask_at_s = anyio.current_time() + self._config.truth_every_s
         await self._append_progress(last=True)
-        return over
+        return truth
 
-    async def _look(self, observation: Observation, ask_at_s: float) -> Sighting:
+    async def _next_sighting(self, observation: Observation, ask_at_s: float) -> Sighting:
         now_s = anyio.current_time()
         wait_s = max(0.0, ask_at_s - now_s)
         due_s = self._progress.due_in_s(now_s)
-        looking = observation.next(wait_s if due_s is None else min(due_s, wait_s))
-        return await self._wakeup.unless_set(looking) or Sighting()
+        waiting = observation.next(wait_s if due_s is None else min(due_s, wait_s))
+        return await self._wakeup.unless_set(waiting) or Sighting()
 
-    async def _note(self, sighting: Sighting) -> None:
+    async def _append_sighting(self, sighting: Sighting) -> None:
         if sighting.started:
-            await self._started()
+            await self._append_started()
         if sighting.progress is not None or sighting.saved:
-            self.heard_at_s = anyio.current_time()
+            self.last_progress_at_s = anyio.current_time()
         if sighting.progress is not None:
             self._progress.note(sighting.progress)
         for saved in sighting.saved:
@@ -85,22 +92,22 @@ class AttemptWatch:
         if event is not None:
             await self._job_log.append(event)
 
-    async def _started(self) -> None:
+    async def _append_started(self) -> None:
         if self._job_log.job.started_at_ms == 0:
-            self.heard_at_s = anyio.current_time()
+            self.last_progress_at_s = anyio.current_time()
             await self._job_log.append(Started(attempt=self._attempt.number))
 
-    async def _ask(self, observation: Observation, decide: Decide) -> Truth | None:
-        """Ask for the truth; return it when it leads to anything but going on as now."""
+    async def _ask_truth(self, observation: Observation, decide: Decide) -> Truth | None:
+        """Ask the backend; return the truth only when it asks for another action than watching."""
         job = self._job_log.job
         truth = await self._backend.truth(job.prompt_id, job.boot)
         if isinstance(truth, Running):
-            await self._started()
+            await self._append_started()
             await self._reconnect_if_silent(observation)
-        return None if isinstance(decide(truth), Follow | Wait) else truth
+        return None if isinstance(decide(truth), WatchAttempt | Wait) else truth
 
     async def _reconnect_if_silent(self, observation: Observation) -> None:
-        """A socket that the end of an older one has made deaf looks alive and says nothing."""
-        if anyio.current_time() - self.heard_at_s > self._silent_limit_s:
+        """Open a new socket: one that ComfyUI has made deaf stays open and says nothing."""
+        if anyio.current_time() - self.last_progress_at_s > self._silent_limit_s:
             self._silent_limit_s *= 2
             await observation.reconnect()

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everfold.runner.backend import Progress
-from everfold.runner.decisions.coalesce import Coalesced
+from everfold.runner.decisions.progress_throttle import ProgressThrottle
 
 
 def progress(value: float) -> Progress:
@@ -14,7 +14,7 @@ def progress(value: float) -> Progress:
 
 
 def test_the_first_value_is_due_at_once() -> None:
-    coalesced = Coalesced(1, interval_s=0.5)
+    coalesced = ProgressThrottle(1, interval_s=0.5)
     coalesced.note(progress(0.1))
     event = coalesced.take(10.0)
     assert event is not None
@@ -22,7 +22,7 @@ def test_the_first_value_is_due_at_once() -> None:
 
 
 def test_values_that_come_too_soon_wait_and_the_last_one_wins() -> None:
-    coalesced = Coalesced(1, interval_s=0.5)
+    coalesced = ProgressThrottle(1, interval_s=0.5)
     coalesced.note(progress(0.1))
     coalesced.take(10.0)
     coalesced.note(progress(0.2))
@@ -35,7 +35,7 @@ def test_values_that_come_too_soon_wait_and_the_last_one_wins() -> None:
 
 
 def test_the_same_value_is_not_told_twice() -> None:
-    coalesced = Coalesced(1, interval_s=0.5)
+    coalesced = ProgressThrottle(1, interval_s=0.5)
     coalesced.note(progress(0.1))
     coalesced.take(10.0)
     coalesced.note(progress(0.1))
@@ -46,7 +46,7 @@ def test_the_same_value_is_not_told_twice() -> None:
 def test_at_most_two_a_second_and_the_last_one_is_never_lost(
     steps: list[tuple[float, int]],
 ) -> None:
-    coalesced, now_s, told = Coalesced(1, interval_s=0.5), 0.0, []
+    coalesced, now_s, told = ProgressThrottle(1, interval_s=0.5), 0.0, []
     for pause_s, percent in steps:
         now_s += pause_s
         coalesced.note(progress(percent / 100))

@@ -1,0 +1,173 @@
+"""Starts an attempt: reserves a slot, records the intent, POSTs once and records the outcome.
+
+Rule: nothing is sent before the intent is in the log, and nothing is sent twice. Nothing is sent
+without a trusted lease, which is checked last right before the final byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+from everfold.runner.backend import (
+    Accepted,
+    Ambiguous,
+    Attempt,
+    Backend,
+    Observation,
+    Rejected,
+    SubmitOutcome,
+    Unreachable,
+    Withheld,
+)
+from everfold.runner.execution.fleet import BackendState, JobSlot
+from everfold.runner.execution.job_log import JobLog
+from everfold.runner.execution.restore_job import find_unrecorded
+from everfold.runner.execution.shared import Shared
+from everfold.streams.events.event import Failed, Failure, Lost, Queued, Submitting
+
+SUBMIT_SHIELD_S = 10.0
+"""How long a submit in progress may go on once its job run was told to stop."""
+
+Watch = Callable[[Backend, Attempt, Observation], Awaitable[None]]
+
+
+class AttemptStart:
+    """Starts the attempts of one job run.
+
+    `may_send` returns False once the run may no longer send anything for its job. `now_ms` returns
+    the server's time in milliseconds.
+    """
+
+    def __init__(
+        self,
+        shared: Shared,
+        job_log: JobLog,
+        slot: JobSlot,
+        may_send: Callable[[], bool],
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._shared = shared
+        self._job_log = job_log
+        self._slot = slot
+        self._may_send = may_send
+        self._now_ms = now_ms
+        self._submitting = anyio.CancelScope(shield=True)
+        self.last_send_ms = 0
+        """When the last POST came to its end, 0 before the first."""
+        self.workflow: bytes | None = None
+        """The job's graph, kept once it was loaded: the server may lose its copy."""
+
+    async def run(self, number: int, watch: Watch) -> bool:
+        """Start attempt `number` and, once it is accepted, `watch` it until that returns.
+
+        Returns False, with nothing recorded, when no backend had room in time. True means only
+        that the job must be decided anew. Raises Fenced, JobClosed or JobUnknown when the log
+        refuses an event, and Unavailable when the server is away.
+        """
+        if await self._adopt_unrecorded(number):
+            return True
+        state = await self._slot.reserve(self._shared.config.room_within_s)
+        if state is None:
+            return False
+        boot = await state.backend.boot()
+        if isinstance(boot, Unreachable):
+            self._avoid(state)
+            return True
+        workflow = await self.load_workflow()
+        if workflow is None:
+            await self._job_log.append(Failed(attempt=number - 1, failure=_workflow_gone()))
+            return True
+        attempt = self._job_log.attempt(number)
+        # The socket first: ComfyUI does not repeat what it says while nobody listens.
+        async with state.backend.observe(attempt, workflow) as observation:
+            if await self._submit(state, attempt, boot, workflow):
+                await watch(state.backend, attempt, observation)
+        return True
+
+    async def load_workflow(self) -> bytes | None:
+        """Return the job's graph as JSON; None when Redis no longer has it."""
+        if self.workflow is None:
+            job = self._job_log.job
+            self.workflow = await self._shared.log.workflow(job.job_id, job.workflow)
+        return self.workflow
+
+    def limit_submit_time(self) -> None:
+        """Let a submit in progress go on for SUBMIT_SHIELD_S at most: the run is stopping."""
+        self._submitting.deadline = anyio.current_time() + SUBMIT_SHIELD_S
+
+    async def _adopt_unrecorded(self, number: int) -> bool:
+        """Record an attempt that a backend holds and a server without its newest writes forgot.
+
+        Returns True when there was one.
+        """
+        job = self._job_log.job
+        restarted_ms = await self._shared.server.last_restart_ms()
+        if not job.rewound and job.submitted_at_ms >= restarted_ms:
+            return False
+        attempt = self._job_log.attempt(number)
+        state = await find_unrecorded(self._shared.fleet, attempt)
+        boot = await state.backend.boot() if state is not None else None
+        if state is None or not isinstance(boot, str):
+            return False
+        await self._append_intent(state, attempt, boot)
+        return True
+
+    async def _append_intent(self, state: BackendState, attempt: Attempt, boot: str) -> None:
+        await self._job_log.append(
+            Submitting(
+                attempt=attempt.number,
+                backend=state.backend.name,
+                boot=boot,
+                prompt_id=attempt.prompt_id,
+                client_id=attempt.client_id,
+            )
+        )
+
+    async def _submit(
+        self, state: BackendState, attempt: Attempt, boot: str, workflow: bytes
+    ) -> bool:
+        """Record the intent, POST once and record the outcome; True when it was accepted."""
+        outcome: SubmitOutcome | None = None
+        with anyio.CancelScope(shield=True) as self._submitting:
+            await self._append_intent(state, attempt, boot)
+            try:
+                outcome = await state.backend.submit(attempt, workflow, self._may_send)
+            finally:
+                self.last_send_ms = self._now_ms()
+            await self._append_outcome(state, attempt, outcome)
+        return isinstance(outcome, Accepted)
+
+    async def _append_outcome(
+        self, state: BackendState, attempt: Attempt, outcome: SubmitOutcome
+    ) -> None:
+        match outcome:
+            case Accepted(number=number, problems=problems):
+                await self._job_log.append(
+                    Queued(
+                        attempt=attempt.number,
+                        prompt_id=attempt.prompt_id,
+                        number=number,
+                        problems=problems,
+                    )
+                )
+            case Rejected(failure=failure):
+                await self._job_log.append(Failed(attempt=attempt.number, failure=failure))
+            case Withheld():
+                self._avoid(state)
+                name = state.backend.name
+                await self._job_log.append(
+                    Lost(attempt=attempt.number, backend=name, cause="never_arrived")
+                )
+            case Ambiguous():
+                pass  # the intent stays open until the backend's truth settles it
+
+    def _avoid(self, state: BackendState) -> None:
+        """Send nothing there until a poll has reached it again."""
+        state.reachable = False
+        self._slot.release()
+
+
+def _workflow_gone() -> Failure:
+    return Failure(code="workflow_gone", message="the job's graph is no longer in Redis")
