@@ -17,10 +17,10 @@ from everfold.runner.decisions.attempts import attempt_of
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Appended, Lease
 from everfold.streams.errors import Unavailable
-from everfold.streams.events.codec import encode
 from everfold.streams.events.event import Event
 from everfold.streams.events.record import Recorded
 from everfold.streams.redis.retry import Backoff
+from everfold.streams.redis.scripts import NewEvent
 from everfold.streams.retention.lost_writes import LostWrites, record_lost_writes
 
 SHORT_HISTORY = 10
@@ -70,28 +70,28 @@ class JobLog:
         not in the log then. Events that others appended meanwhile are read, and events that the
         server has lost are recorded.
         """
-        stamped = self._log.stamp(event)
-        appended = await self._append(stamped)
+        lease, stamped = self.lease, self._log.stamp(event)
+        new = self._log.new_event(
+            lease.job_id, stamped, epoch=lease.epoch, holder=lease.runner, trusted=True
+        )
+        appended = await self._commit(new)
         if appended.seq <= self.job.seq:
             await record_lost_writes(
                 self._log, LostWrites(self.job.job_id, self.job.seq, appended.seq - 1)
             )
         if appended.seq != self.job.seq + 1:
             return await self.catch_up()
-        self.job = evolve(self.job, self._recorded(stamped, appended))
+        self.job = evolve(self.job, self._recorded(stamped, new.payload, appended))
         return self.job
 
-    async def _append(self, event: Event) -> Appended:
-        lease = self.lease
+    async def _commit(self, new: NewEvent) -> Appended:
         while True:
             try:
-                return await self._log.append(
-                    lease.job_id, event, epoch=lease.epoch, holder=lease.runner
-                )
+                return await self._log.commit(new)
             except Unavailable:
                 continue  # append has waited already, longer each time
 
-    def _recorded(self, event: Event, appended: Appended) -> Recorded:
+    def _recorded(self, event: Event, payload: bytes, appended: Appended) -> Recorded:
         return Recorded(
             entry_id=appended.entry_id,
             job_id=self.lease.job_id,
@@ -99,5 +99,5 @@ class JobLog:
             epoch=self.lease.epoch,
             previous=self.job.entry_id,
             event=event,
-            payload=encode(event),
+            payload=payload,
         )

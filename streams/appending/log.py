@@ -1,4 +1,4 @@
-"""The log of a namespace: submit jobs, append events, and find the rooms for everything else.
+"""One namespace's log: submit jobs, append events.
 
 Rule: every change of a job is one script call, and every append may be repeated with its event id.
 """
@@ -22,8 +22,15 @@ from everfold.streams.events.checks import (
     check_text,
     check_workflow,
 )
-from everfold.streams.events.codec import encode
-from everfold.streams.events.event import Event, Fact, Policy, Submitted, closing_status
+from everfold.streams.events.codec import encode, encode_trusted
+from everfold.streams.events.event import (
+    CancelRequested,
+    Event,
+    Fact,
+    Policy,
+    Submitted,
+    closing_status,
+)
 from everfold.streams.events.ids import job_id_for, new_id, uuid_time_ms
 from everfold.streams.redis import scripts
 from everfold.streams.redis.keys import PRIORITIES, Keyspace
@@ -35,16 +42,16 @@ from everfold.streams.redis.scripts import NewEvent
 from everfold.streams.redis.server import check_server, connect
 
 WORKFLOW_TTL_S = 7 * 24 * 3600
-"""How long a graph is kept after its last open job: long enough to look into a failure."""
+"""Seconds that a graph is kept after its last open job: long enough to look into a failure."""
 
 RETRY_FOR_S = 15.0
-"""How long a write tries again while the server is away; a restart with AOF takes seconds."""
+"""Seconds that a call tries again while the server is away; a restart with AOF takes seconds."""
 
 ANY = -1
-"""Expected sequence of an append that does not care."""
+"""Expected sequence number of an append that accepts any."""
 
 UNLEASED = -1
-"""Epoch of an append that is meant only for a job that no runner holds."""
+"""Epoch of an append that is valid only while no runner has a lease of the job."""
 
 E = TypeVar("E", bound=Fact)
 
@@ -58,7 +65,11 @@ def _start_deadline_ms(event: Submitted) -> int:
 
 
 class Log:
-    """One namespace on one server, opened by `Log.open`. Safe to use from many tasks at once."""
+    """One namespace on one server, opened by `Log.open`. Safe to use from many tasks at once.
+
+    `retry_for_s` may be changed before the first append: for so many seconds every call tries
+    again while the server is away, then it raises Unavailable.
+    """
 
     def __init__(self, url: str, redis: PipeliningRedis, namespace: Namespace, actor: str) -> None:
         self.url = url
@@ -67,7 +78,7 @@ class Log:
         self.generation = namespace.generation
         self.actor = actor
         self.retry_for_s = RETRY_FOR_S
-        self._commits: dict[int, GroupCommit] = {}
+        self._group_commits: dict[int, GroupCommit] = {}
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -81,8 +92,11 @@ class Log:
     ) -> AsyncIterator[Log]:
         """Connect, check the server and the namespace, and close the connections at the end.
 
-        `actor` is recorded in each event as who said so, and shown in CLIENT LIST.
-        Raises Misconfigured or Unavailable.
+        `url` is redis://, rediss:// or unix://. The first program that opens a namespace makes
+        it, with `partitions` (1 to 1024, default 8); the number never changes after that.
+        `actor` is recorded in each event and shown in CLIENT LIST.
+        Raises InvalidName, NoServer, ServerTooOld, ServerRefusesAccess, PartitionMismatch or
+        NamespaceTooNew, a leaf of Unavailable when the server cannot answer; nothing stays open.
         """
         check_name("actor", actor)
         redis = connect(url, name=f"everfold:{actor}")
@@ -106,39 +120,62 @@ class Log:
         """Append one event to the job's history; concurrent calls are committed together.
 
         `epoch` is that of the caller's lease; 0 for an event that needs none (a request to
-        cancel); UNLEASED for one that is valid only while no runner holds the job. `holder` is the
+        cancel); UNLEASED for one that is valid only while no runner has a lease. `holder` is the
         lease's runner: epochs alone may repeat after a server lost its newest writes. `expected` is
         the sequence number that the job must be at. An event that already has an id may be
         appended again: the first append counts.
-        Raises JobUnknown, JobClosed, Fenced, JobLeased or WrongExpectedSequence with nothing
-        written; Unavailable when the server stayed away for `retry_for_s`, and then the event may
-        have been appended.
+
+        Raises with nothing written: Refused for an event that nobody could read again, JobUnknown,
+        JobClosed, Fenced, JobLeased, WrongExpectedSequence. Raises a leaf of Unavailable when the
+        server stayed away for `retry_for_s`; then the event may have been appended.
+        """
+        return await self.commit(
+            self.new_event(job_id, event, epoch=epoch, holder=holder, expected=expected)
+        )
+
+    def new_event(
+        self,
+        job_id: str,
+        event: Event,
+        *,
+        epoch: int,
+        holder: str = "",
+        expected: int = ANY,
+        trusted: bool = False,
+    ) -> NewEvent:
+        """Return the event, stamped and encoded, as `commit` takes it. Arguments as of `append`.
+
+        `trusted` saves a check of an event that typed code has built (see `encode_trusted`).
+        Raises Refused.
         """
         event = self.stamp(event)
         effect = closing_status(event)
         if effect and epoch == 0:
             raise Refused("a terminal event needs the epoch of a lease, or UNLEASED")
-        if event.__struct_config__.tag == "job.cancel_requested":
+        if isinstance(event, CancelRequested):
             effect = "cancel"
-        new = NewEvent(
+        return NewEvent(
             job_id=job_id,
             event_id=event.id,
-            payload=encode(event),
+            payload=encode_trusted(event) if trusted else encode(event),
             expected=expected,
             epoch=epoch,
             holder=holder,
             effect=effect,
         )
-        return await self._commit(self.keys.partition_of(job_id)).append(new)
 
-    def _commit(self, partition: int) -> GroupCommit:
-        if partition not in self._commits:
+    async def commit(self, new: NewEvent) -> Appended:
+        """Append an encoded event. It may be repeated. Raises as `append` does."""
+        return await self._group_commit(self.keys.partition_of(new.job_id)).append(new)
+
+    def _group_commit(self, partition: int) -> GroupCommit:
+        if partition not in self._group_commits:
 
             async def write(events: Sequence[NewEvent]) -> Sequence[Outcome]:
                 return await self._write(partition, events)
 
-            self._commits[partition] = GroupCommit(write, self.retry_for_s)
-        return self._commits[partition]
+            self._group_commits[partition] = GroupCommit(write, self.retry_for_s)
+        return self._group_commits[partition]
 
     async def _write(self, partition: int, events: Sequence[NewEvent]) -> Sequence[Outcome]:
         keys = self.keys
@@ -173,10 +210,14 @@ class Log:
     ) -> Submission:
         """Make a job known. When this returns, the job is in the log and waits for a runner.
 
-        `workflow` is an API-format graph: a mapping, or its JSON as text. With an
-        `idempotency_key` a repeated submit returns the first job. `run_at_ms` is a Unix time.
-        Raises a leaf of Refused with nothing written; Unavailable when the server stayed away,
-        and then only a repeat with the same idempotency key or job id is sure not to make two.
+        `workflow` is an API-format graph of at most 4 MiB: a mapping, or its JSON as text.
+        `metadata` is any JSON object of at most 64 KiB. `priority` is high, normal or low. With an
+        `idempotency_key` a repeated submit returns the first job. The job does not run before
+        `run_at_ms`, Unix milliseconds.
+
+        Raises InvalidWorkflow, TooLarge, InvalidName or IdempotencyConflict with nothing written;
+        a leaf of Unavailable when the server stayed away for `retry_for_s`, and then only a repeat
+        with the same idempotency key or job id is sure not to make two jobs.
         """
         graph = check_workflow(workflow)
         if idempotency_key is not None:
@@ -196,12 +237,17 @@ class Log:
                 idempotency_key=idempotency_key,
             )
         )
-        reply = await with_retry(lambda: self._submit(job_id, event, graph.json), self.retry_for_s)
+        payload = encode(event)
+        reply = await with_retry(
+            lambda: self._submit(job_id, event, payload, graph.json), self.retry_for_s
+        )
         if reply[0] == b"differs":
             raise IdempotencyConflict(idempotency_key or job_id, job_id)
         return Submission(job_id, bytes(reply[1]).decode(), created=reply[0] == b"submitted")
 
-    async def _submit(self, job_id: str, event: Submitted, graph: bytes) -> scripts.Reply:
+    async def _submit(
+        self, job_id: str, event: Submitted, payload: bytes, graph: bytes
+    ) -> scripts.Reply:
         keys, partition = self.keys, self.keys.partition_of(job_id)
         return await scripts.submit(
             self.redis,
@@ -217,7 +263,7 @@ class Log:
             ),
             job_id=job_id,
             event_id=event.id,
-            payload=encode(event),
+            payload=payload,
             sha256=event.workflow,
             graph=graph,
             queue=event.queue,
@@ -229,6 +275,9 @@ class Log:
         )
 
     async def workflow(self, job_id: str, sha256: str) -> bytes | None:
-        """Return the graph that a job was submitted with, None when it is no longer kept."""
+        """Return the graph of a job as JSON, None when it is no longer kept.
+
+        `sha256` is the `workflow` of its `submitted` event. Raises a leaf of Unavailable.
+        """
         key = self.keys.workflow(self.keys.partition_of(job_id), sha256)
         return await with_retry(lambda: read_string(self.redis, key), self.retry_for_s)

@@ -21,7 +21,7 @@ from everfold.streams.appending.outcomes import (
     renew_outcome,
 )
 from everfold.streams.errors import EverfoldError
-from everfold.streams.events.codec import encode
+from everfold.streams.events.codec import encode, encode_trusted
 from everfold.streams.events.event import Claimed, Recovered, Released, Retried
 from everfold.streams.events.record import Recorded, recorded
 from everfold.streams.redis import scripts
@@ -61,7 +61,7 @@ class Dispatch:
         may have been leased, and `own_leases` names them.
         """
         events = [self._claimed() for _ in range(most)]
-        payloads = [encode(event) for event in events]
+        payloads = [encode_trusted(event) for event in events]
         jobs = await scripts.claim(
             self._redis,
             log=self._keys.log(partition),
@@ -93,7 +93,7 @@ class Dispatch:
         """
         reason = "connection_gone" if suspect else "lease_expired"
         payloads = [
-            encode(event)
+            encode_trusted(event)
             for _ in range(most)
             for event in (self._claimed(), self._recovered(reason))
         ]
@@ -167,15 +167,18 @@ class Dispatch:
         """
         stamped = self._log.stamp(event)
         due_ms = stamped.not_before_ms if isinstance(stamped, Retried) else wait_until_ms
+        payload = encode(stamped)
         reply = await with_retry(
-            lambda: self._release(lease, stamped, due_ms), self._log.retry_for_s
+            lambda: self._release(lease, stamped.id, payload, due_ms), self._log.retry_for_s
         )
         outcome = append_outcome(reply, lease.job_id, lease.epoch, -1)
         if isinstance(outcome, EverfoldError):
             raise outcome
         return outcome
 
-    async def _release(self, lease: Lease, event: Released | Retried, due_ms: int) -> scripts.Reply:
+    async def _release(
+        self, lease: Lease, event_id: str, payload: bytes, due_ms: int
+    ) -> scripts.Reply:
         partition = self._keys.partition_of(lease.job_id)
         return await scripts.release(
             self._redis,
@@ -186,10 +189,10 @@ class Dispatch:
                 self._keys.later(partition),
             ),
             job_id=lease.job_id,
-            event_id=event.id,
+            event_id=event_id,
             epoch=lease.epoch,
             runner=lease.runner,
-            payload=encode(event),
+            payload=payload,
             due_ms=due_ms,
             wake_channel=self._keys.wake(),
             wake_message=f"release {partition}",

@@ -7,12 +7,25 @@ import math
 from pathlib import Path
 from typing import get_args
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from everfold.streams.errors import Refused
-from everfold.streams.events.codec import Unreadable, current_version, decode, encode
+from everfold.streams.events.codec import (
+    CURRENT_VERSION,
+    UPCASTS,
+    WITH_FREE_JSON,
+    RawEvent,
+    Unreadable,
+    Upcast,
+    current_version,
+    decode,
+    encode,
+    encode_trusted,
+    upcast,
+)
 from everfold.streams.events.event import (
     CLOSING_STATUS,
     Event,
@@ -100,6 +113,22 @@ UNWRITABLE: dict[str, Event] = {
 def test_an_event_that_nobody_could_read_is_refused_before_it_enters_the_log(name: str) -> None:
     with pytest.raises(Refused, match=r"cannot be written as JSON|nobody could read this"):
         encode(UNWRITABLE[name])
+
+
+def test_every_type_with_free_json_is_checked_in_trusted_code_too() -> None:
+    free = {k for k in TYPES.values() if "<class 'object'>" in repr(msgspec.inspect.type_info(k))}
+    assert set(WITH_FREE_JSON) == free
+
+
+@pytest.mark.parametrize("name", ["no end", "no JSON", "half a character"])
+def test_values_from_outside_are_refused_in_trusted_code_too(name: str) -> None:
+    with pytest.raises(Refused, match=r"cannot be written as JSON|nobody could read this"):
+        encode_trusted(UNWRITABLE[name])
+
+
+@pytest.mark.parametrize("name", sorted(STATED))
+def test_trusted_code_writes_the_same_json(name: str) -> None:
+    assert encode_trusted(STATED[name]) == encode(STATED[name])
 
 
 @given(st.binary(max_size=200) | ANY_JSON.map(lambda value: json.dumps(value).encode()))
@@ -195,3 +224,54 @@ def test_the_terminal_events_and_no_others_close_a_job() -> None:
     assert {type(event) for event in STATED.values() if closing_status(event)} == set(
         CLOSING_STATUS
     )
+
+
+# Old shapes: lifted one version at a time, and one that is not known is named.
+
+VERSIONS = {"job.made": 3}
+STEPS: dict[tuple[str, int], Upcast] = {
+    ("job.made", 1): lambda raw: {**raw, "user": raw["owner"]},
+    ("job.made", 2): lambda raw: {**raw, "priority": f"normal for {raw['user']}"},
+}
+OLD: RawEvent = {"type": "job.made", "v": 1, "owner": "ada"}
+
+
+def test_each_version_is_lifted_through_all_that_follow() -> None:
+    newest = {**OLD, "v": 3, "user": "ada", "priority": "normal for ada"}
+    assert upcast(OLD, VERSIONS, STEPS) == newest
+    assert upcast({**OLD, "v": 2, "user": "bob"}, VERSIONS, STEPS) == {
+        **newest,
+        "user": "bob",
+        "priority": "normal for bob",
+    }
+    assert upcast(newest, VERSIONS, STEPS) == newest
+
+
+def test_lifting_leaves_the_stored_event_as_it_was() -> None:
+    stored = dict(OLD)
+    upcast(stored, VERSIONS, STEPS)
+    assert stored == OLD
+
+
+@pytest.mark.parametrize("missing", [1, 2])
+def test_a_missing_step_is_named(missing: int) -> None:
+    steps = {key: step for key, step in STEPS.items() if key != ("job.made", missing)}
+    with pytest.raises(
+        ValueError, match=f"version {missing} has no upcast to version {missing + 1}"
+    ):
+        upcast(OLD, VERSIONS, steps)
+
+
+@pytest.mark.parametrize("version", [4, 10**30, "2", None, 1.5])
+def test_a_version_that_is_not_known_is_refused(version: object) -> None:
+    with pytest.raises(ValueError, match=f"schema version {version}; this Everfold knows up to 3"):
+        upcast({**OLD, "v": version}, VERSIONS, STEPS)
+
+
+def test_a_raw_event_without_a_version_is_of_the_first() -> None:
+    assert upcast({"type": "job.made", "owner": "ada"}, VERSIONS, STEPS)["v"] == 3
+
+
+def test_every_old_version_has_its_step_today() -> None:
+    needed = {(kind, v) for kind, newest in CURRENT_VERSION.items() for v in range(1, newest)}
+    assert set(UPCASTS) == needed

@@ -167,7 +167,7 @@ async def test_callers_that_are_cancelled_one_after_the_other_block_nobody(log: 
     assert 12 <= len(seqs) <= 32
 
 
-async def test_patience_is_counted_from_each_caller_s_own_start() -> None:
+async def test_the_time_to_retry_is_counted_from_each_caller_s_own_start() -> None:
     calls: list[int] = []
 
     async def write(events: Sequence[NewEvent]) -> Sequence[Outcome]:

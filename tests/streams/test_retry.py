@@ -1,4 +1,4 @@
-"""Writes while replies get lost, and while the server is away for less or more than patience."""
+"""Writes while replies get lost, and while the server is away for a short or a long time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from everfold.streams.events.event import CancelRequested, Failure, Released, Re
 from everfold.streams.leases.dispatch import Dispatch, all_lanes
 from everfold.streams.leases.producer import Producer
 from everfold.streams.reading.reader import job_events
-from everfold.streams.redis.retry import with_retry
+from everfold.streams.redis.retry import Backoff, with_retry
 from tests.streams.stored import load_scripts, stored
 from tests.support.fault_proxy import FaultProxy
 from tests.support.servers import OwnServer, StartServer
@@ -106,7 +106,7 @@ async def test_a_submit_whose_reply_was_lost_makes_one_job(server: OwnServer) ->
         assert lease.job_id == made.job_id
 
 
-async def test_a_claim_whose_reply_was_lost_is_named_by_held(own_server: StartServer) -> None:
+async def test_a_claim_whose_reply_was_lost_is_named_by_own_leases(own_server: StartServer) -> None:
     server = own_server(tcp=True)
     async with (
         FaultProxy(server.url) as proxy,
@@ -129,7 +129,9 @@ async def test_a_claim_whose_reply_was_lost_is_named_by_held(own_server: StartSe
         assert rest.job_id not in {lease.job_id for lease in held}
 
 
-async def test_a_take_over_whose_reply_was_lost_is_named_by_held(own_server: StartServer) -> None:
+async def test_a_take_over_whose_reply_was_lost_is_named_by_own_leases(
+    own_server: StartServer,
+) -> None:
     server = own_server(tcp=True)
     async with (
         FaultProxy(server.url) as proxy,
@@ -212,7 +214,7 @@ async def test_a_server_that_stays_away_is_reported_to_every_caller(server: OwnS
         assert len(failures) == 20
 
 
-async def test_nobody_waits_out_the_patience_of_those_in_front(server: OwnServer) -> None:
+async def test_nobody_waits_out_the_retries_of_those_in_front(server: OwnServer) -> None:
     async with Log.open(server.url, namespace="gone") as log:
         log.retry_for_s = 0.5
         job_id = (await log.submit(GRAPH)).job_id
@@ -245,7 +247,7 @@ async def test_reading_waits_for_the_server_too(server: OwnServer) -> None:
             assert len(await job_events(log, job_id)) == 1
 
 
-async def test_patience_ends_with_the_last_error() -> None:
+async def test_retrying_ends_with_the_last_error() -> None:
     calls: list[int] = []
 
     async def call() -> None:
@@ -266,3 +268,21 @@ async def test_what_is_wrong_is_not_tried_again() -> None:
     with pytest.raises(ValueError, match="wrong"):
         await with_retry(call, 5)
     assert calls == [1]
+
+
+def test_each_wait_is_half_to_all_of_a_step_that_doubles_up_to_its_limit() -> None:
+    backoff = Backoff(first_s=0.1, most_s=1.0)
+    for step_s in (0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0):
+        assert step_s / 2 <= backoff.next_s() <= step_s
+
+
+def test_after_a_success_it_begins_again() -> None:
+    backoff = Backoff(first_s=0.1, most_s=1.0)
+    for _ in range(9):
+        backoff.next_s()
+    backoff.reset()
+    assert backoff.next_s() <= 0.1
+
+
+def test_many_clients_do_not_return_at_once() -> None:
+    assert len({Backoff(first_s=1.0).next_s() for _ in range(50)}) > 40
