@@ -11,6 +11,7 @@ from everfold.contract.json_schema import Schema, event_document, events_documen
 from everfold.streams.errors import Misconfigured
 from everfold.streams.events import event as events
 from everfold.streams.events import record
+from everfold.streams.redis.scripts import Script
 
 
 def json_schema(event_type: str = "") -> str:
@@ -21,6 +22,11 @@ def json_schema(event_type: str = "") -> str:
 
 def asyncapi() -> str:
     return _text(asyncapi_document(_source(events), _source(record)))
+
+
+def script(name: str) -> str:
+    """Return one of the log's Lua scripts as the server gets it. FileNotFoundError for none."""
+    return Script("everfold.streams", name).source
 
 
 def _source(module: ModuleType) -> str:

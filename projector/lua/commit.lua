@@ -27,15 +27,12 @@
            {"foreign", consumer}             another one holds entries; nothing was written
            {"gap", job id, stored seq, ...}  states are not where they must be; nothing was written
 ]]
-local log, projector, active, ended, token, group = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1], ARGV[6]
-local call, time = redis.call, redis.call('TIME')
-local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-local owner, at, folded = unpack(call('HMGET', projector, 'owner', 'checkpoint', 'folded'))
-if owner ~= token then return { 'not_owner', owner or '' } end
-if (at or '0-0') ~= ARGV[2] then return { 'moved', at or '0-0' } end
-for _, holder in ipairs(group ~= '' and redis.call('XPENDING', log, group)[4] or {}) do
-  if holder[1] ~= token then return { 'foreign', holder[1] } end
-end
+--- @include "now_ms"
+--- @include "refuse_commit"
+local log, projector, active, ended, group = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[6]
+local call, time_ms = redis.call, now_ms()
+local refusal, folded = refuse_commit(projector, log, group, ARGV[1], ARGV[2])
+if refusal then return refusal end
 local states, gaps = cmsgpack.unpack(ARGV[8]), { 'gap' }
 for _, state in ipairs(states) do
   local stored = tonumber(call('HGET', ARGV[5] .. state[1], 'seq') or 0) or 0
@@ -43,17 +40,17 @@ for _, state in ipairs(states) do
   elseif stored ~= state[2] then table.insert(gaps, state[1]) table.insert(gaps, stored) end
 end
 if #gaps > 1 then return gaps end
-local function write(job, _, _, closed, time_ms, until_ms, fields)
-  local key, kept = ARGV[5] .. job, until_ms == 0 or until_ms > now_ms
+local function write(job, _, _, closed, event_ms, until_ms, fields)
+  local key, kept = ARGV[5] .. job, until_ms == 0 or until_ms > time_ms
   if kept then call('HSET', key, unpack(fields)) else call('DEL', key) end
   if kept and until_ms > 0 then call('PEXPIREAT', key, until_ms) end
-  if closed then call('ZREMRANGEBYSCORE', ended, '-inf', now_ms - ARGV[4]) call('ZREM', active, job) end
-  if kept or not closed then call('ZADD', closed and ended or active, time_ms, job) end
+  if closed then call('ZREMRANGEBYSCORE', ended, '-inf', time_ms - ARGV[4]) call('ZREM', active, job) end
+  if kept or not closed then call('ZADD', closed and ended or active, event_ms, job) end
 end
 for _, state in ipairs(states) do if not state.further then write(unpack(state)) end end
 local entries, parked, unparked = cmsgpack.unpack(ARGV[7]), unpack(cmsgpack.unpack(ARGV[9]))
 if #parked > 0 then call('HSET', KEYS[5], unpack(parked)) end
 if #unparked > 0 then call('HDEL', KEYS[5], unpack(unparked)) end
 if #entries > 0 then call('XACK', log, group, unpack(entries)) end
-call('HSET', projector, 'checkpoint', ARGV[3], 'folded', (folded or 0) + ARGV[10])
+call('HSET', projector, 'checkpoint', ARGV[3], 'folded', folded + ARGV[10])
 return { 'committed' }

@@ -21,18 +21,15 @@
            {"moved", checkpoint}    somebody committed in between; nothing was written
            {"foreign", consumer}    another one holds entries; nothing was written
 ]]
-local log, projector, token, group, call = KEYS[1], KEYS[2], ARGV[1], ARGV[4], redis.call
-local owner, at, folded = unpack(call('HMGET', projector, 'owner', 'checkpoint', 'folded'))
-if owner ~= token then return { 'not_owner', owner or '' } end
-if (at or '0-0') ~= ARGV[2] then return { 'moved', at or '0-0' } end
-for _, holder in ipairs(group ~= '' and call('XPENDING', log, group)[4] or {}) do
-  if holder[1] ~= token then return { 'foreign', holder[1] } end
-end
+--- @include "refuse_commit"
+local log, projector, group, call = KEYS[1], KEYS[2], ARGV[4], redis.call
+local refusal, folded = refuse_commit(projector, log, group, ARGV[1], ARGV[2])
+if refusal then return refusal end
 
 local entries, kept, gone, parked = cmsgpack.unpack(ARGV[5]), unpack(cmsgpack.unpack(ARGV[6]))
 if #kept > 0 then call('HSET', KEYS[3], unpack(kept)) end
 if #gone > 0 then call('HDEL', KEYS[3], unpack(gone)) end
 if #parked > 0 then call('HSET', KEYS[4], unpack(parked)) end
 if #entries > 0 then call('XACK', log, group, unpack(entries)) end
-call('HSET', projector, 'checkpoint', ARGV[3], 'folded', (folded or 0) + ARGV[7])
+call('HSET', projector, 'checkpoint', ARGV[3], 'folded', folded + ARGV[7])
 return { 'committed' }

@@ -12,17 +12,17 @@
            {"held", owner}            somebody else owns it
            {"given_up"}
 ]]
+--- @include "now_ms"
 local projector, token, lease_ms = KEYS[1], ARGV[1], tonumber(ARGV[2])
-local time = redis.call('TIME')
-local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local time_ms = now_ms()
 
 local owner, until_ms, checkpoint = unpack(redis.call('HMGET', projector, 'owner', 'until_ms', 'checkpoint'))
-if owner and owner ~= '' and owner ~= token and tonumber(until_ms or 0) > now_ms then
+if owner and owner ~= '' and owner ~= token and tonumber(until_ms or 0) > time_ms then
   return { 'held', owner }
 end
 if lease_ms == 0 then
   if owner == token then redis.call('HSET', projector, 'owner', '', 'until_ms', 0) end
   return { 'given_up' }
 end
-redis.call('HSET', projector, 'owner', token, 'until_ms', string.format('%d', now_ms + lease_ms))
+redis.call('HSET', projector, 'owner', token, 'until_ms', string.format('%d', time_ms + lease_ms))
 return { 'owned', checkpoint or '0-0', owner == token and 'still' or 'anew' }

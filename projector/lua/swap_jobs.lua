@@ -20,31 +20,19 @@
            {"not_owner", owner}      another rebuild is at work; nothing was changed
            {"behind", checkpoint}    the live projection is further; nothing was changed
 ]]
+--- @include "refuse_swap"
+--- @include "finish_swap"
 local live, rebuilt = KEYS[1], KEYS[5]
 
-local function order(entry_id)
-  local ms, counter = string.match(entry_id, '(%d+)-(%d+)')
-  return tonumber(ms), tonumber(counter)
-end
-
-local owner, checkpoint, folded = unpack(redis.call('HMGET', rebuilt, 'owner', 'checkpoint', 'folded'))
-if owner ~= ARGV[1] then return { 'not_owner', owner or '' } end
-local live_at = redis.call('HGET', live, 'checkpoint') or '0-0'
-local ms, counter = order(checkpoint or '0-0')
-local live_ms, live_counter = order(live_at)
-if ms < live_ms or (ms == live_ms and counter < live_counter) then return { 'behind', live_at } end
+local refusal, checkpoint, folded = refuse_swap(live, rebuilt, ARGV[1])
+if refusal then return refusal end
 
 local function each(index, call) for _, job in ipairs(redis.call('ZRANGE', index, 0, -1)) do call(job) end end
-local function move(from, to)
-  redis.call('DEL', to)
-  -- A state that has expired in the meantime has a place in the index, but no key.
-  if redis.call('EXISTS', from) == 1 then redis.call('RENAME', from, to) end
-end
 local function drop_state(job) redis.call('UNLINK', ARGV[2] .. job) end
+-- A state that has expired in the meantime has a place in the index, but no key.
 local function move_state(job) move(ARGV[3] .. job, ARGV[2] .. job) end
 each(KEYS[2], drop_state) each(KEYS[3], drop_state)
 each(KEYS[6], move_state) each(KEYS[7], move_state)
 move(KEYS[6], KEYS[2]) move(KEYS[7], KEYS[3]) move(KEYS[8], KEYS[4])
-redis.call('HSET', live, 'checkpoint', checkpoint or '0-0', 'folded', folded or 0, 'owner', '', 'until_ms', 0)
-redis.call('DEL', rebuilt)
+finish_swap(live, rebuilt, checkpoint, folded)
 return { 'swapped' }

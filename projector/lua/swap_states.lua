@@ -16,25 +16,12 @@
            {"not_owner", owner}      another rebuild is at work; nothing was changed
            {"behind", checkpoint}    the live projection is further; nothing was changed
 ]]
+--- @include "refuse_swap"
+--- @include "finish_swap"
 local live, rebuilt = KEYS[1], KEYS[4]
+local refusal, checkpoint, folded = refuse_swap(live, rebuilt, ARGV[1])
+if refusal then return refusal end
 
-local function order(entry_id)
-  local ms, counter = string.match(entry_id, '(%d+)-(%d+)')
-  return tonumber(ms), tonumber(counter)
-end
-
-local owner, checkpoint, folded = unpack(redis.call('HMGET', rebuilt, 'owner', 'checkpoint', 'folded'))
-if owner ~= ARGV[1] then return { 'not_owner', owner or '' } end
-local live_at = redis.call('HGET', live, 'checkpoint') or '0-0'
-local ms, counter = order(checkpoint or '0-0')
-local live_ms, live_counter = order(live_at)
-if ms < live_ms or (ms == live_ms and counter < live_counter) then return { 'behind', live_at } end
-
-local function move(from, to)
-  redis.call('UNLINK', to)
-  if redis.call('EXISTS', from) == 1 then redis.call('RENAME', from, to) end
-end
 move(KEYS[5], KEYS[2]) move(KEYS[6], KEYS[3])
-redis.call('HSET', live, 'checkpoint', checkpoint or '0-0', 'folded', folded or 0, 'owner', '', 'until_ms', 0)
-redis.call('DEL', rebuilt)
+finish_swap(live, rebuilt, checkpoint, folded)
 return { 'swapped' }

@@ -5,12 +5,12 @@
   KEYS[1]  log         STREAM
   KEYS[2]  later       ZSET by due time
   KEYS[3]  workflows   HASH, graph -> open jobs that need it
-  KEYS[4..] head       HASH, the guard of each event's job; one per event
+  KEYS[4..] head       HASH of each event's job; one per event
 
   ARGV[1]  hash tag of the partition, from which dispatch and workflow keys are made
   ARGV[2]  ms that a graph is kept after its last open job
   ARGV[3..] seven per event: job id; event id; expected seq, -1 = any; epoch of the lease, 0 = no lease
-           needed, -1 = only while no runner holds the job (so is an end with 0); the lease's runner,
+           needed, -1 = only while no runner has a lease (so is an end with 0); the lease's runner,
            '' = do not compare; effect: '' none, 'cancel' marks the job, else the closing status; payload
 
   Returns  one outcome per event:
@@ -19,12 +19,14 @@
            {"fenced", current epoch}      {"closed", status}      {"conflict", actual seq}
            {"leased", owner}              {"unknown"}             no such job
 ]]
+--- @include "append_entry"
+--- @include "recent_ids"
 local log, later, workflows, tag, workflow_ttl_ms = KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2]
 
-local function close(head, job, status, phase, ticket, queue, priority, sha)
+local function close(head, job, status, phase, dispatch_id, queue, priority, sha)
   if phase == 'later' then redis.call('ZREM', later, job) end
   local dispatch = tag .. ':dispatch:' .. queue .. ':' .. priority
-  if ticket ~= '' and redis.call('XDEL', dispatch, ticket) then redis.pcall('XACK', dispatch, 'runners', ticket) end
+  if dispatch_id ~= '' and redis.call('XDEL', dispatch, dispatch_id) then redis.pcall('XACK', dispatch, 'runners', dispatch_id) end
   if redis.call('HINCRBY', workflows, sha, -1) <= 0 then
     redis.call('HDEL', workflows, sha)
     redis.call('PEXPIRE', tag .. ':workflow:' .. sha, workflow_ttl_ms)
@@ -33,25 +35,23 @@ local function close(head, job, status, phase, ticket, queue, priority, sha)
 end
 
 local function append(head, job, event_id, expected, epoch, holder, effect, payload)
-  local now_seq, now_epoch, status, phase, owner, recent, last, ticket, queue, priority, sha = unpack(redis.call('HMGET',
+  local now_seq, now_epoch, status, phase, owner, recent, last, dispatch_id, queue, priority, sha = unpack(redis.call('HMGET',
     head, 'seq', 'epoch', 'status', 'phase', 'owner', 'recent', 'last', 'dispatch', 'queue', 'priority', 'workflow'))
   if not now_seq then return { 'unknown' } end
-  local _, at = string.find('\n' .. recent, '\n' .. event_id .. ' ', 1, true)
-  local seq, entry = string.match(recent, '^(%d+) (%S+)\n', at or #recent + 1)
+  local seq, entry = find_recent(recent, event_id)
   if seq then return { 'duplicate', tonumber(seq), entry } end
   now_seq, now_epoch, expected, epoch = tonumber(now_seq), tonumber(now_epoch), tonumber(expected), tonumber(epoch)
   if status ~= 'open' then return { 'closed', status } end
   local mine = phase == 'leased' and now_epoch == epoch and (holder == '' or holder == owner)
   if epoch > 0 and not mine then return { 'fenced', now_epoch } end
-  local unheld = epoch < 0 or epoch == 0 and effect ~= '' and effect ~= 'cancel'
-  if unheld and phase ~= 'waiting' and phase ~= 'later' then return { 'leased', owner } end
+  local needs_none = epoch < 0 or epoch == 0 and effect ~= '' and effect ~= 'cancel'
+  if needs_none and phase ~= 'waiting' and phase ~= 'later' then return { 'leased', owner } end
   if expected >= 0 and now_seq ~= expected then return { 'conflict', now_seq } end
-  entry = redis.call('XADD', log, '*', 'j', job, 's', now_seq + 1, 'e', now_epoch, 'p', last, 'd', payload)
-  recent = string.sub(event_id .. ' ' .. now_seq + 1 .. ' ' .. entry .. '\n' .. recent, 1, 640)
-  redis.call('HSET', head, 'seq', now_seq + 1, 'last', entry, 'recent', recent)
+  seq, entry = now_seq + 1, append_entry(log, '*', job, now_seq + 1, now_epoch, last, payload)
+  redis.call('HSET', head, 'seq', seq, 'last', entry, 'recent', add_recent(recent, event_id, seq, entry))
   if effect == 'cancel' then redis.call('HSET', head, 'cancel', 1)
-  elseif effect ~= '' then close(head, job, effect, phase, ticket, queue, priority, sha) end
-  return { 'appended', now_seq + 1, entry }
+  elseif effect ~= '' then close(head, job, effect, phase, dispatch_id, queue, priority, sha) end
+  return { 'appended', seq, entry }
 end
 
 local outcomes = {}

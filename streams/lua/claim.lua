@@ -14,6 +14,7 @@
            {job id, epoch, seq, entry id, index of its dispatch key from 1, dispatch entry id,
             the job's first entry, if that is the one before}
 ]]
+--- @include "begin_lease"
 local log, tag, runner = KEYS[1], ARGV[1], ARGV[2]
 
 local function read(dispatch, count)
@@ -27,28 +28,20 @@ local function read(dispatch, count)
   return reply and reply[1][2] or {}
 end
 
-local function lease(head, job, ticket, payload)
-  local seq, epoch, last = unpack(redis.call('HMGET', head, 'seq', 'epoch', 'last'))
-  seq, epoch = tonumber(seq) + 1, tonumber(epoch) + 1
-  local entry = redis.call('XADD', log, '*', 'j', job, 's', seq, 'e', epoch, 'p', last, 'd', payload)
-  redis.call('HSET', head, 'seq', seq, 'epoch', epoch, 'last', entry, 'owner', runner, 'phase', 'leased', 'dispatch', ticket)
-  local first = seq == 2 and redis.call('XRANGE', log, last, last)[1] or nil
-  return epoch, seq, entry, first
-end
-
 local outcome, used = { 'claimed' }, 2
 for key = 2, #KEYS do
   if used == #ARGV then break end
   for _, item in ipairs(read(KEYS[key], #ARGV - used)) do
-    local ticket, job = item[1], item[2] and item[2][2]
+    local dispatch_id, job = item[1], item[2] and item[2][2]
     local head = tag .. ':head:' .. (job or '')
     if job and redis.call('HGET', head, 'status') == 'open' then
       used = used + 1
-      local epoch, seq, entry, first = lease(head, job, ticket, ARGV[used])
-      table.insert(outcome, { job, epoch, seq, entry, key - 1, ticket, first })
+      local epoch, seq, entry, last = begin_lease(log, head, job, runner, dispatch_id, ARGV[used])
+      local first = seq == 2 and redis.call('XRANGE', log, last, last)[1] or nil
+      table.insert(outcome, { job, epoch, seq, entry, key - 1, dispatch_id, first })
     else
-      redis.call('XACK', KEYS[key], 'runners', ticket)
-      redis.call('XDEL', KEYS[key], ticket)
+      redis.call('XACK', KEYS[key], 'runners', dispatch_id)
+      redis.call('XDEL', KEYS[key], dispatch_id)
     end
   end
 end

@@ -1,26 +1,21 @@
 #!lua
 --[[
-  Add entries of another log with their ids, and what the guards of their jobs say after them.
+  Add entries of another log with their ids, and what the heads of their jobs hold after them.
   Entries that are there already, from an import that was interrupted, are left as they are.
 
   KEYS[1]  log  STREAM of a partition
 
-  ARGV[1]  hash tag of the partition, from which guards are named
-  ARGV[2]  MessagePack, for each job in them: job id; array of fields and values of its guard
+  ARGV[1]  hash tag of the partition, from which heads are named
+  ARGV[2]  MessagePack, for each job in them: job id; array of fields and values of its head
   ARGV[3..] six per entry, in order: id; job id; seq; epoch; entry id of the job's previous; payload
 
   Returns  {"imported", count}
            {"stale", entry id}   the log goes on beyond an entry that it does not have
 ]]
+--- @include "precedes"
+--- @include "append_entry"
 local log, tag = KEYS[1], ARGV[1]
 local last = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
-
-local function precedes(a, b)
-  local a_ms, a_counter = string.match(a, '(%d+)-(%d+)')
-  local b_ms, b_counter = string.match(b, '(%d+)-(%d+)')
-  if a_ms ~= b_ms then return tonumber(a_ms) < tonumber(b_ms) end
-  return tonumber(a_counter) < tonumber(b_counter)
-end
 
 local todo = {}
 for i = 3, #ARGV, 6 do
@@ -29,10 +24,9 @@ for i = 3, #ARGV, 6 do
   elseif #redis.call('XRANGE', log, ARGV[i], ARGV[i]) == 0 then return { 'stale', ARGV[i] } end
 end
 for _, i in ipairs(todo) do
-  local id, job, seq, epoch, previous, payload = unpack(ARGV, i, i + 5)
-  redis.call('XADD', log, id, 'j', job, 's', seq, 'e', epoch, 'p', previous, 'd', payload)
+  append_entry(log, unpack(ARGV, i, i + 5))
 end
-for _, guard in ipairs(cmsgpack.unpack(ARGV[2])) do
-  redis.call('HSET', tag .. ':head:' .. guard[1], unpack(guard[2]))
+for _, head in ipairs(cmsgpack.unpack(ARGV[2])) do
+  redis.call('HSET', tag .. ':head:' .. head[1], unpack(head[2]))
 end
 return { 'imported', #todo }

@@ -4,7 +4,7 @@
   the job's own events, not the partition's.
 
   KEYS[1]  log   STREAM
-  KEYS[2]  head  HASH, the job's guard
+  KEYS[2]  head  HASH of the job
 
   ARGV[1]  entry id at which the page begins; '' = the job's last event
   ARGV[2]  seq at which to stop, not included; 0 = the job's beginning

@@ -1,10 +1,10 @@
 #!lua
 --[[
-  Give a lease up, at the holder's will: hand the job over at once, or let it wait for a time.
-  Neither counts as a crash.
+  Release a lease, at its runner's will: another runner takes the job over at once, or the job waits
+  for a time. Neither counts as a crash.
 
   KEYS[1]  log        STREAM
-  KEYS[2]  head       HASH, the job's guard
+  KEYS[2]  head       HASH of the job
   KEYS[3]  dispatch   STREAM of the job's queue and priority
   KEYS[4]  later      ZSET by due time, Unix ms
 
@@ -22,30 +22,31 @@
            {"closed", status}
            {"unknown"}                    no such job
 ]]
+--- @include "append_entry"
+--- @include "recent_ids"
 local log, head, dispatch, later = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local job, event_id, lease, payload, due = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 
-local seq, epoch, status, phase, recent, last, ticket, owner = unpack(redis.call('HMGET', head,
+local seq, epoch, status, phase, recent, last, dispatch_id, owner = unpack(redis.call('HMGET', head,
   'seq', 'epoch', 'status', 'phase', 'recent', 'last', 'dispatch', 'owner'))
 if not seq then return { 'unknown' } end
-local _, at = string.find('\n' .. recent, '\n' .. event_id .. ' ', 1, true)
-local old_seq, old_entry = string.match(recent, '^(%d+) (%S+)\n', at or #recent + 1)
+local old_seq, old_entry = find_recent(recent, event_id)
 if old_seq then return { 'duplicate', tonumber(old_seq), old_entry } end
 if status ~= 'open' then return { 'closed', status } end
 seq, epoch = tonumber(seq) + 1, tonumber(epoch)
 if phase ~= 'leased' or epoch .. ' ' .. owner ~= lease then return { 'fenced', epoch } end
 
-local entry = redis.call('XADD', log, '*', 'j', job, 's', seq, 'e', epoch, 'p', last, 'd', payload)
-recent = string.sub(event_id .. ' ' .. seq .. ' ' .. entry .. '\n' .. recent, 1, 640)
+local entry = append_entry(log, '*', job, seq, epoch, last, payload)
+recent = add_recent(recent, event_id, seq, entry)
 redis.call('HSET', head, 'seq', seq, 'last', entry, 'recent', recent, 'owner', '')
 if due == '0' then
   -- An idle time beyond every limit: the next sweep takes the entry over without waiting.
-  redis.call('XCLAIM', dispatch, 'runners', 'released', 0, ticket, 'IDLE', 31536000000, 'JUSTID')
+  redis.call('XCLAIM', dispatch, 'runners', 'released', 0, dispatch_id, 'IDLE', 31536000000, 'JUSTID')
   redis.call('HSET', head, 'phase', 'released')
   redis.call('PUBLISH', ARGV[6], ARGV[7])
 else
-  redis.call('XACK', dispatch, 'runners', ticket)
-  redis.call('XDEL', dispatch, ticket)
+  redis.call('XACK', dispatch, 'runners', dispatch_id)
+  redis.call('XDEL', dispatch, dispatch_id)
   redis.call('ZADD', later, due, job)
   redis.call('HSET', head, 'phase', 'later', 'dispatch', '')
 end

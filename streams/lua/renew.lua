@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
 --[[
   Renew leases in one dispatch stream: compare first, so that a runner that was paused and wakes
-  cannot take back what another one leads on with. It needs no memory, so a full server keeps leases.
+  cannot take back a job that another one has. It needs no memory, so a full server keeps leases.
 
   KEYS[1]  dispatch   STREAM of a queue and priority
-  KEYS[2..] head      HASH, the guard of each leased job
+  KEYS[2..] head      HASH of each leased job
 
   ARGV[1]  runner
   ARGV[2..] two per job: epoch of the lease; dispatch entry id
@@ -17,11 +17,11 @@
 local dispatch, runner = KEYS[1], ARGV[1]
 local outcomes = {}
 for i = 2, #KEYS do
-  local ticket = ARGV[2 * i - 1]
+  local dispatch_id = ARGV[2 * i - 1]
   local epoch, phase, owner, cancel = unpack(redis.call('HMGET', KEYS[i], 'epoch', 'phase', 'owner', 'cancel'))
   local outcome = { 'fenced', tonumber(epoch or -1) }
   if epoch == ARGV[2 * i - 2] and phase == 'leased' and owner == runner then
-    local kept = redis.pcall('XCLAIM', dispatch, 'runners', runner, 0, ticket, 'JUSTID')
+    local kept = redis.pcall('XCLAIM', dispatch, 'runners', runner, 0, dispatch_id, 'JUSTID')
     if kept[1] then outcome = { cancel and 'canceling' or 'renewed' } end
   end
   outcomes[i - 1] = outcome

@@ -2,7 +2,7 @@
 --[[
   Let an imported job that has not ended wait for a runner, as after its submit.
 
-  KEYS[1]  head       HASH, the job's guard
+  KEYS[1]  head       HASH of the job
   KEYS[2]  workflow   STRING, the graph
   KEYS[3]  workflows  HASH, graph -> open jobs that need it
   KEYS[4]  dispatch   STREAM of the job's queue and priority

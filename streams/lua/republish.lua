@@ -1,24 +1,25 @@
 #!lua
 --[[
-  Append recorded events to another log once more, with the guards that reading needs: for trying a
+  Append recorded events to another log once more, with the heads that reading needs: for trying a
   consumer or a projection on real history. No lease, no dispatch: nobody will run these jobs.
 
   KEYS[1]  log  STREAM of a partition
 
-  ARGV[1]  hash tag of the partition, from which guards are named
+  ARGV[1]  hash tag of the partition, from which heads are named
   ARGV[2..] five per event: job id; seq; epoch; status, 'open' or what the event closes the job with;
            payload
 
   Returns  {"republished", count}
-           {"conflict", job id, seq}   the guard is not at the event before; what came before is written
+           {"conflict", job id, seq}   the head is not at the event before; what came before is written
 ]]
+--- @include "append_entry"
 local log, tag = KEYS[1], ARGV[1]
 for i = 2, #ARGV, 5 do
   local job, seq, epoch, status, payload = unpack(ARGV, i, i + 4)
   local head = tag .. ':head:' .. job
   local at, last, first = unpack(redis.call('HMGET', head, 'seq', 'last', 'first'))
   if tonumber(at or 0) ~= tonumber(seq) - 1 then return { 'conflict', job, tonumber(at or 0) } end
-  local entry = redis.call('XADD', log, '*', 'j', job, 's', seq, 'e', epoch, 'p', last or '0-0', 'd', payload)
+  local entry = append_entry(log, '*', job, seq, epoch, last or '0-0', payload)
   redis.call('HSET', head, 'seq', seq, 'epoch', epoch, 'last', entry, 'first', first or entry,
     'status', status, 'phase', 'replayed', 'recent', '', 'owner', '')
 end

@@ -1,10 +1,10 @@
 #!lua
 --[[
-  Make a job known: guard, graph, dispatch entry and first event, all at once.
+  Make a job known: head, graph, dispatch entry and first event, all at once.
   Repeating it with the same job id changes nothing.
 
   KEYS[1]  log        STREAM
-  KEYS[2]  head       HASH, the job's guard
+  KEYS[2]  head       HASH of the job
   KEYS[3]  workflow   STRING, the graph by content
   KEYS[4]  workflows  HASH, graph -> open jobs that need it
   KEYS[5]  dispatch   STREAM of the job's queue and priority
@@ -28,6 +28,7 @@
            {"exists", entry id, status}     an earlier submit of the same graph
            {"differs"}                      an earlier submit of another graph
 ]]
+--- @include "append_entry"
 local log, head, workflow, workflows, dispatch = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local later, deadlines, queues = KEYS[6], KEYS[7], KEYS[8]
 local job, event_id, payload, sha, graph = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -40,19 +41,19 @@ if known[1] then
   return { 'exists', known[2], known[3] }
 end
 
-local entry = redis.call('XADD', log, '*', 'j', job, 's', 1, 'e', 0, 'p', '0-0', 'd', payload)
+local entry = append_entry(log, '*', job, 1, 0, '0-0', payload)
 redis.call('SET', workflow, graph)
 redis.call('HINCRBY', workflows, sha, 1)
 redis.call('SADD', queues, queue)
 if deadline ~= '0' then redis.call('ZADD', deadlines, deadline, job) end
-local phase, ticket = 'later', ''
+local phase, dispatch_id = 'later', ''
 if due == '0' then
-  phase, ticket = 'waiting', redis.call('XADD', dispatch, '*', 'j', job)
+  phase, dispatch_id = 'waiting', redis.call('XADD', dispatch, '*', 'j', job)
   redis.call('PUBLISH', ARGV[10], ARGV[11])
 else
   redis.call('ZADD', later, due, job)
 end
 redis.call('HSET', head, 'seq', 1, 'epoch', 0, 'status', 'open', 'phase', phase, 'owner', '',
-  'workflow', sha, 'queue', queue, 'priority', priority, 'dispatch', ticket,
+  'workflow', sha, 'queue', queue, 'priority', priority, 'dispatch', dispatch_id,
   'first', entry, 'last', entry, 'made_by', event_id, 'recent', '')
 return { 'submitted', entry }

@@ -18,6 +18,7 @@
            {"page", cursor, job...}   cursor '-' when the walk is through; a job is
            {job id, epoch, seq, entry id, dispatch entry id}
 ]]
+--- @include "begin_lease"
 local log, dispatch, tag, runner = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
 local idle_limit_ms, cursor, suspect, PAGE = tonumber(ARGV[3]), ARGV[4], ARGV[5], 1000
 
@@ -26,34 +27,30 @@ if suspect ~= '' then ask[7], idle_limit_ms = suspect, 0 end
 local pending = redis.pcall(unpack(ask))
 if pending.err or #pending == 0 then return { 'none', '-' } end
 
-local function lease(job, head, ticket, owner, idle_ms, claimed, recovered)
-  local seq, epoch, last, phase = unpack(redis.call('HMGET', head, 'seq', 'epoch', 'last', 'phase'))
-  local payload = claimed
-  if phase ~= 'released' then
-    local event = cjson.decode(recovered)
-    event.previous_owner, event.idle_ms = owner, idle_ms
-    event.crashes = redis.call('HINCRBY', head, 'crashes', 1)
-    payload = cjson.encode(event)
-  end
-  seq, epoch = seq + 1, epoch + 1
-  local entry = redis.call('XADD', log, '*', 'j', job, 's', seq, 'e', epoch, 'p', last, 'd', payload)
-  redis.call('HSET', head, 'seq', seq, 'epoch', epoch, 'last', entry, 'owner', runner, 'phase', 'leased')
-  return { job, epoch, seq, entry, ticket }
+local function recovery(head, owner, idle_ms, recovered)
+  local event = cjson.decode(recovered)
+  event.previous_owner, event.idle_ms = owner, idle_ms
+  event.crashes = redis.call('HINCRBY', head, 'crashes', 1)
+  return cjson.encode(event)
 end
 
 local outcome, used = { 'page', '-' }, 5
 for _, item in ipairs(pending) do
-  local ticket, owner, idle_ms = item[1], item[2], item[3]
+  local dispatch_id, owner, idle_ms = item[1], item[2], item[3]
   if used + 2 > #ARGV then return outcome end
   if owner ~= runner and idle_ms >= idle_limit_ms then
-    local job = (redis.call('XRANGE', dispatch, ticket, ticket)[1] or { nil, {} })[2][2]
-    if job and redis.call('HGET', tag .. ':head:' .. job, 'status') == 'open' then
-      redis.call('XCLAIM', dispatch, 'runners', runner, 0, ticket, 'JUSTID')
-      table.insert(outcome, lease(job, tag .. ':head:' .. job, ticket, owner, idle_ms, unpack(ARGV, used + 1, used + 2)))
+    local job = (redis.call('XRANGE', dispatch, dispatch_id, dispatch_id)[1] or { nil, {} })[2][2]
+    local head = tag .. ':head:' .. (job or '')
+    local status, phase = unpack(job and redis.call('HMGET', head, 'status', 'phase') or {})
+    if status == 'open' then
+      redis.call('XCLAIM', dispatch, 'runners', runner, 0, dispatch_id, 'JUSTID')
+      local payload = phase == 'released' and ARGV[used + 1] or recovery(head, owner, idle_ms, ARGV[used + 2])
+      local epoch, seq, entry = begin_lease(log, head, job, runner, dispatch_id, payload)
+      table.insert(outcome, { job, epoch, seq, entry, dispatch_id })
       used = used + 2
-    else redis.call('XACK', dispatch, 'runners', ticket) redis.call('XDEL', dispatch, ticket) end
+    else redis.call('XACK', dispatch, 'runners', dispatch_id) redis.call('XDEL', dispatch, dispatch_id) end
   end
-  outcome[2] = ticket
+  outcome[2] = dispatch_id
 end
 if #pending < PAGE then outcome[2] = '-' end
 return outcome

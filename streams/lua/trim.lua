@@ -1,37 +1,29 @@
 #!lua flags=allow-oom
 --[[
-  Trim the oldest entries of a partition's log, and the guards of the jobs that end in them. Looks
+  Trim the oldest entries of a partition's log, and the heads of the jobs that end in them. Looks
   at the readers once more: what one of them has not taken stays.
 
   KEYS[1]  log       STREAM
   KEYS[2]  readers   HASH, registered reader -> {position, required, until_ms}
   KEYS[3]  trimmed   HASH: to, count
 
-  ARGV[1]  hash tag of the partition, from which guards are named
+  ARGV[1]  hash tag of the partition, from which heads are named
   ARGV[2]  entry id up to which to trim, itself included
   ARGV[3]  most entries to trim in this call
 
   Returns  {"trimmed", count, entry id}   the last that was trimmed; count 0 = nothing is left to do
            {"held", name}                 a reader or a group has not taken an entry up to there
 ]]
+--- @include "now_ms"
+--- @include "precedes"
 local log, tag, most = KEYS[1], ARGV[1], tonumber(ARGV[3])
-local time = redis.call('TIME')
-local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-
-local function precedes(a, b)
-  local a_ms, a_counter = string.match(a, '(%d+)-(%d+)')
-  local b_ms, b_counter = string.match(b, '(%d+)-(%d+)')
-  if a_ms ~= b_ms then return tonumber(a_ms) < tonumber(b_ms) end
-  return tonumber(a_counter) < tonumber(b_counter)
-end
-
 local rows = redis.call('XRANGE', log, '-', ARGV[2], 'COUNT', most)
 if #rows == 0 then return { 'trimmed', 0, ARGV[2] } end
 local last = rows[#rows][1]
-local readers = redis.call('HGETALL', KEYS[2])
+local time_ms, readers = now_ms(), redis.call('HGETALL', KEYS[2])
 for i = 1, #readers, 2 do
   local reader = cjson.decode(readers[i + 1])
-  local counts = reader.required or reader.until_ms > now_ms
+  local counts = reader.required or reader.until_ms > time_ms
   if counts and precedes(reader.position, last) then return { 'held', readers[i] } end
 end
 for _, group in ipairs(redis.call('XINFO', 'GROUPS', log)) do

@@ -1,14 +1,17 @@
 """One typed coroutine per Lua script: the only callers of `lua/`.
 
 Scripts are addressed by their content (EVALSHA, EVAL after NOSCRIPT), so that two versions of
-Everfold can work on one server during a rolling upgrade.
+Everfold can work on one server during a rolling upgrade. A line `--- @include "name"` stands for
+the piece `lua/include/name.lua`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import cast
 
 from msgspec import Struct
@@ -20,18 +23,50 @@ from everfold.streams.redis.redis_errors import command
 
 Reply = list[bytes | int]
 
+_INCLUDE = re.compile(r'^--- @include "(\w+)"$', re.MULTILINE)
+
+
+def assemble(name: str, folders: Sequence[Traversable]) -> str:
+    """Return the script `name` of the first folder, each piece that it includes in its place.
+
+    A piece is looked up in `include` of each folder in turn; one that was included before is left
+    out. Raises ValueError for a piece that is missing, or that includes itself.
+    """
+    included: set[str] = set()
+
+    def filled(text: str, within: tuple[str, ...]) -> str:
+        return _INCLUDE.sub(lambda line: piece(line[1], within), text)
+
+    def piece(wanted: str, within: tuple[str, ...]) -> str:
+        if wanted in within:
+            raise ValueError(f"Lua pieces include each other: {', '.join((*within, wanted))}")
+        if wanted in included:
+            return ""
+        included.add(wanted)
+        found = [folder / "include" / f"{wanted}.lua" for folder in folders]
+        text = next((file.read_text(encoding="utf-8") for file in found if file.is_file()), None)
+        if text is None:
+            raise ValueError(f"{within[-1] if within else name}.lua: no piece {wanted!r}")
+        return filled(text.rstrip(), (*within, wanted))
+
+    return filled((folders[0] / f"{name}.lua").read_text(encoding="utf-8"), ())
+
 
 class Script:
-    """A Lua file that runs on the server in one step."""
+    """A Lua file of a package that runs on the server in one step, without another in between."""
 
     def __init__(self, package: str, name: str) -> None:
-        self.source = files(package).joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
+        folders = [files(owner) / "lua" for owner in (package, "everfold.streams")]
+        self.source = assemble(name, folders)
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
     async def run(
         self, redis: Redis, keys: Sequence[str], arguments: Sequence[Argument]
     ) -> list[object]:
-        """Run the script. Raises Unavailable when nothing is known about what it did."""
+        """Run the script and return its reply, as the `Returns` lines of its file say.
+
+        Raises a leaf of Unavailable, and then nothing is known about what it did.
+        """
         try:
             reply = await command(redis, "EVALSHA", self.sha, len(keys), *keys, *arguments)
         except NoScriptError:

@@ -1,7 +1,8 @@
 """What a Lua script's header promises, compared with what its body does.
 
 Rule: the header is the block comment at the top. It names each KEYS[n] and ARGV[n] at the start of
-a line (`KEYS[2..]` for all from 2 on) and, after `Returns`, each outcome as {"name", ...}.
+a line (`KEYS[2..]` for all from 2 on) and, after `Returns`, each outcome as {"name", ...}. The
+length is that of the file as it is written, everything else is read with its pieces included.
 """
 
 from __future__ import annotations
@@ -18,16 +19,32 @@ _FIRST_OF_OUTCOME = re.compile(r"\boutcomes?\[1\][^=\n]*=\s*('[^']*')")
 _NAME = re.compile(r"'([a-z_]+)'")
 
 
-def breaches(text: str) -> list[str]:
+def breaches(written: str, assembled: str = "") -> list[str]:
     """Say where header and body disagree; an empty list is a kept contract."""
+    text = assembled or written
     header = _HEADER.match(text)
     if header is None:
         return ["it does not begin with a header in --[[ ]]"]
     contract, body = header.group(1), _without_comments(text[header.end() :])
-    found = [*_length_breaches(text), *_purpose_breaches(contract)]
+    found = [*_length_breaches(written), *_purpose_breaches(contract)]
     for table in ("KEYS", "ARGV"):
         found += _argument_breaches(table, contract, body)
     return [*found, *_outcome_breaches(contract, body)]
+
+
+def piece_breaches(written: str) -> list[str]:
+    """Say what an included piece does that a piece may not."""
+    found = list(_length_breaches(written))
+    lines = [line for line in written.splitlines() if not line.startswith("--- @include")]
+    if not next(filter(None, lines), "").startswith("-- "):
+        found.append("it does not begin with a comment that says what it is for")
+    body = _without_comments(written)
+    if re.search(r"\b(KEYS|ARGV)\b", body):
+        found.append("it reads KEYS or ARGV, which are its script's")
+    outside = re.sub(r"^local function .*?^end$", "", body, flags=re.MULTILINE | re.DOTALL)
+    if outside.strip():
+        found.append("it holds something beside local functions")
+    return found
 
 
 def _without_comments(body: str) -> str:

@@ -1,11 +1,19 @@
 from __future__ import annotations
 
+import re
+from collections import Counter
+
 import pytest
 
-from tests.architecture.lua_contract import breaches
+from everfold.streams.redis.scripts import assemble
+from tests.architecture.lua_contract import breaches, piece_breaches
 from tests.architecture.source_tree import PACKAGES, ROOT
 
-SCRIPTS = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.lua"))
+FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.lua"))
+PIECES = [path for path in FILES if path.parent.name == "include"]
+SCRIPTS = [path for path in FILES if path not in PIECES]
+INCLUDE = re.compile(r'^--- @include "(\w+)"', re.MULTILINE)
+SHARED = ROOT / "streams" / "lua"
 
 GOOD = """#!lua
 --[[
@@ -31,17 +39,34 @@ return job and outcome or { log and 'gone' or 'moved' }
 
 
 def test_the_header_of_a_script_says_what_its_body_does() -> None:
-    found = {script.name: breaches(script.read_text()) for script in SCRIPTS}
+    found = {
+        script.name: breaches(script.read_text(), assemble(script.stem, (script.parent, SHARED)))
+        for script in SCRIPTS
+    }
 
     assert len(found) > 20
     assert {name: said for name, said in found.items() if said} == {}
 
 
 def test_a_script_is_named_by_what_it_does_and_lies_in_the_lua_folder() -> None:
-    for script in SCRIPTS:
-        assert script.parent.name == "lua"
+    for script in FILES:
+        assert script.parent.name == ("include" if script in PIECES else "lua")
         assert script.stem.replace("_", "").isalpha()
         assert script.stem.islower()
+
+
+def test_a_piece_is_functions_that_know_nothing_of_their_script() -> None:
+    found = {piece.name: piece_breaches(piece.read_text()) for piece in PIECES}
+
+    assert len(found) > 5
+    assert {name: said for name, said in found.items() if said} == {}
+
+
+def test_every_piece_is_included_by_two_files_at_least_and_has_one_name() -> None:
+    used = Counter(name for file in FILES for name in INCLUDE.findall(file.read_text()))
+
+    assert {piece.stem for piece in PIECES if used[piece.stem] < 2} == set()
+    assert len({piece.stem for piece in PIECES}) == len(PIECES)
 
 
 # The check itself.
@@ -79,3 +104,44 @@ def test_a_promised_walk_that_never_happens_is_told() -> None:
     text = GOOD.replace("#ARGV, 2", "9, 2").replace("ARGV[i]", "job")
 
     assert "ARGV[2..] is in the header, but nothing walks over ARGV" in breaches(text)
+
+
+PIECE = """--- @include "now_ms"
+
+-- Add one.
+local function add(a)
+  return a + 1
+end
+
+-- Take one.
+local function take(a)
+  return a - 1
+end
+"""
+
+
+def test_a_piece_as_it_should_be_passes() -> None:
+    assert piece_breaches(PIECE) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "breach"),
+    [
+        ("-- Add one.\n", "", "it does not begin with a comment that says what it is for"),
+        ("a + 1", "ARGV[1] + 1", "it reads KEYS or ARGV, which are its script's"),
+        ("-- Take", "local x = 1\n-- Take", "it holds something beside local functions"),
+        ("-- Take", "\n" * 50 + "-- Take", "it has 61 lines; the limit is 59"),
+    ],
+)
+def test_a_piece_that_does_more_is_told(old: str, new: str, breach: str) -> None:
+    assert old in PIECE
+
+    assert breach in piece_breaches(PIECE.replace(old, new))
+
+
+def test_the_outcome_of_a_piece_is_one_of_its_script() -> None:
+    assembled = GOOD.replace(
+        "local log,", "local function late() return { 'early' } end\nlocal log,"
+    )
+
+    assert "outcome 'early' is returned but not in the header" in breaches(GOOD, assembled)

@@ -9,6 +9,7 @@ from typing import cast
 
 import pytest
 
+from everfold.contract import documents
 from everfold.streams.appending.log import Log
 from everfold.streams.events.event import Claimed, Started, Submitted, Succeeded
 from everfold.streams.reading.reader import job_events
@@ -17,7 +18,7 @@ from tests.support.servers import StartServer, client
 pytestmark = pytest.mark.anyio
 
 ROOT = Path(__file__).parent.parent.parent
-LOAD = re.compile(r'(\w+)=\$\(redis-cli SCRIPT LOAD "\$\(cat (\S+)\)"\)')
+LOAD = re.compile(r'(\w+)=\$\(redis-cli SCRIPT LOAD "\$\(everfold schema script (\w+)\)"\)')
 
 
 def lines() -> list[str]:
@@ -37,7 +38,7 @@ class Shell:
 
     def run(self, line: str) -> object:
         if load := LOAD.fullmatch(line):
-            sha = self._send("SCRIPT LOAD", (ROOT / load[2]).read_text())
+            sha = self._send("SCRIPT LOAD", documents.script(load[2]))
             self.variables[load[1]] = cast("bytes", sha).decode()
             return None
         program, *arguments = shlex.split(line)
@@ -63,7 +64,7 @@ async def test_a_job_is_claimed_renewed_told_and_ended_by_hand(own_server: Start
             shell.run(load)
         name, job = cast("tuple[bytes, list[bytes | int]]", shell.run(claim))
         assert (name, job[:3], job[4]) == (b"claimed", [b"order-17", 1, 2], 1)
-        shell.variables["TICKET"] = bytes(job[5]).decode()
+        shell.variables["DISPATCH_ID"] = bytes(job[5]).decode()
         assert shell.run(renew) == [[b"renewed"]]
         assert [shell.run(tell)[0][0] for _ in range(2)] == [b"appended", b"duplicate"]  # type: ignore[index]
         assert shell.run(end)[0][:2] == [b"appended", 4]  # type: ignore[index]

@@ -37,3 +37,18 @@ def _instead(event_type: str) -> str:
 def asyncapi() -> None:
     """Print an AsyncAPI 3.0 document: where the log is, what its entries hold, who writes them."""
     sys.stdout.write(documents.asyncapi())
+
+
+@schema.command
+def script(name: str, /) -> None:
+    """Print one of the log's Lua scripts as the server gets it, its included pieces filled in.
+
+    Parameters
+    ----------
+    name
+        The script's name, such as append or claim.
+    """
+    try:
+        sys.stdout.write(documents.script(name))
+    except FileNotFoundError as error:
+        raise Refused(f"there is no script {name!r}; they are the files of streams/lua") from error

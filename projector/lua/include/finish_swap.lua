@@ -1,0 +1,11 @@
+-- Put one rebuilt key in the place of a live one, which is gone when there is no rebuilt one.
+local function move(from, to)
+  redis.call('UNLINK', to)
+  if redis.call('EXISTS', from) == 1 then redis.call('RENAME', from, to) end
+end
+
+-- Let the live projection go on from where the rebuilt one is, without an owner.
+local function finish_swap(live, rebuilt, checkpoint, folded)
+  redis.call('HSET', live, 'checkpoint', checkpoint, 'folded', folded, 'owner', '', 'until_ms', 0)
+  redis.call('DEL', rebuilt)
+end
