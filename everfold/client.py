@@ -9,26 +9,26 @@ import contextlib
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
 from msgspec import Struct
 
-from everfold.archives.opening import known_archive
 from everfold.embedded import find_server
 from everfold.projector.job.job import Job
 from everfold.projector.reading.queries import Page, get, list_jobs
 from everfold.projector.reading.watching import Watcher
-from everfold.projector.subscribing.consumer import Consumer
-from everfold.projector.subscribing.subscription import Subscription
-from everfold.runner.config import runner_name
 from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.errors import InvalidWorkflow, JobClosed, JobLeased
 from everfold.streams.events.event import Canceled, CancelRequested, Outputs, Policy
 from everfold.streams.events.record import Recorded
 from everfold.streams.reading.reader import job_events, tail
 from everfold.streams.redis.redis_errors import command
+
+if TYPE_CHECKING:
+    from everfold.projector.subscribing.subscription import Subscription
 
 
 class SubmittedJob(Struct, frozen=True):
@@ -162,6 +162,11 @@ class Everfold:
 
         Raises Misconfigured for a `start` that makes no sense; waits while the server is away.
         """
+        # Here, because most programs only submit and read.
+        from everfold.archives.opening import known_archive
+        from everfold.projector.subscribing.consumer import Consumer
+        from everfold.runner.config import runner_name
+
         kept = await known_archive(self.log)
         consumer = Consumer(self.log, runner_name("consumer"), subscription, kept)
         await consumer.run(task_status=task_status)

@@ -28,27 +28,38 @@ READ_AGAIN_S = 10.0
 
 
 class Watcher:
-    """Open it with `async with Watcher(log) as watcher`."""
+    """Open it with `async with Watcher(log) as watcher`. The tail begins with the first watch."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
         self._waiting: dict[str, set[anyio.Event]] = {}
         self._exit = contextlib.AsyncExitStack()
+        self._tasks: anyio.abc.TaskGroup | None = None
+        self._starting = anyio.Lock()
+        self._is_following = False
 
     async def __aenter__(self) -> Watcher:
-        records = await self._exit.enter_async_context(tail(self._log))
-        tasks = await self._exit.enter_async_context(_background())
-        tasks.start_soon(self._follow, records)
+        self._tasks = await self._exit.enter_async_context(_background())
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._exit.aclose()
 
-    async def _follow(self, batches: AsyncIterator[list[Recorded]]) -> None:
-        async for batch in batches:
-            for job_id in {record.job_id for record in batch}:
-                for event in self._waiting.get(job_id, ()):
-                    event.set()
+    async def _start_following(self) -> None:
+        """Open the tail unless it is open already. Raises Unavailable."""
+        assert self._tasks is not None, "the watcher is not open"
+        async with self._starting:
+            if not self._is_following:
+                await self._tasks.start(self._follow)
+                self._is_following = True
+
+    async def _follow(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+        async with tail(self._log) as batches:
+            task_status.started()
+            async for batch in batches:
+                for job_id in {record.job_id for record in batch}:
+                    for event in self._waiting.get(job_id, ()):
+                        event.set()
 
     async def watch(self, job_id: str, after_seq: int = 0) -> AsyncIterator[Job]:
         """Yield the job's state after each event above `after_seq`, until it has ended.
@@ -74,6 +85,7 @@ class Watcher:
 
     async def _after(self, job_id: str, seq: int) -> Sequence[Recorded]:
         """Return the events after `seq`, as soon as there are some."""
+        await self._start_following()
         changed = anyio.Event()
         watching = self._waiting.setdefault(job_id, set())
         watching.add(changed)

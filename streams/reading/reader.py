@@ -133,9 +133,12 @@ async def tail(
     """Follow all partitions live, from the given cursors or from now on.
 
     Yields batches in log order per partition. Goes on where it was after the server was away.
-    Entering fixes the place: what is appended from then on is seen.
+    Entering fixes the place: what is appended from then on is seen. It raises Unavailable when the
+    server stayed away.
     """
-    cursors = dict(after) if after is not None else await last_entry_ids(log)
+    if after is None:
+        after = await with_retry(lambda: last_entry_ids(log), log.retry_for_s)
+    cursors = dict(after)
     redis = connect_blocking(log.url, name=f"everfold:{log.actor}")
     try:
         yield _follow(log, cursors, redis)
