@@ -21,6 +21,7 @@ from benchmarks import (
     recovery_peers,
     scale,
     sinks,
+    startup,
 )
 from benchmarks.machine import machine, versions
 from benchmarks.publish import Result, publish
@@ -81,6 +82,11 @@ async def _sinks(options: argparse.Namespace) -> Measured:
     return sinks.report(found), found
 
 
+async def _startup(options: argparse.Namespace) -> Measured:
+    found = await startup.measure_startup(options.starts)
+    return startup.report(found), found
+
+
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], Awaitable[Measured]]] = {
     "append": _append,
     "archive": _archive,
@@ -92,6 +98,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], Awaitable[Measured]]] = {
     "recovery-peers": _recovery_of_peers,
     "scale": _scale,
     "sinks": _sinks,
+    "startup": _startup,
 }
 
 
@@ -137,6 +144,7 @@ def _parser() -> argparse.ArgumentParser:
         ("--jobs-each", int, 4, "farm: jobs for each of them"),
         ("--most-events", int, 5_000_000, "scale: largest log"),
         ("--calls", int, 500, "scale: of each operation"),
+        ("--starts", int, 20, "startup: of each program"),
     )
     for flag, kind, default, words in sizes:
         parser.add_argument(flag, type=kind, default=default, help=words)

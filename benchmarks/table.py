@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
 
 from msgspec import Struct
@@ -25,7 +25,7 @@ class Ratio(Struct, frozen=True):
 
     name: str
     ratio: float
-    """Median of ours over median of theirs."""
+    """Median of ours over median of theirs; of the least ones where only those count."""
     target: str
     """What was asked for, empty where nothing was."""
     met: bool | None
@@ -61,8 +61,10 @@ def ratio(
     beside: str,
     at_least: float | None = None,
     at_most: float | None = None,
+    of: Callable[[Sequence[float]], float] = median,
 ) -> Ratio:
-    found = median(ours) / median(theirs)
+    """Compare two measurements by `of`, the median or the least of each one's values."""
+    found = of(ours) / of(theirs)
     target, met = "", None
     if at_least is not None:
         target, met = f">= {at_least:g}", found >= at_least

@@ -22,7 +22,6 @@ in a folder above, or from the file that `--config` or EVERFOLD_CONFIG names.
 ENVIRONMENT = Env("EVERFOLD_")
 
 app = App(name="everfold", help=HELP, version=__version__, config=ENVIRONMENT)
-app.register_install_completion_command()
 
 # Written here too, because a command is loaded only when it is used.
 COMMANDS = {
@@ -45,6 +44,10 @@ COMMANDS = {
     "schema": ("stream.schema:schema", "Print the events' JSON Schema, or an AsyncAPI document."),
     "doctor": ("operate.doctor:doctor", "Say what is not as it should be, and what to change."),
     "config": ("config.config:config", "Show and check the config file, everfold.toml."),
+    "--install-completion": (
+        "completion:install_completion",
+        "Install completion for your shell.",
+    ),
 }
 for _name, (_place, _help) in COMMANDS.items():
     app.command(f"everfold.commands.{_place}", name=_name, help=_help)

@@ -14,12 +14,12 @@ pytestmark = pytest.mark.anyio
 WITHIN_S = 120.0
 
 
-@pytest.mark.parametrize("name", ["append", "archive"])
+@pytest.mark.parametrize("name", ["append", "archive", "startup"])
 async def test_a_run_prints_the_ratios_first_and_stores_its_figures(
     name: str, tmp_path: Path, start_program: StartProgram
 ) -> None:
     stored = tmp_path / "figures.json"
-    sizes = ("--events", "3000", "--repeat", "2", "--json", str(stored))
+    sizes = ("--events", "3000", "--repeat", "2", "--starts", "2", "--json", str(stored))
     done = start_program("-m", "benchmarks", name, *sizes)
 
     assert (await done.end(WITHIN_S), done.complaints) == (0, [])

@@ -1,11 +1,9 @@
-"""What `everfold` offers: every name resolves, is explained, and loads no more than it needs."""
+"""What `everfold` offers: every name resolves and is explained."""
 
 from __future__ import annotations
 
 import ast
-import json
 import re
-import subprocess
 import sys
 from collections import Counter
 
@@ -18,12 +16,6 @@ from tests.architecture.source_tree import ROOT, modules
 ROOT_MODULE = next(module for module in modules("everfold") if module.name == "everfold")
 PAGE = (ROOT / "docs" / "API.md").read_text()
 
-HEAVY = {
-    "aiohttp", "anyio", "asyncio", "cyclopts", "hiredis", "httpx", "msgspec", "redis", "rich",
-    "ssl", "websockets",
-}  # fmt: skip
-"""What `import everfold` has no use for."""
-
 
 def imported_for_type_checkers() -> dict[str, str]:
     """Return the module of each name that type checkers and editors are told of."""
@@ -33,20 +25,6 @@ def imported_for_type_checkers() -> dict[str, str]:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("everfold.")
         for alias in node.names
     }
-
-
-def loaded_by(program: str) -> set[str]:
-    """Return the top-level names of the modules that are loaded when a program has ended."""
-    tell = "import atexit, json, sys; atexit.register(lambda: print(json.dumps(list(sys.modules))))"
-    done = subprocess.run(
-        [sys.executable, "-c", f"{tell}; {program}"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    return {name.partition(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
 
 
 def test_every_public_name_is_what_type_checkers_take_it_for() -> None:
@@ -89,13 +67,3 @@ def test_readme_docs_and_examples_import_from_the_root_only() -> None:
     for page in pages:
         deep = re.findall(r"^ *(?:from|import) everfold\..*", page.read_text(), re.MULTILINE)
         assert deep == [], page.name
-
-
-def test_the_root_loads_nothing_until_a_name_is_used() -> None:
-    assert loaded_by("import everfold") & HEAVY == set()
-
-
-def test_the_version_is_told_without_the_command_line() -> None:
-    told = "from everfold.__main__ import run; assert run(['--version']) == 0"
-
-    assert loaded_by(told) & HEAVY == set()

@@ -1,0 +1,97 @@
+"""How long a program takes that imports Everfold, or a command that a person waits for.
+
+Rule: beside `python -c pass` of the same Python, in turns; the least time of each counts, for what
+the machine does besides can only add to it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import anyio
+from msgspec import Struct
+
+from benchmarks.server import bench_server
+from benchmarks.table import Ratio, ratio
+from everfold import Log, Projector
+from everfold.projector.reading.catching_up import until_projected
+
+JOBS = 20
+"""Jobs that `everfold jobs ls` prints."""
+
+COMMAND = "import sys; from everfold.__main__ import main; sys.exit(main())"
+"""What the installed script `everfold` does."""
+
+NOTHING = ("-c", "pass")
+
+STARTS: Mapping[str, tuple[tuple[str, ...], float]] = {
+    "import everfold": (("-c", "import everfold"), 8),
+    "everfold --version": (("-c", COMMAND, "--version"), 12),
+    "everfold jobs ls": (("-c", COMMAND, "jobs", "ls"), 35),
+}
+"""What is started, and at most how many times as long as nothing it may take."""
+
+
+class StartupFigures(Struct, frozen=True):
+    ratios: list[Ratio]
+
+
+async def measure_startup(times: int) -> StartupFigures:
+    async with bench_server() as (url, folder):
+        await _submit(url)
+        environ = {
+            name: value for name, value in os.environ.items() if not name.startswith("REDIS_")
+        }
+        environ["EVERFOLD_DATA"] = str(folder / "data")
+        found = await anyio.to_thread.run_sync(_started, times, environ)
+    return StartupFigures(
+        [
+            ratio(
+                name,
+                found[name],
+                found["nothing"],
+                unit="ms",
+                beside="python -c pass",
+                at_most=most,
+                of=min,
+            )
+            for name, (_, most) in STARTS.items()
+        ]
+    )
+
+
+async def _submit(url: str) -> None:
+    async with Log.open(url) as log, anyio.create_task_group() as tasks:
+        tasks.start_soon(Projector(log, "bench").run)
+        for _ in range(JOBS):
+            made = await log.submit({"1": {"class_type": "None", "inputs": {}}}, kind="bench")
+            await until_projected(log, made.job_id, 1)
+        tasks.cancel_scope.cancel()
+
+
+def _started(times: int, environ: Mapping[str, str]) -> dict[str, list[float]]:
+    """Return the milliseconds of each start, by its name; a first one of each is not counted."""
+    calls = {"nothing": NOTHING, **{name: arguments for name, (arguments, _) in STARTS.items()}}
+    found: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(times + 1):
+        for name, arguments in calls.items():
+            found[name].append(_start(arguments, environ))
+    return {name: taken[1:] for name, taken in found.items()}
+
+
+def _start(arguments: tuple[str, ...], environ: Mapping[str, str]) -> float:
+    root = Path(__file__).parents[1]
+    started = time.perf_counter()
+    subprocess.run(
+        [sys.executable, *arguments], cwd=root, env=environ, check=True, stdout=subprocess.DEVNULL
+    )
+    return (time.perf_counter() - started) * 1000
+
+
+def report(found: StartupFigures) -> str:
+    return "\n".join(map(str, found.ratios))
