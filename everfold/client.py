@@ -1,6 +1,7 @@
-"""What an application uses: submit jobs, watch them, get their outputs.
+"""What an application uses: submit jobs, watch them, read their outputs.
 
-Rule: everything here works with any process down but Redis: reads fall back to the log.
+Rule: only Redis has to be up. Reads of one job fall back to the log; `list` knows what the
+projector has seen.
 """
 
 from __future__ import annotations
@@ -34,11 +35,14 @@ if TYPE_CHECKING:
 class SubmittedJob(Struct, frozen=True):
     job_id: str
     created: bool
-    """False when an earlier submit with the same idempotency key had made the job."""
+    """False when an earlier submit with the same idempotency key created the job."""
 
 
 class Everfold:
-    """One namespace. Open it with `Everfold.connect`; safe to use from many tasks at once."""
+    """One namespace on one server, opened with `Everfold.connect`. Many tasks may use it at once.
+
+    Every method raises Unavailable when the server stays away for more than about 15 s.
+    """
 
     def __init__(self, log: Log, watcher: Watcher) -> None:
         self.log = log
@@ -56,8 +60,10 @@ class Everfold:
     ) -> AsyncIterator[Everfold]:
         """Connect to `url`, else to REDIS_URL or REDIS_HOST, else to a running embedded server.
 
-        `partitions` matters only to whoever makes the namespace (default 8). `actor` is recorded
-        as who submitted or canceled. Raises Misconfigured or Unavailable.
+        Creates the namespace when it does not exist, with `partitions` partitions (default 8);
+        for an existing one it must be its number, or None. `actor` is stored in each event that
+        this client appends. Leaving closes the connections and ends all `watch` and `follow`.
+        Raises Misconfigured (NoServer, PartitionMismatch, ...), InvalidName or Unavailable.
         """
         async with (
             Log.open(
@@ -80,11 +86,18 @@ class Everfold:
         run_at: datetime | None = None,
         policy: Policy | None = None,
     ) -> SubmittedJob:
-        """Make a job known; when this returns it survives everything that Redis survives.
+        """Append a new job; once this returns, the job is stored and waits for a runner.
 
-        `workflow` is an API-format graph: a mapping, its JSON, or the path of its file. With an
-        `idempotency_key` a repeated submit returns the first job. `priority` is high, normal or
-        low. Raises Refused with nothing written, or Unavailable.
+        `workflow` is an API-format graph: a mapping, its JSON, or the path of a file. `kind`,
+        `user_id` and `metadata` (at most 64 KiB of JSON) are yours: they are stored with the job,
+        and lists and subscriptions can select by the first two. With an `idempotency_key` a
+        repeated submit returns the first job. `priority` is high, normal or low. The job does not
+        start before `run_at` (a time without zone is local; None means at once). `policy` says
+        how often and how long the job is tried.
+
+        Raises a kind of Refused (InvalidWorkflow, TooLarge, InvalidName, IdempotencyConflict)
+        with nothing written. After Unavailable the job may exist: repeat the submit with its
+        idempotency key.
         """
         made = await self.log.submit(
             read_workflow(workflow) if isinstance(workflow, Path) else workflow,
@@ -100,7 +113,12 @@ class Everfold:
         return SubmittedJob(made.job_id, made.created)
 
     async def get(self, job_id: str, at_least_seq: int = 0) -> Job:
-        """Return the job's state. Raises JobUnknown."""
+        """Return the job's state, with all events up to `at_least_seq`, as far as they exist.
+
+        Without `at_least_seq` the state may lag behind the log by the projector's delay. A state
+        that has expired is folded from the log. Raises JobUnknown, or BrokenChain when events
+        that are needed for that were trimmed.
+        """
         return await get(self.log, job_id, at_least_seq)
 
     async def list(
@@ -115,7 +133,15 @@ class Everfold:
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page:
-        """Return a page of jobs, the one with the newest event first."""
+        """Return a page of jobs, those with the newest events first; at most 1,000.
+
+        A filter that is empty or None selects all; several must all match. `newer_than` and
+        `older_than` bound the time of a job's last event, both included; a time without zone is
+        local. Pass `Page.cursor` back for the next page; it is None after the last one. Jobs
+        stay listed until their projected state expires, by default 2 h after their last event;
+        a new job is listed once the projector has seen it. Every job between the bounds is read,
+        whatever the filters. Raises InvalidName for a cursor that `list` did not return.
+        """
         return await list_jobs(
             self.log,
             statuses=statuses,
@@ -131,36 +157,55 @@ class Everfold:
     async def watch(self, job_id: str, after_seq: int = 0) -> AsyncIterator[Job]:
         """Yield the state after each event above `after_seq`, without gap, until the job ends.
 
-        To resume, give back the `seq` of the last state that was seen.
+        To resume, pass the `seq` of the last state that you saw; nothing is yielded for a job
+        that had ended by then. A slow reader delays nobody else. Raises JobUnknown, or a kind of
+        CorruptLog where an event is missing or cannot be read.
         """
         async for job in self._watcher.watch(job_id, after_seq):
             yield job
 
     async def wait(self, job_id: str, timeout_s: float | None = None) -> Job:
-        """Return the job once it has ended. Raises TimeoutError, JobUnknown."""
+        """Return the job once it has ended, whatever its status: look at `job.status`.
+
+        Raises TimeoutError after `timeout_s` seconds (None: never), with the job unchanged;
+        JobUnknown, or a kind of CorruptLog as `watch` does.
+        """
         return await self._watcher.wait(job_id, timeout_s)
 
     async def outputs(self, job_id: str) -> Outputs:
-        """Return what each output node has delivered so far, or delivered at the end."""
+        """Return the outputs by node id, as ComfyUI reports them; those so far for an open job.
+
+        They name files on the job's backend and hold no bytes. Raises as `get` does.
+        """
         return (await self.get(job_id)).outputs
 
     async def events(self, job_id: str, after_seq: int = 0) -> Sequence[Recorded]:
-        """Return the job's history. Raises JobUnknown."""
+        """Return the job's events above `after_seq`, in order.
+
+        The list begins later where the log was trimmed; `everfold events` reads the archive, too.
+        An event of an unknown type is an `Unreadable`. Raises JobUnknown.
+        """
         return await job_events(self.log, job_id, after_seq)
 
     @contextlib.asynccontextmanager
     async def follow(self) -> AsyncIterator[AsyncIterator[Sequence[Recorded]]]:
-        """Follow all events of all jobs, from now on."""
+        """Follow the events of all jobs that are appended after this is entered.
+
+        Yields batches, each of one partition, in the order of its log. Goes on where it was after
+        the server was away. A process that must not miss events while it is down uses `consume`.
+        """
         async with tail(self.log) as batches:
             yield batches
 
     async def consume(
         self, subscription: Subscription, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED
     ) -> None:
-        """Deliver events to a subscription until cancelled, together with all other processes
-        that consume it. A delivery that has begun is finished, and written down, before this ends.
+        """Deliver events to a subscription until cancelled: at least once, in order per job.
 
-        Raises Misconfigured for a `start` that makes no sense; waits while the server is away.
+        All processes that consume the same subscription share its partitions. When cancelled, a
+        delivery that has begun is finished and recorded first. `task_status.started()` is called
+        once it delivers. Waits while the server is away. Raises Misconfigured for an invalid
+        `start`.
         """
         # Here, because most programs only submit and read.
         from everfold.archives.opening import known_archive
@@ -172,10 +217,11 @@ class Everfold:
         await consumer.run(task_status=task_status)
 
     async def cancel(self, job_id: str, reason: str = "") -> Job:
-        """Ask for the job to be stopped; return its state after the request.
+        """Request the job to be stopped; return its state after the request.
 
-        A job that no runner holds is canceled at once; else its runner stops it and verifies
-        that. One that has ended already stays as it is. Raises JobUnknown.
+        A job that no runner holds is `canceled` at once. One that a runner holds is `canceling`
+        until its runner has stopped it: `wait` returns the end. A job that has ended is returned
+        as it is. Raises JobUnknown.
         """
         with contextlib.suppress(JobClosed):
             await self.log.append(job_id, CancelRequested(reason=reason), epoch=0)
@@ -202,7 +248,7 @@ def _milliseconds(time: datetime | None) -> int | None:
 
 
 def to_json(job: Job) -> dict[str, object]:
-    """Return a job as plain values, with the names that earlier consumers know beside ours."""
+    """Return a job as plain values; promptId, jobType and userId repeat fields for old readers."""
     plain: dict[str, object] = msgspec.to_builtins(job)
     earlier = {"promptId": job.prompt_id, "jobType": job.kind, "userId": job.user}
     return {**plain, **earlier}

@@ -15,7 +15,7 @@ async def main() -> None:
     async with Everfold.connect() as everfold:
         made = await everfold.submit(small_picture(color=0x993366))
         job = await everfold.cancel(made.job_id, reason="the customer left")
-        # A job that runs is stopped by its runner, which verifies that.
+        # Its runner stops a running job and verifies that.
         job = await everfold.wait(job.job_id, timeout_s=60)
         print(job.status)
 

@@ -1,10 +1,10 @@
-"""A projection of one's own: jobs per user and hour, with how many of them succeeded.
+"""A projection of your own: jobs per user and hour, and how many of them succeeded.
 
     everfold projector --projection examples.jobs_per_hour:PER_HOUR
     everfold projector show examples.jobs_per_hour:PER_HOUR
     everfold projector rebuild --projection examples.jobs_per_hour:PER_HOUR
 
-Needs REDIS_URL (or `everfold up` on this machine). As a program it counts what the log holds now.
+Needs REDIS_URL (or `everfold up` on this machine). Run it as a program to count the log.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Counts(Struct, frozen=True):
 
 
 def key(job: Job, record: Recorded) -> str | None:
-    """Count by user and hour of the event; other events are left out."""
+    """Return user and hour of a submit or a success; None leaves the event out."""
     if not isinstance(record.event, Submitted | Succeeded):
         return None
     hour = datetime.fromtimestamp(record.time_ms / 1000, UTC)
@@ -39,7 +39,7 @@ def count(counts: Counts | None, job: Job, record: Recorded) -> Counts:
 
 
 def together(first: Counts, second: Counts) -> Counts:
-    """A user's jobs lie in several partitions: what they say is added up when it is read."""
+    """Add up the counts of a user's jobs, which lie in several partitions."""
     return Counts(first.submitted + second.submitted, first.succeeded + second.succeeded)
 
 

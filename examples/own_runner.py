@@ -1,4 +1,4 @@
-"""A runner that lives inside your application's own process, beside its other tasks.
+"""A runner inside your application's process, beside its other tasks.
 
 Needs REDIS_URL (or `everfold up` on this machine) and COMFYUI_URL.
 """
@@ -16,7 +16,7 @@ from examples.workflow import small_picture
 async def main() -> None:
     config = RunnerConfig(name=runner_name("app"), drain_s=5)
     comfyui = ComfyBackend(os.environ.get("COMFYUI_URL", "http://127.0.0.1:8188"))
-    # The connection is named after the runner: that is how others see that it lives.
+    # The connection carries the runner's name: other runners see by it that this one is alive.
     async with (
         Log.open(find_server(), actor=config.name) as log,
         anyio.create_task_group() as tasks,

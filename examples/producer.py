@@ -1,8 +1,8 @@
-"""A runner that is not Everfold's own: takes jobs, tells their story, ends them.
+"""A runner of your own: claims jobs, appends their events, ends them.
 
-Any work may be behind a job; here it is counting to ten. Kill this program in the middle and start
-it again with the same key: the second one takes the job over where the story of the first one
-ends. Needs REDIS_URL (or `everfold up` on this machine).
+The work of a job can be anything; here it counts to ten. Kill this program in the middle and start
+it again with the same key: the second process takes the job over, and goes on after the last event
+of the first one. Needs REDIS_URL (or `everfold up` on this machine).
 
     python -m examples.producer [IDEMPOTENCY_KEY]
 """
@@ -41,11 +41,10 @@ LEASE_TTL_S = float(os.environ.get("LEASE_TTL_S", "10"))
 
 
 async def main(key: str) -> None:
-    # One name per process start: two processes of one name would take each other's leases for
-    # their own.
+    # One name per process start: two processes with the same name would share their leases.
     name = f"counter-{os.getpid()}-{new_id()[-4:]}"
     async with Log.open(find_server(), actor=name) as log:
-        # With a key, to submit again is safe: it finds the first job.
+        # With a key, a repeated submit finds the first job.
         made = await log.submit(small_picture(), queue=QUEUE, idempotency_key=key)
         print("submitted" if made.created else "known", made.job_id)
         producer = Producer(log, name, queues=[QUEUE], lease_ttl_s=LEASE_TTL_S)
@@ -54,11 +53,11 @@ async def main(key: str) -> None:
 
 
 async def take(producer: Producer) -> list[Lease]:
-    """Lease one job: an orphaned one first, then the one that has waited longest."""
+    """Claim one job: first one whose runner is gone, else the one that has waited longest."""
     try:
         return await producer.claim(most=1, wait_s=2 * LEASE_TTL_S)
     except Unavailable:
-        # An answer may have been lost, and the leases in it are ours all the same.
+        # The answer may have been lost, although the server gave us leases.
         return await producer.own_leases()
 
 
@@ -66,11 +65,11 @@ async def work(producer: Producer, lease: Lease) -> None:
     try:
         end = await count_while_leased(producer, lease)
         if end is not None:
-            # Closes the job, and in the same step takes it out of dispatch.
+            # Closes the job and removes it from dispatch, in one step.
             await producer.finish(lease, end)
             print("ended", lease.job_id, type(end).__name__)
     except* (LeaseLost, JobClosed) as over:
-        # Another runner has the job, or it has ended. Nothing of ours would be let in: just stop.
+        # Another runner has the job, or it has ended: the log refuses our events, so stop.
         print("stopped:", *over.exceptions)
 
 
@@ -85,7 +84,7 @@ async def count_while_leased(producer: Producer, lease: Lease) -> Terminal | Non
             try:
                 outcomes = await producer.renew([lease])
             except Unavailable:
-                # No reason to stop: should the lease run out, the log refuses what we append.
+                # Go on: should the lease run out, the log refuses our events.
                 continue
             match outcomes[0]:
                 case Renewed(canceling=True):
@@ -111,7 +110,7 @@ async def count(producer: Producer, lease: Lease) -> Terminal:
         await producer.append(lease, Started(attempt=1))
     for step in range(done + 1, STEPS + 1):
         await anyio.sleep(STEP_S)  # the work
-        # Returns when the event is in the log; a server that is away for seconds costs only time.
+        # Returns when the event is in the log; waits while the server is away for seconds.
         progress = Progressed(
             attempt=1, value=step / (STEPS + 1), nodes_done=step, nodes_total=STEPS
         )
@@ -121,7 +120,7 @@ async def count(producer: Producer, lease: Lease) -> Terminal:
 
 
 async def steps_done(log: Log, lease: Lease) -> int:
-    """Return how far the runners before us came: the log is all that they left."""
+    """Return the last step that earlier runners recorded in the log."""
     events = [record.event for record in await job_events(log, lease.job_id)]
     return max((event.nodes_done for event in events if isinstance(event, Progressed)), default=0)
 

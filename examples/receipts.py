@@ -1,4 +1,4 @@
-"""Do something once for each job that has succeeded, however often this program dies meanwhile.
+"""Send one receipt for each job that has succeeded, however often this program is killed.
 
 Start it several times: the processes share the work. Kill one: the others go on after five seconds.
 `everfold consumers ls` shows how far they are. Needs REDIS_URL (or `everfold up` on this machine).
@@ -13,7 +13,7 @@ import anyio
 from everfold import Delivery, Everfold, Subscription, TryLater
 
 SENT = set[str]()
-"""Stands for what the mail service remembers: it leaves out what has a key it has seen."""
+"""Stands for the mail service, which ignores a key that it has seen."""
 
 
 @Subscription("receipts", types=["job.succeeded"])

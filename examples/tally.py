@@ -1,7 +1,7 @@
-"""A subscription as a class: takes many events at a time, and knows what it has done already.
+"""A subscription as a class: takes many events at a time, and skips those it has counted.
 
-It counts events by type in a SQLite file. The sequence number of each job stands beside the counts,
-in the same transaction, so that an event which is delivered again is counted once. Needs REDIS_URL
+It counts events by type in a SQLite file. It stores each job's sequence number in the same
+transaction, so that an event that is delivered again is counted once. Needs REDIS_URL
 (or `everfold up` on this machine).
 
     python -m examples.tally [FILE]

@@ -1,7 +1,7 @@
-"""The log as an AsyncAPI 3.0 document: where it is, who writes what to it, what an entry holds.
+"""Builds the AsyncAPI 3.0 document of the log: its keys, who writes what, the fields of an entry.
 
-Rule: pure. AsyncAPI's binding for Redis is empty and knows no streams, so that an entry's fields
-are the headers of each message and the field `d` its payload; `x-redis-stream` says so once more.
+Rule: pure. AsyncAPI's binding for Redis knows no streams: an entry's fields are the headers of each
+message, its field `d` is the payload, and `x-redis-stream` repeats that.
 Source: https://www.asyncapi.com/docs/reference/specification/v3.0.0
 """
 

@@ -1,6 +1,6 @@
-"""One event as a CloudEvent 1.0, for structured JSON: what brokers and functions understand.
+"""Turns an event into a CloudEvent 1.0, in structured JSON.
 
-Rule: nothing here reads a clock or the network; the same entry gives the same CloudEvent always.
+Rule: no clock and no network; the same entry always gives the same CloudEvent.
 Source: https://github.com/cloudevents/spec, core 1.0.2 and its extensions `sequence` and
 `distributed-tracing`.
 """
@@ -18,7 +18,7 @@ from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.record import Recorded
 
 SEQUENCE_DIGITS = 10
-"""As many as the largest sequence that CloudEvents knows has, 2147483647."""
+"""The digits of 2147483647, the largest sequence of CloudEvents."""
 
 
 class CloudEvent(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -26,7 +26,7 @@ class CloudEvent(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     specversion: str
     id: str
-    """The event's own id: the same however often it is delivered."""
+    """The event's id, the same in every delivery."""
     source: str
     type: str
     subject: str = ""
@@ -36,8 +36,8 @@ class CloudEvent(Struct, frozen=True, kw_only=True, omit_defaults=True):
     dataschema: str
     """What `everfold schema json TYPE` prints has this `$id`."""
     sequence: str
-    """Place in the order of its subject's events, zero-padded: compared as text. Without
-    `sequencetype`, whose Integer would count all events of the source."""
+    """Sequence number within the subject, zero-padded so that texts compare. There is no
+    `sequencetype`: its Integer counts all events of a source."""
     epoch: int
     entryid: str
     traceparent: str = ""
@@ -52,8 +52,8 @@ class _Stored(Struct):
 def to_cloudevent(record: Recorded, namespace: str) -> CloudEvent:
     """Return the CloudEvent of one event.
 
-    Raises UndecodableEvent for an entry that cannot be read, was trimmed, or is not Everfold's:
-    its type and its id are not known, so that it has no CloudEvent.
+    Raises UndecodableEvent for an entry that cannot be read or is not Everfold's: its type and id
+    are not known.
     """
     event = record.event
     if isinstance(event, Unreadable):
@@ -61,7 +61,7 @@ def to_cloudevent(record: Recorded, namespace: str) -> CloudEvent:
     tag = str(event.__struct_config__.tag)
     return CloudEvent(
         specversion="1.0",
-        # Programs of others may have appended without an id.
+        # A foreign program may have appended without an id.
         id=event.id or f"{record.job_id}:{record.seq}",
         source=f"/everfold/{namespace}",
         type=tag,
@@ -78,7 +78,7 @@ def to_cloudevent(record: Recorded, namespace: str) -> CloudEvent:
 
 
 def _time(record: Recorded) -> str:
-    """Return the entry's time as RFC 3339 has it. Entry ids go beyond the year 9999."""
+    """Return the entry's time in RFC 3339. Raises UndecodableEvent beyond the year 9999."""
     seconds, milliseconds = divmod(record.time_ms, 1000)
     try:
         moment = datetime.fromtimestamp(seconds, UTC)
@@ -88,17 +88,17 @@ def _time(record: Recorded) -> str:
 
 
 def _one_line(record: Recorded) -> bytes:
-    """Return the stored JSON; where others wrote it over many lines, these become one."""
+    """Return the stored JSON on one line."""
     try:
         record.payload.decode()
     except UnicodeDecodeError as error:
-        # Reading skips the fields that it does not know, whatever they hold.
+        # The decoder skips unknown fields without looking at their bytes.
         raise _undecodable(record, "a field that is not known is not UTF-8") from error
     return record.payload.translate(LINE_ENDS)
 
 
 LINE_ENDS = bytes.maketrans(b"\r\n", b"  ")
-"""JSON has them between its words only, never within a text."""
+"""In JSON they stand between tokens only, never inside a string."""
 
 
 def _undecodable(record: Recorded, why: str) -> UndecodableEvent:

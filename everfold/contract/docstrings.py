@@ -1,4 +1,4 @@
-"""What a source says about its classes and, in the string literal under each, about their fields.
+"""Reads the docstrings of a source's classes, and the string literals below their fields.
 
 Rule: pure.
 """
@@ -11,9 +11,9 @@ from itertools import pairwise
 
 
 def docstrings(source: str) -> dict[str, str]:
-    """Return `Class` and `Class.field` -> what is said of it, each on one line.
+    """Return `Class` and `Class.field` -> its docstring, on one line.
 
-    A field without words of its own has those of the alias that it is annotated with.
+    A field without a docstring has that of the alias it is annotated with.
     """
     module = ast.parse(source)
     aliases = dict(_documented(module.body))

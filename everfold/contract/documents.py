@@ -1,4 +1,4 @@
-"""The contract's documents as text, made from the source of the Everfold that is running."""
+"""The contract's documents as JSON text, made from the source of the running Everfold."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ from everfold.streams.redis.scripts import Script
 
 
 def json_schema(event_type: str = "") -> str:
-    """Return the schema of all events, or of one type. KeyError for an unknown type."""
+    """Return the schema of all events, or of one type.
+
+    Raises KeyError for an unknown type, Misconfigured where the source is not installed.
+    """
     source = _source(events)
     return _text(event_document(source, event_type) if event_type else events_document(source))
 
 
 def asyncapi() -> str:
+    """Return the AsyncAPI document. Raises Misconfigured where the source is not installed."""
     return _text(asyncapi_document(_source(events), _source(record)))
 
 

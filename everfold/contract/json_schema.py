@@ -1,7 +1,7 @@
-"""The events as JSON Schema 2020-12, made from the classes that read and write them.
+"""Builds the JSON Schema (2020-12) of the events, from the classes that read and write them.
 
-Rule: pure. What the schema accepts is what `codec.decode` reads: unknown fields are
-allowed everywhere, and `v` is the one version that is written today.
+Rule: pure. The schema accepts what `codec.decode` reads: unknown fields are allowed everywhere, and
+`v` is the version that is written today.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from everfold.streams.events.event import Event, Fact
 Schema = dict[str, object]
 
 CONTRACT_VERSION = 1
-"""Raised when a reader of the old documents could no longer read new events."""
+"""Raised when a reader of the old documents cannot read new events."""
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 EVENTS_URN = f"urn:everfold:events:{CONTRACT_VERSION}"
@@ -30,14 +30,14 @@ EVENT_TYPES: dict[str, type[Fact]] = {
 
 
 def event_urn(event_type: str, version: int | None = None) -> str:
-    """Return the `$id` of one event type's schema: another one for each version of the type."""
+    """Return the `$id` of one version of an event type's schema; the current one by default."""
     return f"urn:everfold:event:{event_type}:{version or current_version(event_type)}"
 
 
 def event_schemas(source: str, references: str) -> dict[str, Schema]:
-    """Return class name -> schema: of each event in order, then of what events are made of.
+    """Return class name -> schema: the events in order, then the parts of events.
 
-    `source` is that of streams/events/event.py, `references` what stands before a name in a `$ref`.
+    `source` is the text of streams/events/event.py, `references` the prefix of each `$ref`.
     """
     said = docstrings(source)
     _, found = schema_components(
@@ -51,7 +51,7 @@ def event_schemas(source: str, references: str) -> dict[str, Schema]:
 
 
 def events_document(source: str) -> Schema:
-    """Return one schema for all events: exactly one branch fits, as `type` differs in each."""
+    """Return one schema for all events; exactly one branch fits an event, by its `type`."""
     return {
         "$schema": DIALECT,
         "$id": EVENTS_URN,
@@ -63,7 +63,7 @@ def events_document(source: str) -> Schema:
 
 
 def event_document(source: str, event_type: str) -> Schema:
-    """Return the schema of one event type, complete in itself. KeyError for an unknown type."""
+    """Return the schema of one event type, with its parts. Raises KeyError for an unknown one."""
     schemas = event_schemas(source, "#/$defs/")
     own = schemas[EVENT_TYPES[event_type].__name__]
     parts = {name: schemas[name] for name in sorted(_reached(own, schemas))}

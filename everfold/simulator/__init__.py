@@ -1,4 +1,4 @@
-"""A stand-in for a ComfyUI server, to try Everfold with and to test against."""
+"""A stand-in for a ComfyUI server, for trials and tests. It needs no GPU and no models."""
 
 from everfold.simulator.simulator import Simulator, simulate
 

@@ -1,4 +1,7 @@
-"""`python -m everfold.simulator --port 0 --output DIR`: one simulator as a process."""
+"""`python -m everfold.simulator --port 0 --output DIR`: one simulator as a process.
+
+Prints `listening on URL` when it answers; ends with SIGTERM or SIGINT.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 async def serve(port: int, output: Path | None, speed: float, ledger: Path | None) -> None:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT; port 0 picks a free one.
+
+    Raises SystemExit when it cannot listen on the port.
+    """
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)

@@ -1,4 +1,4 @@
-"""Faults on demand: what goes wrong next, and for how long."""
+"""Faults on demand: the failures that HTTP and the worker will show next."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import anyio
 
 
 class Faults:
-    """`arm` sets a fault; the rest of the simulator asks here whether to misbehave."""
+    """`arm` sets a fault; the other parts of the simulator ask for it."""
 
     def __init__(self) -> None:
         self.lose_responses = 0
-        """The next POSTs that are queued, but whose connection closes without an answer."""
+        """How many next POSTs are queued, but get no answer."""
         self.lose_requests = 0
-        """The next POSTs whose connection closes before they are queued."""
+        """How many next POSTs are not queued, and get no answer."""
         self.refuse_posts = 0
         self.refuse_status = 503
         self.history_delay_s = 0.0
         self._stalled_until_s = 0.0
 
     def arm(self, fault: str, options: dict[str, object]) -> bool:
-        """Set a fault of the HTTP side; False for a name that is not one."""
+        """Set a fault; False for an unknown name."""
         count = int(str(options.get("count", 1)))
         seconds = float(str(options.get("seconds", 1e9)))
         match fault:
@@ -37,19 +37,19 @@ class Faults:
             case "stall":
                 self._stalled_until_s = time.monotonic() + seconds
             case "clear":
-                self.__init__()  # type: ignore[misc]  # as it was when it was made
+                self.__init__()  # type: ignore[misc]  # all faults off
             case _:
                 return False
         return True
 
     def take(self, name: str) -> bool:
-        """Use one of a counted fault up; True when there was one."""
+        """Use up one of a counted fault; False when none is left."""
         left = getattr(self, name)
         if left > 0:
             setattr(self, name, left - 1)
         return bool(left > 0)
 
     async def while_stalled(self) -> None:
-        """Make no progress while the worker is to stall."""
+        """Wait while the fault `stall` lasts."""
         while (left_s := self._stalled_until_s - time.monotonic()) > 0:  # noqa: ASYNC110 - may be cleared
             await anyio.sleep(min(left_s, 0.1))

@@ -1,6 +1,6 @@
-"""What was really accepted and executed, so that tests can count executions.
+"""The record of accepted and executed prompts, so that tests can count executions.
 
-Rule: never forgets, not even in a restart; with a file it survives the end of the process.
+Rule: a simulated restart keeps it; with a file it survives the process, too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ Row = dict[str, object]
 
 
 class Ledger:
-    """One row per accepted POST. A row is written again to the file whenever it changes."""
+    """One row per accepted POST; each change of a row appends it to the file again."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path

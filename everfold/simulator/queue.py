@@ -1,4 +1,4 @@
-"""Queue and history, in memory only, with ComfyUI's traps left in.
+"""Queue and history, in memory only, with ComfyUI's own faults.
 
 The queue is a heap of (number, prompt id, graph ...): two equal numbers with equal ids compare
 their graphs and raise, as there. The history keeps 10,000 entries.
@@ -42,7 +42,7 @@ class PromptQueue:
         return number
 
     def put(self, item: Item) -> None:
-        """Raises TypeError, with the item queued, when two equal ones have to be compared."""
+        """Queue an item. Raises TypeError, with the item queued, on comparing equal ones."""
         try:
             heapq.heappush(self.pending, item)
         finally:
@@ -50,7 +50,7 @@ class PromptQueue:
             self.put_event = anyio.Event()
 
     def take(self) -> Item:
-        """Raises TypeError, with the item gone, when two equal ones have to be compared."""
+        """Return the next item. Raises TypeError, with the item lost, on comparing equal ones."""
         self.running = heapq.heappop(self.pending)
         return self.running
 
@@ -69,7 +69,7 @@ class PromptQueue:
         self.history[prompt_id] = entry
 
     def forget_all(self) -> None:
-        """What a restart does."""
+        """Forget everything, as a restart does."""
         self.pending.clear()
         self.history.clear()
         self.running, self.number = None, 0

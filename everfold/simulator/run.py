@@ -1,4 +1,4 @@
-"""One prompt being executed: its order of nodes, its messages, its end.
+"""Executes one prompt: the order of its nodes, its messages, its end.
 
 Rule: the order and the fields of the messages are those of the recordings: progress_state,
 executing, [progress_state, progress]*, executed, progress_state per node.
@@ -28,7 +28,7 @@ OOM_ADVICE = (
 
 
 class Cache:
-    """Results of the last graph's nodes, by what the node and its ancestors are."""
+    """Results of the last graph's nodes, by a digest of the node and all its ancestors."""
 
     def __init__(self) -> None:
         self.results: dict[str, Result] = {}
@@ -80,10 +80,10 @@ class Run:
         await self._tell("execution_success", {"prompt_id": self.prompt_id})
 
     def _order(self) -> list[str]:
-        """Return the nodes that the outputs need, each after what it needs itself.
+        """Return the nodes that the outputs need, each one after its sources.
 
-        Raises KeyError for a node without inputs: the whole graph is looked at, which is how an
-        orphan kills ComfyUI's worker.
+        Raises KeyError when any node of the graph has no inputs: an orphan like that ends
+        ComfyUI's worker.
         """
         for node in self._graph.values():
             node["inputs"]
@@ -138,7 +138,7 @@ class Run:
         await self._state(node, 1, 1, "finished")
 
     async def _node_runs(self, node: str) -> bool:
-        """Run one node; False when it ended the prompt."""
+        """Run one node; False when the prompt ended with it."""
         self._node = node
         try:
             self._check_interrupt()

@@ -1,4 +1,4 @@
-"""The websockets: who gets which message, with ComfyUI's traps left in.
+"""The websockets: which client gets which message, with ComfyUI's own faults.
 
 A message goes to the socket that is registered under the prompt's client id, or to all when it
 is a broadcast. When an older socket of the same client id closes, the newer one goes deaf.
@@ -26,7 +26,7 @@ class Sockets:
         self.executing_client: str | None = None
 
     async def serve(self, request: web.Request, remaining: int) -> web.WebSocketResponse:
-        """Keep one client's socket until it closes."""
+        """Serve one client's socket until it closes."""
         socket = web.WebSocketResponse(max_msg_size=0)
         await socket.prepare(request)
         client = request.query.get("clientId") or uuid.uuid4().hex
@@ -116,7 +116,7 @@ class Sockets:
             return  # it closes just now
 
     def mute(self, client: str | None) -> None:
-        """Keep sockets open and answer pings, but send nothing any more."""
+        """Send nothing from now on, to one client or to all; sockets stay open and answer pings."""
         if client is None:
             self._muted = True
         else:

@@ -1,7 +1,7 @@
-"""Validation of a submitted graph, with ComfyUI's own words and shapes.
+"""Validates a submitted graph, with ComfyUI's words and shapes.
 
-Rule: pure. A broken output is dropped as long as another one is sound; only nodes that an output
-needs are looked at, which is why an orphan without inputs gets through to the worker.
+Rule: pure, but for the files it asks `Files` for. An invalid output is dropped while another one is
+valid. Only nodes that an output needs are checked: an orphan without inputs reaches the worker.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LONGEST_LIST = 20
 
 class Verdict(Struct, frozen=True):
     outputs: list[str]
-    """Output nodes that will run; none when the graph is refused."""
+    """The output nodes that will run; empty when the graph is refused."""
     error: Complaint | None
     node_errors: dict[str, Complaint]
 

@@ -1,4 +1,4 @@
-"""The one worker that executes prompts, one after another, until it dies."""
+"""The worker: executes one prompt after another, until an error ends it."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class Worker:
         self.is_dead = False
 
     def interrupt(self) -> None:
-        """Raise the flag; it is looked at before each node and at each progress step."""
+        """Set the flag; it is checked before each node and at each progress step."""
         self._interrupt = True
 
     def forget(self) -> None:
-        """What a restart does to the worker."""
+        """Drop cache and flags, as a restart does."""
         self._cache = Cache()
         self._interrupt = self.is_dead = False
 
@@ -63,7 +63,7 @@ class Worker:
             try:
                 await self._run_next()
             except (TypeError, KeyError) as error:
-                # As in ComfyUI: the thread is gone, HTTP goes on, nothing runs any more.
+                # As in ComfyUI: the thread ends, HTTP goes on, nothing runs any more.
                 logger.warning("worker_died error=%r", error)
                 self.is_dead, self._queue.running = True, None
 
@@ -126,5 +126,5 @@ def _is_json(value: object) -> bool:
 
 
 def exit_at_once() -> None:
-    """What happens to the process when its publish loop meets what is not JSON."""
+    """End the process, as ComfyUI ends when a message is not JSON."""
     os._exit(1)

@@ -1,1 +1,1 @@
-"""Subscribers that come along: database records, webhooks, analytics."""
+"""Subscriptions that are included: database records, webhooks, analytics."""

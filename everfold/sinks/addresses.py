@@ -1,7 +1,7 @@
-"""Where a webhook may go: only to public addresses, unless private ones are allowed.
+"""Checks where a webhook goes: only to public addresses, unless private ones are allowed.
 
-Rule: the name is resolved once per message, every address it has is looked at, and the connection
-goes to the address that was looked at, so that a name cannot point elsewhere a moment later.
+Rule: the name is resolved once per message, all its addresses are checked, and the connection goes
+to a checked address, so that the name cannot point elsewhere in between.
 """
 
 from __future__ import annotations
@@ -16,39 +16,45 @@ from everfold.streams.errors import Misconfigured
 
 
 class NotAllowed(Exception):
-    """The name leads into a private network."""
+    """The name resolves to an address that is not public."""
 
 
 def check_url(text: str, *, allow_private: bool) -> httpx.URL:
-    """Return the address of a receiver. Raises Misconfigured for one that cannot be right."""
+    """Return a receiver's URL.
+
+    Raises Misconfigured for one that is not http(s), carries a password, or is http without
+    `allow_private`.
+    """
     try:
         url = httpx.URL(text)
     except (httpx.InvalidURL, TypeError) as error:
-        raise Misconfigured(f"{text!r} is no address: {error}") from error
+        raise Misconfigured(f"{text!r} is not an address: {error}") from error
     if url.scheme not in ("https", "http") or not url.host:
-        raise Misconfigured(f"{text!r} is no address of a receiver; write https://host/path")
+        raise Misconfigured(f"{text!r} is not the address of a receiver; write https://host/path")
     if url.scheme == "http" and not allow_private:
         raise Misconfigured(
-            f"{text!r} would send jobs in the clear; use https:// (or, for a receiver in your own "
+            f"{text!r} would send jobs unencrypted; use https:// (or, for a receiver in your own "
             "network, --allow-private)"
         )
     if url.userinfo:
-        raise Misconfigured("a receiver's address must not carry a password; it is signed for")
+        raise Misconfigured(
+            "a receiver's address must not carry a password: messages are signed instead"
+        )
     return url
 
 
 async def resolve(host: str, port: int, *, allow_private: bool) -> str:
-    """Return an address to connect to. Raises NotAllowed, or OSError where there is none."""
+    """Return the IP address to connect to. Raises NotAllowed, or OSError for an unknown name."""
     found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     addresses = [str(row[4][0]) for row in found]
     for address in addresses:
         if not allow_private and not _is_public(address):
-            raise NotAllowed(f"{host} leads to {address}, which is not a public address")
+            raise NotAllowed(f"{host} resolves to {address}, which is not a public address")
     return addresses[0]
 
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-"""Stands for the IPv4 address in its last four bytes."""
+"""An address of this network carries an IPv4 address in its last four bytes."""
 
 
 def _is_public(text: str) -> bool:

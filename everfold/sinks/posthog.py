@@ -1,8 +1,8 @@
 """`everfold sink posthog`: two analytics events, each counted once however often it is delivered.
 
 Rule: the uuid and the time of an analytics event come from the event that caused it, and PostHog
-keeps one of those with the same uuid. Never the graph, nor its metadata. An endpoint that cannot be
-reached touches no job: events wait in the log.
+keeps one event per uuid. The graph and the metadata are never sent. While the endpoint cannot be
+reached, events wait in the log.
 Source: posthog.com/docs/api/capture, the batch endpoint.
 """
 
@@ -25,20 +25,20 @@ from everfold.streams.events.event import Recovered, Submitted
 HOST = "https://us.i.posthog.com"
 SAVED, RECOVERED = "comfyui_job_state_saved", "comfyui_job_recovered"
 NOBODY = "everfold"
-"""distinct_id of jobs without a user."""
+"""The distinct_id of jobs without a user."""
 
 BATCH = 100
 TIMEOUT_S = 10.0
 
 _SPACE = UUID("5b0a4dd2-6a3e-5c39-9b3c-8d3f5f0c4e11")
-"""Of the uuids made here, so that they are nobody else's."""
+"""Namespace of the uuids that are made here."""
 
-TOO_BAD = (400, 413, 422)
-"""Answers that mean the events themselves; every other one means the endpoint or the key."""
+REJECTED = (400, 413, 422)
+"""Statuses that reject the events; any other error speaks of the endpoint or the key."""
 
 
 class Capture(Struct, frozen=True):
-    """One analytics event, as the batch endpoint wants it."""
+    """One analytics event, in the shape of the batch endpoint."""
 
     event: str
     distinct_id: str
@@ -48,7 +48,10 @@ class Capture(Struct, frozen=True):
 
 
 class PostHogSink(Subscription):
-    """Close it with `aclose`. Raises Misconfigured without a project key."""
+    """Close it with `aclose`. Raises Misconfigured without a project key, or for another host.
+
+    `key` is the project's key (phc_...), `start` as in `Subscription`.
+    """
 
     def __init__(
         self, log: Log, key: str, *, host: str = HOST, name: str = "posthog", start: str = NOW
@@ -56,7 +59,7 @@ class PostHogSink(Subscription):
         if not key:
             raise Misconfigured("PostHog needs the project's key (--key phc_...)")
         if not host.startswith(("https://", "http://")):
-            raise Misconfigured(f"{host!r} is no address of PostHog; write https://host")
+            raise Misconfigured(f"{host!r} is not an address of PostHog; write https://host")
         super().__init__(
             name,
             types=("job.submitted", "job.recovered"),
@@ -84,7 +87,7 @@ class PostHogSink(Subscription):
             raise TargetAway(f"PostHog: {type(error).__name__} {error}") from error
         if answer.is_success:
             return
-        if answer.status_code in TOO_BAD:
+        if answer.status_code in REJECTED:
             raise GiveUp(f"PostHog answers {answer.status_code}: {answer.text[:200]}")
         raise TargetAway(f"PostHog answers {answer.status_code}: {answer.text[:200]}")
 
@@ -92,8 +95,8 @@ class PostHogSink(Subscription):
 def capture(delivery: Delivery, generation: str) -> Capture:
     """Return the analytics event of a submit or a recovery.
 
-    Its promptId is that of the job's first attempt, known before there is one: all events of a job
-    carry the same.
+    promptId is that of the job's first attempt, so that all events of a job carry the same one.
+    Raises GiveUp for any other event.
     """
     job, record, event = delivery.job, delivery.record, delivery.event
     prompt_id = attempt_of(job.job_id, 1, generation).prompt_id

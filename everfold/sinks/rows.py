@@ -1,4 +1,4 @@
-"""A delivery as rows of the SQL sink's tables. Pure."""
+"""Turns a delivery into rows of the SQL sink's tables. Rule: reads no clock and nothing else."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def job_row(namespace: str, generation: str, job: Job) -> Row:
+    """Return a row of `everfold_jobs`; times are UTC, None where it did not happen yet."""
     error = job.error
     return {
         "namespace": namespace,
@@ -49,6 +50,7 @@ def job_row(namespace: str, generation: str, job: Job) -> Row:
 
 
 def event_row(namespace: str, delivery: Delivery) -> Row:
+    """Return a row of `everfold_events`; `event` holds the event's JSON as stored."""
     record = delivery.record
     return {
         "namespace": namespace,
@@ -68,7 +70,7 @@ def _time(milliseconds: int) -> datetime | None:
 
 
 def _clean(value: object) -> object:
-    """Return the value without NUL characters, which PostgreSQL keeps in no text."""
+    """Replace NUL characters, which PostgreSQL cannot store in a text."""
     match value:
         case str():
             return value.replace("\x00", "\ufffd")

@@ -1,7 +1,7 @@
-"""Making the tables of the SQL sink, and bringing older ones up to date.
+"""Creates the tables of the SQL sink, and adds the columns that older tables lack.
 
-Rule: everything in one transaction under a lock, for others may do the same at that moment; a
-schema newer than ours is left alone.
+Rule: one transaction under a lock, because several processes may do this at once; tables of a
+newer schema are not touched.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from everfold.sinks.tables import METADATA, SCHEMA, SCHEMA_VERSION
 from everfold.streams.errors import Misconfigured
 
 _LOCK = 0x45564552
-"""Of PostgreSQL's advisory locks, for as long as the transaction lasts."""
+"""Number of the advisory lock that PostgreSQL holds during the transaction."""
 
 
 def bring_up_to_date(connection: Connection) -> None:
-    """Make what is missing. Raises Misconfigured for tables of a newer Everfold."""
+    """Create missing tables and columns. Raises Misconfigured for tables of a newer Everfold."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     _refuse_newer(connection)

@@ -1,7 +1,7 @@
-"""Signatures of webhooks, after the Standard Webhooks specification (standardwebhooks.com).
+"""Signs webhooks as the Standard Webhooks specification says (standardwebhooks.com).
 
-Rule: pure. What is signed is id, time and body, with each secret, so that a receiver can change
-from one secret to the next without losing a message.
+Rule: pure. Id, time and body are signed with each secret, so that a receiver can change from one
+secret to the next without losing a message.
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ from everfold.streams.errors import Misconfigured
 
 PREFIX = "whsec_"
 SHORTEST, LONGEST = 24, 64
-"""Bytes of a secret, by the specification."""
+"""Length of a secret in bytes, by the specification."""
 
 
 def read_secret(text: str) -> bytes:
-    """Return the bytes of `whsec_` and base64. Raises Misconfigured, without showing the secret."""
+    """Decode a secret: `whsec_` and base64.
+
+    Raises Misconfigured, with a message that does not contain the secret.
+    """
     try:
         secret = base64.b64decode(text.removeprefix(PREFIX), validate=True)
     except (binascii.Error, ValueError) as error:

@@ -1,7 +1,7 @@
-"""`everfold sink sql`: database records of jobs, kept by their sequence numbers.
+"""`everfold sink sql`: one database row per job, and on request one per event.
 
-Rule: a row is only ever replaced by a later state of its job, in the same transaction as the rows
-of its events, so that deliveries which are repeated change nothing.
+Rule: a row is replaced only by a later state of its job, in the same transaction as the rows of the
+events, so that a repeated delivery changes nothing.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ DRIVERS = {"sqlite": ("sqlite+aiosqlite", "sql"), "postgresql": ("postgresql+asy
 class SqlSink(Subscription):
     """Open it with `open` before it consumes, close it with `aclose`.
 
-    `events` keeps a row per event too; `progress` brings the rows up to date with each progress.
+    `events` also writes a row per event; `progress` also updates the job's row with each progress.
+    Raises Misconfigured for an address that is not SQLite's or PostgreSQL's, or without its extra.
     """
 
     def __init__(
@@ -62,9 +63,9 @@ class SqlSink(Subscription):
         self._is_open = False
 
     async def open(self) -> None:
-        """Make the tables, or bring them up to date. Raises Misconfigured, Unavailable.
+        """Create the tables or update them. Raises Misconfigured or Unavailable, and closes then.
 
-        Else it is done with the first delivery, which waits while that is not possible.
+        Without it the first delivery does that, and waits until the database can be used.
         """
         try:
             async with self._engine.begin() as connection:
@@ -88,7 +89,9 @@ class SqlSink(Subscription):
                 await self.open()
             except (Unavailable, Misconfigured) as error:
                 raise TargetAway(str(error)) from error
-        jobs = {delivery.job.job_id: delivery.job for delivery in deliveries}  # the last of each
+        jobs = {
+            delivery.job.job_id: delivery.job for delivery in deliveries
+        }  # the last state of each
         rows = [job_row(self._namespace, self._generation, job) for job in jobs.values()]
         told = [event_row(self._namespace, d) for d in deliveries] if self._events else []
         try:
@@ -125,7 +128,7 @@ class IsLater(Protocol):
 
 
 def _is_later_state(table: Table, new: Columns) -> ColumnElement[bool]:
-    """A namespace made anew, or a log that was set back, begins with lower numbers again."""
+    """A namespace created again, or a log that lost events, restarts with lower numbers."""
     old = table.c
     return or_(
         new["generation"] != old.generation,
@@ -135,7 +138,7 @@ def _is_later_state(table: Table, new: Columns) -> ColumnElement[bool]:
 
 
 def _is_later_event(table: Table, new: Columns) -> ColumnElement[bool]:
-    """Another entry of the same number was written after the log had been set back."""
+    """After a log lost events, another entry may carry the same number."""
     return and_(new["entry_id"] != table.c.entry_id, new["time"] >= table.c.time)
 
 
@@ -145,7 +148,7 @@ def _checked(text: str) -> URL:
         url = make_url(text)
     except ArgumentError as error:
         raise Misconfigured(
-            f"{text!r} is no database address; write sqlite+aiosqlite:///jobs.db or "
+            f"{text!r} is not a database address; write sqlite+aiosqlite:///jobs.db or "
             "postgresql+asyncpg://user:password@host/database"
         ) from error
     kind = url.drivername.partition("+")[0].replace("postgres", "postgresql", 1)
@@ -160,7 +163,7 @@ def _engine(url: URL) -> AsyncEngine:
     try:
         if not is_sqlite:
             return create_async_engine(url, pool_size=8, max_overflow=0, pool_pre_ping=True)
-        # SQLite has one writer: waiting for a connection is kinder than for its lock.
+        # SQLite has one writer: waiting for the one connection avoids errors about its lock.
         engine = create_async_engine(
             url, pool_size=1, max_overflow=0, connect_args={"timeout": 30.0}
         )
@@ -177,9 +180,9 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # transactions begin where we say, with the writer's lock
+    connection.isolation_level = None  # `_begin_sqlite` begins them, with the writer's lock
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")  # readers and the writer do not wait for each other
+    cursor.execute("PRAGMA journal_mode=WAL")  # readers do not block the writer
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.close()
 

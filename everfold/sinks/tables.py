@@ -1,7 +1,7 @@
-"""The tables of the SQL sink: one row per job, and if wanted one per event.
+"""The tables of the SQL sink: one row per job, and on request one per event.
 
-Rule: a table only ever gains columns, and each one can be empty, so that an older table becomes
-today's by adding what it lacks.
+Rule: columns are only added, and all can be NULL, so that adding the missing columns updates an
+older table.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 SCHEMA_VERSION = 1
-"""Raised whenever a program of an older version must not write any more."""
+"""Raised when programs of an older version must no longer write."""
 
 METADATA = MetaData()
 

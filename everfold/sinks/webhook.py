@@ -1,7 +1,7 @@
 """`everfold sink webhook`: a signed POST for each event, tried again over hours.
 
-Rule: the message id is the event's own id, so that a receiver which has seen it can leave it out.
-Redirects are not followed, answers are read only so far, private networks are not entered.
+Rule: the message id is the event's id, by which a receiver recognizes a repeat. Redirects are not
+followed, long answers are not read to their end, private networks are not entered.
 Source: standardwebhooks.com, the specification of version 1.
 """
 
@@ -27,10 +27,10 @@ TYPES = (
     *("job.submitted", "job.started", "job.recovered", "job.retried"),
     *("job.succeeded", "job.failed", "job.canceled", "job.expired"),
 )
-"""What is sent unless something else is asked for."""
+"""The event types that are sent by default."""
 
 RETRY_S = (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
-"""About three days in all; the waits that the specification recommends."""
+"""Seconds between tries, about three days in all, as the specification recommends."""
 
 TIMEOUT_S = 20.0
 ANSWER_LIMIT_BYTES = 64 * 1024
@@ -39,14 +39,18 @@ LONGEST_RETRY_AFTER_S = 86_400.0
 
 
 class Refusal(TryLater):
-    """The receiver did not take the message: to be sent again after the usual wait."""
+    """The receiver did not take the message: try again after the usual wait."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why, after_s=0.0)
 
 
 class WebhookSink(Subscription):
-    """Close it with `aclose`. Raises Misconfigured for an address or secret that makes no sense."""
+    """Close it with `aclose`. Raises Misconfigured for an invalid address or secret.
+
+    Each message is signed with all `secrets` (`whsec_...`). `types`, `kinds`, `users` and `start`
+    are those of `Subscription`. `timeout_s` bounds one POST, `retry_s` are the waits between tries.
+    """
 
     def __init__(
         self,
@@ -77,7 +81,7 @@ class WebhookSink(Subscription):
             about=f"webhook {self._url.copy_with(query=None)}",
         )
         self._allow_private, self._limit_s = allow_private, timeout_s
-        # No proxy of the environment: it would go where we do not look.
+        # No proxy from the environment: its target could not be checked.
         self._client = httpx.AsyncClient(timeout=timeout_s, trust_env=False, follow_redirects=False)
 
     async def aclose(self) -> None:
@@ -88,9 +92,9 @@ class WebhookSink(Subscription):
             await self.post(f"msg_{delivery.event.id}", message(delivery))
 
     async def post(self, message_id: str, body: bytes) -> int:
-        """Send one message; return the status of its answer.
+        """Send one message; return the answer's status, 200 to 299.
 
-        Raises TryLater when it was not taken, GiveUp when it never will be.
+        Raises TryLater when it was not taken; GiveUp for 410 or an address that is not allowed.
         """
         try:
             with anyio.fail_after(self._limit_s):
@@ -121,12 +125,12 @@ class WebhookSink(Subscription):
             headers=headers,
             extensions={"sni_hostname": url.host},
         ) as answer:
-            await _read_a_little(answer)
+            await _drain(answer)
             return answer.status_code, answer.headers.get("retry-after", "")
 
 
-async def _read_a_little(answer: httpx.Response) -> None:
-    """Read the answer so that the connection can be used again, but not one without end."""
+async def _drain(answer: httpx.Response) -> None:
+    """Read up to 64 KiB of the answer, so that its connection can be reused."""
     size = 0
     async for chunk in answer.aiter_raw():
         size += len(chunk)
@@ -149,7 +153,7 @@ def _check(status: int, retry_after: str) -> None:
 
 
 def _wait_s(retry_after: str) -> float | None:
-    """Return the seconds of a Retry-After header: a number, or a date."""
+    """Return the seconds of a Retry-After header, a number or a date; None for anything else."""
     if retry_after.isdigit():
         return float(retry_after)
     try:
@@ -159,17 +163,17 @@ def _wait_s(retry_after: str) -> float | None:
 
 
 def message(delivery: Delivery) -> bytes:
-    """Return the body of an event's message."""
+    """Return the JSON body of the message about an event."""
     told = {
         "type": delivery.type,
         "timestamp": _iso(delivery.record.time_ms),
-        "data": told_of(delivery.job),
+        "data": public_state(delivery.job),
     }
     return msgspec.json.encode(told)
 
 
-def told_of(job: Job) -> dict[str, object]:
-    """Return what receivers are told of a job; never its graph."""
+def public_state(job: Job) -> dict[str, object]:
+    """Return the fields that receivers get; the graph is not among them."""
     return {
         "job_id": job.job_id,
         "seq": job.seq,

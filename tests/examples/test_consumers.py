@@ -81,7 +81,7 @@ def counts(path: Path) -> dict[str, int]:
 async def test_the_own_cursor_writes_each_event_once(
     log: Log, start_program: StartProgram, tmp_path: Path
 ) -> None:
-    path = tmp_path / "story.db"
+    path = tmp_path / "events.db"
 
     def start() -> Program:
         environ = {"REDIS_URL": log.url}
@@ -95,14 +95,14 @@ async def test_the_own_cursor_writes_each_event_once(
         await program.line("job.progressed", within_s=20)
         program.kill()
     program = start()
-    await program.line("goes on where it was", within_s=20)
-    await eventually(lambda: len(story(path)) == 300, 20)
-    assert story(path) == [(job_id, seq) for job_id in sorted(jobs) for seq in range(1, 11)]
+    await program.line("continues after the stored position", within_s=20)
+    await eventually(lambda: len(written(path)) == 300, 20)
+    assert written(path) == [(job_id, seq) for job_id in sorted(jobs) for seq in range(1, 11)]
 
 
-def story(path: Path) -> list[tuple[str, int]]:
+def written(path: Path) -> list[tuple[str, int]]:
     with sqlite3.connect(path) as database:
-        found = database.execute("SELECT job, seq FROM story ORDER BY job, seq").fetchall()
+        found = database.execute("SELECT job, seq FROM events ORDER BY job, seq").fetchall()
     database.close()
     return found
 

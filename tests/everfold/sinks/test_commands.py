@@ -135,7 +135,7 @@ async def test_webhook_test_sends_one_message(everfold: Everfold, receiver: Rece
     ("arguments", "sentence"),
     [
         (("sink", "webhook", "--url", "https://example.com/hook"), "webhooks are signed"),
-        (("sink", "sql", "--url", "nonsense"), "is no database address"),
+        (("sink", "sql", "--url", "nonsense"), "is not a database address"),
         (("sink", "webhook", "--url", "https://e.com", "--types", "done"), "no event type 'done'"),
         (("consumers", "show", "nobody"), "there is no subscription 'nobody' here"),
         (("consumers", "reset", "x", "--to", "soon"), "'soon' is no place"),

@@ -260,7 +260,7 @@ async def test_a_database_that_is_away_is_waited_for(log: Log, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("url", "why"),
     [
-        ("foo", "is no database address; write sqlite"),
+        ("foo", "is not a database address; write sqlite"),
         ("mysql://a/b", "databases of the kind 'mysql' are not supported"),
     ],
 )
