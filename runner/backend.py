@@ -131,8 +131,6 @@ class Sighting(Struct, frozen=True, kw_only=True):
     saved: tuple[SavedOutput, ...] = ()
     ask_truth: bool = False
     """The attempt may be over, or something was missed: call `truth` now."""
-    last_frame_at_s: float = 0.0
-    """anyio.current_time() of the newest frame about this attempt; 0.0 when there was none."""
 
 
 class Observation(Protocol):

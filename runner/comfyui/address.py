@@ -1,4 +1,4 @@
-"""Where a ComfyUI server is: one spelling per server, secrets kept apart.
+"""The address of a ComfyUI server: one spelling per server, without secrets.
 
 Rule: pure. `http://host:8188/` and `HTTP://HOST:8188` are one server; a user and password in the
 URL become a header, because the URL is recorded in events and shown to people.
@@ -18,18 +18,25 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Address(Struct, frozen=True):
+    """Where a server is, and which headers it needs."""
+
     url: str
     """Scheme, host, port and path prefix; no trailing slash, no user, no password."""
     headers: dict[str, str]
-    """Sent with every request, the websocket's included."""
+    """Sent with every request and with the websocket's handshake."""
 
     @property
     def websocket_url(self) -> str:
+        """Return the URL with ws: or wss: in place of http: or https:."""
         return "ws" + self.url.removeprefix("http")
 
 
 def read_address(url: str, headers: Mapping[str, str] | None = None) -> Address:
-    """Read a URL as people write it; `host:port` alone means http. Raises BackendUrlInvalid."""
+    """Return the address of a URL as people write it; `host:port` alone means http.
+
+    A user and password become an Authorization header, which `headers` may replace. Raises
+    BackendUrlInvalid, without the password in its text.
+    """
     text = url.strip()
     parts = _split(text if "://" in text else f"http://{text}")
     host = _host(parts)
@@ -41,7 +48,7 @@ def _split(text: str) -> SplitResult:
     shown = text.rpartition("@")[2]
     try:
         parts = urlsplit(text)
-        # What cannot be encoded as a domain name fails late, in the resolver.
+        # A host that is no domain name would fail only later, in the resolver.
         has_host = bool((parts.hostname or "").encode("idna")) and (parts.port or 0) >= 0
     except ValueError as error:
         raise BackendUrlInvalid(shown, str(error)) from None

@@ -1,8 +1,7 @@
-"""A ComfyUI server as the runner sees it.
+"""A ComfyUI server as a backend.
 
-Rule: implements the protocol `Backend`: one POST per attempt, truth from the queue first and the
-history second, an interrupt only for a prompt that the queue shows running. It remembers nothing
-that a restart of the runner would miss: of boot markers, any number may live at once.
+Rule: one POST per attempt; truth from the queue first and the history second; an interrupt only
+for a prompt that the queue shows running. It keeps nothing that a restarted runner would miss.
 """
 
 from __future__ import annotations
@@ -24,12 +23,10 @@ from everfold.runner.backend import (
 )
 from everfold.runner.comfyui.address import read_address
 from everfold.runner.comfyui.boot import BootMarker
-from everfold.runner.comfyui.history import read_history, unreadable
-from everfold.runner.comfyui.http import Answer, ComfyHttp, open_client
-from everfold.runner.comfyui.queue import Queue, read_queue
-from everfold.runner.comfyui.shared_read import SharedRead
-from everfold.runner.comfyui.socket import SocketObservation, observing
+from everfold.runner.comfyui.http import Answer, ComfyHttp, SharedRead, open_client
+from everfold.runner.comfyui.socket import SocketObservation, open_socket
 from everfold.runner.comfyui.submission import post
+from everfold.runner.comfyui.truth import Queue, read_history, read_queue, unreadable_end
 
 TIMEOUT_S = 15.0
 """ComfyUI answers in milliseconds, but a node that holds the interpreter lock delays everything."""
@@ -38,7 +35,12 @@ SUBMIT_TIMEOUT_S = 60.0
 
 
 class ComfyBackend:
-    """Raises BackendUrlInvalid when `url` is not one; a user and password in it are kept secret."""
+    """Implements `everfold.runner.backend.Backend` for the ComfyUI server at `url`.
+
+    Raises BackendUrlInvalid when `url` cannot be used. A user and password in `url` become a
+    header and appear in no name. Opens no connection before the first call. `headers` go with
+    every request. Call `aclose` at the end.
+    """
 
     def __init__(
         self,
@@ -58,10 +60,10 @@ class ComfyBackend:
         self._submit_timeout_s = submit_timeout_s
         self._boot = BootMarker(self.http)
         self._highest_number = -1
-        """Of the prompts that this boot has accepted from here."""
+        """The highest number of a prompt that this boot has accepted from this runner."""
         self._queue = SharedRead(self._read_queue)
         self._observed: dict[str, list[SocketObservation]] = {}
-        """By prompt_id: who wants to know which nodes are outputs."""
+        """By prompt_id: observations to be told which nodes are outputs."""
 
     @property
     def name(self) -> str:
@@ -90,12 +92,13 @@ class ComfyBackend:
         return outcome
 
     def _note_number(self, number: int, highest_before: int) -> None:
-        """Notice a restart by the server's counter, which only rises within one boot.
+        """Notice a restart by the server's counter of prompts, which only rises within one boot.
 
-        Compared with what was known when the POST began: answers may overtake each other.
+        The number is compared with the highest one known when the POST began, because answers
+        may overtake each other.
         """
         if number < highest_before:
-            self._boot.bury()
+            self._boot.mark_restarted()
             self._highest_number = number
         self._highest_number = max(self._highest_number, number)
 
@@ -107,7 +110,7 @@ class ComfyBackend:
         watching = self._observed.setdefault(attempt.prompt_id, [])
         watching.append(observation)
         try:
-            async with observing(observation):
+            async with open_socket(observation):
                 yield observation
         finally:
             watching.remove(observation)
@@ -123,8 +126,8 @@ class ComfyBackend:
             await self.http.interrupt(attempt.prompt_id)
 
     async def truth(self, prompt_id: str, boot: str) -> Truth:
-        # The queue first: the server moves a prompt only forwards, from queue to history, so that
-        # one missing in the queue and then in the history is nowhere.
+        # The queue first: a prompt moves only from queue to history, so one that is missing in the
+        # queue and after that in the history is nowhere.
         queue = await self._queue.fresh()
         if isinstance(queue, Unreachable):
             return queue
@@ -141,10 +144,10 @@ class ComfyBackend:
         queue = read_queue(answer.json()) if answer.status == 200 else None
         if queue is None:
             return Unreachable(f"GET /queue answered {answer.status}: {answer.excerpt()}")
-        self._tell_outputs(queue)
+        self._pass_on_outputs(queue)
         return queue
 
-    def _tell_outputs(self, queue: Queue) -> None:
+    def _pass_on_outputs(self, queue: Queue) -> None:
         for item in [*queue.running, *queue.pending]:
             for observation in self._observed.get(item.prompt_id, ()):
                 observation.learn_outputs(item.outputs)
@@ -162,16 +165,16 @@ class ComfyBackend:
         return ended if ended is not None else await self._truth_by_marker(boot)
 
     async def _truth_of_unreadable(self, prompt_id: str, first: Answer) -> Truth:
-        """Tell an entry that cannot be turned into JSON from a server in trouble.
+        """Tell a history entry that cannot be turned into JSON from a server in trouble.
 
-        The entry of a prompt whose node returned something that is not JSON answers 500 until it
-        is deleted, while the history of any other id is fine.
+        When a node returned something that is not JSON, the entry answers 500 until it is deleted,
+        while the history of any other id answers 200.
         """
         other = await self.http.history(str(uuid4()))
         again = await self.http.history(prompt_id)
         match other, again:
             case Answer(status=200), Answer(status=500):
-                return unreadable(f"GET /history answered 500: {first.excerpt()}")
+                return unreadable_end(f"GET /history answered 500: {first.excerpt()}")
         return Unreachable(f"GET /history answered 500: {first.excerpt()}")
 
     async def _truth_by_marker(self, boot: str) -> Truth:

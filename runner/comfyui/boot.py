@@ -1,10 +1,10 @@
 """Which boot of the server this is.
 
-ComfyUI never says that it has restarted, and forgets everything when it does. It wipes its temp
-folder at every start, so a tiny uploaded temp file lives exactly as long as the boot (seen on
-ComfyUI 0.3.64). The file's name is the marker. Two servers that share a temp folder wipe each
-other's markers: a false restart, which is the safe error. Where wiping fails, a
-prompt number that falls tells the restart.
+ComfyUI forgets everything when it restarts, and never says that it has. It wipes its temp folder
+at every start, so a small uploaded temp file lives exactly as long as the boot (seen on ComfyUI
+0.3.64). The file's name is the marker. Two servers that share a temp folder wipe each other's
+markers: that looks like a restart, which is the safe error. Where wiping fails, a falling prompt
+number shows the restart.
 """
 
 from __future__ import annotations
@@ -12,37 +12,40 @@ from __future__ import annotations
 from uuid import uuid4
 
 from everfold.runner.backend import Unreachable
-from everfold.runner.comfyui.http import Answer, ComfyHttp
+from everfold.runner.comfyui.http import Answer, ComfyHttp, SharedRead
 from everfold.runner.comfyui.loose_json import as_object, as_text
-from everfold.runner.comfyui.shared_read import SharedRead
 
 OLDEST_VERSION = (0, 3, 45)
 """Older servers ignore the prompt_id that a client chooses, so nothing could be found again."""
 
 
 class BootMarker:
-    """The marker of one server, placed at first use and checked at each."""
+    """The boot marker of one server, uploaded at first use and checked at each use."""
 
     def __init__(self, http: ComfyHttp) -> None:
         self._http = http
         self._placed: str | None = None
-        self._buried: set[str] = set()
-        """Markers of boots that are over although their files were not wiped."""
+        self._ended: set[str] = set()
+        """Markers of boots that are over, although their files may still be there."""
         self._current = SharedRead(self._check_or_place)
 
     async def current(self) -> str | Unreachable:
-        """Return a marker of the present boot; concurrent calls share one check and one upload."""
+        """Return the marker of the present boot, uploading it if needed.
+
+        Concurrent calls share one check and one upload. Unreachable also for a server that is
+        older than OLDEST_VERSION or does not give the marker back.
+        """
         return await self._current.fresh()
 
-    def bury(self) -> None:
-        """The boot is over, whatever its file says: the server has begun to count prompts anew."""
+    def mark_restarted(self) -> None:
+        """Treat the present boot as over, even if its file is still there."""
         if self._placed is not None:
-            self._buried.add(self._placed)
+            self._ended.add(self._placed)
             self._placed = None
 
     async def is_alive(self, marker: str) -> bool | Unreachable:
-        """True while the boot that was given this marker lives; no marker belongs to no boot."""
-        if not marker or marker in self._buried:
+        """Return whether the boot with this marker still lives; False for an empty marker."""
+        if not marker or marker in self._ended:
             return False
         answer = await self._http.small_file(_filename(marker), kind="temp")
         match answer:
@@ -64,7 +67,7 @@ class BootMarker:
         return await self._place()
 
     async def _place(self) -> str | Unreachable:
-        if (refusal := await self._refuse_old_server()) is not None:
+        if (refusal := await self._check_version()) is not None:
             return refusal
         marker = f"boot-{uuid4()}"
         answer = await self._http.upload(_filename(marker), marker.encode(), kind="temp")
@@ -75,7 +78,7 @@ class BootMarker:
         return await self._confirm(marker)
 
     async def _confirm(self, marker: str) -> str | Unreachable:
-        """A marker that cannot be read back would make every later check cry restart."""
+        """Read the marker back: if it cannot be read, every check would find a restart."""
         alive = await self.is_alive(marker)
         if isinstance(alive, Unreachable):
             return alive
@@ -84,7 +87,7 @@ class BootMarker:
         self._placed = marker
         return marker
 
-    async def _refuse_old_server(self) -> Unreachable | None:
+    async def _check_version(self) -> Unreachable | None:
         answer = await self._http.system_stats()
         if isinstance(answer, Unreachable):
             return answer
@@ -100,6 +103,6 @@ def _filename(marker: str) -> str:
 
 
 def _read_version(text: str) -> tuple[int, ...]:
-    """Return the numbers of a version; empty when it is not one, as in a build from source."""
+    """Return the numbers of a version; empty when it is none, as in a build from source."""
     parts = text.removeprefix("v").split("-")[0].split("+")[0].split(".")
     return tuple(map(int, parts)) if all(part.isdecimal() for part in parts) else ()

@@ -1,8 +1,8 @@
-"""What a workflow's graph says about the work ahead: what runs, and how much each node weighs.
+"""What a workflow's graph says about the work ahead: which nodes run and how much each weighs.
 
-Rule: pure and total: a node that makes no sense counts as an ordinary one. Which nodes are outputs
-only ComfyUI knows (`outputs_to_execute` of its queue and history); until it has said so, the nodes
-that nobody links to are taken for them. Source: ComfyUI's execution.py.
+Rule: pure and total; a node that makes no sense counts as an ordinary one. Only ComfyUI knows
+which nodes are outputs (`outputs_to_execute` of its queue and history). Until it has named them,
+the nodes that no other node links to are taken for outputs. Source: ComfyUI's execution.py.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ UNKNOWN_SAMPLER_STEPS = 20
 
 
 class Node(Struct, frozen=True):
+    """One node of a graph."""
+
     class_type: str
     links: tuple[str, ...]
     """The nodes whose outputs it takes."""
@@ -27,10 +29,11 @@ class Node(Struct, frozen=True):
 
 
 Plan = Mapping[str, Node]
+"""Node id -> node."""
 
 
 def read_plan(workflow: bytes) -> dict[str, Node]:
-    """Read an API-format graph; what is no graph becomes an empty plan."""
+    """Return the plan of an API-format graph (JSON); empty when it is no graph."""
     try:
         graph = loose_json.as_object(loose_json.read(workflow))
     except ValueError:
@@ -39,13 +42,13 @@ def read_plan(workflow: bytes) -> dict[str, Node]:
 
 
 def output_nodes(plan: Plan) -> frozenset[str]:
-    """Return the nodes that nobody links to: a guess at the outputs, never empty by mistake."""
+    """Return the nodes that no other node links to: a guess at the outputs."""
     linked = {link for node in plan.values() for link in node.links}
     return frozenset(plan.keys() - linked)
 
 
 def reachable(plan: Plan, outputs: Iterable[str], cached: Collection[str] = ()) -> frozenset[str]:
-    """Return the nodes that run for `outputs`; what only feeds cached nodes does not run."""
+    """Return the nodes that run for `outputs`; those that feed only cached nodes do not run."""
     waiting, found = list(outputs), set[str]()
     while waiting:
         name = waiting.pop()

@@ -1,14 +1,15 @@
-"""ComfyUI's HTTP interface, one coroutine per route that is of use.
+"""ComfyUI's HTTP interface: one coroutine per route that Everfold uses.
 
-Rule: nothing is ever sent twice, each call has a time limit, and trouble is an `Unreachable`, not
-an exception: httpx's errors are mapped_errors here and nowhere else.
+Rule: nothing is ever sent twice, and each call has a time limit. Trouble is an `Unreachable` and
+not an exception: httpx's errors are turned into values here and nowhere else.
 """
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from typing import Generic, TypeVar
 from urllib.parse import quote
 
 import anyio
@@ -19,6 +20,8 @@ from everfold.runner.backend import Unreachable
 from everfold.runner.comfyui import loose_json
 from everfold.runner.comfyui.address import Address
 from everfold.streams.errors import ServerUnreachable
+
+T = TypeVar("T")
 
 CONNECT_TIMEOUT_S = 5.0
 CHUNK_TIMEOUT_S = 30.0
@@ -39,11 +42,15 @@ class Answer(Struct, frozen=True):
             return None
 
     def excerpt(self) -> str:
+        """Return the beginning of the body on one line, for messages to people."""
         return " ".join(self.body[:200].decode(errors="replace").split())
 
 
 class ComfyHttp:
-    """Calls on one server. Knows no job and decides nothing."""
+    """Calls on one server; knows no job and decides nothing.
+
+    An Answer may have any status. Unreachable: no answer came within `timeout_s`.
+    """
 
     def __init__(
         self, address: Address, *, timeout_s: float, ssl_context: ssl.SSLContext | None
@@ -53,37 +60,32 @@ class ComfyHttp:
         self._client = open_client(address, ssl_context)
 
     async def queue(self) -> Answer | Unreachable:
+        """Return what runs and what waits."""
         return await self._ask("GET", "/queue")
 
     async def history(self, prompt_id: str) -> Answer | Unreachable:
+        """Return the history entry of one prompt; `{}` when there is none."""
         return await self._ask("GET", f"/history/{quote(prompt_id, safe='')}")
 
     async def delete_pending(self, prompt_id: str) -> Answer | Unreachable:
-        """Take one entry of this id out of the queue; one that runs or is unknown is ignored."""
+        """Delete the prompt from the queue; nothing happens when it runs or is unknown."""
         return await self._ask("POST", "/queue", json={"delete": [prompt_id]})
 
     async def interrupt(self, prompt_id: str) -> Answer | Unreachable:
         """Interrupt the prompt if it runs. Raises ValueError for an empty id."""
         if not prompt_id:
-            # ComfyUI takes a missing, null or empty id for "whatever runs", whoever's it is.
+            # ComfyUI interrupts the prompt that runs, anybody's, when the id is missing or empty.
             raise ValueError("an interrupt needs a prompt_id")
         return await self._ask("POST", "/interrupt", json={"prompt_id": prompt_id})
 
     async def system_stats(self) -> Answer | Unreachable:
+        """Return the versions and devices of the server."""
         return await self._ask("GET", "/system_stats")
-
-    async def features(self) -> Answer | Unreachable:
-        return await self._ask("GET", "/features")
-
-    async def object_info(self, node_class: str = "") -> Answer | Unreachable:
-        """Describe one node class, or all of them, which may be many megabytes."""
-        path = f"/object_info/{quote(node_class, safe='')}" if node_class else "/object_info"
-        return await self._ask("GET", path)
 
     async def upload(
         self, filename: str, content: bytes, *, kind: str = "input", subfolder: str = ""
     ) -> Answer | Unreachable:
-        """Upload a file of type input, temp or output; one of the same name is overwritten."""
+        """Upload a file; `kind` is input, temp or output. Overwrites a file of the same name."""
         return await self._ask(
             "POST",
             "/upload/image",
@@ -92,14 +94,14 @@ class ComfyHttp:
         )
 
     async def small_file(self, filename: str, *, kind: str) -> Answer | Unreachable:
-        """Read a file whole."""
+        """Return a whole file; status 404 when the server does not have it."""
         return await self._ask("GET", "/view", params={"filename": filename, "type": kind})
 
     @asynccontextmanager
     async def view(
         self, filename: str, *, kind: str = "output", subfolder: str = ""
     ) -> AsyncIterator[AsyncIterator[bytes] | None]:
-        """Stream a file; None when the server does not have it (any more).
+        """Stream a file; None when the server does not have it.
 
         Raises ServerUnreachable when the server cannot answer or the download breaks off: what
         was received until then is incomplete.
@@ -132,13 +134,42 @@ class ComfyHttp:
         return Answer(response.status_code, response.content)
 
     async def aclose(self) -> None:
+        """Close all connections."""
         await self._client.aclose()
+
+
+class SharedRead(Generic[T]):
+    """One read of the server for all callers that ask at the same time.
+
+    A caller never gets an answer whose read began before its call, because truth depends on the
+    order of reads. Callers that arrive during a read share the next one.
+    """
+
+    def __init__(self, read: Callable[[], Awaitable[T]]) -> None:
+        self._read = read
+        self._lock = anyio.Lock()
+        self._started = 0
+        """Number of reads that have started."""
+        self._latest: tuple[int, T] | None = None
+        """The newest answer, and the number of its read."""
+
+    async def fresh(self) -> T:
+        """Return the answer of a read that starts after this call."""
+        wanted = self._started + 1
+        async with self._lock:
+            if self._latest is not None and self._latest[0] >= wanted:
+                return self._latest[1]
+            self._started += 1
+            number = self._started
+            answer = await self._read()
+            self._latest = (number, answer)
+            return answer
 
 
 def open_client(
     address: Address, ssl_context: ssl.SSLContext | None, *, keep_alive: bool = True
 ) -> httpx.AsyncClient:
-    """Open a client that never retries and never follows a redirect."""
+    """Open a client that never retries and never follows a redirect. The caller closes it."""
     return httpx.AsyncClient(
         base_url=address.url,
         headers=address.headers,
@@ -152,7 +183,7 @@ def open_client(
 
 
 def explain(error: Exception) -> str:
-    """Say a network error in words; many of them have an empty text."""
+    """Describe a network error: its class and its text, which is often empty."""
     name = type(error).__name__
     return f"{name}: {error}" if str(error) else name
 

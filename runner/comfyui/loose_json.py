@@ -1,7 +1,7 @@
-"""JSON as Python's json module writes it, made into values that any JSON writer accepts.
+"""Reads JSON as Python's json module writes it, into values that strict JSON can hold.
 
-Rule: pure. ComfyUI's bodies may hold bare NaN and Infinity, which become null, and
-lone surrogates, which become question marks: outputs go into the log, and the log is plain JSON.
+Rule: pure. ComfyUI's bodies may hold bare NaN and Infinity, which become null, and lone surrogates,
+which become question marks, because outputs go into the log and the log is strict JSON.
 """
 
 from __future__ import annotations
@@ -41,22 +41,26 @@ def _plain(value: object) -> object:
             return value
 
 
-# Reading without trusting: each returns a value of its type, whatever it is given.
+# Each returns a value of its type for any argument: an empty one when the type is wrong.
 
 
 def as_object(value: object) -> dict[str, object]:
+    """Return `value` if it is an object, else an empty one."""
     return value if isinstance(value, dict) else {}
 
 
 def as_list(value: object) -> list[object]:
+    """Return `value` if it is a list, else an empty one."""
     return value if isinstance(value, list) else []
 
 
 def as_text(value: object) -> str:
+    """Return `value` if it is a text, else an empty one."""
     return value if isinstance(value, str) else ""
 
 
 def as_texts(value: object) -> list[str]:
+    """Return the texts in a list; other items are left out."""
     return [item for item in as_list(value) if isinstance(item, str)]
 
 

@@ -1,8 +1,8 @@
-"""What ComfyUI says over its websocket, as tagged values.
+"""ComfyUI's websocket messages as tagged values.
 
-Rule: pure, and `decode` is total: a frame that is garbage, or of a kind not yet known, becomes a
-value and never an exception. Source: ComfyUI 0.3.64. Nothing here says that a prompt has ended; it
-only says that ComfyUI said so.
+Rule: pure, and `decode` is total: a frame of no use becomes `Unknown` or `Garbage` and never an
+exception. A message is a hint: that ComfyUI says a prompt has ended does not make it true.
+Source: ComfyUI 0.3.64.
 """
 
 from __future__ import annotations
@@ -14,50 +14,43 @@ from everfold.runner.comfyui import loose_json
 
 
 class Message(Struct, frozen=True, kw_only=True, tag_field="type"):
-    """What all messages share."""
+    """The fields that all messages share."""
 
     prompt_id: str | None = None
-    """None where ComfyUI leaves it out: status, bare previews, `executing` on reconnect."""
-
-
-class ExecInfo(Struct, frozen=True):
-    queue_remaining: int = 0
-
-
-class QueueStatus(Struct, frozen=True):
-    exec_info: ExecInfo = ExecInfo()
-
-
-class Status(Message, frozen=True, kw_only=True, tag="status"):
-    """How many prompts run and wait, whoever's they are; the first one of a socket has its sid."""
-
-    status: QueueStatus | None = None
-    sid: str | None = None
+    """None where ComfyUI leaves it out: bare previews, texts, `executing` on reconnect."""
 
 
 class ExecutionStart(Message, frozen=True, kw_only=True, tag="execution_start"):
+    """The prompt begins to run."""
+
     timestamp: float | None = None
 
 
 class ExecutionCached(Message, frozen=True, kw_only=True, tag="execution_cached"):
+    """The nodes whose results come from the cache."""
+
     nodes: list[str] = []
     timestamp: float | None = None
 
 
 class Executing(Message, frozen=True, kw_only=True, tag="executing"):
-    """A node begins; no node: the prompt is over and its history is written."""
+    """A node begins to run. Without a node: the prompt is over and its history entry exists."""
 
     node: str | None = None
     display_node: str | None = None
 
 
 class ProgressValue(Message, frozen=True, kw_only=True, tag="progress"):
+    """A node has done `value` of `max` steps."""
+
     value: float = 0.0
     max: float = 0.0
     node: str | None = None
 
 
 class NodeState(Struct, frozen=True, kw_only=True):
+    """One node in a ProgressState: `value` of `max` steps are done."""
+
     value: float = 0.0
     max: float = 1.0
     state: str = "running"
@@ -65,13 +58,13 @@ class NodeState(Struct, frozen=True, kw_only=True):
 
 
 class ProgressState(Message, frozen=True, kw_only=True, tag="progress_state"):
-    """Cumulative: every node that runs or has run, apart from the cached ones."""
+    """The state of every node that runs or has run; cached nodes are left out."""
 
     nodes: dict[str, NodeState] = {}
 
 
 class Executed(Message, frozen=True, kw_only=True, tag="executed"):
-    """A node's `ui` outputs; also said of cached output nodes, there perhaps without an output."""
+    """A node's `ui` outputs. Also sent for cached output nodes, then perhaps without an output."""
 
     node: str = ""
     display_node: str | None = None
@@ -79,12 +72,14 @@ class Executed(Message, frozen=True, kw_only=True, tag="executed"):
 
 
 class ExecutionSuccess(Message, frozen=True, kw_only=True, tag="execution_success"):
-    """Said before the history entry exists."""
+    """The prompt has succeeded; its history entry does not exist yet."""
 
     timestamp: float | None = None
 
 
 class ExecutionError(Message, frozen=True, kw_only=True, tag="execution_error"):
+    """A node has raised an exception."""
+
     node_id: str | None = None
     node_type: str | None = None
     exception_type: str = ""
@@ -98,17 +93,15 @@ class ExecutionError(Message, frozen=True, kw_only=True, tag="execution_error"):
 
 
 class ExecutionInterrupted(Message, frozen=True, kw_only=True, tag="execution_interrupted"):
+    """The prompt was interrupted."""
+
     node_id: str | None = None
     node_type: str | None = None
     timestamp: float | None = None
 
 
-class FeatureFlags(Message, frozen=True, kw_only=True, tag="feature_flags"):
-    pass
-
-
 class Preview(Message, frozen=True, kw_only=True, tag="preview"):
-    """A preview image, binary types 1 and 4: only that it came, its pixels are dropped."""
+    """A preview image, binary types 1 and 4. Only its size is kept."""
 
     node: str | None = None
     size_bytes: int = 0
@@ -122,7 +115,7 @@ class NodeText(Message, frozen=True, kw_only=True, tag="text"):
 
 
 class Unknown(Message, frozen=True, kw_only=True, tag="unknown"):
-    """A kind of message that this version does not know; to be ignored."""
+    """A message of a type that is not used here or not known; to be ignored."""
 
     name: str
 
@@ -134,7 +127,6 @@ class Garbage(Message, frozen=True, kw_only=True, tag="garbage"):
 
 
 KINDS: tuple[type[Message], ...] = (
-    Status,
     ExecutionStart,
     ExecutionCached,
     Executing,
@@ -144,9 +136,8 @@ KINDS: tuple[type[Message], ...] = (
     ExecutionSuccess,
     ExecutionError,
     ExecutionInterrupted,
-    FeatureFlags,
 )
-"""Every text message that ComfyUI 0.3.64 sends."""
+"""The text messages of ComfyUI 0.3.64 that say something about a prompt."""
 
 PREVIEW_IMAGE, TEXT, PREVIEW_IMAGE_WITH_METADATA = 1, 3, 4
 """Binary event types; 2 never leaves the server."""
@@ -163,7 +154,7 @@ _FRAME_DECODER = msgspec.json.Decoder(_Frame)
 
 
 def decode(frame: str | bytes) -> Message:
-    """Read one websocket frame, text or binary."""
+    """Return the message in one websocket frame, text or binary; never raises."""
     if isinstance(frame, bytes):
         return _decode_binary(frame)
     try:
@@ -203,7 +194,7 @@ def _decode_binary(frame: bytes) -> Message:
 
 
 def _split(body: bytes) -> tuple[bytes, bytes]:
-    """Part `[length][that many bytes][rest]`."""
+    """Split `[length, 4 bytes][that many bytes][rest]` into its two parts."""
     end = 4 + int.from_bytes(body[:4], "big")
     return body[4:end], body[end:]
 

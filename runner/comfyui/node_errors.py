@@ -1,8 +1,8 @@
-"""What ComfyUI's validation complains about, in readable words.
+"""ComfyUI's validation errors in readable words.
 
-Rule: pure and total. A rejection is final: the same graph will be rejected again, so it is never
-retryable. Source: ComfyUI 0.3.64, POST /prompt: a 400, or the `node_errors` of a 200, where ComfyUI
-drops the outputs it cannot make and runs the rest.
+Rule: pure and total. A rejection is never retryable: the same graph would be rejected again.
+Source: ComfyUI 0.3.64, POST /prompt: a 400, or the `node_errors` of a 200, where ComfyUI drops the
+outputs that it cannot make and runs the rest.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from everfold.runner.comfyui.loose_json import as_list, as_object, as_text
 from everfold.streams.events.event import Failure, NodeProblem
 
 MESSAGE_LIMIT = 300
-"""Characters kept of one complaint: a missing checkpoint lists all that are installed."""
+"""Characters kept of one error: that of a missing checkpoint lists all installed ones."""
 
 REQUEST_ERRORS = frozenset({"invalid_prompt_id"})
 """Errors of the request that carried the graph, not of the graph."""
 
 
 def read_problems(node_errors: object) -> list[NodeProblem]:
-    """Return one problem per complaint, in ComfyUI's order."""
+    """Return one problem per error, in ComfyUI's order; empty for any other value."""
     return [
         problem
         for node, entry in as_object(node_errors).items()
@@ -29,7 +29,7 @@ def read_problems(node_errors: object) -> list[NodeProblem]:
 
 
 def read_rejection(body: object) -> Failure:
-    """Interpret the body of a 400."""
+    """Return the failure that the body of a 400 means."""
     parts = as_object(body)
     problems = read_problems(parts.get("node_errors"))
     error = parts.get("error")
@@ -43,8 +43,8 @@ def read_rejection(body: object) -> Failure:
     )
 
 
-def words(problem: NodeProblem) -> str:
-    """Say one problem: which node, of which class, which input, and what is wrong with it."""
+def describe(problem: NodeProblem) -> str:
+    """Return one problem as text: node class, node, input and what is wrong."""
     place = f"{problem.node_class or 'a node'} (node {problem.node})"
     return (
         f"{place}, input {problem.input}: {problem.message}"
@@ -54,13 +54,13 @@ def words(problem: NodeProblem) -> str:
 
 
 def _summary(problems: list[NodeProblem]) -> str:
-    return "ComfyUI rejected the workflow: " + "; ".join(map(words, problems))
+    return "ComfyUI rejected the workflow: " + "; ".join(map(describe, problems))
 
 
 def _headline(error: object) -> str:
     parts = as_object(error)
-    said = [as_text(error), as_text(parts.get("message")), as_text(parts.get("details"))]
-    text = ": ".join(dict.fromkeys(part for part in said if part))
+    parts_of_text = [as_text(error), as_text(parts.get("message")), as_text(parts.get("details"))]
+    text = ": ".join(dict.fromkeys(part for part in parts_of_text if part))
     return f"ComfyUI rejected the workflow: {_clip(text or 'it did not say why')}"
 
 
@@ -71,14 +71,14 @@ def _read_node(node: str, entry: dict[str, object]) -> Iterator[NodeProblem]:
             node=node,
             node_class=as_text(entry.get("class_type")),
             code=as_text(error.get("type")),
-            message=_complaint(error, name),
+            message=_message(error, name),
             input=name or None,
         )
 
 
-def _complaint(error: dict[str, object], input_name: str) -> str:
+def _message(error: dict[str, object], input_name: str) -> str:
     message = as_text(error.get("message"))
-    # The details repeat the input's name, which is told apart.
+    # The details repeat the name of the input, which has its own field.
     details = as_text(error.get("details")).removeprefix(f"{input_name}: ")
     if not details or details == input_name:
         return _clip(message)

@@ -1,9 +1,9 @@
-"""How far a prompt is, folded from what its websocket says.
+"""How far a prompt is, folded from its websocket messages.
 
-Rule: pure, total, never backwards, and never above 0.99: only the end is the end. The denominator
-is the nodes that run (reachable from the outputs, less the cached), each by its weight; a node at
-work counts by its value/max. Works from the cumulative `progress_state` alone, as after a
-reconnect, and without it, as on servers that do not send it.
+Rule: pure and total. The value never falls and never exceeds 0.99, because messages do not prove
+the end. It is the weight of the nodes done divided by that of all nodes that run (reachable from
+the outputs, without the cached ones); a node at work counts by its value/max. `progress_state`
+alone is enough, as after a reconnect; servers that do not send it are followed without it.
 """
 
 from __future__ import annotations
@@ -13,61 +13,62 @@ import math
 from msgspec import Struct, structs
 
 from everfold.runner.backend import Progress
-from everfold.runner.comfyui import messages as said
+from everfold.runner.comfyui import messages
 from everfold.runner.comfyui.graph import Plan, output_nodes, reachable
 
 HIGHEST = 0.99
 
 
 class Tally(Struct, frozen=True, kw_only=True):
-    """What has been seen of one prompt."""
+    """What is known of one prompt's progress."""
 
     plan: Plan
     outputs: frozenset[str]
     cached: frozenset[str] | None = None
-    """None until ComfyUI has told, which after a reconnect it does not do again."""
+    """None until ComfyUI names them; it does not repeat that after a reconnect."""
     finished: frozenset[str] = frozenset()
     parts: dict[str, float] = {}
-    """Share done, 0 to 1, of nodes at work."""
+    """The share that is done, 0 to 1, of each node at work."""
     is_cumulative: bool = False
-    """True once the server has sent a progress_state: then it alone says what has finished."""
+    """True once the server has sent a progress_state: only that says then what has finished."""
     node: str | None = None
     step: int | None = None
     steps: int | None = None
     runs: frozenset[str] = frozenset()
-    """The nodes that run, by all that is known."""
+    """The nodes that have to run, cached ones left out."""
     value: float = 0.0
     """The highest value so far."""
 
 
-def begin(plan: Plan) -> Tally:
-    return _raised(Tally(plan=plan, outputs=output_nodes(plan)))
+def new_tally(plan: Plan) -> Tally:
+    """Return the tally of a prompt of which nothing was seen yet; guesses its outputs."""
+    return _recomputed(Tally(plan=plan, outputs=output_nodes(plan)))
 
 
 def learn_outputs(tally: Tally, outputs: frozenset[str]) -> Tally:
-    """Take ComfyUI's word for which nodes are outputs."""
-    return _raised(structs.replace(tally, outputs=outputs)) if outputs else tally
+    """Use the outputs that ComfyUI names; an empty set changes nothing."""
+    return _recomputed(structs.replace(tally, outputs=outputs)) if outputs else tally
 
 
-def evolve(tally: Tally, message: said.Message) -> Tally:
-    """Fold one message about this prompt."""
+def evolve(tally: Tally, message: messages.Message) -> Tally:
+    """Fold one message about this prompt; other kinds of message change nothing."""
     match message:
-        case said.ExecutionCached(nodes=nodes):
-            return _raised(structs.replace(tally, cached=frozenset(nodes)))
-        case said.ProgressState(nodes=nodes):
-            return _raised(_survey(tally, nodes))
-        case said.Executing(node=str() as node):
-            return _raised(_enter(tally, _shown(tally, node, message.display_node)))
-        case said.ProgressValue(node=node):
-            return _raised(_advance(tally, node or tally.node, message.value, message.max))
-        case said.Executed(node=node):
-            return _raised(structs.replace(tally, finished=tally.finished | {node}))
+        case messages.ExecutionCached(nodes=nodes):
+            return _recomputed(structs.replace(tally, cached=frozenset(nodes)))
+        case messages.ProgressState(nodes=nodes):
+            return _recomputed(_apply_progress_state(tally, nodes))
+        case messages.Executing(node=str() as node):
+            return _recomputed(_enter(tally, _graph_node(tally, node, message.display_node)))
+        case messages.ProgressValue(node=node):
+            return _recomputed(_advance(tally, node or tally.node, message.value, message.max))
+        case messages.Executed(node=node):
+            return _recomputed(structs.replace(tally, finished=tally.finished | {node}))
         case _:
             return tally
 
 
 def report(tally: Tally) -> Progress:
-    """Return the tally as the runner sees it."""
+    """Return the tally as the progress that a runner records."""
     node = tally.plan.get(tally.node or "")
     return Progress(
         value=tally.value,
@@ -80,8 +81,8 @@ def report(tally: Tally) -> Progress:
     )
 
 
-def _survey(tally: Tally, nodes: dict[str, said.NodeState]) -> Tally:
-    """Replace what was known by the cumulative state."""
+def _apply_progress_state(tally: Tally, nodes: dict[str, messages.NodeState]) -> Tally:
+    """Replace the nodes at work by those of the message; what has finished stays finished."""
     finished = {name for name, node in nodes.items() if node.state == "finished"}
     parts = {name: _share(node.value, node.max) for name, node in nodes.items()}
     tally = structs.replace(
@@ -94,13 +95,13 @@ def _survey(tally: Tally, nodes: dict[str, said.NodeState]) -> Tally:
     if not running:
         return tally
     last = nodes[running[-1]]
-    tally = _enter(tally, _shown(tally, running[-1], last.display_node_id))
+    tally = _enter(tally, _graph_node(tally, running[-1], last.display_node_id))
     # Every node starts as 0 of 1; only a max above that says how many steps there are.
     return _count_steps(tally, last.value, last.max) if last.max > 1 else tally
 
 
 def _enter(tally: Tally, node: str) -> Tally:
-    """Make `node` the current one; an old server's next node is the end of the one before."""
+    """Make `node` the current one. On an old server the node before has finished then."""
     if node == tally.node:
         return tally
     ended = {tally.node} if tally.node and not tally.is_cumulative else set[str]()
@@ -128,8 +129,8 @@ def _share(value: float, top: float) -> float:
     return min(max(share, 0.0), 1.0) if math.isfinite(share) else 0.0
 
 
-def _shown(tally: Tally, node: str, display_node: str | None) -> str:
-    """Return the node of the graph that stands for `node`, which may come from an expansion."""
+def _graph_node(tally: Tally, node: str, display_node: str | None) -> str:
+    """Return the node of the graph; `node` may come from the expansion of another one."""
     return display_node if node not in tally.plan and display_node else node
 
 
@@ -139,15 +140,15 @@ def _runs(tally: Tally) -> frozenset[str]:
 
 
 def _inferred_cache(tally: Tally) -> frozenset[str]:
-    """A node runs only when its inputs are there: inputs that never ran came from the cache."""
+    """Return the nodes upstream that never ran: their results must have come from the cache."""
     if not tally.is_cumulative:
         return frozenset()
     seen = tally.finished | tally.parts.keys()
     return reachable(tally.plan, seen) - seen
 
 
-def _raised(tally: Tally) -> Tally:
-    """Recompute what runs, and the value, which never falls."""
+def _recomputed(tally: Tally) -> Tally:
+    """Compute again what runs, and the value, which never falls."""
     runs, plan = _runs(tally), tally.plan
     total = sum(plan[name].weight for name in runs)
     done = sum(

@@ -1,8 +1,8 @@
-"""What was seen of one prompt since the last look, merged.
+"""Merges the websocket messages of one prompt into a Sighting until it is asked for.
 
-Rule: no I/O and no clock, and bounded: the newest progress, and the newest output per node. A
-message of another prompt is never counted; one without a prompt_id is ours where only our client_id
-can have got it, because every attempt has a client_id of its own.
+Rule: no I/O and no clock. Bounded: it keeps the newest progress and the newest output per node.
+Messages of other prompts are ignored. An `executing` without a prompt_id is about this prompt,
+because every attempt has its own client_id and ComfyUI sends that message to one client.
 """
 
 from __future__ import annotations
@@ -10,56 +10,57 @@ from __future__ import annotations
 from msgspec import structs
 
 from everfold.runner.backend import Progress, SavedOutput, Sighting
-from everfold.runner.comfyui import messages as said
+from everfold.runner.comfyui import messages
 from everfold.runner.comfyui.graph import Plan, without
-from everfold.runner.comfyui.progress import Tally, begin, evolve, learn_outputs, report
+from everfold.runner.comfyui.progress import Tally, evolve, learn_outputs, new_tally, report
 
 STARTING = (
-    said.ExecutionStart,
-    said.ExecutionCached,
-    said.ProgressValue,
-    said.ProgressState,
-    said.Executed,
+    messages.ExecutionStart,
+    messages.ExecutionCached,
+    messages.ProgressValue,
+    messages.ProgressState,
+    messages.Executed,
 )
 
 
 class Sightings:
+    """What was seen of prompt `prompt_id` since the last `merge`."""
+
     def __init__(self, prompt_id: str, plan: Plan) -> None:
         self._prompt_id = prompt_id
-        self._tally = begin(plan)
+        self._tally = new_tally(plan)
         self._progress: Progress | None = None
         self._started = False
         self._ask_truth = False
         self._saved: dict[str, SavedOutput] = {}
-        self._last_frame_at_s = 0.0
         self._merged = Sighting()
-        """The last one that was handed out, with the last progress in it."""
+        """The Sighting returned last, with the last progress in it."""
 
-    def take(self, message: said.Message, now_s: float) -> None:
-        """Count one frame that arrived at `now_s`."""
+    def add(self, message: messages.Message) -> None:
+        """Merge one message; a message of another prompt changes nothing."""
         if not self._is_ours(message):
             return
-        self._last_frame_at_s = now_s
         self._started = self._started or _tells_start(message)
         self._ask_truth = self._ask_truth or _tells_end(message)
         self._move_to(evolve(self._tally, message))
-        if isinstance(message, said.Executed) and message.output is not None:
+        if isinstance(message, messages.Executed) and message.output is not None:
             self._saved[message.node] = SavedOutput(message.node, message.output)
 
     def miss(self) -> None:
-        """Messages may have been lost: only the truth helps."""
+        """Ask for the truth: messages may have been lost."""
         self._ask_truth = True
 
     def learn_outputs(self, outputs: frozenset[str]) -> None:
-        """Take from the server which nodes are outputs."""
+        """Use the outputs that the server names; an empty set changes nothing."""
         self._move_to(learn_outputs(self._tally, outputs))
 
     def drop_outputs(self, broken: frozenset[str]) -> None:
-        """Take from the server's complaints which nodes it will not run."""
+        """Leave out the outputs that need a node which the server refused."""
         self.learn_outputs(without(self._tally.plan, self._tally.outputs, broken))
 
     @property
     def has_news(self) -> bool:
+        """Whether `merge` would return anything new."""
         return bool(
             self._ask_truth
             or self._saved
@@ -68,14 +69,16 @@ class Sightings:
         )
 
     def merge(self) -> Sighting:
-        """Return all news, and have none left."""
+        """Return what is new since the last call; afterwards nothing is new.
+
+        `started` stays True; `progress` is None when it is the one returned before.
+        """
         is_new = self._progress != self._merged.progress
         self._merged = Sighting(
             started=self._started,
             progress=self._progress,
             saved=tuple(self._saved.values()),
             ask_truth=self._ask_truth,
-            last_frame_at_s=self._last_frame_at_s,
         )
         self._saved, self._ask_truth = {}, False
         return self._merged if is_new else structs.replace(self._merged, progress=None)
@@ -85,27 +88,24 @@ class Sightings:
             self._tally = tally
             self._progress = report(tally) if self._started else None
 
-    def _is_ours(self, message: said.Message) -> bool:
+    def _is_ours(self, message: messages.Message) -> bool:
         if message.prompt_id is not None:
             return message.prompt_id == self._prompt_id
-        if isinstance(message, said.Preview | said.NodeText):
-            # Those of prompts without a client_id go to all; while ours runs, no other does.
-            return self._started
-        return isinstance(message, said.Executing)
+        return isinstance(message, messages.Executing)
 
 
-def _tells_start(message: said.Message) -> bool:
-    if isinstance(message, said.Executing):
+def _tells_start(message: messages.Message) -> bool:
+    if isinstance(message, messages.Executing):
         return message.node is not None
     return isinstance(message, STARTING)
 
 
-def _tells_end(message: said.Message) -> bool:
+def _tells_end(message: messages.Message) -> bool:
     match message:
-        case said.Executing(node=None):
+        case messages.Executing(node=None):
             return True
-        case said.ExecutionError():
+        case messages.ExecutionError():
             return message.is_terminal
-        case said.ExecutionSuccess() | said.ExecutionInterrupted():
+        case messages.ExecutionSuccess() | messages.ExecutionInterrupted():
             return True
     return False

@@ -1,9 +1,9 @@
 """The websocket of one attempt: a reader that never waits for its consumer.
 
-Rule: what is read is merged at once into a Sighting, so that memory stays bounded and a slow
-consumer cannot make ComfyUI's publish loop wait, which would freeze every client.
-Reconnects always with the attempt's own client_id, the old socket closed and waited for first:
-when an old one closes after the new one opened, the new one goes deaf.
+Rule: each message is merged at once, so that memory stays bounded and a slow consumer cannot make
+ComfyUI's publish loop wait, which would freeze every client. A reconnect uses the attempt's own
+client_id and waits for the end of the old socket first: if the old one closed after the new one
+opened, ComfyUI would send nothing to the new one.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ PING_TIMEOUT_S = 60.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 """Back-off between attempts to connect."""
 FIRST_LOOK_S = 2.0
-"""How long `observing` waits for the first connection before it goes on without."""
+"""How long `open_socket` waits for the first connection before it goes on without."""
 
 
 class SocketObservation:
-    """Implements `everfold.runner.backend.Observation`; `run` must run beside its use."""
+    """Implements `everfold.runner.backend.Observation`; use it within `open_socket`."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class SocketObservation:
         self._sightings = Sightings(attempt.prompt_id, read_plan(workflow))
         self._news = anyio.Event()
         self._tried = anyio.Event()
-        """Set when an attempt to connect has ended, well or not."""
+        """Set when an attempt to connect has succeeded or failed."""
         self._session = anyio.CancelScope()
         self._pause_s = FIRST_PAUSE_S
 
@@ -79,17 +79,17 @@ class SocketObservation:
             await self._tried.wait()
 
     def learn_outputs(self, outputs: frozenset[str]) -> None:
-        """Take from the server's queue which nodes are outputs."""
+        """Use the outputs that the server's queue names."""
         self._sightings.learn_outputs(outputs)
-        self._tell()
+        self._notify()
 
     def drop_outputs(self, broken: frozenset[str]) -> None:
-        """Take from the server's complaints which nodes it will not run."""
+        """Leave out the outputs that need a node which the server refused."""
         self._sightings.drop_outputs(broken)
-        self._tell()
+        self._notify()
 
     async def run(self) -> None:
-        """Connect and read, again and again, until cancelled."""
+        """Connect and read until cancelled; reconnect with back-off."""
         while True:
             with anyio.CancelScope() as self._session:
                 await self._connect_and_read()
@@ -132,20 +132,20 @@ class SocketObservation:
     async def _read(self, socket: ClientConnection) -> None:
         async for frame in socket:
             self._pause_s = FIRST_PAUSE_S
-            self._sightings.take(decode(frame), anyio.current_time())
-            self._tell()
+            self._sightings.add(decode(frame))
+            self._notify()
 
     def _miss(self) -> None:
         self._sightings.miss()
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         if self._sightings.has_news:
             self._news.set()
 
 
 async def _close(socket: ClientConnection) -> None:
-    """Close and wait for the end, even while being cancelled; a mute server is cut off."""
+    """Close and wait for the end, even when cancelled; cut the connection if no answer comes."""
     with anyio.move_on_after(2 * CLOSE_TIMEOUT_S, shield=True):
         await socket.close()
         await socket.wait_closed()
@@ -153,8 +153,8 @@ async def _close(socket: ClientConnection) -> None:
 
 
 @asynccontextmanager
-async def observing(observation: SocketObservation) -> AsyncIterator[SocketObservation]:
-    """Run the reader beside the body; an error of the body comes out as it is."""
+async def open_socket(observation: SocketObservation) -> AsyncIterator[SocketObservation]:
+    """Run the reader during the body of the context; an error of the body is raised as it is."""
     failure: Exception | None = None
     async with anyio.create_task_group() as group:
         group.start_soon(observation.run)
@@ -162,7 +162,7 @@ async def observing(observation: SocketObservation) -> AsyncIterator[SocketObser
             await observation.wait_until_tried(FIRST_LOOK_S)
             yield observation
         except Exception as error:
-            # Raised inside the task group it would come out wrapped in a group.
+            # Raised inside the task group it would be wrapped in an exception group.
             failure = error
         finally:
             group.cancel_scope.cancel()

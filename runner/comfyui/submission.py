@@ -1,9 +1,9 @@
-"""One POST of one attempt, whose last byte is held back until the very end.
+"""POSTs one attempt once, and holds back the last byte until `may_send` was asked.
 
-Rule: sent at most once, over a connection of its own: a reused idle one may be dropped at the
-moment of the POST and leave the outcome open. ComfyUI queues a prompt only when it has the whole
-body (seen on 0.3.64), so until the last byte is out nothing can have been queued.
-Never a `number`: equal ones kill ComfyUI's worker thread.
+Rule: sent at most once, over a new connection: an idle one may be dropped at the moment of the
+POST, which would leave the outcome open. ComfyUI queues a prompt only when it has the whole body
+(seen on 0.3.64), so nothing is queued before the last byte is sent. A `number` is never sent: equal
+numbers kill ComfyUI's worker thread.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from everfold.streams.events.event import Failure
 
 
 class _Refused(Exception):
-    """`may_send` said no."""
+    """`may_send` returned False."""
 
 
 class _Body:
@@ -33,7 +33,7 @@ class _Body:
         self.content = content
         self.may_send = may_send
         self.is_complete = False
-        """True from the moment that the last byte was given away."""
+        """True from the moment at which the last byte is given to the connection."""
 
     async def pieces(self) -> AsyncIterator[bytes]:
         yield self.content[:-1]
@@ -44,14 +44,14 @@ class _Body:
 
 
 class _Extra(Struct, frozen=True):
-    """Echoed by /queue and /history: whose prompt this is."""
+    """Sent as extra_data and shown by /queue and /history: which job the prompt belongs to."""
 
     job_id: str
     attempt: int
 
 
 def request_body(attempt: Attempt, workflow: bytes) -> bytes:
-    """Join the request around the workflow's own bytes."""
+    """Return the JSON body of POST /prompt, with the workflow's bytes unchanged in it."""
     encode = msgspec.json.encode
     extra = encode({"everfold": _Extra(attempt.job_id, attempt.number)})
     return b'{"prompt":%b,"prompt_id":%b,"client_id":%b,"extra_data":%b}' % (
@@ -63,7 +63,10 @@ def request_body(attempt: Attempt, workflow: bytes) -> bytes:
 
 
 def refuse_workflow(workflow: bytes) -> Rejected | None:
-    """Refuse what is no JSON object: ComfyUI answers it with a 500, which says nothing."""
+    """Return a rejection for a workflow that is no JSON object, else None.
+
+    ComfyUI would answer it with a 500, which gives no reason.
+    """
     try:
         if isinstance(loose_json.read(workflow), dict):
             return None
@@ -81,7 +84,11 @@ async def post(
     *,
     timeout_s: float,
 ) -> SubmitOutcome:
-    """POST the attempt once and say what became of it."""
+    """POST the attempt once and return the outcome; raises nothing for trouble of the network.
+
+    `timeout_s` limits the whole call. Withheld: the last byte was not sent, or the answer
+    shows that nothing was queued. Ambiguous: the last byte was sent and no answer made sense.
+    """
     if (refusal := refuse_workflow(workflow)) is not None:
         return refusal
     body = _Body(request_body(attempt, workflow), may_send)
@@ -105,7 +112,7 @@ async def post(
 
 
 def read_outcome(answer: Answer, prompt_id: str, *, is_complete: bool = True) -> SubmitOutcome:
-    """Interpret the answer to POST /prompt, by what ComfyUI 0.3.64 was seen to mean."""
+    """Return the outcome that an answer to POST /prompt means (seen on ComfyUI 0.3.64)."""
     why = f"POST /prompt answered {answer.status}: {answer.excerpt()}"
     if answer.status == 200:
         return _read_acceptance(answer, prompt_id)
@@ -113,7 +120,7 @@ def read_outcome(answer: Answer, prompt_id: str, *, is_complete: bool = True) ->
         return Rejected(read_rejection(answer.json()))
     if answer.status == 413:
         return Rejected(Failure(code="submit_rejected", message=why))
-    # A 500 may hide an accepted prompt; a gateway's 408 or 5xx may too, once the body was out.
+    # The prompt may be queued in spite of a 500, or of a gateway's 408 or 5xx after the last byte.
     if is_complete and (answer.status >= 500 or answer.status == 408):
         return Ambiguous(why)
     return Withheld(why)
@@ -123,7 +130,7 @@ def _read_acceptance(answer: Answer, prompt_id: str) -> SubmitOutcome:
     body = loose_json.as_object(answer.json())
     if body.get("prompt_id") != prompt_id:
         return Ambiguous(f"POST /prompt answered 200 for another prompt: {answer.excerpt()}")
-    # The server's own counter is a whole number; one that a client asked for comes as a float.
+    # The server's own counter is an integer; a number that a client asked for comes as a float.
     number = body.get("number")
     counted = loose_json.as_whole(number) if isinstance(number, int) else None
     return Accepted(counted, read_problems(body.get("node_errors")))

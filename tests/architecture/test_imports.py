@@ -45,12 +45,11 @@ PURE = {
     "everfold.runner.backend",
     "everfold.runner.decisions.decide",
     "everfold.runner.comfyui.graph",
-    "everfold.runner.comfyui.history",
     "everfold.runner.comfyui.loose_json",
     "everfold.runner.comfyui.messages",
     "everfold.runner.comfyui.node_errors",
     "everfold.runner.comfyui.progress",
-    "everfold.runner.comfyui.queue",
+    "everfold.runner.comfyui.truth",
     "everfold.simulator.nodes.shapes",
 }
 """Modules without clock, randomness and I/O, besides those whose docstring says so."""
@@ -225,7 +224,7 @@ def test_a_bare_import_is_found() -> None:
 
 def test_a_relative_import_is_resolved() -> None:
     text = "from . import graph\nfrom ..backend import Backend"
-    inside = Module("everfold.runner.comfyui.queue", text)
+    inside = Module("everfold.runner.comfyui.truth", text)
     package = Module("everfold.runner.comfyui", "from . import graph", is_package=True)
 
     assert list(inside.imports()) == [

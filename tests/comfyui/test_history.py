@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everfold.runner.backend import Ended
-from everfold.runner.comfyui.history import read_history
+from everfold.runner.comfyui.truth import read_history
 from tests.comfyui.test_loose_json import JSON_VALUES
 
 

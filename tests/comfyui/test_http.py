@@ -68,7 +68,7 @@ async def test_an_upload_can_be_read_back(server: ReplayServer, backend: ComfyBa
     assert await backend.http.small_file("in.png", kind="input") == Answer(200, b"\x89PNG")
 
 
-async def test_each_description_has_its_path() -> None:
+async def test_each_question_has_its_path() -> None:
     async def serve(exchange: Exchange) -> None:
         await exchange.read_request()
         await exchange.answer(200, b'{"n": NaN}', b"Connection: close\r\n")
@@ -77,19 +77,17 @@ async def test_each_description_has_its_path() -> None:
         backend = ComfyBackend(server.url)
         http = backend.http
         for answer in (
-            await http.features(),
             await http.system_stats(),
-            await http.object_info(),
-            await http.object_info("Load Image/2"),
+            await http.queue(),
+            await http.history("a/2"),
         ):
             assert isinstance(answer, Answer)
             assert answer.json() == {"n": None}
         await backend.aclose()
     assert [exchange.received.split(b" ")[1] for exchange in server.exchanges] == [
-        b"/features",
         b"/system_stats",
-        b"/object_info",
-        b"/object_info/Load%20Image%2F2",
+        b"/queue",
+        b"/history/a%2F2",
     ]
 
 

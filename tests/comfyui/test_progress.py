@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from everfold.runner.comfyui import messages as said
 from everfold.runner.comfyui.graph import read_plan
-from everfold.runner.comfyui.progress import HIGHEST, Tally, begin, evolve, learn_outputs, report
+from everfold.runner.comfyui.progress import (
+    HIGHEST,
+    Tally,
+    evolve,
+    learn_outputs,
+    new_tally,
+    report,
+)
 from tests.comfyui.recording import NAMES, Recording
 from tests.comfyui.test_graph import TEXT_TO_IMAGE
 
@@ -20,7 +27,7 @@ TOTAL = 24
 
 
 def fold(*messages: said.Message, workflow: bytes = TEXT_TO_IMAGE) -> Tally:
-    tally = begin(read_plan(workflow))
+    tally = new_tally(read_plan(workflow))
     for message in messages:
         tally = evolve(tally, message)
     return tally
@@ -136,7 +143,7 @@ MESSAGES = st.one_of(
 def test_whatever_is_said_progress_never_falls_and_never_ends(
     messages: list[said.Message | frozenset[str]],
 ) -> None:
-    tally, before = begin(read_plan(TEXT_TO_IMAGE)), 0.0
+    tally, before = new_tally(read_plan(TEXT_TO_IMAGE)), 0.0
     for message in messages:
         if isinstance(message, frozenset):
             tally = learn_outputs(tally, message)
@@ -160,7 +167,7 @@ def test_a_recorded_run_climbs_step_by_step(name: str) -> None:
             if request["path"] == "/prompt" and record["status"] == 200 and request["body"]:
                 graphs.setdefault(record["body"]["prompt_id"], request["body"]["prompt"])
     for prompt_id, graph in graphs.items():
-        tally = begin(read_plan(json.dumps(graph).encode()))
+        tally = new_tally(read_plan(json.dumps(graph).encode()))
         values = []
         for record in recording.records:
             if record["dir"] == "ws-recv" and not record.get("binary"):

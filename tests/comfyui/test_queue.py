@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 
 from everfold.runner.backend import Load, Pending, Running
-from everfold.runner.comfyui.queue import Queue, read_queue
+from everfold.runner.comfyui.truth import Queue, read_queue
 from tests.comfyui.test_loose_json import JSON_VALUES
 
 

@@ -6,7 +6,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from everfold.runner.comfyui.shared_read import SharedRead
+from everfold.runner.comfyui.http import SharedRead
 
 pytestmark = pytest.mark.anyio
 

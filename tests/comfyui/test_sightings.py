@@ -30,20 +30,20 @@ def test_messages_of_other_prompts_count_nothing(sightings: Sightings) -> None:
         said.Preview(prompt_id="q"),
         said.Preview(),
         said.NodeText(node="x"),
-        said.Status(),
+        said.Unknown(name="status"),
         said.Garbage(why=""),
     ]:
-        sightings.take(message, 5.0)
+        sightings.add(message)
     assert sightings.merge() == Sighting()
 
 
 def test_only_the_newest_progress_and_every_output_are_kept(sightings: Sightings) -> None:
-    sightings.take(said.ExecutionStart(prompt_id="p"), 1.0)
+    sightings.add(said.ExecutionStart(prompt_id="p"))
     for value in range(21):
         message = said.ProgressValue(prompt_id="p", node="sampler", value=value, max=20)
-        sightings.take(message, 2.0 + value)
-    sightings.take(said.Executed(prompt_id="p", node="save", output={"images": [1]}), 30.0)
-    sightings.take(said.Executed(prompt_id="p", node="preview", output={"images": [2]}), 31.0)
+        sightings.add(message)
+    sightings.add(said.Executed(prompt_id="p", node="save", output={"images": [1]}))
+    sightings.add(said.Executed(prompt_id="p", node="preview", output={"images": [2]}))
     sighting = sightings.merge()
     assert sighting.started
     assert sighting.progress is not None
@@ -52,13 +52,12 @@ def test_only_the_newest_progress_and_every_output_are_kept(sightings: Sightings
         SavedOutput("save", {"images": [1]}),
         SavedOutput("preview", {"images": [2]}),
     )
-    assert sighting.last_frame_at_s == 31.0
     assert not sightings.has_news
-    assert sightings.merge() == Sighting(started=True, last_frame_at_s=31.0)
+    assert sightings.merge() == Sighting(started=True)
 
 
 def test_a_cached_output_node_without_an_output_saves_nothing(sightings: Sightings) -> None:
-    sightings.take(said.Executed(prompt_id="p", node="save", output=None), 1.0)
+    sightings.add(said.Executed(prompt_id="p", node="save", output=None))
     assert sightings.merge().saved == ()
 
 
@@ -72,7 +71,7 @@ def test_a_cached_output_node_without_an_output_saves_nothing(sightings: Sightin
     ],
 )
 def test_an_end_asks_for_the_truth_once(sightings: Sightings, message: said.Message) -> None:
-    sightings.take(message, 1.0)
+    sightings.add(message)
     assert sightings.has_news
     assert sightings.merge().ask_truth
     assert not sightings.merge().ask_truth
@@ -80,29 +79,27 @@ def test_an_end_asks_for_the_truth_once(sightings: Sightings, message: said.Mess
 
 def test_a_blocked_node_does_not_ask_for_the_truth(sightings: Sightings) -> None:
     message = said.ExecutionError(prompt_id="p", exception_type="ExecutionBlocked")
-    sightings.take(message, 1.0)
+    sightings.add(message)
     assert not sightings.merge().ask_truth
 
 
 def test_the_nameless_word_on_reconnect_says_that_it_runs(sightings: Sightings) -> None:
-    sightings.take(said.Executing(node="sampler"), 1.0)
+    sightings.add(said.Executing(node="sampler"))
     sighting = sightings.merge()
     assert sighting.started
     assert sighting.progress is not None
     assert sighting.progress.node_class == "KSampler"
 
 
-def test_a_nameless_preview_counts_only_while_ours_runs(sightings: Sightings) -> None:
-    sightings.take(said.Preview(), 1.0)
-    assert sightings.merge().last_frame_at_s == 0.0
-    sightings.take(said.ExecutionStart(prompt_id="p"), 2.0)
-    sightings.take(said.Preview(), 3.0)
-    assert sightings.merge().last_frame_at_s == 3.0
+def test_a_preview_is_no_news(sightings: Sightings) -> None:
+    for message in [said.Preview(), said.Preview(prompt_id="p"), said.NodeText(node="sampler")]:
+        sightings.add(message)
+        assert not sightings.has_news
 
 
 def test_outputs_that_the_server_dropped_are_not_work(sightings: Sightings) -> None:
     sightings.drop_outputs(frozenset({"preview"}))
-    sightings.take(said.ExecutionStart(prompt_id="p"), 1.0)
+    sightings.add(said.ExecutionStart(prompt_id="p"))
     progress = sightings.merge().progress
     assert progress is not None
     assert progress.nodes_total == 4

@@ -1,0 +1,189 @@
+"""What ComfyUI's queue and history say about a prompt.
+
+Rule: pure and total. `queue_pending` is a heap array, so it is sorted by (number, prompt_id), the
+order in which the server takes from it. A history entry exists only once the prompt has ended, so
+whatever it holds becomes an `Ended`. An interrupt has the status `error` and is told apart by its
+message; outputs that were saved before a failure are kept. Source: ComfyUI 0.3.64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from everfold.runner.backend import Ended, Load, Pending, Running
+from everfold.runner.comfyui.loose_json import as_list, as_object, as_text, as_texts, as_whole
+from everfold.streams.events.event import Failure, Outputs
+
+MESSAGE_LIMIT = 2000
+"""Characters of an exception's text that are kept: some carry whole tensors."""
+
+
+def outputs_to_execute(item: Sequence[object]) -> frozenset[str]:
+    """Return the output nodes of a queue item or of a history entry's `prompt`."""
+    return frozenset(as_texts(item[4])) if len(item) > 4 else frozenset()
+
+
+class Item(Struct, frozen=True):
+    """One prompt in the queue."""
+
+    number: float
+    """Smaller ones run first."""
+    prompt_id: str
+    outputs: frozenset[str]
+    """The output nodes that ComfyUI means to execute."""
+
+
+class Queue(Struct, frozen=True):
+    """The whole queue at one moment, whoever sent the prompts."""
+
+    running: list[Item]
+    pending: list[Item]
+    """In the order in which they will run."""
+
+    def find(self, prompt_id: str) -> Running | Pending | None:
+        """Return where the prompt is; None when it is not in the queue."""
+        if any(item.prompt_id == prompt_id for item in self.running):
+            return Running()
+        for position, item in enumerate(self.pending):
+            if item.prompt_id == prompt_id:
+                return Pending(position)
+        return None
+
+    def load(self) -> Load:
+        """Return how many prompts run and wait."""
+        return Load(running=len(self.running), pending=len(self.pending))
+
+
+def read_queue(body: object) -> Queue | None:
+    """Read the body of GET /queue; None when it is not one. Invalid items are left out."""
+    parts = as_object(body)
+    if "queue_running" not in parts or "queue_pending" not in parts:
+        return None
+    pending = sorted(
+        _read_items(parts["queue_pending"]), key=lambda item: (item.number, item.prompt_id)
+    )
+    return Queue(_read_items(parts["queue_running"]), pending)
+
+
+def _read_items(value: object) -> list[Item]:
+    return [item for item in map(_read_item, as_list(value)) if item is not None]
+
+
+def _read_item(value: object) -> Item | None:
+    fields = as_list(value)
+    if len(fields) < 2 or not isinstance(fields[1], str):
+        return None
+    number = fields[0] if isinstance(fields[0], int | float) else 0
+    return Item(float(number), fields[1], outputs_to_execute(fields))
+
+
+class _Lifecycle(Struct, frozen=True):
+    """The lifecycle messages of one prompt, in order: name and details."""
+
+    messages: list[tuple[str, dict[str, object]]]
+
+    def last(self, *names: str) -> dict[str, object] | None:
+        found = [details for name, details in self.messages if name in names]
+        return found[-1] if found else None
+
+    def time_ms(self, *names: str) -> int | None:
+        details = self.last(*names)
+        return as_whole(details.get("timestamp")) if details is not None else None
+
+
+def read_history(body: object, prompt_id: str) -> Ended | None:
+    """Read the body of GET /history/{id}; None when it does not hold the prompt."""
+    bodies = as_object(body)
+    return _interpret(as_object(bodies[prompt_id])) if prompt_id in bodies else None
+
+
+def unreadable_end(why: str) -> Ended:
+    """Return the end of a prompt whose entry exists but which the server cannot turn into JSON."""
+    failure = Failure(
+        code="unreadable_outputs",
+        message=f"ComfyUI ran the prompt to its end but cannot tell its outputs: {why}",
+    )
+    return _ended(failure=failure)
+
+
+def _interpret(entry: dict[str, object]) -> Ended:
+    status = as_object(entry.get("status"))
+    lifecycle = _read_lifecycle(status)
+    succeeded = status.get("status_str") == "success"
+    interrupted = not succeeded and lifecycle.last("execution_interrupted") is not None
+    return _ended(
+        succeeded=succeeded,
+        interrupted=interrupted,
+        outputs=_read_outputs(entry),
+        outputs_reused=succeeded and _is_reused(entry, lifecycle),
+        failure=None if succeeded or interrupted else _read_failure(lifecycle),
+        started_at_ms=lifecycle.time_ms("execution_start"),
+        ended_at_ms=lifecycle.time_ms(
+            "execution_success", "execution_error", "execution_interrupted"
+        ),
+    )
+
+
+def _ended(
+    *,
+    succeeded: bool = False,
+    interrupted: bool = False,
+    outputs: Outputs | None = None,
+    outputs_reused: bool = False,
+    failure: Failure | None = None,
+    started_at_ms: int | None = None,
+    ended_at_ms: int | None = None,
+) -> Ended:
+    return Ended(
+        succeeded=succeeded,
+        interrupted=interrupted,
+        outputs=outputs or {},
+        outputs_reused=outputs_reused,
+        failure=failure,
+        started_at_ms=started_at_ms,
+        ended_at_ms=ended_at_ms,
+    )
+
+
+def _read_lifecycle(status: dict[str, object]) -> _Lifecycle:
+    pairs = (pair for pair in as_list(status.get("messages")) if isinstance(pair, list))
+    return _Lifecycle([(as_text(pair[0]), as_object(pair[1])) for pair in pairs if len(pair) == 2])
+
+
+def _read_outputs(entry: dict[str, object]) -> Outputs:
+    outputs = as_object(entry.get("outputs"))
+    return {node: output for node, output in outputs.items() if isinstance(output, dict)}
+
+
+def _is_reused(entry: dict[str, object], lifecycle: _Lifecycle) -> bool:
+    """Whether every output node was answered from the cache: no new file was written."""
+    cached = lifecycle.last("execution_cached") or {}
+    wanted = outputs_to_execute(as_list(entry.get("prompt"))) or _read_outputs(entry).keys()
+    return bool(wanted) and wanted <= set(as_texts(cached.get("nodes")))
+
+
+def _read_failure(lifecycle: _Lifecycle) -> Failure:
+    error = lifecycle.last("execution_error")
+    if error is None:
+        return Failure(
+            code="execution_error", message="ComfyUI's history says error, without saying why"
+        )
+    kind, message = as_text(error.get("exception_type")), as_text(error.get("exception_message"))
+    node, node_class = as_text(error.get("node_id")), as_text(error.get("node_type"))
+    is_out_of_memory = _is_out_of_memory(kind, message)
+    return Failure(
+        code="out_of_memory" if is_out_of_memory else "execution_error",
+        message=f"{node_class or 'a node'} (node {node or '?'}) raised "
+        f"{kind or 'an error'}: {message.strip()}"[:MESSAGE_LIMIT],
+        node=node or None,
+        node_class=node_class or None,
+        retryable=is_out_of_memory,
+    )
+
+
+def _is_out_of_memory(kind: str, message: str) -> bool:
+    # torch.OutOfMemoryError, torch.cuda.OutOfMemoryError, MemoryError; on some devices it is a
+    # RuntimeError with these words.
+    return "OutOfMemory" in kind or kind == "MemoryError" or "out of memory" in message.lower()
