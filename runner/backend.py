@@ -1,8 +1,8 @@
-"""What a runner needs from a server that executes workflows.
+"""The protocol between a runner and a server that executes workflows.
 
-Rule: the runner knows this page and nothing else about ComfyUI, so that another kind of backend
-can be written beside `runner/comfyui/`. A backend never touches Redis and never decides: it does
-what it is told, says what it sees, and says `Unreachable` where it cannot see.
+Rule: the runner knows nothing about ComfyUI but this module, so that another kind of backend can
+be written beside `runner/comfyui/`. A backend never touches Redis and never decides: it does what
+the runner asks, reports what it sees, and answers `Unreachable` when it cannot see.
 """
 
 from __future__ import annotations
@@ -26,34 +26,37 @@ class Attempt(Struct, frozen=True, kw_only=True):
     number: int
     """Counts from 1."""
     prompt_id: str
-    """uuid5(job, number), lower case: known even when the record of it was lost."""
+    """A lower-case UUID computed from job and number: known even when its record was lost."""
     client_id: str
-    """One per attempt: a shared one goes deaf on take-over."""
+    """One per attempt: ComfyUI sends the messages of a client id to its newest socket only."""
 
 
-# What became of a submit.
+# The outcomes of a submit.
 
 
 class Accepted(Struct, frozen=True):
+    """The attempt is queued."""
+
     number: int | None
+    """The backend's own counter of prompts; None when it named none."""
     problems: list[NodeProblem]
-    """Outputs that were dropped although the rest was accepted."""
+    """Why outputs were dropped although the rest was accepted; empty when none was."""
 
 
 class Rejected(Struct, frozen=True):
-    """Definitive: the attempt was not and will not be queued."""
+    """Final: the attempt was not and will not be queued."""
 
     failure: Failure
 
 
 class Ambiguous(Struct, frozen=True):
-    """The answer was lost or makes no sense: only `truth` can tell whether it was queued."""
+    """The answer was lost or makes no sense: only `truth` says whether the attempt is queued."""
 
     why: str
 
 
 class Withheld(Struct, frozen=True):
-    """The last byte was not sent (see `submit`), or no connection was made: surely not queued."""
+    """Certainly not queued: the last byte was not sent, or no connection was made."""
 
     why: str
 
@@ -61,20 +64,22 @@ class Withheld(Struct, frozen=True):
 SubmitOutcome = Accepted | Rejected | Ambiguous | Withheld
 
 
-# What the backend knows of an attempt.
+# The truth: what the backend knows of an attempt.
 
 
 class Running(Struct, frozen=True):
-    pass
+    """The attempt runs."""
 
 
 class Pending(Struct, frozen=True):
+    """The attempt waits in the backend's queue."""
+
     position: int
     """0 is the next to run."""
 
 
 class Ended(Struct, frozen=True, kw_only=True):
-    """The attempt is over, from the backend's history."""
+    """The attempt is over, by the backend's history. Times are the backend's, in milliseconds."""
 
     succeeded: bool
     interrupted: bool
@@ -87,14 +92,14 @@ class Ended(Struct, frozen=True, kw_only=True):
 
 
 class Absent(Struct, frozen=True):
-    """Neither queued nor running nor in the history."""
+    """The attempt is neither queued nor running nor in the history."""
 
     same_boot: bool
     """False: the backend has restarted since the attempt was submitted."""
 
 
 class Unreachable(Struct, frozen=True):
-    """Unknown, never lost."""
+    """The backend gave no usable answer: the attempt is unknown, never lost."""
 
     why: str
 
@@ -102,11 +107,11 @@ class Unreachable(Struct, frozen=True):
 Truth = Running | Pending | Ended | Absent | Unreachable
 
 
-# What can be seen from the side while it runs: hints, never the truth.
+# Hints while the attempt runs, never the truth.
 
 
 class Progress(Struct, frozen=True, kw_only=True):
-    """How far the attempt is. Never falls, never above 0.99."""
+    """How far the attempt is: `value` from 0 to 0.99, which never falls."""
 
     value: float
     nodes_done: int
@@ -118,15 +123,17 @@ class Progress(Struct, frozen=True, kw_only=True):
 
 
 class SavedOutput(Struct, frozen=True):
+    """The output of one node, as the backend sent it."""
+
     node: str
     output: dict[str, object]
 
 
 class Sighting(Struct, frozen=True, kw_only=True):
-    """What was seen since the last look, merged: the newest progress, every saved output."""
+    """What was seen since the last Sighting: the newest progress, every saved output."""
 
     started: bool = False
-    """True from the moment that the backend was seen to run the attempt."""
+    """True once the backend was seen to run the attempt, and in every later Sighting."""
     progress: Progress | None = None
     saved: tuple[SavedOutput, ...] = ()
     ask_truth: bool = False
@@ -134,17 +141,19 @@ class Sighting(Struct, frozen=True, kw_only=True):
 
 
 class Observation(Protocol):
+    """A stream of Sightings of one attempt, with one consumer."""
+
     async def next(self, timeout_s: float) -> Sighting:
-        """Wait until there is something new, at most `timeout_s`; an empty Sighting after that."""
+        """Wait for something new, at most `timeout_s` seconds; return it, or nothing new."""
         ...
 
     async def reconnect(self) -> None:
-        """Close the socket, wait for its end, and open a new one."""
+        """Close the connection, wait for its end, and open a new one."""
         ...
 
 
 class Load(Struct, frozen=True):
-    """How busy the backend is, whoever's prompts they are."""
+    """How many prompts run and wait there, those of other clients included."""
 
     running: int
     pending: int
@@ -162,35 +171,41 @@ class Backend(Protocol):
         ...
 
     async def boot(self) -> str | Unreachable:
-        """Return a marker that lives exactly as long as the backend's present boot."""
+        """Return the marker of the present boot: another one after each restart."""
         ...
 
     async def load(self) -> Load | Unreachable:
-        """Ask how busy it is."""
+        """Ask how many prompts run and wait."""
         ...
 
     async def submit(
         self, attempt: Attempt, workflow: bytes, may_send: Callable[[], bool]
     ) -> SubmitOutcome:
-        """POST the attempt once, without any retry.
+        """Send the attempt once, without any retry. `workflow` is a graph as JSON.
 
-        `may_send` is asked a last time right before the final byte of the body goes out; when it
-        says no, the body stays incomplete, the backend drops it, and the outcome is `Withheld`.
+        `may_send` is called right before the final byte is sent. When it returns False, the body
+        stays incomplete, the backend drops it, and the outcome is `Withheld`.
         """
         ...
 
     def observe(
         self, attempt: Attempt, workflow: bytes
     ) -> AbstractAsyncContextManager[Observation]:
-        """Follow the attempt from the side until the context ends; reconnects by itself."""
+        """Observe the attempt until the context ends; reconnects by itself."""
         ...
 
     async def cancel(self, attempt: Attempt) -> None:
-        """Delete it from the queue and interrupt it if it runs. Only `truth` tells the result."""
+        """Delete it from the queue, or interrupt it if it runs; only `truth` says if it ended."""
         ...
 
     async def truth(self, prompt_id: str, boot: str) -> Truth:
-        """Say what became of the prompt; `boot` is the marker recorded when it was submitted."""
+        """Return what the backend knows of the prompt.
+
+        `boot` is the marker recorded when it was submitted; with an empty one an absent prompt
+        is `Absent(same_boot=False)`.
+        """
         ...
 
-    async def aclose(self) -> None: ...
+    async def aclose(self) -> None:
+        """Close all connections; no call may follow."""
+        ...

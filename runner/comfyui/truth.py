@@ -36,7 +36,7 @@ class Item(Struct, frozen=True):
 
 
 class Queue(Struct, frozen=True):
-    """The whole queue at one moment, whoever sent the prompts."""
+    """The whole queue at one moment, prompts of other clients included."""
 
     running: list[Item]
     pending: list[Item]

@@ -224,9 +224,7 @@ def _alive(job: Job, truth: Running | Pending, now: DecisionInputs) -> Action:
     if not running and not now.backend_healthy:
         return Stop("backend_unhealthy")
     if job.stopping and job.stopping != "backend_unhealthy":
-        return Stop(
-            job.stopping
-        )  # recorded, but its runner may have died before it told the backend
+        return Stop(job.stopping)  # recorded; the backend may not have been asked yet
     if running and _ran_too_long(job, now.now_ms):
         return Stop("run_deadline")
     stall_s = job.policy.stall_deadline_s

@@ -144,7 +144,7 @@ async def test_bare_nan_in_a_body_is_read(server: ReplayServer, backend: ComfyBa
     assert truth.outputs == {"1": {"loss": [None, 0.5]}}
 
 
-async def test_load_counts_whoever_s_prompts_they_are(
+async def test_load_counts_the_prompts_of_all_clients(
     server: ReplayServer, backend: ComfyBackend
 ) -> None:
     server.running, server.pending = [item(P)], [item(Q, 1), item("x", 2)]

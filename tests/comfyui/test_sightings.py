@@ -1,4 +1,4 @@
-"""Hints about one prompt, merged until somebody looks."""
+"""Hints about one prompt, merged until asked for."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ import uuid
 from everfold.runner.decisions.attempts import attempt_of
 
 
-def test_an_attempt_has_the_same_ids_whoever_asks() -> None:
+def test_an_attempt_has_the_same_ids_every_time() -> None:
     assert attempt_of("job", 1, "generation") == attempt_of("job", 1, "generation")
 
 

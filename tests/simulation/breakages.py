@@ -1,6 +1,6 @@
 """Models broken on purpose, one rule each: a checker that cannot fail proves nothing.
 
-Rule: each breakage is a mistake that somebody could make, and replaces one part of the model.
+Rule: each breakage is a plausible mistake and replaces one part of the model.
 """
 
 from __future__ import annotations

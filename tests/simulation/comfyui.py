@@ -72,7 +72,7 @@ class Sightings:
         self.started = self.ask_truth = False
         self.progress: Progress | None = None
 
-    def tell(self, *, started: bool = False, progress: Progress | None = None) -> None:
+    def add(self, *, started: bool = False, progress: Progress | None = None) -> None:
         self.started = self.started or started
         self.progress = progress or self.progress
         self.ask_truth = self.ask_truth or not (started or progress)
@@ -191,7 +191,7 @@ class ComfyUI:
         if watcher is not None and not self._agenda.chance(self.deaf_sockets):
             self._agenda.after(
                 self._agenda.between(0, 20),
-                lambda: watcher.tell(started=started, progress=progress),
+                lambda: watcher.add(started=started, progress=progress),
             )
 
     # What befalls it.

@@ -91,7 +91,7 @@ class Process:
         self.agenda.after(delay_ms, self._arrive, task, turn, request)
 
     def post(self, task: Task, post: Post) -> None:
-        """Give the last byte away: it arrives within `most_ms` or never, whoever still waits."""
+        """Give the last byte away: it arrives within `most_ms` or never."""
         faults, turn = self.world.faults, task.turn
         if not self.reaches(post.to) or faults.loses_request():
             post.on_lost()

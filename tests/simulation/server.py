@@ -1,7 +1,7 @@
 """The scripts of streams/lua as plain functions over dictionaries, with the same named outcomes.
 
 Rule: one function per script, checks first, writes last; `tests/simulation/test_server.py` runs
-both against each other. `tell` is called with every new entry.
+both against each other. `record` is called with every new entry.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ REMEMBERED = 11
 Author = tuple[str, int] | None
 """Runner and epoch of the lease under which an entry was written; None without a lease."""
 Outcome = tuple[str | int, ...]
-Tell = Callable[[Recorded, Author, str], None]
+Record = Callable[[Recorded, Author, str], None]
 """Called with an entry, its author, and its event id where the script remembers it."""
 
 
@@ -40,8 +40,8 @@ class Server:
 
     PAGE = 1000
 
-    def __init__(self, now_ms: Callable[[], int], tell: Tell) -> None:
-        self._now_ms, self._tell = now_ms, tell
+    def __init__(self, now_ms: Callable[[], int], record: Record) -> None:
+        self._now_ms, self._record = now_ms, record
         self.heads: dict[str, Head] = {}
         self.records: dict[str, list[Recorded]] = {}
         self.states: dict[str, list[Job]] = {}
@@ -295,5 +295,5 @@ class Server:
         self.records[job_id].append(record)
         self.states[job_id].append(evolve(self.states[job_id][-1], record))
         self.changes += 1
-        self._tell(record, author, event_id)
+        self._record(record, author, event_id)
         return entry_id

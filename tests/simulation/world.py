@@ -141,7 +141,7 @@ class World:
         )
 
     def calm_down(self) -> None:
-        """No fault strikes from now on, and somebody repairs what is broken."""
+        """No fault strikes from now on, and what is broken is repaired."""
         self.is_calm = True
         self.faults.calm()
         self.redis_down_until_ms = 0
