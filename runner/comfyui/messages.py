@@ -23,14 +23,11 @@ class Message(Struct, frozen=True, kw_only=True, tag_field="type"):
 class ExecutionStart(Message, frozen=True, kw_only=True, tag="execution_start"):
     """The prompt begins to run."""
 
-    timestamp: float | None = None
-
 
 class ExecutionCached(Message, frozen=True, kw_only=True, tag="execution_cached"):
     """The nodes whose results come from the cache."""
 
     nodes: list[str] = []
-    timestamp: float | None = None
 
 
 class Executing(Message, frozen=True, kw_only=True, tag="executing"):
@@ -67,24 +64,17 @@ class Executed(Message, frozen=True, kw_only=True, tag="executed"):
     """A node's `ui` outputs. Also sent for cached output nodes, then perhaps without an output."""
 
     node: str = ""
-    display_node: str | None = None
     output: dict[str, object] | None = None
 
 
 class ExecutionSuccess(Message, frozen=True, kw_only=True, tag="execution_success"):
     """The prompt has succeeded; its history entry does not exist yet."""
 
-    timestamp: float | None = None
-
 
 class ExecutionError(Message, frozen=True, kw_only=True, tag="execution_error"):
     """A node has raised an exception."""
 
-    node_id: str | None = None
-    node_type: str | None = None
     exception_type: str = ""
-    exception_message: str = ""
-    timestamp: float | None = None
 
     @property
     def is_terminal(self) -> bool:
@@ -94,10 +84,6 @@ class ExecutionError(Message, frozen=True, kw_only=True, tag="execution_error"):
 
 class ExecutionInterrupted(Message, frozen=True, kw_only=True, tag="execution_interrupted"):
     """The prompt was interrupted."""
-
-    node_id: str | None = None
-    node_type: str | None = None
-    timestamp: float | None = None
 
 
 class Preview(Message, frozen=True, kw_only=True, tag="preview"):

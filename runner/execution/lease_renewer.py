@@ -70,9 +70,6 @@ class LeaseRenewer:
         """Return whether a lease of this job is being renewed."""
         return job_id in self._held
 
-    def __len__(self) -> int:
-        return len(self._held)
-
     def is_trusted(self, lease: Lease) -> bool:
         """Return whether this lease is held and fresh enough to send something under it."""
         held = self._held.get(lease.job_id)
