@@ -209,31 +209,31 @@ __all__ = [
 ]
 
 _MODULES = {
-    "client": "Everfold SubmittedJob",
-    "embedded": "embedded_server find_server",
-    "projector.config": "ProjectorConfig",
-    "projector.folding.rebuild": "Rebuild Rebuilt",
-    "projector.folding.states": "Projection",
-    "projector.job.job": "Job",
-    "projector.projector": "Projector",
-    "projector.reading.queries": "Page",
-    "projector.subscribing.catch_up": "CatchUp Cursor read_cursor",
-    "projector.subscribing.delivery": "Delivery",
-    "projector.subscribing.subscription": "GiveUp Subscription TargetAway TryLater",
-    "runner.backend": "Backend",
-    "runner.comfyui.backend": "ComfyBackend",
-    "runner.config": "RunnerConfig runner_name",
-    "runner.runner": "Runner",
-    "streams.appending.log": "Log",
-    "streams.appending.outcomes": "Appended Lease LeaseOver Renewed",
-    "streams.events.codec": "Unreadable",
-    "streams.events.event": "Canceled CancelRequested Claimed Event Expired Failed Failure Lost "
-    "NodeProblem Outputs OutputSaved Policy Progressed Queued Recovered Released Retried Rewound "
-    "Started Stopping Submitted Submitting Succeeded Terminal",
-    "streams.events.ids": "new_id",
-    "streams.events.record": "Recorded",
-    "streams.leases.producer": "Producer",
-    "streams.reading.reader": "job_events",
+    "everfold.client": "Everfold SubmittedJob",
+    "everfold.embedded": "embedded_server find_server",
+    "everfold.projector.config": "ProjectorConfig",
+    "everfold.projector.folding.rebuild": "Rebuild Rebuilt",
+    "everfold.projector.folding.states": "Projection",
+    "everfold.projector.job.job": "Job",
+    "everfold.projector.projector": "Projector",
+    "everfold.projector.reading.queries": "Page",
+    "everfold.projector.subscribing.catch_up": "CatchUp Cursor read_cursor",
+    "everfold.projector.subscribing.delivery": "Delivery",
+    "everfold.projector.subscribing.subscription": "GiveUp Subscription TargetAway TryLater",
+    "everfold.runner.backend": "Backend",
+    "everfold.runner.comfyui.backend": "ComfyBackend",
+    "everfold.runner.config": "RunnerConfig runner_name",
+    "everfold.runner.runner": "Runner",
+    "everfold.streams.appending.log": "Log",
+    "everfold.streams.appending.outcomes": "Appended Lease LeaseOver Renewed",
+    "everfold.streams.events.codec": "Unreadable",
+    "everfold.streams.events.event": "Canceled CancelRequested Claimed Event Expired Failed "
+    "Failure Lost NodeProblem Outputs OutputSaved Policy Progressed Queued Recovered Released "
+    "Retried Rewound Started Stopping Submitted Submitting Succeeded Terminal",
+    "everfold.streams.events.ids": "new_id",
+    "everfold.streams.events.record": "Recorded",
+    "everfold.streams.leases.producer": "Producer",
+    "everfold.streams.reading.reader": "job_events",
 }
 """Where each name is defined; one that is not here is an error, of streams/errors.py."""
 
@@ -243,7 +243,7 @@ if not TYPE_CHECKING:  # else any name at all would pass the type check
         if name not in __all__:
             raise AttributeError(f"module 'everfold' has no attribute {name!r}")
         homes = (module for module, names in _MODULES.items() if name in names.split())
-        value = getattr(import_module(f"everfold.{next(homes, 'streams.errors')}"), name)
+        value = getattr(import_module(next(homes, "everfold.streams.errors")), name)
         globals()[name] = value  # from now on it is found without this function
         return value
 

@@ -75,11 +75,6 @@ def leftward_imports(module: Module) -> list[str]:
     return [name for name in module.imports() if RANK.get(package_of(name), 0) > own]
 
 
-def bare_imports(module: Module) -> list[str]:
-    """Return what it imports by a name that only this repository's root gives."""
-    return [name for name in module.imports() if name.partition(".")[0] in PACKAGES[:3]]
-
-
 def climbing_imports(module: Module) -> list[str]:
     """Return what it imports from rooms of its own package that stand above its own."""
     rooms = ROOMS[module.package].split()
@@ -130,10 +125,6 @@ def breaches(
 
 def test_imports_go_to_the_right_only() -> None:
     assert breaches(leftward_imports) == {}
-
-
-def test_nothing_is_imported_by_a_bare_name() -> None:
-    assert breaches(bare_imports, modules(*PACKAGES, *TESTS_ONLY)) == {}
 
 
 def test_inside_a_package_imports_go_down_only() -> None:
@@ -214,12 +205,6 @@ def test_an_import_up_the_rooms_is_found() -> None:
     module = Module("everfold.streams.redis.scripts", text)
 
     assert climbing_imports(module) == ["everfold.streams.retention.trimming"]
-
-
-def test_a_bare_import_is_found() -> None:
-    module = Module("everfold.client", "from streams.errors import Unknown\nimport runner")
-
-    assert bare_imports(module) == ["streams.errors.Unknown", "runner"]
 
 
 def test_a_relative_import_is_resolved() -> None:

@@ -21,7 +21,9 @@ END_S = 10.0
 class Program:
     """A running program. What it prints is read all the time, so that it never blocks on it."""
 
-    def __init__(self, arguments: list[str], environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, arguments: list[str], environ: Mapping[str, str], folder: Path = ROOT
+    ) -> None:
         self.arguments = arguments
         self.lines = list[str]()
         """Standard output so far, without line ends."""
@@ -29,7 +31,7 @@ class Program:
         """Standard error so far."""
         self._running = subprocess.Popen(
             arguments,
-            cwd=ROOT,
+            cwd=folder,
             env=environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -112,13 +114,18 @@ def _reading(pipe: IO[str] | None, lines: list[str]) -> threading.Thread:
 
 
 @contextmanager
-def programs() -> Iterator[StartProgram]:
+def programs(
+    python: Path | str = sys.executable,
+    folder: Path = ROOT,
+    environ: Mapping[str, str] = os.environ,
+) -> Iterator[StartProgram]:
     """Give a function that starts programs, all of which are ended when the context is."""
+    base = environ
     started = list[Program]()
 
     def start(*arguments: str, environ: Mapping[str, str] | None = None) -> Program:
-        whole = {**os.environ, "PYTHONUNBUFFERED": "1", **(environ or {})}
-        program = Program([sys.executable, *arguments], whole)
+        whole = {**base, "PYTHONUNBUFFERED": "1", **(environ or {})}
+        program = Program([str(python), *arguments], whole, folder)
         started.append(program)
         return program
 
@@ -130,4 +137,4 @@ def programs() -> Iterator[StartProgram]:
 
 
 StartProgram = Callable[..., Program]
-"""start("-m", "everfold", "up", environ={...}) -> Program; runs this Python, in the root folder."""
+"""start("-m", "everfold", "up", environ={...}) -> Program; by default this Python, in the root."""
