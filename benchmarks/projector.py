@@ -24,7 +24,7 @@ from benchmarks.server import bench_server
 from benchmarks.stage import stage
 from benchmarks.table import Ratio, ratio
 from everfold.commands.operate.projector import collect_garbage_rarely
-from everfold.projector.folding.jobs import JobsProjection
+from everfold.projector.folding.jobs_projection import JobsProjection
 from everfold.projector.folding.rebuild import Rebuild
 from everfold.projector.projector import Projector
 from everfold.streams.appending.log import Log

@@ -159,7 +159,7 @@ async def _seconds(call: Callable[[int], Awaitable[None]], step: int) -> float:
 async def _project(log: Log) -> None:
     async with anyio.create_task_group() as tasks:
         await tasks.start(Projector(log, "bench").run)
-        while any(row.behind_events for row in await lag(log)):  # noqa: ASYNC110 - the server knows
+        while any(row.lag_events for row in await lag(log)):  # noqa: ASYNC110 - the server knows
             await anyio.sleep(0.2)
         tasks.cancel_scope.cancel()
 

@@ -70,7 +70,7 @@ async def _consume(log: Log, url: str, name: str) -> float:
         started = time.perf_counter()
         async with anyio.create_task_group() as tasks:
             await tasks.start(Consumer(log, "bench", sink).run)
-            while any(row.behind_events for row in await subscription_status(log, name)):  # noqa: ASYNC110 - the server knows
+            while any(row.lag_events for row in await subscription_status(log, name)):  # noqa: ASYNC110 - the server knows
                 await anyio.sleep(0.05)
             tasks.cancel_scope.cancel()
         return time.perf_counter() - started

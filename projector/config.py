@@ -1,4 +1,4 @@
-"""How long states live, and how projector processes share the partitions."""
+"""The settings of a projector: how long states live, and how long a partition's lease lasts."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from everfold.streams.errors import Misconfigured
 
 
 class ProjectorConfig(Struct, frozen=True, kw_only=True):
+    """Raises Misconfigured for a time that makes no sense."""
+
     job_ttl_s: float = 7200.0
-    """A state lives this long after its job's last event, while the job is open up to a hundredth
-    longer; an open job's is folded again."""
+    """Seconds that a state is kept after its job's last event, above 0; for an open job up to a
+    hundredth longer. The state of an open job that has expired is folded again when it is read."""
     terminal_ttl_s: float | None = None
-    """The same for a closed job; None: like `job_ttl_s`, 0: deleted on completion."""
+    """The same for a job that has ended. None: like `job_ttl_s`. 0: deleted when the job ends."""
     own_for_s: float = 5.0
-    """How long a partition stays owned without a sign of life."""
+    """Seconds that a partition's lease lasts without a renewal."""
     renew_every_s: float = 1.0
+    """Seconds between renewals, and between looks for partitions to acquire."""
     cached_jobs: int = 20_000
-    """States kept in memory per partition, so that folding on needs no read."""
+    """Open jobs cached per partition, so that folding them on needs no read."""
 
     def __post_init__(self) -> None:
         if self.job_ttl_s <= 0 or (self.terminal_ttl_s or 0) < 0:
@@ -30,7 +33,7 @@ class ProjectorConfig(Struct, frozen=True, kw_only=True):
 
     @property
     def open_step_ms(self) -> int:
-        """By how much longer an open job's state may be kept: a hundredth, a minute at most."""
+        """How much longer an open job's state may be kept: a hundredth, a minute at most."""
         return max(1, min(60_000, self.open_ttl_ms // 100))
 
     @property

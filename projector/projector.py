@@ -1,7 +1,6 @@
-"""A projector process: owns its share of the partitions and folds each of them.
+"""A projector: folds the partitions that are assigned to it.
 
-Rule: several may run at any time; they share the partitions, and one that is frozen and wakes
-changes nothing.
+Rule: any number may run, and share the partitions. One that was frozen and goes on changes nothing.
 """
 
 from __future__ import annotations
@@ -9,17 +8,20 @@ from __future__ import annotations
 import anyio.abc
 from anyio import TASK_STATUS_IGNORED
 
-from everfold.projector.assignment.ownership import Ownership
-from everfold.projector.assignment.sharing import Share
+from everfold.projector.assignment.assignment import Assignment
+from everfold.projector.assignment.member import Member
 from everfold.projector.config import ProjectorConfig
-from everfold.projector.folding.jobs import JobsProjection
-from everfold.projector.folding.partition import PartitionFold
+from everfold.projector.folding.jobs_projection import JobsProjection
+from everfold.projector.folding.partition_projector import PartitionProjector
 from everfold.projector.folding.projection import AnyProjection
 from everfold.streams.appending.log import Log
 
 
 class Projector:
-    """Folds one projection, by default that of jobs; `name` is for people."""
+    """Folds one projection, by default that of jobs, in a process that has an open log.
+
+    `name` is shown to people as the owner of partitions; several may have the same.
+    """
 
     def __init__(
         self,
@@ -31,27 +33,31 @@ class Projector:
         config = config or ProjectorConfig()
         self._log = log
         self._projection = projection or JobsProjection(config)
-        self._ownership = Ownership(log, self._projection.name, name, config.own_for_s)
-        self._share = Share(
-            self._ownership,
+        self._member = Member(log, self._projection.name, name, config.own_for_s)
+        self._assignment = Assignment(
+            self._member,
             log.keys.partitions,
-            self._place,
+            self._lease_key,
             self._fold,
             config.renew_every_s,
         )
 
     @property
     def partitions(self) -> list[int]:
-        """The partitions that this process folds now."""
-        return self._share.partitions
+        """The partitions that this projector folds now, in order."""
+        return self._assignment.partitions
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
-        """Fold until cancelled; waits while the server is away."""
-        await self._share.run(task_status=task_status)
+        """Fold until cancelled; waits while the server is unavailable.
 
-    def _place(self, partition: int) -> str:
-        return self._projection.place(self._log.keys, partition).projector()
+        At the end it releases its partitions; what was read and not committed stays pending for
+        their next owners.
+        """
+        await self._assignment.run(task_status=task_status)
+
+    def _lease_key(self, partition: int) -> str:
+        return self._projection.keys(self._log.keys, partition).projector()
 
     async def _fold(self, partition: int) -> None:
-        token = self._ownership.token
-        await PartitionFold(self._log, partition, token, self._projection).run()
+        token = self._member.token
+        await PartitionProjector(self._log, partition, token, self._projection).run()

@@ -1,8 +1,8 @@
-"""Parked jobs: those whose next event cannot be folded, while their partition goes on.
+"""Parked jobs: their next event cannot be folded, while the rest of the partition goes on.
 
 Rule: a parked job keeps the state from before that event. `retry` folds it again, as after an
-upgrade that can read the event; `skip` decides to go on without the event, for every fold from
-then on, and that decision is kept beside the log.
+upgrade that can read the event. `skip` makes every fold from now on ignore the event; that decision
+is stored beside the log.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.errors import JobNotParked, Refused
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.record import Recorded
-from everfold.streams.redis.redis_errors import command, read_hash
+from everfold.streams.redis.redis_errors import command, read_json_hash
 from everfold.streams.redis.scripts import Script
 from everfold.streams.redis.server import server_time_ms
 
@@ -28,54 +28,60 @@ logger = logging.getLogger("everfold.projector")
 _unpark = Script("everfold.projector", "unpark")
 
 UNREADABLE, GAP, BROKEN = "unreadable", "gap", "broken"
-"""Why a job is parked: an event that nobody can read; events that are missing; an `evolve` that
-raised."""
+"""Why a job is parked: an event cannot be read; events are missing; a user's function raised."""
 
 
 class Parked(Struct, frozen=True):
-    """Why a job is no longer folded, and since which event."""
+    """Why a job is no longer folded, and from which event on."""
 
     seq: int
+    """0 for an entry that belongs to no job."""
     entry_id: str
     why: str
+    """A sentence for people."""
     at_ms: int = 0
     """Time of that event, Unix ms."""
     cause: str = UNREADABLE
+    """One of UNREADABLE, GAP and BROKEN."""
     retry: bool = False
-    """Somebody asked for it to be folded again."""
+    """An operator asked for it to be folded again."""
 
 
 class ParkedJob(Struct, frozen=True):
-    """A parked job as lists show it."""
+    """One row of the list of parked jobs."""
 
     partition: int
     job_id: str
-    """Or the entry id, of an entry that belongs to no job."""
+    """For an entry that belongs to no job: its entry id."""
     parked: Parked
 
 
 class Skip(Struct, frozen=True):
-    """The decision to fold on without an event."""
+    """An operator's decision to ignore an event that cannot be read."""
 
     job_id: str
     seq: int
     why: str
+    """Why it cannot be read."""
     actor: str
+    """Who decided."""
     at_ms: int
+    """When, Unix ms of the server."""
 
 
 def park(record: Recorded, why: str, cause: str = UNREADABLE) -> Parked:
+    """Return the job parked at an event, and log that as an error."""
     logger.error("job_parked job=%s seq=%s why=%r", record.job_id, record.seq, why)
     return Parked(record.seq, record.entry_id, why, record.time_ms, cause)
 
 
 async def read_parked(log: Log, key: str) -> dict[str, Parked]:
-    stored = await read_hash(log.redis, key)
-    return {name.decode(): msgspec.json.decode(text, type=Parked) for name, text in stored.items()}
+    """Return the parked jobs of one partition of a projection, by job id. Raises Unavailable."""
+    return await read_json_hash(log.redis, key, Parked)
 
 
 async def parked_jobs(log: Log) -> list[ParkedJob]:
-    """Return the parked jobs of all partitions, the oldest first."""
+    """Return the parked jobs of all partitions, the oldest event first. Raises Unavailable."""
     found = [
         ParkedJob(partition, job_id, parked)
         for partition in range(log.keys.partitions)
@@ -85,19 +91,20 @@ async def parked_jobs(log: Log) -> list[ParkedJob]:
 
 
 async def retry(log: Log, job_id: str) -> None:
-    """Have a parked job folded again by whoever owns its partition.
+    """Mark a parked job to be folded again, and take its partition from its owner.
 
-    Raises JobNotParked for a job that is not parked.
+    The partition's next owner folds it, which may park it again; without a projector the mark
+    waits. Raises JobNotParked, Unavailable.
     """
     found = await _find(log, job_id)
     await _mark(log, found, replace(found.parked, retry=True), skip=b"")
 
 
 async def skip(log: Log, job_id: str, actor: str) -> None:
-    """Have a parked job folded on without the event that cannot be read, now and ever after.
+    """Make every fold ignore the event that a job is parked at, then act like `retry`.
 
-    Raises JobNotParked for a job that is not parked, Refused where events are missing rather than
-    unreadable: nobody knows what they said.
+    `actor` is recorded as the one who decided. There is no way back. Raises JobNotParked,
+    Unavailable, and Refused where events are missing: nobody knows what they said.
     """
     found = await _find(log, job_id)
     parked = found.parked
@@ -107,8 +114,8 @@ async def skip(log: Log, job_id: str, actor: str) -> None:
             "bring them back (`everfold archive import`) and retry"
         )
     now_ms = await server_time_ms(log.redis)
-    told = Skip(found.job_id, parked.seq, parked.why, actor, now_ms)
-    await _mark(log, found, replace(parked, retry=True), skip=msgspec.json.encode(told))
+    decision = Skip(found.job_id, parked.seq, parked.why, actor, now_ms)
+    await _mark(log, found, replace(parked, retry=True), skip=msgspec.json.encode(decision))
 
 
 async def _find(log: Log, job_id: str) -> ParkedJob:
@@ -120,24 +127,28 @@ async def _find(log: Log, job_id: str) -> ParkedJob:
 
 async def _mark(log: Log, job: ParkedJob, parked: Parked, skip: bytes) -> None:
     keys, partition = log.keys, job.partition
-    places = (keys.projector(partition), keys.parked(partition), keys.skipped(partition))
+    touched = (keys.projector(partition), keys.parked(partition), keys.skipped(partition))
     text = msgspec.json.encode(parked)
-    await _unpark.run(log.redis, places, (job.job_id, text, parked.entry_id, skip))
+    await _unpark.run(log.redis, touched, (job.job_id, text, parked.entry_id, skip))
 
 
 async def with_skips(log: Log, partition: int, records: Sequence[Recorded]) -> Sequence[Recorded]:
-    """Mark the unreadable events that somebody decided to go on without."""
-    unread = [record.entry_id for record in records if isinstance(record.event, Unreadable)]
-    if not unread:
+    """Return the events of one partition, with those marked `skipped` that an operator skipped.
+
+    Asks the server only where an event is unreadable. Raises Unavailable.
+    """
+    unreadable = [record.entry_id for record in records if isinstance(record.event, Unreadable)]
+    if not unreadable:
         return records
-    ask = ("HMGET", log.keys.skipped(partition), *unread)
+    ask = ("HMGET", log.keys.skipped(partition), *unreadable)
     reply = cast("list[bytes | None]", await command(log.redis, *ask))
-    skipped = {entry_id for entry_id, text in zip(unread, reply, strict=True) if text is not None}
+    found = zip(unreadable, reply, strict=True)
+    skipped = {entry_id for entry_id, text in found if text is not None}
     return [without(record) if record.entry_id in skipped else record for record in records]
 
 
 def without(record: Recorded) -> Recorded:
-    """Mark an event that cannot be read, so that its job is folded on without it."""
+    """Return an unreadable event marked `skipped`, so that folds ignore it; others unchanged."""
     if isinstance(record.event, Unreadable):
         return replace(record, event=replace(record.event, skipped=True))
     return record

@@ -1,7 +1,7 @@
-"""What every projection has in common, the one of jobs and those of users alike.
+"""What all projections share: their protocols, and the outcomes of a commit and of a swap.
 
-Rule: a batch is written with its checkpoint, by one script that refuses a stale owner and a
-checkpoint that has moved: whoever folds, and however often, the result is the fold of the log.
+Rule: a batch is written together with its checkpoint, by one script that refuses a stale owner and
+a moved checkpoint. So the stored states equal the fold of the log, whoever folds and however often.
 """
 
 from __future__ import annotations
@@ -18,55 +18,66 @@ from everfold.streams.events.record import Recorded
 from everfold.streams.redis.keys import Keyspace
 
 
-class Step(Struct, frozen=True, kw_only=True):
-    """From one checkpoint to the next."""
+class CommitRequest(Struct, frozen=True, kw_only=True):
+    """What a commit needs beside the states: who commits, and from where to where."""
 
     token: str
-    """Of the owner, which is also its consumer name."""
-    checkpoint: str
-    """Where the projection is thought to be."""
-    following: str
-    """Where it is after the step."""
+    """Token of the partition's owner, which is also its consumer name."""
+    expected_checkpoint: str
+    """Entry id; the commit is refused when the stored checkpoint is another one."""
+    new_checkpoint: str
+    """Entry id of the last event that is folded after the commit."""
     group: str
-    """Consumer group in which entries are acknowledged; empty for a rebuild, which has none."""
+    """Consumer group that acknowledges the entries; empty for a rebuild, which has none."""
     entry_ids: Sequence[str]
-    """What to acknowledge."""
+    """Entries to acknowledge."""
 
 
 class Committed(Struct, frozen=True):
-    pass
+    """Everything was written."""
 
 
 class NotOwner(Struct, frozen=True):
-    """Somebody else owns the partition."""
+    """Another process owns the partition. Nothing was written."""
 
     owner: str
+    """Its token; empty while nobody owns the partition."""
 
 
 class Moved(Struct, frozen=True):
-    """The projection is at another checkpoint: begin again from there."""
+    """The stored checkpoint is another one: start over from it. Nothing was written."""
 
     checkpoint: str
 
 
-class Foreign(Struct, frozen=True):
-    """Another consumer was given entries: inherit them and read in order again."""
+class PendingElsewhere(Struct, frozen=True):
+    """Another consumer of the group has pending entries: take them over, and read all pending
+    entries in order again. Nothing was written."""
 
     consumer: str
 
 
 class Gap(Struct, frozen=True):
-    """Stored states are not where they were thought to be: read them again."""
+    """Some stored states are at another event than expected: read them again. Nothing was
+    written."""
 
     stored: dict[str, int]
-    """Job -> seq of its stored state, 0 where there is none."""
+    """Job id -> sequence number of its stored state, 0 where there is none."""
 
 
-Outcome = Committed | NotOwner | Moved | Foreign
+class RebuildBehind(Struct, frozen=True):
+    """The live projection is further than the rebuild: fold on, then swap. Nothing was changed."""
+
+    checkpoint: str
+    """That of the live projection."""
+
+
+Outcome = Committed | NotOwner | Moved | PendingElsewhere
 
 
 def read_outcome(reply: Sequence[object]) -> Outcome | Gap:
-    name, *values = [value.decode() if isinstance(value, bytes) else value for value in reply]
+    """Return the outcome that a commit script replied with."""
+    name, *values = _decoded(reply)
     match name:
         case "committed":
             return Committed()
@@ -75,44 +86,71 @@ def read_outcome(reply: Sequence[object]) -> Outcome | Gap:
         case "moved":
             return Moved(cast("str", values[0]))
         case "foreign":
-            return Foreign(cast("str", values[0]))
+            return PendingElsewhere(cast("str", values[0]))
         case "gap":
             pairs = zip(values[::2], values[1::2], strict=True)
             return Gap(cast("dict[str, int]", dict(pairs)))
     raise AssertionError(f"commit returned the unknown outcome {name!r}")
 
 
-class Place(Protocol):
-    """Where a projection keeps its checkpoint and its parked jobs, in one partition."""
+def read_swap(reply: Sequence[object]) -> Outcome | RebuildBehind:
+    """Return the outcome that a swap script replied with."""
+    name, *values = _decoded(reply)
+    match name:
+        case "swapped":
+            return Committed()
+        case "not_owner":
+            return NotOwner(cast("str", values[0]))
+        case "behind":
+            return RebuildBehind(cast("str", values[0]))
+    raise AssertionError(f"swap returned the unknown outcome {name!r}")
 
-    def projector(self) -> str: ...
 
-    def parked(self) -> str: ...
+def _decoded(reply: Sequence[object]) -> list[object]:
+    return [value.decode() if isinstance(value, bytes) else value for value in reply]
 
 
-class Folding(Protocol):
-    """The fold of one partition, with what it keeps in memory of it."""
+class ProjectionKeys(Protocol):
+    """The keys that every projection has in a partition."""
 
-    @property
-    def place(self) -> Place: ...
-
-    def forget(self, parked: Mapping[str, Parked]) -> None:
-        """Forget what is in memory; leave alone the jobs that are parked."""
+    def projector(self) -> str:
+        """HASH: owner token and its lease, checkpoint, counters."""
         ...
 
-    async def write(self, batch: Sequence[Recorded], step: Step) -> Outcome:
-        """Fold a batch and write what it changes, all or nothing.
+    def parked(self) -> str:
+        """HASH: job id -> why its events cannot be folded, as JSON."""
+        ...
 
-        After anything but Committed, `forget` must follow.
+
+class PartitionFold(Protocol):
+    """Folds one partition of a projection, and caches states of it."""
+
+    @property
+    def keys(self) -> ProjectionKeys: ...
+
+    def start_over(self, parked: Mapping[str, Parked]) -> None:
+        """Drop all cached states. From now on, ignore events of the `parked` jobs."""
+        ...
+
+    async def commit(self, batch: Sequence[Recorded], request: CommitRequest) -> Outcome:
+        """Fold a batch in log order and write all that it changes, or nothing.
+
+        After any outcome but Committed the caller must call `start_over`. Raises Unavailable: the
+        batch may or may not have been written.
         """
         ...
 
-    async def retry(self, jobs: Sequence[str], step: Step) -> Outcome:
-        """Fold parked jobs again, as far as the log goes; park them anew where that fails."""
+    async def retry(self, jobs: Sequence[str], request: CommitRequest) -> Outcome:
+        """Fold parked jobs again up to the end of the log; park those that fail again.
+
+        Outcomes and errors as for `commit`.
+        """
         ...
 
 
 class AnyProjection(Protocol):
+    """A projection that a projector can fold and a rebuild can replace."""
+
     @property
     def name(self) -> str: ...
 
@@ -126,27 +164,30 @@ class AnyProjection(Protocol):
         """Changes whenever the same events may lead to another state."""
         ...
 
-    def place(self, keys: Keyspace, partition: int, *, rebuilding: bool = False) -> Place: ...
+    def keys(
+        self, keyspace: Keyspace, partition: int, *, rebuilding: bool = False
+    ) -> ProjectionKeys:
+        """Return the keys of the live projection, or those of a rebuild beside it."""
+        ...
 
-    def folding(
+    def partition_fold(
         self,
         log: Log,
         partition: int,
         *,
         rebuilding: bool = False,
         archive: Archive | None = None,
-    ) -> Folding: ...
+    ) -> PartitionFold:
+        """Return a fold with an empty cache. `archive` has what is no longer in the log."""
+        ...
 
-    async def swap(self, log: Log, partition: int, token: str) -> Outcome | Behind:
-        """Put a rebuild in the place of the live projection, at once."""
+    async def swap(self, log: Log, partition: int, token: str) -> Outcome | RebuildBehind:
+        """Replace the live states of a partition by the rebuilt ones, in one script.
+
+        `token` is that of the process that owns the rebuild.
+        """
         ...
 
     async def drop_rebuild(self, log: Log, partition: int) -> None:
-        """Delete what a rebuild has written so far."""
+        """Delete everything that an unfinished rebuild has written."""
         ...
-
-
-class Behind(Struct, frozen=True):
-    """The live projection is further than the rebuild: catch up first."""
-
-    checkpoint: str

@@ -1,7 +1,7 @@
-"""What each event does to a job.
+"""Evolve: the job after one more event.
 
-Rule: pure and total. An event that is already in the state changes nothing; a terminal state
-changes no more.
+Rule: pure and total. An event that the job has seen already changes nothing. A terminal job keeps
+its state: later events only move its sequence number.
 """
 
 from __future__ import annotations
@@ -42,14 +42,18 @@ PROGRESS_FIELDS = (
     *("progress", "nodes_done", "nodes_total", "node", "node_class", "step", "steps"),
     *("epoch", "seq", "entry_id", "updated_at_ms"),
 )
-"""All that an event of progress changes."""
+"""All fields that a `progressed` event changes."""
 
 PROGRESS_BEFORE_END = 0.99
-"""The most that progress may show while the job is open; only `succeeded` makes it 1."""
+"""Highest progress of an open job; only `succeeded` makes it 1."""
 
 
 def evolve(job: Job, record: Recorded) -> Job:
-    """Return the job after one more event; unchanged when it is known or cannot be read."""
+    """Return the job after one more event; the same job when the event changes nothing.
+
+    Nothing changes for an event at or before `job.seq`, or for one that cannot be read and was not
+    skipped. A gap in the sequence is not checked here; see `fold`.
+    """
     event = record.event
     if record.seq <= job.seq:
         return job
@@ -63,7 +67,7 @@ def evolve(job: Job, record: Recorded) -> Job:
 
 
 def _at(job: Job, record: Recorded) -> Job:
-    """Return the job with its place in the log, which each event moves."""
+    """Return the job with its position in the log moved to this event."""
     return replace(
         job,
         job_id=record.job_id,
@@ -75,7 +79,7 @@ def _at(job: Job, record: Recorded) -> Job:
 
 
 def _progressed(job: Job, event: Progressed, record: Recorded) -> Job:
-    """Do all at once: most events are of this type, and a copy is what costs."""
+    """Make one copy, not two: most events are of this type, and copies are what costs."""
     return replace(
         job,
         progress=max(job.progress, min(event.value, PROGRESS_BEFORE_END)),
@@ -93,8 +97,11 @@ def _progressed(job: Job, event: Progressed, record: Recorded) -> Job:
 
 
 def _is_outdated(job: Job, event: Event) -> bool:
-    """Say whether `event` is about an earlier attempt: an append that nobody waited for any more
-    may arrive when the next attempt is under way, and must not pass for news of that one."""
+    """Say whether `event` is about an earlier attempt.
+
+    An append that its caller has given up may arrive during the next attempt, and must not be taken
+    for an event of that one.
+    """
     return isinstance(event, _OF_ATTEMPT) and event.attempt < job.attempt
 
 
@@ -208,7 +215,7 @@ def _cancel_requested(job: Job, event: CancelRequested, now_ms: int) -> Job:
 
 
 def _reason(job: Job, otherwise: str) -> str:
-    """Return why a job is canceling, if it is: no later event may cover that up."""
+    """Return `otherwise`, but keep the reason of a job that is canceling."""
     return job.reason if job.is_canceling else otherwise
 
 

@@ -1,6 +1,6 @@
-"""The fold: from events to a state.
+"""Fold: the job after many events.
 
-Rule: pure, `fold(a + b) == fold(b, fold(a))`, and the same as `evolve` one event at a time.
+Rule: pure. `fold(a + b) == fold(b, fold(a))`, and the result is that of `evolve` event by event.
 """
 
 from __future__ import annotations
@@ -17,22 +17,26 @@ from everfold.streams.events.record import Recorded
 
 
 def fold(records: Iterable[Recorded], start: Job | None = None) -> Job:
-    """Return the state after `records`, the same as `evolve` makes one by one.
+    """Return the job after `records`, one job's events in order, beginning with `start`.
 
-    Stops before the first event that cannot be read or does not follow the one before; from
-    nothing, it begins wherever the first event is.
+    Stops before the first event that cannot be read, or that does not follow the one before, so the
+    result's `seq` may be below the last event's. Events at or before `start.seq` are ignored.
+    Without `start` it begins with the first event, whatever its sequence number.
     """
     job = start or Job()
-    for record in _telling(records, job.seq):
+    for record in _without_repeated_progress(records, job.seq):
         job = evolve(job, record)
     return job
 
 
-def _telling(records: Iterable[Recorded], seq: int) -> Iterator[Recorded]:
-    """Yield what follows `seq`, of each run of progress only the last event, which is what
-    remains of it: most events are progress, and making a state of each is what costs."""
-    held: Recorded | None = None
-    told: Progressed | None = None
+def _without_repeated_progress(records: Iterable[Recorded], seq: int) -> Iterator[Recorded]:
+    """Yield the events after `seq`; of consecutive progress of one attempt only the last event.
+
+    That one gets the highest value of them, so the result is the same. It is only faster: most
+    events are progress, and copying the job for each is what costs.
+    """
+    pending: Recorded | None = None
+    pending_progress: Progressed | None = None
     for record in records:
         if record.seq <= seq:
             continue
@@ -41,14 +45,15 @@ def _telling(records: Iterable[Recorded], seq: int) -> Iterator[Recorded]:
             break
         seq = record.seq
         progress = event if isinstance(event, Progressed) else None
-        if held is not None and (
-            told is None or progress is None or progress.attempt != told.attempt
+        earlier = pending_progress
+        if pending is not None and (
+            earlier is None or progress is None or progress.attempt != earlier.attempt
         ):
-            yield held
-            told = None
-        if progress is not None and told is not None and told.value > progress.value:
-            progress = replace(progress, value=told.value)
+            yield pending
+            earlier = None
+        if progress is not None and earlier is not None and earlier.value > progress.value:
+            progress = replace(progress, value=earlier.value)
             record = replace(record, event=progress)
-        held, told = record, progress
-    if held is not None:
-        yield held
+        pending, pending_progress = record, progress
+    if pending is not None:
+        yield pending

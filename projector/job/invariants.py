@@ -1,7 +1,7 @@
-"""What must hold of every job's history, checked event by event.
+"""Invariants of a job's history, checked event by event.
 
-Rule: pure, and a violation is a value that names the job, the place and both sides. The numbers
-are those of the invariants in docs/ARCHITECTURE.md.
+Rule: pure. A violation is a value that names the job, the entry, and what was expected and found.
+The numbers are those of the invariants in docs/ARCHITECTURE.md.
 """
 
 from __future__ import annotations
@@ -29,14 +29,13 @@ from everfold.streams.events.event import (
 from everfold.streams.events.record import NO_ENTRY, Recorded
 
 UNKNOWN = -1
-"""Number of an attempt that an event which nobody can read, or a trimmed one, may have begun."""
-
+"""Attempt number after an unreadable or trimmed event, which may have begun an attempt."""
 
 _OF_ATTEMPT = Queued | Started | Progressed | OutputSaved | Stopping | Lost | Retried | Succeeded
 
 
 class Difference(Struct, frozen=True):
-    """Something that is not as it must be."""
+    """A violated invariant."""
 
     invariant: int
     """1 gapless, 2 one end, 3 epochs, 4 projection, 5 dispatch, 6 attempts."""
@@ -45,7 +44,7 @@ class Difference(Struct, frozen=True):
     expected: str
     found: str
     partition: int = 0
-    """Of the log; filled in by who reads it."""
+    """Partition of the job; whoever knows the namespace fills it in."""
 
     def __str__(self) -> str:
         return (
@@ -55,21 +54,21 @@ class Difference(Struct, frozen=True):
 
 
 class Trace(Struct, frozen=True, kw_only=True):
-    """What has to be remembered of a job to check its next event."""
+    """What must be known about a job to check its next event."""
 
     job_id: str
     seq: int = 0
     epoch: int = 0
     entry_id: str = NO_ENTRY
     status: str = ""
-    """The status that the job was closed with, empty while it is open."""
+    """The job's terminal status, empty while it is open."""
     attempt: int = 0
-    """0 also for a job of another kind of runner, which records no intents."""
+    """The newest attempt; 0 before the first, and for a runner that records no `submitting`."""
     is_attempt_open: bool = False
 
 
-def before(record: Recorded) -> Trace:
-    """Return the trace that a history which begins with this event, for it was trimmed, had."""
+def trace_before(record: Recorded) -> Trace:
+    """Return the trace right before the first event of a history whose beginning was trimmed."""
     return Trace(
         job_id=record.job_id,
         seq=record.seq - 1,
@@ -80,7 +79,7 @@ def before(record: Recorded) -> Trace:
 
 
 def check(trace: Trace, record: Recorded) -> tuple[Trace, list[Difference]]:
-    """Return the trace after one more event, and what is wrong with that event."""
+    """Return the trace after one more event, and the invariants that this event violates."""
     event = record.event
     wrong = [*_order(trace, record), *_end(trace, record), *_epoch(trace, record)]
     after = replace(trace, seq=record.seq, epoch=record.epoch, entry_id=record.entry_id)
@@ -119,7 +118,7 @@ def _end(trace: Trace, record: Recorded) -> list[_Wrong]:
 
 
 def _epoch(trace: Trace, record: Recorded) -> list[_Wrong]:
-    """A claim begins a new epoch, and nothing else does: nobody tells under an older one."""
+    """Only a claim begins a new epoch, and no event has an older one."""
     claims = isinstance(record.event, Claimed | Recovered)
     is_known = not isinstance(record.event, Unreadable)
     if record.epoch == trace.epoch + claims or (not is_known and record.epoch > trace.epoch):
@@ -136,12 +135,12 @@ def _attempt(trace: Trace, event: Event) -> list[_Wrong]:
         if trace.attempt != UNKNOWN and event.attempt != trace.attempt + 1:
             return [(6, f"attempt {trace.attempt + 1}", f"the intent of attempt {event.attempt}")]
     if isinstance(event, _OF_ATTEMPT):
-        return _about(trace, event.attempt)
+        return _of_attempt(trace, event.attempt)
     return []
 
 
-def _about(trace: Trace, attempt: int) -> list[_Wrong]:
-    """Only the attempt that was begun last, and is not over, has anything to tell."""
+def _of_attempt(trace: Trace, attempt: int) -> list[_Wrong]:
+    """Only the newest attempt may have events, and only while it is open."""
     if trace.attempt <= 0 or (trace.is_attempt_open and attempt == trace.attempt):
         return []
     state = "alive" if trace.is_attempt_open else "over"

@@ -1,6 +1,6 @@
-"""A job's current state: what the fold of its events says.
+"""A job's state: the result of folding its events.
 
-Rule: pure. The words for `status` are those of the Comfy API v2; terminal ones are absorbing.
+Rule: pure. The words for `status` are those of the Comfy API v2. A terminal status never changes.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ STATUSES = (*OPEN_STATUSES, *TERMINAL_STATUSES)
 
 
 class Job(Struct, frozen=True, kw_only=True, gc=False):
-    """One job. All times are Unix milliseconds of the server, 0 where it did not happen yet."""
+    """A job's state after one of its events.
+
+    All times are Unix milliseconds of the server; 0 means that it has not happened.
+    """
 
     job_id: str = ""
     status: str = "queued"
     reason: str = ""
-    """Why it is in this status, in one word or sentence: drain, backend_lost, stale ..."""
+    """Why it has this status: a word such as drain, backend_lost or stale, or a sentence."""
 
     kind: str = ""
     user: str = ""
@@ -32,7 +35,7 @@ class Job(Struct, frozen=True, kw_only=True, gc=False):
     policy: Policy = Policy()
     idempotency_key: str = ""
     run_at_ms: int = 0
-    """Not to be started before; after a retry, the time of the next attempt."""
+    """It is not started before this time; after a retry, the time of the next attempt."""
 
     backend: str = ""
     boot: str = ""
@@ -40,16 +43,16 @@ class Job(Struct, frozen=True, kw_only=True, gc=False):
     attempt: int = 0
     """The newest attempt, from 1; 0 before the first."""
     attempt_state: str = ""
-    """"" none yet, intended (POST not confirmed), accepted, over."""
+    """Empty (none yet), intended (POST not confirmed), accepted or over."""
     stopping: str = ""
-    """Why the attempt is being stopped by us, empty while it is not."""
+    """Why the runner is stopping the attempt, empty while it is not."""
     prompt_id: str = ""
     client_id: str = ""
     number: int = -1
     """ComfyUI's queue counter for the attempt, -1 unknown."""
 
     owner: str = ""
-    """The runner that holds the lease, empty while nobody does."""
+    """The runner that has the lease, empty while nobody has it."""
     epoch: int = 0
 
     submitted_at_ms: int = 0
@@ -63,7 +66,7 @@ class Job(Struct, frozen=True, kw_only=True, gc=False):
     updated_at_ms: int = 0
     """Time of the last event."""
     idle_ms: int = 0
-    """How long the lease had not been renewed when the job was last recovered."""
+    """How long the lease was not renewed before the last recovery, in ms."""
 
     progress: float = 0.0
     """0 to 1; never falls."""
@@ -82,18 +85,18 @@ class Job(Struct, frozen=True, kw_only=True, gc=False):
     """Why it failed, or why the last attempt did."""
 
     recovered: int = 0
-    """How often another runner took the job over from one taken for dead."""
+    """How often a runner took the job over from one that was taken for dead."""
     released: int = 0
-    """How often a runner handed it over on purpose."""
+    """How often a runner released the job on purpose."""
     broken: int = 0
-    """How often a runner gave the job up because its work on it fell over an error."""
+    """How often a runner released the job after an unexpected error of its own."""
     retried: int = 0
-    """New attempts after an earlier one had ended badly."""
+    """New attempts after a failed one."""
     losses: int = 0
     """Accepted attempts that a backend forgot."""
     unconfirmed: int = 0
-    """Attempts in a row that never began to run: not arrived, or taken back from an unhealthy
-    backend."""
+    """Consecutive attempts that never began to run: they did not arrive, or were taken back from
+    an unhealthy backend."""
 
     rewound: int = 0
     """How often the server lost acknowledged events of this job."""
@@ -105,8 +108,10 @@ class Job(Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def is_terminal(self) -> bool:
+        """Whether the job has ended: nothing but its position in the log can change."""
         return self.status in TERMINAL_STATUSES
 
     @property
     def is_canceling(self) -> bool:
+        """Whether a cancel was requested and the job has not ended yet."""
         return self.cancel_requested_at_ms > 0 and not self.is_terminal

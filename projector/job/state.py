@@ -1,8 +1,8 @@
-"""A job as the flat hash that HGETALL shows, and back.
+"""Converts a job to the hash that stores its state, and back.
 
-Rule: every field of `Job` has a field of the hash, as plain text; lists and objects are JSON. One
-that is missing is empty or zero; those in `SHOWN` are never missing. The names promptId, jobType
-and userId, which earlier consumers read, are written beside ours.
+Rule: every field of `Job` is a field of the hash, as plain text; lists and objects are JSON. A
+missing field has its default; fields in `SHOWN` are never missing. The names in `EARLIER_NAMES`
+are written too, for consumers that read those.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from everfold.projector.job.evolve import PROGRESS_FIELDS
 from everfold.projector.job.job import Job
 
 EARLIER_NAMES = {"promptId": "prompt_id", "jobType": "kind", "userId": "user"}
-"""Name in the hash -> field of Job whose value it repeats."""
+"""Name in the hash -> the field of Job that it repeats."""
 
 SHOWN = ("status", "queue", "priority", "progress")
-"""Fields whose default says something, so that a reader of the hash must see it."""
+"""Fields that are written even with their default, because readers of the hash need it."""
 
 _encode = msgspec.json.encode
 
@@ -49,7 +49,7 @@ def _reader(info: FieldInfo) -> Callable[[bytes], Any]:
 
 
 _WRITERS = tuple((info.name, _writer(info)) for info in fields(Job))
-_PLACES = range(len(_WRITERS))
+_INDEXES = range(len(_WRITERS))
 _PROGRESS = tuple((name, write) for name, write in _WRITERS if name in PROGRESS_FIELDS)
 _READERS = {info.name: _reader(info) for info in fields(Job)}
 _ALIASES = {name: earlier for earlier, name in EARLIER_NAMES.items()}
@@ -58,15 +58,14 @@ _FIRST = {name: write(getattr(_EMPTY, name)) for name, write in _WRITERS if name
 
 
 def to_fields(job: Job, before: Job = _EMPTY) -> dict[str, str]:
-    """Return the hash fields of `job` that differ from `before`, a state with seq 0: of the first
-    write, which has those of `SHOWN` in any case."""
+    """Return the changed hash fields. With `before.seq == 0` (first write) SHOWN is included."""
     changed = {} if before.seq else _FIRST.copy()
     values, olds = astuple(job), astuple(before)
-    # Most fields are the very objects of before: to see that is cheaper than to compare them.
-    for place in compress(_PLACES, map(is_not, values, olds)):
-        value = values[place]
-        if value != olds[place]:
-            name, write = _WRITERS[place]
+    # Most fields are the same objects as before: `is` is cheaper than `==`.
+    for index in compress(_INDEXES, map(is_not, values, olds)):
+        value = values[index]
+        if value != olds[index]:
+            name, write = _WRITERS[index]
             changed[name] = text = write(value)
             if name in _ALIASES:
                 changed[_ALIASES[name]] = text
@@ -74,7 +73,10 @@ def to_fields(job: Job, before: Job = _EMPTY) -> dict[str, str]:
 
 
 def to_fields_of_progress(job: Job, before: Job) -> dict[str, str]:
-    """Return the same where nothing but progress was told in between: most often so."""
+    """Return the changed hash fields when all events since `before`, not the first, are progress.
+
+    It is faster than `to_fields`, and this is the usual case.
+    """
     return {
         name: write(value)
         for name, write in _PROGRESS
@@ -83,8 +85,10 @@ def to_fields_of_progress(job: Job, before: Job) -> dict[str, str]:
 
 
 def from_fields(stored: Mapping[bytes, bytes]) -> Job | None:
-    """Return the job that a hash shows, None where there is none or it cannot be read: the log
-    has it. Unknown fields are ignored."""
+    """Return the job that a hash stores; None when it is empty or cannot be read.
+
+    Unknown fields are ignored.
+    """
     if b"seq" not in stored:
         return None
     try:

@@ -1,15 +1,17 @@
-"""How far the projection is behind the log, from its own checkpoint.
+"""The lag of a projection: how far its checkpoint is behind the end of the log.
 
 The server's own lag figure is not used: it is unknown after deletions and wrong after trims.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
-from msgspec import Struct
+from msgspec import Struct, field
+from msgspec.structs import asdict
 
-from everfold.projector.folding.jobs import JobsProjection
+from everfold.projector.folding.jobs_projection import JobsProjection
 from everfold.projector.folding.parking import read_parked
 from everfold.projector.folding.projection import AnyProjection
 from everfold.streams.appending.log import Log
@@ -19,66 +21,92 @@ from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.server import server_time_ms
 
 COUNT_LIMIT = 10_000
-"""Events behind are counted up to here."""
+"""Events are counted up to this number."""
 
 PAGE = 500
 """Entries in memory at a time while they are counted."""
 
 
-class Lag(Struct, frozen=True):
+class PartitionLag(Struct, frozen=True, kw_only=True):
+    """How far one partition of a projection or subscription is behind the end of the log."""
+
     partition: int
     owner: str
+    """Token of the process that has the partition's lease, empty while nobody has it."""
     checkpoint: str
-    behind_events: int
-    """At most 10,000."""
-    behind_s: float
-    """Age of the oldest event that is not folded yet."""
+    """Entry id up to which every entry was taken."""
+    lag_events: int = field(name="behind_events")
+    """Events after the checkpoint; at most COUNT_LIMIT."""
+    lag_s: float = field(name="behind_s")
+    """Age of the oldest of them in seconds, 0 when there is none."""
+
+
+class Lag(PartitionLag, frozen=True, kw_only=True):
+    """The lag of one partition of a projection."""
+
     folded: int
+    """Events folded since the projection was made or rebuilt."""
     parked: int
+    """Jobs that are parked."""
     oldest_parked_s: float
-    """How long ago the oldest event was appended that a job is parked for."""
+    """Age of the oldest event that a job is parked at, in seconds; 0 when no job is parked."""
     rebuilt_events: int | None
-    """How far a rebuild of the partition is; None while there is none."""
+    """Events that a rebuild of the partition has folded; None while there is no rebuild."""
 
 
 async def lag(log: Log, projection: AnyProjection | None = None) -> list[Lag]:
-    """Return the lag of every partition of a projection, by default of that of jobs.
+    """Return the lag of each partition of a projection (default: that of jobs), in order.
 
     Raises Unavailable.
     """
     now_ms = await server_time_ms(log.redis)
     projection = projection or JobsProjection()
-    return [
-        await _of(log, projection, partition, now_ms) for partition in range(log.keys.partitions)
-    ]
+    return [await _lag(log, projection, p, now_ms) for p in range(log.keys.partitions)]
 
 
-async def _of(log: Log, projection: AnyProjection, partition: int, now_ms: int) -> Lag:
-    place = projection.place(log.keys, partition)
-    stored = await read_hash(log.redis, place.projector())
-    rebuilding = projection.place(log.keys, partition, rebuilding=True).projector()
+async def _lag(log: Log, projection: AnyProjection, partition: int, now_ms: int) -> Lag:
+    keys = projection.keys(log.keys, partition)
+    stored = await read_hash(log.redis, keys.projector())
+    rebuilding = projection.keys(log.keys, partition, rebuilding=True).projector()
     rebuild = await read_hash(log.redis, rebuilding)
-    owned = int(stored.get(b"until_ms", b"0")) > now_ms
-    checkpoint = stored.get(b"checkpoint", NO_ENTRY.encode()).decode()
-    count, first_ms = await behind(log, partition, checkpoint)
-    parked = await read_parked(log, place.parked())
-    oldest_ms = min((why.at_ms for why in parked.values() if why.at_ms), default=now_ms)
+    parked = await read_parked(log, keys.parked())
+    oldest_ms = min((job.at_ms for job in parked.values() if job.at_ms), default=now_ms)
     return Lag(
-        partition=partition,
-        owner=stored.get(b"owner", b"").decode() if owned else "",
-        checkpoint=checkpoint,
-        behind_events=count,
-        behind_s=max(0, now_ms - (first_ms or now_ms)) / 1000,
+        **asdict(await partition_lag(log, partition, stored, now_ms)),
         folded=int(stored.get(b"folded", b"0")),
         parked=len(parked),
-        oldest_parked_s=max(0, now_ms - oldest_ms) / 1000,
+        oldest_parked_s=age_s(now_ms, oldest_ms),
         rebuilt_events=int(rebuild.get(b"folded", b"0")) if rebuild else None,
     )
 
 
-async def behind(log: Log, partition: int, after: str) -> tuple[int, int]:
-    """Return how many events follow `after`, and the time of the first, 0 where there is none."""
-    key = log.keys.log(partition)
+async def partition_lag(
+    log: Log, partition: int, stored: Mapping[bytes, bytes], now_ms: int
+) -> PartitionLag:
+    """Return the lag of whoever stores its owner, lease and checkpoint in the hash `stored`.
+
+    `now_ms` is the server's time, Unix ms. Raises Unavailable.
+    """
+    is_owned = int(stored.get(b"until_ms", b"0")) > now_ms
+    checkpoint = stored.get(b"checkpoint", NO_ENTRY.encode()).decode()
+    count, first_ms = await _count_after(log, partition, checkpoint)
+    return PartitionLag(
+        partition=partition,
+        owner=stored.get(b"owner", b"").decode() if is_owned else "",
+        checkpoint=checkpoint,
+        lag_events=count,
+        lag_s=age_s(now_ms, first_ms or now_ms),
+    )
+
+
+def age_s(now_ms: int, at_ms: int) -> float:
+    """Return the seconds from one Unix time in ms to another, 0 when it lies in the future."""
+    return max(0, now_ms - at_ms) / 1000
+
+
+async def _count_after(log: Log, partition: int, checkpoint: str) -> tuple[int, int]:
+    """Return how many events follow a checkpoint, and the time of the first, 0 without one."""
+    key, after = log.keys.log(partition), checkpoint
     count = first_ms = 0
     while count < COUNT_LIMIT:
         ask = ("XRANGE", key, f"({after}", "+", "COUNT", PAGE)

@@ -1,7 +1,7 @@
-"""Reads of the projection: one job, or pages of them; the log where the projection has nothing.
+"""Reads jobs, one or pages of them: from the projection, and from the log where that has nothing.
 
-Rule: a read changes nothing that matters and never scans the keyspace. A job whose state has
-expired is folded from the log again.
+Rule: a read never scans the keyspace, and writes nothing, except that index entries of jobs that
+are gone are deleted. A job whose state has expired is folded from the log again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import cast
 from msgspec import Struct
 
 from everfold.projector.folding.parking import with_skips
-from everfold.projector.folding.stored import read_state, read_states
+from everfold.projector.folding.stored_jobs import read_stored_job, read_stored_jobs
 from everfold.projector.job.fold import fold
 from everfold.projector.job.job import Job
 from everfold.streams.appending.log import Log
@@ -32,20 +32,25 @@ from everfold.streams.redis.retry import with_retry
 from everfold.streams.redis.scripts import Script
 
 PAGE_LIMIT = 1000
+"""Most jobs of one page."""
 
-_drop_ghost = Script("everfold.projector", "drop_ghost")
+_drop_stale_index_entry = Script("everfold.projector", "drop_ghost")
 
 
 class Page(Struct, frozen=True):
+    """Some jobs of a list, the one with the newest event first."""
+
     jobs: list[Job]
     cursor: str | None
-    """To be given back for the next page; None when this was the last one."""
+    """Ask with it for the next page; None when this is the last one."""
 
 
 async def get(log: Log, job_id: str, at_least_seq: int = 0) -> Job:
-    """Return the job's state: the projected one, or folded where that is missing or too old.
+    """Return the projected job; fold the log where that is missing or before `at_least_seq`.
 
-    Raises JobUnknown, Unavailable, or BrokenChain where the log no longer holds what is missing.
+    The result may still be before `at_least_seq`: when the log does not have that event, or when
+    an earlier one cannot be read. Raises JobUnknown, Unavailable, and BrokenChain where events that
+    are needed are no longer in the log.
     """
     job = await _projected(log, job_id)
     if job is None or job.seq < at_least_seq:
@@ -54,42 +59,45 @@ async def get(log: Log, job_id: str, at_least_seq: int = 0) -> Job:
 
 
 async def current(log: Log, job_id: str) -> Job:
-    """Return the job's exact present state: the projected one and the tail of the log.
+    """Return the job after its last event: the projected one, folded on with the log.
 
-    Raises as `get` does. Of a parked job, the state before the event that cannot be read.
+    A parked job is returned as it was before the event that cannot be read. Raises as `get` does.
     """
     job = await _projected(log, job_id)
     if job is not None and job.is_terminal:
-        return job  # nothing follows, and its events may have been trimmed
+        return job  # nothing can follow, and its events may have been trimmed
     return await _caught_up(log, job or Job(job_id=job_id))
 
 
 async def from_log(log: Log, job_id: str) -> Job:
-    """Return the same as `current` does, from the log alone: one read, for a short history."""
+    """Return what `current` returns, from the log alone: one read, which suits a short history.
+
+    Raises JobUnknown, Unavailable, and BrokenChain where its first events were trimmed.
+    """
     return await _caught_up(log, Job(job_id=job_id))
 
 
 async def at(log: Log, job_id: str, seq: int) -> Job:
-    """Return the job as it was right after its event `seq`, from the log alone.
+    """Return the job right after its event `seq` (from 1), folded from the log alone.
 
-    Raises JobUnknown, Unavailable, CorruptLog where an event up to there is missing or cannot be
-    read, WrongExpectedSequence for an event that does not exist yet.
+    Raises JobUnknown, Unavailable, BrokenChain or UndecodableEvent where an event up to there is
+    missing or cannot be read, WrongExpectedSequence where the job has no event `seq`.
     """
     events = await job_events(log, job_id)
-    told = await with_skips(log, log.keys.partition_of(job_id), events)
+    records = await with_skips(log, log.keys.partition_of(job_id), events)
     if events and events[0].seq != 1:
         raise BrokenChain(job_id, 1, events[0].seq)
-    job = fold([record for record in told if record.seq <= seq])
+    job = fold([record for record in records if record.seq <= seq])
     if job.seq == seq and seq > 0:
         return job
-    for record in told[job.seq : job.seq + 1]:
+    for record in records[job.seq : job.seq + 1]:
         if isinstance(record.event, Unreadable):
             raise UndecodableEvent(job_id, record.seq, record.entry_id, record.event.why)
     raise WrongExpectedSequence(job_id, seq, job.seq)
 
 
 async def _projected(log: Log, job_id: str) -> Job | None:
-    return await with_retry(lambda: read_state(log, log.keys.job(job_id)), log.retry_for_s)
+    return await with_retry(lambda: read_stored_job(log, log.keys.job(job_id)), log.retry_for_s)
 
 
 async def _caught_up(log: Log, job: Job) -> Job:
@@ -99,8 +107,8 @@ async def _caught_up(log: Log, job: Job) -> Job:
     return fold(await with_skips(log, log.keys.partition_of(job.job_id), events), job)
 
 
-class _Place(Struct, frozen=True, order=True):
-    """A job's place in the order of lists: the newest first."""
+class _Position(Struct, frozen=True, order=True):
+    """A job's position in lists, which show the highest first."""
 
     time_ms: int
     job_id: str
@@ -118,23 +126,26 @@ async def list_jobs(
     cursor: str | None = None,
     limit: int = 50,
 ) -> Page:
-    """Return jobs by their last event, the newest first. Times are Unix milliseconds.
+    """Return a page of jobs, the one with the newest event first.
 
-    A job that changes while pages are read moves to the front: it is not seen twice.
-    Raises InvalidName for a cursor that is not one of ours, or Unavailable.
+    The filters must all match; `statuses` matches any of them when it is empty. `newer_than_ms` and
+    `older_than_ms` bound the time of the last event, Unix ms, both inclusive. `limit` is at most
+    PAGE_LIMIT. A job that changes while pages are read moves to the front, so it is in no later
+    page. Filters read all jobs up to the last match. Raises InvalidName for a malformed cursor,
+    Unavailable.
     """
     limit = min(limit, PAGE_LIMIT)
     before = _read_cursor(cursor) if cursor else None
     found: list[Job] = []
     while len(found) < limit:
-        places = await _places(log, before, newer_than_ms, older_than_ms, limit)
-        for place, job in zip(places, await _listed(log, places), strict=True):
-            before = place
+        positions = await _positions(log, before, newer_than_ms, older_than_ms, limit)
+        for position, job in zip(positions, await _jobs_at(log, positions), strict=True):
+            before = position
             if job is not None and _fits(job, statuses, user, kind, backend):
                 found.append(job)
                 if len(found) == limit:
-                    return Page(found, f"{place.time_ms}:{place.job_id}")
-        if len(places) < limit:
+                    return Page(found, f"{position.time_ms}:{position.job_id}")
+        if len(positions) < limit:
             break
     return Page(found, None)
 
@@ -150,52 +161,58 @@ def _fits(
     )
 
 
-async def _places(
-    log: Log, before: _Place | None, newer_ms: int | None, older_ms: int | None, limit: int
-) -> list[_Place]:
-    """Return the next places of all partitions together, in order."""
+async def _positions(
+    log: Log, before: _Position | None, newer_ms: int | None, older_ms: int | None, limit: int
+) -> list[_Position]:
+    """Return the next positions of all partitions together, in order."""
     most = "+inf" if older_ms is None else str(older_ms)
     if before is not None:
         most = str(before.time_ms)
     least = "-inf" if newer_ms is None else str(newer_ms)
-    places: dict[str, _Place] = {}
+    positions: dict[str, _Position] = {}
     for partition in range(log.keys.partitions):
         for index in (log.keys.active(partition), log.keys.ended(partition)):
-            # One that ends between the two reads is in both: the later place counts.
-            for place in await _in_index(log, index, least, most, before, limit):
-                places[place.job_id] = place
-    return sorted(places.values(), reverse=True)[:limit]
+            # A job that ends between the two reads is in both: the later position counts.
+            for position in await _in_index(log, index, least, most, before, limit):
+                positions[position.job_id] = position
+    return sorted(positions.values(), reverse=True)[:limit]
 
 
 async def _in_index(
-    log: Log, index: str, least: str, most: str, before: _Place | None, limit: int
-) -> list[_Place]:
-    """Return up to `limit` places of one index; those of one millisecond are never torn apart."""
-    found: list[_Place] = []
+    log: Log, index: str, least: str, most: str, before: _Position | None, limit: int
+) -> list[_Position]:
+    """Return the next positions of one index, `limit` or some more, unless there are fewer.
+
+    Scores are equal within a millisecond, so what lies before `before` is filtered out here.
+    """
+    found: list[_Position] = []
     offset = 0
     while len(found) < limit:
         ask = ("ZREVRANGEBYSCORE", index, most, least, "WITHSCORES", "LIMIT", offset, limit)
         read = partial(command, log.redis, *ask)
         flat = cast("list[bytes]", await with_retry(read, log.retry_for_s))
         pairs = zip(flat[::2], flat[1::2], strict=True)
-        page = [_Place(int(float(score)), name.decode()) for name, score in pairs]
-        found += [place for place in page if before is None or place < before]
+        page = [_Position(int(float(score)), name.decode()) for name, score in pairs]
+        found += [position for position in page if before is None or position < before]
         offset += limit
         if len(page) < limit:
             break
     return found
 
 
-async def _listed(log: Log, places: Sequence[_Place]) -> list[Job | None]:
-    """Return the job at each place; None for one that is over and gone, or cannot be folded."""
-    job_ids = [place.job_id for place in places]
+async def _jobs_at(log: Log, positions: Sequence[_Position]) -> list[Job | None]:
+    """Return the job at each position; None when it is gone or cannot be folded."""
+    job_ids = [position.job_id for position in positions]
     keys = [log.keys.job(job_id) for job_id in job_ids]
-    stored = await with_retry(lambda: read_states(log, keys), log.retry_for_s)
-    return [job or await _expired(log, job_id) for job_id, job in zip(job_ids, stored, strict=True)]
+    stored = await with_retry(lambda: read_stored_jobs(log, keys), log.retry_for_s)
+    return [
+        job or await _without_state(log, job_id)
+        for job_id, job in zip(job_ids, stored, strict=True)
+    ]
 
 
-async def _expired(log: Log, job_id: str) -> Job | None:
-    """Fold an open job without a state; one that is over and gone leaves the indexes."""
+async def _without_state(log: Log, job_id: str) -> Job | None:
+    """Fold an open job whose state has expired; delete the index entry of any other job."""
     with contextlib.suppress(JobUnknown):
         try:
             job = await _caught_up(log, Job(job_id=job_id))
@@ -204,13 +221,15 @@ async def _expired(log: Log, job_id: str) -> Job | None:
         if not job.is_terminal:
             return job
     keys, partition = log.keys, log.keys.partition_of(job_id)
-    places = (keys.job(job_id), keys.active(partition), keys.ended(partition))
-    await with_retry(lambda: _drop_ghost.run(log.redis, places, (job_id,)), log.retry_for_s)
+    touched = (keys.job(job_id), keys.active(partition), keys.ended(partition))
+    await with_retry(
+        lambda: _drop_stale_index_entry.run(log.redis, touched, (job_id,)), log.retry_for_s
+    )
     return None
 
 
-def _read_cursor(cursor: str) -> _Place:
+def _read_cursor(cursor: str) -> _Position:
     time_ms, _, job_id = cursor.partition(":")
     if not time_ms.isdigit() or not job_id:
         raise InvalidName("cursor", cursor, "give back the one that came with the last page")
-    return _Place(int(time_ms), job_id)
+    return _Position(int(time_ms), job_id)

@@ -1,8 +1,8 @@
-"""Proving, on a live namespace, that log, guards, dispatch and projection agree.
+"""Proves, on a live namespace, that log, heads, dispatch and projection agree.
 
-Rule: reads only, and in bounded memory: closed jobs are forgotten as the log is walked. Because
-others write meanwhile, a difference counts only when it was seen between two equal readings of
-the job's guard.
+Rule: it only reads, and in bounded memory: a closed job is dropped as soon as it is checked.
+Because others write meanwhile, a difference counts only when it was found between two equal
+readings of the job's head.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from everfold.projector.folding.parking import with_skips
 from everfold.projector.job.evolve import evolve
 from everfold.projector.job.fold import fold
-from everfold.projector.job.invariants import Difference, Trace, before, check
+from everfold.projector.job.invariants import Difference, Trace, check, trace_before
 from everfold.projector.job.job import Job
 from everfold.projector.job.state import from_fields, to_fields
 from everfold.streams.appending.log import Log
@@ -27,7 +27,7 @@ from everfold.streams.redis.keys import PRIORITIES
 from everfold.streams.redis.redis_errors import command, read_hash
 
 READ_AGAIN = 20
-"""Readings of a job that changes all the time before it is left to the next verify."""
+"""Attempts at a job that changes all the time, before it is counted as unsettled."""
 
 PAGE = 500
 
@@ -35,28 +35,33 @@ Head = dict[bytes, bytes]
 
 
 class Report(Struct, frozen=True):
+    """What was checked, and what was found."""
+
     events: int
+    """Events read."""
     jobs: int
     open_jobs: int
     differences: list[Difference]
     unsettled: int = 0
-    """Jobs that looked wrong but changed during every look: nothing can be said of them."""
+    """Jobs that looked wrong and changed during every look: nothing is known about them."""
 
     @property
     def is_sound(self) -> bool:
+        """Whether no difference was found."""
         return not self.differences
 
 
 async def verify(log: Log, progress: Callable[[int, int], None] = lambda _, __: None) -> Report:
-    """Check every partition; `progress` is called with the events read and those there are.
+    """Check every partition up to its present end.
 
-    Raises Unavailable, with nothing said about the rest.
+    `progress` is called with the number of events read so far, and of all events. Raises
+    Unavailable; nothing is then known.
     """
     verifier = _Verifier(log, progress, await _length(log))
     last = await last_entry_ids(log)
     for partition in range(log.keys.partitions):
-        await verifier.walk(partition, last[partition])
-        await verifier.dispatched(partition)
+        await verifier.check_histories(partition, last[partition])
+        await verifier.check_dispatch(partition)
     return verifier.report()
 
 
@@ -76,8 +81,8 @@ class _Verifier:
     def report(self) -> Report:
         return Report(self._events, self._jobs, self._open_jobs, self._differences, self._unsettled)
 
-    async def walk(self, partition: int, until: str) -> None:
-        """Check each history of the partition, and what else is known of its job at its end."""
+    async def check_histories(self, partition: int, until: str) -> None:
+        """Check each job's history up to an entry, then its head, state and dispatch entry."""
         traces: dict[str, Trace] = {}
         async for record in partition_events(self._log, partition, until=until):
             self._count_event()
@@ -105,14 +110,14 @@ class _Verifier:
         self._differences += [replace(d, partition=partition_of(d.job_id)) for d in found]
 
     async def _begin(self, record: Recorded) -> Trace:
-        """Return the trace of a job that is met for the first time, or again after its end."""
+        """Return the trace before a job's first event, or before one that follows its end."""
         trace = Trace(job_id=record.job_id)
         if record.seq == 1:
             self._jobs += 1
             return trace
         if await self._was_trimmed(record):
             self._jobs += 1
-            return before(record)
+            return trace_before(record)
         for earlier in await job_events(self._log, record.job_id):
             if earlier.seq < record.seq:
                 trace, _ = check(trace, earlier)
@@ -127,7 +132,7 @@ class _Verifier:
         return not await command(self._log.redis, *ask)
 
     async def _compare(self, trace: Trace) -> None:
-        """Compare head, projection and place in dispatch with the log, between equal heads."""
+        """Compare head, state and dispatch entry with the log, between two equal heads."""
         for _ in range(READ_AGAIN):
             head = await self._head(trace.job_id)
             found = [difference async for difference in self._differences_of(trace, head)]
@@ -144,28 +149,28 @@ class _Verifier:
     async def _differences_of(self, trace: Trace, head: Head) -> AsyncIterator[Difference]:
         job_id = trace.job_id
         try:
-            told = await job_events(self._log, job_id)
-            events = await with_skips(self._log, self._log.keys.partition_of(job_id), told)
+            found = await job_events(self._log, job_id)
+            events = await with_skips(self._log, self._log.keys.partition_of(job_id), found)
         except JobUnknown:
-            yield Difference(1, job_id, "head", "a guard", "none")
+            yield Difference(1, job_id, "head", "a head", "none")
             return
-        for difference in _guard(trace, head, events):
+        for difference in _head_differences(trace, head, events):
             yield difference
         stored = await read_hash(self._log.redis, self._log.keys.job(job_id))
         state = from_fields(stored)
         if stored and state is None:
             yield Difference(4, job_id, "state", "a state", "a hash that cannot be read")
         if state is not None and events and events[0].seq == 1:
-            for difference in _projection(job_id, state, events):
+            for difference in _state_differences(job_id, state, events):
                 yield difference
-        places = await self._places(job_id, head)
+        entries = await self._entry_count(job_id, head)
         expected = int(head.get(b"status") == b"open")
-        if places != expected:
+        if entries != expected:
             where = f"dispatch or later (phase {_text(head, b'phase')})"
-            yield Difference(5, job_id, where, f"{expected} place(s)", f"{places}")
+            yield Difference(5, job_id, where, f"{expected} entries", f"{entries}")
 
-    async def _places(self, job_id: str, head: Head) -> int:
-        """Return in how many of the places that its guard names the job is."""
+    async def _entry_count(self, job_id: str, head: Head) -> int:
+        """Return how many entries the job has in later, and in the dispatch stream of its head."""
         keys, redis = self._log.keys, self._log.redis
         partition = keys.partition_of(job_id)
         score = await command(redis, "ZSCORE", keys.later(partition), job_id)
@@ -176,17 +181,17 @@ class _Verifier:
         rows = cast("Entries", await command(redis, "XRANGE", key, dispatch_id, dispatch_id))
         return len(rows) + int(score is not None)
 
-    async def dispatched(self, partition: int) -> None:
-        """Check that each entry of dispatch and later is the only place of an open job."""
+    async def check_dispatch(self, partition: int) -> None:
+        """Check that each entry of dispatch and later is the one that an open job's head names."""
         keys, redis = self._log.keys, self._log.redis
         names = cast("list[bytes]", await command(redis, "SMEMBERS", keys.queues(partition)))
         for name in names:
             for priority in PRIORITIES:
                 key = keys.dispatch(partition, name.decode(), priority)
                 async for dispatch_id, job_id in self._entries(key):
-                    await self._placed(job_id, dispatch_id, key)
+                    await self._check_entry(job_id, dispatch_id, key)
         async for job_id in self._members(keys.later(partition)):
-            await self._placed(job_id, "", keys.later(partition))
+            await self._check_entry(job_id, "", keys.later(partition))
 
     async def _entries(self, key: str) -> AsyncIterator[tuple[str, str]]:
         after = "-"
@@ -210,14 +215,15 @@ class _Verifier:
             if cursor == b"0":
                 return
 
-    async def _placed(self, job_id: str, dispatch_id: str, key: str) -> None:
+    async def _check_entry(self, job_id: str, dispatch_id: str, key: str) -> None:
+        """Check one entry of dispatch, or of later when `dispatch_id` is empty."""
         for _ in range(READ_AGAIN):
             head = await self._head(job_id)
             is_right = head.get(b"status") == b"open" and _text(head, b"dispatch") == dispatch_id
             if is_right or not await self._still_there(key, dispatch_id, job_id):
                 return
             if head == await self._head(job_id):
-                expected = f"an open job whose place is {dispatch_id or 'later'}"
+                expected = f"an open job whose entry is {dispatch_id or 'in later'}"
                 phase = f"phase {_text(head, b'phase') or 'no such job'}"
                 self._note([Difference(5, job_id, key, expected, phase)])
                 return
@@ -233,8 +239,8 @@ def _text(head: Head, name: bytes) -> str:
     return head.get(name, b"").decode()
 
 
-def _guard(trace: Trace, head: Head, events: Sequence[Recorded]) -> list[Difference]:
-    """Return how the guard differs from the log: what it points at, and what was walked past."""
+def _head_differences(trace: Trace, head: Head, events: Sequence[Recorded]) -> list[Difference]:
+    """Return how the head differs from the log, as just read and as walked through before."""
     job_id, found = trace.job_id, list[Difference]()
     last = events[-1] if events else None
     seq = max(trace.seq, last.seq if last else 0)
@@ -252,8 +258,8 @@ def _guard(trace: Trace, head: Head, events: Sequence[Recorded]) -> list[Differe
     return found
 
 
-def _projection(job_id: str, state: Job, events: Sequence[Recorded]) -> list[Difference]:
-    """Return how the projected state differs from the fold at the same sequence number."""
+def _state_differences(job_id: str, state: Job, events: Sequence[Recorded]) -> list[Difference]:
+    """Return how the stored state differs from the fold at the same sequence number."""
     job = Job()
     for record in events:
         if record.seq > state.seq:

@@ -1,8 +1,8 @@
-"""Watching jobs live: one tail of the log per process, however many watch.
+"""Watches jobs live: one tail of the log per process, for any number of watches.
 
-Rule: a watcher sees every change of its job from a sequence number on, without gap or repeat; a
-slow one never makes another one wait. The log is the source, the tail only says that something
-happened, so that nothing depends on a projector being up.
+Rule: a watch yields every change of its job from a sequence number on, without gap or repeat, and
+a slow one never makes another one wait. Events are read from the log; the tail only wakes watches,
+so no projector needs to run.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from everfold.streams.events.record import Recorded
 from everfold.streams.reading.reader import job_events, tail
 
 READ_AGAIN_S = 10.0
-"""A watcher looks into the log at least so often: a hint may be lost with a failover."""
+"""A watch reads the log at least this often, because a failover may lose the wake-up."""
 
 
 class Watcher:
-    """Open it with `async with Watcher(log) as watcher`. The tail begins with the first watch."""
+    """Open it with `async with Watcher(log) as watcher`. It tails the log from its first watch on."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
@@ -62,35 +62,36 @@ class Watcher:
                         event.set()
 
     async def watch(self, job_id: str, after_seq: int = 0) -> AsyncIterator[Job]:
-        """Yield the job's state after each event above `after_seq`, until it has ended.
+        """Yield the job after each event above `after_seq`; end after its terminal event.
 
-        What a slow consumer has not taken yet waits in the log, not in memory. Raises JobUnknown,
-        Unavailable, or a leaf of CorruptLog where the history cannot be read on.
+        Events that a slow caller has not taken wait in the log, not in memory. Raises JobUnknown,
+        Unavailable, and BrokenChain or UndecodableEvent at an event that is missing or cannot be
+        read.
         """
-        history = await self._told(job_id, 0)
+        history = await self._events(job_id, 0)
         job = Job(job_id=job_id)
         for record in history:
             if record.seq <= after_seq:
-                job = _attempt_watch(job, record)
+                job = _evolve_next(job, record)
         del history
         while not job.is_terminal:
             for record in await self._after(job_id, job.seq):
-                job = _attempt_watch(job, record)
+                job = _evolve_next(job, record)
                 if job.seq > after_seq:
                     yield job
 
-    async def _told(self, job_id: str, after_seq: int) -> Sequence[Recorded]:
+    async def _events(self, job_id: str, after_seq: int) -> Sequence[Recorded]:
         events = await job_events(self._log, job_id, after_seq=after_seq)
         return await with_skips(self._log, self._log.keys.partition_of(job_id), events)
 
     async def _after(self, job_id: str, seq: int) -> Sequence[Recorded]:
-        """Return the events after `seq`, as soon as there are some."""
+        """Return the events after `seq`; wait once if there is none, so it may return none."""
         await self._start_following()
         changed = anyio.Event()
         watching = self._waiting.setdefault(job_id, set())
         watching.add(changed)
         try:
-            events = await self._told(job_id, seq)
+            events = await self._events(job_id, seq)
             if not events:
                 with anyio.move_on_after(READ_AGAIN_S):
                     await changed.wait()
@@ -101,7 +102,10 @@ class Watcher:
                 self._waiting.pop(job_id, None)
 
     async def wait(self, job_id: str, timeout_s: float | None = None) -> Job:
-        """Return the job once it has ended. Raises TimeoutError, JobUnknown."""
+        """Return the job once it has ended; None waits without a limit.
+
+        Raises TimeoutError, and what `watch` raises.
+        """
         with anyio.fail_after(timeout_s):
             job = await current(self._log, job_id)
             if job.is_terminal:
@@ -111,8 +115,8 @@ class Watcher:
         return job
 
 
-def _attempt_watch(job: Job, record: Recorded) -> Job:
-    """Return the state after the next event. Raises CorruptLog where that is not one."""
+def _evolve_next(job: Job, record: Recorded) -> Job:
+    """Return the job after its next event. Raises BrokenChain, UndecodableEvent."""
     if record.seq != job.seq + 1:
         raise BrokenChain(record.job_id, job.seq + 1, record.seq)
     if isinstance(record.event, Unreadable) and not record.event.skipped:

@@ -1,4 +1,4 @@
-"""What a person may do to a subscription: retry, skip, begin again elsewhere, remove it."""
+"""What can be done to a subscription: create, reset and remove it; retry or skip its held jobs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,14 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from everfold.projector.subscribing.held import GAP, Held, skip_event, try_now
-from everfold.projector.subscribing.status import held_job, held_jobs, known
-from everfold.projector.subscribing.subscription import BEGINNING, NOW, Description, Subscription
+from everfold.projector.subscribing.status import description_of, held_job, held_jobs
+from everfold.projector.subscribing.subscription import (
+    BEGINNING,
+    NOW,
+    Description,
+    Subscription,
+    group_name,
+)
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import JobNotHeld, Misconfigured, Refused
 from everfold.streams.events.record import NO_ENTRY, entry_before
@@ -19,31 +25,35 @@ from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.scripts import Script
 from everfold.streams.redis.server import server_time_ms
 
-_let_go = Script("everfold.projector", "let_go")
+_change_held = Script("everfold.projector", "let_go")
 _reset = Script("everfold.projector", "reset_subscription")
 
 _ENTRY_ID = re.compile(r"\d{1,16}(-\d{1,20})?")
 
 
-async def begin(log: Log, subscription: Subscription) -> None:
-    """Make the subscription known, with its place in every partition; one that exists stays
-    where it is. Raises Misconfigured for a `start` that makes no sense."""
-    places = await places_after(log, subscription.start)
-    for partition, entry_id in places.items():
+async def create(log: Log, subscription: Subscription) -> None:
+    """Store a subscription with its first checkpoints, and its description.
+
+    Where it exists, its checkpoints stay as they are and its description is replaced. Raises
+    Misconfigured for a `start` that makes no sense, Unavailable.
+    """
+    checkpoints = await start_checkpoints(log, subscription.start)
+    for partition, entry_id in checkpoints.items():
         key = log.keys.subscription(partition, subscription.name).checkpoint()
         trimmed = (await trimmed_to(log, partition)).entry_id
         await command(log.redis, "HSETNX", key, "began", trimmed)
         await command(log.redis, "HSETNX", key, "checkpoint", entry_id)
-    told = Description(subscription.wants, subscription.about, await server_time_ms(log.redis))
-    key, text = log.keys.subscriptions(), msgspec.json.encode(told)
+    now_ms = await server_time_ms(log.redis)
+    description = Description(subscription.wants, subscription.about, now_ms)
+    key, text = log.keys.subscriptions(), msgspec.json.encode(description)
     await command(log.redis, "HSET", key, subscription.name, text)
 
 
-async def places_after(log: Log, start: str) -> Mapping[int, str]:
-    """Return the entry id after which to begin in each partition.
+async def start_checkpoints(log: Log, start: str) -> Mapping[int, str]:
+    """Return for each partition the entry id after which to begin.
 
-    `start` is "beginning", "now", an entry id (the first to be delivered, or the next after it),
-    or a Unix time in milliseconds. Raises Misconfigured.
+    `start` is BEGINNING, NOW, an entry id or a Unix time in milliseconds; delivery begins with the
+    first entry at or after it. Raises Misconfigured for any other text, Unavailable.
     """
     if start == NOW:
         return await last_entry_ids(log)
@@ -60,13 +70,19 @@ async def places_after(log: Log, start: str) -> Mapping[int, str]:
 
 
 async def retry(log: Log, name: str, job_id: str) -> None:
-    """Have a held job tried again now. Raises SubscriptionUnknown, JobNotHeld."""
+    """Make a held job due now, with all its tries; its consumer notices within a second or two.
+
+    Raises SubscriptionUnknown, JobNotHeld, Unavailable.
+    """
     await _change(log, name, job_id, try_now, acknowledge=False)
 
 
 async def retry_all(log: Log, name: str) -> int:
-    """Have all parked jobs tried again; return how many. Raises SubscriptionUnknown."""
-    await known(log, name)
+    """Do the same for all parked jobs; return how many there were.
+
+    Raises SubscriptionUnknown, Unavailable, and JobNotHeld when one is no longer held by then.
+    """
+    await description_of(log, name)
     parked = await held_jobs(log, name, only_parked=True)
     for job in parked:
         await retry(log, name, job.job_id)
@@ -74,9 +90,9 @@ async def retry_all(log: Log, name: str) -> int:
 
 
 async def skip(log: Log, name: str, job_id: str) -> None:
-    """Have a held job go on after the event that it is held at, which is not delivered.
+    """Acknowledge the event that a job is held at without delivering it; make the next one due.
 
-    Raises SubscriptionUnknown, JobNotHeld, or Refused where events are missing.
+    Raises SubscriptionUnknown, JobNotHeld, Unavailable, and Refused where events are missing.
     """
     await _change(log, name, job_id, _skipped, acknowledge=True)
 
@@ -84,8 +100,8 @@ async def skip(log: Log, name: str, job_id: str) -> None:
 def _skipped(held: Held) -> Held:
     if held.cause == GAP:
         raise Refused(
-            f"there is no event to skip, events are missing: {held.why}; bring them back "
-            "(`everfold archive import`) and retry, or begin elsewhere (`consumers reset`)"
+            f"there is no event to skip, events are missing: {held.why}; import them "
+            "(`everfold archive import`) and retry, or start elsewhere (`consumers reset`)"
         )
     return skip_event(held)
 
@@ -93,7 +109,7 @@ def _skipped(held: Held) -> Held:
 async def _change(
     log: Log, name: str, job_id: str, change: Callable[[Held], Held], *, acknowledge: bool
 ) -> None:
-    await known(log, name)
+    await description_of(log, name)
     partition = log.keys.partition_of(job_id)
     keys = log.keys.subscription(partition, name)
     while True:
@@ -102,44 +118,43 @@ async def _change(
             raise JobNotHeld(name, job_id)
         held, seen = found
         entry_id = held.entry_id if acknowledge else ""
-        reply = await _let_go.run(
+        reply = await _change_held.run(
             log.redis,
             (log.keys.log(partition), keys.checkpoint(), keys.held()),
-            (job_id, seen, msgspec.json.encode(change(held)), group_of(name), entry_id),
+            (job_id, seen, msgspec.json.encode(change(held)), group_name(name), entry_id),
         )
         if reply[0] == b"changed":
             return
 
 
 async def reset(log: Log, name: str, to: str) -> int:
-    """Begin again at a place, as if it had been made there; return how many jobs it held.
+    """Move a subscription's checkpoints, drop its held jobs; return how many jobs were held.
 
-    `to` is as in `places_after`. Raises SubscriptionUnknown, Misconfigured.
+    `to` is like `start` in `start_checkpoints`. Everything after it is delivered, even if it was
+    delivered before. Raises SubscriptionUnknown, Misconfigured, Unavailable (some partitions may
+    have been reset).
     """
-    await known(log, name)
+    await description_of(log, name)
     held = 0
-    for partition, entry_id in (await places_after(log, to)).items():
+    for partition, entry_id in (await start_checkpoints(log, to)).items():
         keys = log.keys.subscription(partition, name)
-        places = (log.keys.log(partition), keys.checkpoint(), keys.held())
-        reply = await _reset.run(log.redis, places, (group_of(name), entry_id))
+        touched = (log.keys.log(partition), keys.checkpoint(), keys.held())
+        reply = await _reset.run(log.redis, touched, (group_name(name), entry_id))
         held += int(str(reply[1]))
     return held
 
 
 async def remove(log: Log, name: str) -> None:
-    """Forget a subscription: what it has not taken may be trimmed. Raises SubscriptionUnknown.
+    """Delete a subscription; events that it has not taken may then be trimmed.
 
-    A consumer that still runs makes it again, at the place that it was made with.
+    Stop its consumers first: one that still runs goes on, from the beginning of the log. Raises
+    SubscriptionUnknown, Unavailable (some partitions may have been deleted).
     """
-    await known(log, name)
+    await description_of(log, name)
     await command(log.redis, "HDEL", log.keys.subscriptions(), name)
     for partition in range(log.keys.partitions):
         keys = log.keys.subscription(partition, name)
         log_key = log.keys.log(partition)
         if await command(log.redis, "EXISTS", log_key):
-            await command(log.redis, "XGROUP DESTROY", log_key, group_of(name))
+            await command(log.redis, "XGROUP DESTROY", log_key, group_name(name))
         await command(log.redis, "DEL", keys.checkpoint(), keys.held())
-
-
-def group_of(name: str) -> str:
-    return f"subscription:{name}"

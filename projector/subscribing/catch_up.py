@@ -1,7 +1,7 @@
-"""A subscription whose place the subscriber keeps: it gives back a cursor and gets what follows.
+"""Reads all events after a cursor that the caller keeps, then new ones as they are appended.
 
-Rule: nothing is left out silently. Where events were trimmed that the cursor has not seen, and
-where the log no longer holds what it has seen, that is an error that says so.
+Rule: nothing is left out silently. It is an error when events after the cursor were trimmed, and
+when the log no longer holds the event that the cursor points at.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from types import TracebackType
 import msgspec
 from msgspec import Struct
 
-from everfold.projector.folding.context import Context
+from everfold.projector.folding.job_tracker import JobTracker
 from everfold.projector.subscribing.delivery import Delivery, filter_of
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
@@ -25,18 +25,19 @@ from everfold.streams.retention.history import history_pages
 
 
 class Cursor(Struct, frozen=True):
-    """Up to where events were seen, in each partition; `str(cursor)` can be stored as text."""
+    """Up to which event each partition was read; `str(cursor)` is its text, to be stored."""
 
     generation: str
-    """Of the namespace: it is another one when the namespace was made anew."""
+    """Id of the namespace's generation; another one after the namespace was made anew."""
     after: dict[int, str]
+    """Partition -> entry id of the last event that was read."""
 
     def __str__(self) -> str:
         return msgspec.json.encode(self).decode()
 
 
 def read_cursor(text: str) -> Cursor:
-    """Return what `str(cursor)` had written. Raises Refused."""
+    """Return the cursor that `str(cursor)` wrote. Raises Refused for any other text."""
     try:
         return msgspec.json.decode(text, type=Cursor)
     except msgspec.MsgspecError as error:
@@ -44,18 +45,20 @@ def read_cursor(text: str) -> Cursor:
 
 
 class CatchUp:
-    """Everything after a cursor, then what happens, as long as it is iterated.
+    """Iterates over all events after a cursor, then over new ones, without end.
 
         async with CatchUp(log, cursor, types=["job.succeeded"]) as feed:
             async for delivery in feed:
                 ...                       # then store str(feed.cursor)
 
-    Events of one job come in order. At most a page of each partition is in memory: whoever takes
-    long over a delivery is not sent more. Without a cursor it begins with the first event there
-    is. Unreadable events, and jobs whose beginning is nowhere any more, are left out and counted in
-    `left_out`.
+    `types`, `kinds` and `users` filter events; an empty one matches all. Without a cursor it begins
+    with the first event of the archive, or of the log. Events of one job come in order. At most a
+    page of each partition is in memory, however slow the caller is. Unreadable events, and events
+    of jobs whose beginning is lost, are left out and counted in `left_out`.
 
-    Iterating raises Trimmed, WentBack, or Unavailable; the cursor stays usable.
+    Raises Misconfigured for an unknown type, and WentBack on entering with a cursor of another
+    generation. Iterating raises Trimmed, WentBack or Unavailable, and can then go on: the cursor
+    stays at the last delivery.
     """
 
     def __init__(
@@ -72,8 +75,8 @@ class CatchUp:
         self._wants = filter_of(types, kinds, users)
         self._given = cursor
         self._after = dict.fromkeys(range(log.keys.partitions), NO_ENTRY)
-        self._contexts = {
-            partition: Context(log, partition, archive, past_unreadable=True)
+        self._trackers = {
+            partition: JobTracker(log, partition, archive, past_unreadable=True)
             for partition in self._after
         }
         self.left_out = 0
@@ -81,11 +84,11 @@ class CatchUp:
 
     @property
     def cursor(self) -> Cursor:
-        """The place after the last delivery."""
+        """The cursor after the last delivery, and after events that did not match the filter."""
         return Cursor(self._log.generation, dict(self._after))
 
     async def __aenter__(self) -> CatchUp:
-        await self._find_place()
+        await self._find_start()
         return self
 
     async def __aexit__(
@@ -109,10 +112,10 @@ class CatchUp:
             self._events = None  # the next one begins again at the cursor
             raise
 
-    async def _find_place(self) -> None:
+    async def _find_start(self) -> None:
         if self._given is None:
             if self._archive is None:
-                # From the first event that is still there.
+                # Begin with the first event that is still there.
                 for partition in self._after:
                     self._after[partition] = (await trimmed_to(self._log, partition)).entry_id
             return
@@ -122,8 +125,10 @@ class CatchUp:
         self._after |= self._given.after
 
     async def _is_in_log(self, partition: int) -> bool:
-        """Say whether the log goes on right after the cursor; if not, the archive does, or it
-        raises."""
+        """Say whether the log has all events after the cursor; if not, the archive has them.
+
+        Raises Trimmed, WentBack, Unavailable.
+        """
         after = self._after[partition]
         gone = await trimmed_to(self._log, partition)
         if entry_order(gone.entry_id) > entry_order(after):
@@ -148,38 +153,38 @@ class CatchUp:
                 if not await self._is_in_log(partition):
                     async for delivery in self._history(partition):
                         yield delivery
-                async for delivery in self._told(partition, batch):
+                async for delivery in self._wanted(partition, batch):
                     yield delivery
 
     async def _history(self, partition: int) -> AsyncIterator[Delivery]:
         after = self._after[partition]
         pages = history_pages(self._log, partition, after, self._archive, size=PAGE)
         async for page in pages:
-            async for delivery in self._told(partition, page):
+            async for delivery in self._wanted(partition, page):
                 yield delivery
 
     def _partition_of(self, batch: Iterable[Recorded]) -> int:
-        """Return whose batch it is; entries that are not ours say nothing about it."""
+        """Return the partition of a batch, by its first entry that belongs to a job."""
         keys = self._log.keys
         return next((keys.partition_of(r.job_id) for r in batch if r.job_id), 0)
 
-    async def _told(self, partition: int, batch: Iterable[Recorded]) -> AsyncIterator[Delivery]:
-        context = self._contexts[partition]
+    async def _wanted(self, partition: int, batch: Iterable[Recorded]) -> AsyncIterator[Delivery]:
+        tracker = self._trackers[partition]
         for record in batch:
             if entry_order(record.entry_id) <= entry_order(self._after[partition]):
-                continue  # the archive had told it
-            delivery = await self._delivery(context, record)
+                continue  # it was read from the archive
+            delivery = await self._delivery(tracker, record)
             self._after[partition] = record.entry_id
             if delivery is not None and self._wants.wants(delivery):
                 yield delivery
-        context.keep()
+        tracker.evict()
 
-    async def _delivery(self, context: Context, record: Recorded) -> Delivery | None:
+    async def _delivery(self, tracker: JobTracker, record: Recorded) -> Delivery | None:
         if isinstance(record.event, Unreadable):
             self.left_out += 1
             return None
         try:
-            return Delivery(record, await context.after(record))
+            return Delivery(record, await tracker.after(record))
         except (BrokenChain, JobUnknown):
             self.left_out += 1
             return None

@@ -1,17 +1,16 @@
-"""Classifies the entries of a partition: to be delivered, not wanted, or to be parked and why.
+"""Classifies entries of a partition: to deliver, to ignore, to leave out, or to park and why.
 
-Rule: each event is looked at with its job as it is right after it, folded from the log alone.
+Rule: it writes nothing. Each event is looked at with its job right after it, folded from the log
+alone.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 from msgspec import Struct
 
-from everfold.projector.folding.context import Context
-from everfold.projector.subscribing.acks import Acks
+from everfold.projector.folding.job_tracker import JobTracker
 from everfold.projector.subscribing.delivery import Delivery, Filter
 from everfold.projector.subscribing.held import GAP, UNREADABLE, Held, park
 from everfold.streams.appending.log import Log
@@ -21,56 +20,65 @@ from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order
 from everfold.streams.reading.reader import job_events
 
-logger = logging.getLogger("everfold.subscribing")
-
 
 class Classified(Struct, frozen=True):
+    """The entries of a batch; events of a job after the one that it is parked at are in no list."""
+
     deliveries: list[Delivery]
+    """In the order of the log."""
+    ignored: list[str]
+    """Ids of entries that the subscription does not want."""
+    left_out: list[str]
+    """Ids of entries whose jobs began before the subscription, in a part of the log that was
+    trimmed by then."""
     parked: dict[str, Held]
-    """Jobs to be parked once what comes before is delivered."""
+    """Jobs to park once their earlier events are delivered, by job id."""
 
 
-class Classification:
+class Classifier:
+    """Classifies the entries of one partition. Call `start_over` before anything else."""
+
     def __init__(self, log: Log, partition: int, wants: Filter, archive: Archive | None) -> None:
         self._log, self._wants = log, wants
-        self._context = Context(log, partition, archive, past_unreadable=True)
+        self._tracker = JobTracker(log, partition, archive, past_unreadable=True)
         self._began = NO_ENTRY
 
-    def forget(self, began: str) -> None:
-        """Forget what is in memory. `began` is up to where the log was trimmed already when the
-        subscription was made: jobs whose beginning lies there are none of its business."""
-        self._context.forget()
+    def start_over(self, began: str) -> None:
+        """Drop cached jobs. `began` is the entry id up to which the log was trimmed when the
+        subscription was made: jobs that began before it are left out."""
+        self._tracker.clear()
         self._began = began
 
-    async def sort(self, records: Sequence[Recorded], acks: Acks) -> Classified:
-        """Return what is to be done with each, in order; note what needs nothing."""
-        found = Classified([], {})
+    async def classify(self, records: Sequence[Recorded]) -> Classified:
+        """Classify entries, which must be in log order. Raises Unavailable."""
+        found = Classified([], [], [], {})
         for record in records:
             if not record.job_id:
-                acks.ignored(record.entry_id)  # not an entry of ours
+                found.ignored.append(record.entry_id)  # another program's entry
             elif record.job_id not in found.parked:
-                await self._sort(record, acks, found)
-        self._context.keep()
+                await self._classify(record, found)
+        self._tracker.evict()
         return found
 
-    async def _sort(self, record: Recorded, acks: Acks, found: Classified) -> None:
+    async def _classify(self, record: Recorded, found: Classified) -> None:
         if isinstance(record.event, Unreadable):
             found.parked[record.job_id] = park(record, record.event.why, UNREADABLE)
             return
         try:
-            delivery = Delivery(record, await self._context.after(record))
+            delivery = Delivery(record, await self._tracker.after(record))
         except (BrokenChain, JobUnknown) as error:
             if await self._began_before(record):
-                acks.left_out(record.entry_id)
+                found.left_out.append(record.entry_id)
             else:
                 found.parked[record.job_id] = park(record, str(error), GAP)
             return
         if self._wants.wants(delivery):
             found.deliveries.append(delivery)
         else:
-            acks.ignored(record.entry_id)
+            found.ignored.append(record.entry_id)
 
     async def _began_before(self, record: Recorded) -> bool:
+        """Say whether the events before the job's first one were trimmed before `began`."""
         try:
             first = (await job_events(self._log, record.job_id))[0]
         except (JobUnknown, IndexError):

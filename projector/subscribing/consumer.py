@@ -1,4 +1,4 @@
-"""A consumer process: takes its share of a subscription's partitions and delivers each of them."""
+"""A consumer: delivers the partitions of a subscription that are assigned to it."""
 
 from __future__ import annotations
 
@@ -6,53 +6,56 @@ import anyio
 import anyio.abc
 from anyio import TASK_STATUS_IGNORED
 
-from everfold.projector.assignment.ownership import Ownership
-from everfold.projector.assignment.sharing import Share
-from everfold.projector.subscribing.admin import begin
-from everfold.projector.subscribing.partition import PartitionDelivery
+from everfold.projector.assignment.assignment import Assignment
+from everfold.projector.assignment.member import Member
+from everfold.projector.subscribing.admin import create
+from everfold.projector.subscribing.partition_delivery import PartitionDelivery
 from everfold.projector.subscribing.subscription import Subscription
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
 from everfold.streams.redis.retry import with_retry
 
-OWN_FOR_S = 5.0
-"""How long a partition stays with a consumer that gives no sign of life."""
+LEASE_S = 5.0
+"""How long a partition's lease lasts without a renewal."""
 
 RENEW_EVERY_S = 1.0
 
 
 class Consumer:
-    """Several of one subscription share its partitions, also over machines; `name` is for people.
+    """One process of a subscription; several, on any machines, share its partitions.
 
-    `archive` is where the beginnings of jobs are that were trimmed from the log.
+    `name` is shown to people as the owner of partitions; several may have the same. `archive` has
+    the beginnings of jobs that were trimmed from the log.
     """
 
     def __init__(
         self, log: Log, name: str, subscription: Subscription, archive: Archive | None = None
     ) -> None:
         self._log, self._subscription, self._archive = log, subscription, archive
-        self._ownership = Ownership(log, subscription.group, name, OWN_FOR_S)
-        self._share = Share(
-            self._ownership, log.keys.partitions, self._place, self._deliver, RENEW_EVERY_S
+        self._member = Member(log, subscription.group, name, LEASE_S)
+        self._assignment = Assignment(
+            self._member, log.keys.partitions, self._lease_key, self._deliver, RENEW_EVERY_S
         )
 
     @property
     def partitions(self) -> list[int]:
-        """The partitions that this process delivers now."""
-        return self._share.partitions
+        """The partitions that this consumer delivers now, in order."""
+        return self._assignment.partitions
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
-        """Deliver until cancelled; deliveries that have begun are finished then.
+        """Create the subscription if it is new, then deliver until cancelled.
 
-        Waits while the server is away. Raises Misconfigured for a start that makes no sense.
+        Waits while the server is unavailable. A cancel lets deliveries that have begun finish, then
+        releases the partitions; events that were read and not delivered stay pending. Raises
+        Misconfigured for a `start` that makes no sense, Unavailable only before it has started.
         """
-        await with_retry(lambda: begin(self._log, self._subscription), self._log.retry_for_s)
-        await self._share.run(task_status=task_status)
+        await with_retry(lambda: create(self._log, self._subscription), self._log.retry_for_s)
+        await self._assignment.run(task_status=task_status)
 
-    def _place(self, partition: int) -> str:
+    def _lease_key(self, partition: int) -> str:
         return self._log.keys.subscription(partition, self._subscription.name).checkpoint()
 
     async def _deliver(self, partition: int) -> None:
         await PartitionDelivery(
-            self._log, partition, self._ownership.token, self._subscription, self._archive
+            self._log, partition, self._member.token, self._subscription, self._archive
         ).run()

@@ -1,7 +1,7 @@
-"""What a subscriber is given, and which events it wants.
+"""A delivery, which is what a subscriber gets, and the filter that says which events it wants.
 
-Rule: pure. A filter looks at the event's type and at the job as it is right after the event, so
-that an event that does not name its user or kind can be chosen by them.
+Rule: pure. A filter looks at the event's type and at the job right after the event, so events that
+do not name their user or kind can be chosen by them.
 """
 
 from __future__ import annotations
@@ -23,30 +23,34 @@ TYPES: tuple[str, ...] = tuple(str(kind.__struct_config__.tag) for kind in get_a
 
 
 class Delivery(Struct, frozen=True):
-    """One event of one job."""
+    """One event of one job, as a subscriber gets it."""
 
     record: Recorded
+    """The log's entry; its event can be read."""
     job: Job
     """The job as it is right after the event."""
 
     @property
     def event(self) -> Event:
+        """The event itself. Its `id` is the same each time that it is delivered."""
         assert not isinstance(self.record.event, Unreadable), "such a job is parked"
         return self.record.event
 
     @property
     def type(self) -> str:
+        """The event's type, such as job.succeeded."""
         return str(self.event.__struct_config__.tag)
 
 
 class Filter(Struct, frozen=True):
-    """Which events are wanted; what is empty stands for everything."""
+    """Which events are wanted: those that match every field. An empty field matches all."""
 
     types: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
 
     def wants(self, delivery: Delivery) -> bool:
+        """Say whether the delivery matches every field."""
         job = delivery.job
         return (
             (not self.types or delivery.type in self.types)
@@ -58,9 +62,9 @@ class Filter(Struct, frozen=True):
 def filter_of(
     types: Iterable[str] = (), kinds: Iterable[str] = (), users: Iterable[str] = ()
 ) -> Filter:
-    """Return the filter; types may be written without their `job.`.
+    """Return the filter; types may be written with or without `job.` before them.
 
-    Raises Misconfigured for a type that does not exist.
+    Raises Misconfigured for a type that does not exist; the message names the nearest one.
     """
     return Filter(tuple(map(_known_type, types)), tuple(kinds), tuple(users))
 

@@ -1,8 +1,8 @@
-"""Held jobs: those whose next event could not be delivered, while all others go on.
+"""Held jobs: their next event could not be delivered, while all other jobs go on.
 
-Rule: pure. A held job's later events wait behind that event, so that a subscriber sees each job in
-order. It is tried again after growing waits, and parked when they are used up: then only a person's
-`retry` or `skip` lets it go on.
+Rule: pure. A held job's later events wait behind that event, so a subscriber sees each job in
+order. The event is tried again after growing waits; after the last one the job is parked, until an
+operator's `retry` or `skip`.
 """
 
 from __future__ import annotations
@@ -15,34 +15,40 @@ from msgspec.structs import replace
 from everfold.streams.events.record import Recorded
 
 RETRY_S = (1.0, 5.0, 30.0, 120.0, 600.0)
-"""Waits before the second, third ... try; after the last one the job is parked."""
+"""Waits before the second, third ... try, in seconds."""
 
 SPREAD = 0.1
-"""By how much of itself a wait may be longer, so that jobs which failed together return apart."""
+"""A wait is longer by up to this part of itself, so jobs that fail together are tried again at
+different times."""
 
 REASON_LIMIT = 500
-"""Characters kept of what a subscriber said when it failed."""
+"""Characters kept of a reason."""
 
 FAILED, REFUSED, UNREADABLE, GAP = "failed", "refused", "unreadable", "gap"
-"""Why a job is held: the subscriber raised, or gave it up; nobody can read the event; events before
-it are missing."""
+"""Why a job is held: the subscriber raised; it raised GiveUp; the event cannot be read; events
+before it are missing."""
 
 
 class Held(Struct, frozen=True, kw_only=True):
     """Why a job's next event is not delivered yet, and which event that is."""
 
     seq: int
+    """Sequence number of that event; after a skip, of the one after the skipped event."""
     entry_id: str
     at_ms: int
     """Time of that event, Unix ms."""
     why: str
+    """A sentence for people."""
     cause: str = FAILED
+    """One of FAILED, REFUSED, UNREADABLE and GAP."""
     failures: int = 0
+    """Tries that failed, since the last `retry`."""
     next_try_ms: int | None = None
     """Unix ms of the server; None: parked."""
 
     @property
     def is_parked(self) -> bool:
+        """Whether only an operator can let the job go on."""
         return self.next_try_ms is None
 
 
@@ -55,9 +61,10 @@ def hold(
     before: Held | None = None,
     after_s: float | None = None,
 ) -> Held:
-    """Return the job held at an event that failed now, tried again later or parked.
+    """Return the job held at an event that failed now: to be tried again, or parked.
 
-    `after_s` is when the subscriber wants to be tried again at the earliest.
+    `waits_s` are the waits between tries; with `after_s` the next wait is at least that long.
+    `before` is how the job was held until now; its failures count only for the same event.
     """
     failures = before.failures if before is not None and before.seq == record.seq else 0
     held = _at(record, why, FAILED, failures + 1)
@@ -69,7 +76,7 @@ def hold(
 
 
 def park(record: Recorded, why: str, cause: str) -> Held:
-    """Return the job parked at an event that no further try will deliver."""
+    """Return the job parked at an event, for a `cause` that another try would not change."""
     return _at(record, why, cause, 0)
 
 
@@ -85,10 +92,10 @@ def _at(record: Recorded, why: str, cause: str, failures: int) -> Held:
 
 
 def try_now(held: Held) -> Held:
-    """Return it due at once, with all its tries before it again."""
+    """Return the job due at once, with no failures counted."""
     return replace(held, failures=0, next_try_ms=0)
 
 
 def skip_event(held: Held) -> Held:
-    """Return the job going on after the event that it is held at."""
+    """Return the job due at once, at the event after the one that it is held at."""
     return replace(held, seq=held.seq + 1, failures=0, next_try_ms=0)

@@ -1,4 +1,4 @@
-"""How far a subscription is: behind the log, held and parked jobs, who consumes it."""
+"""The status of a subscription: its lag, its held and parked jobs, and who consumes it."""
 
 from __future__ import annotations
 
@@ -6,42 +6,36 @@ from typing import cast
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import asdict
 
-from everfold.projector.reading.lag import behind
+from everfold.projector.reading.lag import PartitionLag, age_s, partition_lag
 from everfold.projector.subscribing.held import Held
 from everfold.projector.subscribing.subscription import Description
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import SubscriptionUnknown
-from everfold.streams.events.record import NO_ENTRY
-from everfold.streams.redis.redis_errors import command, read_hash
+from everfold.streams.redis.redis_errors import command, read_hash, read_json_hash
 from everfold.streams.redis.server import server_time_ms
 
 
-class SubscriptionStatus(Struct, frozen=True, kw_only=True):
-    """One partition of a subscription."""
+class SubscriptionStatus(PartitionLag, frozen=True, kw_only=True):
+    """One partition of a subscription; `owner` is the consumer that has its lease."""
 
-    partition: int
-    owner: str
-    """The consumer that has it now, empty when nobody does."""
-    checkpoint: str
-    behind_events: int
-    """Not taken yet; at most 10,000."""
-    behind_s: float
-    """Age of the oldest of them."""
     delivered: int
+    """Events delivered since the subscription was made, repeated ones included."""
     failed: int
     """Tries that failed."""
     left_out: int
     """Events of jobs whose beginning was trimmed before the subscription was made."""
     waiting: int
-    """Jobs that wait to be tried again."""
+    """Held jobs that will be tried again by themselves."""
     parked: int
+    """Held jobs that wait for an operator."""
     oldest_held_s: float
-    """How long ago the oldest event was appended that a job is held at; 0 without one."""
+    """Age of the oldest event that a job is held at, in seconds; 0 when no job is held."""
 
 
 class HeldJob(Struct, frozen=True):
-    """A held job as lists show it."""
+    """One row of the list of held jobs."""
 
     partition: int
     job_id: str
@@ -49,14 +43,13 @@ class HeldJob(Struct, frozen=True):
 
 
 async def subscriptions(log: Log) -> dict[str, Description]:
-    """Return what subscriptions there are, by name."""
-    stored = await read_hash(log.redis, log.keys.subscriptions())
-    decode = msgspec.json.Decoder(Description).decode
-    return {name.decode(): decode(text) for name, text in sorted(stored.items())}
+    """Return all subscriptions by name, in the order of their names. Raises Unavailable."""
+    found = await read_json_hash(log.redis, log.keys.subscriptions(), Description)
+    return dict(sorted(found.items()))
 
 
-async def known(log: Log, name: str) -> Description:
-    """Return what a subscription is about. Raises SubscriptionUnknown."""
+async def description_of(log: Log, name: str) -> Description:
+    """Return the description of a subscription. Raises SubscriptionUnknown, Unavailable."""
     found = await subscriptions(log)
     if name not in found:
         raise SubscriptionUnknown(name, tuple(found))
@@ -64,41 +57,36 @@ async def known(log: Log, name: str) -> Description:
 
 
 async def subscription_status(log: Log, name: str) -> list[SubscriptionStatus]:
-    """Return how far a subscription is, by partition. Raises Unavailable."""
+    """Return the status of each partition, in order. Raises Unavailable.
+
+    A subscription that does not exist looks like one that has taken nothing.
+    """
     now_ms = await server_time_ms(log.redis)
-    return [await _of(log, name, p, now_ms) for p in range(log.keys.partitions)]
+    return [await _partition_status(log, name, p, now_ms) for p in range(log.keys.partitions)]
 
 
-async def _of(log: Log, name: str, partition: int, now_ms: int) -> SubscriptionStatus:
+async def _partition_status(log: Log, name: str, partition: int, now_ms: int) -> SubscriptionStatus:
     keys = log.keys.subscription(partition, name)
     stored = await read_hash(log.redis, keys.checkpoint())
     held = (await read_held(log, keys.held())).values()
-    checkpoint = stored.get(b"checkpoint", NO_ENTRY.encode()).decode()
-    count, first_ms = await behind(log, partition, checkpoint)
-    owned = int(stored.get(b"until_ms", b"0")) > now_ms
-    oldest_ms = min((why.at_ms for why in held), default=now_ms)
     return SubscriptionStatus(
-        partition=partition,
-        owner=stored.get(b"owner", b"").decode() if owned else "",
-        checkpoint=checkpoint,
-        behind_events=count,
-        behind_s=max(0, now_ms - (first_ms or now_ms)) / 1000,
+        **asdict(await partition_lag(log, partition, stored, now_ms)),
         delivered=int(stored.get(b"delivered", b"0")),
         failed=int(stored.get(b"failed", b"0")),
         left_out=int(stored.get(b"left_out", b"0")),
-        waiting=sum(not why.is_parked for why in held),
-        parked=sum(why.is_parked for why in held),
-        oldest_held_s=max(0, now_ms - oldest_ms) / 1000,
+        waiting=sum(not job.is_parked for job in held),
+        parked=sum(job.is_parked for job in held),
+        oldest_held_s=age_s(now_ms, min((job.at_ms for job in held), default=now_ms)),
     )
 
 
 async def read_held(log: Log, key: str) -> dict[str, Held]:
-    stored = await read_hash(log.redis, key)
-    return {name.decode(): msgspec.json.decode(text, type=Held) for name, text in stored.items()}
+    """Return the held jobs of one partition of a subscription, by job id. Raises Unavailable."""
+    return await read_json_hash(log.redis, key, Held)
 
 
 async def held_jobs(log: Log, name: str, *, only_parked: bool = False) -> list[HeldJob]:
-    """Return the held jobs of a subscription, the oldest first."""
+    """Return the held jobs of a subscription, the oldest event first. Raises Unavailable."""
     found = [
         HeldJob(partition, job_id, held)
         for partition in range(log.keys.partitions)
@@ -111,7 +99,7 @@ async def held_jobs(log: Log, name: str, *, only_parked: bool = False) -> list[H
 
 
 async def held_job(log: Log, name: str, job_id: str) -> tuple[Held, bytes] | None:
-    """Return how one job is held, and that as it is stored."""
+    """Return how one job is held, decoded and as stored; None when it is not held."""
     key = log.keys.subscription(log.keys.partition_of(job_id), name).held()
     text = cast("bytes | None", await command(log.redis, "HGET", key, job_id))
     return (msgspec.json.decode(text, type=Held), text) if text is not None else None

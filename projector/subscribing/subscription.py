@@ -1,9 +1,9 @@
-"""A subscription: a name, which events, and what is to be done with each.
+"""A subscription: a name, a filter, and your function that gets each event.
 
-Rule: what it does is done at least once per event, in order per job; to be done once only, it must
-know what it has done by the event's id or by job and sequence number. What it raises says what
-happens next: GiveUp parks the job, TargetAway (or Unavailable) lets its partition wait, TryLater
-and anything else hold the job for a while.
+Rule: each event is delivered at least once, in order per job. To act once only, remember the
+event's id, or the job and the sequence number. What the function raises says what happens next:
+GiveUp parks the job, TargetAway (or Unavailable) makes its partition wait, TryLater and any other
+error hold the job for a while.
 """
 
 from __future__ import annotations
@@ -17,19 +17,26 @@ from everfold.projector.subscribing.held import RETRY_S
 from everfold.streams.errors import Misconfigured
 from everfold.streams.events.checks import check_name
 
-Each = Callable[[Delivery], Awaitable[None]]
-Batch = Callable[[Sequence[Delivery]], Awaitable[None]]
+DeliverOne = Callable[[Delivery], Awaitable[None]]
 
 BEGINNING, NOW = "beginning", "now"
-"""Where a new subscription begins; else an entry id, or a Unix time in ms."""
+"""Where a new subscription begins; or at an entry id, or a Unix time in ms."""
+
+
+def group_name(subscription: str) -> str:
+    """Return the name of a subscription's consumer group on the log of each partition."""
+    return f"subscription:{subscription}"
 
 
 class GiveUp(Exception):
-    """Raised by a subscriber: no further try will help, park the job at this event."""
+    """Raised by a subscriber: another try will not help. The job is parked at this event."""
 
 
 class TryLater(Exception):
-    """Raised by a subscriber: not now, but not before `after_s` seconds either."""
+    """Raised by a subscriber: try this event again, at the earliest in `after_s` seconds.
+
+    It counts as a failed try; after the last one the job is parked.
+    """
 
     def __init__(self, why: str, after_s: float) -> None:
         super().__init__(why)
@@ -37,27 +44,32 @@ class TryLater(Exception):
 
 
 class TargetAway(Exception):
-    """Raised by a subscriber: nothing can be delivered now, whatever the job; wait."""
+    """Raised by a subscriber: nothing can be delivered now. The partition waits and tries again,
+    for up to 15 s each time; no job is held and no try is counted."""
 
 
 class Description(Struct, frozen=True):
-    """What a subscription is about, as lists show it."""
+    """What lists show about a subscription."""
 
     wants: Filter
     about: str
-    """In a few words: a function's name, a sink's target."""
+    """A few words: a function's name, a sink's target."""
     made_at_ms: int
+    """When a consumer of it has last started, Unix ms of the server."""
 
 
 class Subscription:
-    """Made with a function, or as a class of one's own with `deliver`.
+    """Decorate a function with it, or write a subclass with its own `deliver`.
 
         @Subscription("receipts", types=["job.succeeded"])
         async def send_receipt(delivery: Delivery) -> None: ...
 
-    `batch` above 1 gives `deliver` up to so many events of many jobs at a time; else up to
-    `concurrency` jobs of a partition are delivered at the same time, each in its order.
-    `retry_s` are the waits between tries. Raises Misconfigured or InvalidName.
+    `types`, `kinds` and `users` filter events; an empty one matches all. `start` says where a new
+    subscription begins (BEGINNING, NOW, an entry id, a Unix time in ms); one that exists goes on
+    from its checkpoint. With `batch` above 1, `deliver` gets up to that many events of many jobs
+    at once; else up to `concurrency` jobs of each partition are delivered at the same time.
+    `retry_s` are the seconds to wait between tries of an event, `timeout_s` is the limit of one
+    try. Raises Misconfigured or InvalidName.
     """
 
     def __init__(
@@ -84,21 +96,26 @@ class Subscription:
         self.start, self.batch, self.concurrency = start, batch, concurrency
         self.retry_s, self.timeout_s = tuple(retry_s), timeout_s
         self.about = about or type(self).__name__
-        self._each: Each | None = None
+        self._deliver_one: DeliverOne | None = None
 
-    def __call__(self, each: Each) -> Subscription:
-        """Use a function for each event: the decorator form."""
-        self._each, self.about = each, getattr(each, "__qualname__", self.about)
+    def __call__(self, deliver_one: DeliverOne) -> Subscription:
+        """Call this function for each event: the decorator form. Returns the subscription."""
+        self._deliver_one = deliver_one
+        self.about = getattr(deliver_one, "__qualname__", self.about)
         return self
 
     @property
     def group(self) -> str:
         """Its consumer group on the log of each partition."""
-        return f"subscription:{self.name}"
+        return group_name(self.name)
 
     async def deliver(self, deliveries: Sequence[Delivery]) -> None:
-        """Do what is to be done with some events, in their order."""
-        if self._each is None:
+        """Act on some events, in log order; overridden by subclasses.
+
+        When it returns, all of them are acknowledged. When it raises for several, each is
+        delivered again alone, to find the one that fails.
+        """
+        if self._deliver_one is None:
             raise Misconfigured(f"subscription {self.name!r} has neither a function nor `deliver`")
         for delivery in deliveries:
-            await self._each(delivery)
+            await self._deliver_one(delivery)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import cast
+from typing import TypeVar, cast
 
+import msgspec
 import redis.exceptions as theirs
 from redis.asyncio import Redis
 
@@ -22,6 +23,8 @@ from everfold.streams.errors import (
     ServerUnreachable,
 )
 from everfold.streams.redis.pipelining import Argument, PipeliningRedis
+
+T = TypeVar("T")
 
 
 class NoGroup(EverfoldError):
@@ -92,6 +95,12 @@ async def read_hash(redis: Redis, key: str) -> dict[bytes, bytes]:
     """Return a whole hash, empty when there is none."""
     flat = cast("list[bytes]", await command(redis, "HGETALL", key))
     return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+async def read_json_hash(redis: Redis, key: str, kind: type[T]) -> dict[str, T]:
+    """Return a whole hash whose values are JSON of one type, empty when there is none."""
+    stored = await read_hash(redis, key)
+    return {name.decode(): msgspec.json.decode(text, type=kind) for name, text in stored.items()}
 
 
 async def read_string(redis: Redis, key: str) -> bytes | None:

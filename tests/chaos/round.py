@@ -117,7 +117,7 @@ class Round:
                 return [f"invariant 7: job {job_id} has not ended in {END_WITHIN_S:g} s"]
 
         async def projected() -> bool:
-            return all(found.behind_events == 0 for found in await lag(self._log))
+            return all(found.lag_events == 0 for found in await lag(self._log))
 
         try:
             await eventually(projected, END_WITHIN_S)

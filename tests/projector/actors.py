@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from everfold.projector.assignment.ownership import Ownership
-from everfold.projector.assignment.sharing import OwnershipLost
-from everfold.projector.folding.jobs import JobsProjection
-from everfold.projector.folding.partition import OutOfOrder, PartitionFold
+from everfold.projector.assignment.assignment import PartitionLeaseLost
+from everfold.projector.assignment.member import Member
+from everfold.projector.folding.jobs_projection import JobsProjection
+from everfold.projector.folding.partition_projector import OutOfOrder, PartitionProjector
 from everfold.streams.appending.log import Log
 from everfold.streams.events.codec import encode
 from everfold.streams.events.event import Event
@@ -32,31 +32,33 @@ class Owner:
         self._begin()
 
     def _begin(self) -> None:
-        self._ownership = Ownership(self._log, "jobs", self._name, KEY_TTL_S)
-        self._fold = PartitionFold(self._log, PARTITION, self._ownership.token, JobsProjection())
+        self._member = Member(self._log, "jobs", self._name, KEY_TTL_S)
+        self._projector = PartitionProjector(
+            self._log, PARTITION, self._member.token, JobsProjection()
+        )
         self._is_ready = False
 
     async def take(self) -> None:
         """Own the partition, whoever has it: as if the other one's lease had run out."""
-        place = self._log.keys.projector(PARTITION)
-        await command(self._log.redis, "HSET", place, "until_ms", 0)
-        await self._ownership.own(place)
+        lease_key = self._log.keys.projector(PARTITION)
+        await command(self._log.redis, "HSET", lease_key, "until_ms", 0)
+        await self._member.acquire(lease_key)
 
     async def start_over(self) -> None:
         self._held = ()
-        await self._try(self._fold._start_over())
+        await self._try(self._projector._start_over())
         self._is_ready = True
 
     async def read(self, most: int) -> None:
         """Be given entries, and stall before anything comes of them."""
         if self._is_ready and not self._held:
-            group = self._fold._group
+            group = self._projector._group
             self._held = await self._try(group.read_ready(PARTITION, most)) or ()
 
     async def commit(self) -> None:
         held, self._held = self._held, ()
         if self._is_ready and held:
-            await self._try(self._fold._fold(held))
+            await self._try(self._projector._fold_and_commit(held))
 
     async def work(self, number: int) -> None:
         """Do what an owner does all day, having become it if need be."""
@@ -75,13 +77,13 @@ class Owner:
     async def _try(self, doing: object) -> Sequence[Recorded] | None:
         try:
             return await doing  # type: ignore[misc, no-any-return]
-        except (OwnershipLost, OutOfOrder, NoGroup):
+        except (PartitionLeaseLost, OutOfOrder, NoGroup):
             self._is_ready = False
             self._held = ()
             return None
 
     async def aclose(self) -> None:
-        await self._fold._group.aclose()
+        await self._projector._group.aclose()
 
 
 class Writer:

@@ -8,7 +8,7 @@ from typing import cast
 
 import anyio
 
-from everfold.projector.assignment.ownership import Ownership
+from everfold.projector.assignment.member import Member
 from everfold.projector.config import ProjectorConfig
 from everfold.projector.job.fold import fold
 from everfold.projector.job.state import from_fields
@@ -94,10 +94,10 @@ async def consuming(log: Log, consumer: str, block_s: float = 0.1) -> AsyncItera
         await group.aclose()
 
 
-async def owned(log: Log, partition: int = 0, own_for_s: float = 5) -> Ownership:
-    ownership = Ownership(log, "jobs", "test", own_for_s)
-    assert await ownership.own(log.keys.projector(partition))
-    return ownership
+async def owner_of(log: Log, partition: int = 0, lease_s: float = 5) -> Member:
+    member = Member(log, "jobs", "test", lease_s)
+    assert await member.acquire(log.keys.projector(partition))
+    return member
 
 
 async def read_all(log: Log, group: ConsumerGroup, partition: int = 0) -> list[Recorded]:
@@ -106,7 +106,7 @@ async def read_all(log: Log, group: ConsumerGroup, partition: int = 0) -> list[R
 
 
 async def caught_up(log: Log) -> bool:
-    return all(found.behind_events == 0 for found in await lag(log))
+    return all(found.lag_events == 0 for found in await lag(log))
 
 
 async def nothing_pending(log: Log, group: str = PROJECTOR_GROUP) -> bool:

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import pytest
 
 from everfold.projector.config import ProjectorConfig
-from everfold.projector.folding.commit import Batch, Change, commit
+from everfold.projector.folding.jobs_commit import FoldedBatch, StateChange, commit_jobs
 from everfold.projector.folding.projection import (
+    CommitRequest,
     Committed,
-    Foreign,
     Gap,
     Moved,
     NotOwner,
     Outcome,
-    Step,
+    PendingElsewhere,
 )
 from everfold.projector.job.fold import fold
 from everfold.projector.job.job import Job
@@ -29,7 +29,7 @@ from tests.projector.story import (
     consuming,
     is_gone,
     one_job_in_partition,
-    owned,
+    owner_of,
     read_all,
     work,
 )
@@ -51,17 +51,17 @@ async def try_commit(
     base = fold(before)
     start = base if pretend_seq is None else Job(job_id=records[0].job_id, seq=pretend_seq)
     entry_ids = [record.entry_id for record in records]
-    changes = [Change(start, fold(records, base))]
-    step = Step(
+    changes = [StateChange(start, fold(records, base))]
+    request = CommitRequest(
         token=token,
-        checkpoint=checkpoint,
-        following=entry_ids[-1],
+        expected_checkpoint=checkpoint,
+        new_checkpoint=entry_ids[-1],
         group=PROJECTOR_GROUP,
         entry_ids=entry_ids,
     )
-    batch = Batch(changes=changes, events=len(records))
+    batch = FoldedBatch(changes=changes, events=len(records))
     config = config or ProjectorConfig()
-    return await commit(log, 0, log.keys.jobs(0), step=step, config=config, batch=batch)
+    return await commit_jobs(log, 0, log.keys.jobs(0), request=request, config=config, batch=batch)
 
 
 async def everything(log: Log) -> list[object]:
@@ -77,59 +77,59 @@ async def everything(log: Log) -> list[object]:
 
 async def test_a_refused_commit_writes_nothing_and_says_why(log: Log) -> None:
     job_id = await one_job_in_partition(log, 0)
-    ownership = await owned(log)
-    async with consuming(log, ownership.token) as group, consuming(log, "thief") as thief:
+    owner = await owner_of(log)
+    async with consuming(log, owner.token) as group, consuming(log, "thief") as thief:
         records = [r for r in await read_all(log, group) if r.job_id == job_id]
         before = await everything(log)
 
-        assert await try_commit(log, "somebody-else", records) == NotOwner(ownership.token)
-        found = await try_commit(log, ownership.token, records, pretend_seq=7)
+        assert await try_commit(log, "somebody-else", records) == NotOwner(owner.token)
+        found = await try_commit(log, owner.token, records, pretend_seq=7)
         assert found == Gap({job_id: 0})
-        found = await try_commit(log, ownership.token, records, checkpoint="5-0")
+        found = await try_commit(log, owner.token, records, checkpoint="5-0")
         assert found == Moved(NO_ENTRY)
         assert await everything(log) == before
 
         await one_job_in_partition(log, 0)
         await thief.read_new(0)
-        assert await try_commit(log, ownership.token, records) == Foreign("thief")
+        assert await try_commit(log, owner.token, records) == PendingElsewhere("thief")
         assert await is_gone(log, job_id)
         await group.inherit(0)
-        assert await try_commit(log, ownership.token, records) == Committed()
+        assert await try_commit(log, owner.token, records) == Committed()
 
 
 async def test_a_commit_whose_answer_was_lost_is_not_repeated(log: Log) -> None:
     job_id = await one_job_in_partition(log, 0)
-    ownership = await owned(log)
-    async with consuming(log, ownership.token) as group:
+    owner = await owner_of(log)
+    async with consuming(log, owner.token) as group:
         records = [r for r in await read_all(log, group) if r.job_id == job_id]
-    assert await try_commit(log, ownership.token, records) == Committed()
+    assert await try_commit(log, owner.token, records) == Committed()
     before = await everything(log)
     last = records[-1].entry_id
-    assert await try_commit(log, ownership.token, records) == Moved(last)
+    assert await try_commit(log, owner.token, records) == Moved(last)
     assert await everything(log) == before
 
 
 async def test_a_state_that_is_further_stays_and_the_rest_is_written(log: Log) -> None:
     job_id = await one_job_in_partition(log, 0)
     await work(log)
-    ownership = await owned(log)
-    async with consuming(log, ownership.token) as group:
+    owner = await owner_of(log)
+    async with consuming(log, owner.token) as group:
         await group.create(0)
     records = await job_events(log, job_id)
-    assert await try_commit(log, ownership.token, records) == Committed()
+    assert await try_commit(log, owner.token, records) == Committed()
     last = records[-1].entry_id
-    assert await try_commit(log, ownership.token, records[:2], checkpoint=last) == Committed()
+    assert await try_commit(log, owner.token, records[:2], checkpoint=last) == Committed()
     state = from_fields(await read_hash(log.redis, log.keys.job(job_id)))
     assert state == fold(records)
 
 
 async def test_a_state_lives_from_its_last_event_not_from_its_commit(log: Log) -> None:
     job_id = await one_job_in_partition(log, 0)
-    ownership = await owned(log)
-    async with consuming(log, ownership.token) as group:
+    owner = await owner_of(log)
+    async with consuming(log, owner.token) as group:
         records = [r for r in await read_all(log, group) if r.job_id == job_id]
     config = ProjectorConfig(job_ttl_s=100)
-    assert await try_commit(log, ownership.token, records, config=config) == Committed()
+    assert await try_commit(log, owner.token, records, config=config) == Committed()
     until_ms = await command(log.redis, "PEXPIRETIME", log.keys.job(job_id))
     assert isinstance(until_ms, int)
     assert 0 <= until_ms - (records[-1].time_ms + 100_000) <= config.open_step_ms == 1_000
@@ -138,18 +138,16 @@ async def test_a_state_lives_from_its_last_event_not_from_its_commit(log: Log) -
 async def test_a_job_that_ended_too_long_ago_gets_no_state_and_no_place(log: Log) -> None:
     job_id = await one_job_in_partition(log, 0)
     await work(log)
-    ownership = await owned(log)
-    async with consuming(log, ownership.token) as group:
+    owner = await owner_of(log)
+    async with consuming(log, owner.token) as group:
         await group.create(0)
     records = await job_events(log, job_id)
     config = ProjectorConfig(terminal_ttl_s=0)
     begun, ended = records[:3], records[3:]
-    assert await try_commit(log, ownership.token, begun, config=config) == Committed()
+    assert await try_commit(log, owner.token, begun, config=config) == Committed()
     assert not await is_gone(log, job_id)
     last = begun[-1].entry_id
-    found = await try_commit(
-        log, ownership.token, ended, before=begun, checkpoint=last, config=config
-    )
+    found = await try_commit(log, owner.token, ended, before=begun, checkpoint=last, config=config)
     assert found == Committed()
     assert await is_gone(log, job_id)
     for index in (log.keys.active(0), log.keys.ended(0)):
@@ -159,16 +157,16 @@ async def test_a_job_that_ended_too_long_ago_gets_no_state_and_no_place(log: Log
 async def test_ending_moves_a_job_from_one_index_to_the_other(log: Log) -> None:
     job_id = await one_job_in_partition(log, 0)
     await work(log)
-    ownership = await owned(log)
-    async with consuming(log, ownership.token) as group:
+    owner = await owner_of(log)
+    async with consuming(log, owner.token) as group:
         await group.create(0)
     records = await job_events(log, job_id)
     begun, ended = records[:3], records[3:]
-    await try_commit(log, ownership.token, begun)
+    await try_commit(log, owner.token, begun)
     active, over = log.keys.active(0), log.keys.ended(0)
     score = await command(log.redis, "ZSCORE", active, job_id)
     assert score == str(begun[-1].time_ms).encode()
-    await try_commit(log, ownership.token, ended, before=begun, checkpoint=begun[-1].entry_id)
+    await try_commit(log, owner.token, ended, before=begun, checkpoint=begun[-1].entry_id)
     assert await command(log.redis, "ZSCORE", active, job_id) is None
     score = await command(log.redis, "ZSCORE", over, job_id)
     assert score == str(ended[-1].time_ms).encode()

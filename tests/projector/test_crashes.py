@@ -87,7 +87,7 @@ async def test_entries_whose_delivery_was_lost_are_read_again(
 async def test_an_owner_that_stalls_between_reading_and_committing_changes_nothing(
     direct: Log, proxy: FaultProxy
 ) -> None:
-    """It reads, then nothing it sends arrives for longer than its ownership: another one folds."""
+    """It reads, then nothing it sends arrives for longer than its lease: another one folds."""
     async with Log.open(proxy.url, namespace="crash") as log, projecting(log, "stalled"):
         jobs = await make_jobs(direct, 10)
         await assert_projected(direct, jobs)

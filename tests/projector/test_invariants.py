@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from msgspec.structs import replace
 
-from everfold.projector.job.invariants import Difference, Trace, before, check
+from everfold.projector.job.invariants import Difference, Trace, check, trace_before
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.event import (
     Claimed,
@@ -129,7 +129,7 @@ def test_an_event_that_nobody_can_read_may_have_begun_an_attempt() -> None:
 @pytest.mark.parametrize("first", range(1, len(SOUND)))
 def test_a_history_may_begin_anywhere_once_it_was_trimmed(first: int) -> None:
     rest = records_of(SOUND)[first:]
-    assert differences(rest, before(rest[0])) == []
+    assert differences(rest, trace_before(rest[0])) == []
 
 
 def test_a_difference_is_a_sentence_with_place_and_both_sides() -> None:

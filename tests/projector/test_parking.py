@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from everfold.projector.folding.jobs import JobsProjection
+from everfold.projector.folding.jobs_projection import JobsProjection
 from everfold.projector.folding.parking import GAP, parked_jobs, retry, skip
 from everfold.projector.folding.rebuild import Rebuild
 from everfold.projector.job.state import from_fields

@@ -88,16 +88,16 @@ async def test_a_killed_projector_is_replaced_and_nothing_is_missed(
 
 READ_AND_STAY = """
 import sys, anyio
-from everfold.projector.assignment.ownership import Ownership
+from everfold.projector.assignment.member import Member
 from everfold.streams.reading.consumer_group import ConsumerGroup
 from everfold.streams.appending.log import Log
 
 async def main(url, namespace):
     async with Log.open(url, namespace=namespace) as log:
-        ownership = Ownership(log, "jobs", "doomed", own_for_s=2)
-        group = ConsumerGroup(log, "projector", ownership.token)
+        member = Member(log, "jobs", "doomed", lease_s=2)
+        group = ConsumerGroup(log, "projector", member.token)
         for partition in range(log.keys.partitions):
-            assert await ownership.own(log.keys.projector(partition))
+            assert await member.acquire(log.keys.projector(partition))
             await group.create(partition)
             await group.read_new(partition)
         print("read", flush=True)

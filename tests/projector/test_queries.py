@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from everfold.projector.config import ProjectorConfig
-from everfold.projector.folding.stored import read_states
+from everfold.projector.folding.stored_jobs import read_stored_jobs
 from everfold.projector.job.fold import fold
 from everfold.projector.job.job import Job
-from everfold.projector.reading.catching_up import until_projected
 from everfold.projector.reading.lag import lag
 from everfold.projector.reading.queries import current, get, list_jobs
+from everfold.projector.reading.read_your_writes import until_projected
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import BrokenChain, InvalidName, JobUnknown
 from everfold.streams.reading.reader import job_events
@@ -76,9 +76,9 @@ async def test_many_states_are_read_in_the_order_asked_for(log: Log) -> None:
     async with projecting(log):
         first, second = await make_jobs(log, 2)
         await eventually(lambda: caught_up(log))
-    found = await read_states(log, [log.keys.job(name) for name in (second, "nobody", first)])
+    found = await read_stored_jobs(log, [log.keys.job(name) for name in (second, "nobody", first)])
     assert [job and job.job_id for job in found] == [second, None, first]
-    assert await read_states(log, []) == []
+    assert await read_stored_jobs(log, []) == []
 
 
 async def test_states_expire_and_an_open_job_is_folded_again(log: Log) -> None:
@@ -212,17 +212,17 @@ async def test_waiting_ends_for_a_state_that_was_deleted_on_completion(log: Log)
 async def test_the_lag_counts_what_is_not_folded_and_its_age(log: Log) -> None:
     jobs = await make_jobs(log, 12)
     found = await lag(log)
-    assert sum(one.behind_events for one in found) == len(jobs)
+    assert sum(one.lag_events for one in found) == len(jobs)
     assert {one.owner for one in found} == {""}
     await eventually(lambda: is_older(log, 0.2))
     async with projecting(log) as projector:
         await eventually(lambda: caught_up(log))
         found = await lag(log)
-        assert {one.behind_s for one in found} == {0.0}
+        assert {one.lag_s for one in found} == {0.0}
         assert all(one.owner.startswith("test-") for one in found)
         assert projector.partitions == [one.partition for one in found]
         assert sum(one.folded for one in found) == len(jobs)
 
 
 async def is_older(log: Log, seconds: float) -> bool:
-    return max(one.behind_s for one in await lag(log)) > seconds
+    return max(one.lag_s for one in await lag(log)) > seconds

@@ -8,8 +8,9 @@ import anyio
 import pytest
 
 from everfold.projector.config import ProjectorConfig
-from everfold.projector.folding.jobs import JobsFolding, JobsProjection
-from everfold.projector.folding.projection import Outcome, Step
+from everfold.projector.folding.jobs_fold import JobsFold
+from everfold.projector.folding.jobs_projection import JobsProjection
+from everfold.projector.folding.projection import CommitRequest, Outcome
 from everfold.projector.folding.rebuild import Rebuild
 from everfold.projector.job.fold import fold
 from everfold.projector.job.state import from_fields
@@ -162,36 +163,36 @@ async def test_what_another_version_of_the_fold_has_begun_is_begun_anew(log: Log
 
 
 class Slow(JobsProjection):
-    """Its folding stops before it writes, until it is told to go on."""
+    """Its fold stops before it writes, until it is told to go on."""
 
     def __init__(self) -> None:
         super().__init__(ProjectorConfig())
         self.reached, self.go_on = anyio.Event(), anyio.Event()
 
-    def folding(
+    def partition_fold(
         self,
         log: Log,
         partition: int,
         *,
         rebuilding: bool = False,
         archive: Archive | None = None,
-    ) -> JobsFolding:
-        folding = super().folding(log, partition, rebuilding=rebuilding, archive=archive)
-        write = folding.write
+    ) -> JobsFold:
+        fold = super().partition_fold(log, partition, rebuilding=rebuilding, archive=archive)
+        commit = fold.commit
 
-        async def held(batch: Sequence[Recorded], step: Step) -> Outcome:
+        async def held(batch: Sequence[Recorded], request: CommitRequest) -> Outcome:
             self.reached.set()
             await self.go_on.wait()
-            return await write(batch, step)
+            return await commit(batch, request)
 
-        folding.write = held  # type: ignore[method-assign]
-        return folding
+        fold.commit = held  # type: ignore[method-assign]
+        return fold
 
 
 async def test_two_rebuilds_at_once_are_one_too_many(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("everfold.projector.folding.rebuild.OWN_FOR_S", 1.0)
+    monkeypatch.setattr("everfold.projector.folding.rebuild.LEASE_S", 1.0)
     jobs = await make_jobs(log, 10)
     slow = Slow()
     async with anyio.create_task_group() as tasks:
@@ -215,7 +216,7 @@ async def test_two_rebuilds_at_once_are_one_too_many(
 
 KILLED = """
 import sys, os, signal, anyio
-from everfold.projector.folding.jobs import JobsProjection
+from everfold.projector.folding.jobs_projection import JobsProjection
 from everfold.projector.folding.rebuild import Rebuild
 from everfold.streams.appending.log import Log
 

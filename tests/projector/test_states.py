@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from everfold.projector.folding.parking import BROKEN, Parked, read_parked
 from everfold.projector.folding.rebuild import Rebuild
-from everfold.projector.folding.states import Projection
+from everfold.projector.folding.user_projection import Projection
 from everfold.projector.job.job import Job
 from everfold.projector.projector import Projector
 from everfold.projector.reading.lag import lag
@@ -73,7 +73,7 @@ async def truth(log: Log) -> dict[str, Sums]:
 
 
 async def caught_up(log: Log, projection: Projection[Sums] = PER_USER) -> bool:
-    return all(row.behind_events == 0 for row in await lag(log, projection))
+    return all(row.lag_events == 0 for row in await lag(log, projection))
 
 
 async def assert_counted(log: Log) -> None:
@@ -150,7 +150,7 @@ async def test_a_rebuild_while_events_arrive_ends_with_the_right_counts(log: Log
         await tasks.start(Projector(log, "test", projection=PER_USER).run)
         await make_jobs(log, 20)
         await assert_counted(log)
-        key = PER_USER.place(log.keys, 0).states()
+        key = PER_USER.keys(log.keys, 0).states()
         await command(log.redis, "HSET", key, "u0", b'{"jobs":777}')
         async with anyio.create_task_group() as both:
             both.start_soon(work, log)
@@ -178,7 +178,7 @@ async def test_a_mistake_in_a_function_parks_the_job_and_a_rebuild_brings_it_bac
         tasks.cancel_scope.cancel()
     parked = dict[str, Parked]()
     for partition in range(log.keys.partitions):
-        parked |= await read_parked(log, broken.place(log.keys, partition).parked())
+        parked |= await read_parked(log, broken.keys(log.keys, partition).parked())
     assert set(parked) == {jobs[1], jobs[4], jobs[7]}
     assert {why.cause for why in parked.values()} == {BROKEN}
     assert "ZeroDivisionError: a mistake" in parked[jobs[1]].why

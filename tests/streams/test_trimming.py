@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from everfold.projector.folding.jobs import JobsProjection
+from everfold.projector.folding.jobs_projection import JobsProjection
 from everfold.projector.folding.rebuild import Rebuild
 from everfold.projector.job.fold import fold
 from everfold.projector.job.state import from_fields

@@ -108,8 +108,8 @@ async def _eviction(log: Log) -> Finding:
 
 
 def _projection(lags: list[Lag]) -> Finding:
-    behind_s = max(found.behind_s for found in lags)
-    behind, parked = sum(found.behind_events for found in lags), sum(f.parked for f in lags)
+    behind_s = max(found.lag_s for found in lags)
+    behind, parked = sum(found.lag_events for found in lags), sum(f.parked for f in lags)
     owners = {found.owner for found in lags if found.owner}
     unowned = sum(1 for found in lags if not found.owner)
     text = f"{behind} event(s) behind, {behind_s:.1f} s; {len(owners)} projector(s)"

@@ -16,8 +16,8 @@ async def examine_subscriptions(log: Log) -> list[Told]:
 
 async def _examine(log: Log, name: str) -> Told:
     rows = await subscription_status(log, name)
-    behind = sum(row.behind_events for row in rows)
-    behind_s = max(row.behind_s for row in rows)
+    behind = sum(row.lag_events for row in rows)
+    behind_s = max(row.lag_s for row in rows)
     consumers = {row.owner for row in rows} - {""}
     parked, waiting = sum(row.parked for row in rows), sum(row.waiting for row in rows)
     found = f"{behind:,} event(s) behind, {span(behind_s)}; {len(consumers)} consumer(s)"

@@ -21,7 +21,7 @@ from everfold.commands.stream.archive import Place
 from everfold.commands.words import console, emit, plain_table, span
 from everfold.embedded import find_server
 from everfold.projector.config import ProjectorConfig
-from everfold.projector.folding.jobs import JobsProjection
+from everfold.projector.folding.jobs_projection import JobsProjection
 from everfold.projector.folding.projection import AnyProjection
 from everfold.projector.folding.rebuild import Rebuild
 from everfold.projector.projector import Projector
@@ -126,11 +126,11 @@ def _table(rows: Sequence[Lag]) -> Table:
 
 
 def _cells(row: Lag) -> dict[str, str]:
-    more = "+" if row.behind_events >= COUNT_LIMIT else ""
+    more = "+" if row.lag_events >= COUNT_LIMIT else ""
     return {
         "partition": str(row.partition),
-        "behind": f"{row.behind_events:,}{more}",
-        "for": span(row.behind_s) if row.behind_events else "-",
+        "behind": f"{row.lag_events:,}{more}",
+        "for": span(row.lag_s) if row.lag_events else "-",
         "folded": f"{row.folded:,}",
         "parked": str(row.parked or "-"),
         "oldest": span(row.oldest_parked_s) if row.parked else "-",
@@ -140,9 +140,9 @@ def _cells(row: Lag) -> dict[str, str]:
 
 
 def _style(row: Lag) -> str:
-    if row.parked or (not row.owner and row.behind_events):
+    if row.parked or (not row.owner and row.lag_events):
         return "red"
-    return "yellow" if row.behind_s > 5 else ""
+    return "yellow" if row.lag_s > 5 else ""
 
 
 async def rebuild(*, projection: str = "", archive: Place = "", session: Session = DEFAULT) -> int:

@@ -17,8 +17,8 @@ from everfold.projector.subscribing.held import Held
 from everfold.projector.subscribing.status import (
     HeldJob,
     SubscriptionStatus,
+    description_of,
     held_jobs,
-    known,
     subscription_status,
     subscriptions,
 )
@@ -48,8 +48,8 @@ async def ls(*, session: Session = DEFAULT) -> int:
 def _sum(rows: Sequence[SubscriptionStatus]) -> dict[str, int | float]:
     return {
         "consumers": len({row.owner for row in rows} - {""}),
-        "behind_events": sum(row.behind_events for row in rows),
-        "behind_s": max(row.behind_s for row in rows),
+        "behind_events": sum(row.lag_events for row in rows),
+        "behind_s": max(row.lag_s for row in rows),
         "delivered": sum(row.delivered for row in rows),
         "failed": sum(row.failed for row in rows),
         "left_out": sum(row.left_out for row in rows),
@@ -87,7 +87,7 @@ def _count(events: float) -> str:
 async def show(name: str, *, session: Session = DEFAULT) -> int:
     """Show a subscription by partition: what it wants, who has it, how far it is."""
     async with session.open() as everfold:
-        description = await known(everfold.log, name)
+        description = await description_of(everfold.log, name)
         rows = await subscription_status(everfold.log, name)
     if session.json:
         emit({"subscription": name, "about": description, "partitions": rows})
@@ -98,8 +98,8 @@ async def show(name: str, *, session: Session = DEFAULT) -> int:
     for row in rows:
         table.add_row(
             str(row.partition),
-            _count(row.behind_events),
-            span(row.behind_s) if row.behind_events else "-",
+            _count(row.lag_events),
+            span(row.lag_s) if row.lag_events else "-",
             f"{row.delivered:,}",
             *(str(count or "-") for count in (row.failed, row.left_out, row.waiting, row.parked)),
             row.owner or "nobody",
@@ -127,7 +127,7 @@ async def parked(name: str, *, waiting: bool = False, session: Session = DEFAULT
         Those too that will be tried again by themselves.
     """
     async with session.open() as everfold:
-        await known(everfold.log, name)
+        await description_of(everfold.log, name)
         found = await held_jobs(everfold.log, name, only_parked=not waiting)
     if session.json:
         for job in found:

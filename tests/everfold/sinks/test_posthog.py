@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from aiohttp import web
 
-from everfold.projector.folding.context import Context
+from everfold.projector.folding.job_tracker import JobTracker
 from everfold.projector.subscribing.admin import reset
 from everfold.projector.subscribing.delivery import Delivery
 from everfold.projector.subscribing.status import held_jobs, subscription_status
@@ -113,8 +113,8 @@ async def test_a_job_without_a_user_makes_no_person(
 ) -> None:
     made = await log.submit(GRAPH)
     (record,) = await job_events(log, made.job_id)
-    context = Context(log, log.keys.partition_of(made.job_id))
-    await sink.deliver([Delivery(record, await context.after(record))])
+    tracker = JobTracker(log, log.keys.partition_of(made.job_id))
+    await sink.deliver([Delivery(record, await tracker.after(record))])
     (one,) = captured(receiver)
     properties = one["properties"]
     assert isinstance(properties, dict)
@@ -139,10 +139,10 @@ async def test_an_endpoint_that_is_away_touches_no_job_and_is_told_later(
 async def test_nobody_listening_is_an_endpoint_that_is_away(log: Log) -> None:
     made = await log.submit(GRAPH)
     (record,) = await job_events(log, made.job_id)
-    context = Context(log, log.keys.partition_of(made.job_id))
+    tracker = JobTracker(log, log.keys.partition_of(made.job_id))
     async with aclosing(PostHogSink(log, KEY, host="http://127.0.0.1:1")) as sink:
         with pytest.raises(TargetAway, match="ConnectError"):
-            await sink.deliver([Delivery(record, await context.after(record))])
+            await sink.deliver([Delivery(record, await tracker.after(record))])
 
 
 async def test_without_a_key_there_is_no_analytics(log: Log) -> None:

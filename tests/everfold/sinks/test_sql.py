@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from sqlalchemy import Row, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from everfold.projector.folding.context import Context
+from everfold.projector.folding.job_tracker import JobTracker
 from everfold.projector.reading.queries import current
 from everfold.projector.subscribing.admin import reset
 from everfold.projector.subscribing.delivery import Delivery
@@ -71,9 +71,9 @@ async def sink_of(log: Log, url: str, *, events: bool = False, progress: bool = 
 
 
 async def deliveries(log: Log, job_id: str) -> list[Delivery]:
-    context = Context(log, log.keys.partition_of(job_id))
+    tracker = JobTracker(log, log.keys.partition_of(job_id))
     return [
-        Delivery(record, await context.after(record)) for record in await job_events(log, job_id)
+        Delivery(record, await tracker.after(record)) for record in await job_events(log, job_id)
     ]
 
 

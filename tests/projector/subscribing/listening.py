@@ -64,7 +64,7 @@ async def consuming(
 async def all_taken(log: Log, name: str) -> bool:
     """Say whether nothing is behind, waiting, or on its way."""
     return all(
-        row.behind_events == 0 and row.waiting == 0 and not row.parked
+        row.lag_events == 0 and row.waiting == 0 and not row.parked
         for row in await subscription_status(log, name)
     )
 

@@ -1,7 +1,6 @@
-"""The job of each event, as it is right after it, for projections that look at both.
+"""The job as it is right after each event, for subscriptions and projections of users.
 
-Rule: it is folded from the log alone, so that it fits to the event however far other projections
-are.
+Rule: it is folded from the log alone, so it matches the event whatever the lag of the stored jobs.
 """
 
 from __future__ import annotations
@@ -22,10 +21,11 @@ from everfold.streams.retention.history import job_history
 CACHED_JOBS = 20_000
 
 
-class Context:
-    """The jobs of one partition, in the order of its log.
+class JobTracker:
+    """Follows the jobs of one partition through its log, with up to CACHED_JOBS of them cached.
 
-    With `past_unreadable` a job is folded on without the events that nobody can read.
+    With `past_unreadable` a job is folded on without its unreadable events; without it, only
+    without those that an operator skipped.
     """
 
     def __init__(
@@ -40,11 +40,16 @@ class Context:
         self._past_unreadable = past_unreadable
         self._jobs: OrderedDict[str, Job] = OrderedDict()
 
-    def forget(self) -> None:
+    def clear(self) -> None:
+        """Drop all cached jobs."""
         self._jobs.clear()
 
     async def after(self, record: Recorded) -> Job:
-        """Return the job after an event. Raises BrokenChain where events before it are missing."""
+        """Return the job after an event; reads its history unless the event before is cached.
+
+        Raises BrokenChain where earlier events are missing, JobUnknown where none is left, and
+        Unavailable. Caches the job, even beyond the limit; see `evict`.
+        """
         before = self._jobs.pop(record.job_id, None) or Job()
         if before.seq != record.seq - 1:
             before = await self._before(record)
@@ -52,20 +57,20 @@ class Context:
         self._jobs[record.job_id] = job
         return job
 
-    def keep(self) -> None:
-        """Forget what is not needed any more: the batch was committed."""
+    def evict(self) -> None:
+        """Drop cached jobs above the limit, the least recently used first."""
         while len(self._jobs) > CACHED_JOBS:
             self._jobs.popitem(last=False)
 
     async def _before(self, record: Recorded) -> Job:
-        events = await job_history(self.log, record.job_id, self._archive)
-        told = await self._told([event for event in events if event.seq < record.seq])
-        job = fold(told)
+        history = await job_history(self.log, record.job_id, self._archive)
+        earlier = await self._marked([event for event in history if event.seq < record.seq])
+        job = fold(earlier)
         if job.seq != record.seq - 1:
             raise BrokenChain(record.job_id, job.seq + 1, record.seq)
         return job
 
-    async def _told(self, events: Sequence[Recorded]) -> Sequence[Recorded]:
+    async def _marked(self, events: Sequence[Recorded]) -> Sequence[Recorded]:
         if self._past_unreadable:
             return [without(event) for event in events]
         return await with_skips(self.log, self.partition, events)

@@ -1,7 +1,7 @@
-"""Handing deliveries over: several jobs at the same time, each job in its order.
+"""Delivers several jobs at the same time, each job in its order.
 
-Rule: a delivery that has begun is finished even when we are told to stop, and written down before
-the next one begins; what fails holds its job and nobody else's.
+Rule: a delivery that has begun is finished and acknowledged even when its consumer is cancelled. A
+delivery that fails holds its own job and no other.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import anyio
 import anyio.lowlevel
 
-from everfold.projector.assignment.sharing import OwnershipLost
+from everfold.projector.assignment.assignment import PartitionLeaseLost
 from everfold.projector.subscribing.acks import Acks, StartOver
 from everfold.projector.subscribing.delivery import Delivery
 from everfold.projector.subscribing.held import REFUSED, Held, hold, park
@@ -23,12 +23,19 @@ from everfold.streams.redis.server import server_time_ms
 
 logger = logging.getLogger("everfold.subscribing")
 
-STOPS = (Unavailable, TargetAway, OwnershipLost, StartOver)
-"""What stops the whole partition, whatever the job."""
+STOPS = (Unavailable, TargetAway, PartitionLeaseLost, StartOver)
+"""Errors that stop the whole partition, whatever the job."""
+
+Chunks = list[Sequence[Delivery]]
+"""Deliveries to be made one chunk after the other."""
 
 
-class Lanes:
-    """`before` says how jobs that are tried again were held."""
+class ConcurrentDelivery:
+    """Delivers one batch of a partition.
+
+    It acknowledges through `acks`, and adds each job whose delivery fails to `held`. `before` says
+    how jobs that are tried again were held.
+    """
 
     def __init__(
         self,
@@ -43,41 +50,45 @@ class Lanes:
         self._stopped: Exception | None = None
 
     async def run(self, deliveries: Sequence[Delivery]) -> None:
-        """Deliver all. Raises one of STOPS when the partition cannot go on, once what had begun
-        is finished; what was not begun stays pending."""
+        """Deliver all, and acknowledge each chunk when it is done.
+
+        Raises one of STOPS when the partition cannot go on; deliveries that had begun are finished
+        by then, the others stay pending.
+        """
         limiter = anyio.CapacityLimiter(self._subscription.concurrency)
         async with anyio.create_task_group() as tasks:
-            for lane in self._lanes(deliveries):
-                tasks.start_soon(self._lane, lane, limiter)
+            for chunks in self._in_sequences(deliveries):
+                tasks.start_soon(self._deliver_in_order, chunks, limiter)
         if self._stopped is not None:
             raise self._stopped
 
-    def _lanes(self, deliveries: Sequence[Delivery]) -> Iterator[list[list[Delivery]]]:
+    def _in_sequences(self, deliveries: Sequence[Delivery]) -> Iterator[Chunks]:
+        """Yield one sequence per job; only one where the subscription takes batches."""
         size = self._subscription.batch
         if size > 1:
-            yield [list(deliveries[at : at + size]) for at in range(0, len(deliveries), size)]
+            yield [deliveries[at : at + size] for at in range(0, len(deliveries), size)]
             return
-        by_job: dict[str, list[list[Delivery]]] = {}
+        by_job: dict[str, Chunks] = {}
         for delivery in deliveries:
             by_job.setdefault(delivery.record.job_id, []).append([delivery])
         yield from by_job.values()
 
-    async def _lane(self, lane: list[list[Delivery]], limiter: anyio.CapacityLimiter) -> None:
+    async def _deliver_in_order(self, chunks: Chunks, limiter: anyio.CapacityLimiter) -> None:
         async with limiter:
-            for chunk in lane:
-                await self._step(chunk)
+            for chunk in chunks:
+                await self._deliver_and_acknowledge(chunk)
 
-    async def _step(self, chunk: Sequence[Delivery]) -> None:
+    async def _deliver_and_acknowledge(self, chunk: Sequence[Delivery]) -> None:
         ready = [delivery for delivery in chunk if delivery.record.job_id not in self._held]
         if self._stopped is not None or not ready:
             return
-        await anyio.lowlevel.checkpoint()  # here we may be stopped, and not in mid-delivery
+        await anyio.lowlevel.checkpoint()  # a cancel takes effect here, not in mid-delivery
         try:
             with anyio.CancelScope(shield=True):
                 await self._deliver(ready)
                 await self._acks.write()
-        except STOPS as why:
-            self._stopped = why
+        except STOPS as error:
+            self._stopped = error
 
     async def _deliver(self, deliveries: Sequence[Delivery]) -> None:
         try:
@@ -98,7 +109,7 @@ class Lanes:
 
     async def _hold(self, delivery: Delivery, error: Exception) -> None:
         record = delivery.record
-        held = await self._holding(delivery, error)
+        held = await self._held_by(delivery, error)
         level = logging.ERROR if held.is_parked else logging.WARNING
         logger.log(
             level,
@@ -110,7 +121,7 @@ class Lanes:
         self._held[record.job_id] = held
         self._acks.held(record.job_id, held)
 
-    async def _holding(self, delivery: Delivery, error: Exception) -> Held:
+    async def _held_by(self, delivery: Delivery, error: Exception) -> Held:
         why = _reason(error, self._subscription.timeout_s)
         if isinstance(error, GiveUp):
             return park(delivery.record, why, REFUSED)

@@ -1,8 +1,7 @@
-"""Projections of users: a pure `evolve` of their own over the same log, with the same guarantees.
+"""Projections of users: their own pure functions over the same log, with the same guarantees.
 
-Rule: the functions are pure, and get the job as it is after the event, so that an event that does
-not name the user can be counted by user. States are kept per partition; `merge` makes one of those
-of the same key.
+Rule: the functions get the job as it is after the event, so an event that does not name the user
+can be counted by user. States are stored per partition; `merge` joins those of the same key.
 """
 
 from __future__ import annotations
@@ -12,10 +11,9 @@ from typing import Generic, TypeVar, cast
 
 import msgspec
 
-from everfold.projector.folding.context import Context
-from everfold.projector.folding.projection import Behind, Outcome
-from everfold.projector.folding.rebuilt import read_swap
-from everfold.projector.folding.states_folding import StatesFolding
+from everfold.projector.folding.job_tracker import JobTracker
+from everfold.projector.folding.projection import Outcome, RebuildBehind, read_swap
+from everfold.projector.folding.user_fold import UserFold
 from everfold.projector.job.job import Job
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
@@ -30,19 +28,21 @@ S = TypeVar("S")
 
 _swap_states = Script("everfold.projector", "swap_states")
 
-RESERVED = ("jobs",)
+RESERVED_NAMES = ("jobs",)
 
 
 class Projection(Generic[S]):
     """States of the type `state`, by a key of your own.
 
-    `key` says to which state an event belongs, None to leave it out. `evolve` returns the state
-    after an event, None to have none; its first argument is None where there is none yet. Both
-    get the job as it is after the event. An exception from either parks that job in this
-    projection, which goes on without it; a rebuild brings it back.
+    `key(job, record)` returns the key of the state that an event belongs to, or None to ignore the
+    event. `evolve(state, job, record)` returns the state after the event, or None to delete it;
+    `state` is None where there is none yet. `job` is the job right after the event. Both must be
+    pure. If either raises, the job is parked in this projection and the others go on; a rebuild
+    folds it again. `merge(first, second)` joins the states of one key from two partitions.
 
-    Raise `version` whenever the functions change: a rebuild is then begun anew, not resumed.
-    Raises InvalidName, or Misconfigured for a name that is taken.
+    `state` is any type that msgspec can encode as JSON. Change `version` whenever you change the
+    functions: an unfinished rebuild of another version is not resumed.
+    Raises InvalidName, or Misconfigured for a reserved name.
     """
 
     def __init__(
@@ -56,8 +56,8 @@ class Projection(Generic[S]):
         version: str = "1",
     ) -> None:
         check_name("projection", name)
-        if name in RESERVED:
-            raise Misconfigured(f"a projection of the name {name!r} is there already")
+        if name in RESERVED_NAMES:
+            raise Misconfigured(f"the projection name {name!r} is reserved; choose another one")
         self.name, self.version = name, version
         self.key, self.evolve = key, evolve
         self._merge = merge
@@ -65,49 +65,54 @@ class Projection(Generic[S]):
 
     @property
     def group(self) -> str:
+        """Its consumer group on the log."""
         return f"projection:{self.name}"
 
-    def place(self, keys: Keyspace, partition: int, *, rebuilding: bool = False) -> StatesKeys:
-        return keys.states(partition, self.name, rebuilding=rebuilding)
+    def keys(self, keyspace: Keyspace, partition: int, *, rebuilding: bool = False) -> StatesKeys:
+        """Return the keys of the live states, or those of a rebuild beside them."""
+        return keyspace.states(partition, self.name, rebuilding=rebuilding)
 
-    def folding(
+    def partition_fold(
         self,
         log: Log,
         partition: int,
         *,
         rebuilding: bool = False,
         archive: Archive | None = None,
-    ) -> StatesFolding[S]:
-        place = self.place(log.keys, partition, rebuilding=rebuilding)
-        return StatesFolding(
-            Context(log, partition, archive),
-            place,
+    ) -> UserFold[S]:
+        """Return a fold with an empty cache. `archive` has what is no longer in the log."""
+        return UserFold(
+            JobTracker(log, partition, archive),
+            self.keys(log.keys, partition, rebuilding=rebuilding),
             key=self.key,
             evolve=self.evolve,
             decode=self._decoder.decode,
         )
 
-    async def swap(self, log: Log, partition: int, token: str) -> Outcome | Behind:
-        live = self.place(log.keys, partition)
-        rebuilt = self.place(log.keys, partition, rebuilding=True)
-        places = (
+    async def swap(self, log: Log, partition: int, token: str) -> Outcome | RebuildBehind:
+        """Replace the live states of a partition by the rebuilt ones, in one script."""
+        live = self.keys(log.keys, partition)
+        rebuilt = self.keys(log.keys, partition, rebuilding=True)
+        keys = (
             *(live.projector(), live.states(), live.parked()),
             *(rebuilt.projector(), rebuilt.states(), rebuilt.parked()),
         )
-        return read_swap(await _swap_states.run(log.redis, places, (token,)))
+        return read_swap(await _swap_states.run(log.redis, keys, (token,)))
 
     async def drop_rebuild(self, log: Log, partition: int) -> None:
-        keys = self.place(log.keys, partition, rebuilding=True)
+        """Delete everything that an unfinished rebuild has written."""
+        keys = self.keys(log.keys, partition, rebuilding=True)
         await command(log.redis, "UNLINK", keys.states(), keys.parked(), keys.projector())
 
     async def states(self, log: Log) -> dict[str, S]:
-        """Return every state, those of one key from several partitions merged into one.
+        """Return all states by key, as far as they are projected; all are in memory at once.
 
-        Raises Misconfigured where there are several and no `merge` was given; Unavailable.
+        Raises Misconfigured where a key has states in several partitions and no `merge` was given,
+        and Unavailable.
         """
         found: dict[str, S] = {}
         for partition in range(log.keys.partitions):
-            stored = await read_hash(log.redis, self.place(log.keys, partition).states())
+            stored = await read_hash(log.redis, self.keys(log.keys, partition).states())
             for name, text in stored.items():
                 key, state = name.decode(), self._decoder.decode(text)
                 found[key] = self._merged(key, found[key], state) if key in found else state
@@ -117,8 +122,8 @@ class Projection(Generic[S]):
         """Return the state of one key, None where there is none. Raises as `states` does."""
         found: S | None = None
         for partition in range(log.keys.partitions):
-            place = self.place(log.keys, partition).states()
-            text = cast("bytes | None", await command(log.redis, "HGET", place, key))
+            states = self.keys(log.keys, partition).states()
+            text = cast("bytes | None", await command(log.redis, "HGET", states, key))
             if text is not None:
                 state = self._decoder.decode(text)
                 found = state if found is None else self._merged(key, found, state)

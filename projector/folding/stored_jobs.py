@@ -1,4 +1,4 @@
-"""Reading the states that are stored: one, or many in one round trip."""
+"""Reads jobs from the hashes that the projection stores, one or many in one round trip."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from everfold.streams.appending.log import Log
 from everfold.streams.redis.redis_errors import commands, read_hash
 
 
-async def read_state(log: Log, key: str) -> Job | None:
-    """Return the state stored at `key`, None where there is none or it cannot be read."""
+async def read_stored_job(log: Log, key: str) -> Job | None:
+    """Return the job stored at `key`; None where there is none or it cannot be read.
+
+    Raises Unavailable.
+    """
     return from_fields(await read_hash(log.redis, key))
 
 
-async def read_states(log: Log, keys: Sequence[str]) -> list[Job | None]:
-    """Return the state stored at each of `keys`, in their order."""
+async def read_stored_jobs(log: Log, keys: Sequence[str]) -> list[Job | None]:
+    """Return for each key, in order, what `read_stored_job` returns for it. Raises Unavailable."""
     found = await commands(log.redis, [("HGETALL", key) for key in keys])
     replies = cast("list[list[bytes]]", found)
     return [from_fields(dict(zip(flat[::2], flat[1::2], strict=True))) for flat in replies]

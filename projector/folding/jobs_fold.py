@@ -1,7 +1,7 @@
-"""The projection of jobs: each job's current state, with its index and its time to live.
+"""Folds one partition's jobs into their stored states.
 
-Rule: nothing is written but by commit.lua, save the removal of a state that nobody can read.
-What is kept in memory is only what was committed.
+Rule: only commit.lua writes, except that a state which cannot be read is deleted. The cache holds
+only what was committed.
 """
 
 from __future__ import annotations
@@ -9,16 +9,20 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 
 import anyio
 
 from everfold.projector.config import ProjectorConfig
-from everfold.projector.folding.commit import Batch, Change, commit
+from everfold.projector.folding.jobs_commit import FoldedBatch, StateChange, commit_jobs
 from everfold.projector.folding.parking import GAP, Parked, park, with_skips
-from everfold.projector.folding.projection import Behind, Committed, Gap, NotOwner, Outcome, Step
-from everfold.projector.folding.rebuilt import drop_jobs, fold_version, swap_jobs
-from everfold.projector.folding.stored import read_state, read_states
+from everfold.projector.folding.projection import (
+    CommitRequest,
+    Committed,
+    Gap,
+    NotOwner,
+    Outcome,
+)
+from everfold.projector.folding.stored_jobs import read_stored_job, read_stored_jobs
 from everfold.projector.job.fold import fold
 from everfold.projector.job.job import Job
 from everfold.streams.appending.log import Log
@@ -28,7 +32,7 @@ from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.event import Progressed
 from everfold.streams.events.record import Recorded
 from everfold.streams.reading.reader import job_events
-from everfold.streams.redis.keys import PROJECTOR_GROUP, JobsKeys, Keyspace
+from everfold.streams.redis.keys import JobsKeys
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.retention.history import job_history
 
@@ -37,147 +41,122 @@ logger = logging.getLogger("everfold.projector")
 _NONE = Job()
 
 
-class JobsProjection:
-    name = "jobs"
-    group = PROJECTOR_GROUP
+class JobsFold:
+    """Folds one partition, with up to `config.cached_jobs` open jobs cached.
 
-    def __init__(self, config: ProjectorConfig | None = None) -> None:
-        self._config = config or ProjectorConfig()
-
-    @cached_property
-    def version(self) -> str:
-        return fold_version()
-
-    def place(self, keys: Keyspace, partition: int, *, rebuilding: bool = False) -> JobsKeys:
-        return keys.jobs(partition, rebuilding=rebuilding)
-
-    def folding(
-        self,
-        log: Log,
-        partition: int,
-        *,
-        rebuilding: bool = False,
-        archive: Archive | None = None,
-    ) -> JobsFolding:
-        place = self.place(log.keys, partition, rebuilding=rebuilding)
-        return JobsFolding(log, partition, place, self._config, archive)
-
-    async def swap(self, log: Log, partition: int, token: str) -> Outcome | Behind:
-        return await swap_jobs(log, partition, token)
-
-    async def drop_rebuild(self, log: Log, partition: int) -> None:
-        await drop_jobs(log, log.keys.jobs(partition, rebuilding=True))
-
-
-class JobsFolding:
-    """One partition's jobs, with up to `config.cached_jobs` states in memory."""
+    `archive` has what is no longer in the log. See PartitionFold for the methods.
+    """
 
     def __init__(
         self,
         log: Log,
         partition: int,
-        place: JobsKeys,
+        keys: JobsKeys,
         config: ProjectorConfig,
         archive: Archive | None = None,
     ) -> None:
-        self.place = place
+        self.keys = keys
         self._archive = archive
         self._log, self._partition, self._config = log, partition, config
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._expired: set[str] = set()
         self._parked: Mapping[str, Parked] = {}
 
-    def forget(self, parked: Mapping[str, Parked]) -> None:
+    def start_over(self, parked: Mapping[str, Parked]) -> None:
         self._jobs.clear()
         self._expired.clear()
         self._parked = parked
 
-    async def write(self, batch: Sequence[Recorded], step: Step) -> Outcome:
+    async def commit(self, batch: Sequence[Recorded], request: CommitRequest) -> Outcome:
         while True:
             folded = await self._fold(batch)
-            outcome = await self._commit(folded, step)
+            outcome = await self._commit(folded, request)
             if not isinstance(outcome, Gap):
                 return outcome
             await self._read_again(outcome.stored)
 
-    async def retry(self, jobs: Sequence[str], step: Step) -> Outcome:
-        changes, parked = list[Change](), dict[str, Parked]()
+    async def retry(self, jobs: Sequence[str], request: CommitRequest) -> Outcome:
+        changes, parked = list[StateChange](), dict[str, Parked]()
         for job_id in jobs:
             before = await self._read(job_id) or _NONE
             try:
-                told = await job_events(self._log, job_id, after_seq=before.seq)
+                events = await job_events(self._log, job_id, after_seq=before.seq)
             except JobUnknown:
                 continue  # an entry that belongs to no job
-            after = await self._carry_on(before, [*told], parked) if told else before
+            after = await self._fold_on(before, [*events], parked) if events else before
             if after.seq > before.seq:
-                changes.append(Change(before, after))
+                changes.append(StateChange(before, after))
         unparked = [job_id for job_id in jobs if job_id not in parked]
-        batch = Batch(changes=changes, parked=parked, unparked=unparked)
-        outcome = await self._commit(batch, step)
+        batch = FoldedBatch(changes=changes, parked=parked, unparked=unparked)
+        outcome = await self._commit(batch, request)
         if isinstance(outcome, Gap):
-            return NotOwner("")  # the state has expired just now: begin anew
+            return NotOwner("")  # a state has just expired: give the partition up, begin anew
         return outcome
 
-    async def _commit(self, batch: Batch, step: Step) -> Outcome | Gap:
+    async def _commit(self, batch: FoldedBatch, request: CommitRequest) -> Outcome | Gap:
         with anyio.CancelScope(shield=True):
-            outcome = await commit(
+            outcome = await commit_jobs(
                 self._log,
                 self._partition,
-                self.place,
-                step=step,
+                self.keys,
+                request=request,
                 config=self._config,
                 batch=batch,
             )
         if isinstance(outcome, Committed):
-            self._keep(batch)
+            self._cache(batch)
         return outcome
 
-    async def _fold(self, batch: Sequence[Recorded]) -> Batch:
+    async def _fold(self, batch: Sequence[Recorded]) -> FoldedBatch:
         """Return what a batch changes; it may be folded again until it is committed."""
-        stories = self._by_job(batch)
-        before = await self._loaded(stories)
-        changes, parked = list[Change](), dict[str, Parked]()
-        for job_id, records in stories.items():
+        by_job = self._by_job(batch)
+        before = await self._states_before(by_job)
+        changes, parked = list[StateChange](), dict[str, Parked]()
+        for job_id, records in by_job.items():
             base = before.get(job_id, _NONE)
             job = fold(records, base) if records[0].seq <= base.seq + 1 else base
             only_progress = base.seq > 0 and all(type(r.event) is Progressed for r in records)
             if job.seq < records[-1].seq or not records[-1].seq:
-                job = await self._carry_on(job, records, parked)
+                job = await self._fold_on(job, records, parked)
                 only_progress = False
             if job.seq > base.seq:
-                is_new = job_id in self._expired
-                changes.append(Change(_NONE, job) if is_new else Change(base, job, only_progress))
-        return Batch(changes=changes, parked=parked, events=len(batch))
+                has_expired = job_id in self._expired
+                changes.append(
+                    StateChange(_NONE, job)
+                    if has_expired
+                    else StateChange(base, job, only_progress)
+                )
+        return FoldedBatch(changes=changes, parked=parked, events=len(batch))
 
     def _by_job(self, batch: Sequence[Recorded]) -> dict[str, list[Recorded]]:
-        """Return each job's events; an entry that belongs to no job goes by its entry id."""
-        stories: dict[str, list[Recorded]] = {}
+        """Return each job's events; an entry without a job goes by its entry id."""
+        by_job: dict[str, list[Recorded]] = {}
         for record in batch:
             name = record.job_id or record.entry_id
-            if name in stories:
-                stories[name].append(record)
+            if name in by_job:
+                by_job[name].append(record)
             elif name not in self._parked:
-                stories[name] = [record]
-        return stories
+                by_job[name] = [record]
+        return by_job
 
-    async def _loaded(self, stories: Mapping[str, Sequence[Recorded]]) -> dict[str, Job]:
-        """Return the states before a batch, as far as there are any."""
-        before = {job_id: self._jobs[job_id] for job_id in stories if job_id in self._jobs}
+    async def _states_before(self, by_job: Mapping[str, Sequence[Recorded]]) -> dict[str, Job]:
+        """Return the states before a batch, cached or stored; those of new jobs are missing."""
+        before = {job_id: self._jobs[job_id] for job_id in by_job if job_id in self._jobs}
         missing = [
             job_id
-            for job_id, records in stories.items()
+            for job_id, records in by_job.items()
             if job_id not in before and records[0].seq > 1
         ]
-        keys = [self.place.job(job_id) for job_id in missing]
-        found = zip(missing, await read_states(self._log, keys), strict=True)
+        keys = [self.keys.job(job_id) for job_id in missing]
+        found = zip(missing, await read_stored_jobs(self._log, keys), strict=True)
         return before | {job_id: job for job_id, job in found if job is not None}
 
-    async def _carry_on(
+    async def _fold_on(
         self, job: Job, records: Sequence[Recorded], parked: dict[str, Parked]
     ) -> Job:
-        """Fold on where the batch alone does not suffice; park the job where nothing does.
+        """Fold with the history where the batch alone does not suffice; else park the job.
 
-        A state that has ended and expired stays away.
+        A terminal state that has expired is not stored again.
         """
         records = await with_skips(self._log, self._partition, records)
         for record in records:
@@ -187,7 +166,7 @@ class JobsFolding:
             if record.seq <= job.seq:
                 continue
             try:
-                earlier = await self._until(job, record)
+                earlier = await self._state_before(record, job)
             except BrokenChain as error:
                 parked[record.job_id] = park(record, str(error), GAP)
                 return job
@@ -196,8 +175,8 @@ class JobsFolding:
             job = fold([record], earlier)
         return job
 
-    async def _until(self, job: Job, record: Recorded) -> Job:
-        """Return the state right before `record`; what lies between is known to the log alone.
+    async def _state_before(self, record: Recorded, job: Job) -> Job:
+        """Return the state right before `record`; reads the events between `job` and it.
 
         Raises BrokenChain.
         """
@@ -214,13 +193,13 @@ class JobsFolding:
         return earlier
 
     async def _read(self, job_id: str) -> Job | None:
-        return await read_state(self._log, self.place.job(job_id))
+        return await read_stored_job(self._log, self.keys.job(job_id))
 
     async def _read_again(self, stored: Mapping[str, int]) -> None:
-        """Correct what is in memory after a gap; `stored` is the real seq of each job's state."""
+        """Correct the cache after a gap; `stored` is the real seq of each job's state."""
         for job_id, seq in stored.items():
             if seq == 0 and job_id in self._jobs:
-                self._expired.add(job_id)  # what is in memory is right, and is written whole
+                self._expired.add(job_id)  # the cached state is right, and is written whole
                 continue
             self._jobs.pop(job_id, None)
             self._expired.discard(job_id)
@@ -229,12 +208,12 @@ class JobsFolding:
                 self._jobs[job_id] = job
             elif seq:
                 logger.error("state_unreadable job=%s", job_id)
-                await command(self._log.redis, "DEL", self.place.job(job_id))
+                await command(self._log.redis, "DEL", self.keys.job(job_id))
 
-    def _keep(self, batch: Batch) -> None:
-        """Keep in memory what was committed."""
-        kept = {name: why for name, why in self._parked.items() if name not in batch.unparked}
-        self._parked = kept | dict(batch.parked)
+    def _cache(self, batch: FoldedBatch) -> None:
+        """Cache what was committed."""
+        still = {name: found for name, found in self._parked.items() if name not in batch.unparked}
+        self._parked = still | dict(batch.parked)
         self._expired.clear()
         for change in batch.changes:
             job = change.after

@@ -1,4 +1,4 @@
-"""The typed caller of commit.lua.
+"""Writes the folded states of jobs: the typed caller of commit.lua.
 
 States travel as MessagePack: the server reads one argument much faster than thousands.
 """
@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from everfold.projector.config import ProjectorConfig
 from everfold.projector.folding.parking import Parked
-from everfold.projector.folding.projection import Gap, Outcome, Step, read_outcome
+from everfold.projector.folding.projection import CommitRequest, Gap, Outcome, read_outcome
 from everfold.projector.job.job import Job
 from everfold.projector.job.state import to_fields, to_fields_of_progress
 from everfold.streams.appending.log import Log
@@ -24,46 +24,58 @@ _commit = Script("everfold.projector", "commit")
 _pack = msgspec.msgpack.Encoder().encode
 
 
-class Change(Struct, frozen=True):
-    """A job's state before and after a batch; `before.seq` 0: there is no hash yet."""
+class StateChange(Struct, frozen=True):
+    """A job's state before and after a batch."""
 
     before: Job
+    """With seq 0 there must be no stored state."""
     after: Job
     only_progress: bool = False
-    """Nothing but progress was told in between."""
+    """All events in between are progress."""
 
 
-class Batch(Struct, frozen=True, kw_only=True):
-    """What came of a batch of events."""
+class FoldedBatch(Struct, frozen=True, kw_only=True):
+    """The result of folding a batch of events."""
 
-    changes: Sequence[Change]
+    changes: Sequence[StateChange]
     parked: Mapping[str, Parked] = {}
+    """Jobs to park, by job id."""
     unparked: Sequence[str] = ()
     """Jobs that are no longer parked."""
     events: int = 0
-    """How many were folded."""
+    """How many events were folded."""
 
 
-async def commit(
-    log: Log, partition: int, keys: JobsKeys, *, step: Step, config: ProjectorConfig, batch: Batch
+async def commit_jobs(
+    log: Log,
+    partition: int,
+    keys: JobsKeys,
+    *,
+    request: CommitRequest,
+    config: ProjectorConfig,
+    batch: FoldedBatch,
 ) -> Outcome | Gap:
-    """Write a batch: states, index, acknowledgements and checkpoint, all or nothing."""
+    """Write states, indexes, parked jobs, acknowledgements and checkpoint: all or nothing.
+
+    A stored state that is already further than its change is left as it is. Raises Unavailable:
+    the batch may or may not have been written.
+    """
     parked = [
         text
-        for job_id, why in batch.parked.items()
-        for text in (job_id, msgspec.json.encode(why).decode())
+        for job_id, found in batch.parked.items()
+        for text in (job_id, msgspec.json.encode(found).decode())
     ]
     reply = await _commit.run(
         log.redis,
         (log.keys.log(partition), keys.projector(), keys.active(), keys.ended(), keys.parked()),
         (
-            step.token,
-            step.checkpoint,
-            step.following,
+            request.token,
+            request.expected_checkpoint,
+            request.new_checkpoint,
             config.closed_ttl_ms,
             keys.job(""),
-            step.group,
-            _pack(step.entry_ids),
+            request.group,
+            _pack(request.entry_ids),
             _pack([_state(change, config) for change in batch.changes]),
             _pack((parked, batch.unparked)),
             batch.events,
@@ -72,7 +84,7 @@ async def commit(
     return read_outcome(reply)
 
 
-def _state(change: Change, config: ProjectorConfig) -> tuple[object, ...]:
+def _state(change: StateChange, config: ProjectorConfig) -> tuple[object, ...]:
     before, job = change.before, change.after
     fields = to_fields_of_progress if change.only_progress else to_fields
     flat = list(chain.from_iterable(fields(job, before).items()))
@@ -81,9 +93,9 @@ def _state(change: Change, config: ProjectorConfig) -> tuple[object, ...]:
 
 
 def _until_ms(before: Job, job: Job, config: ProjectorConfig) -> int:
-    """Return until when to keep the state, 0 where nothing is to be said of it.
+    """Return until when to keep the state (Unix ms), 0 to leave its expiry as it is.
 
-    An open job's is moved on in steps: each would be one more write on the server.
+    An open job's expiry moves in steps, because each move is one more write on the server.
     """
     if job.is_terminal:
         return job.updated_at_ms + config.closed_ttl_ms

@@ -1,7 +1,7 @@
-"""Folding one partition of a user's projection.
+"""Folds one partition of a projection of users.
 
-Rule: the same as for jobs: what is kept in memory is only what was committed, a batch is written
-all or nothing, and what cannot be folded parks its job alone.
+Rule: as for jobs, the cache holds only what was committed, a batch is written all or nothing, and
+an event that cannot be folded parks its own job alone.
 """
 
 from __future__ import annotations
@@ -12,10 +12,17 @@ from typing import Generic, TypeVar, cast
 
 import anyio
 import msgspec
+from msgspec import Struct
 
-from everfold.projector.folding.context import Context
+from everfold.projector.folding.job_tracker import JobTracker
 from everfold.projector.folding.parking import BROKEN, GAP, Parked, park, with_skips
-from everfold.projector.folding.projection import Committed, Gap, Outcome, Step, read_outcome
+from everfold.projector.folding.projection import (
+    CommitRequest,
+    Committed,
+    Gap,
+    Outcome,
+    read_outcome,
+)
 from everfold.projector.job.job import Job
 from everfold.streams.errors import BrokenChain
 from everfold.streams.events.codec import Unreadable
@@ -32,47 +39,61 @@ _pack = msgspec.msgpack.Encoder().encode
 CACHED_STATES = 20_000
 
 
-class StatesFolding(Generic[S]):
+class _KeyedEvent(Struct, frozen=True):
+    """An event, the state that it belongs to, and its job right after it."""
+
+    key: str
+    job: Job
+    record: Recorded
+
+
+class UserFold(Generic[S]):
+    """Folds one partition, with up to CACHED_STATES states cached.
+
+    `key` and `evolve` are the projection's functions, `decode` reads a stored state. See
+    PartitionFold for the methods.
+    """
+
     def __init__(
         self,
-        context: Context,
-        place: StatesKeys,
+        tracker: JobTracker,
+        keys: StatesKeys,
         *,
         key: Callable[[Job, Recorded], str | None],
         evolve: Callable[[S | None, Job, Recorded], S | None],
         decode: Callable[[bytes], S],
     ) -> None:
-        self.place = place
-        self._log, self._partition = context.log, context.partition
+        self.keys = keys
+        self._log, self._partition = tracker.log, tracker.partition
         self._key, self._evolve, self._decode = key, evolve, decode
-        self._context = context
+        self._tracker = tracker
         self._states: OrderedDict[str, S | None] = OrderedDict()
         self._parked: Mapping[str, Parked] = {}
 
-    def forget(self, parked: Mapping[str, Parked]) -> None:
-        self._context.forget()
+    def start_over(self, parked: Mapping[str, Parked]) -> None:
+        self._tracker.clear()
         self._states.clear()
         self._parked = parked
 
-    async def write(self, batch: Sequence[Recorded], step: Step) -> Outcome:
+    async def commit(self, batch: Sequence[Recorded], request: CommitRequest) -> Outcome:
         parked: dict[str, Parked] = {}
-        told = await self._told(batch, parked)
-        changed = await self._fold(told, parked)
+        events = await self._keyed(batch, parked)
+        changed = await self._fold(events, parked)
         with anyio.CancelScope(shield=True):
-            outcome = await self._commit(changed, parked, len(batch), step)
+            outcome = await self._commit(changed, parked, len(batch), request)
         if isinstance(outcome, Committed):
-            self._keep(changed, parked)
+            self._cache(changed, parked)
         return outcome
 
-    async def retry(self, jobs: Sequence[str], step: Step) -> Outcome:
-        """Do nothing: the events that follow were folded already, so only a rebuild can help."""
+    async def retry(self, jobs: Sequence[str], request: CommitRequest) -> Outcome:
+        """Do nothing: later events are folded already, so only a rebuild can help."""
         return Committed()
 
-    async def _told(
+    async def _keyed(
         self, batch: Sequence[Recorded], parked: dict[str, Parked]
-    ) -> list[tuple[str, Job, Recorded]]:
-        """Return each event that belongs to a state, with its key and its job."""
-        told = []
+    ) -> list[_KeyedEvent]:
+        """Return the events that belong to a state; add jobs that cannot be folded to `parked`."""
+        events = list[_KeyedEvent]()
         for record in await with_skips(self._log, self._partition, batch):
             name = record.job_id or record.entry_id
             if name in self._parked or name in parked:
@@ -82,7 +103,7 @@ class StatesFolding(Generic[S]):
                     parked[name] = park(record, record.event.why)
                 continue
             try:
-                job = await self._context.after(record)
+                job = await self._tracker.after(record)
                 key = self._key(job, record)
             except BrokenChain as error:
                 parked[name] = park(record, str(error), GAP)
@@ -90,71 +111,79 @@ class StatesFolding(Generic[S]):
                 parked[name] = park(record, _broken(error), BROKEN)
             else:
                 if key is not None:
-                    told.append((key, job, record))
-        return told
+                    events.append(_KeyedEvent(key, job, record))
+        return events
 
     async def _fold(
-        self, told: Sequence[tuple[str, Job, Recorded]], parked: dict[str, Parked]
+        self, events: Sequence[_KeyedEvent], parked: dict[str, Parked]
     ) -> dict[str, S | None]:
-        states = await self._loaded({key for key, _, _ in told})
+        """Return the states that change; add jobs whose `evolve` raises to `parked`."""
+        states = await self._load({event.key for event in events})
         changed: dict[str, S | None] = {}
-        for key, job, record in told:
+        for event in events:
+            key, record = event.key, event.record
             if record.job_id in parked and record.seq >= parked[record.job_id].seq:
                 continue
             before = changed[key] if key in changed else states[key]
             try:
-                after = self._evolve(before, job, record)
+                after = self._evolve(before, event.job, record)
             except Exception as error:
                 parked[record.job_id] = park(record, _broken(error), BROKEN)
                 continue
             changed[key] = after
         return changed
 
-    async def _loaded(self, keys: set[str]) -> dict[str, S | None]:
+    async def _load(self, keys: set[str]) -> dict[str, S | None]:
         missing = [key for key in keys if key not in self._states]
         if missing:
-            ask = ("HMGET", self.place.states(), *missing)
+            ask = ("HMGET", self.keys.states(), *missing)
             reply = cast("list[bytes | None]", await command(self._log.redis, *ask))
             for key, text in zip(missing, reply, strict=True):
                 self._states[key] = None if text is None else self._decode(text)
         return {key: self._states[key] for key in keys}
 
     async def _commit(
-        self, changed: Mapping[str, S | None], parked: Mapping[str, Parked], events: int, step: Step
+        self,
+        changed: Mapping[str, S | None],
+        parked: Mapping[str, Parked],
+        events: int,
+        request: CommitRequest,
     ) -> Outcome:
-        encode = msgspec.json.encode
-        kept = [
-            text
-            for key, state in changed.items()
-            if state is not None
-            for text in (key, encode(state).decode())
-        ]
+        states = {key: state for key, state in changed.items() if state is not None}
         gone = [key for key, state in changed.items() if state is None]
-        told = [text for name, why in parked.items() for text in (name, encode(why).decode())]
-        place = self.place
+        keys = self.keys
         reply = await _commit_states.run(
             self._log.redis,
             (
                 self._log.keys.log(self._partition),
-                *(place.projector(), place.states(), place.parked()),
+                *(keys.projector(), keys.states(), keys.parked()),
             ),
             (
-                *(step.token, step.checkpoint, step.following, step.group),
-                *(_pack(step.entry_ids), _pack((kept, gone, told)), events),
+                *(request.token, request.expected_checkpoint, request.new_checkpoint),
+                *(request.group, _pack(request.entry_ids)),
+                *(_pack((_flat(states), gone, _flat(parked))), events),
             ),
         )
         outcome = read_outcome(reply)
         assert not isinstance(outcome, Gap)
         return outcome
 
-    def _keep(self, changed: Mapping[str, S | None], parked: Mapping[str, Parked]) -> None:
-        self._context.keep()
+    def _cache(self, changed: Mapping[str, S | None], parked: Mapping[str, Parked]) -> None:
+        """Cache what was committed."""
+        self._tracker.evict()
         self._parked = {**self._parked, **parked}
         for key, state in changed.items():
             self._states[key] = state
             self._states.move_to_end(key)
         while len(self._states) > CACHED_STATES:
             self._states.popitem(last=False)
+
+
+def _flat(fields: Mapping[str, object]) -> list[str]:
+    """Return keys and values as JSON in turns, as HSET takes them."""
+    return [
+        text for key, value in fields.items() for text in (key, msgspec.json.encode(value).decode())
+    ]
 
 
 def _broken(error: Exception) -> str:

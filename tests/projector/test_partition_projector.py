@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from everfold.projector.config import ProjectorConfig
-from everfold.projector.folding import partition as partition_module
+from everfold.projector.folding import partition_projector as partition_module
 from everfold.projector.folding.parking import Parked
 from everfold.projector.job.fold import fold
 from everfold.projector.job.state import from_fields
@@ -237,7 +237,7 @@ async def test_entries_that_went_with_a_deleted_consumer_are_delivered_again(log
 async def test_consumers_of_dead_processes_are_forgotten_but_none_that_holds_entries(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(partition_module, "FORGET_CONSUMER_AFTER_MS", -1)
+    monkeypatch.setattr(partition_module, "DELETE_CONSUMER_AFTER_MS", -1)
     for _ in range(3):
         async with projecting(log):
             await one_job_in_partition(log, 0)

@@ -1,8 +1,8 @@
-"""Folding one partition: read in order, fold in memory, commit, again.
+"""Keeps one partition of a projection up to date: read, fold, commit, again.
 
-Rule: entries are folded in the order of the log and acknowledged only by the commit that writes
-what they changed. Whatever goes wrong, the way back is the same: forget what is in memory, take
-over all pending entries, read them in order, go on.
+Rule: entries are folded in log order, and acknowledged only by the commit that writes what they
+change. After any error the way back is the same: drop the cache, take over all pending entries,
+read them in order, go on.
 """
 
 from __future__ import annotations
@@ -13,9 +13,15 @@ from typing import cast
 
 import anyio
 
-from everfold.projector.assignment.sharing import OwnershipLost
+from everfold.projector.assignment.assignment import PartitionLeaseLost
 from everfold.projector.folding.parking import read_parked
-from everfold.projector.folding.projection import AnyProjection, Committed, NotOwner, Outcome, Step
+from everfold.projector.folding.projection import (
+    AnyProjection,
+    CommitRequest,
+    Committed,
+    NotOwner,
+    Outcome,
+)
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import Unavailable
 from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order
@@ -29,22 +35,26 @@ logger = logging.getLogger("everfold.projector")
 BATCH = 1000
 
 FEW, GATHER_S = 32, 0.005
-"""After a commit of few events, the next ones are let gather until the next multiple of this time:
-a commit of one event costs nearly as much as one of thirty, and all partitions that read and
-commit at the same moment share their trips to the server."""
+"""After a commit of fewer than FEW events, it waits until the next multiple of GATHER_S: a commit
+of one event costs nearly as much as one of thirty, and all partitions that read and commit at the
+same moment share their round trips."""
 
-FORGET_CONSUMER_AFTER_MS = 3_600_000
-"""Each start of a projector makes a new consumer; those of dead ones go after an hour."""
+DELETE_CONSUMER_AFTER_MS = 3_600_000
+"""Each start of a projector makes a new consumer; an idle one without pending entries is deleted
+after an hour."""
 
-_forget_consumers = Script("everfold.projector", "forget_consumers")
+_delete_consumers = Script("everfold.projector", "forget_consumers")
 
 
 class OutOfOrder(Exception):
-    """Somebody else has read or committed in between: all pending entries must be read again."""
+    """Another process has read or committed in between: read all pending entries again."""
 
 
-class PartitionFold:
-    """`token` is that of the process that owns the partition, and its consumer name."""
+class PartitionProjector:
+    """Folds one partition, under the lease of the process with this `token`.
+
+    The token is the consumer's name, too.
+    """
 
     def __init__(self, log: Log, partition: int, token: str, projection: AnyProjection) -> None:
         self._log = log
@@ -52,10 +62,13 @@ class PartitionFold:
         self._token = token
         self._checkpoint = NO_ENTRY
         self._group = ConsumerGroup(log, projection.group, token)
-        self._folding = projection.folding(log, partition)
+        self._fold = projection.partition_fold(log, partition)
 
     async def run(self) -> None:
-        """Fold until cancelled. Raises OwnershipLost."""
+        """Fold until cancelled; waits while the server is unavailable. Raises PartitionLeaseLost.
+
+        What was read and not committed stays pending.
+        """
         backoff = Backoff()
         try:
             while True:
@@ -71,29 +84,29 @@ class PartitionFold:
                 await self._group.aclose()
 
     async def _start_over(self) -> None:
-        """Go back to what is stored, and fold everything that was read and never committed."""
-        redis, place = self._log.redis, self._folding.place
-        # The server may have gone back in time: only its own checkpoint fits to its states.
-        stored = await read_hash(redis, place.projector())
+        """Return to the stored checkpoint, and fold what was read and never committed."""
+        redis, keys = self._log.redis, self._fold.keys
+        # The server may have gone back in time: only its own checkpoint matches its states.
+        stored = await read_hash(redis, keys.projector())
         self._checkpoint = stored.get(b"checkpoint", NO_ENTRY.encode()).decode()
-        parked = await read_parked(self._log, place.parked())
-        self._folding.forget(parked)
+        parked = await read_parked(self._log, keys.parked())
+        self._fold.start_over(parked)
         await self._group.create(self._partition, self._checkpoint)
         await self._group.inherit(self._partition)
         key = self._log.keys.log(self._partition)
-        await _forget_consumers.run(redis, (key,), (FORGET_CONSUMER_AFTER_MS, self._group.group))
+        await _delete_consumers.run(redis, (key,), (DELETE_CONSUMER_AFTER_MS, self._group.group))
         await self._fold_pending()
         await self._go_back_to_checkpoint()
-        await self._retry([job_id for job_id, why in parked.items() if why.retry])
+        await self._retry([job_id for job_id, found in parked.items() if found.retry])
 
     async def _fold_pending(self) -> None:
         after = NO_ENTRY
         while batch := await self._group.read_pending(self._partition, after, BATCH):
-            await self._fold(batch)
+            await self._fold_and_commit(batch)
             after = batch[-1].entry_id
 
     async def _go_back_to_checkpoint(self) -> None:
-        """Have the group deliver again what is neither pending nor folded, as after DELCONSUMER."""
+        """Redeliver entries that are neither pending nor folded, as after XGROUP DELCONSUMER."""
         key, group = self._log.keys.log(self._partition), self._group.group
         for row in cast("list[list[bytes]]", await command(self._log.redis, "XINFO GROUPS", key)):
             facts = dict(zip(row[::2], row[1::2], strict=True))
@@ -106,34 +119,34 @@ class PartitionFold:
 
     async def _retry(self, jobs: Sequence[str]) -> None:
         if jobs:
-            self._check(await self._folding.retry(jobs, self._step([], self._checkpoint)))
+            self._check(await self._fold.retry(jobs, self._request([], self._checkpoint)))
 
     async def _fold_new(self) -> None:
         while True:
             batch = await self._group.read_new(self._partition, BATCH)
             if not batch and (await self._group.pending(self._partition)).count:
-                # A former owner was given entries as it froze; nobody else would ever ask for them.
+                # A former owner read entries and froze: they are pending under its name.
                 raise OutOfOrder
             while batch:
-                await self._fold(batch)
+                await self._fold_and_commit(batch)
                 if len(batch) >= FEW:
-                    break  # there is much to do: no trips to share
+                    break  # the log is ahead: do not wait for more
                 await anyio.sleep(GATHER_S - anyio.current_time() % GATHER_S)
                 batch = await self._group.read_ready(self._partition, BATCH)
 
-    async def _fold(self, batch: Sequence[Recorded]) -> None:
-        # What was folded before is only acknowledged: a state that has expired must stay away.
+    async def _fold_and_commit(self, batch: Sequence[Recorded]) -> None:
+        # Redelivered events are only acknowledged: an expired state must not come back.
         new = batch if self._is_new(batch[0].entry_id) else self._new_of(batch)
-        following = new[-1].entry_id if new else self._checkpoint
+        checkpoint = new[-1].entry_id if new else self._checkpoint
         entry_ids = [record.entry_id for record in batch]
-        self._check(await self._folding.write(new, self._step(entry_ids, following)))
-        self._checkpoint = following
+        self._check(await self._fold.commit(new, self._request(entry_ids, checkpoint)))
+        self._checkpoint = checkpoint
 
-    def _step(self, entry_ids: Sequence[str], following: str) -> Step:
-        return Step(
+    def _request(self, entry_ids: Sequence[str], new_checkpoint: str) -> CommitRequest:
+        return CommitRequest(
             token=self._token,
-            checkpoint=self._checkpoint,
-            following=following,
+            expected_checkpoint=self._checkpoint,
+            new_checkpoint=new_checkpoint,
             group=self._group.group,
             entry_ids=entry_ids,
         )
@@ -143,7 +156,7 @@ class PartitionFold:
             case Committed():
                 return
             case NotOwner(owner=owner):
-                raise OwnershipLost(owner)
+                raise PartitionLeaseLost(owner)
         raise OutOfOrder(outcome)
 
     def _is_new(self, entry_id: str) -> bool:

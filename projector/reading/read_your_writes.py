@@ -1,4 +1,4 @@
-"""Waiting until the projection has taken in an event: to read one's own writes in lists too."""
+"""Waits until the projection has folded an event, so that lists show one's own writes too."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from everfold.streams.redis.retry import Backoff, with_retry
 
 
 async def until_projected(log: Log, job_id: str, seq: int, timeout_s: float | None = None) -> None:
-    """Return when the projection has passed the job's event `seq`, or parked the job before it.
+    """Return when the projection has passed the job's event `seq`, or has parked the job.
 
-    Raises JobUnknown, Unavailable; TimeoutError, also for an event that does not exist yet.
+    It also waits for an event that does not exist yet; `timeout_s` None waits without a limit.
+    Raises TimeoutError, JobUnknown, Unavailable.
     """
     with anyio.fail_after(timeout_s):
         backoff = Backoff(first_s=0.005, most_s=0.25)

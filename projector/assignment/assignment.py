@@ -1,0 +1,135 @@
+"""The partitions assigned to one process: it works on each of them while it has the lease.
+
+Rule: any number of processes may run. A new one gets its fair share; those of one that stops or
+dies go to the others. Two that work on one partition do no harm: the scripts refuse one of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import zlib
+from collections.abc import Awaitable, Callable, Iterator
+
+import anyio
+import anyio.abc
+from anyio import TASK_STATUS_IGNORED
+
+from everfold.projector.assignment.fair_share import candidates, fair_share, surplus
+from everfold.projector.assignment.member import Acquired, Member
+from everfold.streams.errors import EverfoldError, Unavailable
+from everfold.streams.redis.retry import Backoff
+
+logger = logging.getLogger("everfold.projector")
+
+RELEASE_WITHIN_S = 2.0
+"""Longest time to release a lease; after that it runs out by itself."""
+
+
+class PartitionLeaseLost(Exception):
+    """Another process has the partition's lease; its writes count, those of this one do not."""
+
+
+class Assignment:
+    """Calls `work` for each assigned partition, and cancels it when the lease is lost or released.
+
+    `partitions` is the number of all partitions; `lease_key` returns the key of the hash in which a
+    partition's lease is stored. `work` may raise PartitionLeaseLost.
+    """
+
+    def __init__(
+        self,
+        member: Member,
+        partitions: int,
+        lease_key: Callable[[int], str],
+        work: Callable[[int], Awaitable[None]],
+        renew_every_s: float,
+    ) -> None:
+        self._member, self._all = member, partitions
+        self._lease_key, self._work = lease_key, work
+        self._renew_every_s = renew_every_s
+        self._working: dict[int, anyio.CancelScope] = {}
+        self._start = zlib.crc32(member.token.encode())
+        self._tasks: anyio.abc.TaskGroup | None = None
+
+    @property
+    def partitions(self) -> list[int]:
+        """The partitions that this process works on now."""
+        running = self._working.items()
+        return sorted(partition for partition, scope in running if not scope.cancel_called)
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        """Work until cancelled; waits while the server is unavailable.
+
+        Reports itself started after the first attempt to get its share. At the end it releases all
+        leases, within RELEASE_WITHIN_S each.
+        """
+        backoff = Backoff()
+        started = False
+        try:
+            async with anyio.create_task_group() as self._tasks:
+                while True:
+                    try:
+                        await self._balance()
+                        backoff.reset()
+                        if not started:
+                            task_status.started()
+                            started = True
+                        await anyio.sleep(self._renew_every_s)
+                    except Unavailable:
+                        await anyio.sleep(backoff.next_s())
+        finally:
+            with _shielded():
+                await self._member.leave()
+
+    async def _balance(self) -> None:
+        live = await self._member.heartbeat()
+        for partition in list(self._working):  # also those that still have to stop
+            acquired = await self._acquire(partition)
+            if acquired is None or acquired.is_new:
+                self._stop(partition)  # and start it again, if it can be acquired
+        for partition in surplus(self.partitions, self._all, live):
+            self._stop(partition)
+        for partition in candidates(self.partitions, self._all, live, self._start):
+            if len(self._working) < fair_share(self._all, live) and partition not in self._working:
+                await self._start_working(partition)
+
+    async def _acquire(self, partition: int) -> Acquired | None:
+        return await self._member.acquire(self._lease_key(partition))
+
+    def _stop(self, partition: int) -> None:
+        if partition in self._working:
+            self._working[partition].cancel()
+
+    async def _start_working(self, partition: int) -> None:
+        if await self._acquire(partition) and self._tasks is not None:
+            self._working[partition] = anyio.CancelScope()
+            self._tasks.start_soon(self._work_on, partition)
+
+    async def _work_on(self, partition: int) -> None:
+        try:
+            with self._working[partition]:
+                await self._work(partition)
+        except PartitionLeaseLost as lost:
+            logger.info("partition_lost partition=%s owner=%s", partition, lost)
+        except Exception:
+            # Another process may do better; where there is none, this one tries again.
+            logger.exception("partition_broken partition=%s", partition)
+            await self._release(partition)
+            await anyio.sleep(self._renew_every_s)
+        finally:
+            await self._release(partition)
+            del self._working[partition]
+
+    async def _release(self, partition: int) -> None:
+        """Release the lease; its reader is closed by now, so no more entries become pending."""
+        self._working[partition].cancel()
+        with _shielded():
+            await self._member.release(self._lease_key(partition))
+
+
+@contextlib.contextmanager
+def _shielded() -> Iterator[None]:
+    """Let a last command finish although this task is cancelled; ignore that it fails."""
+    with anyio.move_on_after(RELEASE_WITHIN_S, shield=True), contextlib.suppress(EverfoldError):
+        yield

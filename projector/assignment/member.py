@@ -1,0 +1,66 @@
+"""One process among those that share the partitions of a projection or a subscription.
+
+Each partition has a lease in Redis, by the server's clock.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import cast
+
+from msgspec import Struct
+
+from everfold.streams.appending.log import Log
+from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.scripts import Script
+from everfold.streams.redis.server import server_time_ms
+
+_acquire = Script("everfold.projector", "own")
+
+LIVE_FOR_MS = 5_000
+"""A process without a heartbeat for this long is not counted."""
+
+
+class Acquired(Struct, frozen=True):
+    """The lease is this process's own until it runs out."""
+
+    is_new: bool
+    """Another process, or nobody, had it right before: what is cached may be out of date."""
+
+
+class Member:
+    """One process start, among those that share `group`: a projection's or a subscription's name.
+
+    `token` is unique per process start, and its consumer name too. `lease_key` is the hash in which
+    a partition's lease is stored. All methods raise Unavailable.
+    """
+
+    def __init__(self, log: Log, group: str, name: str, lease_s: float) -> None:
+        self._log = log
+        self._heartbeats = log.keys.projectors(group)
+        self._lease_ms = int(lease_s * 1000)
+        self.token = f"{name}-{secrets.token_hex(3)}"
+
+    async def heartbeat(self) -> int:
+        """Record that this process lives; return how many do, this one included."""
+        redis, key = self._log.redis, self._heartbeats
+        now_ms = await server_time_ms(self._log.redis)
+        await command(redis, "ZADD", key, now_ms, self.token)
+        await command(redis, "ZREMRANGEBYSCORE", key, "-inf", now_ms - LIVE_FOR_MS)
+        return cast("int", await command(redis, "ZCARD", key))
+
+    async def leave(self) -> None:
+        """Be counted no more. Leases are not released by this."""
+        await command(self._log.redis, "ZREM", self._heartbeats, self.token)
+
+    async def acquire(self, lease_key: str) -> Acquired | None:
+        """Acquire or renew a partition's lease; None while another process has it."""
+        reply = await self._run(lease_key, self._lease_ms)
+        return Acquired(reply[2] == b"anew") if reply[0] == b"owned" else None
+
+    async def release(self, lease_key: str) -> None:
+        """Make the lease free at once; nothing happens when another process has it."""
+        await self._run(lease_key, 0)
+
+    async def _run(self, lease_key: str, lease_ms: int) -> list[object]:
+        return await _acquire.run(self._log.redis, (lease_key,), (self.token, lease_ms))

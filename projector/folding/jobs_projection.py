@@ -1,0 +1,78 @@
+"""The projection of jobs: one hash per job, with indexes of open and ended jobs.
+
+Rule: a rebuild replaces the live states of a partition in one script, so a reader sees the old
+states or the new ones, never some of each. A rebuild that is behind the live states is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from importlib.resources import files
+from typing import cast
+
+from everfold.projector.config import ProjectorConfig
+from everfold.projector.folding.jobs_fold import JobsFold
+from everfold.projector.folding.projection import Outcome, RebuildBehind, read_swap
+from everfold.streams.appending.log import Log
+from everfold.streams.archive.archive import Archive
+from everfold.streams.redis.keys import PROJECTOR_GROUP, JobsKeys, Keyspace
+from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.scripts import Script
+
+_swap_jobs = Script("everfold.projector", "swap_jobs")
+
+FOLD_SOURCES = ("evolve.py", "fold.py", "job.py", "state.py")
+"""The files that decide which state events lead to, and how it is stored."""
+
+PAGE = 500
+"""States deleted in one command."""
+
+
+class JobsProjection:
+    """Everfold's own projection; see AnyProjection for its methods."""
+
+    name = "jobs"
+    group = PROJECTOR_GROUP
+
+    def __init__(self, config: ProjectorConfig | None = None) -> None:
+        self._config = config or ProjectorConfig()
+
+    @cached_property
+    def version(self) -> str:
+        """A digest of the fold's source: a rebuild by another fold is not resumed."""
+        digest = hashlib.sha256()
+        for name in FOLD_SOURCES:
+            digest.update(files("everfold.projector.job").joinpath(name).read_bytes())
+        return digest.hexdigest()[:12]
+
+    def keys(self, keyspace: Keyspace, partition: int, *, rebuilding: bool = False) -> JobsKeys:
+        return keyspace.jobs(partition, rebuilding=rebuilding)
+
+    def partition_fold(
+        self,
+        log: Log,
+        partition: int,
+        *,
+        rebuilding: bool = False,
+        archive: Archive | None = None,
+    ) -> JobsFold:
+        keys = self.keys(log.keys, partition, rebuilding=rebuilding)
+        return JobsFold(log, partition, keys, self._config, archive)
+
+    async def swap(self, log: Log, partition: int, token: str) -> Outcome | RebuildBehind:
+        live, rebuilt = log.keys.jobs(partition), log.keys.jobs(partition, rebuilding=True)
+        keys = (
+            *(live.projector(), live.active(), live.ended(), live.parked()),
+            *(rebuilt.projector(), rebuilt.active(), rebuilt.ended(), rebuilt.parked()),
+        )
+        reply = await _swap_jobs.run(log.redis, keys, (token, live.job(""), rebuilt.job("")))
+        return read_swap(reply)
+
+    async def drop_rebuild(self, log: Log, partition: int) -> None:
+        redis, keys = log.redis, log.keys.jobs(partition, rebuilding=True)
+        for index in (keys.active(), keys.ended()):
+            while page := cast("list[bytes]", await command(redis, "ZRANGE", index, 0, PAGE - 1)):
+                await command(redis, "UNLINK", *(keys.job(name.decode()) for name in page))
+                await command(redis, "ZREM", index, *page)
+        await command(redis, "DEL", keys.parked(), keys.projector())
