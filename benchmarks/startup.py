@@ -19,7 +19,7 @@ from msgspec import Struct
 from benchmarks.server import bench_server
 from benchmarks.table import Ratio, ratio
 from everfold import Log, Projector
-from everfold.projector.reading.catching_up import until_projected
+from everfold.projector.reading.read_your_writes import until_projected
 
 JOBS = 20
 """Jobs that `everfold jobs ls` prints."""

@@ -28,7 +28,7 @@ READ_AGAIN_S = 10.0
 
 
 class Watcher:
-    """Open it with `async with Watcher(log) as watcher`. It tails the log from its first watch on."""
+    """Open it with `async with Watcher(log) as watcher`. Its first watch begins to tail the log."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
