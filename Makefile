@@ -16,6 +16,9 @@ MADE := $(VENV)/.made
 RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 
+# Compiled modules are kept: each test starts Python programs, and compiling takes half their time.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -29,7 +32,7 @@ demo: $(RUN) ## See it work: submit jobs, kill a runner, watch another one carry
 
 .PHONY: test
 test: $(DEV) ## Run the tests; ARGS="tests/streams -k append" runs some of them.
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n auto --maxschedchunk 1 --durations 10 $(ARGS)
 
 .PHONY: lint
 lint: $(DEV) ## Check style and formatting.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from uuid import uuid4
@@ -17,18 +18,40 @@ from tests.support.servers import OwnServer, ServerChoice, StartServer
 settings.register_profile("everfold", deadline=None)
 settings.load_profile("everfold")
 
+SERVERS = {"redis_server", "own_server"}
+"""The fixtures that start servers."""
 CHOICE = pytest.StashKey[ServerChoice]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    try:
-        config.stash[CHOICE] = servers.choose_server()
-    except ValueError as error:
-        raise pytest.UsageError(str(error)) from error
+    _choice(config)
+
+
+def _choice(config: pytest.Config) -> ServerChoice:
+    """Choose the server once; UsageError when the environment asks for one that cannot be."""
+    if CHOICE not in config.stash:
+        try:
+            config.stash[CHOICE] = servers.choose_server()
+        except ValueError as error:
+            raise pytest.UsageError(str(error)) from error
+    return config.stash[CHOICE]
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two workers a core, since most tests wait; one for a server that all would share."""
+    return 1 if _choice(config).kind == "url" else 2 * (os.cpu_count() or 1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what asks a server, and put what takes long first, so that no worker ends late."""
+    for item in items:
+        if SERVERS.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("server")
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    choice = config.stash[CHOICE]
+    choice = _choice(config)
     private = choice.engine or "none"
     return (
         f"server: {choice.kind} ({choice.why}); private servers: {private}; "
@@ -43,7 +66,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def server_choice(pytestconfig: pytest.Config) -> ServerChoice:
-    return pytestconfig.stash[CHOICE]
+    return _choice(pytestconfig)
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,8 @@ ROUNDS = 3
 FIRST_SEED = 1
 
 
+@pytest.mark.long
+@pytest.mark.server
 @pytest.mark.timeout(300)
 async def test_rounds_of_faults_end_without_a_violation(tmp_path: Path) -> None:
     async with theatre(tmp_path, "chaos") as stage:

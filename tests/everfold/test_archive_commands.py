@@ -28,6 +28,7 @@ async def ended_jobs(log: Log, count: int = 12) -> list[str]:
     return jobs
 
 
+@pytest.mark.long
 async def test_archived_and_trimmed_jobs_are_told_proved_and_rebuilt(
     everfold: Everfold, log: Log, tmp_path: Path
 ) -> None:

@@ -14,6 +14,7 @@ from tests.support.programs import StartProgram
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.long
 async def test_the_demo_ends_well_and_says_so(start_program: StartProgram, tmp_path: Path) -> None:
     demo = start_program("-m", "everfold", "demo", "--json", "--folder", str(tmp_path))
     assert await demo.end(within_s=90) == 0, demo

@@ -56,6 +56,7 @@ async def test_receipts_are_sent_for_what_has_succeeded(
     )
 
 
+@pytest.mark.long
 async def test_the_tally_is_right_however_often_it_is_killed(
     log: Log, start_program: StartProgram, tmp_path: Path
 ) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import product
 from pathlib import Path
 
-import pytest
 from msgspec.structs import replace
 
 from everfold.runner.backend import Absent, Pending, Running, Unreachable
@@ -50,42 +49,41 @@ def test_every_combination_leads_to_the_action_that_the_table_states() -> None:
     assert render_table() == TABLE.read_text()
 
 
-@pytest.mark.parametrize(("known", "truth", "case"), EVERY)
-def test_no_new_attempt_begins_while_an_earlier_one_may_be_alive(
-    known: str, truth: str, case: str
-) -> None:
-    job, now = job_and_now(known, case)
-    if job.attempt_state in ("intended", "accepted"):
-        assert not isinstance(decide(job, TRUTHS[truth], now), StartAttempt)
+def test_no_new_attempt_begins_while_an_earlier_one_may_be_alive() -> None:
+    for known, truth, case in EVERY:
+        job, now = job_and_now(known, case)
+        if job.attempt_state in ("intended", "accepted"):
+            action = decide(job, TRUTHS[truth], now)
+            assert not isinstance(action, StartAttempt), (known, truth, case)
 
 
-@pytest.mark.parametrize(("known", "case"), [*product(("intended", "accepted"), CASES)])
-def test_an_unreachable_backend_is_unknown_and_never_lost(known: str, case: str) -> None:
-    job, now = job_and_now(known, case)
-    assert isinstance(decide(job, Unreachable("time-out"), now), Wait)
+def test_an_unreachable_backend_is_unknown_and_never_lost() -> None:
+    for known, case in product(("intended", "accepted"), CASES):
+        job, now = job_and_now(known, case)
+        assert isinstance(decide(job, Unreachable("time-out"), now), Wait), (known, case)
 
 
-@pytest.mark.parametrize(("known", "truth", "case"), EVERY)
-def test_a_job_ends_only_when_its_attempt_is_known_to_be_over(
-    known: str, truth: str, case: str
-) -> None:
-    job, now = job_and_now(known, case)
-    action = decide(job, TRUTHS[truth], now)
-    alive = isinstance(TRUTHS[truth], Running | Pending | Unreachable | None)
-    if alive and job.attempt_state in ("intended", "accepted"):
-        assert not isinstance(action, Finish | Retry | RecordLost)
+def test_a_job_ends_only_when_its_attempt_is_known_to_be_over() -> None:
+    for known, truth, case in EVERY:
+        job, now = job_and_now(known, case)
+        action = decide(job, TRUTHS[truth], now)
+        alive = isinstance(TRUTHS[truth], Running | Pending | Unreachable | None)
+        if alive and job.attempt_state in ("intended", "accepted"):
+            assert not isinstance(action, Finish | Retry | RecordLost), (known, truth, case)
 
 
-@pytest.mark.parametrize(("known", "truth", "case"), EVERY)
-def test_a_terminal_job_is_left_alone(known: str, truth: str, case: str) -> None:
-    job, now = job_and_now(known, case)
-    assert decide(replace(job, status="succeeded"), TRUTHS[truth], now) == Done()
+def test_a_terminal_job_is_left_alone() -> None:
+    for known, truth, case in EVERY:
+        job, now = job_and_now(known, case)
+        action = decide(replace(job, status="succeeded"), TRUTHS[truth], now)
+        assert action == Done(), (known, truth, case)
 
 
-@pytest.mark.parametrize(("known", "truth"), [*product(KNOWN, TRUTHS)])
-def test_a_job_that_shall_be_canceled_never_begins_again(known: str, truth: str) -> None:
-    job, now = job_and_now(known, "canceling")
-    assert not isinstance(decide(job, TRUTHS[truth], now), StartAttempt | Retry)
+def test_a_job_that_shall_be_canceled_never_begins_again() -> None:
+    for known, truth in product(KNOWN, TRUTHS):
+        job, now = job_and_now(known, "canceling")
+        action = decide(job, TRUTHS[truth], now)
+        assert not isinstance(action, StartAttempt | Retry), (known, truth)
 
 
 def test_what_was_accepted_is_asked_for_before_anything_else() -> None:

@@ -87,6 +87,7 @@ DETERMINISTIC = settings(
 """The same examples each time; to look for new ones, take `derandomize` out."""
 
 
+@pytest.mark.long
 def test_no_choice_of_faults_breaks_an_invariant() -> None:
     run_state_machine_as_test(SimulatedRunners, settings=DETERMINISTIC)
 

@@ -26,6 +26,7 @@ def violations(seeds: range, options: Options | None = None) -> list[str]:
     return found
 
 
+@pytest.mark.long
 def test_no_schedule_breaks_an_invariant() -> None:
     begun_s, steps, faults = time.perf_counter(), 0, set[str]()
     for seed in range(SEEDS):
@@ -42,6 +43,7 @@ def test_no_schedule_breaks_an_invariant() -> None:
     assert faults == set(KINDS)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("weather", [STALLING, CUT_OFF], ids=["stalling", "cut off"])
 def test_no_schedule_breaks_an_invariant_in_bad_weather(weather: Weather) -> None:
     assert violations(range(500), Options(weather=weather)) == []
@@ -57,6 +59,7 @@ def test_tracing_changes_nothing() -> None:
     assert World(7, Options(is_tracing=True)).run().agenda.steps == World(7).run().agenda.steps
 
 
+@pytest.mark.long
 def test_only_the_window_between_the_last_look_and_the_last_byte_stays_open() -> None:
     """ComfyUI knows no fencing: a runner that freezes in that window may send too late."""
     assert violations(range(1_000), WINDOWS) == []

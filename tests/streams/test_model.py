@@ -277,6 +277,7 @@ class Machine(RuleBasedStateMachine):
             self.history[job] = records
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("steps", [12, 40])
 def test_the_log_does_what_the_model_says_whatever_runners_do(redis_url: str, steps: int) -> None:
     with start_blocking_portal("asyncio") as portal:

@@ -108,6 +108,7 @@ async def test_a_deaf_websocket_is_opened_anew_and_progress_goes_on(house: House
     assert (await house.until(job_id, "succeeded")).attempt == 1
 
 
+@pytest.mark.long
 async def test_jobs_behind_a_dead_worker_move_to_another_backend(house: House) -> None:
     sick, well = await house.comfy(), await house.comfy()
     await sick.fault("kill_worker")

@@ -148,6 +148,7 @@ async def test_a_draining_runner_finishes_what_ends_in_time_and_takes_nothing_ne
     assert await house.kinds(waiting) == ["submitted"]
 
 
+@pytest.mark.long
 async def test_a_job_that_takes_down_three_runners_is_failed_as_poisoned(house: House) -> None:
     comfy = await house.comfy()
     job_id = await house.submit(seconds=30)
@@ -195,6 +196,7 @@ async def test_dying_while_stopping_a_stalled_job_leaves_the_reason_to_the_survi
     assert job.recovered == 1
 
 
+@pytest.mark.long
 async def test_a_job_that_breaks_its_only_runner_each_time_ends_as_poisoned(house: House) -> None:
     comfy = await house.comfy()
     await house.runner(comfy, broken=True, lease_ttl_s=1.4, renew_every_s=0.4)

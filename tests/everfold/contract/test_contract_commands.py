@@ -76,6 +76,7 @@ async def test_format_json_is_the_same_as_json(everfold: Everfold, log: Log) -> 
     assert await ended(everfold("events", "--format", "text")) == await ended(everfold("events"))
 
 
+@pytest.mark.long
 async def test_the_log_as_cloudevents_fits_the_schemas_that_they_name(
     everfold: Everfold, log: Log
 ) -> None:

@@ -76,6 +76,7 @@ async def test_doctor_says_how_far_each_subscription_is_and_what_to_do(
     assert not [row for row in found if row["what"] == "subscription sql"]
 
 
+@pytest.mark.long
 async def test_a_parked_message_is_listed_retried_and_skipped(
     everfold: Everfold, log: Log, receiver: Receiver
 ) -> None:

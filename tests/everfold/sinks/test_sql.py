@@ -211,6 +211,7 @@ anyio.run(main, *sys.argv[1:])
 """
 
 
+@pytest.mark.long
 async def test_killed_at_any_point_it_loses_and_repeats_nothing(
     log: Log, database: Database, start_program: StartProgram
 ) -> None:

@@ -219,6 +219,7 @@ def test_a_signature_is_the_one_of_the_specification() -> None:
     assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
+@pytest.mark.long
 async def test_killed_at_any_point_every_message_comes_and_repeats_have_the_same_id(
     log: Log, receiver: Receiver, start_program: StartProgram
 ) -> None:
