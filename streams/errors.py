@@ -1,48 +1,24 @@
 """What can go wrong, and what the caller may do about it.
 
     EverfoldError
-    ├── Refused                  change the request; nothing was written
-    │   ├── InvalidWorkflow
-    │   ├── TooLarge
-    │   ├── InvalidName
-    │   └── IdempotencyConflict
-    ├── Unknown                  check the name; nothing was written
-    │   ├── JobUnknown
-    │   ├── JobNotParked
-    │   ├── JobNotHeld
-    │   └── SubscriptionUnknown
-    ├── Conflict                 read again, decide again; nothing was written
-    │   ├── WrongExpectedSequence
-    │   ├── JobClosed
-    │   ├── JobLeased
-    │   └── RebuildTaken
-    ├── LeaseLost                stop this work, another runner has it; nothing was written
-    │   └── Fenced
-    ├── Misconfigured            a person must change a setting
-    │   ├── ServerTooOld
-    │   ├── ServerRefusesAccess
-    │   ├── PartitionMismatch
-    │   ├── NamespaceTooNew
-    │   ├── ArchiveForeign
-    │   ├── NoServer
-    │   ├── EngineMismatch
-    │   └── BackendUrlInvalid
-    ├── CorruptLog               park the job; a person must look
-    │   ├── UndecodableEvent
-    │   ├── ArchiveDamaged
-    │   ├── Trimmed
-    │   ├── WentBack
-    │   └── BrokenChain
-    └── Unavailable              retry with back-off; a write may or may not have happened,
-        │                        and repeating it with the same event id is safe
-        ├── ServerUnreachable
-        ├── ServerLoading
-        ├── ServerReadOnly
-        ├── ArchiveUnavailable
-        └── ServerOutOfMemory
+    ├── Refused          change the request; nothing was written
+    │       InvalidWorkflow, TooLarge, InvalidName, IdempotencyConflict
+    ├── Unknown          check the name; nothing was written
+    │       JobUnknown, JobNotParked, JobNotHeld, SubscriptionUnknown
+    ├── Conflict         read again, decide again; nothing was written
+    │       WrongExpectedSequence, JobClosed, JobLeased, RebuildTaken
+    ├── LeaseLost        stop this work, another runner has it; nothing was written
+    │       Fenced
+    ├── Misconfigured    a person must change a setting
+    │       ServerTooOld, ServerRefusesAccess, PartitionMismatch, NamespaceTooNew,
+    │       ArchiveForeign, NoServer, EngineMismatch, BackendUrlInvalid
+    ├── CorruptLog       park the job; a person must look
+    │       UndecodableEvent, ArchiveDamaged, Trimmed, WentBack, BrokenChain
+    └── Unavailable      retry with back-off and the same event id: a write may have happened
+            ServerUnreachable, ServerLoading, ServerReadOnly, ArchiveUnavailable,
+            ServerOutOfMemory
 
-Branches are what the caller does, leaves are what happened. Each leaf keeps its values as
-attributes and writes its own sentence.
+Branches are what the caller does, leaves what happened; a leaf has its values as attributes.
 """
 
 from __future__ import annotations
@@ -50,8 +26,8 @@ from __future__ import annotations
 
 def _shown(value: object) -> str:
     """Return a value for a sentence: a value can be of any depth and size, a sentence cannot."""
-    simple = isinstance(value, str | int | float | None)
-    text = repr(value) if simple else f"(a {type(value).__name__})"
+    is_simple = isinstance(value, str | int | float | None)
+    text = repr(value) if is_simple else f"(a {type(value).__name__})"
     return text if len(text) <= 120 else f"{text[:120]}..."
 
 
@@ -87,10 +63,8 @@ class IdempotencyConflict(Refused):
     """The idempotency key belongs to a job with another workflow."""
 
     def __init__(self, key: str, job_id: str) -> None:
-        super().__init__(
-            f"idempotency key {key!r} was already used for job {job_id} with another workflow; "
-            "send the same workflow again or choose a new key"
-        )
+        used = f"idempotency key {key!r} was already used for job {job_id} with another workflow"
+        super().__init__(f"{used}; send the same workflow again or choose a new key")
         self.key, self.job_id = key, job_id
 
 
@@ -102,9 +76,7 @@ class JobUnknown(Unknown):
     """No job of this id was submitted to this namespace, or its retention has ended."""
 
     def __init__(self, job_id: str) -> None:
-        super().__init__(
-            f"there is no job {job_id!r} in this namespace: never submitted, or no longer kept"
-        )
+        super().__init__(f"there is no job {job_id!r} here: never submitted, or no longer kept")
         self.job_id = job_id
 
 
@@ -154,21 +126,19 @@ class JobClosed(Conflict):
 
 
 class JobLeased(Conflict):
-    """The append was meant for a job that nobody works on, but a runner holds this one."""
+    """The append was meant for a job that nobody works on, but a runner has a lease of this one."""
 
     def __init__(self, job_id: str, owner: str) -> None:
-        super().__init__(f"job {job_id} is held by runner {owner!r}")
+        super().__init__(f"job {job_id} is leased to runner {owner!r}")
         self.job_id, self.owner = job_id, owner
 
 
 class RebuildTaken(Conflict):
-    """Another process rebuilds the same projection just now. What both have done so far stays."""
+    """Another process rebuilds the same projection now. What both have done so far stays."""
 
     def __init__(self, projection: str) -> None:
-        super().__init__(
-            f"another process rebuilds the projection {projection!r} just now; "
-            "wait for its end, or end it and run the rebuild again: it goes on where that one was"
-        )
+        advice = "wait for its end, or end it and run the rebuild again: it goes on from there"
+        super().__init__(f"another process rebuilds the projection {projection!r} now; {advice}")
         self.projection = projection
 
 
@@ -180,10 +150,8 @@ class Fenced(LeaseLost):
     """The job carries a newer epoch than the caller's. Nothing was written."""
 
     def __init__(self, job_id: str, epoch: int, current_epoch: int) -> None:
-        super().__init__(
-            f"the lease of job {job_id} with epoch {epoch} is over; "
-            f"the current epoch is {current_epoch}"
-        )
+        over = f"the lease of job {job_id} with epoch {epoch} is over"
+        super().__init__(f"{over}; the current epoch is {current_epoch}")
         self.job_id, self.epoch, self.current_epoch = job_id, epoch, current_epoch
 
 
@@ -195,10 +163,8 @@ class ServerTooOld(Misconfigured):
     """The server lacks a command that Everfold needs."""
 
     def __init__(self, server: str, missing: str) -> None:
-        super().__init__(
-            f"{server} is too old for Everfold ({missing}); "
-            "use Redis 7.0 or newer, or Valkey 8 or newer"
-        )
+        advice = "use Redis 7.0 or newer, or Valkey 8 or newer"
+        super().__init__(f"{server} is too old for Everfold ({missing}); {advice}")
         self.server, self.missing = server, missing
 
 
@@ -210,10 +176,9 @@ class PartitionMismatch(Misconfigured):
     """The namespace was made with another number of partitions."""
 
     def __init__(self, namespace: str, asked: int, actual: int) -> None:
-        super().__init__(
-            f"namespace {namespace!r} was made with {actual} partitions and cannot be opened "
-            f"with {asked}; leave the number out, ask for {actual}, or choose another namespace"
-        )
+        made = f"namespace {namespace!r} was made with {actual} partitions, not with {asked}"
+        advice = f"leave the number out, ask for {actual}, or choose another namespace"
+        super().__init__(f"{made}; {advice}")
         self.namespace, self.asked, self.actual = namespace, asked, actual
 
 
@@ -221,11 +186,18 @@ class NamespaceTooNew(Misconfigured):
     """The namespace was written by a newer Everfold."""
 
     def __init__(self, namespace: str, actual: int, known: int) -> None:
-        super().__init__(
-            f"namespace {namespace!r} has schema version {actual}, this Everfold knows versions "
-            f"up to {known}; upgrade Everfold"
-        )
+        newer = f"namespace {namespace!r} has schema version {actual}"
+        super().__init__(f"{newer}, this Everfold knows versions up to {known}; upgrade Everfold")
         self.namespace, self.actual, self.known = namespace, actual, known
+
+
+class ArchiveForeign(Misconfigured):
+    """The archive holds another namespace, or this one from before it was made anew."""
+
+    def __init__(self, url: str, namespace: str) -> None:
+        other = f"another log ({namespace!r}, made at another time)"
+        super().__init__(f"the archive {url} holds {other}; use a folder of its own for this one")
+        self.url, self.namespace = url, namespace
 
 
 class NoServer(Misconfigured):
@@ -237,9 +209,9 @@ class EngineMismatch(Misconfigured):
 
     def __init__(self, folder: str, recorded: str, found: str) -> None:
         super().__init__(
-            f"the data in {folder} was written by {recorded}; found here: {found or 'none'}. "
-            "Data files do not move between engines: install that server again, name a running "
-            "one with REDIS_URL, or choose another data folder with EVERFOLD_DATA"
+            f"the data in {folder} was written by {recorded}, whose files no other engine reads; "
+            f"found here: {found or 'none'}. Install that server again, name a running one with "
+            "REDIS_URL, or choose another data folder with EVERFOLD_DATA"
         )
         self.folder, self.recorded, self.found = folder, recorded, found
 
@@ -248,21 +220,9 @@ class BackendUrlInvalid(Misconfigured):
     """The URL of a backend cannot be used."""
 
     def __init__(self, url: str, why: str) -> None:
-        super().__init__(
-            f"{url!r} is not the URL of a ComfyUI server: {why}; write it like http://127.0.0.1:8188"
-        )
+        advice = "write it like http://127.0.0.1:8188"
+        super().__init__(f"{url!r} is not the URL of a ComfyUI server: {why}; {advice}")
         self.url, self.why = url, why
-
-
-class ArchiveForeign(Misconfigured):
-    """The archive holds another namespace, or this one from before it was made anew."""
-
-    def __init__(self, url: str, namespace: str) -> None:
-        super().__init__(
-            f"the archive {url} holds another log ({namespace!r}, made at another time); "
-            "use a folder of its own for this one"
-        )
-        self.url, self.namespace = url, namespace
 
 
 class CorruptLog(EverfoldError):
@@ -277,13 +237,38 @@ class UndecodableEvent(CorruptLog):
         self.job_id, self.seq, self.entry_id, self.why = job_id, seq, entry_id, why
 
 
+class ArchiveDamaged(CorruptLog):
+    """A file of the archive is not what was written. Nothing is read past it."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"the archive's file {name} is damaged: {why}")
+        self.name, self.why = name, why
+
+
+class Trimmed(CorruptLog):
+    """Events that were asked for are no longer in the log, and in no archive that is known."""
+
+    def __init__(self, partition: int, after: str, to: str) -> None:
+        gone = f"partition {partition}: the events after {after} up to {to} were trimmed"
+        super().__init__(f"{gone} from the log; name the archive that has them (--archive)")
+        self.partition, self.after, self.to = partition, after, to
+
+
+class WentBack(CorruptLog):
+    """An event that was read is gone and was not trimmed: lost writes, or a new namespace."""
+
+    def __init__(self, partition: int, cursor: str) -> None:
+        gone = f"partition {partition}: entry {cursor}, read before, is no longer in the log"
+        advice = "compare what you have with the jobs as they are now, and use a new cursor"
+        super().__init__(f"{gone}: the log went back in time; {advice}")
+        self.partition, self.cursor = partition, cursor
+
+
 class BrokenChain(CorruptLog):
     """A job's events do not follow one another: some are missing from the log."""
 
     def __init__(self, job_id: str, expected: int, found: int) -> None:
-        super().__init__(
-            f"job {job_id} should continue with event {expected}, but the log holds {found} next"
-        )
+        super().__init__(f"job {job_id} should go on with event {expected}; the log has {found}")
         self.job_id, self.expected, self.found = job_id, expected, found
 
 
@@ -303,45 +288,13 @@ class ServerReadOnly(Unavailable):
     """The server is a replica or refuses writes, as after a failover or a full disk."""
 
 
-class ServerOutOfMemory(Unavailable):
-    """The server's maxmemory is reached and it refuses writes."""
-
-
-class ArchiveDamaged(CorruptLog):
-    """A file of the archive is not what was written. Nothing is read past it."""
-
-    def __init__(self, name: str, why: str) -> None:
-        super().__init__(f"the archive's file {name} is damaged: {why}")
-        self.name, self.why = name, why
-
-
-class Trimmed(CorruptLog):
-    """Events that were asked for are no longer in the log, and in no archive that is known."""
-
-    def __init__(self, partition: int, after: str, to: str) -> None:
-        super().__init__(
-            f"partition {partition}: the events after {after} up to {to} were trimmed from the "
-            "log; name the archive that has them (--archive)"
-        )
-        self.partition, self.after, self.to = partition, after, to
-
-
-class WentBack(CorruptLog):
-    """The log no longer holds an event that a reader had seen, and it was not trimmed: the server
-    lost acknowledged writes, or the namespace was made anew."""
-
-    def __init__(self, partition: int, cursor: str) -> None:
-        super().__init__(
-            f"partition {partition}: the log went back in time, entry {cursor} that was read "
-            "before is no longer there; compare what you have with the jobs as they are now, and "
-            "begin again with a new cursor"
-        )
-        self.partition, self.cursor = partition, cursor
-
-
 class ArchiveUnavailable(Unavailable):
     """The archive's store cannot be read or written now."""
 
     def __init__(self, url: str, why: str) -> None:
         super().__init__(f"the archive {url} cannot be reached: {why}")
         self.url, self.why = url, why
+
+
+class ServerOutOfMemory(Unavailable):
+    """The server's maxmemory is reached and it refuses writes."""

@@ -85,8 +85,7 @@ def test_a_folder_is_a_room_of_few_files() -> None:
 
 
 def test_the_drawn_tree_of_errors_is_the_real_one() -> None:
-    drawn = re.findall(r"^([ │├└─]*)(\w+Error|[A-Z][a-z]\w+)(?: .*)?$", _drawing(), re.MULTILINE)
-    drawn_depths = {name: len(indent) // 4 for indent, name in drawn}
+    drawn_depths = dict(_drawn())
     real = {
         name: len(value.__mro__) - len(errors.EverfoldError.__mro__)
         for name, value in vars(errors).items()
@@ -96,11 +95,15 @@ def test_the_drawn_tree_of_errors_is_the_real_one() -> None:
     assert drawn_depths == real
 
 
-def _drawing() -> str:
+def _drawn() -> Iterator[tuple[str, int]]:
+    """Yield each error of the drawing with its depth: the root, branches, and lines of leaves."""
     assert errors.__doc__ is not None
-    lines = errors.__doc__.splitlines()
-    tree = [line for line in lines if re.match(r"    (EverfoldError|[│ ]*[├└]── )", line)]
-    return "\n".join(line[4:] for line in tree)
+    yield "EverfoldError", 0
+    for line in errors.__doc__.splitlines():
+        if branch := re.match(r"    [├└]── (\w+) ", line):
+            yield branch[1], 1
+        elif re.fullmatch(r"    [│ ]       (([A-Z]\w+)(, |,$|$))+", line):
+            yield from ((leaf, 2) for leaf in re.findall(r"\w+", line))
 
 
 # The checks themselves.
