@@ -8,7 +8,7 @@ import platform
 from pathlib import Path
 
 from benchmarks.server import bench_server
-from everfold.streams.redis.server import connect, version
+from everfold.streams.redis.server import connect, server_version
 
 
 def machine() -> str:
@@ -29,7 +29,7 @@ async def versions() -> str:
     """Return the versions of Python, of the server that is measured with, and of its client."""
     async with bench_server() as (url, _):
         redis = connect(url)
-        server = await version(redis)
+        server = await server_version(redis)
         await redis.aclose()
     packages = ("redis", "hiredis", "msgspec")
     told = [f"{name} {importlib.metadata.version(name)}" for name in packages]

@@ -1,4 +1,7 @@
-"""What a script did: each named outcome of a `Returns` line as a value."""
+"""What a script did: each named outcome of its `Returns` lines as a value.
+
+Rule: pure. An outcome that refuses becomes the error that its caller raises.
+"""
 
 from __future__ import annotations
 
@@ -16,26 +19,32 @@ from everfold.streams.events.record import Recorded
 
 
 class Appended(Struct, frozen=True):
-    """The event is in the log; `duplicate` when it already was, by an earlier try."""
+    """The event is in the log."""
 
     seq: int
+    """Its sequence number within the job."""
     entry_id: str
     duplicate: bool = False
+    """True when an earlier try with the same event id had appended it."""
 
 
 class Submission(Struct, frozen=True):
+    """The job is in the log, by this submit or by an earlier one."""
+
     job_id: str
     entry_id: str
+    """Of its `submitted` event."""
     created: bool
     """False when an earlier submit with the same idempotency key had made the job."""
 
 
 class Lease(Struct, frozen=True):
-    """The right to work on a job: held by one runner, told apart by its epoch."""
+    """The right of one runner to work on a job until it is fenced or not renewed in time."""
 
     job_id: str
     runner: str
     epoch: int
+    """The fencing token: each lease of a job has a higher one than all before it."""
     seq: int
     """Sequence number of the `claimed` or `recovered` event that began it."""
     queue: str
@@ -43,25 +52,27 @@ class Lease(Struct, frozen=True):
     dispatch_id: str
     """Entry id in the dispatch stream."""
     history: tuple[Recorded, ...] = ()
-    """The job's events up to `seq`, where the claim gave them: those of a job never begun yet."""
+    """The job's events up to `seq` where the claim returned them (a job's first claim), else ()."""
 
 
 class Renewed(Struct, frozen=True):
-    """The lease lives on; `canceling` when somebody asked for the job to be canceled."""
+    """The lease goes on."""
 
     canceling: bool
+    """True when somebody asked for the job to be canceled."""
 
 
 class LeaseOver(Struct, frozen=True):
     """The lease is over: another runner has the job, or it has ended."""
 
     current_epoch: int
+    """Of the job now; -1 when the job is unknown."""
 
 
 def append_outcome(
     reply: list[bytes | int], job_id: str, epoch: int, expected: int
 ) -> Appended | EverfoldError:
-    """Return the outcome of an append; a refusal is the error to raise, as a value."""
+    """Return the outcome of an append or a release; a refusal is the error to raise, as a value."""
     if reply[0] == b"appended":  # nearly always
         return Appended(int(reply[1]), _text(reply[2]))
     name, values = _text(reply[0]), reply[1:]
@@ -84,6 +95,7 @@ def append_outcome(
 
 
 def renew_outcome(reply: list[bytes | int]) -> Renewed | LeaseOver:
+    """Return the outcome of one renewal."""
     match _text(reply[0]):
         case "renewed":
             return Renewed(canceling=False)

@@ -1,4 +1,4 @@
-"""What a submit must look like; everything wrong is said before anything is written.
+"""Checks of what a caller gives: workflows, metadata, names and ids, before anything is written.
 
 Rule: pure, and each refusal names what was wrong, where, and what to do.
 """
@@ -16,10 +16,10 @@ import msgspec
 from everfold.streams.errors import InvalidName, InvalidWorkflow, TooLarge
 
 WORKFLOW_LIMIT_BYTES = 4 * 1024 * 1024
-"""Large real graphs are a few hundred KiB; images belong into ComfyUI's input folder."""
+"""Of the canonical JSON. Large real graphs have a few hundred KiB."""
 
 METADATA_LIMIT_BYTES = 64 * 1024
-"""Metadata is kept in the log and in every state hash."""
+"""Of the JSON: metadata is kept in the log and in every state hash."""
 
 ID_LIMIT = 200
 """Characters of job ids, user names, kinds and idempotency keys."""
@@ -34,14 +34,18 @@ EXPORT_HINT = (
 
 
 class CheckedWorkflow(msgspec.Struct, frozen=True):
-    """A checked workflow: its canonical JSON and the SHA-256 of that."""
+    """A workflow in canonical JSON: keys sorted, no spaces. Equal graphs have equal bytes."""
 
     json: bytes
     sha256: str
+    """Of `json`, in hex."""
 
 
 def check_workflow(workflow: object) -> CheckedWorkflow:
-    """Return the graph in canonical form. Raises InvalidWorkflow or TooLarge."""
+    """Return the graph in canonical form; `workflow` is a mapping, or its JSON as text or bytes.
+
+    Raises InvalidWorkflow with a hint what to do, or TooLarge above WORKFLOW_LIMIT_BYTES.
+    """
     if isinstance(workflow, str | bytes):
         workflow = _parse(workflow)
     if not isinstance(workflow, Mapping):
@@ -101,7 +105,7 @@ def _canonical(workflow: Mapping[object, object]) -> CheckedWorkflow:
 
 
 def _encoded(value: object, order: Literal["deterministic"] | None = None) -> bytes:
-    """Return the JSON of `value`; ValueError, whatever it is that JSON cannot say."""
+    """Return the JSON of `value`. Raises ValueError for whatever JSON cannot say."""
     try:
         encoded = msgspec.json.encode(value, order=order)
     except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
@@ -127,7 +131,10 @@ def _is_not_finite(value: object) -> bool:
 
 
 def check_metadata(metadata: Mapping[str, object]) -> dict[str, object]:
-    """Return a plain copy. Raises InvalidName for what is not JSON, TooLarge over the limit."""
+    """Return a plain copy of an object of JSON values.
+
+    Raises InvalidName for what is not JSON, TooLarge above METADATA_LIMIT_BYTES.
+    """
     if not all(isinstance(name, str) for name in metadata):
         raise InvalidName("metadata", metadata, "its names must be strings")
     try:
@@ -140,13 +147,17 @@ def check_metadata(metadata: Mapping[str, object]) -> dict[str, object]:
 
 
 def check_name(what: str, name: object) -> str:
-    """Check a queue, namespace or runner name: it becomes part of keys."""
+    """Return the name of a queue, namespace or runner, which becomes part of keys.
+
+    `what` says in the error whose name it is. Raises InvalidName.
+    """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise InvalidName(what, name, "use 1 to 64 letters, digits, dots, hyphens or underscores")
     return name
 
 
 def check_job_id(job_id: object) -> str:
+    """Return the id: at most ID_LIMIT characters that keys can carry. Raises InvalidName."""
     if not isinstance(job_id, str) or not _JOB_ID.fullmatch(job_id):
         raise InvalidName(
             "job id", job_id, f"use 1 to {ID_LIMIT} letters, digits, or any of . _ : -"
@@ -155,7 +166,10 @@ def check_job_id(job_id: object) -> str:
 
 
 def check_text(what: str, text: object) -> str:
-    """Check a free text of limited length: user, kind, idempotency key."""
+    """Return a free text of one line and at most ID_LIMIT characters: user, kind, idempotency key.
+
+    Raises InvalidName or TooLarge.
+    """
     if not isinstance(text, str):
         raise InvalidName(what, text, "it must be a string")
     if len(text) > ID_LIMIT:
@@ -166,6 +180,7 @@ def check_text(what: str, text: object) -> str:
 
 
 def check_choice(what: str, value: str, choices: tuple[str, ...]) -> str:
+    """Return a value that is one of `choices`. Raises InvalidName, which lists them."""
     if value not in choices:
         raise InvalidName(what, value, f"choose one of {', '.join(choices)}")
     return value

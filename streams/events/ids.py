@@ -10,9 +10,8 @@ import uuid
 JOB_NAMESPACE = uuid.UUID("6f0e3c1a-5d0b-5c56-9d7f-4b1f4a3ad2c9")
 """uuid5 namespace under which idempotency keys and attempts become ids."""
 
-
 _chance = random.Random()
-"""Of our own, for programs seed the shared one; and a forked child must not tell the same ids."""
+"""Our own: programs seed the shared one. A forked child seeds it anew, or it would repeat ids."""
 os.register_at_fork(after_in_child=_chance.seed)
 
 
@@ -29,5 +28,5 @@ def job_id_for(namespace: str, idempotency_key: str) -> str:
 
 
 def uuid_time_ms(uuid7: str) -> int:
-    """Return the Unix time that a UUIDv7 was made at."""
+    """Return the Unix milliseconds at which a UUIDv7 was made. ValueError for no UUID at all."""
     return uuid.UUID(uuid7).int >> 80

@@ -15,8 +15,7 @@ from everfold.streams.events.codec import Unreadable, decode
 from everfold.streams.events.event import Event
 
 NO_ENTRY = "0-0"
-"""Stands where there is no previous entry."""
-
+"""Entry id that stands where there is none, and before all others."""
 
 FIELDS = [b"j", b"s", b"e", b"p", b"d"]
 """Names of an entry's fields, in their order."""
@@ -48,17 +47,18 @@ class Recorded(Struct, frozen=True, gc=False):
 
 
 def entry_time_ms(entry_id: str) -> int:
+    """Return the Redis server time of an entry id, in Unix milliseconds."""
     return int(entry_id.partition("-")[0])
 
 
 def entry_order(entry_id: str) -> tuple[int, int]:
-    """Return the numbers of an entry id: entry ids compare as these, not as text."""
+    """Return an entry id as (milliseconds, counter): ids compare as these, not as text."""
     milliseconds, _, counter = entry_id.partition("-")
     return int(milliseconds), int(counter or 0)
 
 
 def entry_before(entry_id: str) -> str:
-    """Return the greatest entry id below one."""
+    """Return the greatest entry id below one; 0-0 below 0-0."""
     milliseconds, counter = entry_order(entry_id)
     if counter > 0:
         return f"{milliseconds}-{counter - 1}"
@@ -66,9 +66,10 @@ def entry_before(entry_id: str) -> str:
 
 
 def recorded(entry_id: bytes, flat: Sequence[bytes] | None) -> Recorded:
-    """Read one stream entry, its fields as the flat list that the server sends.
+    """Read one stream entry; never raises. `flat` lists its fields as name, value, name, value.
 
-    An entry that is not Everfold's, or is no longer in the log, becomes an unreadable event.
+    An entry that is not Everfold's, or that was trimmed (`flat` is None), becomes an Unreadable
+    event with an empty job id and sequence number 0.
     """
     try:
         job_id, seq, epoch, previous, payload = _values(flat or ())

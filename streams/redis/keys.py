@@ -19,7 +19,7 @@ RUNNERS_GROUP = "runners"
 """Consumer group on each dispatch stream; its pending entries are the leases."""
 
 RELEASED = "released"
-"""Consumer that holds the dispatch entries of jobs that were handed over and wait for a taker."""
+"""Consumer to which the dispatch entries of released jobs belong until a runner claims them."""
 
 
 def connection_name(runner: str) -> str:
@@ -28,13 +28,17 @@ def connection_name(runner: str) -> str:
 
 
 class Keyspace(Struct, frozen=True):
+    """The keys of one namespace. Each method's docstring begins with the type of its key."""
+
     namespace: str
     partitions: int
 
     def partition_of(self, job_id: str) -> int:
+        """Return the partition that a job belongs to, from 0 on: CRC-32 of the id as UTF-8."""
         return crc32(job_id.encode()) % self.partitions
 
     def tag(self, partition: int) -> str:
+        """Return the hash tag with which all keys of a partition begin."""
         return f"{{{self.namespace}:{partition}}}"
 
     def meta(self) -> str:
@@ -42,11 +46,11 @@ class Keyspace(Struct, frozen=True):
         return f"{self.namespace}:meta"
 
     def runners(self) -> str:
-        """HASH: runner name -> what it says of itself, as JSON; see streams/leases/registry.py."""
+        """HASH: runner name -> its registry entry, as JSON; see streams/leases/registry.py."""
         return f"{self.namespace}:runners"
 
     def projectors(self, name: str) -> str:
-        """ZSET: processes that share a projection or subscription, by last sign of life in ms."""
+        """ZSET: processes that share a projection or subscription, by last heartbeat, Unix ms."""
         return f"{self.namespace}:projectors:{name}"
 
     def subscriptions(self) -> str:
@@ -66,15 +70,15 @@ class Keyspace(Struct, frozen=True):
         return f"{self.tag(partition)}:log"
 
     def readers(self, partition: int) -> str:
-        """HASH: registered reader -> how far it is and for how long it counts, as JSON."""
+        """HASH: registered reader -> its position and until when it counts, as JSON."""
         return f"{self.tag(partition)}:readers"
 
     def trimmed(self, partition: int) -> str:
-        """HASH: how far the log was trimmed, and how many events that were."""
+        """HASH: up to which entry the log was trimmed, and how many events that were."""
         return f"{self.tag(partition)}:trimmed"
 
     def head(self, job_id: str) -> str:
-        """HASH: the write-side guard of a job: seq, epoch, phase, recent event ids ..."""
+        """HASH: the write-side record of a job: seq, epoch, phase, recent event ids ..."""
         return f"{self.tag(self.partition_of(job_id))}:head:{job_id}"
 
     def dispatch(self, partition: int, queue: str, priority: str) -> str:
@@ -102,7 +106,7 @@ class Keyspace(Struct, frozen=True):
         return f"{self.tag(partition)}:workflows"
 
     def skipped(self, partition: int) -> str:
-        """HASH: entry id of an unreadable event -> who decided to fold on without it, as JSON."""
+        """HASH: entry id of an unreadable event -> who decided to skip it, as JSON."""
         return f"{self.tag(partition)}:skipped"
 
     def jobs(self, partition: int, *, rebuilding: bool = False) -> JobsKeys:

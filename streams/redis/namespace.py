@@ -1,4 +1,4 @@
-"""Opening a namespace: made on first use, checked ever after.
+"""Open a namespace: it is made on first use and checked on every later one.
 
 Rule: the number of partitions is fixed when the namespace is made, because it decides where each
 job's keys are.
@@ -23,15 +23,18 @@ PARTITION_LIMIT = 1024
 
 
 class Namespace(Struct, frozen=True):
+    """A namespace as it is stored on the server."""
+
     keys: Keyspace
     generation: str
     """Changes when the namespace is made anew, as after FLUSHALL."""
 
 
 async def open_namespace(redis: Redis, name: str, partitions: int | None = None) -> Namespace:
-    """Open the namespace, or make it with `partitions` (default 8) when it is new.
+    """Open the namespace, or make it with `partitions` (1 to 1024, default 8) when it is new.
 
-    Raises PartitionMismatch, NamespaceTooNew or InvalidName; then nothing was written.
+    Of two programs that make it at once, one decides. Raises PartitionMismatch, NamespaceTooNew or
+    InvalidName with nothing written; a leaf of Unavailable.
     """
     check_name("namespace", name)
     if partitions is not None and not 1 <= partitions <= PARTITION_LIMIT:

@@ -1,4 +1,4 @@
-"""Where redis-py's exceptions become Everfold's: nowhere else is one caught.
+"""The one place where redis-py's exceptions become Everfold's errors.
 
 Rule: after an `Unavailable` a write may have happened. It is repeated with the same event id, by
 the caller, never by redis-py (its default retries would append twice).
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class NoGroup(EverfoldError):
-    """A consumer group is gone, as after FLUSHALL; its reader makes it again and goes on."""
+    """A consumer group is gone, as after FLUSHALL. Internal: its reader makes it again."""
 
 
 _BY_PREFIX: tuple[tuple[str, type[EverfoldError]], ...] = (
@@ -67,7 +67,10 @@ _BY_TYPE: tuple[tuple[type[Exception], type[EverfoldError]], ...] = (
 
 @contextmanager
 def mapped_errors() -> Iterator[None]:
-    """Raise what redis-py raises as a leaf of Everfold's tree; its own bugs pass through."""
+    """Raise a redis-py error as the leaf of Everfold's tree that it stands for.
+
+    What stands for none passes through: a wrong command is a mistake in Everfold.
+    """
     try:
         yield
     except theirs.RedisError as error:
@@ -80,19 +83,25 @@ def mapped_errors() -> Iterator[None]:
 
 
 async def command(redis: Redis, *arguments: Argument) -> object:
-    """Send one command. Raises a leaf of Everfold's tree."""
+    """Send one command; return the answer as the server sent it, texts as bytes.
+
+    Raises a leaf of Unavailable, ServerRefusesAccess, or NoGroup.
+    """
     with mapped_errors():
         return cast("object", await redis.execute_command(*arguments))  # type: ignore[no-untyped-call]
 
 
 async def commands(redis: PipeliningRedis, each: Iterable[Sequence[Argument]]) -> list[object]:
-    """Send many commands, in one trip or few. Raises the first error, when all are over."""
+    """Send many commands at once; return their answers in the same order.
+
+    Raises the first error as `command` does, but only when all of them are over.
+    """
     with mapped_errors():
         return await redis.execute_all(each)
 
 
 async def read_hash(redis: Redis, key: str) -> dict[bytes, bytes]:
-    """Return a whole hash, empty when there is none."""
+    """Return a whole hash, empty when there is none. Raises as `command` does."""
     flat = cast("list[bytes]", await command(redis, "HGETALL", key))
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
@@ -104,6 +113,7 @@ async def read_json_hash(redis: Redis, key: str, kind: type[T]) -> dict[str, T]:
 
 
 async def read_string(redis: Redis, key: str) -> bytes | None:
+    """Return a string, None when there is none. Raises as `command` does."""
     return cast("bytes | None", await command(redis, "GET", key))
 
 

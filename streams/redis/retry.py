@@ -17,13 +17,17 @@ T = TypeVar("T")
 
 
 class Backoff:
-    """Exponential back-off with full jitter above half: 0.5 to 1 of the doubled step."""
+    """Exponential back-off with jitter, so that many clients do not return at once.
+
+    The step begins at `first_s`, doubles with each wait and ends at `most_s`.
+    """
 
     def __init__(self, first_s: float = 0.1, most_s: float = 5.0) -> None:
         self._first_s, self._most_s = first_s, most_s
         self._step_s = first_s
 
     def next_s(self) -> float:
+        """Return the seconds to wait now: half to all of the step."""
         step_s = self._step_s
         self._step_s = min(self._step_s * 2, self._most_s)
         return step_s * random.uniform(0.5, 1.0)
@@ -34,9 +38,10 @@ class Backoff:
 
 
 async def with_retry(call: Callable[[], Awaitable[T]], retry_for_s: float) -> T:
-    """Await `call` again after each Unavailable, until `retry_for_s` is over; then raise it.
+    """Await `call` again after each Unavailable, with back-off, for `retry_for_s` seconds.
 
-    Only for calls that change nothing when they are repeated.
+    Raises the last Unavailable then, and every other error at once. `call` may be under way when
+    the time is over: it is not cut off.
     """
     backoff = Backoff(first_s=0.02, most_s=1.0)
     give_up_at_s = anyio.current_time() + retry_for_s

@@ -86,11 +86,15 @@ _read_job = Script("everfold.streams", "read_job")
 
 
 class NewEvent(Struct, frozen=True, kw_only=True):
-    """An encoded event on its way into the log, with the conditions under which it may enter."""
+    """An encoded event on its way into the log, with the conditions under which it may enter.
+
+    append.lua explains each of them.
+    """
 
     job_id: str
     event_id: str
     payload: bytes
+    """The event's JSON."""
     expected: int = -1
     epoch: int = 0
     holder: str = ""

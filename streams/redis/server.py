@@ -1,7 +1,7 @@
 """Connections to the Redis or Valkey server.
 
-Rule: commands never retry by themselves (border.py), and a blocking read has a connection of its
-own whose socket time-out is longer than the block; both traps of redis-py 8 were reproduced.
+Rule: commands never retry by themselves (see redis_errors.py), and a blocking read has a connection
+of its own whose socket time-out is longer than the block; both traps of redis-py 8 were reproduced.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from everfold.streams.redis.pipelining import Argument, PipeliningRedis, packed
 from everfold.streams.redis.redis_errors import command
 
 COMMAND_TIMEOUT_S = 5.0
-"""Longest wait for the answer to a command that does not block."""
+"""Longest wait for the answer to a command that does not block, and for a connection."""
 
 CONNECTION_LIMIT = 32
 """Connections of one client. Everfold itself needs few: see WRITERS in pipelining.py."""
@@ -26,14 +26,14 @@ CONNECTION_LIMIT = 32
 Client = TypeVar("Client", bound=Redis)
 
 BLOCK_S = 5.0
-"""How long a blocking read waits on the server before it asks again."""
+"""Seconds that a blocking read waits on the server before it asks again."""
 
 NEEDED_COMMANDS = ("XAUTOCLAIM", "EXPIRETIME")
 """XAUTOCLAIM came with Redis 6.2, EXPIRETIME with 7.0: probed, for Valkey always says 7.2.4."""
 
 
 class _Connection:
-    """Counts how often it is opened: a server that has started anew is met on new ones only."""
+    """Counts how often it is opened: only on a new one can a server be met that started anew."""
 
     opened = 0
 
@@ -58,15 +58,19 @@ def connections_opened(redis: Redis) -> int:
 def connect(
     url: str, *, name: str = "everfold", timeout_s: float = COMMAND_TIMEOUT_S
 ) -> PipeliningRedis:
-    """Return a client for `url` (redis://, rediss:// or unix://); nothing is sent yet.
+    """Return a client for `url` (redis://, rediss:// or unix://); it connects when it is used.
 
-    `name` is what CLIENT LIST shows. Raises NoServer for a URL that makes no sense.
+    `name` is what CLIENT LIST shows. `timeout_s` is for a connection and for an answer. Close it
+    with `aclose`. Raises NoServer for a URL that is none.
     """
     return _raw(PipeliningRedis(_pool(url, name, timeout_s, None), timeout_s))
 
 
 def connect_blocking(url: str, *, name: str = "everfold", block_s: float = BLOCK_S) -> Redis:
-    """Return a client for one reader that blocks up to `block_s` on the server."""
+    """Return a client for one reader that blocks up to `block_s` on the server.
+
+    As `connect`; its time-out for an answer is `block_s` longer.
+    """
     timeout_s = block_s + COMMAND_TIMEOUT_S
     return _raw(Redis.from_pool(_pool(url, name, timeout_s, timeout_s)))
 
@@ -95,36 +99,40 @@ def _pool(
 
 
 def _raw(client: Client) -> Client:
-    """Have replies stay as the server sent them: redis-py's parsers guess from options that raw
-    commands and scripts do not carry."""
+    """Leave replies as the server sent them: redis-py's parsers guess from options that raw
+    commands and scripts do not have."""
     client.response_callbacks.clear()
     return client
 
 
 async def check_server(redis: Redis) -> None:
-    """Raise ServerTooOld unless the server knows every command that Everfold needs."""
+    """Raise ServerTooOld unless the server has every command that Everfold needs.
+
+    Raises a leaf of Unavailable or ServerRefusesAccess when it cannot be asked.
+    """
     found = await command(redis, "COMMAND INFO", *NEEDED_COMMANDS)
     known = {row[0].decode().upper() for row in cast("list[list[bytes]]", found) if row}
     missing = [name for name in NEEDED_COMMANDS if name not in known]
     if missing:
-        raise ServerTooOld(await version(redis), f"it has no {' and no '.join(missing)}")
+        raise ServerTooOld(await server_version(redis), f"it has no {' and no '.join(missing)}")
 
 
 async def server_info(redis: Redis, section: str) -> dict[str, str]:
-    """Return a section of INFO as plain text values."""
+    """Return a section of INFO, name -> value as text. Raises as `command` does."""
     text = cast("bytes", await command(redis, "INFO", section)).decode()
     pairs = (line.partition(":") for line in text.splitlines() if ":" in line)
     return {name: value for name, _, value in pairs}
 
 
 async def server_time_ms(redis: Redis) -> int:
-    """Return the server's clock in milliseconds since 1970. Raises Unavailable."""
+    """Return the server's clock in Unix milliseconds. Raises a leaf of Unavailable."""
     seconds, micros = cast("list[bytes]", await command(redis, "TIME"))
     return int(seconds) * 1000 + int(micros) // 1000
 
 
-async def version(redis: Redis) -> str:
-    """Return name and version as people know them, such as `Valkey 9.1.2`."""
+async def server_version(redis: Redis) -> str:
+    """Return name and version as people know them, such as `Valkey 9.1.2`. Valkey says of itself
+    that it is Redis 7.2.4, so its own field comes first."""
     found = await server_info(redis, "server")
     if "valkey_version" in found:
         return f"Valkey {found['valkey_version']}"

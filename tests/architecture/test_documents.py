@@ -25,10 +25,10 @@ def keys() -> dict[str, str]:
     space, found = Keyspace("ns", 1), {}
     for place in (space, space.jobs(0), space.states(0, "N"), space.subscription(0, "N")):
         for _, method in inspect.getmembers(place, inspect.ismethod):
-            if doc := inspect.getdoc(method):
+            if kind := re.match(r"[A-Z]{3,}\b", inspect.getdoc(method) or ""):
                 wanted = inspect.signature(method).parameters
                 key = method(*(SAMPLE[parameter] for parameter in wanted))
-                found[key] = re.match(r"[A-Z]+", doc)[0].lower()  # type: ignore[index]
+                found[key] = kind[0].lower()
     return found
 
 

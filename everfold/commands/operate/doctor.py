@@ -22,7 +22,7 @@ from everfold.streams.errors import EverfoldError
 from everfold.streams.leases.registry import RunnerEntry, connected, registered_runners
 from everfold.streams.redis.keys import PRIORITIES, connection_name
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.server import server_info, version
+from everfold.streams.redis.server import server_info, server_version
 from everfold.streams.retention.lost_writes import lost_writes
 
 BEHIND_LIMIT_S = 5.0
@@ -64,7 +64,7 @@ def _table(findings: list[Finding]) -> Table:
 
 async def _examine(everfold: Everfold) -> AsyncIterator[Finding]:
     log = everfold.log
-    yield Finding("server", f"{await version(log.redis)} at {log.url}")
+    yield Finding("server", f"{await server_version(log.redis)} at {log.url}")
     yield _persistence(await server_info(log.redis, "persistence"))
     yield await _eviction(log)
     yield Finding("partitions", f"{log.keys.partitions} in namespace {log.keys.namespace!r}")
