@@ -176,9 +176,9 @@ class PartitionMismatch(Misconfigured):
     """The namespace was made with another number of partitions."""
 
     def __init__(self, namespace: str, asked: int, actual: int) -> None:
-        made = f"namespace {namespace!r} was made with {actual} partitions, not with {asked}"
+        made = f"namespace {namespace!r} was made with {actual} partitions"
         advice = f"leave the number out, ask for {actual}, or choose another namespace"
-        super().__init__(f"{made}; {advice}")
+        super().__init__(f"{made} and cannot be opened with {asked}; {advice}")
         self.namespace, self.asked, self.actual = namespace, asked, actual
 
 

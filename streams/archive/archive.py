@@ -1,4 +1,4 @@
-"""Reading an archive, and proving that it is what was written."""
+"""Read an archive, and prove that it is what was written."""
 
 from __future__ import annotations
 
@@ -19,12 +19,18 @@ from everfold.streams.events.record import NO_ENTRY, RawEntry, Recorded, entry_o
 
 
 class Archive:
+    """The archive in a store, read only. Manifests are kept in memory once they were read.
+
+    Every call raises ArchiveUnavailable when the store cannot be read now, and ArchiveDamaged for
+    a file that is missing or is not what was written.
+    """
+
     def __init__(self, store: Store) -> None:
         self.store = store
         self._links: dict[int, list[Link]] = {}
 
     async def links(self, partition: int) -> list[Link]:
-        """Return the chain of a partition, in order. Raises ArchiveDamaged where it is broken."""
+        """Return the chain of a partition's manifests, in order; the list is the archive's own."""
         known = self._links.setdefault(partition, [])
         while True:
             name = manifest_name(partition, len(known))
@@ -41,7 +47,7 @@ class Archive:
         return links[-1].manifest.last if links else NO_ENTRY
 
     async def segment(self, link: Link) -> bytes:
-        """Return a segment's file. Raises ArchiveDamaged unless it is what was written."""
+        """Return the compressed bytes of a segment's file."""
         manifest = link.manifest
         content = await self.store.read(manifest.segment)
         if content is None:
@@ -51,7 +57,7 @@ class Archive:
         return content
 
     async def entries(self, link: Link) -> list[RawEntry]:
-        """Return a segment's entries. Raises ArchiveDamaged unless they are what was written."""
+        """Return a segment's entries, in order."""
         manifest = link.manifest
         entries = list(read_segment(await self.segment(link), manifest.segment))
         if len(entries) != manifest.count:
@@ -59,7 +65,7 @@ class Archive:
         return entries
 
     async def pages(self, partition: int, after: str = NO_ENTRY) -> AsyncIterator[list[Recorded]]:
-        """Yield a partition's events after an entry id, one segment at a time."""
+        """Yield a partition's events after an entry id, in one list per segment."""
         for link in list(await self.links(partition)):
             if entry_order(link.manifest.last) <= entry_order(after):
                 continue
@@ -72,7 +78,10 @@ class Archive:
                 yield found
 
     async def job(self, partition: int, job_id: str, before_seq: int) -> list[Recorded]:
-        """Return a job's archived events with a sequence number below `before_seq`, in order."""
+        """Return a job's archived events with a sequence number below `before_seq`, in order.
+
+        `partition` must be that of the job.
+        """
         found: list[Recorded] = []
         for link in await self.links(partition):
             low, _ = link.manifest.jobs.get(job_id, (before_seq, 0))
@@ -85,6 +94,7 @@ class Archive:
         return found
 
     async def workflow(self, sha256: str) -> bytes | None:
+        """Return an archived graph as JSON, None when it is not archived."""
         content = await self.store.read(workflow_name(sha256))
         return gzip.decompress(content) if content is not None else None
 

@@ -1,8 +1,8 @@
-"""Writing the archive: a reader of the log that must have taken an entry before it is trimmed.
+"""Write the archive. The archiver is a required reader of the log: nothing is trimmed before it.
 
 Rule: write the segment, read it back and compare, archive the graphs it needs, then create its
-manifest, then move the mark in Redis. A death at any point leaves a segment without a manifest,
-which means nothing, or a mark that is behind, which the next run moves.
+manifest, then move the reader's position in Redis. A death at any point leaves a segment without a
+manifest, which means nothing, or a position that is behind, which the next run moves.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.manifest import (
     Link,
     Manifest,
-    describe,
+    make_manifest,
     sha256_of,
     workflow_name,
     write_manifest,
@@ -31,31 +31,39 @@ from everfold.streams.redis.redis_errors import command, read_string
 from everfold.streams.redis.server import server_time_ms
 
 SEGMENT_EVENTS = 10_000
+"""Events of a full segment."""
+
 OLDEST_S = 300.0
-"""A segment that is not full is written when its oldest event has waited so long."""
+"""A segment that is not full is written when its oldest event has waited so many seconds."""
 
 READ = 1000
+"""Entries per read of the log."""
 
 Note = Callable[[int], None]
-"""Told how many events were archived just now."""
+"""Called after each segment with the number of its events."""
 
 
 class Archived(Struct, frozen=True):
+    """What one run has archived of a partition."""
+
     partition: int
     segments: int
     events: int
 
 
 class Archiver:
+    """Writes one log into one archive. Two at once do no harm: the store decides per segment."""
+
     def __init__(self, log: Log, archive: Archive, note: Note | None = None) -> None:
         self._log, self._archive = log, archive
         self._note = note or (lambda _events: None)
 
     async def run(self, *, everything: bool = False) -> list[Archived]:
-        """Archive all partitions once: full and old segments, or everything that is there.
+        """Archive all partitions once: full and old segments, or `everything` that is there.
 
-        Raises ArchiveForeign for the archive of another namespace, Trimmed where events are gone
-        that were never archived, ArchiveDamaged, or Unavailable.
+        It may be interrupted and repeated; what was archived stays. Raises ArchiveForeign for the
+        archive of another namespace, Trimmed where events are gone that were never archived,
+        ArchiveDamaged, or a leaf of Unavailable.
         """
         return [
             await self._partition(partition, everything)
@@ -104,10 +112,10 @@ class Archiver:
         return await server_time_ms(self._log.redis) - oldest_ms > OLDEST_S * 1000
 
     async def _write(self, partition: int, entries: list[RawEntry], before: Link | None) -> bool:
-        """Write one segment; False when another archiver was faster."""
+        """Write one segment; False when another archiver has written it."""
         store, log = self._archive.store, self._log
         content = write_segment(entries)
-        manifest = describe(
+        manifest = make_manifest(
             entries,
             content,
             before,

@@ -1,4 +1,4 @@
-"""Checking an archive against the log: no gap between the two, and the same where both speak."""
+"""Check an archive against the log: no gap between the two, and the same events in both."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from everfold.streams.redis.redis_errors import command
 
 
 async def check_archive(log: Log, archive: Archive, partition: int) -> AsyncIterator[int | str]:
-    """Yield the number of events of each segment that is sound, or a sentence about what is not."""
+    """Yield the number of events of each segment, and a sentence for each fault that is found.
+
+    It stops at the first file that is damaged. Raises a leaf of Unavailable.
+    """
     try:
         links = await archive.links(partition)
         for link in links:
@@ -46,6 +49,6 @@ async def _differs(log: Log, partition: int, entries: list[RawEntry]) -> str | N
     if len(live) > len(entries):
         return f"the log has {len(live)} events where the segment has {len(entries)}"
     wrong = next(
-        ours[0].decode() for ours, theirs in zip(live, expected, strict=True) if ours != theirs
+        found[0].decode() for found, kept in zip(live, expected, strict=True) if found != kept
     )
     return f"event {wrong} is another one in the log"

@@ -28,7 +28,9 @@ class Store(Protocol):
     """
 
     @property
-    def url(self) -> str: ...
+    def url(self) -> str:
+        """Where it is, as people write it."""
+        ...
 
     async def create(self, name: str, content: bytes) -> bool:
         """Write a new file durably; False, with nothing written, when there is one.
@@ -43,31 +45,37 @@ class Store(Protocol):
 
 
 class Folder:
-    """A store in a local folder: every write has reached the disk when it returns."""
+    """A store in a local folder: every write has reached the disk when it returns.
+
+    The folder is made with the first file. `~` is expanded, a relative path made absolute.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = Path(path).expanduser().absolute()
 
     @property
     def url(self) -> str:
+        """The folder's absolute path."""
         return str(self._path)
 
     async def create(self, name: str, content: bytes) -> bool:
+        """Write a new file as the Store says. Raises ArchiveUnavailable."""
         return await self._run(self._create, name, content)
 
     async def read(self, name: str) -> bytes | None:
+        """Return a file, None when there is none. Raises ArchiveUnavailable."""
         return await self._run(self._read, name)
 
-    async def _run(self, doing: Callable[[*Ts], T], *arguments: *Ts) -> T:
+    async def _run(self, call: Callable[[*Ts], T], *arguments: *Ts) -> T:
         try:
-            return await anyio.to_thread.run_sync(doing, *arguments)
+            return await anyio.to_thread.run_sync(call, *arguments)
         except OSError as error:
             raise ArchiveUnavailable(self.url, str(error)) from error
 
     def _create(self, name: str, content: bytes) -> bool:
         temporary = self._write(name, content)
         try:
-            # A link refuses where a rename would replace.
+            # A link to a name that exists is refused; a rename would replace the file.
             os.link(temporary, self._path / name)
         except FileExistsError:
             return False
@@ -77,9 +85,9 @@ class Folder:
         return True
 
     def _write(self, name: str, content: bytes) -> Path:
-        place = self._path / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        temporary = place.with_name(f".{place.name}.{secrets.token_hex(4)}.part")
+        path = self._path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         with temporary.open("xb") as file:
             file.write(content)
             file.flush()

@@ -20,9 +20,12 @@ from everfold.streams.events.event import Submitted
 from everfold.streams.events.record import RawEntry, entry_time_ms
 
 FORMAT = 1
+"""Of manifests and segments; a newer one is not read."""
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
+    """What is in a segment: one JSON file beside it."""
+
     format: int = FORMAT
     namespace: str
     generation: str
@@ -46,14 +49,17 @@ class Manifest(Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
+        """Path of the manifest's own file."""
         return manifest_name(self.partition, self.number)
 
     @property
     def segment(self) -> str:
+        """Path of the segment's file."""
         return segment_name(self.partition, self.number, self.sha256)
 
     @property
     def until_ms(self) -> int:
+        """Time of the last event, Unix ms."""
         return entry_time_ms(self.last)
 
 
@@ -62,26 +68,30 @@ class Link(Struct, frozen=True):
 
     manifest: Manifest
     sha256: str
+    """Of the manifest's file; the head of the chain is that of the last link."""
 
 
 def manifest_name(partition: int, number: int) -> str:
+    """Return the path of a manifest within the store."""
     return f"partition-{partition}/{number:08}.manifest.json"
 
 
 def segment_name(partition: int, number: int, sha256: str) -> str:
-    """Named by its content too: of two archivers at once each writes a file of its own."""
+    """Return the path of a segment: with its hash, so that two archivers write two files."""
     return f"partition-{partition}/{number:08}-{sha256[:16]}.jsonl.gz"
 
 
 def workflow_name(sha256: str) -> str:
+    """Return the path of an archived graph."""
     return f"workflows/{sha256}.json.gz"
 
 
 def sha256_of(content: bytes) -> str:
+    """Return the SHA-256 of a file's bytes, in hex."""
     return hashlib.sha256(content).hexdigest()
 
 
-def describe(
+def make_manifest(
     entries: Sequence[RawEntry],
     content: bytes,
     before: Link | None,
@@ -90,7 +100,10 @@ def describe(
     generation: str,
     partition: int,
 ) -> Manifest:
-    """Return the manifest of a segment that follows `before`."""
+    """Return the manifest of a segment that follows the link `before`, None for the first.
+
+    `entries` are those of the segment, at least one; `content` is its compressed file.
+    """
     jobs: dict[str, tuple[int, int]] = {}
     versions: Counter[str] = Counter()
     workflows: dict[str, None] = {}
@@ -122,11 +135,15 @@ def describe(
 
 
 def write_manifest(manifest: Manifest) -> bytes:
+    """Return the bytes of a manifest's file."""
     return msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
 
 
 def read_manifest(content: bytes, name: str) -> Link:
-    """Raises ArchiveDamaged for what is not a manifest, or of a newer format."""
+    """Return a manifest with the hash of its file, `name`.
+
+    Raises ArchiveDamaged for what is no manifest, or one of a newer format.
+    """
     try:
         manifest = msgspec.json.decode(content, type=Manifest)
     except msgspec.MsgspecError as error:

@@ -18,10 +18,12 @@ from everfold.streams.errors import ArchiveDamaged
 from everfold.streams.events.record import FIELDS, RawEntry, Recorded, recorded
 
 LEVEL = 6
-"""Of gzip: a tenth of the bytes, at a speed that keeps up with the log."""
+"""Level of gzip: a tenth of the bytes, at a speed that keeps up with the log."""
 
 
-class Line(Struct, omit_defaults=True):
+class SegmentLine(Struct, omit_defaults=True):
+    """One entry as JSON: the fields of an event, or `x`."""
+
     i: str
     """Entry id."""
     j: str | UnsetType = UNSET
@@ -30,16 +32,16 @@ class Line(Struct, omit_defaults=True):
     p: str | UnsetType = UNSET
     d: Raw | UnsetType = UNSET
     x: list[str] | UnsetType = UNSET
-    """The entry's fields in base64, of one that has no place above."""
+    """The fields in base64, of an entry that is no event or not one line of JSON."""
 
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Line).decode
+_decode = msgspec.json.Decoder(SegmentLine).decode
 _check = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 def write_segment(entries: Iterable[RawEntry]) -> bytes:
-    """Return the compressed lines; the same entries always make the same bytes."""
+    """Return a segment's file; the same entries always make the same bytes."""
     buffer = io.BytesIO()
     # Neither a name nor a time in the header: both would make equal segments differ.
     with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, compresslevel=LEVEL, mtime=0) as out:
@@ -54,17 +56,17 @@ def write_line(entry: RawEntry) -> bytes:
 
 
 def read_line(text: bytes) -> RawEntry:
-    """Return the entry of a line. Raises ValueError for what is none."""
+    """Return the entry of a line, byte for byte. Raises ValueError for what is no line."""
     return _entry(_decode(text))
 
 
-def _line(entry_id: str, flat: list[bytes]) -> Line:
+def _line(entry_id: str, flat: list[bytes]) -> SegmentLine:
     if flat[::2] == FIELDS:
         _, job_id, _, seq, _, epoch, _, previous, _, payload = flat
         try:
             _check(payload)
             if b"\n" not in payload:
-                return Line(
+                return SegmentLine(
                     entry_id,
                     job_id.decode(),
                     _whole(seq),
@@ -74,7 +76,7 @@ def _line(entry_id: str, flat: list[bytes]) -> Line:
                 )
         except ValueError:
             pass  # not what we write: it is kept as it is
-    return Line(entry_id, x=[base64.b64encode(field).decode() for field in flat])
+    return SegmentLine(entry_id, x=[base64.b64encode(field).decode() for field in flat])
 
 
 def _whole(text: bytes) -> int:
@@ -84,7 +86,10 @@ def _whole(text: bytes) -> int:
 
 
 def read_segment(content: bytes, name: str = "segment") -> Iterator[RawEntry]:
-    """Yield the entries as they were. Raises ArchiveDamaged for what is not a segment."""
+    """Yield the entries with the bytes that they had. Raises ArchiveDamaged for what is no segment.
+
+    `name` is the file that the error names.
+    """
     try:
         with gzip.open(io.BytesIO(content)) as lines:
             for text in lines:
@@ -93,7 +98,7 @@ def read_segment(content: bytes, name: str = "segment") -> Iterator[RawEntry]:
         raise ArchiveDamaged(name, str(error)) from error
 
 
-def _entry(line: Line) -> RawEntry:
+def _entry(line: SegmentLine) -> RawEntry:
     entry_id = line.i.encode()
     if isinstance(line.x, list):
         return entry_id, [base64.b64decode(field) for field in line.x]
@@ -107,5 +112,6 @@ def _entry(line: Line) -> RawEntry:
 
 
 def records_of(entries: Iterable[RawEntry]) -> Iterator[Recorded]:
+    """Yield entries as events; what cannot be read is an Unreadable event."""
     for entry_id, flat in entries:
         yield recorded(entry_id, flat)

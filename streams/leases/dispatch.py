@@ -1,4 +1,4 @@
-"""Who works on what: claim waiting jobs, take over orphaned ones, renew and give up leases.
+"""Leases of jobs: claim waiting jobs, take over orphaned ones, renew and release.
 
 Rule: a lease is a pending entry of a dispatch stream plus the epoch in the job's head; both
 change in one script, and the epoch alone decides who may append.
@@ -32,19 +32,32 @@ from everfold.streams.redis.retry import with_retry
 PROMOTE_LIMIT = 500
 """Jobs moved from later to dispatch in one call."""
 
+TAKE_OVER_LIMIT = 500
+"""Jobs taken over in one call."""
+
+RENEW_LIMIT = 500
+"""Leases renewed in one script call."""
+
 OWN_LIMIT = 100_000
+"""Leases of one runner that are looked for in one lane of one partition."""
 
 
 class Promotion(Struct, frozen=True):
+    """What one call of `promote` did in one partition."""
+
     promoted: int
+    """Jobs moved from later to dispatch, PROMOTE_LIMIT at most: call again when it is that."""
     next_due_ms: int
-    """When the next job of the partition is due, 0 when none waits for a time."""
+    """When the partition's next job is due, Unix ms of the server; 0 when none waits for a time."""
     overdue: tuple[str, ...]
-    """Jobs that wait past their queue deadline."""
+    """Ids of jobs that still wait past their queue deadline, until somebody ends them."""
 
 
 class Dispatch:
-    """Leases of one runner, in one namespace. `runner` is unique per process start."""
+    """The leases of one runner in one namespace. Safe to use from many tasks at once.
+
+    `runner` must be unique per process start: two of one name would share their leases.
+    """
 
     def __init__(self, log: Log, runner: str) -> None:
         self._log = log
@@ -55,10 +68,11 @@ class Dispatch:
     async def claim(
         self, partition: int, lanes: Sequence[tuple[str, str]], most: int
     ) -> list[Lease]:
-        """Lease up to `most` waiting jobs of a partition.
+        """Lease up to `most` waiting jobs of a partition; [] when none waits.
 
-        `lanes` are (queue, priority), the preferred ones first. Raises Unavailable; then jobs
-        may have been leased, and `own_leases` names them.
+        `lanes` are (queue, priority), the preferred ones first. Each job gets a new epoch and a
+        `claimed` event. Raises a leaf of Unavailable, without a retry: then jobs may have been
+        leased, and `own_leases` names them.
         """
         events = [self._claimed() for _ in range(most)]
         payloads = [encode_trusted(event) for event in events]
@@ -83,13 +97,16 @@ class Dispatch:
         idle_limit_s: float,
         cursor: str = "-",
         suspect: str = "",
-        most: int = 500,
+        most: int = TAKE_OVER_LIMIT,
     ) -> tuple[str, list[Lease]]:
-        """Lease jobs of one lane whose lease was not renewed for `idle_limit_s`.
+        """Lease up to `most` jobs of one lane whose lease was not renewed for `idle_limit_s`.
 
-        Walks from `cursor`, which the caller keeps; the cursor returned is "-" when the walk is
-        through. With `suspect`, takes all leases of that runner, however fresh.
-        Raises Unavailable; then jobs may have been leased, and `own_leases` names them.
+        Looks at a page of leases after `cursor`, which the caller keeps from call to call; returns
+        the next cursor, "-" at the end, and the leases. With `suspect`, the name of a runner,
+        takes all leases of that one, however fresh. An orphaned job gets a `recovered` event and
+        its crashes are counted, a released one gets `claimed`.
+        Raises a leaf of Unavailable, without a retry: then jobs may have been leased, and
+        `own_leases` names them.
         """
         reason = "connection_gone" if suspect else "lease_expired"
         payloads = [
@@ -136,14 +153,18 @@ class Dispatch:
         )
 
     async def renew(self, leases: Sequence[Lease]) -> list[Renewed | LeaseOver]:
-        """Renew leases, in the order given. Raises Unavailable; then some may be renewed."""
+        """Renew leases; return one outcome for each, in the same order.
+
+        A lease that is over is a LeaseOver, not an error. Raises a leaf of Unavailable, without a
+        retry: then some may have been renewed.
+        """
         groups: dict[str, list[int]] = {}
         for index, lease in enumerate(leases):
             groups.setdefault(self._dispatch_key(lease), []).append(index)
         outcomes: dict[int, Renewed | LeaseOver] = {}
         for key, indexes in groups.items():
-            for start in range(0, len(indexes), 500):
-                page = indexes[start : start + 500]
+            for start in range(0, len(indexes), RENEW_LIMIT):
+                page = indexes[start : start + RENEW_LIMIT]
                 replies = await scripts.renew(
                     self._redis,
                     dispatch=key,
@@ -157,13 +178,15 @@ class Dispatch:
     async def release(
         self, lease: Lease, event: Released | Retried, *, wait_until_ms: int = 0
     ) -> Appended:
-        """Give the lease up: `Released` hands the job over at once, `Retried` lets it wait.
+        """Release the lease: after `Released` any runner may take the job over at once, after
+        `Retried` the job waits until its `not_before_ms`.
 
-        With `wait_until_ms` a released job waits too, behind those that wait already, which is
-        right only when no attempt of it is alive.
+        With `wait_until_ms`, Unix milliseconds, a released job waits too, behind those that wait
+        already: right only when no attempt of it is alive. Neither counts as a crash.
 
-        Raises Fenced, JobClosed or JobUnknown with nothing written; Unavailable when the server
-        stayed away, and then the lease runs out by itself.
+        Raises Fenced, JobClosed, JobUnknown or Refused with nothing written; a leaf of Unavailable
+        when the server stayed away for the log's `retry_for_s`, and then the lease may go on until
+        it runs out.
         """
         stamped = self._log.stamp(event)
         due_ms = stamped.not_before_ms if isinstance(stamped, Retried) else wait_until_ms
@@ -199,7 +222,10 @@ class Dispatch:
         )
 
     async def promote(self, partition: int) -> Promotion:
-        """Move jobs whose time has come from later to dispatch."""
+        """Move jobs of a partition whose time has come to dispatch, PROMOTE_LIMIT at most.
+
+        Runners are woken. Raises a leaf of Unavailable, without a retry; it may be repeated.
+        """
         reply = await scripts.promote(
             self._redis,
             later=self._keys.later(partition),
@@ -213,10 +239,10 @@ class Dispatch:
         return Promotion(int(reply[0]), int(reply[1]), overdue)
 
     async def own_leases(self, lanes: Sequence[tuple[str, str]]) -> list[Lease]:
-        """Name the leases that the server holds for this runner.
+        """Return the leases that the server has for this runner, in all partitions.
 
-        To be asked after an Unavailable claim: what was leased by a call whose answer was lost
-        would else wait until the lease runs out.
+        To be called after an Unavailable claim or take-over: a job that was leased by a call whose
+        answer was lost would else wait until the lease runs out. Raises a leaf of Unavailable.
         """
         return [
             lease
@@ -265,12 +291,12 @@ def all_lanes(queues: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _history(job: scripts.Reply, claimed: Claimed, payload: bytes) -> tuple[Recorded, ...]:
-    """Return a job's first event and its claim, if the reply of the claim has the first one."""
+    """Return a job's first event and its claim where the reply of the claim has both, else ()."""
     if len(job) < 7:
         return ()
     job_id, epoch, seq, entry_id = job[:4]
     first = recorded(*cast("tuple[bytes, list[bytes]]", job[6]))
-    told = Recorded(
+    claim = Recorded(
         entry_id=cast("bytes", entry_id).decode(),
         job_id=cast("bytes", job_id).decode(),
         seq=int(seq),
@@ -279,4 +305,4 @@ def _history(job: scripts.Reply, claimed: Claimed, payload: bytes) -> tuple[Reco
         event=claimed,
         payload=payload,
     )
-    return first, told
+    return first, claim

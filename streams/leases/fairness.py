@@ -1,6 +1,6 @@
-"""In which order a runner looks for work, so that nothing starves.
+"""The order in which a runner looks for work, so that nothing starves.
 
-Rule: most turns serve high before normal before low; every fourth turn begins with normal and
+Rule: pure. Most turns serve high before normal before low; every fourth turn begins with normal and
 every eighth with low, so that a flood of urgent jobs slows the others but never stops them.
 Queues and partitions take turns in front, each at its own pace: at one common pace a partition
 would be in front in turns of one priority only.
@@ -24,7 +24,7 @@ PRIORITY_CYCLE = 8
 
 
 def lane_order(turn: int, queues: Sequence[str]) -> list[Lane]:
-    """Return every lane of `queues` in the order of this turn."""
+    """Return every lane of `queues` in the order of this turn; `turn` counts claims from 0 on."""
     rotated = _rotated(queues, _pace(turn, PRIORITY_CYCLE, len(queues)))
     return [(queue, priority) for priority in _priorities(turn) for queue in rotated]
 

@@ -1,8 +1,7 @@
-"""For runner processes that are not Everfold's own: take jobs, tell their story, end them.
+"""For runner processes that are not Everfold's own: claim jobs, append their events, end them.
 
-A program in any language can do the same with the scripts in `lua/`; this class is their order.
-The holder of a lease renews it at least every `RENEW_EVERY_S` and stops on LeaseLost.
-docs/PRODUCING.md has the whole story.
+Rule: a runner renews each lease at least every `RENEW_EVERY_S` and stops its work on LeaseLost.
+A program in any language can do the same with the scripts in `lua/`, see docs/PRODUCING.md.
 """
 
 from __future__ import annotations
@@ -22,20 +21,21 @@ from everfold.streams.redis.keys import RELEASED
 from everfold.streams.redis.retry import with_retry
 
 LEASE_TTL_S = 10.0
-"""A lease that was not renewed for so long may be taken over. All runners of a queue use the same
-time: who uses a shorter one takes jobs away from runners that live."""
+"""A lease that was not renewed for so many seconds may be taken over. All runners of a queue use
+the same time: one with a shorter time takes jobs away from runners that live."""
 
 RENEW_EVERY_S = 2.0
 """Five tries before a lease runs out."""
 
 POLL_S = 0.25
+"""Seconds between two looks for a job while `claim` waits."""
 
 
 class Producer:
-    """One runner, named for its whole life. Safe to use from many tasks at once.
+    """One runner of your own. Safe to use from many tasks at once.
 
-    `runner` is a name that no other process start uses. Raises InvalidName for names that keys
-    cannot carry.
+    `runner` is a name that no other process start uses. It serves `queues`. Making one sends
+    nothing; it raises InvalidName for names that keys cannot carry.
     """
 
     def __init__(
@@ -59,9 +59,9 @@ class Producer:
     async def claim(self, most: int = 1, wait_s: float = 0.0) -> list[Lease]:
         """Lease up to `most` jobs: orphaned ones first, then waiting ones.
 
-        Waits up to `wait_s` for the first. Read the job's events before working on it: a job
-        that had an owner before may still run somewhere. Raises Unavailable; then jobs may have
-        been leased, and `own_leases` names them.
+        Waits up to `wait_s` seconds for the first; [] when none came. Read the job's events before
+        working on it: a job that had an owner before may still run somewhere. Raises a leaf of
+        Unavailable; then jobs may have been leased, and `own_leases` names them.
         """
         give_up_at_s = anyio.current_time() + wait_s
         while True:
@@ -102,9 +102,9 @@ class Producer:
         return leases
 
     async def own_leases(self) -> list[Lease]:
-        """Name the leases that the server holds for this runner, those of lost answers too.
+        """Return the leases that the server has for this runner, those of lost answers too.
 
-        Raises Unavailable when the server stayed away.
+        Raises a leaf of Unavailable when the server stayed away for the log's `retry_for_s`.
         """
         lanes = all_lanes(self.queues)
         return await with_retry(lambda: self.dispatch.own_leases(lanes), self.log.retry_for_s)
@@ -115,21 +115,33 @@ class Producer:
         return partition_order(self._turn, self.log.keys.partitions, len(self.queues))
 
     async def append(self, lease: Lease, event: Event) -> Appended:
-        """Append an event under the lease, once, however often it is repeated with the same id.
+        """Append an event under the lease; one that is repeated with its id is stored once.
 
-        Raises Fenced or JobClosed: stop working then. Raises Unavailable when the server stayed
-        away: whether the event was appended is not known.
+        Raises Fenced, JobClosed or JobUnknown with nothing written: stop working then. Raises
+        Refused for an event that nobody could read again. Raises a leaf of Unavailable when the
+        server stayed away for the log's `retry_for_s`: then the event may have been appended.
         """
         return await self.log.append(lease.job_id, event, epoch=lease.epoch, holder=lease.runner)
 
     async def renew(self, leases: Sequence[Lease]) -> list[Renewed | LeaseOver]:
-        """Renew leases; `canceling` in a result means: stop the work and append Canceled."""
+        """Renew leases; return one outcome for each, in the same order.
+
+        LeaseOver means: stop the work, append nothing. `canceling` means: stop the work and append
+        Canceled. Raises a leaf of Unavailable, without a retry; some may have been renewed.
+        """
         return await self.dispatch.renew(leases)
 
     async def finish(self, lease: Lease, event: Terminal) -> Appended:
-        """Append the job's last event: it closes the job and ends the lease."""
+        """Append the job's terminal event, which closes the job and ends the lease.
+
+        Raises as `append` does; a repeat with the event's id after an Unavailable is safe.
+        """
         return await self.append(lease, event)
 
     async def release(self, lease: Lease, event: Released | Retried) -> Appended:
-        """Give the job back: to the next runner at once, or after a time."""
+        """Release the lease: the next runner may take the job at once, or after a time.
+
+        Raises Fenced, JobClosed, JobUnknown or Refused with nothing written; a leaf of Unavailable
+        when the server stayed away, and then the lease may go on until it runs out.
+        """
         return await self.dispatch.release(lease, event)

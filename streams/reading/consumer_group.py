@@ -1,8 +1,8 @@
 """A consumer group on the log: several processes share its partitions and resume where they were.
 
 Rule: an entry stays pending until it is acknowledged; after every reconnect a consumer reads its
-own pending entries first (an answer that was lost left them there). Each instance has a
-connection of its own, for it blocks.
+own pending entries first, for an answer that was lost left them there. Each instance has a
+connection of its own, because it blocks.
 """
 
 from __future__ import annotations
@@ -21,19 +21,27 @@ from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import BLOCK_S, connect_blocking
 
 BATCH = 500
+"""Entries per read."""
 
 
 class PendingEntries(Struct, frozen=True):
-    """What a group was given and has not acknowledged."""
+    """What the consumers of a group were given and have not acknowledged, in one partition."""
 
     count: int
     first: str
     """Entry id of the oldest one, 0-0 when there is none."""
     consumers: dict[str, int]
+    """Consumer -> how many of them are its own; those without any are left out."""
 
 
 class ConsumerGroup:
-    """One consumer of a group. Close it with `aclose`."""
+    """One consumer of a group, in all partitions of a log. Close it with `aclose`.
+
+    `consumer` must be unique within the group: two of one name would share what is pending.
+    `block_s` is how many seconds a read waits for entries. Nothing is sent yet. Every call raises
+    a leaf of Unavailable when the server cannot answer, without a retry, and NoGroup where the
+    group is not there.
+    """
 
     def __init__(self, log: Log, group: str, consumer: str, *, block_s: float = BLOCK_S) -> None:
         self._log = log
@@ -44,9 +52,10 @@ class ConsumerGroup:
         )
 
     async def create(self, partition: int, after: str = NO_ENTRY) -> None:
-        """Make the group, to read what follows the entry `after`; nothing when it exists.
+        """Make the group in a partition, to read what follows the entry `after`.
 
-        Never begins at "now" by itself: what was appended before would be missed.
+        Changes nothing when it exists. It never begins at "now" by itself: what was appended
+        before would be missed.
         """
         key = self._log.keys.log(partition)
         try:
@@ -56,24 +65,26 @@ class ConsumerGroup:
                 raise
 
     async def read_new(self, partition: int, most: int = BATCH) -> list[Recorded]:
-        """Wait for entries that no consumer of the group has seen; empty after the block time.
+        """Wait for entries that no consumer of the group has seen; [] when the block time is over.
 
-        Raises border.NoGroup when the group is gone, Unavailable when the server is.
+        At most `most` of them, in the order of the log; they are pending for this consumer then.
         """
         wait = ("BLOCK", self._block_ms)
         return await self._read(self._redis, partition, ">", most, *wait)
 
     async def read_ready(self, partition: int, most: int = BATCH) -> list[Recorded]:
-        """Return what no consumer of the group has seen, without waiting for it.
-
-        It travels with the log's other commands. Raises as `read_new`.
+        """Return what no consumer of the group has seen, without waiting: as `read_new`, but on
+        the log's own pipelined connections.
         """
         return await self._read(self._log.redis, partition, ">", most)
 
     async def read_pending(
         self, partition: int, after: str = NO_ENTRY, most: int = BATCH
     ) -> list[Recorded]:
-        """Return this consumer's own unacknowledged entries after an entry id, in order."""
+        """Return this consumer's pending entries after an entry id, in order; [] at their end.
+
+        An entry that was trimmed meanwhile is an Unreadable event.
+        """
         return await self._read(self._redis, partition, after, most)
 
     async def _read(
@@ -88,7 +99,10 @@ class ConsumerGroup:
         return [recorded(entry_id, fields) for _, rows in streams for entry_id, fields in rows]
 
     async def inherit(self, partition: int) -> None:
-        """Make every pending entry of the group this consumer's own, whoever had it."""
+        """Make every pending entry of the group in a partition this consumer's own.
+
+        The former consumers lose them, alive or not: only the owner of the partition may call it.
+        """
         cursor = b"0-0"
         while True:
             reply = await command(
@@ -101,12 +115,13 @@ class ConsumerGroup:
                 return
 
     async def acknowledge(self, partition: int, entry_ids: Sequence[str]) -> None:
-        """Tell the group that these entries are done with; repeating it changes nothing."""
+        """Take these entries off the pending ones; repeating it changes nothing."""
         if entry_ids:
             key = self._log.keys.log(partition)
             await command(self._redis, "XACK", key, self.group, *entry_ids)
 
     async def pending(self, partition: int) -> PendingEntries:
+        """Return a summary of what is pending in the whole group."""
         key = self._log.keys.log(partition)
         reply = await command(self._redis, "XPENDING", key, self.group)
         count, first, _, rows = cast("tuple[int, bytes, bytes, list[list[bytes]]]", reply)
@@ -114,4 +129,5 @@ class ConsumerGroup:
         return PendingEntries(count, first.decode() if first else NO_ENTRY, consumers)
 
     async def aclose(self) -> None:
+        """Close the connection; what is pending stays pending."""
         await self._redis.aclose()

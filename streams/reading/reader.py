@@ -1,4 +1,4 @@
-"""Reading the log: one job's events, one partition's, or everything as it happens.
+"""Read the log: one job's events, one partition's, or everything as it happens.
 
 Rule: reading changes nothing; a reader holds its own cursor and, where it blocks, its own
 connection. A cursor is the entry id of the last event seen.
@@ -23,15 +23,18 @@ from everfold.streams.redis.retry import Backoff, with_retry
 from everfold.streams.redis.server import BLOCK_S, connect_blocking
 
 PAGE = 500
+"""Events per read."""
 
 Entries = list[tuple[bytes, list[bytes] | None]]
+"""Entries as the server sends them: id, and flat fields, None where a pending entry was trimmed."""
 
 
 async def job_events(log: Log, job_id: str, after_seq: int = 0) -> list[Recorded]:
     """Return the job's events with a sequence number above `after_seq`, in order.
 
-    Where the log was trimmed, the list begins with the first event that is still there.
-    Raises JobUnknown or Unavailable.
+    Where the log was trimmed, the list begins with the first event that is still there. It costs
+    as much as the job has events. Raises JobUnknown, or a leaf of Unavailable when the server
+    stayed away for the log's `retry_for_s`.
     """
     newest_first: list[Recorded] = []
     at = ""
@@ -66,7 +69,10 @@ async def _page(log: Log, job_id: str, at: str, after_seq: int) -> tuple[list[Re
 async def partition_page(
     log: Log, partition: int, after: str, size: int = PAGE, until: str = "+"
 ) -> list[Recorded]:
-    """Return up to `size` of a partition's events after an entry id."""
+    """Return up to `size` of a partition's events after one entry id, up to and with `until`.
+
+    Raises a leaf of Unavailable when the server stayed away for the log's `retry_for_s`.
+    """
     read = partial(_range, log, partition, after, until, size)
     rows = await with_retry(read, log.retry_for_s)
     return [recorded(entry_id, fields) for entry_id, fields in rows]
@@ -75,7 +81,10 @@ async def partition_page(
 async def partition_events(
     log: Log, partition: int, after: str = NO_ENTRY, until: str = "+"
 ) -> AsyncIterator[Recorded]:
-    """Yield a partition's events after one entry id, up to what the log holds now."""
+    """Yield a partition's events after one entry id, page by page, up to what the log holds then.
+
+    Raises as `partition_page` does; what was yielded stays good.
+    """
     while page := await partition_page(log, partition, after, until=until):
         for record in page:
             yield record
@@ -83,25 +92,28 @@ async def partition_events(
 
 
 async def log_size(log: Log, partition: int) -> int:
-    """Return how many events of a partition the log holds."""
+    """Return how many events of a partition the log holds. Raises a leaf of Unavailable."""
     return cast("int", await command(log.redis, "XLEN", log.keys.log(partition)))
 
 
 async def all_events(log: Log) -> AsyncIterator[Recorded]:
-    """Yield the events of all partitions, merged by time; holds one page of each in memory."""
+    """Yield the events of all partitions, merged by time; holds one page of each in memory.
+
+    Raises as `partition_page` does.
+    """
     readers = [partition_events(log, partition) for partition in range(log.keys.partitions)]
     async for record in merged(readers):
         yield record
 
 
 async def merged(readers: Sequence[AsyncIterator[Recorded]]) -> AsyncIterator[Recorded]:
-    """Yield what several readers yield, by the time of the events."""
-    heads = [(record, reader) for reader in readers async for record in _first(reader)]
-    while heads:
-        place = min(range(len(heads)), key=lambda i: entry_order(heads[i][0].entry_id))
-        record, reader = heads.pop(place)
+    """Yield what several readers yield, in the order of entry ids; each must be in that order."""
+    next_ones = [(record, reader) for reader in readers async for record in _first(reader)]
+    while next_ones:
+        first = min(range(len(next_ones)), key=lambda i: entry_order(next_ones[i][0].entry_id))
+        record, reader = next_ones.pop(first)
         yield record
-        heads += [(following, reader) async for following in _first(reader)]
+        next_ones += [(following, reader) async for following in _first(reader)]
 
 
 async def _first(reader: AsyncIterator[Recorded]) -> AsyncIterator[Recorded]:
@@ -117,7 +129,7 @@ async def _range(log: Log, partition: int, after: str, until: str, size: int) ->
 
 
 async def last_entry_ids(log: Log) -> dict[int, str]:
-    """Return the entry id of the last event of each partition, 0-0 for an empty one."""
+    """Return partition -> entry id of its last event, 0-0 for none. May raise Unavailable."""
     found: dict[int, str] = {}
     for partition in range(log.keys.partitions):
         key = log.keys.log(partition)
@@ -130,11 +142,11 @@ async def last_entry_ids(log: Log) -> dict[int, str]:
 async def tail(
     log: Log, after: Mapping[int, str] | None = None
 ) -> AsyncIterator[AsyncIterator[list[Recorded]]]:
-    """Follow all partitions live, from the given cursors or from now on.
+    """Follow all partitions live, from the given cursors (partition -> entry id) or from now on.
 
-    Yields batches in log order per partition. Goes on where it was after the server was away.
-    Entering fixes the place: what is appended from then on is seen. It raises Unavailable when the
-    server stayed away.
+    Yields batches of up to PAGE events of one partition, in log order. While the server is away it
+    tries again without end, and goes on where it was. What is appended after entering is seen.
+    Only entering without cursors raises a leaf of Unavailable, after the log's `retry_for_s`.
     """
     if after is None:
         after = await with_retry(lambda: last_entry_ids(log), log.retry_for_s)

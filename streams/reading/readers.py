@@ -1,7 +1,7 @@
 """Registered readers of the log: what was not read by them is not trimmed.
 
-Rule: a required reader holds the trim until it is removed by a person; a best-effort one holds it
-while its lease lasts, and is told the exact range that it missed when it comes too late.
+Rule: a required reader holds the trim until a person removes it; a best-effort one holds it while
+its lease lasts, and gets the exact range that it missed when it comes too late.
 """
 
 from __future__ import annotations
@@ -18,19 +18,21 @@ from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.server import server_time_ms
 
 ARCHIVE = "archive"
-"""Name of the reader that the archiver is."""
+"""The archiver's name as a reader."""
 
 
 class Reader(Struct, frozen=True):
+    """A registered reader in one partition."""
+
     position: str
-    """Entry id up to which it has taken everything."""
+    """Entry id up to which it has read everything."""
     required: bool
     until_ms: int = 0
-    """Until when a best-effort reader holds the trim, Unix ms of the server."""
+    """Until when a best-effort reader holds the trim, Unix ms of the server; 0 when required."""
 
 
 class Missed(Struct, frozen=True):
-    """What was trimmed before a reader had taken it."""
+    """What was trimmed before a reader had read it: the entries after `after` up to `to`."""
 
     after: str
     to: str
@@ -40,15 +42,19 @@ class TrimmedTo(Struct, frozen=True):
     """The part of a partition that is no longer in the log."""
 
     entry_id: str = NO_ENTRY
+    """The last entry that was trimmed; 0-0 for none."""
     count: int = 0
+    """How many events were trimmed in all."""
 
 
 async def register(
     log: Log, partition: int, name: str, position: str, *, lease_s: float | None = None
 ) -> Missed | None:
-    """Say how far a reader is; with `lease_s` it is best-effort and must say so again in time.
+    """Register a reader with the entry id up to which it has read everything, or move it on.
 
-    Returns what was trimmed already although this reader had not taken it, None when nothing.
+    With `lease_s` seconds it is best-effort: it must be registered again within that time. Returns
+    what was trimmed although this reader had not read it, None for nothing.
+    Raises InvalidName with nothing written; a leaf of Unavailable.
     """
     check_name("reader", name)
     until_ms = await server_time_ms(log.redis) + int(lease_s * 1000) if lease_s is not None else 0
@@ -63,23 +69,31 @@ async def register(
 
 
 async def unregister(log: Log, partition: int, name: str) -> bool:
-    """Stop holding the trim for a reader; False when there is none of the name."""
+    """Stop holding the trim for a reader; False when there is none of the name.
+
+    Raises a leaf of Unavailable.
+    """
     return bool(await command(log.redis, "HDEL", log.keys.readers(partition), name))
 
 
 async def readers(log: Log, partition: int) -> dict[str, Reader]:
+    """Return name -> registered reader, those whose lease is over too. May raise Unavailable."""
     stored = await read_hash(log.redis, log.keys.readers(partition))
     return {name.decode(): msgspec.json.decode(text, type=Reader) for name, text in stored.items()}
 
 
 async def trimmed_to(log: Log, partition: int) -> TrimmedTo:
+    """Return what was trimmed of a partition so far. Raises a leaf of Unavailable."""
     stored = await read_hash(log.redis, log.keys.trimmed(partition))
     entry_id = stored.get(b"to", NO_ENTRY.encode()).decode()
     return TrimmedTo(entry_id, int(stored.get(b"count", b"0")))
 
 
 async def group_positions(log: Log, partition: int) -> dict[str, str]:
-    """Return for each consumer group the entry id up to which it has taken everything."""
+    """Return consumer group -> entry id up to which everything is acknowledged.
+
+    Raises a leaf of Unavailable.
+    """
     key = log.keys.log(partition)
     if not await command(log.redis, "EXISTS", key):
         return {}

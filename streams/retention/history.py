@@ -1,4 +1,4 @@
-"""The whole history: what is archived and what the log holds, stitched without gap or repeat.
+"""The whole history: archived events and those of the log, joined without gap or repeat.
 
 Rule: the archive up to where it goes, then the log; where events are in neither, that is an error
 and not a shorter answer.
@@ -21,7 +21,8 @@ async def job_history(
 ) -> list[Recorded]:
     """Return all events of a job with a sequence number above `after_seq`, in order.
 
-    Raises JobUnknown, or BrokenChain where one of them is in neither place.
+    Raises JobUnknown, BrokenChain where one of them is in neither place, ArchiveDamaged, or a leaf
+    of Unavailable.
     """
     try:
         live = await job_events(log, job_id, after_seq)
@@ -45,9 +46,10 @@ async def job_history(
 async def history_pages(
     log: Log, partition: int, after: str = NO_ENTRY, archive: Archive | None = None, *, size: int
 ) -> AsyncIterator[list[Recorded]]:
-    """Yield all events of a partition after an entry id, in pages, up to what the log holds now.
+    """Yield all events of a partition after an entry id, in pages of up to `size`, to its end.
 
-    It may be archived and trimmed meanwhile. Raises Trimmed where events are in neither place.
+    It may be archived and trimmed meanwhile. Raises Trimmed where events are in neither place,
+    ArchiveDamaged, or a leaf of Unavailable; what was yielded stays good.
     """
     while True:
         if archive is not None:
@@ -56,7 +58,7 @@ async def history_pages(
                     yield segment[start : start + size]
                 after = segment[-1].entry_id
         page = await partition_page(log, partition, after, size)
-        # Looked at after the page was read: what was trimmed before it was read is seen.
+        # Asked after the page was read, so that a trim before that read is noticed.
         gone = await trimmed_to(log, partition)
         if entry_order(gone.entry_id) > entry_order(after):
             if archive is None or not await _goes_beyond(archive, partition, after):

@@ -1,7 +1,7 @@
-"""Putting a history that was exported into an empty namespace, entry ids and all.
+"""Import a history that was exported into an empty namespace, with its entry ids.
 
 Rule: it may be interrupted and repeated. Open jobs wait for a runner only when everything is there;
-whoever takes one asks its backend first, as after any death of a runner.
+the runner that claims one asks its backend first, as after any death of a runner.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FIELD = "importing"
 async def begin_import(log: Log, sha256: str) -> None:
     """Record that the export file with this checksum is being imported, or go on with it.
 
-    Raises Refused for a namespace that holds anything else.
+    Raises Refused for a namespace that holds anything else, a leaf of Unavailable.
     """
     meta = log.keys.meta()
     under_way = cast("bytes | None", await command(log.redis, "HGET", meta, FIELD))
@@ -50,17 +50,21 @@ async def begin_import(log: Log, sha256: str) -> None:
 
 
 async def import_entries(log: Log, partition: int, entries: Sequence[RawEntry]) -> int:
-    """Add a page of entries, all of them events, in order; return how many were new."""
-    guards: dict[str, dict[str, str]] = {}
+    """Add a page of entries with their ids, in order; return how many were new.
+
+    Raises Refused where the partition has other entries, a leaf of Unavailable; then it may be
+    repeated.
+    """
+    heads: dict[str, dict[str, str]] = {}
     for record in records_of(entries):
         if record.job_id:
-            guards.setdefault(record.job_id, {}).update(_guard(record))
+            heads.setdefault(record.job_id, {}).update(_head(record))
     reply = await _import_entries.run(
         log.redis,
         (log.keys.log(partition),),
         (
             log.keys.tag(partition),
-            _pack([(job_id, _flat(guard)) for job_id, guard in guards.items()]),
+            _pack([(job_id, _flat(head)) for job_id, head in heads.items()]),
             *(value for entry_id, flat in entries for value in (entry_id, *flat[1::2])),
         ),
     )
@@ -70,29 +74,33 @@ async def import_entries(log: Log, partition: int, entries: Sequence[RawEntry]) 
     return cast("int", reply[1])
 
 
-def _guard(record: Recorded) -> dict[str, str]:
-    """Return what an event changes in its job's guard."""
+def _head(record: Recorded) -> dict[str, str]:
+    """Return what an event changes in its job's head."""
     event = record.event
-    known = {"seq": str(record.seq), "epoch": str(record.epoch), "last": record.entry_id}
+    fields = {"seq": str(record.seq), "epoch": str(record.epoch), "last": record.entry_id}
     if isinstance(event, Submitted):
-        known |= {"first": record.entry_id, "status": "open", "phase": "imported", "owner": ""}
-        known |= {"workflow": event.workflow, "queue": event.queue, "priority": event.priority}
-        known |= {"made_by": event.id, "recent": "", "dispatch": ""}
+        fields |= {"first": record.entry_id, "status": "open", "phase": "imported", "owner": ""}
+        fields |= {"workflow": event.workflow, "queue": event.queue, "priority": event.priority}
+        fields |= {"made_by": event.id, "recent": "", "dispatch": ""}
     if isinstance(event, Recovered):
-        known["crashes"] = str(event.crashes)
+        fields["crashes"] = str(event.crashes)
     if isinstance(event, CancelRequested):
-        known["cancel"] = "1"
+        fields["cancel"] = "1"
     if not isinstance(event, Unreadable) and (status := closing_status(event)):
-        known |= {"status": status, "phase": "closed"}
-    return known
+        fields |= {"status": status, "phase": "closed"}
+    return fields
 
 
-def _flat(guard: dict[str, str]) -> list[str]:
-    return [text for pair in guard.items() for text in pair]
+def _flat(head: dict[str, str]) -> list[str]:
+    return [text for pair in head.items() for text in pair]
 
 
 async def reopen(log: Log, job_id: str, graph: bytes | None, run_at_ms: int) -> bool:
-    """Let an open job wait for a runner; False when it does already."""
+    """Let an imported open job wait for a runner, until `run_at_ms` (Unix ms, 0 = at once).
+
+    `graph` is its workflow's JSON; None when that is lost: the job will fail for it. False when
+    the job waits already or has ended. Raises a leaf of Unavailable.
+    """
     keys, partition = log.keys, log.keys.partition_of(job_id)
     stored = await read_hash(log.redis, keys.head(job_id))
     head = {name.decode(): value.decode() for name, value in stored.items()}
@@ -112,4 +120,5 @@ async def reopen(log: Log, job_id: str, graph: bytes | None, run_at_ms: int) -> 
 
 
 async def end_import(log: Log) -> None:
+    """Note that the import is complete. Raises a leaf of Unavailable."""
     await command(log.redis, "HDEL", log.keys.meta(), FIELD)

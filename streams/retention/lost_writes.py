@@ -1,7 +1,7 @@
-"""When a server comes back without its newest writes: noticing it, and naming the jobs.
+"""Detect acknowledged writes that a restart or failover lost, and record the jobs they were of.
 
-Rule: a server that has started anew may have gone back in time, by a failover or an older file.
-Whoever saw more of a job than the log now holds says so, in the log and in a list for `doctor`.
+Rule: a server that has started anew may have gone back in time. A process that saw more of a job
+than the log now holds records it, in the log and in a list for `everfold doctor`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.server import connections_opened, server_info, server_time_ms
 
 ASK_EVERY_S = 1.0
+"""Seconds after which the server is asked again, although nothing was reconnected."""
 
 
 class LostWrites(Struct, frozen=True):
@@ -25,27 +26,28 @@ class LostWrites(Struct, frozen=True):
 
     job_id: str
     seen_seq: int
+    """Sequence number of the last event that was acknowledged."""
     found_seq: int
+    """Sequence number of the last event that the log had when this was noticed; 0 for none."""
 
 
 class ServerWatch:
-    """Notes in the namespace when the server has last started anew."""
+    """Records in the namespace when the server has last started anew."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
         self._run_id = ""
         self._restarted_at_ms = 0
         self._looked = (-1, 0.0)
-        """Connections opened, and time.monotonic(), when the server was last asked."""
+        """Connections opened, and time.monotonic() in seconds, when the server was last asked."""
 
     async def last_restart_ms(self) -> int:
-        """Return the server time of its last start that anybody noticed, 0 for none.
+        """Return when a restart of the server was last noticed, Unix ms of the server; 0 for never.
 
-        Also makes the namespace's `meta` again where it was wiped: another program would else
-        choose other partitions. Raises Unavailable.
-
-        The server is asked again only after a reconnect, without which it cannot have started
-        anew, and after a second, for a proxy may reconnect in our place.
+        Where the namespace's `meta` was wiped it is made again: another program would else choose
+        another number of partitions. The server is asked only after a reconnect, without which it
+        cannot have started anew, and after a second, because a proxy may reconnect in our place.
+        Raises a leaf of Unavailable.
         """
         opened, now_s = connections_opened(self._log.redis), time.monotonic()
         if self._looked[0] == opened and now_s - self._looked[1] < ASK_EVERY_S:
@@ -79,7 +81,11 @@ class ServerWatch:
 
 
 async def record_lost_writes(log: Log, found: LostWrites) -> None:
-    """Name the job in the namespace's list and, while it is open, in its own history."""
+    """Add the job to the namespace's list and append a `rewound` event to its history.
+
+    Raises JobClosed or JobUnknown when only the list could be written; a leaf of Unavailable. It
+    may be repeated, with one more event.
+    """
     payload = msgspec.json.encode(found)
     await command(log.redis, "HSET", log.keys.lost_writes(), found.job_id, payload)
     event = Rewound(seen_seq=found.seen_seq, found_seq=found.found_seq)
@@ -87,6 +93,6 @@ async def record_lost_writes(log: Log, found: LostWrites) -> None:
 
 
 async def lost_writes(log: Log) -> list[LostWrites]:
-    """Return every job of which the server is known to have lost events."""
+    """Return every job of which lost events were recorded. Raises a leaf of Unavailable."""
     stored = await read_hash(log.redis, log.keys.lost_writes())
     return [msgspec.json.decode(payload, type=LostWrites) for payload in stored.values()]

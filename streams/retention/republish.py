@@ -1,4 +1,4 @@
-"""Publishing recorded events once more, into another namespace.
+"""Publish recorded events once more, into another namespace.
 
 Rule: the events' own bytes, job ids, sequence numbers and epochs stay; entry ids and therefore
 times are new. Nobody runs these jobs: they have no dispatch entry and no lease.
@@ -21,7 +21,11 @@ _republish = Script("everfold.streams", "republish")
 
 
 async def republish(log: Log, records: Sequence[Recorded]) -> None:
-    """Append records, each job's from its first on. Raises WrongExpectedSequence, Unavailable."""
+    """Append records to the log, each job's in order and from its first on.
+
+    Raises WrongExpectedSequence where a job does not go on with its record: the batch is written
+    up to there. Raises a leaf of Unavailable: then some may have been written already.
+    """
     by_partition: dict[int, list[Recorded]] = {}
     for record in records:
         by_partition.setdefault(log.keys.partition_of(record.job_id), []).append(record)

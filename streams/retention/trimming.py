@@ -1,8 +1,8 @@
-"""Trimming the log: only what every reader and the archive have taken, of jobs that are over.
+"""Trim the log: only what every reader and the archive have read, of jobs that have ended.
 
-Rule: the cut is the least of what each registered reader and each consumer group has taken, what is
-archived, the first event of the oldest open job, and the retention. It is looked at once more by
-the script that trims, so that nothing is lost to a reader that registers meanwhile.
+Rule: the cut is the least of what each registered reader and each consumer group has read, what is
+archived, the first event of the oldest open job, and the retention. The script that trims looks at
+the readers once more, so that nothing is lost to one that registers meanwhile.
 """
 
 from __future__ import annotations
@@ -22,42 +22,52 @@ from everfold.streams.redis.scripts import Script
 from everfold.streams.redis.server import server_time_ms
 
 PAGE = 500
+"""Entries per call of the script."""
 
 _trim = Script("everfold.streams", "trim")
 
 RETENTION_S = 24 * 3600.0
-"""Events younger than this stay in the log, archived or not."""
+"""Events younger than so many seconds stay in the log, archived or not."""
 
 
-class Bound(Struct, frozen=True):
-    """Something that holds the trim, and the entry id up to which it lets it go."""
+class TrimBound(Struct, frozen=True):
+    """Something that holds the trim."""
 
     what: str
+    """In words, such as `consumer group projector`."""
     entry_id: str
+    """The last entry that it lets go."""
 
 
 class TrimResult(Struct, frozen=True):
+    """What was trimmed of a partition."""
+
     partition: int
     count: int
+    """Events; with `dry_run` those that would be."""
     held_by: str
-    """What kept the rest: the lowest bound."""
+    """What holds the rest: the lowest bound, in words."""
 
 
-async def bounds(
+async def trim_bounds(
     log: Log, partition: int, retention_s: float, *, needs_archive: bool = True
-) -> list[Bound]:
-    """Return everything that holds the trim of a partition, the lowest first."""
+) -> list[TrimBound]:
+    """Return everything that holds the trim of a partition, the lowest first; there is always one.
+
+    With `needs_archive` a namespace without an archive holds everything. Raises a leaf of
+    Unavailable.
+    """
     now_ms = await server_time_ms(log.redis)
     known = await readers(log, partition)
     counting = {n: r for n, r in known.items() if r.required or r.until_ms > now_ms}
-    found = [Bound(f"reader {name}", reader.position) for name, reader in counting.items()]
+    found = [TrimBound(f"reader {name}", reader.position) for name, reader in counting.items()]
     for name, entry_id in (await group_positions(log, partition)).items():
-        found.append(Bound(f"consumer group {name}", entry_id))
+        found.append(TrimBound(f"consumer group {name}", entry_id))
     if needs_archive and ARCHIVE not in known:
-        found.append(Bound("no archive", NO_ENTRY))
+        found.append(TrimBound("no archive", NO_ENTRY))
     if (first := await _oldest_open(log, partition)) is not None:
-        found.append(Bound("an open, parked or held job", entry_before(first)))
-    found.append(Bound("the retention", f"{max(0, now_ms - int(retention_s * 1000))}-0"))
+        found.append(TrimBound("an open, parked or held job", entry_before(first)))
+    found.append(TrimBound("the retention", f"{max(0, now_ms - int(retention_s * 1000))}-0"))
     return sorted(found, key=lambda bound: entry_order(bound.entry_id))
 
 
@@ -69,13 +79,17 @@ async def trim(
     needs_archive: bool = True,
     dry_run: bool = False,
 ) -> TrimResult:
-    """Trim one partition as far as it may be. Raises Unavailable; what was trimmed stays so."""
-    lowest = (await bounds(log, partition, retention_s, needs_archive=needs_archive))[0]
+    """Trim one partition up to its lowest bound, page by page.
+
+    Events younger than `retention_s` stay. `dry_run` only counts. Raises a leaf of Unavailable;
+    what was trimmed by then is gone, and it may be repeated.
+    """
+    lowest = (await trim_bounds(log, partition, retention_s, needs_archive=needs_archive))[0]
     if dry_run:
         return TrimResult(partition, await _count(log, partition, lowest.entry_id), lowest.what)
     keys, count = log.keys, 0
-    places = (keys.log(partition), keys.readers(partition), keys.trimmed(partition))
-    run = partial(_trim.run, log.redis, places, (keys.tag(partition), lowest.entry_id, PAGE))
+    touched = (keys.log(partition), keys.readers(partition), keys.trimmed(partition))
+    run = partial(_trim.run, log.redis, touched, (keys.tag(partition), lowest.entry_id, PAGE))
     while True:
         reply = await with_retry(run, log.retry_for_s)
         if reply[0] == b"held":

@@ -26,7 +26,7 @@ from everfold.streams.reading.reader import job_events, log_size
 from everfold.streams.reading.readers import Missed, register, unregister
 from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.retention.history import history_pages, job_history
-from everfold.streams.retention.trimming import bounds, trim
+from everfold.streams.retention.trimming import trim, trim_bounds
 from tests.projector.story import add_raw, assert_projected, end, make_jobs, projecting, work
 from tests.support.wait import eventually
 
@@ -171,11 +171,11 @@ async def test_a_reader_that_registers_between_the_look_and_the_trim_is_heeded(
     await ended_and_archived(log, archive)
 
     async def then_register(*_: object, **__: object) -> object:
-        found = await bounds(log, 0, 0)
+        found = await trim_bounds(log, 0, 0)
         await register(log, 0, "audit", NO_ENTRY)
         return found
 
-    monkeypatch.setattr("everfold.streams.retention.trimming.bounds", then_register)
+    monkeypatch.setattr("everfold.streams.retention.trimming.trim_bounds", then_register)
     assert await held_by(log) == "audit"
 
 

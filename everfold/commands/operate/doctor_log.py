@@ -7,7 +7,7 @@ from everfold.streams.events.record import entry_time_ms
 from everfold.streams.reading.reader import log_size
 from everfold.streams.reading.readers import ARCHIVE, readers
 from everfold.streams.redis.server import server_time_ms
-from everfold.streams.retention.trimming import RETENTION_S, bounds
+from everfold.streams.retention.trimming import RETENTION_S, trim_bounds
 
 HELD_LIMIT_S = RETENTION_S + 3600.0
 """Somebody who keeps events for so long has most likely been forgotten."""
@@ -31,7 +31,7 @@ async def examine_log(log: Log) -> list[Told]:
         return told
     now_ms = await server_time_ms(log.redis)
     for partition, size in enumerate(sizes):
-        lowest = (await bounds(log, partition, RETENTION_S))[0]
+        lowest = (await trim_bounds(log, partition, RETENTION_S))[0]
         age_s = (now_ms - entry_time_ms(lowest.entry_id)) / 1000
         is_reader = lowest.what.startswith(("reader", "consumer group"))
         if size and is_reader and age_s > HELD_LIMIT_S:

@@ -19,7 +19,7 @@ from everfold.streams.archive.archiver import Archived, Archiver
 from everfold.streams.errors import Unavailable
 from everfold.streams.reading.reader import log_size
 from everfold.streams.reading.readers import trimmed_to, unregister
-from everfold.streams.retention.trimming import RETENTION_S, bounds, trim
+from everfold.streams.retention.trimming import RETENTION_S, trim, trim_bounds
 
 Place = Annotated[str, Parameter(name="--archive", env_var="EVERFOLD_ARCHIVE")]
 
@@ -171,7 +171,7 @@ async def readers(*, session: Session = DEFAULT) -> int:
     """Show what holds the trim of each partition, the most backward first."""
     async with session.open() as everfold:
         for partition in range(everfold.log.keys.partitions):
-            for bound in await bounds(everfold.log, partition, RETENTION_S):
+            for bound in await trim_bounds(everfold.log, partition, RETENTION_S):
                 if session.json:
                     emit({"partition": partition, "what": bound.what, "entry_id": bound.entry_id})
                 else:
