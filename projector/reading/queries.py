@@ -34,7 +34,7 @@ from everfold.streams.redis.scripts import Script
 PAGE_LIMIT = 1000
 """Most jobs of one page."""
 
-_drop_stale_index_entry = Script("everfold.projector", "drop_ghost")
+_drop_stale_index_entry = Script("everfold.projector", "drop_stale_index_entry")
 
 
 class Page(Struct, frozen=True):

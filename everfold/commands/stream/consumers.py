@@ -11,7 +11,7 @@ from rich.table import Table
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.words import ago, console, emit, plain_table, span
 from everfold.projector.reading.lag import COUNT_LIMIT
-from everfold.projector.subscribing import admin as steering
+from everfold.projector.subscribing import admin
 from everfold.projector.subscribing.delivery import Filter
 from everfold.projector.subscribing.held import Held
 from everfold.projector.subscribing.status import (
@@ -160,10 +160,10 @@ async def retry(name: str, job_id: str = "", *, session: Session = DEFAULT) -> i
     """Deliver a held job's event again now; without a job, those of all parked jobs."""
     async with session.open() as everfold:
         if job_id:
-            await steering.retry(everfold.log, name, job_id)
+            await admin.retry(everfold.log, name, job_id)
             console.print(f"{job_id} is tried again", markup=False)
         else:
-            count = await steering.retry_all(everfold.log, name)
+            count = await admin.retry_all(everfold.log, name)
             console.print(f"{count} parked job(s) of {name} are tried again", markup=False)
         await _say_if_nobody(everfold.log, name)
     return 0
@@ -173,7 +173,7 @@ async def retry(name: str, job_id: str = "", *, session: Session = DEFAULT) -> i
 async def skip(name: str, job_id: str, *, session: Session = DEFAULT) -> int:
     """Go on with a held job after the event that it is held at, which is not delivered."""
     async with session.open() as everfold:
-        await steering.skip(everfold.log, name, job_id)
+        await admin.skip(everfold.log, name, job_id)
         console.print(f"{job_id} goes on after that event", markup=False)
         await _say_if_nobody(everfold.log, name)
     return 0
@@ -192,7 +192,7 @@ async def reset(name: str, *, to: str, session: Session = DEFAULT) -> int:
     """
     place = _place(to)
     async with session.open() as everfold:
-        held = await steering.reset(everfold.log, name, place)
+        held = await admin.reset(everfold.log, name, place)
         console.print(f"{name} begins again at {to}; {held} held job(s) forgotten", markup=False)
         await _say_if_nobody(everfold.log, name)
     return 0
@@ -206,13 +206,13 @@ async def rm(name: str, *, session: Session = DEFAULT) -> int:
         at_work = sorted({row.owner for row in rows if row.owner})
         if at_work:
             raise Refused(f"{name} is consumed by {', '.join(at_work)}; stop that first")
-        await steering.remove(everfold.log, name)
+        await admin.remove(everfold.log, name)
     console.print(f"{name} is removed", markup=False)
     return 0
 
 
 def _place(to: str) -> str:
-    """Return what `steering.reset` understands; times are written as people write them."""
+    """Return what `admin.reset` understands; times are written as people write them."""
     if to in (BEGINNING, NOW) or (to.replace("-", "").isdigit() and len(to) > 10):
         return to
     try:
