@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from everfold.client import Everfold, SubmittedJob
     from everfold.embedded import embedded_server, find_server
     from everfold.projector.config import ProjectorConfig
+    from everfold.projector.folding.custom_projection import Projection
     from everfold.projector.folding.rebuild import Rebuild, Rebuilt
-    from everfold.projector.folding.user_projection import Projection
     from everfold.projector.job.job import Job
     from everfold.projector.projector import Projector
     from everfold.projector.reading.queries import Page
@@ -213,7 +213,7 @@ _MODULES = {
     "everfold.embedded": "embedded_server find_server",
     "everfold.projector.config": "ProjectorConfig",
     "everfold.projector.folding.rebuild": "Rebuild Rebuilt",
-    "everfold.projector.folding.user_projection": "Projection",
+    "everfold.projector.folding.custom_projection": "Projection",
     "everfold.projector.job.job": "Job",
     "everfold.projector.projector": "Projector",
     "everfold.projector.reading.queries": "Page",

@@ -6,7 +6,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from everfold.projector.folding.user_projection import Projection
+from everfold.projector.folding.custom_projection import Projection
 from everfold.streams.errors import Misconfigured
 
 

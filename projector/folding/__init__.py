@@ -1,0 +1,1 @@
+"""Projections: folding the log into stored states, parking, and rebuilding."""

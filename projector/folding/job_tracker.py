@@ -1,4 +1,4 @@
-"""The job as it is right after each event, for subscriptions and projections of users.
+"""The job as it is right after each event, for subscriptions and custom projections.
 
 Rule: it is folded from the log alone, so it matches the event whatever the lag of the stored jobs.
 """

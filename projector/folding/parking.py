@@ -28,7 +28,8 @@ logger = logging.getLogger("everfold.projector")
 _unpark = Script("everfold.projector", "unpark")
 
 UNREADABLE, GAP, BROKEN = "unreadable", "gap", "broken"
-"""Why a job is parked: an event cannot be read; events are missing; a user's function raised."""
+"""Why a job is parked: an event cannot be read; events are missing; a function of a custom
+projection raised."""
 
 
 class Parked(Struct, frozen=True):

@@ -1,0 +1,1 @@
+"""A job, and the pure functions that fold its events."""

@@ -1,1 +1,1 @@
-"""Consumers of the log: each event with its job, in order per job, acknowledged when it is done."""
+"""Subscriptions: each event with its job, in order per job, at least once."""

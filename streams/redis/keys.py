@@ -164,7 +164,7 @@ class JobsKeys(Struct, frozen=True):
 
 
 class StatesKeys(Struct, frozen=True):
-    """A projection of the user's own in one partition, live or being rebuilt."""
+    """A custom projection in one partition: the live one, or one being rebuilt beside it."""
 
     root: str
 

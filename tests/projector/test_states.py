@@ -1,4 +1,4 @@
-"""Projections of users: the same guarantees as for jobs, whatever they count."""
+"""Custom projections: the same guarantees as for jobs, whatever they count."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import anyio
 import pytest
 from msgspec import Struct
 
+from everfold.projector.folding.custom_projection import Projection
 from everfold.projector.folding.parking import BROKEN, Parked, read_parked
 from everfold.projector.folding.rebuild import Rebuild
-from everfold.projector.folding.user_projection import Projection
 from everfold.projector.job.job import Job
 from everfold.projector.projector import Projector
 from everfold.projector.reading.lag import lag

@@ -1,4 +1,4 @@
-"""Folds one partition of a projection of users.
+"""Folds one partition of a custom projection.
 
 Rule: as for jobs, the cache holds only what was committed, a batch is written all or nothing, and
 an event that cannot be folded parks its own job alone.
@@ -47,7 +47,7 @@ class _KeyedEvent(Struct, frozen=True):
     record: Recorded
 
 
-class UserFold(Generic[S]):
+class CustomFold(Generic[S]):
     """Folds one partition, with up to CACHED_STATES states cached.
 
     `key` and `evolve` are the projection's functions, `decode` reads a stored state. See

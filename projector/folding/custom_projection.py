@@ -1,4 +1,4 @@
-"""Projections of users: their own pure functions over the same log, with the same guarantees.
+"""Custom projections: pure functions of your own over the same log, with the same guarantees.
 
 Rule: the functions get the job as it is after the event, so an event that does not name the user
 can be counted by user. States are stored per partition; `merge` joins those of the same key.
@@ -11,9 +11,9 @@ from typing import Generic, TypeVar, cast
 
 import msgspec
 
+from everfold.projector.folding.custom_fold import CustomFold
 from everfold.projector.folding.job_tracker import JobTracker
 from everfold.projector.folding.projection import Outcome, RebuildBehind, read_swap
-from everfold.projector.folding.user_fold import UserFold
 from everfold.projector.job.job import Job
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
@@ -79,9 +79,9 @@ class Projection(Generic[S]):
         *,
         rebuilding: bool = False,
         archive: Archive | None = None,
-    ) -> UserFold[S]:
+    ) -> CustomFold[S]:
         """Return a fold with an empty cache. `archive` has what is no longer in the log."""
-        return UserFold(
+        return CustomFold(
             JobTracker(log, partition, archive),
             self.keys(log.keys, partition, rebuilding=rebuilding),
             key=self.key,
