@@ -50,4 +50,5 @@ def _assigned(statement: ast.stmt) -> str:
 
 
 def one_line(words: str) -> str:
+    """Return the words with every run of whitespace as one space."""
     return " ".join(words.split())

@@ -95,9 +95,11 @@ class DataFolder:
         return self._try_lock("holders.lock", fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def read_engine(self) -> EngineRecord | None:
+        """Return the recorded engine, None for a new folder. Raises NoServer for a damaged file."""
         return self._read("engine.json", EngineRecord)
 
     def write_engine(self, record: EngineRecord) -> None:
+        """Record the engine, in one step."""
         self._write("engine.json", record)
 
     def restore_engine(self, record: EngineRecord | None) -> None:
@@ -108,9 +110,11 @@ class DataFolder:
             self.write_engine(record)
 
     def read_address(self) -> Address | None:
+        """Return the recorded address, None before the first start. Raises NoServer if damaged."""
         return self._read("server.json", Address)
 
     def write_address(self, address: Address) -> None:
+        """Record the address, in one step."""
         self._write("server.json", address)
 
     def _try_lock(self, name: str, kind: int) -> Lock | None:
@@ -147,6 +151,7 @@ class Lock:
         self.file = file
 
     def close(self) -> None:
+        """Close this process's copy of the file."""
         os.close(self.file)
 
 

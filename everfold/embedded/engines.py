@@ -43,6 +43,7 @@ class Engine(Struct, frozen=True, kw_only=True):
 
     @property
     def is_too_old(self) -> bool:
+        """True below version 7.0."""
         return self.version[:2] < OLDEST
 
 

@@ -64,6 +64,7 @@ class EmbeddedServer:
 
     @property
     def data_folder(self) -> DataFolder:
+        """The folder that the server's data lie in."""
         return self._folder
 
     def is_running(self) -> bool:

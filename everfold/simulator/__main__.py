@@ -17,6 +17,7 @@ from everfold.simulator.simulator import simulate
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Parse the arguments, those of the process by default, and serve."""
     parser = argparse.ArgumentParser(prog="everfold simulator")
     parser.add_argument("--port", type=int, default=8188, help="0 picks a free one")
     parser.add_argument("--output", type=Path, help="folder for images; temporary if not given")

@@ -22,13 +22,14 @@ class FileRoutes:
         self._folders = folders
 
     def table(self) -> list[web.RouteDef]:
+        """Return the routes, without the copies under /api."""
         return [
-            web.get("/view", self.get_view),
-            web.post("/upload/image", self.post_image),
-            web.post("/upload/mask", self.post_mask),
+            web.get("/view", self._get_view),
+            web.post("/upload/image", self._post_image),
+            web.post("/upload/mask", self._post_mask),
         ]
 
-    async def get_view(self, request: web.Request) -> web.StreamResponse:
+    async def _get_view(self, request: web.Request) -> web.StreamResponse:
         query = request.query
         if "filename" not in query:
             return web.Response(status=404)
@@ -63,10 +64,10 @@ class FileRoutes:
             return web.Response(status=403)
         return web.Response(status=404) if path is None else path
 
-    async def post_image(self, request: web.Request) -> web.Response:
+    async def _post_image(self, request: web.Request) -> web.Response:
         return await self._upload(request, lambda content: content)
 
-    async def post_mask(self, request: web.Request) -> web.Response:
+    async def _post_mask(self, request: web.Request) -> web.Response:
         """Store an earlier image with the alpha channel of the one that is sent."""
         form = await request.post()
         original = json.loads(str(form.get("original_ref", "{}")))

@@ -29,6 +29,7 @@ class Ledger:
         self.rows = [by_number[number] for number in sorted(by_number)]
 
     def accepted(self, prompt_id: str, number: float, extra_data: dict[str, object]) -> Row:
+        """Add the row of a prompt that was queued, and return it."""
         row: Row = {
             "row": len(self.rows),
             "prompt_id": prompt_id,
@@ -45,10 +46,12 @@ class Ledger:
         return row
 
     def started(self, row: Row) -> None:
+        """Record that the worker took the prompt."""
         row["started_at"] = time.time()
         self._write(row)
 
     def ended(self, row: Row, outcome: str) -> None:
+        """Record how the prompt ended: success, error, interrupted, or `server died`."""
         row["ended_at"], row["outcome"] = time.time(), outcome
         self._write(row)
 

@@ -31,18 +31,19 @@ class PromptRoutes:
         self._ledger, self._faults, self._interrupt = ledger, faults, interrupt
 
     def table(self) -> list[web.RouteDef]:
+        """Return the routes, without the copies under /api."""
         return [
-            web.post("/prompt", self.post_prompt),
-            web.get("/prompt", self.get_prompt),
-            web.get("/queue", self.get_queue),
-            web.post("/queue", self.post_queue),
-            web.post("/interrupt", self.post_interrupt),
-            web.get("/history", self.get_history),
-            web.post("/history", self.post_history),
-            web.get("/history/{prompt_id:.*}", self.get_history_of),
+            web.post("/prompt", self._post_prompt),
+            web.get("/prompt", self._get_prompt),
+            web.get("/queue", self._get_queue),
+            web.post("/queue", self._post_queue),
+            web.post("/interrupt", self._post_interrupt),
+            web.get("/history", self._get_history),
+            web.post("/history", self._post_history),
+            web.get("/history/{prompt_id:.*}", self._get_history_of),
         ]
 
-    async def post_prompt(self, request: web.Request) -> web.StreamResponse:
+    async def _post_prompt(self, request: web.Request) -> web.StreamResponse:
         faults = self._faults
         body = await request.json()
         if faults.take("lose_requests"):
@@ -78,15 +79,15 @@ class PromptRoutes:
         self._queue.put((number, prompt_id, graph, extra, outputs, row))
         await self._sockets.status(self._queue.remaining)
 
-    async def get_prompt(self, request: web.Request) -> web.Response:
+    async def _get_prompt(self, request: web.Request) -> web.Response:
         return web.json_response({"exec_info": {"queue_remaining": self._queue.remaining}})
 
-    async def get_queue(self, request: web.Request) -> web.Response:
+    async def _get_queue(self, request: web.Request) -> web.Response:
         running = [shown(self._queue.running)] if self._queue.running is not None else []
         pending = [shown(item) for item in self._queue.pending]
         return web.json_response({"queue_running": running, "queue_pending": pending})
 
-    async def post_queue(self, request: web.Request) -> web.Response:
+    async def _post_queue(self, request: web.Request) -> web.Response:
         body = await request.json()
         if body.get("clear"):
             self._queue.pending.clear()
@@ -96,7 +97,7 @@ class PromptRoutes:
                 await self._sockets.status(self._queue.remaining)
         return web.Response()
 
-    async def post_interrupt(self, request: web.Request) -> web.Response:
+    async def _post_interrupt(self, request: web.Request) -> web.Response:
         try:
             body = await request.json()
         except ValueError:
@@ -107,7 +108,7 @@ class PromptRoutes:
             self._interrupt()
         return web.Response()
 
-    async def get_history(self, request: web.Request) -> web.Response:
+    async def _get_history(self, request: web.Request) -> web.Response:
         entries = list(self._queue.history.items())
         offset, most = request.query.get("offset"), request.query.get("max_items")
         if offset is not None and int(offset) >= 0:
@@ -116,14 +117,14 @@ class PromptRoutes:
             entries = entries[-int(most) :]
         return web.json_response(dict(entries))
 
-    async def get_history_of(self, request: web.Request) -> web.Response:
+    async def _get_history_of(self, request: web.Request) -> web.Response:
         prompt_id = request.match_info["prompt_id"]
         if not prompt_id:
             return web.Response(status=404)
         entry = self._queue.history.get(prompt_id)
         return web.json_response({} if entry is None else {prompt_id: entry})
 
-    async def post_history(self, request: web.Request) -> web.Response:
+    async def _post_history(self, request: web.Request) -> web.Response:
         body = await request.json()
         if body.get("clear"):
             self._queue.history.clear()

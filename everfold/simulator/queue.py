@@ -34,9 +34,11 @@ class PromptQueue:
 
     @property
     def remaining(self) -> int:
+        """How many prompts are pending or running."""
         return len(self.pending) + (self.running is not None)
 
     def next_number(self, front: bool) -> int:
+        """Return the next number of the counter, negative for the front."""
         number = -self.number if front else self.number
         self.number += 1
         return number
@@ -64,6 +66,7 @@ class PromptQueue:
         return False
 
     def remember(self, prompt_id: str, entry: dict[str, object]) -> None:
+        """Add an entry to the history; the oldest one beyond 10,000 goes."""
         if len(self.history) > HISTORY_LIMIT:
             self.history.popitem(last=False)
         self.history[prompt_id] = entry

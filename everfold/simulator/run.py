@@ -34,6 +34,7 @@ class Cache:
         self.results: dict[str, Result] = {}
 
     def keep_only(self, signatures: set[str]) -> None:
+        """Drop all results but those with these signatures."""
         self.results = {key: self.results[key] for key in signatures if key in self.results}
 
 
@@ -240,19 +241,23 @@ class Run:
         return {str(key): json.dumps(value) for key, value in texts.items()}
 
     async def sleep(self, seconds: float, *, deaf: bool = False) -> None:
+        """Take time, divided by `speed`. Raises Interrupted at the end, unless `deaf`."""
         await self._faults.while_stalled()
         await anyio.sleep(seconds / self._speed)
         if not deaf:
             self._check_interrupt()
 
     async def progress(self, value: int, most: int) -> None:
+        """Send both messages of a progress step. Raises Interrupted."""
         await self._state(self._node, float(value), float(most), "running")
         data = {"value": value, "max": most, "prompt_id": self.prompt_id, "node": self._node}
         await self._sockets.spray(self.client, "progress", data)
         self._check_interrupt()
 
     async def preview(self, image: bytes, kind: int) -> None:
+        """Send a preview of the node that runs."""
         await self._sockets.preview(self.client, image, kind, self._node, self.prompt_id)
 
     async def text(self, text: str) -> None:
+        """Send a text of the node that runs."""
         await self._sockets.text(self.client, self._node, text)

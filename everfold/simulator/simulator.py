@@ -66,9 +66,11 @@ class Simulator:
 
     @property
     def url(self) -> str:
+        """The address; port 0 before `start`."""
         return f"http://127.0.0.1:{self._port}"
 
     async def start(self, port: int = 0) -> None:
+        """Listen on the port (0 picks a free one) and start the worker. Raises OSError."""
         application = web.Application(client_max_size=BODY_LIMIT_BYTES)
         application.add_routes(self._routes())
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
@@ -119,6 +121,7 @@ class Simulator:
         self._port = server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
+        """Cut all connections and end the worker."""
         for task in (self._working, self._restarting):
             if task is not None:
                 task.cancel()

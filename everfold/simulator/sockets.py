@@ -63,6 +63,7 @@ class Sockets:
                 _spawn(socket.send_json(reply))
 
     async def status(self, remaining: int) -> None:
+        """Tell all sockets how many prompts remain."""
         await self.broadcast("status", _status(remaining))
 
     async def send(self, client: str | None, kind: str, data: Mapping[str, object]) -> None:
@@ -72,6 +73,7 @@ class Sockets:
             await self._send(socket, json.dumps({"type": kind, "data": data}))
 
     async def broadcast(self, kind: str, data: Mapping[str, object]) -> None:
+        """Send to all sockets."""
         text = json.dumps({"type": kind, "data": data})
         for client, socket in list(self._by_client.items()):
             if client not in self._muted_clients:
@@ -87,6 +89,7 @@ class Sockets:
     async def preview(
         self, client: str | None, image: bytes, kind: int, node: str, prompt_id: str
     ) -> None:
+        """Send a preview to the client, or to all when the prompt has none."""
         for receiver in [client] if client is not None else list(self._by_client):
             frame = struct.pack(">II", 1, kind) + image
             if receiver in self._wants_metadata:
@@ -94,6 +97,7 @@ class Sockets:
             await self._send_bytes(receiver, frame)
 
     async def text(self, client: str | None, node: str, text: str) -> None:
+        """Send a node's text to the client, or to all when the prompt has none."""
         name = node.encode()
         frame = struct.pack(">II", 3, len(name)) + name + text.encode()
         for receiver in [client] if client is not None else list(self._by_client):
@@ -123,6 +127,7 @@ class Sockets:
             self._muted_clients.add(client)
 
     def unmute(self) -> None:
+        """Send to all clients again."""
         self._muted = False
         self._muted_clients.clear()
 

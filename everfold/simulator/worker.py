@@ -57,6 +57,7 @@ class Worker:
         return raised
 
     async def run(self) -> None:
+        """Execute prompts until cancelled."""
         while True:
             while self.is_dead or not self._queue.pending:
                 await self._idle()

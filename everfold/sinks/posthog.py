@@ -72,9 +72,14 @@ class PostHogSink(Subscription):
         self._client = httpx.AsyncClient(timeout=TIMEOUT_S)
 
     async def aclose(self) -> None:
+        """Close the connections to PostHog."""
         await self._client.aclose()
 
     async def deliver(self, deliveries: Sequence[Delivery]) -> None:
+        """Send one batch.
+
+        Raises TargetAway when PostHog is away or rejects the key, GiveUp when it rejects events.
+        """
         batch = [capture(delivery, self._generation) for delivery in deliveries]
         body = {
             "api_key": self._key,

@@ -81,9 +81,14 @@ class SqlSink(Subscription):
         self._is_open = True
 
     async def aclose(self) -> None:
+        """Close the connections to the database."""
         await self._engine.dispose()
 
     async def deliver(self, deliveries: Sequence[Delivery]) -> None:
+        """Write the rows in one transaction.
+
+        Raises TargetAway while the database cannot be used, GiveUp for values that it rejects.
+        """
         if not self._is_open:
             try:
                 await self.open()

@@ -85,9 +85,11 @@ class WebhookSink(Subscription):
         self._client = httpx.AsyncClient(timeout=timeout_s, trust_env=False, follow_redirects=False)
 
     async def aclose(self) -> None:
+        """Close the connections to the receiver."""
         await self._client.aclose()
 
     async def deliver(self, deliveries: Sequence[Delivery]) -> None:
+        """Post one message per event, in order. Raises as `post`."""
         for delivery in deliveries:
             await self.post(f"msg_{delivery.event.id}", message(delivery))
 

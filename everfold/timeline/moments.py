@@ -20,12 +20,15 @@ class Span(Struct, frozen=True):
     until_ms: int | None = None
 
     def has(self, moment_ms: int) -> bool:
+        """Say whether a moment lies in the span, its ends included."""
         return not self.is_before(moment_ms) and not self.is_after(moment_ms)
 
     def is_before(self, moment_ms: int) -> bool:
+        """Say whether a moment lies before the span."""
         return self.since_ms is not None and moment_ms < self.since_ms
 
     def is_after(self, moment_ms: int) -> bool:
+        """Say whether a moment lies after the span."""
         return self.until_ms is not None and moment_ms > self.until_ms
 
 

@@ -125,9 +125,11 @@ def owners_of(rows: Iterable[Row]) -> list[str]:
 
 
 def marks_of(rows: Iterable[Row]) -> set[str]:
+    """Return the kinds of marks that the rows have."""
     return {mark.kind for row in rows for mark in row.marks}
 
 
 def statuses_of(rows: Sequence[Row]) -> list[str]:
+    """Return the statuses that the rows show, sorted."""
     ended = {end.status for row in rows for end in row.ends}
     return sorted(ended | {row.status for row in rows if row.status})

@@ -13,6 +13,7 @@ NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def escaped(words: str) -> str:
+    """Return words for XML; characters that XML cannot hold become U+FFFD."""
     return html.escape(NOT_XML.sub("\ufffd", words))
 
 
@@ -32,6 +33,7 @@ def rect(
     told: str = "",
     opacity: float = 1,
 ) -> str:
+    """Return a rectangle with its upper left corner at x, y; `told` is its tooltip."""
     named = f' class="{kind}"' if kind else ""
     faint = f' opacity="{opacity}"' if opacity < 1 else ""
     return (

@@ -167,6 +167,7 @@ def row_height(rows: int, room: float) -> float:
 
 
 def owner_colors(rows: Sequence[Row]) -> dict[str, str]:
+    """Return runner -> color; colors repeat when there are more runners."""
     owners = owners_of(rows)
     return {name: OWNER_COLORS[i % len(OWNER_COLORS)] for i, name in enumerate(owners)}
 

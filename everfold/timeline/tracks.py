@@ -58,6 +58,7 @@ class Segment(Struct, frozen=True):
 
     @property
     def state(self) -> tuple[str, str, str]:
+        """What has to change for a new segment to begin."""
         return self.kind, self.owner, self.backend
 
 

@@ -42,16 +42,19 @@ class Folders:
         self.clear_temp()
 
     def of(self, kind: str) -> Path:
+        """Return one of the three folders, created when it does not exist."""
         folder = self.root / kind
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def clear_temp(self) -> None:
+        """Delete all temporary files and choose a new prefix for previews, as a start does."""
         for path in sorted(self.of("temp").rglob("*"), reverse=True):
             path.unlink() if path.is_file() else path.rmdir()
         self.temp_prefix = "ComfyUI_temp_" + "".join(random.choices(string.ascii_lowercase, k=5))
 
     def model_folders(self) -> list[str]:
+        """Return the names of the model folders, sorted."""
         return sorted(self._models)
 
     def models(self, folder: str) -> list[str]:

@@ -21,6 +21,7 @@ _METHODS = {
 
 
 def empty(width: int, height: int, batch_size: int, color: int) -> Batch:
+    """Return images of one color, given as 0xRRGGBB."""
     rgb = (color >> 16 & 255, color >> 8 & 255, color & 255)
     return [Image.new("RGB", (width, height), rgb) for _ in range(batch_size)]
 
@@ -48,6 +49,7 @@ def blurred(batch: Batch, radius: int, sigma: float) -> Batch:
 
 
 def inverted(batch: Batch) -> Batch:
+    """Return the negatives."""
     return [ImageOps.invert(image) for image in batch]
 
 

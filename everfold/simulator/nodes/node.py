@@ -64,8 +64,11 @@ class NodeRun(Protocol):
     async def progress(self, value: int, most: int) -> None:
         """Report progress. Raises Interrupted."""
 
-    async def preview(self, image: bytes, kind: int) -> None: ...
-    async def text(self, text: str) -> None: ...
+    async def preview(self, image: bytes, kind: int) -> None:
+        """Send an encoded image; `kind` is JPEG or PNG."""
+
+    async def text(self, text: str) -> None:
+        """Send a text beside the node."""
 
 
 Action = Callable[[NodeRun, Inputs], Awaitable[Result]]
@@ -76,12 +79,15 @@ class Node(NodeShape, frozen=True, kw_only=True):
 
 
 def batch(inputs: Inputs, name: str = "image") -> Batch:
+    """Return an input of type IMAGE."""
     return cast("Batch", inputs[name])
 
 
 def number(inputs: Inputs, name: str) -> float:
+    """Return an input of type FLOAT."""
     return float(cast("float", inputs[name]))
 
 
 def integer(inputs: Inputs, name: str) -> int:
+    """Return an input of type INT."""
     return int(cast("int", inputs[name]))

@@ -30,9 +30,14 @@ InputSpec = tuple[Kind, dict[str, object]]
 class Files(Protocol):
     """The files that a server has at this moment."""
 
-    def models(self, folder: str) -> list[str]: ...
-    def uploads(self) -> list[str]: ...
-    def has_upload(self, name: str) -> bool: ...
+    def models(self, folder: str) -> list[str]:
+        """Return the file names of a model folder."""
+
+    def uploads(self) -> list[str]:
+        """Return the names of uploaded files."""
+
+    def has_upload(self, name: str) -> bool:
+        """Say whether a graph may name this file."""
 
 
 class NodeShape(Struct, frozen=True):
