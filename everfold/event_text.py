@@ -9,28 +9,8 @@ from msgspec import Struct
 
 from everfold.projector.job.evolve import evolve
 from everfold.projector.job.job import Job
+from everfold.streams.events import event as events
 from everfold.streams.events.codec import Unreadable
-from everfold.streams.events.event import (
-    Canceled,
-    CancelRequested,
-    Claimed,
-    Event,
-    Expired,
-    Failed,
-    Lost,
-    OutputSaved,
-    Progressed,
-    Queued,
-    Recovered,
-    Released,
-    Retried,
-    Rewound,
-    Started,
-    Stopping,
-    Submitted,
-    Submitting,
-    Succeeded,
-)
 from everfold.streams.events.record import Recorded
 
 
@@ -61,7 +41,7 @@ def event_lines(records: Sequence[Recorded]) -> list[EventLine]:
             who, what, mark = "", f"an event that cannot be read: {event.why}", ""
         else:
             who, what, mark = event.actor, sentence(event), _mark(event, owner)
-            owner = event.owner if isinstance(event, Claimed | Recovered) else owner
+            owner = event.owner if isinstance(event, events.Claimed | events.Recovered) else owner
         gap_ms = record.time_ms - before_ms
         before_ms = record.time_ms
         line = EventLine(record.time_ms, record.seq, record.epoch, who, what, gap_ms, mark, job)
@@ -69,74 +49,74 @@ def event_lines(records: Sequence[Recorded]) -> list[EventLine]:
     return lines
 
 
-def _mark(event: Event, owner: str) -> str:
-    if isinstance(event, Recovered):
+def _mark(event: events.Event, owner: str) -> str:
+    if isinstance(event, events.Recovered):
         return "recovery"
-    return "runner" if isinstance(event, Claimed) and owner not in ("", event.owner) else ""
+    return "runner" if isinstance(event, events.Claimed) and owner not in ("", event.owner) else ""
 
 
-def sentence(event: Event) -> str:
+def sentence(event: events.Event) -> str:
     """Return what an event says, in words."""
     match event:
-        case Submitted():
+        case events.Submitted():
             user = f" for {event.user}" if event.user else ""
             return f"submitted to queue {event.queue}, {event.priority} priority{user}"
-        case Claimed():
+        case events.Claimed():
             return f"{event.owner} takes the job"
-        case Recovered():
+        case events.Recovered():
             return (
                 f"{event.owner} takes over from {event.previous_owner or 'nobody'} "
                 f"({event.reason}, silent for {event.idle_ms / 1000:.1f} s, crash {event.crashes})"
             )
-        case Submitting():
+        case events.Submitting():
             return f"attempt {event.attempt}: will be sent to {event.backend}"
-        case Queued():
+        case events.Queued():
             return f"attempt {event.attempt}: accepted by ComfyUI"
-        case Started():
+        case events.Started():
             return f"attempt {event.attempt}: runs"
-        case Progressed():
+        case events.Progressed():
             steps = f", step {event.step} of {event.steps}" if event.steps else ""
             node = f" in {event.node_class or 'node ' + event.node}" if event.node else ""
             return f"{event.value:.0%}{node}{steps}"
-        case OutputSaved():
+        case events.OutputSaved():
             return f"node {event.node} has saved its output"
         case _:
             return _rarer(event)
 
 
 def _rarer(
-    event: CancelRequested
-    | Released
-    | Stopping
-    | Lost
-    | Retried
-    | Rewound
-    | Succeeded
-    | Failed
-    | Canceled
-    | Expired,
+    event: events.CancelRequested
+    | events.Released
+    | events.Stopping
+    | events.Lost
+    | events.Retried
+    | events.Rewound
+    | events.Succeeded
+    | events.Failed
+    | events.Canceled
+    | events.Expired,
 ) -> str:
     match event:
-        case CancelRequested():
+        case events.CancelRequested():
             return "cancel requested" + (f": {event.reason}" if event.reason else "")
-        case Released():
+        case events.Released():
             return f"released ({event.reason})"
-        case Stopping():
+        case events.Stopping():
             return f"attempt {event.attempt}: will be stopped, {event.why}"
-        case Lost():
+        case events.Lost():
             return f"attempt {event.attempt}: lost at {event.backend} ({event.cause})"
-        case Retried():
+        case events.Retried():
             return f"attempt {event.attempt} failed ({event.failure.code}); will be retried"
-        case Rewound():
+        case events.Rewound():
             return f"the server lost events: it had {event.found_seq} of {event.seen_seq}"
-        case Succeeded():
+        case events.Succeeded():
             reused = ", all from the cache" if event.outputs_reused else ""
             return f"succeeded with {len(event.outputs)} output(s){reused}"
-        case Failed():
+        case events.Failed():
             return f"failed: {event.failure.code}, {event.failure.message.strip()}"
-        case Canceled():
+        case events.Canceled():
             return "canceled" + (f": {event.reason}" if event.reason else "")
-        case Expired():
+        case events.Expired():
             return f"expired: {event.reason}"
         case _:
             assert_never(event)

@@ -11,32 +11,19 @@ from typing import assert_never
 from msgspec.structs import replace
 
 from everfold.projector.job.job import TERMINAL_STATUSES, Job
+from everfold.streams.events import event as events
 from everfold.streams.events.codec import Unreadable
-from everfold.streams.events.event import (
-    LOST_BEFORE_RUNNING,
-    Canceled,
-    CancelRequested,
-    Claimed,
-    Event,
-    Expired,
-    Failed,
-    Lost,
-    OutputSaved,
-    Progressed,
-    Queued,
-    Recovered,
-    Released,
-    Retried,
-    Rewound,
-    Started,
-    Stopping,
-    Submitted,
-    Submitting,
-    Succeeded,
-)
 from everfold.streams.events.record import Recorded
 
-_OF_ATTEMPT = Progressed | Submitting | Queued | Started | OutputSaved | Stopping | Lost
+_OF_ATTEMPT = (
+    events.Progressed
+    | events.Submitting
+    | events.Queued
+    | events.Started
+    | events.OutputSaved
+    | events.Stopping
+    | events.Lost
+)
 
 PROGRESS_FIELDS = (
     *("progress", "nodes_done", "nodes_total", "node", "node_class", "step", "steps"),
@@ -61,7 +48,7 @@ def evolve(job: Job, record: Recorded) -> Job:
         return _at(job, record) if event.skipped else job
     if job.status in TERMINAL_STATUSES or _is_outdated(job, event):
         return _at(job, record)
-    if isinstance(event, Progressed):
+    if isinstance(event, events.Progressed):
         return _progressed(job, event, record)
     return _at(_apply(job, event, record.time_ms), record)
 
@@ -78,7 +65,7 @@ def _at(job: Job, record: Recorded) -> Job:
     )
 
 
-def _progressed(job: Job, event: Progressed, record: Recorded) -> Job:
+def _progressed(job: Job, event: events.Progressed, record: Recorded) -> Job:
     """Make one copy, not two: most events are of this type, and copies are what costs."""
     return replace(
         job,
@@ -96,7 +83,7 @@ def _progressed(job: Job, event: Progressed, record: Recorded) -> Job:
     )
 
 
-def _is_outdated(job: Job, event: Event) -> bool:
+def _is_outdated(job: Job, event: events.Event) -> bool:
     """Say whether `event` is about an earlier attempt.
 
     An append that its caller has given up may arrive during the next attempt, and must not be taken
@@ -105,43 +92,43 @@ def _is_outdated(job: Job, event: Event) -> bool:
     return isinstance(event, _OF_ATTEMPT) and event.attempt < job.attempt
 
 
-def _apply(job: Job, event: Event, now_ms: int) -> Job:
+def _apply(job: Job, event: events.Event, now_ms: int) -> Job:
     match event:
-        case Progressed():
+        case events.Progressed():
             return job  # evolve has done it
-        case Submitted():
+        case events.Submitted():
             return _submitted(job, event, now_ms)
-        case Claimed():
+        case events.Claimed():
             return replace(job, owner=event.owner, claimed_at_ms=now_ms, reason=_reason(job, ""))
-        case Recovered():
+        case events.Recovered():
             return _recovered(job, event, now_ms)
-        case Submitting():
+        case events.Submitting():
             return _submitting(job, event, now_ms)
-        case Queued():
+        case events.Queued():
             return _queued(job, event, now_ms)
-        case Started():
+        case events.Started():
             return _started(job, now_ms)
-        case OutputSaved():
+        case events.OutputSaved():
             return replace(job, outputs={**job.outputs, event.node: event.output})
-        case CancelRequested():
+        case events.CancelRequested():
             return _cancel_requested(job, event, now_ms)
-        case Released():
+        case events.Released():
             return _released(job, event)
-        case Stopping():
+        case events.Stopping():
             return replace(job, stopping=event.why)
-        case Lost():
+        case events.Lost():
             return _lost(job, event)
-        case Retried():
+        case events.Retried():
             return _retried(job, event)
-        case Rewound():
+        case events.Rewound():
             return replace(job, rewound=job.rewound + 1)
-        case Succeeded() | Failed() | Canceled() | Expired():
+        case events.Succeeded() | events.Failed() | events.Canceled() | events.Expired():
             return _ended(job, event, now_ms)
         case _:
             assert_never(event)
 
 
-def _submitted(job: Job, event: Submitted, now_ms: int) -> Job:
+def _submitted(job: Job, event: events.Submitted, now_ms: int) -> Job:
     return replace(
         job,
         kind=event.kind,
@@ -157,7 +144,7 @@ def _submitted(job: Job, event: Submitted, now_ms: int) -> Job:
     )
 
 
-def _recovered(job: Job, event: Recovered, now_ms: int) -> Job:
+def _recovered(job: Job, event: events.Recovered, now_ms: int) -> Job:
     return replace(
         job,
         owner=event.owner,
@@ -169,7 +156,7 @@ def _recovered(job: Job, event: Recovered, now_ms: int) -> Job:
     )
 
 
-def _submitting(job: Job, event: Submitting, now_ms: int) -> Job:
+def _submitting(job: Job, event: events.Submitting, now_ms: int) -> Job:
     return replace(
         job,
         attempt=event.attempt,
@@ -193,7 +180,7 @@ def _submitting(job: Job, event: Submitting, now_ms: int) -> Job:
     )
 
 
-def _queued(job: Job, event: Queued, now_ms: int) -> Job:
+def _queued(job: Job, event: events.Queued, now_ms: int) -> Job:
     return replace(
         job,
         attempt_state="accepted",
@@ -209,7 +196,7 @@ def _started(job: Job, now_ms: int) -> Job:
     return replace(job, status=status, attempt_state="accepted", started_at_ms=now_ms)
 
 
-def _cancel_requested(job: Job, event: CancelRequested, now_ms: int) -> Job:
+def _cancel_requested(job: Job, event: events.CancelRequested, now_ms: int) -> Job:
     at_ms = job.cancel_requested_at_ms or now_ms
     return replace(job, status="canceling", cancel_requested_at_ms=at_ms, reason=event.reason)
 
@@ -223,7 +210,7 @@ def _waiting_status(job: Job) -> str:
     return "canceling" if job.is_canceling else "queued"
 
 
-def _released(job: Job, event: Released) -> Job:
+def _released(job: Job, event: events.Released) -> Job:
     broken = event.reason == "broken"
     return replace(
         job,
@@ -234,8 +221,8 @@ def _released(job: Job, event: Released) -> Job:
     )
 
 
-def _lost(job: Job, event: Lost) -> Job:
-    ran = event.cause not in LOST_BEFORE_RUNNING
+def _lost(job: Job, event: events.Lost) -> Job:
+    ran = event.cause not in events.LOST_BEFORE_RUNNING
     return replace(
         job,
         status=_waiting_status(job),
@@ -246,7 +233,7 @@ def _lost(job: Job, event: Lost) -> Job:
     )
 
 
-def _retried(job: Job, event: Retried) -> Job:
+def _retried(job: Job, event: events.Retried) -> Job:
     return replace(
         job,
         status=_waiting_status(job),
@@ -259,7 +246,7 @@ def _retried(job: Job, event: Retried) -> Job:
     )
 
 
-def _ended(job: Job, event: Succeeded | Failed | Canceled | Expired, now_ms: int) -> Job:
+def _ended(job: Job, event: events.Terminal, now_ms: int) -> Job:
     job = replace(
         job,
         owner="",
@@ -269,24 +256,24 @@ def _ended(job: Job, event: Succeeded | Failed | Canceled | Expired, now_ms: int
         node_class="",
     )
     match event:
-        case Succeeded():
+        case events.Succeeded():
             return _succeeded(job, event)
-        case Failed():
+        case events.Failed():
             outputs = event.outputs or job.outputs
             failure = event.failure
             return replace(
                 job, status="failed", error=failure, reason=failure.code, outputs=outputs
             )
-        case Canceled():
+        case events.Canceled():
             outputs = event.outputs or job.outputs
             return replace(
                 job, status="canceled", reason=event.reason or job.reason, outputs=outputs
             )
-        case Expired():
+        case events.Expired():
             return replace(job, status="expired", reason=event.reason)
 
 
-def _succeeded(job: Job, event: Succeeded) -> Job:
+def _succeeded(job: Job, event: events.Succeeded) -> Job:
     return replace(
         job,
         status="succeeded",

@@ -9,29 +9,23 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.structs import replace
 
+from everfold.streams.events import event as events
 from everfold.streams.events.codec import Unreadable
-from everfold.streams.events.event import (
-    Claimed,
-    Event,
-    Lost,
-    OutputSaved,
-    Progressed,
-    Queued,
-    Recovered,
-    Retried,
-    Started,
-    Stopping,
-    Submitted,
-    Submitting,
-    Succeeded,
-    closing_status,
-)
 from everfold.streams.events.record import NO_ENTRY, Recorded
 
 UNKNOWN = -1
 """Attempt number after an unreadable or trimmed event, which may have begun an attempt."""
 
-_OF_ATTEMPT = Queued | Started | Progressed | OutputSaved | Stopping | Lost | Retried | Succeeded
+_OF_ATTEMPT = (
+    events.Queued
+    | events.Started
+    | events.Progressed
+    | events.OutputSaved
+    | events.Stopping
+    | events.Lost
+    | events.Retried
+    | events.Succeeded
+)
 
 
 class Difference(Struct, frozen=True):
@@ -72,7 +66,7 @@ def trace_before(record: Recorded) -> Trace:
     return Trace(
         job_id=record.job_id,
         seq=record.seq - 1,
-        epoch=record.epoch - isinstance(record.event, Claimed | Recovered),
+        epoch=record.epoch - isinstance(record.event, events.Claimed | events.Recovered),
         entry_id=record.previous,
         attempt=UNKNOWN,
     )
@@ -106,7 +100,7 @@ def _order(trace: Trace, record: Recorded) -> list[_Wrong]:
     if record.previous != trace.entry_id:
         wrong.append((1, f"previous entry {trace.entry_id}", record.previous))
     is_known = not isinstance(record.event, Unreadable)
-    if is_known and isinstance(record.event, Submitted) != (record.seq == 1):
+    if is_known and isinstance(record.event, events.Submitted) != (record.seq == 1):
         wrong.append((1, "submitted first and only then", f"{_name(record)} as {record.seq}"))
     return wrong
 
@@ -119,7 +113,7 @@ def _end(trace: Trace, record: Recorded) -> list[_Wrong]:
 
 def _epoch(trace: Trace, record: Recorded) -> list[_Wrong]:
     """Only a claim begins a new epoch, and no event has an older one."""
-    claims = isinstance(record.event, Claimed | Recovered)
+    claims = isinstance(record.event, events.Claimed | events.Recovered)
     is_known = not isinstance(record.event, Unreadable)
     if record.epoch == trace.epoch + claims or (not is_known and record.epoch > trace.epoch):
         return []
@@ -127,8 +121,8 @@ def _epoch(trace: Trace, record: Recorded) -> list[_Wrong]:
     return [(3, f"epoch {trace.epoch + claims}", found)]
 
 
-def _attempt(trace: Trace, event: Event) -> list[_Wrong]:
-    if isinstance(event, Submitting):
+def _attempt(trace: Trace, event: events.Event) -> list[_Wrong]:
+    if isinstance(event, events.Submitting):
         if trace.is_attempt_open:
             expected = f"attempt {trace.attempt} to be over first"
             return [(6, expected, f"the intent of attempt {event.attempt}")]
@@ -147,12 +141,12 @@ def _of_attempt(trace: Trace, attempt: int) -> list[_Wrong]:
     return [(6, f"nothing but of attempt {trace.attempt}, {state}", f"one of attempt {attempt}")]
 
 
-def _after(trace: Trace, event: Event) -> Trace:
-    if isinstance(event, Submitting):
+def _after(trace: Trace, event: events.Event) -> Trace:
+    if isinstance(event, events.Submitting):
         return replace(trace, attempt=event.attempt, is_attempt_open=True)
-    if isinstance(event, Lost | Retried):
+    if isinstance(event, events.Lost | events.Retried):
         return replace(trace, is_attempt_open=False)
-    return replace(trace, status=trace.status or closing_status(event))
+    return replace(trace, status=trace.status or events.closing_status(event))
 
 
 def _name(record: Recorded) -> str:

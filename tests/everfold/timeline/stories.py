@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
+from everfold.streams.events import event as events
 from everfold.streams.events.codec import Unreadable
-from everfold.streams.events.event import (
-    Canceled,
-    CancelRequested,
-    Claimed,
-    Event,
-    Failed,
-    Lost,
-    Progressed,
-    Queued,
-    Recovered,
-    Retried,
-    Started,
-    Submitting,
-    Succeeded,
-)
 from everfold.streams.events.record import Recorded
 from tests.support.histories import FAILURE, SUBMITTED, records_of
 
-Story = list[tuple[int, Event]]
+Story = list[tuple[int, events.Event]]
 START_MS = 1_700_000_000_000
-DONE = Succeeded(attempt=1, outputs={})
-CANCEL, CANCELED = CancelRequested(reason="enough"), Canceled()
+DONE = events.Succeeded(attempt=1, outputs={})
+CANCEL, CANCELED = events.CancelRequested(reason="enough"), events.Canceled()
 
 
 def told(story: Story, job_id: str = "job", start_ms: int = 0) -> list[Recorded]:
@@ -49,16 +35,18 @@ def strange(at_ms: int, seq: int, job_id: str = "job") -> Recorded:
     return Recorded(f"{at_ms}-0", job_id, seq, 1, "0-0", event, b"{}")
 
 
-def submitting(attempt: int = 1, backend: str = "http://a:8188") -> Submitting:
-    return Submitting(attempt=attempt, backend=backend, boot="", prompt_id="p", client_id="c")
+def submitting(attempt: int = 1, backend: str = "http://a:8188") -> events.Submitting:
+    return events.Submitting(
+        attempt=attempt, backend=backend, boot="", prompt_id="p", client_id="c"
+    )
 
 
-def progressed(value: float, attempt: int = 1) -> Progressed:
-    return Progressed(attempt=attempt, value=value, nodes_done=1, nodes_total=2)
+def progressed(value: float, attempt: int = 1) -> events.Progressed:
+    return events.Progressed(attempt=attempt, value=value, nodes_done=1, nodes_total=2)
 
 
-def recovered(owner: str = "r2", previous_owner: str = "r1") -> Recovered:
-    return Recovered(
+def recovered(owner: str = "r2", previous_owner: str = "r1") -> events.Recovered:
+    return events.Recovered(
         owner=owner,
         previous_owner=previous_owner,
         crashes=1,
@@ -67,27 +55,27 @@ def recovered(owner: str = "r2", previous_owner: str = "r1") -> Recovered:
     )
 
 
-def lost(attempt: int = 1, backend: str = "http://a:8188") -> Lost:
-    return Lost(attempt=attempt, backend=backend, cause="backend_restarted")
+def lost(attempt: int = 1, backend: str = "http://a:8188") -> events.Lost:
+    return events.Lost(attempt=attempt, backend=backend, cause="backend_restarted")
 
 
-def retried(attempt: int = 1) -> Retried:
-    return Retried(attempt=attempt, failure=FAILURE, not_before_ms=0)
+def retried(attempt: int = 1) -> events.Retried:
+    return events.Retried(attempt=attempt, failure=FAILURE, not_before_ms=0)
 
 
 def begun(owner: str = "r1", backend: str = "http://a:8188", at_ms: int = 0) -> Story:
     """Submitted, claimed 100 ms later, started 300 ms later."""
     return [
         (at_ms, SUBMITTED),
-        (at_ms + 100, Claimed(owner=owner)),
+        (at_ms + 100, events.Claimed(owner=owner)),
         (at_ms + 150, submitting(1, backend)),
-        (at_ms + 200, Queued(attempt=1, prompt_id="p", number=1)),
-        (at_ms + 300, Started(attempt=1)),
+        (at_ms + 200, events.Queued(attempt=1, prompt_id="p", number=1)),
+        (at_ms + 300, events.Started(attempt=1)),
     ]
 
 
-def failed(attempt: int = 1) -> Failed:
-    return Failed(attempt=attempt, failure=FAILURE)
+def failed(attempt: int = 1) -> events.Failed:
+    return events.Failed(attempt=attempt, failure=FAILURE)
 
 
 def crowd(jobs: int) -> list[list[Recorded]]:
@@ -108,8 +96,8 @@ def _member(i: int) -> Story:
             story += [(at + 4_000, recovered("runner-9", owner)), (at + 4_300, progressed(0.6))]
             story += [(at + 6_000, DONE)]
         case 2:
-            story += [(at + 500, retried()), (at + 2_000, Claimed(owner="runner-9"))]
-            story += [(at + 2_100, submitting(2)), (at + 2_300, Started(attempt=2))]
+            story += [(at + 500, retried()), (at + 2_000, events.Claimed(owner="runner-9"))]
+            story += [(at + 2_100, submitting(2)), (at + 2_300, events.Started(attempt=2))]
             story += [(at + 3_500, failed(2))]
         case 3:
             story += [(at + 300, CANCEL), (at + 900, CANCELED)]
