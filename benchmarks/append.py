@@ -27,7 +27,8 @@ from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.events.codec import encode
 from everfold.streams.events.event import Progressed
-from everfold.streams.leases.dispatch import Dispatch, all_lanes
+from everfold.streams.leases.dispatch import Dispatch
+from everfold.streams.leases.fairness import all_lanes
 
 CALLERS = (1, 50, 500)
 GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}

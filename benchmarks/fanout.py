@@ -21,7 +21,8 @@ from everfold import Everfold
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.events.event import Progressed
-from everfold.streams.leases.dispatch import Dispatch, all_lanes
+from everfold.streams.leases.dispatch import Dispatch
+from everfold.streams.leases.fairness import all_lanes
 
 JOBS, WATCHERS = 200, 1_000
 UPDATES_PER_S = 2.0

@@ -23,7 +23,8 @@ from everfold.projector.reading.queries import current
 from everfold.streams.appending.log import Log
 from everfold.streams.events.event import Recovered
 from everfold.streams.events.record import Recorded
-from everfold.streams.leases.dispatch import Dispatch, all_lanes
+from everfold.streams.leases.dispatch import Dispatch
+from everfold.streams.leases.fairness import all_lanes
 from everfold.streams.leases.registry import RunnerEntry, register_runner
 from everfold.streams.reading.reader import job_events, partition_events
 from tests.support.wait import eventually

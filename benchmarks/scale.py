@@ -27,7 +27,8 @@ from everfold.projector.projector import Projector
 from everfold.projector.reading.lag import lag
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
-from everfold.streams.leases.dispatch import Dispatch, all_lanes
+from everfold.streams.leases.dispatch import Dispatch
+from everfold.streams.leases.fairness import all_lanes
 from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.server import server_info
 

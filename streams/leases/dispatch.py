@@ -24,8 +24,9 @@ from everfold.streams.errors import EverfoldError
 from everfold.streams.events.codec import encode, encode_trusted
 from everfold.streams.events.event import Claimed, Recovered, Released, Retried
 from everfold.streams.events.record import Recorded, recorded
+from everfold.streams.leases.fairness import Lane
 from everfold.streams.redis import scripts
-from everfold.streams.redis.keys import PRIORITIES, RUNNERS_GROUP
+from everfold.streams.redis.keys import RUNNERS_GROUP
 from everfold.streams.redis.redis_errors import NoGroup, command
 from everfold.streams.redis.retry import with_retry
 
@@ -65,9 +66,7 @@ class Dispatch:
         self._redis = log.redis
         self.runner = runner
 
-    async def claim(
-        self, partition: int, lanes: Sequence[tuple[str, str]], most: int
-    ) -> list[Lease]:
+    async def claim(self, partition: int, lanes: Sequence[Lane], most: int) -> list[Lease]:
         """Lease up to `most` waiting jobs of a partition; [] when none waits.
 
         `lanes` are (queue, priority), the preferred ones first. Each job gets a new epoch and a
@@ -92,7 +91,7 @@ class Dispatch:
     async def take_over(
         self,
         partition: int,
-        lane: tuple[str, str],
+        lane: Lane,
         *,
         idle_limit_s: float,
         cursor: str = "-",
@@ -137,7 +136,7 @@ class Dispatch:
     def _lease(
         self,
         job: scripts.Reply,
-        lane: tuple[str, str],
+        lane: Lane,
         dispatch_id: bytes | int,
         history: tuple[Recorded, ...] = (),
     ) -> Lease:
@@ -238,7 +237,7 @@ class Dispatch:
         overdue = tuple(cast("bytes", job).decode() for job in reply[2:])
         return Promotion(int(reply[0]), int(reply[1]), overdue)
 
-    async def own_leases(self, lanes: Sequence[tuple[str, str]]) -> list[Lease]:
+    async def own_leases(self, lanes: Sequence[Lane]) -> list[Lease]:
         """Return the leases that the server has for this runner, in all partitions.
 
         To be called after an Unavailable claim or take-over: a job that was leased by a call whose
@@ -251,7 +250,7 @@ class Dispatch:
             for lease in await self._own_leases_in(partition, lane)
         ]
 
-    async def _own_leases_in(self, partition: int, lane: tuple[str, str]) -> list[Lease]:
+    async def _own_leases_in(self, partition: int, lane: Lane) -> list[Lease]:
         dispatch = self._keys.dispatch(partition, *lane)
         ask = ("XPENDING", dispatch, RUNNERS_GROUP, "-", "+", OWN_LIMIT, self.runner)
         try:
@@ -261,9 +260,7 @@ class Dispatch:
         leases = [await self._own_lease(dispatch, lane, row[0]) for row in rows]
         return [lease for lease in leases if lease is not None]
 
-    async def _own_lease(
-        self, dispatch: str, lane: tuple[str, str], dispatch_id: bytes
-    ) -> Lease | None:
+    async def _own_lease(self, dispatch: str, lane: Lane, dispatch_id: bytes) -> Lease | None:
         found = cast(
             "list[tuple[bytes, list[bytes]]]",
             await command(self._redis, "XRANGE", dispatch, dispatch_id, dispatch_id),
@@ -283,11 +280,6 @@ class Dispatch:
     def _dispatch_key(self, lease: Lease) -> str:
         partition = self._keys.partition_of(lease.job_id)
         return self._keys.dispatch(partition, lease.queue, lease.priority)
-
-
-def all_lanes(queues: Sequence[str]) -> list[tuple[str, str]]:
-    """Return every (queue, priority) that a runner of these queues serves."""
-    return [(queue, priority) for queue in queues for priority in PRIORITIES]
 
 
 def _history(job: scripts.Reply, claimed: Claimed, payload: bytes) -> tuple[Recorded, ...]:

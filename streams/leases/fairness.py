@@ -23,6 +23,11 @@ PRIORITY_CYCLE = 8
 """Turns after which the order of priorities begins again."""
 
 
+def all_lanes(queues: Sequence[str]) -> list[Lane]:
+    """Return every (queue, priority) that a runner of these queues serves."""
+    return [(queue, priority) for queue in queues for priority in PRIORITIES]
+
+
 def lane_order(turn: int, queues: Sequence[str]) -> list[Lane]:
     """Return every lane of `queues` in the order of this turn; `turn` counts claims from 0 on."""
     rotated = _rotated(queues, _pace(turn, PRIORITY_CYCLE, len(queues)))

@@ -15,8 +15,8 @@ from everfold.streams.appending.outcomes import Appended, Lease, LeaseOver, Rene
 from everfold.streams.errors import InvalidName
 from everfold.streams.events.checks import check_name
 from everfold.streams.events.event import Event, Released, Retried, Terminal
-from everfold.streams.leases.dispatch import Dispatch, all_lanes
-from everfold.streams.leases.fairness import lane_order, partition_order
+from everfold.streams.leases.dispatch import Dispatch
+from everfold.streams.leases.fairness import all_lanes, lane_order, partition_order
 from everfold.streams.redis.keys import RELEASED
 from everfold.streams.redis.retry import with_retry
 

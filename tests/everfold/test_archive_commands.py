@@ -161,7 +161,8 @@ async def test_recoveries_and_other_runners_are_marked(everfold: Everfold, log: 
     [job_id] = await make_jobs(log, 1)
     await work(log, finish=False, runner="first")
     await log.append(job_id, CancelRequested(reason="enough"), epoch=0)
-    from everfold.streams.leases.dispatch import Dispatch, all_lanes
+    from everfold.streams.leases.dispatch import Dispatch
+    from everfold.streams.leases.fairness import all_lanes
 
     dispatch = Dispatch(log, "second")
     partition = log.keys.partition_of(job_id)

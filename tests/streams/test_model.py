@@ -39,7 +39,8 @@ from everfold.streams.events.event import (
     Succeeded,
 )
 from everfold.streams.events.record import Recorded
-from everfold.streams.leases.dispatch import Dispatch, all_lanes
+from everfold.streams.leases.dispatch import Dispatch
+from everfold.streams.leases.fairness import all_lanes
 from everfold.streams.reading.reader import job_events
 from everfold.streams.redis.keys import PRIORITIES, RELEASED
 from tests.streams.model import Model

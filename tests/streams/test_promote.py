@@ -9,7 +9,8 @@ import pytest
 
 from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.events.event import Canceled, Policy
-from everfold.streams.leases.dispatch import Dispatch, all_lanes
+from everfold.streams.leases.dispatch import Dispatch
+from everfold.streams.leases.fairness import all_lanes
 from everfold.streams.redis.redis_errors import command
 from tests.streams.stored import stored
 

@@ -11,7 +11,8 @@ from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Appended, Lease, Renewed
 from everfold.streams.errors import ServerUnreachable, Unavailable
 from everfold.streams.events.event import CancelRequested, Failure, Released, Retried, Started
-from everfold.streams.leases.dispatch import Dispatch, all_lanes
+from everfold.streams.leases.dispatch import Dispatch
+from everfold.streams.leases.fairness import all_lanes
 from everfold.streams.leases.producer import Producer
 from everfold.streams.reading.reader import job_events
 from everfold.streams.redis.retry import Backoff, with_retry

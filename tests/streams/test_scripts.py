@@ -32,7 +32,8 @@ from everfold.streams.events.event import (
     Started,
     Succeeded,
 )
-from everfold.streams.leases.dispatch import Dispatch, all_lanes
+from everfold.streams.leases.dispatch import Dispatch
+from everfold.streams.leases.fairness import all_lanes
 from everfold.streams.reading.reader import job_events
 from everfold.streams.redis.keys import PRIORITIES
 from everfold.streams.redis.redis_errors import command, read_hash
