@@ -28,6 +28,7 @@ class ProjectorConfig(Struct, frozen=True, kw_only=True):
 
     @property
     def closed_ttl_ms(self) -> int:
+        """How long the state of a job that has ended is kept after its end."""
         ttl_s = self.job_ttl_s if self.terminal_ttl_s is None else self.terminal_ttl_s
         return int(ttl_s * 1000)
 
@@ -38,4 +39,5 @@ class ProjectorConfig(Struct, frozen=True, kw_only=True):
 
     @property
     def open_ttl_ms(self) -> int:
+        """How long the state of an open job is kept after its last event, at least."""
         return int(self.job_ttl_s * 1000)

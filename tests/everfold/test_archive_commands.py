@@ -14,7 +14,7 @@ from everfold.streams.events.event import CancelRequested
 from everfold.streams.events.record import NO_ENTRY
 from everfold.streams.reading.readers import register
 from tests.everfold.running import Everfold, ended, objects
-from tests.projector.story import assert_projected, make_jobs, projecting, work
+from tests.projector.jobs import assert_projected, make_jobs, projecting, work
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio

@@ -14,7 +14,7 @@ from everfold.streams.archive.archiver import Archiver
 from everfold.streams.errors import ArchiveUnavailable
 from everfold.streams.retention.history import all_history
 from everfold.streams.retention.trimming import trim
-from tests.projector.story import assert_projected, make_jobs, projecting, work
+from tests.projector.jobs import assert_projected, make_jobs, projecting, work
 
 pytestmark = pytest.mark.anyio
 

@@ -18,7 +18,7 @@ from everfold.streams.reading.reader import job_events
 from everfold.streams.retention.history import all_history
 from everfold.streams.retention.importing import begin_import, import_entries
 from tests.everfold.running import Everfold, ended
-from tests.projector.story import assert_projected, make_jobs, projecting, work
+from tests.projector.jobs import assert_projected, make_jobs, projecting, work
 from tests.support.servers import OwnServer
 
 pytestmark = pytest.mark.anyio

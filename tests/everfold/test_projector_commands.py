@@ -12,7 +12,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.events.event import CancelRequested
 from everfold.streams.redis.redis_errors import command, read_hash
 from tests.everfold.running import Everfold, ended
-from tests.projector.story import add_raw, make_jobs, work
+from tests.projector.jobs import add_raw, make_jobs, work
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from everfold.streams.appending.log import Log
-from tests.projector.story import PARTITIONS
+from tests.projector.jobs import PARTITIONS
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from everfold.streams.events.record import NO_ENTRY, Recorded
 from everfold.streams.reading.reader import job_events
 from everfold.streams.redis.keys import PROJECTOR_GROUP
 from everfold.streams.redis.redis_errors import command, read_hash
-from tests.projector.story import (
+from tests.projector.jobs import (
     consuming,
     is_gone,
     one_job_in_partition,

@@ -12,7 +12,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.events.event import Progressed
 from everfold.streams.leases.producer import Producer
-from tests.projector.story import (
+from tests.projector.jobs import (
     assert_projected,
     end,
     make_jobs,

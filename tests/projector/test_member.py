@@ -7,7 +7,7 @@ import pytest
 from everfold.projector.assignment.member import Member
 from everfold.streams.appending.log import Log
 from everfold.streams.redis.redis_errors import command
-from tests.projector.story import owner_of
+from tests.projector.jobs import owner_of
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio

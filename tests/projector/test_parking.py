@@ -17,7 +17,7 @@ from everfold.streams.events.codec import encode
 from everfold.streams.events.event import Canceled, CancelRequested
 from everfold.streams.reading.reader import job_events
 from everfold.streams.redis.redis_errors import command, read_hash
-from tests.projector.story import add_raw, assert_projected, make_jobs, projecting
+from tests.projector.jobs import add_raw, assert_projected, make_jobs, projecting
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio

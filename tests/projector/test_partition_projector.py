@@ -21,7 +21,7 @@ from everfold.streams.reading.reader import job_events
 from everfold.streams.redis.keys import PROJECTOR_GROUP
 from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.server import server_info
-from tests.projector.story import (
+from tests.projector.jobs import (
     GRAPH,
     PARTITIONS,
     add_raw,

@@ -11,7 +11,7 @@ from everfold.projector.config import ProjectorConfig
 from everfold.projector.projector import Projector
 from everfold.projector.reading.lag import lag
 from everfold.streams.appending.log import Log
-from tests.projector.story import (
+from tests.projector.jobs import (
     PARTITIONS,
     assert_projected,
     make_jobs,

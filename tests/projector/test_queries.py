@@ -15,7 +15,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.errors import BrokenChain, InvalidName, JobUnknown
 from everfold.streams.reading.reader import job_events
 from everfold.streams.redis.redis_errors import command
-from tests.projector.story import (
+from tests.projector.jobs import (
     all_gone,
     caught_up,
     end,

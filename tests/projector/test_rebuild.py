@@ -22,7 +22,7 @@ from everfold.streams.errors import RebuildTaken
 from everfold.streams.events.record import Recorded
 from everfold.streams.reading.reader import job_events
 from everfold.streams.redis.redis_errors import command, read_hash
-from tests.projector.story import (
+from tests.projector.jobs import (
     PARTITIONS,
     assert_projected,
     make_jobs,

@@ -22,7 +22,7 @@ from everfold.streams.events.event import Progressed, Submitted, Succeeded
 from everfold.streams.events.record import Recorded
 from everfold.streams.reading.reader import all_events
 from everfold.streams.redis.redis_errors import command
-from tests.projector.story import make_jobs, work
+from tests.projector.jobs import make_jobs, work
 from tests.support.programs import StartProgram
 from tests.support.wait import eventually
 

@@ -16,7 +16,7 @@ from everfold.streams.events.event import Progressed, Started, Succeeded
 from everfold.streams.leases.producer import Producer
 from everfold.streams.reading.reader import job_events
 from everfold.streams.redis.redis_errors import command
-from tests.projector.story import end, make_jobs, projecting, work
+from tests.projector.jobs import end, make_jobs, projecting, work
 from tests.support.servers import StartServer
 
 pytestmark = pytest.mark.anyio

@@ -22,7 +22,7 @@ from everfold.streams.errors import ArchiveDamaged, ArchiveForeign, ArchiveUnava
 from everfold.streams.events.record import FIELDS, NO_ENTRY
 from everfold.streams.reading.readers import readers
 from everfold.streams.redis.redis_errors import command
-from tests.projector.story import make_jobs, work
+from tests.projector.jobs import make_jobs, work
 
 pytestmark = pytest.mark.anyio
 

@@ -27,7 +27,7 @@ from everfold.streams.reading.readers import Missed, register, unregister
 from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.retention.history import history_pages, job_history
 from everfold.streams.retention.trimming import trim, trim_bounds
-from tests.projector.story import add_raw, assert_projected, end, make_jobs, projecting, work
+from tests.projector.jobs import add_raw, assert_projected, end, make_jobs, projecting, work
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio

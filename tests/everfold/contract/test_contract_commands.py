@@ -16,7 +16,7 @@ from everfold.streams.events.event import CancelRequested
 from everfold.streams.redis.redis_errors import command
 from tests.everfold.contract.schemas import Json, asyncapi, resolved
 from tests.everfold.running import Everfold, ended
-from tests.projector.story import add_raw, make_jobs, work
+from tests.projector.jobs import add_raw, make_jobs, work
 from tests.support.programs import StartProgram
 
 pytestmark = pytest.mark.anyio

@@ -15,7 +15,7 @@ from everfold.streams.appending.log import Log
 from tests.everfold.running import Everfold, ended
 from tests.everfold.sinks.receiver import Receiver
 from tests.everfold.sinks.test_webhook import SECRET, verified
-from tests.projector.story import make_jobs, work
+from tests.projector.jobs import make_jobs, work
 from tests.projector.subscribing.listening import taken
 from tests.support.servers import OwnServer
 from tests.support.wait import eventually

@@ -23,7 +23,7 @@ from everfold.streams.events.event import Recovered
 from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.reading.reader import job_events
 from tests.everfold.sinks.receiver import Receiver
-from tests.projector.story import GRAPH, make_jobs, work
+from tests.projector.jobs import GRAPH, make_jobs, work
 from tests.projector.subscribing.listening import consuming, taken
 from tests.support.wait import eventually
 

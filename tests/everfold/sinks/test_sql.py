@@ -25,7 +25,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.errors import Misconfigured, Unavailable
 from everfold.streams.events.event import CancelRequested, Rewound
 from everfold.streams.reading.reader import job_events
-from tests.projector.story import GRAPH, make_jobs, work
+from tests.projector.jobs import GRAPH, make_jobs, work
 from tests.projector.subscribing.listening import consuming, taken
 from tests.support.programs import StartProgram
 from tests.support.wait import eventually

@@ -22,7 +22,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.errors import Misconfigured
 from everfold.streams.reading.reader import job_events
 from tests.everfold.sinks.receiver import Message, Receiver
-from tests.projector.story import GRAPH, make_jobs, work
+from tests.projector.jobs import GRAPH, make_jobs, work
 from tests.projector.subscribing.listening import SOON_S, consuming, taken
 from tests.support.programs import StartProgram
 from tests.support.wait import eventually

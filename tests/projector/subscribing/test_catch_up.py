@@ -17,7 +17,7 @@ from everfold.streams.errors import Refused, Trimmed, WentBack
 from everfold.streams.events.event import CancelRequested
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.retention.trimming import trim
-from tests.projector.story import add_raw, make_jobs, work
+from tests.projector.jobs import add_raw, make_jobs, work
 from tests.support.servers import StartServer
 
 pytestmark = pytest.mark.anyio

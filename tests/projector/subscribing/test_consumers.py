@@ -20,7 +20,7 @@ from everfold.streams.errors import Misconfigured
 from everfold.streams.reading.reader import job_events, last_entry_ids, log_size
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.retention.trimming import trim
-from tests.projector.story import make_jobs, work
+from tests.projector.jobs import make_jobs, work
 from tests.projector.subscribing.listening import SOON_S, Listener, all_taken, consuming, taken
 from tests.support.programs import Program, StartProgram
 from tests.support.servers import StartServer

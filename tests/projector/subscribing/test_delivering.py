@@ -14,13 +14,13 @@ from everfold.projector.subscribing.subscription import GiveUp, Subscription, Ta
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import JobNotHeld, Misconfigured, SubscriptionUnknown
 from everfold.streams.reading.reader import job_events
-from tests.projector.story import GRAPH, add_raw, make_jobs, nothing_pending, work
+from tests.projector.jobs import GRAPH, add_raw, make_jobs, nothing_pending, work
 from tests.projector.subscribing.listening import SOON_S, Listener, consuming, taken
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio
 
-STORY = ["submitted", "claimed", "submitting", "started", "progressed", "succeeded"]
+EVENT_TYPES = ["submitted", "claimed", "submitting", "started", "progressed", "succeeded"]
 STRANGE = b'{"type":"job.teleported","id":"x","actor":"y","v":1}'
 
 
@@ -44,8 +44,8 @@ async def test_each_event_is_delivered_once_and_in_the_order_of_its_job(
         await taken(log, "all")
         jobs += await make_jobs(log, 3)
         await work(log, steps=1)
-        await eventually(lambda: listener.count == len(jobs) * len(STORY), 10)
-    assert all(listener.kinds(job_id) == STORY for job_id in jobs)
+        await eventually(lambda: listener.count == len(jobs) * len(EVENT_TYPES), 10)
+    assert all(listener.kinds(job_id) == EVENT_TYPES for job_id in jobs)
 
 
 async def test_the_job_of_a_delivery_is_the_one_right_after_its_event(log: Log) -> None:
@@ -139,7 +139,7 @@ async def test_a_skip_goes_on_after_the_event(log: Log, listener: Listener) -> N
         await skip(log, "skips", job_id)
         await taken(log, "skips")
         await eventually(lambda: nothing_pending_of(log, "skips"), 5)
-    assert listener.kinds(job_id) == [kind for kind in STORY if kind != "started"]
+    assert listener.kinds(job_id) == [kind for kind in EVENT_TYPES if kind != "started"]
 
 
 async def test_a_skip_of_the_last_event_there_is_lets_the_job_go(
@@ -153,7 +153,7 @@ async def test_a_skip_of_the_last_event_there_is_lets_the_job_go(
         await skip(log, "last", job_id)
         await taken(log, "last")
         await work(log, steps=1)
-        await eventually(lambda: listener.kinds(job_id) == STORY[1:], 10)
+        await eventually(lambda: listener.kinds(job_id) == EVENT_TYPES[1:], 10)
 
 
 async def nothing_pending_of(log: Log, name: str) -> bool:

@@ -41,7 +41,7 @@ async def one_job_in_partition(log: Log, partition: int) -> str:
 
 
 async def work(log: Log, *, steps: int = 5, finish: bool = True, runner: str = "r") -> list[Lease]:
-    """Claim every waiting job, tell some of its story, and end it if asked to."""
+    """Claim every waiting job, append some events of it, and end it if `finish`."""
     producer = Producer(log, runner)
     leases = await producer.claim(most=1000)
     for lease in leases:
