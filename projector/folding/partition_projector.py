@@ -92,7 +92,7 @@ class PartitionProjector:
         parked = await read_parked(self._log, keys.parked())
         self._fold.start_over(parked)
         await self._group.create(self._partition, self._checkpoint)
-        await self._group.inherit(self._partition)
+        await self._group.take_over_pending(self._partition)
         key = self._log.keys.log(self._partition)
         await _delete_consumers.run(redis, (key,), (DELETE_CONSUMER_AFTER_MS, self._group.group))
         await self._fold_pending()

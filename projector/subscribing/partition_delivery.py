@@ -97,7 +97,7 @@ class PartitionDelivery:
         self._classifier.start_over(stored.get(b"began", NO_ENTRY.encode()).decode())
         self._held = await read_held(self._log, self._keys.held())
         await self._group.create(self._partition, self._checkpoint)
-        await self._group.inherit(self._partition)
+        await self._group.take_over_pending(self._partition)
         key = self._log.keys.log(self._partition)
         limits = (DELETE_CONSUMER_AFTER_MS, self._subscription.group)
         await _delete_consumers.run(self._log.redis, (key,), limits)

@@ -98,7 +98,7 @@ class ConsumerGroup:
         streams = cast("list[tuple[bytes, Entries]]", reply or [])
         return [recorded(entry_id, fields) for _, rows in streams for entry_id, fields in rows]
 
-    async def inherit(self, partition: int) -> None:
+    async def take_over_pending(self, partition: int) -> None:
         """Make every pending entry of the group in a partition this consumer's own.
 
         The former consumers lose them, alive or not: only the owner of the partition may call it.

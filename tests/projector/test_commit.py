@@ -93,7 +93,7 @@ async def test_a_refused_commit_writes_nothing_and_says_why(log: Log) -> None:
         await thief.read_new(0)
         assert await try_commit(log, owner.token, records) == PendingElsewhere("thief")
         assert await is_gone(log, job_id)
-        await group.inherit(0)
+        await group.take_over_pending(0)
         assert await try_commit(log, owner.token, records) == Committed()
 
 

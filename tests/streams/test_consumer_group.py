@@ -47,7 +47,7 @@ async def test_a_group_resumes_with_what_was_not_acknowledged(log: Log) -> None:
     second = ConsumerGroup(log, "audit", "second", block_s=0.1)
     assert await second.read_new(partition) == []
     assert (await second.pending(partition)).consumers == {"first": 3}
-    await second.inherit(partition)
+    await second.take_over_pending(partition)
     assert [record.seq for record in await second.read_pending(partition)] == [2, 3, 4]
     assert (await second.pending(partition)).consumers == {"second": 3}
     await command(log.redis, "XGROUP DESTROY", log.keys.log(partition), "audit")
@@ -120,7 +120,7 @@ async def test_everything_of_a_dead_consumer_is_inherited_however_much(log: Log)
     assert len(await dead.read_new(0, most=5000)) == 50 * len(jobs)
     await dead.aclose()
     heir = ConsumerGroup(log, "g", "heir", block_s=0.05)
-    await heir.inherit(0)
+    await heir.take_over_pending(0)
     assert (await heir.pending(0)).consumers == {"heir": 1200}
     assert len(await heir.read_pending(0, most=5000)) == 1200
     await heir.aclose()
