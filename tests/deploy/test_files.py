@@ -48,14 +48,6 @@ def test_the_schema_would_complain(tmp_path: Path) -> None:
     assert "imag" in _compose_schema(bad)
 
 
-@pytest.mark.parametrize("name", ["streams", "projector", "runner", "everfold"])
-def test_the_image_gets_every_package(name: str) -> None:
-    dockerfile = (DEPLOY / "Dockerfile").read_text()
-
-    assert f"COPY {name}/ {name}/" in dockerfile
-    assert f"!{name}" in (ROOT / ".dockerignore").read_text().splitlines()
-
-
 def test_the_image_does_not_run_as_root_and_says_how_it_is() -> None:
     last_stage = (DEPLOY / "Dockerfile").read_text().split("\nFROM ")[-1]
 
