@@ -16,9 +16,9 @@ import anyio
 from msgspec import Struct
 
 from benchmarks.peers import installed
-from benchmarks.peers.crew import Crew, crew, tcp_server
 from benchmarks.peers.everfold import NAMESPACE
 from benchmarks.peers.peer import EVERFOLD, Peer, chosen
+from benchmarks.peers.workers import Workers, tcp_server, workers_of
 from benchmarks.percentiles import percentiles
 from benchmarks.table import Runs, number, runs
 from everfold.streams.appending.log import Log
@@ -101,7 +101,7 @@ async def _queue(peer: Peer, jobs: int, workers: int) -> _Turn:
     """Fill a queue, then empty it."""
     async with tcp_server() as (url, folder):
         before = await _sizes(url)
-        with crew(peer, url, folder) as programs:
+        with workers_of(peer, url, folder) as programs:
             sending_s = await programs.send("note", jobs)
             programs.work(workers)
             seconds = await _until_done(programs, jobs)
@@ -110,7 +110,7 @@ async def _queue(peer: Peer, jobs: int, workers: int) -> _Turn:
     return _Turn(jobs / seconds, jobs / sending_s, written, kept)
 
 
-async def _until_done(programs: Crew, jobs: int) -> float:
+async def _until_done(programs: Workers, jobs: int) -> float:
     """Return the seconds from the first job's start until all are done."""
     begun_ns = [job.begun_ns for job in await programs.until_begun(jobs, RUN_S)]
     done_ns = max(begun_ns)
@@ -139,7 +139,7 @@ async def _ended(log: Log) -> int:
 async def _latencies_s(peer: Peer, workers: int) -> list[float]:
     """Return how long jobs at a steady rate waited for their start, the workers being warm."""
     async with tcp_server() as (url, folder):
-        with crew(peer, url, folder) as programs:
+        with workers_of(peer, url, folder) as programs:
             programs.work(workers)
             await programs.send("note", WARM_UP)
             await programs.until_begun(WARM_UP, RUN_S)

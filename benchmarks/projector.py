@@ -20,8 +20,8 @@ from msgspec import Struct
 
 from benchmarks.history import EVENTS_PER_JOB, write_history
 from benchmarks.percentiles import Percentiles, percentiles
+from benchmarks.processes import bench_processes
 from benchmarks.server import bench_server
-from benchmarks.stage import stage
 from benchmarks.table import Ratio, ratio
 from everfold.commands.operate.projector import collect_garbage_rarely
 from everfold.projector.folding.jobs_projection import JobsProjection
@@ -195,7 +195,7 @@ async def _with_ten_times_the_history(url: str, events: int, repeat: int) -> Rat
 
 async def _latency(url: str, folder: Path) -> Percentiles:
     """Append at a steady rate to 200 jobs; look every hundredth of a second for one of them."""
-    with stage(folder, url, "latency") as processes:
+    with bench_processes(folder, url, "latency") as processes:
         async with Log.open(url, namespace="latency", actor="bench") as log:
             processes.projector()
             leases = await _running_jobs(log, IN_FLIGHT)

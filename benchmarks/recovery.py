@@ -17,7 +17,7 @@ import anyio
 from msgspec import Struct
 
 from benchmarks.percentiles import Percentiles, percentiles
-from benchmarks.stage import Process, Stage, stage
+from benchmarks.processes import BenchProcesses, Process, bench_processes
 from everfold.embedded import embedded_server
 from everfold.projector.reading.queries import current
 from everfold.streams.appending.log import Log
@@ -70,16 +70,20 @@ async def _deaths(url: str, folder: Path, times: int, how: signal.Signals) -> li
     namespace = f"deaths{int(how)}"
     found: list[float] = []
     async with Log.open(url, namespace=namespace) as log:
-        with stage(folder, url, namespace) as on_stage:
-            backends = [on_stage.simulator() for _ in range(BACKENDS)]
-            runners = [on_stage.runner(*backends) for _ in range(RUNNERS)]
+        with bench_processes(folder, url, namespace) as processes:
+            backends = [processes.simulator() for _ in range(BACKENDS)]
+            runners = [processes.runner(*backends) for _ in range(RUNNERS)]
             while len(found) < times:
-                found += await _one_death(log, on_stage, backends, runners, how)
+                found += await _one_death(log, processes, backends, runners, how)
     return found[:times]
 
 
 async def _one_death(
-    log: Log, on_stage: Stage, backends: list[str], runners: list[Process], how: signal.Signals
+    log: Log,
+    processes: BenchProcesses,
+    backends: list[str],
+    runners: list[Process],
+    how: signal.Signals,
 ) -> list[float]:
     jobs = [(await log.submit(workflow(NODE_S))).job_id for _ in range(BACKENDS)]
     await _until_accepted(log, jobs)
@@ -96,7 +100,7 @@ async def _one_death(
     orphans = [job_id for job_id, owner in owner_of.items() if owner == victim.name]
     died_at_ms = time.time_ns() // 1_000_000
     victim.send(how)
-    runners[runners.index(victim)] = on_stage.runner(*backends)
+    runners[runners.index(victim)] = processes.runner(*backends)
     resumed_ms = [await _resumed_at_ms(log, job_id) for job_id in orphans]
     for job_id in jobs:
         await _until_ended(log, job_id)
@@ -142,10 +146,10 @@ async def _many_orphans(url: str, folder: Path, count: int) -> tuple[float, floa
                 for _ in range(start, min(start + 200, count)):
                     tasks.start_soon(log.submit, graph)
         await _claim_all(log, "dead", count)
-        with stage(folder, url, namespace) as on_stage:
-            backend = on_stage.simulator()
+        with bench_processes(folder, url, namespace) as processes:
+            backend = processes.simulator()
             for _ in range(2):
-                on_stage.runner(backend)
+                processes.runner(backend)
             died_at_ms = time.time_ns() // 1_000_000
             await register_runner(log, _entry("dead"))
             claims_ms = await _claim_times_ms(log, count)

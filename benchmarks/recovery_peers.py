@@ -19,8 +19,8 @@ import anyio
 from msgspec import Struct
 
 from benchmarks.peers import installed
-from benchmarks.peers.crew import Crew, crew, kill, tcp_server
 from benchmarks.peers.peer import EVERFOLD, Peer, chosen
+from benchmarks.peers.workers import Workers, kill, tcp_server, workers_of
 from benchmarks.table import number
 
 PEERS = ("arq", "bullmq", "saq", "streaq", "taskiq")
@@ -73,7 +73,7 @@ async def measure_recovery_of_peers(
 
 async def _one_kill(peer: Peer, within_s: float) -> float | None:
     async with tcp_server() as (url, folder):
-        with crew(peer, url, folder) as programs:
+        with workers_of(peer, url, folder) as programs:
             workers = programs.work(2)
             await anyio.sleep(SETTLE_S + random.uniform(0.0, PHASE_S))
             await programs.send("hold", 1)
@@ -89,7 +89,7 @@ def _leader(workers: Sequence[subprocess.Popen[str]], pid: int) -> subprocess.Po
     return next(worker for worker in workers if worker.pid == session)
 
 
-async def _begun_again_s(programs: Crew, within_s: float) -> float | None:
+async def _begun_again_s(programs: Workers, within_s: float) -> float | None:
     killed_ns = time.monotonic_ns()
     try:
         times = await programs.until_begun(2, within_s)

@@ -81,17 +81,17 @@ SIZES = ((1_000_000, 1_000), (5_000_000, 1_000), (10_000, 100_000))
 
 async def measure_scale(most_events: int, calls: int) -> ScaleFigures:
     costs = []
-    async with _stage(*SMALL) as small:
+    async with _server_holding(*SMALL) as small:
         for events, open_jobs in SIZES:
             if events <= most_events:
-                async with _stage(events, open_jobs) as large:
+                async with _server_holding(events, open_jobs) as large:
                     found = await _in_turns(small, large, calls)
                 costs.append(Costs(events, open_jobs, found))
     return ScaleFigures(costs, *await _event_memory(), *await _job_memory())
 
 
 @asynccontextmanager
-async def _stage(events: int, open_jobs: int) -> AsyncIterator[Operations]:
+async def _server_holding(events: int, open_jobs: int) -> AsyncIterator[Operations]:
     """A server with so much in it, all of it folded, and what is measured there."""
     async with bench_server() as (url, _), Everfold.connect(url) as everfold:
         log = everfold.log

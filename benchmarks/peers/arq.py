@@ -9,8 +9,8 @@ from arq import create_pool, func
 from arq.connections import RedisSettings
 from arq.worker import Worker
 
+from benchmarks.peers.begin_log import hold_async, note_async
 from benchmarks.peers.program import SendAsync, redis_url, run
-from benchmarks.peers.witness import hold_async, note_async
 
 
 @asynccontextmanager

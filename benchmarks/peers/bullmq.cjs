@@ -1,5 +1,5 @@
 // BullMQ: a list, a stream of events, and a hash per job that is kept when it is done.
-// The command line is that of program.py; the record is that of witness.py.
+// The command line is that of program.py; the record is that of begin_log.py.
 
 const fs = require("node:fs");
 const { Queue, Worker } = require("bullmq");
@@ -42,7 +42,7 @@ async function send(job, count, rate) {
 }
 
 function work() {
-  const file = fs.openSync(process.env.BENCH_WITNESS, "a");
+  const file = fs.openSync(process.env.BENCH_BEGIN_LOG, "a");
   const carryOut = async (job) => {
     const record = Buffer.alloc(24);
     record.writeBigUInt64LE(BigInt(job.data.sent), 0);

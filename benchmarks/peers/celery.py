@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from celery import Celery
 
-from benchmarks.peers import witness
+from benchmarks.peers import begin_log
 from benchmarks.peers.program import redis_url, run_blocking
 
 app = Celery("bench", broker=redis_url())
 jobs = {
-    "note": app.task(name="note")(witness.note),
-    "hold": app.task(name="hold")(witness.hold),
+    "note": app.task(name="note")(begin_log.note),
+    "hold": app.task(name="hold")(begin_log.hold),
 }
 
 

@@ -7,7 +7,7 @@ import threading
 import dramatiq
 from dramatiq.brokers.redis import RedisBroker
 
-from benchmarks.peers import witness
+from benchmarks.peers import begin_log
 from benchmarks.peers.program import redis_url, run_blocking
 
 THREADS = 8
@@ -16,8 +16,8 @@ THREADS = 8
 broker = RedisBroker(url=redis_url())
 dramatiq.set_broker(broker)
 jobs = {
-    "note": dramatiq.actor(witness.note, actor_name="note"),
-    "hold": dramatiq.actor(witness.hold, actor_name="hold"),
+    "note": dramatiq.actor(begin_log.note, actor_name="note"),
+    "hold": dramatiq.actor(begin_log.hold, actor_name="hold"),
 }
 
 

@@ -48,13 +48,13 @@ def command(peer: Peer, *arguments: str) -> list[str]:
     return [python, "-m", f"benchmarks.peers.{peer.name}", *arguments]
 
 
-def environ(peer: Peer, redis_url: str, witness: Path) -> dict[str, str]:
+def environ(peer: Peer, redis_url: str, begin_log: Path) -> dict[str, str]:
     return {
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "NODE_PATH": str(CACHE / peer.name / "node_modules"),
         "BENCH_REDIS": redis_url,
-        "BENCH_WITNESS": str(witness),
+        "BENCH_BEGIN_LOG": str(begin_log),
     }
 
 

@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import anyio
 import msgspec
 
-from benchmarks.peers import witness
+from benchmarks.peers import begin_log
 from everfold.runner.backend import (
     Absent,
     Accepted,
@@ -84,7 +84,7 @@ class NoOpBackend:
     ) -> SubmitOutcome:
         node = msgspec.json.decode(workflow, type=dict[str, _Node])["1"]
         may_send()
-        witness.note(node.inputs["sent_ns"])
+        begin_log.note(node.inputs["sent_ns"])
         self._truths[attempt.prompt_id] = Running() if node.class_type == "hold" else _ENDED
         return Accepted(None, [])
 

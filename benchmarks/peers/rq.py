@@ -7,12 +7,12 @@ import logging
 from redis import Redis
 from rq import Queue, Worker
 
-from benchmarks.peers import witness
+from benchmarks.peers import begin_log
 from benchmarks.peers.program import redis_url, run_blocking
 
 redis = Redis.from_url(redis_url())
 queue = Queue(connection=redis)
-jobs = {"note": witness.note, "hold": witness.hold}
+jobs = {"note": begin_log.note, "hold": begin_log.hold}
 
 
 def send(job: str, sent_ns: int) -> None:

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 
 from saq import Queue, Worker
 
+from benchmarks.peers.begin_log import hold_async, note_async
 from benchmarks.peers.program import SendAsync, redis_url, run
-from benchmarks.peers.witness import hold_async, note_async
 
 
 @asynccontextmanager

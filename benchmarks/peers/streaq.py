@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 
 from streaq import Worker
 
+from benchmarks.peers.begin_log import hold_async, note_async
 from benchmarks.peers.program import SendAsync, redis_url, run
-from benchmarks.peers.witness import hold_async, note_async
 
 worker = Worker(redis_url=redis_url())
 jobs = {

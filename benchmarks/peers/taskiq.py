@@ -9,8 +9,8 @@ from taskiq.cli.worker.args import WorkerArgs
 from taskiq.cli.worker.run import run_worker
 from taskiq_redis import RedisStreamBroker
 
+from benchmarks.peers.begin_log import hold_async, note_async
 from benchmarks.peers.program import SendAsync, redis_url, run
-from benchmarks.peers.witness import hold_async, note_async
 
 broker = RedisStreamBroker(redis_url())
 jobs = {

@@ -23,7 +23,7 @@ async def test_a_run_prints_the_ratios_first_and_stores_its_figures(
     sizes = ("--events", "3000", "--repeat", "2", "--starts", "2", "--json", str(stored))
     done = start_program("-m", "benchmarks", name, *sizes)
 
-    assert (await done.end(WITHIN_S), done.complaints) == (0, [])
+    assert (await done.end(WITHIN_S), done.error_lines) == (0, [])
     found = json.loads(stored.read_text())[name]
     machine, title, first, *_ = done.lines
     assert found["machine"] in machine
@@ -42,4 +42,4 @@ async def test_a_benchmark_that_there_is_not_is_refused_with_those_that_there_ar
     done = start_program("-m", "benchmarks", "nonsense")
 
     assert await done.end(WITHIN_S) == 2
-    assert "'lifecycle'" in "\n".join(done.complaints)
+    assert "'lifecycle'" in "\n".join(done.error_lines)

@@ -12,38 +12,38 @@ from pathlib import Path
 import anyio
 import msgspec
 
+from tests.chaos.fault_runner import fault_runner
 from tests.chaos.round import Result, Round
 from tests.chaos.schedule import schedule
-from tests.chaos.theatre import theatre
 
-ROUNDS_PER_THEATRE = 10
+ROUNDS_PER_START = 10
 """Then everything is started anew, so that the log stays short enough to be checked each round."""
 
 
-async def play(rounds: int, seed: int, folder: Path) -> list[Result]:
-    """Play rounds seed, seed + 1 ...; stop after the first theatre with a violation."""
+async def run_rounds(rounds: int, seed: int, folder: Path) -> list[Result]:
+    """Run rounds seed, seed + 1 ...; stop after the first violation."""
     results: list[Result] = []
     while len(results) < rounds and not any(result.violations for result in results):
-        count = min(ROUNDS_PER_THEATRE, rounds - len(results))
-        place = folder / f"from-{seed + len(results)}"
-        place.mkdir(parents=True)
-        async with theatre(place, "chaos") as stage:
+        count = min(ROUNDS_PER_START, rounds - len(results))
+        subfolder = folder / f"from-{seed + len(results)}"
+        subfolder.mkdir(parents=True)
+        async with fault_runner(subfolder, "chaos") as faults:
             for _ in range(count):
-                result = await Round(stage, schedule(seed + len(results))).play()
+                result = await Round(faults, schedule(seed + len(results))).run()
                 results.append(result)
-                _tell(result)
+                _print_result(result)
                 if result.violations:
                     break
     return results
 
 
-def _tell(result: Result) -> None:
+def _print_result(result: Result) -> None:
     words = [f"seed {result.seed}", f"jobs {result.outcomes}", f"faults {result.faults}"]
     print("  ".join(words), flush=True)
     for violation in result.violations:
         print("VIOLATION", violation, flush=True)
-    for story in filter(None, result.stories):
-        print(story, flush=True)
+    for text in filter(None, result.event_texts):
+        print(text, flush=True)
 
 
 def summary(results: list[Result]) -> dict[str, object]:
@@ -76,7 +76,7 @@ def main() -> None:
     options = parser.parse_args()
     started = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="everfold-chaos-"))
-    results = anyio.run(play, options.rounds, options.seed, folder)
+    results = anyio.run(run_rounds, options.rounds, options.seed, folder)
     found = summary(results)
     print(msgspec.json.format(msgspec.json.encode(found)).decode())
     print(f"{len(results)} round(s) in {time.monotonic() - started:.0f} s; files in {folder}")

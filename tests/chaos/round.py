@@ -1,4 +1,4 @@
-"""One round: jobs and faults by the schedule, then healing, then the judgement."""
+"""One round: jobs and faults by the schedule, then healing, then the checks."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.errors import EverfoldError, JobClosed, JobLeased
 from everfold.streams.events.event import Canceled, CancelRequested, Policy, Recovered
 from everfold.streams.reading.reader import job_events
-from tests.chaos.judge import judge
+from tests.chaos.fault_runner import FaultRunner
 from tests.chaos.schedule import Fault, PlannedJob, Schedule
-from tests.chaos.theatre import Theatre
-from tests.support.house import sleeper
+from tests.chaos.violations import find_violations
+from tests.support.stack import sleeper
 from tests.support.wait import eventually
 
 END_WITHIN_S = 60.0
@@ -33,40 +33,40 @@ class Result(Struct, frozen=True):
     recoveries_s: list[float]
     """From the last event before to the `recovered` event."""
     violations: list[str]
-    stories: list[str]
+    event_texts: list[str]
 
 
 class Round:
-    def __init__(self, theatre: Theatre, plan: Schedule) -> None:
-        self._theatre = theatre
+    def __init__(self, faults: FaultRunner, plan: Schedule) -> None:
+        self._faults = faults
         self._plan = plan
         self._jobs: list[str] = []
-        self._struck: Counter[str] = Counter()
+        self._injected: Counter[str] = Counter()
 
-    async def play(self) -> Result:
+    async def run(self) -> Result:
         async with anyio.create_task_group() as tasks:
             for number, planned in enumerate(self._plan.jobs):
                 tasks.start_soon(self._submit, number, planned)
             for fault in self._plan.faults:
-                tasks.start_soon(self._strike, fault)
-        await self._theatre.heal()
+                tasks.start_soon(self._inject, fault)
+        await self._faults.heal()
         violations = await self._settle()
         jobs = [await current(self._log, job_id) for job_id in self._jobs]
-        rows = self._theatre.ledgers()
+        rows = self._faults.ledgers()
         mine = [row for row in rows if _belongs(row, set(self._jobs))]
-        violations += await judge(self._log, jobs, mine, self._theatre.deaths)
+        violations += await find_violations(self._log, jobs, mine, self._faults.deaths)
         return Result(
             seed=self._plan.seed,
-            faults=dict(self._struck),
+            faults=dict(self._injected),
             outcomes=dict(Counter(job.status for job in jobs)),
             recoveries_s=[gap for job_id in self._jobs for gap in await self._gaps(job_id)],
             violations=violations,
-            stories=[await self._story(job, violations) for job in jobs if violations],
+            event_texts=[await self._event_text(job, violations) for job in jobs if violations],
         )
 
     @property
     def _log(self) -> Log:
-        return self._theatre.log
+        return self._faults.log
 
     async def _submit(self, number: int, planned: PlannedJob) -> None:
         await anyio.sleep(planned.at_s)
@@ -74,15 +74,15 @@ class Round:
         made = await self._log.submit(_graph(planned), idempotency_key=key, policy=POLICY)
         self._jobs.append(made.job_id)
 
-    async def _strike(self, fault: Fault) -> None:
+    async def _inject(self, fault: Fault) -> None:
         await anyio.sleep(fault.at_s)
         if fault.kind == "cancel":
             hit = await self._cancel(fault.which)
         elif fault.kind == "submit_again":
             hit = await self._submit_again(fault.which)
         else:
-            hit = await self._theatre.strike(fault.kind, fault.which, self._jobs)
-        self._struck[fault.kind] += hit
+            hit = await self._faults.inject(fault.kind, fault.which, self._jobs)
+        self._injected[fault.kind] += hit
 
     async def _cancel(self, which: int) -> bool:
         if not self._jobs:
@@ -133,7 +133,7 @@ class Round:
             if isinstance(after.event, Recovered)
         ]
 
-    async def _story(self, job: Job, violations: list[str]) -> str:
+    async def _event_text(self, job: Job, violations: list[str]) -> str:
         if not any(job.job_id in violation for violation in violations):
             return ""
         try:

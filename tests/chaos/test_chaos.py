@@ -1,4 +1,4 @@
-"""A few rounds for every change; `make chaos ROUNDS=n SEED=s` plays many."""
+"""A few rounds for every change; `make chaos ROUNDS=n SEED=s` runs many."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from everfold.projector.job.job import Job
-from tests.chaos.judge import judge_ledgers
+from tests.chaos.fault_runner import Death, fault_runner
 from tests.chaos.round import Round
 from tests.chaos.schedule import FAULTS, schedule
-from tests.chaos.theatre import Death, theatre
+from tests.chaos.violations import ledger_violations
 
 pytestmark = pytest.mark.anyio
 
@@ -22,10 +22,10 @@ FIRST_SEED = 1
 @pytest.mark.server
 @pytest.mark.timeout(300)
 async def test_rounds_of_faults_end_without_a_violation(tmp_path: Path) -> None:
-    async with theatre(tmp_path, "chaos") as stage:
+    async with fault_runner(tmp_path, "chaos") as faults:
         for seed in range(FIRST_SEED, FIRST_SEED + ROUNDS):
-            result = await Round(stage, schedule(seed)).play()
-            assert result.violations == [], "\n".join([f"seed {seed}", *result.stories])
+            result = await Round(faults, schedule(seed)).run()
+            assert result.violations == [], "\n".join([f"seed {seed}", *result.event_texts])
             assert sum(result.outcomes.values()) >= 12
 
 
@@ -50,19 +50,19 @@ def row(
 DONE = Job(job_id="a", status="succeeded", prompt_id="p2")
 
 
-def test_the_judge_sees_a_second_post_an_overlap_and_a_false_success() -> None:
+def test_a_second_post_an_overlap_and_a_false_success_are_violations() -> None:
     first, second = row("p1", 1, 2, "interrupted"), row("p2", 3, 4, "success")
-    assert judge_ledgers([DONE], [first, second], []) == []
-    assert "POSTed 2 times" in judge_ledgers([DONE], [second, second], [])[0]
-    assert "began while" in judge_ledgers([DONE], [row("p1", 1, 3.5, "x"), second], [])[0]
-    assert "says p2 succeeded" in judge_ledgers([DONE], [first], [])[0]
+    assert ledger_violations([DONE], [first, second], []) == []
+    assert "POSTed 2 times" in ledger_violations([DONE], [second, second], [])[0]
+    assert "began while" in ledger_violations([DONE], [row("p1", 1, 3.5, "x"), second], [])[0]
+    assert "says p2 succeeded" in ledger_violations([DONE], [first], [])[0]
 
 
 def test_what_ran_on_a_dead_server_ended_with_it() -> None:
     dead, second = row("p1", 1, None, None), row("p2", 3, 4, "success")
-    assert judge_ledgers([DONE], [dead, second], [Death("u", 2.0)]) == []
-    assert judge_ledgers([DONE], [dead, second], [])
+    assert ledger_violations([DONE], [dead, second], [Death("u", 2.0)]) == []
+    assert ledger_violations([DONE], [dead, second], [])
 
 
-def test_this_is_what_make_chaos_plays() -> None:
+def test_this_is_what_make_chaos_runs() -> None:
     assert "python -m tests.chaos --rounds" in Path("Makefile").read_text()

@@ -14,7 +14,7 @@ Everfold = Callable[..., Program]
 async def ended(program: Program, code: int = 0) -> list[str]:
     """Wait for its end, as it is expected and without a traceback; return what it printed."""
     assert await program.end(within_s=60) == code, program
-    assert not any("Traceback" in line for line in program.complaints), program
+    assert not any("Traceback" in line for line in program.error_lines), program
     return program.lines
 
 

@@ -36,7 +36,7 @@ async def test_archived_and_trimmed_jobs_are_told_proved_and_rebuilt(
     before = await ended(everfold("audit", "show", jobs[0]))
     refused = everfold("archive", "ls")
     await ended(refused, code=2)
-    assert "has no archive yet" in "".join(refused.complaints)
+    assert "has no archive yet" in "".join(refused.error_lines)
     place = str(tmp_path / "archive")
     told = await ended(everfold("archive", "run", "--archive", place, "--everything"))
     assert told[0].startswith("120 events archived")
@@ -134,7 +134,7 @@ async def test_the_archive_answers_sql(everfold: Everfold, log: Log, tmp_path: P
     assert await objects(everfold("archive", "sql", query, "--json")) == [{"jobs": "12"}]
     refused = everfold("archive", "sql", "select nothing from nowhere")
     await ended(refused, code=2)
-    assert "DuckDB" in "".join(refused.complaints)
+    assert "DuckDB" in "".join(refused.error_lines)
 
 
 async def test_show_tells_the_story_the_state_at_a_point_and_what_changed(

@@ -98,7 +98,7 @@ async def test_set_changes_an_input_and_a_repeated_key_makes_no_second_job(
     assert job["metadata"] == {"shop": "7"}
     refused = everfold("submit", FAST, "--idempotency-key", "order-1")
     assert await refused.end() == 2
-    assert "another workflow" in " ".join(refused.complaints)
+    assert "another workflow" in " ".join(refused.error_lines)
 
 
 async def test_a_waiting_job_is_canceled_at_once_and_listed_as_such(everfold: Everfold) -> None:
@@ -156,8 +156,8 @@ async def test_bad_input_gets_one_sentence(everfold: Everfold, arguments: tuple[
     code, words = SENTENCES[arguments]
     program = everfold(*arguments)
     assert await program.end(within_s=30) == code, program
-    assert words in " ".join(program.complaints), program
-    assert len(program.complaints) <= 2, program
+    assert words in " ".join(program.error_lines), program
+    assert len(program.error_lines) <= 2, program
 
 
 async def test_an_editor_workflow_is_refused_with_the_way_to_export(
@@ -167,7 +167,7 @@ async def test_an_editor_workflow_is_refused_with_the_way_to_export(
     drawn.write_text('{"nodes": [], "links": []}')
     program = everfold("submit", str(drawn))
     assert await program.end() == 2
-    assert "Export (API)" in " ".join(program.complaints)
+    assert "Export (API)" in " ".join(program.error_lines)
 
 
 async def test_usage_errors_give_two_and_a_missing_server_four(everfold: Everfold) -> None:
@@ -175,7 +175,7 @@ async def test_usage_errors_give_two_and_a_missing_server_four(everfold: Everfol
     assert await everfold("no-such-command").end() == 2
     gone = everfold("jobs", "ls", REDIS_URL="redis://127.0.0.1:1/0")
     assert await gone.end(within_s=30) == 4
-    assert "cannot be reached" in " ".join(gone.complaints) or "Redis" in gone.complaints[0]
+    assert "cannot be reached" in " ".join(gone.error_lines) or "Redis" in gone.error_lines[0]
 
 
 async def test_without_a_server_it_says_how_to_start_one(
@@ -184,7 +184,7 @@ async def test_without_a_server_it_says_how_to_start_one(
     environ = {"EVERFOLD_DATA": str(tmp_path / "none"), "REDIS_URL": "", "REDIS_HOST": ""}
     program = start_program("-m", "everfold", "jobs", "ls", environ=environ)
     assert await program.end() == 4
-    assert "everfold up" in " ".join(program.complaints)
+    assert "everfold up" in " ".join(program.error_lines)
 
 
 async def test_help_and_version_name_themselves(everfold: Everfold) -> None:

@@ -68,7 +68,7 @@ def write(file: Path, text: str) -> None:
 async def said(program: Program, code: int = 0) -> str:
     assert await program.end(within_s=30) == code, program
     assert "Traceback" not in str(program), program
-    return "\n".join(program.complaints if code else program.lines)
+    return "\n".join(program.error_lines if code else program.lines)
 
 
 async def settings(program: Program) -> dict[str, tuple[object, str]]:

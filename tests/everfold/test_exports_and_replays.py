@@ -50,7 +50,7 @@ async def test_history_is_replayed_into_another_namespace_and_into_a_file(
     assert [json.loads(payload) for payload in again] == [line["event"] for line in lines]
     refused = everfold("audit", "replay", "--to", "everfold")
     await ended(refused, code=2)
-    assert "--into-live" in "".join(refused.complaints)
+    assert "--into-live" in "".join(refused.error_lines)
     await ended(everfold("audit", "replay", "--to", "other", "--speed", "fast"), code=2)
 
 
@@ -88,7 +88,7 @@ async def test_a_namespace_goes_into_a_file_and_comes_back_the_same(
         assert graph is not None
     refused = everfold("archive", "import", file, "--namespace", "back")
     await ended(refused, code=2)
-    assert "is not empty" in "".join(refused.complaints)
+    assert "is not empty" in "".join(refused.error_lines)
 
 
 async def test_an_interrupted_import_goes_on_and_a_damaged_file_is_refused_whole(
@@ -110,7 +110,7 @@ async def test_an_interrupted_import_goes_on_and_a_damaged_file_is_refused_whole
     damaged.write_bytes(file.read_bytes()[:-40])
     refused = everfold("archive", "import", str(damaged), "--namespace", "third")
     await ended(refused, code=1)
-    assert "damaged" in "".join(refused.complaints)
+    assert "damaged" in "".join(refused.error_lines)
 
 
 async def test_some_jobs_are_exported_whole(everfold: Everfold, log: Log, tmp_path: Path) -> None:

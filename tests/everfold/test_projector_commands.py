@@ -84,7 +84,7 @@ async def test_parked_jobs_are_listed_retried_and_skipped(everfold: Everfold, lo
     assert json.loads(shown)["status"] == "canceling"
     refused = everfold("projector", "parked", "skip", job_id)
     await ended(refused, code=3)
-    assert "is not parked" in "".join(refused.complaints)
+    assert "is not parked" in "".join(refused.error_lines)
 
 
 async def test_a_projection_of_ones_own_runs_is_shown_and_rebuilt(
@@ -122,4 +122,4 @@ async def test_a_projection_that_cannot_be_loaded_is_told_in_a_sentence(
 ) -> None:
     refused = everfold("projector", "show", place)
     await ended(refused, code=2)
-    assert why in "".join(refused.complaints)
+    assert why in "".join(refused.error_lines)

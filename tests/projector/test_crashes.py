@@ -52,9 +52,9 @@ async def test_commits_that_never_arrive_are_made_again(direct: Log, proxy: Faul
     async with Log.open(proxy.url, namespace="crash") as log, projecting(log):
         jobs = await make_jobs(direct, 10)
         await assert_projected(direct, jobs)
-        ambush = proxy.drop_requests(3, containing=COMMIT)
+        rule = proxy.drop_requests(3, containing=COMMIT)
         await work(direct)
-        await ambush.over(10)
+        await rule.used_up(10)
         await assert_projected(direct, jobs)
         await eventually(lambda: nothing_pending(direct), 10)
 
@@ -65,9 +65,9 @@ async def test_commits_whose_answers_are_lost_change_nothing_twice(
     async with Log.open(proxy.url, namespace="crash") as log, projecting(log):
         jobs = await make_jobs(direct, 10)
         await assert_projected(direct, jobs)
-        ambush = proxy.swallow_replies(3, containing=COMMIT)
+        rule = proxy.swallow_replies(3, containing=COMMIT)
         await work(direct)
-        await ambush.over(10)
+        await rule.used_up(10)
         await assert_projected(direct, jobs)
         await eventually(lambda: nothing_pending(direct), 10)
 
@@ -78,9 +78,9 @@ async def test_entries_whose_delivery_was_lost_are_read_again(
     async with Log.open(proxy.url, namespace="crash") as log, projecting(log):
         jobs = await make_jobs(direct, 10)
         await assert_projected(direct, jobs)
-        ambush = proxy.swallow_replies(2, containing=b"XREADGROUP")
+        rule = proxy.swallow_replies(2, containing=b"XREADGROUP")
         await work(direct)
-        await ambush.over(10)
+        await rule.used_up(10)
         await assert_projected(direct, jobs)
 
 

@@ -137,10 +137,10 @@ async def test_entries_whose_reply_was_lost_are_found_among_the_pending_ones(
         await job_with(log, 5)
         group = ConsumerGroup(log, "g", "c", block_s=0.05)
         await group.create(0)
-        ambush = proxy.swallow_replies(1, containing=b"XREADGROUP")
+        rule = proxy.swallow_replies(1, containing=b"XREADGROUP")
         with pytest.raises(Unavailable):
             await group.read_new(0)
-        await ambush.over()
+        await rule.used_up()
         assert await group.read_new(0) == []
         assert [record.seq for record in await group.read_pending(0)] == [1, 2, 3, 4, 5]
         await group.aclose()

@@ -168,7 +168,7 @@ async def test_without_a_server_every_caller_is_told_and_the_next_ones_arrive(
     await proxy.refuse()
     assert {type(answer) for answer in await echoes(redis, MANY)} == {ServerUnreachable}
 
-    await proxy.welcome()
+    await proxy.accept()
     assert await echoes(redis, 1) == [b"0"]
     await redis.aclose()
 

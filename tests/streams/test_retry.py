@@ -61,12 +61,12 @@ async def test_appends_whose_replies_were_lost_are_stored_once(
     ):
         await load_scripts(log)
         jobs = [(await log.submit(GRAPH)).job_id for _ in range(4)]
-        ambush = proxy.swallow_replies(count, containing=b"job.cancel_requested")
+        rule = proxy.swallow_replies(count, containing=b"job.cancel_requested")
         appended: list[Appended] = []
         async with anyio.create_task_group() as tasks:
             for job_id in jobs * 10:
                 tasks.start_soon(ask, log, job_id, appended)
-        await ambush.over()
+        await rule.used_up()
         for job_id in jobs:
             assert [r.seq for r in await job_events(log, job_id)] == list(range(1, 12))
         assert sorted(one.seq for one in appended) == sorted([*range(2, 12)] * 4)
@@ -83,12 +83,12 @@ async def test_a_large_batch_whose_reply_was_lost_is_stored_once(server: OwnServ
         await load_scripts(log)
         jobs = [(await log.submit(GRAPH)).job_id for _ in range(40)]
         # All travel together, and the reply to all of them gets lost.
-        ambush = proxy.swallow_replies(1, containing=jobs[-1].encode())
+        rule = proxy.swallow_replies(1, containing=jobs[-1].encode())
         appended: list[Appended] = []
         async with anyio.create_task_group() as tasks:
             for job_id in [jobs[0], *jobs]:
                 tasks.start_soon(ask, log, job_id, appended)
-        await ambush.over()
+        await rule.used_up()
         for job_id in jobs[1:]:
             assert [r.seq for r in await job_events(log, job_id)] == [1, 2]
         assert [one.duplicate for one in appended].count(True) == 41
@@ -97,9 +97,9 @@ async def test_a_large_batch_whose_reply_was_lost_is_stored_once(server: OwnServ
 async def test_a_submit_whose_reply_was_lost_makes_one_job(server: OwnServer) -> None:
     async with FaultProxy(server.url) as proxy, Log.open(proxy.url, namespace="lost") as log:
         await load_scripts(log)
-        ambush = proxy.swallow_replies(2, containing=b"job.submitted")
+        rule = proxy.swallow_replies(2, containing=b"job.submitted")
         made = await log.submit(GRAPH)
-        await ambush.over()
+        await rule.used_up()
         assert made.created
         [record] = await job_events(log, made.job_id)
         assert record.entry_id == made.entry_id
@@ -116,10 +116,10 @@ async def test_a_claim_whose_reply_was_lost_is_named_by_own_leases(own_server: S
         await load_scripts(log)
         jobs = {(await log.submit(GRAPH)).job_id for _ in range(4)}
         dispatch = Dispatch(log, "r1")
-        ambush = proxy.swallow_replies(1, containing=b"job.claimed")
+        rule = proxy.swallow_replies(1, containing=b"job.claimed")
         with pytest.raises(Unavailable):
             await dispatch.claim(0, LANES, 3)
-        await ambush.over()
+        await rule.used_up()
         held = await dispatch.own_leases(LANES)
         assert len(held) == 3
         assert {lease.job_id for lease in held} < jobs
@@ -161,9 +161,9 @@ async def test_a_release_whose_reply_was_lost_is_stored_once(
         await load_scripts(log)
         lease = await lease_of(log)
         event = retried(due_ms) if due_ms else DRAIN
-        ambush = proxy.swallow_replies(2, containing=event.__struct_config__.tag.encode())  # type: ignore[union-attr]  # tags are text
+        rule = proxy.swallow_replies(2, containing=event.__struct_config__.tag.encode())  # type: ignore[union-attr]  # tags are text
         appended = await Dispatch(log, "r1").release(lease, event)
-        await ambush.over()
+        await rule.used_up()
         assert (appended.seq, appended.duplicate) == (3, True)
         assert len(await job_events(log, lease.job_id)) == 3
         assert (await stored(log)).places == 1
@@ -173,10 +173,10 @@ async def test_what_never_arrived_is_sent_again(server: OwnServer) -> None:
     async with FaultProxy(server.url) as proxy, Log.open(proxy.url, namespace="lost") as log:
         await load_scripts(log)
         job_id = (await log.submit(GRAPH)).job_id
-        ambush = proxy.drop_requests(3, containing=b"job.cancel_requested")
+        rule = proxy.drop_requests(3, containing=b"job.cancel_requested")
         appended: list[Appended] = []
         await ask(log, job_id, appended)
-        await ambush.over()
+        await rule.used_up()
         assert [(one.seq, one.duplicate) for one in appended] == [(2, False)]
 
 

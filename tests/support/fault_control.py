@@ -2,7 +2,7 @@
 
     {"do": "swallow_replies", "count": 1, "containing": "EVALSHA"}     -> {"ok": true, ...}
 
-The words are the proxy's methods, besides `latency` and `throttle`; each answer carries the counts.
+The commands are the proxy's methods, `latency` and `throttle`; each answer carries the counts.
 The first line on standard output is a JSON object with `url` and `control` (host:port).
 """
 
@@ -23,8 +23,8 @@ from tests.support.fault_proxy import FaultProxy
 LINE_LIMIT_BYTES = 65536
 
 
-class Order(msgspec.Struct, frozen=True):
-    """What the proxy shall do; a word uses only the values that it needs."""
+class Command(msgspec.Struct, frozen=True):
+    """What the proxy does; a command uses only the values that it needs."""
 
     do: str
     count: int = 1
@@ -41,34 +41,34 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     connections: int
     accepted: int
     hits: int
-    """How often ambushes have struck so far."""
+    """How many requests rules have hit so far."""
 
 
-async def obey(proxy: FaultProxy, order: Order) -> None:
-    """Do what the order says; ValueError for an unknown word."""
-    match order.do:
+async def execute(proxy: FaultProxy, command: Command) -> None:
+    """Apply one command to the proxy; ValueError for an unknown one."""
+    match command.do:
         case "swallow_replies":
-            proxy.swallow_replies(order.count, order.containing.encode())
+            proxy.swallow_replies(command.count, command.containing.encode())
         case "drop_requests":
-            proxy.drop_requests(order.count, order.containing.encode())
+            proxy.drop_requests(command.count, command.containing.encode())
         case "black_hole":
-            proxy.black_hole(requests=order.requests, replies=order.replies)
+            proxy.black_hole(requests=command.requests, replies=command.replies)
         case "latency":
-            proxy.latency_s = order.latency_s
+            proxy.latency_s = command.latency_s
         case "throttle":
-            proxy.bytes_per_s = order.bytes_per_s
+            proxy.bytes_per_s = command.bytes_per_s
         case "cut":
             proxy.cut()
         case "refuse":
             await proxy.refuse()
-        case "welcome":
-            await proxy.welcome()
+        case "accept":
+            await proxy.accept()
         case "heal":
             await proxy.heal()
         case "count":
             pass
         case _:
-            raise ValueError(f"unknown order {order.do!r}")
+            raise ValueError(f"unknown command {command.do!r}")
 
 
 def answering(proxy: FaultProxy) -> Callable[[ByteStream], Awaitable[None]]:
@@ -90,7 +90,7 @@ def answering(proxy: FaultProxy) -> Callable[[ByteStream], Awaitable[None]]:
 async def _answer(proxy: FaultProxy, line: bytes) -> Answer:
     error = ""
     try:
-        await obey(proxy, msgspec.json.decode(line, type=Order))
+        await execute(proxy, msgspec.json.decode(line, type=Command))
     except (ValueError, msgspec.DecodeError) as wrong:
         error = str(wrong)
     return Answer(
@@ -103,7 +103,7 @@ async def _answer(proxy: FaultProxy, line: bytes) -> Answer:
 
 
 async def run(listen: str, to: str, control_port: int) -> None:
-    """Pass on from `listen` to `to` and obey orders until the process is ended."""
+    """Pass on from `listen` to `to` and execute commands options until the process is ended."""
     host, _, port = listen.rpartition(":")
     control = await anyio.create_tcp_listener(local_host=host, local_port=control_port)
     async with FaultProxy(to, host=host, port=int(port)) as proxy:

@@ -20,7 +20,7 @@ import anyio
 from anyio.abc import ByteStream, SocketAttribute, SocketListener
 
 from tests.support import resp
-from tests.support.faults import Ambush, Faults
+from tests.support.faults import FaultRule, Faults
 
 CHUNK_BYTES = 65536
 
@@ -29,10 +29,10 @@ LOST = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream,
 
 
 class FaultProxy(Faults):
-    """Listens on loopback, passes everything on to `target`, and fails as it is told.
+    """Listens on loopback, passes everything on to `target`, and injects the faults that are set.
 
     `target` is redis://[user:password@]host:port[/db] or unix://path. Replies are matched to
-    requests by order; do not lay ambushes for connections that subscribe to channels.
+    requests by order; do not set rules for connections that subscribe to channels.
     """
 
     def __init__(self, target: str, *, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -49,7 +49,7 @@ class FaultProxy(Faults):
 
     async def __aenter__(self) -> Self:
         self._tasks = await anyio.create_task_group().__aenter__()
-        await self.welcome()
+        await self.accept()
         return self
 
     async def __aexit__(
@@ -82,7 +82,7 @@ class FaultProxy(Faults):
         return len(self._links)
 
     def cut(self) -> int:
-        """Close all connections at once and say how many there were. New ones are welcome."""
+        """Close all connections at once and say how many there were. New ones are accepted."""
         links = list(self._links)
         for link in links:
             link.close()
@@ -99,7 +99,7 @@ class FaultProxy(Faults):
         self._held_port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._held_port.bind((self.host, self.port))
 
-    async def welcome(self) -> None:
+    async def accept(self) -> None:
         """Accept new connections (again)."""
         if self._held_port is not None:
             self._held_port.close()
@@ -115,7 +115,7 @@ class FaultProxy(Faults):
     async def heal(self) -> None:
         """Lift every fault and accept new connections; cut ones stay cut."""
         self.lift()
-        await self.welcome()
+        await self.accept()
 
     async def _accept(self, listener: SocketListener) -> None:
         async with listener:
@@ -153,8 +153,8 @@ class Link:
         self._faults = faults
         self._client = client
         self._server = server
-        self._awaited = deque[Ambush | None]()
-        """What shall become of the replies that are still to come, in the requests' order."""
+        self._awaited = deque[FaultRule | None]()
+        """What happens to the replies that are still to come, in the requests' order."""
         self._open = anyio.CancelScope()
 
     async def run(self) -> None:
@@ -187,11 +187,11 @@ class Link:
             await self._faults.gate(request=True)
             passing = b""
             for request in requests:
-                ambush = self._faults.ambush_for(request)
-                if ambush and not ambush.request_arrives:
+                rule = self._faults.rule_for(request)
+                if rule and not rule.request_arrives:
                     await _send(self._server, passing)
-                    return ambush.strike()
-                self._awaited.append(ambush)
+                    return rule.apply()
+                self._awaited.append(rule)
                 passing += request
             await self._faults.travel(passing, partial(_send, self._server))
 
@@ -203,10 +203,10 @@ class Link:
             passing = b""
             for reply in replies:
                 asked = self._awaited and not resp.is_push(reply)
-                ambush = self._awaited.popleft() if asked else None
-                if ambush:
+                rule = self._awaited.popleft() if asked else None
+                if rule:
                     await _send(self._client, passing)
-                    return ambush.strike()
+                    return rule.apply()
                 passing += reply
             await self._faults.travel(passing, partial(_send, self._client))
 

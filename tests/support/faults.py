@@ -1,4 +1,4 @@
-"""What shall go wrong on the way between a client and Redis; fault_proxy.py makes it happen."""
+"""The faults between a client and Redis; fault_proxy.py injects them."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ import anyio
 THROTTLE_STEP_S = 0.05
 
 
-class Ambush:
-    """A fault that waits for the next requests that contain certain bytes."""
+class FaultRule:
+    """A fault for the next `count` requests that contain certain bytes."""
 
     def __init__(self, count: int, containing: bytes, *, request_arrives: bool) -> None:
         self.left = count
         self.containing = containing
         self.request_arrives = request_arrives
         self.hits = 0
-        """How often it has struck."""
+        """How many requests it has hit."""
         self._over = anyio.Event()
 
-    async def over(self, within_s: float = 5.0) -> None:
-        """Wait until it has struck as often as it was told to; TimeoutError when it does not."""
+    async def used_up(self, within_s: float = 5.0) -> None:
+        """Wait until it has hit `count` requests; TimeoutError when it does not."""
         with anyio.fail_after(within_s):
             await self._over.wait()
 
     def matches(self, request: bytes) -> bool:
-        """Say whether this request is one of those it waits for, and count it if so."""
+        """Say whether the fault applies to this request, and count it if so."""
         if self.left == 0 or self.containing not in request:
             return False
         self.left -= 1
         return True
 
-    def strike(self) -> None:
+    def apply(self) -> None:
         self.hits += 1
         if self.left == 0:
             self._over.set()
@@ -46,21 +46,21 @@ class Faults:
         """Delay of whatever passes, in each direction."""
         self.bytes_per_s: int | None = None
         """Throttle of each connection in each direction; None for no limit."""
-        self._ambushes = list[Ambush]()
+        self._rules = list[FaultRule]()
         self._past_hits = 0
         self._gates = {True: _opened(), False: _opened()}
 
-    def swallow_replies(self, count: int = 1, containing: bytes = b"") -> Ambush:
+    def swallow_replies(self, count: int = 1, containing: bytes = b"") -> FaultRule:
         """Lose the replies of the next `count` requests that contain these bytes.
 
         The request reaches the server and is executed; instead of passing the reply on, the
         proxy closes the connection.
         """
-        return self._lay(Ambush(count, containing, request_arrives=True))
+        return self._add(FaultRule(count, containing, request_arrives=True))
 
-    def drop_requests(self, count: int = 1, containing: bytes = b"") -> Ambush:
+    def drop_requests(self, count: int = 1, containing: bytes = b"") -> FaultRule:
         """Close the connection instead of passing on the next `count` requests of this kind."""
-        return self._lay(Ambush(count, containing, request_arrives=False))
+        return self._add(FaultRule(count, containing, request_arrives=False))
 
     def black_hole(self, *, requests: bool = True, replies: bool = True) -> None:
         """Keep connections open and accept new ones, but let nothing through.
@@ -72,21 +72,21 @@ class Faults:
                 self._gates[direction] = anyio.Event()
 
     def lift(self) -> None:
-        """Lift every fault, ambushes that have not struck included."""
+        """Lift every fault, unused rules included."""
         self.latency_s, self.bytes_per_s = 0.0, None
         self._past_hits = self.hits
-        self._ambushes.clear()
+        self._rules.clear()
         for gate in self._gates.values():
             gate.set()
 
     @property
     def hits(self) -> int:
-        """How often ambushes have struck so far, lifted ones included."""
-        return self._past_hits + sum(ambush.hits for ambush in self._ambushes)
+        """How many requests rules have hit so far, lifted rules included."""
+        return self._past_hits + sum(rule.hits for rule in self._rules)
 
-    def ambush_for(self, request: bytes) -> Ambush | None:
-        """Return the fault that lies in wait for this request."""
-        return next((ambush for ambush in self._ambushes if ambush.matches(request)), None)
+    def rule_for(self, request: bytes) -> FaultRule | None:
+        """Return the first rule that applies to this request."""
+        return next((rule for rule in self._rules if rule.matches(request)), None)
 
     async def gate(self, *, request: bool) -> None:
         """Wait while a black hole is in this direction."""
@@ -102,9 +102,9 @@ class Faults:
             if self.bytes_per_s:
                 await anyio.sleep(THROTTLE_STEP_S)
 
-    def _lay(self, ambush: Ambush) -> Ambush:
-        self._ambushes.append(ambush)
-        return ambush
+    def _add(self, rule: FaultRule) -> FaultRule:
+        self._rules.append(rule)
+        return rule
 
 
 def _opened() -> anyio.Event:

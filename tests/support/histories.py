@@ -1,4 +1,4 @@
-"""Random but sensible histories of a job, and an oracle written as plainly as possible."""
+"""Random valid histories of a job, and the log entries that hold them."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Program:
         self.arguments = arguments
         self.lines = list[str]()
         """Standard output so far, without line ends."""
-        self.complaints = list[str]()
+        self.error_lines = list[str]()
         """Standard error so far."""
         self._running = subprocess.Popen(
             arguments,
@@ -40,7 +40,7 @@ class Program:
         )
         self._readers = [
             _reading(self._running.stdout, self.lines),
-            _reading(self._running.stderr, self.complaints),
+            _reading(self._running.stderr, self.error_lines),
         ]
 
     @property
@@ -93,7 +93,7 @@ class Program:
     def __str__(self) -> str:
         """Tell what it was, how it ended and what it printed last, for a failed assertion."""
         command = " ".join(self.arguments[1:])
-        printed = "\n".join([*self.lines[-40:], "-- standard error:", *self.complaints[-40:]])
+        printed = "\n".join([*self.lines[-40:], "-- standard error:", *self.error_lines[-40:]])
         return f"{command} (exit code {self.exit_code})\n{printed}"
 
     def _join(self) -> None:

@@ -22,7 +22,7 @@ from everfold.runner.runner import Runner
 from everfold.streams.appending.log import Log
 
 
-class Orders(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RunnerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     redis: str
     namespace: str
     name: str
@@ -35,21 +35,21 @@ class Orders(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     drain_s: float = 1.0
     silent_after_s: float = 15.0
     at: str = ""
-    """The point at which `signal` strikes: before_post (the intent is recorded), after_post (its
-    answer is not), before_stop and after_stop (around telling the backend to stop an attempt),
-    before_end (the end was seen and not told)."""
+    """The point at which the process sends `signal` to itself: before_post (the intent is
+    recorded), after_post (the answer is not recorded), before_stop and after_stop (around the call
+    that stops an attempt), before_end (the end was seen and not recorded)."""
     broken: bool = False
     """The backend's adapter has a bug: it raises what nobody expects."""
     signal: str = "SIGKILL"
 
 
-class Doomed(ComfyBackend):
+class DyingBackend(ComfyBackend):
     """Sends this process a signal at the stated point, once."""
 
-    def __init__(self, url: str, orders: Orders) -> None:
+    def __init__(self, url: str, options: RunnerOptions) -> None:
         super().__init__(url)
-        self._at, self._signal = orders.at, signal.Signals[orders.signal]
-        self._broken = orders.broken
+        self._at, self._signal = options.at, signal.Signals[options.signal]
+        self._broken = options.broken
 
     async def boot(self) -> str | Unreachable:
         if self._broken:
@@ -57,48 +57,48 @@ class Doomed(ComfyBackend):
         return await super().boot()
 
     async def cancel(self, attempt: Attempt) -> None:
-        self._strike("before_stop")
+        self._signal_at("before_stop")
         await super().cancel(attempt)
-        self._strike("after_stop")
+        self._signal_at("after_stop")
 
     async def submit(
         self, attempt: Attempt, workflow: bytes, may_send: Callable[[], bool]
     ) -> SubmitOutcome:
-        self._strike("before_post")
+        self._signal_at("before_post")
         outcome = await super().submit(attempt, workflow, may_send)
-        self._strike("after_post")
+        self._signal_at("after_post")
         return outcome
 
     async def truth(self, prompt_id: str, boot: str) -> Truth:
         truth = await super().truth(prompt_id, boot)
         if isinstance(truth, Ended):
-            self._strike("before_end")
+            self._signal_at("before_end")
         return truth
 
-    def _strike(self, point: str) -> None:
+    def _signal_at(self, point: str) -> None:
         if point == self._at:
             self._at = ""
-            print(f"struck {point}", flush=True)
+            print(f"reached {point}", flush=True)
             os.kill(os.getpid(), self._signal)
 
 
-async def main(orders: Orders) -> None:
+async def main(options: RunnerOptions) -> None:
     config = RunnerConfig(
-        name=orders.name,
-        queues=orders.queues,
-        slots=orders.slots,
-        lease_ttl_s=orders.lease_ttl_s,
-        renew_every_s=orders.renew_every_s,
+        name=options.name,
+        queues=options.queues,
+        slots=options.slots,
+        lease_ttl_s=options.lease_ttl_s,
+        renew_every_s=options.renew_every_s,
         lease_margin_s=0.4,
-        suspect_after_s=orders.suspect_after_s,
+        suspect_after_s=options.suspect_after_s,
         sweep_every_s=0.2,
         submit_grace_s=1.0,
         truth_every_s=0.5,
-        drain_s=orders.drain_s,
-        silent_after_s=orders.silent_after_s,
+        drain_s=options.drain_s,
+        silent_after_s=options.silent_after_s,
     )
-    async with Log.open(orders.redis, namespace=orders.namespace, actor=orders.name) as log:
-        runner = Runner(log, [Doomed(url, orders) for url in orders.backends], config)
+    async with Log.open(options.redis, namespace=options.namespace, actor=options.name) as log:
+        runner = Runner(log, [DyingBackend(url, options) for url in options.backends], config)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_drain_on_signal, runner, tasks.cancel_scope)
             await tasks.start(runner.run)
@@ -116,4 +116,4 @@ async def _drain_on_signal(runner: Runner, scope: anyio.CancelScope) -> None:
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    anyio.run(main, msgspec.json.decode(sys.argv[1], type=Orders))
+    anyio.run(main, msgspec.json.decode(sys.argv[1], type=RunnerOptions))

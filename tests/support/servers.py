@@ -1,4 +1,4 @@
-"""Redis or Valkey servers for tests: one for the whole session, and private ones to maltreat.
+"""Redis or Valkey servers for tests: one for the whole session, and private ones to kill and pause.
 
 Rule: the session says in its header which server it uses and never skips; EVERFOLD_TEST_SERVER
 (url, docker, path or embedded) forces one. Private servers are started from a local binary, the

@@ -9,7 +9,7 @@ import pytest
 from anyio.abc import ByteStream
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from tests.support.fault_control import Order, obey
+from tests.support.fault_control import Command, execute
 from tests.support.fault_proxy import FaultProxy
 from tests.support.programs import StartProgram
 from tests.support.servers import client
@@ -50,23 +50,23 @@ async def test_a_proxy_of_its_own_process_obeys_over_its_control_port(
 
 
 @pytest.mark.parametrize(
-    "order",
+    "given",
     [
-        Order(do="cut"),
-        Order(do="refuse"),
-        Order(do="welcome"),
-        Order(do="drop_requests"),
-        Order(do="black_hole"),
-        Order(do="latency", latency_s=2),
-        Order(do="throttle", bytes_per_s=10),
-        Order(do="heal"),
+        Command(do="cut"),
+        Command(do="refuse"),
+        Command(do="accept"),
+        Command(do="drop_requests"),
+        Command(do="black_hole"),
+        Command(do="latency", latency_s=2),
+        Command(do="throttle", bytes_per_s=10),
+        Command(do="heal"),
     ],
-    ids=lambda order: order.do,
+    ids=lambda given: given.do,
 )
-async def test_every_word_is_understood_and_healed(order: Order, redis_url: str) -> None:
+async def test_every_command_is_understood_and_healed(given: Command, redis_url: str) -> None:
     async with FaultProxy(redis_url) as proxy:
-        await obey(proxy, order)
-        await obey(proxy, Order(do="heal"))
+        await execute(proxy, given)
+        await execute(proxy, Command(do="heal"))
 
         with client(proxy.url) as redis:
             assert await anyio.to_thread.run_sync(redis.ping)

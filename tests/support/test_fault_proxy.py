@@ -65,14 +65,14 @@ async def test_the_url_keeps_credentials_and_database() -> None:
 async def test_a_swallowed_reply_is_lost_after_the_request_was_executed(
     proxy: FaultProxy, redis: Redis, key: str
 ) -> None:
-    ambush = proxy.swallow_replies(1, containing=b"INCR")
+    rule = proxy.swallow_replies(1, containing=b"INCR")
     await redis.get(key)
 
     with pytest.raises(RedisConnectionError):
         await redis.incr(key)
 
-    await ambush.over()
-    assert (await redis.get(key), ambush.hits) == (b"1", 1)
+    await rule.used_up()
+    assert (await redis.get(key), rule.hits) == (b"1", 1)
 
 
 async def test_replies_before_a_swallowed_one_still_arrive(
@@ -98,25 +98,25 @@ def _encoded(command: list[str]) -> bytes:
 async def test_a_dropped_request_never_reaches_the_server(
     proxy: FaultProxy, redis: Redis, key: str
 ) -> None:
-    ambush = proxy.drop_requests(2, containing=b"INCR")
+    rule = proxy.drop_requests(2, containing=b"INCR")
 
     for _ in range(2):
         with pytest.raises(RedisConnectionError):
             await redis.incr(key)
 
-    await ambush.over()
+    await rule.used_up()
     assert await redis.incr(key) == 1
 
 
-async def test_an_ambush_that_never_strikes_is_told(proxy: FaultProxy, redis: Redis) -> None:
-    ambush = proxy.swallow_replies(1, containing=b"NEVER")
+async def test_a_rule_that_never_matches_is_an_error(proxy: FaultProxy, redis: Redis) -> None:
+    rule = proxy.swallow_replies(1, containing=b"NEVER")
     await redis.ping()
 
     with pytest.raises(TimeoutError):
-        await ambush.over(within_s=0.05)
+        await rule.used_up(within_s=0.05)
 
 
-async def test_cut_closes_open_connections_and_welcomes_new_ones(
+async def test_cut_closes_open_connections_and_accepts_new_ones(
     proxy: FaultProxy, redis: Redis
 ) -> None:
     async with redis.client() as held:
@@ -152,14 +152,14 @@ async def test_refused_connections_fail_at_once_and_open_ones_stay(
     async with _client(proxy.url) as other:
         with pytest.raises(RedisConnectionError, match=r"Error \d+ connecting"):
             await other.ping()
-        await proxy.welcome()
+        await proxy.accept()
         assert await other.ping()
 
 
 async def test_refusing_and_welcoming_twice_is_the_same_as_once(
     proxy: FaultProxy, redis: Redis
 ) -> None:
-    for turn in (proxy.refuse, proxy.refuse, proxy.welcome, proxy.welcome):
+    for turn in (proxy.refuse, proxy.refuse, proxy.accept, proxy.accept):
         await turn()
 
     assert await redis.ping()

@@ -1,4 +1,4 @@
-"""A house for each test."""
+"""A stack for each test."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from everfold.streams.appending.log import Log
-from tests.support.house import House
 from tests.support.programs import StartProgram
+from tests.support.stack import Stack
 
 
 @pytest.fixture
-async def house(
+async def stack(
     redis_url: str, namespace: str, start_program: StartProgram, tmp_path: Path
-) -> AsyncIterator[House]:
+) -> AsyncIterator[Stack]:
     async with Log.open(redis_url, namespace=namespace) as log:
-        yield House(log, start_program, tmp_path)
+        yield Stack(log, start_program, tmp_path)

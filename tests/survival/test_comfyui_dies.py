@@ -6,126 +6,126 @@ import pytest
 import websockets
 
 from everfold.streams.events.event import Policy
-from tests.support.house import House
+from tests.support.stack import Stack
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_a_restarted_comfyui_has_lost_the_job_and_a_second_attempt_runs(
-    house: House,
+    stack: Stack,
 ) -> None:
-    comfy = await house.comfy()
-    await house.runner(comfy)
-    job_id = await house.submit(seconds=2)
-    await house.until(job_id, "running")
-    first = (await house.job(job_id)).prompt_id
+    comfy = await stack.comfy()
+    await stack.runner(comfy)
+    job_id = await stack.submit(seconds=2)
+    await stack.until(job_id, "running")
+    first = (await stack.job(job_id)).prompt_id
     comfy.kill()
     await comfy.up()
-    job = await house.until(job_id, "succeeded")
+    job = await stack.until(job_id, "succeeded")
     assert job.attempt == 2
     assert job.losses == 1
     assert job.prompt_id != first
-    assert '"cause":"backend_restarted"' in await house.story(job_id)
+    assert '"cause":"backend_restarted"' in await stack.event_text(job_id)
 
 
-async def test_without_a_retry_left_a_lost_job_fails_with_the_reason(house: House) -> None:
-    comfy = await house.comfy()
-    await house.runner(comfy)
-    job_id = await house.submit(seconds=20, policy=Policy(retries=0))
-    await house.until(job_id, "running")
+async def test_without_a_retry_left_a_lost_job_fails_with_the_reason(stack: Stack) -> None:
+    comfy = await stack.comfy()
+    await stack.runner(comfy)
+    job_id = await stack.submit(seconds=20, policy=Policy(retries=0))
+    await stack.until(job_id, "running")
     comfy.kill()
     await comfy.up()
-    job = await house.until(job_id, "failed")
+    job = await stack.until(job_id, "failed")
     assert job.error is not None
     assert job.error.code == "backend_lost"
 
 
 async def test_a_job_waits_for_an_unreachable_comfyui_and_is_never_called_lost(
-    house: House,
+    stack: Stack,
 ) -> None:
-    comfy = await house.comfy()
-    await house.runner(comfy)
+    comfy = await stack.comfy()
+    await stack.runner(comfy)
     comfy.kill()
-    job_id = await house.submit(seconds=0.3)
-    assert (await house.job(job_id)).status == "queued"
+    job_id = await stack.submit(seconds=0.3)
+    assert (await stack.job(job_id)).status == "queued"
     await comfy.up()
-    job = await house.until(job_id, "succeeded")
+    job = await stack.until(job_id, "succeeded")
     assert job.losses == 0
 
 
 async def test_a_lost_answer_to_the_post_is_resolved_by_truth_and_not_repeated(
-    house: House,
+    stack: Stack,
 ) -> None:
-    comfy = await house.comfy()
+    comfy = await stack.comfy()
     await comfy.fault("lose_post_response", count=1)
-    await house.runner(comfy)
-    job = await house.until(await house.submit(seconds=0.5), "succeeded")
+    await stack.runner(comfy)
+    job = await stack.until(await stack.submit(seconds=0.5), "succeeded")
     assert job.attempt == 1
     assert await comfy.executions() == [job.prompt_id]
 
 
-async def test_a_post_that_never_arrived_is_made_again_under_a_new_id(house: House) -> None:
-    comfy = await house.comfy()
+async def test_a_post_that_never_arrived_is_made_again_under_a_new_id(stack: Stack) -> None:
+    comfy = await stack.comfy()
     await comfy.fault("lose_post_request", count=1)
-    await house.runner(comfy)
-    job = await house.until(await house.submit(seconds=0.3), "succeeded")
+    await stack.runner(comfy)
+    job = await stack.until(await stack.submit(seconds=0.3), "succeeded")
     assert job.attempt == 2
     assert await comfy.executions() == [job.prompt_id]
 
 
-async def test_a_muted_websocket_costs_no_result(house: House) -> None:
-    comfy = await house.comfy()
-    await house.runner(comfy)
-    job_id = await house.submit(seconds=2)
-    await house.until(job_id, "running")
+async def test_a_muted_websocket_costs_no_result(stack: Stack) -> None:
+    comfy = await stack.comfy()
+    await stack.runner(comfy)
+    job_id = await stack.submit(seconds=2)
+    await stack.until(job_id, "running")
     await comfy.fault("mute_sockets")
-    assert (await house.until(job_id, "succeeded")).outputs
+    assert (await stack.until(job_id, "succeeded")).outputs
 
 
-async def test_a_dropped_websocket_is_opened_again_and_progress_goes_on(house: House) -> None:
-    comfy = await house.comfy()
-    await house.runner(comfy)
-    job_id = await house.submit(seconds=3)
-    await house.until(job_id, "running")
+async def test_a_dropped_websocket_is_opened_again_and_progress_goes_on(stack: Stack) -> None:
+    comfy = await stack.comfy()
+    await stack.runner(comfy)
+    job_id = await stack.submit(seconds=3)
+    await stack.until(job_id, "running")
     await comfy.fault("drop_sockets")
-    before = (await house.job(job_id)).progress
-    job = await house.until(job_id, "succeeded")
-    told = [line for line in (await house.story(job_id)).splitlines() if "progressed" in line]
+    before = (await stack.job(job_id)).progress
+    job = await stack.until(job_id, "succeeded")
+    told = [line for line in (await stack.event_text(job_id)).splitlines() if "progressed" in line]
     assert len(told) >= 3
     assert before < job.progress == 1.0
 
 
-async def test_a_deaf_websocket_is_opened_anew_and_progress_goes_on(house: House) -> None:
-    comfy = await house.comfy()
-    await house.runner(comfy, silent_after_s=1.0)
-    job_id = await house.submit(seconds=6)
-    job = await house.until(job_id, "running")
+async def test_a_deaf_websocket_is_opened_anew_and_progress_goes_on(stack: Stack) -> None:
+    comfy = await stack.comfy()
+    await stack.runner(comfy, silent_after_s=1.0)
+    job_id = await stack.submit(seconds=6)
+    job = await stack.until(job_id, "running")
     # ComfyUI forgets a client id when any socket of that id closes, and sends to nobody then.
     address = comfy.url.replace("http", "ws") + f"/ws?clientId={job.client_id}"
     async with websockets.connect(address):
         pass
-    await house.until_progress(job_id, 0.9)
-    assert (await house.until(job_id, "succeeded")).attempt == 1
+    await stack.until_progress(job_id, 0.9)
+    assert (await stack.until(job_id, "succeeded")).attempt == 1
 
 
 @pytest.mark.long
-async def test_jobs_behind_a_dead_worker_move_to_another_backend(house: House) -> None:
-    sick, well = await house.comfy(), await house.comfy()
+async def test_jobs_behind_a_dead_worker_move_to_another_backend(stack: Stack) -> None:
+    sick, well = await stack.comfy(), await stack.comfy()
     await sick.fault("kill_worker")
-    runner = await house.runner(sick)
-    job_id = await house.submit(seconds=0.3)
-    await house.until_told(job_id, "queued")
-    await house.runner(well)
+    runner = await stack.runner(sick)
+    job_id = await stack.submit(seconds=0.3)
+    await stack.until_event(job_id, "queued")
+    await stack.runner(well)
     runner.kill()
-    await house.runner(sick, well)
-    job = await house.until(job_id, "succeeded")
+    await stack.runner(sick, well)
+    job = await stack.until(job_id, "succeeded")
     assert job.backend == well.url
     assert await sick.executions() == []
 
 
-async def test_out_of_memory_is_tried_again_later_and_then_fails(house: House) -> None:
-    comfy = await house.comfy()
-    await house.runner(comfy)
+async def test_out_of_memory_is_tried_again_later_and_then_fails(stack: Stack) -> None:
+    comfy = await stack.comfy()
+    await stack.runner(comfy)
     graph = {
         "1": {
             "class_type": "EmptyImage",
@@ -135,37 +135,37 @@ async def test_out_of_memory_is_tried_again_later_and_then_fails(house: House) -
         "3": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}},
     }
     policy = Policy(retries=1, retry_backoff_s=0.2)
-    job_id = (await house.log.submit(graph, policy=policy)).job_id
-    job = await house.until(job_id, "failed")
+    job_id = (await stack.log.submit(graph, policy=policy)).job_id
+    job = await stack.until(job_id, "failed")
     assert job.error is not None
     assert (job.error.code, job.attempt, job.retried) == ("out_of_memory", 2, 1)
 
 
-async def test_a_run_longer_than_its_deadline_is_interrupted_and_failed(house: House) -> None:
-    comfy = await house.comfy()
-    await house.runner(comfy)
-    job_id = await house.submit(seconds=30, policy=Policy(run_deadline_s=1.0))
-    job = await house.until(job_id, "failed")
+async def test_a_run_longer_than_its_deadline_is_interrupted_and_failed(stack: Stack) -> None:
+    comfy = await stack.comfy()
+    await stack.runner(comfy)
+    job_id = await stack.submit(seconds=30, policy=Policy(run_deadline_s=1.0))
+    job = await stack.until(job_id, "failed")
     assert job.error is not None
     assert job.error.code == "run_deadline"
 
 
-async def test_a_job_that_waits_longer_than_its_deadline_expires(house: House) -> None:
-    comfy = await house.comfy()
-    await house.runner(comfy, slots=1)
-    busy = await house.submit(seconds=4)
-    await house.until(busy, "running")
-    job_id = await house.submit(seconds=1, policy=Policy(queue_deadline_s=0.5))
-    job = await house.until(job_id, "expired", within_s=5)
+async def test_a_job_that_waits_longer_than_its_deadline_expires(stack: Stack) -> None:
+    comfy = await stack.comfy()
+    await stack.runner(comfy, slots=1)
+    busy = await stack.submit(seconds=4)
+    await stack.until(busy, "running")
+    job_id = await stack.submit(seconds=1, policy=Policy(queue_deadline_s=0.5))
+    job = await stack.until(job_id, "expired", within_s=5)
     assert job.reason == "queue_deadline"
 
 
-async def test_a_stalled_run_is_interrupted_and_failed(house: House) -> None:
-    comfy = await house.comfy()
-    await house.runner(comfy)
-    job_id = await house.submit(seconds=10, policy=Policy(stall_deadline_s=1.0))
-    await house.until(job_id, "running")
+async def test_a_stalled_run_is_interrupted_and_failed(stack: Stack) -> None:
+    comfy = await stack.comfy()
+    await stack.runner(comfy)
+    job_id = await stack.submit(seconds=10, policy=Policy(stall_deadline_s=1.0))
+    await stack.until(job_id, "running")
     await comfy.fault("stall", seconds=4)
-    job = await house.until(job_id, "failed")
+    job = await stack.until(job_id, "failed")
     assert job.error is not None
     assert job.error.code == "stalled"

@@ -16,9 +16,9 @@ from everfold.streams.reading.reader import job_events
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.retention.lost_writes import lost_writes
 from tests.support.fault_proxy import FaultProxy
-from tests.support.house import House
 from tests.support.programs import StartProgram
 from tests.support.servers import OwnServer, StartServer
+from tests.support.stack import Stack
 
 pytestmark = pytest.mark.anyio
 
@@ -37,28 +37,28 @@ async def proxy(server: OwnServer) -> AsyncIterator[FaultProxy]:
 @pytest.fixture
 async def fragile(
     server: OwnServer, proxy: FaultProxy, start_program: StartProgram, tmp_path: Path
-) -> AsyncIterator[House]:
-    """A house whose runners reach the server through a proxy, the test itself directly."""
+) -> AsyncIterator[Stack]:
+    """A stack whose runners reach the server through a proxy, the test itself directly."""
     async with Log.open(server.url, namespace="fragile", partitions=2) as log:
-        yield House(log, start_program, tmp_path, redis_url=proxy.url)
+        yield Stack(log, start_program, tmp_path, redis_url=proxy.url)
 
 
-async def assert_sound(house: House, job_id: str) -> None:
+async def assert_sound(stack: Stack, job_id: str) -> None:
     """The job's events are gapless, its epochs never fall, and it has exactly one end."""
-    events = await job_events(house.log, job_id)
-    story = await house.story(job_id)
-    assert [record.seq for record in events] == list(range(1, len(events) + 1)), story
+    events = await job_events(stack.log, job_id)
+    text = await stack.event_text(job_id)
+    assert [record.seq for record in events] == list(range(1, len(events) + 1)), text
     epochs = [record.epoch for record in events]
-    assert epochs == sorted(epochs), story
-    kinds = await house.kinds(job_id)
+    assert epochs == sorted(epochs), text
+    kinds = await stack.event_types(job_id)
     ends = [kind for kind in kinds if kind in ("succeeded", "failed", "canceled", "expired")]
-    assert len(ends) == 1, story
-    assert kinds[-1] == ends[0], story
-    assert kinds.count("queued") == len(set(kinds) & {"queued"}), story
+    assert len(ends) == 1, text
+    assert kinds[-1] == ends[0], text
+    assert kinds.count("queued") == len(set(kinds) & {"queued"}), text
 
 
 async def test_a_restarted_server_finds_the_runner_still_at_its_job(
-    fragile: House, server: OwnServer
+    fragile: Stack, server: OwnServer
 ) -> None:
     comfy = await fragile.comfy()
     await fragile.runner(comfy)
@@ -71,7 +71,7 @@ async def test_a_restarted_server_finds_the_runner_still_at_its_job(
 
 
 async def test_a_server_that_is_away_for_longer_than_a_lease_costs_no_crash(
-    fragile: House, server: OwnServer
+    fragile: Stack, server: OwnServer
 ) -> None:
     comfy = await fragile.comfy()
     await fragile.runner(comfy)
@@ -82,11 +82,11 @@ async def test_a_server_that_is_away_for_longer_than_a_lease_costs_no_crash(
     await anyio.sleep(3)  # the outage itself: one and a half leases
     await run_sync(server.start)
     job = await fragile.until(job_id, "succeeded")
-    assert (job.recovered, job.attempt) == (0, 1), await fragile.story(job_id)
+    assert (job.recovered, job.attempt) == (0, 1), await fragile.event_text(job_id)
     assert await comfy.executions() == [job.prompt_id]
 
 
-async def test_cut_connections_are_opened_again(fragile: House, proxy: FaultProxy) -> None:
+async def test_cut_connections_are_opened_again(fragile: Stack, proxy: FaultProxy) -> None:
     comfy = await fragile.comfy()
     await fragile.runner(comfy)
     job_id = await fragile.submit(seconds=2)
@@ -101,7 +101,7 @@ async def test_cut_connections_are_opened_again(fragile: House, proxy: FaultProx
 
 @pytest.mark.parametrize("count", [1, 4])
 async def test_lost_replies_are_asked_for_again_and_nothing_is_told_twice(
-    fragile: House, proxy: FaultProxy, count: int
+    fragile: Stack, proxy: FaultProxy, count: int
 ) -> None:
     comfy = await fragile.comfy()
     await fragile.runner(comfy)
@@ -113,17 +113,17 @@ async def test_lost_replies_are_asked_for_again_and_nothing_is_told_twice(
 
 
 async def test_a_claim_whose_reply_was_lost_is_found_again(
-    fragile: House, proxy: FaultProxy
+    fragile: Stack, proxy: FaultProxy
 ) -> None:
     comfy = await fragile.comfy()
     await fragile.runner(comfy)
-    ambush = proxy.swallow_replies(1, containing=b"job.claimed")
+    rule = proxy.swallow_replies(1, containing=b"job.claimed")
     job = await fragile.until(await fragile.submit(seconds=0.3), "succeeded")
-    await ambush.over()
-    assert job.recovered == 0, await fragile.story(job.job_id)
+    await rule.used_up()
+    assert job.recovered == 0, await fragile.event_text(job.job_id)
 
 
-async def test_flushed_scripts_are_loaded_again(fragile: House) -> None:
+async def test_flushed_scripts_are_loaded_again(fragile: Stack) -> None:
     comfy = await fragile.comfy()
     await fragile.runner(comfy)
     job_id = await fragile.submit(seconds=1)
@@ -133,7 +133,7 @@ async def test_flushed_scripts_are_loaded_again(fragile: House) -> None:
     await assert_sound(fragile, job_id)
 
 
-async def test_a_lost_runners_group_is_made_again_and_the_job_goes_on(fragile: House) -> None:
+async def test_a_lost_runners_group_is_made_again_and_the_job_goes_on(fragile: Stack) -> None:
     comfy = await fragile.comfy()
     await fragile.runner(comfy)
     job_id = await fragile.submit(seconds=3)
@@ -146,7 +146,7 @@ async def test_a_lost_runners_group_is_made_again_and_the_job_goes_on(fragile: H
     await assert_sound(fragile, job_id)
 
 
-async def test_out_of_memory_refusals_are_waited_out(fragile: House) -> None:
+async def test_out_of_memory_refusals_are_waited_out(fragile: Stack) -> None:
     comfy = await fragile.comfy()
     await fragile.runner(comfy)
     job_id = await fragile.submit(seconds=2)
@@ -160,7 +160,7 @@ async def test_out_of_memory_refusals_are_waited_out(fragile: House) -> None:
     await assert_sound(fragile, job_id)
 
 
-async def test_a_read_only_server_is_waited_out(fragile: House, own_server: StartServer) -> None:
+async def test_a_read_only_server_is_waited_out(fragile: Stack, own_server: StartServer) -> None:
     comfy = await fragile.comfy()
     await fragile.runner(comfy)
     job_id = await fragile.submit(seconds=2)
@@ -173,7 +173,7 @@ async def test_a_read_only_server_is_waited_out(fragile: House, own_server: Star
     await assert_sound(fragile, job_id)
 
 
-async def test_a_slow_server_is_only_slow(fragile: House, proxy: FaultProxy) -> None:
+async def test_a_slow_server_is_only_slow(fragile: Stack, proxy: FaultProxy) -> None:
     comfy = await fragile.comfy()
     await fragile.runner(comfy)
     proxy.latency_s = 0.1
@@ -182,7 +182,7 @@ async def test_a_slow_server_is_only_slow(fragile: House, proxy: FaultProxy) -> 
 
 
 async def test_a_partitioned_runner_is_replaced_and_never_runs_the_job_again(
-    fragile: House, proxy: FaultProxy, server: OwnServer
+    fragile: Stack, proxy: FaultProxy, server: OwnServer
 ) -> None:
     comfy = await fragile.comfy()
     await fragile.runner(comfy)
@@ -190,14 +190,14 @@ async def test_a_partitioned_runner_is_replaced_and_never_runs_the_job_again(
     await fragile.until(job_id, "running")
     await fragile.runner(comfy, redis=server.url)
     proxy.black_hole()
-    await fragile.until_told(job_id, "recovered")
+    await fragile.until_event(job_id, "recovered")
     proxy.lift()
     job = await fragile.until(job_id, "succeeded")
     assert await comfy.executions() == [job.prompt_id]
     await assert_sound(fragile, job_id)
 
 
-async def test_a_flushed_server_gets_its_running_job_back_from_the_runner(fragile: House) -> None:
+async def test_a_flushed_server_gets_its_running_job_back_from_the_runner(fragile: Stack) -> None:
     comfy = await fragile.comfy()
     await fragile.runner(comfy)
     job_id = await fragile.submit(seconds=3)
@@ -211,7 +211,7 @@ async def test_a_flushed_server_gets_its_running_job_back_from_the_runner(fragil
 
 
 async def test_a_server_with_an_older_file_adopts_what_comfyui_still_runs(
-    fragile: House, server: OwnServer
+    fragile: Stack, server: OwnServer
 ) -> None:
     comfy = await fragile.comfy()
     job_id = await fragile.submit(seconds=4)
@@ -222,7 +222,7 @@ async def test_a_server_with_an_older_file_adopts_what_comfyui_still_runs(
     await run_sync(server.kill)
     await restore_data(server, "older")
     await run_sync(server.start)
-    assert await fragile.kinds(job_id) == ["submitted"], "the log has gone back in time"
+    assert await fragile.event_types(job_id) == ["submitted"], "the log has gone back in time"
     await fragile.runner(comfy)
     job = await fragile.until(job_id, "succeeded")
     assert (job.attempt, await comfy.executions()) == (1, [before.prompt_id])
@@ -230,12 +230,12 @@ async def test_a_server_with_an_older_file_adopts_what_comfyui_still_runs(
 
 
 async def test_a_runner_that_saw_more_than_the_log_names_the_job(
-    fragile: House, server: OwnServer
+    fragile: Stack, server: OwnServer
 ) -> None:
     comfy = await fragile.comfy()
     await fragile.runner(comfy)
     job_id = await fragile.submit(seconds=6)
-    await fragile.until_told(job_id, "claimed")
+    await fragile.until_event(job_id, "claimed")
     await copy_data(server, "older")
     before = await fragile.until(job_id, "running")
     await run_sync(server.kill)

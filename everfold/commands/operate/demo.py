@@ -18,8 +18,8 @@ from rich.text import Text
 
 from everfold.client import Everfold
 from everfold.commands.words import console, doing, emit, plain_table, status
-from everfold.demo.cast import DemoCast, demo_cast
-from everfold.demo.play import Demo
+from everfold.demo.processes import DemoProcesses, demo_processes
+from everfold.demo.run import Demo
 from everfold.demo.summary import Summary
 from everfold.embedded import embedded_server
 from everfold.projector.job.job import Job
@@ -51,9 +51,9 @@ async def demo(
     async with (
         embedded_server(place / "redis") as server,
         Everfold.connect(server.url, namespace=NAMESPACE) as everfold,
-        demo_cast(server.url, NAMESPACE, place) as cast,
+        demo_processes(server.url, NAMESPACE, place) as processes,
     ):
-        summary = await Show(everfold, cast, place).run()
+        summary = await Show(everfold, processes, place).run()
     if json:
         emit({**msgspec.to_builtins(summary), "ok": summary.is_good})
     else:
@@ -64,8 +64,8 @@ async def demo(
 class Show:
     """The live picture of a demo: a table in a terminal, plain lines elsewhere."""
 
-    def __init__(self, everfold: Everfold, cast: DemoCast, folder: Path) -> None:
-        self._demo = Demo(everfold, cast, folder, self._say)
+    def __init__(self, everfold: Everfold, processes: DemoProcesses, folder: Path) -> None:
+        self._demo = Demo(everfold, processes, folder, self._say)
         self._started_s = time.monotonic()
         self._said: list[Text] = []
 
@@ -73,11 +73,11 @@ class Show:
         """Raises Unavailable when a process does not start, or the demo does not end."""
         try:
             if not console.is_terminal:
-                return await self._demo.play()
+                return await self._demo.run()
             with Live(console=console, auto_refresh=False) as live:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._redraw, live)
-                    summary = await self._demo.play()
+                    summary = await self._demo.run()
                     tasks.cancel_scope.cancel()
                 live.update(self._picture(), refresh=True)
         except* TimeoutError as slow:

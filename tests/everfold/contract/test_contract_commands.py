@@ -57,14 +57,14 @@ async def test_bad_input_gets_one_sentence(everfold: Everfold, arguments: tuple[
     code, words = SENTENCES[arguments]
     program = everfold(*arguments)
     assert await ended(program, code) == []
-    [complaint] = program.complaints
+    [complaint] = program.error_lines
     assert words in complaint
 
 
 async def test_an_unknown_format_is_refused_with_the_known_ones(everfold: Everfold) -> None:
     program = everfold("events", "--format", "xml")
     await ended(program, 2)
-    assert all(form in "".join(program.complaints) for form in ("text", "json", "cloudevents"))
+    assert all(form in "".join(program.error_lines) for form in ("text", "json", "cloudevents"))
 
 
 async def test_format_json_is_the_same_as_json(everfold: Everfold, log: Log) -> None:
@@ -138,7 +138,7 @@ async def test_what_has_no_cloudevent_is_named_and_the_rest_is_printed(
     program = everfold("events", "--format", "cloudevents")
     printed = [json.loads(line) for line in await ended(program, code=1)]
     assert [event["type"] for event in printed] == ["job.submitted", "job.cancel_requested"]
-    of_job, foreign = sorted(program.complaints, key=lambda line: job_id not in line)
+    of_job, foreign = sorted(program.error_lines, key=lambda line: job_id not in line)
     assert of_job.startswith(f"everfold: left out: event 2 of job {job_id}, entry ")
     assert "was not written by Everfold" in foreign
     assert len(await ended(everfold("events"))) == 4

@@ -40,7 +40,7 @@ def timeline(start_program: StartProgram, log: Log) -> Timeline:
 
 async def ended(program: Program, code: int = 0) -> list[str]:
     assert await program.end(within_s=60) == code, program
-    assert not any("Traceback" in line for line in program.complaints), program
+    assert not any("Traceback" in line for line in program.error_lines), program
     return program.lines
 
 
@@ -85,8 +85,8 @@ async def test_wrong_use_is_told_in_a_sentence(
 ) -> None:
     refused = timeline(*arguments)
     await ended(refused, code)
-    assert why in "".join(refused.complaints)
-    assert len(refused.complaints) == 1
+    assert why in "".join(refused.error_lines)
+    assert len(refused.error_lines) == 1
 
 
 async def test_a_file_that_cannot_be_written_is_told_in_a_sentence(
@@ -95,7 +95,7 @@ async def test_a_file_that_cannot_be_written_is_told_in_a_sentence(
     await make_jobs(log, 1)
     refused = timeline("--svg", str(tmp_path / "missing" / "a.svg"))
     await ended(refused, code=2)
-    assert "cannot be written: No such file or directory" in "".join(refused.complaints)
+    assert "cannot be written: No such file or directory" in "".join(refused.error_lines)
 
 
 async def test_an_entry_that_is_not_everfolds_is_left_out(log: Log) -> None:

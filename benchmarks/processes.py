@@ -1,4 +1,4 @@
-"""Real processes to measure: an embedded server, a simulator, and runners with default settings."""
+"""Real processes to measure: a simulator, a projector, and runners with default settings."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from msgspec import Struct
 
 
 class Process(Struct, eq=False):
-    """A child and the first line it printed."""
+    """A child process and the first line that it printed."""
 
     name: str
     child: subprocess.Popen[str]
-    said: str
+    first_line: str
 
     def send(self, number: signal.Signals) -> None:
         self.child.send_signal(number)
@@ -29,7 +29,7 @@ class Process(Struct, eq=False):
         self.child.wait()
 
 
-class Stage:
+class BenchProcesses:
     """Starts processes and ends them all, whatever happens."""
 
     def __init__(self, folder: Path, redis_url: str, namespace: str) -> None:
@@ -42,7 +42,7 @@ class Stage:
         """Start a simulator and return its URL."""
         output = str(self.folder / "output")
         arguments = ["-m", "everfold.simulator", "--port", "0", "--output", output, "--quiet"]
-        return self._start("simulator", arguments).said.split()[-1]
+        return self._start("simulator", arguments).first_line.split()[-1]
 
     def runner(self, *backends: str) -> Process:
         self._count += 1
@@ -67,8 +67,8 @@ class Stage:
         assert child.stdout is not None
         process = Process(name, child, "")
         self._all.append(process)
-        process.said = child.stdout.readline().strip()
-        if not process.said:
+        process.first_line = child.stdout.readline().strip()
+        if not process.first_line:
             raise RuntimeError(f"{name} did not start; see {self._errors.name}")
         return process
 
@@ -81,8 +81,8 @@ class Stage:
 
 
 @contextlib.contextmanager
-def stage(folder: Path, redis_url: str, namespace: str) -> Iterator[Stage]:
-    made = Stage(folder, redis_url, namespace)
+def bench_processes(folder: Path, redis_url: str, namespace: str) -> Iterator[BenchProcesses]:
+    made = BenchProcesses(folder, redis_url, namespace)
     try:
         yield made
     finally:

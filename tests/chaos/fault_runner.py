@@ -18,9 +18,9 @@ from everfold.streams.appending.log import Log
 from everfold.streams.errors import EverfoldError
 from everfold.streams.redis.redis_errors import command
 from tests.support.fault_proxy import FaultProxy
-from tests.support.house import Comfy, House
 from tests.support.programs import Program, programs
 from tests.support.servers import OwnServer, choose_server, own_server
+from tests.support.stack import Comfy, Stack
 
 RUNNERS, PROJECTORS, COMFYS, PARTITIONS = 3, 2, 2, 4
 SHORT_S, LONG_S = 0.8, 4.0
@@ -34,9 +34,9 @@ class Death(Struct, frozen=True):
     at_s: float
 
 
-class Theatre:
-    def __init__(self, house: House, server: OwnServer, proxy: FaultProxy) -> None:
-        self.house = house
+class FaultRunner:
+    def __init__(self, stack: Stack, server: OwnServer, proxy: FaultProxy) -> None:
+        self.stack = stack
         self.server = server
         self.proxy = proxy
         self.comfys: list[Comfy] = []
@@ -47,23 +47,23 @@ class Theatre:
 
     @property
     def log(self) -> Log:
-        return self.house.log
+        return self.stack.log
 
-    async def open(self) -> None:
-        self.comfys = [await self.house.comfy() for _ in range(COMFYS)]
-        await self.refill()
+    async def start(self) -> None:
+        self.comfys = [await self.stack.comfy() for _ in range(COMFYS)]
+        await self.restart_ended()
 
-    async def refill(self) -> None:
-        """Start again what has ended, on purpose or not."""
+    async def restart_ended(self) -> None:
+        """Start a process for each that has ended, on purpose or not."""
         self.runners = [r for r in self.runners if r.exit_code is None]
         self.projectors = [p for p in self.projectors if p.exit_code is None]
         while len(self.runners) < RUNNERS:
-            self.runners.append(await self.house.runner(*self.comfys))
+            self.runners.append(await self.stack.runner(*self.comfys))
         while len(self.projectors) < PROJECTORS:
-            self.projectors.append(await self.house.projector())
+            self.projectors.append(await self.stack.projector())
 
     async def heal(self) -> None:
-        """End all faults that last, and fill the stage again."""
+        """End all faults that last, and start again what has ended."""
         self.proxy.lift()
         for runner in self.runners:
             if runner.exit_code is None:
@@ -71,10 +71,10 @@ class Theatre:
         for comfy in self.comfys:
             await comfy.fault("unmute_sockets")
             await comfy.fault("clear")
-        await self.refill()
+        await self.restart_ended()
 
-    async def strike(self, kind: str, which: int, jobs: list[str]) -> bool:
-        """Make one thing go wrong; False when there was nothing to strike."""
+    async def inject(self, kind: str, which: int, jobs: list[str]) -> bool:
+        """Inject one fault; False when there was nothing to inject it into."""
         alive = [runner for runner in self.runners if runner.exit_code is None]
         runner = alive[which % len(alive)] if alive else None
         comfy = self.comfys[which % len(self.comfys)]
@@ -95,7 +95,7 @@ class Theatre:
                     await run_sync(comfy.kill)
                     await comfy.up()
             case "drop_sockets" | "mute_sockets" | "lose_post_response" | "lose_post_request":
-                return await self._spoil(comfy, kind)
+                return await self._fault(comfy, kind)
             case "restart_server":
                 async with self._restarting:
                     await run_sync(self.server.restart, signal.SIGKILL)
@@ -109,7 +109,7 @@ class Theatre:
                 return False
         return True
 
-    async def _spoil(self, comfy: Comfy, kind: str) -> bool:
+    async def _fault(self, comfy: Comfy, kind: str) -> bool:
         try:
             await comfy.fault(kind)
         except httpx.TransportError:
@@ -139,7 +139,7 @@ class Theatre:
 
 
 @contextlib.asynccontextmanager
-async def theatre(folder: Path, namespace: str) -> AsyncIterator[Theatre]:
+async def fault_runner(folder: Path, namespace: str) -> AsyncIterator[FaultRunner]:
     engine = choose_server().engine
     assert engine is not None, "the chaos suite needs a server that it may kill"
     with own_server(engine, tcp=True, appendfsync="always") as server, programs() as start:
@@ -148,6 +148,6 @@ async def theatre(folder: Path, namespace: str) -> AsyncIterator[Theatre]:
             Log.open(server.url, namespace=namespace, partitions=PARTITIONS) as log,
         ):
             log.retry_for_s = 30.0
-            made = Theatre(House(log, start, folder, redis_url=proxy.url), server, proxy)
-            await made.open()
+            made = FaultRunner(Stack(log, start, folder, redis_url=proxy.url), server, proxy)
+            await made.start()
             yield made

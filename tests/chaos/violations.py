@@ -11,21 +11,23 @@ from collections.abc import Mapping, Sequence
 from everfold.projector.job.job import Job
 from everfold.projector.reading.verify import verify
 from everfold.streams.appending.log import Log
-from tests.chaos.theatre import Death
+from tests.chaos.fault_runner import Death
 
 Row = Mapping[str, object]
 
 
-async def judge(
+async def find_violations(
     log: Log, jobs: Sequence[Job], rows: Sequence[Row], deaths: Sequence[Death]
 ) -> list[str]:
     report = await verify(log)
     found = [str(difference) for difference in report.differences]
     found += [f"invariant 7: job {job.job_id} has no end" for job in jobs if not job.is_terminal]
-    return [*found, *judge_ledgers(jobs, rows, deaths)]
+    return [*found, *ledger_violations(jobs, rows, deaths)]
 
 
-def judge_ledgers(jobs: Sequence[Job], rows: Sequence[Row], deaths: Sequence[Death]) -> list[str]:
+def ledger_violations(
+    jobs: Sequence[Job], rows: Sequence[Row], deaths: Sequence[Death]
+) -> list[str]:
     """Return what the simulators saw and must not have seen (invariant 6)."""
     found: list[str] = []
     by_job: dict[str, list[Row]] = defaultdict(list)

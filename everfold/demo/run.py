@@ -10,8 +10,8 @@ import anyio
 import httpx
 
 from everfold.client import Everfold
-from everfold.demo.cast import DemoCast, DemoProcess
 from everfold.demo.jobs import demo_jobs
+from everfold.demo.processes import DemoProcess, DemoProcesses
 from everfold.demo.summary import Summary, summarize
 from everfold.projector.job.job import Job
 from everfold.streams.errors import Unavailable
@@ -25,10 +25,10 @@ class Demo:
     """`jobs` is what there is to be seen; `say` is called with each thing that happens."""
 
     def __init__(
-        self, everfold: Everfold, cast: DemoCast, folder: Path, say: Callable[[str], None]
+        self, everfold: Everfold, processes: DemoProcesses, folder: Path, say: Callable[[str], None]
     ) -> None:
         self._everfold = everfold
-        self._cast = cast
+        self._processes = processes
         self._folder = folder
         self._say = say
         self._names: dict[str, str] = {}
@@ -38,13 +38,13 @@ class Demo:
     def name_of(self, job: Job) -> str:
         return self._names.get(job.job_id, job.job_id)
 
-    async def play(self) -> Summary:
+    async def run(self) -> Summary:
         started_s = time.monotonic()
-        simulator = await self._cast.start(
+        simulator = await self._processes.start(
             "simulator", "simulator", "--port", "0", "--output", str(self._folder / "images")
         )
-        url = simulator.said.split()[-1]
-        await self._cast.start("projector", "projector")
+        url = simulator.first_line.split()[-1]
+        await self._processes.start("projector", "projector")
         runners = await self._start_runners(url)
         await self._submit()
         async with anyio.create_task_group() as tasks:
@@ -71,7 +71,7 @@ class Demo:
 
             async def start(name: str) -> None:
                 arguments = ("runner", "--comfyui", url, "--name", name, "--drain", "0")
-                found.append(await self._cast.start(name, *arguments))
+                found.append(await self._processes.start(name, *arguments))
 
             for name in ("anna", "bert"):
                 tasks.start_soon(start, name)

@@ -1,9 +1,11 @@
-"""A small house: a server, simulators and runners as real processes, and what they did."""
+"""The processes of one test: simulators, runners and a projector on one log, and what they did."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 import msgspec
@@ -17,6 +19,8 @@ from everfold.streams.events.event import Policy
 from everfold.streams.reading.reader import job_events
 from tests.support.programs import Program, StartProgram
 from tests.support.wait import eventually
+
+T = TypeVar("T")
 
 END_WITHIN_S = 30.0
 
@@ -59,13 +63,14 @@ class Comfy:
         return [row["prompt_id"] for row in rows if row.get("started_at")]
 
 
-class House:
+class Stack:
     def __init__(
         self, log: Log, start: StartProgram, folder: Path, redis_url: str | None = None
     ) -> None:
         self.log = log
         self.redis_url = redis_url or log.url
         self._start, self._folder = start, folder
+        self._programs: list[Program] = []
         self._count = 0
 
     async def comfy(self) -> Comfy:
@@ -74,8 +79,8 @@ class House:
         await made.up()
         return made
 
-    async def runner(self, *backends: Comfy, at: str = "", **orders: object) -> Program:
-        """Start a runner; `orders` are fields of runner_program.Orders."""
+    async def runner(self, *backends: Comfy, at: str = "", **options: object) -> Program:
+        """Start a runner; `options` are fields of runner_program.RunnerOptions."""
         self._count += 1
         whole = {
             "redis": self.redis_url,
@@ -83,16 +88,18 @@ class House:
             "name": f"runner-{self._count}",
             "backends": [comfy.url for comfy in backends],
             "at": at,
-            **orders,
+            **options,
         }
         text = msgspec.json.encode(whole).decode()
         program = self._start("-m", "tests.support.runner_program", text)
+        self._programs.append(program)
         await program.line("ready", within_s=20)
         return program
 
     async def projector(self) -> Program:
         names = {"REDIS_URL": self.redis_url, "EVERFOLD_NAMESPACE": self.log.keys.namespace}
         program = self._start("-m", "everfold", "projector", environ=names)
+        self._programs.append(program)
         await program.line("projector", within_s=20)
         return program
 
@@ -104,23 +111,13 @@ class House:
         return await current(self.log, job_id)
 
     async def until(self, job_id: str, status: str, within_s: float = END_WITHIN_S) -> Job:
-        async def reached() -> Job | None:
-            job = await self.job(job_id)
-            return job if job.status == status or job.is_terminal else None
-
-        job = await eventually(reached, within_s)
-        assert job is not None
-        assert job.status == status, await self.story(job_id)
+        """Wait until the job has this status; AssertionError when it ends with another one."""
+        job = await self._reached(job_id, lambda job: job.status == status, within_s)
+        assert job.status == status, await self.event_text(job_id)
         return job
 
     async def ended(self, job_id: str) -> Job:
-        async def found() -> Job | None:
-            job = await self.job(job_id)
-            return job if job.is_terminal else None
-
-        job = await eventually(found, END_WITHIN_S)
-        assert job is not None
-        return job
+        return await self._reached(job_id, lambda job: job.is_terminal)
 
     async def until_known(self, job_id: str) -> None:
         """Wait until the log knows the job again."""
@@ -134,23 +131,40 @@ class House:
         await eventually(known, END_WITHIN_S)
 
     async def until_progress(self, job_id: str, progress: float) -> None:
-        """Wait until the job was told to be so far, while it still runs."""
+        """Wait until the log says that the job has come so far, while it still runs."""
+        job = await self._reached(job_id, lambda job: job.progress >= progress)
+        assert job.status == "running", await self.event_text(job_id)
+
+    async def until_event(self, job_id: str, kind: str, within_s: float = END_WITHIN_S) -> None:
+        async def appended() -> bool:
+            return kind in await self.event_types(job_id)
+
+        await self._waited(job_id, appended, within_s)
+
+    async def _reached(
+        self, job_id: str, condition: Callable[[Job], bool], within_s: float = END_WITHIN_S
+    ) -> Job:
+        """Wait until the condition holds or the job has ended."""
 
         async def reached() -> Job | None:
             job = await self.job(job_id)
-            return job if job.progress >= progress or job.is_terminal else None
+            return job if condition(job) or job.is_terminal else None
 
-        job = await eventually(reached, END_WITHIN_S)
+        job = await self._waited(job_id, reached, within_s)
         assert job is not None
-        assert job.status == "running", await self.story(job_id)
+        return job
 
-    async def until_told(self, job_id: str, kind: str, within_s: float = END_WITHIN_S) -> None:
-        async def told() -> bool:
-            return kind in await self.kinds(job_id)
+    async def _waited(
+        self, job_id: str, condition: Callable[[], Awaitable[T]], within_s: float
+    ) -> T:
+        """Wait; AssertionError with the job's events and what every process printed last."""
+        try:
+            return await eventually(condition, within_s)
+        except AssertionError as late:
+            printed = "\n\n".join(str(program) for program in self._programs)
+            raise AssertionError(f"{late}\n{await self.event_text(job_id)}\n{printed}") from None
 
-        await eventually(told, within_s)
-
-    async def kinds(self, job_id: str) -> list[str]:
+    async def event_types(self, job_id: str) -> list[str]:
         """Return the types of the job's events, without the `job.` in front."""
         return [
             record.event.__struct_config__.tag.removeprefix("job.")  # type: ignore[union-attr]
@@ -158,7 +172,7 @@ class House:
             if not isinstance(record.event, Unreadable)
         ]
 
-    async def story(self, job_id: str) -> str:
+    async def event_text(self, job_id: str) -> str:
         events = await job_events(self.log, job_id)
         return "\n".join(f"{e.seq} {e.epoch} {e.payload.decode()}" for e in events)
 
@@ -178,7 +192,7 @@ def sleeper(seconds: float, color: int | None = None) -> dict[str, object]:
     image = {"width": 16, "height": 16, "batch_size": 1, "color": color}
     steps = {"seconds": seconds, "steps": max(1, int(seconds * 10)), "preview": False}
     node = {"image": ["1", 0], **steps, "seed": color}
-    saved = {"images": ["2", 0], "filename_prefix": "house"}
+    saved = {"images": ["2", 0], "filename_prefix": "stack"}
     return {
         "1": {"class_type": "EmptyImage", "inputs": image},
         "2": {"class_type": "JTSleepProgress", "inputs": node},

@@ -21,15 +21,15 @@ END_WITHIN_S = 5.0
 class DemoProcess:
     """An `everfold` command as a child process."""
 
-    def __init__(self, role: str, child: subprocess.Popen[str], said: str) -> None:
-        self.role, self.child, self.said = role, child, said
+    def __init__(self, role: str, child: subprocess.Popen[str], first_line: str) -> None:
+        self.role, self.child, self.first_line = role, child, first_line
 
     def kill(self) -> None:
         """SIGKILL: what a crash, an out-of-memory kill or a power cut looks like."""
         self.child.kill()
 
 
-class DemoCast:
+class DemoProcesses:
     def __init__(self, redis_url: str, namespace: str, folder: Path) -> None:
         self._environ = {
             **os.environ,
@@ -49,8 +49,10 @@ class DemoCast:
         self._all.append(process)
         assert child.stdout is not None
         with anyio.move_on_after(START_WITHIN_S):
-            process.said = (await run_sync(child.stdout.readline, abandon_on_cancel=True)).strip()
-        if not process.said:
+            process.first_line = (
+                await run_sync(child.stdout.readline, abandon_on_cancel=True)
+            ).strip()
+        if not process.first_line:
             raise Unavailable(f"the {role} did not start; see {self._errors_of(role)}")
         return process
 
@@ -84,9 +86,11 @@ class DemoCast:
 
 
 @contextlib.asynccontextmanager
-async def demo_cast(redis_url: str, namespace: str, folder: Path) -> AsyncIterator[DemoCast]:
-    """Give a cast whose processes are all ended, whatever happens."""
-    made = DemoCast(redis_url, namespace, folder)
+async def demo_processes(
+    redis_url: str, namespace: str, folder: Path
+) -> AsyncIterator[DemoProcesses]:
+    """Give an object that starts the demo's processes, all of which end with the context."""
+    made = DemoProcesses(redis_url, namespace, folder)
     try:
         yield made
     finally:

@@ -29,7 +29,7 @@ class Begun(NamedTuple):
 
 @cache
 def _descriptor() -> int:
-    return os.open(os.environ["BENCH_WITNESS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    return os.open(os.environ["BENCH_BEGIN_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
 
 def note(sent_ns: int) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from benchmarks.peers import installed, witness
+from benchmarks.peers import begin_log, installed
 from benchmarks.peers.peer import EVERFOLD, Peer
 from benchmarks.server import bench_server
 from everfold.streams.redis.redis_errors import command
@@ -26,12 +26,12 @@ from everfold.streams.redis.server import connect
 PAUSE_S = 0.005
 
 
-class Crew:
-    """Starts a peer's programs and ends them all. Its witness file says which jobs have begun."""
+class Workers:
+    """Starts a peer's programs and ends them all. Its begin log says which jobs have begun."""
 
     def __init__(self, peer: Peer, redis_url: str, folder: Path) -> None:
         self.peer, self.redis_url = peer, redis_url
-        self.witness = folder / f"{peer.name}.witness"
+        self.begin_log = folder / f"{peer.name}.begin_log"
         self.errors = folder / f"{peer.name}.errors"
         self._all: list[subprocess.Popen[str]] = []
 
@@ -44,34 +44,34 @@ class Crew:
     async def send(self, job: str, count: int, rate: float = 0.0) -> float:
         """Send jobs from a process of its own and return how many seconds it took."""
         sender = self._start("send", job, str(count), str(rate))
-        said, _ = await anyio.to_thread.run_sync(sender.communicate)
+        seconds, _ = await anyio.to_thread.run_sync(sender.communicate)
         if sender.returncode:
             raise RuntimeError(f"{self.peer.name} cannot send:\n{self.errors.read_text()[-2000:]}")
-        return float(said)
+        return float(seconds)
 
-    async def until_begun(self, count: int, within_s: float) -> list[witness.Begun]:
+    async def until_begun(self, count: int, within_s: float) -> list[begin_log.Begun]:
         """Return the jobs that have begun, once they are so many. Raises TimeoutError."""
         with anyio.move_on_after(within_s):
             while not self._is_over(count):  # noqa: ASYNC110 - other processes make it so
                 await anyio.sleep(PAUSE_S)
-        if witness.count(self.witness) < count:
+        if begin_log.count(self.begin_log) < count:
             raise TimeoutError(
-                f"{self.peer.name} has begun {witness.count(self.witness)} of {count} jobs in "
+                f"{self.peer.name} has begun {begin_log.count(self.begin_log)} of {count} jobs in "
                 f"{within_s:g} s:\n{self.errors.read_text()[-2000:]}"
             )
-        return witness.read(self.witness)
+        return begin_log.read(self.begin_log)
 
     def _is_over(self, count: int) -> bool:
         """Say that so many jobs have begun, or never will: a program has ended by a mistake."""
         broken = any((child.poll() or 0) > 0 for child in self._all)
-        return broken or witness.count(self.witness) >= count
+        return broken or begin_log.count(self.begin_log) >= count
 
     def _start(self, *arguments: str) -> subprocess.Popen[str]:
         with self.errors.open("a") as errors:
             child = subprocess.Popen(
                 installed.command(self.peer, *arguments),
                 cwd=installed.ROOT,
-                env=installed.environ(self.peer, self.redis_url, self.witness),
+                env=installed.environ(self.peer, self.redis_url, self.begin_log),
                 stdout=subprocess.PIPE if arguments[0] == "send" else subprocess.DEVNULL,
                 stderr=errors,
                 text=True,
@@ -93,8 +93,8 @@ def kill(child: subprocess.Popen[str]) -> None:
 
 
 @contextlib.contextmanager
-def crew(peer: Peer, redis_url: str, folder: Path) -> Iterator[Crew]:
-    made = Crew(peer, redis_url, folder)
+def workers_of(peer: Peer, redis_url: str, folder: Path) -> Iterator[Workers]:
+    made = Workers(peer, redis_url, folder)
     try:
         yield made
     finally:
