@@ -67,7 +67,7 @@ class ScaleFigures(Struct, frozen=True):
     bare_per_open_job: float
     """Bytes of the job's state alone, by HSET."""
     all_per_open_job: float
-    """Of everything that it has in Redis: also its events, its guard, its place in the queue."""
+    """Of everything that it has in Redis: also its events, its head, its place in the queue."""
 
 
 Operations = dict[str, Callable[[int], Awaitable[None]]]
@@ -170,7 +170,7 @@ async def _used(redis: Redis) -> int:
 
 
 async def _event_memory() -> tuple[float, float]:
-    """Return bytes per event in the log, ours and bare; jobs' guards are left out of both."""
+    """Return bytes per event in the log, ours and bare; jobs' heads are left out of both."""
     events = 200_000
     async with bench_server() as (url, _), Log.open(url) as log:
         await write_history(log, events, IN_FLIGHT)
@@ -242,7 +242,7 @@ def report(found: ScaleFigures) -> str:
         lines.append(f"{ratio:6.2f} x  memory per {name}  target <= 1.3: {_word(ratio, 1.3)}")
         lines.append(f"          everfold {ours:,.0f} bytes, bare {bare:,.0f} bytes")
     whole = found.all_per_open_job
-    lines.append(f"          {whole:,.0f} bytes per open job in all: events, guard, place in queue")
+    lines.append(f"          {whole:,.0f} bytes per open job in all: events, head, place in queue")
     return "\n".join(lines)
 
 

@@ -258,7 +258,7 @@ class WentBack(CorruptLog):
     """An event that was read is gone and was not trimmed: lost writes, or a new namespace."""
 
     def __init__(self, partition: int, cursor: str) -> None:
-        gone = f"partition {partition}: entry {cursor}, read before, is no longer in the log"
+        gone = f"partition {partition}: entry {cursor} that was read before is gone"
         advice = "compare what you have with the jobs as they are now, and use a new cursor"
         super().__init__(f"{gone}: the log went back in time; {advice}")
         self.partition, self.cursor = partition, cursor

@@ -15,7 +15,7 @@ from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.scripts import Script
 from everfold.streams.redis.server import server_time_ms
 
-_acquire = Script("everfold.projector", "own")
+_acquire = Script("everfold.projector", "acquire_partition")
 
 LIVE_FOR_MS = 5_000
 """A process without a heartbeat for this long is not counted."""
@@ -56,7 +56,7 @@ class Member:
     async def acquire(self, lease_key: str) -> Acquired | None:
         """Acquire or renew a partition's lease; None while another process has it."""
         reply = await self._run(lease_key, self._lease_ms)
-        return Acquired(reply[2] == b"anew") if reply[0] == b"owned" else None
+        return Acquired(reply[2] == b"new") if reply[0] == b"acquired" else None
 
     async def release(self, lease_key: str) -> None:
         """Make the lease free at once; nothing happens when another process has it."""

@@ -1,4 +1,4 @@
-"""Writes the folded states of jobs: the typed caller of commit.lua.
+"""Writes the folded states of jobs: the typed caller of commit_jobs.lua.
 
 States travel as MessagePack: the server reads one argument much faster than thousands.
 """
@@ -20,7 +20,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.redis.keys import JobsKeys
 from everfold.streams.redis.scripts import Script
 
-_commit = Script("everfold.projector", "commit")
+_commit = Script("everfold.projector", "commit_jobs")
 _pack = msgspec.msgpack.Encoder().encode
 
 

@@ -1,7 +1,7 @@
 """Folds one partition's jobs into their stored states.
 
-Rule: only commit.lua writes, except that a state which cannot be read is deleted. The cache holds
-only what was committed.
+Rule: only commit_jobs.lua writes, except that a state which cannot be read is deleted. The cache
+holds only what was committed.
 """
 
 from __future__ import annotations

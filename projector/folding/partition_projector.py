@@ -43,7 +43,7 @@ DELETE_CONSUMER_AFTER_MS = 3_600_000
 """Each start of a projector makes a new consumer; an idle one without pending entries is deleted
 after an hour."""
 
-_delete_consumers = Script("everfold.projector", "forget_consumers")
+_delete_consumers = Script("everfold.projector", "delete_consumers")
 
 
 class OutOfOrder(Exception):

@@ -1,6 +1,6 @@
 #!lua
 --[[
-  Write the states of a user's projection, the acknowledgements and the checkpoint: all or nothing.
+  Write the states of a custom projection, the acknowledgements and the checkpoint: all or nothing.
 
   KEYS[1]  log        STREAM
   KEYS[2]  projector  HASH: owner, checkpoint, folded (events ever committed)
@@ -18,8 +18,8 @@
 
   Returns  {"committed"}
            {"not_owner", owner}     nothing was written
-           {"moved", checkpoint}    somebody committed in between; nothing was written
-           {"foreign", consumer}    another one holds entries; nothing was written
+           {"moved", checkpoint}    another process committed in between; nothing was written
+           {"foreign", consumer}    another consumer has pending entries; nothing was written
 ]]
 --- @include "refuse_commit"
 local log, projector, group, call = KEYS[1], KEYS[2], ARGV[4], redis.call

@@ -1,7 +1,7 @@
 #!lua
 --[[
-  Begin a subscription again after an entry, as if it had been made there: what it was given and
-  what it holds is forgotten. A consumer that is at work notices by `resets` and begins anew.
+  Let a subscription begin again after an entry, as if it had been made there: what is pending and
+  what it holds is dropped. A consumer that is at work notices that `resets` rose, and starts over.
 
   KEYS[1]  log           STREAM
   KEYS[2]  subscription  HASH: checkpoint, resets, changes
@@ -12,12 +12,12 @@
 
   Returns  {"reset", held}  how many jobs were held
 ]]
-local log, place, held = KEYS[1], KEYS[2], KEYS[3]
+local log, subscription, held = KEYS[1], KEYS[2], KEYS[3]
 local count = redis.call('HLEN', held)
 redis.call('DEL', held)
 if redis.call('EXISTS', log) == 1 then redis.call('XGROUP', 'DESTROY', log, ARGV[1]) end
 redis.call('XGROUP', 'CREATE', log, ARGV[1], ARGV[2], 'MKSTREAM')
-redis.call('HSET', place, 'checkpoint', ARGV[2])
-redis.call('HINCRBY', place, 'resets', 1)
-redis.call('HINCRBY', place, 'changes', 1)
+redis.call('HSET', subscription, 'checkpoint', ARGV[2])
+redis.call('HINCRBY', subscription, 'resets', 1)
+redis.call('HINCRBY', subscription, 'changes', 1)
 return { 'reset', count }

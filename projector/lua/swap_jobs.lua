@@ -1,7 +1,7 @@
 #!lua
 --[[
-  Put the rebuilt projection of a partition in the place of the live one, at once. The owner of the
-  live one loses it and begins anew from the new checkpoint.
+  Put the rebuilt projection of a partition in the place of the live one, in one step. The owner of
+  the live one loses its lease, and the next owner goes on from the new checkpoint.
 
   KEYS[1]  projector  HASH, live: owner, owned until, checkpoint, folded
   KEYS[2]  active     ZSET, live: open jobs

@@ -1,7 +1,7 @@
 #!lua
 --[[
-  Put the rebuilt states of a user's projection in the place of the live ones, in one partition, at
-  once. The owner of the live ones loses them and begins anew from the new checkpoint.
+  Put the rebuilt states of a custom projection in the place of the live ones, in one partition and
+  one step. The owner loses its lease, and the next owner goes on from the new checkpoint.
 
   KEYS[1]  projector  HASH, live: owner, owned until, checkpoint, folded
   KEYS[2]  states     HASH, live

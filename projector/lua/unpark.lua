@@ -1,7 +1,7 @@
 #!lua
 --[[
-  Ask for a parked job to be folded again. The owner of the partition loses it, so that whoever
-  owns it next, most likely the same, begins anew and finds the mark.
+  Ask for a parked job to be folded again. The lease of the partition is released, so that its next
+  owner, most likely the same process, starts over and finds the mark.
 
   KEYS[1]  projector  HASH: owner, owned until
   KEYS[2]  parked     HASH, job -> why its events cannot be folded

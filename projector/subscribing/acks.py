@@ -15,7 +15,7 @@ from everfold.projector.subscribing.subscription import Subscription
 from everfold.streams.appending.log import Log
 from everfold.streams.redis.scripts import Script
 
-_settle = Script("everfold.projector", "settle")
+_acknowledge = Script("everfold.projector", "acknowledge")
 _pack = msgspec.msgpack.Encoder().encode
 
 
@@ -82,9 +82,9 @@ class Acks:
                 _pack([self._delivered, self._failed, self._left_out]),
             )
             self.start_over(self._resets)
-            reply = await _settle.run(self._redis, self._keys, arguments)
+            reply = await _acknowledge.run(self._redis, self._keys, arguments)
         match reply:
-            case [b"settled"]:
+            case [b"acknowledged"]:
                 return
             case [b"not_owner", bytes(owner)]:
                 raise PartitionLeaseLost(owner.decode())

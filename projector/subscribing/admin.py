@@ -25,7 +25,7 @@ from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.scripts import Script
 from everfold.streams.redis.server import server_time_ms
 
-_change_held = Script("everfold.projector", "let_go")
+_change_held = Script("everfold.projector", "change_held")
 _reset = Script("everfold.projector", "reset_subscription")
 
 _ENTRY_ID = re.compile(r"\d{1,16}(-\d{1,20})?")

@@ -42,7 +42,7 @@ LONGEST_PAUSE_S = 15.0
 DELETE_CONSUMER_AFTER_MS = 3_600_000
 """An idle consumer of the group without pending entries is deleted after an hour."""
 
-_delete_consumers = Script("everfold.projector", "forget_consumers")
+_delete_consumers = Script("everfold.projector", "delete_consumers")
 
 
 class PartitionDelivery:

@@ -20,6 +20,7 @@ GLOSSARY = re.findall(
 REPLACED = {
     *("narrator", "berth", "roll", "forsake", "surroundings", "attention", "parcel", "theatre"),
     *("crew", "standing", "steering", "carrier", "ghost", "stranger", "ticket"),
+    *("guard", "settle", "linger"),
 }
 """Words that said in a way of our own what another word of the field says."""
 

@@ -1,4 +1,4 @@
-"""What must hold after a round: DESIGN's invariants over log, guards, hashes and ledgers.
+"""What must hold after a round: DESIGN's invariants over log, heads, hashes and ledgers.
 
 Rule: pure where it can be; every violation is a sentence that names the job.
 """

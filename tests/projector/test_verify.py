@@ -96,7 +96,7 @@ async def _also_wait_for_later(log: Log, leases: list[Lease]) -> None:
 
 
 async def _age_head(log: Log, leases: list[Lease]) -> None:
-    """Let the guard point one event back, as after a lost write."""
+    """Let the head point one event back, as after a lost write."""
     before, _ = (await job_events(log, leases[0].job_id))[-2:]
     fields = ("seq", before.seq, "last", before.entry_id)
     await command(log.redis, "HSET", log.keys.head(leases[0].job_id), *fields)
@@ -131,12 +131,12 @@ SPOILS: dict[str, tuple[Spoil, int]] = {
     "an event after the end": (_forge_event, 2),
     "an open job without a dispatch entry": (_lose_dispatch_entry, 5),
     "a closed job in dispatch": (_add_dispatch_entry, 5),
-    "a guard ahead of the log": (_change_head, 1),
+    "a head ahead of the log": (_change_head, 1),
     "a state that is not the fold": (_change_state, 4),
     "a job in two places": (_also_wait_for_later, 5),
-    "a guard behind the log": (_age_head, 1),
-    "no guard": (_lose_head, 1),
-    "a guard that points at nothing": (_lose_last_entry, 1),
+    "a head behind the log": (_age_head, 1),
+    "no head": (_lose_head, 1),
+    "a head that points at nothing": (_lose_last_entry, 1),
     "an epoch that nobody claimed": (_raise_epoch, 3),
     "an ended job that is called open": (_open_again, 2),
     "a state that nobody can read": (_garble_state, 4),

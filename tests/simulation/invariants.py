@@ -165,7 +165,7 @@ class Checker:
             half = len(records) // 2
             whole = fold(records)
             expect(whole == states[-1] == fold(records[half:], states[half]), "4: fold", job_id)
-            expect(whole.status == head.status, "4: the guard and the fold differ", job_id)
+            expect(whole.status == head.status, "4: the head and the fold differ", job_id)
             self._audit(job_id, records)
         for lane, stream in self._server.lanes.items():
             expect(not stream.entries and not stream.pending, "5: left in dispatch", lane)

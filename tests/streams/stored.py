@@ -16,7 +16,7 @@ class Stored(Struct, frozen=True):
     """Everything but the log itself."""
 
     head: dict[str, str]
-    """The job's guard, empty when there is none."""
+    """The job's head, empty when there is none."""
     dispatch: dict[str, str]
     """Dispatch entry id -> job. In front of the id stands the priority where it is not normal:
     ids are unique in one stream only."""

@@ -72,9 +72,9 @@ def test_a_line_that_only_looks_like_one_is_left_as_it_is(tmp_path: Path) -> Non
 
 @pytest.mark.anyio
 async def test_a_script_is_addressed_by_its_assembled_text(redis_url: str, namespace: str) -> None:
-    script = Script("everfold.projector", "own")
+    script = Script("everfold.projector", "acquire_partition")
     assert "@include" not in script.source
     async with Log.open(redis_url, namespace=namespace, partitions=1) as log:
         keys = (log.keys.projector(0),)
-        assert (await script.run(log.redis, keys, ("me", 1000)))[0] == b"owned"
+        assert (await script.run(log.redis, keys, ("me", 1000)))[0] == b"acquired"
         assert await command(log.redis, "SCRIPT EXISTS", script.sha) == [1]

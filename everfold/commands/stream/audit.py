@@ -1,4 +1,4 @@
-"""`everfold audit verify`: prove that log, guards, dispatch and projection agree."""
+"""`everfold audit verify`: prove that log, heads, dispatch and projection agree."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from everfold.streams.archive.check import check_archive
 
 
 async def verify(*, archive: Place = "", session: Session = DEFAULT) -> int:
-    """Check every history, guard, lease and state of a live namespace; changes nothing.
+    """Check every history, head, lease and state of a live namespace; changes nothing.
 
     Exit code 1, and one line for each difference, when something is not as it must be.
     """

@@ -1,6 +1,6 @@
 #!lua
 --[[
-  Write folded states, their index, the acknowledgements and the checkpoint: all or nothing.
+  Write folded states of jobs, their index, the acknowledgements and the checkpoint: all or nothing.
 
   KEYS[1]  log        STREAM
   KEYS[2]  projector  HASH: owner, checkpoint, folded (events ever committed)
@@ -21,10 +21,10 @@
   ARGV[9]  MessagePack: array of names and values of `parked`; array of jobs no longer parked
   ARGV[10] events folded
 
-  Returns  {"committed"}                     a state that was already further is left as it is
+  Returns  {"committed"}                     a state that was already further stays as it is
            {"not_owner", owner}              nothing was written
-           {"moved", checkpoint}             somebody committed in between; nothing was written
-           {"foreign", consumer}             another one holds entries; nothing was written
+           {"moved", checkpoint}             another process committed in between; nothing was written
+           {"foreign", consumer}             another consumer has pending entries; nothing was written
            {"gap", job id, stored seq, ...}  states are not where they must be; nothing was written
 ]]
 --- @include "now_ms"

@@ -1,17 +1,17 @@
 #!lua flags=allow-oom
 --[[
-  Forget the consumers that earlier projector processes have left behind; one that still holds
-  entries stays, for its entries would be lost with it.
+  Delete the consumers of processes that have ended. One with pending entries stays: they would be
+  lost with it.
 
   KEYS[1]  log  STREAM
 
-  ARGV[1]  ms without a sign of life after which a consumer is forgotten
+  ARGV[1]  ms without a read after which a consumer is deleted
   ARGV[2]  consumer group
 
-  Returns  {"forgotten", count}
+  Returns  {"deleted", count}
 ]]
 local log, idle_limit_ms, group = KEYS[1], tonumber(ARGV[1]), ARGV[2]
-local outcome = { 'forgotten', 0 }
+local outcome = { 'deleted', 0 }
 for _, row in ipairs(redis.call('XINFO', 'CONSUMERS', log, group)) do
   local facts = {}
   for i = 1, #row, 2 do facts[row[i]] = row[i + 1] end
