@@ -27,7 +27,7 @@ _OF_ATTEMPT = (
 
 PROGRESS_FIELDS = (
     *("progress", "nodes_done", "nodes_total", "node", "node_class", "step", "steps"),
-    *("epoch", "seq", "entry_id", "updated_at_ms"),
+    *("epoch", "seq", "entry_id", "updated_at_ms", "crashes_in_a_row"),
 )
 """All fields that a `progressed` event changes."""
 
@@ -76,6 +76,7 @@ def _progressed(job: Job, event: events.Progressed, record: Recorded) -> Job:
         node_class=event.node_class or "",
         step=event.step or 0,
         steps=event.steps or 0,
+        crashes_in_a_row=0,
         epoch=record.epoch,
         seq=record.seq,
         entry_id=record.entry_id,
@@ -84,12 +85,12 @@ def _progressed(job: Job, event: events.Progressed, record: Recorded) -> Job:
 
 
 def _is_outdated(job: Job, event: events.Event) -> bool:
-    """Say whether `event` is about an earlier attempt.
-
-    An append that its caller has given up may arrive during the next attempt, and must not be taken
-    for an event of that one.
-    """
-    return isinstance(event, _OF_ATTEMPT) and event.attempt < job.attempt
+    """Say whether `event` is about another attempt than the job's. An append that nobody waited for
+    may arrive when the next attempt is under way; and a server that lost its newest writes may
+    have forgotten the intent, without which nothing is known of where the attempt is."""
+    if isinstance(event, events.Submitting):
+        return event.attempt < job.attempt
+    return isinstance(event, _OF_ATTEMPT) and event.attempt != job.attempt
 
 
 def _apply(job: Job, event: events.Event, now_ms: int) -> Job:
@@ -109,15 +110,16 @@ def _apply(job: Job, event: events.Event, now_ms: int) -> Job:
         case events.Started():
             return _started(job, now_ms)
         case events.OutputSaved():
-            return replace(job, outputs={**job.outputs, event.node: event.output})
+            outputs = {**job.outputs, event.node: event.output}
+            return replace(job, outputs=outputs, crashes_in_a_row=0)
         case events.CancelRequested():
             return _cancel_requested(job, event, now_ms)
         case events.Released():
             return _released(job, event)
         case events.Stopping():
-            return replace(job, stopping=event.why)
+            return _stopping(job, event, now_ms)
         case events.Lost():
-            return _lost(job, event)
+            return _lost(job, event, now_ms)
         case events.Retried():
             return _retried(job, event)
         case events.Rewound():
@@ -151,6 +153,7 @@ def _recovered(job: Job, event: events.Recovered, now_ms: int) -> Job:
         claimed_at_ms=now_ms,
         recovered_at_ms=now_ms,
         recovered=event.crashes,
+        crashes_in_a_row=job.crashes_in_a_row + 1,
         idle_ms=event.idle_ms,
         reason=_reason(job, event.reason),
     )
@@ -162,8 +165,10 @@ def _submitting(job: Job, event: events.Submitting, now_ms: int) -> Job:
         attempt=event.attempt,
         attempt_state="intended",
         stopping="",
+        stopping_at_ms=0,
         backend=event.backend,
         boot=event.boot,
+        server=event.server,
         prompt_id=event.prompt_id,
         client_id=event.client_id,
         number=-1,
@@ -185,7 +190,7 @@ def _queued(job: Job, event: events.Queued, now_ms: int) -> Job:
         job,
         attempt_state="accepted",
         queued_at_ms=now_ms,
-        unconfirmed=0,
+        crashes_in_a_row=0,
         number=-1 if event.number is None else event.number,
         problems=event.problems,
     )
@@ -193,7 +198,15 @@ def _queued(job: Job, event: events.Queued, now_ms: int) -> Job:
 
 def _started(job: Job, now_ms: int) -> Job:
     status = "running" if job.status == "queued" else job.status
-    return replace(job, status=status, attempt_state="accepted", started_at_ms=now_ms)
+    return replace(
+        job,
+        status=status,
+        attempt_state="accepted",
+        started_at_ms=now_ms,
+        unconfirmed=0,
+        unconfirmed_since_ms=0,
+        crashes_in_a_row=0,
+    )
 
 
 def _cancel_requested(job: Job, event: events.CancelRequested, now_ms: int) -> Job:
@@ -216,19 +229,34 @@ def _released(job: Job, event: events.Released) -> Job:
         job,
         owner="",
         broken=job.broken + broken,
+        crashes_in_a_row=job.crashes_in_a_row + broken,
         released=job.released + (not broken),
         reason=_reason(job, event.reason),
     )
 
 
-def _lost(job: Job, event: events.Lost) -> Job:
-    ran = event.cause not in events.LOST_BEFORE_RUNNING
+def _stopping(job: Job, event: events.Stopping, now_ms: int) -> Job:
+    at_ms = job.stopping_at_ms if event.why == job.stopping else 0
+    return replace(job, stopping=event.why, stopping_at_ms=at_ms or now_ms)
+
+
+def _lost(job: Job, event: events.Lost, now_ms: int) -> Job:
+    """Charge the loss only where the attempt had started: what merely waited is not to blame."""
+    ran = job.started_at_ms > 0
+    refused_by = job.refused_by
+    if event.cause == "refused" and event.backend not in refused_by:
+        refused_by = (*refused_by, event.backend)
     return replace(
         job,
         status=_waiting_status(job),
         attempt_state="over",
         losses=job.losses + ran,
         unconfirmed=job.unconfirmed + (not ran),
+        unconfirmed_since_ms=job.unconfirmed_since_ms or (0 if ran else now_ms),
+        lost_at_ms=now_ms,
+        abandoned=job.abandoned + event.abandoned,
+        refused_by=refused_by,
+        error=event.failure or job.error,
         reason=_reason(job, event.cause),
     )
 
@@ -252,6 +280,7 @@ def _ended(job: Job, event: events.Terminal, now_ms: int) -> Job:
         owner="",
         ended_at_ms=now_ms,
         attempt_state="over" if job.attempt else "",
+        abandoned=job.abandoned + (not isinstance(event, events.Succeeded) and event.abandoned),
         node="",
         node_class="",
     )

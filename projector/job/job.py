@@ -40,6 +40,10 @@ class Job(Struct, frozen=True, kw_only=True, gc=False):
     backend: str = ""
     boot: str = ""
     """Boot marker of the backend when the attempt was submitted."""
+    server: str = ""
+    """Identity of the backend's server, empty where it has none."""
+    refused_by: tuple[str, ...] = ()
+    """Backends that cannot run this graph, by name."""
     attempt: int = 0
     """The newest attempt, from 1; 0 before the first."""
     attempt_state: str = ""
@@ -62,6 +66,12 @@ class Job(Struct, frozen=True, kw_only=True, gc=False):
     queued_at_ms: int = 0
     started_at_ms: int = 0
     cancel_requested_at_ms: int = 0
+    stopping_at_ms: int = 0
+    """When the stop of the present attempt was first intended."""
+    lost_at_ms: int = 0
+    """When an attempt was last lost."""
+    unconfirmed_since_ms: int = 0
+    """When the first of the `unconfirmed` attempts was lost."""
     ended_at_ms: int = 0
     updated_at_ms: int = 0
     """Time of the last event."""
@@ -91,12 +101,15 @@ class Job(Struct, frozen=True, kw_only=True, gc=False):
     broken: int = 0
     """How often a runner released the job after an unexpected error of its own."""
     retried: int = 0
-    """New attempts after a failed one."""
+    """New attempts after an earlier one had ended badly."""
+    crashes_in_a_row: int = 0
+    """Runners that died over the job, or fell over it, since it last moved at a backend."""
     losses: int = 0
-    """Accepted attempts that a backend forgot."""
+    """Attempts that had started and that a backend forgot."""
     unconfirmed: int = 0
-    """Consecutive attempts that never began to run: they did not arrive, or were taken back from
-    an unhealthy backend."""
+    """Attempts in a row that were lost before they had started."""
+    abandoned: int = 0
+    """Attempts given up on a backend that could not be asked: their prompts may still have run."""
 
     rewound: int = 0
     """How often the server lost acknowledged events of this job."""

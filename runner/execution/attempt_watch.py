@@ -13,7 +13,7 @@ import anyio
 
 from everfold.runner.backend import Attempt, Backend, Observation, Running, Sighting, Truth
 from everfold.runner.config import RunnerConfig
-from everfold.runner.decisions.decide import Action, Wait, WatchAttempt
+from everfold.runner.decisions.actions import Action, Wait, WatchAttempt
 from everfold.runner.decisions.progress_throttle import ProgressThrottle
 from everfold.runner.execution.job_log import JobLog
 from everfold.runner.execution.wakeup import Wakeup

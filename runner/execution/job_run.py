@@ -12,21 +12,23 @@ import anyio
 
 from everfold.projector.job.job import Job
 from everfold.runner.backend import Absent, Attempt, Backend, Ended, Observation, Truth
-from everfold.runner.decisions.decide import (
+from everfold.runner.decisions.actions import (
     Action,
     Adopt,
     AskTruth,
     DecisionInputs,
     Done,
     Finish,
+    HandOver,
+    Postpone,
     RecordLost,
     Retry,
     StartAttempt,
     Stop,
     Wait,
     WatchAttempt,
-    decide,
 )
+from everfold.runner.decisions.decide import decide
 from everfold.runner.execution.attempt_start import AttemptStart
 from everfold.runner.execution.attempt_watch import AttemptWatch
 from everfold.runner.execution.fleet import JobSlot, Reservation
@@ -152,6 +154,13 @@ class JobRun:
                 return False
             case Retry(failure=failure, after_s=after_s):
                 await self._retry(failure, after_s)
+                return False
+            case Postpone(after_s=after_s):
+                due_ms = self._now_ms() + int(after_s * 1000)
+                await self._release(Released(reason="postponed"), wait_until_ms=due_ms)
+                return False
+            case HandOver():
+                await self._release(Released(reason="cannot_reach"))
                 return False
             case StartAttempt(attempt=number):
                 return await self._start_attempt(number)

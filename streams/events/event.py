@@ -18,7 +18,8 @@ class Failure(Struct, frozen=True, kw_only=True):
 
     code: str
     """Stable word for programs: invalid_workflow, execution_error, out_of_memory, backend_lost,
-    poisoned, run_deadline, stalled, submit_rejected, unreadable_outputs, workflow_gone."""
+    poisoned, run_deadline, stalled, submit_rejected, unreadable_outputs, workflow_gone,
+    interrupted."""
     message: str
     node: str | None = None
     node_class: str | None = None
@@ -47,13 +48,20 @@ class Policy(Struct, frozen=True, kw_only=True):
     recovery_max_age_s: float = 600.0
     """A job orphaned for longer is not resumed but expired, reason `stale`."""
     crash_limit: int = 3
-    """A job whose runner died this often is failed as poisoned."""
+    """A job that took down so many runners in a row, without any progress in between, is failed as
+    poisoned. A prompt that lives at its backend is re-attached however often runners died."""
     queue_deadline_s: float | None = None
     """Longest time from submit to the start of execution; then expired, reason `queue_deadline`."""
     run_deadline_s: float | None = None
     """Longest run of one attempt; then it is interrupted and failed, code `run_deadline`."""
     stall_deadline_s: float | None = None
     """Longest silence of a running attempt; then it is interrupted and failed, code `stalled`."""
+    backend_away_s: float | None = 600.0
+    """An attempt whose backend nobody has reached for so long is lost, cause `backend_gone`. None
+    waits for ever: only an operator, a cancel or a deadline ends the wait."""
+    stop_within_s: float = 30.0
+    """A cancel, a stop or a passed deadline that had no effect at the backend for so long ends the
+    job all the same; its attempt is abandoned."""
 
 
 class Fact(Struct, frozen=True, gc=False, kw_only=True, tag_field="type"):
@@ -114,6 +122,9 @@ class Submitting(Fact, frozen=True, kw_only=True, tag="job.submitting"):
     """Boot marker of the backend, by which a restart is told from a deletion."""
     prompt_id: str
     client_id: str
+    server: str = ""
+    """Identity found on the backend's server, by which another server at the same address is told
+    from a restart; empty where there is none."""
 
 
 class Queued(Fact, frozen=True, kw_only=True, tag="job.queued"):
@@ -166,7 +177,9 @@ class Released(Fact, frozen=True, kw_only=True, tag="job.released"):
     """The runner gave the job up; whoever takes it next re-attaches."""
 
     reason: str
-    """drain or no_room; broken when the runner's work on it fell over an error of its own."""
+    """drain; no_room; broken when the runner's work on it fell over an error of its own;
+    cannot_reach when another runner reaches the job's backend and this one does not; cannot_read
+    when an event of the job is unknown to this runner; postponed when the next try waits."""
 
 
 class Stopping(Fact, frozen=True, kw_only=True, tag="job.stopping"):
@@ -174,7 +187,8 @@ class Stopping(Fact, frozen=True, kw_only=True, tag="job.stopping"):
 
     attempt: int
     why: str
-    """stalled, run_deadline, expired, poisoned, or backend_unhealthy."""
+    """stalled, run_deadline, expired, backend_unhealthy, or backend_retired; in older logs also
+    poisoned."""
 
 
 class Lost(Fact, frozen=True, kw_only=True, tag="job.lost"):
@@ -183,11 +197,13 @@ class Lost(Fact, frozen=True, kw_only=True, tag="job.lost"):
     attempt: int
     backend: str
     cause: str
-    """backend_restarted, deleted_there, never_arrived, or backend_unhealthy."""
-
-
-LOST_BEFORE_RUNNING = ("never_arrived", "backend_unhealthy")
-"""Causes of a loss that cost no execution, and therefore no retry."""
+    """backend_restarted, deleted_there, never_arrived, backend_unhealthy, backend_retired,
+    backend_gone (nobody reached it for too long, or an operator retired it), given_up (an operator
+    gave this attempt up), or refused (the server cannot run this graph; others may)."""
+    abandoned: bool = False
+    """True where the prompt may still run there: it is stopped when the backend is seen again."""
+    failure: Failure | None = None
+    """What the server said, for `refused`."""
 
 
 class Retried(Fact, frozen=True, kw_only=True, tag="job.retried"):
@@ -229,21 +245,27 @@ class Failed(Fact, frozen=True, kw_only=True, tag="job.failed"):
     """What was saved before the failure; ComfyUI rolls nothing back."""
     started_at_ms: int | None = None
     ended_at_ms: int | None = None
+    abandoned: bool = False
+    """As in `lost`."""
 
 
 class Canceled(Fact, frozen=True, kw_only=True, tag="job.canceled"):
-    """Terminal: stopped on request, verified at the backend."""
+    """Terminal: stopped on request, verified at the backend unless `abandoned`."""
 
     reason: str = ""
     attempt: int = 0
     outputs: Outputs = {}
+    abandoned: bool = False
+    """As in `lost`."""
 
 
 class Expired(Fact, frozen=True, kw_only=True, tag="job.expired"):
     """Terminal: too late to be worth running."""
 
     reason: str
-    """stale, or queue_deadline."""
+    """stale, queue_deadline, or unreadable."""
+    abandoned: bool = False
+    """As in `lost`."""
 
 
 Event = (

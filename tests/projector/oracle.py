@@ -44,6 +44,13 @@ def state_of(records: Iterable[Recorded]) -> dict[str, object]:
         "retried": 0,
         "losses": 0,
         "unconfirmed": 0,
+        "unconfirmed_since_ms": 0,
+        "lost_at_ms": 0,
+        "abandoned": 0,
+        "refused_by": (),
+        "crashes_in_a_row": 0,
+        "stopping_at_ms": 0,
+        "server": "",
         "rewound": 0,
         "idle_ms": 0,
         "stopping": "",
@@ -61,7 +68,9 @@ def state_of(records: Iterable[Recorded]) -> dict[str, object]:
         s["seq"], s["epoch"], s["entry_id"] = record.seq, record.epoch, record.entry_id
         if s["status"] in OVER:
             continue
-        if kind in OF_AN_ATTEMPT and event["attempt"] < s["attempt"]:
+        if kind == "submitting" and event["attempt"] < s["attempt"]:
+            continue
+        if kind in OF_AN_ATTEMPT - {"submitting"} and event["attempt"] != s["attempt"]:
             continue
         _apply(s, kind, event, record.time_ms)
     return s
@@ -78,17 +87,22 @@ def _apply(s: dict, kind: str, e: dict, now: int) -> None:  # type: ignore[type-
     if kind == "recovered":
         s["owner"], s["recovered"], s["idle_ms"] = e["owner"], e["crashes"], e["idle_ms"]
         s["reason"] = s["reason"] if canceling else e["reason"]
+        s["crashes_in_a_row"] += 1
+    if kind in ("queued", "started", "progressed", "output_saved"):
+        s["crashes_in_a_row"] = 0
     if kind == "submitting":
+        s["server"], s["stopping_at_ms"] = e.get("server", ""), 0
         s["attempt"], s["attempt_state"], s["prompt_id"] = e["attempt"], "intended", e["prompt_id"]
         s["backend"], s["number"], s["started"], s["stopping"] = e["backend"], -1, 0, ""
         s["node"], s["node_class"], s["step"], s["steps"], s["nodes_done"] = "", "", 0, 0, 0
         s["outputs"], s["problems"] = {}, []
     if kind == "queued":
-        s["attempt_state"], s["unconfirmed"] = "accepted", 0
+        s["attempt_state"] = "accepted"
         s["number"] = -1 if e.get("number") is None else e["number"]
         s["problems"] = e.get("problems", [])
     if kind == "started":
         s["attempt_state"], s["started"] = "accepted", now
+        s["unconfirmed"], s["unconfirmed_since_ms"] = 0, 0
         s["status"] = "running" if s["status"] == "queued" else s["status"]
     if kind == "progressed":
         s["progress"] = max(s["progress"], min(e["value"], 0.99))
@@ -100,10 +114,13 @@ def _apply(s: dict, kind: str, e: dict, now: int) -> None:  # type: ignore[type-
     if kind == "cancel_requested":
         s["status"], s["reason"], s["cancel"] = "canceling", e.get("reason", ""), s["cancel"] or now
     if kind == "stopping":
+        if s["stopping"] != e["why"] or not s["stopping_at_ms"]:
+            s["stopping_at_ms"] = now
         s["stopping"] = e["why"]
     if kind == "released":
         s["owner"] = ""
         s["broken" if e["reason"] == "broken" else "released"] += 1
+        s["crashes_in_a_row"] += e["reason"] == "broken"
         s["reason"] = s["reason"] if canceling else e["reason"]
     if kind == "rewound":
         s["rewound"] += 1
@@ -111,8 +128,15 @@ def _apply(s: dict, kind: str, e: dict, now: int) -> None:  # type: ignore[type-
         s["status"] = "canceling" if canceling else "queued"
         s["attempt_state"] = "over"
     if kind == "lost":
-        never_ran = e["cause"] in ("never_arrived", "backend_unhealthy")
-        s["unconfirmed" if never_ran else "losses"] += 1
+        s["losses" if s["started"] else "unconfirmed"] += 1
+        if not s["started"] and not s["unconfirmed_since_ms"]:
+            s["unconfirmed_since_ms"] = now
+        s["lost_at_ms"] = now
+        s["abandoned"] += e.get("abandoned", False)
+        if e["cause"] == "refused" and e["backend"] not in s["refused_by"]:
+            s["refused_by"] = (*s["refused_by"], e["backend"])
+        if e.get("failure"):
+            s["error"] = e["failure"]["code"]
         s["reason"] = s["reason"] if canceling else e["cause"]
     if kind == "retried":
         s["owner"], s["run_at_ms"], s["error"] = "", e["not_before_ms"], e["failure"]["code"]
@@ -125,6 +149,7 @@ def _apply(s: dict, kind: str, e: dict, now: int) -> None:  # type: ignore[type-
 def _end(s: dict, kind: str, e: dict, now: int) -> None:  # type: ignore[type-arg]
     s["status"], s["owner"], s["ended"], s["node"], s["node_class"] = kind, "", now, "", ""
     s["attempt_state"] = "over" if s["attempt"] else ""
+    s["abandoned"] += e.get("abandoned", False)
     if kind == "succeeded":
         s["reason"], s["error"], s["progress"] = "", None, 1.0
         s["nodes_done"] = s["nodes_total"]

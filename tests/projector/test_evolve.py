@@ -29,6 +29,7 @@ from everfold.streams.events.event import (
     Released,
     Retried,
     Started,
+    Stopping,
     Submitting,
     Succeeded,
     closing_status,
@@ -97,6 +98,8 @@ def test_an_unreadable_event_stops_the_fold_before_it() -> None:
 
 
 SUBMITTING = Submitting(attempt=1, backend="b", boot="m", prompt_id="p", client_id="c")
+QUEUED = Queued(attempt=1, prompt_id="p", number=4)
+RECOVERED = Recovered(owner="r2", previous_owner="r1", crashes=2, idle_ms=9, reason="lease_expired")
 
 STORIES: dict[str, tuple[list[Event], dict[str, object]]] = {
     "submitted": ([], {"status": "queued", "user": "ada", "kind": "portrait"}),
@@ -108,15 +111,20 @@ STORIES: dict[str, tuple[list[Event], dict[str, object]]] = {
     ),
     "started": ([SUBMITTING, Started(attempt=1)], {"status": "running"}),
     "progressed": (
-        [Progressed(attempt=1, value=0.4, nodes_done=1, nodes_total=3, node="2", step=2, steps=5)],
+        [
+            SUBMITTING,
+            Progressed(
+                attempt=1, value=0.4, nodes_done=1, nodes_total=3, node="2", step=2, steps=5
+            ),
+        ],
         {"progress": 0.4, "node": "2", "step": 2, "steps": 5},
     ),
     "progress is capped": (
-        [Progressed(attempt=1, value=1.0, nodes_done=3, nodes_total=3)],
+        [SUBMITTING, Progressed(attempt=1, value=1.0, nodes_done=3, nodes_total=3)],
         {"progress": 0.99},
     ),
     "output saved": (
-        [OutputSaved(attempt=1, node="3", output={"a": [1]})],
+        [SUBMITTING, OutputSaved(attempt=1, node="3", output={"a": [1]})],
         {"outputs": {"3": {"a": [1]}}},
     ),
     "cancel requested": ([CancelRequested(reason="no")], {"status": "canceling", "reason": "no"}),
@@ -130,8 +138,36 @@ STORIES: dict[str, tuple[list[Event], dict[str, object]]] = {
     ),
     "released": ([Released(reason="drain")], {"owner": "", "released": 1}),
     "lost": (
-        [SUBMITTING, Lost(attempt=1, backend="b", cause="backend_restarted")],
+        [SUBMITTING, Started(attempt=1), Lost(attempt=1, backend="b", cause="backend_restarted")],
         {"attempt_state": "over", "losses": 1, "unconfirmed": 0, "status": "queued"},
+    ),
+    "lost while it waited": (
+        [SUBMITTING, QUEUED, Lost(attempt=1, backend="b", cause="backend_restarted")],
+        {"attempt_state": "over", "losses": 0, "unconfirmed": 1, "abandoned": 0},
+    ),
+    "given up": (
+        [SUBMITTING, Lost(attempt=1, backend="b", cause="backend_gone", abandoned=True)],
+        {"attempt_state": "over", "abandoned": 1},
+    ),
+    "refused": (
+        [SUBMITTING, Lost(attempt=1, backend="b", cause="refused", failure=FAILURE)],
+        {"refused_by": ("b",), "error": FAILURE},
+    ),
+    "crashes without progress": (
+        [RECOVERED, Released(reason="broken"), RECOVERED],
+        {"crashes_in_a_row": 3, "broken": 1},
+    ),
+    "crashes that progress forgives": (
+        [RECOVERED, RECOVERED, SUBMITTING, QUEUED, RECOVERED],
+        {"crashes_in_a_row": 1, "recovered": 2},
+    ),
+    "an attempt whose intent was forgotten": (
+        [Started(attempt=1), Progressed(attempt=1, value=0.5, nodes_done=1, nodes_total=2)],
+        {"attempt_state": "", "status": "queued", "progress": 0.0, "started_at_ms": 0},
+    ),
+    "stopped twice": (
+        [SUBMITTING, Stopping(attempt=1, why="stalled"), Stopping(attempt=1, why="stalled")],
+        {"stopping": "stalled", "stopping_at_ms": records_of([SUBMITTED] * 3)[2].time_ms},
     ),
     "never arrived": (
         [SUBMITTING, Lost(attempt=1, backend="b", cause="never_arrived")],

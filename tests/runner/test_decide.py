@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from everfold.runner.backend import Absent, Pending, Running, Unreachable
-from everfold.runner.decisions.decide import (
+from everfold.projector.job.job import Job
+from everfold.runner.backend import Absent, Ended, Pending, Running, Truth, Unreachable
+from everfold.runner.decisions.actions import (
+    Action,
     AskTruth,
+    DecisionInputs,
     Done,
     Finish,
+    HandOver,
+    Postpone,
     RecordLost,
     Retry,
     StartAttempt,
+    Stop,
     Wait,
-    decide,
+    WatchAttempt,
 )
-from everfold.streams.events.event import Expired, Failed
+from everfold.runner.decisions.decide import decide
+from everfold.streams.events.event import Canceled, Expired, Failed
 from tests.runner.decision_table import (
     CASES,
     KNOWN,
@@ -31,7 +39,7 @@ from tests.runner.decision_table import (
 )
 
 TABLE = Path(__file__).with_name("decisions.txt")
-EVERY = [*product(KNOWN, TRUTHS, CASES)]
+IN_DOUBT = ("intended", "accepted")
 
 
 def render_table() -> str:
@@ -41,8 +49,25 @@ def render_table() -> str:
         lines.append(f"{known} | {truth}")
         for case in CASES:
             job, now = job_and_now(known, case)
-            lines.append(f"    {case:<16} {in_words(decide(job, TRUTHS[truth], now))}")
+            lines.append(f"    {case:<18} {in_words(decide(job, TRUTHS[truth], now))}")
     return "\n".join(lines) + "\n"
+
+
+def every() -> Iterator[tuple[str, Job, Truth | None, DecisionInputs, Action]]:
+    """Yield each combination with its name and its decision."""
+    for known, truth, case in product(KNOWN, TRUTHS, CASES):
+        job, now = job_and_now(known, case)
+        action = decide(job, TRUTHS[truth], now)
+        yield f"{known} | {truth} | {case}", job, TRUTHS[truth], now, action
+
+
+def ends_abandoned(action: Action) -> bool:
+    match action:
+        case Finish(event=Failed() | Canceled() | Expired() as event):
+            return event.abandoned
+        case RecordLost(lost=lost):
+            return lost.abandoned
+    return False
 
 
 def test_every_combination_leads_to_the_action_that_the_table_states() -> None:
@@ -50,50 +75,116 @@ def test_every_combination_leads_to_the_action_that_the_table_states() -> None:
 
 
 def test_no_new_attempt_begins_while_an_earlier_one_may_be_alive() -> None:
-    for known, truth, case in EVERY:
-        job, now = job_and_now(known, case)
-        if job.attempt_state in ("intended", "accepted"):
-            action = decide(job, TRUTHS[truth], now)
-            assert not isinstance(action, StartAttempt), (known, truth, case)
+    for name, job, _, _, action in every():
+        if job.attempt_state in IN_DOUBT:
+            assert not isinstance(action, StartAttempt | Postpone), name
 
 
-def test_an_unreachable_backend_is_unknown_and_never_lost() -> None:
-    for known, case in product(("intended", "accepted"), CASES):
-        job, now = job_and_now(known, case)
-        assert isinstance(decide(job, Unreachable("time-out"), now), Wait), (known, case)
+def test_what_is_given_up_while_it_may_live_is_named_as_abandoned() -> None:
+    """The one exception to "an attempt ends when it is known to be over", and it says so."""
+    for name, job, truth, _, action in every():
+        may_live = isinstance(truth, Running | Pending | Unreachable)
+        if may_live and isinstance(action, Finish | Retry | RecordLost):
+            assert job.attempt_state not in IN_DOUBT or ends_abandoned(action), name
 
 
-def test_a_job_ends_only_when_its_attempt_is_known_to_be_over() -> None:
-    for known, truth, case in EVERY:
-        job, now = job_and_now(known, case)
-        action = decide(job, TRUTHS[truth], now)
-        alive = isinstance(TRUTHS[truth], Running | Pending | Unreachable | None)
-        if alive and job.attempt_state in ("intended", "accepted"):
-            assert not isinstance(action, Finish | Retry | RecordLost), (known, truth, case)
+def test_what_is_known_to_be_over_is_never_named_as_abandoned() -> None:
+    for name, _, truth, _, action in every():
+        if isinstance(truth, Ended | Absent):
+            assert not ends_abandoned(action), name
+
+
+def test_nothing_is_decided_about_an_attempt_before_its_backend_was_asked() -> None:
+    for name, job, truth, _, action in every():
+        if truth is None and job.attempt_state in IN_DOUBT:
+            assert action == AskTruth(), name
 
 
 def test_a_terminal_job_is_left_alone() -> None:
-    for known, truth, case in EVERY:
-        job, now = job_and_now(known, case)
-        action = decide(replace(job, status="succeeded"), TRUTHS[truth], now)
-        assert action == Done(), (known, truth, case)
+    for name, job, truth, now, _ in every():
+        assert decide(replace(job, status="succeeded"), truth, now) == Done(), name
 
 
 def test_a_job_that_shall_be_canceled_never_begins_again() -> None:
-    for known, truth in product(KNOWN, TRUTHS):
-        job, now = job_and_now(known, "canceling")
-        action = decide(job, TRUTHS[truth], now)
-        assert not isinstance(action, StartAttempt | Retry), (known, truth)
+    for name, job, truth, now, _ in every():
+        wanted = replace(job, status="canceling", cancel_requested_at_ms=NOW_MS - 100)
+        assert not isinstance(decide(wanted, truth, now), StartAttempt | Retry | Postpone), name
 
 
-def test_what_was_accepted_is_asked_for_before_anything_else() -> None:
-    job, now = job_and_now("accepted", "third crash")
-    assert decide(job, None, now) == AskTruth()
+def test_a_success_is_always_taken() -> None:
+    for name, job, truth, _, action in every():
+        if job.attempt_state in IN_DOUBT and isinstance(truth, Ended) and truth.succeeded:
+            assert in_words(action) == "succeeded", name
 
 
-def test_results_are_collected_even_from_a_stale_job() -> None:
-    job, now = job_and_now("accepted", "stale")
-    assert in_words(decide(job, TRUTHS["succeeded"], now)) == "succeeded"
+def test_a_living_prompt_is_followed_however_many_runners_died() -> None:
+    job = replace(KNOWN["accepted"], crashes_in_a_row=99, broken=99, recovered=99)
+    for truth in (Running(), Pending(3)):
+        assert isinstance(decide(job, truth, NOW), WatchAttempt)
+
+
+def test_only_a_cancel_of_ours_ends_a_job_as_canceled() -> None:
+    for name, job, _, _, action in every():
+        if isinstance(action, Finish) and isinstance(action.event, Canceled):
+            assert job.is_canceling, name
+
+
+def longest_bound_s(job: Job) -> float:
+    policy = job.policy
+    deadlines = (policy.queue_deadline_s, policy.run_deadline_s)
+    bounds = [limit for limit in deadlines if limit is not None]
+    assert policy.backend_away_s is not None
+    return max(*bounds, policy.backend_away_s) + policy.stop_within_s
+
+
+def test_whatever_is_known_a_silent_backend_does_not_keep_an_attempt_for_ever() -> None:
+    """The law of liveness: no state, however it came about, waits beyond its longest bound."""
+    for name, job, _, now, _ in every():
+        if job.attempt_state not in IN_DOUBT:
+            continue
+        silent_s, stepping = 0.0, now
+        while True:
+            action = decide(job, Unreachable("silent"), stepping)
+            if isinstance(action, Finish | RecordLost):
+                break
+            assert isinstance(action, Wait | HandOver | Stop), name
+            silent_s += 1.0
+            assert silent_s <= longest_bound_s(job) + 2, name
+            stepping = replace(
+                stepping,
+                now_ms=stepping.now_ms + 1_000,
+                away_s=max(stepping.away_s, silent_s),
+                held_s=stepping.held_s + 1.0,
+            )
+
+
+def test_a_wedged_prompt_ends_within_its_bounds_once_somebody_wants_it_to() -> None:
+    """It is said to run for ever: a cancel, a deadline and a stop end the job all the same."""
+    for name, job, _, now, _ in every():
+        wanted = job.is_canceling or job.stopping or job.started_at_ms
+        if job.attempt_state not in IN_DOUBT or not wanted:
+            continue
+        for truth in (Running(), Pending(0)):
+            state, later = replace(job, attempt_state="accepted"), now
+            for _second in range(int(longest_bound_s(job)) + 600):
+                action = decide(state, truth, later)
+                if isinstance(action, Finish | RecordLost):
+                    break
+                if isinstance(action, Stop) and action.why not in ("cancel", state.stopping):
+                    state = replace(state, stopping=action.why, stopping_at_ms=later.now_ms)
+                later = replace(later, now_ms=later.now_ms + 1_000, held_s=later.held_s + 1.0)
+            else:
+                assert isinstance(truth, Pending) or state.stopping == "backend_unhealthy", name
+
+
+def test_a_step_of_the_clock_ends_nothing() -> None:
+    hour_ms = 3_600_000
+    for known, case in product(IN_DOUBT, ("plain", "stalled", "canceling", "being stopped")):
+        for truth in (Running(), Pending(0), Unreachable("refused")):
+            job, now = job_and_now(known, case)
+            before = decide(job, truth, now)
+            stepped = replace(now, now_ms=now.now_ms + hour_ms, stepped_at_ms=now.now_ms + hour_ms)
+            assert decide(job, truth, stepped) == before, (known, case, truth)
 
 
 def test_an_unconfirmed_submit_of_a_runner_that_may_live_is_waited_for_until_its_lease_ends() -> (
@@ -132,27 +223,43 @@ def test_retries_wait_longer_each_time_up_to_five_minutes() -> None:
 
 
 def test_stopped_attempts_end_with_the_reason_they_were_stopped_for() -> None:
-    interrupted = TRUTHS["interrupted"]
-    stalled = decide(replace(KNOWN["accepted"], stopping="stalled"), interrupted, NOW)
-    late = decide(replace(KNOWN["accepted"], stopping="run_deadline"), interrupted, NOW)
-    assert in_words(stalled) == "failed: stalled"
-    assert in_words(late) == "failed: run_deadline"
+    for truth in (TRUTHS["interrupted"], TRUTHS["absent, same boot"]):
+        for why in ("stalled", "run_deadline"):
+            job = replace(KNOWN["accepted"], stopping=why, stopping_at_ms=NOW_MS)
+            assert in_words(decide(job, truth, NOW)) == f"failed: {why}"
 
 
 def test_a_queued_attempt_that_was_stopped_too_late_still_expires() -> None:
     job, now = job_and_now("accepted", "queued too long")
     action = decide(replace(job, stopping="expired"), TRUTHS["interrupted"], now)
-    assert isinstance(action, Finish)
-    assert isinstance(action.event, Expired)
+    assert in_words(action) == "expired: queue_deadline"
 
 
-def test_twenty_submits_in_a_row_that_never_arrive_fail_the_job() -> None:
-    job = replace(KNOWN["over"], unconfirmed=21)
-    action = decide(job, None, NOW)
-    assert isinstance(action, Finish)
-    assert isinstance(action.event, Failed)
-    assert action.event.failure.code == "submit_rejected"
-    assert isinstance(decide(replace(job, unconfirmed=20), None, NOW), StartAttempt)
+def test_attempts_that_never_begin_wait_longer_each_time() -> None:
+    waits = []
+    for unconfirmed in range(1, 12):
+        job = replace(KNOWN["over"], unconfirmed=unconfirmed, lost_at_ms=NOW_MS)
+        action = decide(job, None, NOW)
+        waits.append(action.after_s if isinstance(action, Postpone) else 0.0)
+    assert waits == [0.0, 0.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0, 60.0]
+
+
+def test_attempts_that_never_begin_fail_the_job_after_many_and_after_long_only() -> None:
+    over = replace(KNOWN["over"], lost_at_ms=NOW_MS - 100_000, unconfirmed=21)
+    long_ago, lately = NOW_MS - 601_000, NOW_MS - 100_000
+    assert in_words(decide(replace(over, unconfirmed_since_ms=long_ago), None, NOW)) == (
+        "failed: submit_rejected"
+    )
+    for patient in (
+        replace(over, unconfirmed_since_ms=lately),
+        replace(over, unconfirmed_since_ms=long_ago, unconfirmed=20),
+        replace(
+            over,
+            unconfirmed_since_ms=long_ago,
+            policy=replace(over.policy, backend_away_s=None),
+        ),
+    ):
+        assert isinstance(decide(patient, None, NOW), StartAttempt)
 
 
 if __name__ == "__main__":

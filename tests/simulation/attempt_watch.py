@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from everfold.runner.backend import Running, Truth
-from everfold.runner.decisions.decide import Wait, WatchAttempt
+from everfold.runner.decisions.actions import Wait, WatchAttempt
 from everfold.runner.decisions.progress_throttle import ProgressThrottle
 from everfold.streams.events.event import Started
 from tests.simulation.comfyui import Sightings

@@ -20,8 +20,9 @@ from everfold.runner.backend import (
     Truth,
     Unreachable,
 )
+from everfold.runner.decisions.actions import Action, DecisionInputs, Finish
 from everfold.runner.decisions.attempts import attempt_of
-from everfold.runner.decisions.decide import Action, DecisionInputs, Finish, decide
+from everfold.runner.decisions.decide import decide
 from everfold.runner.execution.fleet import BackendState
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.events.event import Canceled

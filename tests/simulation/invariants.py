@@ -9,11 +9,14 @@ from __future__ import annotations
 from everfold.projector.job.fold import fold
 from everfold.projector.job.invariants import Trace, check
 from everfold.projector.job.job import Job
+from everfold.runner.decisions.bounds import TAKEN_BACK
 from everfold.streams.events.event import (
     Canceled,
     CancelRequested,
     Claimed,
     Event,
+    Expired,
+    Failed,
     Lost,
     Recovered,
     Released,
@@ -22,7 +25,7 @@ from everfold.streams.events.event import (
     closing_status,
 )
 from everfold.streams.events.record import Recorded
-from tests.simulation.comfyui import ALIVE, KEPT, Ledger, Prompt
+from tests.simulation.comfyui import ALIVE, Ledger, Prompt
 from tests.simulation.head import Head
 from tests.simulation.server import Author, Server
 
@@ -39,6 +42,8 @@ class Checker:
         self._closed: set[str] = set()
         self._event_ids: set[str] = set()
         self._holder: dict[str, Author] = {}
+        self._abandoned: set[tuple[str, int]] = set()
+        """Attempts that the log names as given up on a backend that could not be asked."""
         self._seen = (-1, -1)
         self.checks = 0
 
@@ -57,11 +62,15 @@ class Checker:
         expect(job_id not in self._closed, "2: an event after the end", record)
         self._check_epoch(record, last.epoch if last else 0, author)
         self._last[job_id] = record
+        if isinstance(event, Lost | Failed | Canceled | Expired) and event.abandoned:
+            self._abandoned.add((job_id, record_attempt(event, self._ledger, job_id)))
         if closing_status(event):  # type: ignore[arg-type]
             self._closed.add(job_id)
             self._check_end(job_id, event)  # type: ignore[arg-type]
         if isinstance(event, Lost):
             self._check_lost(job_id, event)
+        if isinstance(event, Retried | Failed) and event.failure.code == "interrupted":
+            self._check_interrupted(job_id, event.attempt)
 
     def _check_epoch(self, record: Recorded, before: int, author: Author) -> None:
         job_id = record.job_id
@@ -77,20 +86,19 @@ class Checker:
 
     def _check_end(self, job_id: str, event: Event) -> None:
         prompts = self._ledger.by_job.get(job_id, [])
-        living = [prompt for prompt in prompts if _may_live(prompt)]
+        living = [prompt for prompt in prompts if self._may_live(prompt)]
         expect(not living, "7: ended while an attempt may live", event)
         done = [prompt for prompt in prompts if prompt.state == "succeeded" and prompt.in_history]
         if isinstance(event, Succeeded):
             told = [prompt for prompt in prompts if prompt.attempt.number == event.attempt]
             expect(told[0].state == "succeeded", "7: success that was none", event)
         else:
-            expect(not done, "7: a success was told as something else", event)
+            known = [prompt for prompt in done if not self._is_abandoned(prompt)]
+            expect(not known, "7: a success was told as something else", event)
         if isinstance(event, Canceled):
-            touched = any(prompt.was_interfered or prompt.was_stopped for prompt in prompts)
             asked = self._reason_to_cancel(job_id)
-            expect(touched or bool(asked), "7: canceled, but nobody asked", event)
-            is_told = event.reason in (asked, "interrupted at the backend")
-            expect(is_told or not asked, f"7: canceled because {asked!r}", event)
+            expect(bool(asked), "7: canceled, but nobody asked", event)
+            expect(event.reason == asked, f"7: canceled because {asked!r}", event)
 
     def _reason_to_cancel(self, job_id: str) -> str:
         assert self._server is not None
@@ -100,8 +108,16 @@ class Checker:
     def _check_lost(self, job_id: str, event: Lost) -> None:
         for prompt in self._ledger.by_job.get(job_id, []):
             if prompt.attempt.number == event.attempt:
-                expect(not _may_live(prompt), "6: told lost, but alive", event)
-                expect(not prompt.in_history, "6: told lost, but it has ended", event)
+                expect(not self._may_live(prompt), "6: told lost, but alive", event)
+                over = prompt.in_history and not self._is_abandoned(prompt)
+                taken_back = event.cause in TAKEN_BACK and prompt.was_stopped
+                expect(not over or taken_back, "6: told lost, but it has ended", event)
+
+    def _check_interrupted(self, job_id: str, number: int) -> None:
+        for prompt in self._ledger.by_job.get(job_id, []):
+            if prompt.attempt.number == number:
+                touched = prompt.was_interfered or prompt.was_stopped
+                expect(touched, "7: interrupted, but by none who may", prompt.attempt)
 
     # At each POST.
 
@@ -109,8 +125,10 @@ class Checker:
         expect(prompt.sends == 1, "6: sent twice", prompt.attempt)
         for other in self._ledger.by_job[prompt.attempt.job_id]:
             if other is not prompt:
-                expect(not _may_live(other), "6: sent while another may live", prompt.attempt)
-                wasted = other.in_history and other.state in KEPT and other.state != "failed"
+                may_live = self._may_live(other)
+                expect(not may_live, "6: sent while another may live", prompt.attempt)
+                wasted = other.in_history and other.state == "succeeded"
+                wasted = wasted and not self._is_abandoned(other)
                 expect(not wasted, "6: sent again although it had ended", prompt.attempt)
                 is_later = other.attempt.number > prompt.attempt.number and other.sends
                 expect(not is_later, "6: sent after a later attempt", prompt.attempt)
@@ -148,9 +166,20 @@ class Checker:
         wanted = {"leased": head.owner, "released": "released"}.get(head.phase, "")
         expect(holder == wanted, f"5: {head.phase}, pending for {holder!r}", job_id)
 
+    def _is_abandoned(self, prompt: Prompt) -> bool:
+        return (prompt.attempt.job_id, prompt.attempt.number) in self._abandoned
+
+    def _may_live(self, prompt: Prompt) -> bool:
+        alive = prompt.state == "sent" or prompt.state in ALIVE
+        return alive and not self._is_abandoned(prompt)
+
     def _check_living(self, job_id: str, head: Head) -> None:
         prompts = self._ledger.by_job.get(job_id, ())
-        living = [prompt.attempt.number for prompt in prompts if prompt.state in ALIVE]
+        living = [
+            prompt.attempt.number
+            for prompt in prompts
+            if prompt.state in ALIVE and not self._is_abandoned(prompt)
+        ]
         expect(len(living) <= 1, f"6: attempts {living} live at once", job_id)
         expect(not living or head.status == "open", "7: an attempt outlives its job", job_id)
 
@@ -178,8 +207,11 @@ class Checker:
             expect(not found, "audit", "; ".join(map(str, found)))
 
 
-def _may_live(prompt: Prompt) -> bool:
-    return prompt.state == "sent" or prompt.state in ALIVE
+def record_attempt(event: Lost | Failed | Canceled | Expired, ledger: Ledger, job_id: str) -> int:
+    """Return the attempt that an event gave up; `expired` names none and means the newest."""
+    if not isinstance(event, Expired):
+        return event.attempt
+    return max(prompt.attempt.number for prompt in ledger.by_job[job_id])
 
 
 def expect(holds: bool, what: str, about: object) -> None:

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 from everfold.projector.job.job import Job
 from everfold.runner.backend import Absent, Ended, Truth
-from everfold.runner.decisions.decide import (
+from everfold.runner.decisions.actions import (
     Action,
     Adopt,
     AskTruth,
     DecisionInputs,
     Done,
     Finish,
+    HandOver,
+    Postpone,
     RecordLost,
     Retry,
     StartAttempt,
@@ -149,6 +151,13 @@ class JobRun:
                     Retried(attempt=self.job.attempt, failure=failure, not_before_ms=due_ms),
                     due_ms,
                 )
+                return False
+            case Postpone(after_s=after_s):
+                due_ms = self.now_ms() + int(after_s * 1000)
+                yield from self._release(Released(reason="postponed"), due_ms)
+                return False
+            case HandOver():
+                yield from self._release(Released(reason="cannot_reach"), 0)
                 return False
             case StartAttempt(attempt=number):
                 return (yield from self._start_attempt(number))

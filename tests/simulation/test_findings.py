@@ -7,7 +7,8 @@ import pytest
 from everfold.projector.job.fold import fold
 from everfold.projector.job.job import Job
 from everfold.runner.backend import Absent
-from everfold.runner.decisions.decide import DecisionInputs, RecordLost, StartAttempt, Wait, decide
+from everfold.runner.decisions.actions import DecisionInputs, RecordLost, StartAttempt, Wait
+from everfold.runner.decisions.decide import decide
 from everfold.streams.events.event import (
     CancelRequested,
     Claimed,
@@ -83,7 +84,7 @@ def test_no_attempt_is_wasted_while_the_lease_is_not_trusted() -> None:
 )
 def test_news_of_an_earlier_attempt_do_not_pass_for_news_of_the_present_one(late: Event) -> None:
     lost = Lost(attempt=1, backend="http://one", cause="backend_restarted")
-    story = (intent(1), lost, intent(2))
+    story = (intent(1), Started(attempt=1), lost, intent(2))
     before, after = told(*story), told(*story, late)
 
     assert after.seq == before.seq + 1

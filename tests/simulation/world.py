@@ -10,7 +10,8 @@ from msgspec import Struct
 from everfold.projector.job.job import Job
 from everfold.runner.backend import Attempt, Truth
 from everfold.runner.config import RunnerConfig
-from everfold.runner.decisions.decide import Action, DecisionInputs, decide
+from everfold.runner.decisions.actions import Action, DecisionInputs
+from everfold.runner.decisions.decide import decide
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.errors import Unavailable
 from everfold.streams.events.event import CancelRequested, Policy, Submitted

@@ -37,8 +37,8 @@ async def test_a_document_is_printed_without_a_server(
 
 
 async def test_the_schema_of_one_type_is_printed_alone(everfold: Everfold) -> None:
-    schema = json.loads("\n".join(await ended(everfold("schema", "json", "job.lost"))))
-    assert schema["title"] == "Lost"
+    schema = json.loads("\n".join(await ended(everfold("schema", "json", "job.stopping"))))
+    assert schema["title"] == "Stopping"
     assert "$defs" not in schema
 
 

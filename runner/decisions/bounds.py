@@ -1,0 +1,95 @@
+"""The bounds that end a job, or give an attempt up, whatever its backend does.
+
+Rule: pure. A bound first asks the backend to stop, and `stop_within_s` later ends the job without
+it; the attempt is then abandoned, and stopped by whoever sees that backend again.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from everfold.projector.job.job import Job
+from everfold.runner.decisions import endings
+from everfold.runner.decisions.actions import Action, DecisionInputs, Finish, RecordLost
+from everfold.streams.events.event import Canceled, Expired, Failed, Lost
+
+TAKEN_BACK = ("backend_unhealthy", "backend_retired")
+"""Reasons to stop an attempt that lead to another one elsewhere."""
+
+
+def unfit(job: Job, now: DecisionInputs, *, may_run: bool = False) -> Expired | Failed | None:
+    """Return how the job ends if no new attempt may begin, None while one may.
+
+    `may_run`: an attempt runs or has run, so that the queue deadline is met.
+    """
+    if is_stale(job):
+        return Expired(reason="stale")
+    if job.crashes_in_a_row >= job.policy.crash_limit:
+        return Failed(attempt=job.attempt, failure=endings.poisoned(job))
+    if not may_run and queue_deadline_passed(job, now):
+        return Expired(reason="queue_deadline")
+    return None
+
+
+def is_stale(job: Job) -> bool:
+    """Say whether nobody has worked on the job for longer than its policy allows."""
+    return job.idle_ms > job.policy.recovery_max_age_s * 1000
+
+
+def queue_deadline_passed(job: Job, now: DecisionInputs, beyond_s: float = 0.0) -> bool:
+    limit_s = job.policy.queue_deadline_s
+    if limit_s is None or job.progress or job.started_at_ms or job.retried or job.losses:
+        return False
+    return now.since_s(max(job.submitted_at_ms, job.run_at_ms)) > limit_s + beyond_s
+
+
+def ran_too_long(job: Job, now: DecisionInputs, beyond_s: float = 0.0) -> bool:
+    limit_s = job.policy.run_deadline_s
+    if limit_s is None or not job.started_at_ms:
+        return False
+    return now.since_s(job.started_at_ms) >= limit_s + beyond_s
+
+
+def passed(job: Job, now: DecisionInputs, *, runs: bool) -> Action | None:
+    """Return what ends an attempt that the backend does not end in time, None while there is time.
+
+    For an attempt that lives, or may live, at its backend; `runs` if it was seen to run now.
+    """
+    within_s = job.policy.stop_within_s
+    if job.is_canceling:
+        if now.since_s(job.cancel_requested_at_ms) > within_s:
+            return Finish(Canceled(reason=job.reason, attempt=job.attempt, abandoned=True))
+        return None
+    in_vain = job.stopping and now.since_s(job.stopping_at_ms) > within_s
+    if in_vain and not (runs and job.stopping in TAKEN_BACK):
+        return stopped(job, abandoned=True)
+    if ran_too_long(job, now, within_s):
+        return stopped(replace(job, stopping="run_deadline"), abandoned=True)
+    if is_stale(job) and now.since_s(job.recovered_at_ms) > within_s:
+        return Finish(Expired(reason="stale", abandoned=True))
+    if not runs and queue_deadline_passed(job, now, within_s):
+        return Finish(Expired(reason="queue_deadline", abandoned=True))
+    return None
+
+
+def unreachable(job: Job, now: DecisionInputs) -> Action | None:
+    """Return how the attempt is given up on a backend that cannot be asked, None to wait on."""
+    away_s = job.policy.backend_away_s
+    if now.backend_retired or (away_s is not None and now.away_s > away_s):
+        return RecordLost(lost(job, "backend_gone", abandoned=True))
+    return None
+
+
+def lost(job: Job, cause: str, *, abandoned: bool = False) -> Lost:
+    return Lost(attempt=job.attempt, backend=job.backend, cause=cause, abandoned=abandoned)
+
+
+def stopped(job: Job, *, abandoned: bool) -> Action:
+    """Return what follows for the reason that the attempt was stopped for."""
+    if job.stopping in TAKEN_BACK:
+        return RecordLost(lost(job, job.stopping, abandoned=abandoned))
+    if job.stopping == "expired":
+        reason = "stale" if is_stale(job) else "queue_deadline"
+        return Finish(Expired(reason=reason, abandoned=abandoned))
+    failure = endings.failure_of(job, job.stopping)
+    return Finish(Failed(attempt=job.attempt, failure=failure, abandoned=abandoned))
