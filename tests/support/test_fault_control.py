@@ -29,7 +29,7 @@ async def _told(control: ByteStream, **order: object) -> dict[str, object]:
     return dict(json.loads(await control.receive()))
 
 
-async def test_a_proxy_of_its_own_process_obeys_over_its_control_port(
+async def test_a_proxy_of_its_own_process_executes_commands_from_its_control_port(
     start_program: StartProgram, redis_url: str, namespace: str
 ) -> None:
     program = start_program("-m", "tests.support.fault_proxy", "--to", redis_url)
@@ -42,7 +42,7 @@ async def test_a_proxy_of_its_own_process_obeys_over_its_control_port(
         counted = await _told(control, do="count")
         assert (counted["hits"], counted["accepted"]) == (1, 1)
         wrong = await _told(control, do="explode")
-        assert (wrong["ok"], wrong["error"]) == (False, "unknown order 'explode'")
+        assert (wrong["ok"], wrong["error"]) == (False, "unknown command 'explode'")
         await control.send(b"no json\n")
         assert not json.loads(await control.receive())["ok"]
     with client(redis_url) as redis:
