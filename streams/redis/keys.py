@@ -110,13 +110,16 @@ class Keyspace(Struct, frozen=True):
         return f"{self.tag(partition)}:skipped"
 
     def jobs(self, partition: int, *, rebuilding: bool = False) -> JobsKeys:
+        """Return the keys of the projection of jobs: the live one, or the one being rebuilt."""
         return JobsKeys(self.tag(partition) + ":rebuild" * rebuilding)
 
     def states(self, partition: int, name: str, *, rebuilding: bool = False) -> StatesKeys:
+        """Return the keys of a custom projection: the live one, or the one being rebuilt."""
         root = self.tag(partition) + ":rebuild" * rebuilding
         return StatesKeys(f"{root}:projection:{name}")
 
     def subscription(self, partition: int, name: str) -> SubscriptionKeys:
+        """Return the keys of a subscription."""
         return SubscriptionKeys(f"{self.tag(partition)}:subscription:{name}")
 
     # The live projection of jobs, which other programs read.

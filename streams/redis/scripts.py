@@ -104,6 +104,7 @@ class NewEvent(Struct, frozen=True, kw_only=True):
 async def make_namespace(
     redis: Redis, *, meta: str, partitions: int, schema: int, generation: str, run_id: str
 ) -> None:
+    """Run make_namespace.lua: of two programs that make a namespace at once, one decides."""
     await _make_namespace.run(redis, (meta,), (partitions, schema, generation, run_id))
 
 
@@ -123,6 +124,7 @@ async def submit(
     wake_channel: str,
     wake_message: str,
 ) -> Reply:
+    """Run submit.lua; `keys` in the order of its KEYS. Return one of its outcomes."""
     arguments = (job_id, event_id, payload, sha256, graph, queue, priority)
     times = (due_ms, deadline_ms, wake_channel, wake_message)
     return cast("Reply", await _submit.run(redis, keys, (*arguments, *times)))
@@ -139,6 +141,7 @@ async def append(
     heads: Sequence[str],
     events: Sequence[NewEvent],
 ) -> list[Reply]:
+    """Run append.lua. Return one of its outcomes for each event; `heads` are those of the events."""
     arguments: list[Argument] = [tag, workflow_ttl_ms]
     for e in events:
         arguments += (e.job_id, e.event_id, e.expected, e.epoch, e.holder, e.effect, e.payload)
@@ -154,6 +157,7 @@ async def claim(
     runner: str,
     payloads: Sequence[bytes],
 ) -> list[Reply]:
+    """Run claim.lua. Return the jobs that were leased, as many as `payloads` at most."""
     reply = await _claim.run(redis, (log, *dispatches), (tag, runner, *payloads))
     return cast("list[Reply]", reply[1:])
 
@@ -170,7 +174,7 @@ async def take_over(
     suspect: str,
     payloads: Sequence[bytes],
 ) -> tuple[str, list[Reply]]:
-    """Return the next cursor ("-": the walk is through) and the jobs taken."""
+    """Run take_over.lua. Return the next cursor ("-" at the end) and the jobs that were leased."""
     reply = await _take_over.run(
         redis, (log, dispatch), (tag, runner, idle_limit_ms, cursor, suspect, *payloads)
     )
@@ -185,6 +189,7 @@ async def renew(
     heads: Sequence[str],
     leases: Sequence[tuple[int, str]],
 ) -> list[Reply]:
+    """Run renew.lua for leases as (epoch, dispatch entry id). Return one outcome for each."""
     flat = [value for lease in leases for value in lease]
     return cast("list[Reply]", await _renew.run(redis, (dispatch, *heads), (runner, *flat)))
 
@@ -202,6 +207,7 @@ async def release(
     wake_channel: str,
     wake_message: str,
 ) -> Reply:
+    """Run release.lua; `keys` in the order of its KEYS. Return one of its outcomes."""
     arguments = (job_id, event_id, f"{epoch} {runner}", payload, due_ms)
     wake = (wake_channel, wake_message)
     return cast("Reply", await _release.run(redis, keys, (*arguments, *wake)))
@@ -217,6 +223,7 @@ async def promote(
     wake_channel: str,
     wake_message: str,
 ) -> Reply:
+    """Run promote.lua. Return the count, the next due time, and the overdue job ids."""
     arguments = (tag, most, wake_channel, wake_message)
     reply = await _promote.run(redis, (later, deadlines), arguments)
     return cast("Reply", reply[1:])
@@ -225,4 +232,5 @@ async def promote(
 async def read_job(
     redis: Redis, *, log: str, head: str, at: str, after_seq: int, most: int
 ) -> list[object]:
+    """Run read_job.lua. Return one of its outcomes."""
     return await _read_job.run(redis, (log, head), (at, after_seq, most))

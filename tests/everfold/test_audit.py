@@ -49,7 +49,7 @@ async def test_what_is_wrong_is_named_in_a_sentence_and_as_json_with_exit_code_o
     told = await audited(start_program, log, 1)
     sentence = (
         f"invariant 5: job {made.job_id}, partition {partition}, dispatch or later "
-        "(phase waiting): expected 1 place(s), found 0"
+        "(phase waiting): expected 1 entries, found 0"
     )
     assert sentence in told.lines
     assert told.lines[-1].endswith("1 difference(s)")

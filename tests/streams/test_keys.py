@@ -18,7 +18,7 @@ from everfold.streams.redis.keys import (
 
 KEYS = Keyspace("shop", 8)
 OF_A_PARTITION = [KEYS.tag, KEYS.log, KEYS.queues, KEYS.later, KEYS.deadlines]
-NO_KEYS = ("partition_of", "tag")
+NO_KEYS = ("partition_of", "tag", "jobs", "states", "subscription")
 OF_A_PARTITION += [KEYS.workflows, KEYS.active, KEYS.ended, KEYS.parked, KEYS.projector]
 
 
