@@ -141,7 +141,7 @@ async def append(
     heads: Sequence[str],
     events: Sequence[NewEvent],
 ) -> list[Reply]:
-    """Run append.lua. Return one of its outcomes for each event; `heads` are those of the events."""
+    """Run append.lua. Return one of its outcomes for each event; `heads` are their jobs'."""
     arguments: list[Argument] = [tag, workflow_ttl_ms]
     for e in events:
         arguments += (e.job_id, e.event_id, e.expected, e.epoch, e.holder, e.effect, e.payload)

@@ -102,7 +102,7 @@ def test_data_of_another_engine_is_refused_and_left_alone(tmp_path: Path) -> Non
     written = EngineRecord("redis", (7, 0, 15), "path")
     folder.write_engine(written)
 
-    with pytest.raises(EngineMismatch, match=r"Redis 7\.0\.15; found here: Valkey 9"):
+    with pytest.raises(EngineMismatch, match=r"Redis 7\.0\.15, .*; found here: Valkey 9"):
         resolve(tmp_path, {"PATH": ""})
 
     assert folder.read_engine() == written
