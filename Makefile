@@ -34,6 +34,10 @@ demo: $(RUN) ## See it work: submit jobs, kill a runner, watch another one carry
 test: $(DEV) ## Run the tests; ARGS="tests/streams -k append" runs some of them.
 	$(BIN)/pytest -n auto --maxschedchunk 1 --durations 10 $(ARGS)
 
+.PHONY: slow
+slow: $(DEV) ## Run the slow tests in full length: leases of 10 s, more rounds and seeds.
+	$(BIN)/pytest -n auto --maxschedchunk 1 --durations 10 --timeout 3600 -m slow --full-length $(ARGS)
+
 .PHONY: lint
 lint: $(DEV) ## Check style and formatting.
 	$(BIN)/ruff check .

@@ -23,6 +23,11 @@ SERVERS = {"redis_server", "own_server"}
 CHOICE = pytest.StashKey[ServerChoice]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    what = "slow tests in full length: the leases of the product, more rounds and seeds"
+    parser.addoption("--full-length", action="store_true", help=what)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     _choice(config)
 
@@ -43,11 +48,11 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what asks a server, and put what takes long first, so that no worker ends late."""
+    """Mark what asks a server, and start what takes long first, so that no worker ends late."""
     for item in items:
         if SERVERS.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("server")
-    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    items.sort(key=lambda item: not any(item.iter_markers("long")))
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -62,6 +67,12 @@ def pytest_report_header(config: pytest.Config) -> str:
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def full_length(pytestconfig: pytest.Config) -> bool:
+    """Whether slow tests run in full length."""
+    return bool(pytestconfig.getoption("full_length"))
 
 
 @pytest.fixture(scope="session")

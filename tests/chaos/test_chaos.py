@@ -14,16 +14,16 @@ from tests.chaos.violations import ledger_violations
 
 pytestmark = pytest.mark.anyio
 
-ROUNDS = 3
 FIRST_SEED = 1
 
 
+@pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.server
-@pytest.mark.timeout(300)
-async def test_rounds_of_faults_end_without_a_violation(tmp_path: Path) -> None:
+@pytest.mark.timeout(1800)
+async def test_rounds_of_faults_end_without_a_violation(tmp_path: Path, full_length: bool) -> None:
     async with fault_runner(tmp_path, "chaos") as faults:
-        for seed in range(FIRST_SEED, FIRST_SEED + ROUNDS):
+        for seed in range(FIRST_SEED, FIRST_SEED + (30 if full_length else 3)):
             result = await Round(faults, schedule(seed)).run()
             assert result.violations == [], "\n".join([f"seed {seed}", *result.event_texts])
             assert sum(result.outcomes.values()) >= 12

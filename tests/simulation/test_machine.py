@@ -79,7 +79,7 @@ class SimulatedRunners(RuleBasedStateMachine):
 DETERMINISTIC = settings(
     derandomize=True,
     database=None,
-    max_examples=500,
+    max_examples=200,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=list(HealthCheck),
@@ -87,9 +87,13 @@ DETERMINISTIC = settings(
 """The same examples each time; to look for new ones, take `derandomize` out."""
 
 
+@pytest.mark.slow
 @pytest.mark.long
-def test_no_choice_of_faults_breaks_an_invariant() -> None:
-    run_state_machine_as_test(SimulatedRunners, settings=DETERMINISTIC)
+def test_no_choice_of_faults_breaks_an_invariant(full_length: bool) -> None:
+    examples = 5_000 if full_length else DETERMINISTIC.max_examples
+    run_state_machine_as_test(
+        SimulatedRunners, settings=settings(DETERMINISTIC, max_examples=examples)
+    )
 
 
 def test_the_machine_notices_a_broken_model() -> None:

@@ -1,4 +1,4 @@
-"""Thousands of seeded schedules; `python -m tests.simulation` runs more of them."""
+"""Seeded schedules, thousands in full length; `python -m tests.simulation` runs more of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from tests.simulation.faults import KINDS, Weather
 from tests.simulation.invariants import Violation
 from tests.simulation.world import Options, World
 
-SEEDS = 2_000
 WINDOWS = Options(weather=Weather(kinds=("freeze", "block"), per_job_step=0.15))
 
 
@@ -26,10 +25,15 @@ def violations(seeds: range, options: Options | None = None) -> list[str]:
     return found
 
 
-@pytest.mark.long
-def test_no_schedule_breaks_an_invariant() -> None:
+@pytest.fixture
+def seeds(full_length: bool) -> range:
+    return range(10_000 if full_length else 500)
+
+
+@pytest.mark.slow
+def test_no_schedule_breaks_an_invariant(seeds: range) -> None:
     begun_s, steps, faults = time.perf_counter(), 0, set[str]()
-    for seed in range(SEEDS):
+    for seed in seeds:
         world = World(seed)
         try:
             world.run()
@@ -38,15 +42,15 @@ def test_no_schedule_breaks_an_invariant() -> None:
         steps += world.agenda.steps
         faults |= world.faults.struck.keys()
     took_s = time.perf_counter() - begun_s
-    print(f"{SEEDS / took_s:,.0f} schedules/s, {steps / took_s:,.0f} steps/s")
+    print(f"{len(seeds) / took_s:,.0f} schedules/s, {steps / took_s:,.0f} steps/s")
 
     assert faults == set(KINDS)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("weather", [STALLING, CUT_OFF], ids=["stalling", "cut off"])
-def test_no_schedule_breaks_an_invariant_in_bad_weather(weather: Weather) -> None:
-    assert violations(range(500), Options(weather=weather)) == []
+def test_no_schedule_breaks_an_invariant_in_bad_weather(weather: Weather, seeds: range) -> None:
+    assert violations(seeds[: len(seeds) // 2], Options(weather=weather)) == []
 
 
 def test_a_seed_always_gives_the_same_run() -> None:
@@ -59,8 +63,8 @@ def test_tracing_changes_nothing() -> None:
     assert World(7, Options(is_tracing=True)).run().agenda.steps == World(7).run().agenda.steps
 
 
-@pytest.mark.long
-def test_only_the_window_between_the_last_look_and_the_last_byte_stays_open() -> None:
+@pytest.mark.slow
+def test_only_the_window_between_the_last_look_and_the_last_byte_stays_open(seeds: range) -> None:
     """ComfyUI knows no fencing: a runner that freezes in that window may send too late."""
-    assert violations(range(1_000), WINDOWS) == []
-    assert violations(range(1_000), replace(WINDOWS, window_ms=1)) != []
+    assert violations(seeds, WINDOWS) == []
+    assert violations(seeds[:200], replace(WINDOWS, window_ms=1)) != []

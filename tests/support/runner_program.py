@@ -22,6 +22,15 @@ from everfold.runner.runner import Runner
 from everfold.streams.appending.log import Log
 
 
+class Leases(Struct, frozen=True, kw_only=True):
+    """By default short ones, since tests wait for their end."""
+
+    ttl_s: float = 2.0
+    renew_every_s: float = 0.4
+    margin_s: float = 0.4
+    suspect_after_s: float = 0.6
+
+
 class RunnerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     redis: str
     namespace: str
@@ -29,9 +38,7 @@ class RunnerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     backends: tuple[str, ...]
     queues: tuple[str, ...] = ("default",)
     slots: int = 2
-    lease_ttl_s: float = 2.0
-    renew_every_s: float = 0.4
-    suspect_after_s: float = 0.6
+    leases: Leases = Leases()
     drain_s: float = 1.0
     silent_after_s: float = 15.0
     at: str = ""
@@ -87,10 +94,10 @@ async def main(options: RunnerOptions) -> None:
         name=options.name,
         queues=options.queues,
         slots=options.slots,
-        lease_ttl_s=options.lease_ttl_s,
-        renew_every_s=options.renew_every_s,
-        lease_margin_s=0.4,
-        suspect_after_s=options.suspect_after_s,
+        lease_ttl_s=options.leases.ttl_s,
+        renew_every_s=options.leases.renew_every_s,
+        lease_margin_s=options.leases.margin_s,
+        suspect_after_s=options.leases.suspect_after_s,
         sweep_every_s=0.2,
         submit_grace_s=1.0,
         truth_every_s=0.5,

@@ -12,17 +12,27 @@ import msgspec
 
 from everfold.projector.job.job import Job
 from everfold.projector.reading.queries import current
+from everfold.runner.config import RunnerConfig
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import JobUnknown
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.event import Policy
 from everfold.streams.reading.reader import job_events
 from tests.support.programs import Program, StartProgram
+from tests.support.runner_program import Leases
 from tests.support.wait import eventually
 
 T = TypeVar("T")
 
 END_WITHIN_S = 30.0
+LEASES = Leases()
+_product = RunnerConfig(name="product")
+PRODUCT_LEASES = Leases(
+    ttl_s=_product.lease_ttl_s,
+    renew_every_s=_product.renew_every_s,
+    margin_s=_product.lease_margin_s,
+    suspect_after_s=_product.suspect_after_s,
+)
 
 
 class Comfy:
@@ -65,9 +75,16 @@ class Comfy:
 
 class Stack:
     def __init__(
-        self, log: Log, start: StartProgram, folder: Path, redis_url: str | None = None
+        self,
+        log: Log,
+        start: StartProgram,
+        folder: Path,
+        *,
+        redis_url: str | None = None,
+        leases: Leases = LEASES,
     ) -> None:
         self.log = log
+        self.leases = leases
         self.redis_url = redis_url or log.url
         self._start, self._folder = start, folder
         self._programs: list[Program] = []
@@ -87,6 +104,7 @@ class Stack:
             "namespace": self.log.keys.namespace,
             "name": f"runner-{self._count}",
             "backends": [comfy.url for comfy in backends],
+            "leases": self.leases,
             "at": at,
             **options,
         }

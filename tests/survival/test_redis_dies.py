@@ -17,6 +17,7 @@ from everfold.streams.redis.redis_errors import command
 from everfold.streams.retention.lost_writes import lost_writes
 from tests.support.fault_proxy import FaultProxy
 from tests.support.programs import StartProgram
+from tests.support.runner_program import Leases
 from tests.support.servers import OwnServer, StartServer
 from tests.support.stack import Stack
 
@@ -36,11 +37,15 @@ async def proxy(server: OwnServer) -> AsyncIterator[FaultProxy]:
 
 @pytest.fixture
 async def fragile(
-    server: OwnServer, proxy: FaultProxy, start_program: StartProgram, tmp_path: Path
+    server: OwnServer,
+    proxy: FaultProxy,
+    start_program: StartProgram,
+    tmp_path: Path,
+    leases: Leases,
 ) -> AsyncIterator[Stack]:
     """A stack whose runners reach the server through a proxy, the test itself directly."""
     async with Log.open(server.url, namespace="fragile", partitions=2) as log:
-        yield Stack(log, start_program, tmp_path, redis_url=proxy.url)
+        yield Stack(log, start_program, tmp_path, redis_url=proxy.url, leases=leases)
 
 
 async def assert_sound(stack: Stack, job_id: str) -> None:
@@ -70,16 +75,18 @@ async def test_a_restarted_server_finds_the_runner_still_at_its_job(
     await assert_sound(fragile, job_id)
 
 
+@pytest.mark.slow
 async def test_a_server_that_is_away_for_longer_than_a_lease_costs_no_crash(
     fragile: Stack, server: OwnServer
 ) -> None:
     comfy = await fragile.comfy()
     await fragile.runner(comfy)
     await fragile.runner(comfy)
-    job_id = await fragile.submit(seconds=6)
+    lease_s = fragile.leases.ttl_s
+    job_id = await fragile.submit(seconds=2 * lease_s)
     await fragile.until(job_id, "running")
     await run_sync(server.kill)
-    await anyio.sleep(3)  # the outage itself: one and a half leases
+    await anyio.sleep(1.25 * lease_s)  # the outage itself
     await run_sync(server.start)
     job = await fragile.until(job_id, "succeeded")
     assert (job.recovered, job.attempt) == (0, 1), await fragile.event_text(job_id)
@@ -181,12 +188,13 @@ async def test_a_slow_server_is_only_slow(fragile: Stack, proxy: FaultProxy) -> 
     assert (job.recovered, await comfy.executions()) == (0, [job.prompt_id])
 
 
+@pytest.mark.slow
 async def test_a_partitioned_runner_is_replaced_and_never_runs_the_job_again(
     fragile: Stack, proxy: FaultProxy, server: OwnServer
 ) -> None:
     comfy = await fragile.comfy()
     await fragile.runner(comfy)
-    job_id = await fragile.submit(seconds=5)
+    job_id = await fragile.submit(seconds=2.5 * fragile.leases.ttl_s)
     await fragile.until(job_id, "running")
     await fragile.runner(comfy, redis=server.url)
     proxy.black_hole()

@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from everfold.streams.events.event import Policy
+from tests.support.runner_program import Leases
 from tests.support.stack import Stack
 from tests.support.wait import eventually
 
@@ -91,10 +92,11 @@ async def test_dying_between_the_end_and_its_record_collects_the_end(stack: Stac
     assert await comfy.executions() == [job.prompt_id]
 
 
+@pytest.mark.slow
 async def test_a_frozen_runner_that_wakes_is_fenced_and_changes_nothing(stack: Stack) -> None:
     comfy = await stack.comfy()
     runners = [await stack.runner(comfy), await stack.runner(comfy)]
-    job_id = await stack.submit(seconds=5)
+    job_id = await stack.submit(seconds=2.5 * stack.leases.ttl_s)
     await stack.until(job_id, "running")
     victim, _ = await stack.owner_among(job_id, *runners)
     victim.send(signal.SIGSTOP)
@@ -105,6 +107,7 @@ async def test_a_frozen_runner_that_wakes_is_fenced_and_changes_nothing(stack: S
     assert await comfy.executions() == [job.prompt_id]
 
 
+@pytest.mark.slow
 async def test_a_runner_frozen_before_its_post_never_sends_it_once_the_lease_is_over(
     stack: Stack,
 ) -> None:
@@ -198,7 +201,7 @@ async def test_dying_while_stopping_a_stalled_job_leaves_the_reason_to_the_survi
 @pytest.mark.long
 async def test_a_job_that_breaks_its_only_runner_each_time_ends_as_poisoned(stack: Stack) -> None:
     comfy = await stack.comfy()
-    await stack.runner(comfy, broken=True, lease_ttl_s=1.4, renew_every_s=0.4)
+    await stack.runner(comfy, broken=True, leases=Leases(ttl_s=1.4))
     job_id = await stack.submit(seconds=1)
     job = await stack.until(job_id, "failed")
     assert job.error is not None
