@@ -47,18 +47,24 @@ class Rejected(Struct, frozen=True):
     """Final: the attempt was not and will not be queued."""
 
     failure: Failure
+    of_server: bool = False
+    """The refusal speaks of what this server has, such as a missing model: others may differ."""
 
 
 class Ambiguous(Struct, frozen=True):
-    """The answer was lost or makes no sense: only `truth` says whether the attempt is queued."""
+    """The answer was lost or proves nothing: only `truth` says whether the attempt is queued."""
 
     why: str
+    refuses: bool = False
+    """The server turns submits away, for a reason that says nothing about the attempt."""
 
 
 class Withheld(Struct, frozen=True):
     """Certainly not queued: the last byte was not sent, or no connection was made."""
 
     why: str
+    refuses: bool = False
+    """The server turns submits away, for a reason that says nothing about the attempt."""
 
 
 SubmitOutcome = Accepted | Rejected | Ambiguous | Withheld

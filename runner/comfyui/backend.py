@@ -26,7 +26,13 @@ from everfold.runner.comfyui.boot import BootMarker
 from everfold.runner.comfyui.http import Answer, ComfyHttp, SharedRead, open_client
 from everfold.runner.comfyui.socket import SocketObservation, open_socket
 from everfold.runner.comfyui.submission import post
-from everfold.runner.comfyui.truth import Queue, read_history, read_queue, unreadable_end
+from everfold.runner.comfyui.truth import (
+    NotUnderstood,
+    Queue,
+    read_history,
+    read_queue,
+    unreadable_end,
+)
 
 TIMEOUT_S = 15.0
 """ComfyUI answers in milliseconds, but a node that holds the interpreter lock delays everything."""
@@ -141,9 +147,12 @@ class ComfyBackend:
         answer = await self.http.queue()
         if isinstance(answer, Unreachable):
             return answer
-        queue = read_queue(answer.json()) if answer.status == 200 else None
-        if queue is None:
+        if answer.status != 200:
             return Unreachable(f"GET /queue answered {answer.status}: {answer.excerpt()}")
+        try:
+            queue = read_queue(answer.json())
+        except NotUnderstood as error:
+            return Unreachable(f"GET /queue is not understood: {error}: {answer.excerpt()}")
         self._pass_on_outputs(queue)
         return queue
 
@@ -158,10 +167,12 @@ class ComfyBackend:
             return answer
         if answer.status == 500:
             return await self._truth_of_unreadable(prompt_id, answer)
-        body = answer.json()
-        if answer.status != 200 or not isinstance(body, dict):
+        if answer.status != 200:
             return Unreachable(f"GET /history answered {answer.status}: {answer.excerpt()}")
-        ended = read_history(body, prompt_id)
+        try:
+            ended = read_history(answer.json(), prompt_id)
+        except NotUnderstood as error:
+            return Unreachable(f"GET /history is not understood: {error}: {answer.excerpt()}")
         return ended if ended is not None else await self._truth_by_marker(boot)
 
     async def _truth_of_unreadable(self, prompt_id: str, first: Answer) -> Truth:

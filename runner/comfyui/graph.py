@@ -16,6 +16,8 @@ from everfold.runner.comfyui import loose_json
 ORDINARY_WEIGHT = 1.0
 UNKNOWN_SAMPLER_STEPS = 20
 """Weight of a sampler whose steps cannot be read from the graph: ComfyUI's own default."""
+MOST_STEPS = 1_000_000
+"""More steps weigh no more: a graph may ask for any number, also one that no float can hold."""
 
 
 class Node(Struct, frozen=True):
@@ -83,7 +85,7 @@ def _weigh(graph: dict[str, object], name: str, class_type: str) -> float:
     steps = _own_steps(graph, name)
     if steps is None and _is_sampler(class_type):
         steps = _steps_upstream(graph, name) or UNKNOWN_SAMPLER_STEPS
-    return float(max(steps or 0, 1))
+    return float(min(max(steps or 0, 1), MOST_STEPS))
 
 
 def _is_sampler(class_type: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Generic, TypeVar
 from urllib.parse import quote
 
@@ -179,7 +180,16 @@ def open_client(
         verify=ssl_context or address.url.startswith("https://"),
         # A proxy meant for the internet must not come between a runner and its own servers.
         trust_env=False,
+        # httpx builds the request of a redirect even when it does not follow it, and an odd
+        # Location makes that fail.
+        event_hooks={"response": [_drop_location]},
+        # Nothing is logged in to here; a server's cookies would only pile up.
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
     )
+
+
+async def _drop_location(response: httpx.Response) -> None:
+    response.headers.pop("Location", None)
 
 
 def explain(error: Exception) -> str:

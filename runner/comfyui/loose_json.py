@@ -68,4 +68,7 @@ def as_whole(value: object) -> int | None:
     """Return a finite number as an integer; None for anything else, booleans included."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return int(value) if math.isfinite(value) else None
+    try:
+        return int(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None  # an integer that no float can hold

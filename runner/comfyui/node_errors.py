@@ -7,6 +7,7 @@ outputs that it cannot make and runs the rest.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from everfold.runner.comfyui.loose_json import as_list, as_object, as_text
@@ -17,6 +18,35 @@ MESSAGE_LIMIT = 300
 
 REQUEST_ERRORS = frozenset({"invalid_prompt_id"})
 """Errors of the request that carried the graph, not of the graph."""
+
+
+SERVER_ERRORS = frozenset({"missing_node_type", "value_not_in_list"})
+"""Errors that speak of what one server has installed: another server may accept the same graph."""
+
+NO_SUCH_CLASS = re.compile(r"Cannot execute because node .+ does not exist|Node '.*' not found")
+"""What servers before `missing_node_type` say of an unknown node class, as `invalid_prompt`."""
+
+
+def is_rejection(body: dict[str, object]) -> bool:
+    """Return whether the body of a 400 is ComfyUI's own, and not that of a gateway before it."""
+    error = body.get("error")
+    kind = as_text(as_object(error).get("type"))
+    return kind in REQUEST_ERRORS or ("node_errors" in body and bool(kind or as_text(error)))
+
+
+def speaks_of_server(body: dict[str, object]) -> bool:
+    """Return whether the graph may pass on a server with other node classes or models."""
+    error = as_object(body.get("error"))
+    if as_text(error.get("type")) in SERVER_ERRORS or NO_SUCH_CLASS.search(
+        as_text(error.get("message"))
+    ):
+        return True
+    problems = read_problems(body.get("node_errors"))
+    return bool(problems) and all(_is_of_server(problem) for problem in problems)
+
+
+def _is_of_server(problem: NodeProblem) -> bool:
+    return problem.code in SERVER_ERRORS
 
 
 def read_problems(node_errors: object) -> list[NodeProblem]:

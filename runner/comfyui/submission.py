@@ -2,8 +2,9 @@
 
 Rule: sent at most once, over a new connection: an idle one may be dropped at the moment of the
 POST, which would leave the outcome open. ComfyUI queues a prompt only when it has the whole body
-(seen on 0.3.64), so nothing is queued before the last byte is sent. A `number` is never sent: equal
-numbers kill ComfyUI's worker thread.
+(seen on 0.3.64), so nothing is queued before the last byte is sent. After it, only an acceptance
+or a validation error of ComfyUI's own says anything: whatever else a gateway answers, the prompt
+may be queued behind it. A `number` is never sent: equal numbers kill ComfyUI's worker thread.
 """
 
 from __future__ import annotations
@@ -18,8 +19,16 @@ from msgspec import Struct
 from everfold.runner.backend import Accepted, Ambiguous, Attempt, Rejected, SubmitOutcome, Withheld
 from everfold.runner.comfyui import loose_json
 from everfold.runner.comfyui.http import Answer, explain
-from everfold.runner.comfyui.node_errors import read_problems, read_rejection
+from everfold.runner.comfyui.node_errors import (
+    is_rejection,
+    read_problems,
+    read_rejection,
+    speaks_of_server,
+)
 from everfold.streams.events.event import Failure
+
+REFUSING = frozenset({401, 402, 403, 404, 405, 407, 410, 429, 451})
+"""Statuses below 500 that speak of the access to the server, and not of what was sent."""
 
 
 class _Refused(Exception):
@@ -86,8 +95,8 @@ async def post(
 ) -> SubmitOutcome:
     """POST the attempt once and return the outcome; raises nothing for trouble of the network.
 
-    `timeout_s` limits the whole call. Withheld: the last byte was not sent, or the answer
-    shows that nothing was queued. Ambiguous: the last byte was sent and no answer made sense.
+    `timeout_s` limits the whole call. Withheld: the last byte was not sent. Ambiguous: it was,
+    and the answer proves nothing.
     """
     if (refusal := refuse_workflow(workflow)) is not None:
         return refusal
@@ -113,23 +122,25 @@ async def post(
 
 def read_outcome(answer: Answer, prompt_id: str, *, is_complete: bool = True) -> SubmitOutcome:
     """Return the outcome that an answer to POST /prompt means (seen on ComfyUI 0.3.64)."""
-    why = f"POST /prompt answered {answer.status}: {answer.excerpt()}"
-    if answer.status == 200:
-        return _read_acceptance(answer, prompt_id)
-    if answer.status in (400, 422):
-        return Rejected(read_rejection(answer.json()))
-    if answer.status == 413:
-        return Rejected(Failure(code="submit_rejected", message=why))
-    # The prompt may be queued in spite of a 500, or of a gateway's 408 or 5xx after the last byte.
-    if is_complete and (answer.status >= 500 or answer.status == 408):
-        return Ambiguous(why)
-    return Withheld(why)
-
-
-def _read_acceptance(answer: Answer, prompt_id: str) -> SubmitOutcome:
     body = loose_json.as_object(answer.json())
-    if body.get("prompt_id") != prompt_id:
-        return Ambiguous(f"POST /prompt answered 200 for another prompt: {answer.excerpt()}")
+    if answer.status == 200 and body.get("prompt_id") == prompt_id:
+        return _read_acceptance(body)
+    if answer.status == 400 and is_rejection(body):
+        return Rejected(read_rejection(body), of_server=speaks_of_server(body))
+    why = f"POST /prompt answered {answer.status}: {answer.excerpt()}"
+    if answer.status == 413:
+        # Too large for this server. Final, because waiting makes the graph no smaller.
+        return Rejected(Failure(code="submit_rejected", message=why))
+    refuses = _refuses(answer.status)
+    return Ambiguous(why, refuses) if is_complete else Withheld(why, refuses)
+
+
+def _refuses(status: int) -> bool:
+    """Return whether a status says that the server, or a gateway before it, takes no submits."""
+    return 300 <= status < 400 or status in REFUSING or status >= 500
+
+
+def _read_acceptance(body: dict[str, object]) -> Accepted:
     # The server's own counter is an integer; a number that a client asked for comes as a float.
     number = body.get("number")
     counted = loose_json.as_whole(number) if isinstance(number, int) else None

@@ -1,6 +1,7 @@
 """What ComfyUI's queue and history say about a prompt.
 
-Rule: pure and total. `queue_pending` is a heap array, so it is sorted by (number, prompt_id), the
+Rule: pure and total. What is not understood is told as such and never left out: an absent prompt
+may be run again. `queue_pending` is a heap array, so it is sorted by (number, prompt_id), the
 order in which the server takes from it. A history entry exists only once the prompt has ended, so
 whatever it holds becomes an `Ended`. An interrupt has the status `error` and is told apart by its
 message; outputs that were saved before a failure are kept. Source: ComfyUI 0.3.64.
@@ -8,6 +9,7 @@ message; outputs that were saved before a failure are kept. Source: ComfyUI 0.3.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from msgspec import Struct
@@ -56,27 +58,40 @@ class Queue(Struct, frozen=True):
         return Load(running=len(self.running), pending=len(self.pending))
 
 
-def read_queue(body: object) -> Queue | None:
-    """Read the body of GET /queue; None when it is not one. Invalid items are left out."""
+class NotUnderstood(ValueError):
+    """A body whose meaning is not certain: nothing may be concluded from what it lacks."""
+
+
+def read_queue(body: object) -> Queue:
+    """Read the body of GET /queue. Raises NotUnderstood if only one item makes no sense."""
     parts = as_object(body)
-    if "queue_running" not in parts or "queue_pending" not in parts:
-        return None
     pending = sorted(
-        _read_items(parts["queue_pending"]), key=lambda item: (item.number, item.prompt_id)
+        _read_items(parts, "queue_pending"), key=lambda item: (item.number, item.prompt_id)
     )
-    return Queue(_read_items(parts["queue_running"]), pending)
+    return Queue(_read_items(parts, "queue_running"), pending)
 
 
-def _read_items(value: object) -> list[Item]:
-    return [item for item in map(_read_item, as_list(value)) if item is not None]
+def _read_items(parts: dict[str, object], name: str) -> list[Item]:
+    items = parts.get(name)
+    if not isinstance(items, list):
+        raise NotUnderstood(f"{name} is no list")
+    return [_read_item(item, name) for item in items]
 
 
-def _read_item(value: object) -> Item | None:
-    fields = as_list(value)
-    if len(fields) < 2 or not isinstance(fields[1], str):
-        return None
-    number = fields[0] if isinstance(fields[0], int | float) else 0
-    return Item(float(number), fields[1], outputs_to_execute(fields))
+def _read_item(fields: object, name: str) -> Item:
+    if not isinstance(fields, list) or len(fields) < 2:
+        raise NotUnderstood(f"an item of {name} is no list of number, prompt_id, ...")
+    number, prompt_id = fields[0], fields[1]
+    if not isinstance(prompt_id, str):
+        raise NotUnderstood(f"an item of {name} has a prompt_id that is no text")
+    if isinstance(number, bool) or not isinstance(number, int | float | None):
+        raise NotUnderstood(f"an item of {name} has a number that is none")
+    try:
+        # A client may ask for the number Infinity, which is read as null: it runs last.
+        order = math.inf if number is None else float(number)
+    except OverflowError:
+        raise NotUnderstood(f"an item of {name} has a number beyond all bounds") from None
+    return Item(order, prompt_id, outputs_to_execute(fields))
 
 
 class _Lifecycle(Struct, frozen=True):
@@ -94,9 +109,18 @@ class _Lifecycle(Struct, frozen=True):
 
 
 def read_history(body: object, prompt_id: str) -> Ended | None:
-    """Read the body of GET /history/{id}; None when it does not hold the prompt."""
-    bodies = as_object(body)
-    return _interpret(as_object(bodies[prompt_id])) if prompt_id in bodies else None
+    """Read the body of GET /history/{id}; None for an empty object: there is no such entry.
+
+    Raises NotUnderstood for anything but an empty object or one with the prompt's entry.
+    """
+    if not isinstance(body, dict):
+        raise NotUnderstood("the history is no object")
+    if not body:
+        return None
+    entry = body.get(prompt_id)
+    if not isinstance(entry, dict):
+        raise NotUnderstood("the history holds something else than the prompt's entry")
+    return _interpret(entry)
 
 
 def unreadable_end(why: str) -> Ended:
@@ -111,8 +135,12 @@ def unreadable_end(why: str) -> Ended:
 def _interpret(entry: dict[str, object]) -> Ended:
     status = as_object(entry.get("status"))
     lifecycle = _read_lifecycle(status)
-    succeeded = status.get("status_str") == "success"
-    interrupted = not succeeded and lifecycle.last("execution_interrupted") is not None
+    word = status.get("status_str")
+    # Servers that leave the word out say `completed`, which ComfyUI sets for a success only.
+    succeeded = word == "success" or (word is None and status.get("completed") is True)
+    interrupted = not succeeded and (
+        word == "cancelled" or lifecycle.last("execution_interrupted") is not None
+    )
     return _ended(
         succeeded=succeeded,
         interrupted=interrupted,
@@ -168,7 +196,7 @@ def _read_failure(lifecycle: _Lifecycle) -> Failure:
     error = lifecycle.last("execution_error")
     if error is None:
         return Failure(
-            code="execution_error", message="ComfyUI's history says error, without saying why"
+            code="execution_error", message="ComfyUI's history does not say why it ended"
         )
     kind, message = as_text(error.get("exception_type")), as_text(error.get("exception_message"))
     node, node_class = as_text(error.get("node_id")), as_text(error.get("node_type"))

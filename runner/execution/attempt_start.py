@@ -73,7 +73,7 @@ class AttemptStart:
             return False
         boot = await state.backend.boot()
         if isinstance(boot, Unreachable):
-            self._avoid(state)
+            self._avoid(state, boot.why)
             return True
         workflow = await self.load_workflow()
         if workflow is None:
@@ -155,17 +155,19 @@ class AttemptStart:
             case Rejected(failure=failure):
                 await self._job_log.append(Failed(attempt=attempt.number, failure=failure))
             case Withheld():
-                self._avoid(state)
+                self._avoid(state, outcome.why)
                 name = state.backend.name
                 await self._job_log.append(
                     Lost(attempt=attempt.number, backend=name, cause="never_arrived")
                 )
             case Ambiguous():
-                pass  # the intent stays open until the backend's truth settles it
+                # The intent stays open until the backend's truth settles it.
+                if outcome.refuses:
+                    self._avoid(state, outcome.why)
 
-    def _avoid(self, state: BackendState) -> None:
+    def _avoid(self, state: BackendState, why: str) -> None:
         """Send nothing there until a poll has reached it again."""
-        state.reachable = False
+        state.reachable, state.why_down = False, why
         self._slot.release()
 
 

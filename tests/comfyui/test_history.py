@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from everfold.runner.backend import Ended
-from everfold.runner.comfyui.truth import read_history
+from everfold.runner.comfyui.truth import NotUnderstood, read_history
 from tests.comfyui.test_loose_json import JSON_VALUES
 
 
@@ -39,7 +40,26 @@ def ended(body: dict[str, Any]) -> Ended:
 
 def test_a_prompt_that_is_not_there_has_not_ended() -> None:
     assert read_history({}, "p") is None
-    assert read_history({"q": {}}, "p") is None
+
+
+@pytest.mark.parametrize(
+    "body", [{"q": {}}, {"error": "no"}, {"p": None}, {"p": []}, {"p": 1}, [], None, "p", 10**400]
+)
+def test_a_history_of_something_else_says_nothing(body: object) -> None:
+    with pytest.raises(NotUnderstood):
+        read_history(body, "p")
+
+
+@pytest.mark.parametrize("status", [None, {}, "done", {"completed": False}])
+def test_an_end_without_a_word_is_a_failure_that_claims_nothing(status: object) -> None:
+    failure = ended({"p": {"status": status, "outputs": {}}}).failure
+    assert failure is not None
+    assert "does not say why" in failure.message
+
+
+def test_servers_that_leave_the_word_out_say_completed() -> None:
+    assert ended({"p": {"status": {"completed": True}, "outputs": {}}}).succeeded
+    assert ended({"p": {"status": {"status_str": "cancelled"}, "outputs": {}}}).interrupted
 
 
 def test_success_has_times_and_outputs() -> None:
@@ -106,7 +126,7 @@ def test_an_error_without_a_reason_says_so() -> None:
     failure = ended(entry()).failure
     assert failure is not None
     assert failure.code == "execution_error"
-    assert "without saying why" in failure.message
+    assert "does not say why" in failure.message
 
 
 def test_a_message_full_of_tensors_is_cut() -> None:

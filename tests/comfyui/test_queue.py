@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 
 from everfold.runner.backend import Load, Pending, Running
-from everfold.runner.comfyui.truth import Queue, read_queue
+from everfold.runner.comfyui.truth import NotUnderstood, Queue, read_queue
 from tests.comfyui.test_loose_json import JSON_VALUES
 
 
@@ -42,11 +43,67 @@ def test_outputs_are_known_from_the_queue_with_five_fields_or_six() -> None:
     assert read.pending[0].outputs == {"4"}
 
 
-def test_an_answer_of_something_else_is_no_queue() -> None:
-    assert read_queue({"exec_info": {"queue_remaining": 0}}) is None
-    assert read_queue(None) is None
+def test_an_infinite_number_that_a_client_asked_for_runs_last() -> None:
+    assert queue([], [[None, "b", {}], [5, "a", {}]]).find("b") == Pending(1)
+
+
+DEEP: list[object] = []
+for _ in range(900):
+    DEEP = [DEEP]
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"prompt_id": "a", "number": 1},
+        [1, 5, {}, {}, []],
+        [1, None, {}, {}, []],
+        [1, ["a"], {}, {}, []],
+        ["1", "a", {}, {}, []],
+        [True, "a", {}, {}, []],
+        [10**400, "a", {}, {}, []],
+        [[1, "a"], {}],
+        DEEP,
+        [1],
+        [],
+        "a",
+        None,
+        7,
+    ],
+)
+@pytest.mark.parametrize("place", ["queue_running", "queue_pending"])
+def test_one_item_that_makes_no_sense_makes_the_whole_queue_unknown(
+    place: str, item: object
+) -> None:
+    good: object = [0, "b", {}, {}, []]
+    body = {"queue_running": [good], "queue_pending": [], place: [good, item]}
+    with pytest.raises(NotUnderstood):
+        read_queue(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"exec_info": {"queue_remaining": 0}},
+        {"queue_running": []},
+        {"queue_running": {}, "queue_pending": []},
+        {"queue_running": [], "queue_pending": None},
+        {"queue_running": "", "queue_pending": []},
+        [[], []],
+        None,
+    ],
+)
+def test_an_answer_of_something_else_is_no_queue(body: object) -> None:
+    with pytest.raises(NotUnderstood):
+        read_queue(body)
 
 
 @given(JSON_VALUES, JSON_VALUES)
-def test_any_queue_can_be_read(running: object, pending: object) -> None:
-    assert read_queue({"queue_running": running, "queue_pending": pending}) is not None
+def test_any_queue_is_read_or_not_understood(running: object, pending: object) -> None:
+    try:
+        read = read_queue({"queue_running": running, "queue_pending": pending})
+    except NotUnderstood:
+        return
+    assert isinstance(running, list)
+    assert isinstance(pending, list)
+    assert (len(read.running), len(read.pending)) == (len(running), len(pending))

@@ -7,7 +7,15 @@ import json
 import anyio
 import pytest
 
-from everfold.runner.backend import Accepted, Ambiguous, Attempt, Rejected, SubmitOutcome, Withheld
+from everfold.runner.backend import (
+    Accepted,
+    Ambiguous,
+    Attempt,
+    Rejected,
+    Running,
+    SubmitOutcome,
+    Withheld,
+)
 from everfold.runner.comfyui import ComfyBackend
 from tests.comfyui.raw_server import Exchange, raw_server
 
@@ -148,16 +156,15 @@ async def test_an_answer_that_trickles_for_ever_is_ambiguous() -> None:
         (200, b'{"prompt_id": "another", "number": 1}', Ambiguous),
         (200, b"<html>welcome</html>", Ambiguous),
         (400, b'{"error": {"type": "prompt_no_outputs"}, "node_errors": {}}', Rejected),
-        (400, b"not json", Rejected),
+        (400, b"not json", Ambiguous),
+        (400, b'{"error": {"message": "bad request"}}', Ambiguous),
+        (400, b'{"error": "no prompt", "node_errors": []}', Rejected),
+        (400, b'{"error": {"type": "invalid_prompt_id", "message": "no UUID"}}', Rejected),
+        (422, b'{"error": {"type": "prompt_no_outputs"}, "node_errors": {}}', Ambiguous),
         (413, b"", Rejected),
         (500, b"Server got itself in trouble", Ambiguous),
         (502, b"", Ambiguous),
         (504, b"", Ambiguous),
-        (301, b"", Withheld),
-        (401, b"", Withheld),
-        (403, b"", Withheld),
-        (404, b"", Withheld),
-        (429, b"", Withheld),
     ],
 )
 async def test_each_status_means_one_thing_and_is_never_tried_again(
@@ -170,6 +177,104 @@ async def test_each_status_means_one_thing_and_is_never_tried_again(
     async with raw_server(serve) as server:
         assert type(await submit(server.url)) is outcome
         assert len(server.exchanges) == 1
+
+
+PROVE_NOTHING = [
+    *(201, 202, 204, 206, 301, 302, 303, 304, 307, 308, 400, 401, 402, 403, 404, 405, 407, 408),
+    *(409, 410, 418, 422, 425, 426, 429, 431, 451, 499, 500, 501, 502, 503, 504, 511, 520, 599),
+]
+
+
+@pytest.mark.parametrize("status", PROVE_NOTHING)
+async def test_a_gateway_that_forwards_and_answers_otherwise_never_runs_a_prompt_twice(
+    status: int,
+) -> None:
+    """The prompt was queued behind the answer: the truth finds it, and nothing is sent again."""
+    executed: list[str] = []
+
+    async def serve(exchange: Exchange) -> None:
+        await exchange.read_request()
+        close = b"Connection: close\r\n"
+        if exchange.received.startswith(b"POST /prompt"):
+            executed.append(json.loads(exchange.body)["prompt_id"])
+            await exchange.answer(status, b"", close + b"Location: javascript:1\r\n")
+        else:
+            running = [[0, prompt_id, {}, {}, []] for prompt_id in executed]
+            body = {"queue_running": running, "queue_pending": []}
+            await exchange.answer(200, json.dumps(body).encode(), close)
+
+    async with raw_server(serve) as server:
+        backend = ComfyBackend(server.url)
+        outcome = await backend.submit(ATTEMPT, WORKFLOW, yes)
+        truth = await backend.truth(ATTEMPT.prompt_id, "")
+        await backend.aclose()
+    assert isinstance(outcome, Ambiguous)
+    assert str(status) in outcome.why
+    asked = 300 <= status < 400 or status in (401, 402, 403, 404, 405, 407, 410, 429, 451)
+    assert outcome.refuses is (asked or status >= 500)
+    assert truth == Running()
+    assert executed == [ATTEMPT.prompt_id]
+
+
+@pytest.mark.parametrize("status", [401, 429, 503])
+async def test_a_refusal_before_the_last_byte_withholds_with_its_reason(status: int) -> None:
+    async def serve(exchange: Exchange) -> None:
+        await exchange.read_head()
+        await exchange.answer(status, b"come back later", b"Connection: close\r\n")
+
+    big = b'{"1":{"class_type":"X","inputs":{"text":"%b"}}}' % (b"x" * 2**24)
+    async with raw_server(serve) as server:
+        outcome = await submit(server.url, big)
+    assert isinstance(outcome, Withheld)
+    if str(status) in outcome.why:  # the answer may be lost with the connection
+        assert outcome.refuses
+
+
+@pytest.mark.parametrize(
+    ("body", "of_server"),
+    [
+        ({"error": {"type": "missing_node_type"}, "node_errors": {}}, True),
+        (
+            {
+                "error": {
+                    "type": "invalid_prompt",
+                    "message": "Cannot execute because node NoSuchNode does not exist.",
+                },
+                "node_errors": {},
+            },
+            True,
+        ),
+        (
+            {
+                "error": {"type": "prompt_outputs_failed_validation"},
+                "node_errors": {"1": {"errors": [{"type": "value_not_in_list"}]}},
+            },
+            True,
+        ),
+        (
+            {
+                "error": {"type": "prompt_outputs_failed_validation"},
+                "node_errors": {
+                    "1": {"errors": [{"type": "value_not_in_list"}]},
+                    "2": {"errors": [{"type": "required_input_missing"}]},
+                },
+            },
+            False,
+        ),
+        ({"error": {"type": "prompt_no_outputs"}, "node_errors": {}}, False),
+    ],
+)
+async def test_a_refusal_tells_whether_it_speaks_of_the_server(
+    body: object, of_server: bool
+) -> None:
+    async def serve(exchange: Exchange) -> None:
+        await exchange.read_request()
+        await exchange.answer(400, json.dumps(body).encode())
+
+    async with raw_server(serve) as server:
+        outcome = await submit(server.url)
+    assert isinstance(outcome, Rejected)
+    assert outcome.of_server is of_server
 
 
 async def test_dropped_outputs_are_told_with_the_acceptance() -> None:
