@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from everfold.client import Everfold, SubmittedJob
+    from everfold.client import BackendStatus, Everfold, SubmittedJob
     from everfold.embedded import embedded_server, find_server
     from everfold.projector.config import ProjectorConfig
     from everfold.projector.folding.custom_projection import Projection
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         ArchiveDamaged,
         ArchiveForeign,
         ArchiveUnavailable,
+        BackendUnknown,
         BackendUrlInvalid,
         BrokenChain,
         Conflict,
@@ -113,6 +114,8 @@ __all__ = [
     "ArchiveForeign",
     "ArchiveUnavailable",
     "Backend",
+    "BackendStatus",
+    "BackendUnknown",
     "BackendUrlInvalid",
     "BrokenChain",
     "CancelRequested",
@@ -209,7 +212,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "everfold.client": "Everfold SubmittedJob",
+    "everfold.client": "BackendStatus Everfold SubmittedJob",
     "everfold.embedded": "embedded_server find_server",
     "everfold.projector.config": "ProjectorConfig",
     "everfold.projector.folding.rebuild": "Rebuild Rebuilt",

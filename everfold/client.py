@@ -25,8 +25,16 @@ from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.errors import InvalidWorkflow, JobClosed, JobLeased
 from everfold.streams.events.event import Canceled, CancelRequested, Outputs, Policy
 from everfold.streams.events.record import Recorded
+from everfold.streams.leases.backends import (
+    give_up_attempt,
+    retire_backend,
+    retired_backends,
+    return_backend,
+    seen_backends,
+)
 from everfold.streams.reading.reader import job_events, tail
 from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.server import server_time_ms
 
 if TYPE_CHECKING:
     from everfold.projector.subscribing.subscription import Subscription
@@ -38,6 +46,22 @@ class SubmittedJob(Struct, frozen=True):
     """False when an earlier submit with the same idempotency key created the job."""
 
 
+class BackendStatus(Struct, frozen=True):
+    """One backend as the runners of a namespace see it."""
+
+    name: str
+    unseen_s: float
+    """How long no runner has reached it."""
+    why: str
+    """Why it takes no jobs, empty while it does."""
+    retired_by: str
+    """Who took it out of service, empty while it is in service."""
+
+
+SHOWN_LIMIT = 10_000
+"""Jobs of which one client remembers what it has shown."""
+
+
 class Everfold:
     """One namespace on one server, opened with `Everfold.connect`. Many tasks may use it at once.
 
@@ -47,6 +71,8 @@ class Everfold:
     def __init__(self, log: Log, watcher: Watcher) -> None:
         self.log = log
         self._watcher = watcher
+        self._shown: dict[str, int] = {}
+        """Job -> the highest sequence number that this client has handed out."""
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -115,11 +141,13 @@ class Everfold:
     async def get(self, job_id: str, at_least_seq: int = 0) -> Job:
         """Return the job's state, with all events up to `at_least_seq`, as far as they exist.
 
-        Without `at_least_seq` the state may lag behind the log by the projector's delay. A state
+        The state is at least as new as what this client has shown of the job before, by `watch`,
+        `wait`, `list` or `get`; else it may lag behind the log by the projector's delay. A state
         that has expired is folded from the log. Raises JobUnknown, or BrokenChain when events
         that are needed for that were trimmed.
         """
-        return await get(self.log, job_id, at_least_seq)
+        at_least_seq = max(at_least_seq, self._shown.get(job_id, 0))
+        return self._show(await get(self.log, job_id, at_least_seq))
 
     async def list(
         self,
@@ -142,7 +170,7 @@ class Everfold:
         a new job is listed once the projector has seen it. Every job between the bounds is read,
         whatever the filters. Raises InvalidName for a cursor that `list` did not return.
         """
-        return await list_jobs(
+        page = await list_jobs(
             self.log,
             statuses=statuses,
             user=user_id,
@@ -153,6 +181,13 @@ class Everfold:
             cursor=cursor,
             limit=limit,
         )
+        jobs = [
+            await self.get(job.job_id)
+            if job.seq < self._shown.get(job.job_id, 0)
+            else self._show(job)
+            for job in page.jobs
+        ]
+        return Page(jobs, page.cursor)
 
     async def watch(self, job_id: str, after_seq: int = 0) -> AsyncIterator[Job]:
         """Yield the state after each event above `after_seq`, without gap, until the job ends.
@@ -162,7 +197,7 @@ class Everfold:
         CorruptLog where an event is missing or cannot be read.
         """
         async for job in self._watcher.watch(job_id, after_seq):
-            yield job
+            yield self._show(job)
 
     async def wait(self, job_id: str, timeout_s: float | None = None) -> Job:
         """Return the job once it has ended, whatever its status: look at `job.status`.
@@ -170,7 +205,15 @@ class Everfold:
         Raises TimeoutError after `timeout_s` seconds (None: never), with the job unchanged;
         JobUnknown, or a kind of CorruptLog as `watch` does.
         """
-        return await self._watcher.wait(job_id, timeout_s)
+        return self._show(await self._watcher.wait(job_id, timeout_s))
+
+    def _show(self, job: Job) -> Job:
+        """Remember what the caller has seen of a job: it never un-sees it."""
+        seen = max(job.seq, self._shown.pop(job.job_id, 0))
+        self._shown[job.job_id] = seen  # last in the order in which they are forgotten
+        if len(self._shown) > SHOWN_LIMIT:
+            del self._shown[next(iter(self._shown))]
+        return job
 
     async def outputs(self, job_id: str) -> Outputs:
         """Return the outputs by node id, as ComfyUI reports them; those so far for an open job.
@@ -231,6 +274,43 @@ class Everfold:
             await command(self.log.redis, "PUBLISH", self.log.keys.wake(), hint)
         head = await command(self.log.redis, "HGET", self.log.keys.head(job_id), "seq")
         return await self.get(job_id, int(str(head, "ascii") if isinstance(head, bytes) else 0))
+
+    async def backends(self) -> Sequence[BackendStatus]:
+        """Return every backend that a runner has seen in the last 7 days, by name."""
+        seen, retired = await seen_backends(self.log), await retired_backends(self.log)
+        now_ms = await server_time_ms(self.log.redis)
+        return [
+            BackendStatus(
+                name=name,
+                unseen_s=max(0.0, (now_ms - entry.seen_ms) / 1000),
+                why=entry.why,
+                retired_by=retired[name].actor if name in retired else "",
+            )
+            for name, entry in sorted(seen.items())
+        ]
+
+    async def retire_backend(self, name: str) -> None:
+        """Take a backend out of service: it gets no new jobs and what waits there is taken back.
+
+        What runs there goes on while a runner reaches it; what it holds while none does is lost
+        at once and tried elsewhere. Runners act within seconds. Raises BackendUnknown.
+        """
+        await retire_backend(self.log, name)
+
+    async def return_backend(self, name: str) -> bool:
+        """Put a retired backend into service again; False when it was not retired."""
+        return await return_backend(self.log, name)
+
+    async def give_up(self, job_id: str) -> Job:
+        """Have the job's present attempt given up, whatever its backend says; return the job.
+
+        Its runner records it as lost, stops the prompt there as soon as it can, and tries the job
+        again where its policy allows. Raises JobUnknown, or InvalidName for a job without an
+        attempt.
+        """
+        job = await self.get(job_id)
+        await give_up_attempt(self.log, job_id, 0 if job.is_terminal else job.attempt)
+        return job
 
 
 def read_workflow(path: Path) -> bytes:

@@ -163,6 +163,8 @@ class Load(Struct, frozen=True):
 
     running: int
     pending: int
+    running_ids: tuple[str, ...] = ()
+    """Prompt ids of what runs."""
 
 
 class Backend(Protocol):

@@ -19,6 +19,7 @@ from anyio import TASK_STATUS_IGNORED
 
 from everfold.runner.backend import Backend
 from everfold.runner.claiming.claimer import Claimer
+from everfold.runner.claiming.heartbeat import Heartbeat
 from everfold.runner.claiming.hint_listener import HintListener
 from everfold.runner.claiming.promoter import Promoter
 from everfold.runner.claiming.sweeper import Sweeper
@@ -72,6 +73,7 @@ class Runner:
         self._claimer = Claimer(self._shared, self._start)
         self._sweeper = Sweeper(self._shared, self._start)
         self._promoter = Promoter(self._shared)
+        self._heartbeat = Heartbeat(self._shared, self._entry())
         on: dict[str, Callable[[str], None]] = {
             "dispatch": self._claimer.wake,
             "release": self._sweeper.wake,
@@ -109,9 +111,10 @@ class Runner:
             actors.start_soon(self._shared.fleet.run)
             async with anyio.create_task_group() as self._jobs:
                 async with anyio.create_task_group() as takers:
+                    self._jobs.start_soon(self._heartbeat.run)
                     for actor in (self._hints, self._claimer, self._sweeper, self._promoter):
                         takers.start_soon(actor.run)
-                    await self._register()
+                    await register_runner(self._shared.log, self._heartbeat.entry)
                     task_status.started()
                     await self._draining.wait()
                     takers.cancel_scope.cancel()
@@ -119,9 +122,9 @@ class Runner:
             await self._leave()
             actors.cancel_scope.cancel()
 
-    async def _register(self) -> None:
+    def _entry(self) -> RunnerEntry:
         config = self._shared.config
-        entry = RunnerEntry(
+        return RunnerEntry(
             runner=config.name,
             host=socket.gethostname(),
             pid=os.getpid(),
@@ -131,7 +134,6 @@ class Runner:
             ),
             since_ms=time.time_ns() // 1_000_000,
         )
-        await register_runner(self._shared.log, entry)
 
     async def _leave(self) -> None:
         await self._shared.fleet.aclose()

@@ -4,7 +4,7 @@
     ├── Refused          change the request; nothing was written
     │       InvalidWorkflow, TooLarge, InvalidName, IdempotencyConflict
     ├── Unknown          check the name; nothing was written
-    │       JobUnknown, JobNotParked, JobNotHeld, SubscriptionUnknown
+    │       JobUnknown, JobNotParked, JobNotHeld, SubscriptionUnknown, BackendUnknown
     ├── Conflict         read again, decide again; nothing was written
     │       WrongExpectedSequence, JobClosed, JobLeased, RebuildTaken
     ├── LeaseLost        stop this work, another runner has it; nothing was written
@@ -78,6 +78,14 @@ class JobUnknown(Unknown):
     def __init__(self, job_id: str) -> None:
         super().__init__(f"there is no job {job_id!r} here: never submitted, or no longer kept")
         self.job_id = job_id
+
+
+class BackendUnknown(Unknown):
+    """No runner has seen a backend of this name."""
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        super().__init__(f"there is no backend {name!r}; known: {', '.join(known) or 'none yet'}")
+        self.name, self.known = name, known
 
 
 class JobNotParked(Unknown):

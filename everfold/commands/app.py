@@ -32,6 +32,10 @@ COMMANDS = {
         "operate.projector_app:projector",
         "Run a projector, see how far it is, rebuild.",
     ),
+    "backends": (
+        "operate.backends:backends",
+        "See the ComfyUI servers; take one out of service.",
+    ),
     "simulator": ("operate.simulator:simulator", "Run a stand-in for a ComfyUI server."),
     "archive": (
         "stream.archive:archive",
@@ -53,8 +57,8 @@ for _name, (_place, _help) in COMMANDS.items():
     app.command(f"everfold.commands.{_place}", name=_name, help=_help)
 
 jobs = App(name="jobs", help="List, show, watch, wait for and cancel jobs.")
-for _name in ("ls", "show", "watch", "wait", "cancel", "outputs"):
-    jobs.command(f"everfold.commands.jobs.jobs:{_name}", name=_name)
+for _name in ("ls", "show", "watch", "wait", "cancel", "give-up", "outputs"):
+    jobs.command(f"everfold.commands.jobs.jobs:{_name.replace('-', '_')}", name=_name)
 app.command(jobs)
 
 audit = App(name="audit", help="Prove that what is stored is as it must be.")

@@ -44,7 +44,8 @@ class Claimer:
 
     def wake(self, partition: str = "") -> None:
         """Look for work now: in the partition of this number, or in all when it is no number."""
-        self._due |= {int(partition)} & self._all() if partition.isdigit() else self._all()
+        is_number = partition.isascii() and partition.isdigit() and len(partition) < 10
+        self._due |= {int(partition)} & self._all() if is_number else self._all()
         self._woken.set()
 
     async def run(self) -> None:

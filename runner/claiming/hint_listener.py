@@ -46,7 +46,7 @@ class HintListener:
                 while True:
                     message = await pubsub.get_message(timeout=BLOCK_S)
                     if message is not None:
-                        self._pass_on(cast("bytes", message["data"]).decode())
+                        self._pass_on(cast("bytes", message["data"]).decode(errors="replace"))
         finally:
             with anyio.CancelScope(shield=True):
                 await redis.aclose()

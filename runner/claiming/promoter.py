@@ -5,6 +5,8 @@ Rule: every runner does this for every partition; the script makes repetition ha
 
 from __future__ import annotations
 
+import logging
+
 import anyio
 
 from everfold.runner.execution.shared import Shared
@@ -12,6 +14,8 @@ from everfold.streams.appending.log import UNLEASED
 from everfold.streams.errors import EverfoldError, Unavailable
 from everfold.streams.events.event import Expired
 from everfold.streams.redis.retry import Backoff
+
+logger = logging.getLogger("everfold.runner")
 
 EVERY_S = 0.5
 
@@ -31,7 +35,8 @@ class Promoter:
                     await self._promote(partition)
                 backoff.reset()
                 await anyio.sleep(EVERY_S)
-            except Unavailable:
+            except EverfoldError as error:
+                logger.warning("promoter_waits why=%r", str(error))
                 await anyio.sleep(backoff.next_s())
 
     async def _promote(self, partition: int) -> None:

@@ -17,6 +17,7 @@ from everfold.runner.execution.shared import Shared
 from everfold.streams.errors import EverfoldError, Unavailable
 from everfold.streams.leases.fairness import lane_order
 from everfold.streams.leases.registry import connected, deregister_runner, registered_runners
+from everfold.streams.redis.keys import connection_name
 from everfold.streams.redis.retry import Backoff
 
 Lane = tuple[str, str]
@@ -123,6 +124,8 @@ class Sweeper:
             raise
         except EverfoldError:
             return []  # CLIENT LIST may be forbidden: leases then run out by themselves
+        if connection_name(self._shared.config.name) not in names:
+            return []  # who does not see itself, as behind a proxy, cannot say that others are gone
         registered = set(await registered_runners(log)) - {self._shared.config.name}
         return self._suspects.dead(registered, names, time.monotonic())
 

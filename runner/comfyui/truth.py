@@ -55,7 +55,8 @@ class Queue(Struct, frozen=True):
 
     def load(self) -> Load:
         """Return how many prompts run and wait."""
-        return Load(running=len(self.running), pending=len(self.pending))
+        ids = tuple(item.prompt_id for item in self.running)
+        return Load(running=len(self.running), pending=len(self.pending), running_ids=ids)
 
 
 class NotUnderstood(ValueError):

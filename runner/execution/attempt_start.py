@@ -21,7 +21,8 @@ from everfold.runner.backend import (
     Unreachable,
     Withheld,
 )
-from everfold.runner.execution.fleet import BackendState, JobSlot
+from everfold.runner.execution.backend_state import BackendState
+from everfold.runner.execution.fleet import JobSlot
 from everfold.runner.execution.job_log import JobLog
 from everfold.runner.execution.restore_job import find_unrecorded
 from everfold.runner.execution.shared import Shared
@@ -68,7 +69,8 @@ class AttemptStart:
         """
         if await self._adopt_unrecorded(number):
             return True
-        state = await self._slot.reserve(self._shared.config.room_within_s)
+        refused_by = self._job_log.job.refused_by
+        state = await self._slot.reserve(self._shared.config.room_within_s, refused_by)
         if state is None:
             return False
         boot = await state.backend.boot()

@@ -1,81 +1,25 @@
 """The backends of a runner: how much room each has, and which one gets the next job.
 
 Rule: a backend's queue stays short, because jobs are safe in Redis and not in ComfyUI's memory. A
-backend that does not answer has no room and is polled with back-off. A backend that shows waiting
-prompts and no running one in two polls has a dead worker: it gets nothing until it runs a prompt
-again or its queue is empty.
+backend that does not answer has no room and is polled with back-off.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import anyio
 import anyio.abc
 from msgspec import Struct
 
-from everfold.runner.backend import Backend, Load, Unreachable
+from everfold.runner.backend import Backend, Unreachable
+from everfold.runner.execution.backend_state import BackendState
 from everfold.streams.redis.retry import Backoff
 
 logger = logging.getLogger("everfold.runner")
 
 POLL_EVERY_S = 1.0
-DEAD_WORKER_AFTER_S = 2.0
-"""Time between two polls that both show waiting prompts and no running one: certain by then."""
-
-
-class BackendState:
-    """One backend as last polled, and the slots that this runner has reserved on it."""
-
-    def __init__(self, backend: Backend, slots: int) -> None:
-        self.backend = backend
-        self.slots = slots
-        self.reserved = 0
-        """Slots in use by jobs of this runner."""
-        self.others = 0
-        """Prompts in its queue that this runner did not send, by the last poll."""
-        self.reachable = False
-        self.healthy = True
-        """False: it answers, but its worker is dead."""
-        self.why_down = "not asked yet"
-        self._idle_since_s: float | None = None
-        """Since when prompts wait there and none runs; None when that is not so."""
-
-    @property
-    def takes_jobs(self) -> bool:
-        """Whether a new attempt may be sent there, free slots aside."""
-        return self.reachable and self.healthy
-
-    @property
-    def room(self) -> int:
-        """Return the number of free slots: 0 when it takes no jobs, never negative."""
-        if not self.takes_jobs:
-            return 0
-        return max(0, self.slots - self.reserved - self.others)
-
-    def update(self, load: Load | Unreachable, reserved_before: int, now_s: float) -> None:
-        """Apply the answer of one poll.
-
-        `reserved_before` is the value of `reserved` when the poll began, `now_s` the time of any
-        steady clock in seconds.
-        """
-        if isinstance(load, Unreachable):
-            self.reachable, self.why_down, self._idle_since_s = False, load.why, None
-            return
-        self.reachable = True
-        # A job that came or left during the poll must not be counted as somebody else's.
-        self.others = max(0, load.running + load.pending - max(reserved_before, self.reserved))
-        self._update_health(load, now_s)
-
-    def _update_health(self, load: Load, now_s: float) -> None:
-        if load.running or not load.pending:
-            self._idle_since_s = None
-            self.healthy = self.healthy or load.running > 0 or load.pending == 0
-        elif self._idle_since_s is None:
-            self._idle_since_s = now_s
-        elif now_s - self._idle_since_s >= DEAD_WORKER_AFTER_S:
-            self.healthy = False
 
 
 class Reservation(Struct, eq=False):
@@ -98,6 +42,8 @@ class Fleet:
         self._make = make
         self._unlisted: dict[str, BackendState] = {}
         """By URL: backends that a recovered job names and the configuration does not."""
+        self.given_up: dict[str, int] = {}
+        """Job -> the attempt that an operator gave up."""
         self._polling: anyio.abc.TaskGroup | None = None
         self._changed = anyio.Event()
 
@@ -106,18 +52,32 @@ class Fleet:
         """Return the free slots of all listed backends."""
         return sum(state.room for state in self.states)
 
-    def reserve(self) -> Reservation | None:
-        """Reserve a slot on the backend with the most room; None when no backend has any."""
-        best = max(self.states, key=lambda state: state.room, default=None)
+    @property
+    def all_states(self) -> tuple[BackendState, ...]:
+        """Every backend, the unlisted ones included."""
+        return (*self.states, *self._unlisted.values())
+
+    def refuse_all(self, refused_by: Collection[str]) -> bool:
+        """Say whether every backend in service has refused a job; False while none is."""
+        serving = [state for state in self.states if not state.is_retired]
+        return bool(serving) and all(state.backend.name in refused_by for state in serving)
+
+    def reserve(self, without: Collection[str] = ()) -> Reservation | None:
+        """Reserve a slot on the backend with the most room; None when no backend has any.
+
+        `without` names backends that cannot run the job.
+        """
+        able = (state for state in self.states if state.backend.name not in without)
+        best = max(able, key=lambda state: state.room, default=None)
         if best is None or best.room == 0:
             return None
         best.reserved += 1
         return Reservation(best)
 
-    async def reserve_when_free(self) -> Reservation:
+    async def reserve_when_free(self, without: Collection[str] = ()) -> Reservation:
         """Wait, without a limit, until a slot is free, and reserve it."""
         while True:
-            reservation = self.reserve()
+            reservation = self.reserve(without)
             if reservation is not None:
                 return reservation
             await self._changed.wait()
@@ -160,7 +120,7 @@ class Fleet:
     async def run(self) -> None:
         """Poll every backend until cancelled."""
         async with anyio.create_task_group() as self._polling:
-            for state in (*self.states, *self._unlisted.values()):
+            for state in self.all_states:
                 self._polling.start_soon(self._poll, state)
 
     async def _poll(self, state: BackendState) -> None:
@@ -172,17 +132,21 @@ class Fleet:
             await anyio.sleep(POLL_EVERY_S if state.reachable else backoff.next_s())
 
     async def _poll_once(self, state: BackendState) -> None:
-        before = (state.reachable, state.healthy)
+        before = (state.reachable, state.healthy, state.why_down)
         reserved_before = state.reserved
-        state.update(await state.backend.load(), reserved_before, anyio.current_time())
-        if before != (state.reachable, state.healthy):
+        try:
+            load = await state.backend.load()
+        except Exception as error:  # whatever an adapter raises counts against its backend alone
+            load = Unreachable(f"{type(error).__name__}: {error}")
+        state.update(load, reserved_before, anyio.current_time())
+        if before != (state.reachable, state.healthy, state.why_down):
             _log_change(state)
         if state.room:
             self._notify()
 
     async def aclose(self) -> None:
         """Close every backend, the unlisted ones included."""
-        for state in (*self.states, *self._unlisted.values()):
+        for state in self.all_states:
             await state.backend.aclose()
 
 
@@ -193,19 +157,22 @@ class JobSlot:
         self._fleet = fleet
         self._reservation = reservation
 
-    async def reserve(self, within_s: float) -> BackendState | None:
+    async def reserve(self, within_s: float, without: Collection[str] = ()) -> BackendState | None:
         """Return a backend that takes a new attempt, with a slot reserved on it.
 
-        Keeps the present reservation when its backend still takes jobs. Returns None, with
+        `without` names backends that cannot run the job. Keeps the present reservation when its
+        backend still takes jobs. Returns None, with
         nothing reserved, when no slot became free within `within_s`.
         """
-        if self._reservation is not None and self._reservation.state.takes_jobs:
-            return self._reservation.state
+        if self._reservation is not None:
+            state = self._reservation.state
+            if state.takes_jobs and state.backend.name not in without:
+                return state
         self.release()
-        self._reservation = self._fleet.reserve()
+        self._reservation = self._fleet.reserve(without)
         if self._reservation is None:
             with anyio.move_on_after(within_s):
-                self._reservation = await self._fleet.reserve_when_free()
+                self._reservation = await self._fleet.reserve_when_free(without)
         return self._reservation.state if self._reservation is not None else None
 
     def move_to(self, url: str) -> None:
@@ -225,7 +192,5 @@ def _log_change(state: BackendState) -> None:
     name = state.backend.name
     if state.takes_jobs:
         logger.info("backend_up url=%s", name)
-    elif state.reachable:
-        logger.warning("backend_worker_dead url=%s: prompts wait and none runs", name)
     else:
-        logger.warning("backend_down url=%s why=%r", name, state.why_down)
+        logger.warning("backend_down url=%s why=%r", name, state.why_not)

@@ -6,12 +6,22 @@ log, under the lease, before or right after it is made. A lost lease ends the ru
 
 from __future__ import annotations
 
+import math
 import time
 
 import anyio
 
 from everfold.projector.job.job import Job
-from everfold.runner.backend import Absent, Attempt, Backend, Ended, Observation, Truth
+from everfold.runner.backend import (
+    Absent,
+    Attempt,
+    Backend,
+    Ended,
+    Observation,
+    Running,
+    Truth,
+    Unreachable,
+)
 from everfold.runner.decisions.actions import (
     Action,
     Adopt,
@@ -31,14 +41,30 @@ from everfold.runner.decisions.actions import (
 from everfold.runner.decisions.decide import decide
 from everfold.runner.execution.attempt_start import AttemptStart
 from everfold.runner.execution.attempt_watch import AttemptWatch
+from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.fleet import JobSlot, Reservation
 from everfold.runner.execution.job_log import JobLog
 from everfold.runner.execution.shared import Shared
 from everfold.runner.execution.wakeup import Wakeup
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.errors import EverfoldError, Unavailable
-from everfold.streams.events.event import Failure, Lost, Queued, Released, Retried, Stopping
+from everfold.streams.events.event import (
+    Failure,
+    Lost,
+    Queued,
+    Released,
+    Retried,
+    Stopping,
+    Succeeded,
+)
+from everfold.streams.leases.backends import Abandoned, forget_given_up, note_abandoned
 from everfold.streams.redis.retry import Backoff
+
+WEDGED_AFTER_S = 120.0
+"""A prompt that runs for so long without any progress keeps others waiting: they go elsewhere."""
+
+HAND_OVER_AFTER_S = 3.0
+"""How long a runner tries to reach a backend that another one reaches."""
 
 
 class JobRun:
@@ -127,29 +153,51 @@ class JobRun:
         action = self._decide(truth)
         if isinstance(action, AskTruth):
             asked_at_ms = self._now_ms()
-            truth = await self._backend().truth(self.job.prompt_id, self.job.boot)
-            action = self._decide(truth, asked_at_ms)
+            action = self._decide(await self._ask_truth(), asked_at_ms)
         return await self._act(action)
 
     def _decide(self, truth: Truth | None, asked_at_ms: int = 0) -> Action:
-        job, watch = self.job, self._attempt_watch
+        job, watch, fleet = self.job, self._attempt_watch, self._shared.fleet
+        state = fleet.state_of(job.backend) if job.backend else None
+        silent_for_s = anyio.current_time() - watch.last_progress_at_s if watch else 0.0
+        if state is not None:
+            self._judge_silence(state, truth, silent_for_s)
         now = DecisionInputs(
             now_ms=self._now_ms(),
             lease_ttl_s=self._config.lease_ttl_s,
             submit_grace_s=self._config.submit_grace_s,
-            backend_healthy=not job.backend or self._shared.fleet.state_of(job.backend).healthy,
-            silent_for_s=anyio.current_time() - watch.last_progress_at_s if watch else 0.0,
+            backend_healthy=state is None or state.healthy,
+            backend_retired=state is not None and state.is_retired,
+            away_s=0.0 if state is None or state.reachable else state.away_s,
+            reachable_elsewhere=self._may_hand_over(state),
+            refused_everywhere=bool(job.refused_by) and fleet.refuse_all(job.refused_by),
+            given_up=fleet.given_up.get(job.job_id, 0),
+            silent_for_s=silent_for_s,
             last_send_ms=self._attempt_start.last_send_ms,
             lease_trusted=self._shared.leases.is_trusted(self.lease),
             asked_at_ms=asked_at_ms,
         )
         return decide(job, truth, now)
 
+    def _judge_silence(self, state: BackendState, truth: Truth | None, silent_s: float) -> None:
+        if isinstance(truth, Running) and silent_s > WEDGED_AFTER_S:
+            state.mark_wedged(self.job.prompt_id)
+        elif silent_s < WEDGED_AFTER_S and not self.job.stopping:
+            state.clear_wedged(self.job.prompt_id)
+
+    def _may_hand_over(self, state: BackendState | None) -> bool:
+        """Say whether another runner reaches the backend, and this one has tried for a while."""
+        if state is None or state.reachable or not state.is_reached_elsewhere:
+            return False
+        return time.monotonic() - self._leased_at_s > HAND_OVER_AFTER_S
+
     async def _act(self, action: Action) -> bool:
         match action:
             case Done() | AskTruth():
                 return False
             case Finish(event=event):
+                if not isinstance(event, Succeeded) and event.abandoned:
+                    await self._abandon()
                 await self._job_log.append(event)
                 return False
             case Retry(failure=failure, after_s=after_s):
@@ -176,6 +224,15 @@ class JobRun:
             case WatchAttempt():
                 await self._watch_again()
         return True
+
+    async def _ask_truth(self) -> Truth:
+        """Ask the backend; a job that is to stop does not wait longer for it than its bound."""
+        job = self.job
+        is_to_stop = job.is_canceling or job.stopping != ""
+        limit_s = job.policy.stop_within_s if is_to_stop else math.inf
+        with anyio.move_on_after(limit_s):
+            return await self._backend().truth(job.prompt_id, job.boot)
+        return Unreachable(f"no answer within {limit_s:g} s")
 
     async def _start_attempt(self, number: int) -> bool:
         has_room = await self._attempt_start.run(number, self._watch)
@@ -205,16 +262,39 @@ class JobRun:
         job = self.job
         if why not in ("cancel", job.stopping):
             await self._job_log.append(Stopping(attempt=job.attempt, why=why))
-        await self._backend().cancel(self._job_log.attempt(job.attempt))
+        with anyio.move_on_after(job.policy.stop_within_s):
+            await self._backend().cancel(self._job_log.attempt(job.attempt))
         with anyio.move_on_after(self._config.truth_every_s):
             while not isinstance(self._truth, Ended | Absent):
                 await anyio.sleep(self._config.truth_while_stopping_s)
-                self._truth = await self._backend().truth(job.prompt_id, job.boot)
+                self._truth = await self._ask_truth()
 
     async def _record_lost(self, lost: Lost) -> None:
+        if lost.abandoned:
+            await self._abandon()
         self._slot.release()
         self._attempt_watch = None
         await self._job_log.append(lost)
+        if lost.cause == "given_up":
+            self._shared.fleet.given_up.pop(self.job.job_id, None)
+            await forget_given_up(self._shared.log, self.job.job_id)
+
+    async def _abandon(self) -> None:
+        """Remember the prompt before the event that gives it up: it is stopped when its backend is
+        seen again. One that goes on although it was to stop wedges its backend."""
+        job = self.job
+        state = self._shared.fleet.state_of(job.backend)
+        if state.reachable:
+            state.mark_wedged(job.prompt_id)
+        prompt = Abandoned(
+            backend=job.backend,
+            job_id=job.job_id,
+            attempt=job.attempt,
+            prompt_id=job.prompt_id,
+            client_id=job.client_id,
+            since_ms=self._now_ms(),
+        )
+        await note_abandoned(self._shared.log, prompt)
 
     async def _retry(self, failure: Failure, after_s: float) -> None:
         due_ms = self._now_ms() + int(after_s * 1000)

@@ -12,7 +12,8 @@ import anyio
 
 from everfold.projector.job.job import Job
 from everfold.runner.backend import Absent, Attempt, Unreachable
-from everfold.runner.execution.fleet import BackendState, Fleet
+from everfold.runner.execution.backend_state import BackendState
+from everfold.runner.execution.fleet import Fleet
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.errors import EverfoldError, Fenced, JobUnknown, Refused

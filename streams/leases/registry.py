@@ -47,10 +47,19 @@ async def deregister_runner(log: Log, runner: str) -> None:
 
 
 async def registered_runners(log: Log) -> dict[str, RunnerEntry]:
-    """Return every registered runner by name, the dead ones too. Raises a leaf of Unavailable."""
+    """Return every registered runner by name, the dead ones too; unreadable entries are left out.
+
+    Raises a leaf of Unavailable.
+    """
     stored = await read_hash(log.redis, log.keys.runners())
     decoder = msgspec.json.Decoder(RunnerEntry)
-    return {name.decode(): decoder.decode(payload) for name, payload in stored.items()}
+    found: dict[str, RunnerEntry] = {}
+    for name, payload in stored.items():
+        try:
+            found[name.decode()] = decoder.decode(payload)
+        except (ValueError, RecursionError):
+            continue  # somebody else wrote it
+    return found
 
 
 async def connected(log: Log) -> frozenset[str]:

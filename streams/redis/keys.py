@@ -49,6 +49,22 @@ class Keyspace(Struct, frozen=True):
         """HASH: runner name -> its registry entry, as JSON; see streams/leases/registry.py."""
         return f"{self.namespace}:runners"
 
+    def backends(self) -> str:
+        """HASH: backend -> when a runner last reached it, as JSON; see leases/backends.py."""
+        return f"{self.namespace}:backends"
+
+    def retired(self) -> str:
+        """HASH: backend -> who took it out of service, as JSON."""
+        return f"{self.namespace}:retired"
+
+    def abandoned(self) -> str:
+        """HASH: prompt id -> a prompt to be stopped when its backend is seen again, as JSON."""
+        return f"{self.namespace}:abandoned"
+
+    def given_up(self) -> str:
+        """HASH: job -> the attempt that an operator gave up, as JSON."""
+        return f"{self.namespace}:given_up"
+
     def projectors(self, name: str) -> str:
         """ZSET: processes that share a projection or subscription, by last heartbeat, Unix ms."""
         return f"{self.namespace}:projectors:{name}"

@@ -7,7 +7,8 @@ import anyio
 import pytest
 
 from everfold.runner.backend import Attempt, Load, Observation, SubmitOutcome, Truth, Unreachable
-from everfold.runner.execution.fleet import DEAD_WORKER_AFTER_S, BackendState, Fleet
+from everfold.runner.execution.backend_state import DEAD_WORKER_AFTER_S, BackendState
+from everfold.runner.execution.fleet import Fleet
 
 pytestmark = pytest.mark.anyio
 
@@ -58,10 +59,59 @@ def test_a_backend_that_was_not_asked_has_no_room() -> None:
     assert BackendState(Shown("http://a", Load(0, 0)), 2).room == 0
 
 
-def test_the_prompts_of_others_take_room() -> None:
+def test_the_prompts_of_others_take_room_but_never_the_last_slot_of_ours() -> None:
     assert state().room == 2
     assert state(running=1).room == 1
-    assert state(running=1, pending=5).room == 0
+    crowded = state(running=1, pending=5)
+    assert crowded.room == 1
+    crowded.reserved = 1
+    assert crowded.room == 0
+
+
+def test_a_wedged_backend_gets_nothing_until_it_runs_something_else() -> None:
+    mine = state(running=1)
+    mine.mark_wedged("p1")
+    mine.update(Load(1, 2, ("p1",)), 0, now_s=1.0)
+    assert (mine.healthy, mine.room) == (False, 0)
+    mine.update(Load(1, 1, ("p2",)), 0, now_s=2.0)
+    assert mine.healthy
+    assert mine.room == 1
+
+
+def test_a_retired_backend_gets_nothing_and_says_why() -> None:
+    mine = state()
+    mine.is_retired = True
+    assert mine.room == 0
+    assert mine.why_not == "an operator retired it"
+
+
+def test_a_backend_that_turns_posts_away_is_left_alone_for_longer_each_time() -> None:
+    mine, pauses = state(), []
+    for _ in range(7):
+        mine.mark_refusing("POST /prompt answered 401")
+        assert mine.why_not == "POST /prompt answered 401"
+        begun_s = now_s = mine._now_s
+        while not mine.room:
+            now_s += 1.0
+            mine.update(Load(0, 0), 0, now_s=now_s)
+        pauses.append(now_s - begun_s)
+    assert pauses == [2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+    mine.mark_accepting()
+    mine.mark_refusing("again")
+    mine.update(Load(0, 0), 0, now_s=mine._now_s + 2.0)
+    assert mine.room
+
+
+def test_what_a_backend_cannot_run_is_reserved_elsewhere() -> None:
+    both = fleet(Shown("http://a", Load(0, 0)), Shown("http://b", Load(0, 0)))
+    for one in both.states:
+        one.update(Load(0, 0), 0, now_s=0.0)
+    reservation = both.reserve(without=("http://a",))
+    assert reservation is not None
+    assert reservation.state.backend.name == "http://b"
+    assert both.reserve(without=("http://a", "http://b")) is None
+    assert both.refuse_all(("http://a", "http://b"))
+    assert not both.refuse_all(("http://a",))
 
 
 def test_our_own_prompts_are_not_counted_twice() -> None:

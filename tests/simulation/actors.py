@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from everfold.runner.backend import Unreachable
-from everfold.runner.execution.fleet import BackendState, Reservation
+from everfold.runner.execution.backend_state import BackendState
+from everfold.runner.execution.fleet import Reservation
 from everfold.streams.appending.log import UNLEASED
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.errors import Unavailable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -65,6 +66,21 @@ class Comfy:
             body = {"fault": name, **options}
             answer = await client.post(f"{self.url}/simulator/faults", json=body)
             answer.raise_for_status()
+
+    def freeze(self) -> None:
+        """Stop the process: it answers nothing, and goes on with its prompt when thawed."""
+        assert self.program is not None
+        self.program.send(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self.program is not None
+        self.program.send(signal.SIGCONT)
+
+    async def running(self) -> list[str]:
+        """Return the prompt ids of what runs."""
+        async with httpx.AsyncClient() as client:
+            queue = (await client.get(f"{self.url}/queue")).json()
+        return [item[1] for item in queue["queue_running"]]
 
     async def executions(self) -> list[str]:
         """Return the prompt id of each execution that has begun, in order."""
@@ -134,6 +150,11 @@ class Stack:
         assert job.status == status, await self.event_text(job_id)
         return job
 
+    async def submit_deaf(self, seconds: float, policy: Policy) -> str:
+        """Submit a job whose node does not hear an interrupt."""
+        made = await self.log.submit(sleeper(seconds, is_deaf=True), policy=policy)
+        return made.job_id
+
     async def ended(self, job_id: str) -> Job:
         return await self._reached(job_id, lambda job: job.is_terminal)
 
@@ -201,8 +222,12 @@ class Stack:
         return holding[0], [r for r in runners if r is not holding[0]]
 
 
-def sleeper(seconds: float, color: int | None = None) -> dict[str, object]:
+def sleeper(
+    seconds: float, color: int | None = None, *, is_deaf: bool = False
+) -> dict[str, object]:
     """A graph that sleeps with progress, ten steps a second, and saves one image.
+
+    A deaf one shows no progress and hears no interrupt.
 
     Each has a colour of its own, so that no two are answered from the node cache.
     """
@@ -210,9 +235,13 @@ def sleeper(seconds: float, color: int | None = None) -> dict[str, object]:
     image = {"width": 16, "height": 16, "batch_size": 1, "color": color}
     steps = {"seconds": seconds, "steps": max(1, int(seconds * 10)), "preview": False}
     node = {"image": ["1", 0], **steps, "seed": color}
+    asleep = {"class_type": "JTSleepProgress", "inputs": node}
+    if is_deaf:
+        node = {"image": ["1", 0], "seconds": seconds, "seed": color}
+        asleep = {"class_type": "JTSleepDeaf", "inputs": node}
     saved = {"images": ["2", 0], "filename_prefix": "stack"}
     return {
         "1": {"class_type": "EmptyImage", "inputs": image},
-        "2": {"class_type": "JTSleepProgress", "inputs": node},
+        "2": asleep,
         "3": {"class_type": "SaveImage", "inputs": saved},
     }

@@ -167,6 +167,20 @@ async def cancel(job_id: str, *, reason: str = "", session: Session = DEFAULT) -
         console.print(f"{job_id} {job.status}")
 
 
+async def give_up(job_id: str, *, session: Session = DEFAULT) -> None:
+    """Give up the job's present attempt, whatever its backend says.
+
+    Its runner records the attempt as lost, stops the prompt as soon as it can, and tries the job
+    again where its policy allows. `jobs cancel` ends the job instead.
+    """
+    async with session.open() as everfold:
+        job = await everfold.give_up(job_id)
+    if session.json:
+        emit(to_json(job))
+    else:
+        console.print(f"{job_id}: attempt {job.attempt} is to be given up", markup=False)
+
+
 async def outputs(job_id: str, *, session: Session = DEFAULT) -> None:
     """Print what the job's output nodes delivered."""
     async with session.open() as everfold:

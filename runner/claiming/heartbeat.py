@@ -1,0 +1,153 @@
+"""Tells the namespace that this runner lives and what it sees, and reads what operators ask for.
+
+Rule: it never ends for anything it reads, and writes the runner's entry at each beat, so that one
+that was removed comes back. How long a backend is away is measured here, by a steady clock from
+the last time that any runner was seen to reach it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import anyio
+
+from everfold.projector.job.job import Job
+from everfold.projector.reading.queries import current
+from everfold.runner.backend import Absent, Attempt, Ended
+from everfold.runner.execution.backend_state import BackendState
+from everfold.runner.execution.shared import Shared
+from everfold.streams.errors import EverfoldError, JobUnknown
+from everfold.streams.leases.backends import (
+    Abandoned,
+    BackendEntry,
+    abandoned_prompts,
+    forget_abandoned,
+    forget_old,
+    given_up_attempts,
+    note_backends,
+    retired_backends,
+    seen_backends,
+)
+from everfold.streams.leases.registry import RunnerEntry, register_runner
+from everfold.streams.redis.server import server_time_ms
+
+logger = logging.getLogger("everfold.runner")
+
+BEAT_EVERY_S = 2.0
+LATELY_S = 3 * BEAT_EVERY_S
+CLEAN_EVERY_S = 3600.0
+
+
+class Heartbeat:
+    """One runner's heartbeat; `entry` is what it registers."""
+
+    def __init__(self, shared: Shared, entry: RunnerEntry) -> None:
+        self._shared = shared
+        self.entry = entry
+        self._seen: dict[str, tuple[int, float]] = {}
+        """Backend -> the newest `seen_ms`, and when that was first read, by the steady clock."""
+        self._cleaned_at_s = time.monotonic()
+
+    async def run(self) -> None:
+        """Beat until cancelled; trouble of the server is waited out."""
+        while True:
+            try:
+                await self.beat()
+            except EverfoldError as error:
+                logger.warning("heartbeat_missed why=%r", str(error))
+            await anyio.sleep(BEAT_EVERY_S)
+
+    async def beat(self) -> None:
+        """Write what this runner is and sees; read what others saw and operators want."""
+        log, fleet = self._shared.log, self._shared.fleet
+        await register_runner(log, self.entry)
+        now_ms = await server_time_ms(log.redis)
+        before = await seen_backends(log)
+        states = fleet.all_states
+        await note_backends(
+            log,
+            [
+                self._seen_now(state, now_ms)
+                for state in states
+                if state.reachable or state.backend.name not in before
+            ],
+        )
+        retired = await retired_backends(log)
+        fleet.given_up = {job: mark.attempt for job, mark in (await given_up_attempts(log)).items()}
+        for state in states:
+            state.is_retired = state.backend.name in retired
+            self._measure_absence(state, before.get(state.backend.name), now_ms)
+        await self._stop_abandoned(states)
+        if time.monotonic() - self._cleaned_at_s > CLEAN_EVERY_S:
+            self._cleaned_at_s = time.monotonic()
+            await forget_old(log)
+
+    def _seen_now(self, state: BackendState, now_ms: int) -> BackendEntry:
+        return BackendEntry(
+            name=state.backend.name,
+            seen_ms=now_ms,
+            by=self.entry.runner,
+            is_reached=state.reachable,
+            why=state.why_not,
+        )
+
+    def _measure_absence(
+        self, state: BackendState, entry: BackendEntry | None, now_ms: int
+    ) -> None:
+        now_s, name = time.monotonic(), state.backend.name
+        if entry is None or state.reachable:
+            self._seen[name] = (now_ms, now_s)
+            state.away_s, state.is_reached_elsewhere = 0.0, False
+            return
+        known = self._seen.get(name)
+        if known is None:
+            # What went by before this runner came is known by the server's clock alone.
+            self._seen[name] = (entry.seen_ms, now_s - max(0, now_ms - entry.seen_ms) / 1000)
+        elif known[0] != entry.seen_ms:
+            self._seen[name] = (entry.seen_ms, now_s)
+        state.away_s = now_s - self._seen[name][1]
+        others = entry.is_reached and entry.by != self.entry.runner
+        state.is_reached_elsewhere = others and state.away_s < LATELY_S
+
+    async def _stop_abandoned(self, states: tuple[BackendState, ...]) -> None:
+        """Stop what was given up on backends that can be asked again, before anything is sent."""
+        prompts = (await abandoned_prompts(self._shared.log)).values()
+        by_backend: dict[str, list[Abandoned]] = {}
+        for prompt in prompts:
+            by_backend.setdefault(prompt.backend, []).append(prompt)
+        for state in states:
+            left = by_backend.get(state.backend.name, [])
+            if state.reachable:
+                over = [await self._is_over(state, prompt) for prompt in left]
+                state.has_abandoned = not all(over)
+            else:
+                state.has_abandoned = bool(left)
+
+    async def _is_over(self, state: BackendState, prompt: Abandoned) -> bool:
+        """Stop one prompt, unless its job still counts on it; True when there is nothing to do."""
+        job = await self._job(prompt.job_id)
+        alive = job is not None and not job.is_terminal and job.attempt == prompt.attempt
+        if job is not None and alive and job.attempt_state in ("intended", "accepted"):
+            return True  # whoever meant to give it up died before it was told
+        attempt = Attempt(
+            job_id=prompt.job_id,
+            number=prompt.attempt,
+            prompt_id=prompt.prompt_id,
+            client_id=prompt.client_id,
+        )
+        truth = await state.backend.truth(prompt.prompt_id, "")
+        if not isinstance(truth, Ended | Absent):
+            await state.backend.cancel(attempt)
+            truth = await state.backend.truth(prompt.prompt_id, "")
+        if not isinstance(truth, Ended | Absent):
+            return False
+        logger.info("abandoned_prompt_over job=%s backend=%s", prompt.job_id, prompt.backend)
+        await forget_abandoned(self._shared.log, prompt.prompt_id)
+        return True
+
+    async def _job(self, job_id: str) -> Job | None:
+        try:
+            return await current(self._shared.log, job_id)
+        except JobUnknown:
+            return None

@@ -1,0 +1,125 @@
+"""One backend as its runner sees it: whether it takes jobs, how much room it has, and why not.
+
+Rule: a backend that shows waiting prompts and no running one in two polls has a dead worker; one
+that goes on with a prompt that was to stop is wedged. Neither gets anything until it runs another
+prompt or its queue is empty. What others queue there never takes the last slot of ours.
+"""
+
+from __future__ import annotations
+
+from everfold.runner.backend import Backend, Load, Unreachable
+
+DEAD_WORKER_AFTER_S = 2.0
+"""Time between two polls that both show waiting prompts and no running one: certain by then."""
+
+REFUSED_FIRST_S, REFUSED_MOST_S = 2.0, 60.0
+"""How long nothing is sent to a backend that turned a POST away; doubles with each further one."""
+
+
+class BackendState:
+    """One backend as last polled, and the slots that this runner has reserved on it."""
+
+    def __init__(self, backend: Backend, slots: int) -> None:
+        self.backend = backend
+        self.slots = slots
+        self.reserved = 0
+        """Slots in use by jobs of this runner."""
+        self.others = 0
+        """Prompts in its queue that this runner did not send, by the last poll."""
+        self.reachable = False
+        self.is_retired = False
+        """An operator took it out of service."""
+        self.has_abandoned = False
+        """Prompts that were given up may still run there; they are stopped first."""
+        self.is_reached_elsewhere = False
+        """Another runner has reached it lately."""
+        self.away_s = 0.0
+        """How long no runner has reached it, by the last heartbeat."""
+        self.why_down = "not asked yet"
+        self._has_dead_worker = False
+        self._idle_since_s: float | None = None
+        """Since when prompts wait there and none runs; None when that is not so."""
+        self._wedged_by = ""
+        """Prompt that runs on although it was to stop, or without a sign of life."""
+        self._refused = ""
+        self._refused_until_s = 0.0
+        self._refusals = 0
+        self._now_s = 0.0
+        """Steady time of the last poll."""
+
+    @property
+    def healthy(self) -> bool:
+        """False: it answers, and executes nothing that waits there."""
+        return not self._has_dead_worker and not self._wedged_by
+
+    @property
+    def takes_jobs(self) -> bool:
+        """Whether a new attempt may be sent there, free slots aside."""
+        return not self.why_not
+
+    @property
+    def why_not(self) -> str:
+        """Why it takes no jobs, in words; empty while it does."""
+        if not self.reachable:
+            return self.why_down
+        if self.is_retired:
+            return "an operator retired it"
+        if self._has_dead_worker:
+            return "prompts wait there and none runs"
+        if self._wedged_by:
+            return f"prompt {self._wedged_by} does not end"
+        if self.has_abandoned:
+            return "prompts that were given up are stopped first"
+        return self._refused if self._now_s < self._refused_until_s else ""
+
+    @property
+    def room(self) -> int:
+        """The number of free slots: 0 when it takes no jobs, never negative."""
+        if not self.takes_jobs:
+            return 0
+        least = 1 if self.slots and not self.reserved else 0
+        return max(least, self.slots - self.reserved - self.others)
+
+    def update(self, load: Load | Unreachable, reserved_before: int, now_s: float) -> None:
+        """Apply the answer of one poll.
+
+        `reserved_before` is the value of `reserved` when the poll began, `now_s` the time of any
+        steady clock in seconds.
+        """
+        self._now_s = now_s
+        if isinstance(load, Unreachable):
+            self.reachable, self.why_down, self._idle_since_s = False, load.why, None
+            return
+        self.reachable, self.why_down = True, ""
+        # A job that came or left during the poll must not be counted as somebody else's.
+        self.others = max(0, load.running + load.pending - max(reserved_before, self.reserved))
+        if self._wedged_by not in load.running_ids:
+            self._wedged_by = ""
+        self._look_for_dead_worker(load, now_s)
+
+    def _look_for_dead_worker(self, load: Load, now_s: float) -> None:
+        if load.running or not load.pending:
+            self._idle_since_s, self._has_dead_worker = None, False
+        elif self._idle_since_s is None:
+            self._idle_since_s = now_s
+        elif now_s - self._idle_since_s >= DEAD_WORKER_AFTER_S:
+            self._has_dead_worker = True
+
+    def mark_wedged(self, prompt_id: str) -> None:
+        """Send nothing there while this prompt goes on running."""
+        self._wedged_by = prompt_id
+
+    def clear_wedged(self, prompt_id: str) -> None:
+        """The prompt has moved after all."""
+        if self._wedged_by == prompt_id:
+            self._wedged_by = ""
+
+    def mark_refusing(self, why: str) -> None:
+        """Send nothing there for a while: it turned a POST away for a reason of its own."""
+        pause_s = min(REFUSED_FIRST_S * 2.0 ** min(self._refusals, 10), REFUSED_MOST_S)
+        self._refusals += 1
+        self._refused, self._refused_until_s = why, self._now_s + pause_s
+
+    def mark_accepting(self) -> None:
+        """It has taken a POST."""
+        self._refusals, self._refused_until_s = 0, 0.0
