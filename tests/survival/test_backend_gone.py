@@ -153,7 +153,7 @@ async def test_what_anybody_writes_to_hints_and_registries_ends_no_runner(stack:
         keys.given_up(),
     )
     odd: tuple[str | bytes, ...] = ("{}", "x", b"\xff", "[" * 2000, '{"runner":"x","host":"h"}')
-    for key in (keys.runners(), keys.backends(), *marks):
+    for key in registries:
         for number, value in enumerate(odd):
             await command(redis, "HSET", key, f"odd{number}", value)
     for _ in range(3):
