@@ -1,7 +1,8 @@
 """A ComfyUI server as a backend.
 
 Rule: one POST per attempt; truth from the queue first and the history second; an interrupt only
-for a prompt that the queue shows running. It keeps nothing that a restarted runner would miss.
+for a prompt that the queue shows running. It keeps nothing that a restarted runner would miss. No
+exception leaves a method, whatever the server sends.
 """
 
 from __future__ import annotations
@@ -23,7 +24,14 @@ from everfold.runner.backend import (
 )
 from everfold.runner.comfyui.address import read_address
 from everfold.runner.comfyui.boot import BootMarker
-from everfold.runner.comfyui.http import Answer, ComfyHttp, SharedRead, open_client
+from everfold.runner.comfyui.http import (
+    Answer,
+    ComfyHttp,
+    SharedRead,
+    open_client,
+    or_unreachable,
+)
+from everfold.runner.comfyui.loose_json import as_object
 from everfold.runner.comfyui.socket import SocketObservation, open_socket
 from everfold.runner.comfyui.submission import post
 from everfold.runner.comfyui.truth import (
@@ -76,10 +84,10 @@ class ComfyBackend:
         return self._address.url
 
     async def boot(self) -> str | Unreachable:
-        return await self._boot.current()
+        return await or_unreachable(self._boot.current())
 
     async def load(self) -> Load | Unreachable:
-        queue = await self._queue.fresh()
+        queue = await or_unreachable(self._queue.fresh())
         return queue.load() if isinstance(queue, Queue) else queue
 
     async def submit(
@@ -124,7 +132,14 @@ class ComfyBackend:
                 self._observed.pop(attempt.prompt_id, None)
 
     async def cancel(self, attempt: Attempt) -> None:
-        if not attempt.prompt_id:
+        if attempt.prompt_id:
+            await or_unreachable(self._cancel(attempt))
+
+    async def _cancel(self, attempt: Attempt) -> None:
+        # In one step where the server can; an interrupt may hit the prompt that runs next.
+        answer = await self.http.cancel_job(attempt.prompt_id)
+        body = as_object(answer.json()) if isinstance(answer, Answer) else {}
+        if isinstance(body.get("cancelled"), bool):
             return
         await self.http.delete_pending(attempt.prompt_id)
         queue = await self._queue.fresh()
@@ -132,6 +147,9 @@ class ComfyBackend:
             await self.http.interrupt(attempt.prompt_id)
 
     async def truth(self, prompt_id: str, boot: str) -> Truth:
+        return await or_unreachable(self._truth(prompt_id, boot))
+
+    async def _truth(self, prompt_id: str, boot: str) -> Truth:
         # The queue first: a prompt moves only from queue to history, so one that is missing in the
         # queue and after that in the history is nowhere.
         queue = await self._queue.fresh()

@@ -49,12 +49,12 @@ class BootMarker:
             return False
         answer = await self._http.small_file(_filename(marker), kind="temp")
         match answer:
-            case Answer(status=200):
-                return answer.body == marker.encode()
+            case Answer(status=200) if answer.body == marker.encode():
+                return True
             case Answer(status=404):
                 return False
             case Answer(status=status):
-                return Unreachable(f"GET /view answered {status} for the boot marker")
+                return Unreachable(f"GET /view answered {status} and not the boot marker")
         return answer
 
     async def _check_or_place(self) -> str | Unreachable:
@@ -105,4 +105,5 @@ def _filename(marker: str) -> str:
 def _read_version(text: str) -> tuple[int, ...]:
     """Return the numbers of a version; empty when it is none, as in a build from source."""
     parts = text.removeprefix("v").split("-")[0].split("+")[0].split(".")
-    return tuple(map(int, parts)) if all(part.isdecimal() for part in parts) else ()
+    is_version = all(part.isdecimal() and len(part) < 10 for part in parts)
+    return tuple(map(int, parts)) if is_version else ()

@@ -1,11 +1,13 @@
 """ComfyUI's HTTP interface: one coroutine per route that Everfold uses.
 
-Rule: nothing is ever sent twice, and each call has a time limit. Trouble is an `Unreachable` and
-not an exception: httpx's errors are turned into values here and nowhere else.
+Rule: nothing is ever sent twice, and each call has a limit of time and of size. Redirects,
+compression and cookies are refused. Trouble is an `Unreachable` and not an exception, whatever its
+type: a server can make httpx, a codec or a parser raise nearly anything.
 """
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -22,11 +24,22 @@ from everfold.runner.comfyui import loose_json
 from everfold.runner.comfyui.address import Address
 from everfold.streams.errors import ServerUnreachable
 
+logger = logging.getLogger("everfold.runner")
+
 T = TypeVar("T")
 
 CONNECT_TIMEOUT_S = 5.0
 CHUNK_TIMEOUT_S = 30.0
 """Longest silence within a download, whose whole length is not limited."""
+BODY_LIMIT_BYTES = 16 * 2**20
+HISTORY_LIMIT_BYTES = 64 * 2**20
+"""An entry holds the graph and everything that its nodes have put out."""
+EXPLANATION_LIMIT = 300
+"""Characters kept of an error's text: it may repeat what the server sent."""
+
+
+class BodyRefused(Exception):
+    """The body is larger than allowed, or compressed."""
 
 
 class Answer(Struct, frozen=True):
@@ -44,7 +57,7 @@ class Answer(Struct, frozen=True):
 
     def excerpt(self) -> str:
         """Return the beginning of the body on one line, for messages to people."""
-        return " ".join(self.body[:200].decode(errors="replace").split())
+        return printable(self.body[:200].decode(errors="replace"))
 
 
 class ComfyHttp:
@@ -66,7 +79,12 @@ class ComfyHttp:
 
     async def history(self, prompt_id: str) -> Answer | Unreachable:
         """Return the history entry of one prompt; `{}` when there is none."""
-        return await self._ask("GET", f"/history/{quote(prompt_id, safe='')}")
+        path = f"/history/{quote(prompt_id, safe='')}"
+        return await self._ask("GET", path, limit_bytes=HISTORY_LIMIT_BYTES)
+
+    async def cancel_job(self, prompt_id: str) -> Answer | Unreachable:
+        """Cancel the prompt, queued or running, in one step; only newer servers have the route."""
+        return await self._ask("POST", f"/api/jobs/{quote(prompt_id, safe='')}/cancel", json={})
 
     async def delete_pending(self, prompt_id: str) -> Answer | Unreachable:
         """Delete the prompt from the queue; nothing happens when it runs or is unknown."""
@@ -112,7 +130,8 @@ class ComfyHttp:
             async with self._client.stream("GET", "/view", params=params) as response:
                 if response.status_code >= 500:
                     raise ServerUnreachable(f"GET /view answered {response.status_code}")
-                yield response.aiter_bytes() if response.status_code == 200 else None
+                refuse_compressed(response)
+                yield response.aiter_raw() if response.status_code == 200 else None
 
     async def _ask(
         self,
@@ -123,16 +142,17 @@ class ComfyHttp:
         params: Mapping[str, str] | None = None,
         form: Mapping[str, str] | None = None,
         files: Mapping[str, tuple[str, bytes]] | None = None,
+        limit_bytes: int = BODY_LIMIT_BYTES,
     ) -> Answer | Unreachable:
         try:
+            request = self._client.build_request(
+                method, path, json=json, params=params, data=form, files=files
+            )
             # httpx limits each chunk only; a server that trickles would hold the call for ever.
             with anyio.fail_after(self._timeout_s):
-                response = await self._client.request(
-                    method, path, json=json, params=params, data=form, files=files
-                )
-        except (httpx.HTTPError, TimeoutError) as error:
+                return await read_answer(self._client, request, limit_bytes)
+        except Exception as error:
             return Unreachable(f"{method} {path}: {explain(error)}")
-        return Answer(response.status_code, response.content)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -167,13 +187,51 @@ class SharedRead(Generic[T]):
             return answer
 
 
+async def read_answer(
+    client: httpx.AsyncClient, request: httpx.Request, limit_bytes: int = BODY_LIMIT_BYTES
+) -> Answer:
+    """Send the request once and return the whole answer.
+
+    Raises BodyRefused for a body that is compressed or larger than the limit, without reading
+    on, and whatever httpx raises.
+    """
+    response = await client.send(request, stream=True)
+    try:
+        refuse_compressed(response)
+        body = bytearray()
+        async for chunk in response.aiter_raw():
+            body += chunk
+            if len(body) > limit_bytes:
+                raise BodyRefused(f"the answer is larger than {limit_bytes} bytes")
+        return Answer(response.status_code, bytes(body))
+    finally:
+        with anyio.CancelScope(shield=True):
+            await response.aclose()
+
+
+def refuse_compressed(response: httpx.Response) -> None:
+    """Raise BodyRefused for a compressed body: some kilobytes may unfold to gigabytes."""
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
+        raise BodyRefused(f"the answer is compressed ({encoding[:20]!r}), which was not asked for")
+
+
+async def or_unreachable(call: Awaitable[T]) -> T | Unreachable:
+    """Await the call; return Unreachable for any exception that it raises."""
+    try:
+        return await call
+    except Exception as error:
+        logger.warning("backend_call_broken why=%r", explain(error), exc_info=True)
+        return Unreachable(f"the answer could not be read: {explain(error)}")
+
+
 def open_client(
     address: Address, ssl_context: ssl.SSLContext | None, *, keep_alive: bool = True
 ) -> httpx.AsyncClient:
     """Open a client that never retries and never follows a redirect. The caller closes it."""
     return httpx.AsyncClient(
         base_url=address.url,
-        headers=address.headers,
+        headers={"Accept-Encoding": "identity", **address.headers},
         timeout=httpx.Timeout(CHUNK_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
         limits=httpx.Limits(max_keepalive_connections=None if keep_alive else 0),
         # Without https no context is used, and reading all certificates takes a while.
@@ -194,13 +252,18 @@ async def _drop_location(response: httpx.Response) -> None:
 
 def explain(error: Exception) -> str:
     """Describe a network error: its class and its text, which is often empty."""
-    name = type(error).__name__
-    return f"{name}: {error}" if str(error) else name
+    name, text = type(error).__name__, printable(str(error)[:EXPLANATION_LIMIT])
+    return f"{name}: {text}" if text else name
+
+
+def printable(text: str) -> str:
+    """Return a text from outside on one line, without control characters."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
 
 
 @contextmanager
 def _download_errors(url: str) -> Iterator[None]:
     try:
         yield
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL, BodyRefused) as error:
         raise ServerUnreachable(f"{url}: {explain(error)}") from error

@@ -11,6 +11,9 @@ import math
 
 import msgspec
 
+MOST_WHOLE = 2**53
+"""Beyond it a float no longer holds each integer, and nothing here counts so far."""
+
 
 def read(text: bytes | str) -> object:
     """Return the value of `text`; raise ValueError, and nothing else, when it is not JSON."""
@@ -65,10 +68,7 @@ def as_texts(value: object) -> list[str]:
 
 
 def as_whole(value: object) -> int | None:
-    """Return a finite number as an integer; None for anything else, booleans included."""
+    """Return a number up to MOST_WHOLE as an integer; None for anything else, and for booleans."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    try:
-        return int(value) if math.isfinite(value) else None
-    except OverflowError:
-        return None  # an integer that no float can hold
+    return int(value) if -MOST_WHOLE <= value <= MOST_WHOLE else None

@@ -141,8 +141,13 @@ _FRAME_DECODER = msgspec.json.Decoder(_Frame)
 
 def decode(frame: str | bytes) -> Message:
     """Return the message in one websocket frame, text or binary; never raises."""
-    if isinstance(frame, bytes):
-        return _decode_binary(frame)
+    try:
+        return _decode_binary(frame) if isinstance(frame, bytes) else _decode_text(frame)
+    except Exception as error:  # nothing that a server sends may end the reader
+        return Garbage(why=str(error))
+
+
+def _decode_text(frame: str) -> Message:
     try:
         envelope = _FRAME_DECODER.decode(frame)
         decoder = _DECODERS.get(envelope.type)

@@ -11,18 +11,22 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlencode
 
 import anyio
+import anyio.lowlevel
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import WebSocketException
 
 from everfold.runner.backend import Attempt, Sighting
 from everfold.runner.comfyui.address import Address
 from everfold.runner.comfyui.graph import read_plan
 from everfold.runner.comfyui.messages import decode
 from everfold.runner.comfyui.sightings import Sightings
+
+MAX_FRAME_BYTES = 16 * 2**20
+"""A longer message cuts the connection, which asks for the truth: it has the outputs too."""
+MAX_QUEUED_FRAMES = 4
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +103,7 @@ class SocketObservation:
     async def _connect_and_read(self) -> None:
         try:
             socket = await self._open()
-        except (OSError, WebSocketException, TimeoutError) as error:
+        except Exception as error:  # a server can make the handshake raise nearly anything
             log.debug("websocket_refused url=%s error=%r", self._url, error)
             self._tried.set()
             return
@@ -107,19 +111,19 @@ class SocketObservation:
             self._tried.set()
             self._miss()
             await self._read(socket)
-        except WebSocketException as error:
+        except Exception as error:
             log.debug("websocket_lost url=%s error=%r", self._url, error)
         finally:
             await _close(socket)
             self._miss()
 
     async def _open(self) -> ClientConnection:
-        return await connect(
+        return await _Connect(
             self._url,
             ssl=self._ssl,
             additional_headers=self._headers,
-            # One output may be larger than any limit; a limit would cut the connection.
-            max_size=None,
+            max_size=MAX_FRAME_BYTES,
+            max_queue=MAX_QUEUED_FRAMES,
             # Saves the server's event loop the work; the two are mostly near each other.
             compression=None,
             proxy=None,
@@ -134,6 +138,8 @@ class SocketObservation:
             self._pause_s = FIRST_PAUSE_S
             self._sightings.add(decode(frame))
             self._notify()
+            # A flood is read without a pause otherwise, and nothing else of the runner would run.
+            await anyio.lowlevel.checkpoint()
 
     def _miss(self) -> None:
         self._sightings.miss()
@@ -144,11 +150,19 @@ class SocketObservation:
             self._news.set()
 
 
+class _Connect(connect):
+    """Follows no redirect: the handshake carries credentials, and the address is the server's."""
+
+    def process_redirect(self, exc: Exception) -> Exception:
+        return exc
+
+
 async def _close(socket: ClientConnection) -> None:
     """Close and wait for the end, even when cancelled; cut the connection if no answer comes."""
     with anyio.move_on_after(2 * CLOSE_TIMEOUT_S, shield=True):
-        await socket.close()
-        await socket.wait_closed()
+        with suppress(Exception):
+            await socket.close()
+            await socket.wait_closed()
     socket.transport.abort()
 
 

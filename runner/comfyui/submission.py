@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from everfold.runner.backend import Accepted, Ambiguous, Attempt, Rejected, SubmitOutcome, Withheld
 from everfold.runner.comfyui import loose_json
-from everfold.runner.comfyui.http import Answer, explain
+from everfold.runner.comfyui.http import Answer, explain, read_answer
 from everfold.runner.comfyui.node_errors import (
     is_rejection,
     read_problems,
@@ -101,23 +101,17 @@ async def post(
     if (refusal := refuse_workflow(workflow)) is not None:
         return refusal
     body = _Body(request_body(attempt, workflow), may_send)
+    headers = {"Content-Type": "application/json", "Content-Length": str(len(body.content))}
     try:
+        request = client.build_request("POST", "/prompt", content=body.pieces(), headers=headers)
         with anyio.fail_after(timeout_s):
-            response = await client.post(
-                "/prompt",
-                content=body.pieces(),
-                headers={
-                    "Content-Type": "application/json",
-                    "Content-Length": str(len(body.content)),
-                },
-            )
+            answer = await read_answer(client, request)
+        return read_outcome(answer, attempt.prompt_id, is_complete=body.is_complete)
     except _Refused:
         return Withheld("the runner took the attempt back before its last byte was sent")
-    except (httpx.HTTPError, TimeoutError) as error:
+    except Exception as error:  # a server can make the client raise nearly anything
         why = f"POST /prompt: {explain(error)}"
         return Ambiguous(why) if body.is_complete else Withheld(why)
-    answer = Answer(response.status_code, response.content)
-    return read_outcome(answer, attempt.prompt_id, is_complete=body.is_complete)
 
 
 def read_outcome(answer: Answer, prompt_id: str, *, is_complete: bool = True) -> SubmitOutcome:

@@ -21,6 +21,9 @@ from everfold.streams.events.event import Failure, Outputs
 MESSAGE_LIMIT = 2000
 """Characters of an exception's text that are kept: some carry whole tensors."""
 
+LATEST_MS = 253_402_300_799_999
+"""The end of the year 9999, the last one that can be shown as a date."""
+
 
 def outputs_to_execute(item: Sequence[object]) -> frozenset[str]:
     """Return the output nodes of a queue item or of a history entry's `prompt`."""
@@ -106,7 +109,8 @@ class _Lifecycle(Struct, frozen=True):
 
     def time_ms(self, *names: str) -> int | None:
         details = self.last(*names)
-        return as_whole(details.get("timestamp")) if details is not None else None
+        time_ms = as_whole(details.get("timestamp")) if details is not None else None
+        return time_ms if time_ms is not None and 0 <= time_ms <= LATEST_MS else None
 
 
 def read_history(body: object, prompt_id: str) -> Ended | None:

@@ -61,6 +61,8 @@ class ReplayServer:
         self.posts: list[dict[str, Any]] = []
         self.cancels: list[str] = []
         """What was asked to be deleted or interrupted."""
+        self.has_jobs = False
+        """Whether it has the routes of newer servers, below /api/jobs."""
         self._runner: web.AppRunner | None = None
         self._port = 0
 
@@ -84,6 +86,7 @@ class ReplayServer:
                 web.get(self.prefix + "/queue", self._queue),
                 web.post(self.prefix + "/queue", self._delete),
                 web.post(self.prefix + "/interrupt", self._interrupt),
+                web.post(self.prefix + "/api/jobs/{id}/cancel", self._cancel_job),
                 web.get(self.prefix + r"/history/{id:[^{}/]+|.*%2F.*}", self._history),
                 web.get(self.prefix + "/view", self._view),
                 web.post(self.prefix + "/upload/image", self._upload),
@@ -196,6 +199,12 @@ class ReplayServer:
         (prompt_id,) = (await request.json())["delete"]
         self.cancels.append(f"delete {prompt_id[:8]}")
         return web.Response()
+
+    async def _cancel_job(self, request: web.Request) -> web.Response:
+        if not self.has_jobs:
+            return web.Response(status=404)
+        self.cancels.append(f"cancel {request.match_info['id'][:8]}")
+        return _answer(200, {"cancelled": True})
 
     async def _interrupt(self, request: web.Request) -> web.Response:
         self.cancels.append(f"interrupt {(await request.json())['prompt_id'][:8]}")

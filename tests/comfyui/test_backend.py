@@ -159,6 +159,15 @@ async def test_a_running_prompt_is_interrupted_by_its_id(
     assert server.cancels == ["delete d984aab4", "interrupt d984aab4"]
 
 
+async def test_a_newer_server_cancels_in_one_step(
+    server: ReplayServer, backend: ComfyBackend
+) -> None:
+    server.has_jobs = True
+    server.running = [item(P)]
+    await backend.cancel(ATTEMPT)
+    assert server.cancels == ["cancel d984aab4"]
+
+
 async def test_cancel_never_interrupts_another_prompt(
     server: ReplayServer, backend: ComfyBackend
 ) -> None:
