@@ -11,8 +11,11 @@ import contextlib
 import logging
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+from everfold.simulator.nodes.catalogue import NODES
+from everfold.simulator.nodes.node import Node
 from everfold.simulator.simulator import simulate
 
 
@@ -24,13 +27,23 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--speed", type=float, default=1.0, help="10 sleeps ten times shorter")
     parser.add_argument("--ledger", type=Path, help="file that keeps what was executed")
     parser.add_argument("--quiet", action="store_true", help="say nothing but the address")
+    parser.add_argument(
+        "--without", action="append", default=[], metavar="CLASS", help="a node class it lacks"
+    )
     options = parser.parse_args(arguments)
+    nodes = {name: node for name, node in NODES.items() if name not in options.without}
     logging.basicConfig(level=logging.ERROR if options.quiet else logging.WARNING)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve(options.port, options.output, options.speed, options.ledger))
+        asyncio.run(serve(options.port, options.output, options.speed, options.ledger, nodes))
 
 
-async def serve(port: int, output: Path | None, speed: float, ledger: Path | None) -> None:
+async def serve(
+    port: int,
+    output: Path | None,
+    speed: float,
+    ledger: Path | None,
+    nodes: Mapping[str, Node] = NODES,
+) -> None:
     """Serve until SIGTERM or SIGINT; port 0 picks a free one.
 
     Raises SystemExit when it cannot listen on the port.
@@ -39,7 +52,9 @@ async def serve(port: int, output: Path | None, speed: float, ledger: Path | Non
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     try:
-        async with simulate(output, port=port, speed=speed, ledger=ledger) as simulator:
+        async with simulate(
+            output, port=port, speed=speed, ledger=ledger, nodes=nodes
+        ) as simulator:
             sys.stdout.write(f"listening on {simulator.url}\n")
             sys.stdout.flush()
             await ended.wait()

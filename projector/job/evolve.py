@@ -243,6 +243,7 @@ def _stopping(job: Job, event: events.Stopping, now_ms: int) -> Job:
 def _lost(job: Job, event: events.Lost, now_ms: int) -> Job:
     """Charge the loss only where the attempt had started: what merely waited is not to blame."""
     ran = job.started_at_ms > 0
+    is_counted = not ran and event.cause not in ("refused", "turned_away")
     refused_by = job.refused_by
     if event.cause == "refused" and event.backend not in refused_by:
         refused_by = (*refused_by, event.backend)
@@ -251,8 +252,8 @@ def _lost(job: Job, event: events.Lost, now_ms: int) -> Job:
         status=_waiting_status(job),
         attempt_state="over",
         losses=job.losses + ran,
-        unconfirmed=job.unconfirmed + (not ran),
-        unconfirmed_since_ms=job.unconfirmed_since_ms or (0 if ran else now_ms),
+        unconfirmed=job.unconfirmed + is_counted,
+        unconfirmed_since_ms=job.unconfirmed_since_ms or (now_ms if is_counted else 0),
         lost_at_ms=now_ms,
         abandoned=job.abandoned + event.abandoned,
         refused_by=refused_by,

@@ -123,6 +123,8 @@ class DecisionInputs(Struct, frozen=True, kw_only=True):
     """Since the silence began the socket was opened anew, and something came over it."""
     saw_success: bool = False
     """The socket told the attempt's success and every output of its graph."""
+    turned_away: bool = False
+    """The server turned the last POST away: whether it arrived, the truth tells."""
     last_send_ms: int = 0
     """When this runner's own POST came to an end, 0 when it made none."""
     asked_at_ms: int = 0

@@ -87,7 +87,7 @@ def _never_begins(job: Job, now: DecisionInputs) -> bool:
 
 def _pause_s(job: Job) -> float:
     """Return how long to wait after the last attempt that was lost before it had started."""
-    beyond = job.unconfirmed - len(job.refused_by) - UNCONFIRMED_FREE
+    beyond = job.unconfirmed - UNCONFIRMED_FREE
     return min(2.0 ** min(beyond, 10), UNCONFIRMED_WAIT_LIMIT_S) if beyond > 0 else 0.0
 
 
@@ -176,12 +176,12 @@ def _absent(job: Job, truth: Absent, now: DecisionInputs) -> Action:
     if job.stopping:
         return bounds.stopped(job, abandoned=False)
     end = unfit(job, now)
-    return Finish(end) if end else RecordLost(lost(job, _cause(job, truth)))
+    return Finish(end) if end else RecordLost(lost(job, _cause(job, truth, now)))
 
 
-def _cause(job: Job, truth: Absent) -> str:
+def _cause(job: Job, truth: Absent, now: DecisionInputs) -> str:
     if job.attempt_state == "intended":
-        return "never_arrived"
+        return "turned_away" if now.turned_away else "never_arrived"
     return "deleted_there" if truth.same_boot else "backend_restarted"
 
 

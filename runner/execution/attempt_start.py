@@ -55,6 +55,8 @@ class AttemptStart:
         self._may_send = may_send
         self._now_ms = now_ms
         self._submitting = anyio.CancelScope(shield=True)
+        self.was_turned_away = False
+        """The server turned the last POST away for a reason that is not the job's."""
         self.last_send_ms = 0
         """When the last POST came to its end, 0 before the first."""
         self.workflow: bytes | None = None
@@ -133,6 +135,7 @@ class AttemptStart:
         """Record the intent, POST once and record the outcome; True when it was accepted."""
         outcome: SubmitOutcome | None = None
         with anyio.CancelScope(shield=True) as self._submitting:
+            self.was_turned_away = False
             await self._append_intent(state, attempt, boot)
             try:
                 outcome = await state.backend.submit(attempt, workflow, self._may_send)
@@ -146,6 +149,7 @@ class AttemptStart:
     ) -> None:
         match outcome:
             case Accepted(number=number, problems=problems):
+                state.mark_accepting()
                 await self._job_log.append(
                     Queued(
                         attempt=attempt.number,
@@ -154,18 +158,34 @@ class AttemptStart:
                         problems=problems,
                     )
                 )
+            case Rejected(failure=failure, of_server=True):
+                self._slot.release()
+                await self._append_lost(state, attempt, "refused", failure)
             case Rejected(failure=failure):
                 await self._job_log.append(Failed(attempt=attempt.number, failure=failure))
+            case Withheld(refuses=True):
+                self._turn_away(state, outcome.why)
+                await self._append_lost(state, attempt, "turned_away")
             case Withheld():
                 self._avoid(state, outcome.why)
-                name = state.backend.name
-                await self._job_log.append(
-                    Lost(attempt=attempt.number, backend=name, cause="never_arrived")
-                )
-            case Ambiguous():
+                await self._append_lost(state, attempt, "never_arrived")
+            case Ambiguous(refuses=True):
                 # The intent stays open until the backend's truth settles it.
-                if outcome.refuses:
-                    self._avoid(state, outcome.why)
+                self._turn_away(state, outcome.why)
+
+    async def _append_lost(
+        self, state: BackendState, attempt: Attempt, cause: str, failure: Failure | None = None
+    ) -> None:
+        name = state.backend.name
+        await self._job_log.append(
+            Lost(attempt=attempt.number, backend=name, cause=cause, failure=failure)
+        )
+
+    def _turn_away(self, state: BackendState, why: str) -> None:
+        """Send nothing there for a while: the server turns POSTs away, whatever the job."""
+        state.mark_refusing(why)
+        self.was_turned_away = True
+        self._slot.release()
 
     def _avoid(self, state: BackendState, why: str) -> None:
         """Send nothing there until a poll has reached it again."""

@@ -173,6 +173,7 @@ class JobRun:
             refused_everywhere=bool(job.refused_by) and fleet.refuse_all(job.refused_by),
             given_up=fleet.given_up.get(job.job_id, 0),
             silent_for_s=silent_for_s,
+            turned_away=self._attempt_start.was_turned_away,
             last_send_ms=self._attempt_start.last_send_ms,
             lease_trusted=self._shared.leases.is_trusted(self.lease),
             asked_at_ms=asked_at_ms,

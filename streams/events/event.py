@@ -199,7 +199,8 @@ class Lost(Fact, frozen=True, kw_only=True, tag="job.lost"):
     cause: str
     """backend_restarted, deleted_there, never_arrived, backend_unhealthy, backend_retired,
     backend_gone (nobody reached it for too long, or an operator retired it), given_up (an operator
-    gave this attempt up), or refused (the server cannot run this graph; others may)."""
+    gave this attempt up), refused (the server cannot run this graph; others may), or turned_away
+    (the server took no POST, as with a wrong password)."""
     abandoned: bool = False
     """True where the prompt may still run there: it is stopped when the backend is seen again."""
     failure: Failure | None = None

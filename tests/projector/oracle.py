@@ -128,8 +128,10 @@ def _apply(s: dict, kind: str, e: dict, now: int) -> None:  # type: ignore[type-
         s["status"] = "canceling" if canceling else "queued"
         s["attempt_state"] = "over"
     if kind == "lost":
-        s["losses" if s["started"] else "unconfirmed"] += 1
-        if not s["started"] and not s["unconfirmed_since_ms"]:
+        uncounted = e["cause"] in ("refused", "turned_away")
+        s["losses"] += s["started"] > 0
+        s["unconfirmed"] += not s["started"] and not uncounted
+        if not s["started"] and not uncounted and not s["unconfirmed_since_ms"]:
             s["unconfirmed_since_ms"] = now
         s["lost_at_ms"] = now
         s["abandoned"] += e.get("abandoned", False)

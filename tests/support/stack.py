@@ -39,8 +39,8 @@ PRODUCT_LEASES = Leases(
 class Comfy:
     """A simulator process that can be killed and started again at the same address."""
 
-    def __init__(self, start: StartProgram, folder: Path) -> None:
-        self._start, self._folder = start, folder
+    def __init__(self, start: StartProgram, folder: Path, *options: str) -> None:
+        self._start, self._folder, self._options = start, folder, options
         self.url = ""
         self.program: Program | None = None
 
@@ -48,7 +48,7 @@ class Comfy:
         port = self.url.rpartition(":")[2] or "0"
         self.program = self._start(
             *("-m", "everfold.simulator", "--port", port, "--output", str(self._folder)),
-            *("--ledger", str(self.ledger)),
+            *("--ledger", str(self.ledger), *self._options),
         )
         line = await self.program.line("listening on", within_s=20)
         self.url = line.split()[-1]
@@ -106,9 +106,10 @@ class Stack:
         self._programs: list[Program] = []
         self._count = 0
 
-    async def comfy(self) -> Comfy:
+    async def comfy(self, *options: str) -> Comfy:
+        """Start a simulator; `options` are those of `python -m everfold.simulator`."""
         self._count += 1
-        made = Comfy(self._start, self._folder / f"comfy{self._count}")
+        made = Comfy(self._start, self._folder / f"comfy{self._count}", *options)
         await made.up()
         return made
 

@@ -14,6 +14,15 @@ from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio
 
+
+def text_graph(color: int) -> dict[str, object]:
+    image = {"width": 8, "height": 8, "batch_size": 1, "color": color}
+    return {
+        "1": {"class_type": "EmptyImage", "inputs": image},
+        "2": {"class_type": "JTText", "inputs": {"image": ["1", 0], "text": "hello"}},
+    }
+
+
 PATIENT = Policy(retries=2, backend_away_s=3.0, stop_within_s=2.0)
 
 
@@ -125,6 +134,31 @@ async def test_an_operator_gives_up_the_attempt_of_a_silent_backend(stack: Stack
     await stack.runner(other)
     job = await stack.until(job_id, "succeeded")
     assert (job.attempt, job.backend) == (2, other.url)
+
+
+async def test_jobs_wait_uncharged_while_a_server_turns_posts_away(stack: Stack) -> None:
+    comfy = await stack.comfy()
+    await stack.runner(comfy)
+    await comfy.fault("refuse", count=2, status=401)
+    job_ids = [await stack.submit(seconds=0.1) for _ in range(3)]
+    for job_id in job_ids:
+        job = await stack.until(job_id, "succeeded")
+        assert (job.losses, job.unconfirmed, job.retried) == (0, 0, 0)
+    assert len(await comfy.executions()) == 3
+
+
+async def test_a_graph_that_one_server_cannot_run_is_tried_on_the_others(stack: Stack) -> None:
+    lacking, whole = await stack.comfy("--without", "JTText"), await stack.comfy()
+    await stack.runner(lacking, whole)
+    for number in range(4):
+        job_id = (await stack.log.submit(text_graph(number))).job_id
+        job = await stack.until(job_id, "succeeded")
+        assert job.backend == whole.url
+    await stack.runner(lacking, queues=("poor",))
+    job_id = (await stack.log.submit(text_graph(9), queue="poor")).job_id
+    job = await stack.until(job_id, "failed")
+    assert job.error is not None
+    assert "JTText" in job.error.message
 
 
 async def test_a_runner_that_was_removed_comes_back_to_the_registry(stack: Stack) -> None:
