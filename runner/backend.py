@@ -144,6 +144,10 @@ class Sighting(Struct, frozen=True, kw_only=True):
     saved: tuple[SavedOutput, ...] = ()
     ask_truth: bool = False
     """The attempt may be over, or something was missed: call `truth` now."""
+    succeeded: bool = False
+    """The backend told the attempt's success, and each output of its graph was told or cached."""
+    heard: bool = False
+    """Something came over the present connection, whatever it was about."""
 
 
 class Observation(Protocol):

@@ -1,16 +1,22 @@
 """ComfyUI's websocket messages as tagged values.
 
 Rule: pure, and `decode` is total: a frame of no use becomes `Unknown` or `Garbage` and never an
-exception. A message is a hint: that ComfyUI says a prompt has ended does not make it true.
+exception. A field that makes no sense keeps its default and does not cost the rest of the frame.
+A message is a hint: that ComfyUI says a prompt has ended does not make it true.
 Source: ComfyUI 0.3.64.
 """
 
 from __future__ import annotations
 
+import math
+from typing import TypeVar
+
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, structs
 
 from everfold.runner.comfyui import loose_json
+
+Fields = TypeVar("Fields", bound=Struct)
 
 
 class Message(Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -43,6 +49,8 @@ class ProgressValue(Message, frozen=True, kw_only=True, tag="progress"):
     value: float = 0.0
     max: float = 0.0
     node: str | None = None
+    node_id: str | None = None
+    """What some custom nodes say in place of `node`."""
 
 
 class NodeState(Struct, frozen=True, kw_only=True):
@@ -157,17 +165,63 @@ def _decode_text(frame: str) -> Message:
 
 
 def _decode_slowly(frame: str) -> Message:
-    """Read a frame that strict JSON refuses, such as an output with a NaN in it."""
+    """Read a frame that the strict decoder refuses, such as one with a NaN or an odd field."""
     try:
         envelope = loose_json.as_object(loose_json.read(frame))
         name = loose_json.as_text(envelope.get("type"))
         if not name:
             return Garbage(why="no type")
         kind = _KIND_BY_NAME.get(name)
-        data = {**loose_json.as_object(envelope.get("data")), "type": name}
-        return msgspec.convert(data, kind) if kind else Unknown(name=name)
+        data = loose_json.as_object(envelope.get("data"))
+        return _read_fields(kind, data) if kind else Unknown(name=name)
     except (ValueError, RecursionError) as error:
         return Garbage(why=str(error))
+
+
+def _read_fields(kind: type[Fields], data: dict[str, object]) -> Fields:
+    fields = {
+        field.name: _read_field(field.type, data[field.name])
+        for field in structs.fields(kind)
+        if field.name in data
+    }
+    return kind(**{name: value for name, value in fields.items() if value is not UNSET})
+
+
+def _read_field(kind: object, value: object) -> object:
+    """Return the value as a field of this type takes it, UNSET when it makes no sense there."""
+    if kind is float:
+        return _read_number(value)
+    if kind == list[str]:
+        items = [_read_text(item) for item in loose_json.as_list(value)]
+        return [item for item in items if item is not UNSET]
+    if kind == dict[str, NodeState]:
+        states = loose_json.as_object(value).items()
+        return {
+            name: _read_fields(NodeState, loose_json.as_object(state)) for name, state in states
+        }
+    if kind == dict[str, object] | None:
+        return value if isinstance(value, dict) else UNSET
+    if value is None and kind == str | None:
+        return None
+    # An odd name is an unknown one: None would say that there is none.
+    text = _read_text(value)
+    return "" if text is UNSET and kind == str | None else text
+
+
+def _read_text(value: object) -> object:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)[:64]
+    return value if isinstance(value, str) else UNSET
+
+
+def _read_number(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return UNSET
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return UNSET
+    return number if math.isfinite(number) else UNSET
 
 
 def _decode_binary(frame: bytes) -> Message:

@@ -59,8 +59,9 @@ def evolve(tally: Tally, message: messages.Message) -> Tally:
             return _recomputed(_apply_progress_state(tally, nodes))
         case messages.Executing(node=str() as node):
             return _recomputed(_enter(tally, _graph_node(tally, node, message.display_node)))
-        case messages.ProgressValue(node=node):
-            return _recomputed(_advance(tally, node or tally.node, message.value, message.max))
+        case messages.ProgressValue(node=node, node_id=node_id):
+            node = node or node_id or tally.node
+            return _recomputed(_advance(tally, node, message.value, message.max))
         case messages.Executed(node=node):
             return _recomputed(structs.replace(tally, finished=tally.finished | {node}))
         case _:

@@ -2,7 +2,8 @@
 
 Rule: no I/O and no clock. Bounded: it keeps the newest progress and the newest output per node.
 Messages of other prompts are ignored. An `executing` without a prompt_id is about this prompt,
-because every attempt has its own client_id and ComfyUI sends that message to one client.
+because every attempt has its own client_id and ComfyUI sends that message to one client; so is a
+custom node's `progress` without one, while this prompt runs.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ STARTING = (
 )
 
 
+MOST_OUTPUTS = 10_000
+"""Outputs of further nodes are left to the history: a graph has fewer."""
+
+
 class Sightings:
     """What was seen of prompt `prompt_id` since the last `merge`."""
 
@@ -32,6 +37,11 @@ class Sightings:
         self._progress: Progress | None = None
         self._started = False
         self._ask_truth = False
+        self._is_over = False
+        self._has_succeeded = False
+        self._heard = False
+        self._executed: set[str] = set()
+        """Nodes whose outputs were told, or which had none."""
         self._saved: dict[str, SavedOutput] = {}
         self._merged = Sighting()
         """The Sighting returned last, with the last progress in it."""
@@ -41,14 +51,36 @@ class Sightings:
         if not self._is_ours(message):
             return
         self._started = self._started or _tells_start(message)
-        self._ask_truth = self._ask_truth or _tells_end(message)
+        if _tells_end(message):
+            self._ask_truth = self._is_over = True
         self._move_to(evolve(self._tally, message))
-        if isinstance(message, messages.Executed) and message.output is not None:
-            self._saved[message.node] = SavedOutput(message.node, message.output)
+        match message:
+            case messages.ExecutionSuccess():
+                self._has_succeeded = True
+            case messages.Executed(node=node, output=output):
+                self._note_executed(node, output)
+
+    def _note_executed(self, node: str, output: dict[str, object] | None) -> None:
+        if len(self._executed) >= MOST_OUTPUTS:
+            return
+        self._executed.add(node)
+        if output is not None:
+            self._saved[node] = SavedOutput(node, output)
+
+    def hear(self) -> None:
+        """Note that something came over the present connection, whatever it was."""
+        self._heard = True
 
     def miss(self) -> None:
-        """Ask for the truth: messages may have been lost."""
-        self._ask_truth = True
+        """Ask for the truth: a connection began or ended, and messages may have been lost."""
+        self._ask_truth, self._heard = True, False
+
+    @property
+    def _succeeded(self) -> bool:
+        """Whether the success was told, and every output of the graph or that it was cached."""
+        outputs = self._tally.outputs
+        told = self._executed | (self._tally.cached or frozenset())
+        return self._has_succeeded and bool(outputs) and outputs <= told
 
     def learn_outputs(self, outputs: frozenset[str]) -> None:
         """Use the outputs that the server names; an empty set changes nothing."""
@@ -79,6 +111,8 @@ class Sightings:
             progress=self._progress,
             saved=tuple(self._saved.values()),
             ask_truth=self._ask_truth,
+            succeeded=self._succeeded,
+            heard=self._heard,
         )
         self._saved, self._ask_truth = {}, False
         return self._merged if is_new else structs.replace(self._merged, progress=None)
@@ -91,7 +125,10 @@ class Sightings:
     def _is_ours(self, message: messages.Message) -> bool:
         if message.prompt_id is not None:
             return message.prompt_id == self._prompt_id
-        return isinstance(message, messages.Executing)
+        runs = self._started and not self._is_over
+        return isinstance(message, messages.Executing) or (
+            runs and isinstance(message, messages.ProgressValue)
+        )
 
 
 def _tells_start(message: messages.Message) -> bool:

@@ -136,6 +136,7 @@ class SocketObservation:
     async def _read(self, socket: ClientConnection) -> None:
         async for frame in socket:
             self._pause_s = FIRST_PAUSE_S
+            self._sightings.hear()
             self._sightings.add(decode(frame))
             self._notify()
             # A flood is read without a pause otherwise, and nothing else of the runner would run.

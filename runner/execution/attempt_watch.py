@@ -44,6 +44,19 @@ class AttemptWatch:
         self._silent_limit_s = config.silent_after_s
         self.last_progress_at_s = anyio.current_time()
         """anyio.current_time() when the attempt last showed progress, or when the watch began."""
+        self._is_opened_anew = False
+        """The socket was opened anew since the attempt last showed progress."""
+        self._heard = False
+        self._saw_success = False
+
+    @property
+    def socket_heard(self) -> bool:
+        """Whether something came over a socket that was opened since the attempt is silent."""
+        return self._is_opened_anew and self._heard
+
+    def saw_success(self, attempt: int) -> bool:
+        """Say whether the backend told the success of this attempt, and all its outputs."""
+        return self._saw_success and attempt == self._attempt.number
 
     async def run(self, observation: Observation, decide: Decide) -> Truth | None:
         """Watch until the job must be decided anew, and append what the hints say meanwhile.
@@ -73,8 +86,11 @@ class AttemptWatch:
     async def _append_sighting(self, sighting: Sighting) -> None:
         if sighting.started:
             await self._append_started()
+        self._heard = sighting.heard
+        self._saw_success = self._saw_success or sighting.succeeded
         if sighting.progress is not None or sighting.saved:
             self.last_progress_at_s = anyio.current_time()
+            self._is_opened_anew = False
         if sighting.progress is not None:
             self._progress.note(sighting.progress)
         for saved in sighting.saved:
@@ -107,7 +123,16 @@ class AttemptWatch:
         return None if isinstance(decide(truth), WatchAttempt | Wait) else truth
 
     async def _reconnect_if_silent(self, observation: Observation) -> None:
-        """Open a new socket: one that ComfyUI has made deaf stays open and says nothing."""
-        if anyio.current_time() - self.last_progress_at_s > self._silent_limit_s:
+        """Open a new socket: one that ComfyUI has made deaf stays open and says nothing.
+
+        Also before the attempt is called stalled.
+        """
+        silent_s = anyio.current_time() - self.last_progress_at_s
+        stall_s = self._job_log.job.policy.stall_deadline_s
+        is_stalled = stall_s is not None and silent_s > stall_s and not self._is_opened_anew
+        if silent_s > self._silent_limit_s:
             self._silent_limit_s *= 2
-            await observation.reconnect()
+        elif not is_stalled:
+            return
+        self._is_opened_anew, self._heard = True, False
+        await observation.reconnect()

@@ -174,6 +174,8 @@ class JobRun:
             given_up=fleet.given_up.get(job.job_id, 0),
             silent_for_s=silent_for_s,
             turned_away=self._attempt_start.was_turned_away,
+            socket_heard=watch is not None and watch.socket_heard,
+            saw_success=watch is not None and watch.saw_success(job.attempt),
             last_send_ms=self._attempt_start.last_send_ms,
             lease_trusted=self._shared.leases.is_trusted(self.lease),
             asked_at_ms=asked_at_ms,

@@ -107,6 +107,59 @@ def test_a_text_frame_names_its_node() -> None:
     assert said.decode(b"\0\0\0\3\0\0\0\x018hello") == said.NodeText(node="8", text="hello")
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        (
+            "execution_error",
+            {"prompt_id": "p", "node_id": 7, "exception_type": None},
+            said.ExecutionError(prompt_id="p"),
+        ),
+        (
+            "execution_success",
+            {"prompt_id": "p", "timestamp": "now"},
+            said.ExecutionSuccess(prompt_id="p"),
+        ),
+        ("executing", {"prompt_id": "p", "node": 7}, said.Executing(prompt_id="p", node="7")),
+        ("executing", {"prompt_id": "p", "node": [7]}, said.Executing(prompt_id="p", node="")),
+        ("executing", {"prompt_id": "p", "node": None}, said.Executing(prompt_id="p")),
+        ("executed", {"prompt_id": "p", "node": ["7"]}, said.Executed(prompt_id="p")),
+        (
+            "executed",
+            {"prompt_id": "p", "node": 7, "output": {"a": [1]}},
+            said.Executed(prompt_id="p", node="7", output={"a": [1]}),
+        ),
+        (
+            "execution_cached",
+            {"prompt_id": "p", "nodes": [1, "2", None]},
+            said.ExecutionCached(prompt_id="p", nodes=["1", "2"]),
+        ),
+        (
+            "execution_cached",
+            {"prompt_id": "p", "nodes": None},
+            said.ExecutionCached(prompt_id="p"),
+        ),
+        (
+            "progress",
+            {"node": "5", "value": 3, "max": None},
+            said.ProgressValue(node="5", value=3.0),
+        ),
+        (
+            "progress_state",
+            {"prompt_id": "p", "nodes": {"1": {"value": "x", "max": 8}, "2": None}},
+            said.ProgressState(
+                prompt_id="p", nodes={"1": said.NodeState(max=8.0), "2": said.NodeState()}
+            ),
+        ),
+        ("execution_interrupted", {"prompt_id": 5}, said.ExecutionInterrupted(prompt_id="5")),
+    ],
+)
+def test_one_odd_field_does_not_cost_the_frame(
+    name: str, data: object, message: said.Message
+) -> None:
+    assert said.decode(json.dumps({"type": name, "data": data})) == message
+
+
 def test_a_blocked_execution_is_no_end() -> None:
     message = said.decode('{"type":"execution_error","data":{"exception_type":"ExecutionBlocked"}}')
     assert isinstance(message, said.ExecutionError)

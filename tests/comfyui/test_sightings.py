@@ -103,3 +103,45 @@ def test_outputs_that_the_server_dropped_are_not_work(sightings: Sightings) -> N
     progress = sightings.merge().progress
     assert progress is not None
     assert progress.nodes_total == 4
+
+
+def test_progress_without_a_prompt_counts_for_the_prompt_that_runs(sightings: Sightings) -> None:
+    custom = said.ProgressValue(node_id="sampler", value=5, max=20)
+    sightings.add(custom)
+    assert sightings.merge() == Sighting(), "it does not run yet"
+    sightings.add(said.ExecutionStart(prompt_id="p"))
+    sightings.add(custom)
+    progress = sightings.merge().progress
+    assert progress is not None
+    assert (progress.node, progress.step) == ("sampler", 5)
+    sightings.add(said.ExecutionSuccess(prompt_id="p"))
+    sightings.add(said.ProgressValue(node="sampler", value=9, max=20))
+    assert sightings.merge().progress is None, "it is over: another prompt runs"
+
+
+def test_success_is_told_only_with_every_output_that_the_server_names(
+    sightings: Sightings,
+) -> None:
+    sightings.learn_outputs(frozenset({"save", "preview"}))
+    sightings.add(said.ExecutionStart(prompt_id="p"))
+    sightings.add(said.ExecutionSuccess(prompt_id="p"))
+    assert not sightings.merge().succeeded
+    sightings.add(said.Executed(prompt_id="p", node="save", output={"images": []}))
+    assert not sightings.merge().succeeded
+    sightings.add(said.ExecutionCached(prompt_id="p", nodes=["preview"]))
+    assert sightings.merge().succeeded
+    assert sightings.merge().succeeded, "it stays so"
+
+
+def test_outputs_alone_are_no_success(sightings: Sightings) -> None:
+    sightings.learn_outputs(frozenset({"save"}))
+    sightings.add(said.Executed(prompt_id="p", node="save", output={"images": []}))
+    sightings.add(said.ExecutionSuccess(prompt_id="another"))
+    assert not sightings.merge().succeeded
+
+
+def test_a_new_connection_was_not_heard_yet(sightings: Sightings) -> None:
+    sightings.hear()
+    assert sightings.merge().heard
+    sightings.miss()
+    assert not sightings.merge().heard

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import anyio
+import httpx
 import pytest
 import websockets
 
@@ -169,3 +171,31 @@ async def test_a_stalled_run_is_interrupted_and_failed(stack: Stack) -> None:
     job = await stack.until(job_id, "failed")
     assert job.error is not None
     assert job.error.code == "stalled"
+
+
+async def test_a_muted_websocket_is_no_stall(stack: Stack) -> None:
+    comfy = await stack.comfy()
+    await stack.runner(comfy)
+    job_id = await stack.submit(seconds=8, policy=Policy(stall_deadline_s=1.5))
+    await stack.until(job_id, "running")
+    await comfy.fault("mute_sockets")
+    await stack.until(job_id, "succeeded", within_s=30)
+
+
+async def test_a_success_that_was_told_stands_when_the_history_is_cleared(stack: Stack) -> None:
+    comfy = await stack.comfy()
+    await stack.runner(comfy)
+    async with httpx.AsyncClient(base_url=comfy.url) as client, anyio.create_task_group() as group:
+
+        async def clear() -> None:
+            while True:
+                await client.post("/history", json={"clear": True})
+                await anyio.sleep(0.005)
+
+        group.start_soon(clear)
+        jobs = [await stack.submit(seconds=0.3) for _ in range(4)]
+        for job_id in jobs:
+            job = await stack.until(job_id, "succeeded", within_s=30)
+            assert job.outputs
+            assert job.attempt == 1
+        group.cancel_scope.cancel()
