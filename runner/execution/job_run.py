@@ -85,6 +85,8 @@ class JobRun:
         self._attempt_watch: AttemptWatch | None = None
         self._truth: Truth | None = None
         """What the last watch or stop learned; used up by the next decision."""
+        self._not_understood_since_s: float | None = None
+        """Since when the backend answers and its truth cannot be read, None when it can."""
         self._is_releasing = False
         self.has_lost_writes = False
         """The server has forgotten this lease: it came back without its newest writes."""
@@ -168,7 +170,7 @@ class JobRun:
             submit_grace_s=self._config.submit_grace_s,
             backend_healthy=state is None or state.healthy,
             backend_retired=state is not None and state.is_retired,
-            away_s=0.0 if state is None or state.reachable else state.away_s,
+            away_s=self._away_s(state, truth),
             reachable_elsewhere=self._may_hand_over(state),
             refused_everywhere=bool(job.refused_by) and fleet.refuse_all(job.refused_by),
             given_up=fleet.given_up.get(job.job_id, 0),
@@ -181,6 +183,19 @@ class JobRun:
             asked_at_ms=asked_at_ms,
         )
         return decide(job, truth, now)
+
+    def _away_s(self, state: BackendState | None, truth: Truth | None) -> float:
+        """Return how long nothing was learned of the backend: it is silent, or not understood."""
+        if truth is None:
+            return 0.0
+        if not isinstance(truth, Unreachable):
+            self._not_understood_since_s = None
+            return 0.0
+        if state is None or not state.reachable:
+            return state.away_s if state is not None else 0.0
+        if self._not_understood_since_s is None:
+            self._not_understood_since_s = anyio.current_time()
+        return anyio.current_time() - self._not_understood_since_s
 
     def _judge_silence(self, state: BackendState, truth: Truth | None, silent_s: float) -> None:
         if isinstance(truth, Running) and silent_s > WEDGED_AFTER_S:

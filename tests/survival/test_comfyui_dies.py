@@ -6,9 +6,11 @@ import anyio
 import httpx
 import pytest
 import websockets
+from aiohttp import web
 
 from everfold.streams.events.event import Policy
 from tests.support.stack import Stack
+from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -199,3 +201,43 @@ async def test_a_success_that_was_told_stands_when_the_history_is_cleared(stack:
             assert job.outputs
             assert job.attempt == 1
         group.cancel_scope.cancel()
+
+
+async def test_a_backend_whose_history_is_never_understood_is_given_up(stack: Stack) -> None:
+    """Its queue answers as ever, so it counts as reachable; the bound applies all the same."""
+
+    async def queue(_: web.Request) -> web.Response:
+        return web.json_response({"queue_running": [], "queue_pending": []})
+
+    async def accept(request: web.Request) -> web.Response:
+        prompt_id = (await request.json())["prompt_id"]
+        return web.json_response({"prompt_id": prompt_id, "number": 1, "node_errors": {}})
+
+    async def upload(request: web.Request) -> web.Response:
+        image = (await request.post())["image"]
+        assert isinstance(image, web.FileField)
+        files[image.filename] = image.file.read()
+        return web.json_response({})
+
+    async def view(request: web.Request) -> web.Response:
+        return web.Response(body=files[request.query["filename"]])
+
+    async def odd(_: web.Request) -> web.Response:
+        return web.json_response({"version": 9})
+
+    files: dict[str, bytes] = {}
+    app = web.Application()
+    app.add_routes([web.get("/queue", queue), web.post("/prompt", accept), web.get("/view", view)])
+    app.add_routes([web.post("/upload/image", upload), web.get("/{rest:.*}", odd)])
+    server = web.AppRunner(app)
+    await server.setup()
+    site = web.TCPSite(server, "127.0.0.1", 0)
+    await site.start()
+    await stack.runner(backends=[f"http://127.0.0.1:{server.addresses[0][1]}"])
+    job_id = await stack.submit(policy=Policy(backend_away_s=2.0))
+
+    async def given_up() -> bool:
+        return '"cause":"backend_gone"' in await stack.event_text(job_id)
+
+    await eventually(given_up, 30)
+    await server.cleanup()
