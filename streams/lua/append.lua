@@ -6,54 +6,55 @@
   KEYS[2]  later       ZSET by due time
   KEYS[3]  workflows   HASH, graph -> open jobs that need it
   KEYS[4..] head       HASH of each event's job; one per event
-
   ARGV[1]  hash tag of the partition, from which dispatch and workflow keys are made
   ARGV[2]  ms that a graph is kept after its last open job
-  ARGV[3..] seven per event: job id; event id; expected seq, -1 = any; epoch of the lease, 0 = no lease
-           needed, -1 = only while no runner has a lease (so is an end with 0); the lease's runner,
-           '' = do not compare; effect: '' none, 'cancel' marks the job, else the closing status; payload
+  ARGV[3..] eight per event: job id; event id; author; expected seq, -1 = any, -2 - n = any, no event up
+           to n has this id; epoch of the lease, 0 = none, -1 = only while no runner has one; its
+           runner, '' = do not compare; effect: '', 'cancel' or closing status; payload
 
   Returns  one outcome per event:
            {"appended", seq, entry id}
-           {"duplicate", seq, entry id}   this event id is already in the log
+           {"duplicate", seq, entry id}   this event id, or a request to cancel, is already in the log
+           {"old", seq}                   the head may have forgotten this id: look for it up to seq
            {"fenced", current epoch}      {"closed", status}      {"conflict", actual seq}
-           {"leased", owner}              {"unknown"}             no such job
+           {"leased", owner}              {"unknown"}             {"broken", why}  a key is unusable
 ]]
---- @include "append_entry"
---- @include "recent_ids"
-local log, later, workflows, tag, workflow_ttl_ms = KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2]
-
-local function close(head, job, status, phase, dispatch_id, queue, priority, sha)
-  if phase == 'later' then redis.call('ZREM', later, job) end
-  local dispatch = tag .. ':dispatch:' .. queue .. ':' .. priority
-  if dispatch_id ~= '' and redis.call('XDEL', dispatch, dispatch_id) then redis.pcall('XACK', dispatch, 'runners', dispatch_id) end
-  if redis.call('HINCRBY', workflows, sha, -1) <= 0 then
-    redis.call('HDEL', workflows, sha)
-    redis.call('PEXPIRE', tag .. ':workflow:' .. sha, workflow_ttl_ms)
-  end
-  redis.call('HSET', head, 'status', status, 'phase', 'closed')
+--- @include "open_job"
+local log, later, workflows, tag, call = KEYS[1], KEYS[2], KEYS[3], ARGV[1], redis.call
+local why = check_key(log, 'stream', 'XADD') or check_key(later, 'zset', 'ZREM') or check_key(workflows, 'hash', 'HINCRBY', 'HDEL')
+if why then return redis.error_reply(why) end
+local function damage_of(job, dispatch, graph)
+  return not whole(call('HGET', workflows, job.workflow) or '0') and 'its graph is not counted by a number'
+    or check_key(dispatch, 'stream', 'XDEL', 'XACK') or check_key(graph, 'string', 'PEXPIRE')
 end
-
-local function append(head, job, event_id, expected, epoch, holder, effect, payload)
-  local now_seq, now_epoch, status, phase, owner, recent, last, dispatch_id, queue, priority, sha = unpack(redis.call('HMGET',
-    head, 'seq', 'epoch', 'status', 'phase', 'owner', 'recent', 'last', 'dispatch', 'queue', 'priority', 'workflow'))
-  if not now_seq then return { 'unknown' } end
-  local seq, entry = find_recent(recent, event_id)
-  if seq then return { 'duplicate', tonumber(seq), entry } end
-  now_seq, now_epoch, expected, epoch = tonumber(now_seq), tonumber(now_epoch), tonumber(expected), tonumber(epoch)
-  if status ~= 'open' then return { 'closed', status } end
-  local mine = phase == 'leased' and now_epoch == epoch and (holder == '' or holder == owner)
-  if epoch > 0 and not mine then return { 'fenced', now_epoch } end
-  local needs_none = epoch < 0 or epoch == 0 and effect ~= '' and effect ~= 'cancel'
-  if needs_none and phase ~= 'waiting' and phase ~= 'later' then return { 'leased', owner } end
-  if expected >= 0 and now_seq ~= expected then return { 'conflict', now_seq } end
-  seq, entry = now_seq + 1, append_entry(log, '*', job, now_seq + 1, now_epoch, last, payload)
-  redis.call('HSET', head, 'seq', seq, 'last', entry, 'recent', add_recent(recent, event_id, seq, entry))
-  if effect == 'cancel' then redis.call('HSET', head, 'cancel', 1)
-  elseif effect ~= '' then close(head, job, effect, phase, dispatch_id, queue, priority, sha) end
+local function close(head, name, job, status, dispatch, graph)
+  if job.phase == 'later' then call('ZREM', later, name) end
+  if job.dispatch ~= '' and call('XDEL', dispatch, job.dispatch) then redis.pcall('XACK', dispatch, 'runners', job.dispatch) end
+  local left = call('HINCRBY', workflows, job.workflow, -1)
+  if left <= 0 then call('HDEL', workflows, job.workflow) call('PEXPIRE', graph, ARGV[2]) end
+  call('HSET', head, 'status', status, 'phase', 'closed')
+end
+local function append(head, name, event_id, author, expected, epoch, holder, effect, payload)
+  expected, epoch = whole(expected), whole(epoch)
+  local job, outcome = open_job(head, author, event_id, -2 - expected)
+  if not job then return outcome end
+  local kind, phase, closes = string.match(payload, '^{"type":"job%.([%a_]+)"'), job.phase, effect ~= '' and effect ~= 'cancel'
+  local mine = phase == 'leased' and job.epoch == epoch and (holder == '' or holder == job.owner)
+  if epoch > 0 and not mine then return { 'fenced', job.epoch } end
+  local waits, needs_lease = phase == 'waiting' or phase == 'later', phase == 'leased' or phase == 'released'
+  if kind == 'rewound' or kind == 'cancel_requested' then needs_lease = false end
+  if epoch <= 0 and not waits and (needs_lease or epoch < 0 or closes) then return { 'leased', job.owner } end
+  local seq, entry = string.match(effect == 'cancel' and job.cancel or '', '^(%d+) (%S+)$')
+  if seq then return { 'duplicate', whole(seq), entry } end
+  if expected >= 0 and job.seq ~= expected then return { 'conflict', job.seq } end
+  local dispatch, graph = tag .. ':dispatch:' .. job.queue .. ':' .. job.priority, tag .. ':workflow:' .. job.workflow
+  local damage = closes and damage_of(job, dispatch, graph)
+  if damage then return { 'broken', damage } end
+  seq, entry = append_to(log, head, name, job, author, event_id, payload)
+  if effect == 'cancel' then call('HSET', head, 'cancel', seq .. ' ' .. entry) end
+  if closes then close(head, name, job, effect, dispatch, graph) end
   return { 'appended', seq, entry }
 end
-
 local outcomes = {}
-for i = 4, #KEYS do outcomes[i - 3] = append(KEYS[i], unpack(ARGV, 7 * i - 25, 7 * i - 19)) end
+for i = 4, #KEYS do outcomes[i - 3] = append(KEYS[i], unpack(ARGV, 8 * i - 29, 8 * i - 22)) end
 return outcomes

@@ -1,7 +1,7 @@
 #!lua
 --[[
   Lease waiting jobs of one partition to a runner, in order of preference; each gets a new epoch
-  and a `claimed` event.
+  and a `claimed` event. An entry whose head is broken is passed over, and stays pending.
 
   KEYS[1]  log        STREAM
   KEYS[2..] dispatch  STREAMs of queue and priority, the preferred one first
@@ -17,29 +17,37 @@
 --- @include "begin_lease"
 local log, tag, runner = KEYS[1], ARGV[1], ARGV[2]
 
+local why = check_key(log, 'stream', 'XADD') or check_key(tag .. ':head:', 'hash', 'HSET')
+for key = 2, #KEYS do why = why or check_key(KEYS[key], 'stream', 'XREADGROUP', 'XACK', 'XDEL') end
+if why then return redis.error_reply(why) end
+
+-- Return new entries of a dispatch stream, and an error that stands in the way of more.
 local function read(dispatch, count)
   local command = { 'XREADGROUP', 'GROUP', 'runners', runner, 'COUNT', count, 'STREAMS', dispatch, '>' }
   local reply = redis.pcall(unpack(command))
-  if reply and reply.err then
-    if not string.find(reply.err, 'NOGROUP') then return error(reply.err) end
-    redis.call('XGROUP', 'CREATE', dispatch, 'runners', '0', 'MKSTREAM')
-    reply = redis.call(unpack(command))
+  if reply and reply.err and string.find(reply.err, 'NOGROUP') then
+    local made = redis.pcall('XGROUP', 'CREATE', dispatch, 'runners', '0', 'MKSTREAM')
+    reply = made.err and made or redis.pcall(unpack(command))
   end
+  if reply and reply.err then return {}, reply end
   return reply and reply[1][2] or {}
 end
 
 local outcome, used = { 'claimed' }, 2
 for key = 2, #KEYS do
   if used == #ARGV then break end
-  for _, item in ipairs(read(KEYS[key], #ARGV - used)) do
+  local items, trouble = read(KEYS[key], #ARGV - used)
+  if trouble and #outcome == 1 then return trouble end
+  for _, item in ipairs(items) do
     local dispatch_id, job = item[1], item[2] and item[2][2]
     local head = tag .. ':head:' .. (job or '')
-    if job and redis.call('HGET', head, 'status') == 'open' then
+    local status = leasable(head)
+    if status == 'open' then
       used = used + 1
       local epoch, seq, entry, last = begin_lease(log, head, job, runner, dispatch_id, ARGV[used])
       local first = seq == 2 and redis.call('XRANGE', log, last, last)[1] or nil
       table.insert(outcome, { job, epoch, seq, entry, key - 1, dispatch_id, first })
-    else
+    elseif status or redis.call('EXISTS', head) == 0 then
       redis.call('XACK', KEYS[key], 'runners', dispatch_id)
       redis.call('XDEL', KEYS[key], dispatch_id)
     end

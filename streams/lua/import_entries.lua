@@ -14,7 +14,11 @@
 ]]
 --- @include "precedes"
 --- @include "append_entry"
-local log, tag = KEYS[1], ARGV[1]
+--- @include "check_key"
+local log, tag, heads = KEYS[1], ARGV[1], cmsgpack.unpack(ARGV[2])
+local why = check_key(log, 'stream', 'XADD')
+for _, head in ipairs(heads) do why = why or check_key(tag .. ':head:' .. head[1], 'hash', 'HSET') end
+if why then return redis.error_reply(why) end
 local last = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
 
 local todo = {}
@@ -26,7 +30,7 @@ end
 for _, i in ipairs(todo) do
   append_entry(log, unpack(ARGV, i, i + 5))
 end
-for _, head in ipairs(cmsgpack.unpack(ARGV[2])) do
+for _, head in ipairs(heads) do
   redis.call('HSET', tag .. ':head:' .. head[1], unpack(head[2]))
 end
 return { 'imported', #todo }

@@ -1,6 +1,7 @@
 #!lua
 --[[
-  Move jobs whose time has come from later to dispatch, and name those that waited too long.
+  Move jobs whose time has come from later to dispatch, and name those that waited too long. A job
+  whose head or dispatch cannot be used is looked at again a minute later.
 
   KEYS[1]  later      ZSET by due time, Unix ms
   KEYS[2]  deadlines  ZSET by time, Unix ms
@@ -13,29 +14,40 @@
   Returns  {"promoted", count, next due Unix ms or 0, overdue job ids...}   an overdue job is
            still waiting past its deadline; it stays listed until it is closed
 ]]
+--- @include "check_key"
 --- @include "now_ms"
 local later, deadlines, tag, most = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
 local time_ms = now_ms()
+local why = check_key(later, 'zset', 'ZREM', 'ZADD') or check_key(deadlines, 'zset', 'ZREM')
+  or check_key(tag .. ':head:', 'hash', 'HSET') or check_key(tag .. ':dispatch:', 'stream', 'XADD')
+if why then return redis.error_reply(why) end
 
 local due = redis.call('ZRANGEBYSCORE', later, '-inf', time_ms, 'LIMIT', 0, most)
 for _, job in ipairs(due) do
   local head = tag .. ':head:' .. job
-  local queue, priority, phase = unpack(redis.call('HMGET', head, 'queue', 'priority', 'phase'))
-  if phase == 'later' then
-    local dispatch_id = redis.call('XADD', tag .. ':dispatch:' .. queue .. ':' .. priority, '*', 'j', job)
-    redis.call('HSET', head, 'phase', 'waiting', 'dispatch', dispatch_id)
+  local trouble = check_key(head, 'hash')
+  local queue, priority, phase = unpack(trouble and {} or redis.call('HMGET', head, 'queue', 'priority', 'phase'))
+  local dispatch = tag .. ':dispatch:' .. (queue or '') .. ':' .. (priority or '')
+  trouble = trouble or phase == 'later' and (not (queue and priority) or check_key(dispatch, 'stream'))
+  if trouble then
+    redis.call('ZADD', later, time_ms + 60000, job)
+  else
+    redis.call('ZREM', later, job)
+    if phase == 'later' then
+      redis.call('HSET', head, 'phase', 'waiting', 'dispatch', redis.call('XADD', dispatch, '*', 'j', job))
+    end
   end
-  redis.call('ZREM', later, job)
 end
-if #due > 0 then redis.call('PUBLISH', ARGV[3], ARGV[4]) end
+if #due > 0 then redis.pcall('PUBLISH', ARGV[3], ARGV[4]) end
 
 local first = redis.call('ZRANGE', later, 0, 0, 'WITHSCORES')
 local outcome = { 'promoted', #due, tonumber(first[2] or 0) }
 for _, job in ipairs(redis.call('ZRANGEBYSCORE', deadlines, '-inf', time_ms, 'LIMIT', 0, most)) do
-  local phase = redis.call('HGET', tag .. ':head:' .. job, 'phase')
+  local head = tag .. ':head:' .. job
+  local phase = check_key(head, 'hash') and 'broken' or redis.call('HGET', head, 'phase')
   if phase == 'waiting' or phase == 'later' then
     table.insert(outcome, job)
-  else
+  elseif phase ~= 'broken' then
     redis.call('ZREM', deadlines, job)
   end
 end

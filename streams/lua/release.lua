@@ -12,42 +12,41 @@
   ARGV[2]  event id
   ARGV[3]  epoch and runner of the lease, as "epoch runner"
   ARGV[4]  payload, the encoded `released` or `retried` event
-  ARGV[5]  due, Unix ms; 0 = another runner takes it over at once
+  ARGV[5]  due, Unix ms; 0 = another runner takes it over at once, as when it is to be canceled
   ARGV[6]  wake channel
   ARGV[7]  wake message
+  ARGV[8]  author of the event
+  ARGV[9]  seq up to which no event is known to have this id; -1 = not looked
 
   Returns  {"released", seq, entry id}
            {"duplicate", seq, entry id}   this event id is already in the log
-           {"fenced", current epoch}
-           {"closed", status}
+           {"old", seq}                   the head may have forgotten this id: look for it up to seq
+           {"fenced", current epoch}      {"closed", status}
            {"unknown"}                    no such job
+           {"broken", why}                a key of the job cannot be used; nothing was written
 ]]
---- @include "append_entry"
---- @include "recent_ids"
+--- @include "open_job"
 local log, head, dispatch, later = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local job, event_id, lease, payload, due = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local name, event_id, lease, payload, due = ARGV[1], ARGV[2], ARGV[3], ARGV[4], whole(ARGV[5])
 
-local seq, epoch, status, phase, recent, last, dispatch_id, owner = unpack(redis.call('HMGET', head,
-  'seq', 'epoch', 'status', 'phase', 'recent', 'last', 'dispatch', 'owner'))
-if not seq then return { 'unknown' } end
-local old_seq, old_entry = find_recent(recent, event_id)
-if old_seq then return { 'duplicate', tonumber(old_seq), old_entry } end
-if status ~= 'open' then return { 'closed', status } end
-seq, epoch = tonumber(seq) + 1, tonumber(epoch)
-if phase ~= 'leased' or epoch .. ' ' .. owner ~= lease then return { 'fenced', epoch } end
+local why = check_key(log, 'stream', 'XADD') or check_key(later, 'zset', 'ZADD')
+  or check_key(dispatch, 'stream', 'XCLAIM', 'XACK', 'XDEL')
+if why or not due then return redis.error_reply(why or 'ERR the time is not a whole number') end
+local job, outcome = open_job(head, ARGV[8], event_id, whole(ARGV[9]))
+if not job then return outcome end
+if job.phase ~= 'leased' or job.epoch .. ' ' .. job.owner ~= lease then return { 'fenced', job.epoch } end
+if not string.match(job.dispatch or '', '^%d+%-%d+$') then return { 'broken', 'it has no place in dispatch' } end
 
-local entry = append_entry(log, '*', job, seq, epoch, last, payload)
-recent = add_recent(recent, event_id, seq, entry)
-redis.call('HSET', head, 'seq', seq, 'last', entry, 'recent', recent, 'owner', '')
-if due == '0' then
+local seq, entry = append_to(log, head, name, job, ARGV[8], event_id, payload)
+if due == 0 or job.cancel then
+  redis.call('HSET', head, 'phase', 'released', 'owner', '')
   -- An idle time beyond every limit: the next sweep takes the entry over without waiting.
-  redis.call('XCLAIM', dispatch, 'runners', 'released', 0, dispatch_id, 'IDLE', 31536000000, 'JUSTID')
-  redis.call('HSET', head, 'phase', 'released')
-  redis.call('PUBLISH', ARGV[6], ARGV[7])
+  redis.call('XCLAIM', dispatch, 'runners', 'released', 0, job.dispatch, 'IDLE', 31536000000, 'JUSTID')
+  redis.pcall('PUBLISH', ARGV[6], ARGV[7])
 else
-  redis.call('XACK', dispatch, 'runners', dispatch_id)
-  redis.call('XDEL', dispatch, dispatch_id)
-  redis.call('ZADD', later, due, job)
-  redis.call('HSET', head, 'phase', 'later', 'dispatch', '')
+  redis.call('HSET', head, 'phase', 'later', 'dispatch', '', 'owner', '')
+  redis.call('ZADD', later, due, name)
+  redis.call('XACK', dispatch, 'runners', job.dispatch)
+  redis.call('XDEL', dispatch, job.dispatch)
 end
 return { 'released', seq, entry }

@@ -18,16 +18,20 @@
   Returns  {"reopened"}
            {"known"}      it waits already, or has ended
 ]]
-local head, job, sha, graph, due = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[5]
+--- @include "check_key"
+local head, job, sha, graph, due = KEYS[1], ARGV[1], ARGV[2], ARGV[3], whole(ARGV[5])
+local why = check_key(head, 'hash', 'HSET') or check_key(KEYS[2], 'string', 'SET') or check_key(KEYS[3], 'hash', 'HINCRBY')
+  or check_key(KEYS[4], 'stream', 'XADD') or check_key(KEYS[5], 'zset', 'ZADD') or check_key(KEYS[6], 'set', 'SADD')
+  or not due and 'ERR the time is not a whole number'
+  or not whole(redis.call('HGET', KEYS[3], sha) or '0') and 'ERR a graph is not counted by a number'
+if why then return redis.error_reply(why) end
 local status, phase = unpack(redis.call('HMGET', head, 'status', 'phase'))
 if status ~= 'open' or phase ~= 'imported' then return { 'known' } end
+redis.call('HSET', head, 'phase', 'later', 'dispatch', '')
 if graph ~= '' then redis.call('SET', KEYS[2], graph) end
 redis.call('HINCRBY', KEYS[3], sha, 1)
 redis.call('SADD', KEYS[6], ARGV[4])
-if due == '0' then
+if due == 0 then
   redis.call('HSET', head, 'phase', 'waiting', 'dispatch', redis.call('XADD', KEYS[4], '*', 'j', job))
-else
-  redis.call('ZADD', KEYS[5], due, job)
-  redis.call('HSET', head, 'phase', 'later', 'dispatch', '')
-end
+else redis.call('ZADD', KEYS[5], due, job) end
 return { 'reopened' }

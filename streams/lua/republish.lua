@@ -10,15 +10,25 @@
            payload
 
   Returns  {"republished", count}
-           {"conflict", job id, seq}   the head is not at the event before; what came before is written
+           {"conflict", job id, seq}   the head is not at the event before; nothing was written
 ]]
 --- @include "append_entry"
+--- @include "check_key"
 local log, tag = KEYS[1], ARGV[1]
+local why, at = check_key(log, 'stream', 'XADD'), {}
+for i = 2, #ARGV, 5 do
+  local job, seq = ARGV[i], whole(ARGV[i + 1])
+  local head = tag .. ':head:' .. job
+  why = why or not seq and 'ERR a seq is not a whole number' or not at[job] and check_key(head, 'hash', 'HSET')
+  if why then return redis.error_reply(why) end
+  at[job] = at[job] or whole(redis.call('HGET', head, 'seq') or '0') or 0
+  if at[job] ~= seq - 1 then return { 'conflict', job, at[job] } end
+  at[job] = seq
+end
 for i = 2, #ARGV, 5 do
   local job, seq, epoch, status, payload = unpack(ARGV, i, i + 4)
   local head = tag .. ':head:' .. job
-  local at, last, first = unpack(redis.call('HMGET', head, 'seq', 'last', 'first'))
-  if tonumber(at or 0) ~= tonumber(seq) - 1 then return { 'conflict', job, tonumber(at or 0) } end
+  local last, first = unpack(redis.call('HMGET', head, 'last', 'first'))
   local entry = append_entry(log, '*', job, seq, epoch, last or '0-0', payload)
   redis.call('HSET', head, 'seq', seq, 'epoch', epoch, 'last', entry, 'first', first or entry,
     'status', status, 'phase', 'replayed', 'recent', '', 'owner', '')

@@ -2,7 +2,6 @@
 --[[
   Make a job known: head, graph, dispatch entry and first event, all at once.
   Repeating it with the same job id changes nothing.
-
   KEYS[1]  log        STREAM
   KEYS[2]  head       HASH of the job
   KEYS[3]  workflow   STRING, the graph by content
@@ -11,7 +10,6 @@
   KEYS[6]  later      ZSET by due time, Unix ms
   KEYS[7]  deadlines  ZSET by time, Unix ms
   KEYS[8]  queues     SET of queue names
-
   ARGV[1]  job id
   ARGV[2]  event id
   ARGV[3]  payload, the encoded `submitted` event
@@ -20,7 +18,7 @@
   ARGV[6]  queue
   ARGV[7]  priority
   ARGV[8]  due, Unix ms; 0 = may run now
-  ARGV[9]  time by which it must have started, Unix ms; 0 = none
+  ARGV[9]  ms after now, or after it is due, within which it must have started; 0 = no limit
   ARGV[10] wake channel
   ARGV[11] wake message
 
@@ -29,31 +27,33 @@
            {"differs"}                      an earlier submit of another graph
 ]]
 --- @include "append_entry"
+--- @include "check_key"
+--- @include "now_ms"
 local log, head, workflow, workflows, dispatch = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local later, deadlines, queues = KEYS[6], KEYS[7], KEYS[8]
 local job, event_id, payload, sha, graph = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local queue, priority, due, deadline = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
+local queue, priority, due, within_ms = ARGV[6], ARGV[7], whole(ARGV[8]), whole(ARGV[9])
 
-local known = redis.call('HMGET', head, 'workflow', 'first', 'status', 'made_by')
-if known[1] then
-  if known[4] == event_id then return { 'submitted', known[2] } end
-  if known[1] ~= sha then return { 'differs' } end
-  return { 'exists', known[2], known[3] }
-end
-
+local why = check_key(log, 'stream', 'XADD') or check_key(head, 'hash', 'HSET') or check_key(workflow, 'string', 'SET')
+  or check_key(workflows, 'hash', 'HINCRBY') or check_key(dispatch, 'stream', 'XADD') or check_key(later, 'zset', 'ZADD')
+  or check_key(deadlines, 'zset', 'ZADD') or check_key(queues, 'set', 'SADD')
+  or not (due and within_ms) and 'ERR a time is not a whole number'
+  or not whole(redis.call('HGET', workflows, sha) or '0') and 'ERR a graph is not counted by a number'
+if why then return redis.error_reply(why) end
+local known_sha, first, status, made_by = unpack(redis.call('HMGET', head, 'workflow', 'first', 'status', 'made_by'))
+if known_sha and made_by == event_id then return { 'submitted', first } end
+if known_sha then return known_sha == sha and { 'exists', first, status } or { 'differs' } end
 local entry = append_entry(log, '*', job, 1, 0, '0-0', payload)
+redis.call('HSET', head, 'seq', 1, 'epoch', 0, 'status', 'open', 'phase', 'later', 'owner', '',
+  'workflow', sha, 'queue', queue, 'priority', priority, 'dispatch', '',
+  'first', entry, 'last', entry, 'made_by', event_id, 'recent', '')
 redis.call('SET', workflow, graph)
 redis.call('HINCRBY', workflows, sha, 1)
 redis.call('SADD', queues, queue)
-if deadline ~= '0' then redis.call('ZADD', deadlines, deadline, job) end
-local phase, dispatch_id = 'later', ''
-if due == '0' then
-  phase, dispatch_id = 'waiting', redis.call('XADD', dispatch, '*', 'j', job)
-  redis.call('PUBLISH', ARGV[10], ARGV[11])
-else
-  redis.call('ZADD', later, due, job)
-end
-redis.call('HSET', head, 'seq', 1, 'epoch', 0, 'status', 'open', 'phase', phase, 'owner', '',
-  'workflow', sha, 'queue', queue, 'priority', priority, 'dispatch', dispatch_id,
-  'first', entry, 'last', entry, 'made_by', event_id, 'recent', '')
+local begin_ms = due > 0 and due or now_ms()
+if within_ms > 0 then redis.call('ZADD', deadlines, string.format('%d', begin_ms + within_ms), job) end
+if due == 0 then
+  redis.call('HSET', head, 'phase', 'waiting', 'dispatch', redis.call('XADD', dispatch, '*', 'j', job))
+  redis.pcall('PUBLISH', ARGV[10], ARGV[11])
+else redis.call('ZADD', later, due, job) end
 return { 'submitted', entry }

@@ -1,11 +1,10 @@
 #!lua
 --[[
   Lease jobs whose lease ran out, or whose runner is taken for dead, to another runner. Walks one
-  page of the pending entries list from a cursor that the caller keeps, so that none starves.
+  page of the pending entries list from a cursor that the caller keeps. Passes over broken heads.
 
   KEYS[1]  log        STREAM
   KEYS[2]  dispatch   STREAM of a queue and priority
-
   ARGV[1]  hash tag of the partition, from which heads are named
   ARGV[2]  runner
   ARGV[3]  idle ms from which a lease counts as run out
@@ -20,8 +19,14 @@
 ]]
 --- @include "begin_lease"
 local log, dispatch, tag, runner = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
-local idle_limit_ms, cursor, suspect, PAGE = tonumber(ARGV[3]), ARGV[4], ARGV[5], 1000
+local idle_limit_ms, cursor, suspect, PAGE = whole(ARGV[3]), ARGV[4], ARGV[5], 1000
 
+local why = check_key(log, 'stream', 'XADD') or check_key(dispatch, 'stream', 'XCLAIM', 'XACK', 'XDEL')
+  or check_key(tag .. ':head:', 'hash', 'HSET', 'HINCRBY')
+if why then return redis.error_reply(why) end
+-- While the server was away nobody could renew: what is not released waits for one lease more.
+local info = suspect == '' and redis.pcall('INFO', 'server')
+local is_young = type(info) == 'string' and string.match(info, 'uptime_in_seconds:(%d+)') * 1000 < idle_limit_ms
 local ask = { 'XPENDING', dispatch, 'runners', cursor == '-' and '-' or '(' .. cursor, '+', PAGE }
 if suspect ~= '' then ask[7], idle_limit_ms = suspect, 0 end
 local pending = redis.pcall(unpack(ask))
@@ -29,26 +34,25 @@ if pending.err or #pending == 0 then return { 'none', '-' } end
 
 local function recovery(head, owner, idle_ms, recovered)
   local event = cjson.decode(recovered)
-  event.previous_owner, event.idle_ms = owner, idle_ms
-  event.crashes = redis.call('HINCRBY', head, 'crashes', 1)
+  event.previous_owner, event.idle_ms, event.crashes = owner, idle_ms, redis.call('HINCRBY', head, 'crashes', 1)
   return cjson.encode(event)
 end
-
 local outcome, used = { 'page', '-' }, 5
 for _, item in ipairs(pending) do
-  local dispatch_id, owner, idle_ms = item[1], item[2], item[3]
+  local dispatch_id, owner, idle_ms = unpack(item)
   if used + 2 > #ARGV then return outcome end
   if owner ~= runner and idle_ms >= idle_limit_ms then
     local job = (redis.call('XRANGE', dispatch, dispatch_id, dispatch_id)[1] or { nil, {} })[2][2]
     local head = tag .. ':head:' .. (job or '')
-    local status, phase = unpack(job and redis.call('HMGET', head, 'status', 'phase') or {})
-    if status == 'open' then
+    local status, phase = leasable(head)
+    if status == 'open' and (phase == 'released' or not is_young) then
       redis.call('XCLAIM', dispatch, 'runners', runner, 0, dispatch_id, 'JUSTID')
       local payload = phase == 'released' and ARGV[used + 1] or recovery(head, owner, idle_ms, ARGV[used + 2])
       local epoch, seq, entry = begin_lease(log, head, job, runner, dispatch_id, payload)
-      table.insert(outcome, { job, epoch, seq, entry, dispatch_id })
-      used = used + 2
-    else redis.call('XACK', dispatch, 'runners', dispatch_id) redis.call('XDEL', dispatch, dispatch_id) end
+      outcome[#outcome + 1], used = { job, epoch, seq, entry, dispatch_id }, used + 2
+    elseif status and status ~= 'open' or redis.call('EXISTS', head) == 0 then
+      redis.call('XACK', dispatch, 'runners', dispatch_id) redis.call('XDEL', dispatch, dispatch_id)
+    end
   end
   outcome[2] = dispatch_id
 end

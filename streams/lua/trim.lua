@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 --[[
   Trim the oldest entries of a partition's log, and the heads of the jobs that end in them. Looks
-  at the readers once more: what one of them has not taken stays.
+  at the readers once more: what one of them has not taken stays, as does what an open job needs.
 
   KEYS[1]  log       STREAM
   KEYS[2]  readers   HASH, registered reader -> {position, required, until_ms}
@@ -12,34 +12,49 @@
   ARGV[3]  most entries to trim in this call
 
   Returns  {"trimmed", count, entry id}   the last that was trimmed; count 0 = nothing is left to do
+           {"open", count}                the next entry is of a job that has not ended
            {"held", name}                 a reader or a group has not taken an entry up to there
 ]]
+--- @include "check_key"
 --- @include "now_ms"
 --- @include "precedes"
-local log, tag, most = KEYS[1], ARGV[1], tonumber(ARGV[3])
+local log, tag, most = KEYS[1], ARGV[1], whole(ARGV[3])
+local why = check_key(log, 'stream', 'XTRIM') or check_key(KEYS[2], 'hash') or check_key(KEYS[3], 'hash', 'HSET', 'HINCRBY')
+  or check_key(tag .. ':head:', 'hash', 'DEL')
+  or not whole(redis.call('HGET', KEYS[3], 'count') or '0') and 'ERR the count is not a whole number'
+if why then return redis.error_reply(why) end
 local rows = redis.call('XRANGE', log, '-', ARGV[2], 'COUNT', most)
 if #rows == 0 then return { 'trimmed', 0, ARGV[2] } end
-local last = rows[#rows][1]
+-- Return status, last entry and head of an entry's job; a broken head counts as an open job.
+local function job_of(row)
+  local head = row[2][1] == 'j' and tag .. ':head:' .. row[2][2]
+  if not head or check_key(head, 'hash') then return head and 'open' end
+  local status, last, phase = unpack(redis.call('HMGET', head, 'status', 'last', 'phase'))
+  return (phase ~= 'replayed' or status ~= 'open') and status, last, head
+end
+local outcome, ended = { 'trimmed' }, {}
+for i, row in ipairs(rows) do
+  local status, last_entry, head = job_of(row)
+  if status == 'open' then outcome = { 'open' } for j = i, #rows do rows[j] = nil end break end
+  if status and last_entry == row[1] then table.insert(ended, head) end
+end
+local last = #rows > 0 and rows[#rows][1]
+if not last then return { 'open', 0 } end
 local time_ms, readers = now_ms(), redis.call('HGETALL', KEYS[2])
 for i = 1, #readers, 2 do
   local reader = cjson.decode(readers[i + 1])
-  local counts = reader.required or reader.until_ms > time_ms
-  if counts and precedes(reader.position, last) then return { 'held', readers[i] } end
+  if (reader.required or reader.until_ms > time_ms) and precedes(reader.position, last) then return { 'held', readers[i] } end
 end
 for _, group in ipairs(redis.call('XINFO', 'GROUPS', log)) do
   local facts = {}
   for i = 1, #group, 2 do facts[group[i]] = group[i + 1] end
   local first = redis.call('XPENDING', log, facts.name)[2]
-  local held = first and not precedes(last, first)
-  if held or precedes(facts['last-delivered-id'], last) then return { 'held', facts.name } end
+  if first and not precedes(last, first) or precedes(facts['last-delivered-id'], last) then return { 'held', facts.name } end
 end
-for _, row in ipairs(rows) do
-  local head = row[2][1] == 'j' and tag .. ':head:' .. row[2][2]
-  local status, ended = unpack(head and redis.call('HMGET', head, 'status', 'last') or {})
-  if status and status ~= 'open' and ended == row[1] then redis.call('DEL', head) end
-end
+for _, head in ipairs(ended) do redis.call('DEL', head) end
 local ms, counter = string.match(last, '(%d+)-(%d+)')
 redis.call('XTRIM', log, 'MINID', '=', ms .. '-' .. string.format('%d', counter + 1))
 redis.call('HSET', KEYS[3], 'to', last)
 redis.call('HINCRBY', KEYS[3], 'count', #rows)
-return { 'trimmed', #rows, last }
+outcome[2], outcome[3] = #rows, last
+return outcome

@@ -95,6 +95,8 @@ class NewEvent(Struct, frozen=True, kw_only=True):
     event_id: str
     payload: bytes
     """The event's JSON."""
+    author: str = "-"
+    """Whose event it is: the head remembers the last ids of each author."""
     expected: int = -1
     epoch: int = 0
     holder: str = ""
@@ -120,13 +122,13 @@ async def submit(
     queue: str,
     priority: str,
     due_ms: int,
-    deadline_ms: int,
+    start_within_ms: int,
     wake_channel: str,
     wake_message: str,
 ) -> Reply:
     """Run submit.lua; `keys` in the order of its KEYS. Return one of its outcomes."""
     arguments = (job_id, event_id, payload, sha256, graph, queue, priority)
-    times = (due_ms, deadline_ms, wake_channel, wake_message)
+    times = (due_ms, start_within_ms, wake_channel, wake_message)
     return cast("Reply", await _submit.run(redis, keys, (*arguments, *times)))
 
 
@@ -144,7 +146,8 @@ async def append(
     """Run append.lua. Return one of its outcomes for each event; `heads` are their jobs'."""
     arguments: list[Argument] = [tag, workflow_ttl_ms]
     for e in events:
-        arguments += (e.job_id, e.event_id, e.expected, e.epoch, e.holder, e.effect, e.payload)
+        arguments += (e.job_id, e.event_id, e.author, e.expected)
+        arguments += (e.epoch, e.holder, e.effect, e.payload)
     return cast("list[Reply]", await _append.run(redis, (log, later, workflows, *heads), arguments))
 
 

@@ -1,10 +1,19 @@
 --- @include "append_entry"
+--- @include "check_key"
+
+-- Return status and phase of a job that can be leased, nil for one whose head is missing or broken.
+local function leasable(head)
+  if redis.call('TYPE', head).ok ~= 'hash' then return nil end
+  local status, phase, seq, epoch, last, crashes = unpack(redis.call('HMGET', head,
+    'status', 'phase', 'seq', 'epoch', 'last', 'crashes'))
+  if whole(seq) and whole(epoch) and last and whole(crashes or '0') then return status, phase end
+end
 
 -- Lease a job to a runner: a new epoch, and the event that says so.
 -- Return epoch, seq and entry id of that event, and the entry id of the one before.
 local function begin_lease(log, head, job, runner, dispatch_id, payload)
   local seq, epoch, last = unpack(redis.call('HMGET', head, 'seq', 'epoch', 'last'))
-  seq, epoch = tonumber(seq) + 1, tonumber(epoch) + 1
+  seq, epoch = whole(seq) + 1, whole(epoch) + 1
   local entry = append_entry(log, '*', job, seq, epoch, last, payload)
   redis.call('HSET', head, 'seq', seq, 'epoch', epoch, 'last', entry,
     'owner', runner, 'phase', 'leased', 'dispatch', dispatch_id)
