@@ -2,7 +2,7 @@
 
     EverfoldError
     ├── Refused          change the request; nothing was written
-    │       InvalidWorkflow, TooLarge, InvalidName, IdempotencyConflict
+    │       InvalidWorkflow, TooLarge, InvalidName, IdempotencyConflict, EventIdForgotten
     ├── Unknown          check the name; nothing was written
     │       JobUnknown, JobNotParked, JobNotHeld, SubscriptionUnknown, BackendUnknown
     ├── Conflict         read again, decide again; nothing was written
@@ -10,13 +10,14 @@
     ├── LeaseLost        stop this work, another runner has it; nothing was written
     │       Fenced
     ├── Misconfigured    a person must change a setting
-    │       ServerTooOld, ServerRefusesAccess, PartitionMismatch, NamespaceTooNew,
-    │       ArchiveForeign, NoServer, EngineMismatch, BackendUrlInvalid
+    │       ServerTooOld, ServerRefusesAccess, ServerInCluster, PartitionMismatch,
+    │       NamespaceTooNew, ArchiveForeign, NoServer, EngineMismatch, BackendUrlInvalid
     ├── CorruptLog       park the job; a person must look
-    │       UndecodableEvent, ArchiveDamaged, Trimmed, WentBack, BrokenChain
+    │       UndecodableEvent, ArchiveDamaged, Trimmed, WentBack, BrokenChain, BrokenHead,
+    │       WrongKeyType
     └── Unavailable      retry with back-off and the same event id: a write may have happened
             ServerUnreachable, ServerLoading, ServerReadOnly, ArchiveUnavailable,
-            ServerOutOfMemory
+            ServerOutOfMemory, ServerError
 
 Branches are what the caller does, leaves what happened; a leaf has its values as attributes.
 """
@@ -66,6 +67,15 @@ class IdempotencyConflict(Refused):
         used = f"idempotency key {key!r} was already used for job {job_id} with another workflow"
         super().__init__(f"{used}; send the same workflow again or choose a new key")
         self.key, self.job_id = key, job_id
+
+
+class EventIdForgotten(Refused):
+    """The event may have been appended before: its id is old, and the log was trimmed since."""
+
+    def __init__(self, job_id: str, event_id: str) -> None:
+        gone = f"the log no longer has the first events of job {job_id}"
+        super().__init__(f"{gone}, among which event {event_id!r} may be; append it with a new id")
+        self.job_id, self.event_id = job_id, event_id
 
 
 class Unknown(EverfoldError):
@@ -180,6 +190,10 @@ class ServerRefusesAccess(Misconfigured):
     """Wrong password, user or permissions."""
 
 
+class ServerInCluster(Misconfigured):
+    """The server is one node of a Redis Cluster, which Everfold does not support."""
+
+
 class PartitionMismatch(Misconfigured):
     """The namespace was made with another number of partitions."""
 
@@ -280,6 +294,18 @@ class BrokenChain(CorruptLog):
         self.job_id, self.expected, self.found = job_id, expected, found
 
 
+class BrokenHead(CorruptLog):
+    """The keys that guard the writes of a job are not as Everfold wrote them."""
+
+    def __init__(self, job_id: str, why: str) -> None:
+        super().__init__(f"job {job_id} cannot be written to: {why}")
+        self.job_id, self.why = job_id, why
+
+
+class WrongKeyType(CorruptLog):
+    """A key of the namespace holds a value of another type than Everfold writes there."""
+
+
 class Unavailable(EverfoldError):
     """The server cannot answer now. A write may have happened: repeat it with its event id."""
 
@@ -306,3 +332,7 @@ class ArchiveUnavailable(Unavailable):
 
 class ServerOutOfMemory(Unavailable):
     """The server's maxmemory is reached and it refuses writes."""
+
+
+class ServerError(Unavailable):
+    """The server answered with an error that Everfold has no name for."""

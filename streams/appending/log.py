@@ -11,11 +11,20 @@ from typing import TypeVar
 
 import msgspec
 
+from everfold.streams.appending.earlier_append import earlier_append
 from everfold.streams.appending.group_commit import GroupCommit, Outcome
-from everfold.streams.appending.outcomes import Appended, Submission, append_outcome
-from everfold.streams.errors import IdempotencyConflict, Refused
+from everfold.streams.appending.outcomes import (
+    Appended,
+    Looked,
+    OldId,
+    Submission,
+    append_outcome,
+)
+from everfold.streams.errors import IdempotencyConflict, Refused, WrongExpectedSequence
 from everfold.streams.events.checks import (
+    author_of,
     check_choice,
+    check_event_id,
     check_job_id,
     check_metadata,
     check_name,
@@ -31,14 +40,14 @@ from everfold.streams.events.event import (
     Submitted,
     closing_status,
 )
-from everfold.streams.events.ids import job_id_for, new_id, uuid_time_ms
+from everfold.streams.events.ids import job_id_for, new_id
 from everfold.streams.redis import scripts
 from everfold.streams.redis.keys import PRIORITIES, Keyspace
 from everfold.streams.redis.namespace import Namespace, open_namespace
 from everfold.streams.redis.pipelining import PipeliningRedis
 from everfold.streams.redis.redis_errors import read_string
 from everfold.streams.redis.retry import with_retry
-from everfold.streams.redis.scripts import NewEvent
+from everfold.streams.redis.scripts import NewEvent, looked_up_to
 from everfold.streams.redis.server import check_server, connect
 
 WORKFLOW_TTL_S = 7 * 24 * 3600
@@ -56,12 +65,10 @@ UNLEASED = -1
 E = TypeVar("E", bound=Fact)
 
 
-def _start_deadline_ms(event: Submitted) -> int:
-    """Return the Unix time by which the job must have started, 0 for none."""
-    if event.policy.queue_deadline_s is None:
-        return 0
-    begin_ms = event.run_at_ms or uuid_time_ms(event.id)
-    return begin_ms + int(event.policy.queue_deadline_s * 1000)
+def _start_within_ms(event: Submitted) -> int:
+    """Return the time after its submit, or after it is due, to start the job in; 0 for any."""
+    limit_s = event.policy.queue_deadline_s
+    return 0 if limit_s is None else max(1, int(limit_s * 1000))
 
 
 class Log:
@@ -156,7 +163,8 @@ class Log:
             effect = "cancel"
         return NewEvent(
             job_id=job_id,
-            event_id=event.id,
+            event_id=check_event_id(event.id),
+            author=author_of(event),
             payload=encode_trusted(event) if trusted else encode(event),
             expected=expected,
             epoch=epoch,
@@ -166,7 +174,34 @@ class Log:
 
     async def commit(self, new: NewEvent) -> Appended:
         """Append an encoded event. It may be repeated. Raises as `append` does."""
-        return await self._group_commit(self.keys.partition_of(new.job_id)).append(new)
+        group_commit, looked, wanted = (
+            self._group_commit(self.keys.partition_of(new.job_id)),
+            0,
+            new.expected,
+        )
+        while True:
+            try:
+                return await group_commit.append(new)
+            except OldId as old:
+                found = await self.earlier_append(new.job_id, new.event_id, looked)
+                if isinstance(found, Appended):
+                    return found
+                if wanted not in (ANY, found.seq):
+                    raise WrongExpectedSequence(new.job_id, wanted, old.seq) from None
+                looked = found.seq
+                new = msgspec.structs.replace(new, expected=looked_up_to(looked))
+
+    async def earlier_append(
+        self, job_id: str, event_id: str, after_seq: int = 0
+    ) -> Appended | Looked:
+        """Look for an event by its id, in all events of its job after a sequence number.
+
+        Raises EventIdForgotten where the log does not have them all, or a leaf of Unavailable.
+        """
+        return await with_retry(
+            lambda: earlier_append(self.redis, self.keys, job_id, event_id, after_seq),
+            self.retry_for_s,
+        )
 
     def _group_commit(self, partition: int) -> GroupCommit:
         if partition not in self._group_commits:
@@ -269,7 +304,7 @@ class Log:
             queue=event.queue,
             priority=event.priority,
             due_ms=event.run_at_ms or 0,
-            deadline_ms=_start_deadline_ms(event),
+            start_within_ms=_start_within_ms(event),
             wake_channel=keys.wake(),
             wake_message=f"dispatch {partition}",
         )

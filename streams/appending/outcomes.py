@@ -8,11 +8,13 @@ from __future__ import annotations
 from msgspec import Struct
 
 from everfold.streams.errors import (
+    BrokenHead,
     EverfoldError,
     Fenced,
     JobClosed,
     JobLeased,
     JobUnknown,
+    ServerRefusesAccess,
     WrongExpectedSequence,
 )
 from everfold.streams.events.record import Recorded
@@ -26,6 +28,20 @@ class Appended(Struct, frozen=True):
     entry_id: str
     duplicate: bool = False
     """True when an earlier try with the same event id had appended it."""
+
+
+class Looked(Struct, frozen=True):
+    """No event of the job up to `seq` has the id that was looked for."""
+
+    seq: int
+
+
+class OldId(Exception):
+    """Internal: the head may have forgotten the event's id; `seq` is the job's last event."""
+
+    def __init__(self, seq: int) -> None:
+        super().__init__(f"the id may be that of an event up to {seq}")
+        self.seq = seq
 
 
 class Submission(Struct, frozen=True):
@@ -71,7 +87,7 @@ class LeaseOver(Struct, frozen=True):
 
 def append_outcome(
     reply: list[bytes | int], job_id: str, epoch: int, expected: int
-) -> Appended | EverfoldError:
+) -> Appended | OldId | EverfoldError:
     """Return the outcome of an append or a release; a refusal is the error to raise, as a value."""
     if reply[0] == b"appended":  # nearly always
         return Appended(int(reply[1]), _text(reply[2]))
@@ -91,6 +107,12 @@ def append_outcome(
             return JobLeased(job_id, _text(values[0]))
         case "unknown":
             return JobUnknown(job_id)
+        case "old":
+            return OldId(int(values[0]))
+        case "broken":
+            why = _text(values[0])
+            is_right = why.startswith("NOPERM")
+            return ServerRefusesAccess(why) if is_right else BrokenHead(job_id, why)
     raise AssertionError(f"a script returned the unknown outcome {name!r}")
 
 

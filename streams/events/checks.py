@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from everfold.streams.errors import InvalidName, InvalidWorkflow, TooLarge
+from everfold.streams.events.event import Fact
 
 WORKFLOW_LIMIT_BYTES = 4 * 1024 * 1024
 """Of the canonical JSON. Large real graphs have a few hundred KiB."""
@@ -24,6 +25,10 @@ METADATA_LIMIT_BYTES = 64 * 1024
 ID_LIMIT = 200
 """Characters of job ids, user names, kinds and idempotency keys."""
 
+EVENT_ID_LIMIT = 64
+"""Characters of event ids: the head of a job keeps several of them."""
+
+_EVENT_ID = re.compile(r"[!-~]{1,64}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}")
 
@@ -163,6 +168,20 @@ def check_job_id(job_id: object) -> str:
             "job id", job_id, f"use 1 to {ID_LIMIT} letters, digits, or any of . _ : -"
         )
     return job_id
+
+
+def check_event_id(event_id: object) -> str:
+    """Return the id: 1 to EVENT_ID_LIMIT visible ASCII characters. Raises InvalidName."""
+    if not isinstance(event_id, str) or not _EVENT_ID.fullmatch(event_id):
+        rule = f"use 1 to {EVENT_ID_LIMIT} visible ASCII characters, such as a UUID"
+        raise InvalidName("event id", event_id, rule)
+    return event_id
+
+
+def author_of(event: Fact) -> str:
+    """Return under which name the head of a job remembers the event's id: its actor, or "-" for
+    all whose actor is no name."""
+    return event.actor if _NAME.fullmatch(event.actor) else "-"
 
 
 def check_text(what: str, text: object) -> str:

@@ -14,10 +14,17 @@ _chance = random.Random()
 """Our own: programs seed the shared one. A forked child seeds it anew, or it would repeat ids."""
 os.register_at_fork(after_in_child=_chance.seed)
 
+_newest = [0]
+"""The last id as a number: milliseconds, then 74 bits of chance."""
+
 
 def new_id() -> str:
-    """Return a fresh UUIDv7 in canonical lower case."""
-    ms, chance = time.time_ns() // 1_000_000, _chance.getrandbits(74)
+    """Return a fresh UUIDv7 in canonical lower case, greater than all before it in this process."""
+    number = time.time_ns() // 1_000_000 << 74 | _chance.getrandbits(73)
+    if number >> 74 <= _newest[0] >> 74:
+        number = _newest[0] + 1 + _chance.getrandbits(40)
+    _newest[0] = number
+    ms, chance = number >> 74, number & (1 << 74) - 1
     first, second, third = chance >> 62, 0x8000 | chance >> 48 & 0x3FFF, chance & 0xFFFF_FFFF_FFFF
     return f"{ms >> 16:08x}-{ms & 0xFFFF:04x}-7{first:03x}-{second:04x}-{third:012x}"
 

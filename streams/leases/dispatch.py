@@ -7,6 +7,7 @@ change in one script, and the epoch alone decides who may append.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import cast
 
 from msgspec import Struct
@@ -16,11 +17,12 @@ from everfold.streams.appending.outcomes import (
     Appended,
     Lease,
     LeaseOver,
+    OldId,
     Renewed,
     append_outcome,
     renew_outcome,
 )
-from everfold.streams.errors import EverfoldError
+from everfold.streams.events.checks import author_of, check_event_id
 from everfold.streams.events.codec import encode, encode_trusted
 from everfold.streams.events.event import Claimed, Recovered, Released, Retried
 from everfold.streams.events.record import Recorded, recorded
@@ -189,17 +191,25 @@ class Dispatch:
         """
         stamped = self._log.stamp(event)
         due_ms = stamped.not_before_ms if isinstance(stamped, Retried) else wait_until_ms
-        payload = encode(stamped)
-        reply = await with_retry(
-            lambda: self._release(lease, stamped.id, payload, due_ms), self._log.retry_for_s
-        )
-        outcome = append_outcome(reply, lease.job_id, lease.epoch, -1)
-        if isinstance(outcome, EverfoldError):
-            raise outcome
-        return outcome
+        payload, looked = encode(stamped), -1
+        check_event_id(stamped.id)
+        while True:
+            reply = await with_retry(
+                partial(self._release, lease, stamped, payload, due_ms, looked),
+                self._log.retry_for_s,
+            )
+            outcome = append_outcome(reply, lease.job_id, lease.epoch, -1)
+            if isinstance(outcome, Appended):
+                return outcome
+            if not isinstance(outcome, OldId):
+                raise outcome
+            found = await self._log.earlier_append(lease.job_id, stamped.id, max(looked, 0))
+            if isinstance(found, Appended):
+                return found
+            looked = found.seq
 
     async def _release(
-        self, lease: Lease, event_id: str, payload: bytes, due_ms: int
+        self, lease: Lease, event: Released | Retried, payload: bytes, due_ms: int, looked: int
     ) -> scripts.Reply:
         partition = self._keys.partition_of(lease.job_id)
         return await scripts.release(
@@ -211,13 +221,15 @@ class Dispatch:
                 self._keys.later(partition),
             ),
             job_id=lease.job_id,
-            event_id=event_id,
+            event_id=event.id,
             epoch=lease.epoch,
             runner=lease.runner,
             payload=payload,
             due_ms=due_ms,
             wake_channel=self._keys.wake(),
             wake_message=f"release {partition}",
+            author=author_of(event),
+            looked=looked,
         )
 
     async def promote(self, partition: int) -> Promotion:

@@ -25,6 +25,7 @@
            {"unknown"}                    no such job
            {"broken", why}                a key of the job cannot be used; nothing was written
 ]]
+--- @include "event_ids"
 --- @include "open_job"
 local log, head, dispatch, later = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local name, event_id, lease, payload, due = ARGV[1], ARGV[2], ARGV[3], ARGV[4], whole(ARGV[5])

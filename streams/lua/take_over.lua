@@ -2,7 +2,6 @@
 --[[
   Lease jobs whose lease ran out, or whose runner is taken for dead, to another runner. Walks one
   page of the pending entries list from a cursor that the caller keeps. Passes over broken heads.
-
   KEYS[1]  log        STREAM
   KEYS[2]  dispatch   STREAM of a queue and priority
   ARGV[1]  hash tag of the partition, from which heads are named

@@ -2,7 +2,6 @@
 --[[
   Trim the oldest entries of a partition's log, and the heads of the jobs that end in them. Looks
   at the readers once more: what one of them has not taken stays, as does what an open job needs.
-
   KEYS[1]  log       STREAM
   KEYS[2]  readers   HASH, registered reader -> {position, required, until_ms}
   KEYS[3]  trimmed   HASH: to, count

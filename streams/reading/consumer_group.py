@@ -7,17 +7,17 @@ connection of its own, because it blocks.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import cast
 
 from msgspec import Struct
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
 from everfold.streams.appending.log import Log
 from everfold.streams.events.record import NO_ENTRY, Recorded, recorded
 from everfold.streams.reading.reader import Entries
-from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.redis_errors import GroupExists, command
 from everfold.streams.redis.server import BLOCK_S, connect_blocking
 
 BATCH = 500
@@ -58,11 +58,8 @@ class ConsumerGroup:
         before would be missed.
         """
         key = self._log.keys.log(partition)
-        try:
+        with contextlib.suppress(GroupExists):
             await command(self._redis, "XGROUP CREATE", key, self.group, after, "MKSTREAM")
-        except ResponseError as error:
-            if not str(error).startswith("BUSYGROUP"):
-                raise
 
     async def read_new(self, partition: int, most: int = BATCH) -> list[Recorded]:
         """Wait for entries that no consumer of the group has seen; [] when the block time is over.

@@ -16,15 +16,27 @@ from redis.asyncio import Redis
 
 from everfold.streams.errors import (
     EverfoldError,
+    NoServer,
+    ServerError,
+    ServerInCluster,
     ServerLoading,
     ServerOutOfMemory,
     ServerReadOnly,
     ServerRefusesAccess,
     ServerUnreachable,
+    WrongKeyType,
 )
 from everfold.streams.redis.pipelining import Argument, PipeliningRedis
 
 T = TypeVar("T")
+
+
+class NoScript(EverfoldError):
+    """The server does not have a script yet. Internal: it is sent with its text then."""
+
+
+class GroupExists(EverfoldError):
+    """A consumer group is there already. Internal: its maker goes on."""
 
 
 class NoGroup(EverfoldError):
@@ -41,7 +53,16 @@ _BY_PREFIX: tuple[tuple[str, type[EverfoldError]], ...] = (
     ("BUSY ", ServerLoading),
     ("TRYAGAIN", ServerLoading),
     ("CLUSTERDOWN", ServerUnreachable),
+    # Sent to a command that waits, when its server becomes a replica: another one is master.
+    ("UNBLOCKED", ServerReadOnly),
+    ("MOVED", ServerInCluster),
+    ("ASK ", ServerInCluster),
+    ("CROSSSLOT", ServerInCluster),
+    ("WRONGTYPE", WrongKeyType),
+    ("NOSCRIPT", NoScript),
+    ("BUSYGROUP", GroupExists),
     ("NOGROUP", NoGroup),
+    ("DB index is out of range", NoServer),
     ("NOAUTH", ServerRefusesAccess),
     ("WRONGPASS", ServerRefusesAccess),
     ("NOPERM", ServerRefusesAccess),
@@ -51,6 +72,11 @@ _BY_PREFIX: tuple[tuple[str, type[EverfoldError]], ...] = (
 )
 
 _BY_TYPE: tuple[tuple[type[Exception], type[EverfoldError]], ...] = (
+    # redis-py takes the code away from the texts of these.
+    (theirs.NoScriptError, NoScript),
+    (theirs.AskError, ServerInCluster),
+    (theirs.MovedError, ServerInCluster),
+    (theirs.ClusterCrossSlotError, ServerInCluster),
     (theirs.ReadOnlyError, ServerReadOnly),
     (theirs.BusyLoadingError, ServerLoading),
     (theirs.OutOfMemoryError, ServerOutOfMemory),
@@ -69,15 +95,12 @@ _BY_TYPE: tuple[tuple[type[Exception], type[EverfoldError]], ...] = (
 def mapped_errors() -> Iterator[None]:
     """Raise a redis-py error as the leaf of Everfold's tree that it stands for.
 
-    What stands for none passes through: a wrong command is a mistake in Everfold.
+    An answer that has no name here is a ServerError, so that no task ends by an unknown word.
     """
     try:
         yield
     except theirs.RedisError as error:
-        leaf = _leaf(error)
-        if leaf is None:
-            raise
-        raise leaf(f"Redis: {error}") from error
+        raise _leaf(error)(f"Redis: {error}") from error
     except OSError as error:
         raise ServerUnreachable(f"Redis cannot be reached: {error}") from error
 
@@ -85,7 +108,7 @@ def mapped_errors() -> Iterator[None]:
 async def command(redis: Redis, *arguments: Argument) -> object:
     """Send one command; return the answer as the server sent it, texts as bytes.
 
-    Raises a leaf of Unavailable, ServerRefusesAccess, or NoGroup.
+    Raises a leaf of Unavailable or Misconfigured, WrongKeyType, NoGroup or GroupExists.
     """
     with mapped_errors():
         return cast("object", await redis.execute_command(*arguments))  # type: ignore[no-untyped-call]
@@ -117,7 +140,7 @@ async def read_string(redis: Redis, key: str) -> bytes | None:
     return cast("bytes | None", await command(redis, "GET", key))
 
 
-def _leaf(error: theirs.RedisError) -> type[EverfoldError] | None:
+def _leaf(error: theirs.RedisError) -> type[EverfoldError]:
     text = str(error).removeprefix("ERR ").removeprefix("-")
     for prefix, leaf in _BY_PREFIX:
         if text.startswith(prefix):
@@ -125,4 +148,4 @@ def _leaf(error: theirs.RedisError) -> type[EverfoldError] | None:
     for kind, leaf in _BY_TYPE:
         if isinstance(error, kind):
             return leaf
-    return None
+    return ServerError

@@ -16,10 +16,9 @@ from typing import cast
 
 from msgspec import Struct
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError
 
 from everfold.streams.redis.pipelining import Argument
-from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.redis_errors import NoScript, command
 
 Reply = list[bytes | int]
 
@@ -69,7 +68,7 @@ class Script:
         """
         try:
             reply = await command(redis, "EVALSHA", self.sha, len(keys), *keys, *arguments)
-        except NoScriptError:
+        except NoScript:
             reply = await command(redis, "EVAL", self.source, len(keys), *keys, *arguments)
         return cast("list[object]", reply)
 
@@ -101,6 +100,12 @@ class NewEvent(Struct, frozen=True, kw_only=True):
     epoch: int = 0
     holder: str = ""
     effect: str = ""
+
+
+def looked_up_to(seq: int) -> int:
+    """Return the `expected` of an append that accepts any, after the caller has looked for its id
+    in all events up to `seq`."""
+    return -2 - seq
 
 
 async def make_namespace(
@@ -209,10 +214,12 @@ async def release(
     due_ms: int,
     wake_channel: str,
     wake_message: str,
+    author: str,
+    looked: int,
 ) -> Reply:
     """Run release.lua; `keys` in the order of its KEYS. Return one of its outcomes."""
     arguments = (job_id, event_id, f"{epoch} {runner}", payload, due_ms)
-    wake = (wake_channel, wake_message)
+    wake = (wake_channel, wake_message, author, looked)
     return cast("Reply", await _release.run(redis, keys, (*arguments, *wake)))
 
 

@@ -1,8 +1,9 @@
 """Trim the log: only what every reader and the archive have read, of jobs that have ended.
 
 Rule: the cut is the least of what each registered reader and each consumer group has read, what is
-archived, the first event of the oldest open job, and the retention. The script that trims looks at
-the readers once more, so that nothing is lost to one that registers meanwhile.
+archived, the first event of the oldest parked or held job, and the retention. The script that trims
+stops at the first event of an open job, and looks at the readers once more: nothing is lost to one
+that registers, or to a job that moves, meanwhile.
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ from msgspec import Struct
 from everfold.streams.appending.log import Log
 from everfold.streams.events.record import NO_ENTRY, entry_before, entry_order
 from everfold.streams.reading.readers import ARCHIVE, group_positions, readers
-from everfold.streams.redis.keys import PRIORITIES
-from everfold.streams.redis.redis_errors import NoGroup, command
+from everfold.streams.redis.redis_errors import command, commands
 from everfold.streams.redis.retry import with_retry
 from everfold.streams.redis.scripts import Script
 from everfold.streams.redis.server import server_time_ms
@@ -25,6 +25,9 @@ PAGE = 500
 """Entries per call of the script."""
 
 _trim = Script("everfold.streams", "trim")
+
+NEEDED = "an open, parked or held job"
+"""What holds a trim, in words: the events of a job that somebody will read again."""
 
 RETENTION_S = 24 * 3600.0
 """Events younger than so many seconds stay in the log, archived or not."""
@@ -50,12 +53,17 @@ class TrimResult(Struct, frozen=True):
 
 
 async def trim_bounds(
-    log: Log, partition: int, retention_s: float, *, needs_archive: bool = True
+    log: Log,
+    partition: int,
+    retention_s: float,
+    *,
+    needs_archive: bool = True,
+    with_open: bool = True,
 ) -> list[TrimBound]:
     """Return everything that holds the trim of a partition, the lowest first; there is always one.
 
-    With `needs_archive` a namespace without an archive holds everything. Raises a leaf of
-    Unavailable.
+    With `needs_archive` a namespace without an archive holds everything. `with_open` looks for the
+    first event of an open job too, which reads the log up to there. Raises a leaf of Unavailable.
     """
     now_ms = await server_time_ms(log.redis)
     known = await readers(log, partition)
@@ -65,10 +73,18 @@ async def trim_bounds(
         found.append(TrimBound(f"consumer group {name}", entry_id))
     if needs_archive and ARCHIVE not in known:
         found.append(TrimBound("no archive", NO_ENTRY))
-    if (first := await _oldest_open(log, partition)) is not None:
-        found.append(TrimBound("an open, parked or held job", entry_before(first)))
+    if (first := await _first_parked_or_held(log, partition)) is not None:
+        found.append(TrimBound(NEEDED, entry_before(first)))
     found.append(TrimBound("the retention", f"{max(0, now_ms - int(retention_s * 1000))}-0"))
-    return sorted(found, key=lambda bound: entry_order(bound.entry_id))
+    if with_open:
+        lowest = min(found, key=_order).entry_id
+        if (first := await _first_open(log, partition, lowest)) is not None:
+            found.append(TrimBound(NEEDED, entry_before(first)))
+    return sorted(found, key=_order)
+
+
+def _order(bound: TrimBound) -> tuple[int, int]:
+    return entry_order(bound.entry_id)
 
 
 async def trim(
@@ -84,7 +100,10 @@ async def trim(
     Events younger than `retention_s` stay. `dry_run` only counts. Raises a leaf of Unavailable;
     what was trimmed by then is gone, and it may be repeated.
     """
-    lowest = (await trim_bounds(log, partition, retention_s, needs_archive=needs_archive))[0]
+    bounds = await trim_bounds(
+        log, partition, retention_s, needs_archive=needs_archive, with_open=dry_run
+    )
+    lowest = bounds[0]
     if dry_run:
         return TrimResult(partition, await _count(log, partition, lowest.entry_id), lowest.what)
     keys, count = log.keys, 0
@@ -95,6 +114,8 @@ async def trim(
         if reply[0] == b"held":
             return TrimResult(partition, count, cast("bytes", reply[1]).decode())
         count += cast("int", reply[1])
+        if reply[0] == b"open":
+            return TrimResult(partition, count, NEEDED)
         if reply[1] == 0:
             return TrimResult(partition, count, lowest.what)
 
@@ -110,34 +131,31 @@ async def _count(log: Log, partition: int, until: str) -> int:
         after = f"({rows[-1][0].decode()}"
 
 
-async def _oldest_open(log: Log, partition: int) -> str | None:
-    """Return the entry id of the first event of the oldest job that may need its events again."""
+async def _first_parked_or_held(log: Log, partition: int) -> str | None:
+    """Return the entry id of the first event of the oldest job that a reader will read again."""
     keys, redis = log.keys, log.redis
-    jobs = cast("list[bytes]", await command(redis, "ZRANGE", keys.later(partition), 0, -1))
-    jobs += cast("list[bytes]", await command(redis, "HKEYS", keys.parked(partition)))
+    jobs = cast("list[bytes]", await command(redis, "HKEYS", keys.parked(partition)))
     for name in cast("list[bytes]", await command(redis, "HKEYS", keys.subscriptions())):
         held = keys.subscription(partition, name.decode()).held()
         jobs += cast("list[bytes]", await command(redis, "HKEYS", held))
-    queues = cast("list[bytes]", await command(redis, "SMEMBERS", keys.queues(partition)))
-    for queue in queues:
-        for priority in PRIORITIES:
-            jobs += await _dispatched(log, keys.dispatch(partition, queue.decode(), priority))
-    firsts: list[str] = []
-    for job_id in jobs:
-        first = await command(redis, "HGET", keys.head(job_id.decode()), "first")
-        firsts += [cast("bytes", first).decode()] if first else []
-    return min(firsts, key=entry_order, default=None)
+    asked = [("HGET", keys.head(job_id.decode()), "first") for job_id in jobs]
+    firsts = cast("list[bytes | None]", await commands(redis, asked))
+    return min((first.decode() for first in firsts if first), key=entry_order, default=None)
 
 
-async def _dispatched(log: Log, key: str) -> list[bytes]:
-    found, after = list[bytes](), "-"
+async def _first_open(log: Log, partition: int, until: str) -> str | None:
+    """Return the first entry of the log that is of an open job, None when there is none up to
+    `until`. It costs as much as the log has entries before it."""
+    after = "-"
     while True:
-        ask = ("XRANGE", key, after, "+", "COUNT", PAGE)
-        try:
-            rows = cast("list[tuple[bytes, list[bytes]]]", await command(log.redis, *ask))
-        except NoGroup:
-            return found
-        found += [fields[1] for _, fields in rows]
+        ask = ("XRANGE", log.keys.log(partition), after, until, "COUNT", PAGE)
+        rows = cast("list[tuple[bytes, list[bytes]]]", await command(log.redis, *ask))
+        heads = [log.keys.head(fields[1].decode()) for _, fields in rows]
+        asked = [("HMGET", head, "status", "phase") for head in heads]
+        states = cast("list[list[bytes | None]]", await commands(log.redis, asked))
+        for (entry_id, _), (status, phase) in zip(rows, states, strict=True):
+            if status == b"open" and phase != b"replayed":
+                return entry_id.decode()
         if len(rows) < PAGE:
-            return found
+            return None
         after = f"({rows[-1][0].decode()}"

@@ -9,7 +9,7 @@ import pytest
 
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import Unavailable
-from everfold.streams.events.event import CancelRequested
+from everfold.streams.events.event import Rewound
 from everfold.streams.events.record import NO_ENTRY
 from everfold.streams.reading.consumer_group import ConsumerGroup
 from everfold.streams.reading.reader import job_events
@@ -31,7 +31,7 @@ async def log(redis_url: str, namespace: str) -> AsyncIterator[Log]:
 async def job_with(log: Log, events: int) -> str:
     job_id = (await log.submit(GRAPH)).job_id
     for _ in range(events - 1):
-        await log.append(job_id, CancelRequested(), epoch=0)
+        await log.append(job_id, Rewound(seen_seq=2, found_seq=1), epoch=0)
     return job_id
 
 

@@ -184,9 +184,9 @@ async def test_a_lease_that_was_renewed_has_not_run_out(log: Log) -> None:
     ago = ("IDLE", 10_000, "JUSTID")
     await command(log.redis, "XCLAIM", key, RUNNERS_GROUP, "r1", 0, lease.dispatch_id, *ago)
     assert await Dispatch(log, "r1").renew([lease]) == [Renewed(canceling=False)]
-    assert await Dispatch(log, "r2").take_over(0, NORMAL, idle_limit_s=9) == ("-", [])
+    assert await Dispatch(log, "r2").take_over(0, NORMAL, idle_limit_s=0.9) == ("-", [])
     await command(log.redis, "XCLAIM", key, RUNNERS_GROUP, "r1", 0, lease.dispatch_id, *ago)
-    _, [taken] = await Dispatch(log, "r2").take_over(0, NORMAL, idle_limit_s=9)
+    _, [taken] = await Dispatch(log, "r2").take_over(0, NORMAL, idle_limit_s=0.9)
     assert taken.job_id == lease.job_id
 
 
@@ -198,7 +198,7 @@ async def test_renewing_never_takes_a_job_back(log: Log) -> None:
     key = log.keys.dispatch(0, *NORMAL)
     old = ("IDLE", 60_000, "JUSTID")
     await command(log.redis, "XCLAIM", key, RUNNERS_GROUP, "r1", 0, lost.dispatch_id, *old)
-    _, taken = await Dispatch(log, "r2").take_over(0, NORMAL, idle_limit_s=50)
+    _, taken = await Dispatch(log, "r2").take_over(0, NORMAL, idle_limit_s=2)
     assert {lease.job_id for lease in taken} == {lost.job_id, released.job_id}
     await log.append(kept.job_id, CancelRequested(), epoch=0)
     before = await stored(log, lost.job_id)

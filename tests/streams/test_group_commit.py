@@ -13,7 +13,7 @@ from everfold.streams.appending.group_commit import BATCH_LIMIT, PER_JOB_LIMIT, 
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Appended
 from everfold.streams.errors import Fenced, JobUnknown, Unavailable
-from everfold.streams.events.event import CancelRequested, Progressed, Started
+from everfold.streams.events.event import Progressed, Rewound, Started
 from everfold.streams.leases.producer import Producer
 from everfold.streams.reading.reader import job_events
 from everfold.streams.redis.scripts import NewEvent
@@ -31,7 +31,7 @@ async def log(redis_url: str, namespace: str) -> AsyncIterator[Log]:
 
 
 async def ask(log: Log, job_id: str, into: list[int] | None = None) -> None:
-    appended = await log.append(job_id, CancelRequested(), epoch=0)
+    appended = await log.append(job_id, Rewound(seen_seq=2, found_seq=1), epoch=0)
     if into is not None:
         into.append(appended.seq)
 

@@ -171,7 +171,7 @@ class Machine(RuleBasedStateMachine):
         self._agree(found, refusal, model)
         if refusal is None:
             model.owner, model.due_ms = "", due_ms
-            model.phase = "later" if due_ms else "released"
+            model.phase = "later" if due_ms and not model.canceling else "released"
 
     @rule()
     def promote(self) -> None:
@@ -197,8 +197,20 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data(), repeat=st.booleans())
     def ask_to_cancel(self, data: st.DataObject, repeat: bool) -> None:
         job = data.draw(st.sampled_from(sorted(self.model)))
+        if self._was_canceled(job):
+            return
         if self._append(job, CancelRequested(), 0, "", repeat) is None:
             self.model[job].canceling = True
+
+    def _was_canceled(self, job: str) -> bool:
+        """Say whether somebody asked before; check then that a repeat finds that request."""
+        model = self.model[job]
+        if not model.canceling or model.status != "open":
+            return False
+        found = self.outcome(lambda: self.log.append(job, CancelRequested(), epoch=0))
+        assert isinstance(found, Appended)
+        assert found.duplicate
+        return True
 
     @precondition(lambda self: self.model)
     @rule(data=st.data())
@@ -210,6 +222,8 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data(), behind=st.integers(-1, 2))
     def append_at(self, data: st.DataObject, behind: int) -> None:
         job = data.draw(st.sampled_from(sorted(self.model)))
+        if self._was_canceled(job):
+            return
         expected = max(self.model[job].seq - behind, 0)
         found = self.outcome(
             lambda: self.log.append(job, CancelRequested(), epoch=0, expected=expected)

@@ -12,7 +12,7 @@ from anyio.to_thread import run_sync
 
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import JobUnknown
-from everfold.streams.events.event import CancelRequested
+from everfold.streams.events.event import Rewound
 from everfold.streams.events.record import entry_order
 from everfold.streams.reading.reader import (
     all_events,
@@ -38,7 +38,7 @@ async def log(redis_url: str, namespace: str) -> AsyncIterator[Log]:
 async def job_with(log: Log, events: int) -> str:
     job_id = (await log.submit(GRAPH)).job_id
     for _ in range(events - 1):
-        await log.append(job_id, CancelRequested(), epoch=0)
+        await log.append(job_id, Rewound(seen_seq=2, found_seq=1), epoch=0)
     return job_id
 
 

@@ -14,11 +14,15 @@ from redis.asyncio import Redis
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import (
     EverfoldError,
+    NoServer,
+    ServerError,
+    ServerInCluster,
     ServerLoading,
     ServerOutOfMemory,
     ServerReadOnly,
     ServerRefusesAccess,
     ServerUnreachable,
+    WrongKeyType,
 )
 from everfold.streams.events.event import CancelRequested
 from everfold.streams.reading.reader import job_events
@@ -155,7 +159,7 @@ async def test_a_server_in_a_long_script_is_busy_until_it_ends(
 
 async def run_for_ever(server: OwnServer) -> None:
     redis = connect(server.url)
-    with pytest.raises(theirs.ResponseError, match="killed"):
+    with pytest.raises(ServerError, match="killed"):
         await command(redis, "EVAL", "while true do end", 0)
     await redis.aclose()
 
@@ -249,9 +253,11 @@ async def test_a_missing_group_has_a_name_of_its_own(redis: Redis) -> None:
         await command(redis, "XREADGROUP", "GROUP", "g", "c", "STREAMS", "s", ">")
 
 
-async def test_what_is_a_mistake_of_ours_passes_through(redis: Redis) -> None:
+async def test_a_key_of_another_type_has_a_name_and_what_is_not_the_server_s_passes_through(
+    redis: Redis,
+) -> None:
     await command(redis, "SET", "x", "y")
-    with pytest.raises(theirs.ResponseError, match="WRONGTYPE"):
+    with pytest.raises(WrongKeyType, match="WRONGTYPE"):
         await read_hash(redis, "x")
     with pytest.raises(ZeroDivisionError), mapped_errors():
         raise ZeroDivisionError
@@ -270,6 +276,11 @@ async def test_a_cluster_without_its_slots_is_unreachable(own_server: StartServe
     [
         (theirs.TryAgainError("Multiple keys request during rehashing of slot"), ServerLoading),
         (theirs.ResponseError("TRYAGAIN Multiple keys request"), ServerLoading),
+        (theirs.ResponseError("UNBLOCKED force unblock from blocking operation"), ServerReadOnly),
+        (theirs.MovedError("1 127.0.0.1:1"), ServerInCluster),
+        (theirs.ClusterCrossSlotError("Keys in request"), ServerInCluster),
+        (theirs.ResponseError("ERR DB index is out of range"), NoServer),
+        (theirs.ResponseError("ERR attempted to access a non local key"), ServerError),
         (theirs.ResponseError("-LOADING Redis is loading the dataset in memory"), ServerLoading),
         (theirs.ResponseError("ERR NOAUTH Authentication required."), ServerRefusesAccess),
     ],

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from typing import cast
 
 from msgspec import Struct
-from redis.exceptions import ResponseError
 from rich.table import Table
 
 from everfold.client import Everfold
@@ -125,7 +124,7 @@ def _projection(lags: list[Lag]) -> Finding:
 async def _connections(log: Log) -> frozenset[str] | None:
     try:
         return await connected(log)
-    except (EverfoldError, ResponseError):
+    except EverfoldError:
         return None  # CLIENT LIST is not allowed here
 
 

@@ -7,19 +7,19 @@
 local function open_job(head, author, event_id, looked)
   local why = check_key(head, 'hash', 'HSET', 'HDEL')
   if why then return nil, { 'broken', why } end
-  local names = { 'seq', 'epoch', 'status', 'phase', 'owner', 'last', 'dispatch', 'queue', 'priority',
-    'workflow', 'cancel', 'recent', 'authors', 'forgotten', 'ids:' .. author }
-  local job = {}
+  local names, job = {}, {}
+  for name in string.gmatch('seq epoch status phase owner last dispatch queue priority workflow '
+    .. 'cancel recent authors forgotten ids:' .. author, '%S+') do table.insert(names, name) end
   for i, value in ipairs(redis.call('HMGET', head, unpack(names))) do job[names[i]] = value end
   job.kept = job[names[#names]]
   if not job.seq then return nil, { 'unknown' } end
   local seq, entry = find_id(job.kept, job.recent, job.forgotten, event_id)
   if entry then return nil, { 'duplicate', whole(seq), entry } end
   job.seq, job.epoch = whole(job.seq), whole(job.epoch)
-  for _, name in ipairs({ 'seq', 'epoch', 'status', 'phase', 'owner', 'last' }) do
+  for _, name in ipairs({ unpack(names, 1, 6) }) do
     if not job[name] then return nil, { 'broken', name .. ' is missing or is not a number' } end
   end
-  for _, name in ipairs({ 'dispatch', 'queue', 'priority', 'workflow' }) do job[name] = job[name] or '' end
+  for _, name in ipairs({ unpack(names, 7, 10) }) do job[name] = job[name] or '' end
   if seq == 'old' and looked ~= job.seq then return nil, { 'old', job.seq } end
   if job.status ~= 'open' then return nil, { 'closed', job.status } end
   return job
