@@ -11,7 +11,6 @@
   ARGV[3..] eight per event: job id; event id; author; expected seq, -1 = any, -2 - n = any, no event up
            to n has this id; epoch of the lease, 0 = none, -1 = only while no runner has one; its
            runner, '' = do not compare; effect: '', 'cancel' or closing status; payload
-
   Returns  one outcome per event:
            {"appended", seq, entry id}
            {"duplicate", seq, entry id}   this event id, or a request to cancel, is already in the log
