@@ -186,6 +186,10 @@ class Backend(Protocol):
         """Return the marker of the present boot: another one after each restart."""
         ...
 
+    async def server(self) -> str | Unreachable:
+        """Return the server's identity, which outlives restarts and changes of its address."""
+        ...
+
     async def load(self) -> Load | Unreachable:
         """Ask how many prompts run and wait."""
         ...
@@ -210,11 +214,12 @@ class Backend(Protocol):
         """Delete it from the queue, or interrupt it if it runs; only `truth` says if it ended."""
         ...
 
-    async def truth(self, prompt_id: str, boot: str) -> Truth:
+    async def truth(self, prompt_id: str, boot: str, server: str = "") -> Truth:
         """Return what the backend knows of the prompt.
 
         `boot` is the marker recorded when it was submitted; with an empty one an absent prompt
-        is `Absent(same_boot=False)`.
+        is `Absent(same_boot=False)`. `server` is the identity recorded then: where another server
+        answers at this address, a prompt that it does not have is unknown, not absent.
         """
         ...
 

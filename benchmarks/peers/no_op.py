@@ -76,6 +76,9 @@ class NoOpBackend:
     async def boot(self) -> str:
         return self._boot
 
+    async def server(self) -> str:
+        return ""
+
     async def load(self) -> Load:
         return Load(running=0, pending=0)
 
@@ -96,7 +99,7 @@ class NoOpBackend:
     async def cancel(self, attempt: Attempt) -> None:
         self._truths.pop(attempt.prompt_id, None)
 
-    async def truth(self, prompt_id: str, boot: str) -> Truth:
+    async def truth(self, prompt_id: str, boot: str, server: str = "") -> Truth:
         return self._truths.get(prompt_id) or Absent(same_boot=boot == self._boot)
 
     async def aclose(self) -> None:

@@ -31,6 +31,7 @@ from everfold.runner.comfyui.http import (
     open_client,
     or_unreachable,
 )
+from everfold.runner.comfyui.identity import ServerIdentity
 from everfold.runner.comfyui.loose_json import as_object
 from everfold.runner.comfyui.socket import SocketObservation, open_socket
 from everfold.runner.comfyui.submission import post
@@ -73,6 +74,8 @@ class ComfyBackend:
         self._submitter = open_client(address, ssl_context, keep_alive=False)
         self._submit_timeout_s = submit_timeout_s
         self._boot = BootMarker(self.http)
+        self._identity = ServerIdentity(self.http)
+        self._has_met = False
         self._highest_number = -1
         """The highest number of a prompt that this boot has accepted from this runner."""
         self._queue = SharedRead(self._read_queue)
@@ -86,8 +89,14 @@ class ComfyBackend:
     async def boot(self) -> str | Unreachable:
         return await or_unreachable(self._boot.current())
 
+    async def server(self) -> str | Unreachable:
+        return await or_unreachable(self._identity.current())
+
     async def load(self) -> Load | Unreachable:
         queue = await or_unreachable(self._queue.fresh())
+        if isinstance(queue, Queue) and not self._has_met:
+            self._has_met = True
+            await self.server()
         return queue.load() if isinstance(queue, Queue) else queue
 
     async def submit(
@@ -146,16 +155,23 @@ class ComfyBackend:
         if isinstance(queue, Queue) and isinstance(queue.find(attempt.prompt_id), Running):
             await self.http.interrupt(attempt.prompt_id)
 
-    async def truth(self, prompt_id: str, boot: str) -> Truth:
-        return await or_unreachable(self._truth(prompt_id, boot))
+    async def truth(self, prompt_id: str, boot: str, server: str = "") -> Truth:
+        return await or_unreachable(self._truth(prompt_id, boot, server))
 
-    async def _truth(self, prompt_id: str, boot: str) -> Truth:
+    async def _truth(self, prompt_id: str, boot: str, server: str) -> Truth:
         # The queue first: a prompt moves only from queue to history, so one that is missing in the
         # queue and after that in the history is nowhere.
         queue = await self._queue.fresh()
         if isinstance(queue, Unreachable):
             return queue
-        return queue.find(prompt_id) or await self._truth_by_history(prompt_id, boot)
+        truth = queue.find(prompt_id) or await self._truth_by_history(prompt_id, boot)
+        if server and truth == Absent(same_boot=False):
+            found = await self._identity.read()
+            if isinstance(found, Unreachable):
+                return found
+            if found not in ("", server):
+                return Unreachable("another server answers there")
+        return truth
 
     async def aclose(self) -> None:
         await self._submitter.aclose()

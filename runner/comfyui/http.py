@@ -102,19 +102,35 @@ class ComfyHttp:
         return await self._ask("GET", "/system_stats")
 
     async def upload(
-        self, filename: str, content: bytes, *, kind: str = "input", subfolder: str = ""
+        self,
+        filename: str,
+        content: bytes,
+        *,
+        kind: str = "input",
+        subfolder: str = "",
+        overwrite: bool = True,
     ) -> Answer | Unreachable:
-        """Upload a file; `kind` is input, temp or output. Overwrites a file of the same name."""
+        """Upload a file; `kind` is input, temp or output.
+
+        Without `overwrite` a file of the same name stays, and the new one gets another name.
+        """
         return await self._ask(
             "POST",
             "/upload/image",
             files={"image": (filename, content)},
-            form={"type": kind, "subfolder": subfolder, "overwrite": "true"},
+            form={
+                "type": kind,
+                "subfolder": subfolder,
+                "overwrite": "true" if overwrite else "false",
+            },
         )
 
-    async def small_file(self, filename: str, *, kind: str) -> Answer | Unreachable:
+    async def small_file(
+        self, filename: str, *, kind: str, subfolder: str = ""
+    ) -> Answer | Unreachable:
         """Return a whole file; status 404 when the server does not have it."""
-        return await self._ask("GET", "/view", params={"filename": filename, "type": kind})
+        params = {"filename": filename, "type": kind, "subfolder": subfolder}
+        return await self._ask("GET", "/view", params=params)
 
     @asynccontextmanager
     async def view(

@@ -119,11 +119,13 @@ class AttemptStart:
         return True
 
     async def _append_intent(self, state: BackendState, attempt: Attempt, boot: str) -> None:
+        server = await state.backend.server()
         await self._job_log.append(
             Submitting(
                 attempt=attempt.number,
                 backend=state.backend.name,
                 boot=boot,
+                server=server if isinstance(server, str) else "",
                 prompt_id=attempt.prompt_id,
                 client_id=attempt.client_id,
             )

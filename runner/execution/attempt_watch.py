@@ -116,7 +116,7 @@ class AttemptWatch:
     async def _ask_truth(self, observation: Observation, decide: Decide) -> Truth | None:
         """Ask the backend; return the truth only when it asks for another action than watching."""
         job = self._job_log.job
-        truth = await self._backend.truth(job.prompt_id, job.boot)
+        truth = await self._backend.truth(job.prompt_id, job.boot, job.server)
         if isinstance(truth, Running):
             await self._append_started()
             await self._reconnect_if_silent(observation)

@@ -249,7 +249,7 @@ class JobRun:
         is_to_stop = job.is_canceling or job.stopping != ""
         limit_s = job.policy.stop_within_s if is_to_stop else math.inf
         with anyio.move_on_after(limit_s):
-            return await self._backend().truth(job.prompt_id, job.boot)
+            return await self._backend().truth(job.prompt_id, job.boot, job.server)
         return Unreachable(f"no answer within {limit_s:g} s")
 
     async def _start_attempt(self, number: int) -> bool:

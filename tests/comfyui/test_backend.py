@@ -148,7 +148,7 @@ async def test_load_counts_the_prompts_of_all_clients(
     server: ReplayServer, backend: ComfyBackend
 ) -> None:
     server.running, server.pending = [item(P)], [item(Q, 1), item("x", 2)]
-    assert await backend.load() == Load(running=1, pending=2)
+    assert await backend.load() == Load(running=1, pending=2, running_ids=(P,))
 
 
 async def test_a_running_prompt_is_interrupted_by_its_id(
@@ -251,3 +251,16 @@ async def test_https_works_with_the_given_certificates(tmp_path: Path) -> None:
     assert isinstance(await stranger.load(), Unreachable)
     await stranger.aclose()
     await server.stop()
+
+
+async def test_another_server_at_the_address_is_unknown_and_not_restarted(
+    server: ReplayServer, backend: ComfyBackend
+) -> None:
+    mine = await backend.server()
+    assert isinstance(mine, str)
+    assert await ComfyBackend(server.url).server() == mine
+    assert await backend.truth(P, "boot-of-before", mine) == Absent(same_boot=False)
+    truth = await backend.truth(P, "boot-of-before", "server-of-another-host")
+    assert truth == Unreachable("another server answers there")
+    server.running = [item(P)]
+    assert await backend.truth(P, "boot-of-before", "server-of-another-host") == Running()

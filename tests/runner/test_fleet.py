@@ -20,6 +20,9 @@ class Shown:
         self.name = name
         self.shown = load
 
+    async def server(self) -> str:
+        return ""
+
     async def load(self) -> Load | Unreachable:
         return self.shown
 
@@ -41,7 +44,7 @@ class Shown:
     async def cancel(self, attempt: Attempt) -> None:
         raise AssertionError
 
-    async def truth(self, prompt_id: str, boot: str) -> Truth:
+    async def truth(self, prompt_id: str, boot: str, server: str = "") -> Truth:
         raise AssertionError
 
 

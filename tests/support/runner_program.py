@@ -76,8 +76,8 @@ class DyingBackend(ComfyBackend):
         self._signal_at("after_post")
         return outcome
 
-    async def truth(self, prompt_id: str, boot: str) -> Truth:
-        truth = await super().truth(prompt_id, boot)
+    async def truth(self, prompt_id: str, boot: str, server: str = "") -> Truth:
+        truth = await super().truth(prompt_id, boot, server)
         if isinstance(truth, Ended):
             self._signal_at("before_end")
         return truth
