@@ -183,7 +183,9 @@ async def _redis_py(events: int, size: int) -> float:
 async def _redis_py_each(events: int, callers: int) -> float:
     async with bench_server() as (url, _):
         # The waiting pool: the default one opens a connection for each caller, or fails.
-        redis = Redis.from_pool(BlockingConnectionPool.from_url(url, max_connections=32))
+        redis = Redis.from_pool(
+            BlockingConnectionPool.from_url(url, max_connections=32, timeout=None)
+        )
         calls = [partial(_xadd, redis, f"log:{number % 8}") for number in range(callers)]
         rate = await _rate(calls, events)
         await redis.aclose()
