@@ -104,18 +104,19 @@ class Everfold:
         workflow: Mapping[str, object] | str | bytes | Path,
         *,
         kind: str = "",
-        user_id: str = "",
+        user: str = "",
         metadata: Mapping[str, object] | None = None,
         idempotency_key: str | None = None,
         queue: str = "default",
         priority: str = "normal",
         run_at: datetime | None = None,
         policy: Policy | None = None,
+        user_id: str = "",
     ) -> SubmittedJob:
         """Append a new job; once this returns, the job is stored and waits for a runner.
 
         `workflow` is an API-format graph: a mapping, its JSON, or the path of a file. `kind`,
-        `user_id` and `metadata` (at most 64 KiB of JSON) are yours: they are stored with the job,
+        `user` and `metadata` (at most 64 KiB of JSON) are yours: they are stored with the job,
         and lists and subscriptions can select by the first two. With an `idempotency_key` a
         repeated submit returns the first job. `priority` is high, normal or low. The job does not
         start before `run_at` (a time without zone is local; None means at once). `policy` says
@@ -128,7 +129,7 @@ class Everfold:
         made = await self.log.submit(
             read_workflow(workflow) if isinstance(workflow, Path) else workflow,
             kind=kind,
-            user=user_id,
+            user=user or user_id,
             metadata=metadata,
             idempotency_key=idempotency_key,
             queue=queue,
@@ -153,13 +154,14 @@ class Everfold:
         self,
         *,
         statuses: Collection[str] = (),
-        user_id: str | None = None,
+        user: str | None = None,
         kind: str | None = None,
         backend: str | None = None,
         newer_than: datetime | None = None,
         older_than: datetime | None = None,
         cursor: str | None = None,
         limit: int = 50,
+        user_id: str | None = None,
     ) -> Page:
         """Return a page of jobs, those with the newest events first; at most 1,000.
 
@@ -173,7 +175,7 @@ class Everfold:
         page = await list_jobs(
             self.log,
             statuses=statuses,
-            user=user_id,
+            user=user_id if user is None else user,
             kind=kind,
             backend=backend,
             newer_than_ms=_milliseconds(newer_than),

@@ -51,9 +51,7 @@ PER_HOUR = Projection(
 async def main() -> None:
     async with Everfold.connect() as everfold:
         for number in range(5):
-            await everfold.submit(
-                small_picture(color=number), user_id="ada" if number % 2 else "bob"
-            )
+            await everfold.submit(small_picture(color=number), user="ada" if number % 2 else "bob")
         await Rebuild(everfold.log, PER_HOUR).run()
         for name, counts in sorted((await PER_HOUR.states(everfold.log)).items()):
             print(f"{name}: {counts.submitted} submitted, {counts.succeeded} succeeded")

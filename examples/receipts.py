@@ -1,7 +1,7 @@
 """Send one receipt for each job that has succeeded, however often this program is killed.
 
 Start it several times: the processes share the work. Kill one: the others go on after five seconds.
-`everfold consumers ls` shows how far they are. Needs REDIS_URL (or `everfold up` on this machine).
+`everfold subscriptions ls` shows their lag. Needs REDIS_URL (or `everfold up` on this machine).
 
     python -m examples.receipts
 """

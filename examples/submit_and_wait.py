@@ -13,7 +13,7 @@ from examples.workflow import small_picture
 
 async def main() -> None:
     async with Everfold.connect() as everfold:
-        made = await everfold.submit(small_picture(), kind="example", user_id="ada")
+        made = await everfold.submit(small_picture(), kind="example", user="ada")
         print("submitted", made.job_id)
         job = await everfold.wait(made.job_id, timeout_s=60)
         print(job.status, job.outputs)

@@ -80,7 +80,7 @@ class Demo:
 
     async def _submit(self) -> None:
         for job in demo_jobs():
-            made = await self._everfold.submit(job.graph, kind="demo", user_id="you")
+            made = await self._everfold.submit(job.graph, kind="demo", user="you")
             self._names[made.job_id], self._meant[made.job_id] = job.name, job.meant_to
         self._say(f"{len(self._meant)} jobs submitted: all of them are in the log now")
 
