@@ -33,15 +33,15 @@ def run(arguments: list[str]) -> int:
     try:
         from cyclopts import CycloptsError
 
-        from everfold.commands.app import app, read_config
-        from everfold.commands.config.config_file import without_config
+        from everfold.commands.app import app, show_whole_help
+        from everfold.commands.config.config_file import read_config
     except ModuleNotFoundError as error:
         if error.name not in ("cyclopts", "rich"):
             raise
         return _complain("the command line needs: pip install 'everfold[cli]'", USAGE)
     try:
-        arguments, named = without_config(arguments)
-        read_config(named)
+        arguments = read_config(app, arguments)
+        show_whole_help(arguments)
         code = app(arguments, exit_on_error=False, result_action="return_value")
     except CycloptsError:
         return USAGE

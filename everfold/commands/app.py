@@ -1,78 +1,133 @@
-"""The command line as a whole: which commands there are, loaded only when they are used."""
+"""The command line as a whole: every command, with the sentence that lists show.
+
+Rule: this file imports no command. A command is loaded when it is used, so its sentence stands
+here too; a test compares it with the command's docstring.
+"""
 
 from __future__ import annotations
 
-from cyclopts import App
-from cyclopts.config import Env
+from collections.abc import Sequence
+
+from cyclopts import App, Parameter
 
 from everfold import __version__
-from everfold.commands.config.config_file import ConfigFile
 
-HELP = """Keeps ComfyUI jobs alive: every change in a log, carried on when a runner dies.
+HELP = """Run ComfyUI jobs that survive crashes: every change is an event in a log in Redis.
 
 Exit codes: 0 done; 1 the job or the check failed; 2 wrong use, input or settings; 3 no such job;
 4 the server cannot be reached; 130 interrupted. `--json` prints one JSON object per line.
 
-Environment: REDIS_URL or REDIS_HOST and REDIS_PORT (else the embedded server), COMFYUI_URL
-(comma-separated), EVERFOLD_NAMESPACE, EVERFOLD_DATA, and one for each option, such as
-EVERFOLD_SUBMIT_QUEUE. What neither a flag nor a variable sets comes from `everfold.toml` here or
-in a folder above, or from the file that `--config` or EVERFOLD_CONFIG names.
+A DURATION is 90s, 15m, 2h, 7d, or a number of seconds. A TIME is an age (2h), or a time such as
+2030-01-31T12:00:00Z.
+
+Every option can be set in the environment too: EVERFOLD_SUBMIT_QUEUE is `--queue` of `submit`.
+REDIS_URL (or REDIS_HOST and REDIS_PORT), COMFYUI_URL, EVERFOLD_NAMESPACE, EVERFOLD_DATA and
+EVERFOLD_ARCHIVE are for all commands. What neither a flag nor a variable sets comes from
+`everfold.toml` in this folder or one above, or from the file that `--config` names.
 """
 
-ENVIRONMENT = Env("EVERFOLD_")
-
-app = App(name="everfold", help=HELP, version=__version__, config=ENVIRONMENT)
-
-# Written here too, because a command is loaded only when it is used.
 COMMANDS = {
     "demo": ("operate.demo:demo", "See twelve jobs survive the kill -9 of a runner."),
-    "up": ("operate.work:up", "Run everything in one process: server, projector, runner."),
-    "runner": ("operate.work:runner", "Run a runner: takes jobs, drives ComfyUI, recovers."),
+    "up": (
+        "operate.work:up",
+        "Run everything in one process: server, projector, runner, and sinks.",
+    ),
+    "runner": (
+        "operate.work:runner",
+        "Run a runner: it takes jobs, drives ComfyUI, and recovers the jobs of dead runners.",
+    ),
     "projector": (
-        "operate.projector_app:projector",
-        "Run a projector, see how far it is, rebuild.",
+        "operate.projector:projector",
+        "Run a projector, show its lag, rebuild states.",
+    ),
+    "simulator": (
+        "operate.simulator:simulator",
+        "Run a simulator of a ComfyUI server. Nodes that need no model run for real.",
     ),
     "backends": (
         "operate.backends:backends",
-        "See the ComfyUI servers; take one out of service.",
+        "List the ComfyUI servers; take one out of service.",
     ),
-    "simulator": ("operate.simulator:simulator", "Run a stand-in for a ComfyUI server."),
     "archive": (
         "stream.archive:archive",
-        "Keep what Redis forgets; trim the log; ask it with SQL.",
+        "Keep what Redis forgets; trim the log; query it with SQL.",
     ),
-    "consumers": ("stream.consumers:consumers", "See who consumes the stream, and steer them."),
-    "sink": ("stream.sink:sink", "Bring jobs into a database, to a webhook, or into analytics."),
+    "subscriptions": (
+        "stream.subscriptions:subscriptions",
+        "List who reads the stream; retry or skip held jobs; reset, remove.",
+    ),
+    "sink": ("stream.sink:sink", "Write jobs to a database, a webhook, or analytics."),
     "submit": ("jobs.submit:submit", "Submit a workflow in ComfyUI's API format."),
+    "jobs": ("jobs.jobs:jobs", "List, show, watch, wait for, cancel and give up jobs."),
     "events": ("jobs.events:events", "Print the events of a job, or of all jobs."),
-    "schema": ("stream.schema:schema", "Print the events' JSON Schema, or an AsyncAPI document."),
-    "doctor": ("operate.doctor:doctor", "Say what is not as it should be, and what to change."),
+    "schema": (
+        "stream.schema:schema",
+        "Print the contract of the log, for programs in any language.",
+    ),
+    "doctor": (
+        "operate.doctor:doctor",
+        "Check server, namespace, projector, runners, queues and backends, and say what to change.",
+    ),
     "config": ("config.config:config", "Show and check the config file, everfold.toml."),
     "--install-completion": (
         "completion:install_completion",
         "Install completion for your shell.",
     ),
 }
-for _name, (_place, _help) in COMMANDS.items():
-    app.command(f"everfold.commands.{_place}", name=_name, help=_help)
+AUDIT = {
+    "verify": (
+        "audit.verify:verify",
+        "Check every history, head, lease and state of a live namespace; change nothing.",
+    ),
+    "timeline": (
+        "audit.timeline:timeline",
+        "Draw what happened to jobs over time: waiting, running, recovering, and how they ended.",
+    ),
+    "show": (
+        "audit.show:show",
+        "Show a job's history, event by event, archived events included.",
+    ),
+    "prove": (
+        "audit.prove:prove",
+        "Check every segment against its manifest, and every manifest against the next one.",
+    ),
+    "replay": (
+        "audit.replay:replay",
+        "Publish recorded events into another namespace, or a file of JSON lines.",
+    ),
+}
+ALIASES = {"subscriptions": "consumers"}
 
-jobs = App(name="jobs", help="List, show, watch, wait for and cancel jobs.")
-for _name in ("ls", "show", "watch", "wait", "cancel", "give-up", "outputs"):
-    jobs.command(f"everfold.commands.jobs.jobs:{_name.replace('-', '_')}", name=_name)
-app.command(jobs)
 
-audit = App(name="audit", help="Prove that what is stored is as it must be.")
-audit.command("everfold.commands.stream.audit:verify", name="verify")
-audit.command("everfold.commands.jobs.timeline:timeline", name="timeline")
-audit.command("everfold.commands.stream.audit_show:show", name="show")
-audit.command("everfold.commands.stream.audit_prove:prove", name="prove")
-audit.command("everfold.commands.stream.audit_replay:replay", name="replay")
+def _default(value: object) -> str | None:
+    """Return a default as help shows it: an empty one says nothing."""
+    return str(value) if value else None
+
+
+def _add(app: App, commands: dict[str, tuple[str, str]]) -> None:
+    for name, (place, sentence) in commands.items():
+        alias = ALIASES.get(name, ())
+        app.command(f"everfold.commands.{place}", name=name, alias=alias, help=sentence)
+
+
+app = App(
+    name="everfold",
+    help=HELP,
+    version=__version__,
+    default_parameter=Parameter(negative=(), show_default=_default),
+)
+_add(app, COMMANDS)
+audit = App(name="audit", help="Prove that what is stored is as it must be; show what happened.")
+_add(audit, AUDIT)
 app.command(audit)
 
 
-def read_config(named: str | None) -> None:
-    """Let the config file set what flags and environment leave open: the named one, or the nearest.
-
-    It is looked for and read when a command is run, not for help.
-    """
-    app.config = (ENVIRONMENT, ConfigFile(named))
+def show_whole_help(arguments: Sequence[str]) -> None:
+    """Let the help page of the command that is named show all of its docstring."""
+    chosen = app
+    for word in arguments:
+        if word.startswith("-") or word not in chosen:
+            break
+        chosen = chosen[word]
+    if chosen.default_command is not None:
+        chosen.help = None

@@ -5,33 +5,34 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
-
+from everfold.commands.output import console, is_terminal
 from everfold.commands.session import Session
-from everfold.commands.words import console
-
-
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:,.0f}/s")
 
 
 @contextlib.contextmanager
 def event_progress(doing: str, session: Session) -> Iterator[Callable[[int, int], None]]:
     """Yield what to call with the events done and the events in all."""
-    name = TextColumn("{task.description}")
-    rest = (MofNCompleteColumn(), TextColumn("events"), _Rate(), TimeRemainingColumn())
-    quiet = session.json or not console.is_terminal
-    with Progress(name, BarColumn(), *rest, console=console, transient=True, disable=quiet) as bar:
-        task = bar.add_task(doing, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    if session.json or not is_terminal():
+        yield lambda done, total: None
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    rate = TextColumn("events {task.fields[rate]}")
+    with Progress(
+        *columns, rate, TimeRemainingColumn(), console=console(), transient=True
+    ) as progress:
+        task = progress.add_task(doing, total=None, rate="")
+
+        def update(done: int, total: int) -> None:
+            speed = progress.tasks[0].finished_speed or progress.tasks[0].speed
+            rate = "" if speed is None else f"{speed:,.0f}/s"
+            progress.update(task, completed=done, total=total, rate=rate)
+
+        yield update

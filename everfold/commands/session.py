@@ -1,41 +1,82 @@
-"""What every command shares: which server, which namespace, and whether a program is reading."""
+"""What most commands share: which server, which namespace, and how results are printed."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, TypeVar
 
 from cyclopts import Parameter
 
-from everfold.client import Everfold
+from everfold.commands.options import COMMON, ConfigPath, Json, Namespace, RedisUrl
+from everfold.commands.output import Cell, emit, say, show
 
-ConfigOption = Annotated[Path | None, Parameter(env_var="EVERFOLD_CONFIG")]
-"""Taken from the command line before anything else; a command sees the file that is in use."""
+if TYPE_CHECKING:
+    from everfold.client import Everfold
+    from everfold.streams.appending.log import Log
+
+T = TypeVar("T")
 
 
-@Parameter(name="*")
+@Parameter(name="*", group=COMMON)
 @dataclass(frozen=True)
 class Session:
-    """Options that all commands understand."""
+    """The options that all commands understand."""
 
-    namespace: Annotated[str, Parameter(env_var="EVERFOLD_NAMESPACE")] = "everfold"
-    """Jobs of other namespaces are not seen."""
-    redis_url: Annotated[str | None, Parameter(env_var="REDIS_URL")] = None
-    """redis://, rediss:// or unix://; else REDIS_HOST, else the embedded server."""
-    json: Annotated[bool, Parameter(negative="")] = False
-    """Print JSON, one object per line, for programs."""
-    config: ConfigOption = None
-    """The config file; else the nearest everfold.toml."""
+    namespace: Namespace = "everfold"
+    redis_url: RedisUrl = None
+    json: Json = False
+    config: ConfigPath = None
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[Everfold]:
+        """Connect as an application does. Raises NoServer, Misconfigured or Unavailable."""
+        from everfold.client import Everfold
+
         async with Everfold.connect(
             self.redis_url, namespace=self.namespace, actor="cli"
         ) as everfold:
             yield everfold
+
+    @contextlib.asynccontextmanager
+    async def log(self, actor: str = "cli", partitions: int | None = None) -> AsyncIterator[Log]:
+        """Open the log. `actor` is recorded in events. Raises as `open` does."""
+        from everfold.embedded import find_server
+        from everfold.streams.appending.log import Log
+
+        url = self.redis_url or find_server()
+        async with Log.open(
+            url, namespace=self.namespace, actor=actor, partitions=partitions
+        ) as log:
+            yield log
+
+    def show(
+        self,
+        rows: Iterable[T],
+        columns: Mapping[str, Callable[[T], Cell]],
+        *,
+        empty: str = "",
+        style: Callable[[T], str] = lambda _: "",
+        as_json: Callable[[T], object] = lambda row: row,
+    ) -> None:
+        """Print rows: with --json one object each, else a table, or `empty` without any row."""
+        found = list(rows)
+        if self.json:
+            for row in found:
+                emit(as_json(row))
+        elif found or not empty:
+            show(found, columns, style=style)
+        else:
+            say(empty)
+
+    def tell(self, value: object, *sentence: str) -> None:
+        """Print one result: with --json `value`, else a sentence, or several, each on a line."""
+        if self.json:
+            emit(value)
+        else:
+            for line in sentence:
+                say(line)
 
 
 DEFAULT = Session()

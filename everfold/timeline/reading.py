@@ -7,12 +7,32 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
+from msgspec import Struct
+
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
 from everfold.streams.events.record import Recorded
 from everfold.streams.retention.history import all_history, job_history
-from everfold.timeline.moments import Span
 from everfold.timeline.tracks import Track, TrackBuilder, clipped
+
+
+class Span(Struct, frozen=True):
+    """A time from one moment to another, both included; None where it is not bounded."""
+
+    since_ms: int | None = None
+    until_ms: int | None = None
+
+    def has(self, moment_ms: int) -> bool:
+        """Say whether a moment lies in the span, its ends included."""
+        return not self.is_before(moment_ms) and not self.is_after(moment_ms)
+
+    def is_before(self, moment_ms: int) -> bool:
+        """Say whether a moment lies before the span."""
+        return self.since_ms is not None and moment_ms < self.since_ms
+
+    def is_after(self, moment_ms: int) -> bool:
+        """Say whether a moment lies after the span."""
+        return self.until_ms is not None and moment_ms > self.until_ms
 
 
 async def read_tracks(

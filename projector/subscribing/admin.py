@@ -101,7 +101,7 @@ def _skipped(held: Held) -> Held:
     if held.cause == GAP:
         raise Refused(
             f"there is no event to skip, events are missing: {held.why}; import them "
-            "(`everfold archive import`) and retry, or start elsewhere (`consumers reset`)"
+            "(`everfold archive import`) and retry, or start elsewhere (`subscriptions reset`)"
         )
     return skip_event(held)
 

@@ -39,7 +39,7 @@ async def test_status_shows_every_partition_and_what_it_is_behind(
     await eventually(is_caught_up, 30)
     shown = await ended(everfold("projector", "status"))
     assert len(shown) == 9
-    assert "behind" in shown[0]
+    assert "lag" in shown[0]
     assert all("projector-" in line for line in shown[1:])
 
 

@@ -12,11 +12,11 @@ from typing import Annotated
 import msgspec
 from cyclopts import App, Parameter
 
-from everfold.commands.config.config_file import shown
-from everfold.commands.config.configuration import Configuration, checked, read, wrong
-from everfold.commands.config.options import Option, recorded
-from everfold.commands.session import ConfigOption
-from everfold.commands.words import console, emit
+from everfold.commands.app import app
+from everfold.commands.config.config_file import check_file, checked, locate, shown
+from everfold.commands.config.settings import CheckedFile, Setting, all_settings
+from everfold.commands.options import ConfigPath, Json
+from everfold.commands.output import MASK, emit, say, show, without_password
 from everfold.embedded import named_url
 from everfold.streams.errors import Misconfigured
 
@@ -24,106 +24,92 @@ config = App(name="config", help="Show and check the config file, everfold.toml.
 
 USAGE = 2
 
-REDIS_HOST = "REDIS_HOST"
-MASK = "***"
 SECRET_NAMES = re.compile(r"secret|key|password|passwd|token|auth|header|credential", re.I)
-URL_PASSWORD = re.compile(r"(?<=://)([^/@\s:]*):\S*@")
 NAMED_SECRET = re.compile(rf"([\w-]*(?:{SECRET_NAMES.pattern})[\w-]*\s*[=:]\s*)[^&\s]+", re.I)
 
-NONE = "no config file: there is no everfold.toml here, in a folder above, or in ~/.config/everfold"
+NO_FILE = (
+    "no config file: there is no everfold.toml here, in a folder above, or in ~/.config/everfold"
+)
 
 
 class Effective(msgspec.Struct, frozen=True):
-    """A setting as commands will get it, unless a flag says otherwise."""
+    """A setting as commands get it, unless a flag says otherwise."""
 
     setting: str
     value: object
-    origin: str
+    origin: str = msgspec.field(name="from")
 
 
-@config.command
-def show(
-    *,
-    json: Annotated[bool, Parameter(negative="")] = False,
-    config: ConfigOption = None,
-) -> int:
-    """Show what the file and the environment set, and which of the two; secrets are masked.
-
-    Parameters
-    ----------
-    json
-        Print JSON, one object per line, for programs.
-    config
-        The config file; else the nearest everfold.toml.
-    """
-    found = checked(config) if config else None
-    rows = list(effective(found))
+@config.command(name="show")
+def show_settings(*, json: Json = False, config: ConfigPath = None) -> int:
+    """Show what the file and the environment set, and which of the two. Secrets are masked."""
+    file = locate()
+    found = checked(file, app) if file else CheckedFile({}, [])
+    rows = list(effective(found, file.name if file else ""))
     if json:
         for row in rows:
-            emit({"setting": row.setting, "value": row.value, "from": row.origin})
+            emit(row)
         return 0
-    console.print(f"file  {found.file.absolute()}" if found else NONE, markup=False)
-    for line in _lines(rows):
-        console.print(line, markup=False)
+    say(f"file  {file.absolute()}" if file else NO_FILE)
+    if rows:
+        show(
+            rows,
+            {
+                "setting": lambda row: row.setting,
+                "from": lambda row: row.origin,
+                "value": lambda row: _written(row.value),
+            },
+        )
     return 0
 
 
-@config.command
-def check(file: Path | None = None, *, config: ConfigOption = None) -> int:
-    """Check a file, and say all that is wrong with it; exit code 2 if anything is.
-
-    Parameters
-    ----------
-    file
-        The config file; else the one that commands would take.
-    config
-        The same.
-    """
-    place = file or config
+@config.command(name="check")
+def check_settings(
+    file: Annotated[
+        Path | None, Parameter(help="The file. Default: the one that commands use.")
+    ] = None,
+    *,
+    config: ConfigPath = None,
+) -> int:
+    """Check a config file and print all that is wrong in it; exit code 2 if anything is."""
+    place = file or locate()
     if place is None:
-        raise Misconfigured(NONE)
-    problems = wrong(read(place))
-    for what in problems:
-        sys.stderr.write(f"{shown(place)}: {what}\n")
-    if problems:
-        return USAGE
-    count = len(checked(place).settings)
-    console.print(f"{shown(place)}: {count} settings, all known", markup=False)
-    return 0
+        raise Misconfigured(NO_FILE)
+    found = check_file(place, app)
+    for problem in found.problems:
+        sys.stderr.write(f"{shown(place)}: {problem}\n")
+    if not found.problems:
+        say(f"{shown(place)}: {sum(map(len, found.values.values()))} settings, all known")
+    return USAGE if found.problems else 0
 
 
-def effective(found: Configuration | None) -> Iterator[Effective]:
-    """Yield what the file sets, or the environment in its place; then what only that sets."""
-    settings = found.settings if found else []
-    for option, value in settings:
-        variable, own = _from_environment(option)
-        assert found is not None
-        chosen = own if variable else found.value(option, value)
-        origin = variable or found.file.name
-        yield Effective(option.setting, masked(option.key, chosen), origin)
-    told = {option.setting for option, _ in settings}
-    for option in recorded():
-        variable, own = _from_environment(option)
-        if not variable or option.per_call or option.setting in told:
+def effective(found: CheckedFile, origin: str) -> Iterator[Effective]:
+    """Yield what a file or a variable sets. A variable of several commands is shown once."""
+    names = set[str]()
+    for setting in all_settings(app):
+        in_file = found.values.get(setting.command, {}).get(setting.key)
+        variable, value = _from_environment(setting)
+        if setting.is_per_call or (in_file is None and not variable):
             continue
-        # A variable that several commands read is told once, by its key alone.
-        setting = option.setting if variable == option.variables[-1] else option.key
-        if setting not in told:
-            told.add(setting)
-            yield Effective(setting, masked(option.key, own), variable)
+        is_own = in_file is not None or variable == setting.variables[-1]
+        name = setting.name if is_own else setting.key
+        if name not in names:
+            names.add(name)
+            chosen = value if variable else in_file
+            yield Effective(name, masked(setting.key, chosen), variable or origin)
 
 
-def _from_environment(option: Option) -> tuple[str, str]:
-    """Return the variable that sets an option, and its value; empty where none does."""
-    unnamed = option.path == ("redis_url",) and not os.environ.get("REDIS_URL")
-    if unnamed and (url := named_url(os.environ)):
-        return REDIS_HOST, url
-    found = ((name, os.environ.get(name, "")) for name in option.variables)
+def _from_environment(setting: Setting) -> tuple[str, str]:
+    """Return the variable that sets an option, and its value; empty if none does."""
+    url = named_url(os.environ) if setting.key == "redis_url" else None
+    if url and not os.environ.get("REDIS_URL"):
+        return "REDIS_HOST", url
+    found = ((name, os.environ.get(name, "")) for name in setting.variables)
     return next((one for one in found if one[1]), ("", ""))
 
 
 def masked(name: str, value: object) -> object:
-    """Return a value without what must not be shown."""
+    """Return a value with its secrets masked: all of it where its name speaks of one."""
     if SECRET_NAMES.search(name):
         return MASK
     if isinstance(value, dict):
@@ -131,17 +117,8 @@ def masked(name: str, value: object) -> object:
     if isinstance(value, list):
         return [masked(name, one) for one in value]
     if isinstance(value, str):
-        return NAMED_SECRET.sub(rf"\1{MASK}", URL_PASSWORD.sub(rf"\1:{MASK}@", value))
+        return NAMED_SECRET.sub(rf"\1{MASK}", without_password(value))
     return value
-
-
-def _lines(rows: list[Effective]) -> Iterator[str]:
-    names, origins = (
-        max((len(text) for text in texts), default=0)
-        for texts in ([row.setting for row in rows], [row.origin for row in rows])
-    )
-    for row in rows:
-        yield f"{row.setting:<{names}}  {row.origin:<{origins}}  {_written(row.value)}"
 
 
 def _written(value: object) -> str:

@@ -1,66 +1,76 @@
-"""Where the config file is, and its place among the sources of options.
+"""The config file: where it is, what it says, and its place among the sources of options.
 
-Rule: what a flag or a variable has set, the file leaves alone. Without a file it costs nothing.
+Rule: a flag comes before a variable, a variable before the file. A file is taken as a whole, or
+refused with one sentence, whichever command is run.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import tomllib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cyclopts import App
-from cyclopts.argument import ArgumentCollection
-from cyclopts.config import Dict
+from cyclopts import App, ArgumentCollection
+from cyclopts.argument import update_argument_collection
+from cyclopts.config import Env
 
 from everfold.streams.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from everfold.commands.config.settings import CheckedFile
 
 NAME = "everfold.toml"
 VARIABLE = "EVERFOLD_CONFIG"
 FLAG = "--config"
 
 
-def without_config(arguments: Sequence[str]) -> tuple[list[str], str | None]:
-    """Take `--config FILE` out of the arguments, wherever it stands before `--`."""
-    rest, named = list[str](), None
-    words = iter(arguments)
+def read_config(app: App, arguments: Sequence[str]) -> list[str]:
+    """Let environment and config file set what flags leave open; return the other arguments.
+
+    `--config FILE` may stand anywhere before `--`; it counts as EVERFOLD_CONFIG from then on.
+    Raises Misconfigured when no file follows it. The file is read when a command is run, not for
+    help.
+    """
+    rest, words = list[str](), iter(arguments)
     for word in words:
-        if word == FLAG or word.startswith(f"{FLAG}="):
+        if word == "--":
+            rest += [word, *words]
+        elif word == FLAG or word.startswith(f"{FLAG}="):
             named = word.partition("=")[2] or next(words, "")
             if not named:
                 raise Misconfigured(f"{FLAG} needs a file: {FLAG} {NAME}")
-        elif word == "--":
-            return [*rest, word, *words], named
+            os.environ[VARIABLE] = named
         else:
             rest.append(word)
-    return rest, named
+    app.config = (Env("EVERFOLD_", show=False), ConfigFile(app))
+    return rest
 
 
-def locate(named: str | None, environ: Mapping[str, str] = os.environ) -> Path | None:
+def locate() -> Path | None:
     """Return the file that is named, else the nearest one, else the user's; None without any.
 
-    Raises Misconfigured when the named one is not there. A folder that may not be looked into has
-    none, which pathlib would raise about.
+    Raises Misconfigured when the named one is not there. Folders that may not be looked into are
+    passed over.
     """
-    if name := named or environ.get(VARIABLE):
+    if name := os.environ.get(VARIABLE):
         file = Path(name).expanduser()
         if not os.path.exists(file):
-            origin = FLAG if named else VARIABLE
-            raise Misconfigured(f"there is no config file {name} ({origin} names it)")
+            raise Misconfigured(f"there is no config file {name} ({FLAG} or {VARIABLE} names it)")
         return file
-    return next((place for place in places(environ) if os.path.isfile(place)), None)
+    return next((file for file in _places() if os.path.isfile(file)), None)
 
 
-def places(environ: Mapping[str, str]) -> list[Path]:
-    """Return where a file that nobody named may be, the nearest first."""
-    here = _here()
-    folders = (here, *here.parents) if here else ()
-    home = environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    return [*(folder / NAME for folder in folders), Path(home, "everfold", NAME)]
+def _places() -> Iterator[Path]:
+    if here := _here():
+        yield from (folder / NAME for folder in (here, *here.parents))
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    yield Path(home, "everfold", NAME)
 
 
 def _here() -> Path | None:
-    """Return the current folder, unless somebody has deleted it."""
+    """Return the current folder, None if it was deleted."""
     try:
         return Path.cwd()
     except FileNotFoundError:
@@ -73,39 +83,55 @@ def shown(file: Path) -> str:
     return str(file.relative_to(here) if here and file.is_relative_to(here) else file)
 
 
+def check_file(file: Path, app: App) -> CheckedFile:
+    """Read and check a file. Raises Misconfigured for a file that is not TOML."""
+    from everfold.commands.config.settings import check
+
+    try:
+        document = tomllib.loads(file.read_text("utf-8-sig"))
+    except OSError as error:
+        raise Misconfigured(f"{shown(file)} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise Misconfigured(f"{shown(file)} is not TOML: {error}") from error
+    return check(document, app, file.absolute().parent)
+
+
+def checked(file: Path, app: App) -> CheckedFile:
+    """Return what a file sets. Raises Misconfigured with the first thing that is wrong."""
+    found = check_file(file, app)
+    for problem in found.problems:
+        raise Misconfigured(f"{shown(file)}: {problem}")
+    return found
+
+
 class ConfigFile:
     """The last source of options for cyclopts: what neither a flag nor a variable has set."""
 
-    def __init__(self, named: str | None) -> None:
-        self._named = named
+    def __init__(self, root: App) -> None:
+        self._root = root
 
     def __call__(self, app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-        _forget_empty(arguments)
-        file = locate(self._named)
+        for argument in arguments:  # an empty variable counts as one that is not set
+            argument.tokens[:] = [t for t in argument.tokens if t.value or t.source != "env"]
+        if commands[:1] == ("config",):
+            return  # these commands look at the file themselves
+        file = locate()
         if file is None:
             return
-        if own := next((argument for argument in arguments if argument.name == FLAG), None):
-            own.tokens.clear()  # the flag, which is no longer there, comes before the variable
-            _source(file, commands, {"config": str(file)})(app, commands, arguments)
-        if commands[:1] == ("config",):
-            return  # these look at the file themselves, and say more about it
-        # Most starts have no file: they need not load what reads one.
-        from everfold.commands.config.configuration import checked, lend, values_for
+        from everfold.embedded import named_url
 
-        found = checked(file)
-        lend(found)
-        values = values_for(found, commands, arguments)
-        _source(file, commands, values)(app, commands, arguments)
+        found = checked(file, self._root)
+        top = found.values.get((), {})
+        _set_variables(top)
+        values = {**top, **found.values.get(commands, {})}
+        if named_url(os.environ):
+            values.pop("redis_url", None)  # REDIS_HOST is a variable, which comes first
+        update_argument_collection(values, shown(file), arguments, root_keys=(), allow_unknown=True)
 
 
-def _forget_empty(arguments: ArgumentCollection) -> None:
-    """An empty variable counts as one that is not set, as it does for REDIS_HOST."""
-    for argument in arguments:
-        argument.tokens[:] = [t for t in argument.tokens if t.value or t.source != "env"]
-
-
-def _source(file: Path, commands: tuple[str, ...], values: dict[str, object]) -> Dict:
-    nested: dict[str, object] = values
-    for word in reversed(commands):
-        nested = {word: nested}
-    return Dict(nested, source=shown(file))
+def _set_variables(top: dict[str, object]) -> None:
+    """Set the variables of what is also read where only the environment is known."""
+    for key in ("log", "data"):
+        variable = f"EVERFOLD_{key.upper()}"
+        if key in top and not os.environ.get(variable):
+            os.environ[variable] = str(top[key])

@@ -1,82 +1,87 @@
-"""Writes the reference of all settings: `python -m everfold.commands.reference`.
+"""Writes the reference of all settings: `python -m everfold.commands.config.reference`.
 
-Rule: docs/CONFIGURATION.md below its mark, and options.json, come from the commands alone.
+Rule: docs/CONFIGURATION.md below its mark comes from the commands alone.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
-import msgspec
+from cyclopts import Argument
 
 from everfold.commands.app import app
-from everfold.commands.config.options import RECORD, Option, described, tree
+from everfold.commands.config.settings import Command, Setting, all_settings
 
-MARK = "<!-- Below: written by `python -m everfold.commands.reference`. -->\n"
-ROOT = Path(__file__).parents[3]
-DOCUMENT = ROOT / "docs" / "CONFIGURATION.md"
-RECORDED = Path(__file__).parent / RECORD
+MARK = "<!-- Below: written by `python -m everfold.commands.config.reference`. -->\n"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "CONFIGURATION.md"
+
+EVERYWHERE = {"namespace", "redis_url"}
+"""Keys that every table has; the table of shared keys alone describes them."""
+
+HEAD = "| key | type | default | environment | meaning |\n|---|---|---|---|---|"
 
 
 def main() -> None:
-    options = described(app)
-    tree(options)  # no key may be a table too
     head, _, _ = DOCUMENT.read_text().partition(MARK)
-    DOCUMENT.write_text(head + MARK + reference(options))
-    RECORDED.write_text(record(options))
-    sys.stdout.write(f"{DOCUMENT.relative_to(ROOT)} and {RECORDED.relative_to(ROOT)} written\n")
+    DOCUMENT.write_text(head + MARK + reference())
+    sys.stdout.write(f"{DOCUMENT} written\n")
 
 
-def record(options: list[Option]) -> str:
-    """Return what a start with a config file has to know, one option per line."""
-    brief = (msgspec.structs.replace(one, default="", meaning="") for one in options)
-    lines = ",\n".join(msgspec.json.encode(one).decode() for one in brief)
-    return f"[\n{lines}\n]\n"
-
-
-def reference(options: list[Option]) -> str:
+def reference() -> str:
     """Return a table for the shared keys and one for each command that has keys of its own."""
-    shared = [one for one in options if not one.command]
-    parts = ["\n## Shared keys\n", *_table(shared, options)]
-    everywhere = {"namespace", "redis_url"}
-    for command, group in groupby(options, key=lambda one: one.command):
-        own = [one for one in group if not one.per_call and one.key not in everywhere]
-        if command and own:
-            parts += [f"\n## [{'.'.join(command)}]\n", *_table(own, options)]
-    return "\n".join(parts) + "\n"
+    settings = [one for one in all_settings(app, described=True) if not one.is_per_call]
+    rows = {
+        command: [_row(one) for one in own if not command or one.key not in EVERYWHERE]
+        for command, own in groupby(settings, key=lambda one: one.command)
+    }
+    return "".join(_table(command, own, rows) for command, own in rows.items() if own)
 
 
-def _table(rows: list[Option], options: list[Option]) -> list[str]:
-    head = ["| key | type | default | environment | meaning |", "|---|---|---|---|---|"]
-    return [*head, *(_row(one, options) for one in rows)]
+def _table(command: Command, own: list[Row], rows: Mapping[Command, list[Row]]) -> str:
+    title = f"[{'.'.join(command)}]" if command else "Shared keys"
+    above = rows.get(command[:-1], [])
+    if command[:-1] and [row.meaning for row in own] == [row.meaning for row in above]:
+        return f"\n## {title}\n\nThe keys of [{'.'.join(command[:-1])}].\n"
+    lines = list(dict.fromkeys(row.line() for row in own))
+    return "\n".join((f"\n## {title}\n", HEAD, *lines, ""))
 
 
-def _row(option: Option, options: list[Option]) -> str:
-    variables = ", ".join(f"`{name}`" for name in option.variables)
-    default = option.default and (
-        option.default if option.default == "required" else f"`{option.default}`"
-    )
-    cells = (
-        f"`{option.key}`",
-        option.expected.partition(" such")[0],
-        default,
-        variables,
-        _meaning(option, options),
-    )
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+class Row(NamedTuple):
+    """A setting as the reference shows it."""
+
+    key: str
+    type: str
+    default: str
+    variables: str
+    meaning: str
+
+    def line(self) -> str:
+        """Return its line; the keys of a sink in another table are described at the sink."""
+        table, is_nested, _ = self.key.partition(".")
+        cells = (f"`{self.key}`", *self[1:])
+        if is_nested:
+            meaning = f"Runs that sink. Its keys are those of [sink.{table}]."
+            variables = f"`EVERFOLD_UP_{table.upper()}_...`"
+            cells = (f"`{table}`", "table", "", variables, meaning)
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _meaning(option: Option, options: list[Option]) -> str:
-    """Return its meaning, or that of its twin in another command where its own is missing."""
-    twins = (one.meaning for one in options if _twin(one) == _twin(option))
-    plain = not option.default and not option.many
-    return option.meaning or ("" if plain else next(filter(None, twins), ""))
+def _row(setting: Setting) -> Row:
+    variables = ", ".join(f"`{name}`" for name in setting.variables)
+    meaning = " ".join((setting.argument.parameter.help or "").split())
+    return Row(setting.key, setting.expected, _default(setting.argument), variables, meaning)
 
 
-def _twin(option: Option) -> tuple[object, ...]:
-    return option.path, option.expected, option.default
+def _default(argument: Argument) -> str:
+    if argument.required:
+        return "required"
+    value, shown = argument.field_info.default, argument.show_default
+    text = shown(value) if callable(shown) else value
+    return f"`{text}`" if shown and text else ""
 
 
 if __name__ == "__main__":

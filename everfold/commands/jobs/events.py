@@ -10,9 +10,10 @@ from cyclopts import Parameter
 
 from everfold.archives.opening import known_archive
 from everfold.client import Everfold
+from everfold.commands.formats import event_line, event_object
+from everfold.commands.options import ArchiveUrl
+from everfold.commands.output import emit, say
 from everfold.commands.session import DEFAULT, Session
-from everfold.commands.stream.archive import Place
-from everfold.commands.words import console, emit, event_line, event_object
 from everfold.contract.cloudevents import to_cloudevent
 from everfold.projector.job.evolve import evolve
 from everfold.projector.job.job import Job
@@ -38,7 +39,7 @@ class EventPrinter:
         elif self._form == "json":
             emit(event_object(record))
         else:
-            console.print(event_line(record))
+            say(*event_line(record))
 
     def _print_cloudevent(self, record: Recorded) -> None:
         try:
@@ -51,11 +52,11 @@ class EventPrinter:
 
 
 async def events(
-    job_id: str | None = None,
+    job_id: Annotated[str | None, Parameter(help="The job's id. Default: all jobs.")] = None,
     *,
-    follow: Annotated[bool, Parameter(alias="-f", negative="")] = False,
+    follow: Annotated[bool, Parameter(alias="-f")] = False,
     format: Format | None = None,
-    archive: Place = "",
+    archive: ArchiveUrl = "",
     session: Session = DEFAULT,
 ) -> int:
     """Print the events of a job, or of all jobs.
@@ -63,10 +64,11 @@ async def events(
     Parameters
     ----------
     follow
-        Go on with what happens from now on: until the job ends, or until Ctrl-C.
+        Continue with new events until the job ends, or until Ctrl-C.
     format
-        text (the default), json (as --json), or cloudevents: CloudEvents 1.0, one per line. An
-        entry that cannot be read has no CloudEvent: it is named on stderr, and the exit code is 1.
+        text (the default), json (the same as --json), or cloudevents: CloudEvents 1.0, one per
+        line. An entry that cannot be read has no CloudEvent: it is named on stderr, and the exit
+        code is 1.
     """
     printer = EventPrinter(_chosen(format, session), session.namespace)
     # The tail first: what is appended while the history is printed is not missed.
@@ -74,7 +76,7 @@ async def events(
         kept = await known_archive(everfold.log, archive)
         seen = await _print_history(everfold, job_id, kept, printer)
         if follow and not (job_id and seen.is_terminal):
-            await _print_on(batches, job_id, seen, printer)
+            await _print_new(batches, job_id, seen, printer)
     return 1 if printer.left_out else 0
 
 
@@ -87,7 +89,7 @@ def _chosen(form: Format | None, session: Session) -> Format:
 async def _print_history(
     everfold: Everfold, job_id: str | None, kept: Archive | None, printer: EventPrinter
 ) -> Job:
-    """Print what there is; return the job after it, an empty one for all jobs."""
+    """Print the stored events; return the job after them, an empty one for all jobs."""
     job = Job()
     if job_id is not None:
         for record in await job_history(everfold.log, job_id, kept):
@@ -99,10 +101,10 @@ async def _print_history(
     return job
 
 
-async def _print_on(
+async def _print_new(
     batches: AsyncIterator[Sequence[Recorded]], job_id: str | None, seen: Job, printer: EventPrinter
 ) -> None:
-    """Print what happens from now on, until the job ends."""
+    """Print new events until the job ends."""
     async for batch in batches:
         for record in batch:
             if job_id and (record.job_id != job_id or record.seq <= seen.seq):

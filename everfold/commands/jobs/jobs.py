@@ -1,58 +1,59 @@
-"""`everfold jobs ls|show|watch|wait|cancel|outputs`."""
+"""`everfold jobs ls|show|watch|wait|cancel|give-up|outputs`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated
 
-import anyio
-from cyclopts import Parameter
-from rich.live import Live
-from rich.table import Table
+import msgspec
+from cyclopts import App, Parameter
 
 from everfold.client import Everfold, to_json
-from everfold.commands.jobs.submit import tell_end
-from everfold.commands.jobs.watching import REFRESH_S, show_until_ended
+from everfold.commands.formats import ago, job_columns, status
+from everfold.commands.jobs.watching import show_end, show_until_ended, watch_all
+from everfold.commands.options import JobId, User
+from everfold.commands.output import Part, console, emit, is_terminal, say
 from everfold.commands.session import DEFAULT, Session
-from everfold.commands.words import ago, console, emit, job_table, status
+from everfold.commands.times import PastTime, Seconds
 from everfold.projector.job.job import STATUSES, Job
 from everfold.streams.errors import InvalidName
 
-Statuses = Annotated[list[str] | None, Parameter(name="--status", negative="")]
+jobs = App(name="jobs", help="List, show, watch, wait for, cancel and give up jobs.")
 
 
+@jobs.command
 async def ls(
     *,
-    status: Statuses = None,
-    user: str | None = None,
+    status: Annotated[list[str] | None, Parameter(name="--status")] = None,
+    user: User = None,
     kind: str | None = None,
     backend: str | None = None,
-    newer_than: datetime | None = None,
-    older_than: datetime | None = None,
+    since: Annotated[PastTime | None, Parameter(name=("--since", "--newer-than"))] = None,
+    until: Annotated[PastTime | None, Parameter(name=("--until", "--older-than"))] = None,
     limit: int = 50,
     cursor: str | None = None,
     session: Session = DEFAULT,
 ) -> None:
-    """List jobs, the one with the newest event first.
+    """List jobs, those with the newest events first.
 
     Parameters
     ----------
     status
-        queued, running, canceling, succeeded, failed, canceled or expired; several times.
-    user
-        Only jobs of this user.
+        queued, running, canceling, succeeded, failed, canceled or expired. Repeat the option for
+        several.
     kind
         Only jobs of this kind.
     backend
         Only jobs of this ComfyUI.
-    newer_than
-        Only jobs whose newest event came after this time.
-    older_than
-        Only jobs whose newest event came before this time.
+    since
+        Only jobs whose last event came since then.
+    until
+        Only jobs whose last event came until then.
     limit
-        So many at most.
+        The most jobs to list.
     cursor
-        Given back from the last page, for the next one.
+        The cursor that the page before ended with, for the next page.
     """
     for name in status or []:
         if name not in STATUSES:
@@ -60,144 +61,137 @@ async def ls(
     async with session.open() as everfold:
         page = await everfold.list(
             statuses=status or (),
-            user_id=user,
+            user=user,
             kind=kind,
             backend=backend,
-            newer_than=newer_than,
-            older_than=older_than,
+            newer_than=since,
+            older_than=until,
             cursor=cursor,
             limit=limit,
         )
-    if session.json:
-        for job in page.jobs:
-            emit(to_json(job))
-        return
-    console.print(job_table(page.jobs) if page.jobs else "no jobs")
-    if page.cursor:
-        console.print(f"more: --cursor {page.cursor}", style="dim")
+    width = console().width if is_terminal() and not session.json else 0
+    session.show(page.jobs, job_columns(width), empty="no jobs", as_json=to_json)
+    if page.cursor and not session.json:
+        say((f"more: --cursor {page.cursor}", "dim"))
 
 
-async def show(job_id: str, *, session: Session = DEFAULT) -> None:
+@jobs.command
+async def show(job_id: JobId, *, session: Session = DEFAULT) -> None:
     """Show all that is known of one job."""
     async with session.open() as everfold:
         job = await everfold.get(job_id)
     if session.json:
         emit(to_json(job))
-    else:
-        console.print(_sheet(job))
+        return
+    fields = list(_fields(job))
+    width = max(len(name) for name, _ in fields)
+    for name, value in fields:
+        say((f"{name:<{width}}  ", "dim"), value)
 
 
-def _sheet(job: Job) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="dim")
-    table.add_column(overflow="fold")
-    table.add_row("status", status(job))
+def _fields(job: Job) -> Iterator[tuple[str, Part]]:
+    yield "status", status(job)
     for name, value in to_json(job).items():
         if value in (None, "", 0, {}, [], False, -1) or name in ("status", "promptId", "jobType"):
             continue
         if name.endswith("_at_ms") and isinstance(value, int):
-            moment = datetime.fromtimestamp(value / 1000)
-            value = f"{moment:%Y-%m-%d %H:%M:%S}  ({ago(value)} ago)"
-        table.add_row(name.removesuffix("_ms") if name.endswith("_at_ms") else name, str(value))
-    return table
+            time = datetime.fromtimestamp(value / 1000)
+            yield name.removesuffix("_ms"), f"{time:%Y-%m-%d %H:%M:%S}  ({ago(value)} ago)"
+        else:
+            yield name, value if isinstance(value, str) else _json(value)
 
 
-async def watch(job_id: str | None = None, *, session: Session = DEFAULT) -> int | None:
+@jobs.command
+async def watch(
+    job_id: Annotated[str | None, Parameter(help="The job's id. Default: all jobs.")] = None,
+    *,
+    session: Session = DEFAULT,
+) -> int:
     """Watch one job until it ends, or all jobs until Ctrl-C."""
     async with session.open() as everfold:
-        if job_id is None:
-            await _watch_all(everfold, session.json)
-            return None
-        job = await show_until_ended(everfold, job_id, session.json)
-    if not session.json:
-        tell_end(job)
-    return 0 if job.status == "succeeded" else 1
+        if job_id is not None:
+            return await show_until_ended(everfold, job_id, session)
+        if session.json:
+            await _print_all(everfold)
+        else:
+            await watch_all(everfold)
+    return 0
 
 
-async def _watch_all(everfold: Everfold, as_json: bool) -> None:
-    if as_json:
-        async with everfold.follow() as batches:
-            async for batch in batches:
-                for job_id in dict.fromkeys(record.job_id for record in batch):
-                    emit(to_json(await everfold.get(job_id)))
-        return
-    with Live(console=console, auto_refresh=False) as live:
-        while True:
-            page = await everfold.list(limit=max(5, console.height - 4))
-            live.update(job_table(page.jobs) if page.jobs else "no jobs yet", refresh=True)
-            await anyio.sleep(REFRESH_S * 2)
+async def _print_all(everfold: Everfold) -> None:
+    async with everfold.follow() as batches:
+        async for batch in batches:
+            for job_id in dict.fromkeys(record.job_id for record in batch):
+                emit(to_json(await everfold.get(job_id)))
 
 
-async def wait(job_id: str, *, timeout: float | None = None, session: Session = DEFAULT) -> int:
+@jobs.command
+async def wait(job_id: JobId, *, timeout: Seconds | None = None, session: Session = DEFAULT) -> int:
     """Wait until a job has ended; exit code 0 only if it succeeded.
 
     Parameters
     ----------
     timeout
-        Seconds; then exit code 1.
+        The longest time to wait; after it the exit code is 1. Default: no limit.
     """
     async with session.open() as everfold:
         try:
             job = await everfold.wait(job_id, timeout)
         except TimeoutError:
-            console.print(f"{job_id} has not ended in {timeout:g} s")
+            say(f"{job_id} has not ended in {timeout:g} s")
             return 1
-    if session.json:
-        emit(to_json(job))
-    else:
-        tell_end(job)
-    return 0 if job.status == "succeeded" else 1
+    return show_end(job, session)
 
 
-async def cancel(job_id: str, *, reason: str = "", session: Session = DEFAULT) -> None:
-    """Stop a job, wherever it is: waiting, queued in ComfyUI or running.
+@jobs.command
+async def cancel(job_id: JobId, *, reason: str = "", session: Session = DEFAULT) -> None:
+    """Stop a job, whether it waits, is queued in ComfyUI or runs.
 
     Parameters
     ----------
     reason
-        Why, for its history.
+        The reason, for the job's history.
     """
     async with session.open() as everfold:
         job = await everfold.cancel(job_id, reason)
-    if session.json:
-        emit(to_json(job))
-    elif job.status == "canceling":
-        console.print(f"{job_id} canceling: its runner stops it and verifies that")
-    else:
-        console.print(f"{job_id} {job.status}")
+    is_open = job.status == "canceling"
+    rest = ": its runner stops it and checks that it has stopped" if is_open else ""
+    session.tell(to_json(job), f"{job_id} {job.status}{rest}")
 
 
-async def give_up(job_id: str, *, session: Session = DEFAULT) -> None:
-    """Give up the job's present attempt, whatever its backend says.
+@jobs.command
+async def give_up(job_id: JobId, *, session: Session = DEFAULT) -> None:
+    """Give up a job's present attempt, whatever its backend says.
 
     Its runner records the attempt as lost, stops the prompt as soon as it can, and tries the job
-    again where its policy allows. `jobs cancel` ends the job instead.
+    again if its policy allows. `jobs cancel` ends the job instead.
     """
     async with session.open() as everfold:
         job = await everfold.give_up(job_id)
-    if session.json:
-        emit(to_json(job))
-    else:
-        console.print(f"{job_id}: attempt {job.attempt} is to be given up", markup=False)
+    session.tell(to_json(job), f"{job_id}: attempt {job.attempt} is to be given up")
 
 
-async def outputs(job_id: str, *, session: Session = DEFAULT) -> None:
-    """Print what the job's output nodes delivered."""
+@jobs.command
+async def outputs(job_id: JobId, *, session: Session = DEFAULT) -> None:
+    """Print the outputs of a job's output nodes."""
     async with session.open() as everfold:
         found = await everfold.outputs(job_id)
-    if session.json:
-        emit(found)
-        return
-    for node, output in found.items():
-        for kind, values in output.items():
-            for value in values if isinstance(values, list) else [values]:
-                console.print(f"node {node}  {kind}  {_place(value)}", markup=False)
-    if not found:
-        console.print("no outputs yet")
+    lines = [
+        f"node {node}  {kind}  {_place(value)}"
+        for node, output in found.items()
+        for kind, values in output.items()
+        for value in (values if isinstance(values, list) else [values])
+    ]
+    session.tell(found, *(lines or ["no outputs yet"]))
 
 
 def _place(value: object) -> str:
+    """Return a file as folder and name; any other value as JSON."""
     if not isinstance(value, dict) or "filename" not in value:
-        return str(value)
+        return _json(value)
     parts = (value.get("type"), value.get("subfolder"), value["filename"])
     return "/".join(str(part) for part in parts if part)
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,19 +1,17 @@
-"""`everfold submit workflow.json`: hand a job in, and wait for it if asked to."""
+"""`everfold submit workflow.json`: submits a job, and waits for it if asked to."""
 
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from everfold.client import Everfold, read_workflow, to_json
+from everfold.client import read_workflow
 from everfold.commands.jobs.watching import show_until_ended
 from everfold.commands.session import DEFAULT, Session
-from everfold.commands.words import console, emit
-from everfold.projector.job.job import Job
+from everfold.commands.times import FutureTime
 from everfold.streams.errors import InvalidName
 from everfold.streams.events.checks import check_workflow
 
@@ -23,13 +21,13 @@ async def submit(
     *,
     kind: str = "",
     user: str = "",
-    metadata: Annotated[list[str] | None, Parameter(negative="")] = None,
-    set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    metadata: list[str] | None = None,
+    set_: Annotated[list[str] | None, Parameter(name="--set")] = None,
     idempotency_key: str | None = None,
     queue: str = "default",
     priority: str = "normal",
-    run_at: datetime | None = None,
-    wait: Annotated[bool, Parameter(negative="")] = False,
+    run_at: FutureTime | None = None,
+    wait: bool = False,
     session: Session = DEFAULT,
 ) -> int:
     """Submit a workflow in ComfyUI's API format.
@@ -37,68 +35,44 @@ async def submit(
     Parameters
     ----------
     workflow
-        The file: in ComfyUI, Workflow > Export (API).
+        The workflow's file. In ComfyUI: Workflow > Export (API).
     kind
-        What kind of job it is, for lists and statistics.
+        The kind of job, for lists and statistics.
     user
-        Whose job it is.
+        The user whose job it is.
     metadata
-        name=value, any number of times.
+        Data of your own, as name=value. Repeat the option for more.
     set_
-        NODE.INPUT=VALUE: change an input of the graph; VALUE is JSON where it is valid JSON.
+        Change an input of the graph: NODE.INPUT=VALUE. VALUE is JSON, else a text. Repeat the
+        option for more.
     idempotency_key
         A repeated submit with the same key returns the first job.
     queue
-        Only runners that serve this queue take the job.
+        The job's queue. Only runners that serve it take the job.
     priority
         high, normal or low.
     run_at
-        Not before this time, such as 2030-01-31T12:00:00.
+        The job does not run before this time. 15m or 2h count from now.
     wait
-        Show its progress until it has ended; exit code 0 only if it succeeded.
+        Show the job's progress until it has ended. The exit code is 0 only if it succeeded.
     """
     graph = with_inputs(read_workflow(workflow), set_ or [])
     async with session.open() as everfold:
         made = await everfold.submit(
             graph,
             kind=kind,
-            user_id=user,
+            user=user,
             metadata=dict(pair("--metadata", text) for text in metadata or []),
             idempotency_key=idempotency_key,
             queue=queue,
             priority=priority,
             run_at=run_at,
         )
-        if not wait:
-            _tell(made.job_id, made.created, session)
-            return 0
-        return await _wait(everfold, made.job_id, session)
-
-
-def _tell(job_id: str, created: bool, session: Session) -> None:
-    if session.json:
-        emit({"job_id": job_id, "created": created})
-    else:
-        note = "" if created else "  (an earlier submit with this key made it)"
-        console.print(f"{job_id}{note}")
-
-
-async def _wait(everfold: Everfold, job_id: str, session: Session) -> int:
-    job = await show_until_ended(everfold, job_id, session.json)
-    if session.json:
-        emit(to_json(job))
-    else:
-        tell_end(job)
-    return 0 if job.status == "succeeded" else 1
-
-
-def tell_end(job: Job) -> None:
-    """Say how a job ended, and where its outputs are."""
-    why = f": {job.error.message.strip()}" if job.error is not None else ""
-    reason = f" ({job.reason})" if job.reason and not why else ""
-    console.print(f"{job.job_id} {job.status}{reason}{why}", markup=False)
-    for node, output in job.outputs.items():
-        console.print(f"  node {node}: {json.dumps(output)}", markup=False)
+        if wait:
+            return await show_until_ended(everfold, made.job_id, session)
+    note = "" if made.created else "  (an earlier submit with this key created it)"
+    session.tell(made, f"{made.job_id}{note}")
+    return 0
 
 
 def with_inputs(workflow: bytes, changes: list[str]) -> bytes:

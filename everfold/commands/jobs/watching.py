@@ -1,40 +1,82 @@
-"""Showing jobs while they change."""
+"""Shows jobs while they change, and how they ended."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from typing import TYPE_CHECKING
 
 import anyio
-from rich.console import RenderableType
-from rich.live import Live
 
 from everfold.client import Everfold, to_json
-from everfold.commands.words import console, doing, emit, job_table
+from everfold.commands.formats import doing, job_columns
+from everfold.commands.output import console, emit, is_terminal, say, table
+from everfold.commands.session import Session
 from everfold.projector.job.job import Job
 
-REFRESH_S = 0.25
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+REFRESH_S = 0.5
 
 
-async def show_until_ended(everfold: Everfold, job_id: str, as_json: bool) -> Job:
-    """Show one job's progress until it has ended; return it."""
-    last = await everfold.get(job_id)
-    if last.is_terminal:
-        return last
-    with Live(console=console, auto_refresh=False, transient=True) as live:
-        async for job in everfold.watch(job_id):
-            if as_json:
-                emit(to_json(job))
-            elif console.is_terminal:
-                live.update(job_table([job]), refresh=True)
-            elif (job.status, doing(job)) != (last.status, doing(last)):
-                console.print(f"{job.job_id} {job.status} {job.progress:.0%} {doing(job)}")
+async def show_until_ended(everfold: Everfold, job_id: str, session: Session) -> int:
+    """Show one job's progress until it has ended; return the exit code.
+
+    With --json each state is one line. Raises JobUnknown.
+    """
+    job = await everfold.get(job_id)
+    if job.is_terminal:
+        return show_end(job, session)
+    if session.json or not is_terminal():
+        job = await _print_changes(everfold, job, session)
+    else:
+        job = await _draw_changes(everfold, job)
+    return exit_code(job) if session.json else show_end(job, session)
+
+
+async def _print_changes(everfold: Everfold, last: Job, session: Session) -> Job:
+    async for job in everfold.watch(last.job_id):
+        if session.json:
+            emit(to_json(job))
+        elif (job.status, doing(job)) != (last.status, doing(last)):
+            say(f"{job.job_id} {job.status} {job.progress:.0%} {doing(job)}")
+        last = job
+    return last
+
+
+async def _draw_changes(everfold: Everfold, last: Job) -> Job:
+    from rich.live import Live
+
+    with Live(console=console(), auto_refresh=False, transient=True) as live:
+        async for job in everfold.watch(last.job_id):
+            live.update(_drawn([job]), refresh=True)
             last = job
     return last
 
 
-async def show_again_and_again(render: Callable[[], RenderableType]) -> None:
-    """Redraw until cancelled."""
-    with Live(console=console, auto_refresh=False, screen=False) as live:
+async def watch_all(everfold: Everfold) -> None:
+    """Draw the newest jobs again and again, until cancelled."""
+    from rich.live import Live
+
+    with Live(console=console(), auto_refresh=False) as live:
         while True:
-            live.update(render(), refresh=True)
+            page = await everfold.list(limit=max(5, console().height - 4))
+            live.update(_drawn(page.jobs) if page.jobs else "no jobs yet", refresh=True)
             await anyio.sleep(REFRESH_S)
+
+
+def _drawn(jobs: list[Job]) -> RenderableType:
+    return table(jobs, job_columns(console().width), wrap=False)
+
+
+def show_end(job: Job, session: Session) -> int:
+    """Print how a job ended, and its outputs; return the exit code, 0 only if it succeeded."""
+    why = f": {job.error.message.strip()}" if job.error is not None else ""
+    reason = f" ({job.reason})" if job.reason and not why else ""
+    outputs = (f"  node {node}: {json.dumps(output)}" for node, output in job.outputs.items())
+    session.tell(to_json(job), f"{job.job_id} {job.status}{reason}{why}", *outputs)
+    return exit_code(job)
+
+
+def exit_code(job: Job) -> int:
+    return 0 if job.status == "succeeded" else 1

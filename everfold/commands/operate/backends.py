@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from cyclopts import App
+from typing import Annotated
 
+from cyclopts import App, Parameter
+
+from everfold.commands.formats import span
+from everfold.commands.output import say
 from everfold.commands.session import DEFAULT, Session
-from everfold.commands.words import console, emit, plain_table
 
-backends = App(name="backends", help="See the ComfyUI servers; take one out of service.")
+NOW_S = 10.0
+"""A backend that was seen within this time is shown as seen now."""
+
+BackendName = Annotated[str, Parameter(help="The backend's name, as `backends ls` shows it.")]
+
+backends = App(name="backends", help="List the ComfyUI servers; take one out of service.")
 
 
 @backends.command
@@ -15,40 +23,38 @@ async def ls(*, session: Session = DEFAULT) -> int:
     """List the backends that a runner has seen in the last 7 days."""
     async with session.open() as everfold:
         found = await everfold.backends()
-    if session.json:
-        for one in found:
-            emit(one)
-        return 0
-    if not found:
-        console.print("no runner has seen a backend yet")
-        return 0
-    table = plain_table({"backend": 28, "seen": 10, "service": 16}, "why it takes no jobs")
-    for one in found:
-        seen = "now" if one.unseen_s < 10 else f"{one.unseen_s:.0f} s ago"
-        service = f"retired by {one.retired_by}" if one.retired_by else "in service"
-        table.add_row(one.name, seen, service, one.why)
-    console.print(table)
+    session.show(
+        found,
+        {
+            "backend": lambda one: one.name,
+            "seen": lambda one: "now" if one.unseen_s < NOW_S else f"{span(one.unseen_s)} ago",
+            "service": lambda one: (
+                f"retired by {one.retired_by}" if one.retired_by else "in service"
+            ),
+            "why it takes no jobs": lambda one: one.why,
+        },
+        empty="no runner has seen a backend yet",
+    )
     return 0
 
 
 @backends.command
-async def retire(name: str, *, session: Session = DEFAULT) -> int:
+async def retire(name: BackendName, *, session: Session = DEFAULT) -> int:
     """Take a backend out of service.
 
-    It gets no new jobs, and what waits there is taken back. What it holds while no runner reaches
-    it is lost at once, and tried elsewhere where the job's policy allows.
+    It gets no new jobs, and the jobs that wait there are taken back. Jobs that it holds while no
+    runner reaches it are lost at once, and tried elsewhere if their policy allows.
     """
     async with session.open() as everfold:
         await everfold.retire_backend(name)
-    console.print(f"{name} is retired; `everfold backends return {name}` undoes that", markup=False)
+    say(f"{name} is retired; `everfold backends return {name}` undoes that")
     return 0
 
 
 @backends.command(name="return")
-async def return_(name: str, *, session: Session = DEFAULT) -> int:
+async def return_(name: BackendName, *, session: Session = DEFAULT) -> int:
     """Put a retired backend into service again."""
     async with session.open() as everfold:
         was_retired = await everfold.return_backend(name)
-    words = "is in service again" if was_retired else "was not retired"
-    console.print(f"{name} {words}", markup=False)
+    say(f"{name} {'is in service again' if was_retired else 'was not retired'}")
     return 0

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
 import anyio
 import msgspec
-from cyclopts import Parameter
-from rich.console import Group, RenderableType
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
 
 from everfold.client import Everfold
-from everfold.commands.words import console, doing, emit, plain_table, status
+from everfold.commands.formats import bar, doing, percent, status
+from everfold.commands.options import Json
+from everfold.commands.output import Part, console, emit, is_terminal, say, styled, table
 from everfold.demo.processes import DemoProcesses, demo_processes
 from everfold.demo.run import Demo
 from everfold.demo.summary import Summary
@@ -25,26 +22,25 @@ from everfold.embedded import embedded_server
 from everfold.projector.job.job import Job
 from everfold.streams.errors import Unavailable
 
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.live import Live
+
 NAMESPACE = "demo"
 REFRESH_S = 0.1
 
 
-async def demo(
-    *,
-    folder: Path | None = None,
-    json: Annotated[bool, Parameter(negative="")] = False,
-) -> int:
-    """Twelve jobs, two runners, one of them killed: nothing is lost, nothing runs twice.
+async def demo(*, folder: Path | None = None, json: Json = False) -> int:
+    """See twelve jobs survive the kill -9 of a runner.
 
-    Starts an embedded server, a stand-in for ComfyUI, a projector and two runners, all of its
-    own; about 20 seconds. Exit code 0 only if no job was lost or executed twice.
+    Starts its own embedded server, simulator of ComfyUI, projector and two runners, and kills one
+    of these; takes about 20 seconds. The exit code is 0 only if no job was lost or executed
+    twice. With --json the last line is the summary.
 
     Parameters
     ----------
     folder
-        Where the images go; a new temporary folder if not given.
-    json
-        Print the summary as one JSON object on the last line.
+        The folder for the images. Default: a new temporary one.
     """
     place = folder or Path(tempfile.mkdtemp(prefix="everfold-demo-"))
     place.mkdir(parents=True, exist_ok=True)
@@ -57,7 +53,8 @@ async def demo(
     if json:
         emit({**msgspec.to_builtins(summary), "ok": summary.is_good})
     else:
-        console.print(_words(summary))
+        for line in _lines(summary):
+            say(*line)
     return 0 if summary.is_good else 1
 
 
@@ -67,30 +64,34 @@ class Show:
     def __init__(self, everfold: Everfold, processes: DemoProcesses, folder: Path) -> None:
         self._demo = Demo(everfold, processes, folder, self._say)
         self._started_s = time.monotonic()
-        self._said: list[Text] = []
+        self._said: list[tuple[Part, ...]] = []
 
     async def run(self) -> Summary:
         """Raises Unavailable when a process does not start, or the demo does not end."""
         try:
-            if not console.is_terminal:
-                return await self._demo.run()
-            with Live(console=console, auto_refresh=False) as live:
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(self._redraw, live)
-                    summary = await self._demo.run()
-                    tasks.cancel_scope.cancel()
-                live.update(self._picture(), refresh=True)
+            summary = await (self._play_live() if is_terminal() else self._demo.run())
         except* TimeoutError as slow:
             raise Unavailable("the demo has not ended in time; is the machine very busy?") from slow
         except* Unavailable as errors:
             raise errors.exceptions[0] from None
         return summary
 
+    async def _play_live(self) -> Summary:
+        from rich.live import Live
+
+        with Live(console=console(), auto_refresh=False) as live:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._redraw, live)
+                summary = await self._demo.run()
+                tasks.cancel_scope.cancel()
+            live.update(self._picture(), refresh=True)
+        return summary
+
     def _say(self, text: str) -> None:
-        line = Text(f"{time.monotonic() - self._started_s:5.1f} s  ", "dim").append(text, "default")
+        line = ((f"{time.monotonic() - self._started_s:5.1f} s  ", "dim"), text)
         self._said.append(line)
-        if not console.is_terminal:
-            console.print(line)
+        if not is_terminal():
+            say(*line)
 
     async def _redraw(self, live: Live) -> None:
         while True:
@@ -98,29 +99,27 @@ class Show:
             await anyio.sleep(REFRESH_S)
 
     def _picture(self) -> RenderableType:
-        return Group(*self._said, Text(), self._table(self._demo.jobs))
+        from rich.console import Group
 
-    def _table(self, jobs: list[Job]) -> Table:
-        table = plain_table({"job": 10, "status": 9, "progress": 24, "": 4, "runner": 15}, "doing")
-        for job in jobs:
-            taken = Text(" taken over", "bold yellow") if job.recovered else Text()
-            table.add_row(
-                self._demo.name_of(job),
-                status(job),
-                ProgressBar(total=1.0, completed=job.progress, width=24),
-                f"{job.progress:4.0%}",
-                Text(job.owner.partition("-")[0]).append_text(taken),
-                doing(job),
-            )
-        return table
+        columns = {
+            "job": self._demo.name_of,
+            "status": status,
+            "progress": bar,
+            "%": percent,
+            "runner": _runner,
+            "doing": doing,
+        }
+        jobs = table(self._demo.jobs, columns, wrap=False)
+        return Group(*(styled(*line) for line in self._said), "", jobs)
 
 
-def _words(summary: Summary) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(justify="right", style="bold")
-    table.add_column()
-    rows: list[tuple[object, str]] = [
-        ("", ""),
+def _runner(job: Job) -> Part:
+    name = job.owner.partition("-")[0]
+    return (f"{name} took over", "bold yellow") if job.recovered else name
+
+
+def _lines(summary: Summary) -> Iterator[tuple[Part, ...]]:
+    rows = (
         (summary.submitted, "submitted"),
         (summary.succeeded, f"succeeded: {summary.images} images in {summary.outputs}"),
         (summary.failed, "failed, each with its reason: one graph invalid, one node gave up"),
@@ -128,9 +127,9 @@ def _words(summary: Summary) -> Table:
         (summary.recovered, f"recovered after kill -9, the first after {summary.recovery_s} s"),
         (summary.executed_twice, "executed twice"),
         (summary.lost, "lost"),
-    ]
+    )
+    yield ("",)
     for count, words in rows:
-        table.add_row(str(count), words)
+        yield (f"{count:>4}", "bold"), f"  {words}"
     end = "all as it should be" if summary.is_good else "NOT as it should be"
-    table.add_row("", Text(f"{end}, in {summary.seconds} s", "green" if summary.is_good else "red"))
-    return table
+    yield ((f"      {end}, in {summary.seconds} s", "green" if summary.is_good else "red"),)

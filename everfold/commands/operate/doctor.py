@@ -6,25 +6,31 @@ from collections.abc import AsyncIterator
 from typing import cast
 
 from msgspec import Struct
-from rich.table import Table
 
-from everfold.client import Everfold
-from everfold.commands.operate.doctor_log import examine_log
-from everfold.commands.operate.doctor_subscriptions import examine_subscriptions
+from everfold.commands.formats import span
+from everfold.commands.output import without_password
 from everfold.commands.session import DEFAULT, Session
-from everfold.commands.words import console, emit
 from everfold.projector.reading.lag import Lag, lag
+from everfold.projector.subscribing.status import subscription_status, subscriptions
 from everfold.runner.backend import Unreachable
 from everfold.runner.comfyui import ComfyBackend
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import EverfoldError
+from everfold.streams.events.record import entry_time_ms
 from everfold.streams.leases.registry import RunnerEntry, connected, registered_runners
+from everfold.streams.reading.reader import log_size
+from everfold.streams.reading.readers import ARCHIVE, readers
 from everfold.streams.redis.keys import PRIORITIES, connection_name
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.server import server_info, server_version
+from everfold.streams.redis.server import server_info, server_time_ms, server_version
 from everfold.streams.retention.lost_writes import lost_writes
+from everfold.streams.retention.trimming import RETENTION_S, trim_bounds
 
-BEHIND_LIMIT_S = 5.0
+PROJECTION_LAG_LIMIT_S = 5.0
+SUBSCRIPTION_LAG_LIMIT_S = 60.0
+
+HELD_LIMIT_S = RETENTION_S + 3600.0
+"""A reader that keeps events for longer has most likely been forgotten."""
 
 
 class Finding(Struct, frozen=True):
@@ -37,41 +43,34 @@ class Finding(Struct, frozen=True):
 
 
 async def doctor(*, session: Session = DEFAULT) -> int:
-    """Look at server, namespace, projector, runners, queues and backends.
+    """Check server, namespace, projector, runners, queues and backends, and say what to change.
 
-    Exit code 1 when something must be changed; the last column says what.
+    The exit code is 1 when something must be changed; the last column says what.
     """
-    async with session.open() as everfold:
-        findings = [finding async for finding in _examine(everfold)]
-    if session.json:
-        for finding in findings:
-            emit(finding)
-    else:
-        console.print(_table(findings))
+    async with session.log() as log:
+        findings = [finding async for finding in _examine(log)]
+    session.show(
+        findings,
+        {
+            "": lambda finding: ("✗", "red") if finding.advice else ("✓", "green"),
+            "what": lambda finding: finding.what,
+            "found": lambda finding: finding.found,
+            "change": lambda finding: finding.advice,
+        },
+    )
     return 1 if any(finding.advice for finding in findings) else 0
 
 
-def _table(findings: list[Finding]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("", "what", "found", "change"):
-        table.add_column(column, overflow="fold")
-    for finding in findings:
-        mark = "[red]✗[/red]" if finding.advice else "[green]✓[/green]"
-        table.add_row(mark, finding.what, finding.found, finding.advice)
-    return table
-
-
-async def _examine(everfold: Everfold) -> AsyncIterator[Finding]:
-    log = everfold.log
-    yield Finding("server", f"{await server_version(log.redis)} at {log.url}")
+async def _examine(log: Log) -> AsyncIterator[Finding]:
+    yield Finding("server", f"{await server_version(log.redis)} at {without_password(log.url)}")
     yield _persistence(await server_info(log.redis, "persistence"))
-    yield await _eviction(log)
+    yield _memory(await server_info(log.redis, "memory"))
     yield Finding("partitions", f"{log.keys.partitions} in namespace {log.keys.namespace!r}")
     yield _projection(await lag(log))
-    for told in await examine_log(log):
-        yield Finding(*told)
-    for told in await examine_subscriptions(log):
-        yield Finding(*told)
+    async for finding in _log(log):
+        yield finding
+    for name in await subscriptions(log):
+        yield await _subscription(log, name)
     entries = await registered_runners(log)
     names = await _connections(log)
     for entry in entries.values():
@@ -80,24 +79,21 @@ async def _examine(everfold: Everfold) -> AsyncIterator[Finding]:
         yield finding
     for url in sorted({url for entry in entries.values() for url in entry.backends}):
         yield await _backend(url)
-    for rewind in await lost_writes(log):
-        yield Finding(
-            "lost writes",
-            f"job {rewind.job_id}: seen up to event {rewind.seen_seq}, "
-            f"the server had kept {rewind.found_seq}",
-        )
+    for lost in await lost_writes(log):
+        kept = f"seen up to event {lost.seen_seq}, the server had kept {lost.found_seq}"
+        yield Finding("lost writes", f"job {lost.job_id}: {kept}")
 
 
 def _persistence(facts: dict[str, str]) -> Finding:
     if facts.get("aof_enabled") == "1":
         state = facts.get("aof_last_write_status", "ok")
-        return Finding("persistence", f"AOF, last write {state}", "" if state == "ok" else "disk?")
+        advice = "" if state == "ok" else "look at the server's disk"
+        return Finding("persistence", f"AOF, last write {state}", advice)
     advice = "set `appendonly yes`: without it a restart of the server loses jobs"
     return Finding("persistence", "no AOF", advice)
 
 
-async def _eviction(log: Log) -> Finding:
-    facts = await server_info(log.redis, "memory")
+def _memory(facts: dict[str, str]) -> Finding:
     policy, limit = facts.get("maxmemory_policy", "?"), facts.get("maxmemory_human", "?")
     used = facts.get("used_memory_human", "?")
     found = f"{used} used, limit {limit if limit != '0B' else 'none'}, policy {policy}"
@@ -107,18 +103,60 @@ async def _eviction(log: Log) -> Finding:
 
 
 def _projection(lags: list[Lag]) -> Finding:
-    behind_s = max(found.lag_s for found in lags)
-    behind, parked = sum(found.lag_events for found in lags), sum(f.parked for f in lags)
-    owners = {found.owner for found in lags if found.owner}
-    unowned = sum(1 for found in lags if not found.owner)
-    text = f"{behind} event(s) behind, {behind_s:.1f} s; {len(owners)} projector(s)"
-    if unowned:
-        return Finding("projection", text, "start `everfold projector` (or `everfold up`)")
-    if parked:
+    lag_s, events = max(row.lag_s for row in lags), sum(row.lag_events for row in lags)
+    parked, owners = sum(row.parked for row in lags), {row.owner for row in lags} - {""}
+    found = f"{events} event(s) behind, {lag_s:.1f} s; {len(owners)} projector(s)"
+    advice = ""
+    if not all(row.owner for row in lags):
+        advice = "start `everfold projector` (or `everfold up`)"
+    elif parked:
+        found += f"; {parked} job(s) parked"
         advice = "see `everfold projector parked ls`"
-        return Finding("projection", f"{text}; {parked} job(s) parked", advice)
-    late = behind_s > BEHIND_LIMIT_S
-    return Finding("projection", text, "start another `everfold projector`" if late else "")
+    elif lag_s > PROJECTION_LAG_LIMIT_S:
+        advice = "start another `everfold projector`"
+    return Finding("projection", found, advice)
+
+
+async def _log(log: Log) -> AsyncIterator[Finding]:
+    partitions = range(log.keys.partitions)
+    sizes = [await log_size(log, partition) for partition in partitions]
+    archived = any([ARCHIVE in await readers(log, partition) for partition in partitions])
+    yield Finding("log", f"{sum(sizes):,} events, {'archived' if archived else 'no archive'}")
+    if not archived:
+        return
+    now_ms = await server_time_ms(log.redis)
+    for partition, size in enumerate(sizes):
+        lowest = (await trim_bounds(log, partition, RETENTION_S))[0]
+        age_s = (now_ms - entry_time_ms(lowest.entry_id)) / 1000
+        is_reader = lowest.what.startswith(("reader", "consumer group"))
+        if size and is_reader and age_s > HELD_LIMIT_S:
+            found = f"{lowest.what} holds {size:,} events"
+            yield Finding(f"partition {partition}", found, _removal(lowest.what))
+
+
+def _removal(what: str) -> str:
+    _, is_subscription, name = what.partition("consumer group subscription:")
+    end = f"subscriptions rm {name}" if is_subscription else "archive forget NAME"
+    return f"start it again, or remove it: `everfold {end}`"
+
+
+async def _subscription(log: Log, name: str) -> Finding:
+    rows = await subscription_status(log, name)
+    events, lag_s = sum(row.lag_events for row in rows), max(row.lag_s for row in rows)
+    consumers = {row.owner for row in rows} - {""}
+    parked, waiting = sum(row.parked for row in rows), sum(row.waiting for row in rows)
+    found = f"{events:,} event(s) behind, {span(lag_s)}; {len(consumers)} consumer(s)"
+    if waiting:
+        found += f"; {waiting} job(s) wait for another try"
+    advice = ""
+    if parked:
+        found += f"; {parked} job(s) parked"
+        advice = f"see `everfold subscriptions parked {name}`"
+    elif not consumers:
+        advice = f"start it again, or remove it: `everfold subscriptions rm {name}`"
+    elif lag_s > SUBSCRIPTION_LAG_LIMIT_S:
+        advice = f"start another consumer; see `everfold subscriptions show {name}`"
+    return Finding(f"subscription {name}", found, advice)
 
 
 async def _connections(log: Log) -> frozenset[str] | None:
@@ -150,7 +188,7 @@ async def _queues(log: Log, entries: list[RunnerEntry]) -> AsyncIterator[Finding
                 counts[0] += cast("int", await command(log.redis, "XLEN", key))
                 counts[1] += await _leased(log, key)
     for queue, (open_jobs, leased) in sorted(waiting.items()):
-        found = f"{open_jobs - leased} waiting, {leased} in hand"
+        found = f"{open_jobs - leased} waiting, {leased} in flight"
         lost = open_jobs and queue not in served
         advice = f"nobody serves it: start `everfold runner --queue {queue}`" if lost else ""
         yield Finding(f"queue {queue}", found, advice)

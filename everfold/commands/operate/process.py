@@ -1,4 +1,4 @@
-"""What commands that run until a signal share."""
+"""Commands that run until a signal: the signals that end them, and what they log."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from collections.abc import AsyncIterator
 
 import anyio
 
+INTERRUPTED = 130
+"""The exit code of a command that a second signal stopped."""
+
 
 @contextlib.asynccontextmanager
 async def ending_signals() -> AsyncIterator[AsyncIterator[signal.Signals]]:
-    """Yield each SIGTERM and SIGINT while the context is open, in place of what they do."""
+    """Yield each SIGTERM and SIGINT while the context is open; they have no other effect."""
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         yield signals
 
 
 def log_to_stderr() -> None:
-    """Log warnings, or what EVERFOLD_LOG names."""
+    """Log to stderr from the level that EVERFOLD_LOG names, WARNING by default."""
     level = os.environ.get("EVERFOLD_LOG", "WARNING").upper()
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -1,27 +1,28 @@
-"""`everfold projector`: run one, see how far it is, rebuild what it has folded."""
+"""`everfold projector`: runs one, shows its lag, rebuilds states, and settles parked jobs."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
 
 import anyio
-from cyclopts import Parameter
-from rich.live import Live
-from rich.table import Table
+from cyclopts import App, Parameter
 
 from everfold.archives.opening import known_archive
+from everfold.commands.formats import ago, span
 from everfold.commands.loading import load_projection
 from everfold.commands.operate.process import ending_signals, log_to_stderr
+from everfold.commands.options import ArchiveUrl, JobId, ProjectionPlace
+from everfold.commands.output import Cell, console, is_terminal, say, show, table
 from everfold.commands.progress import event_progress
 from everfold.commands.session import DEFAULT, Session
-from everfold.commands.stream.archive import Place
-from everfold.commands.words import console, emit, plain_table, span
-from everfold.embedded import find_server
+from everfold.commands.times import Seconds
 from everfold.projector.config import ProjectorConfig
 from everfold.projector.folding.jobs_projection import JobsProjection
+from everfold.projector.folding.parking import ParkedJob, parked_jobs
+from everfold.projector.folding.parking import retry as retry_job
+from everfold.projector.folding.parking import skip as skip_event
 from everfold.projector.folding.projection import AnyProjection
 from everfold.projector.folding.rebuild import Rebuild
 from everfold.projector.projector import Projector
@@ -29,43 +30,45 @@ from everfold.projector.reading.lag import COUNT_LIMIT, Lag, lag
 from everfold.runner.config import runner_name
 from everfold.streams.appending.log import Log
 
-Projections = Annotated[list[str] | None, Parameter(name="--projection", negative="")]
-
 LIVE_EVERY_S = 1.0
+LATE_S = 5.0
+FOLDED_WITHIN_S = 15.0
+
+projector = App(name="projector", help="Run a projector, show its lag, rebuild states.")
+parked = App(name="parked", help="List, retry and skip parked jobs, which cannot be folded.")
+projector.command(parked)
 
 
+@projector.default
 async def run(
     *,
-    job_ttl: float = 7200.0,
-    terminal_ttl: float | None = None,
-    projection: Projections = None,
+    job_ttl: Seconds = 7200.0,
+    terminal_ttl: Seconds | None = None,
+    projection: Annotated[list[str] | None, Parameter(metavar="MODULE:NAME...")] = None,
     session: Session = DEFAULT,
 ) -> int:
-    """Run a projector: folds the log into current states. Several share the work.
+    """Run a projector, which folds the log into current states. Several share the work.
 
     Parameters
     ----------
     job_ttl
-        Seconds that a state is kept after its job's last event.
+        How long a state is kept after its job's last event.
     terminal_ttl
-        The same for jobs that have ended; 0 deletes their state on completion.
+        The same for jobs that have ended; 0 deletes their state when they end. Default: as
+        --job-ttl.
     projection
-        A projection of your own to fold beside the jobs, as module:name; several times for several.
+        A projection of your own to fold beside that of jobs. Repeat the option for several.
     """
     log_to_stderr()
     own = [load_projection(place) for place in projection or []]
     config = ProjectorConfig(job_ttl_s=job_ttl, terminal_ttl_s=terminal_ttl)
-    redis_url = session.redis_url or find_server()
     name = runner_name("projector")
     collect_garbage_rarely()
-    async with (
-        Log.open(redis_url, namespace=session.namespace, actor=name) as log,
-        anyio.create_task_group() as tasks,
-    ):
+    async with session.log(name) as log, anyio.create_task_group() as tasks:
         projections: list[AnyProjection] = [JobsProjection(config), *own]
         for one in projections:
             await tasks.start(Projector(log, name, config, one).run)
-        console.print(f"projector {name}", markup=False)
+        say(f"projector {name}")
         async with ending_signals() as signals:
             await anext(signals)
         tasks.cancel_scope.cancel()
@@ -78,116 +81,165 @@ def collect_garbage_rarely() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-async def status(*, live: bool = False, projection: str = "", session: Session = DEFAULT) -> int:
-    """Show for each partition who folds it, how far it is behind, and what is parked.
+@projector.command
+async def status(
+    *, live: bool = False, projection: ProjectionPlace = "", session: Session = DEFAULT
+) -> int:
+    """Show each partition's lag, its parked jobs, and the projector that has it.
 
     Parameters
     ----------
     live
-        Go on showing it until Ctrl-C.
-    projection
-        A projection of your own, as module:name; default: that of jobs.
+        Show it again every second, until Ctrl-C.
     """
     chosen = _chosen(projection)
-    async with session.open() as everfold:
-        rows = await lag(everfold.log, chosen)
-        if session.json:
-            for row in rows:
-                emit(row)
-        elif live:
-            await _show_live(everfold.log, chosen, rows)
+    async with session.log() as log:
+        rows = await lag(log, chosen)
+        if live and not session.json:
+            await _show_live(log, chosen, rows)
         else:
-            console.print(_table(rows))
+            session.show(rows, _columns(rows), style=_style)
     return 0
 
 
 async def _show_live(log: Log, projection: AnyProjection, rows: Sequence[Lag]) -> None:
-    """Show it again and again; where that is no terminal, below each other."""
-    with Live(_table(rows), console=console, auto_refresh=False) as shown:
-        show = partial(shown.update, refresh=True) if console.is_terminal else console.print
+    """Redraw the table; print it again and again where the output is not a terminal."""
+    from rich.live import Live
+
+    with Live(console=console(), auto_refresh=False) as live:
         async with ending_signals() as signals:
             while True:
-                show(_table(rows))
+                columns = _columns(rows)
+                if is_terminal():
+                    live.update(table(rows, columns, style=_style), refresh=True)
+                else:
+                    show(rows, columns)
                 with anyio.move_on_after(LIVE_EVERY_S):
                     await anext(signals)
                     return
                 rows = await lag(log, projection)
 
 
-def _table(rows: Sequence[Lag]) -> Table:
-    widths = {"partition": 9, "behind": 8, "for": 6, "folded": 11, "parked": 6, "oldest": 6}
-    if any(row.rebuilt_events is not None for row in rows):
-        widths["rebuilt"] = 11
-    table = plain_table(widths, "owner")
-    for row in rows:
-        cells = _cells(row)
-        table.add_row(*(cells[name] for name in (*widths, "owner")), style=_style(row))
-    return table
-
-
-def _cells(row: Lag) -> dict[str, str]:
-    more = "+" if row.lag_events >= COUNT_LIMIT else ""
+def _columns(rows: Sequence[Lag]) -> Mapping[str, Callable[[Lag], Cell]]:
+    rebuilt: dict[str, Callable[[Lag], Cell]] = {"rebuilt": lambda row: row.rebuilt_events}
+    is_rebuilding = any(row.rebuilt_events is not None for row in rows)
     return {
-        "partition": str(row.partition),
-        "behind": f"{row.lag_events:,}{more}",
-        "for": span(row.lag_s) if row.lag_events else "-",
-        "folded": f"{row.folded:,}",
-        "parked": str(row.parked or "-"),
-        "oldest": span(row.oldest_parked_s) if row.parked else "-",
-        "rebuilt": "-" if row.rebuilt_events is None else f"{row.rebuilt_events:,}",
-        "owner": row.owner or "nobody",
+        "partition": lambda row: str(row.partition),
+        "lag": lambda row: f"{row.lag_events:,}{'+' if row.lag_events >= COUNT_LIMIT else ''}",
+        "lag time": lambda row: span(row.lag_s) if row.lag_events else "-",
+        "folded": lambda row: row.folded,
+        "parked": lambda row: row.parked,
+        "oldest": lambda row: span(row.oldest_parked_s) if row.parked else "-",
+        **(rebuilt if is_rebuilding else {}),
+        "owner": lambda row: row.owner or "nobody",
     }
 
 
 def _style(row: Lag) -> str:
     if row.parked or (not row.owner and row.lag_events):
         return "red"
-    return "yellow" if row.lag_s > 5 else ""
+    return "yellow" if row.lag_s > LATE_S else ""
 
 
-async def rebuild(*, projection: str = "", archive: Place = "", session: Session = DEFAULT) -> int:
-    """Fold the whole history anew beside the live states, and swap them in when it has caught up.
+@projector.command
+async def rebuild(
+    *, projection: ProjectionPlace = "", archive: ArchiveUrl = "", session: Session = DEFAULT
+) -> int:
+    """Fold the whole history again beside the live states, and swap the result in at the end.
 
-    Runners, projectors and readers go on meanwhile. It may be interrupted: the next run goes on
-    where this one was.
-
-    Parameters
-    ----------
-    projection
-        A projection of your own, as module:name; default: that of jobs.
+    Runners, projectors and readers work on meanwhile. A rebuild that was interrupted continues
+    where it was when it is started again.
     """
     chosen = _chosen(projection)
-    async with session.open() as everfold:
-        with event_progress("rebuild", session) as tell:
-            kept = await known_archive(everfold.log, archive)
-            rebuilt = await Rebuild(everfold.log, chosen, tell, kept).run()
-    if session.json:
-        emit(rebuilt)
-    else:
-        parked = f"; {rebuilt.parked} job(s) parked" if rebuilt.parked else ""
-        console.print(f"{chosen.name}: {rebuilt.events:,} events folded, swapped in{parked}")
+    async with session.log() as log:
+        with event_progress("rebuild", session) as progress:
+            kept = await known_archive(log, archive)
+            rebuilt = await Rebuild(log, chosen, progress, kept).run()
+    rest = f"; {rebuilt.parked} job(s) parked" if rebuilt.parked else ""
+    session.tell(rebuilt, f"{chosen.name}: {rebuilt.events:,} events folded, swapped in{rest}")
     return 0
 
 
-async def show(projection: str, key: str = "", *, session: Session = DEFAULT) -> int:
-    """Show the states of a projection of your own, or the one of a key.
+@projector.command(name="show")
+async def show_states(
+    projection: Annotated[str, Parameter(help="The projection, as module:name.")],
+    key: str = "",
+    *,
+    session: Session = DEFAULT,
+) -> int:
+    """Show the states of a projection of your own.
 
     Parameters
     ----------
-    projection
-        Where it is, as module:name.
+    key
+        Only the state of this key; exit code 3 if there is none.
     """
     chosen = load_projection(projection)
-    async with session.open() as everfold:
-        found = await chosen.states(everfold.log)
+    async with session.log() as log:
+        found = await chosen.states(log)
     wanted = {name: found[name] for name in sorted(found) if not key or name == key}
     for name, state in wanted.items():
-        if session.json:
-            emit({"key": name, "state": state})
-        else:
-            console.print(f"{name}  {state}", markup=False)
+        session.tell({"key": name, "state": state}, f"{name}  {state}")
     return 0 if wanted or not key else 3
 
 
 def _chosen(place: str) -> AnyProjection:
     return load_projection(place) if place else JobsProjection()
+
+
+@parked.command
+async def ls(*, session: Session = DEFAULT) -> int:
+    """List parked jobs, the oldest first, with the event and the reason."""
+    async with session.log() as log:
+        found = await parked_jobs(log)
+
+    def why(job: ParkedJob) -> str:
+        return job.parked.why + (" (to be folded again)" if job.parked.retry else "")
+
+    session.show(
+        found,
+        {
+            "job": lambda job: job.job_id,
+            "event": lambda job: job.parked.seq,
+            "entry": lambda job: job.parked.entry_id,
+            "age": lambda job: ago(job.parked.at_ms),
+            "why": why,
+        },
+        empty="no job is parked",
+    )
+    return 0
+
+
+@parked.command
+async def retry(job_id: JobId, *, session: Session = DEFAULT) -> int:
+    """Fold a parked job again, as after an upgrade that can read its event.
+
+    The exit code is 1 when it was parked again.
+    """
+    async with session.log() as log:
+        await retry_job(log, job_id)
+        return await _report(log, job_id)
+
+
+@parked.command
+async def skip(job_id: JobId, *, session: Session = DEFAULT) -> int:
+    """Fold a parked job on without the event that cannot be read, in every rebuild too."""
+    async with session.log() as log:
+        await skip_event(log, job_id, "cli")
+        return await _report(log, job_id)
+
+
+async def _report(log: Log, job_id: str) -> int:
+    """Wait until a projector has folded the job again, and print the result."""
+    with anyio.move_on_after(FOLDED_WITHIN_S):
+        while True:
+            found = [job for job in await parked_jobs(log) if job.job_id == job_id]
+            if not found:
+                say(f"{job_id} is folded again")
+                return 0
+            if not found[0].parked.retry:
+                say(f"{job_id} is parked again: {found[0].parked.why}")
+                return 1
+            await anyio.sleep(0.1)
+    say(f"{job_id} will be folded again as soon as a projector runs (`everfold projector`)")
+    return 0

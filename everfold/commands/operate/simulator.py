@@ -1,4 +1,4 @@
-"""`everfold simulator`: a stand-in for ComfyUI, to try things with."""
+"""`everfold simulator`: simulates a ComfyUI server, to try things with."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ async def simulator(
     speed: float = 1.0,
     ledger: Path | None = None,
 ) -> None:
-    """Run a stand-in for a ComfyUI server, which runs model-free nodes for real.
+    """Run a simulator of a ComfyUI server. Nodes that need no model run for real.
 
     Parameters
     ----------
     port
-        0 picks a free one.
+        The port to listen on; 0 picks a free one.
     output
-        Folder for its images; a temporary one if not given.
+        The folder for its images. Default: a temporary one.
     speed
-        10 makes its nodes sleep ten times shorter.
+        How many times as fast its nodes sleep: 10 makes them sleep ten times shorter.
     ledger
-        File that keeps what was executed, across restarts.
+        A file that keeps what was executed, across restarts.
     """
     try:
         from everfold.simulator.__main__ import serve

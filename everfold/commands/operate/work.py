@@ -1,80 +1,68 @@
-"""`everfold up|runner`: the processes that do the work, until a signal ends them."""
+"""`everfold up|runner`: the processes that run jobs, until a signal ends them.
+
+Rule: what works with ComfyUI is loaded when it runs, not to describe the options.
+"""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
 import anyio
-from cyclopts import Parameter
 
-from everfold.commands.operate.process import ending_signals, log_to_stderr
+from everfold.commands.operate.process import INTERRUPTED, ending_signals, log_to_stderr
+from everfold.commands.options import ComfyUrls, DataFolder, Drain, Queues, Slots
+from everfold.commands.output import say, without_password
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.stream.sinks import PostHogOptions, SqlOptions, WebhookOptions, consuming
-from everfold.commands.words import console
-from everfold.embedded import find_server, server_url
-from everfold.projector.projector import Projector
-from everfold.runner.comfyui import ComfyBackend
+from everfold.commands.times import Seconds
 from everfold.runner.config import RunnerConfig, runner_name
-from everfold.runner.runner import Runner
-from everfold.streams.appending.log import Log
 from everfold.streams.errors import Misconfigured
 
-ComfyUrls = Annotated[
-    list[str] | None, Parameter(name="--comfyui", env_var="COMFYUI_URL", negative="")
-]
-Queues = Annotated[list[str] | None, Parameter(name="--queue", negative="")]
-
-INTERRUPTED = 130
+if TYPE_CHECKING:
+    from everfold.runner.runner import Runner
+    from everfold.streams.appending.log import Log
 
 
 async def up(
     *,
     comfyui: ComfyUrls = None,
     queue: Queues = None,
-    slots: int = 2,
-    drain: float = 10.0,
-    data: Annotated[Path | None, Parameter(env_var="EVERFOLD_DATA")] = None,
+    slots: Slots = 2,
+    drain: Drain = 10.0,
+    data: DataFolder = None,
     sql: SqlOptions | None = None,
     webhook: WebhookOptions | None = None,
     posthog: PostHogOptions | None = None,
     session: Session = DEFAULT,
 ) -> int:
-    """Run everything in one process: an embedded server unless one is named, projector, runner,
-    and the sinks that are asked for.
+    """Run everything in one process: server, projector, runner, and sinks.
 
-    Parameters
-    ----------
-    comfyui
-        Address of a ComfyUI server; several times for several.
-    queue
-        A queue to serve; several times for several. Default: default.
-    slots
-        Jobs that one ComfyUI may hold at a time: one runs, the others wait there.
-    drain
-        Seconds that running jobs may take to end after Ctrl-C; then they are handed over.
-    data
-        Folder of the embedded server's data.
+    The server is an embedded one, unless --redis-url or the environment names one. Ctrl-C or
+    SIGTERM drains the runner; a second one stops everything at once.
     """
+    from everfold.projector.projector import Projector
+
     urls = _urls(comfyui)
+    config = _config("", queue, slots, drain)
     log_to_stderr()
-    async with _server(session, data) as redis_url:
-        config = _config("", urls, queue, slots, drain)
-        async with (
-            Log.open(redis_url, namespace=session.namespace, actor=config.name) as log,
-            anyio.create_task_group() as tasks,
-        ):
-            _announce(redis_url, urls, session)
-            await tasks.start(Projector(log, config.name).run)
-            wanted = [one for one in (sql, webhook, posthog) if one]
-            # A database that is away must not keep the jobs from running.
-            async with consuming(log, wanted, patient=True) as sinks:
-                for sink in sinks:
-                    console.print(f"sink     {sink.about}", markup=False)
-                code = await _run_until_signal(_runner(log, urls, config))
-            tasks.cancel_scope.cancel()
+    async with (
+        _with_server(session, data) as session,
+        session.log(config.name) as log,
+        anyio.create_task_group() as tasks,
+    ):
+        _announce(log, urls)
+        await tasks.start(Projector(log, config.name).run)
+        wanted = [one for one in (sql, webhook, posthog) if one]
+        # A database that is away must not keep the jobs from running.
+        async with consuming(log, wanted, patient=True) as sinks:
+            for sink in sinks:
+                say(f"sink     {sink.about}")
+            code = await _run_until_signal(_runner(log, urls, config))
+        tasks.cancel_scope.cancel()
     return code
 
 
@@ -83,49 +71,42 @@ async def runner(
     comfyui: ComfyUrls = None,
     queue: Queues = None,
     name: str = "",
-    slots: int = 2,
-    drain: float = 10.0,
-    lease_ttl: float = 10.0,
+    slots: Slots = 2,
+    drain: Drain = 10.0,
+    lease_ttl: Seconds = 10.0,
     session: Session = DEFAULT,
 ) -> int:
-    """Run a runner: takes jobs, drives ComfyUI, recovers the jobs of dead runners.
+    """Run a runner: it takes jobs, drives ComfyUI, and recovers the jobs of dead runners.
 
     Ctrl-C or SIGTERM drains it; a second one stops it at once.
 
     Parameters
     ----------
     name
-        Prefix of its name in events and lists; default: the host's name.
+        The start of its name in events and lists. Default: the host's name.
     lease_ttl
-        Seconds after which a frozen runner's jobs are taken over; the same for all runners.
+        The time after which a frozen runner's jobs are taken over; the same for all runners.
     """
     urls = _urls(comfyui)
+    config = _config(name, queue, slots, drain, lease_ttl)
     log_to_stderr()
-    config = _config(name, urls, queue, slots, drain, lease_ttl)
-    redis_url = session.redis_url or find_server()
-    async with Log.open(redis_url, namespace=session.namespace, actor=config.name) as log:
-        console.print(f"runner {config.name} serves {', '.join(config.queues)}", markup=False)
+    async with session.log(config.name) as log:
+        say(f"runner {config.name} serves {', '.join(config.queues)}")
         return await _run_until_signal(_runner(log, urls, config))
 
 
 def _urls(given: list[str] | None) -> list[str]:
-    text = ",".join(given or [])
-    urls = [url.strip() for url in text.split(",") if url.strip()]
+    urls = [url.strip() for one in given or [] for url in one.split(",") if url.strip()]
     if not urls:
         raise Misconfigured(
             "no ComfyUI is named: use --comfyui http://host:8188 or COMFYUI_URL "
-            "(`everfold simulator` stands in for one)"
+            "(`everfold simulator` simulates one)"
         )
     return urls
 
 
 def _config(
-    name: str,
-    urls: list[str],
-    queues: list[str] | None,
-    slots: int,
-    drain_s: float,
-    lease_ttl_s: float = 10.0,
+    name: str, queues: list[str] | None, slots: int, drain_s: float, lease_ttl_s: float = 10.0
 ) -> RunnerConfig:
     return RunnerConfig(
         name=runner_name(name),
@@ -139,28 +120,35 @@ def _config(
 
 
 def _runner(log: Log, urls: list[str], config: RunnerConfig) -> Runner:
+    from everfold.runner.comfyui import ComfyBackend
+    from everfold.runner.runner import Runner
+
     return Runner(log, [ComfyBackend(url) for url in urls], config)
 
 
 @contextlib.asynccontextmanager
-async def _server(session: Session, data: Path | None) -> AsyncIterator[str]:
+async def _with_server(session: Session, data: Path | None) -> AsyncIterator[Session]:
+    """Yield a session that names its server: the given one, else a running or new embedded one."""
+    from everfold.embedded import server_url
+
     if session.redis_url:
-        yield session.redis_url
-    else:
-        async with server_url(data) as url:
-            yield url
+        yield session
+        return
+    async with server_url(data) as url:
+        yield replace(session, redis_url=url)
 
 
-def _announce(redis_url: str, urls: list[str], session: Session) -> None:
-    console.print(f"server   {redis_url}", markup=False)
-    console.print(f"comfyui  {', '.join(urls)}", markup=False)
-    space = "" if session.namespace == "everfold" else f" --namespace {session.namespace}"
-    console.print(f"now      everfold submit workflow.json --wait{space}", markup=False)
-    console.print("stop     Ctrl-C: drains; once more: stops at once")
+def _announce(log: Log, urls: list[str]) -> None:
+    say(f"server   {without_password(log.url)}")
+    say(f"comfyui  {', '.join(map(without_password, urls))}")
+    namespace = log.keys.namespace
+    option = "" if namespace == "everfold" else f" --namespace {namespace}"
+    say(f"now      everfold submit workflow.json --wait{option}")
+    say("stop     Ctrl-C drains the runner; once more stops at once")
 
 
 async def _run_until_signal(runner: Runner) -> int:
-    """Run until a signal drains the runner; a second one cancels it."""
+    """Run until a signal drains the runner; a second one cancels it. Return the exit code."""
     code = 0
     async with anyio.create_task_group() as tasks:
 
@@ -168,11 +156,11 @@ async def _run_until_signal(runner: Runner) -> int:
             nonlocal code
             async with ending_signals() as signals:
                 await anext(signals)
-                held = runner.jobs_in_flight
-                console.print(f"draining: {held} job(s) in hand" if held else "stopping")
+                jobs = runner.jobs_in_flight
+                say(f"draining: {jobs} job(s) in flight" if jobs else "stopping")
                 runner.drain()
                 await anext(signals)
-            console.print("stopping at once; other runners take over")
+            say("stopping at once; other runners take over")
             code = INTERRUPTED
             tasks.cancel_scope.cancel()
 

@@ -1,10 +1,9 @@
-"""`everfold archive export|import`: a history in one file, and back."""
+"""`everfold archive export|import`: writes a history into one file, and reads it back."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -13,11 +12,10 @@ from cyclopts import Parameter
 from everfold.archives.export_file import ExportWriter, Graph, Header, check_export, read_export
 from everfold.archives.opening import known_archive
 from everfold.archives.selection import Selection
+from everfold.commands.options import ArchiveUrl, SubmittedSince, SubmittedUntil, User
+from everfold.commands.output import say
 from everfold.commands.progress import event_progress
 from everfold.commands.session import DEFAULT, Session
-from everfold.commands.stream.archive import Place
-from everfold.commands.words import console
-from everfold.embedded import find_server
 from everfold.projector.job.job import Job
 from everfold.projector.reading.queries import current
 from everfold.streams.appending.log import Log
@@ -33,49 +31,42 @@ PAGE = 500
 
 
 async def export(
-    file: Path,
+    file: Annotated[Path, Parameter(help="The file to write.")],
     *,
-    since: Annotated[datetime | None, Parameter(name="--from")] = None,
-    until: datetime | None = None,
+    since: SubmittedSince = None,
+    until: SubmittedUntil = None,
     job: str = "",
-    user: str | None = None,
-    archive: Place = "",
+    user: User = None,
+    archive: ArchiveUrl = "",
     session: Session = DEFAULT,
 ) -> int:
-    """Write the whole history, archived events included, or that of some jobs, into one file.
+    """Write the history of all jobs, or of some, into one file; archived events included.
 
-    Job ids, sequence numbers, entry ids and the events' own bytes are kept. Entries of the log that
-    are not Everfold's are left out.
+    Job ids, sequence numbers, entry ids and the events' own bytes are kept. Entries of the log
+    that are not Everfold's are left out.
 
     Parameters
     ----------
-    since
-        Only jobs submitted from this time on.
-    until
-        Only jobs submitted up to this time.
     job
         Only this job.
-    user
-        Only jobs of this user.
     """
-    wants = Selection(since, until, job, user)
-    async with session.open() as everfold:
-        kept = await known_archive(everfold.log, archive)
-        with _writing(file, everfold.log) as writer, event_progress("export", session) as tell:
-            for partition in range(everfold.log.keys.partitions):
-                pages = history_pages(everfold.log, partition, archive=kept, size=PAGE)
-                async for page in pages:
-                    for record in filter(wants.takes, page):
+    wanted = Selection(since, until, job, user)
+    async with session.log() as log:
+        kept = await known_archive(log, archive)
+        with _writing(file, log) as writer, event_progress("export", session) as progress:
+            for partition in range(log.keys.partitions):
+                async for page in history_pages(log, partition, archive=kept, size=PAGE):
+                    for record in filter(wanted.takes, page):
                         writer.entry(partition, _entry(record))
-                        await _write_graph(writer, everfold.log, kept, record)
-                    tell(writer.events, writer.events)
-    console.print(f"{writer.events:,} events written to {file}", markup=False)
+                        await _write_graph(writer, log, kept, record)
+                    progress(writer.events, writer.events)
+    say(f"{writer.events:,} events written to {file}")
     return 0
 
 
 @contextlib.contextmanager
 def _writing(file: Path, log: Log) -> Iterator[ExportWriter]:
-    """A file that is there as a whole afterwards, or not at all."""
+    """Yield a writer; afterwards the file is whole, or not there. Raises Misconfigured."""
     try:
         writer = ExportWriter(file, Header(log.keys.namespace, log.keys.partitions))
     except OSError as error:
@@ -107,24 +98,23 @@ async def _write_graph(
         writer.graph(sha256, graph)
 
 
-async def import_export(file: Path, *, session: Session = DEFAULT) -> int:
+async def import_export(
+    file: Annotated[Path, Parameter(help="The exported file.")], *, session: Session = DEFAULT
+) -> int:
     """Read an exported file back into an empty namespace, the one that --namespace names.
 
-    The file is checked as a whole first. Jobs that had not ended wait for a runner, which asks
-    their ComfyUI what became of them. An import that was interrupted goes on when it is repeated.
+    The whole file is checked first. Jobs that had not ended wait for a runner, which asks their
+    ComfyUI for their results. An import that was interrupted continues when it is repeated.
     """
     header, end = check_export(file)
-    url = session.redis_url or find_server()
-    async with Log.open(
-        url, namespace=session.namespace, partitions=header.partitions, actor="import"
-    ) as log:
+    async with session.log("import", partitions=header.partitions) as log:
         await begin_import(log, end.sha256)
-        with event_progress("import", session) as tell:
-            open_jobs = await _import(log, file, lambda done: tell(done, end.events))
+        with event_progress("import", session) as progress:
+            open_jobs = await _import(log, file, lambda done: progress(done, end.events))
         await _reopen(log, file, open_jobs)
         await end_import(log)
-    told = f"{end.events:,} events imported into {session.namespace}"
-    console.print(f"{told}, {len(open_jobs)} job(s) wait for a runner", markup=False)
+    result = f"{end.events:,} events imported into {session.namespace}"
+    say(f"{result}, {len(open_jobs)} job(s) wait for a runner")
     return 0
 
 
@@ -158,7 +148,7 @@ def _follow(open_jobs: set[str], record: Recorded) -> None:
 
 
 async def _reopen(log: Log, file: Path, open_jobs: set[str]) -> None:
-    """Let the open jobs wait for a runner, each with its graph."""
+    """Put the open jobs, each with its graph, where runners take jobs from."""
     by_graph: dict[str, list[Job]] = {}
     for job_id in open_jobs:
         job = await current(log, job_id)

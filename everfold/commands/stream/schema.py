@@ -1,11 +1,12 @@
-"""`everfold schema`: the contract of the log for other programs, as documents."""
+"""`everfold schema`: prints the contract of the log for other programs."""
 
 from __future__ import annotations
 
 import sys
 from difflib import get_close_matches
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from everfold.contract import documents
 from everfold.contract.json_schema import EVENT_TYPES
@@ -15,14 +16,13 @@ schema = App(name="schema", help="Print the contract of the log, for programs in
 
 
 @schema.command(name="json")
-def json_schema(event_type: str | None = None, /) -> None:
-    """Print the JSON Schema (2020-12) of all events, or of one.
-
-    Parameters
-    ----------
-    event_type
-        One event's type, such as job.succeeded.
-    """
+def json_schema(
+    event_type: Annotated[
+        str | None, Parameter(help="An event's type, such as job.succeeded. Default: all.")
+    ] = None,
+    /,
+) -> None:
+    """Print the JSON Schema (2020-12) of all events, or of one."""
     if event_type and event_type not in EVENT_TYPES:
         raise Refused(f"there is no event type {event_type!r}; {_instead(event_type)}")
     sys.stdout.write(documents.json_schema(event_type or ""))
@@ -35,19 +35,15 @@ def _instead(event_type: str) -> str:
 
 @schema.command
 def asyncapi() -> None:
-    """Print an AsyncAPI 3.0 document: where the log is, what its entries hold, who writes them."""
+    """Print an AsyncAPI 3.0 document of the log: its keys, its entries, and who writes them."""
     sys.stdout.write(documents.asyncapi())
 
 
 @schema.command
-def script(name: str, /) -> None:
-    """Print one of the log's Lua scripts as the server gets it, its included pieces filled in.
-
-    Parameters
-    ----------
-    name
-        The script's name, such as append or claim.
-    """
+def script(
+    name: Annotated[str, Parameter(help="The script's name, such as append or claim.")], /
+) -> None:
+    """Print one of the log's Lua scripts as the server gets it, with its included pieces."""
     try:
         sys.stdout.write(documents.script(name))
     except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""`everfold sink sql|webhook|posthog`: consumers of the stream that come along."""
+"""`everfold sink sql|webhook|posthog`: ready-made subscriptions that write to a target."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from uuid import uuid4
 import anyio
 from cyclopts import App, Parameter
 
-from everfold.commands.operate.process import ending_signals, log_to_stderr
+from everfold.commands.operate.process import INTERRUPTED, ending_signals, log_to_stderr
+from everfold.commands.output import say
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.stream.sinks import (
     Options,
@@ -22,15 +23,10 @@ from everfold.commands.stream.sinks import (
     consuming,
 )
 from everfold.commands.stream.sinks import webhook as webhook_sink
-from everfold.commands.words import console
-from everfold.embedded import find_server
 from everfold.projector.subscribing.subscription import GiveUp, TryLater
 from everfold.runner.config import runner_name
-from everfold.streams.appending.log import Log
 
-INTERRUPTED = 130
-
-sink = App(name="sink", help="Bring jobs into a database, to a webhook, or into analytics.")
+sink = App(name="sink", help="Write jobs to a database, a webhook, or analytics.")
 
 Sql = Annotated[SqlOptions, Parameter(name="*")]
 Webhook = Annotated[WebhookOptions, Parameter(name="*")]
@@ -39,34 +35,34 @@ PostHog = Annotated[PostHogOptions, Parameter(name="*")]
 
 @sink.command
 async def sql(options: Sql, *, session: Session = DEFAULT) -> int:
-    """Keep a row per job in SQLite or PostgreSQL; the tables are made, and brought up to date."""
+    """Keep a row per job in SQLite or PostgreSQL. Missing tables are created."""
     return await _run(options, session)
 
 
-webhook = App(name="webhook", help="Send signed messages to a receiver, or one to try it out.")
+webhook = App(name="webhook", help="Send signed messages to a receiver, or a test message.")
 sink.command(webhook)
 
 
 @webhook.default
 async def run_webhook(options: Webhook, *, session: Session = DEFAULT) -> int:
-    """Send a signed message for each event, in order per job, tried again for three days."""
+    """Send a signed message for each event, in each job's order, with retries for three days."""
     return await _run(options, session)
 
 
 @webhook.command(name="test")
 async def test_webhook(options: Webhook) -> int:
-    """Send one message of the type everfold.test. Exit code 1 when it was not taken."""
+    """Send one message of the type everfold.test; exit code 1 when it was not accepted."""
     tried = webhook_sink(options)
     body = b'{"type":"everfold.test","timestamp":"%s","data":{}}' % _now().encode()
     began = anyio.current_time()
     try:
         status = await tried.post(f"msg_{uuid4()}", body)
     except (GiveUp, TryLater) as error:
-        console.print(f"not taken: {error}", markup=False)
+        say(f"not accepted: {error}")
         return 1
     finally:
         await tried.aclose()
-    console.print(f"taken: {status} after {anyio.current_time() - began:.2f} s")
+    say(f"accepted: {status} after {anyio.current_time() - began:.2f} s")
     return 0
 
 
@@ -76,22 +72,20 @@ def _now() -> str:
 
 @sink.command
 async def posthog(options: PostHog, *, session: Session = DEFAULT) -> int:
-    """Tell PostHog of each submit and each recovery; never of a graph."""
+    """Send an event to PostHog for each submit and each recovery, without the graph."""
     return await _run(options, session)
 
 
 async def _run(options: Options, session: Session) -> int:
-    """Run one sink until a signal: what it is at is finished; a second signal ends it at once."""
+    """Run one sink until a signal: it finishes its deliveries; a second signal ends it at once."""
     log_to_stderr()
-    redis_url = session.redis_url or find_server()
-    name = runner_name("sink")
     async with (
-        Log.open(redis_url, namespace=session.namespace, actor=name) as log,
+        session.log(runner_name("sink")) as log,
         ending_signals() as signals,
         anyio.create_task_group() as tasks,
     ):
         async with consuming(log, [options]) as (found,):
-            console.print(f"sink {found.name}: {found.about}", markup=False)
+            say(f"sink {found.name}: {found.about}")
             await anext(signals)
             tasks.start_soon(_end_at_once, signals)
         tasks.cancel_scope.cancel()

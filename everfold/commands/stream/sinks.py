@@ -1,86 +1,128 @@
-"""The options of the sinks, for their own commands and for `everfold up`, and how they are run."""
+"""The options of the sinks, for their own commands and for `everfold up`, and what runs them."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import anyio
-import anyio.abc
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 from everfold.archives.opening import known_archive
+from everfold.commands.times import A_TIME, ManySeconds, Seconds, moment, to_ms
 from everfold.projector.subscribing.consumer import Consumer
-from everfold.projector.subscribing.subscription import Subscription
+from everfold.projector.subscribing.subscription import BEGINNING, NOW, Subscription
 from everfold.runner.config import runner_name
 from everfold.streams.appending.log import Log
-from everfold.streams.errors import Misconfigured
+from everfold.streams.errors import Misconfigured, Refused
 
 if TYPE_CHECKING:
     from everfold.sinks.webhook import WebhookSink
 
 
-@Parameter(negative="")
+def start_point(text: str) -> str:
+    """Return a point as subscriptions take it: times as Unix ms. Raises Refused."""
+    if text in (BEGINNING, NOW) or (text.replace("-", "").isdigit() and len(text) > 10):
+        return text
+    time = moment(text)
+    if time is None:
+        raise Refused(
+            f"{text!r} is not a point to begin at: write beginning, now, an entry id such as "
+            f"1700000000000-0, or for a time {A_TIME}"
+        )
+    return str(to_ms(time))
+
+
+def _start(_: object, tokens: Sequence[Token]) -> str:
+    return start_point(tokens[0].value)
+
+
+Start = Annotated[
+    str,
+    Parameter(
+        converter=_start,
+        metavar="POINT",
+        help="Where a new subscription begins: beginning, now, an entry id, an age (2h) or a time.",
+    ),
+]
+SinkName = Annotated[
+    str,
+    Parameter(help="The subscription's name. Give another name for a second sink of this kind."),
+]
+SinkTypes = Annotated[
+    tuple[str, ...],
+    Parameter(
+        help="Send events of this type only, such as succeeded. Repeat the option for several. "
+        "Default: submitted, started, recovered, retried, succeeded, failed, canceled, expired."
+    ),
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class SqlOptions:
-    """Database records of jobs."""
+    """A row per job in a database."""
 
-    url: str
-    """sqlite+aiosqlite:///jobs.db or postgresql+asyncpg://user:password@host/database"""
-    events: bool = False
-    """Keep a row for each event too."""
-    progress: bool = False
-    """Bring a job's row up to date with each progress, not only with each change."""
-    name: str = "sql"
-    """Of the subscription; another one for another database."""
-    start: str = "beginning"
-    """Where a new subscription begins: beginning, now, an entry id."""
+    url: Annotated[
+        str,
+        Parameter(
+            help="The database: sqlite+aiosqlite:///jobs.db or "
+            "postgresql+asyncpg://user:password@host/database."
+        ),
+    ]
+    events: Annotated[bool, Parameter(help="Also keep a row for each event.")] = False
+    progress: Annotated[
+        bool, Parameter(help="Also write each progress of a job, not only each change.")
+    ] = False
+    name: SinkName = "sql"
+    start: Start = BEGINNING
 
 
-@Parameter(negative="")
 @dataclass(frozen=True, kw_only=True)
 class WebhookOptions:
     """Signed messages (standardwebhooks.com) to a receiver of yours."""
 
-    url: str
-    """Of the receiver, https://..."""
-    secret: tuple[str, ...] = ()
-    """whsec_...; several while you change from one to the next. Better in the environment or the
-    config file than on the command line, which others can see."""
-    types: tuple[str, ...] = ()
-    """Events to send, such as succeeded; several. Default: submitted, started, recovered, retried
-    and the four ends."""
-    kind: tuple[str, ...] = ()
-    """Only jobs of this kind; several."""
-    user: tuple[str, ...] = ()
-    """Only jobs of this user; several."""
-    allow_private: bool = False
-    """Allow receivers in private networks, and http://."""
-    timeout: float = 20.0
-    """Seconds for one message."""
-    retry: tuple[float, ...] = ()
-    """Seconds to wait before each further try; several. Default: nine tries over three days."""
-    name: str = "webhook"
-    """Of the subscription; another one for another receiver."""
-    start: str = "now"
-    """Where a new subscription begins: beginning, now, an entry id."""
+    url: Annotated[str, Parameter(help="The receiver's address, https://...")]
+    secret: Annotated[
+        tuple[str, ...],
+        Parameter(
+            help="The signing secret, whsec_... Repeat the option while you change it. Set it in "
+            "the environment or the config file: a command line can be seen by others."
+        ),
+    ] = ()
+    types: SinkTypes = ()
+    kind: Annotated[
+        tuple[str, ...], Parameter(help="Only jobs of this kind. Repeat the option for several.")
+    ] = ()
+    user: Annotated[
+        tuple[str, ...], Parameter(help="Only jobs of this user. Repeat the option for several.")
+    ] = ()
+    allow_private: Annotated[
+        bool, Parameter(help="Allow receivers in private networks, and http://.")
+    ] = False
+    timeout: Annotated[Seconds, Parameter(help="The longest time for one message.")] = 20.0
+    retry: Annotated[
+        ManySeconds,
+        Parameter(
+            help="The wait before each further try. Repeat the option. Default: nine tries in "
+            "three days."
+        ),
+    ] = ()
+    name: SinkName = "webhook"
+    start: Start = NOW
 
 
-@Parameter(negative="")
 @dataclass(frozen=True, kw_only=True)
 class PostHogOptions:
-    """Analytics: one event per submit, one per recovery."""
+    """Analytics: an event for each submit and each recovery."""
 
-    key: str
-    """Key of the project, phc_..."""
-    host: str = "https://us.i.posthog.com"
-    """https://eu.i.posthog.com, or your own."""
-    name: str = "posthog"
-    """Of the subscription."""
-    start: str = "now"
-    """Where a new subscription begins: beginning, now, an entry id."""
+    key: Annotated[str, Parameter(help="The project's key, phc_...")]
+    host: Annotated[
+        str, Parameter(help="The server: https://eu.i.posthog.com, or one of your own.")
+    ] = "https://us.i.posthog.com"
+    name: SinkName = "posthog"
+    start: Start = NOW
 
 
 Options = SqlOptions | WebhookOptions | PostHogOptions
@@ -90,8 +132,8 @@ Options = SqlOptions | WebhookOptions | PostHogOptions
 async def opened(
     log: Log, options: Options, *, patient: bool = False
 ) -> AsyncIterator[Subscription]:
-    """Open a sink. Raises Misconfigured, or, unless it is to be patient, Unavailable where its
-    target has to be there."""
+    """Open a sink. Raises Misconfigured; and Unavailable when its target cannot be reached,
+    unless `patient`."""
     match options:
         case SqlOptions():
             async with _sql(log, options, patient) as sink:
@@ -150,7 +192,7 @@ def webhook(options: WebhookOptions) -> WebhookSink:
 async def consuming(
     log: Log, sinks: Sequence[Options], *, patient: bool = False
 ) -> AsyncIterator[list[Subscription]]:
-    """Run sinks while the context is open; what they are at is finished before it closes."""
+    """Run sinks while the context is open; deliveries in progress are finished before it closes."""
     async with contextlib.AsyncExitStack() as stack:
         opening = [opened(log, options, patient=patient) for options in sinks]
         found = [await stack.enter_async_context(sink) for sink in opening]

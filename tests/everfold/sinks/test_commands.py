@@ -1,4 +1,4 @@
-"""`everfold sink` and `everfold consumers` as people and programs meet them."""
+"""`everfold sink` and `everfold subscriptions` as people and programs meet them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def statuses(path: Path) -> list[tuple[str, int]]:
     return found
 
 
-async def test_sql_runs_until_a_signal_and_consumers_show_it(
+async def test_sql_runs_until_a_signal_and_subscriptions_show_it(
     everfold: Everfold, log: Log, tmp_path: Path
 ) -> None:
     path = tmp_path / "jobs.db"
@@ -49,14 +49,14 @@ async def test_sql_runs_until_a_signal_and_consumers_show_it(
     await running.line("sink sql: sql sqlite+aiosqlite")
     await eventually(lambda: statuses(path) == [("succeeded", 10)] * 5, 15)
     await taken(log, "sql")
-    (row,) = [json.loads(line) for line in await ended(everfold("consumers", "ls", "--json"))]
+    (row,) = [json.loads(line) for line in await ended(everfold("subscriptions", "ls", "--json"))]
     assert (row["subscription"], row["consumers"], row["behind_events"]) == ("sql", 1, 0)
-    shown = await ended(everfold("consumers", "show", "sql"))
+    shown = await ended(everfold("subscriptions", "show", "sql"))
     assert any("types job.submitted" in line for line in shown)
     running.send(signal.SIGTERM)
     assert await ended(running) is not None
-    listed = await ended(everfold("consumers", "ls"))
-    assert any("sql" in line and "nobody" in line for line in listed)
+    listed = await ended(everfold("subscriptions", "ls"))
+    assert any("sql" in line and "none" in line for line in listed)
 
 
 async def test_doctor_says_how_far_each_subscription_is_and_what_to_do(
@@ -70,8 +70,8 @@ async def test_doctor_says_how_far_each_subscription_is_and_what_to_do(
     found = [json.loads(line) for line in await ended(everfold("doctor", "--json"), code=1)]
     (told,) = [row for row in found if row["what"] == "subscription sql"]
     assert told["found"].startswith("3 event(s) behind")
-    assert told["advice"] == "start it again, or remove it: `everfold consumers rm sql`"
-    assert await ended(everfold("consumers", "rm", "sql")) == ["sql is removed"]
+    assert told["advice"] == "start it again, or remove it: `everfold subscriptions rm sql`"
+    assert await ended(everfold("subscriptions", "rm", "sql")) == ["sql is removed"]
     found = [json.loads(line) for line in await ended(everfold("doctor", "--json"), code=1)]
     assert not [row for row in found if row["what"] == "subscription sql"]
 
@@ -87,23 +87,23 @@ async def test_a_parked_message_is_listed_retried_and_skipped(
     await running.line("sink webhook")
 
     async def listed() -> list[dict[str, object]]:
-        lines = await ended(everfold("consumers", "parked", "webhook", "--json"))
+        lines = await ended(everfold("subscriptions", "parked", "webhook", "--json"))
         return [json.loads(line) for line in lines]
 
     await eventually(lambda: len(receiver.messages) == 2, 15)
     found = await listed()
     assert {row["job_id"] for row in found} == set(jobs)
-    shown = await ended(everfold("consumers", "parked", "webhook"))
+    shown = await ended(everfold("subscriptions", "parked", "webhook"))
     assert any("410 Gone" in line for line in shown)
     receiver.answer = lambda _: web.Response(status=200)
-    (line,) = await ended(everfold("consumers", "retry", "webhook", jobs[0]))
+    (line,) = await ended(everfold("subscriptions", "retry", "webhook", jobs[0]))
     assert line == f"{jobs[0]} is tried again"
     await eventually(lambda: len(receiver.messages) == 3, 15)
-    await ended(everfold("consumers", "skip", "webhook", jobs[1]))
+    await ended(everfold("subscriptions", "skip", "webhook", jobs[1]))
     await taken(log, "webhook")
-    assert await ended(everfold("consumers", "parked", "webhook")) == ["no job is parked"]
+    assert await ended(everfold("subscriptions", "parked", "webhook")) == ["no job is parked"]
     assert len(receiver.messages) == 3
-    refused = everfold("consumers", "rm", "webhook")
+    refused = everfold("subscriptions", "rm", "webhook")
     await ended(refused, code=2)
     assert "stop that first" in refused.error_lines[0]
 
@@ -116,7 +116,9 @@ async def test_a_reset_sends_everything_again(
     running = everfold("sink", "webhook", *hook, EVERFOLD_SINK_WEBHOOK_SECRET=SECRET)
     await running.line("sink webhook")
     assert receiver.messages == []  # it begins with what happens from now on
-    (line,) = await ended(everfold("consumers", "reset", "webhook", "--to", "2020-01-01T00:00:00Z"))
+    (line,) = await ended(
+        everfold("subscriptions", "reset", "webhook", "--to", "2020-01-01T00:00:00Z")
+    )
     assert line == "webhook begins again at 2020-01-01T00:00:00Z; 0 held job(s) forgotten"
     await eventually(lambda: len(receiver.messages) == 3, 15)
 
@@ -124,11 +126,11 @@ async def test_a_reset_sends_everything_again(
 async def test_webhook_test_sends_one_message(everfold: Everfold, receiver: Receiver) -> None:
     hook = ("sink", "webhook", "test", "--url", receiver.url, "--secret", SECRET)
     (line,) = await ended(everfold(*hook, "--allow-private"))
-    assert line.startswith("taken: 204 after")
+    assert line.startswith("accepted: 204 after")
     assert verified(receiver.messages[0], SECRET)["type"] == "everfold.test"
     receiver.answer = lambda _: web.Response(status=404)
     assert await ended(everfold(*hook, "--allow-private"), code=1) == [
-        "not taken: the receiver answers 404"
+        "not accepted: the receiver answers 404"
     ]
 
 
@@ -138,8 +140,8 @@ async def test_webhook_test_sends_one_message(everfold: Everfold, receiver: Rece
         (("sink", "webhook", "--url", "https://example.com/hook"), "webhooks are signed"),
         (("sink", "sql", "--url", "nonsense"), "is not a database address"),
         (("sink", "webhook", "--url", "https://e.com", "--types", "done"), "no event type 'done'"),
-        (("consumers", "show", "nobody"), "there is no subscription 'nobody' here"),
-        (("consumers", "reset", "x", "--to", "soon"), "'soon' is no place"),
+        (("subscriptions", "show", "nobody"), "there is no subscription 'nobody' here"),
+        (("subscriptions", "reset", "x", "--to", "soon"), "'soon' is not a point to begin at"),
     ],
 )
 async def test_what_is_wrong_is_said_in_one_line(

@@ -12,8 +12,7 @@ import pytest
 from everfold.streams.appending.log import Log
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_time_ms
-from everfold.timeline.moments import Span
-from everfold.timeline.reading import read_tracks
+from everfold.timeline.reading import Span, read_tracks
 from tests.projector.jobs import add_raw, make_jobs, work
 from tests.support.programs import Program, StartProgram
 

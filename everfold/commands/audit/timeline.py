@@ -11,28 +11,28 @@ import msgspec
 from cyclopts import Parameter
 
 from everfold.archives.opening import known_archive
+from everfold.commands.formats import STYLES
+from everfold.commands.options import ArchiveUrl, User
+from everfold.commands.output import console
 from everfold.commands.session import DEFAULT, Session
-from everfold.commands.stream.archive import Place
-from everfold.commands.words import STYLES, console, emit
+from everfold.commands.times import PastTime, to_ms
 from everfold.streams.errors import Misconfigured
 from everfold.streams.redis.server import server_time_ms
-from everfold.timeline.moments import span
-from everfold.timeline.reading import read_tracks
+from everfold.timeline.reading import Span, read_tracks
 from everfold.timeline.svg import svg as picture
-from everfold.timeline.terminal import terminal
 from everfold.timeline.trace import trace as traced
 from everfold.timeline.tracks import Track
 
 
 async def timeline(
     *job: str,
-    since: str | None = None,
-    until: str | None = None,
-    user: str | None = None,
+    since: Annotated[PastTime | None, Parameter(name=("--since", "--from"))] = None,
+    until: PastTime | None = None,
+    user: User = None,
     by: Literal["job", "backend"] = "job",
-    svg: Annotated[Path | None, Parameter(negative="")] = None,
-    trace: Annotated[Path | None, Parameter(negative="")] = None,
-    archive: Place = "",
+    svg: Path | None = None,
+    trace: Path | None = None,
+    archive: ArchiveUrl = "",
     session: Session = DEFAULT,
 ) -> None:
     """Draw what happened to jobs over time: waiting, running, recovering, and how they ended.
@@ -40,13 +40,11 @@ async def timeline(
     Parameters
     ----------
     job
-        Ids of jobs; all jobs when none is given.
+        Ids of jobs. Default: all jobs.
     since
-        Only jobs with an event from then on, drawn from then on: an age (10m, 2h) or a time.
+        Only jobs with an event since then; the picture begins there.
     until
-        Only jobs with an event until then, as they were then.
-    user
-        Only jobs of this user.
+        Only jobs with an event until then, as they were at that time.
     by
         A row for each job, or for each backend.
     svg
@@ -54,30 +52,29 @@ async def timeline(
     trace
         Write Chrome trace JSON into this file instead, for ui.perfetto.dev.
     """
+    span = Span(to_ms(since) if since else None, to_ms(until) if until else None)
+    if span.since_ms is not None and span.is_after(span.since_ms):
+        raise Misconfigured(f"--since {since:%c} is later than --until {until:%c}")
     async with session.open() as everfold:
         now_ms = await server_time_ms(everfold.log.redis)
         kept = await known_archive(everfold.log, archive)
-        wanted = span(since, until, now_ms)
-        tracks = await read_tracks(everfold.log, job, wanted, user, now_ms, kept)
-    if not tracks:
-        if not session.json:
-            console.print("no jobs found")
+        tracks = await read_tracks(everfold.log, job, span, user, now_ms, kept)
+    if not tracks or (session.json and not (svg or trace)):
+        session.show(tracks, {}, empty="no jobs found")
         return
     if svg is not None:
         _write(svg, picture(tracks, by, _title(tracks, session)), tracks, session)
     if trace is not None:
         _write(trace, msgspec.json.encode(traced(tracks, by)).decode(), tracks, session)
     if svg is None and trace is None:
-        _show(tracks, by, session)
+        _draw(tracks, by)
 
 
-def _show(tracks: Sequence[Track], by: str, session: Session) -> None:
-    if session.json:
-        for track in tracks:
-            emit(track)
-        return
-    for line in terminal(tracks, console.width, STYLES, by):
-        console.print(line)
+def _draw(tracks: Sequence[Track], by: str) -> None:
+    from everfold.timeline.terminal import terminal
+
+    for line in terminal(tracks, console().width, STYLES, by):
+        console().print(line)
 
 
 def _write(path: Path, content: str, tracks: Sequence[Track], session: Session) -> None:
@@ -86,10 +83,7 @@ def _write(path: Path, content: str, tracks: Sequence[Track], session: Session) 
         path.write_text(content, encoding="utf-8")
     except OSError as error:
         raise Misconfigured(f"{path} cannot be written: {error.strerror}") from error
-    if session.json:
-        emit({"file": str(path), "jobs": len(tracks)})
-    else:
-        console.print(f"{path}: {len(tracks):,} job(s)", markup=False)
+    session.tell({"file": str(path), "jobs": len(tracks)}, f"{path}: {len(tracks):,} job(s)")
 
 
 def _title(tracks: Sequence[Track], session: Session) -> str:

@@ -1,23 +1,21 @@
-"""`everfold audit replay`: publish recorded events once more, in their order and rhythm."""
+"""`everfold audit replay`: publishes recorded events once more, in their order and rhythm."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable
-from datetime import datetime
 from pathlib import Path
-from typing import Annotated
 
 import anyio
 import msgspec
-from cyclopts import Parameter
 
 from everfold.archives.opening import known_archive
 from everfold.archives.selection import Selection
+from everfold.commands.formats import event_object
+from everfold.commands.options import ArchiveUrl, SubmittedSince, SubmittedUntil, User
+from everfold.commands.output import say
 from everfold.commands.progress import event_progress
 from everfold.commands.session import DEFAULT, Session
-from everfold.commands.stream.archive import Place
-from everfold.commands.words import console, event_object
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import InvalidName, Misconfigured
 from everfold.streams.events.codec import Unreadable
@@ -32,17 +30,17 @@ async def replay(
     *,
     to: str,
     speed: str = "max",
-    since: Annotated[datetime | None, Parameter(name="--from")] = None,
-    until: datetime | None = None,
+    since: SubmittedSince = None,
+    until: SubmittedUntil = None,
     job: str = "",
-    user: str | None = None,
-    into_live: Annotated[bool, Parameter(negative="")] = False,
-    archive: Place = "",
+    user: User = None,
+    into_live: bool = False,
+    archive: ArchiveUrl = "",
     session: Session = DEFAULT,
 ) -> int:
     """Publish recorded events into another namespace, or a file of JSON lines.
 
-    Jobs are taken whole: those that were submitted in the time asked for. Nobody runs them again.
+    All events of the chosen jobs are published. No runner runs these jobs again.
 
     Parameters
     ----------
@@ -50,16 +48,10 @@ async def replay(
         A namespace on the same server, or a file: a name that ends in .jsonl.
     speed
         1x for the rhythm in which it happened, 10x for ten times as fast, max for at once.
-    since
-        Only jobs submitted from this time on.
-    until
-        Only jobs submitted up to this time.
     job
         Only this job.
-    user
-        Only jobs of this user.
     into_live
-        Allow the namespace that is read from.
+        Allow the namespace that is read from as the target.
     """
     if to == session.namespace and not into_live:
         raise Misconfigured(
@@ -67,20 +59,20 @@ async def replay(
             "name another one, or add --into-live"
         )
     factor, wanted = _factor(speed), Selection(since, until, job, user)
-    async with session.open() as everfold:
-        kept = await known_archive(everfold.log, archive)
-        records = _paced(_chosen(all_history(everfold.log, kept), wanted), factor)
-        with event_progress("replay", session) as tell:
+    async with session.log() as log:
+        kept = await known_archive(log, archive)
+        records = _paced(_chosen(all_history(log, kept), wanted), factor)
+        with event_progress("replay", session) as progress:
             if to.endswith(".jsonl"):
-                count = await _to_file(records, Path(to), tell)
+                count = await _to_file(records, Path(to), progress)
             else:
-                count = await _to_namespace(records, everfold.log, to, tell)
-    console.print(f"{count:,} events replayed to {to}", markup=False)
+                count = await _to_namespace(records, log, to, progress)
+    say(f"{count:,} events replayed to {to}")
     return 0
 
 
 def _factor(speed: str) -> float:
-    """Return how many times as fast, 0 for at once."""
+    """Return how many times as fast as it happened, 0 for at once. Raises InvalidName."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)x", speed)
     if speed != "max" and (found is None or float(found[1]) == 0):
         raise InvalidName("--speed", speed, "use 1x, 10x or max")
@@ -94,7 +86,7 @@ async def _chosen(records: AsyncIterator[Recorded], wanted: Selection) -> AsyncI
 
 
 async def _paced(records: AsyncIterator[Recorded], factor: float) -> AsyncIterator[list[Recorded]]:
-    """Yield batches: as many as fit at full speed, what is due at a rhythm."""
+    """Yield batches: full ones at full speed, else the events that are due."""
     batch: list[Recorded] = []
     started_s, first_ms = anyio.current_time(), 0
     async for record in records:
@@ -111,29 +103,29 @@ async def _paced(records: AsyncIterator[Recorded], factor: float) -> AsyncIterat
 
 
 async def _to_file(
-    batches: AsyncIterator[list[Recorded]], path: Path, tell: Callable[[int, int], None]
+    batches: AsyncIterator[list[Recorded]], path: Path, progress: Callable[[int, int], None]
 ) -> int:
-    """Write beside the file, and put it in place when it is whole."""
+    """Write into a file beside `path`, and rename it when it is whole."""
     count, part = 0, path.with_name(path.name + ".part")
     async with await anyio.open_file(part, "wb") as file:
         async for batch in batches:
             lines = (msgspec.json.encode(event_object(_plain(record))) for record in batch)
             await file.write(b"\n".join(lines) + b"\n")
             count += len(batch)
-            tell(count, count)
+            progress(count, count)
     await anyio.Path(part).replace(path)
     return count
 
 
 def _plain(record: Recorded) -> Recorded:
-    """An event that is no JSON cannot stand in a line of JSON: it is told as text."""
+    """Return an event that is not JSON with its payload as a JSON string."""
     if isinstance(record.event, Unreadable):
         return msgspec.structs.replace(record, payload=msgspec.json.encode(str(record.payload)))
     return record
 
 
 async def _to_namespace(
-    batches: AsyncIterator[list[Recorded]], log: Log, to: str, tell: Callable[[int, int], None]
+    batches: AsyncIterator[list[Recorded]], log: Log, to: str, progress: Callable[[int, int], None]
 ) -> int:
     count = 0
     partitions = log.keys.partitions
@@ -141,5 +133,5 @@ async def _to_namespace(
         async for batch in batches:
             await republish(target, batch)
             count += len(batch)
-            tell(count, count)
+            progress(count, count)
     return count

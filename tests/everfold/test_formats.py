@@ -7,7 +7,8 @@ import json
 import msgspec
 import pytest
 
-from everfold.commands.words import event_line, event_object
+from everfold.commands.formats import event_line, event_object
+from everfold.commands.output import clean
 from everfold.streams.events.record import recorded
 
 STORED = [
@@ -27,9 +28,17 @@ def test_every_entry_is_one_line(payload: bytes) -> None:
     line = msgspec.json.encode(event_object(record))
     assert b"\n" not in line
     assert json.loads(line)["seq"] == 1
-    assert "\n" not in event_line(record).plain
+    parts = event_line(record)
+    assert "\n" not in "".join(part if isinstance(part, str) else part[0] for part in parts)
 
 
 def test_an_entry_that_is_not_ours_is_one_line_too() -> None:
     record = recorded(b"1700000000000-0", [b"hello", b"world"])
     assert json.loads(msgspec.json.encode(event_object(record)))["event"] == "hello world"
+
+
+def test_what_would_steer_a_terminal_is_escaped() -> None:
+    assert (
+        clean("\x1b]0;title\x07 [b] :x: \x9b2J\r\n")
+        == r"\x1b]0;title\x07 [b] :x: \x9b2J\x0d" + "\n"
+    )

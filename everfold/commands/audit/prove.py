@@ -1,0 +1,86 @@
+"""`everfold audit prove`: the archive holds what was written, up to a head kept elsewhere."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from everfold.archives.opening import needed_archive
+from everfold.commands.options import ArchiveUrl
+from everfold.commands.output import say
+from everfold.commands.progress import event_progress
+from everfold.commands.session import DEFAULT, Session
+from everfold.streams.archive.archive import Archive
+from everfold.streams.archive.manifest import Link
+from everfold.streams.errors import ArchiveDamaged, JobUnknown
+
+
+async def prove(
+    job_id: Annotated[str, Parameter(help="Only the segments with events of this job.")] = "",
+    *,
+    head: str = "",
+    archive: ArchiveUrl = "",
+    session: Session = DEFAULT,
+) -> int:
+    """Check every segment against its manifest, and every manifest against the next one.
+
+    The exit code is 1, with the name of the file, when a file is not as it was written.
+
+    Parameters
+    ----------
+    head
+        A chain's head that `everfold archive ls` showed earlier: it must be in a chain.
+    """
+    async with session.log() as log:
+        kept = await needed_archive(log, archive)
+        every = range(log.keys.partitions)
+        partitions = [log.keys.partition_of(job_id)] if job_id else list(every)
+        try:
+            events, chains = await _prove(kept, partitions, job_id, session)
+        except ArchiveDamaged as error:
+            say((str(error), "red"))
+            return 1
+    if job_id and not events:
+        raise JobUnknown(job_id)
+    if head and not any(head == sha256 for chain in chains for sha256 in chain):
+        say((f"no chain of this archive contains the head {head}", "red"))
+        return 1
+    _print_chains(partitions, chains, session)
+    if not session.json:
+        say((f"{events:,} archived events are what was written", "green"))
+    return 0
+
+
+async def _prove(
+    kept: Archive, partitions: list[int], job_id: str, session: Session
+) -> tuple[int, list[list[str]]]:
+    """Return how many events were checked, and the manifests' digests of each chain."""
+    chains = [await kept.links(partition) for partition in partitions]
+    wanted = [link for chain in chains for link in chain if not job_id or _has(link, job_id)]
+    total, done, events = sum(link.manifest.count for link in wanted), 0, 0
+    with event_progress("prove", session) as progress:
+        for link in wanted:
+            entries = await kept.entries(link)
+            done += len(entries)
+            events += _count(link, job_id) if job_id else len(entries)
+            progress(done, total)
+    return events, [[link.sha256 for link in chain] for chain in chains]
+
+
+def _has(link: Link, job_id: str) -> bool:
+    return job_id in link.manifest.jobs
+
+
+def _count(link: Link, job_id: str) -> int:
+    low, high = link.manifest.jobs[job_id]
+    return high - low + 1
+
+
+def _print_chains(partitions: list[int], chains: list[list[str]], session: Session) -> None:
+    for partition, chain in zip(partitions, chains, strict=True):
+        if chain:
+            session.tell(
+                {"partition": partition, "links": len(chain), "head": chain[-1]},
+                f"partition {partition}: {len(chain)} link(s), head {chain[-1]}",
+            )

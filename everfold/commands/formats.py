@@ -1,0 +1,139 @@
+"""How jobs, events and times look, in text and in JSON."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+import msgspec
+
+from everfold.commands.output import Cell, Part
+from everfold.projector.job.job import Job
+from everfold.streams.events.codec import Unreadable
+from everfold.streams.events.record import Recorded
+
+STYLES = {
+    "queued": "yellow",
+    "running": "cyan",
+    "canceling": "magenta",
+    "canceled": "magenta",
+    "succeeded": "green",
+    "failed": "red",
+    "expired": "red",
+}
+
+WIDE = 120
+"""Columns of a terminal in which a job's row has room for a bar."""
+BAR_WIDTH = 16
+
+ENVELOPE = {"id", "type", "v", "actor", "trace"}
+DETAILS_LIMIT = 200
+
+
+def status(job: Job) -> Part:
+    return (job.status, STYLES.get(job.status, ""))
+
+
+def doing(job: Job) -> str:
+    """Return the node that a job runs and its step, or why the job ended."""
+    if job.error is not None and job.status == "failed":
+        return job.error.message.strip().partition("\n")[0]
+    if job.is_terminal:
+        return job.reason
+    if job.steps:
+        return f"{job.node_class or job.node} {job.step}/{job.steps}"
+    return job.node_class or job.reason
+
+
+def job_columns(width: int) -> Mapping[str, Callable[[Job], Cell]]:
+    """Return the columns of a list of jobs that fit into a width; 0 is without limit."""
+    wide: dict[str, Callable[[Job], Cell]] = {"progress": bar}
+    more: dict[str, Callable[[Job], Cell]] = {
+        "try": lambda job: job.attempt,
+        "runner": lambda job: job.owner or "-",
+        "taken over": lambda job: job.recovered,
+    }
+    return {
+        "job": lambda job: job.job_id,
+        "status": status,
+        **(wide if width >= WIDE else {}),
+        "%": percent,
+        "age": lambda job: ago(job.submitted_at_ms),
+        **(more if not width or width >= WIDE else {}),
+        "doing": doing,
+    }
+
+
+def bar(job: Job) -> Part:
+    """Return a job's progress as a bar."""
+    done = round(BAR_WIDTH * job.progress)
+    return ("━" * done + "─" * (BAR_WIDTH - done), STYLES.get(job.status, ""))
+
+
+def percent(job: Job) -> str:
+    return f"{100 * job.progress:3.0f}"
+
+
+def ago(time_ms: int) -> str:
+    """Return the age of a moment in the unit that fits."""
+    return span(time.time() - time_ms / 1000)
+
+
+def span(seconds: float) -> str:
+    """Return a time span in the unit that fits."""
+    seconds = max(0.0, seconds)
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def clock(time_ms: int) -> str:
+    """Return a moment's time of day on this machine."""
+    return f"{datetime.fromtimestamp(time_ms / 1000, UTC).astimezone():%H:%M:%S.%f}"[:-3]
+
+
+def event_line(record: Recorded) -> tuple[Part, ...]:
+    """Return an event as one line: time, job, sequence, type, author, details."""
+    head = f"{clock(record.time_ms)}  {record.job_id}  {record.seq:>3}  "
+    if isinstance(record.event, Unreadable):
+        return head, (f"unreadable: {record.event.why}", "red")
+    name = str(record.event.__struct_config__.tag).removeprefix("job.")
+    author = (f" {record.event.actor}  ", "dim")
+    return head, (f"{name:<16}", STYLES.get(name, "bold")), author, _details(record.payload)
+
+
+def _details(payload: bytes) -> str:
+    fields = json.loads(payload.decode(errors="replace"))
+    shown = {k: v for k, v in fields.items() if k not in ENVELOPE and v not in (None, "", {}, [])}
+    text = "  ".join(f"{k}={_short(v)}" for k, v in shown.items())
+    return text if len(text) <= DETAILS_LIMIT else text[: DETAILS_LIMIT - 1] + "…"
+
+
+def _short(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+
+
+def event_object(record: Recorded) -> dict[str, object]:
+    """Return an event for programs: the entry's fields and the event's own JSON."""
+    return {
+        "job_id": record.job_id,
+        "seq": record.seq,
+        "epoch": record.epoch,
+        "entry_id": record.entry_id,
+        "time_ms": record.time_ms,
+        "event": _stored(record),
+    }
+
+
+def _stored(record: Recorded) -> object:
+    """Return the event's JSON as it is stored, on one line; as text if it is no JSON."""
+    text = record.payload.decode(errors="replace")
+    if isinstance(record.event, Unreadable):
+        try:
+            json.loads(text)
+        except ValueError:
+            return text
+    return msgspec.Raw(" ".join(text.splitlines()).encode())

@@ -1,0 +1,87 @@
+"""The options that several commands share. Rule: each is described here, once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Group, Parameter
+
+from everfold.commands.times import PastTime, Seconds
+
+Namespace = Annotated[
+    str, Parameter(env_var="EVERFOLD_NAMESPACE", help="The namespace; others are not touched.")
+]
+RedisUrl = Annotated[
+    str | None,
+    Parameter(
+        env_var="REDIS_URL",
+        help="The server: redis://, rediss:// or unix://. Default: the one that REDIS_HOST names, "
+        "else the embedded server.",
+    ),
+]
+Json = Annotated[bool, Parameter(help="Print JSON, one object per line.")]
+ConfigPath = Annotated[
+    Path | None,
+    Parameter(
+        env_var="EVERFOLD_CONFIG", help="The config file. Default: the nearest everfold.toml."
+    ),
+]
+COMMON = Group("Common options", sort_key=9)
+
+ComfyUrls = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--comfyui",
+        env_var="COMFYUI_URL",
+        metavar="URL...",
+        help="The address of a ComfyUI server. Repeat the option, or separate with commas.",
+    ),
+]
+Queues = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--queue", help="A queue to serve. Repeat the option for several. Default: default."
+    ),
+]
+Slots = Annotated[
+    int, Parameter(help="Jobs that one ComfyUI may hold: one of them runs, the others wait there.")
+]
+Drain = Annotated[
+    Seconds,
+    Parameter(help="How long running jobs may take to end after Ctrl-C; then they are released."),
+]
+DataFolder = Annotated[
+    Path | None,
+    Parameter(env_var="EVERFOLD_DATA", help="The folder of the embedded server's data."),
+]
+
+JobId = Annotated[str, Parameter(help="The job's id.")]
+SubscriptionName = Annotated[str, Parameter(help="The subscription's name.")]
+ArchiveUrl = Annotated[
+    str,
+    Parameter(
+        name="--archive",
+        env_var="EVERFOLD_ARCHIVE",
+        metavar="URL",
+        help="The archive: a folder, or s3://bucket/prefix. Default: the one that the namespace "
+        "remembers.",
+    ),
+]
+ProjectionPlace = Annotated[
+    str,
+    Parameter(
+        name="--projection",
+        metavar="MODULE:NAME",
+        help="A projection of your own. Default: that of jobs.",
+    ),
+]
+
+User = Annotated[str | None, Parameter(help="Only jobs of this user.")]
+SubmittedSince = Annotated[
+    PastTime | None,
+    Parameter(name=("--since", "--from"), help="Only jobs that were submitted since then."),
+]
+SubmittedUntil = Annotated[
+    PastTime | None, Parameter(name="--until", help="Only jobs that were submitted until then.")
+]

@@ -1,0 +1,138 @@
+"""Everything that commands print: a sentence, an object, a table.
+
+Rule: what stands in the log is data. Control characters are escaped, nothing is taken as markup.
+rich is loaded only for a terminal.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+T = TypeVar("T")
+
+Part = str | tuple[str, str]
+"""A text, or a text and its style in a terminal, such as "red"."""
+
+Cell = Part | int | float | None
+"""What a table shows of a row; 0 and None are a hyphen."""
+
+CONTROLS = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))}
+
+MASK = "***"
+URL_PASSWORD = re.compile(r"(?<=://)([^/@\s:]*):\S*@")
+
+
+@cache
+def console() -> Console:
+    """Return the terminal, for what moves or is drawn in it."""
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def is_terminal() -> bool:
+    return sys.stdout.isatty()
+
+
+def emit(value: object) -> None:
+    """Print one JSON object on a line of its own, at once."""
+    _write(msgspec.json.encode(value).decode())
+
+
+def say(*parts: Part) -> None:
+    """Print a line, at once."""
+    if is_terminal() and any(isinstance(part, tuple) for part in parts):
+        console().print(styled(*parts))
+    else:
+        _write("".join(map(_plain, parts)))
+
+
+def show(
+    rows: Sequence[T],
+    columns: Mapping[str, Callable[[T], Cell]],
+    *,
+    style: Callable[[T], str] = lambda _: "",
+) -> None:
+    """Print a table: in a terminal with its last column wrapped, elsewhere one line for each row.
+
+    `style` colors a whole row.
+    """
+    if is_terminal():
+        console().print(table(rows, columns, style=style))
+        return
+    cells = [[_cell(column(row)) for column in columns.values()] for row in rows]
+    texts = [list(columns), *([_plain(cell) for cell in line] for line in cells)]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    for line in texts:
+        padded = (text.ljust(width) for text, width in zip(line, widths, strict=True))
+        _write("  ".join(padded).rstrip())
+
+
+def table(
+    rows: Sequence[T],
+    columns: Mapping[str, Callable[[T], Cell]],
+    *,
+    style: Callable[[T], str] = lambda _: "",
+    wrap: bool = True,
+) -> Table:
+    """Return a table for a terminal; without `wrap` its last column is cut, one line for a row."""
+    from rich.table import Table
+
+    found = Table(box=None, pad_edge=False, header_style="bold")
+    *first, last = columns
+    for name in first:
+        found.add_column(name, no_wrap=True)
+    found.add_column(last, no_wrap=not wrap, overflow="fold" if wrap else "ellipsis")
+    for row in rows:
+        cells = (styled(_cell(column(row))) for column in columns.values())
+        found.add_row(*cells, style=style(row))
+    return found
+
+
+def _cell(cell: Cell) -> Part:
+    if isinstance(cell, tuple):
+        return (_one_line(cell[0]), cell[1])
+    if isinstance(cell, str):
+        return _one_line(cell)
+    return f"{cell:,}" if cell else "-"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split("\n"))
+
+
+def styled(*parts: Part) -> Text:
+    from rich.text import Text
+
+    pairs = ((part, "") if isinstance(part, str) else part for part in parts)
+    return Text.assemble(*((clean(text), style) for text, style in pairs))
+
+
+def _plain(part: Part) -> str:
+    return clean(part if isinstance(part, str) else part[0])
+
+
+def clean(text: str) -> str:
+    """Escape what would move the cursor, ring or retitle a terminal."""
+    return text.translate(CONTROLS)
+
+
+def without_password(url: str) -> str:
+    """Return a URL, or a list of them, with its passwords masked."""
+    return URL_PASSWORD.sub(rf"\1:{MASK}@", url)
+
+
+def _write(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()

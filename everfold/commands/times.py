@@ -1,0 +1,94 @@
+"""Durations and points in time, as people write them for an option.
+
+Rule: every option that takes one has a type of this file, so that all of them read the same.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from everfold.streams.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cyclopts import Token
+
+DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]+)?)(s|m|min|h|d)?")
+UNITS_S = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}
+
+A_DURATION = "write a duration such as 90s, 15m, 2h or 7d; a plain number is seconds"
+A_TIME = "write an age such as 90s, 15m, 2h or 7d, or a time such as 2030-01-31T12:00:00Z"
+A_LATER_TIME = "write a time such as 2030-01-31T12:00:00Z, or 15m or 2h for that long from now"
+
+
+def duration_s(text: str) -> float | None:
+    """Return the seconds of `90`, `90s`, `1.5h` or `7d`; None if it is no duration."""
+    found = DURATION.fullmatch(text.strip())
+    return float(found[1]) * UNITS_S[found[2] or ""] if found else None
+
+
+def moment(text: str, *, from_now: int = -1) -> datetime | None:
+    """Return the point in time that an age such as `2h` or an ISO 8601 time names, with its zone.
+
+    A time without a zone is one of this machine's. None if it is neither.
+    """
+    text = text.strip()
+    seconds = None if text.isdigit() else duration_s(text)
+    try:
+        if seconds is not None:
+            return datetime.now(UTC) + timedelta(seconds=from_now * seconds)
+        return datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def to_ms(time: datetime) -> int:
+    """Return a time as the log writes it: milliseconds since 1970."""
+    return int(time.timestamp() * 1000)
+
+
+def _seconds(_: object, tokens: Sequence[Token]) -> float:
+    return _duration(tokens[0])
+
+
+def _many_seconds(_: object, tokens: Sequence[Token]) -> tuple[float, ...]:
+    return tuple(map(_duration, tokens))
+
+
+def _duration(token: Token) -> float:
+    seconds = duration_s(token.value)
+    if seconds is None:
+        raise Misconfigured(f"{token.keyword} {token.value!r} is not a duration: {A_DURATION}")
+    return seconds
+
+
+def _past(_: object, tokens: Sequence[Token]) -> datetime:
+    return _time(tokens[0], -1, A_TIME)
+
+
+def _future(_: object, tokens: Sequence[Token]) -> datetime:
+    return _time(tokens[0], 1, A_LATER_TIME)
+
+
+def _time(token: Token, from_now: int, wanted: str) -> datetime:
+    found = moment(token.value, from_now=from_now)
+    if found is None:
+        raise Misconfigured(f"{token.keyword} {token.value!r} is not a time: {wanted}")
+    return found
+
+
+def _default(seconds: object) -> str | None:
+    return f"{seconds:g}s" if isinstance(seconds, float) else None
+
+
+Seconds = Annotated[float, Parameter(converter=_seconds, metavar="DURATION", show_default=_default)]
+ManySeconds = Annotated[
+    tuple[float, ...], Parameter(converter=_many_seconds, metavar="DURATION...")
+]
+PastTime = Annotated[datetime, Parameter(converter=_past, metavar="TIME")]
+FutureTime = Annotated[datetime, Parameter(converter=_future, metavar="TIME")]
