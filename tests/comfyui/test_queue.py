@@ -25,7 +25,7 @@ def test_positions_follow_number_and_id_and_not_the_heap() -> None:
     assert read.find("a") == Running()
     assert [read.find(name) for name in "ebcd"] == [Pending(0), Pending(1), Pending(2), Pending(3)]
     assert read.find("x") is None
-    assert read.load() == Load(running=1, pending=4)
+    assert read.load() == Load(running=1, pending=4, running_ids=("a",))
 
 
 def test_equal_numbers_go_by_id() -> None:
