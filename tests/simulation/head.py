@@ -16,5 +16,5 @@ class Head:
         self.status, self.phase, self.owner = "open", "", ""
         self.lane, self.workflow, self.made_by = lane, workflow, made_by
         self.first = self.last = NO_ENTRY
-        self.cancel = False
+        self.canceled_by: tuple[int, str] | None = None
         self.recent: list[tuple[str, int, str]] = []

@@ -18,15 +18,13 @@ from everfold.streams.events.event import (
     Recovered,
     Released,
     Retried,
+    Rewound,
     Submitted,
     closing_status,
 )
 from everfold.streams.events.record import Recorded
 from tests.simulation.head import Head, Lane
 from tests.simulation.stream_model import FOREVER_MS, DispatchStream
-
-REMEMBERED = 11
-"""Event ids that fit into the 640 characters of `recent`."""
 
 Author = tuple[str, int] | None
 """Runner and epoch of the lease under which an entry was written; None without a lease."""
@@ -100,11 +98,16 @@ class Server:
         is_unheld = epoch < 0 or (epoch == 0 and closing_status(event) != "")
         if is_unheld and head.phase not in ("waiting", "later"):
             return ("leased", head.owner)
+        is_free = isinstance(event, CancelRequested | Rewound)
+        if epoch == 0 and not is_free and head.phase in ("leased", "released"):
+            return ("leased", head.owner)
+        if isinstance(event, CancelRequested) and head.canceled_by is not None:
+            return ("duplicate", *head.canceled_by)
         if expected >= 0 and head.seq != expected:
             return ("conflict", head.seq)
         entry = self._write(job_id, head, event, (holder, epoch) if epoch > 0 else None, event_id)
         if isinstance(event, CancelRequested):
-            head.cancel = True
+            head.canceled_by = (head.seq, entry)
         elif status := closing_status(event):
             self._close(job_id, head, status)
         return ("appended", head.seq, entry)
@@ -209,7 +212,7 @@ class Server:
         self.changes += 1
         if not stream.claim(int(lease.dispatch_id), runner, self._now_ms()):
             return ("fenced", head.epoch)
-        return ("canceling",) if head.cancel else ("renewed",)
+        return ("canceling",) if head.canceled_by else ("renewed",)
 
     def _may_renew(self, head: Head, lease: Lease, runner: str) -> bool:
         return head.epoch == lease.epoch and head.phase == "leased" and head.owner == runner
@@ -234,7 +237,7 @@ class Server:
 
     def _give_up(self, job_id: str, head: Head, due_ms: int) -> None:
         stream, head.owner = self.lane(head.lane), ""
-        if due_ms == 0:
+        if due_ms == 0 or head.canceled_by:
             stream.claim(head.dispatch_id, "released", self._now_ms(), idle_ms=FOREVER_MS)
             head.phase = "released"
         else:
@@ -291,7 +294,7 @@ class Server:
         )
         head.seq, head.last = record.seq, entry_id
         if event_id:
-            head.recent = [(event_id, head.seq, entry_id), *head.recent[: REMEMBERED - 1]]
+            head.recent = [(event_id, head.seq, entry_id), *head.recent]
         self.records[job_id].append(record)
         self.states[job_id].append(evolve(self.states[job_id][-1], record))
         self.changes += 1
