@@ -90,7 +90,10 @@ def _is_outdated(job: Job, event: events.Event) -> bool:
     have forgotten the intent, without which nothing is known of where the attempt is."""
     if isinstance(event, events.Submitting):
         return event.attempt < job.attempt
-    return isinstance(event, _OF_ATTEMPT) and event.attempt != job.attempt
+    if not isinstance(event, _OF_ATTEMPT):
+        return False
+    begins_later = not job.submitted_at_ms  # the history before was trimmed
+    return event.attempt < job.attempt if begins_later else event.attempt != job.attempt
 
 
 def _apply(job: Job, event: events.Event, now_ms: int) -> Job:

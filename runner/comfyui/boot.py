@@ -58,12 +58,13 @@ class BootMarker:
         return answer
 
     async def _check_or_place(self) -> str | Unreachable:
-        if self._placed is not None:
-            alive = await self.is_alive(self._placed)
+        placed = self._placed
+        if placed is not None:
+            alive = await self.is_alive(placed)
             if isinstance(alive, Unreachable):
                 return alive
-            if alive:
-                return self._placed
+            if alive and self._placed == placed:  # a restart may have been noticed meanwhile
+                return placed
         return await self._place()
 
     async def _place(self) -> str | Unreachable:

@@ -10,7 +10,13 @@ from everfold.streams.appending.group_commit import PER_JOB_LIMIT
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Appended, Lease, Renewed
 from everfold.streams.errors import ServerUnreachable, Unavailable
-from everfold.streams.events.event import CancelRequested, Failure, Released, Retried, Started
+from everfold.streams.events.event import (
+    Failure,
+    Released,
+    Retried,
+    Rewound,
+    Started,
+)
 from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.leases.fairness import all_lanes
 from everfold.streams.leases.producer import Producer
@@ -46,7 +52,7 @@ async def lease_of(log: Log) -> Lease:
 
 
 async def ask(log: Log, job_id: str, into: list[Appended] | None = None) -> None:
-    appended = await log.append(job_id, CancelRequested(), epoch=0)
+    appended = await log.append(job_id, Rewound(seen_seq=1, found_seq=0), epoch=0)
     if into is not None:
         into.append(appended)
 
@@ -61,7 +67,7 @@ async def test_appends_whose_replies_were_lost_are_stored_once(
     ):
         await load_scripts(log)
         jobs = [(await log.submit(GRAPH)).job_id for _ in range(4)]
-        rule = proxy.swallow_replies(count, containing=b"job.cancel_requested")
+        rule = proxy.swallow_replies(count, containing=b"job.rewound")
         appended: list[Appended] = []
         async with anyio.create_task_group() as tasks:
             for job_id in jobs * 10:
@@ -173,7 +179,7 @@ async def test_what_never_arrived_is_sent_again(server: OwnServer) -> None:
     async with FaultProxy(server.url) as proxy, Log.open(proxy.url, namespace="lost") as log:
         await load_scripts(log)
         job_id = (await log.submit(GRAPH)).job_id
-        rule = proxy.drop_requests(3, containing=b"job.cancel_requested")
+        rule = proxy.drop_requests(3, containing=b"job.rewound")
         appended: list[Appended] = []
         await ask(log, job_id, appended)
         await rule.used_up()

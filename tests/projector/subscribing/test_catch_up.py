@@ -126,7 +126,7 @@ async def test_a_log_that_went_back_in_time_is_noticed(log: Log) -> None:
     key = log.keys.log(log.keys.partition_of(last.job_id))
     await command(log.redis, "XDEL", key, last.entry_id)  # what an older file does not have
     await make_jobs(log, len(jobs))
-    with pytest.raises(WentBack, match=f"entry {last.entry_id}, read before"):
+    with pytest.raises(WentBack, match=f"entry {last.entry_id} that was read before is gone"):
         async with CatchUp(log, cursor) as feed:
             await some(feed, 1)
 
