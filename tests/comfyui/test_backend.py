@@ -258,7 +258,9 @@ async def test_another_server_at_the_address_is_unknown_and_not_restarted(
 ) -> None:
     mine = await backend.server()
     assert isinstance(mine, str)
-    assert await ComfyBackend(server.url).server() == mine
+    other = ComfyBackend(server.url)
+    assert await other.server() == mine
+    await other.aclose()
     assert await backend.truth(P, "boot-of-before", mine) == Absent(same_boot=False)
     truth = await backend.truth(P, "boot-of-before", "server-of-another-host")
     assert truth == Unreachable("another server answers there")
