@@ -6,6 +6,7 @@ log, under the lease, before or right after it is made. A lost lease ends the ru
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 
@@ -47,7 +48,7 @@ from everfold.runner.execution.job_log import JobLog
 from everfold.runner.execution.shared import Shared
 from everfold.runner.execution.wakeup import Wakeup
 from everfold.streams.appending.outcomes import Lease
-from everfold.streams.errors import EverfoldError, Unavailable
+from everfold.streams.errors import CorruptLog, EverfoldError, Unavailable
 from everfold.streams.events.event import (
     Failure,
     Lost,
@@ -59,9 +60,15 @@ from everfold.streams.events.event import (
 )
 from everfold.streams.leases.backends import Abandoned, forget_given_up, note_abandoned
 from everfold.streams.redis.retry import Backoff
+from everfold.streams.redis.server import server_time_ms
+
+logger = logging.getLogger("everfold.runner")
 
 WEDGED_AFTER_S = 120.0
 """A prompt that runs for so long without any progress keeps others waiting: they go elsewhere."""
+
+UNREADABLE_WAIT_S = 60.0
+"""How long a job that cannot be read waits before a runner, perhaps a newer one, looks again."""
 
 HAND_OVER_AFTER_S = 3.0
 """How long a runner tries to reach a backend that another one reaches."""
@@ -133,6 +140,11 @@ class JobRun:
                 await self._run_steps()
             if self._is_releasing:
                 await self._release(Released(reason="drain"))
+        except CorruptLog as error:
+            # Nothing is sent for a job whose present state is not known.
+            logger.warning("job_unreadable job=%s why=%r", self.lease.job_id, str(error))
+            due_ms = await server_time_ms(self._shared.log.redis) + int(UNREADABLE_WAIT_S * 1000)
+            await self._release(Released(reason="cannot_read"), wait_until_ms=due_ms)
         finally:
             self._shared.leases.remove(self.lease)
             self._slot.release()
