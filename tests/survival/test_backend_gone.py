@@ -32,9 +32,9 @@ def client(stack: Stack) -> Everfold:
 
 
 async def test_the_jobs_of_a_comfyui_that_never_comes_back_finish_elsewhere(stack: Stack) -> None:
-    gone, other = await stack.comfy(), await stack.comfy()
+    gone, other = await stack.comfy(), await stack.comfy("--speed", "20")
     first = await stack.runner(gone)
-    running = await stack.submit(seconds=3, policy=PATIENT)
+    running = await stack.submit(seconds=40, policy=PATIENT)
     waiting = await stack.submit(seconds=0.5, policy=PATIENT)
     await stack.until(running, "running")
     await stack.until_event(waiting, "queued")
