@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
@@ -62,14 +62,15 @@ def show(
     rows: Sequence[T],
     columns: Mapping[str, Callable[[T], Cell]],
     *,
+    wrap: Collection[str] | None = None,
     style: Callable[[T], str] = lambda _: "",
 ) -> None:
-    """Print a table: in a terminal with its last column wrapped, elsewhere one line for each row.
+    """Print a table: one line for each row, but that a terminal wraps the columns `wrap`.
 
-    `style` colors a whole row.
+    By default that is the last column. `style` colors a whole row.
     """
     if is_terminal():
-        console().print(table(rows, columns, style=style))
+        console().print(table(rows, columns, wrap=wrap, style=style))
         return
     cells = [[_cell(column(row)) for column in columns.values()] for row in rows]
     texts = [list(columns), *([_plain(cell) for cell in line] for line in cells)]
@@ -83,17 +84,20 @@ def table(
     rows: Sequence[T],
     columns: Mapping[str, Callable[[T], Cell]],
     *,
+    wrap: Collection[str] | None = None,
     style: Callable[[T], str] = lambda _: "",
-    wrap: bool = True,
 ) -> Table:
-    """Return a table for a terminal; without `wrap` its last column is cut, one line for a row."""
+    """Return a table for a terminal; where nothing may wrap, the last column is cut."""
     from rich.table import Table
 
-    found = Table(box=None, pad_edge=False, header_style="bold")
-    *first, last = columns
-    for name in first:
-        found.add_column(name, no_wrap=True)
-    found.add_column(last, no_wrap=not wrap, overflow="fold" if wrap else "ellipsis")
+    last = [*columns][-1]
+    wrapped = [last] if wrap is None else wrap
+    found = Table(box=None, pad_edge=False, header_style="bold", expand=not wrapped)
+    for name in columns:
+        if name in wrapped:
+            found.add_column(name, overflow="fold")
+        else:
+            found.add_column(name, no_wrap=True, ratio=1 if name == last else None)
     for row in rows:
         cells = (styled(_cell(column(row))) for column in columns.values())
         found.add_row(*cells, style=style(row))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -57,16 +57,20 @@ class Session:
         columns: Mapping[str, Callable[[T], Cell]],
         *,
         empty: str = "",
+        wrap: Collection[str] | None = None,
         style: Callable[[T], str] = lambda _: "",
         as_json: Callable[[T], object] = lambda row: row,
     ) -> None:
-        """Print rows: with --json one object each, else a table, or `empty` without any row."""
+        """Print rows: with --json one object each, else a table, or `empty` without any row.
+
+        `wrap` and `style` are those of `output.show`.
+        """
         found = list(rows)
         if self.json:
             for row in found:
                 emit(as_json(row))
         elif found or not empty:
-            show(found, columns, style=style)
+            show(found, columns, wrap=wrap, style=style)
         else:
             say(empty)
 

@@ -75,7 +75,7 @@ class Demo:
 
             for name in ("anna", "bert"):
                 tasks.start_soon(start, name)
-        self._say("two runners, one projector, one ComfyUI stand-in, one Redis: all at work")
+        self._say("two runners, one projector, one simulator and one Redis are running")
         return found
 
     async def _submit(self) -> None:

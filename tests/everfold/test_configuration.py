@@ -36,9 +36,9 @@ class Sql:
     batch: Annotated[int, Parameter(env_var="SQL_BATCH")] = 5
 
 @app.command
-def extra(*, sql: Sql | None = None, headers: dict[str, str] | None = None, live: bool = True,
+def extra(*, sql: Sql | None = None, live: bool = True,
           files: list[Path] | None = None):
-    print(sql, headers, live, [str(file) for file in files or []])
+    print(sql, live, [str(file) for file in files or []])
 """
 
 Start = Callable[..., Program]
@@ -207,10 +207,9 @@ async def test_commands_and_nested_options_are_known_by_themselves(
 ) -> None:
     write(
         file,
-        '[extra]\nlive = false\nfiles = ["a", "/b"]\n'
-        '[extra.sql]\nurl = "postgres://x"\n[extra.headers]\nx-name = "v"',
+        '[extra]\nlive = false\nfiles = ["a", "/b"]\n[extra.sql]\nurl = "postgres://x"',
     )
-    rest = f"{{'x-name': 'v'}} False ['{tmp_path / 'a'}', '/b']"
+    rest = f"False ['{tmp_path / 'a'}', '/b']"
     words = await said(start("extra", before=WITH_A_NEW_COMMAND))
     assert words == f"Sql(url='postgres://x', batch=5) {rest}"
     again = start("extra", "--sql.url", "y", before=WITH_A_NEW_COMMAND, SQL_BATCH="7")

@@ -57,6 +57,26 @@ def test_a_table_in_a_terminal_is_colored_and_no_wider_than_it() -> None:
     assert plain[1].split() == ["name", "count", "why"]
 
 
+WRAPPED = """
+from everfold.commands.output import show
+rows = [("mark", "a name of some length " * 4, "what was found " * 6, "what to change " * 6)]
+names = ("is", "name", "found", "change")
+columns = {name: lambda row, i=i: row[i] for i, name in enumerate(names)}
+show(rows, columns, wrap=names[1:])
+show([("mark", "one", "two", "three " * 40)], columns, wrap=())
+"""
+
+
+def test_a_narrow_terminal_wraps_the_columns_that_may_and_loses_none() -> None:
+    lines = without_colors(in_terminal(WRAPPED, columns=80)).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split() == ["is", "name", "found", "change"]
+    wrapped = " ".join(lines[1:-2])
+    assert [wrapped.count(word) for word in ("length", "found", "change")] == [4, 6, 6]
+    assert lines[-1].startswith("mark  one   two")
+    assert lines[-1].rstrip().endswith("…")
+
+
 def in_terminal(program: str, columns: int) -> str:
     """Run a program in a terminal of its own; return what it wrote there."""
     pid, terminal = pty.fork()

@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, get_args, get_origin
+from typing import Annotated, Literal, NamedTuple, get_args
 
 from cyclopts import App, Argument, ArgumentCollection, CycloptsError, Parameter, Token
 from cyclopts.annotations import resolve_optional
@@ -22,13 +22,13 @@ from everfold.streams.errors import EverfoldError
 PER_CALL = {"json", "config", "cursor", "idempotency_key", "into_live"}
 """Options that mean one call; in a file they would change all others too."""
 
-CONFIG = ("config",)
-"""The command that no file sets."""
-
 WORDS = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
 
 Command = tuple[str, ...]
 """A command's words, such as (archive, run); () for the top of a file."""
+
+CONFIG = ("config",)
+"""The command that no file sets."""
 
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
@@ -36,10 +36,9 @@ SHARED = App(name="shared")
 
 
 def _level(_: object, tokens: Sequence[Token]) -> str:
-    level = tokens[0].value.upper()
-    if level not in get_args(Level):
+    if tokens[0].value.upper() not in get_args(Level):
         raise ValueError("no level of logging")
-    return level
+    return tokens[0].value
 
 
 @SHARED.default
@@ -67,8 +66,13 @@ class Setting(NamedTuple):
     argument: Argument
 
     @property
+    def keys(self) -> list[str]:
+        """Its names in a file, the usual one first."""
+        return [_plain(name.lstrip("-")).lower() for name in self.argument.names]
+
+    @property
     def key(self) -> str:
-        return _plain(self.argument.name.lstrip("-")).lower()
+        return self.keys[0]
 
     @property
     def name(self) -> str:
@@ -83,11 +87,6 @@ class Setting(NamedTuple):
         return (*named, own) if self.command or not named else named
 
     @property
-    def is_table(self) -> bool:
-        """Whether it is a table of free keys."""
-        return get_origin(resolve_optional(self.argument.hint)) is dict
-
-    @property
     def is_per_call(self) -> bool:
         return self.argument.index is not None or self.key in PER_CALL
 
@@ -96,8 +95,6 @@ class Setting(NamedTuple):
         """What a value has to be, in words."""
         if choices := self.argument.get_choices(force=True):
             return f"one of {', '.join(choices)}"
-        if self.is_table:
-            return "table"
         hint, metavar = resolve_optional(self.argument.hint), self.argument.parameter.metavar or ""
         inside = [one for one in get_args(hint) if one is not ...]
         name = getattr(inside[0] if inside else hint, "__name__", "value").lower()
@@ -106,12 +103,7 @@ class Setting(NamedTuple):
         size = f"{len(inside)} " if len(inside) > 1 else ""
         return f"list of {size}{word}s" if inside else word
 
-    def takes(self, key: str) -> bool:
-        """Whether a key of the file is this setting, or one of its free keys (`headers.x`)."""
-        names = [_plain(name.lstrip("-")).lower() for name in self.argument.names]
-        return _plain(key) in names or (self.is_table and key.startswith(f"{self.key}."))
-
-    def refusal(self, key: str, value: object) -> str:
+    def refusal(self, value: object) -> str:
         """Say why a file may not set this value, empty if it may; it is read as a flag's is."""
         if self.is_per_call:
             return "belongs to one call: give it on the command line"
@@ -120,11 +112,11 @@ class Setting(NamedTuple):
         arguments = ArgumentCollection([probe])  # type: ignore[no-untyped-call]
         try:
             update_argument_collection(
-                {key: value}, "", arguments, root_keys=(), allow_unknown=False
+                {self.key: value}, "", arguments, root_keys=(), allow_unknown=False
             )
             probe.convert()
         except (CycloptsError, EverfoldError):
-            return f"must be {_article(self.expected)}"
+            return f"must be {_article(self.expected)}{self.expected}"
         return ""
 
 
@@ -137,51 +129,42 @@ class CheckedFile(NamedTuple):
 
 def settings_of(app: App, command: Command, *, described: bool = False) -> list[Setting]:
     """Return the settings of one command; `described` includes their help."""
+    app = app if command else SHARED
     if app.default_command is None:
         return []
     found = app.assemble_argument_collection(parse_docstring=described)
     return [Setting(command, one) for one in found if one.parse and one.name and not one.children]
 
 
-def all_settings(root: App, *, described: bool = False) -> Iterator[Setting]:
-    """Yield the shared settings, then those of every command. Loads all commands."""
-    yield from settings_of(SHARED, (), described=described)
-    for command, app in commands(root):
-        yield from settings_of(app, command, described=described)
+def all_settings(app: App, command: Command = (), described: bool = False) -> Iterator[Setting]:
+    """Yield the settings of a command and of all below it, which are loaded.
 
-
-def commands(app: App, above: Command = ()) -> Iterator[tuple[Command, App]]:
-    """Yield every command under its first name, except `config`, which no file sets."""
+    `config` has none, and a command with two names has them once.
+    """
+    yield from settings_of(app, command, described=described)
     first = {id(app[name]): name for name in reversed(list(app)) if not name.startswith("-")}
     for name in reversed(first.values()):
-        if (*above, name) != CONFIG:
-            yield (*above, name), app[name]
-            yield from commands(app[name], (*above, name))
+        if (*command, name) != CONFIG:
+            yield from all_settings(app[name], (*command, name), described)
 
 
 def check(document: Mapping[str, object], root: App, folder: Path) -> CheckedFile:
     """Check a whole file against the commands of `root`. Its paths start at `folder`."""
     values: dict[Command, dict[str, object]] = {}
-    problems = list[str]()
+    settings: dict[Command, list[Setting]] = {}
+    problems: dict[str, None] = {}
     for path, value in _leaves(document):
         command, app = _command(path, root)
-        known = settings_of(app if command else SHARED, command)
-        taken = values.setdefault(command, {})
-        key = ".".join(path[len(command) :])
-        setting = next((one for one in known if one.takes(key)), None)
+        known = settings.setdefault(command, settings.get(command) or settings_of(app, command))
+        taken, key = values.setdefault(command, {}), _plain(".".join(path[len(command) :]))
+        setting = next((one for one in known if key in one.keys), None)
         if setting is None:
-            problems.append(_unknown(path, command, known, app, root))
-            continue
-        key = key if setting.is_table else setting.key
-        if (
-            wrong := "is there twice, once with hyphens"
-            if key in taken
-            else setting.refusal(key, value)
-        ):
-            problems.append(f"`{key}`{_in(command)} {wrong}")
+            problems[_unknown(path, command, known, app, root)] = None
+        elif why := "is there twice" if setting.key in taken else setting.refusal(value):
+            problems[f"`{setting.key}`{_in(command)} {why}"] = None
         else:
-            taken[key] = _anchored(value, folder) if "path" in setting.expected else value
-    return CheckedFile(values, list(dict.fromkeys(problems)))
+            taken[setting.key] = _anchored(value, folder) if "path" in setting.expected else value
+    return CheckedFile(values, list(problems))
 
 
 def _leaves(table: Mapping[str, object], above: Command = ()) -> Iterator[tuple[Command, object]]:
@@ -193,7 +176,7 @@ def _leaves(table: Mapping[str, object], above: Command = ()) -> Iterator[tuple[
 
 
 def _command(path: Command, root: App) -> tuple[Command, App]:
-    """Return the command whose table a leaf stands in; `config` has none."""
+    """Return the command whose table a leaf stands in."""
     app = root
     for i, word in enumerate(path[:-1]):
         if word.startswith("-") or word not in app or path[: i + 1] == CONFIG:
@@ -213,46 +196,36 @@ def _unknown(path: Command, command: Command, known: list[Setting], app: App, ro
     key, is_in_table = _plain(path[len(command)]), len(path) > len(command) + 1
     keys = [one.key for one in known if not one.is_per_call]
     tables = [name for name in app if not name.startswith("-") and (*command, name) != CONFIG]
+    table = f"[{'.'.join((*command, key))}]"
     if key in keys:
         return f"`{key}`{_in(command)} must not be a table"
     if key in tables:
-        return f"`{key}`{_in(command)} must be a table: write {_table((*command, key))}"
+        return f"`{key}`{_in(command)} must be a table: write {table}"
     if is_in_table and not any(one.startswith(f"{key}.") for one in keys):
-        near = [_table((*command, name)) for name in _near(key, tables)]
-        return f"unknown table {_table((*command, key))}{_instead(near, tables, 'tables')}"
+        names = [f"[{'.'.join((*command, name))}]" for name in tables]
+        return f"unknown table {table}{_instead(table, names)}"
     if is_in_table:
-        prefix = f"{key}."
-        keys = [one.removeprefix(prefix) for one in keys if one.startswith(prefix)]
-        command, key = path[:-1], path[-1]
-    near = [f"`{name}`" for name in _near(_plain(key), keys)]
-    if not near:
-        others = (one for one in all_settings(root) if one.key == _plain(key))
-        near = [f"`{key}`{_in(one.command)}" for one in others if not one.is_per_call]
-    return f"unknown key `{key}`{_in(command)}{_instead(near, keys, 'keys')}"
+        keys = [one.removeprefix(f"{key}.") for one in keys if one.startswith(f"{key}.")]
+        command, key = path[:-1], _plain(path[-1])
+    hint = _instead(f"`{key}`", [f"`{one}`" for one in keys])
+    others = [_in(one.command) for one in all_settings(root) if one.key == key]
+    if others and "did you mean" not in hint:
+        hint = "; did you mean it" + " or".join(others[:3]) + "?"
+    return f"unknown key `{key}`{_in(command)}{hint}"
 
 
-def _near(key: str, names: list[str]) -> list[str]:
-    return difflib.get_close_matches(key.lower(), names, n=1)
-
-
-def _instead(near: list[str], names: list[str], kind: str) -> str:
-    if near:
-        return f"; did you mean {' or '.join(near[:3])}?"
-    return f"; the {kind} there are {', '.join(sorted(names))}" if names else ""
+def _instead(wrong: str, names: list[str]) -> str:
+    if near := difflib.get_close_matches(wrong.lower(), names, n=1, cutoff=0.7):
+        return f"; did you mean {near[0]}?"
+    return f"; there are {', '.join(sorted(names))}" if names else ""
 
 
 def _article(words: str) -> str:
-    if words.startswith("one of"):
-        return words
-    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+    return "" if words.startswith("one of") else "an " if words[0] in "aeiou" else "a "
 
 
 def _in(command: Command) -> str:
-    return f" in {_table(command)}" if command else " at the top"
-
-
-def _table(words: Command) -> str:
-    return f"[{'.'.join(words)}]"
+    return f" in [{'.'.join(command)}]" if command else " at the top"
 
 
 def _plain(key: str) -> str:

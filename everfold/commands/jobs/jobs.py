@@ -70,7 +70,7 @@ async def ls(
             limit=limit,
         )
     width = console().width if is_terminal() and not session.json else 0
-    session.show(page.jobs, job_columns(width), empty="no jobs", as_json=to_json)
+    session.show(page.jobs, job_columns(width), empty="no jobs", wrap=(), as_json=to_json)
     if page.cursor and not session.json:
         say((f"more: --cursor {page.cursor}", "dim"))
 
@@ -92,7 +92,7 @@ async def show(job_id: JobId, *, session: Session = DEFAULT) -> None:
 def _fields(job: Job) -> Iterator[tuple[str, Part]]:
     yield "status", status(job)
     for name, value in to_json(job).items():
-        if value in (None, "", 0, {}, [], False, -1) or name in ("status", "promptId", "jobType"):
+        if not value or value == -1 or name in ("status", "promptId", "jobType", "userId"):
             continue
         if name.endswith("_at_ms") and isinstance(value, int):
             time = datetime.fromtimestamp(value / 1000)

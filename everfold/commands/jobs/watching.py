@@ -66,7 +66,7 @@ async def watch_all(everfold: Everfold) -> None:
 
 
 def _drawn(jobs: list[Job]) -> RenderableType:
-    return table(jobs, job_columns(console().width), wrap=False)
+    return table(jobs, job_columns(console().width), wrap=())
 
 
 def show_end(job: Job, session: Session) -> int:

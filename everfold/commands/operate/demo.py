@@ -109,13 +109,13 @@ class Show:
             "runner": _runner,
             "doing": doing,
         }
-        jobs = table(self._demo.jobs, columns, wrap=False)
+        jobs = table(self._demo.jobs, columns, wrap=())
         return Group(*(styled(*line) for line in self._said), "", jobs)
 
 
 def _runner(job: Job) -> Part:
     name = job.owner.partition("-")[0]
-    return (f"{name} took over", "bold yellow") if job.recovered else name
+    return (f"{name} took over".strip(), "bold yellow") if job.recovered else name
 
 
 def _lines(summary: Summary) -> Iterator[tuple[Part, ...]]:

@@ -57,6 +57,7 @@ async def doctor(*, session: Session = DEFAULT) -> int:
             "found": lambda finding: finding.found,
             "change": lambda finding: finding.advice,
         },
+        wrap=("what", "found", "change"),
     )
     return 1 if any(finding.advice for finding in findings) else 0
 
