@@ -35,15 +35,15 @@ async def test_the_jobs_of_a_comfyui_that_never_comes_back_finish_elsewhere(stac
     gone, other = await stack.comfy(), await stack.comfy("--speed", "20")
     first = await stack.runner(gone)
     running = await stack.submit(seconds=40, policy=PATIENT)
-    waiting = await stack.submit(seconds=0.5, policy=PATIENT)
     await stack.until(running, "running")
+    waiting = await stack.submit(seconds=0.5, policy=PATIENT)
     await stack.until_event(waiting, "queued")
     gone.kill()
     first.kill()
     await stack.runner(other)
     ran, waited = await stack.until(running, "succeeded"), await stack.until(waiting, "succeeded")
-    assert (ran.attempt, ran.abandoned) == (2, 1)
-    assert (waited.attempt, waited.abandoned) == (2, 1)
+    assert (ran.attempt, ran.losses, ran.abandoned) == (2, 1, 1)
+    assert (waited.attempt, waited.losses, waited.abandoned) == (2, 0, 1)
     assert len(await other.executions()) == 2
 
 
