@@ -138,7 +138,7 @@ class TrackBuilder:
             self._segments += _until(self._now, at_ms)
             self._now = None
             return
-        backend = job.backend if job.attempt_state in ("intended", "accepted") else ""
+        backend = job.backend if job.may_be_alive else ""
         now = Segment(job.job_id, kind, at_ms, at_ms, job.owner, backend)
         if self._now is None or now.state != self._now.state:
             self._segments += _until(self._now, at_ms)

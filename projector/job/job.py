@@ -125,6 +125,11 @@ class Job(Struct, frozen=True, kw_only=True, gc=False):
         return self.status in TERMINAL_STATUSES
 
     @property
+    def may_be_alive(self) -> bool:
+        """Whether its newest attempt may still run, or be about to, at its backend."""
+        return self.attempt_state in ("intended", "accepted")
+
+    @property
     def is_canceling(self) -> bool:
         """Whether a cancel was requested and the job has not ended yet."""
         return self.cancel_requested_at_ms > 0 and not self.is_terminal

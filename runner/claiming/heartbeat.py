@@ -127,8 +127,7 @@ class Heartbeat:
     async def _is_over(self, state: BackendState, prompt: Abandoned) -> bool:
         """Stop one prompt, unless its job still counts on it; True when there is nothing to do."""
         job = await self._job(prompt.job_id)
-        alive = job is not None and not job.is_terminal and job.attempt == prompt.attempt
-        if job is not None and alive and job.attempt_state in ("intended", "accepted"):
+        if job is not None and job.may_be_alive and job.attempt == prompt.attempt:
             return True  # whoever meant to give it up died before it was told
         attempt = Attempt(
             job_id=prompt.job_id,

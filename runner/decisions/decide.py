@@ -44,7 +44,7 @@ def decide(job: Job, truth: Truth | None, now: DecisionInputs) -> Action:
     """Return the next action for `job`; `truth` is None while the backend was not asked."""
     if job.is_terminal:
         return Done()
-    if job.attempt_state not in ("intended", "accepted"):
+    if not job.may_be_alive:
         return _without_attempt(job, now)
     if truth is None:
         return AskTruth()

@@ -234,7 +234,7 @@ class JobRun:
                 await self._retry(failure, after_s)
                 return False
             case Postpone(after_s=after_s):
-                due_ms = self._now_ms() + int(after_s * 1000)
+                due_ms = self._due_ms(after_s)
                 await self._release(Released(reason="postponed"), wait_until_ms=due_ms)
                 return False
             case HandOver():
@@ -327,7 +327,7 @@ class JobRun:
         await note_abandoned(self._shared.log, prompt)
 
     async def _retry(self, failure: Failure, after_s: float) -> None:
-        due_ms = self._now_ms() + int(after_s * 1000)
+        due_ms = self._due_ms(after_s)
         await self._release(
             Retried(attempt=self.job.attempt, failure=failure, not_before_ms=due_ms)
         )
@@ -350,6 +350,9 @@ class JobRun:
         It is the server's time of the claim plus the time since the claim's answer came.
         """
         return self.job.claimed_at_ms + int((time.monotonic() - self._leased_at_s) * 1000)
+
+    def _due_ms(self, after_s: float) -> int:
+        return self._now_ms() + int(after_s * 1000)
 
     def _backend(self) -> Backend:
         return self._shared.fleet.state_of(self.job.backend).backend

@@ -6,14 +6,12 @@ Entries are bounded: `forget_old` drops what nobody has touched for KEEP_S.
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import msgspec
 from msgspec import Struct
 
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import BackendUnknown, InvalidName
-from everfold.streams.redis.redis_errors import command, read_hash
+from everfold.streams.redis.redis_errors import command, read_readable_hash
 from everfold.streams.redis.server import server_time_ms
 
 KEEP_S = 7 * 86_400.0
@@ -21,8 +19,6 @@ KEEP_S = 7 * 86_400.0
 
 ABANDONED_LIMIT = 10_000
 """Most abandoned prompts of a namespace. Beyond it the oldest are forgotten."""
-
-T = TypeVar("T")
 
 
 class BackendEntry(Struct, frozen=True, kw_only=True):
@@ -66,12 +62,12 @@ async def note_backends(log: Log, entries: list[BackendEntry]) -> None:
 
 async def seen_backends(log: Log) -> dict[str, BackendEntry]:
     """Return every backend by name. Raises a leaf of Unavailable."""
-    return await _read(log, log.keys.backends(), BackendEntry)
+    return await read_readable_hash(log.redis, log.keys.backends(), BackendEntry)
 
 
 async def retired_backends(log: Log) -> dict[str, Mark]:
     """Return who retired which backend. Raises a leaf of Unavailable."""
-    return await _read(log, log.keys.retired(), Mark)
+    return await read_readable_hash(log.redis, log.keys.retired(), Mark)
 
 
 async def retire_backend(log: Log, name: str) -> None:
@@ -104,7 +100,7 @@ async def give_up_attempt(log: Log, job_id: str, attempt: int) -> None:
 
 async def given_up_attempts(log: Log) -> dict[str, Mark]:
     """Return the attempts that operators gave up, by job. Raises a leaf of Unavailable."""
-    return await _read(log, log.keys.given_up(), Mark)
+    return await read_readable_hash(log.redis, log.keys.given_up(), Mark)
 
 
 async def forget_given_up(log: Log, job_id: str) -> None:
@@ -124,7 +120,7 @@ async def note_abandoned(log: Log, prompt: Abandoned) -> None:
 async def abandoned_prompts(log: Log) -> dict[str, Abandoned]:
     """Return the prompts to be stopped, by prompt id. An entry whose job still has exactly that
     attempt alive is to be left alone. Raises a leaf of Unavailable."""
-    return await _read(log, log.keys.abandoned(), Abandoned)
+    return await read_readable_hash(log.redis, log.keys.abandoned(), Abandoned)
 
 
 async def forget_abandoned(log: Log, prompt_id: str) -> None:
@@ -141,14 +137,3 @@ async def forget_old(log: Log) -> None:
     for number, prompt in enumerate(prompts):
         if number >= ABANDONED_LIMIT or prompt.since_ms < oldest_ms:
             await forget_abandoned(log, prompt.prompt_id)
-
-
-async def _read(log: Log, key: str, kind: type[T]) -> dict[str, T]:
-    decode = msgspec.json.Decoder(kind).decode
-    found: dict[str, T] = {}
-    for name, payload in (await read_hash(log.redis, key)).items():
-        try:
-            found[name.decode()] = decode(payload)
-        except (ValueError, RecursionError):
-            continue  # somebody else wrote it
-    return found

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from everfold.streams.appending.log import Log
-from everfold.streams.redis.redis_errors import command, read_hash
+from everfold.streams.redis.redis_errors import command, read_readable_hash
 
 
 class RunnerEntry(Struct, frozen=True, kw_only=True):
@@ -51,15 +51,7 @@ async def registered_runners(log: Log) -> dict[str, RunnerEntry]:
 
     Raises a leaf of Unavailable.
     """
-    stored = await read_hash(log.redis, log.keys.runners())
-    decoder = msgspec.json.Decoder(RunnerEntry)
-    found: dict[str, RunnerEntry] = {}
-    for name, payload in stored.items():
-        try:
-            found[name.decode()] = decoder.decode(payload)
-        except (ValueError, RecursionError):
-            continue  # somebody else wrote it
-    return found
+    return await read_readable_hash(log.redis, log.keys.runners(), RunnerEntry)
 
 
 async def connected(log: Log) -> frozenset[str]:

@@ -7,7 +7,7 @@ the caller, never by redis-py (its default retries would append twice).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar, cast
 
 import msgspec
@@ -133,6 +133,16 @@ async def read_json_hash(redis: Redis, key: str, kind: type[T]) -> dict[str, T]:
     """Return a whole hash whose values are JSON of one type, empty when there is none."""
     stored = await read_hash(redis, key)
     return {name.decode(): msgspec.json.decode(text, type=kind) for name, text in stored.items()}
+
+
+async def read_readable_hash(redis: Redis, key: str, kind: type[T]) -> dict[str, T]:
+    """Return the same, without the entries that cannot be read: somebody else wrote them."""
+    decode = msgspec.json.Decoder(kind).decode
+    found: dict[str, T] = {}
+    for name, text in (await read_hash(redis, key)).items():
+        with suppress(ValueError, RecursionError):
+            found[name.decode()] = decode(text)
+    return found
 
 
 async def read_string(redis: Redis, key: str) -> bytes | None:
