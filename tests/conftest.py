@@ -42,6 +42,7 @@ def _choice(config: pytest.Config) -> ServerChoice:
     return config.stash[CHOICE]
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Two workers a core, since most tests wait; one for a server that all would share."""
     return 1 if _choice(config).kind == "url" else 2 * (os.cpu_count() or 1)
