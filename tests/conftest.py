@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support import postgres, servers
+from tests.support.forked import ForkServer
 from tests.support.programs import StartProgram, programs
 from tests.support.servers import OwnServer, ServerChoice, StartServer
 
@@ -115,8 +116,18 @@ def own_server(server_choice: ServerChoice) -> Iterator[StartServer]:
         yield start
 
 
+@pytest.fixture(scope="session")
+def fork_server() -> Iterator[ForkServer]:
+    server = ForkServer()
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def start_program() -> Iterator[StartProgram]:
-    """Start Python programs: start_program("-m", "everfold", ...) -> Program, ended by the test."""
-    with programs() as start:
+def start_program(fork_server: ForkServer) -> Iterator[StartProgram]:
+    """Start Python programs: start_program("-m", "everfold", ...) -> Program, ended by the test.
+
+    They are forks of a Python that has imported what they need; `programs()` starts them anew.
+    """
+    with programs(fork_server=fork_server) as start:
         yield start

@@ -18,6 +18,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.errors import EverfoldError
 from everfold.streams.redis.redis_errors import command
 from tests.support.fault_proxy import FaultProxy
+from tests.support.forked import ForkServer
 from tests.support.programs import Program, programs
 from tests.support.servers import OwnServer, choose_server, own_server
 from tests.support.stack import Comfy, Stack
@@ -139,10 +140,15 @@ class FaultRunner:
 
 
 @contextlib.asynccontextmanager
-async def fault_runner(folder: Path, namespace: str) -> AsyncIterator[FaultRunner]:
+async def fault_runner(
+    folder: Path, namespace: str, fork_server: ForkServer | None = None
+) -> AsyncIterator[FaultRunner]:
     engine = choose_server().engine
     assert engine is not None, "the chaos suite needs a server that it may kill"
-    with own_server(engine, tcp=True, appendfsync="always") as server, programs() as start:
+    with (
+        own_server(engine, tcp=True, appendfsync="always") as server,
+        programs(fork_server=fork_server) as start,
+    ):
         async with (
             FaultProxy(server.url) as proxy,
             Log.open(server.url, namespace=namespace, partitions=PARTITIONS) as log,

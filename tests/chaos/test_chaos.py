@@ -11,6 +11,7 @@ from tests.chaos.fault_runner import Death, fault_runner
 from tests.chaos.round import Round
 from tests.chaos.schedule import FAULTS, schedule
 from tests.chaos.violations import ledger_violations
+from tests.support.forked import ForkServer
 
 pytestmark = pytest.mark.anyio
 
@@ -21,8 +22,10 @@ FIRST_SEED = 1
 @pytest.mark.long
 @pytest.mark.server
 @pytest.mark.timeout(1800)
-async def test_rounds_of_faults_end_without_a_violation(tmp_path: Path, full_length: bool) -> None:
-    async with fault_runner(tmp_path, "chaos") as faults:
+async def test_rounds_of_faults_end_without_a_violation(
+    tmp_path: Path, full_length: bool, fork_server: ForkServer
+) -> None:
+    async with fault_runner(tmp_path, "chaos", fork_server) as faults:
         for seed in range(FIRST_SEED, FIRST_SEED + (30 if full_length else 3)):
             result = await Round(faults, schedule(seed)).run()
             assert result.violations == [], "\n".join([f"seed {seed}", *result.event_texts])

@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from tests.support.forked import Forked, ForkServer
 from tests.support.wait import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -21,23 +22,13 @@ END_S = 10.0
 class Program:
     """A running program. What it prints is read all the time, so that it never blocks on it."""
 
-    def __init__(
-        self, arguments: list[str], environ: Mapping[str, str], folder: Path = ROOT
-    ) -> None:
+    def __init__(self, arguments: Sequence[str], running: subprocess.Popen[str] | Forked) -> None:
         self.arguments = arguments
         self.lines = list[str]()
         """Standard output so far, without line ends."""
         self.error_lines = list[str]()
         """Standard error so far."""
-        self._running = subprocess.Popen(
-            arguments,
-            cwd=folder,
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self._running = running
         self._readers = [
             _reading(self._running.stdout, self.lines),
             _reading(self._running.stderr, self.error_lines),
@@ -74,7 +65,8 @@ class Program:
         """Wait until it ends by itself and return its exit code; its lines are complete then."""
         await eventually(lambda: self.exit_code is not None, within_s)
         self._join()
-        return self._running.returncode
+        assert self.exit_code is not None
+        return self.exit_code
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal; SIGSTOP and SIGCONT too."""
@@ -92,7 +84,7 @@ class Program:
 
     def __str__(self) -> str:
         """Tell what it was, how it ended and what it printed last, for a failed assertion."""
-        command = " ".join(self.arguments[1:])
+        command = " ".join(self.arguments)
         printed = "\n".join([*self.lines[-40:], "-- standard error:", *self.error_lines[-40:]])
         return f"{command} (exit code {self.exit_code})\n{printed}"
 
@@ -118,14 +110,22 @@ def programs(
     python: Path | str = sys.executable,
     folder: Path = ROOT,
     environ: Mapping[str, str] = os.environ,
+    fork_server: ForkServer | None = None,
 ) -> Iterator[StartProgram]:
-    """Give a function that starts programs, all of which are ended when the context is."""
+    """Give a function that starts programs, all of which are ended when the context is.
+
+    With a fork server, those that it can start are forked from it instead of started anew.
+    """
     base = environ
     started = list[Program]()
 
     def start(*arguments: str, environ: Mapping[str, str] | None = None) -> Program:
         whole = {**base, "PYTHONUNBUFFERED": "1", **(environ or {})}
-        program = Program([str(python), *arguments], whole, folder)
+        if fork_server is not None and arguments[0] in ("-m", "-c"):
+            running: subprocess.Popen[str] | Forked = fork_server.start(arguments, whole, folder)
+        else:
+            running = _started_anew([str(python), *arguments], whole, folder)
+        program = Program(arguments, running)
         started.append(program)
         return program
 
@@ -134,6 +134,20 @@ def programs(
     finally:
         for program in started:
             program.close()
+
+
+def _started_anew(
+    arguments: Sequence[str], environ: Mapping[str, str], folder: Path
+) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        arguments,
+        cwd=folder,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 StartProgram = Callable[..., Program]

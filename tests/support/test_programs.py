@@ -2,15 +2,49 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 
+import everfold
+from tests.support.forked import ForkServer
 from tests.support.programs import StartProgram, programs
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio
 
 SLEEPS = "import time; print('awake'); time.sleep(60)"
+STATES = "import sys; print(__name__, sys.argv, repr(sys.path[0]), sys.stdin.read()); sys.exit(3)"
+
+
+@pytest.fixture(params=[True, False], ids=["forked", "started anew"])
+def start_program(
+    request: pytest.FixtureRequest, fork_server: ForkServer
+) -> Iterator[StartProgram]:
+    with programs(fork_server=fork_server if request.param else None) as start:
+        yield start
+
+
+async def test_code_is_the_main_module_with_its_arguments(start_program: StartProgram) -> None:
+    program = start_program("-c", STATES, "--one", "two")
+
+    assert await program.end() == 3
+    assert program.lines == ["__main__ ['-c', '--one', 'two'] '' "]
+
+
+async def test_a_module_is_the_main_module_with_its_arguments(start_program: StartProgram) -> None:
+    program = start_program("-m", "everfold", "--version")
+
+    assert (await program.end(), program.lines) == (0, [everfold.__version__])
+
+
+async def test_an_exception_is_printed_and_the_exit_code_is_one(
+    start_program: StartProgram,
+) -> None:
+    program = start_program("-c", "raise ValueError('wrong')")
+
+    assert await program.end() == 1
+    assert program.error_lines[-1] == "ValueError: wrong"
 
 
 async def test_lines_are_seen_while_the_program_runs(start_program: StartProgram) -> None:
