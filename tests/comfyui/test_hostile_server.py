@@ -92,6 +92,7 @@ async def hostile(answer: Callable[[bytes], Answer]) -> AsyncIterator[ComfyBacke
         await backend.aclose()
 
 
+@pytest.mark.long
 async def test_no_answer_makes_a_method_raise_or_claim_that_a_prompt_is_absent() -> None:
     assert len(ANSWERS) > 150
     current: Answer = (200, b"", b"")

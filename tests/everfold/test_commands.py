@@ -12,6 +12,7 @@ from everfold.simulator import Simulator, simulate
 from tests.everfold.running import Everfold, ended, objects
 from tests.support.programs import Program, StartProgram
 from tests.support.servers import OwnServer
+from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -126,6 +127,11 @@ async def test_doctor_says_what_to_change(everfold: Everfold) -> None:
     assert "everfold runner --queue default" in advice["queue default"]
     up = everfold("up")
     await up.line("everfold submit")
+
+    async def healthy() -> bool:
+        return await everfold("doctor").end(60) == 0
+
+    await eventually(healthy, 20)  # it has to take the job and to project what happened
     rows = await objects(everfold("doctor", "--json"))
     assert all(not row["advice"] for row in rows), rows
 
