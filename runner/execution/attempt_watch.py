@@ -11,7 +11,15 @@ from collections.abc import Callable
 
 import anyio
 
-from everfold.runner.backend import Attempt, Backend, Observation, Running, Sighting, Truth
+from everfold.runner.backend import (
+    Absent,
+    Attempt,
+    Backend,
+    Observation,
+    Running,
+    Sighting,
+    Truth,
+)
 from everfold.runner.config import RunnerConfig
 from everfold.runner.decisions.actions import Action, Wait, WatchAttempt
 from everfold.runner.decisions.progress_throttle import ProgressThrottle
@@ -20,6 +28,9 @@ from everfold.runner.execution.wakeup import Wakeup
 from everfold.streams.events.event import OutputSaved, Started
 
 Decide = Callable[[Truth], Action]
+
+LAST_WORDS_WITHIN_S = 1.0
+"""How long the socket is heard for an attempt that its backend no longer has."""
 
 
 class AttemptWatch:
@@ -120,7 +131,19 @@ class AttemptWatch:
         if isinstance(truth, Running):
             await self._append_started()
             await self._reconnect_if_silent(observation)
+        if truth == Absent(same_boot=True):
+            await self._read_last_words(observation)
         return None if isinstance(decide(truth), WatchAttempt | Wait) else truth
+
+    async def _read_last_words(self, observation: Observation) -> None:
+        """Read what the socket still brings of an attempt that is gone from queue and history.
+
+        The success of one whose history was cleared at once is told by the socket alone, and HTTP
+        may overtake it.
+        """
+        with anyio.move_on_after(LAST_WORDS_WITHIN_S):
+            while not self._saw_success:
+                await self._append_sighting(await observation.next(LAST_WORDS_WITHIN_S))
 
     async def _reconnect_if_silent(self, observation: Observation) -> None:
         """Open a new socket: one that ComfyUI has made deaf stays open and says nothing.
