@@ -104,8 +104,15 @@ class Runner:
         """Work until drained or cancelled; `task_status` is set once the runner is registered.
 
         Waits while the server is away. After a drain every lease is released or left to run out,
-        and the backends are closed. When cancelled, leases run out by themselves.
+        and the backends are closed. When cancelled, leases run out by themselves; the backends are
+        closed then, too.
         """
+        try:
+            await self._run(task_status)
+        finally:
+            await self._shared.fleet.aclose()
+
+    async def _run(self, task_status: anyio.abc.TaskStatus[None]) -> None:
         async with anyio.create_task_group() as actors:
             actors.start_soon(self._shared.leases.run)
             actors.start_soon(self._shared.fleet.run)
@@ -136,7 +143,6 @@ class Runner:
         )
 
     async def _leave(self) -> None:
-        await self._shared.fleet.aclose()
         try:
             await deregister_runner(self._shared.log, self._shared.config.name)
         except EverfoldError:

@@ -2,7 +2,8 @@
 
     EverfoldError
     ├── Refused          change the request; nothing was written
-    │       InvalidWorkflow, TooLarge, InvalidName, IdempotencyConflict, EventIdForgotten
+    │       InvalidWorkflow, TooLarge, InvalidName, IdempotencyConflict, EventIdForgotten,
+    │       ClientShared, NeedsAsyncio
     ├── Unknown          check the name; nothing was written
     │       JobUnknown, JobNotParked, JobNotHeld, SubscriptionUnknown, BackendUnknown
     ├── Conflict         read again, decide again; nothing was written
@@ -76,6 +77,23 @@ class EventIdForgotten(Refused):
         gone = f"the log no longer has the first events of job {job_id}"
         super().__init__(f"{gone}, among which event {event_id!r} may be; append it with a new id")
         self.job_id, self.event_id = job_id, event_id
+
+
+class ClientShared(Refused):
+    """The client was opened in another event loop, or in the process that this one is a fork of."""
+
+    def __init__(self, opened_in: str, used_in: str) -> None:
+        both = f"this client was opened in {opened_in} and is used in {used_in}"
+        super().__init__(f"{both}; open a client of its own in each event loop and process")
+        self.opened_in, self.used_in = opened_in, used_in
+
+
+class NeedsAsyncio(Refused):
+    """The caller runs under trio, or without an event loop."""
+
+    def __init__(self) -> None:
+        why = "Everfold runs on asyncio only, and no asyncio event loop runs here"
+        super().__init__(f"{why}; use `asyncio.run`, or anyio's backend `asyncio` instead of trio")
 
 
 class Unknown(EverfoldError):

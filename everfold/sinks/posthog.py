@@ -19,6 +19,7 @@ from everfold.projector.subscribing.delivery import Delivery
 from everfold.projector.subscribing.subscription import NOW, GiveUp, Subscription, TargetAway
 from everfold.runner.decisions.attempts import attempt_of
 from everfold.streams.appending.log import Log
+from everfold.streams.closing import close
 from everfold.streams.errors import Misconfigured
 from everfold.streams.events.event import Recovered, Submitted
 
@@ -73,7 +74,7 @@ class PostHogSink(Subscription):
 
     async def aclose(self) -> None:
         """Close the connections to PostHog."""
-        await self._client.aclose()
+        await close(self._client)
 
     async def deliver(self, deliveries: Sequence[Delivery]) -> None:
         """Send one batch.

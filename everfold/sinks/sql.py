@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Protocol, cast
 
+import anyio
 from sqlalchemy import ColumnElement, Connection, Insert, Table, and_, event, or_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
@@ -23,6 +24,7 @@ from everfold.sinks.rows import event_row, job_row
 from everfold.sinks.schema import bring_up_to_date
 from everfold.sinks.tables import EVENTS, JOBS
 from everfold.streams.appending.log import Log
+from everfold.streams.closing import CLOSE_WITHIN_S
 from everfold.streams.errors import Misconfigured, Unavailable
 
 BATCH = 500
@@ -82,7 +84,8 @@ class SqlSink(Subscription):
 
     async def aclose(self) -> None:
         """Close the connections to the database."""
-        await self._engine.dispose()
+        with anyio.move_on_after(CLOSE_WITHIN_S, shield=True):
+            await self._engine.dispose()
 
     async def deliver(self, deliveries: Sequence[Delivery]) -> None:
         """Write the rows in one transaction.

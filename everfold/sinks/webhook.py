@@ -21,6 +21,7 @@ from everfold.projector.subscribing.delivery import Delivery
 from everfold.projector.subscribing.subscription import NOW, GiveUp, Subscription, TryLater
 from everfold.sinks.addresses import NotAllowed, check_url, resolve
 from everfold.sinks.signing import read_secret, sign
+from everfold.streams.closing import close
 from everfold.streams.errors import Misconfigured
 
 TYPES = (
@@ -86,7 +87,7 @@ class WebhookSink(Subscription):
 
     async def aclose(self) -> None:
         """Close the connections to the receiver."""
-        await self._client.aclose()
+        await close(self._client)
 
     async def deliver(self, deliveries: Sequence[Delivery]) -> None:
         """Post one message per event, in order. Raises as `post`."""

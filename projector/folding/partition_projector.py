@@ -80,8 +80,7 @@ class PartitionProjector:
                     logger.warning("projector_starts_over partition=%s %r", self._partition, why)
                 await anyio.sleep(backoff.next_s())
         finally:
-            with anyio.CancelScope(shield=True):
-                await self._group.aclose()
+            await self._group.aclose()
 
     async def _start_over(self) -> None:
         """Return to the stored checkpoint, and fold what was read and never committed."""

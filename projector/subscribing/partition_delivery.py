@@ -85,8 +85,7 @@ class PartitionDelivery:
                     logger.warning("starts_over %s partition=%s %r", name, self._partition, error)
                 await anyio.sleep(backoff.next_s())
         finally:
-            with anyio.CancelScope(shield=True):
-                await self._group.aclose()
+            await self._group.aclose()
 
     async def _start_over(self) -> None:
         """Return to what is stored, and deliver what was read and never acknowledged."""

@@ -11,6 +11,7 @@ from typing import cast
 import anyio
 
 from everfold.streams.appending.log import Log
+from everfold.streams.closing import close
 from everfold.streams.errors import EverfoldError
 from everfold.streams.redis.redis_errors import mapped_errors
 from everfold.streams.redis.retry import Backoff
@@ -48,8 +49,7 @@ class HintListener:
                     if message is not None:
                         self._pass_on(cast("bytes", message["data"]).decode(errors="replace"))
         finally:
-            with anyio.CancelScope(shield=True):
-                await redis.aclose()
+            await close(redis)
 
     def _pass_on(self, hint: str) -> None:
         word, _, rest = hint.partition(" ")

@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
+import anyio
+
 from everfold.runner.backend import (
     Absent,
     Accepted,
@@ -174,8 +176,9 @@ class ComfyBackend:
         return truth
 
     async def aclose(self) -> None:
-        await self._submitter.aclose()
-        await self.http.aclose()
+        with anyio.CancelScope(shield=True):
+            await self._submitter.aclose()
+            await self.http.aclose()
 
     async def _read_queue(self) -> Queue | Unreachable:
         answer = await self.http.queue()

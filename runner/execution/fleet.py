@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from everfold.runner.backend import Backend, Unreachable
 from everfold.runner.execution.backend_state import BackendState
+from everfold.streams.closing import close
 from everfold.streams.redis.retry import Backoff
 
 logger = logging.getLogger("everfold.runner")
@@ -147,7 +148,7 @@ class Fleet:
     async def aclose(self) -> None:
         """Close every backend, the unlisted ones included."""
         for state in self.all_states:
-            await state.backend.aclose()
+            await close(state.backend)
 
 
 class JobSlot:

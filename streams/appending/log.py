@@ -20,6 +20,7 @@ from everfold.streams.appending.outcomes import (
     Submission,
     append_outcome,
 )
+from everfold.streams.closing import close
 from everfold.streams.errors import IdempotencyConflict, Refused, WrongExpectedSequence
 from everfold.streams.events.checks import (
     author_of,
@@ -103,7 +104,8 @@ class Log:
         it, with `partitions` (1 to 1024, default 8); the number never changes after that.
         `actor` is recorded in each event and shown in CLIENT LIST.
         Raises InvalidName, NoServer, ServerTooOld, ServerRefusesAccess, PartitionMismatch or
-        NamespaceTooNew, a leaf of Unavailable when the server cannot answer; nothing stays open.
+        NamespaceTooNew, NeedsAsyncio, a leaf of Unavailable when the server cannot answer; nothing
+        stays open. In another event loop or process each call raises ClientShared.
         """
         check_name("actor", actor)
         redis = connect(url, name=f"everfold:{actor}")
@@ -111,7 +113,7 @@ class Log:
             await check_server(redis)
             yield cls(url, redis, await open_namespace(redis, namespace, partitions), actor)
         finally:
-            await redis.aclose()
+            await close(redis)
 
     def stamp(self, event: E) -> E:
         """Return `event` with an id and an actor, where it has none yet."""
@@ -174,6 +176,7 @@ class Log:
 
     async def commit(self, new: NewEvent) -> Appended:
         """Append an encoded event. It may be repeated. Raises as `append` does."""
+        self.redis.owner.loop()  # before it waits in a queue that another event loop empties
         group_commit, looked, wanted = (
             self._group_commit(self.keys.partition_of(new.job_id)),
             0,

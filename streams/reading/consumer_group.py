@@ -15,6 +15,7 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from everfold.streams.appending.log import Log
+from everfold.streams.closing import close
 from everfold.streams.events.record import NO_ENTRY, Recorded, recorded
 from everfold.streams.reading.reader import Entries
 from everfold.streams.redis.redis_errors import GroupExists, command
@@ -127,4 +128,4 @@ class ConsumerGroup:
 
     async def aclose(self) -> None:
         """Close the connection; what is pending stays pending."""
-        await self._redis.aclose()
+        await close(self._redis)

@@ -15,6 +15,7 @@ import anyio
 from redis.asyncio import Redis
 
 from everfold.streams.appending.log import Log
+from everfold.streams.closing import close
 from everfold.streams.errors import JobUnknown, Unavailable
 from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order, recorded
 from everfold.streams.redis import scripts
@@ -155,7 +156,7 @@ async def tail(
     try:
         yield _follow(log, cursors, redis)
     finally:
-        await redis.aclose()
+        await close(redis)
 
 
 async def _follow(log: Log, cursors: dict[int, str], redis: Redis) -> AsyncIterator[list[Recorded]]:

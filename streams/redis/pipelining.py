@@ -20,6 +20,8 @@ from msgspec import Struct
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 
+from everfold.streams.redis.owner import Owner
+
 WRITERS = 2
 """Connections that carry commands at once. With more of them, fewer commands share a write."""
 
@@ -60,13 +62,15 @@ class PipeliningRedis(Redis):
     """A client that pipelines its commands by itself. Not for commands that block.
 
     It owns `pool` and closes it. `timeout_s` bounds the wait for a connection, and the wait for
-    all answers of one write. Errors are redis-py's own: `redis_errors.command` maps them.
+    all answers of one write. Errors are redis-py's own: `redis_errors.command` maps them. It is
+    made and used in one event loop; elsewhere each command raises ClientShared.
     """
 
     def __init__(self, pool: ConnectionPool, timeout_s: float) -> None:
         super().__init__(connection_pool=pool)
         self.auto_close_connection_pool = True
         self._timeout_s = timeout_s
+        self.owner = Owner()
         self._pending: deque[_PendingCommand] = deque()
         self._writers: set[asyncio.Task[None]] = set()
         self._idle: list[asyncio.Future[None]] = []
@@ -94,7 +98,7 @@ class PipeliningRedis(Redis):
         await super().aclose(close_connection_pool)
 
     def _enqueue(self, arguments: Sequence[Argument]) -> asyncio.Future[object]:
-        mine = _PendingCommand(packed(arguments), asyncio.get_running_loop().create_future())
+        mine = _PendingCommand(packed(arguments), self.owner.loop().create_future())
         self._pending.append(mine)
         if len(self._pending) == 1:
             self._wake_writer()

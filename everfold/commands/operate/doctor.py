@@ -15,6 +15,7 @@ from everfold.projector.subscribing.status import subscription_status, subscript
 from everfold.runner.backend import Unreachable
 from everfold.runner.comfyui import ComfyBackend
 from everfold.streams.appending.log import Log
+from everfold.streams.closing import close
 from everfold.streams.errors import EverfoldError
 from everfold.streams.events.record import entry_time_ms
 from everfold.streams.leases.registry import RunnerEntry, connected, registered_runners
@@ -208,7 +209,7 @@ async def _backend(url: str) -> Finding:
     try:
         load = await backend.load()
     finally:
-        await backend.aclose()
+        await close(backend)
     if isinstance(load, Unreachable):
         return Finding(f"comfyui {url}", load.why, "start it, or correct its address")
     if load.pending and not load.running:

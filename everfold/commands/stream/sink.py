@@ -25,6 +25,7 @@ from everfold.commands.stream.sinks import (
 from everfold.commands.stream.sinks import webhook as webhook_sink
 from everfold.projector.subscribing.subscription import GiveUp, TryLater
 from everfold.runner.config import runner_name
+from everfold.streams.closing import close
 
 sink = App(name="sink", help="Write jobs to a database, a webhook, or analytics.")
 
@@ -61,7 +62,7 @@ async def test_webhook(options: Webhook) -> int:
         say(f"not accepted: {error}")
         return 1
     finally:
-        await tried.aclose()
+        await close(tried)
     say(f"accepted: {status} after {anyio.current_time() - began:.2f} s")
     return 0
 
