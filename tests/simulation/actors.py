@@ -11,6 +11,7 @@ from everfold.streams.appending.log import UNLEASED
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.errors import Unavailable
 from everfold.streams.events.event import Expired
+from everfold.streams.redis.keys import connection_name
 from tests.simulation.head import Lane
 from tests.simulation.process import REDIS
 from tests.simulation.tasks import Nap, Steps, ask
@@ -148,6 +149,8 @@ def _dead_runners(runner: Runner) -> Steps[list[str]]:
     """Two reads, as in the product: the connections first, the registry second."""
     world = runner.world
     names = yield from ask(REDIS, world.connected, "CLIENT LIST")
+    if connection_name(runner.name) not in names:
+        return []
     registered = yield from ask(
         REDIS, lambda: set(world.server.registered_runners), "registered_runners"
     )

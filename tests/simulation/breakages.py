@@ -29,6 +29,7 @@ from everfold.streams.events.event import Canceled
 from tests.simulation.attempt_start import GENERATION, AttemptStart
 from tests.simulation.faults import Weather
 from tests.simulation.head import Head
+from tests.simulation.heartbeat import Heartbeat
 from tests.simulation.job_run import JobRun
 from tests.simulation.lease_renewer import LeaseRenewer
 from tests.simulation.remote import Remote
@@ -168,6 +169,28 @@ class StopsWaitingForItsOwnSubmit(AttemptStart):
             raise
 
 
+def without_the_clock(job: Job, truth: Truth | None, now: DecisionInputs) -> Action:
+    """Every bound waits for the backend to end the attempt."""
+    long_s = 1e9
+    policy = replace(job.policy, stop_within_s=long_s)
+    return decide(replace(job, policy=policy), truth, now)
+
+
+class NeverTellsOfBackends(Heartbeat):
+    def beating(self) -> Steps[None]:
+        yield 0
+
+
+class LeavesWhatWasGivenUp(Heartbeat):
+    def _stop_abandoned(self) -> Steps[None]:
+        yield 0
+
+
+class ForgetsWhatItGaveUp(JobRun):
+    def _abandon(self) -> Steps[None]:
+        yield 0
+
+
 class BelievesItsOwnClock(JobRun):
     def now_ms(self) -> int:
         return self.runner.wall_ms()
@@ -190,6 +213,7 @@ LOSSY = Weather(lost_reply=0.4)
 STALLING = Weather(
     kinds=("block", "freeze"), per_job_step=0.1, per_actor_step=0.002, slow=0.5, late_post=0.7
 )
+GONE = Weather(kinds=("go_away", "wedge", "cancel"), per_job_step=0.1, per_actor_step=0.001)
 CUT_OFF = Weather(kinds=("cut_redis",), per_job_step=0.15, per_actor_step=0.001, late_post=1.0)
 
 
@@ -221,6 +245,10 @@ BREAKAGES: dict[str, Options] = {
         STALLING, attempt_start=StopsWaitingForItsOwnSubmit
     ),
     "grace by the runner's own clock": broken(CUT_OFF, job_run=BelievesItsOwnClock),
+    "a bound waits for the backend": broken(GONE, decide=without_the_clock),
+    "nobody tells of backends": broken(GONE, heartbeat=NeverTellsOfBackends),
+    "what was given up is left alone": broken(GONE, heartbeat=LeavesWhatWasGivenUp),
+    "what was given up is not noted": broken(GONE, job_run=ForgetsWhatItGaveUp),
     "trust for ever": broken(CUT_OFF, lease_renewer=TrustsForEver),
     "no sweep": broken(sweeping=never_sweeping),
     "one lease begun twice": broken(STALLING, is_known_lease=lambda earlier, lease: False),

@@ -40,6 +40,8 @@ class Prompt:
         self.interrupt = False
         self.was_interfered = False
         """Somebody else deleted or interrupted it, or cleared the history."""
+        self.is_wedged = False
+        """It runs for ever, whatever anybody asks."""
         self.was_stopped = False
         """A runner asked the backend to stop this very prompt."""
 
@@ -85,6 +87,8 @@ class ComfyUI:
         self.deaf_sockets = 0.0
         """Chance that a websocket message is lost."""
         self.is_up, self.is_zombie, self.boot_number = True, False, 1
+        self.is_away = False
+        """Nobody reaches it; it goes on with what it has."""
         self.running: Prompt | None = None
         self.pending: list[Prompt] = []
         self.history: dict[str, Prompt] = {}
@@ -99,7 +103,7 @@ class ComfyUI:
 
     def arrive(self, prompt: Prompt, boot: str) -> bool:
         """Take in a whole body; False when the connection's server is gone."""
-        if not self.is_up or boot != self.boot:
+        if not self.is_up or self.is_away or boot != self.boot:
             self._ledger.move(prompt, "dropped")
             return False
         if prompt.script.ending == "rejected":
@@ -116,7 +120,8 @@ class ComfyUI:
         return running, tuple(prompt.attempt.prompt_id for prompt in self.pending)
 
     def load(self) -> Load:
-        return Load(running=int(self.running is not None), pending=len(self.pending))
+        ids = (self.running.attempt.prompt_id,) if self.running else ()
+        return Load(running=len(ids), pending=len(self.pending), running_ids=ids)
 
     def ended(self, prompt_id: str) -> Ended | None:
         prompt = self.history.get(prompt_id)
@@ -169,7 +174,7 @@ class ComfyUI:
             self._say(prompt, progress=Progress(value=value, nodes_done=0, nodes_total=3))
 
     def _end(self, prompt: Prompt) -> None:
-        if self.running is not prompt or self.is_zombie:
+        if self.running is not prompt or self.is_zombie or prompt.is_wedged:
             return
         self.running = None
         prompt.ended_ms = self._agenda.now_ms
@@ -188,7 +193,8 @@ class ComfyUI:
         self, prompt: Prompt, *, started: bool = False, progress: Progress | None = None
     ) -> None:
         watcher = self.watchers.get(prompt.attempt.client_id)
-        if watcher is not None and not self._agenda.chance(self.deaf_sockets):
+        is_heard = not self.is_away and not self._agenda.chance(self.deaf_sockets)
+        if watcher is not None and is_heard:
             self._agenda.after(
                 self._agenda.between(0, 20),
                 lambda: watcher.add(started=started, progress=progress),
@@ -215,6 +221,15 @@ class ComfyUI:
         """The worker thread dies after what it runs; HTTP goes on as if nothing were."""
         if self.running is None:
             self.is_zombie = True
+
+    def wedge(self) -> None:
+        """What runs now never ends: only a restart of the server ends it."""
+        if self.running is not None:
+            self.running.is_wedged = True
+
+    @property
+    def is_wedged(self) -> bool:
+        return self.running is not None and self.running.is_wedged
 
     def interfere(self, kind: str) -> None:
         """A person at ComfyUI's own page deletes, interrupts, or clears the history."""

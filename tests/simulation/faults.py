@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from tests.simulation.agenda import Agenda
+from tests.simulation.comfyui import ComfyUI
 from tests.simulation.process import REDIS, Process
 from tests.simulation.runner import Runner
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 KINDS = (
     "kill", "freeze", "block", "cut_redis", "cut_backend", "drain", "restart", "lose_worker",
-    "delete", "interrupt", "clear", "redis_restart", "cancel",
+    "delete", "interrupt", "clear", "redis_restart", "cancel", "go_away", "wedge", "cut_for_good",
+    "hide_names",
 )  # fmt: skip
 
 
@@ -169,6 +171,34 @@ class Faults:
 
     def _lose_worker(self, runner: Runner) -> bool:
         self._agenda.random.choice(list(self._world.backends.values())).lose_worker()
+        return False
+
+    def _go_away(self, runner: Runner) -> bool:
+        """Nobody reaches a backend any more, for a while or for good; it goes on working."""
+        here = [it for it in self._world.backends.values() if not it.is_away]
+        if len(here) > 1:
+            backend = self._agenda.random.choice(here)
+            backend.is_away = True
+            if self._agenda.chance(0.5):
+                self._agenda.after(self._agenda.between(2_000, 120_000), self._come_back, backend)
+        return False
+
+    def _come_back(self, backend: ComfyUI) -> None:
+        backend.is_away = False
+
+    def _wedge(self, runner: Runner) -> bool:
+        self._agenda.random.choice(list(self._world.backends.values())).wedge()
+        return False
+
+    def _cut_for_good(self, runner: Runner) -> bool:
+        name = self._agenda.random.choice(list(self._world.backends))
+        if len(self._world.backends) > 1:
+            runner.cut_for_good.add(name)
+        return False
+
+    def _hide_names(self, runner: Runner) -> bool:
+        """CLIENT LIST shows nobody, as behind some proxies."""
+        self._world.names_hidden_until_ms = self._agenda.now_ms + self._long_ms()
         return False
 
     def _redis_restart(self, runner: Runner) -> bool:

@@ -6,6 +6,9 @@ them, attempts by the backend's own ledger.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from itertools import pairwise
+
 from everfold.projector.job.fold import fold
 from everfold.projector.job.invariants import Trace, check
 from everfold.projector.job.job import Job
@@ -28,6 +31,9 @@ from everfold.streams.events.record import Recorded
 from tests.simulation.comfyui import ALIVE, Ledger, Prompt
 from tests.simulation.head import Head
 from tests.simulation.server import Author, Server
+
+LATE_MS = 45_000
+"""How long after a bound a job may end: a lease has to run out, and questions have time-outs."""
 
 
 class Violation(Exception):
@@ -63,7 +69,9 @@ class Checker:
         self._check_epoch(record, last.epoch if last else 0, author)
         self._last[job_id] = record
         if isinstance(event, Lost | Failed | Canceled | Expired) and event.abandoned:
-            self._abandoned.add((job_id, record_attempt(event, self._ledger, job_id)))
+            assert self._server is not None
+            # `expired` names no attempt and means the newest.
+            self._abandoned.add((job_id, self._server.states[job_id][-1].attempt))
         if closing_status(event):  # type: ignore[arg-type]
             self._closed.add(job_id)
             self._check_end(job_id, event)  # type: ignore[arg-type]
@@ -199,6 +207,27 @@ class Checker:
         for lane, stream in self._server.lanes.items():
             expect(not stream.entries and not stream.pending, "5: left in dispatch", lane)
 
+    def left_running(self, reachable: Collection[str]) -> list[str]:
+        """Return prompts that were given up and still live at one of these backends."""
+        return [
+            prompt_id
+            for prompt_id, prompt in self._ledger.prompts.items()
+            if prompt.state in ALIVE and self._is_abandoned(prompt) and prompt.backend in reachable
+        ]
+
+    def bounds(self, calm_since_ms: int) -> None:
+        """What a person or the clock ends has ended in time, whatever the backends did.
+
+        Counted from when runners work undisturbed.
+        """
+        assert self._server is not None
+        for job_id, states in self._server.states.items():
+            for state, after in pairwise(states):
+                if (due_ms := _due_ms(state)) is not None:
+                    late_ms = after.updated_at_ms - max(due_ms, calm_since_ms) - LATE_MS
+                    late_ms -= int(state.policy.stop_within_s * 1000)
+                    expect(late_ms <= 0, f"9: {late_ms} ms after its last bound", job_id)
+
     def _audit(self, job_id: str, records: list[Recorded]) -> None:
         """The product's own check of a history must have nothing to say against it."""
         trace = Trace(job_id=job_id)
@@ -207,11 +236,16 @@ class Checker:
             expect(not found, "audit", "; ".join(map(str, found)))
 
 
-def record_attempt(event: Lost | Failed | Canceled | Expired, ledger: Ledger, job_id: str) -> int:
-    """Return the attempt that an event gave up; `expired` names none and means the newest."""
-    if not isinstance(event, Expired):
-        return event.attempt
-    return max(prompt.attempt.number for prompt in ledger.by_job[job_id])
+def _due_ms(state: Job) -> int | None:
+    """Return when this state of a job had to come to an end; None when it may stay."""
+    if state.is_terminal:
+        return None
+    if state.is_canceling:
+        return state.cancel_requested_at_ms
+    run_s = state.policy.run_deadline_s
+    if run_s is not None and state.started_at_ms and state.may_be_alive:
+        return state.started_at_ms + int(run_s * 1000)
+    return None
 
 
 def expect(holds: bool, what: str, about: object) -> None:

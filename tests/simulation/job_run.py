@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from everfold.projector.job.job import Job
-from everfold.runner.backend import Absent, Ended, Truth
+from everfold.runner.backend import Absent, Ended, Running, Truth, Unreachable
 from everfold.runner.decisions.actions import (
     Action,
     Adopt,
@@ -22,10 +22,13 @@ from everfold.runner.decisions.actions import (
     Wait,
     WatchAttempt,
 )
+from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.fleet import Reservation
+from everfold.runner.execution.job_run import HAND_OVER_AFTER_S, WEDGED_AFTER_S
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.errors import Unavailable
-from everfold.streams.events.event import Lost, Queued, Released, Retried, Stopping
+from everfold.streams.events.event import Lost, Queued, Released, Retried, Stopping, Succeeded
+from everfold.streams.leases.backends import Abandoned
 from tests.simulation.attempt_watch import AttemptWatch
 from tests.simulation.job_log import JobLog, LeaseOver
 from tests.simulation.job_slot import JobSlot
@@ -47,6 +50,7 @@ class JobRun:
         self.job_log = JobLog(runner, lease)
         self.attempt_start = runner.world.parts.attempt_start(self)
         self.attempt_watch: AttemptWatch | None = None
+        self._not_understood_since_ms: int | None = None
         self.truth_seen: Truth | None = None
         self.asked_at_ms = self._claimed_ms = 0
         self._leased_ms = runner.agenda.now_ms
@@ -116,6 +120,10 @@ class JobRun:
     def decide(self, truth: Truth | None) -> Action:
         runner, attempt_watch, config = self.runner, self.attempt_watch, self.runner.config
         heard_ms = attempt_watch.last_progress_at_ms if attempt_watch else runner.agenda.now_ms
+        silent_s = (runner.agenda.now_ms - heard_ms) / 1000
+        state = runner.state_of(self.job.backend) if self.job.backend else None
+        if state is not None:
+            self._judge_silence(state, truth, silent_s)
         return runner.world.parts.decide(
             self.job,
             truth,
@@ -123,13 +131,39 @@ class JobRun:
                 now_ms=self.now_ms(),
                 lease_ttl_s=config.lease_ttl_s,
                 submit_grace_s=config.submit_grace_s,
-                backend_healthy=not self.job.backend or runner.state_of(self.job.backend).healthy,
-                silent_for_s=(runner.agenda.now_ms - heard_ms) / 1000,
+                backend_healthy=state is None or state.healthy,
+                backend_retired=state is not None and state.is_retired,
+                away_s=self._away_s(state, truth),
+                reachable_elsewhere=self._may_hand_over(state),
+                silent_for_s=silent_s,
                 last_send_ms=self.attempt_start.last_send_ms,
                 lease_trusted=runner.leases.is_trusted(self.lease),
                 asked_at_ms=self.asked_at_ms,
             ),
         )
+
+    def _away_s(self, state: BackendState | None, truth: Truth | None) -> float:
+        now_ms = self.runner.agenda.now_ms
+        if not isinstance(truth, Unreachable):
+            if truth is not None:
+                self._not_understood_since_ms = None
+            return 0.0
+        if state is None or not state.reachable:
+            return state.away_s if state is not None else 0.0
+        if self._not_understood_since_ms is None:
+            self._not_understood_since_ms = now_ms
+        return (now_ms - self._not_understood_since_ms) / 1000
+
+    def _judge_silence(self, state: BackendState, truth: Truth | None, silent_s: float) -> None:
+        if isinstance(truth, Running) and silent_s > WEDGED_AFTER_S:
+            state.mark_wedged(self.job.prompt_id)
+        elif silent_s < WEDGED_AFTER_S and not self.job.stopping:
+            state.clear_wedged(self.job.prompt_id)
+
+    def _may_hand_over(self, state: BackendState | None) -> bool:
+        if state is None or state.reachable or not state.is_reached_elsewhere:
+            return False
+        return self.runner.agenda.now_ms - self._leased_ms > HAND_OVER_AFTER_S * 1000
 
     def now_ms(self) -> int:
         """Return the server's time, never ahead of it: that of the claim and what went by since.
@@ -143,6 +177,8 @@ class JobRun:
             case Done() | AskTruth():
                 return False
             case Finish(event=event):
+                if not isinstance(event, Succeeded) and event.abandoned:
+                    yield from self._abandon()
                 yield from self.job_log.append(event)
                 return False
             case Retry(failure=failure, after_s=after_s):
@@ -204,7 +240,26 @@ class JobRun:
             yield int(config.truth_while_stopping_s * 1000)
             self.truth_seen = yield from self.truth()
 
+    def _abandon(self) -> Steps[None]:
+        job, server = self.job, self.runner.world.server
+        state = self.runner.state_of(job.backend)
+        if state.reachable:
+            state.mark_wedged(job.prompt_id)
+        prompt = Abandoned(
+            backend=job.backend,
+            job_id=job.job_id,
+            attempt=job.attempt,
+            prompt_id=job.prompt_id,
+            client_id=job.client_id,
+            since_ms=self.now_ms(),
+        )
+        yield from ask(
+            REDIS, lambda: server.abandoned.update({job.prompt_id: prompt}), "note_abandoned"
+        )
+
     def _record_lost(self, lost: Lost) -> Steps[None]:
+        if lost.abandoned:
+            yield from self._abandon()
         self.slot.release()
         self.attempt_watch = None
         yield from self.job_log.append(lost)

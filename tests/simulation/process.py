@@ -27,6 +27,8 @@ class Process:
         """Frozen: all of it stands still. Blocked: only its event loop does."""
         self.cut_until_ms: dict[str, int] = {}
         """Machine -> until when it cannot be reached from here."""
+        self.cut_for_good: set[str] = set()
+        """Machines that this one never reaches again."""
         self.skew_ms = 0
 
     def wall_ms(self) -> int:
@@ -74,7 +76,8 @@ class Process:
     # The wires.
 
     def is_cut_from(self, machine: str) -> bool:
-        return self.cut_until_ms.get(machine, 0) > self.agenda.now_ms
+        is_cut = self.cut_until_ms.get(machine, 0) > self.agenda.now_ms
+        return is_cut or machine in self.cut_for_good
 
     def reaches(self, machine: str) -> bool:
         return self.world.is_up(machine) and not self.is_cut_from(machine)

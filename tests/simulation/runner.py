@@ -46,6 +46,7 @@ class Runner(Process):
         for state in self.states:
             self.spawn(actors.looking(self, state), "looking")
         self.spawn(actors.registering(self), "registering")
+        self.spawn(self.world.parts.heartbeat(self).beating(), "beating")
         self._taking = self.spawn(actors.taking(self), "taking")
         self.spawn(self.world.parts.sweeping(self), "sweeping")
         self.spawn(actors.promoting(self), "promoting")

@@ -23,6 +23,7 @@ from everfold.streams.events.event import (
     closing_status,
 )
 from everfold.streams.events.record import Recorded
+from everfold.streams.leases.backends import Abandoned, BackendEntry
 from tests.simulation.head import Head, Lane
 from tests.simulation.stream_model import FOREVER_MS, DispatchStream
 
@@ -48,6 +49,10 @@ class Server:
         self.later: dict[str, int] = {}
         self.deadlines: dict[str, int] = {}
         self.registered_runners: set[str] = set()
+        self.backends: dict[str, BackendEntry] = {}
+        self.retired: set[str] = set()
+        self.abandoned: dict[str, Abandoned] = {}
+        """By prompt id."""
         self.changes = 0
         self._entry = (0, 0)
         self._tickets = 0
@@ -265,6 +270,15 @@ class Server:
     # read_job.lua
     def read_job(self, job_id: str) -> list[Recorded]:
         return self.records[job_id]
+
+    # What runners tell each other of backends.
+
+    def backends_seen(self) -> tuple[int, dict[str, BackendEntry]]:
+        """Return the server's time, and every backend by name."""
+        return self._now_ms(), dict(self.backends)
+
+    def note_backends(self, entries: list[BackendEntry]) -> None:
+        self.backends.update({entry.name: entry for entry in entries})
 
     def lane(self, lane: Lane) -> DispatchStream:
         if lane not in self.lanes:

@@ -15,19 +15,18 @@ from tests.simulation.world import Options, World
 WINDOWS = Options(weather=Weather(kinds=("freeze", "block"), per_job_step=0.15))
 
 
-def violations(seeds: range, options: Options | None = None) -> list[str]:
-    found = []
+def first_violation(seeds: range, options: Options | None = None) -> str:
     for seed in seeds:
         try:
             World(seed, options).run()
         except Violation as violation:
-            found.append(f"seed {seed}: {violation}")
-    return found
+            return f"seed {seed}: {violation}"
+    return ""
 
 
 @pytest.fixture
 def seeds(full_length: bool) -> range:
-    return range(10_000 if full_length else 500)
+    return range(10_000 if full_length else 300)
 
 
 @pytest.mark.slow
@@ -50,7 +49,7 @@ def test_no_schedule_breaks_an_invariant(seeds: range) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("weather", [STALLING, CUT_OFF], ids=["stalling", "cut off"])
 def test_no_schedule_breaks_an_invariant_in_bad_weather(weather: Weather, seeds: range) -> None:
-    assert violations(seeds[: len(seeds) // 2], Options(weather=weather)) == []
+    assert first_violation(seeds[: len(seeds) // 2], Options(weather=weather)) == ""
 
 
 def test_a_seed_always_gives_the_same_run() -> None:
@@ -66,5 +65,5 @@ def test_tracing_changes_nothing() -> None:
 @pytest.mark.slow
 def test_only_the_window_between_the_last_look_and_the_last_byte_stays_open(seeds: range) -> None:
     """ComfyUI knows no fencing: a runner that freezes in that window may send too late."""
-    assert violations(seeds, WINDOWS) == []
-    assert violations(seeds[:200], replace(WINDOWS, window_ms=1)) != []
+    assert first_violation(seeds, WINDOWS) == ""
+    assert first_violation(seeds, replace(WINDOWS, window_ms=1)) != ""

@@ -23,6 +23,7 @@ from tests.simulation.attempt_start import AttemptStart
 from tests.simulation.comfyui import ComfyUI, Ledger, Script
 from tests.simulation.faults import Faults, Weather, draw_weather
 from tests.simulation.head import Lane
+from tests.simulation.heartbeat import Heartbeat
 from tests.simulation.invariants import Checker, expect
 from tests.simulation.job_run import JobRun
 from tests.simulation.lease_renewer import LeaseRenewer
@@ -35,8 +36,11 @@ from tests.simulation.tasks import Steps, ask
 STORM_MS = 40_000
 PATIENCE_MS = 900_000
 """Virtual time that the jobs get to end once all is calm."""
+STOPPED_WITHIN_MS = 60_000
+"""Virtual time in which prompts that were given up are stopped, where their backend is reached."""
 STEPS_LIMIT = 100_000
 RUNNERS_LIMIT = 4
+OPERATOR_AFTER_MS = 200_000
 
 Decide = Callable[[Job, Truth | None, DecisionInputs], Action]
 
@@ -55,6 +59,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     attempt_start: type[AttemptStart] = AttemptStart
     remote: type[Remote] = Remote
     lease_renewer: type[LeaseRenewer] = LeaseRenewer
+    heartbeat: type[Heartbeat] = Heartbeat
     sweeping: Callable[[Runner], Steps[None]] = actors.sweeping
     adopting: Callable[[Runner], Steps[None]] = actors.adopting
     is_known_lease: Callable[[Lease, Lease], bool] = _is_known_lease
@@ -89,12 +94,12 @@ class World:
         self.server = self.parts.server(lambda: self.agenda.now_ms, self._record)
         self.checker.watch(self.server)
         self.faults = Faults(self, self.options.weather or draw_weather(random))
-        self.redis_down_until_ms = 0
+        self.redis_down_until_ms = self.names_hidden_until_ms = 0
         self.lanes: list[Lane] = [("default", "high"), ("default", "normal")]
         del self.lanes[random.choice((1, 2)) :]
         self.backends = self._backends(random.choice((1, 2)))
         self._names = self._ids = self._unacknowledged = 0
-        self.is_calm = False
+        self.is_calm, self.calm_since_ms = False, 0
         self.runners: list[Runner] = []
         self.client = Process(self, "client")
         self.job_ids: list[str] = []
@@ -135,6 +140,16 @@ class World:
             self.step()
             expect(self.agenda.steps < limit, "7: busy without end", self.agenda.now_ms)
         self.checker.end()
+        self.checker.bounds(self.calm_since_ms)
+        until_ms = self.agenda.now_ms + STOPPED_WITHIN_MS
+        while self._left_running() and self.agenda.now_ms < until_ms:
+            self.step()
+        expect(not self._left_running(), "6: given up, and never stopped", self._left_running())
+
+    def _left_running(self) -> list[str]:
+        """Return prompts that were given up and still live where they can be stopped."""
+        reachable = [it.name for it in self.backends.values() if not (it.is_away or it.is_wedged)]
+        return self.checker.left_running(reachable)
 
     def is_over(self) -> bool:
         return self._unacknowledged == 0 and not any(
@@ -142,10 +157,15 @@ class World:
         )
 
     def calm_down(self) -> None:
-        """No fault strikes from now on, and what is broken is repaired."""
+        """No fault strikes from now on, and what is broken is repaired.
+
+        Backends that are away stay so, and wedged prompts go on: much later an operator retires the
+        ones and restarts the others, for the jobs whose policy waits for ever.
+        """
         self.is_calm = True
+        self.calm_since_ms = self.agenda.now_ms
         self.faults.calm()
-        self.redis_down_until_ms = 0
+        self.redis_down_until_ms = self.names_hidden_until_ms = 0
         for runner in self.runners:
             runner.cut_until_ms.clear()
         for backend in self.backends.values():
@@ -153,18 +173,29 @@ class World:
             if backend.is_zombie:
                 backend.stop()
             backend.start()
-        if not any(runner.is_alive and not runner.is_draining for runner in self.runners):
-            self.add_runner()
+        self.agenda.after(OPERATOR_AFTER_MS, self._let_an_operator_help)
+        if not any(self._is_whole(runner) for runner in self.runners):
+            self.add_runner(RUNNERS_LIMIT + 1)
+
+    def _is_whole(self, runner: Runner) -> bool:
+        return runner.is_alive and not runner.is_draining and not runner.cut_for_good
+
+    def _let_an_operator_help(self) -> None:
+        self.server.retired |= {name for name, it in self.backends.items() if it.is_away}
+        for backend in self.backends.values():
+            if backend.is_wedged:
+                backend.stop()
+                backend.start()
 
     # Who is there.
 
     def is_up(self, machine: str) -> bool:
         if machine == REDIS:
             return self.agenda.now_ms >= self.redis_down_until_ms
-        return self.backends[machine].is_up
+        return self.backends[machine].is_up and not self.backends[machine].is_away
 
-    def add_runner(self) -> None:
-        if sum(runner.is_alive for runner in self.runners) >= RUNNERS_LIMIT:
+    def add_runner(self, limit: int = RUNNERS_LIMIT) -> None:
+        if sum(runner.is_alive for runner in self.runners) >= limit:
             return
         self._names += 1
         slots = self.agenda.random.choice((1, 2))
@@ -177,6 +208,8 @@ class World:
 
     def connected(self) -> frozenset[str]:
         """CLIENT LIST: a frozen process keeps its connections, a dead one has none."""
+        if self.agenda.now_ms < self.names_hidden_until_ms:
+            return frozenset()
         return frozenset(
             connection_name(runner.name)
             for runner in self.runners
@@ -271,4 +304,6 @@ def draw_policy(random: Random) -> Policy:
         run_deadline_s=random.choice((None, None, 6.0)),
         stall_deadline_s=random.choice((None, None, None, 4.0)),
         recovery_max_age_s=random.choice((600.0, 600.0, 12.0)),
+        backend_away_s=random.choice((8.0, 8.0, 30.0, None)),
+        stop_within_s=random.choice((30.0, 5.0)),
     )

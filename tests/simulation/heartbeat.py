@@ -1,0 +1,106 @@
+"""runner/claiming/heartbeat.py as steps: what runners tell each other of backends, and what is left
+behind on them."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from everfold.runner.backend import Absent, Attempt, Ended
+from everfold.runner.claiming.heartbeat import BEAT_EVERY_S, LATELY_S
+from everfold.runner.execution.backend_state import BackendState
+from everfold.streams.errors import Unavailable
+from everfold.streams.leases.backends import Abandoned, BackendEntry
+from tests.simulation.process import REDIS
+from tests.simulation.tasks import Steps, ask
+
+if TYPE_CHECKING:
+    from tests.simulation.runner import Runner
+
+
+class Heartbeat:
+    def __init__(self, runner: Runner) -> None:
+        self._runner, self._agenda = runner, runner.agenda
+        self._server = runner.world.server
+        self._seen: dict[str, tuple[int, int]] = {}
+        """Backend -> the newest `seen_ms`, and when that was first read."""
+
+    def beating(self) -> Steps[None]:
+        while True:
+            with suppress(Unavailable):
+                yield from self._beat()
+            yield int(BEAT_EVERY_S * 1000)
+
+    def _beat(self) -> Steps[None]:
+        server, states = self._server, self._runner.states
+        now_ms, before = yield from ask(REDIS, server.backends_seen, "seen_backends")
+        rows = [
+            self._row(state, now_ms)
+            for state in states
+            if state.reachable or state.backend.name not in before
+        ]
+        yield from ask(REDIS, lambda: server.note_backends(rows), "note_backends")
+        retired = yield from ask(REDIS, lambda: set(server.retired), "retired_backends")
+        for state in states:
+            state.is_retired = state.backend.name in retired
+            self._measure_absence(state, before.get(state.backend.name), now_ms)
+        yield from self._stop_abandoned()
+
+    def _row(self, state: BackendState, now_ms: int) -> BackendEntry:
+        return BackendEntry(
+            name=state.backend.name,
+            seen_ms=now_ms,
+            by=self._runner.name,
+            is_reached=state.reachable,
+            why=state.why_not,
+        )
+
+    def _measure_absence(
+        self, state: BackendState, entry: BackendEntry | None, now_ms: int
+    ) -> None:
+        steady_ms, name = self._agenda.now_ms, state.backend.name
+        if entry is None or state.reachable:
+            self._seen[name] = (now_ms, steady_ms)
+            state.away_s, state.is_reached_elsewhere = 0.0, False
+            return
+        known = self._seen.get(name)
+        if known is None:
+            self._seen[name] = (entry.seen_ms, steady_ms - max(0, now_ms - entry.seen_ms))
+        elif known[0] != entry.seen_ms:
+            self._seen[name] = (entry.seen_ms, steady_ms)
+        state.away_s = (steady_ms - self._seen[name][1]) / 1000
+        others = entry.is_reached and entry.by != self._runner.name
+        state.is_reached_elsewhere = others and state.away_s < LATELY_S
+
+    def _stop_abandoned(self) -> Steps[None]:
+        prompts = yield from ask(REDIS, lambda: list(self._server.abandoned.values()), "abandoned")
+        for state in self._runner.states:
+            left = [prompt for prompt in prompts if prompt.backend == state.backend.name]
+            state.has_abandoned = bool(left)
+            if state.reachable:
+                state.has_abandoned = False
+                for prompt in left:
+                    is_over = yield from self._is_over(prompt)
+                    state.has_abandoned = state.has_abandoned or not is_over
+
+    def _is_over(self, prompt: Abandoned) -> Steps[bool]:
+        server = self._server
+        job = yield from ask(REDIS, lambda: server.states[prompt.job_id][-1], "read_job")
+        if job.may_be_alive and job.attempt == prompt.attempt:
+            return True
+        remote = self._runner.remotes[prompt.backend]
+        truth = yield from remote.truth(prompt.prompt_id, "")
+        if not isinstance(truth, Ended | Absent):
+            attempt = Attempt(
+                job_id=prompt.job_id,
+                number=prompt.attempt,
+                prompt_id=prompt.prompt_id,
+                client_id=prompt.client_id,
+            )
+            yield from remote.cancel(attempt)
+            truth = yield from remote.truth(prompt.prompt_id, "")
+        if not isinstance(truth, Ended | Absent):
+            return False
+        forget = prompt.prompt_id
+        yield from ask(REDIS, lambda: server.abandoned.pop(forget, None), "forget_abandoned")
+        return True
