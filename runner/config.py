@@ -10,6 +10,10 @@ from msgspec import Struct
 
 from everfold.streams.errors import Misconfigured
 from everfold.streams.events.checks import check_name
+from everfold.streams.events.shortening import EVENT_LIMIT_BYTES
+
+LEAST_EVENT_BYTES = 128 * 1024
+"""Enough for metadata, and for the reason of a failure."""
 
 
 class RunnerConfig(Struct, frozen=True, kw_only=True):
@@ -49,6 +53,8 @@ class RunnerConfig(Struct, frozen=True, kw_only=True):
     """Bytes that were sent may arrive this long after their sender can send no more."""
     progress_every_s: float = 0.5
     """At most one progress event per job in this time."""
+    event_limit_bytes: int = EVENT_LIMIT_BYTES
+    """No event is larger: of larger outputs, references to files and small values are recorded."""
 
     drain_s: float = 10.0
     """On SIGTERM: how long jobs may go on before their leases are released."""
@@ -61,6 +67,10 @@ class RunnerConfig(Struct, frozen=True, kw_only=True):
             raise Misconfigured("a runner serves at least one queue")
         if self.slots < 1:
             raise Misconfigured(f"slots is {self.slots}; a backend needs at least one")
+        if self.event_limit_bytes < LEAST_EVENT_BYTES:
+            raise Misconfigured(
+                f"event_limit_bytes is {self.event_limit_bytes}; use at least {LEAST_EVENT_BYTES}"
+            )
         if self.renew_every_s * 2 + self.lease_margin_s > self.lease_ttl_s:
             raise Misconfigured(
                 f"leases of {self.lease_ttl_s} s must survive one missed renewal: "

@@ -64,6 +64,7 @@ class Runner:
     ) -> None:
         if log.actor != config.name:
             raise ValueError("open the log with actor=config.name: it is the runner's sign of life")
+        log.event_limit_bytes = config.event_limit_bytes
         leases = LeaseRenewer(log, config)
         fleet = Fleet(backends, config.slots, make_backend)
         dispatch = Dispatch(log, config.name)

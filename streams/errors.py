@@ -2,8 +2,8 @@
 
     EverfoldError
     ├── Refused          change the request; nothing was written
-    │       InvalidWorkflow, TooLarge, InvalidName, IdempotencyConflict, EventIdForgotten,
-    │       ClientShared, NeedsAsyncio
+    │       InvalidWorkflow, TooLarge, EventTooLarge, InvalidName, IdempotencyConflict,
+    │       EventIdForgotten, ClientShared, NeedsAsyncio
     ├── Unknown          check the name; nothing was written
     │       JobUnknown, JobNotParked, JobNotHeld, SubscriptionUnknown, BackendUnknown
     ├── Conflict         read again, decide again; nothing was written
@@ -51,6 +51,14 @@ class TooLarge(Refused):
     def __init__(self, what: str, size: int, limit: int, unit: str = "bytes") -> None:
         super().__init__(f"{what} has {size:,} {unit}; the limit is {limit:,} {unit}")
         self.what, self.size, self.limit, self.unit = what, size, limit, unit
+
+
+class EventTooLarge(Refused):
+    """The event's JSON is over the limit, and it has no outputs that could be left out."""
+
+    def __init__(self, kind: str, size: int, limit: int) -> None:
+        super().__init__(f"this {kind} event has {size:,} bytes; the limit is {limit:,} bytes")
+        self.kind, self.size, self.limit = kind, size, limit
 
 
 class InvalidName(Refused):

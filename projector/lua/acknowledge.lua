@@ -19,18 +19,24 @@
            {"not_owner", owner}  nothing was written
            {"reset"}             an operator has reset the subscription; nothing was written
 ]]
+--- @include "check_key"
+--- @include "send_in_chunks"
 local log, subscription, call = KEYS[1], KEYS[2], redis.call
-local owner, resets = unpack(call('HMGET', subscription, 'owner', 'resets'))
+local why = check_key(log, 'stream', 'XACK') or check_key(subscription, 'hash', 'HSET', 'HINCRBY')
+  or check_key(KEYS[3], 'hash', 'HSET', 'HDEL')
+if why then return redis.error_reply(why) end
+local owner, resets, a, b, c = unpack(call('HMGET', subscription, 'owner', 'resets', 'delivered', 'failed', 'left_out'))
+if not (whole(a or '0') and whole(b or '0') and whole(c or '0')) then
+  return redis.error_reply('ERR a counter of the subscription is not a whole number')
+end
 if owner ~= ARGV[1] then return { 'not_owner', owner or '' } end
 if (resets or '0') ~= ARGV[3] then return { 'reset' } end
 
 local entries, held, free = cmsgpack.unpack(ARGV[5]), unpack(cmsgpack.unpack(ARGV[6]))
 local counts = cmsgpack.unpack(ARGV[7])
-for i = 1, #entries, 1000 do
-  call('XACK', log, ARGV[2], unpack(entries, i, math.min(i + 999, #entries)))
-end
-if #held > 0 then call('HSET', KEYS[3], unpack(held)) end
-if #free > 0 then call('HDEL', KEYS[3], unpack(free)) end
+send_in_chunks(entries, 'XACK', log, ARGV[2])
+send_in_chunks(held, 'HSET', KEYS[3])
+send_in_chunks(free, 'HDEL', KEYS[3])
 if ARGV[4] ~= '' then call('HSET', subscription, 'checkpoint', ARGV[4]) end
 call('HINCRBY', subscription, 'delivered', counts[1])
 call('HINCRBY', subscription, 'failed', counts[2])

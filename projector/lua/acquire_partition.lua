@@ -12,12 +12,15 @@
            {"leased", owner}             another process has it
            {"released"}
 ]]
+--- @include "check_key"
 --- @include "now_ms"
 local projector, token, lease_ms = KEYS[1], ARGV[1], tonumber(ARGV[2])
+local why = check_key(projector, 'hash', 'HSET')
+if why then return redis.error_reply(why) end
 local time_ms = now_ms()
 
 local owner, until_ms, checkpoint = unpack(redis.call('HMGET', projector, 'owner', 'until_ms', 'checkpoint'))
-if owner and owner ~= '' and owner ~= token and tonumber(until_ms or 0) > time_ms then
+if owner and owner ~= '' and owner ~= token and (whole(until_ms) or 0) > time_ms then
   return { 'leased', owner }
 end
 if lease_ms == 0 then

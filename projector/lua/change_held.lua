@@ -15,7 +15,11 @@
   Returns  {"changed"}
            {"moved"}    `held` has another value by now; nothing was written
 ]]
+--- @include "check_key"
 local log, subscription, held = KEYS[1], KEYS[2], KEYS[3]
+local why = check_key(log, 'stream', 'XACK') or check_key(subscription, 'hash', 'HINCRBY') or check_key(held, 'hash', 'HSET')
+  or not whole(redis.call('HGET', subscription, 'changes') or '0') and 'ERR the count of changes is not a whole number'
+if why then return redis.error_reply(why) end
 if redis.call('HGET', held, ARGV[1]) ~= ARGV[2] then return { 'moved' } end
 redis.call('HSET', held, ARGV[1], ARGV[3])
 if ARGV[5] ~= '' then redis.call('XACK', log, ARGV[4], ARGV[5]) end

@@ -29,13 +29,16 @@
 ]]
 --- @include "now_ms"
 --- @include "refuse_commit"
+--- @include "send_in_chunks"
 local log, projector, active, ended, group = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[6]
 local call, time_ms = redis.call, now_ms()
-local refusal, folded = refuse_commit(projector, log, group, ARGV[1], ARGV[2])
-if refusal then return refusal end
+local refusal, folded = refuse_commit(projector, log, KEYS[5], group, ARGV[1], ARGV[2])
+local why = check_key(active, 'zset', 'ZADD', 'ZREM') or check_key(ended, 'zset', 'ZADD', 'ZREMRANGEBYSCORE')
+  or check_key(ARGV[5], 'hash', 'HSET', 'DEL', 'PEXPIREAT')
+if refusal or why then return refusal or redis.error_reply(why) end
 local states, gaps = cmsgpack.unpack(ARGV[8]), { 'gap' }
 for _, state in ipairs(states) do
-  local stored = tonumber(call('HGET', ARGV[5] .. state[1], 'seq') or 0) or 0
+  local stored = whole(call('HGET', ARGV[5] .. state[1], 'seq') or '0') or 0
   if stored >= state[3] then state.further = true
   elseif stored ~= state[2] then table.insert(gaps, state[1]) table.insert(gaps, stored) end
 end
@@ -49,8 +52,8 @@ local function write(job, _, _, closed, event_ms, until_ms, fields)
 end
 for _, state in ipairs(states) do if not state.further then write(unpack(state)) end end
 local entries, parked, unparked = cmsgpack.unpack(ARGV[7]), unpack(cmsgpack.unpack(ARGV[9]))
-if #parked > 0 then call('HSET', KEYS[5], unpack(parked)) end
-if #unparked > 0 then call('HDEL', KEYS[5], unpack(unparked)) end
-if #entries > 0 then call('XACK', log, group, unpack(entries)) end
+send_in_chunks(parked, 'HSET', KEYS[5])
+send_in_chunks(unparked, 'HDEL', KEYS[5])
+send_in_chunks(entries, 'XACK', log, group)
 call('HSET', projector, 'checkpoint', ARGV[3], 'folded', folded + ARGV[10])
 return { 'committed' }

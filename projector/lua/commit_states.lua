@@ -22,14 +22,16 @@
            {"foreign", consumer}    another consumer has pending entries; nothing was written
 ]]
 --- @include "refuse_commit"
-local log, projector, group, call = KEYS[1], KEYS[2], ARGV[4], redis.call
-local refusal, folded = refuse_commit(projector, log, group, ARGV[1], ARGV[2])
-if refusal then return refusal end
+--- @include "send_in_chunks"
+local log, projector, group = KEYS[1], KEYS[2], ARGV[4]
+local refusal, folded = refuse_commit(projector, log, KEYS[4], group, ARGV[1], ARGV[2])
+local why = check_key(KEYS[3], 'hash', 'HSET', 'HDEL')
+if refusal or why then return refusal or redis.error_reply(why) end
 
 local entries, kept, gone, parked = cmsgpack.unpack(ARGV[5]), unpack(cmsgpack.unpack(ARGV[6]))
-if #kept > 0 then call('HSET', KEYS[3], unpack(kept)) end
-if #gone > 0 then call('HDEL', KEYS[3], unpack(gone)) end
-if #parked > 0 then call('HSET', KEYS[4], unpack(parked)) end
-if #entries > 0 then call('XACK', log, group, unpack(entries)) end
-call('HSET', projector, 'checkpoint', ARGV[3], 'folded', folded + ARGV[7])
+send_in_chunks(kept, 'HSET', KEYS[3])
+send_in_chunks(gone, 'HDEL', KEYS[3])
+send_in_chunks(parked, 'HSET', KEYS[4])
+send_in_chunks(entries, 'XACK', log, group)
+redis.call('HSET', projector, 'checkpoint', ARGV[3], 'folded', folded + ARGV[7])
 return { 'committed' }

@@ -15,7 +15,10 @@
   Returns  {"marked"}
            {"gone"}     the job is not parked; nothing was written
 ]]
+--- @include "check_key"
 local projector, parked, skipped = KEYS[1], KEYS[2], KEYS[3]
+local why = check_key(projector, 'hash', 'HSET') or check_key(parked, 'hash', 'HSET') or check_key(skipped, 'hash', 'HSET')
+if why then return redis.error_reply(why) end
 if redis.call('HEXISTS', parked, ARGV[1]) == 0 then return { 'gone' } end
 redis.call('HSET', parked, ARGV[1], ARGV[2])
 if ARGV[4] ~= '' then redis.call('HSET', skipped, ARGV[3], ARGV[4]) end

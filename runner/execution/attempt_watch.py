@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import anyio
+import msgspec
 
 from everfold.runner.backend import (
     Absent,
@@ -17,6 +18,7 @@ from everfold.runner.backend import (
     Backend,
     Observation,
     Running,
+    SavedOutput,
     Sighting,
     Truth,
 )
@@ -26,11 +28,15 @@ from everfold.runner.decisions.progress_throttle import ProgressThrottle
 from everfold.runner.execution.job_log import JobLog
 from everfold.runner.execution.wakeup import Wakeup
 from everfold.streams.events.event import OutputSaved, Started
+from everfold.streams.events.shortening import OUTPUT_LIMIT_BYTES, cut_output
 
 Decide = Callable[[Truth], Action]
 
 LAST_WORDS_WITHIN_S = 1.0
 """How long the socket is heard for an attempt that its backend no longer has."""
+
+LEAST_OUTPUT_BYTES = 16 * 1024
+"""What a node's output may have when those before it have filled the limit of one event."""
 
 
 class AttemptWatch:
@@ -52,6 +58,7 @@ class AttemptWatch:
         self._progress = ProgressThrottle(attempt.number, config.progress_every_s)
         self._saved = set(job_log.job.outputs)
         """Nodes whose output is in the log already."""
+        self._output_bytes = len(msgspec.json.encode(job_log.job.outputs))
         self._silent_limit_s = config.silent_after_s
         self.last_progress_at_s = anyio.current_time()
         """anyio.current_time() when the attempt last showed progress, or when the watch began."""
@@ -107,11 +114,17 @@ class AttemptWatch:
         for saved in sighting.saved:
             if saved.node not in self._saved:
                 self._saved.add(saved.node)
-                number = self._attempt.number
-                await self._job_log.append(
-                    OutputSaved(attempt=number, node=saved.node, output=saved.output)
-                )
+                await self._append_output(saved)
         await self._append_progress()
+
+    async def _append_output(self, saved: SavedOutput) -> None:
+        """Append a node's output; the more there was of them, the more is left out of the next."""
+        left = max(LEAST_OUTPUT_BYTES, self._config.event_limit_bytes - self._output_bytes)
+        output = cut_output(saved.output, min(OUTPUT_LIMIT_BYTES, left))
+        self._output_bytes += len(msgspec.json.encode(output))
+        await self._job_log.append(
+            OutputSaved(attempt=self._attempt.number, node=saved.node, output=output)
+        )
 
     async def _append_progress(self, *, last: bool = False) -> None:
         now_s = anyio.current_time()

@@ -17,6 +17,7 @@ from everfold.runner.decisions.attempts import attempt_of
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Appended, Lease
 from everfold.streams.errors import Unavailable, UndecodableEvent
+from everfold.streams.events.codec import WITH_FREE_JSON, Unreadable, decode
 from everfold.streams.events.event import Event
 from everfold.streams.events.record import Recorded
 from everfold.streams.redis.redis_errors import command
@@ -89,7 +90,9 @@ class JobLog:
             )
         if appended.seq != self.job.seq + 1:
             return await self.catch_up()
-        self.job = evolve(self.job, self._recorded(stamped, new.payload, appended))
+        is_free = isinstance(stamped, WITH_FREE_JSON)  # and may have been shortened
+        written = decode(new.payload) if is_free else stamped
+        self.job = evolve(self.job, self._recorded(written, new.payload, appended))
         return self.job
 
     async def _commit(self, new: NewEvent) -> Appended:
@@ -99,7 +102,7 @@ class JobLog:
             except Unavailable:
                 continue  # append has waited already, longer each time
 
-    def _recorded(self, event: Event, payload: bytes, appended: Appended) -> Recorded:
+    def _recorded(self, event: Event | Unreadable, payload: bytes, appended: Appended) -> Recorded:
         return Recorded(
             entry_id=appended.entry_id,
             job_id=self.lease.job_id,

@@ -23,6 +23,10 @@ from everfold.streams.redis.scripts import NewEvent
 BATCH_LIMIT = 256
 """Events per script call: many enough to pay, few enough (4 to 9 ms) for other clients."""
 
+BATCH_BYTES = 256 * 1024
+"""Bytes per script call, unless one event alone is larger: what one call cannot carry in time, a
+repeat of it could not either."""
+
 PER_JOB_LIMIT = 8
 """A head remembers its last eight event ids, so no more of one job may be in doubt at once."""
 
@@ -81,13 +85,15 @@ class GroupCommit:
     def _next_batch(self) -> list[_PendingAppend]:
         batch: list[_PendingAppend] = []
         per_job: dict[str, int] = {}
+        size = 0
         while self._pending and len(batch) < BATCH_LIMIT:
             if self._pending[0].is_over:
                 self._pending.popleft()
                 continue
             job_id = self._pending[0].event.job_id
             per_job[job_id] = per_job.get(job_id, 0) + 1
-            if per_job[job_id] > PER_JOB_LIMIT:
+            size += len(self._pending[0].event.payload)
+            if per_job[job_id] > PER_JOB_LIMIT or (batch and size > BATCH_BYTES):
                 break
             batch.append(self._pending.popleft())
         return batch

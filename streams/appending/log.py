@@ -42,6 +42,7 @@ from everfold.streams.events.event import (
     closing_status,
 )
 from everfold.streams.events.ids import job_id_for, new_id
+from everfold.streams.events.shortening import EVENT_LIMIT_BYTES
 from everfold.streams.redis import scripts
 from everfold.streams.redis.keys import PRIORITIES, Keyspace
 from everfold.streams.redis.namespace import Namespace, open_namespace
@@ -75,8 +76,9 @@ def _start_within_ms(event: Submitted) -> int:
 class Log:
     """One namespace on one server, opened by `Log.open`. Safe to use from many tasks at once.
 
-    `retry_for_s` may be changed before the first append: for so many seconds every call tries
-    again while the server is away, then it raises Unavailable.
+    Two attributes may be changed before the first append. For `retry_for_s` seconds every call
+    tries again while the server is away, then it raises Unavailable. No event is larger than
+    `event_limit_bytes`: its outputs are shortened, or it is refused.
     """
 
     def __init__(self, url: str, redis: PipeliningRedis, namespace: Namespace, actor: str) -> None:
@@ -86,6 +88,7 @@ class Log:
         self.generation = namespace.generation
         self.actor = actor
         self.retry_for_s = RETRY_FOR_S
+        self.event_limit_bytes = EVENT_LIMIT_BYTES
         self._group_commits: dict[int, GroupCommit] = {}
 
     @classmethod
@@ -134,9 +137,10 @@ class Log:
         the sequence number that the job must be at. An event that already has an id may be
         appended again: the first append counts.
 
-        Raises with nothing written: Refused for an event that nobody could read again, JobUnknown,
-        JobClosed, Fenced, JobLeased, WrongExpectedSequence. Raises a leaf of Unavailable when the
-        server stayed away for `retry_for_s`; then the event may have been appended.
+        Raises with nothing written: Refused for an event that nobody could read again,
+        EventTooLarge for one that is too large even without its outputs, JobUnknown, JobClosed,
+        Fenced, JobLeased, WrongExpectedSequence. Raises a leaf of Unavailable when the server
+        stayed away for `retry_for_s`; then the event may have been appended.
         """
         return await self.commit(
             self.new_event(job_id, event, epoch=epoch, holder=holder, expected=expected)
@@ -157,6 +161,7 @@ class Log:
         `trusted` saves a check of an event that typed code has built (see `encode_trusted`).
         Raises Refused.
         """
+        encode_event = encode_trusted if trusted else encode
         event = self.stamp(event)
         effect = closing_status(event)
         if effect and epoch == 0:
@@ -167,7 +172,7 @@ class Log:
             job_id=job_id,
             event_id=check_event_id(event.id),
             author=author_of(event),
-            payload=encode_trusted(event) if trusted else encode(event),
+            payload=encode_event(event, self.event_limit_bytes),
             expected=expected,
             epoch=epoch,
             holder=holder,
@@ -275,7 +280,7 @@ class Log:
                 idempotency_key=idempotency_key,
             )
         )
-        payload = encode(event)
+        payload = encode(event, self.event_limit_bytes)
         reply = await with_retry(
             lambda: self._submit(job_id, event, payload, graph.json), self.retry_for_s
         )

@@ -14,7 +14,7 @@ from typing import get_args
 from msgspec import MsgspecError, Struct, convert
 from msgspec.json import Decoder, Encoder
 
-from everfold.streams.errors import Refused
+from everfold.streams.errors import EventTooLarge, Refused
 from everfold.streams.events.event import (
     Canceled,
     Event,
@@ -23,6 +23,7 @@ from everfold.streams.events.event import (
     Submitted,
     Succeeded,
 )
+from everfold.streams.events.shortening import EVENT_LIMIT_BYTES, OUTPUT_LIMIT_BYTES, shortened
 
 RawEvent = dict[str, object]
 Upcast = Callable[[RawEvent], RawEvent]
@@ -59,29 +60,42 @@ WITH_FREE_JSON = (Submitted, OutputSaved, Succeeded, Failed, Canceled)
 """Types that carry values of any shape, given by a caller or by ComfyUI."""
 
 
-def encode(event: Event) -> bytes:
-    """Return the JSON that is stored in the log.
+def encode(event: Event, limit_bytes: int = EVENT_LIMIT_BYTES) -> bytes:
+    """Return the JSON that is stored in the log, of `limit_bytes` at most.
 
-    Raises Refused for an event that would never be read again: structs do not check what their
-    fields are given, and JSON has no NaN and no infinity.
+    Outputs and messages of an event that is larger are shortened, see `shortening.py`. Raises
+    EventTooLarge where that is not enough, and Refused for an event that would never be read
+    again: structs do not check what their fields are given, and JSON has no NaN and no infinity.
     """
-    payload = _written(event)
+    payload = _written(event, limit_bytes)
     found = decode(payload)
     if isinstance(found, Unreadable):
         raise Refused(f"nobody could read this {found.kind or 'event'}: {found.why}")
     return payload
 
 
-def encode_trusted(event: Event) -> bytes:
+def encode_trusted(event: Event, limit_bytes: int = EVENT_LIMIT_BYTES) -> bytes:
     """Return the JSON of an event that Everfold's own typed code has built.
 
     It saves the decoding by which `encode` checks the fields, except where they hold free JSON.
-    Raises Refused as `encode` does.
+    Raises as `encode` does.
     """
-    return encode(event) if isinstance(event, WITH_FREE_JSON) else _written(event)
+    if isinstance(event, WITH_FREE_JSON):
+        return encode(event, limit_bytes)
+    return _written(event, limit_bytes)
 
 
-def _written(event: Event) -> bytes:
+def _written(event: Event, limit_bytes: int) -> bytes:
+    payload = _json(event)
+    if len(payload) > min(OUTPUT_LIMIT_BYTES, limit_bytes):
+        payload = _json(shortened(event, limit_bytes))
+    if len(payload) > limit_bytes:
+        kind = str(type(event).__struct_config__.tag)
+        raise EventTooLarge(kind, len(payload), limit_bytes)
+    return payload
+
+
+def _json(event: Event) -> bytes:
     try:
         return _encoder.encode(event)
     except (*UNREADABLE, TypeError) as error:

@@ -191,7 +191,7 @@ class Dispatch:
         """
         stamped = self._log.stamp(event)
         due_ms = stamped.not_before_ms if isinstance(stamped, Retried) else wait_until_ms
-        payload, looked = encode(stamped), -1
+        payload, looked = encode(stamped, self._log.event_limit_bytes), -1
         check_event_id(stamped.id)
         while True:
             reply = await with_retry(

@@ -47,7 +47,7 @@ for key = 2, #KEYS do
       local epoch, seq, entry, last = begin_lease(log, head, job, runner, dispatch_id, ARGV[used])
       local first = seq == 2 and redis.call('XRANGE', log, last, last)[1] or nil
       table.insert(outcome, { job, epoch, seq, entry, key - 1, dispatch_id, first })
-    elseif status or redis.call('EXISTS', head) == 0 then
+    elseif status or redis.pcall('EXISTS', head) == 0 then
       redis.call('XACK', KEYS[key], 'runners', dispatch_id)
       redis.call('XDEL', KEYS[key], dispatch_id)
     end

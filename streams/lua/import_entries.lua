@@ -11,6 +11,7 @@
 
   Returns  {"imported", count}
            {"stale", entry id}   the log goes on beyond an entry that it does not have
+           {"odd", entry id}     no entry has this id, or it is not in order; nothing was written
 ]]
 --- @include "precedes"
 --- @include "append_entry"
@@ -19,12 +20,14 @@ local log, tag, heads = KEYS[1], ARGV[1], cmsgpack.unpack(ARGV[2])
 local why = check_key(log, 'stream', 'XADD')
 for _, head in ipairs(heads) do why = why or check_key(tag .. ':head:' .. head[1], 'hash', 'HSET') end
 if why then return redis.error_reply(why) end
-local last = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
+local facts, todo, last = redis.pcall('XINFO', 'STREAM', log), {}, '0-0'
+for i = 1, #facts, 2 do if facts[i] == 'last-generated-id' then last = facts[i + 1] end end
 
-local todo = {}
 for i = 3, #ARGV, 6 do
-  local is_there = last and not precedes(last[1], ARGV[i])
-  if not is_there then table.insert(todo, i)
+  local before = todo[#todo] and ARGV[todo[#todo]] or last
+  local ms, counter = string.match(ARGV[i], '^(%d+)-(%d+)$')
+  if not (whole(ms) and whole(counter)) or i > 3 and not precedes(ARGV[i - 6], ARGV[i]) then return { 'odd', ARGV[i] } end
+  if precedes(before, ARGV[i]) then table.insert(todo, i)
   elseif #redis.call('XRANGE', log, ARGV[i], ARGV[i]) == 0 then return { 'stale', ARGV[i] } end
 end
 for _, i in ipairs(todo) do

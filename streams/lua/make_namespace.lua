@@ -12,6 +12,9 @@
   Returns  {"made"}
            {"found"}  it was there
 ]]
+--- @include "check_key"
+local why = check_key(KEYS[1], 'hash', 'HSETNX')
+if why then return redis.error_reply(why) end
 local made = redis.call('HSETNX', KEYS[1], 'partitions', ARGV[1])
 redis.call('HSETNX', KEYS[1], 'schema', ARGV[2])
 redis.call('HSETNX', KEYS[1], 'generation', ARGV[3])

@@ -25,10 +25,10 @@ if why then return redis.error_reply(why) end
 local due = redis.call('ZRANGEBYSCORE', later, '-inf', time_ms, 'LIMIT', 0, most)
 for _, job in ipairs(due) do
   local head = tag .. ':head:' .. job
-  local trouble = check_key(head, 'hash')
+  local trouble = check_key(head, 'hash', 'HSET')
   local queue, priority, phase = unpack(trouble and {} or redis.call('HMGET', head, 'queue', 'priority', 'phase'))
   local dispatch = tag .. ':dispatch:' .. (queue or '') .. ':' .. (priority or '')
-  trouble = trouble or phase == 'later' and (not (queue and priority) or check_key(dispatch, 'stream'))
+  trouble = trouble or phase == 'later' and (not (queue and priority) or check_key(dispatch, 'stream', 'XADD'))
   if trouble then
     redis.call('ZADD', later, time_ms + 60000, job)
   else

@@ -45,11 +45,11 @@ for _, item in ipairs(pending) do
     local head = tag .. ':head:' .. (job or '')
     local status, phase = leasable(head)
     if status == 'open' and (phase == 'released' or not is_young) then
-      redis.call('XCLAIM', dispatch, 'runners', runner, 0, dispatch_id, 'JUSTID')
       local payload = phase == 'released' and ARGV[used + 1] or recovery(head, owner, idle_ms, ARGV[used + 2])
+      redis.call('XCLAIM', dispatch, 'runners', runner, 0, dispatch_id, 'JUSTID')
       local epoch, seq, entry = begin_lease(log, head, job, runner, dispatch_id, payload)
       outcome[#outcome + 1], used = { job, epoch, seq, entry, dispatch_id }, used + 2
-    elseif status and status ~= 'open' or redis.call('EXISTS', head) == 0 then
+    elseif status and status ~= 'open' or redis.pcall('EXISTS', head) == 0 then
       redis.call('XACK', dispatch, 'runners', dispatch_id) redis.call('XDEL', dispatch, dispatch_id)
     end
   end

@@ -5,7 +5,6 @@
   KEYS[1]  log       STREAM
   KEYS[2]  readers   HASH, registered reader -> {position, required, until_ms}
   KEYS[3]  trimmed   HASH: to, count
-
   ARGV[1]  hash tag of the partition, from which heads are named
   ARGV[2]  entry id up to which to trim, itself included
   ARGV[3]  most entries to trim in this call
@@ -37,12 +36,13 @@ for i, row in ipairs(rows) do
   if status == 'open' then outcome = { 'open' } for j = i, #rows do rows[j] = nil end break end
   if status and last_entry == row[1] then table.insert(ended, head) end
 end
-local last = #rows > 0 and rows[#rows][1]
-if not last then return { 'open', 0 } end
-local time_ms, readers = now_ms(), redis.call('HGETALL', KEYS[2])
+if #rows == 0 then return { 'open', 0 } end
+local time_ms, readers, last = now_ms(), redis.call('HGETALL', KEYS[2]), rows[#rows][1]
 for i = 1, #readers, 2 do
-  local reader = cjson.decode(readers[i + 1])
-  if (reader.required or reader.until_ms > time_ms) and precedes(reader.position, last) then return { 'held', readers[i] } end
+  local is_json, reader = pcall(cjson.decode, readers[i + 1])
+  local known = is_json and type(reader) == 'table' and string.match(tostring(reader.position), '^%d+%-%d+$')
+  local counts = not known or reader.required or (tonumber(reader.until_ms) or 0) > time_ms
+  if counts and not (known and not precedes(known, last)) then return { 'held', readers[i] } end
 end
 for _, group in ipairs(redis.call('XINFO', 'GROUPS', log)) do
   local facts = {}

@@ -14,12 +14,17 @@ from collections import deque
 from collections.abc import Awaitable, Iterable, Sequence
 from typing import TypeVar, cast
 
-import hiredis
 import redis.exceptions as theirs
 from msgspec import Struct
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 
+from everfold.streams.redis.connection import (
+    Argument,
+    PatientConnection,
+    packed,
+    says_replica,
+)
 from everfold.streams.redis.owner import Owner
 
 WRITERS = 2
@@ -30,17 +35,12 @@ KEEP_ALIVE_S = 0.05
 much as a command, because the pool checks that it is alive."""
 
 BATCH_LIMIT = 128
-"""Commands per write: all of them must be answered within the time-out of one."""
+"""Commands per write: few enough for the server to turn to others in between."""
 
-Argument = str | bytes | int
+BATCH_BYTES = 256 * 1024
+"""Bytes per write, unless one command alone is larger: so much is sent again when a link breaks."""
+
 T = TypeVar("T")
-
-
-def packed(arguments: Sequence[Argument]) -> bytes:
-    """Return a command as it is sent. redis-py's own packer takes five times as long."""
-    name, *rest = arguments
-    words = name.split() if isinstance(name, str) else [name]  # such as XGROUP CREATE
-    return cast("bytes", hiredis.pack_command((*words, *rest)))
 
 
 def resolve(future: asyncio.Future[T], outcome: T | Exception) -> None:
@@ -61,9 +61,9 @@ class _PendingCommand(Struct, eq=False):
 class PipeliningRedis(Redis):
     """A client that pipelines its commands by itself. Not for commands that block.
 
-    It owns `pool` and closes it. `timeout_s` bounds the wait for a connection, and the wait for
-    all answers of one write. Errors are redis-py's own: `redis_errors.command` maps them. It is
-    made and used in one event loop; elsewhere each command raises ClientShared.
+    It owns `pool` and closes it. `timeout_s` bounds the wait for a connection, and the silence
+    until the next answer. Errors are redis-py's own: `redis_errors.command` maps them. It is made
+    and used in one event loop; elsewhere each command raises ClientShared.
     """
 
     def __init__(self, pool: ConnectionPool, timeout_s: float) -> None:
@@ -119,7 +119,10 @@ class PipeliningRedis(Redis):
             connection = await self._in_time(self.connection_pool.get_connection())  # type: ignore[no-untyped-call]
             try:
                 while batch := await self._wait_for_batch(connection):
-                    await self._in_time(_flush(connection, batch))
+                    if await self._flush(connection, batch):
+                        await self._connect_anew(connection)
+                        batch = []
+                        break
                     batch = []
             finally:
                 await self.connection_pool.release(connection)
@@ -135,7 +138,7 @@ class PipeliningRedis(Redis):
             if self._pending:
                 self._wake_writer()
 
-    async def _wait_for_batch(self, connection: AbstractConnection) -> list[_PendingCommand]:
+    async def _wait_for_batch(self, connection: PatientConnection) -> list[_PendingCommand]:
         """Return the next batch; none when nothing has come for a while, or the connection is gone.
 
         The latter is looked at only after a pause: a server that hangs up at once is an error.
@@ -144,7 +147,7 @@ class PipeliningRedis(Redis):
             await self._keep_alive()
             if _was_closed(connection):
                 return []
-        return self._next_batch(BATCH_LIMIT)
+        return self._next_batch(BATCH_LIMIT, BATCH_BYTES)
 
     async def _keep_alive(self) -> None:
         """Wait until this writer is woken, for KEEP_ALIVE_S at most."""
@@ -159,17 +162,43 @@ class PipeliningRedis(Redis):
             if woken in self._idle:
                 self._idle.remove(woken)
 
-    def _next_batch(self, most: int | None = None) -> list[_PendingCommand]:
-        pending = self._pending
-        return [pending.popleft() for _ in range(min(len(pending), most or len(pending)))]
+    def _next_batch(
+        self, most: float = math.inf, most_bytes: float = math.inf
+    ) -> list[_PendingCommand]:
+        """Return the first pending command, and those after it within both limits."""
+        pending, batch, size = self._pending, list[_PendingCommand](), 0
+        while pending and len(batch) < most:
+            size += len(pending[0].packed)
+            if batch and size > most_bytes:
+                break
+            batch.append(pending.popleft())
+        return batch
+
+    async def _flush(self, connection: PatientConnection, batch: Sequence[_PendingCommand]) -> bool:
+        """Send a batch in one write, and give each command its answer.
+
+        Return whether the server says that it is a replica.
+        """
+        sent, is_replica = b"".join([pending.packed for pending in batch]), False
+        async with connection.patience(self._timeout_s, len(sent)):
+            await connection.send_packed_command(sent, check_health=False)
+            for pending in batch:
+                answer = await _answer(connection)
+                is_replica = is_replica or (isinstance(answer, Exception) and says_replica(answer))
+                resolve(pending.answer, answer)
+        return is_replica
+
+    async def _connect_anew(self, connection: PatientConnection) -> None:
+        """Drop this connection and the idle ones: behind the address there is another primary."""
+        await connection.disconnect()
+        await self.connection_pool.disconnect(inuse_connections=False)
 
     async def _in_time(self, awaitable: Awaitable[T]) -> T:
-        """Await it. One time-out for all: redis-py's own, for each step, cost as much as it."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await awaitable
         except TimeoutError:
-            raise theirs.TimeoutError(f"no answer within {self._timeout_s:g} s") from None
+            raise theirs.TimeoutError(f"no connection within {self._timeout_s:g} s") from None
 
 
 def _was_closed(connection: AbstractConnection) -> bool:
@@ -178,21 +207,12 @@ def _was_closed(connection: AbstractConnection) -> bool:
     return reader is None or reader.at_eof()
 
 
-async def _flush(connection: AbstractConnection, batch: Sequence[_PendingCommand]) -> None:
-    """Send a batch in one write, and give each command its answer."""
-    await connection.send_packed_command(
-        b"".join([pending.packed for pending in batch]), check_health=False
-    )
-    for pending in batch:
-        resolve(pending.answer, await _answer(connection))
-
-
 def _fail(batch: Sequence[_PendingCommand], error: Exception) -> None:
     for pending in batch:
         resolve(pending.answer, error)
 
 
-async def _answer(connection: AbstractConnection) -> object:
+async def _answer(connection: PatientConnection) -> object:
     try:
         return await connection.read_response(timeout=math.inf)
     except theirs.ResponseError as error:

@@ -26,7 +26,8 @@ from everfold.streams.errors import (
     ServerUnreachable,
     WrongKeyType,
 )
-from everfold.streams.redis.pipelining import Argument, PipeliningRedis
+from everfold.streams.redis.connection import Argument, says_replica
+from everfold.streams.redis.pipelining import PipeliningRedis
 
 T = TypeVar("T")
 
@@ -111,7 +112,13 @@ async def command(redis: Redis, *arguments: Argument) -> object:
     Raises a leaf of Unavailable or Misconfigured, WrongKeyType, NoGroup or GroupExists.
     """
     with mapped_errors():
-        return cast("object", await redis.execute_command(*arguments))  # type: ignore[no-untyped-call]
+        try:
+            return cast("object", await redis.execute_command(*arguments))  # type: ignore[no-untyped-call]
+        except theirs.ResponseError as error:
+            if says_replica(error) and not isinstance(redis, PipeliningRedis):
+                # Connect anew: behind the address there is another primary by now.
+                await redis.connection_pool.disconnect()
+            raise
 
 
 async def commands(redis: PipeliningRedis, each: Iterable[Sequence[Argument]]) -> list[object]:

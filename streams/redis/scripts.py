@@ -17,7 +17,7 @@ from typing import cast
 from msgspec import Struct
 from redis.asyncio import Redis
 
-from everfold.streams.redis.pipelining import Argument
+from everfold.streams.redis.connection import Argument
 from everfold.streams.redis.redis_errors import NoScript, command
 
 Reply = list[bytes | int]

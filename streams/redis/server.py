@@ -9,16 +9,16 @@ from __future__ import annotations
 from typing import TypeVar, cast
 
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from everfold.streams.errors import NoServer, ServerTooOld
-from everfold.streams.redis.pipelining import Argument, PipeliningRedis, packed
+from everfold.streams.redis.connection import patient
+from everfold.streams.redis.pipelining import PipeliningRedis
 from everfold.streams.redis.redis_errors import command
 
 COMMAND_TIMEOUT_S = 5.0
-"""Longest wait for the answer to a command that does not block, and for a connection."""
+"""Longest silence while an answer is awaited, and longest wait for a connection."""
 
 CONNECTION_LIMIT = 32
 """Connections of one client. Everfold itself needs few: see WRITERS in pipelining.py."""
@@ -32,36 +32,13 @@ NEEDED_COMMANDS = ("XAUTOCLAIM", "EXPIRETIME")
 """XAUTOCLAIM came with Redis 6.2, EXPIRETIME with 7.0: probed, for Valkey always says 7.2.4."""
 
 
-class _Connection:
-    """Counts how often it is opened: only on a new one can a server be met that started anew."""
-
-    opened = 0
-
-    async def _connect(self) -> None:
-        type(self).opened += 1
-        await super()._connect()  # type: ignore[misc]  # it is mixed into one that has it
-
-    def pack_command(self, *arguments: Argument) -> list[bytes]:
-        return [packed(arguments)]
-
-
-def _ours(kind: type[AbstractConnection]) -> type[AbstractConnection]:
-    """Return a class of its own for one client, so that it counts that client's connections."""
-    return type(kind.__name__, (_Connection, kind), {"opened": 0})
-
-
-def connections_opened(redis: Redis) -> int:
-    """Return how often a client of `connect` has opened a connection so far."""
-    return cast("_Connection", redis.connection_pool.connection_class).opened
-
-
 def connect(
     url: str, *, name: str = "everfold", timeout_s: float = COMMAND_TIMEOUT_S
 ) -> PipeliningRedis:
     """Return a client for `url` (redis://, rediss:// or unix://); it connects when it is used.
 
-    `name` is what CLIENT LIST shows. `timeout_s` is for a connection and for an answer. Close it
-    with `aclose`. Raises NoServer for a URL that is none.
+    `name` is what CLIENT LIST shows. `timeout_s` is for a connection, and for the silence before an
+    answer. Close it with `aclose`. Raises NoServer for a URL that is none.
     """
     return _raw(PipeliningRedis(_pool(url, name, timeout_s, None), timeout_s))
 
@@ -69,7 +46,7 @@ def connect(
 def connect_blocking(url: str, *, name: str = "everfold", block_s: float = BLOCK_S) -> Redis:
     """Return a client for one reader that blocks up to `block_s` on the server.
 
-    As `connect`; its time-out for an answer is `block_s` longer.
+    As `connect`; the silence that it bears is `block_s` longer.
     """
     timeout_s = block_s + COMMAND_TIMEOUT_S
     return _raw(Redis.from_pool(_pool(url, name, timeout_s, timeout_s)))
@@ -94,7 +71,7 @@ def _pool(
             f"{url!r} is not a Redis URL ({error}); write redis://host:6379/0, "
             "rediss://host:6379/0 or unix:///path/to/socket"
         ) from error
-    pool.connection_class = _ours(pool.connection_class)
+    pool.connection_class = patient(pool.connection_class)
     return pool
 
 

@@ -68,6 +68,9 @@ async def import_entries(log: Log, partition: int, entries: Sequence[RawEntry]) 
             *(value for entry_id, flat in entries for value in (entry_id, *flat[1::2])),
         ),
     )
+    if reply[0] == b"odd":
+        entry_id = cast("bytes", reply[1]).decode()
+        raise Refused(f"partition {partition}: entry {entry_id} of the file is not in order")
     if reply[0] == b"stale":
         entry_id = cast("bytes", reply[1]).decode()
         raise Refused(f"partition {partition} has other entries than the file, see {entry_id}")

@@ -21,6 +21,7 @@ from everfold.commands.stream.sinks import PostHogOptions, SqlOptions, WebhookOp
 from everfold.commands.times import Seconds
 from everfold.runner.config import RunnerConfig, runner_name
 from everfold.streams.errors import Misconfigured
+from everfold.streams.events.shortening import EVENT_LIMIT_BYTES
 
 if TYPE_CHECKING:
     from everfold.runner.runner import Runner
@@ -74,6 +75,7 @@ async def runner(
     slots: Slots = 2,
     drain: Drain = 10.0,
     lease_ttl: Seconds = 10.0,
+    event_limit_bytes: int = EVENT_LIMIT_BYTES,
     session: Session = DEFAULT,
 ) -> int:
     """Run a runner: it takes jobs, drives ComfyUI, and recovers the jobs of dead runners.
@@ -86,9 +88,12 @@ async def runner(
         The start of its name in events and lists. Default: the host's name.
     lease_ttl
         The time after which a frozen runner's jobs are taken over; the same for all runners.
+    event_limit_bytes
+        The largest event: of outputs that have more, as with pictures in base64, only references
+        to files and small values are recorded.
     """
     urls = _urls(comfyui)
-    config = _config(name, queue, slots, drain, lease_ttl)
+    config = _config(name, queue, slots, drain, lease_ttl, event_limit_bytes)
     log_to_stderr()
     async with session.log(config.name) as log:
         say(f"runner {config.name} serves {', '.join(config.queues)}")
@@ -106,7 +111,12 @@ def _urls(given: list[str] | None) -> list[str]:
 
 
 def _config(
-    name: str, queues: list[str] | None, slots: int, drain_s: float, lease_ttl_s: float = 10.0
+    name: str,
+    queues: list[str] | None,
+    slots: int,
+    drain_s: float,
+    lease_ttl_s: float = 10.0,
+    event_limit_bytes: int = EVENT_LIMIT_BYTES,
 ) -> RunnerConfig:
     return RunnerConfig(
         name=runner_name(name),
@@ -116,6 +126,7 @@ def _config(
         lease_ttl_s=lease_ttl_s,
         renew_every_s=min(2.0, lease_ttl_s / 5),
         lease_margin_s=min(1.0, lease_ttl_s / 5),
+        event_limit_bytes=event_limit_bytes,
     )
 
 

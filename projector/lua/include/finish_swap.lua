@@ -1,3 +1,12 @@
+--- @include "check_key"
+
+-- Return why one key cannot be put in the place of another one, or nil.
+local function check_move(from, to, kind)
+  local is_denied = redis.acl_check_cmd and not redis.acl_check_cmd('RENAME', from, to)
+  return check_key(from, kind) or check_key(to, kind, 'UNLINK')
+    or is_denied and 'NOPERM this user may not send RENAME for ' .. from
+end
+
 -- Put one rebuilt key in the place of a live one, which is gone when there is no rebuilt one.
 local function move(from, to)
   redis.call('UNLINK', to)

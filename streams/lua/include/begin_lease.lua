@@ -3,7 +3,7 @@
 
 -- Return status and phase of a job that can be leased, nil for one whose head is missing or broken.
 local function leasable(head)
-  if redis.call('TYPE', head).ok ~= 'hash' then return nil end
+  if check_key(head, 'hash', 'HSET') then return nil end
   local status, phase, seq, epoch, last, crashes = unpack(redis.call('HMGET', head,
     'status', 'phase', 'seq', 'epoch', 'last', 'crashes'))
   if whole(seq) and whole(epoch) and last and whole(crashes or '0') then return status, phase end

@@ -1,0 +1,111 @@
+"""Connections to the server: how they pack, how long they wait, how often they were opened.
+
+Rule: a time-out is for silence. Bytes that come begin it anew, and bytes that were sent have the
+time that a slow link needs for them: a large command or reply makes progress.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any, SupportsIndex, cast
+
+import hiredis
+import redis.exceptions as theirs
+from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
+
+Argument = str | bytes | int
+
+SLOWEST_BYTES_PER_S = 64 * 1024
+"""The slowest link that a large command gets through: half a megabit per second."""
+
+NEARLY = 0.9
+"""A time-out that has more than this part of itself left is not begun anew: that costs time."""
+
+
+def packed(arguments: Sequence[Argument]) -> bytes:
+    """Return a command as it is sent. redis-py's own packer takes five times as long."""
+    name, *rest = arguments
+    words = name.split() if isinstance(name, str) else [name]  # such as XGROUP CREATE
+    return cast("bytes", hiredis.pack_command((*words, *rest)))
+
+
+class PatientConnection(AbstractConnection):
+    """What Everfold changes in redis-py's connections; `patient` mixes it into one of their kinds.
+
+    It counts how often it is opened: only on a new one can a server be met that started anew.
+    """
+
+    opened = 0
+    _limit: asyncio.Timeout | None = None
+    _silence_s = 0.0
+
+    async def _connect(self) -> None:
+        type(self).opened += 1
+        await super()._connect()  # type: ignore[safe-super, no-untyped-call]  # its kind has it
+        reader = cast("asyncio.StreamReader", self._reader)
+        feed = reader.feed_data
+
+        def heard(data: Iterable[SupportsIndex]) -> None:
+            self._wait_on()
+            feed(data)
+
+        # The one place that sees all bytes when they come.
+        reader.feed_data = heard  # type: ignore[method-assign]
+
+    def pack_command(self, *arguments: Argument) -> list[bytes]:  # type: ignore[override]
+        return [packed(arguments)]
+
+    async def read_response(
+        self, disable_decoding: bool = False, timeout: float | None = None, **options: Any
+    ) -> Any:
+        """As redis-py's, but `socket_timeout` is the longest silence within a reply."""
+        wait = super().read_response
+        silence_s: float | None = self.socket_timeout
+        if timeout is not None or silence_s is None:
+            return await wait(disable_decoding, timeout, **options)
+        async with self.patience(silence_s):
+            return await wait(disable_decoding, math.inf, **options)
+
+    @contextlib.asynccontextmanager
+    async def patience(self, silence_s: float, sent_bytes: int = 0) -> AsyncIterator[None]:
+        """Raise redis-py's TimeoutError inside once nothing has come for `silence_s` seconds.
+
+        What was sent may still be on its way: its time on the slowest link is added.
+        """
+        first_s = silence_s + sent_bytes / SLOWEST_BYTES_PER_S
+        try:
+            async with asyncio.timeout(first_s) as self._limit:
+                self._silence_s = silence_s
+                yield
+        except TimeoutError:
+            raise theirs.TimeoutError(f"no answer within {silence_s:g} s") from None
+        finally:
+            self._limit = None
+
+    def _wait_on(self) -> None:
+        """Begin the time-out anew: something has come."""
+        limit, now_s = self._limit, asyncio.get_running_loop().time()
+        if limit is None or limit.expired():
+            return
+        if (limit.when() or 0.0) - now_s < self._silence_s * NEARLY:
+            limit.reschedule(now_s + self._silence_s)
+
+
+def patient(kind: type[AbstractConnection]) -> type[AbstractConnection]:
+    """Return a class of its own for one client, so that it counts that client's connections."""
+    return type(kind.__name__, (PatientConnection, kind), {"opened": 0})
+
+
+def says_replica(error: Exception) -> bool:
+    """Say whether the server is, or becomes, a replica: another one is the primary now."""
+    is_named = isinstance(error, theirs.ReadOnlyError | theirs.MasterDownError)
+    return is_named or str(error).startswith(("READONLY", "UNBLOCKED", "MASTERDOWN"))
+
+
+def connections_opened(redis: Redis) -> int:
+    """Return how often a client has opened a connection so far."""
+    return cast("PatientConnection", redis.connection_pool.connection_class).opened
