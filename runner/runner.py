@@ -1,8 +1,8 @@
 """A runner: its actors in one task group.
 
-LeaseRenewer renews leases from its own thread, Fleet polls the backends, HintListener receives
-hints, Claimer takes waiting jobs, Sweeper takes over orphaned jobs, Promoter dispatches delayed
-jobs, and one JobRun runs each leased job.
+LeaseRenewer renews leases by a process of their own, Fleet polls the backends, HintListener
+receives hints, Claimer takes waiting jobs, Sweeper takes over orphaned jobs, Promoter dispatches
+delayed jobs, and one JobRun runs each leased job.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from everfold.runner.comfyui.backend import ComfyBackend
 from everfold.runner.config import RunnerConfig
 from everfold.runner.execution.fleet import Fleet, Reservation
 from everfold.runner.execution.job_run import JobRun
-from everfold.runner.execution.lease_renewer import LeaseRenewer
 from everfold.runner.execution.restore_job import has_lost_writes, restore_job
 from everfold.runner.execution.shared import Shared
+from everfold.runner.renewal.lease_renewer import LeaseRenewer
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.errors import EverfoldError, JobClosed, JobUnknown, LeaseLost
@@ -85,6 +85,7 @@ class Runner:
         self._jobs: anyio.abc.TaskGroup | None = None
         self._none_left = anyio.Event()
         self._draining = anyio.Event()
+        self._renewing = anyio.CancelScope(shield=True)
         self._drain_s = config.drain_s
 
     @property
@@ -106,16 +107,24 @@ class Runner:
 
         Waits while the server is away. After a drain every lease is released or left to run out,
         and the backends are closed. When cancelled, leases run out by themselves; the backends are
-        closed then, too.
+        closed then, too. Either way leases are renewed until the last job run is over.
         """
         try:
-            await self._run(task_status)
+            async with anyio.create_task_group() as renewing:
+                renewing.start_soon(self._renew)
+                try:
+                    await self._work(task_status)
+                finally:
+                    self._renewing.cancel()
         finally:
             await self._shared.fleet.aclose()
 
-    async def _run(self, task_status: anyio.abc.TaskStatus[None]) -> None:
+    async def _renew(self) -> None:
+        with self._renewing:
+            await self._shared.leases.run()
+
+    async def _work(self, task_status: anyio.abc.TaskStatus[None]) -> None:
         async with anyio.create_task_group() as actors:
-            actors.start_soon(self._shared.leases.run)
             actors.start_soon(self._shared.fleet.run)
             async with anyio.create_task_group() as self._jobs:
                 async with anyio.create_task_group() as takers:

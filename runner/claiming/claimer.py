@@ -8,7 +8,6 @@ take turns (streams/leases/fairness.py).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import anyio
@@ -19,12 +18,13 @@ from everfold.streams.appending.outcomes import Lease
 from everfold.streams.errors import Unavailable
 from everfold.streams.leases.fairness import lane_order, partition_order
 from everfold.streams.redis.retry import Backoff
+from everfold.streams.redis.steady_clock import steady_s
 
 CLAIM_LIMIT = 16
 """Jobs claimed in one call: an event is made in advance for each, whether there is one or not."""
 
 Start = Callable[[Lease, float, Reservation | None], None]
-"""Starts a job run: the lease, time.monotonic() before it was asked for, the reserved slot."""
+"""Starts a job run: the lease, `steady_s()` before it was asked for, the reserved slot."""
 
 
 class Claimer:
@@ -76,7 +76,7 @@ class Claimer:
 
     def _look_at_all_in_time(self) -> None:
         """Make all partitions due once per `poll_every_s`, even while hints never stop."""
-        now_s = time.monotonic()
+        now_s = steady_s()
         if now_s - self._looked_at_all_s >= self._shared.config.poll_every_s:
             self._due = self._all()
             self._looked_at_all_s = now_s
@@ -106,7 +106,7 @@ class Claimer:
     async def _lease(
         self, partition: int, lanes: list[tuple[str, str]], reservations: list[Reservation]
     ) -> int:
-        asked_at_s = time.monotonic()
+        asked_at_s = steady_s()
         leases: list[Lease] = []
         # A leased job must get its run: a drain must not cancel between the two.
         with anyio.CancelScope(shield=True):
@@ -130,7 +130,7 @@ class Claimer:
     async def _start_unanswered(self) -> None:
         """Start the jobs whose leases the server gave in answers that were lost."""
         lanes = lane_order(0, self._shared.config.queues)
-        asked_at_s = time.monotonic()
+        asked_at_s = steady_s()
         try:
             held = await self._shared.dispatch.own_leases(lanes)
         except Unavailable:

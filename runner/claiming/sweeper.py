@@ -7,8 +7,6 @@ others. After the server was away, owners get one lease length to renew before a
 
 from __future__ import annotations
 
-import time
-
 import anyio
 
 from everfold.runner.claiming.claimer import Start
@@ -19,6 +17,7 @@ from everfold.streams.leases.fairness import lane_order
 from everfold.streams.leases.registry import connected, deregister_runner, registered_runners
 from everfold.streams.redis.keys import connection_name
 from everfold.streams.redis.retry import Backoff
+from everfold.streams.redis.steady_clock import steady_s
 
 Lane = tuple[str, str]
 
@@ -59,7 +58,7 @@ class Sweeper:
                 await anyio.sleep(backoff.next_s())
 
     def _hold_back(self) -> None:
-        self._hold_until_s = time.monotonic() + self._shared.config.lease_ttl_s
+        self._hold_until_s = steady_s() + self._shared.config.lease_ttl_s
         self._suspects.forget()
 
     async def _sweep(self) -> None:
@@ -72,7 +71,7 @@ class Sweeper:
     async def _find_lost_leases(self) -> None:
         """Start the jobs whose leases the server gave in answers that were lost."""
         config = self._shared.config
-        asked_at_s = time.monotonic()
+        asked_at_s = steady_s()
         if asked_at_s < self._search_at_s:
             return
         for lease in await self._shared.dispatch.own_leases(lane_order(0, config.queues)):
@@ -83,7 +82,7 @@ class Sweeper:
     def _idle_limit_s(self) -> float:
         """Return how long an entry must be idle. A released one is idle beyond every limit."""
         config = self._shared.config
-        holding = time.monotonic() < self._hold_until_s
+        holding = steady_s() < self._hold_until_s
         return config.lease_ttl_s + (86_400 * 300 if holding else 0)
 
     async def _take_over(self, partition: int, lane: Lane, suspect: str = "") -> None:
@@ -100,7 +99,7 @@ class Sweeper:
 
     async def _take_page(self, partition: int, lane: Lane, suspect: str, most: int) -> int:
         key = (partition, lane)
-        asked_at_s = time.monotonic()
+        asked_at_s = steady_s()
         cursor, leases = await self._shared.dispatch.take_over(
             partition,
             lane,
@@ -127,7 +126,7 @@ class Sweeper:
         if connection_name(self._shared.config.name) not in names:
             return []  # who does not see itself, as behind a proxy, cannot say that others are gone
         registered = set(await registered_runners(log)) - {self._shared.config.name}
-        return self._suspects.dead(registered, names, time.monotonic())
+        return self._suspects.dead(registered, names, steady_s())
 
     async def _take_from(self, suspect: str) -> None:
         for partition in range(self._shared.log.keys.partitions):

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from everfold.runner.config import RunnerConfig
 from everfold.runner.execution.fleet import Fleet
-from everfold.runner.execution.lease_renewer import LeaseRenewer
+from everfold.runner.renewal.lease_renewer import LeaseRenewer
 from everfold.streams.appending.log import Log
 from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.retention.lost_writes import ServerWatch

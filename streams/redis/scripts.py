@@ -84,6 +84,10 @@ _promote = Script("everfold.streams", "promote")
 _read_job = Script("everfold.streams", "read_job")
 
 
+RENEW_SOURCE = _renew.source
+"""For the process that renews leases, which loads no more of Everfold than it needs."""
+
+
 class NewEvent(Struct, frozen=True, kw_only=True):
     """An encoded event on its way into the log, with the conditions under which it may enter.
 

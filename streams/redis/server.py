@@ -75,6 +75,11 @@ def _pool(
     return pool
 
 
+def connection_arguments(url: str) -> dict[str, object]:
+    """Return what `url` says about a connection, by the names of redis-py. Raises NoServer."""
+    return dict(_pool(url, "everfold", COMMAND_TIMEOUT_S, None).connection_kwargs)
+
+
 def _raw(client: Client) -> Client:
     """Leave replies as the server sent them: redis-py's parsers guess from options that raw
     commands and scripts do not have."""

@@ -25,7 +25,7 @@ RANK = {package: rank for rank, package in enumerate((*PACKAGES, *TESTS_ONLY))}
 ROOMS = {
     "streams": "errors closing events redis appending leases reading archive retention",
     "projector": "config job assignment folding reading projector subscribing",
-    "runner": "backend config decisions comfyui execution claiming runner",
+    "runner": "backend config renewal decisions comfyui execution claiming runner",
     "everfold": "event_text contract timeline simulator embedded sinks archives client demo "
     "commands __main__",
 }

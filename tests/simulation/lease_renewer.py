@@ -1,4 +1,4 @@
-"""runner/execution/lease_renewer.py as steps: renewal from a thread, trust by clock."""
+"""runner/renewal/lease_renewer.py as steps: renewal beside the runner, trust by clock."""
 
 from __future__ import annotations
 

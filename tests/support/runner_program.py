@@ -5,10 +5,12 @@ python -m tests.support.runner_program '{"redis": ..., "namespace": ..., "name":
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 
 import anyio
@@ -41,6 +43,11 @@ class RunnerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     leases: Leases = Leases()
     drain_s: float = 1.0
     silent_after_s: float = 15.0
+    stuck_after_s: float = 60.0
+    stall_s: float = 0.0
+    """On SIGUSR1: how long one C call holds the interpreter lock."""
+    forks: bool = False
+    """A forked child outlives it, with all its descriptors, for 15 s."""
     at: str = ""
     """The point at which the process sends `signal` to itself: before_post (the intent is
     recorded), after_post (the answer is not recorded), before_stop and after_stop (around the call
@@ -103,21 +110,34 @@ async def main(options: RunnerOptions) -> None:
         truth_every_s=0.5,
         drain_s=options.drain_s,
         silent_after_s=options.silent_after_s,
+        stuck_after_s=options.stuck_after_s,
     )
     async with Log.open(options.redis, namespace=options.namespace, actor=options.name) as log:
         runner = Runner(log, [DyingBackend(url, options) for url in options.backends], config)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_drain_on_signal, runner, tasks.cancel_scope)
+            tasks.start_soon(_obey_signals, runner, options.stall_s)
             await tasks.start(runner.run)
+            if options.forks and os.fork() == 0:
+                _outlive()
             print("ready", flush=True)
 
 
-async def _drain_on_signal(runner: Runner, scope: anyio.CancelScope) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM) as signals:
-        async for _ in signals:
-            runner.drain()
-            print("draining", flush=True)
-            break
+def _outlive() -> None:
+    time.sleep(15)
+    os._exit(0)
+
+
+async def _obey_signals(runner: Runner, stall_s: float) -> None:
+    """Drain on SIGTERM. On SIGUSR1 hold the interpreter lock, as a big division does."""
+    sleep = ctypes.PyDLL(None).usleep
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGUSR1) as signals:
+        async for number in signals:
+            if number == signal.SIGTERM:
+                runner.drain()
+                print("draining", flush=True)
+                break
+            sleep(int(stall_s * 1_000_000))
+            print("stalled", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,265 @@
+"""The process that renews one runner's leases: python -m everfold.runner.renewal.renewer
+
+Rule: it renews while its runner lives and is not stopped (state T), and for `stuck_after_s` after
+the last beat of the runner's event loop. One long call that holds the interpreter lock cannot be
+told from a loop that hangs: both keep their leases for so long. It ends with its runner.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+from everfold.runner.renewal.messages import (
+    Beat,
+    Forget,
+    FromRenewer,
+    Hold,
+    Missed,
+    Outcome,
+    Round,
+    Setup,
+    decode_to_renewer,
+    line,
+)
+from everfold.runner.renewal.server_connection import ErrorReply, ServerConnection
+from everfold.streams.redis.steady_clock import steady_s
+
+PAGE_LIMIT = 500
+"""Leases renewed in one script call."""
+
+CHUNK_BYTES = 65536
+
+LOOK_EVERY_S = 1.0
+"""How often the runner's pid is looked at where the kernel does not tell its end."""
+
+IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Sent to the whole group or service: the runner drains then, and keeps its leases meanwhile."""
+
+
+class Renewer:
+    """Renews what it is told to hold, in a thread of its own; `report` is called with each round.
+
+    `may_renew` returns why the leases must not be renewed now, empty when they may.
+    """
+
+    def __init__(
+        self, setup: Setup, may_renew: Callable[[], str], report: Callable[[FromRenewer], None]
+    ) -> None:
+        self._setup = setup
+        self._why_not = may_renew
+        self._report = report
+        self._lock = threading.Lock()
+        self._held: dict[str, Hold] = {}
+        self._as_of = 0
+        self._told_canceling: set[tuple[str, int]] = set()
+        self._connection: ServerConnection | None = None
+
+    def hold(self, lease: Hold) -> None:
+        with self._lock:
+            self._held[lease.job_id] = lease
+            self._as_of = lease.number
+
+    def forget(self, job_id: str, epoch: int) -> None:
+        """Renew this lease no more; does nothing when another one of the job is held by now."""
+        with self._lock:
+            held = self._held.get(job_id)
+            if held is not None and held.epoch == epoch:
+                del self._held[job_id]
+            self._told_canceling.discard((job_id, epoch))
+
+    def run(self) -> None:
+        """Renew every `renew_every_s`, for ever."""
+        pause = threading.Event()
+        while True:
+            begun_s = steady_s()
+            with self._lock:
+                held, as_of = list(self._held.values()), self._as_of
+            if held:
+                self._report(self._round(held, as_of))
+            pause.wait(max(0.0, begun_s + self._setup.renew_every_s - steady_s()))
+
+    def _round(self, held: list[Hold], as_of: int) -> Round | Missed:
+        asked_at_s = steady_s()
+        over: list[Outcome] = []
+        canceling: list[Outcome] = []
+        failed: list[Outcome] = []
+        try:
+            for page in _pages(held):
+                if why := self._why_not():
+                    return Missed(why)
+                self._renew(page, over, canceling, failed)
+        except (OSError, ErrorReply, ValueError) as error:
+            self._disconnect()
+            return Missed(f"{type(error).__name__}: {error}")
+        for outcome in over:
+            self.forget(outcome.job_id, outcome.epoch)
+        return Round(
+            as_of=as_of,
+            asked_at_s=asked_at_s,
+            over=tuple(over),
+            canceling=tuple(canceling),
+            failed=tuple(failed),
+        )
+
+    def _renew(
+        self,
+        page: list[Hold],
+        over: list[Outcome],
+        canceling: list[Outcome],
+        failed: list[Outcome],
+    ) -> None:
+        keys = [page[0].dispatch, *(lease.head for lease in page)]
+        leases = [word for lease in page for word in (lease.epoch, lease.dispatch_id)]
+        words = ("EVAL", self._setup.script, len(keys), *keys, self._setup.runner, *leases)
+        connection = self._connected()
+        try:
+            answers = connection.ask(*words)
+        except ErrorReply:
+            # An error of this page says nothing of the leases in another stream.
+            failed += [Outcome(lease.job_id, lease.epoch) for lease in page]
+            return
+        for lease, answer in zip(page, _rows(answers), strict=True):
+            key = (lease.job_id, lease.epoch)
+            if answer[0] == b"fenced":
+                over.append(Outcome(*key, int(str(answer[1]))))
+            elif answer[0] == b"canceling" and key not in self._told_canceling:
+                self._told_canceling.add(key)
+                canceling.append(Outcome(*key))
+
+    def _connected(self) -> ServerConnection:
+        if self._connection is None:
+            setup = self._setup
+            self._connection = ServerConnection(
+                setup.server, setup.connection_name, setup.timeout_s
+            )
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+
+def _pages(held: list[Hold]) -> Iterator[list[Hold]]:
+    """Yield the leases of one dispatch stream together, PAGE_LIMIT at most."""
+    by_stream: dict[str, list[Hold]] = {}
+    for lease in held:
+        by_stream.setdefault(lease.dispatch, []).append(lease)
+    for leases in by_stream.values():
+        for start in range(0, len(leases), PAGE_LIMIT):
+            yield leases[start : start + PAGE_LIMIT]
+
+
+def _rows(answers: object) -> list[list[object]]:
+    if not isinstance(answers, list):
+        raise ValueError(f"renew.lua answered {answers!r}")
+    return answers
+
+
+STOPPED = "the runner is stopped"
+
+
+class RunnerWatch:
+    """What this process sees of the runner that started it."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._pid = setup.runner_pid
+        self._stuck_after_s = setup.stuck_after_s
+        self._heard_at_s = steady_s()
+
+    def heard(self) -> None:
+        """The runner's event loop has turned."""
+        self._heard_at_s = steady_s()
+
+    def why_not(self) -> str:
+        """Return why its leases must not be renewed now; empty when they may."""
+        if _state(self._pid) in ("T", "t"):
+            return STOPPED
+        silent_s = steady_s() - self._heard_at_s
+        if silent_s > self._stuck_after_s:
+            return f"the runner's event loop has stood still for {silent_s:.0f} s"
+        return ""
+
+
+def _state(pid: int) -> str:
+    """Return a process's state as the kernel names it; empty where there is no /proc."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return stat.read().rpartition(b")")[2].split()[0].decode()
+    except OSError:
+        return ""
+
+
+class Input:
+    """The lines of standard input, until its end or until the runner has ended.
+
+    A process that the runner has forked may keep the pipe open: then its pid tells the end.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._lines: list[bytes] = []
+        self._runner_pid = 0
+        self._runner_ends = -1
+        """A descriptor that is readable when the runner has ended, -1 for none."""
+
+    def watch(self, runner_pid: int) -> None:
+        """End with this process, which has started this one."""
+        self._runner_pid = runner_pid
+        if hasattr(os, "pidfd_open"):
+            with suppress(OSError):
+                self._runner_ends = os.pidfd_open(runner_pid)
+
+    def next(self) -> bytes | None:
+        """Return the next line, None at the end."""
+        while not self._lines:
+            waited_for = [0] if self._runner_ends < 0 else [0, self._runner_ends]
+            readable, _, _ = select.select(waited_for, [], [], LOOK_EVERY_S)
+            if self._runner_ends in readable or self._runner_pid not in (0, os.getppid()):
+                return None
+            if 0 in readable:
+                received = os.read(0, CHUNK_BYTES)
+                if not received:
+                    return None
+                *self._lines, self._rest = (self._rest + received).split(b"\n")
+        return self._lines.pop(0)
+
+
+def main() -> None:
+    """Be the process, until the runner ends."""
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    writing = threading.Lock()
+
+    def report(message: FromRenewer) -> None:
+        with writing:
+            os.write(1, line(message))
+
+    given = Input()
+    setup = decode_to_renewer(given.next() or b"")
+    if not isinstance(setup, Setup):
+        sys.exit("the first message must be the setup")
+    given.watch(setup.runner_pid)
+    runner = RunnerWatch(setup)
+    renewer = Renewer(setup, runner.why_not, report)
+    threading.Thread(target=renewer.run, daemon=True).start()
+    while (text := given.next()) is not None:
+        message = decode_to_renewer(text)
+        if isinstance(message, Hold):
+            renewer.hold(message)
+        elif isinstance(message, Forget):
+            renewer.forget(message.job_id, message.epoch)
+        elif isinstance(message, Beat):
+            runner.heard()
+            report(message)
+    os._exit(0)  # at once: the renewing thread may wait for an answer
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""The process that renews leases, as its runner sees it: started, told, heard, ended.
+
+Rule: it gets nothing from the runner's environment but what Python needs, and the password by pipe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Mapping
+
+from everfold.runner.renewal.messages import (
+    FromRenewer,
+    Server,
+    ToRenewer,
+    decode_from_renewer,
+    line,
+)
+from everfold.streams.redis.server import connection_arguments
+
+MODULE = "everfold.runner.renewal.renewer"
+
+LINE_LIMIT = 1 << 24
+"""Longest line that is read, in bytes: a round names each lease that is over."""
+
+KEPT = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "__PYVENV_LAUNCHER__")
+KEPT_PREFIXES = ("PYTHON", "LD_", "DYLD_", "LC_", "SSL_", "OPENSSL_")
+"""Variables that a Python and its TLS library may need."""
+
+
+def environment(of: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of the new process, which imports from where this one does."""
+    kept = {
+        name: value for name, value in of.items() if name in KEPT or name.startswith(KEPT_PREFIXES)
+    }
+    kept["PYTHONPATH"] = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
+    return kept
+
+
+def server_of(url: str) -> Server:
+    """Return where a server URL leads. Raises NoServer for a URL that is none."""
+    given = connection_arguments(url)
+    tls = {name: value for name, value in given.items() if name.startswith("ssl_")}
+    return Server(
+        host=str(given.get("host", "localhost")),
+        port=int(str(given.get("port", 6379))),
+        path=str(given.get("path", "")),
+        database=int(str(given.get("db", 0) or 0)),
+        username=str(given.get("username") or ""),
+        password=str(given.get("password") or ""),
+        tls=_plain(tls) if url.startswith("rediss:") else None,
+    )
+
+
+def _plain(tls: Mapping[str, object]) -> dict[str, str | int | bool]:
+    """Return the options as JSON can hold them."""
+    found: dict[str, str | int | bool] = {}
+    for name, value in tls.items():
+        if isinstance(value, list):
+            found[name] = " ".join(str(int(flag)) for flag in value)
+        elif isinstance(value, bool | int | str):
+            found[name] = value
+    return found
+
+
+class RenewerProcess:
+    """One start of the process. Call `end` in the end, whatever has happened."""
+
+    def __init__(self, process: Process) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._process = process
+        self._stdin, self._stdout = process.stdin, process.stdout
+
+    @classmethod
+    async def start(cls) -> RenewerProcess:
+        """Start it. Raises OSError."""
+        # -P: what lies in the current folder must not be imported in place of a library.
+        command = (sys.executable, "-P", "-m", MODULE)
+        environ = environment(os.environ)
+        return cls(
+            await asyncio.create_subprocess_exec(
+                *command, stdin=PIPE, stdout=PIPE, env=environ, limit=LINE_LIMIT
+            )
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def tell(self, message: ToRenewer) -> None:
+        """Send it a message; one that has ended gets nothing."""
+        if not self._stdin.is_closing():
+            self._stdin.write(line(message))
+
+    async def heard(self) -> FromRenewer | None:
+        """Return what it says next, None when it has ended."""
+        try:
+            text = await self._stdout.readline()
+            return decode_from_renewer(text) if text.endswith(b"\n") else None
+        except (ValueError, OSError):
+            return None
+
+    def kill(self) -> None:
+        if self._process.returncode is None:
+            try:
+                self._process.kill()
+            except ProcessLookupError:
+                return
+
+    async def end(self) -> int:
+        """End it at once and return its exit code."""
+        self.kill()
+        self._stdin.close()
+        return await self._process.wait()

@@ -1,0 +1,104 @@
+"""A connection to the server for a process that sends one script: it loads fast and stays small.
+
+Rule: it blocks, for `timeout_s` at most. After any OSError it is closed and a new one is made.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import cast
+
+import hiredis
+
+from everfold.runner.renewal.messages import Server
+
+CHUNK_BYTES = 65536
+
+_CERT_REQS = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
+
+
+class ErrorReply(Exception):
+    """The server answered with an error; the connection is as good as before."""
+
+
+class ServerConnection:
+    """Connects and logs in when it is made. Raises OSError, ErrorReply when it is refused."""
+
+    def __init__(self, server: Server, name: str, timeout_s: float) -> None:
+        self._reader = hiredis.Reader()
+        self._socket = _connected(server, timeout_s)
+        try:
+            if server.password:
+                user = (server.username,) if server.username else ()
+                self.ask("AUTH", *user, server.password)
+            self.ask("CLIENT", "SETNAME", name)
+            if server.database:
+                self.ask("SELECT", server.database)
+        except BaseException:
+            self.close()
+            raise
+
+    def ask(self, *words: str | int) -> object:
+        """Send one command and return its answer. Raises ErrorReply, or OSError."""
+        self._socket.sendall(hiredis.pack_command(cast("tuple[str | int]", words)))
+        while (answer := self._reader.gets()) is False:
+            received = self._socket.recv(CHUNK_BYTES)
+            if not received:
+                raise ConnectionResetError("the server has closed the connection")
+            self._reader.feed(received)
+        if isinstance(answer, hiredis.ReplyError):
+            raise ErrorReply(str(answer))
+        return answer
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def _connected(server: Server, timeout_s: float) -> socket.socket:
+    if server.path:
+        connected = socket.socket(socket.AF_UNIX)
+        connected.settimeout(timeout_s)
+        try:
+            connected.connect(server.path)
+        except BaseException:
+            connected.close()
+            raise
+        return connected
+    connected = socket.create_connection((server.host, server.port), timeout_s)
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if server.tls is None:
+        return connected
+    return _context(server.tls).wrap_socket(connected, server_hostname=server.host)
+
+
+def _context(options: dict[str, str | int | bool]) -> ssl.SSLContext:
+    """Return a context as redis-py makes it from the options of a URL."""
+
+    def text(name: str) -> str | None:
+        return cast("str | None", options.get(f"ssl_{name}"))
+
+    context = ssl.create_default_context()
+    mode = _CERT_REQS[str(options.get("ssl_cert_reqs", "required"))]
+    is_checked = bool(options.get("ssl_check_hostname", True))
+    context.check_hostname = is_checked and mode != ssl.CERT_NONE
+    context.verify_mode = mode
+    for flag in _flags(options, "ssl_include_verify_flags"):
+        context.verify_flags |= flag
+    for flag in _flags(options, "ssl_exclude_verify_flags"):
+        context.verify_flags &= ~flag
+    certificate = text("certfile") or text("keyfile")
+    if certificate:
+        context.load_cert_chain(certificate, text("keyfile"), text("password"))
+    if text("ca_certs") or text("ca_path") or text("ca_data"):
+        context.load_verify_locations(text("ca_certs"), text("ca_path"), text("ca_data"))
+    if "ssl_min_version" in options:
+        context.minimum_version = ssl.TLSVersion(int(options["ssl_min_version"]))
+    if text("ciphers"):
+        context.set_ciphers(str(text("ciphers")))
+    return context
+
+
+def _flags(options: dict[str, str | int | bool], name: str) -> list[ssl.VerifyFlags]:
+    return [ssl.VerifyFlags(int(flag)) for flag in str(options.get(name, "")).split()]
