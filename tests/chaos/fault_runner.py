@@ -21,7 +21,7 @@ from tests.support.fault_proxy import FaultProxy
 from tests.support.forked import ForkServer
 from tests.support.programs import Program, programs
 from tests.support.servers import OwnServer, choose_server, own_server
-from tests.support.stack import Comfy, Stack
+from tests.support.stack import Comfy, Stack, sleeper
 
 RUNNERS, PROJECTORS, COMFYS, PARTITIONS = 3, 2, 2, 4
 SHORT_S, LONG_S = 0.8, 4.0
@@ -44,6 +44,8 @@ class FaultRunner:
         self.runners: list[Program] = []
         self.projectors: list[Program] = []
         self.deaths: list[Death] = []
+        self.gone: list[Comfy] = []
+        """Simulators that do not come back in this round: killed, or standing still."""
         self._restarting = anyio.Lock()
 
     @property
@@ -69,10 +71,48 @@ class FaultRunner:
         for runner in self.runners:
             if runner.exit_code is None:
                 runner.send(signal.SIGCONT)
-        for comfy in self.comfys:
+        for comfy in self._here():
             await comfy.fault("unmute_sockets")
             await comfy.fault("clear")
         await self.restart_ended()
+
+    def _here(self) -> list[Comfy]:
+        return [comfy for comfy in self.comfys if comfy not in self.gone]
+
+    async def bring_back(self) -> None:
+        """Let the simulators that were gone answer again: what they left undone goes on."""
+        for comfy in self.gone:
+            if comfy.program is not None and comfy.program.exit_code is None:
+                comfy.thaw()
+            else:
+                await comfy.up()
+        self.gone = []
+
+    async def _lose_comfyui(self, comfy: Comfy, *, by_kill: bool) -> bool:
+        async with self._restarting:
+            if comfy in self.gone or len(self._here()) < 2:
+                return False
+            self.gone.append(comfy)
+            if by_kill:
+                self.deaths.append(Death(comfy.url, time.time()))
+                await run_sync(comfy.kill)
+            else:
+                comfy.freeze()
+        return True
+
+    async def _be_a_neighbour(self, comfy: Comfy, deed: str) -> bool:
+        """Use the server as somebody does who knows nothing of Everfold."""
+        path, body = {
+            "neighbour_submits": ("/prompt", {"prompt": sleeper(0.5)}),
+            "neighbour_interrupts": ("/interrupt", {}),
+            "neighbour_clears_history": ("/history", {"clear": True}),
+        }[deed]
+        try:
+            async with httpx.AsyncClient(base_url=comfy.url) as client:
+                (await client.post(path, json=body)).raise_for_status()
+        except httpx.TransportError:
+            return False  # it is being restarted just now
+        return True
 
     async def inject(self, kind: str, which: int, jobs: list[str]) -> bool:
         """Inject one fault; False when there was nothing to inject it into."""
@@ -92,9 +132,15 @@ class FaultRunner:
                 self.projectors[which % len(self.projectors)].send(signal.SIGKILL)
             case "restart_comfyui":
                 async with self._restarting:
+                    if comfy in self.gone:
+                        return False
                     self.deaths.append(Death(comfy.url, time.time()))
                     await run_sync(comfy.kill)
                     await comfy.up()
+            case "lose_comfyui":
+                return await self._lose_comfyui(comfy, by_kill=which % 2 == 0)
+            case "neighbour_submits" | "neighbour_interrupts" | "neighbour_clears_history":
+                return comfy not in self.gone and await self._be_a_neighbour(comfy, kind)
             case "drop_sockets" | "mute_sockets" | "lose_post_response" | "lose_post_request":
                 return await self._fault(comfy, kind)
             case "restart_server":
@@ -111,6 +157,8 @@ class FaultRunner:
         return True
 
     async def _fault(self, comfy: Comfy, kind: str) -> bool:
+        if comfy in self.gone:
+            return False
         try:
             await comfy.fault(kind)
         except httpx.TransportError:

@@ -9,12 +9,21 @@ from itertools import pairwise
 import anyio
 from msgspec import Struct
 
+from everfold.projector.job.fold import fold
 from everfold.projector.job.job import Job
 from everfold.projector.reading.lag import lag
 from everfold.projector.reading.queries import current
 from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.errors import EverfoldError, JobClosed, JobLeased
-from everfold.streams.events.event import Canceled, CancelRequested, Policy, Recovered
+from everfold.streams.events.event import (
+    Canceled,
+    CancelRequested,
+    Expired,
+    Failed,
+    Lost,
+    Policy,
+    Recovered,
+)
 from everfold.streams.reading.reader import job_events
 from tests.chaos.fault_runner import FaultRunner
 from tests.chaos.schedule import Fault, PlannedJob, Schedule
@@ -23,7 +32,9 @@ from tests.support.stack import sleeper
 from tests.support.wait import eventually
 
 END_WITHIN_S = 60.0
-POLICY = Policy(retries=5, crash_limit=20, retry_backoff_s=0.2)
+POLICY = Policy(
+    retries=5, crash_limit=20, retry_backoff_s=0.2, backend_away_s=3.0, stop_within_s=5.0
+)
 
 
 class Result(Struct, frozen=True):
@@ -54,7 +65,9 @@ class Round:
         jobs = [await current(self._log, job_id) for job_id in self._jobs]
         rows = self._faults.ledgers()
         mine = [row for row in rows if _belongs(row, set(self._jobs))]
-        violations += await find_violations(self._log, jobs, mine, self._faults.deaths)
+        given_up = await self._given_up()
+        violations += await find_violations(self._log, jobs, mine, self._faults.deaths, given_up)
+        await self._faults.bring_back()
         return Result(
             seed=self._plan.seed,
             faults=dict(self._injected),
@@ -124,6 +137,18 @@ class Round:
         except AssertionError:
             return ["invariant 4: the projection does not catch up"]
         return []
+
+    async def _given_up(self) -> frozenset[str]:
+        """Return the prompts that the log names as given up: they may go on where nobody sees."""
+        found = set[str]()
+        for job_id in self._jobs:
+            job = Job(job_id=job_id)
+            for record in await job_events(self._log, job_id):
+                job = fold([record], job)
+                event = record.event
+                if isinstance(event, Lost | Failed | Canceled | Expired) and event.abandoned:
+                    found.add(job.prompt_id)
+        return frozenset(found)
 
     async def _gaps(self, job_id: str) -> list[float]:
         events = await job_events(self._log, job_id)

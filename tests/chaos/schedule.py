@@ -26,6 +26,10 @@ FAULTS: dict[str, float] = {
     "flush_scripts": 1,
     "cancel": 4,
     "submit_again": 2,
+    "lose_comfyui": 1,
+    "neighbour_submits": 2,
+    "neighbour_interrupts": 1,
+    "neighbour_clears_history": 1,
 }
 """Kind -> weight."""
 

@@ -61,6 +61,11 @@ def test_a_second_post_an_overlap_and_a_false_success_are_violations() -> None:
     assert "says p2 succeeded" in ledger_violations([DONE], [first], [])[0]
 
 
+def test_what_was_given_up_may_run_beside_the_next_attempt() -> None:
+    left, second = row("p1", 1, 3.5, "success"), row("p2", 3, 4, "success")
+    assert ledger_violations([DONE], [left, second], [], {"p1"}) == []
+
+
 def test_what_ran_on_a_dead_server_ended_with_it() -> None:
     dead, second = row("p1", 1, None, None), row("p2", 3, 4, "success")
     assert ledger_violations([DONE], [dead, second], [Death("u", 2.0)]) == []
