@@ -1,4 +1,5 @@
-"""Dispatches delayed jobs that are due, and ends jobs whose queue deadline has passed.
+"""Dispatches delayed jobs that are due, and ends waiting jobs that are overdue: their queue
+deadline has passed, or they were asked to be canceled as they waited.
 
 Rule: every runner does this for every partition; the script makes repetition harmless.
 """
@@ -9,10 +10,11 @@ import logging
 
 import anyio
 
+from everfold.projector.reading.queries import from_log
 from everfold.runner.execution.shared import Shared
 from everfold.streams.appending.log import UNLEASED
 from everfold.streams.errors import EverfoldError, Unavailable
-from everfold.streams.events.event import Expired
+from everfold.streams.events.event import Canceled, Expired
 from everfold.streams.redis.retry import Backoff
 
 logger = logging.getLogger("everfold.runner")
@@ -42,11 +44,14 @@ class Promoter:
     async def _promote(self, partition: int) -> None:
         promotion = await self._shared.dispatch.promote(partition)
         for job_id in promotion.overdue:
-            await self._expire(job_id)
+            await self._end(job_id)
 
-    async def _expire(self, job_id: str) -> None:
+    async def _end(self, job_id: str) -> None:
+        log, end = self._shared.log, Expired(reason="queue_deadline")
         try:
-            await self._shared.log.append(job_id, Expired(reason="queue_deadline"), epoch=UNLEASED)
+            job = await from_log(log, job_id)
+            canceled = Canceled(reason=job.reason, attempt=job.attempt)
+            await log.append(job_id, canceled if job.is_canceling else end, epoch=UNLEASED)
         except Unavailable:
             raise
         except EverfoldError:

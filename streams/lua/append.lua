@@ -6,7 +6,7 @@
   KEYS[2]  later       ZSET by due time
   KEYS[3]  workflows   HASH, graph -> open jobs that need it
   KEYS[4..] head       HASH of each event's job; one per event
-  ARGV[1]  hash tag of the partition, from which dispatch and workflow keys are made
+  ARGV[1]  hash tag of the partition, of which dispatch, workflow and deadlines keys are made
   ARGV[2]  ms that a graph is kept after its last open job
   ARGV[3..] eight per event: job id; event id; author; expected seq, -1 = any, -2 - n = any, no event up
            to n has this id; epoch of the lease, 0 = none, -1 = only while no runner has one; its
@@ -18,19 +18,16 @@
            {"fenced", current epoch}      {"closed", status}      {"conflict", actual seq}
            {"leased", owner}              {"unknown"}             {"broken", why}  a key is unusable
 ]]
+--- @include "now_ms"
 --- @include "open_job"
-local log, later, workflows, tag, call = KEYS[1], KEYS[2], KEYS[3], ARGV[1], redis.call
-local why = check_key(log, 'stream', 'XADD') or check_key(later, 'zset', 'ZREM') or check_key(workflows, 'hash', 'HINCRBY', 'HDEL')
+local log, later, workflows, tag, call, deadlines = KEYS[1], KEYS[2], KEYS[3], ARGV[1], redis.call, ARGV[1] .. ':deadlines'
+local why = check_key(log, 'stream', 'XADD') or check_key(later, 'zset', 'ZREM')
+  or check_key(workflows, 'hash', 'HINCRBY', 'HDEL') or check_key(deadlines, 'zset', 'ZADD')
 if why then return redis.error_reply(why) end
-local function damage_of(job, dispatch, graph)
-  return not whole(call('HGET', workflows, job.workflow) or '0') and 'its graph is not counted by a number'
-    or check_key(dispatch, 'stream', 'XDEL', 'XACK') or check_key(graph, 'string', 'PEXPIRE')
-end
 local function close(head, name, job, status, dispatch, graph)
   if job.phase == 'later' then call('ZREM', later, name) end
   if job.dispatch ~= '' and call('XDEL', dispatch, job.dispatch) then redis.pcall('XACK', dispatch, 'runners', job.dispatch) end
-  local left = call('HINCRBY', workflows, job.workflow, -1)
-  if left <= 0 then call('HDEL', workflows, job.workflow) call('PEXPIRE', graph, ARGV[2]) end
+  if call('HINCRBY', workflows, job.workflow, -1) <= 0 then call('HDEL', workflows, job.workflow) call('PEXPIRE', graph, ARGV[2]) end
   call('HSET', head, 'status', status, 'phase', 'closed')
 end
 local function append(head, name, event_id, author, expected, epoch, holder, effect, payload)
@@ -38,8 +35,8 @@ local function append(head, name, event_id, author, expected, epoch, holder, eff
   local job, outcome = open_job(head, author, event_id, -2 - expected)
   if not job then return outcome end
   local kind, phase, closes = string.match(payload, '^{"type":"job%.([%a_]+)"'), job.phase, effect ~= '' and effect ~= 'cancel'
-  local mine = phase == 'leased' and job.epoch == epoch and (holder == '' or holder == job.owner)
-  if epoch > 0 and not mine then return { 'fenced', job.epoch } end
+  local is_mine = phase == 'leased' and job.epoch == epoch and (holder == '' or holder == job.owner)
+  if epoch > 0 and not is_mine then return { 'fenced', job.epoch } end
   local waits, needs_lease = phase == 'waiting' or phase == 'later', phase == 'leased' or phase == 'released'
   if kind == 'rewound' or kind == 'cancel_requested' then needs_lease = false end
   if epoch <= 0 and not waits and (needs_lease or epoch < 0 or closes) then return { 'leased', job.owner } end
@@ -47,10 +44,13 @@ local function append(head, name, event_id, author, expected, epoch, holder, eff
   if seq then return { 'duplicate', whole(seq), entry } end
   if expected >= 0 and job.seq ~= expected then return { 'conflict', job.seq } end
   local dispatch, graph = tag .. ':dispatch:' .. job.queue .. ':' .. job.priority, tag .. ':workflow:' .. job.workflow
-  local damage = closes and damage_of(job, dispatch, graph)
+  local damage = closes and (not whole(call('HGET', workflows, job.workflow) or '0') and 'its graph is not counted by a number'
+    or check_key(dispatch, 'stream', 'XDEL', 'XACK') or check_key(graph, 'string', 'PEXPIRE'))
   if damage then return { 'broken', damage } end
   seq, entry = append_to(log, head, name, job, author, event_id, payload)
   if effect == 'cancel' then call('HSET', head, 'cancel', seq .. ' ' .. entry) end
+  -- The next promotion ends it: whoever asks may die before, and no backend may have room.
+  if effect == 'cancel' and waits then call('ZADD', deadlines, now_ms(), name) end
   if closes then close(head, name, job, effect, dispatch, graph) end
   return { 'appended', seq, entry }
 end

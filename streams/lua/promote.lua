@@ -12,7 +12,8 @@
   ARGV[4]  wake message
 
   Returns  {"promoted", count, next due Unix ms or 0, overdue job ids...}   an overdue job is
-           still waiting past its deadline; it stays listed until it is closed
+           still waiting past its deadline, or was asked to be canceled as it waited; it stays
+           listed until it is closed
 ]]
 --- @include "check_key"
 --- @include "now_ms"

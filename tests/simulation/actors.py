@@ -10,7 +10,7 @@ from everfold.runner.execution.fleet import Reservation
 from everfold.streams.appending.log import UNLEASED
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.errors import Unavailable
-from everfold.streams.events.event import Expired
+from everfold.streams.events.event import Canceled, Event, Expired
 from everfold.streams.redis.keys import connection_name
 from tests.simulation.head import Lane
 from tests.simulation.process import REDIS
@@ -171,15 +171,18 @@ def promoting(runner: Runner) -> Steps[None]:
         try:
             _, overdue = yield from ask(REDIS, server.promote, "promote")
             for job_id in overdue:
-                yield from _expire(runner, job_id)
+                yield from _end(runner, job_id)
         except Unavailable:
             pass
         yield PROMOTE_EVERY_MS
 
 
-def _expire(runner: Runner, job_id: str) -> Steps[None]:
+def _end(runner: Runner, job_id: str) -> Steps[None]:
     server, event_id = runner.world.server, runner.world.new_id()
-    event = Expired(reason="queue_deadline")
+    job = yield from ask(REDIS, lambda: server.states[job_id][-1], "read_job")
+    event: Event = Expired(reason="queue_deadline")
+    if job.is_canceling:
+        event = Canceled(reason=job.reason, attempt=job.attempt)
     yield from ask(REDIS, lambda: server.append(job_id, event_id, event, UNLEASED), "append")
 
 

@@ -113,6 +113,8 @@ class Server:
         entry = self._write(job_id, head, event, (holder, epoch) if epoch > 0 else None, event_id)
         if isinstance(event, CancelRequested):
             head.canceled_by = (head.seq, entry)
+            if head.phase in ("waiting", "later"):
+                self.deadlines[job_id] = self._now_ms()
         elif status := closing_status(event):
             self._close(job_id, head, status)
         return ("appended", head.seq, entry)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from everfold import Everfold
+from everfold.streams.events.event import CancelRequested
 from tests.support.stack import Stack, sleeper
 
 pytestmark = pytest.mark.anyio
@@ -79,3 +80,19 @@ async def test_a_canceled_job_of_a_dead_runner_is_stopped_by_the_survivor(stack:
     await stack.runner(comfy)
     job = await stack.until(job_id, "canceled")
     assert job.recovered == 1
+
+
+async def test_a_wish_to_cancel_a_waiting_job_is_granted_although_nothing_has_room(
+    stack: Stack,
+) -> None:
+    """Whoever asked has died before the job was canceled; no backend is there to run it."""
+    comfy = await stack.comfy()
+    comfy.kill()
+    await stack.runner(comfy)
+    made = await stack.log.submit(sleeper(1), run_at_ms=4_000_000_000_000)
+    waiting, delayed = await stack.submit(), made.job_id
+    for job_id in (waiting, delayed):
+        await stack.log.append(job_id, CancelRequested(reason="no longer wanted"), epoch=0)
+    for job_id in (waiting, delayed):
+        job = await stack.until(job_id, "canceled", within_s=5)
+        assert job.reason == "no longer wanted"
