@@ -1,1 +1,1 @@
-"""The demo: real processes, twelve jobs, and a runner that is killed in the middle."""
+"""The demo: real processes, thirteen jobs, and a runner and a ComfyUI that are killed."""

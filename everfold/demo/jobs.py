@@ -1,4 +1,4 @@
-"""The twelve jobs of the demo: what they are and how each is meant to end."""
+"""The thirteen jobs of the demo: what they are and how each is meant to end."""
 
 from __future__ import annotations
 
@@ -27,6 +27,11 @@ def demo_jobs() -> list[DemoJob]:
         DemoJob("canceled", picture(10, 8.0), "canceled"),
         *portraits[4:],
     ]
+
+
+def landscape() -> DemoJob:
+    """The job whose ComfyUI is killed for good in the middle."""
+    return DemoJob("landscape", picture(11, 4.0))
 
 
 def _image(number: int) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""The processes of the demo: a simulator, a projector, two runners; all ended at the end."""
+"""The processes of the demo: two simulators, a projector, two runners; all ended at the end."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class DemoProcesses:
             )
 
     def _errors_of(self, role: str) -> Path:
-        return self._folder / f"{role}.log"
+        return self._folder / f"{role.replace(' ', '-')}.log"
 
     def end(self) -> None:
         for process in self._all:

@@ -1,24 +1,27 @@
-"""The course of the demo: submit, cancel one, kill a runner, wait for the end, count."""
+"""The course of the demo: submit, cancel one job, kill a runner and a ComfyUI, wait, count."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 import anyio
 import httpx
 
 from everfold.client import Everfold
-from everfold.demo.jobs import demo_jobs
+from everfold.demo.jobs import DemoJob, demo_jobs, landscape
 from everfold.demo.processes import DemoProcess, DemoProcesses
 from everfold.demo.summary import Summary, summarize
 from everfold.projector.job.job import Job
 from everfold.streams.errors import Unavailable
-from everfold.streams.events.event import Recovered
+from everfold.streams.events.event import Policy, Recovered
 from everfold.streams.reading.reader import job_events
 
 LIMIT_S = 60.0
+
+AWAY_S = 3.0
+"""How long a ComfyUI that nobody reaches keeps its jobs here; the default is ten minutes."""
 
 
 class Demo:
@@ -40,48 +43,64 @@ class Demo:
 
     async def run(self) -> Summary:
         started_s = time.monotonic()
-        simulator = await self._processes.start(
-            "simulator", "simulator", "--port", "0", "--output", str(self._folder / "images")
-        )
-        url = simulator.first_line.split()[-1]
+        comfys = await self._start_simulators()
         await self._processes.start("projector", "projector")
-        runners = await self._start_runners(url)
-        await self._submit()
+        runners = await self._start_runners(comfys)
+        await self._submit_all()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._look)
             with anyio.fail_after(LIMIT_S):
                 await self._cancel_one()
                 recovery_s = await self._kill_one(runners)
+                await self._lose_one(comfys)
                 await self._until_all_ended()
             tasks.cancel_scope.cancel()
-        images = list((self._folder / "images" / "output").glob("*.png"))
+        images = list((self._folder / "images").glob("*/output/*.png"))
         return summarize(
             self.jobs,
             self._meant,
-            await _ledger(url),
+            [row for url in comfys for row in await _ledger(url)],
             recovery_s=recovery_s,
             images=len(images),
-            outputs=str(self._folder / "images" / "output"),
+            outputs=str(self._folder / "images"),
             seconds=time.monotonic() - started_s,
         )
 
-    async def _start_runners(self, url: str) -> list[DemoProcess]:
+    async def _start_simulators(self) -> dict[str, DemoProcess]:
+        """Return two simulators by URL."""
+        found: dict[str, DemoProcess] = {}
+        for name in ("one", "two"):
+            folder = str(self._folder / "images" / name)
+            made = await self._processes.start(
+                f"ComfyUI {name}", "simulator", "--port", "0", "--output", folder
+            )
+            found[made.first_line.split()[-1]] = made
+        return found
+
+    async def _start_runners(self, comfys: Iterable[str]) -> list[DemoProcess]:
+        served = [part for url in comfys for part in ("--comfyui", url)]
         found: list[DemoProcess] = []
         async with anyio.create_task_group() as tasks:
 
             async def start(name: str) -> None:
-                arguments = ("runner", "--comfyui", url, "--name", name, "--drain", "0")
+                arguments = ("runner", *served, "--name", name, "--drain", "0")
                 found.append(await self._processes.start(name, *arguments))
 
             for name in ("anna", "bert"):
                 tasks.start_soon(start, name)
-        self._say("two runners, one projector, one simulator and one Redis are running")
+        self._say("two runners, one projector, two simulated ComfyUI and one Redis are running")
         return found
 
-    async def _submit(self) -> None:
+    async def _submit(self, job: DemoJob) -> str:
+        made = await self._everfold.submit(
+            job.graph, kind="demo", user="you", policy=Policy(backend_away_s=AWAY_S)
+        )
+        self._names[made.job_id], self._meant[made.job_id] = job.name, job.meant_to
+        return made.job_id
+
+    async def _submit_all(self) -> None:
         for job in demo_jobs():
-            made = await self._everfold.submit(job.graph, kind="demo", user="you")
-            self._names[made.job_id], self._meant[made.job_id] = job.name, job.meant_to
+            await self._submit(job)
         self._say(f"{len(self._meant)} jobs submitted: all of them are in the log now")
 
     async def _look(self) -> None:
@@ -112,9 +131,27 @@ class Demo:
         self._say(f"{name} goes on with the other runner after {took_over_ms - killed_ms:.0f} ms")
         return (took_over_ms - killed_ms) / 1000
 
-    def _in_mid_run(self) -> Job | None:
+    def _in_mid_run(self, among: Collection[str] = ()) -> Job | None:
         midst = (job for job in self.jobs if job.status == "running" and job.progress > 0.15)
-        return next(midst, None)
+        return next((job for job in midst if not among or job.job_id in among), None)
+
+    async def _lose_one(self, comfys: dict[str, DemoProcess]) -> None:
+        """Kill the ComfyUI of a job in mid-run; it never comes back. Removes it from `comfys`."""
+        job_id = await self._submit(landscape())
+        await self._until(lambda: self._in_mid_run({job_id}) is not None)
+        job = self._in_mid_run({job_id})
+        assert job is not None
+        victim = comfys.pop(job.backend)
+        victim.kill()
+        self._say(f"{victim.role} killed for good while it ran {self.name_of(job)}")
+        await self._until(lambda: self._is_elsewhere(job))
+        other = next(iter(comfys.values()))
+        self._say(f"{self.name_of(job)} begins anew at {other.role}: {AWAY_S:g} s are enough here")
+
+    def _is_elsewhere(self, before: Job) -> bool:
+        return any(
+            job.job_id == before.job_id and job.attempt > before.attempt for job in self.jobs
+        )
 
     async def _taken_over(self, job_id: str) -> int:
         while True:

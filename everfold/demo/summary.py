@@ -17,14 +17,16 @@ class Summary(Struct, frozen=True, kw_only=True):
     canceled: int
     recovered: int
     """Jobs that another runner took over and carried on."""
+    moved: int
+    """Jobs whose ComfyUI never came back, begun anew at another one."""
     executed_twice: int
-    """Jobs of which ComfyUI executed more than one attempt, or one attempt more than once."""
+    """Jobs that the living ComfyUI executed more than once, in one attempt or several."""
     lost: int
     """Jobs that have no end."""
     as_meant: bool
     """Whether each job ended as it was meant to."""
     recovery_s: float
-    """From the kill to the first job that went on."""
+    """From the kill of the runner to the first job that went on."""
     images: int
     outputs: str
     seconds: float
@@ -52,6 +54,7 @@ def summarize(
         failed=statuses["failed"],
         canceled=statuses["canceled"],
         recovered=sum(1 for job in jobs if job.recovered),
+        moved=sum(1 for job in jobs if job.losses),
         executed_twice=_executed_twice(ledger),
         lost=len(meant) - sum(1 for job in jobs if job.is_terminal),
         as_meant=all(meant[job.job_id] == job.status for job in jobs),

@@ -1,4 +1,4 @@
-"""`everfold demo`: see a job survive `kill -9`, on a machine with nothing but Python."""
+"""`everfold demo`: see jobs survive `kill -9`, on a machine with nothing but Python."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ REFRESH_S = 0.1
 
 
 async def demo(*, folder: Path | None = None, json: Json = False) -> int:
-    """See twelve jobs survive the kill -9 of a runner.
+    """See thirteen jobs survive the kill -9 of a runner and the loss of a ComfyUI.
 
-    Starts its own embedded server, simulator of ComfyUI, projector and two runners, and kills one
-    of these; takes about 20 seconds. The exit code is 0 only if no job was lost or executed
-    twice. With --json the last line is the summary.
+    Starts its own embedded server, two simulators of ComfyUI, a projector and two runners, and
+    kills a runner and a simulator; takes about 30 seconds. The exit code is 0 only if no job was
+    lost or executed twice. With --json the last line is the summary.
 
     Parameters
     ----------
@@ -125,6 +125,7 @@ def _lines(summary: Summary) -> Iterator[tuple[Part, ...]]:
         (summary.failed, "failed, each with its reason: one graph invalid, one node gave up"),
         (summary.canceled, "canceled"),
         (summary.recovered, f"recovered after kill -9, the first after {summary.recovery_s} s"),
+        (summary.moved, "begun anew elsewhere, because their ComfyUI never came back"),
         (summary.executed_twice, "executed twice"),
         (summary.lost, "lost"),
     )
