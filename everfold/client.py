@@ -266,16 +266,27 @@ class Everfold:
 
         A job that no runner holds is `canceled` at once. One that a runner holds is `canceling`
         until its runner has stopped it: `wait` returns the end. A job that has ended is returned
-        as it is. Raises JobUnknown.
+        as it is. Raises JobUnknown, or what `get` raises where the cancel is in the log, but the
+        state cannot be read here.
         """
         with contextlib.suppress(JobClosed):
             await self.log.append(job_id, CancelRequested(reason=reason), epoch=0)
+            await self._end_if_blocked(job_id)
             with contextlib.suppress(JobLeased):
                 await self.log.append(job_id, Canceled(reason=reason), epoch=UNLEASED)
             hint = f"cancel {job_id}"
             await command(self.log.redis, "PUBLISH", self.log.keys.wake(), hint)
         head = await command(self.log.redis, "HGET", self.log.keys.head(job_id), "seq")
         return await self.get(job_id, int(str(head, "ascii") if isinstance(head, bytes) else 0))
+
+    async def _end_if_blocked(self, job_id: str) -> None:
+        """End a job that waits for a runner that can read it; its prompt may be alive."""
+        key = self.log.keys.blocked(self.log.keys.partition_of(job_id))
+        if await command(self.log.redis, "ZSCORE", key, job_id) is not None:
+            # Here, because most programs meet no such job.
+            from everfold.runner.execution.unreadable_job import end_blocked
+
+            await end_blocked(self.log, job_id)
 
     async def backends(self) -> Sequence[BackendStatus]:
         """Return every backend that a runner has seen in the last 7 days, by name."""

@@ -33,11 +33,15 @@ DETAILS_LIMIT = 200
 
 
 def status(job: Job) -> Part:
+    if job.unreadable_seq and not job.is_terminal:
+        return (f"was {job.status}", "red")
     return (job.status, STYLES.get(job.status, ""))
 
 
 def doing(job: Job) -> str:
     """Return the node that a job runs and its step, or why the job ended."""
+    if job.unreadable_seq and not job.is_terminal:
+        return f"event {job.unreadable_seq} cannot be read; this is the state before it"
     if job.error is not None and job.status == "failed":
         return job.error.message.strip().partition("\n")[0]
     if job.is_terminal:

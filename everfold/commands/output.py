@@ -58,6 +58,12 @@ def say(*parts: Part) -> None:
         _write("".join(map(_plain, parts)))
 
 
+def complain(sentence: str) -> None:
+    """Print a line to stderr: what is printed else may be read by a program."""
+    sys.stderr.write(clean(f"everfold: {sentence}") + "\n")
+    sys.stderr.flush()
+
+
 def show(
     rows: Sequence[T],
     columns: Mapping[str, Callable[[T], Cell]],

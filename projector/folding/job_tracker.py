@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from everfold.projector.folding.parking import with_skips, without
 from everfold.projector.job.evolve import evolve
 from everfold.projector.job.fold import fold
@@ -15,6 +17,7 @@ from everfold.projector.job.job import Job
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
 from everfold.streams.errors import BrokenChain
+from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.record import Recorded
 from everfold.streams.retention.history import job_history
 
@@ -24,8 +27,8 @@ CACHED_JOBS = 20_000
 class JobTracker:
     """Follows the jobs of one partition through its log, with up to CACHED_JOBS of them cached.
 
-    With `past_unreadable` a job is folded on without its unreadable events; without it, only
-    without those that an operator skipped.
+    With `past_unreadable` a job is folded on without its unreadable events, and says so by its
+    `unreadable_seq`; without it, only without those that an operator skipped.
     """
 
     def __init__(
@@ -68,9 +71,22 @@ class JobTracker:
         job = fold(earlier)
         if job.seq != record.seq - 1:
             raise BrokenChain(record.job_id, job.seq + 1, record.seq)
-        return job
+        return replace(job, unreadable_seq=self._first_unreadable(history, record))
 
     async def _marked(self, events: Sequence[Recorded]) -> Sequence[Recorded]:
         if self._past_unreadable:
             return [without(event) for event in events]
         return await with_skips(self.log, self.partition, events)
+
+    def _first_unreadable(self, history: Sequence[Recorded], record: Recorded) -> int:
+        """Return the first event before `record` that a job is folded on without, 0 for none."""
+        if not self._past_unreadable:
+            return 0
+        passed = (
+            event.seq
+            for event in history
+            if event.seq < record.seq
+            and isinstance(event.event, Unreadable)
+            and not event.event.skipped
+        )
+        return next(passed, 0)

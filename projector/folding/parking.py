@@ -1,8 +1,8 @@
 """Parked jobs: their next event cannot be folded, while the rest of the partition goes on.
 
 Rule: a parked job keeps the state from before that event. `retry` folds it again, as after an
-upgrade that can read the event. `skip` makes every fold from now on ignore the event; that decision
-is stored beside the log.
+upgrade that can read the event; `skip` makes every fold from now on ignore it, and is stored beside
+the log. Both let runners look again at a job that they could not read (a blocked one).
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from msgspec.structs import replace
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import JobNotParked, Refused
 from everfold.streams.events.codec import Unreadable
-from everfold.streams.events.record import Recorded
+from everfold.streams.events.record import NO_ENTRY, Recorded
+from everfold.streams.reading.reader import job_events
 from everfold.streams.redis.redis_errors import command, read_json_hash
 from everfold.streams.redis.scripts import Script
 from everfold.streams.redis.server import server_time_ms
@@ -30,6 +31,10 @@ _unpark = Script("everfold.projector", "unpark")
 UNREADABLE, GAP, BROKEN = "unreadable", "gap", "broken"
 """Why a job is parked: an event cannot be read; events are missing; a function of a custom
 projection raised."""
+
+
+BLOCKED_LIMIT = 10_000
+"""Blocked jobs that are named of one partition."""
 
 
 class Parked(Struct, frozen=True):
@@ -91,11 +96,21 @@ async def parked_jobs(log: Log) -> list[ParkedJob]:
     return sorted(found, key=lambda job: job.parked.at_ms)
 
 
+async def blocked_jobs(log: Log) -> list[str]:
+    """Return the ids of the jobs that wait for a runner that can read them. Raises Unavailable."""
+    found: list[str] = []
+    for partition in range(log.keys.partitions):
+        key = log.keys.blocked(partition)
+        names = cast("list[bytes]", await command(log.redis, "ZRANGE", key, 0, BLOCKED_LIMIT - 1))
+        found += [name.decode(errors="replace") for name in names]
+    return found
+
+
 async def retry(log: Log, job_id: str) -> None:
     """Mark a parked job to be folded again, and take its partition from its owner.
 
     The partition's next owner folds it, which may park it again; without a projector the mark
-    waits. Raises JobNotParked, Unavailable.
+    waits. A blocked job is looked at by a runner again. Raises JobNotParked, Unavailable.
     """
     found = await _find(log, job_id)
     await _mark(log, found, replace(found.parked, retry=True), skip=b"")
@@ -123,12 +138,33 @@ async def _find(log: Log, job_id: str) -> ParkedJob:
     for job in await parked_jobs(log):
         if job.job_id == job_id:
             return job
-    raise JobNotParked(job_id)
+    if not await command(log.redis, "HEXISTS", log.keys.head(job_id), "blocked"):
+        raise JobNotParked(job_id)
+    return await blocked_job(log, job_id)
+
+
+async def blocked_job(log: Log, job_id: str) -> ParkedJob:
+    """Return a job that runners could not read, as a projector would park it.
+
+    Raises JobUnknown, Unavailable.
+    """
+    partition = log.keys.partition_of(job_id)
+    records = await with_skips(log, partition, await job_events(log, job_id))
+    for record in records:
+        event = record.event
+        if isinstance(event, Unreadable) and not event.skipped:
+            parked = Parked(record.seq, record.entry_id, event.why, record.time_ms)
+            return ParkedJob(partition, job_id, parked)
+    seq = records[0].seq if records else 0
+    return ParkedJob(partition, job_id, Parked(seq, NO_ENTRY, "events are missing", cause=GAP))
 
 
 async def _mark(log: Log, job: ParkedJob, parked: Parked, skip: bytes) -> None:
     keys, partition = log.keys, job.partition
-    touched = (keys.projector(partition), keys.parked(partition), keys.skipped(partition))
+    touched = (
+        *(keys.projector(partition), keys.parked(partition), keys.skipped(partition)),
+        *(keys.head(job.job_id), keys.blocked(partition), keys.later(partition)),
+    )
     text = msgspec.json.encode(parked)
     await _unpark.run(log.redis, touched, (job.job_id, text, parked.entry_id, skip))
 

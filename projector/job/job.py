@@ -119,6 +119,10 @@ class Job(Struct, frozen=True, kw_only=True, gc=False):
     entry_id: str = "0-0"
     """Entry id of that event in the log."""
 
+    unreadable_seq: int = 0
+    """The first event that could not be read: what it and the events after it changed is missing
+    here. 0 for a state that is whole, as every stored one is."""
+
     @property
     def is_terminal(self) -> bool:
         """Whether the job has ended: nothing but its position in the log can change."""

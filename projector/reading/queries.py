@@ -12,24 +12,32 @@ from functools import partial
 from typing import cast
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from everfold.projector.folding.parking import with_skips
 from everfold.projector.folding.stored_jobs import read_stored_job, read_stored_jobs
+from everfold.projector.job.evolve import evolve
 from everfold.projector.job.fold import fold
 from everfold.projector.job.job import Job
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import (
     BrokenChain,
+    CorruptLog,
     InvalidName,
     JobUnknown,
     UndecodableEvent,
     WrongExpectedSequence,
 )
 from everfold.streams.events.codec import Unreadable
-from everfold.streams.reading.reader import job_events
+from everfold.streams.events.event import Expired, closing_status
+from everfold.streams.events.record import Recorded
+from everfold.streams.reading.reader import job_events, job_tail
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.retry import with_retry
 from everfold.streams.redis.scripts import Script
+
+UNREADABLE = "unreadable"
+"""Reason of a job that expired because nobody could read its events."""
 
 PAGE_LIMIT = 1000
 """Most jobs of one page."""
@@ -48,20 +56,22 @@ class Page(Struct, frozen=True):
 async def get(log: Log, job_id: str, at_least_seq: int = 0) -> Job:
     """Return the projected job; fold the log where that is missing or before `at_least_seq`.
 
-    The result may still be before `at_least_seq`: when the log does not have that event, or when
-    an earlier one cannot be read. Raises JobUnknown, Unavailable, and BrokenChain where events that
-    are needed are no longer in the log.
+    The result is before `at_least_seq` only when the log does not have that event. Raises as
+    `current` does; a job that is parked is read as `current` reads it.
     """
     job = await _projected(log, job_id)
     if job is None or job.seq < at_least_seq:
         return await _caught_up(log, job or Job(job_id=job_id))
-    return job
+    is_parked = not job.is_terminal and bool(await _parked_in(log, [job_id]))
+    return await _caught_up(log, job) if is_parked else job
 
 
 async def current(log: Log, job_id: str) -> Job:
     """Return the job after its last event: the projected one, folded on with the log.
 
-    A parked job is returned as it was before the event that cannot be read. Raises as `get` does.
+    Raises JobUnknown, Unavailable, and UndecodableEvent or BrokenChain where an event cannot be
+    read or is missing: what came before is not the job's present state. Only of a job that has
+    ended its end is returned, with `unreadable_seq` set.
     """
     job = await _projected(log, job_id)
     if job is not None and job.is_terminal:
@@ -72,7 +82,7 @@ async def current(log: Log, job_id: str) -> Job:
 async def from_log(log: Log, job_id: str) -> Job:
     """Return what `current` returns, from the log alone: one read, which suits a short history.
 
-    Raises JobUnknown, Unavailable, and BrokenChain where its first events were trimmed.
+    Raises as `current` does.
     """
     return await _caught_up(log, Job(job_id=job_id))
 
@@ -101,10 +111,51 @@ async def _projected(log: Log, job_id: str) -> Job | None:
 
 
 async def _caught_up(log: Log, job: Job) -> Job:
-    events = await job_events(log, job.job_id, after_seq=job.seq)
-    if events and events[0].seq != job.seq + 1:
-        raise BrokenChain(job.job_id, job.seq + 1, events[0].seq)
-    return fold(await with_skips(log, log.keys.partition_of(job.job_id), events), job)
+    tail = await job_tail(log, job.job_id, after_seq=job.seq)
+    if not tail.events:
+        if tail.is_cut and (newest := await _head_seq(log, job.job_id)) > job.seq:
+            raise BrokenChain(job.job_id, job.seq + 1, newest)
+        return job
+    records = await with_skips(log, log.keys.partition_of(job.job_id), tail.events)
+    first, last = records[0], records[-1]
+    is_broken = first.seq != job.seq + 1
+    folded = job if is_broken else fold(records, job)
+    if folded.seq == last.seq:
+        return folded
+    if (end := _end_of(folded, last)) is not None:
+        return end
+    if is_broken:
+        raise BrokenChain(job.job_id, job.seq + 1, first.seq)
+    raise _why_stopped(folded, records)
+
+
+def _end_of(job: Job, last: Recorded) -> Job | None:
+    """Return the end of a job whose history cannot all be read, None while it is open.
+
+    A terminal event says by itself how the job ended, whatever was before. Where not even the
+    beginning is known, only an end for that very reason counts.
+    """
+    event = last.event
+    if isinstance(event, Unreadable) or not closing_status(event):
+        return None
+    if not job.submitted_at_ms and not (isinstance(event, Expired) and event.reason == UNREADABLE):
+        return None
+    return replace(evolve(job, last), unreadable_seq=job.seq + 1)
+
+
+def _why_stopped(job: Job, records: Sequence[Recorded]) -> UndecodableEvent | BrokenChain:
+    """Return why the fold of `records` went no further than `job`."""
+    following = next(record for record in records if record.seq > job.seq)
+    if isinstance(following.event, Unreadable) and following.seq == job.seq + 1:
+        why = following.event.why
+        return UndecodableEvent(job.job_id, following.seq, following.entry_id, why)
+    return BrokenChain(job.job_id, job.seq + 1, following.seq)
+
+
+async def _head_seq(log: Log, job_id: str) -> int:
+    key = log.keys.head(job_id)
+    seq = await with_retry(lambda: command(log.redis, "HGET", key, "seq"), log.retry_for_s)
+    return int(seq) if isinstance(seq, bytes) and seq.isdigit() else 0
 
 
 class _Position(Struct, frozen=True, order=True):
@@ -205,21 +256,45 @@ async def _jobs_at(log: Log, positions: Sequence[_Position]) -> list[Job | None]
     job_ids = [position.job_id for position in positions]
     keys = [log.keys.job(job_id) for job_id in job_ids]
     stored = await with_retry(lambda: read_stored_jobs(log, keys), log.retry_for_s)
-    return [
-        job or await _without_state(log, job_id)
-        for job_id, job in zip(job_ids, stored, strict=True)
-    ]
+    parked = await _parked_in(log, job_ids)
+    found: list[Job | None] = []
+    for job_id, job in zip(job_ids, stored, strict=True):
+        if job is None:
+            found.append(await _without_state(log, job_id))
+        else:
+            found.append(await _as_parked(log, job) if job_id in parked else job)
+    return found
+
+
+async def _parked_in(log: Log, job_ids: Sequence[str]) -> set[str]:
+    partitions = {log.keys.partition_of(job_id) for job_id in job_ids}
+    found: set[str] = set()
+    for partition in partitions:
+        wanted = [job_id for job_id in job_ids if log.keys.partition_of(job_id) == partition]
+        ask = ("HMGET", log.keys.parked(partition), *wanted)
+        reply = await with_retry(partial(command, log.redis, *ask), log.retry_for_s)
+        rows = zip(wanted, cast("list[bytes | None]", reply), strict=True)
+        found |= {job_id for job_id, text in rows if text is not None}
+    return found
+
+
+async def _as_parked(log: Log, job: Job) -> Job:
+    """Return a job as far as it can be read, then with `unreadable_seq` set. Raises JobUnknown."""
+    try:
+        return await _caught_up(log, job)
+    except CorruptLog:
+        partition = log.keys.partition_of(job.job_id)
+        found = await with_skips(log, partition, await job_events(log, job.job_id))
+        job = fold(found, job)
+        return replace(job, unreadable_seq=job.seq + 1)
 
 
 async def _without_state(log: Log, job_id: str) -> Job | None:
     """Fold an open job whose state has expired; delete the index entry of any other job."""
     with contextlib.suppress(JobUnknown):
-        try:
-            job = await _caught_up(log, Job(job_id=job_id))
-        except BrokenChain:
-            return None
+        job = await _as_parked(log, Job(job_id=job_id))
         if not job.is_terminal:
-            return job
+            return job if job.submitted_at_ms else None  # without its beginning it says nothing
     keys, partition = log.keys, log.keys.partition_of(job_id)
     touched = (keys.job(job_id), keys.active(partition), keys.ended(partition))
     await with_retry(

@@ -18,8 +18,9 @@ from everfold.projector.job.evolve import evolve
 from everfold.projector.job.job import Job
 from everfold.projector.reading.queries import current
 from everfold.streams.appending.log import Log
-from everfold.streams.errors import BrokenChain, UndecodableEvent
+from everfold.streams.errors import BrokenChain, CorruptLog, UndecodableEvent
 from everfold.streams.events.codec import Unreadable
+from everfold.streams.events.event import closing_status
 from everfold.streams.events.record import Recorded
 from everfold.streams.reading.reader import job_events, tail
 
@@ -104,15 +105,30 @@ class Watcher:
     async def wait(self, job_id: str, timeout_s: float | None = None) -> Job:
         """Return the job once it has ended; None waits without a limit.
 
-        Raises TimeoutError, and what `watch` raises.
+        It waits on past events that cannot be read: the end says by itself how the job ended.
+        Raises TimeoutError, JobUnknown, Unavailable, and BrokenChain where no event is left.
         """
         with anyio.fail_after(timeout_s):
-            job = await current(self._log, job_id)
-            if job.is_terminal:
-                return job
-            async for job_now in self.watch(job_id, job.seq):
-                job = job_now
-        return job
+            while True:
+                try:
+                    job = await current(self._log, job_id)
+                    if job.is_terminal:
+                        return job
+                    async for job_now in self.watch(job_id, job.seq):
+                        job = job_now
+                except CorruptLog:
+                    await self._until_longer(job_id)
+                else:
+                    return job
+
+    async def _until_longer(self, job_id: str) -> None:
+        """Wait for one more event of a job that cannot be read now: its end can be read."""
+        events = await self._events(job_id, 0)
+        if not events:
+            raise BrokenChain(job_id, 1, 0)
+        last = events[-1]
+        if isinstance(last.event, Unreadable) or not closing_status(last.event):
+            await self._after(job_id, last.seq)
 
 
 def _evolve_next(job: Job, record: Recorded) -> Job:

@@ -12,12 +12,11 @@ import time
 
 import anyio
 
-from everfold.projector.job.job import Job
 from everfold.projector.reading.queries import current
 from everfold.runner.backend import Absent, Attempt, Ended
 from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.shared import Shared
-from everfold.streams.errors import EverfoldError, JobUnknown
+from everfold.streams.errors import CorruptLog, EverfoldError, JobUnknown
 from everfold.streams.leases.backends import (
     Abandoned,
     BackendEntry,
@@ -30,6 +29,7 @@ from everfold.streams.leases.backends import (
     seen_backends,
 )
 from everfold.streams.leases.registry import RunnerEntry, register_runner
+from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_time_ms
 
 logger = logging.getLogger("everfold.runner")
@@ -126,8 +126,7 @@ class Heartbeat:
 
     async def _is_over(self, state: BackendState, prompt: Abandoned) -> bool:
         """Stop one prompt, unless its job still counts on it; True when there is nothing to do."""
-        job = await self._job(prompt.job_id)
-        if job is not None and job.may_be_alive and job.attempt == prompt.attempt:
+        if await self._counts_on(prompt):
             return True  # whoever meant to give it up died before it was told
         attempt = Attempt(
             job_id=prompt.job_id,
@@ -145,8 +144,13 @@ class Heartbeat:
         await forget_abandoned(self._shared.log, prompt.prompt_id)
         return True
 
-    async def _job(self, job_id: str) -> Job | None:
+    async def _counts_on(self, prompt: Abandoned) -> bool:
+        """Say whether the prompt's job is open and may go on with it: true if it cannot be read."""
+        log, job_id = self._shared.log, prompt.job_id
         try:
-            return await current(self._shared.log, job_id)
+            job = await current(log, job_id)
         except JobUnknown:
-            return None
+            return False
+        except CorruptLog:
+            return await command(log.redis, "HGET", log.keys.head(job_id), "status") == b"open"
+        return job.may_be_alive and job.attempt == prompt.attempt

@@ -1,5 +1,5 @@
-"""Dispatches delayed jobs that are due, and ends waiting jobs that are overdue: their queue
-deadline has passed, or they were asked to be canceled as they waited.
+"""Dispatches delayed jobs that are due and jobs that only others could not read. Ends waiting jobs
+that are overdue: their deadline has passed, they are to be canceled, or nobody could read them.
 
 Rule: every runner does this for every partition; the script makes repetition harmless.
 """
@@ -12,9 +12,11 @@ import anyio
 
 from everfold.projector.reading.queries import from_log
 from everfold.runner.execution.shared import Shared
+from everfold.runner.execution.unreadable_job import end_blocked, is_blocked, read_remains
 from everfold.streams.appending.log import UNLEASED
 from everfold.streams.errors import EverfoldError, Unavailable
 from everfold.streams.events.event import Canceled, Expired
+from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.retry import Backoff
 
 logger = logging.getLogger("everfold.runner")
@@ -44,11 +46,16 @@ class Promoter:
     async def _promote(self, partition: int) -> None:
         promotion = await self._shared.dispatch.promote(partition)
         for job_id in promotion.overdue:
-            await self._end(job_id)
+            await self._end(partition, job_id)
+        for job_id in (await self._shared.dispatch.promote_blocked(partition)).over:
+            await end_blocked(self._shared.log, job_id)
 
-    async def _end(self, job_id: str) -> None:
+    async def _end(self, partition: int, job_id: str) -> None:
         log, end = self._shared.log, Expired(reason="queue_deadline")
         try:
+            if await is_blocked(log, job_id):
+                await self._end_unstarted(partition, job_id)
+                return
             job = await from_log(log, job_id)
             canceled = Canceled(reason=job.reason, attempt=job.attempt)
             await log.append(job_id, canceled if job.is_canceling else end, epoch=UNLEASED)
@@ -56,3 +63,11 @@ class Promoter:
             raise
         except EverfoldError:
             return  # it was claimed or has ended in the meantime
+
+    async def _end_unstarted(self, partition: int, job_id: str) -> None:
+        """End a blocked job at its queue deadline, unless an event says that it has started."""
+        log = self._shared.log
+        if (await read_remains(log, job_id)).has_started:
+            await command(log.redis, "ZREM", log.keys.deadlines(partition), job_id)
+        else:
+            await end_blocked(log, job_id, "queue_deadline")

@@ -16,11 +16,10 @@ from everfold.runner.backend import Attempt
 from everfold.runner.decisions.attempts import attempt_of
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Appended, Lease
-from everfold.streams.errors import Unavailable, UndecodableEvent
+from everfold.streams.errors import Unavailable
 from everfold.streams.events.codec import WITH_FREE_JSON, Unreadable, decode
 from everfold.streams.events.event import Event
 from everfold.streams.events.record import Recorded
-from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.scripts import NewEvent
 from everfold.streams.retention.lost_writes import LostWrites, record_lost_writes
@@ -62,15 +61,8 @@ class JobLog:
         return attempt_of(self.lease.job_id, number, self._log.generation)
 
     async def _read(self) -> Job:
-        job_id = self.lease.job_id
-        # The head first: what is appended from here on is none of this reading's business.
-        newest = await command(self._log.redis, "HGET", self._log.keys.head(job_id), "seq")
         is_short = max(self.lease.seq, self.job.seq) <= SHORT_HISTORY
-        job = await (from_log if is_short else current)(self._log, job_id)
-        if isinstance(newest, bytes) and newest.isdigit() and job.seq < int(newest):
-            why = "this version of Everfold does not know it"
-            raise UndecodableEvent(job_id, job.seq + 1, "", why)
-        return job
+        return await (from_log if is_short else current)(self._log, self.lease.job_id)
 
     async def append(self, event: Event) -> Job:
         """Append an event and return the state after it; waits while the server is away.

@@ -46,12 +46,14 @@ from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.fleet import JobSlot, Reservation
 from everfold.runner.execution.job_log import JobLog
 from everfold.runner.execution.shared import Shared
+from everfold.runner.execution.unreadable_job import abandon, poisoned, read_remains
 from everfold.runner.execution.wakeup import Wakeup
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.errors import CorruptLog, EverfoldError, Unavailable
 from everfold.streams.events.event import (
     Failure,
     Lost,
+    Policy,
     Queued,
     Released,
     Retried,
@@ -60,15 +62,11 @@ from everfold.streams.events.event import (
 )
 from everfold.streams.leases.backends import Abandoned, forget_given_up, note_abandoned
 from everfold.streams.redis.retry import Backoff
-from everfold.streams.redis.server import server_time_ms
 
 logger = logging.getLogger("everfold.runner")
 
 WEDGED_AFTER_S = 120.0
 """A prompt that runs for so long without any progress keeps others waiting: they go elsewhere."""
-
-UNREADABLE_WAIT_S = 60.0
-"""How long a job that cannot be read waits before a runner, perhaps a newer one, looks again."""
 
 HAND_OVER_AFTER_S = 3.0
 """How long a runner tries to reach a backend that another one reaches."""
@@ -141,13 +139,26 @@ class JobRun:
             if self._is_releasing:
                 await self._release(Released(reason="drain"))
         except CorruptLog as error:
-            # Nothing is sent for a job whose present state is not known.
             logger.warning("job_unreadable job=%s why=%r", self.lease.job_id, str(error))
-            due_ms = await server_time_ms(self._shared.log.redis) + int(UNREADABLE_WAIT_S * 1000)
-            await self._release(Released(reason="cannot_read"), wait_until_ms=due_ms)
+            await self._leave_unreadable()
         finally:
             self._shared.leases.remove(self.lease)
             self._slot.release()
+
+    async def _leave_unreadable(self) -> None:
+        """Send nothing: the job's state is not known. Leave it to a runner that can read it."""
+        log, job_id, wait_s = self._shared.log, self.lease.job_id, Policy().recovery_max_age_s
+        try:
+            remains = await read_remains(log, job_id)
+            wait_s = remains.job.policy.recovery_max_age_s
+            if (end := poisoned(remains)) is not None:
+                await abandon(log, job_id, remains)
+                epoch, runner = self.lease.epoch, self.lease.runner
+                await log.append(job_id, end, epoch=epoch, holder=runner)
+                return
+        except Unavailable:
+            pass  # the lease is released, or runs out by itself
+        await self._release(Released(reason="cannot_read"), unreadable_for_s=wait_s)
 
     async def _run_steps(self) -> None:
         backoff = Backoff()
@@ -332,9 +343,18 @@ class JobRun:
             Retried(attempt=self.job.attempt, failure=failure, not_before_ms=due_ms)
         )
 
-    async def _release(self, event: Released | Retried, *, wait_until_ms: int = 0) -> None:
+    async def _release(
+        self,
+        event: Released | Retried,
+        *,
+        wait_until_ms: int = 0,
+        unreadable_for_s: float | None = None,
+    ) -> None:
+        dispatch, due_ms = self._shared.dispatch, wait_until_ms
         try:
-            await self._shared.dispatch.release(self.lease, event, wait_until_ms=wait_until_ms)
+            await dispatch.release(
+                self.lease, event, wait_until_ms=due_ms, unreadable_for_s=unreadable_for_s
+            )
         except EverfoldError:
             return  # the lease is over already, or it will run out by itself
 

@@ -8,6 +8,7 @@ old versions are upcast on reading. Who changes the meaning of an event raises i
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from typing import get_args
 
@@ -55,6 +56,9 @@ _raw_decoder = Decoder(dict[str, object])
 
 _WITH_NEW_VERSION = {k for k in get_args(Event) if k.__struct_config__.tag in CURRENT_VERSION}
 """Types whose version written today is not 1."""
+
+EVENT_TYPES: tuple[type[Event], ...] = get_args(Event)
+"""Every type that this program can read."""
 
 WITH_FREE_JSON = (Submitted, OutputSaved, Succeeded, Failed, Canceled)
 """Types that carry values of any shape, given by a caller or by ComfyUI."""
@@ -127,6 +131,13 @@ def _decode_old(payload: bytes) -> Event | Unreadable:
 def current_version(kind: str, versions: Mapping[str, int] = CURRENT_VERSION) -> int:
     """Return the schema version that is written today for a type such as `job.started`."""
     return versions.get(kind, 1)
+
+
+def reads() -> str:
+    """Return a fingerprint of the types and versions that this program can read."""
+    kinds = sorted(str(kind.__struct_config__.tag) for kind in EVENT_TYPES)
+    lines = (f"{kind} {current_version(kind, CURRENT_VERSION)}" for kind in kinds)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 
 def upcast(

@@ -23,7 +23,7 @@ from everfold.streams.appending.outcomes import (
     renew_outcome,
 )
 from everfold.streams.events.checks import author_of, check_event_id
-from everfold.streams.events.codec import encode, encode_trusted
+from everfold.streams.events.codec import encode, encode_trusted, reads
 from everfold.streams.events.event import Claimed, Recovered, Released, Retried
 from everfold.streams.events.record import Recorded, recorded
 from everfold.streams.leases.fairness import Lane
@@ -34,6 +34,9 @@ from everfold.streams.redis.retry import with_retry
 
 PROMOTE_LIMIT = 500
 """Jobs moved from later to dispatch in one call."""
+
+BLOCKED_PAGE = 200
+"""Blocked jobs looked at in one call."""
 
 TAKE_OVER_LIMIT = 500
 """Jobs taken over in one call."""
@@ -56,6 +59,15 @@ class Promotion(Struct, frozen=True):
     """Ids of jobs that still wait past their queue deadline, until somebody ends them."""
 
 
+class BlockedPage(Struct, frozen=True):
+    """What one call of `promote_blocked` did in one partition."""
+
+    promoted: int
+    """Jobs moved to dispatch, because this program reads something else than those before it."""
+    over: tuple[str, ...]
+    """Ids of jobs that have waited too long, or are to be canceled, until somebody ends them."""
+
+
 class Dispatch:
     """The leases of one runner in one namespace. Safe to use from many tasks at once.
 
@@ -67,6 +79,9 @@ class Dispatch:
         self._keys = log.keys
         self._redis = log.redis
         self.runner = runner
+        self._reads = reads()
+        self._blocked_page: dict[int, int] = {}
+        """Partition -> index at which the next page of its blocked jobs begins."""
 
     async def claim(self, partition: int, lanes: Sequence[Lane], most: int) -> list[Lease]:
         """Lease up to `most` waiting jobs of a partition; [] when none waits.
@@ -83,6 +98,7 @@ class Dispatch:
             dispatches=[self._keys.dispatch(partition, *lane) for lane in lanes],
             tag=self._keys.tag(partition),
             runner=self.runner,
+            reads=self._reads,
             payloads=payloads,
         )
         return [
@@ -177,13 +193,20 @@ class Dispatch:
         return [outcomes[index] for index in range(len(leases))]
 
     async def release(
-        self, lease: Lease, event: Released | Retried, *, wait_until_ms: int = 0
+        self,
+        lease: Lease,
+        event: Released | Retried,
+        *,
+        wait_until_ms: int = 0,
+        unreadable_for_s: float | None = None,
     ) -> Appended:
         """Release the lease: after `Released` any runner may take the job over at once, after
         `Retried` the job waits until its `not_before_ms`.
 
         With `wait_until_ms`, Unix milliseconds, a released job waits too, behind those that wait
         already: right only when no attempt of it is alive. Neither counts as a crash.
+        With `unreadable_for_s` it waits for a runner that reads other types or versions of events
+        than this program, and for so many seconds at most.
 
         Raises Fenced, JobClosed, JobUnknown or Refused with nothing written; a leaf of Unavailable
         when the server stayed away for the log's `retry_for_s`, and then the lease may go on until
@@ -192,10 +215,11 @@ class Dispatch:
         stamped = self._log.stamp(event)
         due_ms = stamped.not_before_ms if isinstance(stamped, Retried) else wait_until_ms
         payload, looked = encode(stamped, self._log.event_limit_bytes), -1
+        wait_ms = None if unreadable_for_s is None else int(min(unreadable_for_s, 1e9) * 1000)
         check_event_id(stamped.id)
         while True:
             reply = await with_retry(
-                partial(self._release, lease, stamped, payload, due_ms, looked),
+                partial(self._release, lease, stamped, payload, due_ms, looked, wait_ms),
                 self._log.retry_for_s,
             )
             outcome = append_outcome(reply, lease.job_id, lease.epoch, -1)
@@ -209,7 +233,13 @@ class Dispatch:
             looked = found.seq
 
     async def _release(
-        self, lease: Lease, event: Released | Retried, payload: bytes, due_ms: int, looked: int
+        self,
+        lease: Lease,
+        event: Released | Retried,
+        payload: bytes,
+        due_ms: int,
+        looked: int,
+        wait_ms: int | None,
     ) -> scripts.Reply:
         partition = self._keys.partition_of(lease.job_id)
         return await scripts.release(
@@ -230,6 +260,8 @@ class Dispatch:
             wake_message=f"release {partition}",
             author=author_of(event),
             looked=looked,
+            reads="" if wait_ms is None else self._reads,
+            wait_ms=wait_ms or 0,
         )
 
     async def promote(self, partition: int) -> Promotion:
@@ -248,6 +280,24 @@ class Dispatch:
         )
         overdue = tuple(cast("bytes", job).decode() for job in reply[2:])
         return Promotion(int(reply[0]), int(reply[1]), overdue)
+
+    async def promote_blocked(self, partition: int) -> BlockedPage:
+        """Move blocked jobs of a partition to dispatch that only programs other than this one
+        could not read; look at one page per call. Raises a leaf of Unavailable, without a retry.
+        """
+        reply = await scripts.promote_blocked(
+            self._redis,
+            blocked=self._keys.blocked(partition),
+            later=self._keys.later(partition),
+            tag=self._keys.tag(partition),
+            reads=self._reads,
+            first=self._blocked_page.get(partition, 0),
+            most=BLOCKED_PAGE,
+            wake_channel=self._keys.wake(),
+            wake_message=f"dispatch {partition}",
+        )
+        self._blocked_page[partition] = int(reply[0])
+        return BlockedPage(int(reply[1]), tuple(cast("bytes", job).decode() for job in reply[2:]))
 
     async def own_leases(self, lanes: Sequence[Lane]) -> list[Lease]:
         """Return the leases that the server has for this runner, in all partitions.

@@ -25,7 +25,7 @@ local why = check_key(log, 'stream', 'XADD') or check_key(later, 'zset', 'ZREM')
   or check_key(workflows, 'hash', 'HINCRBY', 'HDEL') or check_key(deadlines, 'zset', 'ZADD')
 if why then return redis.error_reply(why) end
 local function close(head, name, job, status, dispatch, graph)
-  if job.phase == 'later' then call('ZREM', later, name) end
+  if job.phase == 'later' then call('ZREM', later, name) redis.pcall('ZREM', tag .. ':blocked', name) end
   if job.dispatch ~= '' and call('XDEL', dispatch, job.dispatch) then redis.pcall('XACK', dispatch, 'runners', job.dispatch) end
   if call('HINCRBY', workflows, job.workflow, -1) <= 0 then call('HDEL', workflows, job.workflow) call('PEXPIRE', graph, ARGV[2]) end
   call('HSET', head, 'status', status, 'phase', 'closed')

@@ -1,13 +1,12 @@
 #!lua
 --[[
   Lease waiting jobs of one partition to a runner, in order of preference; each gets a new epoch
-  and a `claimed` event. An entry whose head is broken is passed over, and stays pending.
-
+  and a `claimed` event. An entry whose head is broken is passed over, and stays pending; a job that
+  such a runner could not read waits for another one.
   KEYS[1]  log        STREAM
   KEYS[2..] dispatch  STREAMs of queue and priority, the preferred one first
-
   ARGV[1]  hash tag of the partition, from which heads are named
-  ARGV[2]  runner
+  ARGV[2]  runner; after a space, a fingerprint of what it can read
   ARGV[3..] encoded `claimed` events; as many jobs are leased at most
 
   Returns  {"claimed", job...} where a job is
@@ -15,12 +14,14 @@
             the job's first entry, if that is the one before}
 ]]
 --- @include "begin_lease"
-local log, tag, runner = KEYS[1], ARGV[1], ARGV[2]
+--- @include "wait_for_reader"
+local log, tag = KEYS[1], ARGV[1]
+local runner, reads = string.match(ARGV[2], '^([^ ]*) ?(.*)$')
 
 local why = check_key(log, 'stream', 'XADD') or check_key(tag .. ':head:', 'hash', 'HSET')
+  or check_key(tag .. ':later', 'zset', 'ZADD') or check_key(tag .. ':blocked', 'zset', 'ZADD')
 for key = 2, #KEYS do why = why or check_key(KEYS[key], 'stream', 'XREADGROUP', 'XACK', 'XDEL') end
 if why then return redis.error_reply(why) end
-
 -- Return new entries of a dispatch stream, and an error that stands in the way of more.
 local function read(dispatch, count)
   local command = { 'XREADGROUP', 'GROUP', 'runners', runner, 'COUNT', count, 'STREAMS', dispatch, '>' }
@@ -32,7 +33,6 @@ local function read(dispatch, count)
   if reply and reply.err then return {}, reply end
   return reply and reply[1][2] or {}
 end
-
 local outcome, used = { 'claimed' }, 2
 for key = 2, #KEYS do
   if used == #ARGV then break end
@@ -41,15 +41,18 @@ for key = 2, #KEYS do
   for _, item in ipairs(items) do
     local dispatch_id, job = item[1], item[2] and item[2][2]
     local head = tag .. ':head:' .. (job or '')
-    local status = leasable(head)
+    local status, _, blocked = leasable(head)
+    if status == 'open' and is_blocked(blocked, reads) then
+      wait_for_reader(tag, head, job, reads)
+      status = 'blocked'
+    end
     if status == 'open' then
       used = used + 1
       local epoch, seq, entry, last = begin_lease(log, head, job, runner, dispatch_id, ARGV[used])
       local first = seq == 2 and redis.call('XRANGE', log, last, last)[1] or nil
       table.insert(outcome, { job, epoch, seq, entry, key - 1, dispatch_id, first })
     elseif status or redis.pcall('EXISTS', head) == 0 then
-      redis.call('XACK', KEYS[key], 'runners', dispatch_id)
-      redis.call('XDEL', KEYS[key], dispatch_id)
+      redis.call('XACK', KEYS[key], 'runners', dispatch_id) redis.call('XDEL', KEYS[key], dispatch_id)
     end
   end
 end

@@ -12,6 +12,7 @@ from functools import partial
 from typing import cast
 
 import anyio
+from msgspec import Struct
 from redis.asyncio import Redis
 
 from everfold.streams.appending.log import Log
@@ -37,16 +38,29 @@ async def job_events(log: Log, job_id: str, after_seq: int = 0) -> list[Recorded
     as much as the job has events. Raises JobUnknown, or a leaf of Unavailable when the server
     stayed away for the log's `retry_for_s`.
     """
+    return (await job_tail(log, job_id, after_seq)).events
+
+
+class JobTail(Struct, frozen=True):
+    """A job's events after a sequence number."""
+
+    events: list[Recorded]
+    is_cut: bool
+    """The log no longer has all of them."""
+
+
+async def job_tail(log: Log, job_id: str, after_seq: int = 0) -> JobTail:
+    """Return what `job_events` returns, and whether events are missing. Raises as that does."""
     newest_first: list[Recorded] = []
-    at = ""
+    at, is_cut = "", False
     while True:
-        page, at = await _page(log, job_id, at, after_seq)
+        page, at, is_cut = await _page(log, job_id, at, after_seq)
         newest_first += page
         if not at:
-            return newest_first[::-1]
+            return JobTail(newest_first[::-1], is_cut)
 
 
-async def _page(log: Log, job_id: str, at: str, after_seq: int) -> tuple[list[Recorded], str]:
+async def _page(log: Log, job_id: str, at: str, after_seq: int) -> tuple[list[Recorded], str, bool]:
     partition = log.keys.partition_of(job_id)
     reply = await with_retry(
         lambda: scripts.read_job(
@@ -64,7 +78,7 @@ async def _page(log: Log, job_id: str, at: str, after_seq: int) -> tuple[list[Re
     rows = cast("list[tuple[bytes, list[bytes]]]", reply[2:])
     trimmed = reply[0] == b"trimmed"
     following = "" if trimmed else cast("bytes", reply[1]).decode()
-    return [recorded(entry_id, flat) for entry_id, flat in rows], following
+    return [recorded(entry_id, flat) for entry_id, flat in rows], following, trimmed
 
 
 async def partition_page(

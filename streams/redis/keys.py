@@ -109,6 +109,11 @@ class Keyspace(Struct, frozen=True):
         """ZSET: open jobs that wait for a time, by that time in Unix milliseconds."""
         return f"{self.tag(partition)}:later"
 
+    def blocked(self, partition: int) -> str:
+        """ZSET: open jobs that some runners cannot read, by the time until which they wait for
+        one that can, in Unix milliseconds. They are in `later`, too."""
+        return f"{self.tag(partition)}:blocked"
+
     def deadlines(self, partition: int) -> str:
         """ZSET: jobs that must have started by a time, by that time in Unix milliseconds."""
         return f"{self.tag(partition)}:deadlines"

@@ -81,6 +81,7 @@ _take_over = Script("everfold.streams", "take_over")
 _renew = Script("everfold.streams", "renew")
 _release = Script("everfold.streams", "release")
 _promote = Script("everfold.streams", "promote")
+_promote_blocked = Script("everfold.streams", "promote_blocked")
 _read_job = Script("everfold.streams", "read_job")
 
 
@@ -167,10 +168,12 @@ async def claim(
     dispatches: Sequence[str],
     tag: str,
     runner: str,
+    reads: str,
     payloads: Sequence[bytes],
 ) -> list[Reply]:
     """Run claim.lua. Return the jobs that were leased, as many as `payloads` at most."""
-    reply = await _claim.run(redis, (log, *dispatches), (tag, runner, *payloads))
+    who = f"{runner} {reads}"
+    reply = await _claim.run(redis, (log, *dispatches), (tag, who, *payloads))
     return cast("list[Reply]", reply[1:])
 
 
@@ -220,10 +223,12 @@ async def release(
     wake_message: str,
     author: str,
     looked: int,
+    reads: str = "",
+    wait_ms: int = 0,
 ) -> Reply:
     """Run release.lua; `keys` in the order of its KEYS. Return one of its outcomes."""
     arguments = (job_id, event_id, f"{epoch} {runner}", payload, due_ms)
-    wake = (wake_channel, wake_message, author, looked)
+    wake = (wake_channel, wake_message, author, looked, reads, wait_ms)
     return cast("Reply", await _release.run(redis, keys, (*arguments, *wake)))
 
 
@@ -240,6 +245,24 @@ async def promote(
     """Run promote.lua. Return the count, the next due time, and the overdue job ids."""
     arguments = (tag, most, wake_channel, wake_message)
     reply = await _promote.run(redis, (later, deadlines), arguments)
+    return cast("Reply", reply[1:])
+
+
+async def promote_blocked(
+    redis: Redis,
+    *,
+    blocked: str,
+    later: str,
+    tag: str,
+    reads: str,
+    first: int,
+    most: int,
+    wake_channel: str,
+    wake_message: str,
+) -> Reply:
+    """Run promote_blocked.lua. Return the next index, the count of moved, and the named job ids."""
+    arguments = (tag, reads, first, most, wake_channel, wake_message)
+    reply = await _promote_blocked.run(redis, (blocked, later), arguments)
     return cast("Reply", reply[1:])
 
 

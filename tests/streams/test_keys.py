@@ -17,9 +17,16 @@ from everfold.streams.redis.keys import (
 )
 
 KEYS = Keyspace("shop", 8)
-OF_A_PARTITION = [KEYS.tag, KEYS.log, KEYS.queues, KEYS.later, KEYS.deadlines]
+OF_A_PARTITION = [KEYS.tag, KEYS.log, KEYS.queues, KEYS.later, KEYS.blocked]
 NO_KEYS = {f"Keyspace.{name}" for name in ["partition_of", "tag", "jobs", "states", "subscription"]}
-OF_A_PARTITION += [KEYS.workflows, KEYS.active, KEYS.ended, KEYS.parked, KEYS.projector]
+OF_A_PARTITION += [
+    KEYS.deadlines,
+    KEYS.workflows,
+    KEYS.active,
+    KEYS.ended,
+    KEYS.parked,
+    KEYS.projector,
+]
 
 
 @given(st.text(min_size=1), st.integers(1, 1024))
@@ -57,7 +64,7 @@ def test_every_key_says_of_which_type_it_is() -> None:
         for _, method in inspect.getmembers(owner, inspect.isfunction)
         if method.__doc__ and method.__qualname__ not in NO_KEYS
     ]
-    assert len(spelled) == 31
+    assert len(spelled) == 32
     for method in spelled:
         assert re.match(types, method.__doc__ or ""), method
 

@@ -92,6 +92,17 @@ async def retry(log: Log) -> object:
     return await Dispatch(log, "r1").release(LEASES[log.keys.namespace], RETRIED)
 
 
+async def block(log: Log) -> object:
+    lease = LEASES[log.keys.namespace]
+    return await Dispatch(log, "r1").release(
+        lease, Released(reason="cannot_read"), unreadable_for_s=60
+    )
+
+
+async def promote_blocked(log: Log) -> object:
+    return await Dispatch(log, "r1").promote_blocked(0)
+
+
 async def promote(log: Log) -> object:
     return await Dispatch(log, "r1").promote(0)
 
@@ -127,7 +138,10 @@ SPOILT: list[tuple[Call, str]] = [
         for call in (release, retry)
         for key in ("log", "head:job-1", "dispatch:default:normal", "later")
     ],
+    *[(block, key) for key in ("log", "head:job-1", "dispatch:default:normal", "later", "blocked")],
+    *[(claim, key) for key in ("later", "blocked")],
     *[(promote, key) for key in ("later", "deadlines")],
+    *[(promote_blocked, key) for key in ("later", "blocked")],
     *[(trim_all, key) for key in ("readers", "trimmed", "log")],
 ]
 
@@ -154,7 +168,7 @@ async def test_a_key_of_another_type_means_an_error_and_nothing_written(
         name = log.keys.workflow(0, found[0].decode())
     await command(log.redis, "DEL", name)
     await command(log.redis, "GEOADD", name, 1, 1, "x")
-    if key in ("later", "deadlines"):
+    if key in ("later", "deadlines", "blocked"):
         await command(log.redis, "DEL", name)
         await command(log.redis, "SET", name, "x")
     before = await everything(log)
@@ -170,6 +184,8 @@ RIGHTS: list[tuple[Call, str]] = [
     *[(take_over, name) for name in ("xadd", "hset", "xclaim", "hincrby")],
     *[(release, name) for name in ("xadd", "hset", "xclaim")],
     *[(retry, name) for name in ("xadd", "hset", "zadd", "xack", "xdel")],
+    *[(block, name) for name in ("xadd", "hset", "zadd", "xack", "xdel")],
+    *[(promote_blocked, name) for name in ("zrem", "hset", "xadd")],
     *[(trim_all, name) for name in ("xtrim", "hset", "del")],
 ]
 

@@ -9,7 +9,6 @@ from everfold.projector.reading.watching import Watcher
 from everfold.streams.events.event import Policy
 from everfold.streams.leases.backends import abandoned_prompts, seen_backends
 from everfold.streams.redis.redis_errors import command
-from tests.projector.jobs import add_raw
 from tests.support.stack import Stack
 from tests.support.wait import eventually
 
@@ -194,19 +193,4 @@ async def test_what_anybody_writes_to_hints_and_registries_ends_no_runner(stack:
     for _ in range(3):
         job_id = await stack.submit(seconds=1.0)
         await stack.until(job_id, "succeeded")
-    assert runner.exit_code is None
-
-
-async def test_nothing_is_sent_for_a_job_with_an_event_that_nobody_can_read(stack: Stack) -> None:
-    comfy = await stack.comfy()
-    job_id = await stack.submit(seconds=0.1)
-    odd = b'{"type":"job.annotated","id":"x","actor":"n","v":1}'
-    await add_raw(stack.log, job_id, 2, odd)
-    runner = await stack.runner(comfy)
-    await stack.until_event(job_id, "released")
-    other = await stack.submit(seconds=0.1)
-    await stack.until(other, "succeeded")
-    assert await comfy.executions() == [(await stack.job(other)).prompt_id]
-    await client(stack).cancel(job_id, "enough")
-    assert (await stack.event_types(job_id))[-1] == "canceled"
     assert runner.exit_code is None

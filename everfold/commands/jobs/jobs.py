@@ -13,11 +13,11 @@ from everfold.client import Everfold, to_json
 from everfold.commands.formats import ago, job_columns, status
 from everfold.commands.jobs.watching import show_end, show_until_ended, watch_all
 from everfold.commands.options import JobId, User
-from everfold.commands.output import Part, console, emit, is_terminal, say
+from everfold.commands.output import Part, complain, console, emit, is_terminal, say
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.times import PastTime, Seconds
 from everfold.projector.job.job import STATUSES, Job
-from everfold.streams.errors import InvalidName
+from everfold.streams.errors import CorruptLog, InvalidName, Unknown
 
 jobs = App(name="jobs", help="List, show, watch, wait for, cancel and give up jobs.")
 
@@ -121,8 +121,11 @@ async def watch(
 async def _print_all(everfold: Everfold) -> None:
     async with everfold.follow() as batches:
         async for batch in batches:
-            for job_id in dict.fromkeys(record.job_id for record in batch):
-                emit(to_json(await everfold.get(job_id)))
+            for job_id in dict.fromkeys(record.job_id for record in batch if record.job_id):
+                try:
+                    emit(to_json(await everfold.get(job_id)))
+                except (CorruptLog, Unknown) as error:
+                    complain(str(error))
 
 
 @jobs.command

@@ -10,6 +10,7 @@ from msgspec import Struct
 from everfold.commands.formats import span
 from everfold.commands.output import without_password
 from everfold.commands.session import DEFAULT, Session
+from everfold.projector.folding.parking import blocked_jobs
 from everfold.projector.reading.lag import Lag, lag
 from everfold.projector.subscribing.status import subscription_status, subscriptions
 from everfold.runner.backend import Unreachable
@@ -69,6 +70,10 @@ async def _examine(log: Log) -> AsyncIterator[Finding]:
     yield _memory(await server_info(log.redis, "memory"))
     yield Finding("partitions", f"{log.keys.partitions} in namespace {log.keys.namespace!r}")
     yield _projection(await lag(log))
+    if blocked := await blocked_jobs(log):
+        found = f"{len(blocked)} job(s) that no runner here can read, such as {blocked[0]}"
+        advice = "upgrade the runners, or see `everfold projector parked ls`"
+        yield Finding("unreadable jobs", found, advice)
     async for finding in _log(log):
         yield finding
     for name in await subscriptions(log):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
@@ -20,7 +21,12 @@ from everfold.commands.session import DEFAULT, Session
 from everfold.commands.times import Seconds
 from everfold.projector.config import ProjectorConfig
 from everfold.projector.folding.jobs_projection import JobsProjection
-from everfold.projector.folding.parking import ParkedJob, parked_jobs
+from everfold.projector.folding.parking import (
+    ParkedJob,
+    blocked_job,
+    blocked_jobs,
+    parked_jobs,
+)
 from everfold.projector.folding.parking import retry as retry_job
 from everfold.projector.folding.parking import skip as skip_event
 from everfold.projector.folding.projection import AnyProjection
@@ -29,6 +35,7 @@ from everfold.projector.projector import Projector
 from everfold.projector.reading.lag import COUNT_LIMIT, Lag, lag
 from everfold.runner.config import runner_name
 from everfold.streams.appending.log import Log
+from everfold.streams.errors import JobUnknown
 
 LIVE_EVERY_S = 1.0
 LATE_S = 5.0
@@ -189,9 +196,10 @@ def _chosen(place: str) -> AnyProjection:
 
 @parked.command
 async def ls(*, session: Session = DEFAULT) -> int:
-    """List parked jobs, the oldest first, with the event and the reason."""
+    """List parked jobs, the oldest first, with the event and the reason; then those that runners
+    cannot read although no projector has parked them."""
     async with session.log() as log:
-        found = await parked_jobs(log)
+        found = [*await parked_jobs(log), *await _only_blocked(log)]
 
     def why(job: ParkedJob) -> str:
         return job.parked.why + (" (to be folded again)" if job.parked.retry else "")
@@ -208,6 +216,15 @@ async def ls(*, session: Session = DEFAULT) -> int:
         empty="no job is parked",
     )
     return 0
+
+
+async def _only_blocked(log: Log) -> list[ParkedJob]:
+    """Return the jobs that runners cannot read and that no projector has parked."""
+    shown, found = {job.job_id for job in await parked_jobs(log)}, list[ParkedJob]()
+    for job_id in await blocked_jobs(log):
+        with contextlib.suppress(JobUnknown):
+            found += [] if job_id in shown else [await blocked_job(log, job_id)]
+    return found
 
 
 @parked.command

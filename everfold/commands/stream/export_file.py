@@ -18,10 +18,11 @@ from everfold.commands.progress import event_progress
 from everfold.commands.session import DEFAULT, Session
 from everfold.projector.job.job import Job
 from everfold.projector.reading.queries import current
+from everfold.runner.execution.unreadable_job import read_remains
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.segment import records_of
-from everfold.streams.errors import Misconfigured
+from everfold.streams.errors import CorruptLog, Misconfigured
 from everfold.streams.events.event import Submitted, Terminal
 from everfold.streams.events.record import FIELDS, RawEntry, Recorded
 from everfold.streams.retention.history import history_pages
@@ -147,11 +148,19 @@ def _follow(open_jobs: set[str], record: Recorded) -> None:
         open_jobs.discard(record.job_id)
 
 
+async def _readable(log: Log, job_id: str) -> Job:
+    """Return a job as far as it can be read; one that cannot is left to the runners."""
+    try:
+        return await current(log, job_id)
+    except CorruptLog:
+        return (await read_remains(log, job_id)).job
+
+
 async def _reopen(log: Log, file: Path, open_jobs: set[str]) -> None:
     """Put the open jobs, each with its graph, where runners take jobs from."""
     by_graph: dict[str, list[Job]] = {}
     for job_id in open_jobs:
-        job = await current(log, job_id)
+        job = await _readable(log, job_id)
         by_graph.setdefault(job.workflow, []).append(job)
     for item in read_export(file):
         if isinstance(item, Graph):

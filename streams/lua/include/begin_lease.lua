@@ -1,12 +1,13 @@
 --- @include "append_entry"
 --- @include "check_key"
 
--- Return status and phase of a job that can be leased, nil for one whose head is missing or broken.
+-- Return status and phase of a job that can be leased, and what is kept of runners that could not
+-- read it; nil for one whose head is missing or broken.
 local function leasable(head)
   if check_key(head, 'hash', 'HSET') then return nil end
-  local status, phase, seq, epoch, last, crashes = unpack(redis.call('HMGET', head,
-    'status', 'phase', 'seq', 'epoch', 'last', 'crashes'))
-  if whole(seq) and whole(epoch) and last and whole(crashes or '0') then return status, phase end
+  local status, phase, seq, epoch, last, crashes, blocked = unpack(redis.call('HMGET', head,
+    'status', 'phase', 'seq', 'epoch', 'last', 'crashes', 'blocked'))
+  if whole(seq) and whole(epoch) and last and whole(crashes or '0') then return status, phase, blocked end
 end
 
 -- Lease a job to a runner: a new epoch, and the event that says so.

@@ -1,0 +1,181 @@
+"""What can still be done for a job whose events this program cannot all read: end it in time.
+
+Rule: nothing is sent for such a job. Where it ends, every attempt that a readable event names and
+none tells over is abandoned: it is stopped when its backend is seen.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Struct
+
+from everfold.projector.folding.parking import with_skips
+from everfold.projector.folding.stored_jobs import read_stored_job
+from everfold.projector.job.fold import fold
+from everfold.projector.job.job import Job
+from everfold.runner.decisions import endings
+from everfold.streams.appending.log import UNLEASED, Log
+from everfold.streams.errors import JobClosed, JobLeased, JobUnknown
+from everfold.streams.events import event as events
+from everfold.streams.events.codec import Unreadable
+from everfold.streams.events.record import Recorded
+from everfold.streams.leases.backends import Abandoned, note_abandoned
+from everfold.streams.reading.reader import job_events
+from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.retry import with_retry
+from everfold.streams.redis.server import server_time_ms
+
+logger = logging.getLogger("everfold.runner")
+
+_NO_PROGRESS = (events.Claimed, events.Recovered, events.Released, events.CancelRequested)
+
+
+class Place(Struct, frozen=True, kw_only=True):
+    """Where an attempt may still run, as its `submitting` event says."""
+
+    attempt: int
+    backend: str
+    prompt_id: str
+    client_id: str
+
+
+class Remains(Struct, frozen=True, kw_only=True):
+    """What can be known of a job without the events that cannot be read."""
+
+    job: Job
+    """Its state before the first of them."""
+    places: tuple[Place, ...]
+    """Attempts that may be alive."""
+    hides_attempt: bool
+    """One of them is an attempt whose place cannot be read."""
+    crashes_in_a_row: int
+    cancel: str | None
+    """Why it is to be canceled, None when nobody wants that."""
+    has_started: bool
+
+
+def remains_of(job: Job, records: Sequence[Recorded]) -> Remains:
+    """Return what `records`, all that the log has of the job, say beyond `job`."""
+    places = {job.attempt: _place(job)} if job.may_be_alive and job.prompt_id else {}
+    hides, crashes, has_started = False, job.crashes_in_a_row, job.started_at_ms > 0
+    cancel = job.reason if job.is_canceling else None
+    for record in records:
+        event = record.event
+        if record.seq <= job.seq:
+            continue
+        if isinstance(event, Unreadable):
+            hidden = _read_place(event)
+            hides = hides or (event.kind == "job.submitting" and hidden is None)
+            places |= {hidden.attempt: hidden} if hidden else {}
+        elif isinstance(event, events.Submitting):
+            places[event.attempt] = _place(event)
+        elif isinstance(event, events.Lost | events.Retried):
+            places.pop(event.attempt, None)
+        elif isinstance(event, events.CancelRequested):
+            cancel = event.reason
+        has_started = has_started or isinstance(event, events.Started | events.Progressed)
+        is_crash = isinstance(event, events.Recovered) or (
+            isinstance(event, events.Released) and event.reason == "broken"
+        )
+        moves = not isinstance(event, (*_NO_PROGRESS, Unreadable))
+        crashes = 0 if moves else crashes + is_crash
+    return Remains(
+        job=job,
+        places=tuple(places.values()),
+        hides_attempt=hides,
+        crashes_in_a_row=crashes,
+        cancel=cancel,
+        has_started=has_started,
+    )
+
+
+def _place(named: Job | events.Submitting) -> Place:
+    return Place(
+        attempt=named.attempt,
+        backend=named.backend,
+        prompt_id=named.prompt_id,
+        client_id=named.client_id,
+    )
+
+
+def _read_place(event: Unreadable) -> Place | None:
+    """Return the place that a newer `submitting` names in the fields of today."""
+    if event.kind != "job.submitting":
+        return None
+    try:
+        return msgspec.json.decode(event.payload, type=Place)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+
+
+async def read_remains(log: Log, job_id: str) -> Remains:
+    """Read what can be read of a job. Raises JobUnknown, or a leaf of Unavailable."""
+    partition = log.keys.partition_of(job_id)
+    stored = await with_retry(lambda: read_stored_job(log, log.keys.job(job_id)), log.retry_for_s)
+    found = await with_skips(log, partition, await job_events(log, job_id))
+    return remains_of(fold(found, stored or Job(job_id=job_id)), found)
+
+
+async def is_blocked(log: Log, job_id: str) -> bool:
+    """Say whether the job waits for a runner that can read it. Raises a leaf of Unavailable."""
+    key = log.keys.blocked(log.keys.partition_of(job_id))
+    return await command(log.redis, "ZSCORE", key, job_id) is not None
+
+
+async def end_blocked(log: Log, job_id: str, reason: str = "unreadable") -> bool:
+    """End a job that nobody can read and nobody holds: canceled where that is wanted, else expired.
+
+    False when a runner has it, or it has ended. Raises a leaf of Unavailable.
+    """
+    try:
+        remains = await read_remains(log, job_id)
+        abandoned = await abandon(log, job_id, remains)
+        end = _end(remains, reason, abandoned=abandoned)
+        await log.append(job_id, end, epoch=UNLEASED)
+    except (JobLeased, JobClosed, JobUnknown):
+        return False
+    logger.warning("job_unreadable_ended job=%s as=%s", job_id, type(end).__name__.lower())
+    return True
+
+
+def _end(remains: Remains, reason: str, *, abandoned: bool) -> events.Canceled | events.Expired:
+    if remains.cancel is None:
+        return events.Expired(reason=reason, abandoned=abandoned)
+    attempt = max((place.attempt for place in remains.places), default=remains.job.attempt)
+    return events.Canceled(reason=remains.cancel, attempt=attempt, abandoned=abandoned)
+
+
+def poisoned(remains: Remains) -> events.Failed | None:
+    """Return how a job ends that took down too many runners, None for any other."""
+    job = msgspec.structs.replace(remains.job, crashes_in_a_row=remains.crashes_in_a_row)
+    if job.crashes_in_a_row < job.policy.crash_limit:
+        return None
+    return events.Failed(
+        attempt=job.attempt,
+        failure=endings.poisoned(job),
+        abandoned=bool(remains.places) or remains.hides_attempt,
+    )
+
+
+async def abandon(log: Log, job_id: str, remains: Remains) -> bool:
+    """Note every attempt that may be alive, before the event that ends the job; say if one may.
+
+    An attempt whose place cannot be read is named in the runner's own log: nobody can stop it.
+    """
+    since_ms = await server_time_ms(log.redis) if remains.places else 0
+    for place in remains.places:
+        prompt = Abandoned(
+            backend=place.backend,
+            job_id=job_id,
+            attempt=place.attempt,
+            prompt_id=place.prompt_id,
+            client_id=place.client_id,
+            since_ms=since_ms,
+        )
+        await note_abandoned(log, prompt)
+    if remains.hides_attempt:
+        logger.error("attempt_unreadable job=%s: nobody knows where it runs", job_id)
+    return bool(remains.places) or remains.hides_attempt
