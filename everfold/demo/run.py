@@ -146,7 +146,8 @@ class Demo:
         self._say(f"{victim.role} killed for good while it ran {self.name_of(job)}")
         await self._until(lambda: self._is_elsewhere(job))
         other = next(iter(comfys.values()))
-        self._say(f"{self.name_of(job)} begins anew at {other.role}: {AWAY_S:g} s are enough here")
+        name = self.name_of(job)
+        self._say(f"{name} begins anew at {other.role}: nobody reached the other for {AWAY_S:g} s")
 
     def _is_elsewhere(self, before: Job) -> bool:
         return any(

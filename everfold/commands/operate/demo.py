@@ -114,6 +114,8 @@ class Show:
 
 
 def _runner(job: Job) -> Part:
+    if job.losses:
+        return ("began anew", "bold yellow")
     name = job.owner.partition("-")[0]
     return (f"{name} took over".strip(), "bold yellow") if job.recovered else name
 
