@@ -105,7 +105,7 @@ class Demo:
 
     async def _look(self) -> None:
         while True:
-            self.jobs = [await self._everfold.get(job_id) for job_id in self._meant]
+            self.jobs = [await self._everfold.get(job_id) for job_id in list(self._meant)]
             await anyio.sleep(0.15)
 
     async def _until(self, reached: Callable[[], bool]) -> None:
