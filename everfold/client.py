@@ -26,11 +26,11 @@ from everfold.streams.errors import InvalidWorkflow, JobClosed, JobLeased
 from everfold.streams.events.event import Canceled, CancelRequested, Outputs, Policy
 from everfold.streams.events.record import Recorded
 from everfold.streams.leases.backends import (
+    backend_entries,
     give_up_attempt,
     retire_backend,
     retired_backends,
     return_backend,
-    seen_backends,
 )
 from everfold.streams.reading.reader import job_events, tail
 from everfold.streams.redis.redis_errors import command
@@ -56,6 +56,8 @@ class BackendStatus(Struct, frozen=True):
     """Why it takes no jobs, empty while it does."""
     retired_by: str
     """Who took it out of service, empty while it is in service."""
+    server: str = ""
+    """Identity of the server there; two hosts may use one address for two servers."""
 
 
 SHOWN_LIMIT = 10_000
@@ -290,23 +292,27 @@ class Everfold:
 
     async def backends(self) -> Sequence[BackendStatus]:
         """Return every backend that a runner has seen in the last 7 days, by name."""
-        seen, retired = await seen_backends(self.log), await retired_backends(self.log)
+        entries, retired = await backend_entries(self.log), await retired_backends(self.log)
         now_ms = await server_time_ms(self.log.redis)
         return [
             BackendStatus(
-                name=name,
+                name=entry.name,
+                server=entry.server,
                 unseen_s=max(0.0, (now_ms - entry.seen_ms) / 1000),
                 why=entry.why,
-                retired_by=retired[name].actor if name in retired else "",
+                retired_by=next(
+                    (retired[one].actor for one in (entry.name, entry.server) if one in retired), ""
+                ),
             )
-            for name, entry in sorted(seen.items())
+            for entry in entries
         ]
 
     async def retire_backend(self, name: str) -> None:
         """Take a backend out of service: it gets no new jobs and what waits there is taken back.
 
         What runs there goes on while a runner reaches it; what it holds while none does is lost
-        at once and tried elsewhere. Runners act within seconds. Raises BackendUnknown.
+        at once and tried elsewhere. Runners act within seconds. `name` is a name or the identity of
+        a server, of which only that one is retired. Raises BackendUnknown.
         """
         await retire_backend(self.log, name)
 

@@ -219,7 +219,8 @@ class Backend(Protocol):
 
         `boot` is the marker recorded when it was submitted; with an empty one an absent prompt
         is `Absent(same_boot=False)`. `server` is the identity recorded then: where another server
-        answers at this address, a prompt that it does not have is unknown, not absent.
+        answers at this address, a prompt that it does not have is unknown, not absent. So is one
+        without a prompt id.
         """
         ...
 

@@ -66,7 +66,7 @@ class Runner:
             raise ValueError("open the log with actor=config.name: it is the runner's sign of life")
         log.event_limit_bytes = config.event_limit_bytes
         leases = LeaseRenewer(log, config)
-        fleet = Fleet(backends, config.slots, make_backend)
+        fleet = Fleet(backends, config.slots, make_backend, socket.gethostname())
         dispatch = Dispatch(log, config.name)
         job_reads = anyio.Semaphore(JOB_READS_LIMIT)
         server = ServerWatch(log)

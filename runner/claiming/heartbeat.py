@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 
 import anyio
 
@@ -21,12 +22,12 @@ from everfold.streams.leases.backends import (
     Abandoned,
     BackendEntry,
     abandoned_prompts,
+    backend_entries,
     forget_abandoned,
     forget_old,
     given_up_attempts,
     note_backends,
     retired_backends,
-    seen_backends,
 )
 from everfold.streams.leases.registry import RunnerEntry, register_runner
 from everfold.streams.redis.redis_errors import command
@@ -63,21 +64,21 @@ class Heartbeat:
         log, fleet = self._shared.log, self._shared.fleet
         await register_runner(log, self.entry)
         now_ms = await server_time_ms(log.redis)
-        before = await seen_backends(log)
+        entries = await backend_entries(log)
         states = fleet.all_states
         await note_backends(
             log,
             [
                 self._seen_now(state, now_ms)
                 for state in states
-                if state.reachable or state.backend.name not in before
+                if state.reachable or not self._entries_of(state, entries)
             ],
         )
         retired = await retired_backends(log)
         fleet.given_up = {job: mark.attempt for job, mark in (await given_up_attempts(log)).items()}
         for state in states:
-            state.is_retired = state.backend.name in retired
-            self._measure_absence(state, before.get(state.backend.name), now_ms)
+            state.is_retired = any(n in retired for n in (state.backend.name, _server(state)) if n)
+            self._measure_absence(state, self._entries_of(state, entries), now_ms)
         await self._stop_abandoned(states)
         if time.monotonic() - self._cleaned_at_s > CLEAN_EVERY_S:
             self._cleaned_at_s = time.monotonic()
@@ -86,16 +87,26 @@ class Heartbeat:
     def _seen_now(self, state: BackendState, now_ms: int) -> BackendEntry:
         return BackendEntry(
             name=state.backend.name,
+            server=_server(state),
+            host=self.entry.host,
             seen_ms=now_ms,
             by=self.entry.runner,
             is_reached=state.reachable,
             why=state.why_not,
         )
 
+    def _entries_of(
+        self, state: BackendState, entries: Sequence[BackendEntry]
+    ) -> list[BackendEntry]:
+        """Return what the runners last saw of this server, whatever address they have for it."""
+        name, server, host = state.backend.name, _server(state), self.entry.host
+        return [entry for entry in entries if entry.is_of(name, server, host)]
+
     def _measure_absence(
-        self, state: BackendState, entry: BackendEntry | None, now_ms: int
+        self, state: BackendState, entries: Sequence[BackendEntry], now_ms: int
     ) -> None:
-        now_s, name = time.monotonic(), state.backend.name
+        now_s, name = time.monotonic(), f"{state.backend.name} {_server(state)}"
+        entry = max(entries, key=lambda entry: entry.seen_ms, default=None)
         if entry is None or state.reachable:
             self._seen[name] = (now_ms, now_s)
             state.away_s, state.is_reached_elsewhere = 0.0, False
@@ -113,11 +124,8 @@ class Heartbeat:
     async def _stop_abandoned(self, states: tuple[BackendState, ...]) -> None:
         """Stop what was given up on backends that can be asked again, before anything is sent."""
         prompts = (await abandoned_prompts(self._shared.log)).values()
-        by_backend: dict[str, list[Abandoned]] = {}
-        for prompt in prompts:
-            by_backend.setdefault(prompt.backend, []).append(prompt)
         for state in states:
-            left = by_backend.get(state.backend.name, [])
+            left = [prompt for prompt in prompts if self._shared.fleet.has_taken(state, prompt)]
             if state.reachable:
                 over = [await self._is_over(state, prompt) for prompt in left]
                 state.has_abandoned = not all(over)
@@ -134,10 +142,10 @@ class Heartbeat:
             prompt_id=prompt.prompt_id,
             client_id=prompt.client_id,
         )
-        truth = await state.backend.truth(prompt.prompt_id, "")
+        truth = await state.backend.truth(prompt.prompt_id, "", prompt.server)
         if not isinstance(truth, Ended | Absent):
             await state.backend.cancel(attempt)
-            truth = await state.backend.truth(prompt.prompt_id, "")
+            truth = await state.backend.truth(prompt.prompt_id, "", prompt.server)
         if not isinstance(truth, Ended | Absent):
             return False
         logger.info("abandoned_prompt_over job=%s backend=%s", prompt.job_id, prompt.backend)
@@ -154,3 +162,8 @@ class Heartbeat:
         except CorruptLog:
             return await command(log.redis, "HGET", log.keys.head(job_id), "status") == b"open"
         return job.may_be_alive and job.attempt == prompt.attempt
+
+
+def _server(state: BackendState) -> str:
+    """Return the identity of the server that is meant by this state, empty while unknown."""
+    return state.wanted_server or state.server

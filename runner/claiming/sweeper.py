@@ -49,6 +49,8 @@ class Sweeper:
             with anyio.move_on_after(self._shared.config.sweep_every_s):
                 await self._woken.wait()
             self._woken = anyio.Event()
+            if steady_s() < self._shared.fleet.hands_over_until_s:
+                continue
             try:
                 await self._sweep()
                 await self._find_lost_leases()

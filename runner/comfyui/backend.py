@@ -44,6 +44,7 @@ from everfold.runner.comfyui.truth import (
     read_queue,
     unreadable_end,
 )
+from everfold.streams.events.event import ON_HOST
 
 TIMEOUT_S = 15.0
 """ComfyUI answers in milliseconds, but a node that holds the interpreter lock delays everything."""
@@ -158,6 +159,8 @@ class ComfyBackend:
             await self.http.interrupt(attempt.prompt_id)
 
     async def truth(self, prompt_id: str, boot: str, server: str = "") -> Truth:
+        if not prompt_id:
+            return Unreachable("the attempt has no prompt id to ask for")
         return await or_unreachable(self._truth(prompt_id, boot, server))
 
     async def _truth(self, prompt_id: str, boot: str, server: str) -> Truth:
@@ -167,11 +170,12 @@ class ComfyBackend:
         if isinstance(queue, Unreachable):
             return queue
         truth = queue.find(prompt_id) or await self._truth_by_history(prompt_id, boot)
-        if server and truth == Absent(same_boot=False):
-            found = await self._identity.read()
+        is_known = server and not server.startswith(ON_HOST)
+        if is_known and truth == Absent(same_boot=False):
+            found = await self._identity.current()
             if isinstance(found, Unreachable):
                 return found
-            if found not in ("", server):
+            if found != server:
                 return Unreachable("another server answers there")
         return truth
 

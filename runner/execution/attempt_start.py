@@ -119,13 +119,15 @@ class AttemptStart:
         return True
 
     async def _append_intent(self, state: BackendState, attempt: Attempt, boot: str) -> None:
-        server = await state.backend.server()
+        found = await state.backend.server()
+        if isinstance(found, str) and found:
+            state.server = found
         await self._job_log.append(
             Submitting(
                 attempt=attempt.number,
                 backend=state.backend.name,
                 boot=boot,
-                server=server if isinstance(server, str) else "",
+                server=self._shared.fleet.identity_of(state),
                 prompt_id=attempt.prompt_id,
                 client_id=attempt.client_id,
             )

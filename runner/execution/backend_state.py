@@ -7,6 +7,8 @@ prompt or its queue is empty. What others queue there never takes the last slot 
 
 from __future__ import annotations
 
+import time
+
 from everfold.runner.backend import Backend, Load, Unreachable
 
 DEAD_WORKER_AFTER_S = 2.0
@@ -29,6 +31,14 @@ class BackendState:
         self.reachable = False
         self.is_retired = False
         """An operator took it out of service."""
+        self.server = ""
+        """Identity of the server that answers there, by the last look; empty while unknown."""
+        self.wanted_server = ""
+        """The only server that counts here, where a recovered job names one; empty for any."""
+        self.identified_at_s = 0.0
+        """time.monotonic() when that was last read."""
+        self.asked_for_s = time.monotonic()
+        """time.monotonic() when a job last asked for an unlisted one."""
         self.has_abandoned = False
         """Prompts that were given up may still run there; they are stopped first."""
         self.is_reached_elsewhere = False

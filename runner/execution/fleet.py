@@ -1,12 +1,14 @@
 """The backends of a runner: how much room each has, and which one gets the next job.
 
 Rule: a backend's queue stays short, because jobs are safe in Redis and not in ComfyUI's memory. A
-backend that does not answer has no room and is polled with back-off.
+backend that does not answer has no room and is polled with back-off. A recovered job belongs to a
+server and not to the address by which another runner reached it.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 import anyio
@@ -16,11 +18,19 @@ from msgspec import Struct
 from everfold.runner.backend import Backend, Unreachable
 from everfold.runner.execution.backend_state import BackendState
 from everfold.streams.closing import close
+from everfold.streams.events.event import ON_HOST
+from everfold.streams.leases.backends import Abandoned, is_loopback
 from everfold.streams.redis.retry import Backoff
 
 logger = logging.getLogger("everfold.runner")
 
 POLL_EVERY_S = 1.0
+
+IDENTIFY_EVERY_S = 30.0
+"""How often the identity of a server is read again while it answers."""
+
+UNLISTED_KEPT_S = 60.0
+"""An unlisted backend that no job has asked for in so long is forgotten."""
 
 
 class Reservation(Struct, eq=False):
@@ -33,18 +43,26 @@ class Fleet:
     """All backends of one runner.
 
     `make` builds a backend for an unlisted URL, which only a recovered job names: that backend is
-    asked about the job and never gets a new one. `aclose` closes listed and unlisted backends.
+    asked about the job and never gets a new one. `host` is the name of this machine. `aclose`
+    closes listed and unlisted backends.
     """
 
     def __init__(
-        self, backends: Sequence[Backend], slots: int, make: Callable[[str], Backend]
+        self,
+        backends: Sequence[Backend],
+        slots: int,
+        make: Callable[[str], Backend],
+        host: str = "",
     ) -> None:
         self.states = [BackendState(backend, slots) for backend in backends]
+        self.host = host
         self._make = make
-        self._unlisted: dict[str, BackendState] = {}
-        """By URL: backends that a recovered job names and the configuration does not."""
+        self._unlisted: dict[tuple[str, str], BackendState] = {}
+        """By URL and server: what a recovered job names and the configuration does not."""
         self.given_up: dict[str, int] = {}
         """Job -> the attempt that an operator gave up."""
+        self.hands_over_until_s = 0.0
+        """`steady_s()` until which other runners are to take what this one has released."""
         self._polling: anyio.abc.TaskGroup | None = None
         self._changed = anyio.Event()
 
@@ -83,9 +101,9 @@ class Fleet:
                 return reservation
             await self._changed.wait()
 
-    def reserve_at(self, url: str) -> Reservation:
+    def reserve_at(self, url: str, server: str = "") -> Reservation:
         """Reserve a slot where a recovered job runs already, even beyond the backend's slots."""
-        state = self.state_of(url)
+        state = self.state_of(url, server)
         state.reserved += 1
         return Reservation(state)
 
@@ -99,16 +117,28 @@ class Fleet:
         for reservation in reservations:
             reservation.state.reserved -= 1
 
-    def state_of(self, url: str) -> BackendState:
-        """Return the state of the backend at `url`; an unlisted one is added and polled."""
+    def state_of(self, url: str, server: str = "") -> BackendState:
+        """Return the state of the backend that a job names by its URL and its server's identity.
+
+        It is a listed one with this identity, whatever its URL; else the one with this URL, unless
+        another server is known to answer there. An unlisted one is added and polled.
+        """
+        if server == f"{ON_HOST}{self.host}":
+            server = ""
+        if server and (same := [s for s in self.states if s.server == server]):
+            return max(same, key=lambda s: (s.reachable, s.backend.name == url))
         for state in self.states:
-            if state.backend.name == url:
+            is_other = server.startswith(ON_HOST) or state.server not in ("", server)
+            if state.backend.name == url and not (server and is_other):
                 return state
-        if url not in self._unlisted:
-            self._unlisted[url] = BackendState(self._make(url), slots=0)
+        found = self._unlisted.get((url, server))
+        if found is None:
+            found = self._unlisted[url, server] = BackendState(self._make(url), slots=0)
+            found.wanted_server = server
             if self._polling is not None:
-                self._polling.start_soon(self._poll, self._unlisted[url])
-        return self._unlisted[url]
+                self._polling.start_soon(self._poll, found, (url, server))
+        found.asked_for_s = time.monotonic()
+        return found
 
     async def changed(self) -> None:
         """Wait until there may be more room than before."""
@@ -121,12 +151,19 @@ class Fleet:
     async def run(self) -> None:
         """Poll every backend until cancelled."""
         async with anyio.create_task_group() as self._polling:
-            for state in self.all_states:
+            for state in self.states:
                 self._polling.start_soon(self._poll, state)
+            for key, state in self._unlisted.items():
+                self._polling.start_soon(self._poll, state, key)
 
-    async def _poll(self, state: BackendState) -> None:
+    async def _poll(self, state: BackendState, unlisted: tuple[str, str] | None = None) -> None:
         backoff = Backoff(first_s=POLL_EVERY_S, most_s=10.0)
         while True:
+            unasked_s = time.monotonic() - state.asked_for_s
+            if unlisted is not None and not state.reserved and unasked_s > UNLISTED_KEPT_S:
+                del self._unlisted[unlisted]
+                await close(state.backend)
+                return
             await self._poll_once(state)
             if state.reachable:
                 backoff.reset()
@@ -137,13 +174,51 @@ class Fleet:
         reserved_before = state.reserved
         try:
             load = await state.backend.load()
+            if not isinstance(load, Unreachable):
+                await self._identify(state)
         except Exception as error:  # whatever an adapter raises counts against its backend alone
             load = Unreachable(f"{type(error).__name__}: {error}")
+        if (why := self.misses(state)) is not None:
+            load = Unreachable(why)
         state.update(load, reserved_before, anyio.current_time())
         if before != (state.reachable, state.healthy, state.why_down):
             _log_change(state)
         if state.room:
             self._notify()
+
+    async def _identify(self, state: BackendState) -> None:
+        """Read which server answers there, when it is new and from time to time."""
+        now_s = time.monotonic()
+        is_new = not state.server or not state.reachable
+        if not is_new and now_s - state.identified_at_s < IDENTIFY_EVERY_S:
+            return
+        found = await state.backend.server()
+        state.identified_at_s = now_s
+        if isinstance(found, str) and found:
+            state.server = found
+
+    def misses(self, state: BackendState) -> str | None:
+        """Return why the server that a job names cannot be asked here, None where it may be."""
+        wanted = state.wanted_server
+        if wanted.startswith(ON_HOST):
+            return f"it is an address of {wanted}"
+        if wanted and state.server not in ("", wanted):
+            return "another server answers at this address"
+        return None
+
+    def has_taken(self, state: BackendState, prompt: Abandoned) -> bool:
+        """Say whether an abandoned prompt is one of this server's, as far as that is known."""
+        if prompt.server and state.server:
+            return prompt.server == state.server
+        if prompt.server.startswith(ON_HOST) and prompt.server != f"{ON_HOST}{self.host}":
+            return False
+        return prompt.backend == state.backend.name and self.misses(state) is None
+
+    def identity_of(self, state: BackendState) -> str:
+        """Return what tells the server from others; on a loopback address the host, if need be."""
+        if not state.server and self.host and is_loopback(state.backend.name):
+            return f"{ON_HOST}{self.host}"
+        return state.server
 
     async def aclose(self) -> None:
         """Close every backend, the unlisted ones included."""
@@ -176,11 +251,12 @@ class JobSlot:
                 self._reservation = await self._fleet.reserve_when_free(without)
         return self._reservation.state if self._reservation is not None else None
 
-    def move_to(self, url: str) -> None:
+    def move_to(self, url: str, server: str = "") -> None:
         """Reserve a slot on the backend where the job's attempt lives already."""
-        if self._reservation is None or self._reservation.state.backend.name != url:
+        state = self._fleet.state_of(url, server)
+        if self._reservation is None or self._reservation.state is not state:
             self.release()
-            self._reservation = self._fleet.reserve_at(url)
+            self._reservation = self._fleet.reserve_at(url, server)
 
     def release(self) -> None:
         """Give the slot back; does nothing when none is reserved."""

@@ -7,7 +7,6 @@ log, under the lease, before or right after it is made. A lost lease ends the ru
 from __future__ import annotations
 
 import logging
-import math
 import time
 
 import anyio
@@ -19,9 +18,7 @@ from everfold.runner.backend import (
     Backend,
     Ended,
     Observation,
-    Running,
     Truth,
-    Unreachable,
 )
 from everfold.runner.decisions.actions import (
     Action,
@@ -42,8 +39,8 @@ from everfold.runner.decisions.actions import (
 from everfold.runner.decisions.decide import decide
 from everfold.runner.execution.attempt_start import AttemptStart
 from everfold.runner.execution.attempt_watch import AttemptWatch
-from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.fleet import JobSlot, Reservation
+from everfold.runner.execution.job_backend import HAND_OVER_WITHIN_S, JobBackend
 from everfold.runner.execution.job_log import JobLog
 from everfold.runner.execution.shared import Shared
 from everfold.runner.execution.unreadable_job import abandon, poisoned, read_remains
@@ -60,16 +57,11 @@ from everfold.streams.events.event import (
     Stopping,
     Succeeded,
 )
-from everfold.streams.leases.backends import Abandoned, forget_given_up, note_abandoned
+from everfold.streams.leases.backends import forget_given_up
 from everfold.streams.redis.retry import Backoff
+from everfold.streams.redis.steady_clock import steady_s
 
 logger = logging.getLogger("everfold.runner")
-
-WEDGED_AFTER_S = 120.0
-"""A prompt that runs for so long without any progress keeps others waiting: they go elsewhere."""
-
-HAND_OVER_AFTER_S = 3.0
-"""How long a runner tries to reach a backend that another one reaches."""
 
 
 class JobRun:
@@ -83,6 +75,7 @@ class JobRun:
         self._slot = JobSlot(shared.fleet, reservation)
         self._job_log = JobLog(shared.log, lease)
         self._leased_at_s = time.monotonic()
+        self._backend = JobBackend(shared.fleet)
         self._attempt_start = AttemptStart(
             shared, self._job_log, self._slot, self._may_send, self._now_ms
         )
@@ -90,8 +83,6 @@ class JobRun:
         self._attempt_watch: AttemptWatch | None = None
         self._truth: Truth | None = None
         """What the last watch or stop learned; used up by the next decision."""
-        self._not_understood_since_s: float | None = None
-        """Since when the backend answers and its truth cannot be read, None when it can."""
         self._is_releasing = False
         self.has_lost_writes = False
         """The server has forgotten this lease: it came back without its newest writes."""
@@ -178,23 +169,23 @@ class JobRun:
         action = self._decide(truth)
         if isinstance(action, AskTruth):
             asked_at_ms = self._now_ms()
-            action = self._decide(await self._ask_truth(), asked_at_ms)
+            action = self._decide(await self._backend.truth(self.job), asked_at_ms)
         return await self._act(action)
 
     def _decide(self, truth: Truth | None, asked_at_ms: int = 0) -> Action:
         job, watch, fleet = self.job, self._attempt_watch, self._shared.fleet
-        state = fleet.state_of(job.backend) if job.backend else None
+        state = self._backend.state(job) if job.backend else None
         silent_for_s = anyio.current_time() - watch.last_progress_at_s if watch else 0.0
         if state is not None:
-            self._judge_silence(state, truth, silent_for_s)
+            self._backend.judge_silence(job, truth, silent_for_s)
         now = DecisionInputs(
             now_ms=self._now_ms(),
             lease_ttl_s=self._config.lease_ttl_s,
             submit_grace_s=self._config.submit_grace_s,
             backend_healthy=state is None or state.healthy,
             backend_retired=state is not None and state.is_retired,
-            away_s=self._away_s(state, truth),
-            reachable_elsewhere=self._may_hand_over(state),
+            away_s=self._backend.away_s(job, truth) if state is not None else 0.0,
+            reachable_elsewhere=state is not None and self._backend.may_hand_over(job),
             refused_everywhere=bool(job.refused_by) and fleet.refuse_all(job.refused_by),
             given_up=fleet.given_up.get(job.job_id, 0),
             silent_for_s=silent_for_s,
@@ -207,38 +198,13 @@ class JobRun:
         )
         return decide(job, truth, now)
 
-    def _away_s(self, state: BackendState | None, truth: Truth | None) -> float:
-        """Return how long nothing was learned of the backend: it is silent, or not understood."""
-        if truth is None:
-            return 0.0
-        if not isinstance(truth, Unreachable):
-            self._not_understood_since_s = None
-            return 0.0
-        if state is None or not state.reachable:
-            return state.away_s if state is not None else 0.0
-        if self._not_understood_since_s is None:
-            self._not_understood_since_s = anyio.current_time()
-        return anyio.current_time() - self._not_understood_since_s
-
-    def _judge_silence(self, state: BackendState, truth: Truth | None, silent_s: float) -> None:
-        if isinstance(truth, Running) and silent_s > WEDGED_AFTER_S:
-            state.mark_wedged(self.job.prompt_id)
-        elif silent_s < WEDGED_AFTER_S and not self.job.stopping:
-            state.clear_wedged(self.job.prompt_id)
-
-    def _may_hand_over(self, state: BackendState | None) -> bool:
-        """Say whether another runner reaches the backend, and this one has tried for a while."""
-        if state is None or state.reachable or not state.is_reached_elsewhere:
-            return False
-        return time.monotonic() - self._leased_at_s > HAND_OVER_AFTER_S
-
     async def _act(self, action: Action) -> bool:
         match action:
             case Done() | AskTruth():
                 return False
             case Finish(event=event):
                 if not isinstance(event, Succeeded) and event.abandoned:
-                    await self._abandon()
+                    await self._backend.abandon(self._shared.log, self.job, self._now_ms())
                 await self._job_log.append(event)
                 return False
             case Retry(failure=failure, after_s=after_s):
@@ -249,6 +215,7 @@ class JobRun:
                 await self._release(Released(reason="postponed"), wait_until_ms=due_ms)
                 return False
             case HandOver():
+                self._shared.fleet.hands_over_until_s = steady_s() + HAND_OVER_WITHIN_S
                 await self._release(Released(reason="cannot_reach"))
                 return False
             case StartAttempt(attempt=number):
@@ -266,15 +233,6 @@ class JobRun:
                 await self._watch_again()
         return True
 
-    async def _ask_truth(self) -> Truth:
-        """Ask the backend; a job that is to stop does not wait longer for it than its bound."""
-        job = self.job
-        is_to_stop = job.is_canceling or job.stopping != ""
-        limit_s = job.policy.stop_within_s if is_to_stop else math.inf
-        with anyio.move_on_after(limit_s):
-            return await self._backend().truth(job.prompt_id, job.boot, job.server)
-        return Unreachable(f"no answer within {limit_s:g} s")
-
     async def _start_attempt(self, number: int) -> bool:
         has_room = await self._attempt_start.run(number, self._watch)
         if not has_room:
@@ -286,11 +244,12 @@ class JobRun:
 
     async def _watch_again(self) -> None:
         """Watch an attempt that this call did not start: it lives at its backend already."""
-        self._slot.move_to(self.job.backend)
+        self._slot.move_to(self.job.backend, self.job.server)
         workflow = await self._attempt_start.load_workflow() or b"{}"
         attempt = self._job_log.attempt(self.job.attempt)
-        async with self._backend().observe(attempt, workflow) as observation:
-            await self._watch(self._backend(), attempt, observation)
+        backend = self._backend.backend(self.job)
+        async with backend.observe(attempt, workflow) as observation:
+            await self._watch(backend, attempt, observation)
 
     async def _watch(self, backend: Backend, attempt: Attempt, observation: Observation) -> None:
         self._attempt_watch = AttemptWatch(
@@ -303,39 +262,21 @@ class JobRun:
         job = self.job
         if why not in ("cancel", job.stopping):
             await self._job_log.append(Stopping(attempt=job.attempt, why=why))
-        with anyio.move_on_after(job.policy.stop_within_s):
-            await self._backend().cancel(self._job_log.attempt(job.attempt))
+        await self._backend.stop(job, self._job_log.attempt(job.attempt))
         with anyio.move_on_after(self._config.truth_every_s):
             while not isinstance(self._truth, Ended | Absent):
                 await anyio.sleep(self._config.truth_while_stopping_s)
-                self._truth = await self._ask_truth()
+                self._truth = await self._backend.truth(job)
 
     async def _record_lost(self, lost: Lost) -> None:
         if lost.abandoned:
-            await self._abandon()
+            await self._backend.abandon(self._shared.log, self.job, self._now_ms())
         self._slot.release()
         self._attempt_watch = None
         await self._job_log.append(lost)
         if lost.cause == "given_up":
             self._shared.fleet.given_up.pop(self.job.job_id, None)
             await forget_given_up(self._shared.log, self.job.job_id)
-
-    async def _abandon(self) -> None:
-        """Remember the prompt before the event that gives it up: it is stopped when its backend is
-        seen again. One that goes on although it was to stop wedges its backend."""
-        job = self.job
-        state = self._shared.fleet.state_of(job.backend)
-        if state.reachable:
-            state.mark_wedged(job.prompt_id)
-        prompt = Abandoned(
-            backend=job.backend,
-            job_id=job.job_id,
-            attempt=job.attempt,
-            prompt_id=job.prompt_id,
-            client_id=job.client_id,
-            since_ms=self._now_ms(),
-        )
-        await note_abandoned(self._shared.log, prompt)
 
     async def _retry(self, failure: Failure, after_s: float) -> None:
         due_ms = self._due_ms(after_s)
@@ -373,6 +314,3 @@ class JobRun:
 
     def _due_ms(self, after_s: float) -> int:
         return self._now_ms() + int(after_s * 1000)
-
-    def _backend(self) -> Backend:
-        return self._shared.fleet.state_of(self.job.backend).backend

@@ -40,6 +40,7 @@ class Place(Struct, frozen=True, kw_only=True):
     backend: str
     prompt_id: str
     client_id: str
+    server: str = ""
 
 
 class Remains(Struct, frozen=True, kw_only=True):
@@ -98,6 +99,7 @@ def _place(named: Job | events.Submitting) -> Place:
         backend=named.backend,
         prompt_id=named.prompt_id,
         client_id=named.client_id,
+        server=named.server,
     )
 
 
@@ -169,6 +171,7 @@ async def abandon(log: Log, job_id: str, remains: Remains) -> bool:
     for place in remains.places:
         prompt = Abandoned(
             backend=place.backend,
+            server=place.server,
             job_id=job_id,
             attempt=place.attempt,
             prompt_id=place.prompt_id,

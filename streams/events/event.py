@@ -13,6 +13,10 @@ Outputs = dict[str, dict[str, object]]
 """What ComfyUI reported per output node: node id -> its `ui` value, such as {"images": [...]}."""
 
 
+ON_HOST = "host "
+"""Before the name of a host that stands for the server at its loopback address."""
+
+
 class Failure(Struct, frozen=True, kw_only=True):
     """Why an attempt or a job failed, in words for people and a code for programs."""
 
@@ -124,7 +128,7 @@ class Submitting(Fact, frozen=True, kw_only=True, tag="job.submitting"):
     client_id: str
     server: str = ""
     """Identity found on the backend's server, by which another server at the same address is told
-    from a restart; empty where there is none."""
+    from a restart; of one without, at a loopback address, `host` and its name; else empty."""
 
 
 class Queued(Fact, frozen=True, kw_only=True, tag="job.queued"):

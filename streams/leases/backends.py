@@ -1,16 +1,23 @@
 """What a namespace knows of its backends: seen when, retired, given up, prompts left behind.
 
+A name is an address as it was typed: one server may have two, and two hosts may use one loopback
+address for two servers. Where both sides know the identity of the server, it decides.
+
 Rule: everything read back may be anything; what cannot be decoded is left out, never raised.
 Entries are bounded: `forget_old` drops what nobody has touched for KEEP_S.
 """
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import BackendUnknown, InvalidName
+from everfold.streams.events.event import ON_HOST
 from everfold.streams.redis.redis_errors import command, read_readable_hash
 from everfold.streams.redis.server import server_time_ms
 
@@ -32,6 +39,21 @@ class BackendEntry(Struct, frozen=True, kw_only=True):
     is_reached: bool = True
     why: str = ""
     """Why it takes no jobs, empty while it does."""
+    server: str = ""
+    """Identity of the server that was found there, empty while it is not known."""
+    host: str = ""
+    """The host of that runner."""
+
+    def is_of(self, name: str, server: str, host: str) -> bool:
+        """Say whether this speaks of the server with this identity, or of this name if one of the
+        two identities is not known. `host` is the asker's: a loopback address is its own."""
+        if server.startswith(ON_HOST):
+            return (self.name, self.host) == (name, server.removeprefix(ON_HOST))
+        if server and self.server:
+            return server == self.server
+        if self.name != name:
+            return False
+        return self.host in ("", host) or not is_loopback(name)
 
 
 class Mark(Struct, frozen=True, kw_only=True):
@@ -51,18 +73,57 @@ class Abandoned(Struct, frozen=True, kw_only=True):
     prompt_id: str
     client_id: str
     since_ms: int
+    server: str = ""
+    """Identity of the backend's server, empty where it has none."""
+
+
+def is_loopback(name: str) -> bool:
+    """Say whether a backend's address means another machine on each host."""
+    try:
+        host = urlsplit(name).hostname or ""
+    except ValueError:
+        return False
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def bare(name: str) -> str:
+    """Return a backend's address without user and password, as it is recorded."""
+    scheme, separator, rest = name.rpartition("://")
+    host, slash, path = rest.partition("/")
+    return (scheme + separator + host.rpartition("@")[2] + slash + path).rstrip("/")
 
 
 async def note_backends(log: Log, entries: list[BackendEntry]) -> None:
     """Write what this runner sees now. Raises a leaf of Unavailable."""
-    if entries:
-        rows = [part for e in entries for part in (e.name, msgspec.json.encode(e))]
-        await command(log.redis, "HSET", log.keys.backends(), *rows)
+    if not entries:
+        return
+    rows = [part for e in entries for part in (_field(e), msgspec.json.encode(e))]
+    await command(log.redis, "HSET", log.keys.backends(), *rows)
+    # What was written before the identity was known.
+    former = [replace(entry, server="") for entry in entries if entry.server]
+    if former:
+        await command(log.redis, "HDEL", log.keys.backends(), *map(_field, former))
+
+
+def _field(entry: BackendEntry) -> str:
+    if entry.server:
+        return f"{entry.name} {entry.server}"
+    is_of_host = entry.host and is_loopback(entry.name)
+    return f"{entry.name} {ON_HOST}{entry.host}" if is_of_host else entry.name
+
+
+async def backend_entries(log: Log) -> list[BackendEntry]:
+    """Return what was last seen of each server at each address, in the order of the names.
+
+    Raises a leaf of Unavailable.
+    """
+    found = await read_readable_hash(log.redis, log.keys.backends(), BackendEntry)
+    return sorted(found.values(), key=lambda entry: (entry.name, entry.seen_ms))
 
 
 async def seen_backends(log: Log) -> dict[str, BackendEntry]:
-    """Return every backend by name. Raises a leaf of Unavailable."""
-    return await read_readable_hash(log.redis, log.keys.backends(), BackendEntry)
+    """Return every backend by name, of several servers the one seen last. Raises as above."""
+    return {entry.name: entry for entry in await backend_entries(log)}
 
 
 async def retired_backends(log: Log) -> dict[str, Mark]:
@@ -72,9 +133,11 @@ async def retired_backends(log: Log) -> dict[str, Mark]:
 
 async def retire_backend(log: Log, name: str) -> None:
     """Take a backend out of service: it gets no new jobs, what waits there is taken back, and what
-    it holds while nobody reaches it is lost. Raises BackendUnknown, Unavailable."""
-    known = await seen_backends(log)
-    if name not in known:
+    it holds while nobody reaches it is lost. `name` may be a server's identity, too, of which only
+    that server is retired. Raises BackendUnknown, Unavailable."""
+    name, entries = bare(name), await backend_entries(log)
+    known = {entry.name for entry in entries}
+    if name not in known | {entry.server for entry in entries} - {""}:
         raise BackendUnknown(name, tuple(sorted(known)))
     mark = Mark(actor=log.actor, at_ms=await server_time_ms(log.redis))
     await command(log.redis, "HSET", log.keys.retired(), name, msgspec.json.encode(mark))
@@ -82,7 +145,7 @@ async def retire_backend(log: Log, name: str) -> None:
 
 async def return_backend(log: Log, name: str) -> bool:
     """Put a retired backend into service again; False when it was not retired."""
-    return await command(log.redis, "HDEL", log.keys.retired(), name) == 1
+    return await command(log.redis, "HDEL", log.keys.retired(), bare(name)) == 1
 
 
 async def give_up_attempt(log: Log, job_id: str, attempt: int) -> None:
@@ -130,9 +193,9 @@ async def forget_abandoned(log: Log, prompt_id: str) -> None:
 async def forget_old(log: Log) -> None:
     """Drop what is older than KEEP_S, and the oldest prompts beyond ABANDONED_LIMIT."""
     oldest_ms = await server_time_ms(log.redis) - int(KEEP_S * 1000)
-    for name, entry in (await seen_backends(log)).items():
+    for entry in await backend_entries(log):
         if entry.seen_ms < oldest_ms:
-            await command(log.redis, "HDEL", log.keys.backends(), name)
+            await command(log.redis, "HDEL", log.keys.backends(), _field(entry))
     prompts = sorted((await abandoned_prompts(log)).values(), key=lambda one: -one.since_ms)
     for number, prompt in enumerate(prompts):
         if number >= ABANDONED_LIMIT or prompt.since_ms < oldest_ms:

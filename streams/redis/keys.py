@@ -50,7 +50,7 @@ class Keyspace(Struct, frozen=True):
         return f"{self.namespace}:runners"
 
     def backends(self) -> str:
-        """HASH: backend -> when a runner last reached it, as JSON; see leases/backends.py."""
+        """HASH: address and server -> when last reached, as JSON; see leases/backends.py."""
         return f"{self.namespace}:backends"
 
     def retired(self) -> str:

@@ -9,6 +9,7 @@ import ctypes
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -52,6 +53,12 @@ class RunnerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """The point at which the process sends `signal` to itself: before_post (the intent is
     recorded), after_post (the answer is not recorded), before_stop and after_stop (around the call
     that stops an attempt), before_end (the end was seen and not recorded)."""
+    host: str = ""
+    """The name of the machine that this runner takes itself to be on; its own when empty."""
+    addresses: dict[str, str] = {}
+    """URL of a backend -> where it is found on that machine."""
+    has_identity: bool = True
+    """Whether its servers can keep an identity."""
     broken: bool = False
     """The backend's adapter has a bug: it raises what nobody expects."""
     signal: str = "SIGKILL"
@@ -61,9 +68,18 @@ class DyingBackend(ComfyBackend):
     """Sends this process a signal at the stated point, once."""
 
     def __init__(self, url: str, options: RunnerOptions) -> None:
-        super().__init__(url)
+        super().__init__(options.addresses.get(url, url))
+        self._url = url if url in options.addresses else super().name
+        self._has_identity = options.has_identity
         self._at, self._signal = options.at, signal.Signals[options.signal]
         self._broken = options.broken
+
+    @property
+    def name(self) -> str:
+        return self._url
+
+    async def server(self) -> str | Unreachable:
+        return await super().server() if self._has_identity else ""
 
     async def boot(self) -> str | Unreachable:
         if self._broken:
@@ -97,6 +113,8 @@ class DyingBackend(ComfyBackend):
 
 
 async def main(options: RunnerOptions) -> None:
+    if options.host:
+        socket.gethostname = lambda: options.host
     config = RunnerConfig(
         name=options.name,
         queues=options.queues,
@@ -113,7 +131,12 @@ async def main(options: RunnerOptions) -> None:
         stuck_after_s=options.stuck_after_s,
     )
     async with Log.open(options.redis, namespace=options.namespace, actor=options.name) as log:
-        runner = Runner(log, [DyingBackend(url, options) for url in options.backends], config)
+        runner = Runner(
+            log,
+            [DyingBackend(url, options) for url in options.backends],
+            config,
+            make_backend=lambda url: DyingBackend(url, options),
+        )
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_obey_signals, runner, options.stall_s)
             await tasks.start(runner.run)

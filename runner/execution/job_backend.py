@@ -1,0 +1,106 @@
+"""What one job run knows of the backend that has its job's attempt.
+
+Rule: the attempt is asked for at the server that took it, by whatever address this runner has for
+that server. What cannot be asked there is unknown.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+import anyio
+
+from everfold.projector.job.job import Job
+from everfold.runner.backend import Attempt, Backend, Running, Truth, Unreachable
+from everfold.runner.execution.backend_state import BackendState
+from everfold.runner.execution.fleet import Fleet
+from everfold.streams.appending.log import Log
+from everfold.streams.leases.backends import Abandoned, note_abandoned
+
+WEDGED_AFTER_S = 120.0
+"""A prompt that runs for so long without any progress keeps others waiting: they go elsewhere."""
+
+HAND_OVER_AFTER_S = 3.0
+"""How long a runner tries to reach a backend that another one reaches."""
+
+HAND_OVER_WITHIN_S = 2.0
+"""How long a runner takes no orphaned job after it has released one for others to take."""
+
+
+class JobBackend:
+    """The backend of one job, for one run of it. Each call takes the job's newest state."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._leased_at_s = time.monotonic()
+        self._not_understood_since_s: float | None = None
+        """Since when the backend answers and its truth cannot be read, None when it can."""
+
+    def state(self, job: Job) -> BackendState:
+        """Return the state of the backend that has the job's attempt."""
+        return self._fleet.state_of(job.backend, job.server)
+
+    def backend(self, job: Job) -> Backend:
+        return self.state(job).backend
+
+    async def truth(self, job: Job) -> Truth:
+        """Ask the backend; a job that is to stop does not wait longer for it than its bound."""
+        if (why := self._fleet.misses(self.state(job))) is not None:
+            return Unreachable(why)
+        is_to_stop = job.is_canceling or job.stopping != ""
+        limit_s = job.policy.stop_within_s if is_to_stop else math.inf
+        with anyio.move_on_after(limit_s):
+            return await self.backend(job).truth(job.prompt_id, job.boot, job.server)
+        return Unreachable(f"no answer within {limit_s:g} s")
+
+    async def stop(self, job: Job, attempt: Attempt) -> None:
+        """Ask the backend to end the attempt, within the job's bound."""
+        if self._fleet.misses(self.state(job)) is None:
+            with anyio.move_on_after(job.policy.stop_within_s):
+                await self.backend(job).cancel(attempt)
+
+    def away_s(self, job: Job, truth: Truth | None) -> float:
+        """Return how long nothing was learned of the backend: it is silent, or not understood."""
+        if truth is None:
+            return 0.0
+        if not isinstance(truth, Unreachable):
+            self._not_understood_since_s = None
+            return 0.0
+        state = self.state(job)
+        if not state.reachable:
+            return state.away_s
+        if self._not_understood_since_s is None:
+            self._not_understood_since_s = anyio.current_time()
+        return anyio.current_time() - self._not_understood_since_s
+
+    def judge_silence(self, job: Job, truth: Truth | None, silent_s: float) -> None:
+        """Note whether the attempt keeps others waiting without any sign of life."""
+        if isinstance(truth, Running) and silent_s > WEDGED_AFTER_S:
+            self.state(job).mark_wedged(job.prompt_id)
+        elif silent_s < WEDGED_AFTER_S and not job.stopping:
+            self.state(job).clear_wedged(job.prompt_id)
+
+    def may_hand_over(self, job: Job) -> bool:
+        """Say whether another runner reaches the backend, and this one has tried for a while."""
+        state = self.state(job)
+        if state.reachable or not state.is_reached_elsewhere:
+            return False
+        return time.monotonic() - self._leased_at_s > HAND_OVER_AFTER_S
+
+    async def abandon(self, log: Log, job: Job, now_ms: int) -> None:
+        """Remember the prompt before the event that gives it up: it is stopped when its backend is
+        seen again. One that goes on although it was to stop wedges its backend."""
+        state = self.state(job)
+        if state.reachable:
+            state.mark_wedged(job.prompt_id)
+        prompt = Abandoned(
+            backend=job.backend,
+            server=job.server,
+            job_id=job.job_id,
+            attempt=job.attempt,
+            prompt_id=job.prompt_id,
+            client_id=job.client_id,
+            since_ms=now_ms,
+        )
+        await note_abandoned(log, prompt)
