@@ -67,7 +67,7 @@ class Runner:
         log.event_limit_bytes = config.event_limit_bytes
         leases = LeaseRenewer(log, config)
         fleet = Fleet(backends, config.slots, make_backend, socket.gethostname())
-        dispatch = Dispatch(log, config.name)
+        dispatch = Dispatch(log, config.name, config.lease_ttl_s)
         job_reads = anyio.Semaphore(JOB_READS_LIMIT)
         server = ServerWatch(log)
         self._shared = Shared(log, dispatch, leases, fleet, config, server, job_reads)

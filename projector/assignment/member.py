@@ -47,6 +47,8 @@ class Member:
         now_ms = await server_time_ms(self._log.redis)
         await command(redis, "ZADD", key, now_ms, self.token)
         await command(redis, "ZREMRANGEBYSCORE", key, "-inf", now_ms - LIVE_FOR_MS)
+        # What is ahead is from before the server's clock was set back.
+        await command(redis, "ZREMRANGEBYSCORE", key, now_ms + LIVE_FOR_MS, "+inf")
         return cast("int", await command(redis, "ZCARD", key))
 
     async def leave(self) -> None:

@@ -20,7 +20,10 @@ if why then return redis.error_reply(why) end
 local time_ms = now_ms()
 
 local owner, until_ms, checkpoint = unpack(redis.call('HMGET', projector, 'owner', 'until_ms', 'checkpoint'))
-if owner and owner ~= '' and owner ~= token and (whole(until_ms) or 0) > time_ms then
+local left_ms = (whole(until_ms) or 0) - time_ms
+-- A lease that ends far ahead is from before the server's clock was set back.
+local is_valid = left_ms > 0 and (lease_ms == 0 or left_ms <= 3 * lease_ms)
+if owner and owner ~= '' and owner ~= token and is_valid then
   return { 'leased', owner }
 end
 if lease_ms == 0 then

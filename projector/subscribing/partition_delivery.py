@@ -36,6 +36,8 @@ READ = 500
 BLOCK_S = 1.0
 """How long a read waits; a retry, or what an operator asks for, may be late by as much."""
 
+CLOCK_STEP_MS = 2_000
+
 LONGEST_PAUSE_S = 15.0
 """Between tries while the target is away."""
 
@@ -66,6 +68,8 @@ class PartitionDelivery:
         self._acks = Acks(log, partition, token, subscription)
         self._classifier = Classifier(log, partition, subscription.wants, archive)
         self._held: dict[str, Held] = {}
+        self._looked_at_ms = 0
+        """Server time of the last look for held jobs that are due."""
         self._checkpoint, self._changes = NO_ENTRY, b"0"
 
     async def run(self) -> None:
@@ -167,7 +171,10 @@ class PartitionDelivery:
         if not waiting:
             return []
         now_ms = await server_time_ms(self._log.redis)
-        due = [job_id for job_id, try_ms in waiting.items() if try_ms <= now_ms]
+        # Once the server's clock was set back, nobody knows how long they wait: try them now.
+        was_set_back = now_ms < self._looked_at_ms - CLOCK_STEP_MS
+        self._looked_at_ms = now_ms
+        due = [job_id for job_id, try_ms in waiting.items() if try_ms <= now_ms or was_set_back]
         return due[: max(self._subscription.concurrency, self._subscription.batch)]
 
     async def _events_from(self, job_id: str, held: Held) -> list[Recorded]:

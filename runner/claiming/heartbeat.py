@@ -8,7 +8,6 @@ the last time that any runner was seen to reach it.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Sequence
 
 import anyio
@@ -32,6 +31,7 @@ from everfold.streams.leases.backends import (
 from everfold.streams.leases.registry import RunnerEntry, register_runner
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_time_ms
+from everfold.streams.redis.steady_clock import steady_s
 
 logger = logging.getLogger("everfold.runner")
 
@@ -48,7 +48,7 @@ class Heartbeat:
         self.entry = entry
         self._seen: dict[str, tuple[int, float]] = {}
         """Backend -> the newest `seen_ms`, and when that was first read, by the steady clock."""
-        self._cleaned_at_s = time.monotonic()
+        self._cleaned_at_s = steady_s()
 
     async def run(self) -> None:
         """Beat until cancelled; trouble of the server is waited out."""
@@ -80,8 +80,8 @@ class Heartbeat:
             state.is_retired = any(n in retired for n in (state.backend.name, _server(state)) if n)
             self._measure_absence(state, self._entries_of(state, entries), now_ms)
         await self._stop_abandoned(states)
-        if time.monotonic() - self._cleaned_at_s > CLEAN_EVERY_S:
-            self._cleaned_at_s = time.monotonic()
+        if steady_s() - self._cleaned_at_s > CLEAN_EVERY_S:
+            self._cleaned_at_s = steady_s()
             await forget_old(log)
 
     def _seen_now(self, state: BackendState, now_ms: int) -> BackendEntry:
@@ -105,7 +105,7 @@ class Heartbeat:
     def _measure_absence(
         self, state: BackendState, entries: Sequence[BackendEntry], now_ms: int
     ) -> None:
-        now_s, name = time.monotonic(), f"{state.backend.name} {_server(state)}"
+        now_s, name = steady_s(), f"{state.backend.name} {_server(state)}"
         entry = max(entries, key=lambda entry: entry.seen_ms, default=None)
         if entry is None or state.reachable:
             self._seen[name] = (now_ms, now_s)
@@ -114,7 +114,10 @@ class Heartbeat:
         known = self._seen.get(name)
         if known is None:
             # What went by before this runner came is known by the server's clock alone.
-            self._seen[name] = (entry.seen_ms, now_s - max(0, now_ms - entry.seen_ms) / 1000)
+            # Nothing is known of it where that clock was set in between.
+            is_sure = entry.seen_ms > self._shared.dispatch.clock.unsure_to_ms
+            before_ms = max(0, now_ms - entry.seen_ms) if is_sure else 0
+            self._seen[name] = (entry.seen_ms, now_s - before_ms / 1000)
         elif known[0] != entry.seen_ms:
             self._seen[name] = (entry.seen_ms, now_s)
         state.away_s = now_s - self._seen[name][1]

@@ -11,6 +11,7 @@ import logging
 import anyio
 
 from everfold.projector.reading.queries import from_log
+from everfold.runner.claiming.clock_check import check_clock
 from everfold.runner.execution.shared import Shared
 from everfold.runner.execution.unreadable_job import end_blocked, is_blocked, read_remains
 from everfold.streams.appending.log import UNLEASED
@@ -33,6 +34,7 @@ class Promoter:
     async def run(self) -> None:
         """Promote until cancelled; back off while the server is away."""
         backoff = Backoff()
+        await check_clock(self._shared)
         while True:
             try:
                 for partition in range(self._shared.log.keys.partitions):

@@ -10,9 +10,11 @@ from __future__ import annotations
 import anyio
 
 from everfold.runner.claiming.claimer import Start
+from everfold.runner.claiming.clock_check import check_clock
 from everfold.runner.decisions.suspects import Suspects
 from everfold.runner.execution.shared import Shared
 from everfold.streams.errors import EverfoldError, Unavailable
+from everfold.streams.leases.dispatch import FOR_EVER_S
 from everfold.streams.leases.fairness import lane_order
 from everfold.streams.leases.registry import connected, deregister_runner, registered_runners
 from everfold.streams.redis.keys import connection_name
@@ -45,6 +47,7 @@ class Sweeper:
     async def run(self) -> None:
         """Sweep every `sweep_every_s` until cancelled; back off while the server is away."""
         backoff = Backoff()
+        await check_clock(self._shared)
         while True:
             with anyio.move_on_after(self._shared.config.sweep_every_s):
                 await self._woken.wait()
@@ -85,7 +88,7 @@ class Sweeper:
         """Return how long an entry must be idle. A released one is idle beyond every limit."""
         config = self._shared.config
         holding = steady_s() < self._hold_until_s
-        return config.lease_ttl_s + (86_400 * 300 if holding else 0)
+        return config.lease_ttl_s + (FOR_EVER_S if holding else 0.0)
 
     async def _take_over(self, partition: int, lane: Lane, suspect: str = "") -> None:
         """Take all orphaned jobs of a lane, or those of `suspect` only."""

@@ -131,10 +131,10 @@ class DecisionInputs(Struct, frozen=True, kw_only=True):
     """When the truth was asked for, 0 for just now: an answer says nothing about later."""
 
     stepped_at_ms: int = 0
-    """Server time right after its clock was last set, 0 if it never was: a difference to a time
-    before that says nothing."""
+    """The latest server time that may be from before its clock was set, 0 if it never was: a
+    difference to a time up to that one says nothing."""
     held_s: float = 0.0
-    """How long this runner has held the job, at most since the clock was set."""
+    """How long this runner has held the job."""
 
     def since_s(self, at_ms: int) -> float:
         """Return the seconds since a past server time; after a step of the clock, what of them is

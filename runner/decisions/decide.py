@@ -193,7 +193,8 @@ def _nobody_sends_after_ms(job: Job, now: DecisionInputs) -> float:
     """
     since_ms = max(job.submitting_at_ms, job.claimed_at_ms, now.last_send_ms)
     rest_ms = 0.0
-    if job.recovered_at_ms > job.submitting_at_ms:
+    # They are equal after the clock was set back: the entry ids of a stream stand still then.
+    if job.recovered_at_ms >= job.submitting_at_ms:
         rest_ms = max(0.0, now.lease_ttl_s * 1000 - job.idle_ms)
     return since_ms + rest_ms + now.submit_grace_s * 1000
 

@@ -108,7 +108,11 @@ class AttemptStart:
         """
         job = self._job_log.job
         restarted_ms = await self._shared.server.last_restart_ms()
-        if not job.rewound and job.submitted_at_ms >= restarted_ms:
+        # Times from before a step of the server's clock cannot be compared.
+        is_newer = job.submitted_at_ms >= max(
+            restarted_ms, self._shared.dispatch.clock.unsure_to_ms
+        )
+        if not job.rewound and is_newer:
             return False
         attempt = self._job_log.attempt(number)
         state = await find_unrecorded(self._shared.fleet, attempt)

@@ -7,7 +7,6 @@ that server. What cannot be asked there is unknown.
 from __future__ import annotations
 
 import math
-import time
 
 import anyio
 
@@ -17,6 +16,7 @@ from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.fleet import Fleet
 from everfold.streams.appending.log import Log
 from everfold.streams.leases.backends import Abandoned, note_abandoned
+from everfold.streams.redis.steady_clock import steady_s
 
 WEDGED_AFTER_S = 120.0
 """A prompt that runs for so long without any progress keeps others waiting: they go elsewhere."""
@@ -33,7 +33,7 @@ class JobBackend:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        self._leased_at_s = time.monotonic()
+        self._leased_at_s = steady_s()
         self._not_understood_since_s: float | None = None
         """Since when the backend answers and its truth cannot be read, None when it can."""
 
@@ -86,7 +86,7 @@ class JobBackend:
         state = self.state(job)
         if state.reachable or not state.is_reached_elsewhere:
             return False
-        return time.monotonic() - self._leased_at_s > HAND_OVER_AFTER_S
+        return steady_s() - self._leased_at_s > HAND_OVER_AFTER_S
 
     async def abandon(self, log: Log, job: Job, now_ms: int) -> None:
         """Remember the prompt before the event that gives it up: it is stopped when its backend is

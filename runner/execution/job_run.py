@@ -7,7 +7,6 @@ log, under the lease, before or right after it is made. A lost lease ends the ru
 from __future__ import annotations
 
 import logging
-import time
 
 import anyio
 
@@ -37,6 +36,7 @@ from everfold.runner.decisions.actions import (
     WatchAttempt,
 )
 from everfold.runner.decisions.decide import decide
+from everfold.runner.decisions.seen_times import SeenTimes
 from everfold.runner.execution.attempt_start import AttemptStart
 from everfold.runner.execution.attempt_watch import AttemptWatch
 from everfold.runner.execution.fleet import JobSlot, Reservation
@@ -74,7 +74,10 @@ class JobRun:
         self.wakeup = Wakeup()
         self._slot = JobSlot(shared.fleet, reservation)
         self._job_log = JobLog(shared.log, lease)
-        self._leased_at_s = time.monotonic()
+        self._leased_at_s = steady_s()
+        self._unsure_to_ms = shared.dispatch.clock.unsure_to_ms
+        """Times of the log up to this one may be from before the server's clock was set."""
+        self._times = SeenTimes()
         self._backend = JobBackend(shared.fleet)
         self._attempt_start = AttemptStart(
             shared, self._job_log, self._slot, self._may_send, self._now_ms
@@ -173,13 +176,14 @@ class JobRun:
         return await self._act(action)
 
     def _decide(self, truth: Truth | None, asked_at_ms: int = 0) -> Action:
-        job, watch, fleet = self.job, self._attempt_watch, self._shared.fleet
+        watch, fleet, now_ms = self._attempt_watch, self._shared.fleet, self._now_ms()
+        job = self._times.view(self.job, now_ms)
         state = self._backend.state(job) if job.backend else None
         silent_for_s = anyio.current_time() - watch.last_progress_at_s if watch else 0.0
         if state is not None:
             self._backend.judge_silence(job, truth, silent_for_s)
         now = DecisionInputs(
-            now_ms=self._now_ms(),
+            now_ms=now_ms,
             lease_ttl_s=self._config.lease_ttl_s,
             submit_grace_s=self._config.submit_grace_s,
             backend_healthy=state is None or state.healthy,
@@ -195,6 +199,8 @@ class JobRun:
             last_send_ms=self._attempt_start.last_send_ms,
             lease_trusted=self._shared.leases.is_trusted(self.lease),
             asked_at_ms=asked_at_ms,
+            stepped_at_ms=self._unsure_to_ms,
+            held_s=self._held_s(),
         )
         return decide(job, truth, now)
 
@@ -211,8 +217,7 @@ class JobRun:
                 await self._retry(failure, after_s)
                 return False
             case Postpone(after_s=after_s):
-                due_ms = self._due_ms(after_s)
-                await self._release(Released(reason="postponed"), wait_until_ms=due_ms)
+                await self._release(Released(reason="postponed"), wait_s=after_s)
                 return False
             case HandOver():
                 self._shared.fleet.hands_over_until_s = steady_s() + HAND_OVER_WITHIN_S
@@ -236,7 +241,7 @@ class JobRun:
     async def _start_attempt(self, number: int) -> bool:
         has_room = await self._attempt_start.run(number, self._watch)
         if not has_room:
-            await self._release(Released(reason="no_room"), wait_until_ms=self._now_ms())
+            await self._release(Released(reason="no_room"), wait_s=0.0)
         return has_room
 
     def _may_send(self) -> bool:
@@ -279,23 +284,21 @@ class JobRun:
             await forget_given_up(self._shared.log, self.job.job_id)
 
     async def _retry(self, failure: Failure, after_s: float) -> None:
-        due_ms = self._due_ms(after_s)
-        await self._release(
-            Retried(attempt=self.job.attempt, failure=failure, not_before_ms=due_ms)
-        )
+        due_ms = self._now_ms() + int(after_s * 1000)
+        event = Retried(attempt=self.job.attempt, failure=failure, not_before_ms=due_ms)
+        await self._release(event, wait_s=after_s)
 
     async def _release(
         self,
         event: Released | Retried,
         *,
-        wait_until_ms: int = 0,
+        wait_s: float | None = None,
+        to: str = "",
         unreadable_for_s: float | None = None,
     ) -> None:
-        dispatch, due_ms = self._shared.dispatch, wait_until_ms
+        dispatch, for_s = self._shared.dispatch, unreadable_for_s
         try:
-            await dispatch.release(
-                self.lease, event, wait_until_ms=due_ms, unreadable_for_s=unreadable_for_s
-            )
+            await dispatch.release(self.lease, event, wait_s=wait_s, to=to, unreadable_for_s=for_s)
         except EverfoldError:
             return  # the lease is over already, or it will run out by itself
 
@@ -308,9 +311,10 @@ class JobRun:
     def _now_ms(self) -> int:
         """Return the server's time in milliseconds, or a little less; no local clock is trusted.
 
-        It is the server's time of the claim plus the time since the claim's answer came.
+        It is the server's time of the claim plus what has elapsed since the claim's answer came,
+        also when the server's clock was set in between.
         """
-        return self.job.claimed_at_ms + int((time.monotonic() - self._leased_at_s) * 1000)
+        return self.job.claimed_at_ms + int(self._held_s() * 1000)
 
-    def _due_ms(self, after_s: float) -> int:
-        return self._now_ms() + int(after_s * 1000)
+    def _held_s(self) -> float:
+        return steady_s() - self._leased_at_s

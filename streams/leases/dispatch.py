@@ -27,10 +27,11 @@ from everfold.streams.events.codec import encode, encode_trusted, reads
 from everfold.streams.events.event import Claimed, Recovered, Released, Retried
 from everfold.streams.events.record import Recorded, recorded
 from everfold.streams.leases.fairness import Lane
+from everfold.streams.leases.own_leases import own_leases
+from everfold.streams.leases.server_clock import ServerClock
 from everfold.streams.redis import scripts
-from everfold.streams.redis.keys import RUNNERS_GROUP
-from everfold.streams.redis.redis_errors import NoGroup, command
 from everfold.streams.redis.retry import with_retry
+from everfold.streams.redis.steady_clock import steady_s
 
 PROMOTE_LIMIT = 500
 """Jobs moved from later to dispatch in one call."""
@@ -38,14 +39,21 @@ PROMOTE_LIMIT = 500
 BLOCKED_PAGE = 200
 """Blocked jobs looked at in one call."""
 
+LEASE_TTL_S = 10.0
+"""A lease that was not renewed for so many seconds may be taken over. All runners of a queue use
+the same time: one with a shorter time takes jobs away from runners that live."""
+
+FOR_EVER_S = 300 * 86_400.0
+"""Only what was released has an idle time beyond this one."""
+
+ALONE_S = 5.0
+"""How long a released job waits for the runner that it was released to."""
+
 TAKE_OVER_LIMIT = 500
 """Jobs taken over in one call."""
 
 RENEW_LIMIT = 500
 """Leases renewed in one script call."""
-
-OWN_LIMIT = 100_000
-"""Leases of one runner that are looked for in one lane of one partition."""
 
 
 class Promotion(Struct, frozen=True):
@@ -71,10 +79,12 @@ class BlockedPage(Struct, frozen=True):
 class Dispatch:
     """The leases of one runner in one namespace. Safe to use from many tasks at once.
 
-    `runner` must be unique per process start: two of one name would share their leases.
+    `runner` must be unique per process start: two of one name would share their leases. `lease_s`
+    is the length of a lease.
     """
 
-    def __init__(self, log: Log, runner: str) -> None:
+    def __init__(self, log: Log, runner: str, lease_s: float = LEASE_TTL_S) -> None:
+        self.clock = ServerClock(log, lease_s)
         self._log = log
         self._keys = log.keys
         self._redis = log.redis
@@ -90,6 +100,7 @@ class Dispatch:
         `claimed` event. Raises a leaf of Unavailable, without a retry: then jobs may have been
         leased, and `own_leases` names them.
         """
+        clock = await self.clock.of(partition)
         events = [self._claimed() for _ in range(most)]
         payloads = [encode_trusted(event) for event in events]
         jobs = await scripts.claim(
@@ -101,6 +112,8 @@ class Dispatch:
             reads=self._reads,
             payloads=payloads,
         )
+        for job in jobs:
+            clock.doubt(int(cast("bytes", job[3]).split(b"-")[0]), steady_s())
         return [
             self._lease(job, lanes[int(job[4]) - 1], job[5], _history(job, claimed, payload))
             for job, claimed, payload in zip(jobs, events, payloads, strict=False)
@@ -125,13 +138,17 @@ class Dispatch:
         Raises a leaf of Unavailable, without a retry: then jobs may have been leased, and
         `own_leases` names them.
         """
+        clock = await self.clock.of(partition)
+        asked_s = steady_s()
+        # After a step of the clock owners get one lease to renew.
+        idle_limit_s += FOR_EVER_S if clock.is_holding(asked_s) else 0.0
         reason = "connection_gone" if suspect else "lease_expired"
         payloads = [
             encode_trusted(event)
             for _ in range(most)
             for event in (self._claimed(), self._recovered(reason))
         ]
-        cursor, jobs = await scripts.take_over(
+        page = await scripts.take_over(
             self._redis,
             log=self._keys.log(partition),
             dispatch=self._keys.dispatch(partition, *lane),
@@ -140,8 +157,13 @@ class Dispatch:
             idle_limit_ms=int(idle_limit_s * 1000),
             cursor=cursor,
             suspect=suspect,
+            latest_ms=clock.latest_ms(asked_s),
             payloads=payloads,
         )
+        if page is None:
+            await self.clock.look(partition)
+            return cursor, []
+        cursor, jobs = page
         return cursor, [self._lease(job, lane, job[4]) for job in jobs]
 
     def _claimed(self) -> Claimed:
@@ -199,14 +221,18 @@ class Dispatch:
         *,
         wait_until_ms: int = 0,
         unreadable_for_s: float | None = None,
+        wait_s: float | None = None,
+        to: str = "",
     ) -> Appended:
         """Release the lease: after `Released` any runner may take the job over at once, after
         `Retried` the job waits until its `not_before_ms`.
 
         With `wait_until_ms`, Unix milliseconds, a released job waits too, behind those that wait
-        already: right only when no attempt of it is alive. Neither counts as a crash.
+        already: right only when no attempt of it is alive. With `wait_s` the job waits for so long
+        from now, by the server's clock as it is when it gets this. `to` names the runner that alone
+        may take a released job over within ALONE_S.
         With `unreadable_for_s` it waits for a runner that reads other types or versions of events
-        than this program, and for so many seconds at most.
+        than this program, and for so many seconds at most. None of these counts as a crash.
 
         Raises Fenced, JobClosed, JobUnknown or Refused with nothing written; a leaf of Unavailable
         when the server stayed away for the log's `retry_for_s`, and then the lease may go on until
@@ -214,12 +240,13 @@ class Dispatch:
         """
         stamped = self._log.stamp(event)
         due_ms = stamped.not_before_ms if isinstance(stamped, Retried) else wait_until_ms
+        due = str(due_ms) if wait_s is None else f"+{int(wait_s * 1000)}"
         payload, looked = encode(stamped, self._log.event_limit_bytes), -1
         wait_ms = None if unreadable_for_s is None else int(min(unreadable_for_s, 1e9) * 1000)
         check_event_id(stamped.id)
         while True:
             reply = await with_retry(
-                partial(self._release, lease, stamped, payload, due_ms, looked, wait_ms),
+                partial(self._release, lease, stamped, payload, due, looked, wait_ms, to),
                 self._log.retry_for_s,
             )
             outcome = append_outcome(reply, lease.job_id, lease.epoch, -1)
@@ -237,9 +264,10 @@ class Dispatch:
         lease: Lease,
         event: Released | Retried,
         payload: bytes,
-        due_ms: int,
+        due: str,
         looked: int,
         wait_ms: int | None,
+        to: str,
     ) -> scripts.Reply:
         partition = self._keys.partition_of(lease.job_id)
         return await scripts.release(
@@ -255,36 +283,48 @@ class Dispatch:
             epoch=lease.epoch,
             runner=lease.runner,
             payload=payload,
-            due_ms=due_ms,
+            due=due,
             wake_channel=self._keys.wake(),
             wake_message=f"release {partition}",
             author=author_of(event),
             looked=looked,
             reads="" if wait_ms is None else self._reads,
             wait_ms=wait_ms or 0,
+            kept_for=f"{to} {int(ALONE_S * 1000)}" if to else "",
         )
 
     async def promote(self, partition: int) -> Promotion:
         """Move jobs of a partition whose time has come to dispatch, PROMOTE_LIMIT at most.
 
-        Runners are woken. Raises a leaf of Unavailable, without a retry; it may be repeated.
+        Runners are woken. Nothing is moved right after the server's clock was set. Raises a leaf of
+        Unavailable, without a retry; it may be repeated.
         """
+        clock = await self.clock.of(partition)
+        asked_s = steady_s()
         reply = await scripts.promote(
             self._redis,
             later=self._keys.later(partition),
             deadlines=self._keys.deadlines(partition),
+            clock=self._keys.clock(partition),
             tag=self._keys.tag(partition),
             most=PROMOTE_LIMIT,
             wake_channel=self._keys.wake(),
             wake_message=f"dispatch {partition}",
+            latest_ms=clock.latest_ms(asked_s),
         )
-        overdue = tuple(cast("bytes", job).decode() for job in reply[2:])
-        return Promotion(int(reply[0]), int(reply[1]), overdue)
+        if reply is None or clock.wants_look(int(reply[0]), asked_s):
+            await self.clock.look(partition)
+        if reply is None:
+            return Promotion(0, 0, ())
+        overdue = tuple(cast("bytes", job).decode() for job in reply[3:])
+        return Promotion(int(reply[1]), int(reply[2]), overdue)
 
     async def promote_blocked(self, partition: int) -> BlockedPage:
         """Move blocked jobs of a partition to dispatch that only programs other than this one
         could not read; look at one page per call. Raises a leaf of Unavailable, without a retry.
         """
+        if (await self.clock.of(partition)).is_holding(steady_s()):
+            return BlockedPage(0, ())  # the server's clock was just set: nobody is late by it
         reply = await scripts.promote_blocked(
             self._redis,
             blocked=self._keys.blocked(partition),
@@ -305,39 +345,7 @@ class Dispatch:
         To be called after an Unavailable claim or take-over: a job that was leased by a call whose
         answer was lost would else wait until the lease runs out. Raises a leaf of Unavailable.
         """
-        return [
-            lease
-            for partition in range(self._keys.partitions)
-            for lane in lanes
-            for lease in await self._own_leases_in(partition, lane)
-        ]
-
-    async def _own_leases_in(self, partition: int, lane: Lane) -> list[Lease]:
-        dispatch = self._keys.dispatch(partition, *lane)
-        ask = ("XPENDING", dispatch, RUNNERS_GROUP, "-", "+", OWN_LIMIT, self.runner)
-        try:
-            rows = cast("list[list[bytes]]", await command(self._redis, *ask))
-        except NoGroup:
-            return []
-        leases = [await self._own_lease(dispatch, lane, row[0]) for row in rows]
-        return [lease for lease in leases if lease is not None]
-
-    async def _own_lease(self, dispatch: str, lane: Lane, dispatch_id: bytes) -> Lease | None:
-        found = cast(
-            "list[tuple[bytes, list[bytes]]]",
-            await command(self._redis, "XRANGE", dispatch, dispatch_id, dispatch_id),
-        )
-        if not found:
-            return None
-        job_id = found[0][1][1].decode()
-        head = self._keys.head(job_id)
-        fields = ("epoch", "seq", "owner", "phase")
-        epoch, seq, owner, phase = cast(
-            "list[bytes | None]", await command(self._redis, "HMGET", head, *fields)
-        )
-        if owner != self.runner.encode() or phase != b"leased":
-            return None
-        return self._lease([job_id.encode(), int(epoch or 0), int(seq or 0)], lane, dispatch_id)
+        return await own_leases(self._redis, self._keys, self.runner, lanes)
 
     def _dispatch_key(self, lease: Lease) -> str:
         partition = self._keys.partition_of(lease.job_id)

@@ -15,14 +15,10 @@ from everfold.streams.appending.outcomes import Appended, Lease, LeaseOver, Rene
 from everfold.streams.errors import InvalidName
 from everfold.streams.events.checks import check_name
 from everfold.streams.events.event import Event, Released, Retried, Terminal
-from everfold.streams.leases.dispatch import Dispatch
+from everfold.streams.leases.dispatch import LEASE_TTL_S, Dispatch
 from everfold.streams.leases.fairness import all_lanes, lane_order, partition_order
 from everfold.streams.redis.keys import RELEASED
 from everfold.streams.redis.retry import with_retry
-
-LEASE_TTL_S = 10.0
-"""A lease that was not renewed for so many seconds may be taken over. All runners of a queue use
-the same time: one with a shorter time takes jobs away from runners that live."""
 
 RENEW_EVERY_S = 2.0
 """Five tries before a lease runs out."""
@@ -52,7 +48,7 @@ class Producer:
             raise InvalidName("runner", runner, "jobs that nobody holds are kept under this name")
         self.queues = tuple(check_name("queue", queue) for queue in queues)
         self.lease_ttl_s = lease_ttl_s
-        self.dispatch = Dispatch(log, runner)
+        self.dispatch = Dispatch(log, runner, lease_ttl_s)
         self._turn = 0
         self._cursors: dict[tuple[int, str, str], str] = {}
 

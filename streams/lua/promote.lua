@@ -5,23 +5,27 @@
 
   KEYS[1]  later      ZSET by due time, Unix ms
   KEYS[2]  deadlines  ZSET by time, Unix ms
-
+  KEYS[3]  clock      HASH: when the clock was looked at, and how far it was set
   ARGV[1]  hash tag of the partition, from which heads and dispatch keys are named
   ARGV[2]  most jobs to move in one call
   ARGV[3]  wake channel
   ARGV[4]  wake message
-
-  Returns  {"promoted", count, next due Unix ms or 0, overdue job ids...}   an overdue job is
+  ARGV[5]  latest time, Unix ms, that the caller can explain; 0 = any
+  Returns  {"promoted", time, count, next due Unix ms or 0, overdue job ids...}   an overdue job is
            still waiting past its deadline, or was asked to be canceled as it waited; it stays
            listed until it is closed
+           {"ahead", time}   the clock is ahead of that time: nothing was moved
 ]]
 --- @include "check_key"
 --- @include "now_ms"
-local later, deadlines, tag, most = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
-local time_ms = now_ms()
+local later, deadlines, clock, tag, most = KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2]
+local time_ms, latest_ms = now_ms(), whole(ARGV[5])
 local why = check_key(later, 'zset', 'ZREM', 'ZADD') or check_key(deadlines, 'zset', 'ZREM')
-  or check_key(tag .. ':head:', 'hash', 'HSET') or check_key(tag .. ':dispatch:', 'stream', 'XADD')
+  or check_key(clock, 'hash', 'HSET') or check_key(tag .. ':head:', 'hash', 'HSET') or check_key(tag .. ':dispatch:', 'stream', 'XADD')
 if why then return redis.error_reply(why) end
+if latest_ms > 0 and time_ms > latest_ms then return { 'ahead', time_ms } end
+local seen_ms = whole(redis.call('HGET', clock, 'seen_ms')) or 0
+if time_ms > seen_ms + 10000 then redis.call('HSET', clock, 'seen_ms', time_ms) end
 
 local due = redis.call('ZRANGEBYSCORE', later, '-inf', time_ms, 'LIMIT', 0, most)
 for _, job in ipairs(due) do
@@ -42,7 +46,7 @@ end
 if #due > 0 then redis.pcall('PUBLISH', ARGV[3], ARGV[4]) end
 
 local first = redis.call('ZRANGE', later, 0, 0, 'WITHSCORES')
-local outcome = { 'promoted', #due, tonumber(first[2] or 0) }
+local outcome = { 'promoted', time_ms, #due, tonumber(first[2] or 0) }
 for _, job in ipairs(redis.call('ZRANGEBYSCORE', deadlines, '-inf', time_ms, 'LIMIT', 0, most)) do
   local head = tag .. ':head:' .. job
   local phase = check_key(head, 'hash') and 'broken' or redis.call('HGET', head, 'phase')

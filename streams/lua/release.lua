@@ -10,13 +10,14 @@
   ARGV[2]  event id
   ARGV[3]  epoch and runner of the lease, as "epoch runner"
   ARGV[4]  payload, the encoded `released` or `retried` event
-  ARGV[5]  due, Unix ms; 0 = another runner takes it over at once, as when it is to be canceled
+  ARGV[5]  due, Unix ms, or "+ms" from now; 0 = at once, as when it is to be canceled
   ARGV[6]  wake channel
   ARGV[7]  wake message
   ARGV[8]  author of the event
   ARGV[9]  seq up to which no event is known to have this id; -1 = not looked
   ARGV[10] fingerprint of what a runner reads that cannot read the job; '' = another reason
   ARGV[11] ms that such a job waits for a runner that reads more
+  ARGV[12] "runner ms": for so long only that one may take it over; '' = any may
   Returns  {"released", seq, entry id}
            {"duplicate", seq, entry id}   this event id is already in the log
            {"old", seq}                   the head may have forgotten this id: look for it up to seq
@@ -25,33 +26,31 @@
            {"broken", why}                a key of the job cannot be used; nothing was written
 ]]
 --- @include "event_ids"
+--- @include "kept_for"
 --- @include "open_job"
 --- @include "wait_for_reader"
 local log, head, dispatch, later = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local name, event_id, lease, payload, due = ARGV[1], ARGV[2], ARGV[3], ARGV[4], whole(ARGV[5])
-
+local name, event_id, lease, payload, due = ARGV[1], ARGV[2], ARGV[3], ARGV[4], whole((string.gsub(ARGV[5], '^%+', '')))
 local reads, wait_ms, tag = ARGV[10] or '', whole(ARGV[11] or '0'), string.match(later, '^(.*):later$')
 local why = check_key(log, 'stream', 'XADD') or check_key(later, 'zset', 'ZADD')
   or check_key(dispatch, 'stream', 'XCLAIM', 'XACK', 'XDEL') or check_key(tag .. ':blocked', 'zset', 'ZADD')
 if why or not (due and wait_ms) then return redis.error_reply(why or 'ERR a time is not a whole number') end
+if string.sub(ARGV[5], 1, 1) == '+' then due = string.format('%d', due + now_ms()) end
 local job, outcome = open_job(head, ARGV[8], event_id, whole(ARGV[9]))
 if not job then return outcome end
 if job.phase ~= 'leased' or job.epoch .. ' ' .. job.owner ~= lease then return { 'fenced', job.epoch } end
 if not string.match(job.dispatch or '', '^%d+%-%d+$') then return { 'broken', 'it has no place in dispatch' } end
 
 local seq, entry = append_to(log, head, name, job, ARGV[8], event_id, payload)
-if reads ~= '' then
-  wait_for_reader(tag, head, name, reads, wait_ms)
-  redis.call('XACK', dispatch, 'runners', job.dispatch)
-  redis.call('XDEL', dispatch, job.dispatch)
-elseif due == 0 or job.cancel then
+if reads == '' and (due == 0 or job.cancel) then
   redis.call('HSET', head, 'phase', 'released', 'owner', '')
+  keep_for(head, ARGV[12] or '')
   -- An idle time beyond every limit: the next sweep takes the entry over without waiting.
   redis.call('XCLAIM', dispatch, 'runners', 'released', 0, job.dispatch, 'IDLE', 31536000000, 'JUSTID')
   redis.pcall('PUBLISH', ARGV[6], ARGV[7])
 else
-  redis.call('HSET', head, 'phase', 'later', 'dispatch', '', 'owner', '')
-  redis.call('ZADD', later, due, name)
+  if reads ~= '' then wait_for_reader(tag, head, name, reads, wait_ms)
+  elseif redis.call('ZADD', later, due, name) then redis.call('HSET', head, 'phase', 'later', 'dispatch', '', 'owner', '') end
   redis.call('XACK', dispatch, 'runners', job.dispatch)
   redis.call('XDEL', dispatch, job.dispatch)
 end

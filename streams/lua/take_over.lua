@@ -9,34 +9,32 @@
   ARGV[3]  idle ms from which a lease counts as run out
   ARGV[4]  cursor: dispatch entry id after which the page begins; '-' = from the start
   ARGV[5]  suspect: only this runner's leases, however fresh; '' = everybody's
-  ARGV[6..] two per job at most: `claimed` event for a released job, `recovered` event for an
+  ARGV[6]  latest time, Unix ms, that the caller can explain; 0 = any. A clock that was set forward
+           makes all leases look old
+  ARGV[7..] two per job at most: `claimed` event for a released job, `recovered` event for an
            orphaned one (its previous_owner, crashes and idle_ms are filled in here)
 
-  Returns  {"none", "-"}              no pending entry after the cursor, or no group
+  Returns  {"ahead", "-"}             the clock is ahead of that time; nothing was taken
+           {"none", "-"}              no pending entry after the cursor, or no group
            {"page", cursor, job...}   cursor '-' when the walk is through; a job is
            {job id, epoch, seq, entry id, dispatch entry id}
 ]]
 --- @include "begin_lease"
+--- @include "kept_for"
+--- @include "now_ms"
 local log, dispatch, tag, runner = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
-local idle_limit_ms, cursor, suspect, PAGE = whole(ARGV[3]), ARGV[4], ARGV[5], 1000
-
+local idle_limit_ms, cursor, suspect, latest_ms, PAGE = whole(ARGV[3]), ARGV[4], ARGV[5], whole(ARGV[6]), 1000
+local time_ms = now_ms()
 local why = check_key(log, 'stream', 'XADD') or check_key(dispatch, 'stream', 'XCLAIM', 'XACK', 'XDEL')
   or check_key(tag .. ':head:', 'hash', 'HSET', 'HINCRBY')
 if why then return redis.error_reply(why) end
--- While the server was away nobody could renew: what is not released waits for one lease more.
-local info = suspect == '' and redis.pcall('INFO', 'server')
-local is_young = type(info) == 'string' and string.match(info, 'uptime_in_seconds:(%d+)') * 1000 < idle_limit_ms
+if latest_ms > 0 and time_ms > latest_ms then return { 'ahead', '-' } end
+local is_young = suspect == '' and started_within(idle_limit_ms)
 local ask = { 'XPENDING', dispatch, 'runners', cursor == '-' and '-' or '(' .. cursor, '+', PAGE }
 if suspect ~= '' then ask[7], idle_limit_ms = suspect, 0 end
 local pending = redis.pcall(unpack(ask))
 if pending.err or #pending == 0 then return { 'none', '-' } end
-
-local function recovery(head, owner, idle_ms, recovered)
-  local event = cjson.decode(recovered)
-  event.previous_owner, event.idle_ms, event.crashes = owner, idle_ms, redis.call('HINCRBY', head, 'crashes', 1)
-  return cjson.encode(event)
-end
-local outcome, used = { 'page', '-' }, 5
+local outcome, used = { 'page', '-' }, 6
 for _, item in ipairs(pending) do
   local dispatch_id, owner, idle_ms = unpack(item)
   if used + 2 > #ARGV then return outcome end
@@ -44,7 +42,8 @@ for _, item in ipairs(pending) do
     local job = (redis.call('XRANGE', dispatch, dispatch_id, dispatch_id)[1] or { nil, {} })[2][2]
     local head = tag .. ':head:' .. (job or '')
     local status, phase = leasable(head)
-    if status == 'open' and (phase == 'released' or not is_young) then
+    local is_kept = phase ~= 'released' and is_young or phase == 'released' and is_kept_for_another(head, runner, time_ms)
+    if status == 'open' and not is_kept then
       local payload = phase == 'released' and ARGV[used + 1] or recovery(head, owner, idle_ms, ARGV[used + 2])
       redis.call('XCLAIM', dispatch, 'runners', runner, 0, dispatch_id, 'JUSTID')
       local epoch, seq, entry = begin_lease(log, head, job, runner, dispatch_id, payload)

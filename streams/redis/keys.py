@@ -118,6 +118,10 @@ class Keyspace(Struct, frozen=True):
         """ZSET: jobs that must have started by a time, by that time in Unix milliseconds."""
         return f"{self.tag(partition)}:deadlines"
 
+    def clock(self, partition: int) -> str:
+        """HASH: when the server's clock was looked at, and how far it was set in all."""
+        return f"{self.tag(partition)}:clock"
+
     def workflow(self, partition: int, sha256: str) -> str:
         """STRING: a submitted graph, stored once by content."""
         return f"{self.tag(partition)}:workflow:{sha256}"

@@ -82,6 +82,8 @@ _renew = Script("everfold.streams", "renew")
 _release = Script("everfold.streams", "release")
 _promote = Script("everfold.streams", "promote")
 _promote_blocked = Script("everfold.streams", "promote_blocked")
+_look_at_clock = Script("everfold.streams", "look_at_clock")
+_shift_times = Script("everfold.streams", "shift_times")
 _read_job = Script("everfold.streams", "read_job")
 
 
@@ -187,12 +189,15 @@ async def take_over(
     idle_limit_ms: int,
     cursor: str,
     suspect: str,
+    latest_ms: int,
     payloads: Sequence[bytes],
-) -> tuple[str, list[Reply]]:
-    """Run take_over.lua. Return the next cursor ("-" at the end) and the jobs that were leased."""
-    reply = await _take_over.run(
-        redis, (log, dispatch), (tag, runner, idle_limit_ms, cursor, suspect, *payloads)
-    )
+) -> tuple[str, list[Reply]] | None:
+    """Run take_over.lua. Return the next cursor ("-" at the end) and the jobs that were leased;
+    None when the server's clock is ahead of `latest_ms`."""
+    asked = (tag, runner, idle_limit_ms, cursor, suspect, latest_ms)
+    reply = await _take_over.run(redis, (log, dispatch), (*asked, *payloads))
+    if reply[0] == b"ahead":
+        return None
     return cast("bytes", reply[1]).decode(), cast("list[Reply]", reply[2:])
 
 
@@ -218,17 +223,18 @@ async def release(
     epoch: int,
     runner: str,
     payload: bytes,
-    due_ms: int,
+    due: str,
     wake_channel: str,
     wake_message: str,
     author: str,
     looked: int,
     reads: str = "",
     wait_ms: int = 0,
+    kept_for: str = "",
 ) -> Reply:
     """Run release.lua; `keys` in the order of its KEYS. Return one of its outcomes."""
-    arguments = (job_id, event_id, f"{epoch} {runner}", payload, due_ms)
-    wake = (wake_channel, wake_message, author, looked, reads, wait_ms)
+    arguments = (job_id, event_id, f"{epoch} {runner}", payload, due)
+    wake = (wake_channel, wake_message, author, looked, reads, wait_ms, kept_for)
     return cast("Reply", await _release.run(redis, keys, (*arguments, *wake)))
 
 
@@ -237,15 +243,32 @@ async def promote(
     *,
     later: str,
     deadlines: str,
+    clock: str,
     tag: str,
     most: int,
     wake_channel: str,
     wake_message: str,
-) -> Reply:
-    """Run promote.lua. Return the count, the next due time, and the overdue job ids."""
-    arguments = (tag, most, wake_channel, wake_message)
-    reply = await _promote.run(redis, (later, deadlines), arguments)
-    return cast("Reply", reply[1:])
+    latest_ms: int,
+) -> Reply | None:
+    """Run promote.lua. Return the server's time, the count, the next due time, and the overdue job
+    ids; None when the server's clock is ahead of `latest_ms`."""
+    arguments = (tag, most, wake_channel, wake_message, latest_ms)
+    reply = await _promote.run(redis, (later, deadlines, clock), arguments)
+    return None if reply[0] == b"ahead" else cast("Reply", reply[1:])
+
+
+async def look_at_clock(redis: Redis, *, clock: str) -> list[int]:
+    """Run look_at_clock.lua. Return its four times."""
+    reply = await _look_at_clock.run(redis, (clock,), ())
+    return [int(cast("int", number)) for number in reply[1:]]
+
+
+async def shift_times(
+    redis: Redis, *, keys: Sequence[str], tag: str, step_ms: int, known_ms: int
+) -> str:
+    """Run shift_times.lua; `keys` in the order of its KEYS. Return the name of its outcome."""
+    reply = await _shift_times.run(redis, keys, (tag, step_ms, known_ms))
+    return cast("bytes", reply[0]).decode()
 
 
 async def promote_blocked(

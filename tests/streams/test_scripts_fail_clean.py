@@ -140,7 +140,7 @@ SPOILT: list[tuple[Call, str]] = [
     ],
     *[(block, key) for key in ("log", "head:job-1", "dispatch:default:normal", "later", "blocked")],
     *[(claim, key) for key in ("later", "blocked")],
-    *[(promote, key) for key in ("later", "deadlines")],
+    *[(promote, key) for key in ("later", "deadlines", "clock")],
     *[(promote_blocked, key) for key in ("later", "blocked")],
     *[(trim_all, key) for key in ("readers", "trimmed", "log")],
 ]

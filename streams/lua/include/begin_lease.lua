@@ -20,3 +20,10 @@ local function begin_lease(log, head, job, runner, dispatch_id, payload)
     'owner', runner, 'phase', 'leased', 'dispatch', dispatch_id)
   return epoch, seq, entry, last
 end
+
+-- Return the `recovered` event of an orphaned job with what only the server knows; counts a crash.
+local function recovery(head, owner, idle_ms, recovered)
+  local event = cjson.decode(recovered)
+  event.previous_owner, event.idle_ms, event.crashes = owner, idle_ms, redis.call('HINCRBY', head, 'crashes', 1)
+  return cjson.encode(event)
+end

@@ -1,0 +1,66 @@
+"""The leases that the server has for one runner, those of lost answers too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from everfold.streams.appending.outcomes import Lease
+from everfold.streams.leases.fairness import Lane
+from everfold.streams.redis.keys import RUNNERS_GROUP, Keyspace
+from everfold.streams.redis.pipelining import PipeliningRedis
+from everfold.streams.redis.redis_errors import NoGroup, command
+
+OWN_LIMIT = 100_000
+"""Leases of one runner that are looked for in one lane of one partition."""
+
+
+async def own_leases(
+    redis: PipeliningRedis, keys: Keyspace, runner: str, lanes: Sequence[Lane]
+) -> list[Lease]:
+    """Return a runner's leases in all partitions. Raises a leaf of Unavailable."""
+    return [
+        lease
+        for partition in range(keys.partitions)
+        for lane in lanes
+        for lease in await _leases_in(redis, keys, runner, partition, lane)
+    ]
+
+
+async def _leases_in(
+    redis: PipeliningRedis, keys: Keyspace, runner: str, partition: int, lane: Lane
+) -> list[Lease]:
+    dispatch = keys.dispatch(partition, *lane)
+    ask = ("XPENDING", dispatch, RUNNERS_GROUP, "-", "+", OWN_LIMIT, runner)
+    try:
+        rows = cast("list[list[bytes]]", await command(redis, *ask))
+    except NoGroup:
+        return []
+    leases = [await _lease(redis, keys, runner, dispatch, lane, row[0]) for row in rows]
+    return [lease for lease in leases if lease is not None]
+
+
+async def _lease(
+    redis: PipeliningRedis, keys: Keyspace, runner: str, dispatch: str, lane: Lane, entry: bytes
+) -> Lease | None:
+    found = cast(
+        "list[tuple[bytes, list[bytes]]]", await command(redis, "XRANGE", dispatch, entry, entry)
+    )
+    if not found:
+        return None
+    job_id = found[0][1][1].decode()
+    fields = ("epoch", "seq", "owner", "phase")
+    epoch, seq, owner, phase = cast(
+        "list[bytes | None]", await command(redis, "HMGET", keys.head(job_id), *fields)
+    )
+    if owner != runner.encode() or phase != b"leased":
+        return None
+    return Lease(
+        job_id=job_id,
+        runner=runner,
+        epoch=int(epoch or 0),
+        seq=int(seq or 0),
+        queue=lane[0],
+        priority=lane[1],
+        dispatch_id=entry.decode(),
+    )

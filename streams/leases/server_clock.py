@@ -1,0 +1,79 @@
+"""Looks at the server's clock, and puts right what a step of it would end or freeze.
+
+Rule: the step is recorded in the partition, once, whoever finds it first; the same script moves
+what waits for a time and restarts all leases. Nothing is taken over or promoted by a clock that is
+ahead of what this process can explain.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from everfold.streams.appending.log import Log
+from everfold.streams.leases.partition_clock import Look, PartitionClock
+from everfold.streams.redis import scripts
+from everfold.streams.redis.steady_clock import steady_s
+
+logger = logging.getLogger("everfold.leases")
+
+
+class ServerClock:
+    """The server's clock as one process knows it, partition by partition."""
+
+    def __init__(self, log: Log, lease_s: float) -> None:
+        self._log = log
+        self._lease_s = lease_s
+        self._clocks: dict[int, PartitionClock] = {}
+
+    async def of(self, partition: int) -> PartitionClock:
+        """Return a partition's clock, looked at once or more. Raises a leaf of Unavailable."""
+        clock = self._clocks.setdefault(partition, PartitionClock(self._lease_s))
+        if not clock.is_known:
+            await self.look(partition)
+        return clock
+
+    @property
+    def unsure_to_ms(self) -> int:
+        """A server time up to this one may be from before a step of the clock; 0 for no step."""
+        return max((clock.unsure_to_ms for clock in self._clocks.values()), default=0)
+
+    @property
+    def was_unseen(self) -> bool:
+        """Whether nobody had looked at a clock for a while before this process did."""
+        return any(clock.was_unseen for clock in self._clocks.values())
+
+    async def look(self, partition: int) -> None:
+        """Look at the clock; deal with a step that nobody has recorded. Raises Unavailable."""
+        clock = self._clocks.setdefault(partition, PartitionClock(self._lease_s))
+        look, asked_s, answered_s = await self._look(partition)
+        step_ms = clock.observe(look, asked_s, answered_s)
+        if not step_ms:
+            return
+        outcome = await self._shift(partition, step_ms, look.stepped_ms)
+        logger.warning(
+            "server_clock_set partition=%s by_s=%.1f outcome=%s", partition, step_ms / 1000, outcome
+        )
+        if outcome != "known":
+            # Refused: it was this process that stood still, by a clock that stood still with it.
+            again = await self._look(partition)
+            clock.accept(*again, is_step=True)
+
+    async def _look(self, partition: int) -> tuple[Look, float, float]:
+        asked_s = steady_s()
+        look = await scripts.look_at_clock(self._log.redis, clock=self._log.keys.clock(partition))
+        return Look(*look), asked_s, steady_s()
+
+    async def _shift(self, partition: int, step_ms: int, known_ms: int) -> str:
+        keys = self._log.keys
+        return await scripts.shift_times(
+            self._log.redis,
+            keys=(
+                keys.clock(partition),
+                keys.later(partition),
+                keys.deadlines(partition),
+                keys.queues(partition),
+            ),
+            tag=keys.tag(partition),
+            step_ms=step_ms,
+            known_ms=known_ms,
+        )
