@@ -29,7 +29,8 @@ def check_url(text: str, *, allow_private: bool) -> httpx.URL:
         url = httpx.URL(text)
     except (httpx.InvalidURL, TypeError) as error:
         raise Misconfigured(f"{text!r} is not an address: {error}") from error
-    if url.scheme not in ("https", "http") or not url.host:
+    has_port = url.port is None or 0 < url.port < 2**16
+    if url.scheme not in ("https", "http") or not url.host or not has_port:
         raise Misconfigured(f"{text!r} is not the address of a receiver; write https://host/path")
     if url.scheme == "http" and not allow_private:
         raise Misconfigured(
@@ -44,27 +45,50 @@ def check_url(text: str, *, allow_private: bool) -> httpx.URL:
 
 
 async def resolve(host: str, port: int, *, allow_private: bool) -> str:
-    """Return the IP address to connect to. Raises NotAllowed, or OSError for an unknown name."""
-    found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    """Return the IP address to connect to. Raises NotAllowed, or OSError for an unknown name.
+
+    One address that is not public is enough to refuse the name.
+    """
+    try:
+        found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:  # a label that no name can have
+        raise OSError(f"{host} is not a name: {error}") from error
     addresses = [str(row[4][0]) for row in found]
     for address in addresses:
-        if not allow_private and not _is_public(address):
+        if not allow_private and not is_public(address):
             raise NotAllowed(f"{host} resolves to {address}, which is not a public address")
     return addresses[0]
 
 
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-"""An address of this network carries an IPv4 address in its last four bytes."""
+NOT_PUBLIC = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16"),
+            *("172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16"),
+            *("198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4"),
+            # The address at which Azure tells a machine its own secrets.
+            "168.63.129.16/32",
+            # Protocols, Teredo among them; documentation; 6to4, which carries an IPv4 address.
+            *("2001::/23", "2001:db8::/32", "3fff::/20", "2002::/16"),
+        ),
+    )
+)
+"""A list of our own: what `ipaddress` calls global differs between patch versions of Python."""
+
+_UNICAST = ipaddress.IPv6Network("2000::/3")
+"""All that is assigned to the public internet; everything else of IPv6 is private or special."""
+
+_CARRIERS = (ipaddress.IPv6Network("::ffff:0:0/96"), ipaddress.IPv6Network("64:ff9b::/96"))
+"""IPv4 within IPv6: the last four bytes are the address that is reached."""
 
 
-def _is_public(text: str) -> bool:
+def is_public(text: str) -> bool:
+    """Say whether an IP address, with or without a zone, belongs to the public internet."""
     address = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-        if address in _NAT64:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
-        if address.teredo is not None:
+        if any(address in carrier for carrier in _CARRIERS):
+            address = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+        elif address not in _UNICAST:
             return False
-        if inner is not None:
-            return inner.is_global and not inner.is_multicast
-    return address.is_global and not address.is_multicast
+    return not any(address in network for network in NOT_PUBLIC)

@@ -18,6 +18,7 @@ from msgspec import Struct
 from everfold.projector.subscribing.delivery import Delivery
 from everfold.projector.subscribing.subscription import NOW, GiveUp, Subscription, TargetAway
 from everfold.runner.decisions.attempts import attempt_of
+from everfold.sinks.http_client import open_client, read_start
 from everfold.streams.appending.log import Log
 from everfold.streams.closing import close
 from everfold.streams.errors import Misconfigured
@@ -70,7 +71,7 @@ class PostHogSink(Subscription):
         )
         self._key, self._url = key, f"{host.rstrip('/')}/batch/"
         self._generation = log.generation
-        self._client = httpx.AsyncClient(timeout=TIMEOUT_S)
+        self._client = open_client(TIMEOUT_S, proxies=True)
 
     async def aclose(self) -> None:
         """Close the connections to PostHog."""
@@ -88,14 +89,15 @@ class PostHogSink(Subscription):
             "batch": [_plain(one) for one in batch],
         }
         try:
-            answer = await self._client.post(self._url, json=body)
-        except httpx.HTTPError as error:
+            async with self._client.stream("POST", self._url, json=body) as answer:
+                said = (await read_start(answer))[:200].decode(errors="replace")
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise TargetAway(f"PostHog: {type(error).__name__} {error}") from error
         if answer.is_success:
             return
         if answer.status_code in REJECTED:
-            raise GiveUp(f"PostHog answers {answer.status_code}: {answer.text[:200]}")
-        raise TargetAway(f"PostHog answers {answer.status_code}: {answer.text[:200]}")
+            raise GiveUp(f"PostHog answers {answer.status_code}: {said}")
+        raise TargetAway(f"PostHog answers {answer.status_code}: {said}")
 
 
 def capture(delivery: Delivery, generation: str) -> Capture:

@@ -20,6 +20,7 @@ from everfold.projector.job.job import Job
 from everfold.projector.subscribing.delivery import Delivery
 from everfold.projector.subscribing.subscription import NOW, GiveUp, Subscription, TryLater
 from everfold.sinks.addresses import NotAllowed, check_url, resolve
+from everfold.sinks.http_client import open_client, read_start
 from everfold.sinks.signing import read_secret, sign
 from everfold.streams.closing import close
 from everfold.streams.errors import Misconfigured
@@ -34,8 +35,6 @@ RETRY_S = (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400
 """Seconds between tries, about three days in all, as the specification recommends."""
 
 TIMEOUT_S = 20.0
-ANSWER_LIMIT_BYTES = 64 * 1024
-
 LONGEST_RETRY_AFTER_S = 86_400.0
 
 
@@ -83,7 +82,7 @@ class WebhookSink(Subscription):
         )
         self._allow_private, self._limit_s = allow_private, timeout_s
         # No proxy from the environment: its target could not be checked.
-        self._client = httpx.AsyncClient(timeout=timeout_s, trust_env=False, follow_redirects=False)
+        self._client = open_client(timeout_s, proxies=False)
 
     async def aclose(self) -> None:
         """Close the connections to the receiver."""
@@ -106,7 +105,7 @@ class WebhookSink(Subscription):
             raise GiveUp(str(error)) from error
         except TimeoutError as error:
             raise Refusal(f"no answer within {self._limit_s:g} s") from error
-        except (httpx.HTTPError, OSError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             raise Refusal(f"{type(error).__name__}: {error}") from error
         _check(status, retry_after)
         return status
@@ -114,7 +113,9 @@ class WebhookSink(Subscription):
     async def _send(self, message_id: str, body: bytes) -> tuple[int, str]:
         url = self._url
         port = url.port or (443 if url.scheme == "https" else 80)
-        address = await resolve(url.host, port, allow_private=self._allow_private)
+        # The name as it goes over the wire: two rules for other alphabets name two hosts.
+        host = url.raw_host.decode()
+        address = await resolve(host, port, allow_private=self._allow_private)
         headers = {
             "content-type": "application/json",
             "user-agent": "everfold",
@@ -126,19 +127,10 @@ class WebhookSink(Subscription):
             url.copy_with(host=address),
             content=body,
             headers=headers,
-            extensions={"sni_hostname": url.host},
+            extensions={"sni_hostname": host},
         ) as answer:
-            await _drain(answer)
+            await read_start(answer)  # so that its connection can be used again
             return answer.status_code, answer.headers.get("retry-after", "")
-
-
-async def _drain(answer: httpx.Response) -> None:
-    """Read up to 64 KiB of the answer, so that its connection can be reused."""
-    size = 0
-    async for chunk in answer.aiter_raw():
-        size += len(chunk)
-        if size > ANSWER_LIMIT_BYTES:
-            return
 
 
 def _check(status: int, retry_after: str) -> None:

@@ -15,9 +15,10 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from everfold.projector.subscribing.status import held_jobs
 from everfold.projector.subscribing.subscription import GiveUp, TryLater
-from everfold.sinks.addresses import NotAllowed, check_url, resolve
+from everfold.sinks.addresses import check_url
+from everfold.sinks.http_client import ANSWER_LIMIT_BYTES
 from everfold.sinks.signing import read_secret, sign
-from everfold.sinks.webhook import ANSWER_LIMIT_BYTES, Refusal, WebhookSink
+from everfold.sinks.webhook import Refusal, WebhookSink
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import Misconfigured
 from everfold.streams.reading.reader import job_events
@@ -159,26 +160,6 @@ async def test_a_receiver_that_is_not_there_is_a_failure_like_any_other(sink: We
     ) as nowhere:
         with pytest.raises(Refusal, match="ConnectError"):
             await nowhere.post("msg_1", b"{}")
-
-
-@pytest.mark.parametrize(
-    "host",
-    [
-        *("127.0.0.1", "localhost", "10.0.0.8", "192.168.1.1", "172.16.0.1", "169.254.169.254"),
-        *("0.0.0.0", "::1", "fe80::1", "fc00::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1"),
-        *("2002:7f00:1::", "100.64.0.1", "224.0.0.1", "2130706433", "0x7f.1"),
-    ],
-)
-async def test_private_networks_are_not_entered_however_they_are_written(host: str) -> None:
-    with pytest.raises(NotAllowed, match="is not a public address"):
-        await resolve(host, 443, allow_private=False)
-    assert await resolve(host, 443, allow_private=True)
-
-
-async def test_public_addresses_are_allowed() -> None:
-    assert await resolve("93.184.216.34", 443, allow_private=False) == "93.184.216.34"
-    found = await resolve("2606:2800:220:1::1", 443, allow_private=False)
-    assert found == "2606:2800:220:1::1"
 
 
 async def test_a_receiver_in_a_private_network_is_never_connected_to(receiver: Receiver) -> None:
