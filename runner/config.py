@@ -80,6 +80,6 @@ class RunnerConfig(Struct, frozen=True, kw_only=True):
 
 
 def runner_name(prefix: str = "") -> str:
-    """Return a name for this process start: host (or `prefix`), pid, and a nonce."""
+    """Return a name for this process start: host (or `prefix`), pid, and 64 random bits."""
     host = prefix or "".join(c for c in socket.gethostname() if c.isalnum() or c in "-_")[:24]
-    return f"{host or 'runner'}-{os.getpid()}-{secrets.token_hex(2)}"
+    return f"{host or 'runner'}-{os.getpid()}-{secrets.token_hex(8)}"

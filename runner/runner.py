@@ -32,9 +32,21 @@ from everfold.runner.execution.shared import Shared
 from everfold.runner.renewal.lease_renewer import LeaseRenewer
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
-from everfold.streams.errors import EverfoldError, JobClosed, JobUnknown, LeaseLost
+from everfold.streams.errors import (
+    EverfoldError,
+    JobClosed,
+    JobUnknown,
+    LeaseLost,
+    Misconfigured,
+    NamespaceTooNew,
+    RunnerNameTaken,
+    Unavailable,
+)
+from everfold.streams.events.codec import reader_level
+from everfold.streams.events.ids import new_id
 from everfold.streams.leases.dispatch import Dispatch
-from everfold.streams.leases.registry import RunnerEntry, deregister_runner, register_runner
+from everfold.streams.leases.registry import RunnerEntry, deregister_runner, program_version
+from everfold.streams.redis.retry import Backoff
 from everfold.streams.retention.lost_writes import ServerWatch
 
 logger = logging.getLogger("everfold.runner")
@@ -74,7 +86,8 @@ class Runner:
         self._claimer = Claimer(self._shared, self._start)
         self._sweeper = Sweeper(self._shared, self._start)
         self._promoter = Promoter(self._shared)
-        self._heartbeat = Heartbeat(self._shared, self._entry())
+        self._heartbeat = Heartbeat(self._shared, self._entry(), self._refuse)
+        self._refused: Misconfigured | None = None
         on: dict[str, Callable[[str], None]] = {
             "dispatch": self._claimer.wake,
             "release": self._sweeper.wake,
@@ -105,6 +118,8 @@ class Runner:
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Work until drained or cancelled; `task_status` is set once the runner is registered.
 
+        Raises RunnerNameTaken where another runner that lives has its name, and NamespaceTooNew
+        where it could not read the namespace's events; if it finds out later, it drains first.
         Waits while the server is away. After a drain every lease is released or left to run out,
         and the backends are closed. When cancelled, leases run out by themselves; the backends are
         closed then, too. Either way leases are renewed until the last job run is over.
@@ -113,11 +128,31 @@ class Runner:
             async with anyio.create_task_group() as renewing:
                 renewing.start_soon(self._renew)
                 try:
-                    await self._work(task_status)
+                    if await self._may_begin():
+                        await self._work(task_status)
                 finally:
                     self._renewing.cancel()
         finally:
             await self._shared.fleet.aclose()
+        if self._refused is not None:
+            raise self._refused
+
+    async def _may_begin(self) -> bool:
+        backoff = Backoff()
+        while True:
+            try:
+                await self._heartbeat.begin()
+            except Unavailable:
+                await anyio.sleep(backoff.next_s())
+            except (NamespaceTooNew, RunnerNameTaken) as refused:
+                self._refused = refused
+                return False
+            else:
+                return True
+
+    def _refuse(self, why: Misconfigured) -> None:
+        self._refused = why
+        self.drain()
 
     async def _renew(self) -> None:
         with self._renewing:
@@ -131,7 +166,6 @@ class Runner:
                     self._jobs.start_soon(self._heartbeat.run)
                     for actor in (self._hints, self._claimer, self._sweeper, self._promoter):
                         takers.start_soon(actor.run)
-                    await register_runner(self._shared.log, self._heartbeat.entry)
                     task_status.started()
                     await self._draining.wait()
                     takers.cancel_scope.cancel()
@@ -150,9 +184,14 @@ class Runner:
                 backend_state.backend.name for backend_state in self._shared.fleet.states
             ),
             since_ms=time.time_ns() // 1_000_000,
+            instance=new_id(),
+            version=program_version(),
+            reader_level=reader_level(),
         )
 
     async def _leave(self) -> None:
+        if isinstance(self._refused, RunnerNameTaken):
+            return  # the entry is the other one's
         try:
             await deregister_runner(self._shared.log, self._shared.config.name)
         except EverfoldError:

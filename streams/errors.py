@@ -3,7 +3,7 @@
     EverfoldError
     ├── Refused          change the request; nothing was written
     │       InvalidWorkflow, TooLarge, EventTooLarge, InvalidName, IdempotencyConflict,
-    │       EventIdForgotten, ClientShared, NeedsAsyncio
+    │       EventIdForgotten, EventTooNew, ClientShared, NeedsAsyncio
     ├── Unknown          check the name; nothing was written
     │       JobUnknown, JobNotParked, JobNotHeld, SubscriptionUnknown, BackendUnknown
     ├── Conflict         read again, decide again; nothing was written
@@ -12,7 +12,8 @@
     │       Fenced
     ├── Misconfigured    a person must change a setting
     │       ServerTooOld, ServerRefusesAccess, ServerInCluster, PartitionMismatch,
-    │       NamespaceTooNew, ArchiveForeign, NoServer, EngineMismatch, BackendUrlInvalid
+    │       NamespaceTooNew, ArchiveForeign, NoServer, EngineMismatch, BackendUrlInvalid,
+    │       RunnerNameTaken
     ├── CorruptLog       park the job; a person must look
     │       UndecodableEvent, ArchiveDamaged, Trimmed, WentBack, BrokenChain, BrokenHead,
     │       WrongKeyType
@@ -59,6 +60,15 @@ class EventTooLarge(Refused):
     def __init__(self, kind: str, size: int, limit: int) -> None:
         super().__init__(f"this {kind} event has {size:,} bytes; the limit is {limit:,} bytes")
         self.kind, self.size, self.limit = kind, size, limit
+
+
+class EventTooNew(Refused):
+    """Programs that work on this namespace could not read the event."""
+
+    def __init__(self, kind: str, needed: int, level: int) -> None:
+        cannot = f"{kind} needs readers of level {needed}, and this namespace has some of {level}"
+        super().__init__(f"{cannot}; upgrade them, then run `everfold upgrade --commit`")
+        self.kind, self.needed, self.level = kind, needed, level
 
 
 class InvalidName(Refused):
@@ -233,10 +243,21 @@ class PartitionMismatch(Misconfigured):
 class NamespaceTooNew(Misconfigured):
     """The namespace was written by a newer Everfold."""
 
-    def __init__(self, namespace: str, actual: int, known: int) -> None:
-        newer = f"namespace {namespace!r} has schema version {actual}"
-        super().__init__(f"{newer}, this Everfold knows versions up to {known}; upgrade Everfold")
+    def __init__(
+        self, namespace: str, actual: int, known: int, what: str = "has schema version"
+    ) -> None:
+        newer = f"namespace {namespace!r} {what} {actual}"
+        super().__init__(f"{newer}, this Everfold knows up to {known}; upgrade Everfold")
         self.namespace, self.actual, self.known = namespace, actual, known
+
+
+class RunnerNameTaken(Misconfigured):
+    """Another runner that lives has the same name: they would share their leases."""
+
+    def __init__(self, name: str, host: str, pid: int) -> None:
+        other = f"runner {name!r} works already, on host {host!r} as process {pid}"
+        super().__init__(f"{other}; give each process start a name of its own (`runner_name()`)")
+        self.name, self.host, self.pid = name, host, pid
 
 
 class ArchiveForeign(Misconfigured):

@@ -48,6 +48,10 @@ COMMANDS = {
         "operate.backends:backends",
         "List the ComfyUI servers; take one out of service.",
     ),
+    "upgrade": (
+        "operate.upgrade:upgrade",
+        "Show which event versions every process can read, and let programs write the newest.",
+    ),
     "archive": (
         "stream.archive:archive",
         "Keep what Redis forgets; trim the log; query it with SQL.",

@@ -11,6 +11,7 @@ from typing import cast
 from msgspec import Struct
 
 from everfold.streams.appending.log import Log
+from everfold.streams.leases.registry import forget_process, note_process
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.scripts import Script
 from everfold.streams.redis.server import server_time_ms
@@ -37,13 +38,19 @@ class Member:
 
     def __init__(self, log: Log, group: str, name: str, lease_s: float) -> None:
         self._log = log
+        self._group = group
         self._heartbeats = log.keys.projectors(group)
         self._lease_ms = int(lease_s * 1000)
         self.token = f"{name}-{secrets.token_hex(3)}"
 
     async def heartbeat(self) -> int:
-        """Record that this process lives; return how many do, this one included."""
+        """Record that this process lives; return how many do, this one included.
+
+        Raises NamespaceTooNew where this program could not read the namespace's events.
+        """
         redis, key = self._log.redis, self._heartbeats
+        await self._log.check_level()
+        await note_process(self._log, self.token, f"reader of {self._group}")
         now_ms = await server_time_ms(self._log.redis)
         await command(redis, "ZADD", key, now_ms, self.token)
         await command(redis, "ZREMRANGEBYSCORE", key, "-inf", now_ms - LIVE_FOR_MS)
@@ -54,6 +61,7 @@ class Member:
     async def leave(self) -> None:
         """Be counted no more. Leases are not released by this."""
         await command(self._log.redis, "ZREM", self._heartbeats, self.token)
+        await forget_process(self._log, self.token)
 
     async def acquire(self, lease_key: str) -> Acquired | None:
         """Acquire or renew a partition's lease; None while another process has it."""

@@ -174,7 +174,11 @@ async def with_skips(log: Log, partition: int, records: Sequence[Recorded]) -> S
 
     Asks the server only where an event is unreadable. Raises Unavailable.
     """
-    unreadable = [record.entry_id for record in records if isinstance(record.event, Unreadable)]
+    unreadable = [
+        record.entry_id
+        for record in records
+        if isinstance(record.event, Unreadable) and not record.event.skipped
+    ]
     if not unreadable:
         return records
     ask = ("HMGET", log.keys.skipped(partition), *unreadable)

@@ -29,7 +29,7 @@ from everfold.streams.errors import (
     WrongExpectedSequence,
 )
 from everfold.streams.events.codec import Unreadable
-from everfold.streams.events.event import Expired, closing_status
+from everfold.streams.events.event import Expired, Terminal
 from everfold.streams.events.record import Recorded
 from everfold.streams.reading.reader import job_events, job_tail
 from everfold.streams.redis.redis_errors import command
@@ -136,11 +136,12 @@ def _end_of(job: Job, last: Recorded) -> Job | None:
     beginning is known, only an end for that very reason counts.
     """
     event = last.event
-    if isinstance(event, Unreadable) or not closing_status(event):
+    if not isinstance(event, Terminal):
         return None
     if not job.submitted_at_ms and not (isinstance(event, Expired) and event.reason == UNREADABLE):
         return None
-    return replace(evolve(job, last), unreadable_seq=job.seq + 1)
+    attempt = job.attempt if isinstance(event, Expired) else event.attempt
+    return replace(evolve(job, last), unreadable_seq=job.seq + 1, attempt=attempt)
 
 
 def _why_stopped(job: Job, records: Sequence[Recorded]) -> UndecodableEvent | BrokenChain:

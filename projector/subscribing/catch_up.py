@@ -56,9 +56,11 @@ class CatchUp:
     page of each partition is in memory, however slow the caller is. Unreadable events, and events
     of jobs whose beginning is lost, are left out and counted in `left_out`.
 
-    Raises Misconfigured for an unknown type, and WentBack on entering with a cursor of another
-    generation. Iterating raises Trimmed, WentBack or Unavailable, and can then go on: the cursor
-    stays at the last delivery.
+    Ignorable events of unknown types are left out without being counted.
+
+    Raises Misconfigured for an unknown type, and on entering NamespaceTooNew, or WentBack for a
+    cursor of another generation. Iterating raises Trimmed, WentBack or Unavailable, and can then
+    go on: the cursor stays at the last delivery.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class CatchUp:
         return Cursor(self._log.generation, dict(self._after))
 
     async def __aenter__(self) -> CatchUp:
+        await self._log.check_level()
         await self._find_start()
         return self
 
@@ -181,7 +184,7 @@ class CatchUp:
 
     async def _delivery(self, tracker: JobTracker, record: Recorded) -> Delivery | None:
         if isinstance(record.event, Unreadable):
-            self.left_out += 1
+            self.left_out += not record.event.skipped
             return None
         try:
             return Delivery(record, await tracker.after(record))

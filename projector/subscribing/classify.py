@@ -61,6 +61,9 @@ class Classifier:
         return found
 
     async def _classify(self, record: Recorded, found: Classified) -> None:
+        if isinstance(record.event, Unreadable) and record.event.skipped:
+            found.ignored.append(record.entry_id)  # its author marked it ignorable
+            return
         if isinstance(record.event, Unreadable):
             found.parked[record.job_id] = park(record, record.event.why, UNREADABLE)
             return

@@ -8,15 +8,23 @@ the last time that any runner was seen to reach it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import anyio
+from msgspec.structs import replace
 
 from everfold.projector.reading.queries import current
 from everfold.runner.backend import Absent, Attempt, Ended
 from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.shared import Shared
-from everfold.streams.errors import CorruptLog, EverfoldError, JobUnknown
+from everfold.streams.errors import (
+    CorruptLog,
+    EverfoldError,
+    JobUnknown,
+    Misconfigured,
+    NamespaceTooNew,
+    RunnerNameTaken,
+)
 from everfold.streams.leases.backends import (
     Abandoned,
     BackendEntry,
@@ -28,7 +36,7 @@ from everfold.streams.leases.backends import (
     note_backends,
     retired_backends,
 )
-from everfold.streams.leases.registry import RunnerEntry, register_runner
+from everfold.streams.leases.registry import RunnerEntry, register_runner, registered_runner
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_time_ms
 from everfold.streams.redis.steady_clock import steady_s
@@ -39,13 +47,20 @@ BEAT_EVERY_S = 2.0
 LATELY_S = 3 * BEAT_EVERY_S
 CLEAN_EVERY_S = 3600.0
 
+SETTLE_S = 0.05
+"""Of two runners that register one name at once, the one that wrote last stays."""
+
 
 class Heartbeat:
     """One runner's heartbeat; `entry` is what it registers."""
 
-    def __init__(self, shared: Shared, entry: RunnerEntry) -> None:
+    def __init__(
+        self, shared: Shared, entry: RunnerEntry, refuse: Callable[[Misconfigured], None]
+    ) -> None:
         self._shared = shared
         self.entry = entry
+        self._refuse = refuse
+        """Called when this runner may not go on: its name is taken, or it is too old."""
         self._seen: dict[str, tuple[int, float]] = {}
         """Backend -> the newest `seen_ms`, and when that was first read, by the steady clock."""
         self._cleaned_at_s = steady_s()
@@ -55,6 +70,9 @@ class Heartbeat:
         while True:
             try:
                 await self.beat()
+            except (NamespaceTooNew, RunnerNameTaken) as error:
+                self._refuse(error)
+                return
             except EverfoldError as error:
                 logger.warning("heartbeat_missed why=%r", str(error))
             await anyio.sleep(BEAT_EVERY_S)
@@ -62,8 +80,7 @@ class Heartbeat:
     async def beat(self) -> None:
         """Write what this runner is and sees; read what others saw and operators want."""
         log, fleet = self._shared.log, self._shared.fleet
-        await register_runner(log, self.entry)
-        now_ms = await server_time_ms(log.redis)
+        now_ms = await self._register()
         entries = await backend_entries(log)
         states = fleet.all_states
         await note_backends(
@@ -83,6 +100,42 @@ class Heartbeat:
         if steady_s() - self._cleaned_at_s > CLEAN_EVERY_S:
             self._cleaned_at_s = steady_s()
             await forget_old(log)
+
+    async def begin(self) -> None:
+        """Register, unless another runner that lives has the name.
+
+        Raises RunnerNameTaken, NamespaceTooNew, or a leaf of Unavailable.
+        """
+        log, name = self._shared.log, self.entry.runner
+        await log.check_level()
+        found, now_ms = await registered_runner(log, name), await server_time_ms(log.redis)
+        if found is not None and abs(now_ms - found.seen_ms) < LATELY_S * 1000:
+            # A dead one writes no more; a living one does within two beats.
+            await anyio.sleep(2 * BEAT_EVERY_S)
+            again = await registered_runner(log, name)
+            if again is not None and again.seen_ms != found.seen_ms:
+                raise RunnerNameTaken(name, again.host, again.pid)
+        await register_runner(log, replace(self.entry, seen_ms=now_ms))
+        await anyio.sleep(SETTLE_S)
+        written = await registered_runner(log, name)
+        if written is not None and written.instance != self.entry.instance:
+            raise RunnerNameTaken(name, written.host, written.pid)
+
+    async def _register(self) -> int:
+        """Write this runner's entry; return the server's time in Unix ms.
+
+        Of two that began at once with one name, the one that started later stops.
+        """
+        log, entry = self._shared.log, self.entry
+        await log.check_level()
+        now_ms, found = await server_time_ms(log.redis), await registered_runner(log, entry.runner)
+        is_late = found is None or now_ms - found.seen_ms > LATELY_S * 1000
+        if found is not None and not is_late and found.instance not in ("", entry.instance):
+            if (found.since_ms, found.instance) < (entry.since_ms, entry.instance):
+                raise RunnerNameTaken(entry.runner, found.host, found.pid)
+            logger.error("runner_name_taken name=%s by=%s", entry.runner, found.pid)
+        await register_runner(log, replace(entry, seen_ms=now_ms))
+        return now_ms
 
     def _seen_now(self, state: BackendState, now_ms: int) -> BackendEntry:
         return BackendEntry(

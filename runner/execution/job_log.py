@@ -17,7 +17,7 @@ from everfold.runner.decisions.attempts import attempt_of
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Appended, Lease
 from everfold.streams.errors import Unavailable
-from everfold.streams.events.codec import WITH_FREE_JSON, Unreadable, decode
+from everfold.streams.events.codec import WITH_FREE_JSON, Unreadable, decode, reader_level
 from everfold.streams.events.event import Event
 from everfold.streams.events.record import Recorded
 from everfold.streams.redis.retry import Backoff
@@ -82,8 +82,9 @@ class JobLog:
             )
         if appended.seq != self.job.seq + 1:
             return await self.catch_up()
-        is_free = isinstance(stamped, WITH_FREE_JSON)  # and may have been shortened
-        written = decode(new.payload) if is_free else stamped
+        # What was written may be shortened, or of an older version.
+        is_other = isinstance(stamped, WITH_FREE_JSON) or self._log.levels.writes < reader_level()
+        written = decode(new.payload) if is_other else stamped
         self.job = evolve(self.job, self._recorded(written, new.payload, appended))
         return self.job
 

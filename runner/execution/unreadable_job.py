@@ -30,6 +30,7 @@ from everfold.streams.redis.server import server_time_ms
 
 logger = logging.getLogger("everfold.runner")
 
+_STARTED = ("job.started", "job.progressed")
 _NO_PROGRESS = (events.Claimed, events.Recovered, events.Released, events.CancelRequested)
 
 
@@ -67,7 +68,10 @@ def remains_of(job: Job, records: Sequence[Recorded]) -> Remains:
         event = record.event
         if record.seq <= job.seq:
             continue
+        if isinstance(event, Unreadable) and event.skipped:
+            continue
         if isinstance(event, Unreadable):
+            has_started = has_started or event.kind in _STARTED
             hidden = _read_place(event)
             hides = hides or (event.kind == "job.submitting" and hidden is None)
             places |= {hidden.attempt: hidden} if hidden else {}

@@ -21,7 +21,12 @@ from everfold.streams.appending.outcomes import (
     append_outcome,
 )
 from everfold.streams.closing import close
-from everfold.streams.errors import IdempotencyConflict, Refused, WrongExpectedSequence
+from everfold.streams.errors import (
+    IdempotencyConflict,
+    NamespaceTooNew,
+    Refused,
+    WrongExpectedSequence,
+)
 from everfold.streams.events.checks import (
     author_of,
     check_choice,
@@ -32,7 +37,7 @@ from everfold.streams.events.checks import (
     check_text,
     check_workflow,
 )
-from everfold.streams.events.codec import encode, encode_trusted
+from everfold.streams.events.codec import encode, encode_trusted, reader_level
 from everfold.streams.events.event import (
     CancelRequested,
     Event,
@@ -45,7 +50,7 @@ from everfold.streams.events.ids import job_id_for, new_id
 from everfold.streams.events.shortening import EVENT_LIMIT_BYTES
 from everfold.streams.redis import scripts
 from everfold.streams.redis.keys import PRIORITIES, Keyspace
-from everfold.streams.redis.namespace import Namespace, open_namespace
+from everfold.streams.redis.namespace import Namespace, open_namespace, read_levels
 from everfold.streams.redis.pipelining import PipeliningRedis
 from everfold.streams.redis.redis_errors import read_string
 from everfold.streams.redis.retry import with_retry
@@ -89,6 +94,7 @@ class Log:
         self.actor = actor
         self.retry_for_s = RETRY_FOR_S
         self.event_limit_bytes = EVENT_LIMIT_BYTES
+        self.levels = namespace.levels
         self._group_commits: dict[int, GroupCommit] = {}
 
     @classmethod
@@ -117,6 +123,24 @@ class Log:
             yield cls(url, redis, await open_namespace(redis, namespace, partitions), actor)
         finally:
             await close(redis)
+
+    async def check_level(self) -> None:
+        """Read the namespace's levels again. To be called by whatever works on jobs, now and then.
+
+        Raises NamespaceTooNew where this program could not read its events, or Unavailable.
+        """
+        self.levels = await read_levels(self.redis, self.keys)
+        if self.levels.min_reader > reader_level():
+            what = "needs readers of level"
+            raise NamespaceTooNew(self.keys.namespace, self.levels.min_reader, reader_level(), what)
+
+    def encoded(self, event: Event, *, trusted: bool = False) -> bytes:
+        """Return an event's JSON as all programs of this namespace can read it.
+
+        `trusted` saves a check of an event that typed code has built. Raises Refused.
+        """
+        written = encode_trusted if trusted else encode
+        return written(event, self.event_limit_bytes, self.levels.writes)
 
     def stamp(self, event: E) -> E:
         """Return `event` with an id and an actor, where it has none yet."""
@@ -161,7 +185,6 @@ class Log:
         `trusted` saves a check of an event that typed code has built (see `encode_trusted`).
         Raises Refused.
         """
-        encode_event = encode_trusted if trusted else encode
         event = self.stamp(event)
         effect = closing_status(event)
         if effect and epoch == 0:
@@ -172,7 +195,7 @@ class Log:
             job_id=job_id,
             event_id=check_event_id(event.id),
             author=author_of(event),
-            payload=encode_event(event, self.event_limit_bytes),
+            payload=self.encoded(event, trusted=trusted),
             expected=expected,
             epoch=epoch,
             holder=holder,
@@ -280,7 +303,7 @@ class Log:
                 idempotency_key=idempotency_key,
             )
         )
-        payload = encode(event, self.event_limit_bytes)
+        payload = self.encoded(event)
         reply = await with_retry(
             lambda: self._submit(job_id, event, payload, graph.json), self.retry_for_s
         )

@@ -79,6 +79,8 @@ class Fact(Struct, frozen=True, gc=False, kw_only=True, tag_field="type"):
     """Schema version of this type."""
     trace: str | UnsetType = UNSET
     """W3C traceparent, when there is one."""
+    ignorable: bool | UnsetType = UNSET
+    """True where a program that does not know this type or version folds the job on without it."""
 
 
 class Submitted(Fact, frozen=True, kw_only=True, tag="job.submitted"):

@@ -23,7 +23,7 @@ from everfold.streams.appending.outcomes import (
     renew_outcome,
 )
 from everfold.streams.events.checks import author_of, check_event_id
-from everfold.streams.events.codec import encode, encode_trusted, reads
+from everfold.streams.events.codec import reads
 from everfold.streams.events.event import Claimed, Recovered, Released, Retried
 from everfold.streams.events.record import Recorded, recorded
 from everfold.streams.leases.fairness import Lane
@@ -102,7 +102,7 @@ class Dispatch:
         """
         clock = await self.clock.of(partition)
         events = [self._claimed() for _ in range(most)]
-        payloads = [encode_trusted(event) for event in events]
+        payloads = [self._log.encoded(event, trusted=True) for event in events]
         jobs = await scripts.claim(
             self._redis,
             log=self._keys.log(partition),
@@ -144,7 +144,7 @@ class Dispatch:
         idle_limit_s += FOR_EVER_S if clock.is_holding(asked_s) else 0.0
         reason = "connection_gone" if suspect else "lease_expired"
         payloads = [
-            encode_trusted(event)
+            self._log.encoded(event, trusted=True)
             for _ in range(most)
             for event in (self._claimed(), self._recovered(reason))
         ]
@@ -241,7 +241,7 @@ class Dispatch:
         stamped = self._log.stamp(event)
         due_ms = stamped.not_before_ms if isinstance(stamped, Retried) else wait_until_ms
         due = str(due_ms) if wait_s is None else f"+{int(wait_s * 1000)}"
-        payload, looked = encode(stamped, self._log.event_limit_bytes), -1
+        payload, looked = self._log.encoded(stamped), -1
         wait_ms = None if unreadable_for_s is None else int(min(unreadable_for_s, 1e9) * 1000)
         check_event_id(stamped.id)
         while True:

@@ -6,6 +6,7 @@ A program in any language can do the same with the scripts in `lua/`, see docs/P
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import anyio
@@ -17,6 +18,7 @@ from everfold.streams.events.checks import check_name
 from everfold.streams.events.event import Event, Released, Retried, Terminal
 from everfold.streams.leases.dispatch import LEASE_TTL_S, Dispatch
 from everfold.streams.leases.fairness import all_lanes, lane_order, partition_order
+from everfold.streams.leases.registry import note_process
 from everfold.streams.redis.keys import RELEASED
 from everfold.streams.redis.retry import with_retry
 
@@ -50,6 +52,7 @@ class Producer:
         self.lease_ttl_s = lease_ttl_s
         self.dispatch = Dispatch(log, runner, lease_ttl_s)
         self._turn = 0
+        self._noted_at_s = -RENEW_EVERY_S
         self._cursors: dict[tuple[int, str, str], str] = {}
 
     async def claim(self, most: int = 1, wait_s: float = 0.0) -> list[Lease]:
@@ -57,16 +60,26 @@ class Producer:
 
         Waits up to `wait_s` seconds for the first; [] when none came. Read the job's events before
         working on it: a job that had an owner before may still run somewhere. Raises a leaf of
-        Unavailable; then jobs may have been leased, and `own_leases` names them.
+        Unavailable; then jobs may have been leased, and `own_leases` names them. Raises
+        NamespaceTooNew where this program could not read the namespace's events.
         """
         give_up_at_s = anyio.current_time() + wait_s
         while True:
+            await self._note()
             leases = await self._orphans(most)
             if len(leases) < most:
                 leases += await self._waiting(most - len(leases))
             if leases or anyio.current_time() >= give_up_at_s:
                 return leases
             await anyio.sleep(POLL_S)
+
+    async def _note(self) -> None:
+        """Say now and then that this producer lives, and look whether it may go on."""
+        now_s = time.monotonic()
+        if now_s - self._noted_at_s >= RENEW_EVERY_S:
+            await self.log.check_level()
+            await note_process(self.log, self.runner, "producer")
+            self._noted_at_s = now_s
 
     async def _orphans(self, most: int) -> list[Lease]:
         leases: list[Lease] = []

@@ -1,4 +1,4 @@
-"""Registry of runners, and the client names that the server lists.
+"""Registry of runners and of other processes, and the client names that the server lists.
 
 Rule: a registered runner keeps at least one connection with its name for as long as it lives, so
 that its death shows in CLIENT LIST long before its leases run out. A wrong guess does no harm:
@@ -7,13 +7,19 @@ the leases are fenced.
 
 from __future__ import annotations
 
+import os
+import socket
+from functools import cache
+from importlib import metadata
 from typing import cast
 
 import msgspec
 from msgspec import Struct
 
 from everfold.streams.appending.log import Log
+from everfold.streams.events.codec import reader_level
 from everfold.streams.redis.redis_errors import command, read_readable_hash
+from everfold.streams.redis.server import server_time_ms
 
 
 class RunnerEntry(Struct, frozen=True, kw_only=True):
@@ -27,6 +33,28 @@ class RunnerEntry(Struct, frozen=True, kw_only=True):
     """Base URLs."""
     since_ms: int
     """When it started, Unix ms."""
+    instance: str = ""
+    """Differs for each process start, even of one name."""
+    seen_ms: int = 0
+    """Server time of its last heartbeat, Unix ms; 0 of a program that writes none."""
+    version: str = ""
+    reader_level: int = 1
+    """Which events it can read; see events/codec.py."""
+
+
+class ProcessEntry(Struct, frozen=True, kw_only=True):
+    """A process that reads the log and is no runner: a projector, a consumer, a producer."""
+
+    kind: str
+    host: str
+    pid: int
+    seen_ms: int
+    version: str = ""
+    reader_level: int = 1
+
+
+PROCESS_TTL_S = 60.0
+"""A process that was not seen for so long has ended."""
 
 
 async def register_runner(log: Log, entry: RunnerEntry) -> None:
@@ -36,6 +64,57 @@ async def register_runner(log: Log, entry: RunnerEntry) -> None:
     """
     payload = msgspec.json.encode(entry)
     await command(log.redis, "HSET", log.keys.runners(), entry.runner, payload)
+
+
+async def registered_runner(log: Log, runner: str) -> RunnerEntry | None:
+    """Return the entry of one name, None where there is none that can be read.
+
+    Raises a leaf of Unavailable.
+    """
+    text = await command(log.redis, "HGET", log.keys.runners(), runner)
+    try:
+        return msgspec.json.decode(text, type=RunnerEntry) if isinstance(text, bytes) else None
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+
+
+async def note_process(log: Log, name: str, kind: str) -> None:
+    """Say that a process lives and what it can read. Raises a leaf of Unavailable."""
+    entry = ProcessEntry(
+        kind=kind,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        seen_ms=await server_time_ms(log.redis),
+        version=program_version(),
+        reader_level=reader_level(),
+    )
+    await command(log.redis, "HSET", log.keys.processes(), name, msgspec.json.encode(entry))
+
+
+async def forget_process(log: Log, name: str) -> None:
+    await command(log.redis, "HDEL", log.keys.processes(), name)
+
+
+async def living_processes(log: Log) -> dict[str, ProcessEntry]:
+    """Return the processes that `note_process` named lately; forget the others.
+
+    Raises a leaf of Unavailable.
+    """
+    found = await read_readable_hash(log.redis, log.keys.processes(), ProcessEntry)
+    oldest_ms = await server_time_ms(log.redis) - int(PROCESS_TTL_S * 1000)
+    for name in [name for name, entry in found.items() if entry.seen_ms < oldest_ms]:
+        await forget_process(log, name)
+        del found[name]
+    return found
+
+
+@cache
+def program_version() -> str:
+    """Return the version of Everfold that this program runs, empty where it is not installed."""
+    try:
+        return metadata.version("everfold")
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 async def deregister_runner(log: Log, runner: str) -> None:

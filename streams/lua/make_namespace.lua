@@ -8,6 +8,7 @@
   ARGV[2]  schema version
   ARGV[3]  generation id
   ARGV[4]  run id of the server
+  ARGV[5]  reader level that all programs have which use it from now on
 
   Returns  {"made"}
            {"found"}  it was there
@@ -16,6 +17,7 @@
 local why = check_key(KEYS[1], 'hash', 'HSETNX')
 if why then return redis.error_reply(why) end
 local made = redis.call('HSETNX', KEYS[1], 'partitions', ARGV[1])
+if made == 1 then redis.call('HSET', KEYS[1], 'writes', ARGV[5], 'min_reader', ARGV[5]) end
 redis.call('HSETNX', KEYS[1], 'schema', ARGV[2])
 redis.call('HSETNX', KEYS[1], 'generation', ARGV[3])
 redis.call('HSETNX', KEYS[1], 'run_id', ARGV[4])

@@ -42,12 +42,18 @@ class Keyspace(Struct, frozen=True):
         return f"{{{self.namespace}:{partition}}}"
 
     def meta(self) -> str:
-        """HASH: partitions, schema version, generation id, run id and last start of the server."""
+        """HASH: partitions, schema version, reader levels, generation id, run id and last start of
+        the server."""
         return f"{self.namespace}:meta"
 
     def runners(self) -> str:
         """HASH: runner name -> its registry entry, as JSON; see streams/leases/registry.py."""
         return f"{self.namespace}:runners"
+
+    def processes(self) -> str:
+        """HASH: projector, consumer or producer -> what it can read and when it was last seen, as
+        JSON; see leases/registry.py."""
+        return f"{self.namespace}:processes"
 
     def backends(self) -> str:
         """HASH: address and server -> when last reached, as JSON; see leases/backends.py."""

@@ -1,7 +1,7 @@
 """Open a namespace: it is made on first use and checked on every later one.
 
 Rule: the number of partitions is fixed when the namespace is made, because it decides where each
-job's keys are.
+job's keys are. Its levels say which events may be written and must be readable; they only rise.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 
 from everfold.streams.errors import InvalidName, NamespaceTooNew, PartitionMismatch
 from everfold.streams.events.checks import check_name
+from everfold.streams.events.codec import reader_level
 from everfold.streams.events.ids import new_id
 from everfold.streams.redis.keys import Keyspace
 from everfold.streams.redis.redis_errors import read_hash
@@ -22,12 +23,22 @@ DEFAULT_PARTITIONS = 8
 PARTITION_LIMIT = 1024
 
 
+class Levels(Struct, frozen=True):
+    """Reader levels of a namespace; see events/codec.py."""
+
+    writes: int = 1
+    """Events are written as programs of this level can read them."""
+    min_reader: int = 1
+    """Programs below this level may not work on its jobs."""
+
+
 class Namespace(Struct, frozen=True):
     """A namespace as it is stored on the server."""
 
     keys: Keyspace
     generation: str
     """Changes when the namespace is made anew, as after FLUSHALL."""
+    levels: Levels = Levels()
 
 
 async def open_namespace(redis: Redis, name: str, partitions: int | None = None) -> Namespace:
@@ -57,6 +68,7 @@ async def _make(redis: Redis, meta: str, partitions: int) -> None:
         generation=new_id(),
         # Known from the start: a server that comes back with an older file is then noticed.
         run_id=run_id,
+        level=reader_level(),
     )
 
 
@@ -66,4 +78,15 @@ def _checked(name: str, asked: int | None, stored: dict[bytes, bytes]) -> Namesp
         raise NamespaceTooNew(name, schema, SCHEMA_VERSION)
     if asked is not None and asked != actual:
         raise PartitionMismatch(name, asked, actual)
-    return Namespace(Keyspace(name, actual), stored.get(b"generation", b"").decode())
+    generation = stored.get(b"generation", b"").decode()
+    return Namespace(Keyspace(name, actual), generation, _levels(stored))
+
+
+async def read_levels(redis: Redis, keys: Keyspace) -> Levels:
+    """Return the levels of a namespace, 1 where it has none. Raises a leaf of Unavailable."""
+    return _levels(await read_hash(redis, keys.meta()))
+
+
+def _levels(stored: dict[bytes, bytes]) -> Levels:
+    texts = (stored.get(field, b"") for field in (b"writes", b"min_reader"))
+    return Levels(*(int(text) if text.isdigit() and len(text) < 10 else 1 for text in texts))

@@ -74,6 +74,7 @@ class Script:
 
 
 _make_namespace = Script("everfold.streams", "make_namespace")
+_raise_levels = Script("everfold.streams", "raise_levels")
 _submit = Script("everfold.streams", "submit")
 _append = Script("everfold.streams", "append")
 _claim = Script("everfold.streams", "claim")
@@ -116,10 +117,23 @@ def looked_up_to(seq: int) -> int:
 
 
 async def make_namespace(
-    redis: Redis, *, meta: str, partitions: int, schema: int, generation: str, run_id: str
+    redis: Redis,
+    *,
+    meta: str,
+    partitions: int,
+    schema: int,
+    generation: str,
+    run_id: str,
+    level: int,
 ) -> None:
     """Run make_namespace.lua: of two programs that make a namespace at once, one decides."""
-    await _make_namespace.run(redis, (meta,), (partitions, schema, generation, run_id))
+    arguments = (partitions, schema, generation, run_id, level)
+    await _make_namespace.run(redis, (meta,), arguments)
+
+
+async def raise_levels(redis: Redis, *, meta: str, level: int) -> Reply:
+    """Run raise_levels.lua. Return what may be written, and what must be readable, now."""
+    return cast("Reply", (await _raise_levels.run(redis, (meta,), (level,)))[1:])
 
 
 async def submit(

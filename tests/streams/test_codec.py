@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everfold.streams.errors import Refused
+from everfold.streams.errors import EventTooNew, Refused
+from everfold.streams.events import codec
 from everfold.streams.events.codec import (
     CURRENT_VERSION,
     UPCASTS,
@@ -30,6 +31,7 @@ from everfold.streams.events.event import (
     CLOSING_STATUS,
     Event,
     Failure,
+    Lost,
     NodeProblem,
     OutputSaved,
     Policy,
@@ -282,3 +284,53 @@ def test_a_raw_event_without_a_version_is_of_the_first() -> None:
 def test_every_old_version_has_its_step_today() -> None:
     needed = {(kind, v) for kind, newest in CURRENT_VERSION.items() for v in range(1, newest)}
     assert set(UPCASTS) == needed
+
+
+# Ignorable events, and levels.
+
+
+UNKNOWN = b'{"type":"job.annotated","id":"x","actor":"n","v":1%s}'
+
+
+@pytest.mark.parametrize(
+    ("extra", "skipped"),
+    [
+        (b"", False),
+        (b',"ignorable":true', True),
+        (b',"ignorable":false', False),
+        (b',"ignorable":1', False),
+        (b',"ignorable":"true"', False),
+    ],
+)
+def test_only_what_its_author_calls_ignorable_is_passed_over(extra: bytes, skipped: bool) -> None:
+    event = decode(UNKNOWN % extra)
+    assert isinstance(event, Unreadable)
+    assert event.skipped is skipped
+
+
+def test_a_newer_end_is_never_ignorable() -> None:
+    event = decode(b'{"type":"job.succeeded","id":"x","actor":"n","v":9,"ignorable":true}')
+    assert isinstance(event, Unreadable)
+    assert not event.skipped
+
+
+def test_an_event_is_written_as_the_readers_of_a_namespace_know_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(codec, "CURRENT_VERSION", {"job.started": 3})
+    monkeypatch.setattr(
+        codec,
+        "DOWNCASTS",
+        {
+            ("job.started", 3): lambda raw: {**raw, "attempt": raw["attempt"] - 10},
+            ("job.started", 2): lambda raw: {**raw, "attempt": raw["attempt"] * 2},
+        },
+    )
+    levels = {("job.started", 2): 2, ("job.started", 3): 5, ("job.lost", 1): 4}
+    monkeypatch.setattr(codec, "INTRODUCED", levels)
+    event = Started(attempt=17)
+    found = [msgspec.json.decode(encode_trusted(event, level=level)) for level in (1, 2, 4, 5)]
+    assert [(raw["v"], raw["attempt"]) for raw in found] == [(1, 14), (2, 7), (2, 7), (3, 17)]
+    assert codec.reader_level() == 5
+    with pytest.raises(EventTooNew, match="readers of level 4"):
+        encode_trusted(Lost(attempt=1, backend="b", cause="given_up"), level=3)

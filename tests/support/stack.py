@@ -113,7 +113,13 @@ class Stack:
         await made.up()
         return made
 
-    async def runner(self, *backends: Comfy, at: str = "", **options: object) -> Program:
+    async def runner(
+        self,
+        *backends: Comfy,
+        at: str = "",
+        module: tuple[str, ...] = ("tests.support.runner_program",),
+        **options: object,
+    ) -> Program:
         """Start a runner; `options` are fields of runner_program.RunnerOptions."""
         self._count += 1
         whole = {
@@ -126,7 +132,7 @@ class Stack:
             **options,
         }
         text = msgspec.json.encode(whole).decode()
-        program = self._start("-m", "tests.support.runner_program", text)
+        program = self._start("-m", *module, text)
         self._programs.append(program)
         await program.line("ready", within_s=20)
         return program
