@@ -47,7 +47,7 @@ BEAT_EVERY_S = 2.0
 LATELY_S = 3 * BEAT_EVERY_S
 CLEAN_EVERY_S = 3600.0
 
-SETTLE_S = 0.05
+CONFIRM_AFTER_S = 0.05
 """Of two runners that register one name at once, the one that wrote last stays."""
 
 
@@ -116,7 +116,7 @@ class Heartbeat:
             if again is not None and again.seen_ms != found.seen_ms:
                 raise RunnerNameTaken(name, again.host, again.pid)
         await register_runner(log, replace(self.entry, seen_ms=now_ms))
-        await anyio.sleep(SETTLE_S)
+        await anyio.sleep(CONFIRM_AFTER_S)
         written = await registered_runner(log, name)
         if written is not None and written.instance != self.entry.instance:
             raise RunnerNameTaken(name, written.host, written.pid)
