@@ -146,6 +146,8 @@ def _after(trace: Trace, event: events.Event) -> Trace:
         return replace(trace, attempt=event.attempt, is_attempt_open=True)
     if isinstance(event, events.Lost | events.Retried):
         return replace(trace, is_attempt_open=False)
+    if isinstance(event, events.Rewound):  # what was lost may have begun and ended attempts
+        return replace(trace, attempt=UNKNOWN, is_attempt_open=False)
     return replace(trace, status=trace.status or events.closing_status(event))
 
 

@@ -131,7 +131,7 @@ class Job(Struct, frozen=True, kw_only=True, gc=False):
     @property
     def may_be_alive(self) -> bool:
         """Whether its newest attempt may still run, or be about to, at its backend."""
-        return self.attempt_state in ("intended", "accepted")
+        return self.attempt > 0 and self.attempt_state in ("intended", "accepted")
 
     @property
     def is_canceling(self) -> bool:

@@ -1,7 +1,8 @@
 """Appends one job's events under its lease.
 
 Rule: an event is repeated with the same id while the server is away, until it is in the log or
-the log refuses it. The state kept here is the fold of what the log has accepted.
+the log refuses it. The state kept here is the fold of what the log has accepted. Where the server
+has lost some of that, what matters of it is told again before anything else.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from everfold.projector.job.fold import fold
 from everfold.projector.job.job import Job
 from everfold.projector.reading.queries import current, from_log
 from everfold.runner.backend import Attempt
-from everfold.runner.decisions.attempts import attempt_of
+from everfold.runner.decisions.attempts import attempt_of, forgotten
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Appended, Lease
-from everfold.streams.errors import Unavailable
+from everfold.streams.errors import Unavailable, WrongExpectedSequence
 from everfold.streams.events.codec import WITH_FREE_JSON, Unreadable, decode, reader_level
 from everfold.streams.events.event import Event
 from everfold.streams.events.record import Recorded
+from everfold.streams.reading.reader import job_events
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.scripts import NewEvent
 from everfold.streams.retention.lost_writes import LostWrites, record_lost_writes
@@ -69,24 +71,50 @@ class JobLog:
 
         Raises Fenced, JobClosed or JobUnknown when the lease or the job is over: the event is
         not in the log then. Events that others appended meanwhile are read, and events that the
-        server has lost are recorded.
+        server has lost are recorded, before the event is appended.
         """
-        lease, stamped = self.lease, self._log.stamp(event)
-        new = self._log.new_event(
-            lease.job_id, stamped, epoch=lease.epoch, holder=lease.runner, trusted=True
-        )
-        appended = await self._commit(new)
-        if appended.seq <= self.job.seq:
-            await record_lost_writes(
-                self._log, LostWrites(self.job.job_id, self.job.seq, appended.seq - 1)
-            )
+        stamped = self._log.stamp(event)
+        while True:
+            try:
+                new = self._new(stamped)
+                appended = await self._commit(new)
+                break
+            except WrongExpectedSequence:
+                await self.refresh()
         if appended.seq != self.job.seq + 1:
-            return await self.catch_up()
+            return await self.catch_up()  # an earlier try was not answered
         # What was written may be shortened, or of an older version.
         is_other = isinstance(stamped, WITH_FREE_JSON) or self._log.levels.writes < reader_level()
         written = decode(new.payload) if is_other else stamped
         self.job = evolve(self.job, self._recorded(written, new.payload, appended))
         return self.job
+
+    def _new(self, stamped: Event) -> NewEvent:
+        lease = self.lease
+        return self._log.new_event(
+            lease.job_id,
+            stamped,
+            epoch=lease.epoch,
+            holder=lease.runner,
+            expected=self.job.seq,
+            trusted=True,
+        )
+
+    async def refresh(self) -> None:
+        """Read what others have appended; record what the server has lost, and tell it again.
+
+        Raises what `append` raises.
+        """
+        seen = self.job
+        await self.catch_up()
+        kept = await job_events(self._log, seen.job_id, after_seq=seen.seq - 1)
+        if kept and kept[0].entry_id == seen.entry_id:
+            return
+        found_seq = min(self.job.seq, seen.seq - 1)
+        await record_lost_writes(self._log, LostWrites(seen.job_id, seen.seq, found_seq))
+        await self.catch_up()
+        for event in forgotten(seen, self.job):
+            await self.append(event)
 
     async def _commit(self, new: NewEvent) -> Appended:
         while True:

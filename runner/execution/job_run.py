@@ -306,7 +306,7 @@ class JobRun:
         """Read what others have appended, if the wake-up flag is set, and clear it."""
         if self.wakeup.is_set:
             self.wakeup.clear()
-            await self._job_log.catch_up()
+            await self._job_log.refresh()
 
     def _now_ms(self) -> int:
         """Return the server's time in milliseconds, or a little less; no local clock is trusted.
