@@ -1,7 +1,7 @@
 """What an application uses: submit jobs, watch them, read their outputs.
 
-Rule: only Redis has to be up. Reads of one job fall back to the log; `list` knows what the
-projector has seen.
+Rule: only Redis has to be up. Reads of one job fall back to the log. `list` knows what the
+projector or this client has seen, and says how far behind it may be.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio
 import msgspec
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
@@ -19,12 +20,19 @@ from msgspec import Struct
 
 from everfold.embedded import find_server
 from everfold.projector.job.job import Job
+from everfold.projector.reading.lag import Checkpoint, checkpoints
 from everfold.projector.reading.queries import Page, get, list_jobs
 from everfold.projector.reading.watching import Watcher
 from everfold.streams.appending.log import UNLEASED, Log
-from everfold.streams.errors import InvalidWorkflow, JobClosed, JobLeased
+from everfold.streams.errors import (
+    CorruptLog,
+    InvalidWorkflow,
+    JobClosed,
+    JobLeased,
+    JobUnknown,
+)
 from everfold.streams.events.event import Canceled, CancelRequested, Outputs, Policy
-from everfold.streams.events.record import Recorded
+from everfold.streams.events.record import Recorded, entry_order
 from everfold.streams.leases.backends import (
     backend_entries,
     give_up_attempt,
@@ -60,6 +68,8 @@ class BackendStatus(Struct, frozen=True):
     """Identity of the server there; two hosts may use one address for two servers."""
 
 
+READS_AT_ONCE = 50
+
 SHOWN_LIMIT = 10_000
 """Jobs of which one client remembers what it has shown."""
 
@@ -73,8 +83,8 @@ class Everfold:
     def __init__(self, log: Log, watcher: Watcher) -> None:
         self.log = log
         self._watcher = watcher
-        self._shown: dict[str, int] = {}
-        """Job -> the highest sequence number that this client has handed out."""
+        self._shown: dict[str, tuple[int, str]] = {}
+        """Job -> the highest sequence number that this client has handed out, and its entry id."""
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -139,6 +149,7 @@ class Everfold:
             run_at_ms=int(run_at.timestamp() * 1000) if run_at is not None else None,
             policy=policy,
         )
+        self._note_shown(made.job_id, 1, made.entry_id)
         return SubmittedJob(made.job_id, made.created)
 
     async def get(self, job_id: str, at_least_seq: int = 0) -> Job:
@@ -149,7 +160,7 @@ class Everfold:
         that has expired is folded from the log. Raises JobUnknown, or BrokenChain when events
         that are needed for that were trimmed.
         """
-        at_least_seq = max(at_least_seq, self._shown.get(job_id, 0))
+        at_least_seq = max(at_least_seq, self._shown.get(job_id, (0, ""))[0])
         return self._show(await get(self.log, job_id, at_least_seq))
 
     async def list(
@@ -167,13 +178,16 @@ class Everfold:
     ) -> Page:
         """Return a page of jobs, those with the newest events first; at most 1,000.
 
+        What this client has shown before, or submitted, is listed as new as it was shown; what it
+        has not seen may be missing for `Page.behind_s` seconds, longer while no projector runs.
         A filter that is empty or None selects all; several must all match. `newer_than` and
         `older_than` bound the time of a job's last event, both included; a time without zone is
         local. Pass `Page.cursor` back for the next page; it is None after the last one. Jobs
-        stay listed until their projected state expires, by default 2 h after their last event;
-        a new job is listed once the projector has seen it. Every job between the bounds is read,
+        stay listed until their projected state expires, by default 2 h after their last event.
+        Every job between the bounds is read,
         whatever the filters. Raises InvalidName for a cursor that `list` did not return.
         """
+        marks = await checkpoints(self.log)
         page = await list_jobs(
             self.log,
             statuses=statuses,
@@ -184,14 +198,32 @@ class Everfold:
             older_than_ms=_milliseconds(older_than),
             cursor=cursor,
             limit=limit,
+            newer=await self._shown_after(marks),
+            behind_s=max(mark.behind_s for mark in marks),
         )
-        jobs = [
-            await self.get(job.job_id)
-            if job.seq < self._shown.get(job.job_id, 0)
-            else self._show(job)
-            for job in page.jobs
+        for job in page.jobs:
+            self._show(job)
+        return page
+
+    async def _shown_after(self, marks: Sequence[Checkpoint]) -> dict[str, Job]:
+        """Return the jobs of which this client has shown more than the projection has."""
+        partition_of, found = self.log.keys.partition_of, dict[str, Job]()
+        ahead = [
+            job_id
+            for job_id, (_, entry_id) in self._shown.items()
+            if entry_order(entry_id) > entry_order(marks[partition_of(job_id)].entry_id)
         ]
-        return Page(jobs, page.cursor)
+        turn = anyio.Semaphore(READS_AT_ONCE)
+
+        async def read(job_id: str) -> None:
+            async with turn:
+                with contextlib.suppress(CorruptLog, JobUnknown):  # listed as far as it is folded
+                    found[job_id] = await self.get(job_id)
+
+        async with anyio.create_task_group() as tasks:
+            for job_id in ahead:
+                tasks.start_soon(read, job_id)
+        return found
 
     async def watch(self, job_id: str, after_seq: int = 0) -> AsyncIterator[Job]:
         """Yield the state after each event above `after_seq`, without gap, until the job ends.
@@ -213,11 +245,14 @@ class Everfold:
 
     def _show(self, job: Job) -> Job:
         """Remember what the caller has seen of a job: it never un-sees it."""
-        seen = max(job.seq, self._shown.pop(job.job_id, 0))
-        self._shown[job.job_id] = seen  # last in the order in which they are forgotten
+        self._note_shown(job.job_id, job.seq, job.entry_id)
+        return job
+
+    def _note_shown(self, job_id: str, seq: int, entry_id: str) -> None:
+        seen = max((seq, entry_id), self._shown.pop(job_id, (0, "")))
+        self._shown[job_id] = seen  # last in the order in which they are forgotten
         if len(self._shown) > SHOWN_LIMIT:
             del self._shown[next(iter(self._shown))]
-        return job
 
     async def outputs(self, job_id: str) -> Outputs:
         """Return the outputs by node id, as ComfyUI reports them; those so far for an open job.

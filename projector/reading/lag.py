@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
+import anyio
 from msgspec import Struct, field
 from msgspec.structs import asdict
 
@@ -25,6 +26,15 @@ COUNT_LIMIT = 10_000
 
 PAGE = 500
 """Entries in memory at a time while they are counted."""
+
+
+class Checkpoint(Struct, frozen=True):
+    """Up to where one partition of the projection of jobs is folded."""
+
+    entry_id: str
+    """Every event up to it is folded, or its job is parked."""
+    behind_s: float
+    """Age of the oldest event after it in seconds, 0 when there is none."""
 
 
 class PartitionLag(Struct, frozen=True, kw_only=True):
@@ -52,6 +62,26 @@ class Lag(PartitionLag, frozen=True, kw_only=True):
     """Age of the oldest event that a job is parked at, in seconds; 0 when no job is parked."""
     rebuilt_events: int | None
     """Events that a rebuild of the partition has folded; None while there is no rebuild."""
+
+
+async def checkpoints(log: Log) -> list[Checkpoint]:
+    """Return the checkpoint of each partition, in order. Raises Unavailable."""
+    found: dict[int, Checkpoint] = {}
+
+    async def read(partition: int) -> None:
+        key = log.keys.projector(partition)
+        text = await command(log.redis, "HGET", key, "checkpoint")
+        at = text.decode() if isinstance(text, bytes) else NO_ENTRY
+        ask = ("XRANGE", log.keys.log(partition), f"({at}", "+", "COUNT", 1)
+        rows = cast("Entries", await command(log.redis, *ask))
+        behind_s = age_s(now_ms, entry_time_ms(rows[0][0].decode())) if rows else 0.0
+        found[partition] = Checkpoint(at, max(behind_s, 0.001) if rows else 0.0)
+
+    now_ms = await server_time_ms(log.redis)
+    async with anyio.create_task_group() as tasks:
+        for partition in range(log.keys.partitions):
+            tasks.start_soon(read, partition)
+    return [found[partition] for partition in range(log.keys.partitions)]
 
 
 async def lag(log: Log, projection: AnyProjection | None = None) -> list[Lag]:

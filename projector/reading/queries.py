@@ -7,7 +7,7 @@ are gone are deleted. A job whose state has expired is folded from the log again
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import cast
 
@@ -51,6 +51,9 @@ class Page(Struct, frozen=True):
     jobs: list[Job]
     cursor: str | None
     """Ask with it for the next page; None when this is the last one."""
+    behind_s: float = 0.0
+    """Age in seconds of the oldest event that the list may not show yet, 0 when there is none. It
+    grows while no projector runs: then newer jobs are missing."""
 
 
 async def get(log: Log, job_id: str, at_least_seq: int = 0) -> Job:
@@ -177,29 +180,34 @@ async def list_jobs(
     older_than_ms: int | None = None,
     cursor: str | None = None,
     limit: int = 50,
+    newer: Mapping[str, Job] | None = None,
+    behind_s: float = 0.0,
 ) -> Page:
     """Return a page of jobs, the one with the newest event first.
 
     The filters must all match; `statuses` matches any of them when it is empty. `newer_than_ms` and
     `older_than_ms` bound the time of the last event, Unix ms, both inclusive. `limit` is at most
     PAGE_LIMIT. A job that changes while pages are read moves to the front, so it is in no later
-    page. Filters read all jobs up to the last match. Raises InvalidName for a malformed cursor,
-    Unavailable.
+    page. Filters read all jobs up to the last match. Jobs of `newer`, by id, are listed as given,
+    whatever the projection says of them. `behind_s` is that of the page. Raises InvalidName for a
+    malformed cursor, Unavailable.
     """
+    newer = newer or {}
     limit = min(limit, PAGE_LIMIT)
     before = _read_cursor(cursor) if cursor else None
     found: list[Job] = []
     while len(found) < limit:
-        positions = await _positions(log, before, newer_than_ms, older_than_ms, limit)
-        for position, job in zip(positions, await _jobs_at(log, positions), strict=True):
+        bounds = (newer_than_ms, older_than_ms)
+        positions = await _positions(log, before, *bounds, limit, newer)
+        for position, job in zip(positions, await _jobs_at(log, positions, newer), strict=True):
             before = position
             if job is not None and _fits(job, statuses, user, kind, backend):
                 found.append(job)
                 if len(found) == limit:
-                    return Page(found, f"{position.time_ms}:{position.job_id}")
+                    return Page(found, f"{position.time_ms}:{position.job_id}", behind_s)
         if len(positions) < limit:
             break
-    return Page(found, None)
+    return Page(found, None, behind_s)
 
 
 def _fits(
@@ -214,9 +222,14 @@ def _fits(
 
 
 async def _positions(
-    log: Log, before: _Position | None, newer_ms: int | None, older_ms: int | None, limit: int
+    log: Log,
+    before: _Position | None,
+    newer_ms: int | None,
+    older_ms: int | None,
+    limit: int,
+    newer: Mapping[str, Job],
 ) -> list[_Position]:
-    """Return the next positions of all partitions together, in order."""
+    """Return the next positions of all partitions together, and of `newer`, in order."""
     most = "+inf" if older_ms is None else str(older_ms)
     if before is not None:
         most = str(before.time_ms)
@@ -225,8 +238,15 @@ async def _positions(
     for partition in range(log.keys.partitions):
         for index in (log.keys.active(partition), log.keys.ended(partition)):
             # A job that ends between the two reads is in both: the later position counts.
-            for position in await _in_index(log, index, least, most, before, limit):
+            # As many more as may be listed elsewhere, by `newer`.
+            for position in await _in_index(log, index, least, most, before, limit + len(newer)):
                 positions[position.job_id] = position
+    for job_id, job in newer.items():
+        positions.pop(job_id, None)
+        position = _Position(job.updated_at_ms, job_id)
+        is_within = (newer_ms or 0) <= position.time_ms <= (older_ms or position.time_ms)
+        if is_within and (before is None or position < before):
+            positions[job_id] = position
     return sorted(positions.values(), reverse=True)[:limit]
 
 
@@ -252,7 +272,9 @@ async def _in_index(
     return found
 
 
-async def _jobs_at(log: Log, positions: Sequence[_Position]) -> list[Job | None]:
+async def _jobs_at(
+    log: Log, positions: Sequence[_Position], newer: Mapping[str, Job]
+) -> list[Job | None]:
     """Return the job at each position; None when it is gone or cannot be folded."""
     job_ids = [position.job_id for position in positions]
     keys = [log.keys.job(job_id) for job_id in job_ids]
@@ -260,7 +282,9 @@ async def _jobs_at(log: Log, positions: Sequence[_Position]) -> list[Job | None]
     parked = await _parked_in(log, job_ids)
     found: list[Job | None] = []
     for job_id, job in zip(job_ids, stored, strict=True):
-        if job is None:
+        if job_id in newer:
+            found.append(newer[job_id])
+        elif job is None:
             found.append(await _without_state(log, job_id))
         else:
             found.append(await _as_parked(log, job) if job_id in parked else job)

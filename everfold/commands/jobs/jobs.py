@@ -11,7 +11,13 @@ from cyclopts import App, Parameter
 
 from everfold.client import Everfold, to_json
 from everfold.commands.formats import ago, job_columns, status
-from everfold.commands.jobs.watching import show_end, show_until_ended, watch_all
+from everfold.commands.jobs.watching import (
+    LATE_S,
+    behind,
+    show_end,
+    show_until_ended,
+    watch_all,
+)
 from everfold.commands.options import JobId, User
 from everfold.commands.output import Part, complain, console, emit, is_terminal, say
 from everfold.commands.session import DEFAULT, Session
@@ -70,7 +76,10 @@ async def ls(
             limit=limit,
         )
     width = console().width if is_terminal() and not session.json else 0
-    session.show(page.jobs, job_columns(width), empty="no jobs", wrap=(), as_json=to_json)
+    empty = "no jobs" if not page.behind_s else "no jobs that a projector has seen"
+    session.show(page.jobs, job_columns(width), empty=empty, wrap=(), as_json=to_json)
+    if page.behind_s > (LATE_S if page.jobs else 0):
+        complain(behind(page))
     if page.cursor and not session.json:
         say((f"more: --cursor {page.cursor}", "dim"))
 

@@ -12,11 +12,20 @@ from everfold.commands.formats import doing, job_columns
 from everfold.commands.output import console, emit, is_terminal, say, table
 from everfold.commands.session import Session
 from everfold.projector.job.job import Job
+from everfold.projector.reading.queries import Page
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 REFRESH_S = 0.5
+LATE_S = 0.5
+"""A list that is further behind than a projector that works says so."""
+
+
+def behind(page: Page) -> str:
+    """Return the sentence that a list is not the present one."""
+    late = f"this list is {page.behind_s:.1f} s behind: what changed since then is not shown"
+    return f"{late}; does a projector run? (`everfold projector`)"
 
 
 async def show_until_ended(everfold: Everfold, job_id: str, session: Session) -> int:
@@ -56,12 +65,15 @@ async def _draw_changes(everfold: Everfold, last: Job) -> Job:
 
 async def watch_all(everfold: Everfold) -> None:
     """Draw the newest jobs again and again, until cancelled."""
+    from rich.console import Group
     from rich.live import Live
 
     with Live(console=console(), auto_refresh=False) as live:
         while True:
             page = await everfold.list(limit=max(5, console().height - 4))
-            live.update(_drawn(page.jobs) if page.jobs else "no jobs yet", refresh=True)
+            late = behind(page) if page.behind_s > LATE_S else ""
+            shown = _drawn(page.jobs) if page.jobs else "no jobs yet"
+            live.update(Group(shown, late) if late else shown, refresh=True)
             await anyio.sleep(REFRESH_S)
 
 
