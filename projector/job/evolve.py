@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from everfold.projector.job.job import TERMINAL_STATUSES, Job
 from everfold.streams.events import event as events
 from everfold.streams.events.codec import Unreadable
+from everfold.streams.events.policies import bounded
 from everfold.streams.events.record import Recorded
 
 _OF_ATTEMPT = (
@@ -142,7 +143,7 @@ def _submitted(job: Job, event: events.Submitted, now_ms: int) -> Job:
         priority=event.priority,
         metadata=event.metadata,
         workflow=event.workflow,
-        policy=event.policy,
+        policy=bounded(event.policy),
         idempotency_key=event.idempotency_key or "",
         run_at_ms=event.run_at_ms or 0,
         submitted_at_ms=now_ms,

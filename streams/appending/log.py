@@ -47,6 +47,7 @@ from everfold.streams.events.event import (
     closing_status,
 )
 from everfold.streams.events.ids import job_id_for, new_id
+from everfold.streams.events.policies import check_policy
 from everfold.streams.events.shortening import EVENT_LIMIT_BYTES
 from everfold.streams.redis import scripts
 from everfold.streams.redis.keys import PRIORITIES, Keyspace
@@ -298,7 +299,7 @@ class Log:
                 priority=check_choice("priority", priority, PRIORITIES),
                 workflow=graph.sha256,
                 metadata=check_metadata(metadata or {}),
-                policy=policy or Policy(),
+                policy=check_policy(policy) if policy is not None else Policy(),
                 run_at_ms=run_at_ms,
                 idempotency_key=idempotency_key,
             )

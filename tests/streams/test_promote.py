@@ -52,7 +52,7 @@ async def test_a_job_that_ended_while_it_waited_is_not_promoted(log: Log) -> Non
 
 
 async def test_only_jobs_that_still_wait_are_overdue(log: Log) -> None:
-    policy = Policy(queue_deadline_s=0.0)
+    policy = Policy(queue_deadline_s=0.001)
     later_ms = int(time.time() * 1000) - 1
     waits = (await log.submit(GRAPH, policy=policy, priority="low")).job_id
     delayed = (await log.submit(GRAPH, policy=policy, run_at_ms=later_ms)).job_id

@@ -256,7 +256,7 @@ async def test_a_retried_job_waits_for_its_time_and_comes_back(log: Log) -> None
 
 
 async def test_jobs_that_wait_too_long_are_named_until_they_are_closed(log: Log) -> None:
-    job_id = await submit(log, policy=Policy(queue_deadline_s=0.0))
+    job_id = await submit(log, policy=Policy(queue_deadline_s=0.001))
     dispatch = Dispatch(log, "r1")
 
     async def named() -> bool:  # a limit of nothing is one millisecond

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 from cyclopts import Parameter
 
 from everfold.client import read_workflow
 from everfold.commands.jobs.watching import show_until_ended
 from everfold.commands.session import DEFAULT, Session
-from everfold.commands.times import FutureTime
+from everfold.commands.times import FutureTime, duration_s
 from everfold.streams.errors import InvalidName
 from everfold.streams.events.checks import check_workflow
+from everfold.streams.events.event import Policy
+from everfold.streams.events.policies import COUNTS, NAMES, check_policy
 
 
 async def submit(
@@ -27,6 +31,7 @@ async def submit(
     queue: str = "default",
     priority: str = "normal",
     run_at: FutureTime | None = None,
+    policy: list[str] | None = None,
     wait: bool = False,
     session: Session = DEFAULT,
 ) -> int:
@@ -53,6 +58,9 @@ async def submit(
         high, normal or low.
     run_at
         The job does not run before this time. 15m or 2h count from now.
+    policy
+        What may be done when things go wrong, as NAME=VALUE: retries=3, run_deadline_s=15m,
+        backend_away_s=none. Repeat the option for more.
     wait
         Show the job's progress until it has ended. The exit code is 0 only if it succeeded.
     """
@@ -67,6 +75,7 @@ async def submit(
             queue=queue,
             priority=priority,
             run_at=run_at,
+            policy=policy_of(policy or []),
         )
         if wait:
             return await show_until_ended(everfold, made.job_id, session)
@@ -88,6 +97,27 @@ def with_inputs(workflow: bytes, changes: list[str]) -> bytes:
             raise InvalidName("--set", change, f"write NODE.INPUT=VALUE; the nodes are {known}")
         graph[node]["inputs"][name] = _value(text)
     return json.dumps(graph).encode()
+
+
+def policy_of(settings: list[str]) -> Policy:
+    """Return the policy with NAME=VALUE settings. Raises InvalidName."""
+    made: dict[str, object] = {}
+    for setting in settings:
+        name, text = pair("--policy", setting)
+        if name not in NAMES:
+            raise InvalidName("--policy", setting, f"the names are {', '.join(NAMES)}")
+        made[name] = _policy_value(name, text)
+    return check_policy(msgspec.structs.replace(Policy(), **made))
+
+
+def _policy_value(name: str, text: str) -> object:
+    """Return a number or a duration in seconds; None for `none`, and a text for what is neither."""
+    if name in COUNTS:
+        return int(text) if re.fullmatch(r"-?[0-9]{1,9}", text) else text
+    if text.lower() == "none":
+        return None
+    seconds = duration_s(text)
+    return text if seconds is None else seconds
 
 
 def pair(option: str, text: str) -> tuple[str, str]:
