@@ -20,7 +20,7 @@ from everfold.streams.errors import JobNotParked, Refused
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.record import NO_ENTRY, Recorded
 from everfold.streams.reading.reader import job_events
-from everfold.streams.redis.redis_errors import command, read_json_hash
+from everfold.streams.redis.redis_errors import command, read_readable_hash
 from everfold.streams.redis.scripts import Script
 from everfold.streams.redis.server import server_time_ms
 
@@ -83,7 +83,7 @@ def park(record: Recorded, why: str, cause: str = UNREADABLE) -> Parked:
 
 async def read_parked(log: Log, key: str) -> dict[str, Parked]:
     """Return the parked jobs of one partition of a projection, by job id. Raises Unavailable."""
-    return await read_json_hash(log.redis, key, Parked)
+    return await read_readable_hash(log.redis, key, Parked)
 
 
 async def parked_jobs(log: Log) -> list[ParkedJob]:

@@ -147,11 +147,16 @@ async def reset(log: Log, name: str, to: str) -> int:
 async def remove(log: Log, name: str) -> None:
     """Delete a subscription; events that it has not taken may then be trimmed.
 
-    Stop its consumers first: one that still runs goes on, from the beginning of the log. Raises
-    SubscriptionUnknown, Unavailable (some partitions may have been deleted).
+    A consumer that still runs ends with SubscriptionUnknown. Raises SubscriptionUnknown, and
+    Unavailable (some partitions may have been deleted).
     """
     await description_of(log, name)
     await command(log.redis, "HDEL", log.keys.subscriptions(), name)
+    await delete_keys(log, name)
+
+
+async def delete_keys(log: Log, name: str) -> None:
+    """Delete what a subscription that is no longer listed has left. Raises Unavailable."""
     for partition in range(log.keys.partitions):
         keys = log.keys.subscription(partition, name)
         log_key = log.keys.log(partition)

@@ -19,7 +19,7 @@ from everfold.streams.archive.archive import Archive
 from everfold.streams.errors import BrokenChain, JobUnknown, Refused, Trimmed, WentBack
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.record import NO_ENTRY, Recorded, entry_before, entry_order
-from everfold.streams.reading.reader import PAGE, partition_page, tail
+from everfold.streams.reading.reader import PAGE, partition_page, tail_partitions
 from everfold.streams.reading.readers import trimmed_to
 from everfold.streams.retention.history import history_pages
 
@@ -150,9 +150,8 @@ class CatchUp:
         for partition in self._after:
             async for delivery in self._history(partition):
                 yield delivery
-        async with tail(self._log, self._after) as batches:
-            async for batch in batches:
-                partition = self._partition_of(batch)
+        async with tail_partitions(self._log, self._after) as batches:
+            async for partition, batch in batches:
                 if not await self._is_in_log(partition):
                     async for delivery in self._history(partition):
                         yield delivery
@@ -165,11 +164,6 @@ class CatchUp:
         async for page in pages:
             async for delivery in self._wanted(partition, page):
                 yield delivery
-
-    def _partition_of(self, batch: Iterable[Recorded]) -> int:
-        """Return the partition of a batch, by its first entry that belongs to a job."""
-        keys = self._log.keys
-        return next((keys.partition_of(r.job_id) for r in batch if r.job_id), 0)
 
     async def _wanted(self, partition: int, batch: Iterable[Recorded]) -> AsyncIterator[Delivery]:
         tracker = self._trackers[partition]

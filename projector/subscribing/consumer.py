@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import anyio
 import anyio.abc
 from anyio import TASK_STATUS_IGNORED
 
 from everfold.projector.assignment.assignment import Assignment
 from everfold.projector.assignment.member import Member
-from everfold.projector.subscribing.admin import create
+from everfold.projector.subscribing.admin import create, delete_keys
 from everfold.projector.subscribing.partition_delivery import PartitionDelivery
+from everfold.projector.subscribing.status import is_listed, subscriptions
 from everfold.projector.subscribing.subscription import Subscription
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
+from everfold.streams.errors import EverfoldError, SubscriptionUnknown
 from everfold.streams.redis.retry import with_retry
 
 LEASE_S = 5.0
@@ -32,6 +36,7 @@ class Consumer:
         self, log: Log, name: str, subscription: Subscription, archive: Archive | None = None
     ) -> None:
         self._log, self._subscription, self._archive = log, subscription, archive
+        self._is_removed = False
         self._member = Member(log, subscription.group, name, LEASE_S)
         self._assignment = Assignment(
             self._member, log.keys.partitions, self._lease_key, self._deliver, RENEW_EVERY_S
@@ -47,10 +52,30 @@ class Consumer:
 
         Waits while the server is unavailable. A cancel lets deliveries that have begun finish, then
         releases the partitions; events that were read and not delivered stay pending. Raises
-        Misconfigured for a `start` that makes no sense, Unavailable only before it has started.
+        Misconfigured for a `start` that makes no sense, Unavailable only before it has started, and
+        SubscriptionUnknown once the subscription was removed.
         """
         await with_retry(lambda: create(self._log, self._subscription), self._log.retry_for_s)
-        await self._assignment.run(task_status=task_status)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._cancel_when_removed, tasks.cancel_scope)
+            await self._assignment.run(task_status=task_status)
+        if self._is_removed:
+            await self._end_removed()
+
+    async def _cancel_when_removed(self, scope: anyio.CancelScope) -> None:
+        while not self._is_removed:
+            await anyio.sleep(RENEW_EVERY_S)
+            with contextlib.suppress(EverfoldError):
+                self._is_removed = not await is_listed(self._log, self._subscription.name)
+        scope.cancel()
+
+    async def _end_removed(self) -> None:
+        """Delete what this consumer may have written after the removal, and say why it ends."""
+        log, name = self._log, self._subscription.name
+        known = await subscriptions(log)
+        if name not in known:
+            await delete_keys(log, name)
+        raise SubscriptionUnknown(name, tuple(known))
 
     def _lease_key(self, partition: int) -> str:
         return self._log.keys.subscription(partition, self._subscription.name).checkpoint()

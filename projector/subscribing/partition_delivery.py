@@ -94,7 +94,9 @@ class PartitionDelivery:
     async def _start_over(self) -> None:
         """Return to what is stored, and deliver what was read and never acknowledged."""
         stored = await read_hash(self._log.redis, self._keys.checkpoint())
-        self._checkpoint = stored.get(b"checkpoint", NO_ENTRY.encode()).decode()
+        if b"checkpoint" not in stored:
+            raise StartOver("the subscription was removed")  # its consumer ends within a second
+        self._checkpoint = stored[b"checkpoint"].decode()
         self._changes = stored.get(b"changes", b"0")
         self._acks.start_over(stored.get(b"resets", b"0").decode())
         self._classifier.start_over(stored.get(b"began", NO_ENTRY.encode()).decode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import cast
 
 import msgspec
@@ -13,7 +14,7 @@ from everfold.projector.subscribing.held import Held
 from everfold.projector.subscribing.subscription import Description
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import SubscriptionUnknown
-from everfold.streams.redis.redis_errors import command, read_hash, read_json_hash
+from everfold.streams.redis.redis_errors import command, read_hash, read_readable_hash
 from everfold.streams.redis.server import server_time_ms
 
 
@@ -44,8 +45,13 @@ class HeldJob(Struct, frozen=True):
 
 async def subscriptions(log: Log) -> dict[str, Description]:
     """Return all subscriptions by name, in the order of their names. Raises Unavailable."""
-    found = await read_json_hash(log.redis, log.keys.subscriptions(), Description)
+    found = await read_readable_hash(log.redis, log.keys.subscriptions(), Description)
     return dict(sorted(found.items()))
+
+
+async def is_listed(log: Log, name: str) -> bool:
+    """Say whether there is a subscription of this name. Raises Unavailable."""
+    return await command(log.redis, "HEXISTS", log.keys.subscriptions(), name) == 1
 
 
 async def description_of(log: Log, name: str) -> Description:
@@ -82,7 +88,7 @@ async def _partition_status(log: Log, name: str, partition: int, now_ms: int) ->
 
 async def read_held(log: Log, key: str) -> dict[str, Held]:
     """Return the held jobs of one partition of a subscription, by job id. Raises Unavailable."""
-    return await read_json_hash(log.redis, key, Held)
+    return await read_readable_hash(log.redis, key, Held)
 
 
 async def held_jobs(log: Log, name: str, *, only_parked: bool = False) -> list[HeldJob]:
@@ -102,4 +108,8 @@ async def held_job(log: Log, name: str, job_id: str) -> tuple[Held, bytes] | Non
     """Return how one job is held, decoded and as stored; None when it is not held."""
     key = log.keys.subscription(log.keys.partition_of(job_id), name).held()
     text = cast("bytes | None", await command(log.redis, "HGET", key, job_id))
-    return (msgspec.json.decode(text, type=Held), text) if text is not None else None
+    if text is None:
+        return None
+    with contextlib.suppress(ValueError, RecursionError):
+        return msgspec.json.decode(text, type=Held), text
+    return None

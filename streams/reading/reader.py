@@ -159,10 +159,20 @@ async def tail(
 ) -> AsyncIterator[AsyncIterator[list[Recorded]]]:
     """Follow all partitions live, from the given cursors (partition -> entry id) or from now on.
 
-    Yields batches of up to PAGE events of one partition, in log order. While the server is away it
-    tries again without end, and goes on where it was. What is appended after entering is seen.
-    Only entering without cursors raises a leaf of Unavailable, after the log's `retry_for_s`.
+    Yields batches of up to PAGE events of one partition, in log order. An entry that another
+    program wrote there is an Unreadable event without a job. While the server is away it tries
+    again without end, and goes on where it was. What is appended after entering is seen. Only
+    entering without cursors raises a leaf of Unavailable, after the log's `retry_for_s`.
     """
+    async with tail_partitions(log, after) as batches:
+        yield (batch async for _, batch in batches)
+
+
+@contextlib.asynccontextmanager
+async def tail_partitions(
+    log: Log, after: Mapping[int, str] | None = None
+) -> AsyncIterator[AsyncIterator[tuple[int, list[Recorded]]]]:
+    """Do as `tail`, but yield each batch with the number of its partition."""
     if after is None:
         after = await with_retry(lambda: last_entry_ids(log), log.retry_for_s)
     cursors = dict(after)
@@ -173,7 +183,9 @@ async def tail(
         await close(redis)
 
 
-async def _follow(log: Log, cursors: dict[int, str], redis: Redis) -> AsyncIterator[list[Recorded]]:
+async def _follow(
+    log: Log, cursors: dict[int, str], redis: Redis
+) -> AsyncIterator[tuple[int, list[Recorded]]]:
     partition_by_key = {log.keys.log(partition).encode(): partition for partition in cursors}
     backoff = Backoff()
     while True:
@@ -185,8 +197,9 @@ async def _follow(log: Log, cursors: dict[int, str], redis: Redis) -> AsyncItera
         backoff.reset()
         for key, rows in reply:
             batch = [recorded(entry_id, fields) for entry_id, fields in rows]
-            cursors[partition_by_key[key]] = batch[-1].entry_id
-            yield batch
+            partition = partition_by_key[key]
+            cursors[partition] = batch[-1].entry_id
+            yield partition, batch
 
 
 async def _read(log: Log, cursors: Mapping[int, str], redis: Redis) -> list[tuple[bytes, Entries]]:

@@ -136,14 +136,11 @@ async def read_hash(redis: Redis, key: str) -> dict[bytes, bytes]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-async def read_json_hash(redis: Redis, key: str, kind: type[T]) -> dict[str, T]:
-    """Return a whole hash whose values are JSON of one type, empty when there is none."""
-    stored = await read_hash(redis, key)
-    return {name.decode(): msgspec.json.decode(text, type=kind) for name, text in stored.items()}
-
-
 async def read_readable_hash(redis: Redis, key: str, kind: type[T]) -> dict[str, T]:
-    """Return the same, without the entries that cannot be read: somebody else wrote them."""
+    """Return a hash whose values are JSON of one type, empty when there is none.
+
+    Entries that cannot be read are left out: somebody else wrote them. Raises as `command` does.
+    """
     decode = msgspec.json.Decoder(kind).decode
     found: dict[str, T] = {}
     for name, text in (await read_hash(redis, key)).items():

@@ -15,7 +15,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.events.event import Rewound
 from everfold.streams.redis.connection import connections_opened
 from everfold.streams.redis.namespace import SCHEMA_VERSION
-from everfold.streams.redis.redis_errors import command, read_hash
+from everfold.streams.redis.redis_errors import command, read_hash, read_readable_hash
 from everfold.streams.redis.server import server_info, server_time_ms
 
 ASK_EVERY_S = 1.0
@@ -95,5 +95,5 @@ async def record_lost_writes(log: Log, found: LostWrites) -> None:
 
 async def lost_writes(log: Log) -> list[LostWrites]:
     """Return every job of which lost events were recorded. Raises a leaf of Unavailable."""
-    stored = await read_hash(log.redis, log.keys.lost_writes())
-    return [msgspec.json.decode(payload, type=LostWrites) for payload in stored.values()]
+    found = await read_readable_hash(log.redis, log.keys.lost_writes(), LostWrites)
+    return list(found.values())
