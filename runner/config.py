@@ -56,6 +56,9 @@ class RunnerConfig(Struct, frozen=True, kw_only=True):
     event_limit_bytes: int = EVENT_LIMIT_BYTES
     """No event is larger: of larger outputs, references to files and small values are recorded."""
 
+    refused_for_s: float = 300.0
+    """A runner that the server refuses for so long (password, rights) drains and ends."""
+
     drain_s: float = 10.0
     """On SIGTERM: how long jobs may go on before their leases are released."""
 

@@ -118,11 +118,12 @@ class Runner:
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Work until drained or cancelled; `task_status` is set once the runner is registered.
 
-        Raises RunnerNameTaken where another runner that lives has its name, and NamespaceTooNew
-        where it could not read the namespace's events; if it finds out later, it drains first.
-        Waits while the server is away. After a drain every lease is released or left to run out,
-        and the backends are closed. When cancelled, leases run out by themselves; the backends are
-        closed then, too. Either way leases are renewed until the last job run is over.
+        Raises RunnerNameTaken where another runner that lives has its name, NamespaceTooNew where
+        it could not read the namespace's events, and ServerRefusesAccess where the server refuses
+        it for `refused_for_s`; if it finds out later, it drains first. Waits while the server is
+        away. After a drain every lease is released or left to run out, and the backends are
+        closed. When cancelled, leases run out by themselves; the backends are closed then, too.
+        Either way leases are renewed until the last job run is over.
         """
         try:
             async with anyio.create_task_group() as renewing:

@@ -383,3 +383,7 @@ class ServerOutOfMemory(Unavailable):
 
 class ServerError(Unavailable):
     """The server answered with an error that Everfold has no name for."""
+
+
+OUTAGES = (Unavailable, ServerRefusesAccess, ServerInCluster)
+"""What a process that has worked before waits out: nothing of it is the fault of a job."""

@@ -12,10 +12,11 @@ from collections.abc import Callable
 
 import anyio
 
+from everfold.runner.claiming.trouble import LONGEST_PAUSE_S, note_trouble
 from everfold.runner.execution.fleet import Reservation
 from everfold.runner.execution.shared import Shared
 from everfold.streams.appending.outcomes import Lease
-from everfold.streams.errors import Unavailable
+from everfold.streams.errors import EverfoldError
 from everfold.streams.leases.fairness import lane_order, partition_order
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.steady_clock import steady_s
@@ -61,7 +62,7 @@ class Claimer:
                 self._woken.set()
 
     async def _take_forever(self) -> None:
-        backoff = Backoff()
+        backoff = Backoff(most_s=LONGEST_PAUSE_S)
         while True:
             with anyio.move_on_after(self._shared.config.poll_every_s):
                 await self._woken.wait()
@@ -70,7 +71,8 @@ class Claimer:
             try:
                 await self._take_round()
                 backoff.reset()
-            except Unavailable:
+            except EverfoldError as error:
+                note_trouble("claimer", error)
                 await anyio.sleep(backoff.next_s())
                 await self._start_unanswered()
 
@@ -97,7 +99,7 @@ class Claimer:
         self._due.discard(partition)  # before the claim: a hint that comes during it counts
         try:
             taken = await self._lease(partition, lanes, reservations)
-        except Unavailable:
+        except EverfoldError:
             self._due.add(partition)
             raise
         if taken == len(reservations):
@@ -133,7 +135,7 @@ class Claimer:
         asked_at_s = steady_s()
         try:
             held = await self._shared.dispatch.own_leases(lanes)
-        except Unavailable:
+        except EverfoldError:
             return
         for lease in held:
             if not self._shared.leases.holds(lease.job_id):

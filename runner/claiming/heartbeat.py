@@ -24,6 +24,7 @@ from everfold.streams.errors import (
     Misconfigured,
     NamespaceTooNew,
     RunnerNameTaken,
+    ServerRefusesAccess,
 )
 from everfold.streams.leases.backends import (
     Abandoned,
@@ -36,7 +37,13 @@ from everfold.streams.leases.backends import (
     note_backends,
     retired_backends,
 )
-from everfold.streams.leases.registry import RunnerEntry, register_runner, registered_runner
+from everfold.streams.leases.registry import (
+    RunnerEntry,
+    register_runner,
+    registered_runner,
+    registered_runners,
+)
+from everfold.streams.redis.connection import connections_opened
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_time_ms
 from everfold.streams.redis.steady_clock import steady_s
@@ -44,6 +51,7 @@ from everfold.streams.redis.steady_clock import steady_s
 logger = logging.getLogger("everfold.runner")
 
 BEAT_EVERY_S = 2.0
+LOOK_EVERY_S = 0.2
 LATELY_S = 3 * BEAT_EVERY_S
 CLEAN_EVERY_S = 3600.0
 
@@ -58,31 +66,58 @@ class Heartbeat:
         self, shared: Shared, entry: RunnerEntry, refuse: Callable[[Misconfigured], None]
     ) -> None:
         self._shared = shared
+        self._refused_since_s: float | None = None
         self.entry = entry
         self._refuse = refuse
-        """Called when this runner may not go on: its name is taken, or it is too old."""
+        """Called when this runner may not go on: its name is taken, it is too old or refused."""
         self._seen: dict[str, tuple[int, float]] = {}
         """Backend -> the newest `seen_ms`, and when that was first read, by the steady clock."""
         self._cleaned_at_s = steady_s()
 
     async def run(self) -> None:
-        """Beat until cancelled; trouble of the server is waited out."""
+        """Beat until cancelled; trouble of the server is waited out, and named in the log."""
         while True:
             try:
                 await self.beat()
+                self._note_access()
             except (NamespaceTooNew, RunnerNameTaken) as error:
                 self._refuse(error)
                 return
+            except ServerRefusesAccess as error:
+                self._note_refusal(error)
             except EverfoldError as error:
                 logger.warning("heartbeat_missed why=%r", str(error))
-            await anyio.sleep(BEAT_EVERY_S)
+            await self._pause()
+
+    async def _pause(self) -> None:
+        """Wait for the next beat: at once after a reconnect, for this runner may have been removed
+        meanwhile."""
+        opened, until_s = connections_opened(self._shared.log.redis), steady_s() + BEAT_EVERY_S
+        while steady_s() < until_s:
+            await anyio.sleep(LOOK_EVERY_S)
+            if connections_opened(self._shared.log.redis) != opened:
+                return
+
+    def _note_access(self) -> None:
+        if self._refused_since_s is not None:
+            logger.warning("server_accepts_again after_s=%.0f", steady_s() - self._refused_since_s)
+        self._refused_since_s = None
+
+    def _note_refusal(self, error: ServerRefusesAccess) -> None:
+        limit_s = self._shared.config.refused_for_s
+        if self._refused_since_s is None:
+            self._refused_since_s = steady_s()
+            logger.error("server_refuses_access why=%r drains_after_s=%g", str(error), limit_s)
+        elif steady_s() - self._refused_since_s > limit_s:
+            self._refuse(error)
 
     async def beat(self) -> None:
         """Write what this runner is and sees; read what others saw and operators want."""
         log, fleet = self._shared.log, self._shared.fleet
+        fleet.neighbours = await registered_runners(log)
+        states = fleet.all_states
         now_ms = await self._register()
         entries = await backend_entries(log)
-        states = fleet.all_states
         await note_backends(
             log,
             [
@@ -134,7 +169,9 @@ class Heartbeat:
             if (found.since_ms, found.instance) < (entry.since_ms, entry.instance):
                 raise RunnerNameTaken(entry.runner, found.host, found.pid)
             logger.error("runner_name_taken name=%s by=%s", entry.runner, found.pid)
-        await register_runner(log, replace(entry, seen_ms=now_ms))
+        states = self._shared.fleet.all_states
+        reaches = tuple(state.backend.name for state in states if state.reachable)
+        await register_runner(log, replace(entry, seen_ms=now_ms, reaches=reaches))
         return now_ms
 
     def _seen_now(self, state: BackendState, now_ms: int) -> BackendEntry:
@@ -176,6 +213,7 @@ class Heartbeat:
         state.away_s = now_s - self._seen[name][1]
         others = entry.is_reached and entry.by != self.entry.runner
         state.is_reached_elsewhere = others and state.away_s < LATELY_S
+        state.reached_by = entry.by
 
     async def _stop_abandoned(self, states: tuple[BackendState, ...]) -> None:
         """Stop what was given up on backends that can be asked again, before anything is sent."""

@@ -12,6 +12,7 @@ import anyio
 
 from everfold.projector.reading.queries import from_log
 from everfold.runner.claiming.clock_check import check_clock
+from everfold.runner.claiming.trouble import note_trouble
 from everfold.runner.execution.shared import Shared
 from everfold.runner.execution.unreadable_job import end_blocked, is_blocked, read_remains
 from everfold.streams.appending.log import UNLEASED
@@ -42,7 +43,7 @@ class Promoter:
                 backoff.reset()
                 await anyio.sleep(EVERY_S)
             except EverfoldError as error:
-                logger.warning("promoter_waits why=%r", str(error))
+                note_trouble("promoter", error)
                 await anyio.sleep(backoff.next_s())
 
     async def _promote(self, partition: int) -> None:

@@ -11,9 +11,10 @@ import anyio
 
 from everfold.runner.claiming.claimer import Start
 from everfold.runner.claiming.clock_check import check_clock
+from everfold.runner.claiming.trouble import LONGEST_PAUSE_S, note_trouble
 from everfold.runner.decisions.suspects import Suspects
 from everfold.runner.execution.shared import Shared
-from everfold.streams.errors import EverfoldError, Unavailable
+from everfold.streams.errors import CorruptLog, EverfoldError, ServerRefusesAccess
 from everfold.streams.leases.dispatch import FOR_EVER_S
 from everfold.streams.leases.fairness import lane_order
 from everfold.streams.leases.registry import connected, deregister_runner, registered_runners
@@ -46,19 +47,18 @@ class Sweeper:
 
     async def run(self) -> None:
         """Sweep every `sweep_every_s` until cancelled; back off while the server is away."""
-        backoff = Backoff()
+        backoff = Backoff(most_s=LONGEST_PAUSE_S)
         await check_clock(self._shared)
         while True:
             with anyio.move_on_after(self._shared.config.sweep_every_s):
                 await self._woken.wait()
             self._woken = anyio.Event()
-            if steady_s() < self._shared.fleet.hands_over_until_s:
-                continue
             try:
                 await self._sweep()
                 await self._find_lost_leases()
                 backoff.reset()
-            except Unavailable:
+            except EverfoldError as error:
+                note_trouble("sweeper", error)
                 self._hold_back()
                 await anyio.sleep(backoff.next_s())
 
@@ -69,7 +69,10 @@ class Sweeper:
     async def _sweep(self) -> None:
         for partition in range(self._shared.log.keys.partitions):
             for lane in lane_order(0, self._shared.config.queues):
-                await self._take_over(partition, lane)
+                try:
+                    await self._take_over(partition, lane)
+                except CorruptLog as error:
+                    note_trouble(f"lane {partition} {lane}", error)  # the others go on
         for suspect in await self._dead_runners():
             await self._take_from(suspect)
 
@@ -124,9 +127,7 @@ class Sweeper:
         log = self._shared.log
         try:
             names = await connected(log)
-        except Unavailable:
-            raise
-        except EverfoldError:
+        except ServerRefusesAccess:
             return []  # CLIENT LIST may be forbidden: leases then run out by themselves
         if connection_name(self._shared.config.name) not in names:
             return []  # who does not see itself, as behind a proxy, cannot say that others are gone

@@ -43,6 +43,8 @@ class BackendState:
         """Prompts that were given up may still run there; they are stopped first."""
         self.is_reached_elsewhere = False
         """Another runner has reached it lately."""
+        self.reached_by = ""
+        """The runner that wrote last that it reaches it."""
         self.away_s = 0.0
         """How long no runner has reached it, by the last heartbeat."""
         self.why_down = "not asked yet"

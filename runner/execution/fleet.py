@@ -20,6 +20,7 @@ from everfold.runner.execution.backend_state import BackendState
 from everfold.streams.closing import close
 from everfold.streams.events.event import ON_HOST
 from everfold.streams.leases.backends import Abandoned, is_loopback
+from everfold.streams.leases.registry import RunnerEntry
 from everfold.streams.redis.retry import Backoff
 
 logger = logging.getLogger("everfold.runner")
@@ -61,8 +62,8 @@ class Fleet:
         """By URL and server: what a recovered job names and the configuration does not."""
         self.given_up: dict[str, int] = {}
         """Job -> the attempt that an operator gave up."""
-        self.hands_over_until_s = 0.0
-        """`steady_s()` until which other runners are to take what this one has released."""
+        self.neighbours: dict[str, RunnerEntry] = {}
+        """The registered runners, this one included, by the last heartbeat."""
         self._polling: anyio.abc.TaskGroup | None = None
         self._changed = anyio.Event()
 

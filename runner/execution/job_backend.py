@@ -24,9 +24,6 @@ WEDGED_AFTER_S = 120.0
 HAND_OVER_AFTER_S = 3.0
 """How long a runner tries to reach a backend that another one reaches."""
 
-HAND_OVER_WITHIN_S = 2.0
-"""How long a runner takes no orphaned job after it has released one for others to take."""
-
 
 class JobBackend:
     """The backend of one job, for one run of it. Each call takes the job's newest state."""
@@ -81,12 +78,19 @@ class JobBackend:
         elif silent_s < WEDGED_AFTER_S and not job.stopping:
             self.state(job).clear_wedged(job.prompt_id)
 
-    def may_hand_over(self, job: Job) -> bool:
-        """Say whether another runner reaches the backend, and this one has tried for a while."""
+    def better_runner(self, job: Job, own: str) -> str:
+        """Return another runner that reaches the backend and serves the job's queue, once this one
+        has tried for a while; empty when there is none. `own` is the name of this runner."""
         state = self.state(job)
         if state.reachable or not state.is_reached_elsewhere:
-            return False
-        return steady_s() - self._leased_at_s > HAND_OVER_AFTER_S
+            return ""
+        if steady_s() - self._leased_at_s < HAND_OVER_AFTER_S:
+            return ""
+        for name, entry in self._fleet.neighbours.items():
+            reaches = name == state.reached_by or state.backend.name in entry.reaches
+            if name != own and reaches and job.queue in entry.queues:
+                return name
+        return ""
 
     async def abandon(self, log: Log, job: Job, now_ms: int) -> None:
         """Remember the prompt before the event that gives it up: it is stopped when its backend is

@@ -17,7 +17,7 @@ from everfold.runner.backend import Attempt
 from everfold.runner.decisions.attempts import attempt_of, forgotten
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Appended, Lease
-from everfold.streams.errors import Unavailable, WrongExpectedSequence
+from everfold.streams.errors import OUTAGES, Unavailable, WrongExpectedSequence
 from everfold.streams.events.codec import WITH_FREE_JSON, Unreadable, decode, reader_level
 from everfold.streams.events.event import Event
 from everfold.streams.events.record import Recorded
@@ -53,7 +53,7 @@ class JobLog:
         while True:
             try:
                 self.job = await self._read()
-            except Unavailable:
+            except OUTAGES:
                 await anyio.sleep(backoff.next_s())
             else:
                 return self.job
@@ -117,11 +117,14 @@ class JobLog:
             await self.append(event)
 
     async def _commit(self, new: NewEvent) -> Appended:
+        backoff = Backoff()
         while True:
             try:
                 return await self._log.commit(new)
             except Unavailable:
                 continue  # append has waited already, longer each time
+            except OUTAGES:
+                await anyio.sleep(backoff.next_s())
 
     def _recorded(self, event: Event | Unreadable, payload: bytes, appended: Appended) -> Recorded:
         return Recorded(

@@ -40,13 +40,13 @@ from everfold.runner.decisions.seen_times import SeenTimes
 from everfold.runner.execution.attempt_start import AttemptStart
 from everfold.runner.execution.attempt_watch import AttemptWatch
 from everfold.runner.execution.fleet import JobSlot, Reservation
-from everfold.runner.execution.job_backend import HAND_OVER_WITHIN_S, JobBackend
+from everfold.runner.execution.job_backend import JobBackend
 from everfold.runner.execution.job_log import JobLog
 from everfold.runner.execution.shared import Shared
 from everfold.runner.execution.unreadable_job import abandon, poisoned, read_remains
 from everfold.runner.execution.wakeup import Wakeup
 from everfold.streams.appending.outcomes import Lease
-from everfold.streams.errors import CorruptLog, EverfoldError, Unavailable
+from everfold.streams.errors import OUTAGES, CorruptLog, EverfoldError
 from everfold.streams.events.event import (
     Failure,
     Lost,
@@ -150,7 +150,7 @@ class JobRun:
                 epoch, runner = self.lease.epoch, self.lease.runner
                 await log.append(job_id, end, epoch=epoch, holder=runner)
                 return
-        except Unavailable:
+        except OUTAGES:
             pass  # the lease is released, or runs out by itself
         await self._release(Released(reason="cannot_read"), unreadable_for_s=wait_s)
 
@@ -162,7 +162,7 @@ class JobRun:
                     return
                 await self._refresh()
                 backoff.reset()
-            except Unavailable:
+            except OUTAGES:
                 # The state comes from the log, so the step can be decided anew at any time.
                 await anyio.sleep(backoff.next_s())
 
@@ -189,7 +189,7 @@ class JobRun:
             backend_healthy=state is None or state.healthy,
             backend_retired=state is not None and state.is_retired,
             away_s=self._backend.away_s(job, truth) if state is not None else 0.0,
-            reachable_elsewhere=state is not None and self._backend.may_hand_over(job),
+            reachable_elsewhere=bool(self._better_runner(job)),
             refused_everywhere=bool(job.refused_by) and fleet.refuse_all(job.refused_by),
             given_up=fleet.given_up.get(job.job_id, 0),
             silent_for_s=silent_for_s,
@@ -220,8 +220,8 @@ class JobRun:
                 await self._release(Released(reason="postponed"), wait_s=after_s)
                 return False
             case HandOver():
-                self._shared.fleet.hands_over_until_s = steady_s() + HAND_OVER_WITHIN_S
-                await self._release(Released(reason="cannot_reach"))
+                to = self._better_runner(self.job)
+                await self._release(Released(reason="cannot_reach"), to=to)
                 return False
             case StartAttempt(attempt=number):
                 return await self._start_attempt(number)
@@ -315,6 +315,10 @@ class JobRun:
         also when the server's clock was set in between.
         """
         return self.job.claimed_at_ms + int(self._held_s() * 1000)
+
+    def _better_runner(self, job: Job) -> str:
+        """Return the runner that is to have the job, because it reaches its backend; or empty."""
+        return self._backend.better_runner(job, self._config.name) if job.backend else ""
 
     def _held_s(self) -> float:
         return steady_s() - self._leased_at_s

@@ -40,6 +40,8 @@ class RunnerEntry(Struct, frozen=True, kw_only=True):
     version: str = ""
     reader_level: int = 1
     """Which events it can read; see events/codec.py."""
+    reaches: tuple[str, ...] = ()
+    """Names of the backends that it reaches now."""
 
 
 class ProcessEntry(Struct, frozen=True, kw_only=True):

@@ -45,6 +45,7 @@ class RunnerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     drain_s: float = 1.0
     silent_after_s: float = 15.0
     stuck_after_s: float = 60.0
+    refused_for_s: float = 300.0
     stall_s: float = 0.0
     """On SIGUSR1: how long one C call holds the interpreter lock."""
     forks: bool = False
@@ -129,6 +130,7 @@ async def main(options: RunnerOptions) -> None:
         drain_s=options.drain_s,
         silent_after_s=options.silent_after_s,
         stuck_after_s=options.stuck_after_s,
+        refused_for_s=options.refused_for_s,
     )
     async with Log.open(options.redis, namespace=options.namespace, actor=options.name) as log:
         runner = Runner(
