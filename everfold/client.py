@@ -317,9 +317,8 @@ class Everfold:
         return await self.get(job_id, int(str(head, "ascii") if isinstance(head, bytes) else 0))
 
     async def _end_if_blocked(self, job_id: str) -> None:
-        """End a job that waits for a runner that can read it; its prompt may be alive."""
-        key = self.log.keys.blocked(self.log.keys.partition_of(job_id))
-        if await command(self.log.redis, "ZSCORE", key, job_id) is not None:
+        """End a job that a runner could not read and nobody holds; its prompt may be alive."""
+        if await command(self.log.redis, "HEXISTS", self.log.keys.head(job_id), "blocked"):
             # Here, because most programs meet no such job.
             from everfold.runner.execution.unreadable_job import end_blocked
 

@@ -14,7 +14,7 @@ from everfold.projector.reading.queries import from_log
 from everfold.runner.claiming.clock_check import check_clock
 from everfold.runner.claiming.trouble import note_trouble
 from everfold.runner.execution.shared import Shared
-from everfold.runner.execution.unreadable_job import end_blocked, is_blocked, read_remains
+from everfold.runner.execution.unreadable_job import end_blocked, read_remains, was_blocked
 from everfold.streams.appending.log import UNLEASED
 from everfold.streams.errors import EverfoldError, Unavailable
 from everfold.streams.events.event import Canceled, Expired
@@ -56,7 +56,7 @@ class Promoter:
     async def _end(self, partition: int, job_id: str) -> None:
         log, end = self._shared.log, Expired(reason="queue_deadline")
         try:
-            if await is_blocked(log, job_id):
+            if await was_blocked(log, job_id):
                 await self._end_unstarted(partition, job_id)
                 return
             job = await from_log(log, job_id)
@@ -68,9 +68,10 @@ class Promoter:
             return  # it was claimed or has ended in the meantime
 
     async def _end_unstarted(self, partition: int, job_id: str) -> None:
-        """End a blocked job at its queue deadline, unless an event says that it has started."""
+        """End a job that was blocked and is overdue; one that has started meets its deadline."""
         log = self._shared.log
-        if (await read_remains(log, job_id)).has_started:
+        remains = await read_remains(log, job_id)
+        if remains.has_started and remains.cancel is None:
             await command(log.redis, "ZREM", log.keys.deadlines(partition), job_id)
         else:
             await end_blocked(log, job_id, "queue_deadline")

@@ -18,7 +18,7 @@ from everfold.projector.job.fold import fold
 from everfold.projector.job.job import Job
 from everfold.runner.decisions import endings
 from everfold.streams.appending.log import UNLEASED, Log
-from everfold.streams.errors import JobClosed, JobLeased, JobUnknown
+from everfold.streams.errors import JobClosed, JobLeased, JobUnknown, WrongExpectedSequence
 from everfold.streams.events import event as events
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.record import Recorded
@@ -57,6 +57,8 @@ class Remains(Struct, frozen=True, kw_only=True):
     cancel: str | None
     """Why it is to be canceled, None when nobody wants that."""
     has_started: bool
+    last_seq: int
+    """Its last event."""
 
 
 def remains_of(job: Job, records: Sequence[Recorded]) -> Remains:
@@ -94,6 +96,7 @@ def remains_of(job: Job, records: Sequence[Recorded]) -> Remains:
         crashes_in_a_row=crashes,
         cancel=cancel,
         has_started=has_started,
+        last_seq=records[-1].seq if records else job.seq,
     )
 
 
@@ -125,29 +128,40 @@ async def read_remains(log: Log, job_id: str) -> Remains:
     return remains_of(fold(found, stored or Job(job_id=job_id)), found)
 
 
-async def is_blocked(log: Log, job_id: str) -> bool:
-    """Say whether the job waits for a runner that can read it. Raises a leaf of Unavailable."""
-    key = log.keys.blocked(log.keys.partition_of(job_id))
-    return await command(log.redis, "ZSCORE", key, job_id) is not None
+async def was_blocked(log: Log, job_id: str) -> bool:
+    """Say whether a runner could not read the job, so that an attempt may be alive while it waits.
+
+    Raises a leaf of Unavailable.
+    """
+    return bool(await command(log.redis, "HEXISTS", log.keys.head(job_id), "blocked"))
 
 
 async def end_blocked(log: Log, job_id: str, reason: str = "unreadable") -> bool:
-    """End a job that nobody can read and nobody holds: canceled where that is wanted, else expired.
+    """End a job that a runner could not read and nobody holds: canceled if that is wanted, else
+    expired.
 
-    False when a runner has it, or it has ended. Raises a leaf of Unavailable.
+    False when a runner has it, it has ended, or it moved meanwhile. Raises a leaf of Unavailable.
     """
     try:
         remains = await read_remains(log, job_id)
         abandoned = await abandon(log, job_id, remains)
-        end = _end(remains, reason, abandoned=abandoned)
-        await log.append(job_id, end, epoch=UNLEASED)
-    except (JobLeased, JobClosed, JobUnknown):
+        end = ending_of(remains, reason, abandoned=abandoned)
+        # Whoever has moved the job since then may have begun another attempt.
+        await log.append(job_id, end, epoch=UNLEASED, expected=remains.last_seq)
+    except (JobLeased, JobClosed, JobUnknown, WrongExpectedSequence):
         return False
     logger.warning("job_unreadable_ended job=%s as=%s", job_id, type(end).__name__.lower())
     return True
 
 
-def _end(remains: Remains, reason: str, *, abandoned: bool) -> events.Canceled | events.Expired:
+def may_be_alive(remains: Remains) -> bool:
+    """Say whether an attempt may be alive, be it known where or not."""
+    return bool(remains.places) or remains.hides_attempt
+
+
+def ending_of(
+    remains: Remains, reason: str, *, abandoned: bool
+) -> events.Canceled | events.Expired:
     if remains.cancel is None:
         return events.Expired(reason=reason, abandoned=abandoned)
     attempt = max((place.attempt for place in remains.places), default=remains.job.attempt)
@@ -162,7 +176,7 @@ def poisoned(remains: Remains) -> events.Failed | None:
     return events.Failed(
         attempt=job.attempt,
         failure=endings.poisoned(job),
-        abandoned=bool(remains.places) or remains.hides_attempt,
+        abandoned=may_be_alive(remains),
     )
 
 
@@ -185,4 +199,4 @@ async def abandon(log: Log, job_id: str, remains: Remains) -> bool:
         await note_abandoned(log, prompt)
     if remains.hides_attempt:
         logger.error("attempt_unreadable job=%s: nobody knows where it runs", job_id)
-    return bool(remains.places) or remains.hides_attempt
+    return may_be_alive(remains)

@@ -15,6 +15,7 @@ from everfold.streams.redis.keys import connection_name
 from tests.simulation.head import Lane
 from tests.simulation.process import REDIS
 from tests.simulation.tasks import Nap, Steps, ask
+from tests.simulation.unreadable import end_unstarted, job_seen_by, promote_blocked
 
 if TYPE_CHECKING:
     from tests.simulation.runner import Runner
@@ -58,7 +59,7 @@ def _take_all(runner: Runner) -> Steps[int]:
     server, most = runner.world.server, len(reservations)
     try:
         leases = yield from ask(
-            REDIS, lambda: server.claim(runner.name, runner.lanes, most), "claim"
+            REDIS, lambda: server.claim(runner.name, runner.lanes, most, runner.reads), "claim"
         )
     finally:
         for reservation in reservations[len(leases) :]:
@@ -172,6 +173,7 @@ def promoting(runner: Runner) -> Steps[None]:
             _, overdue = yield from ask(REDIS, server.promote, "promote")
             for job_id in overdue:
                 yield from _end(runner, job_id)
+            yield from promote_blocked(runner)
         except Unavailable:
             pass
         yield PROMOTE_EVERY_MS
@@ -179,7 +181,12 @@ def promoting(runner: Runner) -> Steps[None]:
 
 def _end(runner: Runner, job_id: str) -> Steps[None]:
     server, event_id = runner.world.server, runner.world.new_id()
-    job = yield from ask(REDIS, lambda: server.states[job_id][-1], "read_job")
+    if server.heads[job_id].blocked:
+        yield from end_unstarted(runner, job_id)
+        return
+    job = yield from ask(REDIS, lambda: job_seen_by(server, runner.reads, job_id), "read_job")
+    if job is None:
+        return
     event: Event = Expired(reason="queue_deadline")
     if job.is_canceling:
         event = Canceled(reason=job.reason, attempt=job.attempt)

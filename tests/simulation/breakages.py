@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
+from everfold.projector.job.fold import fold
 from everfold.projector.job.job import Job
 from everfold.runner.backend import (
     Absent,
@@ -30,12 +31,14 @@ from tests.simulation.attempt_start import GENERATION, AttemptStart
 from tests.simulation.faults import Weather
 from tests.simulation.head import Head
 from tests.simulation.heartbeat import Heartbeat
+from tests.simulation.job_log import JobLog
 from tests.simulation.job_run import JobRun
 from tests.simulation.lease_renewer import LeaseRenewer
 from tests.simulation.remote import Remote
 from tests.simulation.runner import Runner
 from tests.simulation.server import Server
 from tests.simulation.tasks import ShieldOver, Steps, ask
+from tests.simulation.unreadable import seen_by
 from tests.simulation.world import Options, Parts
 
 
@@ -201,6 +204,21 @@ class TrustsForEver(LeaseRenewer):
         return True
 
 
+class ClaimsWhatItCannotRead(Server):
+    def _is_blocked(self, head: Head, reads: str) -> bool:
+        return False
+
+
+class TakesAnOldStateForThePresentOne(JobRun):
+    def _open_log(self) -> JobLog:
+        return StopsBeforeWhatItCannotRead(self.runner, self.lease)
+
+
+class StopsBeforeWhatItCannotRead(JobLog):
+    def _read(self, job_id: str) -> Job:
+        return fold(seen_by(self._server, self._runner.reads, job_id))
+
+
 def never_sweeping(runner: Runner) -> Steps[None]:
     yield 0
 
@@ -212,6 +230,11 @@ def never_adopting(runner: Runner) -> Steps[None]:
 LOSSY = Weather(lost_reply=0.4)
 STALLING = Weather(
     kinds=("block", "freeze"), per_job_step=0.1, per_actor_step=0.002, slow=0.5, late_post=0.7
+)
+UPGRADING = Weather(
+    kinds=("strange", "strange", "kill", "drain", "freeze", "cancel"),
+    per_job_step=0.1,
+    per_actor_step=0.004,
 )
 GONE = Weather(kinds=("go_away", "wedge", "cancel"), per_job_step=0.1, per_actor_step=0.001)
 CUT_OFF = Weather(kinds=("cut_redis",), per_job_step=0.15, per_actor_step=0.001, late_post=1.0)
@@ -249,6 +272,10 @@ BREAKAGES: dict[str, Options] = {
     "nobody tells of backends": broken(GONE, heartbeat=NeverTellsOfBackends),
     "what was given up is left alone": broken(GONE, heartbeat=LeavesWhatWasGivenUp),
     "what was given up is not noted": broken(GONE, job_run=ForgetsWhatItGaveUp),
+    "an old state taken for the present one": broken(
+        UPGRADING, job_run=TakesAnOldStateForThePresentOne
+    ),
+    "claimed again by one that cannot read it": broken(UPGRADING, server=ClaimsWhatItCannotRead),
     "trust for ever": broken(CUT_OFF, lease_renewer=TrustsForEver),
     "no sweep": broken(sweeping=never_sweeping),
     "one lease begun twice": broken(STALLING, is_known_lease=lambda earlier, lease: False),

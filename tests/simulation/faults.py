@@ -28,6 +28,11 @@ KINDS = (
 )  # fmt: skip
 
 
+STRANGE = "strange"
+"""A newer program appends an event, and some runners are of an older release. In weather of its
+own: most schedules are about runners of one release."""
+
+
 class Weather(Struct, frozen=True, kw_only=True):
     """Chances from 0 to 1."""
 
@@ -203,6 +208,10 @@ class Faults:
 
     def _redis_restart(self, runner: Runner) -> bool:
         self._world.redis_down_until_ms = self._agenda.now_ms + self._agenda.between(10, 4_000)
+        return False
+
+    def _strange(self, runner: Runner) -> bool:
+        self._world.server.append_strange(self._agenda.random.choice(self._world.job_ids))
         return False
 
     def _cancel(self, runner: Runner) -> bool:

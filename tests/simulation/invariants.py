@@ -24,6 +24,7 @@ from everfold.streams.events.event import (
     Recovered,
     Released,
     Retried,
+    Submitting,
     Succeeded,
     closing_status,
 )
@@ -50,6 +51,12 @@ class Checker:
         self._holder: dict[str, Author] = {}
         self._abandoned: set[tuple[str, int]] = set()
         """Attempts that the log names as given up on a backend that could not be asked."""
+        self.old_runners: set[str] = set()
+        """Those that cannot read what is strange."""
+        self._submitters: dict[tuple[str, int], tuple[str, int]] = {}
+        """Job and attempt -> who appended its intent, and as which event."""
+        self._could_not_read: dict[str, bool] = {}
+        """Job -> whether its last event under a lease says that a runner could not read it."""
         self._seen = (-1, -1)
         self.checks = 0
 
@@ -68,6 +75,7 @@ class Checker:
         expect(job_id not in self._closed, "2: an event after the end", record)
         self._check_epoch(record, last.epoch if last else 0, author)
         self._last[job_id] = record
+        self._check_reader(record, author)
         if isinstance(event, Lost | Failed | Canceled | Expired) and event.abandoned:
             assert self._server is not None
             # `expired` names no attempt and means the newest.
@@ -91,6 +99,24 @@ class Checker:
             expect(author in (None, held), f"3: written by {author}, held by {held}", record)
         if isinstance(record.event, Released | Retried):
             self._holder[job_id] = None
+
+    def _check_reader(self, record: Recorded, author: Author) -> None:
+        job_id, event = record.job_id, record.event
+        if isinstance(event, Submitting) and author is not None:
+            self._submitters[job_id, event.attempt] = (author[0], record.seq)
+        if isinstance(event, Claimed):
+            again = self._could_not_read.get(job_id, False) and event.owner in self.old_runners
+            expect(not again, "8: claimed again by one that cannot read it", record)
+        if author is not None:
+            is_release = isinstance(event, Released) and event.reason == "cannot_read"
+            self._could_not_read[job_id] = is_release
+
+    def _check_sender(self, job_id: str, number: int) -> None:
+        assert self._server is not None
+        runner, seq = self._submitters.get((job_id, number), ("", 0))
+        if runner in self.old_runners:
+            hidden = [strange for strange in self._server.strange.get(job_id, []) if strange < seq]
+            expect(not hidden, f"8: {runner} sends what it cannot read", job_id)
 
     def _check_end(self, job_id: str, event: Event) -> None:
         prompts = self._ledger.by_job.get(job_id, [])
@@ -131,6 +157,7 @@ class Checker:
 
     def sent(self, prompt: Prompt) -> None:
         expect(prompt.sends == 1, "6: sent twice", prompt.attempt)
+        self._check_sender(prompt.attempt.job_id, prompt.attempt.number)
         for other in self._ledger.by_job[prompt.attempt.job_id]:
             if other is not prompt:
                 may_live = self._may_live(other)
@@ -223,6 +250,8 @@ class Checker:
         assert self._server is not None
         for job_id, states in self._server.states.items():
             for state, after in pairwise(states):
+                if job_id in self._server.strange and not state.is_canceling:
+                    continue  # whoever holds it may not know of its deadlines
                 if (due_ms := _due_ms(state)) is not None:
                     late_ms = after.updated_at_ms - max(due_ms, calm_since_ms) - LATE_MS
                     late_ms -= int(state.policy.stop_within_s * 1000)

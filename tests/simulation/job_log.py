@@ -13,6 +13,7 @@ from everfold.streams.events.record import Recorded
 from tests.simulation.process import REDIS
 from tests.simulation.server import Outcome
 from tests.simulation.tasks import Steps, ask
+from tests.simulation.unreadable import CannotRead, job_seen_by
 
 if TYPE_CHECKING:
     from tests.simulation.runner import Runner
@@ -33,13 +34,17 @@ class JobLog:
         job_id = self.lease.job_id
         while True:
             try:
-                self.job = yield from ask(
-                    REDIS, lambda: self._server.states[job_id][-1], "read_job"
-                )
+                job = yield from ask(REDIS, lambda: self._read(job_id), "read_job")
             except Unavailable:
                 yield PAUSE_MS
             else:
-                return
+                break
+        if job is None:
+            raise CannotRead(job_id)
+        self.job = job
+
+    def _read(self, job_id: str) -> Job | None:
+        return job_seen_by(self._server, self._runner.reads, job_id)
 
     def append(self, event: Event) -> Steps[None]:
         event_id = self._runner.world.new_id()

@@ -35,6 +35,7 @@ from tests.simulation.job_slot import JobSlot
 from tests.simulation.process import REDIS
 from tests.simulation.remote import Remote
 from tests.simulation.tasks import Cancelled, Nap, Steps, Task, ask
+from tests.simulation.unreadable import CannotRead, wait_ms
 
 if TYPE_CHECKING:
     from tests.simulation.runner import Runner
@@ -47,7 +48,7 @@ class JobRun:
         self.runner, self.lease = runner, lease
         self.is_woken = self.is_releasing = False
         self.slot = JobSlot(runner, reservation)
-        self.job_log = JobLog(runner, lease)
+        self.job_log = self._open_log()
         self.attempt_start = runner.world.parts.attempt_start(self)
         self.attempt_watch: AttemptWatch | None = None
         self._not_understood_since_ms: int | None = None
@@ -55,6 +56,9 @@ class JobRun:
         self.asked_at_ms = self._claimed_ms = 0
         self._leased_ms = runner.agenda.now_ms
         self.task: Task | None = None
+
+    def _open_log(self) -> JobLog:
+        return JobLog(self.runner, self.lease)
 
     @property
     def job(self) -> Job:
@@ -86,6 +90,12 @@ class JobRun:
                 self.task.leave_scope()
             if self.is_releasing:
                 yield from self._release(Released(reason="drain"))
+        except CannotRead:
+            if self.task is not None:
+                self.task.leave_scope()
+            for_ms = wait_ms(self.runner, self.lease.job_id)
+            unreadable = (self.runner.reads, for_ms)
+            yield from self._release(Released(reason="cannot_read"), unreadable=unreadable)
         except LeaseOver as over:
             self.runner.note(self.lease.job_id, "is over:", over)
         finally:
@@ -264,7 +274,12 @@ class JobRun:
         self.attempt_watch = None
         yield from self.job_log.append(lost)
 
-    def _release(self, event: Released | Retried, due_ms: int = 0) -> Steps[None]:
+    def _release(
+        self,
+        event: Released | Retried,
+        due_ms: int = 0,
+        unreadable: tuple[str, int] | None = None,
+    ) -> Steps[None]:
         """One call; the real one is repeated for some seconds, with the same event id."""
         lease, server = self.lease, self.runner.world.server
         event_id = self.runner.world.new_id()
@@ -272,7 +287,9 @@ class JobRun:
         for _ in range(4):
             try:
                 yield from ask(
-                    REDIS, lambda: server.release(lease, event_id, event, due_ms), "release"
+                    REDIS,
+                    lambda: server.release(lease, event_id, event, due_ms, unreadable),
+                    "release",
                 )
             except Unavailable:
                 yield 150

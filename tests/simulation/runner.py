@@ -17,6 +17,7 @@ from tests.simulation.head import Lane
 from tests.simulation.job_run import JobRun
 from tests.simulation.process import REDIS, Process
 from tests.simulation.tasks import Steps, ask
+from tests.simulation.unreadable import ALL
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -28,6 +29,7 @@ class Runner(Process):
     def __init__(self, world: World, config: RunnerConfig) -> None:
         super().__init__(world, config.name)
         self.config = config
+        self.reads = ALL
         self.leases = world.parts.lease_renewer(self)
         self.remotes = {name: world.parts.remote(self, it) for name, it in world.backends.items()}
         # The states are the product's own; they use only the name of a backend.

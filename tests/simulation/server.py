@@ -47,6 +47,9 @@ class Server:
         """Of each job: its fold after 0, 1, 2 ... events."""
         self.lanes: dict[Lane, DispatchStream] = {}
         self.later: dict[str, int] = {}
+        self.blocked: set[str] = set()
+        self.strange: dict[str, list[int]] = {}
+        """Of each job: the events that an older release cannot read."""
         self.deadlines: dict[str, int] = {}
         self.registered_runners: set[str] = set()
         self.backends: dict[str, BackendEntry] = {}
@@ -130,18 +133,23 @@ class Server:
 
     def _close(self, job_id: str, head: Head, status: str) -> None:
         self.later.pop(job_id, None)
+        self.blocked.discard(job_id)
         self.lane(head.lane).drop(head.dispatch_id)
         head.status, head.phase = status, "closed"
 
     # claim.lua
-    def claim(self, runner: str, lanes: list[Lane], most: int) -> list[Lease]:
+    def claim(self, runner: str, lanes: list[Lane], most: int, reads: str = "") -> list[Lease]:
         leases: list[Lease] = []
         for lane in lanes:
             if len(leases) == most:
                 break
             stream = self.lane(lane)
             for dispatch_id, job_id in stream.read_new(runner, most - len(leases), self._now_ms()):
-                if self.heads[job_id].status == "open":
+                head = self.heads[job_id]
+                if head.status == "open" and self._is_blocked(head, reads):
+                    stream.drop(dispatch_id)
+                    self._wait_for_reader(job_id, head, reads, head.blocked_for_ms)
+                elif head.status == "open":
                     leases.append(self._lease(job_id, dispatch_id, runner, Claimed(owner=runner)))
                 else:
                     stream.drop(dispatch_id)
@@ -226,7 +234,12 @@ class Server:
 
     # release.lua
     def release(
-        self, lease: Lease, event_id: str, event: Released | Retried, due_ms: int = 0
+        self,
+        lease: Lease,
+        event_id: str,
+        event: Released | Retried,
+        due_ms: int = 0,
+        unreadable: tuple[str, int] | None = None,
     ) -> Outcome:
         head = self.heads.get(lease.job_id)
         if head is None:
@@ -239,7 +252,12 @@ class Server:
         if not self._is_held(head, lease.epoch, lease.runner):
             return ("fenced", head.epoch)
         entry = self._write(lease.job_id, head, event, (lease.runner, lease.epoch), event_id)
-        self._give_up(lease.job_id, head, due_ms)
+        if unreadable is not None:
+            head.owner = ""
+            self.lane(head.lane).drop(head.dispatch_id)
+            self._wait_for_reader(lease.job_id, head, *unreadable)
+        else:
+            self._give_up(lease.job_id, head, due_ms)
         return ("released", head.seq, entry)
 
     def _give_up(self, job_id: str, head: Head, due_ms: int) -> None:
@@ -251,6 +269,44 @@ class Server:
             stream.drop(head.dispatch_id)
             self.later[job_id] = due_ms
             head.phase, head.dispatch_id = "later", 0
+
+    def _is_blocked(self, head: Head, reads: str) -> bool:
+        return reads in head.blocked
+
+    def _wait_for_reader(self, job_id: str, head: Head, reads: str, for_ms: int) -> None:
+        if head.canceled_by:
+            head.blocked_until_ms = self._now_ms()
+        elif not head.blocked or head.seq - head.blocked_seq > 2:
+            head.blocked_until_ms = self._now_ms() + for_ms
+        head.blocked = [*(kind for kind in head.blocked if kind != reads), reads]
+        head.blocked_seq, head.blocked_for_ms = head.seq, for_ms
+        head.phase, head.dispatch_id = "later", 0
+        self.later[job_id] = head.blocked_until_ms + 60_000
+        self.blocked.add(job_id)
+        self.changes += 1
+
+    # promote_blocked.lua
+    def promote_blocked(self, reads: str) -> list[str]:
+        """Move what a runner that reads so much may read; return what must be ended."""
+        over: list[str] = []
+        for job_id in sorted(self.blocked):
+            head = self.heads[job_id]
+            if head.phase != "later":
+                self.blocked.discard(job_id)
+            elif head.canceled_by or head.blocked_until_ms <= self._now_ms():
+                over.append(job_id)
+            elif not self._is_blocked(head, reads):
+                self.blocked.discard(job_id)
+                self.later.pop(job_id, None)
+                self._to_dispatch(job_id, head)
+        return over
+
+    def append_strange(self, job_id: str) -> None:
+        """A newer program appends what an older one cannot read."""
+        head = self.heads.get(job_id)
+        if head is not None and head.status == "open":
+            self._write(job_id, head, Rewound(seen_seq=0, found_seq=0), None)
+            self.strange.setdefault(job_id, []).append(head.seq)
 
     # promote.lua
     def promote(self, most: int = 500) -> tuple[int, list[str]]:

@@ -7,7 +7,7 @@ import time
 import pytest
 from msgspec.structs import replace
 
-from tests.simulation.breakages import CUT_OFF, STALLING
+from tests.simulation.breakages import CUT_OFF, STALLING, UPGRADING
 from tests.simulation.faults import KINDS, Weather
 from tests.simulation.invariants import Violation
 from tests.simulation.world import Options, World
@@ -47,7 +47,9 @@ def test_no_schedule_breaks_an_invariant(seeds: range) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("weather", [STALLING, CUT_OFF], ids=["stalling", "cut off"])
+@pytest.mark.parametrize(
+    "weather", [STALLING, CUT_OFF, UPGRADING], ids=["stalling", "cut off", "upgrading"]
+)
 def test_no_schedule_breaks_an_invariant_in_bad_weather(weather: Weather, seeds: range) -> None:
     assert first_violation(seeds[: len(seeds) // 2], Options(weather=weather)) == ""
 

@@ -21,7 +21,7 @@ from tests.simulation import actors
 from tests.simulation.agenda import START_MS, Agenda
 from tests.simulation.attempt_start import AttemptStart
 from tests.simulation.comfyui import ComfyUI, Ledger, Script
-from tests.simulation.faults import Faults, Weather, draw_weather
+from tests.simulation.faults import STRANGE, Faults, Weather, draw_weather
 from tests.simulation.head import Lane
 from tests.simulation.heartbeat import Heartbeat
 from tests.simulation.invariants import Checker, expect
@@ -32,6 +32,7 @@ from tests.simulation.remote import Remote
 from tests.simulation.runner import Runner
 from tests.simulation.server import Author, Server
 from tests.simulation.tasks import Steps, ask
+from tests.simulation.unreadable import OLD
 
 STORM_MS = 40_000
 PATIENCE_MS = 900_000
@@ -204,6 +205,9 @@ class World:
         runner = Runner(self, config)
         skew_ms = self.options.skew_ms
         runner.skew_ms = self.agenda.between(-skew_ms, skew_ms)
+        if STRANGE in self.faults.weather.kinds and self.agenda.chance(0.6):
+            runner.reads = OLD
+            self.checker.old_runners.add(name)
         self.runners.append(runner)
 
     def connected(self) -> frozenset[str]:
