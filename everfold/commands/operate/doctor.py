@@ -8,6 +8,7 @@ from typing import cast
 from msgspec import Struct
 
 from everfold.commands.formats import span
+from everfold.commands.operate.held_jobs import keeping_backends
 from everfold.commands.output import without_password
 from everfold.commands.session import DEFAULT, Session
 from everfold.projector.folding.parking import blocked_jobs
@@ -19,6 +20,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.closing import close
 from everfold.streams.errors import EverfoldError
 from everfold.streams.events.record import entry_time_ms
+from everfold.streams.leases.backends import BackendEntry, backend_entries
 from everfold.streams.leases.registry import RunnerEntry, connected, registered_runners
 from everfold.streams.reading.reader import log_size
 from everfold.streams.reading.readers import ARCHIVE, readers
@@ -85,7 +87,13 @@ async def _examine(log: Log) -> AsyncIterator[Finding]:
     async for finding in _queues(log, list(entries.values())):
         yield finding
     for url in sorted({url for entry in entries.values() for url in entry.backends}):
-        yield await _backend(url)
+        yield await _backend(url, await backend_entries(log))
+    for backend in await keeping_backends(log):
+        name = without_password(backend.entry.name)
+        advice = f"mend it; or `everfold backends retire {name}` gives its jobs to others"
+        if backend.why.startswith("retired"):
+            advice = "`everfold jobs give-up JOB` frees one" if backend.job_ids else ""
+        yield Finding(f"backend {name}", backend.found, advice)
     for lost in await lost_writes(log):
         kept = f"seen up to event {lost.seen_seq}, the server had kept {lost.found_seq}"
         yield Finding("lost writes", f"job {lost.job_id}: {kept}")
@@ -209,13 +217,17 @@ async def _leased(log: Log, key: str) -> int:
     return reply[0]
 
 
-async def _backend(url: str) -> Finding:
+async def _backend(url: str, entries: list[BackendEntry]) -> Finding:
+    """Ask a backend; one that only its runner may enter, as by a password, is in order, too."""
     backend = ComfyBackend(url, timeout_s=3.0)
     try:
         load = await backend.load()
     finally:
         await close(backend)
     if isinstance(load, Unreachable):
+        by = [entry.by for entry in entries if entry.name == url and entry.is_reached]
+        if by and not any(entry.why for entry in entries if entry.name == url):
+            return Finding(f"comfyui {url}", f"not from here ({load.why}); {by[0]} reaches it")
         return Finding(f"comfyui {url}", load.why, "start it, or correct its address")
     if load.pending and not load.running:
         found = f"{load.pending} waiting, none running"
