@@ -17,7 +17,7 @@ from anyio import TASK_STATUS_IGNORED
 
 from everfold.projector.assignment.fair_share import candidates, fair_share, surplus
 from everfold.projector.assignment.member import Acquired, Member
-from everfold.streams.errors import EverfoldError, Unavailable
+from everfold.streams.errors import OUTAGES, EverfoldError
 from everfold.streams.redis.retry import Backoff
 
 logger = logging.getLogger("everfold.projector")
@@ -51,6 +51,12 @@ class Assignment:
         self._working: dict[int, anyio.CancelScope] = {}
         self._start = zlib.crc32(member.token.encode())
         self._tasks: anyio.abc.TaskGroup | None = None
+        self._leasing = anyio.Lock()
+        """No renewal may overtake a release."""
+        self._releasing: set[int] = set()
+        self._is_ending = False
+        self._ended = anyio.Event()
+        """Work on a partition has come to its end."""
 
     @property
     def partitions(self) -> list[int]:
@@ -62,25 +68,44 @@ class Assignment:
         """Work until cancelled; waits while the server is unavailable.
 
         Reports itself started after the first attempt to get its share. At the end it releases all
-        leases, within RELEASE_WITHIN_S each.
+        leases, within RELEASE_WITHIN_S each; what cannot be cancelled keeps its lease to its end.
         """
-        backoff = Backoff()
-        started = False
         try:
             async with anyio.create_task_group() as self._tasks:
-                while True:
-                    try:
-                        await self._balance()
-                        backoff.reset()
-                        if not started:
-                            task_status.started()
-                            started = True
-                        await anyio.sleep(self._renew_every_s)
-                    except Unavailable:
-                        await anyio.sleep(backoff.next_s())
+                try:
+                    await self._balance_for_ever(task_status)
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await self._finish()
         finally:
             with _shielded():
                 await self._member.leave()
+
+    async def _balance_for_ever(self, task_status: anyio.abc.TaskStatus[None]) -> None:
+        backoff, started = Backoff(), False
+        while True:
+            try:
+                await self._balance()
+                backoff.reset()
+                if not started:
+                    task_status.started()
+                    started = True
+                await anyio.sleep(self._renew_every_s)
+            except OUTAGES:
+                await anyio.sleep(backoff.next_s())
+
+    async def _finish(self) -> None:
+        """Stop all work, and renew the leases of what still has to come to its end."""
+        self._is_ending = True
+        for partition in list(self._working):
+            self._stop(partition)
+        while self._working:
+            with contextlib.suppress(EverfoldError):
+                for partition in set(self._working) - self._releasing:
+                    await self._acquire(partition)
+            with anyio.move_on_after(self._renew_every_s):
+                await self._ended.wait()
+            self._ended = anyio.Event()
 
     async def _balance(self) -> None:
         live = await self._member.heartbeat()
@@ -95,7 +120,11 @@ class Assignment:
                 await self._start_working(partition)
 
     async def _acquire(self, partition: int) -> Acquired | None:
-        return await self._member.acquire(self._lease_key(partition))
+        async with self._leasing:
+            is_over = self._is_ending and partition not in self._working
+            if partition in self._releasing or is_over:
+                return None
+            return await self._member.acquire(self._lease_key(partition))
 
     def _stop(self, partition: int) -> None:
         if partition in self._working:
@@ -120,11 +149,16 @@ class Assignment:
         finally:
             await self._release(partition)
             del self._working[partition]
+            self._releasing.discard(partition)
+            self._ended.set()
 
     async def _release(self, partition: int) -> None:
         """Release the lease; its reader is closed by now, so no more entries become pending."""
         self._working[partition].cancel()
+        self._releasing.add(partition)
         with _shielded():
+            async with self._leasing:
+                pass  # a renewal that is under way is answered first
             await self._member.release(self._lease_key(partition))
 
 

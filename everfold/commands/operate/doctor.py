@@ -33,6 +33,9 @@ from everfold.streams.retention.trimming import RETENTION_S, trim_bounds
 PROJECTION_LAG_LIMIT_S = 5.0
 SUBSCRIPTION_LAG_LIMIT_S = 60.0
 
+SILENT_LIMIT_S = 10.0
+"""A runner writes its heartbeat every 2 s."""
+
 HELD_LIMIT_S = RETENTION_S + 3600.0
 """A reader that keeps events for longer has most likely been forgotten."""
 
@@ -83,7 +86,7 @@ async def _examine(log: Log) -> AsyncIterator[Finding]:
     entries = await registered_runners(log)
     names = await _connections(log)
     for entry in entries.values():
-        yield _runner(entry, names)
+        yield _runner(entry, names, await server_time_ms(log.redis))
     async for finding in _queues(log, list(entries.values())):
         yield finding
     for url in sorted({url for entry in entries.values() for url in entry.backends}):
@@ -181,11 +184,16 @@ async def _connections(log: Log) -> frozenset[str] | None:
         return None  # CLIENT LIST is not allowed here
 
 
-def _runner(entry: RunnerEntry, names: frozenset[str] | None) -> Finding:
+def _runner(entry: RunnerEntry, names: frozenset[str] | None, now_ms: int) -> Finding:
     what = f"runner {entry.runner}"
     serves = f"serves {', '.join(entry.queues)} on {', '.join(entry.backends)}"
     if names is not None and connection_name(entry.runner) not in names:
         return Finding(what, "no connection", "it has died; another runner takes its jobs over")
+    silent_s = (now_ms - entry.seen_ms) / 1000
+    if entry.seen_ms and silent_s > SILENT_LIMIT_S:
+        found = f"it has written no heartbeat for {silent_s:.0f} s"
+        advice = "it is cut off, or its password or rights are refused: see its log"
+        return Finding(what, found, advice)
     return Finding(what, serves)
 
 

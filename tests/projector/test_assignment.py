@@ -1,0 +1,51 @@
+"""Which process works on a partition while one of them is about to stop."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import anyio
+import pytest
+
+from everfold.projector.assignment.assignment import Assignment
+from everfold.projector.assignment.member import Member
+from everfold.streams.appending.log import Log
+from tests.support.wait import eventually
+
+pytestmark = pytest.mark.anyio
+
+LEASE_S = 0.6
+
+
+@pytest.fixture
+async def log(redis_url: str, namespace: str) -> AsyncIterator[Log]:
+    async with Log.open(redis_url, namespace=namespace, partitions=1) as log:
+        yield log
+
+
+async def test_work_that_cannot_be_cancelled_keeps_its_lease_to_its_end(log: Log) -> None:
+    busy: list[str] = []
+    met: list[list[str]] = []
+
+    def worker(name: str) -> Assignment:
+        async def work(_partition: int) -> None:
+            busy.append(name)
+            met.append(list(busy))
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(4 * LEASE_S)  # a delivery that is under way
+            busy.remove(name)
+            await anyio.sleep_forever()
+
+        member = Member(log, "group", name, LEASE_S)
+        return Assignment(member, 1, log.keys.projector, work, LEASE_S / 4)
+
+    async with anyio.create_task_group() as others:
+        async with anyio.create_task_group() as first:
+            first.start_soon(worker("first").run)
+            await eventually(lambda: busy == ["first"])
+            others.start_soon(worker("second").run)
+            await anyio.sleep(LEASE_S / 2)
+            first.cancel_scope.cancel()
+        await eventually(lambda: "second" in busy, within_s=10 * LEASE_S)
+        others.cancel_scope.cancel()
+    assert met == [["first"], ["second"]]
