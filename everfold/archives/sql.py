@@ -1,4 +1,8 @@
-"""SQL over an archive with DuckDB (extra `archive`). Rule: every segment is checked first."""
+"""SQL over an archive with DuckDB (extra `archive`).
+
+Rule: every segment is checked first. A query sees the archive and nothing else of this machine,
+unless its caller allows more.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +34,11 @@ FROM read_json(FILES, format='newline_delimited', filename=true, compression='gz
 
 
 async def ask(
-    archive: Archive, partitions: Iterable[int], query: str
+    archive: Archive, partitions: Iterable[int], query: str, *, allow_files: bool = False
 ) -> tuple[Sequence[str], Sequence[tuple[object, ...]]]:
     """Return the column names and the rows of a query over the view `events`.
 
+    `allow_files` lets the query read and write any file, use the network and load extensions.
     Raises Refused for a query that DuckDB rejects or an empty archive, Misconfigured without the
     extra, ArchiveDamaged or ArchiveUnavailable.
     """
@@ -51,7 +56,7 @@ async def ask(
             raise Refused("the archive is empty: `everfold archive run --everything` fills it")
         with duckdb.connect() as database:
             try:
-                return await anyio.to_thread.run_sync(_ask, database, files, query)
+                return await anyio.to_thread.run_sync(_ask, database, files, query, allow_files)
             except duckdb.Error as error:
                 raise Refused(f"DuckDB: {error}") from error
 
@@ -66,9 +71,16 @@ async def _copy(archive: Archive, link: Link, folder: Path) -> str:
 
 
 def _ask(
-    database: duckdb.DuckDBPyConnection, files: list[str], query: str
+    database: duckdb.DuckDBPyConnection, files: list[str], query: str, allow_files: bool
 ) -> tuple[Sequence[str], Sequence[tuple[object, ...]]]:
     listed = ", ".join(f"'{file}'" for file in files)
     database.execute(VIEW.replace("FILES", f"[{listed}]"))
+    if not allow_files:
+        # These files stay readable for the view. None of it can be switched on again.
+        database.execute(f"SET allowed_paths = [{listed}]")
+        database.execute("SET autoinstall_known_extensions = false")
+        database.execute("SET autoload_known_extensions = false")
+        database.execute("SET enable_external_access = false")
+        database.execute("SET lock_configuration = true")
     found = database.execute(query)
     return [column[0] for column in found.description or ()], found.fetchall()

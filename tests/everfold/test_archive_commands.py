@@ -131,7 +131,8 @@ async def test_the_archive_answers_sql(everfold: Everfold, log: Log, tmp_path: P
     file = tmp_path / "events.parquet"
     assert "120 events written" in (await ended(everfold("archive", "parquet", str(file))))[-1]
     query = f"select count(distinct job_id) as jobs from '{file}'"
-    assert await objects(everfold("archive", "sql", query, "--json")) == [{"jobs": "12"}]
+    allowed = everfold("archive", "sql", query, "--json", "--allow-files")
+    assert await objects(allowed) == [{"jobs": "12"}]
     refused = everfold("archive", "sql", "select nothing from nowhere")
     await ended(refused, code=2)
     assert "DuckDB" in "".join(refused.error_lines)

@@ -7,6 +7,8 @@ refused with one sentence, whichever command is run.
 from __future__ import annotations
 
 import os
+import stat
+import sys
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -51,15 +53,49 @@ def read_config(app: App, arguments: Sequence[str]) -> list[str]:
 def locate() -> Path | None:
     """Return the file that is named, else the nearest one, else the user's; None without any.
 
-    Raises Misconfigured when the named one is not there. Folders that may not be looked into are
-    passed over.
+    Raises Misconfigured when the named one is not there, or when others may write to the one that
+    was found. Folders that may not be looked into are passed over; so are files that other users
+    have put there, with a sentence on stderr.
     """
     if name := os.environ.get(VARIABLE):
         file = Path(name).expanduser()
         if not os.path.exists(file):
             raise Misconfigured(f"there is no config file {name} ({FLAG} or {VARIABLE} names it)")
         return file
-    return next((file for file in _places() if os.path.isfile(file)), None)
+    for file in _places():
+        if not os.path.isfile(file):
+            continue
+        if (owner := _foreign_owner(file)) is None:
+            _refuse_shared(file)
+            return file
+        sys.stderr.write(
+            f"{file} is left out: user {owner} may have put it there for others to find; "
+            f"name it with {FLAG} if you trust it\n"
+        )
+    return None
+
+
+def _foreign_owner(file: Path) -> int | None:
+    """Return the id of another user to whom the file, its folder or a link to it belongs.
+
+    Of a folder like /tmp, where nobody can replace the files of others, the file alone counts.
+    """
+    folder = file.parent.stat()
+    found = [file.lstat(), file.stat(), *([] if folder.st_mode & stat.S_ISVTX else [folder])]
+    ours = (0, os.geteuid())
+    return next((one.st_uid for one in found if one.st_uid not in ours), None)
+
+
+def _refuse_shared(file: Path) -> None:
+    """Raise Misconfigured for a file that other users could change or replace."""
+    for path in (file.parent, file):
+        mode = path.stat().st_mode
+        is_sticky = path != file and mode & stat.S_ISVTX
+        if mode & (stat.S_IWGRP | stat.S_IWOTH) and not is_sticky:
+            raise Misconfigured(
+                f"{file} is not used: other users may write to {path} (mode {mode & 0o777:o}), and "
+                f"a config file can name programs to run; `chmod go-w {path}` makes it yours alone"
+            )
 
 
 def _places() -> Iterator[Path]:

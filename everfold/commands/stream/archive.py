@@ -214,7 +214,7 @@ async def parquet(
     """Write the archived events into one Parquet file, with the columns that `sql` has."""
     target = str(file.absolute()).replace("'", "''")
     query = f"COPY (SELECT * FROM events ORDER BY time) TO '{target}' (FORMAT parquet)"
-    _, rows = await _ask(query, archive, session)
+    _, rows = await _ask(query, archive, session, allow_files=True)
     say(f"{rows[0][0]:,} events written to {file}")
     return 0
 
@@ -224,24 +224,30 @@ async def sql(
     query: Annotated[str, Parameter(help="A query, such as `select count(*) from events`.")],
     *,
     archive: ArchiveUrl = "",
+    allow_files: bool = False,
     session: Session = DEFAULT,
 ) -> int:
     """Query the archive with SQL: the table `events` has one row per archived event.
 
     Columns: partition, entry_id, time, job_id, seq, epoch, type, event (JSON).
+
+    Parameters
+    ----------
+    allow_files
+        Let the query read and write files, use the network and load extensions of DuckDB.
     """
-    names, found = await _ask(query, archive, session)
+    names, found = await _ask(query, archive, session, allow_files)
     rows = [dict(zip(names, map(str, row), strict=True)) for row in found]
     session.show(rows, {name: itemgetter(name) for name in names})
     return 0
 
 
 async def _ask(
-    query: str, archive: str, session: Session
+    query: str, archive: str, session: Session, allow_files: bool
 ) -> tuple[Sequence[str], Sequence[tuple[object, ...]]]:
     """Return the names and the rows that DuckDB answers with. Raises Refused, Misconfigured."""
     from everfold.archives.sql import ask
 
     async with session.log() as log:
         kept = await needed_archive(log, archive)
-        return await ask(kept, range(log.keys.partitions), query)
+        return await ask(kept, range(log.keys.partitions), query, allow_files=allow_files)
