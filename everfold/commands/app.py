@@ -27,7 +27,10 @@ EVERFOLD_ARCHIVE are for all commands. What neither a flag nor a variable sets c
 """
 
 COMMANDS = {
-    "demo": ("operate.demo:demo", "See twelve jobs survive the kill -9 of a runner."),
+    "demo": (
+        "operate.demo:demo",
+        "See thirteen jobs survive the kill -9 of a runner and the loss of a ComfyUI.",
+    ),
     "up": (
         "operate.work:up",
         "Run everything in one process: server, projector, runner, and sinks.",

@@ -79,7 +79,7 @@ NOT_PUBLIC = tuple(
 _UNICAST = ipaddress.IPv6Network("2000::/3")
 """All that is assigned to the public internet; everything else of IPv6 is private or special."""
 
-_CARRIERS = (ipaddress.IPv6Network("::ffff:0:0/96"), ipaddress.IPv6Network("64:ff9b::/96"))
+_WITH_IPV4_INSIDE = (ipaddress.IPv6Network("::ffff:0:0/96"), ipaddress.IPv6Network("64:ff9b::/96"))
 """IPv4 within IPv6: the last four bytes are the address that is reached."""
 
 
@@ -87,7 +87,7 @@ def is_public(text: str) -> bool:
     """Say whether an IP address, with or without a zone, belongs to the public internet."""
     address = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
-        if any(address in carrier for carrier in _CARRIERS):
+        if any(address in network for network in _WITH_IPV4_INSIDE):
             address = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
         elif address not in _UNICAST:
             return False

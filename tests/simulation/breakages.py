@@ -240,6 +240,14 @@ GONE = Weather(kinds=("go_away", "wedge", "cancel"), per_job_step=0.1, per_actor
 CUT_OFF = Weather(kinds=("cut_redis",), per_job_step=0.15, per_actor_step=0.001, late_post=1.0)
 
 
+LEFT_RUNNING = Options(
+    weather=Weather(kinds=("go_away",), per_job_step=0.1, per_actor_step=0.001),
+    run_ms=(900, 180_000),
+    jobs=1,
+)
+"""Prompts that still run when their backend is seen again."""
+
+
 def broken(weather: Weather | None = None, runners: int = 0, **part: object) -> Options:
     return Options(parts=Parts(**part), weather=weather, runners=runners)  # type: ignore[arg-type]
 
@@ -270,8 +278,12 @@ BREAKAGES: dict[str, Options] = {
     "grace by the runner's own clock": broken(CUT_OFF, job_run=BelievesItsOwnClock),
     "a bound waits for the backend": broken(GONE, decide=without_the_clock),
     "nobody tells of backends": broken(GONE, heartbeat=NeverTellsOfBackends),
-    "what was given up is left alone": broken(GONE, heartbeat=LeavesWhatWasGivenUp),
-    "what was given up is not noted": broken(GONE, job_run=ForgetsWhatItGaveUp),
+    "what was given up is left alone": replace(
+        LEFT_RUNNING, parts=Parts(heartbeat=LeavesWhatWasGivenUp)
+    ),
+    "what was given up is not noted": replace(
+        LEFT_RUNNING, parts=Parts(job_run=ForgetsWhatItGaveUp)
+    ),
     "an old state taken for the present one": broken(
         UPGRADING, job_run=TakesAnOldStateForThePresentOne
     ),

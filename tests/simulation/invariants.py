@@ -235,11 +235,17 @@ class Checker:
             expect(not stream.entries and not stream.pending, "5: left in dispatch", lane)
 
     def left_running(self, reachable: Collection[str]) -> list[str]:
-        """Return prompts that were given up and still live at one of these backends."""
+        """Return prompts that were given up and still live at one of these backends.
+
+        Those that hear no interrupt are left out.
+        """
         return [
             prompt_id
             for prompt_id, prompt in self._ledger.prompts.items()
-            if prompt.state in ALIVE and self._is_abandoned(prompt) and prompt.backend in reachable
+            if prompt.state in ALIVE
+            and not prompt.script.deaf
+            and self._is_abandoned(prompt)
+            and prompt.backend in reachable
         ]
 
     def bounds(self, calm_since_ms: int) -> None:

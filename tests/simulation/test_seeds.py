@@ -7,7 +7,7 @@ import time
 import pytest
 from msgspec.structs import replace
 
-from tests.simulation.breakages import CUT_OFF, STALLING, UPGRADING
+from tests.simulation.breakages import CUT_OFF, LEFT_RUNNING, STALLING, UPGRADING
 from tests.simulation.faults import KINDS, Weather
 from tests.simulation.invariants import Violation
 from tests.simulation.world import Options, World
@@ -52,6 +52,13 @@ def test_no_schedule_breaks_an_invariant(seeds: range) -> None:
 )
 def test_no_schedule_breaks_an_invariant_in_bad_weather(weather: Weather, seeds: range) -> None:
     assert first_violation(seeds[: len(seeds) // 2], Options(weather=weather)) == ""
+
+
+@pytest.mark.slow
+def test_prompts_that_were_given_up_are_stopped_when_their_backend_is_seen_again(
+    seeds: range,
+) -> None:
+    assert first_violation(seeds[: len(seeds) // 3], LEFT_RUNNING) == ""
 
 
 def test_a_seed_always_gives_the_same_run() -> None:

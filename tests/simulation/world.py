@@ -76,6 +76,8 @@ class Options(Struct, frozen=True, kw_only=True):
     """0: the seed says how many."""
     runners: int = 0
     """0: the seed says how many at first."""
+    run_ms: tuple[int, ...] = (60, 900, 4_000, 15_000)
+    """How long prompts may run; each draws one of these."""
     window_ms: int = 0
     """Time between the last look at the lease and the last byte; ComfyUI leaves it above 0."""
     skew_ms: int = 20_000
@@ -228,7 +230,7 @@ class World:
         """Say what an attempt will do when it runs."""
         random = self.agenda.random
         ending = random.choice(("success",) * 8 + ("execution_error", "out_of_memory", "rejected"))
-        run_ms = random.choice((60, 900, 4_000, 15_000))
+        run_ms = random.choice(self.options.run_ms)
         return Script(run_ms, ending, deaf=random.random() < 0.2)
 
     # What clients do.
