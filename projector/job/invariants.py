@@ -27,12 +27,15 @@ _OF_ATTEMPT = (
     | events.Succeeded
 )
 
+_OF_ANYBODY = events.CancelRequested | events.Rewound
+
 
 class Difference(Struct, frozen=True):
     """A violated invariant."""
 
     invariant: int
-    """1 gapless, 2 one end, 3 epochs, 4 projection, 5 dispatch, 6 attempts."""
+    """1 gapless, 2 one end, 3 epochs, 4 projection, 5 dispatch, 6 attempts, 9 bounds,
+    10 authors."""
     job_id: str
     where: str
     expected: str
@@ -59,6 +62,9 @@ class Trace(Struct, frozen=True, kw_only=True):
     attempt: int = 0
     """The newest attempt; 0 before the first, and for a runner that records no `submitting`."""
     is_attempt_open: bool = False
+    is_leased: bool = False
+    runner: str = ""
+    """The runner with the lease, empty where the claim does not show that it is the author."""
 
 
 def trace_before(record: Recorded) -> Trace:
@@ -76,6 +82,7 @@ def check(trace: Trace, record: Recorded) -> tuple[Trace, list[Difference]]:
     """Return the trace after one more event, and the invariants that this event violates."""
     event = record.event
     wrong = [*_order(trace, record), *_end(trace, record), *_epoch(trace, record)]
+    wrong += _author(trace, record)
     after = replace(trace, seq=record.seq, epoch=record.epoch, entry_id=record.entry_id)
     if isinstance(event, Unreadable):
         after = replace(after, attempt=UNKNOWN, is_attempt_open=False)
@@ -121,6 +128,23 @@ def _epoch(trace: Trace, record: Recorded) -> list[_Wrong]:
     return [(3, f"epoch {trace.epoch + claims}", found)]
 
 
+def _author(trace: Trace, record: Recorded) -> list[_Wrong]:
+    """Into the log of a leased job others may write two types of events and nothing else.
+
+    The script stores the head's epoch in every entry, so that what got past it shows by its author.
+    """
+    event = record.event
+    if not trace.is_leased or trace.status:
+        return []
+    if isinstance(event, Unreadable | events.Recovered | _OF_ANYBODY):
+        return []
+    if record.epoch == 0:
+        return [(10, f"epoch {trace.epoch}", f"{_name(record)} without an epoch")]
+    if trace.runner and event.actor not in ("", trace.runner):
+        return [(10, f"an event of {trace.runner}", f"{_name(record)} of {event.actor}")]
+    return []
+
+
 def _attempt(trace: Trace, event: events.Event) -> list[_Wrong]:
     if isinstance(event, events.Submitting):
         if trace.is_attempt_open:
@@ -142,6 +166,11 @@ def _of_attempt(trace: Trace, attempt: int) -> list[_Wrong]:
 
 
 def _after(trace: Trace, event: events.Event) -> Trace:
+    if isinstance(event, events.Claimed | events.Recovered):
+        runner = event.owner if event.actor == event.owner else ""
+        return replace(trace, is_leased=True, runner=runner)
+    if isinstance(event, events.Released | events.Retried):
+        trace = replace(trace, is_leased=False, runner="")
     if isinstance(event, events.Submitting):
         return replace(trace, attempt=event.attempt, is_attempt_open=True)
     if isinstance(event, events.Lost | events.Retried):

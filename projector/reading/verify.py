@@ -18,13 +18,15 @@ from everfold.projector.job.evolve import evolve
 from everfold.projector.job.fold import fold
 from everfold.projector.job.invariants import Difference, Trace, check, trace_before
 from everfold.projector.job.job import Job
+from everfold.projector.job.overdue import MARGIN_S, overdue
 from everfold.projector.job.state import from_fields, to_fields
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import JobUnknown
 from everfold.streams.events.record import NO_ENTRY, Recorded
 from everfold.streams.reading.reader import Entries, job_events, last_entry_ids, partition_events
-from everfold.streams.redis.keys import PRIORITIES
-from everfold.streams.redis.redis_errors import command, read_hash
+from everfold.streams.redis import scripts
+from everfold.streams.redis.keys import PRIORITIES, RUNNERS_GROUP
+from everfold.streams.redis.redis_errors import NoGroup, command, read_hash
 
 READ_AGAIN = 20
 """Attempts at a job that changes all the time, before it is counted as unsettled."""
@@ -51,13 +53,18 @@ class Report(Struct, frozen=True):
         return not self.differences
 
 
-async def verify(log: Log, progress: Callable[[int, int], None] = lambda _, __: None) -> Report:
+async def verify(
+    log: Log,
+    progress: Callable[[int, int], None] = lambda _, __: None,
+    *,
+    margin_s: float = MARGIN_S,
+) -> Report:
     """Check every partition up to its present end.
 
-    `progress` is called with the number of events read so far, and of all events. Raises
-    Unavailable; nothing is then known.
+    `progress` is called with the number of events read so far, and of all events. `margin_s` is
+    how long after a bound a job may still be open. Raises Unavailable; nothing is then known.
     """
-    verifier = _Verifier(log, progress, await _length(log))
+    verifier = _Verifier(log, progress, await _length(log), margin_s)
     last = await last_entry_ids(log)
     for partition in range(log.keys.partitions):
         await verifier.check_histories(partition, last[partition])
@@ -71,8 +78,10 @@ async def _length(log: Log) -> int:
 
 
 class _Verifier:
-    def __init__(self, log: Log, progress: Callable[[int, int], None], total: int) -> None:
-        self._log = log
+    def __init__(
+        self, log: Log, progress: Callable[[int, int], None], total: int, margin_s: float
+    ) -> None:
+        self._log, self._margin_s = log, margin_s
         self._progress = progress
         self._total = total
         self._events = self._jobs = self._open_jobs = self._unsettled = 0
@@ -164,10 +173,43 @@ class _Verifier:
             for difference in _state_differences(job_id, state, events):
                 yield difference
         entries = await self._entry_count(job_id, head)
+        if head.get(b"status") == b"open":
+            for difference in await self._overdue(job_id, head, events, state):
+                yield difference
         expected = int(head.get(b"status") == b"open")
         if entries != expected:
             where = f"dispatch or later (phase {_text(head, b'phase')})"
             yield Difference(5, job_id, where, f"{expected} entries", f"{entries}")
+
+    async def _overdue(
+        self, job_id: str, head: Head, events: Sequence[Recorded], state: Job | None
+    ) -> list[Difference]:
+        """Return the bounds that an open job has passed; none where its beginning is unknown."""
+        has_beginning = bool(events) and events[0].seq == 1
+        job = fold(events) if has_beginning else fold(events, state)
+        if not (has_beginning or state):
+            return []
+        keys, redis = self._log.keys, self._log.redis
+        clock = keys.clock(keys.partition_of(job_id))
+        now_ms, _, _, unsure_to_ms = await scripts.look_at_clock(redis, clock=clock)
+        idle_ms = await self._lease_idle_ms(job_id, head) if job.owner else 0
+        return overdue(
+            job, now_ms, margin_s=self._margin_s, idle_ms=idle_ms, unsure_to_ms=unsure_to_ms
+        )
+
+    async def _lease_idle_ms(self, job_id: str, head: Head) -> int:
+        """Return for how long the job's lease was not renewed; 0 where nobody has one."""
+        keys, entry = self._log.keys, _text(head, b"dispatch")
+        if _text(head, b"phase") != "leased" or not entry:
+            return 0
+        partition = keys.partition_of(job_id)
+        key = keys.dispatch(partition, _text(head, b"queue"), _text(head, b"priority"))
+        ask = ("XPENDING", key, RUNNERS_GROUP, entry, entry, 1)
+        try:
+            rows = cast("list[list[int]]", await command(self._log.redis, *ask))
+        except NoGroup:
+            return 0
+        return int(rows[0][2]) if rows else 0
 
     async def _entry_count(self, job_id: str, head: Head) -> int:
         """Return how many entries the job has in later, and in the dispatch stream of its head."""

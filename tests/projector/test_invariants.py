@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from everfold.projector.job.invariants import Difference, Trace, check, trace_before
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.event import (
+    CancelRequested,
     Claimed,
     Event,
     Failed,
@@ -19,6 +20,7 @@ from everfold.streams.events.event import (
     Recovered,
     Released,
     Retried,
+    Rewound,
     Started,
     Submitting,
     Succeeded,
@@ -138,3 +140,45 @@ def test_a_difference_is_a_sentence_with_place_and_both_sides() -> None:
         "invariant 6: job job, partition 0, entry 1000003-0: "
         "expected attempt 1, found the intent of attempt 2"
     )
+
+
+def test_nothing_enters_the_log_of_a_leased_job_without_its_epoch() -> None:
+    records = records_of(SOUND)
+    records[5] = replace(records[5], epoch=0)
+    assert 10 in [difference.invariant for difference in differences(records)]
+
+
+def of(actor: str, event: Event) -> Event:
+    return replace(event, actor=actor)
+
+
+LEASED = [
+    SUBMITTED,
+    of("r1", CLAIMED),
+    of("r1", begin(1)),
+    of("r1", Queued(attempt=1, prompt_id="p")),
+]
+
+
+@pytest.mark.parametrize(
+    ("event", "invariants"),
+    [
+        (of("r1", MOVES), []),
+        (of("somebody", MOVES), [10]),
+        (of("somebody", Released(reason="drain")), [10]),
+        (of("somebody", Failed(failure=FAILURE)), [10]),
+        (of("somebody", CancelRequested(reason="")), []),
+        (of("somebody", Rewound(seen_seq=9, found_seq=4)), []),
+        (of("r2", TAKEN), []),
+    ],
+)
+def test_only_a_request_to_cancel_and_a_rewind_come_from_others(
+    event: Event, invariants: list[int]
+) -> None:
+    assert broken([*LEASED, event]) == invariants
+
+
+def test_after_a_release_anybody_may_write() -> None:
+    released = of("r1", Released(reason="drain"))
+    assert broken([*LEASED, released, of("somebody", CancelRequested(reason=""))]) == []
+    assert broken([*LEASED, released, of("client", Failed(failure=FAILURE))]) == []

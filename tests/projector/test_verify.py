@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import cast
 
 import anyio
 import pytest
@@ -12,10 +13,17 @@ from everfold.projector.reading.verify import Report, verify
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.events.codec import encode
-from everfold.streams.events.event import Progressed, Started, Submitting, Succeeded
+from everfold.streams.events.event import (
+    CancelRequested,
+    Policy,
+    Progressed,
+    Started,
+    Submitting,
+    Succeeded,
+)
 from everfold.streams.leases.producer import Producer
 from everfold.streams.reading.reader import job_events
-from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.redis_errors import command, read_hash
 
 pytestmark = pytest.mark.anyio
 
@@ -127,6 +135,16 @@ async def _keep_closed_for_later(log: Log, leases: list[Lease]) -> None:
     await command(log.redis, "ZADD", log.keys.later(0), 1, leases[2].job_id)
 
 
+async def _append_without_epoch(log: Log, leases: list[Lease]) -> None:
+    job_id = leases[0].job_id
+    head = await read_hash(log.redis, log.keys.head(job_id))
+    seq, payload = int(head[b"seq"]) + 1, encode(Started(attempt=1))
+    entry = ("j", job_id, "s", seq, "e", 0, "p", head[b"last"], "d", payload)
+    entry_id = await command(log.redis, "XADD", log.keys.log(0), "*", *entry)
+    new = ("seq", seq, "last", cast("bytes", entry_id))
+    await command(log.redis, "HSET", log.keys.head(job_id), *new)
+
+
 SPOILS: dict[str, tuple[Spoil, int]] = {
     "an event after the end": (_forge_event, 2),
     "an open job without a dispatch entry": (_lose_dispatch_entry, 5),
@@ -140,6 +158,7 @@ SPOILS: dict[str, tuple[Spoil, int]] = {
     "an epoch that nobody claimed": (_raise_epoch, 3),
     "an ended job that is called open": (_open_again, 2),
     "a state that nobody can read": (_garble_state, 4),
+    "an event of a leased job without an epoch": (_append_without_epoch, 10),
     "a closed job that waits for a time": (_keep_closed_for_later, 5),
 }
 
@@ -157,6 +176,23 @@ async def test_what_was_spoiled_is_found_and_named(log: Log, name: str) -> None:
     assert {difference.partition for difference in report.differences} == {0}
     assert named <= {lease.job_id for lease in leases}
     assert all("expected" in str(difference) for difference in report.differences)
+
+
+async def test_open_jobs_past_their_bounds_are_named(log: Log) -> None:
+    policy = Policy(queue_deadline_s=0.05, stop_within_s=0.05)
+    late = (await log.submit(GRAPH, policy=policy)).job_id
+    canceled = (await log.submit(GRAPH, policy=policy)).job_id
+    await log.submit(GRAPH)
+    producer = Producer(log, "r")
+    leases = {lease.job_id: lease for lease in await producer.claim(most=3)}
+    await producer.append(leases[canceled], begin(1))
+    await producer.append(leases[canceled], Started(attempt=1))
+    await log.append(canceled, CancelRequested(reason=""), epoch=0)
+    assert (await verify(log)).is_sound
+    await anyio.sleep(0.4)  # the bounds are 0.1 s and 0.05 s, the margin 0.2 s
+    report = await verify(log, margin_s=0.2)
+    assert {difference.invariant for difference in report.differences} == {9}
+    assert {difference.job_id for difference in report.differences} == {late, canceled}
 
 
 async def test_progress_is_told_in_events_read_of_all_there_are(log: Log) -> None:
