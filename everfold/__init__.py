@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from everfold.streams.appending.log import Log
     from everfold.streams.appending.outcomes import Appended, Lease, LeaseOver, Renewed
     from everfold.streams.errors import (
+        AccessMissing,
         ArchiveDamaged,
         ArchiveForeign,
         ArchiveUnavailable,
@@ -119,6 +120,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AccessMissing",
     "Appended",
     "ArchiveDamaged",
     "ArchiveForeign",

@@ -46,6 +46,7 @@ from everfold.streams.redis.server import server_time_ms
 
 if TYPE_CHECKING:
     from everfold.projector.subscribing.subscription import Subscription
+    from everfold.streams.redis.access import Role
 
 
 class SubmittedJob(Struct, frozen=True):
@@ -95,17 +96,24 @@ class Everfold:
         namespace: str = "everfold",
         partitions: int | None = None,
         actor: str = "client",
+        role: Role | None = None,
     ) -> AsyncIterator[Everfold]:
         """Connect to `url`, else to REDIS_URL or REDIS_HOST, else to a running embedded server.
 
         Creates the namespace when it does not exist, with `partitions` partitions (default 8);
         for an existing one it must be its number, or None. `actor` is stored in each event that
-        this client appends. Leaving closes the connections and ends all `watch` and `follow`.
+        this client appends. With a `role`, such as "client" or "reader", the rights of the
+        server's user are checked first: AccessMissing names those that are missing. Leaving
+        closes the connections and ends all `watch` and `follow`.
         Raises Misconfigured (NoServer, PartitionMismatch, ...), InvalidName or Unavailable.
         """
         async with (
             Log.open(
-                url or find_server(), namespace=namespace, partitions=partitions, actor=actor
+                url or find_server(),
+                namespace=namespace,
+                partitions=partitions,
+                actor=actor,
+                role=role,
             ) as log,
             Watcher(log) as watcher,
         ):

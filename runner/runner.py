@@ -46,6 +46,7 @@ from everfold.streams.events.codec import reader_level
 from everfold.streams.events.ids import new_id
 from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.leases.registry import RunnerEntry, deregister_runner, program_version
+from everfold.streams.redis.connection import is_named
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.retention.lost_writes import ServerWatch
 
@@ -185,6 +186,7 @@ class Runner:
                 backend_state.backend.name for backend_state in self._shared.fleet.states
             ),
             since_ms=time.time_ns() // 1_000_000,
+            is_named=is_named(self._shared.log.redis),
             instance=new_id(),
             version=program_version(),
             reader_level=reader_level(),

@@ -11,7 +11,7 @@
     ├── LeaseLost        stop this work, another runner has it; nothing was written
     │       Fenced
     ├── Misconfigured    a person must change a setting
-    │       ServerTooOld, ServerRefusesAccess, ServerInCluster, PartitionMismatch,
+    │       ServerTooOld, ServerRefusesAccess, AccessMissing, ServerInCluster, PartitionMismatch,
     │       NamespaceTooNew, ArchiveForeign, NoServer, EngineMismatch, BackendUrlInvalid,
     │       RunnerNameTaken
     ├── CorruptLog       park the job; a person must look
@@ -224,6 +224,17 @@ class ServerTooOld(Misconfigured):
 
 class ServerRefusesAccess(Misconfigured):
     """Wrong password, user or permissions."""
+
+
+class AccessMissing(ServerRefusesAccess):
+    """The server's user lacks rights that this kind of process needs; nothing was done."""
+
+    def __init__(self, role: str, missing: list[str]) -> None:
+        super().__init__(
+            f"the Redis user may not do what a {role} needs: {', '.join(missing)}. Nothing was "
+            f"done; `everfold acl {role}` prints the rights"
+        )
+        self.role, self.missing = role, missing
 
 
 class ServerInCluster(Misconfigured):

@@ -75,6 +75,10 @@ COMMANDS = {
         "operate.doctor:doctor",
         "Check server, namespace, projector, runners, queues and backends, and say what to change.",
     ),
+    "acl": (
+        "operate.acl:acl",
+        "Print the least rights that a role needs on the server, as ACL SETUSER.",
+    ),
     "config": ("config.config:config", "Show and check the config file, everfold.toml."),
     "--install-completion": (
         "completion:install_completion",

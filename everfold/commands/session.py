@@ -15,6 +15,7 @@ from everfold.commands.output import Cell, emit, say, show
 if TYPE_CHECKING:
     from everfold.client import Everfold
     from everfold.streams.appending.log import Log
+    from everfold.streams.redis.access import Role
 
 T = TypeVar("T")
 
@@ -30,24 +31,29 @@ class Session:
     config: ConfigPath = None
 
     @contextlib.asynccontextmanager
-    async def open(self) -> AsyncIterator[Everfold]:
-        """Connect as an application does. Raises NoServer, Misconfigured or Unavailable."""
+    async def open(self, role: Role | None = None) -> AsyncIterator[Everfold]:
+        """Connect as an application does. Raises NoServer, Misconfigured or Unavailable.
+
+        With a `role` the rights of the server's user are checked first.
+        """
         from everfold.client import Everfold
 
         async with Everfold.connect(
-            self.redis_url, namespace=self.namespace, actor="cli"
+            self.redis_url, namespace=self.namespace, actor="cli", role=role
         ) as everfold:
             yield everfold
 
     @contextlib.asynccontextmanager
-    async def log(self, actor: str = "cli", partitions: int | None = None) -> AsyncIterator[Log]:
-        """Open the log. `actor` is recorded in events. Raises as `open` does."""
+    async def log(
+        self, actor: str = "cli", partitions: int | None = None, role: Role | None = None
+    ) -> AsyncIterator[Log]:
+        """Open the log. `actor` is recorded in events; `role` as for `open`, as are the errors."""
         from everfold.embedded import find_server
         from everfold.streams.appending.log import Log
 
         url = self.redis_url or find_server()
         async with Log.open(
-            url, namespace=self.namespace, actor=actor, partitions=partitions
+            url, namespace=self.namespace, actor=actor, partitions=partitions, role=role
         ) as log:
             yield log
 

@@ -131,7 +131,9 @@ class Sweeper:
             return []  # CLIENT LIST may be forbidden: leases then run out by themselves
         if connection_name(self._shared.config.name) not in names:
             return []  # who does not see itself, as behind a proxy, cannot say that others are gone
-        registered = set(await registered_runners(log)) - {self._shared.config.name}
+        entries = await registered_runners(log)
+        registered = {name for name, entry in entries.items() if entry.is_named}
+        registered.discard(self._shared.config.name)
         return self._suspects.dead(registered, names, steady_s())
 
     async def _take_from(self, suspect: str) -> None:

@@ -5,6 +5,7 @@ Rule: it blocks, for `timeout_s` at most. After any OSError it is closed and a n
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 from typing import cast
@@ -32,7 +33,8 @@ class ServerConnection:
             if server.password:
                 user = (server.username,) if server.username else ()
                 self.ask("AUTH", *user, server.password)
-            self.ask("CLIENT", "SETNAME", name)
+            with contextlib.suppress(ErrorReply):  # managed servers refuse CLIENT
+                self.ask("CLIENT", "SETNAME", name)
             if server.database:
                 self.ask("SELECT", server.database)
         except BaseException:

@@ -50,13 +50,14 @@ from everfold.streams.events.ids import job_id_for, new_id
 from everfold.streams.events.policies import check_policy
 from everfold.streams.events.shortening import EVENT_LIMIT_BYTES
 from everfold.streams.redis import scripts
+from everfold.streams.redis.access import Access, Role, check_access
 from everfold.streams.redis.keys import PRIORITIES, Keyspace
 from everfold.streams.redis.namespace import Namespace, open_namespace, read_levels
 from everfold.streams.redis.pipelining import PipeliningRedis
 from everfold.streams.redis.redis_errors import read_string
 from everfold.streams.redis.retry import with_retry
 from everfold.streams.redis.scripts import NewEvent, looked_up_to
-from everfold.streams.redis.server import check_server, connect
+from everfold.streams.redis.server import check_server, connect, warn_of_eviction
 
 WORKFLOW_TTL_S = 7 * 24 * 3600
 """Seconds that a graph is kept after its last open job: long enough to look into a failure."""
@@ -107,12 +108,14 @@ class Log:
         namespace: str = "everfold",
         partitions: int | None = None,
         actor: str = "client",
+        role: Role | None = None,
     ) -> AsyncIterator[Log]:
         """Connect, check the server and the namespace, and close the connections at the end.
 
         `url` is redis://, rediss:// or unix://. The first program that opens a namespace makes
         it, with `partitions` (1 to 1024, default 8); the number never changes after that.
-        `actor` is recorded in each event and shown in CLIENT LIST.
+        `actor` is recorded in each event and shown in CLIENT LIST. With a `role` the rights of
+        the server's user are checked before anything is done: AccessMissing names what is missing.
         Raises InvalidName, NoServer, ServerTooOld, ServerRefusesAccess, PartitionMismatch or
         NamespaceTooNew, NeedsAsyncio, a leaf of Unavailable when the server cannot answer; nothing
         stays open. In another event loop or process each call raises ClientShared.
@@ -121,6 +124,10 @@ class Log:
         redis = connect(url, name=f"everfold:{actor}")
         try:
             await check_server(redis)
+            if role is not None:
+                check_name("namespace", namespace)
+                await check_access(redis, Access(role, namespace))
+                await warn_of_eviction(redis)
             yield cls(url, redis, await open_namespace(redis, namespace, partitions), actor)
         finally:
             await close(redis)

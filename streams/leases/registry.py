@@ -33,6 +33,8 @@ class RunnerEntry(Struct, frozen=True, kw_only=True):
     """Base URLs."""
     since_ms: int
     """When it started, Unix ms."""
+    is_named: bool = True
+    """Whether the server lists its connections by their name."""
     instance: str = ""
     """Differs for each process start, even of one name."""
     seen_ms: int = 0

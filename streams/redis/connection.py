@@ -40,6 +40,10 @@ class PatientConnection(AbstractConnection):
     """
 
     opened = 0
+    shown_name = ""
+    """What CLIENT LIST is to show."""
+    has_name = True
+    """False once the server has refused the name."""
     _limit: asyncio.Timeout | None = None
     _silence_s = 0.0
 
@@ -55,6 +59,17 @@ class PatientConnection(AbstractConnection):
 
         # The one place that sees all bytes when they come.
         reader.feed_data = heard  # type: ignore[method-assign]
+
+    async def on_connect_check_health(self, check_health: bool = True) -> None:
+        await super().on_connect_check_health(check_health)
+        if not self.shown_name:
+            return
+        await self.send_command("CLIENT", "SETNAME", self.shown_name, check_health=False)
+        try:
+            await self.read_response()
+            type(self).has_name = True
+        except theirs.ResponseError:
+            type(self).has_name = False  # managed servers refuse CLIENT: only the name is lost
 
     def pack_command(self, *arguments: Argument) -> list[bytes]:  # type: ignore[override]
         return [packed(arguments)]
@@ -95,15 +110,20 @@ class PatientConnection(AbstractConnection):
             limit.reschedule(now_s + self._silence_s)
 
 
-def patient(kind: type[AbstractConnection]) -> type[AbstractConnection]:
+def patient(kind: type[AbstractConnection], name: str = "") -> type[AbstractConnection]:
     """Return a class of its own for one client, so that it counts that client's connections."""
-    return type(kind.__name__, (PatientConnection, kind), {"opened": 0})
+    return type(kind.__name__, (PatientConnection, kind), {"opened": 0, "shown_name": name})
 
 
 def says_replica(error: Exception) -> bool:
     """Say whether the server is, or becomes, a replica: another one is the primary now."""
     is_named = isinstance(error, theirs.ReadOnlyError | theirs.MasterDownError)
     return is_named or str(error).startswith(("READONLY", "UNBLOCKED", "MASTERDOWN"))
+
+
+def is_named(redis: Redis) -> bool:
+    """Say whether the server lists the client's connections by their name."""
+    return cast("PatientConnection", redis.connection_pool.connection_class).has_name
 
 
 def connections_opened(redis: Redis) -> int:

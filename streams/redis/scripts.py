@@ -54,9 +54,11 @@ def assemble(name: str, folders: Sequence[Traversable]) -> str:
 class Script:
     """A Lua file of a package that runs on the server in one step, without another in between."""
 
-    def __init__(self, package: str, name: str) -> None:
+    def __init__(self, package: str, name: str, *, is_read_only: bool = False) -> None:
         folders = [files(owner) / "lua" for owner in (package, "everfold.streams")]
         self.source = assemble(name, folders)
+        # A user who may only read keys may send these.
+        self._suffix = "_RO" if is_read_only else ""
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
     async def run(
@@ -67,9 +69,11 @@ class Script:
         Raises a leaf of Unavailable, and then nothing is known about what it did.
         """
         try:
-            reply = await command(redis, "EVALSHA", self.sha, len(keys), *keys, *arguments)
+            name = f"EVALSHA{self._suffix}"
+            reply = await command(redis, name, self.sha, len(keys), *keys, *arguments)
         except NoScript:
-            reply = await command(redis, "EVAL", self.source, len(keys), *keys, *arguments)
+            name = f"EVAL{self._suffix}"
+            reply = await command(redis, name, self.source, len(keys), *keys, *arguments)
         return cast("list[object]", reply)
 
 
@@ -85,7 +89,7 @@ _promote = Script("everfold.streams", "promote")
 _promote_blocked = Script("everfold.streams", "promote_blocked")
 _look_at_clock = Script("everfold.streams", "look_at_clock")
 _shift_times = Script("everfold.streams", "shift_times")
-_read_job = Script("everfold.streams", "read_job")
+_read_job = Script("everfold.streams", "read_job", is_read_only=True)
 
 
 RENEW_SOURCE = _renew.source

@@ -6,16 +6,21 @@ of its own whose socket time-out is longer than the block; both traps of redis-p
 
 from __future__ import annotations
 
+import logging
+import os
 from typing import TypeVar, cast
+from urllib.parse import parse_qsl, urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from everfold.streams.errors import NoServer, ServerTooOld
+from everfold.streams.errors import NoServer, ServerError, ServerRefusesAccess, ServerTooOld
 from everfold.streams.redis.connection import patient
 from everfold.streams.redis.pipelining import PipeliningRedis
 from everfold.streams.redis.redis_errors import command
+
+logger = logging.getLogger("everfold.server")
 
 COMMAND_TIMEOUT_S = 5.0
 """Longest silence while an answer is awaited, and longest wait for a connection."""
@@ -27,6 +32,10 @@ Client = TypeVar("Client", bound=Redis)
 
 BLOCK_S = 5.0
 """Seconds that a blocking read waits on the server before it asks again."""
+
+EVICTION_ADVICE = (
+    "at its maxmemory the server evicts open jobs, which are lost: set maxmemory-policy noeviction"
+)
 
 NEEDED_COMMANDS = ("XAUTOCLAIM", "EXPIRETIME")
 """XAUTOCLAIM came with Redis 6.2, EXPIRETIME with 7.0: probed, for Valkey always says 7.2.4."""
@@ -56,6 +65,7 @@ def _pool(
     url: str, name: str, connect_timeout_s: float, timeout_s: float | None
 ) -> BlockingConnectionPool:
     try:
+        _check_url(url)
         pool = BlockingConnectionPool.from_url(
             url,
             max_connections=CONNECTION_LIMIT,
@@ -64,15 +74,48 @@ def _pool(
             retry=Retry(NoBackoff(), 0),
             socket_timeout=timeout_s,
             socket_connect_timeout=connect_timeout_s,
-            client_name=name,
+            driver_info=None,  # else each connection sends CLIENT SETINFO
         )
-    except ValueError as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise NoServer(
             f"{url!r} is not a Redis URL ({error}); write redis://host:6379/0, "
             "rediss://host:6379/0 or unix:///path/to/socket"
         ) from error
-    pool.connection_class = patient(pool.connection_class)
+    pool.connection_class = patient(pool.connection_class, name)
     return pool
+
+
+_FROM_QUERY = frozenset(
+    (
+        *("ssl_keyfile", "ssl_certfile", "ssl_cert_reqs", "ssl_ca_certs", "ssl_ca_data"),
+        *("ssl_ca_path", "ssl_check_hostname", "ssl_min_version", "ssl_ciphers", "ssl_password"),
+        *("ssl_include_verify_flags", "ssl_exclude_verify_flags", "username", "password", "db"),
+        *("socket_keepalive", "socket_read_size", "lib_name", "lib_version"),
+    )
+)
+"""What may stand behind the `?` of a URL; the rest is Everfold's to choose."""
+
+_TLS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+
+
+def _check_url(url: str) -> None:
+    """Raise ValueError for what redis-py would ignore, or only find when it connects."""
+    parts = urlsplit(url)
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if name not in _FROM_QUERY:
+            known = ", ".join(sorted(_FROM_QUERY))
+            raise ValueError(f"there is no option {name[:40]!r}; there are {known}")
+        if name.startswith("ssl_") and parts.scheme != "rediss":
+            raise ValueError(f"{name} needs rediss://")
+        if name == "ssl_cert_reqs" and value not in ("none", "optional", "required"):
+            raise ValueError("ssl_cert_reqs is none, optional or required")
+        if name in _TLS_FILES and not os.path.isfile(value):
+            raise ValueError(f"{name} names {value!r}, which is no file")
+        if name == "db" and not value.isdecimal():
+            raise ValueError("db is a number from 0 on")
+    path = parts.path.strip("/")
+    if parts.scheme != "unix" and path and not (path.isascii() and path.isdecimal()):
+        raise ValueError("behind the host stands the number of a database, such as /0")
 
 
 def connection_arguments(url: str) -> dict[str, object]:
@@ -92,7 +135,10 @@ async def check_server(redis: Redis) -> None:
 
     Raises a leaf of Unavailable or ServerRefusesAccess when it cannot be asked.
     """
-    found = await command(redis, "COMMAND INFO", *NEEDED_COMMANDS)
+    try:
+        found = await command(redis, "COMMAND INFO", *NEEDED_COMMANDS)
+    except (ServerRefusesAccess, ServerError):
+        return  # COMMAND is not everybody's; a wrong password shows at the next command
     known = {row[0].decode().upper() for row in cast("list[list[bytes]]", found) if row}
     missing = [name for name in NEEDED_COMMANDS if name not in known]
     if missing:
@@ -100,10 +146,32 @@ async def check_server(redis: Redis) -> None:
 
 
 async def server_info(redis: Redis, section: str) -> dict[str, str]:
-    """Return a section of INFO, name -> value as text. Raises as `command` does."""
-    text = cast("bytes", await command(redis, "INFO", section)).decode()
+    """Return a section of INFO, name -> value as text; empty where the server refuses INFO.
+
+    Raises a leaf of Unavailable.
+    """
+    try:
+        text = cast("bytes", await command(redis, "INFO", section)).decode(errors="replace")
+    except (ServerRefusesAccess, ServerError):
+        return {}
     pairs = (line.partition(":") for line in text.splitlines() if ":" in line)
     return {name: value for name, _, value in pairs}
+
+
+async def warn_of_eviction(redis: Redis) -> None:
+    """Log a warning where the server may evict keys that Everfold needs. Raises as `server_info`.
+
+    volatile-* policies evict what has a time to live: states, which are folded anew, and graphs of
+    jobs that are over. allkeys-* policies evict open jobs.
+    """
+    policy = (await server_info(redis, "memory")).get("maxmemory_policy", "")
+    if loses_jobs(policy):
+        logger.warning("eviction_policy policy=%s why=%r", policy, EVICTION_ADVICE)
+
+
+def loses_jobs(policy: str) -> bool:
+    """Say whether a `maxmemory-policy` evicts keys that have no time to live."""
+    return policy.startswith("allkeys")
 
 
 async def server_time_ms(redis: Redis) -> int:
@@ -118,4 +186,6 @@ async def server_version(redis: Redis) -> str:
     found = await server_info(redis, "server")
     if "valkey_version" in found:
         return f"Valkey {found['valkey_version']}"
+    if not found:
+        return "a server that does not say its version (INFO is refused)"
     return f"Redis {found.get('redis_version', 'of unknown version')}"

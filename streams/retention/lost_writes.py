@@ -54,7 +54,7 @@ class ServerWatch:
         if self._looked[0] == opened and now_s - self._looked[1] < ASK_EVERY_S:
             return self._restarted_at_ms
         run_id = (await server_info(self._log.redis, "server")).get("run_id", "")
-        if run_id != self._run_id:
+        if run_id != self._run_id or not run_id:
             self._restarted_at_ms = await self._note(run_id)
             self._run_id = run_id
         self._looked = (opened, now_s)
@@ -65,7 +65,8 @@ class ServerWatch:
         stored = await read_hash(redis, meta)
         if b"partitions" not in stored:
             await self._make_again(meta)
-        if stored.get(b"run_id", b"").decode() == run_id:
+        if not run_id or stored.get(b"run_id", b"").decode() == run_id:
+            # Without INFO the server's runs are not told apart; others may have noted a restart.
             return int(stored.get(b"restarted_at_ms", b"0"))
         at_ms = await server_time_ms(self._log.redis)
         await command(redis, "HSET", meta, "run_id", run_id, "restarted_at_ms", at_ms)

@@ -32,7 +32,7 @@ async def prove(
     head
         A chain's head that `everfold archive ls` showed earlier: it must be in a chain.
     """
-    async with session.log() as log:
+    async with session.log(role="auditor") as log:
         kept = await needed_archive(log, archive)
         every = range(log.keys.partitions)
         partitions = [log.keys.partition_of(job_id)] if job_id else list(every)

@@ -35,7 +35,7 @@ async def show(
     diff
         Show what changed between two such points.
     """
-    async with session.log() as log:
+    async with session.log(role="auditor") as log:
         kept = await known_archive(log, archive)
         lines = event_lines(await job_history(log, job_id, kept))
     if diff is not None:

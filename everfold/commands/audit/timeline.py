@@ -55,7 +55,7 @@ async def timeline(
     span = Span(to_ms(since) if since else None, to_ms(until) if until else None)
     if span.since_ms is not None and span.is_after(span.since_ms):
         raise Misconfigured(f"--since {since:%c} is later than --until {until:%c}")
-    async with session.open() as everfold:
+    async with session.open("reader") as everfold:
         now_ms = await server_time_ms(everfold.log.redis)
         kept = await known_archive(everfold.log, archive)
         tracks = await read_tracks(everfold.log, job, span, user, now_ms, kept)

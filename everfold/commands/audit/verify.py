@@ -21,7 +21,7 @@ async def verify(*, archive: ArchiveUrl = "", session: Session = DEFAULT) -> int
 
     The exit code is 1, with one line for each difference, when something is not as it must be.
     """
-    async with session.log() as log:
+    async with session.log(role="auditor") as log:
         with event_progress("verify", session) as progress:
             # More are appended while it reads.
             report = await verify_namespace(

@@ -72,7 +72,7 @@ async def events(
     """
     printer = EventPrinter(_chosen(format, session), session.namespace)
     # The tail first: what is appended while the history is printed is not missed.
-    async with session.open() as everfold, everfold.follow() as batches:
+    async with session.open("reader") as everfold, everfold.follow() as batches:
         kept = await known_archive(everfold.log, archive)
         seen = await _print_history(everfold, job_id, kept, printer)
         if follow and not (job_id and seen.is_terminal):

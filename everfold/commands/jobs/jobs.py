@@ -64,7 +64,7 @@ async def ls(
     for name in status or []:
         if name not in STATUSES:
             raise InvalidName("--status", name, f"choose from {', '.join(STATUSES)}")
-    async with session.open() as everfold:
+    async with session.open("reader") as everfold:
         page = await everfold.list(
             statuses=status or (),
             user=user,
@@ -87,7 +87,7 @@ async def ls(
 @jobs.command
 async def show(job_id: JobId, *, session: Session = DEFAULT) -> None:
     """Show all that is known of one job."""
-    async with session.open() as everfold:
+    async with session.open("reader") as everfold:
         job = await everfold.get(job_id)
     if session.json:
         emit(to_json(job))
@@ -117,7 +117,7 @@ async def watch(
     session: Session = DEFAULT,
 ) -> int:
     """Watch one job until it ends, or all jobs until Ctrl-C."""
-    async with session.open() as everfold:
+    async with session.open("reader") as everfold:
         if job_id is not None:
             return await show_until_ended(everfold, job_id, session)
         if session.json:
@@ -146,7 +146,7 @@ async def wait(job_id: JobId, *, timeout: Seconds | None = None, session: Sessio
     timeout
         The longest time to wait; after it the exit code is 1. Default: no limit.
     """
-    async with session.open() as everfold:
+    async with session.open("reader") as everfold:
         try:
             job = await everfold.wait(job_id, timeout)
         except TimeoutError:
@@ -164,7 +164,7 @@ async def cancel(job_id: JobId, *, reason: str = "", session: Session = DEFAULT)
     reason
         The reason, for the job's history.
     """
-    async with session.open() as everfold:
+    async with session.open("client") as everfold:
         job = await everfold.cancel(job_id, reason)
     is_open = job.status == "canceling"
     rest = ": its runner stops it and checks that it has stopped" if is_open else ""
@@ -178,7 +178,7 @@ async def give_up(job_id: JobId, *, session: Session = DEFAULT) -> None:
     Its runner records the attempt as lost, stops the prompt as soon as it can, and tries the job
     again if its policy allows. `jobs cancel` ends the job instead.
     """
-    async with session.open() as everfold:
+    async with session.open("client") as everfold:
         job = await everfold.give_up(job_id)
     session.tell(to_json(job), f"{job_id}: attempt {job.attempt} is to be given up")
 
@@ -186,7 +186,7 @@ async def give_up(job_id: JobId, *, session: Session = DEFAULT) -> None:
 @jobs.command
 async def outputs(job_id: JobId, *, session: Session = DEFAULT) -> None:
     """Print the outputs of a job's output nodes."""
-    async with session.open() as everfold:
+    async with session.open("reader") as everfold:
         found = await everfold.outputs(job_id)
     lines = [
         f"node {node}  {kind}  {_place(value)}"

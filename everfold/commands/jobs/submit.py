@@ -65,7 +65,7 @@ async def submit(
         Show the job's progress until it has ended. The exit code is 0 only if it succeeded.
     """
     graph = with_inputs(read_workflow(workflow), set_ or [])
-    async with session.open() as everfold:
+    async with session.open("client") as everfold:
         made = await everfold.submit(
             graph,
             kind=kind,

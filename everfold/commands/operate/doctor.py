@@ -103,6 +103,8 @@ async def _examine(log: Log) -> AsyncIterator[Finding]:
 
 
 def _persistence(facts: dict[str, str]) -> Finding:
+    if not facts:
+        return Finding("persistence", "cannot be seen: the server refuses INFO")
     if facts.get("aof_enabled") == "1":
         state = facts.get("aof_last_write_status", "ok")
         advice = "" if state == "ok" else "look at the server's disk"
@@ -112,6 +114,8 @@ def _persistence(facts: dict[str, str]) -> Finding:
 
 
 def _memory(facts: dict[str, str]) -> Finding:
+    if not facts:
+        return Finding("memory", "cannot be seen: the server refuses INFO")
     policy, limit = facts.get("maxmemory_policy", "?"), facts.get("maxmemory_human", "?")
     used = facts.get("used_memory_human", "?")
     found = f"{used} used, limit {limit if limit != '0B' else 'none'}, policy {policy}"
@@ -187,6 +191,8 @@ async def _connections(log: Log) -> frozenset[str] | None:
 def _runner(entry: RunnerEntry, names: frozenset[str] | None, now_ms: int) -> Finding:
     what = f"runner {entry.runner}"
     serves = f"serves {', '.join(entry.queues)} on {', '.join(entry.backends)}"
+    if not entry.is_named:
+        return Finding(what, f"{serves}; its connections have no name, so its death shows late")
     if names is not None and connection_name(entry.runner) not in names:
         return Finding(what, "no connection", "it has died; another runner takes its jobs over")
     silent_s = (now_ms - entry.seen_ms) / 1000

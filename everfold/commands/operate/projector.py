@@ -71,7 +71,7 @@ async def run(
     config = ProjectorConfig(job_ttl_s=job_ttl, terminal_ttl_s=terminal_ttl)
     name = runner_name("projector")
     collect_garbage_rarely()
-    async with session.log(name) as log, anyio.create_task_group() as tasks:
+    async with session.log(name, role="projector") as log, anyio.create_task_group() as tasks:
         projections: list[AnyProjection] = [JobsProjection(config), *own]
         for one in projections:
             await tasks.start(Projector(log, name, config, one).run)

@@ -52,7 +52,7 @@ async def up(
     log_to_stderr()
     async with (
         _with_server(session, data) as session,
-        session.log(config.name) as log,
+        session.log(config.name, role="runner") as log,
         anyio.create_task_group() as tasks,
     ):
         _announce(log, urls)
@@ -95,7 +95,7 @@ async def runner(
     urls = _urls(comfyui)
     config = _config(name, queue, slots, drain, lease_ttl, event_limit_bytes)
     log_to_stderr()
-    async with session.log(config.name) as log:
+    async with session.log(config.name, role="runner") as log:
         say(f"runner {config.name} serves {', '.join(config.queues)}")
         return await _run_until_signal(_runner(log, urls, config))
 

@@ -62,7 +62,7 @@ async def run(
         does. Default: no trim.
     """
     log_to_stderr()
-    async with session.log() as log, ending_signals() as signals:
+    async with session.log(role="archiver") as log, ending_signals() as signals:
         kept = await needed_archive(log, archive)
         while True:
             try:

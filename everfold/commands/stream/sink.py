@@ -81,7 +81,7 @@ async def _run(options: Options, session: Session) -> int:
     """Run one sink until a signal: it finishes its deliveries; a second signal ends it at once."""
     log_to_stderr()
     async with (
-        session.log(runner_name("sink")) as log,
+        session.log(runner_name("sink"), role="consumer") as log,
         ending_signals() as signals,
         anyio.create_task_group() as tasks,
     ):

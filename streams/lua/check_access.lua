@@ -1,0 +1,24 @@
+#!lua flags=no-writes
+--[[
+  Say which commands this user may not send; none of them is carried out, and no key is touched.
+
+  ARGV[1..]  per command: the number of its words, then the words
+
+  Returns  {"checked", number, ...}   negative: the numbers, from 1 on, of commands that the server
+                                      does not have; positive: of those that this user may not send
+           {"unknown"}                the server cannot say
+]]
+if not redis.acl_check_cmd then return { 'unknown' } end
+local outcome, at, number = { 'checked' }, 1, 0
+while at < #ARGV do
+  local words = tonumber(ARGV[at])
+  number = number + 1
+  local is_known, may_send = pcall(redis.acl_check_cmd, unpack(ARGV, at + 1, at + words))
+  if not is_known then
+    table.insert(outcome, -number)
+  elseif not may_send then
+    table.insert(outcome, number)
+  end
+  at = at + words + 1
+end
+return outcome
