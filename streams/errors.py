@@ -226,7 +226,7 @@ class ServerRefusesAccess(Misconfigured):
     """Wrong password, user or permissions."""
 
 
-class AccessMissing(ServerRefusesAccess):
+class AccessMissing(Misconfigured):
     """The server's user lacks rights that this kind of process needs; nothing was done."""
 
     def __init__(self, role: str, missing: list[str]) -> None:
