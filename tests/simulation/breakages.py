@@ -242,7 +242,7 @@ CUT_OFF = Weather(kinds=("cut_redis",), per_job_step=0.15, per_actor_step=0.001,
 
 LEFT_RUNNING = Options(
     weather=Weather(kinds=("go_away",), per_job_step=0.1, per_actor_step=0.001),
-    run_ms=(900, 180_000),
+    run_ms=(900, 900, 250_000),
     jobs=1,
 )
 """Prompts that still run when their backend is seen again."""

@@ -89,6 +89,7 @@ class ComfyUI:
         self.is_up, self.is_zombie, self.boot_number = True, False, 1
         self.is_away = False
         """Nobody reaches it; it goes on with what it has."""
+        self.here_since_ms = 0
         self.running: Prompt | None = None
         self.pending: list[Prompt] = []
         self.history: dict[str, Prompt] = {}

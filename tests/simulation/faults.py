@@ -33,6 +33,9 @@ STRANGE = "strange"
 own: most schedules are about runners of one release."""
 
 
+AWAY_MOST_MS = 120_000
+
+
 class Weather(Struct, frozen=True, kw_only=True):
     """Chances from 0 to 1."""
 
@@ -185,11 +188,13 @@ class Faults:
             backend = self._agenda.random.choice(here)
             backend.is_away = True
             if self._agenda.chance(0.5):
-                self._agenda.after(self._agenda.between(2_000, 120_000), self._come_back, backend)
+                self._agenda.after(
+                    self._agenda.between(2_000, AWAY_MOST_MS), self._come_back, backend
+                )
         return False
 
     def _come_back(self, backend: ComfyUI) -> None:
-        backend.is_away = False
+        backend.is_away, backend.here_since_ms = False, self._agenda.now_ms
 
     def _wedge(self, runner: Runner) -> bool:
         self._agenda.random.choice(list(self._world.backends.values())).wedge()

@@ -21,7 +21,7 @@ from tests.simulation import actors
 from tests.simulation.agenda import START_MS, Agenda
 from tests.simulation.attempt_start import AttemptStart
 from tests.simulation.comfyui import ComfyUI, Ledger, Script
-from tests.simulation.faults import STRANGE, Faults, Weather, draw_weather
+from tests.simulation.faults import AWAY_MOST_MS, STRANGE, Faults, Weather, draw_weather
 from tests.simulation.head import Lane
 from tests.simulation.heartbeat import Heartbeat
 from tests.simulation.invariants import Checker, expect
@@ -144,15 +144,19 @@ class World:
             expect(self.agenda.steps < limit, "7: busy without end", self.agenda.now_ms)
         self.checker.end()
         self.checker.bounds(self.calm_since_ms)
-        until_ms = self.agenda.now_ms + STOPPED_WITHIN_MS
-        while self._left_running() and self.agenda.now_ms < until_ms:
+        until_ms = self.agenda.now_ms + AWAY_MOST_MS + STOPPED_WITHIN_MS
+        while self.checker.left_running(self.backends) and self.agenda.now_ms < until_ms:
             self.step()
-        expect(not self._left_running(), "6: given up, and never stopped", self._left_running())
+        left = self.checker.left_running(self._long_reachable())
+        expect(not left, "6: given up, and never stopped", left)
 
-    def _left_running(self) -> list[str]:
-        """Return prompts that were given up and still live where they can be stopped."""
-        reachable = [it.name for it in self.backends.values() if not (it.is_away or it.is_wedged)]
-        return self.checker.left_running(reachable)
+    def _long_reachable(self) -> list[str]:
+        since_ms = self.agenda.now_ms - STOPPED_WITHIN_MS
+        return [
+            it.name
+            for it in self.backends.values()
+            if not (it.is_away or it.is_wedged) and it.here_since_ms <= since_ms
+        ]
 
     def is_over(self) -> bool:
         return self._unacknowledged == 0 and not any(
