@@ -140,5 +140,12 @@ class Sweeper:
         for partition in range(self._shared.log.keys.partitions):
             for lane in lane_order(0, self._shared.config.queues):
                 await self._take_over(partition, lane, suspect)
-        await deregister_runner(self._shared.log, suspect)
+        # Its leases of other queues are taken by those who serve them, and know it by its entry.
+        if not await self._has_leases(suspect):
+            await deregister_runner(self._shared.log, suspect)
         self._suspects.forget(suspect)
+
+    async def _has_leases(self, suspect: str) -> bool:
+        entry = (await registered_runners(self._shared.log)).get(suspect)
+        theirs = set(entry.queues if entry else ()) - set(self._shared.config.queues)
+        return bool(theirs) and await self._shared.dispatch.has_leases(suspect, sorted(theirs))

@@ -56,11 +56,12 @@ def passed(job: Job, now: DecisionInputs, *, runs: bool) -> Action | None:
     For an attempt that lives, or may live, at its backend; `runs` if it was seen to run now.
     """
     within_s = job.policy.stop_within_s
+    in_vain = job.stopping and now.since_s(job.stopping_at_ms) > within_s
     if job.is_canceling:
-        if now.since_s(job.cancel_requested_at_ms) > within_s:
+        # Who cancels what is being stopped already does not wait longer for it.
+        if in_vain or now.since_s(job.cancel_requested_at_ms) > within_s:
             return Finish(Canceled(reason=job.reason, attempt=job.attempt, abandoned=True))
         return None
-    in_vain = job.stopping and now.since_s(job.stopping_at_ms) > within_s
     if in_vain and not (runs and job.stopping in TAKEN_BACK):
         return stopped(job, abandoned=True)
     if ran_too_long(job, now, within_s):

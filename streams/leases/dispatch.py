@@ -7,6 +7,7 @@ change in one script, and the epoch alone decides who may append.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import cast
 
@@ -26,10 +27,11 @@ from everfold.streams.events.checks import author_of, check_event_id
 from everfold.streams.events.codec import reads
 from everfold.streams.events.event import Claimed, Recovered, Released, Retried
 from everfold.streams.events.record import Recorded, recorded
-from everfold.streams.leases.fairness import Lane
+from everfold.streams.leases.fairness import Lane, lane_order
 from everfold.streams.leases.own_leases import own_leases
 from everfold.streams.leases.server_clock import ServerClock
 from everfold.streams.redis import scripts
+from everfold.streams.redis.redis_errors import NoGroup, command
 from everfold.streams.redis.retry import with_retry
 from everfold.streams.redis.steady_clock import steady_s
 
@@ -165,6 +167,16 @@ class Dispatch:
             return cursor, []
         cursor, jobs = page
         return cursor, [self._lease(job, lane, job[4]) for job in jobs]
+
+    async def has_leases(self, runner: str, queues: Sequence[str]) -> bool:
+        """Say whether a runner holds leases in these queues. Raises a leaf of Unavailable."""
+        for partition in range(self._keys.partitions):
+            for lane in lane_order(0, tuple(queues)):
+                key = self._keys.dispatch(partition, *lane)
+                with suppress(NoGroup):
+                    if await command(self._redis, "XPENDING", key, "runners", "-", "+", 1, runner):
+                        return True
+        return False
 
     def _claimed(self) -> Claimed:
         return self._log.stamp(Claimed(owner=self.runner))

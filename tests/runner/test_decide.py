@@ -177,6 +177,20 @@ def test_a_wedged_prompt_ends_within_its_bounds_once_somebody_wants_it_to() -> N
                 assert isinstance(truth, Pending) or state.stopping == "backend_unhealthy", name
 
 
+def test_a_cancel_of_what_is_being_stopped_already_gains_it_no_time() -> None:
+    since_ms = NOW_MS - int(PLAIN.policy.stop_within_s * 1000) - 1_000
+    job = replace(
+        KNOWN["accepted"],
+        stopping="run_deadline",
+        stopping_at_ms=since_ms,
+        cancel_requested_at_ms=NOW_MS - 1_000,
+        reason="enough",
+    )
+    for truth in (Running(), Unreachable("silent")):
+        ended = Canceled(reason="enough", attempt=1, abandoned=True)
+        assert decide(job, truth, NOW) == Finish(ended)
+
+
 def test_a_step_of_the_clock_ends_nothing() -> None:
     hour_ms = 3_600_000
     for known, case in product(IN_DOUBT, ("plain", "stalled", "canceling", "being stopped")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 
+import anyio
 import pytest
 
 from everfold.streams.events.event import Policy
@@ -208,3 +209,20 @@ async def test_a_job_that_breaks_its_only_runner_each_time_ends_as_poisoned(stac
     assert job.error.code == "poisoned"
     assert (job.broken, job.recovered) == (3, 0)
     assert await comfy.executions() == []
+
+
+async def test_a_survivor_of_another_queue_leaves_a_dead_runner_to_those_who_serve_its_jobs(
+    stack: Stack,
+) -> None:
+    """What it cannot take, others find at once and not by the lease."""
+    comfy, leases = await stack.comfy(), Leases(ttl_s=30.0)
+    await stack.runner(comfy, queues=("other",), leases=leases)
+    owner = await stack.runner(comfy, queues=("other", "default"), leases=leases)
+    job_id = await stack.submit(seconds=4)
+    await stack.until(job_id, "running")
+    owner.kill()
+    await anyio.sleep(2.0)
+    await stack.runner(comfy, leases=leases)
+    job = await stack.until(job_id, "succeeded")
+    assert (job.recovered, job.attempt) == (1, 1)
+    assert '"connection_gone"' in await stack.event_text(job_id)
