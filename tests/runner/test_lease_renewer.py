@@ -145,11 +145,14 @@ async def test_the_password_is_on_no_command_line_and_in_no_environment(
         tasks.cancel_scope.cancel()
 
 
-def test_a_url_is_read_as_the_runner_reads_it() -> None:
-    tls = server_of("rediss://ada:p%40ss@host:7000/3?ssl_cert_reqs=none&ssl_ca_certs=/ca.pem")
+def test_a_url_is_read_as_the_runner_reads_it(tmp_path: Path) -> None:
+    authority = tmp_path / "ca.pem"
+    authority.touch()
+    options = f"ssl_cert_reqs=none&ssl_ca_certs={authority}"
+    tls = server_of(f"rediss://ada:p%40ss@host:7000/3?{options}")
     assert (tls.host, tls.port, tls.database) == ("host", 7000, 3)
     assert (tls.username, tls.password) == ("ada", "p@ss")
-    assert tls.tls == {"ssl_cert_reqs": "none", "ssl_ca_certs": "/ca.pem"}
+    assert tls.tls == {"ssl_cert_reqs": "none", "ssl_ca_certs": str(authority)}
     assert server_of("unix:///tmp/x.sock").path == "/tmp/x.sock"
     assert server_of("redis://h").tls is None
 
