@@ -1,8 +1,9 @@
 """How long a job stands still when its runner dies, with default settings and real processes.
 
 `killed` and `frozen`: of jobs that run, from the signal until a survivor has appended news of the
-job after its `recovered` event: it holds the job and has re-attached. `orphans`: from the first to
-the last of many jobs of one dead runner that the survivors claim.
+job after its `recovered` event: it holds the job and has re-attached. `killed_after_outage`: the
+same after no runner reached the server for 3 s. `orphans`: from the first to the last of many jobs
+of one dead runner that the survivors claim.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import random
 import signal
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import anyio
+from anyio.to_thread import run_sync
 from msgspec import Struct
 
 from benchmarks.percentiles import Percentiles, percentiles
@@ -27,15 +30,20 @@ from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.leases.fairness import all_lanes
 from everfold.streams.leases.registry import RunnerEntry, register_runner
 from everfold.streams.reading.reader import job_events, partition_events
+from tests.support.fault_proxy import FaultProxy
 from tests.support.wait import eventually
 
 RUNNERS = 3
 BACKENDS = 3
 NODE_S = 6.0
+OUTAGE_S = 3.0
+KILLED_AFTER_S = (0.0, 0.5, 2.0)
+"""From the end of the outage to the kill, in turns."""
 
 
 class RecoveryFigures(Struct, frozen=True):
     killed: Percentiles
+    killed_after_outage: Percentiles
     frozen: Percentiles
     orphans: int
     orphans_detected_s: float
@@ -59,10 +67,16 @@ async def measure_recovery(kills: int, freezes: int, orphans: int) -> RecoveryFi
         folder = Path(name)
         async with embedded_server(folder / "data") as server:
             killed = await _deaths(server.url, folder, kills, signal.SIGKILL)
+            cut_off = await _deaths_after_outages(server.url, folder, kills)
             frozen = await _deaths(server.url, folder, freezes, signal.SIGSTOP)
             detected_s, claimed_s = await _many_orphans(server.url, folder, orphans)
     return RecoveryFigures(
-        percentiles(killed), percentiles(frozen), orphans, round(detected_s, 3), round(claimed_s, 3)
+        percentiles(killed),
+        percentiles(cut_off),
+        percentiles(frozen),
+        orphans,
+        round(detected_s, 3),
+        round(claimed_s, 3),
     )
 
 
@@ -78,17 +92,43 @@ async def _deaths(url: str, folder: Path, times: int, how: signal.Signals) -> li
     return found[:times]
 
 
+async def _deaths_after_outages(url: str, folder: Path, times: int) -> list[float]:
+    """Kill runners after all of them were cut off; they reach the server through a proxy."""
+    namespace = "outages"
+    found: list[float] = []
+    async with Log.open(url, namespace=namespace) as log, FaultProxy(url) as proxy:
+
+        async def outage() -> None:
+            await proxy.refuse()
+            proxy.cut()
+            await anyio.sleep(OUTAGE_S)
+            await proxy.accept()
+            await anyio.sleep(KILLED_AFTER_S[len(found) % len(KILLED_AFTER_S)])
+
+        with bench_processes(folder, proxy.url, namespace) as processes:
+            backends = [processes.simulator() for _ in range(BACKENDS)]
+            # Starting one must not block the event loop: the proxy runs in it.
+            runners = [await run_sync(processes.runner, *backends) for _ in range(RUNNERS)]
+            while len(found) < times:
+                found += await _one_death(log, processes, backends, runners, signal.SIGKILL, outage)
+    return found[:times]
+
+
 async def _one_death(
     log: Log,
     processes: BenchProcesses,
     backends: list[str],
     runners: list[Process],
     how: signal.Signals,
+    before: Callable[[], Awaitable[None]] | None = None,
 ) -> list[float]:
-    jobs = [(await log.submit(workflow(NODE_S))).job_id for _ in range(BACKENDS)]
+    seconds = NODE_S if before is None else NODE_S + OUTAGE_S + max(KILLED_AFTER_S)
+    jobs = [(await log.submit(workflow(seconds))).job_id for _ in range(BACKENDS)]
     await _until_accepted(log, jobs)
     # Not always at the same place in the renewal and sweep intervals.
     await anyio.sleep(random.uniform(0.0, 2.0))
+    if before is not None:
+        await before()
     owner_of = {
         job_id: job.owner
         for job_id in jobs
@@ -100,7 +140,7 @@ async def _one_death(
     orphans = [job_id for job_id, owner in owner_of.items() if owner == victim.name]
     died_at_ms = time.time_ns() // 1_000_000
     victim.send(how)
-    runners[runners.index(victim)] = processes.runner(*backends)
+    runners[runners.index(victim)] = await run_sync(processes.runner, *backends)
     resumed_ms = [await _resumed_at_ms(log, job_id) for job_id in orphans]
     for job_id in jobs:
         await _until_ended(log, job_id)
@@ -185,6 +225,7 @@ def report(found: RecoveryFigures) -> str:
     return "\n".join(
         [
             f"SIGKILL to resumed             {found.killed}   (target p99 <= 3 s)",
+            f"SIGKILL 0 to 2 s after outage  {found.killed_after_outage}   (target p99 <= 2 s)",
             f"SIGSTOP to resumed             {found.frozen}   (target p99 <= 13 s)",
             f"{found.orphans:,} orphans of one runner   detected after "
             f"{found.orphans_detected_s:.2f} s, all claimed {found.orphans_claimed_s:.2f} s later "
