@@ -18,6 +18,7 @@ import anyio.abc
 from anyio import TASK_STATUS_IGNORED
 
 from everfold.runner.backend import Backend
+from everfold.runner.claiming.abandoned_prompts import AbandonedPrompts
 from everfold.runner.claiming.claimer import Claimer
 from everfold.runner.claiming.heartbeat import Heartbeat
 from everfold.runner.claiming.hint_listener import HintListener
@@ -29,6 +30,7 @@ from everfold.runner.execution.fleet import Fleet, Reservation
 from everfold.runner.execution.job_run import JobRun
 from everfold.runner.execution.restore_job import has_lost_writes, restore_job
 from everfold.runner.execution.shared import Shared
+from everfold.runner.execution.total_backend import TotalBackend
 from everfold.runner.renewal.lease_renewer import LeaseRenewer
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
@@ -79,7 +81,12 @@ class Runner:
             raise ValueError("open the log with actor=config.name: it is the runner's sign of life")
         log.event_limit_bytes = config.event_limit_bytes
         leases = LeaseRenewer(log, config)
-        fleet = Fleet(backends, config.slots, make_backend, socket.gethostname())
+        fleet = Fleet(
+            [TotalBackend(backend) for backend in backends],
+            config.slots,
+            lambda url: TotalBackend(make_backend(url)),
+            socket.gethostname(),
+        )
         dispatch = Dispatch(log, config.name, config.lease_ttl_s)
         job_reads = anyio.Semaphore(JOB_READS_LIMIT)
         server = ServerWatch(log)
@@ -88,6 +95,7 @@ class Runner:
         self._sweeper = Sweeper(self._shared, self._start)
         self._promoter = Promoter(self._shared)
         self._heartbeat = Heartbeat(self._shared, self._entry(), self._refuse)
+        self._abandoned_prompts = AbandonedPrompts(self._shared)
         self._refused: Misconfigured | None = None
         on: dict[str, Callable[[str], None]] = {
             "dispatch": self._claimer.wake,
@@ -166,6 +174,7 @@ class Runner:
             async with anyio.create_task_group() as self._jobs:
                 async with anyio.create_task_group() as takers:
                     self._jobs.start_soon(self._heartbeat.run)
+                    self._jobs.start_soon(self._abandoned_prompts.run)
                     for actor in (self._hints, self._claimer, self._sweeper, self._promoter):
                         takers.start_soon(actor.run)
                     task_status.started()

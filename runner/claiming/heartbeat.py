@@ -13,25 +13,18 @@ from collections.abc import Callable, Sequence
 import anyio
 from msgspec.structs import replace
 
-from everfold.projector.reading.queries import current
-from everfold.runner.backend import Absent, Attempt, Ended
 from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.shared import Shared
 from everfold.streams.errors import (
-    CorruptLog,
     EverfoldError,
-    JobUnknown,
     Misconfigured,
     NamespaceTooNew,
     RunnerNameTaken,
     ServerRefusesAccess,
 )
 from everfold.streams.leases.backends import (
-    Abandoned,
     BackendEntry,
-    abandoned_prompts,
     backend_entries,
-    forget_abandoned,
     forget_old,
     given_up_attempts,
     note_backends,
@@ -44,7 +37,6 @@ from everfold.streams.leases.registry import (
     registered_runners,
 )
 from everfold.streams.redis.connection import connections_opened
-from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_time_ms
 from everfold.streams.redis.steady_clock import steady_s
 
@@ -131,7 +123,6 @@ class Heartbeat:
         for state in states:
             state.is_retired = any(n in retired for n in (state.backend.name, _server(state)) if n)
             self._measure_absence(state, self._entries_of(state, entries), now_ms)
-        await self._stop_abandoned(states)
         if steady_s() - self._cleaned_at_s > CLEAN_EVERY_S:
             self._cleaned_at_s = steady_s()
             await forget_old(log)
@@ -214,48 +205,6 @@ class Heartbeat:
         others = entry.is_reached and entry.by != self.entry.runner
         state.is_reached_elsewhere = others and state.away_s < LATELY_S
         state.reached_by = entry.by
-
-    async def _stop_abandoned(self, states: tuple[BackendState, ...]) -> None:
-        """Stop what was given up on backends that can be asked again, before anything is sent."""
-        prompts = (await abandoned_prompts(self._shared.log)).values()
-        for state in states:
-            left = [prompt for prompt in prompts if self._shared.fleet.has_taken(state, prompt)]
-            if state.reachable:
-                over = [await self._is_over(state, prompt) for prompt in left]
-                state.has_abandoned = not all(over)
-            else:
-                state.has_abandoned = bool(left)
-
-    async def _is_over(self, state: BackendState, prompt: Abandoned) -> bool:
-        """Stop one prompt, unless its job still counts on it; True when there is nothing to do."""
-        if await self._counts_on(prompt):
-            return True  # whoever meant to give it up died before it was told
-        attempt = Attempt(
-            job_id=prompt.job_id,
-            number=prompt.attempt,
-            prompt_id=prompt.prompt_id,
-            client_id=prompt.client_id,
-        )
-        truth = await state.backend.truth(prompt.prompt_id, "", prompt.server)
-        if not isinstance(truth, Ended | Absent):
-            await state.backend.cancel(attempt)
-            truth = await state.backend.truth(prompt.prompt_id, "", prompt.server)
-        if not isinstance(truth, Ended | Absent):
-            return False
-        logger.info("abandoned_prompt_over job=%s backend=%s", prompt.job_id, prompt.backend)
-        await forget_abandoned(self._shared.log, prompt.prompt_id)
-        return True
-
-    async def _counts_on(self, prompt: Abandoned) -> bool:
-        """Say whether the prompt's job is open and may go on with it: true if it cannot be read."""
-        log, job_id = self._shared.log, prompt.job_id
-        try:
-            job = await current(log, job_id)
-        except JobUnknown:
-            return False
-        except CorruptLog:
-            return await command(log.redis, "HGET", log.keys.head(job_id), "status") == b"open"
-        return job.may_be_alive and job.attempt == prompt.attempt
 
 
 def _server(state: BackendState) -> str:

@@ -77,7 +77,9 @@ class AttemptStart:
             return False
         boot = await state.backend.boot()
         if isinstance(boot, Unreachable):
-            self._avoid(state, boot.why)
+            # It may answer all polls, so that the job would wait here for ever.
+            state.mark_refusing(boot.why)
+            self._slot.release()
             return True
         workflow = await self.load_workflow()
         if workflow is None:

@@ -196,6 +196,9 @@ async def forget_old(log: Log) -> None:
     for entry in await backend_entries(log):
         if entry.seen_ms < oldest_ms:
             await command(log.redis, "HDEL", log.keys.backends(), _field(entry))
+    for job, mark in (await given_up_attempts(log)).items():
+        if mark.at_ms < oldest_ms:
+            await forget_given_up(log, job)
     prompts = sorted((await abandoned_prompts(log)).values(), key=lambda one: -one.since_ms)
     for number, prompt in enumerate(prompts):
         if number >= ABANDONED_LIMIT or prompt.since_ms < oldest_ms:

@@ -21,6 +21,7 @@ from msgspec import Struct
 from everfold.runner.backend import Attempt, Ended, SubmitOutcome, Truth, Unreachable
 from everfold.runner.comfyui import ComfyBackend
 from everfold.runner.config import RunnerConfig
+from everfold.runner.execution.attempt_start import AttemptStart
 from everfold.runner.runner import Runner
 from everfold.streams.appending.log import Log
 
@@ -61,7 +62,9 @@ class RunnerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     has_identity: bool = True
     """Whether its servers can keep an identity."""
     broken: bool = False
-    """The backend's adapter has a bug: it raises what nobody expects."""
+    """The runner has a bug: each start of an attempt raises what nobody expects."""
+    raises: bool = False
+    """The backend's adapter has a bug: some of its calls raise what nobody expects."""
     signal: str = "SIGKILL"
 
 
@@ -73,7 +76,7 @@ class DyingBackend(ComfyBackend):
         self._url = url if url in options.addresses else super().name
         self._has_identity = options.has_identity
         self._at, self._signal = options.at, signal.Signals[options.signal]
-        self._broken = options.broken
+        self._raises = options.raises
 
     @property
     def name(self) -> str:
@@ -83,7 +86,7 @@ class DyingBackend(ComfyBackend):
         return await super().server() if self._has_identity else ""
 
     async def boot(self) -> str | Unreachable:
-        if self._broken:
+        if self._raises:
             raise ZeroDivisionError("a bug")
         return await super().boot()
 
@@ -101,6 +104,8 @@ class DyingBackend(ComfyBackend):
         return outcome
 
     async def truth(self, prompt_id: str, boot: str, server: str = "") -> Truth:
+        if self._raises:
+            raise ZeroDivisionError("a bug")
         truth = await super().truth(prompt_id, boot, server)
         if isinstance(truth, Ended):
             self._signal_at("before_end")
@@ -113,7 +118,13 @@ class DyingBackend(ComfyBackend):
             os.kill(os.getpid(), self._signal)
 
 
+async def _raise(*_: object) -> bool:
+    raise ZeroDivisionError("a bug")
+
+
 async def main(options: RunnerOptions) -> None:
+    if options.broken:
+        AttemptStart.run = _raise  # type: ignore[method-assign, assignment]
     if options.host:
         socket.gethostname = lambda: options.host
     config = RunnerConfig(

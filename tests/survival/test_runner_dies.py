@@ -211,6 +211,20 @@ async def test_a_job_that_breaks_its_only_runner_each_time_ends_as_poisoned(stac
     assert await comfy.executions() == []
 
 
+async def test_a_bug_of_an_adapter_counts_against_its_backend_and_never_against_the_job(
+    stack: Stack,
+) -> None:
+    comfy = await stack.comfy()
+    await stack.runner(comfy, raises=True)
+    job_id = await stack.submit(seconds=0.3)
+    await anyio.sleep(2.0)
+    job = await stack.job(job_id)
+    assert (job.status, job.broken, job.attempt) == ("queued", 0, 0)
+    await stack.runner(comfy)
+    job = await stack.until(job_id, "succeeded")
+    assert (job.broken, job.losses, job.attempt) == (0, 0, 1)
+
+
 async def test_a_survivor_of_another_queue_leaves_a_dead_runner_to_those_who_serve_its_jobs(
     stack: Stack,
 ) -> None:
