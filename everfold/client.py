@@ -326,7 +326,7 @@ class Everfold:
 
     async def _end_if_blocked(self, job_id: str) -> None:
         """End a job that a runner could not read and nobody holds; its prompt may be alive."""
-        if await command(self.log.redis, "HEXISTS", self.log.keys.head(job_id), "blocked"):
+        if await command(self.log.redis, "HGET", self.log.keys.head(job_id), "blocked"):
             # Here, because most programs meet no such job.
             from everfold.runner.execution.unreadable_job import end_blocked
 

@@ -138,7 +138,7 @@ async def _find(log: Log, job_id: str) -> ParkedJob:
     for job in await parked_jobs(log):
         if job.job_id == job_id:
             return job
-    if not await command(log.redis, "HEXISTS", log.keys.head(job_id), "blocked"):
+    if not await command(log.redis, "HGET", log.keys.head(job_id), "blocked"):
         raise JobNotParked(job_id)
     return await blocked_job(log, job_id)
 

@@ -51,7 +51,7 @@ async def subscriptions(log: Log) -> dict[str, Description]:
 
 async def is_listed(log: Log, name: str) -> bool:
     """Say whether there is a subscription of this name. Raises Unavailable."""
-    return await command(log.redis, "HEXISTS", log.keys.subscriptions(), name) == 1
+    return await command(log.redis, "HGET", log.keys.subscriptions(), name) is not None
 
 
 async def description_of(log: Log, name: str) -> Description:

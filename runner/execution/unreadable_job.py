@@ -133,7 +133,7 @@ async def was_blocked(log: Log, job_id: str) -> bool:
 
     Raises a leaf of Unavailable.
     """
-    return bool(await command(log.redis, "HEXISTS", log.keys.head(job_id), "blocked"))
+    return bool(await command(log.redis, "HGET", log.keys.head(job_id), "blocked"))
 
 
 async def end_blocked(log: Log, job_id: str, reason: str = "unreadable") -> bool:

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=no-writes
 --[[
   Say what the server's clock shows, and what runners have found out about it. Writes nothing.
 

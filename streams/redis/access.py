@@ -91,7 +91,7 @@ COMMANDS: dict[Role, tuple[str, ...]] = {
         *("exists",),
     ),
     "auditor": (
-        *(*_READER, "hexists", "hkeys", "xlen", "smembers", "zscan", "exists", "xpending"),
+        *(*_READER, "type", "hkeys", "xlen", "smembers", "zscan", "exists", "xpending"),
         *("xinfo|groups",),
     ),
 }

@@ -87,7 +87,7 @@ _renew = Script("everfold.streams", "renew")
 _release = Script("everfold.streams", "release")
 _promote = Script("everfold.streams", "promote")
 _promote_blocked = Script("everfold.streams", "promote_blocked")
-_look_at_clock = Script("everfold.streams", "look_at_clock")
+_look_at_clock = Script("everfold.streams", "look_at_clock", is_read_only=True)
 _shift_times = Script("everfold.streams", "shift_times")
 _read_job = Script("everfold.streams", "read_job", is_read_only=True)
 
