@@ -120,7 +120,7 @@ async def test_the_renewer_ends_with_a_killed_runner_although_a_fork_lives(stack
 
 async def test_a_killed_runner_is_replaced_at_once_although_it_had_a_renewer(stack: Stack) -> None:
     comfy = await stack.comfy()
-    leases = Leases(ttl_s=6.0)
+    leases = Leases(ttl_s=20.0)
     runner = await stack.runner(comfy, leases=leases)
     job_id = await stack.submit(seconds=4)
     await stack.until(job_id, "running")
