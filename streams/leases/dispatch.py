@@ -231,7 +231,6 @@ class Dispatch:
         lease: Lease,
         event: Released | Retried,
         *,
-        wait_until_ms: int = 0,
         unreadable_for_s: float | None = None,
         wait_s: float | None = None,
         to: str = "",
@@ -239,10 +238,9 @@ class Dispatch:
         """Release the lease: after `Released` any runner may take the job over at once, after
         `Retried` the job waits until its `not_before_ms`.
 
-        With `wait_until_ms`, Unix milliseconds, a released job waits too, behind those that wait
-        already: right only when no attempt of it is alive. With `wait_s` the job waits for so long
-        from now, by the server's clock as it is when it gets this. `to` names the runner that alone
-        may take a released job over within ALONE_S.
+        With `wait_s` the job waits for so long from now, by the server's clock as it is when it
+        gets this: right only when no attempt of it is alive. It comes behind those that wait
+        already. `to` names the runner that alone may take a released job over within ALONE_S.
         With `unreadable_for_s` it waits for a runner that reads other types or versions of events
         than this program, and for so many seconds at most. None of these counts as a crash.
 
@@ -251,7 +249,7 @@ class Dispatch:
         it runs out.
         """
         stamped = self._log.stamp(event)
-        due_ms = stamped.not_before_ms if isinstance(stamped, Retried) else wait_until_ms
+        due_ms = stamped.not_before_ms if isinstance(stamped, Retried) else 0
         due = str(due_ms) if wait_s is None else f"+{int(wait_s * 1000)}"
         payload, looked = self._log.encoded(stamped), -1
         wait_ms = None if unreadable_for_s is None else int(min(unreadable_for_s, 1e9) * 1000)

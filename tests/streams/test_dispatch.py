@@ -85,7 +85,7 @@ async def test_each_first_claim_brings_its_own_jobs_history_and_later_ones_bring
     for lease in leases:
         assert list(lease.history) == await job_events(log, lease.job_id)
 
-    await dispatch.release(leases[0], DRAIN, wait_until_ms=1)
+    await dispatch.release(leases[0], DRAIN, wait_s=0.0)
     await dispatch.promote(0)
     [again] = await dispatch.claim(0, LANES, 5)
 
@@ -282,7 +282,7 @@ async def test_a_job_that_is_given_back_for_later_leaves_dispatch(log: Log) -> N
 async def test_a_released_job_may_be_sent_behind_those_that_wait(log: Log) -> None:
     first, second = await lease_of(log), (await log.submit(GRAPH)).job_id
     dispatch = Dispatch(log, "r1")
-    await dispatch.release(first, Released(reason="no room"), wait_until_ms=1)
+    await dispatch.release(first, Released(reason="no room"), wait_s=0.0)
     assert (await dispatch.promote(0)).promoted == 1
     leases = await dispatch.claim(0, LANES, 2)
     assert [lease.job_id for lease in leases] == [second, first.job_id]
