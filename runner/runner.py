@@ -30,7 +30,6 @@ from everfold.runner.execution.fleet import Fleet, Reservation
 from everfold.runner.execution.job_run import JobRun
 from everfold.runner.execution.restore_job import has_lost_writes, restore_job
 from everfold.runner.execution.shared import Shared
-from everfold.runner.execution.total_backend import TotalBackend
 from everfold.runner.renewal.lease_renewer import LeaseRenewer
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
@@ -81,12 +80,7 @@ class Runner:
             raise ValueError("open the log with actor=config.name: it is the runner's sign of life")
         log.event_limit_bytes = config.event_limit_bytes
         leases = LeaseRenewer(log, config)
-        fleet = Fleet(
-            [TotalBackend(backend) for backend in backends],
-            config.slots,
-            lambda url: TotalBackend(make_backend(url)),
-            socket.gethostname(),
-        )
+        fleet = Fleet(backends, config.slots, make_backend, socket.gethostname())
         dispatch = Dispatch(log, config.name, config.lease_ttl_s)
         job_reads = anyio.Semaphore(JOB_READS_LIMIT)
         server = ServerWatch(log)

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from everfold.runner.backend import Backend, Unreachable
 from everfold.runner.execution.backend_state import BackendState
+from everfold.runner.execution.total_backend import TotalBackend
 from everfold.streams.closing import close
 from everfold.streams.events.event import ON_HOST
 from everfold.streams.leases.backends import Abandoned, is_loopback
@@ -55,7 +56,7 @@ class Fleet:
         make: Callable[[str], Backend],
         host: str = "",
     ) -> None:
-        self.states = [BackendState(backend, slots) for backend in backends]
+        self.states = [BackendState(TotalBackend(backend), slots) for backend in backends]
         self.host = host
         self._make = make
         self._unlisted: dict[tuple[str, str], BackendState] = {}
@@ -134,7 +135,9 @@ class Fleet:
                 return state
         found = self._unlisted.get((url, server))
         if found is None:
-            found = self._unlisted[url, server] = BackendState(self._make(url), slots=0)
+            found = self._unlisted[url, server] = BackendState(
+                TotalBackend(self._make(url)), slots=0
+            )
             found.wanted_server = server
             if self._polling is not None:
                 self._polling.start_soon(self._poll, found, (url, server))
@@ -173,12 +176,9 @@ class Fleet:
     async def _poll_once(self, state: BackendState) -> None:
         before = (state.reachable, state.healthy, state.why_down)
         reserved_before = state.reserved
-        try:
-            load = await state.backend.load()
-            if not isinstance(load, Unreachable):
-                await self._identify(state)
-        except Exception as error:  # whatever an adapter raises counts against its backend alone
-            load = Unreachable(f"{type(error).__name__}: {error}")
+        load = await state.backend.load()
+        if not isinstance(load, Unreachable):
+            await self._identify(state)
         if (why := self.misses(state)) is not None:
             load = Unreachable(why)
         state.update(load, reserved_before, anyio.current_time())
