@@ -19,6 +19,7 @@ from anyio.abc import TaskStatus
 from msgspec import Struct
 
 from everfold.embedded import find_server
+from everfold.projector.folding.parking import is_blocked
 from everfold.projector.job.job import Job
 from everfold.projector.reading.lag import Checkpoint, checkpoints
 from everfold.projector.reading.queries import Page, get, list_jobs
@@ -326,7 +327,7 @@ class Everfold:
 
     async def _end_if_blocked(self, job_id: str) -> None:
         """End a job that a runner could not read and nobody holds; its prompt may be alive."""
-        if await command(self.log.redis, "HGET", self.log.keys.head(job_id), "blocked"):
+        if await is_blocked(self.log, job_id):
             # Here, because most programs meet no such job.
             from everfold.runner.execution.unreadable_job import end_blocked
 

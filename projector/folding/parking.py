@@ -138,9 +138,17 @@ async def _find(log: Log, job_id: str) -> ParkedJob:
     for job in await parked_jobs(log):
         if job.job_id == job_id:
             return job
-    if not await command(log.redis, "HGET", log.keys.head(job_id), "blocked"):
+    if not await is_blocked(log, job_id):
         raise JobNotParked(job_id)
     return await blocked_job(log, job_id)
+
+
+async def is_blocked(log: Log, job_id: str) -> bool:
+    """Say whether a runner could not read the job, so that an attempt may be alive while it waits.
+
+    Raises a leaf of Unavailable.
+    """
+    return bool(await command(log.redis, "HGET", log.keys.head(job_id), "blocked"))
 
 
 async def blocked_job(log: Log, job_id: str) -> ParkedJob:

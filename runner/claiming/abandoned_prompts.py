@@ -12,12 +12,13 @@ import anyio
 import anyio.abc
 
 from everfold.projector.reading.queries import current
-from everfold.runner.backend import Absent, Attempt, Ended, Truth, Unreachable
-from everfold.runner.claiming.heartbeat import BEAT_EVERY_S
+from everfold.runner.backend import Absent, Ended, Truth, Unreachable
+from everfold.runner.execution.attempt_place import attempt_at
 from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.shared import Shared
 from everfold.streams.errors import CorruptLog, EverfoldError, JobUnknown
 from everfold.streams.leases.backends import Abandoned, abandoned_prompts, forget_abandoned
+from everfold.streams.leases.registry import BEAT_EVERY_S
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.steady_clock import steady_s
 
@@ -85,13 +86,7 @@ class AbandonedPrompts:
             return True  # whoever meant to give it up died before it was told
         truth = await self._truth(state, prompt)
         if not isinstance(truth, Ended | Absent | Unreachable):
-            attempt = Attempt(
-                job_id=prompt.job_id,
-                number=prompt.attempt,
-                prompt_id=prompt.prompt_id,
-                client_id=prompt.client_id,
-            )
-            await state.backend.cancel(attempt)
+            await state.backend.cancel(attempt_at(prompt))
             truth = await self._truth(state, prompt)
         if isinstance(truth, Unreachable):
             since_s = self._unknown_since_s.setdefault(prompt.prompt_id, steady_s())

@@ -31,6 +31,8 @@ from everfold.streams.leases.backends import (
     retired_backends,
 )
 from everfold.streams.leases.registry import (
+    BEAT_EVERY_S,
+    LATELY_S,
     RunnerEntry,
     register_runner,
     registered_runner,
@@ -42,9 +44,7 @@ from everfold.streams.redis.steady_clock import steady_s
 
 logger = logging.getLogger("everfold.runner")
 
-BEAT_EVERY_S = 2.0
 LOOK_EVERY_S = 0.2
-LATELY_S = 3 * BEAT_EVERY_S
 CLEAN_EVERY_S = 3600.0
 
 CONFIRM_AFTER_S = 0.05
@@ -62,8 +62,6 @@ class Heartbeat:
         self.entry = entry
         self._refuse = refuse
         """Called when this runner may not go on: its name is taken, it is too old or refused."""
-        self._seen: dict[str, tuple[int, float]] = {}
-        """Backend -> the newest `seen_ms`, and when that was first read, by the steady clock."""
         self._cleaned_at_s = steady_s()
 
     async def run(self) -> None:
@@ -122,7 +120,14 @@ class Heartbeat:
         fleet.given_up = {job: mark.attempt for job, mark in (await given_up_attempts(log)).items()}
         for state in states:
             state.is_retired = any(n in retired for n in (state.backend.name, _server(state)) if n)
-            self._measure_absence(state, self._entries_of(state, entries), now_ms)
+            of_state = self._entries_of(state, entries)
+            state.note_seen(
+                max(of_state, key=lambda entry: entry.seen_ms, default=None),
+                own=self.entry.runner,
+                now_ms=now_ms,
+                now_s=steady_s(),
+                unsure_to_ms=self._shared.dispatch.clock.unsure_to_ms,
+            )
         if steady_s() - self._cleaned_at_s > CLEAN_EVERY_S:
             self._cleaned_at_s = steady_s()
             await forget_old(log)
@@ -154,7 +159,8 @@ class Heartbeat:
         """
         log, entry = self._shared.log, self.entry
         await log.check_level()
-        now_ms, found = await server_time_ms(log.redis), await registered_runner(log, entry.runner)
+        now_ms = await server_time_ms(log.redis)
+        found = self._shared.fleet.neighbours.get(entry.runner)
         is_late = found is None or now_ms - found.seen_ms > LATELY_S * 1000
         if found is not None and not is_late and found.instance not in ("", entry.instance):
             if (found.since_ms, found.instance) < (entry.since_ms, entry.instance):
@@ -182,29 +188,6 @@ class Heartbeat:
         """Return what the runners last saw of this server, whatever address they have for it."""
         name, server, host = state.backend.name, _server(state), self.entry.host
         return [entry for entry in entries if entry.is_of(name, server, host)]
-
-    def _measure_absence(
-        self, state: BackendState, entries: Sequence[BackendEntry], now_ms: int
-    ) -> None:
-        now_s, name = steady_s(), f"{state.backend.name} {_server(state)}"
-        entry = max(entries, key=lambda entry: entry.seen_ms, default=None)
-        if entry is None or state.reachable:
-            self._seen[name] = (now_ms, now_s)
-            state.away_s, state.is_reached_elsewhere = 0.0, False
-            return
-        known = self._seen.get(name)
-        if known is None:
-            # What went by before this runner came is known by the server's clock alone.
-            # Nothing is known of it where that clock was set in between.
-            is_sure = entry.seen_ms > self._shared.dispatch.clock.unsure_to_ms
-            before_ms = max(0, now_ms - entry.seen_ms) if is_sure else 0
-            self._seen[name] = (entry.seen_ms, now_s - before_ms / 1000)
-        elif known[0] != entry.seen_ms:
-            self._seen[name] = (entry.seen_ms, now_s)
-        state.away_s = now_s - self._seen[name][1]
-        others = entry.is_reached and entry.by != self.entry.runner
-        state.is_reached_elsewhere = others and state.away_s < LATELY_S
-        state.reached_by = entry.by
 
 
 def _server(state: BackendState) -> str:

@@ -10,11 +10,12 @@ import logging
 
 import anyio
 
+from everfold.projector.folding.parking import is_blocked
 from everfold.projector.reading.queries import from_log
 from everfold.runner.claiming.clock_check import check_clock
 from everfold.runner.claiming.trouble import note_trouble
 from everfold.runner.execution.shared import Shared
-from everfold.runner.execution.unreadable_job import end_blocked, read_remains, was_blocked
+from everfold.runner.execution.unreadable_job import end_blocked, read_remains
 from everfold.streams.appending.log import UNLEASED
 from everfold.streams.errors import EverfoldError, Unavailable
 from everfold.streams.events.event import Canceled, Expired
@@ -56,7 +57,7 @@ class Promoter:
     async def _end(self, partition: int, job_id: str) -> None:
         log, end = self._shared.log, Expired(reason="queue_deadline")
         try:
-            if await was_blocked(log, job_id):
+            if await is_blocked(log, job_id):
                 await self._end_unstarted(partition, job_id)
                 return
             job = await from_log(log, job_id)

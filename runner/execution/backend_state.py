@@ -10,6 +10,8 @@ from __future__ import annotations
 import time
 
 from everfold.runner.backend import Backend, Load, Unreachable
+from everfold.streams.leases.backends import BackendEntry
+from everfold.streams.leases.registry import LATELY_S
 
 DEAD_WORKER_AFTER_S = 2.0
 """Time between two polls that both show waiting prompts and no running one: certain by then."""
@@ -58,6 +60,8 @@ class BackendState:
         self._refusals = 0
         self._now_s = 0.0
         """Steady time of the last poll."""
+        self._seen: tuple[int, float] | None = None
+        """The newest time at which a runner reached it, and when that was first read here."""
 
     @property
     def healthy(self) -> bool:
@@ -108,6 +112,38 @@ class BackendState:
         if self._wedged_by not in load.running_ids:
             self._wedged_by = ""
         self._look_for_dead_worker(load, now_s)
+
+    def note_seen(
+        self,
+        entry: BackendEntry | None,
+        *,
+        own: str,
+        now_ms: int,
+        now_s: float,
+        unsure_to_ms: int = 0,
+    ) -> None:
+        """Measure how long no runner has reached it, and note whether another one does.
+
+        `entry` is what the runners last wrote of it, None for nothing; `own` the name of this
+        runner. `now_ms` is the server's time, `now_s` that of a steady clock. Times of the server
+        up to `unsure_to_ms` may be from before its clock was set.
+        """
+        if entry is None or self.reachable:
+            self._seen = (now_ms, now_s)
+            self.away_s, self.is_reached_elsewhere = 0.0, False
+            return
+        if self._seen is None:
+            # What went by before this runner came is known by the server's clock alone.
+            # Nothing is known of it where that clock was set in between.
+            is_sure = entry.seen_ms > unsure_to_ms
+            before_ms = max(0, now_ms - entry.seen_ms) if is_sure else 0
+            self._seen = (entry.seen_ms, now_s - before_ms / 1000)
+        elif self._seen[0] != entry.seen_ms:
+            self._seen = (entry.seen_ms, now_s)
+        self.away_s = now_s - self._seen[1]
+        others = entry.is_reached and entry.by != own
+        self.is_reached_elsewhere = others and self.away_s < LATELY_S
+        self.reached_by = entry.by
 
     def _look_for_dead_worker(self, load: Load, now_s: float) -> None:
         if load.running or not load.pending:

@@ -12,10 +12,11 @@ import anyio
 
 from everfold.projector.job.job import Job
 from everfold.runner.backend import Attempt, Backend, Running, Truth, Unreachable
+from everfold.runner.execution.attempt_place import place_of
 from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.fleet import Fleet
 from everfold.streams.appending.log import Log
-from everfold.streams.leases.backends import Abandoned, note_abandoned
+from everfold.streams.leases.backends import note_abandoned
 from everfold.streams.redis.steady_clock import steady_s
 
 WEDGED_AFTER_S = 120.0
@@ -98,13 +99,4 @@ class JobBackend:
         state = self.state(job)
         if state.reachable:
             state.mark_wedged(job.prompt_id)
-        prompt = Abandoned(
-            backend=job.backend,
-            server=job.server,
-            job_id=job.job_id,
-            attempt=job.attempt,
-            prompt_id=job.prompt_id,
-            client_id=job.client_id,
-            since_ms=now_ms,
-        )
-        await note_abandoned(log, prompt)
+        await note_abandoned(log, place_of(job).abandoned(job.job_id, now_ms))

@@ -17,6 +17,7 @@ from everfold.projector.folding.stored_jobs import read_stored_job
 from everfold.projector.job.fold import fold
 from everfold.projector.job.job import Job
 from everfold.runner.decisions import endings
+from everfold.runner.execution.attempt_place import AttemptPlace, place_of
 from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.errors import JobClosed, JobLeased, JobUnknown, WrongExpectedSequence
 from everfold.streams.events import event as events
@@ -24,7 +25,6 @@ from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.record import Recorded
 from everfold.streams.leases.backends import Abandoned, note_abandoned
 from everfold.streams.reading.reader import job_events
-from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.retry import with_retry
 from everfold.streams.redis.server import server_time_ms
 
@@ -34,22 +34,12 @@ _STARTED = ("job.started", "job.progressed")
 _NO_PROGRESS = (events.Claimed, events.Recovered, events.Released, events.CancelRequested)
 
 
-class Place(Struct, frozen=True, kw_only=True):
-    """Where an attempt may still run, as its `submitting` event says."""
-
-    attempt: int
-    backend: str
-    prompt_id: str
-    client_id: str
-    server: str = ""
-
-
 class Remains(Struct, frozen=True, kw_only=True):
     """What can be known of a job without the events that cannot be read."""
 
     job: Job
     """Its state before the first of them."""
-    places: tuple[Place, ...]
+    places: tuple[AttemptPlace, ...]
     """Attempts that may be alive."""
     hides_attempt: bool
     """One of them is an attempt whose place cannot be read."""
@@ -60,10 +50,14 @@ class Remains(Struct, frozen=True, kw_only=True):
     last_seq: int
     """Its last event."""
 
+    def abandoned(self, job_id: str, since_ms: int) -> list[Abandoned]:
+        """Return each attempt that may be alive as it is remembered, when the job ends."""
+        return [place.abandoned(job_id, since_ms) for place in self.places]
+
 
 def remains_of(job: Job, records: Sequence[Recorded]) -> Remains:
     """Return what `records`, all that the log has of the job, say beyond `job`."""
-    places = {job.attempt: _place(job)} if job.may_be_alive and job.prompt_id else {}
+    places = {job.attempt: place_of(job)} if job.may_be_alive and job.prompt_id else {}
     hides, crashes, has_started = False, job.crashes_in_a_row, job.started_at_ms > 0
     cancel = job.reason if job.is_canceling else None
     for record in records:
@@ -78,7 +72,7 @@ def remains_of(job: Job, records: Sequence[Recorded]) -> Remains:
             hides = hides or (event.kind == "job.submitting" and hidden is None)
             places |= {hidden.attempt: hidden} if hidden else {}
         elif isinstance(event, events.Submitting):
-            places[event.attempt] = _place(event)
+            places[event.attempt] = place_of(event)
         elif isinstance(event, events.Lost | events.Retried):
             places.pop(event.attempt, None)
         elif isinstance(event, events.CancelRequested):
@@ -100,22 +94,12 @@ def remains_of(job: Job, records: Sequence[Recorded]) -> Remains:
     )
 
 
-def _place(named: Job | events.Submitting) -> Place:
-    return Place(
-        attempt=named.attempt,
-        backend=named.backend,
-        prompt_id=named.prompt_id,
-        client_id=named.client_id,
-        server=named.server,
-    )
-
-
-def _read_place(event: Unreadable) -> Place | None:
+def _read_place(event: Unreadable) -> AttemptPlace | None:
     """Return the place that a newer `submitting` names in the fields of today."""
     if event.kind != "job.submitting":
         return None
     try:
-        return msgspec.json.decode(event.payload, type=Place)
+        return msgspec.json.decode(event.payload, type=AttemptPlace)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
 
@@ -126,14 +110,6 @@ async def read_remains(log: Log, job_id: str) -> Remains:
     stored = await with_retry(lambda: read_stored_job(log, log.keys.job(job_id)), log.retry_for_s)
     found = await with_skips(log, partition, await job_events(log, job_id))
     return remains_of(fold(found, stored or Job(job_id=job_id)), found)
-
-
-async def was_blocked(log: Log, job_id: str) -> bool:
-    """Say whether a runner could not read the job, so that an attempt may be alive while it waits.
-
-    Raises a leaf of Unavailable.
-    """
-    return bool(await command(log.redis, "HGET", log.keys.head(job_id), "blocked"))
 
 
 async def end_blocked(log: Log, job_id: str, reason: str = "unreadable") -> bool:
@@ -186,16 +162,7 @@ async def abandon(log: Log, job_id: str, remains: Remains) -> bool:
     An attempt whose place cannot be read is named in the runner's own log: nobody can stop it.
     """
     since_ms = await server_time_ms(log.redis) if remains.places else 0
-    for place in remains.places:
-        prompt = Abandoned(
-            backend=place.backend,
-            server=place.server,
-            job_id=job_id,
-            attempt=place.attempt,
-            prompt_id=place.prompt_id,
-            client_id=place.client_id,
-            since_ms=since_ms,
-        )
+    for prompt in remains.abandoned(job_id, since_ms):
         await note_abandoned(log, prompt)
     if remains.hides_attempt:
         logger.error("attempt_unreadable job=%s: nobody knows where it runs", job_id)

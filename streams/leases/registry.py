@@ -57,6 +57,12 @@ class ProcessEntry(Struct, frozen=True, kw_only=True):
     reader_level: int = 1
 
 
+BEAT_EVERY_S = 2.0
+"""How often a runner writes its entry, and what it sees of its backends."""
+
+LATELY_S = 3 * BEAT_EVERY_S
+"""What was written within so long is still so."""
+
 PROCESS_TTL_S = 60.0
 """A process that was not seen for so long has ended."""
 

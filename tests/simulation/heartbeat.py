@@ -6,11 +6,12 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from everfold.runner.backend import Absent, Attempt, Ended
-from everfold.runner.claiming.heartbeat import BEAT_EVERY_S, LATELY_S
+from everfold.runner.backend import Absent, Ended
+from everfold.runner.execution.attempt_place import attempt_at
 from everfold.runner.execution.backend_state import BackendState
 from everfold.streams.errors import Unavailable
 from everfold.streams.leases.backends import Abandoned, BackendEntry
+from everfold.streams.leases.registry import BEAT_EVERY_S
 from tests.simulation.process import REDIS
 from tests.simulation.tasks import Steps, ask
 
@@ -22,8 +23,6 @@ class Heartbeat:
     def __init__(self, runner: Runner) -> None:
         self._runner, self._agenda = runner, runner.agenda
         self._server = runner.world.server
-        self._seen: dict[str, tuple[int, int]] = {}
-        """Backend -> the newest `seen_ms`, and when that was first read."""
 
     def beating(self) -> Steps[None]:
         while True:
@@ -43,7 +42,12 @@ class Heartbeat:
         retired = yield from ask(REDIS, lambda: set(server.retired), "retired_backends")
         for state in states:
             state.is_retired = state.backend.name in retired
-            self._measure_absence(state, before.get(state.backend.name), now_ms)
+            state.note_seen(
+                before.get(state.backend.name),
+                own=self._runner.name,
+                now_ms=now_ms,
+                now_s=self._agenda.now_ms / 1000,
+            )
         yield from self._stop_abandoned()
 
     def _row(self, state: BackendState, now_ms: int) -> BackendEntry:
@@ -54,23 +58,6 @@ class Heartbeat:
             is_reached=state.reachable,
             why=state.why_not,
         )
-
-    def _measure_absence(
-        self, state: BackendState, entry: BackendEntry | None, now_ms: int
-    ) -> None:
-        steady_ms, name = self._agenda.now_ms, state.backend.name
-        if entry is None or state.reachable:
-            self._seen[name] = (now_ms, steady_ms)
-            state.away_s, state.is_reached_elsewhere = 0.0, False
-            return
-        known = self._seen.get(name)
-        if known is None:
-            self._seen[name] = (entry.seen_ms, steady_ms - max(0, now_ms - entry.seen_ms))
-        elif known[0] != entry.seen_ms:
-            self._seen[name] = (entry.seen_ms, steady_ms)
-        state.away_s = (steady_ms - self._seen[name][1]) / 1000
-        others = entry.is_reached and entry.by != self._runner.name
-        state.is_reached_elsewhere = others and state.away_s < LATELY_S
 
     def _stop_abandoned(self) -> Steps[None]:
         prompts = yield from ask(REDIS, lambda: list(self._server.abandoned.values()), "abandoned")
@@ -91,13 +78,7 @@ class Heartbeat:
         remote = self._runner.remotes[prompt.backend]
         truth = yield from remote.truth(prompt.prompt_id, "")
         if not isinstance(truth, Ended | Absent):
-            attempt = Attempt(
-                job_id=prompt.job_id,
-                number=prompt.attempt,
-                prompt_id=prompt.prompt_id,
-                client_id=prompt.client_id,
-            )
-            yield from remote.cancel(attempt)
+            yield from remote.cancel(attempt_at(prompt))
             truth = yield from remote.truth(prompt.prompt_id, "")
         if not isinstance(truth, Ended | Absent):
             return False

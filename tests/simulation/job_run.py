@@ -22,13 +22,13 @@ from everfold.runner.decisions.actions import (
     Wait,
     WatchAttempt,
 )
+from everfold.runner.execution.attempt_place import place_of
 from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.fleet import Reservation
 from everfold.runner.execution.job_backend import HAND_OVER_AFTER_S, WEDGED_AFTER_S
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.errors import Unavailable
 from everfold.streams.events.event import Lost, Queued, Released, Retried, Stopping, Succeeded
-from everfold.streams.leases.backends import Abandoned
 from tests.simulation.attempt_watch import AttemptWatch
 from tests.simulation.job_log import JobLog, LeaseOver
 from tests.simulation.job_slot import JobSlot
@@ -255,14 +255,7 @@ class JobRun:
         state = self.runner.state_of(job.backend)
         if state.reachable:
             state.mark_wedged(job.prompt_id)
-        prompt = Abandoned(
-            backend=job.backend,
-            job_id=job.job_id,
-            attempt=job.attempt,
-            prompt_id=job.prompt_id,
-            client_id=job.client_id,
-            since_ms=self.now_ms(),
-        )
+        prompt = place_of(job).abandoned(job.job_id, self.now_ms())
         yield from ask(
             REDIS, lambda: server.abandoned.update({job.prompt_id: prompt}), "note_abandoned"
         )

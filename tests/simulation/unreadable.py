@@ -16,7 +16,6 @@ from everfold.runner.execution.unreadable_job import Remains, ending_of, may_be_
 from everfold.streams.appending.log import UNLEASED
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.record import Recorded
-from everfold.streams.leases.backends import Abandoned
 from tests.simulation.process import REDIS
 from tests.simulation.tasks import Steps, ask
 
@@ -69,17 +68,7 @@ def end_blocked(runner: Runner, job_id: str, reason: str = "unreadable") -> Step
 
 def _note_abandoned(runner: Runner, job_id: str, remains: Remains) -> Steps[None]:
     server = runner.world.server
-    noted = {
-        place.prompt_id: Abandoned(
-            backend=place.backend,
-            job_id=job_id,
-            attempt=place.attempt,
-            prompt_id=place.prompt_id,
-            client_id=place.client_id,
-            since_ms=0,
-        )
-        for place in remains.places
-    }
+    noted = {prompt.prompt_id: prompt for prompt in remains.abandoned(job_id, since_ms=0)}
     if noted:
         yield from ask(REDIS, lambda: server.abandoned.update(noted), "note_abandoned")
 
