@@ -9,15 +9,21 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
-from everfold.streams.archive.segment import read_line, write_line
-from everfold.streams.errors import ArchiveDamaged
-from everfold.streams.events.record import RawEntry
+from everfold.streams.archive.segment import bounded_lines, read_line, write_line
+from everfold.streams.errors import ArchiveDamaged, Refused
+from everfold.streams.events.checks import check_choice, check_job_id, check_name
+from everfold.streams.events.codec import UNREADABLE
+from everfold.streams.events.event import Submitted
+from everfold.streams.events.record import FIELDS, RawEntry, entry_order, recorded
+from everfold.streams.redis.keys import PRIORITIES
+from everfold.streams.redis.namespace import PARTITION_LIMIT
 
 FORMAT = 1
 
@@ -50,6 +56,11 @@ class End(Struct, frozen=True, tag_field=TAG_FIELD, tag="end"):
 
 Item = tuple[int, RawEntry] | Graph
 """An entry with its partition, or a graph."""
+
+Mark = Header | Partition | Graph | End
+
+LATEST_MS = 4_102_444_800_000
+"""The year 2100: after an entry of a later time the log would take no other."""
 
 _marks = msgspec.json.Decoder(Header | Partition | Graph | End)
 _MARK = f'{{"{TAG_FIELD}":'.encode()
@@ -100,9 +111,11 @@ class ExportWriter:
 def check_export(path: Path) -> tuple[Header, End]:
     """Read the whole file. Raises ArchiveDamaged unless it is complete and unchanged."""
     header, end, events, digest = None, None, 0, hashlib.sha256()
+    partition = -1
     for line in _lines(path):
         mark = _read_mark(path, line) if line.startswith(_MARK) else None
         header = mark if isinstance(mark, Header) else header
+        partition = _check_line(path, line, mark, header, partition)
         if end is not None or header is None:
             raise ArchiveDamaged(path.name, "it is no export file, or has lines after its end")
         if isinstance(mark, End):
@@ -115,6 +128,54 @@ def check_export(path: Path) -> tuple[Header, End]:
     if (events, digest.hexdigest()) != (end.events, end.sha256):
         raise ArchiveDamaged(path.name, "its lines do not match its checksum")
     return header, end
+
+
+def _check_line(
+    path: Path, line: bytes, mark: Mark | None, header: Header | None, partition: int
+) -> int:
+    """Return the partition that the next line belongs to. Raises ArchiveDamaged, which says why."""
+    match mark:
+        case Header() if not 1 <= mark.format <= FORMAT:
+            why = f"its format is {mark.format}; this Everfold reads up to {FORMAT}"
+        case Header() if not 1 <= mark.partitions <= PARTITION_LIMIT:
+            why = f"it names {mark.partitions} partitions"
+        case Partition() if header is None or not partition < mark.number < header.partitions:
+            why = f"partition {mark.number} is not one of it, or out of order"
+        case Graph() if hashlib.sha256(mark.graph.encode()).hexdigest() != mark.sha256:
+            why = f"graph {mark.sha256[:80]!r} is another one than its SHA-256 says"
+        case None:
+            why = _fault_of(line, partition)
+        case _:
+            why = ""
+    if why:
+        raise ArchiveDamaged(path.name, why)
+    return mark.number if isinstance(mark, Partition) else partition
+
+
+def _fault_of(line: bytes, partition: int) -> str:
+    """Say what is wrong with the line of an entry; nothing for one that can be imported."""
+    try:
+        entry_id, flat = read_line(line)
+    except UNREADABLE as error:
+        return f"a line is no entry: {error}"
+    record = recorded(entry_id, flat)
+    where = f"entry {entry_id[:40]!r} "
+    try:
+        milliseconds, counter = entry_order(entry_id.decode())
+    except ValueError:
+        return f"{where}has no usable id"
+    if flat[::2] != FIELDS or not record.job_id:
+        return f"{where}is no event of a job"
+    if partition < 0 or not (0 < milliseconds < LATEST_MS and 0 <= counter < 2**32):
+        return f"{where}has an id that no log gives, or no partition"
+    try:
+        check_job_id(record.job_id)
+        if isinstance(record.event, Submitted):
+            check_name("queue", record.event.queue)
+            check_choice("priority", record.event.priority, PRIORITIES)
+    except Refused as error:
+        return f"{where}: {error}"
+    return ""
 
 
 def read_export(path: Path) -> Iterator[Item]:
@@ -134,14 +195,14 @@ def read_export(path: Path) -> Iterator[Item]:
 def _lines(path: Path) -> Iterator[bytes]:
     try:
         with gzip.open(path, "rb") as lines:
-            yield from lines
-    except (OSError, EOFError) as error:
+            yield from bounded_lines(lines, path.name)
+    except (OSError, EOFError, zlib.error) as error:
         raise ArchiveDamaged(path.name, str(error)) from error
 
 
 def _read_mark(path: Path, line: bytes) -> Header | Partition | Graph | End:
     try:
         mark: Header | Partition | Graph | End = _marks.decode(line)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise ArchiveDamaged(path.name, str(error)) from error
     return mark

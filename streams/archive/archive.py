@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import AsyncIterator
 
 from everfold.streams.archive.folder import Store
@@ -13,7 +12,7 @@ from everfold.streams.archive.manifest import (
     sha256_of,
     workflow_name,
 )
-from everfold.streams.archive.segment import read_segment, records_of
+from everfold.streams.archive.segment import read_segment, records_of, unpack
 from everfold.streams.errors import ArchiveDamaged
 from everfold.streams.events.record import NO_ENTRY, RawEntry, Recorded, entry_order
 
@@ -95,8 +94,22 @@ class Archive:
 
     async def workflow(self, sha256: str) -> bytes | None:
         """Return an archived graph as JSON, None when it is not archived."""
-        content = await self.store.read(workflow_name(sha256))
-        return gzip.decompress(content) if content is not None else None
+        name = workflow_name(sha256)
+        content = await self.store.read(name)
+        if content is None:
+            return None
+        graph = unpack(content, name)
+        if sha256_of(graph) != sha256:
+            raise ArchiveDamaged(name, "its graph is another one than its name says")
+        return graph
+
+    async def check_graphs(self, link: Link) -> None:
+        """Read every graph that a segment's jobs use. Raises ArchiveDamaged for the first that is
+        missing, though it was archived, or is another one."""
+        for sha256 in link.manifest.workflows:
+            found = await self.workflow(sha256)
+            if found is None and sha256 in link.manifest.graphs:
+                raise ArchiveDamaged(workflow_name(sha256), "it is missing")
 
 
 def _check_link(before: Link | None, link: Link, name: str) -> None:

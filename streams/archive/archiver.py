@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import cast
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
@@ -127,12 +128,19 @@ class Archiver:
         again = await store.read(manifest.segment)
         if again is None or sha256_of(again) != manifest.sha256:
             raise ArchiveDamaged(manifest.segment, "it reads back as something else")
-        await self._workflows(partition, manifest)
+        graphs = await self._workflows(partition, manifest)
+        manifest = replace(manifest, graphs=graphs)
         return await store.create(manifest.name, write_manifest(manifest))
 
-    async def _workflows(self, partition: int, manifest: Manifest) -> None:
+    async def _workflows(self, partition: int, manifest: Manifest) -> list[str]:
+        """Archive the graphs that are there; return their SHA-256."""
+        archived = list[str]()
         store, keys = self._archive.store, self._log.keys
         for sha256 in manifest.workflows:
             graph = await read_string(self._log.redis, keys.workflow(partition, sha256))
+            if graph is None and await self._archive.workflow(sha256) is None:
+                continue
             if graph is not None:
                 await store.create(workflow_name(sha256), gzip.compress(graph, mtime=0))
+            archived.append(sha256)
+        return archived

@@ -45,7 +45,9 @@ class Manifest(Struct, frozen=True, kw_only=True):
     versions: Mapping[str, int]
     """Type and schema version, such as "job.started.v1" -> how many."""
     workflows: Sequence[str]
-    """SHA-256 of the graphs that jobs submitted here use; archived too."""
+    """SHA-256 of the graphs that jobs submitted here use."""
+    graphs: Sequence[str] = ()
+    """Those of them that are archived; the others were gone, or the manifest is of an early day."""
 
     @property
     def name(self) -> str:
@@ -146,7 +148,7 @@ def read_manifest(content: bytes, name: str) -> Link:
     """
     try:
         manifest = msgspec.json.decode(content, type=Manifest)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise ArchiveDamaged(name, str(error)) from error
     if manifest.format > FORMAT:
         raise ArchiveDamaged(name, f"its format {manifest.format} is newer than this Everfold")

@@ -9,12 +9,14 @@ from __future__ import annotations
 import base64
 import gzip
 import io
+import zlib
 from collections.abc import Iterable, Iterator
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from everfold.streams.errors import ArchiveDamaged
+from everfold.streams.events.codec import UNREADABLE
 from everfold.streams.events.record import FIELDS, RawEntry, Recorded, recorded
 
 LEVEL = 6
@@ -85,16 +87,47 @@ def _whole(text: bytes) -> int:
     return int(text)
 
 
+UNPACKED_LIMIT_BYTES = 2 * 2**30
+"""Of a segment: 10,000 events, and far fewer of them are large."""
+
+LINE_LIMIT_BYTES = 8 * 2**20
+"""Of an event's line, or a graph: several times what any writer accepts."""
+
+
+def unpack(content: bytes, name: str) -> bytes:
+    """Return what one small compressed file holds. Raises ArchiveDamaged, `name` in its text."""
+    try:
+        with gzip.open(io.BytesIO(content)) as file:
+            found = file.read(LINE_LIMIT_BYTES + 1)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise ArchiveDamaged(name, str(error)) from error
+    if len(found) > LINE_LIMIT_BYTES:
+        raise ArchiveDamaged(name, f"it unpacks to more than {LINE_LIMIT_BYTES:,} bytes")
+    return found
+
+
+def bounded_lines(file: gzip.GzipFile, name: str) -> Iterator[bytes]:
+    """Yield the lines of a compressed file; a line or a file without end is ArchiveDamaged."""
+    total = 0
+    while text := file.readline(LINE_LIMIT_BYTES + 1):
+        total += len(text)
+        if len(text) > LINE_LIMIT_BYTES:
+            raise ArchiveDamaged(name, f"it has a line of more than {LINE_LIMIT_BYTES:,} bytes")
+        if total > UNPACKED_LIMIT_BYTES:
+            raise ArchiveDamaged(name, f"it unpacks to more than {UNPACKED_LIMIT_BYTES:,} bytes")
+        yield text
+
+
 def read_segment(content: bytes, name: str = "segment") -> Iterator[RawEntry]:
     """Yield the entries with the bytes that they had. Raises ArchiveDamaged for what is no segment.
 
     `name` is the file that the error names.
     """
     try:
-        with gzip.open(io.BytesIO(content)) as lines:
-            for text in lines:
+        with gzip.open(io.BytesIO(content)) as file:
+            for text in bounded_lines(file, name):
                 yield read_line(text)
-    except (OSError, EOFError, ValueError, msgspec.MsgspecError) as error:
+    except (OSError, EOFError, zlib.error, *UNREADABLE) as error:
         raise ArchiveDamaged(name, str(error)) from error
 
 

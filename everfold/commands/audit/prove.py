@@ -62,6 +62,7 @@ async def _prove(
     with event_progress("prove", session) as progress:
         for link in wanted:
             entries = await kept.entries(link)
+            await kept.check_graphs(link)
             done += len(entries)
             events += _count(link, job_id) if job_id else len(entries)
             progress(done, total)
