@@ -25,6 +25,7 @@ from everfold.streams.errors import (
 from everfold.streams.leases.backends import (
     BackendEntry,
     backend_entries,
+    configured_names,
     forget_old,
     given_up_attempts,
     note_backends,
@@ -108,6 +109,7 @@ class Heartbeat:
         states = fleet.all_states
         now_ms = await self._register()
         entries = await backend_entries(log)
+        fleet.configured = configured_names(fleet.neighbours.values(), entries)
         await note_backends(
             log,
             [
@@ -180,6 +182,7 @@ class Heartbeat:
             by=self.entry.runner,
             is_reached=state.reachable,
             why=state.why_not,
+            is_configured=self._shared.fleet.is_configured(state),
         )
 
     def _entries_of(

@@ -2,7 +2,8 @@
 
 Rule: a backend's queue stays short, because jobs are safe in Redis and not in ComfyUI's memory. A
 backend that does not answer has no room and is polled with back-off. A recovered job belongs to a
-server and not to the address by which another runner reached it.
+server and not to the address by which another runner reached it. Only addresses that a runner was
+configured with are contacted.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from msgspec import Struct
 
 from everfold.runner.backend import Backend, Unreachable
 from everfold.runner.execution.backend_state import BackendState
+from everfold.runner.execution.silent_backend import NOT_CONFIGURED, SilentBackend
 from everfold.runner.execution.total_backend import TotalBackend
 from everfold.streams.closing import close
+from everfold.streams.errors import EverfoldError
 from everfold.streams.events.event import ON_HOST
 from everfold.streams.leases.backends import Abandoned, is_loopback
 from everfold.streams.leases.registry import RunnerEntry
@@ -45,8 +48,8 @@ class Fleet:
     """All backends of one runner.
 
     `make` builds a backend for an unlisted URL, which only a recovered job names: that backend is
-    asked about the job and never gets a new one. `host` is the name of this machine. `aclose`
-    closes listed and unlisted backends.
+    asked about the job and never gets a new one, and while its URL is not `configured` it is not
+    contacted. `host` is the name of this machine. `aclose` closes listed and unlisted backends.
     """
 
     def __init__(
@@ -61,6 +64,8 @@ class Fleet:
         self._make = make
         self._unlisted: dict[tuple[str, str], BackendState] = {}
         """By URL and server: what a recovered job names and the configuration does not."""
+        self.configured: frozenset[str] = frozenset()
+        """Names of the backends that any runner was configured with, by the last heartbeat."""
         self.given_up: dict[str, int] = {}
         """Job -> the attempt that an operator gave up."""
         self.neighbours: dict[str, RunnerEntry] = {}
@@ -133,16 +138,30 @@ class Fleet:
             is_other = server.startswith(ON_HOST) or state.server not in ("", server)
             if state.backend.name == url and not (server and is_other):
                 return state
+        return self._unlisted_state(url, server)
+
+    def _unlisted_state(self, url: str, server: str) -> BackendState:
         found = self._unlisted.get((url, server))
         if found is None:
-            found = self._unlisted[url, server] = BackendState(
-                TotalBackend(self._make(url)), slots=0
-            )
+            backend = SilentBackend(url, NOT_CONFIGURED)
+            found = self._unlisted[url, server] = BackendState(backend, slots=0)
             found.wanted_server = server
             if self._polling is not None:
                 self._polling.start_soon(self._poll, found, (url, server))
+        if isinstance(found.backend, SilentBackend) and url in self.configured:
+            found.backend = self._make_backend(url)
         found.asked_for_s = time.monotonic()
         return found
+
+    def _make_backend(self, url: str) -> Backend:
+        try:
+            return TotalBackend(self._make(url))
+        except (EverfoldError, ValueError) as error:
+            return SilentBackend(url, str(error))
+
+    def is_configured(self, state: BackendState) -> bool:
+        """Say whether this runner, or another one, was configured with the backend's address."""
+        return state in self.states or state.backend.name in self.configured
 
     async def changed(self) -> None:
         """Wait until there may be more room than before."""
@@ -269,6 +288,6 @@ class JobSlot:
 def _log_change(state: BackendState) -> None:
     name = state.backend.name
     if state.takes_jobs:
-        logger.info("backend_up url=%s", name)
+        logger.info("backend_up url=%r", name)
     else:
-        logger.warning("backend_down url=%s why=%r", name, state.why_not)
+        logger.warning("backend_down url=%r why=%r", name, state.why_not)

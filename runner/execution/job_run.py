@@ -178,7 +178,7 @@ class JobRun:
     def _decide(self, truth: Truth | None, asked_at_ms: int = 0) -> Action:
         watch, fleet, now_ms = self._attempt_watch, self._shared.fleet, self._now_ms()
         job = self._times.view(self.job, now_ms)
-        state = self._backend.state(job) if job.backend else None
+        state = self._backend.state(job) if _has_place(job) else None
         silent_for_s = anyio.current_time() - watch.last_progress_at_s if watch else 0.0
         if state is not None:
             self._backend.judge_silence(job, truth, silent_for_s)
@@ -318,7 +318,12 @@ class JobRun:
 
     def _better_runner(self, job: Job) -> str:
         """Return the runner that is to have the job, because it reaches its backend; or empty."""
-        return self._backend.better_runner(job, self._config.name) if job.backend else ""
+        return self._backend.better_runner(job, self._config.name) if _has_place(job) else ""
 
     def _held_s(self) -> float:
         return steady_s() - self._leased_at_s
+
+
+def _has_place(job: Job) -> bool:
+    """Say whether the job's log names a backend, even by an empty name."""
+    return bool(job.backend) or job.may_be_alive

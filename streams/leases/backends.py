@@ -9,6 +9,7 @@ Entries are bounded: `forget_old` drops what nobody has touched for KEEP_S.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 import msgspec
@@ -18,6 +19,7 @@ from msgspec.structs import replace
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import BackendUnknown, InvalidName
 from everfold.streams.events.event import ON_HOST
+from everfold.streams.leases.registry import RunnerEntry
 from everfold.streams.redis.redis_errors import command, read_readable_hash
 from everfold.streams.redis.server import server_time_ms
 
@@ -43,6 +45,8 @@ class BackendEntry(Struct, frozen=True, kw_only=True):
     """Identity of the server that was found there, empty while it is not known."""
     host: str = ""
     """The host of that runner."""
+    is_configured: bool = False
+    """A runner was configured with it; False: only a job names it, and nobody contacts it."""
 
     def is_of(self, name: str, server: str, host: str) -> bool:
         """Say whether this speaks of the server with this identity, or of this name if one of the
@@ -121,6 +125,14 @@ async def backend_entries(log: Log) -> list[BackendEntry]:
     return sorted(found.values(), key=lambda entry: (entry.name, entry.seen_ms))
 
 
+def configured_names(
+    runners: Iterable[RunnerEntry], entries: Iterable[BackendEntry]
+) -> frozenset[str]:
+    """Return the names of the backends that a runner is, or lately was, configured with."""
+    named = {name for runner in runners for name in runner.backends}
+    return frozenset(named | {entry.name for entry in entries if entry.is_configured})
+
+
 async def seen_backends(log: Log) -> dict[str, BackendEntry]:
     """Return every backend by name, of several servers the one seen last. Raises as above."""
     return {entry.name: entry for entry in await backend_entries(log)}
@@ -135,8 +147,9 @@ async def retire_backend(log: Log, name: str) -> None:
     """Take a backend out of service: it gets no new jobs, what waits there is taken back, and what
     it holds while nobody reaches it is lost. `name` may be a server's identity, too, of which only
     that server is retired. Raises BackendUnknown, Unavailable."""
-    name, entries = bare(name), await backend_entries(log)
+    entries = await backend_entries(log)
     known = {entry.name for entry in entries}
+    name = name if name in known else bare(name)
     if name not in known | {entry.server for entry in entries} - {""}:
         raise BackendUnknown(name, tuple(sorted(known)))
     mark = Mark(actor=log.actor, at_ms=await server_time_ms(log.redis))
@@ -145,7 +158,7 @@ async def retire_backend(log: Log, name: str) -> None:
 
 async def return_backend(log: Log, name: str) -> bool:
     """Put a retired backend into service again; False when it was not retired."""
-    return await command(log.redis, "HDEL", log.keys.retired(), bare(name)) == 1
+    return await command(log.redis, "HDEL", log.keys.retired(), name, bare(name)) != 0
 
 
 async def give_up_attempt(log: Log, job_id: str, attempt: int) -> None:

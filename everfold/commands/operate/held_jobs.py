@@ -67,6 +67,6 @@ def _why(entry: BackendEntry, retired: dict[str, Mark], now_ms: int) -> tuple[st
     words = [f"retired by {mark.actor}"] if mark else []
     if is_silent:
         words.append(f"no runner has reached it for {span(max(0.0, unseen_s))}")
-    if entry.why and entry.is_reached and not mark:
+    if entry.why and (entry.is_reached or not entry.is_configured) and not mark:
         words.append(entry.why)
     return ", ".join(words), is_silent and not mark
