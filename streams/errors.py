@@ -223,7 +223,7 @@ class ServerTooOld(Misconfigured):
 
 
 class ServerRefusesAccess(Misconfigured):
-    """Wrong password, user or permissions."""
+    """Wrong password, user or permissions, or a command that the server does not offer."""
 
 
 class AccessMissing(Misconfigured):

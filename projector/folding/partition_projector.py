@@ -26,7 +26,8 @@ from everfold.streams.appending.log import Log
 from everfold.streams.errors import Unavailable
 from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order
 from everfold.streams.reading.consumer_group import ConsumerGroup
-from everfold.streams.redis.redis_errors import NoGroup, command, read_hash
+from everfold.streams.redis.redis_errors import command, read_hash
+from everfold.streams.redis.replies import NoGroup
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.scripts import Script
 

@@ -26,7 +26,8 @@ from everfold.streams.events.record import NO_ENTRY, Recorded
 from everfold.streams.reading.reader import Entries, job_events, last_entry_ids, partition_events
 from everfold.streams.redis import scripts
 from everfold.streams.redis.keys import PRIORITIES, RUNNERS_GROUP
-from everfold.streams.redis.redis_errors import NoGroup, command, read_hash
+from everfold.streams.redis.redis_errors import command, read_hash
+from everfold.streams.redis.replies import NoGroup
 
 READ_AGAIN = 20
 """Attempts at a job that changes all the time, before it is counted as unsettled."""

@@ -24,7 +24,8 @@ from everfold.streams.archive.archive import Archive
 from everfold.streams.errors import BrokenChain, JobUnknown, Unavailable
 from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order
 from everfold.streams.reading.consumer_group import ConsumerGroup
-from everfold.streams.redis.redis_errors import NoGroup, command, read_hash
+from everfold.streams.redis.redis_errors import command, read_hash
+from everfold.streams.redis.replies import NoGroup
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.scripts import Script
 from everfold.streams.redis.server import server_time_ms

@@ -31,7 +31,8 @@ from everfold.streams.leases.fairness import Lane, lane_order
 from everfold.streams.leases.own_leases import own_leases
 from everfold.streams.leases.server_clock import ServerClock
 from everfold.streams.redis import scripts
-from everfold.streams.redis.redis_errors import NoGroup, command
+from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.replies import NoGroup
 from everfold.streams.redis.retry import with_retry
 from everfold.streams.redis.steady_clock import steady_s
 

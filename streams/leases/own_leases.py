@@ -9,7 +9,8 @@ from everfold.streams.appending.outcomes import Lease
 from everfold.streams.leases.fairness import Lane
 from everfold.streams.redis.keys import RUNNERS_GROUP, Keyspace
 from everfold.streams.redis.pipelining import PipeliningRedis
-from everfold.streams.redis.redis_errors import NoGroup, command
+from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.replies import NoGroup
 
 OWN_LIMIT = 100_000
 """Leases of one runner that are looked for in one lane of one partition."""

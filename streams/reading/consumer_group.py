@@ -18,7 +18,8 @@ from everfold.streams.appending.log import Log
 from everfold.streams.closing import close
 from everfold.streams.events.record import NO_ENTRY, Recorded, recorded
 from everfold.streams.reading.reader import Entries
-from everfold.streams.redis.redis_errors import GroupExists, command
+from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.replies import GroupExists
 from everfold.streams.redis.server import BLOCK_S, connect_blocking
 
 BATCH = 500

@@ -14,8 +14,11 @@ from typing import Any, SupportsIndex, cast
 
 import hiredis
 import redis.exceptions as theirs
+from redis._parsers.base import BaseParser
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
+
+from everfold.streams.redis.replies import is_passing
 
 Argument = str | bytes | int
 
@@ -59,6 +62,7 @@ class PatientConnection(AbstractConnection):
 
         # The one place that sees all bytes when they come.
         reader.feed_data = heard  # type: ignore[method-assign]
+        self._parser.parse_error = reply_error  # type: ignore[method-assign]
 
     async def on_connect_check_health(self, check_health: bool = True) -> None:
         await super().on_connect_check_health(check_health)
@@ -68,7 +72,9 @@ class PatientConnection(AbstractConnection):
         try:
             await self.read_response()
             type(self).has_name = True
-        except theirs.ResponseError:
+        except theirs.ResponseError as error:
+            if says_later(error):
+                raise  # a connection without its name would look like the death of its process
             type(self).has_name = False  # managed servers refuse CLIENT: only the name is lost
 
     def pack_command(self, *arguments: Argument) -> list[bytes]:  # type: ignore[override]
@@ -113,6 +119,20 @@ class PatientConnection(AbstractConnection):
 def patient(kind: type[AbstractConnection], name: str = "") -> type[AbstractConnection]:
     """Return a class of its own for one client, so that it counts that client's connections."""
     return type(kind.__name__, (PatientConnection, kind), {"opened": 0, "shown_name": name})
+
+
+def reply_error(reply: str) -> Exception:
+    """Return redis-py's exception for an error reply; its own parser fails at some of MOVED."""
+    try:
+        return cast("Exception", BaseParser.parse_error(reply))  # type: ignore[no-untyped-call]
+    except ValueError:
+        return theirs.ResponseError(reply)
+
+
+def says_later(error: Exception) -> bool:
+    """Say whether a server refuses everything for now, or everybody from this machine."""
+    text = str(error)
+    return text.startswith("DENIED") or is_passing(text)
 
 
 def says_replica(error: Exception) -> bool:

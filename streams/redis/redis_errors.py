@@ -16,94 +16,62 @@ from redis.asyncio import Redis
 
 from everfold.streams.errors import (
     EverfoldError,
-    NoServer,
     ServerError,
-    ServerInCluster,
-    ServerLoading,
-    ServerOutOfMemory,
-    ServerReadOnly,
-    ServerRefusesAccess,
     ServerUnreachable,
     WrongKeyType,
 )
 from everfold.streams.redis.connection import Argument, says_replica
 from everfold.streams.redis.pipelining import PipeliningRedis
+from everfold.streams.redis.replies import meaning, shown
 
 T = TypeVar("T")
 
 
-class NoScript(EverfoldError):
-    """The server does not have a script yet. Internal: it is sent with its text then."""
-
-
-class GroupExists(EverfoldError):
-    """A consumer group is there already. Internal: its maker goes on."""
-
-
-class NoGroup(EverfoldError):
-    """A consumer group is gone, as after FLUSHALL. Internal: its reader makes it again."""
-
-
-_BY_PREFIX: tuple[tuple[str, type[EverfoldError]], ...] = (
-    ("OOM", ServerOutOfMemory),
-    ("READONLY", ServerReadOnly),
-    ("MISCONF", ServerReadOnly),
-    ("NOREPLICAS", ServerReadOnly),
-    ("MASTERDOWN", ServerReadOnly),
-    ("LOADING", ServerLoading),
-    ("BUSY ", ServerLoading),
-    ("TRYAGAIN", ServerLoading),
-    ("CLUSTERDOWN", ServerUnreachable),
-    # Sent to a command that waits, when its server becomes a replica: another one is master.
-    ("UNBLOCKED", ServerReadOnly),
-    ("MOVED", ServerInCluster),
-    ("ASK ", ServerInCluster),
-    ("CROSSSLOT", ServerInCluster),
-    ("WRONGTYPE", WrongKeyType),
-    ("NOSCRIPT", NoScript),
-    ("BUSYGROUP", GroupExists),
-    ("NOGROUP", NoGroup),
-    ("DB index is out of range", NoServer),
-    ("NOAUTH", ServerRefusesAccess),
-    ("WRONGPASS", ServerRefusesAccess),
-    ("NOPERM", ServerRefusesAccess),
-    # Without its code, and as a plain ConnectionError, while a connection is being set up.
-    ("Authentication required", ServerRefusesAccess),
-    ("invalid username-password pair", ServerRefusesAccess),
+_THEIRS = (
+    theirs.RedisError,
+    theirs.RedisClusterException,
+    theirs.ChildDeadlockedError,
+    theirs.IncorrectPolicyType,
 )
+"""Every root of redis-py's exceptions."""
 
-_BY_TYPE: tuple[tuple[type[Exception], type[EverfoldError]], ...] = (
+_CODES: tuple[tuple[type[Exception], str], ...] = (
     # redis-py takes the code away from the texts of these.
-    (theirs.NoScriptError, NoScript),
-    (theirs.AskError, ServerInCluster),
-    (theirs.MovedError, ServerInCluster),
-    (theirs.ClusterCrossSlotError, ServerInCluster),
-    (theirs.ReadOnlyError, ServerReadOnly),
-    (theirs.BusyLoadingError, ServerLoading),
-    (theirs.OutOfMemoryError, ServerOutOfMemory),
-    (theirs.MasterDownError, ServerReadOnly),
-    (theirs.ClusterDownError, ServerUnreachable),
-    (theirs.TryAgainError, ServerLoading),
-    (theirs.AuthenticationError, ServerRefusesAccess),
-    (theirs.AuthorizationError, ServerRefusesAccess),
-    (theirs.NoPermissionError, ServerRefusesAccess),
-    (theirs.ConnectionError, ServerUnreachable),
-    (theirs.TimeoutError, ServerUnreachable),
+    (theirs.NoScriptError, "NOSCRIPT"),
+    (theirs.MovedError, "MOVED"),
+    (theirs.AskError, "ASK"),
+    (theirs.ClusterCrossSlotError, "CROSSSLOT"),
+    (theirs.ReadOnlyError, "READONLY"),
+    (theirs.BusyLoadingError, "LOADING"),
+    (theirs.OutOfMemoryError, "OOM"),
+    (theirs.MasterDownError, "MASTERDOWN"),
+    (theirs.ClusterDownError, "CLUSTERDOWN"),
+    (theirs.TryAgainError, "TRYAGAIN"),
+    (theirs.NoPermissionError, "NOPERM"),
+    (theirs.AuthorizationError, "NOPERM"),
+    (theirs.ExecAbortError, "EXECABORT"),
+    (theirs.AuthenticationError, "WRONGPASS"),
 )
+
+_UNREACHABLE = "check that it runs, and that REDIS_URL names it"
 
 
 @contextmanager
-def mapped_errors() -> Iterator[None]:
+def mapped_errors(asked: Sequence[Argument] = ()) -> Iterator[None]:
     """Raise a redis-py error as the leaf of Everfold's tree that it stands for.
 
-    An answer that has no name here is a ServerError, so that no task ends by an unknown word.
+    An answer that has no name here is a ServerError, so that no task ends by an unknown word. Of
+    the command that was `asked`, a WrongKeyType names the keys.
     """
     try:
         yield
-    except theirs.RedisError as error:
-        raise _leaf(error)(f"Redis: {error}") from error
+    except _THEIRS as error:
+        leaf = _leaf(error)
+        if asked and isinstance(leaf, WrongKeyType):
+            raise WrongKeyType(f"{leaf}, asked for {_keys(asked)}") from error
+        raise leaf from error
     except OSError as error:
-        raise ServerUnreachable(f"Redis cannot be reached: {error}") from error
+        raise _unreachable(error) from error
 
 
 async def command(redis: Redis, *arguments: Argument) -> object:
@@ -111,7 +79,7 @@ async def command(redis: Redis, *arguments: Argument) -> object:
 
     Raises a leaf of Unavailable or Misconfigured, WrongKeyType, NoGroup or GroupExists.
     """
-    with mapped_errors():
+    with mapped_errors(arguments):
         try:
             return cast("object", await redis.execute_command(*arguments))  # type: ignore[no-untyped-call]
         except theirs.ResponseError as error:
@@ -154,12 +122,35 @@ async def read_string(redis: Redis, key: str) -> bytes | None:
     return cast("bytes | None", await command(redis, "GET", key))
 
 
-def _leaf(error: theirs.RedisError) -> type[EverfoldError]:
-    text = str(error).removeprefix("ERR ").removeprefix("-")
-    for prefix, leaf in _BY_PREFIX:
-        if text.startswith(prefix):
-            return leaf
-    for kind, leaf in _BY_TYPE:
-        if isinstance(error, kind):
-            return leaf
-    return ServerError
+def _keys(asked: Sequence[Argument]) -> str:
+    """Return the keys of a command, as far as it names them, for a sentence."""
+    name, words = str(asked[0]), asked[1:2]
+    if name.startswith("EVAL"):
+        words = asked[3 : 3 + int(asked[2])]
+    elif "STREAMS" in asked:
+        words = asked[list(asked).index("STREAMS") + 1 :]
+    texts = [word.decode(errors="replace") if isinstance(word, bytes) else word for word in words]
+    return shown(" ".join(map(str, texts)))
+
+
+def _leaf(error: Exception) -> EverfoldError:
+    text = _text(error)
+    leaf, sentence = meaning(text)
+    if leaf is ServerError and isinstance(error, theirs.ConnectionError | theirs.TimeoutError):
+        return _unreachable(error)
+    if isinstance(error, theirs.InvalidResponse):
+        return ServerUnreachable(f"no Redis server answers there: {_UNREACHABLE} ({shown(text)})")
+    return leaf(f"{sentence} (Redis: {shown(text)})")
+
+
+def _unreachable(error: Exception) -> ServerUnreachable:
+    text = shown(str(error)) or type(error).__name__
+    return ServerUnreachable(f"Redis cannot be reached: {text}; {_UNREACHABLE}")
+
+
+def _text(error: Exception) -> str:
+    """Return a reply as the server sent it: redis-py takes away some codes."""
+    text = str(error)
+    sent = getattr(error, "status_code", None) or ""
+    code = sent or next((code for kind, code in _CODES if isinstance(error, kind)), "")
+    return text if code in ("", "ERR") or text.startswith(code) else f"{code} {text}"

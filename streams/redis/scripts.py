@@ -18,7 +18,8 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from everfold.streams.redis.connection import Argument
-from everfold.streams.redis.redis_errors import NoScript, command
+from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.replies import NoScript
 
 Reply = list[bytes | int]
 

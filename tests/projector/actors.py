@@ -17,7 +17,8 @@ from everfold.streams.events.codec import encode
 from everfold.streams.events.event import Event
 from everfold.streams.events.record import NO_ENTRY, Recorded, recorded
 from everfold.streams.redis.keys import PROJECTOR_GROUP
-from everfold.streams.redis.redis_errors import NoGroup, command
+from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.replies import NoGroup
 
 PARTITION = 0
 KEY_TTL_S = 600

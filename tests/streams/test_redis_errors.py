@@ -7,16 +7,13 @@ from pathlib import Path
 
 import anyio
 import pytest
-import redis.exceptions as theirs
 from anyio.to_thread import run_sync
 from redis.asyncio import Redis
 
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import (
     EverfoldError,
-    NoServer,
     ServerError,
-    ServerInCluster,
     ServerLoading,
     ServerOutOfMemory,
     ServerReadOnly,
@@ -27,12 +24,12 @@ from everfold.streams.errors import (
 from everfold.streams.events.event import CancelRequested
 from everfold.streams.reading.reader import job_events
 from everfold.streams.redis.redis_errors import (
-    NoGroup,
     command,
     mapped_errors,
     read_hash,
     read_string,
 )
+from everfold.streams.redis.replies import NoGroup
 from everfold.streams.redis.server import connect
 from tests.support.servers import OwnServer, StartServer, client
 from tests.support.wait import eventually
@@ -257,8 +254,12 @@ async def test_a_key_of_another_type_has_a_name_and_what_is_not_the_server_s_pas
     redis: Redis,
 ) -> None:
     await command(redis, "SET", "x", "y")
-    with pytest.raises(WrongKeyType, match="WRONGTYPE"):
+    with pytest.raises(WrongKeyType, match=r"WRONGTYPE .*, asked for x$"):
         await read_hash(redis, "x")
+    with pytest.raises(WrongKeyType, match=r", asked for a x b 0 0 0$"):
+        await command(redis, "XREAD", "STREAMS", "a", "x", "b", 0, 0, 0)
+    with pytest.raises(WrongKeyType, match=r", asked for x y$"):
+        await command(redis, "EVAL", "return redis.call('HGETALL', KEYS[1])", 2, "x", "y", "z")
     with pytest.raises(ZeroDivisionError), mapped_errors():
         raise ZeroDivisionError
     assert (await read_string(redis, "x"), await read_string(redis, "none")) == (b"y", None)
@@ -269,25 +270,3 @@ async def test_a_cluster_without_its_slots_is_unreachable(own_server: StartServe
     with pytest.raises(ServerUnreachable, match="Hash slot not served"):
         await command(redis, "GET", "x")
     await redis.aclose()
-
-
-@pytest.mark.parametrize(
-    ("error", "kind"),
-    [
-        (theirs.TryAgainError("Multiple keys request during rehashing of slot"), ServerLoading),
-        (theirs.ResponseError("TRYAGAIN Multiple keys request"), ServerLoading),
-        (theirs.ResponseError("UNBLOCKED force unblock from blocking operation"), ServerReadOnly),
-        (theirs.MovedError("1 127.0.0.1:1"), ServerInCluster),
-        (theirs.ClusterCrossSlotError("Keys in request"), ServerInCluster),
-        (theirs.ResponseError("ERR DB index is out of range"), NoServer),
-        (theirs.ResponseError("ERR attempted to access a non local key"), ServerError),
-        (theirs.ResponseError("-LOADING Redis is loading the dataset in memory"), ServerLoading),
-        (theirs.ResponseError("ERR NOAUTH Authentication required."), ServerRefusesAccess),
-    ],
-)
-def test_replies_that_are_hard_to_bring_about_are_known_too(
-    error: theirs.RedisError, kind: type[EverfoldError]
-) -> None:
-    with pytest.raises(kind) as caught, mapped_errors():
-        raise error
-    assert caught.value.__cause__ is error
