@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from everfold.streams.errors import Misconfigured
 from everfold.streams.events.checks import check_name
-from everfold.streams.events.shortening import EVENT_LIMIT_BYTES
+from everfold.streams.events.limits import EVENT_LIMIT_BYTES
 
 LEAST_EVENT_BYTES = 128 * 1024
 """Enough for metadata, and for the reason of a failure."""

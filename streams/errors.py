@@ -27,9 +27,11 @@ Branches are what the caller does, leaves what happened; a leaf has its values a
 from __future__ import annotations
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """Return a value for a sentence: a value can be of any depth and size, a sentence cannot."""
-    is_simple = isinstance(value, str | int | float | None)
+    if isinstance(value, int) and value.bit_length() > 300:
+        return "(a huge number)"  # Python refuses to write it
+    is_simple = type(value) in (str, int, float, bool, type(None))
     text = repr(value) if is_simple else f"(a {type(value).__name__})"
     return text if len(text) <= 120 else f"{text[:120]}..."
 
@@ -75,7 +77,7 @@ class InvalidName(Refused):
     """A name or an id has characters or a length that keys cannot carry."""
 
     def __init__(self, what: str, value: object, rule: str) -> None:
-        super().__init__(f"{what} {_shown(value)} is not usable: {rule}")
+        super().__init__(f"{what} {shown(value)} is not usable: {rule}")
         self.what, self.value, self.rule = what, value, rule
 
 
@@ -230,10 +232,8 @@ class AccessMissing(Misconfigured):
     """The server's user lacks rights that this kind of process needs; nothing was done."""
 
     def __init__(self, role: str, missing: list[str]) -> None:
-        super().__init__(
-            f"the Redis user may not do what a {role} needs: {', '.join(missing)}. Nothing was "
-            f"done; `everfold acl {role}` prints the rights"
-        )
+        lacks = f"the Redis user may not do what a {role} needs: {', '.join(missing)}"
+        super().__init__(f"{lacks}. Nothing was done; `everfold acl {role}` prints the rights")
         self.role, self.missing = role, missing
 
 

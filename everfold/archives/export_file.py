@@ -10,8 +10,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import msgspec
 from msgspec import Struct
@@ -19,8 +20,8 @@ from msgspec import Struct
 from everfold.streams.archive.segment import bounded_lines, read_line, write_line
 from everfold.streams.errors import ArchiveDamaged, Refused
 from everfold.streams.events.checks import check_choice, check_job_id, check_name
-from everfold.streams.events.codec import UNREADABLE
 from everfold.streams.events.event import Submitted
+from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.events.record import FIELDS, RawEntry, entry_order, recorded
 from everfold.streams.redis.keys import PRIORITIES
 from everfold.streams.redis.namespace import PARTITION_LIMIT
@@ -62,7 +63,7 @@ Mark = Header | Partition | Graph | End
 LATEST_MS = 4_102_444_800_000
 """The year 2100: after an entry of a later time the log would take no other."""
 
-_marks = msgspec.json.Decoder(Header | Partition | Graph | End)
+_read: Callable[[bytes | str], Mark] = decoder(cast("type[Mark]", Mark))
 _MARK = f'{{"{TAG_FIELD}":'.encode()
 
 
@@ -100,7 +101,7 @@ class ExportWriter:
         self._out.close()
         self._part.unlink(missing_ok=True)
 
-    def _mark(self, mark: Header | Partition | Graph | End) -> None:
+    def _mark(self, mark: Mark) -> None:
         self._write(msgspec.json.encode(mark))
 
     def _write(self, line: bytes) -> None:
@@ -156,7 +157,7 @@ def _fault_of(line: bytes, partition: int) -> str:
     """Say what is wrong with the line of an entry; nothing for one that can be imported."""
     try:
         entry_id, flat = read_line(line)
-    except UNREADABLE as error:
+    except ValueError as error:
         return f"a line is no entry: {error}"
     record = recorded(entry_id, flat)
     where = f"entry {entry_id[:40]!r} "
@@ -200,9 +201,8 @@ def _lines(path: Path) -> Iterator[bytes]:
         raise ArchiveDamaged(path.name, str(error)) from error
 
 
-def _read_mark(path: Path, line: bytes) -> Header | Partition | Graph | End:
+def _read_mark(path: Path, line: bytes) -> Mark:
     try:
-        mark: Header | Partition | Graph | End = _marks.decode(line)
-    except UNREADABLE as error:
+        return _read(line)
+    except NotJson as error:
         raise ArchiveDamaged(path.name, str(error)) from error
-    return mark

@@ -12,6 +12,7 @@ import msgspec
 from everfold.commands.output import Cell, Part
 from everfold.projector.job.job import Job
 from everfold.streams.events.codec import Unreadable
+from everfold.streams.events.json_text import NotJson, decoder, read_json
 from everfold.streams.events.record import Recorded
 
 STYLES = {
@@ -109,8 +110,11 @@ def event_line(record: Recorded) -> tuple[Part, ...]:
     return head, (f"{name:<16}", STYLES.get(name, "bold")), author, _details(record.payload)
 
 
+_read_object = decoder(dict[str, object])
+
+
 def _details(payload: bytes) -> str:
-    fields = json.loads(payload.decode(errors="replace"))
+    fields = _read_object(payload.decode(errors="replace"))
     shown = {k: v for k, v in fields.items() if k not in ENVELOPE and v not in (None, "", {}, [])}
     text = "  ".join(f"{k}={_short(v)}" for k, v in shown.items())
     return text if len(text) <= DETAILS_LIMIT else text[: DETAILS_LIMIT - 1] + "…"
@@ -137,7 +141,7 @@ def _stored(record: Recorded) -> object:
     text = record.payload.decode(errors="replace")
     if isinstance(record.event, Unreadable):
         try:
-            json.loads(text)
-        except ValueError:
+            read_json(text)
+        except NotJson:
             return text
     return msgspec.Raw(" ".join(text.splitlines()).encode())

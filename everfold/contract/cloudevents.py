@@ -10,11 +10,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from msgspec import UNSET, Raw, Struct
-from msgspec.json import decode
 
 from everfold.contract.json_schema import event_urn
 from everfold.streams.errors import UndecodableEvent
 from everfold.streams.events.codec import Unreadable
+from everfold.streams.events.json_text import decoder
 from everfold.streams.events.record import Recorded
 
 SEQUENCE_DIGITS = 10
@@ -49,6 +49,9 @@ class _Stored(Struct):
     v: int = 1
 
 
+_decode = decoder(_Stored)
+
+
 def to_cloudevent(record: Recorded, namespace: str) -> CloudEvent:
     """Return the CloudEvent of one event.
 
@@ -68,7 +71,7 @@ def to_cloudevent(record: Recorded, namespace: str) -> CloudEvent:
         subject=record.job_id,
         time=_time(record),
         datacontenttype="application/json",
-        dataschema=event_urn(tag, decode(record.payload, type=_Stored).v),
+        dataschema=event_urn(tag, _decode(record.payload).v),
         sequence=f"{record.seq:0{SEQUENCE_DIGITS}}",
         epoch=record.epoch,
         entryid=record.entry_id,

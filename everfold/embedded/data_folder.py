@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from everfold.embedded.engines import Engine
 from everfold.streams.errors import NoServer
+from everfold.streams.events.json_text import NotJson, decoder
 
 SOCKET_PATH_LIMIT_BYTES = 103
 """The limit of macOS; Linux allows 107."""
@@ -132,10 +133,10 @@ class DataFolder:
     def _read(self, name: str, kind: type[S]) -> S | None:
         path = self.path / name
         try:
-            return msgspec.json.decode(path.read_bytes(), type=kind)
+            return decoder(kind)(path.read_bytes())
         except FileNotFoundError:
             return None
-        except msgspec.DecodeError as error:
+        except (OSError, NotJson) as error:
             raise NoServer(f"{path} cannot be read ({error}); restore or delete it") from error
 
     def _write(self, name: str, record: Struct) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 
 from everfold.projector.job.job import Job
 from everfold.projector.subscribing.delivery import Delivery
+from everfold.streams.events.json_text import read_json
 
 Row = dict[str, object]
 
@@ -61,7 +61,7 @@ def event_row(namespace: str, delivery: Delivery) -> Row:
         "type": delivery.type,
         "epoch": record.epoch,
         "actor": delivery.event.actor,
-        "event": _clean(json.loads(record.payload)),
+        "event": _clean(read_json(record.payload)),
     }
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar, cast
 
-import msgspec
-
 from everfold.projector.folding.custom_fold import CustomFold
 from everfold.projector.folding.job_tracker import JobTracker
 from everfold.projector.folding.projection import Outcome, RebuildBehind, read_swap
@@ -19,6 +17,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
 from everfold.streams.errors import Misconfigured
 from everfold.streams.events.checks import check_name
+from everfold.streams.events.json_text import decoder
 from everfold.streams.events.record import Recorded
 from everfold.streams.redis.keys import Keyspace, StatesKeys
 from everfold.streams.redis.redis_errors import command, read_hash
@@ -61,7 +60,7 @@ class Projection(Generic[S]):
         self.name, self.version = name, version
         self.key, self.evolve = key, evolve
         self._merge = merge
-        self._decoder = msgspec.json.Decoder(state)
+        self._decode = decoder(state)
 
     @property
     def group(self) -> str:
@@ -86,7 +85,7 @@ class Projection(Generic[S]):
             self.keys(log.keys, partition, rebuilding=rebuilding),
             key=self.key,
             evolve=self.evolve,
-            decode=self._decoder.decode,
+            decode=self._decode,
         )
 
     async def swap(self, log: Log, partition: int, token: str) -> Outcome | RebuildBehind:
@@ -114,7 +113,7 @@ class Projection(Generic[S]):
         for partition in range(log.keys.partitions):
             stored = await read_hash(log.redis, self.keys(log.keys, partition).states())
             for name, text in stored.items():
-                key, state = name.decode(), self._decoder.decode(text)
+                key, state = name.decode(), self._decode(text)
                 found[key] = self._merged(key, found[key], state) if key in found else state
         return found
 
@@ -125,7 +124,7 @@ class Projection(Generic[S]):
             states = self.keys(log.keys, partition).states()
             text = cast("bytes | None", await command(log.redis, "HGET", states, key))
             if text is not None:
-                state = self._decoder.decode(text)
+                state = self._decode(text)
                 found = state if found is None else self._merged(key, found, state)
         return found
 

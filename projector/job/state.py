@@ -17,6 +17,7 @@ from msgspec.structs import FieldInfo, astuple, fields
 
 from everfold.projector.job.evolve import PROGRESS_FIELDS
 from everfold.projector.job.job import Job
+from everfold.streams.events.json_text import decoder
 
 EARLIER_NAMES = {"promptId": "prompt_id", "jobType": "kind", "userId": "user"}
 """Name in the hash -> the field of Job that it repeats."""
@@ -44,8 +45,8 @@ def _reader(info: FieldInfo) -> Callable[[bytes], Any]:
         return lambda text: text == b"1"
     if info.type in (int, float):
         return info.type  # type: ignore[no-any-return]
-    decoder = msgspec.json.Decoder(info.type)
-    return lambda text: decoder.decode(text) if text else None
+    decode = decoder(info.type)
+    return lambda text: decode(text) if text else None
 
 
 _WRITERS = tuple((info.name, _writer(info)) for info in fields(Job))
@@ -97,6 +98,6 @@ def from_fields(stored: Mapping[bytes, bytes]) -> Job | None:
             for name, read in _READERS.items()
             if (text := stored.get(name.encode())) is not None
         }
-    except (ValueError, msgspec.MsgspecError):
+    except ValueError:
         return None
     return Job(**values)

@@ -18,6 +18,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
 from everfold.streams.errors import BrokenChain, JobUnknown, Refused, Trimmed, WentBack
 from everfold.streams.events.codec import Unreadable
+from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.events.record import NO_ENTRY, Recorded, entry_before, entry_order
 from everfold.streams.reading.reader import PAGE, partition_page, tail_partitions
 from everfold.streams.reading.readers import trimmed_to
@@ -36,11 +37,14 @@ class Cursor(Struct, frozen=True):
         return msgspec.json.encode(self).decode()
 
 
+_decode = decoder(Cursor)
+
+
 def read_cursor(text: str) -> Cursor:
     """Return the cursor that `str(cursor)` wrote. Raises Refused for any other text."""
     try:
-        return msgspec.json.decode(text, type=Cursor)
-    except msgspec.MsgspecError as error:
+        return _decode(text)
+    except NotJson as error:
         raise Refused(f"this is not a cursor: {error}") from error
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from typing import cast
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import asdict
 
@@ -14,8 +13,11 @@ from everfold.projector.subscribing.held import Held
 from everfold.projector.subscribing.subscription import Description
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import SubscriptionUnknown
+from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.redis.redis_errors import command, read_hash, read_readable_hash
 from everfold.streams.redis.server import server_time_ms
+
+_decode = decoder(Held)
 
 
 class SubscriptionStatus(PartitionLag, frozen=True, kw_only=True):
@@ -110,6 +112,6 @@ async def held_job(log: Log, name: str, job_id: str) -> tuple[Held, bytes] | Non
     text = cast("bytes | None", await command(log.redis, "HGET", key, job_id))
     if text is None:
         return None
-    with contextlib.suppress(ValueError, RecursionError):
-        return msgspec.json.decode(text, type=Held), text
+    with contextlib.suppress(NotJson):
+        return _decode(text), text
     return None

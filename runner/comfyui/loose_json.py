@@ -11,15 +11,19 @@ import math
 
 import msgspec
 
+from everfold.streams.events.json_text import UNDECODABLE, check_nesting
+from everfold.streams.events.limits import BACKEND_NESTING
+
 MOST_WHOLE = 2**53
 """Beyond it a float no longer holds each integer, and nothing here counts so far."""
 
 
 def read(text: bytes | str) -> object:
     """Return the value of `text`; raise ValueError, and nothing else, when it is not JSON."""
+    check_nesting(text, BACKEND_NESTING)
     try:
         return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+    except UNDECODABLE:
         return _read_slowly(text)
 
 

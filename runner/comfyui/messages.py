@@ -15,6 +15,8 @@ import msgspec
 from msgspec import UNSET, Struct, structs
 
 from everfold.runner.comfyui import loose_json
+from everfold.streams.events.json_text import UNDECODABLE, check_nesting
+from everfold.streams.events.limits import BACKEND_NESTING
 
 Fields = TypeVar("Fields", bound=Struct)
 
@@ -157,10 +159,11 @@ def decode(frame: str | bytes) -> Message:
 
 def _decode_text(frame: str) -> Message:
     try:
+        check_nesting(frame, BACKEND_NESTING)
         envelope = _FRAME_DECODER.decode(frame)
         decoder = _DECODERS.get(envelope.type)
         return decoder.decode(envelope.data) if decoder else Unknown(name=envelope.type)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+    except UNDECODABLE:
         return _decode_slowly(frame)
 
 
@@ -174,7 +177,7 @@ def _decode_slowly(frame: str) -> Message:
         kind = _KIND_BY_NAME.get(name)
         data = loose_json.as_object(envelope.get("data"))
         return _read_fields(kind, data) if kind else Unknown(name=name)
-    except (ValueError, RecursionError) as error:
+    except UNDECODABLE as error:
         return Garbage(why=str(error))
 
 

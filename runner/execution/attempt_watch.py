@@ -28,7 +28,8 @@ from everfold.runner.decisions.progress_throttle import ProgressThrottle
 from everfold.runner.execution.job_log import JobLog
 from everfold.runner.execution.wakeup import Wakeup
 from everfold.streams.events.event import OutputSaved, Started
-from everfold.streams.events.shortening import OUTPUT_LIMIT_BYTES, cut_output
+from everfold.streams.events.limits import OUTPUT_LIMIT_BYTES
+from everfold.streams.events.shortening import cut_output
 
 Decide = Callable[[Truth], Action]
 

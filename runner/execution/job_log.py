@@ -84,7 +84,7 @@ class JobLog:
         if appended.seq != self.job.seq + 1:
             return await self.catch_up()  # an earlier try was not answered
         # What was written may be shortened, or of an older version.
-        is_other = isinstance(stamped, WITH_FREE_JSON) or self._log.levels.writes < reader_level()
+        is_other = type(stamped) in WITH_FREE_JSON or self._log.levels.writes < reader_level()
         written = decode(new.payload) if is_other else stamped
         self.job = evolve(self.job, self._recorded(written, new.payload, appended))
         return self.job

@@ -22,6 +22,7 @@ from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.errors import JobClosed, JobLeased, JobUnknown, WrongExpectedSequence
 from everfold.streams.events import event as events
 from everfold.streams.events.codec import Unreadable
+from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.events.record import Recorded
 from everfold.streams.leases.backends import Abandoned, note_abandoned
 from everfold.streams.reading.reader import job_events
@@ -94,13 +95,16 @@ def remains_of(job: Job, records: Sequence[Recorded]) -> Remains:
     )
 
 
+_decode_place = decoder(AttemptPlace)
+
+
 def _read_place(event: Unreadable) -> AttemptPlace | None:
     """Return the place that a newer `submitting` names in the fields of today."""
     if event.kind != "job.submitting":
         return None
     try:
-        return msgspec.json.decode(event.payload, type=AttemptPlace)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return _decode_place(event.payload)
+    except NotJson:
         return None
 
 

@@ -5,8 +5,12 @@ Rule: the first line is Setup: a password is never on a command line or in an en
 
 from __future__ import annotations
 
+from typing import cast
+
 import msgspec
 from msgspec import Struct
+
+from everfold.streams.events.json_text import decoder
 
 BEAT_EVERY_S = 0.5
 """How often a runner says that its event loop turns."""
@@ -100,8 +104,8 @@ class Missed(Struct, frozen=True, tag="missed"):
 ToRenewer = Setup | Hold | Forget | Beat
 FromRenewer = Beat | Round | Missed
 
-decode_to_renewer = msgspec.json.Decoder(ToRenewer).decode
-decode_from_renewer = msgspec.json.Decoder(FromRenewer).decode
+decode_to_renewer = decoder(cast("type[ToRenewer]", ToRenewer))
+decode_from_renewer = decoder(cast("type[FromRenewer]", FromRenewer))
 
 
 def line(message: ToRenewer | FromRenewer) -> bytes:

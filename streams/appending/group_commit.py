@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from everfold.streams.appending.outcomes import Appended
 from everfold.streams.errors import Unavailable
+from everfold.streams.events.limits import BATCH_LIMIT_BYTES
 from everfold.streams.redis.pipelining import resolve
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.scripts import NewEvent
@@ -23,7 +24,7 @@ from everfold.streams.redis.scripts import NewEvent
 BATCH_LIMIT = 256
 """Events per script call: many enough to pay, few enough (4 to 9 ms) for other clients."""
 
-BATCH_BYTES = 256 * 1024
+BATCH_BYTES = BATCH_LIMIT_BYTES
 """Bytes per script call, unless one event alone is larger: what one call cannot carry in time, a
 repeat of it could not either."""
 

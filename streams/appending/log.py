@@ -35,7 +35,6 @@ from everfold.streams.events.checks import (
     check_metadata,
     check_name,
     check_text,
-    check_workflow,
 )
 from everfold.streams.events.codec import encode, encode_trusted, reader_level
 from everfold.streams.events.event import (
@@ -47,8 +46,9 @@ from everfold.streams.events.event import (
     closing_status,
 )
 from everfold.streams.events.ids import job_id_for, new_id
+from everfold.streams.events.limits import EVENT_LIMIT_BYTES
 from everfold.streams.events.policies import check_policy
-from everfold.streams.events.shortening import EVENT_LIMIT_BYTES
+from everfold.streams.events.workflow_check import check_workflow
 from everfold.streams.redis import scripts
 from everfold.streams.redis.access import Access, Role, check_access
 from everfold.streams.redis.keys import PRIORITIES, Keyspace
@@ -305,7 +305,7 @@ class Log:
                 queue=check_name("queue", queue),
                 priority=check_choice("priority", priority, PRIORITIES),
                 workflow=graph.sha256,
-                metadata=check_metadata(metadata or {}),
+                metadata=check_metadata({} if metadata is None else metadata),
                 policy=check_policy(policy) if policy is not None else Policy(),
                 run_at_ms=run_at_ms,
                 idempotency_key=idempotency_key,

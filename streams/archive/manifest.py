@@ -17,6 +17,7 @@ from everfold.streams.archive.segment import records_of
 from everfold.streams.errors import ArchiveDamaged
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.event import Submitted
+from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.events.record import RawEntry, entry_time_ms
 
 FORMAT = 1
@@ -136,6 +137,9 @@ def make_manifest(
     )
 
 
+_decode = decoder(Manifest)
+
+
 def write_manifest(manifest: Manifest) -> bytes:
     """Return the bytes of a manifest's file."""
     return msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
@@ -147,8 +151,8 @@ def read_manifest(content: bytes, name: str) -> Link:
     Raises ArchiveDamaged for what is no manifest, or one of a newer format.
     """
     try:
-        manifest = msgspec.json.decode(content, type=Manifest)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        manifest = _decode(content)
+    except NotJson as error:
         raise ArchiveDamaged(name, str(error)) from error
     if manifest.format > FORMAT:
         raise ArchiveDamaged(name, f"its format {manifest.format} is newer than this Everfold")

@@ -16,7 +16,8 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from everfold.streams.errors import ArchiveDamaged
-from everfold.streams.events.codec import UNREADABLE
+from everfold.streams.events.json_text import decoder
+from everfold.streams.events.limits import EVENT_NESTING
 from everfold.streams.events.record import FIELDS, RawEntry, Recorded, recorded
 
 LEVEL = 6
@@ -38,8 +39,8 @@ class SegmentLine(Struct, omit_defaults=True):
 
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(SegmentLine).decode
-_check = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode = decoder(SegmentLine)
+_check = decoder(dict[str, Raw], EVENT_NESTING)
 
 
 def write_segment(entries: Iterable[RawEntry]) -> bytes:
@@ -127,7 +128,7 @@ def read_segment(content: bytes, name: str = "segment") -> Iterator[RawEntry]:
         with gzip.open(io.BytesIO(content)) as file:
             for text in bounded_lines(file, name):
                 yield read_line(text)
-    except (OSError, EOFError, zlib.error, *UNREADABLE) as error:
+    except (OSError, EOFError, zlib.error, ValueError) as error:
         raise ArchiveDamaged(name, str(error)) from error
 
 

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import cast, get_args
 
-from msgspec import MsgspecError, Struct, convert
+from msgspec import Struct, convert
 from msgspec.json import Decoder, Encoder
 
 from everfold.streams.errors import EventTooLarge, EventTooNew, Refused
@@ -25,7 +25,14 @@ from everfold.streams.events.event import (
     Submitted,
     Succeeded,
 )
-from everfold.streams.events.shortening import EVENT_LIMIT_BYTES, OUTPUT_LIMIT_BYTES, shortened
+from everfold.streams.events.json_text import UNDECODABLE, check_nesting, nests_within
+from everfold.streams.events.limits import (
+    EVENT_LIMIT_BYTES,
+    EVENT_NESTING,
+    NESTING_LIMIT,
+    OUTPUT_LIMIT_BYTES,
+)
+from everfold.streams.events.shortening import shortened
 
 RawEvent = dict[str, object]
 Upcast = Callable[[RawEvent], RawEvent]
@@ -54,9 +61,6 @@ class Unreadable(Struct, frozen=True):
     """The job is folded on without it: an operator decided so, or its author (`ignorable`)."""
 
 
-UNREADABLE = (MsgspecError, ValueError, RecursionError)
-"""What decoding may raise: text that is not UTF-8 and deep nesting have errors of their own."""
-
 _encoder = Encoder()
 _decoder: Decoder[Event] = Decoder(Event)
 _raw_decoder = Decoder(dict[str, object])
@@ -69,7 +73,7 @@ CLOSING_KINDS = {str(kind.__struct_config__.tag) for kind in CLOSING_STATUS}
 ANY_LEVEL = 1_000_000
 """Level of a reader that knows everything."""
 
-WITH_FREE_JSON = (Submitted, OutputSaved, Succeeded, Failed, Canceled)
+WITH_FREE_JSON = frozenset({Submitted, OutputSaved, Succeeded, Failed, Canceled})
 """Types that carry values of any shape, given by a caller or by ComfyUI."""
 
 
@@ -77,7 +81,8 @@ def encode(event: Event, limit_bytes: int = EVENT_LIMIT_BYTES, level: int = ANY_
     """Return the JSON that is stored in the log, of `limit_bytes` at most.
 
     It has the newest version that programs of reader level `level` can read.
-    Outputs and messages of an event that is larger are shortened, see `shortening.py`. Raises
+    Outputs and messages of an event that is larger are shortened, and outputs that are nested
+    deeper than NESTING_LIMIT, see `shortening.py`. Raises
     EventTooLarge where that is not enough, and Refused for an event that would never be read
     again: structs do not check what their fields are given, and JSON has no NaN and no infinity.
     Raises EventTooNew for a type that programs of that level do not know.
@@ -97,14 +102,16 @@ def encode_trusted(
     It saves the decoding by which `encode` checks the fields, except where they hold free JSON.
     Raises as `encode` does.
     """
-    if isinstance(event, WITH_FREE_JSON):
+    if type(event) in WITH_FREE_JSON:
         return encode(event, limit_bytes, level)
     return _written(event, limit_bytes, level)
 
 
 def _written(event: Event, limit_bytes: int, level: int) -> bytes:
     payload = _json(event, level)
-    if len(payload) > min(OUTPUT_LIMIT_BYTES, limit_bytes):
+    if len(payload) > min(OUTPUT_LIMIT_BYTES, limit_bytes) or not nests_within(
+        payload, NESTING_LIMIT
+    ):
         payload = _json(shortened(event, limit_bytes), level)
     if len(payload) > limit_bytes:
         kind = str(type(event).__struct_config__.tag)
@@ -116,7 +123,7 @@ def _json(event: Event, level: int) -> bytes:
     try:
         payload = _encoder.encode(event)
         return _of_level(payload, event, level) if CURRENT_VERSION or INTRODUCED else payload
-    except (*UNREADABLE, TypeError) as error:
+    except (*UNDECODABLE, TypeError) as error:
         raise Refused(f"this event cannot be written as JSON: {error}") from error
 
 
@@ -139,7 +146,9 @@ def decode(payload: bytes) -> Event | Unreadable:
     """Return the event in the shape of its current version; never raises."""
     try:
         event = _decoder.decode(payload)
-    except UNREADABLE:
+        if type(event) in WITH_FREE_JSON:
+            check_nesting(payload, EVENT_NESTING)
+    except UNDECODABLE:
         return _decode_old(payload)
     is_newest = not CURRENT_VERSION or event.__struct_config__.tag not in CURRENT_VERSION
     return event if event.v == 1 and is_newest else _decode_old(payload)
@@ -148,13 +157,14 @@ def decode(payload: bytes) -> Event | Unreadable:
 def _decode_old(payload: bytes) -> Event | Unreadable:
     kind, ignorable = "", False
     try:
+        check_nesting(payload, EVENT_NESTING)
         raw = _raw_decoder.decode(payload)
         kind = str(raw.get("type", ""))
         # An end decides what may follow, so nobody may fold on without it.
         ignorable = raw.get("ignorable") is True and kind not in CLOSING_KINDS
         event: Event = convert(upcast(raw), READABLE)
         return event
-    except UNREADABLE as error:
+    except UNDECODABLE as error:
         return Unreadable(kind, str(error), payload, skipped=ignorable)
 
 

@@ -24,12 +24,8 @@ from everfold.streams.events.event import (
     Retried,
     Succeeded,
 )
-
-EVENT_LIMIT_BYTES = 1024 * 1024
-"""Of an event's JSON, unless the log says otherwise: every server takes values of this size."""
-
-OUTPUT_LIMIT_BYTES = 256 * 1024
-"""Of the JSON of one node's output in an event. Pictures belong into files, not into outputs."""
+from everfold.streams.events.json_text import nests_within
+from everfold.streams.events.limits import NESTING_LIMIT, OUTPUT_LIMIT_BYTES
 
 TRUNCATED = "everfold_truncated"
 """Key that marks an output of which something was left out; `bytes` is its size before."""
@@ -48,7 +44,7 @@ SMALL_BYTES = 1024
 
 FILE_FIELDS = {"filename", "subfolder", "type"}
 
-_size = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder().encode
 
 
 def shortened(event: Event, limit_bytes: int) -> Event:
@@ -68,12 +64,12 @@ def shortened(event: Event, limit_bytes: int) -> Event:
 
 
 def cut_output(output: Mapping[str, object], limit_bytes: int) -> dict[str, object]:
-    """Return a node's output as it is, or with a mark and as much of it as the limit allows.
+    """Return a node's output as it is, or with a mark and as much of it as the limits allow.
 
     Of lists of files the references are kept, and as many as there is room for; then the smallest
     of the other values.
     """
-    size = _size_of(output)
+    size, output = _size_of(output), _shallow(output)
     if size <= limit_bytes:
         return dict(output)
     kept, left = dict[str, object](), limit_bytes - MARK_BYTES
@@ -93,6 +89,7 @@ def cut_outputs(outputs: Outputs, limit_bytes: int) -> Outputs:
 
     For more nodes than have room for a mark each, one mark stands for those left out.
     """
+    outputs = {node: _shallow(output) for node, output in outputs.items()}
     sizes = {node: _size_of(output) + _size_of(node) + 2 for node, output in outputs.items()}
     if sum(sizes.values()) <= limit_bytes and max(sizes.values(), default=0) <= OUTPUT_LIMIT_BYTES:
         return outputs
@@ -109,6 +106,15 @@ def cut_outputs(outputs: Outputs, limit_bytes: int) -> Outputs:
         kept[node] = outputs[node]
     mark: dict[str, object] = {TRUNCATED: True, "bytes": sum(sizes.values())}
     return {**kept, TRUNCATED: mark}
+
+
+def _shallow(output: Mapping[str, object]) -> dict[str, object]:
+    """Return an output without the values that are nested too deep, and with a mark for them."""
+    encoded = _encode(output)
+    if nests_within(encoded, NESTING_LIMIT):
+        return dict(output)
+    kept = {k: v for k, v in output.items() if nests_within(_encode(v), NESTING_LIMIT - 1)}
+    return {**kept, TRUNCATED: True, "bytes": len(encoded)}
 
 
 def _level(sizes: Sequence[int], limit: int) -> int:
@@ -178,4 +184,4 @@ def _left(event: Event, limit_bytes: int) -> int:
 
 
 def _size_of(value: object) -> int:
-    return len(_size(value))
+    return len(_encode(value))

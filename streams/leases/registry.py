@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from everfold.streams.appending.log import Log
 from everfold.streams.events.codec import reader_level
+from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.redis.redis_errors import command, read_readable_hash
 from everfold.streams.redis.server import server_time_ms
 
@@ -57,6 +58,8 @@ class ProcessEntry(Struct, frozen=True, kw_only=True):
     reader_level: int = 1
 
 
+_decode = decoder(RunnerEntry)
+
 BEAT_EVERY_S = 2.0
 """How often a runner writes its entry, and what it sees of its backends."""
 
@@ -83,8 +86,8 @@ async def registered_runner(log: Log, runner: str) -> RunnerEntry | None:
     """
     text = await command(log.redis, "HGET", log.keys.runners(), runner)
     try:
-        return msgspec.json.decode(text, type=RunnerEntry) if isinstance(text, bytes) else None
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return _decode(text) if isinstance(text, bytes) else None
+    except NotJson:
         return None
 
 

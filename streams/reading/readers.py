@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from everfold.streams.appending.log import Log
 from everfold.streams.events.checks import check_name
+from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.events.record import NO_ENTRY, entry_before, entry_order
 from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.server import server_time_ms
@@ -79,7 +80,18 @@ async def unregister(log: Log, partition: int, name: str) -> bool:
 async def readers(log: Log, partition: int) -> dict[str, Reader]:
     """Return name -> registered reader, those whose lease is over too. May raise Unavailable."""
     stored = await read_hash(log.redis, log.keys.readers(partition))
-    return {name.decode(): msgspec.json.decode(text, type=Reader) for name, text in stored.items()}
+    return {name.decode(errors="replace"): _reader(text) for name, text in stored.items()}
+
+
+_decode = decoder(Reader)
+
+
+def _reader(text: bytes) -> Reader:
+    """Return a stored reader; one that cannot be read holds the trim until a person removes it."""
+    try:
+        return _decode(text)
+    except NotJson:
+        return Reader(NO_ENTRY, required=True)
 
 
 async def trimmed_to(log: Log, partition: int) -> TrimmedTo:

@@ -19,6 +19,7 @@ from msgspec import Struct
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 
+from everfold.streams.events.limits import BATCH_LIMIT_BYTES
 from everfold.streams.redis.connection import (
     Argument,
     PatientConnection,
@@ -37,7 +38,7 @@ much as a command, because the pool checks that it is alive."""
 BATCH_LIMIT = 128
 """Commands per write: few enough for the server to turn to others in between."""
 
-BATCH_BYTES = 256 * 1024
+BATCH_BYTES = BATCH_LIMIT_BYTES
 """Bytes per write, unless one command alone is larger: so much is sent again when a link breaks."""
 
 T = TypeVar("T")

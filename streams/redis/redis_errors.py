@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TypeVar, cast
 
-import msgspec
 import redis.exceptions as theirs
 from redis.asyncio import Redis
 
@@ -20,6 +19,7 @@ from everfold.streams.errors import (
     ServerUnreachable,
     WrongKeyType,
 )
+from everfold.streams.events.json_text import decoder
 from everfold.streams.redis.connection import Argument, says_replica
 from everfold.streams.redis.pipelining import PipeliningRedis
 from everfold.streams.redis.replies import meaning, shown
@@ -109,10 +109,10 @@ async def read_readable_hash(redis: Redis, key: str, kind: type[T]) -> dict[str,
 
     Entries that cannot be read are left out: somebody else wrote them. Raises as `command` does.
     """
-    decode = msgspec.json.Decoder(kind).decode
+    decode = decoder(kind)
     found: dict[str, T] = {}
     for name, text in (await read_hash(redis, key)).items():
-        with suppress(ValueError, RecursionError):
+        with suppress(ValueError):
             found[name.decode()] = decode(text)
     return found
 

@@ -12,15 +12,14 @@ from hypothesis import strategies as st
 
 from everfold.streams.errors import InvalidName, InvalidWorkflow, Refused, TooLarge
 from everfold.streams.events.checks import (
-    METADATA_LIMIT_BYTES,
-    WORKFLOW_LIMIT_BYTES,
     check_choice,
     check_job_id,
     check_metadata,
     check_name,
     check_text,
-    check_workflow,
 )
+from everfold.streams.events.limits import METADATA_LIMIT_BYTES, WORKFLOW_LIMIT_BYTES
+from everfold.streams.events.workflow_check import check_workflow
 
 WORKFLOWS = Path(__file__).parent.parent / "data" / "workflows"
 NODE = {"class_type": "EmptyImage", "inputs": {}}
@@ -43,7 +42,10 @@ REFUSED: dict[str, tuple[object, str]] = {
     "no number": ({"1": {**NODE, "inputs": {"x": [float("nan")]}}}, "not finite"),
     "no end": ({"1": {**NODE, "inputs": {"x": {"y": float("inf")}}}}, "not finite"),
     "half a character": ({"1": {**NODE, "inputs": {"x": "\ud800"}}}, "cannot be written"),
-    "half a character in text": ('{"1": "\ud800"}', "is not JSON"),
+    "half a character in text": (
+        '{"1": {"class_type": "A", "inputs": {"x": "\ud800"}}}',
+        "1.inputs.x holds half a character",
+    ),
     "no bottom": ({"1": {**NODE, "inputs": {"x": DEEP}}}, "cannot be written"),
     "no bottom in text": ('{"1":' + "[" * 100_000, "is not JSON"),
     "a node that is nothing": ({"1": None}, "node '1' is nothing"),
@@ -118,7 +120,7 @@ def test_metadata_that_is_not_json_is_refused_in_one_sentence(value: object) -> 
         check_metadata({"x": value})
     assert len(str(refusal.value)) < 300
     with pytest.raises(InvalidName, match="names must be strings"):
-        check_metadata({1: "x"})  # type: ignore[dict-item]
+        check_metadata({1: "x"})
 
 
 def test_null_is_a_value_like_others() -> None:

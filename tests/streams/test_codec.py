@@ -119,7 +119,7 @@ def test_an_event_that_nobody_could_read_is_refused_before_it_enters_the_log(nam
 
 def test_every_type_with_free_json_is_checked_in_trusted_code_too() -> None:
     free = {k for k in TYPES.values() if "<class 'object'>" in repr(msgspec.inspect.type_info(k))}
-    assert set(WITH_FREE_JSON) == free
+    assert free == WITH_FREE_JSON
 
 
 @pytest.mark.parametrize("name", ["no end", "no JSON", "half a character"])

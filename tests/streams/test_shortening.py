@@ -30,12 +30,8 @@ from everfold.streams.events.event import (
     Retried,
     Succeeded,
 )
-from everfold.streams.events.shortening import (
-    EVENT_LIMIT_BYTES,
-    OUTPUT_LIMIT_BYTES,
-    cut_output,
-    cut_outputs,
-)
+from everfold.streams.events.limits import EVENT_LIMIT_BYTES, OUTPUT_LIMIT_BYTES
+from everfold.streams.events.shortening import cut_output, cut_outputs
 from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.leases.fairness import all_lanes
 from everfold.streams.reading.reader import job_events

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Annotated
@@ -15,9 +14,12 @@ from everfold.commands.jobs.watching import show_until_ended
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.times import FutureTime, duration_s
 from everfold.streams.errors import InvalidName
-from everfold.streams.events.checks import check_workflow
 from everfold.streams.events.event import Policy
+from everfold.streams.events.json_text import NotJson, decoder, read_json
 from everfold.streams.events.policies import COUNTS, NAMES, check_policy
+from everfold.streams.events.workflow_check import check_workflow
+
+_decode_graph = decoder(dict[str, dict[str, dict[str, object]]])
 
 
 async def submit(
@@ -88,7 +90,7 @@ def with_inputs(workflow: bytes, changes: list[str]) -> bytes:
     """Return the workflow with NODE.INPUT=VALUE changes made. Raises InvalidName."""
     if not changes:
         return workflow
-    graph: dict[str, dict[str, dict[str, object]]] = json.loads(check_workflow(workflow).json)
+    graph = _decode_graph(check_workflow(workflow).json)
     for change in changes:
         place, text = pair("--set", change)
         node, _, name = place.partition(".")
@@ -96,7 +98,7 @@ def with_inputs(workflow: bytes, changes: list[str]) -> bytes:
             known = ", ".join(sorted(graph))
             raise InvalidName("--set", change, f"write NODE.INPUT=VALUE; the nodes are {known}")
         graph[node]["inputs"][name] = _value(text)
-    return json.dumps(graph).encode()
+    return msgspec.json.encode(graph)
 
 
 def policy_of(settings: list[str]) -> Policy:
@@ -130,6 +132,6 @@ def pair(option: str, text: str) -> tuple[str, str]:
 
 def _value(text: str) -> object:
     try:
-        return json.loads(text)
-    except ValueError:
+        return read_json(text)
+    except NotJson:
         return text

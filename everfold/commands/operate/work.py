@@ -21,7 +21,7 @@ from everfold.commands.stream.sinks import PostHogOptions, SqlOptions, WebhookOp
 from everfold.commands.times import Seconds
 from everfold.runner.config import RunnerConfig, runner_name
 from everfold.streams.errors import Misconfigured
-from everfold.streams.events.shortening import EVENT_LIMIT_BYTES
+from everfold.streams.events.limits import EVENT_LIMIT_BYTES
 
 if TYPE_CHECKING:
     from everfold.runner.runner import Runner

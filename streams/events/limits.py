@@ -1,0 +1,108 @@
+"""The limits of what a caller or a backend may give: sizes in bytes, texts in characters, nesting.
+
+Rule: pure, and each limit stands here alone. What is accepted within them can be read by every
+reader: projector, lists, archive, export, verify, sinks.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+KIB, MIB = 1024, 1024 * 1024
+
+WORKFLOW_LIMIT_BYTES = 4 * MIB
+METADATA_LIMIT_BYTES = 64 * KIB
+EVENT_LIMIT_BYTES = MIB
+OUTPUT_LIMIT_BYTES = 256 * KIB
+BATCH_LIMIT_BYTES = 256 * KIB
+READ_LIMIT_BYTES = 4 * MIB
+CURSOR_LIMIT_BYTES = 64 * KIB
+
+NESTING_LIMIT = 64
+EVENT_NESTING = NESTING_LIMIT + 8
+"""Levels of an event's JSON: it stands around metadata or outputs."""
+STORED_NESTING = EVENT_NESTING + 8
+"""Levels of any other JSON that is read: lines of archives and states stand around events."""
+
+BACKEND_NESTING = 400
+"""Levels of what a backend answers. Of outputs deeper than NESTING_LIMIT the rest is recorded."""
+
+ID_LIMIT = 200
+NAME_LIMIT = 64
+EVENT_ID_LIMIT = 64
+REASON_LIMIT = 1_000
+
+LEAST_WHOLE, MOST_WHOLE = -(2**63), 2**64 - 1
+"""Integers in graphs and metadata: other languages hold no larger ones; seeds need 64 bits."""
+
+
+class Limit(Struct, frozen=True):
+    """One row of the table of limits."""
+
+    what: str
+    most: int
+    unit: str
+    why: str
+
+
+LIMITS = (
+    Limit(
+        "graph",
+        WORKFLOW_LIMIT_BYTES,
+        "bytes",
+        "Of its JSON without spaces. Large real graphs have a few hundred KiB.",
+    ),
+    Limit(
+        "metadata",
+        METADATA_LIMIT_BYTES,
+        "bytes",
+        "Of its JSON. It is kept in the log and in every state.",
+    ),
+    Limit(
+        "event",
+        EVENT_LIMIT_BYTES,
+        "bytes",
+        "Of its JSON; a runner may be given another limit. Every server takes values of this size.",
+    ),
+    Limit(
+        "output",
+        OUTPUT_LIMIT_BYTES,
+        "bytes",
+        "Of one node's JSON in an event. More is left out with a mark: pictures belong into files.",
+    ),
+    Limit(
+        "batch",
+        BATCH_LIMIT_BYTES,
+        "bytes",
+        "Of the events in one write. A larger event is written alone, so that a slow link can "
+        "carry each write in time.",
+    ),
+    Limit(
+        "read",
+        READ_LIMIT_BYTES,
+        "bytes",
+        "Of the events in one read, as far as the sizes before let foresee: a server ends "
+        "connections whose answers are too large.",
+    ),
+    Limit(
+        "nesting",
+        NESTING_LIMIT,
+        "levels",
+        "Of graphs, metadata and outputs: lists and objects in one another, the outermost one "
+        "included. Every reader has a stack for that.",
+    ),
+    Limit(
+        "text",
+        ID_LIMIT,
+        "characters",
+        "Of job ids, users, kinds and idempotency keys. They are part of keys and of every state.",
+    ),
+    Limit("name", NAME_LIMIT, "characters", "Of queues, namespaces, runners and subscriptions."),
+    Limit(
+        "event id",
+        EVENT_ID_LIMIT,
+        "characters",
+        "The head of a job keeps several of them.",
+    ),
+    Limit("reason", REASON_LIMIT, "characters", "Of a cancel: one line for lists."),
+)
