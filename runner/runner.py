@@ -146,6 +146,8 @@ class Runner:
         while True:
             try:
                 await self._heartbeat.begin()
+                # Registered with a look at the clock: it tells a step that comes right after.
+                await self._shared.dispatch.clock.look_at_all()
             except Unavailable:
                 await anyio.sleep(backoff.next_s())
             except (NamespaceTooNew, RunnerNameTaken) as refused:

@@ -18,12 +18,11 @@ CHECK_S = 2.0
 async def check_clock(shared: Shared) -> None:
     """Look at the clock of every partition, and wait for CHECK_S where nobody had looked."""
     backoff = Backoff()
-    for partition in range(shared.log.keys.partitions):
-        while True:
-            try:
-                await shared.dispatch.clock.of(partition)
-                break
-            except EverfoldError:
-                await anyio.sleep(backoff.next_s())
+    while True:
+        try:
+            await shared.dispatch.clock.look_at_all()
+            break
+        except EverfoldError:
+            await anyio.sleep(backoff.next_s())
     if shared.dispatch.clock.was_unseen:
         await anyio.sleep(CHECK_S)

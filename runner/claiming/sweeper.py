@@ -28,6 +28,9 @@ PROBE_LIMIT, PAGE_LIMIT = 4, 500
 """Jobs taken over in one call. Two events are made in advance for each, mostly in vain, so a call
 asks for few until it finds some."""
 
+LANES_AT_ONCE = 48
+"""Lanes looked at side by side: those of one queue in 16 partitions."""
+
 
 class Sweeper:
     """Takes jobs over and calls `start` for each, which then owns the lease."""
@@ -50,8 +53,6 @@ class Sweeper:
         backoff = Backoff(most_s=LONGEST_PAUSE_S)
         await check_clock(self._shared)
         while True:
-            with anyio.move_on_after(self._shared.config.sweep_every_s):
-                await self._woken.wait()
             self._woken = anyio.Event()
             try:
                 await self._sweep()
@@ -61,20 +62,47 @@ class Sweeper:
                 note_trouble("sweeper", error)
                 self._hold_back()
                 await anyio.sleep(backoff.next_s())
+            else:
+                with anyio.move_on_after(self._pause_s()):
+                    await self._woken.wait()
+
+    def _pause_s(self) -> float:
+        """Return how long to wait: not beyond the time when the next suspect will be dead."""
+        return min(self._shared.config.sweep_every_s, self._suspects.next_in_s(steady_s()))
 
     def _hold_back(self) -> None:
         self._hold_until_s = steady_s() + self._shared.config.lease_ttl_s
         self._suspects.forget()
 
     async def _sweep(self) -> None:
-        for partition in range(self._shared.log.keys.partitions):
-            for lane in lane_order(0, self._shared.config.queues):
-                try:
-                    await self._take_over(partition, lane)
-                except CorruptLog as error:
-                    note_trouble(f"lane {partition} {lane}", error)  # the others go on
         for suspect in await self._dead_runners():
             await self._take_from(suspect)
+        await self._walk_lanes()
+
+    async def _walk_lanes(self, suspect: str = "") -> None:
+        """Take over in all lanes side by side: one by one, a slow link would take seconds.
+
+        Raises the first error, after the other lanes were walked.
+        """
+        lanes = lane_order(0, self._shared.config.queues)
+        errors: list[EverfoldError] = []
+        at_once = anyio.Semaphore(LANES_AT_ONCE)
+
+        async def walk(partition: int, lane: Lane) -> None:
+            async with at_once:
+                try:
+                    await self._take_over(partition, lane, suspect)
+                except CorruptLog as error:
+                    note_trouble(f"lane {partition} {lane}", error)  # the others go on
+                except EverfoldError as error:
+                    errors.append(error)
+
+        async with anyio.create_task_group() as walks:
+            for partition in range(self._shared.log.keys.partitions):
+                for lane in lanes:
+                    walks.start_soon(walk, partition, lane)
+        if errors:
+            raise errors[0]
 
     async def _find_lost_leases(self) -> None:
         """Start the jobs whose leases the server gave in answers that were lost."""
@@ -137,9 +165,7 @@ class Sweeper:
         return self._suspects.dead(registered, names, steady_s())
 
     async def _take_from(self, suspect: str) -> None:
-        for partition in range(self._shared.log.keys.partitions):
-            for lane in lane_order(0, self._shared.config.queues):
-                await self._take_over(partition, lane, suspect)
+        await self._walk_lanes(suspect)
         # Its leases of other queues are taken by those who serve them, and know it by its entry.
         if not await self._has_leases(suspect):
             await deregister_runner(self._shared.log, suspect)

@@ -6,6 +6,7 @@ is missing in every look for `after_s` seconds is dead.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 
 from everfold.streams.redis.keys import connection_name
@@ -35,6 +36,12 @@ class Suspects:
             for runner, since_s in self._missing_since_s.items()
             if now_s - since_s >= self._after_s
         )
+
+    def next_in_s(self, now_s: float) -> float:
+        """Return in how many seconds the next runner will be dead if it stays missing; inf if
+        none is missing that is not dead yet."""
+        left_s = (since_s + self._after_s - now_s for since_s in self._missing_since_s.values())
+        return min((s for s in left_s if s > 0), default=math.inf)
 
     def forget(self, runner: str | None = None) -> None:
         """Forget since when this runner is missing; without a name, that of every runner."""

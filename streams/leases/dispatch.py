@@ -23,6 +23,7 @@ from everfold.streams.appending.outcomes import (
     append_outcome,
     renew_outcome,
 )
+from everfold.streams.errors import ServerError
 from everfold.streams.events.checks import author_of, check_event_id
 from everfold.streams.events.codec import reads
 from everfold.streams.events.event import Claimed, Recovered, Released, Retried
@@ -141,6 +142,17 @@ class Dispatch:
         Raises a leaf of Unavailable, without a retry: then jobs may have been leased, and
         `own_leases` names them.
         """
+        for _ in range(2):
+            page = await self._take_over(partition, lane, idle_limit_s, cursor, suspect, most)
+            if page is not None:
+                return page[0], [self._lease(job, lane, job[4]) for job in page[1]]
+            # The answer came late, or the clock was set: then leases only look old.
+            await self.clock.look(partition)
+        raise ServerError("the server's clock was set; nothing is taken over until that is clear")
+
+    async def _take_over(
+        self, partition: int, lane: Lane, idle_limit_s: float, cursor: str, suspect: str, most: int
+    ) -> tuple[str, list[scripts.Reply]] | None:
         clock = await self.clock.of(partition)
         asked_s = steady_s()
         # After a step of the clock owners get one lease to renew.
@@ -151,7 +163,7 @@ class Dispatch:
             for _ in range(most)
             for event in (self._claimed(), self._recovered(reason))
         ]
-        page = await scripts.take_over(
+        return await scripts.take_over(
             self._redis,
             log=self._keys.log(partition),
             dispatch=self._keys.dispatch(partition, *lane),
@@ -163,11 +175,6 @@ class Dispatch:
             latest_ms=clock.latest_ms(asked_s),
             payloads=payloads,
         )
-        if page is None:
-            await self.clock.look(partition)
-            return cursor, []
-        cursor, jobs = page
-        return cursor, [self._lease(job, lane, job[4]) for job in jobs]
 
     async def has_leases(self, runner: str, queues: Sequence[str]) -> bool:
         """Say whether a runner holds leases in these queues. Raises a leaf of Unavailable."""

@@ -32,6 +32,11 @@ class ServerClock:
             await self.look(partition)
         return clock
 
+    async def look_at_all(self) -> None:
+        """Look at the clock of every partition once. Raises a leaf of Unavailable."""
+        for partition in range(self._log.keys.partitions):
+            await self.of(partition)
+
     @property
     def unsure_to_ms(self) -> int:
         """A server time up to this one may be from before a step of the clock; 0 for no step."""

@@ -51,8 +51,8 @@ class PatientConnection(AbstractConnection):
     _silence_s = 0.0
 
     async def _connect(self) -> None:
-        type(self).opened += 1
         await super()._connect()  # type: ignore[safe-super, no-untyped-call]  # its kind has it
+        type(self).opened += 1
         reader = cast("asyncio.StreamReader", self._reader)
         feed = reader.feed_data
 

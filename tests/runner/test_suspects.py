@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import math
+
+import pytest
+
 from everfold.runner.decisions.suspects import Suspects
 
 
@@ -30,3 +34,13 @@ def test_one_runner_can_be_forgotten_alone() -> None:
     assert suspects.dead({"a", "b"}, set(), now_s=0.0) == ["a", "b"]
     suspects.forget("a")
     assert suspects.dead({"b"}, set(), now_s=0.1) == ["b"]
+
+
+def test_the_next_look_is_when_the_first_that_is_missing_will_be_dead() -> None:
+    suspects = Suspects(after_s=1.0)
+    assert suspects.next_in_s(0.0) == math.inf
+    suspects.dead({"a", "b"}, {"everfold:b"}, now_s=0.0)
+    suspects.dead({"a", "b"}, set(), now_s=0.4)
+    assert suspects.next_in_s(0.4) == pytest.approx(0.6)
+    assert suspects.dead({"a", "b"}, set(), now_s=1.0) == ["a"]
+    assert suspects.next_in_s(1.0) == pytest.approx(0.4), "who is dead already is not waited for"

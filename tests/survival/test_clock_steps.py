@@ -170,6 +170,25 @@ async def test_a_runner_that_stops_after_the_step_is_replaced(
 
 
 @STEPS
+async def test_a_runner_that_dies_with_the_step_is_replaced_before_its_lease_ends(
+    stack: Stack, clock: WallClock, step_s: float
+) -> None:
+    leases = Leases(ttl_s=30.0)
+    comfy = await stack.comfy()
+    owner = await stack.runner(comfy, leases=leases)
+    job_id = await stack.submit(8.0)
+    await stack.until(job_id, "running")
+    await stack.runner(comfy, leases=leases)
+    clock.step(step_s)
+    owner.send(signal.SIGKILL)
+    await stack.until_event(job_id, "recovered", within_s=15)
+    (recovered,) = await recoveries(stack, job_id)
+    assert (recovered.reason, recovered.idle_ms < 30_000) == ("connection_gone", True)
+    job = await stack.until(job_id, "succeeded")
+    assert (job.recovered, job.attempt) == (1, 1)
+
+
+@STEPS
 async def test_a_runner_that_starts_right_after_the_step_takes_nothing_from_the_living(
     stack: Stack, clock: WallClock, step_s: float
 ) -> None:

@@ -6,7 +6,6 @@ import os
 import signal
 from pathlib import Path
 
-import anyio
 import pytest
 
 from everfold.streams.events.event import Recovered
@@ -79,10 +78,10 @@ async def test_a_stopped_runner_is_replaced_within_about_a_lease(stack: Stack) -
     await stack.until(job_id, "running")
     await stack.runner(comfy)
     stopped.send(signal.SIGSTOP)
-    began_s = anyio.current_time()
     await stack.until_event(job_id, "recovered")
-    assert anyio.current_time() - began_s < 1.5 * stack.leases.ttl_s + 1
-    assert (await recoveries(stack, job_id))[0].reason == "lease_expired"
+    (recovered,) = await recoveries(stack, job_id)
+    assert recovered.reason == "lease_expired"
+    assert 1000 * stack.leases.ttl_s <= recovered.idle_ms < 2500 * stack.leases.ttl_s
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
@@ -90,9 +89,9 @@ async def test_a_renewer_that_dies_or_hangs_is_replaced_and_the_job_goes_on(
     stack: Stack, how: signal.Signals
 ) -> None:
     comfy = await stack.comfy()
-    leases = Leases(ttl_s=5.0)
+    leases = Leases(ttl_s=8.0)
     runner = await stack.runner(comfy, leases=leases)
-    job_id = await stack.submit(seconds=7.0)
+    job_id = await stack.submit(seconds=10.0)
     await stack.until(job_id, "running")
     await stack.runner(comfy, leases=leases)
     renewer = await eventually(lambda: renewer_of(runner))
