@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import io
+import re
 import sys
+from types import TracebackType
 
 from everfold import __version__
 from everfold.streams.errors import (
@@ -19,6 +23,11 @@ DONE, FAILED, USAGE, NOT_FOUND, UNAVAILABLE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 
 def main() -> None:
+    sys.excepthook = _show_uncaught
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            with contextlib.suppress(OSError):  # a file that was written to before
+                stream.reconfigure(errors="backslashreplace")
     code = run(sys.argv[1:])
     # Else Python looks for garbage a last time, which takes a fifth of a short command's time.
     gc.freeze()
@@ -42,9 +51,9 @@ def run(arguments: list[str]) -> int:
     try:
         arguments = read_config(app, arguments)
         show_whole_help(arguments)
-        code = app(arguments, exit_on_error=False, result_action="return_value")
-    except CycloptsError:
-        return USAGE
+        code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        return _complain(_without_values(str(error)), USAGE)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -81,8 +90,24 @@ def exit_code(error: EverfoldError) -> int:
 
 
 def _complain(sentence: str, code: int) -> int:
-    sys.stderr.write(f"everfold: {sentence}\n")
+    from everfold.commands.output import complain
+
+    complain(sentence)
     return code
+
+
+def _without_values(sentence: str) -> str:
+    """Leave out the value of an option that is not known: it may be a secret's, misspelt."""
+    return re.sub(r"(--[\w.-]+=)[^\"'\s]*", r"\1***", sentence)
+
+
+def _show_uncaught(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Write a traceback as logs have it: masked, and without control characters."""
+    from everfold.streams.border.log_formatter import traceback_lines
+
+    sys.stderr.write("Traceback:\n" + "\n".join(traceback_lines(error)) + "\n")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from everfold.projector.reading.lag import Checkpoint, checkpoints
 from everfold.projector.reading.queries import Page, get, list_jobs
 from everfold.projector.reading.watching import Watcher
 from everfold.streams.appending.log import UNLEASED, Log
+from everfold.streams.border.secrets import SecretUrl
 from everfold.streams.errors import (
     CorruptLog,
     InvalidWorkflow,
@@ -92,7 +93,7 @@ class Everfold:
     @contextlib.asynccontextmanager
     async def connect(
         cls,
-        url: str | None = None,
+        url: str | SecretUrl | None = None,
         *,
         namespace: str = "everfold",
         partitions: int | None = None,

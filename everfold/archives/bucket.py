@@ -6,7 +6,13 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import from_url
 
+from everfold.streams.border.addresses import masked_text
 from everfold.streams.errors import ArchiveUnavailable
+
+
+def first_line(error: Exception) -> str:
+    """Return what the store says, without the dump of its state."""
+    return masked_text(str(error).strip().partition("\n")[0])
 
 
 class Bucket:
@@ -17,7 +23,7 @@ class Bucket:
         try:
             self._store = from_url(url)
         except BaseError as error:
-            raise ArchiveUnavailable(url, str(error)) from error
+            raise ArchiveUnavailable(url, first_line(error)) from error
 
     async def create(self, name: str, content: bytes) -> bool:
         """Store an object; False when the name is taken. Raises ArchiveUnavailable."""
@@ -26,7 +32,7 @@ class Bucket:
         except AlreadyExistsError:
             return False
         except BaseError as error:
-            raise ArchiveUnavailable(self.url, str(error)) from error
+            raise ArchiveUnavailable(self.url, first_line(error)) from error
         return True
 
     async def read(self, name: str) -> bytes | None:
@@ -37,4 +43,4 @@ class Bucket:
         except FileNotFoundError:
             return None
         except BaseError as error:
-            raise ArchiveUnavailable(self.url, str(error)) from error
+            raise ArchiveUnavailable(self.url, first_line(error)) from error

@@ -7,6 +7,7 @@ from typing import cast
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.folder import Folder, Store
+from everfold.streams.border.addresses import masked_address
 from everfold.streams.errors import Misconfigured
 from everfold.streams.redis.redis_errors import command
 
@@ -22,6 +23,11 @@ def open_store(url: str) -> Store:
     scheme, separator, rest = url.partition("://")
     if not separator or scheme == "file":
         return Folder(rest if separator else url)
+    if scheme == "s3" and ("@" in rest or "?" in rest):
+        raise Misconfigured(
+            f"{masked_address(url)!r} carries credentials or options, and the namespace remembers "
+            "the address: set them by AWS_ variables"
+        )
     if scheme == "s3":
         try:
             from everfold.archives.bucket import Bucket
@@ -30,7 +36,9 @@ def open_store(url: str) -> Store:
                 f"{url} needs the package obstore: pip install 'everfold[archive]'"
             ) from error
         return Bucket(url)
-    raise Misconfigured(f"{url!r} is not an archive: write a folder's path, or s3://bucket/prefix")
+    raise Misconfigured(
+        f"{masked_address(url)!r} is not an archive: write a folder's path, or s3://bucket/prefix"
+    )
 
 
 async def known_archive(log: Log, given: str = "") -> Archive | None:

@@ -144,4 +144,4 @@ def _stored(record: Recorded) -> object:
             read_json(text)
         except NotJson:
             return text
-    return msgspec.Raw(" ".join(text.splitlines()).encode())
+    return msgspec.Raw(text.replace("\n", " ").replace("\r", " ").encode())

@@ -1,18 +1,20 @@
 """Everything that commands print: a sentence, an object, a table.
 
-Rule: what stands in the log is data. Control characters are escaped, nothing is taken as markup.
+Rule: all that is printed goes through this file, and is data: streams/border says what is shown.
 rich is loaded only for a terminal.
 """
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
+
+from everfold.streams.border.addresses import masked_text
+from everfold.streams.border.text import for_json, for_terminal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,10 +29,7 @@ Part = str | tuple[str, str]
 Cell = Part | int | float | None
 """What a table shows of a row; 0 and None are a hyphen."""
 
-CONTROLS = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))}
-
-MASK = "***"
-URL_PASSWORD = re.compile(r"(?<=://)([^/@\s:]*):\S*@")
+COMPLAINT_LINES = 20
 
 
 @cache
@@ -47,7 +46,7 @@ def is_terminal() -> bool:
 
 def emit(value: object) -> None:
     """Print one JSON object on a line of its own, at once."""
-    _write(msgspec.json.encode(value).decode())
+    _write(for_json(msgspec.json.encode(value).decode()))
 
 
 def say(*parts: Part) -> None:
@@ -59,8 +58,14 @@ def say(*parts: Part) -> None:
 
 
 def complain(sentence: str) -> None:
-    """Print a line to stderr: what is printed else may be read by a program."""
-    sys.stderr.write(clean(f"everfold: {sentence}") + "\n")
+    """Print a sentence to stderr, with secrets masked; further lines of it are indented."""
+    warn(f"everfold: {sentence}")
+
+
+def warn(sentence: str) -> None:
+    """Print to stderr as `complain` does, without the name in front."""
+    lines = masked_text(sentence).strip().split("\n")[:COMPLAINT_LINES]
+    sys.stderr.write("\n  ".join(map(for_terminal, lines)) + "\n")
     sys.stderr.flush()
 
 
@@ -111,36 +116,20 @@ def table(
 
 
 def _cell(cell: Cell) -> Part:
-    if isinstance(cell, tuple):
-        return (_one_line(cell[0]), cell[1])
-    if isinstance(cell, str):
-        return _one_line(cell)
+    if isinstance(cell, tuple | str):
+        return cell
     return f"{cell:,}" if cell else "-"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split("\n"))
 
 
 def styled(*parts: Part) -> Text:
     from rich.text import Text
 
     pairs = ((part, "") if isinstance(part, str) else part for part in parts)
-    return Text.assemble(*((clean(text), style) for text, style in pairs))
+    return Text.assemble(*((for_terminal(text), style) for text, style in pairs))
 
 
 def _plain(part: Part) -> str:
-    return clean(part if isinstance(part, str) else part[0])
-
-
-def clean(text: str) -> str:
-    """Escape what would move the cursor, ring or retitle a terminal."""
-    return text.translate(CONTROLS)
-
-
-def without_password(url: str) -> str:
-    """Return a URL, or a list of them, with its passwords masked."""
-    return URL_PASSWORD.sub(rf"\1:{MASK}@", url)
+    return for_terminal(part if isinstance(part, str) else part[0])
 
 
 def _write(line: str) -> None:

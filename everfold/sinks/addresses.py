@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from contextlib import suppress
 
 import anyio
 import httpx
 
+from everfold.streams.border.addresses import masked_receiver
 from everfold.streams.errors import Misconfigured
 
 
@@ -25,16 +27,17 @@ def check_url(text: str, *, allow_private: bool) -> httpx.URL:
     Raises Misconfigured for one that is not http(s), carries a password, or is http without
     `allow_private`.
     """
-    try:
+    url, shown = None, masked_receiver(text)
+    with suppress(httpx.InvalidURL, TypeError, ValueError):  # their texts show parts of it
         url = httpx.URL(text)
-    except (httpx.InvalidURL, TypeError) as error:
-        raise Misconfigured(f"{text!r} is not an address: {error}") from error
+    if url is None:
+        raise Misconfigured(f"{shown!r} is not an address; write https://host/path")
     has_port = url.port is None or 0 < url.port < 2**16
     if url.scheme not in ("https", "http") or not url.host or not has_port:
-        raise Misconfigured(f"{text!r} is not the address of a receiver; write https://host/path")
+        raise Misconfigured(f"{shown!r} is not the address of a receiver; write https://host/path")
     if url.scheme == "http" and not allow_private:
         raise Misconfigured(
-            f"{text!r} would send jobs unencrypted; use https:// (or, for a receiver in your own "
+            f"{shown!r} would send jobs unencrypted; use https:// (or, for a receiver in your own "
             "network, --allow-private)"
         )
     if url.userinfo:

@@ -20,6 +20,8 @@ from everfold.projector.subscribing.subscription import NOW, GiveUp, Subscriptio
 from everfold.runner.decisions.attempts import attempt_of
 from everfold.sinks.http_client import open_client, read_start
 from everfold.streams.appending.log import Log
+from everfold.streams.border.addresses import MASK, masked_address, masked_text
+from everfold.streams.border.secrets import Secret
 from everfold.streams.closing import close
 from everfold.streams.errors import Misconfigured
 from everfold.streams.events.event import Recovered, Submitted
@@ -56,12 +58,22 @@ class PostHogSink(Subscription):
     """
 
     def __init__(
-        self, log: Log, key: str, *, host: str = HOST, name: str = "posthog", start: str = NOW
+        self,
+        log: Log,
+        key: str | Secret,
+        *,
+        host: str = HOST,
+        name: str = "posthog",
+        start: str = NOW,
     ) -> None:
         if not key:
             raise Misconfigured("PostHog needs the project's key (--key phc_...)")
         if not host.startswith(("https://", "http://")):
-            raise Misconfigured(f"{host!r} is not an address of PostHog; write https://host")
+            raise Misconfigured(
+                f"{masked_address(host)!r} is not an address of PostHog; write https://host"
+            )
+        if "@" in host or "?" in host:
+            raise Misconfigured("PostHog's address must not carry a password or a query")
         super().__init__(
             name,
             types=("job.submitted", "job.recovered"),
@@ -69,7 +81,7 @@ class PostHogSink(Subscription):
             batch=BATCH,
             about=f"posthog {host}",
         )
-        self._key, self._url = key, f"{host.rstrip('/')}/batch/"
+        self._key, self._url = Secret(key), f"{host.rstrip('/')}/batch/"
         self._generation = log.generation
         self._client = open_client(TIMEOUT_S, proxies=True)
 
@@ -84,20 +96,26 @@ class PostHogSink(Subscription):
         """
         batch = [capture(delivery, self._generation) for delivery in deliveries]
         body = {
-            "api_key": self._key,
+            "api_key": self._key.reveal(),
             "historical_migration": False,
             "batch": [_plain(one) for one in batch],
         }
         try:
             async with self._client.stream("POST", self._url, json=body) as answer:
-                said = (await read_start(answer))[:200].decode(errors="replace")
+                said = (await read_start(answer)).decode(errors="replace")
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise TargetAway(f"PostHog: {type(error).__name__} {error}") from error
+            raise TargetAway(
+                f"PostHog: {type(error).__name__} {masked_text(str(error))}"
+            ) from error
         if answer.is_success:
             return
         if answer.status_code in REJECTED:
-            raise GiveUp(f"PostHog answers {answer.status_code}: {said}")
-        raise TargetAway(f"PostHog answers {answer.status_code}: {said}")
+            raise GiveUp(self._told(answer.status_code, said))
+        raise TargetAway(self._told(answer.status_code, said))
+
+    def _told(self, status: int, said: str) -> str:
+        """Return an answer for people; it may repeat the key."""
+        return f"PostHog answers {status}: {said.replace(self._key.reveal(), MASK)[:200]}"
 
 
 def capture(delivery: Delivery, generation: str) -> Capture:

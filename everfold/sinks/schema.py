@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Table, inspect, select, text
 from sqlalchemy.schema import CreateColumn
 
 from everfold.sinks.tables import METADATA, SCHEMA, SCHEMA_VERSION
+from everfold.streams.border.addresses import masked_address
 from everfold.streams.errors import Misconfigured
 
 _LOCK = 0x45564552
@@ -35,8 +36,9 @@ def _refuse_newer(connection: Connection) -> None:
         return
     found = connection.execute(select(SCHEMA.c.version)).scalar() or 0
     if found > SCHEMA_VERSION:
+        place = masked_address(connection.engine.url.render_as_string())
         raise Misconfigured(
-            f"the tables in {connection.engine.url.render_as_string()} were made by a newer "
+            f"the tables in {place} were made by a newer "
             f"Everfold (schema {found}, this one knows {SCHEMA_VERSION}); upgrade this one"
         )
 

@@ -12,6 +12,7 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 
+from everfold.streams.border.secrets import Secret
 from everfold.streams.errors import Misconfigured
 
 PREFIX = "whsec_"
@@ -19,13 +20,13 @@ SHORTEST, LONGEST = 24, 64
 """Length of a secret in bytes, by the specification."""
 
 
-def read_secret(text: str) -> bytes:
+def read_secret(text: str | Secret) -> bytes:
     """Decode a secret: `whsec_` and base64.
 
     Raises Misconfigured, with a message that does not contain the secret.
     """
     try:
-        secret = base64.b64decode(text.removeprefix(PREFIX), validate=True)
+        secret = base64.b64decode(Secret(text).reveal().removeprefix(PREFIX), validate=True)
     except (binascii.Error, ValueError) as error:
         raise Misconfigured(f"a webhook secret is {PREFIX} followed by base64: {error}") from error
     if not SHORTEST <= len(secret) <= LONGEST:

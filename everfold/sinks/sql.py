@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol, cast
 
 import anyio
@@ -24,6 +25,7 @@ from everfold.sinks.rows import event_row, job_row
 from everfold.sinks.schema import bring_up_to_date
 from everfold.sinks.tables import EVENTS, JOBS
 from everfold.streams.appending.log import Log
+from everfold.streams.border.addresses import masked_address, masked_text
 from everfold.streams.closing import CLOSE_WITHIN_S
 from everfold.streams.errors import Misconfigured, Unavailable
 
@@ -57,7 +59,7 @@ class SqlSink(Subscription):
             types=() if progress else WITHOUT_PROGRESS,
             start=start,
             batch=BATCH,
-            about=f"sql {self._url.render_as_string()}",
+            about=f"sql {_shown(self._url)}",
         )
         self._namespace, self._generation = log.keys.namespace, log.generation
         self._events = events
@@ -78,7 +80,7 @@ class SqlSink(Subscription):
         except (DBAPIError, OSError) as error:
             await self.aclose()
             raise Unavailable(
-                f"the database {self._url.render_as_string()} cannot be used: {_first_line(error)}"
+                f"the database {_shown(self._url)} cannot be used: {_first_line(error)}"
             ) from error
         self._is_open = True
 
@@ -152,13 +154,14 @@ def _is_later_event(table: Table, new: Columns) -> ColumnElement[bool]:
 
 def _checked(text: str) -> URL:
     """Return the address with its asynchronous driver. Raises Misconfigured."""
-    try:
+    url = None
+    with suppress(ArgumentError, ValueError):  # their texts show parts of it
         url = make_url(text)
-    except ArgumentError as error:
+    if url is None:
         raise Misconfigured(
-            f"{text!r} is not a database address; write sqlite+aiosqlite:///jobs.db or "
-            "postgresql+asyncpg://user:password@host/database"
-        ) from error
+            f"{masked_address(text)!r} is not a database address; write "
+            "sqlite+aiosqlite:///jobs.db or postgresql+asyncpg://user:password@host/database"
+        )
     kind = url.drivername.partition("+")[0].replace("postgres", "postgresql", 1)
     kind = kind.replace("postgresqlql", "postgresql")
     if kind not in DRIVERS:
@@ -177,7 +180,7 @@ def _engine(url: URL) -> AsyncEngine:
         )
     except (ImportError, NoSuchModuleError) as error:
         extra = DRIVERS[url.drivername.partition("+")[0]][1]
-        raise Misconfigured(f"{url} needs: pip install 'everfold[{extra}]'") from error
+        raise Misconfigured(f"{_shown(url)} needs: pip install 'everfold[{extra}]'") from error
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
@@ -197,4 +200,8 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 def _first_line(error: Exception) -> str:
     original = error.orig if isinstance(error, DBAPIError) else error
-    return str(cast("object", original)).strip().partition("\n")[0]
+    return masked_text(str(cast("object", original)).strip().partition("\n")[0])
+
+
+def _shown(url: URL) -> str:
+    return masked_address(url.render_as_string())

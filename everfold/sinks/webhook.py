@@ -22,6 +22,8 @@ from everfold.projector.subscribing.subscription import NOW, GiveUp, Subscriptio
 from everfold.sinks.addresses import NotAllowed, check_url, resolve
 from everfold.sinks.http_client import open_client, read_start
 from everfold.sinks.signing import read_secret, sign
+from everfold.streams.border.addresses import masked_text
+from everfold.streams.border.secrets import ReceiverUrl, Secret
 from everfold.streams.closing import close
 from everfold.streams.errors import Misconfigured
 
@@ -55,7 +57,7 @@ class WebhookSink(Subscription):
     def __init__(
         self,
         url: str,
-        secrets: Sequence[str],
+        secrets: Sequence[str | Secret],
         *,
         name: str = "webhook",
         types: Iterable[str] = TYPES,
@@ -69,7 +71,9 @@ class WebhookSink(Subscription):
         self._url = check_url(url, allow_private=allow_private)
         if not secrets:
             raise Misconfigured("webhooks are signed: give a secret (--secret whsec_...)")
-        self._secrets = [read_secret(secret) for secret in secrets]
+        self._secrets = [Secret(secret) for secret in secrets]
+        for secret in self._secrets:
+            read_secret(secret)
         super().__init__(
             name,
             types=types,
@@ -78,7 +82,7 @@ class WebhookSink(Subscription):
             start=start,
             retry_s=retry_s,
             timeout_s=timeout_s + 5.0,
-            about=f"webhook {self._url.copy_with(query=None)}",
+            about=f"webhook {ReceiverUrl(url)}",
         )
         self._allow_private, self._limit_s = allow_private, timeout_s
         # No proxy from the environment: its target could not be checked.
@@ -106,7 +110,7 @@ class WebhookSink(Subscription):
         except TimeoutError as error:
             raise Refusal(f"no answer within {self._limit_s:g} s") from error
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            raise Refusal(f"{type(error).__name__}: {error}") from error
+            raise Refusal(f"{type(error).__name__}: {masked_text(str(error))}") from error
         _check(status, retry_after)
         return status
 
@@ -120,7 +124,7 @@ class WebhookSink(Subscription):
             "content-type": "application/json",
             "user-agent": "everfold",
             "host": url.netloc.decode(),
-            **sign(self._secrets, message_id, int(time.time()), body),
+            **sign([read_secret(one) for one in self._secrets], message_id, int(time.time()), body),
         }
         async with self._client.stream(
             "POST",

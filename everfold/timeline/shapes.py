@@ -5,21 +5,12 @@ Rule: pure.
 
 from __future__ import annotations
 
-import html
-import re
-
-NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that no XML document may have, not even escaped."""
-
-
-def escaped(words: str) -> str:
-    """Return words for XML; characters that XML cannot hold become U+FFFD."""
-    return html.escape(NOT_XML.sub("\ufffd", words))
+from everfold.streams.border.text import for_markup
 
 
 def tip(words: str) -> str:
     """Return the tooltip of the element around it; nothing for no words."""
-    return f"<title>{escaped(words)}</title>" if words else ""
+    return f"<title>{for_markup(words)}</title>" if words else ""
 
 
 def rect(
@@ -57,4 +48,4 @@ def text(
     placed = f' text-anchor="{anchor}"' if anchor else ""
     style = (f"font-size:{size:.1f}px;" if size else "") + (f"fill:{color}" if color else "")
     styled = f' style="{style}"' if style else ""
-    return f'<text{named}{placed}{styled} x="{x:.1f}" y="{y:.1f}">{escaped(words)}</text>'
+    return f'<text{named}{placed}{styled} x="{x:.1f}" y="{y:.1f}">{for_markup(words)}</text>'

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from msgspec.structs import replace
 from rich.text import Text
 
+from everfold.streams.border.text import for_terminal
 from everfold.timeline.axis import Axis, after
 from everfold.timeline.rows import Row, extent_ms, marks_of, owners_of, rows_of
 from everfold.timeline.tracks import KINDS, MARKS, RECOVERING, RUNNING, WAITING, Track
@@ -36,7 +38,7 @@ def terminal(
     tracks: Sequence[Track], width: int, styles: dict[str, str], by: str = "job"
 ) -> Iterator[Text]:
     """Yield the lines, none wider than `width`; `styles` are those of statuses."""
-    rows = rows_of(tracks, by)
+    rows = [_printable(row) for row in rows_of(tracks, by)]
     label = max([LEAST_LABEL, *(min(len(row.label), MOST_LABEL) for row in rows)])
     bar = max(LEAST_BAR, width - label - STATUS - 2)
     axis = Axis(*extent_ms(rows), 0, bar)
@@ -47,6 +49,11 @@ def terminal(
         line.append_text(_bar(row, axis, bar, colors))
         yield line.append(f" {row.status}".rstrip(), styles.get(row.status, ""))
     yield from _legend(rows, colors, width)
+
+
+def _printable(row: Row) -> Row:
+    segments = tuple(replace(one, owner=for_terminal(one.owner)) for one in row.segments)
+    return replace(row, label=for_terminal(row.label), segments=segments)
 
 
 def _tick_line(axis: Axis, bar: int) -> str:

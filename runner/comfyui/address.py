@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping
+from contextlib import suppress
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from msgspec import Struct
 
+from everfold.streams.border.addresses import masked_address
+from everfold.streams.border.secrets import Secret
 from everfold.streams.errors import BackendUrlInvalid
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -22,8 +25,12 @@ class Address(Struct, frozen=True):
 
     url: str
     """Scheme, host, port and path prefix; no trailing slash, no user, no password."""
-    headers: dict[str, str]
+    headers: dict[str, Secret]
     """Sent with every request and with the websocket's handshake."""
+
+    def revealed_headers(self) -> dict[str, str]:
+        """Return the headers as they are sent."""
+        return {name: value.reveal() for name, value in self.headers.items()}
 
     @property
     def websocket_url(self) -> str:
@@ -41,17 +48,20 @@ def read_address(url: str, headers: Mapping[str, str] | None = None) -> Address:
     parts = _split(text if "://" in text else f"http://{text}")
     host = _host(parts)
     path = parts.path.rstrip("/")
-    return Address(f"{parts.scheme}://{host}{path}", {**_authorization(parts), **(headers or {})})
+    given = {name: Secret(value) for name, value in (headers or {}).items()}
+    return Address(f"{parts.scheme}://{host}{path}", {**_authorization(parts), **given})
 
 
 def _split(text: str) -> SplitResult:
-    shown = text.rpartition("@")[2]
-    try:
+    shown, host_is_name = masked_address(text), False
+    parts: SplitResult | None = None
+    with suppress(ValueError):  # its text would show a part of the address
         parts = urlsplit(text)
         # A host that is no domain name would fail only later, in the resolver.
         has_host = bool((parts.hostname or "").encode("idna")) and (parts.port or 0) >= 0
-    except ValueError as error:
-        raise BackendUrlInvalid(shown, str(error)) from None
+        host_is_name = True
+    if parts is None or not host_is_name:
+        raise BackendUrlInvalid(shown, "its host or port cannot be read")
     if not text.isprintable() or " " in text:
         raise BackendUrlInvalid(shown, "it has a space or an unprintable character")
     if parts.scheme not in DEFAULT_PORTS:
@@ -70,8 +80,8 @@ def _host(parts: SplitResult) -> str:
     return host if is_default else f"{host}:{parts.port}"
 
 
-def _authorization(parts: SplitResult) -> dict[str, str]:
+def _authorization(parts: SplitResult) -> dict[str, Secret]:
     if parts.username is None:
         return {}
     pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-    return {"Authorization": f"Basic {b64encode(pair.encode()).decode()}"}
+    return {"Authorization": Secret(f"Basic {b64encode(pair.encode()).decode()}")}

@@ -247,7 +247,7 @@ def open_client(
     """Open a client that never retries and never follows a redirect. The caller closes it."""
     return httpx.AsyncClient(
         base_url=address.url,
-        headers={"Accept-Encoding": "identity", **address.headers},
+        headers={"Accept-Encoding": "identity", **address.revealed_headers()},
         timeout=httpx.Timeout(CHUNK_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
         limits=httpx.Limits(max_keepalive_connections=None if keep_alive else 0),
         # Without https no context is used, and reading all certificates takes a while.

@@ -30,6 +30,9 @@ MAX_QUEUED_FRAMES = 4
 
 log = logging.getLogger(__name__)
 
+_frames = logging.getLogger("everfold.websocket")
+_frames.setLevel(logging.WARNING)  # its records of lower levels show the headers
+
 OPEN_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 2.0
 PING_INTERVAL_S = 20.0
@@ -54,7 +57,7 @@ class SocketObservation:
     ) -> None:
         query = urlencode({"clientId": attempt.client_id})
         self._url = f"{address.websocket_url}/ws?{query}"
-        self._headers = address.headers
+        self._address = address
         # True stands for the system's certificates; without wss:// none may be given.
         self._ssl = (ssl_context or True) if self._url.startswith("wss://") else None
         self._sightings = Sightings(attempt.prompt_id, read_plan(workflow))
@@ -121,12 +124,13 @@ class SocketObservation:
         return await _Connect(
             self._url,
             ssl=self._ssl,
-            additional_headers=self._headers,
+            additional_headers=self._address.revealed_headers(),
             max_size=MAX_FRAME_BYTES,
             max_queue=MAX_QUEUED_FRAMES,
             # Saves the server's event loop the work; the two are mostly near each other.
             compression=None,
             proxy=None,
+            logger=_frames,
             open_timeout=OPEN_TIMEOUT_S,
             close_timeout=CLOSE_TIMEOUT_S,
             ping_interval=PING_INTERVAL_S,

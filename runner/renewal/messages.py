@@ -10,6 +10,7 @@ from typing import cast
 import msgspec
 from msgspec import Struct
 
+from everfold.streams.border.secrets import Secret
 from everfold.streams.events.json_text import decoder
 
 BEAT_EVERY_S = 0.5
@@ -25,7 +26,7 @@ class Server(Struct, frozen=True, kw_only=True):
     """Of a unix socket; empty for TCP."""
     database: int = 0
     username: str = ""
-    password: str = ""
+    password: Secret = Secret("")
     tls: dict[str, str | int | bool] | None = None
     """Arguments of redis-py's SSLConnection; None without TLS."""
 
@@ -104,10 +105,22 @@ class Missed(Struct, frozen=True, tag="missed"):
 ToRenewer = Setup | Hold | Forget | Beat
 FromRenewer = Beat | Round | Missed
 
-decode_to_renewer = decoder(cast("type[ToRenewer]", ToRenewer))
+
+def _read(_: type, value: object) -> Secret:
+    return Secret(str(value))
+
+
+def _written(value: object) -> str:
+    """Give the password away: the pipe leads to the runner's own process alone."""
+    if isinstance(value, Secret):
+        return value.reveal()
+    raise NotImplementedError
+
+
+decode_to_renewer = decoder(cast("type[ToRenewer]", ToRenewer), own_type=_read)
 decode_from_renewer = decoder(cast("type[FromRenewer]", FromRenewer))
 
 
 def line(message: ToRenewer | FromRenewer) -> bytes:
     """Return a message as it is written to a pipe."""
-    return msgspec.json.encode(message) + b"\n"
+    return msgspec.json.encode(message, enc_hook=_written) + b"\n"

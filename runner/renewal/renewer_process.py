@@ -18,6 +18,7 @@ from everfold.runner.renewal.messages import (
     decode_from_renewer,
     line,
 )
+from everfold.streams.border.secrets import Secret, SecretUrl
 from everfold.streams.redis.server import connection_arguments
 
 MODULE = "everfold.runner.renewal.renewer"
@@ -39,7 +40,7 @@ def environment(of: Mapping[str, str]) -> dict[str, str]:
     return kept
 
 
-def server_of(url: str) -> Server:
+def server_of(url: str | SecretUrl) -> Server:
     """Return where a server URL leads. Raises NoServer for a URL that is none."""
     given = connection_arguments(url)
     tls = {name: value for name, value in given.items() if name.startswith("ssl_")}
@@ -49,8 +50,8 @@ def server_of(url: str) -> Server:
         path=str(given.get("path", "")),
         database=int(str(given.get("db", 0) or 0)),
         username=str(given.get("username") or ""),
-        password=str(given.get("password") or ""),
-        tls=_plain(tls) if url.startswith("rediss:") else None,
+        password=Secret(str(given.get("password") or "")),
+        tls=_plain(tls) if SecretUrl(url).reveal().startswith("rediss:") else None,
     )
 
 

@@ -32,7 +32,7 @@ class ServerConnection:
         try:
             if server.password:
                 user = (server.username,) if server.username else ()
-                self.ask("AUTH", *user, server.password)
+                self.ask("AUTH", *user, server.password.reveal())
             with contextlib.suppress(ErrorReply):  # managed servers refuse CLIENT
                 self.ask("CLIENT", "SETNAME", name)
             if server.database:

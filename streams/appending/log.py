@@ -20,6 +20,7 @@ from everfold.streams.appending.outcomes import (
     Submission,
     append_outcome,
 )
+from everfold.streams.border.secrets import SecretUrl
 from everfold.streams.closing import close
 from everfold.streams.errors import (
     IdempotencyConflict,
@@ -88,8 +89,10 @@ class Log:
     `event_limit_bytes`: its outputs are shortened, or it is refused.
     """
 
-    def __init__(self, url: str, redis: PipeliningRedis, namespace: Namespace, actor: str) -> None:
-        self.url = url
+    def __init__(
+        self, url: str | SecretUrl, redis: PipeliningRedis, namespace: Namespace, actor: str
+    ) -> None:
+        self.url = SecretUrl(url)
         self.redis = redis
         self.keys: Keyspace = namespace.keys
         self.generation = namespace.generation
@@ -103,7 +106,7 @@ class Log:
     @contextlib.asynccontextmanager
     async def open(
         cls,
-        url: str,
+        url: str | SecretUrl,
         *,
         namespace: str = "everfold",
         partitions: int | None = None,

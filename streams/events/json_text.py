@@ -30,12 +30,17 @@ class NotJson(ValueError):
     """The text is not JSON, not of the wanted shape, or nested too deep."""
 
 
-def decoder(kind: type[T], levels: int = STORED_NESTING) -> Callable[[bytes | str], T]:
+def decoder(
+    kind: type[T],
+    levels: int = STORED_NESTING,
+    own_type: Callable[[type, object], object] | None = None,
+) -> Callable[[bytes | str], T]:
     """Return a function that reads JSON of one type and raises NotJson for anything else.
 
-    `levels` is how deep lists and objects may stand in one another.
+    `levels` is how deep lists and objects may stand in one another. `own_type` makes values of
+    types that JSON does not have.
     """
-    decode = Decoder(kind).decode
+    decode = Decoder(kind, dec_hook=own_type).decode
 
     def read(text: bytes | str) -> T:
         try:

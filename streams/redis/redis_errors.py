@@ -13,6 +13,7 @@ from typing import TypeVar, cast
 import redis.exceptions as theirs
 from redis.asyncio import Redis
 
+from everfold.streams.border.addresses import masked_text
 from everfold.streams.errors import (
     EverfoldError,
     ServerError,
@@ -66,6 +67,8 @@ def mapped_errors(asked: Sequence[Argument] = ()) -> Iterator[None]:
     try:
         yield
     except _THEIRS as error:
+        # Redis repeats the words of a command that it does not know, such as AUTH.
+        error.args = tuple(masked_text(str(part)) for part in error.args)
         leaf = _leaf(error)
         if asked and isinstance(leaf, WrongKeyType):
             raise WrongKeyType(f"{leaf}, asked for {_keys(asked)}") from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import suppress
 from typing import TypeVar, cast
 from urllib.parse import parse_qsl, urlsplit
 
@@ -15,6 +16,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from everfold.streams.border.secrets import SecretUrl
 from everfold.streams.errors import NoServer, ServerError, ServerRefusesAccess, ServerTooOld
 from everfold.streams.redis.connection import patient
 from everfold.streams.redis.pipelining import PipeliningRedis
@@ -42,7 +44,7 @@ NEEDED_COMMANDS = ("XAUTOCLAIM", "EXPIRETIME")
 
 
 def connect(
-    url: str, *, name: str = "everfold", timeout_s: float = COMMAND_TIMEOUT_S
+    url: str | SecretUrl, *, name: str = "everfold", timeout_s: float = COMMAND_TIMEOUT_S
 ) -> PipeliningRedis:
     """Return a client for `url` (redis://, rediss:// or unix://); it connects when it is used.
 
@@ -52,7 +54,9 @@ def connect(
     return _raw(PipeliningRedis(_pool(url, name, timeout_s, None), timeout_s))
 
 
-def connect_blocking(url: str, *, name: str = "everfold", block_s: float = BLOCK_S) -> Redis:
+def connect_blocking(
+    url: str | SecretUrl, *, name: str = "everfold", block_s: float = BLOCK_S
+) -> Redis:
     """Return a client for one reader that blocks up to `block_s` on the server.
 
     As `connect`; the silence that it bears is `block_s` longer.
@@ -62,12 +66,13 @@ def connect_blocking(url: str, *, name: str = "everfold", block_s: float = BLOCK
 
 
 def _pool(
-    url: str, name: str, connect_timeout_s: float, timeout_s: float | None
+    url: str | SecretUrl, name: str, connect_timeout_s: float, timeout_s: float | None
 ) -> BlockingConnectionPool:
-    try:
-        _check_url(url)
+    pool, secret = None, SecretUrl(url)
+    why = _fault(secret.reveal())
+    with suppress(ValueError, TypeError, AttributeError):  # their texts show parts of the address
         pool = BlockingConnectionPool.from_url(
-            url,
+            secret.reveal(),
             max_connections=CONNECTION_LIMIT,
             timeout=None,
             protocol=2,
@@ -76,11 +81,11 @@ def _pool(
             socket_connect_timeout=connect_timeout_s,
             driver_info=None,  # else each connection sends CLIENT SETINFO
         )
-    except (ValueError, TypeError, AttributeError) as error:
+    if pool is None or why:
         raise NoServer(
-            f"{url!r} is not a Redis URL ({error}); write redis://host:6379/0, "
+            f"{str(secret)!r} is not a Redis URL{why and f' ({why})'}; write redis://host:6379/0, "
             "rediss://host:6379/0 or unix:///path/to/socket"
-        ) from error
+        )
     pool.connection_class = patient(pool.connection_class, name)
     return pool
 
@@ -98,27 +103,33 @@ _FROM_QUERY = frozenset(
 _TLS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 
-def _check_url(url: str) -> None:
-    """Raise ValueError for what redis-py would ignore, or only find when it connects."""
-    parts = urlsplit(url)
+def _fault(url: str) -> str:
+    """Return what redis-py would ignore in a URL, or only find when it connects; "" for nothing.
+
+    The sentence repeats nothing of the URL: what is misspelt may be a part of a password.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "its host cannot be read"
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name not in _FROM_QUERY:
-            known = ", ".join(sorted(_FROM_QUERY))
-            raise ValueError(f"there is no option {name[:40]!r}; there are {known}")
+            return f"one of its options does not exist; there are {', '.join(sorted(_FROM_QUERY))}"
         if name.startswith("ssl_") and parts.scheme != "rediss":
-            raise ValueError(f"{name} needs rediss://")
+            return f"{name} needs rediss://"
         if name == "ssl_cert_reqs" and value not in ("none", "optional", "required"):
-            raise ValueError("ssl_cert_reqs is none, optional or required")
+            return "ssl_cert_reqs is none, optional or required"
         if name in _TLS_FILES and not os.path.isfile(value):
-            raise ValueError(f"{name} names {value!r}, which is no file")
+            return f"{name} names no file"
         if name == "db" and not value.isdecimal():
-            raise ValueError("db is a number from 0 on")
+            return "db is a number from 0 on"
     path = parts.path.strip("/")
     if parts.scheme != "unix" and path and not (path.isascii() and path.isdecimal()):
-        raise ValueError("behind the host stands the number of a database, such as /0")
+        return "behind the host stands the number of a database, such as /0"
+    return ""
 
 
-def connection_arguments(url: str) -> dict[str, object]:
+def connection_arguments(url: str | SecretUrl) -> dict[str, object]:
     """Return what `url` says about a connection, by the names of redis-py. Raises NoServer."""
     return dict(_pool(url, "everfold", COMMAND_TIMEOUT_S, None).connection_kwargs)
 

@@ -23,7 +23,7 @@ TESTS_ONLY = ("tests", "benchmarks", "examples", "deploy")
 RANK = {package: rank for rank, package in enumerate((*PACKAGES, *TESTS_ONLY))}
 
 ROOMS = {
-    "streams": "errors closing events redis appending leases reading archive retention",
+    "streams": "border errors closing events redis appending leases reading archive retention",
     "projector": "config job assignment folding reading projector subscribing",
     "runner": "backend config renewal decisions comfyui execution claiming runner",
     "everfold": "event_text contract timeline simulator embedded sinks archives client demo "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from everfold.runner.comfyui.address import read_address
+from everfold.streams.border.secrets import Secret
 from everfold.streams.errors import BackendUrlInvalid
 
 
@@ -29,8 +30,8 @@ def test_a_user_and_a_password_become_a_header() -> None:
     address = read_address("https://aladdin:open%20sesame@host/x", {"X-Key": "1"})
     assert address.url == "https://host/x"
     assert address.headers == {
-        "Authorization": "Basic YWxhZGRpbjpvcGVuIHNlc2FtZQ==",
-        "X-Key": "1",
+        "Authorization": Secret("Basic YWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
+        "X-Key": Secret("1"),
     }
 
 

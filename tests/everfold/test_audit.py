@@ -23,7 +23,7 @@ async def log(redis_url: str, namespace: str) -> AsyncIterator[Log]:
 
 
 async def audited(start_program: StartProgram, log: Log, code: int, *arguments: str) -> Program:
-    names = {"REDIS_URL": log.url, "EVERFOLD_NAMESPACE": log.keys.namespace}
+    names = {"REDIS_URL": log.url.reveal(), "EVERFOLD_NAMESPACE": log.keys.namespace}
     program = start_program("-m", "everfold", "audit", "verify", *arguments, environ=names)
     assert await program.end(within_s=60) == code, program
     return program

@@ -74,7 +74,9 @@ async def _run(log: Log) -> None:
 
 
 async def _watch(log: Log) -> None:
-    async with Everfold.connect(log.url, namespace=log.keys.namespace, actor=log.actor) as everfold:
+    async with Everfold.connect(
+        log.url.reveal(), namespace=log.keys.namespace, actor=log.actor
+    ) as everfold:
         made = await everfold.submit(GRAPH)
         async for _ in everfold.watch(made.job_id):
             pass

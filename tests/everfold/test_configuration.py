@@ -241,11 +241,11 @@ async def test_show_tells_what_is_in_effect_and_where_it_is_from(start: Start, f
     environ = {"EVERFOLD_RUNNER_SLOTS": "4", "COMFYUI_URL": "http://a:pw@b"}
     show = ("config", "show")
     assert await settings(start(*show, "--json", **environ)) == {
-        "redis_url": ("redis://ada:***@h/0", "everfold.toml"),
+        "redis_url": ("redis://***@h/0", "everfold.toml"),
         "namespace": ("n", "everfold.toml"),
         "runner.slots": ("4", "EVERFOLD_RUNNER_SLOTS"),
         "runner.name": ("gpu", "everfold.toml"),
-        "comfyui": ("http://a:***@b", "COMFYUI_URL"),
+        "comfyui": ("http://***@b", "COMFYUI_URL"),
     }
     lines = (await said(start(*show, REDIS_HOST="other"))).splitlines()
     assert lines[0] == f"file  {file}"

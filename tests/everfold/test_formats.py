@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from everfold.commands.formats import event_line, event_object
-from everfold.commands.output import clean
+from everfold.streams.border.text import for_terminal
 from everfold.streams.events.record import recorded
 
 STORED = [
@@ -39,6 +39,6 @@ def test_an_entry_that_is_not_ours_is_one_line_too() -> None:
 
 def test_what_would_steer_a_terminal_is_escaped() -> None:
     assert (
-        clean("\x1b]0;title\x07 [b] :x: \x9b2J\r\n")
-        == r"\x1b]0;title\x07 [b] :x: \x9b2J\x0d" + "\n"
+        for_terminal("\x1b]0;title\x07 [b] :x: \x9b2J\r\n")
+        == r"\x1b]0;title\x07 [b] :x: \x9b2J\r\n"
     )

@@ -46,7 +46,7 @@ async def log(server: OwnServer) -> AsyncIterator[Log]:
 async def test_receipts_are_sent_for_what_has_succeeded(
     log: Log, start_program: StartProgram
 ) -> None:
-    program = start_program("-m", "examples.receipts", environ={"REDIS_URL": log.url})
+    program = start_program("-m", "examples.receipts", environ={"REDIS_URL": log.url.reveal()})
     jobs = [(await log.submit(GRAPH, kind="portrait", user="ada")).job_id for _ in range(3)]
     await log.submit(GRAPH)
     await work(log)
@@ -62,12 +62,14 @@ async def test_the_tally_is_right_however_often_it_is_killed(
 ) -> None:
     path = tmp_path / "tally.db"
     for _ in range(3):
-        program = start_program("-m", "examples.tally", str(path), environ={"REDIS_URL": log.url})
+        program = start_program(
+            "-m", "examples.tally", str(path), environ={"REDIS_URL": log.url.reveal()}
+        )
         await make_jobs(log, 20)
         await work(log, steps=1)
         await program.line("job.", within_s=20)
         program.kill()
-    start_program("-m", "examples.tally", str(path), environ={"REDIS_URL": log.url})
+    start_program("-m", "examples.tally", str(path), environ={"REDIS_URL": log.url.reveal()})
     await eventually(lambda: counts(path).get("job.succeeded") == 60, 20)
     assert set(counts(path).values()) == {60}
 
@@ -85,7 +87,7 @@ async def test_the_own_cursor_writes_each_event_once(
     path = tmp_path / "events.db"
 
     def start() -> Program:
-        environ = {"REDIS_URL": log.url}
+        environ = {"REDIS_URL": log.url.reveal()}
         return start_program("-m", "examples.own_cursor", str(path), environ=environ)
 
     jobs: list[str] = []
@@ -113,7 +115,7 @@ async def test_the_redis_cli_lines_do_what_the_page_says(log: Log) -> None:
     lines = [line.removeprefix("$ redis-cli ") for line in blocks[0].splitlines()]
     await log.submit(GRAPH, job_id="order-17")
     (event,) = await job_events(log, "order-17")
-    redis = client(log.url)
+    redis = client(log.url.reveal())
     redis.response_callbacks.clear()
 
     def run(line: str) -> object:
@@ -157,7 +159,7 @@ async def test_the_node_lines_consume_every_event_and_resume(
     seen: list[tuple[str, int]] = []
     for count in (60, 100):
         path = tmp_path / f"told-{count}"
-        with node_consumer(node_folder, log.url, path):
+        with node_consumer(node_folder, log.url.reveal(), path):
             await eventually(partial(has_lines, path, count - len(seen)), 30)
         seen += lines_of(path)
         jobs += await make_jobs(log, 4)

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def start_projector(start_program: StartProgram, log: Log) -> Program:
-    environ = {"REDIS_URL": log.url, "EVERFOLD_NAMESPACE": log.keys.namespace}
+    environ = {"REDIS_URL": log.url.reveal(), "EVERFOLD_NAMESPACE": log.keys.namespace}
     program = start_program("-m", "everfold", "projector", environ=environ)
     await program.line("projector")
     return program
@@ -113,7 +113,7 @@ async def test_what_was_read_and_not_committed_by_a_killed_process_is_folded(
     jobs = await make_jobs(log, 40)
     assert {log.keys.partition_of(job_id) for job_id in jobs} == set(range(PARTITIONS))
     await work(log)
-    program = start_program("-c", READ_AND_STAY, log.url, log.keys.namespace)
+    program = start_program("-c", READ_AND_STAY, log.url.reveal(), log.keys.namespace)
     await program.line("read")
     program.kill()
     async with projecting(log):

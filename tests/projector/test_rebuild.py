@@ -241,7 +241,7 @@ async def test_a_killed_rebuild_is_taken_up_by_the_next_one(
         await work(log, steps=12)
         await assert_projected(log, jobs)
         await damage(log, jobs)
-        program = start_program("-c", KILLED, log.url, log.keys.namespace)
+        program = start_program("-c", KILLED, log.url.reveal(), log.keys.namespace)
         await program.line("half")
         await program.end()
         await Rebuild(log, JobsProjection()).run()

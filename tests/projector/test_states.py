@@ -134,7 +134,7 @@ async def test_kills_count_nothing_twice_and_miss_nothing(
     log: Log, start_program: StartProgram
 ) -> None:
     for _ in range(3):
-        program = start_program("-c", FOLDING, log.url, log.keys.namespace)
+        program = start_program("-c", FOLDING, log.url.reveal(), log.keys.namespace)
         await program.line("folding")
         await make_jobs(log, 10)
         await work(log)

@@ -151,7 +151,7 @@ def test_a_url_is_read_as_the_runner_reads_it(tmp_path: Path) -> None:
     options = f"ssl_cert_reqs=none&ssl_ca_certs={authority}"
     tls = server_of(f"rediss://ada:p%40ss@host:7000/3?{options}")
     assert (tls.host, tls.port, tls.database) == ("host", 7000, 3)
-    assert (tls.username, tls.password) == ("ada", "p@ss")
+    assert (tls.username, tls.password.reveal()) == ("ada", "p@ss")
     assert tls.tls == {"ssl_cert_reqs": "none", "ssl_ca_certs": str(authority)}
     assert server_of("unix:///tmp/x.sock").path == "/tmp/x.sock"
     assert server_of("redis://h").tls is None

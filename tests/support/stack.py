@@ -101,7 +101,7 @@ class Stack:
     ) -> None:
         self.log = log
         self.leases = leases
-        self.redis_url = redis_url or log.url
+        self.redis_url = redis_url or log.url.reveal()
         self._start, self._folder = start, folder
         self._programs: list[Program] = []
         self._count = 0

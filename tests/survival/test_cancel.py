@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 
 async def cancel(stack: Stack, job_id: str) -> None:
     log = stack.log
-    async with Everfold.connect(log.url, namespace=log.keys.namespace) as everfold:
+    async with Everfold.connect(log.url.reveal(), namespace=log.keys.namespace) as everfold:
         await everfold.cancel(job_id, "changed my mind")
 
 

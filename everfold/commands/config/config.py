@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -16,8 +15,14 @@ from everfold.commands.app import app
 from everfold.commands.config.config_file import check_file, checked, locate, shown
 from everfold.commands.config.settings import CheckedFile, Setting, all_settings
 from everfold.commands.options import ConfigPath, Json
-from everfold.commands.output import MASK, emit, say, show, without_password
+from everfold.commands.output import emit, say, show, warn
 from everfold.embedded import named_url
+from everfold.streams.border.addresses import (
+    MASK,
+    masked_address,
+    masked_receiver,
+    masked_text,
+)
 from everfold.streams.errors import Misconfigured
 
 config = App(name="config", help="Show and check the config file, everfold.toml.")
@@ -25,7 +30,7 @@ config = App(name="config", help="Show and check the config file, everfold.toml.
 USAGE = 2
 
 SECRET_NAMES = re.compile(r"secret|key|password|passwd|token|auth|header|credential", re.I)
-NAMED_SECRET = re.compile(rf"([\w-]*(?:{SECRET_NAMES.pattern})[\w-]*\s*[=:]\s*)[^&\s]+", re.I)
+ADDRESS_NAMES = re.compile(r"url|comfyui|host|archive", re.I)
 
 NO_FILE = (
     "no config file: there is no everfold.toml here, in a folder above, or in ~/.config/everfold"
@@ -77,7 +82,7 @@ def check_settings(
         raise Misconfigured(NO_FILE)
     found = check_file(place, app)
     for problem in found.problems:
-        sys.stderr.write(f"{shown(place)}: {problem}\n")
+        warn(f"{shown(place)}: {problem}")
     if not found.problems:
         say(f"{shown(place)}: {sum(map(len, found.values.values()))} settings, all known")
     return USAGE if found.problems else 0
@@ -96,7 +101,7 @@ def effective(found: CheckedFile, origin: str) -> Iterator[Effective]:
         if name not in names:
             names.add(name)
             chosen = value if variable else in_file
-            yield Effective(name, masked(setting.key, chosen), variable or origin)
+            yield Effective(name, masked(setting.name, chosen), variable or origin)
 
 
 def _from_environment(setting: Setting) -> tuple[str, str]:
@@ -116,8 +121,11 @@ def masked(name: str, value: object) -> object:
         return {key: masked(key, one) for key, one in value.items()}
     if isinstance(value, list):
         return [masked(name, one) for one in value]
+    if isinstance(value, str) and ADDRESS_NAMES.search(name):
+        mask = masked_receiver if "webhook" in name else masked_address
+        return masked_text(mask(value))
     if isinstance(value, str):
-        return NAMED_SECRET.sub(rf"\1{MASK}", without_password(value))
+        return masked_text(value)
     return value
 
 

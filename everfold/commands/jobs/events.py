@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Literal
 
@@ -12,7 +11,7 @@ from everfold.archives.opening import known_archive
 from everfold.client import Everfold
 from everfold.commands.formats import event_line, event_object
 from everfold.commands.options import ArchiveUrl
-from everfold.commands.output import emit, say
+from everfold.commands.output import complain, emit, say
 from everfold.commands.session import DEFAULT, Session
 from everfold.contract.cloudevents import to_cloudevent
 from everfold.projector.job.evolve import evolve
@@ -48,7 +47,7 @@ class EventPrinter:
             self.left_out += 1
             event = f"event {record.seq} of job {record.job_id}, " if record.job_id else ""
             why = " ".join(error.why.split())
-            sys.stderr.write(f"everfold: left out: {event}entry {record.entry_id}: {why}\n")
+            complain(f"left out: {event}entry {record.entry_id}: {why}")
 
 
 async def events(

@@ -9,7 +9,6 @@ from msgspec import Struct
 
 from everfold.commands.formats import span
 from everfold.commands.operate.held_jobs import keeping_backends
-from everfold.commands.output import without_password
 from everfold.commands.session import DEFAULT, Session
 from everfold.projector.folding.parking import blocked_jobs
 from everfold.projector.reading.lag import Lag, lag
@@ -17,6 +16,7 @@ from everfold.projector.subscribing.status import subscription_status, subscript
 from everfold.runner.backend import Unreachable
 from everfold.runner.comfyui import ComfyBackend
 from everfold.streams.appending.log import Log
+from everfold.streams.border.addresses import masked_address
 from everfold.streams.closing import close
 from everfold.streams.errors import EverfoldError
 from everfold.streams.events.record import entry_time_ms
@@ -70,7 +70,7 @@ async def doctor(*, session: Session = DEFAULT) -> int:
 
 
 async def _examine(log: Log) -> AsyncIterator[Finding]:
-    yield Finding("server", f"{await server_version(log.redis)} at {without_password(log.url)}")
+    yield Finding("server", f"{await server_version(log.redis)} at {log.url}")
     yield _persistence(await server_info(log.redis, "persistence"))
     yield _memory(await server_info(log.redis, "memory"))
     yield Finding("partitions", f"{log.keys.partitions} in namespace {log.keys.namespace!r}")
@@ -92,7 +92,7 @@ async def _examine(log: Log) -> AsyncIterator[Finding]:
     for url in sorted({url for entry in entries.values() for url in entry.backends}):
         yield await _backend(url, await backend_entries(log))
     for backend in await keeping_backends(log):
-        name = without_password(backend.entry.name)
+        name = masked_address(backend.entry.name)
         advice = f"mend it; or `everfold backends retire {name}` gives its jobs to others"
         if backend.why.startswith("retired"):
             advice = "`everfold jobs give-up JOB` frees one" if backend.job_ids else ""

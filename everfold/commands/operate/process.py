@@ -10,6 +10,9 @@ from collections.abc import AsyncIterator
 
 import anyio
 
+from everfold.streams.border.log_formatter import LogFormatter, quiet_talkers
+from everfold.streams.errors import Misconfigured
+
 INTERRUPTED = 130
 """The exit code of a command that a second signal stopped."""
 
@@ -22,7 +25,15 @@ async def ending_signals() -> AsyncIterator[AsyncIterator[signal.Signals]]:
 
 
 def log_to_stderr() -> None:
-    """Log to stderr from the level that EVERFOLD_LOG names, WARNING by default."""
-    level = os.environ.get("EVERFOLD_LOG", "WARNING").upper()
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    """Log to stderr from the level that EVERFOLD_LOG names, WARNING by default.
+
+    Raises Misconfigured for a name that is none.
+    """
+    name = os.environ.get("EVERFOLD_LOG", "") or "WARNING"
+    level = logging.getLevelNamesMapping().get(name.upper())
+    if level is None:
+        raise Misconfigured(f"EVERFOLD_LOG is {name!r}, which is no level of logging: write INFO")
+    to_stderr = logging.StreamHandler()
+    to_stderr.setFormatter(LogFormatter())
+    logging.basicConfig(level=level, handlers=[to_stderr])
+    quiet_talkers()

@@ -15,11 +15,12 @@ import anyio
 
 from everfold.commands.operate.process import INTERRUPTED, ending_signals, log_to_stderr
 from everfold.commands.options import ComfyUrls, DataFolder, Drain, Queues, Slots
-from everfold.commands.output import say, without_password
+from everfold.commands.output import say
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.stream.sinks import PostHogOptions, SqlOptions, WebhookOptions, consuming
 from everfold.commands.times import Seconds
 from everfold.runner.config import RunnerConfig, runner_name
+from everfold.streams.border.addresses import masked_address
 from everfold.streams.errors import Misconfigured
 from everfold.streams.events.limits import EVENT_LIMIT_BYTES
 
@@ -150,8 +151,8 @@ async def _with_server(session: Session, data: Path | None) -> AsyncIterator[Ses
 
 
 def _announce(log: Log, urls: list[str]) -> None:
-    say(f"server   {without_password(log.url)}")
-    say(f"comfyui  {', '.join(map(without_password, urls))}")
+    say(f"server   {log.url}")
+    say(f"comfyui  {', '.join(map(masked_address, urls))}")
     namespace = log.keys.namespace
     option = "" if namespace == "everfold" else f" --namespace {namespace}"
     say(f"now      everfold submit workflow.json --wait{option}")

@@ -219,7 +219,7 @@ async def test_killed_at_any_point_it_loses_and_repeats_nothing(
     chance = random.Random(11)
     jobs: list[str] = []
     for _ in range(5):
-        program = start_program("-c", CONSUME, log.url, log.keys.namespace, url)
+        program = start_program("-c", CONSUME, log.url.reveal(), log.keys.namespace, url)
         await program.line("consuming", within_s=20)
         jobs += await make_jobs(log, 15)
         await work(log)

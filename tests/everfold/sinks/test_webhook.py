@@ -207,7 +207,7 @@ async def test_killed_at_any_point_every_message_comes_and_repeats_have_the_same
     jobs: list[str] = []
     command = ("-m", "everfold", "sink", "webhook", "--url", receiver.url, "--allow-private")
     environ = {
-        "REDIS_URL": log.url,
+        "REDIS_URL": log.url.reveal(),
         "EVERFOLD_NAMESPACE": log.keys.namespace,
         "EVERFOLD_SINK_WEBHOOK_SECRET": SECRET,
         "EVERFOLD_SINK_WEBHOOK_START": "beginning",

@@ -29,7 +29,7 @@ async def log(redis_url: str, namespace: str) -> AsyncIterator[Log]:
 
 @pytest.fixture
 def timeline(start_program: StartProgram, log: Log) -> Timeline:
-    names = {"REDIS_URL": log.url, "EVERFOLD_NAMESPACE": log.keys.namespace}
+    names = {"REDIS_URL": log.url.reveal(), "EVERFOLD_NAMESPACE": log.keys.namespace}
 
     def start(*arguments: str) -> Program:
         return start_program("-m", "everfold", "audit", "timeline", *arguments, environ=names)

@@ -64,7 +64,7 @@ async def log(redis_url: str, namespace: str) -> AsyncIterator[Log]:
 
 
 async def start(start_program: StartProgram, log: Log, path: Path, seed: int) -> Program:
-    names = (log.url, log.keys.namespace, str(path), str(seed))
+    names = (log.url.reveal(), log.keys.namespace, str(path), str(seed))
     program = start_program("-c", NOTES, *names)
     await program.line("consuming", within_s=20)
     return program

@@ -1,0 +1,94 @@
+"""Masks what is secret in addresses, and in texts that may hold some.
+
+Rule: pure. All of the user's part is masked, for a user may be a token; so is every value of a
+query. What cannot be told apart is masked: a malformed address shows too little, never too much.
+"""
+
+from __future__ import annotations
+
+import re
+
+MASK = "***"
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+_QUERY_VALUE = re.compile(r"([?&;][^=&;?]*=)[^&;]*")
+
+_NO_PORT = re.compile(r"^([^/:\[\]]*):(?!\d*(?:/|$)).*")
+"""A host, and behind its colon no port: as when the @ after a password was forgotten."""
+
+_NEXT = re.compile(r"\s*,\s*(?=[A-Za-z][A-Za-z0-9+.-]*://)")
+"""Between two addresses of a list."""
+
+_WORD = r"[^\s'\"<>`]"
+
+_IN_TEXT = re.compile(
+    rf"""
+    (?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://) (?P<rest>{_WORD}*)  # an address
+    | (?P<pair>{_WORD}*:{_WORD}*@)                             # user:password@ without a scheme
+    | (?P<name>(?:authorization|proxy-authorization|cookie|x-api-key)['"]?\s*[:=]\s*)
+      (?P<kind>['"]?(?:basic|bearer|token)\s+)?[^\s,'"}}]+      # a header
+    | whsec_[A-Za-z0-9+/=_-]+ | phc_[A-Za-z0-9_-]+              # keys that say what they are
+    | (?P<setting>[\w-]*(?:secret|password|passwd|token|api[_-]?key|credential)[\w-]*\s*=\s*)
+      [^\s,;&]+                                                # name=value
+    | (?P<arguments>args\ beginning\ with:)[^\n]+              # Redis repeats a command's words
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+
+
+def masked_address(address: str) -> str:
+    """Return an address, or a list with commas, for people: no user, password or query value."""
+    return ", ".join(_masked(one) for one in _NEXT.split(address))
+
+
+def masked_receiver(address: str) -> str:
+    """Return scheme and host of a webhook's address; the rest may be its secret."""
+    found = _SCHEME.match(address.strip())
+    if found is None:
+        return MASK
+    rest = address.strip()[found.end() :].rpartition("@")[2]
+    host, mark, _ = re.sub(r"[/?#\\]", "/", rest).partition("/")
+    hidden = MASK if "@" in address else ""
+    host = _NO_PORT.sub(rf"\1:{MASK}", host)
+    return f"{found[0]}{hidden}{'@' if hidden else ''}{host}{f'/{MASK}' if mark else ''}"
+
+
+def masked_text(text: str) -> str:
+    """Return a text for people or logs, with what looks like a secret in it masked."""
+    return _IN_TEXT.sub(_replaced, text)
+
+
+def _masked(address: str) -> str:
+    text = address.strip()
+    found = _SCHEME.match(text)
+    scheme = found[0] if found else ""
+    if _is_path(scheme, text):
+        return text
+    _, at, rest = text[len(scheme) :].rpartition("@")
+    rest, fragment, _ = rest.partition("#")
+    path, question, query = rest.partition("?")
+    shown = scheme + (f"{MASK}@" if at else "") + _NO_PORT.sub(rf"\1:{MASK}", path)
+    if question:
+        query = _QUERY_VALUE.sub(rf"\1{MASK}", f"?{query}")
+        shown += query if "=" in query else f"?{MASK}"
+    return shown + (f"#{MASK}" if fragment else "")
+
+
+def _is_path(scheme: str, rest: str) -> bool:
+    """Say whether this is a file's path, which has neither user nor query."""
+    return not scheme and not rest.startswith("//") and rest.startswith(("/", ".", "~"))
+
+
+def _replaced(found: re.Match[str]) -> str:
+    if found["scheme"]:
+        return masked_address(found[0])
+    if found["pair"]:
+        return f"{MASK}@"
+    return (
+        (found["name"] or "")
+        + (found["kind"] or "")
+        + (found["setting"] or "")
+        + (found["arguments"] or "")
+        + MASK
+    )
