@@ -17,21 +17,26 @@ _QUERY_VALUE = re.compile(r"([?&;][^=&;?]*=)[^&;]*")
 _NO_PORT = re.compile(r"^([^/:\[\]]*):(?!\d*(?:/|$)).*")
 """A host, and behind its colon no port: as when the @ after a password was forgotten."""
 
-_NEXT = re.compile(r"\s*,\s*(?=[A-Za-z][A-Za-z0-9+.-]*://)")
+_SECRET_NAMES = r"secret|password|passwd|token|api[_-]?key|credential"
+
+_NEXT = re.compile(r",\s*(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 """Between two addresses of a list."""
 
 _WORD = r"[^\s'\"<>`]"
 
+# Each alternative begins where nothing of its own kind stands before it: so a long text without
+# secrets is read once, and not once for each of its characters.
 _IN_TEXT = re.compile(
     rf"""
-    (?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://) (?P<rest>{_WORD}*)  # an address
-    | (?P<pair>{_WORD}*:{_WORD}*@)                             # user:password@ without a scheme
+    (?<![A-Za-z0-9+.-]) (?P<scheme>[A-Za-z0-9+.-]+://) {_WORD}*  # an address
+    | (?<!{_WORD}) (?P<pair>[^\s'"<>`:]*:{_WORD}*@)              # user:password@ without a scheme
     | (?P<name>(?:authorization|proxy-authorization|cookie|x-api-key)['"]?\s*[:=]\s*)
-      (?P<kind>['"]?(?:basic|bearer|token)\s+)?[^\s,'"}}]+      # a header
-    | whsec_[A-Za-z0-9+/=_-]+ | phc_[A-Za-z0-9_-]+              # keys that say what they are
-    | (?P<setting>[\w-]*(?:secret|password|passwd|token|api[_-]?key|credential)[\w-]*\s*=\s*)
-      [^\s,;&]+                                                # name=value
-    | (?P<arguments>args\ beginning\ with:)[^\n]+              # Redis repeats a command's words
+      (?P<kind>['"]?(?:basic|bearer|token)\s+)?[^\s,'"}}]+       # a header
+    | whsec_[A-Za-z0-9+/=_-]+ | phc_[A-Za-z0-9_-]+               # keys that say what they are
+    | (?<![\w-]) (?=[\w-]*(?:{_SECRET_NAMES}))
+      (?P<setting>[\w-]+(?:\s*=\s*['"]?|['"]\s*:\s*['"]))       # name=value, "name": "value"
+      [^\s,;&'"]+
+    | (?P<arguments>args\ beginning\ with:)[^\n]+               # Redis repeats a command's words
     """,
     re.VERBOSE | re.IGNORECASE,
 )

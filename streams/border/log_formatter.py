@@ -12,6 +12,9 @@ from everfold.streams.border.addresses import masked_text
 from everfold.streams.border.text import for_terminal
 
 RECORD_LIMIT = 8_000
+READ_LIMIT = 64_000
+"""Characters of a message that are searched for secrets; a part of one is behind what is shown."""
+
 TRACEBACK_LINES, LINE_LIMIT = 200, 500
 
 TALKERS = ("httpx", "httpcore", "websockets", "hpack", "asyncio", "aiosqlite", "sqlalchemy")
@@ -24,7 +27,7 @@ class LogFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         lines = [
             f"{self.formatTime(record)} {record.levelname} {for_terminal(record.name)} "
-            f"{for_terminal(masked_text(_message(record)), RECORD_LIMIT)}"
+            f"{for_terminal(masked_text(_message(record)[:READ_LIMIT]), RECORD_LIMIT)}"
         ]
         if record.exc_info and record.exc_info[1] is not None:
             lines += traceback_lines(record.exc_info[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -101,11 +102,25 @@ def said(error: BaseException | None) -> list[str]:
         f"X-Api-Key: {MARK}",
         f"secret whsec_{MARK} key phc_{MARK}",
         f"host=h password={MARK} user=u",
+        f"{{'password': '{MARK}'}}",
+        f'{{"db_password": "{MARK}"}}',
         f"ERR unknown command 'AUTH', with args beginning with: 'ada' '{MARK}'",
     ],
 )
 def test_headers_and_keys_are_masked_in_texts(text: str) -> None:
     assert MARK not in masked_text(text)
+
+
+@pytest.mark.parametrize(
+    "unit", ["y", "a:", "a@", ":@", "x.", "a-", "token", "a ", ",", "http://", "a=", "'", "?a", "#"]
+)
+def test_masking_takes_no_longer_for_each_character_of_a_long_text(unit: str) -> None:
+    text = unit * (100_000 // len(unit))
+    begun_s = time.process_time()
+    masked_text(text)
+    masked_address(text)
+    masked_receiver(text)
+    assert time.process_time() - begun_s < 2
 
 
 def test_a_receiver_is_shown_as_its_host() -> None:
