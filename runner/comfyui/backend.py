@@ -34,7 +34,12 @@ from everfold.runner.comfyui.http import (
     or_unreachable,
 )
 from everfold.runner.comfyui.identity import ServerIdentity
-from everfold.runner.comfyui.loose_json import as_object
+from everfold.runner.comfyui.large_bodies import (
+    begins_with_entry,
+    history_value,
+    queue_value,
+)
+from everfold.runner.comfyui.loose_json import TooManyValues, as_object
 from everfold.runner.comfyui.socket import SocketObservation, open_socket
 from everfold.runner.comfyui.submission import post
 from everfold.runner.comfyui.truth import (
@@ -74,7 +79,9 @@ class ComfyBackend:
         self._address = address
         self._ssl_context = ssl_context
         # Keeps no connection: a reused one may be dropped at the moment of the POST.
-        self._submitter = open_client(address, ssl_context, keep_alive=False)
+        self._submitter = open_client(
+            address, ssl_context, silence_s=submit_timeout_s, keep_alive=False
+        )
         self._submit_timeout_s = submit_timeout_s
         self._boot = BootMarker(self.http)
         self._identity = ServerIdentity(self.http)
@@ -191,7 +198,7 @@ class ComfyBackend:
         if answer.status != 200:
             return Unreachable(f"GET /queue answered {answer.status}: {answer.excerpt()}")
         try:
-            queue = read_queue(answer.json())
+            queue = read_queue(queue_value(answer.body))
         except NotUnderstood as error:
             return Unreachable(f"GET /queue is not understood: {error}: {answer.excerpt()}")
         self._pass_on_outputs(queue)
@@ -211,9 +218,16 @@ class ComfyBackend:
         if answer.status != 200:
             return Unreachable(f"GET /history answered {answer.status}: {answer.excerpt()}")
         try:
-            ended = read_history(answer.json(), prompt_id)
+            if answer.is_cut:
+                raise TooManyValues("it is larger than allowed")
+            ended = read_history(history_value(answer.body, prompt_id), prompt_id)
         except NotUnderstood as error:
             return Unreachable(f"GET /history is not understood: {error}: {answer.excerpt()}")
+        except TooManyValues as error:
+            if not begins_with_entry(answer.body, prompt_id):
+                return Unreachable(f"GET /history is not read: {error}: {answer.excerpt()}")
+            # There is an entry, so the prompt is over, and would be as large if it ran again.
+            return unreadable_end(f"GET /history is not read: {error}")
         return ended if ended is not None else await self._truth_by_marker(boot)
 
     async def _truth_of_unreadable(self, prompt_id: str, first: Answer) -> Truth:

@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 from urllib.parse import quote
 
 import anyio
+import anyio.lowlevel
 import httpx
 from msgspec import Struct
 
@@ -30,16 +31,29 @@ T = TypeVar("T")
 
 CONNECT_TIMEOUT_S = 5.0
 CHUNK_TIMEOUT_S = 30.0
-"""Longest silence within a download, whose whole length is not limited."""
+"""Longest silence within the download of a file, whose whole length is not limited."""
+HISTORY_WITHIN_S = 60.0
+"""For a whole history entry, which may be large and come over a slow line."""
 BODY_LIMIT_BYTES = 16 * 2**20
 HISTORY_LIMIT_BYTES = 64 * 2**20
 """An entry holds the graph and everything that its nodes have put out."""
+KEPT_OF_CUT_BYTES = 4096
+TINY_CHUNKS, TINY_BYTES = 5_000, 100
+"""Beyond so many, the pieces of a body have so many bytes on average: each takes time."""
 EXPLANATION_LIMIT = 300
 """Characters kept of an error's text: it may repeat what the server sent."""
 
 
 class BodyRefused(Exception):
-    """The body is larger than allowed, or compressed."""
+    """The body is larger than allowed, compressed, or in tiny pieces."""
+
+
+class BodyTooLarge(BodyRefused):
+    """The body is larger than allowed."""
+
+    def __init__(self, status: int, beginning: bytes, limit_bytes: int) -> None:
+        super().__init__(f"the answer is larger than {limit_bytes} bytes")
+        self.status, self.beginning = status, beginning[:KEPT_OF_CUT_BYTES]
 
 
 class Answer(Struct, frozen=True):
@@ -47,6 +61,8 @@ class Answer(Struct, frozen=True):
 
     status: int
     body: bytes
+    is_cut: bool = False
+    """The body was larger than allowed, and only its beginning is here."""
 
     def json(self) -> object:
         """Return the body's value; None when it is not JSON."""
@@ -71,16 +87,26 @@ class ComfyHttp:
     ) -> None:
         self.address = address
         self._timeout_s = timeout_s
-        self._client = open_client(address, ssl_context)
+        self._client = open_client(address, ssl_context, silence_s=timeout_s)
 
     async def queue(self) -> Answer | Unreachable:
         """Return what runs and what waits."""
         return await self._ask("GET", "/queue")
 
     async def history(self, prompt_id: str) -> Answer | Unreachable:
-        """Return the history entry of one prompt; `{}` when there is none."""
+        """Return the history entry of one prompt; `{}` when there is none.
+
+        Of an entry of more than HISTORY_LIMIT_BYTES the answer has the beginning.
+        """
         path = f"/history/{quote(prompt_id, safe='')}"
-        return await self._ask("GET", path, limit_bytes=HISTORY_LIMIT_BYTES)
+        within_s = max(HISTORY_WITHIN_S, self._timeout_s)
+        try:
+            request = self._client.build_request("GET", path)
+            return await self._send(request, HISTORY_LIMIT_BYTES, within_s)
+        except BodyTooLarge as error:
+            return Answer(error.status, error.beginning, is_cut=True)
+        except Exception as error:
+            return Unreachable(f"GET {path}: {explain(error)}")
 
     async def cancel_job(self, prompt_id: str) -> Answer | Unreachable:
         """Cancel the prompt, queued or running, in one step; only newer servers have the route."""
@@ -143,7 +169,10 @@ class ComfyHttp:
         """
         params = {"filename": filename, "type": kind, "subfolder": subfolder}
         with _download_errors(self.address.url):
-            async with self._client.stream("GET", "/view", params=params) as response:
+            silence = httpx.Timeout(CHUNK_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+            async with self._client.stream(
+                "GET", "/view", params=params, timeout=silence
+            ) as response:
                 if response.status_code >= 500:
                     raise ServerUnreachable(f"GET /view answered {response.status_code}")
                 refuse_compressed(response)
@@ -158,17 +187,19 @@ class ComfyHttp:
         params: Mapping[str, str] | None = None,
         form: Mapping[str, str] | None = None,
         files: Mapping[str, tuple[str, bytes]] | None = None,
-        limit_bytes: int = BODY_LIMIT_BYTES,
     ) -> Answer | Unreachable:
         try:
             request = self._client.build_request(
                 method, path, json=json, params=params, data=form, files=files
             )
-            # httpx limits each chunk only; a server that trickles would hold the call for ever.
-            with anyio.fail_after(self._timeout_s):
-                return await read_answer(self._client, request, limit_bytes)
+            return await self._send(request, BODY_LIMIT_BYTES, self._timeout_s)
         except Exception as error:
             return Unreachable(f"{method} {path}: {explain(error)}")
+
+    async def _send(self, request: httpx.Request, limit_bytes: int, within_s: float) -> Answer:
+        # httpx limits each silence only; a server that trickles would hold the call for ever.
+        with anyio.fail_after(within_s):
+            return await read_answer(self._client, request, limit_bytes)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -208,18 +239,23 @@ async def read_answer(
 ) -> Answer:
     """Send the request once and return the whole answer.
 
-    Raises BodyRefused for a body that is compressed or larger than the limit, without reading
-    on, and whatever httpx raises.
+    Raises BodyRefused for a body that is compressed, larger than the limit or in tiny pieces,
+    without reading on, and whatever httpx raises.
     """
     response = await client.send(request, stream=True)
     try:
         refuse_compressed(response)
-        body = bytearray()
+        chunks, size_bytes = list[bytes](), 0
         async for chunk in response.aiter_raw():
-            body += chunk
-            if len(body) > limit_bytes:
-                raise BodyRefused(f"the answer is larger than {limit_bytes} bytes")
-        return Answer(response.status_code, bytes(body))
+            chunks.append(chunk)
+            size_bytes += len(chunk)
+            if size_bytes > limit_bytes:
+                raise BodyTooLarge(response.status_code, chunks[0], limit_bytes)
+            if size_bytes < (len(chunks) - TINY_CHUNKS) * TINY_BYTES:
+                raise BodyRefused("the answer comes in tiny pieces")
+            # What has come already is read without a pause otherwise.
+            await anyio.lowlevel.checkpoint()
+        return Answer(response.status_code, b"".join(chunks))
     finally:
         with anyio.CancelScope(shield=True):
             await response.aclose()
@@ -242,13 +278,20 @@ async def or_unreachable(call: Awaitable[T]) -> T | Unreachable:
 
 
 def open_client(
-    address: Address, ssl_context: ssl.SSLContext | None, *, keep_alive: bool = True
+    address: Address,
+    ssl_context: ssl.SSLContext | None,
+    *,
+    silence_s: float,
+    keep_alive: bool = True,
 ) -> httpx.AsyncClient:
-    """Open a client that never retries and never follows a redirect. The caller closes it."""
+    """Open a client that never retries and never follows a redirect. The caller closes it.
+
+    `silence_s` is how long the server may say nothing within one call.
+    """
     return httpx.AsyncClient(
         base_url=address.url,
         headers={"Accept-Encoding": "identity", **address.revealed_headers()},
-        timeout=httpx.Timeout(CHUNK_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+        timeout=httpx.Timeout(silence_s, connect=CONNECT_TIMEOUT_S),
         limits=httpx.Limits(max_keepalive_connections=None if keep_alive else 0),
         # Without https no context is used, and reading all certificates takes a while.
         verify=ssl_context or address.url.startswith("https://"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from everfold.runner.comfyui.loose_json import as_list, as_object, as_text
+from everfold.runner.comfyui.loose_json import as_list, as_name, as_object, as_text
 from everfold.streams.events.event import Failure, NodeProblem
 
 MESSAGE_LIMIT = 300
@@ -98,11 +98,11 @@ def _read_node(node: str, entry: dict[str, object]) -> Iterator[NodeProblem]:
     for error in map(as_object, as_list(entry.get("errors"))):
         name = as_text(as_object(error.get("extra_info")).get("input_name"))
         yield NodeProblem(
-            node=node,
-            node_class=as_text(entry.get("class_type")),
-            code=as_text(error.get("type")),
+            node=as_name(node),
+            node_class=as_name(entry.get("class_type")),
+            code=as_name(error.get("type")),
             message=_message(error, name),
-            input=name or None,
+            input=as_name(name) or None,
         )
 
 

@@ -2,9 +2,9 @@
 
 Rule: pure and total. What is not understood is told as such and never left out: an absent prompt
 may be run again. `queue_pending` is a heap array, so it is sorted by (number, prompt_id), the
-order in which the server takes from it. A history entry exists only once the prompt has ended, so
-whatever it holds becomes an `Ended`. An interrupt has the status `error` and is told apart by its
-message; outputs that were saved before a failure are kept. Source: ComfyUI 0.3.64.
+order in which the server takes from it. An entry of the history exists once its prompt has ended,
+so that any becomes an `Ended`, unless it speaks of another prompt. An interrupt has the status
+`error` and a message of its own; outputs saved before a failure are kept. Source: ComfyUI 0.3.64.
 """
 
 from __future__ import annotations
@@ -15,7 +15,14 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from everfold.runner.backend import Ended, Load, Pending, Running
-from everfold.runner.comfyui.loose_json import as_list, as_object, as_text, as_texts, as_whole
+from everfold.runner.comfyui.loose_json import (
+    as_list,
+    as_name,
+    as_object,
+    as_text,
+    as_texts,
+    as_whole,
+)
 from everfold.streams.events.event import Failure, Outputs
 
 MESSAGE_LIMIT = 2000
@@ -67,7 +74,7 @@ class NotUnderstood(ValueError):
 
 
 def read_queue(body: object) -> Queue:
-    """Read the body of GET /queue. Raises NotUnderstood if only one item makes no sense."""
+    """Read the value of GET /queue. Raises NotUnderstood if only one item makes no sense."""
     parts = as_object(body)
     pending = sorted(
         _read_items(parts, "queue_pending"), key=lambda item: (item.number, item.prompt_id)
@@ -114,9 +121,10 @@ class _Lifecycle(Struct, frozen=True):
 
 
 def read_history(body: object, prompt_id: str) -> Ended | None:
-    """Read the body of GET /history/{id}; None for an empty object: there is no such entry.
+    """Read the value of GET /history/{id}; None for an empty object: there is no such entry.
 
-    Raises NotUnderstood for anything but an empty object or one with the prompt's entry.
+    Raises NotUnderstood for anything but an empty object or one with the prompt's entry, and for
+    an entry that names another prompt.
     """
     if not isinstance(body, dict):
         raise NotUnderstood("the history is no object")
@@ -125,7 +133,18 @@ def read_history(body: object, prompt_id: str) -> Ended | None:
     entry = body.get(prompt_id)
     if not isinstance(entry, dict):
         raise NotUnderstood("the history holds something else than the prompt's entry")
+    _refuse_other_prompt(entry, prompt_id)
     return _interpret(entry)
+
+
+def _refuse_other_prompt(entry: dict[str, object], prompt_id: str) -> None:
+    """Raise NotUnderstood where the entry, or one of its messages, names another prompt."""
+    item = as_list(entry.get("prompt"))
+    lifecycle = _read_lifecycle(as_object(entry.get("status")))
+    named = [item[1]] if len(item) > 1 else []
+    named += [details["prompt_id"] for _, details in lifecycle.messages if "prompt_id" in details]
+    if any(isinstance(name, str) and name != prompt_id for name in named):
+        raise NotUnderstood("the history entry speaks of another prompt")
 
 
 def unreadable_end(why: str) -> Ended:
@@ -203,8 +222,8 @@ def _read_failure(lifecycle: _Lifecycle) -> Failure:
         return Failure(
             code="execution_error", message="ComfyUI's history does not say why it ended"
         )
-    kind, message = as_text(error.get("exception_type")), as_text(error.get("exception_message"))
-    node, node_class = as_text(error.get("node_id")), as_text(error.get("node_type"))
+    kind, message = as_name(error.get("exception_type")), as_text(error.get("exception_message"))
+    node, node_class = as_name(error.get("node_id")), as_name(error.get("node_type"))
     is_out_of_memory = _is_out_of_memory(kind, message)
     return Failure(
         code="out_of_memory" if is_out_of_memory else "execution_error",

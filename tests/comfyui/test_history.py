@@ -136,8 +136,32 @@ def test_a_message_full_of_tensors_is_cut() -> None:
     assert len(failure.message) == 2000
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {**entry(status="success")["p"], "prompt": [0, "q", {}, {}, []]},
+        entry(("execution_start", {"prompt_id": "q"}), status="success")["p"],
+        entry(("execution_success", {"prompt_id": "p"}), ("x", {"prompt_id": "q"}))["p"],
+    ],
+)
+def test_an_entry_that_speaks_of_another_prompt_says_nothing(other: object) -> None:
+    with pytest.raises(NotUnderstood, match="another prompt"):
+        read_history({"p": other}, "p")
+
+
+@pytest.mark.parametrize("time", [1e308, -1e308, -1, 10**400, 10**15, None, "1", [1], True, 0.5e-9])
+def test_a_time_that_is_none_is_left_out(time: object) -> None:
+    read = ended(
+        entry(("execution_start", {"timestamp": time}), ("execution_error", {"timestamp": time}))
+    )
+    shown = 0 if time == 0.5e-9 else None
+    assert (read.started_at_ms, read.ended_at_ms) == (shown, shown)
+
+
 @given(JSON_VALUES, JSON_VALUES, JSON_VALUES)
 def test_any_entry_is_an_end(status: object, outputs: object, prompt: object) -> None:
+    if isinstance(prompt, list) and len(prompt) > 1:
+        prompt[1] = "p"
     body = {"p": {"status": status, "outputs": outputs, "prompt": prompt}}
     assert isinstance(read_history(body, "p"), Ended)
 

@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from everfold.runner.backend import Ambiguous, Attempt, Rejected, Unreachable
-from everfold.runner.comfyui import ComfyBackend
+from everfold.runner.comfyui import ComfyBackend, http
 from tests.comfyui.raw_server import Exchange, raw_server
 from tests.comfyui.replay_server import until
 
@@ -160,7 +160,9 @@ async def test_an_endless_body_is_cut(length: bytes, monkeypatch: pytest.MonkeyP
         boot = await backend.boot()
         outcome = await backend.submit(ATTEMPT, WORKFLOW, lambda: True)
         await backend.aclose()
-    for unreachable in (load, history, boot):
+    assert isinstance(history, http.Answer)
+    assert history.is_cut
+    for unreachable in (load, boot):
         assert isinstance(unreachable, Unreachable)
         assert "larger than" in unreachable.why
     assert isinstance(outcome, Ambiguous)
