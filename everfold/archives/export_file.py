@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,13 +19,12 @@ from typing import cast
 import msgspec
 from msgspec import Struct
 
+from everfold.archives.entry_check import EntryCheck
 from everfold.streams.archive.segment import bounded_lines, read_line, write_line
 from everfold.streams.errors import ArchiveDamaged, Refused
-from everfold.streams.events.checks import check_choice, check_job_id, check_name
-from everfold.streams.events.event import Submitted
+from everfold.streams.events.checks import check_workflow
 from everfold.streams.events.json_text import NotJson, decoder
-from everfold.streams.events.record import FIELDS, RawEntry, entry_order, recorded
-from everfold.streams.redis.keys import PRIORITIES
+from everfold.streams.events.record import RawEntry
 from everfold.streams.redis.namespace import PARTITION_LIMIT
 
 FORMAT = 1
@@ -60,21 +61,26 @@ Item = tuple[int, RawEntry] | Graph
 
 Mark = Header | Partition | Graph | End
 
-LATEST_MS = 4_102_444_800_000
-"""The year 2100: after an entry of a later time the log would take no other."""
-
 _read: Callable[[bytes | str], Mark] = decoder(cast("type[Mark]", Mark))
 _MARK = f'{{"{TAG_FIELD}":'.encode()
 
 
 class ExportWriter:
-    """Writes to FILE.part; `end` renames it. Every method raises OSError when it cannot write."""
+    """Writes to a new file beside `path`, which only this user may read; `end` renames it.
+
+    Every method raises OSError when it cannot write.
+    """
 
     def __init__(self, path: Path, header: Header) -> None:
-        self._path, self._part = path, path.with_name(path.name + ".part")
-        self._out = gzip.open(self._part, "wb", compresslevel=6)  # noqa: SIM115 - closed by `end`
+        self._path = path
+        # Made anew with a name that nobody knows, so that nobody has put a link there.
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        self._part = Path(name)
+        self._file = os.fdopen(handle, "wb")
+        self._out = gzip.GzipFile(path.name, "wb", compresslevel=6, fileobj=self._file)
         self._digest = hashlib.sha256()
         self._partition = -1
+        self._graphs: set[str] = set()
         self.events = 0
         self._mark(header)
 
@@ -87,18 +93,24 @@ class ExportWriter:
         self.events += 1
 
     def graph(self, sha256: str, graph: bytes) -> None:
-        """Add a graph, as it is stored under its hash."""
-        self._mark(Graph(sha256, graph.decode()))
+        """Add a graph, as it is stored under its hash; a second time does nothing."""
+        if sha256 not in self._graphs:
+            self._graphs.add(sha256)
+            self._mark(Graph(sha256, graph.decode()))
 
     def end(self) -> None:
         """Write the checksum and put the file in place."""
         self._mark(End(self.events, self._digest.hexdigest()))
         self._out.close()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
         self._part.replace(self._path)
 
     def discard(self) -> None:
         """Close and delete the unfinished file; does nothing to one that `end` has placed."""
         self._out.close()
+        self._file.close()
         self._part.unlink(missing_ok=True)
 
     def _mark(self, mark: Mark) -> None:
@@ -109,73 +121,87 @@ class ExportWriter:
         self._digest.update(line + b"\n")
 
 
-def check_export(path: Path) -> tuple[Header, End]:
-    """Read the whole file. Raises ArchiveDamaged unless it is complete and unchanged."""
-    header, end, events, digest = None, None, 0, hashlib.sha256()
-    partition = -1
+def check_export(path: Path, *, allow_broken: bool = False) -> tuple[Header, End]:
+    """Read the whole file. Raises ArchiveDamaged unless it is complete, unchanged and importable.
+
+    `allow_broken` accepts jobs whose events have holes between them.
+    """
+    check = _Check(path.name, allow_broken=allow_broken)
     for line in _lines(path):
-        mark = _read_mark(path, line) if line.startswith(_MARK) else None
-        header = mark if isinstance(mark, Header) else header
-        partition = _check_line(path, line, mark, header, partition)
-        if end is not None or header is None:
-            raise ArchiveDamaged(path.name, "it is no export file, or has lines after its end")
-        if isinstance(mark, End):
-            end = mark
-            continue
-        digest.update(line)
-        events += mark is None
-    if header is None or end is None:
-        raise ArchiveDamaged(path.name, "its end is missing")
-    if (events, digest.hexdigest()) != (end.events, end.sha256):
-        raise ArchiveDamaged(path.name, "its lines do not match its checksum")
-    return header, end
+        check.line(line, _read_mark(path, line) if line.startswith(_MARK) else None)
+    return check.end()
 
 
-def _check_line(
-    path: Path, line: bytes, mark: Mark | None, header: Header | None, partition: int
-) -> int:
-    """Return the partition that the next line belongs to. Raises ArchiveDamaged, which says why."""
-    match mark:
-        case Header() if not 1 <= mark.format <= FORMAT:
-            why = f"its format is {mark.format}; this Everfold reads up to {FORMAT}"
-        case Header() if not 1 <= mark.partitions <= PARTITION_LIMIT:
-            why = f"it names {mark.partitions} partitions"
-        case Partition() if header is None or not partition < mark.number < header.partitions:
-            why = f"partition {mark.number} is not one of it, or out of order"
-        case Graph() if hashlib.sha256(mark.graph.encode()).hexdigest() != mark.sha256:
-            why = f"graph {mark.sha256[:80]!r} is another one than its SHA-256 says"
-        case None:
-            why = _fault_of(line, partition)
-        case _:
-            why = ""
-    if why:
-        raise ArchiveDamaged(path.name, why)
-    return mark.number if isinstance(mark, Partition) else partition
+class _Check:
+    """Checks a file line by line."""
+
+    def __init__(self, name: str, *, allow_broken: bool) -> None:
+        self._name, self._allow_broken = name, allow_broken
+        self._digest, self._events = hashlib.sha256(), 0
+        self._header: Header | None = None
+        self._end: End | None = None
+        self._partition = -1
+        self._entries: EntryCheck | None = None
+
+    def line(self, line: bytes, mark: Mark | None) -> None:
+        """Check the next line; `mark` is None for an entry. Raises ArchiveDamaged."""
+        if self._end is not None or (self._header is None) is not isinstance(mark, Header):
+            raise ArchiveDamaged(self._name, "it is no export file, or has lines after its end")
+        if why := self._entry_fault(line) if mark is None else self._mark_fault(mark):
+            raise ArchiveDamaged(self._name, why)
+        if self._end is None:
+            self._digest.update(line)
+
+    def end(self) -> tuple[Header, End]:
+        """Return how the file begins and ends. Raises ArchiveDamaged where it is not whole."""
+        if self._header is None or self._end is None:
+            raise ArchiveDamaged(self._name, "its end is missing")
+        if (self._events, self._digest.hexdigest()) != (self._end.events, self._end.sha256):
+            raise ArchiveDamaged(self._name, "its lines do not match its checksum")
+        return self._header, self._end
+
+    def _entry_fault(self, line: bytes) -> str:
+        self._events += 1
+        if self._entries is None:
+            return "an entry stands before its partition"
+        try:
+            return self._entries.fault(read_line(line))
+        except ValueError as error:
+            return f"a line is no entry: {error}"
+
+    def _mark_fault(self, mark: Mark) -> str:
+        match mark:
+            case Header(format=version) if not 1 <= version <= FORMAT:
+                return f"its format is {version}; this Everfold reads up to {FORMAT}"
+            case Header(partitions=count) if not 1 <= count <= PARTITION_LIMIT:
+                return f"it names {count} partitions"
+            case Header():
+                self._header = mark
+            case Partition(number=number):
+                return self._begin(number)
+            case Graph():
+                return _graph_fault(mark)
+            case End():
+                self._end = mark
+        return ""
+
+    def _begin(self, number: int) -> str:
+        partitions = self._header.partitions if self._header else 0
+        if not self._partition < number < partitions:
+            return f"partition {number} is not one of it, or out of order"
+        self._partition = number
+        self._entries = EntryCheck(number, partitions, allow_broken=self._allow_broken)
+        return ""
 
 
-def _fault_of(line: bytes, partition: int) -> str:
-    """Say what is wrong with the line of an entry; nothing for one that can be imported."""
+def _graph_fault(mark: Graph) -> str:
+    name = repr(mark.sha256[:80])
+    if hashlib.sha256(mark.graph.encode()).hexdigest() != mark.sha256:
+        return f"graph {name} is another one than its SHA-256 says"
     try:
-        entry_id, flat = read_line(line)
-    except ValueError as error:
-        return f"a line is no entry: {error}"
-    record = recorded(entry_id, flat)
-    where = f"entry {entry_id[:40]!r} "
-    try:
-        milliseconds, counter = entry_order(entry_id.decode())
-    except ValueError:
-        return f"{where}has no usable id"
-    if flat[::2] != FIELDS or not record.job_id:
-        return f"{where}is no event of a job"
-    if partition < 0 or not (0 < milliseconds < LATEST_MS and 0 <= counter < 2**32):
-        return f"{where}has an id that no log gives, or no partition"
-    try:
-        check_job_id(record.job_id)
-        if isinstance(record.event, Submitted):
-            check_name("queue", record.event.queue)
-            check_choice("priority", record.event.priority, PRIORITIES)
+        check_workflow(mark.graph)
     except Refused as error:
-        return f"{where}: {error}"
+        return f"graph {name}: {error}"
     return ""
 
 

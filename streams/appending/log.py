@@ -53,7 +53,12 @@ from everfold.streams.events.workflow_check import check_workflow
 from everfold.streams.redis import scripts
 from everfold.streams.redis.access import Access, Role, check_access
 from everfold.streams.redis.keys import PRIORITIES, Keyspace
-from everfold.streams.redis.namespace import Namespace, open_namespace, read_levels
+from everfold.streams.redis.namespace import (
+    Namespace,
+    open_namespace,
+    read_importing,
+    read_levels,
+)
 from everfold.streams.redis.pipelining import PipeliningRedis
 from everfold.streams.redis.redis_errors import read_string
 from everfold.streams.redis.retry import with_retry
@@ -100,6 +105,7 @@ class Log:
         self.retry_for_s = RETRY_FOR_S
         self.event_limit_bytes = EVENT_LIMIT_BYTES
         self.levels = namespace.levels
+        self.is_importing = namespace.is_importing
         self._group_commits: dict[int, GroupCommit] = {}
 
     @classmethod
@@ -292,10 +298,12 @@ class Log:
         `idempotency_key` a repeated submit returns the first job. The job does not run before
         `run_at_ms`, Unix milliseconds.
 
-        Raises InvalidWorkflow, TooLarge, InvalidName or IdempotencyConflict with nothing written;
+        Raises InvalidWorkflow, TooLarge, InvalidName or IdempotencyConflict with nothing written,
+        Refused while an import into the namespace is not finished;
         a leaf of Unavailable when the server stayed away for `retry_for_s`, and then only a repeat
         with the same idempotency key or job id is sure not to make two jobs.
         """
+        await self._refuse_while_importing()
         graph = check_workflow(workflow)
         if idempotency_key is not None:
             check_text("idempotency key", idempotency_key)
@@ -321,6 +329,14 @@ class Log:
         if reply[0] == b"differs":
             raise IdempotencyConflict(idempotency_key or job_id, job_id)
         return Submission(job_id, bytes(reply[1]).decode(), created=reply[0] == b"submitted")
+
+    async def _refuse_while_importing(self) -> None:
+        """Raise Refused while an import is not finished: it could not add older entries later."""
+        if self.is_importing:
+            self.is_importing = bool(await read_importing(self.redis, self.keys))
+        if self.is_importing:
+            name = self.keys.namespace
+            raise Refused(f"an import into the namespace {name!r} is not finished: repeat it first")
 
     async def _submit(
         self, job_id: str, event: Submitted, payload: bytes, graph: bytes

@@ -1,7 +1,8 @@
 #!lua
 --[[
   Add entries of another log with their ids, and what the heads of their jobs hold after them.
-  Entries that are there already, from an import that was interrupted, are left as they are.
+  Entries that are there already, from an import that was interrupted, are left as they are. So is
+  the head of their jobs: runners may work on those by now.
 
   KEYS[1]  log  STREAM of a partition
 
@@ -33,7 +34,7 @@ end
 for _, i in ipairs(todo) do
   append_entry(log, unpack(ARGV, i, i + 5))
 end
-for _, head in ipairs(heads) do
+for _, head in ipairs(#todo > 0 and heads or {}) do
   redis.call('HSET', tag .. ':head:' .. head[1], unpack(head[2]))
 end
 return { 'imported', #todo }

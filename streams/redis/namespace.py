@@ -23,6 +23,10 @@ DEFAULT_PARTITIONS = 8
 PARTITION_LIMIT = 1024
 
 
+IMPORTING = "importing"
+"""Field of the meta hash: the checksum of the export file of which an import is not finished."""
+
+
 class Levels(Struct, frozen=True):
     """Reader levels of a namespace; see events/codec.py."""
 
@@ -39,6 +43,8 @@ class Namespace(Struct, frozen=True):
     generation: str
     """Changes when the namespace is made anew, as after FLUSHALL."""
     levels: Levels = Levels()
+    is_importing: bool = False
+    """An import into it has begun and not ended."""
 
 
 async def open_namespace(redis: Redis, name: str, partitions: int | None = None) -> Namespace:
@@ -79,7 +85,14 @@ def _checked(name: str, asked: int | None, stored: dict[bytes, bytes]) -> Namesp
     if asked is not None and asked != actual:
         raise PartitionMismatch(name, asked, actual)
     generation = stored.get(b"generation", b"").decode()
-    return Namespace(Keyspace(name, actual), generation, _levels(stored))
+    is_importing = IMPORTING.encode() in stored
+    return Namespace(Keyspace(name, actual), generation, _levels(stored), is_importing)
+
+
+async def read_importing(redis: Redis, keys: Keyspace) -> bytes:
+    """Return the checksum of the file of an unfinished import, empty for none. May raise
+    Unavailable."""
+    return (await read_hash(redis, keys.meta())).get(IMPORTING.encode(), b"")
 
 
 async def read_levels(redis: Redis, keys: Keyspace) -> Levels:

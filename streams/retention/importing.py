@@ -19,6 +19,7 @@ from everfold.streams.events.event import CancelRequested, Recovered, Submitted,
 from everfold.streams.events.record import RawEntry, Recorded
 from everfold.streams.reading.reader import log_size
 from everfold.streams.reading.readers import trimmed_to
+from everfold.streams.redis.namespace import IMPORTING, read_importing
 from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.scripts import Script
 
@@ -26,17 +27,13 @@ _import_entries = Script("everfold.streams", "import_entries")
 _reopen = Script("everfold.streams", "reopen")
 _pack = msgspec.msgpack.Encoder().encode
 
-FIELD = "importing"
-"""Field of the meta hash: the checksum of the export file that is being imported."""
-
 
 async def begin_import(log: Log, sha256: str) -> None:
     """Record that the export file with this checksum is being imported, or go on with it.
 
     Raises Refused for a namespace that holds anything else, a leaf of Unavailable.
     """
-    meta = log.keys.meta()
-    under_way = cast("bytes | None", await command(log.redis, "HGET", meta, FIELD))
+    under_way = await read_importing(log.redis, log.keys)
     if under_way == sha256.encode():
         return
     for partition in range(log.keys.partitions):
@@ -46,7 +43,9 @@ async def begin_import(log: Log, sha256: str) -> None:
                 f"the namespace {log.keys.namespace!r} is not empty: import into a new one "
                 "(--namespace NAME)"
             )
-    await command(log.redis, "HSET", meta, FIELD, sha256)
+    await command(log.redis, "HSETNX", log.keys.meta(), IMPORTING, sha256)
+    if await read_importing(log.redis, log.keys) != sha256.encode():
+        raise Refused(f"another file is being imported into {log.keys.namespace!r}")
 
 
 async def import_entries(log: Log, partition: int, entries: Sequence[RawEntry]) -> int:
@@ -88,7 +87,7 @@ def _head(record: Recorded) -> dict[str, str]:
     if isinstance(event, Recovered):
         fields["crashes"] = str(event.crashes)
     if isinstance(event, CancelRequested):
-        fields["cancel"] = "1"
+        fields["cancel"] = f"{record.seq} {record.entry_id}"
     if not isinstance(event, Unreadable) and (status := closing_status(event)):
         fields |= {"status": status, "phase": "closed"}
     return fields
@@ -124,4 +123,4 @@ async def reopen(log: Log, job_id: str, graph: bytes | None, run_at_ms: int) -> 
 
 async def end_import(log: Log) -> None:
     """Note that the import is complete. Raises a leaf of Unavailable."""
-    await command(log.redis, "HDEL", log.keys.meta(), FIELD)
+    await command(log.redis, "HDEL", log.keys.meta(), IMPORTING)

@@ -16,6 +16,7 @@ from msgspec import Struct
 from everfold.streams.appending.log import Log
 from everfold.streams.events.record import NO_ENTRY, entry_before, entry_order
 from everfold.streams.reading.readers import ARCHIVE, group_positions, readers
+from everfold.streams.redis.namespace import read_importing
 from everfold.streams.redis.redis_errors import command, commands
 from everfold.streams.redis.retry import with_retry
 from everfold.streams.redis.scripts import Script
@@ -71,6 +72,8 @@ async def trim_bounds(
     found = [TrimBound(f"reader {name}", reader.position) for name, reader in counting.items()]
     for name, entry_id in (await group_positions(log, partition)).items():
         found.append(TrimBound(f"consumer group {name}", entry_id))
+    if await read_importing(log.redis, log.keys):
+        found.append(TrimBound("an unfinished import", NO_ENTRY))
     if needs_archive and ARCHIVE not in known:
         found.append(TrimBound("no archive", NO_ENTRY))
     if (first := await _first_parked_or_held(log, partition)) is not None:

@@ -25,6 +25,7 @@ from everfold.streams.leases.registry import RunnerEntry, connected, registered_
 from everfold.streams.reading.reader import log_size
 from everfold.streams.reading.readers import ARCHIVE, readers
 from everfold.streams.redis.keys import PRIORITIES, connection_name
+from everfold.streams.redis.namespace import read_importing
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_info, server_time_ms, server_version
 from everfold.streams.retention.lost_writes import lost_writes
@@ -74,6 +75,9 @@ async def _examine(log: Log) -> AsyncIterator[Finding]:
     yield _persistence(await server_info(log.redis, "persistence"))
     yield _memory(await server_info(log.redis, "memory"))
     yield Finding("partitions", f"{log.keys.partitions} in namespace {log.keys.namespace!r}")
+    if await read_importing(log.redis, log.keys):
+        advice = "repeat `everfold archive import FILE` with the same file: it continues"
+        yield Finding("import", "an import is not finished", advice)
     yield _projection(await lag(log))
     if blocked := await blocked_jobs(log):
         found = f"{len(blocked)} job(s) that no runner here can read, such as {blocked[0]}"

@@ -70,13 +70,12 @@ def _writing(file: Path, log: Log) -> Iterator[ExportWriter]:
     """Yield a writer; afterwards the file is whole, or not there. Raises Misconfigured."""
     try:
         writer = ExportWriter(file, Header(log.keys.namespace, log.keys.partitions))
+        with contextlib.ExitStack() as stack:
+            stack.callback(writer.discard)
+            yield writer
+            writer.end()
     except OSError as error:
         raise Misconfigured(f"{file} cannot be written: {error}") from error
-    try:
-        yield writer
-        writer.end()
-    finally:
-        writer.discard()
 
 
 def _entry(record: Recorded) -> RawEntry:
@@ -100,14 +99,23 @@ async def _write_graph(
 
 
 async def import_export(
-    file: Annotated[Path, Parameter(help="The exported file.")], *, session: Session = DEFAULT
+    file: Annotated[Path, Parameter(help="The exported file.")],
+    *,
+    allow_broken: bool = False,
+    session: Session = DEFAULT,
 ) -> int:
     """Read an exported file back into an empty namespace, the one that --namespace names.
 
     The whole file is checked first. Jobs that had not ended wait for a runner, which asks their
-    ComfyUI for their results. An import that was interrupted continues when it is repeated.
+    ComfyUI for their results. An import that was interrupted continues when it is repeated; until
+    then the namespace takes no submits, and `doctor` names it.
+
+    Parameters
+    ----------
+    allow_broken
+        Import jobs with holes in their events, too, as a server that lost some leaves them.
     """
-    header, end = check_export(file)
+    header, end = check_export(file, allow_broken=allow_broken)
     async with session.log("import", partitions=header.partitions) as log:
         await begin_import(log, end.sha256)
         with event_progress("import", session) as progress:
