@@ -11,9 +11,9 @@
     ├── LeaseLost        stop this work, another runner has it; nothing was written
     │       Fenced
     ├── Misconfigured    a person must change a setting
-    │       ServerTooOld, ServerRefusesAccess, AccessMissing, ServerInCluster, PartitionMismatch,
-    │       NamespaceTooNew, ArchiveForeign, NoServer, EngineMismatch, BackendUrlInvalid,
-    │       RunnerNameTaken
+    │       ServerTooOld, ServerRefusesAccess, AccessMissing, ServerNotTrusted, ServerInCluster,
+    │       PartitionMismatch, NamespaceTooNew, ArchiveForeign, NoServer, EngineMismatch,
+    │       BackendUrlInvalid, RunnerNameTaken
     ├── CorruptLog       park the job; a person must look
     │       UndecodableEvent, ArchiveDamaged, Trimmed, WentBack, BrokenChain, BrokenHead,
     │       WrongKeyType
@@ -112,8 +112,7 @@ class NeedsAsyncio(Refused):
     """The caller runs under trio, or without an event loop."""
 
     def __init__(self) -> None:
-        why = "Everfold runs on asyncio only, and no asyncio event loop runs here"
-        super().__init__(f"{why}; use `asyncio.run`, or anyio's backend `asyncio` instead of trio")
+        super().__init__("Everfold runs on asyncio only; use `asyncio.run`, or its anyio backend")
 
 
 class Unknown(EverfoldError):
@@ -237,6 +236,10 @@ class AccessMissing(Misconfigured):
         self.role, self.missing = role, missing
 
 
+class ServerNotTrusted(Misconfigured):
+    """The server's certificate cannot be trusted; nothing was sent."""
+
+
 class ServerInCluster(Misconfigured):
     """The server is one node of a Redis Cluster, which Everfold does not support."""
 
@@ -245,9 +248,8 @@ class PartitionMismatch(Misconfigured):
     """The namespace was made with another number of partitions."""
 
     def __init__(self, namespace: str, asked: int, actual: int) -> None:
-        made = f"namespace {namespace!r} was made with {actual} partitions"
-        advice = f"leave the number out, ask for {actual}, or choose another namespace"
-        super().__init__(f"{made} and cannot be opened with {asked}; {advice}")
+        made = f"namespace {namespace!r} was made with {actual} partitions, not {asked}"
+        super().__init__(f"{made}; leave the number out, or choose another namespace")
         self.namespace, self.asked, self.actual = namespace, asked, actual
 
 
@@ -288,11 +290,11 @@ class EngineMismatch(Misconfigured):
     """The data folder was written by a server whose files the servers found here cannot read."""
 
     def __init__(self, folder: str, recorded: str, found: str) -> None:
-        super().__init__(
-            f"the data in {folder} was written by {recorded}, whose files no other engine reads; "
-            f"found here: {found or 'none'}. Install that server again, name a running one with "
-            "REDIS_URL, or choose another data folder with EVERFOLD_DATA"
+        other = f"the data in {folder} was written by {recorded}, whose files no other engine reads"
+        advice = (
+            "install that server again, name one with REDIS_URL, or choose another EVERFOLD_DATA"
         )
+        super().__init__(f"{other}; found here: {found or 'none'}; {advice}")
         self.folder, self.recorded, self.found = folder, recorded, found
 
 
@@ -396,5 +398,5 @@ class ServerError(Unavailable):
     """The server answered with an error that Everfold has no name for."""
 
 
-OUTAGES = (Unavailable, ServerRefusesAccess, ServerInCluster)
+OUTAGES = (Unavailable, ServerRefusesAccess, ServerNotTrusted, ServerInCluster)
 """What a process that has worked before waits out: nothing of it is the fault of a job."""

@@ -20,6 +20,34 @@ RedisUrl = Annotated[
         "else the embedded server.",
     ),
 ]
+RedisCa = Annotated[
+    Path | None,
+    Parameter(
+        env_var="REDIS_CA",
+        help="Authorities (PEM) that a rediss:// server's certificate may be signed by, besides "
+        "the system's.",
+    ),
+]
+RedisCert = Annotated[
+    Path | None,
+    Parameter(
+        env_var="REDIS_CERT", help="The client certificate (PEM), for a server that wants one."
+    ),
+]
+RedisKey = Annotated[
+    Path | None,
+    Parameter(
+        env_var="REDIS_KEY", help="The key of the client certificate. Default: in the same file."
+    ),
+]
+RedisCheckHostname = Annotated[
+    bool,
+    Parameter(
+        env_var="REDIS_CHECK_HOSTNAME",
+        negative="--no-redis-check-hostname",
+        help="Whether the certificate must be for the host in the URL.",
+    ),
+]
 Json = Annotated[bool, Parameter(help="Print JSON, one object per line.")]
 ConfigPath = Annotated[
     Path | None,

@@ -9,13 +9,24 @@ from typing import TYPE_CHECKING, TypeVar
 
 from cyclopts import Parameter
 
-from everfold.commands.options import COMMON, ConfigPath, Json, Namespace, RedisUrl
+from everfold.commands.options import (
+    COMMON,
+    ConfigPath,
+    Json,
+    Namespace,
+    RedisCa,
+    RedisCert,
+    RedisCheckHostname,
+    RedisKey,
+    RedisUrl,
+)
 from everfold.commands.output import Cell, emit, say, show
 
 if TYPE_CHECKING:
     from everfold.client import Everfold
     from everfold.streams.appending.log import Log
     from everfold.streams.redis.access import Role
+    from everfold.streams.redis.tls import Tls
 
 T = TypeVar("T")
 
@@ -29,6 +40,28 @@ class Session:
     redis_url: RedisUrl = None
     json: Json = False
     config: ConfigPath = None
+    redis_ca: RedisCa = None
+    redis_cert: RedisCert = None
+    redis_key: RedisKey = None
+    redis_check_hostname: RedisCheckHostname = True
+
+    @property
+    def tls(self) -> Tls:
+        """The settings of TLS, for a URL that does not have them itself."""
+        from everfold.streams.redis.tls import Tls
+
+        return Tls(
+            ca=str(self.redis_ca or ""),
+            cert=str(self.redis_cert or ""),
+            key=str(self.redis_key or ""),
+            check_hostname=self.redis_check_hostname,
+        )
+
+    def url(self) -> str:
+        """Return the server's URL with the settings of TLS. Raises NoServer or Misconfigured."""
+        from everfold.embedded import find_server
+
+        return self.tls.added_to(self.redis_url) if self.redis_url else find_server(tls=self.tls)
 
     @contextlib.asynccontextmanager
     async def open(self, role: Role | None = None) -> AsyncIterator[Everfold]:
@@ -39,7 +72,7 @@ class Session:
         from everfold.client import Everfold
 
         async with Everfold.connect(
-            self.redis_url, namespace=self.namespace, actor="cli", role=role
+            self.url(), namespace=self.namespace, actor="cli", role=role
         ) as everfold:
             yield everfold
 
@@ -48,12 +81,10 @@ class Session:
         self, actor: str = "cli", partitions: int | None = None, role: Role | None = None
     ) -> AsyncIterator[Log]:
         """Open the log. `actor` is recorded in events; `role` as for `open`, as are the errors."""
-        from everfold.embedded import find_server
         from everfold.streams.appending.log import Log
 
-        url = self.redis_url or find_server()
         async with Log.open(
-            url, namespace=self.namespace, actor=actor, partitions=partitions, role=role
+            self.url(), namespace=self.namespace, actor=actor, partitions=partitions, role=role
         ) as log:
             yield log
 

@@ -24,6 +24,7 @@ from everfold.embedded.server import (
     running_server,
 )
 from everfold.streams.errors import EngineMismatch, NoServer, ServerTooOld, Unavailable
+from everfold.streams.redis.tls import Tls
 
 CHECK_INTERVAL_S = 0.5
 
@@ -39,29 +40,38 @@ class Resolved(Struct, frozen=True):
     """Set when this call started the server, which then runs until its `stop` is called."""
 
 
-def named_url(environ: Mapping[str, str]) -> str | None:
+def named_url(environ: Mapping[str, str], tls: Tls | None = None) -> str | None:
     """Return the URL of the server that the environment names, None for none.
 
-    REDIS_URL comes before REDIS_HOST (default 127.0.0.1) and REDIS_PORT (default 6379).
+    REDIS_URL comes before REDIS_HOST (default 127.0.0.1) and REDIS_PORT (default 6379). `tls`
+    (default: what the environment says) is added to it. Raises Misconfigured where that cannot be.
     """
+    tls = Tls.of(environ) if tls is None else tls
     if url := environ.get("REDIS_URL"):
-        return url
+        return tls.added_to(url)
+    scheme = "rediss" if tls.is_set() else "redis"
     host, port = environ.get("REDIS_HOST"), environ.get("REDIS_PORT")
     if not host and not port:
         return None
     if port and port.startswith("tcp://"):
         # Kubernetes and Docker links set this for a service of the name `redis`.
-        return port.replace("tcp://", "redis://", 1) + "/0"
+        return tls.added_to(port.replace("tcp://", f"{scheme}://", 1) + "/0")
     host = host or "127.0.0.1"
-    return f"redis://{f'[{host}]' if ':' in host else host}:{port or 6379}/0"
+    host = f"[{host}]" if ":" in host else host
+    return tls.added_to(f"{scheme}://{host}:{port or 6379}/0")
 
 
-def find_server(data_folder: Path | None = None, environ: Mapping[str, str] = os.environ) -> str:
+def find_server(
+    data_folder: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+    tls: Tls | None = None,
+) -> str:
     """Return the URL of the named server, else of the data folder's running one; start nothing.
 
+    `tls` is as for `named_url`; the embedded server is reached by a socket file.
     Raises NoServer when there is neither.
     """
-    if url := named_url(environ):
+    if url := named_url(environ, tls):
         return url
     path = data_folder or default_data_folder(environ)
     server = running_server(DataFolder(path)) if path.is_dir() else None
@@ -105,13 +115,15 @@ async def embedded_server(
 
 @asynccontextmanager
 async def server_url(
-    data_folder: Path | None = None, environ: Mapping[str, str] = os.environ
+    data_folder: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+    tls: Tls | None = None,
 ) -> AsyncIterator[str]:
     """Yield the URL of the named server, else run the embedded one and yield its URL.
 
     Raises as `embedded_server`.
     """
-    if url := named_url(environ):
+    if url := named_url(environ, tls):
         yield url
         return
     async with embedded_server(data_folder, environ) as server:

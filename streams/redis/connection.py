@@ -16,9 +16,10 @@ import hiredis
 import redis.exceptions as theirs
 from redis._parsers.base import BaseParser
 from redis.asyncio import Redis
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection, SSLConnection
 
 from everfold.streams.redis.replies import is_passing
+from everfold.streams.redis.tls_errors import HUNG_UP
 
 Argument = str | bytes | int
 
@@ -51,6 +52,8 @@ class PatientConnection(AbstractConnection):
     _silence_s = 0.0
 
     async def _connect(self) -> None:
+        if isinstance(self, SSLConnection):
+            self.ssl_context.context = None  # certificates are renewed: read their files again
         await super()._connect()  # type: ignore[safe-super, no-untyped-call]  # its kind has it
         type(self).opened += 1
         reader = cast("asyncio.StreamReader", self._reader)
@@ -65,7 +68,15 @@ class PatientConnection(AbstractConnection):
         self._parser.parse_error = reply_error  # type: ignore[method-assign]
 
     async def on_connect_check_health(self, check_health: bool = True) -> None:
-        await super().on_connect_check_health(check_health)
+        try:
+            await super().on_connect_check_health(check_health)
+            await self._show_name()
+        except theirs.ConnectionError as error:
+            if isinstance(self, SSLConnection) and type(error) is theirs.ConnectionError:
+                raise theirs.ConnectionError(f"{HUNG_UP} ({error})") from None
+            raise
+
+    async def _show_name(self) -> None:
         if not self.shown_name:
             return
         await self.send_command("CLIENT", "SETNAME", self.shown_name, check_health=False)

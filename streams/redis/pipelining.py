@@ -17,7 +17,7 @@ from typing import TypeVar, cast
 import redis.exceptions as theirs
 from msgspec import Struct
 from redis.asyncio import ConnectionPool, Redis
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection, SSLConnection
 
 from everfold.streams.events.limits import BATCH_LIMIT_BYTES
 from everfold.streams.redis.connection import (
@@ -27,6 +27,7 @@ from everfold.streams.redis.connection import (
     says_replica,
 )
 from everfold.streams.redis.owner import Owner
+from everfold.streams.redis.tls_errors import NO_TLS
 
 WRITERS = 2
 """Connections that carry commands at once. With more of them, fewer commands share a write."""
@@ -199,7 +200,9 @@ class PipeliningRedis(Redis):
             async with asyncio.timeout(self._timeout_s):
                 return await awaitable
         except TimeoutError:
-            raise theirs.TimeoutError(f"no connection within {self._timeout_s:g} s") from None
+            has_tls = issubclass(self.connection_pool.connection_class, SSLConnection)
+            hint = f"; {NO_TLS}" if has_tls else ""
+            raise theirs.TimeoutError(f"no connection within {self._timeout_s:g} s{hint}") from None
 
 
 def _was_closed(connection: AbstractConnection) -> bool:

@@ -17,6 +17,7 @@ from everfold.streams.border.addresses import masked_text
 from everfold.streams.errors import (
     EverfoldError,
     ServerError,
+    ServerNotTrusted,
     ServerUnreachable,
     WrongKeyType,
 )
@@ -24,6 +25,7 @@ from everfold.streams.events.json_text import decoder
 from everfold.streams.redis.connection import Argument, says_replica
 from everfold.streams.redis.pipelining import PipeliningRedis
 from everfold.streams.redis.replies import meaning, shown
+from everfold.streams.redis.tls_errors import why_no_handshake, why_not_trusted
 
 T = TypeVar("T")
 
@@ -137,6 +139,10 @@ def _keys(asked: Sequence[Argument]) -> str:
 
 
 def _leaf(error: Exception) -> EverfoldError:
+    if why := why_not_trusted(error):
+        return ServerNotTrusted(f"Redis: {why}")
+    if why := why_no_handshake(error):
+        return ServerUnreachable(f"Redis: {why}")
     text = _text(error)
     leaf, sentence = meaning(text)
     if leaf is ServerError and isinstance(error, theirs.ConnectionError | theirs.TimeoutError):

@@ -13,6 +13,7 @@ from typing import TypeVar, cast
 from urllib.parse import parse_qsl, urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -21,6 +22,7 @@ from everfold.streams.errors import NoServer, ServerError, ServerRefusesAccess, 
 from everfold.streams.redis.connection import patient
 from everfold.streams.redis.pipelining import PipeliningRedis
 from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.tls_errors import why_not_usable
 
 logger = logging.getLogger("everfold.server")
 
@@ -81,6 +83,8 @@ def _pool(
             socket_connect_timeout=connect_timeout_s,
             driver_info=None,  # else each connection sends CLIENT SETINFO
         )
+        if not why and issubclass(pool.connection_class, SSLConnection):
+            why = why_not_usable(pool.connection_kwargs)
     if pool is None or why:
         raise NoServer(
             f"{str(secret)!r} is not a Redis URL{why and f' ({why})'}; write redis://host:6379/0, "

@@ -21,6 +21,7 @@ from everfold.streams.leases.registry import connected
 from everfold.streams.redis.keys import connection_name
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.steady_clock import steady_s
+from tests.support.certificates import Certificates
 from tests.support.servers import StartServer
 from tests.support.wait import eventually
 
@@ -146,8 +147,7 @@ async def test_the_password_is_on_no_command_line_and_in_no_environment(
 
 
 def test_a_url_is_read_as_the_runner_reads_it(tmp_path: Path) -> None:
-    authority = tmp_path / "ca.pem"
-    authority.touch()
+    authority = Certificates(tmp_path).authority
     options = f"ssl_cert_reqs=none&ssl_ca_certs={authority}"
     tls = server_of(f"rediss://ada:p%40ss@host:7000/3?{options}")
     assert (tls.host, tls.port, tls.database) == ("host", 7000, 3)

@@ -137,7 +137,7 @@ class OwnServer:
         self.folder = folder
         self._conf = conf
         self._settings = settings
-        self._address = _tcp_address() if tcp else ("unix", str(folder / "socket"))
+        self._address = tcp_address() if tcp else ("unix", str(folder / "socket"))
         self._running: subprocess.Popen[bytes] | None = None
 
     @property
@@ -245,7 +245,8 @@ def own_server(
         shutil.rmtree(folder)
 
 
-def _tcp_address() -> tuple[str, str]:
+def tcp_address() -> tuple[str, str]:
+    """Return a host and a port that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return "127.0.0.1", str(probe.getsockname()[1])

@@ -106,9 +106,9 @@ def effective(found: CheckedFile, origin: str) -> Iterator[Effective]:
 
 def _from_environment(setting: Setting) -> tuple[str, str]:
     """Return the variable that sets an option, and its value; empty if none does."""
-    url = named_url(os.environ) if setting.key == "redis_url" else None
-    if url and not os.environ.get("REDIS_URL"):
-        return "REDIS_HOST", url
+    if setting.key == "redis_url" and not os.environ.get("REDIS_URL"):
+        url = named_url(os.environ)
+        return ("REDIS_HOST", url) if url else ("", "")
     found = ((name, os.environ.get(name, "")) for name in setting.variables)
     return next((one for one in found if one[1]), ("", ""))
 

@@ -155,12 +155,13 @@ class ConfigFile:
         if file is None:
             return
         from everfold.embedded import named_url
+        from everfold.streams.redis.tls import Tls
 
         found = checked(file, self._root)
         top = found.values.get((), {})
         _set_variables(top)
         values = {**top, **found.values.get(commands, {})}
-        if named_url(os.environ):
+        if named_url(os.environ, Tls()):
             values.pop("redis_url", None)  # REDIS_HOST is a variable, which comes first
         update_argument_collection(values, shown(file), arguments, root_keys=(), allow_unknown=True)
 

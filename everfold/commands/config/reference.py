@@ -15,7 +15,9 @@ from everfold.commands.config.settings import Command, Setting, all_settings
 MARK = "<!-- Below: written by `python -m everfold.commands.config.reference`. -->\n"
 DOCUMENT = Path(__file__).parents[3] / "docs" / "CONFIGURATION.md"
 
-EVERYWHERE = {"namespace", "redis_url"}
+EVERYWHERE = {
+    *("namespace", "redis_url", "redis_ca", "redis_cert", "redis_key", "redis_check_hostname"),
+}
 """Keys that every table has; the table of shared keys alone describes them."""
 
 HEAD = "| key | type | default | environment | meaning |\n|---|---|---|---|---|"
@@ -37,7 +39,7 @@ def reference() -> str:
     for command, group in groupby(settings, key=lambda one: one.command):
         own = [one for one in group if not command or not _is_elsewhere(one)]
         keys[command] = {one.key for one in own}
-        if own and keys[command] != keys.get(command[:-1]):
+        if own and (not command or keys[command] != keys.get(command[:-1])):
             title = f"[{'.'.join(command)}]" if command else "Shared keys"
             parts.append("\n".join((f"\n## {title}\n", HEAD, *map(_row, own), "")))
     return "".join(parts)

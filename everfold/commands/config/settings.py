@@ -16,7 +16,16 @@ from cyclopts import App, Argument, ArgumentCollection, CycloptsError, Parameter
 from cyclopts.annotations import resolve_optional
 from cyclopts.argument import update_argument_collection
 
-from everfold.commands.options import ComfyUrls, DataFolder, Namespace, RedisUrl
+from everfold.commands.options import (
+    ComfyUrls,
+    DataFolder,
+    Namespace,
+    RedisCa,
+    RedisCert,
+    RedisCheckHostname,
+    RedisKey,
+    RedisUrl,
+)
 from everfold.streams.errors import EverfoldError
 
 PER_CALL = {"json", "config", "cursor", "idempotency_key", "into_live"}
@@ -46,6 +55,10 @@ def shared(
     *,
     namespace: Namespace = "everfold",
     redis_url: RedisUrl = None,
+    redis_ca: RedisCa = None,
+    redis_cert: RedisCert = None,
+    redis_key: RedisKey = None,
+    redis_check_hostname: RedisCheckHostname = True,
     comfyui: ComfyUrls = None,
     data: DataFolder = None,
     log: Annotated[Level, Parameter(converter=_level)] = "WARNING",

@@ -146,7 +146,7 @@ async def _with_server(session: Session, data: Path | None) -> AsyncIterator[Ses
     if session.redis_url:
         yield session
         return
-    async with server_url(data) as url:
+    async with server_url(data, tls=session.tls) as url:
         yield replace(session, redis_url=url)
 
 
