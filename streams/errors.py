@@ -291,9 +291,7 @@ class EngineMismatch(Misconfigured):
 
     def __init__(self, folder: str, recorded: str, found: str) -> None:
         other = f"the data in {folder} was written by {recorded}, whose files no other engine reads"
-        advice = (
-            "install that server again, name one with REDIS_URL, or choose another EVERFOLD_DATA"
-        )
+        advice = "install it again, name one with REDIS_URL, or choose another EVERFOLD_DATA"
         super().__init__(f"{other}; found here: {found or 'none'}; {advice}")
         self.folder, self.recorded, self.found = folder, recorded, found
 

@@ -215,7 +215,7 @@ async def test_files_that_cannot_be_used_are_refused_before_connecting(
         Tls(ca=ca, cert=cert, key=str(locked)),
     )
     for tls in wrong:
-        with pytest.raises(NoServer, match=r"ssl_\w+, .* cannot be used|is no file"):
+        with pytest.raises(NoServer, match=r"ssl_\w+, .* cannot be used|names no file"):
             connect(tls.added_to("rediss://ada:opensesame@h:1/0"))
     with pytest.raises(Misconfigured, match="set REDIS_CERT as well"):
         Tls(key=key).added_to("rediss://h")
