@@ -21,7 +21,7 @@ def open_store(url: str) -> Store:
     Raises Misconfigured for any other address, or without the extra `archive`.
     """
     scheme, separator, rest = url.partition("://")
-    if not separator or scheme == "file":
+    if not separator or (scheme == "file" and rest.startswith(("/", "~"))):
         return Folder(rest if separator else url)
     if scheme == "s3" and ("@" in rest or "?" in rest):
         raise Misconfigured(
@@ -49,7 +49,7 @@ async def known_archive(log: Log, given: str = "") -> Archive | None:
     url = given
     if not url:
         stored = cast("bytes | None", await command(log.redis, "HGET", log.keys.meta(), FIELD))
-        url = (stored or b"").decode()
+        url = (stored or b"").decode(errors="replace")
     return Archive(open_store(url)) if url else None
 
 

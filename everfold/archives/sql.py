@@ -1,7 +1,7 @@
 """SQL over an archive with DuckDB (extra `archive`).
 
-Rule: every segment is checked first. A query sees the archive and nothing else of this machine,
-unless its caller allows more.
+Rule: every segment is checked first, and what it unpacks to. A query sees the archive and nothing
+else of this machine, unless its caller allows more; it has a limit of memory, and of disk.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import anyio
 
 from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.manifest import Link
+from everfold.streams.archive.segment import check_unpacked
 from everfold.streams.errors import Misconfigured, Refused
 
 if TYPE_CHECKING:
@@ -31,6 +32,12 @@ CREATE VIEW events AS SELECT
 FROM read_json(FILES, format='newline_delimited', filename=true, compression='gzip',
     columns={i: 'VARCHAR', j: 'VARCHAR', s: 'BIGINT', e: 'BIGINT', p: 'VARCHAR', d: 'JSON'})
 """
+
+MEMORY_LIMIT = "1GiB"
+"""Of DuckDB. What a query needs beyond that goes into a private folder for as long as it runs."""
+
+DISK_LIMIT = "20GiB"
+"""Of that folder."""
 
 
 async def ask(
@@ -54,7 +61,14 @@ async def ask(
         ]
         if not files:
             raise Refused("the archive is empty: `everfold archive run --everything` fills it")
-        with duckdb.connect() as database:
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": MEMORY_LIMIT,
+            "temp_directory": name,
+            "max_temp_directory_size": DISK_LIMIT,
+            # No extension is fetched by itself, whatever a query names.
+            "autoinstall_known_extensions": "false",
+        }
+        with duckdb.connect(config=config) as database:
             try:
                 return await anyio.to_thread.run_sync(_ask, database, files, query, allow_files)
             except duckdb.Error as error:
@@ -64,6 +78,7 @@ async def ask(
 async def _copy(archive: Archive, link: Link, folder: Path) -> str:
     """Copy a segment, checked against its manifest, to a file that DuckDB can read."""
     content = await archive.segment(link)
+    await anyio.to_thread.run_sync(check_unpacked, content, link.manifest.segment)
     place = folder / link.manifest.segment
     place.parent.mkdir(exist_ok=True)
     place.write_bytes(content)
@@ -73,12 +88,11 @@ async def _copy(archive: Archive, link: Link, folder: Path) -> str:
 def _ask(
     database: duckdb.DuckDBPyConnection, files: list[str], query: str, allow_files: bool
 ) -> tuple[Sequence[str], Sequence[tuple[object, ...]]]:
-    listed = ", ".join(f"'{file}'" for file in files)
+    listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
     database.execute(VIEW.replace("FILES", f"[{listed}]"))
     if not allow_files:
         # These files stay readable for the view. None of it can be switched on again.
         database.execute(f"SET allowed_paths = [{listed}]")
-        database.execute("SET autoinstall_known_extensions = false")
         database.execute("SET autoload_known_extensions = false")
         database.execute("SET enable_external_access = false")
         database.execute("SET lock_configuration = true")

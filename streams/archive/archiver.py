@@ -37,6 +37,9 @@ SEGMENT_EVENTS = 10_000
 OLDEST_S = 300.0
 """A segment that is not full is written when its oldest event has waited so many seconds."""
 
+SEGMENT_BYTES = 64 * 2**20
+"""Of the entries of a full segment: readers have a whole segment in memory."""
+
 READ = 1000
 """Entries per read of the log."""
 
@@ -97,17 +100,17 @@ class Archiver:
 
     async def _next(self, partition: int, after: str) -> list[RawEntry]:
         key, entries = self._log.keys.log(partition), list[RawEntry]()
-        while len(entries) < SEGMENT_EVENTS:
+        while not (whole := _full_segment(entries)):
             ask = ("XRANGE", key, f"({after}", "+", "COUNT", READ)
             rows = cast("list[RawEntry]", await command(self._log.redis, *ask))
             entries += rows
             if len(rows) < READ:
                 break
             after = rows[-1][0].decode()
-        return entries[:SEGMENT_EVENTS]
+        return whole or _full_segment(entries) or entries
 
     async def _is_due(self, entries: list[RawEntry], everything: bool) -> bool:
-        if not entries or everything or len(entries) == SEGMENT_EVENTS:
+        if not entries or everything or _full_segment(entries):
             return bool(entries)
         oldest_ms = entry_time_ms(entries[0][0].decode())
         return await server_time_ms(self._log.redis) - oldest_ms > OLDEST_S * 1000
@@ -144,3 +147,13 @@ class Archiver:
                 await store.create(workflow_name(sha256), gzip.compress(graph, mtime=0))
             archived.append(sha256)
         return archived
+
+
+def _full_segment(entries: list[RawEntry]) -> list[RawEntry]:
+    """Return as many entries as fill a segment, none while they do not."""
+    size = 0
+    for number, (_, flat) in enumerate(entries, 1):
+        size += sum(map(len, flat))
+        if number >= SEGMENT_EVENTS or size >= SEGMENT_BYTES:
+            return entries[:number]
+    return []

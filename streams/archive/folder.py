@@ -1,21 +1,27 @@
 """Where an archive lies: what it needs of a store, and the store that is a local folder.
 
 Rule: a file is written whole or not at all, and a file that exists is never changed: `create`
-refuses, which is how two archivers at once agree.
+refuses, which is how two archivers at once agree. Nobody else can put a file into the folder, or
+make one of its names lead elsewhere.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol, TypeVar, TypeVarTuple
 
 import anyio
 
-from everfold.streams.errors import ArchiveUnavailable
+from everfold.streams.errors import ArchiveDamaged, ArchiveUnavailable, Misconfigured
+
+FILE_LIMIT_BYTES = 2**30
+"""Of a stored file, as it is compressed; several times what any archiver writes."""
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -24,7 +30,8 @@ Ts = TypeVarTuple("Ts")
 class Store(Protocol):
     """A place for files that never change: a folder, or an S3-compatible bucket.
 
-    Each call raises ArchiveUnavailable when the place cannot be read or written now.
+    Each call raises ArchiveUnavailable when the place cannot be read or written now, and
+    ArchiveDamaged for a file of more than FILE_LIMIT_BYTES.
     """
 
     @property
@@ -47,7 +54,10 @@ class Store(Protocol):
 class Folder:
     """A store in a local folder: every write has reached the disk when it returns.
 
-    The folder is made with the first file. `~` is expanded, a relative path made absolute.
+    The folder is made with the first file. `~` is expanded, a relative path made absolute. Folders
+    have mode 0700 and files 0600 when they are made. Each call raises Misconfigured for a folder
+    that is a symbolic link, or that another user owns or may write to, and ArchiveDamaged for a
+    file that is a link, no regular file, another user's or larger than FILE_LIMIT_BYTES.
     """
 
     def __init__(self, path: str) -> None:
@@ -73,36 +83,89 @@ class Folder:
             raise ArchiveUnavailable(self.url, str(error)) from error
 
     def _create(self, name: str, content: bytes) -> bool:
-        temporary = self._write(name, content)
-        try:
-            # A link to a name that exists is refused; a rename would replace the file.
-            os.link(temporary, self._path / name)
-        except FileExistsError:
-            return False
-        finally:
-            temporary.unlink()
-        _sync_folder((self._path / name).parent)
+        inner, _, file = name.rpartition("/")
+        _make_folders(self._path)
+        with _opened(self._path) as folder, _opened(inner, within=folder, make=True) as place:
+            temporary = f".{secrets.token_hex(16)}.part"
+            _write(temporary, content, place)
+            try:
+                # A link to a name that exists is refused; a rename would replace the file.
+                os.link(temporary, file, src_dir_fd=place, dst_dir_fd=place, follow_symlinks=False)
+            except FileExistsError:
+                return False
+            finally:
+                os.unlink(temporary, dir_fd=place)
+            os.fsync(place)
         return True
 
-    def _write(self, name: str, content: bytes) -> Path:
-        path = self._path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        return temporary
-
     def _read(self, name: str) -> bytes | None:
-        with contextlib.suppress(FileNotFoundError):
-            return (self._path / name).read_bytes()
-        return None
+        inner, _, file = name.rpartition("/")
+        try:
+            with _opened(self._path) as folder, _opened(inner, within=folder) as place:
+                # Without O_NONBLOCK a pipe of this name would keep the reader waiting.
+                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+                with open(os.open(file, flags, dir_fd=place), "rb") as found:
+                    _check_file(os.fstat(found.fileno()), name)
+                    return found.read()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            raise ArchiveDamaged(name, "it is a symbolic link") from error
 
 
-def _sync_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+def _make_folders(path: Path) -> None:
+    """Make the folder, and those above it that are missing, for this user alone."""
+    if not path.is_symlink() and not path.exists():
+        _make_folders(path.parent)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+
+
+@contextlib.contextmanager
+def _opened(path: Path | str, *, within: int | None = None, make: bool = False) -> Iterator[int]:
+    """Yield a handle of a folder that only this user, or root, may change.
+
+    `within` is the handle of the folder that holds it. Raises Misconfigured, OSError.
+    """
+    if make:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o700, dir_fd=within)
     try:
-        os.fsync(handle)
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=within)
+    except (NotADirectoryError, OSError) as error:
+        if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+            raise
+        why = "it is a symbolic link or no folder: name the folder itself"
+        raise Misconfigured(f"the archive's folder {path} is not used: {why}") from error
+    try:
+        found = os.fstat(handle)
+        if found.st_uid not in (0, os.geteuid()):
+            why = f"it belongs to user {found.st_uid}"
+            raise Misconfigured(f"the archive's folder {path} is not used: {why}")
+        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            why = (
+                f"others may write to it (mode {found.st_mode & 0o777:o}); `chmod go-w` mends that"
+            )
+            raise Misconfigured(f"the archive's folder {path} is not used: {why}")
+        yield handle
     finally:
         os.close(handle)
+
+
+def _check_file(found: os.stat_result, name: str) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise ArchiveDamaged(name, "it is no regular file")
+    if found.st_uid not in (0, os.geteuid()):
+        raise ArchiveDamaged(name, f"it belongs to user {found.st_uid}")
+    if found.st_size > FILE_LIMIT_BYTES:
+        raise ArchiveDamaged(name, f"it has more than {FILE_LIMIT_BYTES:,} bytes")
+
+
+def _write(name: str, content: bytes, place: int) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    with open(os.open(name, flags, 0o600, dir_fd=place), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

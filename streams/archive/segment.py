@@ -132,6 +132,16 @@ def read_segment(content: bytes, name: str = "segment") -> Iterator[RawEntry]:
         raise ArchiveDamaged(name, str(error)) from error
 
 
+def check_unpacked(content: bytes, name: str) -> None:
+    """Raise ArchiveDamaged for a segment's file that unpacks to more than readers take."""
+    try:
+        with gzip.open(io.BytesIO(content)) as file:
+            for _ in bounded_lines(file, name):
+                pass
+    except (OSError, EOFError, zlib.error) as error:
+        raise ArchiveDamaged(name, str(error)) from error
+
+
 def _entry(line: SegmentLine) -> RawEntry:
     entry_id = line.i.encode()
     if isinstance(line.x, list):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,7 @@ from everfold.streams.errors import ArchiveUnavailable
 from everfold.streams.retention.history import all_history
 from everfold.streams.retention.trimming import trim
 from tests.projector.jobs import assert_projected, make_jobs, projecting, work
+from tests.support.programs import StartProgram
 
 pytestmark = pytest.mark.anyio
 
@@ -61,3 +64,51 @@ async def test_an_address_with_s3_is_a_bucket_and_trouble_is_told(
     assert isinstance(store, Bucket)
     with pytest.raises(ArchiveUnavailable, match="somewhere"):
         await store.read("partition-0/00000000.manifest.json")
+
+
+LOOK = """
+import sys, asyncio
+from everfold.archives.opening import open_store
+from everfold.streams.errors import EverfoldError
+
+async def look(url):
+    try:
+        store = open_store(url)
+        print(await store.create("partition-0/a", b"1"), await store.read("partition-0/a"))
+    except EverfoldError as error:
+        print(type(error).__name__, error)
+    print("obstore" in sys.modules)
+
+asyncio.run(look(sys.argv[1]))
+"""
+
+
+async def test_nothing_is_contacted_that_nobody_has_named(
+    start_program: StartProgram, tmp_path: Path
+) -> None:
+    """A proxy stands for all addresses: each connect by HTTP would be seen there."""
+    connects: list[str] = []
+
+    async def note(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connects.append("")
+        writer.close()
+
+    server = await asyncio.start_server(note, "127.0.0.1")
+    trap = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    proxies = {"HTTP_PROXY": trap, "HTTPS_PROXY": trap, "ALL_PROXY": trap, "NO_PROXY": ""}
+
+    async def told(url: str, **environ: str) -> list[str]:
+        program = start_program("-c", LOOK, url, environ={**proxies, **environ})
+        await program.end(30)
+        return program.lines
+
+    assert await told(str(tmp_path / "folder")) == ["True b'1'", "False"]
+    assert await told("file://" + str(tmp_path / "folder")) == ["False b'1'", "False"]
+    (refused, _) = await told("s3://bucket/prefix", AWS_REGION="eu-central-1")
+    assert refused.startswith("Misconfigured s3://bucket/prefix needs credentials")
+    assert connects == []
+    # The same without the refusal, so that the trap is known to see it.
+    named = {"AWS_METADATA_ENDPOINT": trap, "AWS_MAX_RETRIES": "0", "AWS_REGION": "eu-central-1"}
+    await told("s3://bucket/prefix", **named)
+    assert connects
+    server.close()
