@@ -1,0 +1,150 @@
+"""Runs command lines of `everfold`, each in a fork of one Python that has loaded all commands.
+
+Rule: one JSON line in, as the argument; one JSON line out for each command line that has ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import sys
+import time
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from everfold import __main__ as program
+from everfold.commands.app import app
+from everfold.commands.config.settings import all_settings
+
+AT_ONCE = 4
+GRACE_S = 8.0
+"""From SIGTERM to SIGKILL."""
+
+LOOK_EVERY_S = 0.05
+
+
+class Call(Struct, frozen=True):
+    """One command line, with the variables that only it has."""
+
+    arguments: list[str]
+    environ: dict[str, str] = {}
+
+
+class Walk(Struct, frozen=True):
+    calls: list[Call]
+    folder: str
+    environ: dict[str, str] = {}
+    limit_s: float = 2.0
+    """A command that runs for longer is told to end."""
+
+
+class Shown(Struct, frozen=True):
+    """What one command line has shown to others."""
+
+    arguments: list[str]
+    code: int
+    """Negative for a signal that ended it."""
+    out: bytes
+    err: bytes
+    processes: list[str]
+    """The command lines of the processes that it started."""
+
+
+class Process(NamedTuple):
+    parent: int
+    command_line: str
+    environ: str
+
+
+class Running:
+    """A fork that runs one command line."""
+
+    def __init__(self, walk: Walk, call: Call, number: int) -> None:
+        self._call, self._mark = call, f"WALK={os.getpid()}-{number}"
+        self._paths = [Path(walk.folder).parent / f"{number}.{name}" for name in ("out", "err")]
+        self._processes = set[str]()
+        self._terminate_at = time.monotonic() + walk.limit_s
+        self._kill_at = self._terminate_at + GRACE_S
+        self._pid = os.fork()
+        if not self._pid:
+            _become(walk, call, self._mark, self._paths)
+
+    def ended(self, processes: Sequence[Process]) -> Shown | None:
+        """Look at it and at all processes; return what it showed when it is over."""
+        ours = (one for one in processes if self._pid == one.parent or self._mark in one.environ)
+        self._processes.update(one.command_line for one in ours)
+        pid, status = os.waitpid(self._pid, os.WNOHANG)
+        if pid:
+            with contextlib.suppress(ProcessLookupError):  # what it left behind
+                os.killpg(self._pid, signal.SIGKILL)
+            code = os.waitstatus_to_exitcode(status)
+            out, err = (path.read_bytes() for path in self._paths)
+            return Shown(self._call.arguments, code, out, err, sorted(self._processes))
+        if time.monotonic() > self._kill_at:
+            os.killpg(self._pid, signal.SIGKILL)
+        elif time.monotonic() > self._terminate_at:
+            self._terminate_at = self._kill_at
+            os.kill(self._pid, signal.SIGTERM)
+        return None
+
+
+def processes_beside(known: Collection[str]) -> Iterator[Process]:
+    """Yield the processes that are new, as everybody may see them (where there is a /proc)."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        if folder.name not in known:
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                parent = (folder / "stat").read_text().rpartition(") ")[2].split()[1]
+                line = (folder / "cmdline").read_text().replace("\0", " ")
+                yield Process(int(parent), line, (folder / "environ").read_text())
+
+
+def _become(walk: Walk, call: Call, mark: str, paths: list[Path]) -> None:
+    """Run the command as `python -m everfold` does. Does not return."""
+    code = 1
+    try:
+        os.setsid()
+        for number, path in enumerate(paths, 1):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        os.chdir(walk.folder)
+        # What it starts has the mark from the beginning, unless it is given no environment.
+        name, _, value = mark.partition("=")
+        os.environ.update({**walk.environ, **call.environ, name: value})
+        sys.argv[1:] = call.arguments
+        program.main()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(bool(end.code))
+        sys.stderr.write(end.code if isinstance(end.code, str) else "")
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
+
+
+def main(walk: Walk) -> None:
+    list(all_settings(app))  # loads every command
+    gc.freeze()
+    waiting, running = list(enumerate(walk.calls)), list[Running]()
+    known = {folder.name for folder in Path("/proc").glob("[0-9]*")}
+    while waiting or running:
+        while waiting and len(running) < AT_ONCE:
+            number, call = waiting.pop(0)
+            running.append(Running(walk, call, number))
+        processes = list(processes_beside(known))
+        for one in list(running):
+            if shown := one.ended(processes):
+                running.remove(one)
+                sys.stdout.write(msgspec.json.encode(shown).decode() + "\n")
+                sys.stdout.flush()
+        time.sleep(LOOK_EVERY_S)
+
+
+if __name__ == "__main__":
+    main(msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Walk))
