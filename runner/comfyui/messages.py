@@ -139,6 +139,10 @@ PREVIEW_IMAGE, TEXT, PREVIEW_IMAGE_WITH_METADATA = 1, 3, 4
 """Binary event types; 2 never leaves the server."""
 
 
+MOST_FRAME_VALUES = 100_000
+"""A graph of 10,000 nodes has fewer in its largest message. The history has all outputs too."""
+
+
 class _Frame(Struct, frozen=True):
     type: str
     data: msgspec.Raw = msgspec.Raw(b"{}")
@@ -159,10 +163,13 @@ def decode(frame: str | bytes) -> Message:
 
 def _decode_text(frame: str) -> Message:
     try:
+        loose_json.refuse_more_values(frame, MOST_FRAME_VALUES)
         check_nesting(frame, BACKEND_NESTING)
         envelope = _FRAME_DECODER.decode(frame)
         decoder = _DECODERS.get(envelope.type)
         return decoder.decode(envelope.data) if decoder else Unknown(name=envelope.type)
+    except loose_json.TooManyValues as error:
+        return Garbage(why=str(error))
     except UNDECODABLE:
         return _decode_slowly(frame)
 

@@ -3,7 +3,8 @@
 Rule: pure and total. The value never falls and never exceeds 0.99, because messages do not prove
 the end. It is the weight of the nodes done divided by that of all nodes that run (reachable from
 the outputs, without the cached ones); a node at work counts by its value/max. `progress_state`
-alone is enough, as after a reconnect; servers that do not send it are followed without it.
+alone is enough, as after a reconnect; servers that do not send it are followed without it. Nodes
+that the graph does not have count nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from msgspec import Struct, structs
 
 from everfold.runner.backend import Progress
 from everfold.runner.comfyui import messages
-from everfold.runner.comfyui.graph import Plan, output_nodes, reachable
+from everfold.runner.comfyui.graph import MOST_STEPS, Plan, output_nodes, reachable
+from everfold.runner.comfyui.loose_json import NAME_LIMIT
 
 HIGHEST = 0.99
 
@@ -54,7 +56,8 @@ def evolve(tally: Tally, message: messages.Message) -> Tally:
     """Fold one message about this prompt; other kinds of message change nothing."""
     match message:
         case messages.ExecutionCached(nodes=nodes):
-            return _recomputed(structs.replace(tally, cached=frozenset(nodes)))
+            cached = frozenset(nodes) & (tally.plan.keys() | tally.outputs)
+            return _recomputed(structs.replace(tally, cached=cached))
         case messages.ProgressState(nodes=nodes):
             return _recomputed(_apply_progress_state(tally, nodes))
         case messages.Executing(node=str() as node):
@@ -62,7 +65,7 @@ def evolve(tally: Tally, message: messages.Message) -> Tally:
         case messages.ProgressValue(node=node, node_id=node_id):
             node = node or node_id or tally.node
             return _recomputed(_advance(tally, node, message.value, message.max))
-        case messages.Executed(node=node):
+        case messages.Executed(node=node) if node in tally.plan:
             return _recomputed(structs.replace(tally, finished=tally.finished | {node}))
         case _:
             return tally
@@ -85,12 +88,12 @@ def report(tally: Tally) -> Progress:
 def _apply_progress_state(tally: Tally, nodes: dict[str, messages.NodeState]) -> Tally:
     """Replace the nodes at work by those of the message; what has finished stays finished."""
     finished = {name for name, node in nodes.items() if node.state == "finished"}
-    parts = {name: _share(node.value, node.max) for name, node in nodes.items()}
+    at_work = {name for name in nodes if name in tally.plan and name not in finished}
     tally = structs.replace(
         tally,
         is_cumulative=True,
-        finished=tally.finished | finished,
-        parts={name: part for name, part in parts.items() if name not in finished},
+        finished=tally.finished | (finished & tally.plan.keys()),
+        parts={name: _share(nodes[name].value, nodes[name].max) for name in at_work},
     )
     running = [name for name in nodes if name not in finished]
     if not running:
@@ -103,9 +106,9 @@ def _apply_progress_state(tally: Tally, nodes: dict[str, messages.NodeState]) ->
 
 def _enter(tally: Tally, node: str) -> Tally:
     """Make `node` the current one. On an old server the node before has finished then."""
-    if node == tally.node:
+    if node == tally.node or len(node) > NAME_LIMIT:
         return tally
-    ended = {tally.node} if tally.node and not tally.is_cumulative else set[str]()
+    ended = {tally.node} if tally.node in tally.plan and not tally.is_cumulative else set[str]()
     return structs.replace(tally, node=node, step=None, steps=None, finished=tally.finished | ended)
 
 
@@ -113,13 +116,13 @@ def _advance(tally: Tally, node: str | None, value: float, top: float) -> Tally:
     if node is None:
         return tally
     if node in tally.plan:
-        tally = _enter(tally, node)
-    parts = {**tally.parts, node: _share(value, top)}
-    return _count_steps(structs.replace(tally, parts=parts), value, top)
+        parts = {**tally.parts, node: _share(value, top)}
+        tally = structs.replace(_enter(tally, node), parts=parts)
+    return _count_steps(tally, value, top)
 
 
 def _count_steps(tally: Tally, value: float, top: float) -> Tally:
-    if not (math.isfinite(value) and math.isfinite(top)) or top < 1:
+    if not (math.isfinite(value) and 1 <= top <= MOST_STEPS):
         return tally
     steps = int(top)
     return structs.replace(tally, step=min(max(int(value), 0), steps), steps=steps)

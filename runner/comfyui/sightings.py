@@ -13,6 +13,7 @@ from msgspec import structs
 from everfold.runner.backend import Progress, SavedOutput, Sighting
 from everfold.runner.comfyui import messages
 from everfold.runner.comfyui.graph import Plan, without
+from everfold.runner.comfyui.loose_json import NAME_LIMIT
 from everfold.runner.comfyui.progress import Tally, evolve, learn_outputs, new_tally, report
 
 STARTING = (
@@ -24,8 +25,10 @@ STARTING = (
 )
 
 
-MOST_OUTPUTS = 10_000
-"""Outputs of further nodes are left to the history: a graph has fewer."""
+MOST_OTHER_NODES = 1_000
+"""Nodes that are not in the graph, whose outputs are kept: a node may expand into others."""
+MOST_OUTPUT_BYTES = 32 * 2**20
+"""Of all messages with outputs of one prompt. Further outputs are left to the history."""
 
 
 class Sightings:
@@ -42,12 +45,15 @@ class Sightings:
         self._heard = False
         self._executed: set[str] = set()
         """Nodes whose outputs were told, or which had none."""
+        self._others = 0
+        """How many of them are not in the graph."""
+        self._output_bytes = 0
         self._saved: dict[str, SavedOutput] = {}
         self._merged = Sighting()
         """The Sighting returned last, with the last progress in it."""
 
-    def add(self, message: messages.Message) -> None:
-        """Merge one message; a message of another prompt changes nothing."""
+    def add(self, message: messages.Message, size_bytes: int = 0) -> None:
+        """Merge one message of this size; a message of another prompt changes nothing."""
         if not self._is_ours(message):
             return
         self._started = self._started or _tells_start(message)
@@ -58,14 +64,21 @@ class Sightings:
             case messages.ExecutionSuccess():
                 self._has_succeeded = True
             case messages.Executed(node=node, output=output):
-                self._note_executed(node, output)
+                self._note_executed(node, output, size_bytes)
 
-    def _note_executed(self, node: str, output: dict[str, object] | None) -> None:
-        if len(self._executed) >= MOST_OUTPUTS:
+    def _note_executed(self, node: str, output: dict[str, object] | None, size_bytes: int) -> None:
+        is_known = node in self._tally.plan or node in self._executed
+        is_too_much = self._output_bytes + size_bytes > MOST_OUTPUT_BYTES
+        if is_too_much or not (is_known or self._may_keep_other(node)):
             return
+        self._others += not is_known
+        self._output_bytes += size_bytes
         self._executed.add(node)
         if output is not None:
             self._saved[node] = SavedOutput(node, output)
+
+    def _may_keep_other(self, node: str) -> bool:
+        return self._others < MOST_OTHER_NODES and len(node) <= NAME_LIMIT
 
     def hear(self) -> None:
         """Note that something came over the present connection, whatever it was."""

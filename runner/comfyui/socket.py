@@ -3,13 +3,14 @@
 Rule: each message is merged at once, so that memory stays bounded and a slow consumer cannot make
 ComfyUI's publish loop wait, which would freeze every client. A reconnect uses the attempt's own
 client_id and waits for the end of the old socket first: if the old one closed after the new one
-opened, ComfyUI would send nothing to the new one.
+opened, ComfyUI would send nothing to the new one. A flood is read as slowly as CPU_SHARE allows.
 """
 
 from __future__ import annotations
 
 import logging
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlencode
@@ -17,6 +18,8 @@ from urllib.parse import urlencode
 import anyio
 import anyio.lowlevel
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.frames import CTRL_OPCODES, Frame
+from websockets.protocol import Event
 
 from everfold.runner.backend import Attempt, Sighting
 from everfold.runner.comfyui.address import Address
@@ -26,7 +29,19 @@ from everfold.runner.comfyui.sightings import Sightings
 
 MAX_FRAME_BYTES = 16 * 2**20
 """A longer message cuts the connection, which asks for the truth: it has the outputs too."""
-MAX_QUEUED_FRAMES = 4
+MAX_QUEUED_FRAMES = 1
+
+PIECE_BYTES, MOST_FRAMES_OF_PIECE = 4096, 256
+"""What came is read in pieces. ComfyUI's shortest message has some thirty bytes."""
+MOST_FRAGMENTS = 1000
+"""Of one message. ComfyUI sends each message whole, and so do the proxies that are known."""
+MOST_CONTROL_FRAMES_PER_S = 100
+"""ComfyUI sends none but answers to pings."""
+
+CPU_SHARE, CPU_BURST_S, CPU_TURN_S = 0.12, 0.1, 0.002
+"""Of one core, for one socket; a burst is read at once, in turns with the rest of the runner."""
+FRAME_CPU_S = 20e-6
+"""What handing a frame over takes."""
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +128,10 @@ class SocketObservation:
         try:
             self._tried.set()
             self._miss()
+            opened_at_s = anyio.current_time()
             await self._read(socket)
+            if anyio.current_time() - opened_at_s > LONGEST_PAUSE_S:
+                self._pause_s = FIRST_PAUSE_S
         except Exception as error:
             log.debug("websocket_lost url=%s error=%r", self._url, error)
         finally:
@@ -123,6 +141,7 @@ class SocketObservation:
     async def _open(self) -> ClientConnection:
         return await _Connect(
             self._url,
+            create_connection=_Connection,
             ssl=self._ssl,
             additional_headers=self._address.revealed_headers(),
             max_size=MAX_FRAME_BYTES,
@@ -138,13 +157,17 @@ class SocketObservation:
         )
 
     async def _read(self, socket: ClientConnection) -> None:
+        pace = _Pace()
         async for frame in socket:
-            self._pause_s = FIRST_PAUSE_S
+            began_s = time.thread_time()
             self._sightings.hear()
-            self._sightings.add(decode(frame))
+            self._sightings.add(decode(frame), len(frame))
             self._notify()
+            received_s = socket.take_spent_s() if isinstance(socket, _Connection) else 0.0
+            pace.spend(received_s + time.thread_time() - began_s + FRAME_CPU_S)
             # A flood is read without a pause otherwise, and nothing else of the runner would run.
-            await anyio.lowlevel.checkpoint()
+            if pace.is_over:
+                await anyio.sleep(pace.take_pause_s())
 
     def _miss(self) -> None:
         self._sightings.miss()
@@ -153,6 +176,86 @@ class SocketObservation:
     def _notify(self) -> None:
         if self._sightings.has_news:
             self._news.set()
+
+
+class _Pace:
+    """Says when a reader has to pause, so that it takes CPU_SHARE of a core in the long run."""
+
+    def __init__(self) -> None:
+        self._spent_s = 0.0
+        """Less what was earned since: a share of the time that has gone by."""
+        self._at_s = anyio.current_time()
+        self._turn_s = 0.0
+        """Spent since the last pause."""
+
+    def spend(self, cpu_s: float) -> None:
+        now_s = anyio.current_time()
+        earned_s = (now_s - self._at_s) * CPU_SHARE
+        self._spent_s, self._at_s = max(0.0, self._spent_s - earned_s) + cpu_s, now_s
+        self._turn_s += cpu_s
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is the turn of others."""
+        return self._turn_s > CPU_TURN_S
+
+    def take_pause_s(self) -> float:
+        """Return how long to pause now: seldom and for long, since each pause costs time too."""
+        self._turn_s = 0.0
+        if self._spent_s < CPU_BURST_S:
+            return 0.0
+        return (self._spent_s - CPU_BURST_S / 2) / CPU_SHARE
+
+
+class _Connection(ClientConnection):
+    """Cuts the connection to a server that sends many tiny frames, fragments or control frames.
+
+    The library handles them before anybody reads a message, so that nothing else limits them.
+    """
+
+    _spent_s = 0.0
+    _frames_of_piece = 0
+    _fragments = 0
+    _control_frames = 0
+    _second = 0
+
+    def take_spent_s(self) -> float:
+        """Return the CPU time that was spent on what came since the last call."""
+        spent_s, self._spent_s = self._spent_s, 0.0
+        return spent_s
+
+    def data_received(self, data: bytes) -> None:
+        began_s = time.thread_time()
+        for start in range(0, len(data), PIECE_BYTES):
+            self._frames_of_piece = 0
+            super().data_received(data[start : start + PIECE_BYTES])
+            if self._is_flooded():
+                self.transport.abort()
+                break
+        self._spent_s += time.thread_time() - began_s
+
+    def process_event(self, event: Event) -> None:
+        super().process_event(event)
+        if isinstance(event, Frame):
+            self._count(event)
+
+    def _count(self, frame: Frame) -> None:
+        self._frames_of_piece += 1
+        if frame.opcode in CTRL_OPCODES:
+            second = int(anyio.current_time())
+            is_same = second == self._second
+            self._second, self._control_frames = second, self._control_frames * is_same + 1
+        elif frame.fin:
+            self._fragments = 0
+        else:
+            self._fragments += 1
+
+    def _is_flooded(self) -> bool:
+        return (
+            self._frames_of_piece > MOST_FRAMES_OF_PIECE
+            or self._fragments > MOST_FRAGMENTS
+            or self._control_frames > MOST_CONTROL_FRAMES_PER_S
+        )
 
 
 class _Connect(connect):
