@@ -29,8 +29,8 @@ from everfold.streams.events.event import (
     Succeeded,
 )
 from everfold.streams.events.record import entry_time_ms
-from everfold.streams.reading.reader import Entries
 from everfold.streams.redis.keys import Keyspace
+from everfold.streams.redis.pages import Entries
 from everfold.streams.redis.redis_errors import command
 
 PROGRESS = 20

@@ -20,7 +20,8 @@ from everfold.streams.errors import JobNotParked, Refused
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.record import NO_ENTRY, Recorded
 from everfold.streams.reading.reader import job_events
-from everfold.streams.redis.redis_errors import command, read_readable_hash
+from everfold.streams.redis.pages import read_readable_hash
+from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.scripts import Script
 from everfold.streams.redis.server import server_time_ms
 

@@ -6,7 +6,6 @@ The server's own lag figure is not used: it is unknown after deletions and wrong
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
 
 import anyio
 from msgspec import Struct, field
@@ -17,15 +16,12 @@ from everfold.projector.folding.parking import read_parked
 from everfold.projector.folding.projection import AnyProjection
 from everfold.streams.appending.log import Log
 from everfold.streams.events.record import NO_ENTRY, entry_time_ms
-from everfold.streams.reading.reader import Entries
+from everfold.streams.redis.pages import count_all_entries, count_entries
 from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.server import server_time_ms
 
 COUNT_LIMIT = 10_000
 """Events are counted up to this number."""
-
-PAGE = 500
-"""Entries in memory at a time while they are counted."""
 
 
 class Checkpoint(Struct, frozen=True):
@@ -72,10 +68,9 @@ async def checkpoints(log: Log) -> list[Checkpoint]:
         key = log.keys.projector(partition)
         text = await command(log.redis, "HGET", key, "checkpoint")
         at = text.decode() if isinstance(text, bytes) else NO_ENTRY
-        ask = ("XRANGE", log.keys.log(partition), f"({at}", "+", "COUNT", 1)
-        rows = cast("Entries", await command(log.redis, *ask))
-        behind_s = age_s(now_ms, entry_time_ms(rows[0][0].decode())) if rows else 0.0
-        found[partition] = Checkpoint(at, max(behind_s, 0.001) if rows else 0.0)
+        after = await count_entries(log.redis, log.keys.log(partition), f"({at}", most=1)
+        behind_s = age_s(now_ms, entry_time_ms(after.first)) if after.count else 0.0
+        found[partition] = Checkpoint(at, max(behind_s, 0.001) if after.count else 0.0)
 
     now_ms = await server_time_ms(log.redis)
     async with anyio.create_task_group() as tasks:
@@ -119,32 +114,19 @@ async def partition_lag(
     """
     is_owned = int(stored.get(b"until_ms", b"0")) > now_ms
     checkpoint = stored.get(b"checkpoint", NO_ENTRY.encode()).decode()
-    count, first_ms = await _count_after(log, partition, checkpoint)
+    after = await count_all_entries(
+        log.redis, log.keys.log(partition), f"({checkpoint}", most=COUNT_LIMIT
+    )
+    first_ms = entry_time_ms(after.first) if after.count else now_ms
     return PartitionLag(
         partition=partition,
         owner=stored.get(b"owner", b"").decode() if is_owned else "",
         checkpoint=checkpoint,
-        lag_events=count,
-        lag_s=age_s(now_ms, first_ms or now_ms),
+        lag_events=after.count,
+        lag_s=age_s(now_ms, first_ms),
     )
 
 
 def age_s(now_ms: int, at_ms: int) -> float:
     """Return the seconds from one Unix time in ms to another, 0 when it lies in the future."""
     return max(0, now_ms - at_ms) / 1000
-
-
-async def _count_after(log: Log, partition: int, checkpoint: str) -> tuple[int, int]:
-    """Return how many events follow a checkpoint, and the time of the first, 0 without one."""
-    key, after = log.keys.log(partition), checkpoint
-    count = first_ms = 0
-    while count < COUNT_LIMIT:
-        ask = ("XRANGE", key, f"({after}", "+", "COUNT", PAGE)
-        rows = cast("Entries", await command(log.redis, *ask))
-        if rows:
-            first_ms = first_ms or entry_time_ms(rows[0][0].decode())
-            after = rows[-1][0].decode()
-            count += len(rows)
-        if len(rows) < PAGE:
-            break
-    return count, first_ms

@@ -23,16 +23,15 @@ from everfold.projector.job.state import from_fields, to_fields
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import JobUnknown
 from everfold.streams.events.record import NO_ENTRY, Recorded
-from everfold.streams.reading.reader import Entries, job_events, last_entry_ids, partition_events
+from everfold.streams.reading.reader import job_tail, last_entry_ids, partition_events
 from everfold.streams.redis import scripts
 from everfold.streams.redis.keys import PRIORITIES, RUNNERS_GROUP
+from everfold.streams.redis.pages import PAGE, Entries, entry_page
 from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.replies import NoGroup
 
 READ_AGAIN = 20
 """Attempts at a job that changes all the time, before it is counted as unsettled."""
-
-PAGE = 500
 
 Head = dict[bytes, bytes]
 
@@ -128,7 +127,7 @@ class _Verifier:
         if await self._was_trimmed(record):
             self._jobs += 1
             return trace_before(record)
-        for earlier in await job_events(self._log, record.job_id):
+        for earlier in (await job_tail(self._log, record.job_id)).events:
             if earlier.seq < record.seq:
                 trace, _ = check(trace, earlier)
         return trace
@@ -159,11 +158,14 @@ class _Verifier:
     async def _differences_of(self, trace: Trace, head: Head) -> AsyncIterator[Difference]:
         job_id = trace.job_id
         try:
-            found = await job_events(self._log, job_id)
-            events = await with_skips(self._log, self._log.keys.partition_of(job_id), found)
+            tail = await job_tail(self._log, job_id)
+            events = await with_skips(self._log, self._log.keys.partition_of(job_id), tail.events)
         except JobUnknown:
             yield Difference(1, job_id, "head", "a head", "none")
             return
+        if tail.strange_entry:
+            found = f"entry {tail.strange_entry}, which is none"
+            yield Difference(1, job_id, "chain of its entries", "an earlier event", found)
         for difference in _head_differences(trace, head, events):
             yield difference
         stored = await read_hash(self._log.redis, self._log.keys.job(job_id))
@@ -238,13 +240,9 @@ class _Verifier:
 
     async def _entries(self, key: str) -> AsyncIterator[tuple[str, str]]:
         after = "-"
-        while True:
-            ask = ("XRANGE", key, after, "+", "COUNT", PAGE)
-            rows = cast("Entries", await command(self._log.redis, *ask))
+        while rows := await entry_page(self._log.redis, key, after):
             for entry_id, fields in rows:
                 yield entry_id.decode(), (fields or [b"", b""])[1].decode()
-            if len(rows) < PAGE:
-                return
             after = f"({rows[-1][0].decode()}"
 
     async def _members(self, key: str) -> AsyncIterator[str]:

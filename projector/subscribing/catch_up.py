@@ -20,8 +20,9 @@ from everfold.streams.errors import BrokenChain, JobUnknown, Refused, Trimmed, W
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.events.record import NO_ENTRY, Recorded, entry_before, entry_order
-from everfold.streams.reading.reader import PAGE, partition_page, tail_partitions
+from everfold.streams.reading.reader import partition_page, tail_partitions
 from everfold.streams.reading.readers import trimmed_to
+from everfold.streams.redis.pages import PAGE
 from everfold.streams.retention.history import history_pages
 
 
@@ -166,6 +167,7 @@ class CatchUp:
         after = self._after[partition]
         pages = history_pages(self._log, partition, after, self._archive, size=PAGE)
         async for page in pages:
+            await self._is_in_log(partition)
             async for delivery in self._wanted(partition, page):
                 yield delivery
 

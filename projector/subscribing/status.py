@@ -14,7 +14,8 @@ from everfold.projector.subscribing.subscription import Description
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import SubscriptionUnknown
 from everfold.streams.events.json_text import NotJson, decoder
-from everfold.streams.redis.redis_errors import command, read_hash, read_readable_hash
+from everfold.streams.redis.pages import read_readable_hash
+from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.server import server_time_ms
 
 _decode = decoder(Held)

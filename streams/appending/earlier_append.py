@@ -13,10 +13,8 @@ from everfold.streams.errors import EventIdForgotten
 from everfold.streams.events.record import recorded
 from everfold.streams.redis import scripts
 from everfold.streams.redis.keys import Keyspace
+from everfold.streams.redis.pages import PAGE, PAGE_BYTES
 from everfold.streams.redis.pipelining import PipeliningRedis
-
-PAGE = 500
-"""Events per read."""
 
 
 async def earlier_append(
@@ -31,14 +29,21 @@ async def earlier_append(
     log, head = keys.log(keys.partition_of(job_id)), keys.head(job_id)
     while True:
         reply = await scripts.read_job(
-            redis, log=log, head=head, at=at, after_seq=after_seq, most=PAGE
+            redis,
+            log=log,
+            head=head,
+            job_id=job_id,
+            at=at,
+            after_seq=after_seq,
+            most=PAGE,
+            most_bytes=PAGE_BYTES,
         )
         for entry_id, flat in cast("list[tuple[bytes, list[bytes]]]", reply[2:]):
             record = recorded(entry_id, flat)
             if getattr(record.event, "id", None) == event_id:
                 return Appended(record.seq, record.entry_id, duplicate=True)
             newest_seq = max(newest_seq, record.seq)
-        if reply[0] == b"trimmed":
+        if reply[0] in (b"trimmed", b"strange"):
             raise EventIdForgotten(job_id, event_id)
         if reply[0] == b"unknown" or not reply[1]:
             return Looked(newest_seq)

@@ -28,7 +28,8 @@ from everfold.streams.archive.segment import write_segment
 from everfold.streams.errors import ArchiveDamaged, ArchiveForeign, Trimmed
 from everfold.streams.events.record import NO_ENTRY, RawEntry, entry_order, entry_time_ms
 from everfold.streams.reading.readers import ARCHIVE, register, trimmed_to
-from everfold.streams.redis.redis_errors import command, read_string
+from everfold.streams.redis.pages import entry_page
+from everfold.streams.redis.redis_errors import read_string
 from everfold.streams.redis.server import server_time_ms
 
 SEGMENT_EVENTS = 10_000
@@ -39,9 +40,6 @@ OLDEST_S = 300.0
 
 SEGMENT_BYTES = 64 * 2**20
 """Of the entries of a full segment: readers have a whole segment in memory."""
-
-READ = 1000
-"""Entries per read of the log."""
 
 Note = Callable[[int], None]
 """Called after each segment with the number of its events."""
@@ -101,11 +99,10 @@ class Archiver:
     async def _next(self, partition: int, after: str) -> list[RawEntry]:
         key, entries = self._log.keys.log(partition), list[RawEntry]()
         while not (whole := _full_segment(entries)):
-            ask = ("XRANGE", key, f"({after}", "+", "COUNT", READ)
-            rows = cast("list[RawEntry]", await command(self._log.redis, *ask))
-            entries += rows
-            if len(rows) < READ:
+            rows = await entry_page(self._log.redis, key, f"({after}")
+            if not rows:
                 break
+            entries += cast("list[RawEntry]", rows)
             after = rows[-1][0].decode()
         return whole or _full_segment(entries) or entries
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import cast
 
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
 from everfold.streams.errors import ArchiveDamaged
 from everfold.streams.events.record import RawEntry, entry_order
 from everfold.streams.reading.readers import trimmed_to
-from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.pages import count_all_entries, entry_page
 
 
 async def check_archive(log: Log, archive: Archive, partition: int) -> AsyncIterator[int | str]:
@@ -39,17 +38,15 @@ async def check_archive(log: Log, archive: Archive, partition: int) -> AsyncIter
 
 async def _differs(log: Log, partition: int, entries: list[RawEntry]) -> str | None:
     """Compare a segment with what the log still has of it, byte for byte."""
-    first, last = entries[0][0].decode(), entries[-1][0].decode()
-    ask = ("XRANGE", log.keys.log(partition), first, last)
-    live = [
-        (row[0], list(row[1])) for row in cast("list[RawEntry]", await command(log.redis, *ask))
-    ]
-    expected = entries[len(entries) - len(live) :]
-    if live == expected:
-        return None
-    if len(live) > len(entries):
-        return f"the log has {len(live)} events where the segment has {len(entries)}"
-    wrong = next(
-        found[0].decode() for found, kept in zip(live, expected, strict=True) if found != kept
-    )
-    return f"event {wrong} is another one in the log"
+    key, last = log.keys.log(partition), entries[-1][0].decode()
+    at = entries[0][0].decode()
+    count = (await count_all_entries(log.redis, key, at, last)).count
+    if count > len(entries):
+        return f"the log has {count} events where the segment has {len(entries)}"
+    expected = iter(entries[len(entries) - count :])
+    while rows := await entry_page(log.redis, key, at, last):
+        for row, kept in zip(rows, expected, strict=False):
+            if (row[0], list(row[1] or ())) != kept:
+                return f"event {row[0].decode()} is another one in the log"
+        at = f"({rows[-1][0].decode()}"
+    return None

@@ -20,7 +20,8 @@ from everfold.streams.appending.log import Log
 from everfold.streams.errors import BackendUnknown, InvalidName
 from everfold.streams.events.event import ON_HOST
 from everfold.streams.leases.registry import RunnerEntry
-from everfold.streams.redis.redis_errors import command, read_readable_hash
+from everfold.streams.redis.pages import read_readable_hash
+from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_time_ms
 
 KEEP_S = 7 * 86_400.0

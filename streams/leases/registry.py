@@ -19,7 +19,8 @@ from msgspec import Struct
 from everfold.streams.appending.log import Log
 from everfold.streams.events.codec import reader_level
 from everfold.streams.events.json_text import NotJson, decoder
-from everfold.streams.redis.redis_errors import command, read_readable_hash
+from everfold.streams.redis.pages import read_readable_hash
+from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_time_ms
 
 

@@ -17,13 +17,16 @@ from redis.asyncio import Redis
 from everfold.streams.appending.log import Log
 from everfold.streams.closing import close
 from everfold.streams.events.record import NO_ENTRY, Recorded, recorded
-from everfold.streams.reading.reader import Entries
+from everfold.streams.redis.pages import PAGE_BYTES, Entries, count_entries
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.replies import GroupExists
+from everfold.streams.redis.scripts import Script
 from everfold.streams.redis.server import BLOCK_S, connect_blocking
 
 BATCH = 500
-"""Entries per read."""
+"""Most entries of a read. Large ones are fewer: see PAGE_BYTES."""
+
+_read_pending = Script("everfold.streams", "read_pending")
 
 
 class PendingEntries(Struct, frozen=True):
@@ -49,6 +52,8 @@ class ConsumerGroup:
         self._log = log
         self.group, self.consumer = group, consumer
         self._block_ms = int(block_s * 1000)
+        self._read_to: dict[int, str] = {}
+        """Partition -> the last entry that was read as a new one, as far as it is known."""
         self._redis = connect_blocking(
             log.url, name=f"everfold:{log.actor}:{group}", block_s=block_s
         )
@@ -66,16 +71,27 @@ class ConsumerGroup:
     async def read_new(self, partition: int, most: int = BATCH) -> list[Recorded]:
         """Wait for entries that no consumer of the group has seen; [] when the block time is over.
 
-        At most `most` of them, in the order of the log; they are pending for this consumer then.
+        At most `most` of them and one page, in the order of the log; they are pending for this
+        consumer then.
         """
-        wait = ("BLOCK", self._block_ms)
-        return await self._read(self._redis, partition, ">", most, *wait)
+        ready = await self.read_ready(partition, most)
+        if ready:
+            return ready
+        # Nobody knows how large it will be what comes: one entry, then what fits beside it.
+        block = ("BLOCK", self._block_ms)
+        return await self._and_more(
+            partition, await self._read(self._redis, partition, 1, *block), most
+        )
 
     async def read_ready(self, partition: int, most: int = BATCH) -> list[Recorded]:
         """Return what no consumer of the group has seen, without waiting: as `read_new`, but on
         the log's own pipelined connections.
         """
-        return await self._read(self._log.redis, partition, ">", most)
+        if partition in self._read_to:
+            return await self._read_page(partition, most)
+        return await self._and_more(
+            partition, await self._read(self._log.redis, partition, 1), most
+        )
 
     async def read_pending(
         self, partition: int, after: str = NO_ENTRY, most: int = BATCH
@@ -84,18 +100,41 @@ class ConsumerGroup:
 
         An entry that was trimmed meanwhile is an Unreadable event.
         """
-        return await self._read(self._redis, partition, after, most)
+        self._read_to.pop(partition, None)
+        keys, limits = (self._log.keys.log(partition),), (after, most, PAGE_BYTES)
+        reply = await _read_pending.run(self._redis, keys, (self.group, self.consumer, *limits))
+        rows = cast("Entries", reply[1:])
+        return [recorded(entry_id, fields) for entry_id, fields in rows]
+
+    async def _and_more(self, partition: int, first: list[Recorded], most: int) -> list[Recorded]:
+        more = first and most > 1
+        return first + await self._read_page(partition, most - 1) if more else first
+
+    async def _read_page(self, partition: int, most: int) -> list[Recorded]:
+        """Read a page after the last entry that was read; nothing when there is none."""
+        key, after = self._log.keys.log(partition), f"({self._read_to[partition]}"
+        found = await count_entries(self._log.redis, key, after, most=most)
+        if not found.count:
+            return []
+        read, size = self._log.redis, found.size_bytes
+        return await self._read(read, partition, found.count, reply_bytes=size)
 
     async def _read(
-        self, redis: Redis, partition: int, start: str, most: int, *wait: str | int
+        self, redis: Redis, partition: int, most: int, *wait: str | int, reply_bytes: int = 0
     ) -> list[Recorded]:
+        """Read new entries. After an error nobody knows up to where, until the next read."""
+        read_to = self._read_to.pop(partition, None)
         reply = await command(
             redis,
             *("XREADGROUP", "GROUP", self.group, self.consumer, "COUNT", most, *wait),
-            *("STREAMS", self._log.keys.log(partition), start),
+            *("STREAMS", self._log.keys.log(partition), ">"),
+            reply_bytes=reply_bytes,
         )
         streams = cast("list[tuple[bytes, Entries]]", reply or [])
-        return [recorded(entry_id, fields) for _, rows in streams for entry_id, fields in rows]
+        batch = [recorded(entry_id, fields) for _, rows in streams for entry_id, fields in rows]
+        if batch or read_to:
+            self._read_to[partition] = batch[-1].entry_id if batch else str(read_to)
+        return batch
 
     async def take_over_pending(self, partition: int) -> None:
         """Make every pending entry of the group in a partition this consumer's own.

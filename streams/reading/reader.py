@@ -7,6 +7,7 @@ connection. A cursor is the entry id of the last event seen.
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import cast
@@ -20,15 +21,10 @@ from everfold.streams.closing import close
 from everfold.streams.errors import JobUnknown, Unavailable
 from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order, recorded
 from everfold.streams.redis import scripts
+from everfold.streams.redis.pages import PAGE, PAGE_BYTES, Entries, entry_page
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.retry import Backoff, with_retry
 from everfold.streams.redis.server import BLOCK_S, connect_blocking
-
-PAGE = 500
-"""Events per read."""
-
-Entries = list[tuple[bytes, list[bytes] | None]]
-"""Entries as the server sends them: id, and flat fields, None where a pending entry was trimmed."""
 
 
 async def job_events(log: Log, job_id: str, after_seq: int = 0) -> list[Recorded]:
@@ -46,39 +42,47 @@ class JobTail(Struct, frozen=True):
 
     events: list[Recorded]
     is_cut: bool
-    """The log no longer has all of them."""
+    """The log does not have all of them."""
+    strange_entry: str = ""
+    """Entry id that their chain leads to and that is not an earlier event of the job; empty for a
+    chain in order."""
 
 
 async def job_tail(log: Log, job_id: str, after_seq: int = 0) -> JobTail:
     """Return what `job_events` returns, and whether events are missing. Raises as that does."""
     newest_first: list[Recorded] = []
-    at, is_cut = "", False
-    while True:
-        page, at, is_cut = await _page(log, job_id, at, after_seq)
+    at, outcome = "", b"page"
+    while outcome == b"page":
+        outcome, at, page = await _job_page(log, job_id, at, after_seq)
         newest_first += page
         if not at:
-            return JobTail(newest_first[::-1], is_cut)
+            break
+    strange = at if outcome == b"strange" else ""
+    return JobTail(newest_first[::-1], is_cut=outcome != b"page", strange_entry=strange)
 
 
-async def _page(log: Log, job_id: str, at: str, after_seq: int) -> tuple[list[Recorded], str, bool]:
+async def _job_page(
+    log: Log, job_id: str, at: str, after_seq: int
+) -> tuple[bytes, str, list[Recorded]]:
     partition = log.keys.partition_of(job_id)
     reply = await with_retry(
         lambda: scripts.read_job(
             log.redis,
             log=log.keys.log(partition),
             head=log.keys.head(job_id),
+            job_id=job_id,
             at=at,
             after_seq=after_seq,
             most=PAGE,
+            most_bytes=PAGE_BYTES,
         ),
         log.retry_for_s,
     )
     if reply[0] == b"unknown":
         raise JobUnknown(job_id)
     rows = cast("list[tuple[bytes, list[bytes]]]", reply[2:])
-    trimmed = reply[0] == b"trimmed"
-    following = "" if trimmed else cast("bytes", reply[1]).decode()
-    return [recorded(entry_id, flat) for entry_id, flat in rows], following, trimmed
+    outcome, following = cast("tuple[bytes, bytes]", tuple(reply[:2]))
+    return outcome, following.decode(), [recorded(entry_id, flat) for entry_id, flat in rows]
 
 
 async def partition_page(
@@ -86,9 +90,11 @@ async def partition_page(
 ) -> list[Recorded]:
     """Return up to `size` of a partition's events after one entry id, up to and with `until`.
 
-    Raises a leaf of Unavailable when the server stayed away for the log's `retry_for_s`.
+    There are fewer where they are large; an empty page is the end. Raises a leaf of Unavailable
+    when the server stayed away for the log's `retry_for_s`.
     """
-    read = partial(_range, log, partition, after, until, size)
+    key = log.keys.log(partition)
+    read = partial(entry_page, log.redis, key, f"({after}", until, most=size)
     rows = await with_retry(read, log.retry_for_s)
     return [recorded(entry_id, fields) for entry_id, fields in rows]
 
@@ -137,12 +143,6 @@ async def _first(reader: AsyncIterator[Recorded]) -> AsyncIterator[Recorded]:
         yield await anext(reader)
 
 
-async def _range(log: Log, partition: int, after: str, until: str, size: int) -> Entries:
-    key = log.keys.log(partition)
-    found = await command(log.redis, "XRANGE", key, f"({after}", until, "COUNT", size)
-    return cast("Entries", found)
-
-
 async def last_entry_ids(log: Log) -> dict[int, str]:
     """Return partition -> entry id of its last event, 0-0 for none. May raise Unavailable."""
     found: dict[int, str] = {}
@@ -159,7 +159,7 @@ async def tail(
 ) -> AsyncIterator[AsyncIterator[list[Recorded]]]:
     """Follow all partitions live, from the given cursors (partition -> entry id) or from now on.
 
-    Yields batches of up to PAGE events of one partition, in log order. An entry that another
+    Yields pages of one partition's events, in log order. An entry that another
     program wrote there is an Unreadable event without a job. While the server is away it tries
     again without end, and goes on where it was. What is appended after entering is seen. Only
     entering without cursors raises a leaf of Unavailable, after the log's `retry_for_s`.
@@ -186,26 +186,43 @@ async def tail_partitions(
 async def _follow(
     log: Log, cursors: dict[int, str], redis: Redis
 ) -> AsyncIterator[tuple[int, list[Recorded]]]:
-    partition_by_key = {log.keys.log(partition).encode(): partition for partition in cursors}
     backoff = Backoff()
+    behind = deque(cursors)
+    """Partitions that may have more events, in turn. Only when none has, a read blocks."""
     while True:
         try:
-            reply = await _read(log, cursors, redis)
+            if behind:
+                found = await _next_page(log, cursors, behind)
+            else:
+                found = await _wait(log, cursors, redis)
         except Unavailable:
             await anyio.sleep(backoff.next_s())
+            behind = deque(cursors)
             continue
         backoff.reset()
-        for key, rows in reply:
-            batch = [recorded(entry_id, fields) for entry_id, fields in rows]
-            partition = partition_by_key[key]
-            cursors[partition] = batch[-1].entry_id
-            yield partition, batch
+        for partition, rows in found:
+            cursors[partition] = rows[-1][0].decode()
+            behind.append(partition)
+            yield partition, [recorded(entry_id, fields) for entry_id, fields in rows]
 
 
-async def _read(log: Log, cursors: Mapping[int, str], redis: Redis) -> list[tuple[bytes, Entries]]:
+async def _next_page(
+    log: Log, cursors: Mapping[int, str], behind: deque[int]
+) -> list[tuple[int, Entries]]:
+    """Return a page of the first partition of `behind`, which leaves it."""
+    partition = behind[0]
+    rows = await entry_page(log.redis, log.keys.log(partition), f"({cursors[partition]}")
+    behind.popleft()
+    return [(partition, rows)] if rows else []
+
+
+async def _wait(log: Log, cursors: Mapping[int, str], redis: Redis) -> list[tuple[int, Entries]]:
+    """Wait for events; return the next one of each partition that has any."""
+    partition_by_key = {log.keys.log(partition).encode(): partition for partition in cursors}
     keys = [log.keys.log(partition) for partition in cursors]
     block_ms = int(BLOCK_S * 1000)
     reply = await command(
-        redis, "XREAD", "COUNT", PAGE, "BLOCK", block_ms, "STREAMS", *keys, *cursors.values()
+        redis, "XREAD", "COUNT", 1, "BLOCK", block_ms, "STREAMS", *keys, *cursors.values()
     )
-    return cast("list[tuple[bytes, Entries]]", reply or [])
+    streams = cast("list[tuple[bytes, Entries]]", reply or [])
+    return [(partition_by_key[key], rows) for key, rows in streams]

@@ -37,7 +37,10 @@ WITHOUT = {
 }
 """Optional command -> what is not seen without it."""
 
-_READER = (*CONNECTED, "get", "xrange", "xrevrange", "xread", "zrevrangebyscore", "zscore", "zcard")
+_READER = (
+    *(*CONNECTED, "get", "hscan", "hstrlen", "xrange", "xrevrange", "xread", "zrevrangebyscore"),
+    *("zscore", "zcard"),
+)
 
 _WRITER = ("eval", "evalsha", "type", "hset", "xadd", "zadd", "hincrby", "hdel", "publish")
 
@@ -65,7 +68,8 @@ COMMANDS: dict[Role, tuple[str, ...]] = {
             "type",
             "hset",
             "hdel",
-            "hkeys",
+            "hscan",
+            "hstrlen",
             "xreadgroup",
             "xgroup|create",
         ),
@@ -81,7 +85,7 @@ COMMANDS: dict[Role, tuple[str, ...]] = {
             "evalsha",
             "type",
             "hset",
-            "hkeys",
+            "hscan",
             "hincrby",
             "hdel",
             "get",
@@ -91,7 +95,7 @@ COMMANDS: dict[Role, tuple[str, ...]] = {
         *("exists",),
     ),
     "auditor": (
-        *(*_READER, "type", "hkeys", "xlen", "smembers", "zscan", "exists", "xpending"),
+        *(*_READER, "type", "xlen", "smembers", "zscan", "exists", "xpending"),
         *("xinfo|groups",),
     ),
 }

@@ -12,6 +12,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Awaitable, Iterable, Sequence
+from itertools import zip_longest
 from typing import TypeVar, cast
 
 import redis.exceptions as theirs
@@ -42,6 +43,10 @@ BATCH_LIMIT = 128
 BATCH_BYTES = BATCH_LIMIT_BYTES
 """Bytes per write, unless one command alone is larger: so much is sent again when a link breaks."""
 
+REPLY_BYTES = 512 * 1024
+"""Bytes of the answers to one write, as far as they are known before: a server cuts a connection
+off whose answers pile up beyond its limit."""
+
 T = TypeVar("T")
 
 
@@ -58,14 +63,17 @@ def resolve(future: asyncio.Future[T], outcome: T | Exception) -> None:
 class _PendingCommand(Struct, eq=False):
     packed: bytes
     answer: asyncio.Future[object]
+    reply_bytes: int = 0
 
 
 class PipeliningRedis(Redis):
     """A client that pipelines its commands by itself. Not for commands that block.
 
-    It owns `pool` and closes it. `timeout_s` bounds the wait for a connection, and the silence
-    until the next answer. Errors are redis-py's own: `redis_errors.command` maps them. It is made
-    and used in one event loop; elsewhere each command raises ClientShared.
+    Answers whose size nobody knows may be larger together than what the server lets pile up: after
+    a write that broke, the next ones have fewer commands. It owns `pool` and closes it.
+    `timeout_s` bounds the wait for a connection, and the silence until the next answer. Errors are
+    redis-py's own: `redis_errors.command` maps them. It is made and used in one event loop;
+    elsewhere each command raises ClientShared.
     """
 
     def __init__(self, pool: ConnectionPool, timeout_s: float) -> None:
@@ -76,17 +84,27 @@ class PipeliningRedis(Redis):
         self._pending: deque[_PendingCommand] = deque()
         self._writers: set[asyncio.Task[None]] = set()
         self._idle: list[asyncio.Future[None]] = []
+        self._batch_limit = BATCH_LIMIT
 
-    async def execute_command(self, *arguments: Argument, **_: object) -> object:
-        """Send one command and return its answer as the server sent it."""
-        return await self._enqueue(arguments)
+    async def execute_command(
+        self, *arguments: Argument, reply_bytes: int = 0, **_: object
+    ) -> object:
+        """Send one command and return its answer as the server sent it.
 
-    async def execute_all(self, commands: Iterable[Sequence[Argument]]) -> list[object]:
+        `reply_bytes` is about the size of the answer, where that is known and large.
+        """
+        return await self._enqueue(arguments, reply_bytes)
+
+    async def execute_all(
+        self, commands: Iterable[Sequence[Argument]], reply_bytes: Sequence[int] = ()
+    ) -> list[object]:
         """Send many commands at once; return their answers in the same order.
 
-        Raises the first error, but only after every command has its answer.
+        `reply_bytes` are the sizes of their answers, where they are known and large. Raises the
+        first error, but only after every command has its answer.
         """
-        answers = [self._enqueue(arguments) for arguments in commands]
+        pairs = zip_longest(commands, reply_bytes, fillvalue=0)
+        answers = [self._enqueue(cast("Sequence[Argument]", a), size) for a, size in pairs]
         await asyncio.gather(*answers, return_exceptions=True)
         return [answer.result() for answer in answers]
 
@@ -99,8 +117,9 @@ class PipeliningRedis(Redis):
             await asyncio.wait(writers, timeout=0.1)
         await super().aclose(close_connection_pool)
 
-    def _enqueue(self, arguments: Sequence[Argument]) -> asyncio.Future[object]:
-        mine = _PendingCommand(packed(arguments), self.owner.loop().create_future())
+    def _enqueue(self, arguments: Sequence[Argument], reply_bytes: int) -> asyncio.Future[object]:
+        answer: asyncio.Future[object] = self.owner.loop().create_future()
+        mine = _PendingCommand(packed(arguments), answer, reply_bytes)
         self._pending.append(mine)
         if len(self._pending) == 1:
             self._wake_writer()
@@ -129,11 +148,13 @@ class PipeliningRedis(Redis):
             finally:
                 await self.connection_pool.release(connection)
         except asyncio.CancelledError:
-            _fail([*batch, *self._next_batch()], theirs.ConnectionError("the client was closed"))
+            _fail([*batch, *self._all_pending()], theirs.ConnectionError("the client was closed"))
             raise
         except Exception as error:
             # No connection is to be had: fail what is pending. One broke: fail what was on it.
-            _fail(batch or self._next_batch(), error)
+            if len(batch) > 1:
+                self._batch_limit = max(1, len(batch) // 4)
+            _fail(batch or self._all_pending(), error)
         finally:
             # Not by a callback of the task: between its end and that, nobody would write.
             self._writers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
@@ -149,7 +170,7 @@ class PipeliningRedis(Redis):
             await self._keep_alive()
             if _was_closed(connection):
                 return []
-        return self._next_batch(BATCH_LIMIT, BATCH_BYTES)
+        return self._next_batch()
 
     async def _keep_alive(self) -> None:
         """Wait until this writer is woken, for KEEP_ALIVE_S at most."""
@@ -164,17 +185,21 @@ class PipeliningRedis(Redis):
             if woken in self._idle:
                 self._idle.remove(woken)
 
-    def _next_batch(
-        self, most: float = math.inf, most_bytes: float = math.inf
-    ) -> list[_PendingCommand]:
-        """Return the first pending command, and those after it within both limits."""
-        pending, batch, size = self._pending, list[_PendingCommand](), 0
-        while pending and len(batch) < most:
-            size += len(pending[0].packed)
-            if batch and size > most_bytes:
+    def _next_batch(self) -> list[_PendingCommand]:
+        """Return the first pending command, and those after it within all limits."""
+        pending, batch, sent, received = self._pending, list[_PendingCommand](), 0, 0
+        while pending and len(batch) < self._batch_limit:
+            sent += len(pending[0].packed)
+            received += pending[0].reply_bytes
+            if batch and (sent > BATCH_BYTES or received > REPLY_BYTES):
                 break
             batch.append(pending.popleft())
         return batch
+
+    def _all_pending(self) -> list[_PendingCommand]:
+        pending = list(self._pending)
+        self._pending.clear()
+        return pending
 
     async def _flush(self, connection: PatientConnection, batch: Sequence[_PendingCommand]) -> bool:
         """Send a batch in one write, and give each command its answer.
@@ -188,6 +213,7 @@ class PipeliningRedis(Redis):
                 answer = await _answer(connection)
                 is_replica = is_replica or (isinstance(answer, Exception) and says_replica(answer))
                 resolve(pending.answer, answer)
+        self._batch_limit = min(BATCH_LIMIT, self._batch_limit + 1)
         return is_replica
 
     async def _connect_anew(self, connection: PatientConnection) -> None:

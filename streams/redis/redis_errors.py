@@ -7,8 +7,8 @@ the caller, never by redis-py (its default retries would append twice).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import TypeVar, cast
+from contextlib import contextmanager
+from typing import cast
 
 import redis.exceptions as theirs
 from redis.asyncio import Redis
@@ -21,14 +21,10 @@ from everfold.streams.errors import (
     ServerUnreachable,
     WrongKeyType,
 )
-from everfold.streams.events.json_text import decoder
 from everfold.streams.redis.connection import Argument, says_replica
 from everfold.streams.redis.pipelining import PipeliningRedis
 from everfold.streams.redis.replies import meaning, shown
 from everfold.streams.redis.tls_errors import why_no_handshake, why_not_trusted
-
-T = TypeVar("T")
-
 
 _THEIRS = (
     theirs.RedisError,
@@ -79,13 +75,16 @@ def mapped_errors(asked: Sequence[Argument] = ()) -> Iterator[None]:
         raise _unreachable(error) from error
 
 
-async def command(redis: Redis, *arguments: Argument) -> object:
+async def command(redis: Redis, *arguments: Argument, reply_bytes: int = 0) -> object:
     """Send one command; return the answer as the server sent it, texts as bytes.
 
-    Raises a leaf of Unavailable or Misconfigured, WrongKeyType, NoGroup or GroupExists.
+    `reply_bytes` is the size of a large answer, where that is known: see PipeliningRedis. Raises a
+    leaf of Unavailable or Misconfigured, WrongKeyType, NoGroup or GroupExists.
     """
     with mapped_errors(arguments):
         try:
+            if isinstance(redis, PipeliningRedis):
+                return await redis.execute_command(*arguments, reply_bytes=reply_bytes)
             return cast("object", await redis.execute_command(*arguments))  # type: ignore[no-untyped-call]
         except theirs.ResponseError as error:
             if says_replica(error) and not isinstance(redis, PipeliningRedis):
@@ -94,32 +93,22 @@ async def command(redis: Redis, *arguments: Argument) -> object:
             raise
 
 
-async def commands(redis: PipeliningRedis, each: Iterable[Sequence[Argument]]) -> list[object]:
+async def commands(
+    redis: PipeliningRedis, each: Iterable[Sequence[Argument]], reply_bytes: Sequence[int] = ()
+) -> list[object]:
     """Send many commands at once; return their answers in the same order.
 
-    Raises the first error as `command` does, but only when all of them are over.
+    `reply_bytes` are the sizes of the answers, where they are known and large. Raises the first
+    error as `command` does, but only when all of them are over.
     """
     with mapped_errors():
-        return await redis.execute_all(each)
+        return await redis.execute_all(each, reply_bytes)
 
 
 async def read_hash(redis: Redis, key: str) -> dict[bytes, bytes]:
     """Return a whole hash, empty when there is none. Raises as `command` does."""
     flat = cast("list[bytes]", await command(redis, "HGETALL", key))
     return dict(zip(flat[::2], flat[1::2], strict=True))
-
-
-async def read_readable_hash(redis: Redis, key: str, kind: type[T]) -> dict[str, T]:
-    """Return a hash whose values are JSON of one type, empty when there is none.
-
-    Entries that cannot be read are left out: somebody else wrote them. Raises as `command` does.
-    """
-    decode = decoder(kind)
-    found: dict[str, T] = {}
-    for name, text in (await read_hash(redis, key)).items():
-        with suppress(ValueError):
-            found[name.decode()] = decode(text)
-    return found
 
 
 async def read_string(redis: Redis, key: str) -> bytes | None:

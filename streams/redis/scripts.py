@@ -309,7 +309,15 @@ async def promote_blocked(
 
 
 async def read_job(
-    redis: Redis, *, log: str, head: str, at: str, after_seq: int, most: int
+    redis: Redis,
+    *,
+    log: str,
+    head: str,
+    job_id: str,
+    at: str,
+    after_seq: int,
+    most: int,
+    most_bytes: int,
 ) -> list[object]:
     """Run read_job.lua. Return one of its outcomes."""
-    return await _read_job.run(redis, (log, head), (at, after_seq, most))
+    return await _read_job.run(redis, (log, head), (job_id, at, after_seq, most, most_bytes))

@@ -6,14 +6,15 @@ and not a shorter answer.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
 from everfold.streams.errors import BrokenChain, JobUnknown, Trimmed
 from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order
-from everfold.streams.reading.reader import PAGE, job_events, merged, partition_page
+from everfold.streams.reading.reader import job_events, merged, partition_page
 from everfold.streams.reading.readers import trimmed_to
+from everfold.streams.redis.pages import PAGE, PAGE_BYTES
 
 
 async def job_history(
@@ -48,14 +49,15 @@ async def history_pages(
 ) -> AsyncIterator[list[Recorded]]:
     """Yield all events of a partition after an entry id, in pages of up to `size`, to its end.
 
-    It may be archived and trimmed meanwhile. Raises Trimmed where events are in neither place,
+    Pages of large events have fewer: PAGE_BYTES or one. It may be
+    archived and trimmed meanwhile. Raises Trimmed where events are in neither place,
     ArchiveDamaged, or a leaf of Unavailable; what was yielded stays good.
     """
     while True:
         if archive is not None:
             async for segment in archive.pages(partition, after):
-                for start in range(0, len(segment), size):
-                    yield segment[start : start + size]
+                for part in _parts(segment, size):
+                    yield part
                 after = segment[-1].entry_id
         page = await partition_page(log, partition, after, size)
         # Asked after the page was read, so that a trim before that read is noticed.
@@ -67,8 +69,21 @@ async def history_pages(
         if page:
             yield page
             after = page[-1].entry_id
-        if len(page) < size:
+        else:
             return
+
+
+def _parts(records: Sequence[Recorded], size: int) -> Iterator[list[Recorded]]:
+    """Yield the records in pages of up to `size` of them and PAGE_BYTES, one at least."""
+    part, size_bytes = list[Recorded](), 0
+    for record in records:
+        size_bytes += len(record.payload)
+        if part and (len(part) == size or size_bytes > PAGE_BYTES):
+            yield part
+            part, size_bytes = [], len(record.payload)
+        part.append(record)
+    if part:
+        yield part
 
 
 async def _goes_beyond(archive: Archive, partition: int, after: str) -> bool:

@@ -15,7 +15,8 @@ from everfold.streams.appending.log import Log
 from everfold.streams.events.event import Rewound
 from everfold.streams.redis.connection import connections_opened
 from everfold.streams.redis.namespace import SCHEMA_VERSION
-from everfold.streams.redis.redis_errors import command, read_hash, read_readable_hash
+from everfold.streams.redis.pages import read_readable_hash
+from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.server import server_info, server_time_ms
 
 ASK_EVERY_S = 1.0

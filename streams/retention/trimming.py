@@ -17,13 +17,17 @@ from everfold.streams.appending.log import Log
 from everfold.streams.events.record import NO_ENTRY, entry_before, entry_order
 from everfold.streams.reading.readers import ARCHIVE, group_positions, readers
 from everfold.streams.redis.namespace import read_importing
-from everfold.streams.redis.redis_errors import command, commands
+from everfold.streams.redis.pages import (
+    WALKED_BYTES,
+    count_all_entries,
+    count_entries,
+    entry_page,
+    hash_pages,
+)
+from everfold.streams.redis.redis_errors import commands
 from everfold.streams.redis.retry import with_retry
 from everfold.streams.redis.scripts import Script
 from everfold.streams.redis.server import server_time_ms
-
-PAGE = 500
-"""Entries per call of the script."""
 
 _trim = Script("everfold.streams", "trim")
 
@@ -108,11 +112,16 @@ async def trim(
     )
     lowest = bounds[0]
     if dry_run:
-        return TrimResult(partition, await _count(log, partition, lowest.entry_id), lowest.what)
+        key = log.keys.log(partition)
+        found = await count_all_entries(log.redis, key, last=lowest.entry_id)
+        return TrimResult(partition, found.count, lowest.what)
     keys, count = log.keys, 0
     touched = (keys.log(partition), keys.readers(partition), keys.trimmed(partition))
-    run = partial(_trim.run, log.redis, touched, (keys.tag(partition), lowest.entry_id, PAGE))
+    last = lowest.entry_id
+    count_page = partial(count_entries, log.redis, touched[0], last=last, most_bytes=WALKED_BYTES)
     while True:
+        page = max(1, (await with_retry(count_page, log.retry_for_s)).count)
+        run = partial(_trim.run, log.redis, touched, (keys.tag(partition), last, page))
         reply = await with_retry(run, log.retry_for_s)
         if reply[0] == b"held":
             return TrimResult(partition, count, cast("bytes", reply[1]).decode())
@@ -123,42 +132,39 @@ async def trim(
             return TrimResult(partition, count, lowest.what)
 
 
-async def _count(log: Log, partition: int, until: str) -> int:
-    count, after = 0, "-"
-    while True:
-        ask = ("XRANGE", log.keys.log(partition), after, until, "COUNT", PAGE)
-        rows = cast("list[tuple[bytes, object]]", await command(log.redis, *ask))
-        count += len(rows)
-        if len(rows) < PAGE:
-            return count
-        after = f"({rows[-1][0].decode()}"
-
-
 async def _first_parked_or_held(log: Log, partition: int) -> str | None:
     """Return the entry id of the first event of the oldest job that a reader will read again."""
-    keys, redis = log.keys, log.redis
-    jobs = cast("list[bytes]", await command(redis, "HKEYS", keys.parked(partition)))
-    for name in cast("list[bytes]", await command(redis, "HKEYS", keys.subscriptions())):
-        held = keys.subscription(partition, name.decode()).held()
-        jobs += cast("list[bytes]", await command(redis, "HKEYS", held))
-    asked = [("HGET", keys.head(job_id.decode()), "first") for job_id in jobs]
-    firsts = cast("list[bytes | None]", await commands(redis, asked))
-    return min((first.decode() for first in firsts if first), key=entry_order, default=None)
+    keys = log.keys
+    first = await _first_of(log, keys.parked(partition))
+    async for page in hash_pages(log.redis, keys.subscriptions()):
+        for name in page:
+            held = keys.subscription(partition, name.decode()).held()
+            found = [first, await _first_of(log, held)]
+            first = min((one for one in found if one), key=entry_order, default=None)
+    return first
+
+
+async def _first_of(log: Log, jobs: str) -> str | None:
+    """Return the least first entry of the jobs that are the fields of a hash."""
+    first: str | None = None
+    async for page in hash_pages(log.redis, jobs):
+        asked = [("HGET", log.keys.head(job_id.decode()), "first") for job_id in page]
+        firsts = cast("list[bytes | None]", await commands(log.redis, asked))
+        found = [first, *(text.decode() for text in firsts if text)]
+        first = min((one for one in found if one), key=entry_order, default=None)
+    return first
 
 
 async def _first_open(log: Log, partition: int, until: str) -> str | None:
     """Return the first entry of the log that is of an open job, None when there is none up to
     `until`. It costs as much as the log has entries before it."""
-    after = "-"
-    while True:
-        ask = ("XRANGE", log.keys.log(partition), after, until, "COUNT", PAGE)
-        rows = cast("list[tuple[bytes, list[bytes]]]", await command(log.redis, *ask))
-        heads = [log.keys.head(fields[1].decode()) for _, fields in rows]
+    key, after = log.keys.log(partition), "-"
+    while rows := await entry_page(log.redis, key, after, until):
+        heads = [log.keys.head(fields[1].decode()) for _, fields in rows if fields]
         asked = [("HMGET", head, "status", "phase") for head in heads]
         states = cast("list[list[bytes | None]]", await commands(log.redis, asked))
         for (entry_id, _), (status, phase) in zip(rows, states, strict=True):
             if status == b"open" and phase != b"replayed":
                 return entry_id.decode()
-        if len(rows) < PAGE:
-            return None
         after = f"({rows[-1][0].decode()}"
+    return None

@@ -1,0 +1,131 @@
+"""Pages: what is read from the server at once is bounded in bytes, by construction.
+
+Rule: a page has PAGE_BYTES at most, or one item that is larger. The server counts what fits before
+it is read, so this holds right after a change from small items to large ones, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import TypeVar, cast
+
+from msgspec import Struct
+from redis.asyncio import Redis
+
+from everfold.streams.events.json_text import decoder
+from everfold.streams.redis.pipelining import PipeliningRedis
+from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.scripts import Script
+
+PAGE = 500
+"""Most entries of a page."""
+
+PAGE_BYTES = 512 * 1024
+"""Most bytes of a page: half of what a server with a small limit of its output buffers sends."""
+
+WALKED_BYTES = 8 * PAGE_BYTES
+"""Most bytes that the server passes over in one call that only counts."""
+
+Entries = list[tuple[bytes, list[bytes] | None]]
+"""Entries as the server sends them: id, and flat fields, None where a pending entry was trimmed."""
+
+T = TypeVar("T")
+
+_count_entries = Script("everfold.streams", "count_entries", is_read_only=True)
+_scan_hash = Script("everfold.streams", "scan_hash", is_read_only=True)
+
+
+class Counted(Struct, frozen=True):
+    """Entries that follow each other in a stream."""
+
+    count: int
+    size_bytes: int
+    """Bytes of their ids, fields and values."""
+    first: str
+    """Id of the first one, empty when there is none."""
+    last: str
+
+
+async def count_entries(
+    redis: Redis,
+    key: str,
+    first: str = "-",
+    last: str = "+",
+    *,
+    most: int = PAGE,
+    most_bytes: int = PAGE_BYTES,
+) -> Counted:
+    """Count the entries from `first` to `last`, as XRANGE takes them, up to both limits.
+
+    The first entry counts whatever its size. Raises a leaf of Unavailable.
+    """
+    reply = await _count_entries.run(redis, (key,), (first, last, most, most_bytes))
+    _, count, size_bytes, begin, end = cast("tuple[bytes, int, int, bytes, bytes]", tuple(reply))
+    return Counted(count, size_bytes, begin.decode(), end.decode())
+
+
+async def count_all_entries(
+    redis: Redis, key: str, first: str = "-", last: str = "+", *, most: int = 2**53
+) -> Counted:
+    """Do as `count_entries`, whatever the entries' size, in several calls if need be."""
+    found = Counted(0, 0, "", "")
+    while found.count < most:
+        at = f"({found.last}" if found.count else first
+        left = most - found.count
+        more = await count_entries(redis, key, at, last, most=left, most_bytes=WALKED_BYTES)
+        if not more.count:
+            break
+        size_bytes = found.size_bytes + more.size_bytes
+        found = Counted(found.count + more.count, size_bytes, found.first or more.first, more.last)
+    return found
+
+
+async def entry_page(
+    redis: PipeliningRedis, key: str, first: str = "-", last: str = "+", *, most: int = PAGE
+) -> Entries:
+    """Return the first entries from `first` to `last`, as XRANGE takes them: one page of them.
+
+    An empty page is the end. Raises a leaf of Unavailable.
+    """
+    found = await count_entries(redis, key, first, last, most=most)
+    if not found.count:
+        return []
+    ask = ("XRANGE", key, first, found.last)
+    return cast("Entries", await command(redis, *ask, reply_bytes=found.size_bytes))
+
+
+async def hash_pages(redis: Redis, key: str) -> AsyncIterator[dict[bytes, bytes]]:
+    """Yield a hash in pages. A field that changes meanwhile may come twice: the later one counts.
+
+    Raises a leaf of Unavailable.
+    """
+    cursor = b"0"
+    while True:
+        _, cursor, *flat = cast(
+            "list[bytes]", await _scan_hash.run(redis, (key,), (cursor, PAGE_BYTES))
+        )
+        yield dict(zip(flat[::2], flat[1::2], strict=True))
+        if cursor == b"0":
+            return
+
+
+async def read_large_hash(redis: Redis, key: str) -> dict[bytes, bytes]:
+    """Return a whole hash that may have any number of fields, read in pages. Raises as above."""
+    found: dict[bytes, bytes] = {}
+    async for page in hash_pages(redis, key):
+        found |= page
+    return found
+
+
+async def read_readable_hash(redis: Redis, key: str, kind: type[T]) -> dict[str, T]:
+    """Return a hash whose values are JSON of one type, empty when there is none; read in pages.
+
+    Entries that cannot be read are left out: somebody else wrote them. Raises as above.
+    """
+    decode = decoder(kind)
+    found: dict[str, T] = {}
+    for name, text in (await read_large_hash(redis, key)).items():
+        with suppress(ValueError):
+            found[name.decode()] = decode(text)
+    return found
