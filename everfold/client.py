@@ -19,6 +19,7 @@ from anyio.abc import TaskStatus
 from msgspec import Struct
 
 from everfold.embedded import find_server
+from everfold.moments import check_moment
 from everfold.projector.folding.parking import is_blocked
 from everfold.projector.job.job import Job
 from everfold.projector.reading.lag import Checkpoint, checkpoints
@@ -28,12 +29,15 @@ from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.border.secrets import SecretUrl
 from everfold.streams.errors import (
     CorruptLog,
-    InvalidWorkflow,
+    InvalidName,
     JobClosed,
     JobLeased,
     JobUnknown,
 )
+from everfold.streams.events.checks import check_job, check_text
 from everfold.streams.events.event import Canceled, CancelRequested, Outputs, Policy
+from everfold.streams.events.limits import BACKEND_LIMIT, REASON_LIMIT
+from everfold.streams.events.ranges import check_number
 from everfold.streams.events.record import Recorded, entry_order
 from everfold.streams.leases.backends import (
     backend_entries,
@@ -45,9 +49,10 @@ from everfold.streams.leases.backends import (
 from everfold.streams.reading.reader import job_events, tail
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_time_ms
+from everfold.workflow_file import read_workflow
 
 if TYPE_CHECKING:
-    from everfold.projector.subscribing.subscription import Subscription
+    from everfold.projector.subscribing.subscription import Subscription as Consumed
     from everfold.streams.redis.access import Role
 
 
@@ -133,7 +138,7 @@ class Everfold:
         priority: str = "normal",
         run_at: datetime | None = None,
         policy: Policy | None = None,
-        user_id: str = "",
+        user_id: str | None = None,
     ) -> SubmittedJob:
         """Append a new job; once this returns, the job is stored and waits for a runner.
 
@@ -151,12 +156,12 @@ class Everfold:
         made = await self.log.submit(
             read_workflow(workflow) if isinstance(workflow, Path) else workflow,
             kind=kind,
-            user=user or user_id,
+            user=user if user_id is None else user_id,
             metadata=metadata,
             idempotency_key=idempotency_key,
             queue=queue,
             priority=priority,
-            run_at_ms=int(run_at.timestamp() * 1000) if run_at is not None else None,
+            run_at_ms=check_moment("run_at", run_at),
             policy=policy,
         )
         self._note_shown(made.job_id, 1, made.entry_id)
@@ -170,7 +175,8 @@ class Everfold:
         that has expired is folded from the log. Raises JobUnknown, or BrokenChain when events
         that are needed for that were trimmed.
         """
-        at_least_seq = max(at_least_seq, self._shown.get(job_id, (0, ""))[0])
+        check_number("at_least_seq", at_least_seq)
+        at_least_seq = max(at_least_seq, self._shown.get(check_job(job_id), (0, ""))[0])
         return self._show(await get(self.log, job_id, at_least_seq))
 
     async def list(
@@ -204,8 +210,8 @@ class Everfold:
             user=user_id if user is None else user,
             kind=kind,
             backend=backend,
-            newer_than_ms=_milliseconds(newer_than),
-            older_than_ms=_milliseconds(older_than),
+            newer_than_ms=check_moment("newer_than", newer_than),
+            older_than_ms=check_moment("older_than", older_than),
             cursor=cursor,
             limit=limit,
             newer=await self._shown_after(marks),
@@ -290,7 +296,10 @@ class Everfold:
             yield batches
 
     async def consume(
-        self, subscription: Subscription, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED
+        self,
+        subscription: Consumed,
+        *,
+        task_status: TaskStatus[None] = TASK_STATUS_IGNORED,
     ) -> None:
         """Deliver events to a subscription until cancelled: at least once, in order per job.
 
@@ -302,8 +311,11 @@ class Everfold:
         # Here, because most programs only submit and read.
         from everfold.archives.opening import known_archive
         from everfold.projector.subscribing.consumer import Consumer
+        from everfold.projector.subscribing.subscription import Subscription
         from everfold.runner.config import runner_name
 
+        if not isinstance(subscription, Subscription):
+            raise InvalidName("subscription", subscription, "pass an everfold.Subscription")
         kept = await known_archive(self.log)
         consumer = Consumer(self.log, runner_name("consumer"), subscription, kept)
         await consumer.run(task_status=task_status)
@@ -316,6 +328,7 @@ class Everfold:
         as it is. Raises JobUnknown, or what `get` raises where the cancel is in the log, but the
         state cannot be read here.
         """
+        check_text("reason", reason, most=REASON_LIMIT)
         with contextlib.suppress(JobClosed):
             await self.log.append(job_id, CancelRequested(reason=reason), epoch=0)
             await self._end_if_blocked(job_id)
@@ -358,11 +371,12 @@ class Everfold:
         at once and tried elsewhere. Runners act within seconds. `name` is a name or the identity of
         a server, of which only that one is retired. Raises BackendUnknown.
         """
-        await retire_backend(self.log, name)
+        await retire_backend(self.log, check_text("backend", name, least=1, most=BACKEND_LIMIT))
 
     async def return_backend(self, name: str) -> bool:
         """Put a retired backend into service again; False when it was not retired."""
-        return await return_backend(self.log, name)
+        known = check_text("backend", name, least=1, most=BACKEND_LIMIT)
+        return await return_backend(self.log, known)
 
     async def give_up(self, job_id: str) -> Job:
         """Have the job's present attempt given up, whatever its backend says; return the job.
@@ -374,20 +388,6 @@ class Everfold:
         job = await self.get(job_id)
         await give_up_attempt(self.log, job_id, 0 if job.is_terminal else job.attempt)
         return job
-
-
-def read_workflow(path: Path) -> bytes:
-    """Return the content of a workflow file. Raises InvalidWorkflow when it cannot be read."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InvalidWorkflow(
-            f"the workflow file {path} cannot be read: {error.strerror}"
-        ) from error
-
-
-def _milliseconds(time: datetime | None) -> int | None:
-    return None if time is None else int(time.timestamp() * 1000)
 
 
 def to_json(job: Job) -> dict[str, object]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from everfold.streams.errors import Misconfigured
+from everfold.streams.events.ranges import check_config
 
 
 class ProjectorConfig(Struct, frozen=True, kw_only=True):
-    """Raises Misconfigured for a time that makes no sense."""
+    """Raises Misconfigured for a number that makes no sense."""
 
     job_ttl_s: float = 7200.0
     """Seconds that a state is kept after its job's last event, above 0; for an open job up to a
@@ -23,8 +23,7 @@ class ProjectorConfig(Struct, frozen=True, kw_only=True):
     """Open jobs cached per partition, so that folding them on needs no read."""
 
     def __post_init__(self) -> None:
-        if self.job_ttl_s <= 0 or (self.terminal_ttl_s or 0) < 0:
-            raise Misconfigured("job_ttl_s must be above 0 and terminal_ttl_s not below it")
+        check_config(self, self.__struct_fields__)
 
     @property
     def closed_ttl_ms(self) -> int:

@@ -9,11 +9,9 @@ import socket
 from msgspec import Struct
 
 from everfold.streams.errors import Misconfigured
-from everfold.streams.events.checks import check_name
+from everfold.streams.events.checks import check_name, check_texts
 from everfold.streams.events.limits import EVENT_LIMIT_BYTES
-
-LEAST_EVENT_BYTES = 128 * 1024
-"""Enough for metadata, and for the reason of a failure."""
+from everfold.streams.events.ranges import RANGES, check_config
 
 
 class RunnerConfig(Struct, frozen=True, kw_only=True):
@@ -64,16 +62,11 @@ class RunnerConfig(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_name("runner name", self.name)
-        for queue in self.queues:
+        for queue in check_texts("queues", self.queues):
             check_name("queue", queue)
         if not self.queues:
             raise Misconfigured("a runner serves at least one queue")
-        if self.slots < 1:
-            raise Misconfigured(f"slots is {self.slots}; a backend needs at least one")
-        if self.event_limit_bytes < LEAST_EVENT_BYTES:
-            raise Misconfigured(
-                f"event_limit_bytes is {self.event_limit_bytes}; use at least {LEAST_EVENT_BYTES}"
-            )
+        check_config(self, [name for name in self.__struct_fields__ if name in RANGES])
         if self.renew_every_s * 2 + self.lease_margin_s > self.lease_ttl_s:
             raise Misconfigured(
                 f"leases of {self.lease_ttl_s} s must survive one missed renewal: "

@@ -123,7 +123,7 @@ class JobUnknown(Unknown):
     """No job of this id was submitted to this namespace, or its retention has ended."""
 
     def __init__(self, job_id: str) -> None:
-        super().__init__(f"there is no job {job_id!r} here: never submitted, or no longer kept")
+        super().__init__(f"there is no job {shown(job_id)} here: not submitted, or no longer kept")
         self.job_id = job_id
 
 
@@ -131,7 +131,7 @@ class BackendUnknown(Unknown):
     """No runner has seen a backend of this name."""
 
     def __init__(self, name: str, known: tuple[str, ...]) -> None:
-        super().__init__(f"there is no backend {name!r}; known: {', '.join(known) or 'none yet'}")
+        super().__init__(f"there is no backend {shown(name)}; known: {', '.join(known) or 'none'}")
         self.name, self.known = name, known
 
 
@@ -139,7 +139,7 @@ class JobNotParked(Unknown):
     """The job is folded as it should be: there is nothing to retry or to skip."""
 
     def __init__(self, job_id: str) -> None:
-        super().__init__(f"job {job_id!r} is not parked")
+        super().__init__(f"job {shown(job_id)} is not parked")
         self.job_id = job_id
 
 
@@ -147,7 +147,7 @@ class JobNotHeld(Unknown):
     """The subscription does not hold the job: there is nothing to retry or to skip."""
 
     def __init__(self, subscription: str, job_id: str) -> None:
-        super().__init__(f"subscription {subscription!r} does not hold job {job_id!r}")
+        super().__init__(f"subscription {shown(subscription)} does not hold job {shown(job_id)}")
         self.subscription, self.job_id = subscription, job_id
 
 
@@ -156,7 +156,7 @@ class SubscriptionUnknown(Unknown):
 
     def __init__(self, name: str, known: tuple[str, ...]) -> None:
         there = ", ".join(known) or "none"
-        super().__init__(f"there is no subscription {name!r} here; there are: {there}")
+        super().__init__(f"there is no subscription {shown(name)} here; there are: {there}")
         self.name, self.known = name, known
 
 

@@ -25,7 +25,6 @@ from everfold.streams.errors import ArchiveDamaged, Refused
 from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.events.record import RawEntry
 from everfold.streams.events.workflow_check import check_workflow
-from everfold.streams.redis.namespace import PARTITION_LIMIT
 
 FORMAT = 1
 
@@ -173,7 +172,7 @@ class _Check:
         match mark:
             case Header(format=version) if not 1 <= version <= FORMAT:
                 return f"its format is {version}; this Everfold reads up to {FORMAT}"
-            case Header(partitions=count) if not 1 <= count <= PARTITION_LIMIT:
+            case Header(partitions=count) if count not in RANGES["partitions"]:
                 return f"it names {count} partitions"
             case Header():
                 self._header = mark

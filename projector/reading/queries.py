@@ -7,6 +7,7 @@ are gone are deleted. A job whose state has expired is folded from the log again
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import cast
@@ -18,7 +19,7 @@ from everfold.projector.folding.parking import with_skips
 from everfold.projector.folding.stored_jobs import read_stored_job, read_stored_jobs
 from everfold.projector.job.evolve import evolve
 from everfold.projector.job.fold import fold
-from everfold.projector.job.job import Job
+from everfold.projector.job.job import STATUSES, Job
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import (
     BrokenChain,
@@ -28,8 +29,11 @@ from everfold.streams.errors import (
     UndecodableEvent,
     WrongExpectedSequence,
 )
+from everfold.streams.events.checks import check_choice, check_text, check_texts
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.event import Expired, Terminal
+from everfold.streams.events.limits import BACKEND_LIMIT
+from everfold.streams.events.ranges import check_number
 from everfold.streams.events.record import Recorded
 from everfold.streams.reading.reader import job_events, job_tail
 from everfold.streams.redis.redis_errors import command
@@ -62,6 +66,7 @@ async def get(log: Log, job_id: str, at_least_seq: int = 0) -> Job:
     The result is before `at_least_seq` only when the log does not have that event. Raises as
     `current` does; a job that is parked is read as `current` reads it.
     """
+    check_number("at_least_seq", at_least_seq)
     job = await _projected(log, job_id)
     if job is None or job.seq < at_least_seq:
         return await _caught_up(log, job or Job(job_id=job_id))
@@ -190,11 +195,16 @@ async def list_jobs(
     PAGE_LIMIT. A job that changes while pages are read moves to the front, so it is in no later
     page. Filters read all jobs up to the last match. Jobs of `newer`, by id, are listed as given,
     whatever the projection says of them. `behind_s` is that of the page. Raises InvalidName for a
-    malformed cursor, Unavailable.
+    malformed cursor, an unknown status, a limit below 1; Unavailable.
     """
+    statuses = _known(statuses)
+    check_number("limit", limit)
+    for what, text in (("user", user), ("kind", kind), ("backend", backend)):
+        if text is not None:
+            check_text(what, text, most=BACKEND_LIMIT)
     newer = newer or {}
     limit = min(limit, PAGE_LIMIT)
-    before = _read_cursor(cursor) if cursor else None
+    before = _read_cursor(cursor)
     found: list[Job] = []
     while len(found) < limit:
         bounds = (newer_than_ms, older_than_ms)
@@ -328,8 +338,16 @@ async def _without_state(log: Log, job_id: str) -> Job | None:
     return None
 
 
-def _read_cursor(cursor: str) -> _Position:
-    time_ms, _, job_id = cursor.partition(":")
-    if not time_ms.isdigit() or not job_id:
+def _read_cursor(cursor: object) -> _Position | None:
+    if cursor is None or (isinstance(cursor, str) and not cursor):
+        return None
+    found = re.fullmatch(r"([0-9]{1,16}):(.+)", cursor) if isinstance(cursor, str) else None
+    if found is None:
         raise InvalidName("cursor", cursor, "give back the one that came with the last page")
-    return _Position(int(time_ms), job_id)
+    return _Position(int(found[1]), found[2])
+
+
+def _known(statuses: Collection[str]) -> tuple[str, ...]:
+    """Return the statuses. Raises InvalidName for one that no job can have."""
+    named = check_texts("statuses", statuses)
+    return tuple(check_choice("status", status, STATUSES) for status in named)

@@ -21,6 +21,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.errors import BrokenChain, CorruptLog, UndecodableEvent
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.event import closing_status
+from everfold.streams.events.ranges import check_number
 from everfold.streams.events.record import Recorded
 from everfold.streams.reading.reader import job_events, tail
 
@@ -69,6 +70,7 @@ class Watcher:
         Unavailable, and BrokenChain or UndecodableEvent at an event that is missing or cannot be
         read.
         """
+        check_number("after_seq", after_seq)
         history = await self._events(job_id, 0)
         job = Job(job_id=job_id)
         for record in history:
@@ -106,8 +108,10 @@ class Watcher:
         """Return the job once it has ended; None waits without a limit.
 
         It waits on past events that cannot be read: the end says by itself how the job ended.
-        Raises TimeoutError, JobUnknown, Unavailable, and BrokenChain where no event is left.
+        Raises InvalidName, TimeoutError, JobUnknown, Unavailable, and BrokenChain where no event
+        is left.
         """
+        check_number("timeout_s", timeout_s, "wait_timeout_s")
         with anyio.fail_after(timeout_s):
             while True:
                 try:

@@ -6,6 +6,7 @@ when the log no longer holds the event that the cursor points at.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from types import TracebackType
 
@@ -16,7 +17,7 @@ from everfold.projector.folding.job_tracker import JobTracker
 from everfold.projector.subscribing.delivery import Delivery, filter_of
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
-from everfold.streams.errors import BrokenChain, JobUnknown, Refused, Trimmed, WentBack
+from everfold.streams.errors import BrokenChain, InvalidName, JobUnknown, Refused, Trimmed, WentBack
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.events.record import NO_ENTRY, Recorded, entry_before, entry_order
@@ -41,12 +42,27 @@ class Cursor(Struct, frozen=True):
 _decode = decoder(Cursor)
 
 
-def read_cursor(text: str) -> Cursor:
+def read_cursor(text: object) -> Cursor:
     """Return the cursor that `str(cursor)` wrote. Raises Refused for any other text."""
     try:
-        return _decode(text)
+        return _decode(text if isinstance(text, str) else "")
     except NotJson as error:
         raise Refused(f"this is not a cursor: {error}") from error
+
+
+def _checked(cursor: object, log: Log) -> Cursor | None:
+    """Return a cursor of this log's shape. Raises InvalidName."""
+    if cursor is None:
+        return None
+    if not isinstance(cursor, Cursor):
+        raise InvalidName("cursor", cursor, "pass what `read_cursor` returned")
+    for partition, entry_id in cursor.after.items():
+        if partition not in range(log.keys.partitions) or not _ENTRY_ID.fullmatch(entry_id):
+            raise InvalidName("cursor", entry_id, "give back the one that the feed had")
+    return cursor
+
+
+_ENTRY_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 
 
 class CatchUp:
@@ -80,7 +96,7 @@ class CatchUp:
     ) -> None:
         self._log, self._archive = log, archive
         self._wants = filter_of(types, kinds, users)
-        self._given = cursor
+        self._given = _checked(cursor, log)
         self._after = dict.fromkeys(range(log.keys.partitions), NO_ENTRY)
         self._trackers = {
             partition: JobTracker(log, partition, archive, past_unreadable=True)
@@ -128,8 +144,8 @@ class CatchUp:
                     self._after[partition] = (await trimmed_to(self._log, partition)).entry_id
             return
         if self._given.generation != self._log.generation:
-            first = min(self._given.after)
-            raise WentBack(first, self._given.after[first])
+            first = min(self._given.after, default=0)
+            raise WentBack(first, self._given.after.get(first, NO_ENTRY))
         self._after |= self._given.after
 
     async def _is_in_log(self, partition: int) -> bool:

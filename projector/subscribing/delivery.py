@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from everfold.projector.job.job import Job
 from everfold.streams.errors import Misconfigured
+from everfold.streams.events.checks import check_texts
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.event import Event
 from everfold.streams.events.record import Recorded
@@ -64,9 +65,11 @@ def filter_of(
 ) -> Filter:
     """Return the filter; types may be written with or without `job.` before them.
 
-    Raises Misconfigured for a type that does not exist; the message names the nearest one.
+    Raises Misconfigured for a type that does not exist; the message names the nearest one. Raises
+    InvalidName for what is no list of texts.
     """
-    return Filter(tuple(map(_known_type, types)), tuple(kinds), tuple(users))
+    known = tuple(map(_known_type, check_texts("types", types)))
+    return Filter(known, check_texts("kinds", kinds), check_texts("users", users))
 
 
 def _known_type(name: str) -> str:

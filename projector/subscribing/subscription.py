@@ -9,13 +9,15 @@ error hold the job for a while.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import cast
 
 from msgspec import Struct
 
 from everfold.projector.subscribing.delivery import Delivery, Filter, filter_of
 from everfold.projector.subscribing.held import RETRY_S
 from everfold.streams.errors import Misconfigured
-from everfold.streams.events.checks import check_name
+from everfold.streams.events.checks import check_list, check_name, check_text
+from everfold.streams.events.ranges import check_number, check_numbers
 
 DeliverOne = Callable[[Delivery], Awaitable[None]]
 
@@ -26,6 +28,14 @@ BEGINNING, NOW = "beginning", "now"
 def group_name(subscription: str) -> str:
     """Return the name of a subscription's consumer group on the log of each partition."""
     return f"subscription:{subscription}"
+
+
+def _waits(seconds: object) -> tuple[float, ...]:
+    """Return the waits between tries. Raises InvalidName."""
+    waits = check_list("retry_s", seconds)
+    for wait in waits:
+        check_number("retry_s", wait)
+    return cast("tuple[float, ...]", waits)
 
 
 class GiveUp(Exception):
@@ -40,6 +50,7 @@ class TryLater(Exception):
 
     def __init__(self, why: str, after_s: float) -> None:
         super().__init__(why)
+        check_number("after_s", after_s)
         self.after_s = after_s
 
 
@@ -69,7 +80,7 @@ class Subscription:
     from its checkpoint. With `batch` above 1, `deliver` gets up to that many events of many jobs
     at once; else up to `concurrency` jobs of each partition are delivered at the same time.
     `retry_s` are the seconds to wait between tries of an event, `timeout_s` is the limit of one
-    try. Raises Misconfigured or InvalidName.
+    try. Raises Misconfigured for a type that does not exist, InvalidName for other arguments.
     """
 
     def __init__(
@@ -88,14 +99,11 @@ class Subscription:
     ) -> None:
         self.name = check_name("subscription", name)
         self.wants = filter_of(types, kinds, users)
-        if batch < 1 or concurrency < 1 or timeout_s <= 0 or any(s < 0 for s in retry_s):
-            raise Misconfigured(
-                f"subscription {name!r}: batch and concurrency are at least 1, timeout_s is above "
-                "0, and no wait of retry_s is below 0"
-            )
         self.start, self.batch, self.concurrency = start, batch, concurrency
-        self.retry_s, self.timeout_s = tuple(retry_s), timeout_s
-        self.about = about or type(self).__name__
+        self.retry_s, self.timeout_s = _waits(retry_s), timeout_s
+        check_numbers(self, ("batch", "concurrency", "timeout_s"))
+        check_text("start", start, least=1)
+        self.about = check_text("about", about) or type(self).__name__
         self._deliver_one: DeliverOne | None = None
 
     def __call__(self, deliver_one: DeliverOne) -> Subscription:

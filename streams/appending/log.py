@@ -30,6 +30,7 @@ from everfold.streams.errors import (
 )
 from everfold.streams.events.checks import (
     author_of,
+    check_append,
     check_choice,
     check_event_id,
     check_job_id,
@@ -49,6 +50,7 @@ from everfold.streams.events.event import (
 from everfold.streams.events.ids import job_id_for, new_id
 from everfold.streams.events.limits import EVENT_LIMIT_BYTES
 from everfold.streams.events.policies import check_policy
+from everfold.streams.events.ranges import check_number
 from everfold.streams.events.workflow_check import check_workflow
 from everfold.streams.redis import scripts
 from everfold.streams.redis.access import Access, Role, check_access
@@ -202,6 +204,7 @@ class Log:
         `trusted` saves a check of an event that typed code has built (see `encode_trusted`).
         Raises Refused.
         """
+        check_append(event, epoch, holder, expected)
         event = self.stamp(event)
         effect = closing_status(event)
         if effect and epoch == 0:
@@ -305,10 +308,11 @@ class Log:
         """
         await self._refuse_while_importing()
         graph = check_workflow(workflow)
+        check_number("run_at_ms", run_at_ms)
         if idempotency_key is not None:
-            check_text("idempotency key", idempotency_key)
-            job_id = job_id or job_id_for(self.keys.namespace, idempotency_key)
-        job_id = check_job_id(job_id or new_id())
+            check_text("idempotency key", idempotency_key, least=1)
+            job_id = job_id_for(self.keys.namespace, idempotency_key) if job_id is None else job_id
+        job_id = check_job_id(new_id() if job_id is None else job_id)
         event = self.stamp(
             Submitted(
                 kind=check_text("kind", kind),

@@ -6,7 +6,7 @@ Rule: pure, and each refusal names what was wrong, where, and what to do.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from everfold.streams.errors import InvalidName, TooLarge
 from everfold.streams.events.event import Fact
@@ -18,6 +18,7 @@ from everfold.streams.events.limits import (
     METADATA_LIMIT_BYTES,
     NAME_LIMIT,
 )
+from everfold.streams.events.ranges import check_number
 
 _EVENT_ID = re.compile(r"[!-~]{1,64}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -65,6 +66,16 @@ def check_job_id(job_id: object) -> str:
     return job_id
 
 
+def check_job(job_id: object) -> str:
+    """Return the id of a job that is looked for: whatever another program may have chosen.
+
+    Raises InvalidName for what is no text.
+    """
+    if not isinstance(job_id, str) or not job_id:
+        raise InvalidName("job id", job_id, "it must be a text that is not empty")
+    return job_id
+
+
 def check_event_id(event_id: object) -> str:
     """Return the id: 1 to EVENT_ID_LIMIT visible ASCII characters. Raises InvalidName."""
     if not isinstance(event_id, str) or not _EVENT_ID.fullmatch(event_id):
@@ -79,22 +90,48 @@ def author_of(event: Fact) -> str:
     return event.actor if _NAME.fullmatch(event.actor) else "-"
 
 
-def check_text(what: str, text: object) -> str:
-    """Return a free text of one line and at most ID_LIMIT characters: user, kind, idempotency key.
+def check_append(event: object, epoch: object, holder: object, expected: object) -> None:
+    """Check the arguments of an append. Raises Refused for what is no event, InvalidName."""
+    if not isinstance(event, Fact):
+        raise InvalidName("event", event, "pass an event, such as everfold.Started(attempt=1)")
+    check_number("epoch", epoch)
+    check_number("expected", expected)
+    check_text("holder", holder)
 
-    Raises InvalidName or TooLarge.
+
+def check_texts(what: str, texts: object) -> tuple[str, ...]:
+    """Return several free texts. Raises InvalidName, for a single text too, or TooLarge."""
+    return tuple(check_text(what, text) for text in check_list(what, texts))
+
+
+def check_list(what: str, values: object) -> tuple[object, ...]:
+    """Return several values. Raises InvalidName for what is not several, such as one text."""
+    try:
+        if isinstance(values, Iterable) and not isinstance(values, str | bytes):
+            return tuple(values)
+    except Exception as error:  # an object of the caller's own may raise anything
+        raise InvalidName(what, values, f"it cannot be read: {type(error).__name__}") from error
+    raise InvalidName(what, values, "pass a list")
+
+
+def check_text(what: str, text: object, *, least: int = 0, most: int = ID_LIMIT) -> str:
+    """Return a free text of one line: user, kind, idempotency key, reason.
+
+    It has `least` to `most` characters. Raises InvalidName or TooLarge.
     """
     if not isinstance(text, str):
         raise InvalidName(what, text, "it must be a string")
-    if len(text) > ID_LIMIT:
-        raise TooLarge(what, len(text), ID_LIMIT, "characters")
+    if len(text) < least:
+        raise InvalidName(what, text, "it must not be empty; leave it out instead")
+    if len(text) > most:
+        raise TooLarge(what, len(text), most, "characters")
     if not text.isprintable():
         raise InvalidName(what, text, "it must not hold control characters")
     return text
 
 
-def check_choice(what: str, value: str, choices: tuple[str, ...]) -> str:
+def check_choice(what: str, value: object, choices: tuple[str, ...]) -> str:
     """Return a value that is one of `choices`. Raises InvalidName, which lists them."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise InvalidName(what, value, f"choose one of {', '.join(choices)}")
     return value

@@ -31,6 +31,8 @@ ID_LIMIT = 200
 NAME_LIMIT = 64
 EVENT_ID_LIMIT = 64
 REASON_LIMIT = 1_000
+BACKEND_LIMIT = 2_000
+"""Of a backend's name, which is its address."""
 
 LEAST_WHOLE, MOST_WHOLE = -(2**63), 2**64 - 1
 """Integers in graphs and metadata: other languages hold no larger ones; seeds need 64 bits."""

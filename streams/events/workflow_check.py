@@ -21,6 +21,9 @@ EXPORT_HINT = (
     "then Save (API Format)) and submit that file"
 )
 
+SPACES = 4
+"""A text with line breaks and indents is at most so many times as large as its graph."""
+
 LOOK_DEEP = 4
 """Levels in which a graph is looked for inside the request of another service."""
 
@@ -54,9 +57,8 @@ def check_workflow(workflow: object) -> CheckedWorkflow:
 
 
 def _parse(text: str | bytes) -> object:
-    # Spaces are not counted, but a text of many times the limit is not even read.
-    if len(text) > 4 * WORKFLOW_LIMIT_BYTES:
-        raise TooLarge("the workflow", len(text), WORKFLOW_LIMIT_BYTES)
+    if len(text) > SPACES * WORKFLOW_LIMIT_BYTES:  # spaces are not counted, but have an end
+        raise TooLarge("the workflow", len(text), SPACES * WORKFLOW_LIMIT_BYTES)
     if not text.strip():
         raise InvalidWorkflow(f"the workflow is not JSON: it is empty. {EXPORT_HINT}")
     try:

@@ -14,8 +14,9 @@ import anyio
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Appended, Lease, LeaseOver, Renewed
 from everfold.streams.errors import InvalidName
-from everfold.streams.events.checks import check_name
+from everfold.streams.events.checks import check_name, check_texts
 from everfold.streams.events.event import Event, Released, Retried, Terminal
+from everfold.streams.events.ranges import check_number
 from everfold.streams.leases.dispatch import LEASE_TTL_S, Dispatch
 from everfold.streams.leases.fairness import all_lanes, lane_order, partition_order
 from everfold.streams.leases.registry import note_process
@@ -48,7 +49,8 @@ class Producer:
         self.runner = check_name("runner", runner)
         if runner == RELEASED:
             raise InvalidName("runner", runner, "jobs that nobody holds are kept under this name")
-        self.queues = tuple(check_name("queue", queue) for queue in queues)
+        self.queues = tuple(check_name("queue", queue) for queue in check_texts("queues", queues))
+        check_number("lease_ttl_s", lease_ttl_s)
         self.lease_ttl_s = lease_ttl_s
         self.dispatch = Dispatch(log, runner, lease_ttl_s)
         self._turn = 0
@@ -61,8 +63,10 @@ class Producer:
         Waits up to `wait_s` seconds for the first; [] when none came. Read the job's events before
         working on it: a job that had an owner before may still run somewhere. Raises a leaf of
         Unavailable; then jobs may have been leased, and `own_leases` names them. Raises
-        NamespaceTooNew where this program could not read the namespace's events.
+        NamespaceTooNew where this program could not read the namespace's events, InvalidName.
         """
+        check_number("most", most)
+        check_number("wait_s", wait_s)
         give_up_at_s = anyio.current_time() + wait_s
         while True:
             await self._note()

@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 from everfold.streams.appending.log import Log
 from everfold.streams.closing import close
 from everfold.streams.errors import JobUnknown, Unavailable
+from everfold.streams.events.ranges import check_number
 from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order, recorded
 from everfold.streams.redis import scripts
 from everfold.streams.redis.pages import PAGE, PAGE_BYTES, Entries, entry_page
@@ -32,7 +33,7 @@ async def job_events(log: Log, job_id: str, after_seq: int = 0) -> list[Recorded
 
     Where the log was trimmed, the list begins with the first event that is still there. It costs
     as much as the job has events. Raises JobUnknown, or a leaf of Unavailable when the server
-    stayed away for the log's `retry_for_s`.
+    stayed away for the log's `retry_for_s`, InvalidName for a number that is none.
     """
     return (await job_tail(log, job_id, after_seq)).events
 
@@ -50,6 +51,7 @@ class JobTail(Struct, frozen=True):
 
 async def job_tail(log: Log, job_id: str, after_seq: int = 0) -> JobTail:
     """Return what `job_events` returns, and whether events are missing. Raises as that does."""
+    check_number("after_seq", after_seq)
     newest_first: list[Recorded] = []
     at, outcome = "", b"page"
     while outcome == b"page":

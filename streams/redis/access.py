@@ -14,6 +14,7 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from everfold.streams.errors import AccessMissing
+from everfold.streams.events.checks import check_choice
 from everfold.streams.redis.connection import Argument
 from everfold.streams.redis.keys import Keyspace
 from everfold.streams.redis.scripts import Script
@@ -159,6 +160,7 @@ async def check_access(redis: Redis, access: Access) -> None:
     What is optional and missing is logged once. Raises a leaf of Unavailable, or
     ServerRefusesAccess when the user may not even ask.
     """
+    check_choice("role", access.role, tuple(COMMANDS))
     asked = [*_asked(access, COMMANDS[access.role]), *_asked(access, OPTIONAL[access.role])]
     arguments: list[Argument] = []
     for _, words in asked:

@@ -10,6 +10,8 @@ from zlib import crc32
 
 from msgspec import Struct
 
+from everfold.streams.errors import InvalidName
+
 PRIORITIES = ("high", "normal", "low")
 
 PROJECTOR_GROUP = "projector"
@@ -34,8 +36,14 @@ class Keyspace(Struct, frozen=True):
     partitions: int
 
     def partition_of(self, job_id: str) -> int:
-        """Return the partition that a job belongs to, from 0 on: CRC-32 of the id as UTF-8."""
-        return crc32(job_id.encode()) % self.partitions
+        """Return the partition that a job belongs to, from 0 on: CRC-32 of the id as UTF-8.
+
+        Raises InvalidName for what is no text.
+        """
+        try:
+            return crc32(job_id.encode()) % self.partitions
+        except (AttributeError, UnicodeError) as error:
+            raise InvalidName("job id", job_id, "it must be a text") from error
 
     def tag(self, partition: int) -> str:
         """Return the hash tag with which all keys of a partition begin."""

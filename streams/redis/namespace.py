@@ -9,10 +9,11 @@ from __future__ import annotations
 from msgspec import Struct
 from redis.asyncio import Redis
 
-from everfold.streams.errors import InvalidName, NamespaceTooNew, PartitionMismatch
+from everfold.streams.errors import NamespaceTooNew, PartitionMismatch
 from everfold.streams.events.checks import check_name
 from everfold.streams.events.codec import reader_level
 from everfold.streams.events.ids import new_id
+from everfold.streams.events.ranges import check_number
 from everfold.streams.redis.keys import Keyspace
 from everfold.streams.redis.redis_errors import read_hash
 from everfold.streams.redis.scripts import make_namespace
@@ -20,7 +21,6 @@ from everfold.streams.redis.server import server_info
 
 SCHEMA_VERSION = 1
 DEFAULT_PARTITIONS = 8
-PARTITION_LIMIT = 1024
 
 
 IMPORTING = "importing"
@@ -54,8 +54,8 @@ async def open_namespace(redis: Redis, name: str, partitions: int | None = None)
     InvalidName with nothing written; a leaf of Unavailable.
     """
     check_name("namespace", name)
-    if partitions is not None and not 1 <= partitions <= PARTITION_LIMIT:
-        raise InvalidName("partitions", partitions, f"use 1 to {PARTITION_LIMIT}")
+    if partitions is not None:
+        check_number("partitions", partitions)
     meta = Keyspace(name, 1).meta()
     stored = await read_hash(redis, meta)
     if b"partitions" not in stored:

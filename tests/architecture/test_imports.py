@@ -26,8 +26,8 @@ ROOMS = {
     "streams": "border errors closing events redis appending leases reading archive retention",
     "projector": "config job assignment folding reading projector subscribing",
     "runner": "backend config renewal decisions comfyui execution claiming runner",
-    "everfold": "event_text contract timeline simulator embedded sinks archives client demo "
-    "commands __main__",
+    "everfold": "event_text moments workflow_file contract timeline simulator embedded sinks "
+    "archives client demo commands __main__",
 }
 """The rooms of each package; each may import those before it in its line."""
 

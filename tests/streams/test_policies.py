@@ -15,7 +15,8 @@ from everfold.projector.job.fold import fold
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import InvalidName, JobUnknown
 from everfold.streams.events.event import Policy, Submitted
-from everfold.streams.events.policies import COUNTS, ENDLESS, NAMES, bounded, check_policy
+from everfold.streams.events.policies import COUNTS, NAMES, bounded, check_policy
+from everfold.streams.events.ranges import RANGES
 from everfold.streams.events.record import Recorded
 from everfold.streams.reading.reader import job_events
 
@@ -42,7 +43,7 @@ def changed(name: str, value: object) -> Policy:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_number_that_nobody_can_mean_is_refused_with_a_sentence(name: str) -> None:
     least = [0.5, 0] if name == "crash_limit" else [0.5] if name in COUNTS else []
-    for value in (*ODD, *least, *([] if name in ENDLESS else [None])):
+    for value in (*ODD, *least, *([] if RANGES[name].is_endless else [None])):
         with pytest.raises(InvalidName, match=f"policy {name} .* is not usable: use ") as refused:
             check_policy(changed(name, value))
         assert len(str(refused.value)) < 300

@@ -88,7 +88,7 @@ async def test_orphaned_jobs_go_before_waiting_ones(log: Log) -> None:
     orphan = await submitted(log)
     [lease] = await Producer(log, "dead").claim()
     await submitted(log)
-    [taken] = await Producer(log, "r2", lease_ttl_s=0.0).claim(most=1)
+    [taken] = await Producer(log, "r2", lease_ttl_s=0.001).claim(most=1)
     assert (taken.job_id, taken.epoch) == (orphan, 2)
     with pytest.raises(Fenced):
         await Producer(log, "dead").append(lease, Started(attempt=1))

@@ -9,7 +9,6 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter
 
-from everfold.client import read_workflow
 from everfold.commands.jobs.watching import show_until_ended
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.times import FutureTime, duration_s
@@ -18,6 +17,7 @@ from everfold.streams.events.event import Policy
 from everfold.streams.events.json_text import NotJson, decoder, read_json
 from everfold.streams.events.policies import COUNTS, NAMES, check_policy
 from everfold.streams.events.workflow_check import check_workflow
+from everfold.workflow_file import read_workflow
 
 _decode_graph = decoder(dict[str, dict[str, dict[str, object]]])
 

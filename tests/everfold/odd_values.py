@@ -1,0 +1,98 @@
+"""Values that no argument may have, by what the argument is."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, tzinfo
+from decimal import Decimal
+from pathlib import Path
+from typing import cast
+
+from everfold import Policy, Started
+
+
+class Odd:
+    """An object that refuses whatever is asked of it."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+    __str__ = __len__ = __iter__ = __hash__ = __eq__ = __repr__  # type: ignore[assignment]
+
+
+class OddZone(tzinfo):
+    def utcoffset(self, _: datetime | None) -> None:
+        raise RuntimeError
+
+    dst = tzname = utcoffset
+
+
+def deep(levels: int) -> object:
+    value: object = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+CYCLE: list[object] = []
+CYCLE.append(CYCLE)
+NODE = {"class_type": "A", "inputs": {}}
+GRAPH: dict[str, object] = {"1": NODE}
+HUGE = 10**400
+
+Values = tuple[object, ...]
+
+NO_TEXT: Values = (
+    7,
+    1.5,
+    True,
+    b"x",
+    bytearray(b"x"),
+    {"x"},
+    ["x"],
+    {"x": 1},
+    Decimal(1),
+    Odd(),
+    CYCLE,
+)
+NO_LINE: Values = (*NO_TEXT, "\ud800", "a\nb", "\x00", "\x1b[2J", "x" * 10_000)
+NO_NAME: Values = (*NO_LINE, None, "", " ", "a b", "{x}", "-a", "é")
+NO_NUMBER: Values = ("1", b"1", True, [], {}, {1}, Decimal("1.5"), Odd(), 1j)
+NO_COUNT: Values = (*NO_NUMBER, -2, HUGE, -HUGE, 0.5, math.nan, math.inf, 1e308)
+NO_SECONDS: Values = (*NO_NUMBER, -1, -0.001, HUGE, math.nan, math.inf, -math.inf, 1e308)
+NO_MOMENT: Values = (
+    *(7, "2030-01-01", Odd(), datetime.min, datetime.max, datetime(1, 1, 1), datetime(1900, 1, 1)),
+    *(datetime(2030, 1, 1, tzinfo=OddZone()), math.nan, HUGE),
+)  # fmt: skip
+NO_JOB: Values = (
+    *NO_TEXT,
+    None,
+    "",
+    "\ud800",
+    "nobody",
+    "x" * 10_000,
+    "../x",
+    "{x}",
+    "a\nb",
+    "\x00",
+)
+NO_TEXTS: Values = ("ada", b"ada", 7, [7], [None], ["\ud800"], ["a\nb"], Odd(), ["x" * 10_000])
+NO_JSON: Values = (
+    *(Odd(), {1}, b"x", Decimal(1), 1j, datetime(2030, 1, 1), "\ud800", math.nan, -math.inf),
+    *(HUGE, -HUGE, 2**64, deep(70), deep(500), deep(5_000), CYCLE, {1: 2}, {"\ud800": 1}),
+)  # fmt: skip
+NO_METADATA: Values = (
+    *({"x": value} for value in NO_JSON),
+    *("x", 7, [], [1], {1}, Odd(), 0, "", {1: 2}, {None: 1}, {"x": "y" * 70_000}),
+)  # fmt: skip
+NO_WORKFLOW: Values = (
+    *({"1": {"class_type": "A", "inputs": {"x": value}}} for value in NO_JSON),
+    *(None, 7, [], [GRAPH], {}, "", " ", b"", "{", b"\xff\xfe", "\ufeff", Odd(), CYCLE, Path("/")),
+    *({"prompt": GRAPH}, {"input": {"workflow": GRAPH}}, {"nodes": [], "links": []}),
+    *({"workflow": {"nodes": [], "links": []}}, {"1": None}, {"1": {"class_type": "A"}}, {1: NODE}),
+    *(Path("/nowhere/x.json"), Path("/dev/null"), Path("/dev/zero"), Path("a\x00b"), "[" * 10_000),
+    *('{"1": {"class_type": "A", "inputs": {"x": NaN}}}', '{"1": 1, "1": 2}', "x" * 20_000_000),
+)  # fmt: skip
+NO_POLICY: Values = (7, "x", {"retries": 1}, Odd(), [])
+NO_EVENT: Values = (None, 7, "job.started", {}, Odd(), Policy(), Started(attempt=cast("int", "1")))
+NO_CURSOR: Values = (*NO_TEXT, "x", ":", "²:a", "9" * 5_000 + ":a", "1", "1:", "\ud800")
