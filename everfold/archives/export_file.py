@@ -23,6 +23,7 @@ from everfold.archives.entry_check import EntryCheck
 from everfold.streams.archive.segment import bounded_lines, read_line, write_line
 from everfold.streams.errors import ArchiveDamaged, Refused
 from everfold.streams.events.json_text import NotJson, decoder
+from everfold.streams.events.ranges import RANGES
 from everfold.streams.events.record import RawEntry
 from everfold.streams.events.workflow_check import check_workflow
 

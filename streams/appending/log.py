@@ -309,10 +309,7 @@ class Log:
         await self._refuse_while_importing()
         graph = check_workflow(workflow)
         check_number("run_at_ms", run_at_ms)
-        if idempotency_key is not None:
-            check_text("idempotency key", idempotency_key, least=1)
-            job_id = job_id_for(self.keys.namespace, idempotency_key) if job_id is None else job_id
-        job_id = check_job_id(new_id() if job_id is None else job_id)
+        job_id = self._job_id(job_id, idempotency_key)
         event = self.stamp(
             Submitted(
                 kind=check_text("kind", kind),
@@ -341,6 +338,15 @@ class Log:
         if self.is_importing:
             name = self.keys.namespace
             raise Refused(f"an import into the namespace {name!r} is not finished: repeat it first")
+
+    def _job_id(self, job_id: str | None, idempotency_key: str | None) -> str:
+        """Return the id of a job to be submitted. Raises InvalidName or TooLarge."""
+        if idempotency_key is not None:
+            check_text("idempotency key", idempotency_key, least=1)
+        if job_id is not None:
+            return check_job_id(job_id)
+        namespace = self.keys.namespace
+        return new_id() if idempotency_key is None else job_id_for(namespace, idempotency_key)
 
     async def _submit(
         self, job_id: str, event: Submitted, payload: bytes, graph: bytes

@@ -68,9 +68,9 @@ def connect_blocking(
 
 
 def _pool(
-    url: str | SecretUrl, name: str, connect_timeout_s: float, timeout_s: float | None
+    url: object, name: str, connect_timeout_s: float, timeout_s: float | None
 ) -> BlockingConnectionPool:
-    pool, secret = None, SecretUrl(url)
+    pool, secret = None, SecretUrl(url if isinstance(url, str | SecretUrl) else "")
     why = _fault(secret.reveal())
     with suppress(ValueError, TypeError, AttributeError):  # their texts show parts of the address
         pool = BlockingConnectionPool.from_url(
