@@ -111,12 +111,7 @@ class Heartbeat:
         entries = await backend_entries(log)
         fleet.configured = configured_names(fleet.neighbours.values(), entries)
         await note_backends(
-            log,
-            [
-                self._seen_now(state, now_ms)
-                for state in states
-                if state.reachable or not self._entries_of(state, entries)
-            ],
+            log, [entry for s in states for entry in self._to_write(s, entries, now_ms)]
         )
         retired = await retired_backends(log)
         fleet.given_up = {job: mark.attempt for job, mark in (await given_up_attempts(log)).items()}
@@ -172,6 +167,24 @@ class Heartbeat:
         reaches = tuple(state.backend.name for state in states if state.reachable)
         await register_runner(log, replace(entry, seen_ms=now_ms, reaches=reaches))
         return now_ms
+
+    def _to_write(
+        self, state: BackendState, entries: Sequence[BackendEntry], now_ms: int
+    ) -> list[BackendEntry]:
+        """Return what is new of a backend; when one was reached last stays where it is not."""
+        found = self._entries_of(state, entries)
+        if state.reachable or not found:
+            return [self._seen_now(state, now_ms)]
+        missed = [
+            replace(entry, is_reached=False, why=state.why_not, by=self.entry.runner)
+            for entry in found
+            if entry.name == state.backend.name and self._may_correct(entry)
+        ]
+        return [entry for entry in missed if entry not in found]
+
+    def _may_correct(self, entry: BackendEntry) -> bool:
+        """Say whether no other living runner may have written the entry."""
+        return entry.by == self.entry.runner or entry.by not in self._shared.fleet.neighbours
 
     def _seen_now(self, state: BackendState, now_ms: int) -> BackendEntry:
         return BackendEntry(

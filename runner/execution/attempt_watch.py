@@ -141,7 +141,10 @@ class AttemptWatch:
     async def _ask_truth(self, observation: Observation, decide: Decide) -> Truth | None:
         """Ask the backend; return the truth only when it asks for another action than watching."""
         job = self._job_log.job
-        truth = await self._backend.truth(job.prompt_id, job.boot, job.server)
+        asking = self._backend.truth(job.prompt_id, job.boot, job.server)
+        truth = await self._wakeup.unless_set(asking)
+        if truth is None:
+            return None  # whoever woke the run does not wait for a slow answer
         if isinstance(truth, Running):
             await self._append_started()
             await self._reconnect_if_silent(observation)

@@ -1,15 +1,14 @@
-"""A backend whose calls raise nothing: what an adapter raises counts against that backend.
+"""A backend whose calls raise nothing and end: what an adapter does counts against that backend.
 
 Rule: a bug of an adapter is trouble with its backend, as a broken connection is. It never ends an
-actor and is never charged to a job.
+actor, is never charged to a job, and holds nobody up for longer than the limits below.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from types import TracebackType
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import anyio
@@ -29,6 +28,13 @@ from everfold.runner.backend import (
 logger = logging.getLogger("everfold.runner")
 
 T = TypeVar("T")
+
+CALL_WITHIN_S = 150.0
+"""For any call but a submit; adapters have shorter limits of their own."""
+SUBMIT_WITHIN_S = 300.0
+WHY_LIMIT = 500
+OBSERVE_WITHIN_S = 30.0
+"""For the beginning of an observation, its end, and what its calls take beyond their time."""
 
 
 class TotalBackend:
@@ -57,69 +63,83 @@ class TotalBackend:
         self, attempt: Attempt, workflow: bytes, may_send: Callable[[], bool]
     ) -> SubmitOutcome:
         try:
-            return await self._backend.submit(attempt, workflow, may_send)
+            with anyio.fail_after(SUBMIT_WITHIN_S):
+                return await self._backend.submit(attempt, workflow, may_send)
         except Exception as error:
             return Ambiguous(self._note(error))
 
     async def cancel(self, attempt: Attempt) -> None:
         try:
-            await self._backend.cancel(attempt)
+            with anyio.fail_after(CALL_WITHIN_S):
+                await self._backend.cancel(attempt)
         except Exception as error:
             self._note(error)
 
     @asynccontextmanager
     async def observe(self, attempt: Attempt, workflow: bytes) -> AsyncIterator[Observation]:
-        observing = self._backend.observe(attempt, workflow)
-
-        async def leave(
-            kind: type[BaseException] | None,
-            raised: BaseException | None,
-            trace: TracebackType | None,
-        ) -> bool | None:
+        observation = _TotalObservation(self._note)
+        failure: Exception | None = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(observation.run, self._backend, attempt, workflow)
+            with anyio.move_on_after(OBSERVE_WITHIN_S):
+                await observation.begun.wait()
             try:
-                return await observing.__aexit__(kind, raised, trace)
+                yield observation
             except Exception as error:
-                if error is raised:
-                    raise
-                self._note(error)
-                return False
-
-        async with AsyncExitStack() as stack:
-            seen: Observation | None = None
-            try:
-                seen = await observing.__aenter__()
-                stack.push_async_exit(leave)
-            except Exception as error:
-                self._note(error)
-            yield _TotalObservation(seen, self._note)
+                # Raised inside the task group it would be wrapped in an exception group.
+                failure = error
+            finally:
+                observation.is_over.set()
+                tasks.cancel_scope.deadline = anyio.current_time() + OBSERVE_WITHIN_S
+        if failure is not None:
+            raise failure
 
     async def aclose(self) -> None:
         try:
-            await self._backend.aclose()
+            with anyio.fail_after(OBSERVE_WITHIN_S):
+                await self._backend.aclose()
         except Exception as error:
             self._note(error)
 
     async def _or_unreachable(self, answer: Awaitable[T]) -> T | Unreachable:
         try:
-            return await answer
+            with anyio.fail_after(CALL_WITHIN_S):
+                return await answer
         except Exception as error:
             return Unreachable(self._note(error))
 
     def _note(self, error: Exception) -> str:
         logger.error("backend_adapter_raised url=%s", self.name, exc_info=error)
-        return f"its adapter raised {type(error).__name__}: {error}"
+        if isinstance(error, TimeoutError):
+            return "its adapter did not answer in time"
+        return f"its adapter raised {type(error).__name__}: {error}"[:WHY_LIMIT]
 
 
 class _TotalObservation:
     """Sees nothing where the adapter's observation raises; the truth is asked for all the same."""
 
-    def __init__(self, seen: Observation | None, note: Callable[[Exception], str]) -> None:
-        self._seen, self._note = seen, note
+    def __init__(self, note: Callable[[Exception], str]) -> None:
+        self._note = note
+        self._seen: Observation | None = None
+        self.begun, self.is_over = anyio.Event(), anyio.Event()
+
+    async def run(self, backend: Backend, attempt: Attempt, workflow: bytes) -> None:
+        """Hold the adapter's observation until `is_over` is set."""
+        try:
+            async with backend.observe(attempt, workflow) as self._seen:
+                self.begun.set()
+                await self.is_over.wait()
+        except Exception as error:
+            self._note(error)
+        finally:
+            self._seen = None
+            self.begun.set()
 
     async def next(self, timeout_s: float) -> Sighting:
         if self._seen is not None:
             try:
-                return await self._seen.next(timeout_s)
+                with anyio.fail_after(timeout_s + OBSERVE_WITHIN_S):
+                    return await self._seen.next(timeout_s)
             except Exception as error:
                 self._note(error)
                 self._seen = None
@@ -129,7 +149,8 @@ class _TotalObservation:
     async def reconnect(self) -> None:
         if self._seen is not None:
             try:
-                await self._seen.reconnect()
+                with anyio.fail_after(OBSERVE_WITHIN_S):
+                    await self._seen.reconnect()
             except Exception as error:
                 self._note(error)
                 self._seen = None
