@@ -22,23 +22,26 @@
 --- @include "check_key"
 --- @include "send_in_chunks"
 local log, subscription, call = KEYS[1], KEYS[2], redis.call
-local why = check_key(log, 'stream', 'XACK') or check_key(subscription, 'hash', 'HSET', 'HINCRBY')
-  or check_key(KEYS[3], 'hash', 'HSET', 'HDEL')
+local why = check_key(log, 'stream', 'XACK') or check_key(subscription, 'hash', 'HMGET HSET HINCRBY')
+  or check_key(KEYS[3], 'hash', 'HSET HDEL')
 if why then return redis.error_reply(why) end
 local owner, resets, a, b, c = unpack(call('HMGET', subscription, 'owner', 'resets', 'delivered', 'failed', 'left_out'))
 if not (whole(a or '0') and whole(b or '0') and whole(c or '0')) then
   return redis.error_reply('ERR a counter of the subscription is not a whole number')
 end
+local entries, held, free = cmsgpack.unpack(ARGV[5]), unpack(cmsgpack.unpack(ARGV[6]))
+local delivered, failed, left_out = unpack(cmsgpack.unpack(ARGV[7]))
+if not (are_arrays(entries, held, free) and whole(tostring(delivered)) and whole(tostring(failed)) and whole(tostring(left_out))) then
+  return redis.error_reply('ERR an argument is not of its type')
+end
 if owner ~= ARGV[1] then return { 'not_owner', owner or '' } end
 if (resets or '0') ~= ARGV[3] then return { 'reset' } end
 
-local entries, held, free = cmsgpack.unpack(ARGV[5]), unpack(cmsgpack.unpack(ARGV[6]))
-local counts = cmsgpack.unpack(ARGV[7])
 send_in_chunks(entries, 'XACK', log, ARGV[2])
 send_in_chunks(held, 'HSET', KEYS[3])
 send_in_chunks(free, 'HDEL', KEYS[3])
 if ARGV[4] ~= '' then call('HSET', subscription, 'checkpoint', ARGV[4]) end
-call('HINCRBY', subscription, 'delivered', counts[1])
-call('HINCRBY', subscription, 'failed', counts[2])
-call('HINCRBY', subscription, 'left_out', counts[3])
+call('HINCRBY', subscription, 'delivered', delivered)
+call('HINCRBY', subscription, 'failed', failed)
+call('HINCRBY', subscription, 'left_out', left_out)
 return { 'acknowledged' }

@@ -15,7 +15,7 @@
 --- @include "check_key"
 --- @include "now_ms"
 local projector, token, lease_ms = KEYS[1], ARGV[1], tonumber(ARGV[2])
-local why = check_key(projector, 'hash', 'HSET')
+local why = check_key(projector, 'hash', 'HMGET HSET')
 if why then return redis.error_reply(why) end
 local time_ms = now_ms()
 

@@ -17,8 +17,9 @@
 ]]
 --- @include "check_key"
 local log, subscription, held = KEYS[1], KEYS[2], KEYS[3]
-local why = check_key(log, 'stream', 'XACK') or check_key(subscription, 'hash', 'HINCRBY') or check_key(held, 'hash', 'HSET')
+local why = check_key(log, 'stream', 'XACK') or check_key(subscription, 'hash', 'HGET HINCRBY') or check_key(held, 'hash', 'HGET HSET')
   or not whole(redis.call('HGET', subscription, 'changes') or '0') and 'ERR the count of changes is not a whole number'
+  or ARGV[5] ~= '' and not is_entry_id(ARGV[5]) and 'ERR this is not an entry id'
 if why then return redis.error_reply(why) end
 if redis.call('HGET', held, ARGV[1]) ~= ARGV[2] then return { 'moved' } end
 redis.call('HSET', held, ARGV[1], ARGV[3])

@@ -1,7 +1,6 @@
 #!lua
 --[[
   Write folded states of jobs, their index, the acknowledgements and the checkpoint: all or nothing.
-
   KEYS[1]  log        STREAM
   KEYS[2]  projector  HASH: owner, checkpoint, folded (events ever committed)
   KEYS[3]  active     ZSET, open jobs by last event time
@@ -31,10 +30,12 @@
 --- @include "refuse_commit"
 --- @include "send_in_chunks"
 local log, projector, active, ended, group = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[6]
-local call, time_ms = redis.call, now_ms()
+local call, time_ms, ttl_ms, events = redis.call, now_ms(), whole(ARGV[4]), whole(ARGV[10])
+local entries, parked, unparked = cmsgpack.unpack(ARGV[7]), unpack(cmsgpack.unpack(ARGV[9]))
 local refusal, folded = refuse_commit(projector, log, KEYS[5], group, ARGV[1], ARGV[2])
-local why = check_key(active, 'zset', 'ZADD', 'ZREM') or check_key(ended, 'zset', 'ZADD', 'ZREMRANGEBYSCORE')
-  or check_key(ARGV[5], 'hash', 'HSET', 'DEL', 'PEXPIREAT')
+local why = check_key(active, 'zset', 'ZADD ZREM') or check_key(ended, 'zset', 'ZADD ZREMRANGEBYSCORE')
+  or check_key(ARGV[5], 'hash', 'HGET HSET DEL PEXPIREAT')
+  or not (ttl_ms and events and are_arrays(entries, parked, unparked)) and 'ERR an argument is not of its type'
 if refusal or why then return refusal or redis.error_reply(why) end
 local states, gaps = cmsgpack.unpack(ARGV[8]), { 'gap' }
 for _, state in ipairs(states) do
@@ -47,13 +48,12 @@ local function write(job, _, _, closed, event_ms, until_ms, fields)
   local key, kept = ARGV[5] .. job, until_ms == 0 or until_ms > time_ms
   if kept then call('HSET', key, unpack(fields)) else call('DEL', key) end
   if kept and until_ms > 0 then call('PEXPIREAT', key, until_ms) end
-  if closed then call('ZREMRANGEBYSCORE', ended, '-inf', time_ms - ARGV[4]) call('ZREM', active, job) end
+  if closed then call('ZREMRANGEBYSCORE', ended, '-inf', time_ms - ttl_ms) call('ZREM', active, job) end
   if kept or not closed then call('ZADD', closed and ended or active, event_ms, job) end
 end
 for _, state in ipairs(states) do if not state.further then write(unpack(state)) end end
-local entries, parked, unparked = cmsgpack.unpack(ARGV[7]), unpack(cmsgpack.unpack(ARGV[9]))
 send_in_chunks(parked, 'HSET', KEYS[5])
 send_in_chunks(unparked, 'HDEL', KEYS[5])
 send_in_chunks(entries, 'XACK', log, group)
-call('HSET', projector, 'checkpoint', ARGV[3], 'folded', folded + ARGV[10])
+call('HSET', projector, 'checkpoint', ARGV[3], 'folded', folded + events)
 return { 'committed' }

@@ -25,13 +25,14 @@
 --- @include "send_in_chunks"
 local log, projector, group = KEYS[1], KEYS[2], ARGV[4]
 local refusal, folded = refuse_commit(projector, log, KEYS[4], group, ARGV[1], ARGV[2])
-local why = check_key(KEYS[3], 'hash', 'HSET', 'HDEL')
+local entries, kept, gone, parked = cmsgpack.unpack(ARGV[5]), unpack(cmsgpack.unpack(ARGV[6]))
+local why, events = check_key(KEYS[3], 'hash', 'HSET HDEL'), whole(ARGV[7])
+if not (events and are_arrays(entries, kept, gone, parked)) then why = why or 'ERR an argument is not of its type' end
 if refusal or why then return refusal or redis.error_reply(why) end
 
-local entries, kept, gone, parked = cmsgpack.unpack(ARGV[5]), unpack(cmsgpack.unpack(ARGV[6]))
 send_in_chunks(kept, 'HSET', KEYS[3])
 send_in_chunks(gone, 'HDEL', KEYS[3])
 send_in_chunks(parked, 'HSET', KEYS[4])
 send_in_chunks(entries, 'XACK', log, group)
-redis.call('HSET', projector, 'checkpoint', ARGV[3], 'folded', folded + ARGV[7])
+redis.call('HSET', projector, 'checkpoint', ARGV[3], 'folded', folded + events)
 return { 'committed' }

@@ -12,7 +12,7 @@
 ]]
 --- @include "check_key"
 local log, idle_limit_ms, group = KEYS[1], tonumber(ARGV[1]), ARGV[2]
-local why = check_key(log, 'stream', 'XINFO CONSUMERS', 'XGROUP DELCONSUMER')
+local why = check_key(log, 'stream', 'XINFO|CONSUMERS XGROUP|DELCONSUMER')
 if why then return redis.error_reply(why) end
 local outcome = { 'deleted', 0 }
 for _, row in ipairs(redis.call('XINFO', 'CONSUMERS', log, group)) do

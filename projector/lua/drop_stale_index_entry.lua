@@ -13,7 +13,7 @@
 ]]
 --- @include "check_key"
 local job = ARGV[1]
-local why = check_key(KEYS[2], 'zset', 'ZREM') or check_key(KEYS[3], 'zset', 'ZREM')
+local why = check_key(KEYS[2], 'zset', 'ZREM') or check_key(KEYS[3], 'zset', 'ZREM') or refused('EXISTS', KEYS[1])
 if why then return redis.error_reply(why) end
 if redis.call('EXISTS', KEYS[1]) == 1 then return { 'alive' } end
 redis.call('ZREM', KEYS[2], job)

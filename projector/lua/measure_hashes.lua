@@ -8,6 +8,9 @@
 
   Returns  {"measured", bytes, ...}   one number for each hash: of these fields together
 ]]
+--- @include "check_key"
+local why = refused('HSTRLEN', KEYS[1])
+if why then return redis.error_reply(why) end
 local outcome = { 'measured' }
 for i = 1, #KEYS do
   local size = 0

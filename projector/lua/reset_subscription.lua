@@ -14,9 +14,9 @@
 ]]
 --- @include "check_key"
 local log, subscription, held = KEYS[1], KEYS[2], KEYS[3]
-local why = check_key(log, 'stream', 'XGROUP CREATE', 'XGROUP DESTROY') or check_key(subscription, 'hash', 'HSET', 'HINCRBY')
-  or check_key(held, 'hash', 'DEL')
-  or not string.match(ARGV[2], '^%d+%-%d+$') and 'ERR this is not an entry id'
+local why = check_key(log, 'stream', 'XGROUP|CREATE XGROUP|DESTROY') or check_key(subscription, 'hash', 'HMGET HSET HINCRBY')
+  or check_key(held, 'hash', 'HLEN DEL')
+  or not is_entry_id(ARGV[2]) and 'ERR this is not an entry id'
 if why then return redis.error_reply(why) end
 local resets, changes = unpack(redis.call('HMGET', subscription, 'resets', 'changes'))
 if not (whole(resets or '0') and whole(changes or '0')) then

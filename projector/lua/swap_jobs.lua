@@ -23,9 +23,10 @@
 --- @include "refuse_swap"
 --- @include "finish_swap"
 local live, rebuilt = KEYS[1], KEYS[5]
-local why = check_key(live, 'hash', 'HSET') or check_key(rebuilt, 'hash', 'DEL')
+local why = check_key(live, 'hash', 'HGET HSET') or check_key(rebuilt, 'hash', 'HMGET DEL')
   or check_move(ARGV[3], ARGV[2], 'hash') or check_move(KEYS[6], KEYS[2], 'zset')
   or check_move(KEYS[7], KEYS[3], 'zset') or check_move(KEYS[8], KEYS[4], 'hash')
+  or refused('ZRANGE', KEYS[2]) or refused('ZRANGE', KEYS[3]) or refused('ZRANGE', KEYS[6]) or refused('ZRANGE', KEYS[7])
 if why then return redis.error_reply(why) end
 local refusal, checkpoint, folded = refuse_swap(live, rebuilt, ARGV[1])
 if refusal then return refusal end

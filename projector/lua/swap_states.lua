@@ -19,7 +19,7 @@
 --- @include "refuse_swap"
 --- @include "finish_swap"
 local live, rebuilt = KEYS[1], KEYS[4]
-local why = check_key(live, 'hash', 'HSET') or check_key(rebuilt, 'hash', 'DEL')
+local why = check_key(live, 'hash', 'HGET HSET') or check_key(rebuilt, 'hash', 'HMGET DEL')
   or check_move(KEYS[5], KEYS[2], 'hash') or check_move(KEYS[6], KEYS[3], 'hash')
 if why then return redis.error_reply(why) end
 local refusal, checkpoint, folded = refuse_swap(live, rebuilt, ARGV[1])

@@ -22,8 +22,8 @@
 --- @include "check_key"
 local projector, parked, skipped, head, blocked, later = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local job, mark = ARGV[1], ARGV[2]
-local why = check_key(projector, 'hash', 'HSET') or check_key(parked, 'hash', 'HSET') or check_key(skipped, 'hash', 'HSET')
-  or check_key(head, 'hash', 'HDEL') or check_key(blocked, 'zset', 'ZREM') or check_key(later, 'zset', 'ZADD')
+local why = check_key(projector, 'hash', 'HSET') or check_key(parked, 'hash', 'HEXISTS HSET') or check_key(skipped, 'hash', 'HSET')
+  or check_key(head, 'hash', 'HEXISTS HGET HDEL') or check_key(blocked, 'zset', 'ZREM') or check_key(later, 'zset', 'ZADD')
 if why then return redis.error_reply(why) end
 
 local is_parked = mark ~= '' and redis.call('HEXISTS', parked, job) == 1

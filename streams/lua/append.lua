@@ -1,7 +1,6 @@
 #!lua
 --[[
   Append events of one partition's jobs. A terminal event closes its job and takes it out of dispatch.
-
   KEYS[1]  log         STREAM
   KEYS[2]  later       ZSET by due time
   KEYS[3]  workflows   HASH, graph -> open jobs that need it
@@ -21,39 +20,40 @@
 --- @include "now_ms"
 --- @include "open_job"
 local log, later, workflows, tag, call, deadlines = KEYS[1], KEYS[2], KEYS[3], ARGV[1], redis.call, ARGV[1] .. ':deadlines'
-local why = check_key(log, 'stream', 'XADD') or check_key(later, 'zset', 'ZREM')
-  or check_key(workflows, 'hash', 'HINCRBY', 'HDEL') or check_key(deadlines, 'zset', 'ZADD')
+local outcomes, why, time_ms = {}, check_key(log, 'stream', 'XADD') or check_key(later, 'zset', 'ZREM') or check_key(deadlines, 'zset', 'ZADD')
+  or check_key(workflows, 'hash', 'HGET HINCRBY HDEL') or refused('HMGET HGET HSET HDEL', tag .. ':head:') or check_key(tag .. ':blocked', 'zset', 'ZREM')
+  or refused('XDEL XACK', tag .. ':dispatch:') or refused('PEXPIRE', tag .. ':workflow:') or not whole(ARGV[2]) and 'ERR the time is not a whole number', now_ms()
 if why then return redis.error_reply(why) end
 local function close(head, name, job, status, dispatch, graph)
-  if job.phase == 'later' then call('ZREM', later, name) redis.pcall('ZREM', tag .. ':blocked', name) end
+  if job.phase == 'later' then call('ZREM', later, name) call('ZREM', tag .. ':blocked', name) end
   if job.dispatch ~= '' and call('XDEL', dispatch, job.dispatch) then redis.pcall('XACK', dispatch, 'runners', job.dispatch) end
   if call('HINCRBY', workflows, job.workflow, -1) <= 0 then call('HDEL', workflows, job.workflow) call('PEXPIRE', graph, ARGV[2]) end
   call('HSET', head, 'status', status, 'phase', 'closed')
 end
 local function append(head, name, event_id, author, expected, epoch, holder, effect, payload)
   expected, epoch = whole(expected), whole(epoch)
+  if not (expected and epoch and payload) then return { 'broken', 'a number is not whole, or an argument is missing' } end
   local job, outcome = open_job(head, author, event_id, -2 - expected)
   if not job then return outcome end
   local kind, phase, closes = string.match(payload, '^{"type":"job%.([%a_]+)"'), job.phase, effect ~= '' and effect ~= 'cancel'
   local is_mine = phase == 'leased' and job.epoch == epoch and (holder == '' or holder == job.owner)
   if epoch > 0 and not is_mine then return { 'fenced', job.epoch } end
-  local waits, needs_lease = phase == 'waiting' or phase == 'later', phase == 'leased' or phase == 'released'
-  if kind == 'rewound' or kind == 'cancel_requested' then needs_lease = false end
+  local waits, needs_lease = phase == 'waiting' or phase == 'later', kind ~= 'rewound' and kind ~= 'cancel_requested' and (phase == 'leased' or phase == 'released')
   if epoch <= 0 and not waits and (needs_lease or epoch < 0 or closes) then return { 'leased', job.owner } end
   local seq, entry = string.match(effect == 'cancel' and job.cancel or '', '^(%d+) (%S+)$')
   if seq then return { 'duplicate', whole(seq), entry } end
   if expected >= 0 and job.seq ~= expected then return { 'conflict', job.seq } end
   local dispatch, graph = tag .. ':dispatch:' .. job.queue .. ':' .. job.priority, tag .. ':workflow:' .. job.workflow
   local damage = closes and (not whole(call('HGET', workflows, job.workflow) or '0') and 'its graph is not counted by a number'
-    or check_key(dispatch, 'stream', 'XDEL', 'XACK') or check_key(graph, 'string', 'PEXPIRE'))
+    or check_key(dispatch, 'stream') or check_key(graph, 'string')
+    or job.dispatch ~= '' and not is_entry_id(job.dispatch) and 'its place in dispatch is no entry id')
   if damage then return { 'broken', damage } end
   seq, entry = append_to(log, head, name, job, author, event_id, payload)
   if effect == 'cancel' then call('HSET', head, 'cancel', seq .. ' ' .. entry) end
   -- The next promotion ends it: whoever asks may die before, and no backend may have room.
-  if effect == 'cancel' and waits then call('ZADD', deadlines, now_ms(), name) end
+  if effect == 'cancel' and waits then call('ZADD', deadlines, time_ms, name) end
   if closes then close(head, name, job, effect, dispatch, graph) end
   return { 'appended', seq, entry }
 end
-local outcomes = {}
 for i = 4, #KEYS do outcomes[i - 3] = append(KEYS[i], unpack(ARGV, 8 * i - 29, 8 * i - 22)) end
 return outcomes

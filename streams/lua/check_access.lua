@@ -8,10 +8,12 @@
                                       does not have; positive: of those that this user may not send
            {"unknown"}                the server cannot say
 ]]
+--- @include "check_key"
 if not redis.acl_check_cmd then return { 'unknown' } end
 local outcome, at, number = { 'checked' }, 1, 0
 while at < #ARGV do
-  local words = tonumber(ARGV[at])
+  local words = whole(ARGV[at])
+  if not words or words < 1 then return redis.error_reply('ERR a number of words is not a whole number') end
   number = number + 1
   local is_known, may_send = pcall(redis.acl_check_cmd, unpack(ARGV, at + 1, at + words))
   if not is_known then

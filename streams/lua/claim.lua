@@ -14,13 +14,13 @@
             the job's first entry, if that is the one before}
 ]]
 --- @include "begin_lease"
+--- @include "now_ms"
 --- @include "wait_for_reader"
-local log, tag = KEYS[1], ARGV[1]
+local log, tag, time_ms = KEYS[1], ARGV[1], now_ms()
 local runner, reads = string.match(ARGV[2], '^([^ ]*) ?(.*)$')
-
-local why = check_key(log, 'stream', 'XADD') or check_key(tag .. ':head:', 'hash', 'HSET')
+local why = check_key(log, 'stream', 'XADD XRANGE') or check_key(tag .. ':head:', 'hash', 'HMGET HSET EXISTS')
   or check_key(tag .. ':later', 'zset', 'ZADD') or check_key(tag .. ':blocked', 'zset', 'ZADD')
-for key = 2, #KEYS do why = why or check_key(KEYS[key], 'stream', 'XREADGROUP', 'XACK', 'XDEL') end
+for key = 2, #KEYS do why = why or check_key(KEYS[key], 'stream', 'XREADGROUP XGROUP|CREATE XACK XDEL') end
 if why then return redis.error_reply(why) end
 -- Return new entries of a dispatch stream, and an error that stands in the way of more.
 local function read(dispatch, count)
@@ -43,7 +43,7 @@ for key = 2, #KEYS do
     local head = tag .. ':head:' .. (job or '')
     local status, _, blocked = leasable(head)
     if status == 'open' and is_blocked(blocked, reads) then
-      wait_for_reader(tag, head, job, reads)
+      wait_for_reader(tag, head, job, reads, time_ms)
       status = 'blocked'
     end
     if status == 'open' then

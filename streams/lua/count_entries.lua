@@ -12,7 +12,10 @@
 
   Returns  {"counted", count, bytes, first entry id, last entry id}   '' and '' when there is none
 ]]
+--- @include "check_key"
 local log, at, last, most, limit = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local why = refused('XRANGE', log)
+if why then return redis.error_reply(why) end
 local outcome = { 'counted', 0, 0, '', '' }
 -- Few at a time: no more of them than these are in the server's memory.
 local few = 16

@@ -9,7 +9,7 @@
 ]]
 --- @include "check_key"
 --- @include "now_ms"
-local why = check_key(KEYS[1], 'hash')
+local why = check_key(KEYS[1], 'hash', 'HMGET')
 if why then return redis.error_reply(why) end
 local seen_ms, stepped_ms, unsure_to_ms = unpack(redis.call('HMGET', KEYS[1], 'seen_ms', 'stepped_ms', 'unsure_to_ms'))
 return { 'seen', now_ms(), whole(seen_ms) or 0, whole(stepped_ms) or 0, whole(unsure_to_ms) or 0 }

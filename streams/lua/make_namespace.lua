@@ -14,7 +14,7 @@
            {"found"}  it was there
 ]]
 --- @include "check_key"
-local why = check_key(KEYS[1], 'hash', 'HSETNX')
+local why = check_key(KEYS[1], 'hash', 'HSETNX HSET') or not whole(ARGV[5]) and 'ERR the level is not a whole number'
 if why then return redis.error_reply(why) end
 local made = redis.call('HSETNX', KEYS[1], 'partitions', ARGV[1])
 if made == 1 then redis.call('HSET', KEYS[1], 'writes', ARGV[5], 'min_reader', ARGV[5]) end

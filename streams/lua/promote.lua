@@ -2,7 +2,6 @@
 --[[
   Move jobs whose time has come from later to dispatch, and name those that waited too long. A job
   whose head or dispatch cannot be used is looked at again a minute later.
-
   KEYS[1]  later      ZSET by due time, Unix ms
   KEYS[2]  deadlines  ZSET by time, Unix ms
   KEYS[3]  clock      HASH: when the clock was looked at, and how far it was set
@@ -20,8 +19,9 @@
 --- @include "now_ms"
 local later, deadlines, clock, tag, most = KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2]
 local time_ms, latest_ms = now_ms(), whole(ARGV[5])
-local why = check_key(later, 'zset', 'ZREM', 'ZADD') or check_key(deadlines, 'zset', 'ZREM')
-  or check_key(clock, 'hash', 'HSET') or check_key(tag .. ':head:', 'hash', 'HSET') or check_key(tag .. ':dispatch:', 'stream', 'XADD')
+local why = check_key(later, 'zset', 'ZRANGE ZRANGEBYSCORE ZREM ZADD') or check_key(deadlines, 'zset', 'ZRANGEBYSCORE ZREM')
+  or check_key(clock, 'hash', 'HGET HSET') or check_key(tag .. ':head:', 'hash', 'HGET HMGET HSET') or check_key(tag .. ':dispatch:', 'stream', 'XADD')
+  or not (latest_ms and whole(most)) and 'ERR a limit is not a whole number'
 if why then return redis.error_reply(why) end
 if latest_ms > 0 and time_ms > latest_ms then return { 'ahead', time_ms } end
 local seen_ms = whole(redis.call('HGET', clock, 'seen_ms')) or 0

@@ -16,11 +16,12 @@
   Returns  {"page", index of the next page or 0, count of moved, job id...}   a job that is named
            is open and unheld; it stays blocked until it is closed
 ]]
+--- @include "now_ms"
 --- @include "wait_for_reader"
 local blocked, later, tag, reads = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
 local first, most, time_ms = tonumber(ARGV[3]), tonumber(ARGV[4]), now_ms()
-local why = check_key(blocked, 'zset', 'ZREM') or check_key(later, 'zset', 'ZREM')
-  or check_key(tag .. ':head:', 'hash', 'HSET') or check_key(tag .. ':dispatch:', 'stream', 'XADD')
+local why = check_key(blocked, 'zset', 'ZRANGE ZRANGEBYSCORE ZREM') or check_key(later, 'zset', 'ZREM')
+  or check_key(tag .. ':head:', 'hash', 'HMGET HSET') or check_key(tag .. ':dispatch:', 'stream', 'XADD')
 if why then return redis.error_reply(why) end
 
 local page = redis.call('ZRANGE', blocked, first, first + most - 1)

@@ -11,7 +11,7 @@
 ]]
 --- @include "check_key"
 local meta, level = KEYS[1], whole(ARGV[1])
-local why = check_key(meta, 'hash', 'HSET') or not level and 'ERR the level is not a whole number'
+local why = check_key(meta, 'hash', 'HGET HSET') or not level and 'ERR the level is not a whole number'
 if why then return redis.error_reply(why) end
 
 local function raised(field)

@@ -20,6 +20,8 @@
 --- @include "check_key"
 --- @include "precedes"
 local log, name, at, after, most, left = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local why = refused('XRANGE', log) or refused('HGET', KEYS[2])
+if why then return redis.error_reply(why) end
 if at == '' then
   at = redis.call('HGET', KEYS[2], 'last')
   if not at then return { 'unknown' } end

@@ -12,7 +12,10 @@
 
   Returns  {"page", entry...}   one that was trimmed has no fields
 ]]
+--- @include "check_key"
 local log, group, consumer, at, most, left = KEYS[1], ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+local why = refused('XREADGROUP', log) or not (most and left) and 'ERR a limit is not a number'
+if why then return redis.error_reply(why) end
 local outcome = { 'page' }
 while #outcome <= most and left > 0 do
   local reply = redis.pcall('XREADGROUP', 'GROUP', group, consumer, 'COUNT', 1, 'STREAMS', log, at)

@@ -27,29 +27,31 @@
 ]]
 --- @include "event_ids"
 --- @include "kept_for"
+--- @include "now_ms"
 --- @include "open_job"
 --- @include "wait_for_reader"
 local log, head, dispatch, later = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local name, event_id, lease, payload, due = ARGV[1], ARGV[2], ARGV[3], ARGV[4], whole((string.gsub(ARGV[5], '^%+', '')))
 local reads, wait_ms, tag = ARGV[10] or '', whole(ARGV[11] or '0'), string.match(later, '^(.*):later$')
-local why = check_key(log, 'stream', 'XADD') or check_key(later, 'zset', 'ZADD')
-  or check_key(dispatch, 'stream', 'XCLAIM', 'XACK', 'XDEL') or check_key(tag .. ':blocked', 'zset', 'ZADD')
+local why, time_ms = check_key(log, 'stream', 'XADD') or check_key(later, 'zset', 'ZADD') or check_key(tag .. ':blocked', 'zset', 'ZADD')
+  or check_key(dispatch, 'stream', 'XCLAIM XACK XDEL') or refused('HMGET HGET HSET HDEL', head), now_ms()
 if why or not (due and wait_ms) then return redis.error_reply(why or 'ERR a time is not a whole number') end
-if string.sub(ARGV[5], 1, 1) == '+' then due = string.format('%d', due + now_ms()) end
+if string.sub(ARGV[5], 1, 1) == '+' then due = string.format('%d', due + time_ms) end
 local job, outcome = open_job(head, ARGV[8], event_id, whole(ARGV[9]))
 if not job then return outcome end
 if job.phase ~= 'leased' or job.epoch .. ' ' .. job.owner ~= lease then return { 'fenced', job.epoch } end
-if not string.match(job.dispatch or '', '^%d+%-%d+$') then return { 'broken', 'it has no place in dispatch' } end
-
+if not is_entry_id(job.dispatch) then return { 'broken', 'it has no place in dispatch' } end
+local is_ready = reads == '' and (due == 0 or job.cancel)
+-- Idle beyond every limit: the next sweep takes it over at once. The first write: it needs the group.
+local kept = is_ready and redis.pcall('XCLAIM', dispatch, 'runners', 'released', 0, job.dispatch, 'IDLE', 31536000000, 'JUSTID')
+if kept and kept.err then return { 'broken', kept.err } end
 local seq, entry = append_to(log, head, name, job, ARGV[8], event_id, payload)
-if reads == '' and (due == 0 or job.cancel) then
+if is_ready then
   redis.call('HSET', head, 'phase', 'released', 'owner', '')
-  keep_for(head, ARGV[12] or '')
-  -- An idle time beyond every limit: the next sweep takes the entry over without waiting.
-  redis.call('XCLAIM', dispatch, 'runners', 'released', 0, job.dispatch, 'IDLE', 31536000000, 'JUSTID')
+  keep_for(head, ARGV[12] or '', time_ms)
   redis.pcall('PUBLISH', ARGV[6], ARGV[7])
 else
-  if reads ~= '' then wait_for_reader(tag, head, name, reads, wait_ms)
+  if reads ~= '' then wait_for_reader(tag, head, name, reads, time_ms, wait_ms)
   elseif redis.call('ZADD', later, due, name) then redis.call('HSET', head, 'phase', 'later', 'dispatch', '', 'owner', '') end
   redis.call('XACK', dispatch, 'runners', job.dispatch)
   redis.call('XDEL', dispatch, job.dispatch)

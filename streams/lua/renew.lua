@@ -17,10 +17,7 @@
 --- @include "check_key"
 local dispatch, runner = KEYS[1], ARGV[1]
 local why = check_key(dispatch, 'stream', 'XCLAIM')
-for i = 2, #KEYS do
-  local found = redis.pcall('TYPE', KEYS[i])
-  why = why or found.err
-end
+for i = 2, #KEYS do why = why or refused('TYPE HMGET', KEYS[i]) end
 if why then return redis.error_reply(why) end
 local outcomes = {}
 for i = 2, #KEYS do

@@ -20,7 +20,7 @@
 ]]
 --- @include "check_key"
 local head, job, sha, graph, due = KEYS[1], ARGV[1], ARGV[2], ARGV[3], whole(ARGV[5])
-local why = check_key(head, 'hash', 'HSET') or check_key(KEYS[2], 'string', 'SET') or check_key(KEYS[3], 'hash', 'HINCRBY')
+local why = check_key(head, 'hash', 'HMGET HSET') or check_key(KEYS[2], 'string', 'SET') or check_key(KEYS[3], 'hash', 'HGET HINCRBY')
   or check_key(KEYS[4], 'stream', 'XADD') or check_key(KEYS[5], 'zset', 'ZADD') or check_key(KEYS[6], 'set', 'SADD')
   or not due and 'ERR the time is not a whole number'
   or not whole(redis.call('HGET', KEYS[3], sha) or '0') and 'ERR a graph is not counted by a number'

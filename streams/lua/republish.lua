@@ -15,11 +15,11 @@
 --- @include "append_entry"
 --- @include "check_key"
 local log, tag = KEYS[1], ARGV[1]
-local why, at = check_key(log, 'stream', 'XADD'), {}
+local why, at = check_key(log, 'stream', 'XADD') or #ARGV % 5 ~= 1 and 'ERR an argument is missing', {}
 for i = 2, #ARGV, 5 do
   local job, seq = ARGV[i], whole(ARGV[i + 1])
   local head = tag .. ':head:' .. job
-  why = why or not (seq and whole(ARGV[i + 2])) and 'ERR a number is not a whole one' or not at[job] and check_key(head, 'hash', 'HSET')
+  why = why or not (seq and whole(ARGV[i + 2])) and 'ERR a number is not a whole one' or not at[job] and check_key(head, 'hash', 'HGET HMGET HSET')
   if why then return redis.error_reply(why) end
   at[job] = at[job] or whole(redis.call('HGET', head, 'seq') or '0') or 0
   if at[job] ~= seq - 1 then return { 'conflict', job, at[job] } end

@@ -10,6 +10,9 @@
 
   Returns  {"page", next cursor, field, value, ...}   cursor 0 = the end
 ]]
+--- @include "check_key"
+local why = refused('HSCAN', KEYS[1])
+if why then return redis.error_reply(why) end
 local outcome, cursor, left = { 'page', ARGV[1] }, ARGV[1], tonumber(ARGV[2])
 repeat
   local reply = redis.call('HSCAN', KEYS[1], cursor, 'COUNT', 4)

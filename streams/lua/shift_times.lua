@@ -17,8 +17,8 @@
 --- @include "now_ms"
 local clock, later, deadlines, tag, step_ms, known_ms = KEYS[1], KEYS[2], KEYS[3], ARGV[1], whole(ARGV[2]), whole(ARGV[3])
 local blocked = tag .. ':blocked'
-local why = check_key(clock, 'hash', 'HSET') or check_key(later, 'zset', 'ZADD') or check_key(deadlines, 'zset', 'ZADD')
-  or check_key(tag .. ':head:', 'hash', 'HSET') or check_key(KEYS[4], 'set', 'SMEMBERS') or check_key(blocked, 'zset', 'ZADD') or check_key(tag .. ':dispatch:', 'stream', 'XCLAIM')
+local why = check_key(clock, 'hash', 'HMGET HSET') or check_key(later, 'zset', 'ZRANGE ZADD') or check_key(deadlines, 'zset', 'ZRANGE ZADD')
+  or check_key(tag .. ':head:', 'hash', 'HMGET HSET') or check_key(KEYS[4], 'set', 'SMEMBERS') or check_key(blocked, 'zset', 'ZRANGE ZADD') or check_key(tag .. ':dispatch:', 'stream', 'XPENDING XCLAIM')
   or not (step_ms and known_ms) and 'ERR a time is not a whole number'
 if why then return redis.error_reply(why) end
 local time_ms, before = now_ms(), redis.call('HMGET', clock, 'seen_ms', 'stepped_ms', 'unsure_to_ms', 'steps')

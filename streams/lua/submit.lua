@@ -32,10 +32,10 @@
 local log, head, workflow, workflows, dispatch = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local later, deadlines, queues = KEYS[6], KEYS[7], KEYS[8]
 local job, event_id, payload, sha, graph = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local queue, priority, due, within_ms = ARGV[6], ARGV[7], whole(ARGV[8]), whole(ARGV[9])
+local queue, priority, due, within_ms, time_ms = ARGV[6], ARGV[7], whole(ARGV[8]), whole(ARGV[9]), now_ms()
 
-local why = check_key(log, 'stream', 'XADD') or check_key(head, 'hash', 'HSET') or check_key(workflow, 'string', 'SET')
-  or check_key(workflows, 'hash', 'HINCRBY') or check_key(dispatch, 'stream', 'XADD') or check_key(later, 'zset', 'ZADD')
+local why = check_key(log, 'stream', 'XADD') or check_key(head, 'hash', 'HMGET HSET') or check_key(workflow, 'string', 'SET')
+  or check_key(workflows, 'hash', 'HGET HINCRBY') or check_key(dispatch, 'stream', 'XADD') or check_key(later, 'zset', 'ZADD')
   or check_key(deadlines, 'zset', 'ZADD') or check_key(queues, 'set', 'SADD')
   or not (due and within_ms) and 'ERR a time is not a whole number'
   or not whole(redis.call('HGET', workflows, sha) or '0') and 'ERR a graph is not counted by a number'
@@ -50,7 +50,7 @@ redis.call('HSET', head, 'seq', 1, 'epoch', 0, 'status', 'open', 'phase', 'later
 redis.call('SET', workflow, graph)
 redis.call('HINCRBY', workflows, sha, 1)
 redis.call('SADD', queues, queue)
-local begin_ms = due > 0 and due or now_ms()
+local begin_ms = due > 0 and due or time_ms
 if within_ms > 0 then redis.call('ZADD', deadlines, string.format('%d', begin_ms + within_ms), job) end
 if due == 0 then
   redis.call('HSET', head, 'phase', 'waiting', 'dispatch', redis.call('XADD', dispatch, '*', 'j', job))

@@ -25,8 +25,8 @@
 local log, dispatch, tag, runner = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
 local idle_limit_ms, cursor, suspect, latest_ms, PAGE = whole(ARGV[3]), ARGV[4], ARGV[5], whole(ARGV[6]), 1000
 local time_ms = now_ms()
-local why = check_key(log, 'stream', 'XADD') or check_key(dispatch, 'stream', 'XCLAIM', 'XACK', 'XDEL')
-  or check_key(tag .. ':head:', 'hash', 'HSET', 'HINCRBY')
+local why = check_key(log, 'stream', 'XADD') or check_key(dispatch, 'stream', 'XPENDING XRANGE XCLAIM XACK XDEL')
+  or check_key(tag .. ':head:', 'hash', 'HMGET HSET HINCRBY EXISTS')
 if why then return redis.error_reply(why) end
 if latest_ms > 0 and time_ms > latest_ms then return { 'ahead', '-' } end
 local is_young = suspect == '' and started_within(idle_limit_ms)
@@ -45,6 +45,7 @@ for _, item in ipairs(pending) do
     local is_kept = phase ~= 'released' and is_young or phase == 'released' and is_kept_for_another(head, runner, time_ms)
     if status == 'open' and not is_kept then
       local payload = phase == 'released' and ARGV[used + 1] or recovery(head, owner, idle_ms, ARGV[used + 2])
+      if not payload then return #outcome > 2 and outcome or redis.error_reply('ERR an event is no JSON object') end
       redis.call('XCLAIM', dispatch, 'runners', runner, 0, dispatch_id, 'JUSTID')
       local epoch, seq, entry = begin_lease(log, head, job, runner, dispatch_id, payload)
       outcome[#outcome + 1], used = { job, epoch, seq, entry, dispatch_id }, used + 2

@@ -17,8 +17,8 @@
 --- @include "now_ms"
 --- @include "precedes"
 local log, tag, most = KEYS[1], ARGV[1], whole(ARGV[3])
-local why = check_key(log, 'stream', 'XTRIM') or check_key(KEYS[2], 'hash') or check_key(KEYS[3], 'hash', 'HSET', 'HINCRBY')
-  or check_key(tag .. ':head:', 'hash', 'DEL')
+local why = check_key(log, 'stream', 'XRANGE XINFO|GROUPS XPENDING XTRIM') or check_key(KEYS[2], 'hash', 'HGETALL')
+  or check_key(KEYS[3], 'hash', 'HGET HSET HINCRBY') or check_key(tag .. ':head:', 'hash', 'HMGET DEL')
   or not whole(redis.call('HGET', KEYS[3], 'count') or '0') and 'ERR the count is not a whole number'
 if why then return redis.error_reply(why) end
 local rows = redis.call('XRANGE', log, '-', ARGV[2], 'COUNT', most)

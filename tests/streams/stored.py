@@ -86,3 +86,10 @@ async def load_scripts(log: Log) -> None:
     assert len(found) > 9
     for script in found:
         await command(log.redis, "SCRIPT LOAD", script.source)
+
+
+async def everything(log: Log) -> dict[bytes, object]:
+    """Return each key of the namespace with its value, as DUMP writes it."""
+    pattern = f"*{log.keys.namespace}*"
+    keys = cast("list[bytes]", await command(log.redis, "KEYS", pattern))
+    return {key: await command(log.redis, "DUMP", key.decode()) for key in keys}

@@ -1,47 +1,97 @@
-"""Scripts that cannot finish write nothing at all: a key of a wrong type, a command not allowed."""
+"""Every script does all of its work or writes nothing, whatever is wrong with keys and rights.
+
+Rule: a new script fails here until script_states.py has a state for it.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import cast
+import re
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
 from everfold.streams.appending.log import Log
-from everfold.streams.appending.outcomes import Lease, Submission
-from everfold.streams.errors import (
-    BrokenHead,
-    EverfoldError,
-    JobLeased,
-    ServerRefusesAccess,
-    WrongKeyType,
-)
-from everfold.streams.events.event import (
-    CancelRequested,
-    Failure,
-    Policy,
-    Progressed,
-    Released,
-    Retried,
-    Rewound,
-    Succeeded,
-)
+from everfold.streams.appending.outcomes import Lease
+from everfold.streams.errors import BrokenHead, EverfoldError, JobLeased
+from everfold.streams.events.event import CancelRequested, Failure, Progressed, Retried, Rewound
 from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.leases.fairness import all_lanes
 from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.scripts import assemble
 from everfold.streams.retention.trimming import trim
-from tests.support.servers import StartServer
+from tests.architecture.source_tree import ROOT
+from tests.projector import script_states as of_projector
+from tests.streams import script_states as of_streams
+from tests.support import servers
+from tests.support.script_faults import FaultBench, faults, recorded_calls, send
+from tests.support.servers import ServerChoice, StartServer
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.server]
+
+STATES = {**of_streams.STATES, **of_projector.STATES}
+SHARED = ROOT / "streams" / "lua"
+
+
+def _is_script(path: Path) -> bool:
+    parts = path.relative_to(ROOT).parts
+    return path.parent.name != "include" and not any(part[0] == "." for part in parts)
+
+
+SCRIPTS = sorted(filter(_is_script, ROOT.rglob("*.lua")))
+
+
+@pytest.fixture(scope="module")
+def bench(server_choice: ServerChoice) -> Iterator[FaultBench]:
+    assert server_choice.engine is not None
+    with servers.own_server(server_choice.engine, appendonly="no") as server:
+        bench = FaultBench(server)
+        yield bench
+        bench.close()
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+async def test_a_script_does_all_or_writes_nothing(bench: FaultBench, script: Path) -> None:
+    source = assemble(script.stem, (script.parent, SHARED))
+    assert script.stem in STATES, "add states to script_states.py, in which it does all it can"
+    used: set[str] = set()
+    complaints: list[str] = []
+    for state in STATES[script.stem]:
+        send(bench.admin, "FLUSHALL")
+        with recorded_calls(bench.admin, source) as calls:
+            async with Log.open(bench.url, namespace="x", partitions=1) as log:
+                log.retry_for_s = 0.0
+                await state(log)
+        call = calls[-1]
+        whole = bench.traced(call)
+        used |= whole.names
+        for fault in list(faults(bench.admin, call, whole)):
+            complaint = bench.complaint(call, whole, fault)
+            complaints += [f"{state.__name__}: {complaint}"] if complaint else []
+    assert complaints == []
+    assert commands_of(bench, source) - used == set(), "no state makes it send these"
+
+
+def commands_of(bench: FaultBench, source: str) -> set[str]:
+    """Return the commands that a script may send or asks the right to, as its source has them."""
+    _, _, body = source.partition("]]\n")
+    body = re.sub(r"--[^\n]*", "", body)
+    functions = dict(re.findall(r"^local function (\w+)(.*?)^end$", body, re.M | re.S))
+    text = re.sub(r"^local function .*?^end$", "", body, flags=re.M | re.S)
+    while called := [name for name in functions if re.search(rf"\b{name}\b", text)]:
+        text += "".join(functions.pop(name) for name in called)
+    pairs = re.findall(r"'(XGROUP|XINFO)', '([A-Z]+)'", text)
+    words = {word for words in re.findall(r"(?<!== )'([A-Z| ]+)'", text) for word in words.split()}
+    words -= {word for pair in pairs for word in pair}
+    names = {word.replace("|", " ") for word in words} & bench.commands
+    return names | {" ".join(pair) for pair in pairs}
+
 
 GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}
 LANES = all_lanes(["default"])
 NORMAL = ("default", "normal")
 JOB = "job-1"
-LEASES: dict[str, Lease] = {}
-"""Namespace -> the lease of its leased job."""
-DONE = Succeeded(attempt=1, outputs={})
 RETRIED = Retried(attempt=1, failure=Failure(code="x", message="y"), not_before_ms=2**41)
 
 
@@ -52,157 +102,12 @@ async def log(redis_url: str, namespace: str) -> AsyncIterator[Log]:
         yield log
 
 
-async def everything(log: Log) -> dict[bytes, object]:
-    """Return each key of the namespace with its value, as DUMP writes it."""
-    pattern = f"*{log.keys.namespace}*"
-    keys = cast("list[bytes]", await command(log.redis, "KEYS", pattern))
-    return {key: await command(log.redis, "DUMP", key.decode()) for key in keys}
-
-
-async def submit(log: Log) -> Submission:
-    policy = Policy(queue_deadline_s=60.0)
-    return await log.submit(GRAPH, job_id="job-2", policy=policy)
-
-
-async def submit_for_later(log: Log) -> object:
-    return await log.submit(GRAPH, job_id="job-2", run_at_ms=2**41)
-
-
-async def end(log: Log) -> object:
-    return await log.append(JOB, DONE, epoch=1)
-
-
-async def cancel(log: Log) -> object:
-    return await log.append(JOB, CancelRequested(), epoch=0)
-
-
-async def claim(log: Log) -> object:
-    return await Dispatch(log, "r2").claim(0, LANES, 5)
-
-
-async def take_over(log: Log) -> object:
-    return await Dispatch(log, "r2").take_over(0, NORMAL, idle_limit_s=0, suspect="r1")
-
-
-async def release(log: Log) -> object:
-    return await Dispatch(log, "r1").release(LEASES[log.keys.namespace], Released(reason="drain"))
-
-
-async def retry(log: Log) -> object:
-    return await Dispatch(log, "r1").release(LEASES[log.keys.namespace], RETRIED)
-
-
-async def block(log: Log) -> object:
-    lease = LEASES[log.keys.namespace]
-    return await Dispatch(log, "r1").release(
-        lease, Released(reason="cannot_read"), unreadable_for_s=60
-    )
-
-
-async def promote_blocked(log: Log) -> object:
-    return await Dispatch(log, "r1").promote_blocked(0)
-
-
-async def promote(log: Log) -> object:
-    return await Dispatch(log, "r1").promote(0)
-
-
-async def trim_all(log: Log) -> object:
-    return await trim(log, 0, 0, needs_archive=False)
-
-
-Call = Callable[[Log], Awaitable[object]]
-SPOILT: list[tuple[Call, str]] = [
-    *[
-        (call, key)
-        for call in (submit, submit_for_later)
-        for key in (
-            "log",
-            "head:job-2",
-            "workflows",
-            "dispatch:default:normal",
-            "later",
-            "deadlines",
-            "queues",
-        )
-    ],
-    *[
-        (end, key)
-        for key in ("log", "later", "workflows", "head:job-1", "dispatch:default:normal", "graph")
-    ],
-    *[(cancel, key) for key in ("log", "later", "workflows", "head:job-1")],
-    *[(claim, key) for key in ("log", "dispatch:default:normal")],
-    *[(take_over, "log")],
-    *[
-        (call, key)
-        for call in (release, retry)
-        for key in ("log", "head:job-1", "dispatch:default:normal", "later")
-    ],
-    *[(block, key) for key in ("log", "head:job-1", "dispatch:default:normal", "later", "blocked")],
-    *[(claim, key) for key in ("later", "blocked")],
-    *[(promote, key) for key in ("later", "deadlines", "clock")],
-    *[(promote_blocked, key) for key in ("later", "blocked")],
-    *[(trim_all, key) for key in ("readers", "trimmed", "log")],
-]
-
-
-async def prepare(log: Log) -> None:
+async def prepare(log: Log) -> Lease:
     """One job leased to r1, another that waits."""
     await log.submit(GRAPH, job_id=JOB)
-    [LEASES[log.keys.namespace]] = await Dispatch(log, "r1").claim(0, LANES, 1)
+    [lease] = await Dispatch(log, "r1").claim(0, LANES, 1)
     await log.submit(GRAPH, job_id="waiting")
-
-
-def shown(value: object) -> str:
-    return str(getattr(value, "__name__", value))
-
-
-@pytest.mark.parametrize(("call", "key"), SPOILT, ids=shown)
-async def test_a_key_of_another_type_means_an_error_and_nothing_written(
-    log: Log, call: Call, key: str
-) -> None:
-    await prepare(log)
-    name = f"{log.keys.tag(0)}:{key}"
-    if key == "graph":
-        found = cast("list[bytes]", await command(log.redis, "HKEYS", log.keys.workflows(0)))
-        name = log.keys.workflow(0, found[0].decode())
-    await command(log.redis, "DEL", name)
-    await command(log.redis, "GEOADD", name, 1, 1, "x")
-    if key in ("later", "deadlines", "blocked"):
-        await command(log.redis, "DEL", name)
-        await command(log.redis, "SET", name, "x")
-    before = await everything(log)
-    with pytest.raises((WrongKeyType, BrokenHead)):
-        await call(log)
-    assert await everything(log) == before
-
-
-RIGHTS: list[tuple[Call, str]] = [
-    *[(submit, name) for name in ("xadd", "hset", "set", "hincrby", "sadd", "zadd")],
-    *[(end, name) for name in ("xadd", "hset", "xdel", "xack", "hincrby", "hdel", "pexpire")],
-    *[(claim, name) for name in ("xadd", "hset", "xreadgroup")],
-    *[(take_over, name) for name in ("xadd", "hset", "xclaim", "hincrby")],
-    *[(release, name) for name in ("xadd", "hset", "xclaim")],
-    *[(retry, name) for name in ("xadd", "hset", "zadd", "xack", "xdel")],
-    *[(block, name) for name in ("xadd", "hset", "zadd", "xack", "xdel")],
-    *[(promote_blocked, name) for name in ("zrem", "hset", "xadd")],
-    *[(trim_all, name) for name in ("xtrim", "hset", "del")],
-]
-
-
-@pytest.mark.parametrize(("call", "right"), RIGHTS, ids=shown)
-async def test_a_missing_right_means_an_error_and_nothing_written(
-    own_server: StartServer, call: Call, right: str
-) -> None:
-    server = own_server()
-    async with Log.open(server.url, namespace="x", partitions=1) as log:
-        log.retry_for_s = 0.0
-        await prepare(log)
-        before = await everything(log)
-        await command(log.redis, "ACL SETUSER", "default", f"-{right}")
-        with pytest.raises(ServerRefusesAccess):
-            await call(log)
-        assert await everything(log) == before
+    return lease
 
 
 async def test_a_hint_that_may_not_be_published_does_not_stop_a_submit(
@@ -211,7 +116,7 @@ async def test_a_hint_that_may_not_be_published_does_not_stop_a_submit(
     server = own_server()
     async with Log.open(server.url, namespace="x", partitions=1) as log:
         await command(log.redis, "ACL SETUSER", "default", "resetchannels", "-publish")
-        assert (await submit(log)).created
+        assert (await log.submit(GRAPH)).created
 
 
 async def test_a_broken_head_fails_its_own_event_only(log: Log) -> None:
@@ -258,15 +163,14 @@ async def test_an_append_is_stored_once_however_late_it_is_repeated(log: Log) ->
 
 
 async def test_a_job_that_moves_while_it_is_trimmed_keeps_its_events(log: Log) -> None:
-    await prepare(log)
-    await retry(log)
+    await Dispatch(log, "r1").release(await prepare(log), RETRIED)
     told = await trim(log, 0, 0, needs_archive=False)
     assert (told.count, told.held_by) == (0, "an open, parked or held job")
 
 
 async def test_a_job_to_be_canceled_does_not_wait_for_its_retry(log: Log) -> None:
-    await prepare(log)
-    await cancel(log)
-    await retry(log)
+    lease = await prepare(log)
+    await log.append(JOB, CancelRequested(), epoch=0)
+    await Dispatch(log, "r1").release(lease, RETRIED)
     _, [taken] = await Dispatch(log, "r2").take_over(0, NORMAL, idle_limit_s=9)
     assert taken.job_id == JOB

@@ -15,7 +15,7 @@ from everfold.streams.leases.fairness import all_lanes
 from everfold.streams.redis import scripts
 from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.server import server_time_ms
-from tests.streams.test_scripts_fail_clean import everything
+from tests.streams.stored import everything
 from tests.support.servers import StartServer
 
 pytestmark = pytest.mark.anyio

@@ -3,7 +3,7 @@
 -- Return why one key cannot be put in the place of another one, or nil.
 local function check_move(from, to, kind)
   local is_denied = redis.acl_check_cmd and not redis.acl_check_cmd('RENAME', from, to)
-  return check_key(from, kind) or check_key(to, kind, 'UNLINK')
+  return check_key(from, kind, 'EXISTS') or check_key(to, kind, 'UNLINK')
     or is_denied and 'NOPERM this user may not send RENAME for ' .. from
 end
 

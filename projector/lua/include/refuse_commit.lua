@@ -3,8 +3,8 @@
 -- Return why this owner may not commit, as an outcome, or nil; and the events ever committed.
 -- `group` is '' for a rebuild, which has none; `parked` is a key that is written, too.
 local function refuse_commit(projector, log, parked, group, token, checkpoint)
-  local why = check_key(projector, 'hash', 'HSET') or check_key(parked, 'hash', 'HSET', 'HDEL')
-    or group ~= '' and check_key(log, 'stream', 'XACK')
+  local why = check_key(projector, 'hash', 'HMGET HSET') or check_key(parked, 'hash', 'HSET HDEL')
+    or group ~= '' and check_key(log, 'stream', 'XPENDING XACK')
   if why then return redis.error_reply(why) end
   local owner, at, folded = unpack(redis.call('HMGET', projector, 'owner', 'checkpoint', 'folded'))
   if owner ~= token then return { 'not_owner', owner or '' } end

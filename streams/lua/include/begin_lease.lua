@@ -4,10 +4,10 @@
 -- Return status and phase of a job that can be leased, and what is kept of runners that could not
 -- read it; nil for one whose head is missing or broken.
 local function leasable(head)
-  if check_key(head, 'hash', 'HSET') then return nil end
+  if check_key(head, 'hash', 'HMGET HSET') then return nil end
   local status, phase, seq, epoch, last, crashes, blocked = unpack(redis.call('HMGET', head,
     'status', 'phase', 'seq', 'epoch', 'last', 'crashes', 'blocked'))
-  if whole(seq) and whole(epoch) and last and whole(crashes or '0') then return status, phase, blocked end
+  if whole(seq) and whole(epoch) and is_entry_id(last) and whole(crashes or '0') then return status, phase, blocked end
 end
 
 -- Lease a job to a runner: a new epoch, and the event that says so.
@@ -22,8 +22,10 @@ local function begin_lease(log, head, job, runner, dispatch_id, payload)
 end
 
 -- Return the `recovered` event of an orphaned job with what only the server knows; counts a crash.
+-- Return nil for one that is no JSON object.
 local function recovery(head, owner, idle_ms, recovered)
-  local event = cjson.decode(recovered)
+  local is_json, event = pcall(cjson.decode, recovered)
+  if not is_json or type(event) ~= 'table' then return nil end
   event.previous_owner, event.idle_ms, event.crashes = owner, idle_ms, redis.call('HINCRBY', head, 'crashes', 1)
   return cjson.encode(event)
 end

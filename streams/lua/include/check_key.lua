@@ -1,22 +1,36 @@
--- Return why a key cannot be used, as the server would say it, or nil: it is of another type, or
--- this user may not send it one of the commands. Asked for every key before the first write, so
--- that a script writes everything or nothing. A key that is not there has every type.
-local function check_key(key, kind, ...)
-  local found = redis.pcall('TYPE', key)
-  if found.err then return found.err end
-  if found.ok ~= 'none' and found.ok ~= kind then
-    return 'WRONGTYPE ' .. key .. ' is a ' .. found.ok .. ', not a ' .. kind
-  end
-  for _, name in ipairs({ ... }) do
-    local command, part = string.match(name, '^(%S+) (%S+)$')
-    local words = command and { command, part, key } or { name, key }
-    if redis.acl_check_cmd and not redis.acl_check_cmd(unpack(words)) then
-      return 'NOPERM this user may not send ' .. name .. ' for ' .. key
+-- Return why this user may not send commands to a key, or nil. `names` are the commands, with a
+-- space between them, as `HSET XGROUP|CREATE`; those that name no key are asked without one.
+local function refused(names, key)
+  for name in string.gmatch(redis.acl_check_cmd and names or '', '%S+') do
+    local words = {}
+    for word in string.gmatch(name, '[^|]+') do table.insert(words, word) end
+    if name == 'XREADGROUP' then words = { name, 'GROUP', '', '', 'STREAMS', key, '>' } else table.insert(words, key) end
+    if not redis.acl_check_cmd(unpack(words)) then
+      return 'NOPERM this user may not send ' .. string.gsub(name, '|', ' ') .. (key and ' for ' .. key or '')
     end
+  end
+end
+
+-- Return why a key cannot be used, as the server would say it, or nil: it is of another type, or
+-- this user may not send it one of the commands. Asked for every key, and with every command, before
+-- the first write, so that a script writes everything or nothing. A key that is not there has every
+-- type.
+local function check_key(key, kind, names)
+  local why = refused('TYPE ' .. (names or ''), key)
+  if why then return why end
+  local found = redis.call('TYPE', key).ok
+  if found ~= 'none' and found ~= kind then
+    return 'WRONGTYPE ' .. key .. ' is a ' .. found .. ', not a ' .. kind
   end
 end
 
 -- Return a whole number that a field or an argument holds, nil for anything else.
 local function whole(text)
   return text and #text <= 16 and tonumber(string.match(text, '^%-?%d+$')) or nil
+end
+
+-- Say whether a field or an argument is the id of an entry, as commands accept it.
+local function is_entry_id(text)
+  local ms, counter = string.match(text or '', '^(%d+)-(%d+)$')
+  return whole(ms) and (#counter < 20 or #counter == 20 and counter <= '18446744073709551615')
 end

@@ -1,10 +1,9 @@
 --- @include "check_key"
---- @include "now_ms"
 
 -- Keep a released job for one runner: `kept` is "runner ms", or '' for none.
-local function keep_for(head, kept)
+local function keep_for(head, kept, time_ms)
   local runner, ms = string.match(kept, '^(%S+) (%d+)$')
-  local until_ms = runner and string.format('%d', now_ms() + ms) or '0'
+  local until_ms = runner and string.format('%d', time_ms + ms) or '0'
   redis.call('HSET', head, 'for', runner or '', 'for_until_ms', until_ms)
 end
 

@@ -1,5 +1,10 @@
--- Return the server's clock in Unix milliseconds.
+--- @include "check_key"
+
+-- Return the server's clock in Unix milliseconds. Asked before the first write: the right may be
+-- missing.
 local function now_ms()
+  local why = refused('TIME')
+  if why then error(redis.error_reply(why)) end
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end

@@ -5,7 +5,7 @@
 -- Return the fields of an open job's head, with seq and epoch as numbers; or nil and the outcome for
 -- an event of this id. `looked` is the seq up to which the caller knows that no event has the id.
 local function open_job(head, author, event_id, looked)
-  local why = check_key(head, 'hash', 'HSET', 'HDEL')
+  local why = check_key(head, 'hash')
   if why then return nil, { 'broken', why } end
   local names, job = {}, {}
   for name in string.gmatch('seq epoch status phase owner last dispatch queue priority workflow '

@@ -1,5 +1,4 @@
 --- @include "check_key"
---- @include "now_ms"
 
 -- Say whether a runner that reads only `reads` could not read a job; `blocked` is its head's field.
 local function is_blocked(blocked, reads)
@@ -9,11 +8,11 @@ end
 -- Let an open job wait in later for a runner that reads more. Its head's field `blocked` has: until
 -- when, Unix ms; the job's seq then; for how many ms; what the last eight kinds of runners that could
 -- not read it do read. Who only claims and releases the job does not prolong the wait.
-local function wait_for_reader(tag, head, job, reads, wait_ms)
+local function wait_for_reader(tag, head, job, reads, time_ms, wait_ms)
   local field, seq, cancel = unpack(redis.call('HMGET', head, 'blocked', 'seq', 'cancel'))
   local until_ms, since, for_ms, kinds = string.match(field or '', '^(%d+) (%d+) (%d+)(.*)$')
   wait_ms = wait_ms or whole(for_ms)
-  if cancel then until_ms = now_ms() elseif not since or seq - since > 2 then until_ms = now_ms() + wait_ms end
+  if cancel then until_ms = time_ms elseif not since or seq - since > 2 then until_ms = time_ms + wait_ms end
   if not is_blocked(kinds, reads) then kinds = (kinds or '') .. ' ' .. reads end
   if select(2, string.gsub(kinds, ' ', '')) > 8 then kinds = string.gsub(kinds, '^ [^ ]+', '') end
   until_ms, wait_ms = string.format('%d', tonumber(until_ms)), string.format('%d', wait_ms)
