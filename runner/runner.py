@@ -39,6 +39,7 @@ from everfold.streams.errors import (
     JobUnknown,
     LeaseLost,
     Misconfigured,
+    NamespaceMadeAnew,
     NamespaceTooNew,
     RunnerNameTaken,
     Unavailable,
@@ -122,7 +123,8 @@ class Runner:
         """Work until drained or cancelled; `task_status` is set once the runner is registered.
 
         Raises RunnerNameTaken where another runner that lives has its name, NamespaceTooNew where
-        it could not read the namespace's events, and ServerRefusesAccess where the server refuses
+        it could not read the namespace's events, NamespaceMadeAnew where another program made it
+        anew with other keys, and ServerRefusesAccess where the server refuses
         it for `refused_for_s`; if it finds out later, it drains first. Waits while the server is
         away. After a drain every lease is released or left to run out, and the backends are
         closed. When cancelled, leases run out by themselves; the backends are closed then, too.
@@ -150,7 +152,7 @@ class Runner:
                 await self._shared.dispatch.clock.look_at_all()
             except Unavailable:
                 await anyio.sleep(backoff.next_s())
-            except (NamespaceTooNew, RunnerNameTaken) as refused:
+            except (NamespaceTooNew, NamespaceMadeAnew, RunnerNameTaken) as refused:
                 self._refused = refused
                 return False
             else:
@@ -239,7 +241,7 @@ class Runner:
         """Await one job run; no error of a job ends the runner."""
         try:
             await run.run()
-        except (LeaseLost, JobClosed, JobUnknown) as over:
+        except (LeaseLost, JobClosed, JobUnknown, NamespaceMadeAnew) as over:
             logger.info("job_run_over job=%s why=%r", run.lease.job_id, str(over))
             run.has_lost_writes = has_lost_writes(over, run.lease)
         except Exception:

@@ -13,7 +13,7 @@
     ├── Misconfigured    a person must change a setting
     │       ServerTooOld, ServerRefusesAccess, AccessMissing, ServerNotTrusted, ServerInCluster,
     │       PartitionMismatch, NamespaceTooNew, ArchiveForeign, NoServer, EngineMismatch,
-    │       BackendUrlInvalid, RunnerNameTaken
+    │       BackendUrlInvalid, RunnerNameTaken, NamespaceMadeAnew
     ├── CorruptLog       park the job; a person must look
     │       UndecodableEvent, ArchiveDamaged, Trimmed, WentBack, BrokenChain, BrokenHead,
     │       WrongKeyType
@@ -21,8 +21,7 @@
             ServerUnreachable, ServerLoading, ServerReadOnly, ArchiveUnavailable,
             ServerOutOfMemory, ServerError
 
-Branches are what the caller does, leaves what happened; a leaf has its values as attributes.
-"""
+Branches are what the caller does, leaves what happened; a leaf has its values as attributes."""
 
 from __future__ import annotations
 
@@ -155,8 +154,8 @@ class SubscriptionUnknown(Unknown):
     """No consumer of this name has ever run in this namespace, or it was removed."""
 
     def __init__(self, name: str, known: tuple[str, ...]) -> None:
-        there = ", ".join(known) or "none"
-        super().__init__(f"there is no subscription {shown(name)} here; there are: {there}")
+        found = ", ".join(known) or "none"
+        super().__init__(f"there is no subscription {shown(name)} here; there are: {found}")
         self.name, self.known = name, known
 
 
@@ -256,12 +255,14 @@ class PartitionMismatch(Misconfigured):
 class NamespaceTooNew(Misconfigured):
     """The namespace was written by a newer Everfold."""
 
-    def __init__(
-        self, namespace: str, actual: int, known: int, what: str = "has schema version"
-    ) -> None:
+    def __init__(self, namespace: str, actual: int, known: int, what: str = "has schema") -> None:
         newer = f"namespace {namespace!r} {what} {actual}"
         super().__init__(f"{newer}, this Everfold knows up to {known}; upgrade Everfold")
         self.namespace, self.actual, self.known = namespace, actual, known
+
+
+class NamespaceMadeAnew(Misconfigured):
+    """The server lost the namespace, and another program made it anew before this one could."""
 
 
 class RunnerNameTaken(Misconfigured):
@@ -277,8 +278,7 @@ class ArchiveForeign(Misconfigured):
     """The archive holds another namespace, or this one from before it was made anew."""
 
     def __init__(self, url: str, namespace: str) -> None:
-        other = f"another log ({namespace!r}, made at another time)"
-        super().__init__(f"the archive {url} holds {other}; use a folder of its own for this one")
+        super().__init__(f"the archive {url} holds another log ({namespace!r}); use another folder")
         self.url, self.namespace = url, namespace
 
 
@@ -361,7 +361,7 @@ class BrokenHead(CorruptLog):
 
 
 class WrongKeyType(CorruptLog):
-    """A key of the namespace holds a value of another type than Everfold writes there."""
+    """A key of the namespace holds another type or shape than Everfold writes there."""
 
 
 class Unavailable(EverfoldError):
@@ -396,5 +396,5 @@ class ServerError(Unavailable):
     """The server answered with an error that Everfold has no name for."""
 
 
-OUTAGES = (Unavailable, ServerRefusesAccess, ServerNotTrusted, ServerInCluster)
+OUTAGES = (Unavailable, ServerRefusesAccess, ServerNotTrusted, ServerInCluster, NoServer)
 """What a process that has worked before waits out: nothing of it is the fault of a job."""

@@ -17,7 +17,7 @@ from anyio import TASK_STATUS_IGNORED
 
 from everfold.projector.assignment.fair_share import candidates, fair_share, surplus
 from everfold.projector.assignment.member import Acquired, Member
-from everfold.streams.errors import OUTAGES, EverfoldError
+from everfold.streams.errors import EverfoldError, NamespaceMadeAnew, NamespaceTooNew
 from everfold.streams.redis.retry import Backoff
 
 logger = logging.getLogger("everfold.projector")
@@ -65,7 +65,8 @@ class Assignment:
         return sorted(partition for partition, scope in running if not scope.cancel_called)
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
-        """Work until cancelled; waits while the server is unavailable.
+        """Work until cancelled; waits whatever the server answers. Raises NamespaceTooNew
+        and NamespaceMadeAnew.
 
         Reports itself started after the first attempt to get its share. At the end it releases all
         leases, within RELEASE_WITHIN_S each; what cannot be cancelled keeps its lease to its end.
@@ -82,16 +83,22 @@ class Assignment:
                 await self._member.leave()
 
     async def _balance_for_ever(self, task_status: anyio.abc.TaskStatus[None]) -> None:
-        backoff, started = Backoff(), False
+        backoff, started, said = Backoff(), False, ""
         while True:
             try:
                 await self._balance()
                 backoff.reset()
+                said = ""
                 if not started:
                     task_status.started()
                     started = True
                 await anyio.sleep(self._renew_every_s)
-            except OUTAGES:
+            except (NamespaceTooNew, NamespaceMadeAnew):
+                raise
+            except EverfoldError as error:
+                if said != str(error):
+                    logger.warning("assignment_waits why=%r", str(error))
+                said = str(error)
                 await anyio.sleep(backoff.next_s())
 
     async def _finish(self) -> None:

@@ -23,11 +23,10 @@ from everfold.projector.folding.projection import (
     Outcome,
 )
 from everfold.streams.appending.log import Log
-from everfold.streams.errors import Unavailable
+from everfold.streams.errors import EverfoldError
 from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order
 from everfold.streams.reading.consumer_group import ConsumerGroup
 from everfold.streams.redis.redis_errors import command, read_hash
-from everfold.streams.redis.replies import NoGroup
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.scripts import Script
 
@@ -66,7 +65,7 @@ class PartitionProjector:
         self._fold = projection.partition_fold(log, partition)
 
     async def run(self) -> None:
-        """Fold until cancelled; waits while the server is unavailable. Raises PartitionLeaseLost.
+        """Fold until cancelled; waits whatever the server answers. Raises PartitionLeaseLost.
 
         What was read and not committed stays pending.
         """
@@ -77,7 +76,7 @@ class PartitionProjector:
                     await self._start_over()
                     backoff.reset()
                     await self._fold_new()
-                except (Unavailable, NoGroup, OutOfOrder) as why:
+                except (EverfoldError, OutOfOrder) as why:
                     logger.warning("projector_starts_over partition=%s %r", self._partition, why)
                 await anyio.sleep(backoff.next_s())
         finally:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 
 import msgspec
 
 from everfold.projector.subscribing.held import GAP, Held, skip_event, try_now
-from everfold.projector.subscribing.status import description_of, held_job, held_jobs
+from everfold.projector.subscribing.status import description_of, held_job, held_jobs, is_listed
 from everfold.projector.subscribing.subscription import (
     BEGINNING,
     NOW,
@@ -20,10 +21,12 @@ from everfold.streams.appending.log import Log
 from everfold.streams.errors import JobNotHeld, Misconfigured, Refused
 from everfold.streams.events.record import NO_ENTRY, entry_before
 from everfold.streams.reading.reader import last_entry_ids
-from everfold.streams.reading.readers import trimmed_to
+from everfold.streams.reading.readers import group_positions, trimmed_to
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.scripts import Script
 from everfold.streams.redis.server import server_time_ms
+
+logger = logging.getLogger("everfold.subscribing")
 
 _change_held = Script("everfold.projector", "change_held")
 _reset = Script("everfold.projector", "reset_subscription")
@@ -47,6 +50,22 @@ async def create(log: Log, subscription: Subscription) -> None:
     description = Description(subscription.wants, subscription.about, now_ms)
     key, text = log.keys.subscriptions(), msgspec.json.encode(description)
     await command(log.redis, "HSET", key, subscription.name, text)
+
+
+async def create_again(log: Log, subscription: Subscription, partition: int) -> None:
+    """Store the checkpoint of one partition that the server has lost.
+
+    It is where the group stands, and the beginning where the group is lost, too. Nothing is written
+    once the subscription was removed. Raises Unavailable.
+    """
+    if not await is_listed(log, subscription.name):
+        return
+    logger.error("checkpoint_lost %s partition=%s", subscription.name, partition)
+    position = (await group_positions(log, partition)).get(subscription.group, NO_ENTRY)
+    key = log.keys.subscription(partition, subscription.name).checkpoint()
+    trimmed = (await trimmed_to(log, partition)).entry_id
+    await command(log.redis, "HSETNX", key, "began", trimmed)
+    await command(log.redis, "HSETNX", key, "checkpoint", position)
 
 
 async def start_checkpoints(log: Log, start: str) -> Mapping[int, str]:

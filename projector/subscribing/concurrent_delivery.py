@@ -18,12 +18,12 @@ from everfold.projector.subscribing.delivery import Delivery
 from everfold.projector.subscribing.held import REFUSED, Held, hold, park
 from everfold.projector.subscribing.subscription import GiveUp, Subscription, TargetAway, TryLater
 from everfold.streams.appending.log import Log
-from everfold.streams.errors import Unavailable
+from everfold.streams.errors import OUTAGES, EverfoldError
 from everfold.streams.redis.server import server_time_ms
 
 logger = logging.getLogger("everfold.subscribing")
 
-STOPS = (Unavailable, TargetAway, PartitionLeaseLost, StartOver)
+STOPS = (*OUTAGES, TargetAway, PartitionLeaseLost, StartOver)
 """Errors that stop the whole partition, whatever the job."""
 
 Chunks = list[Sequence[Delivery]]
@@ -87,7 +87,7 @@ class ConcurrentDelivery:
             with anyio.CancelScope(shield=True):
                 await self._deliver(ready)
                 await self._acks.write()
-        except STOPS as error:
+        except (*STOPS, EverfoldError) as error:
             self._stopped = error
 
     async def _deliver(self, deliveries: Sequence[Delivery]) -> None:

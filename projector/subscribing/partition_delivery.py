@@ -14,6 +14,7 @@ import anyio
 from msgspec.structs import replace
 
 from everfold.projector.subscribing.acks import Acks, StartOver
+from everfold.projector.subscribing.admin import create_again
 from everfold.projector.subscribing.classify import Classifier
 from everfold.projector.subscribing.concurrent_delivery import ConcurrentDelivery
 from everfold.projector.subscribing.held import GAP, Held
@@ -21,11 +22,10 @@ from everfold.projector.subscribing.status import read_held
 from everfold.projector.subscribing.subscription import Subscription, TargetAway
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
-from everfold.streams.errors import BrokenChain, JobUnknown, Unavailable
+from everfold.streams.errors import BrokenChain, EverfoldError, JobUnknown
 from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order
 from everfold.streams.reading.consumer_group import ConsumerGroup
 from everfold.streams.redis.redis_errors import command, read_hash
-from everfold.streams.redis.replies import NoGroup
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.scripts import Script
 from everfold.streams.redis.server import server_time_ms
@@ -74,7 +74,7 @@ class PartitionDelivery:
         self._checkpoint, self._changes = NO_ENTRY, b"0"
 
     async def run(self) -> None:
-        """Deliver until cancelled; waits while the server or the target is away.
+        """Deliver until cancelled; waits while the target is away, and whatever the server answers.
 
         A cancel lets deliveries that have begun finish. Raises PartitionLeaseLost.
         """
@@ -85,7 +85,7 @@ class PartitionDelivery:
                     await self._start_over()
                     backoff.reset()
                     await self._deliver_new()
-                except (Unavailable, NoGroup, StartOver, TargetAway) as error:
+                except (EverfoldError, StartOver, TargetAway) as error:
                     name = self._subscription.name
                     logger.warning("starts_over %s partition=%s %r", name, self._partition, error)
                 await anyio.sleep(backoff.next_s())
@@ -96,7 +96,8 @@ class PartitionDelivery:
         """Return to what is stored, and deliver what was read and never acknowledged."""
         stored = await read_hash(self._log.redis, self._keys.checkpoint())
         if b"checkpoint" not in stored:
-            raise StartOver("the subscription was removed")  # its consumer ends within a second
+            await create_again(self._log, self._subscription, self._partition)
+            raise StartOver("its checkpoint is gone: it was removed, or the server lost it")
         self._checkpoint = stored[b"checkpoint"].decode()
         self._changes = stored.get(b"changes", b"0")
         self._acks.start_over(stored.get(b"resets", b"0").decode())

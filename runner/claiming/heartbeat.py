@@ -18,6 +18,7 @@ from everfold.runner.execution.shared import Shared
 from everfold.streams.errors import (
     EverfoldError,
     Misconfigured,
+    NamespaceMadeAnew,
     NamespaceTooNew,
     RunnerNameTaken,
     ServerRefusesAccess,
@@ -71,7 +72,7 @@ class Heartbeat:
             try:
                 await self.beat()
                 self._note_access()
-            except (NamespaceTooNew, RunnerNameTaken) as error:
+            except (NamespaceTooNew, NamespaceMadeAnew, RunnerNameTaken) as error:
                 self._refuse(error)
                 return
             except ServerRefusesAccess as error:

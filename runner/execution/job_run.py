@@ -150,7 +150,7 @@ class JobRun:
                 epoch, runner = self.lease.epoch, self.lease.runner
                 await log.append(job_id, end, epoch=epoch, holder=runner)
                 return
-        except OUTAGES:
+        except (*OUTAGES, CorruptLog):
             pass  # the lease is released, or runs out by itself
         await self._release(Released(reason="cannot_read"), unreadable_for_s=wait_s)
 

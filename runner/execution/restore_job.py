@@ -42,6 +42,7 @@ async def restore_job(log: Log, seen: Job, workflow: bytes | None) -> None:
     Does nothing to a job that has ended and was trimmed. Raises EverfoldError when the server
     refuses or is away.
     """
+    await log.check_level()  # in a namespace that was made anew the job would have two addresses
     try:
         events = await job_events(log, seen.job_id)
         found_seq = events[-1].seq if events else 0

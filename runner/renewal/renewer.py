@@ -120,7 +120,9 @@ class Renewer:
         connection = self._connected()
         try:
             answers = connection.ask(*words)
-        except ErrorReply:
+        except ErrorReply as error:
+            if error.says_elsewhere:
+                raise  # behind the address there is another primary by now: connect anew
             # An error of this page says nothing of the leases in another stream.
             failed += [Outcome(lease.job_id, lease.epoch) for lease in page]
             return

@@ -5,7 +5,6 @@ Rule: it blocks, for `timeout_s` at most. After any OSError it is closed and a n
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import ssl
 from typing import cast
@@ -16,11 +15,27 @@ from everfold.runner.renewal.messages import Server
 
 CHUNK_BYTES = 65536
 
+SHOWN_LIMIT = 200
+"""Characters of an error reply that are kept."""
+
+ELSEWHERE = ("READONLY", "MASTERDOWN", "UNBLOCKED")
+LATER = ("LOADING", "BUSY ", "MASTERDOWN", "DENIED", "ERR max number of clients")
+
 _CERT_REQS = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
 
 
 class ErrorReply(Exception):
     """The server answered with an error; the connection is as good as before."""
+
+    @property
+    def says_elsewhere(self) -> bool:
+        """Whether the server is, or becomes, a replica."""
+        return str(self).startswith(ELSEWHERE)
+
+    @property
+    def says_later(self) -> bool:
+        """Whether the server answers nobody for now."""
+        return str(self).startswith(LATER)
 
 
 class ServerConnection:
@@ -33,25 +48,39 @@ class ServerConnection:
             if server.password:
                 user = (server.username,) if server.username else ()
                 self.ask("AUTH", *user, server.password.reveal())
-            with contextlib.suppress(ErrorReply):  # managed servers refuse CLIENT
-                self.ask("CLIENT", "SETNAME", name)
+            self._show(name)
             if server.database:
                 self.ask("SELECT", server.database)
         except BaseException:
             self.close()
             raise
 
+    def _show(self, name: str) -> None:
+        try:
+            self.ask("CLIENT", "SETNAME", name)
+        except ErrorReply as error:
+            if error.says_later:
+                raise  # without its name this connection is no sign of life
+            return  # managed servers refuse CLIENT
+
     def ask(self, *words: str | int) -> object:
         """Send one command and return its answer. Raises ErrorReply, or OSError."""
         self._socket.sendall(hiredis.pack_command(cast("tuple[str | int]", words)))
-        while (answer := self._reader.gets()) is False:
-            received = self._socket.recv(CHUNK_BYTES)
-            if not received:
-                raise ConnectionResetError("the server has closed the connection")
-            self._reader.feed(received)
+        answer = self._answer()
         if isinstance(answer, hiredis.ReplyError):
-            raise ErrorReply(str(answer))
+            raise ErrorReply(str(answer)[:SHOWN_LIMIT])
         return answer
+
+    def _answer(self) -> object:
+        try:
+            while (answer := self._reader.gets()) is False:
+                received = self._socket.recv(CHUNK_BYTES)
+                if not received:
+                    raise ConnectionResetError("the server has closed the connection")
+                self._reader.feed(received)
+        except hiredis.ProtocolError as error:
+            raise ConnectionAbortedError(f"no Redis server answers: {error}") from error
+        return cast("object", answer)
 
     def close(self) -> None:
         self._socket.close()

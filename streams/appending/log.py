@@ -57,9 +57,9 @@ from everfold.streams.redis.access import Access, Role, check_access
 from everfold.streams.redis.keys import PRIORITIES, Keyspace
 from everfold.streams.redis.namespace import (
     Namespace,
+    check_namespace,
     open_namespace,
     read_importing,
-    read_levels,
 )
 from everfold.streams.redis.pipelining import PipeliningRedis
 from everfold.streams.redis.redis_errors import read_string
@@ -146,9 +146,11 @@ class Log:
     async def check_level(self) -> None:
         """Read the namespace's levels again. To be called by whatever works on jobs, now and then.
 
-        Raises NamespaceTooNew where this program could not read its events, or Unavailable.
+        Raises NamespaceTooNew where this program could not read its events, and as
+        `check_namespace` does.
         """
-        self.levels = await read_levels(self.redis, self.keys)
+        opened = Namespace(self.keys, self.generation)
+        self.levels = await check_namespace(self.redis, opened)
         if self.levels.min_reader > reader_level():
             what = "needs readers of level"
             raise NamespaceTooNew(self.keys.namespace, self.levels.min_reader, reader_level(), what)

@@ -7,6 +7,7 @@ connection. A cursor is the entry id of the last event seen.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
@@ -18,7 +19,7 @@ from redis.asyncio import Redis
 
 from everfold.streams.appending.log import Log
 from everfold.streams.closing import close
-from everfold.streams.errors import JobUnknown, Unavailable
+from everfold.streams.errors import EverfoldError, JobUnknown
 from everfold.streams.events.ranges import check_number
 from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order, recorded
 from everfold.streams.redis import scripts
@@ -26,6 +27,8 @@ from everfold.streams.redis.pages import PAGE, PAGE_BYTES, Entries, entry_page
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.retry import Backoff, with_retry
 from everfold.streams.redis.server import BLOCK_S, connect_blocking
+
+logger = logging.getLogger("everfold.log")
 
 
 async def job_events(log: Log, job_id: str, after_seq: int = 0) -> list[Recorded]:
@@ -162,9 +165,10 @@ async def tail(
     """Follow all partitions live, from the given cursors (partition -> entry id) or from now on.
 
     Yields pages of one partition's events, in log order. An entry that another
-    program wrote there is an Unreadable event without a job. While the server is away it tries
-    again without end, and goes on where it was. What is appended after entering is seen. Only
-    entering without cursors raises a leaf of Unavailable, after the log's `retry_for_s`.
+    program wrote there is an Unreadable event without a job. Whatever the server answers, it tries
+    again without end, says so in the log, and goes on where it was. What is appended after entering
+    is seen. Only entering without cursors raises a leaf of Unavailable, after the log's
+    `retry_for_s`.
     """
     async with tail_partitions(log, after) as batches:
         yield (batch async for _, batch in batches)
@@ -188,7 +192,7 @@ async def tail_partitions(
 async def _follow(
     log: Log, cursors: dict[int, str], redis: Redis
 ) -> AsyncIterator[tuple[int, list[Recorded]]]:
-    backoff = Backoff()
+    backoff, said = Backoff(), ""
     behind = deque(cursors)
     """Partitions that may have more events, in turn. Only when none has, a read blocks."""
     while True:
@@ -197,11 +201,15 @@ async def _follow(
                 found = await _next_page(log, cursors, behind)
             else:
                 found = await _wait(log, cursors, redis)
-        except Unavailable:
+        except EverfoldError as error:
+            if said != str(error):
+                logger.warning("tail_waits why=%r", str(error))
+            said = str(error)
             await anyio.sleep(backoff.next_s())
             behind = deque(cursors)
             continue
         backoff.reset()
+        said = ""
         for partition, rows in found:
             cursors[partition] = rows[-1][0].decode()
             behind.append(partition)

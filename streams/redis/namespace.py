@@ -9,13 +9,19 @@ from __future__ import annotations
 from msgspec import Struct
 from redis.asyncio import Redis
 
-from everfold.streams.errors import NamespaceTooNew, PartitionMismatch
+from everfold.streams.errors import (
+    NamespaceMadeAnew,
+    NamespaceTooNew,
+    PartitionMismatch,
+    WrongKeyType,
+)
 from everfold.streams.events.checks import check_name
 from everfold.streams.events.codec import reader_level
 from everfold.streams.events.ids import new_id
 from everfold.streams.events.ranges import check_number
 from everfold.streams.redis.keys import Keyspace
 from everfold.streams.redis.redis_errors import read_hash
+from everfold.streams.redis.replies import shown
 from everfold.streams.redis.scripts import make_namespace
 from everfold.streams.redis.server import server_info
 
@@ -51,7 +57,7 @@ async def open_namespace(redis: Redis, name: str, partitions: int | None = None)
     """Open the namespace, or make it with `partitions` (1 to 1024, default 8) when it is new.
 
     Of two programs that make it at once, one decides. Raises PartitionMismatch, NamespaceTooNew or
-    InvalidName with nothing written; a leaf of Unavailable.
+    InvalidName with nothing written; WrongKeyType, a leaf of Unavailable.
     """
     check_name("namespace", name)
     if partitions is not None:
@@ -64,14 +70,35 @@ async def open_namespace(redis: Redis, name: str, partitions: int | None = None)
     return _checked(name, partitions, stored)
 
 
-async def _make(redis: Redis, meta: str, partitions: int) -> None:
+async def check_namespace(redis: Redis, opened: Namespace) -> Levels:
+    """Return the levels of a namespace that was opened before; 1 where it has none.
+
+    Where the server has forgotten it, as after FLUSHALL, it is made again as it was. Raises
+    NamespaceMadeAnew where another program was faster, WrongKeyType, a leaf of Unavailable.
+    """
+    keys = opened.keys
+    stored = await read_hash(redis, keys.meta())
+    if b"partitions" not in stored or (opened.generation and b"generation" not in stored):
+        await _make(redis, keys.meta(), keys.partitions, opened.generation)
+        stored = await read_hash(redis, keys.meta())
+    found = _checked(keys.namespace, None, stored)
+    if (found.keys.partitions, found.generation) != (keys.partitions, opened.generation):
+        raise NamespaceMadeAnew(
+            f"namespace {keys.namespace!r} was lost by its server and made anew by another program "
+            f"with {found.keys.partitions} partitions; this process opened it with "
+            f"{keys.partitions}: start it again"
+        )
+    return found.levels
+
+
+async def _make(redis: Redis, meta: str, partitions: int, generation: str = "") -> None:
     run_id = (await server_info(redis, "server")).get("run_id", "")
     await make_namespace(
         redis,
         meta=meta,
         partitions=partitions,
         schema=SCHEMA_VERSION,
-        generation=new_id(),
+        generation=generation or new_id(),
         # Known from the start: a server that comes back with an older file is then noticed.
         run_id=run_id,
         level=reader_level(),
@@ -79,12 +106,13 @@ async def _make(redis: Redis, meta: str, partitions: int) -> None:
 
 
 def _checked(name: str, asked: int | None, stored: dict[bytes, bytes]) -> Namespace:
-    schema, actual = int(stored.get(b"schema", b"1")), int(stored[b"partitions"])
+    schema = _number(name, stored, b"schema", 1_000_000)
+    actual = _number(name, stored, b"partitions", 1024)
     if schema > SCHEMA_VERSION:
         raise NamespaceTooNew(name, schema, SCHEMA_VERSION)
     if asked is not None and asked != actual:
         raise PartitionMismatch(name, asked, actual)
-    generation = stored.get(b"generation", b"").decode()
+    generation = stored.get(b"generation", b"").decode(errors="replace")
     is_importing = IMPORTING.encode() in stored
     return Namespace(Keyspace(name, actual), generation, _levels(stored), is_importing)
 
@@ -93,6 +121,14 @@ async def read_importing(redis: Redis, keys: Keyspace) -> bytes:
     """Return the checksum of the file of an unfinished import, empty for none. May raise
     Unavailable."""
     return (await read_hash(redis, keys.meta())).get(IMPORTING.encode(), b"")
+
+
+def _number(name: str, stored: dict[bytes, bytes], field: bytes, most: int) -> int:
+    text = stored.get(field, b"1" if field == b"schema" else b"")
+    if not (text.isdigit() and len(text) < 10 and 1 <= int(text) <= most):
+        found = f"{field.decode()!r} of the hash {name}:meta is {shown(repr(text[:100]))}"
+        raise WrongKeyType(f"namespace {name!r} cannot be opened: {found}; restore it")
+    return int(text)
 
 
 async def read_levels(redis: Redis, keys: Keyspace) -> Levels:

@@ -14,7 +14,6 @@ from msgspec import Struct
 from everfold.streams.appending.log import Log
 from everfold.streams.events.event import Rewound
 from everfold.streams.redis.connection import connections_opened
-from everfold.streams.redis.namespace import SCHEMA_VERSION
 from everfold.streams.redis.pages import read_readable_hash
 from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.server import server_info, server_time_ms
@@ -46,10 +45,9 @@ class ServerWatch:
     async def last_restart_ms(self) -> int:
         """Return when a restart of the server was last noticed, Unix ms of the server; 0 for never.
 
-        Where the namespace's `meta` was wiped it is made again: another program would else choose
-        another number of partitions. The server is asked only after a reconnect, without which it
+        The server is asked only after a reconnect, without which it
         cannot have started anew, and after a second, because a proxy may reconnect in our place.
-        Raises a leaf of Unavailable.
+        Raises as `Log.check_level` does.
         """
         opened, now_s = connections_opened(self._log.redis), time.monotonic()
         if self._looked[0] == opened and now_s - self._looked[1] < ASK_EVERY_S:
@@ -63,24 +61,15 @@ class ServerWatch:
 
     async def _note(self, run_id: str) -> int:
         redis, meta = self._log.redis, self._log.keys.meta()
+        await self._log.check_level()
         stored = await read_hash(redis, meta)
-        if b"partitions" not in stored:
-            await self._make_again(meta)
         if not run_id or stored.get(b"run_id", b"").decode() == run_id:
             # Without INFO the server's runs are not told apart; others may have noted a restart.
-            return int(stored.get(b"restarted_at_ms", b"0"))
+            text = stored.get(b"restarted_at_ms", b"0")
+            return int(text) if text.isdigit() and len(text) < 16 else 0
         at_ms = await server_time_ms(self._log.redis)
         await command(redis, "HSET", meta, "run_id", run_id, "restarted_at_ms", at_ms)
         return at_ms
-
-    async def _make_again(self, meta: str) -> None:
-        facts: dict[str, str | int] = {
-            "partitions": self._log.keys.partitions,
-            "schema": SCHEMA_VERSION,
-            "generation": self._log.generation,
-        }
-        for field, value in facts.items():
-            await command(self._log.redis, "HSETNX", meta, field, value)
 
 
 async def record_lost_writes(log: Log, found: LostWrites) -> None:

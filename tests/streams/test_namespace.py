@@ -10,6 +10,7 @@ import pytest
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import (
     InvalidName,
+    NamespaceMadeAnew,
     NamespaceTooNew,
     NoServer,
     PartitionMismatch,
@@ -18,6 +19,7 @@ from everfold.streams.errors import (
     ServerTooOld,
     ServerUnreachable,
     Unavailable,
+    WrongKeyType,
 )
 from everfold.streams.redis.redis_errors import command, read_hash
 from tests.support.servers import ServerChoice, StartServer, own_server
@@ -35,7 +37,7 @@ async def test_a_namespace_keeps_the_partitions_it_was_made_with(
 ) -> None:
     assert await opened(redis_url, namespace, 5) == 5
     assert await opened(redis_url, namespace) == 5
-    with pytest.raises(PartitionMismatch, match=r"made with 5 partitions .* opened with 8"):
+    with pytest.raises(PartitionMismatch, match="made with 5 partitions, not 8"):
         await opened(redis_url, namespace, 8)
 
 
@@ -60,7 +62,7 @@ async def test_a_newer_schema_is_refused(redis_url: str, namespace: str) -> None
     async with Log.open(redis_url, namespace=namespace) as log:
         await command(log.redis, "HSET", log.keys.meta(), "schema", 99)
         assert (await read_hash(log.redis, log.keys.meta()))[b"schema"] == b"99"
-    with pytest.raises(NamespaceTooNew, match="schema version 99"):
+    with pytest.raises(NamespaceTooNew, match="has schema 99"):
         await opened(redis_url, namespace)
 
 
@@ -114,3 +116,43 @@ async def test_a_server_that_refuses_writes_is_unavailable(own_server: StartServ
         await command(log.redis, "CONFIG SET", "maxmemory", "1")
         with pytest.raises(Unavailable, match="memory"):
             await log.submit({"1": {"class_type": "A", "inputs": {}}})
+
+
+async def test_a_namespace_that_was_lost_is_made_again_as_it_was(
+    redis_url: str, namespace: str
+) -> None:
+    async with Log.open(redis_url, namespace=namespace, partitions=3) as log:
+        await command(log.redis, "DEL", log.keys.meta())
+        await log.check_level()
+        async with Log.open(redis_url, namespace=namespace) as later:
+            assert (later.keys.partitions, later.generation) == (3, log.generation)
+
+
+async def test_a_namespace_that_was_made_anew_is_noticed(redis_url: str, namespace: str) -> None:
+    async with Log.open(redis_url, namespace=namespace, partitions=3) as log:
+        for field, value in (("partitions", "4"), ("generation", "x"), ("generation", b"\xff")):
+            before = await read_hash(log.redis, log.keys.meta())
+            await command(log.redis, "HSET", log.keys.meta(), field, value)
+            with pytest.raises(NamespaceMadeAnew):
+                await log.check_level()
+            await command(log.redis, "HSET", log.keys.meta(), field, before[field.encode()])
+        await log.check_level()
+
+
+async def test_what_a_namespace_says_of_itself_may_be_garbage(
+    redis_url: str, namespace: str
+) -> None:
+    async with Log.open(redis_url, namespace=namespace) as log:
+        for field in ("partitions", "schema"):
+            before = await command(log.redis, "HGET", log.keys.meta(), field)
+            for text in ("", "0", "-1", "x", "²", b"\xff\n", "9" * 400, "1.5", "x" * 1_000_000):
+                await command(log.redis, "HSET", log.keys.meta(), field, text)
+                with pytest.raises(WrongKeyType, match=f"'{field}' of .*:meta") as caught:
+                    await log.check_level()
+                assert len(str(caught.value)) < 400
+                with pytest.raises(WrongKeyType):
+                    async with Log.open(redis_url, namespace=namespace):
+                        pass
+            assert isinstance(before, bytes)
+            await command(log.redis, "HSET", log.keys.meta(), field, before)
+        await log.check_level()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 
@@ -12,10 +12,19 @@ THROTTLE_STEP_S = 0.05
 class FaultRule:
     """A fault for the next `count` requests that contain certain bytes."""
 
-    def __init__(self, count: int, containing: bytes, *, request_arrives: bool) -> None:
+    def __init__(
+        self,
+        count: int,
+        containing: bytes,
+        *,
+        request_arrives: bool,
+        answers: Sequence[bytes] = (),
+    ) -> None:
         self.left = count
         self.containing = containing
         self.request_arrives = request_arrives
+        self.answers = answers
+        """What is answered in place of the server, in turn."""
         self.hits = 0
         """How many requests it has hit."""
         self._over = anyio.Event()
@@ -31,6 +40,11 @@ class FaultRule:
             return False
         self.left -= 1
         return True
+
+    @property
+    def answer(self) -> bytes:
+        """The answer to the request that it hits now."""
+        return b"-%b\r\n" % self.answers[self.hits % len(self.answers)]
 
     def apply(self) -> None:
         self.hits += 1
@@ -61,6 +75,14 @@ class Faults:
     def drop_requests(self, count: int = 1, containing: bytes = b"") -> FaultRule:
         """Close the connection instead of passing on the next `count` requests of this kind."""
         return self._add(FaultRule(count, containing, request_arrives=False))
+
+    def answer_errors(self, *errors: str, count: int = -1, containing: bytes = b"") -> FaultRule:
+        """Answer the next `count` requests of this kind with these errors, in turn.
+
+        The server does not get them. Without a count: until `lift`.
+        """
+        texts = [error.encode().replace(b"\n", b" ") for error in errors]
+        return self._add(FaultRule(count, containing, request_arrives=True, answers=texts))
 
     def black_hole(self, *, requests: bool = True, replies: bool = True) -> None:
         """Keep connections open and accept new ones, but let nothing through.

@@ -50,6 +50,23 @@ async def test_without_faults_everything_passes(redis: Redis, key: str) -> None:
     assert await redis.get(key) == large
 
 
+async def test_errors_are_answered_in_turn_and_the_server_gets_no_such_request(
+    proxy: FaultProxy, redis: Redis, key: str
+) -> None:
+    await redis.ping()
+    rule = proxy.answer_errors("OOM no room", "ERR nobody knows", containing=b"SET")
+    async with redis.pipeline(transaction=False) as pipeline:
+        for _ in range(3):
+            pipeline.set(key, "x")
+            pipeline.get(key)
+        answers = await pipeline.execute(raise_on_error=False)
+    assert [str(answer) for answer in answers[::2]] == ["no room", "nobody knows", "no room"]
+    assert answers[1::2] == [None, None, None]
+    proxy.lift()
+    await redis.set(key, "x")
+    assert (await redis.get(key), rule.hits, proxy.accepted) == (b"x", 3, 1)
+
+
 async def test_it_stands_before_tcp_and_unix_servers(own_server: StartServer) -> None:
     for server in (own_server(tcp=True), own_server(tcp=False)):
         async with FaultProxy(server.url) as proxy, _client(proxy.url) as redis:

@@ -20,7 +20,7 @@ from everfold.commands.times import Seconds
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.archiver import Archived, Archiver
-from everfold.streams.errors import Unavailable
+from everfold.streams.errors import OUTAGES, WrongKeyType
 from everfold.streams.reading.reader import log_size
 from everfold.streams.reading.readers import trimmed_to, unregister
 from everfold.streams.retention.trimming import RETENTION_S, trim, trim_bounds
@@ -67,7 +67,7 @@ async def run(
         while True:
             try:
                 await _round(log, kept, everything, trim_after)
-            except Unavailable as error:
+            except (*OUTAGES, WrongKeyType) as error:
                 if once or everything:
                     raise
                 say(f"waiting: {error}")
