@@ -6,6 +6,9 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 	"$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' \
 		2>/dev/null && echo "$$python" && break; done)
 
+# yes: the versions of requirements/, or newer ones where a version is not to be had. only: never
+# newer ones. no: the newest that pyproject.toml allows.
+LOCKED ?= yes
 ARGS ?=
 ROUNDS ?= 10
 SEED ?= 1
@@ -63,10 +66,56 @@ chaos: $(DEV) ## Kill and cut for long: ROUNDS=10 SEED=1.
 bench: $(DEV) ## Measure; by default how long recovery takes; ARGS="--help" shows what else.
 	$(BIN)/python -m benchmarks $(or $(ARGS),recovery)
 
+# The index that pip uses, for uv.
+INDEX = $(or $(PIP_INDEX_URL),$(shell $(BIN)/python -m pip config get global.index-url 2>/dev/null))
+UV = $(if $(INDEX),UV_DEFAULT_INDEX=$(INDEX) )$(BIN)/uv
+COMPILE = $(UV) pip compile --quiet --no-header --universal --python-version 3.11 \
+	--generate-hashes pyproject.toml
+
+.PHONY: lock
+lock: $(DEV) ## Renew the locked versions, and the list of them that the wheel carries.
+	$(COMPILE) --upgrade --extra all --group dev --output-file requirements/dev.txt
+	$(COMPILE) --constraint requirements/dev.txt --extra all --output-file requirements/run.txt
+	$(COMPILE) --constraint requirements/dev.txt --extra cli --output-file requirements/image.txt
+	$(UV) pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes \
+		--constraint requirements/dev.txt --group build --output-file requirements/build.txt
+	$(BIN)/python -m supply_chain.sbom
+
+LOWEST = $(VENV)-lowest
+# A test of each library: what has changed between its lowest and its newest version shows there.
+TOUCHING = tests/everfold/test_help.py tests/everfold/test_formats.py \
+	tests/everfold/sinks/test_addresses.py tests/everfold/test_archive_sql.py \
+	tests/simulator/test_nodes.py tests/comfyui/test_socket.py tests/comfyui/test_http.py \
+	tests/streams/test_codec.py tests/streams/test_redis_py.py tests/embedded/test_resolve.py
+
+.PHONY: lowest
+lowest: $(DEV) ## Run a test of each library with the lowest versions that pyproject.toml allows.
+	$(UV) pip compile --quiet --no-header --resolution lowest-direct --only-binary :all: \
+		--python $(BIN)/python --extra all pyproject.toml --output-file $(LOWEST).txt
+	$(UV) venv --quiet --clear --python $(BIN)/python $(LOWEST)
+	$(UV) pip install --quiet --python $(LOWEST)/bin/python --constraint $(LOWEST).txt \
+		--editable '.[all]' --group test
+	$(LOWEST)/bin/python -m pytest -n auto $(or $(ARGS),$(TOUCHING))
+
 .PHONY: clean
 clean: ## Remove everything that was made here.
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) $(LOWEST).txt build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# What is locked is installed by its hashes; a file that does not match ends it, whatever LOCKED is.
+# $(1): the lock files. $(2): what pip is to resolve by itself where they cannot be had.
+define install
+@log=$$(mktemp); \
+if [ "$(LOCKED)" = no ]; then false; \
+elif $(PIP) install --require-hashes $(foreach lock,$(1),-r requirements/$(lock).txt) 2>"$$log"; then true; \
+elif [ "$(LOCKED)" = only ] || ! grep -q "No matching distribution found" "$$log"; then \
+	cat "$$log"; echo "The locked versions cannot be installed; LOCKED=no takes others."; exit 1; \
+else \
+	grep "No matching distribution found" "$$log"; \
+	echo "Not all locked versions are to be had here: taking what pyproject.toml allows."; false; \
+fi || { $(PIP) install --upgrade "pip>=25.1" && $(PIP) install --editable '.[all]' $(2); }
+@$(PIP) install --no-deps --no-build-isolation --editable .
+endef
 
 $(MADE):
 	@test -n "$(PYTHON)" || { \
@@ -75,16 +124,14 @@ $(MADE):
 		echo "Elsewhere on disk:   make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@echo "making $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv --clear $(VENV)
-	@# Older ones than 25.1 do not know --group.
-	@$(PIP) install --upgrade "pip>=25.1"
 	@touch $@
 
-$(RUN): $(MADE) pyproject.toml
+$(RUN): $(MADE) pyproject.toml requirements/run.txt requirements/build.txt
 	@echo "installing Everfold"
-	@$(PIP) install --editable '.[all]'
+	$(call install,run build,--group build)
 	@touch $@
 
-$(DEV): $(RUN)
+$(DEV): $(RUN) requirements/dev.txt
 	@echo "installing the tools for development"
-	@$(PIP) install --editable '.[all]' --group dev
+	$(call install,dev,--group dev)
 	@touch $@

@@ -51,7 +51,7 @@ def test_the_schema_would_complain(tmp_path: Path) -> None:
 def test_the_image_does_not_run_as_root_and_says_how_it_is() -> None:
     last_stage = (DEPLOY / "Dockerfile").read_text().split("\nFROM ")[-1]
 
-    assert "\nUSER 10001\n" in last_stage
+    assert "\nUSER 10001:10001\n" in last_stage
     assert "\nHEALTHCHECK " in last_stage
 
 

@@ -13,7 +13,10 @@ from tests.architecture.source_tree import PACKAGES
 from tests.packaging.conftest import Built
 from tests.support.programs import ROOT
 
-PROSE = {"CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml", ".gitignore"}
+PROSE = {
+    *("CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml", ".gitignore"),
+    "requirements/everfold.cdx.json",
+}
 """What a sdist has besides the package."""
 
 
@@ -39,7 +42,11 @@ def sdist_files(sdist: Path) -> list[str]:
 
 
 def top_level(names: list[str]) -> set[str]:
-    return {name.partition("/")[0] for name in names}
+    return {first_part(name) for name in names}
+
+
+def first_part(name: str) -> str:
+    return name.partition("/")[0]
 
 
 def test_the_wheel_installs_everfold_alone(built: Built) -> None:
@@ -55,7 +62,7 @@ def test_the_wheel_has_every_file_of_the_package_once(built: Built) -> None:
 def test_the_sdist_has_every_file_of_the_package_once_and_no_tests(built: Built) -> None:
     names = sdist_files(built.sdist)
 
-    assert top_level(names) == {"everfold", *PROSE}
+    assert top_level(names) == {"everfold", *map(first_part, PROSE)}
     assert Counter(name for name in names if name not in PROSE) == Counter(source_files())
 
 

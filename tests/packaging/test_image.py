@@ -11,6 +11,7 @@ from tests.packaging.conftest import Built, build
 from tests.support.programs import ROOT
 
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
+STAGES = DOCKERFILE.split("\nFROM ")
 SENT = (ROOT / ".dockerignore").read_text().splitlines()
 
 
@@ -21,7 +22,7 @@ def copied(stage: str) -> list[str]:
 
 
 def test_the_image_is_built_from_the_whole_package(built: Built, tmp_path: Path) -> None:
-    names = copied(DOCKERFILE.partition("\nFROM ")[2].partition("\nFROM ")[0])
+    names = copied(STAGES[1])
     source = tmp_path / "src"
     source.mkdir()
     for name in names:
