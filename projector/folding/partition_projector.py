@@ -23,8 +23,9 @@ from everfold.projector.folding.projection import (
     Outcome,
 )
 from everfold.streams.appending.log import Log
-from everfold.streams.errors import EverfoldError
+from everfold.streams.errors import EverfoldError, WrongKeyType
 from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order
+from everfold.streams.events.stored_fields import stored_entry_id
 from everfold.streams.reading.consumer_group import ConsumerGroup
 from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.retry import Backoff
@@ -87,7 +88,10 @@ class PartitionProjector:
         redis, keys = self._log.redis, self._fold.keys
         # The server may have gone back in time: only its own checkpoint matches its states.
         stored = await read_hash(redis, keys.projector())
-        self._checkpoint = stored.get(b"checkpoint", NO_ENTRY.encode()).decode()
+        checkpoint = stored_entry_id(stored, b"checkpoint")
+        if checkpoint is None:
+            raise WrongKeyType(f"the checkpoint in {keys.projector()} is no entry id: restore it")
+        self._checkpoint = checkpoint
         parked = await read_parked(self._log, keys.parked())
         self._fold.start_over(parked)
         await self._group.create(self._partition, self._checkpoint)

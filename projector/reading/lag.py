@@ -16,8 +16,9 @@ from everfold.projector.folding.parking import read_parked
 from everfold.projector.folding.projection import AnyProjection
 from everfold.streams.appending.log import Log
 from everfold.streams.events.record import NO_ENTRY, entry_time_ms
+from everfold.streams.events.stored_fields import stored_entry_id, stored_number
 from everfold.streams.redis.pages import count_all_entries, count_entries
-from everfold.streams.redis.redis_errors import command, read_hash
+from everfold.streams.redis.redis_errors import read_hash
 from everfold.streams.redis.server import server_time_ms
 
 COUNT_LIMIT = 10_000
@@ -66,8 +67,7 @@ async def checkpoints(log: Log) -> list[Checkpoint]:
 
     async def read(partition: int) -> None:
         key = log.keys.projector(partition)
-        text = await command(log.redis, "HGET", key, "checkpoint")
-        at = text.decode() if isinstance(text, bytes) else NO_ENTRY
+        at = stored_entry_id(await read_hash(log.redis, key), b"checkpoint") or NO_ENTRY
         after = await count_entries(log.redis, log.keys.log(partition), f"({at}", most=1)
         behind_s = age_s(now_ms, entry_time_ms(after.first)) if after.count else 0.0
         found[partition] = Checkpoint(at, max(behind_s, 0.001) if after.count else 0.0)
@@ -98,10 +98,10 @@ async def _lag(log: Log, projection: AnyProjection, partition: int, now_ms: int)
     oldest_ms = min((job.at_ms for job in parked.values() if job.at_ms), default=now_ms)
     return Lag(
         **asdict(await partition_lag(log, partition, stored, now_ms)),
-        folded=int(stored.get(b"folded", b"0")),
+        folded=stored_number(stored, b"folded") or 0,
         parked=len(parked),
         oldest_parked_s=age_s(now_ms, oldest_ms),
-        rebuilt_events=int(rebuild.get(b"folded", b"0")) if rebuild else None,
+        rebuilt_events=(stored_number(rebuild, b"folded") or 0) if rebuild else None,
     )
 
 
@@ -110,17 +110,17 @@ async def partition_lag(
 ) -> PartitionLag:
     """Return the lag of whoever stores its owner, lease and checkpoint in the hash `stored`.
 
-    `now_ms` is the server's time, Unix ms. Raises Unavailable.
+    `now_ms` is the server's time, Unix ms. What cannot be read counts as 0. Raises Unavailable.
     """
-    is_owned = int(stored.get(b"until_ms", b"0")) > now_ms
-    checkpoint = stored.get(b"checkpoint", NO_ENTRY.encode()).decode()
+    is_owned = (stored_number(stored, b"until_ms") or 0) > now_ms
+    checkpoint = stored_entry_id(stored, b"checkpoint") or NO_ENTRY
     after = await count_all_entries(
         log.redis, log.keys.log(partition), f"({checkpoint}", most=COUNT_LIMIT
     )
     first_ms = entry_time_ms(after.first) if after.count else now_ms
     return PartitionLag(
         partition=partition,
-        owner=stored.get(b"owner", b"").decode() if is_owned else "",
+        owner=stored.get(b"owner", b"").decode(errors="replace") if is_owned else "",
         checkpoint=checkpoint,
         lag_events=after.count,
         lag_s=age_s(now_ms, first_ms),

@@ -22,8 +22,9 @@ from everfold.projector.subscribing.status import read_held
 from everfold.projector.subscribing.subscription import Subscription, TargetAway
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
-from everfold.streams.errors import BrokenChain, EverfoldError, JobUnknown
+from everfold.streams.errors import BrokenChain, EverfoldError, JobUnknown, WrongKeyType
 from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order
+from everfold.streams.events.stored_fields import stored_entry_id
 from everfold.streams.reading.consumer_group import ConsumerGroup
 from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.retry import Backoff
@@ -98,10 +99,13 @@ class PartitionDelivery:
         if b"checkpoint" not in stored:
             await create_again(self._log, self._subscription, self._partition)
             raise StartOver("its checkpoint is gone: it was removed, or the server lost it")
-        self._checkpoint = stored[b"checkpoint"].decode()
+        checkpoint, began = (stored_entry_id(stored, name) for name in (b"checkpoint", b"began"))
+        if checkpoint is None or began is None:
+            raise WrongKeyType(f"{self._keys.checkpoint()} holds no entry id: restore it")
+        self._checkpoint = checkpoint
         self._changes = stored.get(b"changes", b"0")
-        self._acks.start_over(stored.get(b"resets", b"0").decode())
-        self._classifier.start_over(stored.get(b"began", NO_ENTRY.encode()).decode())
+        self._acks.start_over(stored.get(b"resets", b"0").decode(errors="replace"))
+        self._classifier.start_over(began)
         self._held = await read_held(self._log, self._keys.held())
         await self._group.create(self._partition, self._checkpoint)
         await self._group.take_over_pending(self._partition)

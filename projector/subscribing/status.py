@@ -14,6 +14,7 @@ from everfold.projector.subscribing.subscription import Description
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import SubscriptionUnknown
 from everfold.streams.events.json_text import NotJson, decoder
+from everfold.streams.events.stored_fields import stored_number
 from everfold.streams.redis.pages import read_readable_hash
 from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.server import server_time_ms
@@ -80,9 +81,9 @@ async def _partition_status(log: Log, name: str, partition: int, now_ms: int) ->
     held = (await read_held(log, keys.held())).values()
     return SubscriptionStatus(
         **asdict(await partition_lag(log, partition, stored, now_ms)),
-        delivered=int(stored.get(b"delivered", b"0")),
-        failed=int(stored.get(b"failed", b"0")),
-        left_out=int(stored.get(b"left_out", b"0")),
+        delivered=stored_number(stored, b"delivered") or 0,
+        failed=stored_number(stored, b"failed") or 0,
+        left_out=stored_number(stored, b"left_out") or 0,
         waiting=sum(not job.is_parked for job in held),
         parked=sum(job.is_parked for job in held),
         oldest_held_s=age_s(now_ms, min((job.at_ms for job in held), default=now_ms)),

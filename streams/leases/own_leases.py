@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from everfold.streams.appending.outcomes import Lease
+from everfold.streams.events.stored_fields import stored_number
 from everfold.streams.leases.fairness import Lane
 from everfold.streams.redis.keys import RUNNERS_GROUP, Keyspace
 from everfold.streams.redis.pipelining import PipeliningRedis
@@ -51,13 +52,16 @@ async def _lease(
     )
     if not found:
         return None
-    job_id = found[0][1][1].decode()
+    job_id = found[0][1][1].decode(errors="replace")
     fields = ("epoch", "seq", "owner", "phase")
     epoch, seq, owner, phase = cast(
         "list[bytes | None]", await command(redis, "HMGET", keys.head(job_id), *fields)
     )
     if owner != runner.encode() or phase != b"leased":
         return None
+    numbers = {b"epoch": epoch or b"0", b"seq": seq or b"0"}
+    if None in [stored_number(numbers, field) for field in numbers]:
+        return None  # its head is broken: doctor names the job
     return Lease(
         job_id=job_id,
         runner=runner,

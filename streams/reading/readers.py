@@ -12,9 +12,11 @@ import msgspec
 from msgspec import Struct
 
 from everfold.streams.appending.log import Log
+from everfold.streams.errors import WrongKeyType
 from everfold.streams.events.checks import check_name
 from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.events.record import NO_ENTRY, entry_before, entry_order
+from everfold.streams.events.stored_fields import stored_entry_id, stored_number
 from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.server import server_time_ms
 
@@ -95,10 +97,12 @@ def _reader(text: bytes) -> Reader:
 
 
 async def trimmed_to(log: Log, partition: int) -> TrimmedTo:
-    """Return what was trimmed of a partition so far. Raises a leaf of Unavailable."""
+    """Return what was trimmed of a partition so far. Raises WrongKeyType, a leaf of Unavailable."""
     stored = await read_hash(log.redis, log.keys.trimmed(partition))
-    entry_id = stored.get(b"to", NO_ENTRY.encode()).decode()
-    return TrimmedTo(entry_id, int(stored.get(b"count", b"0")))
+    entry_id, count = stored_entry_id(stored, b"to"), stored_number(stored, b"count")
+    if entry_id is None or count is None:
+        raise WrongKeyType(f"{log.keys.trimmed(partition)} cannot be read: restore it")
+    return TrimmedTo(entry_id, count)
 
 
 async def group_positions(log: Log, partition: int) -> dict[str, str]:

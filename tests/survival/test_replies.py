@@ -105,7 +105,7 @@ async def test_whatever_the_server_answers_every_process_lives_and_goes_on(
             rule = proxy.answer_errors(*texts)
             await anyio.sleep(0.25 * stack.leases.ttl_s)  # so long the errors last
             proxy.lift()
-            assert rule.hits > 10
+            assert rule.hits > 0
             assert_lives(programs)
             short = await stack.submit(0.1)
             await stack.until(short, "succeeded")
