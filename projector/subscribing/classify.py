@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from everfold.projector.folding.job_tracker import JobTracker
 from everfold.projector.subscribing.delivery import Delivery, Filter
@@ -19,6 +20,9 @@ from everfold.streams.errors import BrokenChain, JobUnknown
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order
 from everfold.streams.reading.reader import job_events
+
+IN_HAND_BYTES = 16 * 1024 * 1024
+"""Bytes of the jobs that are delivered at the same time, or one that is larger."""
 
 
 class Classified(Struct, frozen=True):
@@ -33,6 +37,8 @@ class Classified(Struct, frozen=True):
     trimmed by then."""
     parked: dict[str, Held]
     """Jobs to park once their earlier events are delivered, by job id."""
+    rest: Sequence[Recorded] = ()
+    """What was not looked at: the jobs before are so large that they are to be delivered first."""
 
 
 class Classifier:
@@ -50,13 +56,23 @@ class Classifier:
         self._began = began
 
     async def classify(self, records: Sequence[Recorded]) -> Classified:
-        """Classify entries, which must be in log order. Raises Unavailable."""
+        """Classify entries, which must be in log order, up to IN_HAND_BYTES of jobs.
+
+        Raises Unavailable.
+        """
         found = Classified([], [], [], {})
-        for record in records:
+        sizes, in_hand = dict[str, int](), 0
+        for number, record in enumerate(records, 1):
             if not record.job_id:
                 found.ignored.append(record.entry_id)  # another program's entry
             elif record.job_id not in found.parked:
                 await self._classify(record, found)
+                size = self._tracker.size_of(record.job_id)
+                in_hand += size - sizes.get(record.job_id, 0)
+                sizes[record.job_id] = size
+            if in_hand > IN_HAND_BYTES:
+                found = replace(found, rest=records[number:])
+                break
         self._tracker.evict()
         return found
 

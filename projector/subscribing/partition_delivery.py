@@ -26,6 +26,7 @@ from everfold.streams.errors import BrokenChain, EverfoldError, JobUnknown, Wron
 from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order
 from everfold.streams.events.stored_fields import stored_entry_id
 from everfold.streams.reading.consumer_group import ConsumerGroup
+from everfold.streams.redis.pages import PAGE_BYTES
 from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.scripts import Script
@@ -141,15 +142,16 @@ class PartitionDelivery:
 
         `before` says how jobs that are tried again were held.
         """
-        found = await self._classifier.classify(records)
-        self._acks.ignored(*found.ignored)
-        self._acks.left_out(*found.left_out)
-        await ConcurrentDelivery(self._subscription, self._acks, self._held, self._log, before).run(
-            found.deliveries
-        )
-        for job_id, parked in found.parked.items():
-            if job_id not in self._held:  # else it is held at an earlier event
-                self._park(job_id, parked)
+        delivery = ConcurrentDelivery(self._subscription, self._acks, self._held, self._log, before)
+        while records:
+            found = await self._classifier.classify(records)
+            self._acks.ignored(*found.ignored)
+            self._acks.left_out(*found.left_out)
+            await delivery.run(found.deliveries)
+            for job_id, parked in found.parked.items():
+                if job_id not in self._held:  # else it is held at an earlier event
+                    self._park(job_id, parked)
+            records = [record for record in found.rest if record.job_id not in self._held]
 
     def _park(self, job_id: str, parked: Held) -> None:
         name, seq = self._subscription.name, parked.seq
@@ -161,12 +163,16 @@ class PartitionDelivery:
         due = await self._due()
         if not due:
             return
-        before = {job_id: self._held.pop(job_id) for job_id in due}
-        records = [
-            record
-            for job_id, held in before.items()
-            for record in await self._events_from(job_id, held)
-        ]
+        before: dict[str, Held] = {}
+        records: list[Recorded] = []
+        size_bytes = 0
+        for job_id in due:
+            before[job_id] = self._held.pop(job_id)
+            found = await self._events_from(job_id, before[job_id])
+            records += found
+            size_bytes += sum(len(record.payload) for record in found)
+            if size_bytes > PAGE_BYTES:
+                break  # the others are due at the next look
         await self._deliver(records, before)
         for job_id in before:
             if job_id not in self._held:
