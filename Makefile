@@ -81,6 +81,10 @@ lock: $(DEV) ## Renew the locked versions, and the list of them that the wheel c
 		--constraint requirements/dev.txt --group build --output-file requirements/build.txt
 	$(BIN)/python -m supply_chain.sbom
 
+.PHONY: audit
+audit: $(DEV) ## Report licences and known vulnerabilities of what is locked.
+	$(BIN)/python -m supply_chain.audit
+
 LOWEST = $(VENV)-lowest
 # A test of each library: what has changed between its lowest and its newest version shows there.
 TOUCHING = tests/everfold/test_help.py tests/everfold/test_formats.py \
