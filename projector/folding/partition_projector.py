@@ -35,6 +35,9 @@ logger = logging.getLogger("everfold.projector")
 
 BATCH = 1000
 
+RETRY = 20
+"""Parked jobs that are folded again by one commit: each is read whole."""
+
 FEW, GATHER_S = 32, 0.005
 """After a commit of fewer than FEW events, it waits until the next multiple of GATHER_S: a commit
 of one event costs nearly as much as one of thirty, and all partitions that read and commit at the
@@ -121,8 +124,9 @@ class PartitionProjector:
                 await command(self._log.redis, "XGROUP SETID", key, group, self._checkpoint)
 
     async def _retry(self, jobs: Sequence[str]) -> None:
-        if jobs:
-            self._check(await self._fold.retry(jobs, self._request([], self._checkpoint)))
+        for at in range(0, len(jobs), RETRY):
+            page = jobs[at : at + RETRY]
+            self._check(await self._fold.retry(page, self._request([], self._checkpoint)))
 
     async def _fold_new(self) -> None:
         while True:
