@@ -1,0 +1,39 @@
+"""Scripts and reads with 20,000 items per call: no list is unpacked whole."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from everfold.projector.folding.parking import Parked, read_parked
+from everfold.projector.folding.stored_jobs import read_stored_jobs
+from everfold.streams.appending.log import Log
+from everfold.streams.redis.redis_errors import command
+
+pytestmark = pytest.mark.anyio
+
+MANY = 20_000
+TEXT = '{"seq":1,"entry_id":"1-0","why":"x"}'
+
+
+@pytest.fixture
+async def log(redis_url: str, namespace: str) -> AsyncIterator[Log]:
+    async with Log.open(redis_url, namespace=namespace, partitions=1) as log:
+        yield log
+
+
+async def test_states_of_many_jobs_are_measured_and_read(log: Log) -> None:
+    await command(log.redis, "HSET", log.keys.job("j7"), "seq", 1, "job_id", "j7")
+    found = await read_stored_jobs(log, [log.keys.job(f"j{n}") for n in range(MANY)])
+    assert [job.job_id for job in found if job is not None] == ["j7"]
+    assert len(found) == MANY
+
+
+async def test_a_hash_of_many_fields_is_read_in_pages(log: Log) -> None:
+    key = log.keys.parked(0)
+    fields = [text for n in range(MANY) for text in (f"j{n}", TEXT)]
+    await command(log.redis, "HSET", key, *fields)
+    found = await read_parked(log, key)
+    assert len(found) == MANY
+    assert found["j7"] == Parked(1, "1-0", "x")
