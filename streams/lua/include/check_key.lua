@@ -2,10 +2,15 @@
 -- space between them, as `HSET XGROUP|CREATE`; those that name no key are asked without one.
 local function refused(names, key)
   for name in string.gmatch(redis.acl_check_cmd and names or '', '%S+') do
-    local words = {}
-    for word in string.gmatch(name, '[^|]+') do table.insert(words, word) end
-    if name == 'XREADGROUP' then words = { name, 'GROUP', '', '', 'STREAMS', key, '>' } else table.insert(words, key) end
-    if not redis.acl_check_cmd(unpack(words)) then
+    local is_allowed
+    if name == 'XREADGROUP' then
+      is_allowed = redis.acl_check_cmd(name, 'GROUP', '', '', 'STREAMS', key, '>')
+    elseif string.find(name, '|', 1, true) then
+      local command, part = string.match(name, '^(.*)|(.*)$')
+      is_allowed = redis.acl_check_cmd(command, part, key)
+    elseif key then is_allowed = redis.acl_check_cmd(name, key)
+    else is_allowed = redis.acl_check_cmd(name) end
+    if not is_allowed then
       return 'NOPERM this user may not send ' .. string.gsub(name, '|', ' ') .. (key and ' for ' .. key or '')
     end
   end
