@@ -145,9 +145,9 @@ class Everfold:
         `workflow` is an API-format graph: a mapping, its JSON, or the path of a file. `kind`,
         `user` and `metadata` (at most 64 KiB of JSON) are yours: they are stored with the job,
         and lists and subscriptions can select by the first two. With an `idempotency_key` a
-        repeated submit returns the first job. `priority` is high, normal or low. The job does not
-        start before `run_at` (a time without zone is local; None means at once). `policy` says
-        how often and how long the job is tried.
+        repeated submit of the same user returns the first job. `priority` is high, normal or
+        low. The job does not start before `run_at` (a time without zone is local; None means at
+        once). `policy` says how often and how long the job is tried.
 
         Raises a kind of Refused (InvalidWorkflow, TooLarge, InvalidName, IdempotencyConflict)
         with nothing written. After Unavailable the job may exist: repeat the submit with its

@@ -81,12 +81,12 @@ class InvalidName(Refused):
 
 
 class IdempotencyConflict(Refused):
-    """The idempotency key belongs to a job with another workflow."""
+    """The idempotency key belongs to a job with other arguments, which `what` names."""
 
-    def __init__(self, key: str, job_id: str) -> None:
-        used = f"idempotency key {key!r} was already used for job {job_id} with another workflow"
-        super().__init__(f"{used}; send the same workflow again or choose a new key")
-        self.key, self.job_id = key, job_id
+    def __init__(self, key: str, job_id: str, what: str = "workflow") -> None:
+        used = f"idempotency key {key!r} was already used for job {job_id} with another {what}"
+        super().__init__(f"{used}; send the same again or choose a new key")
+        self.key, self.job_id, self.what = key, job_id, what
 
 
 class EventIdForgotten(Refused):

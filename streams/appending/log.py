@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 import msgspec
 
 from everfold.streams.appending.earlier_append import earlier_append
+from everfold.streams.appending.earlier_submit import check_same
 from everfold.streams.appending.group_commit import GroupCommit, Outcome
 from everfold.streams.appending.outcomes import (
     Appended,
@@ -300,7 +302,9 @@ class Log:
 
         `workflow` is an API-format graph of at most 4 MiB: a mapping, or its JSON as text.
         `metadata` is any JSON object of at most 64 KiB. `priority` is high, normal or low. With an
-        `idempotency_key` a repeated submit returns the first job. The job does not run before
+        `idempotency_key` a repeated submit of the same user returns the first job; the key belongs
+        to the user, and another workflow, kind, queue, priority, metadata or policy under it is a
+        conflict. The job does not run before
         `run_at_ms`, Unix milliseconds.
 
         Raises InvalidWorkflow, TooLarge, InvalidName or IdempotencyConflict with nothing written,
@@ -311,11 +315,11 @@ class Log:
         await self._refuse_while_importing()
         graph = check_workflow(workflow)
         check_number("run_at_ms", run_at_ms)
-        job_id = self._job_id(job_id, idempotency_key)
+        job_id = self._job_id(job_id, check_text("user", user), idempotency_key)
         event = self.stamp(
             Submitted(
                 kind=check_text("kind", kind),
-                user=check_text("user", user),
+                user=user,
                 queue=check_name("queue", queue),
                 priority=check_choice("priority", priority, PRIORITIES),
                 workflow=graph.sha256,
@@ -330,8 +334,16 @@ class Log:
             lambda: self._submit(job_id, event, payload, graph.json), self.retry_for_s
         )
         if reply[0] == b"differs":
-            raise IdempotencyConflict(idempotency_key or job_id, job_id)
-        return Submission(job_id, bytes(reply[1]).decode(), created=reply[0] == b"submitted")
+            raise IdempotencyConflict(idempotency_key or job_id, job_id, "workflow")
+        entry_id = bytes(reply[1]).decode()
+        if reply[0] == b"exists" and idempotency_key is not None:
+            await self._check_same(job_id, entry_id, event)
+        return Submission(job_id, entry_id, created=reply[0] == b"submitted")
+
+    async def _check_same(self, job_id: str, entry_id: str, again: Submitted) -> None:
+        key = self.keys.log(self.keys.partition_of(job_id))
+        compare = partial(check_same, self.redis, key, entry_id, job_id, again)
+        await with_retry(compare, self.retry_for_s)
 
     async def _refuse_while_importing(self) -> None:
         """Raise Refused while an import is not finished: it could not add older entries later."""
@@ -341,14 +353,15 @@ class Log:
             name = self.keys.namespace
             raise Refused(f"an import into the namespace {name!r} is not finished: repeat it first")
 
-    def _job_id(self, job_id: str | None, idempotency_key: str | None) -> str:
+    def _job_id(self, job_id: str | None, user: str, idempotency_key: str | None) -> str:
         """Return the id of a job to be submitted. Raises InvalidName or TooLarge."""
         if idempotency_key is not None:
             check_text("idempotency key", idempotency_key, least=1)
         if job_id is not None:
             return check_job_id(job_id)
-        namespace = self.keys.namespace
-        return new_id() if idempotency_key is None else job_id_for(namespace, idempotency_key)
+        if idempotency_key is None:
+            return new_id()
+        return job_id_for(self.generation, user, idempotency_key)
 
     async def _submit(
         self, job_id: str, event: Submitted, payload: bytes, graph: bytes

@@ -29,9 +29,12 @@ def new_id() -> str:
     return f"{ms >> 16:08x}-{ms & 0xFFFF:04x}-7{first:03x}-{second:04x}-{third:012x}"
 
 
-def job_id_for(namespace: str, idempotency_key: str) -> str:
-    """Return the job id that belongs to an idempotency key: always the same one."""
-    return str(uuid.uuid5(JOB_NAMESPACE, f"{namespace}\n{idempotency_key}"))
+def job_id_for(generation: str, user: str, idempotency_key: str) -> str:
+    """Return the job id that belongs to an idempotency key of a user: always the same one.
+
+    Whoever does not know the generation id of the namespace cannot guess it from the key.
+    """
+    return str(uuid.uuid5(JOB_NAMESPACE, f"{generation}\n{user}\n{idempotency_key}"))
 
 
 def uuid_time_ms(uuid7: str) -> int:

@@ -151,9 +151,9 @@ SENTENCES = {
     ("submit", FAST, "--priority", "urgent"): (2, "choose one of high, normal, low"),
     ("submit", FAST, "--queue", "a b"): (2, "letters, digits"),
     ("runner", "--comfyui", "ftp://gpu"): (2, "http"),
-    ("runner", "--slots", "0"): (2, "at least one"),
+    ("runner", "--slots", "0"): (2, "from 1 to"),
     ("doctor", "--namespace", "a/b"): (2, "namespace 'a/b'"),
-    ("projector", "--job-ttl", "0"): (2, "above 0"),
+    ("projector", "--job-ttl", "0"): (2, "from 0.001 to"),
 }
 
 

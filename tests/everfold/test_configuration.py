@@ -180,12 +180,12 @@ async def test_options_of_one_command_come_from_its_table(
 ) -> None:
     url = own_server().url
     write(file, f'redis_url = "{url}"\n[runner]\nslots = 0\ncomfyui = "http://a"')
-    assert "at least one" in await said(start("runner"), code=2)
-    assert "at least one" in await said(start("runner", "--slots", "-1"), code=2)
+    assert "from 1 to" in await said(start("runner"), code=2)
+    assert "from 1 to" in await said(start("runner", "--slots", "-1"), code=2)
     assert "no ComfyUI is named" in await said(start("up"), code=2)
     write(file, 'comfyui = ["http://a", "ftp://gpu"]\n[up]\nslots = 0')
     assert "ftp://gpu" in await said(start("runner", REDIS_URL=url), code=2)
-    assert "at least one" in await said(start("up", REDIS_URL=url), code=2)
+    assert "from 1 to" in await said(start("up", REDIS_URL=url), code=2)
 
 
 async def test_the_log_and_the_folder_reach_what_reads_the_environment(

@@ -24,8 +24,6 @@ from tests.support.servers import OwnServer, StartServer
 
 pytestmark = pytest.mark.anyio
 
-JOB = job_id_for("everfold", "order-17")
-
 
 @pytest.fixture
 def server(own_server: StartServer) -> OwnServer:
@@ -40,7 +38,7 @@ def counter(start: StartProgram, server: OwnServer, step_s: float) -> Program:
 
 async def history(server: OwnServer) -> list[Recorded]:
     async with Log.open(server.url) as log:
-        return await job_events(log, JOB)
+        return await job_events(log, job_id_for(log.generation, "", "order-17"))
 
 
 def steps(records: list[Recorded]) -> list[int]:
@@ -95,7 +93,7 @@ async def test_a_wish_to_cancel_reaches_it_with_the_next_renewal(
     program = counter(start_program, server, 1.0)
     await program.line("submitted")
     async with Log.open(server.url) as log:
-        await log.append(JOB, CancelRequested(), epoch=0)
+        await log.append(job_id_for(log.generation, "", "order-17"), CancelRequested(), epoch=0)
     assert await program.end() == 0, program
     records = await history(server)
     assert isinstance(records[-1].event, Canceled)

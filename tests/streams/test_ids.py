@@ -26,6 +26,9 @@ def test_ids_sort_as_text_by_the_time_of_their_making() -> None:
     assert all(uuid_time_ms(a) <= uuid_time_ms(b) for a, b in pairwise(made))
 
 
-def test_an_idempotency_key_belongs_to_its_namespace() -> None:
-    assert job_id_for("a", "k") == job_id_for("a", "k")
-    assert len({job_id_for("a", "k"), job_id_for("b", "k"), job_id_for("a", "l")}) == 3
+def test_an_idempotency_key_belongs_to_its_namespace_and_user() -> None:
+    made = [
+        job_id_for(*w) for w in (("a", "u", "k"), ("b", "u", "k"), ("a", "v", "k"), ("a", "u", "l"))
+    ]
+    assert job_id_for("a", "u", "k") == made[0]
+    assert len(set(made)) == 4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import msgspec
 from cyclopts import Parameter
@@ -19,7 +19,7 @@ from everfold.streams.events.policies import COUNTS, NAMES, check_policy
 from everfold.streams.events.workflow_check import check_workflow
 from everfold.workflow_file import read_workflow
 
-_decode_graph = decoder(dict[str, dict[str, dict[str, object]]])
+_decode_graph = decoder(dict[str, dict[str, object]])
 
 
 async def submit(
@@ -97,7 +97,7 @@ def with_inputs(workflow: bytes, changes: list[str]) -> bytes:
         if node not in graph or not name:
             known = ", ".join(sorted(graph))
             raise InvalidName("--set", change, f"write NODE.INPUT=VALUE; the nodes are {known}")
-        graph[node]["inputs"][name] = _value(text)
+        cast("dict[str, object]", graph[node]["inputs"])[name] = _value(text)
     return msgspec.json.encode(graph)
 
 
