@@ -13,7 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from everfold.streams.appending.earlier_append import earlier_append
-from everfold.streams.appending.earlier_submit import check_same
+from everfold.streams.appending.earlier_submit import check_same, chosen_job_id
 from everfold.streams.appending.group_commit import GroupCommit, Outcome
 from everfold.streams.appending.outcomes import (
     Appended,
@@ -35,7 +35,6 @@ from everfold.streams.events.checks import (
     check_append,
     check_choice,
     check_event_id,
-    check_job_id,
     check_metadata,
     check_name,
     check_text,
@@ -49,7 +48,7 @@ from everfold.streams.events.event import (
     Submitted,
     closing_status,
 )
-from everfold.streams.events.ids import job_id_for, new_id
+from everfold.streams.events.ids import new_id
 from everfold.streams.events.limits import EVENT_LIMIT_BYTES
 from everfold.streams.events.policies import check_policy
 from everfold.streams.events.ranges import check_number
@@ -315,7 +314,7 @@ class Log:
         await self._refuse_while_importing()
         graph = check_workflow(workflow)
         check_number("run_at_ms", run_at_ms)
-        job_id = self._job_id(job_id, check_text("user", user), idempotency_key)
+        job_id = chosen_job_id(self.generation, check_text("user", user), job_id, idempotency_key)
         event = self.stamp(
             Submitted(
                 kind=check_text("kind", kind),
@@ -335,10 +334,9 @@ class Log:
         )
         if reply[0] == b"differs":
             raise IdempotencyConflict(idempotency_key or job_id, job_id, "workflow")
-        entry_id = bytes(reply[1]).decode()
         if reply[0] == b"exists" and idempotency_key is not None:
-            await self._check_same(job_id, entry_id, event)
-        return Submission(job_id, entry_id, created=reply[0] == b"submitted")
+            await self._check_same(job_id, bytes(reply[1]).decode(), event)
+        return Submission(job_id, bytes(reply[1]).decode(), created=reply[0] == b"submitted")
 
     async def _check_same(self, job_id: str, entry_id: str, again: Submitted) -> None:
         key = self.keys.log(self.keys.partition_of(job_id))
@@ -352,16 +350,6 @@ class Log:
         if self.is_importing:
             name = self.keys.namespace
             raise Refused(f"an import into the namespace {name!r} is not finished: repeat it first")
-
-    def _job_id(self, job_id: str | None, user: str, idempotency_key: str | None) -> str:
-        """Return the id of a job to be submitted. Raises InvalidName or TooLarge."""
-        if idempotency_key is not None:
-            check_text("idempotency key", idempotency_key, least=1)
-        if job_id is not None:
-            return check_job_id(job_id)
-        if idempotency_key is None:
-            return new_id()
-        return job_id_for(self.generation, user, idempotency_key)
 
     async def _submit(
         self, job_id: str, event: Submitted, payload: bytes, graph: bytes
