@@ -61,6 +61,9 @@ def run(arguments: list[str]) -> int:
         return DONE
     except EverfoldError as error:
         return _complain(str(error), exit_code(error))
+    except OSError as error:  # of a file that was named, or of the standard output
+        place = f": {error.filename}" if error.filename else ""
+        return _complain(f"{error.strerror or error}{place}", FAILED)
     except BaseExceptionGroup as group:
         return _complain_of(group)
     return code if isinstance(code, int) else DONE

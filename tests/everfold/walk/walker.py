@@ -34,6 +34,8 @@ class Call(Struct, frozen=True):
 
     arguments: list[str]
     environ: dict[str, str] = {}
+    in_terminal: bool = False
+    """Whether its standard output is a terminal, which understands nothing but line ends."""
 
 
 class Walk(Struct, frozen=True):
@@ -71,20 +73,29 @@ class Running:
         self._processes = set[str]()
         self._terminate_at = time.monotonic() + walk.limit_s
         self._kill_at = self._terminate_at + GRACE_S
+        self._terminal, theirs = os.openpty() if call.in_terminal else (-1, -1)
         self._pid = os.fork()
         if not self._pid:
-            _become(walk, call, self._mark, self._paths)
+            _become(walk, call, self._mark, self._paths, theirs)
+        if call.in_terminal:
+            os.close(theirs)
+            os.set_blocking(self._terminal, False)
+        self._drawn = b""
 
     def ended(self, processes: Sequence[Process]) -> Shown | None:
         """Look at it and at all processes; return what it showed when it is over."""
         ours = (one for one in processes if self._pid == one.parent or self._mark in one.environ)
         self._processes.update(one.command_line for one in ours)
         pid, status = os.waitpid(self._pid, os.WNOHANG)
+        self._read_terminal()
         if pid:
             with contextlib.suppress(ProcessLookupError):  # what it left behind
                 os.killpg(self._pid, signal.SIGKILL)
             code = os.waitstatus_to_exitcode(status)
             out, err = (path.read_bytes() for path in self._paths)
+            if self._call.in_terminal:
+                os.close(self._terminal)
+                out = self._drawn.replace(b"\r\n", b"\n")
             return Shown(self._call.arguments, code, out, err, sorted(self._processes))
         if time.monotonic() > self._kill_at:
             os.killpg(self._pid, signal.SIGKILL)
@@ -92,6 +103,11 @@ class Running:
             self._terminate_at = self._kill_at
             os.kill(self._pid, signal.SIGTERM)
         return None
+
+    def _read_terminal(self) -> None:
+        with contextlib.suppress(OSError):  # nothing to read, or nobody writes to it any more
+            while self._call.in_terminal and (part := os.read(self._terminal, 65_536)):
+                self._drawn += part
 
 
 def processes_beside(known: Collection[str]) -> Iterator[Process]:
@@ -104,13 +120,16 @@ def processes_beside(known: Collection[str]) -> Iterator[Process]:
                 yield Process(int(parent), line, (folder / "environ").read_text())
 
 
-def _become(walk: Walk, call: Call, mark: str, paths: list[Path]) -> None:
+def _become(walk: Walk, call: Call, mark: str, paths: list[Path], terminal: int) -> None:
     """Run the command as `python -m everfold` does. Does not return."""
     code = 1
     try:
         os.setsid()
         for number, path in enumerate(paths, 1):
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        if call.in_terminal:
+            os.dup2(terminal, 1)
+            os.environ["TERM"] = "dumb"
         os.chdir(walk.folder)
         # What it starts has the mark from the beginning, unless it is given no environment.
         name, _, value = mark.partition("=")
