@@ -7,7 +7,6 @@ delayed jobs, and one JobRun runs each leased job.
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import time
@@ -33,6 +32,7 @@ from everfold.runner.execution.shared import Shared
 from everfold.runner.renewal.lease_renewer import LeaseRenewer
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
+from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import (
     EverfoldError,
     JobClosed,
@@ -52,7 +52,7 @@ from everfold.streams.redis.connection import is_named
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.retention.lost_writes import ServerWatch
 
-logger = logging.getLogger("everfold.runner")
+logger = get_logger("everfold.runner")
 
 JOB_READS_LIMIT = 8
 """Job runs that may read their job at the same time."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Callable, Mapping
 
@@ -16,8 +15,9 @@ from everfold.simulator.nodes.node import Node
 from everfold.simulator.queue import Item, PromptQueue, shown
 from everfold.simulator.run import Cache, Run
 from everfold.simulator.sockets import Sockets
+from everfold.streams.border.logger import get_logger
 
-logger = logging.getLogger("everfold.simulator")
+logger = get_logger("everfold.simulator")
 
 HISTORY_LAG_S = 0.005
 """As in ComfyUI, the history is written a little after execution_success was sent."""

@@ -7,7 +7,6 @@ dies go to the others. Two that work on one partition do no harm: the scripts re
 from __future__ import annotations
 
 import contextlib
-import logging
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
 
@@ -17,10 +16,11 @@ from anyio import TASK_STATUS_IGNORED
 
 from everfold.projector.assignment.fair_share import candidates, fair_share, surplus
 from everfold.projector.assignment.member import Acquired, Member
+from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import EverfoldError, NamespaceMadeAnew, NamespaceTooNew
 from everfold.streams.redis.retry import Backoff
 
-logger = logging.getLogger("everfold.projector")
+logger = get_logger("everfold.projector")
 
 RELEASE_WITHIN_S = 2.0
 """Longest time to release a lease; after that it runs out by itself."""

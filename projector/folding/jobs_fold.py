@@ -6,7 +6,6 @@ holds only what was committed.
 
 from __future__ import annotations
 
-import logging
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
@@ -27,6 +26,7 @@ from everfold.projector.job.fold import fold
 from everfold.projector.job.job import Job
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
+from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import BrokenChain, JobUnknown
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.event import Progressed
@@ -36,7 +36,7 @@ from everfold.streams.redis.keys import JobsKeys
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.retention.history import job_history
 
-logger = logging.getLogger("everfold.projector")
+logger = get_logger("everfold.projector")
 
 _NONE = Job()
 

@@ -7,7 +7,6 @@ the log. Both let runners look again at a job that they could not read (a blocke
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import cast
 
@@ -16,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from everfold.streams.appending.log import Log
+from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import JobNotParked, Refused
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.record import NO_ENTRY, Recorded
@@ -25,7 +25,7 @@ from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.scripts import Script
 from everfold.streams.redis.server import server_time_ms
 
-logger = logging.getLogger("everfold.projector")
+logger = get_logger("everfold.projector")
 
 _unpark = Script("everfold.projector", "unpark")
 

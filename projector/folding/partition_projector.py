@@ -7,7 +7,6 @@ read them in order, go on.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import cast
 
@@ -23,6 +22,7 @@ from everfold.projector.folding.projection import (
     Outcome,
 )
 from everfold.streams.appending.log import Log
+from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import EverfoldError, WrongKeyType
 from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order
 from everfold.streams.events.stored_fields import stored_entry_id
@@ -31,7 +31,7 @@ from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.scripts import Script
 
-logger = logging.getLogger("everfold.projector")
+logger = get_logger("everfold.projector")
 
 BATCH = 1000
 

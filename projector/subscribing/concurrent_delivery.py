@@ -18,10 +18,11 @@ from everfold.projector.subscribing.delivery import Delivery
 from everfold.projector.subscribing.held import REFUSED, Held, hold, park
 from everfold.projector.subscribing.subscription import GiveUp, Subscription, TargetAway, TryLater
 from everfold.streams.appending.log import Log
+from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import OUTAGES, EverfoldError
 from everfold.streams.redis.server import server_time_ms
 
-logger = logging.getLogger("everfold.subscribing")
+logger = get_logger("everfold.subscribing")
 
 STOPS = (*OUTAGES, TargetAway, PartitionLeaseLost, StartOver)
 """Errors that stop the whole partition, whatever the job."""

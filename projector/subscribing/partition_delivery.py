@@ -7,7 +7,6 @@ what is in memory, take over all pending entries, go on in order.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 
 import anyio
@@ -22,6 +21,7 @@ from everfold.projector.subscribing.status import read_held
 from everfold.projector.subscribing.subscription import Subscription, TargetAway
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
+from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import BrokenChain, EverfoldError, JobUnknown, WrongKeyType
 from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order
 from everfold.streams.events.stored_fields import stored_entry_id
@@ -33,7 +33,7 @@ from everfold.streams.redis.scripts import Script
 from everfold.streams.redis.server import server_time_ms
 from everfold.streams.retention.history import job_history
 
-logger = logging.getLogger("everfold.subscribing")
+logger = get_logger("everfold.subscribing")
 
 READ = 500
 BLOCK_S = 1.0

@@ -6,8 +6,6 @@ a prompt of which a backend that answers says nothing keeps it waiting for UNKNO
 
 from __future__ import annotations
 
-import logging
-
 import anyio
 import anyio.abc
 
@@ -16,13 +14,14 @@ from everfold.runner.backend import Absent, Ended, Truth, Unreachable
 from everfold.runner.execution.attempt_place import attempt_at
 from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.shared import Shared
+from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import CorruptLog, EverfoldError, JobUnknown
 from everfold.streams.leases.backends import Abandoned, abandoned_prompts, forget_abandoned
 from everfold.streams.leases.registry import BEAT_EVERY_S
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.steady_clock import steady_s
 
-logger = logging.getLogger("everfold.runner")
+logger = get_logger("everfold.runner")
 
 AT_ONCE = 50
 """Prompts of one backend that are looked at in one round."""

@@ -7,7 +7,6 @@ the last time that any runner was seen to reach it.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 
 import anyio
@@ -15,6 +14,7 @@ from msgspec.structs import replace
 
 from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.shared import Shared
+from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import (
     EverfoldError,
     Misconfigured,
@@ -44,7 +44,7 @@ from everfold.streams.redis.connection import connections_opened
 from everfold.streams.redis.server import server_time_ms
 from everfold.streams.redis.steady_clock import steady_s
 
-logger = logging.getLogger("everfold.runner")
+logger = get_logger("everfold.runner")
 
 LOOK_EVERY_S = 0.2
 CLEAN_EVERY_S = 3600.0

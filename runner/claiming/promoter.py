@@ -6,8 +6,6 @@ Rule: every runner does this for every partition; the script makes repetition ha
 
 from __future__ import annotations
 
-import logging
-
 import anyio
 
 from everfold.projector.folding.parking import is_blocked
@@ -17,12 +15,13 @@ from everfold.runner.claiming.trouble import note_trouble
 from everfold.runner.execution.shared import Shared
 from everfold.runner.execution.unreadable_job import end_blocked, read_remains
 from everfold.streams.appending.log import UNLEASED
+from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import EverfoldError, Unavailable
 from everfold.streams.events.event import Canceled, Expired
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.retry import Backoff
 
-logger = logging.getLogger("everfold.runner")
+logger = get_logger("everfold.runner")
 
 EVERY_S = 0.5
 

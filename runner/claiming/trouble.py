@@ -5,11 +5,10 @@ Rule: each says once what it waits for, and tries again soon: what died meanwhil
 
 from __future__ import annotations
 
-import logging
-
+from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import EverfoldError
 
-logger = logging.getLogger("everfold.runner")
+logger = get_logger("everfold.runner")
 
 LONGEST_PAUSE_S = 0.5
 """Between two tries of an actor that finds orphaned or waiting jobs."""

@@ -7,7 +7,6 @@ type: a server can make httpx, a codec or a parser raise nearly anything.
 
 from __future__ import annotations
 
-import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -23,9 +22,10 @@ from msgspec import Struct
 from everfold.runner.backend import Unreachable
 from everfold.runner.comfyui import loose_json
 from everfold.runner.comfyui.address import Address
+from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import ServerUnreachable
 
-logger = logging.getLogger("everfold.runner")
+logger = get_logger("everfold.runner")
 
 T = TypeVar("T")
 

@@ -26,6 +26,7 @@ from everfold.runner.comfyui.address import Address
 from everfold.runner.comfyui.graph import read_plan
 from everfold.runner.comfyui.messages import decode
 from everfold.runner.comfyui.sightings import Sightings
+from everfold.streams.border.logger import get_logger
 
 MAX_FRAME_BYTES = 16 * 2**20
 """A longer message cuts the connection, which asks for the truth: it has the outputs too."""
@@ -43,9 +44,9 @@ CPU_SHARE, CPU_BURST_S, CPU_TURN_S = 0.12, 0.1, 0.002
 FRAME_CPU_S = 20e-6
 """What handing a frame over takes."""
 
-log = logging.getLogger(__name__)
+log = get_logger("everfold.runner")
 
-_frames = logging.getLogger("everfold.websocket")
+_frames = get_logger("everfold.websocket")
 _frames.setLevel(logging.WARNING)  # its records of lower levels show the headers
 
 OPEN_TIMEOUT_S = 10.0

@@ -8,7 +8,6 @@ configured with are contacted.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 
@@ -20,6 +19,7 @@ from everfold.runner.backend import Backend, Unreachable
 from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.silent_backend import NOT_CONFIGURED, SilentBackend
 from everfold.runner.execution.total_backend import TotalBackend
+from everfold.streams.border.logger import get_logger
 from everfold.streams.closing import close
 from everfold.streams.errors import EverfoldError
 from everfold.streams.events.event import ON_HOST
@@ -27,7 +27,7 @@ from everfold.streams.leases.backends import Abandoned, is_loopback
 from everfold.streams.leases.registry import RunnerEntry
 from everfold.streams.redis.retry import Backoff
 
-logger = logging.getLogger("everfold.runner")
+logger = get_logger("everfold.runner")
 
 POLL_EVERY_S = 1.0
 

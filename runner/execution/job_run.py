@@ -6,8 +6,6 @@ log, under the lease, before or right after it is made. A lost lease ends the ru
 
 from __future__ import annotations
 
-import logging
-
 import anyio
 
 from everfold.projector.job.job import Job
@@ -46,6 +44,7 @@ from everfold.runner.execution.shared import Shared
 from everfold.runner.execution.unreadable_job import abandon, poisoned, read_remains
 from everfold.runner.execution.wakeup import Wakeup
 from everfold.streams.appending.outcomes import Lease
+from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import OUTAGES, CorruptLog, EverfoldError
 from everfold.streams.events.event import (
     Failure,
@@ -61,7 +60,7 @@ from everfold.streams.leases.backends import forget_given_up
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.steady_clock import steady_s
 
-logger = logging.getLogger("everfold.runner")
+logger = get_logger("everfold.runner")
 
 
 class JobRun:

@@ -6,8 +6,6 @@ recovery does the rest: a backend may hold an attempt that the log no longer kno
 
 from __future__ import annotations
 
-import logging
-
 import anyio
 
 from everfold.projector.job.job import Job
@@ -16,13 +14,14 @@ from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.fleet import Fleet
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
+from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import EverfoldError, Fenced, JobUnknown, Refused
 from everfold.streams.events.record import entry_order
 from everfold.streams.reading.reader import job_events
 from everfold.streams.reading.readers import trimmed_to
 from everfold.streams.retention.lost_writes import LostWrites, record_lost_writes
 
-logger = logging.getLogger("everfold.runner")
+logger = get_logger("everfold.runner")
 
 ASK_WITHIN_S = 5.0
 

@@ -6,7 +6,6 @@ actor, is never charged to a job, and holds nobody up for longer than the limits
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -24,8 +23,9 @@ from everfold.runner.backend import (
     Truth,
     Unreachable,
 )
+from everfold.streams.border.logger import get_logger
 
-logger = logging.getLogger("everfold.runner")
+logger = get_logger("everfold.runner")
 
 T = TypeVar("T")
 

@@ -6,7 +6,6 @@ none tells over is abandoned: it is stopped when its backend is seen.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 import msgspec
@@ -19,6 +18,7 @@ from everfold.projector.job.job import Job
 from everfold.runner.decisions import endings
 from everfold.runner.execution.attempt_place import AttemptPlace, place_of
 from everfold.streams.appending.log import UNLEASED, Log
+from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import JobClosed, JobLeased, JobUnknown, WrongExpectedSequence
 from everfold.streams.events import event as events
 from everfold.streams.events.codec import Unreadable
@@ -29,7 +29,7 @@ from everfold.streams.reading.reader import job_events
 from everfold.streams.redis.retry import with_retry
 from everfold.streams.redis.server import server_time_ms
 
-logger = logging.getLogger("everfold.runner")
+logger = get_logger("everfold.runner")
 
 _STARTED = ("job.started", "job.progressed")
 _NO_PROGRESS = (events.Claimed, events.Recovered, events.Released, events.CancelRequested)

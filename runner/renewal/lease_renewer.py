@@ -7,7 +7,6 @@ that nobody sets. A process that ends or hangs is replaced, and the trust runs o
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable
 
@@ -29,13 +28,14 @@ from everfold.runner.renewal.messages import (
 from everfold.runner.renewal.renewer_process import RenewerProcess, server_of
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
+from everfold.streams.border.logger import get_logger
 from everfold.streams.redis.keys import connection_name
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.scripts import RENEW_SOURCE
 from everfold.streams.redis.server import COMMAND_TIMEOUT_S
 from everfold.streams.redis.steady_clock import steady_s
 
-logger = logging.getLogger("everfold.runner")
+logger = get_logger("everfold.runner")
 
 START_WITHIN_S = 10.0
 """How long a new process may take until it answers for the first time."""

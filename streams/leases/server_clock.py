@@ -7,14 +7,13 @@ ahead of what this process can explain.
 
 from __future__ import annotations
 
-import logging
-
 from everfold.streams.appending.log import Log
+from everfold.streams.border.logger import get_logger
 from everfold.streams.leases.partition_clock import Look, PartitionClock
 from everfold.streams.redis import scripts
 from everfold.streams.redis.steady_clock import steady_s
 
-logger = logging.getLogger("everfold.leases")
+logger = get_logger("everfold.leases")
 
 
 class ServerClock:

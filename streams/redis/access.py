@@ -6,20 +6,20 @@ optional is done without, and what it would have shown is said.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Sequence
 from typing import Literal, cast
 
 from msgspec import Struct
 from redis.asyncio import Redis
 
+from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import AccessMissing
 from everfold.streams.events.checks import check_choice
 from everfold.streams.redis.connection import Argument
 from everfold.streams.redis.keys import Keyspace
 from everfold.streams.redis.scripts import Script
 
-logger = logging.getLogger("everfold.access")
+logger = get_logger("everfold.access")
 
 Role = Literal[
     "client", "reader", "runner", "projector", "consumer", "gateway", "auditor", "archiver"

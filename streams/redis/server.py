@@ -6,7 +6,6 @@ of its own whose socket time-out is longer than the block; both traps of redis-p
 
 from __future__ import annotations
 
-import logging
 import os
 from contextlib import suppress
 from typing import TypeVar, cast
@@ -17,6 +16,7 @@ from redis.asyncio.connection import SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from everfold.streams.border.logger import get_logger
 from everfold.streams.border.secrets import SecretUrl
 from everfold.streams.errors import NoServer, ServerError, ServerRefusesAccess, ServerTooOld
 from everfold.streams.redis.connection import patient
@@ -24,7 +24,7 @@ from everfold.streams.redis.pipelining import PipeliningRedis
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.tls_errors import why_not_usable
 
-logger = logging.getLogger("everfold.server")
+logger = get_logger("everfold.server")
 
 COMMAND_TIMEOUT_S = 5.0
 """Longest silence while an answer is awaited, and longest wait for a connection."""

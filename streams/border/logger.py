@@ -1,0 +1,47 @@
+"""Loggers whose records cannot forge other records, whoever's handler writes them.
+
+Rule: all loggers of Everfold are made here. A text from outside is an argument of a record, never
+a part of its format.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from everfold.streams.border.addresses import masked_text
+from everfold.streams.border.log_formatter import traceback_lines
+from everfold.streams.border.text import LOG_LIMIT, for_terminal
+
+READ_LIMIT = 4 * LOG_LIMIT
+"""Characters of an argument that are searched for secrets; less of it is shown."""
+
+
+class HarmlessArguments(logging.Filter):
+    """Bounds the texts in a record, masks secrets in them, and shows what acts as escapes."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change the record, and let it pass."""
+        if isinstance(record.args, tuple):
+            record.args = tuple(map(_harmless, record.args))
+        if record.exc_info and record.exc_info[1] and not record.exc_text:
+            record.exc_text = "\n".join(traceback_lines(record.exc_info[1]))
+        return True
+
+
+HARMLESS = HarmlessArguments()
+
+
+def get_logger(name: str) -> logging.Logger:
+    """Return the logger of a name, as `logging.getLogger` does."""
+    logger = logging.getLogger(name)
+    logger.addFilter(HARMLESS)  # one that is there already is not added again
+    return logger
+
+
+def _harmless(value: object) -> object:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    text = value if isinstance(value, str) else repr(value)
+    if isinstance(value, BaseException):
+        text = f"{type(value).__name__}: {value}"
+    return for_terminal(masked_text(text[:READ_LIMIT]), LOG_LIMIT)
