@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Mapping
 
@@ -18,6 +17,7 @@ from everfold.projector.subscribing.subscription import (
     group_name,
 )
 from everfold.streams.appending.log import Log
+from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import JobNotHeld, Misconfigured, Refused
 from everfold.streams.events.record import NO_ENTRY, entry_before
 from everfold.streams.reading.reader import last_entry_ids
@@ -26,7 +26,7 @@ from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.scripts import Script
 from everfold.streams.redis.server import server_time_ms
 
-logger = logging.getLogger("everfold.subscribing")
+logger = get_logger("everfold.subscribing")
 
 _change_held = Script("everfold.projector", "change_held")
 _reset = Script("everfold.projector", "reset_subscription")

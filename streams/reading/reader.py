@@ -7,7 +7,6 @@ connection. A cursor is the entry id of the last event seen.
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
@@ -18,6 +17,7 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from everfold.streams.appending.log import Log
+from everfold.streams.border.logger import get_logger
 from everfold.streams.closing import close
 from everfold.streams.errors import EverfoldError, JobUnknown
 from everfold.streams.events.ranges import check_number
@@ -28,7 +28,7 @@ from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.retry import Backoff, with_retry
 from everfold.streams.redis.server import BLOCK_S, connect_blocking
 
-logger = logging.getLogger("everfold.log")
+logger = get_logger("everfold.log")
 
 
 async def job_events(log: Log, job_id: str, after_seq: int = 0) -> list[Recorded]:
