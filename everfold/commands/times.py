@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from everfold.streams.errors import Misconfigured
+from everfold.streams.events.ranges import LONGEST_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,6 +65,8 @@ def _duration(token: Token) -> float:
     seconds = duration_s(token.value)
     if seconds is None:
         raise Misconfigured(f"{token.keyword} {token.value!r} is not a duration: {A_DURATION}")
+    if seconds > LONGEST_S:
+        raise Misconfigured(f"{token.keyword} {token.value!r} is more than ten years")
     return seconds
 
 

@@ -15,8 +15,7 @@ METADATA_LIMIT_BYTES = 64 * KIB
 EVENT_LIMIT_BYTES = MIB
 OUTPUT_LIMIT_BYTES = 256 * KIB
 BATCH_LIMIT_BYTES = 256 * KIB
-READ_LIMIT_BYTES = 4 * MIB
-CURSOR_LIMIT_BYTES = 64 * KIB
+READ_LIMIT_BYTES = 512 * KIB
 
 NESTING_LIMIT = 64
 EVENT_NESTING = NESTING_LIMIT + 8
@@ -83,8 +82,8 @@ LIMITS = (
         "read",
         READ_LIMIT_BYTES,
         "bytes",
-        "Of the events in one read, as far as the sizes before let foresee: a server ends "
-        "connections whose answers are too large.",
+        "Of the events in one answer of the server, but for one that is larger alone: a server "
+        "ends connections whose answers are too large.",
     ),
     Limit(
         "nesting",

@@ -14,6 +14,7 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from everfold.streams.events.json_text import decoder
+from everfold.streams.events.limits import READ_LIMIT_BYTES
 from everfold.streams.redis.pipelining import PipeliningRedis
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.scripts import Script
@@ -21,7 +22,7 @@ from everfold.streams.redis.scripts import Script
 PAGE = 500
 """Most entries of a page."""
 
-PAGE_BYTES = 512 * 1024
+PAGE_BYTES = READ_LIMIT_BYTES
 """Most bytes of a page: half of what a server with a small limit of its output buffers sends."""
 
 WALKED_BYTES = 8 * PAGE_BYTES

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from everfold.streams.errors import Misconfigured
+from everfold.streams.events.ranges import check_number
 
 
 async def simulator(
@@ -27,6 +28,8 @@ async def simulator(
     ledger
         A file that keeps what was executed, across restarts.
     """
+    check_number("port", port)
+    check_number("speed", speed)
     try:
         from everfold.simulator.__main__ import serve
     except ModuleNotFoundError as error:
