@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import msgspec
+import pytest
 
 from everfold.runner.backend import SavedOutput
 from everfold.runner.comfyui import messages as said
@@ -35,12 +36,14 @@ def costs_of(*names: str) -> dict[str, Cost]:
     return costs
 
 
+@pytest.mark.long
 def test_ten_thousand_frames_a_second_take_a_third_of_a_core_and_hide_no_end() -> None:
     cost = costs_of("promised")["promised"]
     assert cost.has_ended
     assert cost.cpu_share < 0.3, cost
 
 
+@pytest.mark.long
 def test_no_flood_takes_much_memory_or_keeps_the_event_loop_waiting() -> None:
     for name, cost in costs_of(*(name for name in FLOODS if name != "promised")).items():
         assert cost.stall_s < 0.3, (name, cost)

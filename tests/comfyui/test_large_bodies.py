@@ -116,6 +116,7 @@ async def test_a_large_history_of_something_else_says_nothing() -> None:
     assert isinstance(truth, Unreachable)
 
 
+@pytest.mark.long
 def test_nothing_costs_much_memory_or_keeps_the_event_loop_waiting() -> None:
     """Each answer in a process of its own, because memory that was used once stays there."""
     for name in COSTLY:

@@ -31,6 +31,7 @@ ROUND_S, WITHIN_S = 8.0, 80.0
 BROKEN = ("job_run_broken", "backend_adapter_raised", "Traceback")
 
 
+@pytest.mark.long
 async def test_strange_answers_cost_no_job_of_a_sound_backend(
     stack: Stack, start_program: StartProgram
 ) -> None:
