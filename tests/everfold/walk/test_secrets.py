@@ -17,7 +17,7 @@ from tests.streams.border.test_secrets import FORMS
 from tests.support.programs import StartProgram
 from tests.support.servers import StartServer
 
-pytestmark = [pytest.mark.anyio, pytest.mark.long]
+pytestmark = [pytest.mark.anyio, pytest.mark.long, pytest.mark.timeout(300)]
 
 MARK = "Zx9Qv"
 USER = f"{MARK}user"
