@@ -14,6 +14,7 @@ from msgspec.json import schema_components
 from everfold.contract.docstrings import docstrings
 from everfold.streams.events.codec import current_version
 from everfold.streams.events.event import Event, Fact
+from everfold.streams.events.ranges import RANGES
 
 Schema = dict[str, object]
 
@@ -78,10 +79,19 @@ def _anything(_: type) -> Schema:
 
 def _explained(name: str, schema: Schema, said: dict[str, str]) -> Schema:
     properties = {
-        field: _described(field_schema, said.get(f"{name}.{field}") or said.get(f"Fact.{field}"))
+        field: _described(field_schema, _words(name, field, said))
         for field, field_schema in _properties(schema).items()
     }
     return {**_described(schema, said.get(name)), "properties": properties}
+
+
+def _words(name: str, field: str, said: dict[str, str]) -> str | None:
+    """Return what a field means; of a policy's numbers what a submit accepts, too.
+
+    That is no constraint: readers bound numbers that were stored unchecked.
+    """
+    words = said.get(f"{name}.{field}") or said.get(f"Fact.{field}")
+    return f"{words} Submit accepts {RANGES[field]}." if name == "Policy" else words
 
 
 def _described(schema: Schema, words: str | None) -> Schema:
