@@ -274,12 +274,20 @@ async def _in_index(
         read = partial(command, log.redis, *ask)
         flat = cast("list[bytes]", await with_retry(read, log.retry_for_s))
         pairs = zip(flat[::2], flat[1::2], strict=True)
-        page = [_Position(int(float(score)), name.decode()) for name, score in pairs]
-        found += [position for position in page if before is None or position < before]
+        page = [_position(name, score) for name, score in pairs]
+        found += [one for one in page if one is not None and (before is None or one < before)]
         offset += limit
         if len(page) < limit:
             break
     return found
+
+
+def _position(name: bytes, score: bytes) -> _Position | None:
+    """Return a position, None for a member that Everfold never writes."""
+    try:
+        return _Position(int(float(score)), name.decode())
+    except (ValueError, OverflowError):
+        return None
 
 
 async def _jobs_at(

@@ -7,7 +7,6 @@ readings of the job's head.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import cast
 
@@ -22,8 +21,9 @@ from everfold.projector.job.job import Job
 from everfold.projector.job.overdue import MARGIN_S, overdue
 from everfold.projector.job.state import from_fields, to_fields
 from everfold.streams.appending.log import Log
-from everfold.streams.errors import JobUnknown
+from everfold.streams.errors import CorruptLog, JobUnknown, ServerError
 from everfold.streams.events.record import NO_ENTRY, Recorded
+from everfold.streams.events.stored_fields import is_entry_id
 from everfold.streams.reading.reader import job_tail, last_entry_ids, partition_events
 from everfold.streams.redis import scripts
 from everfold.streams.redis.keys import PRIORITIES, RUNNERS_GROUP
@@ -35,6 +35,9 @@ READ_AGAIN = 20
 """Attempts at a job that changes all the time, before it is counted as unsettled."""
 
 Head = dict[bytes, bytes]
+
+UNREADABLE_JOB = (CorruptLog, JobUnknown, ServerError, ValueError)
+"""What reading a job raises whose keys another program has changed."""
 
 
 class Report(Struct, frozen=True):
@@ -128,15 +131,19 @@ class _Verifier:
         if await self._was_trimmed(record):
             self._jobs += 1
             return trace_before(record)
-        with contextlib.suppress(JobUnknown):  # then the comparison says that it has no head
-            for earlier in (await job_tail(self._log, record.job_id)).events:
-                if earlier.seq < record.seq:
-                    trace, _ = check(trace, earlier)
+        try:
+            events = (await job_tail(self._log, record.job_id)).events
+        except UNREADABLE_JOB:
+            self._jobs += 1
+            return trace_before(record)  # its head is compared later, and found wrong
+        for earlier in events:
+            if earlier.seq < record.seq:
+                trace, _ = check(trace, earlier)
         return trace
 
     async def _was_trimmed(self, record: Recorded) -> bool:
         """Say whether the job's earlier events are no longer in the log."""
-        if record.previous == NO_ENTRY:
+        if record.previous == NO_ENTRY or not is_entry_id(record.previous.encode()):
             return False
         key = self._log.keys.log(self._log.keys.partition_of(record.job_id))
         ask = ("XRANGE", key, record.previous, record.previous)
@@ -146,13 +153,19 @@ class _Verifier:
         """Compare head, state and dispatch entry with the log, between two equal heads."""
         for _ in range(READ_AGAIN):
             head = await self._head(trace.job_id)
-            found = [difference async for difference in self._differences_of(trace, head)]
+            found = await self._all_differences(trace, head)
             if not found:
                 return
             if head == await self._head(trace.job_id):
                 self._note(found)
                 return
         self._unsettled += 1
+
+    async def _all_differences(self, trace: Trace, head: Head) -> list[Difference]:
+        try:
+            return [difference async for difference in self._differences_of(trace, head)]
+        except UNREADABLE_JOB as error:
+            return [Difference(1, trace.job_id, "its keys", "readable", str(error))]
 
     async def _head(self, job_id: str) -> Head:
         return await read_hash(self._log.redis, self._log.keys.head(job_id))
@@ -222,7 +235,7 @@ class _Verifier:
         partition = keys.partition_of(job_id)
         score = await command(redis, "ZSCORE", keys.later(partition), job_id)
         dispatch_id = _text(head, b"dispatch")
-        if not dispatch_id:
+        if not is_entry_id(dispatch_id.encode()):
             return int(score is not None)
         key = keys.dispatch(partition, _text(head, b"queue"), _text(head, b"priority"))
         rows = cast("Entries", await command(redis, "XRANGE", key, dispatch_id, dispatch_id))
@@ -234,7 +247,7 @@ class _Verifier:
         names = cast("list[bytes]", await command(redis, "SMEMBERS", keys.queues(partition)))
         for name in names:
             for priority in PRIORITIES:
-                key = keys.dispatch(partition, name.decode(), priority)
+                key = keys.dispatch(partition, name.decode(errors="replace"), priority)
                 async for dispatch_id, job_id in self._entries(key):
                     await self._check_entry(job_id, dispatch_id, key)
         async for job_id in self._members(keys.later(partition)):
@@ -244,7 +257,7 @@ class _Verifier:
         after = "-"
         while rows := await entry_page(self._log.redis, key, after):
             for entry_id, fields in rows:
-                yield entry_id.decode(), (fields or [b"", b""])[1].decode()
+                yield entry_id.decode(), (fields or [b"", b""])[1].decode(errors="replace")
             after = f"({rows[-1][0].decode()}"
 
     async def _members(self, key: str) -> AsyncIterator[str]:
@@ -254,7 +267,7 @@ class _Verifier:
             reply = await command(self._log.redis, "ZSCAN", key, cursor, "COUNT", PAGE)
             cursor, flat = cast("tuple[bytes, list[bytes]]", reply)
             for member in flat[::2]:
-                yield member.decode()
+                yield member.decode(errors="replace")
             if cursor == b"0":
                 return
 
@@ -279,7 +292,7 @@ class _Verifier:
 
 
 def _text(head: Head, name: bytes) -> str:
-    return head.get(name, b"").decode()
+    return head.get(name, b"").decode(errors="replace")
 
 
 def _head_differences(trace: Trace, head: Head, events: Sequence[Recorded]) -> list[Difference]:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from everfold.streams.archive.folder import Store
 from everfold.streams.archive.manifest import (
     Link,
+    jobs_of,
     manifest_name,
     read_manifest,
     sha256_of,
@@ -15,6 +16,7 @@ from everfold.streams.archive.manifest import (
 from everfold.streams.archive.segment import read_segment, records_of, unpack
 from everfold.streams.errors import ArchiveDamaged
 from everfold.streams.events.record import NO_ENTRY, RawEntry, Recorded, entry_order
+from everfold.streams.events.stored_fields import is_entry_id
 
 
 class Archive:
@@ -61,6 +63,13 @@ class Archive:
         entries = list(read_segment(await self.segment(link), manifest.segment))
         if len(entries) != manifest.count:
             raise ArchiveDamaged(manifest.segment, f"it has {len(entries)} events")
+        ids = [entry_id.decode(errors="replace") for entry_id, _ in entries]
+        if not all(is_entry_id(entry_id) for entry_id, _ in entries):
+            raise ArchiveDamaged(manifest.segment, "it has an entry without an id")
+        if sorted(set(ids), key=entry_order) != ids:
+            raise ArchiveDamaged(manifest.segment, "its entries are not in order")
+        if (ids[0], ids[-1]) != (manifest.first, manifest.last):
+            raise ArchiveDamaged(manifest.segment, "it has other entries than its manifest says")
         return entries
 
     async def pages(self, partition: int, after: str = NO_ENTRY) -> AsyncIterator[list[Recorded]]:
@@ -103,13 +112,20 @@ class Archive:
             raise ArchiveDamaged(name, "its graph is another one than its name says")
         return graph
 
-    async def check_graphs(self, link: Link) -> None:
-        """Read every graph that a segment's jobs use. Raises ArchiveDamaged for the first that is
-        missing, though it was archived, or is another one."""
+    async def checked(self, link: Link) -> list[RawEntry]:
+        """Return a segment's entries, and read every graph that its jobs use.
+
+        Raises ArchiveDamaged for a manifest that names other jobs, a graph that is missing, though
+        it was archived, or one that is another one.
+        """
+        entries = await self.entries(link)
+        if jobs_of(records_of(entries)) != link.manifest.jobs:
+            raise ArchiveDamaged(link.manifest.name, "it names other jobs than its segment has")
         for sha256 in link.manifest.workflows:
             found = await self.workflow(sha256)
             if found is None and sha256 in link.manifest.graphs:
                 raise ArchiveDamaged(workflow_name(sha256), "it is missing")
+        return entries
 
 
 def _check_link(before: Link | None, link: Link, name: str) -> None:

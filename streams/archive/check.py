@@ -20,8 +20,7 @@ async def check_archive(log: Log, archive: Archive, partition: int) -> AsyncIter
     try:
         links = await archive.links(partition)
         for link in links:
-            entries = await archive.entries(link)
-            await archive.check_graphs(link)
+            entries = await archive.checked(link)
             if (difference := await _differs(log, partition, entries)) is not None:
                 yield f"{link.manifest.segment}: {difference}"
             yield len(entries)

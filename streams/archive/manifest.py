@@ -7,8 +7,9 @@ and of the manifest before, so that the last one, the head, vouches for everythi
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -18,7 +19,8 @@ from everfold.streams.errors import ArchiveDamaged
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.event import Submitted
 from everfold.streams.events.json_text import NotJson, decoder
-from everfold.streams.events.record import RawEntry, entry_time_ms
+from everfold.streams.events.record import RawEntry, Recorded, entry_order, entry_time_ms
+from everfold.streams.events.stored_fields import is_entry_id
 
 FORMAT = 1
 """Of manifests and segments; a newer one is not read."""
@@ -107,14 +109,10 @@ def make_manifest(
 
     `entries` are those of the segment, at least one; `content` is its compressed file.
     """
-    jobs: dict[str, tuple[int, int]] = {}
     versions: Counter[str] = Counter()
     workflows: dict[str, None] = {}
-    for record in records_of(entries):
-        event = record.event
-        if record.job_id:
-            low = jobs.get(record.job_id, (record.seq, 0))[0]
-            jobs[record.job_id] = (low, record.seq)
+    records = list(records_of(entries))
+    for event in (record.event for record in records):
         if isinstance(event, Unreadable):
             versions[f"unreadable {event.kind}".strip()] += 1
             continue
@@ -131,13 +129,24 @@ def make_manifest(
         count=len(entries),
         sha256=sha256_of(content),
         previous=before.sha256 if before else "",
-        jobs=jobs,
+        jobs=jobs_of(records),
         versions=dict(sorted(versions.items())),
         workflows=list(workflows),
     )
 
 
+def jobs_of(records: Iterable[Recorded]) -> dict[str, tuple[int, int]]:
+    """Return job -> its first and last sequence number in a segment."""
+    jobs: dict[str, tuple[int, int]] = {}
+    for record in records:
+        if record.job_id:
+            low = jobs.get(record.job_id, (record.seq, 0))[0]
+            jobs[record.job_id] = (low, record.seq)
+    return jobs
+
+
 _decode = decoder(Manifest)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def write_manifest(manifest: Manifest) -> bytes:
@@ -156,4 +165,18 @@ def read_manifest(content: bytes, name: str) -> Link:
         raise ArchiveDamaged(name, str(error)) from error
     if manifest.format > FORMAT:
         raise ArchiveDamaged(name, f"its format {manifest.format} is newer than this Everfold")
+    if why := _fault(manifest):
+        raise ArchiveDamaged(name, why)
     return Link(manifest, sha256_of(content))
+
+
+def _fault(manifest: Manifest) -> str:
+    """Return which field has a value that no archiver writes; empty for none."""
+    hashes = (manifest.sha256, *manifest.workflows, *manifest.graphs)
+    if not all(map(_SHA256.fullmatch, hashes)) or len(manifest.previous) not in (0, 64):
+        return "it names a file by what is no SHA-256"
+    if not all(is_entry_id(one.encode()) for one in (manifest.first, manifest.last)):
+        return "its first or last entry is no entry id"
+    if entry_order(manifest.first) > entry_order(manifest.last) or manifest.count < 1:
+        return "its last entry stands before its first"
+    return "" if manifest.format >= 1 else f"there is no format {manifest.format}"

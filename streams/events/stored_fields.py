@@ -25,6 +25,10 @@ def stored_number(stored: Mapping[bytes, bytes], field: bytes) -> int | None:
 def stored_entry_id(stored: Mapping[bytes, bytes], field: bytes) -> str | None:
     """Return an entry id as the server writes it."""
     text = stored.get(field, NO_ENTRY.encode())
-    if not _ENTRY_ID.fullmatch(text) or any(int(part) > GREATEST for part in text.split(b"-")):
-        return None
-    return text.decode()
+    return text.decode() if is_entry_id(text) else None
+
+
+def is_entry_id(text: bytes) -> bool:
+    """Say whether this is an entry id as the server writes it."""
+    parts = text.split(b"-") if _ENTRY_ID.fullmatch(text) else ()
+    return bool(parts) and all(int(part) <= GREATEST for part in parts)

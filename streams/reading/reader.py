@@ -87,7 +87,8 @@ async def _job_page(
         raise JobUnknown(job_id)
     rows = cast("list[tuple[bytes, list[bytes]]]", reply[2:])
     outcome, following = cast("tuple[bytes, bytes]", tuple(reply[:2]))
-    return outcome, following.decode(), [recorded(entry_id, flat) for entry_id, flat in rows]
+    events = [recorded(entry_id, flat) for entry_id, flat in rows]
+    return outcome, following.decode(errors="replace"), events
 
 
 async def partition_page(

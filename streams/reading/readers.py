@@ -6,6 +6,7 @@ its lease lasts, and gets the exact range that it missed when it comes too late.
 
 from __future__ import annotations
 
+import contextlib
 from typing import cast
 
 import msgspec
@@ -16,7 +17,7 @@ from everfold.streams.errors import WrongKeyType
 from everfold.streams.events.checks import check_name
 from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.events.record import NO_ENTRY, entry_before, entry_order
-from everfold.streams.events.stored_fields import stored_entry_id, stored_number
+from everfold.streams.events.stored_fields import is_entry_id, stored_entry_id, stored_number
 from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.server import server_time_ms
 
@@ -90,10 +91,11 @@ _decode = decoder(Reader)
 
 def _reader(text: bytes) -> Reader:
     """Return a stored reader; one that cannot be read holds the trim until a person removes it."""
-    try:
-        return _decode(text)
-    except NotJson:
-        return Reader(NO_ENTRY, required=True)
+    with contextlib.suppress(NotJson):
+        found = _decode(text)
+        if is_entry_id(found.position.encode()):
+            return found
+    return Reader(NO_ENTRY, required=True)
 
 
 async def trimmed_to(log: Log, partition: int) -> TrimmedTo:

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from everfold.streams.appending.log import Log
 from everfold.streams.events.record import NO_ENTRY, entry_before, entry_order
+from everfold.streams.events.stored_fields import is_entry_id
 from everfold.streams.reading.readers import ARCHIVE, group_positions, readers
 from everfold.streams.redis.namespace import read_importing
 from everfold.streams.redis.pages import (
@@ -138,7 +139,7 @@ async def _first_parked_or_held(log: Log, partition: int) -> str | None:
     first = await _first_of(log, keys.parked(partition))
     async for page in hash_pages(log.redis, keys.subscriptions()):
         for name in page:
-            held = keys.subscription(partition, name.decode()).held()
+            held = keys.subscription(partition, name.decode(errors="replace")).held()
             found = [first, await _first_of(log, held)]
             first = min((one for one in found if one), key=entry_order, default=None)
     return first
@@ -148,9 +149,13 @@ async def _first_of(log: Log, jobs: str) -> str | None:
     """Return the least first entry of the jobs that are the fields of a hash."""
     first: str | None = None
     async for page in hash_pages(log.redis, jobs):
-        asked = [("HGET", log.keys.head(job_id.decode()), "first") for job_id in page]
+        asked = [
+            ("HGET", log.keys.head(job_id.decode(errors="replace")), "first") for job_id in page
+        ]
         firsts = cast("list[bytes | None]", await commands(log.redis, asked))
-        found = [first, *(text.decode() for text in firsts if text)]
+        # What is no entry id holds everything, until somebody has looked.
+        ids = (text.decode() if is_entry_id(text) else NO_ENTRY for text in firsts if text)
+        found = [first, *ids]
         first = min((one for one in found if one), key=entry_order, default=None)
     return first
 
@@ -160,7 +165,7 @@ async def _first_open(log: Log, partition: int, until: str) -> str | None:
     `until`. It costs as much as the log has entries before it."""
     key, after = log.keys.log(partition), "-"
     while rows := await entry_page(log.redis, key, after, until):
-        heads = [log.keys.head(fields[1].decode()) for _, fields in rows if fields]
+        heads = [log.keys.head(fields[1].decode(errors="replace")) for _, fields in rows if fields]
         asked = [("HMGET", head, "status", "phase") for head in heads]
         states = cast("list[list[bytes | None]]", await commands(log.redis, asked))
         for (entry_id, _), (status, phase) in zip(rows, states, strict=True):

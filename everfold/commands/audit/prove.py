@@ -61,8 +61,7 @@ async def _prove(
     total, done, events = sum(link.manifest.count for link in wanted), 0, 0
     with event_progress("prove", session) as progress:
         for link in wanted:
-            entries = await kept.entries(link)
-            await kept.check_graphs(link)
+            entries = await kept.checked(link)
             done += len(entries)
             events += _count(link, job_id) if job_id else len(entries)
             progress(done, total)

@@ -11,14 +11,14 @@ from everfold.commands.formats import span
 from everfold.commands.operate.held_jobs import keeping_backends
 from everfold.commands.session import DEFAULT, Session
 from everfold.projector.folding.parking import blocked_jobs
-from everfold.projector.reading.lag import Lag, lag
+from everfold.projector.reading.lag import lag
 from everfold.projector.subscribing.status import subscription_status, subscriptions
 from everfold.runner.backend import Unreachable
 from everfold.runner.comfyui import ComfyBackend
 from everfold.streams.appending.log import Log
 from everfold.streams.border.addresses import masked_address
 from everfold.streams.closing import close
-from everfold.streams.errors import EverfoldError
+from everfold.streams.errors import CorruptLog, EverfoldError, Refused, ServerError, Unknown
 from everfold.streams.events.record import entry_time_ms
 from everfold.streams.leases.backends import BackendEntry, backend_entries
 from everfold.streams.leases.registry import RunnerEntry, connected, registered_runners
@@ -39,6 +39,10 @@ SILENT_LIMIT_S = 10.0
 
 HELD_LIMIT_S = RETENTION_S + 3600.0
 """A reader that keeps events for longer has most likely been forgotten."""
+
+
+WRONG_DATA = (CorruptLog, Unknown, Refused, ServerError, ValueError, ArithmeticError, LookupError)
+"""What reading a key raises that another program has written."""
 
 
 class Finding(Struct, frozen=True):
@@ -71,36 +75,75 @@ async def doctor(*, session: Session = DEFAULT) -> int:
 
 
 async def _examine(log: Log) -> AsyncIterator[Finding]:
+    for what, look in (
+        ("server", _server),
+        ("import", _import),
+        ("projection", _projection),
+        ("unreadable jobs", _blocked),
+        ("log", _log),
+        ("subscriptions", _subscriptions),
+        ("runners", _runners),
+        ("queues", _queues),
+        ("backends", _backends),
+        ("kept backends", _kept_backends),
+        ("lost writes", _lost_writes),
+    ):
+        try:
+            async for finding in look(log):
+                yield finding
+        except WRONG_DATA as error:
+            # Whoever looks for what is wrong must not fall over it.
+            advice = "another program wrote there: restore it, or delete what is named"
+            yield Finding(what, f"cannot be read: {error}", advice)
+
+
+async def _server(log: Log) -> AsyncIterator[Finding]:
     yield Finding("server", f"{await server_version(log.redis)} at {log.url}")
     yield _persistence(await server_info(log.redis, "persistence"))
     yield _memory(await server_info(log.redis, "memory"))
     yield Finding("partitions", f"{log.keys.partitions} in namespace {log.keys.namespace!r}")
+
+
+async def _import(log: Log) -> AsyncIterator[Finding]:
     if await read_importing(log.redis, log.keys):
         advice = "repeat `everfold archive import FILE` with the same file: it continues"
         yield Finding("import", "an import is not finished", advice)
-    yield _projection(await lag(log))
+
+
+async def _blocked(log: Log) -> AsyncIterator[Finding]:
     if blocked := await blocked_jobs(log):
         found = f"{len(blocked)} job(s) that no runner here can read, such as {blocked[0]}"
         advice = "upgrade the runners, or see `everfold projector parked ls`"
         yield Finding("unreadable jobs", found, advice)
-    async for finding in _log(log):
-        yield finding
+
+
+async def _subscriptions(log: Log) -> AsyncIterator[Finding]:
     for name in await subscriptions(log):
         yield await _subscription(log, name)
-    entries = await registered_runners(log)
-    names = await _connections(log)
+
+
+async def _runners(log: Log) -> AsyncIterator[Finding]:
+    entries, names = await registered_runners(log), await _connections(log)
     for entry in entries.values():
         yield _runner(entry, names, await server_time_ms(log.redis))
-    async for finding in _queues(log, list(entries.values())):
-        yield finding
-    for url in sorted({url for entry in entries.values() for url in entry.backends}):
+
+
+async def _backends(log: Log) -> AsyncIterator[Finding]:
+    entries = (await registered_runners(log)).values()
+    for url in sorted({url for entry in entries for url in entry.backends}):
         yield await _backend(url, await backend_entries(log))
+
+
+async def _kept_backends(log: Log) -> AsyncIterator[Finding]:
     for backend in await keeping_backends(log):
         name = masked_address(backend.entry.name)
         advice = f"mend it; or `everfold backends retire {name}` gives its jobs to others"
         if backend.why.startswith("retired"):
             advice = "`everfold jobs give-up JOB` frees one" if backend.job_ids else ""
         yield Finding(f"backend {name}", backend.found, advice)
+
+
+async def _lost_writes(log: Log) -> AsyncIterator[Finding]:
     for lost in await lost_writes(log):
         kept = f"seen up to event {lost.seen_seq}, the server had kept {lost.found_seq}"
         yield Finding("lost writes", f"job {lost.job_id}: {kept}")
@@ -128,7 +171,8 @@ def _memory(facts: dict[str, str]) -> Finding:
     return Finding("memory", found, "set `maxmemory-policy noeviction`: it may evict jobs")
 
 
-def _projection(lags: list[Lag]) -> Finding:
+async def _projection(log: Log) -> AsyncIterator[Finding]:
+    lags = await lag(log)
     lag_s, events = max(row.lag_s for row in lags), sum(row.lag_events for row in lags)
     parked, owners = sum(row.parked for row in lags), {row.owner for row in lags} - {""}
     found = f"{events} event(s) behind, {lag_s:.1f} s; {len(owners)} projector(s)"
@@ -140,7 +184,7 @@ def _projection(lags: list[Lag]) -> Finding:
         advice = "see `everfold projector parked ls`"
     elif lag_s > PROJECTION_LAG_LIMIT_S:
         advice = "start another `everfold projector`"
-    return Finding("projection", found, advice)
+    yield Finding("projection", found, advice)
 
 
 async def _log(log: Log) -> AsyncIterator[Finding]:
@@ -207,8 +251,9 @@ def _runner(entry: RunnerEntry, names: frozenset[str] | None, now_ms: int) -> Fi
     return Finding(what, serves)
 
 
-async def _queues(log: Log, entries: list[RunnerEntry]) -> AsyncIterator[Finding]:
-    served = {queue for entry in entries for queue in entry.queues}
+async def _queues(log: Log) -> AsyncIterator[Finding]:
+    entries = await registered_runners(log)
+    served = {queue for entry in entries.values() for queue in entry.queues}
     waiting: dict[str, list[int]] = {}
     for partition in range(log.keys.partitions):
         names = cast(
