@@ -71,7 +71,7 @@ def _without_attempt(job: Job, now: DecisionInputs) -> Action:
     if _never_begins(job, now):
         return Finish(Failed(attempt=job.attempt, failure=endings.never_arrives(job)))
     left_s = _pause_s(job) - now.since_s(job.lost_at_ms)
-    if left_s > 0:
+    if left_s > 0 and not _is_unsure(job.lost_at_ms, job, now):
         return Postpone(left_s)
     if not now.lease_trusted:
         return Wait(0.5, "the lease must be renewed first")
@@ -82,7 +82,18 @@ def _never_begins(job: Job, now: DecisionInputs) -> bool:
     away_s = job.policy.backend_away_s
     if job.unconfirmed <= UNCONFIRMED_LIMIT or away_s is None:
         return False
+    if _is_unsure(job.unconfirmed_since_ms, job, now):
+        return job.unconfirmed - UNCONFIRMED_LIMIT > away_s / UNCONFIRMED_WAIT_LIMIT_S
     return now.since_s(job.unconfirmed_since_ms) > away_s
+
+
+def _is_unsure(at_ms: int, job: Job, now: DecisionInputs) -> bool:
+    """Say whether nobody knows how long ago a time before the claim was: the clock was set since.
+
+    What waits for it then would wait until the clock shows that time again; the pause after a loss
+    is over when the job comes back from it.
+    """
+    return at_ms <= min(job.claimed_at_ms, now.stepped_at_ms)
 
 
 def _pause_s(job: Job) -> float:

@@ -63,6 +63,11 @@ class PartitionClock:
             return 0
         return self._anchor.time_ms + int((now_s - self._asked_s) * 1000) + self._step_ms
 
+    def anew_ms(self, step_ms: int) -> int:
+        """Return the server time from which on everything was written after a step forward that
+        was just observed; 0 where that cannot be told."""
+        return self._anchor.time_ms + step_ms if self._anchor is not None and step_ms > 0 else 0
+
     def doubt(self, time_ms: int, now_s: float) -> None:
         """Take times up to this one, which was seen now, for unsure if it cannot be explained."""
         if 0 < self.latest_ms(now_s) < time_ms:

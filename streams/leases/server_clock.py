@@ -1,8 +1,8 @@
 """Looks at the server's clock, and puts right what a step of it would end or freeze.
 
-Rule: the step is recorded in the partition, once, whoever finds it first; the same script moves
-what waits for a time and restarts all leases. Nothing is taken over or promoted by a clock that is
-ahead of what this process can explain.
+Rule: all leases begin anew; then the step is recorded in the partition, once, whoever finds it
+first, by the script that moves what waits for a time. Nothing is taken over or promoted by a clock
+that is ahead of what this process can explain.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class ServerClock:
         step_ms = clock.observe(look, asked_s, answered_s)
         if not step_ms:
             return
-        outcome = await self._shift(partition, step_ms, look.stepped_ms)
+        anew_ms = clock.anew_ms(step_ms)
+        outcome = await self._shift(partition, step_ms, look.stepped_ms, anew_ms)
         logger.warning(
             "server_clock_set partition=%s by_s=%.1f outcome=%s", partition, step_ms / 1000, outcome
         )
@@ -67,17 +68,14 @@ class ServerClock:
         look = await scripts.look_at_clock(self._log.redis, clock=self._log.keys.clock(partition))
         return Look(*look), asked_s, steady_s()
 
-    async def _shift(self, partition: int, step_ms: int, known_ms: int) -> str:
-        keys = self._log.keys
+    async def _shift(self, partition: int, step_ms: int, known_ms: int, anew_ms: int) -> str:
+        keys, redis, tag = self._log.keys, self._log.redis, self._log.keys.tag(partition)
+        await scripts.restart_leases(redis, queues=keys.queues(partition), tag=tag)
         return await scripts.shift_times(
-            self._log.redis,
-            keys=(
-                keys.clock(partition),
-                keys.later(partition),
-                keys.deadlines(partition),
-                keys.queues(partition),
-            ),
-            tag=keys.tag(partition),
+            redis,
+            keys=(keys.clock(partition), keys.later(partition), keys.deadlines(partition)),
+            tag=tag,
             step_ms=step_ms,
             known_ms=known_ms,
+            anew_ms=anew_ms,
         )

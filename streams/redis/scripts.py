@@ -89,6 +89,7 @@ _release = Script("everfold.streams", "release")
 _promote = Script("everfold.streams", "promote")
 _promote_blocked = Script("everfold.streams", "promote_blocked")
 _look_at_clock = Script("everfold.streams", "look_at_clock", is_read_only=True)
+_restart_leases = Script("everfold.streams", "restart_leases")
 _shift_times = Script("everfold.streams", "shift_times")
 _read_job = Script("everfold.streams", "read_job", is_read_only=True)
 
@@ -282,11 +283,17 @@ async def look_at_clock(redis: Redis, *, clock: str) -> list[int]:
     return [int(cast("int", number)) for number in reply[1:]]
 
 
+async def restart_leases(redis: Redis, *, queues: str, tag: str) -> int:
+    """Run restart_leases.lua. Return how many leases begin anew."""
+    reply = await _restart_leases.run(redis, (queues,), (tag,))
+    return int(cast("int", reply[1]))
+
+
 async def shift_times(
-    redis: Redis, *, keys: Sequence[str], tag: str, step_ms: int, known_ms: int
+    redis: Redis, *, keys: Sequence[str], tag: str, step_ms: int, known_ms: int, anew_ms: int
 ) -> str:
     """Run shift_times.lua; `keys` in the order of its KEYS. Return the name of its outcome."""
-    reply = await _shift_times.run(redis, keys, (tag, step_ms, known_ms))
+    reply = await _shift_times.run(redis, keys, (tag, step_ms, known_ms, anew_ms))
     return cast("bytes", reply[0]).decode()
 
 

@@ -276,5 +276,23 @@ def test_attempts_that_never_begin_fail_the_job_after_many_and_after_long_only()
         assert isinstance(decide(patient, None, NOW), StartAttempt)
 
 
+def test_a_pause_is_over_when_the_job_comes_back_from_it_although_the_clock_was_set_back() -> None:
+    """The clock shows the time of the loss for hours; each claim must not begin the pause anew."""
+    unsure = replace(NOW, stepped_at_ms=NOW_MS + 3_600_000, held_s=0.0)
+    job = replace(KNOWN["over"], unconfirmed=5, lost_at_ms=NOW_MS, unconfirmed_since_ms=NOW_MS)
+    assert isinstance(decide(replace(job, claimed_at_ms=NOW_MS), None, unsure), StartAttempt)
+    assert isinstance(decide(replace(job, claimed_at_ms=NOW_MS - 1), None, unsure), Postpone)
+
+
+def test_a_job_that_never_begins_fails_by_its_attempts_while_nobody_knows_how_long_ago() -> None:
+    unsure = replace(NOW, stepped_at_ms=NOW_MS + 3_600_000, held_s=0.0)
+    times = {"lost_at_ms": NOW_MS, "unconfirmed_since_ms": NOW_MS, "claimed_at_ms": NOW_MS}
+    after = {
+        n: decide(replace(KNOWN["over"], unconfirmed=n, **times), None, unsure) for n in (30, 31)
+    }
+    assert isinstance(after[30], StartAttempt)
+    assert in_words(after[31]) == "failed: submit_rejected"
+
+
 if __name__ == "__main__":
     TABLE.write_text(render_table())

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from everfold.runner.backend import Unreachable
 from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.fleet import Reservation
 from everfold.streams.appending.log import UNLEASED
 from everfold.streams.appending.outcomes import Lease
-from everfold.streams.errors import Unavailable
+from everfold.streams.errors import ServerError, Unavailable
 from everfold.streams.events.event import Canceled, Event, Expired
 from everfold.streams.redis.keys import connection_name
 from tests.simulation.head import Lane
@@ -20,6 +21,8 @@ from tests.simulation.unreadable import end_unstarted, job_seen_by, promote_bloc
 if TYPE_CHECKING:
     from tests.simulation.runner import Runner
 
+T = TypeVar("T")
+
 PROMOTE_EVERY_MS = 900
 HOLD_MS = 86_400_000 * 300
 PAUSE_MS = 300
@@ -29,6 +32,7 @@ def registering(runner: Runner) -> Steps[None]:
     registered_runners = runner.world.server.registered_runners
     while True:
         try:
+            yield from runner.clock.first_look()
             yield from ask(REDIS, lambda: registered_runners.add(runner.name), "register_runner")
         except Unavailable:
             yield PAUSE_MS
@@ -65,6 +69,8 @@ def _take_all(runner: Runner) -> Steps[int]:
         for reservation in reservations[len(leases) :]:
             reservation.state.reserved -= 1
     for lease, reservation in zip(leases, reservations, strict=False):
+        claimed = runner.world.server.records[lease.job_id][lease.seq - 1]
+        runner.clock.doubt(claimed.time_ms, runner.clock.steady_s())
         runner.start(lease, asked_at_ms, reservation)
     return len(leases)
 
@@ -103,6 +109,7 @@ def sweeping(runner: Runner) -> Steps[None]:
     """Take over what is orphaned, for ever."""
     lease_ms = int(runner.config.lease_ttl_s * 1000)
     adopt_at_ms = 0
+    yield from _check_clock(runner)
     while not runner.is_draining:
         yield Nap(int(runner.config.sweep_every_s * 1000))
         try:
@@ -134,16 +141,47 @@ def _take_page(runner: Runner, lane: Lane, suspect: str, most: int) -> Steps[int
     limit_ms = int(runner.config.lease_ttl_s * 1000)
     if asked_at_ms < runner.hold_until_ms:
         limit_ms += HOLD_MS
+    if runner.clock.is_holding(runner.clock.steady_s()):
+        limit_ms += HOLD_MS
     start = 0 if suspect else runner.cursors.get(lane, 0)
-    cursor, leases = yield from ask(
-        REDIS,
-        lambda: server.take_over(runner.name, lane, limit_ms, start, suspect, most),
-        "take_over",
-    )
+    page = None
+    for _ in range(2):
+        page = yield from _unless_ahead(
+            runner,
+            lambda: server.take_over(runner.name, lane, limit_ms, start, suspect, most),
+            "take_over",
+        )
+        if page is not None:
+            break
+        yield from runner.clock.look()
+    if page is None:
+        raise ServerError("the clock was set")
+    cursor, leases = page
     runner.cursors[lane] = 0 if suspect else cursor
     for lease in leases:
         runner.start(lease, asked_at_ms, None)
     return len(leases)
+
+
+def _check_clock(runner: Runner) -> Steps[None]:
+    while True:
+        try:
+            yield from runner.clock.check()
+        except Unavailable:
+            yield PAUSE_MS
+        else:
+            return
+
+
+def _unless_ahead(runner: Runner, act: Callable[[], T], name: str) -> Steps[T | None]:
+    """Return what `act` answers, None where the clock is ahead of what this runner can explain."""
+    clock = runner.world.clock
+    latest_ms = runner.clock.latest_ms(runner.clock.steady_s())
+
+    def unless_ahead() -> T | None:
+        return None if 0 < latest_ms < clock.now_ms() else act()
+
+    return (yield from ask(REDIS, unless_ahead, name))
 
 
 def _dead_runners(runner: Runner) -> Steps[list[str]]:
@@ -167,16 +205,30 @@ def _take_from(runner: Runner, suspect: str) -> Steps[None]:
 
 
 def promoting(runner: Runner) -> Steps[None]:
-    server = runner.world.server
+    yield from _check_clock(runner)
     while not runner.is_draining:
         try:
-            _, overdue = yield from ask(REDIS, server.promote, "promote")
-            for job_id in overdue:
+            for job_id in (yield from _promote(runner)):
                 yield from _end(runner, job_id)
-            yield from promote_blocked(runner)
+            if not runner.clock.is_holding(runner.clock.steady_s()):
+                yield from promote_blocked(runner)
         except Unavailable:
             pass
         yield PROMOTE_EVERY_MS
+
+
+def _promote(runner: Runner) -> Steps[list[str]]:
+    server, clock = runner.world.server, runner.world.clock
+
+    def promote() -> tuple[int, list[str]]:
+        clock.note_seen()
+        return clock.now_ms(), server.promote()[1]
+
+    asked_s = runner.clock.steady_s()
+    reply = yield from _unless_ahead(runner, promote, "promote")
+    if reply is None or runner.clock.wants_look(reply[0], asked_s):
+        yield from runner.clock.look()
+    return reply[1] if reply else []
 
 
 def _end(runner: Runner, job_id: str) -> Steps[None]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 KINDS = (
     "kill", "freeze", "block", "cut_redis", "cut_backend", "drain", "restart", "lose_worker",
     "delete", "interrupt", "clear", "redis_restart", "cancel", "go_away", "wedge", "cut_for_good",
-    "hide_names",
+    "hide_names", "set_clock",
 )  # fmt: skip
 
 
@@ -209,6 +209,12 @@ class Faults:
     def _hide_names(self, runner: Runner) -> bool:
         """CLIENT LIST shows nobody, as behind some proxies."""
         self._world.names_hidden_until_ms = self._agenda.now_ms + self._long_ms()
+        return False
+
+    def _set_clock(self, runner: Runner) -> bool:
+        """The clock of the server's host is set, forward or back."""
+        ms = self._agenda.random.choice((5_000, 90_000, 6 * 3_600_000))
+        self._world.clock.step(self._agenda.random.choice((-1, 1)) * ms)
         return False
 
     def _redis_restart(self, runner: Runner) -> bool:

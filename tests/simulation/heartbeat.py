@@ -47,6 +47,7 @@ class Heartbeat:
                 own=self._runner.name,
                 now_ms=now_ms,
                 now_s=self._agenda.now_ms / 1000,
+                unsure_to_ms=self._runner.clock.unsure_to_ms,
             )
         yield from self._stop_abandoned()
 

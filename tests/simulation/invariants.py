@@ -36,6 +36,9 @@ from tests.simulation.server import Author, Server
 LATE_MS = 45_000
 """How long after a bound a job may end: a lease has to run out, and questions have time-outs."""
 
+EARLY_MS = 4_000
+"""How much too early a bound may come: steps of the clock below two seconds are not seen."""
+
 
 class Violation(Exception):
     """An invariant does not hold."""
@@ -80,6 +83,7 @@ class Checker:
             assert self._server is not None
             # `expired` names no attempt and means the newest.
             self._abandoned.add((job_id, self._server.states[job_id][-1].attempt))
+        self._check_not_early(job_id, event)  # type: ignore[arg-type]
         if closing_status(event):  # type: ignore[arg-type]
             self._closed.add(job_id)
             self._check_end(job_id, event)  # type: ignore[arg-type]
@@ -133,6 +137,22 @@ class Checker:
             asked = self._reason_to_cancel(job_id)
             expect(bool(asked), "7: canceled, but nobody asked", event)
             expect(event.reason == asked, f"7: canceled because {asked!r}", event)
+
+    def _check_not_early(self, job_id: str, event: Event) -> None:
+        """What the clock ends has had its time, however the server's clock was set."""
+        assert self._server is not None
+        states, written_ms = self._server.states[job_id], [0, *self._server.written_ms[job_id]]
+        now_ms, policy = written_ms[-1], states[1].policy
+        if isinstance(event, Expired):
+            stale_s, queue_s = policy.recovery_max_age_s, policy.queue_deadline_s or 0.0
+            limit_s = {"stale": stale_s, "queue_deadline": queue_s}.get(event.reason, 0.0)
+            passed_ms = now_ms - written_ms[1]
+        elif isinstance(event, Failed) and event.failure.code == "run_deadline":
+            limit_s = policy.run_deadline_s or 0.0
+            passed_ms = now_ms - _since_ms("started_at_ms", states[-1], states, written_ms)
+        else:
+            return
+        expect(passed_ms + EARLY_MS >= limit_s * 1000, "9: ended by the clock, too early", event)
 
     def _reason_to_cancel(self, job_id: str) -> str:
         assert self._server is not None
@@ -255,11 +275,12 @@ class Checker:
         """
         assert self._server is not None
         for job_id, states in self._server.states.items():
+            written_ms = [0, *self._server.written_ms[job_id]]
             for state, after in pairwise(states):
                 if job_id in self._server.strange and not state.is_canceling:
                     continue  # whoever holds it may not know of its deadlines
-                if (due_ms := _due_ms(state)) is not None:
-                    late_ms = after.updated_at_ms - max(due_ms, calm_since_ms) - LATE_MS
+                if (due_ms := _due_ms(state, states, written_ms)) is not None:
+                    late_ms = written_ms[after.seq] - max(due_ms, calm_since_ms) - LATE_MS
                     late_ms -= int(state.policy.stop_within_s * 1000)
                     expect(late_ms <= 0, f"9: {late_ms} ms after its last bound", job_id)
 
@@ -271,16 +292,25 @@ class Checker:
             expect(not found, "audit", "; ".join(map(str, found)))
 
 
-def _due_ms(state: Job) -> int | None:
-    """Return when this state of a job had to come to an end; None when it may stay."""
+def _due_ms(state: Job, states: list[Job], written_ms: list[int]) -> int | None:
+    """Return when this state of a job had to come to an end; None when it may stay.
+
+    In virtual time: the server's clock may have been set meanwhile.
+    """
     if state.is_terminal:
         return None
     if state.is_canceling:
-        return state.cancel_requested_at_ms
+        return _since_ms("cancel_requested_at_ms", state, states, written_ms)
     run_s = state.policy.run_deadline_s
     if run_s is not None and state.started_at_ms and state.may_be_alive:
-        return state.started_at_ms + int(run_s * 1000)
+        return _since_ms("started_at_ms", state, states, written_ms) + int(run_s * 1000)
     return None
+
+
+def _since_ms(field: str, state: Job, states: list[Job], written_ms: list[int]) -> int:
+    """Return the virtual time since which the field has its value."""
+    value: int = getattr(state, field)
+    return next(written_ms[s.seq] for s in states if getattr(s, field) == value)
 
 
 def expect(holds: bool, what: str, about: object) -> None:

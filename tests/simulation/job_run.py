@@ -22,6 +22,7 @@ from everfold.runner.decisions.actions import (
     Wait,
     WatchAttempt,
 )
+from everfold.runner.decisions.seen_times import SeenTimes
 from everfold.runner.execution.attempt_place import place_of
 from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.fleet import Reservation
@@ -55,6 +56,8 @@ class JobRun:
         self.truth_seen: Truth | None = None
         self.asked_at_ms = self._claimed_ms = 0
         self._leased_ms = runner.agenda.now_ms
+        self._unsure_to_ms = runner.clock.unsure_to_ms
+        self._times = SeenTimes()
         self.task: Task | None = None
 
     def _open_log(self) -> JobLog:
@@ -135,10 +138,12 @@ class JobRun:
         if state is not None:
             self._judge_silence(state, truth, silent_s)
         return runner.world.parts.decide(
-            self.job,
+            self._times.view(self.job, self.now_ms()),
             truth,
             DecisionInputs(
                 now_ms=self.now_ms(),
+                stepped_at_ms=self._unsure_to_ms,
+                held_s=(runner.agenda.now_ms - self._leased_ms) / 1000,
                 lease_ttl_s=config.lease_ttl_s,
                 submit_grace_s=config.submit_grace_s,
                 backend_healthy=state is None or state.healthy,
@@ -193,17 +198,14 @@ class JobRun:
                 return False
             case Retry(failure=failure, after_s=after_s):
                 due_ms = self.now_ms() + int(after_s * 1000)
-                yield from self._release(
-                    Retried(attempt=self.job.attempt, failure=failure, not_before_ms=due_ms),
-                    due_ms,
-                )
+                retried = Retried(attempt=self.job.attempt, failure=failure, not_before_ms=due_ms)
+                yield from self._release(retried, int(after_s * 1000))
                 return False
             case Postpone(after_s=after_s):
-                due_ms = self.now_ms() + int(after_s * 1000)
-                yield from self._release(Released(reason="postponed"), due_ms)
+                yield from self._release(Released(reason="postponed"), int(after_s * 1000))
                 return False
             case HandOver():
-                yield from self._release(Released(reason="cannot_reach"), 0)
+                yield from self._release(Released(reason="cannot_reach"))
                 return False
             case StartAttempt(attempt=number):
                 return (yield from self._start_attempt(number))
@@ -229,7 +231,7 @@ class JobRun:
     def _start_attempt(self, number: int) -> Steps[bool]:
         has_room = yield from self.attempt_start.run(number)
         if not has_room:
-            yield from self._release(Released(reason="no_room"), self.now_ms())
+            yield from self._release(Released(reason="no_room"), 0)
         return has_room
 
     def may_send(self) -> bool:
@@ -270,7 +272,7 @@ class JobRun:
     def _release(
         self,
         event: Released | Retried,
-        due_ms: int = 0,
+        wait_ms: int | None = None,
         unreadable: tuple[str, int] | None = None,
     ) -> Steps[None]:
         """One call; the real one is repeated for some seconds, with the same event id."""
@@ -281,7 +283,7 @@ class JobRun:
             try:
                 yield from ask(
                     REDIS,
-                    lambda: server.release(lease, event_id, event, due_ms, unreadable),
+                    lambda: server.release(lease, event_id, event, 0, unreadable, wait_ms),
                     "release",
                 )
             except Unavailable:

@@ -30,6 +30,7 @@ class Runner(Process):
         super().__init__(world, config.name)
         self.config = config
         self.reads = ALL
+        self.clock = world.parts.clock_view(self)
         self.leases = world.parts.lease_renewer(self)
         self.remotes = {name: world.parts.remote(self, it) for name, it in world.backends.items()}
         # The states are the product's own; they use only the name of a backend.

@@ -39,8 +39,11 @@ class Server:
 
     PAGE = 1000
 
-    def __init__(self, now_ms: Callable[[], int], record: Record) -> None:
+    def __init__(
+        self, now_ms: Callable[[], int], record: Record, steady_ms: Callable[[], int] | None = None
+    ) -> None:
         self._now_ms, self._record = now_ms, record
+        self._steady_ms = steady_ms or now_ms
         self.heads: dict[str, Head] = {}
         self.records: dict[str, list[Recorded]] = {}
         self.states: dict[str, list[Job]] = {}
@@ -56,6 +59,8 @@ class Server:
         self.retired: set[str] = set()
         self.abandoned: dict[str, Abandoned] = {}
         """By prompt id."""
+        self.written_ms: dict[str, list[int]] = {}
+        """Of each job: the virtual time of each event, which nobody sets."""
         self.changes = 0
         self._entry = (0, 0)
         self._tickets = 0
@@ -74,6 +79,7 @@ class Server:
         head = Head((event.queue, event.priority), event.workflow, event_id)
         self.heads[job_id] = head
         self.records[job_id], self.states[job_id] = [], [Job()]
+        self.written_ms[job_id] = []
         if deadline_ms:
             self.deadlines[job_id] = deadline_ms
         if due_ms:
@@ -240,7 +246,10 @@ class Server:
         event: Released | Retried,
         due_ms: int = 0,
         unreadable: tuple[str, int] | None = None,
+        wait_ms: int | None = None,
     ) -> Outcome:
+        if wait_ms is not None:
+            due_ms = self._now_ms() + wait_ms
         head = self.heads.get(lease.job_id)
         if head is None:
             return ("unknown",)
@@ -368,6 +377,7 @@ class Server:
         if event_id:
             head.recent = [(event_id, head.seq, entry_id), *head.recent]
         self.records[job_id].append(record)
+        self.written_ms[job_id].append(self._steady_ms())
         self.states[job_id].append(evolve(self.states[job_id][-1], record))
         self.changes += 1
         self._record(record, author, event_id)

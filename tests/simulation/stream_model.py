@@ -45,6 +45,12 @@ class DispatchStream:
         line.consumer, line.renewed_ms = consumer, now_ms - idle_ms
         return True
 
+    def restart_leases(self, now_ms: int) -> None:
+        """XCLAIM with IDLE 0 for each line that a runner holds."""
+        for line in self.pending.values():
+            if line.consumer != "released":
+                line.renewed_ms = now_ms
+
     def drop(self, entry_id: int) -> None:
         """XACK and XDEL."""
         self.entries.pop(entry_id, None)

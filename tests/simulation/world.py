@@ -31,6 +31,7 @@ from tests.simulation.process import REDIS, Process
 from tests.simulation.remote import Remote
 from tests.simulation.runner import Runner
 from tests.simulation.server import Author, Server
+from tests.simulation.server_clock import ClockView, ServerClock
 from tests.simulation.tasks import Steps, ask
 from tests.simulation.unreadable import OLD
 
@@ -61,6 +62,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     remote: type[Remote] = Remote
     lease_renewer: type[LeaseRenewer] = LeaseRenewer
     heartbeat: type[Heartbeat] = Heartbeat
+    clock_view: type[ClockView] = ClockView
     sweeping: Callable[[Runner], Steps[None]] = actors.sweeping
     adopting: Callable[[Runner], Steps[None]] = actors.adopting
     is_known_lease: Callable[[Lease, Lease], bool] = _is_known_lease
@@ -94,7 +96,8 @@ class World:
         random = self.agenda.random
         self.ledger = Ledger()
         self.checker = Checker(self.ledger)
-        self.server = self.parts.server(lambda: self.agenda.now_ms, self._record)
+        self.clock = ServerClock(lambda: self.agenda.now_ms)
+        self.server = self.parts.server(self.clock.now_ms, self._record, lambda: self.agenda.now_ms)
         self.checker.watch(self.server)
         self.faults = Faults(self, self.options.weather or draw_weather(random))
         self.redis_down_until_ms = self.names_hidden_until_ms = 0
@@ -261,15 +264,19 @@ class World:
         random, server = self.agenda.random, self.server
         yield random.choice((0, 500, 5_000))
         deadline_s = event.policy.queue_deadline_s
-        deadline_ms = self.agenda.now_ms + int(deadline_s * 1000) if deadline_s else 0
-        due_ms = self.agenda.now_ms + 3_000 if random.random() < 0.15 else 0
+        wait_ms = int(deadline_s * 1000) if deadline_s else 0
+        due_ms = self.clock.now_ms() + 3_000 if random.random() < 0.15 else 0
+        if "set_clock" in self.faults.weather.kinds and random.random() < 0.8:
+            due_ms = 0  # a time that a user asked for waits for the clock, as it is set
+
+        def submit() -> object:
+            begin_ms = max(self.clock.now_ms(), due_ms)
+            deadline_ms = begin_ms + wait_ms if wait_ms else 0
+            return server.submit(job_id, event_id, event, due_ms, deadline_ms)
+
         while True:
             try:
-                yield from ask(
-                    REDIS,
-                    lambda: server.submit(job_id, event_id, event, due_ms, deadline_ms),
-                    "submit",
-                )
+                yield from ask(REDIS, submit, "submit")
             except Unavailable:
                 yield 200
             else:

@@ -182,15 +182,21 @@ async def promote_blocked(log: Log) -> object:
 
 
 async def shift_times(log: Log) -> object:
-    leases = await leased(log, "retried", "blocked", "held")
+    leases = await leased(log, "retried", "blocked")
     await Dispatch(log, "r1").release(leases[0], RETRIED)
     await Dispatch(log, "r1").release(leases[1], CANNOT_READ, unreadable_for_s=60)
-    await submit(log)
+    limited = Policy(queue_deadline_s=60.0)
+    await log.submit(GRAPH, job_id="delayed", run_at_ms=FAR_MS, policy=limited)
     keys = log.keys
-    touched = (keys.clock(0), keys.later(0), keys.deadlines(0), keys.queues(0))
+    touched = (keys.clock(0), keys.later(0), keys.deadlines(0))
     return await scripts.shift_times(
-        log.redis, keys=touched, tag=keys.tag(0), step_ms=5000, known_ms=0
+        log.redis, keys=touched, tag=keys.tag(0), step_ms=5000, known_ms=0, anew_ms=0
     )
+
+
+async def restart_leases(log: Log) -> object:
+    await leased(log, "held")
+    return await scripts.restart_leases(log.redis, queues=log.keys.queues(0), tag=log.keys.tag(0))
 
 
 async def look_at_clock(log: Log) -> object:
@@ -295,6 +301,7 @@ STATES: dict[str, tuple[State, ...]] = {
     "renew": (renew,),
     "reopen": (reopen_now, reopen_later),
     "republish": (republish_two,),
+    "restart_leases": (restart_leases,),
     "scan_hash": (scan_hash,),
     "shift_times": (shift_times,),
     "submit": (submit, submit_for_later),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import cast
 
+import anyio
 import pytest
 
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import ServerRefusesAccess, WrongKeyType
-from everfold.streams.events.event import Failure, Policy, Released, Retried
+from everfold.streams.events.event import CancelRequested, Failure, Policy, Released, Retried
 from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.leases.fairness import all_lanes
 from everfold.streams.redis import scripts
@@ -31,14 +32,16 @@ async def log(redis_url: str, namespace: str) -> AsyncIterator[Log]:
         yield log
 
 
-async def shift(log: Log, step_ms: int, known_ms: int = 0) -> str:
+async def shift(log: Log, step_ms: int, known_ms: int = 0, anew_ms: int = 0) -> str:
     keys = log.keys
+    await scripts.restart_leases(log.redis, queues=keys.queues(0), tag=keys.tag(0))
     return await scripts.shift_times(
         log.redis,
-        keys=(keys.clock(0), keys.later(0), keys.deadlines(0), keys.queues(0)),
+        keys=(keys.clock(0), keys.later(0), keys.deadlines(0)),
         tag=keys.tag(0),
         step_ms=step_ms,
         known_ms=known_ms,
+        anew_ms=anew_ms,
     )
 
 
@@ -69,6 +72,40 @@ async def test_retries_and_limits_move_and_times_that_were_asked_for_stay(log: L
         waiting: before[waiting] - HOUR_MS,
         asked_for: before[asked_for],
     }
+
+
+async def test_what_was_written_after_a_step_forward_stays(log: Log) -> None:
+    """A job that waits for a time, and a cancel of a waiting one, by the clock as it is now."""
+    limited = Policy(queue_deadline_s=60.0)
+    retried, canceled = [(await log.submit(GRAPH, policy=limited)).job_id for _ in range(2)]
+    dispatch = Dispatch(log, "r1")
+    (lease,) = await dispatch.claim(0, LANES, 1)
+    assert lease.job_id == retried
+    stepped_ms = await server_time_ms(log.redis)
+    await anyio.sleep(0.01)
+    await dispatch.release(lease, Released(reason="postponed"), wait_s=5.0)
+    await log.append(canceled, CancelRequested(), epoch=0)
+    later, deadlines = log.keys.later(0), log.keys.deadlines(0)
+    before = await scores(log, later), await scores(log, deadlines)
+
+    assert await shift(log, HOUR_MS, anew_ms=stepped_ms + 5) == "shifted"
+    assert await scores(log, later) == before[0]
+    after = await scores(log, deadlines)
+    assert after[canceled] == before[1][canceled]
+    assert after.get(retried, 0) in (0, before[1].get(retried, 0) + HOUR_MS)
+
+
+async def test_a_job_that_a_step_makes_due_keeps_its_time_to_wait(log: Log) -> None:
+    now_ms = await server_time_ms(log.redis)
+    limited = Policy(queue_deadline_s=60.0)
+    # As after a step of an hour: its time and its deadline lie behind.
+    job_id = (await log.submit(GRAPH, run_at_ms=now_ms + 1_000, policy=limited)).job_id
+    due = ("ZADD", log.keys.later(0), now_ms - HOUR_MS // 2, job_id)
+    await command(log.redis, *due)
+    await command(log.redis, "ZADD", log.keys.deadlines(0), now_ms - HOUR_MS // 2 + 60_000, job_id)
+    assert await shift(log, HOUR_MS) == "shifted"
+    (deadline_ms,) = (await scores(log, log.keys.deadlines(0))).values()
+    assert abs(deadline_ms - now_ms - 60_000) < 10_000
 
 
 async def test_leases_begin_anew_and_released_jobs_stay_released(log: Log) -> None:
