@@ -266,8 +266,8 @@ class World:
         deadline_s = event.policy.queue_deadline_s
         wait_ms = int(deadline_s * 1000) if deadline_s else 0
         due_ms = self.clock.now_ms() + 3_000 if random.random() < 0.15 else 0
-        if "set_clock" in self.faults.weather.kinds and random.random() < 0.8:
-            due_ms = 0  # a time that a user asked for waits for the clock, as it is set
+        if "set_clock" in self.faults.weather.kinds:
+            due_ms = 0  # a time that a user asked for waits for the clock, however it is set
 
         def submit() -> object:
             begin_ms = max(self.clock.now_ms(), due_ms)
