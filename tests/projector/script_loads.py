@@ -1,0 +1,192 @@
+"""For each script of `projector/lua` a call with as much to do as it ever gets.
+
+Rule: as in tests/streams/script_loads.py.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from everfold.projector.assignment.member import Member
+from everfold.projector.config import ProjectorConfig
+from everfold.projector.folding.custom_fold import CustomFold
+from everfold.projector.folding.jobs_commit import FoldedBatch, StateChange, commit_jobs
+from everfold.projector.folding.jobs_projection import JobsProjection
+from everfold.projector.folding.partition_projector import BATCH
+from everfold.projector.folding.projection import CommitRequest, Committed
+from everfold.projector.folding.stored_jobs import read_stored_jobs
+from everfold.projector.job.job import Job
+from everfold.projector.subscribing import admin
+from everfold.projector.subscribing.acks import Acks
+from everfold.projector.subscribing.held import Held
+from everfold.streams.appending.log import Log
+from everfold.streams.events.record import NO_ENTRY
+from everfold.streams.redis.keys import PROJECTOR_GROUP
+from everfold.streams.redis.redis_errors import command, commands
+from everfold.streams.redis.scripts import Script
+from tests.projector.jobs import owner_of
+from tests.projector.script_states import COUNTS, PARKED, TOKEN, Count, hook, skip_held, skip_parked
+from tests.streams.script_loads import MANY, Load
+from tests.support.many_jobs import add_jobs
+
+HELD = Held(seq=1, entry_id="1-0", at_ms=1, why="it failed")
+
+
+async def _read_by(log: Log, group: str, owner: str) -> list[str]:
+    """Have a consumer read the log of MANY jobs; return the entry ids."""
+    await add_jobs(log, MANY, "waiting")
+    key = log.keys.log(0)
+    await command(log.redis, "XGROUP CREATE", key, group, "0")
+    ask = ("XREADGROUP", "GROUP", group, owner, "STREAMS", key, ">")
+    rows = cast("list[list[list[list[bytes]]]]", await command(log.redis, *ask))
+    return [row[0].decode() for row in rows[0][1]]
+
+
+async def _fill(log: Log, key: str) -> None:
+    """Give a hash MANY fields."""
+    flat = [text for number in range(1, MANY + 1) for text in (f"j{number}", "{}")]
+    await command(log.redis, "HSET", key, *flat)
+
+
+async def acknowledge(log: Log) -> None:
+    keys = log.keys.subscription(0, hook.name)
+    member = Member(log, hook.name, "test", 5)
+    await member.acquire(keys.checkpoint())
+    entry_ids = await _read_by(log, hook.group, member.token)
+    await _fill(log, keys.held())
+    acks = Acks(log, 0, member.token, hook)
+    acks.start_over("0")
+    acks.delivered(*entry_ids)
+    for number in range(1, MANY + 1):
+        acks.resumed(f"j{number}")
+        acks.held(f"other{number}", HELD)
+    await acks.write(entry_ids[-1])
+    assert await command(log.redis, "HLEN", keys.held()) == MANY
+
+
+async def commit_a_batch(log: Log) -> None:
+    owner, keys = await owner_of(log), log.keys.jobs(0)
+    entry_ids = await _read_by(log, PROJECTOR_GROUP, owner.token)
+    await _fill(log, keys.parked())
+    jobs = [Job(job_id=f"j{n}", seq=1, updated_at_ms=2**41) for n in range(BATCH)]
+    batch = FoldedBatch(
+        changes=[StateChange(Job(), job) for job in jobs],
+        parked={f"other{number}": PARKED for number in range(MANY)},
+        unparked=[f"j{number}" for number in range(1, MANY + 1)],
+        events=MANY,
+    )
+    request = CommitRequest(
+        token=owner.token,
+        expected_checkpoint=NO_ENTRY,
+        new_checkpoint=entry_ids[-1],
+        group=PROJECTOR_GROUP,
+        entry_ids=entry_ids,
+    )
+    done = await commit_jobs(log, 0, keys, request=request, config=ProjectorConfig(), batch=batch)
+    assert isinstance(done, Committed)
+    assert await command(log.redis, "HLEN", keys.parked()) == MANY
+
+
+async def commit_custom_states(log: Log) -> None:
+    keys = COUNTS.keys(log.keys, 0)
+    member = Member(log, COUNTS.name, "test", 5)
+    await member.acquire(keys.projector())
+    entry_ids = await _read_by(log, COUNTS.group, member.token)
+    fold = COUNTS.partition_fold(log, 0)
+    assert isinstance(fold, CustomFold)
+    request = CommitRequest(
+        token=member.token,
+        expected_checkpoint=NO_ENTRY,
+        new_checkpoint=entry_ids[-1],
+        group=COUNTS.group,
+        entry_ids=entry_ids,
+    )
+    changed: dict[str, Count | None] = {f"j{number}": None for number in range(MANY)}
+    changed |= {f"k{number}": Count(1) for number in range(MANY)}
+    parked = {f"other{number}": PARKED for number in range(MANY)}
+    done = await fold._commit(changed, parked, MANY, request)
+    assert isinstance(done, Committed)
+    assert await command(log.redis, "HLEN", keys.parked()) == MANY
+
+
+async def delete_consumers(log: Log) -> None:
+    key = log.keys.log(0)
+    await add_jobs(log, 1, "waiting")
+    await command(log.redis, "XGROUP CREATE", key, PROJECTOR_GROUP, "0")
+    made = [("XGROUP CREATECONSUMER", key, PROJECTOR_GROUP, f"c{n}") for n in range(MANY)]
+    await commands(log.redis, made)
+    script = Script("everfold.projector", "delete_consumers")
+    assert await script.run(log.redis, (key,), (-1, PROJECTOR_GROUP)) == [b"deleted", MANY]
+
+
+async def measure_hashes(log: Log) -> None:
+    keys = [log.keys.job(f"j{number}") for number in range(MANY)]
+    assert await read_stored_jobs(log, keys) == [None] * MANY
+
+
+async def reset(log: Log) -> None:
+    keys = log.keys.subscription(0, hook.name)
+    await admin.create(log, hook)
+    await _read_by(log, hook.group, "owner")
+    await _fill(log, keys.held())
+    await admin.reset(log, hook.name, "beginning")
+    assert await command(log.redis, "HLEN", keys.held()) == 0
+
+
+async def skip_one_of_many_held(log: Log) -> None:
+    await _fill(log, log.keys.subscription(0, hook.name).held())
+    await skip_held(log)
+
+
+async def skip_one_of_many_parked(log: Log) -> None:
+    await _fill(log, log.keys.parked(0))
+    await skip_parked(log)
+
+
+_STATES = """
+for i = 1, ARGV[1] do
+  redis.call('HSET', KEYS[1] .. 'j' .. i, 'seq', 1, 'job_id', 'j' .. i, 'status', 'queued')
+  redis.call('ZADD', KEYS[1 + i % 2 + 1], i, 'j' .. i)
+end
+"""
+
+
+async def swap_jobs(log: Log) -> None:
+    for rebuilding in (False, True):
+        keys = log.keys.jobs(0, rebuilding=rebuilding)
+        fields = ("owner", TOKEN, "checkpoint", "5-0", "folded", 5)
+        await command(log.redis, "HSET", keys.projector(), *fields)
+        touched = (keys.job(""), keys.active(), keys.ended())
+        await command(log.redis, "EVAL", _STATES, 3, *touched, MANY)
+        await _fill(log, keys.parked())
+    await JobsProjection().swap(log, 0, TOKEN)
+    assert await command(log.redis, "ZCARD", log.keys.jobs(0).active()) == MANY // 2
+
+
+async def swap_states(log: Log) -> None:
+    for rebuilding in (False, True):
+        keys = COUNTS.keys(log.keys, 0, rebuilding=rebuilding)
+        fields = ("owner", TOKEN, "checkpoint", "5-0", "folded", 5)
+        await command(log.redis, "HSET", keys.projector(), *fields)
+        await _fill(log, keys.states())
+        await _fill(log, keys.parked())
+    await COUNTS.swap(log, 0, TOKEN)
+    assert await command(log.redis, "HLEN", COUNTS.keys(log.keys, 0).states()) == MANY
+
+
+LOADS: dict[str, tuple[Load, ...]] = {
+    "acknowledge": (acknowledge,),
+    "change_held": (skip_one_of_many_held,),
+    "commit_jobs": (commit_a_batch,),
+    "commit_states": (commit_custom_states,),
+    "delete_consumers": (delete_consumers,),
+    "measure_hashes": (measure_hashes,),
+    "reset_subscription": (reset,),
+    "swap_jobs": (swap_jobs,),
+    "swap_states": (swap_states,),
+    "unpark": (skip_one_of_many_parked,),
+}
+"""Script -> calls of it."""
+
+SINGLE = {"acquire_partition", "drop_stale_index_entry"}
+"""Scripts that do one thing, with keys that they do not walk."""

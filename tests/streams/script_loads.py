@@ -1,0 +1,238 @@
+"""For each script of `streams/lua` a call with as much to do as it ever gets.
+
+Rule: keys have MANY members, and a call has MANY items, or as many as its callers ever send. A
+script that takes no list and walks no key stands in SINGLE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import anyio
+
+from everfold.streams.appending.group_commit import BATCH_LIMIT
+from everfold.streams.appending.log import Log
+from everfold.streams.appending.outcomes import Lease
+from everfold.streams.events.event import CancelRequested
+from everfold.streams.events.ranges import MOST_TIMES
+from everfold.streams.events.record import RawEntry, recorded
+from everfold.streams.leases.dispatch import (
+    BLOCKED_PAGE,
+    PROMOTE_LIMIT,
+    RENEW_LIMIT,
+    Dispatch,
+)
+from everfold.streams.reading.consumer_group import ConsumerGroup
+from everfold.streams.reading.reader import job_events
+from everfold.streams.redis import scripts
+from everfold.streams.redis.pages import PAGE, WALKED_BYTES, count_entries, read_large_hash
+from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.scripts import Script
+from everfold.streams.retention.importing import import_entries
+from everfold.streams.retention.republish import republish
+from everfold.streams.retention.trimming import trim
+from tests.support.many_jobs import GRAPH, add_jobs, add_times, lease_ids
+
+Load = Callable[[Log], Awaitable[None]]
+
+MANY = 20_000
+FEW = 2_000
+FAR_MS = 2**41
+LANE = ("default", "normal")
+RUNNER = "r1"
+
+
+async def append_a_batch(log: Log) -> None:
+    jobs = await add_jobs(log, MANY, "waiting")
+    async with anyio.create_task_group() as tasks:
+        for job_id in jobs[: 2 * BATCH_LIMIT]:
+            tasks.start_soon(partial(log.append, job_id, CancelRequested(), epoch=0))
+    assert await command(log.redis, "ZCARD", log.keys.deadlines(0)) == 2 * BATCH_LIMIT
+
+
+async def check_many_rights(log: Log) -> None:
+    asked = ("2", "GET", f"{log.keys.namespace}:x") * MANY
+    script = Script("everfold.streams", "check_access", is_read_only=True)
+    assert await script.run(log.redis, (), asked) == [b"checked"]
+
+
+async def claim(log: Log) -> None:
+    await add_jobs(log, MANY, "waiting")
+    assert len(await Dispatch(log, RUNNER).claim(0, [LANE], MOST_TIMES)) == MOST_TIMES
+
+
+async def claim_what_it_cannot_read(log: Log) -> None:
+    jobs = await add_jobs(log, MOST_TIMES, "waiting")
+    dispatch = Dispatch(log, RUNNER)
+    for job_id in jobs:
+        kinds = f"{FAR_MS} 1 60000 {dispatch._reads}"
+        await command(log.redis, "HSET", log.keys.head(job_id), "blocked", kinds)
+    assert await dispatch.claim(0, [LANE], MOST_TIMES) == []
+    assert await command(log.redis, "ZCARD", log.keys.blocked(0)) == MOST_TIMES
+
+
+async def count_many(log: Log) -> None:
+    await add_jobs(log, MANY, "waiting")
+    found = await count_entries(log.redis, log.keys.log(0), most=MANY, most_bytes=WALKED_BYTES)
+    assert found.count > PAGE
+
+
+async def _entries(log: Log) -> list[RawEntry]:
+    found = await command(log.redis, "XRANGE", log.keys.log(0), "-", "+")
+    return [(row[0], row[1]) for row in found]  # type: ignore[attr-defined]
+
+
+async def import_a_page(log: Log) -> None:
+    await add_jobs(log, MANY, "waiting")
+    entries = await _entries(log)
+    await command(log.redis, "DEL", log.keys.log(0))
+    for start in (0, PAGE // 2):
+        await import_entries(log, 0, entries[start : start + PAGE])
+    assert await command(log.redis, "XLEN", log.keys.log(0)) == PAGE * 3 // 2
+
+
+async def republish_a_page(log: Log) -> None:
+    await add_jobs(log, MANY, "waiting")
+    records = [recorded(*entry) for entry in (await _entries(log))[:PAGE]]
+    await command(log.redis, "DEL", *(log.keys.head(record.job_id) for record in records))
+    await republish(log, records)
+    assert await command(log.redis, "XLEN", log.keys.log(0)) == MANY + PAGE
+
+
+async def promote(log: Log) -> None:
+    await add_jobs(log, MANY, "later")
+    await add_times(log, log.keys.later(0), MANY, 1)
+    await add_times(log, log.keys.deadlines(0), MANY, 1)
+    done = await Dispatch(log, RUNNER).promote(0)
+    assert done.promoted == len(done.overdue) == PROMOTE_LIMIT
+
+
+async def promote_blocked(log: Log) -> None:
+    await add_jobs(log, MANY, "later")
+    await add_times(log, log.keys.blocked(0), MANY, FAR_MS)
+    for number in range(1, BLOCKED_PAGE + 1):
+        head = log.keys.head(f"j{number}")
+        await command(log.redis, "HSET", head, "blocked", f"{FAR_MS} 1 60000 another")
+    assert (await Dispatch(log, RUNNER).promote_blocked(0)).promoted == BLOCKED_PAGE
+
+
+async def _long_job(log: Log) -> None:
+    """Give the job `a` MANY events."""
+    await log.submit(GRAPH, job_id="a")
+    fill = """
+    local log, head = KEYS[1], KEYS[2]
+    local last = redis.call('HGET', head, 'last')
+    local payload = redis.call('XRANGE', log, last, last)[1][2][10]
+    for seq = 2, ARGV[1] do
+      last = redis.call('XADD', log, '*', 'j', 'a', 's', seq, 'e', 0, 'p', last, 'd', payload)
+    end
+    redis.call('HSET', head, 'seq', ARGV[1], 'last', last)
+    """
+    await command(log.redis, "EVAL", fill, 2, log.keys.log(0), log.keys.head("a"), MANY)
+
+
+async def read_long_job(log: Log) -> None:
+    await _long_job(log)
+    assert len(await job_events(log, "a", MANY - 2 * PAGE)) == 2 * PAGE
+
+
+async def read_pending(log: Log) -> None:
+    await add_jobs(log, MANY, "waiting")
+    group = ConsumerGroup(log, "projector", "p")
+    await group.create(0)
+    key = log.keys.log(0)
+    await command(log.redis, "XREADGROUP", "GROUP", "projector", "p", "STREAMS", key, ">")
+    assert len(await group.read_pending(0, most=MANY)) > PAGE
+    await group.aclose()
+
+
+def _lease(job_id: str, dispatch_id: str) -> Lease:
+    return Lease(
+        job_id=job_id,
+        runner=RUNNER,
+        epoch=1,
+        seq=1,
+        queue=LANE[0],
+        priority=LANE[1],
+        dispatch_id=dispatch_id,
+    )
+
+
+async def renew(log: Log) -> None:
+    jobs = await add_jobs(log, MANY, "leased", RUNNER)
+    leases = list(map(_lease, jobs, await lease_ids(log, MANY)))
+    renewed = await Dispatch(log, RUNNER).renew(leases[: 2 * RENEW_LIMIT])
+    assert {type(outcome).__name__ for outcome in renewed} == {"Renewed"}
+
+
+async def restart_leases(log: Log) -> None:
+    await add_jobs(log, FEW, "leased", RUNNER)
+    await _add_lanes(log)
+    keys = log.keys
+    assert await scripts.restart_leases(log.redis, queues=keys.queues(0), tag=keys.tag(0)) == FEW
+
+
+async def _add_lanes(log: Log) -> None:
+    names = [f"q{number}" for number in range(MOST_TIMES)]
+    await command(log.redis, "SADD", log.keys.queues(0), "default", *names)
+
+
+async def scan_hash(log: Log) -> None:
+    flat = [text for number in range(MANY) for text in (f"field{number}", "x" * 50)]
+    await command(log.redis, "HSET", log.keys.parked(0), *flat)
+    assert len(await read_large_hash(log.redis, log.keys.parked(0))) == MANY
+
+
+async def shift_times(log: Log) -> None:
+    await add_jobs(log, FEW, "later")
+    keys = log.keys
+    touched = (keys.clock(0), keys.later(0), keys.deadlines(0))
+    for key in (*touched[1:], keys.blocked(0)):
+        await add_times(log, key, FEW, FAR_MS)
+    outcome = await scripts.shift_times(
+        log.redis, keys=touched, tag=keys.tag(0), step_ms=5000, known_ms=0, anew_ms=0
+    )
+    assert outcome == "shifted"
+
+
+async def take_over(log: Log) -> None:
+    await add_jobs(log, MANY, "leased", "dead")
+    dispatch = Dispatch(log, RUNNER)
+    _, leases = await dispatch.take_over(0, LANE, idle_limit_s=9, suspect="dead", most=MOST_TIMES)
+    assert len(leases) == MOST_TIMES
+
+
+async def trim_a_page(log: Log) -> None:
+    await add_jobs(log, MANY, "closed")
+    close = "for i = 1, ARGV[1] do redis.call('HSET', KEYS[1] .. i, 'status', 'failed') end"
+    await command(log.redis, "EVAL", close, 1, f"{log.keys.tag(0)}:head:j", PAGE)
+    reader = '{"position":"0-0","required":false,"until_ms":1}'
+    readers = [text for number in range(MANY) for text in (f"r{number}", reader)]
+    await command(log.redis, "HSET", log.keys.readers(0), *readers)
+    await anyio.sleep(0.002)
+    assert (await trim(log, 0, 0, needs_archive=False)).count == PAGE
+
+
+LOADS: dict[str, tuple[Load, ...]] = {
+    "append": (append_a_batch,),
+    "check_access": (check_many_rights,),
+    "claim": (claim, claim_what_it_cannot_read),
+    "count_entries": (count_many,),
+    "import_entries": (import_a_page,),
+    "promote": (promote,),
+    "promote_blocked": (promote_blocked,),
+    "read_job": (read_long_job,),
+    "read_pending": (read_pending,),
+    "renew": (renew,),
+    "republish": (republish_a_page,),
+    "restart_leases": (restart_leases,),
+    "scan_hash": (scan_hash,),
+    "shift_times": (shift_times,),
+    "take_over": (take_over,),
+    "trim": (trim_a_page,),
+}
+"""Script -> calls of it."""
+
+SINGLE = {"look_at_clock", "make_namespace", "raise_levels", "release", "reopen", "submit"}
+"""Scripts that do one thing, with keys that they do not walk."""
