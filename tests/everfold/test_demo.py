@@ -18,7 +18,8 @@ pytestmark = pytest.mark.anyio
 async def test_the_demo_ends_well_and_says_so(start_program: StartProgram, tmp_path: Path) -> None:
     demo = start_program("-m", "everfold", "demo", "--json", "--folder", str(tmp_path))
     assert await demo.end(within_s=90) == 0, demo
-    summary = json.loads(demo.lines[-1])
+    *steps, summary = [json.loads(line) for line in demo.lines]
+    assert all(step["what"] and step["after_s"] >= 0 for step in steps), steps
     assert summary["ok"] is True
     counts = ("submitted", "succeeded", "failed", "canceled", "executed_twice", "lost", "images")
     assert [summary[name] for name in counts] == [13, 10, 2, 1, 0, 0, 10]

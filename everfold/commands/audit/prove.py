@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from everfold.archives.opening import needed_archive
 from everfold.commands.options import ArchiveUrl
-from everfold.commands.output import say
+from everfold.commands.output import emit, say
 from everfold.commands.progress import event_progress
 from everfold.commands.session import DEFAULT, Session
 from everfold.streams.archive.archive import Archive
@@ -39,17 +39,26 @@ async def prove(
         try:
             events, chains = await _prove(kept, partitions, job_id, session)
         except ArchiveDamaged as error:
-            say((str(error), "red"))
-            return 1
+            return _told_wrong(str(error), session)
     if job_id and not events:
         raise JobUnknown(job_id)
     if head and not any(head == sha256 for chain in chains for sha256 in chain):
-        say((f"no chain of this archive contains the head {head}", "red"))
-        return 1
+        return _told_wrong(f"no chain of this archive contains the head {head}", session)
     _print_chains(partitions, chains, session)
-    if not session.json:
+    if session.json:
+        emit({"archived": events, "wrong": []})
+    else:
         say((f"{events:,} archived events are what was written", "green"))
     return 0
+
+
+def _told_wrong(sentence: str, session: Session) -> int:
+    """Print what is wrong, and return the exit code."""
+    if session.json:
+        emit({"wrong": [sentence]})
+    else:
+        say((sentence, "red"))
+    return 1
 
 
 async def _prove(

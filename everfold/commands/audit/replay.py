@@ -13,7 +13,6 @@ from everfold.archives.opening import known_archive
 from everfold.archives.selection import Selection
 from everfold.commands.formats import event_object
 from everfold.commands.options import ArchiveUrl, SubmittedSince, SubmittedUntil, User
-from everfold.commands.output import say
 from everfold.commands.progress import event_progress
 from everfold.commands.session import DEFAULT, Session
 from everfold.streams.appending.log import Log
@@ -67,7 +66,7 @@ async def replay(
                 count = await _to_file(records, Path(to), progress)
             else:
                 count = await _to_namespace(records, log, to, progress)
-    say(f"{count:,} events replayed to {to}")
+    session.tell({"events": count, "to": to}, f"{count:,} events replayed to {to}")
     return 0
 
 

@@ -150,7 +150,8 @@ async def wait(job_id: JobId, *, timeout: Seconds | None = None, session: Sessio
         try:
             job = await everfold.wait(job_id, timeout)
         except TimeoutError:
-            say(f"{job_id} has not ended in {timeout:g} s")
+            sentence = f"{job_id} has not ended in {timeout:g} s"
+            session.tell({"job_id": job_id, "ended": False, "waited_s": timeout}, sentence)
             return 1
     return show_end(job, session)
 

@@ -7,7 +7,6 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from everfold.commands.formats import span
-from everfold.commands.output import say
 from everfold.commands.session import DEFAULT, Session
 
 NOW_S = 10.0
@@ -47,7 +46,8 @@ async def retire(name: BackendName, *, session: Session = DEFAULT) -> int:
     """
     async with session.open() as everfold:
         await everfold.retire_backend(name)
-    say(f"{name} is retired; `everfold backends return {name}` undoes that")
+    sentence = f"{name} is retired; `everfold backends return {name}` undoes that"
+    session.tell({"backend": name, "is_retired": True}, sentence)
     return 0
 
 
@@ -56,5 +56,6 @@ async def return_(name: BackendName, *, session: Session = DEFAULT) -> int:
     """Put a retired backend into service again."""
     async with session.open() as everfold:
         was_retired = await everfold.return_backend(name)
-    say(f"{name} {'is in service again' if was_retired else 'was not retired'}")
+    sentence = f"{name} {'is in service again' if was_retired else 'was not retired'}"
+    session.tell({"backend": name, "is_retired": False, "was_retired": was_retired}, sentence)
     return 0

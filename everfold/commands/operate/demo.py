@@ -49,7 +49,7 @@ async def demo(*, folder: Path | None = None, json: Json = False) -> int:
         Everfold.connect(server.url, namespace=NAMESPACE) as everfold,
         demo_processes(server.url, NAMESPACE, place) as processes,
     ):
-        summary = await Show(everfold, processes, place).run()
+        summary = await Show(everfold, processes, place, json=json).run()
     if json:
         emit({**msgspec.to_builtins(summary), "ok": summary.is_good})
     else:
@@ -61,15 +61,19 @@ async def demo(*, folder: Path | None = None, json: Json = False) -> int:
 class Show:
     """The live picture of a demo: a table in a terminal, plain lines elsewhere."""
 
-    def __init__(self, everfold: Everfold, processes: DemoProcesses, folder: Path) -> None:
+    def __init__(
+        self, everfold: Everfold, processes: DemoProcesses, folder: Path, *, json: bool
+    ) -> None:
         self._demo = Demo(everfold, processes, folder, self._say)
+        self._json = json
+        self._is_drawn = is_terminal() and not json
         self._started_s = time.monotonic()
         self._said: list[tuple[Part, ...]] = []
 
     async def run(self) -> Summary:
         """Raises Unavailable when a process does not start, or the demo does not end."""
         try:
-            summary = await (self._play_live() if is_terminal() else self._demo.run())
+            summary = await (self._play_live() if self._is_drawn else self._demo.run())
         except* TimeoutError as slow:
             raise Unavailable("the demo has not ended in time; is the machine very busy?") from slow
         except* Unavailable as errors:
@@ -88,9 +92,12 @@ class Show:
         return summary
 
     def _say(self, text: str) -> None:
-        line = ((f"{time.monotonic() - self._started_s:5.1f} s  ", "dim"), text)
+        after_s = time.monotonic() - self._started_s
+        line = ((f"{after_s:5.1f} s  ", "dim"), text)
         self._said.append(line)
-        if not is_terminal():
+        if self._json:
+            emit({"after_s": round(after_s, 1), "what": text})
+        elif not self._is_drawn:
             say(*line)
 
     async def _redraw(self, live: Live) -> None:

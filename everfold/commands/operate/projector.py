@@ -15,7 +15,7 @@ from everfold.commands.formats import ago, span
 from everfold.commands.loading import load_projection
 from everfold.commands.operate.process import ending_signals, log_to_stderr
 from everfold.commands.options import ArchiveUrl, JobId, ProjectionPlace
-from everfold.commands.output import Cell, console, is_terminal, say, show, table
+from everfold.commands.output import Cell, console, is_terminal, show, table
 from everfold.commands.progress import event_progress
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.times import Seconds
@@ -75,7 +75,7 @@ async def run(
         projections: list[AnyProjection] = [JobsProjection(config), *own]
         for one in projections:
             await tasks.start(Projector(log, name, config, one).run)
-        say(f"projector {name}")
+        session.tell({"projector": name}, f"projector {name}")
         async with ending_signals() as signals:
             await anext(signals)
         tasks.cancel_scope.cancel()
@@ -235,7 +235,7 @@ async def retry(job_id: JobId, *, session: Session = DEFAULT) -> int:
     """
     async with session.log() as log:
         await retry_job(log, job_id)
-        return await _report(log, job_id)
+        return await _report(log, job_id, session)
 
 
 @parked.command
@@ -243,20 +243,24 @@ async def skip(job_id: JobId, *, session: Session = DEFAULT) -> int:
     """Fold a parked job on without the event that cannot be read, in every rebuild too."""
     async with session.log() as log:
         await skip_event(log, job_id, "cli")
-        return await _report(log, job_id)
+        return await _report(log, job_id, session)
 
 
-async def _report(log: Log, job_id: str) -> int:
+async def _report(log: Log, job_id: str, session: Session) -> int:
     """Wait until a projector has folded the job again, and print the result."""
+
+    def tell(outcome: str, sentence: str) -> None:
+        session.tell({"job_id": job_id, "outcome": outcome}, f"{job_id} {sentence}")
+
     with anyio.move_on_after(FOLDED_WITHIN_S):
         while True:
             found = [job for job in await parked_jobs(log) if job.job_id == job_id]
             if not found:
-                say(f"{job_id} is folded again")
+                tell("folded", "is folded again")
                 return 0
             if not found[0].parked.retry:
-                say(f"{job_id} is parked again: {found[0].parked.why}")
+                tell("parked", f"is parked again: {found[0].parked.why}")
                 return 1
             await anyio.sleep(0.1)
-    say(f"{job_id} will be folded again as soon as a projector runs (`everfold projector`)")
+    tell("waiting", "will be folded again as soon as a projector runs (`everfold projector`)")
     return 0

@@ -15,7 +15,6 @@ import anyio
 
 from everfold.commands.operate.process import INTERRUPTED, ending_signals, log_to_stderr
 from everfold.commands.options import ComfyUrls, DataFolder, Drain, Queues, Slots
-from everfold.commands.output import say
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.stream.sinks import PostHogOptions, SqlOptions, WebhookOptions, consuming
 from everfold.commands.times import Seconds
@@ -56,14 +55,15 @@ async def up(
         session.log(config.name, role="runner") as log,
         anyio.create_task_group() as tasks,
     ):
-        _announce(log, urls)
+        _announce(log, urls, session)
         await tasks.start(Projector(log, config.name).run)
         wanted = [one for one in (sql, webhook, posthog) if one]
         # A database that is away must not keep the jobs from running.
         async with consuming(log, wanted, patient=True) as sinks:
             for sink in sinks:
-                say(f"sink     {sink.about}")
-            code = await _run_until_signal(_runner(log, urls, config))
+                told = {"sink": sink.name, "about": sink.about}
+                session.tell(told, f"sink     {sink.about}")
+            code = await _run_until_signal(_runner(log, urls, config), session)
         tasks.cancel_scope.cancel()
     return code
 
@@ -97,8 +97,9 @@ async def runner(
     config = _config(name, queue, slots, drain, lease_ttl, event_limit_bytes)
     log_to_stderr()
     async with session.log(config.name, role="runner") as log:
-        say(f"runner {config.name} serves {', '.join(config.queues)}")
-        return await _run_until_signal(_runner(log, urls, config))
+        told = {"runner": config.name, "queues": config.queues}
+        session.tell(told, f"runner {config.name} serves {', '.join(config.queues)}")
+        return await _run_until_signal(_runner(log, urls, config), session)
 
 
 def _urls(given: list[str] | None) -> list[str]:
@@ -150,16 +151,19 @@ async def _with_server(session: Session, data: Path | None) -> AsyncIterator[Ses
         yield replace(session, redis_url=url)
 
 
-def _announce(log: Log, urls: list[str]) -> None:
-    say(f"server   {log.url}")
-    say(f"comfyui  {', '.join(map(masked_address, urls))}")
-    namespace = log.keys.namespace
+def _announce(log: Log, urls: list[str], session: Session) -> None:
+    addresses, namespace = [masked_address(url) for url in urls], log.keys.namespace
     option = "" if namespace == "everfold" else f" --namespace {namespace}"
-    say(f"now      everfold submit workflow.json --wait{option}")
-    say("stop     Ctrl-C drains the runner; once more stops at once")
+    session.tell(
+        {"server": str(log.url), "comfyui": addresses, "namespace": namespace},
+        f"server   {log.url}",
+        f"comfyui  {', '.join(addresses)}",
+        f"now      everfold submit workflow.json --wait{option}",
+        "stop     Ctrl-C drains the runner; once more stops at once",
+    )
 
 
-async def _run_until_signal(runner: Runner) -> int:
+async def _run_until_signal(runner: Runner, session: Session) -> int:
     """Run until a signal drains the runner; a second one cancels it. Return the exit code."""
     code = 0
     async with anyio.create_task_group() as tasks:
@@ -169,10 +173,11 @@ async def _run_until_signal(runner: Runner) -> int:
             async with ending_signals() as signals:
                 await anext(signals)
                 jobs = runner.jobs_in_flight
-                say(f"draining: {jobs} job(s) in flight" if jobs else "stopping")
+                sentence = f"draining: {jobs} job(s) in flight" if jobs else "stopping"
+                session.tell({"stopping": "drain", "jobs_in_flight": jobs}, sentence)
                 runner.drain()
                 await anext(signals)
-            say("stopping at once; other runners take over")
+            session.tell({"stopping": "at once"}, "stopping at once; other runners take over")
             code = INTERRUPTED
             tasks.cancel_scope.cancel()
 

@@ -66,11 +66,11 @@ async def run(
         kept = await needed_archive(log, archive)
         while True:
             try:
-                await _round(log, kept, everything, trim_after)
+                await _round(log, kept, everything, trim_after, session)
             except (*OUTAGES, WrongKeyType) as error:
                 if once or everything:
                     raise
-                say(f"waiting: {error}")
+                session.tell({"waiting": str(error)}, f"waiting: {error}")
             if once or everything:
                 return 0
             with anyio.move_on_after(EVERY_S):
@@ -78,21 +78,25 @@ async def run(
                 return 0
 
 
-async def _round(log: Log, kept: Archive, everything: bool, trim_after: float | None) -> None:
-    written = await _archive(log, kept, everything)
+async def _round(
+    log: Log, kept: Archive, everything: bool, trim_after: float | None, session: Session
+) -> None:
+    written = await _archive(log, kept, everything, session)
     await remember_archive(log, kept)
     events, segments = sum(part.events for part in written), sum(part.segments for part in written)
     if events or everything:
-        say(f"{events:,} events archived in {segments} segment(s) at {kept.store.url}")
+        told = {"events": events, "segments": segments, "archive": kept.store.url}
+        sentence = f"{events:,} events archived in {segments} segment(s) at {kept.store.url}"
+        session.tell(told, sentence)
     if trim_after is not None:
         for partition in range(log.keys.partitions):
             await trim(log, partition, trim_after)
 
 
-async def _archive(log: Log, kept: Archive, everything: bool) -> list[Archived]:
+async def _archive(log: Log, kept: Archive, everything: bool, session: Session) -> list[Archived]:
     total = sum([await log_size(log, partition) for partition in range(log.keys.partitions)])
     done = 0
-    with event_progress("archive", DEFAULT) as progress:
+    with event_progress("archive", session) as progress:
 
         def note(events: int) -> None:
             nonlocal done
@@ -200,7 +204,8 @@ async def forget(
     async with session.log() as log:
         every = range(log.keys.partitions)
         gone = [await unregister(log, partition, name) for partition in every]
-    say(f"{name} is forgotten" if any(gone) else f"there is no reader {name}")
+    sentence = f"{name} is forgotten" if any(gone) else f"there is no reader {name}"
+    session.tell({"reader": name, "was_registered": any(gone)}, sentence)
     return 0 if any(gone) else 3
 
 
@@ -215,7 +220,8 @@ async def parquet(
     target = str(file.absolute()).replace("'", "''")
     query = f"COPY (SELECT * FROM events ORDER BY time) TO '{target}' (FORMAT parquet)"
     _, rows = await _ask(query, archive, session, allow_files=True)
-    say(f"{rows[0][0]:,} events written to {file}")
+    told = {"events": rows[0][0], "file": str(file)}
+    session.tell(told, f"{rows[0][0]:,} events written to {file}")
     return 0
 
 

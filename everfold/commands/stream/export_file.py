@@ -13,7 +13,6 @@ from everfold.archives.export_file import ExportWriter, Graph, Header, check_exp
 from everfold.archives.opening import known_archive
 from everfold.archives.selection import Selection
 from everfold.commands.options import ArchiveUrl, SubmittedSince, SubmittedUntil, User
-from everfold.commands.output import say
 from everfold.commands.progress import event_progress
 from everfold.commands.session import DEFAULT, Session
 from everfold.projector.job.job import Job
@@ -61,7 +60,8 @@ async def export(
                         writer.entry(partition, _entry(record))
                         await _write_graph(writer, log, kept, record)
                     progress(writer.events, writer.events)
-    say(f"{writer.events:,} events written to {file}")
+    told = {"events": writer.events, "file": str(file)}
+    session.tell(told, f"{writer.events:,} events written to {file}")
     return 0
 
 
@@ -122,8 +122,9 @@ async def import_export(
             open_jobs = await _import(log, file, lambda done: progress(done, end.events))
         await _reopen(log, file, open_jobs)
         await end_import(log)
-    result = f"{end.events:,} events imported into {session.namespace}"
-    say(f"{result}, {len(open_jobs)} job(s) wait for a runner")
+    told = {"events": end.events, "namespace": session.namespace, "open_jobs": len(open_jobs)}
+    sentence = f"{end.events:,} events imported into {session.namespace}"
+    session.tell(told, f"{sentence}, {len(open_jobs)} job(s) wait for a runner")
     return 0
 
 

@@ -86,7 +86,8 @@ async def _run(options: Options, session: Session) -> int:
         anyio.create_task_group() as tasks,
     ):
         async with consuming(log, [options]) as (found,):
-            say(f"sink {found.name}: {found.about}")
+            told = {"sink": found.name, "about": found.about}
+            session.tell(told, f"sink {found.name}: {found.about}")
             await anext(signals)
             tasks.start_soon(_end_at_once, signals)
         tasks.cancel_scope.cancel()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -177,11 +177,13 @@ async def retry(
     async with session.log() as log:
         if job_id:
             await admin.retry(log, name, job_id)
-            say(f"{job_id} is tried again")
+            told: dict[str, object] = {"job_id": job_id}
+            sentence = f"{job_id} is tried again"
         else:
             count = await admin.retry_all(log, name)
-            say(f"{count} parked job(s) of {name} are tried again")
-        await _say_if_unconsumed(log, name)
+            sentence = f"{count} parked job(s) of {name} are tried again"
+            told = {"retried": count}
+        await _tell(log, name, session, told, sentence)
     return 0
 
 
@@ -195,8 +197,8 @@ async def skip(
     """Do not deliver the event that a job is held at, and continue with the one after it."""
     async with session.log() as log:
         await admin.skip(log, name, job_id)
-        say(f"{job_id} continues after that event")
-        await _say_if_unconsumed(log, name)
+        sentence = f"{job_id} continues after that event"
+        await _tell(log, name, session, {"job_id": job_id}, sentence)
     return 0
 
 
@@ -220,8 +222,8 @@ async def reset(
     point = start_point(to)
     async with session.log() as log:
         held = await admin.reset(log, name, point)
-        say(f"{name} begins again at {to}; {held} held job(s) forgotten")
-        await _say_if_unconsumed(log, name)
+        sentence = f"{name} begins again at {to}; {held} held job(s) forgotten"
+        await _tell(log, name, session, {"to": to, "forgotten": held}, sentence)
     return 0
 
 
@@ -233,10 +235,14 @@ async def rm(name: SubscriptionName, *, session: Session = DEFAULT) -> int:
         if owners := sorted({row.owner for row in rows if row.owner}):
             raise Refused(f"{name} is consumed by {', '.join(owners)}; stop that first")
         await admin.remove(log, name)
-    say(f"{name} is removed")
+    session.tell({"subscription": name, "is_removed": True}, f"{name} is removed")
     return 0
 
 
-async def _say_if_unconsumed(log: Log, name: str) -> None:
-    if not any(row.owner for row in await subscription_status(log, name)):
-        say("this happens as soon as a consumer runs; none does now")
+async def _tell(
+    log: Log, name: str, session: Session, told: Mapping[str, object], sentence: str
+) -> None:
+    """Print what was done to a subscription, and whether a consumer is there to act on it."""
+    is_consumed = any(row.owner for row in await subscription_status(log, name))
+    more = [] if is_consumed else ["this happens as soon as a consumer runs; none does now"]
+    session.tell({"subscription": name, **told, "is_consumed": is_consumed}, sentence, *more)
