@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from everfold.demo.summary import summarize
 from everfold.projector.job.job import Job
 from tests.support.programs import StartProgram
+from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -26,6 +29,36 @@ async def test_the_demo_ends_well_and_says_so(start_program: StartProgram, tmp_p
     assert summary["recovered"] >= 1
     assert summary["moved"] >= 1
     assert summary["images"] == len(pictures(summary["outputs"]))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("number", "after"), [(signal.SIGTERM, "start"), (signal.SIGHUP, "two runners")]
+)
+async def test_a_demo_that_a_signal_ends_leaves_no_process(
+    start_program: StartProgram, tmp_path: Path, number: signal.Signals, after: str
+) -> None:
+    demo = start_program("-m", "everfold", "demo", "--folder", str(tmp_path))
+    if after == "start":
+        await eventually(lambda: processes_of(tmp_path), 30)
+    else:
+        await demo.line(after, within_s=60)
+    demo.send(number)
+    assert await demo.end(within_s=30) == 130, demo
+    assert "Traceback" not in str(demo)
+    assert processes_of(tmp_path) == []
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Return the command lines of the processes but the demo itself that this folder is for."""
+    found = list[str]()
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            line = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            environ = (place / "environ").read_bytes().decode()
+            if str(folder) in line + environ and " demo " not in line:
+                found.append(line)
+    return found
 
 
 def pictures(folder: str) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import msgspec
 
 from everfold.client import Everfold
 from everfold.commands.formats import bar, doing, percent, status
+from everfold.commands.operate.process import INTERRUPTED, ending_signals
 from everfold.commands.options import Json
 from everfold.commands.output import Part, console, emit, is_terminal, say, styled, table
 from everfold.demo.processes import DemoProcesses, demo_processes
@@ -44,18 +46,39 @@ async def demo(*, folder: Path | None = None, json: Json = False) -> int:
     """
     place = folder or Path(tempfile.mkdtemp(prefix="everfold-demo-"))
     place.mkdir(parents=True, exist_ok=True)
-    async with (
-        embedded_server(place / "redis") as server,
-        Everfold.connect(server.url, namespace=NAMESPACE) as everfold,
-        demo_processes(server.url, NAMESPACE, place) as processes,
-    ):
-        summary = await Show(everfold, processes, place, json=json).run()
+    summary = await _played_until_signal(place, json)
+    if summary is None:
+        return INTERRUPTED
     if json:
         emit({**msgspec.to_builtins(summary), "ok": summary.is_good})
     else:
         for line in _lines(summary):
             say(*line)
     return 0 if summary.is_good else 1
+
+
+async def _played_until_signal(place: Path, json: bool) -> Summary | None:
+    """Play the demo; after a signal end all of its processes, and return None."""
+    summary = None
+    async with anyio.create_task_group() as tasks, ending_signals(signal.SIGHUP) as signals:
+
+        async def obey() -> None:
+            await anext(signals)
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(obey)
+        summary = await _played(place, json)
+        tasks.cancel_scope.cancel()
+    return summary
+
+
+async def _played(place: Path, json: bool) -> Summary:
+    async with (
+        embedded_server(place / "redis") as server,
+        Everfold.connect(server.url, namespace=NAMESPACE) as everfold,
+        demo_processes(server.url, NAMESPACE, place) as processes,
+    ):
+        return await Show(everfold, processes, place, json=json).run()
 
 
 class Show:

@@ -18,9 +18,14 @@ INTERRUPTED = 130
 
 
 @contextlib.asynccontextmanager
-async def ending_signals() -> AsyncIterator[AsyncIterator[signal.Signals]]:
-    """Yield each SIGTERM and SIGINT while the context is open; they have no other effect."""
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+async def ending_signals(
+    *more: signal.Signals,
+) -> AsyncIterator[AsyncIterator[signal.Signals]]:
+    """Yield each SIGTERM, SIGINT and what is named besides while the context is open.
+
+    They have no other effect.
+    """
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, *more) as signals:
         yield signals
 
 
