@@ -16,7 +16,7 @@ from everfold.runner.claiming.trouble import LONGEST_PAUSE_S, note_trouble
 from everfold.runner.execution.fleet import Reservation
 from everfold.runner.execution.shared import Shared
 from everfold.streams.appending.outcomes import Lease
-from everfold.streams.errors import EverfoldError
+from everfold.streams.errors import CorruptLog, EverfoldError
 from everfold.streams.leases.fairness import lane_order, partition_order
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.steady_clock import steady_s
@@ -99,6 +99,9 @@ class Claimer:
         self._due.discard(partition)  # before the claim: a hint that comes during it counts
         try:
             taken = await self._lease(partition, lanes, reservations)
+        except CorruptLog as error:
+            note_trouble(f"claimer {partition}", error)  # the other partitions go on
+            return
         except EverfoldError:
             self._due.add(partition)
             raise

@@ -12,11 +12,12 @@ from everfold.projector.folding.parking import is_blocked
 from everfold.projector.reading.queries import from_log
 from everfold.runner.claiming.clock_check import check_clock
 from everfold.runner.claiming.trouble import note_trouble
+from everfold.runner.decisions.bounds import has_started
 from everfold.runner.execution.shared import Shared
 from everfold.runner.execution.unreadable_job import end_blocked, read_remains
 from everfold.streams.appending.log import UNLEASED
 from everfold.streams.border.logger import get_logger
-from everfold.streams.errors import EverfoldError, Unavailable
+from everfold.streams.errors import CorruptLog, EverfoldError, Unavailable
 from everfold.streams.events.event import Canceled, Expired
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.retry import Backoff
@@ -38,13 +39,19 @@ class Promoter:
         await check_clock(self._shared)
         while True:
             try:
-                for partition in range(self._shared.log.keys.partitions):
-                    await self._promote(partition)
+                await self._promote_all()
                 backoff.reset()
                 await anyio.sleep(EVERY_S)
             except EverfoldError as error:
                 note_trouble("promoter", error)
                 await anyio.sleep(backoff.next_s())
+
+    async def _promote_all(self) -> None:
+        for partition in range(self._shared.log.keys.partitions):
+            try:
+                await self._promote(partition)
+            except CorruptLog as error:
+                note_trouble(f"promoter {partition}", error)  # the other partitions go on
 
     async def _promote(self, partition: int) -> None:
         promotion = await self._shared.dispatch.promote(partition)
@@ -60,6 +67,9 @@ class Promoter:
                 await self._end_unstarted(partition, job_id)
                 return
             job = await from_log(log, job_id)
+            if has_started(job) and not job.is_canceling:
+                await self._forget_deadline(partition, job_id)
+                return
             canceled = Canceled(reason=job.reason, attempt=job.attempt)
             await log.append(job_id, canceled if job.is_canceling else end, epoch=UNLEASED)
         except Unavailable:
@@ -72,6 +82,11 @@ class Promoter:
         log = self._shared.log
         remains = await read_remains(log, job_id)
         if remains.has_started and remains.cancel is None:
-            await command(log.redis, "ZREM", log.keys.deadlines(partition), job_id)
+            await self._forget_deadline(partition, job_id)
         else:
             await end_blocked(log, job_id, "queue_deadline")
+
+    async def _forget_deadline(self, partition: int, job_id: str) -> None:
+        """The job has met its deadline, and waits for its next attempt."""
+        log = self._shared.log
+        await command(log.redis, "ZREM", log.keys.deadlines(partition), job_id)

@@ -155,11 +155,13 @@ class Sweeper:
         log = self._shared.log
         try:
             names = await connected(log)
-        except ServerRefusesAccess:
-            return []  # CLIENT LIST may be forbidden: leases then run out by themselves
+            entries = await registered_runners(log)
+        except (ServerRefusesAccess, CorruptLog) as error:
+            # CLIENT LIST may be forbidden: leases then run out by themselves.
+            note_trouble("sweeper", error)
+            return []
         if connection_name(self._shared.config.name) not in names:
             return []  # who does not see itself, as behind a proxy, cannot say that others are gone
-        entries = await registered_runners(log)
         registered = {name for name, entry in entries.items() if entry.is_named}
         registered.discard(self._shared.config.name)
         return self._suspects.dead(registered, names, steady_s())

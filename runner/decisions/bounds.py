@@ -36,9 +36,14 @@ def is_stale(job: Job) -> bool:
     return job.idle_ms > job.policy.recovery_max_age_s * 1000
 
 
+def has_started(job: Job) -> bool:
+    """Say whether any attempt has begun to run: the queue deadline is met then."""
+    return bool(job.progress or job.started_at_ms or job.retried or job.losses)
+
+
 def queue_deadline_passed(job: Job, now: DecisionInputs, beyond_s: float = 0.0) -> bool:
     limit_s = job.policy.queue_deadline_s
-    if limit_s is None or job.progress or job.started_at_ms or job.retried or job.losses:
+    if limit_s is None or has_started(job):
         return False
     return now.since_s(max(job.submitted_at_ms, job.run_at_ms)) > limit_s + beyond_s
 

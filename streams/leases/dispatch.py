@@ -23,7 +23,7 @@ from everfold.streams.appending.outcomes import (
     append_outcome,
     renew_outcome,
 )
-from everfold.streams.errors import ServerError
+from everfold.streams.errors import ServerError, WrongKeyType
 from everfold.streams.events.checks import author_of, check_event_id
 from everfold.streams.events.codec import reads
 from everfold.streams.events.event import Claimed, Recovered, Released, Retried
@@ -181,7 +181,7 @@ class Dispatch:
         for partition in range(self._keys.partitions):
             for lane in lane_order(0, tuple(queues)):
                 key = self._keys.dispatch(partition, *lane)
-                with suppress(NoGroup):
+                with suppress(NoGroup, WrongKeyType):
                     if await command(self._redis, "XPENDING", key, "runners", "-", "+", 1, runner):
                         return True
         return False

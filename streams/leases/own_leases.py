@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from everfold.streams.appending.outcomes import Lease
+from everfold.streams.errors import WrongKeyType
 from everfold.streams.events.stored_fields import stored_number
 from everfold.streams.leases.fairness import Lane
 from everfold.streams.redis.keys import RUNNERS_GROUP, Keyspace
@@ -21,7 +22,10 @@ OWN_LIMIT = 100_000
 async def own_leases(
     redis: PipeliningRedis, keys: Keyspace, runner: str, lanes: Sequence[Lane]
 ) -> list[Lease]:
-    """Return a runner's leases in all partitions. Raises a leaf of Unavailable."""
+    """Return a runner's leases in all partitions. Raises a leaf of Unavailable.
+
+    A stream or a head that another program has overwritten has no leases.
+    """
     found: list[Lease] = []
     for partition in range(keys.partitions):
         # Side by side: one by one, a slow link would take seconds.
@@ -38,7 +42,7 @@ async def _leases_in(
     ask = ("XPENDING", dispatch, RUNNERS_GROUP, "-", "+", OWN_LIMIT, runner)
     try:
         rows = cast("list[list[bytes]]", await command(redis, *ask))
-    except NoGroup:
+    except (NoGroup, WrongKeyType):
         return []
     leases = [await _lease(redis, keys, runner, dispatch, lane, row[0]) for row in rows]
     return [lease for lease in leases if lease is not None]
@@ -54,9 +58,11 @@ async def _lease(
         return None
     job_id = found[0][1][1].decode(errors="replace")
     fields = ("epoch", "seq", "owner", "phase")
-    epoch, seq, owner, phase = cast(
-        "list[bytes | None]", await command(redis, "HMGET", keys.head(job_id), *fields)
-    )
+    try:
+        values = await command(redis, "HMGET", keys.head(job_id), *fields)
+    except WrongKeyType:
+        return None
+    epoch, seq, owner, phase = cast("list[bytes | None]", values)
     if owner != runner.encode() or phase != b"leased":
         return None
     numbers = {b"epoch": epoch or b"0", b"seq": seq or b"0"}

@@ -7,8 +7,11 @@ that is ahead of what this process can explain.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from everfold.streams.appending.log import Log
 from everfold.streams.border.logger import get_logger
+from everfold.streams.errors import CorruptLog
 from everfold.streams.leases.partition_clock import Look, PartitionClock
 from everfold.streams.redis import scripts
 from everfold.streams.redis.steady_clock import steady_s
@@ -32,9 +35,11 @@ class ServerClock:
         return clock
 
     async def look_at_all(self) -> None:
-        """Look at the clock of every partition once. Raises a leaf of Unavailable."""
+        """Look at the clock of every partition once; one that cannot be read is passed over, as
+        nothing of its partition will be acted on. Raises a leaf of Unavailable."""
         for partition in range(self._log.keys.partitions):
-            await self.of(partition)
+            with suppress(CorruptLog):
+                await self.of(partition)
 
     @property
     def unsure_to_ms(self) -> int:

@@ -11,15 +11,15 @@
   ARGV[4]  wake message
   ARGV[5]  latest time, Unix ms, that the caller can explain; 0 = any
   Returns  {"promoted", time, count, next due Unix ms or 0, overdue job ids...}   an overdue job is
-           still waiting past its deadline, or was asked to be canceled as it waited; it stays
-           listed until it is closed
+           waiting past its deadline, or was asked to be canceled as it waited; it stays listed
+           until it is closed, and may have started before. A leased one is looked at again 5 s later
            {"ahead", time}   the clock is ahead of that time: nothing was moved
 ]]
 --- @include "check_key"
 --- @include "now_ms"
 local later, deadlines, clock, tag, most = KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2]
 local time_ms, latest_ms = now_ms(), whole(ARGV[5])
-local why = check_key(later, 'zset', 'ZRANGE ZRANGEBYSCORE ZREM ZADD') or check_key(deadlines, 'zset', 'ZRANGEBYSCORE ZREM')
+local why = check_key(later, 'zset', 'ZRANGE ZRANGEBYSCORE ZREM ZADD') or check_key(deadlines, 'zset', 'ZRANGEBYSCORE ZREM ZADD')
   or check_key(clock, 'hash', 'HGET HSET') or check_key(tag .. ':head:', 'hash', 'HGET HMGET HSET') or check_key(tag .. ':dispatch:', 'stream', 'XADD')
   or not (latest_ms and whole(most)) and 'ERR a limit is not a whole number'
 if why then return redis.error_reply(why) end
@@ -50,10 +50,9 @@ local outcome = { 'promoted', time_ms, #due, tonumber(first[2] or 0) }
 for _, job in ipairs(redis.call('ZRANGEBYSCORE', deadlines, '-inf', time_ms, 'LIMIT', 0, most)) do
   local head = tag .. ':head:' .. job
   local phase = check_key(head, 'hash') and 'broken' or redis.call('HGET', head, 'phase')
-  if phase == 'waiting' or phase == 'later' then
-    table.insert(outcome, job)
-  elseif phase ~= 'broken' then
-    redis.call('ZREM', deadlines, job)
-  end
+  if phase == 'waiting' or phase == 'later' then table.insert(outcome, job)
+  -- Who holds it ends it, or releases it unstarted: then it is overdue at once.
+  elseif phase == 'leased' or phase == 'released' then redis.call('ZADD', deadlines, time_ms + 5000, job)
+  elseif phase ~= 'broken' then redis.call('ZREM', deadlines, job) end
 end
 return outcome

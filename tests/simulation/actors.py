@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from everfold.runner.backend import Unreachable
+from everfold.runner.decisions.bounds import has_started
 from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.fleet import Reservation
 from everfold.streams.appending.log import UNLEASED
@@ -238,6 +239,9 @@ def _end(runner: Runner, job_id: str) -> Steps[None]:
         return
     job = yield from ask(REDIS, lambda: job_seen_by(server, runner.reads, job_id), "read_job")
     if job is None:
+        return
+    if has_started(job) and not job.is_canceling:
+        server.deadlines.pop(job_id, None)
         return
     event: Event = Expired(reason="queue_deadline")
     if job.is_canceling:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from everfold.streams.appending.log import UNLEASED, Log
-from everfold.streams.events.event import Canceled, Policy
+from everfold.streams.events.event import Canceled, Policy, Released
 from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.leases.fairness import all_lanes
 from everfold.streams.redis.redis_errors import command
@@ -63,4 +63,8 @@ async def test_only_jobs_that_still_wait_are_overdue(log: Log) -> None:
     assert lease.job_id == leased
     await log.append(ended, Canceled(), epoch=UNLEASED)
     assert set((await dispatch.promote(0)).overdue) == {waits, delayed}
-    assert set((await stored(log)).deadlines) == {waits, delayed}
+    assert set((await stored(log)).deadlines) == {waits, delayed, leased}
+    # It came back unstarted: its deadline ends it, although no runner ever has room for it.
+    await dispatch.release(lease, Released(reason="no_room"), wait_s=0)
+    await command(log.redis, "ZADD", log.keys.deadlines(0), 1, leased)
+    assert leased in (await dispatch.promote(0)).overdue

@@ -241,3 +241,17 @@ async def test_a_backend_whose_history_is_never_understood_is_given_up(stack: St
 
     await eventually(given_up, 30)
     await server.cleanup()
+
+
+async def test_a_job_that_has_started_meets_its_queue_deadline_also_while_it_waits_again(
+    stack: Stack,
+) -> None:
+    comfy = await stack.comfy()
+    await stack.runner(comfy)
+    policy = Policy(queue_deadline_s=3.0, retry_backoff_s=4.0)
+    job_id = await stack.submit(seconds=3, policy=policy)
+    await stack.until_progress(job_id, 0.01)
+    async with httpx.AsyncClient() as somebody:
+        await somebody.post(f"{comfy.url}/interrupt", json={})
+    await stack.until_event(job_id, "retried")
+    assert (await stack.until(job_id, "succeeded")).attempt == 2
