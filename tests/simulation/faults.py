@@ -16,6 +16,7 @@ from tests.simulation.agenda import Agenda
 from tests.simulation.comfyui import ComfyUI
 from tests.simulation.process import REDIS, Process
 from tests.simulation.runner import Runner
+from tests.simulation.server_clock import is_asked_for
 
 if TYPE_CHECKING:
     from tests.simulation.tasks import Task
@@ -212,9 +213,15 @@ class Faults:
         return False
 
     def _set_clock(self, runner: Runner) -> bool:
-        """The clock of the server's host is set, forward or back."""
+        """The clock of the server's host is set, forward or back.
+
+        Not back while a job waits for a time that a user asked for: it would wait for that time.
+        """
         ms = self._agenda.random.choice((5_000, 90_000, 6 * 3_600_000))
-        self._world.clock.step(self._agenda.random.choice((-1, 1)) * ms)
+        sign = self._agenda.random.choice((-1, 1))
+        server = self._world.server
+        if sign > 0 or not any(is_asked_for(server, job_id) for job_id in server.later):
+            self._world.clock.step(sign * ms)
         return False
 
     def _redis_restart(self, runner: Runner) -> bool:

@@ -66,18 +66,19 @@ def _shift_times(server: Server, step_ms: int, now_ms: int, anew_ms: int) -> Non
         head = server.heads[job_id]
         if not is_anew(head.canceled_by[1] if head.canceled_by else head.first):
             late_ms = now_ms - server.later.get(job_id, now_ms)
-            is_asked_for = _is_asked_for(server, job_id)
-            moved_ms = max(0, min(step_ms, late_ms)) if is_asked_for else step_ms
+            moved_ms = step_ms
+            if is_asked_for(server, job_id):
+                moved_ms = max(0, min(step_ms, late_ms))
             server.deadlines[job_id] = at_ms + moved_ms
     for job_id, at_ms in server.later.items():
-        if not _is_asked_for(server, job_id) and not is_anew(server.heads[job_id].last):
+        if not is_asked_for(server, job_id) and not is_anew(server.heads[job_id].last):
             server.later[job_id] = at_ms + step_ms
     for job_id in server.blocked:
         if not is_anew(server.heads[job_id].last):
             server.heads[job_id].blocked_until_ms += step_ms
 
 
-def _is_asked_for(server: Server, job_id: str) -> bool:
+def is_asked_for(server: Server, job_id: str) -> bool:
     """Whether the time that the job waits for is one that a user asked for."""
     head = server.heads[job_id]
     return head.phase == "later" and head.epoch == 0 and not head.blocked

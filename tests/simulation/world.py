@@ -265,11 +265,10 @@ class World:
         yield random.choice((0, 500, 5_000))
         deadline_s = event.policy.queue_deadline_s
         wait_ms = int(deadline_s * 1000) if deadline_s else 0
-        due_ms = self.clock.now_ms() + 3_000 if random.random() < 0.15 else 0
-        if "set_clock" in self.faults.weather.kinds:
-            due_ms = 0  # a time that a user asked for waits for the clock, however it is set
+        is_delayed = random.random() < 0.15
 
         def submit() -> object:
+            due_ms = self.clock.now_ms() + 3_000 if is_delayed else 0
             begin_ms = max(self.clock.now_ms(), due_ms)
             deadline_ms = begin_ms + wait_ms if wait_ms else 0
             return server.submit(job_id, event_id, event, due_ms, deadline_ms)

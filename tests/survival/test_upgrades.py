@@ -36,7 +36,7 @@ async def upgrade(
     stack: Stack, start: StartProgram, *options: str
 ) -> tuple[int, dict[str, object]]:
     """Run `everfold upgrade` of the next release; return its exit code and what it printed."""
-    where = ("--redis-url", stack.log.url, "--namespace", stack.log.keys.namespace)
+    where = ("--redis-url", stack.redis_url, "--namespace", stack.log.keys.namespace)
     program = start("-m", FUTURE, "everfold", "upgrade", "--json", *options, *where)
     code = await program.end(30)
     return code, json.loads(program.lines[-1])
