@@ -7,7 +7,8 @@ from typing import Annotated
 
 from cyclopts import Group, Parameter
 
-from everfold.commands.times import PastTime, Seconds
+from everfold.commands.numbers import duration, number
+from everfold.commands.times import PastTime
 
 Namespace = Annotated[
     str, Parameter(env_var="EVERFOLD_NAMESPACE", help="The namespace; others are not touched.")
@@ -73,11 +74,13 @@ Queues = Annotated[
     ),
 ]
 Slots = Annotated[
-    int, Parameter(help="Jobs that one ComfyUI may hold: one of them runs, the others wait there.")
+    int, number("slots", "Jobs that one ComfyUI may hold: one of them runs, the others wait there.")
 ]
 Drain = Annotated[
-    Seconds,
-    Parameter(help="How long running jobs may take to end after Ctrl-C; then they are released."),
+    float,
+    duration(
+        "drain_s", "How long running jobs may take to end after Ctrl-C; then they are released."
+    ),
 ]
 DataFolder = Annotated[
     Path | None,

@@ -1,6 +1,7 @@
 """Durations and points in time, as people write them for an option.
 
-Rule: every option that takes one has a type of this file, so that all of them read the same.
+Rule: every option that takes a time has a type of this file, and every duration is read here, so
+that all of them read the same.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from everfold.streams.errors import Misconfigured
-from everfold.streams.events.ranges import LONGEST_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,23 +53,6 @@ def to_ms(time: datetime) -> int:
     return int(time.timestamp() * 1000)
 
 
-def _seconds(_: object, tokens: Sequence[Token]) -> float:
-    return _duration(tokens[0])
-
-
-def _many_seconds(_: object, tokens: Sequence[Token]) -> tuple[float, ...]:
-    return tuple(map(_duration, tokens))
-
-
-def _duration(token: Token) -> float:
-    seconds = duration_s(token.value)
-    if seconds is None:
-        raise Misconfigured(f"{token.keyword} {token.value!r} is not a duration: {A_DURATION}")
-    if seconds > LONGEST_S:
-        raise Misconfigured(f"{token.keyword} {token.value!r} is more than ten years")
-    return seconds
-
-
 def _past(_: object, tokens: Sequence[Token]) -> datetime:
     return _time(tokens[0], -1, A_TIME)
 
@@ -85,13 +68,5 @@ def _time(token: Token, from_now: int, wanted: str) -> datetime:
     return found
 
 
-def _default(seconds: object) -> str | None:
-    return f"{seconds:g}s" if isinstance(seconds, float) else None
-
-
-Seconds = Annotated[float, Parameter(converter=_seconds, metavar="DURATION", show_default=_default)]
-ManySeconds = Annotated[
-    tuple[float, ...], Parameter(converter=_many_seconds, metavar="DURATION...")
-]
 PastTime = Annotated[datetime, Parameter(converter=_past, metavar="TIME")]
 FutureTime = Annotated[datetime, Parameter(converter=_future, metavar="TIME")]

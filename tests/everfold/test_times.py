@@ -71,6 +71,8 @@ REFUSED = {
     ("archive", "trim", "--retention=-1"): "--retention '-1' is not a duration: write a",
     ("sink", "webhook", "--url", "https://e.com", "--retry", "x"): "--retry 'x' is not a duration",
     ("audit", "timeline", "--since", "1m", "--until", "2h"): "is later than --until",
+    ("audit", "replay", "--to", "x", "--speed", "0x"): "--speed 0.0 is not usable: use a number",
+    ("audit", "replay", "--to", "x", "--speed", "9999999x"): "to 1,000,000",
 }
 
 

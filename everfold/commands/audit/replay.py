@@ -18,6 +18,7 @@ from everfold.commands.session import DEFAULT, Session
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import InvalidName, Misconfigured
 from everfold.streams.events.codec import Unreadable
+from everfold.streams.events.ranges import check_number
 from everfold.streams.events.record import Recorded
 from everfold.streams.retention.history import all_history
 from everfold.streams.retention.republish import republish
@@ -46,7 +47,8 @@ async def replay(
     to
         A namespace on the same server, or a file: a name that ends in .jsonl.
     speed
-        1x for the rhythm in which it happened, 10x for ten times as fast, max for at once.
+        1x for the rhythm in which it happened, 10x for ten times as fast (from 0.001 to 1,000,000),
+        max for at once.
     job
         Only this job.
     into_live
@@ -73,9 +75,12 @@ async def replay(
 def _factor(speed: str) -> float:
     """Return how many times as fast as it happened, 0 for at once. Raises InvalidName."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)x", speed)
-    if speed != "max" and (found is None or float(found[1]) == 0):
+    if speed != "max" and found is None:
         raise InvalidName("--speed", speed, "use 1x, 10x or max")
-    return float(found[1]) if found else 0.0
+    factor = float(found[1]) if found else 0.0
+    if found:
+        check_number("--speed", factor, "speed")
+    return factor
 
 
 async def _chosen(records: AsyncIterator[Recorded], wanted: Selection) -> AsyncIterator[Recorded]:

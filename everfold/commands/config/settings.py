@@ -16,6 +16,7 @@ from cyclopts import App, Argument, ArgumentCollection, CycloptsError, Parameter
 from cyclopts.annotations import resolve_optional
 from cyclopts.argument import update_argument_collection
 
+from everfold.commands.numbers import range_of
 from everfold.commands.options import (
     ComfyUrls,
     DataFolder,
@@ -129,7 +130,9 @@ class Setting(NamedTuple):
             )
             probe.convert()
         except (CycloptsError, EverfoldError):
-            return f"must be {_article(self.expected)}{self.expected}"
+            number = range_of(self.argument.parameter)
+            ends = f" {number.ends}" if number else ""
+            return f"must be {_article(self.expected)}{self.expected}{ends}"
         return ""
 
 

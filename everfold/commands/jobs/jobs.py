@@ -18,12 +18,21 @@ from everfold.commands.jobs.watching import (
     show_until_ended,
     watch_all,
 )
+from everfold.commands.numbers import duration, number
 from everfold.commands.options import JobId, User
 from everfold.commands.output import Part, complain, console, emit, is_terminal, say
 from everfold.commands.session import DEFAULT, Session
-from everfold.commands.times import PastTime, Seconds
+from everfold.commands.times import PastTime
 from everfold.projector.job.job import STATUSES, Job
 from everfold.streams.errors import CorruptLog, InvalidName, Unknown
+
+Longest = Annotated[
+    float | None,
+    duration(
+        "wait_timeout_s",
+        "The longest time to wait; after it the exit code is 1. Default: no limit.",
+    ),
+]
 
 jobs = App(name="jobs", help="List, show, watch, wait for, cancel and give up jobs.")
 
@@ -37,7 +46,7 @@ async def ls(
     backend: str | None = None,
     since: Annotated[PastTime | None, Parameter(name=("--since", "--newer-than"))] = None,
     until: Annotated[PastTime | None, Parameter(name=("--until", "--older-than"))] = None,
-    limit: int = 50,
+    limit: Annotated[int, number("limit", "The most jobs to list.")] = 50,
     cursor: str | None = None,
     session: Session = DEFAULT,
 ) -> None:
@@ -56,8 +65,6 @@ async def ls(
         Only jobs whose last event came since then.
     until
         Only jobs whose last event came until then.
-    limit
-        The most jobs to list.
     cursor
         The cursor that the page before ended with, for the next page.
     """
@@ -138,14 +145,8 @@ async def _print_all(everfold: Everfold) -> None:
 
 
 @jobs.command
-async def wait(job_id: JobId, *, timeout: Seconds | None = None, session: Session = DEFAULT) -> int:
-    """Wait until a job has ended; exit code 0 only if it succeeded.
-
-    Parameters
-    ----------
-    timeout
-        The longest time to wait; after it the exit code is 1. Default: no limit.
-    """
+async def wait(job_id: JobId, *, timeout: Longest = None, session: Session = DEFAULT) -> int:
+    """Wait until a job has ended; exit code 0 only if it succeeded."""
     async with session.open("reader") as everfold:
         try:
             job = await everfold.wait(job_id, timeout)

@@ -13,12 +13,12 @@ from cyclopts import App, Parameter
 from everfold.archives.opening import known_archive
 from everfold.commands.formats import ago, span
 from everfold.commands.loading import load_projection
+from everfold.commands.numbers import duration
 from everfold.commands.operate.process import ending_signals, log_to_stderr
 from everfold.commands.options import ArchiveUrl, JobId, ProjectionPlace
 from everfold.commands.output import Cell, console, is_terminal, show, table
 from everfold.commands.progress import event_progress
 from everfold.commands.session import DEFAULT, Session
-from everfold.commands.times import Seconds
 from everfold.projector.config import ProjectorConfig
 from everfold.projector.folding.jobs_projection import JobsProjection
 from everfold.projector.folding.parking import (
@@ -37,6 +37,18 @@ from everfold.runner.config import runner_name
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import JobUnknown
 
+JobTtl = Annotated[
+    float, duration("job_ttl_s", "How long a state is kept after its job's last event.")
+]
+TerminalTtl = Annotated[
+    float | None,
+    duration(
+        "terminal_ttl_s",
+        "The same for jobs that have ended; 0 deletes their state when they end. Default: as "
+        "--job-ttl.",
+    ),
+]
+
 LIVE_EVERY_S = 1.0
 LATE_S = 5.0
 FOLDED_WITHIN_S = 15.0
@@ -49,8 +61,8 @@ projector.command(parked)
 @projector.default
 async def run(
     *,
-    job_ttl: Seconds = 7200.0,
-    terminal_ttl: Seconds | None = None,
+    job_ttl: JobTtl = 7200.0,
+    terminal_ttl: TerminalTtl = None,
     projection: Annotated[list[str] | None, Parameter(metavar="MODULE:NAME...")] = None,
     session: Session = DEFAULT,
 ) -> int:
@@ -58,11 +70,6 @@ async def run(
 
     Parameters
     ----------
-    job_ttl
-        How long a state is kept after its job's last event.
-    terminal_ttl
-        The same for jobs that have ended; 0 deletes their state when they end. Default: as
-        --job-ttl.
     projection
         A projection of your own to fold beside that of jobs. Repeat the option for several.
     """

@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
+from everfold.commands.numbers import number
 from everfold.streams.errors import Misconfigured
-from everfold.streams.events.ranges import check_number
+
+Speed = Annotated[
+    float,
+    number(
+        "speed", "How many times as fast its nodes sleep: 10 makes them sleep ten times shorter."
+    ),
+]
 
 
 async def simulator(
     *,
-    port: int = 8188,
+    port: Annotated[int, number("port", "The port to listen on; 0 picks a free one.")] = 8188,
     output: Path | None = None,
-    speed: float = 1.0,
+    speed: Speed = 1.0,
     ledger: Path | None = None,
 ) -> None:
     """Run a simulator of a ComfyUI server. Nodes that need no model run for real.
 
     Parameters
     ----------
-    port
-        The port to listen on; 0 picks a free one.
     output
         The folder for its images. Default: a temporary one.
-    speed
-        How many times as fast its nodes sleep: 10 makes them sleep ten times shorter.
     ledger
         A file that keeps what was executed, across restarts.
     """
-    check_number("port", port)
-    check_number("speed", speed)
     try:
         from everfold.simulator.__main__ import serve
     except ModuleNotFoundError as error:

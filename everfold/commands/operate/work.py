@@ -9,15 +9,15 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import anyio
 
+from everfold.commands.numbers import duration, number
 from everfold.commands.operate.process import INTERRUPTED, ending_signals, log_to_stderr
 from everfold.commands.options import ComfyUrls, DataFolder, Drain, Queues, Slots
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.stream.sinks import PostHogOptions, SqlOptions, WebhookOptions, consuming
-from everfold.commands.times import Seconds
 from everfold.runner.config import RunnerConfig, runner_name
 from everfold.streams.border.addresses import masked_address
 from everfold.streams.errors import Misconfigured
@@ -26,6 +26,22 @@ from everfold.streams.events.limits import EVENT_LIMIT_BYTES
 if TYPE_CHECKING:
     from everfold.runner.runner import Runner
     from everfold.streams.appending.log import Log
+
+LeaseTtl = Annotated[
+    float,
+    duration(
+        "lease_ttl_s",
+        "The time after which a frozen runner's jobs are taken over; the same for all runners.",
+    ),
+]
+EventLimit = Annotated[
+    int,
+    number(
+        "event_limit_bytes",
+        "The largest event: of outputs that have more, as with pictures in base64, only "
+        "references to files and small values are recorded.",
+    ),
+]
 
 
 async def up(
@@ -75,8 +91,8 @@ async def runner(
     name: str = "",
     slots: Slots = 2,
     drain: Drain = 10.0,
-    lease_ttl: Seconds = 10.0,
-    event_limit_bytes: int = EVENT_LIMIT_BYTES,
+    lease_ttl: LeaseTtl = 10.0,
+    event_limit_bytes: EventLimit = EVENT_LIMIT_BYTES,
     session: Session = DEFAULT,
 ) -> int:
     """Run a runner: it takes jobs, drives ComfyUI, and recovers the jobs of dead runners.
@@ -87,11 +103,6 @@ async def runner(
     ----------
     name
         The start of its name in events and lists. Default: the host's name.
-    lease_ttl
-        The time after which a frozen runner's jobs are taken over; the same for all runners.
-    event_limit_bytes
-        The largest event: of outputs that have more, as with pictures in base64, only references
-        to files and small values are recorded.
     """
     urls = _urls(comfyui)
     config = _config(name, queue, slots, drain, lease_ttl, event_limit_bytes)

@@ -11,12 +11,12 @@ import anyio
 from cyclopts import App, Parameter
 
 from everfold.archives.opening import needed_archive, remember_archive
+from everfold.commands.numbers import duration
 from everfold.commands.operate.process import ending_signals, log_to_stderr
 from everfold.commands.options import ArchiveUrl
 from everfold.commands.output import say
 from everfold.commands.progress import event_progress
 from everfold.commands.session import DEFAULT, Session
-from everfold.commands.times import Seconds
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.archiver import Archived, Archiver
@@ -26,6 +26,16 @@ from everfold.streams.reading.readers import trimmed_to, unregister
 from everfold.streams.retention.trimming import RETENTION_S, trim, trim_bounds
 
 EVERY_S = 10.0
+
+TrimAfter = Annotated[
+    float | None,
+    duration(
+        "trim_after_s",
+        "Also trim archived events from the log once they are older than this, as `archive trim` "
+        "does. Default: no trim.",
+    ),
+]
+Retention = Annotated[float, duration("retention_s", "Events younger than this stay in the log.")]
 
 archive = App(name="archive", help="Keep what Redis forgets; trim the log; query it with SQL.")
 archive.command(
@@ -46,7 +56,7 @@ async def run(
     archive: ArchiveUrl = "",
     once: bool = False,
     everything: bool = False,
-    trim_after: Seconds | None = None,
+    trim_after: TrimAfter = None,
     session: Session = DEFAULT,
 ) -> int:
     """Write events into the archive as they become due, until Ctrl-C.
@@ -57,9 +67,6 @@ async def run(
         Write what is due now, and end.
     everything
         Write everything, without waiting for segments to fill, and end.
-    trim_after
-        Also trim archived events from the log once they are older than this, as `archive trim`
-        does. Default: no trim.
     """
     log_to_stderr()
     async with session.log(role="archiver") as log, ending_signals() as signals:
@@ -146,7 +153,7 @@ async def _partition(log: Log, kept: Archive, partition: int) -> dict[str, int |
 @archive.command(name="trim")
 async def trim_log(
     *,
-    retention: Seconds = RETENTION_S,
+    retention: Retention = RETENTION_S,
     without_archive: bool = False,
     dry_run: bool = False,
     session: Session = DEFAULT,
@@ -155,8 +162,6 @@ async def trim_log(
 
     Parameters
     ----------
-    retention
-        Events younger than this stay in the log.
     without_archive
         Trim a namespace without an archive; its events are lost.
     dry_run

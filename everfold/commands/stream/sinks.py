@@ -11,7 +11,8 @@ import anyio
 from cyclopts import Parameter, Token
 
 from everfold.archives.opening import known_archive
-from everfold.commands.times import A_TIME, ManySeconds, Seconds, moment, to_ms
+from everfold.commands.numbers import duration, durations
+from everfold.commands.times import A_TIME, moment, to_ms
 from everfold.projector.subscribing.consumer import Consumer
 from everfold.projector.subscribing.subscription import BEGINNING, NOW, Subscription
 from everfold.runner.config import runner_name
@@ -101,12 +102,13 @@ class WebhookOptions:
     allow_private: Annotated[
         bool, Parameter(help="Allow receivers in private networks, and http://.")
     ] = False
-    timeout: Annotated[Seconds, Parameter(help="The longest time for one message.")] = 20.0
+    timeout: Annotated[float, duration("timeout_s", "The longest time for one message.")] = 20.0
     retry: Annotated[
-        ManySeconds,
-        Parameter(
-            help="The wait before each further try. Repeat the option. Default: nine tries in "
-            "three days."
+        tuple[float, ...],
+        durations(
+            "retry_s",
+            "The wait before each further try. Repeat the option. Default: nine tries in three "
+            "days.",
         ),
     ] = ()
     name: SinkName = "webhook"

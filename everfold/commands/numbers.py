@@ -1,0 +1,107 @@
+"""Options that take a number: a duration, a count, a size.
+
+Rule: every such option is made here, so that each is checked against its range in
+streams/events/ranges.py before anything is done, and its help ends with that range.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from cyclopts import Parameter
+
+from everfold.commands.times import A_DURATION, duration_s
+from everfold.streams.errors import Misconfigured
+from everfold.streams.events.ranges import RANGES, Range
+
+if TYPE_CHECKING:
+    from cyclopts import Token
+
+_NUMBER = re.compile(r"-?[0-9]{1,20}(?:\.[0-9]+)?")
+
+DAY_S = 86_400
+
+
+class InRange:
+    """Reads an option, and checks it against a row of RANGES."""
+
+    def __init__(
+        self, name: str, read: Callable[[str], float | None], wanted: str, ends: str, *, many: bool
+    ) -> None:
+        self.name, self.many = name, many
+        self.ends = ends
+        """The range in words, as help and errors show it."""
+        self._read, self._wanted = read, wanted
+
+    @property
+    def allowed(self) -> Range:
+        return RANGES[self.name]
+
+    def __call__(self, _: object, tokens: Sequence[Token]) -> object:
+        """Return the number, or a tuple for an option of several. Raises Misconfigured."""
+        if self.many:
+            return tuple(map(self._number, tokens))
+        if len(tokens) > 1:
+            raise Misconfigured(f"{tokens[0].keyword} is there {len(tokens)} times: give it once")
+        return self._number(tokens[0])
+
+    def _number(self, token: Token) -> float:
+        number = self._read(token.value)
+        if number is None:
+            raise Misconfigured(f"{token.keyword} {token.value!r} is not {self._wanted}")
+        if number not in self.allowed:
+            raise Misconfigured(f"{token.keyword} {token.value!r} is out of range: {self.ends}")
+        return number
+
+
+def duration(name: str, what: str) -> Parameter:
+    """Return the parameter of a duration; `name` is the row of RANGES, `what` the help."""
+    reading = _duration(name, many=False)
+    text = _help(what, reading)
+    return Parameter(converter=reading, metavar="DURATION", show_default=_seconds, help=text)
+
+
+def durations(name: str, what: str) -> Parameter:
+    """Return the parameter of an option that may be repeated, each time with a duration."""
+    reading = _duration(name, many=True)
+    return Parameter(converter=reading, metavar="DURATION...", help=_help(what, reading))
+
+
+def _duration(name: str, *, many: bool) -> InRange:
+    allowed = RANGES[name]
+    ends = f"from {allowed.least:g}s to {allowed.most / DAY_S:g}d"
+    return InRange(name, duration_s, f"a duration: {A_DURATION}", ends, many=many)
+
+
+def number(name: str, what: str) -> Parameter:
+    """Return the parameter of a count, a size, or another number; as `duration` does."""
+    allowed = RANGES[name]
+    unit = f" {allowed.unit}" if allowed.unit else ""
+    ends = f"from {allowed.least:,g} to {allowed.most:,.0f}{unit}"
+    wanted = "a whole number" if allowed.is_whole else "a number"
+    reading = InRange(name, _whole if allowed.is_whole else _any, wanted, ends, many=False)
+    return Parameter(converter=reading, help=_help(what, reading))
+
+
+def range_of(parameter: Parameter) -> InRange | None:
+    """Return what an option is checked against, None for one that is no number."""
+    return parameter.converter if isinstance(parameter.converter, InRange) else None
+
+
+def _help(what: str, reading: InRange) -> str:
+    return f"{what} {reading.ends.capitalize()}."
+
+
+def _whole(text: str) -> float | None:
+    found = _NUMBER.fullmatch(text.strip())
+    return int(text) if found and "." not in text else None
+
+
+def _any(text: str) -> float | None:
+    return float(text) if _NUMBER.fullmatch(text.strip()) else None
+
+
+def _seconds(seconds: object) -> str | None:
+    return f"{seconds:g}s" if isinstance(seconds, float) else None
