@@ -209,7 +209,7 @@ class _Verifier:
             return []
         keys, redis = self._log.keys, self._log.redis
         clock = keys.clock(keys.partition_of(job_id))
-        now_ms, _, _, unsure_to_ms = await scripts.look_at_clock(redis, clock=clock)
+        now_ms, _, _, unsure_to_ms, _ = await scripts.look_at_clock(redis, clock=clock)
         idle_ms = await self._lease_idle_ms(job_id, head) if job.owner else 0
         return overdue(
             job, now_ms, margin_s=self._margin_s, idle_ms=idle_ms, unsure_to_ms=unsure_to_ms

@@ -30,6 +30,8 @@ class Look(Struct, frozen=True):
     """The sum of all steps that were found."""
     unsure_to_ms: int
     """A time up to this one may be from before a step."""
+    is_moving: int = 0
+    """1 while times are still to be moved by the last step."""
 
 
 class PartitionClock:

@@ -1,8 +1,9 @@
 """Looks at the server's clock, and puts right what a step of it would end or freeze.
 
 Rule: all leases begin anew; then the step is recorded in the partition, once, whoever finds it
-first, by the script that moves what waits for a time. Nothing is taken over or promoted by a clock
-that is ahead of what this process can explain.
+first; then what waited for a time is moved, page by page, by whoever is there, and nothing is
+promoted before that is through. Nothing is taken over or promoted by a clock that is ahead of what
+this process can explain.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from everfold.streams.redis import scripts
 from everfold.streams.redis.steady_clock import steady_s
 
 logger = get_logger("everfold.leases")
+
+PAGE = 1000
+"""Leases, and times, that one call moves: the server does nothing else for that long."""
 
 
 class ServerClock:
@@ -55,6 +59,8 @@ class ServerClock:
         """Look at the clock; deal with a step that nobody has recorded. Raises Unavailable."""
         clock = self._clocks.setdefault(partition, PartitionClock(self._lease_s))
         look, asked_s, answered_s = await self._look(partition)
+        if look.is_moving:
+            await self._move(partition)
         step_ms = clock.observe(look, asked_s, answered_s)
         if not step_ms:
             return
@@ -74,13 +80,36 @@ class ServerClock:
         return Look(*look), asked_s, steady_s()
 
     async def _shift(self, partition: int, step_ms: int, known_ms: int, anew_ms: int) -> str:
-        keys, redis, tag = self._log.keys, self._log.redis, self._log.keys.tag(partition)
-        await scripts.restart_leases(redis, queues=keys.queues(partition), tag=tag)
-        return await scripts.shift_times(
-            redis,
-            keys=(keys.clock(partition), keys.later(partition), keys.deadlines(partition)),
-            tag=tag,
+        await self._restart_leases(partition)
+        outcome = await scripts.shift_times(
+            self._log.redis,
+            keys=self._touched(partition),
+            tag=self._log.keys.tag(partition),
             step_ms=step_ms,
             known_ms=known_ms,
             anew_ms=anew_ms,
         )
+        if outcome in ("shifted", "moving"):
+            await self._move(partition)
+        # Of a step that was recorded in between, the next look tells.
+        return "known" if outcome == "moving" else outcome
+
+    async def _restart_leases(self, partition: int) -> None:
+        keys, cursor = self._log.keys, ("", "")
+        queues, tag = keys.queues(partition), keys.tag(partition)
+        while True:
+            _, cursor = await scripts.restart_leases(
+                self._log.redis, queues=queues, tag=tag, cursor=cursor, most=PAGE
+            )
+            if not cursor[0]:
+                return
+
+    async def _move(self, partition: int) -> None:
+        """Move what waited for a time when the last step was recorded."""
+        keys, tag = self._touched(partition), self._log.keys.tag(partition)
+        while await scripts.move_times(self._log.redis, keys=keys, tag=tag, most=PAGE):
+            pass
+
+    def _touched(self, partition: int) -> tuple[str, str, str]:
+        keys = self._log.keys
+        return keys.clock(partition), keys.later(partition), keys.deadlines(partition)

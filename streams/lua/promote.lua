@@ -13,19 +13,19 @@
   Returns  {"promoted", time, count, next due Unix ms or 0, overdue job ids...}   an overdue job is
            waiting past its deadline, or was asked to be canceled as it waited; it stays listed
            until it is closed, and may have started before. A leased one is looked at again 5 s later
-           {"ahead", time}   the clock is ahead of that time: nothing was moved
+           {"ahead", time}   it is ahead of that time, or a step of it is not dealt with: no change
 ]]
 --- @include "check_key"
 --- @include "now_ms"
 local later, deadlines, clock, tag, most = KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2]
 local time_ms, latest_ms = now_ms(), whole(ARGV[5])
 local why = check_key(later, 'zset', 'ZRANGE ZRANGEBYSCORE ZREM ZADD') or check_key(deadlines, 'zset', 'ZRANGEBYSCORE ZREM ZADD')
-  or check_key(clock, 'hash', 'HGET HSET') or check_key(tag .. ':head:', 'hash', 'HGET HMGET HSET') or check_key(tag .. ':dispatch:', 'stream', 'XADD')
+  or check_key(clock, 'hash', 'HMGET HSET') or check_key(tag .. ':head:', 'hash', 'HGET HMGET HSET') or check_key(tag .. ':dispatch:', 'stream', 'XADD')
   or not (latest_ms and whole(most)) and 'ERR a limit is not a whole number'
 if why then return redis.error_reply(why) end
-if latest_ms > 0 and time_ms > latest_ms then return { 'ahead', time_ms } end
-local seen_ms = whole(redis.call('HGET', clock, 'seen_ms')) or 0
-if time_ms > seen_ms + 10000 then redis.call('HSET', clock, 'seen_ms', time_ms) end
+local seen_ms, moving = unpack(redis.call('HMGET', clock, 'seen_ms', 'moving'))
+if moving or latest_ms > 0 and time_ms > latest_ms then return { 'ahead', time_ms } end
+if time_ms > (whole(seen_ms) or 0) + 10000 then redis.call('HSET', clock, 'seen_ms', time_ms) end
 
 local due = redis.call('ZRANGEBYSCORE', later, '-inf', time_ms, 'LIMIT', 0, most)
 for _, job in ipairs(due) do

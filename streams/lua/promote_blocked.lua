@@ -14,7 +14,8 @@
   ARGV[6]  wake message
 
   Returns  {"page", index of the next page or 0, count of moved, job id...}   a job that is named
-           is open and unheld; it stays blocked until it is closed
+           is open and unheld; it stays blocked until it is closed. None while times are to be
+           moved by a step of the clock
 ]]
 --- @include "now_ms"
 --- @include "wait_for_reader"
@@ -22,7 +23,9 @@ local blocked, later, tag, reads = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
 local first, most, time_ms = tonumber(ARGV[3]), tonumber(ARGV[4]), now_ms()
 local why = check_key(blocked, 'zset', 'ZRANGE ZRANGEBYSCORE ZREM') or check_key(later, 'zset', 'ZREM')
   or check_key(tag .. ':head:', 'hash', 'HMGET HSET') or check_key(tag .. ':dispatch:', 'stream', 'XADD')
+  or check_key(tag .. ':clock', 'hash', 'HGET')
 if why then return redis.error_reply(why) end
+if redis.call('HGET', tag .. ':clock', 'moving') then return { 'page', 0, 0 } end
 
 local page = redis.call('ZRANGE', blocked, first, first + most - 1)
 local outcome, gone = { 'page', #page < most and 0 or first + #page, 0 }, 0

@@ -60,6 +60,7 @@ COMMANDS: dict[Role, tuple[str, ...]] = {
     "runner": (
         *(*_READER, *_WRITER, "hsetnx", "xack", "xdel", "xreadgroup", "xgroup|create", "xclaim"),
         *("xpending", "zrem", "zrange", "zrangebyscore", "pexpire", "subscribe", "set", "sadd"),
+        *("smembers", "copy"),
     ),
     "projector": (
         *(
@@ -208,6 +209,8 @@ def _asked(access: Access, names: Sequence[str]) -> list[tuple[str, list[str]]]:
             asked += [(name, [*words, *group, "STREAMS", key, "0"]) for key in samples]
         elif name in ("del", "unlink", "exists"):
             asked += [(name, [*words, key]) for key in samples]
+        elif name == "copy":
+            asked += [(name, [*words, key, key]) for key in samples]
         else:
             asked += [(name, [*words, key, "x", "x"]) for key in samples]
     return asked

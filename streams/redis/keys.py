@@ -136,6 +136,11 @@ class Keyspace(Struct, frozen=True):
         """HASH: when the server's clock was looked at, and how far it was set in all."""
         return f"{self.tag(partition)}:clock"
 
+    def unmoved(self, partition: int, name: str) -> str:
+        """ZSET: what `later`, `deadlines` or `blocked` (`name`) held when the server's clock was
+        set, and was not moved by the step yet."""
+        return f"{self.tag(partition)}:unmoved:{name}"
+
     def workflow(self, partition: int, sha256: str) -> str:
         """STRING: a submitted graph, stored once by content."""
         return f"{self.tag(partition)}:workflow:{sha256}"

@@ -91,6 +91,7 @@ _promote_blocked = Script("everfold.streams", "promote_blocked")
 _look_at_clock = Script("everfold.streams", "look_at_clock", is_read_only=True)
 _restart_leases = Script("everfold.streams", "restart_leases")
 _shift_times = Script("everfold.streams", "shift_times")
+_move_times = Script("everfold.streams", "move_times")
 _read_job = Script("everfold.streams", "read_job", is_read_only=True)
 
 
@@ -278,15 +279,19 @@ async def promote(
 
 
 async def look_at_clock(redis: Redis, *, clock: str) -> list[int]:
-    """Run look_at_clock.lua. Return its four times."""
+    """Run look_at_clock.lua. Return its five numbers."""
     reply = await _look_at_clock.run(redis, (clock,), ())
     return [int(cast("int", number)) for number in reply[1:]]
 
 
-async def restart_leases(redis: Redis, *, queues: str, tag: str) -> int:
-    """Run restart_leases.lua. Return how many leases begin anew."""
-    reply = await _restart_leases.run(redis, (queues,), (tag,))
-    return int(cast("int", reply[1]))
+async def restart_leases(
+    redis: Redis, *, queues: str, tag: str, cursor: tuple[str, str], most: int
+) -> tuple[int, tuple[str, str]]:
+    """Run restart_leases.lua. Return how many leases begin anew, and the next cursor; of the first
+    page, and after the last one, it is ("", "")."""
+    reply = await _restart_leases.run(redis, (queues,), (tag, *cursor, most))
+    _, count, lane, place = cast("tuple[bytes, int, bytes, bytes]", tuple(reply))
+    return count, (lane.decode(), place.decode())
 
 
 async def shift_times(
@@ -295,6 +300,12 @@ async def shift_times(
     """Run shift_times.lua; `keys` in the order of its KEYS. Return the name of its outcome."""
     reply = await _shift_times.run(redis, keys, (tag, step_ms, known_ms, anew_ms))
     return cast("bytes", reply[0]).decode()
+
+
+async def move_times(redis: Redis, *, keys: Sequence[str], tag: str, most: int) -> bool:
+    """Run move_times.lua; `keys` in the order of its KEYS. Say whether to call it again."""
+    reply = await _move_times.run(redis, keys, (tag, most))
+    return reply[0] == b"moving"
 
 
 async def promote_blocked(

@@ -1,7 +1,7 @@
 """The wall clock of the server's host, which may be set, and what runners know of it.
 
 Rule: what a runner concludes is the product's own `PartitionClock`; the scripts are
-look_at_clock.lua and shift_times.lua.
+look_at_clock.lua, and shift_times.lua with all calls of move_times.lua as one.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from everfold.streams.leases.dispatch import (
     RENEW_LIMIT,
     Dispatch,
 )
+from everfold.streams.leases.server_clock import PAGE as SHIFT_PAGE
 from everfold.streams.reading.consumer_group import ConsumerGroup
 from everfold.streams.reading.reader import job_events
 from everfold.streams.redis import scripts
@@ -37,7 +38,6 @@ from tests.support.many_jobs import GRAPH, add_jobs, add_times, lease_ids
 Load = Callable[[Log], Awaitable[None]]
 
 MANY = 20_000
-FEW = 2_000
 FAR_MS = 2**41
 LANE = ("default", "normal")
 RUNNER = "r1"
@@ -167,10 +167,17 @@ async def renew(log: Log) -> None:
 
 
 async def restart_leases(log: Log) -> None:
-    await add_jobs(log, FEW, "leased", RUNNER)
+    await add_jobs(log, MANY, "leased", RUNNER)
     await _add_lanes(log)
-    keys = log.keys
-    assert await scripts.restart_leases(log.redis, queues=keys.queues(0), tag=keys.tag(0)) == FEW
+    queues, tag, cursor, count = log.keys.queues(0), log.keys.tag(0), ("", ""), 0
+    while True:
+        found, cursor = await scripts.restart_leases(
+            log.redis, queues=queues, tag=tag, cursor=cursor, most=SHIFT_PAGE
+        )
+        count += found
+        if not cursor[0]:
+            break
+    assert count == MANY
 
 
 async def _add_lanes(log: Log) -> None:
@@ -185,15 +192,24 @@ async def scan_hash(log: Log) -> None:
 
 
 async def shift_times(log: Log) -> None:
-    await add_jobs(log, FEW, "later")
+    await add_jobs(log, MANY, "later")
     keys = log.keys
     touched = (keys.clock(0), keys.later(0), keys.deadlines(0))
     for key in (*touched[1:], keys.blocked(0)):
-        await add_times(log, key, FEW, FAR_MS)
+        await add_times(log, key, MANY, FAR_MS)
     outcome = await scripts.shift_times(
         log.redis, keys=touched, tag=keys.tag(0), step_ms=5000, known_ms=0, anew_ms=0
     )
     assert outcome == "shifted"
+
+
+async def move_times(log: Log) -> None:
+    await shift_times(log)
+    keys = log.keys
+    touched = (keys.clock(0), keys.later(0), keys.deadlines(0))
+    assert await scripts.move_times(log.redis, keys=touched, tag=keys.tag(0), most=SHIFT_PAGE)
+    left = await command(log.redis, "ZCARD", keys.unmoved(0, "deadlines"))
+    assert left == MANY - SHIFT_PAGE
 
 
 async def take_over(log: Log) -> None:
@@ -220,6 +236,7 @@ LOADS: dict[str, tuple[Load, ...]] = {
     "claim": (claim, claim_what_it_cannot_read),
     "count_entries": (count_many,),
     "import_entries": (import_a_page,),
+    "move_times": (move_times,),
     "promote": (promote,),
     "promote_blocked": (promote_blocked,),
     "read_job": (read_long_job,),

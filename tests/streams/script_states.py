@@ -194,9 +194,26 @@ async def shift_times(log: Log) -> object:
     )
 
 
+async def move_times(log: Log) -> object:
+    await shift_times(log)
+    keys = log.keys
+    touched = (keys.clock(0), keys.later(0), keys.deadlines(0))
+    return await scripts.move_times(log.redis, keys=touched, tag=keys.tag(0), most=9)
+
+
+async def end_to_move_times(log: Log) -> object:
+    keys = log.keys
+    await command(log.redis, "HSET", keys.clock(0), "moving", "5000 0 1")
+    touched = (keys.clock(0), keys.later(0), keys.deadlines(0))
+    return await scripts.move_times(log.redis, keys=touched, tag=keys.tag(0), most=9)
+
+
 async def restart_leases(log: Log) -> object:
     await leased(log, "held")
-    return await scripts.restart_leases(log.redis, queues=log.keys.queues(0), tag=log.keys.tag(0))
+    keys, cursor = log.keys, ("", "")
+    return await scripts.restart_leases(
+        log.redis, queues=keys.queues(0), tag=keys.tag(0), cursor=cursor, most=9
+    )
 
 
 async def look_at_clock(log: Log) -> object:
@@ -292,6 +309,7 @@ STATES: dict[str, tuple[State, ...]] = {
     "import_entries": (import_twice,),
     "look_at_clock": (look_at_clock,),
     "make_namespace": (make_namespace,),
+    "move_times": (move_times, end_to_move_times),
     "promote": (promote,),
     "promote_blocked": (promote_blocked,),
     "raise_levels": (raise_levels,),

@@ -33,16 +33,36 @@ async def log(redis_url: str, namespace: str) -> AsyncIterator[Log]:
 
 
 async def shift(log: Log, step_ms: int, known_ms: int = 0, anew_ms: int = 0) -> str:
-    keys = log.keys
-    await scripts.restart_leases(log.redis, queues=keys.queues(0), tag=keys.tag(0))
+    outcome = await begin_to_shift(log, step_ms, known_ms, anew_ms)
+    while await move_page(log):
+        pass
+    return outcome
+
+
+async def begin_to_shift(log: Log, step_ms: int, known_ms: int = 0, anew_ms: int = 0) -> str:
+    keys, cursor = log.keys, ("", "")
+    while True:
+        _, cursor = await scripts.restart_leases(
+            log.redis, queues=keys.queues(0), tag=keys.tag(0), cursor=cursor, most=1
+        )
+        if not cursor[0]:
+            break
     return await scripts.shift_times(
         log.redis,
-        keys=(keys.clock(0), keys.later(0), keys.deadlines(0)),
+        keys=touched(log),
         tag=keys.tag(0),
         step_ms=step_ms,
         known_ms=known_ms,
         anew_ms=anew_ms,
     )
+
+
+async def move_page(log: Log, most: int = 1) -> bool:
+    return await scripts.move_times(log.redis, keys=touched(log), tag=log.keys.tag(0), most=most)
+
+
+def touched(log: Log) -> tuple[str, str, str]:
+    return log.keys.clock(0), log.keys.later(0), log.keys.deadlines(0)
 
 
 async def scores(log: Log, key: str) -> dict[str, int]:
@@ -136,6 +156,73 @@ async def test_a_step_counts_once(log: Log) -> None:
     assert (recorded[b"steps"], recorded[b"stepped_ms"]) == (b"2", b"%d" % (-2 * HOUR_MS))
 
 
+async def test_what_is_moved_in_pages_is_moved_once(log: Log) -> None:
+    """By two processes at once, while jobs are canceled, released again and submitted."""
+    limited, failure = Policy(queue_deadline_s=60.0), Failure(code="x", message="y")
+    jobs = [(await log.submit(GRAPH, policy=limited)).job_id for _ in range(12)]
+    dispatch = Dispatch(log, "r1")
+    leases = await dispatch.claim(0, LANES, 8)
+    due_ms = await server_time_ms(log.redis) + 10 * HOUR_MS
+    retried = Retried(attempt=1, failure=failure, not_before_ms=due_ms)
+    for lease in leases:
+        await dispatch.release(lease, retried)
+    later, deadlines = log.keys.later(0), log.keys.deadlines(0)
+    before = await scores(log, later), await scores(log, deadlines)
+
+    assert await begin_to_shift(log, -HOUR_MS) == "shifted"
+    await move_page(log, 3)
+    await log.append(jobs[-1], CancelRequested(), epoch=0)
+    await command(log.redis, "ZADD", later, due_ms + 1, leases[0].job_id)
+    await log.submit(GRAPH, job_id="new", run_at_ms=due_ms, policy=limited)
+    new = (await scores(log, deadlines))["new"]
+    canceled = (await scores(log, deadlines))[jobs[-1]]
+    assert (await dispatch.promote(0)).promoted == 0  # it moves what is left
+
+    assert not await move_page(log)
+    assert await scores(log, later) == {
+        **{job_id: at_ms - HOUR_MS for job_id, at_ms in before[0].items()},
+        leases[0].job_id: due_ms + 1,
+        "new": due_ms,
+    }
+    after = {job_id: at_ms - HOUR_MS for job_id, at_ms in before[1].items()}
+    assert (await scores(log, deadlines)) == {**after, jobs[-1]: canceled, "new": new}
+
+
+async def test_nothing_is_promoted_or_overdue_before_all_is_moved(log: Log) -> None:
+    limited = Policy(queue_deadline_s=60.0)
+    job_id = (await log.submit(GRAPH, policy=limited)).job_id
+    deadlines = log.keys.deadlines(0)
+    late_ms = await server_time_ms(log.redis) - HOUR_MS // 2
+    await command(log.redis, "ZADD", deadlines, late_ms, job_id)
+    assert await begin_to_shift(log, HOUR_MS) == "shifted"
+    assert await begin_to_shift(log, HOUR_MS, known_ms=HOUR_MS) == "moving"
+    asked = {
+        "later": log.keys.later(0),
+        "deadlines": deadlines,
+        "clock": log.keys.clock(0),
+        "tag": log.keys.tag(0),
+        "wake_channel": "x",
+        "wake_message": "y",
+    }
+    assert await scripts.promote(log.redis, most=9, latest_ms=0, **asked) is None
+    while await move_page(log):
+        pass
+    reply = await scripts.promote(log.redis, most=9, latest_ms=0, **asked)
+    assert reply is not None
+    assert reply[3:] == []
+    assert await scores(log, deadlines) == {job_id: late_ms + HOUR_MS}
+
+
+async def test_a_process_that_dies_while_it_moves_times_is_followed_by_another(log: Log) -> None:
+    job_id = (await log.submit(GRAPH, policy=Policy(queue_deadline_s=60.0))).job_id
+    before = await scores(log, log.keys.deadlines(0))
+    assert await begin_to_shift(log, HOUR_MS) == "shifted"
+    await Dispatch(log, "r2").clock.look(0)
+    assert await scores(log, log.keys.deadlines(0)) == {job_id: before[job_id] + HOUR_MS}
+    assert await read_hash(log.redis, log.keys.clock(0)) != {}
+    assert b"moving" not in await read_hash(log.redis, log.keys.clock(0))
+
+
 async def test_a_process_that_stood_still_cannot_shift_what_others_have_seen(log: Log) -> None:
     await Dispatch(log, "r1").promote(0)
     assert await shift(log, HOUR_MS) == "refused"
@@ -183,7 +270,7 @@ async def test_a_key_of_another_type_means_an_error_and_nothing_written(log: Log
     assert await everything(log) == before
 
 
-@pytest.mark.parametrize("right", ["hset", "zadd", "xclaim"])
+@pytest.mark.parametrize("right", ["hset", "copy", "xclaim"])
 async def test_a_missing_right_means_an_error_and_nothing_written(
     own_server: StartServer, right: str
 ) -> None:
