@@ -46,7 +46,7 @@ async def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT; port 0 picks a free one.
 
-    Raises SystemExit when it cannot listen on the port.
+    Raises SystemExit when it cannot listen on the port, or write into its folders.
     """
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -59,7 +59,8 @@ async def serve(
             sys.stdout.flush()
             await ended.wait()
     except OSError as error:
-        raise SystemExit(f"the simulator cannot listen on port {port}: {error.strerror}") from error
+        what = f"write to {error.filename}" if error.filename else f"listen on port {port}"
+        raise SystemExit(f"the simulator cannot {what}: {error.strerror}") from error
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from urllib.parse import quote
 
 import anyio
 import httpx
@@ -38,6 +39,8 @@ RETRY_S = (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400
 
 TIMEOUT_S = 20.0
 LONGEST_RETRY_AFTER_S = 86_400.0
+
+VISIBLE = "".join(map(chr, range(0x21, 0x7F)))
 
 
 class Refusal(TryLater):
@@ -95,7 +98,8 @@ class WebhookSink(Subscription):
     async def deliver(self, deliveries: Sequence[Delivery]) -> None:
         """Post one message per event, in order. Raises as `post`."""
         for delivery in deliveries:
-            await self.post(f"msg_{delivery.event.id}", message(delivery))
+            # An event of another program may have an id that no header can hold.
+            await self.post(f"msg_{quote(delivery.event.id, safe=VISIBLE)}", message(delivery))
 
     async def post(self, message_id: str, body: bytes) -> int:
         """Send one message; return the answer's status, 200 to 299.

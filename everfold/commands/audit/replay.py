@@ -12,6 +12,7 @@ import msgspec
 from everfold.archives.opening import known_archive
 from everfold.archives.selection import Selection
 from everfold.commands.formats import event_object
+from everfold.commands.new_file import new_file
 from everfold.commands.options import ArchiveUrl, SubmittedSince, SubmittedUntil, User
 from everfold.commands.progress import event_progress
 from everfold.commands.session import DEFAULT, Session
@@ -109,15 +110,15 @@ async def _paced(records: AsyncIterator[Recorded], factor: float) -> AsyncIterat
 async def _to_file(
     batches: AsyncIterator[list[Recorded]], path: Path, progress: Callable[[int, int], None]
 ) -> int:
-    """Write into a file beside `path`, and rename it when it is whole."""
-    count, part = 0, path.with_name(path.name + ".part")
-    async with await anyio.open_file(part, "wb") as file:
-        async for batch in batches:
-            lines = (msgspec.json.encode(event_object(_plain(record))) for record in batch)
-            await file.write(b"\n".join(lines) + b"\n")
-            count += len(batch)
-            progress(count, count)
-    await anyio.Path(part).replace(path)
+    """Write one line for each event. Raises Misconfigured."""
+    count = 0
+    with new_file(path) as part:
+        async with await anyio.open_file(part, "wb") as file:
+            async for batch in batches:
+                lines = (msgspec.json.encode(event_object(_plain(record))) for record in batch)
+                await file.write(b"\n".join(lines) + b"\n")
+                count += len(batch)
+                progress(count, count)
     return count
 
 

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from everfold.archives.opening import known_archive
 from everfold.commands.formats import STYLES
+from everfold.commands.new_file import new_file
 from everfold.commands.options import ArchiveUrl, User
 from everfold.commands.output import console
 from everfold.commands.session import DEFAULT, Session
@@ -79,10 +80,8 @@ def _draw(tracks: Sequence[Track], by: str) -> None:
 
 def _write(path: Path, content: str, tracks: Sequence[Track], session: Session) -> None:
     """Write a picture into its file. Raises Misconfigured when that is not possible."""
-    try:
-        path.write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise Misconfigured(f"{path} cannot be written: {error.strerror}") from error
+    with new_file(path) as part:
+        part.write_text(content, encoding="utf-8")
     session.tell({"file": str(path), "jobs": len(tracks)}, f"{path}: {len(tracks):,} job(s)")
 
 

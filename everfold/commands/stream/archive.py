@@ -11,6 +11,7 @@ import anyio
 from cyclopts import App, Parameter
 
 from everfold.archives.opening import needed_archive, remember_archive
+from everfold.commands.new_file import new_file
 from everfold.commands.numbers import duration
 from everfold.commands.operate.process import ending_signals, log_to_stderr
 from everfold.commands.options import ArchiveUrl
@@ -222,9 +223,12 @@ async def parquet(
     session: Session = DEFAULT,
 ) -> int:
     """Write the archived events into one Parquet file, with the columns that `sql` has."""
-    target = str(file.absolute()).replace("'", "''")
-    query = f"COPY (SELECT * FROM events ORDER BY time) TO '{target}' (FORMAT parquet)"
-    _, rows = await _ask(query, archive, session, allow_files=True)
+    with new_file(file) as part:
+        target = str(part.absolute()).replace("'", "''")
+        # Else DuckDB writes to another file first, whose name others know.
+        kind = "(FORMAT parquet, USE_TMP_FILE false)"
+        query = f"COPY (SELECT * FROM events ORDER BY time) TO '{target}' {kind}"
+        _, rows = await _ask(query, archive, session, allow_files=True)
     told = {"events": rows[0][0], "file": str(file)}
     session.tell(told, f"{rows[0][0]:,} events written to {file}")
     return 0

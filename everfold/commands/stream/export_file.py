@@ -75,7 +75,7 @@ def _writing(file: Path, log: Log) -> Iterator[ExportWriter]:
             yield writer
             writer.end()
     except OSError as error:
-        raise Misconfigured(f"{file} cannot be written: {error}") from error
+        raise Misconfigured(f"{file} cannot be written: {error.strerror or error}") from error
 
 
 def _entry(record: Recorded) -> RawEntry:

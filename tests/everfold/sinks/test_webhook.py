@@ -23,7 +23,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.errors import Misconfigured
 from everfold.streams.reading.reader import job_events
 from tests.everfold.sinks.receiver import Message, Receiver
-from tests.projector.jobs import GRAPH, make_jobs, work
+from tests.projector.jobs import GRAPH, add_raw, make_jobs, work
 from tests.projector.subscribing.listening import SOON_S, consuming, taken
 from tests.support.programs import StartProgram
 from tests.support.wait import eventually
@@ -92,6 +92,19 @@ async def test_a_message_has_the_same_id_and_body_in_every_try(
         f"msg_{json.loads(event.payload)['id']}"
     }
     assert len({message.body for message in receiver.messages}) == 1
+
+
+async def test_an_id_that_no_header_can_hold_is_quoted(
+    log: Log, receiver: Receiver, sink: WebhookSink
+) -> None:
+    (job_id,) = await make_jobs(log, 1)
+    event = {"type": "job.started", "id": "ü\r\nhost: x", "actor": "a", "v": 1, "attempt": 1}
+    await add_raw(log, job_id, 2, json.dumps(event).encode())
+    async with consuming(log, sink):
+        await taken(log, "webhook")
+    message = receiver.messages[-1]
+    assert message.headers["webhook-id"] == "msg_%C3%BC%0D%0Ahost:%20x"
+    verified(message, SECRET)
 
 
 async def test_a_failing_message_holds_its_job_in_order_and_is_parked_at_last(

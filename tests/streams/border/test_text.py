@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from everfold.streams.border.log_formatter import RECORD_LIMIT, LogFormatter
-from everfold.streams.border.names import LIMIT_BYTES, content_disposition, file_name
 from everfold.streams.border.text import for_json, for_log, for_markup, for_terminal
 
 ANY = st.text(st.characters(codec=None, exclude_categories=()), max_size=60)
@@ -83,40 +82,3 @@ def test_length_is_bounded() -> None:
     assert len(for_log("x" * 50_000)) < 2_100
     record = logging.LogRecord("x", logging.INFO, "", 0, "y" * 99_000, None, None)
     assert len(LogFormatter().format(record)) < RECORD_LIMIT + 200
-
-
-@WHOLE
-@given(ANY)
-def test_a_file_name_is_one_safe_name(text: str) -> None:
-    name = file_name(text)
-    assert 0 < len(name.encode()) <= LIMIT_BYTES
-    assert name not in (".", "..")
-    assert not set(name) & set('/\\<>:"|?*\x00\n\r')
-    assert harmful(name) == []
-    assert name == name.rstrip(". ")
-    header = content_disposition(text)
-    assert header.isascii()
-    assert header.isprintable()
-
-
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [
-        ("../../etc/passwd", "passwd"),
-        ("C:\\x\\con.png", "_con.png"),
-        ("..", "file"),
-        ("", "file"),
-        ("a.png. . ", "a.png"),
-        ("e\u0301.png", "é.png"),
-        ("x" * 300 + ".png", "x" * 251 + ".png"),
-        ("nul\x00.txt", "nul_.txt"),
-    ],
-)
-def test_names_that_mean_something_else(text: str, name: str) -> None:
-    assert file_name(text) == name
-
-
-def test_the_header_has_both_forms_of_a_name() -> None:
-    assert content_disposition('Ä "b".png') == (
-        "attachment; filename=\"_ _b_.png\"; filename*=UTF-8''%C3%84%20_b_.png"
-    )
