@@ -11,6 +11,8 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 LOCKED ?= yes
 ARGS ?=
 ROUNDS ?= 10
+EXAMPLES ?= 100000
+MINUTES ?= 0
 SEED ?= 1
 
 BIN := $(VENV)/bin
@@ -61,6 +63,11 @@ format: $(DEV) ## Put the code into its format.
 .PHONY: chaos
 chaos: $(DEV) ## Kill and cut for long: ROUNDS=10 SEED=1.
 	$(BIN)/python -m tests.chaos --rounds $(ROUNDS) --seed $(SEED) $(ARGS)
+
+.PHONY: fuzz
+fuzz: $(DEV) ## Feed odd values to each border: EXAMPLES=100000 a target, MINUTES=0 (no limit).
+	EVERFOLD_FUZZ_EXAMPLES=$(EXAMPLES) EVERFOLD_FUZZ_MINUTES=$(MINUTES) \
+		$(BIN)/pytest tests/fuzz -v -n 0 --timeout 0 $(ARGS)
 
 .PHONY: bench
 bench: $(DEV) ## Measure; by default how long recovery takes; ARGS="--help" shows what else.

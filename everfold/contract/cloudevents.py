@@ -14,7 +14,7 @@ from msgspec import UNSET, Raw, Struct
 from everfold.contract.json_schema import event_urn
 from everfold.streams.errors import UndecodableEvent
 from everfold.streams.events.codec import Unreadable
-from everfold.streams.events.json_text import decoder
+from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.events.record import Recorded
 
 SEQUENCE_DIGITS = 10
@@ -71,13 +71,21 @@ def to_cloudevent(record: Recorded, namespace: str) -> CloudEvent:
         subject=record.job_id,
         time=_time(record),
         datacontenttype="application/json",
-        dataschema=event_urn(tag, _decode(record.payload).v),
+        dataschema=event_urn(tag, _version(record)),
         sequence=f"{record.seq:0{SEQUENCE_DIGITS}}",
         epoch=record.epoch,
         entryid=record.entry_id,
         traceparent="" if event.trace is UNSET else event.trace,
         data=Raw(_one_line(record)),
     )
+
+
+def _version(record: Recorded) -> int:
+    try:
+        return _decode(record.payload).v
+    except NotJson as error:
+        # The codec skips unknown fields, however deep they are.
+        raise _undecodable(record, str(error)) from error
 
 
 def _time(record: Recorded) -> str:

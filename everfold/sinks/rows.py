@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from everfold.projector.job.job import Job
 from everfold.projector.subscribing.delivery import Delivery
-from everfold.streams.events.json_text import read_json
+from everfold.streams.events.json_text import NotJson, read_json
+from everfold.streams.events.ranges import LATEST_MS
 
 Row = dict[str, object]
 
@@ -61,12 +62,23 @@ def event_row(namespace: str, delivery: Delivery) -> Row:
         "type": delivery.type,
         "epoch": record.epoch,
         "actor": delivery.event.actor,
-        "event": _clean(read_json(record.payload)),
+        "event": _clean(_event(record.payload)),
     }
 
 
+def _event(payload: bytes) -> object:
+    """Return the event's JSON, as a text where a field that is not known here cannot be read."""
+    text = payload.decode(errors="replace")
+    try:
+        return read_json(text)
+    except NotJson:
+        return text
+
+
 def _time(milliseconds: int) -> datetime | None:
-    return _EPOCH + timedelta(milliseconds=milliseconds) if milliseconds else None
+    """Return a moment, None where there is none or no date could show it."""
+    is_date = 0 < milliseconds <= LATEST_MS
+    return _EPOCH + timedelta(milliseconds=milliseconds) if is_date else None
 
 
 def _clean(value: object) -> object:

@@ -27,6 +27,7 @@ from everfold.streams.border.addresses import masked_text
 from everfold.streams.border.secrets import ReceiverUrl, Secret
 from everfold.streams.closing import close
 from everfold.streams.errors import Misconfigured
+from everfold.streams.events.ranges import LATEST_MS
 
 TYPES = (
     *("job.submitted", "job.started", "job.recovered", "job.retried"),
@@ -157,11 +158,11 @@ def _check(status: int, retry_after: str) -> None:
 
 def _wait_s(retry_after: str) -> float | None:
     """Return the seconds of a Retry-After header, a number or a date; None for anything else."""
-    if retry_after.isdigit():
+    if retry_after.isascii() and retry_after.isdigit():
         return float(retry_after)
     try:
         return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
@@ -198,7 +199,8 @@ def public_state(job: Job) -> dict[str, object]:
 
 
 def _iso(milliseconds: int) -> str | None:
-    if not milliseconds:
+    """Return a moment, None where there is none or no date could show it."""
+    if not 0 < milliseconds <= LATEST_MS:
         return None
     moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -122,12 +122,13 @@ def shown(file: Path) -> str:
 def check_file(file: Path, app: App) -> CheckedFile:
     """Read and check a file. Raises Misconfigured for a file that is not TOML."""
     from everfold.commands.config.settings import check
+    from everfold.streams.events.json_text import UNDECODABLE
 
     try:
         document = tomllib.loads(file.read_text("utf-8-sig"))
     except OSError as error:
         raise Misconfigured(f"{shown(file)} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except UNDECODABLE as error:
         raise Misconfigured(f"{shown(file)} is not TOML: {error}") from error
     return check(document, app, file.absolute().parent)
 

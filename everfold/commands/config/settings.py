@@ -34,6 +34,9 @@ PER_CALL = {"json", "config", "cursor", "idempotency_key", "into_live"}
 
 WORDS = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
 
+DEEPEST = 10
+"""Tables in one another that are looked into; no command has so many words."""
+
 Command = tuple[str, ...]
 """A command's words, such as (archive, run); () for the top of a file."""
 
@@ -185,7 +188,7 @@ def check(document: Mapping[str, object], root: App, folder: Path) -> CheckedFil
 
 def _leaves(table: Mapping[str, object], above: Command = ()) -> Iterator[tuple[Command, object]]:
     for key, value in table.items():
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping) and value and len(above) < DEEPEST:
             yield from _leaves(value, (*above, key))
         else:
             yield (*above, key), value
