@@ -28,7 +28,7 @@ from everfold.streams.errors import BrokenChain
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.record import Recorded
 from everfold.streams.redis.keys import StatesKeys
-from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.redis_errors import commands
 from everfold.streams.redis.scripts import Script
 
 S = TypeVar("S")
@@ -136,9 +136,12 @@ class CustomFold(Generic[S]):
     async def _load(self, keys: set[str]) -> dict[str, S | None]:
         missing = [key for key in keys if key not in self._states]
         if missing:
-            ask = ("HMGET", self.keys.states(), *missing)
-            reply = cast("list[bytes | None]", await command(self._log.redis, *ask))
-            for key, text in zip(missing, reply, strict=True):
+            # Measured first, so that answers never pile up on the server.
+            states, redis = self.keys.states(), self._log.redis
+            sizes = await commands(redis, [("HSTRLEN", states, key) for key in missing])
+            asked = [("HGET", states, key) for key in missing]
+            reply = await commands(redis, asked, cast("list[int]", sizes))
+            for key, text in zip(missing, cast("list[bytes | None]", reply), strict=True):
                 self._states[key] = None if text is None else self._decode(text)
         return {key: self._states[key] for key in keys}
 

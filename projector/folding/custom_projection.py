@@ -20,7 +20,8 @@ from everfold.streams.events.checks import check_name
 from everfold.streams.events.json_text import decoder
 from everfold.streams.events.record import Recorded
 from everfold.streams.redis.keys import Keyspace, StatesKeys
-from everfold.streams.redis.redis_errors import command, read_hash
+from everfold.streams.redis.pages import read_large_hash
+from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.scripts import Script
 
 S = TypeVar("S")
@@ -111,7 +112,7 @@ class Projection(Generic[S]):
         """
         found: dict[str, S] = {}
         for partition in range(log.keys.partitions):
-            stored = await read_hash(log.redis, self.keys(log.keys, partition).states())
+            stored = await read_large_hash(log.redis, self.keys(log.keys, partition).states())
             for name, text in stored.items():
                 key, state = name.decode(), self._decode(text)
                 found[key] = self._merged(key, found[key], state) if key in found else state

@@ -8,6 +8,7 @@ the log. Both let runners look again at a job that they could not read (a blocke
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import cast
 
 import msgspec
@@ -18,9 +19,10 @@ from everfold.streams.appending.log import Log
 from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import JobNotParked, Refused
 from everfold.streams.events.codec import Unreadable
+from everfold.streams.events.json_text import decoder
 from everfold.streams.events.record import NO_ENTRY, Recorded
 from everfold.streams.reading.reader import job_events
-from everfold.streams.redis.pages import read_readable_hash
+from everfold.streams.redis.pages import PAGE, read_readable_hash
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.scripts import Script
 from everfold.streams.redis.server import server_time_ms
@@ -102,9 +104,13 @@ async def blocked_jobs(log: Log) -> list[str]:
     found: list[str] = []
     for partition in range(log.keys.partitions):
         key = log.keys.blocked(partition)
-        names = cast("list[bytes]", await command(log.redis, "ZRANGE", key, 0, BLOCKED_LIMIT - 1))
-        found += [name.decode(errors="replace") for name in names]
-    return found
+        for first in range(0, BLOCKED_LIMIT, PAGE):
+            ask = ("ZRANGE", key, first, first + PAGE - 1)
+            names = cast("list[bytes]", await command(log.redis, *ask))
+            found += [name.decode(errors="replace") for name in names]
+            if len(names) < PAGE:
+                break
+    return list(dict.fromkeys(found))
 
 
 async def retry(log: Log, job_id: str) -> None:
@@ -135,10 +141,15 @@ async def skip(log: Log, job_id: str, actor: str) -> None:
     await _mark(log, found, replace(parked, retry=True), skip=msgspec.json.encode(decision))
 
 
+_decode = decoder(Parked)
+
+
 async def _find(log: Log, job_id: str) -> ParkedJob:
-    for job in await parked_jobs(log):
-        if job.job_id == job_id:
-            return job
+    for partition in range(log.keys.partitions):  # an entry that belongs to no job is in any
+        text = await command(log.redis, "HGET", log.keys.parked(partition), job_id)
+        with suppress(ValueError):
+            if isinstance(text, bytes):
+                return ParkedJob(partition, job_id, _decode(text))
     if not await is_blocked(log, job_id):
         raise JobNotParked(job_id)
     return await blocked_job(log, job_id)

@@ -15,8 +15,8 @@ from everfold.streams.redis.pipelining import PipeliningRedis
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.replies import NoGroup
 
-OWN_LIMIT = 100_000
-"""Leases of one runner that are looked for in one lane of one partition."""
+PAGE = 500
+"""Leases that one answer of the server names."""
 
 
 async def own_leases(
@@ -39,13 +39,18 @@ async def _leases_in(
     redis: PipeliningRedis, keys: Keyspace, runner: str, partition: int, lane: Lane
 ) -> list[Lease]:
     dispatch = keys.dispatch(partition, *lane)
-    ask = ("XPENDING", dispatch, RUNNERS_GROUP, "-", "+", OWN_LIMIT, runner)
-    try:
-        rows = cast("list[list[bytes]]", await command(redis, *ask))
-    except (NoGroup, WrongKeyType):
-        return []
-    leases = [await _lease(redis, keys, runner, dispatch, lane, row[0]) for row in rows]
-    return [lease for lease in leases if lease is not None]
+    first, leases = "-", list[Lease]()
+    while True:
+        ask = ("XPENDING", dispatch, RUNNERS_GROUP, first, "+", PAGE, runner)
+        try:
+            rows = cast("list[list[bytes]]", await command(redis, *ask))
+        except (NoGroup, WrongKeyType):
+            return leases
+        found = [await _lease(redis, keys, runner, dispatch, lane, row[0]) for row in rows]
+        leases += [lease for lease in found if lease is not None]
+        if len(rows) < PAGE:
+            return leases
+        first = f"({rows[-1][0].decode()}"
 
 
 async def _lease(
