@@ -89,15 +89,29 @@ lock: $(DEV) ## Renew the locked versions, and the list of them that the wheel c
 	$(BIN)/python -m supply_chain.sbom
 
 .PHONY: audit
-audit: $(DEV) ## Report licences and known vulnerabilities of what is locked.
-	$(BIN)/python -m supply_chain.audit
+audit: $(DEV) ## Report licences and known vulnerabilities of what is locked; ARGS=licences asks nobody.
+	$(BIN)/python -m supply_chain.audit $(ARGS)
 
 LOWEST = $(VENV)-lowest
 # A test of each library: what has changed between its lowest and its newest version shows there.
 TOUCHING = tests/everfold/test_help.py tests/everfold/test_formats.py \
-	tests/everfold/sinks/test_addresses.py tests/everfold/test_archive_sql.py \
+	tests/everfold/sinks/test_addresses.py tests/everfold/sinks/test_sql.py \
+	tests/everfold/test_archive_sql.py \
 	tests/simulator/test_nodes.py tests/comfyui/test_socket.py tests/comfyui/test_http.py \
 	tests/streams/test_codec.py tests/streams/test_redis_py.py tests/embedded/test_resolve.py
+
+# The least of that, for .ci/run: a minute with the installation.
+A_MINUTE = -n 0 tests/everfold/test_formats.py \
+	tests/everfold/test_help.py::test_the_page_of_a_command_shows_its_whole_docstring \
+	tests/everfold/test_archive_sql.py::test_a_query_reaches_no_file_no_network_and_no_extension \
+	tests/everfold/sinks/test_sql.py::test_a_row_per_job_says_what_the_job_says \
+	tests/simulator/test_nodes.py::test_frames_become_one_animated_file \
+	tests/comfyui/test_socket.py::test_a_reconnect_closes_the_old_socket_first \
+	tests/comfyui/test_http.py tests/streams/test_redis_py.py
+
+.PHONY: brief
+brief: ## As lowest, with the fewest tests.
+	$(MAKE) lowest ARGS="$(A_MINUTE)"
 
 .PHONY: lowest
 lowest: $(DEV) ## Run a test of each library with the lowest versions that pyproject.toml allows.
