@@ -11,8 +11,6 @@ from contextlib import suppress
 from functools import partial
 from typing import cast
 
-from msgspec import Struct
-
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import (
     Appended,
@@ -28,6 +26,7 @@ from everfold.streams.events.checks import author_of, check_event_id
 from everfold.streams.events.codec import reads
 from everfold.streams.events.event import Claimed, Recovered, Released, Retried
 from everfold.streams.events.record import Recorded, recorded
+from everfold.streams.leases.due_jobs import BlockedPage, DueJobs, Promotion
 from everfold.streams.leases.fairness import Lane, lane_order
 from everfold.streams.leases.own_leases import own_leases
 from everfold.streams.leases.server_clock import ServerClock
@@ -36,12 +35,6 @@ from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.replies import NoGroup
 from everfold.streams.redis.retry import with_retry
 from everfold.streams.redis.steady_clock import steady_s
-
-PROMOTE_LIMIT = 500
-"""Jobs moved from later to dispatch in one call."""
-
-BLOCKED_PAGE = 200
-"""Blocked jobs looked at in one call."""
 
 LEASE_TTL_S = 10.0
 """A lease that was not renewed for so many seconds may be taken over. All runners of a queue use
@@ -60,26 +53,6 @@ RENEW_LIMIT = 500
 """Leases renewed in one script call."""
 
 
-class Promotion(Struct, frozen=True):
-    """What one call of `promote` did in one partition."""
-
-    promoted: int
-    """Jobs moved from later to dispatch, PROMOTE_LIMIT at most: call again when it is that."""
-    next_due_ms: int
-    """When the partition's next job is due, Unix ms of the server; 0 when none waits for a time."""
-    overdue: tuple[str, ...]
-    """Ids of jobs that still wait past their queue deadline, until somebody ends them."""
-
-
-class BlockedPage(Struct, frozen=True):
-    """What one call of `promote_blocked` did in one partition."""
-
-    promoted: int
-    """Jobs moved to dispatch, because this program reads something else than those before it."""
-    over: tuple[str, ...]
-    """Ids of jobs that have waited too long, or are to be canceled, until somebody ends them."""
-
-
 class Dispatch:
     """The leases of one runner in one namespace. Safe to use from many tasks at once.
 
@@ -94,8 +67,7 @@ class Dispatch:
         self._redis = log.redis
         self.runner = runner
         self._reads = reads()
-        self._blocked_page: dict[int, int] = {}
-        """Partition -> index at which the next page of its blocked jobs begins."""
+        self._due_jobs = DueJobs(log, self.clock, self._reads)
 
     async def claim(self, partition: int, lanes: Sequence[Lane], most: int) -> list[Lease]:
         """Lease up to `most` waiting jobs of a partition; [] when none waits.
@@ -312,50 +284,12 @@ class Dispatch:
         )
 
     async def promote(self, partition: int) -> Promotion:
-        """Move jobs of a partition whose time has come to dispatch, PROMOTE_LIMIT at most.
-
-        Runners are woken. Nothing is moved right after the server's clock was set. Raises a leaf of
-        Unavailable, without a retry; it may be repeated.
-        """
-        clock = await self.clock.of(partition)
-        asked_s = steady_s()
-        reply = await scripts.promote(
-            self._redis,
-            later=self._keys.later(partition),
-            deadlines=self._keys.deadlines(partition),
-            clock=self._keys.clock(partition),
-            tag=self._keys.tag(partition),
-            most=PROMOTE_LIMIT,
-            wake_channel=self._keys.wake(),
-            wake_message=f"dispatch {partition}",
-            latest_ms=clock.latest_ms(asked_s),
-        )
-        if reply is None or clock.wants_look(int(reply[0]), asked_s):
-            await self.clock.look(partition)
-        if reply is None:
-            return Promotion(0, 0, ())
-        overdue = tuple(cast("bytes", job).decode() for job in reply[3:])
-        return Promotion(int(reply[1]), int(reply[2]), overdue)
+        """Move jobs whose time has come to dispatch, see `DueJobs.promote`."""
+        return await self._due_jobs.promote(partition)
 
     async def promote_blocked(self, partition: int) -> BlockedPage:
-        """Move blocked jobs of a partition to dispatch that only programs other than this one
-        could not read; look at one page per call. Raises a leaf of Unavailable, without a retry.
-        """
-        if (await self.clock.of(partition)).is_holding(steady_s()):
-            return BlockedPage(0, ())  # the server's clock was just set: nobody is late by it
-        reply = await scripts.promote_blocked(
-            self._redis,
-            blocked=self._keys.blocked(partition),
-            later=self._keys.later(partition),
-            tag=self._keys.tag(partition),
-            reads=self._reads,
-            first=self._blocked_page.get(partition, 0),
-            most=BLOCKED_PAGE,
-            wake_channel=self._keys.wake(),
-            wake_message=f"dispatch {partition}",
-        )
-        self._blocked_page[partition] = int(reply[0])
-        return BlockedPage(int(reply[1]), tuple(cast("bytes", job).decode() for job in reply[2:]))
+        """Move jobs to dispatch that others could not read, see `DueJobs.promote_blocked`."""
+        return await self._due_jobs.promote_blocked(partition)
 
     async def own_leases(self, lanes: Sequence[Lane]) -> list[Lease]:
         """Return the leases that the server has for this runner, in all partitions.

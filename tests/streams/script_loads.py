@@ -17,12 +17,8 @@ from everfold.streams.appending.outcomes import Lease
 from everfold.streams.events.event import CancelRequested
 from everfold.streams.events.ranges import MOST_TIMES
 from everfold.streams.events.record import RawEntry, recorded
-from everfold.streams.leases.dispatch import (
-    BLOCKED_PAGE,
-    PROMOTE_LIMIT,
-    RENEW_LIMIT,
-    Dispatch,
-)
+from everfold.streams.leases.dispatch import RENEW_LIMIT, Dispatch
+from everfold.streams.leases.due_jobs import BLOCKED_PAGE, PROMOTE_LIMIT
 from everfold.streams.leases.server_clock import PAGE as SHIFT_PAGE
 from everfold.streams.reading.consumer_group import ConsumerGroup
 from everfold.streams.reading.reader import job_events

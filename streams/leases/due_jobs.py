@@ -1,0 +1,98 @@
+"""Jobs that wait for a time: move them to dispatch when it has come.
+
+Rule: nothing is moved by a clock that this process cannot explain. A job that waits for a runner
+that can read it is moved for one that reads something else than those before it.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from msgspec import Struct
+
+from everfold.streams.appending.log import Log
+from everfold.streams.leases.server_clock import ServerClock
+from everfold.streams.redis import scripts
+from everfold.streams.redis.steady_clock import steady_s
+
+PROMOTE_LIMIT = 500
+"""Jobs moved from later to dispatch in one call."""
+
+BLOCKED_PAGE = 200
+"""Blocked jobs looked at in one call."""
+
+
+class Promotion(Struct, frozen=True):
+    """What one call of `promote` did in one partition."""
+
+    promoted: int
+    """Jobs moved from later to dispatch, PROMOTE_LIMIT at most: call again when it is that."""
+    next_due_ms: int
+    """When the partition's next job is due, Unix ms of the server; 0 when none waits for a time."""
+    overdue: tuple[str, ...]
+    """Ids of jobs that still wait past their queue deadline, until somebody ends them."""
+
+
+class BlockedPage(Struct, frozen=True):
+    """What one call of `promote_blocked` did in one partition."""
+
+    promoted: int
+    """Jobs moved to dispatch, because this program reads something else than those before it."""
+    over: tuple[str, ...]
+    """Ids of jobs that have waited too long, or are to be canceled, until somebody ends them."""
+
+
+class DueJobs:
+    """The jobs of one namespace that wait for a time. `reads` is what this program can read."""
+
+    def __init__(self, log: Log, clock: ServerClock, reads: str) -> None:
+        self._keys, self._redis = log.keys, log.redis
+        self._clock, self._reads = clock, reads
+        self._blocked_page: dict[int, int] = {}
+        """Partition -> index at which the next page of its blocked jobs begins."""
+
+    async def promote(self, partition: int) -> Promotion:
+        """Move jobs of a partition whose time has come to dispatch, PROMOTE_LIMIT at most.
+
+        Runners are woken. Nothing is moved right after the server's clock was set. Raises a leaf of
+        Unavailable, without a retry; it may be repeated.
+        """
+        clock = await self._clock.of(partition)
+        asked_s = steady_s()
+        reply = await scripts.promote(
+            self._redis,
+            later=self._keys.later(partition),
+            deadlines=self._keys.deadlines(partition),
+            clock=self._keys.clock(partition),
+            tag=self._keys.tag(partition),
+            most=PROMOTE_LIMIT,
+            wake_channel=self._keys.wake(),
+            wake_message=f"dispatch {partition}",
+            latest_ms=clock.latest_ms(asked_s),
+        )
+        if reply is None or clock.wants_look(int(reply[0]), asked_s):
+            await self._clock.look(partition)
+        if reply is None:
+            return Promotion(0, 0, ())
+        overdue = tuple(cast("bytes", job).decode() for job in reply[3:])
+        return Promotion(int(reply[1]), int(reply[2]), overdue)
+
+    async def promote_blocked(self, partition: int) -> BlockedPage:
+        """Move blocked jobs of a partition to dispatch that only programs other than this one
+        could not read; look at one page per call. Raises a leaf of Unavailable, without a retry.
+        """
+        if (await self._clock.of(partition)).is_holding(steady_s()):
+            return BlockedPage(0, ())  # the server's clock was just set: nobody is late by it
+        reply = await scripts.promote_blocked(
+            self._redis,
+            blocked=self._keys.blocked(partition),
+            later=self._keys.later(partition),
+            tag=self._keys.tag(partition),
+            reads=self._reads,
+            first=self._blocked_page.get(partition, 0),
+            most=BLOCKED_PAGE,
+            wake_channel=self._keys.wake(),
+            wake_message=f"dispatch {partition}",
+        )
+        self._blocked_page[partition] = int(reply[0])
+        return BlockedPage(int(reply[1]), tuple(cast("bytes", job).decode() for job in reply[2:]))
