@@ -28,6 +28,7 @@ from everfold.streams.errors import (
     JobUnknown,
     UndecodableEvent,
     WrongExpectedSequence,
+    WrongKeyType,
 )
 from everfold.streams.events.checks import check_choice, check_text, check_texts
 from everfold.streams.events.codec import Unreadable
@@ -58,6 +59,9 @@ class Page(Struct, frozen=True):
     behind_s: float = 0.0
     """Age in seconds of the oldest event that the list may not show yet, 0 when there is none. It
     grows while no projector runs: then newer jobs are missing."""
+    unread: tuple[str, ...] = ()
+    """Keys that could not be read, because another program wrote to them: their jobs may be
+    missing, or shown as they were. `everfold doctor` names them, too."""
 
 
 async def get(log: Log, job_id: str, at_least_seq: int = 0) -> Job:
@@ -70,7 +74,7 @@ async def get(log: Log, job_id: str, at_least_seq: int = 0) -> Job:
     job = await _projected(log, job_id)
     if job is None or job.seq < at_least_seq:
         return await _caught_up(log, job or Job(job_id=job_id))
-    is_parked = not job.is_terminal and bool(await _parked_in(log, [job_id]))
+    is_parked = not job.is_terminal and bool(await _parked_in(log, [job_id], set()))
     return await _caught_up(log, job) if is_parked else job
 
 
@@ -195,7 +199,8 @@ async def list_jobs(
     PAGE_LIMIT. A job that changes while pages are read moves to the front, so it is in no later
     page. Filters read all jobs up to the last match. Jobs of `newer`, by id, are listed as given,
     whatever the projection says of them. `behind_s` is that of the page. Raises InvalidName for a
-    malformed cursor, an unknown status, a limit below 1; Unavailable.
+    malformed cursor, an unknown status, a limit below 1; Unavailable. The page names keys that
+    have another type.
     """
     statuses = _known(statuses)
     check_number("limit", limit)
@@ -206,18 +211,21 @@ async def list_jobs(
     limit = min(limit, PAGE_LIMIT)
     before = _read_cursor(cursor)
     found: list[Job] = []
+    unread: set[str] = set()
+    next_cursor: str | None = None
     while len(found) < limit:
         bounds = (newer_than_ms, older_than_ms)
-        positions = await _positions(log, before, *bounds, limit, newer)
-        for position, job in zip(positions, await _jobs_at(log, positions, newer), strict=True):
-            before = position
+        positions = await _positions(log, before, *bounds, limit, newer, unread)
+        jobs = await _jobs_at(log, positions, newer, unread)
+        for before, job in zip(positions, jobs, strict=True):
             if job is not None and _fits(job, statuses, user, kind, backend):
                 found.append(job)
                 if len(found) == limit:
-                    return Page(found, f"{position.time_ms}:{position.job_id}", behind_s)
+                    next_cursor = f"{before.time_ms}:{before.job_id}"
+                    break
         if len(positions) < limit:
             break
-    return Page(found, None, behind_s)
+    return Page(found, next_cursor, behind_s, tuple(sorted(unread)))
 
 
 def _fits(
@@ -238,8 +246,12 @@ async def _positions(
     older_ms: int | None,
     limit: int,
     newer: Mapping[str, Job],
+    unread: set[str],
 ) -> list[_Position]:
-    """Return the next positions of all partitions together, and of `newer`, in order."""
+    """Return the next positions of all partitions together, and of `newer`, in order.
+
+    An index of another type is added to `unread`.
+    """
     most = "+inf" if older_ms is None else str(older_ms)
     if before is not None:
         most = str(before.time_ms)
@@ -249,8 +261,13 @@ async def _positions(
         for index in (log.keys.active(partition), log.keys.ended(partition)):
             # A job that ends between the two reads is in both: the later position counts.
             # As many more as may be listed elsewhere, by `newer`.
-            for position in await _in_index(log, index, least, most, before, limit + len(newer)):
-                positions[position.job_id] = position
+            more = limit + len(newer)
+            try:
+                listed = await _in_index(log, index, least, most, before, more)
+            except WrongKeyType:
+                unread.add(index)
+                continue
+            positions |= {position.job_id: position for position in listed}
     for job_id, job in newer.items():
         positions.pop(job_id, None)
         position = _Position(job.updated_at_ms, job_id)
@@ -291,13 +308,13 @@ def _position(name: bytes, score: bytes) -> _Position | None:
 
 
 async def _jobs_at(
-    log: Log, positions: Sequence[_Position], newer: Mapping[str, Job]
+    log: Log, positions: Sequence[_Position], newer: Mapping[str, Job], unread: set[str]
 ) -> list[Job | None]:
     """Return the job at each position; None when it is gone or cannot be folded."""
     job_ids = [position.job_id for position in positions]
     keys = [log.keys.job(job_id) for job_id in job_ids]
     stored = await with_retry(lambda: read_stored_jobs(log, keys), log.retry_for_s)
-    parked = await _parked_in(log, job_ids)
+    parked = await _parked_in(log, job_ids, unread)
     found: list[Job | None] = []
     for job_id, job in zip(job_ids, stored, strict=True):
         if job_id in newer:
@@ -309,13 +326,18 @@ async def _jobs_at(
     return found
 
 
-async def _parked_in(log: Log, job_ids: Sequence[str]) -> set[str]:
+async def _parked_in(log: Log, job_ids: Sequence[str], unread: set[str]) -> set[str]:
+    """Return those jobs that are parked. A key of another type is added to `unread`."""
     partitions = {log.keys.partition_of(job_id) for job_id in job_ids}
     found: set[str] = set()
     for partition in partitions:
         wanted = [job_id for job_id in job_ids if log.keys.partition_of(job_id) == partition]
         ask = ("HMGET", log.keys.parked(partition), *wanted)
-        reply = await with_retry(partial(command, log.redis, *ask), log.retry_for_s)
+        try:
+            reply = await with_retry(partial(command, log.redis, *ask), log.retry_for_s)
+        except WrongKeyType:
+            unread.add(log.keys.parked(partition))
+            continue
         rows = zip(wanted, cast("list[bytes | None]", reply), strict=True)
         found |= {job_id for job_id, text in rows if text is not None}
     return found

@@ -87,6 +87,8 @@ async def ls(
     session.show(page.jobs, job_columns(width), empty=empty, wrap=(), as_json=to_json)
     if page.behind_s > (LATE_S if page.jobs else 0):
         complain(behind(page))
+    for key in page.unread:
+        complain(f"{key} cannot be read, its jobs may be missing; see `everfold doctor`")
     if page.cursor and not session.json:
         say((f"more: --cursor {page.cursor}", "dim"))
 

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from everfold.commands.formats import span
 from everfold.commands.operate.held_jobs import keeping_backends
+from everfold.commands.operate.stored_keys import wrong_keys
 from everfold.commands.session import DEFAULT, Session
 from everfold.projector.folding.parking import blocked_jobs
 from everfold.projector.reading.lag import lag
@@ -40,6 +41,8 @@ SILENT_LIMIT_S = 10.0
 HELD_LIMIT_S = RETENTION_S + 3600.0
 """A reader that keeps events for longer has most likely been forgotten."""
 
+
+RESTORE = "another program wrote there: restore it, or delete what is named"
 
 WRONG_DATA = (CorruptLog, Unknown, Refused, ServerError, ValueError, ArithmeticError, LookupError)
 """What reading a key raises that another program has written."""
@@ -87,14 +90,14 @@ async def _examine(log: Log) -> AsyncIterator[Finding]:
         ("backends", _backends),
         ("kept backends", _kept_backends),
         ("lost writes", _lost_writes),
+        ("stored keys", _stored_keys),
     ):
         try:
             async for finding in look(log):
                 yield finding
         except WRONG_DATA as error:
             # Whoever looks for what is wrong must not fall over it.
-            advice = "another program wrote there: restore it, or delete what is named"
-            yield Finding(what, f"cannot be read: {error}", advice)
+            yield Finding(what, f"cannot be read: {error}", RESTORE)
 
 
 async def _server(log: Log) -> AsyncIterator[Finding]:
@@ -147,6 +150,11 @@ async def _lost_writes(log: Log) -> AsyncIterator[Finding]:
     for lost in await lost_writes(log):
         kept = f"seen up to event {lost.seen_seq}, the server had kept {lost.found_seq}"
         yield Finding("lost writes", f"job {lost.job_id}: {kept}")
+
+
+async def _stored_keys(log: Log) -> AsyncIterator[Finding]:
+    async for wrong in wrong_keys(log):
+        yield Finding(f"key {wrong.key}", wrong.found, RESTORE)
 
 
 def _persistence(facts: dict[str, str]) -> Finding:

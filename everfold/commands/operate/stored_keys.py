@@ -1,0 +1,187 @@
+"""Finds the keys of a namespace that hold what Everfold never writes there.
+
+Rule: it reads, and walks no keyspace: keys of jobs are left to `everfold audit verify`. What cannot
+be read is passed over by every process, so it shows here alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import cast
+
+from msgspec import Struct
+
+from everfold.projector.folding.parking import Parked, Skip
+from everfold.projector.subscribing.held import Held
+from everfold.projector.subscribing.subscription import Description, group_name
+from everfold.streams.appending.log import Log
+from everfold.streams.errors import EverfoldError
+from everfold.streams.events.json_text import decoder, read_json
+from everfold.streams.events.stored_fields import is_entry_id, stored_number
+from everfold.streams.leases.backends import Abandoned, BackendEntry, Mark
+from everfold.streams.leases.registry import ProcessEntry, RunnerEntry
+from everfold.streams.reading.readers import Reader
+from everfold.streams.redis.keys import PRIORITIES, Keyspace
+from everfold.streams.redis.pages import hash_pages
+from everfold.streams.redis.redis_errors import command, commands
+from everfold.streams.redis.replies import shown
+from everfold.streams.retention.lost_writes import LostWrites
+
+PROJECTION_GROUP = "projection:"
+
+Read = Callable[[bytes], object]
+"""Reads one value. Raises ValueError for one that Everfold does not write."""
+
+
+class Stored(Struct, frozen=True):
+    """A key, and what it may hold."""
+
+    key: str
+    kind: str
+    """Its type, as the server names it."""
+    values: Read | None = None
+    """Reads each value of a hash, where all are alike."""
+    fields: Mapping[str, Read] = {}
+    """Reads single values of a hash; others are not looked at."""
+
+
+class WrongKey(Struct, frozen=True):
+    """A key that another program has written to."""
+
+    key: str
+    found: str
+
+
+def _number(text: bytes) -> None:
+    if stored_number({b"": text}, b"") is None:
+        raise ValueError("no whole number from 0 on")
+
+
+def _change(text: bytes) -> None:
+    _number(text.removeprefix(b"-"))
+
+
+def _entry_id(text: bytes) -> None:
+    if not is_entry_id(text):
+        raise ValueError("no entry id")
+
+
+LEASE = {"until_ms": _number, "checkpoint": _entry_id, "folded": _number}
+DELIVERY = {
+    "until_ms": _number,
+    "checkpoint": _entry_id,
+    "began": _entry_id,
+    "delivered": _number,
+    "failed": _number,
+    "left_out": _number,
+}
+CLOCK = {"seen_ms": _number, "stepped_ms": _change, "unsure_to_ms": _number}
+META = {"writes": _number, "min_reader": _number, "restarted_at_ms": _number}
+
+
+async def wrong_keys(log: Log) -> AsyncIterator[WrongKey]:
+    """Yield the keys of wrong types, and those with values that cannot be read.
+
+    Raises a leaf of Unavailable.
+    """
+    expected = list(_of_namespace(log.keys))
+    for partition in range(log.keys.partitions):
+        expected += _of_partition(log.keys, partition)
+        expected += await _named(log, partition)
+    types = await commands(log.redis, [("TYPE", one.key) for one in expected])
+    for one, found in zip(expected, types, strict=True):
+        kind = cast("bytes", found).decode()
+        if kind not in (one.kind, "none"):
+            yield WrongKey(one.key, f"it is a {kind}, and must be a {one.kind}")
+        elif kind == "hash" and (wrong := [text async for text in _unreadable(log, one)]):
+            more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+            yield WrongKey(one.key, f"{wrong[0]}{more}")
+
+
+def _of_namespace(keys: Keyspace) -> Iterator[Stored]:
+    yield Stored(keys.meta(), "hash", fields=META)
+    for key, kind in (
+        (keys.runners(), RunnerEntry),
+        (keys.processes(), ProcessEntry),
+        (keys.backends(), BackendEntry),
+        (keys.retired(), Mark),
+        (keys.abandoned(), Abandoned),
+        (keys.given_up(), Mark),
+        (keys.subscriptions(), Description),
+        (keys.lost_writes(), LostWrites),
+    ):
+        yield Stored(key, "hash", decoder(cast("type[object]", kind)))
+    yield Stored(keys.projectors("jobs"), "zset")
+
+
+def _of_partition(keys: Keyspace, partition: int) -> Iterator[Stored]:
+    yield Stored(keys.log(partition), "stream")
+    yield Stored(keys.readers(partition), "hash", decoder(Reader))
+    yield Stored(keys.trimmed(partition), "hash", fields={"to": _entry_id, "count": _number})
+    yield Stored(keys.queues(partition), "set")
+    for key_of in (keys.later, keys.blocked, keys.deadlines, keys.active, keys.ended):
+        yield Stored(key_of(partition), "zset")
+    for name in ("later", "deadlines", "blocked"):
+        yield Stored(keys.unmoved(partition, name), "zset")
+    yield Stored(keys.clock(partition), "hash", fields=CLOCK)
+    yield Stored(keys.workflows(partition), "hash", _number)
+    yield Stored(keys.skipped(partition), "hash", decoder(Skip))
+    yield Stored(keys.parked(partition), "hash", decoder(Parked))
+    yield Stored(keys.projector(partition), "hash", fields=LEASE)
+
+
+async def _named(log: Log, partition: int) -> list[Stored]:
+    """Return the keys of a partition that queues, subscriptions and projections give names to."""
+    keys, found = log.keys, list[Stored]()
+    for queue in await _names(log, "SMEMBERS", keys.queues(partition)):
+        for priority in PRIORITIES:
+            found.append(Stored(keys.dispatch(partition, queue, priority), "stream"))
+    groups = await _groups(log, partition)
+    start = group_name("")
+    subscriptions = {*await _names(log, "HKEYS", keys.subscriptions())}
+    subscriptions |= {group[len(start) :] for group in groups if group.startswith(start)}
+    for name in sorted(subscriptions):
+        of_subscription = keys.subscription(partition, name)
+        found.append(Stored(of_subscription.checkpoint(), "hash", fields=DELIVERY))
+        found.append(Stored(of_subscription.held(), "hash", decoder(Held)))
+    for group in groups:
+        if group.startswith(PROJECTION_GROUP):
+            states = keys.states(partition, group.removeprefix(PROJECTION_GROUP))
+            found.append(Stored(states.projector(), "hash", fields=LEASE))
+            found.append(Stored(states.parked(), "hash", decoder(Parked)))
+            found.append(Stored(states.states(), "hash", read_json))
+    return found
+
+
+async def _names(log: Log, ask: str, key: str) -> list[str]:
+    """Return names as texts; none where the key has another type, which is named by itself."""
+    try:
+        found = cast("list[bytes]", await command(log.redis, ask, key))
+    except EverfoldError:
+        return []
+    return [name.decode() for name in found if name.isascii()]
+
+
+async def _groups(log: Log, partition: int) -> list[str]:
+    try:
+        reply = await command(log.redis, "XINFO GROUPS", log.keys.log(partition))
+    except EverfoldError:
+        return []  # there is no log yet, or it is no stream
+    rows = cast("list[list[bytes]]", reply)
+    return [
+        dict(zip(row[::2], row[1::2], strict=True))[b"name"].decode(errors="replace")
+        for row in rows
+    ]
+
+
+async def _unreadable(log: Log, one: Stored) -> AsyncIterator[str]:
+    async for page in hash_pages(log.redis, one.key):
+        for field, text in page.items():
+            name = field.decode(errors="replace")
+            read = one.values or one.fields.get(name)
+            try:
+                if read is not None:
+                    read(text)
+                field.decode()
+            except ValueError as error:
+                yield f"its field {shown(name)!r} cannot be read: {shown(str(error))}"
