@@ -176,6 +176,8 @@ class Heartbeat:
         found = self._entries_of(state, entries)
         if state.reachable or not found:
             return [self._seen_now(state, now_ms)]
+        if not state.was_asked:
+            return []
         missed = [
             replace(entry, is_reached=False, why=state.why_not, by=self.entry.runner)
             for entry in found

@@ -13,6 +13,8 @@ from everfold.runner.backend import Backend, Load, Unreachable
 from everfold.streams.leases.backends import BackendEntry
 from everfold.streams.leases.registry import LATELY_S
 
+NOT_ASKED = "not asked yet"
+
 DEAD_WORKER_AFTER_S = 2.0
 """Time between two polls that both show waiting prompts and no running one: certain by then."""
 
@@ -49,7 +51,7 @@ class BackendState:
         """The runner that wrote last that it reaches it."""
         self.away_s = 0.0
         """How long no runner has reached it, by the last heartbeat."""
-        self.why_down = "not asked yet"
+        self.why_down = NOT_ASKED
         self._has_dead_worker = False
         self._idle_since_s: float | None = None
         """Since when prompts wait there and none runs; None when that is not so."""
@@ -62,6 +64,11 @@ class BackendState:
         """Steady time of the last poll."""
         self._seen: tuple[int, float] | None = None
         """The newest time at which a runner reached it, and when that was first read here."""
+
+    @property
+    def was_asked(self) -> bool:
+        """Whether this runner has polled it, so that it knows whether it reaches it."""
+        return self.reachable or self.why_down != NOT_ASKED
 
     @property
     def healthy(self) -> bool:
@@ -133,9 +140,9 @@ class BackendState:
             self.away_s, self.is_reached_elsewhere = 0.0, False
             return
         if self._seen is None:
-            # What went by before this runner came is known by the server's clock alone.
-            # Nothing is known of it where that clock was set in between.
-            is_sure = entry.seen_ms > unsure_to_ms
+            # What went by before this runner came is known by the server's clock alone. Nothing is
+            # known of it where that clock was set in between, or where nobody has tried since.
+            is_sure = entry.seen_ms > unsure_to_ms and not entry.is_reached
             before_ms = max(0, now_ms - entry.seen_ms) if is_sure else 0
             self._seen = (entry.seen_ms, now_s - before_ms / 1000)
         elif self._seen[0] != entry.seen_ms:

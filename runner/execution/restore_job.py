@@ -19,11 +19,16 @@ from everfold.streams.errors import EverfoldError, Fenced, JobUnknown, Refused
 from everfold.streams.events.record import entry_order
 from everfold.streams.reading.reader import job_events
 from everfold.streams.reading.readers import trimmed_to
+from everfold.streams.redis.server import server_time_ms
 from everfold.streams.retention.lost_writes import LostWrites, record_lost_writes
 
 logger = get_logger("everfold.runner")
 
 ASK_WITHIN_S = 5.0
+
+RESTORED_WAITS_S = 2.0
+"""How long a job that was submitted again waits. Its history says by then that events were lost:
+whoever takes it before that would not look for the attempt that still runs."""
 
 
 def has_lost_writes(error: EverfoldError, lease: Lease) -> bool:
@@ -79,6 +84,7 @@ async def _submit_again(log: Log, seen: Job, workflow: bytes) -> bool:
             queue=seen.queue,
             priority=seen.priority,
             policy=seen.policy,
+            run_at_ms=await server_time_ms(log.redis) + int(RESTORED_WAITS_S * 1000),
         )
     except Refused:
         return False  # its id or key was given to something else in the meantime

@@ -9,6 +9,7 @@ import pytest
 from everfold.runner.backend import Attempt, Load, Observation, SubmitOutcome, Truth, Unreachable
 from everfold.runner.execution.backend_state import DEAD_WORKER_AFTER_S, BackendState
 from everfold.runner.execution.fleet import Fleet
+from everfold.streams.leases.backends import BackendEntry
 
 pytestmark = pytest.mark.anyio
 
@@ -188,6 +189,18 @@ async def test_waiting_for_room_ends_when_a_slot_is_released() -> None:
         with anyio.fail_after(5):
             await waiting.wait()
         tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("is_reached", [True, False])
+def test_a_backend_is_away_since_a_runner_has_missed_it(is_reached: bool) -> None:
+    seen = BackendEntry(name="http://a", seen_ms=1, by="dead", is_reached=is_reached)
+    new = state()
+    new.update(Unreachable("refused"), 0, 1.0)
+    new.note_seen(seen, own="me", now_ms=3_600_001, now_s=100.0)
+    # While no runner was there nobody could miss it: it may just be starting as this one is.
+    assert new.away_s == (0.0 if is_reached else 3600.0)
+    new.note_seen(seen, own="me", now_ms=3_605_001, now_s=105.0)
+    assert new.away_s == (5.0 if is_reached else 3605.0)
 
 
 def test_a_backend_that_only_a_recovered_job_knows_is_asked_but_gets_no_new_job() -> None:

@@ -6,6 +6,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from everfold.runner.backend import Absent, Ended
 from everfold.runner.execution.attempt_place import attempt_at
 from everfold.runner.execution.backend_state import BackendState
@@ -37,6 +39,11 @@ class Heartbeat:
             self._row(state, now_ms)
             for state in states
             if state.reachable or state.backend.name not in before
+        ]
+        rows += [
+            replace(before[state.backend.name], is_reached=False, by=self._runner.name)
+            for state in states
+            if not state.reachable and state.was_asked and state.backend.name in before
         ]
         yield from ask(REDIS, lambda: server.note_backends(rows), "note_backends")
         retired = yield from ask(REDIS, lambda: set(server.retired), "retired_backends")

@@ -218,6 +218,22 @@ async def test_a_flushed_server_gets_its_running_job_back_from_the_runner(fragil
     assert [found.job_id for found in await lost_writes(fragile.log)] == [job_id]
 
 
+async def test_a_flushed_server_s_jobs_are_taken_by_others_and_run_once(fragile: Stack) -> None:
+    comfy = await fragile.comfy()
+    await fragile.runner(comfy)
+    jobs = [await fragile.submit(seconds=3) for _ in range(2)]
+    for job_id in jobs:
+        await fragile.until_event(job_id, "queued")
+    for _ in range(2):  # with room, so that they claim what is submitted again at once
+        await fragile.runner(comfy, await fragile.comfy())
+    before = sorted([(await fragile.job(job_id)).prompt_id for job_id in jobs])
+    await command(fragile.log.redis, "FLUSHALL")
+    for job_id in jobs:
+        await fragile.until_known(job_id)
+        assert (await fragile.until(job_id, "succeeded")).backend == comfy.url
+    assert sorted(await comfy.executions()) == before
+
+
 async def test_a_server_with_an_older_file_adopts_what_comfyui_still_runs(
     fragile: Stack, server: OwnServer
 ) -> None:
