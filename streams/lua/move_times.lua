@@ -37,7 +37,10 @@ local function move(key, job, score)
   local head, now = tag .. ':head:' .. job, redis.call('ZSCORE', key, job)
   if not now or tonumber(now) ~= tonumber(score) then return end -- It has another time by now.
   local fields = redis.pcall('HMGET', head, 'phase', 'epoch', 'blocked', 'last', 'cancel', 'first')
-  local at_ms, wait = string.format('%d', score + moved_by(key, job, unpack(fields, 1, 6))), fields[3]
+  local ms, wait = moved_by(key, job, unpack(fields, 1, 6)), fields[3]
+  -- One that would be over by that was written after the step back: entry ids stand still then.
+  if key == deadlines and not fields[5] and step_ms < 0 and score + ms < time_ms then ms = 0 end
+  local at_ms = string.format('%d', score + ms)
   redis.call('ZADD', key, at_ms, job)
   if key == blocked and wait then redis.call('HSET', head, 'blocked', (string.gsub(wait, '^%d+', at_ms))) end
 end

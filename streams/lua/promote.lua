@@ -12,14 +12,14 @@
   ARGV[5]  latest time, Unix ms, that the caller can explain; 0 = any
   Returns  {"promoted", time, count, next due Unix ms or 0, overdue job ids...}   an overdue job is
            waiting past its deadline, or was asked to be canceled as it waited; it stays listed
-           until it is closed, and may have started before. A leased one is looked at again 5 s later
+           until it is closed, and may have started before.
            {"ahead", time}   it is ahead of that time, or a step of it is not dealt with: no change
 ]]
 --- @include "check_key"
 --- @include "now_ms"
 local later, deadlines, clock, tag, most = KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2]
 local time_ms, latest_ms = now_ms(), whole(ARGV[5])
-local why = check_key(later, 'zset', 'ZRANGE ZRANGEBYSCORE ZREM ZADD') or check_key(deadlines, 'zset', 'ZRANGEBYSCORE ZREM ZADD')
+local why = check_key(later, 'zset', 'ZRANGE ZRANGEBYSCORE ZREM ZADD') or check_key(deadlines, 'zset', 'ZRANGEBYSCORE ZREM')
   or check_key(clock, 'hash', 'HMGET HSET') or check_key(tag .. ':head:', 'hash', 'HGET HMGET HSET') or check_key(tag .. ':dispatch:', 'stream', 'XADD')
   or not (latest_ms and whole(most)) and 'ERR a limit is not a whole number'
 if why then return redis.error_reply(why) end
@@ -51,8 +51,7 @@ for _, job in ipairs(redis.call('ZRANGEBYSCORE', deadlines, '-inf', time_ms, 'LI
   local head = tag .. ':head:' .. job
   local phase = check_key(head, 'hash') and 'broken' or redis.call('HGET', head, 'phase')
   if phase == 'waiting' or phase == 'later' then table.insert(outcome, job)
-  -- Who holds it ends it, or releases it unstarted: then it is overdue at once.
-  elseif phase == 'leased' or phase == 'released' then redis.call('ZADD', deadlines, time_ms + 5000, job)
-  elseif phase ~= 'broken' then redis.call('ZREM', deadlines, job) end
+  -- A held one stays listed: its runner ends it, or releases it unstarted, and then it is overdue.
+  elseif phase ~= 'broken' and phase ~= 'leased' and phase ~= 'released' then redis.call('ZREM', deadlines, job) end
 end
 return outcome

@@ -330,9 +330,7 @@ class Server:
         for job_id in [job for job, at_ms in self.deadlines.items() if at_ms <= now_ms]:
             if self.heads[job_id].phase in ("waiting", "later"):
                 overdue.append(job_id)
-            elif self.heads[job_id].phase in ("leased", "released"):
-                self.deadlines[job_id] = now_ms + 5_000
-            else:
+            elif self.heads[job_id].phase not in ("leased", "released"):
                 del self.deadlines[job_id]
         return min(len(due), most), overdue
 

@@ -69,6 +69,8 @@ def _shift_times(server: Server, step_ms: int, now_ms: int, anew_ms: int) -> Non
             moved_ms = step_ms
             if is_asked_for(server, job_id):
                 moved_ms = max(0, min(step_ms, late_ms))
+            if not head.canceled_by and step_ms < 0 and at_ms + moved_ms < now_ms:
+                moved_ms = 0
             server.deadlines[job_id] = at_ms + moved_ms
     for job_id, at_ms in server.later.items():
         if not is_asked_for(server, job_id) and not is_anew(server.heads[job_id].last):

@@ -66,5 +66,4 @@ async def test_only_jobs_that_still_wait_are_overdue(log: Log) -> None:
     assert set((await stored(log)).deadlines) == {waits, delayed, leased}
     # It came back unstarted: its deadline ends it, although no runner ever has room for it.
     await dispatch.release(lease, Released(reason="no_room"), wait_s=0)
-    await command(log.redis, "ZADD", log.keys.deadlines(0), 1, leased)
     assert leased in (await dispatch.promote(0)).overdue

@@ -74,7 +74,7 @@ async def scores(log: Log, key: str) -> dict[str, int]:
 
 async def test_retries_and_limits_move_and_times_that_were_asked_for_stay(log: Log) -> None:
     now_ms = await server_time_ms(log.redis)
-    limited = Policy(queue_deadline_s=60.0)
+    limited = Policy(queue_deadline_s=7_200.0)
     retried = (await log.submit(GRAPH)).job_id
     dispatch = Dispatch(log, "r1")
     (lease,) = await dispatch.claim(0, LANES, 1)
@@ -92,6 +92,15 @@ async def test_retries_and_limits_move_and_times_that_were_asked_for_stay(log: L
         waiting: before[waiting] - HOUR_MS,
         asked_for: before[asked_for],
     }
+
+
+async def test_a_job_that_was_submitted_after_a_step_back_does_not_expire_at_once(log: Log) -> None:
+    """Its deadline is one by the clock as it is now, although its entry id looks older."""
+    limited = Policy(queue_deadline_s=60.0)
+    await log.submit(GRAPH, policy=limited)
+    before = await scores(log, log.keys.deadlines(0))
+    assert await shift(log, -HOUR_MS) == "shifted"
+    assert await scores(log, log.keys.deadlines(0)) == before
 
 
 async def test_what_was_written_after_a_step_forward_stays(log: Log) -> None:
@@ -158,7 +167,7 @@ async def test_a_step_counts_once(log: Log) -> None:
 
 async def test_what_is_moved_in_pages_is_moved_once(log: Log) -> None:
     """By two processes at once, while jobs are canceled, released again and submitted."""
-    limited, failure = Policy(queue_deadline_s=60.0), Failure(code="x", message="y")
+    limited, failure = Policy(queue_deadline_s=7_200.0), Failure(code="x", message="y")
     jobs = [(await log.submit(GRAPH, policy=limited)).job_id for _ in range(12)]
     dispatch = Dispatch(log, "r1")
     leases = await dispatch.claim(0, LANES, 8)
