@@ -1,7 +1,8 @@
-"""Options that take a number: a duration, a count, a size.
+"""Options that take a number: a duration, a count, a size; and those of a limited size.
 
 Rule: every such option is made here, so that each is checked against its range in
-streams/events/ranges.py before anything is done, and its help ends with that range.
+streams/events/ranges.py before anything is done, and its help ends with that range. Of texts and
+files the help ends with their limit in streams/events/limits.py; what takes them checks it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from cyclopts import Parameter
 
 from everfold.commands.times import A_DURATION, duration_s
 from everfold.streams.errors import Misconfigured
+from everfold.streams.events.limits import LIMITS
 from everfold.streams.events.ranges import RANGES, Range
 
 if TYPE_CHECKING:
@@ -83,6 +85,12 @@ def number(name: str, what: str) -> Parameter:
     wanted = "a whole number" if allowed.is_whole else "a number"
     reading = InRange(name, _whole if allowed.is_whole else _any, wanted, ends, many=False)
     return Parameter(converter=reading, help=_help(what, reading))
+
+
+def at_most(limit: str, what: str) -> Parameter:
+    """Return the parameter of a text or a file; `limit` is the row of LIMITS, `what` the help."""
+    row = next(row for row in LIMITS if row.what == limit)
+    return Parameter(help=f"{what} At most {row.most:,} {row.unit}.")
 
 
 def range_of(parameter: Parameter) -> InRange | None:

@@ -14,6 +14,7 @@ from everfold.commands.app import ALIASES, app
 from everfold.commands.config.settings import Setting, all_settings
 from everfold.commands.numbers import range_of
 from everfold.streams.errors import Misconfigured
+from everfold.streams.events.limits import LIMITS
 from everfold.streams.events.ranges import RANGES
 from tests.everfold.walk.calls import command_lines
 
@@ -100,3 +101,18 @@ def test_a_number_that_is_out_of_range_is_refused_wherever_it_is_set(
         assert variable in refused(capsys, line)
     file.write_text(f"[{'.'.join(setting.command)}]\n{setting.key} = {high}\n")
     assert ROWS[name].ends in refused(capsys, [*line, "--config", str(file)])
+
+
+SIZES = {
+    "submit.workflow": "graph",
+    "submit.metadata": "metadata",
+    **dict.fromkeys(("submit.kind", "submit.user", "submit.idempotency_key"), "text"),
+    "submit.queue": "name",
+    "jobs.cancel.reason": "reason",
+}
+
+
+def test_the_help_of_what_a_job_is_made_of_says_how_large_it_may_be() -> None:
+    rows = {row.what: f" At most {row.most:,} {row.unit}." for row in LIMITS}
+    helps = {one.name: one.argument.parameter.help or "" for one in all_settings(app)}
+    assert [name for name, what in SIZES.items() if not helps[name].endswith(rows[what])] == []

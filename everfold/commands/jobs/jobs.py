@@ -18,7 +18,7 @@ from everfold.commands.jobs.watching import (
     show_until_ended,
     watch_all,
 )
-from everfold.commands.numbers import duration, number
+from everfold.commands.numbers import at_most, duration, number
 from everfold.commands.options import JobId, User
 from everfold.commands.output import Part, complain, console, emit, is_terminal, say
 from everfold.commands.session import DEFAULT, Session
@@ -33,6 +33,8 @@ Longest = Annotated[
         "The longest time to wait; after it the exit code is 1. Default: no limit.",
     ),
 ]
+
+Reason = Annotated[str, at_most("reason", "The reason, for the job's history.")]
 
 jobs = App(name="jobs", help="List, show, watch, wait for, cancel and give up jobs.")
 
@@ -160,14 +162,8 @@ async def wait(job_id: JobId, *, timeout: Longest = None, session: Session = DEF
 
 
 @jobs.command
-async def cancel(job_id: JobId, *, reason: str = "", session: Session = DEFAULT) -> None:
-    """Stop a job, whether it waits, is queued in ComfyUI or runs.
-
-    Parameters
-    ----------
-    reason
-        The reason, for the job's history.
-    """
+async def cancel(job_id: JobId, *, reason: Reason = "", session: Session = DEFAULT) -> None:
+    """Stop a job, whether it waits, is queued in ComfyUI or runs."""
     async with session.open("client") as everfold:
         job = await everfold.cancel(job_id, reason)
     is_open = job.status == "canceling"

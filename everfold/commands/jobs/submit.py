@@ -10,6 +10,7 @@ import msgspec
 from cyclopts import Parameter
 
 from everfold.commands.jobs.watching import show_until_ended
+from everfold.commands.numbers import at_most
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.times import FutureTime, duration_s
 from everfold.streams.errors import InvalidName
@@ -19,18 +20,32 @@ from everfold.streams.events.policies import COUNTS, NAMES, check_policy
 from everfold.streams.events.workflow_check import check_workflow
 from everfold.workflow_file import read_workflow
 
+Workflow = Annotated[
+    Path, at_most("graph", "The workflow's file. In ComfyUI: Workflow > Export (API).")
+]
+Kind = Annotated[str, at_most("text", "The kind of job, for lists and statistics.")]
+Owner = Annotated[str, at_most("text", "The user whose job it is.")]
+Metadata = Annotated[
+    list[str] | None,
+    at_most("metadata", "Data of your own, as name=value. Repeat the option for more."),
+]
+Key = Annotated[
+    str | None, at_most("text", "A repeated submit with the same key returns the first job.")
+]
+Queue = Annotated[str, at_most("name", "The job's queue. Only runners that serve it take the job.")]
+
 _decode_graph = decoder(dict[str, dict[str, object]])
 
 
 async def submit(
-    workflow: Path,
+    workflow: Workflow,
     *,
-    kind: str = "",
-    user: str = "",
-    metadata: list[str] | None = None,
+    kind: Kind = "",
+    user: Owner = "",
+    metadata: Metadata = None,
     set_: Annotated[list[str] | None, Parameter(name="--set")] = None,
-    idempotency_key: str | None = None,
-    queue: str = "default",
+    idempotency_key: Key = None,
+    queue: Queue = "default",
     priority: str = "normal",
     run_at: FutureTime | None = None,
     policy: list[str] | None = None,
@@ -41,21 +56,9 @@ async def submit(
 
     Parameters
     ----------
-    workflow
-        The workflow's file. In ComfyUI: Workflow > Export (API).
-    kind
-        The kind of job, for lists and statistics.
-    user
-        The user whose job it is.
-    metadata
-        Data of your own, as name=value. Repeat the option for more.
     set_
         Change an input of the graph: NODE.INPUT=VALUE. VALUE is JSON, else a text. Repeat the
         option for more.
-    idempotency_key
-        A repeated submit with the same key returns the first job.
-    queue
-        The job's queue. Only runners that serve it take the job.
     priority
         high, normal or low.
     run_at
