@@ -45,8 +45,11 @@ class TimeIsUp(Skipped):
     """Ends a target at its time limit: Hypothesis lets it pass, where it would repeat an error."""
 
 
-def fuzz(**strategies: SearchStrategy[object]) -> Callable[[Test], Test]:
-    """Make a test of one case a target. Its other arguments are fixtures of a whole module."""
+def fuzz(*, few: int = FEW, **strategies: SearchStrategy[object]) -> Callable[[Test], Test]:
+    """Make a test of one case a target. Its other arguments are fixtures of a whole module.
+
+    `few` is how many cases the suite gives it: less for one whose cases take long.
+    """
 
     def targeted(test: Test) -> Test:
         name, until_s = test.__name__, float("inf")
@@ -58,7 +61,9 @@ def fuzz(**strategies: SearchStrategy[object]) -> Callable[[Test], Test]:
             cases[name] += 1
             test(*arguments, **named)
 
-        given_cases = (_LONG if EXAMPLES != FEW else _SHORT)(given(**strategies)(case))
+        given_cases = (_LONG if EXAMPLES != FEW else settings(_SHORT, max_examples=few))(
+            given(**strategies)(case)
+        )
 
         @functools.wraps(given_cases)
         def target(*arguments: object, **named: object) -> None:

@@ -105,7 +105,7 @@ Answer = tuple[int, bytes, bytes]
 """Status, body and one header."""
 
 
-@fuzz(answers=st.lists(ANSWERS, min_size=1, max_size=4), is_idle=st.booleans())
+@fuzz(few=60, answers=st.lists(ANSWERS, min_size=1, max_size=4), is_idle=st.booleans())
 def test_each_method_returns_what_the_log_can_hold(
     portal: BlockingPortal, answers: list[Answer], is_idle: bool
 ) -> None:

@@ -56,7 +56,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("fuzz") / "everfold.toml"
 
 
-@fuzz(text=FILES | FILES | spoiled(FILES) | st.binary(max_size=40) | DEEP)
+@fuzz(few=60, text=FILES | FILES | spoiled(FILES) | st.binary(max_size=40) | DEEP)
 # Nested deeper than Python's stack: as lists, and by a dotted key.
 @example(text=b"a=" + b"[" * 5000)
 @example(text=b"a" + b".a" * 5000 + b"=1")
