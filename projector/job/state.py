@@ -8,6 +8,7 @@ are written too, for consumers that read those.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import compress
 from operator import is_not
 from typing import Any
@@ -24,6 +25,9 @@ EARLIER_NAMES = {"promptId": "prompt_id", "jobType": "kind", "userId": "user"}
 
 SHOWN = ("status", "queue", "priority", "progress")
 """Fields that are written even with their default, because readers of the hash need it."""
+
+MOST, LATEST_MS = 2**64 - 1, 253_402_300_799_999
+"""The largest number, and the last Unix ms of the year 9999: a hash may hold anything."""
 
 _encode = msgspec.json.encode
 
@@ -43,10 +47,26 @@ def _reader(info: FieldInfo) -> Callable[[bytes], Any]:
         return bytes.decode
     if info.type is bool:
         return lambda text: text == b"1"
-    if info.type in (int, float):
-        return info.type  # type: ignore[no-any-return]
+    if info.type is int:
+        return partial(_whole, most=LATEST_MS if info.name.endswith("_ms") else MOST)
+    if info.type is float:
+        return _part
     decode = decoder(info.type)
     return lambda text: decode(text) if text else None
+
+
+def _whole(text: bytes, most: int) -> int:
+    value = int(text)
+    if abs(value) > most:
+        raise ValueError("no number that Everfold writes")
+    return value
+
+
+def _part(text: bytes) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise ValueError("no number that Everfold writes")
+    return value
 
 
 _WRITERS = tuple((info.name, _writer(info)) for info in fields(Job))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,3 +60,9 @@ def test_an_empty_hash_is_no_job_and_unknown_fields_are_ignored() -> None:
     assert from_fields({}) is None
     newer = {b"seq": b"3", b"job_id": b"j", b"field_of_the_future": b"x"}
     assert from_fields(newer) == Job(job_id="j", seq=3)
+
+
+@pytest.mark.parametrize("field", ["seq", "updated_at_ms", "progress", "attempt"])
+@pytest.mark.parametrize("text", [b"9" * 400, b"9" * 20, b"1e308", b"inf", b"nan", b"\xff", b"x"])
+def test_a_state_with_an_absurd_number_cannot_be_read(field: str, text: bytes) -> None:
+    assert from_fields({b"seq": b"1", field.encode(): text}) is None
