@@ -82,7 +82,8 @@ def _masked(address: str) -> str:
 
 def _is_path(scheme: str, rest: str) -> bool:
     """Say whether this is a file's path, which has neither user nor query."""
-    return not scheme and not rest.startswith("//") and rest.startswith(("/", ".", "~"))
+    is_address = "//" in rest or "?" in rest or ":" in rest.rpartition("@")[0]
+    return not scheme and not is_address and rest.startswith(("/", ".", "~"))
 
 
 def _replaced(found: re.Match[str]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import anyio
 import pytest
 from anyio.from_thread import BlockingPortal
+from hypothesis import example
 from hypothesis import strategies as st
 
 from everfold.projector.subscribing.subscription import GiveUp
@@ -78,6 +79,7 @@ USES: tuple[Callable[[str], object], ...] = (
 
 
 @fuzz(text=TEXTS | st.text(max_size=30))
+@example(text=f"/redis://h?password={MARK}")  # no path of a file, though it begins like one
 def test_an_address_is_taken_or_refused_and_shows_no_secret(text: str) -> None:
     told = list[str]()
     for use in USES:
