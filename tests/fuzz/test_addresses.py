@@ -147,6 +147,7 @@ async def post(text: str, allow_private: bool) -> None:
         await sink.post("msg_1", b"{}")
     except (GiveUp, Refusal) as error:
         # As a log shows it: httpx keeps the request itself beside its text.
-        assert MARK not in "".join(traceback.format_exception(error))
+        told = "".join(traceback.format_exception(error))
+        assert MARK not in told
     finally:
         await sink.aclose()
