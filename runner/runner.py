@@ -148,6 +148,8 @@ class Runner:
         while True:
             try:
                 await self._heartbeat.begin()
+                # Its backends are known before it has a job there, however soon it dies.
+                await self._heartbeat.beat()
                 # Registered with a look at the clock: it tells a step that comes right after.
                 await self._shared.dispatch.clock.look_at_all()
             except Unavailable:

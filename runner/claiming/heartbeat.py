@@ -176,14 +176,16 @@ class Heartbeat:
         found = self._entries_of(state, entries)
         if state.reachable or not found:
             return [self._seen_now(state, now_ms)]
-        if not state.was_asked:
-            return []
-        missed = [
-            replace(entry, is_reached=False, why=state.why_not, by=self.entry.runner)
-            for entry in found
-            if entry.name == state.backend.name and self._may_correct(entry)
-        ]
-        return [entry for entry in missed if entry not in found]
+        ours = [entry for entry in found if entry.name == state.backend.name]
+        return [new for entry in ours if (new := self._corrected(state, entry)) != entry]
+
+    def _corrected(self, state: BackendState, entry: BackendEntry) -> BackendEntry:
+        """Return an entry with what this runner knows of a backend that it does not reach."""
+        is_configured = entry.is_configured or self._shared.fleet.is_configured(state)
+        entry = replace(entry, is_configured=is_configured)
+        if not state.was_asked or not self._may_correct(entry):
+            return entry
+        return replace(entry, is_reached=False, why=state.why_not, by=self.entry.runner)
 
     def _may_correct(self, entry: BackendEntry) -> bool:
         """Say whether no other living runner may have written the entry."""

@@ -107,7 +107,7 @@ class JobLog:
         """
         seen = self.job
         await self.catch_up()
-        kept = await job_events(self._log, seen.job_id, after_seq=seen.seq - 1)
+        kept = await job_events(self._log, seen.job_id, after_seq=max(0, seen.seq - 1))
         if kept and kept[0].entry_id == seen.entry_id:
             return
         found_seq = min(self.job.seq, seen.seq - 1)

@@ -149,7 +149,7 @@ def says_later(error: Exception) -> bool:
 def says_replica(error: Exception) -> bool:
     """Say whether the server is, or becomes, a replica: another one is the primary now."""
     is_named = isinstance(error, theirs.ReadOnlyError | theirs.MasterDownError)
-    return is_named or str(error).startswith(("READONLY", "UNBLOCKED", "MASTERDOWN"))
+    return is_named or str(error).startswith(("READONLY", "UNBLOCKED force", "MASTERDOWN"))
 
 
 def is_named(redis: Redis) -> bool:

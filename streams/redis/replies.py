@@ -68,7 +68,7 @@ _ROWS: tuple[tuple[str, type[EverfoldError], str], ...] = (
         "SCRIPT KILL",
     ),
     (
-        r"(READONLY|MASTERDOWN|UNBLOCKED|REDIRECT)\b",
+        r"(READONLY\b|MASTERDOWN\b|UNBLOCKED force|REDIRECT\b)",
         ServerReadOnly,
         "the server is a replica, or becomes one: wait for the end of the failover, or give "
         "REDIS_URL the address of the primary",
@@ -144,7 +144,8 @@ _ROWS: tuple[tuple[str, type[EverfoldError], str], ...] = (
     (r"NOSCRIPT\b", NoScript, "the server does not have the script: send its text"),
     (r"BUSYGROUP\b", GroupExists, "the consumer group is there already"),
     (
-        r"(NOGROUP\b|no such key\b|The XGROUP subcommand requires the key to exist)",
+        r"(NOGROUP\b|UNBLOCKED the stream key|no such key\b|"
+        r"The XGROUP subcommand requires the key to exist)",
         NoGroup,
         "a consumer group or its stream is gone, as after FLUSHALL: its reader makes it again",
     ),

@@ -63,7 +63,7 @@ class ServerWatch:
         redis, meta = self._log.redis, self._log.keys.meta()
         await self._log.check_level()
         stored = await read_hash(redis, meta)
-        if not run_id or stored.get(b"run_id", b"").decode() == run_id:
+        if not run_id or stored.get(b"run_id", b"") == run_id.encode():
             # Without INFO the server's runs are not told apart; others may have noted a restart.
             text = stored.get(b"restarted_at_ms", b"0")
             return int(text) if text.isdigit() and len(text) < 16 else 0

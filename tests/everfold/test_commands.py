@@ -153,7 +153,7 @@ SENTENCES = {
     ("runner", "--comfyui", "ftp://gpu"): (2, "http"),
     ("runner", "--slots", "0"): (2, "from 1 to"),
     ("doctor", "--namespace", "a/b"): (2, "namespace 'a/b'"),
-    ("projector", "--job-ttl", "0"): (2, "from 0.001 to"),
+    ("projector", "--job-ttl", "0"): (2, "from 0.001s to"),
 }
 
 

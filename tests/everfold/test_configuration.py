@@ -182,9 +182,12 @@ async def test_options_of_one_command_come_from_its_table(
     write(file, f'redis_url = "{url}"\n[runner]\nslots = 0\ncomfyui = "http://a"')
     assert "from 1 to" in await said(start("runner"), code=2)
     assert "from 1 to" in await said(start("runner", "--slots", "-1"), code=2)
+    assert "`slots` in [runner]" in await said(start("up"), code=2)
+    write(file, f'redis_url = "{url}"\n[runner]\ncomfyui = "http://a"')
     assert "no ComfyUI is named" in await said(start("up"), code=2)
-    write(file, 'comfyui = ["http://a", "ftp://gpu"]\n[up]\nslots = 0')
+    write(file, 'comfyui = ["http://a", "ftp://gpu"]')
     assert "ftp://gpu" in await said(start("runner", REDIS_URL=url), code=2)
+    write(file, 'comfyui = ["http://a"]\n[up]\nslots = 0')
     assert "from 1 to" in await said(start("up", REDIS_URL=url), code=2)
 
 

@@ -230,6 +230,7 @@ REPLIES = tuple(
             "makes it again",
         ),
         ("ERR no such key", ServerError, "makes it again"),
+        ("UNBLOCKED the stream key no longer exists", ServerError, "makes it again"),
         (
             "ERR The XGROUP subcommand requires the key to exist.",
             ServerError,

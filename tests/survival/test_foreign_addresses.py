@@ -96,7 +96,7 @@ async def test_an_address_that_another_runner_was_configured_with_is_contacted(
         await eventually(deregistered, 20)
         before = len(connections)
         # Still asked: a runner that has died was configured with it.
-        await eventually(lambda: _is(len(connections) > before + 1), 20)
+        await eventually(lambda: _is(len(connections) > before + 1), 45)
         (entry,) = [one for one in await backend_entries(stack.log) if one.name == trap]
         assert entry.is_configured
 

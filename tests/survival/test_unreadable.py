@@ -155,7 +155,7 @@ async def test_a_runner_that_reads_more_carries_the_job_on_whoever_claims_it_fir
     count = len(await job_events(stack.log, job_id))
     partition = stack.log.keys.partition_of(job_id)
     newer = Dispatch(stack.log, "newer")
-    newer._reads = "another"
+    newer._due_jobs._reads = "another"
     page = await newer.promote_blocked(partition)
     assert page.promoted == 1
     # One of the old ones meets it first, and puts it back without a word.

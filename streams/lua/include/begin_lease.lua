@@ -7,7 +7,7 @@ local function leasable(head)
   if check_key(head, 'hash', 'HMGET HSET') then return nil end
   local status, phase, seq, epoch, last, crashes, blocked = unpack(redis.call('HMGET', head,
     'status', 'phase', 'seq', 'epoch', 'last', 'crashes', 'blocked'))
-  if whole(seq) and whole(epoch) and is_entry_id(last) and whole(crashes or '0') then return status, phase, blocked end
+  if (whole(seq) or -1) >= 0 and (whole(epoch) or -1) >= 0 and is_entry_id(last) and whole(crashes or '0') then return status, phase, blocked end
 end
 
 -- Lease a job to a runner: a new epoch, and the event that says so.

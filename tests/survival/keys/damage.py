@@ -75,11 +75,6 @@ def field_damages(field: str) -> list[Damage]:
     ]
 
 
-def text_damages() -> list[Damage]:
-    """Return the damages of a string."""
-    return [Damage(name, (("SET", value or b""),)) for name, value in VALUES.items()]
-
-
 def strange_records(kind: str) -> Damage:
     """Return all strange records that one key can hold at once, beside its own ones."""
     lines = list[tuple[Argument, ...]]()

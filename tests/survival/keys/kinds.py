@@ -54,7 +54,7 @@ STATE = (
 )
 
 KINDS = {
-    "meta": Kind(NAMESPACE, fields=("writes", "min_reader", "started_ms", "run_id", "importing")),
+    "meta": Kind(NAMESPACE, fields=("writes", "min_reader", "restarted_at_ms", "run_id")),
     "runners": Kind(NAMESPACE),
     "processes": Kind(NAMESPACE),
     "backends": Kind(NAMESPACE),
@@ -75,7 +75,7 @@ KINDS = {
     "blocked": Kind(PARTITION, hurts=PARTITION),
     "deadlines": Kind(PARTITION, hurts=PARTITION),
     "unmoved": Kind(PARTITION, hurts=PARTITION),
-    "clock": Kind(PARTITION, hurts=PARTITION, fields=("seen_ms", "set_ms", "unsure_to_ms")),
+    "clock": Kind(PARTITION, hurts=PARTITION, fields=("seen_ms", "stepped_ms", "unsure_to_ms")),
     "workflow": Kind(JOB, hurts=JOB),
     "workflows": Kind(PARTITION, hurts=PARTITION),
     "skipped": Kind(PARTITION),

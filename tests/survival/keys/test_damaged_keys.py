@@ -14,12 +14,15 @@ import pytest
 from everfold.streams.appending.log import Log
 from everfold.streams.events.ids import new_id
 from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.server import server_time_ms
 from tests.support.programs import StartProgram
 from tests.support.stack import Stack
+from tests.support.wait import eventually
 from tests.survival.keys.damage import (
     DELETED,
     VALUES,
     another_type,
+    field_damages,
     strange_records,
 )
 from tests.survival.keys.kinds import KINDS, NAMESPACE, PARTITION, declared, key_of
@@ -100,6 +103,13 @@ async def log(redis_url: str, namespace: str, partitions: int) -> AsyncIterator[
         yield log
 
 
+async def wait_for_time(log: Log, time_ms: int) -> None:
+    async def is_past() -> bool:
+        return await server_time_ms(log.redis) > time_ms
+
+    await eventually(is_past, within_s=30)
+
+
 def test_every_key_kind_is_damaged() -> None:
     assert set(KINDS) == set(TYPES)
 
@@ -123,6 +133,20 @@ async def test_records_of_partitions(living_case: Open, partitions: int) -> None
                     healthy.remove(partition)
         after = await case.healthy_jobs_end(sorted(healthy))
         await case.look([*before[:3], *after[:3]], named)
+
+
+async def test_heads_of_waiting_jobs(living_case: Open) -> None:
+    """Each field of a head has each value, in a job of its own that becomes due thereafter."""
+    async with living_case() as case:
+        before = await case.healthy_jobs_end(range(4))
+        soon_ms = await server_time_ms(case.log.redis) + 5_000
+        damages = [damage for field in KINDS["head"].fields for damage in field_damages(field)]
+        for damage in (*damages, another_type("hash"), DELETED):
+            job_id = await case.submit(0, run_at_ms=soon_ms)
+            await damage.write(case.log.redis, case.log.keys.head(job_id))
+        await wait_for_time(case.log, soon_ms + 2_000)
+        after = await case.healthy_jobs_end(range(4))
+        await case.look([*before, *after], [])
 
 
 async def test_keys_of_the_namespace(living_case: Open) -> None:
