@@ -25,9 +25,11 @@ from tests.support.wait import eventually
 pytestmark = pytest.mark.anyio
 
 HEALTHY_JOBS, SLEEP_S, JOBS = 2, 0.2, 15
-LATE_S = 20.0
+LATE_S = 60.0
 """A job that sleeps for SLEEP_S has ended by then, on a busy machine too."""
-ROUND_S, WITHIN_S = 8.0, 80.0
+ROUND_S, WITHIN_S = 8.0, 100.0
+REACHED = {"GET /queue", "POST /prompt"}
+"""Routes of which strange answers must have been met."""
 BROKEN = ("job_run_broken", "backend_adapter_raised", "Traceback")
 
 
@@ -43,24 +45,32 @@ async def test_strange_answers_cost_no_job_of_a_sound_backend(
     runner = await stack.runner(backends=names, leases=PRODUCT_LEASES)
     jobs = list[str]()
     with anyio.fail_after(WITHIN_S):
-        while not await _have_run(stack, jobs, comfy.url):
+        while not (await _have_run(stack, jobs, comfy.url) and await _asked(url) >= REACHED):
             # A round may go to the strange ones alone, while the sound one looks busy.
             jobs += [await stack.submit(SLEEP_S) for _ in range(JOBS)]
             with anyio.move_on_after(ROUND_S):
                 await eventually(partial(_have_run, stack, jobs, comfy.url), WITHIN_S)
     runs = await comfy.executions()
-    async with httpx.AsyncClient() as client:
-        report = msgspec.json.decode((await client.get(f"{url}/report")).content, type=Report)
+    report = await _report(url)
     assert len(set(runs)) == len(runs) >= HEALTHY_JOBS
     assert set(report.posted.values()) <= {1}
     assert not set(report.posted) & set(runs)
-    assert {CASES[number].route for number in report.asked} >= {"GET /queue", "POST /prompt"}
     _check_runner(runner)
     for job_id in jobs:
         await _check_events(stack, job_id)
     whys = {entry.name: entry.why for entry in await backend_entries(stack.log)}
     mute = [name for name, case in zip(names[1:], CASES, strict=True) if case.route == "GET /queue"]
     assert all(whys[name] for name in mute if name in whys)
+
+
+async def _report(url: str) -> Report:
+    async with httpx.AsyncClient() as client:
+        return msgspec.json.decode((await client.get(f"{url}/report")).content, type=Report)
+
+
+async def _asked(url: str) -> set[str]:
+    """Return the routes whose strange answers the runner has met."""
+    return {CASES[number].route for number in (await _report(url)).asked}
 
 
 async def _have_run(stack: Stack, jobs: list[str], url: str) -> bool:
