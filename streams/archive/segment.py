@@ -68,7 +68,7 @@ def _line(entry_id: str, flat: list[bytes]) -> SegmentLine:
         _, job_id, _, seq, _, epoch, _, previous, _, payload = flat
         try:
             _check(payload)
-            if b"\n" not in payload:
+            if b"\n" not in payload and payload == payload.strip():
                 return SegmentLine(
                     entry_id,
                     job_id.decode(),
