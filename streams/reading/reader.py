@@ -16,14 +16,14 @@ import anyio
 from msgspec import Struct
 from redis.asyncio import Redis
 
+from everfold.streams.appending.job_page import job_page
 from everfold.streams.appending.log import Log
 from everfold.streams.border.logger import get_logger
 from everfold.streams.closing import close
 from everfold.streams.errors import EverfoldError, JobUnknown
 from everfold.streams.events.ranges import check_number
 from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order, recorded
-from everfold.streams.redis import scripts
-from everfold.streams.redis.pages import PAGE, PAGE_BYTES, Entries, entry_page
+from everfold.streams.redis.pages import PAGE, Entries, entry_page
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.retry import Backoff, with_retry
 from everfold.streams.redis.server import BLOCK_S, connect_blocking
@@ -58,37 +58,16 @@ async def job_tail(log: Log, job_id: str, after_seq: int = 0) -> JobTail:
     newest_first: list[Recorded] = []
     at, outcome = "", b"page"
     while outcome == b"page":
-        outcome, at, page = await _job_page(log, job_id, at, after_seq)
-        newest_first += page
+        read = partial(job_page, log.redis, log.keys, job_id, at, after_seq)
+        page = await with_retry(read, log.retry_for_s)
+        if page.outcome == b"unknown":
+            raise JobUnknown(job_id)
+        outcome, at = page.outcome, page.following
+        newest_first += page.events
         if not at:
             break
     strange = at if outcome == b"strange" else ""
     return JobTail(newest_first[::-1], is_cut=outcome != b"page", strange_entry=strange)
-
-
-async def _job_page(
-    log: Log, job_id: str, at: str, after_seq: int
-) -> tuple[bytes, str, list[Recorded]]:
-    partition = log.keys.partition_of(job_id)
-    reply = await with_retry(
-        lambda: scripts.read_job(
-            log.redis,
-            log=log.keys.log(partition),
-            head=log.keys.head(job_id),
-            job_id=job_id,
-            at=at,
-            after_seq=after_seq,
-            most=PAGE,
-            most_bytes=PAGE_BYTES,
-        ),
-        log.retry_for_s,
-    )
-    if reply[0] == b"unknown":
-        raise JobUnknown(job_id)
-    rows = cast("list[tuple[bytes, list[bytes]]]", reply[2:])
-    outcome, following = cast("tuple[bytes, bytes]", tuple(reply[:2]))
-    events = [recorded(entry_id, flat) for entry_id, flat in rows]
-    return outcome, following.decode(errors="replace"), events
 
 
 async def partition_page(

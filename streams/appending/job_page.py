@@ -1,0 +1,47 @@
+"""Reads one job's events along their chain, from the newest back, page by page."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from msgspec import Struct
+
+from everfold.streams.events.record import RawEntry, Recorded, recorded
+from everfold.streams.redis import scripts
+from everfold.streams.redis.keys import Keyspace
+from everfold.streams.redis.pages import PAGE, PAGE_BYTES
+from everfold.streams.redis.pipelining import PipeliningRedis
+
+
+class JobPage(Struct, frozen=True):
+    """What one call of read_job.lua answers."""
+
+    outcome: bytes
+    """`page`, or why the chain ends: unknown, trimmed, strange."""
+    following: str
+    """Entry id at which the next page begins, empty for none; of `strange` that of the entry."""
+    events: list[Recorded]
+    """The newest first."""
+
+
+async def job_page(
+    redis: PipeliningRedis, keys: Keyspace, job_id: str, at: str, after_seq: int
+) -> JobPage:
+    """Return a page of a job's events above `after_seq`; it begins at `at`, by default the newest.
+
+    Raises a leaf of Unavailable, without a retry.
+    """
+    reply = await scripts.read_job(
+        redis,
+        log=keys.log(keys.partition_of(job_id)),
+        head=keys.head(job_id),
+        job_id=job_id,
+        at=at,
+        after_seq=after_seq,
+        most=PAGE,
+        most_bytes=PAGE_BYTES,
+    )
+    outcome, *rest = cast("list[bytes]", reply[:2])
+    following = rest[0].decode(errors="replace") if rest else ""
+    rows = cast("list[RawEntry]", reply[2:])
+    return JobPage(outcome, following, [recorded(entry_id, flat) for entry_id, flat in rows])
