@@ -9,7 +9,7 @@ import logging
 import traceback
 
 from everfold.streams.border.addresses import masked_text
-from everfold.streams.border.text import for_terminal
+from everfold.streams.border.text import for_log, for_terminal
 
 RECORD_LIMIT = 8_000
 READ_LIMIT = 64_000
@@ -27,7 +27,7 @@ class LogFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         lines = [
             f"{self.formatTime(record)} {record.levelname} {for_terminal(record.name)} "
-            f"{for_terminal(masked_text(_message(record)[:READ_LIMIT]), RECORD_LIMIT)}"
+            f"{for_log(_message(record), RECORD_LIMIT, READ_LIMIT)}"
         ]
         if record.exc_info and record.exc_info[1] is not None:
             lines += traceback_lines(record.exc_info[1])

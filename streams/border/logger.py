@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import logging
 
-from everfold.streams.border.addresses import masked_text
 from everfold.streams.border.log_formatter import traceback_lines
-from everfold.streams.border.text import LOG_LIMIT, for_terminal
-
-READ_LIMIT = 4 * LOG_LIMIT
-"""Characters of an argument that are searched for secrets; less of it is shown."""
+from everfold.streams.border.text import for_log
 
 
 class HarmlessArguments(logging.Filter):
@@ -44,4 +40,4 @@ def _harmless(value: object) -> object:
     text = value if isinstance(value, str) else repr(value)
     if isinstance(value, BaseException):
         text = f"{type(value).__name__}: {value}"
-    return for_terminal(masked_text(text[:READ_LIMIT]), LOG_LIMIT)
+    return for_log(text)

@@ -35,15 +35,13 @@ def for_terminal(text: str, limit: int = TERMINAL_LIMIT) -> str:
     return _visible(_cut(text, limit))
 
 
-def for_log(value: object, limit: int = LOG_LIMIT) -> str:
-    """Return a value, such as an error or an id, as a part of one line of a log.
+def for_log(text: str, limit: int = LOG_LIMIT, read_limit: int = 4 * LOG_LIMIT) -> str:
+    """Return a text as a part of one line of a log, with the secrets in it masked.
 
-    Addresses in it are masked; a text with spaces, quotes or `=` is quoted.
+    Its first `read_limit` characters are searched for secrets: more than are shown, so that none
+    is cut in two and missed.
     """
-    text = str(value)
-    shown = _visible(masked_text(_cut(text, limit)))
-    is_word = shown and not re.search(r"[\s\"'=]", shown)
-    return shown if is_word else '"' + shown.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return for_terminal(masked_text(text[:read_limit]), limit)
 
 
 def for_markup(text: str, limit: int = TERMINAL_LIMIT) -> str:
