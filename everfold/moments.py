@@ -1,11 +1,13 @@
-"""A caller's datetimes as the log writes times: Unix milliseconds."""
+"""Moments as the log writes them, Unix milliseconds, and as people and other programs do."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from everfold.streams.errors import InvalidName
-from everfold.streams.events.ranges import RANGES
+from everfold.streams.events.ranges import LATEST_MS, RANGES
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def check_moment(what: str, moment: object) -> int | None:
@@ -23,3 +25,13 @@ def check_moment(what: str, moment: object) -> int | None:
         said = str(moment.replace(tzinfo=None)) if type(moment) is datetime else moment
         raise InvalidName(what, said, "use a datetime of the years 1970 to 9998")
     return time_ms
+
+
+def moment_of(time_ms: int) -> datetime | None:
+    """Return a time of the log in UTC, None where there is none or no date could show it."""
+    return _EPOCH + timedelta(milliseconds=time_ms) if 0 < time_ms <= LATEST_MS else None
+
+
+def rfc3339(moment: datetime) -> str:
+    """Return a moment of UTC with its milliseconds, such as 2026-01-31T12:00:00.000Z."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -22,6 +22,7 @@ from everfold.streams.events.checks import (
 )
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.event import Event, Submitted, closing_status
+from everfold.streams.events.limits import LAST_DATE_MS
 from everfold.streams.events.record import (
     FIELDS,
     NO_ENTRY,
@@ -34,9 +35,6 @@ from everfold.streams.redis.keys import PRIORITIES, Keyspace
 
 LATEST_MS = 4_102_444_800_000
 """The year 2100: after an entry of a later time the log would take no other."""
-
-TIME_LIMIT_MS = 253_402_300_799_999
-"""The end of the year 9999, the last that a date can show."""
 
 NUMBER_LIMIT = 2**53
 """Beyond it a script no longer counts exactly."""
@@ -148,7 +146,7 @@ def _number_fault(event: Event) -> str:
         if not isinstance(value, int | float):
             continue
         is_time = name.endswith("_ms")
-        limit = TIME_LIMIT_MS if is_time else NUMBER_LIMIT
+        limit = LAST_DATE_MS if is_time else NUMBER_LIMIT
         if not math.isfinite(value) or not (0 if is_time else -limit) <= value <= limit:
             return f"{name} is {str(value)[:40]}, which nobody can mean"
     return ""

@@ -15,6 +15,7 @@ from uuid import UUID, uuid5
 import httpx
 from msgspec import Struct
 
+from everfold.moments import rfc3339
 from everfold.projector.subscribing.delivery import Delivery
 from everfold.projector.subscribing.subscription import NOW, GiveUp, Subscription, TargetAway
 from everfold.runner.decisions.attempts import attempt_of
@@ -141,7 +142,7 @@ def capture(delivery: Delivery, generation: str) -> Capture:
     return Capture(
         event=name,
         distinct_id=job.user or NOBODY,
-        timestamp=moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        timestamp=rfc3339(moment),
         uuid=str(uuid5(_SPACE, f"{event.id}:{name}")),
         properties=properties,
     )

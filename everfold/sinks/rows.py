@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-
+from everfold.moments import moment_of
 from everfold.projector.job.job import Job
 from everfold.projector.subscribing.delivery import Delivery
 from everfold.streams.events.json_text import NotJson, read_json
-from everfold.streams.events.ranges import LATEST_MS
 
 Row = dict[str, object]
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def job_row(namespace: str, generation: str, job: Job) -> Row:
@@ -42,11 +38,11 @@ def job_row(namespace: str, generation: str, job: Job) -> Row:
         "metadata": _clean(job.metadata),
         "workflow_sha256": job.workflow,
         "idempotency_key": job.idempotency_key,
-        "submitted_at": _time(job.submitted_at_ms),
-        "started_at": _time(job.started_at_ms),
-        "recovered_at": _time(job.recovered_at_ms),
-        "ended_at": _time(job.ended_at_ms),
-        "updated_at": _time(job.updated_at_ms),
+        "submitted_at": moment_of(job.submitted_at_ms),
+        "started_at": moment_of(job.started_at_ms),
+        "recovered_at": moment_of(job.recovered_at_ms),
+        "ended_at": moment_of(job.ended_at_ms),
+        "updated_at": moment_of(job.updated_at_ms),
     }
 
 
@@ -58,7 +54,7 @@ def event_row(namespace: str, delivery: Delivery) -> Row:
         "job_id": record.job_id,
         "seq": record.seq,
         "entry_id": record.entry_id,
-        "time": _time(record.time_ms),
+        "time": moment_of(record.time_ms),
         "type": delivery.type,
         "epoch": record.epoch,
         "actor": delivery.event.actor,
@@ -73,12 +69,6 @@ def _event(payload: bytes) -> object:
         return read_json(text)
     except NotJson:
         return text
-
-
-def _time(milliseconds: int) -> datetime | None:
-    """Return a moment, None where there is none or no date could show it."""
-    is_date = 0 < milliseconds <= LATEST_MS
-    return _EPOCH + timedelta(milliseconds=milliseconds) if is_date else None
 
 
 def _clean(value: object) -> object:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import quote
 
@@ -17,6 +16,7 @@ import anyio
 import httpx
 import msgspec
 
+from everfold.moments import moment_of, rfc3339
 from everfold.projector.job.job import Job
 from everfold.projector.subscribing.delivery import Delivery
 from everfold.projector.subscribing.subscription import NOW, GiveUp, Subscription, TryLater
@@ -27,7 +27,6 @@ from everfold.streams.border.addresses import masked_text
 from everfold.streams.border.secrets import ReceiverUrl, Secret
 from everfold.streams.closing import close
 from everfold.streams.errors import Misconfigured
-from everfold.streams.events.ranges import LATEST_MS
 
 TYPES = (
     *("job.submitted", "job.started", "job.recovered", "job.retried"),
@@ -199,8 +198,5 @@ def public_state(job: Job) -> dict[str, object]:
 
 
 def _iso(milliseconds: int) -> str | None:
-    """Return a moment, None where there is none or no date could show it."""
-    if not 0 < milliseconds <= LATEST_MS:
-        return None
-    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    moment = moment_of(milliseconds)
+    return None if moment is None else rfc3339(moment)

@@ -19,6 +19,7 @@ from msgspec.structs import FieldInfo, astuple, fields
 from everfold.projector.job.evolve import PROGRESS_FIELDS
 from everfold.projector.job.job import Job
 from everfold.streams.events.json_text import decoder
+from everfold.streams.events.limits import LAST_DATE_MS
 
 EARLIER_NAMES = {"promptId": "prompt_id", "jobType": "kind", "userId": "user"}
 """Name in the hash -> the field of Job that it repeats."""
@@ -26,8 +27,8 @@ EARLIER_NAMES = {"promptId": "prompt_id", "jobType": "kind", "userId": "user"}
 SHOWN = ("status", "queue", "priority", "progress")
 """Fields that are written even with their default, because readers of the hash need it."""
 
-MOST, LATEST_MS = 2**64 - 1, 253_402_300_799_999
-"""The largest number, and the last Unix ms of the year 9999: a hash may hold anything."""
+MOST = 2**64 - 1
+"""The largest number: a hash may hold anything."""
 
 _encode = msgspec.json.encode
 
@@ -48,7 +49,7 @@ def _reader(info: FieldInfo) -> Callable[[bytes], Any]:
     if info.type is bool:
         return lambda text: text == b"1"
     if info.type is int:
-        return partial(_whole, most=LATEST_MS if info.name.endswith("_ms") else MOST)
+        return partial(_whole, most=LAST_DATE_MS if info.name.endswith("_ms") else MOST)
     if info.type is float:
         return _part
     decode = decoder(info.type)

@@ -24,12 +24,10 @@ from everfold.runner.comfyui.loose_json import (
     as_whole,
 )
 from everfold.streams.events.event import Failure, Outputs
+from everfold.streams.events.limits import LAST_DATE_MS
 
 MESSAGE_LIMIT = 2000
 """Characters of an exception's text that are kept: some carry whole tensors."""
-
-LATEST_MS = 253_402_300_799_999
-"""The end of the year 9999, the last one that can be shown as a date."""
 
 
 def outputs_to_execute(item: Sequence[object]) -> frozenset[str]:
@@ -117,7 +115,7 @@ class _Lifecycle(Struct, frozen=True):
     def time_ms(self, *names: str) -> int | None:
         details = self.last(*names)
         time_ms = as_whole(details.get("timestamp")) if details is not None else None
-        return time_ms if time_ms is not None and 0 <= time_ms <= LATEST_MS else None
+        return time_ms if time_ms is not None and 0 <= time_ms <= LAST_DATE_MS else None
 
 
 def read_history(body: object, prompt_id: str) -> Ended | None:

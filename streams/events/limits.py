@@ -36,6 +36,9 @@ BACKEND_LIMIT = 2_000
 LEAST_WHOLE, MOST_WHOLE = -(2**63), 2**64 - 1
 """Integers in graphs and metadata: other languages hold no larger ones; seeds need 64 bits."""
 
+LAST_DATE_MS = 253_402_300_799_999
+"""The end of the year 9999, Unix ms: no date can show a later time."""
+
 
 class Limit(Struct, frozen=True):
     """One row of the table of limits."""

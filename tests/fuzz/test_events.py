@@ -17,13 +17,14 @@ from everfold.event_text import event_lines
 from everfold.projector.job.fold import fold
 from everfold.projector.job.invariants import check, trace_before
 from everfold.projector.job.job import STATUSES, Job
-from everfold.projector.job.state import LATEST_MS, MOST, from_fields, to_fields
+from everfold.projector.job.state import MOST, from_fields, to_fields
 from everfold.projector.subscribing.delivery import Delivery
 from everfold.sinks.rows import event_row, job_row
 from everfold.sinks.webhook import message
 from everfold.streams.archive.segment import read_line, write_line
 from everfold.streams.errors import EventTooLarge, UndecodableEvent
 from everfold.streams.events.codec import Unreadable, decode, encode
+from everfold.streams.events.limits import LAST_DATE_MS
 from everfold.streams.events.record import FIELDS, Recorded, recorded
 from tests.everfold.contract.schemas import GOLDEN
 from tests.fuzz.cases import fuzz
@@ -102,7 +103,7 @@ def test_each_reader_takes_any_history(history: list[Recorded]) -> None:
 def read_back(job: Job) -> None:
     stored = {name.encode(): text.encode() for name, text in to_fields(job).items()}
     numbers = [(name, int(value)) for name, value in stored.items() if value.isdigit()]
-    is_sane = all(n <= (LATEST_MS if name.endswith(b"_ms") else MOST) for name, n in numbers)
+    is_sane = all(n <= (LAST_DATE_MS if name.endswith(b"_ms") else MOST) for name, n in numbers)
     # A state with an absurd number is folded from the log again.
     assert from_fields(stored) == (job if job.seq and is_sane else None)
 
