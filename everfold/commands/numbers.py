@@ -80,10 +80,9 @@ def _duration(name: str, *, many: bool) -> InRange:
 def number(name: str, what: str) -> Parameter:
     """Return the parameter of a count, a size, or another number; as `duration` does."""
     allowed = RANGES[name]
-    unit = f" {allowed.unit}" if allowed.unit else ""
-    ends = f"from {allowed.least:,g} to {allowed.most:,.0f}{unit}"
-    wanted = "a whole number" if allowed.is_whole else "a number"
-    reading = InRange(name, _whole if allowed.is_whole else _any, wanted, ends, many=False)
+    ends = f"{allowed.ends} {allowed.unit}".rstrip()
+    read = _whole if allowed.is_whole else _any
+    reading = InRange(name, read, allowed.kind, ends, many=False)
     return Parameter(converter=reading, help=_help(what, reading))
 
 

@@ -36,10 +36,17 @@ class Range(Struct, frozen=True):
     is_endless: bool = False
     """None is allowed, for no limit or no number."""
 
+    @property
+    def kind(self) -> str:
+        return "a whole number" if self.is_whole else "a number"
+
+    @property
+    def ends(self) -> str:
+        return f"from {self.least:,g} to {self.most:,.0f}"
+
     def __str__(self) -> str:
-        what = self.unit or ("a whole number" if self.is_whole else "a number")
-        ends = f"{what} from {self.least:,g} to {self.most:,.0f}"
-        return f"{ends}, or None" if self.is_endless else ends
+        allowed = f"{self.unit or self.kind} {self.ends}"
+        return f"{allowed}, or None" if self.is_endless else allowed
 
     def __contains__(self, value: object) -> bool:
         if value is None:
