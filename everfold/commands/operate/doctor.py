@@ -127,14 +127,15 @@ async def _subscriptions(log: Log) -> AsyncIterator[Finding]:
 
 async def _runners(log: Log) -> AsyncIterator[Finding]:
     entries, names = await registered_runners(log), await _connections(log)
+    now_ms = await server_time_ms(log.redis)
     for entry in entries.values():
-        yield _runner(entry, names, await server_time_ms(log.redis))
+        yield _runner(entry, names, now_ms)
 
 
 async def _backends(log: Log) -> AsyncIterator[Finding]:
-    entries = (await registered_runners(log)).values()
-    for url in sorted({url for entry in entries for url in entry.backends}):
-        yield await _backend(url, await backend_entries(log))
+    runners, entries = await registered_runners(log), await backend_entries(log)
+    for url in sorted({url for runner in runners.values() for url in runner.backends}):
+        yield await _backend(url, entries)
 
 
 async def _kept_backends(log: Log) -> AsyncIterator[Finding]:

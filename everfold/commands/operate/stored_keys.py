@@ -85,9 +85,10 @@ async def wrong_keys(log: Log) -> AsyncIterator[WrongKey]:
     Raises a leaf of Unavailable.
     """
     expected = list(_of_namespace(log.keys))
+    described = await _names(log, "HKEYS", log.keys.subscriptions())
     for partition in range(log.keys.partitions):
         expected += _of_partition(log.keys, partition)
-        expected += await _named(log, partition)
+        expected += await _named(log, partition, described)
     types = await commands(log.redis, [("TYPE", one.key) for one in expected])
     for one, found in zip(expected, types, strict=True):
         kind = cast("bytes", found).decode()
@@ -130,17 +131,19 @@ def _of_partition(keys: Keyspace, partition: int) -> Iterator[Stored]:
     yield Stored(keys.projector(partition), "hash", fields=LEASE)
 
 
-async def _named(log: Log, partition: int) -> list[Stored]:
-    """Return the keys of a partition that queues, subscriptions and projections give names to."""
+async def _named(log: Log, partition: int, described: list[str]) -> list[Stored]:
+    """Return the keys of a partition that queues, subscriptions and projections give names to.
+
+    `described` are the namespace's subscriptions.
+    """
     keys, found = log.keys, list[Stored]()
     for queue in await _names(log, "SMEMBERS", keys.queues(partition)):
         for priority in PRIORITIES:
             found.append(Stored(keys.dispatch(partition, queue, priority), "stream"))
     groups = await _groups(log, partition)
     start = group_name("")
-    subscriptions = {*await _names(log, "HKEYS", keys.subscriptions())}
-    subscriptions |= {group[len(start) :] for group in groups if group.startswith(start)}
-    for name in sorted(subscriptions):
+    found_here = {group[len(start) :] for group in groups if group.startswith(start)}
+    for name in sorted(found_here.union(described)):
         of_subscription = keys.subscription(partition, name)
         found.append(Stored(of_subscription.checkpoint(), "hash", fields=DELIVERY))
         found.append(Stored(of_subscription.held(), "hash", decoder(Held)))
