@@ -67,8 +67,12 @@ class Heartbeat:
         self._cleaned_at_s = steady_s()
 
     async def run(self) -> None:
-        """Beat until cancelled; trouble of the server is waited out, and named in the log."""
+        """Beat until cancelled; trouble of the server is waited out, and named in the log.
+
+        The runner has beaten once before it works.
+        """
         while True:
+            await self._pause()
             try:
                 await self.beat()
                 self._note_access()
@@ -79,7 +83,6 @@ class Heartbeat:
                 self._note_refusal(error)
             except EverfoldError as error:
                 logger.warning("heartbeat_missed why=%r", str(error))
-            await self._pause()
 
     async def _pause(self) -> None:
         """Wait for the next beat: at once after a reconnect, for this runner may have been removed
