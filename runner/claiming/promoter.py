@@ -10,7 +10,7 @@ import anyio
 
 from everfold.projector.folding.parking import is_blocked
 from everfold.projector.reading.queries import from_log
-from everfold.runner.claiming.clock_check import check_clock
+from everfold.runner.claiming.clock_check import wait_for_other_looks
 from everfold.runner.claiming.trouble import note_trouble
 from everfold.runner.decisions.bounds import has_started
 from everfold.runner.execution.shared import Shared
@@ -36,7 +36,7 @@ class Promoter:
     async def run(self) -> None:
         """Promote until cancelled; back off while the server is away."""
         backoff = Backoff()
-        await check_clock(self._shared)
+        await wait_for_other_looks(self._shared)
         while True:
             try:
                 await self._promote_all()

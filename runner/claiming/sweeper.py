@@ -10,7 +10,7 @@ from __future__ import annotations
 import anyio
 
 from everfold.runner.claiming.claimer import Start
-from everfold.runner.claiming.clock_check import check_clock
+from everfold.runner.claiming.clock_check import wait_for_other_looks
 from everfold.runner.claiming.trouble import LONGEST_PAUSE_S, note_trouble
 from everfold.runner.decisions.suspects import Suspects
 from everfold.runner.execution.shared import Shared
@@ -51,7 +51,7 @@ class Sweeper:
     async def run(self) -> None:
         """Sweep every `sweep_every_s` until cancelled; back off while the server is away."""
         backoff = Backoff(most_s=LONGEST_PAUSE_S)
-        await check_clock(self._shared)
+        await wait_for_other_looks(self._shared)
         while True:
             self._woken = anyio.Event()
             try:
