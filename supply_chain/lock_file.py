@@ -31,11 +31,6 @@ class Locked(Struct, frozen=True):
     via: tuple[str, ...]
     """Names of the packages that need it; the project's own begin with `everfold`."""
 
-    @property
-    def is_direct(self) -> bool:
-        """Say whether the project itself asks for it."""
-        return any(one.startswith("everfold") for one in self.via)
-
 
 def read_lock(name: str) -> list[Locked]:
     """Return what one file locks, sorted by name. Raises ValueError for a line of another kind."""
