@@ -6,14 +6,11 @@ python -m tests.comfyui.floods NAME: prints a Cost as JSON. The server is anothe
 from __future__ import annotations
 
 import json
-import os
-import resource
-import signal
 import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager
 from itertools import count, repeat
 
 import anyio
@@ -22,7 +19,8 @@ from msgspec import Struct
 
 from everfold.runner.backend import Attempt
 from everfold.runner.comfyui import ComfyBackend
-from tests.comfyui.large_answers import TICK_S, P
+from tests.comfyui.forked_server import forked_server, metered
+from tests.comfyui.large_answers import P
 from tests.comfyui.test_hostile_server import upgrade
 
 WORKFLOW = (
@@ -119,57 +117,29 @@ FLOODS: dict[str, Callable[[], Iterator[bytes]]] = {
 }
 
 
-@contextmanager
-def flooding(name: str) -> Iterator[str]:
-    """Yield the URL of a process whose websockets flood so until the context ends."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        child = os.fork()
-        if child == 0:
-            while True:
-                with suppress(OSError), listener.accept()[0] as connection:
-                    _flood(connection, FLOODS[name])
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-
-
-def _flood(connection: socket.socket, frames: Callable[[], Iterator[bytes]]) -> None:
-    request = b""
-    while b"\r\n\r\n" not in request:
-        request += connection.recv(65536)
+def _flood(connection: socket.socket, request: bytes, frames: Iterator[bytes]) -> None:
     if request.startswith(b"GET /ws"):
         connection.sendall(upgrade(request))
-        for piece in frames():
+        for piece in frames:
             connection.sendall(piece)
+
+
+def flooding(name: str) -> AbstractContextManager[str]:
+    """Yield the URL of a process whose websockets flood so until the context ends."""
+    return forked_server(lambda connection, request: _flood(connection, request, FLOODS[name]()))
 
 
 async def cost_of(url: str, within_s: float) -> Cost:
     """Watch a prompt, for WATCHED_S or until it has ended, and return what that cost."""
-    longest_s = 0.0
-
-    async def tick() -> None:
-        nonlocal longest_s
-        while True:
-            before_s = time.thread_time()
-            await anyio.sleep(TICK_S)
-            longest_s = max(longest_s, time.thread_time() - before_s)
-
-    backend = ComfyBackend(url)
-    has_ended, before_kib = False, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(tick)
+    backend, has_ended = ComfyBackend(url), False
+    async with metered() as meter:
         async with backend.observe(ATTEMPT, WORKFLOW) as observation:
             began_s, cpu_s = time.monotonic(), time.process_time()
             while not has_ended and time.monotonic() - began_s < within_s:
                 has_ended = (await observation.next(0.1)).succeeded
             share = (time.process_time() - cpu_s) / (time.monotonic() - began_s)
-        tasks.cancel_scope.cancel()
-    await backend.aclose()
-    grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib
-    return Cost(share, longest_s, grown_kib / 1024, has_ended)
+        await backend.aclose()
+    return Cost(share, meter.stall_s, meter.peak_mib, has_ended)
 
 
 if __name__ == "__main__":

@@ -5,14 +5,10 @@ python -m tests.comfyui.large_answers NAME: prints a Cost as JSON. The server is
 
 from __future__ import annotations
 
-import os
-import resource
-import signal
 import socket
 import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager
 from itertools import repeat
 
 import anyio
@@ -20,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from everfold.runner.comfyui import ComfyBackend
+from tests.comfyui.forked_server import TICK_S, forked_server, metered
 
 P = "d984aab4-3a3b-4f2d-af1c-10b365b79190"
 EMPTY_QUEUE = b'{"queue_running": [], "queue_pending": []}'
@@ -28,7 +25,6 @@ HISTORY = b'{"%b": {"prompt": [0, "%b", {}, {}, ["1"]], "outputs": {"1": ' % (
     P.encode(),
 )
 HISTORY_END = b'}, "status": {"status_str": "success", "completed": true, "messages": []}}}'
-TICK_S = 0.005
 
 
 class Cost(Struct, frozen=True):
@@ -95,27 +91,12 @@ COSTLY = {
 }
 
 
-@contextmanager
-def serving(answers: Answers) -> Iterator[str]:
+def serving(answers: Answers) -> AbstractContextManager[str]:
     """Yield the URL of a process that answers so until the context ends."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        child = os.fork()
-        if child == 0:
-            while True:
-                with suppress(OSError), listener.accept()[0] as connection:
-                    _answer(connection, answers)
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+    return forked_server(lambda connection, request: _answer(connection, request, answers))
 
 
-def _answer(connection: socket.socket, answers: Answers) -> None:
-    request = b""
-    while b"\r\n\r\n" not in request:
-        request += connection.recv(65536)
+def _answer(connection: socket.socket, request: bytes, answers: Answers) -> None:
     pieces = answers.queue() if request.startswith(b"GET /queue") else answers.history()
     connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n%b\r\n" % answers.headers)
     for piece in pieces:
@@ -124,25 +105,12 @@ def _answer(connection: socket.socket, answers: Answers) -> None:
 
 async def cost_of(url: str) -> Cost:
     """Ask for the truth once and return what it cost this process."""
-    longest_s = 0.0
-
-    async def watch() -> None:
-        nonlocal longest_s
-        while True:
-            before_s = time.thread_time()
-            await anyio.sleep(TICK_S)
-            longest_s = max(longest_s, time.thread_time() - before_s)
-
     backend = ComfyBackend(url, timeout_s=60.0)
-    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(watch)
+    async with metered() as meter:
         truth = await backend.truth(P, "")
         await anyio.sleep(2 * TICK_S)
-        tasks.cancel_scope.cancel()
-    await backend.aclose()
-    grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib
-    return Cost(grown_kib / 1024, longest_s, repr(truth)[:300])
+        await backend.aclose()
+    return Cost(meter.peak_mib, meter.stall_s, repr(truth)[:300])
 
 
 if __name__ == "__main__":
