@@ -1,0 +1,74 @@
+"""What a job needs of a server: node classes, model files, labels. Computed from its graph alone.
+
+Rule: pure and total. Jobs with equal needs have the same signature, and whatever server can run
+one of them can run the others. A value is taken for a model file by its name: which inputs are
+lists of files is known to servers only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping
+
+import msgspec
+from msgspec import Struct
+
+MODEL_ENDINGS = (
+    ".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl", ".gguf", ".onnx",
+    ".engine", ".yaml",
+)  # fmt: skip
+"""Endings of the files that ComfyUI lists in its folders of models (folder_paths.py), and those of
+common extensions."""
+
+SIGNATURE_LETTERS = 16
+"""64 bits: one namespace will not see two needs of one signature."""
+
+
+class ModelFile(Struct, frozen=True, order=True):
+    """A model file as an input of a node names it."""
+
+    class_type: str
+    input: str
+    name: str
+    """With "/" between folders, whatever the graph has."""
+
+
+class Needs(Struct, frozen=True):
+    """What a server must have to run a job."""
+
+    classes: tuple[str, ...] = ()
+    models: tuple[ModelFile, ...] = ()
+    labels: tuple[str, ...] = ()
+    """Of those that an operator gave the server by hand; each must be there."""
+
+    @property
+    def signature(self) -> str:
+        """The same for equal needs; empty for none."""
+        if not (self.classes or self.models or self.labels):
+            return ""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:SIGNATURE_LETTERS]
+
+
+def needs_of(graph: Mapping[str, object], labels: Collection[str] = ()) -> Needs:
+    """Return what an API-format graph needs; a node that makes no sense needs nothing."""
+    classes, models = set[str](), set[ModelFile]()
+    for node in graph.values():
+        if not isinstance(node, Mapping) or not isinstance(node.get("class_type"), str):
+            continue
+        classes.add(str(node["class_type"]))
+        inputs = node.get("inputs")
+        for name, value in inputs.items() if isinstance(inputs, Mapping) else ():
+            if is_model_file(value):
+                models.add(ModelFile(str(node["class_type"]), str(name), with_slashes(str(value))))
+    return Needs(tuple(sorted(classes)), tuple(sorted(models)), tuple(sorted(set(labels))))
+
+
+def is_model_file(value: object) -> bool:
+    """Say whether an input's value is the name of a model file. A text of several lines is none."""
+    is_name = isinstance(value, str) and len(value) < 1_000 and "\n" not in value
+    return is_name and str(value).lower().endswith(MODEL_ENDINGS)
+
+
+def with_slashes(name: str) -> str:
+    """Return a file's name with "/" between its folders: a server on Windows lists "\\"."""
+    return name.replace("\\", "/")
