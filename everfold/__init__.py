@@ -10,8 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from everfold.client import BackendStatus, Everfold, SubmittedJob
+    from everfold.client import Everfold, SubmittedJob
     from everfold.embedded import embedded_server, find_server
+    from everfold.operations import BackendStatus
     from everfold.projector.config import ProjectorConfig
     from everfold.projector.folding.custom_projection import Projection
     from everfold.projector.folding.rebuild import Rebuild, Rebuilt
@@ -116,6 +117,7 @@ if TYPE_CHECKING:
     )
     from everfold.streams.events.ids import new_id
     from everfold.streams.events.record import Recorded
+    from everfold.streams.leases.acts import Act
     from everfold.streams.leases.producer import Producer
     from everfold.streams.reading.reader import job_events
 
@@ -123,6 +125,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AccessMissing",
+    "Act",
     "Appended",
     "ArchiveDamaged",
     "ArchiveForeign",
@@ -238,7 +241,8 @@ __all__ = [
 ]
 
 _MODULES = {
-    "everfold.client": "BackendStatus Everfold SubmittedJob",
+    "everfold.operations": "BackendStatus",
+    "everfold.client": "Everfold SubmittedJob",
     "everfold.embedded": "embedded_server find_server",
     "everfold.projector.config": "ProjectorConfig",
     "everfold.projector.folding.rebuild": "Rebuild Rebuilt",
@@ -261,6 +265,7 @@ _MODULES = {
     "Retried Rewound Started Stopping Submitted Submitting Succeeded Terminal",
     "everfold.streams.events.ids": "new_id",
     "everfold.streams.events.record": "Recorded",
+    "everfold.streams.leases.acts": "Act",
     "everfold.streams.leases.producer": "Producer",
     "everfold.streams.reading.reader": "job_events",
 }

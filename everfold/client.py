@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from everfold.embedded import find_server
 from everfold.moments import check_moment
+from everfold.operations import Operations
 from everfold.projector.folding.parking import is_blocked
 from everfold.projector.job.job import Job
 from everfold.projector.reading.lag import Checkpoint, checkpoints
@@ -36,19 +37,12 @@ from everfold.streams.errors import (
 )
 from everfold.streams.events.checks import check_job, check_text
 from everfold.streams.events.event import Canceled, CancelRequested, Outputs, Policy
-from everfold.streams.events.limits import BACKEND_LIMIT, REASON_LIMIT
+from everfold.streams.events.limits import REASON_LIMIT
 from everfold.streams.events.ranges import check_number
 from everfold.streams.events.record import Recorded, entry_order
-from everfold.streams.leases.backends import (
-    backend_entries,
-    give_up_attempt,
-    retire_backend,
-    retired_backends,
-    return_backend,
-)
+from everfold.streams.leases.backends import give_up_attempt
 from everfold.streams.reading.reader import job_events, tail
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.server import server_time_ms
 from everfold.workflow_file import read_workflow
 
 if TYPE_CHECKING:
@@ -62,27 +56,13 @@ class SubmittedJob(Struct, frozen=True):
     """False when an earlier submit with the same idempotency key created the job."""
 
 
-class BackendStatus(Struct, frozen=True):
-    """One backend as the runners of a namespace see it."""
-
-    name: str
-    unseen_s: float
-    """How long no runner has reached it."""
-    why: str
-    """Why it takes no jobs, empty while it does."""
-    retired_by: str
-    """Who took it out of service, empty while it is in service."""
-    server: str = ""
-    """Identity of the server there; two hosts may use one address for two servers."""
-
-
 READS_AT_ONCE = 50
 
 SHOWN_LIMIT = 10_000
 """Jobs of which one client remembers what it has shown."""
 
 
-class Everfold:
+class Everfold(Operations):
     """One namespace on one server, opened with `Everfold.connect`. Many tasks may use it at once.
 
     Every method raises Unavailable when the server stays away for more than about 15 s.
@@ -346,37 +326,6 @@ class Everfold:
             from everfold.runner.execution.unreadable_job import end_blocked
 
             await end_blocked(self.log, job_id)
-
-    async def backends(self) -> Sequence[BackendStatus]:
-        """Return every backend that a runner has seen in the last 7 days, by name."""
-        entries, retired = await backend_entries(self.log), await retired_backends(self.log)
-        now_ms = await server_time_ms(self.log.redis)
-        return [
-            BackendStatus(
-                name=entry.name,
-                server=entry.server,
-                unseen_s=max(0.0, (now_ms - entry.seen_ms) / 1000),
-                why=entry.why,
-                retired_by=next(
-                    (retired[one].actor for one in (entry.name, entry.server) if one in retired), ""
-                ),
-            )
-            for entry in entries
-        ]
-
-    async def retire_backend(self, name: str) -> None:
-        """Take a backend out of service: it gets no new jobs and what waits there is taken back.
-
-        What runs there goes on while a runner reaches it; what it holds while none does is lost
-        at once and tried elsewhere. Runners act within seconds. `name` is a name or the identity of
-        a server, of which only that one is retired. Raises BackendUnknown.
-        """
-        await retire_backend(self.log, check_text("backend", name, least=1, most=BACKEND_LIMIT))
-
-    async def return_backend(self, name: str) -> bool:
-        """Put a retired backend into service again; False when it was not retired."""
-        known = check_text("backend", name, least=1, most=BACKEND_LIMIT)
-        return await return_backend(self.log, known)
 
     async def give_up(self, job_id: str) -> Job:
         """Have the job's present attempt given up, whatever its backend says; return the job.

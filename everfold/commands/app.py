@@ -98,6 +98,10 @@ AUDIT = {
         "audit.show:show",
         "Show a job's history, event by event, archived events included.",
     ),
+    "acts": (
+        "audit.acts:acts",
+        "List what operators did, and who: the newest 10,000 acts are kept.",
+    ),
     "prove": (
         "audit.prove:prove",
         "Check every segment against its manifest, and every manifest against the next one.",

@@ -100,6 +100,11 @@ def clock(time_ms: int) -> str:
     return f"{datetime.fromtimestamp(time_ms / 1000, UTC).astimezone():%H:%M:%S.%f}"[:-3]
 
 
+def moment_text(time_ms: int) -> str:
+    """Return a moment's date and time of day on this machine."""
+    return f"{datetime.fromtimestamp(time_ms / 1000, UTC).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
 def event_line(record: Recorded) -> tuple[Part, ...]:
     """Return an event as one line: time, job, sequence, type, author, details."""
     head = f"{clock(record.time_ms)}  {record.job_id}  {record.seq:>3}  "

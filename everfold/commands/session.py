@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
+import re
+import socket
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -21,6 +24,7 @@ from everfold.commands.options import (
     RedisUrl,
 )
 from everfold.commands.output import Cell, emit, say, show
+from everfold.streams.events.limits import NAME_LIMIT
 
 if TYPE_CHECKING:
     from everfold.client import Everfold
@@ -77,6 +81,16 @@ class Session:
             yield everfold
 
     @contextlib.asynccontextmanager
+    async def operate(self) -> AsyncIterator[Everfold]:
+        """Connect as a person does whose acts are noted under their name. Raises as `open` does."""
+        from everfold.client import Everfold
+
+        async with Everfold.connect(
+            self.url(), namespace=self.namespace, actor=operator_name(), role="client"
+        ) as everfold:
+            yield everfold
+
+    @contextlib.asynccontextmanager
     async def log(
         self, actor: str = "cli", partitions: int | None = None, role: Role | None = None
     ) -> AsyncIterator[Log]:
@@ -118,6 +132,14 @@ class Session:
         else:
             for line in sentence:
                 say(line)
+
+
+def operator_name() -> str:
+    """Return who types, as the actor `ada-on-desk1`; `cli` for a user without a name."""
+    with contextlib.suppress(KeyError, OSError, ImportError):
+        words = f"{getpass.getuser()}-on-{socket.gethostname()}"
+        return re.sub(r"[^A-Za-z0-9._-]", "-", words).lstrip("._-")[:NAME_LIMIT] or "cli"
+    return "cli"
 
 
 DEFAULT = Session()

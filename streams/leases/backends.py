@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import BackendUnknown, InvalidName
 from everfold.streams.events.event import ON_HOST
+from everfold.streams.leases.acts import note_act
 from everfold.streams.leases.registry import RunnerEntry
 from everfold.streams.redis.pages import read_readable_hash
 from everfold.streams.redis.redis_errors import command
@@ -153,12 +154,14 @@ async def retire_backend(log: Log, name: str) -> None:
     name = name if name in known else bare(name)
     if name not in known | {entry.server for entry in entries} - {""}:
         raise BackendUnknown(name, tuple(sorted(known)))
+    await note_act(log, "retire_backend", name)
     mark = Mark(actor=log.actor, at_ms=await server_time_ms(log.redis))
     await command(log.redis, "HSET", log.keys.retired(), name, msgspec.json.encode(mark))
 
 
 async def return_backend(log: Log, name: str) -> bool:
     """Put a retired backend into service again; False when it was not retired."""
+    await note_act(log, "return_backend", name)
     return await command(log.redis, "HDEL", log.keys.retired(), name, bare(name)) != 0
 
 
@@ -169,6 +172,7 @@ async def give_up_attempt(log: Log, job_id: str, attempt: int) -> None:
     """
     if attempt < 1:
         raise InvalidName("job", job_id, "it has no attempt that could be given up")
+    await note_act(log, "give_up", job_id, f"attempt {attempt}")
     at_ms = await server_time_ms(log.redis)
     mark = msgspec.json.encode(Mark(actor=log.actor, at_ms=at_ms, attempt=attempt))
     await command(log.redis, "HSET", log.keys.given_up(), job_id, mark)

@@ -79,6 +79,10 @@ class Keyspace(Struct, frozen=True):
         """HASH: job -> the attempt that an operator gave up, as JSON."""
         return f"{self.namespace}:given_up"
 
+    def audit(self) -> str:
+        """STREAM: what operators did and who, the newest acts; see leases/acts.py."""
+        return f"{self.namespace}:audit"
+
     def projectors(self, name: str) -> str:
         """ZSET: processes that share a projection or subscription, by last heartbeat, Unix ms."""
         return f"{self.namespace}:projectors:{name}"

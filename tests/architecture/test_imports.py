@@ -27,7 +27,7 @@ ROOMS = {
     "projector": "config job assignment folding reading projector subscribing",
     "runner": "backend config renewal decisions comfyui execution claiming runner",
     "everfold": "event_text moments workflow_file contract timeline simulator embedded sinks "
-    "archives client demo commands __main__",
+    "archives operations client demo commands __main__",
 }
 """The rooms of each package; each may import those before it in its line."""
 

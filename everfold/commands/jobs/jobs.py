@@ -178,7 +178,7 @@ async def give_up(job_id: JobId, *, session: Session = DEFAULT) -> None:
     Its runner records the attempt as lost, stops the prompt as soon as it can, and tries the job
     again if its policy allows. `jobs cancel` ends the job instead.
     """
-    async with session.open("client") as everfold:
+    async with session.operate() as everfold:
         job = await everfold.give_up(job_id)
     session.tell(to_json(job), f"{job_id}: attempt {job.attempt} is to be given up")
 

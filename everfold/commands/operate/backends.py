@@ -44,7 +44,7 @@ async def retire(name: BackendName, *, session: Session = DEFAULT) -> int:
     It gets no new jobs, and the jobs that wait there are taken back. Jobs that it holds while no
     runner reaches it are lost at once, and tried elsewhere if their policy allows.
     """
-    async with session.open() as everfold:
+    async with session.operate() as everfold:
         await everfold.retire_backend(name)
     sentence = f"{name} is retired; `everfold backends return {name}` undoes that"
     session.tell({"backend": name, "is_retired": True}, sentence)
@@ -54,7 +54,7 @@ async def retire(name: BackendName, *, session: Session = DEFAULT) -> int:
 @backends.command(name="return")
 async def return_(name: BackendName, *, session: Session = DEFAULT) -> int:
     """Put a retired backend into service again."""
-    async with session.open() as everfold:
+    async with session.operate() as everfold:
         was_retired = await everfold.return_backend(name)
     sentence = f"{name} {'is in service again' if was_retired else 'was not retired'}"
     session.tell({"backend": name, "is_retired": False, "was_retired": was_retired}, sentence)

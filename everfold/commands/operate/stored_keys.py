@@ -112,6 +112,7 @@ def _of_namespace(keys: Keyspace) -> Iterator[Stored]:
         (keys.lost_writes(), LostWrites),
     ):
         yield Stored(key, "hash", decoder(cast("type[object]", kind)))
+    yield Stored(keys.audit(), "stream")
     yield Stored(keys.projectors("jobs"), "zset")
 
 
