@@ -171,6 +171,17 @@ class Load(Struct, frozen=True):
     """Prompt ids of what runs."""
 
 
+class BackendTraits(Struct, frozen=True, kw_only=True):
+    """What a person has said of a backend."""
+
+    title: str = ""
+    """What people call it; empty: they call it by its address."""
+    labels: frozenset[str] = frozenset()
+    """What jobs may ask for besides node classes and models, such as gpu:24gb."""
+    slots: int | None = None
+    """Jobs that it may hold; None: as many as its runner gives to each backend."""
+
+
 class Backend(Protocol):
     """A server that executes workflows. All calls may be made at the same time.
 

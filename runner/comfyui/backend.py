@@ -14,6 +14,8 @@ from uuid import uuid4
 
 import anyio
 
+from everfold.runner.access.access import Access
+from everfold.runner.access.address import read_address
 from everfold.runner.backend import (
     Absent,
     Accepted,
@@ -24,7 +26,6 @@ from everfold.runner.backend import (
     Truth,
     Unreachable,
 )
-from everfold.runner.comfyui.address import read_address
 from everfold.runner.comfyui.boot import BootMarker
 from everfold.runner.comfyui.http import (
     Answer,
@@ -60,21 +61,24 @@ SUBMIT_TIMEOUT_S = 60.0
 class ComfyBackend:
     """Implements `everfold.runner.backend.Backend` for the ComfyUI server at `url`.
 
-    Raises BackendUrlInvalid when `url` cannot be used. A user and password in `url` become a
-    header and appear in no name. Opens no connection before the first call. `headers` go with
-    every request. Call `aclose` at the end.
+    `url` may be a whole access. Raises a kind of Misconfigured when it cannot be used. A user and
+    password in a URL become a header and appear in no name. Opens no connection before the first
+    call. `headers` go with every request to a URL; `ssl_context` comes before that of the access.
+    Call `aclose` at the end.
     """
 
     def __init__(
         self,
-        url: str,
+        url: str | Access,
         *,
         headers: Mapping[str, str] | None = None,
         ssl_context: ssl.SSLContext | None = None,
         timeout_s: float = TIMEOUT_S,
         submit_timeout_s: float = SUBMIT_TIMEOUT_S,
     ) -> None:
-        address = read_address(url, headers)
+        access = Access(address=read_address(url, headers)) if isinstance(url, str) else url
+        address, ssl_context = access.address, ssl_context or access.ssl_context()
+        self.traits = access.traits
         self.http = ComfyHttp(address, timeout_s=timeout_s, ssl_context=ssl_context)
         self._address = address
         self._ssl_context = ssl_context

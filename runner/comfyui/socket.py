@@ -21,8 +21,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.frames import CTRL_OPCODES, Frame
 from websockets.protocol import Event
 
+from everfold.runner.access.address import Address
 from everfold.runner.backend import Attempt, Sighting
-from everfold.runner.comfyui.address import Address
 from everfold.runner.comfyui.graph import read_plan
 from everfold.runner.comfyui.messages import decode
 from everfold.runner.comfyui.sightings import Sightings

@@ -25,7 +25,7 @@ RANK = {package: rank for rank, package in enumerate((*PACKAGES, *TESTS_ONLY))}
 ROOMS = {
     "streams": "border errors closing events redis appending leases reading archive retention",
     "projector": "config job assignment folding reading projector subscribing",
-    "runner": "backend config renewal decisions comfyui execution claiming runner",
+    "runner": "backend config access renewal decisions comfyui execution claiming runner",
     "everfold": "event_text moments workflow_file contract timeline simulator embedded sinks "
     "archives operations client demo commands __main__",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from everfold.runner.comfyui.address import read_address
+from everfold.runner.access.address import read_address
 from everfold.streams.border.secrets import Secret
 from everfold.streams.errors import BackendUrlInvalid
 

@@ -14,7 +14,7 @@ from hypothesis import example
 from hypothesis import strategies as st
 
 from everfold.projector.subscribing.subscription import GiveUp
-from everfold.runner.comfyui.address import read_address
+from everfold.runner.access.address import read_address
 from everfold.sinks.addresses import check_url, is_public
 from everfold.sinks.sql import _checked
 from everfold.sinks.webhook import Refusal, WebhookSink

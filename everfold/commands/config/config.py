@@ -12,6 +12,7 @@ import msgspec
 from cyclopts import App, Parameter
 
 from everfold.commands.app import app
+from everfold.commands.config.backend_settings import SECRETS
 from everfold.commands.config.config_file import check_file, checked, locate, shown
 from everfold.commands.config.settings import CheckedFile, Setting, all_settings
 from everfold.commands.options import ConfigPath, Json
@@ -51,6 +52,7 @@ def show_settings(*, json: Json = False, config: ConfigPath = None) -> int:
     file = locate()
     found = checked(file, app) if file else CheckedFile({}, [])
     rows = list(effective(found, file.name if file else ""))
+    rows += of_backends(found, file.name if file else "")
     if json:
         for row in rows:
             emit(row)
@@ -84,7 +86,9 @@ def check_settings(
     for problem in found.problems:
         warn(f"{shown(place)}: {problem}")
     if not found.problems:
-        say(f"{shown(place)}: {sum(map(len, found.values.values()))} settings, all known")
+        tables = [len(table) for table in found.values.values()]
+        count = sum(tables) + sum(len(table) for table in found.backends.values())
+        say(f"{shown(place)}: {count} settings, all known")
     return USAGE if found.problems else 0
 
 
@@ -102,6 +106,22 @@ def effective(found: CheckedFile, origin: str) -> Iterator[Effective]:
             names.add(name)
             chosen = value if variable else in_file
             yield Effective(name, masked(setting.name, chosen), variable or origin)
+
+
+def of_backends(found: CheckedFile, origin: str) -> Iterator[Effective]:
+    """Yield what a file and the environment set of backends, with each secret masked."""
+    from everfold.commands.config.backends import Backends
+
+    for name, settings in Backends.read().settings.items():
+        in_file = found.backends.get(name, {})
+        for key, given in settings.items():
+            is_secret = not given.source and key.partition(".")[0] in SECRETS
+            # A command's arguments may be secrets, too.
+            hidden = MASK if is_secret or given.source == "_command" else given.value
+            value = masked_address(given.text) if key == "url" else hidden
+            first, dot, header = key.partition(".")
+            place = origin if in_file.get(key) is given else given.variable
+            yield Effective(f"backends.{name}.{first}{given.source}{dot}{header}", value, place)
 
 
 def _from_environment(setting: Setting) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 from everfold.commands.app import app
+from everfold.commands.config.backend_settings import MEANINGS, TYPES, sources_of
 from everfold.commands.config.settings import Command, Setting, all_settings
 
 MARK = "<!-- Below: written by `python -m everfold.commands.config.reference`. -->\n"
@@ -35,7 +36,7 @@ def reference() -> str:
     Keys of a sink stand in the table of its command alone.
     """
     settings = [one for one in all_settings(app, described=True) if not one.is_per_call]
-    parts, keys = list[str](), dict[Command, set[str]]()
+    parts, keys = [_backends()], dict[Command, set[str]]()
     for command, group in groupby(settings, key=lambda one: one.command):
         own = [one for one in group if not command or not _is_elsewhere(one)]
         keys[command] = {one.key for one in own}
@@ -43,6 +44,19 @@ def reference() -> str:
             title = f"[{'.'.join(command)}]" if command else "Shared keys"
             parts.append("\n".join((f"\n## {title}\n", HEAD, *map(_row, own), "")))
     return "".join(parts)
+
+
+def _backends() -> str:
+    """Return the table of a backend's keys."""
+    rows = list[str]()
+    for key, meaning in MEANINGS.items():
+        ways = [f"`{key}{source}`" for source in sources_of(key)]
+        kind = "table of strings" if key == "headers" else TYPES.get(key, "string")
+        header = "_AUTHORIZATION" if key == "headers" else ""
+        variable = f"EVERFOLD_BACKENDS_GPU1_{key.upper()}{header}"
+        rows.append(f"| {', '.join(ways)} | {kind} | `{variable}` | {meaning} |")
+    head = "| key | type | environment | meaning |\n|---|---|---|---|"
+    return "\n".join(("\n## [backends.gpu1]\n", head, *rows, ""))
 
 
 def _is_elsewhere(setting: Setting) -> bool:

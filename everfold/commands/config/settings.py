@@ -10,12 +10,21 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Literal, NamedTuple, get_args
 
 from cyclopts import App, Argument, ArgumentCollection, CycloptsError, Parameter, Token
 from cyclopts.annotations import resolve_optional
 from cyclopts.argument import update_argument_collection
 
+from everfold.commands.config.backend_settings import (
+    Given,
+    Settings,
+    refusal,
+    refused_name,
+    setting_of,
+    unknown_key,
+)
 from everfold.commands.numbers import range_of
 from everfold.commands.options import (
     ComfyUrls,
@@ -42,6 +51,9 @@ Command = tuple[str, ...]
 
 CONFIG = ("config",)
 """The command that no file sets."""
+
+BACKENDS = "backends"
+"""The command whose tables are those of backends, too."""
 
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
@@ -144,6 +156,7 @@ class CheckedFile(NamedTuple):
 
     values: dict[Command, dict[str, object]]
     problems: list[str]
+    backends: Mapping[str, Settings] = MappingProxyType({})
 
 
 def settings_of(app: App, command: Command, *, described: bool = False) -> list[Setting]:
@@ -172,7 +185,11 @@ def check(document: Mapping[str, object], root: App, folder: Path) -> CheckedFil
     values: dict[Command, dict[str, object]] = {}
     settings: dict[Command, list[Setting]] = {}
     problems: dict[str, None] = {}
+    backends: dict[str, Settings] = {}
     for path, value in _leaves(document):
+        if _is_of_backend(path, root):
+            problems.update(_set_backend(backends, path, value, folder))
+            continue
         command, app = _command(path, root)
         known = settings.setdefault(command, settings.get(command) or settings_of(app, command))
         taken, key = values.setdefault(command, {}), _plain(".".join(path[len(command) :]))
@@ -183,7 +200,37 @@ def check(document: Mapping[str, object], root: App, folder: Path) -> CheckedFil
             problems[f"`{setting.key}`{_in(command)} {why}"] = None
         else:
             taken[setting.key] = _anchored(value, folder) if "path" in setting.expected else value
-    return CheckedFile(values, list(problems))
+    return CheckedFile(values, list(problems), backends)
+
+
+def _is_of_backend(path: Command, root: App) -> bool:
+    """Say whether a leaf stands in a table such as [backends.gpu1], which is no command's."""
+    return len(path) > 1 and path[0] == BACKENDS and path[1] not in root[BACKENDS]
+
+
+def _set_backend(
+    backends: dict[str, Settings], path: Command, value: object, folder: Path
+) -> dict[str, None]:
+    """Set what a leaf says of a backend; return a sentence for each mistake."""
+    name, table = path[1], f"[{BACKENDS}.{path[1]}]"
+    if why := refused_name(name):
+        return {why: None}
+    settings = backends.setdefault(name, {})
+    if len(path) == 2:
+        is_table = isinstance(value, Mapping)
+        return (
+            {} if is_table else {f"`{name}` in [{BACKENDS}] must be a table: write {table}": None}
+        )
+    key = ".".join((_plain(path[2]), *path[3:]))
+    setting = setting_of(key)
+    if setting is None:
+        return {f"`{_plain(path[2])}` in {table} {unknown_key(key)}": None}
+    given = Given(setting[1], value, folder)
+    if setting[0] in settings:
+        return {f"`{key}` in {table} is there twice, or in two ways": None}
+    settings[setting[0]] = given
+    why = refusal(setting[0], given)
+    return {f"`{key}` in {table} {why}": None} if why else {}
 
 
 def _leaves(table: Mapping[str, object], above: Command = ()) -> Iterator[tuple[Command, object]]:
@@ -213,6 +260,8 @@ def _anchored(value: object, folder: Path) -> object:
 def _unknown(path: Command, command: Command, known: list[Setting], app: App, root: App) -> str:
     """Say that a key is not known, and which one may be meant."""
     key, is_in_table = _plain(path[len(command)]), len(path) > len(command) + 1
+    if command[:1] == (BACKENDS,) and setting_of(key):
+        return f"no backend can be named `{command[-1]}`, which is a command: choose another name"
     keys = [one.key for one in known if not one.is_per_call]
     tables = [name for name in app if not name.startswith("-") and (*command, name) != CONFIG]
     table = f"[{'.'.join((*command, key))}]"

@@ -6,7 +6,7 @@ Rule: what works with ComfyUI is loaded when it runs, not to describe the option
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,11 +19,11 @@ from everfold.commands.options import ComfyUrls, DataFolder, Drain, Queues, Slot
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.stream.sinks import PostHogOptions, SqlOptions, WebhookOptions, consuming
 from everfold.runner.config import RunnerConfig, runner_name
-from everfold.streams.border.addresses import masked_address
-from everfold.streams.errors import Misconfigured
 from everfold.streams.events.limits import EVENT_LIMIT_BYTES
 
 if TYPE_CHECKING:
+    from everfold.commands.config.backends import Backends
+    from everfold.runner.access.access import Access
     from everfold.runner.runner import Runner
     from everfold.streams.appending.log import Log
 
@@ -63,7 +63,8 @@ async def up(
     """
     from everfold.projector.projector import Projector
 
-    urls = _urls(comfyui)
+    backends = _backends()
+    accesses = backends.chosen(comfyui)
     config = _config("", queue, slots, drain)
     log_to_stderr()
     async with (
@@ -71,7 +72,7 @@ async def up(
         session.log(config.name, role="runner") as log,
         anyio.create_task_group() as tasks,
     ):
-        _announce(log, urls, session)
+        _announce(log, accesses, session)
         await tasks.start(Projector(log, config.name).run)
         wanted = [one for one in (sql, webhook, posthog) if one]
         # A database that is away must not keep the jobs from running.
@@ -79,7 +80,7 @@ async def up(
             for sink in sinks:
                 told = {"sink": sink.name, "about": sink.about}
                 session.tell(told, f"sink     {sink.about}")
-            code = await _run_until_signal(_runner(log, urls, config), session)
+            code = await _run_until_signal(_runner(log, backends, accesses, config), session)
         tasks.cancel_scope.cancel()
     return code
 
@@ -104,23 +105,20 @@ async def runner(
     name
         The start of its name in events and lists. Default: the host's name.
     """
-    urls = _urls(comfyui)
+    backends = _backends()
+    accesses = backends.chosen(comfyui)
     config = _config(name, queue, slots, drain, lease_ttl, event_limit_bytes)
     log_to_stderr()
     async with session.log(config.name, role="runner") as log:
         told = {"runner": config.name, "queues": config.queues}
         session.tell(told, f"runner {config.name} serves {', '.join(config.queues)}")
-        return await _run_until_signal(_runner(log, urls, config), session)
+        return await _run_until_signal(_runner(log, backends, accesses, config), session)
 
 
-def _urls(given: list[str] | None) -> list[str]:
-    urls = [url.strip() for one in given or [] for url in one.split(",") if url.strip()]
-    if not urls:
-        raise Misconfigured(
-            "no ComfyUI is named: use --comfyui http://host:8188 or COMFYUI_URL "
-            "(`everfold simulator` simulates one)"
-        )
-    return urls
+def _backends() -> Backends:
+    from everfold.commands.config.backends import Backends
+
+    return Backends.read()
 
 
 def _config(
@@ -143,11 +141,15 @@ def _config(
     )
 
 
-def _runner(log: Log, urls: list[str], config: RunnerConfig) -> Runner:
+def _runner(
+    log: Log, backends: Backends, accesses: Sequence[Access], config: RunnerConfig
+) -> Runner:
     from everfold.runner.comfyui import ComfyBackend
     from everfold.runner.runner import Runner
 
-    return Runner(log, [ComfyBackend(url) for url in urls], config)
+    made = [ComfyBackend(access) for access in accesses]
+    known = backends.known(accesses)
+    return Runner(log, made, config, make_backend=lambda url: ComfyBackend(known.get(url, url)))
 
 
 @contextlib.asynccontextmanager
@@ -162,13 +164,13 @@ async def _with_server(session: Session, data: Path | None) -> AsyncIterator[Ses
         yield replace(session, redis_url=url)
 
 
-def _announce(log: Log, urls: list[str], session: Session) -> None:
-    addresses, namespace = [masked_address(url) for url in urls], log.keys.namespace
+def _announce(log: Log, accesses: Sequence[Access], session: Session) -> None:
+    addresses, namespace = [access.url for access in accesses], log.keys.namespace
     option = "" if namespace == "everfold" else f" --namespace {namespace}"
     session.tell(
         {"server": str(log.url), "comfyui": addresses, "namespace": namespace},
         f"server   {log.url}",
-        f"comfyui  {', '.join(addresses)}",
+        f"comfyui  {', '.join(access.shown for access in accesses)}",
         f"now      everfold submit workflow.json --wait{option}",
         "stop     Ctrl-C drains the runner; once more stops at once",
     )

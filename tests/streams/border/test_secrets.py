@@ -11,7 +11,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from everfold.runner.comfyui.address import read_address
+from everfold.runner.access.address import read_address
 from everfold.sinks.addresses import check_url
 from everfold.sinks.sql import _checked
 from everfold.streams.border.addresses import masked_address, masked_receiver, masked_text

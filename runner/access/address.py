@@ -6,6 +6,7 @@ URL become a header, because the URL is recorded in events and shown to people.
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,9 +16,16 @@ from msgspec import Struct
 
 from everfold.streams.border.addresses import masked_address
 from everfold.streams.border.secrets import Secret
-from everfold.streams.errors import BackendUrlInvalid
+from everfold.streams.errors import BackendUrlInvalid, InvalidName
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
+
+OWN_HEADERS = frozenset(
+    {"host", "connection", "upgrade", "content-length", "content-type", "transfer-encoding"}
+    | {"accept-encoding", "expect", "te", "trailer"}
+)
+
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,200}")
 
 
 class Address(Struct, frozen=True):
@@ -42,14 +50,36 @@ def read_address(url: str, headers: Mapping[str, str] | None = None) -> Address:
     """Return the address of a URL as people write it; `host:port` alone means http.
 
     A user and password become an Authorization header, which `headers` may replace. Raises
-    BackendUrlInvalid, without the password in its text.
+    BackendUrlInvalid, without the password in its text, and InvalidName for a header.
     """
     text = url.strip()
+    if "://" not in text and ":" not in text.partition("/")[0]:
+        raise BackendUrlInvalid(masked_address(text), "it has neither a scheme nor a port")
     parts = _split(text if "://" in text else f"http://{text}")
     host = _host(parts)
     path = parts.path.rstrip("/")
     given = {name: Secret(value) for name, value in (headers or {}).items()}
+    for name, value in given.items():
+        if why := header_fault(name, value):
+            raise InvalidName("header", name, why)
     return Address(f"{parts.scheme}://{host}{path}", {**_authorization(parts), **given})
+
+
+def header_fault(name: str, value: Secret) -> str:
+    """Say why a header cannot be sent, without its value; empty if it can."""
+    if not _HEADER_NAME.fullmatch(name):
+        return "a header's name has letters, digits and hyphens"
+    if name.lower() in OWN_HEADERS or name.lower().startswith("sec-websocket-"):
+        return "the connection sets this header itself"
+    text = value.reveal()
+    if not (text.isascii() and text.isprintable()) or text != text.strip():
+        return "its value has a line end, a space at an end, or a character that is not ASCII"
+    return "" if text else "its value is empty"
+
+
+def basic(user: str, password: str) -> Secret:
+    """Return the Authorization header of a user and a password."""
+    return Secret(f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}")
 
 
 def _split(text: str) -> SplitResult:
@@ -83,5 +113,4 @@ def _host(parts: SplitResult) -> str:
 def _authorization(parts: SplitResult) -> dict[str, Secret]:
     if parts.username is None:
         return {}
-    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-    return {"Authorization": Secret(f"Basic {b64encode(pair.encode()).decode()}")}
+    return {"Authorization": basic(unquote(parts.username), unquote(parts.password or ""))}
