@@ -47,11 +47,13 @@ def _bounds(job: Job, now_ms: int, idle_ms: int) -> Iterator[tuple[str, int, flo
     if policy.queue_deadline_s is not None and job.submitted_at_ms and not _has_run(job):
         since_ms = max(job.submitted_at_ms, job.run_at_ms)
         yield "its submit (queue deadline)", since_ms, policy.queue_deadline_s + within_s
-    if job.idle_ms > policy.recovery_max_age_s * 1000 and job.recovered_at_ms:
+    age_s = policy.recovery_max_age_s
+    if age_s is None or job.may_be_alive:
+        return
+    if job.idle_ms > age_s * 1000 and job.updated_at_ms == job.recovered_at_ms:
         yield "its recovery (recovery_max_age_s)", job.recovered_at_ms, within_s
     if idle_ms > 0:
-        limit_s = policy.recovery_max_age_s + within_s
-        yield "its last renewal (recovery_max_age_s)", now_ms - idle_ms, limit_s
+        yield "its last renewal (recovery_max_age_s)", now_ms - idle_ms, age_s + within_s
 
 
 def _has_run(job: Job) -> bool:

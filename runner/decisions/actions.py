@@ -114,6 +114,8 @@ class DecisionInputs(Struct, frozen=True, kw_only=True):
     """Another living runner reaches the backend."""
     refused_everywhere: bool = False
     """Every backend in service has refused the job's graph."""
+    seen_alive: bool = False
+    """This runner has seen an attempt of the job alive at its backend."""
     given_up: int = 0
     """Number of the attempt that an operator gave up, 0 for none."""
 

@@ -22,7 +22,7 @@ def unfit(job: Job, now: DecisionInputs, *, may_run: bool = False) -> Expired | 
 
     `may_run`: an attempt runs or has run, so that the queue deadline is met.
     """
-    if is_stale(job):
+    if is_stale(job, now):
         return Expired(reason="stale")
     if job.crashes_in_a_row >= job.policy.crash_limit:
         return Failed(attempt=job.attempt, failure=endings.poisoned(job))
@@ -31,9 +31,15 @@ def unfit(job: Job, now: DecisionInputs, *, may_run: bool = False) -> Expired | 
     return None
 
 
-def is_stale(job: Job) -> bool:
-    """Say whether nobody has worked on the job for longer than its policy allows."""
-    return job.idle_ms > job.policy.recovery_max_age_s * 1000
+def is_stale(job: Job, now: DecisionInputs) -> bool:
+    """Say whether the job was without a runner for longer than its policy allows.
+
+    That counts for the runner that took it over, until its attempt was seen alive at its backend.
+    """
+    limit_s, was_orphan = job.policy.recovery_max_age_s, job.recovered_at_ms >= job.claimed_at_ms
+    if limit_s is None or not was_orphan or now.seen_alive:
+        return False
+    return job.idle_ms > limit_s * 1000
 
 
 def has_started(job: Job) -> bool:
@@ -71,8 +77,6 @@ def passed(job: Job, now: DecisionInputs, *, runs: bool) -> Action | None:
         return stopped(job, abandoned=True)
     if ran_too_long(job, now, within_s):
         return stopped(replace(job, stopping="run_deadline"), abandoned=True)
-    if is_stale(job) and now.since_s(job.recovered_at_ms) > within_s:
-        return Finish(Expired(reason="stale", abandoned=True))
     if not runs and queue_deadline_passed(job, now, within_s):
         return Finish(Expired(reason="queue_deadline", abandoned=True))
     return None
@@ -95,7 +99,8 @@ def stopped(job: Job, *, abandoned: bool) -> Action:
     if job.stopping in TAKEN_BACK:
         return RecordLost(lost(job, job.stopping, abandoned=abandoned))
     if job.stopping == "expired":
-        reason = "stale" if is_stale(job) else "queue_deadline"
+        # Older logs have it of jobs that lived, and were stopped, when they were taken for stale.
+        reason = "stale" if job.policy.queue_deadline_s is None else "queue_deadline"
         return Finish(Expired(reason=reason, abandoned=abandoned))
     failure = endings.failure_of(job, job.stopping)
     return Finish(Failed(attempt=job.attempt, failure=failure, abandoned=abandoned))

@@ -125,6 +125,8 @@ def _failed(job: Job, failure: Failure, truth: Ended, now: DecisionInputs) -> Ac
         return Finish(_failure(job, failure, truth))
     if job.is_canceling:
         return Finish(Canceled(reason=job.reason, attempt=job.attempt, outputs=truth.outputs))
+    if bounds.is_stale(job, now):
+        return Finish(_failure(job, failure, truth))
     end = unfit(job, now, may_run=True)
     return Finish(end) if end else Retry(failure, _retry_after_s(job))
 
@@ -150,13 +152,13 @@ def _unreachable(job: Job, truth: Unreachable, now: DecisionInputs) -> Action:
 
 
 def _alive(job: Job, truth: Running | Pending, now: DecisionInputs) -> Action:
-    """A prompt that lives is followed, however many runners died beside it."""
+    """A prompt that lives is followed, however long ago and however often runners died."""
     running = isinstance(truth, Running)
     if job.attempt_state == "intended":
         return Adopt()
     if job.is_canceling:
         return Stop("cancel")
-    if bounds.is_stale(job) or (not running and bounds.queue_deadline_passed(job, now)):
+    if not running and bounds.queue_deadline_passed(job, now):
         return Stop("expired")
     if not running and now.backend_retired:
         return Stop("backend_retired")

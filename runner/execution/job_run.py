@@ -15,6 +15,8 @@ from everfold.runner.backend import (
     Backend,
     Ended,
     Observation,
+    Pending,
+    Running,
     Truth,
 )
 from everfold.runner.decisions.actions import (
@@ -41,7 +43,12 @@ from everfold.runner.execution.fleet import JobSlot, Reservation
 from everfold.runner.execution.job_backend import JobBackend
 from everfold.runner.execution.job_log import JobLog
 from everfold.runner.execution.shared import Shared
-from everfold.runner.execution.unreadable_job import abandon, poisoned, read_remains
+from everfold.runner.execution.unreadable_job import (
+    UNREADABLE_WAIT_S,
+    abandon,
+    poisoned,
+    read_remains,
+)
 from everfold.runner.execution.wakeup import Wakeup
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.border.logger import get_logger
@@ -49,7 +56,6 @@ from everfold.streams.errors import OUTAGES, CorruptLog, EverfoldError
 from everfold.streams.events.event import (
     Failure,
     Lost,
-    Policy,
     Queued,
     Released,
     Retried,
@@ -85,6 +91,7 @@ class JobRun:
         self._attempt_watch: AttemptWatch | None = None
         self._truth: Truth | None = None
         """What the last watch or stop learned; used up by the next decision."""
+        self._seen_alive = False
         self._is_releasing = False
         self.has_lost_writes = False
         """The server has forgotten this lease: it came back without its newest writes."""
@@ -140,10 +147,10 @@ class JobRun:
 
     async def _leave_unreadable(self) -> None:
         """Send nothing: the job's state is not known. Leave it to a runner that can read it."""
-        log, job_id, wait_s = self._shared.log, self.lease.job_id, Policy().recovery_max_age_s
+        log, job_id, wait_s = self._shared.log, self.lease.job_id, UNREADABLE_WAIT_S
         try:
             remains = await read_remains(log, job_id)
-            wait_s = remains.job.policy.recovery_max_age_s
+            wait_s = remains.wait_s
             if (end := poisoned(remains)) is not None:
                 await abandon(log, job_id, remains)
                 epoch, runner = self.lease.epoch, self.lease.runner
@@ -178,6 +185,7 @@ class JobRun:
         watch, fleet, now_ms = self._attempt_watch, self._shared.fleet, self._now_ms()
         job = self._times.view(self.job, now_ms)
         state = self._backend.state(job) if _has_place(job) else None
+        self._seen_alive |= isinstance(truth, Running | Pending)
         silent_for_s = anyio.current_time() - watch.last_progress_at_s if watch else 0.0
         if state is not None:
             self._backend.judge_silence(job, truth, silent_for_s)
@@ -190,6 +198,7 @@ class JobRun:
             away_s=self._backend.away_s(job, truth) if state is not None else 0.0,
             reachable_elsewhere=bool(self._better_runner(job)),
             refused_everywhere=bool(job.refused_by) and fleet.refuse_all(job.refused_by),
+            seen_alive=self._seen_alive,
             given_up=fleet.given_up.get(job.job_id, 0),
             silent_for_s=silent_for_s,
             turned_away=self._attempt_start.was_turned_away,

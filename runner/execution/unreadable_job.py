@@ -31,6 +31,10 @@ from everfold.streams.redis.server import server_time_ms
 
 logger = get_logger("everfold.runner")
 
+UNREADABLE_WAIT_S = 86_400.0
+"""How long a job waits for a runner that can read it, where its policy has no
+`recovery_max_age_s`."""
+
 _STARTED = ("job.started", "job.progressed")
 _NO_PROGRESS = (events.Claimed, events.Recovered, events.Released, events.CancelRequested)
 
@@ -50,6 +54,12 @@ class Remains(Struct, frozen=True, kw_only=True):
     has_started: bool
     last_seq: int
     """Its last event."""
+
+    @property
+    def wait_s(self) -> float:
+        """How long the job waits for a runner that can read it, in seconds."""
+        limit_s = self.job.policy.recovery_max_age_s
+        return UNREADABLE_WAIT_S if limit_s is None else limit_s
 
     def abandoned(self, job_id: str, since_ms: int) -> list[Abandoned]:
         """Return each attempt that may be alive as it is remembered, when the job ends."""

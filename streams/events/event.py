@@ -49,8 +49,10 @@ class Policy(Struct, frozen=True, kw_only=True):
     """New attempts after a lost backend or a retryable failure."""
     retry_backoff_s: float = 5.0
     """Wait before the first retry of a failure; doubles with each further one."""
-    recovery_max_age_s: float = 600.0
-    """A job orphaned for longer is not resumed but expired, reason `stale`."""
+    recovery_max_age_s: float | None = None
+    """A job whose runner died so long ago, and whose attempt is not alive at its backend, is not
+    begun again but expired, reason `stale`. None begins it again whatever time went by. An attempt
+    that lives there is followed, and one that ended there counts, at any age."""
     crash_limit: int = 3
     """A job that took down so many runners in a row, without any progress in between, is failed as
     poisoned. A prompt that lives at its backend is re-attached however often runners died."""

@@ -81,7 +81,7 @@ RANGES = {
     "retries": _count(0),
     "crash_limit": _count(1),
     "retry_backoff_s": _seconds(),
-    "recovery_max_age_s": _PERIOD,
+    "recovery_max_age_s": _DEADLINE,
     "queue_deadline_s": _DEADLINE,
     "run_deadline_s": _DEADLINE,
     "stall_deadline_s": _DEADLINE,

@@ -14,7 +14,12 @@ JOB = Job(job_id="j", seq=3, submitted_at_ms=1_000, policy=POLICY)
 STARTED = replace(JOB, attempt=1, attempt_state="accepted", status="running", started_at_ms=5_000)
 CANCELING = replace(STARTED, status="canceling", cancel_requested_at_ms=8_000)
 STALE = replace(
-    STARTED, policy=replace(POLICY, run_deadline_s=None), idle_ms=600_001, recovered_at_ms=7_000
+    STARTED,
+    policy=replace(POLICY, run_deadline_s=None),
+    attempt_state="over",
+    idle_ms=600_001,
+    recovered_at_ms=7_000,
+    updated_at_ms=7_000,
 )
 LATEST_MS = {
     "queue": (JOB, 1_000 + 130_000),
@@ -38,6 +43,13 @@ def test_a_lease_that_nobody_renews_expires_its_job() -> None:
     job = replace(STALE, idle_ms=0)
     assert overdue(job, 10**9, margin_s=10, idle_ms=640_000) == []
     assert len(overdue(job, 10**9, margin_s=10, idle_ms=640_001)) == 1
+
+
+def test_an_attempt_that_may_live_has_no_age() -> None:
+    living = replace(STALE, attempt_state="accepted")
+    assert overdue(living, 10**9, idle_ms=10**9) == []
+    ageless = replace(STALE, policy=Policy())
+    assert overdue(ageless, 10**9, idle_ms=10**9) == []
 
 
 @pytest.mark.parametrize("status", ["succeeded", "failed", "canceled", "expired"])

@@ -33,7 +33,13 @@ PLAIN = Job(
     submitted_at_ms=NOW_MS - 60_000,
     claimed_at_ms=NOW_MS - 30_000,
     backend="http://gpu:8188",
-    policy=Policy(retries=1, queue_deadline_s=600.0, run_deadline_s=300.0, stall_deadline_s=60.0),
+    policy=Policy(
+        retries=1,
+        recovery_max_age_s=600.0,
+        queue_deadline_s=600.0,
+        run_deadline_s=300.0,
+        stall_deadline_s=60.0,
+    ),
 )
 
 REFUSAL = Failure(code="invalid_workflow", message="unknown node class")
@@ -86,7 +92,15 @@ CASES: dict[str, tuple[dict[str, object], dict[str, object]]] = {
     "canceling": ({"cancel_requested_at_ms": NOW_MS - 100, "status": "canceling"}, {}),
     "canceling in vain": ({"cancel_requested_at_ms": NOW_MS - 31_000, "status": "canceling"}, {}),
     "stale": ({"recovered": 1, "recovered_at_ms": NOW_MS - 20_000, "idle_ms": 601_000}, {}),
-    "stale in vain": ({"recovered": 1, "recovered_at_ms": NOW_MS - 31_000, "idle_ms": 601_000}, {}),
+    "stale, was alive": (
+        {"recovered": 1, "recovered_at_ms": NOW_MS - 20_000, "idle_ms": 601_000},
+        {"seen_alive": True},
+    ),
+    "stale, no age": (
+        {"recovered_at_ms": NOW_MS - 20_000, "idle_ms": 9_000_000, "policy": Policy()},
+        {},
+    ),
+    "stale long ago": ({"recovered_at_ms": NOW_MS - 31_000, "idle_ms": 601_000}, {}),
     "third crash": ({"recovered": 3, "crashes_in_a_row": 3}, {}),
     "three forgiven": ({"recovered": 3, "recovered_at_ms": NOW_MS - 30_000}, {}),
     "queued too long": ({"submitted_at_ms": NOW_MS - 601_000}, {}),

@@ -123,6 +123,14 @@ def test_a_living_prompt_is_followed_however_many_runners_died() -> None:
         assert isinstance(decide(job, truth, NOW), WatchAttempt)
 
 
+def test_what_lives_or_has_ended_there_counts_however_old_it_is() -> None:
+    for name, job, truth, now, action in every():
+        if job.attempt_state in IN_DOUBT and not isinstance(truth, Absent) and truth is not None:
+            assert in_words(action) != "expired: stale", name
+        if now.seen_alive or job.policy.recovery_max_age_s is None:
+            assert in_words(action) != "expired: stale", name
+
+
 def test_only_a_cancel_of_ours_ends_a_job_as_canceled() -> None:
     for name, job, _, _, action in every():
         if isinstance(action, Finish) and isinstance(action.event, Canceled):
@@ -134,7 +142,7 @@ def longest_bound_s(job: Job) -> float:
     deadlines = (policy.queue_deadline_s, policy.run_deadline_s)
     bounds = [limit for limit in deadlines if limit is not None]
     assert policy.backend_away_s is not None
-    return max(*bounds, policy.backend_away_s) + policy.stop_within_s
+    return max([*bounds, policy.backend_away_s]) + policy.stop_within_s
 
 
 def test_whatever_is_known_a_silent_backend_does_not_keep_an_attempt_for_ever() -> None:

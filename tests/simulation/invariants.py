@@ -144,7 +144,9 @@ class Checker:
         states, written_ms = self._server.states[job_id], [0, *self._server.written_ms[job_id]]
         now_ms, policy = written_ms[-1], states[1].policy
         if isinstance(event, Expired):
-            stale_s, queue_s = policy.recovery_max_age_s, policy.queue_deadline_s or 0.0
+            stale_s, queue_s = policy.recovery_max_age_s or 0.0, policy.queue_deadline_s or 0.0
+            expect(event.reason != "stale" or stale_s > 0, "9: stale without an age", event)
+            expect(event.reason != "stale" or not event.abandoned, "7: stale, but alive", event)
             limit_s = {"stale": stale_s, "queue_deadline": queue_s}.get(event.reason, 0.0)
             passed_ms = now_ms - written_ms[1]
         elif isinstance(event, Failed) and event.failure.code == "run_deadline":

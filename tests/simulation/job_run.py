@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from everfold.projector.job.job import Job
-from everfold.runner.backend import Absent, Ended, Running, Truth, Unreachable
+from everfold.runner.backend import Absent, Ended, Pending, Running, Truth, Unreachable
 from everfold.runner.decisions.actions import (
     Action,
     Adopt,
@@ -56,6 +56,7 @@ class JobRun:
         self.truth_seen: Truth | None = None
         self.asked_at_ms = self._claimed_ms = 0
         self._leased_ms = runner.agenda.now_ms
+        self._seen_alive = False
         self._unsure_to_ms = runner.clock.unsure_to_ms
         self._times = SeenTimes()
         self.task: Task | None = None
@@ -137,6 +138,7 @@ class JobRun:
         state = runner.state_of(self.job.backend) if self.job.backend else None
         if state is not None:
             self._judge_silence(state, truth, silent_s)
+        self._seen_alive |= isinstance(truth, Running | Pending)
         return runner.world.parts.decide(
             self._times.view(self.job, self.now_ms()),
             truth,
@@ -152,6 +154,7 @@ class JobRun:
                 reachable_elsewhere=self._may_hand_over(state),
                 silent_for_s=silent_s,
                 last_send_ms=self.attempt_start.last_send_ms,
+                seen_alive=self._seen_alive,
                 lease_trusted=runner.leases.is_trusted(self.lease),
                 asked_at_ms=self.asked_at_ms,
             ),

@@ -27,6 +27,10 @@ ALL, OLD = "all", "old"
 """What a runner reads: everything, or nothing that is strange."""
 
 
+LONGEST_WAIT_S = 600.0
+"""The product waits for a day, which is longer than a simulated run."""
+
+
 class CannotRead(Exception):
     """The job has an event that this runner cannot read."""
 
@@ -48,8 +52,9 @@ def job_seen_by(server: Server, reads: str, job_id: str) -> Job | None:
 
 def wait_ms(runner: Runner, job_id: str) -> int:
     """Return for how long a job waits for a runner that can read it."""
-    policy = fold(seen_by(runner.world.server, runner.reads, job_id)).policy
-    return int(policy.recovery_max_age_s * 1000)
+    records = seen_by(runner.world.server, runner.reads, job_id)
+    wait_s = min(remains_of(fold(records), records).wait_s, LONGEST_WAIT_S)
+    return int(wait_s * 1000)
 
 
 def end_blocked(runner: Runner, job_id: str, reason: str = "unreadable") -> Steps[None]:

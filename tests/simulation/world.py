@@ -319,7 +319,7 @@ def draw_policy(random: Random) -> Policy:
         queue_deadline_s=random.choice((None, None, None, 8.0)),
         run_deadline_s=random.choice((None, None, 6.0)),
         stall_deadline_s=random.choice((None, None, None, 4.0)),
-        recovery_max_age_s=random.choice((600.0, 600.0, 12.0)),
+        recovery_max_age_s=random.choice((None, 600.0, 12.0)),
         backend_away_s=random.choice((8.0, 8.0, 30.0, None)),
         stop_within_s=random.choice((30.0, 5.0)),
     )

@@ -171,15 +171,72 @@ async def test_a_living_prompt_is_re_attached_however_many_runners_died(stack: S
     assert await comfy.executions() == [job.prompt_id]
 
 
-async def test_an_orphan_older_than_its_policy_allows_expires_as_stale(stack: Stack) -> None:
+YOUNG = Policy(recovery_max_age_s=0.1)
+"""A runner that dies is replaced later than that."""
+
+
+async def test_a_prompt_that_lives_is_re_attached_whatever_time_went_by(stack: Stack) -> None:
     comfy = await stack.comfy()
     first = await stack.runner(comfy)
-    job_id = await stack.submit(seconds=30, policy=Policy(recovery_max_age_s=0.1))
+    job_id = await stack.submit(seconds=4, policy=YOUNG)
     await stack.until(job_id, "running")
     first.kill()
     await stack.runner(comfy)
+    job = await stack.until(job_id, "succeeded")
+    assert (job.recovered, job.attempt) == (1, 1)
+    assert job.idle_ms > 100
+    assert await comfy.executions() == [job.prompt_id]
+
+
+async def test_a_prompt_that_waits_there_is_re_attached_and_may_fail_and_be_tried_again(
+    stack: Stack,
+) -> None:
+    comfy = await stack.comfy()
+    first = await stack.runner(comfy)
+    jobs = [await stack.submit(seconds=3, policy=YOUNG) for _ in range(2)]
+    for job_id in jobs:
+        await stack.until_event(job_id, "queued")
+    first.kill()
+    await stack.runner(comfy)
+    for job_id in jobs:
+        await stack.until_event(job_id, "recovered")
+    await stack.until(jobs[0], "succeeded")
+    await stack.until(jobs[1], "running")
+    comfy.kill()  # seen alive since, so that the age does not count any more
+    await comfy.up()
+    job = await stack.until(jobs[1], "succeeded")
+    assert (job.recovered, job.attempt, job.losses) == (1, 2, 1)
+
+
+async def test_a_prompt_that_ended_meanwhile_is_collected_whatever_time_went_by(
+    stack: Stack,
+) -> None:
+    comfy = await stack.comfy()
+    first = await stack.runner(comfy)
+    job_id = await stack.submit(seconds=1, policy=YOUNG)
+    await stack.until(job_id, "running")
+    first.kill()
+
+    async def idle() -> bool:
+        return not await comfy.running()
+
+    await eventually(idle, 10)
+    await stack.runner(comfy)
+    job = await stack.until(job_id, "succeeded")
+    assert (job.recovered, job.attempt) == (1, 1)
+
+
+async def test_an_orphan_without_a_living_attempt_that_is_too_old_expires_as_stale(
+    stack: Stack,
+) -> None:
+    comfy = await stack.comfy()
+    dying = await stack.runner(comfy, at="before_post")
+    job_id = await stack.submit(seconds=1, policy=YOUNG)
+    await dying.line("reached", within_s=20)
+    await stack.runner(comfy)
     job = await stack.until(job_id, "expired")
-    assert job.reason == "stale"
+    assert (job.reason, job.abandoned) == ("stale", 0)
+    assert await comfy.executions() == []
 
 
 @pytest.mark.parametrize("point", ["before_stop", "after_stop"])
