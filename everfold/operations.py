@@ -36,6 +36,12 @@ class BackendStatus(Struct, frozen=True):
     """Who took it out of service, empty while it is in service."""
     server: str = ""
     """Identity of the server there; two hosts may use one address for two servers."""
+    title: str = ""
+    """What people call it; empty: they call it by its address."""
+    labels: tuple[str, ...] = ()
+    """What was said that it has besides node classes and models."""
+    slots: int = 0
+    """Jobs that one runner gives to it, 0 while that is not known."""
 
 
 class Operations:
@@ -53,6 +59,9 @@ class Operations:
                 server=entry.server,
                 unseen_s=max(0.0, (now_ms - entry.seen_ms) / 1000),
                 why=entry.why,
+                title=entry.title,
+                labels=entry.labels,
+                slots=entry.slots,
                 retired_by=next(
                     (retired[one].actor for one in (entry.name, entry.server) if one in retired), ""
                 ),
@@ -64,8 +73,9 @@ class Operations:
         """Take a backend out of service: it gets no new jobs and what waits there is taken back.
 
         What runs there goes on while a runner reaches it; what it holds while none does is lost
-        at once and tried elsewhere. Runners act within seconds. `name` is a name or the identity of
-        a server, of which only that one is retired. Raises BackendUnknown.
+        at once and tried elsewhere. Runners act within seconds. `name` is an address, what people
+        call the backend, or the identity of a server, of which only that one is retired. Raises
+        BackendUnknown, or InvalidName for a name of several servers.
         """
         await retire_backend(self.log, check_text("backend", name, least=1, most=BACKEND_LIMIT))
 

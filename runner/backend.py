@@ -182,6 +182,9 @@ class BackendTraits(Struct, frozen=True, kw_only=True):
     """Jobs that it may hold; None: as many as its runner gives to each backend."""
 
 
+NO_TRAITS = BackendTraits()
+
+
 class Backend(Protocol):
     """A server that executes workflows. All calls may be made at the same time.
 

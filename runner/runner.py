@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import anyio
 import anyio.abc
 from anyio import TASK_STATUS_IGNORED
 
-from everfold.runner.backend import Backend
+from everfold.runner.backend import Backend, BackendTraits
 from everfold.runner.claiming.abandoned_prompts import AbandonedPrompts
 from everfold.runner.claiming.claimer import Claimer
 from everfold.runner.claiming.heartbeat import Heartbeat
@@ -66,7 +66,7 @@ class Runner:
 
     `log` must be opened with the runner's name as actor, because other runners tell from the
     names of its connections that it is alive; raises ValueError otherwise. `make_backend` builds
-    backends for URLs that only a recovered job names.
+    backends for URLs that only a recovered job names; `traits` are those of `backends` by name.
     """
 
     def __init__(
@@ -76,12 +76,13 @@ class Runner:
         config: RunnerConfig,
         *,
         make_backend: Callable[[str], Backend] = ComfyBackend,
+        traits: Mapping[str, BackendTraits] = {},
     ) -> None:
         if log.actor != config.name:
             raise ValueError("open the log with actor=config.name: it is the runner's sign of life")
         log.event_limit_bytes = config.event_limit_bytes
         leases = LeaseRenewer(log, config)
-        fleet = Fleet(backends, config.slots, make_backend, socket.gethostname())
+        fleet = Fleet(backends, config.slots, make_backend, socket.gethostname(), traits)
         dispatch = Dispatch(log, config.name, config.lease_ttl_s)
         job_reads = anyio.Semaphore(JOB_READS_LIMIT)
         server = ServerWatch(log)
@@ -194,6 +195,7 @@ class Runner:
             backends=tuple(
                 backend_state.backend.name for backend_state in self._shared.fleet.states
             ),
+            titles={s.backend.name: s.title for s in self._shared.fleet.states if s.title},
             since_ms=time.time_ns() // 1_000_000,
             is_named=is_named(self._shared.log.redis),
             instance=new_id(),

@@ -11,7 +11,7 @@ import ssl
 from msgspec import Struct
 
 from everfold.runner.access.address import Address
-from everfold.runner.backend import BackendTraits
+from everfold.runner.backend import NO_TRAITS, BackendTraits
 from everfold.streams.border.secrets import Secret
 from everfold.streams.errors import Misconfigured
 
@@ -27,7 +27,7 @@ class Access(Struct, frozen=True, kw_only=True):
     client_key: str = ""
     """Where it is not in the file of `client_cert`."""
     client_key_password: Secret = Secret("")
-    traits: BackendTraits = BackendTraits()
+    traits: BackendTraits = NO_TRAITS
 
     @property
     def url(self) -> str:

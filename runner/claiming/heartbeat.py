@@ -29,6 +29,7 @@ from everfold.streams.leases.backends import (
     configured_names,
     forget_old,
     given_up_attempts,
+    is_loopback,
     note_backends,
     retired_backends,
 )
@@ -185,7 +186,7 @@ class Heartbeat:
     def _corrected(self, state: BackendState, entry: BackendEntry) -> BackendEntry:
         """Return an entry with what this runner knows of a backend that it does not reach."""
         is_configured = entry.is_configured or self._shared.fleet.is_configured(state)
-        entry = replace(entry, is_configured=is_configured)
+        entry = replace(entry, is_configured=is_configured, title=self._title_of(state))
         if not state.was_asked or not self._may_correct(entry):
             return entry
         return replace(entry, is_reached=False, why=state.why_not, by=self.entry.runner)
@@ -204,7 +205,21 @@ class Heartbeat:
             is_reached=state.reachable,
             why=state.why_not,
             is_configured=self._shared.fleet.is_configured(state),
+            title=self._title_of(state),
+            labels=tuple(sorted(state.labels)),
+            slots=state.slots,
         )
+
+    def _title_of(self, state: BackendState) -> str:
+        """Return what this runner calls a backend, else what another one calls that address."""
+        if state.title:
+            return state.title
+        name, host = state.backend.name, self.entry.host
+        others = self._shared.fleet.neighbours.values()
+        titles = (
+            one.titles.get(name) for one in others if one.host == host or not is_loopback(name)
+        )
+        return next((title for title in titles if title), "")
 
     def _entries_of(
         self, state: BackendState, entries: Sequence[BackendEntry]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 
-from everfold.runner.backend import Backend, Load, Unreachable
+from everfold.runner.backend import NO_TRAITS, Backend, BackendTraits, Load, Unreachable
 from everfold.streams.leases.backends import BackendEntry
 from everfold.streams.leases.registry import LATELY_S
 
@@ -25,9 +25,10 @@ REFUSED_FIRST_S, REFUSED_MOST_S = 2.0, 60.0
 class BackendState:
     """One backend as last polled, and the slots that this runner has reserved on it."""
 
-    def __init__(self, backend: Backend, slots: int) -> None:
+    def __init__(self, backend: Backend, slots: int, traits: BackendTraits = NO_TRAITS) -> None:
         self.backend = backend
-        self.slots = slots
+        self.slots = slots if traits.slots is None else traits.slots
+        self.traits = traits
         self.reserved = 0
         """Slots in use by jobs of this runner."""
         self.others = 0
@@ -64,6 +65,21 @@ class BackendState:
         """Steady time of the last poll."""
         self._seen: tuple[int, float] | None = None
         """The newest time at which a runner reached it, and when that was first read here."""
+
+    @property
+    def title(self) -> str:
+        """What people call it; empty: they call it by its address."""
+        return self.traits.title
+
+    @property
+    def labels(self) -> frozenset[str]:
+        """What jobs may ask for besides node classes and models."""
+        return self.traits.labels
+
+    @property
+    def shown(self) -> str:
+        """Return the backend for people: its name, if it has one, and its address."""
+        return f"{self.title} {self.backend.name}".strip()
 
     @property
     def was_asked(self) -> bool:

@@ -9,13 +9,13 @@ configured with are contacted.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import anyio
 import anyio.abc
 from msgspec import Struct
 
-from everfold.runner.backend import Backend, Unreachable
+from everfold.runner.backend import NO_TRAITS, Backend, BackendTraits, Unreachable
 from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.silent_backend import NOT_CONFIGURED, SilentBackend
 from everfold.runner.execution.total_backend import TotalBackend
@@ -49,7 +49,8 @@ class Fleet:
 
     `make` builds a backend for an unlisted URL, which only a recovered job names: that backend is
     asked about the job and never gets a new one, and while its URL is not `configured` it is not
-    contacted. `host` is the name of this machine. `aclose` closes listed and unlisted backends.
+    contacted. `host` is the name of this machine, `traits` those of backends by name.
+    `aclose` closes listed and unlisted backends.
     """
 
     def __init__(
@@ -58,8 +59,12 @@ class Fleet:
         slots: int,
         make: Callable[[str], Backend],
         host: str = "",
+        traits: Mapping[str, BackendTraits] = {},
     ) -> None:
-        self.states = [BackendState(TotalBackend(backend), slots) for backend in backends]
+        self.states = [
+            BackendState(TotalBackend(one), slots, traits.get(one.name, NO_TRAITS))
+            for one in backends
+        ]
         self.host = host
         self._make = make
         self._unlisted: dict[tuple[str, str], BackendState] = {}

@@ -28,6 +28,9 @@ from everfold.streams.redis.server import server_time_ms
 KEEP_S = 7 * 86_400.0
 """How long an unseen backend and an abandoned prompt are remembered."""
 
+SAME_TIME_S = 60.0
+"""Of two servers with one name, one that was seen so much earlier was replaced by the other."""
+
 ABANDONED_LIMIT = 10_000
 """Most abandoned prompts of a namespace. Beyond it the oldest are forgotten."""
 
@@ -49,6 +52,16 @@ class BackendEntry(Struct, frozen=True, kw_only=True):
     """The host of that runner."""
     is_configured: bool = False
     """A runner was configured with it; False: only a job names it, and nobody contacts it."""
+    title: str = ""
+    """What people call it; empty: they call it by its address."""
+    labels: tuple[str, ...] = ()
+    slots: int = 0
+    """Jobs that one runner gives to it, 0 while that is not known."""
+
+    @property
+    def shown(self) -> str:
+        """Return the backend for people: its name, if it has one, and its address."""
+        return f"{self.title} {self.name}".strip()
 
     def is_of(self, name: str, server: str, host: str) -> bool:
         """Say whether this speaks of the server with this identity, or of this name if one of the
@@ -147,22 +160,52 @@ async def retired_backends(log: Log) -> dict[str, Mark]:
 
 async def retire_backend(log: Log, name: str) -> None:
     """Take a backend out of service: it gets no new jobs, what waits there is taken back, and what
-    it holds while nobody reaches it is lost. `name` may be a server's identity, too, of which only
-    that server is retired. Raises BackendUnknown, Unavailable."""
-    entries = await backend_entries(log)
-    known = {entry.name for entry in entries}
-    name = name if name in known else bare(name)
-    if name not in known | {entry.server for entry in entries} - {""}:
-        raise BackendUnknown(name, tuple(sorted(known)))
-    await note_act(log, "retire_backend", name)
+    it holds while nobody reaches it is lost. `name` is one of `mark_of`. Raises BackendUnknown,
+    InvalidName, Unavailable."""
+    field = mark_of(await backend_entries(log), name)
+    await note_act(log, "retire_backend", bare(name), field if field != bare(name) else "")
     mark = Mark(actor=log.actor, at_ms=await server_time_ms(log.redis))
-    await command(log.redis, "HSET", log.keys.retired(), name, msgspec.json.encode(mark))
+    await command(log.redis, "HSET", log.keys.retired(), field, msgspec.json.encode(mark))
 
 
 async def return_backend(log: Log, name: str) -> bool:
     """Put a retired backend into service again; False when it was not retired."""
     await note_act(log, "return_backend", name)
-    return await command(log.redis, "HDEL", log.keys.retired(), name, bare(name)) != 0
+    named = _called(await backend_entries(log), name)
+    names = {part for entry in named for part in (entry.name, entry.server) if part}
+    return await command(log.redis, "HDEL", log.keys.retired(), *{name, bare(name)} | names) != 0
+
+
+def mark_of(entries: Iterable[BackendEntry], name: str) -> str:
+    """Return under which name a backend is marked: an address, or the identity of a server.
+
+    `name` is one of these, or what people call the backend: of it, and of a host and port, the
+    identity counts, so that no other server at the address is meant. Raises BackendUnknown, or
+    InvalidName where several servers have the name.
+    """
+    entries = list(entries)
+    known = {entry.name for entry in entries} | {entry.server for entry in entries}
+    for mark in (name, bare(name)):
+        if mark and mark in known:
+            return mark
+    called = _called(entries, name)
+    newest_ms = max((entry.seen_ms for entry in called), default=0)
+    marks = {
+        entry.server or entry.name
+        for entry in called
+        if entry.seen_ms > newest_ms - SAME_TIME_S * 1000
+    }
+    if len(marks) > 1:
+        rule = f"several servers have this name; use one of {', '.join(sorted(marks))}"
+        raise InvalidName("backend", name, rule)
+    if not marks:
+        raise BackendUnknown(name, tuple(sorted({entry.title or entry.name for entry in entries})))
+    return marks.pop()
+
+
+def _called(entries: Iterable[BackendEntry], name: str) -> list[BackendEntry]:
+    """Return the entries of a backend that people call so, or by host and port."""
+    return [one for one in entries if name and name in (one.title, one.name.partition("://")[2])]
 
 
 async def give_up_attempt(log: Log, job_id: str, attempt: int) -> None:

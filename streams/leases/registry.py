@@ -46,6 +46,8 @@ class RunnerEntry(Struct, frozen=True, kw_only=True):
     """Which events it can read; see events/codec.py."""
     reaches: tuple[str, ...] = ()
     """Names of the backends that it reaches now."""
+    titles: dict[str, str] = {}
+    """Base URL -> what people call it, of the backends to which somebody gave a name."""
 
 
 class ProcessEntry(Struct, frozen=True, kw_only=True):

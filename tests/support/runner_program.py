@@ -18,7 +18,7 @@ import anyio
 import msgspec
 from msgspec import Struct
 
-from everfold.runner.backend import Attempt, Ended, SubmitOutcome, Truth, Unreachable
+from everfold.runner.backend import Attempt, BackendTraits, Ended, SubmitOutcome, Truth, Unreachable
 from everfold.runner.comfyui import ComfyBackend
 from everfold.runner.config import RunnerConfig
 from everfold.runner.execution.attempt_start import AttemptStart
@@ -59,6 +59,8 @@ class RunnerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """The name of the machine that this runner takes itself to be on; its own when empty."""
     addresses: dict[str, str] = {}
     """URL of a backend -> where it is found on that machine."""
+    titles: dict[str, str] = {}
+    """URL of a backend -> what people call it."""
     has_identity: bool = True
     """Whether its servers can keep an identity."""
     broken: bool = False
@@ -149,6 +151,7 @@ async def main(options: RunnerOptions) -> None:
             [DyingBackend(url, options) for url in options.backends],
             config,
             make_backend=lambda url: DyingBackend(url, options),
+            traits={url: BackendTraits(title=title) for url, title in options.titles.items()},
         )
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_obey_signals, runner, options.stall_s)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -23,6 +23,7 @@ from everfold.commands.options import JobId, User
 from everfold.commands.output import Part, complain, console, emit, is_terminal, say
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.times import PastTime
+from everfold.operations import BackendStatus
 from everfold.projector.job.job import STATUSES, Job
 from everfold.streams.errors import CorruptLog, InvalidName, Unknown
 
@@ -100,16 +101,23 @@ async def show(job_id: JobId, *, session: Session = DEFAULT) -> None:
     """Show all that is known of one job."""
     async with session.open("reader") as everfold:
         job = await everfold.get(job_id)
+        seen = [] if session.json else await everfold.backends()
     if session.json:
         emit(to_json(job))
         return
-    fields = list(_fields(job))
+    fields = list(_fields(job, _title_of(job, seen)))
     width = max(len(name) for name, _ in fields)
     for name, value in fields:
         say((f"{name:<{width}}  ", "dim"), value)
 
 
-def _fields(job: Job) -> Iterator[tuple[str, Part]]:
+def _title_of(job: Job, seen: Sequence[BackendStatus]) -> str:
+    """Return what people call the job's backend, empty for nothing."""
+    named = [one for one in seen if one.title and job.server in ("", one.server)]
+    return next((one.title for one in named if job.server or one.name == job.backend), "")
+
+
+def _fields(job: Job, title: str) -> Iterator[tuple[str, Part]]:
     yield "status", status(job)
     for name, value in to_json(job).items():
         if not value or value == -1 or name in ("status", "promptId", "jobType", "userId"):
@@ -117,6 +125,8 @@ def _fields(job: Job) -> Iterator[tuple[str, Part]]:
         if name.endswith("_at_ms") and isinstance(value, int):
             time = datetime.fromtimestamp(value / 1000)
             yield name.removesuffix("_ms"), f"{time:%Y-%m-%d %H:%M:%S}  ({ago(value)} ago)"
+        elif name == "backend" and title:
+            yield name, f"{title}  {value}"
         else:
             yield name, value if isinstance(value, str) else _json(value)
 

@@ -22,10 +22,13 @@ async def ls(*, session: Session = DEFAULT) -> int:
     """List the backends that a runner has seen in the last 7 days."""
     async with session.open() as everfold:
         found = await everfold.backends()
+    is_called = any(one.title for one in found)
+    name = {"backend": lambda one: one.title or "-"} if is_called else {}
     session.show(
         found,
         {
-            "backend": lambda one: one.name,
+            **name,
+            "address" if is_called else "backend": lambda one: one.name,
             "seen": lambda one: "now" if one.unseen_s < NOW_S else f"{span(one.unseen_s)} ago",
             "service": lambda one: (
                 f"retired by {one.retired_by}" if one.retired_by else "in service"

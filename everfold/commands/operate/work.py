@@ -149,7 +149,13 @@ def _runner(
 
     made = [ComfyBackend(access) for access in accesses]
     known = backends.known(accesses)
-    return Runner(log, made, config, make_backend=lambda url: ComfyBackend(known.get(url, url)))
+    return Runner(
+        log,
+        made,
+        config,
+        make_backend=lambda url: ComfyBackend(known.get(url, url)),
+        traits={access.url: access.traits for access in accesses},
+    )
 
 
 @contextlib.asynccontextmanager
