@@ -8,11 +8,13 @@ from typing import cast
 
 from aiohttp import web
 
+from everfold.runner.capabilities.node_check import Graph
+from everfold.runner.capabilities.validation import refusal
 from everfold.simulator.faults import Faults
 from everfold.simulator.ledger import Ledger
 from everfold.simulator.queue import PromptQueue, shown
 from everfold.simulator.sockets import Sockets
-from everfold.simulator.validation import Catalogue, Graph, validate
+from everfold.simulator.validation import Catalogue, check
 
 
 class PromptRoutes:
@@ -55,10 +57,9 @@ class PromptRoutes:
             number = self._queue.next_number(bool(body.get("front")))
         if "prompt" not in body:
             return _refuse("no_prompt", "No prompt provided", "No prompt provided")
-        verdict = validate(body["prompt"], self._catalogue, body.get("partial_execution_targets"))
+        verdict = check(body["prompt"], self._catalogue, body.get("partial_execution_targets"))
         if verdict.error is not None:
-            answer = {"error": verdict.error, "node_errors": verdict.node_errors}
-            return web.json_response(answer, status=400)
+            return web.json_response(refusal(verdict), status=400)
         prompt_id = str(body.get("prompt_id", uuid.uuid4()))
         await self._accept(body, number, prompt_id, verdict.outputs)
         if faults.take("lose_responses"):

@@ -11,8 +11,8 @@ from collections import OrderedDict
 
 import anyio
 
+from everfold.runner.capabilities.node_check import Graph
 from everfold.simulator.ledger import Row
-from everfold.simulator.validation import Graph
 
 HISTORY_LIMIT = 10_000
 

@@ -40,7 +40,6 @@ from everfold.runner.comfyui.large_bodies import (
     history_value,
     queue_value,
 )
-from everfold.runner.comfyui.loose_json import TooManyValues, as_object
 from everfold.runner.comfyui.socket import SocketObservation, open_socket
 from everfold.runner.comfyui.submission import post
 from everfold.runner.comfyui.truth import (
@@ -50,6 +49,7 @@ from everfold.runner.comfyui.truth import (
     read_queue,
     unreadable_end,
 )
+from everfold.runner.loose_json import TooManyValues, as_object
 from everfold.streams.events.event import ON_HOST
 
 TIMEOUT_S = 15.0

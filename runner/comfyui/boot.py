@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from everfold.runner.backend import Unreachable
 from everfold.runner.comfyui.http import Answer, ComfyHttp, SharedRead
-from everfold.runner.comfyui.loose_json import as_object, as_text
+from everfold.runner.loose_json import as_object, as_text
 
 OLDEST_VERSION = (0, 3, 45)
 """Older servers ignore the prompt_id that a client chooses, so nothing could be found again."""

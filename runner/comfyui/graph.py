@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from msgspec import Struct
 
-from everfold.runner.comfyui import loose_json
+from everfold.runner import loose_json
 
 ORDINARY_WEIGHT = 1.0
 UNKNOWN_SAMPLER_STEPS = 20

@@ -19,9 +19,9 @@ import anyio.lowlevel
 import httpx
 from msgspec import Struct
 
+from everfold.runner import loose_json
 from everfold.runner.access.address import Address
 from everfold.runner.backend import Unreachable
-from everfold.runner.comfyui import loose_json
 from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import ServerUnreachable
 

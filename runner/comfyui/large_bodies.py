@@ -12,9 +12,9 @@ import re
 import msgspec
 from msgspec import Raw, Struct
 
-from everfold.runner.comfyui import loose_json
-from everfold.runner.comfyui.loose_json import TooManyValues
+from everfold.runner import loose_json
 from everfold.runner.comfyui.truth import NotUnderstood
+from everfold.runner.loose_json import TooManyValues
 from everfold.streams.events.shortening import TRUNCATED
 
 MOST_PROMPTS = 10_000

@@ -14,7 +14,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import UNSET, Struct, structs
 
-from everfold.runner.comfyui import loose_json
+from everfold.runner import loose_json
 from everfold.streams.events.json_text import UNDECODABLE, check_nesting
 from everfold.streams.events.limits import BACKEND_NESTING
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from everfold.runner.comfyui.loose_json import as_list, as_name, as_object, as_text
+from everfold.runner.loose_json import as_list, as_name, as_object, as_text
 from everfold.streams.events.event import Failure, NodeProblem
 
 MESSAGE_LIMIT = 300

@@ -16,7 +16,7 @@ from msgspec import Struct, structs
 from everfold.runner.backend import Progress
 from everfold.runner.comfyui import messages
 from everfold.runner.comfyui.graph import MOST_STEPS, Plan, output_nodes, reachable
-from everfold.runner.comfyui.loose_json import NAME_LIMIT
+from everfold.runner.loose_json import NAME_LIMIT
 
 HIGHEST = 0.99
 

@@ -13,8 +13,8 @@ from msgspec import structs
 from everfold.runner.backend import Progress, SavedOutput, Sighting
 from everfold.runner.comfyui import messages
 from everfold.runner.comfyui.graph import Plan, without
-from everfold.runner.comfyui.loose_json import NAME_LIMIT
 from everfold.runner.comfyui.progress import Tally, evolve, learn_outputs, new_tally, report
+from everfold.runner.loose_json import NAME_LIMIT
 
 STARTING = (
     messages.ExecutionStart,

@@ -16,8 +16,8 @@ import httpx
 import msgspec
 from msgspec import Struct
 
+from everfold.runner import loose_json
 from everfold.runner.backend import Accepted, Ambiguous, Attempt, Rejected, SubmitOutcome, Withheld
-from everfold.runner.comfyui import loose_json
 from everfold.runner.comfyui.http import Answer, explain, read_answer
 from everfold.runner.comfyui.node_errors import (
     is_rejection,

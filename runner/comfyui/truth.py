@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from everfold.runner.backend import Ended, Load, Pending, Running
-from everfold.runner.comfyui.loose_json import (
+from everfold.runner.loose_json import (
     as_list,
     as_name,
     as_object,

@@ -10,10 +10,11 @@ from tests.architecture.source_tree import PACKAGES, Module, modules
 SOURCES = modules(*PACKAGES)
 
 DECODES = {
+    "everfold.runner.capabilities.object_info",
     "everfold.streams.events.json_text",
     "everfold.streams.events.codec",
     "everfold.runner.comfyui.large_bodies",
-    "everfold.runner.comfyui.loose_json",
+    "everfold.runner.loose_json",
     "everfold.runner.comfyui.messages",
 }
 """They catch UNDECODABLE, and bound the nesting themselves."""

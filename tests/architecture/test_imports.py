@@ -25,7 +25,8 @@ RANK = {package: rank for rank, package in enumerate((*PACKAGES, *TESTS_ONLY))}
 ROOMS = {
     "streams": "border errors closing events redis appending leases reading archive retention",
     "projector": "config job assignment folding reading projector subscribing",
-    "runner": "backend config access renewal decisions comfyui execution claiming runner",
+    "runner": "loose_json capabilities backend config access renewal decisions comfyui execution "
+    "claiming runner",
     "everfold": "event_text moments workflow_file contract timeline simulator embedded sinks "
     "archives operations client demo commands __main__",
 }
@@ -46,7 +47,7 @@ PURE = {
     "everfold.runner.backend",
     "everfold.runner.decisions.decide",
     "everfold.runner.comfyui.graph",
-    "everfold.runner.comfyui.loose_json",
+    "everfold.runner.loose_json",
     "everfold.runner.comfyui.messages",
     "everfold.runner.comfyui.node_errors",
     "everfold.runner.comfyui.progress",

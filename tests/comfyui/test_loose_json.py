@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everfold.runner.comfyui import loose_json
+from everfold.runner import loose_json
 
 JSON_VALUES = st.recursive(
     st.none()
