@@ -47,6 +47,11 @@ async def test_a_name_is_shown_and_taken_by_every_command(
     await runner.line("serves", within_s=20)
     job_id = (await log.submit(sleeper(0.1))).job_id
     await ended(everfold("jobs", "wait", job_id))
+
+    async def identified() -> bool:
+        return all(entry.server for entry in await backend_entries(log))
+
+    await eventually(identified, 10)
     [row] = await objects(everfold("backends", "ls", "--json"))
     shown = (row["name"], row["title"], row["labels"], row["slots"])
     assert shown == (comfy.url, "gpu1", ["gpu:24gb"], 1)

@@ -113,8 +113,11 @@ async def show(job_id: JobId, *, session: Session = DEFAULT) -> None:
 
 def _title_of(job: Job, seen: Sequence[BackendStatus]) -> str:
     """Return what people call the job's backend, empty for nothing."""
-    named = [one for one in seen if one.title and job.server in ("", one.server)]
-    return next((one.title for one in named if job.server or one.name == job.backend), "")
+    for one in seen:
+        is_known = job.server and one.server
+        if one.title and (one.server == job.server if is_known else one.name == job.backend):
+            return one.title
+    return ""
 
 
 def _fields(job: Job, title: str) -> Iterator[tuple[str, Part]]:
