@@ -26,6 +26,7 @@ from everfold.projector.job.job import Job
 from everfold.projector.reading.lag import Checkpoint, checkpoints
 from everfold.projector.reading.queries import Page, get, list_jobs
 from everfold.projector.reading.watching import Watcher
+from everfold.shown_jobs import ShownJobs
 from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.border.secrets import SecretUrl
 from everfold.streams.errors import (
@@ -39,7 +40,7 @@ from everfold.streams.events.checks import check_job, check_text
 from everfold.streams.events.event import Canceled, CancelRequested, Outputs, Policy
 from everfold.streams.events.limits import REASON_LIMIT
 from everfold.streams.events.ranges import check_number
-from everfold.streams.events.record import Recorded, entry_order
+from everfold.streams.events.record import Recorded
 from everfold.streams.leases.backends import give_up_attempt
 from everfold.streams.reading.reader import job_events, tail
 from everfold.streams.redis.redis_errors import command
@@ -58,9 +59,6 @@ class SubmittedJob(Struct, frozen=True):
 
 READS_AT_ONCE = 50
 
-SHOWN_LIMIT = 10_000
-"""Jobs of which one client remembers what it has shown."""
-
 
 class Everfold(Operations):
     """One namespace on one server, opened with `Everfold.connect`. Many tasks may use it at once.
@@ -71,8 +69,7 @@ class Everfold(Operations):
     def __init__(self, log: Log, watcher: Watcher) -> None:
         self.log = log
         self._watcher = watcher
-        self._shown: dict[str, tuple[int, str]] = {}
-        """Job -> the highest sequence number that this client has handed out, and its entry id."""
+        self._shown = ShownJobs()
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -118,6 +115,8 @@ class Everfold(Operations):
         priority: str = "normal",
         run_at: datetime | None = None,
         policy: Policy | None = None,
+        batch: str = "",
+        tags: Collection[str] = (),
         user_id: str | None = None,
     ) -> SubmittedJob:
         """Append a new job; once this returns, the job is stored and waits for a runner.
@@ -127,7 +126,9 @@ class Everfold(Operations):
         and lists and subscriptions can select by the first two. With an `idempotency_key` a
         repeated submit of the same user returns the first job. `priority` is high, normal or
         low. The job does not start before `run_at` (a time without zone is local; None means at
-        once). `policy` says how often and how long the job is tried.
+        once). `policy` says how often and how long the job is tried. `batch` is a name that many
+        jobs share; lists can select by it, and by each of the `tags`, of which there are at most
+        16.
 
         Raises a kind of Refused (InvalidWorkflow, TooLarge, InvalidName, IdempotencyConflict)
         with nothing written. After Unavailable the job may exist: repeat the submit with its
@@ -143,8 +144,10 @@ class Everfold(Operations):
             priority=priority,
             run_at_ms=check_moment("run_at", run_at),
             policy=policy,
+            batch=batch,
+            tags=tags,
         )
-        self._note_shown(made.job_id, 1, made.entry_id)
+        self._shown.note(made.job_id, 1, made.entry_id)
         return SubmittedJob(made.job_id, made.created)
 
     async def get(self, job_id: str, at_least_seq: int = 0) -> Job:
@@ -156,7 +159,7 @@ class Everfold(Operations):
         that are needed for that were trimmed.
         """
         check_number("at_least_seq", at_least_seq)
-        at_least_seq = max(at_least_seq, self._shown.get(check_job(job_id), (0, ""))[0])
+        at_least_seq = max(at_least_seq, self._shown.seq_of(check_job(job_id)))
         return self._show(await get(self.log, job_id, at_least_seq))
 
     async def list(
@@ -203,12 +206,7 @@ class Everfold(Operations):
 
     async def _shown_after(self, marks: Sequence[Checkpoint]) -> dict[str, Job]:
         """Return the jobs of which this client has shown more than the projection has."""
-        partition_of, found = self.log.keys.partition_of, dict[str, Job]()
-        ahead = [
-            job_id
-            for job_id, (_, entry_id) in self._shown.items()
-            if entry_order(entry_id) > entry_order(marks[partition_of(job_id)].entry_id)
-        ]
+        ahead, found = self._shown.ahead_of(marks, self.log.keys), dict[str, Job]()
         turn = anyio.Semaphore(READS_AT_ONCE)
 
         async def read(job_id: str) -> None:
@@ -241,14 +239,8 @@ class Everfold(Operations):
 
     def _show(self, job: Job) -> Job:
         """Remember what the caller has seen of a job: it never un-sees it."""
-        self._note_shown(job.job_id, job.seq, job.entry_id)
+        self._shown.note(job.job_id, job.seq, job.entry_id)
         return job
-
-    def _note_shown(self, job_id: str, seq: int, entry_id: str) -> None:
-        seen = max((seq, entry_id), self._shown.pop(job_id, (0, "")))
-        self._shown[job_id] = seen  # last in the order in which they are forgotten
-        if len(self._shown) > SHOWN_LIMIT:
-            del self._shown[next(iter(self._shown))]
 
     async def outputs(self, job_id: str) -> Outputs:
         """Return the outputs by node id, as ComfyUI reports them; those so far for an open job.

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from everfold.projector.job.index_names import INDEX_VERSION
+from everfold.streams.errors import InvalidName, Misconfigured
+from everfold.streams.events.checks import check_list, check_name
 from everfold.streams.events.ranges import check_config
+
+INDEX_METADATA_LIMIT = 8
+"""Names of metadata that are indexed at most: each costs an entry of every job."""
 
 
 class ProjectorConfig(Struct, frozen=True, kw_only=True):
@@ -19,11 +25,28 @@ class ProjectorConfig(Struct, frozen=True, kw_only=True):
     """Seconds that a partition's lease lasts without a renewal."""
     renew_every_s: float = 1.0
     """Seconds between renewals, and between looks for partitions to acquire."""
+    index_metadata: tuple[str, ...] = ()
+    """Names in the jobs' metadata by whose values lists find jobs without reading others, at most
+    8. Another setting needs a rebuild, which makes the index for the jobs that are there."""
     cached_jobs: int = 20_000
     """Open jobs cached per partition, so that folding them on needs no read."""
 
     def __post_init__(self) -> None:
-        check_config(self, self.__struct_fields__)
+        numbers = [name for name in self.__struct_fields__ if name != "index_metadata"]
+        check_config(self, numbers)
+        try:
+            for key in (keys := check_list("index_metadata", self.index_metadata)):
+                check_name("index_metadata", key)
+        except InvalidName as error:
+            raise Misconfigured(str(error)) from error
+        if len(keys) > INDEX_METADATA_LIMIT:
+            most = f"an index of {len(keys)} names; {INDEX_METADATA_LIMIT} are the most"
+            raise Misconfigured(f"index_metadata asks for {most}")
+
+    @property
+    def indexes(self) -> str:
+        """The indexes that commits write, as words: their version, and the names of metadata."""
+        return " ".join((INDEX_VERSION, *sorted(set(self.index_metadata))))
 
     @property
     def closed_ttl_ms(self) -> int:

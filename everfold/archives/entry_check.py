@@ -18,11 +18,12 @@ from everfold.streams.events.checks import (
     check_event_id,
     check_job_id,
     check_name,
+    check_tags,
     check_text,
 )
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.event import Event, Submitted, closing_status
-from everfold.streams.events.limits import LAST_DATE_MS
+from everfold.streams.events.limits import LAST_DATE_MS, NAME_LIMIT
 from everfold.streams.events.record import (
     FIELDS,
     NO_ENTRY,
@@ -137,6 +138,8 @@ def _check_submit(event: Submitted) -> None:
     for what, text in (("kind", event.kind), ("user", event.user)):
         check_text(what, text)
     check_text("idempotency key", event.idempotency_key or "")
+    check_text("batch", event.batch or "", most=NAME_LIMIT)
+    check_tags(event.tags or ())
     if not _SHA256.fullmatch(event.workflow):
         raise Refused(f"workflow {event.workflow[:80]!r} is no SHA-256")
 

@@ -14,6 +14,7 @@ from msgspec import Struct
 from everfold.projector.config import ProjectorConfig
 from everfold.projector.folding.parking import Parked
 from everfold.projector.folding.projection import CommitRequest, Gap, Outcome, read_outcome
+from everfold.projector.job.index_names import names_of
 from everfold.projector.job.job import Job
 from everfold.projector.job.state import to_fields, to_fields_of_progress
 from everfold.streams.appending.log import Log
@@ -67,7 +68,10 @@ async def commit_jobs(
     ]
     reply = await _commit.run(
         log.redis,
-        (log.keys.log(partition), keys.projector(), keys.active(), keys.ended(), keys.parked()),
+        (
+            *(log.keys.log(partition), keys.projector(), keys.active(), keys.ended()),
+            *(keys.parked(), keys.index(), keys.indexed()),
+        ),
         (
             request.token,
             request.expected_checkpoint,
@@ -79,6 +83,7 @@ async def commit_jobs(
             _pack([_state(change, config) for change in batch.changes]),
             _pack((parked, batch.unparked)),
             batch.events,
+            config.indexes,
         ),
     )
     return read_outcome(reply)
@@ -89,7 +94,19 @@ def _state(change: StateChange, config: ProjectorConfig) -> tuple[object, ...]:
     fields = to_fields_of_progress if change.only_progress else to_fields
     flat = list(chain.from_iterable(fields(job, before).items()))
     at_ms, until_ms = job.updated_at_ms, _until_ms(before, job, config)
-    return job.job_id, before.seq, job.seq, job.is_terminal, at_ms, until_ms, flat
+    entry = _index_entry(before, job, config)
+    return job.job_id, before.seq, job.seq, job.is_terminal, at_ms, until_ms, flat, entry
+
+
+def _index_entry(before: Job, job: Job, config: ProjectorConfig) -> str:
+    """Return the job's entry of `indexed`, empty to leave it as it is.
+
+    Of an open job only its status changes.
+    """
+    if before.seq and not job.is_terminal and job.status == before.status:
+        return ""
+    at = f"e{job.updated_at_ms:016d}" if job.is_terminal else "o"
+    return "\n".join((at, *names_of(job, config.index_metadata)))
 
 
 def _until_ms(before: Job, job: Job, config: ProjectorConfig) -> int:

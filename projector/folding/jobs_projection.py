@@ -22,8 +22,8 @@ from everfold.streams.redis.scripts import Script
 
 _swap_jobs = Script("everfold.projector", "swap_jobs")
 
-FOLD_SOURCES = ("evolve.py", "fold.py", "job.py", "state.py")
-"""The files that decide which state events lead to, and how it is stored."""
+FOLD_SOURCES = ("evolve.py", "fold.py", "index_names.py", "job.py", "state.py")
+"""The files that decide which state events lead to, how it is stored, and how it is listed."""
 
 PAGE = 500
 """States deleted in one command."""
@@ -40,10 +40,11 @@ class JobsProjection:
 
     @cached_property
     def version(self) -> str:
-        """A digest of the fold's source: a rebuild by another fold is not resumed."""
+        """A digest of the fold's source and its indexes: no rebuild by another one is resumed."""
         digest = hashlib.sha256()
         for name in FOLD_SOURCES:
             digest.update(files("everfold.projector.job").joinpath(name).read_bytes())
+        digest.update(self._config.indexes.encode())
         return digest.hexdigest()[:12]
 
     def keys(self, keyspace: Keyspace, partition: int, *, rebuilding: bool = False) -> JobsKeys:
@@ -62,10 +63,14 @@ class JobsProjection:
 
     async def swap(self, log: Log, partition: int, token: str) -> Outcome | RebuildBehind:
         live, rebuilt = log.keys.jobs(partition), log.keys.jobs(partition, rebuilding=True)
-        keys = (
-            *(live.projector(), live.active(), live.ended(), live.parked()),
-            *(rebuilt.projector(), rebuilt.active(), rebuilt.ended(), rebuilt.parked()),
-        )
+        keys = [
+            key
+            for jobs in (live, rebuilt)
+            for key in (
+                *(jobs.projector(), jobs.active(), jobs.ended(), jobs.parked()),
+                *(jobs.index(), jobs.indexed()),
+            )
+        ]
         reply = await _swap_jobs.run(log.redis, keys, (token, live.job(""), rebuilt.job("")))
         return read_swap(reply)
 
@@ -75,4 +80,5 @@ class JobsProjection:
             while page := cast("list[bytes]", await command(redis, "ZRANGE", index, 0, PAGE - 1)):
                 await command(redis, "UNLINK", *(keys.job(name.decode()) for name in page))
                 await command(redis, "ZREM", index, *page)
+        await command(redis, "UNLINK", keys.index(), keys.indexed())
         await command(redis, "DEL", keys.parked(), keys.projector())

@@ -17,7 +17,10 @@ from everfold.streams.redis.scripts import Script
 
 _measure_hashes = Script("everfold.projector", "measure_hashes", is_read_only=True)
 
-LARGE_FIELDS = ("metadata", "outputs", "problems", "error", "reason", "refused_by", "policy")
+LARGE_FIELDS = (
+    *("metadata", "outputs", "problems", "error", "reason", "refused_by", "policy"),
+    "tags",
+)
 """Fields of a state without a small limit."""
 
 OTHERS_BYTES = 4096

@@ -145,6 +145,9 @@ def _submitted(job: Job, event: events.Submitted, now_ms: int) -> Job:
         workflow=event.workflow,
         policy=bounded(event.policy),
         idempotency_key=event.idempotency_key or "",
+        batch=event.batch or "",
+        tags=event.tags or (),
+        rerun_of=event.rerun_of or "",
         run_at_ms=event.run_at_ms or 0,
         submitted_at_ms=now_ms,
     )

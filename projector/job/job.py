@@ -34,6 +34,11 @@ class Job(Struct, frozen=True, kw_only=True, gc=False):
     """SHA-256 of the submitted graph."""
     policy: Policy = Policy()
     idempotency_key: str = ""
+    batch: str = ""
+    """Name that many jobs share, to be listed, waited for and canceled together."""
+    tags: tuple[str, ...] = ()
+    rerun_of: str = ""
+    """The job that this one runs again."""
     run_at_ms: int = 0
     """It is not started before this time; after a retry, the time of the next attempt."""
 

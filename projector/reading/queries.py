@@ -360,8 +360,8 @@ async def _without_state(log: Log, job_id: str) -> Job | None:
         job = await _as_parked(log, Job(job_id=job_id))
         if not job.is_terminal:
             return job if job.submitted_at_ms else None  # without its beginning it says nothing
-    keys, partition = log.keys, log.keys.partition_of(job_id)
-    touched = (keys.job(job_id), keys.active(partition), keys.ended(partition))
+    jobs = log.keys.jobs(log.keys.partition_of(job_id))
+    touched = (jobs.job(job_id), jobs.active(), jobs.ended(), jobs.index(), jobs.indexed())
     await with_retry(
         lambda: _drop_stale_index_entry.run(log.redis, touched, (job_id,)), log.retry_for_s
     )

@@ -84,6 +84,9 @@ async def _submit_again(log: Log, seen: Job, workflow: bytes) -> bool:
             queue=seen.queue,
             priority=seen.priority,
             policy=seen.policy,
+            batch=seen.batch,
+            tags=seen.tags,
+            rerun_of=seen.rerun_of,
             run_at_ms=await server_time_ms(log.redis) + int(RESTORED_WAITS_S * 1000),
         )
     except Refused:

@@ -6,7 +6,7 @@ Rule: every change of a job is one script call, and every append may be repeated
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -22,6 +22,7 @@ from everfold.streams.appending.outcomes import (
     Submission,
     append_outcome,
 )
+from everfold.streams.appending.submitted_event import submitted_event
 from everfold.streams.border.secrets import SecretUrl
 from everfold.streams.closing import close
 from everfold.streams.errors import (
@@ -33,9 +34,7 @@ from everfold.streams.errors import (
 from everfold.streams.events.checks import (
     author_of,
     check_append,
-    check_choice,
     check_event_id,
-    check_metadata,
     check_name,
     check_text,
 )
@@ -50,12 +49,10 @@ from everfold.streams.events.event import (
 )
 from everfold.streams.events.ids import new_id
 from everfold.streams.events.limits import EVENT_LIMIT_BYTES
-from everfold.streams.events.policies import check_policy
-from everfold.streams.events.ranges import check_number
 from everfold.streams.events.workflow_check import check_workflow
 from everfold.streams.redis import scripts
 from everfold.streams.redis.access import Access, Role, check_access
-from everfold.streams.redis.keys import PRIORITIES, Keyspace
+from everfold.streams.redis.keys import Keyspace
 from everfold.streams.redis.namespace import (
     Namespace,
     check_namespace,
@@ -296,15 +293,19 @@ class Log:
         priority: str = "normal",
         run_at_ms: int | None = None,
         policy: Policy | None = None,
+        batch: str = "",
+        tags: Collection[str] = (),
+        rerun_of: str = "",
     ) -> Submission:
         """Make a job known. When this returns, the job is in the log and waits for a runner.
 
         `workflow` is an API-format graph of at most 4 MiB: a mapping, or its JSON as text.
         `metadata` is any JSON object of at most 64 KiB. `priority` is high, normal or low. With an
         `idempotency_key` a repeated submit of the same user returns the first job; the key belongs
-        to the user, and another workflow, kind, queue, priority, metadata or policy under it is a
-        conflict. The job does not run before
-        `run_at_ms`, Unix milliseconds.
+        to the user, and another workflow, kind, queue, priority, metadata, policy, batch or tags
+        under it is a conflict. The job does not run before `run_at_ms`, Unix milliseconds.
+        `batch` is a name that many jobs share; of `tags` a job has TAGS_LIMIT at most. `rerun_of`
+        is the job that this one runs again.
 
         Raises InvalidWorkflow, TooLarge, InvalidName or IdempotencyConflict with nothing written,
         Refused while an import into the namespace is not finished;
@@ -313,28 +314,34 @@ class Log:
         """
         await self._refuse_while_importing()
         graph = check_workflow(workflow)
-        check_number("run_at_ms", run_at_ms)
         job_id = chosen_job_id(self.generation, check_text("user", user), job_id, idempotency_key)
         event = self.stamp(
-            Submitted(
-                kind=check_text("kind", kind),
+            submitted_event(
+                graph.sha256,
+                kind=kind,
                 user=user,
-                queue=check_name("queue", queue),
-                priority=check_choice("priority", priority, PRIORITIES),
-                workflow=graph.sha256,
-                metadata=check_metadata({} if metadata is None else metadata),
-                policy=check_policy(policy) if policy is not None else Policy(),
-                run_at_ms=run_at_ms,
+                metadata=metadata,
                 idempotency_key=idempotency_key,
+                queue=queue,
+                priority=priority,
+                run_at_ms=run_at_ms,
+                policy=policy,
+                batch=batch,
+                tags=tags,
+                rerun_of=rerun_of,
             )
         )
+        return await self._made(job_id, event, graph.json)
+
+    async def _made(self, job_id: str, event: Submitted, graph: bytes) -> Submission:
         payload = self.encoded(event)
         reply = await with_retry(
-            lambda: self._submit(job_id, event, payload, graph.json), self.retry_for_s
+            lambda: self._submit(job_id, event, payload, graph), self.retry_for_s
         )
+        key = event.idempotency_key
         if reply[0] == b"differs":
-            raise IdempotencyConflict(idempotency_key or job_id, job_id, "workflow")
-        if reply[0] == b"exists" and idempotency_key is not None:
+            raise IdempotencyConflict(key or job_id, job_id, "workflow")
+        if reply[0] == b"exists" and key is not None:
             await self._check_same(job_id, bytes(reply[1]).decode(), event)
         return Submission(job_id, bytes(reply[1]).decode(), created=reply[0] == b"submitted")
 

@@ -17,6 +17,8 @@ from everfold.streams.events.limits import (
     ID_LIMIT,
     METADATA_LIMIT_BYTES,
     NAME_LIMIT,
+    TAG_LIMIT,
+    TAGS_LIMIT,
 )
 from everfold.streams.events.ranges import check_number
 
@@ -128,6 +130,15 @@ def check_text(what: str, text: object, *, least: int = 0, most: int = ID_LIMIT)
     if not text.isprintable():
         raise InvalidName(what, text, "it must not hold control characters")
     return text
+
+
+def check_tags(tags: object) -> tuple[str, ...]:
+    """Return the tags of a job, each once, in the order given. Raises InvalidName or TooLarge."""
+    given = check_list("tags", tags)
+    found = dict.fromkeys(check_text("tag", tag, least=1, most=TAG_LIMIT) for tag in given)
+    if len(found) > TAGS_LIMIT:
+        raise TooLarge("the list of tags", len(found), TAGS_LIMIT, "tags")
+    return tuple(found)
 
 
 def check_choice(what: str, value: object, choices: tuple[str, ...]) -> str:

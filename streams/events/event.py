@@ -99,6 +99,12 @@ class Submitted(Fact, frozen=True, kw_only=True, tag="job.submitted"):
     run_at_ms: int | None = None
     """Not to be started before this Unix time."""
     idempotency_key: str | None = None
+    batch: str | UnsetType = UNSET
+    """Name that many jobs share, to be listed, waited for and canceled together."""
+    tags: tuple[str, ...] | UnsetType = UNSET
+    """Words of the caller's own, to list jobs by."""
+    rerun_of: str | UnsetType = UNSET
+    """The job that this one runs again."""
 
 
 class Claimed(Fact, frozen=True, kw_only=True, tag="job.claimed"):

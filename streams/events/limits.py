@@ -30,6 +30,10 @@ ID_LIMIT = 200
 NAME_LIMIT = 64
 EVENT_ID_LIMIT = 64
 REASON_LIMIT = 1_000
+TAG_LIMIT = 64
+"""Of one tag."""
+TAGS_LIMIT = 16
+"""Tags of one job."""
 BACKEND_LIMIT = 2_000
 """Of a backend's name, which is its address."""
 
@@ -101,7 +105,14 @@ LIMITS = (
         "characters",
         "Of job ids, users, kinds and idempotency keys. They are part of keys and of every state.",
     ),
-    Limit("name", NAME_LIMIT, "characters", "Of queues, namespaces, runners and subscriptions."),
+    Limit(
+        "name",
+        NAME_LIMIT,
+        "characters",
+        "Of queues, namespaces, runners, subscriptions and batches.",
+    ),
+    Limit("tag", TAG_LIMIT, "characters", "Of one tag: an index holds it for each of its jobs."),
+    Limit("tags", TAGS_LIMIT, "tags", "Of one job: each is one more entry in an index."),
     Limit(
         "event id",
         EVENT_ID_LIMIT,

@@ -213,6 +213,15 @@ class JobsKeys(Struct, frozen=True):
         """ZSET: closed jobs with a state, by time of their end."""
         return f"{self.root}:ended"
 
+    def index(self) -> str:
+        """ZSET of equal scores: jobs by user, status and so on, see lua/include/index_jobs.lua."""
+        return f"{self.root}:index"
+
+    def indexed(self) -> str:
+        """HASH: job -> `o` for an open one, or `e` and the time of its last event; then the names
+        under which the index has it, each on a line."""
+        return f"{self.root}:indexed"
+
 
 class StatesKeys(Struct, frozen=True):
     """A custom projection in one partition: the live one, or one being rebuilt beside it."""

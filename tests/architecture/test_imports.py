@@ -24,11 +24,11 @@ RANK = {package: rank for rank, package in enumerate((*PACKAGES, *TESTS_ONLY))}
 
 ROOMS = {
     "streams": "border errors closing events redis appending leases reading archive retention",
-    "projector": "config job assignment folding reading projector subscribing",
+    "projector": "job config assignment folding reading projector subscribing",
     "runner": "loose_json capabilities backend config access renewal decisions comfyui execution "
     "claiming runner",
     "everfold": "event_text moments workflow_file contract timeline simulator embedded sinks "
-    "archives operations client demo commands __main__",
+    "archives shown_jobs operations client demo commands __main__",
 }
 """The rooms of each package; each may import those before it in its line."""
 

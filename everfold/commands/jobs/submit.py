@@ -32,6 +32,11 @@ Metadata = Annotated[
 Key = Annotated[
     str | None, at_most("text", "A repeated submit with the same key returns the first job.")
 ]
+Batch = Annotated[str, at_most("name", "A name that many jobs share; see `everfold batches`.")]
+Tags = Annotated[
+    list[str] | None,
+    at_most("tag", "A word of your own, to list jobs by. Repeat the option for more."),
+]
 Queue = Annotated[str, at_most("name", "The job's queue. Only runners that serve it take the job.")]
 
 _decode_graph = decoder(dict[str, dict[str, object]])
@@ -49,6 +54,8 @@ async def submit(
     priority: str = "normal",
     run_at: FutureTime | None = None,
     policy: list[str] | None = None,
+    batch: Batch = "",
+    tag: Tags = None,
     wait: bool = False,
     session: Session = DEFAULT,
 ) -> int:
@@ -81,6 +88,8 @@ async def submit(
             priority=priority,
             run_at=run_at,
             policy=policy_of(policy or []),
+            batch=batch,
+            tags=tag or (),
         )
         if wait:
             return await show_until_ended(everfold, made.job_id, session)

@@ -14,3 +14,27 @@ local function refuse_commit(projector, log, parked, group, token, checkpoint)
   end
   return nil, whole(folded or '0') or 0
 end
+
+-- Mark the states that are stored further already, as `further`. Return the others that are not
+-- at the seq at which they must be, each with the seq at which it is.
+-- `key` is that of a state without the job id at its end.
+local function find_gaps(states, key)
+  local gaps = {}
+  for _, state in ipairs(states) do
+    local stored = whole(redis.call('HGET', key .. state[1], 'seq') or '0') or 0
+    if stored >= state[3] then state.further = true
+    elseif stored ~= state[2] then table.insert(gaps, state[1]) table.insert(gaps, stored) end
+  end
+  return gaps
+end
+
+-- Return which indexes are complete after a commit: of those written now, all when nothing was committed
+-- before, else those that were complete. They are words with a space between them.
+local function complete_indexes(projector, active, ended, checkpoint, written)
+  if checkpoint == '0-0' and redis.call('ZCARD', active) + redis.call('ZCARD', ended) == 0 then return written end
+  local complete = {}
+  for word in string.gmatch(redis.call('HGET', projector, 'indexes') or '', '%S+') do
+    if string.find(' ' .. written .. ' ', ' ' .. word .. ' ', 1, true) then table.insert(complete, word) end
+  end
+  return table.concat(complete, ' ')
+end

@@ -1,0 +1,55 @@
+-- The index of a partition is a ZSET of equal scores, so its members are in the order of their bytes.
+-- An open job has a member `name\no\njob` for each of its names, one that has ended
+-- `name\ne<ms of its last event>\njob`. Each job has `#job` and `$boj`, the id backwards, too.
+-- `indexed` has for each job what its members are made of: `o` or `e<ms>`, then its names, in lines.
+
+local function index_members(job, entry)
+  local at, names = string.match(entry, '^([^\n]*)\n?(.*)$')
+  local members = { '#' .. job, '$' .. string.reverse(job) }
+  for name in string.gmatch(names, '[^\n]+') do table.insert(members, name .. '\n' .. at .. '\n' .. job) end
+  return members
+end
+
+-- Take a job out of the index.
+local function unindex_job(index, indexed, job)
+  local entry = redis.call('HGET', indexed, job)
+  if not entry then return end
+  redis.call('ZREM', index, unpack(index_members(job, entry)))
+  redis.call('HDEL', indexed, job)
+end
+
+-- Put a job into the index, in the place of what it had there before.
+local function index_job(index, indexed, job, entry)
+  local before, kept, gone, scored = redis.call('HGET', indexed, job), {}, {}, {}
+  if before == entry then return end
+  for _, member in ipairs(index_members(job, entry)) do
+    kept[member] = true
+    table.insert(scored, 0)
+    table.insert(scored, member)
+  end
+  for _, member in ipairs(before and index_members(job, before) or {}) do
+    if not kept[member] then table.insert(gone, member) end
+  end
+  if #gone > 0 then redis.call('ZREM', index, unpack(gone)) end
+  redis.call('ZADD', index, unpack(scored))
+  redis.call('HSET', indexed, job, entry)
+end
+
+-- Take jobs out of `ended` and the index whose states have expired: a thousand of them at most.
+local function drop_expired(ended, index, indexed, before_ms)
+  local jobs = redis.call('ZRANGEBYSCORE', ended, '-inf', before_ms, 'LIMIT', 0, 1000)
+  for _, job in ipairs(jobs) do unindex_job(index, indexed, job) end
+  if #jobs > 0 then redis.call('ZREM', ended, unpack(jobs)) end
+end
+
+-- Write a job's state and its place in the indexes. One that has ended and is not kept is deleted.
+-- `to` has the keys: state (without the job id at its end), active, ended, index, indexed.
+local function write_state(to, time_ms, job, _, _, closed, event_ms, until_ms, fields, entry)
+  local key, kept = to.state .. job, until_ms == 0 or until_ms > time_ms
+  if kept then redis.call('HSET', key, unpack(fields)) else redis.call('DEL', key) end
+  if kept and until_ms > 0 then redis.call('PEXPIREAT', key, until_ms) end
+  if closed then redis.call('ZREM', to.active, job) end
+  if closed and not kept then return unindex_job(to.index, to.indexed, job) end
+  redis.call('ZADD', closed and to.ended or to.active, event_ms, job)
+  if entry ~= '' then index_job(to.index, to.indexed, job, entry) end
+end
