@@ -82,6 +82,14 @@ Drain = Annotated[
         "drain_s", "How long running jobs may take to end after Ctrl-C; then they are released."
     ),
 ]
+IndexMetadata = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--index-metadata",
+        help="A name in the jobs' metadata by whose values lists find jobs without reading "
+        "others. Repeat the option for more, at most 8. Then run `everfold projector rebuild`.",
+    ),
+]
 DataFolder = Annotated[
     Path | None,
     Parameter(env_var="EVERFOLD_DATA", help="The folder of the embedded server's data."),

@@ -14,7 +14,7 @@ from msgspec import Struct
 from everfold.projector.config import ProjectorConfig
 from everfold.projector.folding.parking import Parked
 from everfold.projector.folding.projection import CommitRequest, Gap, Outcome, read_outcome
-from everfold.projector.job.index_names import names_of
+from everfold.projector.job.index_names import entry_of
 from everfold.projector.job.job import Job
 from everfold.projector.job.state import to_fields, to_fields_of_progress
 from everfold.streams.appending.log import Log
@@ -105,8 +105,7 @@ def _index_entry(before: Job, job: Job, config: ProjectorConfig) -> str:
     """
     if before.seq and not job.is_terminal and job.status == before.status:
         return ""
-    at = f"e{job.updated_at_ms:016d}" if job.is_terminal else "o"
-    return "\n".join((at, *names_of(job, config.index_metadata)))
+    return entry_of(job, sorted(config.index_metadata))
 
 
 def _until_ms(before: Job, job: Job, config: ProjectorConfig) -> int:

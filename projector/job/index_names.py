@@ -62,3 +62,16 @@ def code_of(job: Job) -> str:
     if job.status == "failed":
         return job.error.code if job.error is not None else ""
     return job.reason if job.status == "expired" else ""
+
+
+def entry_of(job: Job, metadata_keys: Sequence[str] = ()) -> str:
+    """Return a job's entry of `indexed`: `o`, or `e` and the time of its end, then its names."""
+    at = f"e{job.updated_at_ms:016d}" if job.is_terminal else "o"
+    return "\n".join((at, *names_of(job, metadata_keys)))
+
+
+def members_of(job_id: str, entry: str) -> list[bytes]:
+    """Return the members of the index that an entry stands for, as index_jobs.lua makes them."""
+    at, *names = entry.split("\n")
+    named = (f"{name}\n{at}\n{job_id}".encode() for name in names)
+    return [b"#" + job_id.encode(), b"$" + job_id.encode()[::-1], *named]

@@ -20,6 +20,7 @@ from everfold.projector.job.invariants import Difference, Trace, check, trace_be
 from everfold.projector.job.job import Job
 from everfold.projector.job.overdue import MARGIN_S, overdue
 from everfold.projector.job.state import from_fields, to_fields
+from everfold.projector.reading.index_check import index_differences, stray_members
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import CorruptLog, JobUnknown, ServerError
 from everfold.streams.events.record import NO_ENTRY, Recorded
@@ -73,6 +74,7 @@ async def verify(
     for partition in range(log.keys.partitions):
         await verifier.check_histories(partition, last[partition])
         await verifier.check_dispatch(partition)
+        await verifier.check_index(partition)
     return verifier.report()
 
 
@@ -190,6 +192,8 @@ class _Verifier:
         if state is not None and events and events[0].seq == 1:
             for difference in _state_differences(job_id, state, events):
                 yield difference
+        for difference in await index_differences(self._log, job_id):
+            yield difference
         entries = await self._entry_count(job_id, head)
         if head.get(b"status") == b"open":
             for difference in await self._overdue(job_id, head, events, state):
@@ -252,6 +256,11 @@ class _Verifier:
                     await self._check_entry(job_id, dispatch_id, key)
         async for job_id in self._members(keys.later(partition)):
             await self._check_entry(job_id, "", keys.later(partition))
+
+    async def check_index(self, partition: int) -> None:
+        """Check that each member of the index is one of a job that has it."""
+        async for difference in stray_members(self._log, partition):
+            self._note([difference])
 
     async def _entries(self, key: str) -> AsyncIterator[tuple[str, str]]:
         after = "-"

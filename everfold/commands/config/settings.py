@@ -29,6 +29,7 @@ from everfold.commands.numbers import range_of
 from everfold.commands.options import (
     ComfyUrls,
     DataFolder,
+    IndexMetadata,
     Namespace,
     RedisCa,
     RedisCert,
@@ -77,6 +78,7 @@ def shared(
     redis_check_hostname: RedisCheckHostname = True,
     comfyui: ComfyUrls = None,
     data: DataFolder = None,
+    index_metadata: IndexMetadata = None,
     log: Annotated[Level, Parameter(converter=_level)] = "WARNING",
 ) -> None:
     """The keys at the top of a file, which reach every command that has an option of that name.

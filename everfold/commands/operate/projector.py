@@ -15,7 +15,7 @@ from everfold.commands.formats import ago, span
 from everfold.commands.loading import load_projection
 from everfold.commands.numbers import duration
 from everfold.commands.operate.process import ending_signals, log_to_stderr
-from everfold.commands.options import ArchiveUrl, JobId, ProjectionPlace
+from everfold.commands.options import ArchiveUrl, IndexMetadata, JobId, ProjectionPlace
 from everfold.commands.output import Cell, console, is_terminal, show, table
 from everfold.commands.progress import event_progress
 from everfold.commands.session import DEFAULT, Session
@@ -63,6 +63,7 @@ async def run(
     *,
     job_ttl: JobTtl = 7200.0,
     terminal_ttl: TerminalTtl = None,
+    index_metadata: IndexMetadata = None,
     projection: Annotated[list[str] | None, Parameter(metavar="MODULE:NAME...")] = None,
     session: Session = DEFAULT,
 ) -> int:
@@ -75,7 +76,9 @@ async def run(
     """
     log_to_stderr()
     own = [load_projection(place) for place in projection or []]
-    config = ProjectorConfig(job_ttl_s=job_ttl, terminal_ttl_s=terminal_ttl)
+    config = ProjectorConfig(
+        job_ttl_s=job_ttl, terminal_ttl_s=terminal_ttl, index_metadata=tuple(index_metadata or ())
+    )
     name = runner_name("projector")
     collect_garbage_rarely()
     async with session.log(name, role="projector") as log, anyio.create_task_group() as tasks:
@@ -157,14 +160,18 @@ def _style(row: Lag) -> str:
 
 @projector.command
 async def rebuild(
-    *, projection: ProjectionPlace = "", archive: ArchiveUrl = "", session: Session = DEFAULT
+    *,
+    projection: ProjectionPlace = "",
+    index_metadata: IndexMetadata = None,
+    archive: ArchiveUrl = "",
+    session: Session = DEFAULT,
 ) -> int:
     """Fold the whole history again beside the live states, and swap the result in at the end.
 
     Runners, projectors and readers work on meanwhile. A rebuild that was interrupted continues
     where it was when it is started again.
     """
-    chosen = _chosen(projection)
+    chosen = _chosen(projection, index_metadata)
     async with session.log() as log:
         with event_progress("rebuild", session) as progress:
             kept = await known_archive(log, archive)
@@ -197,8 +204,9 @@ async def show_states(
     return 0 if wanted or not key else 3
 
 
-def _chosen(place: str) -> AnyProjection:
-    return load_projection(place) if place else JobsProjection()
+def _chosen(place: str, index_metadata: list[str] | None = None) -> AnyProjection:
+    config = ProjectorConfig(index_metadata=tuple(index_metadata or ()))
+    return load_projection(place) if place else JobsProjection(config)
 
 
 @parked.command

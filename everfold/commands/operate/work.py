@@ -15,7 +15,7 @@ import anyio
 
 from everfold.commands.numbers import duration, number
 from everfold.commands.operate.process import INTERRUPTED, ending_signals, log_to_stderr
-from everfold.commands.options import ComfyUrls, DataFolder, Drain, Queues, Slots
+from everfold.commands.options import ComfyUrls, DataFolder, Drain, IndexMetadata, Queues, Slots
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.stream.sinks import PostHogOptions, SqlOptions, WebhookOptions, consuming
 from everfold.runner.config import RunnerConfig, runner_name
@@ -51,6 +51,7 @@ async def up(
     slots: Slots = 2,
     drain: Drain = 10.0,
     data: DataFolder = None,
+    index_metadata: IndexMetadata = None,
     sql: SqlOptions | None = None,
     webhook: WebhookOptions | None = None,
     posthog: PostHogOptions | None = None,
@@ -61,8 +62,10 @@ async def up(
     The server is an embedded one, unless --redis-url or the environment names one. Ctrl-C or
     SIGTERM drains the runner; a second one stops everything at once.
     """
+    from everfold.projector.config import ProjectorConfig
     from everfold.projector.projector import Projector
 
+    projecting = ProjectorConfig(index_metadata=tuple(index_metadata or ()))
     backends = _backends()
     accesses = backends.chosen(comfyui)
     config = _config("", queue, slots, drain)
@@ -73,7 +76,7 @@ async def up(
         anyio.create_task_group() as tasks,
     ):
         _announce(log, accesses, session)
-        await tasks.start(Projector(log, config.name).run)
+        await tasks.start(Projector(log, config.name, projecting).run)
         wanted = [one for one in (sql, webhook, posthog) if one]
         # A database that is away must not keep the jobs from running.
         async with consuming(log, wanted, patient=True) as sinks:
