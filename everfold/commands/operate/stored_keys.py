@@ -129,6 +129,8 @@ def _of_partition(keys: Keyspace, partition: int) -> Iterator[Stored]:
     yield Stored(keys.workflows(partition), "hash", _number)
     yield Stored(keys.skipped(partition), "hash", decoder(Skip))
     yield Stored(keys.parked(partition), "hash", decoder(Parked))
+    yield Stored(keys.jobs(partition).index(), "zset")
+    yield Stored(keys.jobs(partition).indexed(), "hash")
     yield Stored(keys.projector(partition), "hash", fields=LEASE)
 
 
