@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from everfold.runner import loose_json
 from everfold.runner.backend import Ended, Truth, Unreachable
-from everfold.runner.comfyui import ComfyBackend, loose_json
+from everfold.runner.comfyui import ComfyBackend
 from everfold.runner.comfyui.large_bodies import history_value, queue_value
 from everfold.runner.comfyui.truth import NotUnderstood, read_history, read_queue
 from everfold.streams.events.shortening import TRUNCATED
