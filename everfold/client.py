@@ -21,6 +21,8 @@ from msgspec import Struct
 from everfold.embedded import find_server
 from everfold.moments import check_moment
 from everfold.operations import Operations
+from everfold.policy_file import read_policy_settings
+from everfold.policy_settings import NO_SETTINGS, PolicySettings
 from everfold.projector.folding.parking import is_blocked
 from everfold.projector.job.job import Job
 from everfold.projector.reading.lag import Checkpoint, checkpoints
@@ -66,8 +68,9 @@ class Everfold(Operations):
     Every method raises Unavailable when the server stays away for more than about 15 s.
     """
 
-    def __init__(self, log: Log, watcher: Watcher) -> None:
+    def __init__(self, log: Log, watcher: Watcher, policies: PolicySettings = NO_SETTINGS) -> None:
         self.log = log
+        self._policies = policies
         self._watcher = watcher
         self._shown = ShownJobs()
 
@@ -81,16 +84,20 @@ class Everfold(Operations):
         partitions: int | None = None,
         actor: str = "client",
         role: Role | None = None,
+        config: str | Path | None = None,
     ) -> AsyncIterator[Everfold]:
         """Connect to `url`, else to REDIS_URL or REDIS_HOST, else to a running embedded server.
 
         Creates the namespace when it does not exist, with `partitions` partitions (default 8);
         for an existing one it must be its number, or None. `actor` is stored in each event that
         this client appends. With a `role`, such as "client" or "reader", the rights of the
-        server's user are checked first: AccessMissing names those that are missing. Leaving
-        closes the connections and ends all `watch` and `follow`.
+        server's user are checked first: AccessMissing names those that are missing. `config` names
+        an everfold.toml, of which only the tables [policy...] count here, with the variables
+        EVERFOLD_POLICY_...: defaults for `submit`. Leaving closes the connections and ends all
+        `watch` and `follow`.
         Raises Misconfigured (NoServer, PartitionMismatch, ...), InvalidName or Unavailable.
         """
+        policies = NO_SETTINGS if config is None else read_policy_settings(config)
         async with (
             Log.open(
                 url or find_server(),
@@ -101,7 +108,7 @@ class Everfold(Operations):
             ) as log,
             Watcher(log) as watcher,
         ):
-            yield cls(log, watcher)
+            yield cls(log, watcher, policies)
 
     async def submit(
         self,
@@ -114,7 +121,7 @@ class Everfold(Operations):
         queue: str = "default",
         priority: str = "normal",
         run_at: datetime | None = None,
-        policy: Policy | None = None,
+        policy: Policy | Mapping[str, object] | None = None,
         batch: str = "",
         tags: Collection[str] = (),
         user_id: str | None = None,
@@ -126,9 +133,11 @@ class Everfold(Operations):
         and lists and subscriptions can select by the first two. With an `idempotency_key` a
         repeated submit of the same user returns the first job. `priority` is high, normal or
         low. The job does not start before `run_at` (a time without zone is local; None means at
-        once). `policy` says how often and how long the job is tried. `batch` is a name that many
-        jobs share; lists can select by it, and by each of the `tags`, of which there are at most
-        16.
+        once). `policy` says how often and how long the job is tried: a mapping such as
+        {"retries": 3} sets these fields only, all others are those of the config, else the
+        defaults of `Policy`; a `Policy` is taken as it is, whatever the config says. `batch`
+        is a name that many jobs share; lists can select by it, and by each of the `tags`, of which
+        there are at most 16.
 
         Raises a kind of Refused (InvalidWorkflow, TooLarge, InvalidName, IdempotencyConflict)
         with nothing written. After Unavailable the job may exist: repeat the submit with its
@@ -143,7 +152,11 @@ class Everfold(Operations):
             queue=queue,
             priority=priority,
             run_at_ms=check_moment("run_at", run_at),
-            policy=policy,
+            policy=(
+                self._policies.policy(queue, kind, policy or {})
+                if policy is None or isinstance(policy, Mapping)
+                else policy
+            ),
             batch=batch,
             tags=tags,
         )

@@ -7,13 +7,15 @@ files the help ends with their limit in streams/events/limits.py; what takes the
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from cyclopts import Parameter
 
-from everfold.commands.times import A_DURATION, duration_s
+from everfold.commands.times import A_DURATION
+from everfold.durations import DAY_S, ENDLESS, duration_s
 from everfold.streams.errors import Misconfigured
 from everfold.streams.events.limits import LIMITS
 from everfold.streams.events.ranges import RANGES, Range
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
     from cyclopts import Token
 
 _NUMBER = re.compile(r"-?[0-9]{1,20}(?:\.[0-9]+)?")
-
-DAY_S = 86_400
 
 
 class InRange:
@@ -51,6 +51,8 @@ class InRange:
 
     def _number(self, token: Token) -> float:
         number = self._read(token.value)
+        if number == math.inf and self.allowed.is_endless:
+            return number
         if number is None:
             raise Misconfigured(f"{token.keyword} {token.value!r} is not {self._wanted}")
         if number not in self.allowed:
@@ -58,9 +60,12 @@ class InRange:
         return number
 
 
-def duration(name: str, what: str) -> Parameter:
-    """Return the parameter of a duration; `name` is the row of RANGES, `what` the help."""
-    reading = _duration(name, many=False)
+def duration(name: str, what: str, *, endless: bool = False) -> Parameter:
+    """Return the parameter of a duration; `name` is the row of RANGES, `what` the help.
+
+    Where it may be `endless`, `none` is taken, too, and read as infinity.
+    """
+    reading = _duration(name, many=False, endless=endless)
     text = _help(what, reading)
     return Parameter(converter=reading, metavar="DURATION", show_default=_seconds, help=text)
 
@@ -71,10 +76,15 @@ def durations(name: str, what: str) -> Parameter:
     return Parameter(converter=reading, metavar="DURATION...", help=_help(what, reading))
 
 
-def _duration(name: str, *, many: bool) -> InRange:
-    allowed = RANGES[name]
-    ends = f"from {allowed.least:g}s to {allowed.most / DAY_S:g}d"
-    return InRange(name, duration_s, f"a duration: {A_DURATION}", ends, many=many)
+def _duration(name: str, *, many: bool, endless: bool = False) -> InRange:
+    allowed, more = RANGES[name], f", or {ENDLESS}" if endless else ""
+    ends = f"from {allowed.least:g}s to {allowed.most / DAY_S:g}d{more}"
+    read = _duration_or_none if endless else duration_s
+    return InRange(name, read, f"a duration: {A_DURATION}{more}", ends, many=many)
+
+
+def _duration_or_none(text: str) -> float | None:
+    return math.inf if text.strip().lower() == ENDLESS else duration_s(text)
 
 
 def number(name: str, what: str) -> Parameter:

@@ -1,17 +1,16 @@
-"""Durations and points in time, as people write them for an option.
+"""Points in time, as people write them for an option, and the words for durations.
 
-Rule: every option that takes a time has a type of this file, and every duration is read here, so
-that all of them read the same.
+Rule: every option that takes a point in time has a type of this file.
 """
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from everfold.durations import duration_s
 from everfold.streams.errors import Misconfigured
 
 if TYPE_CHECKING:
@@ -19,18 +18,9 @@ if TYPE_CHECKING:
 
     from cyclopts import Token
 
-DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]+)?)(s|m|min|h|d)?")
-UNITS_S = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}
-
 A_DURATION = "write a duration such as 90s, 15m, 2h or 7d; a plain number is seconds"
 A_TIME = "write an age such as 90s, 15m, 2h or 7d, or a time such as 2030-01-31T12:00:00Z"
 A_LATER_TIME = "write a time such as 2030-01-31T12:00:00Z, or 15m or 2h for that long from now"
-
-
-def duration_s(text: str) -> float | None:
-    """Return the seconds of `90`, `90s`, `1.5h` or `7d`; None if it is no duration."""
-    found = DURATION.fullmatch(text.strip())
-    return float(found[1]) * UNITS_S[found[2] or ""] if found else None
 
 
 def moment(text: str, *, from_now: int = -1) -> datetime | None:

@@ -27,8 +27,9 @@ ROOMS = {
     "projector": "job config assignment folding reading projector subscribing",
     "runner": "loose_json capabilities backend config access renewal decisions comfyui execution "
     "claiming runner",
-    "everfold": "event_text moments workflow_file contract timeline simulator embedded sinks "
-    "archives shown_jobs operations client demo commands __main__",
+    "everfold": "event_text moments durations policy_settings policy_file workflow_file "
+    "contract timeline simulator embedded sinks archives shown_jobs operations client demo "
+    "commands __main__",
 }
 """The rooms of each package; each may import those before it in its line."""
 

@@ -56,6 +56,8 @@ JOB = object()
 READ: dict[str, Iterable[object]] = {"job_id": NO_JOB}
 AFTER: dict[str, Iterable[object]] = {**READ, "after_seq": NO_COUNT}
 
+ODD_FIELDS: tuple[object, ...] = ({"retries": -1}, {"retrys": 1}, {1: 2}, {"retries": []})
+
 CALLS: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] = {
     "Everfold.submit": (
         {"workflow": GRAPH},
@@ -69,7 +71,9 @@ CALLS: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] = {
             "queue": NO_NAME,
             "priority": (*NO_NAME, "urgent"),
             "run_at": NO_MOMENT,
-            "policy": NO_POLICY,
+            "batch": ("x" * 10_000, "a\nb", "\x00"),
+            "tags": (7, [7], [None], ["a\nb"], [f"t{i}" for i in range(17)]),
+            "policy": (*(one for one in NO_POLICY if not isinstance(one, dict)), *ODD_FIELDS),
         },
     ),
     "Everfold.get": ({"job_id": JOB}, {**READ, "at_least_seq": NO_COUNT}),
@@ -91,6 +95,7 @@ CALLS: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] = {
     "Everfold.retire_backend": ({}, {"name": (*NO_LINE, "", "http://nowhere:1")}),
     "Everfold.return_backend": ({}, {"name": (*NO_LINE, "")}),
     "Everfold.give_up": ({}, READ),
+    "Everfold.acts": ({}, {"since": [one for one in NO_MOMENT if one is not None]}),
     "Everfold.consume": ({}, {"subscription": NO_POLICY, "task_status": ()}),
     "Log.submit": (
         {"workflow": GRAPH},
@@ -104,7 +109,10 @@ CALLS: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] = {
             "queue": NO_NAME,
             "priority": NO_NAME,
             "run_at_ms": (*NO_COUNT, -1, 2**60, datetime.min),
+            "rerun_of": (7,),
             "policy": NO_POLICY,
+            "batch": ("x" * 10_000, "a\nb", "\x00"),
+            "tags": (7, [7], [None], ["a\nb"], [f"t{i}" for i in range(17)]),
         },
     ),
     "Log.append": (
@@ -171,6 +179,7 @@ MADE: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] = {
         {
             **{f.name: NO_SECONDS for f in fields(ProjectorConfig) if f.name.endswith("_s")},
             "cached_jobs": NO_COUNT,
+            "index_metadata": (7, [7], ["a b"]),
         },
     ),
 }
@@ -205,7 +214,7 @@ def test_every_argument_of_every_public_call_has_a_row() -> None:
     methods = {
         f"{name}.{method}": getattr(kind, method)
         for name, kind in CLASSES.items()
-        for method in vars(kind)
+        for method in {name: None for one in kind.__mro__[:-1] for name in vars(one)}
         if not method.startswith("_") and callable(getattr(kind, method))
     }
     assert methods.keys() == CALLS.keys() | OTHER_TESTS
@@ -309,7 +318,7 @@ async def test_nothing_is_opened_with_what_nobody_can_mean(
     everfold: Everfold, argument: str, values: Iterable[object]
 ) -> None:
     assert {*arguments(Everfold.connect), *arguments(Log.open)} == {
-        "url", "namespace", "partitions", "actor", "role",
+        "url", "namespace", "partitions", "actor", "role", "config",
     }  # fmt: skip
     given = {"url": everfold.log.url, "namespace": everfold.log.keys.namespace}
 

@@ -8,7 +8,8 @@ import pytest
 
 from everfold.commands.app import app
 from everfold.commands.config.settings import all_settings
-from everfold.commands.times import duration_s, moment, to_ms
+from everfold.commands.times import moment, to_ms
+from everfold.durations import duration_s
 from everfold.timeline.reading import Span
 from tests.everfold.running import Everfold, ended
 

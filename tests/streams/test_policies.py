@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from everfold.commands.jobs.submit import policy_of
+from everfold.commands.jobs.policy_options import named_settings
 from everfold.projector.job.fold import fold
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import InvalidName, JobUnknown
@@ -85,8 +85,10 @@ async def test_nothing_is_written_for_a_refused_policy(redis_url: str, namespace
 
 
 def test_a_policy_is_written_as_settings() -> None:
-    made = policy_of(["retries=3", "run_deadline_s=15m", "backend_away_s=none", "stop_within_s=5"])
+    given = ["retries=3", "run_deadline_s=15m", "backend-away=none", "stop_within=5"]
+    made = Policy(**named_settings(given))  # type: ignore[arg-type]
     assert made == Policy(retries=3, run_deadline_s=900.0, backend_away_s=None, stop_within_s=5.0)
-    for odd in ("retries=-1", "retries=x", "run_deadline_s=nan", "stop_within_s=none", "x=1", "y"):
+    odd_ones = ("retries=-1", "retries=x", "run_deadline_s=nan", "stop_within_s=none", "x=1")
+    for odd in (*odd_ones, "y", "retries"):
         with pytest.raises(InvalidName):
-            policy_of([odd])
+            named_settings([odd])

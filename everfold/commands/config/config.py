@@ -18,6 +18,7 @@ from everfold.commands.config.settings import CheckedFile, Setting, all_settings
 from everfold.commands.options import ConfigPath, Json
 from everfold.commands.output import emit, say, show, warn
 from everfold.embedded import named_url
+from everfold.policy_settings import from_environment, shown_value, word
 from everfold.streams.border.addresses import (
     MASK,
     masked_address,
@@ -53,6 +54,7 @@ def show_settings(*, json: Json = False, config: ConfigPath = None) -> int:
     found = checked(file, app) if file else CheckedFile({}, [])
     rows = list(effective(found, file.name if file else ""))
     rows += of_backends(found, file.name if file else "")
+    rows += of_policies(found, file.name if file else "")
     if json:
         for row in rows:
             emit(row)
@@ -88,6 +90,7 @@ def check_settings(
     if not found.problems:
         tables = [len(table) for table in found.values.values()]
         count = sum(tables) + sum(len(table) for table in found.backends.values())
+        count += len(found.policies)
         say(f"{shown(place)}: {count} settings, all known")
     return USAGE if found.problems else 0
 
@@ -122,6 +125,16 @@ def of_backends(found: CheckedFile, origin: str) -> Iterator[Effective]:
             first, dot, header = key.partition(".")
             place = origin if in_file.get(key) is given else given.variable
             yield Effective(f"backends.{name}.{first}{given.source}{dot}{header}", value, place)
+
+
+def of_policies(found: CheckedFile, origin: str) -> Iterator[Effective]:
+    """Yield what a file and the environment set of policies; the later of two counts."""
+    rows = [*found.policies, *from_environment(os.environ)]
+    variables = {(row.scope, row.of, row.key) for row in rows if row.variable}
+    for row in rows:
+        of = row.of if row.variable else word(row.of) if row.scope else ""
+        if row.variable or (row.scope, of, row.key) not in variables:
+            yield Effective(row.name, shown_value(row), row.variable or origin)
 
 
 def _from_environment(setting: Setting) -> tuple[str, str]:

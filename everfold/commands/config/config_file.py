@@ -22,6 +22,7 @@ from everfold.streams.errors import Misconfigured
 
 if TYPE_CHECKING:
     from everfold.commands.config.settings import CheckedFile
+    from everfold.policy_settings import PolicySettings
 
 NAME = "everfold.toml"
 VARIABLE = "EVERFOLD_CONFIG"
@@ -139,6 +140,15 @@ def checked(file: Path, app: App) -> CheckedFile:
     for problem in found.problems:
         raise Misconfigured(f"{shown(file)}: {problem}")
     return found
+
+
+def policy_settings(app: App) -> PolicySettings:
+    """Return what file and environment set of policies. Raises Misconfigured."""
+    from everfold.policy_settings import PolicySettings, from_environment
+
+    file = locate()
+    rows = checked(file, app).policies if file else ()
+    return PolicySettings((*rows, *from_environment(os.environ)))
 
 
 class ConfigFile:

@@ -12,6 +12,9 @@ from pathlib import Path
 from everfold.commands.app import app
 from everfold.commands.config.backend_settings import MEANINGS, TYPES, sources_of
 from everfold.commands.config.settings import Command, Setting, all_settings
+from everfold.policy_settings import FIELDS, PREFIX
+from everfold.streams.events.event import Policy
+from everfold.streams.events.policies import COUNTS
 
 MARK = "<!-- Below: written by `python -m everfold.commands.config.reference`. -->\n"
 DOCUMENT = Path(__file__).parents[3] / "docs" / "CONFIGURATION.md"
@@ -36,7 +39,7 @@ def reference() -> str:
     Keys of a sink stand in the table of its command alone.
     """
     settings = [one for one in all_settings(app, described=True) if not one.is_per_call]
-    parts, keys = [_backends()], dict[Command, set[str]]()
+    parts, keys = [_policies(settings), _backends()], dict[Command, set[str]]()
     for command, group in groupby(settings, key=lambda one: one.command):
         own = [one for one in group if not command or not _is_elsewhere(one)]
         keys[command] = {one.key for one in own}
@@ -57,6 +60,20 @@ def _backends() -> str:
         rows.append(f"| {', '.join(ways)} | {kind} | `{variable}` | {meaning} |")
     head = "| key | type | environment | meaning |\n|---|---|---|---|"
     return "\n".join(("\n## [backends.gpu1]\n", head, *rows, ""))
+
+
+def _policies(settings: list[Setting]) -> str:
+    """Return the table of a policy's keys, as the flags of `submit` describe them."""
+    described = {one.key: one for one in settings if one.command == ("submit",)}
+    rows = list[str]()
+    for key, name in FIELDS.items():
+        value = getattr(Policy(), name)
+        default = "none" if value is None else value if name in COUNTS else f"{value:g}s"
+        meaning = described[key].argument.parameter.help
+        variable = f"`{PREFIX}{key.upper()}`"
+        kind = described[key].expected
+        rows.append(f"| `{key}` | {kind} | `{default}` | {variable} | {meaning} |")
+    return "\n".join(("\n## [policy]\n", HEAD, *rows, ""))
 
 
 def _is_elsewhere(setting: Setting) -> bool:

@@ -37,6 +37,7 @@ from everfold.commands.options import (
     RedisKey,
     RedisUrl,
 )
+from everfold.policy_settings import TABLE, PolicySetting, from_table
 from everfold.streams.errors import EverfoldError
 
 PER_CALL = {"json", "config", "cursor", "idempotency_key", "into_live"}
@@ -159,6 +160,7 @@ class CheckedFile(NamedTuple):
     values: dict[Command, dict[str, object]]
     problems: list[str]
     backends: Mapping[str, Settings] = MappingProxyType({})
+    policies: Sequence[PolicySetting] = ()
 
 
 def settings_of(app: App, command: Command, *, described: bool = False) -> list[Setting]:
@@ -188,7 +190,9 @@ def check(document: Mapping[str, object], root: App, folder: Path) -> CheckedFil
     settings: dict[Command, list[Setting]] = {}
     problems: dict[str, None] = {}
     backends: dict[str, Settings] = {}
-    for path, value in _leaves(document):
+    policies, wrong = from_table(document.get(TABLE, {}))
+    problems.update(dict.fromkeys(wrong))
+    for path, value in _leaves({key: one for key, one in document.items() if key != TABLE}):
         if _is_of_backend(path, root):
             problems.update(_set_backend(backends, path, value, folder))
             continue
@@ -202,7 +206,7 @@ def check(document: Mapping[str, object], root: App, folder: Path) -> CheckedFil
             problems[f"`{setting.key}`{_in(command)} {why}"] = None
         else:
             taken[setting.key] = _anchored(value, folder) if "path" in setting.expected else value
-    return CheckedFile(values, list(problems), backends)
+    return CheckedFile(values, list(problems), backends, policies)
 
 
 def _is_of_backend(path: Command, root: App) -> bool:

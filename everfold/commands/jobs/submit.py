@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, cast
 
 import msgspec
 from cyclopts import Parameter
 
+from everfold.commands.app import app
+from everfold.commands.config.config_file import policy_settings
+from everfold.commands.jobs.policy_options import NONE_GIVEN, PolicyOptions, named_settings
 from everfold.commands.jobs.watching import show_until_ended
 from everfold.commands.numbers import at_most
 from everfold.commands.session import DEFAULT, Session
-from everfold.commands.times import FutureTime, duration_s
+from everfold.commands.times import FutureTime
+from everfold.policy_settings import PolicyValue
 from everfold.streams.errors import InvalidName
-from everfold.streams.events.event import Policy
 from everfold.streams.events.json_text import NotJson, decoder, read_json
-from everfold.streams.events.policies import COUNTS, NAMES, check_policy
 from everfold.streams.events.workflow_check import check_workflow
 from everfold.workflow_file import read_workflow
 
@@ -54,6 +55,7 @@ async def submit(
     priority: str = "normal",
     run_at: FutureTime | None = None,
     policy: list[str] | None = None,
+    options: PolicyOptions = NONE_GIVEN,
     batch: Batch = "",
     tag: Tags = None,
     wait: bool = False,
@@ -71,12 +73,14 @@ async def submit(
     run_at
         The job does not run before this time. 15m or 2h count from now.
     policy
-        What may be done when things go wrong, as NAME=VALUE: retries=3, run_deadline_s=15m,
-        backend_away_s=none. Repeat the option for more.
+        The policy options below as NAME=VALUE: retries=3, run_deadline=15m, backend_away=none.
+        Repeat the option for more.
     wait
         Show the job's progress until it has ended. The exit code is 0 only if it succeeded.
     """
     graph = with_inputs(read_workflow(workflow), set_ or [])
+    fields = fields_of(policy or [], options)
+    settings = policy_settings(app)
     async with session.open("client") as everfold:
         made = await everfold.submit(
             graph,
@@ -87,7 +91,7 @@ async def submit(
             queue=queue,
             priority=priority,
             run_at=run_at,
-            policy=policy_of(policy or []),
+            policy=settings.policy(queue, kind, fields),
             batch=batch,
             tags=tag or (),
         )
@@ -113,25 +117,15 @@ def with_inputs(workflow: bytes, changes: list[str]) -> bytes:
     return msgspec.json.encode(graph)
 
 
-def policy_of(settings: list[str]) -> Policy:
-    """Return the policy with NAME=VALUE settings. Raises InvalidName."""
-    made: dict[str, object] = {}
-    for setting in settings:
-        name, text = pair("--policy", setting)
-        if name not in NAMES:
-            raise InvalidName("--policy", setting, f"the names are {', '.join(NAMES)}")
-        made[name] = _policy_value(name, text)
-    return check_policy(msgspec.structs.replace(Policy(), **made))
+def fields_of(named: list[str], options: PolicyOptions) -> dict[str, PolicyValue]:
+    """Return the policy's fields that this call sets. Raises InvalidName for one that is set twice.
 
-
-def _policy_value(name: str, text: str) -> object:
-    """Return a number or a duration in seconds; None for `none`, and a text for what is neither."""
-    if name in COUNTS:
-        return int(text) if re.fullmatch(r"-?[0-9]{1,9}", text) else text
-    if text.lower() == "none":
-        return None
-    seconds = duration_s(text)
-    return text if seconds is None else seconds
+    `named` are NAME=VALUE settings.
+    """
+    first, second = named_settings(named), options.given()
+    for name in first.keys() & second.keys():
+        raise InvalidName("--policy", name, "a flag of its own sets it, too: give it once")
+    return first | second
 
 
 def pair(option: str, text: str) -> tuple[str, str]:
