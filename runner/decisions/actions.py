@@ -6,9 +6,12 @@ own clock, and handed in.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from msgspec import Struct
 
 from everfold.streams.events.event import Failure, Lost, Terminal
+from everfold.streams.events.reasons import StopReason
 
 
 class Done(Struct, frozen=True):
@@ -38,7 +41,7 @@ class WatchAttempt(Struct, frozen=True):
 class Stop(Struct, frozen=True):
     """End the attempt at the backend, then decide again by its truth."""
 
-    why: str
+    why: StopReason | Literal["cancel"]
 
 
 class Wait(Struct, frozen=True):

@@ -6,12 +6,15 @@ it; the attempt is then abandoned, and stopped by whoever sees that backend agai
 
 from __future__ import annotations
 
+from typing import cast
+
 from msgspec.structs import replace
 
 from everfold.projector.job.job import Job
 from everfold.runner.decisions import endings
 from everfold.runner.decisions.actions import Action, DecisionInputs, Finish, RecordLost
 from everfold.streams.events.event import Canceled, Expired, Failed, Lost
+from everfold.streams.events.reasons import ExpiryReason, LostCause
 
 TAKEN_BACK = ("backend_unhealthy", "backend_retired")
 """Reasons to stop an attempt that lead to another one elsewhere."""
@@ -90,17 +93,17 @@ def unreachable(job: Job, now: DecisionInputs) -> Action | None:
     return None
 
 
-def lost(job: Job, cause: str, *, abandoned: bool = False) -> Lost:
+def lost(job: Job, cause: LostCause, *, abandoned: bool = False) -> Lost:
     return Lost(attempt=job.attempt, backend=job.backend, cause=cause, abandoned=abandoned)
 
 
 def stopped(job: Job, *, abandoned: bool) -> Action:
     """Return what follows for the reason that the attempt was stopped for."""
     if job.stopping in TAKEN_BACK:
-        return RecordLost(lost(job, job.stopping, abandoned=abandoned))
+        return RecordLost(lost(job, cast("LostCause", job.stopping), abandoned=abandoned))
     if job.stopping == "expired":
         # Older logs have it of jobs that lived, and were stopped, when they were taken for stale.
-        reason = "stale" if job.policy.queue_deadline_s is None else "queue_deadline"
+        reason: ExpiryReason = "stale" if job.policy.queue_deadline_s is None else "queue_deadline"
         return Finish(Expired(reason=reason, abandoned=abandoned))
     failure = endings.failure_of(job, job.stopping)
     return Finish(Failed(attempt=job.attempt, failure=failure, abandoned=abandoned))

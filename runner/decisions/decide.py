@@ -7,6 +7,8 @@ recovery table of docs/ARCHITECTURE.md.
 
 from __future__ import annotations
 
+from typing import cast
+
 from everfold.projector.job.job import Job
 from everfold.runner.backend import Absent, Ended, Pending, Running, Truth, Unreachable
 from everfold.runner.decisions import bounds, endings
@@ -28,6 +30,7 @@ from everfold.runner.decisions.actions import (
 )
 from everfold.runner.decisions.bounds import TAKEN_BACK, lost, unfit
 from everfold.streams.events.event import Canceled, Failed, Failure, Succeeded
+from everfold.streams.events.reasons import LostCause, StopReason
 
 UNCONFIRMED_LIMIT = 20
 """Attempts in a row that never began to run. With more, and after `backend_away_s`, the job fails:
@@ -165,7 +168,8 @@ def _alive(job: Job, truth: Running | Pending, now: DecisionInputs) -> Action:
     if not running and not now.backend_healthy:
         return Stop("backend_unhealthy")
     if job.stopping and job.stopping not in TAKEN_BACK:
-        return Stop(job.stopping)  # whoever meant to stop it may have died before it was told
+        # Whoever meant to stop it may have died before it was told.
+        return Stop(cast("StopReason", job.stopping))
     if running and bounds.ran_too_long(job, now):
         return Stop("run_deadline")
     return Stop("stalled") if running and _is_stalled(job, now) else WatchAttempt(running)
@@ -192,7 +196,7 @@ def _absent(job: Job, truth: Absent, now: DecisionInputs) -> Action:
     return Finish(end) if end else RecordLost(lost(job, _cause(job, truth, now)))
 
 
-def _cause(job: Job, truth: Absent, now: DecisionInputs) -> str:
+def _cause(job: Job, truth: Absent, now: DecisionInputs) -> LostCause:
     if job.attempt_state == "intended":
         return "turned_away" if now.turned_away else "never_arrived"
     return "deleted_there" if truth.same_boot else "backend_restarted"

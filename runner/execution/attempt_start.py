@@ -27,6 +27,7 @@ from everfold.runner.execution.job_log import JobLog
 from everfold.runner.execution.restore_job import find_unrecorded
 from everfold.runner.execution.shared import Shared
 from everfold.streams.events.event import Failed, Failure, Lost, Queued, Submitting
+from everfold.streams.events.reasons import LostCause
 
 SUBMIT_SHIELD_S = 10.0
 """How long a submit in progress may go on once its job run was told to stop."""
@@ -184,7 +185,11 @@ class AttemptStart:
                 self._turn_away(state, outcome.why)
 
     async def _append_lost(
-        self, state: BackendState, attempt: Attempt, cause: str, failure: Failure | None = None
+        self,
+        state: BackendState,
+        attempt: Attempt,
+        cause: LostCause,
+        failure: Failure | None = None,
     ) -> None:
         name = state.backend.name
         await self._job_log.append(

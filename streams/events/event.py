@@ -21,9 +21,7 @@ class Failure(Struct, frozen=True, kw_only=True):
     """Why an attempt or a job failed, in words for people and a code for programs."""
 
     code: str
-    """Stable word for programs: invalid_workflow, execution_error, out_of_memory, backend_lost,
-    poisoned, run_deadline, stalled, submit_rejected, unreadable_outputs, workflow_gone,
-    interrupted."""
+    """Stable word for programs: a FailureCode of reasons.py, such as execution_error."""
     message: str
     node: str | None = None
     node_class: str | None = None
