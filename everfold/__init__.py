@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from everfold.projector.folding.custom_projection import Projection
     from everfold.projector.folding.rebuild import Rebuild, Rebuilt
     from everfold.projector.job.job import Job
+    from everfold.projector.job.job_filter import JobFilter
     from everfold.projector.projector import Projector
     from everfold.projector.reading.queries import Page
     from everfold.projector.subscribing.catch_up import CatchUp, Cursor, read_cursor
@@ -163,6 +164,7 @@ __all__ = [
     "InvalidWorkflow",
     "Job",
     "JobClosed",
+    "JobFilter",
     "JobLeased",
     "JobNotHeld",
     "JobNotParked",
@@ -248,6 +250,7 @@ _MODULES = {
     "everfold.projector.folding.rebuild": "Rebuild Rebuilt",
     "everfold.projector.folding.custom_projection": "Projection",
     "everfold.projector.job.job": "Job",
+    "everfold.projector.job.job_filter": "JobFilter",
     "everfold.projector.projector": "Projector",
     "everfold.projector.reading.queries": "Page",
     "everfold.projector.subscribing.catch_up": "CatchUp Cursor read_cursor",

@@ -25,8 +25,10 @@ from everfold.policy_file import read_policy_settings
 from everfold.policy_settings import NO_SETTINGS, PolicySettings
 from everfold.projector.folding.parking import is_blocked
 from everfold.projector.job.job import Job
+from everfold.projector.job.job_filter import JobFilter
 from everfold.projector.reading.lag import Checkpoint, checkpoints
-from everfold.projector.reading.queries import Page, get, list_jobs
+from everfold.projector.reading.queries import Page, get, page_of
+from everfold.projector.reading.short_ids import find_job_id
 from everfold.projector.reading.watching import Watcher
 from everfold.shown_jobs import ShownJobs
 from everfold.streams.appending.log import UNLEASED, Log
@@ -175,6 +177,14 @@ class Everfold(Operations):
         at_least_seq = max(at_least_seq, self._shown.seq_of(check_job(job_id)))
         return self._show(await get(self.log, job_id, at_least_seq))
 
+    async def find(self, part: str) -> str:
+        """Return the id of the one job whose id begins or ends with at least 4 characters.
+
+        An id that is whole, or that no job has, is returned as it is. Raises InvalidName where
+        several jobs fit, and names them. Jobs are found as long as their state is kept.
+        """
+        return await find_job_id(self.log, part)
+
     async def list(
         self,
         *,
@@ -182,6 +192,11 @@ class Everfold(Operations):
         user: str | None = None,
         kind: str | None = None,
         backend: str | None = None,
+        batch: str | None = None,
+        queue: str | None = None,
+        tag: str | None = None,
+        code: str | None = None,
+        metadata: Mapping[str, str] | None = None,
         newer_than: datetime | None = None,
         older_than: datetime | None = None,
         cursor: str | None = None,
@@ -192,22 +207,38 @@ class Everfold(Operations):
 
         What this client has shown before, or submitted, is listed as new as it was shown; what it
         has not seen may be missing for `Page.behind_s` seconds, longer while no projector runs.
-        A filter that is empty or None selects all; several must all match. `newer_than` and
-        `older_than` bound the time of a job's last event, both included; a time without zone is
-        local. Pass `Page.cursor` back for the next page; it is None after the last one. Jobs
-        stay listed until their projected state expires, by default 2 h after their last event.
-        Every job between the bounds is read,
-        whatever the filters. Raises InvalidName for a cursor that `list` did not return.
+        A filter that is empty or None selects all; several must all match, see JobFilter.
+        `newer_than` and `older_than` bound the time of a job's last event, both included; a time
+        without zone is local. Pass `Page.cursor` back for the next page; it is None after the last
+        one. Open jobs are always listed; one that has ended as long as its projected state is kept,
+        by default 2 h after its last event.
+
+        Jobs are found by an index of all filters but `backend`, and of those names in `metadata`
+        that the projector indexes. A page that has looked at 2,000 jobs ends there: it may have
+        fewer than `limit` jobs, even none, and a cursor. Raises InvalidName for a cursor that
+        `list` did not return, and for a filter that no job can match.
         """
-        marks = await checkpoints(self.log)
-        page = await list_jobs(
-            self.log,
+        selects = JobFilter(
             statuses=statuses,
             user=user_id if user is None else user,
             kind=kind,
             backend=backend,
+            batch=batch,
+            queue=queue,
+            tag=tag,
+            code=code,
+            metadata=metadata or {},
             newer_than_ms=check_moment("newer_than", newer_than),
             older_than_ms=check_moment("older_than", older_than),
+        )
+        return await self.page(selects, cursor, limit)
+
+    async def page(self, selects: JobFilter, cursor: str | None = None, limit: int = 50) -> Page:
+        """Return a page of the jobs that a filter selects, as `list` does."""
+        marks = await checkpoints(self.log)
+        page = await page_of(
+            self.log,
+            selects,
             cursor=cursor,
             limit=limit,
             newer=await self._shown_after(marks),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -52,8 +52,28 @@ def doing(job: Job) -> str:
     return job.node_class or job.reason
 
 
-def job_columns(width: int) -> Mapping[str, Callable[[Job], Cell]]:
-    """Return the columns of a list of jobs that fit into a width; 0 is without limit."""
+SHORT = 8
+"""Characters of the end of an id that stand for it, or more where jobs share them."""
+
+
+def short_ids(job_ids: Iterable[str]) -> dict[str, str]:
+    """Return for each id the end of it that no other one of these has."""
+    ids = list(dict.fromkeys(job_ids))
+    for length in range(SHORT, max(map(len, ids), default=SHORT) + 1):
+        found = {job_id: job_id[-length:] for job_id in ids}
+        if len(set(found.values())) == len(ids):
+            return found
+    return {job_id: job_id for job_id in ids}
+
+
+def job_columns(
+    width: int, short: Mapping[str, str] | None = None
+) -> Mapping[str, Callable[[Job], Cell]]:
+    """Return the columns of a list of jobs that fit into a width; 0 is without limit.
+
+    A terminal with less than WIDE columns gets the `short` ids.
+    """
+    ids = {} if short is None or not 0 < width < WIDE else short
     wide: dict[str, Callable[[Job], Cell]] = {"progress": bar}
     more: dict[str, Callable[[Job], Cell]] = {
         "try": lambda job: job.attempt,
@@ -61,7 +81,7 @@ def job_columns(width: int) -> Mapping[str, Callable[[Job], Cell]]:
         "taken over": lambda job: job.recovered,
     }
     return {
-        "job": lambda job: job.job_id,
+        "job": lambda job: ids.get(job.job_id, job.job_id),
         "status": status,
         **(wide if width >= WIDE else {}),
         "%": percent,

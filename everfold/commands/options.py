@@ -95,7 +95,14 @@ DataFolder = Annotated[
     Parameter(env_var="EVERFOLD_DATA", help="The folder of the embedded server's data."),
 ]
 
-JobId = Annotated[str, Parameter(help="The job's id.")]
+JobId = Annotated[
+    str,
+    Parameter(help="The job's id, or at least 4 characters of its beginning or its end."),
+]
+AnyJobId = Annotated[
+    str | None,
+    Parameter(help="The job's id, or a part of it as for `jobs show`. Default: all jobs."),
+]
 SubscriptionName = Annotated[str, Parameter(help="The subscription's name.")]
 ArchiveUrl = Annotated[
     str,

@@ -7,7 +7,6 @@ are gone are deleted. A job whose state has expired is folded from the log again
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import cast
@@ -19,21 +18,20 @@ from everfold.projector.folding.parking import with_skips
 from everfold.projector.folding.stored_jobs import read_stored_job, read_stored_jobs
 from everfold.projector.job.evolve import evolve
 from everfold.projector.job.fold import fold
-from everfold.projector.job.job import STATUSES, Job
+from everfold.projector.job.job import Job
+from everfold.projector.job.job_filter import JobFilter
+from everfold.projector.reading.positions import Position, Positions, cursor_at, read_cursor
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import (
     BrokenChain,
     CorruptLog,
-    InvalidName,
     JobUnknown,
     UndecodableEvent,
     WrongExpectedSequence,
     WrongKeyType,
 )
-from everfold.streams.events.checks import check_choice, check_text, check_texts
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.event import Expired, Terminal
-from everfold.streams.events.limits import BACKEND_LIMIT
 from everfold.streams.events.ranges import check_number
 from everfold.streams.events.record import Recorded
 from everfold.streams.reading.reader import job_events, job_tail
@@ -46,6 +44,12 @@ UNREADABLE = "unreadable"
 
 PAGE_LIMIT = 1000
 """Most jobs of one page."""
+
+LOOK_LIMIT = 2_000
+"""Jobs that are read for one page, about: then it ends, with a cursor."""
+
+LOOKED_AT_ONCE = 200
+"""Jobs that are read together where a filter leaves most of them out."""
 
 _drop_stale_index_entry = Script("everfold.projector", "drop_stale_index_entry")
 
@@ -62,6 +66,9 @@ class Page(Struct, frozen=True):
     unread: tuple[str, ...] = ()
     """Keys that could not be read, because another program wrote to them: their jobs may be
     missing, or shown as they were. `everfold doctor` names them, too."""
+    is_unindexed: bool = False
+    """Whether all jobs of a partition were looked at, because its index does not have what the
+    filter asks for. `everfold projector rebuild` makes it."""
 
 
 async def get(log: Log, job_id: str, at_least_seq: int = 0) -> Job:
@@ -171,13 +178,6 @@ async def _head_seq(log: Log, job_id: str) -> int:
     return int(seq) if isinstance(seq, bytes) and seq.isdigit() else 0
 
 
-class _Position(Struct, frozen=True, order=True):
-    """A job's position in lists, which show the highest first."""
-
-    time_ms: int
-    job_id: str
-
-
 async def list_jobs(
     log: Log,
     *,
@@ -192,123 +192,65 @@ async def list_jobs(
     newer: Mapping[str, Job] | None = None,
     behind_s: float = 0.0,
 ) -> Page:
-    """Return a page of jobs, the one with the newest event first.
-
-    The filters must all match; `statuses` matches any of them when it is empty. `newer_than_ms` and
-    `older_than_ms` bound the time of the last event, Unix ms, both inclusive. `limit` is at most
-    PAGE_LIMIT. A job that changes while pages are read moves to the front, so it is in no later
-    page. Filters read all jobs up to the last match. Jobs of `newer`, by id, are listed as given,
-    whatever the projection says of them. `behind_s` is that of the page. Raises InvalidName for a
-    malformed cursor, an unknown status, a limit below 1; Unavailable. The page names keys that
-    have another type.
-    """
-    statuses = _known(statuses)
-    check_number("limit", limit)
-    for what, text in (("user", user), ("kind", kind), ("backend", backend)):
-        if text is not None:
-            check_text(what, text, most=BACKEND_LIMIT)
-    newer = newer or {}
-    limit = min(limit, PAGE_LIMIT)
-    before = _read_cursor(cursor)
-    found: list[Job] = []
-    unread: set[str] = set()
-    next_cursor: str | None = None
-    while len(found) < limit:
-        bounds = (newer_than_ms, older_than_ms)
-        positions = await _positions(log, before, *bounds, limit, newer, unread)
-        jobs = await _jobs_at(log, positions, newer, unread)
-        for before, job in zip(positions, jobs, strict=True):
-            if job is not None and _fits(job, statuses, user, kind, backend):
-                found.append(job)
-                if len(found) == limit:
-                    next_cursor = f"{before.time_ms}:{before.job_id}"
-                    break
-        if len(positions) < limit:
-            break
-    return Page(found, next_cursor, behind_s, tuple(sorted(unread)))
-
-
-def _fits(
-    job: Job, statuses: Collection[str], user: str | None, kind: str | None, backend: str | None
-) -> bool:
-    return (
-        (not statuses or job.status in statuses)
-        and user in (None, job.user)
-        and kind in (None, job.kind)
-        and backend in (None, job.backend)
+    """Return what `page_of` returns for a filter of these."""
+    selects = JobFilter(
+        statuses=statuses,
+        user=user,
+        kind=kind,
+        backend=backend,
+        newer_than_ms=newer_than_ms,
+        older_than_ms=older_than_ms,
+    )
+    return await page_of(
+        log, selects, cursor=cursor, limit=limit, newer=newer or {}, behind_s=behind_s
     )
 
 
-async def _positions(
+async def page_of(
     log: Log,
-    before: _Position | None,
-    newer_ms: int | None,
-    older_ms: int | None,
-    limit: int,
-    newer: Mapping[str, Job],
-    unread: set[str],
-) -> list[_Position]:
-    """Return the next positions of all partitions together, and of `newer`, in order.
+    selects: JobFilter,
+    *,
+    cursor: str | None = None,
+    limit: int = 50,
+    newer: Mapping[str, Job] | None = None,
+    behind_s: float = 0.0,
+) -> Page:
+    """Return a page of jobs, the one with the newest event first.
 
-    An index of another type is added to `unread`.
+    `limit` is at most PAGE_LIMIT. A page that has looked at LOOK_LIMIT jobs ends there: it may have
+    fewer jobs, even none, and a cursor. A job that changes while pages are read moves to the front,
+    so it is in no later page. Jobs of `newer`, by id, are listed as given, whatever the projection
+    says of them. `behind_s` is that of the page. Raises InvalidName for a malformed cursor or
+    filter, a limit below 1; Unavailable. The page names keys that have another type.
     """
-    most = "+inf" if older_ms is None else str(older_ms)
-    if before is not None:
-        most = str(before.time_ms)
-    least = "-inf" if newer_ms is None else str(newer_ms)
-    positions: dict[str, _Position] = {}
-    for partition in range(log.keys.partitions):
-        for index in (log.keys.active(partition), log.keys.ended(partition)):
-            # A job that ends between the two reads is in both: the later position counts.
-            # As many more as may be listed elsewhere, by `newer`.
-            more = limit + len(newer)
-            try:
-                listed = await _in_index(log, index, least, most, before, more)
-            except WrongKeyType:
-                unread.add(index)
-                continue
-            positions |= {position.job_id: position for position in listed}
-    for job_id, job in newer.items():
-        positions.pop(job_id, None)
-        position = _Position(job.updated_at_ms, job_id)
-        is_within = (newer_ms or 0) <= position.time_ms <= (older_ms or position.time_ms)
-        if is_within and (before is None or position < before):
-            positions[job_id] = position
-    return sorted(positions.values(), reverse=True)[:limit]
-
-
-async def _in_index(
-    log: Log, index: str, least: str, most: str, before: _Position | None, limit: int
-) -> list[_Position]:
-    """Return the next positions of one index, `limit` or some more, unless there are fewer.
-
-    Scores are equal within a millisecond, so what lies before `before` is filtered out here.
-    """
-    found: list[_Position] = []
-    offset = 0
-    while len(found) < limit:
-        ask = ("ZREVRANGEBYSCORE", index, most, least, "WITHSCORES", "LIMIT", offset, limit)
-        read = partial(command, log.redis, *ask)
-        flat = cast("list[bytes]", await with_retry(read, log.retry_for_s))
-        pairs = zip(flat[::2], flat[1::2], strict=True)
-        page = [_position(name, score) for name, score in pairs]
-        found += [one for one in page if one is not None and (before is None or one < before)]
-        offset += limit
-        if len(page) < limit:
+    selects = selects.checked()
+    check_number("limit", limit)
+    limit, newer = min(limit, PAGE_LIMIT), newer or {}
+    before = read_cursor(cursor)
+    found: list[Job] = []
+    unread: set[str] = set()
+    positions, looked = Positions(log, selects, newer, unread), 0
+    while True:
+        at_once = limit if looked == 0 else max(limit, LOOKED_AT_ONCE)
+        following = await positions.after(before, min(at_once, PAGE_LIMIT))
+        jobs = await _jobs_at(log, following.positions, newer, unread)
+        looked += len(jobs)
+        before = max(following.stops, default=None)
+        for position, job in zip(following.positions, jobs, strict=True):
+            if job is not None and selects.fits(job):
+                found.append(job)
+                if len(found) == limit:
+                    is_last = before is None and position == following.positions[-1]
+                    before = None if is_last else position
+                    break
+        if before is None or len(found) == limit or looked >= LOOK_LIMIT:
             break
-    return found
-
-
-def _position(name: bytes, score: bytes) -> _Position | None:
-    """Return a position, None for a member that Everfold never writes."""
-    try:
-        return _Position(int(float(score)), name.decode())
-    except (ValueError, OverflowError):
-        return None
+    following_cursor = None if before is None else cursor_at(before)
+    return Page(found, following_cursor, behind_s, tuple(sorted(unread)), positions.unindexed)
 
 
 async def _jobs_at(
-    log: Log, positions: Sequence[_Position], newer: Mapping[str, Job], unread: set[str]
+    log: Log, positions: Sequence[Position], newer: Mapping[str, Job], unread: set[str]
 ) -> list[Job | None]:
     """Return the job at each position; None when it is gone or cannot be folded."""
     job_ids = [position.job_id for position in positions]
@@ -366,18 +308,3 @@ async def _without_state(log: Log, job_id: str) -> Job | None:
         lambda: _drop_stale_index_entry.run(log.redis, touched, (job_id,)), log.retry_for_s
     )
     return None
-
-
-def _read_cursor(cursor: object) -> _Position | None:
-    if cursor is None or (isinstance(cursor, str) and not cursor):
-        return None
-    found = re.fullmatch(r"([0-9]{1,16}):(.+)", cursor) if isinstance(cursor, str) else None
-    if found is None:
-        raise InvalidName("cursor", cursor, "give back the one that came with the last page")
-    return _Position(int(found[1]), found[2])
-
-
-def _known(statuses: Collection[str]) -> tuple[str, ...]:
-    """Return the statuses. Raises InvalidName for one that no job can have."""
-    named = check_texts("statuses", statuses)
-    return tuple(check_choice("status", status, STATUSES) for status in named)

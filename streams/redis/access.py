@@ -40,7 +40,7 @@ WITHOUT = {
 
 _READER = (
     *(*CONNECTED, "get", "hscan", "hstrlen", "xrange", "xrevrange", "xread", "zrevrangebyscore"),
-    *("zscore", "zcard"),
+    *("zscore", "zcard", "zrangebylex", "zrevrangebylex", "zlexcount"),
 )
 
 _WRITER = ("eval", "evalsha", "type", "hset", "xadd", "zadd", "hincrby", "hdel", "publish")

@@ -11,6 +11,7 @@ from everfold.commands.options import ArchiveUrl
 from everfold.commands.output import emit, say
 from everfold.commands.progress import event_progress
 from everfold.commands.session import DEFAULT, Session
+from everfold.projector.reading.short_ids import find_job_id
 from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.manifest import Link
 from everfold.streams.errors import ArchiveDamaged, JobUnknown
@@ -34,6 +35,7 @@ async def prove(
     """
     async with session.log(role="auditor") as log:
         kept = await needed_archive(log, archive)
+        job_id = await find_job_id(log, job_id) if job_id else ""
         every = range(log.keys.partitions)
         partitions = [log.keys.partition_of(job_id)] if job_id else list(every)
         try:

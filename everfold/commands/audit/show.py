@@ -11,6 +11,7 @@ from everfold.commands.session import DEFAULT, Session
 from everfold.commands.times import A_TIME, moment, to_ms
 from everfold.event_text import EventLine, changes, event_lines
 from everfold.projector.job.job import Job
+from everfold.projector.reading.short_ids import find_job_id
 from everfold.streams.errors import InvalidName
 from everfold.streams.retention.history import job_history
 
@@ -36,6 +37,7 @@ async def show(
         Show what changed between two such points.
     """
     async with session.log(role="auditor") as log:
+        job_id = await find_job_id(log, job_id)
         kept = await known_archive(log, archive)
         lines = event_lines(await job_history(log, job_id, kept))
     if diff is not None:

@@ -41,7 +41,7 @@ async def timeline(
     Parameters
     ----------
     job
-        Ids of jobs. Default: all jobs.
+        Ids of jobs, or parts of them as for `jobs show`. Default: all jobs.
     since
         Only jobs with an event since then; the picture begins there.
     until
@@ -59,7 +59,8 @@ async def timeline(
     async with session.open("reader") as everfold:
         now_ms = await server_time_ms(everfold.log.redis)
         kept = await known_archive(everfold.log, archive)
-        tracks = await read_tracks(everfold.log, job, span, user, now_ms, kept)
+        chosen = [await everfold.find(one) for one in job]
+        tracks = await read_tracks(everfold.log, chosen, span, user, now_ms, kept)
     if not tracks or (session.json and not (svg or trace)):
         session.show(tracks, {}, empty="no jobs found")
         return

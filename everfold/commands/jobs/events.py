@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from everfold.archives.opening import known_archive
 from everfold.client import Everfold
 from everfold.commands.formats import event_line, event_object
-from everfold.commands.options import ArchiveUrl
+from everfold.commands.options import AnyJobId, ArchiveUrl
 from everfold.commands.output import complain, emit, say
 from everfold.commands.session import DEFAULT, Session
 from everfold.contract.cloudevents import to_cloudevent
@@ -51,7 +51,7 @@ class EventPrinter:
 
 
 async def events(
-    job_id: Annotated[str | None, Parameter(help="The job's id. Default: all jobs.")] = None,
+    job_id: AnyJobId = None,
     *,
     follow: Annotated[bool, Parameter(alias="-f")] = False,
     format: Format | None = None,
@@ -72,6 +72,7 @@ async def events(
     printer = EventPrinter(_chosen(format, session), session.namespace)
     # The tail first: what is appended while the history is printed is not missed.
     async with session.open("reader") as everfold, everfold.follow() as batches:
+        job_id = await everfold.find(job_id) if job_id else None
         kept = await known_archive(everfold.log, archive)
         seen = await _print_history(everfold, job_id, kept, printer)
         if follow and not (job_id and seen.is_terminal):

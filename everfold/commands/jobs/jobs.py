@@ -7,10 +7,11 @@ from datetime import datetime
 from typing import Annotated
 
 import msgspec
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from everfold.client import Everfold, to_json
-from everfold.commands.formats import ago, job_columns, status
+from everfold.commands.formats import ago, job_columns, short_ids, status
+from everfold.commands.jobs.selecting import EVERY_JOB, Selection
 from everfold.commands.jobs.watching import (
     LATE_S,
     behind,
@@ -19,13 +20,13 @@ from everfold.commands.jobs.watching import (
     watch_all,
 )
 from everfold.commands.numbers import at_most, duration, number
-from everfold.commands.options import JobId, User
+from everfold.commands.options import AnyJobId, JobId
 from everfold.commands.output import Part, complain, console, emit, is_terminal, say
 from everfold.commands.session import DEFAULT, Session
-from everfold.commands.times import PastTime
 from everfold.operations import BackendStatus
-from everfold.projector.job.job import STATUSES, Job
-from everfold.streams.errors import CorruptLog, InvalidName, Unknown
+from everfold.projector.job.job import Job
+from everfold.projector.reading.queries import Page
+from everfold.streams.errors import CorruptLog, Unknown
 
 Longest = Annotated[
     float | None,
@@ -43,64 +44,52 @@ jobs = App(name="jobs", help="List, show, watch, wait for, cancel and give up jo
 @jobs.command
 async def ls(
     *,
-    status: Annotated[list[str] | None, Parameter(name="--status")] = None,
-    user: User = None,
-    kind: str | None = None,
-    backend: str | None = None,
-    since: Annotated[PastTime | None, Parameter(name=("--since", "--newer-than"))] = None,
-    until: Annotated[PastTime | None, Parameter(name=("--until", "--older-than"))] = None,
+    which: Selection = EVERY_JOB,
     limit: Annotated[int, number("limit", "The most jobs to list.")] = 50,
     cursor: str | None = None,
     session: Session = DEFAULT,
 ) -> None:
     """List jobs, those with the newest events first.
 
+    Open jobs are always listed, others as long as the projector keeps their state, by default 2 h
+    after their end. A terminal with little room shows the ends of ids, which every command takes.
+
     Parameters
     ----------
-    status
-        queued, running, canceling, succeeded, failed, canceled or expired. Repeat the option for
-        several.
-    kind
-        Only jobs of this kind.
-    backend
-        Only jobs of this ComfyUI.
-    since
-        Only jobs whose last event came since then.
-    until
-        Only jobs whose last event came until then.
     cursor
         The cursor that the page before ended with, for the next page.
     """
-    for name in status or []:
-        if name not in STATUSES:
-            raise InvalidName("--status", name, f"choose from {', '.join(STATUSES)}")
+    selects = which.filter()
     async with session.open("reader") as everfold:
-        page = await everfold.list(
-            statuses=status or (),
-            user=user,
-            kind=kind,
-            backend=backend,
-            newer_than=since,
-            older_than=until,
-            cursor=cursor,
-            limit=limit,
-        )
+        page = await everfold.page(selects, cursor, limit)
     width = console().width if is_terminal() and not session.json else 0
-    empty = "no jobs" if not page.behind_s else "no jobs that a projector has seen"
-    session.show(page.jobs, job_columns(width), empty=empty, wrap=(), as_json=to_json)
+    columns = job_columns(width, short_ids(job.job_id for job in page.jobs))
+    session.show(page.jobs, columns, empty=_none(page), wrap=(), as_json=to_json)
     if page.behind_s > (LATE_S if page.jobs else 0):
         complain(behind(page))
+    if page.is_unindexed:
+        complain(
+            "every job was looked at: the index does not have this yet; run `everfold projector "
+            "rebuild` once"
+        )
     for key in page.unread:
         complain(f"{key} cannot be read, its jobs may be missing; see `everfold doctor`")
     if page.cursor and not session.json:
         say((f"more: --cursor {page.cursor}", "dim"))
 
 
+def _none(page: Page) -> str:
+    """Return what is said instead of a list without jobs."""
+    if page.cursor:
+        return "no such job so far"
+    return "no jobs" if not page.behind_s else "no jobs that a projector has seen"
+
+
 @jobs.command
 async def show(job_id: JobId, *, session: Session = DEFAULT) -> None:
     """Show all that is known of one job."""
     async with session.open("reader") as everfold:
-        job = await everfold.get(job_id)
+        job = await everfold.get(await everfold.find(job_id))
         seen = [] if session.json else await everfold.backends()
     if session.json:
         emit(to_json(job))
@@ -136,14 +125,15 @@ def _fields(job: Job, title: str) -> Iterator[tuple[str, Part]]:
 
 @jobs.command
 async def watch(
-    job_id: Annotated[str | None, Parameter(help="The job's id. Default: all jobs.")] = None,
+    job_id: AnyJobId = None,
     *,
     session: Session = DEFAULT,
 ) -> int:
     """Watch one job until it ends, or all jobs until Ctrl-C."""
     async with session.open("reader") as everfold:
         if job_id is not None:
-            return await show_until_ended(everfold, job_id, session)
+            found = await everfold.find(job_id)
+            return await show_until_ended(everfold, found, session)
         if session.json:
             await _print_all(everfold)
         else:
@@ -165,6 +155,7 @@ async def _print_all(everfold: Everfold) -> None:
 async def wait(job_id: JobId, *, timeout: Longest = None, session: Session = DEFAULT) -> int:
     """Wait until a job has ended; exit code 0 only if it succeeded."""
     async with session.open("reader") as everfold:
+        job_id = await everfold.find(job_id)
         try:
             job = await everfold.wait(job_id, timeout)
         except TimeoutError:
@@ -178,6 +169,7 @@ async def wait(job_id: JobId, *, timeout: Longest = None, session: Session = DEF
 async def cancel(job_id: JobId, *, reason: Reason = "", session: Session = DEFAULT) -> None:
     """Stop a job, whether it waits, is queued in ComfyUI or runs."""
     async with session.open("client") as everfold:
+        job_id = await everfold.find(job_id)
         job = await everfold.cancel(job_id, reason)
     is_open = job.status == "canceling"
     rest = ": its runner stops it and checks that it has stopped" if is_open else ""
@@ -192,6 +184,7 @@ async def give_up(job_id: JobId, *, session: Session = DEFAULT) -> None:
     again if its policy allows. `jobs cancel` ends the job instead.
     """
     async with session.operate() as everfold:
+        job_id = await everfold.find(job_id)
         job = await everfold.give_up(job_id)
     session.tell(to_json(job), f"{job_id}: attempt {job.attempt} is to be given up")
 
@@ -200,6 +193,7 @@ async def give_up(job_id: JobId, *, session: Session = DEFAULT) -> None:
 async def outputs(job_id: JobId, *, session: Session = DEFAULT) -> None:
     """Print the outputs of a job's output nodes."""
     async with session.open("reader") as everfold:
+        job_id = await everfold.find(job_id)
         found = await everfold.outputs(job_id)
     lines = [
         f"node {node}  {kind}  {_place(value)}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from everfold.client import Everfold, to_json
-from everfold.commands.formats import doing, job_columns
+from everfold.commands.formats import doing, job_columns, short_ids
 from everfold.commands.output import console, emit, is_terminal, say, table
 from everfold.commands.session import Session
 from everfold.projector.job.job import Job
@@ -78,7 +78,8 @@ async def watch_all(everfold: Everfold) -> None:
 
 
 def _drawn(jobs: list[Job]) -> RenderableType:
-    return table(jobs, job_columns(console().width), wrap=())
+    short = short_ids(job.job_id for job in jobs)
+    return table(jobs, job_columns(console().width, short), wrap=())
 
 
 def show_end(job: Job, session: Session) -> int:

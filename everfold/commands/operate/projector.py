@@ -33,6 +33,7 @@ from everfold.projector.folding.projection import AnyProjection
 from everfold.projector.folding.rebuild import Rebuild
 from everfold.projector.projector import Projector
 from everfold.projector.reading.lag import COUNT_LIMIT, Lag, lag
+from everfold.projector.reading.short_ids import find_job_id
 from everfold.runner.config import runner_name
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import JobUnknown
@@ -249,6 +250,7 @@ async def retry(job_id: JobId, *, session: Session = DEFAULT) -> int:
     The exit code is 1 when it was parked again.
     """
     async with session.log() as log:
+        job_id = await find_job_id(log, job_id)
         await retry_job(log, job_id)
         return await _report(log, job_id, session)
 
@@ -257,6 +259,7 @@ async def retry(job_id: JobId, *, session: Session = DEFAULT) -> int:
 async def skip(job_id: JobId, *, session: Session = DEFAULT) -> int:
     """Fold a parked job on without the event that cannot be read, in every rebuild too."""
     async with session.log() as log:
+        job_id = await find_job_id(log, job_id)
         await skip_event(log, job_id, "cli")
         return await _report(log, job_id, session)
 

@@ -15,6 +15,7 @@ from everfold.commands.output import emit, say
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.stream.sinks import start_point
 from everfold.projector.reading.lag import COUNT_LIMIT
+from everfold.projector.reading.short_ids import find_job_id
 from everfold.projector.subscribing import admin
 from everfold.projector.subscribing.delivery import Filter
 from everfold.projector.subscribing.held import Held
@@ -176,6 +177,7 @@ async def retry(
     """Deliver the event of a held job again now, or those of all parked jobs."""
     async with session.log() as log:
         if job_id:
+            job_id = await find_job_id(log, job_id)
             await admin.retry(log, name, job_id)
             told: dict[str, object] = {"job_id": job_id}
             sentence = f"{job_id} is tried again"
@@ -196,6 +198,7 @@ async def skip(
 ) -> int:
     """Do not deliver the event that a job is held at, and continue with the one after it."""
     async with session.log() as log:
+        job_id = await find_job_id(log, job_id)
         await admin.skip(log, name, job_id)
         sentence = f"{job_id} continues after that event"
         await _tell(log, name, session, {"job_id": job_id}, sentence)

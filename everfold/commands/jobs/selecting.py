@@ -1,0 +1,101 @@
+"""The options that select jobs: for lists, and for what is done to many jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Annotated
+
+from cyclopts import Group, Parameter
+
+from everfold.commands.options import User
+from everfold.commands.times import PastTime, to_ms
+from everfold.projector.job.job import STATUSES
+from everfold.projector.job.job_filter import JobFilter
+from everfold.streams.errors import InvalidName
+
+WHICH = Group("Which jobs", sort_key=5)
+
+
+@Parameter(name="*", group=WHICH)
+@dataclass(frozen=True)
+class Selection:
+    """Selects jobs; what is given must all match."""
+
+    status: Annotated[
+        list[str] | None,
+        Parameter(
+            name="--status",
+            help="Only jobs of this status: queued, running, canceling, succeeded, failed, "
+            "canceled or expired. Repeat the option for several.",
+        ),
+    ] = None
+    user: User = None
+    kind: Annotated[str | None, Parameter(help="Only jobs of this kind.")] = None
+    backend: Annotated[str | None, Parameter(help="Only jobs of this ComfyUI.")] = None
+    batch: Annotated[str | None, Parameter(help="Only jobs of this batch.")] = None
+    queue: Annotated[str | None, Parameter(help="Only jobs of this queue.")] = None
+    tag: Annotated[str | None, Parameter(help="Only jobs with this tag.")] = None
+    code: Annotated[
+        str | None,
+        Parameter(help="Only jobs that failed with this code, or expired for this reason."),
+    ] = None
+    metadata: Annotated[
+        list[str] | None,
+        Parameter(
+            name="--metadata",
+            help="Only jobs with this in their metadata, as name=value. Repeat the option for "
+            "more.",
+        ),
+    ] = None
+    since: Annotated[
+        PastTime | None,
+        Parameter(
+            name=("--since", "--newer-than"), help="Only jobs whose last event came since then."
+        ),
+    ] = None
+    until: Annotated[
+        PastTime | None,
+        Parameter(
+            name=("--until", "--older-than"), help="Only jobs whose last event came until then."
+        ),
+    ] = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is asked for, so that all jobs are selected."""
+        return not any(True for _ in self._given())
+
+    def words(self) -> str:
+        """Return what is asked for, for people: `status failed, user ada`."""
+        return ", ".join(f"{name} {value}" for name, value in self._given()) or "all jobs"
+
+    def _given(self) -> Iterator[tuple[str, object]]:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None and value != []:
+                yield field.name, " or ".join(value) if isinstance(value, list) else value
+
+    def filter(self) -> JobFilter:
+        """Return the filter. Raises InvalidName for a status that there is not."""
+        from everfold.commands.jobs.submit import pair
+
+        for name in self.status or ():
+            if name not in STATUSES:
+                raise InvalidName("--status", name, f"choose from {', '.join(STATUSES)}")
+        return JobFilter(
+            statuses=tuple(self.status or ()),
+            user=self.user,
+            kind=self.kind,
+            backend=self.backend,
+            batch=self.batch,
+            queue=self.queue,
+            tag=self.tag,
+            code=self.code,
+            metadata=dict(pair("--metadata", text) for text in self.metadata or ()),
+            newer_than_ms=to_ms(self.since) if self.since else None,
+            older_than_ms=to_ms(self.until) if self.until else None,
+        )
+
+
+EVERY_JOB = Selection()

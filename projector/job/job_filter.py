@@ -1,0 +1,93 @@
+"""What selects jobs: in lists, and in what is done to many of them.
+
+Rule: pure. `names` finds jobs in the index; `fits` is what counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from everfold.projector.job.index_names import code_of, index_name, text_of
+from everfold.projector.job.job import OPEN_STATUSES, STATUSES, TERMINAL_STATUSES, Job
+from everfold.streams.errors import InvalidName
+from everfold.streams.events.checks import check_choice, check_text, check_texts
+from everfold.streams.events.limits import BACKEND_LIMIT
+
+TEXTS = ("user", "kind", "backend", "batch", "queue", "tag", "code")
+
+
+class JobFilter(Struct, frozen=True, kw_only=True):
+    """Selects jobs. What is empty or None selects all; all that is given must match."""
+
+    statuses: Collection[str] = ()
+    """Any of them."""
+    user: str | None = None
+    kind: str | None = None
+    backend: str | None = None
+    batch: str | None = None
+    queue: str | None = None
+    tag: str | None = None
+    code: str | None = None
+    """The code of a failed job's error, or the reason of one that expired."""
+    metadata: Mapping[str, str] = {}
+    """Values by name; one that is no text in the job is compared as JSON: "17" fits 17."""
+    newer_than_ms: int | None = None
+    """Time of the last event from which on, Unix ms, included."""
+    older_than_ms: int | None = None
+    """The same up to which."""
+
+    def checked(self) -> JobFilter:
+        """Return the filter. Raises InvalidName or TooLarge for what no job can have."""
+        named = check_texts("statuses", self.statuses)
+        statuses = tuple(check_choice("status", one, STATUSES) for one in dict.fromkeys(named))
+        for what in TEXTS:
+            text = getattr(self, what)
+            if text is not None:
+                check_text(what, text, most=BACKEND_LIMIT)
+        if not isinstance(self.metadata, Mapping):
+            raise InvalidName("metadata", self.metadata, "pass a mapping of names to texts")
+        for name, value in self.metadata.items():
+            check_text("name of metadata", name, most=BACKEND_LIMIT)
+            check_text("value of metadata", value, most=BACKEND_LIMIT)
+        return replace(self, statuses=statuses)
+
+    @property
+    def may_be_open(self) -> bool:
+        """Whether an open job can fit."""
+        is_closed = bool(self.statuses) and set(self.statuses) <= set(TERMINAL_STATUSES)
+        return not self.code and not is_closed
+
+    @property
+    def may_have_ended(self) -> bool:
+        """Whether a job that has ended can fit."""
+        return not self.statuses or not set(self.statuses) <= set(OPEN_STATUSES)
+
+    def names(self) -> list[list[str]]:
+        """Return groups of names in the index: a job that fits has a name of each group."""
+        asked = {what: getattr(self, what) for what in TEXTS if what != "backend"}
+        asked |= {f"metadata.{name}": value for name, value in self.metadata.items()}
+        statuses = [index_name("status", status) for status in self.statuses]
+        # What a job does not have stands in no index: an empty text selects by its state alone.
+        groups = [[index_name(what, text)] for what, text in asked.items() if text]
+        return [statuses, *groups] if statuses else groups
+
+    def fits(self, job: Job) -> bool:
+        """Say whether a job is selected; the times of its last event are not looked at."""
+        return (
+            (not self.statuses or job.status in self.statuses)
+            and self.user in (None, job.user)
+            and self.kind in (None, job.kind)
+            and self.backend in (None, job.backend)
+            and self.batch in (None, job.batch)
+            and self.queue in (None, job.queue)
+            and (self.tag is None or self.tag in job.tags)
+            and self.code in (None, code_of(job))
+            and all(_has(job, name, value) for name, value in self.metadata.items())
+        )
+
+
+def _has(job: Job, name: str, value: str) -> bool:
+    return name in job.metadata and text_of(job.metadata[name]) == value

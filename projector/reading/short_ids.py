@@ -1,0 +1,73 @@
+"""Finds the job that a part of its id stands for: its beginning or its end.
+
+Rule: the index is asked, never all jobs. An id that is whole stands for itself, whatever there is.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import cast
+
+from everfold.projector.reading.queries import get
+from everfold.streams.appending.log import Log
+from everfold.streams.errors import CorruptLog, InvalidName, JobUnknown
+from everfold.streams.events.checks import check_job
+from everfold.streams.redis.redis_errors import command, commands
+from everfold.streams.redis.retry import with_retry
+from everfold.streams.redis.server import server_time_ms
+
+WHOLE = 36
+"""Characters of a whole id that Everfold has made. Ids of callers may be shorter."""
+
+LEAST = 4
+"""Characters of an id that may stand for it."""
+
+SHOWN = 8
+"""Jobs that an error names where several have such an id."""
+
+
+async def find_job_id(log: Log, text: str) -> str:
+    """Return the id of the one job whose id is this text, begins or ends with it.
+
+    Jobs whose states are kept are found, by an index that `everfold projector rebuild` makes in
+    an old namespace. Returns the text itself where there is none. Raises InvalidName for a text
+    of fewer than 4 characters, or one that several jobs fit, which it names.
+    """
+    if len(check_job(text)) >= WHOLE:
+        return text
+    head = partial(command, log.redis, "HGET", log.keys.head(text), "seq")
+    if await with_retry(head, log.retry_for_s) is not None:
+        return text
+    if len(text) < LEAST:
+        rule = f"give at least {LEAST} characters, of its beginning or its end"
+        raise InvalidName("job id", text, rule)
+    found = await _candidates(log, text.encode())
+    if len(found) > 1:
+        lines = [await _line(log, job_id) for job_id in found[:SHOWN]]
+        more = [] if len(found) <= SHOWN else ["and more"]
+        listed = "\n".join(["several jobs have it, give more characters:", *lines, *more])
+        raise InvalidName("job id", text, listed)
+    return found[0] if found else text
+
+
+async def _candidates(log: Log, text: bytes) -> list[str]:
+    asked = []
+    for partition in range(log.keys.partitions):
+        for part in (b"#" + text, b"$" + text[::-1]):
+            key = log.keys.jobs(partition).index()
+            last = b"(" + part[:-1] + bytes([part[-1] + 1])
+            asked.append(("ZRANGEBYLEX", key, b"[" + part, last, "LIMIT", 0, SHOWN + 1))
+    replies = await with_retry(partial(commands, log.redis, asked), log.retry_for_s)
+    members = [member for reply in cast("list[list[bytes]]", replies) for member in reply]
+    found = {m[1:] if m.startswith(b"#") else m[:0:-1] for m in members}
+    return sorted(job_id.decode(errors="replace") for job_id in found)
+
+
+async def _line(log: Log, job_id: str) -> str:
+    """Return a job with its status and age."""
+    try:
+        job = await get(log, job_id)
+    except (CorruptLog, JobUnknown):
+        return f"{job_id} cannot be read"
+    age_s = max(0, await server_time_ms(log.redis) - job.submitted_at_ms) / 1000
+    return f"{job_id} {job.status}, submitted {age_s:,.0f} s ago"
