@@ -40,7 +40,10 @@ class JobFilter(Struct, frozen=True, kw_only=True):
     """The same up to which."""
 
     def checked(self) -> JobFilter:
-        """Return the filter. Raises InvalidName or TooLarge for what no job can have."""
+        """Return the filter, each status once.
+
+        Raises InvalidName or TooLarge for what no job can have.
+        """
         named = check_texts("statuses", self.statuses)
         statuses = tuple(check_choice("status", one, STATUSES) for one in dict.fromkeys(named))
         for what in TEXTS:
@@ -91,3 +94,10 @@ class JobFilter(Struct, frozen=True, kw_only=True):
 
 def _has(job: Job, name: str, value: str) -> bool:
     return name in job.metadata and text_of(job.metadata[name]) == value
+
+
+def check_filter(selects: object) -> JobFilter:
+    """Return a filter. Raises InvalidName for what is none, or what no job can have."""
+    if not isinstance(selects, JobFilter):
+        raise InvalidName("filter", selects, "pass an everfold.JobFilter")
+    return selects.checked()

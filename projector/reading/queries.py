@@ -19,7 +19,7 @@ from everfold.projector.folding.stored_jobs import read_stored_job, read_stored_
 from everfold.projector.job.evolve import evolve
 from everfold.projector.job.fold import fold
 from everfold.projector.job.job import Job
-from everfold.projector.job.job_filter import JobFilter
+from everfold.projector.job.job_filter import JobFilter, check_filter
 from everfold.projector.reading.positions import Position, Positions, cursor_at, read_cursor
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import (
@@ -223,7 +223,7 @@ async def page_of(
     says of them. `behind_s` is that of the page. Raises InvalidName for a malformed cursor or
     filter, a limit below 1; Unavailable. The page names keys that have another type.
     """
-    selects = selects.checked()
+    selects = check_filter(selects)
     check_number("limit", limit)
     limit, newer = min(limit, PAGE_LIMIT), newer or {}
     before = read_cursor(cursor)
