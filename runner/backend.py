@@ -108,6 +108,8 @@ class Unreachable(Struct, frozen=True):
     """The backend gave no usable answer: the attempt is unknown, never lost."""
 
     why: str
+    refuses: bool = False
+    """It lets this runner not in: asked again and again, it may shut it out."""
 
 
 Truth = Running | Pending | Ended | Absent | Unreachable

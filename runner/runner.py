@@ -25,6 +25,7 @@ from everfold.runner.claiming.promoter import Promoter
 from everfold.runner.claiming.sweeper import Sweeper
 from everfold.runner.comfyui.backend import ComfyBackend
 from everfold.runner.config import RunnerConfig
+from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.fleet import Fleet, Reservation
 from everfold.runner.execution.job_run import JobRun
 from everfold.runner.execution.restore_job import has_lost_writes, restore_job
@@ -67,6 +68,7 @@ class Runner:
     `log` must be opened with the runner's name as actor, because other runners tell from the
     names of its connections that it is alive; raises ValueError otherwise. `make_backend` builds
     backends for URLs that only a recovered job names; `traits` are those of `backends` by name.
+    `on_backend` is called for each backend once it was asked, and when it takes jobs or no more.
     """
 
     def __init__(
@@ -77,12 +79,14 @@ class Runner:
         *,
         make_backend: Callable[[str], Backend] = ComfyBackend,
         traits: Mapping[str, BackendTraits] = {},
+        on_backend: Callable[[BackendState], None] = lambda _: None,
     ) -> None:
         if log.actor != config.name:
             raise ValueError("open the log with actor=config.name: it is the runner's sign of life")
         log.event_limit_bytes = config.event_limit_bytes
         leases = LeaseRenewer(log, config)
-        fleet = Fleet(backends, config.slots, make_backend, socket.gethostname(), traits)
+        host = socket.gethostname()
+        fleet = Fleet(backends, config.slots, make_backend, host, traits, on_backend)
         dispatch = Dispatch(log, config.name, config.lease_ttl_s)
         job_reads = anyio.Semaphore(JOB_READS_LIMIT)
         server = ServerWatch(log)

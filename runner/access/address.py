@@ -7,14 +7,14 @@ URL become a header, because the URL is recorded in events and shown to people.
 from __future__ import annotations
 
 import re
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from contextlib import suppress
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from msgspec import Struct
 
-from everfold.streams.border.addresses import masked_address
+from everfold.streams.border.addresses import MASK, masked_address
 from everfold.streams.border.secrets import Secret
 from everfold.streams.errors import BackendUrlInvalid, InvalidName
 
@@ -24,6 +24,11 @@ OWN_HEADERS = frozenset(
     {"host", "connection", "upgrade", "content-length", "content-type", "transfer-encoding"}
     | {"accept-encoding", "expect", "te", "trailer"}
 )
+
+PLAIN_HEADERS = OWN_HEADERS | {"accept", "user-agent"}
+
+SHORT_SECRET = 6
+"""Characters of a secret that may be a part of a common word."""
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,200}")
 
@@ -80,6 +85,30 @@ def header_fault(name: str, value: Secret) -> str:
 def basic(user: str, password: str) -> Secret:
     """Return the Authorization header of a user and a password."""
     return Secret(f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}")
+
+
+def without_secrets(text: str, headers: Mapping[str, str | Secret]) -> str:
+    """Return a text of a server, with the secrets masked that were sent to it in `headers`.
+
+    Headers that every request has hold none. A short secret is masked where it stands alone.
+    """
+    for name, value in headers.items():
+        if name.lower() not in PLAIN_HEADERS:
+            for word in sorted(_secret_words(Secret(value).reveal()), key=len, reverse=True):
+                bound = "" if len(word) > SHORT_SECRET else r"\b"
+                text = re.sub(f"{bound}{re.escape(word)}{bound}", MASK, text)
+    return text
+
+
+def _secret_words(value: str) -> set[str]:
+    """Return a header's value, and what of it may be shown alone."""
+    kind, _, rest = value.partition(" ")
+    words = {value, rest}
+    if kind.lower() == "basic":
+        with suppress(ValueError):
+            pair = b64decode(rest).decode()
+            words |= {pair, pair.partition(":")[2]}
+    return words - {""}
 
 
 def _split(text: str) -> SplitResult:

@@ -16,6 +16,7 @@ import anyio
 
 from everfold.runner.access.access import Access
 from everfold.runner.access.address import read_address
+from everfold.runner.access.advice import REFUSING, why_not_served
 from everfold.runner.backend import (
     Absent,
     Accepted,
@@ -200,13 +201,19 @@ class ComfyBackend:
         if isinstance(answer, Unreachable):
             return answer
         if answer.status != 200:
-            return Unreachable(f"GET /queue answered {answer.status}: {answer.excerpt()}")
+            why = f"answered {answer.status}: {answer.excerpt()}"
+            return self._not_served(answer, why)
         try:
             queue = read_queue(queue_value(answer.body))
         except NotUnderstood as error:
-            return Unreachable(f"GET /queue is not understood: {error}: {answer.excerpt()}")
+            return self._not_served(answer, f"is not understood: {error}: {answer.excerpt()}")
         self._pass_on_outputs(queue)
         return queue
+
+    def _not_served(self, answer: Answer, why: str) -> Unreachable:
+        """Say what is wrong with the access, or else `why` the answer is of no use."""
+        found = why_not_served(answer.status, answer.body, self._address)
+        return Unreachable(found or f"GET /queue {why}", refuses=answer.status in REFUSING)
 
     def _pass_on_outputs(self, queue: Queue) -> None:
         for item in [*queue.running, *queue.pending]:

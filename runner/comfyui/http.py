@@ -20,9 +20,11 @@ import httpx
 from msgspec import Struct
 
 from everfold.runner import loose_json
-from everfold.runner.access.address import Address
+from everfold.runner.access.address import PLAIN_HEADERS, Address, without_secrets
+from everfold.runner.access.advice import why_unreached
 from everfold.runner.backend import Unreachable
 from everfold.streams.border.logger import get_logger
+from everfold.streams.border.secrets import Secret
 from everfold.streams.errors import ServerUnreachable
 
 logger = get_logger("everfold.runner")
@@ -40,6 +42,8 @@ HISTORY_LIMIT_BYTES = 64 * 2**20
 KEPT_OF_CUT_BYTES = 4096
 TINY_CHUNKS, TINY_BYTES = 5_000, 100
 """Beyond so many, the pieces of a body have so many bytes on average: each takes time."""
+EXCERPT_LIMIT, EXCERPT_READ_BYTES = 200, 2_000
+"""Characters of a body in a message, and what is searched for secrets: none is cut in two."""
 EXPLANATION_LIMIT = 300
 """Characters kept of an error's text: it may repeat what the server sent."""
 
@@ -63,6 +67,8 @@ class Answer(Struct, frozen=True):
     body: bytes
     is_cut: bool = False
     """The body was larger than allowed, and only its beginning is here."""
+    sent_headers: Mapping[str, Secret] = {}
+    """Of the client that asked; a server may repeat them in its answer."""
 
     def json(self) -> object:
         """Return the body's value; None when it is not JSON."""
@@ -73,7 +79,8 @@ class Answer(Struct, frozen=True):
 
     def excerpt(self) -> str:
         """Return the beginning of the body on one line, for messages to people."""
-        return printable(self.body[:200].decode(errors="replace"))
+        beginning = self.body[:EXCERPT_READ_BYTES].decode(errors="replace")
+        return printable(without_secrets(beginning, self.sent_headers)[:EXCERPT_LIMIT])
 
 
 class ComfyHttp:
@@ -88,6 +95,8 @@ class ComfyHttp:
         self.address = address
         self._timeout_s = timeout_s
         self._client = open_client(address, ssl_context, silence_s=timeout_s)
+        self._has_spoken = False
+        """Whether it has ever answered."""
 
     async def queue(self) -> Answer | Unreachable:
         """Return what runs and what waits."""
@@ -104,9 +113,9 @@ class ComfyHttp:
             request = self._client.build_request("GET", path)
             return await self._send(request, HISTORY_LIMIT_BYTES, within_s)
         except BodyTooLarge as error:
-            return Answer(error.status, error.beginning, is_cut=True)
+            return Answer(error.status, error.beginning, True, sent_headers(self._client))
         except Exception as error:
-            return Unreachable(f"GET {path}: {explain(error)}")
+            return self._unreachable(f"GET {path}", error)
 
     async def cancel_job(self, prompt_id: str) -> Answer | Unreachable:
         """Cancel the prompt, queued or running, in one step; only newer servers have the route."""
@@ -194,12 +203,20 @@ class ComfyHttp:
             )
             return await self._send(request, BODY_LIMIT_BYTES, self._timeout_s)
         except Exception as error:
-            return Unreachable(f"{method} {path}: {explain(error)}")
+            return self._unreachable(f"{method} {path}", error)
+
+    def _unreachable(self, call: str, error: Exception) -> Unreachable:
+        """Say what is wrong with the access, or else what the error of a call is."""
+        found = why_unreached(error, self.address, has_spoken=self._has_spoken)
+        told = without_secrets(explain(error), self._client.headers)
+        return Unreachable(found or f"{call}: {told}")
 
     async def _send(self, request: httpx.Request, limit_bytes: int, within_s: float) -> Answer:
         # httpx limits each silence only; a server that trickles would hold the call for ever.
         with anyio.fail_after(within_s):
-            return await read_answer(self._client, request, limit_bytes)
+            answer = await read_answer(self._client, request, limit_bytes)
+        self._has_spoken = True
+        return answer
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -255,10 +272,16 @@ async def read_answer(
                 raise BodyRefused("the answer comes in tiny pieces")
             # What has come already is read without a pause otherwise.
             await anyio.lowlevel.checkpoint()
-        return Answer(response.status_code, b"".join(chunks))
+        return Answer(response.status_code, b"".join(chunks), sent_headers=sent_headers(client))
     finally:
         with anyio.CancelScope(shield=True):
             await response.aclose()
+
+
+def sent_headers(client: httpx.AsyncClient) -> dict[str, Secret]:
+    """Return the headers of its own that go with each request of a client."""
+    found = client.headers.items()
+    return {name: Secret(value) for name, value in found if name not in PLAIN_HEADERS}
 
 
 def refuse_compressed(response: httpx.Response) -> None:

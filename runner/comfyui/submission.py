@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from everfold.runner import loose_json
+from everfold.runner.access.address import without_secrets
 from everfold.runner.backend import Accepted, Ambiguous, Attempt, Rejected, SubmitOutcome, Withheld
 from everfold.runner.comfyui.http import Answer, explain, read_answer
 from everfold.runner.comfyui.node_errors import (
@@ -110,7 +111,7 @@ async def post(
     except _Refused:
         return Withheld("the runner took the attempt back before its last byte was sent")
     except Exception as error:  # a server can make the client raise nearly anything
-        why = f"POST /prompt: {explain(error)}"
+        why = f"POST /prompt: {without_secrets(explain(error), client.headers)}"
         return Ambiguous(why) if body.is_complete else Withheld(why)
 
 

@@ -8,12 +8,23 @@ prompt or its queue is empty. What others queue there never takes the last slot 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+
+import anyio
+from msgspec import Struct
 
 from everfold.runner.backend import NO_TRAITS, Backend, BackendTraits, Load, Unreachable
+from everfold.streams.border.logger import get_logger
 from everfold.streams.leases.backends import BackendEntry
 from everfold.streams.leases.registry import LATELY_S
 
+logger = get_logger("everfold.runner")
+
 NOT_ASKED = "not asked yet"
+NO_ANSWER_YET = "it has not answered yet"
+
+MOST_REASONS, WITHIN_S = 3, 10.0
+"""How often at most another reason not to take jobs is told within so long."""
 
 DEAD_WORKER_AFTER_S = 2.0
 """Time between two polls that both show waiting prompts and no running one: certain by then."""
@@ -34,8 +45,7 @@ class BackendState:
         self.others = 0
         """Prompts in its queue that this runner did not send, by the last poll."""
         self.reachable = False
-        self.is_retired = False
-        """An operator took it out of service."""
+        self.is_retired = False  # an operator took it out of service
         self.server = ""
         """Identity of the server that answers there, by the last look; empty while unknown."""
         self.wanted_server = ""
@@ -53,6 +63,7 @@ class BackendState:
         self.away_s = 0.0
         """How long no runner has reached it, by the last heartbeat."""
         self.why_down = NOT_ASKED
+        self.refuses = False  # by the last poll it lets this runner not in
         self._has_dead_worker = False
         self._idle_since_s: float | None = None
         """Since when prompts wait there and none runs; None when that is not so."""
@@ -126,6 +137,7 @@ class BackendState:
         steady clock in seconds.
         """
         self._now_s = now_s
+        self.refuses = isinstance(load, Unreachable) and load.refuses
         if isinstance(load, Unreachable):
             self.reachable, self.why_down, self._idle_since_s = False, load.why, None
             return
@@ -194,3 +206,43 @@ class BackendState:
     def mark_accepting(self) -> None:
         """It has taken a POST."""
         self._refusals, self._refused_until_s = 0, 0.0
+
+
+class _Told(Struct):
+    takes_jobs: bool
+    why_not: str
+    at_s: list[float]
+    """Steady times of what was told lately."""
+
+
+class BackendNews:
+    """Tells people when a backend takes jobs, or does not and why.
+
+    Its first state is a change, too. Each state is told once. `on_change` is called for what is
+    told of listed backends.
+    """
+
+    def __init__(self, on_change: Callable[[BackendState], None]) -> None:
+        self._on_change = on_change
+        self._told: dict[BackendState, _Told] = {}
+
+    def tell(self, state: BackendState, *, is_listed: bool) -> None:
+        """Log whether it takes jobs, and why not, unless that was told last."""
+        now_s, takes_jobs, why = anyio.current_time(), state.takes_jobs, state.why_not
+        told = self._told.get(state)
+        lately = [at_s for at_s in told.at_s if now_s - at_s < WITHIN_S] if told else []
+        is_same = told is not None and told.takes_jobs == takes_jobs
+        if told and is_same and (told.why_not == why or len(lately) >= MOST_REASONS):
+            return
+        self._told[state] = _Told(takes_jobs, why, [*lately, now_s])
+        name, url = state.title, state.backend.name
+        if takes_jobs:
+            logger.info("backend_up url=%r name=%r", url, name)
+        else:
+            logger.warning("backend_down url=%r name=%r why=%r", url, name, why)
+        if is_listed:
+            self._on_change(state)
+
+    def forget(self, state: BackendState) -> None:
+        """Forget a backend that is no longer polled."""
+        self._told.pop(state, None)

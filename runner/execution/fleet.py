@@ -15,11 +15,10 @@ import anyio
 import anyio.abc
 from msgspec import Struct
 
-from everfold.runner.backend import NO_TRAITS, Backend, BackendTraits, Unreachable
-from everfold.runner.execution.backend_state import BackendState
+from everfold.runner.backend import NO_TRAITS, Backend, BackendTraits, Load, Unreachable
+from everfold.runner.execution.backend_state import NO_ANSWER_YET, BackendNews, BackendState
 from everfold.runner.execution.silent_backend import NOT_CONFIGURED, SilentBackend
 from everfold.runner.execution.total_backend import TotalBackend
-from everfold.streams.border.logger import get_logger
 from everfold.streams.closing import close
 from everfold.streams.errors import EverfoldError
 from everfold.streams.events.event import ON_HOST
@@ -27,9 +26,16 @@ from everfold.streams.leases.backends import Abandoned, is_loopback
 from everfold.streams.leases.registry import RunnerEntry
 from everfold.streams.redis.retry import Backoff
 
-logger = get_logger("everfold.runner")
-
 POLL_EVERY_S = 1.0
+
+AWAY_POLL_EVERY_S = 0.5
+"""While it does not answer: one that is back gets work within a second."""
+
+REFUSED_POLL_MOST_S = 10.0
+"""One that lets this runner not in is asked less and less often."""
+
+FIRST_WORD_S = 1.5
+"""Of a backend that has not answered the first poll by then that is told."""
 
 IDENTIFY_EVERY_S = 30.0
 """How often the identity of a server is read again while it answers."""
@@ -50,6 +56,7 @@ class Fleet:
     `make` builds a backend for an unlisted URL, which only a recovered job names: that backend is
     asked about the job and never gets a new one, and while its URL is not `configured` it is not
     contacted. `host` is the name of this machine, `traits` those of backends by name.
+    `on_change` is called when a listed one takes jobs or no more; its first state is a change.
     `aclose` closes listed and unlisted backends.
     """
 
@@ -60,13 +67,14 @@ class Fleet:
         make: Callable[[str], Backend],
         host: str = "",
         traits: Mapping[str, BackendTraits] = {},
+        on_change: Callable[[BackendState], None] = lambda _: None,
     ) -> None:
         self.states = [
             BackendState(TotalBackend(one), slots, traits.get(one.name, NO_TRAITS))
             for one in backends
         ]
         self.host = host
-        self._make = make
+        self._make, self._news = make, BackendNews(on_change)
         self._unlisted: dict[tuple[str, str], BackendState] = {}
         """By URL and server: what a recovered job names and the configuration does not."""
         self.configured: frozenset[str] = frozenset()
@@ -185,31 +193,50 @@ class Fleet:
                 self._polling.start_soon(self._poll, state, key)
 
     async def _poll(self, state: BackendState, unlisted: tuple[str, str] | None = None) -> None:
-        backoff = Backoff(first_s=POLL_EVERY_S, most_s=10.0)
+        backoff = Backoff(first_s=POLL_EVERY_S, most_s=REFUSED_POLL_MOST_S)
         while True:
             unasked_s = time.monotonic() - state.asked_for_s
             if unlisted is not None and not state.reserved and unasked_s > UNLISTED_KEPT_S:
                 del self._unlisted[unlisted]
+                self._news.forget(state)
                 await close(state.backend)
                 return
             await self._poll_once(state)
-            if state.reachable:
+            if state.refuses:
+                await anyio.sleep(backoff.next_s())
+            else:
                 backoff.reset()
-            await anyio.sleep(POLL_EVERY_S if state.reachable else backoff.next_s())
+                await anyio.sleep(POLL_EVERY_S if state.reachable else AWAY_POLL_EVERY_S)
 
     async def _poll_once(self, state: BackendState) -> None:
-        before = (state.reachable, state.healthy, state.why_down)
         reserved_before = state.reserved
-        load = await state.backend.load()
+        load = await self._load(state)
         if not isinstance(load, Unreachable):
             await self._identify(state)
         if (why := self.misses(state)) is not None:
             load = Unreachable(why)
         state.update(load, reserved_before, anyio.current_time())
-        if before != (state.reachable, state.healthy, state.why_down):
-            _log_change(state)
+        self._tell(state)
         if state.room:
             self._notify()
+
+    async def _load(self, state: BackendState) -> Load | Unreachable:
+        """Poll it; while its first answer does not come, say so."""
+        if state.was_asked:
+            return await state.backend.load()
+        async with anyio.create_task_group() as waiting:
+            waiting.start_soon(self._tell_silence, state)
+            load = await state.backend.load()
+            waiting.cancel_scope.cancel()
+        return load
+
+    async def _tell_silence(self, state: BackendState) -> None:
+        await anyio.sleep(FIRST_WORD_S)
+        state.why_down = NO_ANSWER_YET
+        self._tell(state)
+
+    def _tell(self, state: BackendState) -> None:
+        self._news.tell(state, is_listed=state in self.states)
 
     async def _identify(self, state: BackendState) -> None:
         """Read which server answers there, when it is new and from time to time."""
@@ -288,11 +315,3 @@ class JobSlot:
         if self._reservation is not None:
             self._fleet.release(self._reservation)
             self._reservation = None
-
-
-def _log_change(state: BackendState) -> None:
-    name = state.backend.name
-    if state.takes_jobs:
-        logger.info("backend_up url=%r", name)
-    else:
-        logger.warning("backend_down url=%r why=%r", name, state.why_not)

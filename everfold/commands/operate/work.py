@@ -24,6 +24,7 @@ from everfold.streams.events.limits import EVENT_LIMIT_BYTES
 if TYPE_CHECKING:
     from everfold.commands.config.backends import Backends
     from everfold.runner.access.access import Access
+    from everfold.runner.execution.backend_state import BackendState
     from everfold.runner.runner import Runner
     from everfold.streams.appending.log import Log
 
@@ -83,7 +84,9 @@ async def up(
             for sink in sinks:
                 told = {"sink": sink.name, "about": sink.about}
                 session.tell(told, f"sink     {sink.about}")
-            code = await _run_until_signal(_runner(log, backends, accesses, config), session)
+            code = await _run_until_signal(
+                _runner(log, backends, accesses, config, session), session
+            )
         tasks.cancel_scope.cancel()
     return code
 
@@ -115,7 +118,7 @@ async def runner(
     async with session.log(config.name, role="runner") as log:
         told = {"runner": config.name, "queues": config.queues}
         session.tell(told, f"runner {config.name} serves {', '.join(config.queues)}")
-        return await _run_until_signal(_runner(log, backends, accesses, config), session)
+        return await _run_until_signal(_runner(log, backends, accesses, config, session), session)
 
 
 def _backends() -> Backends:
@@ -145,7 +148,11 @@ def _config(
 
 
 def _runner(
-    log: Log, backends: Backends, accesses: Sequence[Access], config: RunnerConfig
+    log: Log,
+    backends: Backends,
+    accesses: Sequence[Access],
+    config: RunnerConfig,
+    session: Session,
 ) -> Runner:
     from everfold.runner.comfyui import ComfyBackend
     from everfold.runner.runner import Runner
@@ -158,7 +165,15 @@ def _runner(
         config,
         make_backend=lambda url: ComfyBackend(known.get(url, url)),
         traits={access.url: access.traits for access in accesses},
+        on_backend=lambda state: _tell_backend(state, session),
     )
+
+
+def _tell_backend(state: BackendState, session: Session) -> None:
+    """Say that a backend takes jobs, or why not and what to do about it."""
+    told = {"backend": state.backend.name, "title": state.title, "why": state.why_not}
+    mark = "\u2717 " if state.why_not else "\u2713 "
+    session.tell(told, f"{mark}{state.shown}  {state.why_not or 'takes jobs'}")
 
 
 @contextlib.asynccontextmanager
