@@ -13,6 +13,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from everfold.runner.capabilities.object_info import ObjectInfo
 from everfold.streams.events.event import Failure, NodeProblem, Outputs
 
 Graph = dict[str, dict[str, object]]
@@ -204,6 +205,11 @@ class Backend(Protocol):
 
     async def server(self) -> str | Unreachable:
         """Return the server's identity, which outlives restarts and changes of its address."""
+        ...
+
+    async def capabilities(self) -> ObjectInfo | Unreachable | None:
+        """Return what the server has, as it tells now; None where that cannot be known: then any
+        job may be sent there."""
         ...
 
     async def load(self) -> Load | Unreachable:

@@ -79,6 +79,8 @@ class NoOpBackend:
     async def server(self) -> str:
         return ""
 
+    async def capabilities(self) -> None: ...
+
     async def load(self) -> Load:
         return Load(running=0, pending=0)
 

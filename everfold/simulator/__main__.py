@@ -11,10 +11,11 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from everfold.simulator.nodes.catalogue import NODES
+from everfold.simulator.nodes.folders import MODELS
 from everfold.simulator.nodes.node import Node
 from everfold.simulator.simulator import simulate
 
@@ -30,11 +31,33 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--without", action="append", default=[], metavar="CLASS", help="a node class it lacks"
     )
+    parser.add_argument(
+        "--models", action="append", metavar="FOLDER=FILE,FILE", help="the models of a folder"
+    )
     options = parser.parse_args(arguments)
-    nodes = {name: node for name, node in NODES.items() if name not in options.without}
+    nodes, models = without(options.without), models_of(options.models)
     logging.basicConfig(level=logging.ERROR if options.quiet else logging.WARNING)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve(options.port, options.output, options.speed, options.ledger, nodes))
+        asyncio.run(
+            serve(options.port, options.output, options.speed, options.ledger, nodes, models)
+        )
+
+
+def without(classes: Collection[str]) -> dict[str, Node]:
+    """Return the node classes of a simulator that lacks some."""
+    return {name: node for name, node in NODES.items() if name not in classes}
+
+
+def models_of(folders: Sequence[str] | None) -> dict[str, list[str]]:
+    """Return the models by folder, each given as FOLDER=FILE,FILE; the usual ones for None.
+
+    What is given replaces the usual files of that folder; `FOLDER=` has none.
+    """
+    given = dict[str, list[str]]()
+    for folder in folders or ():
+        name, _, files = folder.partition("=")
+        given[name] = [file for file in files.split(",") if file]
+    return {**MODELS, **given}
 
 
 async def serve(
@@ -43,6 +66,7 @@ async def serve(
     speed: float,
     ledger: Path | None,
     nodes: Mapping[str, Node] = NODES,
+    models: Mapping[str, Sequence[str]] = MODELS,
 ) -> None:
     """Serve until SIGTERM or SIGINT; port 0 picks a free one.
 
@@ -53,7 +77,7 @@ async def serve(
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     try:
         async with simulate(
-            output, port=port, speed=speed, ledger=ledger, nodes=nodes
+            output, port=port, speed=speed, ledger=ledger, nodes=nodes, models=models
         ) as simulator:
             sys.stdout.write(f"listening on {simulator.url}\n")
             sys.stdout.flush()

@@ -19,7 +19,7 @@ _measure_hashes = Script("everfold.projector", "measure_hashes", is_read_only=Tr
 
 LARGE_FIELDS = (
     *("metadata", "outputs", "problems", "error", "reason", "refused_by", "policy"),
-    "tags",
+    *("tags", "needs"),
 )
 """Fields of a state without a small limit."""
 

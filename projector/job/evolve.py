@@ -148,6 +148,7 @@ def _submitted(job: Job, event: events.Submitted, now_ms: int) -> Job:
         batch=event.batch or "",
         tags=event.tags or (),
         rerun_of=event.rerun_of or "",
+        needs=tuple(event.needs or ()),
         run_at_ms=event.run_at_ms or 0,
         submitted_at_ms=now_ms,
     )
@@ -238,7 +239,7 @@ def _released(job: Job, event: events.Released) -> Job:
         broken=job.broken + broken,
         crashes_in_a_row=job.crashes_in_a_row + broken,
         released=job.released + (not broken),
-        reason=_reason(job, event.reason),
+        reason=_reason(job, event.why or event.reason),
     )
 
 

@@ -39,6 +39,8 @@ class Job(Struct, frozen=True, kw_only=True, gc=False):
     tags: tuple[str, ...] = ()
     rerun_of: str = ""
     """The job that this one runs again."""
+    needs: tuple[str, ...] = ()
+    """Labels that a backend must have to run it."""
     run_at_ms: int = 0
     """It is not started before this time; after a retry, the time of the next attempt."""
 

@@ -14,6 +14,8 @@ from msgspec import Struct
 from everfold.runner.capabilities.object_info import ObjectInfo
 from everfold.streams.events.needs import ModelFile, Needs
 
+NEEDS_REMEMBERED = 1_000
+"""Of one server; all jobs of one workflow have the same needs."""
 NAMES_COMPARED = 5_000
 """Of a longer list the nearest name is looked for among so many only."""
 SHOWN_LIMIT = 5
@@ -76,6 +78,24 @@ def _has(info: ObjectInfo, file: ModelFile) -> bool:
     if spec is None or spec.choices is None or spec.is_open:
         return True  # a missing class is named as such
     return file.name in info.names[spec.choices]
+
+
+class FitCache:
+    """Remembers what one server lacks, for the needs that it was asked about last."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str], tuple[Missing, ...]] = {}
+
+    def missing(
+        self, needs: Needs, info: ObjectInfo | None, labels: Collection[str]
+    ) -> tuple[Missing, ...]:
+        """Return what the server lacks, as `missing` does; `labels` are always the same."""
+        key = (info.hash if info is not None else "", needs.signature)
+        if key not in self._found:
+            if len(self._found) >= NEEDS_REMEMBERED:
+                del self._found[next(iter(self._found))]
+            self._found[key] = missing(needs, info, labels)
+        return self._found[key]
 
 
 def able(servers: Iterable[Server], needs: Needs) -> list[Server]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import anyio
 from msgspec.structs import replace
 
+from everfold.runner.capabilities.capability_store import CapabilityStore
 from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.shared import Shared
 from everfold.streams.border.logger import get_logger
@@ -61,6 +62,7 @@ class Heartbeat:
         self, shared: Shared, entry: RunnerEntry, refuse: Callable[[Misconfigured], None]
     ) -> None:
         self._shared = shared
+        self._store = CapabilityStore(shared.log)
         self._refused_since_s: float | None = None
         self.entry = entry
         self._refuse = refuse
@@ -114,6 +116,8 @@ class Heartbeat:
         states = fleet.all_states
         now_ms = await self._register()
         entries = await backend_entries(log)
+        known = [state.capabilities for state in states if state.reachable]
+        await self._store.keep(info for info in known if info is not None)
         fleet.configured = configured_names(fleet.neighbours.values(), entries)
         await note_backends(
             log, [entry for s in states for entry in self._to_write(s, entries, now_ms)]
@@ -208,6 +212,7 @@ class Heartbeat:
             title=self._title_of(state),
             labels=tuple(sorted(state.labels)),
             slots=state.slots,
+            object_info=state.capabilities.hash if state.capabilities else "",
         )
 
     def _title_of(self, state: BackendState) -> str:

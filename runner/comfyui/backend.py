@@ -10,6 +10,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from uuid import uuid4
 
 import anyio
@@ -27,6 +28,7 @@ from everfold.runner.backend import (
     Truth,
     Unreachable,
 )
+from everfold.runner.capabilities.object_info import ObjectInfo, read_object_info
 from everfold.runner.comfyui.boot import BootMarker
 from everfold.runner.comfyui.http import (
     Answer,
@@ -93,6 +95,8 @@ class ComfyBackend:
         self._has_met = False
         self._highest_number = -1
         """The highest number of a prompt that this boot has accepted from this runner."""
+        self._capabilities: tuple[bytes, ObjectInfo] | None = None
+        """What was read last of the server's classes, and the hash of that body."""
         self._queue = SharedRead(self._read_queue)
         self._observed: dict[str, list[SocketObservation]] = {}
         """By prompt_id: observations to be told which nodes are outputs."""
@@ -106,6 +110,20 @@ class ComfyBackend:
 
     async def server(self) -> str | Unreachable:
         return await or_unreachable(self._identity.current())
+
+    async def capabilities(self) -> ObjectInfo | Unreachable:
+        answer = await self.http.object_info()
+        if isinstance(answer, Unreachable):
+            return answer
+        if answer.status != 200:
+            return Unreachable(f"GET /object_info answered {answer.status}: {answer.excerpt()}")
+        body_hash = sha256(answer.body).digest()
+        if self._capabilities is None or self._capabilities[0] != body_hash:
+            try:
+                self._capabilities = (body_hash, read_object_info(answer.body))
+            except ValueError as error:
+                return Unreachable(f"GET /object_info is not read: {error}: {answer.excerpt()}")
+        return self._capabilities[1]
 
     async def load(self) -> Load | Unreachable:
         queue = await or_unreachable(self._queue.fresh())

@@ -39,6 +39,8 @@ HISTORY_WITHIN_S = 60.0
 BODY_LIMIT_BYTES = 16 * 2**20
 HISTORY_LIMIT_BYTES = 64 * 2**20
 """An entry holds the graph and everything that its nodes have put out."""
+OBJECT_INFO_WITHIN_S = 30.0
+OBJECT_INFO_LIMIT_BYTES = 64 * 2**20
 KEPT_OF_CUT_BYTES = 4096
 TINY_CHUNKS, TINY_BYTES = 5_000, 100
 """Beyond so many, the pieces of a body have so many bytes on average: each takes time."""
@@ -131,6 +133,14 @@ class ComfyHttp:
             # ComfyUI interrupts the prompt that runs, anybody's, when the id is missing or empty.
             raise ValueError("an interrupt needs a prompt_id")
         return await self._ask("POST", "/interrupt", json={"prompt_id": prompt_id})
+
+    async def object_info(self) -> Answer | Unreachable:
+        """Return what the server says of all its node classes: megabytes, and as slow as that."""
+        try:
+            request = self._client.build_request("GET", "/object_info")
+            return await self._send(request, OBJECT_INFO_LIMIT_BYTES, OBJECT_INFO_WITHIN_S)
+        except Exception as error:
+            return Unreachable(f"GET /object_info: {explain(error)}")
 
     async def system_stats(self) -> Answer | Unreachable:
         """Return the versions and devices of the server."""

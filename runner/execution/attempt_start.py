@@ -21,12 +21,14 @@ from everfold.runner.backend import (
     Unreachable,
     Withheld,
 )
+from everfold.runner.capabilities.model_names import read_graph, with_listed_names
 from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.fleet import JobSlot
 from everfold.runner.execution.job_log import JobLog
 from everfold.runner.execution.restore_job import find_unrecorded
 from everfold.runner.execution.shared import Shared
 from everfold.streams.events.event import Failed, Failure, Lost, Queued, Submitting
+from everfold.streams.events.needs import Needs, needs_of
 from everfold.streams.events.reasons import LostCause
 
 SUBMIT_SHIELD_S = 10.0
@@ -58,6 +60,8 @@ class AttemptStart:
         self._submitting = anyio.CancelScope(shield=True)
         self.was_turned_away = False
         """The server turned the last POST away for a reason that is not the job's."""
+        self.why_none = ""
+        """Why no backend of this runner can run the job, by the last try; empty where one can."""
         self.last_send_ms = 0
         """When the last POST came to its end, 0 before the first."""
         self.workflow: bytes | None = None
@@ -66,14 +70,18 @@ class AttemptStart:
     async def run(self, number: int, watch: Watch) -> bool:
         """Start attempt `number` and, once it is accepted, `watch` it until that returns.
 
-        Returns False, with nothing recorded, when no backend had room in time. True means only
-        that the job must be decided anew. Raises Fenced, JobClosed or JobUnknown when the log
-        refuses an event, and Unavailable when the server is away.
+        Returns False, with nothing recorded, when no backend had room in time or can run the job.
+        True means only that the job must be decided anew. Raises Fenced, JobClosed or JobUnknown
+        when the log refuses an event, and Unavailable when the server is away.
         """
         if await self._adopt_unrecorded(number):
             return True
-        refused_by = self._job_log.job.refused_by
-        state = await self._slot.reserve(self._shared.config.room_within_s, refused_by)
+        workflow = await self.load_workflow()
+        if workflow is None:
+            await self._job_log.append(Failed(attempt=number - 1, failure=_workflow_gone()))
+            return True
+        needs = needs_of(read_graph(workflow), self._job_log.job.needs)
+        state = await self._reserve(needs)
         if state is None:
             return False
         boot = await state.backend.boot()
@@ -82,16 +90,33 @@ class AttemptStart:
             state.mark_refusing(boot.why)
             self._slot.release()
             return True
-        workflow = await self.load_workflow()
-        if workflow is None:
-            await self._job_log.append(Failed(attempt=number - 1, failure=_workflow_gone()))
+        if not await self._still_fits(state, boot, needs):
+            self._slot.release()
             return True
+        workflow = with_listed_names(workflow, state.capabilities)
         attempt = self._job_log.attempt(number)
         # The socket first: ComfyUI does not repeat what it says while nobody listens.
         async with state.backend.observe(attempt, workflow) as observation:
             if await self._submit(state, attempt, boot, workflow):
                 await watch(state.backend, attempt, observation)
         return True
+
+    async def _reserve(self, needs: Needs) -> BackendState | None:
+        """Return a backend that can run the job, with a slot; None when none has room in time."""
+        fleet, refused_by = self._shared.fleet, self._job_log.job.refused_by
+        self.why_none = fleet.why_none(needs)
+        if self.why_none:
+            return None
+        unable = {*refused_by, *fleet.lacking(needs)}
+        return await self._slot.reserve(self._shared.config.room_within_s, unable)
+
+    async def _still_fits(self, state: BackendState, boot: str, needs: Needs) -> bool:
+        """Say whether the server can run the job; read what it has anew if it has restarted."""
+        known = state.known
+        if known.boot not in ("", boot):
+            await known.look(state.backend, may_have_changed=True)
+        known.boot = boot
+        return not state.can_run(needs)
 
     async def load_workflow(self) -> bytes | None:
         """Return the job's graph as JSON; None when Redis no longer has it."""

@@ -15,6 +15,10 @@ from msgspec import Struct
 
 from everfold.runner.backend import NO_TRAITS, Backend, BackendTraits, Load, Unreachable
 from everfold.streams.border.logger import get_logger
+from everfold.runner.capabilities.fits import Missing
+from everfold.runner.capabilities.object_info import ObjectInfo
+from everfold.runner.execution.known_capabilities import KnownCapabilities
+from everfold.streams.events.needs import Needs
 from everfold.streams.leases.backends import BackendEntry
 from everfold.streams.leases.registry import LATELY_S
 
@@ -41,9 +45,8 @@ class BackendState:
         self.slots = slots if traits.slots is None else traits.slots
         self.traits = traits
         self.reserved = 0
-        """Slots in use by jobs of this runner."""
         self.others = 0
-        """Prompts in its queue that this runner did not send, by the last poll."""
+        """Prompts of others in its queue, by the last poll."""
         self.reachable = False
         self.is_retired = False  # an operator took it out of service
         self.server = ""
@@ -64,6 +67,7 @@ class BackendState:
         """How long no runner has reached it, by the last heartbeat."""
         self.why_down = NOT_ASKED
         self.refuses = False  # by the last poll it lets this runner not in
+        self.known = KnownCapabilities()
         self._has_dead_worker = False
         self._idle_since_s: float | None = None
         """Since when prompts wait there and none runs; None when that is not so."""
@@ -86,6 +90,18 @@ class BackendState:
     def labels(self) -> frozenset[str]:
         """What jobs may ask for besides node classes and models."""
         return self.traits.labels
+
+    def can_run(self, needs: Needs) -> tuple[Missing, ...]:
+        """Return what the server lacks of a job's needs; empty where it can run the job.
+
+        What it does not tell counts as there.
+        """
+        return self.known.missing(needs, self.labels)
+
+    @property
+    def capabilities(self) -> ObjectInfo | None:
+        """What the server has; None while that is unknown, and then it may have everything."""
+        return self.known.info
 
     @property
     def shown(self) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 
 import anyio
 import anyio.abc
@@ -17,11 +18,13 @@ from msgspec import Struct
 
 from everfold.runner.backend import NO_TRAITS, Backend, BackendTraits, Load, Unreachable
 from everfold.runner.execution.backend_state import NO_ANSWER_YET, BackendNews, BackendState
+from everfold.runner.capabilities.fits import Missing, Server, why_none
 from everfold.runner.execution.silent_backend import NOT_CONFIGURED, SilentBackend
 from everfold.runner.execution.total_backend import TotalBackend
 from everfold.streams.closing import close
 from everfold.streams.errors import EverfoldError
 from everfold.streams.events.event import ON_HOST
+from everfold.streams.events.needs import Needs
 from everfold.streams.leases.backends import Abandoned, is_loopback
 from everfold.streams.leases.registry import RunnerEntry
 from everfold.streams.redis.retry import Backoff
@@ -213,6 +216,7 @@ class Fleet:
         load = await self._load(state)
         if not isinstance(load, Unreachable):
             await self._identify(state)
+            await self._look(state)
         if (why := self.misses(state)) is not None:
             load = Unreachable(why)
         state.update(load, reserved_before, anyio.current_time())
@@ -248,6 +252,33 @@ class Fleet:
         state.identified_at_s = now_s
         if isinstance(found, str) and found:
             state.server = found
+
+    async def _look(self, state: BackendState) -> None:
+        """Read what a server has, before it gets its first job and from time to time."""
+        known, backend = state.known, state.backend
+        if state in self.states and not state.reachable:
+            await known.look(backend, may_have_changed=True)
+        elif state in self.states and known.is_due:
+            if self._polling is None:
+                await known.look(backend, may_have_changed=False)
+            else:  # it takes a while, and the polls must go on
+                look = partial(known.look, may_have_changed=False)
+                self._polling.start_soon(look, backend)
+
+    def lacking(self, needs: Needs) -> dict[str, tuple[Missing, ...]]:
+        """Return the backends that cannot run a job, by name, with what each lacks."""
+        found = {state.backend.name: state.can_run(needs) for state in self.states}
+        return {name: lacks for name, lacks in found.items() if lacks}
+
+    def why_none(self, needs: Needs) -> str:
+        """Return why no backend in service can run a job; empty where one can, or none serves."""
+        serving = [state for state in self.states if not state.is_retired]
+        if not serving or not all(state.can_run(needs) for state in serving):
+            return ""
+        for state in serving:
+            state.known.is_wanted = True
+        servers = [Server(state.shown, state.capabilities, state.labels) for state in serving]
+        return why_none(servers, needs)
 
     def misses(self, state: BackendState) -> str | None:
         """Return why the server that a job names cannot be asked here, None where it may be."""

@@ -62,11 +62,16 @@ from everfold.streams.events.event import (
     Stopping,
     Succeeded,
 )
+from everfold.streams.events.limits import REASON_LIMIT
 from everfold.streams.leases.backends import forget_given_up
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.steady_clock import steady_s
 
 logger = get_logger("everfold.runner")
+
+LOOKED_AT_LEAST_S, LOOKED_AT_MOST_S = 1.0, 30.0
+LOOKED_AT_SHARE = 0.1
+"""A job that no backend of its runner can run is looked at again after this share of its age."""
 
 
 class JobRun:
@@ -249,8 +254,20 @@ class JobRun:
     async def _start_attempt(self, number: int) -> bool:
         has_room = await self._attempt_start.run(number, self._watch)
         if not has_room:
-            await self._release(Released(reason="no_room"), wait_s=0.0)
+            await self._release_waiting()
         return has_room
+
+    async def _release_waiting(self) -> None:
+        """Release a job that found no room, or no backend that can run it: others may have one."""
+        why = self._attempt_start.why_none
+        if not why:
+            await self._release(Released(reason="no_room"), wait_s=0.0)
+            return
+        waited_s = (self._now_ms() - self.job.submitted_at_ms) / 1000
+        # Each round adds to the log: one that has waited for long can wait a little longer.
+        wait_s = min(max(waited_s * LOOKED_AT_SHARE, LOOKED_AT_LEAST_S), LOOKED_AT_MOST_S)
+        event = Released(reason="cannot_run", why=why[:REASON_LIMIT])
+        await self._release(event, wait_s=wait_s)
 
     def _may_send(self) -> bool:
         return self._shared.leases.is_trusted(self.lease) and not self._scope.cancel_called

@@ -38,6 +38,9 @@ class SilentBackend:
     async def server(self) -> str | Unreachable:
         return self._unreachable
 
+    async def capabilities(self) -> Unreachable:
+        return self._unreachable
+
     async def load(self) -> Load | Unreachable:
         return self._unreachable
 

@@ -23,6 +23,7 @@ from everfold.runner.backend import (
     Truth,
     Unreachable,
 )
+from everfold.runner.capabilities.object_info import ObjectInfo
 from everfold.streams.border.logger import get_logger
 
 logger = get_logger("everfold.runner")
@@ -52,6 +53,11 @@ class TotalBackend:
 
     async def server(self) -> str | Unreachable:
         return await self._or_unreachable(self._backend.server())
+
+    async def capabilities(self) -> ObjectInfo | Unreachable | None:
+        # An adapter that was written before there was such a call tells nothing.
+        read = getattr(self._backend, "capabilities", _unknown)
+        return await self._or_unreachable(read())
 
     async def load(self) -> Load | Unreachable:
         return await self._or_unreachable(self._backend.load())
@@ -113,6 +119,9 @@ class TotalBackend:
         if isinstance(error, TimeoutError):
             return "its adapter did not answer in time"
         return f"its adapter raised {type(error).__name__}: {error}"[:WHY_LIMIT]
+
+
+async def _unknown() -> None: ...
 
 
 class _TotalObservation:

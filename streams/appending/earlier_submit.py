@@ -16,7 +16,7 @@ from everfold.streams.events.record import RawEntry, recorded
 from everfold.streams.redis.pipelining import PipeliningRedis
 from everfold.streams.redis.redis_errors import command
 
-COMPARED = ("kind", "user", "queue", "priority", "metadata", "policy", "batch", "tags")
+COMPARED = ("kind", "user", "queue", "priority", "metadata", "policy", "batch", "tags", "needs")
 """`run_at` is none of them: a repeat may count it from its own now."""
 
 

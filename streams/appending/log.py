@@ -296,6 +296,7 @@ class Log:
         batch: str = "",
         tags: Collection[str] = (),
         rerun_of: str = "",
+        needs: Sequence[str] = (),
     ) -> Submission:
         """Make a job known. When this returns, the job is in the log and waits for a runner.
 
@@ -303,7 +304,8 @@ class Log:
         `metadata` is any JSON object of at most 64 KiB. `priority` is high, normal or low. With an
         `idempotency_key` a repeated submit of the same user returns the first job; the key belongs
         to the user, and another workflow, kind, queue, priority, metadata, policy, batch or tags
-        under it is a conflict. The job does not run before `run_at_ms`, Unix milliseconds.
+        under it is a conflict. The job does not run before `run_at_ms`, Unix milliseconds,
+        and only where the backend has all labels in `needs`.
         `batch` is a name that many jobs share; of `tags` a job has TAGS_LIMIT at most. `rerun_of`
         is the job that this one runs again.
 
@@ -329,6 +331,7 @@ class Log:
                 batch=batch,
                 tags=tags,
                 rerun_of=rerun_of,
+                needs=needs,
             )
         )
         return await self._made(job_id, event, graph.json)

@@ -14,6 +14,7 @@ from everfold.streams.events.checks import (
     check_job,
     check_metadata,
     check_name,
+    check_needs,
     check_tags,
     check_text,
 )
@@ -37,6 +38,7 @@ def submitted_event(
     batch: str,
     tags: Collection[str],
     rerun_of: str,
+    needs: Collection[str],
 ) -> Submitted:
     """Return the event; `sha256` is that of the graph. Raises InvalidName or TooLarge."""
     check_number("run_at_ms", run_at_ms)
@@ -53,4 +55,5 @@ def submitted_event(
         batch=check_name("batch", batch) if batch != "" else UNSET,
         tags=check_tags(tags) or UNSET,
         rerun_of=check_job(rerun_of) if rerun_of != "" else UNSET,
+        needs=check_needs(needs) or UNSET,
     )

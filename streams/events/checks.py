@@ -17,6 +17,7 @@ from everfold.streams.events.limits import (
     ID_LIMIT,
     METADATA_LIMIT_BYTES,
     NAME_LIMIT,
+    NEEDS_LIMIT,
     TAG_LIMIT,
     TAGS_LIMIT,
 )
@@ -104,6 +105,14 @@ def check_append(event: object, epoch: object, holder: object, expected: object)
 def check_texts(what: str, texts: object) -> tuple[str, ...]:
     """Return several free texts. Raises InvalidName, for a single text too, or TooLarge."""
     return tuple(check_text(what, text) for text in check_list(what, texts))
+
+
+def check_needs(labels: object) -> tuple[str, ...]:
+    """Return the labels that a job needs, each once, sorted. Raises InvalidName or TooLarge."""
+    found = sorted({check_text("needs", one, least=1) for one in check_list("needs", labels)})
+    if len(found) > NEEDS_LIMIT:
+        raise TooLarge("needs", len(found), NEEDS_LIMIT, "labels")
+    return tuple(found)
 
 
 def check_list(what: str, values: object) -> tuple[object, ...]:

@@ -103,6 +103,8 @@ class Submitted(Fact, frozen=True, kw_only=True, tag="job.submitted"):
     """Words of the caller's own, to list jobs by."""
     rerun_of: str | UnsetType = UNSET
     """The job that this one runs again."""
+    needs: tuple[str, ...] | UnsetType = UNSET
+    """Labels that a backend must have to run it, such as gpu:24gb; unset without any."""
 
 
 class Claimed(Fact, frozen=True, kw_only=True, tag="job.claimed"):
@@ -191,7 +193,10 @@ class Released(Fact, frozen=True, kw_only=True, tag="job.released"):
     reason: str
     """drain; no_room; broken when the runner's work on it fell over an error of its own;
     cannot_reach when another runner reaches the job's backend and this one does not; cannot_read
-    when an event of the job is unknown to this runner; postponed when the next try waits."""
+    when an event of the job is unknown to this runner; postponed when the next try waits;
+    cannot_run when no backend of this runner has all that the job needs."""
+    why: str | UnsetType = UNSET
+    """What is missing, in words, where the reason is cannot_run."""
 
 
 class Stopping(Fact, frozen=True, kw_only=True, tag="job.stopping"):

@@ -34,6 +34,7 @@ TAG_LIMIT = 64
 """Of one tag."""
 TAGS_LIMIT = 16
 """Tags of one job."""
+NEEDS_LIMIT = 20
 BACKEND_LIMIT = 2_000
 """Of a backend's name, which is its address."""
 
@@ -119,5 +120,6 @@ LIMITS = (
         "characters",
         "The head of a job keeps several of them.",
     ),
+    Limit("needs", NEEDS_LIMIT, "labels", "That one job asks of its backend."),
     Limit("reason", REASON_LIMIT, "characters", "Of a cancel: one line for lists."),
 )

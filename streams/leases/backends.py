@@ -57,6 +57,8 @@ class BackendEntry(Struct, frozen=True, kw_only=True):
     labels: tuple[str, ...] = ()
     slots: int = 0
     """Jobs that one runner gives to it, 0 while that is not known."""
+    object_info: str = ""
+    """Content hash of what it has; empty while that is unknown, and then it may have all."""
 
     @property
     def shown(self) -> str:

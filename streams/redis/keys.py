@@ -67,6 +67,10 @@ class Keyspace(Struct, frozen=True):
         """HASH: address and server -> when last reached, as JSON; see leases/backends.py."""
         return f"{self.namespace}:backends"
 
+    def object_info(self, content_hash: str) -> str:
+        """STRING with a TTL: what a server has, packed; see runner/capabilities."""
+        return f"{self.namespace}:object_info:{content_hash}"
+
     def retired(self) -> str:
         """HASH: backend -> who took it out of service, as JSON."""
         return f"{self.namespace}:retired"

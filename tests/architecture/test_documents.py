@@ -22,6 +22,7 @@ SAMPLE = {
     "queue": "Q",
     "priority": "high",
     "sha256": "S",
+    "content_hash": "S",
     "name": "N",
 }
 

@@ -7,6 +7,7 @@ import anyio
 import pytest
 
 from everfold.runner.backend import Attempt, Load, Observation, SubmitOutcome, Truth, Unreachable
+from everfold.runner.capabilities.object_info import ObjectInfo
 from everfold.runner.execution.backend_state import DEAD_WORKER_AFTER_S, BackendState
 from everfold.runner.execution.fleet import Fleet
 from everfold.streams.leases.backends import BackendEntry
@@ -20,9 +21,13 @@ class Shown:
     def __init__(self, name: str, load: Load | Unreachable) -> None:
         self.name = name
         self.shown = load
+        self.has: ObjectInfo | None = None
 
     async def server(self) -> str:
         return ""
+
+    async def capabilities(self) -> ObjectInfo | None:
+        return self.has
 
     async def load(self) -> Load | Unreachable:
         return self.shown

@@ -18,6 +18,7 @@ from everfold.runner.backend import (
     Truth,
     Unreachable,
 )
+from everfold.runner.capabilities.object_info import ObjectInfo
 from everfold.runner.execution.total_backend import TotalBackend
 
 pytestmark = pytest.mark.anyio
@@ -45,6 +46,10 @@ class Strange:
     async def server(self) -> str | Unreachable:
         await self._strange()
         return ""
+
+    async def capabilities(self) -> ObjectInfo | Unreachable | None:
+        await self._strange()
+        return None
 
     async def load(self) -> Load | Unreachable:
         await self._strange()
@@ -101,6 +106,7 @@ async def test_each_call_ends_with_the_reason(
         answers = [
             await backend.boot(),
             await backend.server(),
+            await backend.capabilities(),
             await backend.load(),
             await backend.truth("p", "", ""),
         ]

@@ -40,7 +40,7 @@ class Comfy:
     """A simulator process that can be killed and started again at the same address."""
 
     def __init__(self, start: StartProgram, folder: Path, *options: str) -> None:
-        self._start, self._folder, self._options = start, folder, options
+        self._start, self._folder, self.options = start, folder, options
         self.url = ""
         self.program: Program | None = None
 
@@ -48,7 +48,7 @@ class Comfy:
         port = self.url.rpartition(":")[2] or "0"
         self.program = self._start(
             *("-m", "everfold.simulator", "--port", port, "--output", str(self._folder)),
-            *("--ledger", str(self.ledger), *self._options),
+            *("--ledger", str(self.ledger), *self.options),
         )
         line = await self.program.line("listening on", within_s=20)
         self.url = line.split()[-1]

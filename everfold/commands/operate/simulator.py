@@ -22,6 +22,8 @@ async def simulator(
     output: Path | None = None,
     speed: Speed = 1.0,
     ledger: Path | None = None,
+    without: list[str] | None = None,
+    models: list[str] | None = None,
 ) -> None:
     """Run a simulator of a ComfyUI server. Nodes that need no model run for real.
 
@@ -31,9 +33,15 @@ async def simulator(
         The folder for its images. Default: a temporary one.
     ledger
         A file that keeps what was executed, across restarts.
+    without
+        A node class that it lacks, such as ImageInvert. Repeat the option for more.
+    models
+        The model files of a folder, as FOLDER=FILE,FILE: loras=a.safetensors. `FOLDER=` has none.
+        Repeat the option for more folders.
     """
     try:
-        from everfold.simulator.__main__ import serve
+        from everfold.simulator.__main__ import models_of, serve
+        from everfold.simulator.__main__ import without as nodes_without
     except ModuleNotFoundError as error:
         raise Misconfigured("the simulator needs: pip install 'everfold[simulator]'") from error
-    await serve(port, output, speed, ledger)
+    await serve(port, output, speed, ledger, nodes_without(without or []), models_of(models))
