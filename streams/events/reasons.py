@@ -36,7 +36,9 @@ LostCause = Literal[
 ]
 """`cause` of `lost`."""
 
-ReleaseReason = Literal["drain", "no_room", "broken", "cannot_reach", "cannot_read", "postponed"]
+ReleaseReason = Literal[
+    "drain", "no_room", "broken", "cannot_reach", "cannot_read", "cannot_run", "postponed"
+]
 """`reason` of `released`."""
 
 StopReason = Literal[
