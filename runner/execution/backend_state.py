@@ -14,10 +14,10 @@ import anyio
 from msgspec import Struct
 
 from everfold.runner.backend import NO_TRAITS, Backend, BackendTraits, Load, Unreachable
-from everfold.streams.border.logger import get_logger
 from everfold.runner.capabilities.fits import Missing
 from everfold.runner.capabilities.object_info import ObjectInfo
 from everfold.runner.execution.known_capabilities import KnownCapabilities
+from everfold.streams.border.logger import get_logger
 from everfold.streams.events.needs import Needs
 from everfold.streams.leases.backends import BackendEntry
 from everfold.streams.leases.registry import LATELY_S
