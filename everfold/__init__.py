@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from everfold.client import Everfold, SubmittedJob
     from everfold.embedded import embedded_server, find_server
-    from everfold.operations import BackendStatus
+    from everfold.operations import BackendStatus, RunnerStatus
     from everfold.projector.config import ProjectorConfig
     from everfold.projector.folding.custom_projection import Projection
     from everfold.projector.folding.rebuild import Rebuild, Rebuilt
@@ -70,6 +70,7 @@ if TYPE_CHECKING:
         RebuildTaken,
         Refused,
         RunnerNameTaken,
+        RunnerUnknown,
         ServerError,
         ServerInCluster,
         ServerLoading,
@@ -204,6 +205,8 @@ __all__ = [
     "Runner",
     "RunnerConfig",
     "RunnerNameTaken",
+    "RunnerStatus",
+    "RunnerUnknown",
     "ServerError",
     "ServerInCluster",
     "ServerLoading",
@@ -243,7 +246,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "everfold.operations": "BackendStatus",
+    "everfold.operations": "BackendStatus RunnerStatus",
     "everfold.client": "Everfold SubmittedJob",
     "everfold.embedded": "embedded_server find_server",
     "everfold.projector.config": "ProjectorConfig",

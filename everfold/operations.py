@@ -21,6 +21,8 @@ from everfold.streams.leases.backends import (
     retired_backends,
     return_backend,
 )
+from everfold.streams.leases.drains import ask_to_drain, drain_wishes
+from everfold.streams.leases.registry import registered_runners
 from everfold.streams.redis.server import server_time_ms
 
 
@@ -42,6 +44,27 @@ class BackendStatus(Struct, frozen=True):
     """What was said that it has besides node classes and models."""
     slots: int = 0
     """Jobs that one runner gives to it, 0 while that is not known."""
+
+
+class RunnerStatus(Struct, frozen=True):
+    """One registered runner, as it was at its last heartbeat."""
+
+    name: str
+    host: str
+    pid: int
+    queues: tuple[str, ...]
+    backends: tuple[str, ...]
+    """What people call them, else their addresses."""
+    jobs: int
+    """How many jobs it holds."""
+    since_ms: int
+    """When it started, Unix ms."""
+    unseen_s: float
+    """Since when it has not been heard of; a living one is heard of every 2 s."""
+    version: str
+    is_draining: bool
+    drained_by: str
+    """The operator who asked it to drain, empty for none."""
 
 
 class Operations:
@@ -83,6 +106,37 @@ class Operations:
         """Put a retired backend into service again; False when it was not retired."""
         known = check_text("backend", name, least=1, most=BACKEND_LIMIT)
         return await return_backend(self.log, known)
+
+    async def runners(self) -> Sequence[RunnerStatus]:
+        """Return every registered runner, by name; a dead one until another has taken its jobs."""
+        found, wishes = await registered_runners(self.log), await drain_wishes(self.log)
+        now_ms = await server_time_ms(self.log.redis)
+        return [
+            RunnerStatus(
+                name=name,
+                host=entry.host,
+                pid=entry.pid,
+                queues=entry.queues,
+                backends=tuple(entry.titles.get(url) or url for url in entry.backends),
+                jobs=entry.jobs,
+                since_ms=entry.since_ms,
+                unseen_s=max(0.0, (now_ms - entry.seen_ms) / 1000),
+                version=entry.version,
+                is_draining=entry.is_draining,
+                drained_by=wishes[name].actor if name in wishes else "",
+            )
+            for name, entry in sorted(found.items())
+        ]
+
+    async def drain_runner(self, name: str) -> None:
+        """Ask a runner to drain, as SIGTERM does: it takes no new jobs, lets running ones go on for
+        its drain time, releases the rest, and ends.
+
+        It begins at its next heartbeat at the latest, and is no longer among the `runners` once it
+        has ended. Whatever supervises its process may start it anew. Raises RunnerUnknown, which
+        names the nearest one.
+        """
+        await ask_to_drain(self.log, check_text("runner", name, least=1))
 
     async def acts(self, since: datetime | None = None) -> Sequence[Act]:
         """Return what operators did, by this client or any other, the oldest act first.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from everfold.streams.errors import InvalidWorkflow, TooLarge, shown
+from everfold.streams.border.values import shown
+from everfold.streams.errors import InvalidWorkflow, TooLarge
 from everfold.streams.events.limits import WORKFLOW_LIMIT_BYTES
 from everfold.streams.events.workflow_check import SPACES
 

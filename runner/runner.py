@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 import anyio
 import anyio.abc
 from anyio import TASK_STATUS_IGNORED
+from msgspec.structs import replace
 
 from everfold.runner.backend import Backend, BackendTraits
 from everfold.runner.claiming.abandoned_prompts import AbandonedPrompts
@@ -94,13 +95,15 @@ class Runner:
         self._claimer = Claimer(self._shared, self._start)
         self._sweeper = Sweeper(self._shared, self._start)
         self._promoter = Promoter(self._shared)
-        self._heartbeat = Heartbeat(self._shared, self._entry(), self._refuse)
+        heart = (self._entry(), self._refuse, self._drain_for, self._present)
+        self._heartbeat = Heartbeat(self._shared, *heart)
         self._abandoned_prompts = AbandonedPrompts(self._shared)
         self._refused: Misconfigured | None = None
         on: dict[str, Callable[[str], None]] = {
             "dispatch": self._claimer.wake,
             "release": self._sweeper.wake,
             "cancel": self._wake_job_run,
+            "drain": self._heartbeat.wake,
         }
         self._hints = HintListener(log, on)
         self._runs: dict[str, JobRun] = {}
@@ -168,6 +171,14 @@ class Runner:
     def _refuse(self, why: Misconfigured) -> None:
         self._refused = why
         self.drain()
+
+    def _drain_for(self, operator: str) -> None:
+        if not self._draining.is_set():
+            logger.warning("drain_asked by=%s jobs=%d", operator, self.jobs_in_flight)
+            self.drain()
+
+    def _present(self, entry: RunnerEntry) -> RunnerEntry:
+        return replace(entry, jobs=self.jobs_in_flight, is_draining=self._draining.is_set())
 
     async def _renew(self) -> None:
         with self._renewing:

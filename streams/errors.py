@@ -5,7 +5,7 @@
     │       InvalidWorkflow, TooLarge, EventTooLarge, InvalidName, IdempotencyConflict,
     │       EventIdForgotten, EventTooNew, ClientShared, NeedsAsyncio
     ├── Unknown          check the name; nothing was written
-    │       JobUnknown, JobNotParked, JobNotHeld, SubscriptionUnknown, BackendUnknown
+    │       JobUnknown, JobNotParked, JobNotHeld, SubscriptionUnknown, BackendUnknown, RunnerUnknown
     ├── Conflict         read again, decide again; nothing was written
     │       WrongExpectedSequence, JobClosed, JobLeased, RebuildTaken
     ├── LeaseLost        stop this work, another runner has it; nothing was written
@@ -25,14 +25,7 @@ Branches are what the caller does, leaves what happened; a leaf has its values a
 
 from __future__ import annotations
 
-
-def shown(value: object) -> str:
-    """Return a value for a sentence: a value can be of any depth and size, a sentence cannot."""
-    if isinstance(value, int) and value.bit_length() > 300:
-        return "(a huge number)"  # Python refuses to write it
-    is_simple = type(value) in (str, int, float, bool, type(None))
-    text = repr(value) if is_simple else f"(a {type(value).__name__})"
-    return text if len(text) <= 120 else f"{text[:120]}..."
+from everfold.streams.border.values import instead, shown
 
 
 class EverfoldError(Exception):
@@ -130,7 +123,15 @@ class BackendUnknown(Unknown):
     """No runner has seen a backend of this name."""
 
     def __init__(self, name: str, known: tuple[str, ...]) -> None:
-        super().__init__(f"there is no backend {shown(name)}; known: {', '.join(known) or 'none'}")
+        super().__init__(f"there is no backend {shown(name)}; {instead(name, known)}")
+        self.name, self.known = name, known
+
+
+class RunnerUnknown(Unknown):
+    """No runner of this name is registered."""
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        super().__init__(f"there is no runner {shown(name)}; {instead(name, known)}")
         self.name, self.known = name, known
 
 
@@ -204,8 +205,7 @@ class Fenced(LeaseLost):
     """The job carries a newer epoch than the caller's. Nothing was written."""
 
     def __init__(self, job_id: str, epoch: int, current_epoch: int) -> None:
-        over = f"the lease of job {job_id} with epoch {epoch} is over"
-        super().__init__(f"{over}; the current epoch is {current_epoch}")
+        super().__init__(f"lease {epoch} of job {job_id} is over; its epoch is {current_epoch}")
         self.job_id, self.epoch, self.current_epoch = job_id, epoch, current_epoch
 
 

@@ -51,6 +51,10 @@ COMMANDS = {
         "operate.backends:backends",
         "List the ComfyUI servers; take one out of service.",
     ),
+    "runners": (
+        "operate.runners:runners",
+        "List the runners; ask one to drain.",
+    ),
     "upgrade": (
         "operate.upgrade:upgrade",
         "Show which event versions every process can read, and let programs write the newest.",

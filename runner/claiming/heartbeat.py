@@ -34,6 +34,7 @@ from everfold.streams.leases.backends import (
     note_backends,
     retired_backends,
 )
+from everfold.streams.leases.drains import drain_wishes
 from everfold.streams.leases.registry import (
     BEAT_EVERY_S,
     LATELY_S,
@@ -59,7 +60,12 @@ class Heartbeat:
     """One runner's heartbeat; `entry` is what it registers."""
 
     def __init__(
-        self, shared: Shared, entry: RunnerEntry, refuse: Callable[[Misconfigured], None]
+        self,
+        shared: Shared,
+        entry: RunnerEntry,
+        refuse: Callable[[Misconfigured], None],
+        drain: Callable[[str], None],
+        present: Callable[[RunnerEntry], RunnerEntry],
     ) -> None:
         self._shared = shared
         self._store = CapabilityStore(shared.log)
@@ -67,7 +73,16 @@ class Heartbeat:
         self.entry = entry
         self._refuse = refuse
         """Called when this runner may not go on: its name is taken, it is too old or refused."""
+        self._drain = drain
+        """Called with the operator who wants this runner to drain, at each beat from then on."""
+        self._present = present
+        """Returns the entry with what this runner does now."""
+        self._is_woken = False
         self._cleaned_at_s = steady_s()
+
+    def wake(self, runner: str) -> None:
+        """Beat at once: an operator wants something of this runner."""
+        self._is_woken = self._is_woken or runner == self.entry.runner
 
     async def run(self) -> None:
         """Beat until cancelled; trouble of the server is waited out, and named in the log.
@@ -93,7 +108,8 @@ class Heartbeat:
         opened, until_s = connections_opened(self._shared.log.redis), steady_s() + BEAT_EVERY_S
         while steady_s() < until_s:
             await anyio.sleep(LOOK_EVERY_S)
-            if connections_opened(self._shared.log.redis) != opened:
+            if self._is_woken or connections_opened(self._shared.log.redis) != opened:
+                self._is_woken = False
                 return
 
     def _note_access(self) -> None:
@@ -122,6 +138,9 @@ class Heartbeat:
         await note_backends(
             log, [entry for s in states for entry in self._to_write(s, entries, now_ms)]
         )
+        wish = (await drain_wishes(log)).get(self.entry.runner)
+        if wish is not None and wish.instance == self.entry.instance:
+            self._drain(wish.actor)
         retired = await retired_backends(log)
         fleet.given_up = {job: mark.attempt for job, mark in (await given_up_attempts(log)).items()}
         for state in states:
@@ -174,7 +193,8 @@ class Heartbeat:
             logger.error("runner_name_taken name=%s by=%s", entry.runner, found.pid)
         states = self._shared.fleet.all_states
         reaches = tuple(state.backend.name for state in states if state.reachable)
-        await register_runner(log, replace(entry, seen_ms=now_ms, reaches=reaches))
+        present = replace(self._present(entry), seen_ms=now_ms, reaches=reaches)
+        await register_runner(log, present)
         return now_ms
 
     def _to_write(

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from everfold.streams.errors import shown
+from everfold.streams.border.values import shown
 from everfold.streams.events.json_text import NotJson, check_nesting, read_json
 from everfold.streams.events.limits import LEAST_WHOLE, MOST_WHOLE, NESTING_LIMIT
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from everfold.streams.errors import InvalidWorkflow, TooLarge, shown
+from everfold.streams.border.values import shown
+from everfold.streams.errors import InvalidWorkflow, TooLarge
 from everfold.streams.events.json_text import NotJson, read_unique_json
 from everfold.streams.events.json_values import write_json
 from everfold.streams.events.limits import NESTING_LIMIT, WORKFLOW_LIMIT_BYTES

@@ -46,6 +46,10 @@ class RunnerEntry(Struct, frozen=True, kw_only=True):
     """Which events it can read; see events/codec.py."""
     reaches: tuple[str, ...] = ()
     """Names of the backends that it reaches now."""
+    jobs: int = 0
+    """How many jobs it held at its last heartbeat."""
+    is_draining: bool = False
+    """It takes no new jobs and ends soon."""
     titles: dict[str, str] = {}
     """Base URL -> what people call it, of the backends to which somebody gave a name."""
 
@@ -139,6 +143,7 @@ async def deregister_runner(log: Log, runner: str) -> None:
     Does nothing when there is none. Raises a leaf of Unavailable.
     """
     await command(log.redis, "HDEL", log.keys.runners(), runner)
+    await command(log.redis, "HDEL", log.keys.drains(), runner)
 
 
 async def registered_runners(log: Log) -> dict[str, RunnerEntry]:

@@ -83,6 +83,10 @@ class Keyspace(Struct, frozen=True):
         """HASH: job -> the attempt that an operator gave up, as JSON."""
         return f"{self.namespace}:given_up"
 
+    def drains(self) -> str:
+        """HASH: runner -> who asked it to drain, as JSON; see leases/drains.py."""
+        return f"{self.namespace}:drains"
+
     def audit(self) -> str:
         """STREAM: what operators did and who, the newest acts; see leases/acts.py."""
         return f"{self.namespace}:audit"
@@ -100,7 +104,8 @@ class Keyspace(Struct, frozen=True):
         return f"{self.namespace}:rewound"
 
     def wake(self) -> str:
-        """CHANNEL: "dispatch <partition>", "release <partition>", "cancel <job id>": hints only."""
+        """CHANNEL: hints only, each a word and what it is of: `dispatch` and `release` a partition,
+        `cancel` a job, `drain` a runner."""
         return f"{self.namespace}:wake"
 
     def log(self, partition: int) -> str:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 
 import anyio
+import anyio.abc
 import msgspec
 from msgspec import Struct
 
@@ -154,8 +155,13 @@ async def main(options: RunnerOptions) -> None:
             traits={url: BackendTraits(title=title) for url, title in options.titles.items()},
         )
         async with anyio.create_task_group() as tasks:
+
+            async def run(*, task_status: anyio.abc.TaskStatus[None]) -> None:
+                await runner.run(task_status=task_status)
+                tasks.cancel_scope.cancel()
+
             tasks.start_soon(_obey_signals, runner, options.stall_s)
-            await tasks.start(runner.run)
+            await tasks.start(run)
             if options.forks and os.fork() == 0:
                 _outlive()
             print("ready", flush=True)

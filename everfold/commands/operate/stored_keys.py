@@ -19,6 +19,7 @@ from everfold.streams.errors import EverfoldError
 from everfold.streams.events.json_text import decoder, read_json
 from everfold.streams.events.stored_fields import is_entry_id, stored_number
 from everfold.streams.leases.backends import Abandoned, BackendEntry, Mark
+from everfold.streams.leases.drains import DrainWish
 from everfold.streams.leases.registry import ProcessEntry, RunnerEntry
 from everfold.streams.reading.readers import Reader
 from everfold.streams.redis.keys import PRIORITIES, Keyspace
@@ -108,6 +109,7 @@ def _of_namespace(keys: Keyspace) -> Iterator[Stored]:
         (keys.retired(), Mark),
         (keys.abandoned(), Abandoned),
         (keys.given_up(), Mark),
+        (keys.drains(), DrainWish),
         (keys.subscriptions(), Description),
         (keys.lost_writes(), LostWrites),
     ):
