@@ -32,8 +32,8 @@ REFUSED = {
     "slots = 3": "unknown key `slots` at the top; did you mean it in [up] or in [runner]?",
     '[runner]\nlog = "INFO"': "unknown key `log` in [runner]; did you mean it at the top?",
     '[up.sql]\nurll = "x"': "unknown key `urll` in [up.sql]; did you mean `url`?",
-    '[doctor]\nx = "s3cret"': "unknown key `x` in [doctor]; there are `namespace`, `redis_ca`, "
-    "`redis_cert`, `redis_check_hostname`, `redis_key`, `redis_url`",
+    '[doctor]\nx = "s3cret"': "unknown key `x` in [doctor]; there are `comfyui`, `namespace`, "
+    "`redis_ca`, `redis_cert`, `redis_check_hostname`, `redis_key`, `redis_url`",
     '[config.show]\njson = "s3cret"': "unknown table [config]; there are [acl], [archive]",
     '[runner]\nslots = "three"': "`slots` in [runner] must be an integer",
     "[runner]\nslots = true": "`slots` in [runner] must be an integer",

@@ -54,10 +54,8 @@ class Backends:
 
         Without any, those of all backends that have settings. Raises Misconfigured for none.
         """
-        words = [word.strip() for one in given or [] for word in one.split(",") if word.strip()]
-        named = [self._named(word) for word in words] or [*self.settings.items()]
         found = dict[str, Access]()
-        for name, settings in named:
+        for name, settings in self.named(given):
             access = access_of(name, settings)
             other = found.setdefault(access.url, access)
             if other.traits.title != access.traits.title:
@@ -66,6 +64,14 @@ class Backends:
         if not found:
             raise Misconfigured(NONE_NAMED)
         return [*found.values()]
+
+    def named(self, given: list[str] | None) -> list[tuple[str, Settings]]:
+        """Return name and settings of each backend that is named, without any of all.
+
+        Raises BackendUrlInvalid.
+        """
+        words = [word.strip() for one in given or [] for word in one.split(",") if word.strip()]
+        return [self._named(word) for word in words] or [*self.settings.items()]
 
     def known(self, besides: Iterable[Access] = ()) -> dict[str, Access]:
         """Return every access that can be used, by address: `besides`, and what has settings.

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import cast
 
 from msgspec import Struct
 
 from everfold.commands.formats import span
+from everfold.commands.operate.backend_check import asked_backends
 from everfold.commands.operate.held_jobs import keeping_backends
 from everfold.commands.operate.stored_keys import wrong_keys
+from everfold.commands.options import ComfyUrls
 from everfold.commands.session import DEFAULT, Session
 from everfold.projector.folding.parking import blocked_jobs
 from everfold.projector.reading.lag import lag
 from everfold.projector.subscribing.status import subscription_status, subscriptions
-from everfold.runner.backend import Unreachable
-from everfold.runner.comfyui import ComfyBackend
 from everfold.streams.appending.log import Log
 from everfold.streams.border.addresses import masked_address
-from everfold.streams.closing import close
 from everfold.streams.errors import CorruptLog, EverfoldError, Refused, ServerError, Unknown
 from everfold.streams.events.record import entry_time_ms
-from everfold.streams.leases.backends import BackendEntry, backend_entries
 from everfold.streams.leases.registry import RunnerEntry, connected, registered_runners
 from everfold.streams.reading.reader import log_size
 from everfold.streams.reading.readers import ARCHIVE, readers
@@ -57,13 +56,14 @@ class Finding(Struct, frozen=True):
     """What to change; empty when all is well."""
 
 
-async def doctor(*, session: Session = DEFAULT) -> int:
+async def doctor(*, comfyui: ComfyUrls = None, session: Session = DEFAULT) -> int:
     """Check server, namespace, projector, runners, queues and backends, and say what to change.
 
-    The exit code is 1 when something must be changed; the last column says what.
+    Each ComfyUI that a runner has, or that is named or set here, is asked. The exit code is 1 when
+    something must be changed; the last column says what.
     """
     async with session.log() as log:
-        findings = [finding async for finding in _examine(log)]
+        findings = [finding async for finding in _examine(log, comfyui)]
     session.show(
         findings,
         {
@@ -77,7 +77,7 @@ async def doctor(*, session: Session = DEFAULT) -> int:
     return 1 if any(finding.advice for finding in findings) else 0
 
 
-async def _examine(log: Log) -> AsyncIterator[Finding]:
+async def _examine(log: Log, comfyui: list[str] | None = None) -> AsyncIterator[Finding]:
     for what, look in (
         ("server", _server),
         ("import", _import),
@@ -87,7 +87,7 @@ async def _examine(log: Log) -> AsyncIterator[Finding]:
         ("subscriptions", _subscriptions),
         ("runners", _runners),
         ("queues", _queues),
-        ("backends", _backends),
+        ("backends", partial(_backends, given=comfyui)),
         ("kept backends", _kept_backends),
         ("lost writes", _lost_writes),
         ("stored keys", _stored_keys),
@@ -132,10 +132,9 @@ async def _runners(log: Log) -> AsyncIterator[Finding]:
         yield _runner(entry, names, now_ms)
 
 
-async def _backends(log: Log) -> AsyncIterator[Finding]:
-    runners, entries = await registered_runners(log), await backend_entries(log)
-    for url in sorted({url for runner in runners.values() for url in runner.backends}):
-        yield await _backend(url, entries)
+async def _backends(log: Log, given: list[str] | None) -> AsyncIterator[Finding]:
+    async for asked in asked_backends(log, given):
+        yield Finding(f"comfyui {asked.shown}", asked.found, asked.advice)
 
 
 async def _kept_backends(log: Log) -> AsyncIterator[Finding]:
@@ -287,21 +286,3 @@ async def _leased(log: Log, key: str) -> int:
     except EverfoldError:
         return 0  # no runner has looked yet
     return reply[0]
-
-
-async def _backend(url: str, entries: list[BackendEntry]) -> Finding:
-    """Ask a backend; one that only its runner may enter, as by a password, is in order, too."""
-    backend = ComfyBackend(url, timeout_s=3.0)
-    try:
-        load = await backend.load()
-    finally:
-        await close(backend)
-    if isinstance(load, Unreachable):
-        by = [entry.by for entry in entries if entry.name == url and entry.is_reached]
-        if by and not any(entry.why for entry in entries if entry.name == url):
-            return Finding(f"comfyui {url}", f"not from here ({load.why}); {by[0]} reaches it")
-        return Finding(f"comfyui {url}", load.why, "start it, or correct its address")
-    if load.pending and not load.running:
-        found = f"{load.pending} waiting, none running"
-        return Finding(f"comfyui {url}", found, "if this stays so its worker is dead: restart it")
-    return Finding(f"comfyui {url}", f"{load.running} running, {load.pending} waiting")
