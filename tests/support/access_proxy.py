@@ -25,35 +25,56 @@ class AccessProxy:
         """The first line of the first request of each connection."""
         self._target = (parts.hostname or "", parts.port or 80)
         self._wanted, self._answer = wanted, answer
+        self._tasks = set[asyncio.Task[None]]()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            head = await reader.readuntil(b"\r\n\r\n")
-            lines = head.decode("latin-1").lower().split("\r\n")
-            if self._answer or (self._wanted and self._wanted.lower() not in lines):
-                self.refused += 1
-                writer.write(self._answer or refusal("401 Unauthorized"))
-                await writer.drain()
-            else:
-                self.passed.append(lines[0])
-                await self._pass_on(head, reader, writer)
-        writer.close()
-
-    async def _pass_on(
-        self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        there, back = await asyncio.open_connection(*self._target)
-        back.write(head)
-        both = [
-            asyncio.create_task(_carry(reader, back)),
-            asyncio.create_task(_carry(there, writer)),
-        ]
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
         try:
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            with suppress(OSError, asyncio.IncompleteReadError):
+                await self._serve(reader, writer)
+        except asyncio.CancelledError:
+            pass  # the gateway ends
         finally:
-            for task in both:
-                task.cancel()
-            back.close()
+            await _closed(writer)
+            self._tasks.discard(task)
+
+    async def end(self) -> None:
+        """Cut every connection."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        lines = head.decode("latin-1").lower().split("\r\n")
+        if self._answer or (self._wanted and self._wanted.lower() not in lines):
+            self.refused += 1
+            writer.write(self._answer or refusal("401 Unauthorized"))
+            await writer.drain()
+            return
+        self.passed.append(lines[0])
+        there, back = await asyncio.open_connection(*self._target)
+        try:
+            back.write(head)
+            ways = (_carry(reader, back), _carry(there, writer))
+            both = [asyncio.create_task(way) for way in ways]
+            try:
+                await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in both:
+                    task.cancel()
+                await asyncio.gather(*both, return_exceptions=True)
+        finally:
+            await _closed(back)
+
+
+async def _closed(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(OSError, TimeoutError):
+        await asyncio.wait_for(writer.wait_closed(), 1)
+    writer.transport.abort()
 
 
 async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -99,3 +120,4 @@ async def access_proxy(
         yield proxy
     finally:
         server.close()
+        await proxy.end()
