@@ -5,7 +5,7 @@ Rule: every change is noted with its actor before it is done, see `Operations.ac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from msgspec import Struct
@@ -16,6 +16,8 @@ from everfold.streams.events.checks import check_text
 from everfold.streams.events.limits import BACKEND_LIMIT
 from everfold.streams.leases.acts import Act, acts
 from everfold.streams.leases.backends import (
+    BackendEntry,
+    Mark,
     backend_entries,
     retire_backend,
     retired_backends,
@@ -44,6 +46,10 @@ class BackendStatus(Struct, frozen=True):
     """What was said that it has besides node classes and models."""
     slots: int = 0
     """Jobs that one runner gives to it, 0 while that is not known."""
+    busy: int = 0
+    """Prompts that run or wait there, whoever sent them, by the last heartbeat."""
+    drained_by: str = ""
+    """Who lets it take no new jobs, empty for nobody."""
 
 
 class RunnerStatus(Struct, frozen=True):
@@ -85,9 +91,9 @@ class Operations:
                 title=entry.title,
                 labels=entry.labels,
                 slots=entry.slots,
-                retired_by=next(
-                    (retired[one].actor for one in (entry.name, entry.server) if one in retired), ""
-                ),
+                busy=entry.busy,
+                retired_by=_marked_by(entry, retired, is_drain=False),
+                drained_by=_marked_by(entry, retired, is_drain=True),
             )
             for entry in entries
         ]
@@ -102,8 +108,16 @@ class Operations:
         """
         await retire_backend(self.log, check_text("backend", name, least=1, most=BACKEND_LIMIT))
 
+    async def drain_backend(self, name: str) -> None:
+        """Let a backend take no new jobs; what runs or waits there goes on, unlike when retired.
+
+        `return_backend` ends that. `name` and errors are those of `retire_backend`.
+        """
+        known = check_text("backend", name, least=1, most=BACKEND_LIMIT)
+        await retire_backend(self.log, known, is_drain=True)
+
     async def return_backend(self, name: str) -> bool:
-        """Put a retired backend into service again; False when it was not retired."""
+        """Put a retired or drained backend into service again; False when it was neither."""
         known = check_text("backend", name, least=1, most=BACKEND_LIMIT)
         return await return_backend(self.log, known)
 
@@ -145,3 +159,9 @@ class Operations:
         only those from then on.
         """
         return await acts(self.log, check_moment("since", since) or 0)
+
+
+def _marked_by(entry: BackendEntry, retired: Mapping[str, Mark], *, is_drain: bool) -> str:
+    """Return who retired, or drained, the backend of an entry; empty for nobody."""
+    marks = (retired[one] for one in (entry.name, entry.server) if one in retired)
+    return next((mark.actor for mark in marks if mark.is_drain == is_drain), "")

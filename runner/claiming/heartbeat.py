@@ -144,7 +144,9 @@ class Heartbeat:
         retired = await retired_backends(log)
         fleet.given_up = {job: mark.attempt for job, mark in (await given_up_attempts(log)).items()}
         for state in states:
-            state.is_retired = any(n in retired for n in (state.backend.name, _server(state)) if n)
+            marks = [retired[n] for n in (state.backend.name, _server(state)) if n in retired]
+            state.is_retired = any(not mark.is_drain for mark in marks)
+            state.is_drained = any(mark.is_drain for mark in marks)
             of_state = self._entries_of(state, entries)
             state.note_seen(
                 max(of_state, key=lambda entry: entry.seen_ms, default=None),
@@ -232,6 +234,7 @@ class Heartbeat:
             title=self._title_of(state),
             labels=tuple(sorted(state.labels)),
             slots=state.slots,
+            busy=state.reserved + state.others,
             object_info=state.capabilities.hash if state.capabilities else "",
         )
 

@@ -49,6 +49,7 @@ class BackendState:
         """Prompts of others in its queue, by the last poll."""
         self.reachable = False
         self.is_retired = False  # an operator took it out of service
+        self.is_drained = False  # an operator lets it take no new jobs; what it has goes on
         self.server = ""
         """Identity of the server that answers there, by the last look; empty while unknown."""
         self.wanted_server = ""
@@ -130,6 +131,8 @@ class BackendState:
             return self.why_down
         if self.is_retired:
             return "an operator retired it"
+        if self.is_drained:
+            return "an operator drains it"
         if self._has_dead_worker:
             return "prompts wait there and none runs"
         if self._wedged_by:

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import BackendUnknown, InvalidName
 from everfold.streams.events.event import ON_HOST
-from everfold.streams.leases.acts import note_act
+from everfold.streams.leases.acts import Verb, note_act
 from everfold.streams.leases.registry import RunnerEntry
 from everfold.streams.redis.pages import read_readable_hash
 from everfold.streams.redis.redis_errors import command
@@ -57,6 +57,8 @@ class BackendEntry(Struct, frozen=True, kw_only=True):
     labels: tuple[str, ...] = ()
     slots: int = 0
     """Jobs that one runner gives to it, 0 while that is not known."""
+    busy: int = 0
+    """Prompts that run or wait there, whoever sent them."""
     object_info: str = ""
     """Content hash of what it has; empty while that is unknown, and then it may have all."""
 
@@ -83,6 +85,8 @@ class Mark(Struct, frozen=True, kw_only=True):
     actor: str
     at_ms: int
     attempt: int = 0
+    is_drain: bool = False
+    """Of a backend: it takes no new jobs, and what waits there is left."""
 
 
 class Abandoned(Struct, frozen=True, kw_only=True):
@@ -160,13 +164,14 @@ async def retired_backends(log: Log) -> dict[str, Mark]:
     return await read_readable_hash(log.redis, log.keys.retired(), Mark)
 
 
-async def retire_backend(log: Log, name: str) -> None:
+async def retire_backend(log: Log, name: str, *, is_drain: bool = False) -> None:
     """Take a backend out of service: it gets no new jobs, what waits there is taken back, and what
     it holds while nobody reaches it is lost. `name` is one of `mark_of`. Raises BackendUnknown,
-    InvalidName, Unavailable."""
+    InvalidName, Unavailable. With `is_drain` it gets no new jobs, and that is all."""
     field = mark_of(await backend_entries(log), name)
-    await note_act(log, "retire_backend", bare(name), field if field != bare(name) else "")
-    mark = Mark(actor=log.actor, at_ms=await server_time_ms(log.redis))
+    verb: Verb = "drain_backend" if is_drain else "retire_backend"
+    await note_act(log, verb, bare(name), field if field != bare(name) else "")
+    mark = Mark(actor=log.actor, at_ms=await server_time_ms(log.redis), is_drain=is_drain)
     await command(log.redis, "HSET", log.keys.retired(), field, msgspec.json.encode(mark))
 
 

@@ -105,6 +105,8 @@ CALLS: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] = {
     "Everfold.events": ({"job_id": JOB}, AFTER),
     "Everfold.cancel": ({"job_id": JOB}, {**READ, "reason": NO_LINE}),
     "Everfold.retire_backend": ({}, {"name": (*NO_LINE, "", "http://nowhere:1")}),
+    "Everfold.drain_backend": ({}, {"name": (*NO_LINE, "", "http://nowhere:1")}),
+    "Everfold.drain_runner": ({}, {"name": (*NO_LINE, "", "nobody")}),
     "Everfold.return_backend": ({}, {"name": (*NO_LINE, "")}),
     "Everfold.give_up": ({}, READ),
     "Everfold.acts": ({}, {"since": [one for one in NO_MOMENT if one is not None]}),
@@ -121,6 +123,7 @@ CALLS: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] = {
             "queue": NO_NAME,
             "priority": NO_NAME,
             "run_at_ms": (*NO_COUNT, -1, 2**60, datetime.min),
+            "needs": (7,),
             "rerun_of": (7,),
             "policy": NO_POLICY,
             "batch": ("x" * 10_000, "a\nb", "\x00"),
@@ -198,7 +201,7 @@ MADE: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] = {
 
 OTHER_TESTS = {
     "Everfold.connect", "Log.open",  # below
-    "Everfold.follow", "Everfold.backends",  # no arguments
+    "Everfold.follow", "Everfold.backends", "Everfold.runners",  # no arguments
     "Log.stamp", "Log.new_event", "Log.commit", "Log.encoded", "Log.earlier_append",  # by append
     "Log.check_level", "Producer.own_leases", "Producer.held",  # no arguments
     "Producer.append", "Producer.renew", "Producer.finish", "Producer.release",  # of a lease

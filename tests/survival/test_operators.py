@@ -47,6 +47,32 @@ async def test_a_runner_that_is_asked_to_drain_hands_over_its_job_and_ends(stack
     assert (act.verb, act.subject) == ("drain_runner", row.name)
 
 
+async def test_a_drained_backend_finishes_what_it_has_and_gets_nothing_new(stack: Stack) -> None:
+    comfy, other, everfold = await stack.comfy(), await stack.comfy(), client(stack)
+    await stack.runner(comfy)
+    jobs = [await stack.submit(seconds=3) for _ in range(2)]
+    for job_id in jobs:
+        await stack.until_event(job_id, "queued")
+    await everfold.drain_backend(comfy.url)
+
+    async def drained() -> bool:
+        found = [one for one in await everfold.backends() if one.name == comfy.url]
+        return [one.why for one in found] == ["an operator drains it"]
+
+    await eventually(drained, 10)
+    late = await stack.submit(seconds=0.3)
+    await stack.runner(other)
+    moved = await stack.until(late, "succeeded")
+    assert moved.backend == other.url
+    for job_id in jobs:
+        job = await stack.until(job_id, "succeeded")
+        assert (job.backend, job.attempt) == (comfy.url, 1)
+    [row] = [one for one in await everfold.backends() if one.name == comfy.url]
+    assert (row.drained_by, row.retired_by) == (stack.log.actor, "")
+    assert await everfold.return_backend(comfy.url)
+    assert [act.verb for act in await everfold.acts()] == ["drain_backend", "return_backend"]
+
+
 async def test_a_wish_is_not_for_a_later_runner_of_the_same_name(stack: Stack) -> None:
     comfy, everfold = await stack.comfy(), client(stack)
     first = await stack.runner(comfy, name="same")

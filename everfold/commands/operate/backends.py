@@ -8,6 +8,7 @@ from cyclopts import App, Parameter
 
 from everfold.commands.formats import span
 from everfold.commands.session import DEFAULT, Session
+from everfold.operations import BackendStatus
 
 NOW_S = 10.0
 """A backend that was seen within this time is shown as seen now."""
@@ -30,13 +31,31 @@ async def ls(*, session: Session = DEFAULT) -> int:
             **name,
             "address" if is_called else "backend": lambda one: one.name,
             "seen": lambda one: "now" if one.unseen_s < NOW_S else f"{span(one.unseen_s)} ago",
-            "service": lambda one: (
-                f"retired by {one.retired_by}" if one.retired_by else "in service"
-            ),
+            "busy": lambda one: f"{one.busy}/{one.slots}" if one.slots else "-",
+            "service": _service,
             "why it takes no jobs": lambda one: one.why,
         },
         empty="no runner has seen a backend yet",
     )
+    return 0
+
+
+def _service(one: BackendStatus) -> str:
+    if one.retired_by:
+        return f"retired by {one.retired_by}"
+    return f"drained by {one.drained_by}" if one.drained_by else "in service"
+
+
+@backends.command
+async def drain(name: BackendName, *, session: Session = DEFAULT) -> int:
+    """Let a backend take no new jobs; what runs or waits there goes on.
+
+    `backends retire` takes back what waits there, too.
+    """
+    async with session.operate() as everfold:
+        await everfold.drain_backend(name)
+    sentence = f"{name} takes no new jobs; `everfold backends return {name}` undoes that"
+    session.tell({"backend": name, "is_drained": True}, sentence)
     return 0
 
 
@@ -56,7 +75,7 @@ async def retire(name: BackendName, *, session: Session = DEFAULT) -> int:
 
 @backends.command(name="return")
 async def return_(name: BackendName, *, session: Session = DEFAULT) -> int:
-    """Put a retired backend into service again."""
+    """Put a retired or drained backend into service again."""
     async with session.operate() as everfold:
         was_retired = await everfold.return_backend(name)
     sentence = f"{name} {'is in service again' if was_retired else 'was not retired'}"

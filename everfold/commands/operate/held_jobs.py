@@ -64,7 +64,7 @@ def _why(entry: BackendEntry, retired: dict[str, Mark], now_ms: int) -> tuple[st
     mark = retired.get(entry.name) or retired.get(entry.server or entry.name)
     unseen_s = (now_ms - entry.seen_ms) / 1000
     is_silent = unseen_s > SILENT_AFTER_S
-    words = [f"retired by {mark.actor}"] if mark else []
+    words = [f"{'drained' if mark.is_drain else 'retired'} by {mark.actor}"] if mark else []
     if is_silent:
         words.append(f"no runner has reached it for {span(max(0.0, unseen_s))}")
     if entry.why and (entry.is_reached or not entry.is_configured) and not mark:
