@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from everfold.runner.runner import Runner
     from everfold.streams.appending.log import Log
     from everfold.streams.appending.outcomes import Appended, Lease, LeaseOver, Renewed
+    from everfold.streams.border.secrets import Secret
     from everfold.streams.errors import (
         AccessMissing,
         ArchiveDamaged,
@@ -207,6 +208,7 @@ __all__ = [
     "RunnerNameTaken",
     "RunnerStatus",
     "RunnerUnknown",
+    "Secret",
     "ServerError",
     "ServerInCluster",
     "ServerLoading",
@@ -265,6 +267,7 @@ _MODULES = {
     "everfold.runner.runner": "Runner",
     "everfold.streams.appending.log": "Log",
     "everfold.streams.appending.outcomes": "Appended Lease LeaseOver Renewed",
+    "everfold.streams.border.secrets": "Secret",
     "everfold.streams.events.codec": "Unreadable",
     "everfold.streams.events.event": "Canceled CancelRequested Claimed Event Expired Failed "
     "Failure Lost NodeProblem Outputs OutputSaved Policy Progressed Queued Recovered Released "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from anyio.abc import TaskStatus
 from msgspec import Struct
 
 from everfold.embedded import find_server
-from everfold.moments import check_moment
+from everfold.moments import check_delay, check_moment
 from everfold.operations import Operations
 from everfold.policy_file import read_policy_settings
 from everfold.policy_settings import NO_SETTINGS, PolicySettings
@@ -32,7 +32,7 @@ from everfold.projector.reading.short_ids import find_job_id
 from everfold.projector.reading.watching import Watcher
 from everfold.shown_jobs import ShownJobs
 from everfold.streams.appending.log import UNLEASED, Log
-from everfold.streams.border.secrets import SecretUrl
+from everfold.streams.border.secrets import Secret, SecretUrl
 from everfold.streams.errors import (
     CorruptLog,
     InvalidName,
@@ -122,24 +122,34 @@ class Everfold(Operations):
         idempotency_key: str | None = None,
         queue: str = "default",
         priority: str = "normal",
-        run_at: datetime | None = None,
+        run_at: datetime | timedelta | None = None,
         policy: Policy | Mapping[str, object] | None = None,
         batch: str = "",
         tags: Collection[str] = (),
+        extra_data: Mapping[str, object] | None = None,
+        partner_keys: Mapping[str, Secret] | None = None,
         user_id: str | None = None,
     ) -> SubmittedJob:
         """Append a new job; once this returns, the job is stored and waits for a runner.
 
         `workflow` is an API-format graph: a mapping, its JSON, or the path of a file. `kind`,
         `user` and `metadata` (at most 64 KiB of JSON) are yours: they are stored with the job,
-        and lists and subscriptions can select by the first two. With an `idempotency_key` a
-        repeated submit of the same user returns the first job. `priority` is high, normal or
-        low. The job does not start before `run_at` (a time without zone is local; None means at
-        once). `policy` says how often and how long the job is tried: a mapping such as
-        {"retries": 3} sets these fields only, all others are those of the config, else the
-        defaults of `Policy`; a `Policy` is taken as it is, whatever the config says. `batch`
-        is a name that many jobs share; lists can select by it, and by each of the `tags`, of which
-        there are at most 16.
+        and lists and subscriptions can select by the first two. `priority` is high, normal or
+        low. The job does not start before `run_at` (a time without zone is local; a timedelta
+        counts from now; None means at once). `policy` says how often and how long the job is tried:
+        a mapping such as {"retries": 3} sets these fields only, all others are those of the config,
+        else the defaults of `Policy`; a `Policy` is taken as it is, whatever the config says.
+        `batch` is a name that many jobs share; lists can select by it, and by each of the `tags`,
+        of which there are at most 16.
+
+        `extra_data` is what ComfyUI takes beside a graph, at most 4 MiB: `extra_pnginfo`,
+        `preview_method`, `partial_execution_targets`. `partner_keys` are keys for ComfyUI's partner
+        nodes, `api_key_comfy_org` or `auth_token_comfy_org`: they are kept beside the log until
+        the job ends, a day at most without a runner, and are never in it.
+
+        With an `idempotency_key` a repeated submit of the same user returns the first job. Any
+        other argument under the same key is a conflict that names it; of partner keys the names
+        are compared, and a timedelta is not.
 
         Raises a kind of Refused (InvalidWorkflow, TooLarge, InvalidName, IdempotencyConflict)
         with nothing written. After Unavailable the job may exist: repeat the submit with its
@@ -153,7 +163,8 @@ class Everfold(Operations):
             idempotency_key=idempotency_key,
             queue=queue,
             priority=priority,
-            run_at_ms=check_moment("run_at", run_at),
+            run_at_ms=None if isinstance(run_at, timedelta) else check_moment("run_at", run_at),
+            delay_s=check_delay("run_at", run_at) if isinstance(run_at, timedelta) else None,
             policy=(
                 self._policies.policy(queue, kind, policy or {})
                 if policy is None or isinstance(policy, Mapping)
@@ -161,6 +172,8 @@ class Everfold(Operations):
             ),
             batch=batch,
             tags=tags,
+            extra_data=extra_data,
+            partner_keys=partner_keys,
         )
         self._shown.note(made.job_id, 1, made.entry_id)
         return SubmittedJob(made.job_id, made.created)

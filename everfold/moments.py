@@ -27,6 +27,14 @@ def check_moment(what: str, moment: object) -> int | None:
     return time_ms
 
 
+def check_delay(what: str, delay: timedelta) -> float:
+    """Return a time from now in seconds. Raises InvalidName for one that is before now or too
+    far away."""
+    if (seconds := delay.total_seconds()) not in RANGES["delay_s"]:
+        raise InvalidName(what, delay, f"use {RANGES['delay_s']}")
+    return seconds
+
+
 def moment_of(time_ms: int) -> datetime | None:
     """Return a time of the log in UTC, None where there is none or no date could show it."""
     return _EPOCH + timedelta(milliseconds=time_ms) if 0 < time_ms <= LATEST_MS else None

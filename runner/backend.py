@@ -7,13 +7,14 @@ the runner asks, reports what it sees, and answers `Unreachable` when it cannot 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from msgspec import Struct
 
 from everfold.runner.capabilities.object_info import ObjectInfo
+from everfold.streams.border.secrets import Secret
 from everfold.streams.events.event import Failure, NodeProblem, Outputs
 
 Graph = dict[str, dict[str, object]]
@@ -30,6 +31,10 @@ class Attempt(Struct, frozen=True, kw_only=True):
     """A lower-case UUID computed from job and number: known even when its record was lost."""
     client_id: str
     """One per attempt: ComfyUI sends the messages of a client id to its newest socket only."""
+    extra_data: Mapping[str, object] = {}
+    """What is sent beside the graph."""
+    partner_keys: Mapping[str, Secret] = {}
+    """Keys for partner nodes by name, sent and never told."""
 
 
 # The outcomes of a submit.

@@ -286,7 +286,7 @@ class Runner:
 
     async def _restore(self, run: JobRun) -> None:
         try:
-            await restore_job(self._shared.log, run.job, run.workflow)
+            await restore_job(self._shared.log, run.job, run.input)
         except EverfoldError as error:
             logger.warning("job_not_restored job=%s why=%r", run.lease.job_id, str(error))
 

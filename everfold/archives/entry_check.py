@@ -140,8 +140,9 @@ def _check_submit(event: Submitted) -> None:
     check_text("idempotency key", event.idempotency_key or "")
     check_text("batch", event.batch or "", most=NAME_LIMIT)
     check_tags(event.tags or ())
-    if not _SHA256.fullmatch(event.workflow):
-        raise Refused(f"workflow {event.workflow[:80]!r} is no SHA-256")
+    for what, sha256 in (("workflow", event.workflow), ("body", event.stored)):
+        if not _SHA256.fullmatch(sha256):
+            raise Refused(f"{what} {sha256[:80]!r} is no SHA-256")
 
 
 def _number_fault(event: Event) -> str:

@@ -20,12 +20,12 @@ import msgspec
 from msgspec import Struct
 
 from everfold.archives.entry_check import EntryCheck
+from everfold.streams.appending.body import check_stored
 from everfold.streams.archive.segment import bounded_lines, read_line, write_line
 from everfold.streams.errors import ArchiveDamaged, Refused
 from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.events.ranges import RANGES
 from everfold.streams.events.record import RawEntry
-from everfold.streams.events.workflow_check import check_workflow
 
 FORMAT = 1
 
@@ -199,7 +199,7 @@ def _graph_fault(mark: Graph) -> str:
     if hashlib.sha256(mark.graph.encode()).hexdigest() != mark.sha256:
         return f"graph {name} is another one than its SHA-256 says"
     try:
-        check_workflow(mark.graph)
+        check_stored(mark.graph)
     except Refused as error:
         return f"graph {name}: {error}"
     return ""

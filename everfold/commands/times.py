@@ -5,6 +5,7 @@ Rule: every option that takes a point in time has a type of this file.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,7 +48,11 @@ def _past(_: object, tokens: Sequence[Token]) -> datetime:
     return _time(tokens[0], -1, A_TIME)
 
 
-def _future(_: object, tokens: Sequence[Token]) -> datetime:
+def _future(_: object, tokens: Sequence[Token]) -> datetime | timedelta:
+    text = tokens[0].value.strip()
+    seconds = None if text.isdigit() else duration_s(text)
+    with suppress(OverflowError):
+        return _time(tokens[0], 1, A_LATER_TIME) if seconds is None else timedelta(seconds=seconds)
     return _time(tokens[0], 1, A_LATER_TIME)
 
 
@@ -59,4 +64,4 @@ def _time(token: Token, from_now: int, wanted: str) -> datetime:
 
 
 PastTime = Annotated[datetime, Parameter(converter=_past, metavar="TIME")]
-FutureTime = Annotated[datetime, Parameter(converter=_future, metavar="TIME")]
+FutureTime = Annotated[datetime | timedelta, Parameter(converter=_future, metavar="TIME")]

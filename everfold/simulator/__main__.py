@@ -34,13 +34,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--models", action="append", metavar="FOLDER=FILE,FILE", help="the models of a folder"
     )
+    parser.add_argument("--old", action="store_true", help="without the routes of newer servers")
     options = parser.parse_args(arguments)
     nodes, models = without(options.without), models_of(options.models)
     logging.basicConfig(level=logging.ERROR if options.quiet else logging.WARNING)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(
-            serve(options.port, options.output, options.speed, options.ledger, nodes, models)
+        serving = serve(
+            *(options.port, options.output, options.speed, options.ledger, nodes, models),
+            is_old=options.old,
         )
+        asyncio.run(serving)
 
 
 def without(classes: Collection[str]) -> dict[str, Node]:
@@ -67,6 +70,8 @@ async def serve(
     ledger: Path | None,
     nodes: Mapping[str, Node] = NODES,
     models: Mapping[str, Sequence[str]] = MODELS,
+    *,
+    is_old: bool = False,
 ) -> None:
     """Serve until SIGTERM or SIGINT; port 0 picks a free one.
 
@@ -77,7 +82,13 @@ async def serve(
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     try:
         async with simulate(
-            output, port=port, speed=speed, ledger=ledger, nodes=nodes, models=models
+            output,
+            port=port,
+            speed=speed,
+            ledger=ledger,
+            nodes=nodes,
+            models=models,
+            is_old=is_old,
         ) as simulator:
             sys.stdout.write(f"listening on {simulator.url}\n")
             sys.stdout.flush()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 Row = dict[str, object]
@@ -18,6 +19,8 @@ class Ledger:
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self.rows: list[Row] = []
+        self.cancels: list[str] = []
+        """Prompt ids that somebody asked to cancel in one step."""
         if path is not None and path.exists():
             self._read(path)
 
@@ -28,14 +31,20 @@ class Ledger:
             by_number[row["row"]] = row
         self.rows = [by_number[number] for number in sorted(by_number)]
 
-    def accepted(self, prompt_id: str, number: float, extra_data: dict[str, object]) -> Row:
-        """Add the row of a prompt that was queued, and return it."""
+    def accepted(
+        self, prompt_id: str, number: float, extra_data: dict[str, object], keys: Sequence[str]
+    ) -> Row:
+        """Add the row of a prompt that was queued, and return it.
+
+        `keys` are the names of the keys for partner nodes that came with it.
+        """
         row: Row = {
             "row": len(self.rows),
             "prompt_id": prompt_id,
             "number": number,
             "client_id": extra_data.get("client_id"),
-            "extra_data": extra_data,
+            "extra_data": {name: v for name, v in extra_data.items() if name not in keys},
+            "partner_keys": list(keys),
             "accepted_at": time.time(),
             "started_at": None,
             "ended_at": None,

@@ -15,10 +15,15 @@ from everfold.simulator.ledger import Ledger
 from everfold.simulator.queue import PromptQueue, shown
 from everfold.simulator.sockets import Sockets
 from everfold.simulator.validation import Catalogue, check
+from everfold.streams.appending.body import PARTNER_KEYS
 
 
 class PromptRoutes:
-    """`interrupt` asks the worker to stop the prompt that runs."""
+    """`interrupt` asks the worker to stop the prompt that runs.
+
+    An old server, of 0.3.64, shows the keys for partner nodes in its queue, and cannot cancel a
+    prompt in one step.
+    """
 
     def __init__(
         self,
@@ -28,13 +33,19 @@ class PromptRoutes:
         ledger: Ledger,
         faults: Faults,
         interrupt: Callable[[], None],
+        is_old: bool = False,
     ) -> None:
+        self._is_old = is_old
         self._catalogue, self._queue, self._sockets = catalogue, queue, sockets
         self._ledger, self._faults, self._interrupt = ledger, faults, interrupt
 
     def table(self) -> list[web.RouteDef]:
         """Return the routes, without the copies under /api."""
+        newer = (
+            [] if self._is_old else [web.post("/api/jobs/{prompt_id}/cancel", self._post_cancel)]
+        )
         return [
+            *newer,
             web.post("/prompt", self._post_prompt),
             web.get("/prompt", self._get_prompt),
             web.get("/queue", self._get_queue),
@@ -73,9 +84,12 @@ class PromptRoutes:
     ) -> None:
         extra = body.get("extra_data") or {}
         assert isinstance(extra, dict)
+        keys = [name for name in PARTNER_KEYS if name in extra]
+        if not self._is_old:
+            extra = {name: value for name, value in extra.items() if name not in keys}
         if "client_id" in body:
             extra["client_id"] = body["client_id"]
-        row = self._ledger.accepted(prompt_id, number, extra)
+        row = self._ledger.accepted(prompt_id, number, extra, keys)
         graph = cast("Graph", body["prompt"])
         self._queue.put((number, prompt_id, graph, extra, outputs, row))
         await self._sockets.status(self._queue.remaining)
@@ -108,6 +122,18 @@ class PromptRoutes:
         if not prompt_id or (running is not None and running[1] == prompt_id):
             self._interrupt()
         return web.Response()
+
+    async def _post_cancel(self, request: web.Request) -> web.Response:
+        """Cancel a prompt that waits or runs, in one step."""
+        prompt_id, running = request.match_info["prompt_id"], self._queue.running
+        is_found = self._queue.delete(prompt_id)
+        if is_found:
+            await self._sockets.status(self._queue.remaining)
+        elif running is not None and running[1] == prompt_id:
+            self._interrupt()
+            is_found = True
+        self._ledger.cancels.append(prompt_id)
+        return web.json_response({"cancelled": is_found})
 
     async def _get_history(self, request: web.Request) -> web.Response:
         entries = list(self._queue.history.items())

@@ -1,7 +1,8 @@
 """A stand-in for a ComfyUI server: builds its parts, starts them, injects faults.
 
-Rule: over HTTP and the websocket it behaves like ComfyUI 0.3.64, traps included; what it adds is
-under /simulator: the ledger of what it executed, and faults on demand.
+Rule: over HTTP and the websocket it behaves like ComfyUI 0.3.64, traps included; unless it
+is an old one, it also cancels in one step, as newer servers do. What it adds is under /simulator:
+the ledger of what it executed, and faults on demand.
 """
 
 from __future__ import annotations
@@ -42,7 +43,10 @@ class Simulator:
         speed: float = 1.0,
         models: Mapping[str, Sequence[str]] = MODELS,
         nodes: Mapping[str, Node] = NODES,
+        *,
+        is_old: bool = False,
     ) -> None:
+        self._is_old = is_old
         self.folders = Folders(root, models)
         self._nodes = nodes
         self.ledger = Ledger(ledger)
@@ -85,6 +89,7 @@ class Simulator:
         prompts = PromptRoutes(
             *(catalogue, self.queue, self.sockets, self.ledger, self.faults),
             self.worker.interrupt,
+            self._is_old,
         )
         comfyui = [
             *prompts.table(),
@@ -94,7 +99,11 @@ class Simulator:
         ]
         return [
             *comfyui,
-            *(web.route(r.method, f"/api{r.path}", r.handler) for r in comfyui),
+            *(
+                web.route(r.method, f"/api{r.path}", r.handler)
+                for r in comfyui
+                if not r.path.startswith("/api")
+            ),
             web.get("/simulator/ledger", self._get_ledger),
             web.post("/simulator/faults", self._post_fault),
         ]
@@ -182,15 +191,17 @@ async def simulate(
     speed: float = 1.0,
     models: Mapping[str, Sequence[str]] = MODELS,
     nodes: Mapping[str, Node] = NODES,
+    is_old: bool = False,
 ) -> AsyncIterator[Simulator]:
     """Run a simulator in this event loop; without `root`, its files are gone at the end.
 
     Port 0 picks a free one; `speed` 10 makes nodes sleep ten times shorter. `models` maps a
     folder to the file names that its loaders list, `nodes` a class name to what it does: with
-    fewer of them it is a server that lacks something. Raises OSError when the port is taken.
+    fewer of them it is a server that lacks something. `is_old` is a server of 0.3.64 without the
+    routes that came later. Raises OSError when the port is taken.
     """
     with TemporaryDirectory(prefix="everfold-simulator-") as temporary:
-        simulator = Simulator(root or Path(temporary), ledger, speed, models, nodes)
+        simulator = Simulator(root or Path(temporary), ledger, speed, models, nodes, is_old=is_old)
         await simulator.start(port)
         try:
             yield simulator

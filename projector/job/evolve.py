@@ -143,6 +143,8 @@ def _submitted(job: Job, event: events.Submitted, now_ms: int) -> Job:
         priority=event.priority,
         metadata=event.metadata,
         workflow=event.workflow,
+        body=event.body or "",
+        partner_keys=tuple(event.partner_keys or ()),
         policy=bounded(event.policy),
         idempotency_key=event.idempotency_key or "",
         batch=event.batch or "",

@@ -32,6 +32,10 @@ class Job(Struct, frozen=True, kw_only=True, gc=False):
     metadata: dict[str, object] = {}
     workflow: str = ""
     """SHA-256 of the submitted graph."""
+    body: str = ""
+    """SHA-256 of the graph and its extra_data together, empty without any."""
+    partner_keys: tuple[str, ...] = ()
+    """Names of the keys for partner nodes that were given with the job."""
     policy: Policy = Policy()
     idempotency_key: str = ""
     batch: str = ""
@@ -129,6 +133,11 @@ class Job(Struct, frozen=True, kw_only=True, gc=False):
     unreadable_seq: int = 0
     """The first event that could not be read: what it and the events after it changed is missing
     here. 0 for a state that is whole, as every stored one is."""
+
+    @property
+    def stored(self) -> str:
+        """SHA-256 under which its graph is stored, with its extra_data if it has any."""
+        return self.body or self.workflow
 
     @property
     def is_terminal(self) -> bool:

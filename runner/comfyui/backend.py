@@ -52,7 +52,8 @@ from everfold.runner.comfyui.truth import (
     read_queue,
     unreadable_end,
 )
-from everfold.runner.loose_json import TooManyValues, as_object
+from everfold.runner.loose_json import TooManyValues, as_list, as_object, as_texts
+from everfold.streams.appending.body import TARGETS
 from everfold.streams.events.event import ON_HOST
 
 TIMEOUT_S = 15.0
@@ -163,6 +164,8 @@ class ComfyBackend:
         observation = SocketObservation(
             self._address, attempt, workflow, ssl_context=self._ssl_context
         )
+        if targets := as_texts(as_list(attempt.extra_data.get(TARGETS))):
+            observation.learn_outputs(frozenset(targets))
         watching = self._observed.setdefault(attempt.prompt_id, [])
         watching.append(observation)
         try:

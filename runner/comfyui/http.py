@@ -23,6 +23,7 @@ from everfold.runner import loose_json
 from everfold.runner.access.address import PLAIN_HEADERS, Address, without_secrets
 from everfold.runner.access.advice import why_unreached
 from everfold.runner.backend import Unreachable
+from everfold.streams.border.addresses import masked_text
 from everfold.streams.border.logger import get_logger
 from everfold.streams.border.secrets import Secret
 from everfold.streams.errors import ServerUnreachable
@@ -82,7 +83,9 @@ class Answer(Struct, frozen=True):
     def excerpt(self) -> str:
         """Return the beginning of the body on one line, for messages to people."""
         beginning = self.body[:EXCERPT_READ_BYTES].decode(errors="replace")
-        return printable(without_secrets(beginning, self.sent_headers)[:EXCERPT_LIMIT])
+        # GET /queue of an older server shows the partner keys of everybody's prompts.
+        shown = masked_text(without_secrets(beginning, self.sent_headers))
+        return printable(shown[:EXCERPT_LIMIT])
 
 
 class ComfyHttp:

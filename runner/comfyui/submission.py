@@ -26,6 +26,8 @@ from everfold.runner.comfyui.node_errors import (
     read_rejection,
     speaks_of_server,
 )
+from everfold.streams.appending.body import TARGETS
+from everfold.streams.border.secrets import redacted
 from everfold.streams.events.event import Failure
 
 REFUSING = frozenset({401, 402, 403, 404, 405, 407, 410, 429, 451})
@@ -62,14 +64,13 @@ class _Extra(Struct, frozen=True):
 
 def request_body(attempt: Attempt, workflow: bytes) -> bytes:
     """Return the JSON body of POST /prompt, with the workflow's bytes unchanged in it."""
-    encode = msgspec.json.encode
-    extra = encode({"everfold": _Extra(attempt.job_id, attempt.number)})
-    return b'{"prompt":%b,"prompt_id":%b,"client_id":%b,"extra_data":%b}' % (
-        workflow,
-        encode(attempt.prompt_id),
-        encode(attempt.client_id),
-        extra,
-    )
+    beside: dict[str, object] = {"prompt_id": attempt.prompt_id, "client_id": attempt.client_id}
+    extra = {**attempt.extra_data, "everfold": _Extra(attempt.job_id, attempt.number)}
+    if (targets := extra.pop(TARGETS, None)) is not None:
+        beside[TARGETS] = targets
+    extra |= {name: key.reveal() for name, key in attempt.partner_keys.items()}
+    rest = msgspec.json.encode({**beside, "extra_data": extra})
+    return b'{"prompt":%b,%b' % (workflow, rest[1:])
 
 
 def refuse_workflow(workflow: bytes) -> Rejected | None:
@@ -107,12 +108,14 @@ async def post(
         request = client.build_request("POST", "/prompt", content=body.pieces(), headers=headers)
         with anyio.fail_after(timeout_s):
             answer = await read_answer(client, request)
-        return read_outcome(answer, attempt.prompt_id, is_complete=body.is_complete)
+        outcome = read_outcome(answer, attempt.prompt_id, is_complete=body.is_complete)
     except _Refused:
         return Withheld("the runner took the attempt back before its last byte was sent")
     except Exception as error:  # a server can make the client raise nearly anything
         why = f"POST /prompt: {without_secrets(explain(error), client.headers)}"
-        return Ambiguous(why) if body.is_complete else Withheld(why)
+        outcome = Ambiguous(why) if body.is_complete else Withheld(why)
+    # A server, or what stands before it, may repeat what it was sent.
+    return redacted(outcome, attempt.partner_keys.values())
 
 
 def read_outcome(answer: Answer, prompt_id: str, *, is_complete: bool = True) -> SubmitOutcome:

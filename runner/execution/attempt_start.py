@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import anyio
+import msgspec
 
 from everfold.runner.backend import (
     Accepted,
@@ -24,6 +25,7 @@ from everfold.runner.backend import (
 from everfold.runner.capabilities.model_names import read_graph, with_listed_names
 from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.fleet import JobSlot
+from everfold.runner.execution.job_input import JobInput, load_input
 from everfold.runner.execution.job_log import JobLog
 from everfold.runner.execution.restore_job import find_unrecorded
 from everfold.runner.execution.shared import Shared
@@ -64,8 +66,8 @@ class AttemptStart:
         """Why no backend of this runner can run the job, by the last try; empty where one can."""
         self.last_send_ms = 0
         """When the last POST came to its end, 0 before the first."""
-        self.workflow: bytes | None = None
-        """The job's graph, kept once it was loaded: the server may lose its copy."""
+        self.input: JobInput | None = None
+        """What the job sends, kept once it was loaded: the server may lose its copy."""
 
     async def run(self, number: int, watch: Watch) -> bool:
         """Start attempt `number` and, once it is accepted, `watch` it until that returns.
@@ -76,11 +78,11 @@ class AttemptStart:
         """
         if await self._adopt_unrecorded(number):
             return True
-        workflow = await self.load_workflow()
-        if workflow is None:
-            await self._job_log.append(Failed(attempt=number - 1, failure=_workflow_gone()))
+        found = await self.load_input()
+        if isinstance(found, Failure):
+            await self._job_log.append(Failed(attempt=number - 1, failure=found))
             return True
-        needs = needs_of(read_graph(workflow), self._job_log.job.needs)
+        needs = needs_of(read_graph(found.workflow), self._job_log.job.needs)
         state = await self._reserve(needs)
         if state is None:
             return False
@@ -93,8 +95,8 @@ class AttemptStart:
         if not await self._still_fits(state, boot, needs):
             self._slot.release()
             return True
-        workflow = with_listed_names(workflow, state.capabilities)
-        attempt = self._job_log.attempt(number)
+        workflow = with_listed_names(found.workflow, state.capabilities)
+        attempt = self.attempt(number)
         # The socket first: ComfyUI does not repeat what it says while nobody listens.
         async with state.backend.observe(attempt, workflow) as observation:
             if await self._submit(state, attempt, boot, workflow):
@@ -118,12 +120,22 @@ class AttemptStart:
         known.boot = boot
         return not state.can_run(needs)
 
-    async def load_workflow(self) -> bytes | None:
-        """Return the job's graph as JSON; None when Redis no longer has it."""
-        if self.workflow is None:
-            job = self._job_log.job
-            self.workflow = await self._shared.log.workflow(job.job_id, job.workflow)
-        return self.workflow
+    async def load_input(self) -> JobInput | Failure:
+        """Return what the job sends; a failure when Redis no longer has it."""
+        if self.input is None:
+            found = await load_input(self._shared.log, self._job_log.job)
+            if isinstance(found, Failure):
+                return found
+            self.input = found
+        return self.input
+
+    def attempt(self, number: int) -> Attempt:
+        """Return attempt `number`, with what it sends besides its graph where that is known."""
+        attempt = self._job_log.attempt(number)
+        if self.input is None:
+            return attempt
+        keys, extra = self.input.partner_keys, self.input.extra_data
+        return msgspec.structs.replace(attempt, extra_data=extra, partner_keys=keys)
 
     def limit_submit_time(self) -> None:
         """Let a submit in progress go on for SUBMIT_SHIELD_S at most: the run is stopping."""
@@ -231,7 +243,3 @@ class AttemptStart:
         """Send nothing there until a poll has reached it again."""
         state.reachable, state.why_down = False, why
         self._slot.release()
-
-
-def _workflow_gone() -> Failure:
-    return Failure(code="workflow_gone", message="the job's graph is no longer in Redis")

@@ -140,6 +140,7 @@ class AttemptWatch:
 
     async def _ask_truth(self, observation: Observation, decide: Decide) -> Truth | None:
         """Ask the backend; return the truth only when it asks for another action than watching."""
+        await self._job_log.keep_keys()
         job = self._job_log.job
         asking = self._backend.truth(job.prompt_id, job.boot, job.server)
         truth = await self._wakeup.unless_set(asking)

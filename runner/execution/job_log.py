@@ -7,6 +7,9 @@ has lost some of that, what matters of it is told again before anything else.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TypeVar
+
 import anyio
 
 from everfold.projector.job.evolve import evolve
@@ -15,8 +18,10 @@ from everfold.projector.job.job import Job
 from everfold.projector.reading.queries import current, from_log
 from everfold.runner.backend import Attempt
 from everfold.runner.decisions.attempts import attempt_of, forgotten
+from everfold.runner.execution.job_input import load_keys
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Appended, Lease
+from everfold.streams.border.secrets import Secret, redacted
 from everfold.streams.errors import OUTAGES, Unavailable, WrongExpectedSequence
 from everfold.streams.events.codec import WITH_FREE_JSON, Unreadable, decode, reader_level
 from everfold.streams.events.event import Event
@@ -24,7 +29,13 @@ from everfold.streams.events.record import Recorded
 from everfold.streams.reading.reader import job_events
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.scripts import NewEvent
+from everfold.streams.redis.steady_clock import steady_s
 from everfold.streams.retention.lost_writes import LostWrites, record_lost_writes
+
+T = TypeVar("T")
+
+KEYS_EVERY_S = 600.0
+"""Seconds between two reads of a job's keys for partner nodes, each of which keeps them."""
 
 SHORT_HISTORY = 10
 """Up to so many events a job is read faster from the log alone than from its projection."""
@@ -37,6 +48,9 @@ class JobLog:
         self._log = log
         self.lease = lease
         self.job = fold(lease.history, Job(job_id=lease.job_id))
+        self._keys: Mapping[str, Secret] = {}
+        self._read_keys_at_s = 0.0
+        """When the job's keys for partner nodes are to be read next, as steady_s()."""
 
     @property
     def is_current(self) -> bool:
@@ -73,7 +87,7 @@ class JobLog:
         not in the log then. Events that others appended meanwhile are read, and events that the
         server has lost are recorded, before the event is appended.
         """
-        stamped = self._log.stamp(event)
+        stamped = self._log.stamp(await self.redacted(event))
         while True:
             try:
                 new = self._new(stamped)
@@ -88,6 +102,25 @@ class JobLog:
         written = decode(new.payload) if is_other else stamped
         self.job = evolve(self.job, self._recorded(written, new.payload, appended))
         return self.job
+
+    async def redacted(self, told: T) -> T:
+        """Return what is to be recorded without the job's keys for partner nodes: a server, or a
+        node, may repeat what it was sent."""
+        await self.keep_keys()
+        return redacted(told, self._keys.values())
+
+    async def keep_keys(self) -> None:
+        """Read the job's keys for partner nodes every KEYS_EVERY_S, which keeps them; waits for the
+        server until they are known."""
+        backoff = Backoff()
+        while self.job.partner_keys and steady_s() >= self._read_keys_at_s:
+            try:
+                self._keys = await load_keys(self._log, self.job) or self._keys
+                self._read_keys_at_s = steady_s() + KEYS_EVERY_S
+            except OUTAGES:
+                if self._keys:
+                    return
+                await anyio.sleep(backoff.next_s())
 
     def _new(self, stamped: Event) -> NewEvent:
         lease = self.lease

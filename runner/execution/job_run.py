@@ -41,6 +41,7 @@ from everfold.runner.execution.attempt_start import AttemptStart
 from everfold.runner.execution.attempt_watch import AttemptWatch
 from everfold.runner.execution.fleet import JobSlot, Reservation
 from everfold.runner.execution.job_backend import JobBackend
+from everfold.runner.execution.job_input import JobInput
 from everfold.runner.execution.job_log import JobLog
 from everfold.runner.execution.shared import Shared
 from everfold.runner.execution.unreadable_job import (
@@ -107,9 +108,9 @@ class JobRun:
         return self._job_log.job
 
     @property
-    def workflow(self) -> bytes | None:
-        """The job's graph; None when this run has not loaded it."""
-        return self._attempt_start.workflow
+    def input(self) -> JobInput | None:
+        """What the job sends; None when this run has not loaded it."""
+        return self._attempt_start.input
 
     def lose(self, current_epoch: int) -> None:
         """Stop at once: the lease is over. `current_epoch` is the job's, -1 when it is unknown."""
@@ -275,8 +276,9 @@ class JobRun:
     async def _watch_again(self) -> None:
         """Watch an attempt that this call did not start: it lives at its backend already."""
         self._slot.move_to(self.job.backend, self.job.server)
-        workflow = await self._attempt_start.load_workflow() or b"{}"
-        attempt = self._job_log.attempt(self.job.attempt)
+        found = await self._attempt_start.load_input()
+        workflow = b"{}" if isinstance(found, Failure) else found.workflow
+        attempt = self._attempt_start.attempt(self.job.attempt)
         backend = self._backend.backend(self.job)
         async with backend.observe(attempt, workflow) as observation:
             await self._watch(backend, attempt, observation)
@@ -310,6 +312,7 @@ class JobRun:
 
     async def _retry(self, failure: Failure, after_s: float) -> None:
         due_ms = self._now_ms() + int(after_s * 1000)
+        failure = await self._job_log.redacted(failure)
         event = Retried(attempt=self.job.attempt, failure=failure, not_before_ms=due_ms)
         await self._release(event, wait_s=after_s)
 

@@ -12,6 +12,7 @@ from everfold.projector.job.job import Job
 from everfold.runner.backend import Absent, Attempt, Unreachable
 from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.fleet import Fleet
+from everfold.runner.execution.job_input import JobInput
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.border.logger import get_logger
@@ -19,7 +20,6 @@ from everfold.streams.errors import EverfoldError, Fenced, JobUnknown, Refused
 from everfold.streams.events.record import entry_order
 from everfold.streams.reading.reader import job_events
 from everfold.streams.reading.readers import trimmed_to
-from everfold.streams.redis.server import server_time_ms
 from everfold.streams.retention.lost_writes import LostWrites, record_lost_writes
 
 logger = get_logger("everfold.runner")
@@ -38,13 +38,13 @@ def has_lost_writes(error: EverfoldError, lease: Lease) -> bool:
     return isinstance(error, JobUnknown)
 
 
-async def restore_job(log: Log, seen: Job, workflow: bytes | None) -> None:
+async def restore_job(log: Log, seen: Job, sent: JobInput | None) -> None:
     """Record which events of `seen` were lost; submit the job again when all of them were.
 
-    `seen` is the newest state that the server had acknowledged to this runner. A job that was
-    lost as a whole and whose `workflow` this runner does not have stays lost: an error is logged.
-    Does nothing to a job that has ended and was trimmed. Raises EverfoldError when the server
-    refuses or is away.
+    `seen` is the newest state that the server had acknowledged to this runner, `sent` what the job
+    sends. A job that was lost as a whole, and for which this runner does not know that, stays lost:
+    an error is logged. Does nothing to a job that has ended and was trimmed. Raises EverfoldError
+    when the server refuses or is away.
     """
     await log.check_level()  # in a namespace that was made anew the job would have two addresses
     try:
@@ -53,7 +53,7 @@ async def restore_job(log: Log, seen: Job, workflow: bytes | None) -> None:
     except JobUnknown:
         if await _was_trimmed(log, seen):
             return
-        if workflow is None or not await _submit_again(log, seen, workflow):
+        if sent is None or not await _submit_again(log, seen, sent):
             logger.error("job_lost_by_server job=%s seen_seq=%s", seen.job_id, seen.seq)
             return
         found_seq = 0
@@ -72,10 +72,10 @@ async def _was_trimmed(log: Log, seen: Job) -> bool:
     return entry_order(gone.entry_id) >= entry_order(seen.entry_id)
 
 
-async def _submit_again(log: Log, seen: Job, workflow: bytes) -> bool:
+async def _submit_again(log: Log, seen: Job, sent: JobInput) -> bool:
     try:
         await log.submit(
-            workflow,
+            sent.workflow,
             kind=seen.kind,
             user=seen.user,
             metadata=seen.metadata,
@@ -87,7 +87,9 @@ async def _submit_again(log: Log, seen: Job, workflow: bytes) -> bool:
             batch=seen.batch,
             tags=seen.tags,
             rerun_of=seen.rerun_of,
-            run_at_ms=await server_time_ms(log.redis) + int(RESTORED_WAITS_S * 1000),
+            delay_s=RESTORED_WAITS_S,
+            extra_data=sent.extra_data,
+            partner_keys=sent.partner_keys,
         )
     except Refused:
         return False  # its id or key was given to something else in the meantime

@@ -8,16 +8,36 @@ from __future__ import annotations
 
 from typing import cast
 
-from everfold.streams.errors import IdempotencyConflict
+import msgspec
+from msgspec import Struct
+
+from everfold.streams.errors import IdempotencyConflict, InvalidName
 from everfold.streams.events.checks import check_job_id, check_text
 from everfold.streams.events.event import Submitted
-from everfold.streams.events.ids import job_id_for, new_id
+from everfold.streams.events.ids import job_id_for, new_job_id
 from everfold.streams.events.record import RawEntry, recorded
+from everfold.streams.redis.keys import Keyspace
 from everfold.streams.redis.pipelining import PipeliningRedis
 from everfold.streams.redis.redis_errors import command
 
-COMPARED = ("kind", "user", "queue", "priority", "metadata", "policy", "batch", "tags", "needs")
-"""`run_at` is none of them: a repeat may count it from its own now."""
+COMPARED = (
+    *("workflow", "kind", "user", "queue", "priority", "metadata", "policy", "batch", "tags"),
+    *("needs", "partner_keys", "rerun_of", "idempotency_key"),
+)
+"""Besides extra_data and the time; of partner keys the names: a token may have been renewed."""
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+class Repeat(Struct, frozen=True):
+    """A submit of a job that is known already."""
+
+    job_id: str
+    key: str
+    """Its idempotency key, else the job's id."""
+    event: Submitted
+    is_moving: bool
+    """Its time was given as a delay: each repeat has another one."""
 
 
 def chosen_job_id(generation: str, user: str, job_id: str | None, key: str | None) -> str:
@@ -25,25 +45,52 @@ def chosen_job_id(generation: str, user: str, job_id: str | None, key: str | Non
 
     Raises InvalidName or TooLarge.
     """
-    if key is not None:
-        check_text("idempotency key", key, least=1)
+    if key is not None and not check_text("idempotency key", key, least=1).strip():
+        raise InvalidName("idempotency key", key, "it must not be blank; leave it out instead")
     if job_id is not None:
         return check_job_id(job_id)
-    return new_id() if key is None else job_id_for(generation, user, key)
+    return new_job_id() if key is None else job_id_for(generation, user, key)
 
 
-async def check_same(
-    redis: PipeliningRedis, log_key: str, entry_id: str, job_id: str, again: Submitted
-) -> None:
-    """Raise IdempotencyConflict where the first submit, at `entry_id`, had other arguments.
+async def read_first(redis: PipeliningRedis, keys: Keyspace, job_id: str) -> Submitted | None:
+    """Return the event that made a job; None where it was trimmed.
 
-    One that was trimmed cannot be compared. Raises a leaf of Unavailable.
+    Raises a leaf of Unavailable.
     """
-    ask = ("XRANGE", log_key, entry_id, entry_id)
-    for found_id, flat in cast("list[RawEntry]", await command(redis, *ask)):
-        first = recorded(found_id, flat).event
-        if not isinstance(first, Submitted):
-            return
-        other = [name for name in COMPARED if getattr(first, name) != getattr(again, name)]
-        if other:
-            raise IdempotencyConflict(again.idempotency_key or job_id, job_id, ", ".join(other))
+    first = await command(redis, "HGET", keys.head(job_id), "first")
+    if not isinstance(first, bytes):
+        return None
+    log_key = keys.log(keys.partition_of(job_id))
+    found = await command(redis, "XRANGE", log_key, first, first)
+    for entry_id, flat in cast("list[RawEntry]", found):
+        event = recorded(entry_id, flat).event
+        if isinstance(event, Submitted):
+            return event
+    return None
+
+
+def check_same(first: Submitted | None, again: Repeat, *, is_other_body: bool) -> None:
+    """Raise IdempotencyConflict where the first submit had other arguments, and name them.
+
+    One that was trimmed cannot be compared, but for what it stored (`is_other_body`).
+    """
+    other = _differences(first, again) if first is not None else []
+    if is_other_body and not other:
+        other = ["workflow"]
+    if other:
+        raise IdempotencyConflict(again.key, again.job_id, ", ".join(other))
+
+
+def _differences(first: Submitted, again: Repeat) -> list[str]:
+    # As JSON, in which 1, 1.0 and true differ.
+    event = again.event
+    other = [n for n in COMPARED if _json(getattr(first, n)) != _json(getattr(event, n))]
+    if "workflow" not in other and first.body != event.body:
+        other.insert(0, "extra_data")
+    is_timed, was_timed = event.run_at_ms is not None, first.run_at_ms is not None
+    is_other_time = not again.is_moving and event.run_at_ms != first.run_at_ms
+    return [*other, "run_at"] if is_timed != was_timed or is_other_time else other
+
+
+def _json(value: object) -> bytes:
+    return _encode(None if value is msgspec.UNSET else value)

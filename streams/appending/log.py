@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from functools import partial
 from typing import TypeVar
 
 import msgspec
 
+from everfold.streams.appending.body import PartnerKeys
 from everfold.streams.appending.earlier_append import earlier_append
-from everfold.streams.appending.earlier_submit import check_same, chosen_job_id
 from everfold.streams.appending.group_commit import GroupCommit, Outcome
 from everfold.streams.appending.outcomes import (
     Appended,
@@ -22,11 +21,11 @@ from everfold.streams.appending.outcomes import (
     Submission,
     append_outcome,
 )
-from everfold.streams.appending.submitted_event import submitted_event
+from everfold.streams.appending.submitted_event import JobRequest
+from everfold.streams.appending.submitting import submit_job
 from everfold.streams.border.secrets import SecretUrl
 from everfold.streams.closing import close
 from everfold.streams.errors import (
-    IdempotencyConflict,
     NamespaceTooNew,
     Refused,
     WrongExpectedSequence,
@@ -36,7 +35,6 @@ from everfold.streams.events.checks import (
     check_append,
     check_event_id,
     check_name,
-    check_text,
 )
 from everfold.streams.events.codec import encode, encode_trusted, reader_level
 from everfold.streams.events.event import (
@@ -44,12 +42,10 @@ from everfold.streams.events.event import (
     Event,
     Fact,
     Policy,
-    Submitted,
     closing_status,
 )
 from everfold.streams.events.ids import new_id
 from everfold.streams.events.limits import EVENT_LIMIT_BYTES
-from everfold.streams.events.workflow_check import check_workflow
 from everfold.streams.redis import scripts
 from everfold.streams.redis.access import Access, Role, check_access
 from everfold.streams.redis.keys import Keyspace
@@ -78,12 +74,6 @@ UNLEASED = -1
 """Epoch of an append that is valid only while no runner has a lease of the job."""
 
 E = TypeVar("E", bound=Fact)
-
-
-def _start_within_ms(event: Submitted) -> int:
-    """Return the time after its submit, or after it is due, to start the job in; 0 for any."""
-    limit_s = event.policy.queue_deadline_s
-    return 0 if limit_s is None else max(1, int(limit_s * 1000))
 
 
 class Log:
@@ -292,22 +282,29 @@ class Log:
         queue: str = "default",
         priority: str = "normal",
         run_at_ms: int | None = None,
+        delay_s: float | None = None,
         policy: Policy | None = None,
         batch: str = "",
         tags: Collection[str] = (),
         rerun_of: str = "",
         needs: Sequence[str] = (),
+        extra_data: Mapping[str, object] | None = None,
+        partner_keys: PartnerKeys | None = None,
     ) -> Submission:
         """Make a job known. When this returns, the job is in the log and waits for a runner.
 
         `workflow` is an API-format graph of at most 4 MiB: a mapping, or its JSON as text.
-        `metadata` is any JSON object of at most 64 KiB. `priority` is high, normal or low. With an
-        `idempotency_key` a repeated submit of the same user returns the first job; the key belongs
-        to the user, and another workflow, kind, queue, priority, metadata, policy, batch or tags
-        under it is a conflict. The job does not run before `run_at_ms`, Unix milliseconds,
-        and only where the backend has all labels in `needs`.
+        `metadata` is any JSON object of at most 64 KiB. `priority` is high, normal or low. The job
+        does not run before `run_at_ms`, Unix milliseconds, or `delay_s` seconds from now, and only
+        where the backend has all labels in `needs`.
         `batch` is a name that many jobs share; of `tags` a job has TAGS_LIMIT at most. `rerun_of`
-        is the job that this one runs again.
+        is the job that this one runs again. `extra_data` is what ComfyUI takes beside a graph, of
+        at most 4 MiB. `partner_keys` are stored beside the log, for a day or while a runner has
+        the job, and are in no event.
+
+        With an `idempotency_key` a repeated submit of the same user returns the first job; the key
+        belongs to the user. With the same key, or the same `job_id`, any other argument is a
+        conflict that is named; of partner keys the names count, and a delay is not compared.
 
         Raises InvalidWorkflow, TooLarge, InvalidName or IdempotencyConflict with nothing written,
         Refused while an import into the namespace is not finished;
@@ -315,43 +312,13 @@ class Log:
         with the same idempotency key or job id is sure not to make two jobs.
         """
         await self._refuse_while_importing()
-        graph = check_workflow(workflow)
-        job_id = chosen_job_id(self.generation, check_text("user", user), job_id, idempotency_key)
-        event = self.stamp(
-            submitted_event(
-                graph.sha256,
-                kind=kind,
-                user=user,
-                metadata=metadata,
-                idempotency_key=idempotency_key,
-                queue=queue,
-                priority=priority,
-                run_at_ms=run_at_ms,
-                policy=policy,
-                batch=batch,
-                tags=tags,
-                rerun_of=rerun_of,
-                needs=needs,
-            )
-        )
-        return await self._made(job_id, event, graph.json)
-
-    async def _made(self, job_id: str, event: Submitted, graph: bytes) -> Submission:
-        payload = self.encoded(event)
-        reply = await with_retry(
-            lambda: self._submit(job_id, event, payload, graph), self.retry_for_s
-        )
-        key = event.idempotency_key
-        if reply[0] == b"differs":
-            raise IdempotencyConflict(key or job_id, job_id, "workflow")
-        if reply[0] == b"exists" and key is not None:
-            await self._check_same(job_id, bytes(reply[1]).decode(), event)
-        return Submission(job_id, bytes(reply[1]).decode(), created=reply[0] == b"submitted")
-
-    async def _check_same(self, job_id: str, entry_id: str, again: Submitted) -> None:
-        key = self.keys.log(self.keys.partition_of(job_id))
-        compare = partial(check_same, self.redis, key, entry_id, job_id, again)
-        await with_retry(compare, self.retry_for_s)
+        request = JobRequest(
+            workflow=workflow, kind=kind, user=user, metadata=metadata, job_id=job_id,
+            idempotency_key=idempotency_key, queue=queue, priority=priority, run_at_ms=run_at_ms,
+            delay_s=delay_s, policy=policy, batch=batch, tags=tags, rerun_of=rerun_of, needs=needs,
+            extra_data=extra_data, partner_keys=partner_keys,
+        )  # fmt: skip
+        return await submit_job(self, request)
 
     async def _refuse_while_importing(self) -> None:
         """Raise Refused while an import is not finished: it could not add older entries later."""
@@ -361,39 +328,11 @@ class Log:
             name = self.keys.namespace
             raise Refused(f"an import into the namespace {name!r} is not finished: repeat it first")
 
-    async def _submit(
-        self, job_id: str, event: Submitted, payload: bytes, graph: bytes
-    ) -> scripts.Reply:
-        keys, partition = self.keys, self.keys.partition_of(job_id)
-        return await scripts.submit(
-            self.redis,
-            keys=(
-                keys.log(partition),
-                keys.head(job_id),
-                keys.workflow(partition, event.workflow),
-                keys.workflows(partition),
-                keys.dispatch(partition, event.queue, event.priority),
-                keys.later(partition),
-                keys.deadlines(partition),
-                keys.queues(partition),
-            ),
-            job_id=job_id,
-            event_id=event.id,
-            payload=payload,
-            sha256=event.workflow,
-            graph=graph,
-            queue=event.queue,
-            priority=event.priority,
-            due_ms=event.run_at_ms or 0,
-            start_within_ms=_start_within_ms(event),
-            wake_channel=keys.wake(),
-            wake_message=f"dispatch {partition}",
-        )
-
     async def workflow(self, job_id: str, sha256: str) -> bytes | None:
-        """Return the graph of a job as JSON, None when it is no longer kept.
+        """Return what a job stored, None when it is no longer kept: its graph as JSON, or its graph
+        and extra_data, see appending/body.py.
 
-        `sha256` is the `workflow` of its `submitted` event. Raises a leaf of Unavailable.
+        `sha256` is the `stored` of its `submitted` event. Raises a leaf of Unavailable.
         """
         key = self.keys.workflow(self.keys.partition_of(job_id), sha256)
         return await with_retry(lambda: read_string(self.redis, key), self.retry_for_s)

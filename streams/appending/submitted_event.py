@@ -5,10 +5,11 @@ Rule: pure. Each argument is checked before anything is written.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
-from msgspec import UNSET
+from msgspec import UNSET, Struct
 
+from everfold.streams.appending.body import Given, PartnerKeys
 from everfold.streams.events.checks import (
     check_choice,
     check_job,
@@ -20,40 +21,58 @@ from everfold.streams.events.checks import (
 )
 from everfold.streams.events.event import Policy, Submitted
 from everfold.streams.events.policies import check_policy
-from everfold.streams.events.ranges import check_number
+from everfold.streams.events.workflow_check import CheckedWorkflow
 from everfold.streams.redis.keys import PRIORITIES
 
 
+class JobRequest(Struct, frozen=True, kw_only=True):
+    """The arguments of one submit, unchecked; what they mean is told by `Log.submit`."""
+
+    workflow: object
+    kind: str = ""
+    user: str = ""
+    metadata: Mapping[str, object] | None = None
+    idempotency_key: str | None = None
+    job_id: str | None = None
+    queue: str = "default"
+    priority: str = "normal"
+    run_at_ms: int | None = None
+    delay_s: float | None = None
+    policy: Policy | None = None
+    batch: str = ""
+    tags: Collection[str] = ()
+    rerun_of: str = ""
+    needs: Sequence[str] = ()
+    extra_data: Mapping[str, object] | None = None
+    partner_keys: PartnerKeys | None = None
+
+
 def submitted_event(
-    sha256: str,
-    *,
-    kind: str,
-    user: str,
-    metadata: Mapping[str, object] | None,
-    idempotency_key: str | None,
-    queue: str,
-    priority: str,
+    request: JobRequest,
+    graph: CheckedWorkflow,
+    stored: CheckedWorkflow,
+    given: Given,
     run_at_ms: int | None,
-    policy: Policy | None,
-    batch: str,
-    tags: Collection[str],
-    rerun_of: str,
-    needs: Collection[str],
 ) -> Submitted:
-    """Return the event; `sha256` is that of the graph. Raises InvalidName or TooLarge."""
-    check_number("run_at_ms", run_at_ms)
+    """Return the event; `stored` is the graph with the extra_data that was `given`, if any.
+
+    Raises InvalidName or TooLarge.
+    """
+    metadata, policy, tags = request.metadata, request.policy, request.tags
     return Submitted(
-        kind=check_text("kind", kind),
-        user=check_text("user", user),
-        queue=check_name("queue", queue),
-        priority=check_choice("priority", priority, PRIORITIES),
-        workflow=sha256,
+        kind=check_text("kind", request.kind),
+        user=check_text("user", request.user),
+        queue=check_name("queue", request.queue),
+        priority=check_choice("priority", request.priority, PRIORITIES),
+        workflow=graph.sha256,
         metadata=check_metadata({} if metadata is None else metadata),
         policy=check_policy(policy) if policy is not None else Policy(),
         run_at_ms=run_at_ms,
-        idempotency_key=idempotency_key,
-        batch=check_name("batch", batch) if batch != "" else UNSET,
+        idempotency_key=request.idempotency_key,
+        batch=check_name("batch", request.batch) if request.batch != "" else UNSET,
         tags=check_tags(tags) or UNSET,
-        rerun_of=check_job(rerun_of) if rerun_of != "" else UNSET,
-        needs=check_needs(needs) or UNSET,
+        rerun_of=check_job(request.rerun_of) if request.rerun_of != "" else UNSET,
+        needs=check_needs(request.needs) or UNSET,
+        body=UNSET if stored is graph else stored.sha256,
+        partner_keys=sorted(given.partner_keys) or UNSET,
     )

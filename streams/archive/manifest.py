@@ -118,7 +118,7 @@ def make_manifest(
             continue
         versions[f"{event.__struct_config__.tag}.v{event.v}"] += 1
         if isinstance(event, Submitted):
-            workflows[event.workflow] = None
+            workflows[event.stored] = None
     return Manifest(
         namespace=namespace,
         generation=generation,

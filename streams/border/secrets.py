@@ -7,9 +7,14 @@ has no JSON and no pickle.
 from __future__ import annotations
 
 import hmac
-from typing import NoReturn
+from collections.abc import Iterable
+from typing import NoReturn, TypeVar, cast
+
+from msgspec import Struct, structs
 
 from everfold.streams.border.addresses import MASK, masked_address, masked_receiver
+
+T = TypeVar("T")
 
 
 class Secret:
@@ -71,6 +76,31 @@ class ReceiverUrl(SecretUrl):
 
     def __str__(self) -> str:
         return masked_receiver(self._value)
+
+
+def redacted(value: T, secrets: Iterable[Secret]) -> T:
+    """Return a value without these secrets: masked in all its texts, names of objects included.
+
+    It may be a text, a list, a mapping, or a Struct of such.
+    """
+    texts = [text for secret in secrets if (text := secret.reveal())]
+    return cast("T", _without(value, texts)) if texts else value
+
+
+def _without(value: object, texts: list[str]) -> object:
+    match value:
+        case str():
+            for text in texts:
+                value = value.replace(text, MASK)
+            return value
+        case dict():
+            return {_without(name, texts): _without(part, texts) for name, part in value.items()}
+        case list() | tuple():
+            return type(value)([_without(part, texts) for part in value])
+        case Struct():
+            parts = {field: getattr(value, field) for field in value.__struct_fields__}
+            return structs.replace(value, **{k: _without(v, texts) for k, v in parts.items()})
+    return value
 
 
 def _bytes(text: str) -> bytes:

@@ -105,6 +105,16 @@ class Submitted(Fact, frozen=True, kw_only=True, tag="job.submitted"):
     """The job that this one runs again."""
     needs: tuple[str, ...] | UnsetType = UNSET
     """Labels that a backend must have to run it, such as gpu:24gb; unset without any."""
+    body: str | UnsetType = UNSET
+    """SHA-256 of the graph and the `extra_data` that was given with it, as they are stored
+    together; unset without any: then the graph is stored alone."""
+    partner_keys: list[str] | UnsetType = UNSET
+    """Names of the keys for partner nodes that were given; the keys themselves are in no event."""
+
+    @property
+    def stored(self) -> str:
+        """SHA-256 under which the graph is stored, with its extra_data if it has any."""
+        return self.body or self.workflow
 
 
 class Claimed(Fact, frozen=True, kw_only=True, tag="job.claimed"):

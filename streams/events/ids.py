@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import secrets
 import time
 import uuid
 
@@ -24,9 +25,18 @@ def new_id() -> str:
     if number >> 74 <= _newest[0] >> 74:
         number = _newest[0] + 1 + _chance.getrandbits(40)
     _newest[0] = number
-    ms, chance = number >> 74, number & (1 << 74) - 1
+    return _uuid7(number >> 74, number & (1 << 74) - 1)
+
+
+def _uuid7(ms: int, chance: int) -> str:
     first, second, third = chance >> 62, 0x8000 | chance >> 48 & 0x3FFF, chance & 0xFFFF_FFFF_FFFF
     return f"{ms >> 16:08x}-{ms & 0xFFFF:04x}-7{first:03x}-{second:04x}-{third:012x}"
+
+
+def new_job_id() -> str:
+    """Return a fresh UUIDv7 that nobody can guess from others: who knows a job's id may ask for
+    the job. Of two that were made in one millisecond either may be the greater."""
+    return _uuid7(time.time_ns() // 1_000_000, secrets.randbits(74))
 
 
 def job_id_for(generation: str, user: str, idempotency_key: str) -> str:

@@ -11,6 +11,7 @@ from msgspec import Struct
 KIB, MIB = 1024, 1024 * 1024
 
 WORKFLOW_LIMIT_BYTES = 4 * MIB
+EXTRA_DATA_LIMIT_BYTES = 4 * MIB
 METADATA_LIMIT_BYTES = 64 * KIB
 EVENT_LIMIT_BYTES = MIB
 OUTPUT_LIMIT_BYTES = 256 * KIB
@@ -35,6 +36,7 @@ TAG_LIMIT = 64
 TAGS_LIMIT = 16
 """Tags of one job."""
 NEEDS_LIMIT = 20
+PARTNER_KEY_LIMIT = 8_192
 BACKEND_LIMIT = 2_000
 """Of a backend's name, which is its address."""
 
@@ -60,6 +62,12 @@ LIMITS = (
         WORKFLOW_LIMIT_BYTES,
         "bytes",
         "Of its JSON without spaces. Large real graphs have a few hundred KiB.",
+    ),
+    Limit(
+        "extra data",
+        EXTRA_DATA_LIMIT_BYTES,
+        "bytes",
+        "Of its JSON: what ComfyUI takes beside a graph, such as the editor's workflow.",
     ),
     Limit(
         "metadata",
@@ -121,5 +129,6 @@ LIMITS = (
         "The head of a job keeps several of them.",
     ),
     Limit("needs", NEEDS_LIMIT, "labels", "That one job asks of its backend."),
+    Limit("partner key", PARTNER_KEY_LIMIT, "characters", "Tokens of partner nodes are shorter."),
     Limit("reason", REASON_LIMIT, "characters", "Of a cancel: one line for lists."),
 )

@@ -89,6 +89,7 @@ RANGES = {
     "stop_within_s": _PERIOD,
     # Of calls.
     "run_at_ms": Range(0, LATEST_MS, "Unix ms", is_whole=True, is_endless=True),
+    "delay_s": _seconds(is_endless=True),
     "after_seq": _SEQUENCE,
     "at_least_seq": _SEQUENCE,
     "expected": _count(-1, 2**53),

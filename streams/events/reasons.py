@@ -15,6 +15,7 @@ FailureCode = Literal[
     "out_of_memory",
     "unreadable_outputs",
     "workflow_gone",
+    "partner_keys_expired",
     "backend_lost",
     "interrupted",
     "run_deadline",

@@ -155,8 +155,13 @@ class Keyspace(Struct, frozen=True):
         return f"{self.tag(partition)}:unmoved:{name}"
 
     def workflow(self, partition: int, sha256: str) -> str:
-        """STRING: a submitted graph, stored once by content."""
+        """STRING: a submitted graph, with its extra_data if it has any, stored once by content."""
         return f"{self.tag(partition)}:workflow:{sha256}"
+
+    def partner_keys(self, job_id: str, submit_id: str) -> str:
+        """STRING with a TTL: keys for the partner nodes of an open job, as JSON. `submit_id` is
+        the id of its `submitted` event: another submit of the same job cannot overwrite them."""
+        return f"{self.tag(self.partition_of(job_id))}:partner_keys:{job_id}:{submit_id}"
 
     def workflows(self, partition: int) -> str:
         """HASH: sha256 -> number of open jobs that need the graph."""

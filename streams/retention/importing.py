@@ -82,7 +82,7 @@ def _head(record: Recorded) -> dict[str, str]:
     fields = {"seq": str(record.seq), "epoch": str(record.epoch), "last": record.entry_id}
     if isinstance(event, Submitted):
         fields |= {"first": record.entry_id, "status": "open", "phase": "imported", "owner": ""}
-        fields |= {"workflow": event.workflow, "queue": event.queue, "priority": event.priority}
+        fields |= {"workflow": event.stored, "queue": event.queue, "priority": event.priority}
         fields |= {"made_by": event.id, "recent": "", "dispatch": ""}
     if isinstance(event, Recovered):
         fields["crashes"] = str(event.crashes)

@@ -23,6 +23,7 @@ SAMPLE = {
     "priority": "high",
     "sha256": "S",
     "content_hash": "S",
+    "submit_id": "I",
     "name": "N",
 }
 
@@ -42,7 +43,7 @@ def keys() -> dict[str, str]:
 def documented() -> dict[str, str]:
     rows = re.findall(r"^\| `([^`]*<ns>[^`]*)` \| (\w+) \|", TEXT, re.MULTILINE)
     spelled = {"<ns>": "ns", ":p}": ":0}", "<job>": "J", "<queue>": "Q"}
-    spelled |= {"<priority>": "high", "<sha256>": "S", "<name>": "N"}
+    spelled |= {"<priority>": "high", "<sha256>": "S", "<name>": "N", "<submit id>": "I"}
     found = {}
     for key, kind in rows:
         for written, sample in spelled.items():

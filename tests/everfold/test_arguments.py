@@ -51,6 +51,20 @@ from tests.everfold.odd_values import (
 
 pytestmark = pytest.mark.anyio
 
+NO_EXTRA_DATA = (
+    *NO_METADATA[:-1],
+    {"partial_execution_targets": ["no such node"]},
+    {"partial_execution_targets": "1"},
+    {"api_key_comfy_org": 7},
+)
+NO_PARTNER_KEYS = (
+    *(7, "key", ["api_key_comfy_org"], Odd()),
+    {"openai": "a-long-enough-key"},
+    {"api_key_comfy_org": 7},
+    {"api_key_comfy_org": "short"},
+    {"api_key_comfy_org": "a-long-enough-key\n"},
+)
+
 JOB = object()
 """Stands for the id of a job that exists."""
 
@@ -75,6 +89,8 @@ CALLS: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] = {
             "batch": ("x" * 10_000, "a\nb", "\x00"),
             "tags": (7, [7], [None], ["a\nb"], [f"t{i}" for i in range(17)]),
             "policy": (*(one for one in NO_POLICY if not isinstance(one, dict)), *ODD_FIELDS),
+            "extra_data": NO_EXTRA_DATA,
+            "partner_keys": NO_PARTNER_KEYS,
         },
     ),
     "Everfold.get": ({"job_id": JOB}, {**READ, "at_least_seq": NO_COUNT}),
@@ -128,6 +144,9 @@ CALLS: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] = {
             "policy": NO_POLICY,
             "batch": ("x" * 10_000, "a\nb", "\x00"),
             "tags": (7, [7], [None], ["a\nb"], [f"t{i}" for i in range(17)]),
+            "delay_s": NO_SECONDS,
+            "extra_data": NO_EXTRA_DATA,
+            "partner_keys": NO_PARTNER_KEYS,
         },
     ),
     "Log.append": (

@@ -40,7 +40,7 @@ def test_all_keys_of_a_partition_share_one_hash_tag(job_id: str) -> None:
     partition = KEYS.partition_of(job_id)
     keys = [key(partition) for key in OF_A_PARTITION]
     keys += [KEYS.head(job_id), KEYS.job(job_id), KEYS.workflow(partition, "ab")]
-    keys += [KEYS.dispatch(partition, "default", "high")]
+    keys += [KEYS.dispatch(partition, "default", "high"), KEYS.partner_keys(job_id, "e")]
     assert {re.findall(r"\{[^}]*\}", key)[0] for key in keys} == {f"{{shop:{partition}}}"}
 
 

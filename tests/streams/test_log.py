@@ -129,7 +129,7 @@ async def test_a_repeated_submit_changes_nothing_even_after_the_job_has_ended(lo
     lease = await leased(log, idempotency_key="k")
     await log.append(lease.job_id, ENDS[0], epoch=lease.epoch)
     before = await stored(log, lease.job_id)
-    again = await log.submit(GRAPH, idempotency_key="k", run_at_ms=4_000_000_000_000)
+    again = await log.submit(GRAPH, idempotency_key="k")
     assert (again.job_id, again.created) == (lease.job_id, False)
     assert await stored(log, lease.job_id) == before
 
@@ -142,29 +142,6 @@ async def test_the_same_key_with_another_graph_is_a_conflict_and_writes_nothing(
     assert (conflict.value.key, conflict.value.job_id) == ("k", made.job_id)
     assert await stored(log, made.job_id) == before
     assert len(await job_events(log, made.job_id)) == 1
-
-
-DIFFERS: dict[str, object] = {
-    "kind": "poster",
-    "queue": "other",
-    "priority": "low",
-    "metadata": {"shop": 8},
-    "policy": Policy(retries=7),
-}
-
-
-async def test_a_key_belongs_to_its_user_and_to_one_set_of_arguments(log: Log) -> None:
-    same: dict[str, object] = {"user": "ada", "metadata": {"shop": 7}, "idempotency_key": "k"}
-    made = await log.submit(GRAPH, **same)  # type: ignore[arg-type]
-    before = await stored(log, made.job_id)
-    for name, value in DIFFERS.items():
-        with pytest.raises(IdempotencyConflict, match=f"with another {name}; ") as conflict:
-            await log.submit(GRAPH, **{**same, name: value})  # type: ignore[arg-type]
-        assert (conflict.value.job_id, conflict.value.what) == (made.job_id, name)
-    assert (await log.submit(GRAPH, **same)).created is False  # type: ignore[arg-type]
-    assert await stored(log, made.job_id) == before
-    other = await log.submit(GRAPH, **{**same, "user": "bob"})  # type: ignore[arg-type]
-    assert (other.created, other.job_id != made.job_id) == (True, True)
 
 
 async def test_a_hundred_submits_of_one_key_at_once_make_one_job(log: Log) -> None:

@@ -69,6 +69,8 @@ class Machine(RuleBasedStateMachine):
         self.log = self.opened.__enter__()
         self.runners = {name: Dispatch(self.log, name) for name in RUNNERS}
         self.model: dict[str, Model] = {}
+        self.asked: dict[str, tuple[str, int]] = {}
+        """Job -> what it was submitted with; a repeat asks for the same."""
         self.leases: list[Lease] = []
         self.history: dict[str, list[Recorded]] = {job: [] for job in JOBS}
 
@@ -93,6 +95,7 @@ class Machine(RuleBasedStateMachine):
         due_ms=st.sampled_from([0, 1, FAR_MS]),
     )
     def submit(self, job: str, priority: str, due_ms: int) -> None:
+        priority, due_ms = self.asked.setdefault(job, (priority, due_ms))
         made = self.call(
             lambda: self.log.submit(GRAPH, job_id=job, priority=priority, run_at_ms=due_ms or None)
         )

@@ -12,6 +12,7 @@ from everfold.projector.folding.rebuild import Rebuild
 from everfold.projector.job.fold import fold
 from everfold.projector.job.state import from_fields
 from everfold.projector.reading.queries import current
+from everfold.runner.execution.job_input import JobInput
 from everfold.runner.execution.restore_job import restore_job
 from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.archive import archiver as archiver_module
@@ -215,10 +216,11 @@ async def test_a_runner_that_wakes_after_its_job_was_trimmed_does_not_submit_it_
     async with projecting(log):
         await assert_projected(log, [job_id])
     assert (await trim(log, 0, 0, needs_archive=False)).count > 0
-    await restore_job(log, seen, b'{"1":{"class_type":"EmptyImage","inputs":{}}}')
+    sent = JobInput(b'{"1":{"class_type":"EmptyImage","inputs":{}}}')
+    await restore_job(log, seen, sent)
     assert await log_size(log, 0) == 0
     await command(log.redis, "DEL", log.keys.trimmed(0))
-    await restore_job(log, seen, b'{"1":{"class_type":"EmptyImage","inputs":{}}}')
+    await restore_job(log, seen, sent)
     assert await log_size(log, 0) > 0, "a server that lost everything gets the job back"
 
 

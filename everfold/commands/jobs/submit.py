@@ -8,8 +8,10 @@ from typing import Annotated, cast
 import msgspec
 from cyclopts import Parameter
 
+from everfold.client import SubmittedJob
 from everfold.commands.app import app
 from everfold.commands.config.config_file import policy_settings
+from everfold.commands.jobs.given_files import NO_FILES, GivenFiles
 from everfold.commands.jobs.policy_options import NONE_GIVEN, PolicyOptions, named_settings
 from everfold.commands.jobs.watching import show_until_ended
 from everfold.commands.numbers import at_most
@@ -58,6 +60,7 @@ async def submit(
     options: PolicyOptions = NONE_GIVEN,
     batch: Batch = "",
     tag: Tags = None,
+    files: GivenFiles = NO_FILES,
     wait: bool = False,
     session: Session = DEFAULT,
 ) -> int:
@@ -79,8 +82,7 @@ async def submit(
         Show the job's progress until it has ended. The exit code is 0 only if it succeeded.
     """
     graph = with_inputs(read_workflow(workflow), set_ or [])
-    fields = fields_of(policy or [], options)
-    settings = policy_settings(app)
+    settings, fields, given = policy_settings(app), fields_of(policy or [], options), files.read()
     async with session.open("client") as everfold:
         made = await everfold.submit(
             graph,
@@ -94,9 +96,15 @@ async def submit(
             policy=settings.policy(queue, kind, fields),
             batch=batch,
             tags=tag or (),
+            extra_data=given.extra_data,
+            partner_keys=given.partner_keys,
         )
         if wait:
             return await show_until_ended(everfold, made.job_id, session)
+    return _tell(made, session)
+
+
+def _tell(made: SubmittedJob, session: Session) -> int:
     note = "" if made.created else "  (an earlier submit with this key created it)"
     session.tell(made, f"{made.job_id}{note}")
     return 0

@@ -90,7 +90,7 @@ async def _write_graph(
 ) -> None:
     if not isinstance(record.event, Submitted):
         return
-    sha256 = record.event.workflow
+    sha256 = record.event.stored
     graph = await log.workflow(record.job_id, sha256)
     if graph is None and kept is not None:
         graph = await kept.workflow(sha256)
@@ -170,7 +170,7 @@ async def _reopen(log: Log, file: Path, open_jobs: set[str]) -> None:
     by_graph: dict[str, list[Job]] = {}
     for job_id in open_jobs:
         job = await _readable(log, job_id)
-        by_graph.setdefault(job.workflow, []).append(job)
+        by_graph.setdefault(job.stored, []).append(job)
     for item in read_export(file):
         if isinstance(item, Graph):
             for job in by_graph.pop(item.sha256, []):

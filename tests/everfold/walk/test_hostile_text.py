@@ -15,7 +15,9 @@ import msgspec
 import pytest
 
 from everfold.streams.appending.log import Log
+from everfold.streams.appending.submitting import NewJob, write_job
 from everfold.streams.events import event as events
+from everfold.streams.events.workflow_check import CheckedWorkflow
 from everfold.streams.leases.backends import BackendEntry
 from everfold.streams.leases.producer import Producer
 from everfold.streams.leases.registry import RunnerEntry, register_runner
@@ -80,7 +82,8 @@ async def submit(log: Log, job_id: str) -> None:
             policy=events.Policy(),
         )
     )
-    await log._submit(job_id, event, log.encoded(event), GRAPH)
+    new = NewJob(job_id, event, CheckedWorkflow(GRAPH, event.workflow), {})
+    await write_job(log, new, log.encoded(event))
 
 
 async def live(log: Log) -> None:

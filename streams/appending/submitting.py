@@ -1,0 +1,120 @@
+"""Makes a job known: checks all that was given, writes it once, compares a repeat with the first.
+
+Rule: nothing is written for what is refused. Partner keys are written before the job, because a
+runner may take it at once, and deleted again where this call did not make the job.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from everfold.streams.appending.body import PartnerKeys, body_of, check_given
+from everfold.streams.appending.earlier_submit import Repeat, check_same, chosen_job_id, read_first
+from everfold.streams.appending.outcomes import Submission
+from everfold.streams.appending.partner_keys import forget_partner_keys, write_partner_keys
+from everfold.streams.appending.submitted_event import JobRequest, submitted_event
+from everfold.streams.errors import InvalidName
+from everfold.streams.events.checks import check_text
+from everfold.streams.events.event import Submitted
+from everfold.streams.events.json_text import decoder
+from everfold.streams.events.ranges import check_number
+from everfold.streams.events.workflow_check import CheckedWorkflow, check_workflow
+from everfold.streams.redis import scripts
+from everfold.streams.redis.retry import with_retry
+from everfold.streams.redis.server import server_time_ms
+
+if TYPE_CHECKING:
+    from everfold.streams.appending.log import Log
+
+_read_nodes = decoder(dict[str, object])
+
+
+class NewJob(Struct, frozen=True):
+    """A checked request, as it is written."""
+
+    job_id: str
+    event: Submitted
+    stored: CheckedWorkflow
+    partner_keys: PartnerKeys
+
+
+async def submit_job(log: Log, request: JobRequest) -> Submission:
+    """Make a job known, or return the one that an earlier submit with the same arguments made.
+
+    Raises as `Log.submit` does.
+    """
+    new = await _checked(log, request)
+    payload, key = log.encoded(new.event), request.idempotency_key
+    name = log.keys.partner_keys(new.job_id, new.event.id)
+    if new.partner_keys:
+        writing = partial(write_partner_keys, log.redis, name, new.partner_keys)
+        await with_retry(writing, log.retry_for_s)
+    reply = await with_retry(partial(write_job, log, new, payload), log.retry_for_s)
+    if reply[0] == b"submitted":
+        return Submission(new.job_id, bytes(reply[1]).decode(), created=True)
+    if new.partner_keys:
+        await with_retry(partial(forget_partner_keys, log.redis, name), log.retry_for_s)
+    again = Repeat(new.job_id, key or new.job_id, new.event, is_moving=request.delay_s is not None)
+    first = await with_retry(partial(read_first, log.redis, log.keys, new.job_id), log.retry_for_s)
+    check_same(first, again, is_other_body=reply[0] == b"differs")
+    return Submission(new.job_id, bytes(reply[1]).decode(), created=False)
+
+
+async def _checked(log: Log, request: JobRequest) -> NewJob:
+    graph, key = check_workflow(request.workflow), request.idempotency_key
+    given = check_given(request.extra_data, request.partner_keys, _read_nodes(graph.json))
+    stored = body_of(graph, given.extra_data)
+    job_id = chosen_job_id(log.generation, check_text("user", request.user), request.job_id, key)
+    event = submitted_event(request, graph, stored, given, await _run_at_ms(log, request))
+    return NewJob(job_id, log.stamp(event), stored, given.partner_keys)
+
+
+async def _run_at_ms(log: Log, request: JobRequest) -> int | None:
+    """Return the time before which the job does not run; a delay counts from the server's now."""
+    check_number("run_at_ms", request.run_at_ms)
+    check_number("delay_s", request.delay_s)
+    if request.delay_s is None:
+        return request.run_at_ms
+    if request.run_at_ms is not None:
+        raise InvalidName("delay_s", request.delay_s, "run_at_ms was given, too; use one of them")
+    now_ms = await with_retry(partial(server_time_ms, log.redis), log.retry_for_s)
+    return now_ms + int(request.delay_s * 1000)
+
+
+async def write_job(log: Log, new: NewJob, payload: bytes) -> scripts.Reply:
+    """Write a checked job, with its event as encoded; return an outcome of submit.lua."""
+    keys, event = log.keys, new.event
+    partition = keys.partition_of(new.job_id)
+    return await scripts.submit(
+        log.redis,
+        keys=(
+            keys.log(partition),
+            keys.head(new.job_id),
+            keys.workflow(partition, event.stored),
+            keys.workflows(partition),
+            keys.dispatch(partition, event.queue, event.priority),
+            keys.later(partition),
+            keys.deadlines(partition),
+            keys.queues(partition),
+        ),
+        job_id=new.job_id,
+        event_id=event.id,
+        payload=payload,
+        sha256=event.stored,
+        graph=new.stored.json,
+        queue=event.queue,
+        priority=event.priority,
+        due_ms=event.run_at_ms or 0,
+        start_within_ms=_start_within_ms(event),
+        wake_channel=keys.wake(),
+        wake_message=f"dispatch {partition}",
+    )
+
+
+def _start_within_ms(event: Submitted) -> int:
+    """Return the time after its submit, or after it is due, to start the job in; 0 for any."""
+    limit_s = event.policy.queue_deadline_s
+    return 0 if limit_s is None else max(1, int(limit_s * 1000))
