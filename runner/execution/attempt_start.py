@@ -25,10 +25,10 @@ from everfold.runner.backend import (
 from everfold.runner.capabilities.model_names import read_graph, with_listed_names
 from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.fleet import JobSlot
-from everfold.runner.execution.job_input import JobInput, load_input
 from everfold.runner.execution.job_log import JobLog
 from everfold.runner.execution.restore_job import find_unrecorded
 from everfold.runner.execution.shared import Shared
+from everfold.streams.appending.job_input import JobInput, load_input
 from everfold.streams.events.event import Failed, Failure, Lost, Queued, Submitting
 from everfold.streams.events.needs import Needs, needs_of
 from everfold.streams.events.reasons import LostCause

@@ -18,7 +18,7 @@ from everfold.projector.job.job import Job
 from everfold.projector.reading.queries import current, from_log
 from everfold.runner.backend import Attempt
 from everfold.runner.decisions.attempts import attempt_of, forgotten
-from everfold.runner.execution.job_input import load_keys
+from everfold.streams.appending.job_input import load_keys
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Appended, Lease
 from everfold.streams.border.secrets import Secret, redacted

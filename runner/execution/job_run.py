@@ -41,7 +41,6 @@ from everfold.runner.execution.attempt_start import AttemptStart
 from everfold.runner.execution.attempt_watch import AttemptWatch
 from everfold.runner.execution.fleet import JobSlot, Reservation
 from everfold.runner.execution.job_backend import JobBackend
-from everfold.runner.execution.job_input import JobInput
 from everfold.runner.execution.job_log import JobLog
 from everfold.runner.execution.shared import Shared
 from everfold.runner.execution.unreadable_job import (
@@ -51,6 +50,7 @@ from everfold.runner.execution.unreadable_job import (
     read_remains,
 )
 from everfold.runner.execution.wakeup import Wakeup
+from everfold.streams.appending.job_input import JobInput
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import OUTAGES, CorruptLog, EverfoldError

@@ -12,7 +12,7 @@ from everfold.projector.job.job import Job
 from everfold.runner.backend import Absent, Attempt, Unreachable
 from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.fleet import Fleet
-from everfold.runner.execution.job_input import JobInput
+from everfold.streams.appending.job_input import JobInput
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.border.logger import get_logger
@@ -86,6 +86,7 @@ async def _submit_again(log: Log, seen: Job, sent: JobInput) -> bool:
             policy=seen.policy,
             batch=seen.batch,
             tags=seen.tags,
+            needs=seen.needs,
             rerun_of=seen.rerun_of,
             delay_s=RESTORED_WAITS_S,
             extra_data=sent.extra_data,

@@ -141,6 +141,7 @@ CALLS: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] = {
             "run_at_ms": (*NO_COUNT, -1, 2**60, datetime.min),
             "needs": (7,),
             "rerun_of": (7,),
+            "needs": (7, [7], ["a\nb"]),
             "policy": NO_POLICY,
             "batch": ("x" * 10_000, "a\nb", "\x00"),
             "tags": (7, [7], [None], ["a\nb"], [f"t{i}" for i in range(17)]),

@@ -12,8 +12,8 @@ from everfold.projector.folding.rebuild import Rebuild
 from everfold.projector.job.fold import fold
 from everfold.projector.job.state import from_fields
 from everfold.projector.reading.queries import current
-from everfold.runner.execution.job_input import JobInput
 from everfold.runner.execution.restore_job import restore_job
+from everfold.streams.appending.job_input import JobInput
 from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.archive import archiver as archiver_module
 from everfold.streams.archive.archive import Archive

@@ -7,16 +7,18 @@ is recorded or shown.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
-from everfold.projector.job.job import Job
 from everfold.streams.appending.body import read_body
-from everfold.streams.appending.log import Log
 from everfold.streams.appending.partner_keys import read_partner_keys
 from everfold.streams.border.secrets import Secret
 from everfold.streams.events.event import Failure
 from everfold.streams.events.json_text import NotJson, decoder
+
+if TYPE_CHECKING:
+    from everfold.streams.appending.log import Log
 
 _read_object = decoder(dict[str, object])
 
@@ -30,7 +32,20 @@ class JobInput(Struct, frozen=True):
     partner_keys: Mapping[str, Secret] = {}
 
 
-async def load_input(log: Log, job: Job) -> JobInput | Failure:
+class Sends(Protocol):
+    """A job, as far as it says what it sends."""
+
+    @property
+    def job_id(self) -> str: ...
+    @property
+    def body(self) -> str: ...
+    @property
+    def stored(self) -> str: ...
+    @property
+    def partner_keys(self) -> tuple[str, ...]: ...
+
+
+async def load_input(log: Log, job: Sends) -> JobInput | Failure:
     """Return what the job sends; a failure where Redis no longer has it. Raises EverfoldError."""
     stored = await log.workflow(job.job_id, job.stored)
     if stored is None:
@@ -51,6 +66,6 @@ async def load_input(log: Log, job: Job) -> JobInput | Failure:
         return Failure(code="workflow_gone", message="the job's graph in Redis cannot be read")
 
 
-async def load_keys(log: Log, job: Job) -> Mapping[str, Secret]:
+async def load_keys(log: Log, job: Sends) -> Mapping[str, Secret]:
     """Return the job's keys for partner nodes, and keep them for another day."""
     return await read_partner_keys(log.redis, log.keys, job.job_id) if job.partner_keys else {}
