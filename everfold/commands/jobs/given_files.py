@@ -17,7 +17,8 @@ from cyclopts import Parameter
 from everfold.commands.numbers import at_most
 from everfold.streams.appending.body import PARTNER_KEYS, Given
 from everfold.streams.border.secrets import Secret
-from everfold.streams.errors import InvalidName, TooLarge, shown
+from everfold.streams.border.values import shown
+from everfold.streams.errors import InvalidName, TooLarge
 from everfold.streams.events.json_text import NotJson, read_unique_json
 from everfold.streams.events.limits import (
     EXTRA_DATA_LIMIT_BYTES,
