@@ -139,7 +139,6 @@ CALLS: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] = {
             "queue": NO_NAME,
             "priority": NO_NAME,
             "run_at_ms": (*NO_COUNT, -1, 2**60, datetime.min),
-            "needs": (7,),
             "rerun_of": (7,),
             "needs": (7, [7], ["a\nb"]),
             "policy": NO_POLICY,

@@ -50,9 +50,15 @@ async def test_a_runner_that_is_asked_to_drain_hands_over_its_job_and_ends(stack
 async def test_a_drained_backend_finishes_what_it_has_and_gets_nothing_new(stack: Stack) -> None:
     comfy, other, everfold = await stack.comfy(), await stack.comfy(), client(stack)
     await stack.runner(comfy)
-    jobs = [await stack.submit(seconds=3) for _ in range(2)]
+    jobs = [await stack.submit(seconds=4) for _ in range(2)]
     for job_id in jobs:
         await stack.until_event(job_id, "queued")
+
+    async def busy() -> bool:
+        found = [one for one in await everfold.backends() if one.name == comfy.url]
+        return [(one.busy, one.slots) for one in found] == [(2, 2)]
+
+    await eventually(busy, 10)
     await everfold.drain_backend(comfy.url)
 
     async def drained() -> bool:
