@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from everfold.client import Everfold, SubmittedJob
     from everfold.embedded import embedded_server, find_server
+    from everfold.many_jobs import Batch, BatchProgress, ManyDone
     from everfold.operations import BackendStatus, RunnerStatus
     from everfold.projector.config import ProjectorConfig
     from everfold.projector.folding.custom_projection import Projection
@@ -137,6 +138,8 @@ __all__ = [
     "BackendStatus",
     "BackendUnknown",
     "BackendUrlInvalid",
+    "Batch",
+    "BatchProgress",
     "BrokenChain",
     "BrokenHead",
     "CancelRequested",
@@ -176,6 +179,7 @@ __all__ = [
     "LeaseOver",
     "Log",
     "Lost",
+    "ManyDone",
     "Misconfigured",
     "NamespaceMadeAnew",
     "NamespaceTooNew",
@@ -248,6 +252,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "everfold.many_jobs": "Batch BatchProgress ManyDone",
     "everfold.operations": "BackendStatus RunnerStatus",
     "everfold.client": "Everfold SubmittedJob",
     "everfold.embedded": "embedded_server find_server",

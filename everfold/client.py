@@ -19,6 +19,7 @@ from anyio.abc import TaskStatus
 from msgspec import Struct
 
 from everfold.embedded import find_server
+from everfold.many_jobs import ManyJobs
 from everfold.moments import check_delay, check_moment
 from everfold.operations import Operations
 from everfold.policy_file import read_policy_settings
@@ -64,7 +65,7 @@ class SubmittedJob(Struct, frozen=True):
 READS_AT_ONCE = 50
 
 
-class Everfold(Operations):
+class Everfold(ManyJobs, Operations):
     """One namespace on one server, opened with `Everfold.connect`. Many tasks may use it at once.
 
     Every method raises Unavailable when the server stays away for more than about 15 s.

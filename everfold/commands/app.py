@@ -69,7 +69,8 @@ COMMANDS = {
     ),
     "sink": ("stream.sink:sink", "Write jobs to a database, a webhook, or analytics."),
     "submit": ("jobs.submit:submit", "Submit a workflow in ComfyUI's API format."),
-    "jobs": ("jobs.jobs:jobs", "List, show, watch, wait for, cancel and give up jobs."),
+    "jobs": ("jobs.jobs:jobs", "List, show, watch, wait for, cancel, rerun and give up jobs."),
+    "batches": ("jobs.batches:batches", "List, show, wait for and cancel batches of jobs."),
     "events": ("jobs.events:events", "Print the events of a job, or of all jobs."),
     "schema": (
         "stream.schema:schema",

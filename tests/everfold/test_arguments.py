@@ -114,6 +114,18 @@ CALLS: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] = {
             "limit": (*NO_COUNT, 0, -5, None),
         },
     ),
+    "Everfold.select": ({}, {"selects": NO_POLICY}),
+    "Everfold.rerun": ({"job_id": JOB}, {**READ, "changes": (7, [7], {"1.x": 1}, {7: 1})}),
+    "Everfold.cancel_many": (
+        {"jobs": JobFilter()},
+        {"jobs": (7, "x", [7], [""], JobFilter(user="a\n")), "reason": NO_LINE},
+    ),
+    "Everfold.rerun_many": (
+        {"jobs": JobFilter()},
+        {"jobs": (7, "x", [7], [""], JobFilter(user="a\n")), "changes": (7, [7], {7: 1})},
+    ),
+    "Everfold.batch": ({}, {"name": NO_NAME}),
+    "Everfold.batches": ({}, {"after": NO_LINE, "limit": (*NO_COUNT, 0, -5, None)}),
     "Everfold.find": ({}, {"part": (7, None, b"x", "", "abc")}),
     "Everfold.watch": ({"job_id": JOB}, AFTER),
     "Everfold.wait": ({"job_id": JOB}, {**READ, "timeout_s": NO_SECONDS}),

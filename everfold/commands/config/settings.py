@@ -40,7 +40,7 @@ from everfold.commands.options import (
 from everfold.policy_settings import TABLE, PolicySetting, from_table
 from everfold.streams.errors import EverfoldError
 
-PER_CALL = {"json", "config", "cursor", "idempotency_key", "into_live", "extra_data"}
+PER_CALL = {"json", "config", "cursor", "idempotency_key", "into_live", "extra_data", "yes"}
 """Options that mean one call; in a file they would change all others too."""
 
 WORDS = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}

@@ -1,4 +1,4 @@
-"""`everfold jobs ls|show|watch|wait|cancel|give-up|outputs`."""
+"""`everfold jobs ls|show|watch|wait|cancel|rerun|give-up|outputs`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,18 @@ from datetime import datetime
 from typing import Annotated
 
 import msgspec
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from everfold.client import Everfold, to_json
 from everfold.commands.formats import ago, job_columns, short_ids, status
+from everfold.commands.jobs.many import (
+    act_on_many,
+    cancel_one,
+    changes_of,
+    check_choice_of_jobs,
+    rerun_one,
+    with_statuses,
+)
 from everfold.commands.jobs.selecting import EVERY_JOB, Selection
 from everfold.commands.jobs.watching import (
     LATE_S,
@@ -23,8 +31,9 @@ from everfold.commands.numbers import at_most, duration, number
 from everfold.commands.options import AnyJobId, JobId
 from everfold.commands.output import Part, complain, console, emit, is_terminal, say
 from everfold.commands.session import DEFAULT, Session
+from everfold.many_jobs import RERUN_STATUSES
 from everfold.operations import BackendStatus
-from everfold.projector.job.job import Job
+from everfold.projector.job.job import OPEN_STATUSES, Job
 from everfold.projector.reading.queries import Page
 from everfold.streams.errors import CorruptLog, Unknown
 
@@ -36,9 +45,14 @@ Longest = Annotated[
     ),
 ]
 
+OneJobId = Annotated[
+    str | None,
+    Parameter(help="The job's id, or a part of it as for `jobs show`. Or select jobs by options."),
+]
+Yes = Annotated[bool, Parameter(help="Do it to all jobs that are selected, and do not ask.")]
 Reason = Annotated[str, at_most("reason", "The reason, for the job's history.")]
 
-jobs = App(name="jobs", help="List, show, watch, wait for, cancel and give up jobs.")
+jobs = App(name="jobs", help="List, show, watch, wait for, cancel, rerun and give up jobs.")
 
 
 @jobs.command
@@ -166,14 +180,73 @@ async def wait(job_id: JobId, *, timeout: Longest = None, session: Session = DEF
 
 
 @jobs.command
-async def cancel(job_id: JobId, *, reason: Reason = "", session: Session = DEFAULT) -> None:
-    """Stop a job, whether it waits, is queued in ComfyUI or runs."""
+async def cancel(
+    job_id: OneJobId = None,
+    *,
+    which: Selection = EVERY_JOB,
+    reason: Reason = "",
+    yes: Yes = False,
+    session: Session = DEFAULT,
+) -> int:
+    """Stop a job, whether it waits, is queued in ComfyUI or runs; or many jobs.
+
+    Jobs that options select are counted and shown first, and stopped with --yes, or when you agree
+    at a terminal. Without --status these are open jobs. A repeat goes on where it was interrupted.
+    The exit code is 1 if something was refused.
+    """
+    check_choice_of_jobs(job_id, which, "cancel")
+    selects = which.filter()
     async with session.open("client") as everfold:
-        job_id = await everfold.find(job_id)
-        job = await everfold.cancel(job_id, reason)
-    is_open = job.status == "canceling"
-    rest = ": its runner stops it and checks that it has stopped" if is_open else ""
-    session.tell(to_json(job), f"{job_id} {job.status}{rest}")
+        if job_id:
+            return await cancel_one(everfold, job_id, reason, session)
+        selects = with_statuses(selects, OPEN_STATUSES)
+        return await act_on_many(
+            everfold,
+            "cancel",
+            selects,
+            lambda found: everfold.cancel_many(found, reason),
+            session,
+            yes,
+        )
+
+
+@jobs.command
+async def rerun(
+    job_id: OneJobId = None,
+    *,
+    which: Selection = EVERY_JOB,
+    set_: Annotated[list[str] | None, Parameter(name="--set")] = None,
+    yes: Yes = False,
+    session: Session = DEFAULT,
+) -> int:
+    """Submit a job that has ended once more, as a new job; or many jobs.
+
+    The new job has the graph, metadata, policy, queue, batch and tags of the old one. Jobs that
+    options select are counted and shown first, and run again with --yes, or when you agree at a
+    terminal. Without --status these are jobs that failed or expired. Each is run again once,
+    however often this is repeated. The exit code is 1 if something was refused.
+
+    Parameters
+    ----------
+    set_
+        Change an input of the graph: NODE.INPUT=VALUE, of the type that the graph has there.
+        Repeat the option for more.
+    """
+    check_choice_of_jobs(job_id, which, "rerun")
+    changes, selects = changes_of(set_), which.filter()
+    async with session.open("client") as everfold:
+        if job_id:
+            await rerun_one(everfold, job_id, changes, session)
+            return 0
+        selects = with_statuses(selects, RERUN_STATUSES)
+        return await act_on_many(
+            everfold,
+            "rerun",
+            selects,
+            lambda found: everfold.rerun_many(found, changes),
+            session,
+            yes,
+        )
 
 
 @jobs.command

@@ -1,0 +1,308 @@
+"""What is done to many jobs at once, and to jobs that have ended: cancel, run again, batches.
+
+Rule: the jobs are chosen first, then each is looked at again when its turn comes. All of it may be
+repeated after an interruption: what is done already is not done twice.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
+
+import anyio
+import msgspec
+from msgspec import Struct
+
+from everfold.changed_graph import changed_graph, check_changes
+from everfold.projector.job.job import OPEN_STATUSES, TERMINAL_STATUSES, Job
+from everfold.projector.job.job_filter import JobFilter
+from everfold.projector.reading.batches import batch_names, count_batch
+from everfold.projector.reading.lag import Checkpoint, checkpoints
+from everfold.projector.reading.queries import PAGE_LIMIT, Page
+from everfold.shown_jobs import ShownJobs
+from everfold.streams.appending.log import Log
+from everfold.streams.errors import CorruptLog, EverfoldError, JobUnknown, Refused
+from everfold.streams.events.checks import check_list, check_name, check_text
+from everfold.streams.events.ids import job_id_for, new_id
+from everfold.streams.events.limits import REASON_LIMIT
+from everfold.streams.events.ranges import check_number
+from everfold.streams.leases.acts import note_act
+
+AT_ONCE = 20
+"""Jobs that are acted on at the same time."""
+
+WHY_LIMIT = 20
+"""Failures that a result names."""
+
+LOOK_EVERY_S = 0.25
+"""Seconds between two looks at a batch that is waited for."""
+
+RATE_JOBS = 50
+"""Jobs that have ended last, by which is guessed when a batch will have ended."""
+
+RERUN_STATUSES = ("failed", "expired")
+"""What is run again where a filter asks for no status."""
+
+
+class ManyDone(Struct, frozen=True):
+    """What was done to many jobs."""
+
+    selected: int
+    outcomes: dict[str, int]
+    """How many jobs had each outcome: canceled, canceling, already ended, rerun, already rerun,
+    still open, gone, or refused."""
+    refused: dict[str, str]
+    """Job -> why nothing could be done: the first 20."""
+
+
+class BatchProgress(Struct, frozen=True, kw_only=True):
+    """How far a batch is. Jobs that have ended count as long as their state is kept."""
+
+    batch: str
+    total: int
+    ended: int
+    by_status: dict[str, int]
+    """Only statuses that a job of the batch has."""
+    percent: float
+    left_s: float | None = None
+    """About how long until all have ended, by the pace of the last; None where nobody knows."""
+    behind_s: float = 0.0
+    """Age of the oldest event that may not be counted yet."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all jobs have ended."""
+        return self.ended == self.total
+
+
+class Client(Protocol):
+    """What of a client is needed here."""
+
+    log: Log
+    _shown: ShownJobs
+
+    async def get(self, job_id: str, at_least_seq: int = 0) -> Job: ...
+    async def cancel(self, job_id: str, reason: str = "") -> Job: ...
+    async def page(
+        self, selects: JobFilter, cursor: str | None = None, limit: int = 50
+    ) -> Page: ...
+    async def _shown_after(self, marks: Sequence[Checkpoint]) -> dict[str, Job]: ...
+
+
+class ManyJobs:
+    """The calls of `Everfold` for many jobs, and for jobs that have ended."""
+
+    async def select(self: Client, selects: JobFilter) -> list[str]:
+        """Return the ids of all jobs that a filter selects now, the newest event first."""
+        return [job.job_id async for job in _every(self, selects)]
+
+    async def rerun(self: Client, job_id: str, changes: Mapping[str, object] | None = None) -> str:
+        """Submit a job that has ended once more; return the id of the new job.
+
+        It has the graph, metadata, policy, queue, batch and tags of the old one, and names it as
+        `rerun_of`. `changes` are inputs such as {"3.seed": 7}, typed as the graph has them.
+        Raises JobUnknown, InvalidName for a node or an input that there is not, Refused for a job
+        that is open, or whose graph is no longer kept.
+        """
+        given = check_changes({} if changes is None else changes)
+        job = await self.get(job_id)
+        detail = ", ".join(f"{name}={value}" for name, value in given.items())
+        made = await _rerun(self, job, given, new_id(), detail)
+        return made or job_id
+
+    async def cancel_many(
+        self: Client, jobs: JobFilter | Sequence[str], reason: str = ""
+    ) -> ManyDone:
+        """Request jobs to be stopped: those of a filter that are open, or those of these ids."""
+        check_text("reason", reason, most=REASON_LIMIT)
+        chosen = await _chosen(self, jobs, OPEN_STATUSES)
+        await note_act(self.log, "cancel_jobs", _words(jobs), f"{len(chosen)} jobs: {reason}")
+
+        async def cancel(job_id: str) -> str:
+            if (await self.get(job_id)).is_terminal:
+                return "already ended"
+            job = await self.cancel(job_id, reason)
+            return job.status if job.status in ("canceled", "canceling") else "already ended"
+
+        return await _each(chosen, cancel)
+
+    async def rerun_many(
+        self: Client,
+        jobs: JobFilter | Sequence[str],
+        changes: Mapping[str, object] | None = None,
+    ) -> ManyDone:
+        """Submit jobs that have ended once more, each once: a repeat finds those that it has made.
+
+        Of a filter without statuses that are those that failed or expired. `changes` as of `rerun`.
+        """
+        given = check_changes({} if changes is None else changes)
+        chosen = await _chosen(self, jobs, RERUN_STATUSES)
+        detail = msgspec.json.encode(given, order="sorted").decode()
+        await note_act(self.log, "rerun_jobs", _words(jobs), f"{len(chosen)} jobs: {detail}")
+
+        async def rerun(job_id: str) -> str:
+            job = await self.get(job_id)
+            if not job.is_terminal:
+                return "still open"
+            # An id that no user's key can lead to: a user has no line break.
+            once = job_id_for(self.log.generation, "\nrerun", f"{job_id} {detail}")
+            made = await _rerun(self, job, given, once, None)
+            return "rerun" if made else "already rerun"
+
+        return await _each(chosen, rerun)
+
+    def batch(self: Client, name: str) -> Batch:
+        """Return the batch of this name; it need not have jobs yet. Raises InvalidName."""
+        return Batch(self, check_name("batch", name))
+
+    async def batches(self: Client, after: str = "", limit: int = 50) -> list[str]:
+        """Return the names of batches of which jobs are kept, in their order, from `after` on."""
+        check_number("limit", limit)
+        return await batch_names(self.log, check_text("after", after), min(limit, PAGE_LIMIT))
+
+
+class Batch:
+    """The jobs that were submitted with one `batch`."""
+
+    def __init__(self, client: Client, name: str) -> None:
+        self._client, self.name = client, name
+
+    async def jobs(self, statuses: Sequence[str] = ()) -> AsyncIterator[Job]:
+        """Yield its jobs, those with the newest events first."""
+        async for job in _every(self._client, JobFilter(batch=self.name, statuses=statuses)):
+            yield job
+
+    async def progress(self) -> BatchProgress:
+        """Return how many of its jobs have which status, and about when all will have ended."""
+        log = self._client.log
+        marks = await checkpoints(log)
+        counts = await count_batch(log, self.name, await self._client._shown_after(marks))
+        total = sum(counts.values())
+        ended = sum(counts[status] for status in TERMINAL_STATUSES)
+        return BatchProgress(
+            batch=self.name,
+            total=total,
+            ended=ended,
+            by_status={status: count for status, count in counts.items() if count > 0},
+            percent=100 * ended / total if total else 100.0,
+            left_s=await self._left_s(total - ended) if 0 < ended < total else None,
+            behind_s=max(mark.behind_s for mark in marks),
+        )
+
+    async def _left_s(self, still: int) -> float | None:
+        selects = JobFilter(batch=self.name, statuses=TERMINAL_STATUSES)
+        ends = [job.ended_at_ms for job in (await self._client.page(selects, None, RATE_JOBS)).jobs]
+        took_ms = max(ends, default=0) - min(ends, default=0)
+        return still * took_ms / 1000 / (len(ends) - 1) if took_ms and len(ends) > 1 else None
+
+    async def wait(self, timeout_s: float | None = None) -> BatchProgress:
+        """Return once all its jobs have ended that were submitted by then.
+
+        It needs a projector. Raises TimeoutError after `timeout_s` seconds (None: never).
+        """
+        check_number("wait_timeout_s", timeout_s)
+        with anyio.fail_after(timeout_s):
+            while True:
+                progress = await self.progress()
+                if progress.is_over and not progress.behind_s:
+                    return progress
+                await anyio.sleep(LOOK_EVERY_S)
+
+    async def cancel(self, reason: str = "") -> ManyDone:
+        """Request all its open jobs to be stopped."""
+        return await ManyJobs.cancel_many(self._client, JobFilter(batch=self.name), reason)
+
+
+async def _every(client: Client, selects: JobFilter) -> AsyncIterator[Job]:
+    cursor: str | None = None
+    while True:
+        page = await client.page(selects, cursor, PAGE_LIMIT)
+        for job in page.jobs:
+            yield job
+        cursor = page.cursor
+        if cursor is None:
+            return
+
+
+async def _chosen(
+    client: Client, jobs: JobFilter | Sequence[str], statuses: Sequence[str]
+) -> list[str]:
+    if not isinstance(jobs, JobFilter):
+        return [check_text("job id", job_id, least=1) for job_id in check_list("jobs", jobs)]
+    selects = jobs if jobs.statuses else msgspec.structs.replace(jobs, statuses=statuses)
+    return await ManyJobs.select(client, selects)
+
+
+def _words(jobs: JobFilter | Sequence[str]) -> str:
+    """Return which jobs were chosen, for the list of acts."""
+    if not isinstance(jobs, JobFilter):
+        return ", ".join(jobs[:3]) + (", ..." if len(jobs) > 3 else "")
+    given = {name: getattr(jobs, name) for name in jobs.__struct_fields__}
+    return ", ".join(f"{name}={value}" for name, value in given.items() if value) or "all jobs"
+
+
+async def _each(jobs: Sequence[str], act: Callable[[str], Awaitable[str]]) -> ManyDone:
+    """Act on each job, a few at a time. What is refused for one job does not stop the others.
+
+    Raises a leaf of Unavailable: then some are done, and a repeat does the others.
+    """
+    outcomes: Counter[str] = Counter()
+    refused: dict[str, str] = {}
+    waiting = iter(jobs)
+    failures: list[EverfoldError] = []
+
+    async def work() -> None:
+        for job_id in waiting:
+            try:
+                outcomes[await act(job_id)] += 1
+            except JobUnknown:
+                outcomes["gone"] += 1
+            except (Refused, CorruptLog) as error:
+                outcomes["refused"] += 1
+                if len(refused) < WHY_LIMIT:
+                    refused[job_id] = str(error)
+            except EverfoldError as error:
+                failures.append(error)
+            if failures:
+                return
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(AT_ONCE):
+            tasks.start_soon(work)
+    if failures:
+        raise failures[0]
+    return ManyDone(len(jobs), dict(outcomes), refused)
+
+
+async def _rerun(
+    client: Client, job: Job, changes: Mapping[str, object], job_id: str, noted: str | None
+) -> str | None:
+    """Submit a job again under this id; None where that was done before.
+
+    With `noted`, the act is noted. Raises Refused.
+    """
+    if not job.is_terminal:
+        raise Refused(f"job {job.job_id} is {job.status}: only one that has ended is run again")
+    graph = await client.log.workflow(job.job_id, job.workflow)
+    if graph is None:
+        kept = "a graph is kept for 7 days after its last open job"
+        raise Refused(f"the graph of job {job.job_id} is gone: {kept}; submit it anew")
+    graph = changed_graph(graph, changes) if changes else graph
+    if noted is not None:
+        await note_act(client.log, "rerun_jobs", job.job_id, noted)
+    made = await client.log.submit(
+        graph,
+        job_id=job_id,
+        kind=job.kind,
+        user=job.user,
+        metadata=job.metadata,
+        queue=job.queue,
+        priority=job.priority,
+        policy=job.policy,
+        batch=job.batch,
+        tags=job.tags,
+        rerun_of=job.job_id,
+    )
+    client._shown.note(made.job_id, 1, made.entry_id)
+    return made.job_id if made.created else None
