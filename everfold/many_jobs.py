@@ -21,9 +21,11 @@ from everfold.projector.reading.batches import batch_names, count_batch
 from everfold.projector.reading.lag import Checkpoint, checkpoints
 from everfold.projector.reading.queries import PAGE_LIMIT, Page
 from everfold.shown_jobs import ShownJobs
+from everfold.streams.appending.job_input import load_input
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import CorruptLog, EverfoldError, JobUnknown, Refused
 from everfold.streams.events.checks import check_list, check_name, check_text
+from everfold.streams.events.event import Failure
 from everfold.streams.events.ids import job_id_for, new_id
 from everfold.streams.events.limits import REASON_LIMIT
 from everfold.streams.events.ranges import check_number
@@ -100,10 +102,10 @@ class ManyJobs:
     async def rerun(self: Client, job_id: str, changes: Mapping[str, object] | None = None) -> str:
         """Submit a job that has ended once more; return the id of the new job.
 
-        It has the graph, metadata, policy, queue, batch and tags of the old one, and names it as
-        `rerun_of`. `changes` are inputs such as {"3.seed": 7}, typed as the graph has them.
-        Raises JobUnknown, InvalidName for a node or an input that there is not, Refused for a job
-        that is open, or whose graph is no longer kept.
+        It has the graph, extra_data, metadata, policy, queue, needs, batch and tags of the old one,
+        and names it as `rerun_of`. `changes` are inputs such as {"3.seed": 7}, typed as the graph
+        has them. Raises JobUnknown, InvalidName for a node or an input that there is not, Refused
+        for a job that is open, or whose graph or partner keys are no longer kept.
         """
         given = check_changes({} if changes is None else changes)
         job = await self.get(job_id)
@@ -284,11 +286,10 @@ async def _rerun(
     """
     if not job.is_terminal:
         raise Refused(f"job {job.job_id} is {job.status}: only one that has ended is run again")
-    graph = await client.log.workflow(job.job_id, job.workflow)
-    if graph is None:
-        kept = "a graph is kept for 7 days after its last open job"
-        raise Refused(f"the graph of job {job.job_id} is gone: {kept}; submit it anew")
-    graph = changed_graph(graph, changes) if changes else graph
+    sent = await load_input(client.log, job)
+    if isinstance(sent, Failure):
+        raise Refused(f"job {job.job_id} cannot be run again, submit it anew: {sent.message}")
+    graph = changed_graph(sent.workflow, changes) if changes else sent.workflow
     if noted is not None:
         await note_act(client.log, "rerun_jobs", job.job_id, noted)
     made = await client.log.submit(
@@ -302,6 +303,9 @@ async def _rerun(
         policy=job.policy,
         batch=job.batch,
         tags=job.tags,
+        needs=job.needs,
+        extra_data=sent.extra_data,
+        partner_keys=sent.partner_keys,
         rerun_of=job.job_id,
     )
     client._shown.note(made.job_id, 1, made.entry_id)

@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import cast
 
-from everfold import Policy, Started
+from everfold import JobFilter, Policy, Started
 
 
 class Odd:
@@ -96,3 +96,17 @@ NO_WORKFLOW: Values = (
 NO_POLICY: Values = (7, "x", {"retries": 1}, Odd(), [])
 NO_EVENT: Values = (None, 7, "job.started", {}, Odd(), Policy(), Started(attempt=cast("int", "1")))
 NO_CURSOR: Values = (*NO_TEXT, "x", ":", "²:a", "9" * 5_000 + ":a", "1", "1:", "\ud800")
+
+NO_FILTER = (*NO_POLICY, JobFilter(statuses=["done"]), JobFilter(user="a\n"))
+NO_JOBS = (7, "x", [7], [""], JobFilter(user="a\n"))
+NO_CHANGES = (7, [7], {7: 1})
+NO_EXTRA_DATA = (
+    *NO_METADATA[:-1],
+    {"partial_execution_targets": ["no such node"]},
+    {"partial_execution_targets": "1"},
+    {"api_key_comfy_org": 7},
+)
+NO_MARKS: dict[str, tuple[object, ...]] = {
+    "batch": ("x" * 10_000, "a\nb", "\x00"),
+    "tags": (7, [7], [None], ["a\nb"], [f"t{i}" for i in range(17)]),
+}

@@ -32,11 +32,16 @@ from everfold.streams.events.ranges import RANGES
 from tests.everfold.odd_values import (
     GRAPH,
     HUGE,
+    NO_CHANGES,
     NO_COUNT,
     NO_CURSOR,
     NO_EVENT,
+    NO_EXTRA_DATA,
+    NO_FILTER,
     NO_JOB,
+    NO_JOBS,
     NO_LINE,
+    NO_MARKS,
     NO_METADATA,
     NO_MOMENT,
     NO_NAME,
@@ -51,12 +56,6 @@ from tests.everfold.odd_values import (
 
 pytestmark = pytest.mark.anyio
 
-NO_EXTRA_DATA = (
-    *NO_METADATA[:-1],
-    {"partial_execution_targets": ["no such node"]},
-    {"partial_execution_targets": "1"},
-    {"api_key_comfy_org": 7},
-)
 NO_PARTNER_KEYS = (
     *(7, "key", ["api_key_comfy_org"], Odd()),
     {"openai": "a-long-enough-key"},
@@ -86,8 +85,7 @@ CALLS: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] = {
             "queue": NO_NAME,
             "priority": (*NO_NAME, "urgent"),
             "run_at": NO_MOMENT,
-            "batch": ("x" * 10_000, "a\nb", "\x00"),
-            "tags": (7, [7], [None], ["a\nb"], [f"t{i}" for i in range(17)]),
+            **NO_MARKS,
             "policy": (*(one for one in NO_POLICY if not isinstance(one, dict)), *ODD_FIELDS),
             "extra_data": NO_EXTRA_DATA,
             "partner_keys": NO_PARTNER_KEYS,
@@ -108,22 +106,12 @@ CALLS: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] = {
     ),
     "Everfold.page": (
         {"selects": JobFilter()},
-        {
-            "selects": (*NO_POLICY, JobFilter(statuses=["done"]), JobFilter(user="a\n")),
-            "cursor": NO_CURSOR,
-            "limit": (*NO_COUNT, 0, -5, None),
-        },
+        {"selects": NO_FILTER, "cursor": NO_CURSOR, "limit": (*NO_COUNT, 0, -5, None)},
     ),
-    "Everfold.select": ({}, {"selects": NO_POLICY}),
-    "Everfold.rerun": ({"job_id": JOB}, {**READ, "changes": (7, [7], {"1.x": 1}, {7: 1})}),
-    "Everfold.cancel_many": (
-        {"jobs": JobFilter()},
-        {"jobs": (7, "x", [7], [""], JobFilter(user="a\n")), "reason": NO_LINE},
-    ),
-    "Everfold.rerun_many": (
-        {"jobs": JobFilter()},
-        {"jobs": (7, "x", [7], [""], JobFilter(user="a\n")), "changes": (7, [7], {7: 1})},
-    ),
+    "Everfold.select": ({}, {"selects": NO_FILTER}),
+    "Everfold.rerun": ({"job_id": JOB}, {**READ, "changes": (*NO_CHANGES, {"1.x": 1})}),
+    "Everfold.cancel_many": ({"jobs": JobFilter()}, {"jobs": NO_JOBS, "reason": NO_LINE}),
+    "Everfold.rerun_many": ({"jobs": JobFilter()}, {"jobs": NO_JOBS, "changes": NO_CHANGES}),
     "Everfold.batch": ({}, {"name": NO_NAME}),
     "Everfold.batches": ({}, {"after": NO_LINE, "limit": (*NO_COUNT, 0, -5, None)}),
     "Everfold.find": ({}, {"part": (7, None, b"x", "", "abc")}),
@@ -154,8 +142,7 @@ CALLS: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] = {
             "rerun_of": (7,),
             "needs": (7, [7], ["a\nb"]),
             "policy": NO_POLICY,
-            "batch": ("x" * 10_000, "a\nb", "\x00"),
-            "tags": (7, [7], [None], ["a\nb"], [f"t{i}" for i in range(17)]),
+            **NO_MARKS,
             "delay_s": NO_SECONDS,
             "extra_data": NO_EXTRA_DATA,
             "partner_keys": NO_PARTNER_KEYS,
