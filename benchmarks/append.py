@@ -28,7 +28,6 @@ from everfold.streams.appending.outcomes import Lease
 from everfold.streams.events.codec import encode
 from everfold.streams.events.event import Progressed
 from everfold.streams.leases.dispatch import Dispatch
-from everfold.streams.leases.fairness import all_lanes
 
 CALLERS = (1, 50, 500)
 GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}
@@ -122,7 +121,7 @@ async def _leases(log: Log, count: int) -> list[Lease]:
         await log.submit(GRAPH)
     dispatch, leases = Dispatch(log, "bench"), list[Lease]()
     for partition in range(log.keys.partitions):
-        leases += await dispatch.claim(partition, all_lanes(["default"]), count)
+        leases += await dispatch.claim(partition, ["default"], count)
     return leases
 
 

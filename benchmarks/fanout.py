@@ -22,7 +22,6 @@ from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.events.event import Progressed
 from everfold.streams.leases.dispatch import Dispatch
-from everfold.streams.leases.fairness import all_lanes
 
 JOBS, WATCHERS = 200, 1_000
 UPDATES_PER_S = 2.0
@@ -111,7 +110,7 @@ async def write(url: str, seconds: float) -> None:
     async with Log.open(url, actor="writer") as log:
         dispatch, leases = Dispatch(log, "writer"), list[Lease]()
         for partition in range(log.keys.partitions):
-            leases += await dispatch.claim(partition, all_lanes(["default"]), JOBS)
+            leases += await dispatch.claim(partition, ["default"], JOBS)
         print(len(leases), flush=True)
         sys.stdin.readline()
         sent = 0

@@ -27,7 +27,6 @@ from everfold.streams.appending.log import Log
 from everfold.streams.events.event import Recovered
 from everfold.streams.events.record import Recorded
 from everfold.streams.leases.dispatch import Dispatch
-from everfold.streams.leases.fairness import all_lanes
 from everfold.streams.leases.registry import RunnerEntry, register_runner
 from everfold.streams.reading.reader import job_events, partition_events
 from tests.support.fault_proxy import FaultProxy
@@ -204,7 +203,7 @@ async def _claim_all(log: Log, runner: str, count: int) -> None:
     dispatch, claimed = Dispatch(log, runner), 0
     while claimed < count:
         for partition in range(log.keys.partitions):
-            claimed += len(await dispatch.claim(partition, all_lanes(["default"]), 500))
+            claimed += len(await dispatch.claim(partition, ["default"], 500))
 
 
 async def _claim_times_ms(log: Log, count: int) -> list[int]:

@@ -28,7 +28,6 @@ from everfold.projector.reading.lag import lag
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.leases.dispatch import Dispatch
-from everfold.streams.leases.fairness import all_lanes
 from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.server import server_info
 
@@ -99,7 +98,7 @@ async def _server_holding(events: int, open_jobs: int) -> AsyncIterator[Operatio
         jobs = await _submitted(everfold, open_jobs)
         await _project(log)
         partition = log.keys.partition_of(jobs[0])
-        lease, *_ = await Dispatch(log, "bench").claim(partition, all_lanes(["default"]), 1)
+        lease, *_ = await Dispatch(log, "bench").claim(partition, ["default"], 1)
         yield _operations(everfold, jobs, lease)
 
 

@@ -283,7 +283,7 @@ _MODULES = {
     "everfold.streams.leases.producer": "Producer",
     "everfold.streams.reading.reader": "job_events",
 }
-"""Where each name is defined; one that is not here is an error, of streams/errors.py."""
+"""Where each name is defined; one that is not here is an error, of streams/errors."""
 
 if not TYPE_CHECKING:  # else any name at all would pass the type check
 

@@ -200,7 +200,7 @@ class _Verifier:
                 yield difference
         expected = int(head.get(b"status") == b"open")
         if entries != expected:
-            where = f"dispatch or later (phase {_text(head, b'phase')})"
+            where = f"dispatch, waiting or later (phase {_text(head, b'phase')})"
             yield Difference(5, job_id, where, f"{expected} entries", f"{entries}")
 
     async def _overdue(
@@ -234,28 +234,35 @@ class _Verifier:
         return int(rows[0][2]) if rows else 0
 
     async def _entry_count(self, job_id: str, head: Head) -> int:
-        """Return how many entries the job has in later, and in the dispatch stream of its head."""
+        """Return how many entries the job has where its head says that it may stand."""
         keys, redis = self._log.keys, self._log.redis
-        partition = keys.partition_of(job_id)
-        score = await command(redis, "ZSCORE", keys.later(partition), job_id)
+        partition, queue = keys.partition_of(job_id), _text(head, b"queue")
+        line = keys.line(partition, queue, _text(head, b"line"))
+        sets = (keys.later(partition), keys.waiting(partition, queue))
+        places = [await command(redis, "ZSCORE", key, job_id) for key in (*sets, line)]
+        count = sum(place is not None for place in places[:2])
+        if places[1] != places[2]:
+            count += 1  # a job that waits stands at one place in both
         dispatch_id = _text(head, b"dispatch")
         if not is_entry_id(dispatch_id.encode()):
-            return int(score is not None)
-        key = keys.dispatch(partition, _text(head, b"queue"), _text(head, b"priority"))
+            return count
+        key = keys.dispatch(partition, queue, _text(head, b"priority"))
         rows = cast("Entries", await command(redis, "XRANGE", key, dispatch_id, dispatch_id))
-        return len(rows) + int(score is not None)
+        return len(rows) + count
 
     async def check_dispatch(self, partition: int) -> None:
-        """Check that each entry of dispatch and later is the one that an open job's head names."""
+        """Check that each entry of dispatch, waiting and later is that of an open job."""
         keys, redis = self._log.keys, self._log.redis
         names = cast("list[bytes]", await command(redis, "SMEMBERS", keys.queues(partition)))
-        for name in names:
+        queues = [name.decode(errors="replace") for name in names]
+        for queue in queues:
             for priority in PRIORITIES:
-                key = keys.dispatch(partition, name.decode(errors="replace"), priority)
+                key = keys.dispatch(partition, queue, priority)
                 async for dispatch_id, job_id in self._entries(key):
                     await self._check_entry(job_id, dispatch_id, key)
-        async for job_id in self._members(keys.later(partition)):
-            await self._check_entry(job_id, "", keys.later(partition))
+        for key in (keys.later(partition), *(keys.waiting(partition, queue) for queue in queues)):
+            async for job_id in self._members(key):
+                await self._check_entry(job_id, "", key)
 
     async def check_index(self, partition: int) -> None:
         """Check that each member of the index is one of a job that has it."""
@@ -281,14 +288,14 @@ class _Verifier:
                 return
 
     async def _check_entry(self, job_id: str, dispatch_id: str, key: str) -> None:
-        """Check one entry of dispatch, or of later when `dispatch_id` is empty."""
+        """Check one entry of dispatch, or of waiting or later when `dispatch_id` is empty."""
         for _ in range(READ_AGAIN):
             head = await self._head(job_id)
             is_right = head.get(b"status") == b"open" and _text(head, b"dispatch") == dispatch_id
             if is_right or not await self._still_there(key, dispatch_id, job_id):
                 return
             if head == await self._head(job_id):
-                expected = f"an open job whose entry is {dispatch_id or 'in later'}"
+                expected = f"an open job whose entry is {dispatch_id or 'in this set'}"
                 phase = f"phase {_text(head, b'phase') or 'no such job'}"
                 self._note([Difference(5, job_id, key, expected, phase)])
                 return

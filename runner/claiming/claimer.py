@@ -2,30 +2,42 @@
 
 Rule: never takes a job without a reserved slot for it. It looks on a hint, when room becomes free,
 and every `poll_every_s`. It asks only partitions that may have a waiting job: those of a hint,
-those that had more than it took, and all of them once per poll. Partitions, queues and priorities
-take turns (streams/leases/fairness.py).
+those in which more wait, and all of them once per poll. Of these it takes the jobs that stand first
+(streams/queues/waiting_jobs.py), each for a server that can run it (decisions/placement.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 
 import anyio
 
 from everfold.runner.claiming.trouble import LONGEST_PAUSE_S, note_trouble
+from everfold.runner.claiming.waiting_needs import WaitingNeeds
+from everfold.runner.decisions.placement import Server, Waiting, place
+from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.fleet import Reservation
 from everfold.runner.execution.shared import Shared
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.errors import CorruptLog, EverfoldError
-from everfold.streams.leases.fairness import lane_order, partition_order
+from everfold.streams.leases.fairness import all_lanes, rotated
+from everfold.streams.queues.waiting_jobs import WaitingJob, WaitingPage, in_order, peek
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.steady_clock import steady_s
 
 CLAIM_LIMIT = 16
-"""Jobs claimed in one call: an event is made in advance for each, whether there is one or not."""
+"""Jobs of one line that one look shows, and that one round takes."""
+
+PAGES_LIMIT = 16
+"""Pages of lines that one look takes of a partition, where nothing of those before can be run."""
+
+OVERTAKEN_KEPT = 10_000
 
 Start = Callable[[Lease, float, Reservation | None], None]
 """Starts a job run: the lease, `steady_s()` before it was asked for, the reserved slot."""
+
+Pick = tuple[WaitingJob, Reservation]
 
 
 class Claimer:
@@ -34,10 +46,13 @@ class Claimer:
     def __init__(self, shared: Shared, start: Start) -> None:
         self._shared = shared
         self._start = start
+        self._needs = WaitingNeeds(shared.log)
         self._woken = anyio.Event()
         self._turn = 0
         self._due = self._all()
         """Partitions that may have a waiting job."""
+        self._overtaken: dict[str, int] = {}
+        """Job -> how many were taken before it for the sake of loaded models."""
         self._looked_at_all_s = 0.0
 
     def _all(self) -> set[int]:
@@ -84,57 +99,112 @@ class Claimer:
             self._looked_at_all_s = now_s
 
     async def _take_round(self) -> None:
-        """Claim from the due partitions until none is due or there is no room."""
-        keys, queues = self._shared.log.keys, self._shared.config.queues
+        """Claim from the due partitions until none is due, there is no room, or nothing fits."""
+        self._turn += 1
         while self._due and self._shared.fleet.room:
-            self._turn += 1
-            for partition in partition_order(self._turn, keys.partitions):
-                if partition in self._due:
-                    await self._take(partition, lane_order(self._turn, queues))
+            asked, taken = set(self._due), 0
+            self._due.clear()  # before the look: a hint that comes during it counts
+            try:
+                for queue in rotated(self._shared.config.queues, self._turn):
+                    taken += await self._take(asked, queue)
+            except EverfoldError:
+                self._due |= asked
+                raise
+            if not taken:
+                return
 
-    async def _take(self, partition: int, lanes: list[tuple[str, str]]) -> None:
-        reservations = self._reserve()
-        if not reservations:
-            return
-        self._due.discard(partition)  # before the claim: a hint that comes during it counts
+    async def _take(self, partitions: set[int], queue: str) -> int:
+        """Take jobs of one queue; return how many."""
+        if not self._shared.fleet.room:
+            self._due |= partitions
+            return 0
+        pages = await self._look(partitions, queue)
+        self._due |= {page.partition for page in pages if page.count}
+        picks = await self._reserve(in_order(pages), sum(page.count for page in pages))
+        return await self._claim(queue, picks)
+
+    async def _look(self, partitions: set[int], queue: str) -> list[WaitingPage]:
+        """Return the first jobs of each partition; further ones where no server can run those."""
+        looks = await asyncio.gather(*(self._look_at(p, queue, 0) for p in sorted(partitions)))
+        pages = [page for page in looks if page is not None]
+        for _ in range(PAGES_LIMIT):
+            more = [page for page in pages if page.next]
+            if not more or any([await self._able(job) for page in pages for job in page.jobs]):
+                return pages
+            further = [await self._look_at(page.partition, queue, page.next) for page in more]
+            rest = [page for page in pages if not page.next]
+            pages = rest + [page for page in further if page is not None]
+        return pages
+
+    async def _look_at(self, partition: int, queue: str, first: int) -> WaitingPage | None:
         try:
-            taken = await self._lease(partition, lanes, reservations)
+            return await peek(self._shared.log, partition, queue, first=first, each=CLAIM_LIMIT)
         except CorruptLog as error:
             note_trouble(f"claimer {partition}", error)  # the other partitions go on
-            return
-        except EverfoldError:
-            self._due.add(partition)
-            raise
-        if taken == len(reservations):
-            self._due.add(partition)  # there may be more
+            return None
 
-    async def _lease(
-        self, partition: int, lanes: list[tuple[str, str]], reservations: list[Reservation]
-    ) -> int:
+    async def _able(self, job: WaitingJob) -> list[int]:
+        """Return the indexes of the servers that have all that a job needs."""
+        needs = await self._needs.of(job)
+        states = self._shared.fleet.states
+        return [index for index, state in enumerate(states) if not state.can_run(needs)]
+
+    async def _reserve(self, jobs: Sequence[WaitingJob], count: int) -> list[Pick]:
+        """Choose jobs and servers, and reserve a slot for each."""
+        fleet, rows = self._shared.fleet, list[Waiting]()
+        for job in jobs:
+            models = " ".join(model.name for model in (await self._needs.of(job)).models)
+            able, overtaken = await self._able(job), self._overtaken.get(job.job_id, 0)
+            rows.append(Waiting(job.job_id, able, models, overtaken))
+        servers = [_server(state) for state in fleet.states]  # no await from here on
+        plan = place(rows, servers, count, sum(state.slots for state in fleet.states))
+        for index in plan.overtaken:
+            self._note_overtaken(rows[index].job_id)
+        picks = list[Pick]()
+        for index, server in plan.picks[:CLAIM_LIMIT]:
+            self._overtaken.pop(rows[index].job_id, None)
+            reservation = fleet.reserve_on(fleet.states[server], rows[index].models)
+            picks.append((jobs[index], reservation))
+        return picks
+
+    def _note_overtaken(self, job_id: str) -> None:
+        self._overtaken[job_id] = self._overtaken.get(job_id, 0) + 1
+        if len(self._overtaken) > OVERTAKEN_KEPT:
+            del self._overtaken[next(iter(self._overtaken))]
+
+    async def _claim(self, queue: str, picks: Sequence[Pick]) -> int:
+        """Claim the picked jobs, side by side in their partitions; start them in their order."""
         asked_at_s = steady_s()
-        leases: list[Lease] = []
+        leases: dict[int, Lease] = {}
+        errors: list[EverfoldError] = []
+
+        async def claim(partition: int, indexes: list[int]) -> None:
+            try:
+                lines = [picks[index][0].line for index in indexes]
+                taken = await self._shared.dispatch.claim_from(partition, queue, lines)
+                leases.update({indexes[at]: lease for at, lease in taken})
+            except CorruptLog as error:
+                note_trouble(f"claimer {partition}", error)
+            except EverfoldError as error:
+                errors.append(error)
+
+        by_partition: dict[int, list[int]] = {}
+        for index, (job, _) in enumerate(picks):
+            by_partition.setdefault(job.partition, []).append(index)
         # A leased job must get its run: a drain must not cancel between the two.
         with anyio.CancelScope(shield=True):
-            try:
-                leases = await self._shared.dispatch.claim(partition, lanes, len(reservations))
-            finally:
-                self._shared.fleet.release_unused(reservations[len(leases) :])
-        for lease, reservation in zip(leases, reservations, strict=False):
-            self._start(lease, asked_at_s, reservation)
+            await asyncio.gather(*(claim(*each) for each in by_partition.items()))
+        unused = [picks[index][1] for index in range(len(picks)) if index not in leases]
+        self._shared.fleet.release_unused(unused)
+        for index in sorted(leases):
+            self._start(leases[index], asked_at_s, picks[index][1])
+        if errors:
+            raise errors[0]
         return len(leases)
-
-    def _reserve(self) -> list[Reservation]:
-        reservations: list[Reservation] = []
-        while (
-            len(reservations) < CLAIM_LIMIT
-            and (reservation := self._shared.fleet.reserve()) is not None
-        ):
-            reservations.append(reservation)
-        return reservations
 
     async def _start_unanswered(self) -> None:
         """Start the jobs whose leases the server gave in answers that were lost."""
-        lanes = lane_order(0, self._shared.config.queues)
+        lanes = all_lanes(self._shared.config.queues)
         asked_at_s = steady_s()
         try:
             held = await self._shared.dispatch.own_leases(lanes)
@@ -143,3 +213,7 @@ class Claimer:
         for lease in held:
             if not self._shared.leases.holds(lease.job_id):
                 self._start(lease, asked_at_s, None)
+
+
+def _server(state: BackendState) -> Server:
+    return Server(state.room, state.reserved + state.others, state.pace_s, state.models)

@@ -16,7 +16,7 @@ from everfold.runner.decisions.suspects import Suspects
 from everfold.runner.execution.shared import Shared
 from everfold.streams.errors import CorruptLog, EverfoldError, ServerRefusesAccess
 from everfold.streams.leases.dispatch import FOR_EVER_S
-from everfold.streams.leases.fairness import lane_order
+from everfold.streams.leases.fairness import all_lanes
 from everfold.streams.leases.registry import connected, deregister_runner, registered_runners
 from everfold.streams.redis.keys import connection_name
 from everfold.streams.redis.retry import Backoff
@@ -84,7 +84,7 @@ class Sweeper:
 
         Raises the first error, after the other lanes were walked.
         """
-        lanes = lane_order(0, self._shared.config.queues)
+        lanes = all_lanes(self._shared.config.queues)
         errors: list[EverfoldError] = []
         at_once = anyio.Semaphore(LANES_AT_ONCE)
 
@@ -110,10 +110,19 @@ class Sweeper:
         asked_at_s = steady_s()
         if asked_at_s < self._search_at_s:
             return
-        for lease in await self._shared.dispatch.own_leases(lane_order(0, config.queues)):
+        await self._restore_leases()
+        for lease in await self._shared.dispatch.own_leases(all_lanes(config.queues)):
             if not self._shared.leases.holds(lease.job_id):
                 self._start(lease, asked_at_s, None)
         self._search_at_s = asked_at_s + config.lease_ttl_s
+
+    async def _restore_leases(self) -> None:
+        """Release jobs of which no lease is known: their consumer group was lost and made anew."""
+        dispatch = self._shared.dispatch
+        for partition in range(self._shared.log.keys.partitions):
+            for lane in all_lanes(self._shared.config.queues):
+                if await dispatch.lacks_leases(partition, lane):
+                    await dispatch.restore(partition, lane)
 
     def _idle_limit_s(self) -> float:
         """Return how long an entry must be idle. A released one is idle beyond every limit."""

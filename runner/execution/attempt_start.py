@@ -99,7 +99,10 @@ class AttemptStart:
         attempt = self.attempt(number)
         # The socket first: ComfyUI does not repeat what it says while nobody listens.
         async with state.backend.observe(attempt, workflow) as observation:
-            if await self._submit(state, attempt, boot, workflow):
+            await self._slot.wait_for_turn()
+            is_accepted = await self._submit(state, attempt, boot, workflow)
+            self._slot.note_sent()
+            if is_accepted:
                 await watch(state.backend, attempt, observation)
         return True
 

@@ -40,6 +40,13 @@ REFUSED_FIRST_S, REFUSED_MOST_S = 2.0, 60.0
 class BackendState:
     """One backend as last polled, and the slots that this runner has reserved on it."""
 
+    last_sent: anyio.Event | None = None
+    """Set once the job with the newest reservation was sent."""
+    pace_s: float | None = None
+    """How long a job has run there lately, on average; None before the first."""
+    models = ""
+    """The model files that the last job sent there loads."""
+
     def __init__(self, backend: Backend, slots: int, traits: BackendTraits = NO_TRAITS) -> None:
         self.backend = backend
         self.slots = slots if traits.slots is None else traits.slots
@@ -148,6 +155,10 @@ class BackendState:
             return 0
         least = 1 if self.slots and not self.reserved else 0
         return max(least, self.slots - self.reserved - self.others)
+
+    def note_run(self, run_s: float) -> None:
+        """Note how long a job has run there: the newest counts most."""
+        self.pace_s = run_s if self.pace_s is None else self.pace_s * 0.7 + run_s * 0.3
 
     def update(self, load: Load | Unreachable, reserved_before: int, now_s: float) -> None:
         """Apply the answer of one poll.

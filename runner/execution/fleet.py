@@ -14,7 +14,7 @@ from functools import partial
 
 import anyio
 import anyio.abc
-from msgspec import Struct
+from msgspec import Struct, field
 
 from everfold.runner.backend import NO_TRAITS, Backend, BackendTraits, Load, Unreachable
 from everfold.runner.capabilities.fits import Missing, Server, why_none
@@ -43,6 +43,9 @@ FIRST_WORD_S = 1.5
 IDENTIFY_EVERY_S = 30.0
 """How often the identity of a server is read again while it answers."""
 
+TURN_WITHIN_S = 1.0
+"""How long a job waits for those before it to be sent: one that hangs must not hold up the rest."""
+
 UNLISTED_KEPT_S = 60.0
 """An unlisted backend that no job has asked for in so long is forgotten."""
 
@@ -51,6 +54,10 @@ class Reservation(Struct, eq=False):
     """One slot of one backend. It stays reserved until `Fleet.release` is called with it."""
 
     state: BackendState
+    sent: anyio.Event = field(default_factory=anyio.Event)
+    """Set once its job was sent, or will not be."""
+    before: anyio.Event | None = None
+    """The same of the reservation before it: jobs are sent in the order of their reservations."""
 
 
 class Fleet:
@@ -113,8 +120,14 @@ class Fleet:
         best = max(able, key=lambda state: state.room, default=None)
         if best is None or best.room == 0:
             return None
-        best.reserved += 1
-        return Reservation(best)
+        return self.reserve_on(best)
+
+    def reserve_on(self, state: BackendState, models: str = "") -> Reservation:
+        """Reserve a slot of a backend for a job that loads these model files."""
+        state.reserved += 1
+        state.models = models or state.models
+        before, state.last_sent = state.last_sent, anyio.Event()
+        return Reservation(state, state.last_sent, before)
 
     async def reserve_when_free(self, without: Collection[str] = ()) -> Reservation:
         """Wait, without a limit, until a slot is free, and reserve it."""
@@ -133,12 +146,14 @@ class Fleet:
     def release(self, reservation: Reservation) -> None:
         """Give a slot back and wake everyone who waits for room. Call it once per reservation."""
         reservation.state.reserved -= 1
+        reservation.sent.set()
         self._notify()
 
     def release_unused(self, reservations: Iterable[Reservation]) -> None:
         """Give back slots that got no job; wakes nobody, because the room is as it was before."""
         for reservation in reservations:
             reservation.state.reserved -= 1
+            reservation.sent.set()
 
     def state_of(self, url: str, server: str = "") -> BackendState:
         """Return the state of the backend that a job names by its URL and its server's identity.
@@ -333,6 +348,18 @@ class JobSlot:
             with anyio.move_on_after(within_s):
                 self._reservation = await self._fleet.reserve_when_free(without)
         return self._reservation.state if self._reservation is not None else None
+
+    async def wait_for_turn(self) -> None:
+        """Wait until the jobs with earlier slots there were sent, TURN_WITHIN_S at most."""
+        before = self._reservation.before if self._reservation is not None else None
+        if before is not None:
+            with anyio.move_on_after(TURN_WITHIN_S):
+                await before.wait()
+
+    def note_sent(self) -> None:
+        """Let the job with the next slot of this backend be sent."""
+        if self._reservation is not None:
+            self._reservation.sent.set()
 
     def move_to(self, url: str, server: str = "") -> None:
         """Reserve a slot on the backend where the job's attempt lives already."""

@@ -62,6 +62,7 @@ from everfold.streams.events.event import (
     Retried,
     Stopping,
     Succeeded,
+    Terminal,
 )
 from everfold.streams.events.limits import REASON_LIMIT
 from everfold.streams.leases.backends import forget_given_up
@@ -226,6 +227,7 @@ class JobRun:
                 if not isinstance(event, Succeeded) and event.abandoned:
                     await self._backend.abandon(self._shared.log, self.job, self._now_ms())
                 await self._job_log.append(event)
+                self._note_pace(event)
                 return False
             case Retry(failure=failure, after_s=after_s):
                 await self._retry(failure, after_s)
@@ -251,6 +253,14 @@ class JobRun:
             case WatchAttempt():
                 await self._watch_again()
         return True
+
+    def _note_pace(self, event: Terminal) -> None:
+        """Note how long the job ran at its backend, where that tells of the next ones."""
+        if not isinstance(event, Succeeded) or event.outputs_reused or not _has_place(self.job):
+            return
+        began_ms, ended_ms = event.started_at_ms or 0, event.ended_at_ms or 0
+        if 0 < began_ms < ended_ms:
+            self._backend.state(self.job).note_run((ended_ms - began_ms) / 1000)
 
     async def _start_attempt(self, number: int) -> bool:
         has_room = await self._attempt_start.run(number, self._watch)

@@ -131,6 +131,16 @@ def read_body(stored: bytes) -> Body:
     return _read(stored)
 
 
+def graph_of(stored: bytes) -> dict[str, object]:
+    """Return the graph of what a job stored; {} where it cannot be read."""
+    try:
+        is_body = _is_body(stored.decode(errors="replace"))
+        graph = read_json(bytes(read_body(stored).workflow) if is_body else stored)
+    except NotJson:
+        return {}
+    return graph if isinstance(graph, dict) else {}
+
+
 def check_stored(text: str) -> None:
     """Check a graph or a body that another program may have written. Raises Refused."""
     if not _is_body(text):

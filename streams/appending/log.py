@@ -306,10 +306,10 @@ class Log:
         belongs to the user. With the same key, or the same `job_id`, any other argument is a
         conflict that is named; of partner keys the names count, and a delay is not compared.
 
-        Raises InvalidWorkflow, TooLarge, InvalidName or IdempotencyConflict with nothing written,
-        Refused while an import into the namespace is not finished;
-        a leaf of Unavailable when the server stayed away for `retry_for_s`, and then only a repeat
-        with the same idempotency key or job id is sure not to make two jobs.
+        Raises InvalidWorkflow, TooLarge, InvalidName, IdempotencyConflict or QueueFull with nothing
+        written, Refused while an import into the namespace is not finished; a leaf of
+        Unavailable when the server stayed away for `retry_for_s`, and then only a repeat with the
+        same idempotency key or job id is sure not to make two jobs.
         """
         await self._refuse_while_importing()
         request = JobRequest(

@@ -10,16 +10,18 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from everfold.streams.appending.body import PartnerKeys, body_of, check_given
 from everfold.streams.appending.earlier_submit import Repeat, check_same, chosen_job_id, read_first
 from everfold.streams.appending.outcomes import Submission
 from everfold.streams.appending.partner_keys import forget_partner_keys, write_partner_keys
 from everfold.streams.appending.submitted_event import JobRequest, submitted_event
-from everfold.streams.errors import InvalidName
+from everfold.streams.errors import InvalidName, QueueFull
 from everfold.streams.events.checks import check_text
 from everfold.streams.events.event import Submitted
 from everfold.streams.events.json_text import decoder
+from everfold.streams.events.needs import Needs
 from everfold.streams.events.ranges import check_number
 from everfold.streams.events.workflow_check import CheckedWorkflow, check_workflow
 from everfold.streams.redis import scripts
@@ -39,6 +41,8 @@ class NewJob(Struct, frozen=True):
     event: Submitted
     stored: CheckedWorkflow
     partner_keys: PartnerKeys
+    needs: Needs = Needs()
+    """What a server must have to run it."""
 
 
 async def submit_job(log: Log, request: JobRequest) -> Submission:
@@ -53,6 +57,8 @@ async def submit_job(log: Log, request: JobRequest) -> Submission:
         writing = partial(write_partner_keys, log.redis, name, new.partner_keys)
         await with_retry(writing, log.retry_for_s)
     reply = await with_retry(partial(write_job, log, new, payload), log.retry_for_s)
+    if reply[0] == b"full":
+        raise QueueFull(new.event.queue, int(reply[1]), int(reply[2]))
     if reply[0] == b"submitted":
         return Submission(new.job_id, bytes(reply[1]).decode(), created=True)
     if new.partner_keys:
@@ -69,7 +75,8 @@ async def _checked(log: Log, request: JobRequest) -> NewJob:
     stored = body_of(graph, given.extra_data)
     job_id = chosen_job_id(log.generation, check_text("user", request.user), request.job_id, key)
     event = submitted_event(request, graph, stored, given, await _run_at_ms(log, request))
-    return NewJob(job_id, log.stamp(event), stored, given.partner_keys)
+    needs = replace(graph.needs, labels=tuple(sorted(set(request.needs))))
+    return NewJob(job_id, log.stamp(event), stored, given.partner_keys, needs)
 
 
 async def _run_at_ms(log: Log, request: JobRequest) -> int | None:
@@ -95,7 +102,6 @@ async def write_job(log: Log, new: NewJob, payload: bytes) -> scripts.Reply:
             keys.head(new.job_id),
             keys.workflow(partition, event.stored),
             keys.workflows(partition),
-            keys.dispatch(partition, event.queue, event.priority),
             keys.later(partition),
             keys.deadlines(partition),
             keys.queues(partition),
@@ -105,12 +111,12 @@ async def write_job(log: Log, new: NewJob, payload: bytes) -> scripts.Reply:
         payload=payload,
         sha256=event.stored,
         graph=new.stored.json,
-        queue=event.queue,
-        priority=event.priority,
         due_ms=event.run_at_ms or 0,
         start_within_ms=_start_within_ms(event),
         wake_channel=keys.wake(),
         wake_message=f"dispatch {partition}",
+        partitions=keys.partitions,
+        place=(event.queue, event.priority, new.needs.signature, event.user, event.kind),
     )
 
 

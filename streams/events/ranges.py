@@ -99,6 +99,9 @@ RANGES = {
     "wait_s": _seconds(),
     "wait_timeout_s": _seconds(is_endless=True),
     "partitions": _count(1, 1024),
+    "running_limit": Range(0, 1_000_000),
+    "waiting_limit": Range(0, 100_000_000),
+    "share_limit": Range(0.01, 100),
     # Of a runner.
     "slots": _count(1),
     "lease_ttl_s": _PERIOD,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from typing import cast
 
 import msgspec
 
@@ -16,6 +17,7 @@ from everfold.streams.errors import InvalidWorkflow, TooLarge
 from everfold.streams.events.json_text import NotJson, read_unique_json
 from everfold.streams.events.json_values import write_json
 from everfold.streams.events.limits import NESTING_LIMIT, WORKFLOW_LIMIT_BYTES
+from everfold.streams.events.needs import Needs, needs_of
 
 EXPORT_HINT = (
     "In ComfyUI choose Workflow > Export (API) (older versions: enable the dev mode options, "
@@ -35,6 +37,8 @@ class CheckedWorkflow(msgspec.Struct, frozen=True):
     json: bytes
     sha256: str
     """Of `json`, in hex."""
+    needs: Needs = Needs()
+    """What a server must have to run it."""
 
 
 def check_workflow(workflow: object) -> CheckedWorkflow:
@@ -125,7 +129,8 @@ def _canonical(workflow: Mapping[object, object]) -> CheckedWorkflow:
         raise InvalidWorkflow(f"the workflow cannot be written as JSON: {error}") from error
     if len(encoded) > WORKFLOW_LIMIT_BYTES:
         raise TooLarge("the workflow", len(encoded), WORKFLOW_LIMIT_BYTES)
-    return CheckedWorkflow(encoded, hashlib.sha256(encoded).hexdigest())
+    needs = needs_of(cast("Mapping[str, object]", workflow))
+    return CheckedWorkflow(encoded, hashlib.sha256(encoded).hexdigest(), needs)
 
 
 def _kind(value: object) -> str:

@@ -27,10 +27,11 @@ from everfold.streams.events.codec import reads
 from everfold.streams.events.event import Claimed, Recovered, Released, Retried
 from everfold.streams.events.record import Recorded, recorded
 from everfold.streams.leases.due_jobs import BlockedPage, DueJobs, Promotion
-from everfold.streams.leases.fairness import Lane, lane_order
+from everfold.streams.leases.fairness import Lane, all_lanes
 from everfold.streams.leases.own_leases import own_leases
 from everfold.streams.leases.server_clock import ServerClock
 from everfold.streams.redis import scripts
+from everfold.streams.redis.keys import RUNNERS_GROUP
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.replies import NoGroup
 from everfold.streams.redis.retry import with_retry
@@ -52,6 +53,12 @@ TAKE_OVER_LIMIT = 500
 RENEW_LIMIT = 500
 """Leases renewed in one script call."""
 
+RESTORE_PAGE = 500
+"""Entries of dispatch looked at in one script call."""
+
+ANY_LINE = "*"
+"""In a claim: the line whose first job stands before all others of its queue and partition."""
+
 
 class Dispatch:
     """The leases of one runner in one namespace. Safe to use from many tasks at once.
@@ -69,31 +76,52 @@ class Dispatch:
         self._reads = reads()
         self._due_jobs = DueJobs(log, self.clock, self._reads)
 
-    async def claim(self, partition: int, lanes: Sequence[Lane], most: int) -> list[Lease]:
-        """Lease up to `most` waiting jobs of a partition; [] when none waits.
+    async def claim(self, partition: int, queues: Sequence[str], most: int) -> list[Lease]:
+        """Lease up to `most` waiting jobs of a partition in their order; [] when none waits.
 
-        `lanes` are (queue, priority), the preferred ones first. Each job gets a new epoch and a
+        Jobs of the first of `queues` come before those of the next. Each job gets a new epoch and a
         `claimed` event. Raises a leaf of Unavailable, without a retry: then jobs may have been
         leased, and `own_leases` names them.
         """
+        leases: list[Lease] = []
+        for queue in queues:
+            if len(leases) < most:
+                found = await self.claim_from(partition, queue, [ANY_LINE] * (most - len(leases)))
+                leases += [lease for _, lease in found]
+        return leases
+
+    async def claim_from(
+        self, partition: int, queue: str, lines: Sequence[str]
+    ) -> list[tuple[int, Lease]]:
+        """Lease the first job of each of `lines`, which may be named several times.
+
+        Returns each lease with the index of its line; a line whose jobs are gone, or at their
+        limit, has none. [] where the queue is paused. Raises as `claim` does.
+        """
+        if not lines:
+            return []
         clock = await self.clock.of(partition)
-        events = [self._claimed() for _ in range(most)]
+        events = [self._claimed() for _ in lines]
         payloads = [self._log.encoded(event, trusted=True) for event in events]
         jobs = await scripts.claim(
             self._redis,
             log=self._keys.log(partition),
-            dispatches=[self._keys.dispatch(partition, *lane) for lane in lanes],
+            lines=self._keys.lines(partition, queue),
             tag=self._keys.tag(partition),
             runner=self.runner,
             reads=self._reads,
+            queue=queue,
+            wanted=lines,
             payloads=payloads,
         )
+        leases: list[tuple[int, Lease]] = []
         for job in jobs:
             clock.doubt(int(cast("bytes", job[3]).split(b"-")[0]), steady_s())
-        return [
-            self._lease(job, lanes[int(job[4]) - 1], job[5], _history(job, claimed, payload))
-            for job, claimed, payload in zip(jobs, events, payloads, strict=False)
-        ]
+            index = int(job[6]) - 1
+            history = _history(job, events[index], payloads[index])
+            lane = (queue, cast("bytes", job[4]).decode())
+            leases.append((index, self._lease(job, lane, job[5], history)))
+        return leases
 
     async def take_over(
         self,
@@ -105,7 +133,7 @@ class Dispatch:
         suspect: str = "",
         most: int = TAKE_OVER_LIMIT,
     ) -> tuple[str, list[Lease]]:
-        """Lease up to `most` jobs of one lane whose lease was not renewed for `idle_limit_s`.
+        """Lease up to `most` jobs of a lane whose lease was not renewed for `idle_limit_s`.
 
         Looks at a page of leases after `cursor`, which the caller keeps from call to call; returns
         the next cursor, "-" at the end, and the leases. With `suspect`, the name of a runner,
@@ -116,8 +144,11 @@ class Dispatch:
         """
         for _ in range(2):
             page = await self._take_over(partition, lane, idle_limit_s, cursor, suspect, most)
-            if page is not None:
+            if page is not None and page[0]:
                 return page[0], [self._lease(job, lane, job[4]) for job in page[1]]
+            if page is not None:
+                await self.restore(partition, lane)
+                continue
             # The answer came late, or the clock was set: then leases only look old.
             await self.clock.look(partition)
         raise ServerError("the server's clock was set; nothing is taken over until that is clear")
@@ -148,10 +179,33 @@ class Dispatch:
             payloads=payloads,
         )
 
+    async def restore(self, partition: int, lane: Lane) -> int:
+        """Release the jobs of a lane of which no lease is known, as after its consumer group was
+        lost; return how many. Raises a leaf of Unavailable, without a retry; it may be repeated."""
+        key, tag = self._keys.dispatch(partition, *lane), self._keys.tag(partition)
+        first, total = "-", 0
+        while first:
+            count, first = await scripts.restore_leases(
+                self._redis, dispatch=key, tag=tag, first=first, most=RESTORE_PAGE
+            )
+            total += count
+        return total
+
+    async def lacks_leases(self, partition: int, lane: Lane) -> bool:
+        """Say whether a lane has jobs of which no lease is known. Raises a leaf of Unavailable."""
+        key = self._keys.dispatch(partition, *lane)
+        try:
+            held = await command(self._redis, "XPENDING", key, RUNNERS_GROUP)
+            count = await command(self._redis, "XLEN", key)
+        except (NoGroup, WrongKeyType):
+            return False  # the next sweep sees to the first
+        # Jobs end between the two: only more entries than leases mean something.
+        return int(cast("int", count)) > int(cast("list[int]", held)[0])
+
     async def has_leases(self, runner: str, queues: Sequence[str]) -> bool:
         """Say whether a runner holds leases in these queues. Raises a leaf of Unavailable."""
         for partition in range(self._keys.partitions):
-            for lane in lane_order(0, tuple(queues)):
+            for lane in all_lanes(queues):
                 key = self._keys.dispatch(partition, *lane)
                 with suppress(NoGroup, WrongKeyType):
                     if await command(self._redis, "XPENDING", key, "runners", "-", "+", 1, runner):
@@ -306,10 +360,10 @@ class Dispatch:
 
 def _history(job: scripts.Reply, claimed: Claimed, payload: bytes) -> tuple[Recorded, ...]:
     """Return a job's first event and its claim where the reply of the claim has both, else ()."""
-    if len(job) < 7:
+    if len(job) < 8:
         return ()
     job_id, epoch, seq, entry_id = job[:4]
-    first = recorded(*cast("tuple[bytes, list[bytes]]", job[6]))
+    first = recorded(*cast("tuple[bytes, list[bytes]]", job[7]))
     claim = Recorded(
         entry_id=cast("bytes", entry_id).decode(),
         job_id=cast("bytes", job_id).decode(),

@@ -1,4 +1,4 @@
-"""Jobs that wait for a time: move them to dispatch when it has come.
+"""Jobs that wait for a time: let them wait for a runner when it has come.
 
 Rule: nothing is moved by a clock that this process cannot explain. A job that waits for a runner
 that can read it is moved for one that reads something else than those before it.
@@ -16,7 +16,7 @@ from everfold.streams.redis import scripts
 from everfold.streams.redis.steady_clock import steady_s
 
 PROMOTE_LIMIT = 500
-"""Jobs moved from later to dispatch in one call."""
+"""Jobs moved from later to those that wait for a runner in one call."""
 
 BLOCKED_PAGE = 200
 """Blocked jobs looked at in one call."""
@@ -26,7 +26,7 @@ class Promotion(Struct, frozen=True):
     """What one call of `promote` did in one partition."""
 
     promoted: int
-    """Jobs moved from later to dispatch, PROMOTE_LIMIT at most: call again when it is that."""
+    """Jobs whose time has come, PROMOTE_LIMIT at most: call again when it is that."""
     next_due_ms: int
     """When the partition's next job is due, Unix ms of the server; 0 when none waits for a time."""
     overdue: tuple[str, ...]
@@ -37,7 +37,7 @@ class BlockedPage(Struct, frozen=True):
     """What one call of `promote_blocked` did in one partition."""
 
     promoted: int
-    """Jobs moved to dispatch, because this program reads something else than those before it."""
+    """Jobs that wait for a runner now: this program reads something else than those before."""
     over: tuple[str, ...]
     """Ids of jobs that have waited too long, or are to be canceled, until somebody ends them."""
 
@@ -52,7 +52,7 @@ class DueJobs:
         """Partition -> index at which the next page of its blocked jobs begins."""
 
     async def promote(self, partition: int) -> Promotion:
-        """Move jobs of a partition whose time has come to dispatch, PROMOTE_LIMIT at most.
+        """Let jobs of a partition whose time has come wait for a runner, PROMOTE_LIMIT at most.
 
         Runners are woken. Nothing is moved right after the server's clock was set. Raises a leaf of
         Unavailable, without a retry; it may be repeated.
@@ -78,7 +78,7 @@ class DueJobs:
         return Promotion(int(reply[1]), int(reply[2]), overdue)
 
     async def promote_blocked(self, partition: int) -> BlockedPage:
-        """Move blocked jobs of a partition to dispatch that only programs other than this one
+        """Let blocked jobs of a partition wait for a runner that only programs other than this one
         could not read; look at one page per call. Raises a leaf of Unavailable, without a retry.
         """
         if (await self._clock.of(partition)).is_holding(steady_s()):

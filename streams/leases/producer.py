@@ -18,8 +18,9 @@ from everfold.streams.events.checks import check_name, check_texts
 from everfold.streams.events.event import Event, Released, Retried, Terminal
 from everfold.streams.events.ranges import check_number
 from everfold.streams.leases.dispatch import LEASE_TTL_S, Dispatch
-from everfold.streams.leases.fairness import all_lanes, lane_order, partition_order
+from everfold.streams.leases.fairness import all_lanes, rotated
 from everfold.streams.leases.registry import note_process
+from everfold.streams.queues.waiting_jobs import in_order, peek_all
 from everfold.streams.redis.keys import RELEASED
 from everfold.streams.redis.retry import with_retry
 
@@ -88,7 +89,7 @@ class Producer:
     async def _orphans(self, most: int) -> list[Lease]:
         leases: list[Lease] = []
         for partition in self._partitions():
-            for lane in lane_order(self._turn, self.queues):
+            for lane in all_lanes(self.queues):
                 if len(leases) < most:
                     leases += await self._orphans_in(partition, lane, most - len(leases))
         return leases
@@ -106,12 +107,23 @@ class Producer:
 
     async def _waiting(self, most: int) -> list[Lease]:
         self._turn += 1
-        leases: list[Lease] = []
         for partition in self._partitions():
             await self.dispatch.promote(partition)
+        leases: list[Lease] = []
+        for queue in rotated(self.queues, self._turn):
             if len(leases) < most:
-                lanes = lane_order(self._turn, self.queues)
-                leases += await self.dispatch.claim(partition, lanes, most - len(leases))
+                leases += await self._waiting_in(queue, most - len(leases))
+        return leases
+
+    async def _waiting_in(self, queue: str, most: int) -> list[Lease]:
+        pages = await peek_all(self.log, self._partitions(), queue, each=most)
+        by_partition: dict[int, list[str]] = {}
+        for job in in_order(pages)[:most]:
+            by_partition.setdefault(job.partition, []).append(job.line)
+        leases: list[Lease] = []
+        for partition, lines in by_partition.items():
+            found = await self.dispatch.claim_from(partition, queue, lines)
+            leases += [lease for _, lease in found]
         return leases
 
     async def own_leases(self) -> list[Lease]:
@@ -125,7 +137,7 @@ class Producer:
     held = own_leases  # its earlier name
 
     def _partitions(self) -> list[int]:
-        return partition_order(self._turn, self.log.keys.partitions, len(self.queues))
+        return rotated(range(self.log.keys.partitions), self._turn)
 
     async def append(self, lease: Lease, event: Event) -> Appended:
         """Append an event under the lease; one that is repeated with its id is stored once.

@@ -17,16 +17,17 @@
            {"fenced", current epoch}      {"closed", status}      {"conflict", actual seq}
            {"leased", owner}              {"unknown"}             {"broken", why}  a key is unusable
 ]]
+--- @include "job_place"
 --- @include "now_ms"
 --- @include "open_job"
 local log, later, workflows, tag, call, deadlines = KEYS[1], KEYS[2], KEYS[3], ARGV[1], redis.call, ARGV[1] .. ':deadlines'
 local outcomes, why, time_ms = {}, check_key(log, 'stream', 'XADD') or check_key(later, 'zset', 'ZREM') or check_key(deadlines, 'zset', 'ZADD')
   or check_key(workflows, 'hash', 'HGET HINCRBY HDEL') or refused('HMGET HGET HSET HDEL', tag .. ':head:') or check_key(tag .. ':blocked', 'zset', 'ZREM')
-  or refused('XDEL XACK', tag .. ':dispatch:') or refused('PEXPIRE', tag .. ':workflow:') or refused('PEXPIRE', tag .. ':partner_keys:') or not whole(ARGV[2]) and 'ERR the time is not a whole number', now_ms()
+  or refused('XDEL XACK', tag .. ':dispatch:') or refused('PEXPIRE', tag .. ':workflow:') or refused('PEXPIRE', tag .. ':partner_keys:') or check_rights(tag, 'ZADD ZREM ZRANGE', '', 'SREM') or not whole(ARGV[2]) and 'ERR the time is not a whole number', now_ms()
 if why then return redis.error_reply(why) end
-local function close(head, name, job, status, dispatch, graph, keys)
+local function close(head, name, job, status, at, sets, graph, keys)
   if job.phase == 'later' then call('ZREM', later, name) call('ZREM', tag .. ':blocked', name) end
-  if job.dispatch ~= '' and call('XDEL', dispatch, job.dispatch) then redis.pcall('XACK', dispatch, 'runners', job.dispatch) end
+  if job.phase == 'waiting' then leave_waiting(at, name) else leave_dispatch(at, sets, head, job.dispatch) end
   if call('HINCRBY', workflows, job.workflow, -1) <= 0 then call('HDEL', workflows, job.workflow) call('PEXPIRE', graph, ARGV[2]) end
   call('PEXPIRE', keys, 0) call('HSET', head, 'status', status, 'phase', 'closed')
 end
@@ -43,16 +44,15 @@ local function append(head, name, event_id, author, expected, epoch, holder, eff
   local seq, entry = string.match(effect == 'cancel' and job.cancel or '', '^(%d+) (%S+)$')
   if seq then return { 'duplicate', whole(seq), entry } end
   if expected >= 0 and job.seq ~= expected then return { 'conflict', job.seq } end
-  local dispatch, graph = tag .. ':dispatch:' .. job.queue .. ':' .. job.priority, tag .. ':workflow:' .. job.workflow
+  local graph, at, sets, damage = tag .. ':workflow:' .. job.workflow, nil, nil, nil
   local keys = closes and tag .. ':partner_keys:' .. name .. ':' .. (call('HGET', head, 'made_by') or '')
-  local damage = closes and (not whole(call('HGET', workflows, job.workflow) or '0') and 'its graph is not counted by a number'
-    or check_key(dispatch, 'stream') or check_key(graph, 'string') or check_key(keys, 'string')
-    or job.dispatch ~= '' and not is_entry_id(job.dispatch) and 'its place in dispatch is no entry id')
+  if closes then at, sets, damage = job_place(tag, job) end
+  damage = damage or closes and (not whole(call('HGET', workflows, job.workflow) or '0') and 'its graph is not counted by a number' or check_key(graph, 'string') or check_key(keys, 'string'))
   if damage then return { 'broken', damage } end
   seq, entry = append_to(log, head, name, job, author, event_id, payload)
   -- The next promotion ends a waiting one: whoever asks may die before, and no backend may have room.
   if effect == 'cancel' then call('HSET', head, 'cancel', seq .. ' ' .. entry) if waits then call('ZADD', deadlines, time_ms, name) end end
-  if closes then close(head, name, job, effect, dispatch, graph, keys) end
+  if closes then close(head, name, job, effect, at, sets, graph, keys) end
   return { 'appended', seq, entry }
 end
 for i = 4, #KEYS do outcomes[i - 3] = append(KEYS[i], unpack(ARGV, 8 * i - 29, 8 * i - 22)) end

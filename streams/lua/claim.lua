@@ -1,59 +1,59 @@
 #!lua
 --[[
-  Lease waiting jobs of one partition to a runner, in order of preference; each gets a new epoch
-  and a `claimed` event. An entry whose head is broken is passed over, and stays pending; a job that
-  such a runner could not read waits for another one.
-  KEYS[1]  log        STREAM
-  KEYS[2..] dispatch  STREAMs of queue and priority, the preferred one first
-  ARGV[1]  hash tag of the partition, from which heads are named
-  ARGV[2]  runner; after a space, a fingerprint of what it can read
-  ARGV[3..] encoded `claimed` events; as many jobs are leased at most
-
+  Lease waiting jobs of one queue and partition to a runner, each the first of its line; each gets a
+  new epoch. A job whose head is broken leaves its line for a minute; one that such a runner could
+  not read waits for another one.
+  KEYS[1]  log    STREAM
+  KEYS[2]  lines  ZSET of a queue, line by the place of its first job
+  ARGV[1]  hash tag of the partition, from which heads and lines are named
+  ARGV[2]  runner      ARGV[3]  fingerprint of what it can read      ARGV[4]  queue
+  ARGV[5..] two per job at most: line, '*' = that of the job that stands first; `claimed` event
   Returns  {"claimed", job...} where a job is
-           {job id, epoch, seq, entry id, index of its dispatch key from 1, dispatch entry id,
-            the job's first entry, if that is the one before}
+           {job id, epoch, seq, entry id, priority, dispatch entry id, which of ARGV's jobs from 1,
+            its first entry, if that is the one before}
+           {"paused"}      nothing is taken of this queue
 ]]
 --- @include "begin_lease"
 --- @include "now_ms"
+--- @include "places"
 --- @include "wait_for_reader"
-local log, tag, time_ms = KEYS[1], ARGV[1], now_ms()
-local runner, reads = string.match(ARGV[2], '^([^ ]*) ?(.*)$')
-local why = check_key(log, 'stream', 'XADD XRANGE') or check_key(tag .. ':head:', 'hash', 'HMGET HSET EXISTS')
-  or check_key(tag .. ':later', 'zset', 'ZADD') or check_key(tag .. ':blocked', 'zset', 'ZADD')
-for key = 2, #KEYS do why = why or check_key(KEYS[key], 'stream', 'XREADGROUP XGROUP|CREATE XACK XDEL') end
+--- @include "waiting"
+local log, lines, tag, queue, time_ms, outcome = KEYS[1], KEYS[2], ARGV[1], ARGV[4], now_ms(), { 'claimed' }
+local runner, reads, paused, later = ARGV[2], ARGV[3], string.match(tag, '^{(.*):%d+}$') .. ':paused', tag .. ':later'
+local why = check_key(log, 'stream', 'XADD XRANGE') or check_key(lines, 'zset', 'ZRANGE ZADD ZREM') or check_key(paused, 'hash', 'HEXISTS')
+  or refused('HMGET HSET EXISTS HGET', tag .. ':head:') or check_key(later, 'zset', 'ZADD') or check_key(tag .. ':blocked', 'zset', 'ZADD')
+  or refused('XADD XGROUP|CREATE XCLAIM', tag .. ':dispatch:') or check_rights(tag, 'ZADD ZREM ZRANGE', 'ZSCORE ZADD ZREMRANGEBYSCORE', 'SADD SREM SCARD SRANDMEMBER') or #ARGV % 2 == 1 and 'ERR an argument is missing'
 if why then return redis.error_reply(why) end
--- Return new entries of a dispatch stream, and an error that stands in the way of more.
-local function read(dispatch, count)
-  local command = { 'XREADGROUP', 'GROUP', 'runners', runner, 'COUNT', count, 'STREAMS', dispatch, '>' }
-  local reply = redis.pcall(unpack(command))
-  if reply and reply.err and string.find(reply.err, 'NOGROUP') then
-    local made = redis.pcall('XGROUP', 'CREATE', dispatch, 'runners', '0', 'MKSTREAM')
-    reply = made.err and made or redis.pcall(unpack(command))
-  end
-  if reply and reply.err then return {}, reply end
-  return reply and reply[1][2] or {}
+if redis.call('HEXISTS', paused, queue) == 1 then return { 'paused' } end
+local function lease(i, at, job, head, score, sets)
+  leave_waiting(at, job) note_taken(at.order, score)
+  local id = redis.call('XADD', at.dispatch, '*', 'j', job)
+  local claim = { 'XCLAIM', at.dispatch, 'runners', runner, 0, id, 'FORCE', 'JUSTID' }
+  if redis.pcall(unpack(claim)).err and redis.call('XGROUP', 'CREATE', at.dispatch, 'runners', '0') then redis.call(unpack(claim)) end
+  local epoch, seq, entry, last = begin_lease(log, head, job, runner, id, ARGV[i + 1], sets)
+  table.insert(outcome, { job, epoch, seq, entry, at.priority, id, (i - 3) / 2, seq == 2 and redis.call('XRANGE', log, last, last)[1] or nil })
+  return true
 end
-local outcome, used = { 'claimed' }, 2
-for key = 2, #KEYS do
-  if used == #ARGV then break end
-  local items, trouble = read(KEYS[key], #ARGV - used)
-  if trouble and #outcome == 1 then return trouble end
-  for _, item in ipairs(items) do
-    local dispatch_id, job = item[1], item[2] and item[2][2]
-    local head = tag .. ':head:' .. (job or '')
-    local status, _, blocked = leasable(head)
-    if status == 'open' and is_blocked(blocked, reads) then
-      wait_for_reader(tag, head, job, reads, time_ms)
-      status = 'blocked'
+-- Lease the first job of a line that can be leased; return whether there was one.
+local function lease_first(i, line, name)
+  for _, job in ipairs(check_key(line, 'zset', 'ZRANGE') and {} or redis.call('ZRANGE', line, 0, 99)) do
+    local head, score = tag .. ':head:' .. job, redis.call('ZSCORE', line, job)
+    local status, _, blocked, sets = leasable(tag, head)
+    local at, place = waiting_at(tag, head, name) or waiting_place(tag, { queue = queue, priority = 'normal' }, name)
+    if not at or check_key(at.dispatch, 'stream') then return false end
+    if status == 'open' and not is_blocked(blocked, reads) then
+      if not is_full(tag, sets) then return lease(i, at, job, head, score, sets) end
+      place = waiting_at(tag, head)
+      if not place or place.name == name then return false end
     end
-    if status == 'open' then
-      used = used + 1
-      local epoch, seq, entry, last = begin_lease(log, head, job, runner, dispatch_id, ARGV[used])
-      local first = seq == 2 and redis.call('XRANGE', log, last, last)[1] or nil
-      table.insert(outcome, { job, epoch, seq, entry, key - 1, dispatch_id, first })
-    elseif status or redis.pcall('EXISTS', head) == 0 then
-      redis.call('XACK', KEYS[key], 'runners', dispatch_id) redis.call('XDEL', KEYS[key], dispatch_id)
-    end
+    leave_waiting(at, job)
+    if place then enter_waiting(place, head, job, score)
+    elseif status == 'open' then wait_for_reader(tag, head, job, reads, time_ms)
+    elseif not status and redis.pcall('EXISTS', head) == 1 then redis.call('ZADD', later, time_ms + 60000, job) end
   end
+end
+for i = 5, #ARGV, 2 do
+  local names = ARGV[i] == '*' and redis.call('ZRANGE', lines, 0, 99) or { ARGV[i] }
+  for _, name in ipairs(names) do if lease_first(i, tag .. ':line:' .. queue .. ':' .. name, name) then break end end
 end
 return outcome

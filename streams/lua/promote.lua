@@ -1,11 +1,11 @@
 #!lua
 --[[
-  Move jobs whose time has come from later to dispatch, and name those that waited too long. A job
-  whose head or dispatch cannot be used is looked at again a minute later.
+  Let jobs whose time has come wait for a runner, and name those that waited too long. A job whose
+  head or place cannot be used is looked at again a minute later.
   KEYS[1]  later      ZSET by due time, Unix ms
   KEYS[2]  deadlines  ZSET by time, Unix ms
   KEYS[3]  clock      HASH: when the clock was looked at, and how far it was set
-  ARGV[1]  hash tag of the partition, from which heads and dispatch keys are named
+  ARGV[1]  hash tag of the partition, from which heads and places are named
   ARGV[2]  most jobs to move in one call
   ARGV[3]  wake channel
   ARGV[4]  wake message
@@ -15,12 +15,12 @@
            until it is closed, and may have started before.
            {"ahead", time}   it is ahead of that time, or a step of it is not dealt with: no change
 ]]
---- @include "check_key"
 --- @include "now_ms"
+--- @include "waiting"
 local later, deadlines, clock, tag, most = KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2]
 local time_ms, latest_ms = now_ms(), whole(ARGV[5])
 local why = check_key(later, 'zset', 'ZRANGE ZRANGEBYSCORE ZREM ZADD') or check_key(deadlines, 'zset', 'ZRANGEBYSCORE ZREM')
-  or check_key(clock, 'hash', 'HMGET HSET') or check_key(tag .. ':head:', 'hash', 'HGET HMGET HSET') or check_key(tag .. ':dispatch:', 'stream', 'XADD')
+  or check_key(clock, 'hash', 'HMGET HSET') or check_key(tag .. ':head:', 'hash', 'HGET HMGET HSET') or check_rights(tag, 'ZADD ZRANGE', 'ZSCORE ZADD', '')
   or not (latest_ms and whole(most)) and 'ERR a limit is not a whole number'
 if why then return redis.error_reply(why) end
 local seen_ms, moving = unpack(redis.call('HMGET', clock, 'seen_ms', 'moving'))
@@ -31,16 +31,13 @@ local due = redis.call('ZRANGEBYSCORE', later, '-inf', time_ms, 'LIMIT', 0, most
 for _, job in ipairs(due) do
   local head = tag .. ':head:' .. job
   local trouble = check_key(head, 'hash', 'HSET')
-  local queue, priority, phase = unpack(trouble and {} or redis.call('HMGET', head, 'queue', 'priority', 'phase'))
-  local dispatch = tag .. ':dispatch:' .. (queue or '') .. ':' .. (priority or '')
-  trouble = trouble or phase == 'later' and (not (queue and priority) or check_key(dispatch, 'stream', 'XADD'))
-  if trouble then
-    redis.call('ZADD', later, time_ms + 60000, job)
+  local phase, place = unpack(trouble and {} or redis.call('HMGET', head, 'phase', 'place'))
+  local is_to_wait, at = phase == 'later' or phase == 'waiting', nil
+  if is_to_wait then at, trouble = waiting_at(tag, head) end
+  if trouble then redis.call('ZADD', later, time_ms + 60000, job)
   else
     redis.call('ZREM', later, job)
-    if phase == 'later' then
-      redis.call('HSET', head, 'phase', 'waiting', 'dispatch', redis.call('XADD', dispatch, '*', 'j', job))
-    end
+    if is_to_wait then enter_waiting(at, head, job, place) end
   end
 end
 if #due > 0 then redis.pcall('PUBLISH', ARGV[3], ARGV[4]) end

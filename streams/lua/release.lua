@@ -21,11 +21,11 @@
   Returns  {"released", seq, entry id}
            {"duplicate", seq, entry id}   this event id is already in the log
            {"old", seq}                   the head may have forgotten this id: look for it up to seq
-           {"fenced", current epoch}      {"closed", status}
-           {"unknown"}                    no such job
+           {"fenced", current epoch}      {"closed", status}      {"unknown"}
            {"broken", why}                a key of the job cannot be used; nothing was written
 ]]
 --- @include "event_ids"
+--- @include "job_place"
 --- @include "kept_for"
 --- @include "now_ms"
 --- @include "open_job"
@@ -34,13 +34,14 @@ local log, head, dispatch, later = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local name, event_id, lease, payload, due = ARGV[1], ARGV[2], ARGV[3], ARGV[4], whole((string.gsub(ARGV[5], '^%+', '')))
 local reads, wait_ms, tag = ARGV[10] or '', whole(ARGV[11] or '0'), string.match(later, '^(.*):later$')
 local why, time_ms = check_key(log, 'stream', 'XADD') or check_key(later, 'zset', 'ZADD') or check_key(tag .. ':blocked', 'zset', 'ZADD')
-  or check_key(dispatch, 'stream', 'XCLAIM XACK XDEL') or refused('HMGET HGET HSET HDEL', head), now_ms()
+  or check_key(dispatch, 'stream', 'XCLAIM XACK XDEL') or refused('HMGET HGET HSET HDEL', head) or check_rights(tag, '', '', 'SREM'), now_ms()
 if why or not (due and wait_ms) then return redis.error_reply(why or 'ERR a time is not a whole number') end
 if string.sub(ARGV[5], 1, 1) == '+' then due = string.format('%d', due + time_ms) end
 local job, outcome = open_job(head, ARGV[8], event_id, whole(ARGV[9]))
 if not job then return outcome end
 if job.phase ~= 'leased' or job.epoch .. ' ' .. job.owner ~= lease then return { 'fenced', job.epoch } end
-if not is_entry_id(job.dispatch) then return { 'broken', 'it has no place in dispatch' } end
+local at, sets, damage = job_place(tag, job)
+if damage then return { 'broken', damage } end
 local is_ready = reads == '' and (due == 0 or job.cancel)
 -- Idle beyond every limit: the next sweep takes it over at once. The first write: it needs the group.
 local kept = is_ready and redis.pcall('XCLAIM', dispatch, 'runners', 'released', 0, job.dispatch, 'IDLE', 31536000000, 'JUSTID')
@@ -53,7 +54,6 @@ if is_ready then
 else
   if reads ~= '' then wait_for_reader(tag, head, name, reads, time_ms, wait_ms)
   elseif redis.call('ZADD', later, due, name) then redis.call('HSET', head, 'phase', 'later', 'dispatch', '', 'owner', '') end
-  redis.call('XACK', dispatch, 'runners', job.dispatch)
-  redis.call('XDEL', dispatch, job.dispatch)
+  leave_dispatch(at, sets, head, job.dispatch)
 end
 return { 'released', seq, entry }

@@ -5,33 +5,33 @@
   KEYS[1]  head       HASH of the job
   KEYS[2]  workflow   STRING, the graph
   KEYS[3]  workflows  HASH, graph -> open jobs that need it
-  KEYS[4]  dispatch   STREAM of the job's queue and priority
-  KEYS[5]  later      ZSET by due time, Unix ms
-  KEYS[6]  queues     SET of names
+  KEYS[4]  later      ZSET by due time, Unix ms
+  KEYS[5]  queues     SET of names
 
   ARGV[1]  job id
   ARGV[2]  SHA-256 of the graph
   ARGV[3]  the graph; '' = it is not known, and the job will fail for that
   ARGV[4]  queue
   ARGV[5]  due, Unix ms; 0 = now
+  ARGV[6]  signature of its needs
 
   Returns  {"reopened"}
            {"known"}      it waits already, or has ended
 ]]
---- @include "check_key"
+--- @include "waiting"
 local head, job, sha, graph, due = KEYS[1], ARGV[1], ARGV[2], ARGV[3], whole(ARGV[5])
 local why = check_key(head, 'hash', 'HMGET HSET') or check_key(KEYS[2], 'string', 'SET') or check_key(KEYS[3], 'hash', 'HGET HINCRBY')
-  or check_key(KEYS[4], 'stream', 'XADD') or check_key(KEYS[5], 'zset', 'ZADD') or check_key(KEYS[6], 'set', 'SADD')
-  or not due and 'ERR the time is not a whole number'
+  or check_key(KEYS[4], 'zset', 'ZADD') or check_key(KEYS[5], 'set', 'SADD')
+  or check_rights(string.match(KEYS[4], '^(.*):later$'), 'ZADD ZRANGE', 'ZSCORE ZADD', '') or not due and 'ERR the time is not a whole number'
   or not whole(redis.call('HGET', KEYS[3], sha) or '0') and 'ERR a graph is not counted by a number'
 if why then return redis.error_reply(why) end
-local status, phase = unpack(redis.call('HMGET', head, 'status', 'phase'))
+local status, phase, priority, user, kind = unpack(redis.call('HMGET', head, 'status', 'phase', 'priority', 'user', 'kind'))
 if status ~= 'open' or phase ~= 'imported' then return { 'known' } end
-redis.call('HSET', head, 'phase', 'later', 'dispatch', '')
+local at, trouble = waiting_place(string.match(KEYS[4], '^(.*):later$'), { queue = ARGV[4], priority = priority or 'normal', needs = ARGV[6], user = user, kind = kind })
+if not at then return redis.error_reply(trouble) end
+redis.call('HSET', head, 'phase', 'later', 'dispatch', '', 'needs', ARGV[6])
 if graph ~= '' then redis.call('SET', KEYS[2], graph) end
 redis.call('HINCRBY', KEYS[3], sha, 1)
-redis.call('SADD', KEYS[6], ARGV[4])
-if due == 0 then
-  redis.call('HSET', head, 'phase', 'waiting', 'dispatch', redis.call('XADD', KEYS[4], '*', 'j', job))
-else redis.call('ZADD', KEYS[5], due, job) end
+redis.call('SADD', KEYS[5], ARGV[4])
+if due == 0 then enter_waiting(at, head, job) else redis.call('ZADD', KEYS[4], due, job) end
 return { 'reopened' }

@@ -15,7 +15,8 @@
            orphaned one (its previous_owner, crashes and idle_ms are filled in here)
 
   Returns  {"ahead", "-"}             the clock is ahead of that time; nothing was taken
-           {"none", "-"}              no pending entry after the cursor, or no group
+           {"no_group", "-"}          no lease is known: call restore_leases.lua
+           {"none", "-"}              no pending entry after the cursor
            {"page", cursor, job...}   cursor '-' when the walk is through; a job is
            {job id, epoch, seq, entry id, dispatch entry id}
 ]]
@@ -24,15 +25,14 @@
 --- @include "now_ms"
 local log, dispatch, tag, runner = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
 local idle_limit_ms, cursor, suspect, latest_ms, PAGE = whole(ARGV[3]), ARGV[4], ARGV[5], whole(ARGV[6]), 1000
-local time_ms = now_ms()
-local why = check_key(log, 'stream', 'XADD') or check_key(dispatch, 'stream', 'XPENDING XRANGE XCLAIM XACK XDEL')
-  or check_key(tag .. ':head:', 'hash', 'HMGET HSET HINCRBY EXISTS')
+local time_ms, why = now_ms(), check_key(log, 'stream', 'XADD') or check_key(dispatch, 'stream', 'XPENDING XRANGE XCLAIM XACK XDEL EXISTS')
+  or check_key(tag .. ':head:', 'hash', 'HMGET HSET HINCRBY EXISTS') or refused('TYPE SADD', string.match(tag, '^{(.*):%d+}$') .. ':running:')
 if why then return redis.error_reply(why) end
 if latest_ms > 0 and time_ms > latest_ms then return { 'ahead', '-' } end
-local is_young = suspect == '' and started_within(idle_limit_ms)
-local ask = { 'XPENDING', dispatch, 'runners', cursor == '-' and '-' or '(' .. cursor, '+', PAGE }
+local is_young, ask = suspect == '' and started_within(idle_limit_ms), { 'XPENDING', dispatch, 'runners', cursor == '-' and '-' or '(' .. cursor, '+', PAGE }
 if suspect ~= '' then ask[7], idle_limit_ms = suspect, 0 end
 local pending = redis.pcall(unpack(ask))
+if pending.err and redis.call('EXISTS', dispatch) == 1 then return { 'no_group', '-' } end
 if pending.err or #pending == 0 then return { 'none', '-' } end
 local outcome, used = { 'page', '-' }, 6
 for _, item in ipairs(pending) do
@@ -41,13 +41,13 @@ for _, item in ipairs(pending) do
   if owner ~= runner and idle_ms >= idle_limit_ms then
     local job = (redis.call('XRANGE', dispatch, dispatch_id, dispatch_id)[1] or { nil, {} })[2][2]
     local head = tag .. ':head:' .. (job or '')
-    local status, phase = leasable(head)
+    local status, phase, _, sets = leasable(tag, head)
     local is_kept = phase ~= 'released' and is_young or phase == 'released' and is_kept_for_another(head, runner, time_ms)
     if status == 'open' and not is_kept then
       local payload = phase == 'released' and ARGV[used + 1] or recovery(head, owner, idle_ms, ARGV[used + 2])
       if not payload then return #outcome > 2 and outcome or redis.error_reply('ERR an event is no JSON object') end
       redis.call('XCLAIM', dispatch, 'runners', runner, 0, dispatch_id, 'JUSTID')
-      local epoch, seq, entry = begin_lease(log, head, job, runner, dispatch_id, payload)
+      local epoch, seq, entry = begin_lease(log, head, job, runner, dispatch_id, payload, sets)
       outcome[#outcome + 1], used = { job, epoch, seq, entry, dispatch_id }, used + 2
     elseif status and status ~= 'open' or redis.pcall('EXISTS', head) == 0 then
       redis.call('XACK', dispatch, 'runners', dispatch_id) redis.call('XDEL', dispatch, dispatch_id)

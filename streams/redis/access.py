@@ -40,7 +40,8 @@ WITHOUT = {
 
 _READER = (
     *(*CONNECTED, "get", "hscan", "hstrlen", "xrange", "xrevrange", "xread", "zrevrangebyscore"),
-    *("zscore", "zcard", "zrangebylex", "zrevrangebylex", "zlexcount"),
+    *("zscore", "zcard", "zrange", "zcount", "zrangebyscore", "zrangebylex", "zrevrangebylex"),
+    "zlexcount",
 )
 
 _WRITER = ("eval", "evalsha", "type", "hset", "xadd", "zadd", "hincrby", "hdel", "publish")
@@ -51,16 +52,19 @@ _CONSUMER = (
     *("zadd", "zrem", "zremrangebyscore"),
 )
 
-_CLIENT = (*_READER, *_WRITER, "set", "sadd", "zrem", "xdel", "xack", "pexpire")
+_PLACES = ("sadd", "srem", "scard", "srandmember", "zrem", "zrange", "zremrangebyscore")
+"""What moves jobs from and to those that wait, or run."""
+
+_CLIENT = (*_READER, *_WRITER, *_PLACES, "set", "xdel", "xack", "pexpire")
 
 COMMANDS: dict[Role, tuple[str, ...]] = {
     "reader": _READER,
     "client": _CLIENT,
     "gateway": _CLIENT,
     "runner": (
-        *(*_READER, *_WRITER, "hsetnx", "xack", "xdel", "xreadgroup", "xgroup|create", "xclaim"),
-        *("xpending", "zrem", "zrange", "zrangebyscore", "pexpire", "subscribe", "set", "sadd"),
-        *("smembers", "copy"),
+        *(*_READER, *_WRITER, *_PLACES, "hsetnx", "xack", "xdel", "xgroup|create", "xclaim"),
+        *("xpending", "zrangebyscore", "pexpire", "subscribe", "set", "smembers", "copy"),
+        *("hexists", "exists", "xlen"),
     ),
     "projector": (
         *(

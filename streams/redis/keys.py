@@ -103,6 +103,23 @@ class Keyspace(Struct, frozen=True):
         """HASH: job -> what the server lost of it, as JSON; see retention/lost_writes.py."""
         return f"{self.namespace}:rewound"
 
+    def limits(self) -> str:
+        """HASH: "running user ada", "waiting queue default", "share user ada" ... -> a number; see
+        queues/limits.py."""
+        return f"{self.namespace}:limits"
+
+    def running(self, scope: str, name: str) -> str:
+        """SET: heads of the jobs of a queue, user or kind (`scope`) that runners hold."""
+        return f"{self.namespace}:running:{scope}:{name}"
+
+    def order(self, queue: str, priority: str) -> str:
+        """ZSET: user -> place of that user's next job, and how far the queue has come."""
+        return f"{self.namespace}:order:{queue}:{priority}"
+
+    def paused(self) -> str:
+        """HASH: queue of which no runner takes jobs -> who paused it, as JSON."""
+        return f"{self.namespace}:paused"
+
     def wake(self) -> str:
         """CHANNEL: hints only, each a word and what it is of: `dispatch` and `release` a partition,
         `cancel` a job, `drain` a runner."""
@@ -125,8 +142,21 @@ class Keyspace(Struct, frozen=True):
         return f"{self.tag(self.partition_of(job_id))}:head:{job_id}"
 
     def dispatch(self, partition: int, queue: str, priority: str) -> str:
-        """STREAM: one entry per open job that may run; a pending entry is a leased job."""
+        """STREAM: one entry per job that a runner holds; its pending entry is the lease."""
         return f"{self.tag(partition)}:dispatch:{queue}:{priority}"
+
+    def waiting(self, partition: int, queue: str) -> str:
+        """ZSET: the jobs of a queue that wait for a runner, by place."""
+        return f"{self.tag(partition)}:waiting:{queue}"
+
+    def lines(self, partition: int, queue: str) -> str:
+        """ZSET: line -> place of its first job."""
+        return f"{self.tag(partition)}:lines:{queue}"
+
+    def line(self, partition: int, queue: str, line: str) -> str:
+        """ZSET: the waiting jobs of a line by place: those of the same needs, and of one user or
+        kind where there are limits for these."""
+        return f"{self.tag(partition)}:line:{queue}:{line}"
 
     def queues(self, partition: int) -> str:
         """SET: the names of queues that ever held a job of this partition."""
@@ -228,7 +258,7 @@ class JobsKeys(Struct, frozen=True):
         return f"{self.root}:ended"
 
     def index(self) -> str:
-        """ZSET of equal scores: jobs by user, status and so on, see lua/include/index_jobs.lua."""
+        """ZSET: of equal scores, jobs by user, status and so on, see lua/include/index_jobs.lua."""
         return f"{self.root}:index"
 
     def indexed(self) -> str:

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from everfold.streams.errors import (
     NamespaceMadeAnew,
     NamespaceTooNew,
+    NamespaceTooOld,
     PartitionMismatch,
     WrongKeyType,
 )
@@ -25,7 +26,8 @@ from everfold.streams.redis.replies import shown
 from everfold.streams.redis.scripts import make_namespace
 from everfold.streams.redis.server import server_info
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2: waiting jobs stand in sorted sets. Before, they were entries of dispatch."""
 DEFAULT_PARTITIONS = 8
 
 
@@ -56,8 +58,8 @@ class Namespace(Struct, frozen=True):
 async def open_namespace(redis: Redis, name: str, partitions: int | None = None) -> Namespace:
     """Open the namespace, or make it with `partitions` (1 to 1024, default 8) when it is new.
 
-    Of two programs that make it at once, one decides. Raises PartitionMismatch, NamespaceTooNew or
-    InvalidName with nothing written; WrongKeyType, a leaf of Unavailable.
+    Of two programs that make it at once, one decides. Raises PartitionMismatch, NamespaceTooNew,
+    NamespaceTooOld or InvalidName with nothing written; WrongKeyType, a leaf of Unavailable.
     """
     check_name("namespace", name)
     if partitions is not None:
@@ -110,6 +112,8 @@ def _checked(name: str, asked: int | None, stored: dict[bytes, bytes]) -> Namesp
     actual = _number(name, stored, b"partitions", 1024)
     if schema > SCHEMA_VERSION:
         raise NamespaceTooNew(name, schema, SCHEMA_VERSION)
+    if schema < SCHEMA_VERSION:
+        raise NamespaceTooOld(name, schema, SCHEMA_VERSION)
     if asked is not None and asked != actual:
         raise PartitionMismatch(name, asked, actual)
     generation = stored.get(b"generation", b"").decode(errors="replace")

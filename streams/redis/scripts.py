@@ -90,6 +90,7 @@ _promote = Script("everfold.streams", "promote")
 _promote_blocked = Script("everfold.streams", "promote_blocked")
 _look_at_clock = Script("everfold.streams", "look_at_clock", is_read_only=True)
 _restart_leases = Script("everfold.streams", "restart_leases")
+_restore_leases = Script("everfold.streams", "restore_leases")
 _shift_times = Script("everfold.streams", "shift_times")
 _move_times = Script("everfold.streams", "move_times")
 _read_job = Script("everfold.streams", "read_job", is_read_only=True)
@@ -152,17 +153,18 @@ async def submit(
     payload: bytes,
     sha256: str,
     graph: bytes,
-    queue: str,
-    priority: str,
     due_ms: int,
     start_within_ms: int,
     wake_channel: str,
     wake_message: str,
+    partitions: int,
+    place: Sequence[str],
 ) -> Reply:
-    """Run submit.lua; `keys` in the order of its KEYS. Return one of its outcomes."""
-    arguments = (job_id, event_id, payload, sha256, graph, queue, priority)
+    """Run submit.lua; `keys` in the order of its KEYS, `place` is what decides where the job waits:
+    queue, priority, signature of its needs, user and kind. Return one of its outcomes."""
+    arguments = (job_id, event_id, payload, sha256, graph)
     times = (due_ms, start_within_ms, wake_channel, wake_message)
-    return cast("Reply", await _submit.run(redis, keys, (*arguments, *times)))
+    return cast("Reply", await _submit.run(redis, keys, (*arguments, *times, partitions, *place)))
 
 
 async def append(
@@ -188,15 +190,17 @@ async def claim(
     redis: Redis,
     *,
     log: str,
-    dispatches: Sequence[str],
+    lines: str,
     tag: str,
     runner: str,
     reads: str,
+    queue: str,
+    wanted: Sequence[str],
     payloads: Sequence[bytes],
 ) -> list[Reply]:
-    """Run claim.lua. Return the jobs that were leased, as many as `payloads` at most."""
-    who = f"{runner} {reads}"
-    reply = await _claim.run(redis, (log, *dispatches), (tag, who, *payloads))
+    """Run claim.lua for one job of each line that is `wanted`. Return the jobs that were leased."""
+    asked = [part for pair in zip(wanted, payloads, strict=True) for part in pair]
+    reply = await _claim.run(redis, (log, lines), (tag, runner, reads, queue, *asked))
     return cast("list[Reply]", reply[1:])
 
 
@@ -213,13 +217,22 @@ async def take_over(
     latest_ms: int,
     payloads: Sequence[bytes],
 ) -> tuple[str, list[Reply]] | None:
-    """Run take_over.lua. Return the next cursor ("-" at the end) and the jobs that were leased;
-    None when the server's clock is ahead of `latest_ms`."""
+    """Run take_over.lua. Return the next cursor ("-" at the end, "" where no lease is known) and
+    the jobs that were leased; None when the server's clock is ahead of `latest_ms`."""
     asked = (tag, runner, idle_limit_ms, cursor, suspect, latest_ms)
     reply = await _take_over.run(redis, (log, dispatch), (*asked, *payloads))
     if reply[0] == b"ahead":
         return None
-    return cast("bytes", reply[1]).decode(), cast("list[Reply]", reply[2:])
+    cursor = "" if reply[0] == b"no_group" else cast("bytes", reply[1]).decode()
+    return cursor, cast("list[Reply]", reply[2:])
+
+
+async def restore_leases(
+    redis: Redis, *, dispatch: str, tag: str, first: str, most: int
+) -> tuple[int, str]:
+    """Run restore_leases.lua. Return how many were released, and the next page, "" at the end."""
+    reply = await _restore_leases.run(redis, (dispatch,), (tag, first, most))
+    return cast("int", reply[1]), cast("bytes", reply[2]).decode()
 
 
 async def renew(

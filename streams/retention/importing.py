@@ -6,16 +6,18 @@ the runner that claims one asks its backend first, as after any death of a runne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import cast
 
 import msgspec
 
+from everfold.streams.appending.body import graph_of
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.segment import records_of
 from everfold.streams.errors import Refused
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.event import CancelRequested, Recovered, Submitted, closing_status
+from everfold.streams.events.needs import needs_of
 from everfold.streams.events.record import RawEntry, Recorded
 from everfold.streams.reading.reader import log_size
 from everfold.streams.reading.readers import trimmed_to
@@ -84,6 +86,7 @@ def _head(record: Recorded) -> dict[str, str]:
         fields |= {"first": record.entry_id, "status": "open", "phase": "imported", "owner": ""}
         fields |= {"workflow": event.stored, "queue": event.queue, "priority": event.priority}
         fields |= {"made_by": event.id, "recent": "", "dispatch": ""}
+        fields |= {"user": event.user, "kind": event.kind}
     if isinstance(event, Recovered):
         fields["crashes"] = str(event.crashes)
     if isinstance(event, CancelRequested):
@@ -97,13 +100,16 @@ def _flat(head: dict[str, str]) -> list[str]:
     return [text for pair in head.items() for text in pair]
 
 
-async def reopen(log: Log, job_id: str, graph: bytes | None, run_at_ms: int) -> bool:
+async def reopen(
+    log: Log, job_id: str, graph: bytes | None, run_at_ms: int, labels: Collection[str] = ()
+) -> bool:
     """Let an imported open job wait for a runner, until `run_at_ms` (Unix ms, 0 = at once).
 
     `graph` is its workflow's JSON; None when that is lost: the job will fail for it. False when
     the job waits already or has ended. Raises a leaf of Unavailable.
     """
     keys, partition = log.keys, log.keys.partition_of(job_id)
+    needs = needs_of(graph_of(graph or b"{}"), labels).signature
     stored = await read_hash(log.redis, keys.head(job_id))
     head = {name.decode(): value.decode() for name, value in stored.items()}
     reply = await _reopen.run(
@@ -112,11 +118,10 @@ async def reopen(log: Log, job_id: str, graph: bytes | None, run_at_ms: int) -> 
             keys.head(job_id),
             keys.workflow(partition, head["workflow"]),
             keys.workflows(partition),
-            keys.dispatch(partition, head["queue"], head["priority"]),
             keys.later(partition),
             keys.queues(partition),
         ),
-        (job_id, head["workflow"], graph or b"", head["queue"], run_at_ms),
+        (job_id, head["workflow"], graph or b"", head["queue"], run_at_ms, needs),
     )
     return reply[0] == b"reopened"
 

@@ -1,8 +1,9 @@
 """What a Lua script's header promises, compared with what its body does.
 
 Rule: the header is the block comment at the top. It names each KEYS[n] and ARGV[n] at the start of
-a line (`KEYS[2..]` for all from 2 on) and, after `Returns`, each outcome as {"name", ...}. The
-length is that of the file as it is written, everything else is read with its pieces included.
+a line, or after three spaces (`KEYS[2..]` for all from 2 on) and, after `Returns`, each outcome as
+{"name", ...}. The length is that of the file as it is written, everything else is read with its
+pieces included.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 LINE_LIMIT = 60
 
 _HEADER = re.compile(r"\A(?:#!lua[^\n]*\n)?--\[\[(.*?)\]\]", re.DOTALL)
-_DECLARED = re.compile(r"^\s*(KEYS|ARGV)\[(\d+)(\.\.)?\]", re.MULTILINE)
+_DECLARED = re.compile(r"(?:^\s*|\s{3,})(KEYS|ARGV)\[(\d+)(\.\.)?\]", re.MULTILINE)
 _FIRST_ELEMENT = re.compile(r"\{([^{},]*)")
 _FIRST_OF_OUTCOME = re.compile(r"\boutcomes?\[1\][^=\n]*=\s*('[^']*')")
 _NAME = re.compile(r"'([a-z_]+)'")

@@ -25,6 +25,8 @@ SAMPLE = {
     "content_hash": "S",
     "submit_id": "I",
     "name": "N",
+    "line": "L",
+    "scope": "user",
 }
 
 
@@ -44,6 +46,7 @@ def documented() -> dict[str, str]:
     rows = re.findall(r"^\| `([^`]*<ns>[^`]*)` \| (\w+) \|", TEXT, re.MULTILINE)
     spelled = {"<ns>": "ns", ":p}": ":0}", "<job>": "J", "<queue>": "Q"}
     spelled |= {"<priority>": "high", "<sha256>": "S", "<name>": "N", "<submit id>": "I"}
+    spelled |= {"<line>": "L", "<scope>": "user"}
     found = {}
     for key, kind in rows:
         for written, sample in spelled.items():

@@ -16,7 +16,6 @@ from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.events.event import CancelRequested
 from everfold.streams.leases.dispatch import Dispatch
-from everfold.streams.leases.fairness import all_lanes
 from everfold.streams.leases.registry import connected
 from everfold.streams.redis.keys import connection_name
 from everfold.streams.redis.redis_errors import command
@@ -63,7 +62,7 @@ def seen_of(pid: int, name: str) -> bytes:
 
 async def leased(log: Log) -> Lease:
     await log.submit(GRAPH)
-    (lease,) = await Dispatch(log, "r1").claim(0, all_lanes(["default"]), 1)
+    (lease,) = await Dispatch(log, "r1").claim(0, ["default"], 1)
     return lease
 
 

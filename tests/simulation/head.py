@@ -17,6 +17,8 @@ class Head:
         self.lane, self.workflow, self.made_by = lane, workflow, made_by
         self.first = self.last = NO_ENTRY
         self.canceled_by: tuple[int, str] | None = None
+        self.place = 0
+        """Among jobs that wait; 0 before the first time."""
         self.blocked: list[str] = []
         self.blocked_seq = self.blocked_until_ms = self.blocked_for_ms = 0
         self.recent: list[tuple[str, int, str]] = []

@@ -216,7 +216,7 @@ class Checker:
             for dispatch_id, job in stream.entries.items()
             if job == job_id
         ]
-        places = len(dispatch_ids) + (job_id in server.later)
+        places = len(dispatch_ids) + (job_id in server.later) + (job_id in server.waiting)
         expect(places == (head.status == "open"), f"5: {places} places, {head.phase}", job_id)
         line = server.lane(head.lane).pending.get(head.dispatch_id)
         holder = line.consumer if line else ""

@@ -24,6 +24,7 @@ from everfold.streams.events.event import (
 )
 from everfold.streams.events.record import Recorded
 from everfold.streams.leases.backends import Abandoned, BackendEntry
+from everfold.streams.redis.keys import PRIORITIES
 from tests.simulation.head import Head, Lane
 from tests.simulation.stream_model import FOREVER_MS, DispatchStream
 
@@ -49,6 +50,8 @@ class Server:
         self.states: dict[str, list[Job]] = {}
         """Of each job: its fold after 0, 1, 2 ... events."""
         self.lanes: dict[Lane, DispatchStream] = {}
+        self.waiting: dict[str, tuple[int, int]] = {}
+        """Job -> priority and place."""
         self.later: dict[str, int] = {}
         self.blocked: set[str] = set()
         self.strange: dict[str, list[int]] = {}
@@ -85,7 +88,7 @@ class Server:
         if due_ms:
             self.later[job_id], head.phase = due_ms, "later"
         else:
-            self._to_dispatch(job_id, head)
+            self._let_wait(job_id, head)
         head.first = self._write(job_id, head, event, None)
         return ("submitted", head.first)
 
@@ -138,6 +141,7 @@ class Server:
         return None
 
     def _close(self, job_id: str, head: Head, status: str) -> None:
+        self.waiting.pop(job_id, None)
         self.later.pop(job_id, None)
         self.blocked.discard(job_id)
         self.lane(head.lane).drop(head.dispatch_id)
@@ -146,19 +150,17 @@ class Server:
     # claim.lua
     def claim(self, runner: str, lanes: list[Lane], most: int, reads: str = "") -> list[Lease]:
         leases: list[Lease] = []
-        for lane in lanes:
-            if len(leases) == most:
-                break
-            stream = self.lane(lane)
-            for dispatch_id, job_id in stream.read_new(runner, most - len(leases), self._now_ms()):
-                head = self.heads[job_id]
-                if head.status == "open" and self._is_blocked(head, reads):
-                    stream.drop(dispatch_id)
-                    self._wait_for_reader(job_id, head, reads, head.blocked_for_ms)
-                elif head.status == "open":
-                    leases.append(self._lease(job_id, dispatch_id, runner, Claimed(owner=runner)))
-                else:
-                    stream.drop(dispatch_id)
+        for job_id in sorted(self.waiting, key=self.waiting.__getitem__):
+            head = self.heads[job_id]
+            if len(leases) == most or head.lane not in lanes:
+                continue
+            del self.waiting[job_id]
+            if self._is_blocked(head, reads):
+                self._wait_for_reader(job_id, head, reads, head.blocked_for_ms)
+            else:
+                self._tickets += 1
+                self.lane(head.lane).hold(self._tickets, job_id, runner, self._now_ms())
+                leases.append(self._lease(job_id, self._tickets, runner, Claimed(owner=runner)))
         return leases
 
     # take_over.lua
@@ -307,7 +309,7 @@ class Server:
             elif not self._is_blocked(head, reads):
                 self.blocked.discard(job_id)
                 self.later.pop(job_id, None)
-                self._to_dispatch(job_id, head)
+                self._let_wait(job_id, head)
         return over
 
     def append_strange(self, job_id: str) -> None:
@@ -325,7 +327,7 @@ class Server:
         for _, job_id in due[:most]:
             del self.later[job_id]
             if self.heads[job_id].phase == "later":
-                self._to_dispatch(job_id, self.heads[job_id])
+                self._let_wait(job_id, self.heads[job_id])
         overdue: list[str] = []
         for job_id in [job for job, at_ms in self.deadlines.items() if at_ms <= now_ms]:
             if self.heads[job_id].phase in ("waiting", "later"):
@@ -352,11 +354,13 @@ class Server:
             self.lanes[lane] = DispatchStream()
         return self.lanes[lane]
 
-    def _to_dispatch(self, job_id: str, head: Head) -> None:
+    def _let_wait(self, job_id: str, head: Head) -> None:
+        """At the place that it had before, or behind all others of its priority: one user."""
         self._tickets += 1
         self.changes += 1
-        self.lane(head.lane).add(self._tickets, job_id)
-        head.phase, head.dispatch_id = "waiting", self._tickets
+        head.place = head.place or self._tickets
+        self.waiting[job_id] = (PRIORITIES.index(head.lane[1]), head.place)
+        head.phase, head.dispatch_id = "waiting", 0
 
     def _write(
         self, job_id: str, head: Head, event: Event, author: Author, event_id: str = ""

@@ -22,19 +22,14 @@ class DispatchStream:
         self.entries: dict[int, str] = {}
         """Entry id -> job, in the order of the ids."""
         self.pending: dict[int, PendingEntry] = {}
-        self.delivered = 0
-        """The group's last delivered entry id."""
 
     def add(self, entry_id: int, job_id: str) -> None:
         self.entries[entry_id] = job_id
 
-    def read_new(self, consumer: str, most: int, now_ms: int) -> list[tuple[int, str]]:
-        """XREADGROUP with `>`."""
-        found = [item for item in self.entries.items() if item[0] > self.delivered][:most]
-        for entry_id, _ in found:
-            self.delivered = entry_id
-            self.pending[entry_id] = PendingEntry(entry_id, consumer, now_ms)
-        return found
+    def hold(self, entry_id: int, job_id: str, consumer: str, now_ms: int) -> None:
+        """XADD, and XCLAIM with FORCE."""
+        self.add(entry_id, job_id)
+        self.pending[entry_id] = PendingEntry(entry_id, consumer, now_ms)
 
     def claim(self, entry_id: int, consumer: str, now_ms: int, idle_ms: int = 0) -> bool:
         """XCLAIM without FORCE: an entry that nobody holds, or that is deleted, is not claimed."""

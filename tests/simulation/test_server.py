@@ -133,7 +133,7 @@ class Both:
 
     async def _claim(self) -> tuple[object, object]:
         dispatch, most = self._random.choice(self._dispatches), self._random.randint(1, 3)
-        real = await dispatch.claim(0, [LANE], most)
+        real = await dispatch.claim(0, [LANE[0]], most)
         return self._note(real, self.model.claim(dispatch.runner, [LANE], most))
 
     async def _take_over(self) -> tuple[object, object]:

@@ -20,9 +20,12 @@ from everfold.streams.events.record import RawEntry, recorded
 from everfold.streams.leases.dispatch import RENEW_LIMIT, Dispatch
 from everfold.streams.leases.due_jobs import BLOCKED_PAGE, PROMOTE_LIMIT
 from everfold.streams.leases.server_clock import PAGE as SHIFT_PAGE
+from everfold.streams.queues.limits import Limit, set_limit
+from everfold.streams.queues.waiting_jobs import LINES_AT_ONCE, peek, position
 from everfold.streams.reading.consumer_group import ConsumerGroup
 from everfold.streams.reading.reader import job_events
 from everfold.streams.redis import scripts
+from everfold.streams.redis.keys import RUNNERS_GROUP
 from everfold.streams.redis.pages import PAGE, WALKED_BYTES, count_entries, read_large_hash
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.scripts import Script
@@ -55,7 +58,7 @@ async def check_many_rights(log: Log) -> None:
 
 async def claim(log: Log) -> None:
     await add_jobs(log, MANY, "waiting")
-    assert len(await Dispatch(log, RUNNER).claim(0, [LANE], MOST_TIMES)) == MOST_TIMES
+    assert len(await Dispatch(log, RUNNER).claim(0, [LANE[0]], MOST_TIMES)) == MOST_TIMES
 
 
 async def claim_what_it_cannot_read(log: Log) -> None:
@@ -64,8 +67,54 @@ async def claim_what_it_cannot_read(log: Log) -> None:
     for job_id in jobs:
         kinds = f"{FAR_MS} 1 60000 {dispatch._reads}"
         await command(log.redis, "HSET", log.keys.head(job_id), "blocked", kinds)
-    assert await dispatch.claim(0, [LANE], MOST_TIMES) == []
+    assert await dispatch.claim(0, [LANE[0]], MOST_TIMES) == []
     assert await command(log.redis, "ZCARD", log.keys.blocked(0)) == MOST_TIMES
+
+
+async def claim_past_users_at_their_limit(log: Log) -> None:
+    await add_jobs(log, MANY, "waiting")
+    fill = """
+    for i = 1, ARGV[2] do redis.call('HSET', ARGV[1] .. ':head:j' .. i, 'user', 'u' .. i % 100) end
+    """
+    await command(log.redis, "EVAL", fill, 0, log.keys.tag(0), MANY)
+    await set_limit(log, Limit("running", "user", "*", 0))
+    dispatch = Dispatch(log, RUNNER)
+    for _ in range(3):
+        assert await dispatch.claim(0, [LANE[0]], 16) == []
+
+
+async def count_ahead(log: Log) -> None:
+    await add_jobs(log, MANY, "waiting")
+    fill = "for i = 1, ARGV[1] do redis.call('ZADD', KEYS[1], 7, 'j' .. i) end"
+    await command(log.redis, "EVAL", fill, 1, log.keys.waiting(0, LANE[0]), MANY)
+    await command(log.redis, "HSET", log.keys.head("j9"), "place", 7)
+    assert await position(log, "j9") == 1000  # of jobs at one place so many are compared
+
+
+async def peek_a_long_line(log: Log) -> None:
+    await add_jobs(log, MANY, "waiting")
+    page = await peek(log, 0, LANE[0], each=MOST_TIMES)
+    assert (page.count, len(page.jobs)) == (MANY, MOST_TIMES)
+
+
+async def peek_many_lines(log: Log) -> None:
+    fill = """
+    for i = 1, ARGV[2] do
+      for _, key in ipairs({ ':waiting:default', ':line:default:' .. i }) do
+        redis.call('ZADD', ARGV[1] .. key, i, 'j' .. i)
+      end
+      redis.call('ZADD', ARGV[1] .. ':lines:default', i, i)
+    end
+    """
+    await command(log.redis, "EVAL", fill, 0, log.keys.tag(0), MANY)
+    page = await peek(log, 0, LANE[0])
+    assert (page.count, len(page.jobs), page.next) == (MANY, LINES_AT_ONCE, LINES_AT_ONCE)
+
+
+async def restore_leases(log: Log) -> None:
+    await add_jobs(log, MANY, "leased", RUNNER)
+    await command(log.redis, "XGROUP DESTROY", log.keys.dispatch(0, *LANE), RUNNERS_GROUP)
+    assert await Dispatch(log, RUNNER).restore(0, LANE) == MANY
 
 
 async def count_many(log: Log) -> None:
@@ -229,16 +278,19 @@ async def trim_a_page(log: Log) -> None:
 LOADS: dict[str, tuple[Load, ...]] = {
     "append": (append_a_batch,),
     "check_access": (check_many_rights,),
-    "claim": (claim, claim_what_it_cannot_read),
+    "claim": (claim, claim_what_it_cannot_read, claim_past_users_at_their_limit),
+    "count_ahead": (count_ahead,),
     "count_entries": (count_many,),
     "import_entries": (import_a_page,),
     "move_times": (move_times,),
+    "peek_waiting": (peek_many_lines, peek_a_long_line),
     "promote": (promote,),
     "promote_blocked": (promote_blocked,),
     "read_job": (read_long_job,),
     "read_pending": (read_pending,),
     "renew": (renew,),
     "republish": (republish_a_page,),
+    "restore_leases": (restore_leases,),
     "restart_leases": (restart_leases,),
     "scan_hash": (scan_hash,),
     "shift_times": (shift_times,),
@@ -247,5 +299,13 @@ LOADS: dict[str, tuple[Load, ...]] = {
 }
 """Script -> calls of it."""
 
-SINGLE = {"look_at_clock", "make_namespace", "raise_levels", "release", "reopen", "submit"}
+SINGLE = {
+    "change_priority",
+    "look_at_clock",
+    "make_namespace",
+    "raise_levels",
+    "release",
+    "reopen",
+    "submit",
+}
 """Scripts that do one thing, with keys that they do not walk."""

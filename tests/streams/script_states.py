@@ -28,11 +28,15 @@ from everfold.streams.events.event import (
 from everfold.streams.events.record import RawEntry, Recorded
 from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.leases.fairness import all_lanes
+from everfold.streams.queues.limits import Limit, set_limit
+from everfold.streams.queues.queue_control import change_priority
+from everfold.streams.queues.waiting_jobs import peek, position
 from everfold.streams.reading.consumer_group import ConsumerGroup
 from everfold.streams.reading.reader import job_events
 from everfold.streams.reading.readers import register
 from everfold.streams.redis import scripts
 from everfold.streams.redis.access import Access, check_access
+from everfold.streams.redis.keys import RUNNERS_GROUP
 from everfold.streams.redis.pages import count_entries, read_large_hash
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.retention.importing import import_entries, reopen
@@ -43,6 +47,7 @@ State = Callable[[Log], Awaitable[object]]
 
 GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}
 LANES = all_lanes(["default"])
+QUEUES = ["default"]
 NORMAL = ("default", "normal")
 FAR_MS = 2**41
 DONE = Succeeded(attempt=1, outputs={})
@@ -54,7 +59,7 @@ async def leased(log: Log, *names: str) -> Sequence[Lease]:
     """Submit jobs and have r1 claim them; return the leases in the same order."""
     for name in names:
         await log.submit(GRAPH, job_id=name)
-    return await Dispatch(log, "r1").claim(0, LANES, len(names))
+    return await Dispatch(log, "r1").claim(0, QUEUES, len(names))
 
 
 async def change_head(log: Log, job_id: str, *fields: str | int) -> None:
@@ -67,6 +72,12 @@ async def submit(log: Log) -> object:
 
 async def submit_for_later(log: Log) -> object:
     return await log.submit(GRAPH, job_id="a", run_at_ms=FAR_MS)
+
+
+async def submit_to_a_bounded_queue(log: Log) -> object:
+    await set_limit(log, Limit("waiting", "queue", "*", 9))
+    await log.submit(GRAPH, job_id="b", user="ada", kind="x")
+    return await log.submit(GRAPH, job_id="a", user="ada", kind="x")
 
 
 async def end(log: Log) -> object:
@@ -108,20 +119,58 @@ async def append_as_one_of_many_authors(log: Log) -> object:
     return await log.append("a", CancelRequested(), epoch=0)
 
 
+async def end_waiting(log: Log) -> object:
+    await log.submit(GRAPH, job_id="b", user="ada", kind="x")
+    await log.submit(GRAPH, job_id="a", user="ada", kind="x")
+    return await log.append("b", Canceled(), epoch=UNLEASED)
+
+
 async def claim(log: Log) -> object:
-    for name in ("a", "blocked", "b"):
+    for name in ("a", "blocked", "broken", "b"):
         await log.submit(GRAPH, job_id=name)
     kinds = f"{FAR_MS} 1 60000 {reads()}"
     await change_head(log, "blocked", "blocked", kinds, "cancel", "2 1-0")
-    await command(log.redis, "XADD", log.keys.dispatch(0, *NORMAL), "*", "j", "unknown")
-    await log.submit(GRAPH, job_id="c", priority="low")
-    return await Dispatch(log, "r1").claim(0, LANES, 5)
+    await change_head(log, "broken", "seq", "x")
+    await log.submit(GRAPH, job_id="gone")
+    await command(log.redis, "DEL", log.keys.head("gone"))
+    await log.submit(GRAPH, job_id="c", priority="low", user="ada", kind="x")
+    return await Dispatch(log, "r1").claim(0, QUEUES, 5)
 
 
 async def claim_again(log: Log) -> object:
     await leased(log, "z")
     await submit(log)
-    return await Dispatch(log, "r1").claim(0, LANES, 1)
+    return await Dispatch(log, "r1").claim(0, QUEUES, 1)
+
+
+async def claim_at_a_limit(log: Log) -> object:
+    await log.submit(GRAPH, job_id="a", user="ada")
+    await log.submit(GRAPH, job_id="b", user="ada")
+    await set_limit(log, Limit("running", "user", "*", 1))
+    await command(log.redis, "SADD", log.keys.running("user", "ada"), log.keys.head("gone"))
+    return await Dispatch(log, "r1").claim(0, QUEUES, 2)
+
+
+async def peek_waiting(log: Log) -> object:
+    await submit(log)
+    return await peek(log, 0, "default")
+
+
+async def count_ahead(log: Log) -> object:
+    await submit(log)
+    return await position(log, "a")
+
+
+async def give_priority(log: Log) -> object:
+    await submit(log)
+    await log.submit(GRAPH, job_id="b")
+    return await change_priority(log, "a", "high")
+
+
+async def restore_leases(log: Log) -> object:
+    await leased(log, "a")
+    await command(log.redis, "XGROUP DESTROY", log.keys.dispatch(0, *NORMAL), RUNNERS_GROUP)
+    return await Dispatch(log, "r2").restore(0, NORMAL)
 
 
 async def take_over(log: Log) -> object:
@@ -178,6 +227,7 @@ async def promote_blocked(log: Log) -> object:
         await change_head(log, lease.job_id, "blocked", kinds)
     await command(log.redis, "ZADD", log.keys.blocked(0), 1, "overdue")
     await change_head(log, "moved", "phase", "waiting")
+    await change_priority(log, "a", "high")  # so that it has no place any more
     return await Dispatch(log, "r1").promote_blocked(0)
 
 
@@ -302,14 +352,17 @@ async def reopen_later(log: Log) -> object:
 
 
 STATES: dict[str, tuple[State, ...]] = {
-    "append": (end, end_in_later, cancel, append_many, append_as_one_of_many_authors),
+    "append": (end, end_in_later, end_waiting, cancel, append_many, append_as_one_of_many_authors),
     "check_access": (check_rights,),
-    "claim": (claim, claim_again),
+    "change_priority": (give_priority,),
+    "claim": (claim, claim_again, claim_at_a_limit),
+    "count_ahead": (count_ahead,),
     "count_entries": (count_some,),
     "import_entries": (import_twice,),
     "look_at_clock": (look_at_clock,),
     "make_namespace": (make_namespace,),
     "move_times": (move_times, end_to_move_times),
+    "peek_waiting": (peek_waiting,),
     "promote": (promote,),
     "promote_blocked": (promote_blocked,),
     "raise_levels": (raise_levels,),
@@ -319,10 +372,11 @@ STATES: dict[str, tuple[State, ...]] = {
     "renew": (renew,),
     "reopen": (reopen_now, reopen_later),
     "republish": (republish_two,),
+    "restore_leases": (restore_leases,),
     "restart_leases": (restart_leases,),
     "scan_hash": (scan_hash,),
     "shift_times": (shift_times,),
-    "submit": (submit, submit_for_later),
+    "submit": (submit, submit_for_later, submit_to_a_bounded_queue),
     "take_over": (take_over, take_over_from_a_dead_runner),
     "trim": (trim_ended,),
 }

@@ -23,6 +23,8 @@ class Stored(Struct, frozen=True):
     ids are unique in one stream only."""
     pending: dict[str, str]
     """Dispatch entry id -> consumer that holds it."""
+    waiting: dict[str, int]
+    """Job -> place."""
     later: dict[str, int]
     """Job -> due time, Unix ms."""
     deadlines: dict[str, int]
@@ -31,8 +33,8 @@ class Stored(Struct, frozen=True):
 
     @property
     def places(self) -> int:
-        """How often jobs stand in dispatch or later."""
-        return len(self.dispatch) + len(self.later)
+        """How often jobs stand in dispatch, waiting or later."""
+        return len(self.dispatch) + len(self.waiting) + len(self.later)
 
 
 async def stored(log: Log, job_id: str = "") -> Stored:
@@ -57,6 +59,7 @@ async def stored(log: Log, job_id: str = "") -> Stored:
         head={name.decode(): value.decode() for name, value in head.items()},
         dispatch=dispatch,
         pending=pending,
+        waiting=await _scores(log, keys.waiting(0, "default")),
         later=await _scores(log, keys.later(0)),
         deadlines=await _scores(log, keys.deadlines(0)),
         graphs={sha.decode(): int(count) for sha, count in graphs.items()},

@@ -14,7 +14,6 @@ import pytest
 
 from everfold.streams.appending.log import Log
 from everfold.streams.leases.dispatch import Dispatch
-from everfold.streams.leases.fairness import all_lanes
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_time_ms
 from tests.support.wall_clock import WallClock
@@ -81,5 +80,5 @@ async def test_the_clock_of_a_client_changes_nothing(
     promotion = await dispatch.promote(0)
     assert promotion.overdue == ("late",)
     assert promotion.next_due_ms == run_at_ms
-    leases = await dispatch.claim(0, all_lanes(["default"]), 9)
+    leases = await dispatch.claim(0, ["default"], 9)
     assert [lease.job_id for lease in leases] == ["now", "late"]

@@ -33,6 +33,7 @@ pytestmark = pytest.mark.anyio
 GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}
 NORMAL = ("default", "normal")
 LANES = all_lanes(["default"])
+QUEUES = ["default"]
 DONE = Succeeded(attempt=1, outputs={})
 DRAIN = Released(reason="drain")
 
@@ -50,20 +51,20 @@ async def log(redis_url: str, namespace: str) -> AsyncIterator[Log]:
 
 async def lease_of(log: Log, runner: str = "r1") -> Lease:
     await log.submit(GRAPH)
-    [lease] = await Dispatch(log, runner).claim(0, LANES, 1)
+    [lease] = await Dispatch(log, runner).claim(0, QUEUES, 1)
     return lease
 
 
 async def leases_of(log: Log, runner: str, count: int) -> list[Lease]:
     for _ in range(count):
         await log.submit(GRAPH)
-    return await Dispatch(log, runner).claim(0, LANES, count)
+    return await Dispatch(log, runner).claim(0, QUEUES, count)
 
 
 async def test_the_first_claim_makes_the_group_and_a_new_epoch(log: Log) -> None:
     made = await log.submit(GRAPH)
     assert (await stored(log)).pending == {}
-    [lease] = await Dispatch(log, "r1").claim(0, LANES, 5)
+    [lease] = await Dispatch(log, "r1").claim(0, QUEUES, 5)
     now = await stored(log, made.job_id)
     told = tuple(await job_events(log, made.job_id))
     dispatch_id = now.head["dispatch"]
@@ -81,13 +82,13 @@ async def test_each_first_claim_brings_its_own_jobs_history_and_later_ones_bring
     for number in range(3):
         await log.submit({"1": {"class_type": "EmptyImage", "inputs": {"n": number}}})
     dispatch = Dispatch(log, "r1")
-    leases = await dispatch.claim(0, LANES, 5)
+    leases = await dispatch.claim(0, QUEUES, 5)
     for lease in leases:
         assert list(lease.history) == await job_events(log, lease.job_id)
 
     await dispatch.release(leases[0], DRAIN, wait_s=0.0)
     await dispatch.promote(0)
-    [again] = await dispatch.claim(0, LANES, 5)
+    [again] = await dispatch.claim(0, QUEUES, 5)
 
     assert (again.job_id, again.history) == (leases[0].job_id, ())
 
@@ -95,36 +96,64 @@ async def test_each_first_claim_brings_its_own_jobs_history_and_later_ones_bring
 async def test_what_was_told_before_the_first_claim_must_be_read(log: Log) -> None:
     made = await log.submit(GRAPH)
     await log.append(made.job_id, CancelRequested(), epoch=0)
-    [lease] = await Dispatch(log, "r1").claim(0, LANES, 5)
+    [lease] = await Dispatch(log, "r1").claim(0, QUEUES, 5)
     assert (lease.seq, lease.history) == (3, ())
 
 
 async def test_nothing_to_claim_changes_nothing(log: Log) -> None:
     before = await stored(log)
-    assert await Dispatch(log, "r1").claim(0, LANES, 5) == []
+    assert await Dispatch(log, "r1").claim(0, QUEUES, 5) == []
     await log.submit(GRAPH)
-    assert await Dispatch(log, "r1").claim(0, LANES, 0) == []
-    assert await Dispatch(log, "r1").claim(0, all_lanes(["other"]), 5) == []
+    assert await Dispatch(log, "r1").claim(0, QUEUES, 0) == []
+    assert await Dispatch(log, "r1").claim(0, ["other"], 5) == []
     assert before.pending == (await stored(log)).pending
 
 
-@pytest.mark.parametrize("orphan", ["unknown", "closed", "not ours"])
-async def test_entries_of_no_open_job_are_removed_by_whoever_meets_them(
+@pytest.mark.parametrize("orphan", ["unknown", "closed"])
+async def test_waiting_jobs_that_are_none_are_removed_by_whoever_meets_them(
     log: Log, orphan: str
 ) -> None:
     job_id = "nobody"
     if orphan == "closed":
         job_id = (await log.submit(GRAPH)).job_id
         await log.append(job_id, Canceled(), epoch=UNLEASED)
-    key = log.keys.dispatch(0, *NORMAL)
+    made = await log.submit(GRAPH)
+    line = (await stored(log, made.job_id)).head["line"]
+    for key in (log.keys.waiting(0, "default"), log.keys.line(0, "default", line)):
+        await command(log.redis, "ZADD", key, 1, job_id)
+    leases = await Dispatch(log, "r1").claim(0, QUEUES, 9)
+    assert [lease.job_id for lease in leases] == [made.job_id]
+    assert (await stored(log)).waiting == {}
+
+
+@pytest.mark.parametrize("orphan", ["unknown", "closed", "not ours"])
+async def test_entries_of_no_open_job_are_removed_when_leases_are_restored(
+    log: Log, orphan: str
+) -> None:
+    [lease] = await leases_of(log, "r1", 1)
+    job_id = "nobody"
+    if orphan == "closed":
+        job_id = (await log.submit(GRAPH)).job_id
+        await log.append(job_id, Canceled(), epoch=UNLEASED)
     fields = ("x", "y") if orphan == "not ours" else ("j", job_id)
     for _ in range(3):
-        await command(log.redis, "XADD", key, "*", *fields)
-    made = await log.submit(GRAPH)
-    leases = await Dispatch(log, "r1").claim(0, LANES, 9)
-    assert [lease.job_id for lease in leases] == [made.job_id]
+        await command(log.redis, "XADD", log.keys.dispatch(0, *NORMAL), "*", *fields)
+    dispatch = Dispatch(log, "r2")
+    assert await dispatch.lacks_leases(0, NORMAL)
+    assert await dispatch.restore(0, NORMAL) == 3
+    assert not await dispatch.lacks_leases(0, NORMAL)
+    assert await dispatch.take_over(0, NORMAL, idle_limit_s=60) == ("-", [])
     now = await stored(log)
-    assert (len(now.dispatch), len(now.pending)) == (1, 1)
+    assert now.dispatch == {lease.dispatch_id: lease.job_id}
+    assert now.pending == {lease.dispatch_id: "r1"}
+
+
+async def test_jobs_of_a_lost_group_are_released_and_taken_over(log: Log) -> None:
+    leases = await leases_of(log, "r1", 3)
+    await command(log.redis, "XGROUP DESTROY", log.keys.dispatch(0, *NORMAL), RUNNERS_GROUP)
+    _, taken = await Dispatch(log, "r2").take_over(0, NORMAL, idle_limit_s=60)
+    assert [lease.job_id for lease in taken] == [lease.job_id for lease in leases]
+    assert {lease.epoch for lease in taken} == {2}
 
 
 async def test_an_orphaned_entry_that_is_pending_is_removed_by_a_take_over(log: Log) -> None:
@@ -221,13 +250,13 @@ async def test_an_old_lease_is_over_even_when_its_runner_has_the_job_again(log: 
         await log.append(old.job_id, Started(attempt=1), epoch=old.epoch, holder="r1")
 
 
-async def test_a_claim_corrects_the_place_that_a_head_names(log: Log) -> None:
+async def test_a_take_over_corrects_the_place_that_a_head_names(log: Log) -> None:
     # As after a server came back with older data and the job was put back to dispatch by hand.
-    job_id = (await log.submit(GRAPH)).job_id
+    job_id = (await lease_of(log)).job_id
     key = log.keys.dispatch(0, *NORMAL)
-    await command(log.redis, "XTRIM", key, "MAXLEN", 0)
+    await command(log.redis, "DEL", key)
     await command(log.redis, "XADD", key, "*", "j", job_id)
-    [lease] = await Dispatch(log, "r1").claim(0, LANES, 1)
+    _, [lease] = await Dispatch(log, "r2").take_over(0, NORMAL, idle_limit_s=0)
     await log.append(job_id, DONE, epoch=lease.epoch)
     now = await stored(log, job_id)
     assert (now.places, now.pending) == (0, {})
@@ -258,7 +287,7 @@ async def test_a_released_job_waits_with_nobody_until_the_next_sweep(log: Log) -
     assert (appended.seq, appended.duplicate) == (3, False)
     assert (now.pending, now.places) == ({lease.dispatch_id: RELEASED}, 1)
     assert (now.head["phase"], now.head["owner"], now.head["epoch"]) == ("released", "", "1")
-    assert await Dispatch(log, "r2").claim(0, LANES, 1) == []
+    assert await Dispatch(log, "r2").claim(0, QUEUES, 1) == []
     _, [taken] = await Dispatch(log, "r1").take_over(0, NORMAL, idle_limit_s=3600)
     assert taken.epoch == 2
     assert "crashes" not in (await stored(log, lease.job_id)).head
@@ -279,14 +308,14 @@ async def test_a_job_that_is_given_back_for_later_leaves_dispatch(log: Log) -> N
     assert (promotion.promoted, promotion.next_due_ms, promotion.overdue) == (0, due_ms, ())
 
 
-async def test_a_released_job_may_be_sent_behind_those_that_wait(log: Log) -> None:
+async def test_a_released_job_that_waits_has_the_place_that_it_had(log: Log) -> None:
     first, second = await lease_of(log), (await log.submit(GRAPH)).job_id
     dispatch = Dispatch(log, "r1")
     await dispatch.release(first, Released(reason="no room"), wait_s=0.0)
     assert (await dispatch.promote(0)).promoted == 1
-    leases = await dispatch.claim(0, LANES, 2)
-    assert [lease.job_id for lease in leases] == [second, first.job_id]
-    assert [lease.epoch for lease in leases] == [1, 2]
+    leases = await dispatch.claim(0, QUEUES, 2)
+    assert [lease.job_id for lease in leases] == [first.job_id, second]
+    assert [lease.epoch for lease in leases] == [2, 1]
 
 
 async def test_only_the_holder_of_an_open_job_may_release_it(log: Log) -> None:

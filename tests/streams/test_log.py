@@ -33,6 +33,7 @@ from everfold.streams.events.event import (
     Submitted,
     Succeeded,
 )
+from everfold.streams.events.needs import needs_of
 from everfold.streams.events.record import NO_ENTRY
 from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.reading.reader import job_events
@@ -45,7 +46,7 @@ pytestmark = pytest.mark.anyio
 
 GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}
 OTHER = {"1": {"class_type": "LoadImage", "inputs": {}}}
-LANES = [("default", "normal")]
+QUEUES = ["default"]
 FAILURE = Failure(code="execution_error", message="boom")
 ENDS: list[Event] = [
     Succeeded(attempt=1, outputs={}),
@@ -63,7 +64,7 @@ async def log(redis_url: str, namespace: str) -> AsyncIterator[Log]:
 
 async def leased(log: Log, **more: str) -> Lease:
     await log.submit(GRAPH, **more)  # type: ignore[arg-type]
-    [lease] = await Dispatch(log, "r1").claim(0, LANES, 1)
+    [lease] = await Dispatch(log, "r1").claim(0, QUEUES, 1)
     return lease
 
 
@@ -91,8 +92,8 @@ async def test_a_submitted_job_is_known_and_waits_at_exactly_one_place(log: Log)
         GRAPH, kind="portrait", user="ada", metadata={"shop": 7}, idempotency_key="order-1"
     )
     now = await stored(log, made.job_id)
-    [(dispatch_id, job)] = now.dispatch.items()
-    assert (job, now.later, now.pending, now.deadlines) == (made.job_id, {}, {}, {})
+    [(job, place)] = now.waiting.items()
+    assert (job, now.places, now.pending, now.deadlines) == (made.job_id, 1, {}, {})
     assert list(now.graphs.values()) == [1]
     [record] = await job_events(log, made.job_id)
     assert (record.seq, record.epoch, record.previous) == (1, 0, NO_ENTRY)
@@ -107,7 +108,12 @@ async def test_a_submitted_job_is_known_and_waits_at_exactly_one_place(log: Log)
         "workflow": record.event.workflow,
         "queue": "default",
         "priority": "normal",
-        "dispatch": dispatch_id,
+        "dispatch": "",
+        "place": str(place),
+        "line": needs_of(GRAPH).signature,
+        "needs": needs_of(GRAPH).signature,
+        "user": "ada",
+        "kind": "portrait",
         "first": record.entry_id,
         "last": record.entry_id,
         "made_by": record.event.id,
@@ -256,7 +262,7 @@ async def test_an_event_id_that_is_part_of_another_one_is_not_a_duplicate(log: L
             made.job_id, Rewound(id=event_id, seen_seq=2, found_seq=1), epoch=0
         )
         assert (appended.seq, appended.duplicate) == (seq, False)
-    lease = (await Dispatch(log, "r1").claim(0, LANES, 1))[0]
+    lease = (await Dispatch(log, "r1").claim(0, QUEUES, 1))[0]
     await log.append(made.job_id, Started(attempt=1, id="release-1"), epoch=1)
     released = await Dispatch(log, "r1").release(lease, Released(reason="drain", id="release"))
     assert not released.duplicate

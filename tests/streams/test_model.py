@@ -49,6 +49,7 @@ from tests.support import servers
 
 GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}
 LANES = all_lanes(["default"])
+QUEUES = ["default"]
 JOBS = ("one", "two")
 RUNNERS = ("r1", "r2", "r3")
 FAR_MS = 4_000_000_000_000
@@ -108,7 +109,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(runner=st.sampled_from(RUNNERS), most=st.integers(1, 3))
     def claim(self, runner: str, most: int) -> None:
-        leases = self.call(lambda: self.runners[runner].claim(0, LANES, most))
+        leases = self.call(lambda: self.runners[runner].claim(0, QUEUES, most))
         waiting = [job for job, model in self.model.items() if model.phase == "waiting"]
         assert {lease.job_id for lease in leases} <= set(waiting)
         assert len(leases) == min(most, len(waiting))
@@ -263,7 +264,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def the_server_agrees_with_the_model(self) -> None:
         now = self.call(lambda: stored(self.log))
-        places = [*now.dispatch.values(), *now.later]
+        places = [*now.dispatch.values(), *now.waiting, *now.later]
         still_open = [job for job, model in self.model.items() if model.status == "open"]
         assert sorted(places) == sorted(still_open)
         assert sum(now.graphs.values()) == len(still_open)

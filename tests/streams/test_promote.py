@@ -18,6 +18,7 @@ pytestmark = pytest.mark.anyio
 
 GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}
 LANES = all_lanes(["default"])
+QUEUES = ["default"]
 
 
 @pytest.fixture
@@ -37,8 +38,8 @@ async def test_promote_moves_what_is_due_and_says_when_the_next_is(log: Log) -> 
     assert (promotion.promoted, promotion.next_due_ms) == (2, far_ms)
     now = await stored(log, due[0])
     assert now.later == {waiting: far_ms}
-    assert (now.head["phase"], now.dispatch[f"low {now.head['dispatch']}"]) == ("waiting", due[0])
-    leases = await dispatch.claim(0, LANES, 9)
+    assert (now.head["phase"], set(now.waiting)) == ("waiting", set(due))
+    leases = await dispatch.claim(0, QUEUES, 9)
     assert [(lease.job_id, lease.priority) for lease in leases] == [(job, "low") for job in due]
     again = await dispatch.promote(0)
     assert (again.promoted, again.next_due_ms) == (0, far_ms)
@@ -59,7 +60,7 @@ async def test_only_jobs_that_still_wait_are_overdue(log: Log) -> None:
     ended = (await log.submit(GRAPH, policy=policy)).job_id
     leased = (await log.submit(GRAPH, policy=policy, priority="high")).job_id
     dispatch = Dispatch(log, "r1")
-    [lease] = await dispatch.claim(0, LANES, 1)
+    [lease] = await dispatch.claim(0, QUEUES, 1)
     assert lease.job_id == leased
     await log.append(ended, Canceled(), epoch=UNLEASED)
     assert set((await dispatch.promote(0)).overdue) == {waits, delayed}

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.anyio
 
 GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}
 LANES = all_lanes(["default"])
+QUEUES = ["default"]
 NORMAL = ("default", "normal")
 RETRIED = Retried(attempt=1, failure=Failure(code="x", message="y"), not_before_ms=2**41)
 STEPS = 60
@@ -51,7 +52,7 @@ async def leased(log: Log) -> Lease:
     """Make a job that has ended, and one that has a lease."""
     for _ in range(2):
         await log.submit(GRAPH)
-    ended, lease = await Dispatch(log, "r1").claim(0, LANES, 2)
+    ended, lease = await Dispatch(log, "r1").claim(0, QUEUES, 2)
     await log.append(ended.job_id, Succeeded(attempt=1, outputs={}), epoch=1)
     return lease
 

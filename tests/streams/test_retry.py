@@ -31,6 +31,7 @@ pytestmark = pytest.mark.anyio
 GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}
 NORMAL = ("default", "normal")
 LANES = all_lanes(["default"])
+QUEUES = ["default"]
 DRAIN = Released(reason="drain")
 
 
@@ -47,7 +48,7 @@ def retried(not_before_ms: int) -> Retried:
 
 async def lease_of(log: Log) -> Lease:
     await log.submit(GRAPH)
-    [lease] = await Dispatch(log, "r1").claim(0, LANES, 1)
+    [lease] = await Dispatch(log, "r1").claim(0, QUEUES, 1)
     return lease
 
 
@@ -124,7 +125,7 @@ async def test_a_claim_whose_reply_was_lost_is_named_by_own_leases(own_server: S
         dispatch = Dispatch(log, "r1")
         rule = proxy.swallow_replies(1, containing=b"job.claimed")
         with pytest.raises(Unavailable):
-            await dispatch.claim(0, LANES, 3)
+            await dispatch.claim(0, QUEUES, 3)
         await rule.used_up()
         held = await dispatch.own_leases(LANES)
         assert len(held) == 3
@@ -132,7 +133,7 @@ async def test_a_claim_whose_reply_was_lost_is_named_by_own_leases(own_server: S
         for lease in held:
             await log.append(lease.job_id, Started(attempt=1), epoch=lease.epoch, holder="r1")
         assert await dispatch.renew(held) == [Renewed(canceling=False)] * 3
-        [rest] = await dispatch.claim(0, LANES, 3)
+        [rest] = await dispatch.claim(0, QUEUES, 3)
         assert rest.job_id not in {lease.job_id for lease in held}
 
 

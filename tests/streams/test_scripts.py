@@ -35,7 +35,6 @@ from everfold.streams.events.event import (
 from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.leases.fairness import all_lanes
 from everfold.streams.reading.reader import job_events
-from everfold.streams.redis.keys import PRIORITIES
 from everfold.streams.redis.redis_errors import command, read_hash
 from tests.support.wait import eventually
 
@@ -45,6 +44,7 @@ GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}
 OTHER = {"1": {"class_type": "LoadImage", "inputs": {}}}
 NORMAL = ("default", "normal")
 LANES = all_lanes(["default"])
+QUEUES = ["default"]
 
 
 @pytest.fixture
@@ -58,16 +58,11 @@ async def submit(log: Log, **more: object) -> str:
 
 
 async def claim(log: Log, runner: str = "r1", most: int = 1) -> list[Lease]:
-    return await Dispatch(log, runner).claim(0, LANES, most)
+    return await Dispatch(log, runner).claim(0, QUEUES, most)
 
 
 async def waiting_entries(log: Log) -> int:
-    """Return the entries of all dispatch streams together."""
-    counts = [
-        cast("int", await command(log.redis, "XLEN", log.keys.dispatch(0, "default", priority)))
-        for priority in PRIORITIES
-    ]
-    return sum(counts)
+    return cast("int", await command(log.redis, "ZCARD", log.keys.waiting(0, "default")))
 
 
 async def pending_entries(log: Log) -> int:
@@ -122,7 +117,7 @@ async def test_append_refuses_what_must_not_enter(log: Log) -> None:
 async def test_a_terminal_event_takes_the_job_out_of_dispatch_in_the_same_step(log: Log) -> None:
     job_id = await submit(log)
     [lease] = await claim(log)
-    assert (await waiting_entries(log), await pending_entries(log)) == (1, 1)
+    assert (await waiting_entries(log), await pending_entries(log)) == (0, 1)
     await log.append(job_id, Succeeded(attempt=1, outputs={}), epoch=lease.epoch)
     assert (await waiting_entries(log), await pending_entries(log)) == (0, 0)
     head = await read_hash(log.redis, log.keys.head(job_id))
@@ -160,14 +155,6 @@ async def test_claims_follow_the_lanes_and_stop_at_the_limit(log: Log) -> None:
     assert [lease.job_id for lease in await claim(log, most=9)] == [normal[2], low]
     assert [lease.epoch for lease in leases] == [1, 1, 1]
     assert await claim(log) == []
-
-
-async def test_a_dispatch_entry_without_an_open_job_is_dropped(log: Log) -> None:
-    key = log.keys.dispatch(0, *NORMAL)
-    await command(log.redis, "XADD", key, "*", "j", "nobody")
-    job_id = await submit(log)
-    assert [lease.job_id for lease in await claim(log, most=5)] == [job_id]
-    assert await waiting_entries(log) == 1
 
 
 async def test_only_leases_that_ran_out_are_taken_over(log: Log) -> None:

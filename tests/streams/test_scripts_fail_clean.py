@@ -90,6 +90,7 @@ def commands_of(bench: FaultBench, source: str) -> set[str]:
 
 GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}
 LANES = all_lanes(["default"])
+QUEUES = ["default"]
 NORMAL = ("default", "normal")
 JOB = "job-1"
 RETRIED = Retried(attempt=1, failure=Failure(code="x", message="y"), not_before_ms=2**41)
@@ -105,7 +106,7 @@ async def log(redis_url: str, namespace: str) -> AsyncIterator[Log]:
 async def prepare(log: Log) -> Lease:
     """One job leased to r1, another that waits."""
     await log.submit(GRAPH, job_id=JOB)
-    [lease] = await Dispatch(log, "r1").claim(0, LANES, 1)
+    [lease] = await Dispatch(log, "r1").claim(0, QUEUES, 1)
     await log.submit(GRAPH, job_id="waiting")
     return lease
 

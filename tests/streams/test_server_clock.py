@@ -23,6 +23,7 @@ pytestmark = pytest.mark.anyio
 
 GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}
 LANES = all_lanes(["default"])
+QUEUES = ["default"]
 HOUR_MS = 3_600_000
 
 
@@ -77,7 +78,7 @@ async def test_retries_and_limits_move_and_times_that_were_asked_for_stay(log: L
     limited = Policy(queue_deadline_s=7_200.0)
     retried = (await log.submit(GRAPH)).job_id
     dispatch = Dispatch(log, "r1")
-    (lease,) = await dispatch.claim(0, LANES, 1)
+    (lease,) = await dispatch.claim(0, QUEUES, 1)
     due_ms = now_ms + 60_000
     failure = Failure(code="x", message="y")
     await dispatch.release(lease, Retried(attempt=1, failure=failure, not_before_ms=due_ms))
@@ -108,7 +109,7 @@ async def test_what_was_written_after_a_step_forward_stays(log: Log) -> None:
     limited = Policy(queue_deadline_s=60.0)
     retried, canceled = [(await log.submit(GRAPH, policy=limited)).job_id for _ in range(2)]
     dispatch = Dispatch(log, "r1")
-    (lease,) = await dispatch.claim(0, LANES, 1)
+    (lease,) = await dispatch.claim(0, QUEUES, 1)
     assert lease.job_id == retried
     stepped_ms = await server_time_ms(log.redis)
     await anyio.sleep(0.01)
@@ -141,7 +142,7 @@ async def test_leases_begin_anew_and_released_jobs_stay_released(log: Log) -> No
     dispatch = Dispatch(log, "r1")
     for _ in range(2):
         await log.submit(GRAPH)
-    held, released = await dispatch.claim(0, LANES, 2)
+    held, released = await dispatch.claim(0, QUEUES, 2)
     await dispatch.release(released, Released(reason="drain"))
     stream = log.keys.dispatch(0, "default", "normal")
     claim = ("XCLAIM", stream, "runners", "r1", 0, held.dispatch_id, "IDLE", 10 * HOUR_MS, "JUSTID")
@@ -170,7 +171,7 @@ async def test_what_is_moved_in_pages_is_moved_once(log: Log) -> None:
     limited, failure = Policy(queue_deadline_s=7_200.0), Failure(code="x", message="y")
     jobs = [(await log.submit(GRAPH, policy=limited)).job_id for _ in range(12)]
     dispatch = Dispatch(log, "r1")
-    leases = await dispatch.claim(0, LANES, 8)
+    leases = await dispatch.claim(0, QUEUES, 8)
     due_ms = await server_time_ms(log.redis) + 10 * HOUR_MS
     retried = Retried(attempt=1, failure=failure, not_before_ms=due_ms)
     for lease in leases:

@@ -33,7 +33,6 @@ from everfold.streams.events.event import (
 from everfold.streams.events.limits import EVENT_LIMIT_BYTES, OUTPUT_LIMIT_BYTES
 from everfold.streams.events.shortening import cut_output, cut_outputs
 from everfold.streams.leases.dispatch import Dispatch
-from everfold.streams.leases.fairness import all_lanes
 from everfold.streams.reading.reader import job_events
 
 pytestmark = pytest.mark.anyio
@@ -171,7 +170,7 @@ async def log(redis_url: str, namespace: str) -> AsyncIterator[Log]:
 
 async def test_the_log_holds_what_is_left_and_refuses_before_it_sends(log: Log) -> None:
     job_id = (await log.submit(GRAPH)).job_id
-    [lease] = await Dispatch(log, "r1").claim(0, all_lanes(["default"]), 1)
+    [lease] = await Dispatch(log, "r1").claim(0, ["default"], 1)
     log.event_limit_bytes = 100 * KIB
     with pytest.raises(EventTooLarge):
         await log.append(job_id, CancelRequested(reason="x" * 101 * KIB), epoch=0)

@@ -16,14 +16,18 @@ local dispatch = tag .. ':dispatch:default:normal'
 for i = 1, ARGV[2] do
   local job, place = 'j' .. i, ''
   local entry = redis.call('XADD', log, '*', 'j', job, 's', 1, 'e', 0, 'p', '0-0', 'd', payload)
-  if phase == 'waiting' or phase == 'leased' then
-    place = redis.call('XADD', dispatch, '*', 'j', job)
+  if phase == 'leased' then place = redis.call('XADD', dispatch, '*', 'j', job) end
+  if phase == 'waiting' then
+    redis.call('ZADD', tag .. ':waiting:default', i, job)
+    redis.call('ZADD', tag .. ':line:default:-', i, job)
   end
   redis.call('HSET', tag .. ':head:' .. job, 'seq', 1, 'epoch', 1, 'status', 'open',
     'phase', phase, 'owner', owner, 'workflow', sha, 'queue', 'default', 'priority', 'normal',
-    'dispatch', place, 'first', entry, 'last', entry, 'made_by', 'x', 'recent', '')
+    'dispatch', place, 'place', i, 'line', '-', 'first', entry, 'last', entry,
+    'made_by', 'x', 'recent', '')
 end
 redis.call('HINCRBY', tag .. ':workflows', sha, ARGV[2])
+if phase == 'waiting' then redis.call('ZADD', tag .. ':lines:default', 1, '-') end
 if phase == 'leased' then
   redis.pcall('XGROUP', 'CREATE', dispatch, 'runners', '0')
   redis.call('XREADGROUP', 'GROUP', 'runners', owner, 'COUNT', ARGV[2], 'STREAMS', dispatch, '>')

@@ -37,7 +37,9 @@ ARGUMENTS = 18
 ODD = ("", "x", "-1", "9" * 16, f"{'9' * 30}-1")
 """Values that are no number, or no entry id, or nearly."""
 
-_PER_JOB = re.compile(r":(head|partner_keys|job|workflow|dispatch):.*")
+_PER_JOB = re.compile(
+    r":(head|partner_keys|job|workflow|dispatch|waiting|lines|line|order|running):.*"
+)
 """What differs from job to job, or queue to queue, in keys that one pattern stands for."""
 
 FULL = "the server has no memory left"

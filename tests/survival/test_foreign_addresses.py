@@ -13,7 +13,6 @@ from everfold.runner.execution.silent_backend import NOT_CONFIGURED
 from everfold.streams.events.event import Policy, Queued, Released, Submitting
 from everfold.streams.leases.backends import backend_entries
 from everfold.streams.leases.dispatch import Dispatch
-from everfold.streams.leases.fairness import all_lanes
 from everfold.streams.leases.registry import registered_runners
 from tests.support.stack import Stack, sleeper
 from tests.support.wait import eventually
@@ -44,7 +43,7 @@ async def submit_at(stack: Stack, backend: str, policy: Policy) -> str:
     made = await stack.log.submit(sleeper(0.1), policy=policy)
     dispatch = Dispatch(stack.log, "somebody")
     partition = stack.log.keys.partition_of(made.job_id)
-    (lease,) = await dispatch.claim(partition, all_lanes(["default"]), 1)
+    (lease,) = await dispatch.claim(partition, ["default"], 1)
     for event in (
         Submitting(attempt=1, backend=backend, boot="b", prompt_id=made.job_id, client_id="c"),
         Queued(attempt=1, prompt_id=made.job_id),

@@ -11,7 +11,6 @@ import pytest
 from everfold.streams.appending.log import Log
 from everfold.streams.events.event import Claimed, Released
 from everfold.streams.leases.dispatch import Dispatch
-from everfold.streams.leases.fairness import all_lanes
 from everfold.streams.reading.reader import job_events
 from tests.support.stack import Stack
 
@@ -26,7 +25,7 @@ async def test_a_released_job_waits_for_the_runner_that_it_was_released_to(
     async with Log.open(redis_url, namespace=namespace, partitions=1) as log:
         await log.submit({"1": {"class_type": "A", "inputs": {}}})
         own, other = Dispatch(log, "r1"), Dispatch(log, "r2")
-        (lease,) = await own.claim(0, all_lanes(["default"]), 1)
+        (lease,) = await own.claim(0, ["default"], 1)
         await own.release(lease, Released(reason="cannot_reach"), to="r2")
         for dispatch in (own, Dispatch(log, "r3")):
             assert (await dispatch.take_over(0, NORMAL, idle_limit_s=0.0))[1] == []

@@ -77,7 +77,7 @@ async def test_a_namespace_that_another_program_makes_anew_ends_the_old_processe
     with client(stack.log.url.reveal()) as redis, redis.pipeline() as at_once:
         keys = [key for key in redis.scan_iter(count=1000) if stack.log.keys.namespace in str(key)]
         at_once.delete(*keys)
-        made = {"partitions": partitions, "schema": 1, "generation": "another"}
+        made = {"partitions": partitions, "schema": 2, "generation": "another"}
         at_once.hset(stack.log.keys.meta(), mapping=made)
         at_once.execute()
     for program in (runner, projector):

@@ -19,7 +19,14 @@ from everfold.projector.reading.lag import lag
 from everfold.projector.subscribing.status import subscription_status, subscriptions
 from everfold.streams.appending.log import Log
 from everfold.streams.border.addresses import masked_address
-from everfold.streams.errors import CorruptLog, EverfoldError, Refused, ServerError, Unknown
+from everfold.streams.errors import (
+    CorruptLog,
+    EverfoldError,
+    Refused,
+    ServerError,
+    Unknown,
+    WrongKeyType,
+)
 from everfold.streams.events.record import entry_time_ms
 from everfold.streams.leases.registry import RunnerEntry, connected, registered_runners
 from everfold.streams.reading.reader import log_size
@@ -269,20 +276,19 @@ async def _queues(log: Log) -> AsyncIterator[Finding]:
         )
         for name in names:
             counts = waiting.setdefault(name.decode(), [0, 0])
+            counts[0] += await _count(log, "ZCARD", log.keys.waiting(partition, name.decode()))
             for priority in PRIORITIES:
                 key = log.keys.dispatch(partition, name.decode(), priority)
-                counts[0] += cast("int", await command(log.redis, "XLEN", key))
-                counts[1] += await _leased(log, key)
-    for queue, (open_jobs, leased) in sorted(waiting.items()):
-        found = f"{open_jobs - leased} waiting, {leased} in flight"
-        lost = open_jobs and queue not in served
+                counts[1] += await _count(log, "XLEN", key)
+    for queue, (waits, leased) in sorted(waiting.items()):
+        found = f"{waits} waiting, {leased} in flight"
+        lost = waits + leased and queue not in served
         advice = f"nobody serves it: start `everfold runner --queue {queue}`" if lost else ""
         yield Finding(f"queue {queue}", found, advice)
 
 
-async def _leased(log: Log, key: str) -> int:
+async def _count(log: Log, ask: str, key: str) -> int:
     try:
-        reply = cast("list[int]", await command(log.redis, "XPENDING", key, "runners"))
-    except EverfoldError:
-        return 0  # no runner has looked yet
-    return reply[0]
+        return cast("int", await command(log.redis, ask, key))
+    except WrongKeyType:
+        return 0  # it is named by itself

@@ -30,6 +30,9 @@ from everfold.streams.retention.lost_writes import LostWrites
 
 PROJECTION_GROUP = "projection:"
 
+LINES_LIMIT = 1_000
+"""Lines of waiting jobs that are looked at in each partition."""
+
 Read = Callable[[bytes], object]
 """Reads one value. Raises ValueError for one that Everfold does not write."""
 
@@ -143,6 +146,10 @@ async def _named(log: Log, partition: int, described: list[str]) -> list[Stored]
     """
     keys, found = log.keys, list[Stored]()
     for queue in await _names(log, "SMEMBERS", keys.queues(partition)):
+        found.append(Stored(keys.waiting(partition, queue), "zset"))
+        found.append(Stored(keys.lines(partition, queue), "zset"))
+        for line in await _names(log, "ZRANGE", keys.lines(partition, queue), 0, LINES_LIMIT):
+            found.append(Stored(keys.line(partition, queue, line), "zset"))
         for priority in PRIORITIES:
             found.append(Stored(keys.dispatch(partition, queue, priority), "stream"))
     groups = await _groups(log, partition)
@@ -161,10 +168,10 @@ async def _named(log: Log, partition: int, described: list[str]) -> list[Stored]
     return found
 
 
-async def _names(log: Log, ask: str, key: str) -> list[str]:
+async def _names(log: Log, *ask: str | int) -> list[str]:
     """Return names as texts; none where the key has another type, which is named by itself."""
     try:
-        found = cast("list[bytes]", await command(log.redis, ask, key))
+        found = cast("list[bytes]", await command(log.redis, *ask))
     except EverfoldError:
         return []
     return [name.decode() for name in found if name.isascii()]

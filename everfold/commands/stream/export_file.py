@@ -174,7 +174,7 @@ async def _reopen(log: Log, file: Path, open_jobs: set[str]) -> None:
     for item in read_export(file):
         if isinstance(item, Graph):
             for job in by_graph.pop(item.sha256, []):
-                await reopen(log, job.job_id, item.graph.encode(), job.run_at_ms)
+                await reopen(log, job.job_id, item.graph.encode(), job.run_at_ms, job.needs)
     for jobs in by_graph.values():
         for job in jobs:
-            await reopen(log, job.job_id, None, job.run_at_ms)
+            await reopen(log, job.job_id, None, job.run_at_ms, job.needs)

@@ -1,23 +1,26 @@
 --- @include "append_entry"
 --- @include "check_key"
+--- @include "running"
 
--- Return status and phase of a job that can be leased, and what is kept of runners that could not
--- read it; nil for one whose head is missing or broken.
-local function leasable(head)
+-- Return status and phase of a job that can be leased, what is kept of runners that could not read
+-- it, and the sets that it is in while it runs; nil for one with a key that is missing or broken.
+local function leasable(tag, head)
   if check_key(head, 'hash', 'HMGET HSET') then return nil end
-  local status, phase, seq, epoch, last, crashes, blocked = unpack(redis.call('HMGET', head,
-    'status', 'phase', 'seq', 'epoch', 'last', 'crashes', 'blocked'))
-  if (whole(seq) or -1) >= 0 and (whole(epoch) or -1) >= 0 and is_entry_id(last) and whole(crashes or '0') then return status, phase, blocked end
+  local status, phase, seq, epoch, last, crashes, blocked, queue, user, kind = unpack(redis.call('HMGET', head,
+    'status', 'phase', 'seq', 'epoch', 'last', 'crashes', 'blocked', 'queue', 'user', 'kind'))
+  local sets = running_sets(tag, queue, user, kind)
+  if sets and (whole(seq) or -1) >= 0 and (whole(epoch) or -1) >= 0 and is_entry_id(last) and whole(crashes or '0') then return status, phase, blocked, sets end
 end
 
 -- Lease a job to a runner: a new epoch, and the event that says so.
 -- Return epoch, seq and entry id of that event, and the entry id of the one before.
-local function begin_lease(log, head, job, runner, dispatch_id, payload)
+local function begin_lease(log, head, job, runner, dispatch_id, payload, sets)
   local seq, epoch, last = unpack(redis.call('HMGET', head, 'seq', 'epoch', 'last'))
   seq, epoch = whole(seq) + 1, whole(epoch) + 1
   local entry = append_entry(log, '*', job, seq, epoch, last, payload)
   redis.call('HSET', head, 'seq', seq, 'epoch', epoch, 'last', entry,
     'owner', runner, 'phase', 'leased', 'dispatch', dispatch_id)
+  note_running(sets, head)
   return epoch, seq, entry, last
 end
 

@@ -8,7 +8,7 @@ local function open_job(head, author, event_id, looked)
   local why = check_key(head, 'hash')
   if why then return nil, { 'broken', why } end
   local names, job = {}, {}
-  for name in string.gmatch('seq epoch status phase owner last dispatch queue priority workflow '
+  for name in string.gmatch('seq epoch status phase owner last dispatch queue priority workflow line user kind '
     .. 'cancel recent authors forgotten ids:' .. author, '%S+') do table.insert(names, name) end
   for i, value in ipairs(redis.call('HMGET', head, unpack(names))) do job[names[i]] = value end
   job.kept = job[names[#names]]
@@ -19,7 +19,7 @@ local function open_job(head, author, event_id, looked)
   for _, name in ipairs({ unpack(names, 1, 6) }) do
     if not job[name] then return nil, { 'broken', name .. ' is missing or is not a number' } end
   end
-  for _, name in ipairs({ unpack(names, 7, 10) }) do job[name] = job[name] or '' end
+  for _, name in ipairs({ unpack(names, 7, 13) }) do job[name] = job[name] or '' end
   if seq == 'old' and looked ~= job.seq then return nil, { 'old', job.seq } end
   if job.status ~= 'open' then return nil, { 'closed', job.status } end
   return job

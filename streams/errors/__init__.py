@@ -1,0 +1,162 @@
+"""What can go wrong, and what the caller may do about it.
+
+    EverfoldError
+    ├── Refused          change the request; nothing was written
+    │       InvalidWorkflow, TooLarge, EventTooLarge, InvalidName, IdempotencyConflict,
+    │       EventIdForgotten, EventTooNew, ClientShared, NeedsAsyncio
+    ├── Unknown          check the name; nothing was written
+    │       JobUnknown, JobNotParked, JobNotHeld, SubscriptionUnknown, BackendUnknown, RunnerUnknown
+    ├── Conflict         read again, decide again; nothing was written
+    │       WrongExpectedSequence, JobClosed, JobLeased, RebuildTaken, QueueFull
+    ├── LeaseLost        stop this work, another runner has it; nothing was written
+    │       Fenced
+    ├── Misconfigured    a person must change a setting
+    │       ServerTooOld, ServerRefusesAccess, AccessMissing, ServerNotTrusted, ServerInCluster,
+    │       PartitionMismatch, NamespaceTooNew, NamespaceTooOld, ArchiveForeign, NoServer,
+    │       EngineMismatch, BackendUrlInvalid, RunnerNameTaken, NamespaceMadeAnew
+    ├── CorruptLog       park the job; a person must look
+    │       UndecodableEvent, ArchiveDamaged, Trimmed, WentBack, BrokenChain, BrokenHead,
+    │       WrongKeyType
+    └── Unavailable      retry with back-off and the same event id: a write may have happened
+            ServerUnreachable, ServerLoading, ServerReadOnly, ArchiveUnavailable,
+            ServerOutOfMemory, ServerError
+
+Branches are what the caller does, leaves what happened; a leaf has its values as attributes."""
+
+from __future__ import annotations
+
+from everfold.streams.border.values import shown
+from everfold.streams.errors.base import (
+    EverfoldError,
+)
+from everfold.streams.errors.conflict import (
+    Conflict,
+    JobClosed,
+    JobLeased,
+    QueueFull,
+    RebuildTaken,
+    WrongExpectedSequence,
+)
+from everfold.streams.errors.corrupt_log import (
+    ArchiveDamaged,
+    BrokenChain,
+    BrokenHead,
+    CorruptLog,
+    Trimmed,
+    UndecodableEvent,
+    WentBack,
+    WrongKeyType,
+)
+from everfold.streams.errors.lease_lost import (
+    Fenced,
+    LeaseLost,
+)
+from everfold.streams.errors.misconfigured import (
+    AccessMissing,
+    ArchiveForeign,
+    BackendUrlInvalid,
+    EngineMismatch,
+    Misconfigured,
+    NamespaceMadeAnew,
+    NamespaceTooNew,
+    NamespaceTooOld,
+    NoServer,
+    PartitionMismatch,
+    RunnerNameTaken,
+    ServerInCluster,
+    ServerNotTrusted,
+    ServerRefusesAccess,
+    ServerTooOld,
+)
+from everfold.streams.errors.refused import (
+    ClientShared,
+    EventIdForgotten,
+    EventTooLarge,
+    EventTooNew,
+    IdempotencyConflict,
+    InvalidName,
+    InvalidWorkflow,
+    NeedsAsyncio,
+    Refused,
+    TooLarge,
+)
+from everfold.streams.errors.unavailable import (
+    OUTAGES,
+    ArchiveUnavailable,
+    ServerError,
+    ServerLoading,
+    ServerOutOfMemory,
+    ServerReadOnly,
+    ServerUnreachable,
+    Unavailable,
+)
+from everfold.streams.errors.unknown import (
+    BackendUnknown,
+    JobNotHeld,
+    JobNotParked,
+    JobUnknown,
+    RunnerUnknown,
+    SubscriptionUnknown,
+    Unknown,
+)
+
+__all__ = [
+    "OUTAGES",
+    "AccessMissing",
+    "ArchiveDamaged",
+    "ArchiveForeign",
+    "ArchiveUnavailable",
+    "BackendUnknown",
+    "BackendUrlInvalid",
+    "BrokenChain",
+    "BrokenHead",
+    "ClientShared",
+    "Conflict",
+    "CorruptLog",
+    "EngineMismatch",
+    "EventIdForgotten",
+    "EventTooLarge",
+    "EventTooNew",
+    "EverfoldError",
+    "Fenced",
+    "IdempotencyConflict",
+    "InvalidName",
+    "InvalidWorkflow",
+    "JobClosed",
+    "JobLeased",
+    "JobNotHeld",
+    "JobNotParked",
+    "JobUnknown",
+    "LeaseLost",
+    "Misconfigured",
+    "NamespaceMadeAnew",
+    "NamespaceTooNew",
+    "NamespaceTooOld",
+    "NeedsAsyncio",
+    "NoServer",
+    "PartitionMismatch",
+    "QueueFull",
+    "RebuildTaken",
+    "Refused",
+    "RunnerNameTaken",
+    "RunnerUnknown",
+    "ServerError",
+    "ServerInCluster",
+    "ServerLoading",
+    "ServerNotTrusted",
+    "ServerOutOfMemory",
+    "ServerReadOnly",
+    "ServerRefusesAccess",
+    "ServerTooOld",
+    "ServerUnreachable",
+    "SubscriptionUnknown",
+    "TooLarge",
+    "Trimmed",
+    "Unavailable",
+    "UndecodableEvent",
+    "Unknown",
+    "WentBack",
+    "WrongExpectedSequence",
+    "WrongKeyType",
+    "shown",
+]

@@ -1,0 +1,53 @@
+"""Read again, decide again; nothing was written."""
+
+from __future__ import annotations
+
+from everfold.streams.errors.base import EverfoldError
+
+
+class Conflict(EverfoldError):
+    """The job is not in the state that the caller expected. Nothing was written."""
+
+
+class WrongExpectedSequence(Conflict):
+    """Somebody else appended first."""
+
+    def __init__(self, job_id: str, expected: int, actual: int) -> None:
+        super().__init__(f"job {job_id} is at sequence {actual}, not at the expected {expected}")
+        self.job_id, self.expected, self.actual = job_id, expected, actual
+
+
+class JobClosed(Conflict):
+    """The job has ended; its terminal event is its last one."""
+
+    def __init__(self, job_id: str, status: str) -> None:
+        super().__init__(f"job {job_id} has ended as {status}; nothing can follow a terminal event")
+        self.job_id, self.status = job_id, status
+
+
+class JobLeased(Conflict):
+    """The append was meant for a job that nobody works on, but a runner has a lease of this one."""
+
+    def __init__(self, job_id: str, owner: str) -> None:
+        super().__init__(f"job {job_id} is leased to runner {owner!r}")
+        self.job_id, self.owner = job_id, owner
+
+
+class RebuildTaken(Conflict):
+    """Another process rebuilds the same projection now. What both have done so far stays."""
+
+    def __init__(self, projection: str) -> None:
+        advice = "wait for its end, or end it and run the rebuild again: it goes on from there"
+        super().__init__(f"another process rebuilds the projection {projection!r} now; {advice}")
+        self.projection = projection
+
+
+class QueueFull(Conflict):
+    """As many jobs wait in the queue as its limit allows; submit again when some have started."""
+
+    def __init__(self, queue: str, waiting: int, limit: int) -> None:
+        super().__init__(
+            f"queue {queue!r} is full: {waiting:,} jobs wait, the limit is {limit:,}; "
+            "submit again later, or have the limit raised"
+        )
+        self.queue, self.waiting, self.limit = queue, waiting, limit

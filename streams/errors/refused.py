@@ -1,0 +1,81 @@
+"""Change the request; nothing was written."""
+
+from __future__ import annotations
+
+from everfold.streams.border.values import shown
+from everfold.streams.errors.base import EverfoldError
+
+
+class Refused(EverfoldError):
+    """The request itself is wrong. Nothing was written."""
+
+
+class InvalidWorkflow(Refused):
+    """The workflow is not an API-format graph."""
+
+
+class TooLarge(Refused):
+    """A part of the request is over its limit."""
+
+    def __init__(self, what: str, size: int, limit: int, unit: str = "bytes") -> None:
+        super().__init__(f"{what} has {size:,} {unit}; the limit is {limit:,} {unit}")
+        self.what, self.size, self.limit, self.unit = what, size, limit, unit
+
+
+class EventTooLarge(Refused):
+    """The event's JSON is over the limit, and it has no outputs that could be left out."""
+
+    def __init__(self, kind: str, size: int, limit: int) -> None:
+        super().__init__(f"this {kind} event has {size:,} bytes; the limit is {limit:,} bytes")
+        self.kind, self.size, self.limit = kind, size, limit
+
+
+class EventTooNew(Refused):
+    """Programs that work on this namespace could not read the event."""
+
+    def __init__(self, kind: str, needed: int, level: int) -> None:
+        cannot = f"{kind} needs readers of level {needed}, and this namespace has some of {level}"
+        super().__init__(f"{cannot}; upgrade them, then run `everfold upgrade --commit`")
+        self.kind, self.needed, self.level = kind, needed, level
+
+
+class InvalidName(Refused):
+    """A name or an id has characters or a length that keys cannot carry."""
+
+    def __init__(self, what: str, value: object, rule: str) -> None:
+        super().__init__(f"{what} {shown(value)} is not usable: {rule}")
+        self.what, self.value, self.rule = what, value, rule
+
+
+class IdempotencyConflict(Refused):
+    """The idempotency key belongs to a job with other arguments, which `what` names."""
+
+    def __init__(self, key: str, job_id: str, what: str = "workflow") -> None:
+        used = f"idempotency key {key!r} was already used for job {job_id} with another {what}"
+        super().__init__(f"{used}; send the same again or choose a new key")
+        self.key, self.job_id, self.what = key, job_id, what
+
+
+class EventIdForgotten(Refused):
+    """The event may have been appended before: its id is old, and the log was trimmed since."""
+
+    def __init__(self, job_id: str, event_id: str) -> None:
+        gone = f"the log no longer has the first events of job {job_id}"
+        super().__init__(f"{gone}, among which event {event_id!r} may be; append it with a new id")
+        self.job_id, self.event_id = job_id, event_id
+
+
+class ClientShared(Refused):
+    """The client was opened in another event loop, or in the process that this one is a fork of."""
+
+    def __init__(self, opened_in: str, used_in: str) -> None:
+        both = f"this client was opened in {opened_in} and is used in {used_in}"
+        super().__init__(f"{both}; open a client of its own in each event loop and process")
+        self.opened_in, self.used_in = opened_in, used_in
+
+
+class NeedsAsyncio(Refused):
+    """The caller runs under trio, or without an event loop."""
+
+    def __init__(self) -> None:
+        super().__init__("Everfold runs on asyncio only; use `asyncio.run`, or its anyio backend")

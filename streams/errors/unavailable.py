@@ -1,0 +1,47 @@
+"""Try again with back-off and the same event id: a write may have happened."""
+
+from __future__ import annotations
+
+from everfold.streams.errors.base import EverfoldError
+from everfold.streams.errors.misconfigured import (
+    NoServer,
+    ServerInCluster,
+    ServerNotTrusted,
+    ServerRefusesAccess,
+)
+
+
+class Unavailable(EverfoldError):
+    """The server cannot answer now. A write may have happened: repeat it with its event id."""
+
+
+class ServerUnreachable(Unavailable):
+    """No connection, a connection that broke, or no answer in time."""
+
+
+class ServerLoading(Unavailable):
+    """The server is up but still loads its data, or is busy with a script."""
+
+
+class ServerReadOnly(Unavailable):
+    """The server is a replica or refuses writes, as after a failover or a full disk."""
+
+
+class ArchiveUnavailable(Unavailable):
+    """The archive's store cannot be read or written now."""
+
+    def __init__(self, url: str, why: str) -> None:
+        super().__init__(f"the archive {url} cannot be reached: {why}")
+        self.url, self.why = url, why
+
+
+class ServerOutOfMemory(Unavailable):
+    """The server's maxmemory is reached and it refuses writes."""
+
+
+class ServerError(Unavailable):
+    """The server answered with an error that Everfold has no name for."""
+
+
+OUTAGES = (Unavailable, ServerRefusesAccess, ServerNotTrusted, ServerInCluster, NoServer)
+"""What a process that has worked before waits out: nothing of it is the fault of a job."""

@@ -1,0 +1,59 @@
+"""Check the name; nothing was written."""
+
+from __future__ import annotations
+
+from everfold.streams.border.values import instead, shown
+from everfold.streams.errors.base import EverfoldError
+
+
+class Unknown(EverfoldError):
+    """There is nothing of this name. Nothing was written."""
+
+
+class JobUnknown(Unknown):
+    """No job of this id was submitted to this namespace, or its retention has ended."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"there is no job {shown(job_id)} here: not submitted, or no longer kept")
+        self.job_id = job_id
+
+
+class BackendUnknown(Unknown):
+    """No runner has seen a backend of this name."""
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        super().__init__(f"there is no backend {shown(name)}; {instead(name, known)}")
+        self.name, self.known = name, known
+
+
+class RunnerUnknown(Unknown):
+    """No runner of this name is registered."""
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        super().__init__(f"there is no runner {shown(name)}; {instead(name, known)}")
+        self.name, self.known = name, known
+
+
+class JobNotParked(Unknown):
+    """The job is folded as it should be: there is nothing to retry or to skip."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"job {shown(job_id)} is not parked")
+        self.job_id = job_id
+
+
+class JobNotHeld(Unknown):
+    """The subscription does not hold the job: there is nothing to retry or to skip."""
+
+    def __init__(self, subscription: str, job_id: str) -> None:
+        super().__init__(f"subscription {shown(subscription)} does not hold job {shown(job_id)}")
+        self.subscription, self.job_id = subscription, job_id
+
+
+class SubscriptionUnknown(Unknown):
+    """No consumer of this name has ever run in this namespace, or it was removed."""
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        found = ", ".join(known) or "none"
+        super().__init__(f"there is no subscription {shown(name)} here; there are: {found}")
+        self.name, self.known = name, known

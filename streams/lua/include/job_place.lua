@@ -1,0 +1,21 @@
+--- @include "check_key"
+--- @include "running"
+--- @include "waiting"
+-- Where an open job stands: it waits, or a runner holds it by its entry in dispatch.
+
+-- Return where it waits, or would wait, and the sets of jobs that run; or nil, nil and why the job
+-- cannot be taken from there.
+local function job_place(tag, job)
+  local at, damage = waiting_place(tag, job, job.line ~= '' and job.line or nil)
+  if not at then return nil, nil, damage end
+  local sets, trouble = running_sets(tag, job.queue, job.user, job.kind)
+  damage = trouble or check_key(at.dispatch, 'stream')
+    or (job.dispatch ~= '' or job.phase == 'leased') and not is_entry_id(job.dispatch) and 'its place in dispatch is no entry id'
+  return at, sets, damage
+end
+
+-- Take a job out of dispatch, and of the jobs that run.
+local function leave_dispatch(at, sets, head, id)
+  if id ~= '' and redis.call('XDEL', at.dispatch, id) then redis.pcall('XACK', at.dispatch, 'runners', id) end
+  for _, key in pairs(sets) do redis.call('SREM', key, head) end
+end

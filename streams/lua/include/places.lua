@@ -1,0 +1,57 @@
+--- @include "check_key"
+-- The order of waiting jobs, fair between users: start-time fair queueing (Goyal, Vin, Cheng 1996).
+-- A place is whole and lies below 2^51; with the band of its priority it is a score below 2^53, which
+-- is exact. `order` holds, for each user, where the next job of that user is to stand; 'now', the
+-- place of the job that was taken last; 'new', the last place given to a user who had none ahead.
+
+-- Return the least score of a priority.
+local function band_of(priority)
+  return (priority == 'high' and 0 or priority == 'low' and 2 or 1) * 2251799813685248
+end
+
+local function read_place(order, member)
+  local place = tonumber(redis.call('ZSCORE', order, member) or 0)
+  return place >= 0 and place < 2251799813685248 and math.floor(place) or 0
+end
+
+-- Return the place of a user's next job, as text: 4096 / share behind the one before, and never
+-- before a job that was taken.
+local function next_place(order, user, share)
+  local now, place = read_place(order, 'now'), read_place(order, 'user ' .. user)
+  if place <= now then
+    place = math.max(now, read_place(order, 'new')) + 1
+    redis.call('ZADD', order, string.format('%d', place), 'new')
+  end
+  local step = math.floor(4096 / math.min(math.max(tonumber(share) or 1, 0.01), 100))
+  redis.call('ZADD', order, string.format('%d', place + step), 'user ' .. user)
+  return place
+end
+
+-- Note that the job with this score was taken. Users with nothing ahead are forgotten.
+local function note_taken(order, score)
+  local place = math.fmod(tonumber(score) or 0, 2251799813685248)
+  if place > read_place(order, 'now') then
+    redis.call('ZADD', order, string.format('%d', place), 'now')
+    redis.call('ZREMRANGEBYSCORE', order, '-inf', string.format('(%d', place))
+  end
+end
+
+-- Return why this user may not send these commands to the keys of waiting jobs, of their order and of
+-- jobs that run, or nil; each '' for none.
+local function check_rights(tag, waiting, order, running)
+  local ns = string.match(tag, '^{(.*):%d+}$')
+  return refused('TYPE ' .. waiting, tag .. ':waiting:') or refused('TYPE ' .. waiting, tag .. ':lines:') or refused('TYPE ' .. waiting, tag .. ':line:')
+    or refused('TYPE ' .. order, ns .. ':order:') or refused('TYPE ' .. running, ns .. ':running:') or check_key(ns .. ':limits', 'hash', 'HMGET')
+end
+
+-- Return how many jobs of a queue wait, in all partitions, and how many may; nil where any number may.
+local function count_waiting(tag, queue, partitions)
+  local ns, count = string.match(tag, '^{(.*):%d+}$'), 0
+  local limits = redis.call('HMGET', ns .. ':limits', 'waiting queue ' .. queue, 'waiting queue *')
+  local limit = whole(limits[1] or limits[2])
+  for partition = 0, limit and math.min(whole(partitions) or 0, 1024) - 1 or -1 do
+    local waiting = '{' .. ns .. ':' .. partition .. '}:waiting:' .. queue
+    if not check_key(waiting, 'zset', 'ZCARD') then count = count + redis.call('ZCARD', waiting) end
+  end
+  return limit and count, limit
+end

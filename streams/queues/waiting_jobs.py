@@ -1,0 +1,111 @@
+"""The jobs that wait for a runner: which stand first, how many there are, where one of them stands.
+
+Rule: a job's place is its priority and its turn (lua/include/places.lua). Places of all partitions
+compare; of two jobs at one place, the one with the lesser id comes first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable
+from typing import cast
+
+from msgspec import Struct
+
+from everfold.streams.appending.log import Log
+from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.scripts import Script
+
+_peek_waiting = Script("everfold.streams", "peek_waiting", is_read_only=True)
+_count_ahead = Script("everfold.streams", "count_ahead", is_read_only=True)
+
+LINES_AT_ONCE = 64
+"""Lanes of a partition that one call looks at."""
+
+
+class WaitingJob(Struct, frozen=True, order=True):
+    """A job that waits; the order of these values is that in which jobs are taken."""
+
+    place: int
+    job_id: str
+    partition: int
+    line: str
+    """Jobs of one line can be taken, or cannot, together."""
+
+    @property
+    def signature(self) -> str:
+        """Of what it needs of a server; see events/needs.py."""
+        return self.line.partition(" ")[0].strip("-")
+
+
+class WaitingPage(Struct, frozen=True):
+    """What one look at a partition's waiting jobs found."""
+
+    partition: int
+    count: int
+    """All that wait there."""
+    next: int
+    """Rank of the line with which the next page begins, 0 at the end."""
+    jobs: tuple[WaitingJob, ...]
+    """The first of each line."""
+
+
+async def peek(
+    log: Log, partition: int, queue: str, *, first: int = 0, each: int = 16
+) -> WaitingPage:
+    """Look at LINES_AT_ONCE lines of a partition from rank `first` on, `each` jobs of every line.
+
+    Raises a leaf of Unavailable, without a retry.
+    """
+    keys = log.keys
+    reply = await _peek_waiting.run(
+        log.redis,
+        (keys.lines(partition, queue), keys.waiting(partition, queue)),
+        (keys.line(partition, queue, ""), first, LINES_AT_ONCE, each),
+    )
+    jobs = [job for line in reply[3:] for job in _jobs(cast("list[bytes]", line), partition)]
+    return WaitingPage(partition, cast("int", reply[1]), cast("int", reply[2]), tuple(jobs))
+
+
+def _jobs(line: list[bytes], partition: int) -> Iterable[WaitingJob]:
+    name, *rest = (part.decode(errors="replace") for part in line)
+    for job_id, place in zip(rest[::2], rest[1::2], strict=True):
+        yield WaitingJob(int(float(place)), job_id, partition, name)
+
+
+async def peek_all(
+    log: Log, partitions: Collection[int], queue: str, *, each: int = 16
+) -> list[WaitingPage]:
+    """Look at the first page of several partitions, side by side. Raises as `peek` does."""
+    return list(await asyncio.gather(*(peek(log, p, queue, each=each) for p in partitions)))
+
+
+def in_order(pages: Iterable[WaitingPage]) -> list[WaitingJob]:
+    """Return the jobs of these pages in the order in which they are to be taken."""
+    return sorted(job for page in pages for job in page.jobs)
+
+
+async def position(log: Log, job_id: str) -> int | None:
+    """Return how many jobs of its queue stand before a job that waits; None for another one.
+
+    Exact at some moment during the call. Raises a leaf of Unavailable.
+    """
+    asked = ("HMGET", log.keys.head(job_id), "phase", "queue", "place")
+    phase, name, place = cast("list[bytes | None]", await command(log.redis, *asked))
+    if phase != b"waiting" or not (place and place.isdigit()):
+        return None
+    queue = (name or b"").decode(errors="replace")
+    replies = await asyncio.gather(
+        *(
+            _count_ahead.run(log.redis, (log.keys.waiting(partition, queue),), (place, job_id))
+            for partition in range(log.keys.partitions)
+        )
+    )
+    return sum(cast("int", reply[1]) for reply in replies)
+
+
+async def queue_length(log: Log, queue: str) -> int:
+    """Return how many jobs of a queue wait. Raises a leaf of Unavailable."""
+    keys = [log.keys.waiting(partition, queue) for partition in range(log.keys.partitions)]
+    counts = await asyncio.gather(*(command(log.redis, "ZCARD", key) for key in keys))
+    return sum(cast("int", count) for count in counts)
