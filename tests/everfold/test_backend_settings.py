@@ -14,6 +14,7 @@ import pytest
 from everfold.commands.app import app
 from everfold.commands.config import secret_sources
 from everfold.commands.config.backends import Backends
+from everfold.commands.config.config import of_backends
 from everfold.commands.config.config_file import checked
 from everfold.runner.access.access import Access
 from everfold.runner.backend import BackendTraits
@@ -273,3 +274,27 @@ def test_files_that_cannot_be_used_are_named(file: Path, certificates: Certifica
     file.write_text('[backends.gpu1]\nurl = "http://h"\nca_file = "/x"')
     with pytest.raises(Misconfigured, match="url must begin with https://"):
         one().ssl_context()
+
+
+# What is shown.
+
+
+def test_what_is_set_is_shown_with_its_origin_and_without_secrets(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_text(
+        f'[backends.gpu1]\nurl = "http://u:{MARK}@h:1"\nuser = "{MARK}"\npassword = "{MARK}"\n'
+        f'labels = ["a", "b"]\nheaders_file = {{ X-A = "token" }}\n'
+        f'client_key_password_command = ["printf", "{MARK}"]'
+    )
+    monkeypatch.setenv("EVERFOLD_BACKENDS_GPU1_SLOTS", "3")
+    rows = [(row.setting, row.value, row.origin) for row in of_backends("everfold.toml")]
+    assert [(name.removeprefix("backends.gpu1."), *rest) for name, *rest in rows] == [
+        ("url", "http://***@h:1", "everfold.toml"),
+        ("user", "***", "everfold.toml"),
+        ("password", "***", "everfold.toml"),
+        ("labels", ["a", "b"], "everfold.toml"),
+        ("headers_file.x-a", "token", "everfold.toml"),
+        ("client_key_password_command", "***", "everfold.toml"),
+        ("slots", "3", "EVERFOLD_BACKENDS_GPU1_SLOTS"),
+    ]

@@ -53,7 +53,7 @@ def show_settings(*, json: Json = False, config: ConfigPath = None) -> int:
     file = locate()
     found = checked(file, app) if file else CheckedFile({}, [])
     rows = list(effective(found, file.name if file else ""))
-    rows += of_backends(found, file.name if file else "")
+    rows += of_backends(file.name if file else "")
     rows += of_policies(found, file.name if file else "")
     if json:
         for row in rows:
@@ -111,20 +111,19 @@ def effective(found: CheckedFile, origin: str) -> Iterator[Effective]:
             yield Effective(name, masked(setting.name, chosen), variable or origin)
 
 
-def of_backends(found: CheckedFile, origin: str) -> Iterator[Effective]:
+def of_backends(origin: str) -> Iterator[Effective]:
     """Yield what a file and the environment set of backends, with each secret masked."""
     from everfold.commands.config.backends import Backends
 
     for name, settings in Backends.read().settings.items():
-        in_file = found.backends.get(name, {})
         for key, given in settings.items():
-            is_secret = not given.source and key.partition(".")[0] in SECRETS
-            # A command's arguments may be secrets, too.
+            is_secret = not given.source and key.partition(".")[0] in (*SECRETS, "user")
+            # A user may be a token, and a command's arguments may be secrets, too.
             hidden = MASK if is_secret or given.source == "_command" else given.value
             value = masked_address(given.text) if key == "url" else hidden
             first, dot, header = key.partition(".")
-            place = origin if in_file.get(key) is given else given.variable
-            yield Effective(f"backends.{name}.{first}{given.source}{dot}{header}", value, place)
+            setting = f"backends.{name}.{first}{given.source}{dot}{header}"
+            yield Effective(setting, value, given.variable or origin)
 
 
 def of_policies(found: CheckedFile, origin: str) -> Iterator[Effective]:

@@ -36,6 +36,17 @@ redis_url = "REDIS"
 comfyui = ["{COMFYUI}"]
 log = "DEBUG"
 
+[backends.gpu1]
+url = "https://127.0.0.1:1"
+user = "{USER}"
+password = "{MARK}"
+headers = {{ X-Api-Key = "{MARK}" }}
+client_key_password = "{MARK}"
+
+[backends.gpu2]
+url = "http://127.0.0.1:2"
+headers_command = {{ Authorization = "cat ../token" }}
+
 [sink.webhook]
 url = "{WEBHOOK}"
 secret = "{SIGNING}"
@@ -96,6 +107,7 @@ def values(folder: Path) -> dict[str, str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
+    (tmp_path / "token").write_text(f"Bearer {MARK}\n")
     found = tmp_path / "work"
     found.mkdir()
     return found
@@ -144,6 +156,9 @@ def environ_of(redis_url: str, folder: Path) -> dict[str, str]:
     secrets = variables({"secret": SIGNING, "key": POSTHOG, "host": "http://127.0.0.1:1"})
     urls = {"EVERFOLD_SINK_SQL_URL": SQL, "EVERFOLD_SINK_WEBHOOK_URL": WEBHOOK}
     urls |= {"EVERFOLD_SINK_WEBHOOK_TEST_URL": WEBHOOK, "COMFYUI_URL": COMFYUI}
+    gpu1 = "EVERFOLD_BACKENDS_GPU1_"
+    urls |= {f"{gpu1}URL": "http://127.0.0.1:1", f"{gpu1}USER": USER, f"{gpu1}PASSWORD": MARK}
+    urls[f"{gpu1}HEADERS_COMMAND_X_KEY"] = f"cat {folder.parent}/token"
     data = {"EVERFOLD_DATA": str(folder / "data"), "EVERFOLD_LOG": "DEBUG"}
     data["EVERFOLD_SIMULATOR_PORT"] = "0"
     return {"REDIS_URL": redis_url, **secrets, **urls, **data}
