@@ -13,6 +13,9 @@ from everfold.operations import BackendStatus
 NOW_S = 10.0
 """A backend that was seen within this time is shown as seen now."""
 
+BY_OPERATOR = "an operator "
+"""How a runner says that somebody took it out of service."""
+
 BackendName = Annotated[str, Parameter(help="The backend's name, as `backends ls` shows it.")]
 
 backends = App(name="backends", help="List the ComfyUI servers; take one out of service.")
@@ -33,7 +36,6 @@ async def ls(*, session: Session = DEFAULT) -> int:
             "seen": lambda one: "now" if one.unseen_s < NOW_S else f"{span(one.unseen_s)} ago",
             "busy": lambda one: f"{one.busy}/{one.slots}" if one.slots else "-",
             "service": _service,
-            "why it takes no jobs": lambda one: one.why,
         },
         empty="no runner has seen a backend yet",
     )
@@ -41,9 +43,12 @@ async def ls(*, session: Session = DEFAULT) -> int:
 
 
 def _service(one: BackendStatus) -> str:
-    if one.retired_by:
-        return f"retired by {one.retired_by}"
-    return f"drained by {one.drained_by}" if one.drained_by else "in service"
+    """Return whether it takes jobs, or who took it out of service and why else it takes none."""
+    acts = [f"retired by {one.retired_by}"] if one.retired_by else []
+    acts += [f"drained by {one.drained_by}"] if one.drained_by and not acts else []
+    if one.why and not (acts and one.why.startswith(BY_OPERATOR)):
+        acts.append(one.why)
+    return ", ".join(acts) or "takes jobs"
 
 
 @backends.command
