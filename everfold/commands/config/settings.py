@@ -10,8 +10,8 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from pathlib import Path
-from types import MappingProxyType
-from typing import Annotated, Literal, NamedTuple, get_args
+from types import MappingProxyType, UnionType
+from typing import Annotated, Literal, NamedTuple, Union, get_args, get_origin
 
 from cyclopts import App, Argument, ArgumentCollection, CycloptsError, Parameter, Token
 from cyclopts.annotations import resolve_optional
@@ -128,7 +128,8 @@ class Setting(NamedTuple):
         if choices := self.argument.get_choices(force=True):
             return f"one of {', '.join(choices)}"
         hint, metavar = resolve_optional(self.argument.hint), self.argument.parameter.metavar or ""
-        inside = [one for one in get_args(hint) if one is not ...]
+        is_one = get_origin(hint) in (Union, UnionType)  # of several types of one value
+        inside = [] if is_one else [one for one in get_args(hint) if one is not ...]
         name = getattr(inside[0] if inside else hint, "__name__", "value").lower()
         is_time = metavar.startswith(("DURATION", "TIME"))
         word = metavar.strip(".").lower() if is_time else WORDS.get(name, name)
