@@ -16,6 +16,7 @@ from benchmarks import (
     fanout,
     farm,
     lifecycle,
+    lists,
     projector,
     recovery,
     recovery_peers,
@@ -56,6 +57,11 @@ async def _lifecycle(options: argparse.Namespace) -> Measured:
     return lifecycle.report(found), found
 
 
+async def _lists(options: argparse.Namespace) -> Measured:
+    found = await lists.measure_lists(options.listed, options.repeat * 6)
+    return lists.report(found), found
+
+
 async def _projector(options: argparse.Namespace) -> Measured:
     found = await projector.measure_projector(options.events, options.repeat)
     return projector.report(found), found
@@ -93,6 +99,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], Awaitable[Measured]]] = {
     "fanout": _fanout,
     "farm": _farm,
     "lifecycle": _lifecycle,
+    "lists": _lists,
     "projector": _projector,
     "recovery": _recovery,
     "recovery-peers": _recovery_of_peers,
@@ -144,6 +151,7 @@ def _parser() -> argparse.ArgumentParser:
         ("--jobs-each", int, 4, "farm: jobs for each of them"),
         ("--most-events", int, 5_000_000, "scale: largest log"),
         ("--calls", int, 500, "scale: of each operation"),
+        ("--listed", int, 100_000, "lists: jobs"),
         ("--starts", int, 20, "startup: of each program"),
     )
     for flag, kind, default, words in sizes:

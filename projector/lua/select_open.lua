@@ -1,11 +1,9 @@
 #!lua flags=no-writes
 --[[
   Select open jobs by their names, the newest ones, without looking at many others.
-
   KEYS[1]  projector  HASH: which indexes are complete
   KEYS[2]  active     ZSET, open jobs by last event time
   KEYS[3]  index      ZSET, jobs by their names, see index_jobs.lua
-
   ARGV[1]  MessagePack: array of indexes that must be complete; array of groups of names
   ARGV[2]  newest time, Unix ms
   ARGV[3]  1 = jobs of just that time are not counted, because an earlier page may have had them
@@ -20,7 +18,7 @@
 --- @include "index_groups"
 local active, index, wanted, groups = KEYS[2], KEYS[3], unpack(cmsgpack.unpack(ARGV[1]))
 local newest, oldest, most, looks = tonumber(ARGV[2]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local why = refused('HGET', KEYS[1]) or refused('ZREVRANGEBYSCORE ZSCORE', active) or refused('ZLEXCOUNT ZRANGEBYLEX', index)
+local why = refused('HGET', KEYS[1]) or refused('ZREVRANGEBYSCORE ZSCORE ZCARD', active) or refused('ZLEXCOUNT ZRANGEBYLEX', index)
 if why then return redis.error_reply(why) end
 if not is_complete(KEYS[1], wanted) then return { 'incomplete' } end
 local outcome, count, looked, last = { 'selected', '' }, 0, 0, nil
@@ -36,7 +34,9 @@ local function take(ms, job, known)
   return true
 end
 local group, number = smallest(index, groups, '\no\n', '\no\11')
-if number <= looks then
+-- Where the names are of many, those that are wanted are soon met among all open jobs.
+local is_rare = number <= looks and number * number <= most * redis.call('ZCARD', active)
+if is_rare then
   local rows = {}
   for _, name in ipairs(group) do
     for _, member in ipairs(redis.call('ZRANGEBYLEX', index, '[' .. name .. '\no\n', '(' .. name .. '\no\11')) do
