@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 import anyio
 import anyio.lowlevel
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus
 from websockets.frames import CTRL_OPCODES, Frame
 from websockets.protocol import Event
 
@@ -56,6 +57,9 @@ PING_TIMEOUT_S = 60.0
 """Long, because a node that holds the interpreter lock keeps ComfyUI from answering pings."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 """Back-off between attempts to connect."""
+_TOLD = set[str]()
+"""Addresses of which a refusal was told: jobs run there, and their progress is not seen."""
+
 FIRST_LOOK_S = 2.0
 """How long `open_socket` waits for the first connection before it goes on without."""
 
@@ -124,6 +128,7 @@ class SocketObservation:
             socket = await self._open()
         except Exception as error:  # a server can make the handshake raise nearly anything
             log.debug("websocket_refused url=%s error=%r", self._url, error)
+            self._tell_refusal(error)
             self._tried.set()
             return
         try:
@@ -138,6 +143,14 @@ class SocketObservation:
         finally:
             await _close(socket)
             self._miss()
+
+    def _tell_refusal(self, error: Exception) -> None:
+        """Say once of each server that it, or a gateway before it, takes no websocket."""
+        url = self._address.url
+        if isinstance(error, InvalidStatus) and url not in _TOLD:
+            _TOLD.add(url)
+            status, advice = error.response.status_code, "let the gateway pass Upgrade headers on"
+            log.warning("websocket_refused url=%r status=%d advice=%r", url, status, advice)
 
     async def _open(self) -> ClientConnection:
         return await _Connect(

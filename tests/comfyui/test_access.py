@@ -69,6 +69,23 @@ async def test_a_job_runs_and_is_seen_through_a_gateway(
             assert proxy.refused == 0
 
 
+async def test_a_gateway_that_takes_no_websocket_is_told_once_and_its_jobs_run(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with (
+        simulate(speed=10) as simulator,
+        access_proxy(simulator.url, takes_sockets=False) as proxy,
+    ):
+        for _ in range(2):
+            async with running(proxy, Access(address=read_address(proxy.url))):
+                pass
+    told = [one.getMessage() for one in caplog.records if "websocket_refused" in one.getMessage()]
+    assert [line for line in told if "Upgrade" in line] == [
+        f"websocket_refused url='{proxy.url}' status=400 "
+        "advice='let the gateway pass Upgrade headers on'"
+    ]
+
+
 def test_the_header_of_a_user_is_the_same_from_a_url_and_from_settings() -> None:
     assert read_address("http://ada:open@h").headers["Authorization"] == basic("ada", "open")
     assert basic("ada", "open") == Secret("Basic YWRhOm9wZW4=")

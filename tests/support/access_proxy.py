@@ -17,7 +17,7 @@ from tests.support.certificates import Certificates
 class AccessProxy:
     """A running gateway: `url` leads through it."""
 
-    def __init__(self, target: str, wanted: str, answer: bytes) -> None:
+    def __init__(self, target: str, wanted: str, answer: bytes, takes_sockets: bool) -> None:
         parts = urlsplit(target)
         self.url = ""
         self.refused = 0
@@ -25,6 +25,7 @@ class AccessProxy:
         """The first line of the first request of each connection."""
         self._target = (parts.hostname or "", parts.port or 80)
         self._wanted, self._answer = wanted, answer
+        self._takes_sockets = takes_sockets
         self._tasks = set[asyncio.Task[None]]()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -52,6 +53,10 @@ class AccessProxy:
         if self._answer or (self._wanted and self._wanted.lower() not in lines):
             self.refused += 1
             writer.write(self._answer or refusal("401 Unauthorized"))
+            await writer.drain()
+            return
+        if lines[0].startswith("get /ws?") and not self._takes_sockets:
+            writer.write(refusal("400 Bad Request"))
             await writer.drain()
             return
         self.passed.append(lines[0])
@@ -99,11 +104,13 @@ async def access_proxy(
     certificates: Certificates | None = None,
     name: str = "good",
     wants_client: bool = False,
+    takes_sockets: bool = True,
 ) -> AsyncIterator[AccessProxy]:
     """Run a gateway before `target` that lets in what has the line `wanted` in its head.
 
     With `answer` it lets nobody in and gives that. With `certificates` it speaks TLS and shows the
-    one of that `name`, and lets in only who shows one of `ours`, if it `wants_client`.
+    one of that `name`, and lets in only who shows one of `ours`, if it `wants_client`. Without
+    `takes_sockets` it passes no websocket on.
     """
     context = None
     if certificates is not None:
@@ -112,7 +119,7 @@ async def access_proxy(
         if wants_client:
             context.verify_mode = ssl.CERT_REQUIRED
             context.load_verify_locations(certificates.authority)
-    proxy = AccessProxy(target, wanted, answer)
+    proxy = AccessProxy(target, wanted, answer, takes_sockets)
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", ssl=context)
     scheme = "https" if context else "http"
     proxy.url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
