@@ -27,7 +27,7 @@
 --- @include "refuse_swap"
 --- @include "finish_swap"
 local live, rebuilt = KEYS[1], KEYS[7]
-local why = check_key(live, 'hash', 'HGET HSET') or check_key(rebuilt, 'hash', 'HMGET DEL')
+local why = check_key(live, 'hash', 'HGET HSET') or check_key(rebuilt, 'hash', 'HGET HMGET DEL')
   or check_move(ARGV[3], ARGV[2], 'hash') or check_move(KEYS[8], KEYS[2], 'zset')
   or check_move(KEYS[9], KEYS[3], 'zset') or check_move(KEYS[10], KEYS[4], 'hash')
   or check_move(KEYS[11], KEYS[5], 'zset') or check_move(KEYS[12], KEYS[6], 'hash')

@@ -133,6 +133,8 @@ async def fill(log: Log, keys: JobsKeys, *jobs: str) -> None:
         await command(log.redis, "HSET", keys.job(job_id), "seq", 1)
         index = keys.ended() if job_id == jobs[-1] else keys.active()
         await command(log.redis, "ZADD", index, 1, job_id)
+        await command(log.redis, "HSET", keys.indexed(), job_id, "o\nuser=ada")
+        await command(log.redis, "ZADD", keys.index(), 0, f"user=ada\no\n{job_id}")
 
 
 async def swap_jobs(log: Log) -> object:
@@ -216,8 +218,44 @@ async def drop_stale_index_entry(log: Log) -> object:
     keys = log.keys.jobs(0)
     for index in (keys.active(), keys.ended()):
         await command(log.redis, "ZADD", index, 1, "a")
+    await command(log.redis, "HSET", keys.indexed(), "a", "o\nuser=ada")
+    await command(log.redis, "ZADD", keys.index(), 0, "user=ada\no\na")
     script = Script("everfold.projector", "drop_stale_index_entry")
-    return await script.run(log.redis, (keys.job("a"), keys.active(), keys.ended()), ("a",))
+    touched = (keys.job("a"), keys.active(), keys.ended(), keys.index(), keys.indexed())
+    return await script.run(log.redis, touched, ("a",))
+
+
+async def _filled_index(log: Log) -> JobsKeys:
+    """Make an index that is complete: an open job and one that has ended, of the same user."""
+    keys = log.keys.jobs(0)
+    await command(log.redis, "HSET", keys.projector(), "indexes", "1")
+    await command(log.redis, "ZADD", keys.active(), 5, "a")
+    ended = f"user=ada\ne{7:016d}\nb"
+    await command(log.redis, "ZADD", keys.index(), 0, "user=ada\no\na", 0, ended)
+    return keys
+
+
+async def _select_open(log: Log, looks: int) -> object:
+    keys = await _filled_index(log)
+    script = Script("everfold.projector", "select_open", is_read_only=True)
+    wanted = msgspec.msgpack.encode((("1",), (("user=ada",), ("user=ada", "user=bob"))))
+    touched = (keys.projector(), keys.active(), keys.index())
+    return await script.run(log.redis, touched, (wanted, 9, 0, 0, 5, looks))
+
+
+async def select_open(log: Log) -> object:
+    return await _select_open(log, 5)
+
+
+async def select_among_all_open(log: Log) -> object:
+    return await _select_open(log, 0)
+
+
+async def select_ended(log: Log) -> object:
+    keys = await _filled_index(log)
+    script = Script("everfold.projector", "select_ended", is_read_only=True)
+    wanted = msgspec.msgpack.encode((("1",), (("user=ada",), ("user=ada", "user=bob"))))
+    return await script.run(log.redis, (keys.projector(), keys.index()), (wanted, 9, "", 0, 5, 5))
 
 
 async def measure_hashes(log: Log) -> object:
@@ -237,6 +275,8 @@ STATES: dict[str, tuple[State, ...]] = {
     "drop_stale_index_entry": (drop_stale_index_entry,),
     "measure_hashes": (measure_hashes,),
     "reset_subscription": (reset, reset_without_a_group),
+    "select_ended": (select_ended,),
+    "select_open": (select_open, select_among_all_open),
     "swap_jobs": (swap_jobs,),
     "swap_states": (swap_states,),
     "unpark": (skip_parked,),
