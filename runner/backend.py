@@ -99,6 +99,10 @@ class Ended(Struct, frozen=True, kw_only=True):
     outputs_reused: bool
     failure: Failure | None
     """Set unless it succeeded or was interrupted."""
+    executed: tuple[str, ...] = ()
+    """Nodes that had been executed before a failure or an interrupt."""
+    cached: tuple[str, ...] = ()
+    """Nodes whose results came from the cache."""
     started_at_ms: int | None
     ended_at_ms: int | None
 
@@ -156,6 +160,8 @@ class Sighting(Struct, frozen=True, kw_only=True):
     """The backend told the attempt's success, and each output of its graph was told or cached."""
     heard: bool = False
     """Something came over the present connection, whatever it was about."""
+    executed: frozenset[str] = frozenset()
+    """Nodes that have been executed, as far as was seen."""
 
 
 class Observation(Protocol):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+import traceback
 from collections.abc import Callable, Mapping
 
 import anyio
@@ -201,7 +202,7 @@ class Run:
             "executed": self._executed,
             "exception_message": message,
             "exception_type": "torch.OutOfMemoryError" if is_oom else type(error).__name__,
-            "traceback": [],
+            "traceback": traceback.format_tb(error.__traceback__),
             "current_inputs": {},
             "current_outputs": list(self._graph),
         }

@@ -191,6 +191,8 @@ def _submitting(job: Job, event: events.Submitting, now_ms: int) -> Job:
         steps=0,
         nodes_done=0,
         outputs={},
+        executed=(),
+        cached=(),
         problems=[],
     )
 
@@ -302,7 +304,13 @@ def _ended(job: Job, event: events.Terminal, now_ms: int) -> Job:
             outputs = event.outputs or job.outputs
             failure = event.failure
             return replace(
-                job, status="failed", error=failure, reason=failure.code, outputs=outputs
+                job,
+                status="failed",
+                error=failure,
+                reason=failure.code,
+                outputs=outputs,
+                executed=failure.executed or (),
+                cached=failure.cached or (),
             )
         case events.Canceled():
             outputs = event.outputs or job.outputs
@@ -322,6 +330,8 @@ def _succeeded(job: Job, event: events.Succeeded) -> Job:
         nodes_done=job.nodes_total,
         outputs=event.outputs,
         outputs_reused=event.outputs_reused,
+        executed=event.executed or (),
+        cached=event.cached or (),
         started_at_ms=job.started_at_ms or event.started_at_ms or 0,
         error=None,
     )

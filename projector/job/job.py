@@ -102,6 +102,10 @@ class Job(Struct, frozen=True, kw_only=True, gc=False):
     outputs_reused: bool = False
     problems: list[NodeProblem] = []
     """Outputs that ComfyUI refused although it accepted the rest of the graph."""
+    executed: tuple[str, ...] = ()
+    """Nodes of the last attempt that were executed, as far as was seen."""
+    cached: tuple[str, ...] = ()
+    """Nodes of the last attempt whose results came from the backend's cache."""
     error: Failure | None = None
     """Why it failed, or why the last attempt did."""
 

@@ -126,6 +126,7 @@ class Sightings:
             ask_truth=self._ask_truth,
             succeeded=self._succeeded,
             heard=self._heard,
+            executed=self._tally.finished - (self._tally.cached or frozenset()),
         )
         self._saved, self._ask_truth = {}, False
         return self._merged if is_new else structs.replace(self._merged, progress=None)

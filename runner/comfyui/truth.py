@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from everfold.runner.backend import Ended, Load, Pending, Running
 from everfold.runner.loose_json import (
@@ -23,8 +23,9 @@ from everfold.runner.loose_json import (
     as_texts,
     as_whole,
 )
+from everfold.streams.border.addresses import masked_text
 from everfold.streams.events.event import Failure, Outputs
-from everfold.streams.events.limits import LAST_DATE_MS
+from everfold.streams.events.limits import LAST_DATE_MS, NODES_LIMIT, TRACEBACK_LIMIT_BYTES
 
 MESSAGE_LIMIT = 2000
 """Characters of an exception's text that are kept: some carry whole tensors."""
@@ -112,6 +113,10 @@ class _Lifecycle(Struct, frozen=True):
         found = [details for name, details in self.messages if name in names]
         return found[-1] if found else None
 
+    def nodes(self, field: str, *names: str) -> tuple[str, ...]:
+        found = as_texts(as_list((self.last(*names) or {}).get(field)))
+        return tuple(as_name(node) for node in found[:NODES_LIMIT])
+
     def time_ms(self, *names: str) -> int | None:
         details = self.last(*names)
         time_ms = as_whole(details.get("timestamp")) if details is not None else None
@@ -169,6 +174,8 @@ def _interpret(entry: dict[str, object]) -> Ended:
         outputs=_read_outputs(entry),
         outputs_reused=succeeded and _is_reused(entry, lifecycle),
         failure=None if succeeded or interrupted else _read_failure(lifecycle),
+        executed=lifecycle.nodes("executed", "execution_error", "execution_interrupted"),
+        cached=lifecycle.nodes("nodes", "execution_cached"),
         started_at_ms=lifecycle.time_ms("execution_start"),
         ended_at_ms=lifecycle.time_ms(
             "execution_success", "execution_error", "execution_interrupted"
@@ -185,6 +192,8 @@ def _ended(
     failure: Failure | None = None,
     started_at_ms: int | None = None,
     ended_at_ms: int | None = None,
+    executed: tuple[str, ...] = (),
+    cached: tuple[str, ...] = (),
 ) -> Ended:
     return Ended(
         succeeded=succeeded,
@@ -194,6 +203,8 @@ def _ended(
         failure=failure,
         started_at_ms=started_at_ms,
         ended_at_ms=ended_at_ms,
+        executed=executed,
+        cached=cached,
     )
 
 
@@ -230,7 +241,26 @@ def _read_failure(lifecycle: _Lifecycle) -> Failure:
         node=node or None,
         node_class=node_class or None,
         retryable=is_out_of_memory,
+        exception_type=kind or UNSET,
+        traceback=_end_of(as_texts(as_list(error.get("traceback")))) or UNSET,
+        executed=lifecycle.nodes("executed", "execution_error") or UNSET,
+        cached=lifecycle.nodes("nodes", "execution_cached") or UNSET,
     )
+
+
+def _end_of(lines: Sequence[str]) -> str:
+    """Return the end of a traceback in whole lines, without what looks like a secret."""
+    text = "".join(lines)
+    # Masked before it is cut, so that no secret is cut in two.
+    read = _last_lines(text, 4 * TRACEBACK_LIMIT_BYTES)
+    return _last_lines(masked_text(read), TRACEBACK_LIMIT_BYTES)
+
+
+def _last_lines(text: str, limit_bytes: int) -> str:
+    content = text.encode()
+    if len(content) <= limit_bytes:
+        return text
+    return content[-limit_bytes:].decode(errors="ignore").partition("\n")[2]
 
 
 def _is_out_of_memory(kind: str, message: str) -> bool:

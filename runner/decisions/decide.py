@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import cast
 
+from msgspec import UNSET
+
 from everfold.projector.job.job import Job
 from everfold.runner.backend import Absent, Ended, Pending, Running, Truth, Unreachable
 from everfold.runner.decisions import bounds, endings
@@ -114,6 +116,7 @@ def _ended(job: Job, truth: Ended, now: DecisionInputs) -> Action:
                 outputs_reused=truth.outputs_reused,
                 started_at_ms=truth.started_at_ms,
                 ended_at_ms=truth.ended_at_ms,
+                cached=truth.cached or UNSET,
             )
         )
     if truth.interrupted:
@@ -144,7 +147,7 @@ def _interrupted(job: Job, truth: Ended, now: DecisionInputs) -> Action:
         return Finish(_failure(job, endings.failure_of(job, job.stopping), truth))
     if bounds.ran_too_long(job, now):
         return Finish(_failure(job, endings.failure_of(job, "run_deadline"), truth))
-    return _failed(job, endings.interrupted(job), truth, now)
+    return _failed(job, endings.interrupted(job, truth), truth, now)
 
 
 def _unreachable(job: Job, truth: Unreachable, now: DecisionInputs) -> Action:

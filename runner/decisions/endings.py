@@ -5,7 +5,10 @@ Rule: pure.
 
 from __future__ import annotations
 
+from msgspec import UNSET
+
 from everfold.projector.job.job import Job
+from everfold.runner.backend import Ended
 from everfold.streams.events.event import Failure
 
 
@@ -40,6 +43,11 @@ def never_arrives(job: Job) -> Failure:
     return Failure(code="submit_rejected", message=message, retryable=True)
 
 
-def interrupted(job: Job) -> Failure:
-    message = f"somebody interrupted it at {job.backend}"
-    return Failure(code="interrupted", message=message, retryable=True)
+def interrupted(job: Job, truth: Ended) -> Failure:
+    return Failure(
+        code="interrupted",
+        message=f"somebody interrupted it at {job.backend}",
+        retryable=True,
+        executed=truth.executed or UNSET,
+        cached=truth.cached or UNSET,
+    )

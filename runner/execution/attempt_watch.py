@@ -67,6 +67,8 @@ class AttemptWatch:
         """The socket was opened anew since the attempt last showed progress."""
         self._heard = False
         self._saw_success = False
+        self.executed: frozenset[str] = frozenset()
+        """Nodes that were seen to be executed."""
 
     @property
     def socket_heard(self) -> bool:
@@ -106,6 +108,7 @@ class AttemptWatch:
         if sighting.started:
             await self._append_started()
         self._heard = sighting.heard
+        self.executed |= sighting.executed
         self._saw_success = self._saw_success or sighting.succeeded
         if sighting.progress is not None or sighting.saved:
             self.last_progress_at_s = anyio.current_time()

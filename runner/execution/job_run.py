@@ -6,7 +6,11 @@ log, under the lease, before or right after it is made. A lost lease ends the ru
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import anyio
+import msgspec
+from msgspec import UNSET
 
 from everfold.projector.job.job import Job
 from everfold.runner.backend import (
@@ -64,7 +68,7 @@ from everfold.streams.events.event import (
     Succeeded,
     Terminal,
 )
-from everfold.streams.events.limits import REASON_LIMIT
+from everfold.streams.events.limits import NODES_LIMIT, REASON_LIMIT
 from everfold.streams.leases.backends import forget_given_up
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.steady_clock import steady_s
@@ -224,6 +228,9 @@ class JobRun:
             case Done() | AskTruth():
                 return False
             case Finish(event=event):
+                if isinstance(event, Succeeded) and self._attempt_watch is not None:
+                    executed = in_order(self._attempt_watch.executed)
+                    event = msgspec.structs.replace(event, executed=executed or UNSET)
                 if not isinstance(event, Succeeded) and event.abandoned:
                     await self._backend.abandon(self._shared.log, self.job, self._now_ms())
                 await self._job_log.append(event)
@@ -360,6 +367,11 @@ class JobRun:
 
     def _held_s(self) -> float:
         return steady_s() - self._leased_at_s
+
+
+def in_order(nodes: Collection[str]) -> tuple[str, ...]:
+    """Return the ids of nodes as an event has them: numbers in their order, bounded."""
+    return tuple(sorted(nodes, key=lambda node: (len(node), node))[:NODES_LIMIT])
 
 
 def _has_place(job: Job) -> bool:

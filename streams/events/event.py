@@ -27,6 +27,14 @@ class Failure(Struct, frozen=True, kw_only=True):
     node_class: str | None = None
     retryable: bool = False
     details: list[NodeProblem] = []
+    exception_type: str | UnsetType = UNSET
+    """Class of the exception that a node raised, such as RuntimeError."""
+    traceback: str | UnsetType = UNSET
+    """Where it was raised: the end of it, without what looks like a secret."""
+    executed: tuple[str, ...] | UnsetType = UNSET
+    """Nodes of the attempt that had been executed, in order, as far as the backend tells."""
+    cached: tuple[str, ...] | UnsetType = UNSET
+    """Nodes whose results came from the backend's cache."""
 
 
 class NodeProblem(Struct, frozen=True, kw_only=True):
@@ -262,6 +270,10 @@ class Succeeded(Fact, frozen=True, kw_only=True, tag="job.succeeded"):
     """True when ComfyUI answered every output from its cache: no new file was written."""
     started_at_ms: int | None = None
     ended_at_ms: int | None = None
+    executed: tuple[str, ...] | UnsetType = UNSET
+    """Nodes that were seen to be executed; unset when nobody watched."""
+    cached: tuple[str, ...] | UnsetType = UNSET
+    """Nodes whose results came from the backend's cache."""
 
 
 class Failed(Fact, frozen=True, kw_only=True, tag="job.failed"):

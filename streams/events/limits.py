@@ -37,6 +37,9 @@ TAGS_LIMIT = 16
 """Tags of one job."""
 NEEDS_LIMIT = 20
 PARTNER_KEY_LIMIT = 8_192
+TRACEBACK_LIMIT_BYTES = 16 * KIB
+NODES_LIMIT = 1_000
+"""Node ids in one list of an event, and as many characters of each as a name may have."""
 BACKEND_LIMIT = 2_000
 """Of a backend's name, which is its address."""
 
@@ -129,6 +132,8 @@ LIMITS = (
         "The head of a job keeps several of them.",
     ),
     Limit("needs", NEEDS_LIMIT, "labels", "That one job asks of its backend."),
+    Limit("traceback", TRACEBACK_LIMIT_BYTES, "bytes", "Of a failed node; its end is kept."),
+    Limit("nodes", NODES_LIMIT, "node ids", "That were cached, or executed, in one attempt."),
     Limit("partner key", PARTNER_KEY_LIMIT, "characters", "Tokens of partner nodes are shorter."),
     Limit("reason", REASON_LIMIT, "characters", "Of a cancel: one line for lists."),
 )

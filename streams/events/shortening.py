@@ -163,7 +163,14 @@ def _short_texts(event: Event) -> Event:
 
 def _short_failure(failure: Failure) -> Failure:
     details = _first_problems(failure.details)
-    return replace(failure, message=_short(failure.message), details=details)
+    executed, cached = failure.executed, failure.cached
+    return replace(
+        failure,
+        message=_short(failure.message),
+        details=details,
+        executed=executed and executed[:PROBLEM_LIMIT],
+        cached=cached and cached[:PROBLEM_LIMIT],
+    )
 
 
 def _first_problems(problems: Sequence[NodeProblem]) -> list[NodeProblem]:

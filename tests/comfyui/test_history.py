@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +12,12 @@ from hypothesis import strategies as st
 
 from everfold.runner.backend import Ended
 from everfold.runner.comfyui.truth import NotUnderstood, read_history
+from everfold.runner.loose_json import NAME_LIMIT
+from everfold.streams.events.event import Failure
+from everfold.streams.events.limits import NODES_LIMIT, TRACEBACK_LIMIT_BYTES
 from tests.comfyui.test_loose_json import JSON_VALUES
+
+TRANSCRIPTS = Path(__file__).parents[1] / "data" / "transcripts"
 
 
 def entry(
@@ -36,6 +43,64 @@ def ended(body: dict[str, Any]) -> Ended:
     read = read_history(body, "p")
     assert read is not None
     return read
+
+
+def recorded(name: str) -> Ended:
+    """Return the end that the recording of a real server has in its history."""
+    for line in (TRANSCRIPTS / f"{name}.jsonl").read_text().splitlines():
+        body = json.loads(line).get("body")
+        if isinstance(body, dict) and len(body) == 1 and "status" in next(iter(body.values()), ()):
+            read = read_history(body, next(iter(body)))
+            assert read is not None
+            return read
+    raise AssertionError(f"{name} has no history")
+
+
+def test_a_failure_keeps_what_the_real_server_told_of_it() -> None:
+    failure = recorded("execution-error").failure
+    assert failure is not None
+    assert (failure.exception_type, failure.executed) == ("RuntimeError", ("1", "2"))
+    assert failure.traceback
+    assert failure.traceback.startswith('  File "/comfyui/execution.py", line 496, in execute\n')
+    assert failure.traceback.endswith('jobtest_nodes.py", line 67, in go\n')
+
+
+def test_an_interrupt_keeps_the_nodes_that_were_executed() -> None:
+    assert recorded("interrupted").executed == ("1",)
+
+
+def failed(lines: object, executed: object = ()) -> Failure:
+    error = {"exception_type": "E", "traceback": lines, "executed": executed}
+    failure = ended(entry(("execution_error", error))).failure
+    assert failure is not None
+    return failure
+
+
+def test_a_traceback_is_bounded_and_its_end_is_kept() -> None:
+    lines = [f"  File {i} é\n" for i in range(10_000)]
+    kept = failed(lines).traceback
+    assert kept
+    assert kept.endswith(lines[-1])
+    assert kept.startswith("  File ")
+    assert TRACEBACK_LIMIT_BYTES - 50 < len(kept.encode()) <= TRACEBACK_LIMIT_BYTES
+
+
+@pytest.mark.parametrize("lines", [None, 7, [], [7], {}, [["x"]], ["x" * 200_000], "text"])
+def test_a_traceback_that_is_none_is_left_out(lines: object) -> None:
+    assert not failed(lines).traceback
+
+
+def test_secrets_in_a_traceback_are_masked() -> None:
+    lines = ["  open('https://ada:hunter2@host/x?token=hunter2', api_key='hunter2')\n"]
+    assert "hunter2" not in (failed(lines).traceback or "hunter2")
+
+
+def test_lists_of_nodes_are_bounded() -> None:
+    nodes = failed([], [str(i) for i in range(5_000)]).executed
+    assert nodes
+    assert len(nodes) == NODES_LIMIT
+    cached = entry(("execution_cached", {"nodes": ["1", 7, None, "2" * 9_999]}), status="success")
+    assert [len(node) for node in ended(cached).cached] == [1, NAME_LIMIT]
 
 
 def test_a_prompt_that_is_not_there_has_not_ended() -> None:

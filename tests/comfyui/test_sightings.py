@@ -53,7 +53,7 @@ def test_only_the_newest_progress_and_every_output_are_kept(sightings: Sightings
         SavedOutput("preview", {"images": [2]}),
     )
     assert not sightings.has_news
-    assert sightings.merge() == Sighting(started=True)
+    assert sightings.merge() == Sighting(started=True, executed=frozenset({"preview", "save"}))
 
 
 def test_a_cached_output_node_without_an_output_saves_nothing(sightings: Sightings) -> None:

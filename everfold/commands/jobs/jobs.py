@@ -50,6 +50,9 @@ OneJobId = Annotated[
     Parameter(help="The job's id, or a part of it as for `jobs show`. Or select jobs by options."),
 ]
 Yes = Annotated[bool, Parameter(help="Do it to all jobs that are selected, and do not ask.")]
+SHOWN_LINES = 8
+"""Of a traceback, its last ones; --json shows all that is kept."""
+
 Reason = Annotated[str, at_most("reason", "The reason, for the job's history.")]
 
 jobs = App(name="jobs", help="List, show, watch, wait for, cancel, rerun and give up jobs.")
@@ -133,6 +136,10 @@ def _fields(job: Job, title: str) -> Iterator[tuple[str, Part]]:
             yield name.removesuffix("_ms"), f"{time:%Y-%m-%d %H:%M:%S}  ({ago(value)} ago)"
         elif name == "backend" and title:
             yield name, f"{title}  {value}"
+        elif name == "error" and job.error is not None:
+            yield name, _json(msgspec.structs.replace(job.error, traceback=msgspec.UNSET))
+            for line in (job.error.traceback or "").splitlines()[-SHOWN_LINES:]:
+                yield "traceback", line
         else:
             yield name, value if isinstance(value, str) else _json(value)
 
