@@ -10,12 +10,13 @@ from typing import cast
 
 import pytest
 
-from everfold.streams.appending.body import read_body
+from everfold.streams.appending.body import body_of, check_stored, read_body
 from everfold.streams.appending.log import Log
 from everfold.streams.border.secrets import Secret
 from everfold.streams.errors import IdempotencyConflict, InvalidName, Refused, TooLarge
 from everfold.streams.events.event import Policy, Submitted, Succeeded
 from everfold.streams.events.ids import new_job_id
+from everfold.streams.events.workflow_check import check_workflow
 from everfold.streams.reading.reader import job_events
 from everfold.streams.redis.redis_errors import command
 from tests.streams.stored import stored
@@ -229,3 +230,14 @@ async def test_no_refusal_shows_a_key(log: Log, keys: object) -> None:
             await log.submit(GRAPH, **more)  # type: ignore[arg-type]
         assert KEY not in f"{refusal.value!r} {refusal.value} {refusal.value.__cause__!r}"
     assert await partner_key_names(log) == []
+
+
+def test_a_stored_body_is_checked_as_a_graph_is() -> None:
+    graph = check_workflow(GRAPH)
+    check_stored(graph.json.decode())
+    check_stored(body_of(graph, EXTRA).json.decode())
+    node = {"class_type": "A", "inputs": {}}
+    check_stored(json.dumps({"extra_data": node, "workflow": node}))  # a graph with these names
+    for wrong in ({"api_key_comfy_org": KEY}, {"partial_execution_targets": ["no such node"]}):
+        with pytest.raises(Refused):
+            check_stored(body_of(graph, wrong).json.decode())
