@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from everfold.client import Everfold, SubmittedJob
+    from everfold.client import Everfold
     from everfold.embedded import embedded_server, find_server
     from everfold.many_jobs import Batch, BatchProgress, ManyDone
     from everfold.operations import BackendStatus, RunnerStatus
@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         NamespaceTooNew,
         NeedsAsyncio,
         NoServer,
+        NoServerCanRun,
         PartitionMismatch,
         RebuildTaken,
         Refused,
@@ -124,6 +125,7 @@ if TYPE_CHECKING:
     from everfold.streams.leases.acts import Act
     from everfold.streams.leases.producer import Producer
     from everfold.streams.reading.reader import job_events
+    from everfold.submitting import SubmittedJob
 
 __version__ = "0.1.0"
 
@@ -185,6 +187,7 @@ __all__ = [
     "NamespaceTooNew",
     "NeedsAsyncio",
     "NoServer",
+    "NoServerCanRun",
     "NodeProblem",
     "OutputSaved",
     "Outputs",
@@ -254,7 +257,8 @@ __all__ = [
 _MODULES = {
     "everfold.many_jobs": "Batch BatchProgress ManyDone",
     "everfold.operations": "BackendStatus RunnerStatus",
-    "everfold.client": "Everfold SubmittedJob",
+    "everfold.client": "Everfold",
+    "everfold.submitting": "SubmittedJob",
     "everfold.embedded": "embedded_server find_server",
     "everfold.projector.config": "ProjectorConfig",
     "everfold.projector.folding.rebuild": "Rebuild Rebuilt",

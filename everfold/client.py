@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,11 +16,10 @@ import anyio
 import msgspec
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
-from msgspec import Struct
 
 from everfold.embedded import find_server
 from everfold.many_jobs import ManyJobs
-from everfold.moments import check_delay, check_moment
+from everfold.moments import check_moment
 from everfold.operations import Operations
 from everfold.policy_file import read_policy_settings
 from everfold.policy_settings import NO_SETTINGS, PolicySettings
@@ -33,7 +32,7 @@ from everfold.projector.reading.short_ids import find_job_id
 from everfold.projector.reading.watching import Watcher
 from everfold.shown_jobs import ShownJobs
 from everfold.streams.appending.log import UNLEASED, Log
-from everfold.streams.border.secrets import Secret, SecretUrl
+from everfold.streams.border.secrets import SecretUrl
 from everfold.streams.errors import (
     CorruptLog,
     InvalidName,
@@ -42,30 +41,24 @@ from everfold.streams.errors import (
     JobUnknown,
 )
 from everfold.streams.events.checks import check_job, check_text
-from everfold.streams.events.event import Canceled, CancelRequested, Outputs, Policy
+from everfold.streams.events.event import Canceled, CancelRequested, Outputs
 from everfold.streams.events.limits import REASON_LIMIT
 from everfold.streams.events.ranges import check_number
 from everfold.streams.events.record import Recorded
 from everfold.streams.leases.backends import give_up_attempt
 from everfold.streams.reading.reader import job_events, tail
 from everfold.streams.redis.redis_errors import command
-from everfold.workflow_file import read_workflow
+from everfold.submitting import Submitting
 
 if TYPE_CHECKING:
     from everfold.projector.subscribing.subscription import Subscription as Consumed
     from everfold.streams.redis.access import Role
 
 
-class SubmittedJob(Struct, frozen=True):
-    job_id: str
-    created: bool
-    """False when an earlier submit with the same idempotency key created the job."""
-
-
 READS_AT_ONCE = 50
 
 
-class Everfold(ManyJobs, Operations):
+class Everfold(Submitting, ManyJobs, Operations):
     """One namespace on one server, opened with `Everfold.connect`. Many tasks may use it at once.
 
     Every method raises Unavailable when the server stays away for more than about 15 s.
@@ -111,73 +104,11 @@ class Everfold(ManyJobs, Operations):
             ) as log,
             Watcher(log) as watcher,
         ):
-            yield cls(log, watcher, policies)
-
-    async def submit(
-        self,
-        workflow: Mapping[str, object] | str | bytes | Path,
-        *,
-        kind: str = "",
-        user: str = "",
-        metadata: Mapping[str, object] | None = None,
-        idempotency_key: str | None = None,
-        queue: str = "default",
-        priority: str = "normal",
-        run_at: datetime | timedelta | None = None,
-        policy: Policy | Mapping[str, object] | None = None,
-        batch: str = "",
-        tags: Collection[str] = (),
-        extra_data: Mapping[str, object] | None = None,
-        partner_keys: Mapping[str, Secret] | None = None,
-        user_id: str | None = None,
-    ) -> SubmittedJob:
-        """Append a new job; once this returns, the job is stored and waits for a runner.
-
-        `workflow` is an API-format graph: a mapping, its JSON, or the path of a file. `kind`,
-        `user` and `metadata` (at most 64 KiB of JSON) are yours: they are stored with the job,
-        and lists and subscriptions can select by the first two. `priority` is high, normal or
-        low. The job does not start before `run_at` (a time without zone is local; a timedelta
-        counts from now; None means at once). `policy` says how often and how long the job is tried:
-        a mapping such as {"retries": 3} sets these fields only, all others are those of the config,
-        else the defaults of `Policy`; a `Policy` is taken as it is, whatever the config says.
-        `batch` is a name that many jobs share; lists can select by it, and by each of the `tags`,
-        of which there are at most 16.
-
-        `extra_data` is what ComfyUI takes beside a graph, at most 4 MiB: `extra_pnginfo`,
-        `preview_method`, `partial_execution_targets`. `partner_keys` are keys for ComfyUI's partner
-        nodes, `api_key_comfy_org` or `auth_token_comfy_org`: they are kept beside the log until
-        the job ends, a day at most without a runner, and are never in it.
-
-        With an `idempotency_key` a repeated submit of the same user returns the first job. Any
-        other argument under the same key is a conflict that names it; of partner keys the names
-        are compared, and a timedelta is not.
-
-        Raises a kind of Refused (InvalidWorkflow, TooLarge, InvalidName, IdempotencyConflict)
-        with nothing written. After Unavailable the job may exist: repeat the submit with its
-        idempotency key.
-        """
-        made = await self.log.submit(
-            read_workflow(workflow) if isinstance(workflow, Path) else workflow,
-            kind=kind,
-            user=user if user_id is None else user_id,
-            metadata=metadata,
-            idempotency_key=idempotency_key,
-            queue=queue,
-            priority=priority,
-            run_at_ms=None if isinstance(run_at, timedelta) else check_moment("run_at", run_at),
-            delay_s=check_delay("run_at", run_at) if isinstance(run_at, timedelta) else None,
-            policy=(
-                self._policies.policy(queue, kind, policy or {})
-                if policy is None or isinstance(policy, Mapping)
-                else policy
-            ),
-            batch=batch,
-            tags=tags,
-            extra_data=extra_data,
-            partner_keys=partner_keys,
-        )
-        self._shown.note(made.job_id, 1, made.entry_id)
-        return SubmittedJob(made.job_id, made.created)
+            client = cls(log, watcher, policies)
+            try:
+                yield client
+            finally:
+                await client._end_check()
 
     async def get(self, job_id: str, at_least_seq: int = 0) -> Job:
         """Return the job's state, with all events up to `at_least_seq`, as far as they exist.

@@ -90,8 +90,7 @@ class Runner:
         fleet = Fleet(backends, config.slots, make_backend, host, traits, on_backend)
         dispatch = Dispatch(log, config.name, config.lease_ttl_s)
         job_reads = anyio.Semaphore(JOB_READS_LIMIT)
-        server = ServerWatch(log)
-        self._shared = Shared(log, dispatch, leases, fleet, config, server, job_reads)
+        self._shared = Shared(log, dispatch, leases, fleet, config, ServerWatch(log), job_reads)
         self._claimer = Claimer(self._shared, self._start)
         self._sweeper = Sweeper(self._shared, self._start)
         self._promoter = Promoter(self._shared)
@@ -104,6 +103,7 @@ class Runner:
             "release": self._sweeper.wake,
             "cancel": self._wake_job_run,
             "drain": self._heartbeat.wake,
+            "look": lambda _: fleet.look_soon(),
         }
         self._hints = HintListener(log, on)
         self._runs: dict[str, JobRun] = {}

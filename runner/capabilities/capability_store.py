@@ -10,6 +10,9 @@ import zlib
 from collections.abc import Iterable
 from hashlib import sha256
 
+import anyio
+import anyio.to_thread
+
 from everfold.runner.capabilities.object_info import BODY_LIMIT_BYTES, ObjectInfo, decode
 from everfold.streams.appending.log import Log
 from everfold.streams.redis.redis_errors import command
@@ -52,9 +55,13 @@ async def stored_capabilities(log: Log, content_hash: str) -> ObjectInfo | None:
     packed = await command(log.redis, "GET", log.keys.object_info(content_hash))
     if not isinstance(packed, bytes):
         return None
-    unpack = zlib.decompressobj()
+    # In a thread: megabytes take a while, and the caller has other things to do.
+    return await anyio.to_thread.run_sync(_unpacked, packed, content_hash)
+
+
+def _unpacked(packed: bytes, content_hash: str) -> ObjectInfo | None:
     try:
-        text = unpack.decompress(packed, BODY_LIMIT_BYTES)
+        text = zlib.decompressobj().decompress(packed, BODY_LIMIT_BYTES)
     except zlib.error:
         return None
     return decode(text) if sha256(text).hexdigest() == content_hash else None

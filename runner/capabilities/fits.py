@@ -74,7 +74,7 @@ def missing(
 
 def _has(info: ObjectInfo, file: ModelFile) -> bool:
     node_class = info.classes.get(file.class_type)
-    spec = node_class.input(file.input) if node_class is not None else None
+    spec = node_class.inputs.get(file.input) if node_class is not None else None
     if spec is None or spec.choices is None or spec.is_open:
         return True  # a missing class is named as such
     return file.name in info.names[spec.choices]
@@ -145,5 +145,5 @@ def nearest(one: Missing, servers: Iterable[Server]) -> str:
 
 def _listed(info: ObjectInfo | None, file: ModelFile) -> frozenset[str]:
     node_class = info.classes.get(file.class_type) if info else None
-    spec = node_class.input(file.input) if node_class else None
+    spec = node_class.inputs.get(file.input) if node_class else None
     return info.names[spec.choices] if info and spec and spec.choices is not None else frozenset()

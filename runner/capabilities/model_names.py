@@ -26,20 +26,26 @@ def with_listed_names(workflow: bytes, info: ObjectInfo | None) -> bytes:
     """Return the graph as the server has to get it; the same bytes where nothing changes."""
     if info is None:
         return workflow
-    graph, is_changed = read_graph(workflow), False
+    graph = read_graph(workflow)
+    return msgspec.json.encode(graph) if list_names(graph, info) else workflow
+
+
+def list_names(graph: Graph, info: ObjectInfo) -> bool:
+    """Change the names in a graph to the listed ones; say whether any was changed."""
+    is_changed = False
     for node in graph.values():
         inputs = as_object(node.get("inputs"))
-        node_class = info.classes.get(as_text(node.get("class_type")))
         for name, value in inputs.items():
-            if not isinstance(value, str) or node_class is None or not _has_folder(value):
+            if not isinstance(value, str) or not _has_folder(value):
                 continue
-            spec = node_class.input(name)
+            node_class = info.classes.get(as_text(node.get("class_type")))
+            spec = node_class.inputs.get(name) if node_class else None
             listed = info.lists[spec.choices] if spec and spec.choices is not None else (value,)
             if value not in listed:
                 same = (one for one in listed if isinstance(one, str) and _same(one, value))
                 inputs[name] = next(same, value)
                 is_changed = is_changed or inputs[name] != value
-    return msgspec.json.encode(graph) if is_changed else workflow
+    return is_changed
 
 
 def _has_folder(name: str) -> bool:

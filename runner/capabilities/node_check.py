@@ -27,7 +27,7 @@ class Link(NamedTuple):
     source: str
     value: list[object]
     """As the graph has it."""
-    config: tuple[object, object]
+    spec: Input
 
 
 class NodeVerdict(NamedTuple):
@@ -73,14 +73,10 @@ class _NodeCheck:
     def run(self, node: dict[str, object]) -> None:
         inputs = node["inputs"]
         given = inputs if isinstance(inputs, dict) else {}
-        required = {one.name for one in self._class.required}
-        specs = {one.name: one for one in (*self._class.required, *self._class.optional)}
-        for spec in specs.values():
-            if spec.is_dynamic:
-                continue
+        for spec in self._class.inputs.values():
             if spec.name in given:
                 self._input(spec, given)
-            elif spec.name in required:
+            elif spec.name in self._class.required_names:
                 extra: dict[str, object] = {"input_name": spec.name}
                 self._add("required_input_missing", "Required input is missing", spec.name, extra)
 
@@ -119,14 +115,14 @@ class _NodeCheck:
             details = f"{spec.name}, received_type({received_type}) mismatch input_type({wanted})"
             extra: dict[str, object] = {
                 "input_name": spec.name,
-                "input_config": self._config(spec),
+                "input_config": config_of(self._info, spec),
                 "received_type": received_type,
                 "linked_node": value,
             }
             words = "Return type mismatch between linked nodes"
             self._add("return_type_mismatch", words, details, extra)
             return
-        self.links.append(Link(spec.name, str(value[0]), value, self._config(spec)))
+        self.links.append(Link(spec.name, str(value[0]), value, spec))
 
     def _received(self, link: list[object]) -> Kind:
         """Return the type that comes over a link; raise what ComfyUI raises for a bad one."""
@@ -172,15 +168,9 @@ class _NodeCheck:
     def _extra(self, spec: Input, value: object) -> dict[str, object]:
         return {
             "input_name": spec.name,
-            "input_config": self._config(spec),
+            "input_config": config_of(self._info, spec),
             "received_value": value,
         }
-
-    def _config(self, spec: Input) -> tuple[object, object]:
-        options = dict(spec.options)
-        if spec.kind == COMBO and spec.choices is not None:
-            options["options"] = list(self._info.lists[spec.choices])
-        return self._shown(spec.kind), options
 
     def _shown(self, kind: Kind) -> object:
         return list(self._info.lists[kind]) if isinstance(kind, int) else kind
@@ -199,6 +189,14 @@ def complaint(
         "details": details,
         "extra_info": dict(extra or {}),
     }
+
+
+def config_of(info: ObjectInfo, spec: Input) -> tuple[object, object]:
+    """Return type and options of an input as ComfyUI repeats them in its errors."""
+    kind, options = spec.kind, dict(spec.options)
+    if kind == COMBO and spec.choices is not None:
+        options["options"] = list(info.lists[spec.choices])
+    return list(info.lists[kind]) if isinstance(kind, int) else kind, options
 
 
 def _types(kind: str) -> set[str]:

@@ -65,7 +65,7 @@ class Input(Struct, frozen=True, omit_defaults=True, array_like=True):
         return isinstance(self.kind, str) and self.kind.startswith(DYNAMIC)
 
 
-class NodeClass(Struct, frozen=True, omit_defaults=True, array_like=True):
+class NodeClass(Struct, frozen=True, omit_defaults=True, array_like=True, dict=True):
     """What a node of one class takes and gives."""
 
     required: tuple[Input, ...] = ()
@@ -76,9 +76,15 @@ class NodeClass(Struct, frozen=True, omit_defaults=True, array_like=True):
     is_custom: bool = False
     """It may have checks of its own, of which the server tells nothing."""
 
-    def input(self, name: str) -> Input | None:
-        """Return the input of this name; None when there is none."""
-        return next((one for one in (*self.required, *self.optional) if one.name == name), None)
+    @cached_property
+    def inputs(self) -> dict[str, Input]:
+        """The inputs by name, without those that stand for others."""
+        every = {one.name: one for one in (*self.required, *self.optional)}
+        return {name: one for name, one in every.items() if not one.is_dynamic}
+
+    @cached_property
+    def required_names(self) -> frozenset[str]:
+        return frozenset(one.name for one in self.required)
 
 
 class ObjectInfo(Struct, frozen=True, dict=True):

@@ -19,6 +19,7 @@ from everfold.runner.capabilities.node_check import (
     NodeVerdict,
     check_node,
     complaint,
+    config_of,
 )
 from everfold.runner.capabilities.object_info import ObjectInfo
 
@@ -141,7 +142,7 @@ class _Validation:
     def _end(self, visit: _Visit) -> None:
         verdict, node_id = visit.verdict, visit.node_id
         if verdict.crash_type:
-            reason = _crash(verdict, visit.came_by)
+            reason = _crash(self._info, verdict, visit.came_by)
             self._checked[node_id] = _Checked(False, [reason])
             return
         are_sound = all(
@@ -163,7 +164,7 @@ class _Validation:
             self._checked.setdefault(node_id, _Checked(False, [reason]))
 
 
-def _crash(verdict: NodeVerdict, came_by: Link | None) -> Complaint:
+def _crash(info: ObjectInfo, verdict: NodeVerdict, came_by: Link | None) -> Complaint:
     """Return what ComfyUI says where its check of a node raises: the error stands at its parent."""
     if came_by is None:
         extra: dict[str, object] = {"exception_type": verdict.crash_type, "traceback": []}
@@ -171,7 +172,7 @@ def _crash(verdict: NodeVerdict, came_by: Link | None) -> Complaint:
         return complaint("exception_during_validation", words, verdict.crash, extra)
     extra = {
         "input_name": came_by.name,
-        "input_config": came_by.config,
+        "input_config": config_of(info, came_by.spec),
         "exception_message": verdict.crash,
         "exception_type": verdict.crash_type,
         "traceback": [],

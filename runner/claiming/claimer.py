@@ -147,7 +147,10 @@ class Claimer:
         """Return the indexes of the servers that have all that a job needs."""
         needs = await self._needs.of(job)
         states = self._shared.fleet.states
-        return [index for index, state in enumerate(states) if not state.can_run(needs)]
+        able = [index for index, state in enumerate(states) if not state.can_run(needs)]
+        if not able:
+            self._shared.fleet.look_soon()
+        return able
 
     async def _reserve(self, jobs: Sequence[WaitingJob], count: int) -> list[Pick]:
         """Choose jobs and servers, and reserve a slot for each."""

@@ -14,6 +14,7 @@ from hashlib import sha256
 from uuid import uuid4
 
 import anyio
+import anyio.to_thread
 
 from everfold.runner.access.access import Access
 from everfold.runner.access.address import read_address
@@ -121,7 +122,9 @@ class ComfyBackend:
         body_hash = sha256(answer.body).digest()
         if self._capabilities is None or self._capabilities[0] != body_hash:
             try:
-                self._capabilities = (body_hash, read_object_info(answer.body))
+                # Megabytes take a while to read, and the polls must go on.
+                info = await anyio.to_thread.run_sync(read_object_info, answer.body)
+                self._capabilities = (body_hash, info)
             except ValueError as error:
                 return Unreachable(f"GET /object_info is not read: {error}: {answer.excerpt()}")
         return self._capabilities[1]

@@ -290,10 +290,14 @@ class Fleet:
         serving = [state for state in self.states if not state.is_retired]
         if not serving or not all(state.can_run(needs) for state in serving):
             return ""
-        for state in serving:
-            state.known.is_wanted = True
+        self.look_soon()
         servers = [Server(state.shown, state.capabilities, state.labels) for state in serving]
         return why_none(servers, needs)
+
+    def look_soon(self) -> None:
+        """Read again soon what each server has: a job was refused, or waits, for what it lacked."""
+        for state in self.states:
+            state.known.is_wanted = True
 
     def misses(self, state: BackendState) -> str | None:
         """Return why the server that a job names cannot be asked here, None where it may be."""

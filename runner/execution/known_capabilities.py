@@ -19,7 +19,7 @@ LOOK_EVERY_S = 300.0
 """How often it is read: model files come without a restart."""
 LOOK_AGAIN_S = 30.0
 """How soon after it could not be read."""
-LOOK_SOON_S = 5.0
+LOOK_SOON_S = 15.0
 """How soon while a job waits for what the server lacked."""
 
 

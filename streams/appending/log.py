@@ -287,7 +287,7 @@ class Log:
         batch: str = "",
         tags: Collection[str] = (),
         rerun_of: str = "",
-        needs: Sequence[str] = (),
+        needs: Collection[str] = (),
         extra_data: Mapping[str, object] | None = None,
         partner_keys: PartnerKeys | None = None,
     ) -> Submission:

@@ -5,7 +5,7 @@ Rule: pure. Each argument is checked before anything is written.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 from msgspec import UNSET, Struct
 
@@ -42,7 +42,7 @@ class JobRequest(Struct, frozen=True, kw_only=True):
     batch: str = ""
     tags: Collection[str] = ()
     rerun_of: str = ""
-    needs: Sequence[str] = ()
+    needs: Collection[str] = ()
     extra_data: Mapping[str, object] | None = None
     partner_keys: PartnerKeys | None = None
 

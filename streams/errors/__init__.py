@@ -2,8 +2,8 @@
 
     EverfoldError
     ├── Refused          change the request; nothing was written
-    │       InvalidWorkflow, TooLarge, EventTooLarge, InvalidName, IdempotencyConflict,
-    │       EventIdForgotten, EventTooNew, ClientShared, NeedsAsyncio
+    │       InvalidWorkflow, NoServerCanRun, TooLarge, EventTooLarge, InvalidName,
+    │       IdempotencyConflict, EventIdForgotten, EventTooNew, ClientShared, NeedsAsyncio
     ├── Unknown          check the name; nothing was written
     │       JobUnknown, JobNotParked, JobNotHeld, SubscriptionUnknown, BackendUnknown, RunnerUnknown
     ├── Conflict         read again, decide again; nothing was written
@@ -77,6 +77,7 @@ from everfold.streams.errors.refused import (
     InvalidName,
     InvalidWorkflow,
     NeedsAsyncio,
+    NoServerCanRun,
     Refused,
     TooLarge,
 )
@@ -134,6 +135,7 @@ __all__ = [
     "NamespaceTooOld",
     "NeedsAsyncio",
     "NoServer",
+    "NoServerCanRun",
     "PartitionMismatch",
     "QueueFull",
     "RebuildTaken",

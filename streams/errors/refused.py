@@ -14,6 +14,15 @@ class InvalidWorkflow(Refused):
     """The workflow is not an API-format graph."""
 
 
+class NoServerCanRun(Refused):
+    """No server of the namespace has all that the workflow needs, or each would refuse it."""
+
+    def __init__(self, why: str, node_errors: dict[str, dict[str, object]]) -> None:
+        """`node_errors` has ComfyUI's form: node id -> its `errors` and `class_type`."""
+        super().__init__(why)
+        self.why, self.node_errors = why, node_errors
+
+
 class TooLarge(Refused):
     """A part of the request is over its limit."""
 

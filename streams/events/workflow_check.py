@@ -44,8 +44,11 @@ class CheckedWorkflow(msgspec.Struct, frozen=True):
 def check_workflow(workflow: object) -> CheckedWorkflow:
     """Return the graph in canonical form; `workflow` is a mapping, or its JSON as text or bytes.
 
-    Raises InvalidWorkflow with a hint what to do, or TooLarge above WORKFLOW_LIMIT_BYTES.
+    What was checked before is returned as it is. Raises InvalidWorkflow with a hint what to do, or
+    TooLarge above WORKFLOW_LIMIT_BYTES.
     """
+    if isinstance(workflow, CheckedWorkflow):
+        return workflow
     if isinstance(workflow, str | bytes | bytearray | memoryview):
         workflow = _parse(workflow if isinstance(workflow, str) else bytes(workflow))
     if not isinstance(workflow, Mapping):

@@ -122,7 +122,8 @@ class Keyspace(Struct, frozen=True):
 
     def wake(self) -> str:
         """CHANNEL: hints only, each a word and what it is of: `dispatch` and `release` a partition,
-        `cancel` a job, `drain` a runner."""
+        `cancel` a job, `drain` a runner, `look`
+        all servers."""
         return f"{self.namespace}:wake"
 
     def log(self, partition: int) -> str:

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 from everfold import Everfold, Policy
 from everfold.archives.entry_check import EntryCheck
-from everfold.client import SubmittedJob
 from everfold.contract.cloudevents import to_cloudevent
 from everfold.projector.job.state import from_fields, to_fields
 from everfold.projector.reading.queries import from_log
@@ -27,6 +26,7 @@ from everfold.streams.appending.outcomes import Submission
 from everfold.streams.errors import EverfoldError, Unavailable
 from everfold.streams.leases.producer import Producer
 from everfold.streams.redis.redis_errors import command
+from everfold.submitting import SubmittedJob
 from tests.everfold.odd_values import CYCLE, HUGE, Odd, OddZone, deep
 from tests.fuzz.cases import fuzz
 from tests.fuzz.mutations import DEEP, NUMBERS, SCALARS, TEXTS

@@ -8,11 +8,12 @@ from typing import Annotated, cast
 import msgspec
 from cyclopts import Parameter
 
-from everfold.client import SubmittedJob
+from everfold.client import Everfold
 from everfold.commands.app import app
 from everfold.commands.config.config_file import policy_settings
 from everfold.commands.jobs.given_files import NO_FILES, GivenFiles
 from everfold.commands.jobs.policy_options import NONE_GIVEN, PolicyOptions, named_settings
+from everfold.commands.jobs.server_options import ANY_SERVER, ServerOptions
 from everfold.commands.jobs.watching import show_until_ended
 from everfold.commands.numbers import at_most
 from everfold.commands.session import DEFAULT, Session
@@ -21,6 +22,7 @@ from everfold.policy_settings import PolicyValue
 from everfold.streams.errors import InvalidName
 from everfold.streams.events.json_text import NotJson, decoder, read_json
 from everfold.streams.events.workflow_check import check_workflow
+from everfold.submitting import SubmittedJob
 from everfold.workflow_file import read_workflow
 
 Workflow = Annotated[
@@ -61,6 +63,7 @@ async def submit(
     batch: Batch = "",
     tag: Tags = None,
     files: GivenFiles = NO_FILES,
+    servers: ServerOptions = ANY_SERVER,
     wait: bool = False,
     session: Session = DEFAULT,
 ) -> int:
@@ -98,13 +101,14 @@ async def submit(
             tags=tag or (),
             extra_data=given.extra_data,
             partner_keys=given.partner_keys,
+            **servers.given(),
         )
-        if wait:
-            return await show_until_ended(everfold, made.job_id, session)
-    return _tell(made, session)
+        return await _tell(everfold, made, session, wait)
 
 
-def _tell(made: SubmittedJob, session: Session) -> int:
+async def _tell(everfold: Everfold, made: SubmittedJob, session: Session, wait: bool) -> int:
+    if wait:
+        return await show_until_ended(everfold, made.job_id, session)
     note = "" if made.created else "  (an earlier submit with this key created it)"
     session.tell(made, f"{made.job_id}{note}")
     return 0

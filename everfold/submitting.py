@@ -1,0 +1,174 @@
+"""How an application submits jobs.
+
+Rule: a graph that no known server would run is refused at once, before anything is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
+
+from msgspec import Struct
+
+from everfold.moments import check_delay, check_moment
+from everfold.policy_settings import PolicySettings
+from everfold.shown_jobs import ShownJobs
+from everfold.streams.appending.earlier_submit import chosen_job_id
+from everfold.streams.appending.log import Log
+from everfold.streams.appending.outcomes import Submission
+from everfold.streams.border.secrets import Secret
+from everfold.streams.events.checks import check_choice, check_needs, check_text
+from everfold.streams.events.event import Policy
+from everfold.streams.events.workflow_check import CheckedWorkflow, check_workflow
+from everfold.streams.redis.redis_errors import command
+from everfold.workflow_file import read_workflow
+
+if TYPE_CHECKING:
+    from everfold.submit_check import SubmitCheck
+
+ON_MISSING = ("refuse", "wait")
+
+
+class SubmittedJob(Struct, frozen=True):
+    job_id: str
+    created: bool
+    """False when an earlier submit with the same idempotency key created the job."""
+
+
+class Submitting:
+    """The calls of `Everfold` that submit."""
+
+    log: Log
+    _policies: PolicySettings
+    _shown: ShownJobs
+    _submit_check: SubmitCheck | None = None
+    """What is known of the servers; None before the first submit."""
+
+    async def submit(
+        self,
+        workflow: Mapping[str, object] | str | bytes | Path,
+        *,
+        kind: str = "",
+        user: str = "",
+        metadata: Mapping[str, object] | None = None,
+        idempotency_key: str | None = None,
+        queue: str = "default",
+        priority: str = "normal",
+        run_at: datetime | timedelta | None = None,
+        policy: Policy | Mapping[str, object] | None = None,
+        batch: str = "",
+        tags: Collection[str] = (),
+        extra_data: Mapping[str, object] | None = None,
+        partner_keys: Mapping[str, Secret] | None = None,
+        needs: Collection[str] = (),
+        on_missing: str = "refuse",
+        validate: bool = True,
+        user_id: str | None = None,
+    ) -> SubmittedJob:
+        """Append a new job; once this returns, the job is stored and waits for a runner.
+
+        `workflow` is an API-format graph: a mapping, its JSON, or the path of a file. `kind`,
+        `user` and `metadata` (at most 64 KiB of JSON) are yours: they are stored with the job,
+        and lists and subscriptions can select by the first two. `priority` is high, normal or
+        low. The job does not start before `run_at` (a time without zone is local; a timedelta
+        counts from now; None means at once). `policy` says how often and how long the job is tried:
+        a mapping such as {"retries": 3} sets these fields only, all others are those of the config,
+        else the defaults of `Policy`; a `Policy` is taken as it is, whatever the config says.
+        `batch` is a name that many jobs share; lists can select by it, and by each of the `tags`,
+        of which there are at most 16.
+
+        `extra_data` is what ComfyUI takes beside a graph, at most 4 MiB: `extra_pnginfo`,
+        `preview_method`, `partial_execution_targets`. `partner_keys` are keys for ComfyUI's partner
+        nodes, `api_key_comfy_org` or `auth_token_comfy_org`: they are kept beside the log until
+        the job ends, a day at most without a runner, and are never in it.
+
+        The job runs only where the backend has all labels in `needs`. The graph is checked against
+        what the known servers have. Where none has a node class, model file or label that it needs,
+        the job is refused, or waits for one that has, with `on_missing` "wait". Where every server
+        that could run it would refuse its values, it is refused either way. With `validate=False`
+        nothing is checked: the job waits, or its server refuses it.
+
+        With an `idempotency_key` a repeated submit of the same user returns the first job. Any
+        other argument under the same key is a conflict that names it; of partner keys the names
+        are compared, and a timedelta is not.
+
+        Raises a kind of Refused (InvalidWorkflow, NoServerCanRun, TooLarge, InvalidName,
+        IdempotencyConflict) with nothing written. After Unavailable the job may exist: repeat the
+        submit with its idempotency key.
+        """
+        user = user if user_id is None else user_id
+        graph = await self._checked(workflow, needs, on_missing, validate, (user, idempotency_key))
+        made = await self.log.submit(
+            graph,
+            kind=kind,
+            user=user,
+            metadata=metadata,
+            idempotency_key=idempotency_key,
+            queue=queue,
+            priority=priority,
+            **_start(run_at),
+            policy=self._policy(queue, kind, policy),
+            batch=batch,
+            tags=tags,
+            extra_data=extra_data,
+            partner_keys=partner_keys,
+            needs=needs,
+        )
+        return self._note(made)
+
+    def _note(self, made: Submission) -> SubmittedJob:
+        self._shown.note(made.job_id, 1, made.entry_id)
+        return SubmittedJob(made.job_id, made.created)
+
+    def _policy(self, queue: str, kind: str, given: Policy | Mapping[str, object] | None) -> Policy:
+        if given is None or isinstance(given, Mapping):
+            return self._policies.policy(queue, kind, given or {})
+        return given
+
+    async def _checked(
+        self,
+        workflow: object,
+        needs: Collection[str],
+        on_missing: str,
+        validate: bool,
+        key: tuple[str, str | None],
+    ) -> CheckedWorkflow:
+        """Return the graph, once it is known that a server may run it; `key` is the user's."""
+        graph = check_workflow(read_workflow(workflow) if isinstance(workflow, Path) else workflow)
+        may_wait = check_choice("on_missing", on_missing, ON_MISSING) == "wait"
+        labels, is_known = check_needs(needs), partial(self._is_known, *key)
+        if self._submit_check is None:
+            # Here, because many programs submit nothing.
+            from everfold.submit_check import SubmitCheck
+
+            self._submit_check = SubmitCheck(self.log)
+        if validate:
+            check = self._submit_check.check
+            await check(graph.json, labels, may_wait=may_wait, is_known=is_known)
+        return graph
+
+    async def _end_check(self) -> None:
+        """End what goes on in the background."""
+        if self._submit_check is not None:
+            await self._submit_check.close()
+
+    async def _is_known(self, user: str, idempotency_key: str | None) -> bool:
+        """Say whether an earlier submit with this key has made the job."""
+        if idempotency_key is None:
+            return False
+        job_id = chosen_job_id(self.log.generation, check_text("user", user), None, idempotency_key)
+        return await command(self.log.redis, "HGET", self.log.keys.head(job_id), "seq") is not None
+
+
+class _Start(TypedDict):
+    run_at_ms: int | None
+    delay_s: float | None
+
+
+def _start(run_at: datetime | timedelta | None) -> _Start:
+    if isinstance(run_at, timedelta):
+        return {"run_at_ms": None, "delay_s": check_delay("run_at", run_at)}
+    return {"run_at_ms": check_moment("run_at", run_at), "delay_s": None}

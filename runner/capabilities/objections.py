@@ -1,0 +1,104 @@
+"""Why no server of a farm would run a graph, before any of them is asked.
+
+Rule: pure. One server that may accept the graph is enough, and one of which nothing is known may.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from everfold.runner.capabilities.fits import Missing, Server, able, missing, why_none
+from everfold.runner.capabilities.model_names import list_names, read_graph
+from everfold.runner.capabilities.node_check import Complaint, Graph, complaint
+from everfold.runner.capabilities.object_info import ObjectInfo
+from everfold.runner.capabilities.validation import Verdict, validate
+from everfold.runner.loose_json import as_list, as_object, as_text
+from everfold.streams.events.needs import Needs
+
+UNLIKE_LIMIT = 8
+"""Servers that differ in what they have of which a graph is checked; it passes where there are
+more."""
+SHOWN_LIMIT = 5
+"""Most errors that the sentence names."""
+
+
+class Objection(Struct, frozen=True):
+    """Why a graph is refused."""
+
+    why: str
+    node_errors: dict[str, Complaint]
+    """As ComfyUI's 400 has them: node id -> errors."""
+    is_missing: bool
+    """Something is missing on every server, so that the job could wait for one that has it."""
+
+
+def objection(workflow: bytes, needs: Needs, servers: Sequence[Server]) -> Objection | None:
+    """Return why no server would run a graph (JSON); None where one may, or none is known."""
+    if not servers:
+        return None
+    fit = able(servers, needs)
+    if not fit:
+        best = min(servers, key=lambda one: len(missing(needs, one.info, one.labels)))
+        return Objection(why_none(servers, needs), _node_errors(workflow, needs, best), True)
+    unlike = {id(one.info): one.info for one in fit if one.info is not None}
+    if any(one.info is None for one in fit) or len(unlike) > UNLIKE_LIMIT:
+        return None
+    first: Verdict | None = None
+    for info in unlike.values():
+        verdict = _verdict(workflow, info)
+        if verdict.error is None:
+            return None
+        first = first or verdict
+    assert first is not None
+    return Objection(_words(first), first.node_errors, False)
+
+
+def _verdict(workflow: bytes, info: ObjectInfo) -> Verdict:
+    graph = read_graph(workflow)
+    list_names(graph, info)
+    return validate(graph, info)
+
+
+def _node_errors(workflow: bytes, needs: Needs, server: Server) -> dict[str, Complaint]:
+    """Return what is wrong on one server: unknown classes, else what it would answer."""
+    if server.info is None:
+        return {}
+    lacks: tuple[Missing, ...] = missing(needs, server.info, ())
+    if not lacks:
+        return {}
+    unknown = _unknown_nodes(read_graph(workflow), server.info)
+    return unknown or _verdict(workflow, server.info).node_errors
+
+
+def _unknown_nodes(graph: Graph, info: ObjectInfo) -> dict[str, Complaint]:
+    found: dict[str, Complaint] = {}
+    for node_id, node in graph.items():
+        class_type = as_text(node.get("class_type"))
+        if class_type in info.classes:
+            continue
+        title = as_text(as_object(node.get("_meta")).get("title")) or class_type
+        extra = {"node_id": node_id, "class_type": class_type, "node_title": title}
+        words = f"Node '{title}' not found. The custom node may not be installed."
+        error = complaint("missing_node_type", words, f"Node ID '#{node_id}'", extra)
+        found[node_id] = {"errors": [error], "dependent_outputs": [], "class_type": class_type}
+    return found
+
+
+def _words(verdict: Verdict) -> str:
+    said = [
+        f"{as_text(entry['class_type'])} (node {node_id}): {_words_of(as_object(error))}"
+        for node_id, entry in verdict.node_errors.items()
+        for error in as_list(entry["errors"])
+    ]
+    if not said:
+        error = verdict.error or {}
+        return f"every server would refuse the workflow: {_words_of(error)}"
+    more = f"; and {len(said) - SHOWN_LIMIT} more" if len(said) > SHOWN_LIMIT else ""
+    return f"every server would refuse the workflow: {'; '.join(said[:SHOWN_LIMIT])}{more}"
+
+
+def _words_of(error: Complaint) -> str:
+    message, details = as_text(error.get("message")), as_text(error.get("details"))
+    return f"{message}: {details[:300]}" if details else message
