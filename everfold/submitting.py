@@ -20,6 +20,7 @@ from everfold.streams.appending.earlier_submit import chosen_job_id
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Submission
 from everfold.streams.border.secrets import Secret
+from everfold.streams.errors import InvalidName
 from everfold.streams.events.checks import check_choice, check_needs, check_text
 from everfold.streams.events.event import Policy
 from everfold.streams.events.workflow_check import CheckedWorkflow, check_workflow
@@ -139,6 +140,8 @@ class Submitting:
         """Return the graph, once it is known that a server may run it; `key` is the user's."""
         graph = check_workflow(read_workflow(workflow) if isinstance(workflow, Path) else workflow)
         may_wait = check_choice("on_missing", on_missing, ON_MISSING) == "wait"
+        if not isinstance(validate, bool):
+            raise InvalidName("validate", validate, "it is True or False")
         labels, is_known = check_needs(needs), partial(self._is_known, *key)
         if self._submit_check is None:
             # Here, because many programs submit nothing.
