@@ -160,11 +160,12 @@ class Claimer:
             able, overtaken = await self._able(job), self._overtaken.get(job.job_id, 0)
             rows.append(Waiting(job.job_id, able, models, overtaken))
         servers = [_server(state) for state in fleet.states]  # no await from here on
-        plan = place(rows, servers, count, sum(state.slots for state in fleet.states))
+        slots = sum(state.slots for state in fleet.states)
+        plan = place(rows, servers, count, slots, CLAIM_LIMIT)
         for index in plan.overtaken:
             self._note_overtaken(rows[index].job_id)
         picks = list[Pick]()
-        for index, server in plan.picks[:CLAIM_LIMIT]:
+        for index, server in plan.picks:
             self._overtaken.pop(rows[index].job_id, None)
             reservation = fleet.reserve_on(fleet.states[server], rows[index].models)
             picks.append((jobs[index], reservation))
@@ -219,4 +220,5 @@ class Claimer:
 
 
 def _server(state: BackendState) -> Server:
-    return Server(state.room, state.reserved + state.others, state.pace_s, state.models)
+    busy, takes_jobs = state.reserved + state.others, state.takes_jobs
+    return Server(state.room, busy, state.pace_s, state.models, takes_jobs)

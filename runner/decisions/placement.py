@@ -8,7 +8,7 @@ more. A slow server takes none of the last jobs that faster ones would end soone
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 from msgspec import Struct
 
@@ -39,6 +39,8 @@ class Server(Struct, frozen=True):
     """How long it has needed for a job lately; None while that is not known."""
     models: str = ""
     """What the last job that was sent there loaded."""
+    takes_jobs: bool = True
+    """Whether it gets jobs when it has room: no job waits for one that is away or drained."""
 
 
 class Plan(Struct, frozen=True):
@@ -50,72 +52,100 @@ class Plan(Struct, frozen=True):
     """Indexes of jobs, once for each job that was taken before them although a server was able."""
 
 
-def place(jobs: Sequence[Waiting], servers: Sequence[Server], waiting: int, slots: int) -> Plan:
-    """Return which of `jobs` to send where. `waiting` counts all that wait, these included; `slots`
-    is how often a job may be overtaken."""
-    room = _worthwhile(servers, waiting)
-    busy, models = [server.busy for server in servers], [server.models for server in servers]
-    picks, overtaken, passed = list[tuple[int, int]](), list[int](), list[int]()
-    for index, job in enumerate(jobs):
-        able = [s for s in job.able if room[s] > 0]
-        if not able:
-            if not any(room):
+def place(
+    jobs: Sequence[Waiting], servers: Sequence[Server], waiting: int, slots: int, most: int = 16
+) -> Plan:
+    """Return which of `jobs` to send where, `most` at most. `waiting` counts all that wait, these
+    included; `slots` is how often a job may be overtaken."""
+    board = _Board(servers, _worthwhile(jobs, servers, waiting))
+    counts, rest = [job.overtaken for job in jobs], list(range(len(jobs)))
+    picks, overtaken = list[tuple[int, int]](), list[int]()
+    while len(picks) < most and any(board.room):
+        passed, found = list[int](), None
+        for index in rest:
+            here = board.best(jobs[index])
+            if here is None:
+                continue
+            if counts[index] >= slots or not board.waits_for_models(jobs[index], here):
+                found = index
                 break
-            continue
-        here = _best(able, job, servers, busy, models)
-        if _waits_for_its_models(job, models, here) and job.overtaken < slots:
             passed.append(index)
-            continue
+        if found is None and passed:
+            # Nothing suits what these servers have loaded: they are not left idle for that.
+            found, passed = passed[0], []
+        if found is None:
+            break
+        for index in passed:
+            counts[index] += 1
         overtaken += passed
-        picks.append((index, here))
-        room[here], busy[here] = room[here] - 1, busy[here] + 1
-        models[here] = job.models or models[here]
-    # Nothing suits what these servers have loaded: they are not left idle for that.
-    for index in passed:
-        able = [s for s in jobs[index].able if room[s] > 0]
-        if able:
-            here = _best(able, jobs[index], servers, busy, models)
-            picks.append((index, here))
-            room[here], busy[here] = room[here] - 1, busy[here] + 1
-            models[here] = jobs[index].models or models[here]
+        picks.append((found, board.give(jobs[found])))
+        rest.remove(found)
     return Plan(tuple(picks), tuple(overtaken))
 
 
-def _waits_for_its_models(job: Waiting, models: Sequence[str], here: int) -> bool:
-    """Say whether another server has the job's models loaded, and this one has others."""
-    is_cold = bool(job.models and models[here]) and models[here] != job.models
-    return is_cold and any(models[s] == job.models for s in job.able)
+class _Board:
+    """The servers while a plan is made."""
+
+    def __init__(self, servers: Sequence[Server], room: list[int]) -> None:
+        self.room = room
+        self._busy = [server.busy for server in servers]
+        self._models = [server.models for server in servers]
+        known = [pace for server in servers if (pace := server.pace_s) is not None]
+        usual_s = sum(known) / len(known) if known else 1.0
+        self._paces = [usual_s if s.pace_s is None else s.pace_s for s in servers]
+
+    def best(self, job: Waiting) -> int | None:
+        """Return the server with room for a job: one with its models, or with none; of these the
+        one to end it first."""
+        able = [s for s in job.able if self.room[s] > 0]
+        return min(able, key=lambda s: self._rank(job.models, s), default=None)
+
+    def _rank(self, models: str, s: int) -> tuple[int, float, int]:
+        loaded = self._models[s]
+        cold = 0 if not models or loaded == models else 2 if loaded else 1
+        return (cold, (self._busy[s] + 1) * self._paces[s], s)
+
+    def waits_for_models(self, job: Waiting, here: int) -> bool:
+        """Say whether another server has the job's models loaded, and this one has others."""
+        is_cold = bool(job.models and self._models[here]) and self._models[here] != job.models
+        return is_cold and any(self._models[s] == job.models for s in job.able)
+
+    def give(self, job: Waiting) -> int:
+        """Send a job to the best server with room, which there must be; return that server."""
+        here = self.best(job)
+        assert here is not None
+        self.room[here], self._busy[here] = self.room[here] - 1, self._busy[here] + 1
+        self._models[here] = job.models or self._models[here]
+        return here
 
 
-def _best(
-    able: Sequence[int],
-    job: Waiting,
-    servers: Sequence[Server],
-    busy: Sequence[int],
-    models: Sequence[str],
-) -> int:
-    """Return the server for a job: with its models, or with none; then the one to end it first."""
-    known = [pace for server in servers if (pace := server.pace_s) is not None]
-    usual_s = sum(known) / len(known) if known else 1.0
+def _worthwhile(jobs: Sequence[Waiting], servers: Sequence[Server], waiting: int) -> list[int]:
+    """Return how many jobs each server may take: none that others would end sooner.
 
-    def rank(s: int) -> tuple[bool, bool, float, int]:
-        pace_s = servers[s].pace_s
-        ends_s = (busy[s] + 1) * (usual_s if pace_s is None else pace_s)
-        is_warm, is_empty = models[s] == job.models, not models[s]
-        return (bool(job.models) and not is_warm, not is_empty and not is_warm, ends_s, s)
-
-    return min(able, key=rank)
-
-
-def _worthwhile(servers: Sequence[Server], waiting: int) -> list[int]:
-    """Return how many jobs each server may take: none that others would end sooner."""
-    paces = [server.pace_s for server in servers]
-    room = [server.room for server in servers]
-    known: Mapping[int, float] = {s: pace for s, pace in enumerate(paces) if pace is not None}
-    if waiting > FORESEEN_JOBS or len(known) < len(servers) or not any(room):
+    To load other models is taken to last as long as a job.
+    """
+    room = [server.room if server.takes_jobs else 0 for server in servers]
+    serving = [s for s, server in enumerate(servers) if server.takes_jobs]
+    paces = {s: pace for s in serving if (pace := servers[s].pace_s) is not None}
+    if waiting > FORESEEN_JOBS or len(paces) < len(serving):
         return room
     busy, share = [server.busy for server in servers], [0] * len(servers)
-    for _ in range(waiting):
-        first = min(known, key=lambda s: ((busy[s] + 1) * known[s], s))
+    models = [server.models for server in servers]
+    wanted = sum(room)
+    for index in range(max(waiting, len(jobs)) if wanted else 0):
+        # Jobs that were not looked at may need anything.
+        job = jobs[index] if index < len(jobs) else Waiting("", serving)
+        ends = [
+            ((busy[s] + 1 + (job.models not in ("", models[s]))) * paces[s], bool(models[s]), s)
+            for s in job.able
+            if s in paces
+        ]
+        if not ends:
+            continue
+        *_, first = min(ends)
         busy[first], share[first] = busy[first] + 1, share[first] + 1
+        models[first] = job.models or models[first]
+        wanted -= share[first] <= room[first]
+        if not wanted:
+            break
     return [min(free, most) for free, most in zip(room, share, strict=True)]
