@@ -41,7 +41,13 @@ WITHOUT_JSON = {
 OTHER_TESTS = {"demo"}
 """What runs whole in a test of its own."""
 
-CODES = {"jobs wait": {1}, "doctor": {1}, "projector parked retry": {1}, "audit verify": {0, 1}}
+CODES = {
+    "jobs wait": {1},
+    "batches wait": {0, 1},
+    "doctor": {1},
+    "projector parked retry": {1},
+    "audit verify": {0, 1},
+}
 """The exit codes of commands that find something wrong here; all others end with 0."""
 
 QUIET = {"audit show", "projector show"}
@@ -63,7 +69,7 @@ def test_all_commands_have_it_but_those_that_print_a_document() -> None:
 async def seed(log: Log, folder: Path) -> None:
     """Make jobs that ended and one that waits, an archive, backends, held and parked jobs."""
     for job_id in ("ended", "held"):
-        await log.submit(GRAPH, job_id=job_id, user="u1")
+        await log.submit(GRAPH, job_id=job_id, user="u1", batch="held")
     await work(log)
     archive = Archive(Folder(str(folder / "archive")))
     await Archiver(log, archive).run(everything=True)
@@ -97,7 +103,6 @@ def values(folder: Path) -> dict[str, str]:
         "job_id": "ended",
         "name": "held",
         "jobs wait job_id": "open",
-        "jobs cancel job_id": "canceled",
         "jobs give-up job_id": "running",
         "projector parked retry job_id": "parked",
         "projector parked skip job_id": "parked2",
@@ -125,6 +130,9 @@ MORE = {
     "archive import": ["--namespace", "imported"],
     "archive run": ["--everything"],
     "archive trim": ["--retention", "7d"],
+    "batches wait": ["--timeout", "1"],
+    "jobs cancel": ["canceled"],
+    "jobs rerun": ["ended"],
     "jobs wait": ["--timeout", "1"],
     "jobs watch": ["ended"],
     "runner": ["--drain", "0"],
