@@ -20,11 +20,11 @@
 --- @include "waiting"
 local log, lines, tag, queue, time_ms, outcome = KEYS[1], KEYS[2], ARGV[1], ARGV[4], now_ms(), { 'claimed' }
 local runner, reads, paused, later = ARGV[2], ARGV[3], string.match(tag, '^{(.*):%d+}$') .. ':paused', tag .. ':later'
-local why = check_key(log, 'stream', 'XADD XRANGE') or check_key(lines, 'zset', 'ZRANGE ZADD ZREM') or check_key(paused, 'hash', 'HEXISTS')
+local why = check_key(log, 'stream', 'XADD XRANGE') or check_key(lines, 'zset', 'ZRANGE ZADD ZREM') or refused('TYPE HEXISTS', paused)
   or refused('HMGET HSET EXISTS HGET', tag .. ':head:') or check_key(later, 'zset', 'ZADD') or check_key(tag .. ':blocked', 'zset', 'ZADD')
   or refused('XADD XGROUP|CREATE XCLAIM', tag .. ':dispatch:') or check_rights(tag, 'ZADD ZREM ZRANGE', 'ZSCORE ZADD ZREMRANGEBYSCORE', 'SADD SREM SCARD SRANDMEMBER') or #ARGV % 2 == 1 and 'ERR an argument is missing'
 if why then return redis.error_reply(why) end
-if redis.call('HEXISTS', paused, queue) == 1 then return { 'paused' } end
+if not check_key(paused, 'hash') and redis.call('HEXISTS', paused, queue) == 1 then return { 'paused' } end
 local function lease(i, at, job, head, score, sets)
   leave_waiting(at, job) note_taken(at.order, score)
   local id = redis.call('XADD', at.dispatch, '*', 'j', job)

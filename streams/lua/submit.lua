@@ -9,14 +9,13 @@
   KEYS[5]  later      ZSET by due time, Unix ms
   KEYS[6]  deadlines  ZSET by time, Unix ms
   KEYS[7]  queues     SET of queue names
-  ARGV[1]  job id     ARGV[2]  event id
+  ARGV[1]  job id      ARGV[2]  event id
   ARGV[3]  payload, the encoded `submitted` event
   ARGV[4]  SHA-256 of the graph
   ARGV[5]  the graph, JSON
   ARGV[6]  due, Unix ms; 0 = may run now
   ARGV[7]  ms after now, or after it is due, within which it must have started; 0 = no limit
-  ARGV[8]  wake channel
-  ARGV[9]  wake message
+  ARGV[8]  wake channel      ARGV[9]  its message
   ARGV[10] number of partitions, over which the waiting jobs of a queue are counted
   ARGV[11..] where it waits: queue; priority; signature of its needs; user; kind
 
@@ -27,6 +26,7 @@
 ]]
 --- @include "append_entry"
 --- @include "check_key"
+--- @include "limits"
 --- @include "now_ms"
 --- @include "waiting"
 local log, head, workflow, workflows, later, deadlines = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]

@@ -42,6 +42,9 @@ _PER_JOB = re.compile(
 )
 """What differs from job to job, or queue to queue, in keys that one pattern stands for."""
 
+_DONE_WITHOUT = re.compile(r":(limits|paused)$")
+"""Keys that a script does without where another program has overwritten them."""
+
 FULL = "the server has no memory left"
 
 _DUMP = """
@@ -278,7 +281,7 @@ def _wrong_keys(call: Call, traced: Traced) -> Iterator[Fault]:
                 what=f"{key} is a list",
                 spoil=spoil,
                 error=WrongKeyType,
-                is_for_all=not _PER_JOB.search(key),
+                is_for_all=not (_PER_JOB.search(key) or _DONE_WITHOUT.search(key)),
             )
             yield Fault(what=f"{key} is away", spoil=[("DEL", key)])
     there = [key for key in traced.keys if key.encode() in call.before]

@@ -21,6 +21,7 @@ from everfold.streams.events.stored_fields import is_entry_id, stored_number
 from everfold.streams.leases.backends import Abandoned, BackendEntry, Mark
 from everfold.streams.leases.drains import DrainWish
 from everfold.streams.leases.registry import ProcessEntry, RunnerEntry
+from everfold.streams.queues.queue_control import Pause
 from everfold.streams.reading.readers import Reader
 from everfold.streams.redis.keys import PRIORITIES, Keyspace
 from everfold.streams.redis.pages import hash_pages
@@ -59,6 +60,10 @@ class WrongKey(Struct, frozen=True):
 def _number(text: bytes) -> None:
     if stored_number({b"": text}, b"") is None:
         raise ValueError("no whole number from 0 on")
+
+
+def _limit(text: bytes) -> None:
+    float(text)
 
 
 def _change(text: bytes) -> None:
@@ -115,8 +120,10 @@ def _of_namespace(keys: Keyspace) -> Iterator[Stored]:
         (keys.drains(), DrainWish),
         (keys.subscriptions(), Description),
         (keys.lost_writes(), LostWrites),
+        (keys.paused(), Pause),
     ):
         yield Stored(key, "hash", decoder(cast("type[object]", kind)))
+    yield Stored(keys.limits(), "hash", _limit)
     yield Stored(keys.audit(), "stream")
     yield Stored(keys.projectors("jobs"), "zset")
 
@@ -146,6 +153,9 @@ async def _named(log: Log, partition: int, described: list[str]) -> list[Stored]
     """
     keys, found = log.keys, list[Stored]()
     for queue in await _names(log, "SMEMBERS", keys.queues(partition)):
+        if partition == 0:
+            found.append(Stored(keys.running("queue", queue), "set"))
+            found += [Stored(keys.order(queue, priority), "zset") for priority in PRIORITIES]
         found.append(Stored(keys.waiting(partition, queue), "zset"))
         found.append(Stored(keys.lines(partition, queue), "zset"))
         for line in await _names(log, "ZRANGE", keys.lines(partition, queue), 0, LINES_LIMIT):

@@ -9,7 +9,7 @@ local function leasable(tag, head)
   local status, phase, seq, epoch, last, crashes, blocked, queue, user, kind = unpack(redis.call('HMGET', head,
     'status', 'phase', 'seq', 'epoch', 'last', 'crashes', 'blocked', 'queue', 'user', 'kind'))
   local sets = running_sets(tag, queue, user, kind)
-  if sets and (whole(seq) or -1) >= 0 and (whole(epoch) or -1) >= 0 and is_entry_id(last) and whole(crashes or '0') then return status, phase, blocked, sets end
+  if (whole(seq) or -1) >= 0 and (whole(epoch) or -1) >= 0 and is_entry_id(last) and whole(crashes or '0') then return status, phase, blocked, sets end
 end
 
 -- Lease a job to a runner: a new epoch, and the event that says so.

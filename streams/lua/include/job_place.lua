@@ -8,10 +8,9 @@
 local function job_place(tag, job)
   local at, damage = waiting_place(tag, job, job.line ~= '' and job.line or nil)
   if not at then return nil, nil, damage end
-  local sets, trouble = running_sets(tag, job.queue, job.user, job.kind)
-  damage = trouble or check_key(at.dispatch, 'stream')
+  damage = check_key(at.dispatch, 'stream')
     or (job.dispatch ~= '' or job.phase == 'leased') and not is_entry_id(job.dispatch) and 'its place in dispatch is no entry id'
-  return at, sets, damage
+  return at, running_sets(tag, job.queue, job.user, job.kind), damage
 end
 
 -- Take a job out of dispatch, and of the jobs that run.

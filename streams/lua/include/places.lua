@@ -17,6 +17,7 @@ end
 -- Return the place of a user's next job, as text: 4096 / share behind the one before, and never
 -- before a job that was taken.
 local function next_place(order, user, share)
+  if check_key(order, 'zset') then return 1 end -- Of another type: by job id then, which is by time.
   local now, place = read_place(order, 'now'), read_place(order, 'user ' .. user)
   if place <= now then
     place = math.max(now, read_place(order, 'new')) + 1
@@ -29,8 +30,8 @@ end
 
 -- Note that the job with this score was taken. Users with nothing ahead are forgotten.
 local function note_taken(order, score)
-  local place = math.fmod(tonumber(score) or 0, 2251799813685248)
-  if place > read_place(order, 'now') then
+  local place = check_key(order, 'zset') and 0 or math.fmod(tonumber(score) or 0, 2251799813685248)
+  if place > 0 and place > read_place(order, 'now') then
     redis.call('ZADD', order, string.format('%d', place), 'now')
     redis.call('ZREMRANGEBYSCORE', order, '-inf', string.format('(%d', place))
   end
@@ -41,17 +42,5 @@ end
 local function check_rights(tag, waiting, order, running)
   local ns = string.match(tag, '^{(.*):%d+}$')
   return refused('TYPE ' .. waiting, tag .. ':waiting:') or refused('TYPE ' .. waiting, tag .. ':lines:') or refused('TYPE ' .. waiting, tag .. ':line:')
-    or refused('TYPE ' .. order, ns .. ':order:') or refused('TYPE ' .. running, ns .. ':running:') or check_key(ns .. ':limits', 'hash', 'HMGET')
-end
-
--- Return how many jobs of a queue wait, in all partitions, and how many may; nil where any number may.
-local function count_waiting(tag, queue, partitions)
-  local ns, count = string.match(tag, '^{(.*):%d+}$'), 0
-  local limits = redis.call('HMGET', ns .. ':limits', 'waiting queue ' .. queue, 'waiting queue *')
-  local limit = whole(limits[1] or limits[2])
-  for partition = 0, limit and math.min(whole(partitions) or 0, 1024) - 1 or -1 do
-    local waiting = '{' .. ns .. ':' .. partition .. '}:waiting:' .. queue
-    if not check_key(waiting, 'zset', 'ZCARD') then count = count + redis.call('ZCARD', waiting) end
-  end
-  return limit and count, limit
+    or refused('TYPE ' .. order, ns .. ':order:') or refused('TYPE ' .. running, ns .. ':running:') or refused('TYPE HMGET', ns .. ':limits')
 end

@@ -1,4 +1,5 @@
 --- @include "check_key"
+--- @include "limits"
 --- @include "places"
 -- A job that waits stands in two sorted sets by its place, with all of its queue and with those of its
 -- line; `lines` has each line by the place of its first job. A line holds jobs that can be taken, or
@@ -11,8 +12,8 @@ local function waiting_place(tag, job, line)
   local at = { all = tag .. ':waiting:' .. queue, lines = tag .. ':lines:' .. queue, user = user,
     order = ns .. ':order:' .. queue .. ':' .. job.priority, name = line,
     priority = job.priority, dispatch = tag .. ':dispatch:' .. queue .. ':' .. job.priority }
-  local share, users, one_user, kinds, one_kind = unpack(redis.call('HMGET', ns .. ':limits', 'share user ' .. user,
-    'running user *', 'running user ' .. user, 'running kind *', 'running kind ' .. kind))
+  local share, users, one_user, kinds, one_kind = read_limits(tag, 'share user ' .. user,
+    'running user *', 'running user ' .. user, 'running kind *', 'running kind ' .. kind)
   at.share = share
   if not at.name then
     at.name = job.needs and job.needs ~= '' and job.needs or '-'
@@ -20,7 +21,7 @@ local function waiting_place(tag, job, line)
     if kind ~= '' and (kinds or one_kind) then at.name = at.name .. ' kind ' .. kind end
   end
   at.line = tag .. ':line:' .. queue .. ':' .. at.name
-  local why = check_key(at.all, 'zset') or check_key(at.lines, 'zset') or check_key(at.line, 'zset') or check_key(at.order, 'zset')
+  local why = check_key(at.all, 'zset') or check_key(at.lines, 'zset') or check_key(at.line, 'zset')
   if why then return nil, why end
   return at
 end

@@ -46,6 +46,7 @@ LEASE = ("owner", "until_ms", "checkpoint", "folded")
 HEAD = (
     *("seq", "epoch", "status", "phase", "owner", "last", "first", "dispatch", "queue"),
     *("priority", "workflow", "cancel", "recent", "authors", "forgotten", "made_by", "blocked"),
+    *("place", "line", "needs", "user", "kind"),
 )
 
 STATE = (
@@ -65,11 +66,21 @@ KINDS = {
     "subscriptions": Kind(NAMESPACE),
     "lost_writes": Kind(NAMESPACE),
     "wake": Kind(NAMESPACE),
+    "limits": Kind(NAMESPACE),
+    "running": Kind(NAMESPACE),
+    "order": Kind(NAMESPACE),
+    "paused": Kind(NAMESPACE),
+    "audit": Kind(NAMESPACE),
+    "drains": Kind(NAMESPACE),
+    "object_info": Kind(NAMESPACE),
     "log": Kind(PARTITION, hurts=PARTITION),
     "readers": Kind(PARTITION),
     "trimmed": Kind(PARTITION, hurts=PARTITION, fields=("to", "count")),
     "head": Kind(JOB, hurts=JOB, fields=HEAD),
     "dispatch": Kind(PARTITION, hurts=PARTITION),
+    "waiting": Kind(PARTITION, hurts=PARTITION),
+    "lines": Kind(PARTITION, hurts=PARTITION),
+    "line": Kind(PARTITION, hurts=PARTITION),
     "queues": Kind(PARTITION, hurts=PARTITION),
     "later": Kind(PARTITION, hurts=PARTITION),
     "blocked": Kind(PARTITION, hurts=PARTITION),
@@ -77,6 +88,7 @@ KINDS = {
     "unmoved": Kind(PARTITION, hurts=PARTITION),
     "clock": Kind(PARTITION, hurts=PARTITION, fields=("seen_ms", "stepped_ms", "unsure_to_ms")),
     "workflow": Kind(JOB, hurts=JOB),
+    "partner_keys": Kind(JOB),
     "workflows": Kind(PARTITION, hurts=PARTITION),
     "skipped": Kind(PARTITION),
     "JobsKeys.projector": Kind(PARTITION, hurts=PARTITION, fields=LEASE),
@@ -84,6 +96,8 @@ KINDS = {
     "JobsKeys.job": Kind(JOB, fields=STATE),
     "JobsKeys.active": Kind(PARTITION, hurts=PARTITION),
     "JobsKeys.ended": Kind(PARTITION, hurts=PARTITION),
+    "JobsKeys.index": Kind(PARTITION, hurts=PARTITION),
+    "JobsKeys.indexed": Kind(PARTITION, hurts=PARTITION),
     "StatesKeys.projector": Kind(PARTITION, fields=LEASE),
     "StatesKeys.parked": Kind(PARTITION),
     "StatesKeys.states": Kind(PARTITION),
@@ -107,7 +121,11 @@ def key_of(keys: Keyspace, name: str, partition: int, job_id: str = "", sha: str
         "sha256": sha,
         "queue": "default",
         "priority": "normal",
-        "name": "later" if method == "unmoved" else "jobs",
+        "line": "-",
+        "scope": "queue",
+        "content_hash": "0" * 64,
+        "submit_id": "x",
+        "name": {"unmoved": "later", "running": "default"}.get(method, "jobs"),
     }
     make: Callable[..., str] = getattr(roots[owner], method)
     return make(*(values[name] for name in inspect.signature(make).parameters))
