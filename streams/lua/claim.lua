@@ -1,8 +1,7 @@
 #!lua
 --[[
   Lease waiting jobs of one queue and partition to a runner, each the first of its line; each gets a
-  new epoch. A job whose head is broken leaves its line for a minute; one that such a runner could
-  not read waits for another one.
+  new epoch. A job with a broken head leaves its line for a minute; an unreadable one waits.
   KEYS[1]  log    STREAM
   KEYS[2]  lines  ZSET of a queue, line by the place of its first job
   ARGV[1]  hash tag of the partition, from which heads and lines are named
@@ -39,7 +38,8 @@ local function lease_first(i, line, name)
   for _, job in ipairs(check_key(line, 'zset', 'ZRANGE') and {} or redis.call('ZRANGE', line, 0, 99)) do
     local head, score = tag .. ':head:' .. job, redis.call('ZSCORE', line, job)
     local status, _, blocked, sets = leasable(tag, head)
-    local at, place = waiting_at(tag, head, name) or waiting_place(tag, { queue = queue, priority = 'normal' }, name)
+    local place, at = nil, waiting_at(tag, head, name)
+    if not at then at, status = waiting_place(tag, { queue = queue, priority = 'normal' }, name) end
     if not at or check_key(at.dispatch, 'stream') then return false end
     if status == 'open' and not is_blocked(blocked, reads) then
       if not is_full(tag, sets) then return lease(i, at, job, head, score, sets) end

@@ -31,7 +31,7 @@ local function waiting_at(tag, head, line)
   local why = check_key(head, 'hash', 'HMGET')
   if why then return nil, why end
   local queue, priority, needs, user, kind = unpack(redis.call('HMGET', head, 'queue', 'priority', 'needs', 'user', 'kind'))
-  if not (queue and priority) then return nil, 'ERR the head of a job has no queue or priority' end
+  if not (queue and (priority == 'high' or priority == 'normal' or priority == 'low')) then return nil, 'ERR the head of a job has no queue or priority' end
   return waiting_place(tag, { queue = queue, priority = priority, needs = needs, user = user, kind = kind }, line)
 end
 

@@ -16,14 +16,15 @@ from everfold.streams.redis.keys import JobsKeys, Keyspace, StatesKeys, Subscrip
 
 SUBSCRIPTION, PROJECTION = "notes", "counts"
 
-NAMESPACE, PARTITION, JOB = "namespace", "partition", "job"
+NAMESPACE, PARTITION, JOB, SERVER = "namespace", "partition", "job", "server"
 
 
 class Kind(Struct, frozen=True):
     """One kind of key."""
 
     scope: str
-    """Which keys there are: NAMESPACE one, PARTITION one for each, JOB one for each job."""
+    """Which keys there are: NAMESPACE one, PARTITION one for each, JOB one for each job, SERVER one
+    for what a server has."""
     hurts: str = ""
     """What damage may stop: JOB the jobs that are damaged, PARTITION those of the partition, and
     empty for nothing at all."""
@@ -72,7 +73,7 @@ KINDS = {
     "paused": Kind(NAMESPACE),
     "audit": Kind(NAMESPACE),
     "drains": Kind(NAMESPACE),
-    "object_info": Kind(NAMESPACE),
+    "object_info": Kind(SERVER),
     "log": Kind(PARTITION, hurts=PARTITION),
     "readers": Kind(PARTITION),
     "trimmed": Kind(PARTITION, hurts=PARTITION, fields=("to", "count")),
