@@ -9,7 +9,7 @@ those in which more wait, and all of them once per poll. Of these it takes the j
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import anyio
 
@@ -32,12 +32,18 @@ CLAIM_LIMIT = 16
 PAGES_LIMIT = 16
 """Pages of lines that one look takes of a partition, where nothing of those before can be run."""
 
+LOOKS_LIMIT = 100
+"""Looks of one round at one queue: each passes over at least one line more."""
+
 OVERTAKEN_KEPT = 10_000
 
 Start = Callable[[Lease, float, Reservation | None], None]
 """Starts a job run: the lease, `steady_s()` before it was asked for, the reserved slot."""
 
 Pick = tuple[WaitingJob, Reservation]
+
+Line = tuple[int, str]
+"""A partition and the name of one of its lines."""
 
 
 class Claimer:
@@ -114,22 +120,38 @@ class Claimer:
                 return
 
     async def _take(self, partitions: set[int], queue: str) -> int:
-        """Take jobs of one queue; return how many."""
-        if not self._shared.fleet.room:
-            self._due |= partitions
-            return 0
-        pages = await self._look(partitions, queue)
-        self._due |= {page.partition for page in pages if page.count}
-        picks = await self._reserve(in_order(pages), sum(page.count for page in pages))
-        return await self._claim(queue, picks)
+        """Take jobs of one queue; return how many.
 
-    async def _look(self, partitions: set[int], queue: str) -> list[WaitingPage]:
-        """Return the first jobs of each partition; further ones where no server can run those."""
+        A line of which a job was asked for in vain is passed over: its jobs are at a limit, or
+        somebody else has taken them.
+        """
+        taken, barren = 0, set[Line]()
+        for _ in range(LOOKS_LIMIT):
+            if not self._shared.fleet.room:
+                self._due |= partitions
+                break
+            pages = await self._look(partitions, queue, barren)
+            self._due |= {page.partition for page in pages if page.count}
+            jobs = [job for job in in_order(pages) if _line(job) not in barren]
+            picks = await self._reserve(jobs, sum(page.count for page in pages))
+            leased = await self._claim(queue, picks)
+            taken += len(leased)
+            in_vain = {_line(job) for at, (job, _) in enumerate(picks) if at not in leased}
+            if not in_vain:
+                break
+            barren |= in_vain
+        return taken
+
+    async def _look(
+        self, partitions: set[int], queue: str, barren: Collection[Line]
+    ) -> list[WaitingPage]:
+        """Return the first jobs of each partition; further ones where none of those can be run."""
         looks = await asyncio.gather(*(self._look_at(p, queue, 0) for p in sorted(partitions)))
         pages = [page for page in looks if page is not None]
         for _ in range(PAGES_LIMIT):
             more = [page for page in pages if page.next]
-            if not more or any([await self._able(job) for page in pages for job in page.jobs]):
+            jobs = [job for page in pages for job in page.jobs if _line(job) not in barren]
+            if not more or any([await self._able(job) for job in jobs]):
                 return pages
             further = [await self._look_at(page.partition, queue, page.next) for page in more]
             rest = [page for page in pages if not page.next]
@@ -176,8 +198,11 @@ class Claimer:
         if len(self._overtaken) > OVERTAKEN_KEPT:
             del self._overtaken[next(iter(self._overtaken))]
 
-    async def _claim(self, queue: str, picks: Sequence[Pick]) -> int:
-        """Claim the picked jobs, side by side in their partitions; start them in their order."""
+    async def _claim(self, queue: str, picks: Sequence[Pick]) -> set[int]:
+        """Claim the picked jobs, side by side in their partitions; start them in their order.
+
+        Returns the indexes of the picks that were leased.
+        """
         asked_at_s = steady_s()
         leases: dict[int, Lease] = {}
         errors: list[EverfoldError] = []
@@ -204,7 +229,7 @@ class Claimer:
             self._start(leases[index], asked_at_s, picks[index][1])
         if errors:
             raise errors[0]
-        return len(leases)
+        return set(leases)
 
     async def _start_unanswered(self) -> None:
         """Start the jobs whose leases the server gave in answers that were lost."""
@@ -217,6 +242,10 @@ class Claimer:
         for lease in held:
             if not self._shared.leases.holds(lease.job_id):
                 self._start(lease, asked_at_s, None)
+
+
+def _line(job: WaitingJob) -> Line:
+    return job.partition, job.line
 
 
 def _server(state: BackendState) -> Server:

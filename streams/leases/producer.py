@@ -116,14 +116,22 @@ class Producer:
         return leases
 
     async def _waiting_in(self, queue: str, most: int) -> list[Lease]:
-        pages = await peek_all(self.log, self._partitions(), queue, each=most)
-        by_partition: dict[int, list[str]] = {}
-        for job in in_order(pages)[:most]:
-            by_partition.setdefault(job.partition, []).append(job.line)
-        leases: list[Lease] = []
-        for partition, lines in by_partition.items():
-            found = await self.dispatch.claim_from(partition, queue, lines)
-            leases += [lease for _, lease in found]
+        leases, barren = list[Lease](), set[tuple[int, str]]()
+        while len(leases) < most:
+            pages = await peek_all(self.log, self._partitions(), queue, each=most)
+            jobs = [job for job in in_order(pages) if (job.partition, job.line) not in barren]
+            asked: dict[int, list[str]] = {}
+            for job in jobs[: most - len(leases)]:
+                asked.setdefault(job.partition, []).append(job.line)
+            in_vain = set[tuple[int, str]]()
+            for partition, lines in asked.items():
+                found = await self.dispatch.claim_from(partition, queue, lines)
+                leases += [lease for _, lease in found]
+                taken = {index for index, _ in found}
+                in_vain |= {(partition, ln) for i, ln in enumerate(lines) if i not in taken}
+            if not in_vain:
+                break
+            barren |= in_vain  # its jobs are at a limit, or somebody else has taken them
         return leases
 
     async def own_leases(self) -> list[Lease]:

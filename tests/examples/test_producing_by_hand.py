@@ -63,7 +63,7 @@ async def test_a_job_is_claimed_renewed_told_and_ended_by_hand(own_server: Start
         for load in loads:
             shell.run(load)
         name, job = cast("tuple[bytes, list[bytes | int]]", shell.run(claim))
-        assert (name, job[:3], job[4]) == (b"claimed", [b"order-17", 1, 2], 1)
+        assert (name, job[:3], job[4]) == (b"claimed", [b"order-17", 1, 2], b"normal")
         shell.variables["DISPATCH_ID"] = bytes(job[5]).decode()
         assert shell.run(renew) == [[b"renewed"]]
         assert [shell.run(tell)[0][0] for _ in range(2)] == [b"appended", b"duplicate"]  # type: ignore[index]
