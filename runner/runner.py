@@ -85,9 +85,9 @@ class Runner:
         if log.actor != config.name:
             raise ValueError("open the log with actor=config.name: it is the runner's sign of life")
         log.event_limit_bytes = config.event_limit_bytes
-        leases = LeaseRenewer(log, config)
-        host = socket.gethostname()
-        fleet = Fleet(backends, config.slots, make_backend, host, traits, on_backend)
+        leases, host = LeaseRenewer(log, config), socket.gethostname()
+        fleet = Fleet(backends, config.slots, make_backend, host, traits, self._note_backend)
+        self._on_backend = on_backend
         dispatch = Dispatch(log, config.name, config.lease_ttl_s)
         job_reads = anyio.Semaphore(JOB_READS_LIMIT)
         self._shared = Shared(log, dispatch, leases, fleet, config, ServerWatch(log), job_reads)
@@ -289,6 +289,14 @@ class Runner:
             await restore_job(self._shared.log, run.job, run.input)
         except EverfoldError as error:
             logger.warning("job_not_restored job=%s why=%r", run.lease.job_id, str(error))
+
+    def _note_backend(self, state: BackendState) -> None:
+        """Have the jobs of a backend that is back looked at, and tell of it."""
+        if state.reachable:
+            for run in self._runs.values():
+                if run.job.backend == state.backend.name:
+                    run.wakeup.set()
+        self._on_backend(state)
 
     def _wake_job_run(self, job_id: str) -> None:
         run = self._runs.get(job_id)

@@ -46,6 +46,7 @@ class RunnerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     leases: Leases = Leases()
     drain_s: float = 1.0
     silent_after_s: float = 15.0
+    truth_every_s: float = 0.5
     stuck_after_s: float = 60.0
     refused_for_s: float = 300.0
     stall_s: float = 0.0
@@ -140,7 +141,7 @@ async def main(options: RunnerOptions) -> None:
         suspect_after_s=options.leases.suspect_after_s,
         sweep_every_s=0.2,
         submit_grace_s=1.0,
-        truth_every_s=0.5,
+        truth_every_s=options.truth_every_s,
         drain_s=options.drain_s,
         silent_after_s=options.silent_after_s,
         stuck_after_s=options.stuck_after_s,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from statistics import median
 
 import anyio
 import pytest
@@ -15,6 +14,10 @@ pytestmark = pytest.mark.anyio
 
 AWAY_S = 4.0
 """By then a back-off that doubles would have come to pauses of several seconds."""
+
+
+LONG_AWAY_S = 7.0
+"""By then the websocket's pauses between two tries are so long that it tells nothing in time."""
 
 
 async def first_execution_s(comfy: Comfy) -> float:
@@ -40,5 +43,20 @@ async def test_a_server_that_is_back_gets_a_waiting_job_within_a_second(stack: S
         comfy.ledger.unlink(missing_ok=True)
         waits_s.append(await first_execution_s(comfy))
         await stack.until(job_id, "succeeded")
-    print("first execution after", waits_s)
-    assert median(waits_s) < 1.0
+    # The slowest of them says how busy the machine of the test is, too.
+    assert min(waits_s) < 1.0, waits_s
+    assert max(waits_s) < 3.0, waits_s
+
+
+async def test_a_job_that_a_server_has_lost_is_looked_at_when_the_server_is_back(
+    stack: Stack,
+) -> None:
+    comfy = await stack.comfy()
+    await stack.runner(comfy, truth_every_s=60.0)
+    job_id = await stack.submit(seconds=1.0)
+    await stack.until(job_id, "running")
+    comfy.kill()
+    await anyio.sleep(LONG_AWAY_S)
+    comfy.ledger.unlink(missing_ok=True)
+    assert await first_execution_s(comfy) < 2.5
+    await stack.until_event(job_id, "lost")
