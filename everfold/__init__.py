@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         TargetAway,
         TryLater,
     )
+    from everfold.queue_operations import QueueStatus
     from everfold.runner.backend import Backend
     from everfold.runner.comfyui.backend import ComfyBackend
     from everfold.runner.config import RunnerConfig, runner_name
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
         NoServerCanRun,
         PartitionMismatch,
         QueueFull,
+        QueueUnknown,
         RebuildTaken,
         Refused,
         RunnerNameTaken,
@@ -126,6 +128,7 @@ if TYPE_CHECKING:
     from everfold.streams.events.record import Recorded
     from everfold.streams.leases.acts import Act
     from everfold.streams.leases.producer import Producer
+    from everfold.streams.queues.limits import Limit
     from everfold.streams.reading.reader import job_events
     from everfold.submitting import SubmittedJob
 
@@ -181,6 +184,7 @@ __all__ = [
     "Lease",
     "LeaseLost",
     "LeaseOver",
+    "Limit",
     "Log",
     "Lost",
     "ManyDone",
@@ -203,6 +207,8 @@ __all__ = [
     "Projector",
     "ProjectorConfig",
     "QueueFull",
+    "QueueStatus",
+    "QueueUnknown",
     "Queued",
     "Rebuild",
     "RebuildTaken",
@@ -274,6 +280,7 @@ _MODULES = {
     "everfold.projector.subscribing.catch_up": "CatchUp Cursor read_cursor",
     "everfold.projector.subscribing.delivery": "Delivery",
     "everfold.projector.subscribing.subscription": "GiveUp Subscription TargetAway TryLater",
+    "everfold.queue_operations": "QueueStatus",
     "everfold.runner.backend": "Backend",
     "everfold.runner.comfyui.backend": "ComfyBackend",
     "everfold.runner.config": "RunnerConfig runner_name",
@@ -289,6 +296,7 @@ _MODULES = {
     "everfold.streams.events.record": "Recorded",
     "everfold.streams.leases.acts": "Act",
     "everfold.streams.leases.producer": "Producer",
+    "everfold.streams.queues.limits": "Limit",
     "everfold.streams.reading.reader": "job_events",
 }
 """Where each name is defined; one that is not here is an error, of streams/errors."""

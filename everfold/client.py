@@ -30,6 +30,7 @@ from everfold.projector.reading.lag import Checkpoint, checkpoints
 from everfold.projector.reading.queries import Page, get, page_of
 from everfold.projector.reading.short_ids import find_job_id
 from everfold.projector.reading.watching import Watcher
+from everfold.queue_operations import QueueOperations
 from everfold.shown_jobs import ShownJobs
 from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.border.secrets import SecretUrl
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
 READS_AT_ONCE = 50
 
 
-class Everfold(Submitting, ManyJobs, Operations):
+class Everfold(Submitting, ManyJobs, Operations, QueueOperations):
     """One namespace on one server, opened with `Everfold.connect`. Many tasks may use it at once.
 
     Every method raises Unavailable when the server stays away for more than about 15 s.

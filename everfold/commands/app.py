@@ -55,6 +55,14 @@ COMMANDS = {
         "operate.runners:runners",
         "List the runners; ask one to drain.",
     ),
+    "queues": (
+        "operate.queues:queues",
+        "List the queues; pause one, resume it.",
+    ),
+    "limits": (
+        "operate.limits:limits",
+        "List, set and remove limits of jobs that run or wait, and users' shares.",
+    ),
     "upgrade": (
         "operate.upgrade:upgrade",
         "Show which event versions every process can read, and let programs write the newest.",
@@ -69,7 +77,10 @@ COMMANDS = {
     ),
     "sink": ("stream.sink:sink", "Write jobs to a database, a webhook, or analytics."),
     "submit": ("jobs.submit:submit", "Submit a workflow in ComfyUI's API format."),
-    "jobs": ("jobs.jobs:jobs", "List, show, watch, wait for, cancel, rerun and give up jobs."),
+    "jobs": (
+        "jobs.jobs:jobs",
+        "List, show, explain, watch, wait for, cancel, rerun and give up jobs.",
+    ),
     "batches": ("jobs.batches:batches", "List, show, wait for and cancel batches of jobs."),
     "events": ("jobs.events:events", "Print the events of a job, or of all jobs."),
     "schema": (

@@ -5,7 +5,8 @@
     │       InvalidWorkflow, NoServerCanRun, TooLarge, EventTooLarge, InvalidName,
     │       IdempotencyConflict, EventIdForgotten, EventTooNew, ClientShared, NeedsAsyncio
     ├── Unknown          check the name; nothing was written
-    │       JobUnknown, JobNotParked, JobNotHeld, SubscriptionUnknown, BackendUnknown, RunnerUnknown
+    │       JobUnknown, JobNotParked, JobNotHeld, SubscriptionUnknown, BackendUnknown,
+    │       RunnerUnknown, QueueUnknown
     ├── Conflict         read again, decide again; nothing was written
     │       WrongExpectedSequence, JobClosed, JobLeased, RebuildTaken, QueueFull
     ├── LeaseLost        stop this work, another runner has it; nothing was written
@@ -96,6 +97,7 @@ from everfold.streams.errors.unknown import (
     JobNotHeld,
     JobNotParked,
     JobUnknown,
+    QueueUnknown,
     RunnerUnknown,
     SubscriptionUnknown,
     Unknown,
@@ -138,6 +140,7 @@ __all__ = [
     "NoServerCanRun",
     "PartitionMismatch",
     "QueueFull",
+    "QueueUnknown",
     "RebuildTaken",
     "Refused",
     "RunnerNameTaken",

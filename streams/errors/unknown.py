@@ -34,6 +34,14 @@ class RunnerUnknown(Unknown):
         self.name, self.known = name, known
 
 
+class QueueUnknown(Unknown):
+    """No job was ever in a queue of this name, and no runner serves it."""
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        super().__init__(f"there is no queue {shown(name)}; {instead(name, known)}")
+        self.name, self.known = name, known
+
+
 class JobNotParked(Unknown):
     """The job is folded as it should be: there is nothing to retry or to skip."""
 

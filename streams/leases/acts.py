@@ -29,6 +29,7 @@ Verb = Literal[
     "resume_queue",
     "set_priority",
     "set_limit",
+    "remove_limit",
     "cancel_jobs",
     "rerun_jobs",
 ]

@@ -42,6 +42,8 @@ _READER = (
     *(*CONNECTED, "get", "hscan", "hstrlen", "xrange", "xrevrange", "xread", "zrevrangebyscore"),
     *("zscore", "zcard", "zrange", "zcount", "zrangebyscore", "zrangebylex", "zrevrangebylex"),
     "zlexcount",
+    "smembers",
+    "scard",
 )
 
 _WRITER = ("eval", "evalsha", "type", "hset", "xadd", "zadd", "hincrby", "hdel", "publish")
@@ -52,7 +54,7 @@ _CONSUMER = (
     *("zadd", "zrem", "zremrangebyscore"),
 )
 
-_PLACES = ("sadd", "srem", "scard", "srandmember", "zrem", "zrange", "zremrangebyscore")
+_PLACES = ("sadd", "srem", "srandmember", "zrem", "zrange", "zremrangebyscore")
 """What moves jobs from and to those that wait, or run."""
 
 _CLIENT = (*_READER, *_WRITER, *_PLACES, "set", "xdel", "xack", "pexpire")
@@ -63,7 +65,7 @@ COMMANDS: dict[Role, tuple[str, ...]] = {
     "gateway": _CLIENT,
     "runner": (
         *(*_READER, *_WRITER, *_PLACES, "hsetnx", "xack", "xdel", "xgroup|create", "xclaim"),
-        *("xpending", "zrangebyscore", "pexpire", "subscribe", "set", "smembers", "copy"),
+        *("xpending", "zrangebyscore", "pexpire", "subscribe", "set", "copy"),
         *("hexists", "exists", "xlen"),
     ),
     "projector": (
@@ -101,7 +103,7 @@ COMMANDS: dict[Role, tuple[str, ...]] = {
         *("exists",),
     ),
     "auditor": (
-        *(*_READER, "type", "xlen", "smembers", "zscan", "exists", "xpending"),
+        *(*_READER, "type", "xlen", "zscan", "exists", "xpending"),
         *("xinfo|groups",),
     ),
 }

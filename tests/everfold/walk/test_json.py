@@ -20,6 +20,7 @@ from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.archiver import Archiver
 from everfold.streams.archive.folder import Folder
 from everfold.streams.leases.backends import BackendEntry, note_backends
+from everfold.streams.queues.limits import Limit, set_limit
 from everfold.streams.redis.server import server_time_ms
 from tests.everfold.running import Everfold, ended
 from tests.everfold.walk.calls import RUNNABLE, command_lines, walked
@@ -81,6 +82,7 @@ async def seed(log: Log, folder: Path) -> None:
     for job_id in ("parked", "parked2"):
         await log.submit(GRAPH, job_id=job_id)
         await add_raw(log, job_id, 2, b'{"type":"job.strange","id":"x","actor":"y","v":1}')
+    await set_limit(log, Limit("waiting", "queue", "held", 5))
     now_ms = await server_time_ms(log.redis)
     rows = [BackendEntry(name=name, seen_ms=now_ms, by="r", is_reached=True) for name in BACKENDS]
     await note_backends(log, rows)
@@ -113,6 +115,11 @@ def values(folder: Path) -> dict[str, str]:
         "archive sql query": "select * from events",
         "archive forget name": "archive",
         "audit replay to": str(folder / "replayed.jsonl"),
+        "jobs priority job_id": "open",
+        "jobs priority priority": "high",
+        "limits set number": "2",
+        "queues pause name": "default",
+        "queues resume name": "default",
         "backends retire name": BACKENDS[0],
         "backends return name": BACKENDS[1],
         "subscriptions skip name": "skipped",
