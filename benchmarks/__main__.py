@@ -17,6 +17,8 @@ from benchmarks import (
     farm,
     lifecycle,
     lists,
+    order,
+    placement,
     projector,
     recovery,
     recovery_peers,
@@ -62,6 +64,16 @@ async def _lists(options: argparse.Namespace) -> Measured:
     return lists.report(found), found
 
 
+async def _order(options: argparse.Namespace) -> Measured:
+    found = await order.measure_order(options.order_jobs, options.repeat)
+    return order.report(found), found
+
+
+async def _placement(options: argparse.Namespace) -> Measured:
+    found = await placement.measure_placement(options.farm_jobs, options.repeat)
+    return placement.report(found), found
+
+
 async def _projector(options: argparse.Namespace) -> Measured:
     found = await projector.measure_projector(options.events, options.repeat)
     return projector.report(found), found
@@ -100,6 +112,8 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], Awaitable[Measured]]] = {
     "farm": _farm,
     "lifecycle": _lifecycle,
     "lists": _lists,
+    "order": _order,
+    "placement": _placement,
     "projector": _projector,
     "recovery": _recovery,
     "recovery-peers": _recovery_of_peers,
@@ -149,6 +163,8 @@ def _parser() -> argparse.ArgumentParser:
         ("--seconds", float, 20.0, "fanout: how long"),
         ("--backends", int, 300, "farm: ComfyUI servers"),
         ("--jobs-each", int, 4, "farm: jobs for each of them"),
+        ("--order-jobs", int, 500, "order: jobs of the longer queue"),
+        ("--farm-jobs", int, 30, "placement: jobs for two servers"),
         ("--most-events", int, 5_000_000, "scale: largest log"),
         ("--calls", int, 500, "scale: of each operation"),
         ("--listed", int, 100_000, "lists: jobs"),

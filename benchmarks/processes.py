@@ -38,11 +38,15 @@ class BenchProcesses:
         self._all: list[Process] = []
         self._count = 0
 
-    def simulator(self) -> str:
-        """Start a simulator and return its URL."""
+    def simulator(self, *more: str) -> str:
+        """Start a simulator, with more of its options, and return its URL."""
+        return self.start_simulator(*more).first_line.split()[-1]
+
+    def start_simulator(self, *more: str) -> Process:
+        """Start a simulator; the first line ends with its URL."""
         output = str(self.folder / "output")
         arguments = ["-m", "everfold.simulator", "--port", "0", "--output", output, "--quiet"]
-        return self._start("simulator", arguments).first_line.split()[-1]
+        return self._start("simulator", [*arguments, *more])
 
     def runner(self, *backends: str) -> Process:
         self._count += 1
@@ -50,9 +54,19 @@ class BenchProcesses:
         arguments = ["-m", "benchmarks.runner_program", self.redis_url, self.namespace, name]
         return self._start(name, [*arguments, *backends])
 
+    def everfold_runner(self, *options: str) -> Process:
+        """Start `everfold runner` with these options."""
+        self._count += 1
+        call = ["-m", "everfold", "runner", "--name", f"bench-{self._count}", *options]
+        return self._start("runner", call, self._environ)
+
+    @property
+    def _environ(self) -> dict[str, str]:
+        namespace = {"EVERFOLD_NAMESPACE": self.namespace, "EVERFOLD_CONFIG": os.devnull}
+        return {"REDIS_URL": self.redis_url, **namespace}
+
     def projector(self) -> Process:
-        environ = {"REDIS_URL": self.redis_url, "EVERFOLD_NAMESPACE": self.namespace}
-        return self._start("projector", ["-m", "everfold", "projector"], environ)
+        return self._start("projector", ["-m", "everfold", "projector"], self._environ)
 
     def _start(
         self, name: str, arguments: list[str], environ: dict[str, str] | None = None

@@ -36,6 +36,19 @@ async def test_a_run_prints_the_ratios_first_and_stores_its_figures(
         assert row["ours"]["low"] <= row["ours"]["median"] <= row["ours"]["high"]
 
 
+async def test_what_a_claim_costs_is_counted_per_step(
+    redis_url: str, start_program: StartProgram
+) -> None:
+    done = start_program("-P", "benchmarks/order_cost.py", redis_url)
+
+    assert (await done.end(WITHIN_S), done.error_lines) == (0, [])
+    found = json.loads(done.lines[0])
+    assert 1 <= found["submit"]["calls"] < 2
+    assert 1 <= found["claim of one job"]["calls"] < 2
+    assert 1 / 16 <= found["claim of sixteen jobs"]["calls"] < 1
+    assert all(step["us"] > 0 for step in found.values())
+
+
 async def test_a_benchmark_that_there_is_not_is_refused_with_those_that_there_are(
     start_program: StartProgram,
 ) -> None:

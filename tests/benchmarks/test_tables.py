@@ -11,7 +11,9 @@ import pytest
 from benchmarks import publish as publishing
 from benchmarks.chart import Bar, bars
 from benchmarks.percentiles import percentiles
+from benchmarks.placement import ideal_s
 from benchmarks.publish import MARK, publish
+from benchmarks.small_farm import Execution, displacement, inverted, overtakes
 from benchmarks.table import ratio
 
 
@@ -30,6 +32,28 @@ def test_a_ratio_is_that_of_the_medians_and_knows_whether_its_target_is_met() ->
 def test_percentiles_are_values_that_were_measured(count: int, p50: int, p99: int) -> None:
     found = percentiles([float(value) for value in range(count, 0, -1)])
     assert (found.p50_s, found.p99_s, found.max_s, found.count) == (p50, p99, count, count)
+
+
+@pytest.mark.parametrize(
+    ("order", "passed", "moved", "share"),
+    [
+        ([0, 1, 2, 3], [0, 0, 0, 0], 0, 0.0),
+        ([1, 0, 2, 3], [0, 1, 0, 0], 1, 1 / 6),
+        ([3, 2, 1, 0], [0, 1, 2, 3], 3, 1.0),
+        ([5, 1, 9], [0, 1, 0], 1, 1 / 3),
+    ],
+)
+def test_an_order_is_compared_with_that_of_the_submits(
+    order: list[int], passed: list[int], moved: int, share: float
+) -> None:
+    assert (overtakes(order), displacement(order)) == (passed, moved)
+    assert inverted(order) == pytest.approx(share)
+
+
+def test_the_ideal_is_the_best_share_at_the_pace_of_the_run() -> None:
+    ran = [Execution("a", 0, 0, 0, 3.2), *[Execution("b", 1, 0, 0, 0.8)] * 4]
+    assert ideal_s(ran) == pytest.approx(3.2)
+    assert ideal_s(ran[:2]) == pytest.approx(1.6)
 
 
 def test_a_chart_is_an_svg_with_a_bar_as_long_as_its_value() -> None:
