@@ -39,7 +39,7 @@ WITHOUT_JSON = {
 }  # fmt: skip
 """Commands that print a document, or one sentence."""
 
-OTHER_TESTS = {"demo"}
+OTHER_TESTS = {"demo", "runners drain"}
 """What runs whole in a test of its own."""
 
 CODES = {
@@ -120,6 +120,7 @@ def values(folder: Path) -> dict[str, str]:
         "limits set number": "2",
         "queues pause name": "default",
         "queues resume name": "default",
+        "backends drain name": BACKENDS[1],
         "backends retire name": BACKENDS[0],
         "backends return name": BACKENDS[1],
         "subscriptions skip name": "skipped",
