@@ -131,6 +131,7 @@ if TYPE_CHECKING:
     from everfold.streams.queues.limits import Limit
     from everfold.streams.reading.reader import job_events
     from everfold.submitting import SubmittedJob
+    from everfold.why.reason import Why
 
 __version__ = "0.1.0"
 
@@ -253,6 +254,7 @@ __all__ = [
     "Unknown",
     "Unreadable",
     "WentBack",
+    "Why",
     "WrongExpectedSequence",
     "WrongKeyType",
     "__version__",
@@ -298,6 +300,7 @@ _MODULES = {
     "everfold.streams.leases.producer": "Producer",
     "everfold.streams.queues.limits": "Limit",
     "everfold.streams.reading.reader": "job_events",
+    "everfold.why.reason": "Why",
 }
 """Where each name is defined; one that is not here is an error, of streams/errors."""
 

@@ -6,7 +6,7 @@ Rule: every change is noted with its actor before it is done, see `Operations.ac
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from msgspec import Struct
 
@@ -36,6 +36,9 @@ from everfold.streams.queues.queue_control import (
 from everfold.streams.queues.waiting_jobs import peek_all, position, queue_length
 from everfold.streams.redis.redis_errors import command, commands
 from everfold.streams.redis.server import server_time_ms
+
+if TYPE_CHECKING:
+    from everfold.why.reason import Why
 
 DEFAULT_QUEUE = "default"
 
@@ -141,6 +144,17 @@ class QueueOperations:
         if found is None:
             await get(self.log, job_id)
         return found
+
+    async def why(self, job_id: str) -> Why:
+        """Return why a job waits, or does what it does: a code, a sentence, and the values in it.
+
+        docs/REASONS.md explains the codes. Works without a projector and without a runner. Raises
+        JobUnknown.
+        """
+        # Here, because most programs never ask.
+        from everfold.why.gathering import why
+
+        return await why(self.log, check_job(job_id))
 
     async def _check_queue(self, name: str) -> None:
         """Raise QueueUnknown, or InvalidName, for a queue that neither jobs nor runners name."""

@@ -12,6 +12,7 @@ import pytest
 from everfold import __main__
 from everfold.streams import errors
 from everfold.streams.events import reasons
+from everfold.why.reason import WhyCode
 from tests.architecture.source_tree import PACKAGES, ROOT, modules
 
 PAGE = (ROOT / "docs" / "REASONS.md").read_text()
@@ -71,6 +72,10 @@ def test_the_sources_write_no_other_word(heading: str) -> None:
 def test_the_sources_write_every_code_and_every_release() -> None:
     assert set(written("Failure", "code")) == set(get_args(reasons.FailureCode))
     assert set(written("Released", "reason")) == set(get_args(reasons.ReleaseReason))
+
+
+def test_each_reason_to_wait_is_explained_in_the_order_of_deciding() -> None:
+    assert explained("Why a job waits") == list(get_args(WhyCode))
 
 
 def test_each_exit_code_is_explained() -> None:

@@ -20,7 +20,7 @@ from everfold.commands.jobs.many import (
     with_statuses,
 )
 from everfold.commands.jobs.selecting import EVERY_JOB, Selection
-from everfold.commands.jobs.waiting import priority
+from everfold.commands.jobs.waiting import priority, why
 from everfold.commands.jobs.watching import (
     LATE_S,
     behind,
@@ -59,6 +59,7 @@ Reason = Annotated[str, at_most("reason", "The reason, for the job's history.")]
 jobs = App(
     name="jobs", help="List, show, explain, watch, wait for, cancel, rerun and give up jobs."
 )
+jobs.command(why)
 jobs.command(priority)
 
 

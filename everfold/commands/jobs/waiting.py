@@ -1,9 +1,10 @@
-"""`everfold jobs priority`: another place for a waiting job."""
+"""`everfold jobs why|priority`: why a job waits, and another place for it."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 from cyclopts import Parameter
 
 from everfold.commands.options import JobId
@@ -29,3 +30,11 @@ async def priority(job_id: JobId, priority: Priority, /, *, session: Session = D
     )
     told = {"job_id": job_id, "priority": priority, "before": before, "position": ahead}
     session.tell(told, f"{job_id} {change}{behind}")
+
+
+async def why(job_id: JobId, *, session: Session = DEFAULT) -> None:
+    """Say in one sentence why a job waits, or what it does."""
+    async with session.open("reader") as everfold:
+        job_id = await everfold.find(job_id)
+        found = await everfold.why(job_id)
+    session.tell({"job_id": job_id, **msgspec.to_builtins(found)}, found.sentence)

@@ -115,6 +115,7 @@ def values(folder: Path) -> dict[str, str]:
         "archive sql query": "select * from events",
         "archive forget name": "archive",
         "audit replay to": str(folder / "replayed.jsonl"),
+        "jobs why job_id": "open",
         "jobs priority job_id": "open",
         "jobs priority priority": "high",
         "limits set number": "2",
