@@ -241,8 +241,8 @@ class _Verifier:
         sets = (keys.later(partition), keys.waiting(partition, queue))
         places = [await command(redis, "ZSCORE", key, job_id) for key in (*sets, line)]
         count = sum(place is not None for place in places[:2])
-        if places[1] != places[2]:
-            count += 1  # a job that waits stands at one place in both
+        if places[1] is not None and places[1] != places[2]:
+            count += 1  # a job that waits stands at the same place in its line
         dispatch_id = _text(head, b"dispatch")
         if not is_entry_id(dispatch_id.encode()):
             return count

@@ -45,10 +45,10 @@ async def test_what_is_wrong_is_named_in_a_sentence_and_as_json_with_exit_code_o
 ) -> None:
     made = await log.submit(GRAPH)
     partition = log.keys.partition_of(made.job_id)
-    await command(log.redis, "DEL", log.keys.dispatch(partition, "default", "normal"))
+    await command(log.redis, "DEL", log.keys.waiting(partition, "default"))
     told = await audited(start_program, log, 1)
     sentence = (
-        f"invariant 5: job {made.job_id}, partition {partition}, dispatch or later "
+        f"invariant 5: job {made.job_id}, partition {partition}, dispatch, waiting or later "
         "(phase waiting): expected 1 entries, found 0"
     )
     assert sentence in told.lines
