@@ -6,6 +6,9 @@ import colorsys
 
 from msgspec import Struct
 
+BLUR = "ImageBlur"
+"""The node class that one of the servers lacks."""
+
 Graph = dict[str, dict[str, object]]
 
 
@@ -13,25 +16,34 @@ class DemoJob(Struct, frozen=True):
     name: str
     graph: Graph
     meant_to: str = "succeeded"
+    user: str = "ada"
+
+    @property
+    def needs_blur(self) -> bool:
+        """Whether it has the node that the slow server lacks."""
+        return any(node["class_type"] == BLUR for node in self.graph.values())
 
 
 def demo_jobs() -> list[DemoJob]:
-    portraits = [
-        DemoJob(f"picture {number}", picture(number, seconds))
-        for number, seconds in enumerate((4.0, 4.0, 1.0, 0.8, 1.5, 1.0, 0.8, 1.5, 1.0), 1)
+    """Return twelve jobs; the last one is of another user than all before it."""
+    seconds = (3.0, 1.6, 1.0, 0.8, 1.5, 1.0, 0.8, 1.5)
+    pictures = [
+        DemoJob(f"ada {number}", picture(number, each, has_blur=number % 2 == 1))
+        for number, each in enumerate(seconds, 1)
     ]
     return [
-        *portraits[:4],
+        *pictures[:4],
         DemoJob("invalid", invalid(), "failed"),
         DemoJob("failing", failing(), "failed"),
         DemoJob("canceled", picture(10, 8.0), "canceled"),
-        *portraits[4:],
+        *pictures[4:],
+        DemoJob("bob 1", picture(9, 1.0), user="bob"),
     ]
 
 
 def landscape() -> DemoJob:
     """The job whose ComfyUI is killed for good in the middle."""
-    return DemoJob("landscape", picture(11, 4.0))
+    return DemoJob("landscape", picture(11, 2.5))
 
 
 def _image(number: int) -> dict[str, object]:
@@ -41,32 +53,25 @@ def _image(number: int) -> dict[str, object]:
     return {"class_type": "EmptyImage", "inputs": inputs}
 
 
-def picture(number: int, seconds: float) -> Graph:
-    """Sleep like a sampler, twenty steps, then blur and save an image."""
+def picture(number: int, seconds: float, *, has_blur: bool = False) -> Graph:
+    """Sleep like a sampler, twenty steps, then save an image, blurred or not."""
     sleep = {"image": ["1", 0], "seconds": seconds, "steps": 20, "preview": False, "seed": number}
+    blur = {"image": ["2", 0], "blur_radius": 3, "sigma": 1.0}
+    image = ["3" if has_blur else "2", 0]
     return {
         "1": _image(number),
         "2": {"class_type": "JTSleepProgress", "inputs": sleep},
-        "3": {
-            "class_type": "ImageBlur",
-            "inputs": {"image": ["2", 0], "blur_radius": 3, "sigma": 1.0},
-        },
+        **({"3": {"class_type": BLUR, "inputs": blur}} if has_blur else {}),
         "4": {
             "class_type": "SaveImage",
-            "inputs": {"images": ["3", 0], "filename_prefix": f"demo_{number}"},
+            "inputs": {"images": image, "filename_prefix": f"demo_{number}"},
         },
     }
 
 
 def invalid() -> Graph:
-    """ComfyUI refuses this one: there is no such way to scale."""
-    scale = {
-        "image": ["1", 0],
-        "upscale_method": "magic",
-        "width": 64,
-        "height": 64,
-        "crop": "disabled",
-    }
+    """Every ComfyUI refuses this one: it does not say how high the image is to be."""
+    scale = {"image": ["1", 0], "upscale_method": "area", "width": 64, "crop": "disabled"}
     return {
         "1": _image(0),
         "2": {"class_type": "ImageScale", "inputs": scale},

@@ -1,27 +1,37 @@
-"""The course of the demo: submit, cancel one job, kill a runner and a ComfyUI, wait, count."""
+"""The course of the demo: two users and two unlike servers; a runner and a ComfyUI are killed.
+
+Rule: what is told at the end is counted from the log and from the servers' own records.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 import anyio
 import httpx
 
 from everfold.client import Everfold
-from everfold.demo.jobs import DemoJob, demo_jobs, landscape
+from everfold.demo.jobs import BLUR, DemoJob, demo_jobs, landscape
 from everfold.demo.processes import DemoProcess, DemoProcesses
-from everfold.demo.summary import Summary, summarize
+from everfold.demo.summary import Seen, Summary, job_of, summarize
 from everfold.projector.job.job import Job
 from everfold.streams.errors import Unavailable
 from everfold.streams.events.event import Policy, Recovered
+from everfold.streams.leases.registry import BEAT_EVERY_S
 from everfold.streams.reading.reader import job_events
 
 LIMIT_S = 60.0
 
 AWAY_S = 3.0
 """How long a ComfyUI that nobody reaches keeps its jobs here; the default is ten minutes."""
+
+SERVERS = {"fast": (), "slow": ("--speed", "0.6", "--without", BLUR)}
+"""Options of each simulator, by its name."""
+
+DRAINED_WITHIN_S = BEAT_EVERY_S + 0.5
+"""All runners know by then that an operator drains a server."""
 
 
 class Demo:
@@ -34,51 +44,72 @@ class Demo:
         self._processes = processes
         self._folder = folder
         self._say = say
-        self._names: dict[str, str] = {}
-        self._meant: dict[str, str] = {}
+        self._demo_jobs: dict[str, DemoJob] = {}
+        self._servers: dict[str, str] = {}
+        """Address -> name, those that were killed too."""
         self.jobs: list[Job] = []
 
     def name_of(self, job: Job) -> str:
-        return self._names.get(job.job_id, job.job_id)
+        return self._demo_jobs[job.job_id].name
+
+    def server_of(self, job: Job) -> str:
+        """Return the name of the ComfyUI that has the job, empty while none has."""
+        return self._servers.get(job.backend, "")
 
     async def run(self) -> Summary:
         started_s = time.monotonic()
         comfys = await self._start_simulators()
-        await self._processes.start("projector", "projector")
-        runners = await self._start_runners(comfys)
+        slow = next(url for url, name in self._servers.items() if name == "slow")
         await self._submit_all()
+        await self._processes.start("projector", "projector")
+        runners = await self._start_runners()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._look)
             with anyio.fail_after(LIMIT_S):
                 await self._cancel_one()
                 recovery_s = await self._kill_one(runners)
+                while_drained = await self._drain(slow)
+                ledger = [row for url in comfys for row in await _ledger(url)]
+                blurred_at = self._blurred_at()
                 await self._lose_one(comfys)
                 await self._until_all_ended()
             tasks.cancel_scope.cancel()
-        images = list((self._folder / "images").glob("*/output/*.png"))
+        seen = Seen(
+            before_bob=self._before_bob(ledger),
+            blurred=blurred_at.count("fast"),
+            blurred_elsewhere=len(blurred_at) - blurred_at.count("fast"),
+            while_drained=while_drained,
+        )
         return summarize(
             self.jobs,
-            self._meant,
+            {job_id: job.meant_to for job_id, job in self._demo_jobs.items()},
             [row for url in comfys for row in await _ledger(url)],
+            seen=seen,
             recovery_s=recovery_s,
-            images=len(images),
+            images=len(list((self._folder / "images").glob("*/output/*.png"))),
             outputs=str(self._folder / "images"),
             seconds=time.monotonic() - started_s,
         )
 
     async def _start_simulators(self) -> dict[str, DemoProcess]:
-        """Return two simulators by URL."""
+        """Return two unlike simulators by URL."""
         found: dict[str, DemoProcess] = {}
-        for name in ("one", "two"):
+
+        async def start(name: str) -> None:
             folder = str(self._folder / "images" / name)
-            made = await self._processes.start(
-                f"ComfyUI {name}", "simulator", "--port", "0", "--output", folder
-            )
-            found[made.first_line.split()[-1]] = made
+            options = ("--port", "0", "--output", folder, *SERVERS[name])
+            made = await self._processes.start(f"ComfyUI {name}", "simulator", *options)
+            url = made.first_line.split()[-1]
+            found[url], self._servers[url] = made, name
+
+        async with anyio.create_task_group() as tasks:
+            for name in SERVERS:
+                tasks.start_soon(start, name)
         return found
 
-    async def _start_runners(self, comfys: Iterable[str]) -> list[DemoProcess]:
-        served = [part for url in comfys for part in ("--comfyui", url)]
+    async def _start_runners(self) -> list[DemoProcess]:
+        named = [f"{name}={url}" for url, name in self._servers.items()]
+        served = [part for one in named for part in ("--comfyui", one)]
         found: list[DemoProcess] = []
         async with anyio.create_task_group() as tasks:
 
@@ -88,24 +119,27 @@ class Demo:
 
             for name in ("anna", "bert"):
                 tasks.start_soon(start, name)
-        self._say("two runners, one projector, two simulated ComfyUI and one Redis are running")
+        self._say("two runners, one projector, one Redis and two simulated ComfyUI are running:")
+        self._say(f"fast, and slow, which has no {BLUR}")
         return found
 
     async def _submit(self, job: DemoJob) -> str:
         made = await self._everfold.submit(
-            job.graph, kind="demo", user="you", policy=Policy(backend_away_s=AWAY_S)
+            job.graph, kind="demo", user=job.user, policy=Policy(backend_away_s=AWAY_S)
         )
-        self._names[made.job_id], self._meant[made.job_id] = job.name, job.meant_to
+        self._demo_jobs[made.job_id] = job
         return made.job_id
 
     async def _submit_all(self) -> None:
         for job in demo_jobs():
-            await self._submit(job)
-        self._say(f"{len(self._meant)} jobs submitted: all of them are in the log now")
+            last = await self._submit(job)
+        ahead = await self._everfold.position(last)
+        self._say(f"{len(self._demo_jobs)} jobs submitted: all of them are in the log now")
+        self._say(f"the last one is bob's: {ahead} of ada's stands before it")
 
     async def _look(self) -> None:
         while True:
-            self.jobs = [await self._everfold.get(job_id) for job_id in list(self._meant)]
+            self.jobs = [await self._everfold.get(job_id) for job_id in list(self._demo_jobs)]
             await anyio.sleep(0.15)
 
     async def _until(self, reached: Callable[[], bool]) -> None:
@@ -113,7 +147,7 @@ class Demo:
             await anyio.sleep(0.05)
 
     async def _cancel_one(self) -> None:
-        job_id = next(job_id for job_id, end in self._meant.items() if end == "canceled")
+        job_id = next(id for id, job in self._demo_jobs.items() if job.meant_to == "canceled")
         await self._everfold.cancel(job_id, "changed my mind")
         self._say("one job canceled")
 
@@ -135,6 +169,27 @@ class Demo:
         midst = (job for job in self.jobs if job.status == "running" and job.progress > 0.15)
         return next((job for job in midst if not among or job.job_id in among), None)
 
+    async def _drain(self, slow: str) -> int:
+        """Drain the slow server until all jobs have ended; return how many were sent there."""
+        await self._everfold.drain_backend(slow)
+        self._say("slow drained: it ends what it has, and gets nothing new")
+        before_s = time.time() + DRAINED_WITHIN_S
+        await self._until_all_ended()
+        sent = [row for row in await _ledger(slow) if _second(row, "accepted_at") > before_s]
+        await self._everfold.return_backend(slow)
+        self._say("slow is back in service")
+        return len(sent)
+
+    def _blurred_at(self) -> list[str]:
+        """Return the server of each job that has the node which slow lacks."""
+        return [self.server_of(job) for job in self.jobs if self._demo_jobs[job.job_id].needs_blur]
+
+    def _before_bob(self, ledger: Iterable[Mapping[str, object]]) -> int:
+        """Return how many jobs were sent to a ComfyUI before bob's."""
+        order = sorted(ledger, key=lambda row: _second(row, "accepted_at"))
+        users = [self._demo_jobs[job_of(row)].user for row in order]
+        return users.index("bob")
+
     async def _lose_one(self, comfys: dict[str, DemoProcess]) -> None:
         """Kill the ComfyUI of a job in mid-run; it never comes back. Removes it from `comfys`."""
         job_id = await self._submit(landscape())
@@ -143,11 +198,11 @@ class Demo:
         assert job is not None
         victim = comfys.pop(job.backend)
         victim.kill()
-        self._say(f"{victim.role} killed for good while it ran {self.name_of(job)}")
+        self._say(f"ComfyUI {self.server_of(job)} killed for good while it ran {self.name_of(job)}")
         await self._until(lambda: self._is_elsewhere(job))
         other = next(iter(comfys.values()))
         name = self.name_of(job)
-        self._say(f"{name} begins anew at {other.role}: nobody reached the other for {AWAY_S:g} s")
+        self._say(f"{name} begins anew at {other.role}: nobody reached it for {AWAY_S:g} s")
 
     def _is_elsewhere(self, before: Job) -> bool:
         return any(
@@ -172,3 +227,9 @@ async def _ledger(url: str) -> list[dict[str, object]]:
     except httpx.HTTPError as error:
         raise Unavailable(f"the simulator's ledger cannot be read: {error}") from error
     return rows
+
+
+def _second(row: Mapping[str, object], name: str) -> float:
+    """Return a time of a ledger's row in Unix seconds, 0 where there is none."""
+    value = row.get(name)
+    return value if isinstance(value, float) else 0.0

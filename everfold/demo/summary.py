@@ -10,6 +10,19 @@ from msgspec import Struct
 from everfold.projector.job.job import Job
 
 
+class Seen(Struct, frozen=True, kw_only=True):
+    """What the servers' records say of who got which job."""
+
+    before_bob: int
+    """Jobs that were sent before bob's, which was submitted last."""
+    blurred: int
+    """Jobs with the node that one server lacks that ran at the other one."""
+    blurred_elsewhere: int
+    """Those that ran anywhere else."""
+    while_drained: int
+    """Prompts that the drained server took."""
+
+
 class Summary(Struct, frozen=True, kw_only=True):
     submitted: int
     succeeded: int
@@ -25,6 +38,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     """Jobs that have no end."""
     as_meant: bool
     """Whether each job ended as it was meant to."""
+    seen: Seen
     recovery_s: float
     """From the kill of the runner to the first job that went on."""
     images: int
@@ -33,7 +47,8 @@ class Summary(Struct, frozen=True, kw_only=True):
 
     @property
     def is_good(self) -> bool:
-        return self.lost == 0 and self.executed_twice == 0 and self.as_meant
+        is_placed = self.seen.blurred_elsewhere == 0 and self.seen.while_drained == 0
+        return self.lost == 0 and self.executed_twice == 0 and self.as_meant and is_placed
 
 
 def summarize(
@@ -41,6 +56,7 @@ def summarize(
     meant: Mapping[str, str],
     ledger: Sequence[Mapping[str, object]],
     *,
+    seen: Seen,
     recovery_s: float,
     images: int,
     outputs: str,
@@ -58,6 +74,7 @@ def summarize(
         executed_twice=_executed_twice(ledger),
         lost=len(meant) - sum(1 for job in jobs if job.is_terminal),
         as_meant=all(meant[job.job_id] == job.status for job in jobs),
+        seen=seen,
         recovery_s=round(recovery_s, 2),
         images=images,
         outputs=outputs,
@@ -65,11 +82,13 @@ def summarize(
     )
 
 
+def job_of(row: Mapping[str, object]) -> str:
+    """Return the id of the job that a ledger's row belongs to, "?" where it says none."""
+    extra = row.get("extra_data")
+    about = extra.get("everfold", {}) if isinstance(extra, dict) else {}
+    return str(about.get("job_id", "?"))
+
+
 def _executed_twice(ledger: Sequence[Mapping[str, object]]) -> int:
-    executions: Counter[str] = Counter()
-    for row in ledger:
-        extra = row.get("extra_data")
-        about = extra.get("everfold", {}) if isinstance(extra, dict) else {}
-        if row.get("started_at"):
-            executions[about.get("job_id", "?")] += 1
+    executions = Counter(job_of(row) for row in ledger if row.get("started_at"))
     return sum(1 for count in executions.values() if count > 1)

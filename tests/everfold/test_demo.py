@@ -8,8 +8,9 @@ import signal
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from everfold.demo.summary import summarize
+from everfold.demo.summary import Seen, summarize
 from everfold.projector.job.job import Job
 from tests.support.programs import StartProgram
 from tests.support.wait import eventually
@@ -28,6 +29,9 @@ async def test_the_demo_ends_well_and_says_so(start_program: StartProgram, tmp_p
     assert [summary[name] for name in counts] == [13, 10, 2, 1, 0, 0, 10]
     assert summary["recovered"] >= 1
     assert summary["moved"] >= 1
+    assert summary["seen"]["before_bob"] <= 3
+    assert [summary["seen"][name] for name in ("blurred", "blurred_elsewhere")] == [4, 0]
+    assert summary["seen"]["while_drained"] == 0
     assert summary["images"] == len(pictures(summary["outputs"]))
 
 
@@ -70,9 +74,16 @@ def row(job_id: str, prompt_id: str, started: bool = True) -> dict[str, object]:
     return {"prompt_id": prompt_id, "extra_data": about, "started_at": 1.0 if started else None}
 
 
-def judged(jobs: list[Job], ledger: list[dict[str, object]]) -> tuple[int, int, bool]:
+WELL = Seen(before_bob=1, blurred=4, blurred_elsewhere=0, while_drained=0)
+
+
+def judged(
+    jobs: list[Job], ledger: list[dict[str, object]], seen: Seen = WELL
+) -> tuple[int, int, bool]:
     meant = {"a": "succeeded", "b": "failed"}
-    summary = summarize(jobs, meant, ledger, recovery_s=1, images=0, outputs="", seconds=1)
+    summary = summarize(
+        jobs, meant, ledger, seen=seen, recovery_s=1, images=0, outputs="", seconds=1
+    )
     return summary.lost, summary.executed_twice, summary.is_good
 
 
@@ -99,3 +110,9 @@ def test_a_prompt_that_was_accepted_and_never_ran_is_no_execution() -> None:
 def test_the_summary_sees_a_job_that_ended_otherwise_than_meant() -> None:
     wrong = Job(job_id="b", status="succeeded")
     assert judged([A, wrong], []) == (0, 0, False)
+
+
+@pytest.mark.parametrize("fault", ["blurred_elsewhere", "while_drained"])
+def test_the_summary_sees_a_job_at_a_server_that_may_not_have_it(fault: str) -> None:
+    seen = replace(WELL, **{fault: 1})
+    assert judged([A, B], [], seen) == (0, 0, False)

@@ -17,6 +17,7 @@ from everfold.commands.formats import bar, doing, percent, status
 from everfold.commands.operate.process import INTERRUPTED, ending_signals
 from everfold.commands.options import Json
 from everfold.commands.output import Part, console, emit, is_terminal, say, styled, table
+from everfold.demo.jobs import BLUR
 from everfold.demo.processes import DemoProcesses, demo_processes
 from everfold.demo.run import Demo
 from everfold.demo.summary import Summary
@@ -35,9 +36,10 @@ REFRESH_S = 0.1
 async def demo(*, folder: Path | None = None, json: Json = False) -> int:
     """See thirteen jobs survive the kill -9 of a runner and the loss of a ComfyUI.
 
-    Starts its own embedded server, two simulators of ComfyUI, a projector and two runners, and
-    kills a runner and a simulator; takes about 30 seconds. The exit code is 0 only if no job was
-    lost or executed twice. With --json the last line is the summary.
+    Starts its own embedded server, two unlike simulators of ComfyUI, a projector and two runners.
+    Two users submit jobs; a runner is killed, a server drained, and a server killed for good. Takes
+    about 30 seconds. The exit code is 0 only if no job was lost or executed twice, and each ran
+    where it may. With --json the last line is the summary.
 
     Parameters
     ----------
@@ -136,6 +138,7 @@ class Show:
             "status": status,
             "progress": bar,
             "%": percent,
+            "ComfyUI": self._demo.server_of,
             "runner": _runner,
             "doing": doing,
         }
@@ -151,6 +154,7 @@ def _runner(job: Job) -> Part:
 
 
 def _lines(summary: Summary) -> Iterator[tuple[Part, ...]]:
+    seen = summary.seen
     rows = (
         (summary.submitted, "submitted"),
         (summary.succeeded, f"succeeded: {summary.images} images in {summary.outputs}"),
@@ -158,6 +162,9 @@ def _lines(summary: Summary) -> Iterator[tuple[Part, ...]]:
         (summary.canceled, "canceled"),
         (summary.recovered, f"recovered after kill -9, the first after {summary.recovery_s} s"),
         (summary.moved, "begun anew elsewhere, because their ComfyUI never came back"),
+        (seen.before_bob, "of ada's 11 jobs sent before bob's, which was submitted last"),
+        (seen.blurred, f"jobs with the node {BLUR} at fast, {seen.blurred_elsewhere} elsewhere"),
+        (seen.while_drained, "sent to the drained server"),
         (summary.executed_twice, "executed twice"),
         (summary.lost, "lost"),
     )
