@@ -56,11 +56,11 @@ COMMANDS = {
         "List the runners; ask one to drain.",
     ),
     "queues": (
-        "operate.queues:queues",
+        "queues.queues:queues",
         "List the queues; pause one, resume it.",
     ),
     "limits": (
-        "operate.limits:limits",
+        "queues.limits:limits",
         "List, set and remove limits of jobs that run or wait, and users' shares.",
     ),
     "upgrade": (

@@ -17,18 +17,19 @@ from everfold.projector.reading.queries import get
 from everfold.runner.capabilities.capability_store import stored_capabilities
 from everfold.runner.capabilities.fits import Server, missing, why_none
 from everfold.runner.capabilities.object_info import ObjectInfo
+from everfold.runner.execution.backend_state import NOT_ASKED
 from everfold.streams.appending.body import graph_of
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import CorruptLog
 from everfold.streams.events.needs import Needs, needs_of
 from everfold.streams.leases.backends import BackendEntry, Mark, backend_entries, retired_backends
 from everfold.streams.leases.registry import RunnerEntry, registered_runners
-from everfold.streams.queues.limits import EVERY, limits
 from everfold.streams.queues.queue_control import paused_queues
 from everfold.streams.queues.waiting_jobs import position
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_time_ms
-from everfold.why.reason import Count, Facts, KnownBackend, ServingRunner, Why, reason
+from everfold.why.limit_counts import running_counts
+from everfold.why.reason import Facts, KnownBackend, ServingRunner, Why, reason
 
 UNSEEN_S = 10.0
 """A backend that no runner has reached for so long is said to be out of reach."""
@@ -78,14 +79,14 @@ async def gathered(log: Log, job_id: str) -> Facts:
         paused_by=pause.actor if pause else "",
         pause_reason=pause.reason if pause else "",
         runners=tuple(_runner(one, job.queue, now_ms) for one in known.values()),
-        limits=tuple(await _counts(log, job)) if is_waiting else (),
+        limits=tuple(await running_counts(log, _limited(job))) if is_waiting else (),
         missing=why_none(servers, needs) if lacks and all(lacks) else "",
         backends=tuple(
             KnownBackend(_name(entry), why, can_run=not lack)
             for (entry, why), lack in zip(backends, lacks or [False] * len(backends), strict=True)
         ),
         at=_name(at) if at else "",
-        at_why=_down(at, {}, now_ms) if at else "",
+        at_why=_trouble(at, now_ms) if at else "",
         at_busy=at.busy if at else 0,
         position=await position(log, job_id) if is_waiting else None,
     )
@@ -129,6 +130,12 @@ def _down(entry: BackendEntry, retired: dict[str, Mark], now_ms: int) -> str:
     return entry.why
 
 
+def _trouble(entry: BackendEntry, now_ms: int) -> str:
+    """Return why a backend that holds the job is not reached or does not work, empty if it does."""
+    why = _down(entry, {}, now_ms)
+    return "" if why == NOT_ASKED else why  # a heartbeat from before the job came there
+
+
 def _name(entry: BackendEntry) -> str:
     return entry.title or entry.name
 
@@ -156,14 +163,5 @@ async def _servers(log: Log, entries: Sequence[BackendEntry]) -> list[Server]:
     ]
 
 
-async def _counts(log: Log, job: Job) -> list[Count]:
-    """Return how many run of what limits this job, and how many may."""
-    running = {f"{one.scope} {one.name}": one.number for one in await limits(log)
-               if one.what == "running"}  # fmt: skip
-    found = list[Count]()
-    for scope, name in (("queue", job.queue), ("user", job.user), ("kind", job.kind)):
-        limit = running.get(f"{scope} {name}", running.get(f"{scope} {EVERY}"))
-        if name and limit is not None:
-            count = await command(log.redis, "SCARD", log.keys.running(scope, name))
-            found.append(Count(scope, name, cast("int", count), int(limit)))
-    return found
+def _limited(job: Job) -> list[tuple[str, str]]:
+    return [("queue", job.queue), ("user", job.user), ("kind", job.kind)]

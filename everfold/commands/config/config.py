@@ -14,6 +14,7 @@ from cyclopts import App, Parameter
 from everfold.commands.app import app
 from everfold.commands.config.backend_settings import SECRETS
 from everfold.commands.config.config_file import check_file, checked, locate, shown
+from everfold.commands.config.limit_settings import TABLE
 from everfold.commands.config.settings import CheckedFile, Setting, all_settings
 from everfold.commands.options import ConfigPath, Json
 from everfold.commands.output import emit, say, show, warn
@@ -55,6 +56,7 @@ def show_settings(*, json: Json = False, config: ConfigPath = None) -> int:
     rows = list(effective(found, file.name if file else ""))
     rows += of_backends(file.name if file else "")
     rows += of_policies(found, file.name if file else "")
+    rows += of_limits(found, file.name if file else "")
     if json:
         for row in rows:
             emit(row)
@@ -90,7 +92,7 @@ def check_settings(
     if not found.problems:
         tables = [len(table) for table in found.values.values()]
         count = sum(tables) + sum(len(table) for table in found.backends.values())
-        count += len(found.policies)
+        count += len(found.policies) + len(found.limits)
         say(f"{shown(place)}: {count} settings, all known")
     return USAGE if found.problems else 0
 
@@ -134,6 +136,12 @@ def of_policies(found: CheckedFile, origin: str) -> Iterator[Effective]:
         of = row.of if row.variable else word(row.of) if row.scope else ""
         if row.variable or (row.scope, of, row.key) not in variables:
             yield Effective(row.name, shown_value(row), row.variable or origin)
+
+
+def of_limits(found: CheckedFile, origin: str) -> Iterator[Effective]:
+    """Yield what a file sets of limits."""
+    for one in found.limits:
+        yield Effective(f"{TABLE}.{one.what}.{one.scope}.{one.name}", one.number, origin)
 
 
 def _from_environment(setting: Setting) -> tuple[str, str]:

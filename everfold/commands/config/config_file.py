@@ -23,6 +23,7 @@ from everfold.streams.errors import Misconfigured
 if TYPE_CHECKING:
     from everfold.commands.config.settings import CheckedFile
     from everfold.policy_settings import PolicySettings
+    from everfold.streams.queues.limits import Limit
 
 NAME = "everfold.toml"
 VARIABLE = "EVERFOLD_CONFIG"
@@ -149,6 +150,12 @@ def policy_settings(app: App) -> PolicySettings:
     file = locate()
     rows = checked(file, app).policies if file else ()
     return PolicySettings((*rows, *from_environment(os.environ)))
+
+
+def limit_settings(app: App) -> tuple[Sequence[Limit], str]:
+    """Return the limits that the file sets, and the file's name. Raises Misconfigured."""
+    file = locate()
+    return (checked(file, app).limits, file.name) if file else ((), "")
 
 
 class ConfigFile:

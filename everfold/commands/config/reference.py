@@ -15,6 +15,8 @@ from everfold.commands.config.settings import Command, Setting, all_settings
 from everfold.policy_settings import FIELDS, PREFIX
 from everfold.streams.events.event import Policy
 from everfold.streams.events.policies import COUNTS
+from everfold.streams.events.ranges import RANGES
+from everfold.streams.queues.limits import SCOPES
 
 MARK = "<!-- Below: written by `python -m everfold.commands.config.reference`. -->\n"
 DOCUMENT = Path(__file__).parents[3] / "docs" / "CONFIGURATION.md"
@@ -23,6 +25,12 @@ EVERYWHERE = {
     *("namespace", "redis_url", "redis_ca", "redis_cert", "redis_key", "redis_check_hostname"),
 }
 """Keys that every table has; the table of shared keys alone describes them."""
+
+LIMITED = {
+    "running": "Jobs that run at once.",
+    "waiting": "Jobs that may wait; a submit beyond is refused.",
+    "share": "Turns that a user has for one of any other user; not for `*`.",
+}
 
 HEAD = "| key | type | default | environment | meaning |\n|---|---|---|---|---|"
 
@@ -39,7 +47,7 @@ def reference() -> str:
     Keys of a sink stand in the table of its command alone.
     """
     settings = [one for one in all_settings(app, described=True) if not one.is_per_call]
-    parts, keys = [_policies(settings), _backends()], dict[Command, set[str]]()
+    parts, keys = [_policies(settings), _backends(), _limits()], dict[Command, set[str]]()
     for command, group in groupby(settings, key=lambda one: one.command):
         own = [one for one in group if not command or not _is_elsewhere(one)]
         keys[command] = {one.key for one in own}
@@ -60,6 +68,17 @@ def _backends() -> str:
         rows.append(f"| {', '.join(ways)} | {kind} | `{variable}` | {meaning} |")
     head = "| key | type | environment | meaning |\n|---|---|---|---|"
     return "\n".join(("\n## [backends.gpu1]\n", head, *rows, ""))
+
+
+def _limits() -> str:
+    """Return the table of limits."""
+    rows = [
+        f"| `[limits.{what}.{scope}]` | {RANGES[f'{what}_limit'].ends} | {LIMITED[what]} |"
+        for what, scopes in SCOPES.items()
+        for scope in scopes
+    ]
+    head = "| table | number | meaning |\n|---|---|---|"
+    return "\n".join(("\n## [limits]\n", head, *rows, ""))
 
 
 def _policies(settings: list[Setting]) -> str:

@@ -25,6 +25,9 @@ from everfold.commands.config.backend_settings import (
     setting_of,
     unknown_key,
 )
+from everfold.commands.config.limit_settings import TABLE as LIMITS
+from everfold.commands.config.limit_settings import from_table as from_limits
+from everfold.commands.config.limit_settings import without_limits
 from everfold.commands.numbers import range_of
 from everfold.commands.options import (
     ComfyUrls,
@@ -39,6 +42,7 @@ from everfold.commands.options import (
 )
 from everfold.policy_settings import TABLE, PolicySetting, from_table
 from everfold.streams.errors import EverfoldError
+from everfold.streams.queues.limits import Limit
 
 PER_CALL = {"json", "config", "cursor", "idempotency_key", "into_live", "extra_data", "yes"}
 """Options that mean one call; in a file they would change all others too."""
@@ -162,6 +166,7 @@ class CheckedFile(NamedTuple):
     problems: list[str]
     backends: Mapping[str, Settings] = MappingProxyType({})
     policies: Sequence[PolicySetting] = ()
+    limits: Sequence[Limit] = ()
 
 
 def settings_of(app: App, command: Command, *, described: bool = False) -> list[Setting]:
@@ -192,8 +197,10 @@ def check(document: Mapping[str, object], root: App, folder: Path) -> CheckedFil
     problems: dict[str, None] = {}
     backends: dict[str, Settings] = {}
     policies, wrong = from_table(document.get(TABLE, {}))
-    problems.update(dict.fromkeys(wrong))
-    for path, value in _leaves({key: one for key, one in document.items() if key != TABLE}):
+    limits, refused = from_limits(document.get(LIMITS, {}))
+    problems.update(dict.fromkeys((*wrong, *refused)))
+    rest = {key: one for key, one in without_limits(document).items() if key != TABLE}
+    for path, value in _leaves(rest):
         if _is_of_backend(path, root):
             problems.update(_set_backend(backends, path, value, folder))
             continue
@@ -207,7 +214,7 @@ def check(document: Mapping[str, object], root: App, folder: Path) -> CheckedFil
             problems[f"`{setting.key}`{_in(command)} {why}"] = None
         else:
             taken[setting.key] = _anchored(value, folder) if "path" in setting.expected else value
-    return CheckedFile(values, list(problems), backends, policies)
+    return CheckedFile(values, list(problems), backends, policies, limits)
 
 
 def _is_of_backend(path: Command, root: App) -> bool:

@@ -19,6 +19,7 @@ from everfold.commands.jobs.many import (
     rerun_one,
     with_statuses,
 )
+from everfold.commands.jobs.reasons import sentence_of, telling_why
 from everfold.commands.jobs.selecting import EVERY_JOB, Selection
 from everfold.commands.jobs.waiting import priority, why
 from everfold.commands.jobs.watching import (
@@ -113,10 +114,11 @@ async def show(job_id: JobId, *, session: Session = DEFAULT) -> None:
     async with session.open("reader") as everfold:
         job = await everfold.get(await everfold.find(job_id))
         seen = [] if session.json else await everfold.backends()
+        why = "" if session.json else await sentence_of(everfold, job)
     if session.json:
         emit(to_json(job))
         return
-    fields = list(_fields(job, _title_of(job, seen)))
+    fields = list(_fields(job, _title_of(job, seen), why))
     width = max(len(name) for name, _ in fields)
     for name, value in fields:
         say((f"{name:<{width}}  ", "dim"), value)
@@ -131,8 +133,10 @@ def _title_of(job: Job, seen: Sequence[BackendStatus]) -> str:
     return ""
 
 
-def _fields(job: Job, title: str) -> Iterator[tuple[str, Part]]:
+def _fields(job: Job, title: str, why: str) -> Iterator[tuple[str, Part]]:
     yield "status", status(job)
+    if why:
+        yield "why", why
     for name, value in to_json(job).items():
         if not value or value == -1 or name in ("status", "promptId", "jobType", "userId"):
             continue
@@ -183,7 +187,8 @@ async def wait(job_id: JobId, *, timeout: Longest = None, session: Session = DEF
     async with session.open("reader") as everfold:
         job_id = await everfold.find(job_id)
         try:
-            job = await everfold.wait(job_id, timeout)
+            async with telling_why(everfold, job_id, session):
+                job = await everfold.wait(job_id, timeout)
         except TimeoutError:
             sentence = f"{job_id} has not ended in {timeout:g} s"
             session.tell({"job_id": job_id, "ended": False, "waited_s": timeout}, sentence)

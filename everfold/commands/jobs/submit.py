@@ -13,6 +13,7 @@ from everfold.commands.app import app
 from everfold.commands.config.config_file import policy_settings
 from everfold.commands.jobs.given_files import NO_FILES, GivenFiles
 from everfold.commands.jobs.policy_options import NONE_GIVEN, PolicyOptions, named_settings
+from everfold.commands.jobs.reasons import telling_why
 from everfold.commands.jobs.server_options import ANY_SERVER, ServerOptions
 from everfold.commands.jobs.watching import show_until_ended
 from everfold.commands.numbers import at_most
@@ -108,7 +109,8 @@ async def submit(
 
 async def _tell(everfold: Everfold, made: SubmittedJob, session: Session, wait: bool) -> int:
     if wait:
-        return await show_until_ended(everfold, made.job_id, session)
+        async with telling_why(everfold, made.job_id, session):
+            return await show_until_ended(everfold, made.job_id, session)
     note = "" if made.created else "  (an earlier submit with this key created it)"
     session.tell(made, f"{made.job_id}{note}")
     return 0

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from functools import partial
-from typing import cast
-
-from msgspec import Struct
 
 from everfold.commands.formats import span
 from everfold.commands.operate.backend_check import asked_backends
 from everfold.commands.operate.held_jobs import keeping_backends
 from everfold.commands.operate.stored_keys import wrong_keys
 from everfold.commands.options import ComfyUrls
+from everfold.commands.queues.finding import Finding
+from everfold.commands.queues.queue_check import queue_findings
 from everfold.commands.session import DEFAULT, Session
 from everfold.projector.folding.parking import blocked_jobs
 from everfold.projector.reading.lag import lag
@@ -25,15 +24,13 @@ from everfold.streams.errors import (
     Refused,
     ServerError,
     Unknown,
-    WrongKeyType,
 )
 from everfold.streams.events.record import entry_time_ms
 from everfold.streams.leases.registry import RunnerEntry, connected, registered_runners
 from everfold.streams.reading.reader import log_size
 from everfold.streams.reading.readers import ARCHIVE, readers
-from everfold.streams.redis.keys import PRIORITIES, connection_name
+from everfold.streams.redis.keys import connection_name
 from everfold.streams.redis.namespace import read_importing
-from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_info, server_time_ms, server_version
 from everfold.streams.retention.lost_writes import lost_writes
 from everfold.streams.retention.trimming import RETENTION_S, trim_bounds
@@ -52,15 +49,6 @@ RESTORE = "another program wrote there: restore it, or delete what is named"
 
 WRONG_DATA = (CorruptLog, Unknown, Refused, ServerError, ValueError, ArithmeticError, LookupError)
 """What reading a key raises that another program has written."""
-
-
-class Finding(Struct, frozen=True):
-    """One thing that was looked at."""
-
-    what: str
-    found: str
-    advice: str = ""
-    """What to change; empty when all is well."""
 
 
 async def doctor(*, comfyui: ComfyUrls = None, session: Session = DEFAULT) -> int:
@@ -93,7 +81,7 @@ async def _examine(log: Log, comfyui: list[str] | None = None) -> AsyncIterator[
         ("log", _log),
         ("subscriptions", _subscriptions),
         ("runners", _runners),
-        ("queues", _queues),
+        ("queues", queue_findings),
         ("backends", partial(_backends, given=comfyui)),
         ("kept backends", _kept_backends),
         ("lost writes", _lost_writes),
@@ -146,7 +134,7 @@ async def _backends(log: Log, given: list[str] | None) -> AsyncIterator[Finding]
 
 async def _kept_backends(log: Log) -> AsyncIterator[Finding]:
     for backend in await keeping_backends(log):
-        name = masked_address(backend.entry.name)
+        name = backend.entry.title or masked_address(backend.entry.name)
         advice = f"mend it; or `everfold backends retire {name}` gives its jobs to others"
         if backend.why.startswith("retired"):
             advice = "`everfold jobs give-up JOB` frees one" if backend.job_ids else ""
@@ -264,31 +252,3 @@ def _runner(entry: RunnerEntry, names: frozenset[str] | None, now_ms: int) -> Fi
         advice = "it is cut off, or its password or rights are refused: see its log"
         return Finding(what, found, advice)
     return Finding(what, serves)
-
-
-async def _queues(log: Log) -> AsyncIterator[Finding]:
-    entries = await registered_runners(log)
-    served = {queue for entry in entries.values() for queue in entry.queues}
-    waiting: dict[str, list[int]] = {}
-    for partition in range(log.keys.partitions):
-        names = cast(
-            "list[bytes]", await command(log.redis, "SMEMBERS", log.keys.queues(partition))
-        )
-        for name in names:
-            counts = waiting.setdefault(name.decode(), [0, 0])
-            counts[0] += await _count(log, "ZCARD", log.keys.waiting(partition, name.decode()))
-            for priority in PRIORITIES:
-                key = log.keys.dispatch(partition, name.decode(), priority)
-                counts[1] += await _count(log, "XLEN", key)
-    for queue, (waits, leased) in sorted(waiting.items()):
-        found = f"{waits} waiting, {leased} in flight"
-        lost = waits + leased and queue not in served
-        advice = f"nobody serves it: start `everfold runner --queue {queue}`" if lost else ""
-        yield Finding(f"queue {queue}", found, advice)
-
-
-async def _count(log: Log, ask: str, key: str) -> int:
-    try:
-        return cast("int", await command(log.redis, ask, key))
-    except WrongKeyType:
-        return 0  # it is named by itself

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import anyio
 
+from everfold.commands.app import app
+from everfold.commands.config.config_file import limit_settings
 from everfold.commands.numbers import duration, number
 from everfold.commands.operate.process import INTERRUPTED, ending_signals, log_to_stderr
 from everfold.commands.options import ComfyUrls, DataFolder, Drain, IndexMetadata, Queues, Slots
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.stream.sinks import PostHogOptions, SqlOptions, WebhookOptions, consuming
+from everfold.queue_operations import apply_limits
 from everfold.runner.config import RunnerConfig, runner_name
 from everfold.streams.events.limits import EVENT_LIMIT_BYTES
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from everfold.runner.execution.backend_state import BackendState
     from everfold.runner.runner import Runner
     from everfold.streams.appending.log import Log
+    from everfold.streams.queues.limits import Limit
 
 LeaseTtl = Annotated[
     float,
@@ -68,7 +72,7 @@ async def up(
 
     projecting = ProjectorConfig(index_metadata=tuple(index_metadata or ()))
     backends = _backends()
-    accesses = backends.chosen(comfyui)
+    accesses, limits = backends.chosen(comfyui), limit_settings(app)
     config = _config("", queue, slots, drain)
     log_to_stderr()
     async with (
@@ -77,6 +81,7 @@ async def up(
         anyio.create_task_group() as tasks,
     ):
         _announce(log, accesses, session)
+        await _set_limits(log, *limits, session)
         await tasks.start(Projector(log, config.name, projecting).run)
         wanted = [one for one in (sql, webhook, posthog) if one]
         # A database that is away must not keep the jobs from running.
@@ -112,12 +117,13 @@ async def runner(
         The start of its name in events and lists. Default: the host's name.
     """
     backends = _backends()
-    accesses = backends.chosen(comfyui)
+    accesses, limits = backends.chosen(comfyui), limit_settings(app)
     config = _config(name, queue, slots, drain, lease_ttl, event_limit_bytes)
     log_to_stderr()
     async with session.log(config.name, role="runner") as log:
         told = {"runner": config.name, "queues": config.queues}
         session.tell(told, f"runner {config.name} serves {', '.join(config.queues)}")
+        await _set_limits(log, *limits, session)
         return await _run_until_signal(_runner(log, backends, accesses, config, session), session)
 
 
@@ -125,6 +131,12 @@ def _backends() -> Backends:
     from everfold.commands.config.backends import Backends
 
     return Backends.read()
+
+
+async def _set_limits(log: Log, wanted: Sequence[Limit], file: str, session: Session) -> None:
+    """Set the limits that the config file names; others stay as they are."""
+    for one in await apply_limits(log, wanted, file):
+        session.tell(one, f"limit    {one.what} {one.scope} {one.name} {one.number:g}")
 
 
 def _config(

@@ -1,0 +1,25 @@
+"""How many jobs run of what is limited, and how many may."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import cast
+
+from everfold.streams.appending.log import Log
+from everfold.streams.queues.limits import EVERY, limits
+from everfold.streams.redis.redis_errors import command
+from everfold.why.reason import Count
+
+
+async def running_counts(log: Log, named: Iterable[tuple[str, str]]) -> list[Count]:
+    """Return the count of each (scope, name) that has a limit of running jobs, its own or that of
+    every name. Raises a leaf of Unavailable."""
+    stored = {f"{one.scope} {one.name}": one.number for one in await limits(log)
+              if one.what == "running"}  # fmt: skip
+    found = list[Count]()
+    for scope, name in named:
+        limit = stored.get(f"{scope} {name}", stored.get(f"{scope} {EVERY}"))
+        if name and limit is not None:
+            count = await command(log.redis, "SCARD", log.keys.running(scope, name))
+            found.append(Count(scope, name, cast("int", count), int(limit)))
+    return found
