@@ -28,6 +28,9 @@ class Kind(Struct, frozen=True):
     hurts: str = ""
     """What damage may stop: JOB the jobs that are damaged, PARTITION those of the partition, and
     empty for nothing at all."""
+    is_ordered: bool = False
+    """Strange records hurt as another type does: the server finds others only between equal scores.
+    `audit verify` names them, a rebuild removes them."""
     fields: tuple[str, ...] = ()
     """Fields of a hash that is one record. Of any other hash each field is a record of its own."""
 
@@ -97,7 +100,7 @@ KINDS = {
     "JobsKeys.job": Kind(JOB, fields=STATE),
     "JobsKeys.active": Kind(PARTITION, hurts=PARTITION),
     "JobsKeys.ended": Kind(PARTITION, hurts=PARTITION),
-    "JobsKeys.index": Kind(PARTITION, hurts=PARTITION),
+    "JobsKeys.index": Kind(PARTITION, hurts=PARTITION, is_ordered=True),
     "JobsKeys.indexed": Kind(PARTITION, hurts=PARTITION),
     "StatesKeys.projector": Kind(PARTITION, fields=LEASE),
     "StatesKeys.parked": Kind(PARTITION),

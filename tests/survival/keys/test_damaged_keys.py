@@ -129,7 +129,7 @@ async def test_records_of_partitions(living_case: Open, partitions: int) -> None
                 await damage.write(case.log.redis, key)
                 if offset == 1 or (offset == 0 and kind not in UNNAMED):
                     named.append(key)
-                if offset and KINDS[name].hurts:
+                if KINDS[name].hurts and (offset or KINDS[name].is_ordered):
                     healthy.remove(partition)
         after = await case.healthy_jobs_end(sorted(healthy))
         await case.look([*before[:3], *after[:3]], named)
