@@ -31,6 +31,9 @@ from everfold.streams.retention.lost_writes import LostWrites
 
 PROJECTION_GROUP = "projection:"
 
+NO_NEEDS = "-"
+"""The line of jobs whose needs are not known."""
+
 LINES_LIMIT = 1_000
 """Lines of waiting jobs that are looked at in each partition."""
 
@@ -158,7 +161,8 @@ async def _named(log: Log, partition: int, described: list[str]) -> list[Stored]
             found += [Stored(keys.order(queue, priority), "zset") for priority in PRIORITIES]
         found.append(Stored(keys.waiting(partition, queue), "zset"))
         found.append(Stored(keys.lines(partition, queue), "zset"))
-        for line in await _names(log, "ZRANGE", keys.lines(partition, queue), 0, LINES_LIMIT):
+        lines = await _names(log, "ZRANGE", keys.lines(partition, queue), 0, LINES_LIMIT)
+        for line in sorted({*lines, NO_NEEDS}):
             found.append(Stored(keys.line(partition, queue, line), "zset"))
         for priority in PRIORITIES:
             found.append(Stored(keys.dispatch(partition, queue, priority), "stream"))
