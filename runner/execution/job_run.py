@@ -277,14 +277,15 @@ class JobRun:
 
     async def _release_waiting(self) -> None:
         """Release a job that found no room, or no backend that can run it: others may have one."""
-        why = self._attempt_start.why_none
-        if not why:
-            await self._release(Released(reason="no_room"), wait_s=0.0)
+        why, event = self._attempt_start.why_none, Released(reason="no_room")
+        if why:
+            event = Released(reason="cannot_run", why=why[:REASON_LIMIT])
+        elif not self.job.refused_by:
+            await self._release(event, wait_s=0.0)
             return
         waited_s = (self._now_ms() - self.job.submitted_at_ms) / 1000
         # Each round adds to the log: one that has waited for long can wait a little longer.
         wait_s = min(max(waited_s * LOOKED_AT_SHARE, LOOKED_AT_LEAST_S), LOOKED_AT_MOST_S)
-        event = Released(reason="cannot_run", why=why[:REASON_LIMIT])
         await self._release(event, wait_s=wait_s)
 
     def _may_send(self) -> bool:

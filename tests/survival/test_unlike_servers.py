@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 
 import pytest
 
 from everfold.runner.capabilities.capability_store import stored_capabilities
-from everfold.streams.events.event import Submitting
-from everfold.streams.leases.backends import BackendEntry, backend_entries
+from everfold.streams.events.event import Claimed, Released, Submitting
+from everfold.streams.leases.backends import BackendEntry, backend_entries, retire_backend
 from everfold.streams.reading.reader import job_events
 from tests.support.stack import Stack, sleeper
 from tests.support.wait import eventually
@@ -143,3 +144,32 @@ async def test_a_server_that_lost_a_node_in_a_restart_gets_no_job_for_it(stack: 
     await looked_at(stack)
 
     assert await sent_to(stack, job_id) == []
+
+
+async def test_a_job_that_only_a_drained_server_may_run_does_not_take_turns_without_end(
+    stack: Stack,
+) -> None:
+    refuses, drained = await stack.comfy(), await stack.comfy()
+    await stack.runner(refuses, drained)
+    await known(stack, 2)
+    await retire_backend(stack.log, drained.url, is_drain=True)
+
+    async def is_drained() -> bool:
+        return any("drains" in entry.why for entry in await backend_entries(stack.log))
+
+    await eventually(is_drained, 20)
+    graph = sleeper(0.02)
+    scale = {"width": 8, "height": 8, "crop": "disabled", "upscale_method": "magic"}
+    graph["2"] = {"class_type": "ImageScale", "inputs": {"image": ["1", 0], **scale}}
+    job_id = (await stack.log.submit(graph)).job_id
+
+    async def waits() -> list[float]:
+        """Return the seconds between each release and the claim that follows."""
+        records = await job_events(stack.log, job_id)
+        return [
+            (b.time_ms - a.time_ms) / 1000
+            for a, b in pairwise(records)
+            if isinstance(a.event, Released) and isinstance(b.event, Claimed)
+        ]
+
+    assert min(await eventually(waits, 20)) >= 0.9
