@@ -44,12 +44,13 @@ _READER = (
     "zlexcount",
     "smembers",
     "scard",
+    "type",
 )
 
-_WRITER = ("eval", "evalsha", "type", "hset", "xadd", "zadd", "hincrby", "hdel", "publish")
+_WRITER = ("eval", "evalsha", "hset", "xadd", "zadd", "hincrby", "hdel", "publish")
 
 _CONSUMER = (
-    *(*_READER, "eval", "evalsha", "type", "hset", "hsetnx", "hdel", "hincrby", "xreadgroup"),
+    *(*_READER, "eval", "evalsha", "hset", "hsetnx", "hdel", "hincrby", "xreadgroup"),
     *("xgroup|create", "xgroup|delconsumer", "xautoclaim", "xack", "xpending", "xinfo|consumers"),
     *("zadd", "zrem", "zremrangebyscore"),
 )
@@ -103,7 +104,7 @@ COMMANDS: dict[Role, tuple[str, ...]] = {
         *("exists",),
     ),
     "auditor": (
-        *(*_READER, "type", "xlen", "zscan", "exists", "xpending"),
+        *(*_READER, "xlen", "zscan", "exists", "xpending"),
         *("xinfo|groups",),
     ),
 }

@@ -27,8 +27,11 @@ from everfold.runner.runner import Runner
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import AccessMissing, NoServer, ServerRefusesAccess
 from everfold.streams.events.event import Policy
+from everfold.streams.leases.backends import BackendEntry, note_backends
+from everfold.streams.leases.registry import RunnerEntry, register_runner
+from everfold.streams.queues.limits import Limit, set_limit
 from everfold.streams.redis.access import COMMANDS, OPTIONAL, Access, Role
-from everfold.streams.redis.server import connect
+from everfold.streams.redis.server import connect, server_time_ms
 from tests.support.servers import OwnServer, client, own_server
 
 pytestmark = pytest.mark.anyio
@@ -155,6 +158,25 @@ async def test_a_role_works_with_exactly_its_rights(
     grant(admin, Access(role, NS).rules())
     admin.execute_command("ACL", "LOG", "RESET")  # type: ignore[no-untyped-call]
     await SCENARIOS[role](url_of(server))
+    assert refusals(admin) == []
+
+
+async def test_a_reader_may_ask_why_a_job_waits(server: OwnServer, admin: Redis, made: Log) -> None:
+    waits = (await made.submit(GRAPH, user="ada")).job_id
+    later = (await made.submit(GRAPH, delay_s=60)).job_id
+    await set_limit(made, Limit("running", "user", "*", 1))
+    now_ms = await server_time_ms(made.redis)
+    entry = RunnerEntry(runner="r", host="h", pid=1, queues=("default",), backends=("http://b",),
+                        since_ms=1, seen_ms=now_ms)  # fmt: skip
+    await register_runner(made, entry)
+    await note_backends(made, [BackendEntry(name="http://b", seen_ms=now_ms, object_info="x")])
+    grant(admin, Access("reader", NS).rules())
+    admin.execute_command("ACL", "LOG", "RESET")  # type: ignore[no-untyped-call]
+    async with Everfold.connect(url_of(server), namespace=NS, role="reader") as everfold:
+        assert (await everfold.why(waits)).code == "next"
+        assert (await everfold.why(later)).code == "not_before"
+        assert await everfold.position(waits) == 0
+        assert [queue.waiting for queue in await everfold.queues()] == [1]
     assert refusals(admin) == []
 
 
