@@ -11,6 +11,7 @@ from everfold.streams.appending.outcomes import Lease, Renewed
 from everfold.streams.errors import (
     EverfoldError,
     Fenced,
+    IdempotencyConflict,
     JobClosed,
     JobLeased,
     JobUnknown,
@@ -89,13 +90,17 @@ class Both:
 
     async def _submit(self) -> tuple[object, object]:
         job_id, due_ms = self._job(), self._random.choice((0, 0, PAST_MS, FUTURE_MS))
-        real = await self._log.submit(GRAPH, job_id=job_id, run_at_ms=due_ms or None)
+        try:
+            real = await self._log.submit(GRAPH, job_id=job_id, run_at_ms=due_ms or None)
+            is_new = real.created
+        except IdempotencyConflict:
+            is_new = False  # the same job for another time
         event = Submitted(
             kind="", user="", queue="default", priority="normal", workflow="", metadata={},
             policy=Policy(),
         )  # fmt: skip
         told = self.model.submit(job_id, new_id(), event, due_ms)
-        return real.created, told[0] == "submitted"
+        return is_new, told[0] == "submitted"
 
     async def _append(self) -> tuple[object, object]:
         event_id = self._event_id()
