@@ -66,9 +66,9 @@ async def _first_of_all(log: Log, dispatch: Dispatch, most: int) -> int:
     from everfold.streams.queues.waiting_jobs import in_order, peek_all
 
     pages = await peek_all(log, range(PARTITIONS), "default")
-    lines: dict[int, list[str]] = {}
+    lines: dict[int, list[tuple[str, int | None]]] = {}
     for job in in_order(pages)[:most]:
-        lines.setdefault(job.partition, []).append(job.line)
+        lines.setdefault(job.partition, []).append((job.line, job.place))
     return sum([len(await dispatch.claim_from(p, "default", those)) for p, those in lines.items()])
 
 

@@ -122,10 +122,11 @@ class Claimer:
     async def _take(self, partitions: set[int], queue: str) -> int:
         """Take jobs of one queue; return how many.
 
-        A line of which a job was asked for in vain is passed over: its jobs are at a limit, or
-        somebody else has taken them.
+        A line of which one job was asked for in vain twice is passed over: it is at a limit. What
+        was missed once, another runner may have taken: a job behind it is no substitute, because
+        one of another partition may stand before that.
         """
-        taken, barren = 0, set[Line]()
+        taken, barren, in_vain = 0, set[Line](), set[str]()
         for _ in range(LOOKS_LIMIT):
             if not self._shared.fleet.room:
                 self._due |= partitions
@@ -136,10 +137,11 @@ class Claimer:
             picks = await self._reserve(jobs, sum(page.count for page in pages))
             leased = await self._claim(queue, picks)
             taken += len(leased)
-            in_vain = {_line(job) for at, (job, _) in enumerate(picks) if at not in leased}
-            if not in_vain:
+            missed = [job for at, (job, _) in enumerate(picks) if at not in leased]
+            if not missed:
                 break
-            barren |= in_vain
+            barren |= {_line(job) for job in missed if job.job_id in in_vain}
+            in_vain |= {job.job_id for job in missed}
         return taken
 
     async def _look(
@@ -209,7 +211,7 @@ class Claimer:
 
         async def claim(partition: int, indexes: list[int]) -> None:
             try:
-                lines = [picks[index][0].line for index in indexes]
+                lines = [(picks[index][0].line, picks[index][0].place) for index in indexes]
                 taken = await self._shared.dispatch.claim_from(partition, queue, lines)
                 leases.update({indexes[at]: lease for at, lease in taken})
             except CorruptLog as error:

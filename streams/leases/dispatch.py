@@ -86,17 +86,19 @@ class Dispatch:
         leases: list[Lease] = []
         for queue in queues:
             if len(leases) < most:
-                found = await self.claim_from(partition, queue, [ANY_LINE] * (most - len(leases)))
+                anything = [(ANY_LINE, None)] * (most - len(leases))
+                found = await self.claim_from(partition, queue, anything)
                 leases += [lease for _, lease in found]
         return leases
 
     async def claim_from(
-        self, partition: int, queue: str, lines: Sequence[str]
+        self, partition: int, queue: str, lines: Sequence[tuple[str, int | None]]
     ) -> list[tuple[int, Lease]]:
         """Lease the first job of each of `lines`, which may be named several times.
 
-        Returns each lease with the index of its line; a line whose jobs are gone, or at their
-        limit, has none. [] where the queue is paused. Raises as `claim` does.
+        The place beside a line is that of the job that was seen there: one that stands behind it
+        is not leased. Returns each lease with the index of its line; a line whose jobs are gone,
+        or at their limit, has none. [] where the queue is paused. Raises as `claim` does.
         """
         if not lines:
             return []

@@ -20,7 +20,7 @@ from everfold.streams.events.ranges import check_number
 from everfold.streams.leases.dispatch import LEASE_TTL_S, Dispatch
 from everfold.streams.leases.fairness import all_lanes, rotated
 from everfold.streams.leases.registry import note_process
-from everfold.streams.queues.waiting_jobs import in_order, peek_all
+from everfold.streams.queues.waiting_jobs import WaitingJob, in_order, peek_all
 from everfold.streams.redis.keys import RELEASED
 from everfold.streams.redis.retry import with_retry
 
@@ -116,22 +116,25 @@ class Producer:
         return leases
 
     async def _waiting_in(self, queue: str, most: int) -> list[Lease]:
-        leases, barren = list[Lease](), set[tuple[int, str]]()
+        leases, barren, in_vain = list[Lease](), set[tuple[int, str]](), set[str]()
         while len(leases) < most:
             pages = await peek_all(self.log, self._partitions(), queue, each=most)
             jobs = [job for job in in_order(pages) if (job.partition, job.line) not in barren]
-            asked: dict[int, list[str]] = {}
+            asked: dict[int, list[WaitingJob]] = {}
             for job in jobs[: most - len(leases)]:
-                asked.setdefault(job.partition, []).append(job.line)
-            in_vain = set[tuple[int, str]]()
-            for partition, lines in asked.items():
+                asked.setdefault(job.partition, []).append(job)
+            missed = list[WaitingJob]()
+            for partition, wanted in asked.items():
+                lines = [(job.line, job.place) for job in wanted]
                 found = await self.dispatch.claim_from(partition, queue, lines)
                 leases += [lease for _, lease in found]
                 taken = {index for index, _ in found}
-                in_vain |= {(partition, ln) for i, ln in enumerate(lines) if i not in taken}
-            if not in_vain:
+                missed += [job for index, job in enumerate(wanted) if index not in taken]
+            if not missed:
                 break
-            barren |= in_vain  # its jobs are at a limit, or somebody else has taken them
+            # Missed twice it is at a limit; once, somebody else may have taken it.
+            barren |= {(job.partition, job.line) for job in missed if job.job_id in in_vain}
+            in_vain |= {job.job_id for job in missed}
         return leases
 
     async def own_leases(self) -> list[Lease]:

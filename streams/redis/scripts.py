@@ -195,11 +195,14 @@ async def claim(
     runner: str,
     reads: str,
     queue: str,
-    wanted: Sequence[str],
+    wanted: Sequence[tuple[str, int | None]],
     payloads: Sequence[bytes],
 ) -> list[Reply]:
-    """Run claim.lua for one job of each line that is `wanted`. Return the jobs that were leased."""
-    asked = [part for pair in zip(wanted, payloads, strict=True) for part in pair]
+    """Run claim.lua for one job of each line that is `wanted`, at most so far behind as the place
+    beside it. Return the jobs that were leased."""
+    asked: list[Argument] = []
+    for (line, place), payload in zip(wanted, payloads, strict=True):
+        asked += (line, "" if place is None else place, payload)
     reply = await _claim.run(redis, (log, lines), (tag, runner, reads, queue, *asked))
     return cast("list[Reply]", reply[1:])
 
