@@ -13,7 +13,7 @@ from msgspec import Struct
 from everfold.projector.reading.queries import get
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import QueueUnknown
-from everfold.streams.events.checks import check_job, check_name, check_text
+from everfold.streams.events.checks import check_choice, check_job, check_name, check_text
 from everfold.streams.events.limits import REASON_LIMIT
 from everfold.streams.events.record import entry_time_ms
 from everfold.streams.leases.acts import note_act
@@ -34,6 +34,7 @@ from everfold.streams.queues.queue_control import (
     resume_queue,
 )
 from everfold.streams.queues.waiting_jobs import peek_all, position, queue_length
+from everfold.streams.redis.keys import PRIORITIES
 from everfold.streams.redis.redis_errors import command, commands
 from everfold.streams.redis.server import server_time_ms
 
@@ -132,7 +133,9 @@ class QueueOperations:
         It stands behind the jobs of its user that wait with that priority. Raises JobUnknown,
         JobClosed, JobLeased for a job that a runner has, or InvalidName.
         """
-        await note_act(self.log, "set_priority", check_job(job_id), str(priority))
+        chosen = check_choice("priority", priority, PRIORITIES)
+        await get(self.log, check_job(job_id))
+        await note_act(self.log, "set_priority", job_id, chosen)
         return await change_priority(self.log, job_id, priority)
 
     async def position(self, job_id: str) -> int | None:

@@ -187,6 +187,6 @@ def _graph(planned: PlannedJob) -> dict[str, object]:
             "class_type": "JTSleepDeaf",
             "inputs": {"image": ["1", 0], "seconds": planned.seconds, "seed": color},
         },
-        "invalid": {"class_type": "NoSuchNode", "inputs": {"image": ["1", 0]}},
+        "invalid": {"class_type": "JTSleepDeaf", "inputs": {"image": ["1", 0]}},
     }
     return {**graph, "2": nodes[planned.kind]} if planned.kind in nodes else graph

@@ -68,6 +68,11 @@ JOB = object()
 """Stands for the id of a job that exists."""
 
 READ: dict[str, Iterable[object]] = {"job_id": NO_JOB}
+NO_LIMIT: dict[str, Iterable[object]] = {
+    "what": (7, None, "", "runs"),
+    "scope": (7, None, "", "job"),
+    "name": (*NO_LINE, ""),
+}
 AFTER: dict[str, Iterable[object]] = {**READ, "after_seq": NO_COUNT}
 
 ODD_FIELDS: tuple[object, ...] = ({"retries": -1}, {"retrys": 1}, {1: 2}, {"retries": []})
@@ -128,6 +133,19 @@ CALLS: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] = {
     "Everfold.drain_runner": ({}, {"name": (*NO_LINE, "", "nobody")}),
     "Everfold.return_backend": ({}, {"name": (*NO_LINE, "")}),
     "Everfold.give_up": ({}, READ),
+    "Everfold.pause_queue": ({"name": "default"}, {"name": NO_NAME, "reason": NO_LINE}),
+    "Everfold.resume_queue": ({}, {"name": NO_NAME}),
+    "Everfold.set_limit": (
+        {"what": "running", "scope": "user", "name": "ada", "number": 1},
+        {**NO_LIMIT, "number": (-1, "1", None, float("nan"), float("inf"), True)},
+    ),
+    "Everfold.remove_limit": ({"what": "running", "scope": "user", "name": "ada"}, NO_LIMIT),
+    "Everfold.change_priority": (
+        {"job_id": JOB, "priority": "high"},
+        {**READ, "priority": (*NO_NAME, "urgent")},
+    ),
+    "Everfold.position": ({}, READ),
+    "Everfold.why": ({}, READ),
     "Everfold.acts": ({}, {"since": [one for one in NO_MOMENT if one is not None]}),
     "Everfold.consume": ({}, {"subscription": NO_POLICY, "task_status": ()}),
     "Log.submit": (
@@ -223,6 +241,7 @@ MADE: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] = {
 OTHER_TESTS = {
     "Everfold.connect", "Log.open",  # below
     "Everfold.follow", "Everfold.backends", "Everfold.runners",  # no arguments
+    "Everfold.queues", "Everfold.limits",  # no arguments
     "Log.stamp", "Log.new_event", "Log.commit", "Log.encoded", "Log.earlier_append",  # by append
     "Log.check_level", "Producer.own_leases", "Producer.held",  # no arguments
     "Producer.append", "Producer.renew", "Producer.finish", "Producer.release",  # of a lease

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from everfold.commands.session import DEFAULT, Session
+from everfold.streams.errors import InvalidName
 from everfold.streams.queues.limits import EVERY, Limit
 
 LimitOf = Annotated[
@@ -45,12 +46,19 @@ async def ls(*, session: Session = DEFAULT) -> int:
     return 0
 
 
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidName("limit", text, "use a number") from None
+
+
 @limits.command(name="set")
 async def set_(
     limit: LimitOf,
     scope: For,
     name: Named,
-    number: Annotated[float, Parameter(help="Jobs; of a share, turns.")],
+    number: Annotated[str, Parameter(help="Jobs; of a share, turns.")],
     /,
     *,
     session: Session = DEFAULT,
@@ -59,10 +67,10 @@ async def set_(
 
     It counts from the next claim or submit on, and stops nothing that runs.
     """
-    chosen = Limit(limit, scope, name, number)
+    chosen = Limit(limit, scope, name, _number(number))
     async with session.operate() as everfold:
-        await everfold.set_limit(limit, scope, name, number)
-    session.tell(chosen, f"{shown(chosen)}: {number:g}")
+        await everfold.set_limit(limit, scope, name, chosen.number)
+    session.tell(chosen, f"{shown(chosen)}: {chosen.number:g}")
     return 0
 
 
