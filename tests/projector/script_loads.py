@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import cast
 
+import msgspec
+
 from everfold.projector.assignment.member import Member
 from everfold.projector.config import ProjectorConfig
 from everfold.projector.folding.custom_fold import CustomFold
@@ -16,12 +18,13 @@ from everfold.projector.folding.partition_projector import BATCH
 from everfold.projector.folding.projection import CommitRequest, Committed
 from everfold.projector.folding.stored_jobs import read_stored_jobs
 from everfold.projector.job.job import Job
+from everfold.projector.reading.positions import LOOKS
 from everfold.projector.subscribing import admin
 from everfold.projector.subscribing.acks import Acks
 from everfold.projector.subscribing.held import Held
 from everfold.streams.appending.log import Log
 from everfold.streams.events.record import NO_ENTRY
-from everfold.streams.redis.keys import PROJECTOR_GROUP
+from everfold.streams.redis.keys import PROJECTOR_GROUP, JobsKeys
 from everfold.streams.redis.redis_errors import command, commands
 from everfold.streams.redis.scripts import Script
 from tests.projector.jobs import owner_of
@@ -174,6 +177,39 @@ async def swap_states(log: Log) -> None:
     assert await command(log.redis, "HLEN", COUNTS.keys(log.keys, 0).states()) == MANY
 
 
+_FILL_INDEX = """
+for i = 1, ARGV[1] do
+  redis.call('ZADD', KEYS[1], i, 'j' .. i)
+  redis.call('ZADD', KEYS[2], 0, 'user=ada\\no\\nj' .. i)
+  redis.call('ZADD', KEYS[2], 0, string.format('user=ada\\ne%016d\\ne%d', i, i))
+end
+"""
+
+
+async def _indexed(log: Log) -> tuple[JobsKeys, bytes]:
+    """Index MANY open jobs of one user and as many that have ended; return what is asked for."""
+    keys = log.keys.jobs(0)
+    await command(log.redis, "HSET", keys.projector(), "indexes", "1")
+    await command(log.redis, "EVAL", _FILL_INDEX, 2, keys.active(), keys.index(), MANY)
+    return keys, msgspec.msgpack.encode((("1",), (("user=ada",), ("user=bob",))))
+
+
+async def select_open(log: Log) -> None:
+    keys, wanted = await _indexed(log)
+    script = Script("everfold.projector", "select_open", is_read_only=True)
+    touched = (keys.projector(), keys.active(), keys.index())
+    found = await script.run(log.redis, touched, (wanted, 2 * MANY, 0, 0, 1000, LOOKS))
+    assert (found[0], len(found)) == (b"selected", 2)
+
+
+async def select_ended(log: Log) -> None:
+    keys, wanted = await _indexed(log)
+    script = Script("everfold.projector", "select_ended", is_read_only=True)
+    touched, asked = (keys.projector(), keys.index()), (wanted, 2 * MANY, "", 0, 1000, LOOKS)
+    found = await script.run(log.redis, touched, asked)
+    assert found[0] == b"selected"
+
+
 LOADS: dict[str, tuple[Load, ...]] = {
     "acknowledge": (acknowledge,),
     "change_held": (skip_one_of_many_held,),
@@ -182,6 +218,8 @@ LOADS: dict[str, tuple[Load, ...]] = {
     "delete_consumers": (delete_consumers,),
     "measure_hashes": (measure_hashes,),
     "reset_subscription": (reset,),
+    "select_ended": (select_ended,),
+    "select_open": (select_open,),
     "swap_jobs": (swap_jobs,),
     "swap_states": (swap_states,),
     "unpark": (skip_one_of_many_parked,),
