@@ -69,5 +69,5 @@ async def all_taken(log: Log, name: str) -> bool:
     )
 
 
-async def taken(log: Log, name: str, within_s: float = 15) -> None:
+async def taken(log: Log, name: str, within_s: float = 30) -> None:
     await eventually(lambda: all_taken(log, name), within_s)
