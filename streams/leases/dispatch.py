@@ -340,11 +340,11 @@ class Dispatch:
         )
 
     async def promote(self, partition: int) -> Promotion:
-        """Move jobs whose time has come to dispatch, see `DueJobs.promote`."""
+        """Let jobs whose time has come wait for a runner, see `DueJobs.promote`."""
         return await self._due_jobs.promote(partition)
 
     async def promote_blocked(self, partition: int) -> BlockedPage:
-        """Move jobs to dispatch that others could not read, see `DueJobs.promote_blocked`."""
+        """Let jobs wait that others could not read, see `DueJobs.promote_blocked`."""
         return await self._due_jobs.promote_blocked(partition)
 
     async def own_leases(self, lanes: Sequence[Lane]) -> list[Lease]:

@@ -20,7 +20,7 @@ _peek_waiting = Script("everfold.streams", "peek_waiting", is_read_only=True)
 _count_ahead = Script("everfold.streams", "count_ahead", is_read_only=True)
 
 LINES_AT_ONCE = 64
-"""Lanes of a partition that one call looks at."""
+"""Lines of a partition that one call looks at."""
 
 
 class WaitingJob(Struct, frozen=True, order=True):
@@ -55,13 +55,13 @@ async def peek(
 ) -> WaitingPage:
     """Look at LINES_AT_ONCE lines of a partition from rank `first` on, `each` jobs of every line.
 
-    Raises a leaf of Unavailable, without a retry.
+    Of a paused queue only the count is told. Raises a leaf of Unavailable, without a retry.
     """
     keys = log.keys
     reply = await _peek_waiting.run(
         log.redis,
-        (keys.lines(partition, queue), keys.waiting(partition, queue)),
-        (keys.line(partition, queue, ""), first, LINES_AT_ONCE, each),
+        (keys.lines(partition, queue), keys.waiting(partition, queue), keys.paused()),
+        (keys.line(partition, queue, ""), first, LINES_AT_ONCE, each, queue),
     )
     jobs = [job for line in reply[3:] for job in _jobs(cast("list[bytes]", line), partition)]
     return WaitingPage(partition, cast("int", reply[1]), cast("int", reply[2]), tuple(jobs))

@@ -41,10 +41,7 @@ WITHOUT = {
 _READER = (
     *(*CONNECTED, "get", "hscan", "hstrlen", "xrange", "xrevrange", "xread", "zrevrangebyscore"),
     *("zscore", "zcard", "zrange", "zcount", "zrangebyscore", "zrangebylex", "zrevrangebylex"),
-    "zlexcount",
-    "smembers",
-    "scard",
-    "type",
+    *("zlexcount", "smembers", "scard", "type", "hexists"),
 )
 
 _WRITER = ("eval", "evalsha", "hset", "xadd", "zadd", "hincrby", "hdel", "publish")
@@ -67,7 +64,7 @@ COMMANDS: dict[Role, tuple[str, ...]] = {
     "runner": (
         *(*_READER, *_WRITER, *_PLACES, "hsetnx", "xack", "xdel", "xgroup|create", "xclaim"),
         *("xpending", "zrangebyscore", "pexpire", "subscribe", "set", "copy"),
-        *("hexists", "exists", "xlen"),
+        *("exists", "xlen"),
     ),
     "projector": (
         *(
