@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from datetime import datetime, tzinfo
 from decimal import Decimal
 from pathlib import Path
@@ -109,4 +110,39 @@ NO_EXTRA_DATA = (
 NO_MARKS: dict[str, tuple[object, ...]] = {
     "batch": ("x" * 10_000, "a\nb", "\x00"),
     "tags": (7, [7], [None], ["a\nb"], [f"t{i}" for i in range(17)]),
+}
+
+NO_PARTNER_KEYS = (
+    *(7, "key", ["api_key_comfy_org"], Odd()),
+    {"openai": "a-long-enough-key"},
+    {"api_key_comfy_org": 7},
+    {"api_key_comfy_org": "short"},
+    {"api_key_comfy_org": "a-long-enough-key\n"},
+)
+
+JOB = object()
+"""Stands for the id of a job that exists."""
+
+READ: dict[str, Iterable[object]] = {"job_id": NO_JOB}
+NO_LIMIT: dict[str, Iterable[object]] = {
+    "what": (7, None, "", "runs"),
+    "scope": (7, None, "", "job"),
+    "name": (*NO_LINE, ""),
+}
+AFTER: dict[str, Iterable[object]] = {**READ, "after_seq": NO_COUNT}
+
+QUEUE_CALLS: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] = {
+    "Everfold.pause_queue": ({"name": "default"}, {"name": NO_NAME, "reason": NO_LINE}),
+    "Everfold.resume_queue": ({}, {"name": NO_NAME}),
+    "Everfold.set_limit": (
+        {"what": "running", "scope": "user", "name": "ada", "number": 1},
+        {**NO_LIMIT, "number": (-1, "1", None, float("nan"), float("inf"), True)},
+    ),
+    "Everfold.remove_limit": ({"what": "running", "scope": "user", "name": "ada"}, NO_LIMIT),
+    "Everfold.change_priority": (
+        {"job_id": JOB, "priority": "high"},
+        {**READ, "priority": (*NO_NAME, "urgent")},
+    ),
+    "Everfold.position": ({}, READ),
+    "Everfold.why": ({}, READ),
 }

@@ -30,8 +30,10 @@ from everfold import (
 )
 from everfold.streams.events.ranges import RANGES
 from tests.everfold.odd_values import (
+    AFTER,
     GRAPH,
     HUGE,
+    JOB,
     NO_CHANGES,
     NO_COUNT,
     NO_CURSOR,
@@ -45,35 +47,19 @@ from tests.everfold.odd_values import (
     NO_METADATA,
     NO_MOMENT,
     NO_NAME,
+    NO_PARTNER_KEYS,
     NO_POLICY,
     NO_SECONDS,
     NO_TEXT,
     NO_TEXTS,
     NO_WORKFLOW,
     NODE,
+    QUEUE_CALLS,
+    READ,
     Odd,
 )
 
 pytestmark = pytest.mark.anyio
-
-NO_PARTNER_KEYS = (
-    *(7, "key", ["api_key_comfy_org"], Odd()),
-    {"openai": "a-long-enough-key"},
-    {"api_key_comfy_org": 7},
-    {"api_key_comfy_org": "short"},
-    {"api_key_comfy_org": "a-long-enough-key\n"},
-)
-
-JOB = object()
-"""Stands for the id of a job that exists."""
-
-READ: dict[str, Iterable[object]] = {"job_id": NO_JOB}
-NO_LIMIT: dict[str, Iterable[object]] = {
-    "what": (7, None, "", "runs"),
-    "scope": (7, None, "", "job"),
-    "name": (*NO_LINE, ""),
-}
-AFTER: dict[str, Iterable[object]] = {**READ, "after_seq": NO_COUNT}
 
 ODD_FIELDS: tuple[object, ...] = ({"retries": -1}, {"retrys": 1}, {1: 2}, {"retries": []})
 
@@ -133,19 +119,7 @@ CALLS: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] = {
     "Everfold.drain_runner": ({}, {"name": (*NO_LINE, "", "nobody")}),
     "Everfold.return_backend": ({}, {"name": (*NO_LINE, "")}),
     "Everfold.give_up": ({}, READ),
-    "Everfold.pause_queue": ({"name": "default"}, {"name": NO_NAME, "reason": NO_LINE}),
-    "Everfold.resume_queue": ({}, {"name": NO_NAME}),
-    "Everfold.set_limit": (
-        {"what": "running", "scope": "user", "name": "ada", "number": 1},
-        {**NO_LIMIT, "number": (-1, "1", None, float("nan"), float("inf"), True)},
-    ),
-    "Everfold.remove_limit": ({"what": "running", "scope": "user", "name": "ada"}, NO_LIMIT),
-    "Everfold.change_priority": (
-        {"job_id": JOB, "priority": "high"},
-        {**READ, "priority": (*NO_NAME, "urgent")},
-    ),
-    "Everfold.position": ({}, READ),
-    "Everfold.why": ({}, READ),
+    **QUEUE_CALLS,
     "Everfold.acts": ({}, {"since": [one for one in NO_MOMENT if one is not None]}),
     "Everfold.consume": ({}, {"subscription": NO_POLICY, "task_status": ()}),
     "Log.submit": (
