@@ -9,9 +9,10 @@ those in which more wait, and all of them once per poll. Of these it takes the j
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import anyio
+from msgspec import Struct
 
 from everfold.runner.claiming.trouble import LONGEST_PAUSE_S, note_trouble
 from everfold.runner.claiming.waiting_needs import WaitingNeeds
@@ -22,7 +23,7 @@ from everfold.runner.execution.shared import Shared
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.errors import CorruptLog, EverfoldError
 from everfold.streams.leases.fairness import all_lanes, rotated
-from everfold.streams.queues.waiting_jobs import WaitingJob, WaitingPage, in_order, peek
+from everfold.streams.queues.waiting_jobs import PassedOver, WaitingJob, WaitingPage, in_order, peek
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.steady_clock import steady_s
 
@@ -42,8 +43,14 @@ Start = Callable[[Lease, float, Reservation | None], None]
 
 Pick = tuple[WaitingJob, Reservation]
 
-Line = tuple[int, str]
-"""A partition and the name of one of its lines."""
+
+class _Suit(Struct, frozen=True):
+    """Where jobs of equal needs can run."""
+
+    able: Sequence[int]
+    """Indexes of the servers that have all of it."""
+    models: str
+    """The model files that they load."""
 
 
 class Claimer:
@@ -120,40 +127,34 @@ class Claimer:
                 return
 
     async def _take(self, partitions: set[int], queue: str) -> int:
-        """Take jobs of one queue; return how many.
-
-        A line of which one job was asked for in vain twice is passed over: it is at a limit. What
-        was missed once, another runner may have taken: a job behind it is no substitute, because
-        one of another partition may stand before that.
-        """
-        taken, barren, in_vain = 0, set[Line](), set[str]()
+        """Take jobs of one queue; return how many."""
+        taken, passed_over = 0, PassedOver()
         for _ in range(LOOKS_LIMIT):
             if not self._shared.fleet.room:
                 self._due |= partitions
                 break
-            pages = await self._look(partitions, queue, barren)
+            pages = await self._look(partitions, queue, passed_over)
             self._due |= {page.partition for page in pages if page.count}
-            jobs = [job for job in in_order(pages) if _line(job) not in barren]
+            jobs = [job for job in in_order(pages) if job not in passed_over]
             picks = await self._reserve(jobs, sum(page.count for page in pages))
             leased = await self._claim(queue, picks)
             taken += len(leased)
             missed = [job for at, (job, _) in enumerate(picks) if at not in leased]
             if not missed:
                 break
-            barren |= {_line(job) for job in missed if job.job_id in in_vain}
-            in_vain |= {job.job_id for job in missed}
+            passed_over.note_missed(missed)
         return taken
 
     async def _look(
-        self, partitions: set[int], queue: str, barren: Collection[Line]
+        self, partitions: set[int], queue: str, passed_over: PassedOver
     ) -> list[WaitingPage]:
         """Return the first jobs of each partition; further ones where none of those can be run."""
         looks = await asyncio.gather(*(self._look_at(p, queue, 0) for p in sorted(partitions)))
         pages = [page for page in looks if page is not None]
         for _ in range(PAGES_LIMIT):
             more = [page for page in pages if page.next]
-            jobs = [job for page in pages for job in page.jobs if _line(job) not in barren]
-            if not more or any([await self._able(job) for job in jobs]):
+            jobs = [job for page in pages for job in page.jobs if job not in passed_over]
+            if not more or any(suit.able for suit in (await self._suits(jobs)).values()):
                 return pages
             further = [await self._look_at(page.partition, queue, page.next) for page in more]
             rest = [page for page in pages if not page.next]
@@ -167,22 +168,26 @@ class Claimer:
             note_trouble(f"claimer {partition}", error)  # the other partitions go on
             return None
 
-    async def _able(self, job: WaitingJob) -> list[int]:
-        """Return the indexes of the servers that have all that a job needs."""
+    async def _suits(self, jobs: Iterable[WaitingJob]) -> dict[str, _Suit]:
+        """Return what suits these jobs, by the signature of their needs."""
+        found: dict[str, _Suit] = {}
+        for job in jobs:
+            if job.signature not in found:
+                found[job.signature] = await self._suit(job)
+        return found
+
+    async def _suit(self, job: WaitingJob) -> _Suit:
         needs = await self._needs.of(job)
         states = self._shared.fleet.states
         able = [index for index, state in enumerate(states) if not state.can_run(needs)]
         if not able:
             self._shared.fleet.look_soon()
-        return able
+        return _Suit(able, " ".join(model.name for model in needs.models))
 
     async def _reserve(self, jobs: Sequence[WaitingJob], count: int) -> list[Pick]:
         """Choose jobs and servers, and reserve a slot for each."""
-        fleet, rows = self._shared.fleet, list[Waiting]()
-        for job in jobs:
-            models = " ".join(model.name for model in (await self._needs.of(job)).models)
-            able, overtaken = await self._able(job), self._overtaken.get(job.job_id, 0)
-            rows.append(Waiting(job.job_id, able, models, overtaken))
+        fleet, suits = self._shared.fleet, await self._suits(jobs)
+        rows = [self._row(job, suits[job.signature]) for job in jobs]
         servers = [_server(state) for state in fleet.states]  # no await from here on
         slots = sum(state.slots for state in fleet.states)
         plan = place(rows, servers, count, slots, CLAIM_LIMIT)
@@ -194,6 +199,10 @@ class Claimer:
             reservation = fleet.reserve_on(fleet.states[server], rows[index].models)
             picks.append((jobs[index], reservation))
         return picks
+
+    def _row(self, job: WaitingJob, suit: _Suit) -> Waiting:
+        overtaken = self._overtaken.get(job.job_id, 0)
+        return Waiting(job.job_id, suit.able, suit.models, overtaken)
 
     def _note_overtaken(self, job_id: str) -> None:
         self._overtaken[job_id] = self._overtaken.get(job_id, 0) + 1
@@ -244,10 +253,6 @@ class Claimer:
         for lease in held:
             if not self._shared.leases.holds(lease.job_id):
                 self._start(lease, asked_at_s, None)
-
-
-def _line(job: WaitingJob) -> Line:
-    return job.partition, job.line
 
 
 def _server(state: BackendState) -> Server:

@@ -20,7 +20,7 @@ from everfold.streams.events.ranges import check_number
 from everfold.streams.leases.dispatch import LEASE_TTL_S, Dispatch
 from everfold.streams.leases.fairness import all_lanes, rotated
 from everfold.streams.leases.registry import note_process
-from everfold.streams.queues.waiting_jobs import WaitingJob, in_order, peek_all
+from everfold.streams.queues.waiting_jobs import PassedOver, WaitingJob, in_order, peek_all
 from everfold.streams.redis.keys import RELEASED
 from everfold.streams.redis.retry import with_retry
 
@@ -116,10 +116,10 @@ class Producer:
         return leases
 
     async def _waiting_in(self, queue: str, most: int) -> list[Lease]:
-        leases, barren, in_vain = list[Lease](), set[tuple[int, str]](), set[str]()
+        leases, passed_over = list[Lease](), PassedOver()
         while len(leases) < most:
             pages = await peek_all(self.log, self._partitions(), queue, each=most)
-            jobs = [job for job in in_order(pages) if (job.partition, job.line) not in barren]
+            jobs = [job for job in in_order(pages) if job not in passed_over]
             asked: dict[int, list[WaitingJob]] = {}
             for job in jobs[: most - len(leases)]:
                 asked.setdefault(job.partition, []).append(job)
@@ -132,9 +132,7 @@ class Producer:
                 missed += [job for index, job in enumerate(wanted) if index not in taken]
             if not missed:
                 break
-            # Missed twice it is at a limit; once, somebody else may have taken it.
-            barren |= {(job.partition, job.line) for job in missed if job.job_id in in_vain}
-            in_vain |= {job.job_id for job in missed}
+            passed_over.note_missed(missed)
         return leases
 
     async def own_leases(self) -> list[Lease]:

@@ -13,7 +13,7 @@ from typing import cast
 from msgspec import Struct
 
 from everfold.streams.appending.log import Log
-from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.redis_errors import command, commands
 from everfold.streams.redis.scripts import Script
 
 _peek_waiting = Script("everfold.streams", "peek_waiting", is_read_only=True)
@@ -36,6 +36,29 @@ class WaitingJob(Struct, frozen=True, order=True):
     def signature(self) -> str:
         """Of what it needs of a server; see events/needs.py."""
         return self.line.partition(" ")[0].strip("-")
+
+
+class PassedOver:
+    """The lines that one round of claims passes over.
+
+    A line of which one job was missed twice is one: that job is at a limit. What was missed once,
+    another runner may have taken: a job behind it is no substitute, because one of another
+    partition may stand before that.
+    """
+
+    def __init__(self) -> None:
+        self._missed: set[str] = set()
+        self._lines: set[tuple[int, str]] = set()
+
+    def __contains__(self, job: WaitingJob) -> bool:
+        return (job.partition, job.line) in self._lines
+
+    def note_missed(self, jobs: Iterable[WaitingJob]) -> None:
+        """Note jobs that were asked for and not leased."""
+        for job in jobs:
+            if job.job_id in self._missed:
+                self._lines.add((job.partition, job.line))
+            self._missed.add(job.job_id)
 
 
 class WaitingPage(Struct, frozen=True):
@@ -83,6 +106,17 @@ async def peek_all(
 def in_order(pages: Iterable[WaitingPage]) -> list[WaitingJob]:
     """Return the jobs of these pages in the order in which they are to be taken."""
     return sorted(job for page in pages for job in page.jobs)
+
+
+async def first_fields(log: Log, queue: str, *fields: str) -> list[list[bytes | None]]:
+    """Return these fields of the heads of the jobs that stand first in each line of a queue.
+
+    Raises a leaf of Unavailable.
+    """
+    pages = await peek_all(log, range(log.keys.partitions), queue, each=1)
+    heads = [log.keys.head(job.job_id) for page in pages for job in page.jobs]
+    found = await commands(log.redis, [("HMGET", head, *fields) for head in heads])
+    return cast("list[list[bytes | None]]", found)
 
 
 async def position(log: Log, job_id: str) -> int | None:
