@@ -12,12 +12,12 @@ from collections.abc import Awaitable, Callable, Collection
 
 from everfold.runner.capabilities.capability_store import stored_capabilities
 from everfold.runner.capabilities.fits import Server
-from everfold.runner.capabilities.model_names import read_graph
 from everfold.runner.capabilities.object_info import ObjectInfo
 from everfold.runner.capabilities.objections import Objection, objection
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import EverfoldError, NoServerCanRun
-from everfold.streams.events.needs import needs_of
+from everfold.streams.events.needs import Needs
+from everfold.streams.events.workflow_check import CheckedWorkflow
 from everfold.streams.leases.backends import BackendEntry, backend_entries, retired_backends
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_time_ms
@@ -42,7 +42,7 @@ class SubmitCheck:
 
     async def check(
         self,
-        workflow: bytes,
+        graph: CheckedWorkflow,
         labels: Collection[str],
         *,
         may_wait: bool,
@@ -54,21 +54,20 @@ class SubmitCheck:
         it. `is_known` says whether an earlier submit has made the job.
         """
         await self._read_if_due()
-        if self._objection(workflow, labels, may_wait=may_wait) is None:
+        needs = graph.needs.with_labels(labels)
+        if self._objection(graph.json, needs, may_wait=may_wait) is None:
             return
         await self._read()
-        found = self._objection(workflow, labels, may_wait=may_wait)
+        found = self._objection(graph.json, needs, may_wait=may_wait)
         if found is not None and not await is_known():
             # What was installed since they looked is there for the next try.
             await command(self._log.redis, "PUBLISH", self._log.keys.wake(), "look")
             raise NoServerCanRun(found.why, found.node_errors)
 
-    def _objection(
-        self, workflow: bytes, labels: Collection[str], *, may_wait: bool
-    ) -> Objection | None:
+    def _objection(self, workflow: bytes, needs: Needs, *, may_wait: bool) -> Objection | None:
         if not self._servers:
             return None
-        found = objection(workflow, needs_of(read_graph(workflow), labels), self._servers)
+        found = objection(workflow, needs, self._servers)
         return None if found is None or (found.is_missing and may_wait) else found
 
     async def _read_if_due(self) -> None:

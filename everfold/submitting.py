@@ -150,7 +150,7 @@ class Submitting:
             self._submit_check = SubmitCheck(self.log)
         if validate:
             check = self._submit_check.check
-            await check(graph.json, labels, may_wait=may_wait, is_known=is_known)
+            await check(graph, labels, may_wait=may_wait, is_known=is_known)
         return graph
 
     async def _end_check(self) -> None:

@@ -18,10 +18,10 @@ from everfold.runner.capabilities.capability_store import stored_capabilities
 from everfold.runner.capabilities.fits import Server, missing, why_none
 from everfold.runner.capabilities.object_info import ObjectInfo
 from everfold.runner.execution.backend_state import NOT_ASKED
-from everfold.streams.appending.body import graph_of
+from everfold.streams.appending.job_input import load_needs
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import CorruptLog
-from everfold.streams.events.needs import Needs, needs_of
+from everfold.streams.events.needs import Needs
 from everfold.streams.leases.backends import BackendEntry, Mark, backend_entries, retired_backends
 from everfold.streams.leases.registry import RunnerEntry, registered_runners
 from everfold.streams.queues.queue_control import paused_queues
@@ -149,8 +149,7 @@ def _at(job: Job, entries: Iterable[BackendEntry]) -> BackendEntry | None:
 
 
 async def _needs(log: Log, job: Job) -> Needs:
-    stored = await log.workflow(job.job_id, job.stored)
-    return needs_of(graph_of(stored or b"{}"), job.needs)
+    return await load_needs(log, job.job_id, job.stored, job.needs)
 
 
 async def _servers(log: Log, entries: Sequence[BackendEntry]) -> list[Server]:

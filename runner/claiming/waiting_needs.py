@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from everfold.streams.appending.body import graph_of
 from everfold.streams.appending.earlier_submit import read_first
+from everfold.streams.appending.job_input import load_needs
 from everfold.streams.appending.log import Log
-from everfold.streams.events.needs import Needs, needs_of
+from everfold.streams.events.needs import Needs
 from everfold.streams.queues.waiting_jobs import WaitingJob
 
 KEPT = 2_000
@@ -44,5 +44,4 @@ class WaitingNeeds:
         first = await read_first(self._log.redis, self._log.keys, job.job_id)
         if first is None:
             return Needs()
-        stored = await self._log.workflow(job.job_id, first.stored)
-        return needs_of(graph_of(stored or b"{}"), first.needs or ())
+        return await load_needs(self._log, job.job_id, first.stored, first.needs or ())

@@ -6,16 +6,17 @@ is recorded or shown.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
-from everfold.streams.appending.body import read_body
+from everfold.streams.appending.body import graph_of, read_body
 from everfold.streams.appending.partner_keys import read_partner_keys
 from everfold.streams.border.secrets import Secret
 from everfold.streams.events.event import Failure
 from everfold.streams.events.json_text import NotJson, decoder
+from everfold.streams.events.needs import Needs, needs_of
 
 if TYPE_CHECKING:
     from everfold.streams.appending.log import Log
@@ -64,6 +65,15 @@ async def load_input(log: Log, job: Sends) -> JobInput | Failure:
         return JobInput(bytes(body.workflow), _read_object(bytes(body.extra_data)), keys)
     except NotJson:
         return Failure(code="workflow_gone", message="the job's graph in Redis cannot be read")
+
+
+async def load_needs(log: Log, job_id: str, stored: str, labels: Collection[str]) -> Needs:
+    """Return what a job needs of a server; of a graph that cannot be read, the labels alone.
+
+    `stored` is the hash under which it stored its graph. Raises a leaf of Unavailable.
+    """
+    found = await log.workflow(job_id, stored)
+    return needs_of(graph_of(found or b"{}"), labels)
 
 
 async def load_keys(log: Log, job: Sends) -> Mapping[str, Secret]:

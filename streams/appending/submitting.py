@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from everfold.streams.appending.body import PartnerKeys, body_of, check_given
 from everfold.streams.appending.earlier_submit import Repeat, check_same, chosen_job_id, read_first
@@ -75,7 +74,7 @@ async def _checked(log: Log, request: JobRequest) -> NewJob:
     stored = body_of(graph, given.extra_data)
     job_id = chosen_job_id(log.generation, check_text("user", request.user), request.job_id, key)
     event = submitted_event(request, graph, stored, given, await _run_at_ms(log, request))
-    needs = replace(graph.needs, labels=tuple(sorted(set(request.needs))))
+    needs = graph.needs.with_labels(request.needs)
     return NewJob(job_id, log.stamp(event), stored, given.partner_keys, needs)
 
 

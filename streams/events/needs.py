@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 MODEL_ENDINGS = (
     ".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl", ".gguf", ".onnx",
@@ -41,6 +42,10 @@ class Needs(Struct, frozen=True):
     labels: tuple[str, ...] = ()
     """Of those that an operator gave the server by hand; each must be there."""
 
+    def with_labels(self, labels: Collection[str]) -> Needs:
+        """Return the same needs with other labels."""
+        return replace(self, labels=tuple(sorted(set(labels))))
+
     @property
     def signature(self) -> str:
         """The same for equal needs; empty for none."""
@@ -60,7 +65,7 @@ def needs_of(graph: Mapping[str, object], labels: Collection[str] = ()) -> Needs
         for name, value in inputs.items() if isinstance(inputs, Mapping) else ():
             if is_model_file(value):
                 models.add(ModelFile(str(node["class_type"]), str(name), with_slashes(str(value))))
-    return Needs(tuple(sorted(classes)), tuple(sorted(models)), tuple(sorted(set(labels))))
+    return Needs(tuple(sorted(classes)), tuple(sorted(models))).with_labels(labels)
 
 
 def is_model_file(value: object) -> bool:
