@@ -7,6 +7,9 @@ others. After the server was away, owners get one lease length to renew before a
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import partial
+
 import anyio
 
 from everfold.runner.claiming.claimer import Start
@@ -80,9 +83,12 @@ class Sweeper:
         await self._walk_lanes()
 
     async def _walk_lanes(self, suspect: str = "") -> None:
-        """Take over in all lanes side by side: one by one, a slow link would take seconds.
+        await self._in_all_lanes(partial(self._take_over, suspect=suspect))
 
-        Raises the first error, after the other lanes were walked.
+    async def _in_all_lanes(self, act: Callable[[int, Lane], Awaitable[None]]) -> None:
+        """Act in all lanes side by side: one by one, a slow link would take seconds.
+
+        Raises the first error, after all other lanes.
         """
         lanes = all_lanes(self._shared.config.queues)
         errors: list[EverfoldError] = []
@@ -91,7 +97,7 @@ class Sweeper:
         async def walk(partition: int, lane: Lane) -> None:
             async with at_once:
                 try:
-                    await self._take_over(partition, lane, suspect)
+                    await act(partition, lane)
                 except CorruptLog as error:
                     note_trouble(f"lane {partition} {lane}", error)  # the others go on
                 except EverfoldError as error:
@@ -110,19 +116,17 @@ class Sweeper:
         asked_at_s = steady_s()
         if asked_at_s < self._search_at_s:
             return
-        await self._restore_leases()
+        await self._in_all_lanes(self._restore_leases)
         for lease in await self._shared.dispatch.own_leases(all_lanes(config.queues)):
             if not self._shared.leases.holds(lease.job_id):
                 self._start(lease, asked_at_s, None)
         self._search_at_s = asked_at_s + config.lease_ttl_s
 
-    async def _restore_leases(self) -> None:
+    async def _restore_leases(self, partition: int, lane: Lane) -> None:
         """Release jobs of which no lease is known: their consumer group was lost and made anew."""
         dispatch = self._shared.dispatch
-        for partition in range(self._shared.log.keys.partitions):
-            for lane in all_lanes(self._shared.config.queues):
-                if await dispatch.lacks_leases(partition, lane):
-                    await dispatch.restore(partition, lane)
+        if await dispatch.lacks_leases(partition, lane):
+            await dispatch.restore(partition, lane)
 
     def _idle_limit_s(self) -> float:
         """Return how long an entry must be idle. A released one is idle beyond every limit."""
