@@ -33,7 +33,7 @@ from everfold.streams.queues.queue_control import (
     paused_queues,
     resume_queue,
 )
-from everfold.streams.queues.waiting_jobs import peek_all, position, queue_length
+from everfold.streams.queues.waiting_jobs import first_fields, position, queue_length
 from everfold.streams.redis.keys import PRIORITIES
 from everfold.streams.redis.redis_errors import command, commands
 from everfold.streams.redis.server import server_time_ms
@@ -190,11 +190,9 @@ def _subject(limit: Limit) -> str:
 
 async def queue_names(log: Log) -> frozenset[str]:
     """Return the names of the queues that ever held a job. Raises a leaf of Unavailable."""
-    names = set[str]()
-    for partition in range(log.keys.partitions):
-        found = await command(log.redis, "SMEMBERS", log.keys.queues(partition))
-        names |= {name.decode(errors="replace") for name in cast("Iterable[bytes]", found)}
-    return frozenset(names)
+    asked = [("SMEMBERS", log.keys.queues(p)) for p in range(log.keys.partitions)]
+    found = cast("list[Iterable[bytes]]", await commands(log.redis, asked))
+    return frozenset(name.decode(errors="replace") for names in found for name in names)
 
 
 async def serving_runners(log: Log) -> dict[str, tuple[str, ...]]:
@@ -211,8 +209,5 @@ async def serving_runners(log: Log) -> dict[str, tuple[str, ...]]:
 
 async def _oldest_ms(log: Log, queue: str) -> int | None:
     """Return when the oldest of the jobs that stand first in their line was submitted."""
-    pages = await peek_all(log, range(log.keys.partitions), queue, each=1)
-    heads = [log.keys.head(job.job_id) for page in pages for job in page.jobs]
-    firsts = await commands(log.redis, [("HGET", head, "first") for head in heads])
-    times = (entry_time_ms(first.decode()) for first in firsts if isinstance(first, bytes))
-    return min(times, default=None)
+    firsts = [first for (first,) in await first_fields(log, queue, "first") if first]
+    return min((entry_time_ms(first.decode()) for first in firsts), default=None)

@@ -15,9 +15,9 @@ from everfold.streams.errors import WrongKeyType
 from everfold.streams.leases.registry import registered_runners
 from everfold.streams.queues.limits import EVERY, limits
 from everfold.streams.queues.queue_control import Pause, paused_queues
-from everfold.streams.queues.waiting_jobs import peek_all
+from everfold.streams.queues.waiting_jobs import first_fields
 from everfold.streams.redis.keys import PRIORITIES
-from everfold.streams.redis.redis_errors import command, commands
+from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_time_ms
 from everfold.why.limit_counts import running_counts
 from everfold.why.reason import SILENT_S
@@ -102,10 +102,7 @@ async def _first_of(log: Log, queues: Iterable[str]) -> list[tuple[str, str]]:
     named = dict[tuple[str, str], None]()
     for queue in queues:
         named["queue", queue] = None
-        pages = await peek_all(log, range(log.keys.partitions), queue, each=1)
-        heads = [log.keys.head(job.job_id) for page in pages for job in page.jobs]
-        found = await commands(log.redis, [("HMGET", head, "user", "kind") for head in heads])
-        for pair in cast("list[list[bytes | None]]", found):
+        for pair in await first_fields(log, queue, "user", "kind"):
             for scope, name in zip(("user", "kind"), pair, strict=True):
                 if name:
                     named[scope, name.decode(errors="replace")] = None
