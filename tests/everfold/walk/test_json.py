@@ -20,6 +20,7 @@ from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.archiver import Archiver
 from everfold.streams.archive.folder import Folder
 from everfold.streams.leases.backends import BackendEntry, note_backends
+from everfold.streams.leases.registry import RunnerEntry, register_runner
 from everfold.streams.queues.limits import Limit, set_limit
 from everfold.streams.redis.server import server_time_ms
 from tests.everfold.running import Everfold, ended
@@ -68,7 +69,10 @@ def test_all_commands_have_it_but_those_that_print_a_document() -> None:
 
 
 async def seed(log: Log, folder: Path) -> None:
-    """Make jobs that ended and one that waits, an archive, backends, held and parked jobs."""
+    """Make jobs that ended and one that waits, an archive, backends, held and parked jobs.
+
+    The runner has no named connection, so that no other one takes it for dead.
+    """
     for job_id in ("ended", "held"):
         await log.submit(GRAPH, job_id=job_id, user="u1", batch="held")
     await work(log)
@@ -86,6 +90,10 @@ async def seed(log: Log, folder: Path) -> None:
     now_ms = await server_time_ms(log.redis)
     rows = [BackendEntry(name=name, seen_ms=now_ms, by="r", is_reached=True) for name in BACKENDS]
     await note_backends(log, rows)
+    one = RunnerEntry(
+        runner="far", host="h", pid=1, queues=("held",), backends=(), since_ms=now_ms, is_named=False
+    )
+    await register_runner(log, one)
 
     async def refuse(_: Delivery) -> None:
         raise GiveUp("no")
