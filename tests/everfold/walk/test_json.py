@@ -91,7 +91,13 @@ async def seed(log: Log, folder: Path) -> None:
     rows = [BackendEntry(name=name, seen_ms=now_ms, by="r", is_reached=True) for name in BACKENDS]
     await note_backends(log, rows)
     one = RunnerEntry(
-        runner="far", host="h", pid=1, queues=("held",), backends=(), since_ms=now_ms, is_named=False
+        runner="far",
+        host="h",
+        pid=1,
+        queues=("held",),
+        backends=(),
+        since_ms=now_ms,
+        is_named=False,
     )
     await register_runner(log, one)
 
