@@ -3,10 +3,11 @@
     EverfoldError
     ├── Refused          change the request; nothing was written
     │       InvalidWorkflow, NoServerCanRun, TooLarge, EventTooLarge, InvalidName,
-    │       IdempotencyConflict, EventIdForgotten, EventTooNew, ClientShared, NeedsAsyncio
+    │       IdempotencyConflict, EventIdForgotten, EventTooNew, ClientShared, NeedsAsyncio,
+    │       HashMismatch, QuotaFull, InputRefused
     ├── Unknown          check the name; nothing was written
     │       JobUnknown, JobNotParked, JobNotHeld, SubscriptionUnknown, BackendUnknown,
-    │       RunnerUnknown, QueueUnknown
+    │       RunnerUnknown, QueueUnknown, AssetUnknown, AssetGone
     ├── Conflict         read again, decide again; nothing was written
     │       WrongExpectedSequence, JobClosed, JobLeased, RebuildTaken, QueueFull
     ├── LeaseLost        stop this work, another runner has it; nothing was written
@@ -20,7 +21,7 @@
     │       WrongKeyType
     └── Unavailable      retry with back-off and the same event id: a write may have happened
             ServerUnreachable, ServerLoading, ServerReadOnly, ArchiveUnavailable,
-            ServerOutOfMemory, ServerError
+            ServerOutOfMemory, ServerError, AssetsUnavailable
 
 Branches are what the caller does, leaves what happened; a leaf has its values as attributes."""
 
@@ -74,17 +75,21 @@ from everfold.streams.errors.refused import (
     EventIdForgotten,
     EventTooLarge,
     EventTooNew,
+    HashMismatch,
     IdempotencyConflict,
+    InputRefused,
     InvalidName,
     InvalidWorkflow,
     NeedsAsyncio,
     NoServerCanRun,
+    QuotaFull,
     Refused,
     TooLarge,
 )
 from everfold.streams.errors.unavailable import (
     OUTAGES,
     ArchiveUnavailable,
+    AssetsUnavailable,
     ServerError,
     ServerLoading,
     ServerOutOfMemory,
@@ -93,6 +98,8 @@ from everfold.streams.errors.unavailable import (
     Unavailable,
 )
 from everfold.streams.errors.unknown import (
+    AssetGone,
+    AssetUnknown,
     BackendUnknown,
     JobNotHeld,
     JobNotParked,
@@ -109,6 +116,9 @@ __all__ = [
     "ArchiveDamaged",
     "ArchiveForeign",
     "ArchiveUnavailable",
+    "AssetGone",
+    "AssetUnknown",
+    "AssetsUnavailable",
     "BackendUnknown",
     "BackendUrlInvalid",
     "BrokenChain",
@@ -122,7 +132,9 @@ __all__ = [
     "EventTooNew",
     "EverfoldError",
     "Fenced",
+    "HashMismatch",
     "IdempotencyConflict",
+    "InputRefused",
     "InvalidName",
     "InvalidWorkflow",
     "JobClosed",
@@ -141,6 +153,7 @@ __all__ = [
     "PartitionMismatch",
     "QueueFull",
     "QueueUnknown",
+    "QuotaFull",
     "RebuildTaken",
     "Refused",
     "RunnerNameTaken",

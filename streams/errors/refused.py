@@ -88,3 +88,30 @@ class NeedsAsyncio(Refused):
 
     def __init__(self) -> None:
         super().__init__("Everfold runs on asyncio only; use `asyncio.run`, or its anyio backend")
+
+
+class HashMismatch(Refused):
+    """The bytes are others than was said: nothing was stored."""
+
+    def __init__(self, expected: str, found: str) -> None:
+        super().__init__(f"these bytes have {found}, not {expected}; nothing was stored")
+        self.expected, self.found = expected, found
+
+
+class QuotaFull(Refused):
+    """The assets of one owner would need more room than its quota."""
+
+    def __init__(self, owner: str, used_bytes: int, limit_bytes: int, wanted_bytes: int) -> None:
+        whose = f"user {owner!r}" if owner else "what has no user"
+        has = f"the quota of {whose} is {limit_bytes:,} bytes, of which {used_bytes:,} are used"
+        super().__init__(f"{has}; {wanted_bytes:,} more do not fit: remove assets or raise it")
+        self.owner, self.used_bytes = owner, used_bytes
+        self.limit_bytes, self.wanted_bytes = limit_bytes, wanted_bytes
+
+
+class InputRefused(Refused):
+    """An input of a job cannot be taken: `where` names it, such as 10.image."""
+
+    def __init__(self, where: str, why: str) -> None:
+        super().__init__(f"input {where} is not taken: {why}")
+        self.where, self.why = where, why

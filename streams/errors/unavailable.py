@@ -43,5 +43,13 @@ class ServerError(Unavailable):
     """The server answered with an error that Everfold has no name for."""
 
 
+class AssetsUnavailable(Unavailable):
+    """The store of assets cannot be read or written now; a full disk is one reason."""
+
+    def __init__(self, url: str, why: str) -> None:
+        super().__init__(f"the store of assets {url} cannot be used: {why}")
+        self.url, self.why = url, why
+
+
 OUTAGES = (Unavailable, ServerRefusesAccess, ServerNotTrusted, ServerInCluster, NoServer)
 """What a process that has worked before waits out: nothing of it is the fault of a job."""

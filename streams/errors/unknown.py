@@ -65,3 +65,22 @@ class SubscriptionUnknown(Unknown):
         found = ", ".join(known) or "none"
         super().__init__(f"there is no subscription {shown(name)} here; there are: {found}")
         self.name, self.known = name, known
+
+
+class AssetUnknown(Unknown):
+    """No asset of this id is kept here: never stored, removed, or its time is over."""
+
+    def __init__(self, asset: str) -> None:
+        super().__init__(f"there is no asset {shown(asset)} here: not stored, or no longer kept")
+        self.asset = asset
+
+
+class AssetGone(Unknown):
+    """An asset is known, and the store that is used here does not have its bytes."""
+
+    def __init__(self, content_hash: str, url: str) -> None:
+        super().__init__(
+            f"the store {url} does not have {content_hash}: removed, or stored elsewhere; name "
+            "another store with --assets or EVERFOLD_ASSETS"
+        )
+        self.hash, self.url = content_hash, url
