@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections import Counter
 
 import pytest
 from packaging.requirements import Requirement
@@ -61,11 +62,18 @@ def test_what_is_locked_is_needed_by_something_that_is_locked(name: str) -> None
 
 
 def test_all_locks_have_the_same_versions_and_hashes() -> None:
-    everything = {one.name: one for one in read_lock("dev")}
+    # A package is locked twice where an older Python needs an older version of it.
+    everything = {(one.name, one.version): one.hashes for one in read_lock("dev")}
     for name in NAMES:
         for one in read_lock(name):
-            same = everything[one.name]
-            assert (one.version, one.hashes) == (same.version, same.hashes), one.name
+            assert one.hashes == everything.get((one.name, one.version)), one.name
+
+
+def test_a_package_is_locked_twice_only_under_markers() -> None:
+    for name in NAMES:
+        locked = read_lock(name)
+        twice = {one for one, count in Counter(one.name for one in locked).items() if count > 1}
+        assert all(one.marker for one in locked if one.name in twice), name
 
 
 @pytest.mark.parametrize("name", NAMES)
