@@ -67,10 +67,6 @@ class BlobStore(Protocol):
         """
         ...
 
-    async def size(self, content_hash: str) -> int | None:
-        """Return how many bytes there are, None where the store has no such bytes."""
-        ...
-
     def read(
         self, content_hash: str, start: int = 0, end: int | None = None
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
@@ -82,6 +78,14 @@ class BlobStore(Protocol):
 
     async def delete(self, content_hash: str) -> bool:
         """Remove the bytes; False where there were none."""
+        ...
+
+    async def find(self, content_hash: str) -> FoundBlob | None:
+        """Return what is known of stored bytes, None where there are none."""
+        ...
+
+    async def now_ms(self) -> int:
+        """Return the store's own time, as in `written_ms`, Unix ms."""
         ...
 
     def walk(self) -> AsyncIterator[FoundBlob]:
