@@ -15,7 +15,14 @@ from msgspec import Struct
 from everfold.durations import DAY_S, ENDLESS, duration_s
 from everfold.streams.errors import EverfoldError, InvalidName, Misconfigured
 from everfold.streams.events.event import Policy
-from everfold.streams.events.policies import COUNTS, NAMES, check_policy
+from everfold.streams.events.policies import (
+    COUNTS,
+    NAMES,
+    WORDS,
+    check_policy,
+    check_word,
+    one_of,
+)
 from everfold.streams.events.ranges import RANGES
 
 FIELDS = {name.removesuffix("_s"): name for name in NAMES}
@@ -25,7 +32,7 @@ SCOPES = ("queue", "kind")
 TABLE = "policy"
 PREFIX = "EVERFOLD_POLICY_"
 
-PolicyValue = float | int | None
+PolicyValue = float | int | str | None
 
 
 class PolicySetting(Struct, frozen=True):
@@ -86,11 +93,16 @@ def word(name: str) -> str:
 
 
 def read_value(key: str, value: object, what: str = "") -> PolicyValue:
-    """Return the value of a setting: a count, or seconds. Raises InvalidName, which says the range.
+    """Return the value of a setting: a count, seconds or a word. Raises InvalidName, which says the
+    range.
 
     A time is a number of seconds, a duration such as "15m", or "none" for no limit.
     """
     name = FIELDS[key]
+    if name in WORDS:
+        word_given = value.strip().lower() if isinstance(value, str) else value
+        check_word(what or key, word_given, name)
+        return word_given  # type: ignore[return-value]  # it is one of the words
     allowed, found = RANGES[name], value
     if isinstance(value, str) and name in COUNTS:
         found = int(value) if re.fullmatch(r"-?[0-9]{1,9}", value.strip()) else value
@@ -104,6 +116,8 @@ def read_value(key: str, value: object, what: str = "") -> PolicyValue:
 
 def ends(key: str) -> str:
     """Return what a setting may be, in words."""
+    if FIELDS[key] in WORDS:
+        return one_of(FIELDS[key])
     allowed = RANGES[FIELDS[key]]
     if FIELDS[key] in COUNTS:
         return f"{allowed.kind} {allowed.ends}"
@@ -115,7 +129,8 @@ def shown_value(row: PolicySetting) -> str | float | int:
     """Return a setting's value as people write it."""
     if row.value is None:
         return ENDLESS
-    return row.value if FIELDS[row.key] in COUNTS else f"{row.value:g}s"
+    is_plain = FIELDS[row.key] in COUNTS or isinstance(row.value, str)
+    return row.value if is_plain else f"{row.value:g}s"
 
 
 def from_table(table: object) -> tuple[list[PolicySetting], list[str]]:

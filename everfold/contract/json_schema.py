@@ -14,6 +14,7 @@ from msgspec.json import schema_components
 from everfold.contract.docstrings import docstrings
 from everfold.streams.events.codec import current_version
 from everfold.streams.events.event import Event, Fact
+from everfold.streams.events.policies import WORDS, one_of
 from everfold.streams.events.ranges import RANGES
 
 Schema = dict[str, object]
@@ -86,12 +87,14 @@ def _explained(name: str, schema: Schema, said: dict[str, str]) -> Schema:
 
 
 def _words(name: str, field: str, said: dict[str, str]) -> str | None:
-    """Return what a field means; of a policy's numbers what a submit accepts, too.
+    """Return what a field means; of a policy's fields what a submit accepts, too.
 
-    That is no constraint: readers bound numbers that were stored unchecked.
+    That is no constraint: readers bound what was stored unchecked.
     """
     words = said.get(f"{name}.{field}") or said.get(f"Fact.{field}")
-    return f"{words} Submit accepts {RANGES[field]}." if name == "Policy" else words
+    if name != "Policy":
+        return words
+    return f"{words} Submit accepts {one_of(field) if field in WORDS else RANGES[field]}."
 
 
 def _described(schema: Schema, words: str | None) -> Schema:

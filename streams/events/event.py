@@ -74,6 +74,12 @@ class Policy(Struct, frozen=True, kw_only=True):
     stop_within_s: float = 30.0
     """A cancel, a stop or a passed deadline that had no effect at the backend for so long ends the
     job all the same; its attempt is abandoned."""
+    outputs: str = "collect"
+    """What becomes of the files of its outputs. `collect`: they are stored before the job ends,
+    and a file that cannot be is marked. `require`: the job succeeds only with all of them stored.
+    `keep`: they stay where they are. A runner without a store keeps them for `collect`, too."""
+    previews: str = "skip"
+    """Whether temporary files, as PreviewImage writes them, count as outputs: skip or collect."""
 
 
 class Fact(Struct, frozen=True, gc=False, kw_only=True, tag_field="type"):

@@ -15,7 +15,7 @@ from everfold.projector.job.fold import fold
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import InvalidName, JobUnknown
 from everfold.streams.events.event import Policy, Submitted
-from everfold.streams.events.policies import COUNTS, NAMES, bounded, check_policy
+from everfold.streams.events.policies import COUNTS, NAMES, NUMBERS, WORDS, bounded, check_policy
 from everfold.streams.events.ranges import RANGES
 from everfold.streams.events.record import Recorded
 from everfold.streams.reading.reader import job_events
@@ -40,7 +40,7 @@ def changed(name: str, value: object) -> Policy:
     return replace(Policy(), **{name: value})
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NUMBERS)
 def test_a_number_that_nobody_can_mean_is_refused_with_a_sentence(name: str) -> None:
     least = [0.5, 0] if name == "crash_limit" else [0.5] if name in COUNTS else []
     for value in (*ODD, *least, *([] if RANGES[name].is_endless else [None])):
@@ -48,6 +48,17 @@ def test_a_number_that_nobody_can_mean_is_refused_with_a_sentence(name: str) -> 
             check_policy(changed(name, value))
         assert len(str(refused.value)) < 300
     assert check_policy(Policy()) == Policy()
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_a_word_that_there_is_not_is_refused_with_those_that_there_are(name: str) -> None:
+    for value in (*ODD, None, "", "Collect", "collect "):
+        with pytest.raises(
+            InvalidName, match=f"policy {name} .* is not usable: use .* or {WORDS[name][-1]}"
+        ):
+            check_policy(changed(name, value))
+    for word in WORDS[name]:
+        assert check_policy(changed(name, word)) == changed(name, word)
 
 
 @given(st.sampled_from(NAMES), st.sampled_from(ODD) | st.floats() | st.integers() | st.none())
@@ -62,7 +73,7 @@ def test_whatever_is_stored_becomes_a_policy_that_passes_the_check(
         assert other == name or getattr(found, other) == getattr(Policy(), other)
 
 
-@given(st.sampled_from(NAMES), st.floats(allow_nan=False) | st.integers())
+@given(st.sampled_from(NUMBERS), st.floats(allow_nan=False) | st.integers())
 def test_a_stored_policy_is_folded_within_bounds(name: str, value: object) -> None:
     event = Submitted(
         kind="", user="", queue="q", priority="normal", workflow="", metadata={},
@@ -86,9 +97,20 @@ async def test_nothing_is_written_for_a_refused_policy(redis_url: str, namespace
 
 def test_a_policy_is_written_as_settings() -> None:
     given = ["retries=3", "run_deadline_s=15m", "backend-away=none", "stop_within=5"]
+    given += ["outputs=Require", "previews=collect"]
     made = Policy(**named_settings(given))  # type: ignore[arg-type]
-    assert made == Policy(retries=3, run_deadline_s=900.0, backend_away_s=None, stop_within_s=5.0)
-    odd_ones = ("retries=-1", "retries=x", "run_deadline_s=nan", "stop_within_s=none", "x=1")
+    assert made == Policy(
+        retries=3, run_deadline_s=900.0, backend_away_s=None, stop_within_s=5.0,
+        outputs="require", previews="collect",
+    )  # fmt: skip
+    odd_ones = (
+        "retries=-1",
+        "retries=x",
+        "run_deadline_s=nan",
+        "stop_within_s=none",
+        "x=1",
+        "outputs=all",
+    )
     for odd in (*odd_ones, "y", "retries"):
         with pytest.raises(InvalidName):
             named_settings([odd])

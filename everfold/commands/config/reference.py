@@ -14,7 +14,7 @@ from everfold.commands.config.backend_settings import MEANINGS, TYPES, sources_o
 from everfold.commands.config.settings import Command, Setting, all_settings
 from everfold.policy_settings import FIELDS, PREFIX
 from everfold.streams.events.event import Policy
-from everfold.streams.events.policies import COUNTS
+from everfold.streams.events.policies import COUNTS, WORDS
 from everfold.streams.events.ranges import RANGES
 from everfold.streams.queues.limits import SCOPES
 
@@ -87,7 +87,8 @@ def _policies(settings: list[Setting]) -> str:
     rows = list[str]()
     for key, name in FIELDS.items():
         value = getattr(Policy(), name)
-        default = "none" if value is None else value if name in COUNTS else f"{value:g}s"
+        default = value if name in COUNTS or name in WORDS else f"{value or 0:g}s"
+        default = "none" if value is None else default
         meaning = described[key].argument.parameter.help
         variable = f"`{PREFIX}{key.upper()}`"
         kind = described[key].expected

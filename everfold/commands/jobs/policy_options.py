@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter
 
@@ -57,6 +57,15 @@ class PolicyOptions:
             "A job without a living attempt and without a runner for longer expires.",
             endless=True,
         ),
+    ] = None
+
+    outputs: Annotated[
+        Literal["keep", "collect", "require"] | None,
+        Parameter(help="Files of its outputs: stored before it ends, needed for success, or kept."),
+    ] = None
+    previews: Annotated[
+        Literal["skip", "collect"] | None,
+        Parameter(help="Whether temporary files count as outputs."),
     ] = None
 
     def given(self) -> dict[str, PolicyValue]:
