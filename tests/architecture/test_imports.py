@@ -41,6 +41,7 @@ PURE = {
     "everfold.streams.events.event",
     "everfold.streams.events.record",
     "everfold.streams.redis.keys",
+    "everfold.streams.assets.blob_store",
     "everfold.streams.leases.fairness",
     "everfold.streams.appending.outcomes",
     "everfold.projector.job.evolve",
