@@ -105,6 +105,7 @@ if TYPE_CHECKING:
     )
     from everfold.streams.events.codec import Unreadable
     from everfold.streams.events.event import (
+        AssetInput,
         Canceled,
         CancelRequested,
         Claimed,
@@ -149,6 +150,7 @@ __all__ = [
     "ArchiveForeign",
     "ArchiveUnavailable",
     "AssetGone",
+    "AssetInput",
     "AssetUnknown",
     "AssetsUnavailable",
     "Backend",
@@ -303,9 +305,9 @@ _MODULES = {
     "everfold.streams.appending.outcomes": "Appended Lease LeaseOver Renewed",
     "everfold.streams.border.secrets": "Secret",
     "everfold.streams.events.codec": "Unreadable",
-    "everfold.streams.events.event": "Canceled CancelRequested Claimed Event Expired Failed "
-    "Failure Lost NodeProblem Outputs OutputSaved Policy Progressed Queued Recovered Released "
-    "Retried Rewound Started Stopping Submitted Submitting Succeeded Terminal",
+    "everfold.streams.events.event": "AssetInput Canceled CancelRequested Claimed Event Expired "
+    "Failed Failure Lost NodeProblem Outputs OutputSaved Policy Progressed Queued Recovered "
+    "Released Retried Rewound Started Stopping Submitted Submitting Succeeded Terminal",
     "everfold.streams.events.ids": "new_id",
     "everfold.streams.events.record": "Recorded",
     "everfold.streams.leases.acts": "Act",

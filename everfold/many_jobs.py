@@ -21,11 +21,13 @@ from everfold.projector.reading.batches import batch_names, count_batch
 from everfold.projector.reading.lag import Checkpoint, checkpoints
 from everfold.projector.reading.queries import PAGE_LIMIT, Page
 from everfold.shown_jobs import ShownJobs
+from everfold.streams.appending.body import graph_of
 from everfold.streams.appending.job_input import load_input
 from everfold.streams.appending.log import Log
-from everfold.streams.errors import CorruptLog, EverfoldError, JobUnknown, Refused
+from everfold.streams.assets.graph_inputs import find_references
+from everfold.streams.errors import CorruptLog, EverfoldError, InputRefused, JobUnknown, Refused
 from everfold.streams.events.checks import check_list, check_name, check_text
-from everfold.streams.events.event import Failure
+from everfold.streams.events.event import AssetInput, Failure
 from everfold.streams.events.ids import job_id_for, new_id
 from everfold.streams.events.limits import REASON_LIMIT
 from everfold.streams.events.ranges import check_number
@@ -307,6 +309,20 @@ async def _rerun(
         extra_data=sent.extra_data,
         partner_keys=sent.partner_keys,
         rerun_of=job.job_id,
+        inputs=_kept_inputs(job, graph, changes),
     )
     client._shown.note(made.job_id, 1, made.entry_id)
     return made.job_id if made.created else None
+
+
+def _kept_inputs(job: Job, graph: bytes, changes: Mapping[str, object]) -> dict[str, AssetInput]:
+    """Return the files that the graph still names. Raises InputRefused for a changed one."""
+    kept = dict[str, AssetInput]()
+    for one in find_references(graph_of(graph)):
+        found = job.inputs.get(one.place)
+        if found is not None and one.means(found):
+            kept[one.place] = found
+        elif one.place in changes:
+            why = one.fault or "a job that is run again sends the files of the first one"
+            raise InputRefused(one.place, why)
+    return kept

@@ -12,10 +12,12 @@ import re
 from msgspec import Struct
 from msgspec.structs import asdict
 
+from everfold.streams.assets.asset import check_asset_id, check_hash
 from everfold.streams.errors import Refused
 from everfold.streams.events.checks import (
     check_choice,
     check_event_id,
+    check_inputs,
     check_job_id,
     check_name,
     check_tags,
@@ -140,6 +142,11 @@ def _check_submit(event: Submitted) -> None:
     check_text("idempotency key", event.idempotency_key or "")
     check_text("batch", event.batch or "", most=NAME_LIMIT)
     check_tags(event.tags or ())
+    for place, found in check_inputs(event.inputs or {}).items():
+        check_asset_id(found.asset)
+        check_hash(found.hash)
+        if not 0 <= found.size_bytes < NUMBER_LIMIT:
+            raise Refused(f"input {place[:80]!r} has {str(found.size_bytes)[:40]} bytes")
     for what, sha256 in (("workflow", event.workflow), ("body", event.stored)):
         if not _SHA256.fullmatch(sha256):
             raise Refused(f"{what} {sha256[:80]!r} is no SHA-256")

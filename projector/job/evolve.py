@@ -151,6 +151,7 @@ def _submitted(job: Job, event: events.Submitted, now_ms: int) -> Job:
         tags=event.tags or (),
         rerun_of=event.rerun_of or "",
         needs=tuple(event.needs or ()),
+        inputs=event.inputs or {},
         run_at_ms=event.run_at_ms or 0,
         submitted_at_ms=now_ms,
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from everfold.streams.events.event import Failure, NodeProblem, Outputs, Policy
+from everfold.streams.events.event import AssetInput, Failure, NodeProblem, Outputs, Policy
 
 OPEN_STATUSES = ("queued", "running", "canceling")
 TERMINAL_STATUSES = ("succeeded", "failed", "canceled", "expired")
@@ -45,6 +45,8 @@ class Job(Struct, frozen=True, kw_only=True, gc=False):
     """The job that this one runs again."""
     needs: tuple[str, ...] = ()
     """Labels that a backend must have to run it."""
+    inputs: dict[str, AssetInput] = {}
+    """Place in the graph, such as 10.image -> the file that is sent to the server for it."""
     run_at_ms: int = 0
     """It is not started before this time; after a retry, the time of the next attempt."""
 

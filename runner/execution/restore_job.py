@@ -91,6 +91,7 @@ async def _submit_again(log: Log, seen: Job, sent: JobInput) -> bool:
             delay_s=RESTORED_WAITS_S,
             extra_data=sent.extra_data,
             partner_keys=sent.partner_keys,
+            inputs=seen.inputs,
         )
     except Refused:
         return False  # its id or key was given to something else in the meantime

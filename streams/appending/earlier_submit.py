@@ -22,7 +22,7 @@ from everfold.streams.redis.redis_errors import command
 
 COMPARED = (
     *("workflow", "kind", "user", "queue", "priority", "metadata", "policy", "batch", "tags"),
-    *("needs", "partner_keys", "rerun_of", "idempotency_key"),
+    *("needs", "partner_keys", "rerun_of", "idempotency_key", "inputs"),
 )
 """Besides extra_data and the time; of partner keys the names: a token may have been renewed."""
 

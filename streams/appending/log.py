@@ -38,6 +38,7 @@ from everfold.streams.events.checks import (
 )
 from everfold.streams.events.codec import encode, encode_trusted, reader_level
 from everfold.streams.events.event import (
+    AssetInput,
     CancelRequested,
     Event,
     Fact,
@@ -290,6 +291,7 @@ class Log:
         needs: Collection[str] = (),
         extra_data: Mapping[str, object] | None = None,
         partner_keys: PartnerKeys | None = None,
+        inputs: Mapping[str, AssetInput] | None = None,
     ) -> Submission:
         """Make a job known. When this returns, the job is in the log and waits for a runner.
 
@@ -300,7 +302,8 @@ class Log:
         `batch` is a name that many jobs share; of `tags` a job has TAGS_LIMIT at most. `rerun_of`
         is the job that this one runs again. `extra_data` is what ComfyUI takes beside a graph, of
         at most 4 MiB. `partner_keys` are stored beside the log, for a day or while a runner has
-        the job, and are in no event.
+        the job, and are in no event. `inputs` are the stored files that inputs of the graph stand
+        for, by place, such as 10.image: at most INPUTS_LIMIT.
 
         With an `idempotency_key` a repeated submit of the same user returns the first job; the key
         belongs to the user. With the same key, or the same `job_id`, any other argument is a
@@ -316,7 +319,7 @@ class Log:
             workflow=workflow, kind=kind, user=user, metadata=metadata, job_id=job_id,
             idempotency_key=idempotency_key, queue=queue, priority=priority, run_at_ms=run_at_ms,
             delay_s=delay_s, policy=policy, batch=batch, tags=tags, rerun_of=rerun_of, needs=needs,
-            extra_data=extra_data, partner_keys=partner_keys,
+            extra_data=extra_data, partner_keys=partner_keys, inputs=inputs,
         )  # fmt: skip
         return await submit_job(self, request)
 

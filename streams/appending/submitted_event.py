@@ -12,6 +12,7 @@ from msgspec import UNSET, Struct
 from everfold.streams.appending.body import Given, PartnerKeys
 from everfold.streams.events.checks import (
     check_choice,
+    check_inputs,
     check_job,
     check_metadata,
     check_name,
@@ -19,7 +20,7 @@ from everfold.streams.events.checks import (
     check_tags,
     check_text,
 )
-from everfold.streams.events.event import Policy, Submitted
+from everfold.streams.events.event import AssetInput, Policy, Submitted
 from everfold.streams.events.policies import check_policy
 from everfold.streams.events.workflow_check import CheckedWorkflow
 from everfold.streams.redis.keys import PRIORITIES
@@ -45,6 +46,7 @@ class JobRequest(Struct, frozen=True, kw_only=True):
     needs: Collection[str] = ()
     extra_data: Mapping[str, object] | None = None
     partner_keys: PartnerKeys | None = None
+    inputs: Mapping[str, AssetInput] | None = None
 
 
 def submitted_event(
@@ -75,4 +77,5 @@ def submitted_event(
         needs=check_needs(request.needs) or UNSET,
         body=UNSET if stored is graph else stored.sha256,
         partner_keys=sorted(given.partner_keys) or UNSET,
+        inputs=check_inputs({} if request.inputs is None else request.inputs) or UNSET,
     )

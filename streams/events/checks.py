@@ -9,12 +9,13 @@ import re
 from collections.abc import Iterable, Mapping
 
 from everfold.streams.errors import InvalidName, TooLarge
-from everfold.streams.events.event import Fact
+from everfold.streams.events.event import AssetInput, Fact
 from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.events.json_values import write_json
 from everfold.streams.events.limits import (
     EVENT_ID_LIMIT,
     ID_LIMIT,
+    INPUTS_LIMIT,
     METADATA_LIMIT_BYTES,
     NAME_LIMIT,
     NEEDS_LIMIT,
@@ -139,6 +140,21 @@ def check_text(what: str, text: object, *, least: int = 0, most: int = ID_LIMIT)
     if not text.isprintable():
         raise InvalidName(what, text, "it must not hold control characters")
     return text
+
+
+def check_inputs(inputs: object) -> dict[str, AssetInput]:
+    """Return the files for inputs of a graph, sorted by place. Raises InvalidName or TooLarge."""
+    if not isinstance(inputs, Mapping):
+        raise InvalidName("inputs", inputs, "pass a mapping of places, such as 10.image, to files")
+    if len(inputs) > INPUTS_LIMIT:
+        raise TooLarge("the list of inputs", len(inputs), INPUTS_LIMIT, "files")
+    for place, found in inputs.items():
+        check_text("input", place, least=1)
+        if not isinstance(found, AssetInput):
+            raise InvalidName(f"input {place}", found, "pass an everfold.AssetInput")
+        check_text(f"the name of input {place}", found.name)
+        check_text(f"the media type of input {place}", found.media_type)
+    return dict(sorted(inputs.items()))
 
 
 def check_tags(tags: object) -> tuple[str, ...]:

@@ -82,6 +82,19 @@ class Policy(Struct, frozen=True, kw_only=True):
     """Whether temporary files, as PreviewImage writes them, count as outputs: skip or collect."""
 
 
+class AssetInput(Struct, frozen=True, kw_only=True):
+    """A stored file that an input of a job's graph stands for."""
+
+    asset: str
+    """Its id."""
+    hash: str
+    """`blake3:` and 64 hexadecimal digits of its bytes, which never change."""
+    size_bytes: int
+    media_type: str
+    name: str
+    """For people."""
+
+
 class Fact(Struct, frozen=True, gc=False, kw_only=True, tag_field="type"):
     """The envelope that all events share."""
 
@@ -124,6 +137,8 @@ class Submitted(Fact, frozen=True, kw_only=True, tag="job.submitted"):
     together; unset without any: then the graph is stored alone."""
     partner_keys: list[str] | UnsetType = UNSET
     """Names of the keys for partner nodes that were given; the keys themselves are in no event."""
+    inputs: dict[str, AssetInput] | UnsetType = UNSET
+    """Place in the graph, such as 10.image -> the file that is sent to the server for it."""
 
     @property
     def stored(self) -> str:
@@ -163,6 +178,8 @@ class Submitting(Fact, frozen=True, kw_only=True, tag="job.submitting"):
     server: str = ""
     """Identity found on the backend's server, by which another server at the same address is told
     from a restart; of one without, at a loopback address, `host` and its name; else empty."""
+    uploads: dict[str, str] | UnsetType = UNSET
+    """Place in the graph -> the name by which the server has the file for it."""
 
 
 class Queued(Fact, frozen=True, kw_only=True, tag="job.queued"):

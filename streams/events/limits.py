@@ -36,6 +36,8 @@ TAG_LIMIT = 64
 TAGS_LIMIT = 16
 """Tags of one job."""
 NEEDS_LIMIT = 20
+INPUTS_LIMIT = 100
+"""Files that one job sends."""
 PARTNER_KEY_LIMIT = 8_192
 TRACEBACK_LIMIT_BYTES = 16 * KIB
 NODES_LIMIT = 1_000
@@ -132,6 +134,7 @@ LIMITS = (
         "The head of a job keeps several of them.",
     ),
     Limit("needs", NEEDS_LIMIT, "labels", "That one job asks of its backend."),
+    Limit("inputs", INPUTS_LIMIT, "files", "That one job sends to its server."),
     Limit("traceback", TRACEBACK_LIMIT_BYTES, "bytes", "Of a failed node; its end is kept."),
     Limit("nodes", NODES_LIMIT, "node ids", "That were cached, or executed, in one attempt."),
     Limit("partner key", PARTNER_KEY_LIMIT, "characters", "Tokens of partner nodes are shorter."),

@@ -90,8 +90,16 @@ RETRIED: dict[str, Any] = {
     "not_before_ms": 10**16,
 }
 AFTER_END = later(line={"i": "7-0", "p": "6-0", "s": 3})
+INPUT: dict[str, Any] = {
+    "asset": "0e8b4b0c-9a44-5e0e-8c8a-3b0f3c9d4e5f",
+    "hash": "blake3:" + "ab" * 32,
+    "size_bytes": 3,
+    "media_type": "image/png",
+    "name": "photo.png",
+}
 RIGHT = [
     (HEADER, PARTITION, event()),
+    (HEADER, PARTITION, event(inputs={"1.a": INPUT})),
     (HEADER, PARTITION, event(), later(), event(SECOND, "6-1"), graph(GRAPH), OTHER),
     (HEADER, PARTITION, event(), later("of_a_later_version")),
     (HEADER, PARTITION, event(run_at_ms=4_000_000_000_000)),
@@ -137,6 +145,13 @@ FORGED: list[tuple[tuple[Line, ...], str]] = [
     ((HEADER, PARTITION, event(idempotency_key="\n")), "idempotency key"),
     ((HEADER, PARTITION, event(workflow="../../etc/passwd")), "is no SHA-256"),
     ((HEADER, PARTITION, event(id="\n")), "event id"),
+    ((HEADER, PARTITION, event(inputs={"1.\x1b[2J": INPUT})), "control characters"),
+    ((HEADER, PARTITION, event(inputs={"1.a": INPUT | {"asset": "../../etc"}})), "asset"),
+    ((HEADER, PARTITION, event(inputs={"1.a": INPUT | {"hash": "blake3:../x"}})), "hash"),
+    ((HEADER, PARTITION, event(inputs={"1.a": INPUT | {"size_bytes": -1}})), "has -1 bytes"),
+    ((HEADER, PARTITION, event(inputs={"1.a": INPUT | {"size_bytes": 2**62}})), "bytes"),
+    ((HEADER, PARTITION, event(inputs={"1.a": INPUT | {"name": "a\nb"}})), "control characters"),
+    ((HEADER, PARTITION, event(inputs=dict.fromkeys(map(str, range(101)), INPUT))), "100 files"),
     ((HEADER, PARTITION, event(run_at_ms=10**30)), "run_at_ms is 1000000"),
     ((HEADER, PARTITION, event(run_at_ms=-1)), "run_at_ms is -1"),
     ((HEADER, PARTITION, event(), later("recovered", **RECOVERED)), "crashes is"),

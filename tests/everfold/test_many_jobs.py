@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from everfold import BatchProgress, Everfold, JobFilter
+from everfold import AssetInput, BatchProgress, Everfold, JobFilter
 from everfold.changed_graph import changed_graph
 from everfold.streams.appending.job_input import JobInput, load_input
 from everfold.streams.errors import InvalidName, JobUnknown, Refused
@@ -38,6 +38,32 @@ async def fail_all(everfold: Everfold) -> None:
     producer = Producer(everfold.log, "r")
     for lease in await work(everfold.log, steps=1, finish=False):
         await producer.finish(lease, Failed(failure=FAILURE, attempt=1))
+
+
+PHOTO = AssetInput(
+    asset="0e8b4b0c-9a44-5e0e-8c8a-3b0f3c9d4e5f",
+    hash="blake3:" + "ab" * 32,
+    size_bytes=3,
+    media_type="image/png",
+    name="photo.png",
+)
+WITH_PHOTO = {
+    **GRAPH,
+    "3": {"class_type": "LoadImage", "inputs": {"image": f"everfold:{PHOTO.asset}"}},
+}
+
+
+async def test_a_job_that_runs_again_sends_the_same_files_but_for_those_that_are_changed(
+    everfold: Everfold,
+) -> None:
+    made = await everfold.log.submit(WITH_PHOTO, inputs={"3.image": PHOTO})
+    await fail_all(everfold)
+    again = await everfold.get(await everfold.rerun(made.job_id, {"1.width": 1}))
+    assert again.inputs == {"3.image": PHOTO}
+    plain = await everfold.get(await everfold.rerun(made.job_id, {"3.image": "example.png"}))
+    assert plain.inputs == {}
+    with pytest.raises(Refused, match=r"input 3\.image is not taken"):
+        await everfold.rerun(made.job_id, {"3.image": "blake3:" + "cd" * 32})
 
 
 async def test_a_job_runs_again_as_it_was_with_changes(everfold: Everfold) -> None:

@@ -9,12 +9,13 @@ from itertools import pairwise
 from typing import cast
 
 import pytest
+from msgspec.structs import replace
 
 from everfold.streams.appending.body import body_of, check_stored, read_body
 from everfold.streams.appending.log import Log
 from everfold.streams.border.secrets import Secret
 from everfold.streams.errors import IdempotencyConflict, InvalidName, Refused, TooLarge
-from everfold.streams.events.event import Policy, Submitted, Succeeded
+from everfold.streams.events.event import AssetInput, Policy, Submitted, Succeeded
 from everfold.streams.events.ids import new_job_id
 from everfold.streams.events.workflow_check import check_workflow
 from everfold.streams.reading.reader import job_events
@@ -26,6 +27,13 @@ pytestmark = pytest.mark.anyio
 
 EXTRA = {"extra_pnginfo": {"workflow": {"nodes": [], "links": []}}, "preview_method": "taesd"}
 KEY = "comfyui-SECRET-1234567890"
+FILE = AssetInput(
+    asset="0e8b4b0c-9a44-5e0e-8c8a-3b0f3c9d4e5f",
+    hash="blake3:" + "ab" * 32,
+    size_bytes=3,
+    media_type="image/png",
+    name="photo.png",
+)
 FAR_MS = 4_000_000_000_000
 SAME: dict[str, object] = {
     "user": "ada",
@@ -33,6 +41,7 @@ SAME: dict[str, object] = {
     "idempotency_key": "k",
     "extra_data": EXTRA,
     "partner_keys": {"api_key_comfy_org": Secret(KEY)},
+    "inputs": {"1.width": FILE},
 }
 DIFFERS: tuple[tuple[str, object], ...] = (
     ("kind", "poster"),
@@ -46,6 +55,9 @@ DIFFERS: tuple[tuple[str, object], ...] = (
     ("extra_data", {**EXTRA, "preview_method": "auto"}),
     ("partner_keys", None),
     ("partner_keys", {"auth_token_comfy_org": Secret(KEY)}),
+    ("inputs", None),
+    ("inputs", {"2.image": FILE}),
+    ("inputs", {"1.width": replace(FILE, hash="blake3:" + "cd" * 32)}),
 )
 
 
@@ -241,3 +253,33 @@ def test_a_stored_body_is_checked_as_a_graph_is() -> None:
     for wrong in ({"api_key_comfy_org": KEY}, {"partial_execution_targets": ["no such node"]}):
         with pytest.raises(Refused):
             check_stored(body_of(graph, wrong).json.decode())
+
+
+async def test_inputs_are_in_the_event_sorted_and_unset_without_any(log: Log) -> None:
+    files = {"9.image": FILE, "10.image": replace(FILE, name="mask.png")}
+    made = await log.submit(GRAPH, inputs=files)
+    event = (await job_events(log, made.job_id))[0]
+    assert isinstance(event.event, Submitted)
+    assert event.event.inputs == files
+    assert list(event.event.inputs or ()) == ["10.image", "9.image"]
+    plain = (await job_events(log, (await log.submit(OTHER, inputs={})).job_id))[0]
+    assert b"inputs" not in plain.payload
+
+
+@pytest.mark.parametrize(
+    ("inputs", "why"),
+    [
+        ([], "pass a mapping"),
+        ({"1.image": "photo.png"}, "pass an everfold.AssetInput"),
+        ({7: FILE}, "it must be a string"),
+        ({"": FILE}, "it must not be empty"),
+        ({"1." + "x" * 300: FILE}, "the limit is 200"),
+        ({"1.\x1b[2J": FILE}, "control characters"),
+        ({"1.image": replace(FILE, name="a\nb")}, "control characters"),
+        ({f"{n}.image": FILE for n in range(101)}, "the limit is 100 files"),
+    ],
+)
+async def test_inputs_that_make_no_sense_are_refused(log: Log, inputs: object, why: str) -> None:
+    with pytest.raises(Refused, match=why):
+        await log.submit(GRAPH, inputs=cast("Mapping[str, AssetInput]", inputs))
+    assert await all_keys(log, "*head*") == []
