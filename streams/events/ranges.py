@@ -102,6 +102,8 @@ RANGES = {
     "running_limit": Range(0, 1_000_000),
     "waiting_limit": Range(0, 100_000_000),
     "share_limit": Range(0.01, 100),
+    "assets_limit": Range(0, 2**60, "bytes", is_whole=True),
+    "keep_s": _seconds(is_endless=True),
     # Of a runner.
     "slots": _count(1),
     "lease_ttl_s": _PERIOD,

@@ -1,5 +1,5 @@
 """Limits of a namespace: how many jobs of a queue, user or kind may run, how many of a queue may
-wait, and each user's share.
+wait, each user's share, and how many bytes a user may store.
 
 Rule: limits are stored in the namespace and every script reads them there, so that a change counts
 from the next claim or submit on, for every process. Nothing that runs is stopped by one.
@@ -18,7 +18,7 @@ from everfold.streams.events.limits import ID_LIMIT
 from everfold.streams.events.ranges import check_number
 from everfold.streams.redis.redis_errors import command, read_hash
 
-What = Literal["running", "waiting", "share"]
+What = Literal["running", "waiting", "share", "assets"]
 Scope = Literal["queue", "user", "kind"]
 
 EVERY = "*"
@@ -28,6 +28,7 @@ SCOPES: dict[str, tuple[str, ...]] = {
     "running": ("queue", "user", "kind"),
     "waiting": ("queue",),
     "share": ("user",),
+    "assets": ("user",),
 }
 """What can be limited for what."""
 
@@ -40,7 +41,8 @@ class Limit(Struct, frozen=True, order=True):
     name: str
     """Of the queue, user or kind; EVERY for each one without a limit of its own."""
     number: float
-    """Jobs; of a share, how many turns a user has for one of a user with share 1."""
+    """Jobs; of a share, how many turns a user has for one of a user with share 1; of assets,
+    bytes."""
 
 
 def check_limit(limit: Limit) -> Limit:

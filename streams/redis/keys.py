@@ -198,6 +198,14 @@ class Keyspace(Struct, frozen=True):
         """HASH: sha256 -> number of open jobs that need the graph."""
         return f"{self.tag(partition)}:workflows"
 
+    def graph_assets(self, partition: int) -> str:
+        """HASH: sha256 of a stored graph -> the assets that it names, as JSON; see assets/."""
+        return f"{self.tag(partition)}:graph_assets"
+
+    def assets(self, partition: int) -> AssetKeys:
+        """Return the keys of the assets of some owners."""
+        return AssetKeys(f"{self.tag(partition)}:assets")
+
     def skipped(self, partition: int) -> str:
         """HASH: entry id of an unreadable event -> who decided to skip it, as JSON."""
         return f"{self.tag(partition)}:skipped"
@@ -298,3 +306,39 @@ class SubscriptionKeys(Struct, frozen=True):
     def held(self) -> str:
         """HASH: job -> why its next event is not delivered yet, as JSON."""
         return f"{self.root}:held"
+
+
+class AssetKeys(Struct, frozen=True):
+    """What is known of stored bytes, in the partition of their owner."""
+
+    root: str
+
+    def records(self) -> str:
+        """HASH: asset id -> what is known of it, as JSON."""
+        return self.root
+
+    def owned(self, owner: str) -> str:
+        """ZSET: asset ids of one owner, by the time of their making in Unix milliseconds."""
+        return f"{self.root}:owned:{owner}"
+
+    def owners(self) -> str:
+        """HASH: owner -> bytes of all its assets."""
+        return f"{self.root}:owners"
+
+    def expiry(self) -> str:
+        """ZSET: assets that are not kept for ever, by the time of their removal in Unix
+        milliseconds."""
+        return f"{self.root}:expiry"
+
+    def unconfirmed(self) -> str:
+        """ZSET: assets of which no job is known yet that names them, by the time of their making in
+        Unix milliseconds."""
+        return f"{self.root}:unconfirmed"
+
+    def blobs(self) -> str:
+        """HASH: hash of stored bytes -> how many assets here have them."""
+        return f"{self.root}:blobs"
+
+    def doomed(self) -> str:
+        """HASH: hash of bytes that are being removed -> until when, in Unix milliseconds."""
+        return f"{self.root}:doomed"

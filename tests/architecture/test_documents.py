@@ -27,13 +27,20 @@ SAMPLE = {
     "name": "N",
     "line": "L",
     "scope": "user",
+    "owner": "O",
 }
 
 
 def keys() -> dict[str, str]:
     """Return every key of a sample namespace, and the type its docstring states."""
     space, found = Keyspace("ns", 1), {}
-    for place in (space, space.jobs(0), space.states(0, "N"), space.subscription(0, "N")):
+    for place in (
+        space,
+        space.jobs(0),
+        space.states(0, "N"),
+        space.subscription(0, "N"),
+        space.assets(0),
+    ):
         for _, method in inspect.getmembers(place, inspect.ismethod):
             if kind := re.match(r"[A-Z]{3,}\b", inspect.getdoc(method) or ""):
                 wanted = inspect.signature(method).parameters
@@ -46,7 +53,7 @@ def documented() -> dict[str, str]:
     rows = re.findall(r"^\| `([^`]*<ns>[^`]*)` \| (\w+) \|", TEXT, re.MULTILINE)
     spelled = {"<ns>": "ns", ":p}": ":0}", "<job>": "J", "<queue>": "Q"}
     spelled |= {"<priority>": "high", "<sha256>": "S", "<name>": "N", "<submit id>": "I"}
-    spelled |= {"<line>": "L", "<scope>": "user"}
+    spelled |= {"<line>": "L", "<scope>": "user", "<owner>": "O"}
     found = {}
     for key, kind in rows:
         for written, sample in spelled.items():

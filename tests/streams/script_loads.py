@@ -301,10 +301,15 @@ LOADS: dict[str, tuple[Load, ...]] = {
 
 SINGLE = {
     "change_priority",
+    "doom_blob",
+    "extend_asset",
+    "forget_graph_assets",
     "look_at_clock",
     "make_namespace",
+    "put_asset",
     "raise_levels",
     "release",
+    "remove_asset",
     "reopen",
     "submit",
 }

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everfold.streams.redis.keys import (
+    AssetKeys,
     JobsKeys,
     Keyspace,
     StatesKeys,
@@ -18,7 +19,10 @@ from everfold.streams.redis.keys import (
 
 KEYS = Keyspace("shop", 8)
 OF_A_PARTITION = [KEYS.tag, KEYS.log, KEYS.queues, KEYS.later, KEYS.blocked]
-NO_KEYS = {f"Keyspace.{name}" for name in ["partition_of", "tag", "jobs", "states", "subscription"]}
+NO_KEYS = {
+    f"Keyspace.{name}"
+    for name in ["partition_of", "tag", "jobs", "states", "subscription", "assets"]
+}
 OF_A_PARTITION += [
     KEYS.deadlines,
     KEYS.workflows,
@@ -46,6 +50,7 @@ def test_all_keys_of_a_partition_share_one_hash_tag(job_id: str) -> None:
 
 def test_no_two_keys_are_the_same() -> None:
     keys = [key(p) for key in OF_A_PARTITION for p in range(8)]
+    keys += [name(p) for name in [KEYS.graph_assets] for p in range(8)]
     keys += [KEYS.head("a"), KEYS.job("a"), KEYS.meta(), KEYS.runners(), KEYS.projectors("jobs")]
     keys += [
         KEYS.lost_writes(),
@@ -60,11 +65,11 @@ def test_every_key_says_of_which_type_it_is() -> None:
     types = r"(STREAM|HASH|ZSET|SET|STRING|CHANNEL)( with a TTL)?: "
     spelled = [
         method
-        for owner in (Keyspace, JobsKeys, StatesKeys, SubscriptionKeys)
+        for owner in (Keyspace, JobsKeys, StatesKeys, SubscriptionKeys, AssetKeys)
         for _, method in inspect.getmembers(owner, inspect.isfunction)
         if method.__doc__ and method.__qualname__ not in NO_KEYS
     ]
-    assert len(spelled) == 48
+    assert len(spelled) == 56
     for method in spelled:
         assert re.match(types, method.__doc__ or ""), method
 

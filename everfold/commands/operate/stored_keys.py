@@ -15,6 +15,8 @@ from everfold.projector.folding.parking import Parked, Skip
 from everfold.projector.subscribing.held import Held
 from everfold.projector.subscribing.subscription import Description, group_name
 from everfold.streams.appending.log import Log
+from everfold.streams.assets.asset_store import read_asset
+from everfold.streams.assets.sweeping import read_graph_assets
 from everfold.streams.errors import EverfoldError
 from everfold.streams.events.json_text import decoder, read_json
 from everfold.streams.events.stored_fields import is_entry_id, stored_number
@@ -143,10 +145,21 @@ def _of_partition(keys: Keyspace, partition: int) -> Iterator[Stored]:
     yield Stored(keys.clock(partition), "hash", fields=CLOCK)
     yield Stored(keys.workflows(partition), "hash", _number)
     yield Stored(keys.skipped(partition), "hash", decoder(Skip))
+    yield from _of_assets(keys, partition)
     yield Stored(keys.parked(partition), "hash", decoder(Parked))
     yield Stored(keys.jobs(partition).index(), "zset")
     yield Stored(keys.jobs(partition).indexed(), "hash")
     yield Stored(keys.projector(partition), "hash", fields=LEASE)
+
+
+def _of_assets(keys: Keyspace, partition: int) -> Iterator[Stored]:
+    assets = keys.assets(partition)
+    yield Stored(keys.graph_assets(partition), "hash", read_graph_assets)
+    yield Stored(assets.records(), "hash", read_asset)
+    for counted in (assets.owners(), assets.blobs(), assets.doomed()):
+        yield Stored(counted, "hash", _number)
+    for ordered in (assets.owned(""), assets.expiry(), assets.unconfirmed()):
+        yield Stored(ordered, "zset")
 
 
 async def _named(log: Log, partition: int, described: list[str]) -> list[Stored]:

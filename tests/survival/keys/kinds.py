@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from everfold.streams.redis.keys import JobsKeys, Keyspace, StatesKeys, SubscriptionKeys
+from everfold.streams.redis.keys import AssetKeys, JobsKeys, Keyspace, StatesKeys, SubscriptionKeys
 
 SUBSCRIPTION, PROJECTION = "notes", "counts"
 
@@ -39,7 +39,7 @@ def declared() -> dict[str, str]:
     """Return the type of each key kind, by the name of its method, such as `JobsKeys.parked`."""
     return {
         f"{owner.__name__}.{name}".removeprefix("Keyspace."): found[1].lower()
-        for owner in (Keyspace, JobsKeys, StatesKeys, SubscriptionKeys)
+        for owner in (Keyspace, JobsKeys, StatesKeys, SubscriptionKeys, AssetKeys)
         for name, method in inspect.getmembers(owner, inspect.isfunction)
         if (found := re.match(r"([A-Z]{3,})\b", method.__doc__ or ""))
     }
@@ -107,6 +107,14 @@ KINDS = {
     "StatesKeys.states": Kind(PARTITION),
     "SubscriptionKeys.checkpoint": Kind(PARTITION, hurts=PARTITION, fields=LEASE),
     "SubscriptionKeys.held": Kind(PARTITION, hurts=PARTITION),
+    "graph_assets": Kind(PARTITION),
+    "AssetKeys.records": Kind(PARTITION),
+    "AssetKeys.owned": Kind(PARTITION),
+    "AssetKeys.owners": Kind(PARTITION),
+    "AssetKeys.expiry": Kind(PARTITION),
+    "AssetKeys.unconfirmed": Kind(PARTITION),
+    "AssetKeys.blobs": Kind(PARTITION),
+    "AssetKeys.doomed": Kind(PARTITION),
 }
 
 
@@ -118,6 +126,7 @@ def key_of(keys: Keyspace, name: str, partition: int, job_id: str = "", sha: str
         "JobsKeys": keys.jobs(partition),
         "StatesKeys": keys.states(partition, PROJECTION),
         "SubscriptionKeys": keys.subscription(partition, SUBSCRIPTION),
+        "AssetKeys": keys.assets(partition),
     }
     values = {
         "partition": partition,
@@ -129,6 +138,7 @@ def key_of(keys: Keyspace, name: str, partition: int, job_id: str = "", sha: str
         "scope": "queue",
         "content_hash": "0" * 64,
         "submit_id": "x",
+        "owner": "",
         "name": {"unmoved": "later", "running": "default"}.get(method, "jobs"),
     }
     make: Callable[..., str] = getattr(roots[owner], method)
