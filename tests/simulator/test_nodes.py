@@ -221,3 +221,24 @@ async def test_a_loader_is_listed_with_the_files_that_it_accepts(comfy: Client) 
 
     assert len(files) > 8
     assert (await comfy.http.get("/models/nothing")).status_code == 404
+
+
+async def test_noise_is_a_picture_or_a_video_of_about_the_wanted_size(comfy: Client) -> None:
+    def noise(kind: str, seed: int) -> Graph:
+        made = {"1": node("EmptyImage", width=8, height=8, batch_size=1, color=seed)}
+        inputs = {"kib": 3000, "kind": kind, "filename_prefix": "noise", "seed": seed}
+        return {**made, "9": node("JTSaveNoise", image=["1", 0], **inputs)}
+
+    async def saved(kind: str, seed: int) -> bytes:
+        prompt_id = await posted(comfy, noise(kind, seed))
+        outputs = (await comfy.until_in_history(prompt_id))["outputs"]
+        assert isinstance(outputs, dict)
+        return (await comfy.http.get("/view", params=outputs["9"]["images"][0])).content
+
+    first, second, video = await saved("png", 1), await saved("png", 2), await saved("mp4", 1)
+
+    shown = Image.open(BytesIO(first)).convert("RGB")
+    assert shown.size == (512, 1998)
+    assert first != second
+    assert all(abs(len(one) - 3000 * 1024) < 4096 for one in (first, second, video))
+    assert video[4:8] == b"ftyp"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 from everfold.simulator.nodes import images
 from everfold.simulator.nodes.node import (
     IMAGE,
     JPEG,
+    PREFIX,
     SEED,
     Action,
     Inputs,
@@ -19,6 +21,7 @@ from everfold.simulator.nodes.node import (
     integer,
     number,
 )
+from everfold.simulator.nodes.noise_files import KINDS
 from everfold.simulator.nodes.shapes import InputSpec, whole
 
 _SECONDS: InputSpec = ("FLOAT", {"default": 1.0, "min": 0.0, "max": 3600.0})
@@ -61,6 +64,13 @@ async def _bad_ui(run: NodeRun, inputs: Inputs) -> Result:
     return Result(ui={"bad": [object()]})
 
 
+async def _save_noise(run: NodeRun, inputs: Inputs) -> Result:
+    kind, size_bytes = str(inputs["kind"]), 1024 * integer(inputs, "kib")
+    prefix, seed = str(inputs["filename_prefix"]), integer(inputs, "seed")
+    saved = await asyncio.to_thread(run.folders.save_noise, prefix, kind, size_bytes, seed)
+    return Result(ui={"images": saved, "animated": [kind != "png"]})
+
+
 async def _exit(run: NodeRun, inputs: Inputs) -> Result:
     os._exit(integer(inputs, "code"))
 
@@ -70,6 +80,13 @@ _WITH_STEPS: dict[str, InputSpec] = {
     **_TIMED,
     "steps": whole(4, 1, 10000),
     "preview": ("BOOLEAN", {"default": False}),
+}
+_NOISE: dict[str, InputSpec] = {
+    "image": IMAGE,
+    "kib": whole(2048, 1, 8 * 2**20),
+    "kind": (KINDS, {}),
+    "filename_prefix": PREFIX,
+    "seed": SEED,
 }
 _MESSAGE: InputSpec = ("STRING", {"default": "boom"})
 _TEXT: InputSpec = ("STRING", {"default": ""})
@@ -99,6 +116,7 @@ FAULT_NODES: dict[str, Node] = {
     "JTText": _node(_text, {"image": IMAGE, "text": _TEXT}, is_output=True),
     "JTBigUI": _node(_big_ui, {"image": IMAGE, "kib": whole(1, 1, 65536)}, (), is_output=True),
     "JTBadUI": _node(_bad_ui, {"image": IMAGE}, (), is_output=True),
+    "JTSaveNoise": _node(_save_noise, _NOISE, (), is_output=True),
     "JTExit": _node(_exit, {"image": IMAGE, "code": whole(1, 0, 255)}),
 }
 """A runner's tests send these; the recordings of the real server were made with the same ones."""

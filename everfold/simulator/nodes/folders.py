@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from everfold.simulator.nodes.images import Batch, encoded
+from everfold.simulator.nodes.noise_files import write_noise
 
 KINDS = ("output", "temp", "input")
 """The folders that clients may name, as `type`."""
@@ -120,6 +121,18 @@ class Folders:
             (folder / name).write_bytes(encoded(image, "PNG", texts))
             saved.append({"filename": name, "subfolder": subfolder, "type": kind})
         return saved
+
+    def save_noise(
+        self, prefix: str, kind: str, size_bytes: int, seed: int
+    ) -> list[dict[str, str]]:
+        """Save one file of noise of this kind and about this size.
+
+        Raises PermissionError for a prefix that leads out of the folder.
+        """
+        folder, stem, subfolder, counter = self._next_free("output", prefix)
+        name = f"{stem}_{counter:05}_.{kind}"
+        write_noise(folder / name, kind, size_bytes, seed)
+        return [{"filename": name, "subfolder": subfolder, "type": "output"}]
 
     def save_animated(self, prefix: str, batch: Batch, suffix: str) -> list[dict[str, str]]:
         """Save the images as one file, `webp` or `png`.
