@@ -1,0 +1,1 @@
+"""Assets for people: where their bytes are, small pictures of them, and getting them."""

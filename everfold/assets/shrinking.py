@@ -1,0 +1,58 @@
+"""A small picture of a large one, by Pillow. It runs in a process of its own: see thumbnails.py.
+
+Rule: the file is hostile. Only four formats are opened, pixels are counted before any is decoded,
+and whatever goes wrong is no picture.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+
+FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP", "image/gif": "GIF"}
+"""Media types of which a small picture is made, with Pillow's names."""
+
+SIDE_PIXELS = 320
+PIXEL_LIMIT = 64_000_000
+MEMORY_LIMIT_BYTES = 2**30
+"""Of the process that decodes: 64 megapixels with transparency, twice, and Pillow itself."""
+
+
+def shrink(picture: Path, media_type: str) -> bytes:
+    """Return the first frame as WebP of at most SIDE_PIXELS by SIDE_PIXELS; empty if impossible.
+
+    It stands upright, as its camera says, and has nothing of the file but its pixels.
+    """
+    with contextlib.suppress(Exception):
+        _limit_memory()
+        return _shrink(picture, FORMATS[media_type])
+    return b""
+
+
+def _shrink(picture: Path, kind: str) -> bytes:
+    from PIL import Image, ImageOps
+
+    with Image.open(picture, formats=(kind,)) as file:
+        if file.width * file.height > PIXEL_LIMIT:
+            return b""
+        file.draft("RGB", (SIDE_PIXELS * 2, SIDE_PIXELS * 2))  # JPEG decodes a part of it only
+        image: Image.Image = file
+        if file.mode.startswith("I;16"):  # a conversion would cut off all above 255
+            image = file.point(lambda value: value / 256).convert("L")
+        small = image.convert("RGBA" if image.has_transparency_data else "RGB")
+        small.thumbnail((SIDE_PIXELS, SIDE_PIXELS), reducing_gap=2.0)
+        upright = ImageOps.exif_transpose(small)
+        upright.info.clear()
+        made = io.BytesIO()
+        upright.save(made, "WEBP", quality=80)
+        return made.getvalue()
+
+
+def _limit_memory() -> None:
+    """Have this process fail before the machine does, where the system can."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT_BYTES, hard))
