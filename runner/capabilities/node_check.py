@@ -46,9 +46,13 @@ def check_node(
     info: ObjectInfo,
     node_id: str,
     own_check: Callable[[str, str, object], str] | None = None,
+    is_replaced: Callable[[object], bool] | None = None,
 ) -> NodeVerdict:
-    """Check a node of a known class. Values are converted in place, as ComfyUI stores them."""
-    check = _NodeCheck(graph, info, str(graph[node_id]["class_type"]), own_check)
+    """Check a node of a known class. Values are converted in place, as ComfyUI stores them.
+
+    Values that `is_replaced` says will be others when they are sent are not checked.
+    """
+    check = _NodeCheck(graph, info, str(graph[node_id]["class_type"]), own_check, is_replaced)
     try:
         check.run(graph[node_id])
     except Exception as error:  # of what no graph should have, such as a link to nowhere
@@ -63,10 +67,11 @@ class _NodeCheck:
         info: ObjectInfo,
         class_type: str,
         own_check: Callable[[str, str, object], str] | None,
+        is_replaced: Callable[[object], bool] | None,
     ) -> None:
         self._graph, self._info, self._class_type = graph, info, class_type
         self._class: NodeClass = info.classes[class_type]
-        self._own_check = own_check
+        self._own_check, self._is_replaced = own_check, is_replaced
         self.errors: list[Complaint] = []
         self.links: list[Link] = []
 
@@ -82,6 +87,8 @@ class _NodeCheck:
 
     def _input(self, spec: Input, given: dict[str, object]) -> None:
         value = given[spec.name]
+        if self._is_replaced is not None and self._is_replaced(value):
+            return
         if isinstance(value, list):
             self._link(spec, value)
             return

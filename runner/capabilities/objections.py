@@ -15,6 +15,7 @@ from everfold.runner.capabilities.node_check import Complaint, Graph, complaint
 from everfold.runner.capabilities.object_info import ObjectInfo
 from everfold.runner.capabilities.validation import Verdict, validate
 from everfold.runner.loose_json import as_list, as_object, as_text
+from everfold.streams.assets.graph_inputs import has_reference
 from everfold.streams.events.needs import Needs
 
 UNLIKE_LIMIT = 8
@@ -58,7 +59,7 @@ def objection(workflow: bytes, needs: Needs, servers: Sequence[Server]) -> Objec
 def _verdict(workflow: bytes, info: ObjectInfo) -> Verdict:
     graph = read_graph(workflow)
     list_names(graph, info)
-    return validate(graph, info)
+    return validate(graph, info, is_replaced=has_reference)
 
 
 def _node_errors(workflow: bytes, needs: Needs, server: Server) -> dict[str, Complaint]:

@@ -41,10 +41,12 @@ def validate(
     info: ObjectInfo,
     targets: list[str] | None = None,
     own_check: OwnCheck | None = None,
+    is_replaced: Callable[[object], bool] | None = None,
 ) -> Verdict:
     """Check a graph. Values are converted in place, as ComfyUI stores them.
 
-    Of `targets`, where given, only those that are outputs are checked.
+    Of `targets`, where given, only those that are outputs are checked. Values that `is_replaced`
+    says will be others when they are sent are not checked.
     """
     found: list[str] = []
     for node_id, node in graph.items():
@@ -59,7 +61,7 @@ def validate(
             found.append(node_id)
     if not found:
         return _refused("prompt_no_outputs", "Prompt has no outputs", "")
-    return _Validation(graph, info, own_check).check(found)
+    return _Validation(graph, info, own_check, is_replaced).check(found)
 
 
 NO_CLASS = "Cannot execute because a node is missing the class_type property."
@@ -81,8 +83,15 @@ class _Visit(NamedTuple):
 class _Validation:
     """One graph under check."""
 
-    def __init__(self, graph: Graph, info: ObjectInfo, own_check: OwnCheck | None) -> None:
-        self._graph, self._info, self._own_check = graph, info, own_check
+    def __init__(
+        self,
+        graph: Graph,
+        info: ObjectInfo,
+        own_check: OwnCheck | None,
+        is_replaced: Callable[[object], bool] | None,
+    ) -> None:
+        self._graph, self._info = graph, info
+        self._own_check, self._is_replaced = own_check, is_replaced
         self._checked: dict[str, _Checked] = {}
 
     def check(self, outputs: list[str]) -> Verdict:
@@ -136,7 +145,7 @@ class _Validation:
                 path[link.source] = self._begin(link.source, link)
 
     def _begin(self, node_id: str, came_by: Link | None) -> _Visit:
-        verdict = check_node(self._graph, self._info, node_id, self._own_check)
+        verdict = check_node(self._graph, self._info, node_id, self._own_check, self._is_replaced)
         return _Visit(node_id, verdict, iter(verdict.links), came_by)
 
     def _end(self, visit: _Visit) -> None:

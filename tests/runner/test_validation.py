@@ -10,9 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from everfold.runner.capabilities.fits import Server
 from everfold.runner.capabilities.node_check import Graph
 from everfold.runner.capabilities.object_info import ObjectInfo, read_object_info
+from everfold.runner.capabilities.objections import Objection, objection
 from everfold.runner.capabilities.validation import Verdict, validate
+from everfold.streams.events.needs import Needs
 
 DATA = Path(__file__).parents[1] / "data" / "validation"
 LISTED = read_object_info((DATA / "object_info.json").read_bytes())
@@ -124,6 +127,43 @@ def test_the_new_form_of_a_list_is_checked_too() -> None:
     verdict = validate(with_x("b"), listed(["COMBO", {"options": ["a"]}]))
 
     assert codes(verdict) == ["value_not_in_list"]
+
+
+ASSET = "everfold:0e8b4b0c-9a44-5e0e-8c8a-3b0f3c9d4e5f"
+V2_ASSET = {"__type": "core/ASSET", "info": {"id": ASSET.removeprefix("everfold:")}}
+
+
+@pytest.mark.parametrize("value", [ASSET, "blake3:" + "ab" * 32, V2_ASSET, [ASSET]])
+@pytest.mark.parametrize("spec", [[["a.png"], {}], ["INT", {"max": 8}], ["COMBO", {}]])
+def test_a_value_that_stands_for_a_file_is_checked_by_the_server_that_has_it(
+    value: object, spec: list[object]
+) -> None:
+    def verdict(given: object) -> Objection | None:
+        farm = [Server("gpu", listed(spec))]
+        return objection(json.dumps(with_x(given)).encode(), Needs(), farm)
+
+    assert verdict(value) is None
+    if spec != ["COMBO", {}]:
+        assert verdict("other.png") is not None
+
+
+def test_other_inputs_of_a_graph_with_a_file_are_checked_as_ever() -> None:
+    described = {
+        "input": {"required": {"x": [["a.png"], {}], "y": ["INT", {"max": 8}]}},
+        "python_module": "nodes",
+        "output_node": True,
+    }
+    info = read_object_info(json.dumps({"Node": described}).encode())
+    graph = {"1": {"class_type": "Node", "inputs": {"x": ASSET, "y": 9}}}
+
+    found = objection(json.dumps(graph).encode(), Needs(), [Server("gpu", info)])
+
+    assert found is not None
+    assert "bigger than max" in found.why
+
+
+def test_a_server_that_is_sent_a_reference_refuses_it() -> None:
+    assert codes(validate(with_x(ASSET), listed([["a.png"], {}]))) == ["value_not_in_list"]
 
 
 def test_values_are_converted_in_place() -> None:
