@@ -6,6 +6,7 @@ runner may take it at once, and deleted again where this call did not make the j
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,13 @@ from msgspec import Struct
 
 from everfold.streams.appending.body import PartnerKeys, body_of, check_given
 from everfold.streams.appending.earlier_submit import Repeat, check_same, chosen_job_id, read_first
+from everfold.streams.appending.graph_assets import note_graph_assets
 from everfold.streams.appending.outcomes import Submission
 from everfold.streams.appending.partner_keys import forget_partner_keys, write_partner_keys
 from everfold.streams.appending.submitted_event import JobRequest, submitted_event
 from everfold.streams.errors import InvalidName, QueueFull
 from everfold.streams.events.checks import check_text
-from everfold.streams.events.event import Submitted
+from everfold.streams.events.event import AssetInput, Submitted
 from everfold.streams.events.json_text import decoder
 from everfold.streams.events.needs import Needs
 from everfold.streams.events.ranges import check_number
@@ -55,6 +57,8 @@ async def submit_job(log: Log, request: JobRequest) -> Submission:
     if new.partner_keys:
         writing = partial(write_partner_keys, log.redis, name, new.partner_keys)
         await with_retry(writing, log.retry_for_s)
+    if new.event.inputs:
+        await _keep_inputs(log, new, new.event.inputs)
     reply = await with_retry(partial(write_job, log, new, payload), log.retry_for_s)
     if reply[0] == b"full":
         raise QueueFull(new.event.queue, int(reply[1]), int(reply[2]))
@@ -66,6 +70,12 @@ async def submit_job(log: Log, request: JobRequest) -> Submission:
     first = await with_retry(partial(read_first, log.redis, log.keys, new.job_id), log.retry_for_s)
     check_same(first, again, is_other_body=reply[0] == b"differs")
     return Submission(new.job_id, bytes(reply[1]).decode(), created=False)
+
+
+async def _keep_inputs(log: Log, new: NewJob, inputs: Mapping[str, AssetInput]) -> None:
+    partition, sha256 = log.keys.partition_of(new.job_id), new.event.stored
+    noting = partial(note_graph_assets, log.redis, log.keys, partition, sha256, inputs)
+    await with_retry(noting, log.retry_for_s)
 
 
 async def _checked(log: Log, request: JobRequest) -> NewJob:

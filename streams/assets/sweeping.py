@@ -11,16 +11,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import cast
 
-import msgspec
 from msgspec import Struct
 
+from everfold.streams.appending.graph_assets import read_graph_assets
 from everfold.streams.assets import asset_scripts
 from everfold.streams.assets.asset import Asset
 from everfold.streams.assets.asset_scripts import Only
 from everfold.streams.assets.asset_store import AssetStore
 from everfold.streams.assets.blob_store import FoundBlob
 from everfold.streams.border.logger import get_logger
-from everfold.streams.events.json_text import NotJson, decoder
+from everfold.streams.events.json_text import NotJson
 from everfold.streams.events.ranges import check_number
 from everfold.streams.redis.keys import Keyspace
 from everfold.streams.redis.pages import hash_pages
@@ -58,28 +58,6 @@ class Swept(Struct, frozen=True):
     """Of these."""
     parts: int = 0
     """Files that writers have left half written."""
-
-
-class GraphAssets(Struct, frozen=True):
-    """Which assets the graph of an open job names."""
-
-    at_ms: int
-    hashes: list[str]
-
-
-read_graph_assets = decoder(GraphAssets)
-
-
-async def note_graph_assets(
-    store: AssetStore, partition: int, sha256: str, hashes: Sequence[str]
-) -> None:
-    """Say, right before a submit, that a graph names assets: their bytes stay as long as it does.
-
-    Raises a leaf of Unavailable.
-    """
-    said = GraphAssets(await server_time_ms(store.log.redis), list(hashes))
-    key = store.log.keys.graph_assets(partition)
-    await command(store.log.redis, "HSET", key, sha256, msgspec.json.encode(said))
 
 
 class Sweeper:

@@ -12,6 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from everfold.streams.appending.body import body_of, check_stored, read_body
+from everfold.streams.appending.graph_assets import read_graph_assets
 from everfold.streams.appending.log import Log
 from everfold.streams.border.secrets import Secret
 from everfold.streams.errors import IdempotencyConflict, InvalidName, Refused, TooLarge
@@ -283,3 +284,14 @@ async def test_inputs_that_make_no_sense_are_refused(log: Log, inputs: object, w
     with pytest.raises(Refused, match=why):
         await log.submit(GRAPH, inputs=cast("Mapping[str, AssetInput]", inputs))
     assert await all_keys(log, "*head*") == []
+
+
+async def test_the_files_of_an_open_job_are_named_beside_its_graph(log: Log) -> None:
+    made = await log.submit(GRAPH, inputs={"1.a": FILE, "2.a": FILE}, extra_data=EXTRA)
+    event = (await job_events(log, made.job_id))[0].event
+    assert isinstance(event, Submitted)
+    said = await command(log.redis, "HGET", log.keys.graph_assets(0), event.stored)
+    assert isinstance(said, bytes)
+    assert read_graph_assets(said).hashes == [FILE.hash]
+    await log.submit(OTHER)
+    assert await command(log.redis, "HLEN", log.keys.graph_assets(0)) == 1

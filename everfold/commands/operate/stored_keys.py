@@ -14,9 +14,9 @@ from msgspec import Struct
 from everfold.projector.folding.parking import Parked, Skip
 from everfold.projector.subscribing.held import Held
 from everfold.projector.subscribing.subscription import Description, group_name
+from everfold.streams.appending.graph_assets import read_graph_assets
 from everfold.streams.appending.log import Log
 from everfold.streams.assets.asset_store import read_asset
-from everfold.streams.assets.sweeping import read_graph_assets
 from everfold.streams.errors import EverfoldError
 from everfold.streams.events.json_text import decoder, read_json
 from everfold.streams.events.stored_fields import is_entry_id, stored_number
