@@ -18,7 +18,7 @@
     │       EngineMismatch, BackendUrlInvalid, RunnerNameTaken, NamespaceMadeAnew
     ├── CorruptLog       park the job; a person must look
     │       UndecodableEvent, ArchiveDamaged, Trimmed, WentBack, BrokenChain, BrokenHead,
-    │       WrongKeyType
+    │       WrongKeyType, AssetDamaged
     └── Unavailable      retry with back-off and the same event id: a write may have happened
             ServerUnreachable, ServerLoading, ServerReadOnly, ArchiveUnavailable,
             ServerOutOfMemory, ServerError, AssetsUnavailable
@@ -41,6 +41,7 @@ from everfold.streams.errors.conflict import (
 )
 from everfold.streams.errors.corrupt_log import (
     ArchiveDamaged,
+    AssetDamaged,
     BrokenChain,
     BrokenHead,
     CorruptLog,
@@ -116,6 +117,7 @@ __all__ = [
     "ArchiveDamaged",
     "ArchiveForeign",
     "ArchiveUnavailable",
+    "AssetDamaged",
     "AssetGone",
     "AssetUnknown",
     "AssetsUnavailable",

@@ -62,3 +62,11 @@ class BrokenHead(CorruptLog):
 
 class WrongKeyType(CorruptLog):
     """A key of the namespace holds another type or shape than Everfold writes there."""
+
+
+class AssetDamaged(CorruptLog):
+    """Stored bytes are not those that were stored."""
+
+    def __init__(self, content_hash: str, found: str) -> None:
+        super().__init__(f"the stored bytes of {content_hash} have changed: they have {found} now")
+        self.hash, self.found = content_hash, found

@@ -1,0 +1,50 @@
+"""Which stored assets a job names in its outputs.
+
+Rule: an asset of a job that has ended, and that its outputs do not name, is of an attempt that was
+run again. Where the job cannot be read nothing is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from everfold.projector.reading.queries import get
+from everfold.streams.appending.log import Log
+from everfold.streams.assets.asset import Asset
+from everfold.streams.errors import CorruptLog, JobUnknown
+
+SEALED = "everfold_sealed"
+"""Key in the place of outputs that only somebody with a key can read."""
+
+
+async def is_named(log: Log, asset: Asset) -> bool | None:
+    """Say whether the job that made an asset names it; None while nobody knows.
+
+    A job that is not kept any more names it: its time alone ends it. Raises a leaf of Unavailable.
+    """
+    try:
+        job = await get(log, asset.job_id)
+    except JobUnknown:
+        return True
+    except CorruptLog:
+        return None
+    if not job.is_terminal or SEALED in job.outputs:
+        return None
+    return asset.id in set(asset_ids(job.outputs))
+
+
+def asset_ids(outputs: Mapping[str, Mapping[str, object]]) -> Iterator[str]:
+    """Yield the ids of the assets that outputs name, thumbnails included."""
+    for output in outputs.values():
+        for values in output.values():
+            for value in values if isinstance(values, list) else ():
+                if isinstance(value, Mapping):
+                    yield from _ids(value)
+
+
+def _ids(reference: Mapping[str, object]) -> Iterator[str]:
+    thumbnail = reference.get("thumbnail")
+    for place in (reference, thumbnail if isinstance(thumbnail, Mapping) else {}):
+        found = place.get("asset")
+        if isinstance(found, str):
+            yield found
