@@ -18,7 +18,16 @@ from typing import Protocol, TypeVar, TypeVarTuple
 
 import anyio
 
-from everfold.streams.errors import ArchiveDamaged, ArchiveUnavailable, Misconfigured
+from everfold.streams.errors import ArchiveDamaged, ArchiveUnavailable
+from everfold.streams.private_folder import (
+    is_own,
+    make_folders,
+    new_file,
+    open_file,
+    opened_folder,
+)
+
+WHOSE = "the archive's"
 
 FILE_LIMIT_BYTES = 2**30
 """Of a stored file, as it is compressed; several times what any archiver writes."""
@@ -84,8 +93,8 @@ class Folder:
 
     def _create(self, name: str, content: bytes) -> bool:
         inner, _, file = name.rpartition("/")
-        _make_folders(self._path)
-        with _opened(self._path) as folder, _opened(inner, within=folder, make=True) as place:
+        make_folders(self._path)
+        with self._opened(inner, make=True) as place:
             temporary = f".{secrets.token_hex(16)}.part"
             _write(temporary, content, place)
             try:
@@ -101,12 +110,9 @@ class Folder:
     def _read(self, name: str) -> bytes | None:
         inner, _, file = name.rpartition("/")
         try:
-            with _opened(self._path) as folder, _opened(inner, within=folder) as place:
-                # Without O_NONBLOCK a pipe of this name would keep the reader waiting.
-                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-                with open(os.open(file, flags, dir_fd=place), "rb") as found:
-                    _check_file(os.fstat(found.fileno()), name)
-                    return found.read()
+            with self._opened(inner) as place, open(open_file(file, place), "rb") as found:
+                _check_file(os.fstat(found.fileno()), name)
+                return found.read()
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -114,58 +120,27 @@ class Folder:
                 raise
             raise ArchiveDamaged(name, "it is a symbolic link") from error
 
-
-def _make_folders(path: Path) -> None:
-    """Make the folder, and those above it that are missing, for this user alone."""
-    if not path.is_symlink() and not path.exists():
-        _make_folders(path.parent)
-        with contextlib.suppress(FileExistsError):
-            path.mkdir(mode=0o700)
-
-
-@contextlib.contextmanager
-def _opened(path: Path | str, *, within: int | None = None, make: bool = False) -> Iterator[int]:
-    """Yield a handle of a folder that only this user, or root, may change.
-
-    `within` is the handle of the folder that holds it. Raises Misconfigured, OSError.
-    """
-    if make:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(path, 0o700, dir_fd=within)
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=within)
-    except (NotADirectoryError, OSError) as error:
-        if error.errno not in (errno.ELOOP, errno.ENOTDIR):
-            raise
-        why = "it is a symbolic link or no folder: name the folder itself"
-        raise Misconfigured(f"the archive's folder {path} is not used: {why}") from error
-    try:
-        found = os.fstat(handle)
-        if found.st_uid not in (0, os.geteuid()):
-            why = f"it belongs to user {found.st_uid}"
-            raise Misconfigured(f"the archive's folder {path} is not used: {why}")
-        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            why = (
-                f"others may write to it (mode {found.st_mode & 0o777:o}); `chmod go-w` mends that"
-            )
-            raise Misconfigured(f"the archive's folder {path} is not used: {why}")
-        yield handle
-    finally:
-        os.close(handle)
+    @contextlib.contextmanager
+    def _opened(self, inner: str, *, make: bool = False) -> Iterator[int]:
+        """Yield a handle of a folder inside the archive's. Raises Misconfigured, OSError."""
+        with (
+            opened_folder(self._path, WHOSE) as folder,
+            opened_folder(inner, WHOSE, within=folder, make=make) as place,
+        ):
+            yield place
 
 
 def _check_file(found: os.stat_result, name: str) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise ArchiveDamaged(name, "it is no regular file")
-    if found.st_uid not in (0, os.geteuid()):
+    if not is_own(found):
         raise ArchiveDamaged(name, f"it belongs to user {found.st_uid}")
     if found.st_size > FILE_LIMIT_BYTES:
         raise ArchiveDamaged(name, f"it has more than {FILE_LIMIT_BYTES:,} bytes")
 
 
 def _write(name: str, content: bytes, place: int) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    with open(os.open(name, flags, 0o600, dir_fd=place), "wb") as file:
+    with open(new_file(name, place), "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

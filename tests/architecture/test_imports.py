@@ -23,8 +23,8 @@ TESTS_ONLY = ("tests", "benchmarks", "examples", "deploy")
 RANK = {package: rank for rank, package in enumerate((*PACKAGES, *TESTS_ONLY))}
 
 ROOMS = {
-    "streams": "border errors closing events redis appending assets queues leases reading archive "
-    "retention",
+    "streams": "border errors closing private_folder events redis appending assets queues leases "
+    "reading archive retention",
     "projector": "job config assignment folding reading projector subscribing",
     "runner": "loose_json capabilities backend config access renewal decisions comfyui execution "
     "claiming runner",
