@@ -7,7 +7,7 @@ the runner asks, reports what it sees, and answers `Unreachable` when it cannot 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -123,6 +123,38 @@ class Unreachable(Struct, frozen=True):
 
 
 Truth = Running | Pending | Ended | Absent | Unreachable
+
+
+# What a backend answers when it is asked for a file of an attempt that has ended.
+
+
+class OutputFile(Struct, frozen=True, order=True):
+    """One file on a server, by the three words that the server has for it."""
+
+    kind: str
+    """Its folder there: output, temp or input."""
+    subfolder: str
+    filename: str
+
+
+class OutputBody(Struct, frozen=True):
+    """The file comes."""
+
+    size_bytes: int
+    chunks: AsyncIterator[bytes]
+    """Raises DownloadBroken where it does not come whole, or too slowly, or where another server
+    answers at the address by its end."""
+
+
+class OutputGone(Struct, frozen=True):
+    """The server that took the attempt does not have the file, and will not have it."""
+
+
+class DownloadBroken(Exception):
+    """What has come of a file is of no use; a later try may bring it."""
+
+
+OutputAnswer = OutputBody | OutputGone | Unreachable
 
 
 # Hints while the attempt runs, never the truth.
@@ -254,6 +286,16 @@ class Backend(Protocol):
         is `Absent(same_boot=False)`. `server` is the identity recorded then: where another server
         answers at this address, a prompt that it does not have is unknown, not absent. So is one
         without a prompt id.
+        """
+        ...
+
+    def open_output(
+        self, file: OutputFile, boot: str, server: str = ""
+    ) -> AbstractAsyncContextManager[OutputAnswer]:
+        """Ask for a file of an attempt, which is then read within the context.
+
+        `boot` and `server` are those recorded with the attempt, as for `truth`: where neither is
+        found again, another server may answer there, and the file is `Unreachable`.
         """
         ...
 

@@ -20,6 +20,9 @@ from everfold.runner.backend import (
     Ended,
     Load,
     Observation,
+    OutputAnswer,
+    OutputFile,
+    OutputGone,
     Running,
     Sighting,
     SubmitOutcome,
@@ -103,6 +106,12 @@ class NoOpBackend:
 
     async def truth(self, prompt_id: str, boot: str, server: str = "") -> Truth:
         return self._truths.get(prompt_id) or Absent(same_boot=boot == self._boot)
+
+    @asynccontextmanager
+    async def open_output(
+        self, file: OutputFile, boot: str, server: str = ""
+    ) -> AsyncIterator[OutputAnswer]:
+        yield OutputGone()
 
     async def aclose(self) -> None:
         return

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from hashlib import sha256
 from uuid import uuid4
 
@@ -24,6 +24,8 @@ from everfold.runner.backend import (
     Accepted,
     Attempt,
     Load,
+    OutputAnswer,
+    OutputFile,
     Running,
     SubmitOutcome,
     Truth,
@@ -44,6 +46,7 @@ from everfold.runner.comfyui.large_bodies import (
     history_value,
     queue_value,
 )
+from everfold.runner.comfyui.output_source import OutputSource
 from everfold.runner.comfyui.socket import SocketObservation, open_socket
 from everfold.runner.comfyui.submission import post
 from everfold.runner.comfyui.truth import (
@@ -94,6 +97,7 @@ class ComfyBackend:
         self._submit_timeout_s = submit_timeout_s
         self._boot = BootMarker(self.http)
         self._identity = ServerIdentity(self.http)
+        self._outputs = OutputSource(self.http, self._boot, self._identity)
         self._has_met = False
         self._highest_number = -1
         """The highest number of a prompt that this boot has accepted from this runner."""
@@ -214,6 +218,11 @@ class ComfyBackend:
             if found != server:
                 return Unreachable("another server answers there")
         return truth
+
+    def open_output(
+        self, file: OutputFile, boot: str, server: str = ""
+    ) -> AbstractAsyncContextManager[OutputAnswer]:
+        return self._outputs.open(file, boot, server)
 
     async def aclose(self) -> None:
         with anyio.CancelScope(shield=True):

@@ -8,8 +8,7 @@ type: a server can make httpx, a codec or a parser raise nearly anything.
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Generic, TypeVar
 from urllib.parse import quote
@@ -22,19 +21,16 @@ from msgspec import Struct
 from everfold.runner import loose_json
 from everfold.runner.access.address import PLAIN_HEADERS, Address, without_secrets
 from everfold.runner.access.advice import why_unreached
-from everfold.runner.backend import Unreachable
+from everfold.runner.backend import OutputFile, Unreachable
 from everfold.streams.border.addresses import masked_text
 from everfold.streams.border.logger import get_logger
 from everfold.streams.border.secrets import Secret
-from everfold.streams.errors import ServerUnreachable
 
 logger = get_logger("everfold.runner")
 
 T = TypeVar("T")
 
 CONNECT_TIMEOUT_S = 5.0
-CHUNK_TIMEOUT_S = 30.0
-"""Longest silence within the download of a file, whose whole length is not limited."""
 HISTORY_WITHIN_S = 60.0
 """For a whole history entry, which may be large and come over a slow line."""
 BODY_LIMIT_BYTES = 16 * 2**20
@@ -180,25 +176,16 @@ class ComfyHttp:
         params = {"filename": filename, "type": kind, "subfolder": subfolder}
         return await self._ask("GET", "/view", params=params)
 
-    @asynccontextmanager
-    async def view(
-        self, filename: str, *, kind: str = "output", subfolder: str = ""
-    ) -> AsyncIterator[AsyncIterator[bytes] | None]:
-        """Stream a file; None when the server does not have it.
+    async def begin_view(self, file: OutputFile, silence_s: float) -> httpx.Response:
+        """Ask for a file and return the answer with its body unread. The caller closes it.
 
-        Raises ServerUnreachable when the server cannot answer or the download breaks off: what
-        was received until then is incomplete.
+        Raises what httpx raises, and TimeoutError; `silence_s` holds for the body, too.
         """
-        params = {"filename": filename, "type": kind, "subfolder": subfolder}
-        with _download_errors(self.address.url):
-            silence = httpx.Timeout(CHUNK_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
-            async with self._client.stream(
-                "GET", "/view", params=params, timeout=silence
-            ) as response:
-                if response.status_code >= 500:
-                    raise ServerUnreachable(f"GET /view answered {response.status_code}")
-                refuse_compressed(response)
-                yield response.aiter_raw() if response.status_code == 200 else None
+        params = {"filename": file.filename, "type": file.kind, "subfolder": file.subfolder}
+        silence = httpx.Timeout(silence_s, connect=CONNECT_TIMEOUT_S)
+        request = self._client.build_request("GET", "/view", params=params, timeout=silence)
+        with anyio.fail_after(silence_s + CONNECT_TIMEOUT_S):
+            return await self._client.send(request, stream=True)
 
     async def _ask(
         self,
@@ -354,11 +341,3 @@ def explain(error: Exception) -> str:
 def printable(text: str) -> str:
     """Return a text from outside on one line, without control characters."""
     return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
-
-
-@contextmanager
-def _download_errors(url: str) -> Iterator[None]:
-    try:
-        yield
-    except (httpx.HTTPError, httpx.InvalidURL, BodyRefused) as error:
-        raise ServerUnreachable(f"{url}: {explain(error)}") from error

@@ -15,6 +15,8 @@ from everfold.runner.backend import (
     Attempt,
     Load,
     Observation,
+    OutputAnswer,
+    OutputFile,
     Sighting,
     SubmitOutcome,
     Truth,
@@ -53,6 +55,12 @@ class SilentBackend:
         return Withheld(self._unreachable.why)
 
     async def cancel(self, attempt: Attempt) -> None: ...
+
+    @asynccontextmanager
+    async def open_output(
+        self, file: OutputFile, boot: str, server: str = ""
+    ) -> AsyncIterator[OutputAnswer]:
+        yield self._unreachable
 
     @asynccontextmanager
     async def observe(self, attempt: Attempt, workflow: bytes) -> AsyncIterator[Observation]:

@@ -42,7 +42,7 @@ PROBLEM_LIMIT = 100
 SMALL_BYTES = 1024
 """A field of a file reference that is larger is no reference, but the file itself."""
 
-FILE_FIELDS = {"filename", "subfolder", "type"}
+FILE_FIELDS = {"filename", "subfolder", "type", "asset", "hash", "name", "thumbnail"}
 
 _encode = msgspec.json.Encoder().encode
 
@@ -66,8 +66,8 @@ def shortened(event: Event, limit_bytes: int) -> Event:
 def cut_output(output: Mapping[str, object], limit_bytes: int) -> dict[str, object]:
     """Return a node's output as it is, or with a mark and as much of it as the limits allow.
 
-    Of lists of files the references are kept, and as many as there is room for; then the smallest
-    of the other values.
+    Of lists of files the references are kept, and as many as there is room for, those to stored
+    files first; then the smallest of the other values.
     """
     size, output = _size_of(output), _shallow(output)
     if size <= limit_bytes:
@@ -140,13 +140,13 @@ def _references(value: object) -> list[dict[str, object]]:
 
 
 def _first_of(files: Sequence[dict[str, object]], room: int) -> list[dict[str, object]]:
-    kept, left = list[dict[str, object]](), room - 2
-    for file in files:
-        left -= _size_of(file) + 1
+    kept, left = set[int](), room - 2
+    for index in sorted(range(len(files)), key=lambda index: "asset" not in files[index]):
+        left -= _size_of(files[index]) + 1
         if left < 0:
             break
-        kept.append(file)
-    return kept
+        kept.add(index)
+    return [file for index, file in enumerate(files) if index in kept]
 
 
 def _short_texts(event: Event) -> Event:

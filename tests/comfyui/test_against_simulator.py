@@ -20,6 +20,7 @@ from everfold.runner.backend import (
     Absent,
     Attempt,
     Ended,
+    OutputBody,
     Pending,
     Progress,
     Running,
@@ -28,6 +29,7 @@ from everfold.runner.backend import (
     Unreachable,
 )
 from everfold.runner.comfyui import ComfyBackend
+from everfold.runner.decisions.output_files import file_of
 from tests.comfyui.story import name_outcome, name_truth
 from tests.simulator.graphs import Graph, default_graph, image_to_image
 from tests.support.wait import eventually
@@ -198,9 +200,11 @@ async def saved_picture(backend: ComfyBackend, truth: Truth, node: str) -> bytes
     assert isinstance(truth, Ended)
     images = truth.outputs[node]["images"]
     assert isinstance(images, list)
-    async with backend.http.view(images[0]["filename"]) as chunks:
-        assert chunks is not None
-        return b"".join([chunk async for chunk in chunks])
+    boot = await backend.boot()
+    assert isinstance(boot, str)
+    async with backend.open_output(file_of(images[0]), boot) as answer:
+        assert isinstance(answer, OutputBody)
+        return b"".join([chunk async for chunk in answer.chunks])
 
 
 async def test_a_prompt_number_that_falls_tells_a_restart_that_left_its_temp_folder(

@@ -8,56 +8,10 @@ import pytest
 from everfold.runner.backend import Unreachable
 from everfold.runner.comfyui import ComfyBackend
 from everfold.runner.comfyui.http import Answer
-from everfold.streams.errors import ServerUnreachable
 from tests.comfyui.raw_server import Exchange, raw_server
 from tests.comfyui.replay_server import ReplayServer
 
 pytestmark = pytest.mark.anyio
-
-
-async def download(backend: ComfyBackend, filename: str) -> bytes:
-    async with backend.http.view(filename, subfolder="x/y") as chunks:
-        assert chunks is not None
-        return b"".join([chunk async for chunk in chunks])
-
-
-async def test_a_file_is_streamed() -> None:
-    async def serve(exchange: Exchange) -> None:
-        await exchange.read_request()
-        await exchange.answer(200, b"png" * 100_000)
-
-    async with raw_server(serve) as server:
-        backend = ComfyBackend(server.url)
-        assert await download(backend, "a b_00001_.png") == b"png" * 100_000
-        await backend.aclose()
-    asked = server.exchanges[0].received.split(b"\r\n")[0]
-    assert asked == b"GET /view?filename=a+b_00001_.png&type=output&subfolder=x%2Fy HTTP/1.1"
-
-
-async def test_a_file_that_is_gone_is_none(server: ReplayServer, backend: ComfyBackend) -> None:
-    async with backend.http.view("gone.png", kind="temp") as chunks:
-        assert chunks is None
-
-
-async def test_a_download_that_breaks_off_is_said() -> None:
-    async def serve(exchange: Exchange) -> None:
-        await exchange.read_request()
-        await exchange.stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf")
-
-    async with raw_server(serve) as server:
-        backend = ComfyBackend(server.url)
-        with pytest.raises(ServerUnreachable):
-            await download(backend, "a.png")
-        await backend.aclose()
-
-
-async def test_a_server_in_trouble_is_not_a_missing_file(
-    server: ReplayServer, backend: ComfyBackend
-) -> None:
-    server.failing["/view"] = 500
-    with pytest.raises(ServerUnreachable, match="500"):
-        async with backend.http.view("a.png"):
-            pass
 
 
 async def test_an_upload_can_be_read_back(server: ReplayServer, backend: ComfyBackend) -> None:

@@ -6,7 +6,16 @@ from contextlib import AbstractAsyncContextManager
 import anyio
 import pytest
 
-from everfold.runner.backend import Attempt, Load, Observation, SubmitOutcome, Truth, Unreachable
+from everfold.runner.backend import (
+    Attempt,
+    Load,
+    Observation,
+    OutputAnswer,
+    OutputFile,
+    SubmitOutcome,
+    Truth,
+    Unreachable,
+)
 from everfold.runner.capabilities.object_info import ObjectInfo
 from everfold.runner.execution.backend_state import DEAD_WORKER_AFTER_S, BackendState
 from everfold.runner.execution.fleet import Fleet
@@ -48,6 +57,11 @@ class Shown:
         raise AssertionError
 
     async def cancel(self, attempt: Attempt) -> None:
+        raise AssertionError
+
+    def open_output(
+        self, file: OutputFile, boot: str, server: str = ""
+    ) -> AbstractAsyncContextManager[OutputAnswer]:
         raise AssertionError
 
     async def truth(self, prompt_id: str, boot: str, server: str = "") -> Truth:

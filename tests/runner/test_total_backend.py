@@ -11,8 +11,13 @@ import pytest
 from everfold.runner.backend import (
     Ambiguous,
     Attempt,
+    DownloadBroken,
     Load,
     Observation,
+    OutputAnswer,
+    OutputBody,
+    OutputFile,
+    OutputGone,
     Sighting,
     SubmitOutcome,
     Truth,
@@ -67,6 +72,19 @@ class Strange:
 
     async def cancel(self, attempt: Attempt) -> None:
         await self._strange()
+
+    @asynccontextmanager
+    async def open_output(
+        self, file: OutputFile, boot: str, server: str = ""
+    ) -> AsyncIterator[OutputAnswer]:
+        await self._at("begin")
+        yield OutputBody(8, self._chunks())
+        await self._at("end")
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        yield b"half"
+        await self._at("next")
+        yield b"file"
 
     async def aclose(self) -> None:
         await self._strange()
@@ -130,6 +148,40 @@ async def test_an_observation_goes_on_without_the_adapter(
             assert (await seen.next(0.0)).heard == (place not in ("begin", "next"))
             await seen.reconnect()
             assert (await seen.next(0.0)).heard == (place == "end")
+
+
+@pytest.mark.parametrize("strange", [_raise, anyio.sleep_forever])
+@pytest.mark.parametrize("place", ["begin", "next", "end"])
+async def test_a_file_is_unreachable_or_breaks_off(
+    strange: Callable[[], Awaitable[None]], place: str
+) -> None:
+    backend = TotalBackend(Strange(strange, place))
+    with anyio.fail_after(10):
+        async with backend.open_output(OutputFile("output", "", "a"), "") as answer:
+            if place == "begin":
+                assert isinstance(answer, Unreachable)
+                return
+            assert isinstance(answer, OutputBody)
+            if place == "next":
+                with pytest.raises(DownloadBroken):
+                    [chunk async for chunk in answer.chunks]
+            else:
+                assert [chunk async for chunk in answer.chunks] == [b"half", b"file"]
+
+
+async def test_an_adapter_that_knows_no_files_has_none() -> None:
+    class Older(Strange):
+        open_output = None  # type: ignore[assignment]
+
+    older = TotalBackend(Older(_raise, ""))  # type: ignore[arg-type]
+    async with older.open_output(OutputFile("output", "", "a"), "") as found:
+        assert found == OutputGone()
+
+
+async def test_an_error_of_who_reads_a_file_is_raised_as_it_is() -> None:
+    with pytest.raises(KeyError):
+        async with TotalBackend(Strange(_raise, "end")).open_output(OutputFile("", "", "a"), ""):
+            raise KeyError
 
 
 async def test_an_error_of_the_observer_is_raised_as_it_is() -> None:

@@ -1,0 +1,84 @@
+"""One file of a server over `/view`, as it comes: whole, at a least rate, or not at all.
+
+Rule: a body counts only where the server said its length and has sent exactly that. Trouble is an
+`Unreachable` before the first byte, and a DownloadBroken after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+import httpx
+
+from everfold.runner.backend import (
+    DownloadBroken,
+    OutputAnswer,
+    OutputBody,
+    OutputFile,
+    OutputGone,
+    Unreachable,
+)
+from everfold.runner.comfyui.http import ComfyHttp, explain, refuse_compressed
+
+SILENCE_S = 30.0
+"""Longest silence before the first byte, and between two."""
+LEAST_RATE = 64 * 1024
+"""Bytes per second that a file has on average, beyond the first SILENCE_S: a server that trickles
+would hold a place for ever."""
+
+LENGTH_DIGITS = 15
+
+GONE = (400, 404)
+"""What ComfyUI answers for a file that it does not have, and for a name that it cannot have."""
+
+
+@asynccontextmanager
+async def download(http: ComfyHttp, file: OutputFile) -> AsyncIterator[OutputAnswer]:
+    """Ask for a file. The body is read within the context; what is left of it is dropped."""
+    response: httpx.Response | None = None
+    try:
+        response = await http.begin_view(file, SILENCE_S)
+        answer = _answer(response)
+    except Exception as error:
+        answer = Unreachable(f"GET /view: {explain(error)}")
+    try:
+        yield answer
+    finally:
+        if response is not None:
+            with anyio.CancelScope(shield=True):
+                await response.aclose()
+
+
+def _answer(response: httpx.Response) -> OutputAnswer:
+    if response.status_code in GONE:
+        return OutputGone()
+    if response.status_code != 200:
+        return Unreachable(f"GET /view answered {response.status_code}")
+    refuse_compressed(response)
+    length = response.headers.get("Content-Length", "")
+    if not (length.isascii() and length.isdigit()) or len(length) > LENGTH_DIGITS:
+        return Unreachable("GET /view did not say how long the file is")
+    return OutputBody(int(length), _chunks(response, int(length)))
+
+
+async def _chunks(response: httpx.Response, size_bytes: int) -> AsyncIterator[bytes]:
+    """Yield the body. Only the time that the server takes counts, not that of the reader."""
+    received, waited_s = 0, 0.0
+    chunks = response.aiter_raw()
+    while True:
+        asked_at_s = anyio.current_time()
+        left_s = SILENCE_S + received / LEAST_RATE - waited_s
+        try:
+            with anyio.fail_after(left_s):
+                chunk = await anext(chunks, b"")
+        except Exception as error:
+            raise DownloadBroken(f"GET /view, after {received} bytes: {explain(error)}") from error
+        waited_s += anyio.current_time() - asked_at_s
+        received += len(chunk)
+        if not chunk:
+            break
+        yield chunk
+    if received != size_bytes:
+        raise DownloadBroken(f"GET /view brought {received} of {size_bytes} bytes")
