@@ -104,6 +104,7 @@ RANGES = {
     "share_limit": Range(0.01, 100),
     "assets_limit": Range(0, 2**60, "bytes", is_whole=True),
     "keep_s": _seconds(is_endless=True),
+    "grace_s": _seconds(),
     # Of a runner.
     "slots": _count(1),
     "lease_ttl_s": _PERIOD,
