@@ -114,6 +114,16 @@ ArchiveUrl = Annotated[
         "remembers.",
     ),
 ]
+AssetsPlace = Annotated[
+    str | None,
+    Parameter(
+        name="--assets",
+        env_var="EVERFOLD_ASSETS",
+        metavar="PATH|URL",
+        help="Where the bytes of assets are: a folder, or s3://bucket/prefix. The same place for "
+        "all processes. Default: the folder `assets` in the data folder.",
+    ),
+]
 ProjectionPlace = Annotated[
     str,
     Parameter(

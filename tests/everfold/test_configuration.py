@@ -194,15 +194,16 @@ async def test_options_of_one_command_come_from_its_table(
 async def test_the_log_and_the_folder_reach_what_reads_the_environment(
     start: Start, file: Path, tmp_path: Path
 ) -> None:
-    write(file, 'data = "store"\nlog = "info"')
+    write(file, 'data = "store"\nlog = "info"\nassets = "files"')
     words = await said(start("jobs", "ls"), code=4)
     assert str(tmp_path / "store") in words
     other = str(tmp_path / "other")
     assert other in await said(start("jobs", "ls", EVERFOLD_DATA=other), code=4)
-    printed = "import atexit; atexit.register(lambda: print(os.environ['EVERFOLD_LOG']))\n"
+    read = "print(os.environ['EVERFOLD_LOG'], os.environ['EVERFOLD_ASSETS'])"
+    printed = f"import atexit; atexit.register(lambda: {read})\n"
     listed = start("jobs", "ls", before=printed)
     await said(listed, code=4)
-    assert listed.lines == ["info"]
+    assert listed.lines == [f"info {tmp_path / 'files'}"]
 
 
 async def test_commands_and_nested_options_are_known_by_themselves(

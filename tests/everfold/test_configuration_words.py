@@ -9,7 +9,7 @@ import pytest
 
 from everfold.commands.app import app
 from everfold.commands.config.config import masked
-from everfold.commands.config.config_file import checked
+from everfold.commands.config.config_file import check_file, checked
 from everfold.commands.config.reference import DOCUMENT, MARK, reference
 from everfold.commands.config.settings import all_settings
 from everfold.streams.errors import Misconfigured
@@ -100,6 +100,15 @@ def test_paths_start_at_the_folder_of_the_file(file: Path) -> None:
     assert values[()] == {"data": str(file.parent / "store")}
     assert values[("demo",)] == {"folder": "/images"}
     assert values[("up",)] == {"data": str(Path("~/x").expanduser())}
+
+
+def test_a_place_is_a_path_from_there_or_an_address(file: Path) -> None:
+    file.write_text('assets = "store"')
+    assert checked(file, app).values[()] == {"assets": str(file.parent / "store")}
+    file.write_text('assets = "s3://bucket/prefix"')
+    assert checked(file, app).values[()] == {"assets": "s3://bucket/prefix"}
+    file.write_text("assets = [1, 2]")
+    assert check_file(file, app).problems == ["`assets` at the top must be a path or URL"]
 
 
 def test_tables_of_an_old_name_are_taken_too(file: Path) -> None:

@@ -33,7 +33,7 @@ config = App(name="config", help="Show and check the config file, everfold.toml.
 USAGE = 2
 
 SECRET_NAMES = re.compile(r"secret|key|password|passwd|token|auth|header|credential", re.I)
-ADDRESS_NAMES = re.compile(r"url|comfyui|host|archive", re.I)
+ADDRESS_NAMES = re.compile(r"url|comfyui|host|archive|assets", re.I)
 
 NO_FILE = (
     "no config file: there is no everfold.toml here, in a folder above, or in ~/.config/everfold"

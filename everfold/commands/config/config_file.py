@@ -186,7 +186,7 @@ class ConfigFile:
 
 def _set_variables(top: dict[str, object]) -> None:
     """Set the variables of what is also read where only the environment is known."""
-    for key in ("log", "data"):
+    for key in ("log", "data", "assets"):
         variable = f"EVERFOLD_{key.upper()}"
         if key in top and not os.environ.get(variable):
             os.environ[variable] = str(top[key])

@@ -30,6 +30,7 @@ LIMITED = {
     "running": "Jobs that run at once.",
     "waiting": "Jobs that may wait; a submit beyond is refused.",
     "share": "Turns that a user has for one of any other user; not for `*`.",
+    "assets": "Bytes of all assets that a user owns; storing more is refused.",
 }
 
 HEAD = "| key | type | default | environment | meaning |\n|---|---|---|---|---|"

@@ -30,6 +30,7 @@ from everfold.commands.config.limit_settings import from_table as from_limits
 from everfold.commands.config.limit_settings import without_limits
 from everfold.commands.numbers import range_of
 from everfold.commands.options import (
+    AssetsPlace,
     ComfyUrls,
     DataFolder,
     IndexMetadata,
@@ -46,6 +47,9 @@ from everfold.streams.queues.limits import Limit
 
 PER_CALL = {"json", "config", "cursor", "idempotency_key", "into_live", "extra_data", "yes"}
 """Options that mean one call; in a file they would change all others too."""
+
+PATH_OR_URL = "PATH|URL"
+"""The metavar of an option that takes both."""
 
 WORDS = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
 
@@ -83,6 +87,7 @@ def shared(
     redis_check_hostname: RedisCheckHostname = True,
     comfyui: ComfyUrls = None,
     data: DataFolder = None,
+    assets: AssetsPlace = None,
     index_metadata: IndexMetadata = None,
     log: Annotated[Level, Parameter(converter=_level)] = "WARNING",
 ) -> None:
@@ -137,6 +142,7 @@ class Setting(NamedTuple):
         name = getattr(inside[0] if inside else hint, "__name__", "value").lower()
         is_time = metavar.startswith(("DURATION", "TIME"))
         word = metavar.strip(".").lower() if is_time else WORDS.get(name, name)
+        word = "path or URL" if metavar == PATH_OR_URL else word
         size = f"{len(inside)} " if len(inside) > 1 else ""
         return f"list of {size}{word}s" if inside else word
 
@@ -268,6 +274,8 @@ def _command(path: Command, root: App) -> tuple[Command, App]:
 def _anchored(value: object, folder: Path) -> object:
     if isinstance(value, list):
         return [_anchored(one, folder) for one in value]
+    if "://" in str(value):
+        return value
     return str(folder / Path(str(value)).expanduser())
 
 

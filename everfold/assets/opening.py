@@ -1,0 +1,42 @@
+"""Opens the place where the bytes of assets are: the given one, else the usual one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from everfold.embedded.data_folder import default_data_folder
+from everfold.streams.assets.blob_folder import BlobFolder
+from everfold.streams.assets.blob_store import BlobStore
+from everfold.streams.border.addresses import masked_address
+from everfold.streams.errors import Misconfigured
+
+VARIABLE = "EVERFOLD_ASSETS"
+
+FOLDER = "assets"
+"""In the data folder."""
+
+
+def open_blobs(place: str | Path | None = None) -> BlobStore:
+    """Open a folder (a path or file://...); for None what EVERFOLD_ASSETS names.
+
+    Where that is empty, too, it is the folder `assets` in the data folder. Nothing is
+    read, made or contacted yet. Raises Misconfigured for any other address.
+    """
+    text = str(place or os.environ.get(VARIABLE) or default_data_folder(os.environ) / FOLDER)
+    scheme, separator, rest = text.partition("://")
+    if not separator or (scheme == "file" and rest.startswith(("/", "~"))):
+        return _folder(rest if separator else text)
+    raise Misconfigured(
+        f"{masked_address(text)!r} is no place for assets: write a folder's path, or "
+        "s3://bucket/prefix"
+    )
+
+
+def _folder(path: str) -> BlobFolder:
+    try:
+        if "\0" not in path:
+            return BlobFolder(path)
+    except RuntimeError as error:  # ~ of a user that nobody knows
+        raise Misconfigured(f"the assets' folder {path} is not used: {error}") from error
+    raise Misconfigured(f"the assets' folder {path!r} is not used: it has a NUL in its name")
