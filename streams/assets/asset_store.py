@@ -29,7 +29,7 @@ from everfold.streams.assets.asset_scripts import Only
 from everfold.streams.assets.blob_store import BLOB_LIMIT_BYTES, Blob, BlobStore
 from everfold.streams.assets.given_bytes import stream_of
 from everfold.streams.assets.quotas import quota_of
-from everfold.streams.assets.sniffing import describe
+from everfold.streams.assets.sniffing.media_types import describe
 from everfold.streams.errors import AssetsUnavailable, AssetUnknown, QuotaFull
 from everfold.streams.events.checks import check_text
 from everfold.streams.events.json_text import NotJson, decoder

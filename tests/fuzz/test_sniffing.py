@@ -7,7 +7,7 @@ import io
 from hypothesis import strategies as st
 from PIL import Image
 
-from everfold.streams.assets.sniffing import MEDIA_TYPES, describe
+from everfold.streams.assets.sniffing.media_types import MEDIA_TYPES, describe
 from tests.fuzz.cases import fuzz
 
 

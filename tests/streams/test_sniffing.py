@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from everfold.streams.assets.blob_store import BEGINNING_BYTES
-from everfold.streams.assets.sniffing import MEDIA_TYPES, UNKNOWN, Described, describe
+from everfold.streams.assets.sniffing.media_types import MEDIA_TYPES, UNKNOWN, Described, describe
 
 
 def picture(kind: str, mode: str = "RGB", **options: object) -> bytes:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from everfold.streams.assets.blob_store import BEGINNING_BYTES
-from everfold.streams.assets.pixels import picture_size
+from everfold.streams.assets.sniffing.pixels import picture_size
 from everfold.streams.events.json_text import NotJson, read_json
 
 UNKNOWN = "application/octet-stream"
