@@ -1,0 +1,90 @@
+"""Small pictures of stored ones, for lists and pages.
+
+Rule: nothing fails because of a thumbnail: where none can be made, there is none. The bytes are
+hostile, so a process of its own decodes them: it can be ended when it takes too long, its memory is
+not the runner's, and what kills it kills nothing else. One picture at a time.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import anyio
+import anyio.to_process
+from anyio import BrokenWorkerProcess, CapacityLimiter
+
+from everfold.assets.shrinking import FORMATS, PIXEL_LIMIT, SIDE_PIXELS, shrink
+from everfold.streams.assets.asset import Asset
+from everfold.streams.assets.asset_store import AssetStore
+from everfold.streams.border.logger import get_logger
+from everfold.streams.errors import EverfoldError
+
+logger = get_logger("everfold.assets")
+
+FILE_LIMIT_BYTES = 64 * 2**20
+SMALL_BYTES = 64 * 2**10
+"""A picture of so few bytes that is no larger than a thumbnail is its own."""
+
+WITHIN_S = 20.0
+"""How long one may take, the start of the process included."""
+
+
+def can_make_thumbnails() -> bool:
+    """Return whether Pillow is here: the extra `assets` has it."""
+    return find_spec("PIL") is not None
+
+
+class Thumbnails:
+    """Makes a thumbnail of a stored picture, and stores it."""
+
+    def __init__(self, within_s: float = WITHIN_S) -> None:
+        self._within_s = within_s
+        self._one = CapacityLimiter(1)
+
+    async def make(self, assets: AssetStore, asset: Asset) -> Asset | None:
+        """Return the thumbnail of a picture: an asset of the same owner, kept as long.
+
+        None where there is none to make: not a PNG, JPEG, WebP or GIF, larger than 64 MB or 64
+        megapixels, small already, damaged, or the store cannot take it.
+        """
+        if not _is_worth_it(asset):
+            return None
+        try:
+            with anyio.move_on_after(self._within_s):
+                return await self._make(assets, asset)
+        except (EverfoldError, BrokenWorkerProcess, OSError) as problem:
+            logger.warning("thumbnail_failed asset=%s why=%s", asset.id, problem)
+        return None
+
+    async def _make(self, assets: AssetStore, asset: Asset) -> Asset | None:
+        async with self._one:
+            with tempfile.NamedTemporaryFile(prefix="everfold-picture-") as file:
+                async with assets.open(asset.hash) as chunks:
+                    async for chunk in chunks:
+                        file.write(chunk)
+                file.flush()
+                made = await anyio.to_process.run_sync(
+                    shrink, Path(file.name), asset.media_type, cancellable=True
+                )
+        if not made:
+            return None
+        keep_s = (asset.expires_ms - asset.created_ms) / 1000 if asset.expires_ms else None
+        stored = await assets.put(
+            made,
+            name=f"{asset.name}.thumbnail.webp",
+            owner=asset.owner,
+            keep_s=keep_s,
+            job_id=asset.job_id,
+        )
+        return stored.asset
+
+
+def _is_worth_it(asset: Asset) -> bool:
+    if asset.media_type not in FORMATS or asset.size_bytes > FILE_LIMIT_BYTES:
+        return False
+    if asset.width * asset.height > PIXEL_LIMIT:
+        return False
+    is_small = 0 < max(asset.width, asset.height) <= SIDE_PIXELS
+    return not (is_small and asset.size_bytes <= SMALL_BYTES)
