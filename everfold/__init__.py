@@ -10,6 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from everfold.assets.getting import OpenOutput, SavedFile
+    from everfold.assets.job_files import JobFile, Thumbnail
     from everfold.client import Everfold
     from everfold.embedded import embedded_server, find_server
     from everfold.many_jobs import Batch, BatchProgress, ManyDone
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from everfold.runner.runner import Runner
     from everfold.streams.appending.log import Log
     from everfold.streams.appending.outcomes import Appended, Lease, LeaseOver, Renewed
+    from everfold.streams.assets.asset import Asset
+    from everfold.streams.assets.asset_store import AssetStore, Stored
     from everfold.streams.border.secrets import Secret
     from everfold.streams.errors import (
         AccessMissing,
@@ -77,6 +81,8 @@ if TYPE_CHECKING:
         NeedsAsyncio,
         NoServer,
         NoServerCanRun,
+        OutputNotStored,
+        OutputUnknown,
         PartitionMismatch,
         QueueFull,
         QueueUnknown,
@@ -150,9 +156,11 @@ __all__ = [
     "ArchiveDamaged",
     "ArchiveForeign",
     "ArchiveUnavailable",
+    "Asset",
     "AssetDamaged",
     "AssetGone",
     "AssetInput",
+    "AssetStore",
     "AssetUnknown",
     "AssetsUnavailable",
     "Backend",
@@ -192,6 +200,7 @@ __all__ = [
     "InvalidWorkflow",
     "Job",
     "JobClosed",
+    "JobFile",
     "JobFilter",
     "JobLeased",
     "JobNotHeld",
@@ -212,7 +221,10 @@ __all__ = [
     "NoServer",
     "NoServerCanRun",
     "NodeProblem",
+    "OpenOutput",
+    "OutputNotStored",
     "OutputSaved",
+    "OutputUnknown",
     "Outputs",
     "Page",
     "PartitionMismatch",
@@ -242,6 +254,7 @@ __all__ = [
     "RunnerNameTaken",
     "RunnerStatus",
     "RunnerUnknown",
+    "SavedFile",
     "Secret",
     "ServerError",
     "ServerInCluster",
@@ -254,6 +267,7 @@ __all__ = [
     "ServerUnreachable",
     "Started",
     "Stopping",
+    "Stored",
     "Submitted",
     "SubmittedJob",
     "Submitting",
@@ -262,6 +276,7 @@ __all__ = [
     "Succeeded",
     "TargetAway",
     "Terminal",
+    "Thumbnail",
     "TooLarge",
     "Trimmed",
     "TryLater",
@@ -285,6 +300,8 @@ __all__ = [
 _MODULES = {
     "everfold.many_jobs": "Batch BatchProgress ManyDone",
     "everfold.operations": "BackendStatus RunnerStatus",
+    "everfold.assets.job_files": "JobFile Thumbnail",
+    "everfold.assets.getting": "OpenOutput SavedFile",
     "everfold.client": "Everfold",
     "everfold.submitting": "SubmittedJob",
     "everfold.embedded": "embedded_server find_server",
@@ -305,6 +322,8 @@ _MODULES = {
     "everfold.runner.runner": "Runner",
     "everfold.streams.appending.log": "Log",
     "everfold.streams.appending.outcomes": "Appended Lease LeaseOver Renewed",
+    "everfold.streams.assets.asset": "Asset",
+    "everfold.streams.assets.asset_store": "AssetStore Stored",
     "everfold.streams.border.secrets": "Secret",
     "everfold.streams.events.codec": "Unreadable",
     "everfold.streams.events.event": "AssetInput Canceled CancelRequested Claimed Event Expired "

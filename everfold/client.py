@@ -10,13 +10,14 @@ import contextlib
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import anyio
 import msgspec
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
 
+from everfold.assets.output_reading import OutputReading
 from everfold.embedded import find_server
 from everfold.many_jobs import ManyJobs
 from everfold.moments import check_moment
@@ -53,20 +54,30 @@ from everfold.submitting import Submitting
 
 if TYPE_CHECKING:
     from everfold.projector.subscribing.subscription import Subscription as Consumed
+    from everfold.streams.assets.asset_store import AssetStore
+    from everfold.streams.assets.blob_store import BlobStore
     from everfold.streams.redis.access import Role
 
 
 READS_AT_ONCE = 50
 
 
-class Everfold(Submitting, ManyJobs, Operations, QueueOperations):
+class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations):
     """One namespace on one server, opened with `Everfold.connect`. Many tasks may use it at once.
 
     Every method raises Unavailable when the server stays away for more than about 15 s.
     """
 
-    def __init__(self, log: Log, watcher: Watcher, policies: PolicySettings = NO_SETTINGS) -> None:
+    def __init__(
+        self,
+        log: Log,
+        watcher: Watcher,
+        policies: PolicySettings = NO_SETTINGS,
+        assets: str | Path | BlobStore | None = None,
+    ) -> None:
         self.log = log
+        self._blobs = _opened(assets) if assets is not None else None
+        self._assets: AssetStore | None = None
         self._policies = policies
         self._watcher = watcher
         self._shown = ShownJobs()
@@ -82,6 +93,7 @@ class Everfold(Submitting, ManyJobs, Operations, QueueOperations):
         actor: str = "client",
         role: Role | None = None,
         config: str | Path | None = None,
+        assets: str | Path | BlobStore | None = None,
     ) -> AsyncIterator[Everfold]:
         """Connect to `url`, else to REDIS_URL or REDIS_HOST, else to a running embedded server.
 
@@ -90,8 +102,9 @@ class Everfold(Submitting, ManyJobs, Operations, QueueOperations):
         this client appends. With a `role`, such as "client" or "reader", the rights of the
         server's user are checked first: AccessMissing names those that are missing. `config` names
         an everfold.toml, of which only the tables [policy...] count here, with the variables
-        EVERFOLD_POLICY_...: defaults for `submit`. Leaving closes the connections and ends all
-        `watch` and `follow`.
+        EVERFOLD_POLICY_...: defaults for `submit`. `assets` is where the bytes of files are: a
+        folder or s3://bucket/prefix, else EVERFOLD_ASSETS, else the data folder; it is opened
+        when it is first used. Leaving closes the connections and ends all `watch` and `follow`.
         Raises Misconfigured (NoServer, PartitionMismatch, ...), InvalidName or Unavailable.
         """
         policies = NO_SETTINGS if config is None else read_policy_settings(config)
@@ -105,11 +118,25 @@ class Everfold(Submitting, ManyJobs, Operations, QueueOperations):
             ) as log,
             Watcher(log) as watcher,
         ):
-            client = cls(log, watcher, policies)
+            client = cls(log, watcher, policies, assets)
             try:
                 yield client
             finally:
                 await client._end_check()
+
+    @property
+    def assets(self) -> AssetStore:
+        """The stored files of this namespace. Raises Misconfigured for a place that cannot be one.
+
+        The runners must use the same place.
+        """
+        if self._assets is None:
+            # Here, because most programs submit and read only.
+            from everfold.assets.opening import open_blobs
+            from everfold.streams.assets.asset_store import AssetStore
+
+            self._assets = AssetStore(self.log, self._blobs or open_blobs())
+        return self._assets
 
     async def get(self, job_id: str, at_least_seq: int = 0) -> Job:
         """Return the job's state, with all events up to `at_least_seq`, as far as they exist.
@@ -235,7 +262,7 @@ class Everfold(Submitting, ManyJobs, Operations, QueueOperations):
     async def outputs(self, job_id: str) -> Outputs:
         """Return the outputs by node id, as ComfyUI reports them; those so far for an open job.
 
-        They name files on the job's backend and hold no bytes. Raises as `get` does.
+        They name files and hold no bytes: `output_files` and `open_output` do. Raises as `get`.
         """
         return (await self.get(job_id)).outputs
 
@@ -319,6 +346,17 @@ class Everfold(Submitting, ManyJobs, Operations, QueueOperations):
         job = await self.get(job_id)
         await give_up_attempt(self.log, job_id, 0 if job.is_terminal else job.attempt)
         return job
+
+
+def _opened(assets: object) -> BlobStore:
+    """Return the place that a caller named, or made. Raises Misconfigured, InvalidName."""
+    from everfold.assets.opening import open_blobs
+
+    if isinstance(assets, str | Path):
+        return open_blobs(assets)
+    if not callable(getattr(assets, "walk", None)):
+        raise InvalidName("assets", assets, "pass a folder, s3://bucket/prefix or a BlobStore")
+    return cast("BlobStore", assets)
 
 
 def to_json(job: Job) -> dict[str, object]:

@@ -14,6 +14,7 @@ from blake3 import blake3
 
 from everfold.streams.assets.asset import HASH_PREFIX
 from everfold.streams.assets.asset_store import AssetStore
+from everfold.streams.assets.blob_store import CHUNK_BYTES
 from everfold.streams.errors import AssetDamaged, Misconfigured
 
 
@@ -30,6 +31,25 @@ async def checked_bytes(store: AssetStore, content_hash: str) -> AsyncGenerator[
     found = HASH_PREFIX + digest.hexdigest()
     if found != content_hash:
         raise AssetDamaged(content_hash, found)
+
+
+async def is_saved(path: Path, content_hash: str) -> bool:
+    """Say whether a file is there and has these bytes."""
+    try:
+        return await anyio.to_thread.run_sync(_hash_of, path) == content_hash
+    except OSError:
+        return False
+
+
+def _hash_of(path: Path) -> str:
+    """Return a file's hash, empty for what is no file."""
+    if not path.is_file():
+        return ""
+    digest = blake3()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return HASH_PREFIX + digest.hexdigest()
 
 
 async def save_asset(

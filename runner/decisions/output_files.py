@@ -69,7 +69,7 @@ def plan_of(outputs: Outputs, *, previews: bool, event_limit_bytes: int) -> Plan
     is_whole, left_bytes = True, event_limit_bytes
     for output in outputs.values():
         node_bytes = OUTPUT_LIMIT_BYTES
-        for reference in _references(output):
+        for reference in references(output):
             file = file_of(reference)
             if not _is_wanted(file, previews=previews):
                 left_out[file] = Missing("skipped")
@@ -177,7 +177,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 Change = Callable[[dict[str, object]], dict[str, object]]
 
 
-def _references(output: Mapping[str, object]) -> list[dict[str, object]]:
+def references(output: Mapping[str, object]) -> list[dict[str, object]]:
+    """Return what a node says of each file that it names, in its order."""
     found = list[dict[str, object]]()
 
     def note(reference: dict[str, object]) -> dict[str, object]:

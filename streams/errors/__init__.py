@@ -7,7 +7,8 @@
     │       HashMismatch, QuotaFull, InputRefused
     ├── Unknown          check the name; nothing was written
     │       JobUnknown, JobNotParked, JobNotHeld, SubscriptionUnknown, BackendUnknown,
-    │       RunnerUnknown, QueueUnknown, AssetUnknown, AssetGone
+    │       RunnerUnknown, QueueUnknown, AssetUnknown, AssetGone, OutputUnknown,
+    │       OutputNotStored
     ├── Conflict         read again, decide again; nothing was written
     │       WrongExpectedSequence, JobClosed, JobLeased, RebuildTaken, QueueFull
     ├── LeaseLost        stop this work, another runner has it; nothing was written
@@ -105,6 +106,8 @@ from everfold.streams.errors.unknown import (
     JobNotHeld,
     JobNotParked,
     JobUnknown,
+    OutputNotStored,
+    OutputUnknown,
     QueueUnknown,
     RunnerUnknown,
     SubscriptionUnknown,
@@ -152,6 +155,8 @@ __all__ = [
     "NeedsAsyncio",
     "NoServer",
     "NoServerCanRun",
+    "OutputNotStored",
+    "OutputUnknown",
     "PartitionMismatch",
     "QueueFull",
     "QueueUnknown",

@@ -84,3 +84,25 @@ class AssetGone(Unknown):
             "another store with --assets or EVERFOLD_ASSETS"
         )
         self.hash, self.url = content_hash, url
+
+
+class OutputUnknown(Unknown):
+    """The job has no output file of this name or number, or none at all so far."""
+
+    def __init__(self, job_id: str, wanted: str, known: tuple[str, ...]) -> None:
+        job = shown(job_id)
+        why = f"has no output file {wanted}; {instead(wanted, known)}" if known else "has no files"
+        super().__init__(f"job {job} {why}")
+        self.job_id, self.wanted, self.known = job_id, wanted, known
+
+
+class OutputNotStored(Unknown):
+    """The job names this file, and its bytes are not in the store: `why` is the word of its event.
+
+    It may be on `backend` still.
+    """
+
+    def __init__(self, job_id: str, name: str, why: str, sentence: str, backend: str) -> None:
+        place = f"; it was made on {backend}" if backend else ""
+        super().__init__(f"{shown(name)} of job {job_id} is not stored: {sentence}{place}")
+        self.job_id, self.name, self.why, self.backend = job_id, name, why, backend

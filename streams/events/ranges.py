@@ -73,6 +73,7 @@ def _seconds(least: float = 0, *, is_endless: bool = False) -> Range:
 
 
 _PERIOD = _seconds(SHORTEST_S)
+_PLACE = Range(0, 2**60, "bytes", is_whole=True)
 _DEADLINE = _seconds(SHORTEST_S, is_endless=True)
 _SEQUENCE = _count(0, 2**53)
 
@@ -92,6 +93,9 @@ RANGES = {
     "delay_s": _seconds(is_endless=True),
     "after_seq": _SEQUENCE,
     "at_least_seq": _SEQUENCE,
+    "index": _count(0),
+    "start": _PLACE,
+    "end": _PLACE,
     "expected": _count(-1, 2**53),
     "epoch": _count(-1, 2**53),
     "limit": _count(1, 2**31),

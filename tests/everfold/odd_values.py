@@ -98,6 +98,9 @@ NO_POLICY: Values = (7, "x", {"retries": 1}, Odd(), [])
 NO_EVENT: Values = (None, 7, "job.started", {}, Odd(), Policy(), Started(attempt=cast("int", "1")))
 NO_CURSOR: Values = (*NO_TEXT, "x", ":", "²:a", "9" * 5_000 + ":a", "1", "1:", "\ud800")
 
+NO_FLAG: Values = (None, 1, "no", [])
+NO_FOLDER: Values = (7, None, b"x", "", "a\x00b", "/dev/null/x", "~nobody-of-this-name/x", Odd())
+
 NO_FILTER = (*NO_POLICY, JobFilter(statuses=["done"]), JobFilter(user="a\n"))
 NO_JOBS = (7, "x", [7], [""], JobFilter(user="a\n"))
 NO_CHANGES = (7, [7], {7: 1})
@@ -145,4 +148,25 @@ QUEUE_CALLS: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] = 
     ),
     "Everfold.position": ({}, READ),
     "Everfold.why": ({}, READ),
+}
+
+NO_CHOICE = tuple(one for one in NO_LINE if one is not None)
+OUTPUT_CALLS: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] = {
+    "Everfold.output_files": ({}, READ),
+    "Everfold.open_output": (
+        {"job_id": JOB},
+        {
+            **READ,
+            "file": NO_CHOICE,
+            "node": NO_CHOICE,
+            "index": NO_COUNT,
+            "start": NO_COUNT,
+            "end": NO_COUNT,
+            "thumbnail": NO_FLAG,
+        },
+    ),
+    "Everfold.save_outputs": (
+        {"job_id": JOB, "folder": Path("/dev/null")},
+        {**READ, "folder": NO_FOLDER, "thumbnails": NO_FLAG},
+    ),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
 
@@ -40,6 +41,7 @@ from tests.everfold.odd_values import (
     NO_EVENT,
     NO_EXTRA_DATA,
     NO_FILTER,
+    NO_FLAG,
     NO_JOB,
     NO_JOBS,
     NO_LINE,
@@ -54,6 +56,7 @@ from tests.everfold.odd_values import (
     NO_TEXTS,
     NO_WORKFLOW,
     NODE,
+    OUTPUT_CALLS,
     QUEUE_CALLS,
     READ,
     Odd,
@@ -82,7 +85,7 @@ CALLS: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] = {
             "partner_keys": NO_PARTNER_KEYS,
             "needs": (7, [7], ["a\nb"], [""], [f"n{i}" for i in range(21)]),
             "on_missing": (*NO_NAME, "refuses"),
-            "validate": (None, 1, "no", []),
+            "validate": NO_FLAG,
         },
     ),
     "Everfold.get": ({"job_id": JOB}, {**READ, "at_least_seq": NO_COUNT}),
@@ -112,6 +115,7 @@ CALLS: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] = {
     "Everfold.watch": ({"job_id": JOB}, AFTER),
     "Everfold.wait": ({"job_id": JOB}, {**READ, "timeout_s": NO_SECONDS}),
     "Everfold.outputs": ({}, READ),
+    **OUTPUT_CALLS,
     "Everfold.events": ({"job_id": JOB}, AFTER),
     "Everfold.cancel": ({"job_id": JOB}, {**READ, "reason": NO_LINE}),
     "Everfold.retire_backend": ({}, {"name": (*NO_LINE, "", "http://nowhere:1")}),
@@ -276,6 +280,9 @@ async def stored(everfold: Everfold) -> dict[bytes, object]:
 
 async def run(call: Callable[..., object], given: Mapping[str, object]) -> object:
     made = call(**given)
+    if isinstance(made, AbstractAsyncContextManager):
+        async with made as entered:
+            return entered
     if inspect.isasyncgen(made):
         return [one async for one in made]
     return await made if inspect.isawaitable(made) else made
@@ -347,7 +354,7 @@ async def test_nothing_is_opened_with_what_nobody_can_mean(
     everfold: Everfold, argument: str, values: Iterable[object]
 ) -> None:
     assert {*arguments(Everfold.connect), *arguments(Log.open)} == {
-        "url", "namespace", "partitions", "actor", "role", "config",
+        "url", "namespace", "partitions", "actor", "role", "config", "assets",
     }  # fmt: skip
     given = {"url": everfold.log.url, "namespace": everfold.log.keys.namespace}
 
