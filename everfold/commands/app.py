@@ -61,7 +61,11 @@ COMMANDS = {
     ),
     "limits": (
         "queues.limits:limits",
-        "List, set and remove limits of jobs that run or wait, and users' shares.",
+        "List, set and remove limits of jobs, users' shares, and what users may store.",
+    ),
+    "assets": (
+        "assets.assets:assets",
+        "List, show, get, put and remove stored files; sweep and verify the store.",
     ),
     "upgrade": (
         "operate.upgrade:upgrade",

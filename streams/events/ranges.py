@@ -106,7 +106,7 @@ RANGES = {
     "running_limit": Range(0, 1_000_000),
     "waiting_limit": Range(0, 100_000_000),
     "share_limit": Range(0.01, 100),
-    "assets_limit": Range(0, 2**60, "bytes", is_whole=True),
+    "assets_limit": Range(0, 2**50, "bytes"),
     "keep_s": _seconds(is_endless=True),
     "grace_s": _seconds(),
     # Of a runner.

@@ -76,7 +76,7 @@ async def set_limit(log: Log, limit: Limit) -> None:
     """Set or replace one limit. Raises InvalidName, a leaf of Unavailable."""
     checked = check_limit(limit)
     field = f"{checked.what} {checked.scope} {checked.name}"
-    await command(log.redis, "HSET", log.keys.limits(), field, f"{checked.number:g}")
+    await command(log.redis, "HSET", log.keys.limits(), field, f"{checked.number:.15g}")
 
 
 async def remove_limit(log: Log, what: What, scope: Scope, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""`everfold limits`: how many jobs may run or wait, and users' shares."""
+"""`everfold limits`: how many jobs may run or wait, users' shares, and what users may store."""
 
 from __future__ import annotations
 
@@ -6,25 +6,29 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from everfold.assets.sizes import size_bytes, size_text
 from everfold.commands.session import DEFAULT, Session
 from everfold.streams.errors import InvalidName
 from everfold.streams.queues.limits import EVERY, Limit
 
 LimitOf = Annotated[
-    Literal["running", "waiting", "share"],
+    Literal["running", "waiting", "share", "assets"],
     Parameter(
         help="running: jobs at once. waiting: jobs of a queue; a submit beyond is refused. share: "
-        "turns that a user has for one of any other user."
+        "turns that a user has for one of any other user. assets: bytes that a user may store."
     ),
 ]
 For = Annotated[
     Literal["queue", "user", "kind"],
-    Parameter(help="What it is for: queue, user or kind; of waiting queue, of share user."),
+    Parameter(
+        help="What it is for: queue, user or kind; of waiting queue, of share and assets user."
+    ),
 ]
 Named = Annotated[str, Parameter(help="Its name; '*' is each one that has no limit of its own.")]
 
 limits = App(
-    name="limits", help="List, set and remove limits of jobs that run or wait, and users' shares."
+    name="limits",
+    help="List, set and remove limits of jobs, users' shares, and what users may store.",
 )
 
 
@@ -39,18 +43,21 @@ async def ls(*, session: Session = DEFAULT) -> int:
             "limit": lambda one: one.what,
             "of": lambda one: one.scope,
             "name": lambda one: one.name,
-            "number": lambda one: f"{one.number:g}",
+            "number": number_text,
         },
         empty="there are no limits",
     )
     return 0
 
 
-def _number(text: str) -> float:
+def _number(text: str, limit: str) -> float:
+    if limit == "assets" and (size := size_bytes(text)) is not None:
+        return size
     try:
         return float(text)
     except ValueError:
-        raise InvalidName("limit", text, "use a number") from None
+        rule = "use a size such as 10GB" if limit == "assets" else "use a number"
+        raise InvalidName("limit", text, rule) from None
 
 
 @limits.command(name="set")
@@ -58,19 +65,21 @@ async def set_(
     limit: LimitOf,
     scope: For,
     name: Named,
-    number: Annotated[str, Parameter(help="Jobs; of a share, turns.")],
+    number: Annotated[
+        str, Parameter(help="Jobs; of a share, turns; of assets, a size such as 10GB.")
+    ],
     /,
     *,
     session: Session = DEFAULT,
 ) -> int:
-    """Set a limit: `limits set running user '*' 2`, `limits set share user ada 3`.
+    """Set a limit: `limits set running user '*' 2`, `limits set assets user ada 10GB`.
 
     It counts from the next claim or submit on, and stops nothing that runs.
     """
-    chosen = Limit(limit, scope, name, _number(number))
+    chosen = Limit(limit, scope, name, _number(number, limit))
     async with session.operate() as everfold:
         await everfold.set_limit(limit, scope, name, chosen.number)
-    session.tell(chosen, f"{shown(chosen)}: {chosen.number:g}")
+    session.tell(chosen, f"{shown(chosen)}: {number_text(chosen)}")
     return 0
 
 
@@ -88,4 +97,9 @@ async def rm(limit: LimitOf, scope: For, name: Named, /, *, session: Session = D
 def shown(limit: Limit) -> str:
     """Return what a limit is of, for people."""
     of = f"each {limit.scope}" if limit.name == EVERY else f"{limit.scope} {limit.name}"
-    return f"share of {of}" if limit.what == "share" else f"{limit.what} jobs of {of}"
+    what = limit.what if limit.what in ("share", "assets") else f"{limit.what} jobs"
+    return f"{what} of {of}"
+
+
+def number_text(limit: Limit) -> str:
+    return size_text(limit.number) if limit.what == "assets" else f"{limit.number:g}"
