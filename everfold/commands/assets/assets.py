@@ -164,12 +164,14 @@ async def put(
 
 
 @assets.command
-async def rm(*asset: AssetId, assets: AssetsPlace = None, session: Session = DEFAULT) -> int:
+async def rm(
+    asset: AssetId, /, *more: AssetId, assets: AssetsPlace = None, session: Session = DEFAULT
+) -> int:
     """Remove stored files. Their bytes go with the next sweep, unless another asset has them."""
     code = 0
     async with session.operate() as everfold:
         store = opened_store(everfold.log, assets)
-        for one in asset:
+        for one in (asset, *more):
             was_there = await store.remove(one)
             code = code if was_there else 1
             session.tell(

@@ -19,6 +19,8 @@ from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.archiver import Archiver
 from everfold.streams.archive.folder import Folder
+from everfold.streams.assets.asset_store import AssetStore
+from everfold.streams.assets.blob_folder import BlobFolder
 from everfold.streams.leases.backends import BackendEntry, note_backends
 from everfold.streams.leases.registry import RunnerEntry, register_runner
 from everfold.streams.queues.limits import Limit, set_limit
@@ -68,8 +70,9 @@ def test_all_commands_have_it_but_those_that_print_a_document() -> None:
     assert {name for name, words in COMMANDS.items() if not has_json(words)} == WITHOUT_JSON
 
 
-async def seed(log: Log, folder: Path) -> None:
-    """Make jobs that ended and one that waits, an archive, backends, held and parked jobs.
+async def seed(log: Log, folder: Path) -> str:
+    """Make jobs that ended and one that waits, an archive, backends, held and parked jobs, and an
+    asset, whose id is returned.
 
     The runner has no named connection, so that no other one takes it for dead.
     """
@@ -108,15 +111,18 @@ async def seed(log: Log, folder: Path) -> None:
         async with consuming(log, Subscription(name, start=BEGINNING)(refuse)), projecting(log):
             await eventually(lambda: caught_up(log), 20)
             await eventually(partial(held_jobs, log, name), 20)
+    store = AssetStore(log, BlobFolder(folder / "assets"))
+    return (await store.put(b"text", name="a.txt")).asset.id
 
 
-def values(folder: Path) -> dict[str, str]:
+def values(folder: Path, asset: str) -> dict[str, str]:
     graph = folder / "graph.json"
     graph.write_text(json.dumps(GRAPH))
     exported = folder / "exported.jsonl.gz"
     return {
         "path": str(graph),
         "job_id": "ended",
+        "asset": asset,
         "name": "held",
         "jobs wait job_id": "open",
         "jobs give-up job_id": "running",
@@ -150,6 +156,7 @@ def values(folder: Path) -> dict[str, str]:
 
 
 MORE = {
+    "assets get": ["--to", "got.txt"],
     "archive import": ["--namespace", "imported"],
     "archive run": ["--everything"],
     "archive trim": ["--retention", "7d"],
@@ -170,8 +177,8 @@ def name_of(line: list[str]) -> str:
     return " ".join(next(one for one in words if one in RUNNABLE))
 
 
-def calls(folder: Path) -> Iterator[Call]:
-    for line in command_lines(values(folder)):
+def calls(folder: Path, asset: str) -> Iterator[Call]:
+    for line in command_lines(values(folder, asset)):
         name = name_of(line)
         if name in COMMANDS and name not in WITHOUT_JSON | OTHER_TESTS:
             yield Call([*line, *MORE.get(name, []), "--json"])
@@ -198,11 +205,12 @@ async def test_each_line_that_a_command_prints_is_an_object(
     folder = tmp_path / "work"
     folder.mkdir()
     async with Log.open(server.url) as log:
-        await seed(log, folder)
+        asset = await seed(log, folder)
     await ended(everfold("archive", "export", str(folder / "before.jsonl.gz")))
     environ = {"REDIS_URL": server.url, "COMFYUI_URL": BACKENDS[0], "EVERFOLD_LOG": "CRITICAL"}
+    environ["EVERFOLD_ASSETS"] = str(folder / "assets")
     environ["EVERFOLD_SINK_WEBHOOK_SECRET"] = f"whsec_{'A' * 44}"
-    shown = await walked(start_program, Walk([*calls(folder)], str(folder), environ, 5.0))
+    shown = await walked(start_program, Walk([*calls(folder, asset)], str(folder), environ, 5.0))
     names = [(name_of(one.arguments), one) for one in shown]
     found = [(name, fault) for name, one in names for fault in faults(name, one)]
     assert not found, "\n".join(f"{name}: {fault}" for name, fault in found)
