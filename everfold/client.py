@@ -76,7 +76,7 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations)
         assets: str | Path | BlobStore | None = None,
     ) -> None:
         self.log = log
-        self._blobs = _opened(assets) if assets is not None else None
+        self._place = _checked_place(assets)
         self._assets: AssetStore | None = None
         self._policies = policies
         self._watcher = watcher
@@ -132,10 +132,9 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations)
         """
         if self._assets is None:
             # Here, because most programs submit and read only.
-            from everfold.assets.opening import open_blobs
-            from everfold.streams.assets.asset_store import AssetStore
+            from everfold.assets.store_of import open_assets
 
-            self._assets = AssetStore(self.log, self._blobs or open_blobs())
+            self._assets = open_assets(self.log, self._place)
         return self._assets
 
     async def get(self, job_id: str, at_least_seq: int = 0) -> Job:
@@ -348,12 +347,15 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations)
         return job
 
 
-def _opened(assets: object) -> BlobStore:
+def _checked_place(assets: object) -> str | Path | BlobStore | None:
     """Return the place that a caller named, or made. Raises Misconfigured, InvalidName."""
-    from everfold.assets.opening import open_blobs
-
+    if assets is None:
+        return None
     if isinstance(assets, str | Path):
-        return open_blobs(assets)
+        from everfold.assets.opening import open_blobs
+
+        open_blobs(assets)
+        return assets
     if not callable(getattr(assets, "walk", None)):
         raise InvalidName("assets", assets, "pass a folder, s3://bucket/prefix or a BlobStore")
     return cast("BlobStore", assets)

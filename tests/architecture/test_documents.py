@@ -28,6 +28,7 @@ SAMPLE = {
     "line": "L",
     "scope": "user",
     "owner": "O",
+    "place": "P",
 }
 
 
@@ -53,7 +54,7 @@ def documented() -> dict[str, str]:
     rows = re.findall(r"^\| `([^`]*<ns>[^`]*)` \| (\w+) \|", TEXT, re.MULTILINE)
     spelled = {"<ns>": "ns", ":p}": ":0}", "<job>": "J", "<queue>": "Q"}
     spelled |= {"<priority>": "high", "<sha256>": "S", "<name>": "N", "<submit id>": "I"}
-    spelled |= {"<line>": "L", "<scope>": "user", "<owner>": "O"}
+    spelled |= {"<line>": "L", "<scope>": "user", "<owner>": "O", "<place>": "P"}
     found = {}
     for key, kind in rows:
         for written, sample in spelled.items():

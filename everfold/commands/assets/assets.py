@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 
 from everfold.assets.saving import checked_bytes, save_asset
 from everfold.assets.sizes import size_text
-from everfold.commands.assets.store import opened_store
+from everfold.assets.store_of import open_assets
 from everfold.commands.formats import ago, moment_text, span
 from everfold.commands.numbers import duration, number
 from everfold.commands.options import AssetsPlace
@@ -58,7 +58,7 @@ async def ls(
     """
     async with session.open("reader") as everfold:
         page = await list_assets(
-            opened_store(everfold.log, assets), user, limit=limit, cursor=cursor
+            open_assets(everfold.log, assets), user, limit=limit, cursor=cursor
         )
     session.show(page.assets, _columns(), empty="no assets", wrap=("name",))
     if page.cursor and not session.json:
@@ -85,7 +85,7 @@ def _columns() -> Mapping[str, Callable[[Asset], Cell]]:
 async def show(asset: AssetId, *, assets: AssetsPlace = None, session: Session = DEFAULT) -> int:
     """Show all that is known of one stored file."""
     async with session.open("reader") as everfold:
-        store = opened_store(everfold.log, assets)
+        store = open_assets(everfold.log, assets)
         found = await store.get(asset)
         is_there = await store.blobs.find(found.hash) is not None
     session.tell({**msgspec.to_builtins(found), "is_there": is_there}, *_lines(found))
@@ -121,7 +121,7 @@ async def get(
 ) -> int:
     """Write a stored file, whose bytes are checked on the way."""
     async with session.open("reader") as everfold:
-        store = opened_store(everfold.log, assets)
+        store = open_assets(everfold.log, assets)
         found = await store.get(asset)
         if to is None:
             async for chunk in checked_bytes(store, found.hash):
@@ -153,7 +153,7 @@ async def put(
         The path of the file.
     """
     async with session.open("client") as everfold:
-        store = opened_store(everfold.log, assets)
+        store = open_assets(everfold.log, assets)
         stored = await store.put(file, name=name or file.name, owner=user, keep_s=keep)
     one = stored.asset
     kept = "for ever" if keep is None else span(keep)
@@ -170,7 +170,7 @@ async def rm(
     """Remove stored files. Their bytes go with the next sweep, unless another asset has them."""
     code = 0
     async with session.operate() as everfold:
-        store = opened_store(everfold.log, assets)
+        store = open_assets(everfold.log, assets)
         for one in (asset, *more):
             was_there = await store.remove(one)
             code = code if was_there else 1
@@ -196,7 +196,7 @@ async def gc(
     `up` and `runner` do this by themselves every hour.
     """
     async with session.operate() as everfold:
-        store = opened_store(everfold.log, assets)
+        store = open_assets(everfold.log, assets)
 
         async def named(one: Asset) -> bool | None:
             return await is_named(everfold.log, one)
@@ -221,7 +221,7 @@ async def verify(
     """Compare all stored bytes with what is known; exit code 1 if something differs."""
     count = 0
     async with session.open("reader") as everfold:
-        store = opened_store(everfold.log, assets)
+        store = open_assets(everfold.log, assets)
         async for problem in verify_assets(store, read_bytes=not quick):
             count += 1
             session.tell(problem, f"{problem.what}: {problem.sentence}")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from everfold.archives.opening import remember_archive
+from everfold.assets.store_of import open_assets
 from everfold.commands.app import ALIASES
 from everfold.commands.config.settings import settings_of
 from everfold.projector.subscribing.delivery import Delivery
@@ -19,8 +20,6 @@ from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.archiver import Archiver
 from everfold.streams.archive.folder import Folder
-from everfold.streams.assets.asset_store import AssetStore
-from everfold.streams.assets.blob_folder import BlobFolder
 from everfold.streams.leases.backends import BackendEntry, note_backends
 from everfold.streams.leases.registry import RunnerEntry, register_runner
 from everfold.streams.queues.limits import Limit, set_limit
@@ -111,7 +110,7 @@ async def seed(log: Log, folder: Path) -> str:
         async with consuming(log, Subscription(name, start=BEGINNING)(refuse)), projecting(log):
             await eventually(lambda: caught_up(log), 20)
             await eventually(partial(held_jobs, log, name), 20)
-    store = AssetStore(log, BlobFolder(folder / "assets"))
+    store = open_assets(log, folder / "assets")
     return (await store.put(b"text", name="a.txt")).asset.id
 
 

@@ -77,6 +77,7 @@ KINDS = {
     "audit": Kind(NAMESPACE),
     "drains": Kind(NAMESPACE),
     "object_info": Kind(SERVER),
+    "asset_sweep": Kind(NAMESPACE),
     "log": Kind(PARTITION, hurts=PARTITION),
     "readers": Kind(PARTITION),
     "trimmed": Kind(PARTITION, hurts=PARTITION, fields=("to", "count")),
@@ -139,6 +140,7 @@ def key_of(keys: Keyspace, name: str, partition: int, job_id: str = "", sha: str
         "content_hash": "0" * 64,
         "submit_id": "x",
         "owner": "",
+        "place": "x",
         "name": {"unmoved": "later", "running": "default"}.get(method, "jobs"),
     }
     make: Callable[..., str] = getattr(roots[owner], method)
