@@ -68,15 +68,18 @@ class Session:
         return self.tls.added_to(self.redis_url) if self.redis_url else find_server(tls=self.tls)
 
     @contextlib.asynccontextmanager
-    async def open(self, role: Role | None = None) -> AsyncIterator[Everfold]:
+    async def open(
+        self, role: Role | None = None, assets: str | None = None
+    ) -> AsyncIterator[Everfold]:
         """Connect as an application does. Raises NoServer, Misconfigured or Unavailable.
 
-        With a `role` the rights of the server's user are checked first.
+        With a `role` the rights of the server's user are checked first. `assets` is where the
+        bytes of files are.
         """
         from everfold.client import Everfold
 
         async with Everfold.connect(
-            self.url(), namespace=self.namespace, actor="cli", role=role
+            self.url(), namespace=self.namespace, actor="cli", role=role, assets=assets
         ) as everfold:
             yield everfold
 

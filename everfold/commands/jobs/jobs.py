@@ -19,6 +19,7 @@ from everfold.commands.jobs.many import (
     rerun_one,
     with_statuses,
 )
+from everfold.commands.jobs.outputs import outputs
 from everfold.commands.jobs.reasons import sentence_of, telling_why
 from everfold.commands.jobs.selecting import EVERY_JOB, Selection
 from everfold.commands.jobs.waiting import priority, why
@@ -60,6 +61,7 @@ Reason = Annotated[str, at_most("reason", "The reason, for the job's history.")]
 jobs = App(
     name="jobs", help="List, show, explain, watch, wait for, cancel, rerun and give up jobs."
 )
+jobs.command(outputs)
 jobs.command(why)
 jobs.command(priority)
 
@@ -277,29 +279,6 @@ async def give_up(job_id: JobId, *, session: Session = DEFAULT) -> None:
         job_id = await everfold.find(job_id)
         job = await everfold.give_up(job_id)
     session.tell(to_json(job), f"{job_id}: attempt {job.attempt} is to be given up")
-
-
-@jobs.command
-async def outputs(job_id: JobId, *, session: Session = DEFAULT) -> None:
-    """Print the outputs of a job's output nodes."""
-    async with session.open("reader") as everfold:
-        job_id = await everfold.find(job_id)
-        found = await everfold.outputs(job_id)
-    lines = [
-        f"node {node}  {kind}  {_place(value)}"
-        for node, output in found.items()
-        for kind, values in output.items()
-        for value in (values if isinstance(values, list) else [values])
-    ]
-    session.tell(found, *(lines or ["no outputs yet"]))
-
-
-def _place(value: object) -> str:
-    """Return a file as folder and name; any other value as JSON."""
-    if not isinstance(value, dict) or "filename" not in value:
-        return _json(value)
-    parts = (value.get("type"), value.get("subfolder"), value["filename"])
-    return "/".join(str(part) for part in parts if part)
 
 
 def _json(value: object) -> str:
