@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from everfold.assets.job_files import JobFile, Thumbnail
     from everfold.client import Everfold
     from everfold.embedded import embedded_server, find_server
+    from everfold.erasing.seal_cipher import environment_cipher
     from everfold.many_jobs import Batch, BatchProgress, ManyDone
     from everfold.operations import BackendStatus, RunnerStatus
     from everfold.projector.config import ProjectorConfig
@@ -91,6 +92,7 @@ if TYPE_CHECKING:
         Refused,
         RunnerNameTaken,
         RunnerUnknown,
+        SealKeyMissing,
         ServerError,
         ServerInCluster,
         ServerLoading,
@@ -255,6 +257,7 @@ __all__ = [
     "RunnerStatus",
     "RunnerUnknown",
     "SavedFile",
+    "SealKeyMissing",
     "Secret",
     "ServerError",
     "ServerInCluster",
@@ -290,6 +293,7 @@ __all__ = [
     "WrongKeyType",
     "__version__",
     "embedded_server",
+    "environment_cipher",
     "find_server",
     "job_events",
     "new_id",
@@ -305,6 +309,7 @@ _MODULES = {
     "everfold.client": "Everfold",
     "everfold.submitting": "SubmittedJob",
     "everfold.embedded": "embedded_server find_server",
+    "everfold.erasing.seal_cipher": "environment_cipher",
     "everfold.projector.config": "ProjectorConfig",
     "everfold.projector.folding.rebuild": "Rebuild Rebuilt",
     "everfold.projector.folding.custom_projection": "Projection",

@@ -19,6 +19,7 @@ from anyio.abc import TaskStatus
 
 from everfold.assets.output_reading import OutputReading
 from everfold.embedded import find_server
+from everfold.erasing.seal_cipher import environment_cipher
 from everfold.many_jobs import ManyJobs
 from everfold.moments import check_moment
 from everfold.operations import Operations
@@ -104,7 +105,9 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations)
         an everfold.toml, of which only the tables [policy...] count here, with the variables
         EVERFOLD_POLICY_...: defaults for `submit`. `assets` is where the bytes of files are: a
         folder or s3://bucket/prefix, else EVERFOLD_ASSETS, else the data folder; it is opened
-        when it is first used. Leaving closes the connections and ends all `watch` and `follow`.
+        when it is first used. With EVERFOLD_SEAL_KEY in the environment what belongs to users is
+        sealed, see docs/ERASING.md. Leaving closes the connections and ends all `watch` and
+        `follow`.
         Raises Misconfigured (NoServer, PartitionMismatch, ...), InvalidName or Unavailable.
         """
         policies = NO_SETTINGS if config is None else read_policy_settings(config)
@@ -115,6 +118,7 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations)
                 partitions=partitions,
                 actor=actor,
                 role=role,
+                cipher=environment_cipher(),
             ) as log,
             Watcher(log) as watcher,
         ):
@@ -147,7 +151,7 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations)
         """
         check_number("at_least_seq", at_least_seq)
         at_least_seq = max(at_least_seq, self._shown.seq_of(check_job(job_id)))
-        return self._show(await get(self.log, job_id, at_least_seq))
+        return await self._opened(await get(self.log, job_id, at_least_seq))
 
     async def find(self, part: str) -> str:
         """Return the id of the one job whose id begins or ends with at least 4 characters.
@@ -216,9 +220,8 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations)
             newer=await self._shown_after(marks),
             behind_s=max(mark.behind_s for mark in marks),
         )
-        for job in page.jobs:
-            self._show(job)
-        return page
+        jobs = [await self._opened(job) for job in page.jobs]
+        return msgspec.structs.replace(page, jobs=jobs)
 
     async def _shown_after(self, marks: Sequence[Checkpoint]) -> dict[str, Job]:
         """Return the jobs of which this client has shown more than the projection has."""
@@ -243,7 +246,7 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations)
         CorruptLog where an event is missing or cannot be read.
         """
         async for job in self._watcher.watch(job_id, after_seq):
-            yield self._show(job)
+            yield await self._opened(job)
 
     async def wait(self, job_id: str, timeout_s: float | None = None) -> Job:
         """Return the job once it has ended, whatever its status: look at `job.status`.
@@ -251,12 +254,12 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations)
         Raises TimeoutError after `timeout_s` seconds (None: never), with the job unchanged;
         JobUnknown, or a kind of CorruptLog as `watch` does.
         """
-        return self._show(await self._watcher.wait(job_id, timeout_s))
+        return await self._opened(await self._watcher.wait(job_id, timeout_s))
 
-    def _show(self, job: Job) -> Job:
-        """Remember what the caller has seen of a job: it never un-sees it."""
+    async def _opened(self, job: Job) -> Job:
+        """Return a job as the caller sees it, and remember that: a caller never un-sees it."""
         self._shown.note(job.job_id, job.seq, job.entry_id)
-        return job
+        return await self.log.opened(job, job.job_id)
 
     async def outputs(self, job_id: str) -> Outputs:
         """Return the outputs by node id, as ComfyUI reports them; those so far for an open job.
@@ -271,7 +274,7 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations)
         The list begins later where the log was trimmed; `everfold events` reads the archive, too.
         An event of an unknown type is an `Unreadable`. Raises JobUnknown.
         """
-        return await job_events(self.log, job_id, after_seq)
+        return await self.log.opened_records(await job_events(self.log, job_id, after_seq))
 
     @contextlib.asynccontextmanager
     async def follow(self) -> AsyncIterator[AsyncIterator[Sequence[Recorded]]]:
@@ -281,7 +284,7 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations)
         the server was away. A process that must not miss events while it is down uses `consume`.
         """
         async with tail(self.log) as batches:
-            yield batches
+            yield (await self.log.opened_records(batch) async for batch in batches)
 
     async def consume(
         self,

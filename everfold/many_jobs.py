@@ -111,7 +111,9 @@ class ManyJobs:
         """
         given = check_changes({} if changes is None else changes)
         job = await self.get(job_id)
-        detail = ", ".join(f"{name}={value}" for name, value in given.items())
+        # What is sealed in the log must not stand in the list of acts.
+        shown = given if self.log.sealing is None else dict.fromkeys(given, "(sealed)")
+        detail = ", ".join(f"{name}={value}" for name, value in shown.items())
         made = await _rerun(self, job, given, new_id(), detail)
         return made or job_id
 
@@ -121,7 +123,8 @@ class ManyJobs:
         """Request jobs to be stopped: those of a filter that are open, or those of these ids."""
         check_text("reason", reason, most=REASON_LIMIT)
         chosen = await _chosen(self, jobs, OPEN_STATUSES)
-        await note_act(self.log, "cancel_jobs", _words(jobs), f"{len(chosen)} jobs: {reason}")
+        told = reason if self.log.sealing is None else "(sealed)"
+        await note_act(self.log, "cancel_jobs", _words(jobs), f"{len(chosen)} jobs: {told}")
 
         async def cancel(job_id: str) -> str:
             if (await self.get(job_id)).is_terminal:

@@ -98,10 +98,16 @@ class Session:
         self, actor: str = "cli", partitions: int | None = None, role: Role | None = None
     ) -> AsyncIterator[Log]:
         """Open the log. `actor` is recorded in events; `role` as for `open`, as are the errors."""
+        from everfold.erasing.seal_cipher import environment_cipher
         from everfold.streams.appending.log import Log
 
         async with Log.open(
-            self.url(), namespace=self.namespace, actor=actor, partitions=partitions, role=role
+            self.url(),
+            namespace=self.namespace,
+            actor=actor,
+            partitions=partitions,
+            role=role,
+            cipher=environment_cipher(),
         ) as log:
             yield log
 

@@ -70,8 +70,9 @@ async def _records(
     log: Log, job_ids: Sequence[str], archive: Archive | None
 ) -> AsyncIterator[Recorded]:
     if not job_ids:
-        async for record in all_history(log, archive):
-            yield record
+        async for stored in all_history(log, archive):
+            for record in await log.opened_records([stored]):
+                yield record
     for job_id in dict.fromkeys(job_ids):
-        for record in await job_history(log, job_id, archive):
+        for record in await log.opened_records(await job_history(log, job_id, archive)):
             yield record

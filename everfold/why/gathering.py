@@ -55,7 +55,7 @@ async def gathered(log: Log, job_id: str) -> Facts:
     """Return the facts about a job. Raises as `why` does."""
     head, now_ms = await _head(log, job_id), await server_time_ms(log.redis)
     try:
-        job = await get(log, job_id, head.seq)
+        job = await log.opened(await get(log, job_id, head.seq), job_id)
     except CorruptLog:
         return Facts(job=Job(job_id=job_id), now_ms=now_ms, is_blocked=True)
     if job.is_terminal:

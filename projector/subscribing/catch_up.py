@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from everfold.projector.folding.job_tracker import JobTracker
 from everfold.projector.subscribing.delivery import Delivery, filter_of
+from everfold.projector.subscribing.opened import opened
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
 from everfold.streams.errors import BrokenChain, InvalidName, JobUnknown, Refused, Trimmed, WentBack
@@ -193,9 +194,11 @@ class CatchUp:
             if entry_order(record.entry_id) <= entry_order(self._after[partition]):
                 continue  # it was read from the archive
             delivery = await self._delivery(tracker, record)
+            is_wanted = delivery is not None and self._wants.wants(delivery)
+            found = await opened(self._log, delivery) if delivery and is_wanted else None
             self._after[partition] = record.entry_id
-            if delivery is not None and self._wants.wants(delivery):
-                yield delivery
+            if found is not None:
+                yield found
         tracker.evict()
 
     async def _delivery(self, tracker: JobTracker, record: Recorded) -> Delivery | None:

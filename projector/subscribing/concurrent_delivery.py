@@ -16,6 +16,7 @@ from everfold.projector.assignment.assignment import PartitionLeaseLost
 from everfold.projector.subscribing.acks import Acks, StartOver
 from everfold.projector.subscribing.delivery import Delivery
 from everfold.projector.subscribing.held import REFUSED, Held, hold, park
+from everfold.projector.subscribing.opened import opened
 from everfold.projector.subscribing.subscription import GiveUp, Subscription, TargetAway, TryLater
 from everfold.streams.appending.log import Log
 from everfold.streams.border.logger import get_logger
@@ -94,7 +95,8 @@ class ConcurrentDelivery:
     async def _deliver(self, deliveries: Sequence[Delivery]) -> None:
         try:
             with anyio.fail_after(self._subscription.timeout_s):
-                await self._subscription.deliver(deliveries)
+                opened_ones = [await opened(self._log, delivery) for delivery in deliveries]
+                await self._subscription.deliver(opened_ones)
         except STOPS:
             raise
         except Exception as error:

@@ -21,6 +21,7 @@ from everfold.runner.decisions.attempts import attempt_of, forgotten
 from everfold.streams.appending.job_input import load_keys
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Appended, Lease
+from everfold.streams.border.sealed_form import is_sealed
 from everfold.streams.border.secrets import Secret, redacted
 from everfold.streams.errors import OUTAGES, Unavailable, WrongExpectedSequence
 from everfold.streams.events.codec import WITH_FREE_JSON, Unreadable, decode, reader_level
@@ -87,7 +88,7 @@ class JobLog:
         not in the log then. Events that others appended meanwhile are read, and events that the
         server has lost are recorded, before the event is appended.
         """
-        stamped = self._log.stamp(await self.redacted(event))
+        stamped = await self._sealed(self._log.stamp(await self.redacted(event)))
         while True:
             try:
                 new = self._new(stamped)
@@ -108,6 +109,26 @@ class JobLog:
         node, may repeat what it was sent."""
         await self.keep_keys()
         return redacted(told, self._keys.values())
+
+    async def _sealed(self, stamped: Event) -> Event:
+        """Return the event as the log is to have it; waits for the server."""
+        backoff = Backoff()
+        while True:
+            try:
+                return await self._log.sealed(self.lease.job_id, stamped)
+            except OUTAGES:
+                await anyio.sleep(backoff.next_s())
+
+    async def why_locked(self) -> str:
+        """Return why this runner cannot read what the job sends, because it is sealed; empty where
+        it can. Waits for the server."""
+        backoff = Backoff()
+        while is_sealed(self.job.metadata):
+            try:
+                return await self._log.why_locked(self.job.metadata)
+            except OUTAGES:
+                await anyio.sleep(backoff.next_s())
+        return ""
 
     async def keep_keys(self) -> None:
         """Read the job's keys for partner nodes every KEYS_EVERY_S, which keeps them; waits for the

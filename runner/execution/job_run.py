@@ -146,7 +146,8 @@ class JobRun:
                 if not self._job_log.is_current:
                     async with self._shared.job_reads:
                         await self._job_log.catch_up()
-                await self._run_steps()
+                if not await self._release_locked():
+                    await self._run_steps()
             if self._is_releasing:
                 await self._release(Released(reason="drain"))
         except CorruptLog as error:
@@ -287,6 +288,16 @@ class JobRun:
         # Each round adds to the log: one that has waited for long can wait a little longer.
         wait_s = min(max(waited_s * LOOKED_AT_SHARE, LOOKED_AT_LEAST_S), LOOKED_AT_MOST_S)
         await self._release(event, wait_s=wait_s)
+
+    async def _release_locked(self) -> bool:
+        """Release the job if it is sealed and cannot be read here: its outputs would be plain."""
+        self._attempt_start.why_none = why = await self._job_log.why_locked()
+        if why and self.job.may_be_alive:
+            await anyio.sleep(LOOKED_AT_LEAST_S)  # it must not go from one to the next in a hurry
+            await self._release(Released(reason="cannot_run", why=why))
+        elif why:
+            await self._release_waiting()
+        return bool(why)
 
     def _may_send(self) -> bool:
         return self._shared.leases.is_trusted(self.lease) and not self._scope.cancel_called

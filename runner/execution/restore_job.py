@@ -73,6 +73,7 @@ async def _was_trimmed(log: Log, seen: Job) -> bool:
 
 
 async def _submit_again(log: Log, seen: Job, sent: JobInput) -> bool:
+    seen = await log.opened(seen, seen.job_id)
     try:
         await log.submit(
             sent.workflow,

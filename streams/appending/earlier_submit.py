@@ -11,6 +11,7 @@ from typing import cast
 import msgspec
 from msgspec import Struct
 
+from everfold.streams.border.sealed_form import key_id_of, sealed_text
 from everfold.streams.errors import IdempotencyConflict, InvalidName
 from everfold.streams.events.checks import check_job_id, check_text
 from everfold.streams.events.event import Submitted
@@ -74,11 +75,19 @@ def check_same(first: Submitted | None, again: Repeat, *, is_other_body: bool) -
 
     One that was trimmed cannot be compared, but for what it stored (`is_other_body`).
     """
+    if first is not None and _is_erased(first, again.event):
+        raise IdempotencyConflict(again.key, again.job_id, "content, which was erased since")
     other = _differences(first, again) if first is not None else []
     if is_other_body and not other:
         other = ["workflow"]
     if other:
         raise IdempotencyConflict(again.key, again.job_id, ", ".join(other))
+
+
+def _is_erased(first: Submitted, again: Submitted) -> bool:
+    """Say whether both are sealed, with different keys: the first one was thrown away."""
+    texts = sealed_text(first.metadata), sealed_text(again.metadata)
+    return all(texts) and key_id_of(texts[0]) != key_id_of(texts[1])
 
 
 def _differences(first: Submitted, again: Repeat) -> list[str]:

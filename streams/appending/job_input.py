@@ -14,6 +14,7 @@ from msgspec import Struct
 from everfold.streams.appending.body import graph_of, read_body
 from everfold.streams.appending.partner_keys import read_partner_keys
 from everfold.streams.border.secrets import Secret
+from everfold.streams.errors import SealKeyMissing
 from everfold.streams.events.event import Failure
 from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.events.needs import Needs, needs_of
@@ -47,10 +48,16 @@ class Sends(Protocol):
 
 
 async def load_input(log: Log, job: Sends) -> JobInput | Failure:
-    """Return what the job sends; a failure where Redis no longer has it. Raises EverfoldError."""
-    stored = await log.workflow(job.job_id, job.stored)
-    if stored is None:
+    """Return what the job sends; a failure where Redis no longer has it, or its user was erased.
+
+    Raises SealKeyMissing where this process cannot open it, and what reading raises.
+    """
+    kept = await log.workflow(job.job_id, job.stored)
+    if kept is None:
         return Failure(code="workflow_gone", message="the job's graph is no longer in Redis")
+    stored = await log.opened_content(kept)
+    if stored is None:
+        return Failure(code="workflow_gone", message="the job's user was erased, and its graph too")
     keys = await load_keys(log, job)
     if missing := sorted(set(job.partner_keys) - keys.keys()):
         return Failure(
@@ -73,7 +80,18 @@ async def load_needs(log: Log, job_id: str, stored: str, labels: Collection[str]
     `stored` is the hash under which it stored its graph. Raises a leaf of Unavailable.
     """
     found = await log.workflow(job_id, stored)
-    return needs_of(graph_of(found or b"{}"), labels)
+    return needs_of(await opened_graph(log, found), labels)
+
+
+async def opened_graph(log: Log, stored: bytes | None) -> dict[str, object]:
+    """Return the graph of what a job stored, {} where it cannot be read here.
+
+    Raises a leaf of Unavailable.
+    """
+    try:
+        return graph_of(await log.opened_content(stored or b"{}") or b"{}")
+    except SealKeyMissing:
+        return {}
 
 
 async def load_keys(log: Log, job: Sends) -> Mapping[str, Secret]:

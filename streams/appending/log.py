@@ -21,11 +21,13 @@ from everfold.streams.appending.outcomes import (
     Submission,
     append_outcome,
 )
+from everfold.streams.appending.sealed_content import SealedContent
 from everfold.streams.appending.submitted_event import JobRequest
 from everfold.streams.appending.submitting import submit_job
 from everfold.streams.border.secrets import SecretUrl
 from everfold.streams.closing import close
 from everfold.streams.errors import (
+    InvalidName,
     NamespaceTooNew,
     Refused,
     WrongExpectedSequence,
@@ -61,6 +63,8 @@ from everfold.streams.redis.redis_errors import read_string
 from everfold.streams.redis.retry import with_retry
 from everfold.streams.redis.scripts import NewEvent, looked_up_to
 from everfold.streams.redis.server import check_server, connect, warn_of_eviction
+from everfold.streams.sealing.cipher import Cipher
+from everfold.streams.sealing.sealing import Sealing
 
 WORKFLOW_TTL_S = 7 * 24 * 3600
 """Seconds that a graph is kept after its last open job: long enough to look into a failure."""
@@ -77,7 +81,7 @@ UNLEASED = -1
 E = TypeVar("E", bound=Fact)
 
 
-class Log:
+class Log(SealedContent):
     """One namespace on one server, opened by `Log.open`. Safe to use from many tasks at once.
 
     Two attributes may be changed before the first append. For `retry_for_s` seconds every call
@@ -86,7 +90,12 @@ class Log:
     """
 
     def __init__(
-        self, url: str | SecretUrl, redis: PipeliningRedis, namespace: Namespace, actor: str
+        self,
+        url: str | SecretUrl,
+        redis: PipeliningRedis,
+        namespace: Namespace,
+        actor: str,
+        cipher: Cipher | None = None,
     ) -> None:
         self.url = SecretUrl(url)
         self.redis = redis
@@ -97,6 +106,7 @@ class Log:
         self.event_limit_bytes = EVENT_LIMIT_BYTES
         self.levels = namespace.levels
         self.is_importing = namespace.is_importing
+        self.sealing = Sealing(redis, self.keys, cipher) if cipher is not None else None
         self._group_commits: dict[int, GroupCommit] = {}
 
     @classmethod
@@ -109,6 +119,7 @@ class Log:
         partitions: int | None = None,
         actor: str = "client",
         role: Role | None = None,
+        cipher: Cipher | None = None,
     ) -> AsyncIterator[Log]:
         """Connect, check the server and the namespace, and close the connections at the end.
 
@@ -116,11 +127,14 @@ class Log:
         it, with `partitions` (1 to 1024, default 8); the number never changes after that.
         `actor` is recorded in each event and shown in CLIENT LIST. With a `role` the rights of
         the server's user are checked before anything is done: AccessMissing names what is missing.
+        With a `cipher` what belongs to users is sealed; see docs/ERASING.md.
         Raises InvalidName, NoServer, ServerTooOld, ServerRefusesAccess, PartitionMismatch or
         NamespaceTooNew, NeedsAsyncio, a leaf of Unavailable when the server cannot answer; nothing
         stays open. In another event loop or process each call raises ClientShared.
         """
         check_name("actor", actor)
+        if not isinstance(cipher, Cipher | None):
+            raise InvalidName("cipher", cipher, "pass what `everfold.environment_cipher` returns")
         redis = connect(url, name=f"everfold:{actor}")
         try:
             await check_server(redis)
@@ -128,7 +142,8 @@ class Log:
                 check_name("namespace", namespace)
                 await check_access(redis, Access(role, namespace))
                 await warn_of_eviction(redis)
-            yield cls(url, redis, await open_namespace(redis, namespace, partitions), actor)
+            opened = await open_namespace(redis, namespace, partitions)
+            yield cls(url, redis, opened, actor, cipher)
         finally:
             await close(redis)
 
@@ -176,6 +191,7 @@ class Log:
         Fenced, JobLeased, WrongExpectedSequence. Raises a leaf of Unavailable when the server
         stayed away for `retry_for_s`; then the event may have been appended.
         """
+        event = await self.sealed(job_id, event)
         return await self.commit(
             self.new_event(job_id, event, epoch=epoch, holder=holder, expected=expected)
         )

@@ -10,6 +10,8 @@ from collections.abc import Collection, Mapping
 from msgspec import UNSET, Struct
 
 from everfold.streams.appending.body import Given, PartnerKeys
+from everfold.streams.border.sealed_form import SEALED, is_sealed
+from everfold.streams.errors import InvalidName
 from everfold.streams.events.checks import (
     check_choice,
     check_inputs,
@@ -67,7 +69,7 @@ def submitted_event(
         queue=check_name("queue", request.queue),
         priority=check_choice("priority", request.priority, PRIORITIES),
         workflow=graph.sha256,
-        metadata=check_metadata({} if metadata is None else metadata),
+        metadata=_metadata({} if metadata is None else metadata),
         policy=check_policy(policy) if policy is not None else Policy(),
         run_at_ms=run_at_ms,
         idempotency_key=request.idempotency_key,
@@ -79,3 +81,10 @@ def submitted_event(
         partner_keys=sorted(given.partner_keys) or UNSET,
         inputs=check_inputs({} if request.inputs is None else request.inputs) or UNSET,
     )
+
+
+def _metadata(metadata: object) -> dict[str, object]:
+    found = check_metadata(metadata)
+    if is_sealed(found):
+        raise InvalidName("metadata", SEALED, "this name is for what Everfold seals itself")
+    return found

@@ -6,18 +6,20 @@ runner may take it at once, and deleted again where this call did not make the j
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, structs
 
-from everfold.streams.appending.body import PartnerKeys, body_of, check_given
+from everfold.streams.appending.body import PartnerKeys, body_of, check_given, read_body
 from everfold.streams.appending.earlier_submit import Repeat, check_same, chosen_job_id, read_first
 from everfold.streams.appending.graph_assets import note_graph_assets
 from everfold.streams.appending.outcomes import Submission
 from everfold.streams.appending.partner_keys import forget_partner_keys, write_partner_keys
 from everfold.streams.appending.submitted_event import JobRequest, submitted_event
+from everfold.streams.border.sealed_form import is_sealed
 from everfold.streams.errors import InvalidName, QueueFull
 from everfold.streams.events.checks import check_text
 from everfold.streams.events.event import AssetInput, Submitted
@@ -26,6 +28,7 @@ from everfold.streams.events.needs import Needs
 from everfold.streams.events.ranges import check_number
 from everfold.streams.events.workflow_check import CheckedWorkflow, check_workflow
 from everfold.streams.redis import scripts
+from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.retry import with_retry
 from everfold.streams.redis.server import server_time_ms
 
@@ -51,7 +54,8 @@ async def submit_job(log: Log, request: JobRequest) -> Submission:
 
     Raises as `Log.submit` does.
     """
-    new = await _checked(log, request)
+    plain = await _checked(log, request)
+    new = await sealed_job(log, plain)
     payload, key = log.encoded(new.event), request.idempotency_key
     name = log.keys.partner_keys(new.job_id, new.event.id)
     if new.partner_keys:
@@ -66,10 +70,22 @@ async def submit_job(log: Log, request: JobRequest) -> Submission:
         return Submission(new.job_id, bytes(reply[1]).decode(), created=True)
     if new.partner_keys:
         await with_retry(partial(forget_partner_keys, log.redis, name), log.retry_for_s)
-    again = Repeat(new.job_id, key or new.job_id, new.event, is_moving=request.delay_s is not None)
     first = await with_retry(partial(read_first, log.redis, log.keys, new.job_id), log.retry_for_s)
-    check_same(first, again, is_other_body=reply[0] == b"differs")
-    return Submission(new.job_id, bytes(reply[1]).decode(), created=False)
+    # One from before the first key was given is compared as it was then.
+    event = new.event if first is None or is_sealed(first.metadata) else plain.event
+    again = Repeat(new.job_id, key or new.job_id, event, is_moving=request.delay_s is not None)
+    is_other = reply[0] == b"differs" if first is None else first.stored != event.stored
+    check_same(first, again, is_other_body=is_other)
+    return Submission(new.job_id, await _entry_of(log, new.job_id, reply), created=False)
+
+
+async def _entry_of(log: Log, job_id: str, reply: scripts.Reply) -> str:
+    """Return the entry id of the first submit, which an answer that it differs does not have."""
+    found: object = reply[1] if len(reply) > 1 else None
+    if found is None:
+        asked = ("HGET", log.keys.head(job_id), "first")
+        found = await with_retry(partial(command, log.redis, *asked), log.retry_for_s)
+    return found.decode() if isinstance(found, bytes) else ""
 
 
 async def _keep_inputs(log: Log, new: NewJob, inputs: Mapping[str, AssetInput]) -> None:
@@ -86,6 +102,29 @@ async def _checked(log: Log, request: JobRequest) -> NewJob:
     event = submitted_event(request, graph, stored, given, await _run_at_ms(log, request))
     needs = graph.needs.with_labels(request.needs)
     return NewJob(job_id, log.stamp(event), stored, given.partner_keys, needs)
+
+
+async def sealed_job(log: Log, new: NewJob) -> NewJob:
+    """Return a checked job with its content sealed, where this process has a key.
+
+    The hashes by which the event names what is stored are of the sealed bytes: nobody can guess a
+    graph and find it confirmed. Raises as `Log.sealed` does.
+    """
+    if (sealing := log.sealing) is None:
+        return new
+    user, given = new.event.user, new.stored.json
+
+    async def seal(content: bytes) -> CheckedWorkflow:
+        found = await with_retry(partial(sealing.content, user, content), log.retry_for_s)
+        return CheckedWorkflow(found, hashlib.sha256(found).hexdigest())
+
+    stored = graph = await seal(given)
+    if new.event.body:
+        graph = await seal(bytes(read_body(given).workflow))
+    event = await log.sealed(new.job_id, new.event)
+    body = stored.sha256 if new.event.body else UNSET
+    event = structs.replace(event, workflow=graph.sha256, body=body)
+    return structs.replace(new, event=event, stored=stored)
 
 
 async def _run_at_ms(log: Log, request: JobRequest) -> int | None:

@@ -16,7 +16,8 @@
     ├── Misconfigured    a person must change a setting
     │       ServerTooOld, ServerRefusesAccess, AccessMissing, ServerNotTrusted, ServerInCluster,
     │       PartitionMismatch, NamespaceTooNew, NamespaceTooOld, ArchiveForeign, NoServer,
-    │       EngineMismatch, BackendUrlInvalid, RunnerNameTaken, NamespaceMadeAnew
+    │       EngineMismatch, BackendUrlInvalid, RunnerNameTaken, NamespaceMadeAnew,
+    │       SealKeyMissing
     ├── CorruptLog       park the job; a person must look
     │       UndecodableEvent, ArchiveDamaged, Trimmed, WentBack, BrokenChain, BrokenHead,
     │       WrongKeyType, AssetDamaged
@@ -67,6 +68,7 @@ from everfold.streams.errors.misconfigured import (
     NoServer,
     PartitionMismatch,
     RunnerNameTaken,
+    SealKeyMissing,
     ServerInCluster,
     ServerNotTrusted,
     ServerRefusesAccess,
@@ -165,6 +167,7 @@ __all__ = [
     "Refused",
     "RunnerNameTaken",
     "RunnerUnknown",
+    "SealKeyMissing",
     "ServerError",
     "ServerInCluster",
     "ServerLoading",

@@ -111,3 +111,16 @@ class NamespaceTooOld(Misconfigured):
             "`everfold archive import FILE --namespace NEW`"
         )
         self.namespace, self.actual, self.known = namespace, actual, known
+
+
+class SealKeyMissing(Misconfigured):
+    """What is to be read was sealed, and this process has not the key that opens it."""
+
+    def __init__(self, key: str = "") -> None:
+        """`key` is the beginning of the digest by which the missing key is named, if known."""
+        which = f"the key {key}, which" if key else "a key that"
+        super().__init__(
+            f"this was sealed with {which} is not given here: set EVERFOLD_SEAL_KEY, with older "
+            "keys behind the newest one"
+        )
+        self.key = key

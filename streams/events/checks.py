@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from everfold.streams.border.sealed_form import is_sealed
 from everfold.streams.errors import InvalidName, TooLarge
 from everfold.streams.events.event import AssetInput, Fact
 from everfold.streams.events.json_text import NotJson, decoder
@@ -152,7 +153,8 @@ def check_inputs(inputs: object) -> dict[str, AssetInput]:
         check_text("input", place, least=1)
         if not isinstance(found, AssetInput):
             raise InvalidName(f"input {place}", found, "pass an everfold.AssetInput")
-        check_text(f"the name of input {place}", found.name)
+        if not is_sealed(found.name):
+            check_text(f"the name of input {place}", found.name)
         check_text(f"the media type of input {place}", found.media_type)
     return dict(sorted(inputs.items()))
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec.structs import replace
 
+from everfold.streams.border.sealed_form import holds_sealed
 from everfold.streams.events.event import (
     Canceled,
     Event,
@@ -48,7 +49,12 @@ _encode = msgspec.json.Encoder().encode
 
 
 def shortened(event: Event, limit_bytes: int) -> Event:
-    """Return the event with outputs and messages shortened; it may still be over the limit."""
+    """Return the event with outputs and messages shortened; it may still be over the limit.
+
+    An event that is sealed was shortened before, and stays as it is.
+    """
+    if holds_sealed(event):
+        return event
     match event:
         case OutputSaved():
             limit = min(OUTPUT_LIMIT_BYTES, _left(replace(event, output={}), limit_bytes))

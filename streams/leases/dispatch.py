@@ -284,7 +284,7 @@ class Dispatch:
         when the server stayed away for the log's `retry_for_s`, and then the lease may go on until
         it runs out.
         """
-        stamped = self._log.stamp(event)
+        stamped = await self._log.sealed(lease.job_id, self._log.stamp(event))
         due_ms = stamped.not_before_ms if isinstance(stamped, Retried) else 0
         due = str(due_ms) if wait_s is None else f"+{int(wait_s * 1000)}"
         payload, looked = self._log.encoded(stamped), -1

@@ -120,6 +120,11 @@ class Keyspace(Struct, frozen=True):
         """ZSET: user -> place of that user's next job, and how far the queue has come."""
         return f"{self.namespace}:order:{queue}:{priority}"
 
+    def user_keys(self) -> str:
+        """HASH: digest of a user -> the key with which the user's content is sealed, wrapped, as
+        JSON; see sealing/user_keys.py."""
+        return f"{self.namespace}:user_keys"
+
     def paused(self) -> str:
         """HASH: queue of which no runner takes jobs -> who paused it, as JSON."""
         return f"{self.namespace}:paused"

@@ -11,7 +11,7 @@ from typing import cast
 
 import msgspec
 
-from everfold.streams.appending.body import graph_of
+from everfold.streams.appending.job_input import opened_graph
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.segment import records_of
 from everfold.streams.errors import Refused
@@ -109,7 +109,7 @@ async def reopen(
     the job waits already or has ended. Raises a leaf of Unavailable.
     """
     keys, partition = log.keys, log.keys.partition_of(job_id)
-    needs = needs_of(graph_of(graph or b"{}"), labels).signature
+    needs = needs_of(await opened_graph(log, graph), labels).signature
     stored = await read_hash(log.redis, keys.head(job_id))
     head = {name.decode(): value.decode() for name, value in stored.items()}
     reply = await _reopen.run(

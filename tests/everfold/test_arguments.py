@@ -218,10 +218,10 @@ MADE: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] = {
 
 OTHER_TESTS = {
     "Everfold.connect", "Log.open",  # below
-    "Everfold.follow", "Everfold.backends", "Everfold.runners",  # no arguments
-    "Everfold.queues", "Everfold.limits",  # no arguments
-    "Log.stamp", "Log.new_event", "Log.commit", "Log.encoded", "Log.earlier_append",  # by append
-    "Log.check_level", "Producer.own_leases", "Producer.held",  # no arguments
+    "Everfold.follow", "Everfold.backends", "Everfold.runners", "Everfold.queues",  # no arguments
+    "Everfold.limits", "Log.stamp", "Log.new_event", "Log.commit", "Log.encoded",  # by append
+    "Log.earlier_append", "Log.sealed", "Log.opened", "Log.opened_records", "Log.why_locked",
+    "Log.opened_content", "Log.check_level", "Producer.own_leases", "Producer.held",
     "Producer.append", "Producer.renew", "Producer.finish", "Producer.release",  # of a lease
 }  # fmt: skip
 
@@ -348,13 +348,14 @@ async def test_nothing_is_made_of_what_nobody_can_mean(everfold: Everfold, name:
         ("partitions", (*NO_COUNT, 0, -1, 1025)),
         ("actor", NO_NAME),
         ("role", ("nobody", 7, ["client"], {}, Odd())),
+        ("cipher", (7, "key", b"key", [], Odd())),
     ],
 )
 async def test_nothing_is_opened_with_what_nobody_can_mean(
     everfold: Everfold, argument: str, values: Iterable[object]
 ) -> None:
     assert {*arguments(Everfold.connect), *arguments(Log.open)} == {
-        "url", "namespace", "partitions", "actor", "role", "config", "assets",
+        "url", "namespace", "partitions", "actor", "role", "config", "assets", "cipher",
     }  # fmt: skip
     given = {"url": everfold.log.url, "namespace": everfold.log.keys.namespace}
 

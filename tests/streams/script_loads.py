@@ -301,6 +301,7 @@ LOADS: dict[str, tuple[Load, ...]] = {
 
 SINGLE = {
     "change_priority",
+    "change_user_key",
     "doom_blob",
     "extend_asset",
     "forget_graph_assets",

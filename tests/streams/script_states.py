@@ -42,6 +42,8 @@ from everfold.streams.redis.redis_errors import command
 from everfold.streams.retention.importing import import_entries, reopen
 from everfold.streams.retention.republish import republish
 from everfold.streams.retention.trimming import trim
+from everfold.streams.sealing.user_keys import field_of, make_key
+from tests.support.ciphers import CIPHER
 
 State = Callable[[Log], Awaitable[object]]
 
@@ -64,6 +66,10 @@ async def leased(log: Log, *names: str) -> Sequence[Lease]:
 
 async def change_head(log: Log, job_id: str, *fields: str | int) -> None:
     await command(log.redis, "HSET", log.keys.head(job_id), *fields)
+
+
+async def make_user_key(log: Log) -> object:
+    return await make_key(log.redis, log.keys, field_of("ada"), CIPHER)
 
 
 async def submit(log: Log) -> object:
@@ -355,6 +361,7 @@ STATES: dict[str, tuple[State, ...]] = {
     "append": (end, end_in_later, end_waiting, cancel, append_many, append_as_one_of_many_authors),
     "check_access": (check_rights,),
     "change_priority": (give_priority,),
+    "change_user_key": (make_user_key,),
     "claim": (claim, claim_again, claim_at_a_limit),
     "count_ahead": (count_ahead,),
     "count_entries": (count_some,),

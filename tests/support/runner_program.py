@@ -19,6 +19,7 @@ import anyio.abc
 import msgspec
 from msgspec import Struct
 
+from everfold.erasing.seal_cipher import environment_cipher
 from everfold.runner.backend import Attempt, BackendTraits, Ended, SubmitOutcome, Truth, Unreachable
 from everfold.runner.comfyui import ComfyBackend
 from everfold.runner.config import RunnerConfig
@@ -147,7 +148,12 @@ async def main(options: RunnerOptions) -> None:
         stuck_after_s=options.stuck_after_s,
         refused_for_s=options.refused_for_s,
     )
-    async with Log.open(options.redis, namespace=options.namespace, actor=options.name) as log:
+    async with Log.open(
+        options.redis,
+        namespace=options.namespace,
+        actor=options.name,
+        cipher=environment_cipher(),
+    ) as log:
         runner = Runner(
             log,
             [DyingBackend(url, options) for url in options.backends],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -98,8 +98,11 @@ class Stack:
         *,
         redis_url: str | None = None,
         leases: Leases = LEASES,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self.log = log
+        self.environ = dict(environ or {})
+        """What all its programs have in their environment."""
         self.leases = leases
         self.redis_url = redis_url or log.url.reveal()
         self._start, self._folder = start, folder
@@ -132,14 +135,19 @@ class Stack:
             **options,
         }
         text = msgspec.json.encode(whole).decode()
-        program = self._start("-m", *module, text)
+        program = self._start("-m", *module, text, environ=self.environ)
         self._programs.append(program)
         await program.line("ready", within_s=20)
         return program
 
-    async def projector(self) -> Program:
+    @property
+    def names(self) -> dict[str, str]:
+        """The environment of a command on this namespace."""
         names = {"REDIS_URL": self.redis_url, "EVERFOLD_NAMESPACE": self.log.keys.namespace}
-        program = self._start("-m", "everfold", "projector", environ=names)
+        return {**names, **self.environ}
+
+    async def projector(self) -> Program:
+        program = self._start("-m", "everfold", "projector", environ=self.names)
         self._programs.append(program)
         await program.line("projector", within_s=20)
         return program

@@ -39,7 +39,8 @@ async def show(
     async with session.log(role="auditor") as log:
         job_id = await find_job_id(log, job_id)
         kept = await known_archive(log, archive)
-        lines = event_lines(await job_history(log, job_id, kept))
+        events = await job_history(log, job_id, kept)
+        lines = event_lines(await log.opened_records(events))
     if diff is not None:
         _show_changes(_state_at(lines, diff[0]), _state_at(lines, diff[1]), session)
     elif at:

@@ -92,12 +92,14 @@ async def _print_history(
     """Print the stored events; return the job after them, an empty one for all jobs."""
     job = Job()
     if job_id is not None:
-        for record in await job_history(everfold.log, job_id, kept):
+        stored = await job_history(everfold.log, job_id, kept)
+        for record in await everfold.log.opened_records(stored):
             printer.print(record)
             job = evolve(job, record)
         return job
-    async for record in all_history(everfold.log, kept):
-        printer.print(record)
+    async for stored_record in all_history(everfold.log, kept):
+        for record in await everfold.log.opened_records([stored_record]):
+            printer.print(record)
     return job
 
 

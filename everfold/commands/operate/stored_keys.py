@@ -30,6 +30,7 @@ from everfold.streams.redis.pages import hash_pages
 from everfold.streams.redis.redis_errors import command, commands
 from everfold.streams.redis.replies import shown
 from everfold.streams.retention.lost_writes import LostWrites
+from everfold.streams.sealing.user_keys import UserKey
 
 PROJECTION_GROUP = "projection:"
 
@@ -126,6 +127,7 @@ def _of_namespace(keys: Keyspace) -> Iterator[Stored]:
         (keys.subscriptions(), Description),
         (keys.lost_writes(), LostWrites),
         (keys.paused(), Pause),
+        (keys.user_keys(), UserKey),
     ):
         yield Stored(key, "hash", decoder(cast("type[object]", kind)))
     yield Stored(keys.limits(), "hash", _limit)

@@ -74,6 +74,7 @@ KINDS = {
     "running": Kind(NAMESPACE),
     "order": Kind(NAMESPACE),
     "paused": Kind(NAMESPACE),
+    "user_keys": Kind(NAMESPACE),
     "audit": Kind(NAMESPACE),
     "drains": Kind(NAMESPACE),
     "object_info": Kind(SERVER),

@@ -1,0 +1,1 @@
+"""Erases a user: the cipher that seals what belongs to users, and the act that throws keys away."""

@@ -1,0 +1,154 @@
+"""Sealed jobs run as others do, on runners that have the key, and leave nothing plain behind."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import anyio
+import pytest
+
+from everfold.client import Everfold
+from everfold.projector.reading.verify import verify
+from everfold.projector.subscribing.delivery import Delivery
+from everfold.projector.subscribing.subscription import Subscription
+from everfold.streams.appending.log import Log
+from everfold.streams.border.sealed_form import is_sealed
+from everfold.streams.events.event import Policy
+from tests.support.ciphers import OTHER_SEAL_KEY, SEAL_KEY
+from tests.support.everything import everything_stored
+from tests.support.programs import StartProgram
+from tests.support.stack import Stack, sleeper
+from tests.support.wait import eventually
+
+pytestmark = pytest.mark.anyio
+
+WORD = "violet-hippopotamus"
+WITH_KEY = {"EVERFOLD_SEAL_KEY": SEAL_KEY}
+
+
+@pytest.fixture
+async def everfold(
+    redis_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Everfold]:
+    monkeypatch.setenv("EVERFOLD_SEAL_KEY", SEAL_KEY)
+    async with Everfold.connect(redis_url, namespace=namespace) as everfold:
+        yield everfold
+
+
+@pytest.fixture
+def sealed(everfold: Everfold, start_program: StartProgram, tmp_path: Path) -> Stack:
+    return Stack(everfold.log, start_program, tmp_path, environ=WITH_KEY)
+
+
+def marked(seconds: float = 0.1) -> dict[str, object]:
+    """Return a graph with the word in its file name and in a text."""
+    graph = sleeper(seconds)
+    graph["3"]["inputs"]["filename_prefix"] = WORD  # type: ignore[index]
+    graph["4"] = {
+        "class_type": "PreviewAny", "inputs": {"source": WORD}, "_meta": {"title": WORD}
+    }  # fmt: skip
+    return graph
+
+
+async def submitted(
+    everfold: Everfold, graph: dict[str, object], policy: Policy | None = None
+) -> str:
+    made = await everfold.submit(
+        graph, user="ada", metadata={"about": WORD}, validate=False, policy=policy
+    )
+    return made.job_id
+
+
+async def test_a_sealed_job_runs_and_its_word_is_in_no_key(
+    everfold: Everfold, sealed: Stack
+) -> None:
+    comfy = await sealed.comfy()
+    await sealed.runner(comfy)
+    await sealed.projector()
+    told: list[Delivery] = []
+
+    @Subscription("notes")
+    async def notes(delivery: Delivery) -> None:
+        told.append(delivery)
+
+    job_id = await submitted(everfold, marked())
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(partial(everfold.consume, notes))
+        job = await everfold.wait(job_id, timeout_s=30)
+        await eventually(lambda: _ended(told), 20)
+        tasks.cancel_scope.cancel()
+
+    assert job.status == "succeeded", job
+    assert job.metadata == {"about": WORD}
+    assert WORD in str(job.outputs)
+    assert [one.job.metadata for one in told] == [{"about": WORD}] * len(told)
+    assert WORD.encode() in told[-1].record.payload
+    (listed,) = (await everfold.list(user="ada")).jobs
+    assert (await everfold.get(job_id)).outputs == listed.outputs == job.outputs
+    assert WORD.encode() not in await everything_stored(everfold.log)
+    assert (await verify(everfold.log)).is_sound
+
+
+async def _ended(told: Sequence[Delivery]) -> bool:
+    return bool(told) and told[-1].type == "job.succeeded"
+
+
+async def test_a_failed_one_tells_why_to_those_with_the_key_alone(
+    everfold: Everfold, sealed: Stack, redis_url: str
+) -> None:
+    comfy = await sealed.comfy()
+    await sealed.runner(comfy)
+    graph = marked()
+    graph["2"] = {
+        "class_type": "JTRaise", "inputs": {"image": ["1", 0], "message": WORD, "seconds": 0.1}
+    }  # fmt: skip
+    job_id = await submitted(everfold, graph, Policy(retries=0))
+
+    job = await everfold.wait(job_id, timeout_s=30)
+    assert job.status == "failed"
+    async with Log.open(redis_url, namespace=everfold.log.keys.namespace) as log:
+        stored = (await log.opened(await sealed.job(job_id), job_id)).error
+    assert stored is not None
+    assert is_sealed(stored.message)
+    assert job.error is not None
+    assert not is_sealed(job.error.message)
+    assert WORD.encode() not in await everything_stored(everfold.log)
+
+
+@pytest.mark.parametrize("key", ["", OTHER_SEAL_KEY])
+async def test_a_runner_without_the_key_releases_it_and_one_with_it_takes_it(
+    everfold: Everfold, sealed: Stack, start_program: StartProgram, tmp_path: Path, key: str
+) -> None:
+    comfy = await sealed.comfy()
+    without = Stack(everfold.log, start_program, tmp_path, environ={"EVERFOLD_SEAL_KEY": key})
+    await without.runner(comfy)
+    job_id = await submitted(everfold, marked())
+
+    await sealed.until_event(job_id, "released")
+    job = await everfold.get(job_id)
+    assert "EVERFOLD_SEAL_KEY" in job.reason
+    await sealed.runner(comfy)
+    assert (await everfold.wait(job_id, timeout_s=30)).status == "succeeded"
+    assert WORD.encode() not in await everything_stored(everfold.log)
+
+
+async def test_a_runner_without_the_key_leaves_a_running_job_to_one_that_has_it(
+    everfold: Everfold, sealed: Stack, start_program: StartProgram, tmp_path: Path
+) -> None:
+    comfy = await sealed.comfy()
+    first = await sealed.runner(comfy)
+    job_id = await submitted(everfold, marked(6.0))
+    await sealed.until(job_id, "running")
+    await Stack(everfold.log, start_program, tmp_path, environ={"EVERFOLD_SEAL_KEY": ""}).runner(
+        comfy
+    )
+    first.kill()
+    await sealed.until_event(job_id, "released")
+    await sealed.runner(comfy)
+
+    job = await everfold.wait(job_id, timeout_s=60)
+    assert job.status == "succeeded"
+    assert len(await comfy.executions()) == 1
+    assert WORD.encode() not in await everything_stored(everfold.log)
