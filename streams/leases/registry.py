@@ -50,6 +50,8 @@ class RunnerEntry(Struct, frozen=True, kw_only=True):
     """How many jobs it held at its last heartbeat."""
     is_draining: bool = False
     """It takes no new jobs and ends soon."""
+    assets: str = ""
+    """Where it stores files, empty for nowhere."""
     titles: dict[str, str] = {}
     """Base URL -> what people call it, of the backends to which somebody gave a name."""
 

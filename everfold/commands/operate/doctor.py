@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 from everfold.commands.formats import span
+from everfold.commands.operate.asset_check import asset_findings
 from everfold.commands.operate.backend_check import asked_backends
 from everfold.commands.operate.held_jobs import keeping_backends
 from everfold.commands.operate.stored_keys import wrong_keys
@@ -84,6 +85,7 @@ async def _examine(log: Log, comfyui: list[str] | None = None) -> AsyncIterator[
         ("queues", queue_findings),
         ("backends", partial(_backends, given=comfyui)),
         ("kept backends", _kept_backends),
+        ("assets", asset_findings),
         ("lost writes", _lost_writes),
         ("stored keys", _stored_keys),
     ):

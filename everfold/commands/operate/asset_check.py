@@ -1,0 +1,44 @@
+"""What `everfold doctor` says of the places where runners store files."""
+
+from __future__ import annotations
+
+import socket
+from collections import defaultdict
+from collections.abc import AsyncIterator
+
+from everfold.assets.store_of import open_assets
+from everfold.commands.queues.finding import Finding
+from everfold.streams.appending.log import Log
+from everfold.streams.border.addresses import masked_text
+from everfold.streams.errors import EverfoldError
+from everfold.streams.leases.registry import registered_runners
+
+
+async def asset_findings(log: Log) -> AsyncIterator[Finding]:
+    """Yield where each runner stores files, and whether that place is read from here, too."""
+    places = defaultdict[str, list[str]](list)
+    for entry in (await registered_runners(log)).values():
+        if entry.assets:
+            # A folder's path means nothing on another machine.
+            host = "" if "://" in entry.assets else f" on {entry.host}"
+            places[f"{entry.assets}{host}"].append(entry.runner)
+    if not places:
+        return
+    here = _here(log)
+    for place, runners in sorted(places.items()):
+        found = f"{masked_text(place)}, of {len(runners)} runner(s)"
+        if len(places) > 1:
+            advice = "let all runners use one place: a shared folder, or s3://bucket/prefix"
+        elif place != here:
+            advice = f"commands on this machine read {masked_text(here)}: set EVERFOLD_ASSETS"
+        else:
+            advice = ""
+        yield Finding("assets", found, advice)
+
+
+def _here(log: Log) -> str:
+    try:
+        url = open_assets(log).url
+    except EverfoldError as error:
+        return str(error)
+    return url if "://" in url else f"{url} on {socket.gethostname()}"
