@@ -76,6 +76,37 @@ class Withheld(Struct, frozen=True):
 SubmitOutcome = Accepted | Rejected | Ambiguous | Withheld
 
 
+# What a backend answers when it is given a file that an attempt needs there.
+
+
+class InputFile(Struct, frozen=True, kw_only=True):
+    """A stored file that a graph names."""
+
+    hash: str
+    """`blake3:` and 64 hexadecimal digits."""
+    size_bytes: int
+    name: str
+    """For people; its ending may tell the server what it is."""
+    media_type: str
+
+
+InputBytes = Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]]
+"""Opens a file from its beginning. May raise anything, which the backend answers as trouble."""
+
+
+class Placed(Struct, frozen=True):
+    """The server has exactly these bytes."""
+
+    name: str
+    """As a graph names them to this server."""
+
+
+class NotPlaced(Struct, frozen=True):
+    """This server does not take the file, or keeps other bytes than it was sent."""
+
+    why: str
+
+
 # The truth: what the backend knows of an attempt.
 
 
@@ -123,6 +154,8 @@ class Unreachable(Struct, frozen=True):
 
 
 Truth = Running | Pending | Ended | Absent | Unreachable
+
+PlaceOutcome = Placed | NotPlaced | Unreachable
 
 
 # What a backend answers when it is asked for a file of an attempt that has ended.
@@ -257,6 +290,14 @@ class Backend(Protocol):
 
     async def load(self) -> Load | Unreachable:
         """Ask how many prompts run and wait."""
+        ...
+
+    async def place_input(self, file: InputFile, content: InputBytes) -> PlaceOutcome:
+        """Have the server keep a file, and prove that it has these bytes; sent where it has not."""
+        ...
+
+    async def has_input(self, file: InputFile, name: str) -> bool:
+        """Say whether a file that was placed as `name` seems to be there still."""
         ...
 
     async def submit(

@@ -31,9 +31,11 @@ from everfold.runner.execution.fleet import Fleet, Reservation
 from everfold.runner.execution.job_run import JobRun
 from everfold.runner.execution.restore_job import has_lost_writes, restore_job
 from everfold.runner.execution.shared import Shared
+from everfold.runner.inputs.input_files import InputFiles
 from everfold.runner.renewal.lease_renewer import LeaseRenewer
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
+from everfold.streams.assets.asset_store import AssetStore
 from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import (
     EverfoldError,
@@ -67,7 +69,8 @@ class Runner:
     """Works on the jobs of `log`'s namespace from the call of `run` until it is drained.
 
     `log` must be opened with the runner's name as actor, because other runners tell from the
-    names of its connections that it is alive; raises ValueError otherwise. `make_backend` builds
+    names of its connections that it is alive; raises ValueError otherwise. Without `assets` it
+    leaves jobs that send files to other runners. `make_backend` builds
     backends for URLs that only a recovered job names; `traits` are those of `backends` by name.
     `on_backend` is called for each backend once it was asked, and when it takes jobs or no more.
     """
@@ -77,6 +80,7 @@ class Runner:
         log: Log,
         backends: Sequence[Backend],
         config: RunnerConfig,
+        assets: AssetStore | None = None,
         *,
         make_backend: Callable[[str], Backend] = ComfyBackend,
         traits: Mapping[str, BackendTraits] = {},
@@ -90,7 +94,17 @@ class Runner:
         self._on_backend = on_backend
         dispatch = Dispatch(log, config.name, config.lease_ttl_s)
         job_reads = anyio.Semaphore(JOB_READS_LIMIT)
-        self._shared = Shared(log, dispatch, leases, fleet, config, ServerWatch(log), job_reads)
+        self._shared = Shared(
+            log=log,
+            assets=assets,
+            dispatch=dispatch,
+            leases=leases,
+            fleet=fleet,
+            input_files=InputFiles(assets),
+            config=config,
+            server=ServerWatch(log),
+            job_reads=job_reads,
+        )
         self._claimer = Claimer(self._shared, self._start)
         self._sweeper = Sweeper(self._shared, self._start)
         self._promoter = Promoter(self._shared)

@@ -18,11 +18,15 @@ from everfold.runner.backend import (
     Accepted,
     Attempt,
     Ended,
+    InputBytes,
+    InputFile,
     Load,
+    NotPlaced,
     Observation,
     OutputAnswer,
     OutputFile,
     OutputGone,
+    PlaceOutcome,
     Running,
     Sighting,
     SubmitOutcome,
@@ -100,6 +104,12 @@ class NoOpBackend:
         self, attempt: Attempt, workflow: bytes
     ) -> AbstractAsyncContextManager[Observation]:
         return _observed()
+
+    async def place_input(self, file: InputFile, content: InputBytes) -> PlaceOutcome:
+        return NotPlaced("it takes no files")
+
+    async def has_input(self, file: InputFile, name: str) -> bool:
+        return False
 
     async def cancel(self, attempt: Attempt) -> None:
         self._truths.pop(attempt.prompt_id, None)

@@ -23,9 +23,12 @@ from everfold.runner.backend import (
     Absent,
     Accepted,
     Attempt,
+    InputBytes,
+    InputFile,
     Load,
     OutputAnswer,
     OutputFile,
+    PlaceOutcome,
     Running,
     SubmitOutcome,
     Truth,
@@ -41,6 +44,7 @@ from everfold.runner.comfyui.http import (
     or_unreachable,
 )
 from everfold.runner.comfyui.identity import ServerIdentity
+from everfold.runner.comfyui.input_upload import InputUpload
 from everfold.runner.comfyui.large_bodies import (
     begins_with_entry,
     history_value,
@@ -98,6 +102,7 @@ class ComfyBackend:
         self._boot = BootMarker(self.http)
         self._identity = ServerIdentity(self.http)
         self._outputs = OutputSource(self.http, self._boot, self._identity)
+        self._upload = InputUpload(self.http)
         self._has_met = False
         self._highest_number = -1
         """The highest number of a prompt that this boot has accepted from this runner."""
@@ -139,6 +144,12 @@ class ComfyBackend:
             self._has_met = True
             await self.server()
         return queue.load() if isinstance(queue, Queue) else queue
+
+    async def place_input(self, file: InputFile, content: InputBytes) -> PlaceOutcome:
+        return await or_unreachable(self._upload.place(file, content))
+
+    async def has_input(self, file: InputFile, name: str) -> bool:
+        return await or_unreachable(self._upload.is_there(file, name)) is not False
 
     async def submit(
         self, attempt: Attempt, workflow: bytes, may_send: Callable[[], bool]

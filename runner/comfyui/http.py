@@ -218,6 +218,34 @@ class ComfyHttp:
         self._has_spoken = True
         return answer
 
+    async def begin(
+        self,
+        method: str,
+        path: str,
+        *,
+        silence_s: float,
+        params: Mapping[str, str] | None = None,
+        content: AsyncIterator[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        """Send a request and return the answer with its body unread. The caller closes it.
+
+        Raises what httpx and `content` raise; `silence_s` holds for both bodies.
+        """
+        request = self._client.build_request(
+            method,
+            path,
+            params=params,
+            content=content,
+            headers=headers,
+            timeout=httpx.Timeout(silence_s, connect=CONNECT_TIMEOUT_S),
+        )
+        return await self._client.send(request, stream=True)
+
+    async def features(self) -> Answer | Unreachable:
+        """Return what the server says it can do, its limits among that."""
+        return await self._ask("GET", "/features")
+
     async def aclose(self) -> None:
         """Close all connections."""
         await self._client.aclose()

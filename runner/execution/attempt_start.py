@@ -7,9 +7,11 @@ without a trusted lease, which is checked last right before the final byte.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import anyio
 import msgspec
+from msgspec import UNSET, Struct
 
 from everfold.runner.backend import (
     Accepted,
@@ -28,6 +30,8 @@ from everfold.runner.execution.fleet import JobSlot
 from everfold.runner.execution.job_log import JobLog
 from everfold.runner.execution.restore_job import find_unrecorded
 from everfold.runner.execution.shared import Shared
+from everfold.runner.inputs.input_files import NotTaken, PlacedInputs, StoreAway, sent_graph
+from everfold.runner.inputs.while_wanted import WhileWanted
 from everfold.streams.appending.job_input import JobInput, load_input
 from everfold.streams.events.event import Failed, Failure, Lost, Queued, Submitting
 from everfold.streams.events.needs import Needs, needs_of
@@ -36,6 +40,17 @@ from everfold.streams.events.reasons import LostCause
 SUBMIT_SHIELD_S = 10.0
 """How long a submit in progress may go on once its job run was told to stop."""
 
+
+class Sending(Struct, frozen=True):
+    """What is sent, and where to."""
+
+    state: BackendState
+    attempt: Attempt
+    boot: str
+    workflow: bytes
+    uploads: PlacedInputs
+
+
 Watch = Callable[[Backend, Attempt, Observation], Awaitable[None]]
 
 
@@ -43,7 +58,7 @@ class AttemptStart:
     """Starts the attempts of one job run.
 
     `may_send` returns False once the run may no longer send anything for its job. `now_ms` returns
-    the server's time in milliseconds.
+    the server's time in milliseconds. `until_unwanted` returns once the job wants no attempt begun.
     """
 
     def __init__(
@@ -53,12 +68,14 @@ class AttemptStart:
         slot: JobSlot,
         may_send: Callable[[], bool],
         now_ms: Callable[[], int],
+        until_unwanted: Callable[[], Awaitable[None]],
     ) -> None:
         self._shared = shared
         self._job_log = job_log
         self._slot = slot
         self._may_send = may_send
         self._now_ms = now_ms
+        self._until_unwanted = until_unwanted
         self._submitting = anyio.CancelScope(shield=True)
         self.was_turned_away = False
         """The server turned the last POST away for a reason that is not the job's."""
@@ -95,12 +112,17 @@ class AttemptStart:
         if not await self._still_fits(state, boot, needs):
             self._slot.release()
             return True
-        workflow = with_listed_names(found.workflow, state.capabilities)
+        uploads = await self._place_inputs(state, boot, needs)
+        if uploads is None:
+            self._slot.release()
+            return not self.why_none
+        workflow = with_listed_names(sent_graph(found.workflow, uploads), state.capabilities)
         attempt = self.attempt(number)
         # The socket first: ComfyUI does not repeat what it says while nobody listens.
         async with state.backend.observe(attempt, workflow) as observation:
             await self._slot.wait_for_turn()
-            is_accepted = await self._submit(state, attempt, boot, workflow)
+            sending = Sending(state, attempt, boot, workflow, uploads)
+            is_accepted = await self._submit(sending)
             self._slot.note_sent()
             if is_accepted:
                 await watch(state.backend, attempt, observation)
@@ -108,12 +130,44 @@ class AttemptStart:
 
     async def _reserve(self, needs: Needs) -> BackendState | None:
         """Return a backend that can run the job, with a slot; None when none has room in time."""
-        fleet, refused_by = self._shared.fleet, self._job_log.job.refused_by
-        self.why_none = fleet.why_none(needs)
+        fleet, job, files = self._shared.fleet, self._job_log.job, self._shared.input_files
+        self.why_none = fleet.why_none(needs) or files.why_none(job.inputs, self._able(needs))
         if self.why_none:
             return None
-        unable = {*refused_by, *fleet.lacking(needs)}
+        unable = {*job.refused_by, *fleet.lacking(needs), *files.avoided(job.inputs)}
         return await self._slot.reserve(self._shared.config.room_within_s, unable)
+
+    def _able(self, needs: Needs) -> list[str]:
+        """Return the backends in service that can run the job, its files aside."""
+        fleet, refused_by = self._shared.fleet, self._job_log.job.refused_by
+        unable = {*refused_by, *fleet.lacking(needs)}
+        names = [state.backend.name for state in fleet.states if not state.is_retired]
+        return [name for name in names if name not in unable]
+
+    async def _place_inputs(
+        self, state: BackendState, boot: str, needs: Needs
+    ) -> PlacedInputs | None:
+        """Have the server keep the job's files; None where the attempt does not begin there.
+
+        `why_none` is set where it cannot begin anywhere now.
+        """
+        job, files = self._job_log.job, self._shared.input_files
+        if not job.inputs:
+            return {}
+        place = partial(files.place, state.backend, boot, job.inputs)
+        match await WhileWanted(place, self._until_unwanted).run():
+            case dict(names):
+                # A server that has restarted meanwhile may have lost them.
+                return names if await state.backend.boot() == boot else None
+            case Failure() as failure:
+                await self._job_log.append(Failed(attempt=job.attempt, failure=failure))
+            case StoreAway(why=why):
+                self.why_none = why
+            case NotTaken(why=why, is_away=is_away):
+                if is_away:
+                    self._avoid(state, why)
+                self.why_none = files.why_none(job.inputs, self._able(needs))
+        return None
 
     async def _still_fits(self, state: BackendState, boot: str, needs: Needs) -> bool:
         """Say whether the server can run the job; read what it has anew if it has restarted."""
@@ -165,7 +219,9 @@ class AttemptStart:
         await self._append_intent(state, attempt, boot)
         return True
 
-    async def _append_intent(self, state: BackendState, attempt: Attempt, boot: str) -> None:
+    async def _append_intent(
+        self, state: BackendState, attempt: Attempt, boot: str, uploads: PlacedInputs | None = None
+    ) -> None:
         found = await state.backend.server()
         if isinstance(found, str) and found:
             state.server = found
@@ -177,23 +233,33 @@ class AttemptStart:
                 server=self._shared.fleet.identity_of(state),
                 prompt_id=attempt.prompt_id,
                 client_id=attempt.client_id,
+                uploads=uploads or UNSET,
             )
         )
 
-    async def _submit(
-        self, state: BackendState, attempt: Attempt, boot: str, workflow: bytes
-    ) -> bool:
+    async def _submit(self, sending: Sending) -> bool:
         """Record the intent, POST once and record the outcome; True when it was accepted."""
         outcome: SubmitOutcome | None = None
+        state, attempt = sending.state, sending.attempt
         with anyio.CancelScope(shield=True) as self._submitting:
             self.was_turned_away = False
-            await self._append_intent(state, attempt, boot)
+            await self._append_intent(state, attempt, sending.boot, sending.uploads)
             try:
-                outcome = await state.backend.submit(attempt, workflow, self._may_send)
+                outcome = await state.backend.submit(attempt, sending.workflow, self._may_send)
             finally:
                 self.last_send_ms = self._now_ms()
-            await self._append_outcome(state, attempt, outcome)
+            if isinstance(outcome, Rejected) and await self._has_lost_files(sending):
+                await self._append_lost(state, attempt, "never_arrived")
+            else:
+                await self._append_outcome(state, attempt, outcome)
         return isinstance(outcome, Accepted)
+
+    async def _has_lost_files(self, sending: Sending) -> bool:
+        """Say whether the server refused a graph because it lost the files that were put there."""
+        job, files, backend = self._job_log.job, self._shared.input_files, sending.state.backend
+        if not sending.uploads:
+            return False
+        return not await files.are_there(backend, sending.boot, job.inputs)
 
     async def _append_outcome(
         self, state: BackendState, attempt: Attempt, outcome: SubmitOutcome

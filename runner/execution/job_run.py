@@ -7,6 +7,7 @@ log, under the lease, before or right after it is made. A lost lease ends the ru
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 
 import anyio
 import msgspec
@@ -75,6 +76,8 @@ from everfold.streams.redis.steady_clock import steady_s
 
 logger = get_logger("everfold.runner")
 
+WANTED_EVERY_S = 0.5
+"""How often it is looked whether a job still wants the attempt whose files are being sent."""
 LOOKED_AT_LEAST_S, LOOKED_AT_MOST_S = 1.0, 30.0
 LOOKED_AT_SHARE = 0.1
 """A job that no backend of its runner can run is looked at again after this share of its age."""
@@ -96,7 +99,8 @@ class JobRun:
         self._times = SeenTimes()
         self._backend = JobBackend(shared.fleet)
         self._attempt_start = AttemptStart(
-            shared, self._job_log, self._slot, self._may_send, self._now_ms
+            *(shared, self._job_log, self._slot, self._may_send, self._now_ms),
+            self._until_unwanted,
         )
         self._scope = anyio.CancelScope()
         self._attempt_watch: AttemptWatch | None = None
@@ -301,6 +305,13 @@ class JobRun:
 
     def _may_send(self) -> bool:
         return self._shared.leases.is_trusted(self.lease) and not self._scope.cancel_called
+
+    async def _until_unwanted(self) -> None:
+        """Return once no attempt is to be begun: the job was canceled, or its time is over."""
+        while isinstance(self._decide(None), StartAttempt):
+            await self.wakeup.wait(WANTED_EVERY_S)
+            with suppress(*OUTAGES):
+                await self._refresh()
 
     async def _watch_again(self) -> None:
         """Watch an attempt that this call did not start: it lives at its backend already."""

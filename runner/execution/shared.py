@@ -7,8 +7,10 @@ from msgspec import Struct
 
 from everfold.runner.config import RunnerConfig
 from everfold.runner.execution.fleet import Fleet
+from everfold.runner.inputs.input_files import InputFiles
 from everfold.runner.renewal.lease_renewer import LeaseRenewer
 from everfold.streams.appending.log import Log
+from everfold.streams.assets.asset_store import AssetStore
 from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.retention.lost_writes import ServerWatch
 
@@ -17,9 +19,11 @@ class Shared(Struct, frozen=True, eq=False):
     """Made once by the runner, passed to everything that works for it."""
 
     log: Log
+    assets: AssetStore | None
     dispatch: Dispatch
     leases: LeaseRenewer
     fleet: Fleet
+    input_files: InputFiles
     config: RunnerConfig
     server: ServerWatch
     job_reads: anyio.Semaphore

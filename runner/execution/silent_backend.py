@@ -13,10 +13,13 @@ import anyio
 
 from everfold.runner.backend import (
     Attempt,
+    InputBytes,
+    InputFile,
     Load,
     Observation,
     OutputAnswer,
     OutputFile,
+    PlaceOutcome,
     Sighting,
     SubmitOutcome,
     Truth,
@@ -53,6 +56,12 @@ class SilentBackend:
         self, attempt: Attempt, workflow: bytes, may_send: Callable[[], bool]
     ) -> SubmitOutcome:
         return Withheld(self._unreachable.why)
+
+    async def place_input(self, file: InputFile, content: InputBytes) -> PlaceOutcome:
+        return self._unreachable
+
+    async def has_input(self, file: InputFile, name: str) -> bool:
+        return False
 
     async def cancel(self, attempt: Attempt) -> None: ...
 

@@ -17,12 +17,16 @@ from everfold.runner.backend import (
     Attempt,
     Backend,
     DownloadBroken,
+    InputBytes,
+    InputFile,
     Load,
+    NotPlaced,
     Observation,
     OutputAnswer,
     OutputBody,
     OutputFile,
     OutputGone,
+    PlaceOutcome,
     Sighting,
     SubmitOutcome,
     Truth,
@@ -39,6 +43,8 @@ CALL_WITHIN_S = 150.0
 """For any call but a submit; adapters have shorter limits of their own."""
 SUBMIT_WITHIN_S = 300.0
 WHY_LIMIT = 500
+LEAST_RATE = 128 * 1024
+"""Bytes per second of a file that is placed, both ways."""
 OBSERVE_WITHIN_S = 30.0
 """For the beginning of an observation, its end, and what its calls take beyond their time."""
 
@@ -66,6 +72,20 @@ class TotalBackend:
 
     async def load(self) -> Load | Unreachable:
         return await self._or_unreachable(self._backend.load())
+
+    async def place_input(self, file: InputFile, content: InputBytes) -> PlaceOutcome:
+        place = getattr(self._backend, "place_input", None)
+        if place is None:
+            return NotPlaced("its adapter cannot send files")
+        try:
+            with anyio.fail_after(CALL_WITHIN_S + file.size_bytes / LEAST_RATE):
+                outcome: PlaceOutcome = await place(file, content)
+                return outcome
+        except Exception as error:
+            return Unreachable(self._note(error))
+
+    async def has_input(self, file: InputFile, name: str) -> bool:
+        return await self._or_unreachable(self._backend.has_input(file, name)) is True
 
     async def truth(self, prompt_id: str, boot: str, server: str = "") -> Truth:
         return await self._or_unreachable(self._backend.truth(prompt_id, boot, server))

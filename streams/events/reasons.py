@@ -16,6 +16,7 @@ FailureCode = Literal[
     "unreadable_outputs",
     "workflow_gone",
     "partner_keys_expired",
+    "input_gone",
     "backend_lost",
     "interrupted",
     "run_deadline",

@@ -8,10 +8,13 @@ import pytest
 
 from everfold.runner.backend import (
     Attempt,
+    InputBytes,
+    InputFile,
     Load,
     Observation,
     OutputAnswer,
     OutputFile,
+    PlaceOutcome,
     SubmitOutcome,
     Truth,
     Unreachable,
@@ -54,6 +57,12 @@ class Shown:
     def observe(
         self, attempt: Attempt, workflow: bytes
     ) -> AbstractAsyncContextManager[Observation]:
+        raise AssertionError
+
+    async def place_input(self, file: InputFile, content: InputBytes) -> PlaceOutcome:
+        raise AssertionError
+
+    async def has_input(self, file: InputFile, name: str) -> bool:
         raise AssertionError
 
     async def cancel(self, attempt: Attempt) -> None:

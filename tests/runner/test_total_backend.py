@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import cast
 
 import anyio
 import pytest
@@ -11,13 +12,18 @@ import pytest
 from everfold.runner.backend import (
     Ambiguous,
     Attempt,
+    Backend,
     DownloadBroken,
+    InputBytes,
+    InputFile,
     Load,
+    NotPlaced,
     Observation,
     OutputAnswer,
     OutputBody,
     OutputFile,
     OutputGone,
+    PlaceOutcome,
     Sighting,
     SubmitOutcome,
     Truth,
@@ -70,6 +76,14 @@ class Strange:
         await self._strange()
         return Ambiguous("")
 
+    async def place_input(self, file: InputFile, content: InputBytes) -> PlaceOutcome:
+        await self._strange()
+        return Unreachable("")
+
+    async def has_input(self, file: InputFile, name: str) -> bool:
+        await self._strange()
+        return True
+
     async def cancel(self, attempt: Attempt) -> None:
         await self._strange()
 
@@ -107,6 +121,17 @@ class Strange:
             await self._strange()
 
 
+FILE = InputFile(hash="blake3:" + "ab" * 32, size_bytes=0, name="a.png", media_type="image/png")
+
+
+@asynccontextmanager
+async def no_content() -> AsyncIterator[AsyncIterator[bytes]]:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b""
+
+    yield chunks()
+
+
 @pytest.fixture(autouse=True)
 def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CALL_WITHIN_S", "SUBMIT_WITHIN_S", "OBSERVE_WITHIN_S"):
@@ -127,7 +152,9 @@ async def test_each_call_ends_with_the_reason(
             await backend.capabilities(),
             await backend.load(),
             await backend.truth("p", "", ""),
+            await backend.place_input(FILE, no_content),
         ]
+        assert not await backend.has_input(FILE, "everfold/ab.png")
         outcome = await backend.submit(ATTEMPT, b"{}", lambda: True)
         await backend.cancel(ATTEMPT)
         await backend.aclose()
@@ -188,3 +215,8 @@ async def test_an_error_of_the_observer_is_raised_as_it_is() -> None:
     with pytest.raises(KeyError):
         async with TotalBackend(Strange(_raise, "end")).observe(ATTEMPT, b"{}"):
             raise KeyError
+
+
+async def test_an_adapter_that_cannot_send_files_is_a_server_that_takes_none() -> None:
+    backend = TotalBackend(cast("Backend", object()))
+    assert await backend.place_input(FILE, no_content) == NotPlaced("its adapter cannot send files")

@@ -1,0 +1,1 @@
+"""The files that jobs send: put where a graph needs them, each once."""
