@@ -93,18 +93,8 @@ class Runner:
         fleet = Fleet(backends, config.slots, make_backend, host, traits, self._note_backend)
         self._on_backend = on_backend
         dispatch = Dispatch(log, config.name, config.lease_ttl_s)
-        job_reads = anyio.Semaphore(JOB_READS_LIMIT)
-        self._shared = Shared(
-            log=log,
-            assets=assets,
-            dispatch=dispatch,
-            leases=leases,
-            fleet=fleet,
-            input_files=InputFiles(assets),
-            config=config,
-            server=ServerWatch(log),
-            job_reads=job_reads,
-        )
+        services = (log, assets, dispatch, leases, fleet, InputFiles(assets), config)
+        self._shared = Shared(*services, ServerWatch(log), anyio.Semaphore(JOB_READS_LIMIT))
         self._claimer = Claimer(self._shared, self._start)
         self._sweeper = Sweeper(self._shared, self._start)
         self._promoter = Promoter(self._shared)

@@ -18,6 +18,14 @@ class Faults:
         self.refuse_posts = 0
         self.refuse_status = 503
         self.history_delay_s = 0.0
+        self.spoil_uploads = 0
+        """How many next uploads are stored without their second half, and answered as sound."""
+        self.break_uploads = 0
+        """How many next uploads are answered with 500."""
+        self.upload_limit_bytes = 2**62
+        """Larger uploads are answered with 413."""
+        self.upload_pause_s = 0.0
+        """How long the body of an upload is not read."""
         self._stalled_until_s = 0.0
 
     def arm(self, fault: str, options: dict[str, object]) -> bool:
@@ -34,6 +42,14 @@ class Faults:
                 self.refuse_status = int(str(options.get("status", 503)))
             case "delay_history":
                 self.history_delay_s = float(str(options.get("seconds", 1.0)))
+            case "spoil_uploads":
+                self.spoil_uploads += count
+            case "break_uploads":
+                self.break_uploads += count
+            case "limit_uploads":
+                self.upload_limit_bytes = int(str(options.get("bytes", 0)))
+            case "pause_uploads":
+                self.upload_pause_s = seconds
             case "stall":
                 self._stalled_until_s = time.monotonic() + seconds
             case "clear":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import mimetypes
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from pathlib import Path
 from aiohttp import web
 from PIL import Image
 
+from everfold.simulator.faults import Faults
+from everfold.simulator.ledger import Ledger
 from everfold.simulator.nodes import images
 from everfold.simulator.nodes.folders import KINDS, Folders, split_annotation
 
@@ -18,8 +21,8 @@ Change = Callable[[bytes], bytes]
 
 
 class FileRoutes:
-    def __init__(self, folders: Folders) -> None:
-        self._folders = folders
+    def __init__(self, folders: Folders, faults: Faults, ledger: Ledger) -> None:
+        self._folders, self._faults, self._ledger = folders, faults, ledger
 
     def table(self) -> list[web.RouteDef]:
         """Return the routes, without the copies under /api."""
@@ -79,6 +82,8 @@ class FileRoutes:
         return await self._upload(request, lambda mask: images.with_alpha_of(content, mask))
 
     async def _upload(self, request: web.Request, change: Change) -> web.Response:
+        if self._faults.upload_pause_s:
+            await asyncio.sleep(self._faults.upload_pause_s)
         form = await request.post()
         upload = form.get("image")
         if not isinstance(upload, web.FileField) or not upload.filename:
@@ -86,6 +91,13 @@ class FileRoutes:
         kind, subfolder = str(form.get("type", "input")), str(form.get("subfolder", ""))
         kind = kind if kind in KINDS else "input"
         name, content = upload.filename, upload.file.read()
+        self._ledger.uploads.append({"name": name, "subfolder": subfolder, "size": len(content)})
+        if len(content) > self._faults.upload_limit_bytes:
+            return web.Response(status=413, text="Maximum request body size exceeded")
+        if self._faults.take("break_uploads"):
+            return web.Response(status=500, text="500 Internal Server Error")
+        if self._faults.take("spoil_uploads"):
+            content = content[: len(content) // 2]
         try:
             folder = self._folders.inside(kind, subfolder)
             folder = self._folders.inside(kind, str((folder / name).parent))

@@ -21,6 +21,8 @@ class Ledger:
         self.rows: list[Row] = []
         self.cancels: list[str] = []
         """Prompt ids that somebody asked to cancel in one step."""
+        self.uploads: list[Row] = []
+        """Name, folder and size of each file that came whole."""
         if path is not None and path.exists():
             self._read(path)
 

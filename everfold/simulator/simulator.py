@@ -93,7 +93,7 @@ class Simulator:
         )
         comfyui = [
             *prompts.table(),
-            *FileRoutes(self.folders).table(),
+            *FileRoutes(self.folders, self.faults, self.ledger).table(),
             *InfoRoutes(catalogue, self.folders).table(),
             web.get("/ws", self._get_ws),
         ]
@@ -105,6 +105,7 @@ class Simulator:
                 if not r.path.startswith("/api")
             ),
             web.get("/simulator/ledger", self._get_ledger),
+            web.get("/simulator/uploads", self._get_uploads),
             web.post("/simulator/faults", self._post_fault),
         ]
 
@@ -113,6 +114,9 @@ class Simulator:
 
     async def _get_ledger(self, request: web.Request) -> web.Response:
         return web.json_response(self.ledger.rows)
+
+    async def _get_uploads(self, request: web.Request) -> web.Response:
+        return web.json_response(self.ledger.uploads)
 
     async def _post_fault(self, request: web.Request) -> web.Response:
         options = await request.json()

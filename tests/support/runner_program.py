@@ -12,7 +12,9 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
 
 import anyio
 import anyio.abc
@@ -20,12 +22,24 @@ import msgspec
 from msgspec import Struct
 
 from everfold.erasing.seal_cipher import environment_cipher
-from everfold.runner.backend import Attempt, BackendTraits, Ended, SubmitOutcome, Truth, Unreachable
+from everfold.runner.backend import (
+    Attempt,
+    BackendTraits,
+    Ended,
+    InputBytes,
+    InputFile,
+    PlaceOutcome,
+    SubmitOutcome,
+    Truth,
+    Unreachable,
+)
 from everfold.runner.comfyui import ComfyBackend
 from everfold.runner.config import RunnerConfig
 from everfold.runner.execution.attempt_start import AttemptStart
 from everfold.runner.runner import Runner
 from everfold.streams.appending.log import Log
+from everfold.streams.assets.asset_store import AssetStore
+from everfold.streams.assets.blob_folder import BlobFolder
 
 
 class Leases(Struct, frozen=True, kw_only=True):
@@ -55,7 +69,8 @@ class RunnerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     forks: bool = False
     """A forked child outlives it, with all its descriptors, for 15 s."""
     at: str = ""
-    """The point at which the process sends `signal` to itself: before_post (the intent is
+    """The point at which the process sends `signal` to itself: in_upload (half of a file is sent),
+    after_upload (its server has it), before_post (the intent is
     recorded), after_post (the answer is not recorded), before_stop and after_stop (around the call
     that stops an attempt), before_end (the end was seen and not recorded)."""
     host: str = ""
@@ -66,6 +81,8 @@ class RunnerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """URL of a backend -> what people call it."""
     has_identity: bool = True
     """Whether its servers can keep an identity."""
+    assets: str = ""
+    """Folder of the asset store; without one, jobs that send files are left to others."""
     broken: bool = False
     """The runner has a bug: each start of an attempt raises what nobody expects."""
     raises: bool = False
@@ -99,6 +116,28 @@ class DyingBackend(ComfyBackend):
         self._signal_at("before_stop")
         await super().cancel(attempt)
         self._signal_at("after_stop")
+
+    async def place_input(self, file: InputFile, content: InputBytes) -> PlaceOutcome:
+        outcome = await super().place_input(file, partial(self._dying, file, content))
+        self._signal_at("after_upload")
+        return outcome
+
+    @asynccontextmanager
+    async def _dying(
+        self, file: InputFile, content: InputBytes
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        async def halves(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+            sent = 0
+            async for chunk in chunks:
+                half = max(0, min(len(chunk), file.size_bytes // 2 - sent))
+                yield chunk[:half]
+                sent += len(chunk)
+                if half < len(chunk):
+                    self._signal_at("in_upload")
+                    yield chunk[half:]
+
+        async with content() as chunks:
+            yield halves(chunks)
 
     async def submit(
         self, attempt: Attempt, workflow: bytes, may_send: Callable[[], bool]
@@ -158,6 +197,7 @@ async def main(options: RunnerOptions) -> None:
             log,
             [DyingBackend(url, options) for url in options.backends],
             config,
+            AssetStore(log, BlobFolder(options.assets)) if options.assets else None,
             make_backend=lambda url: DyingBackend(url, options),
             traits={url: BackendTraits(title=title) for url, title in options.titles.items()},
         )
