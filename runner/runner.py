@@ -89,10 +89,9 @@ class Runner:
         if log.actor != config.name:
             raise ValueError("open the log with actor=config.name: it is the runner's sign of life")
         log.event_limit_bytes = config.event_limit_bytes
-        leases, host = LeaseRenewer(log, config), socket.gethostname()
-        fleet = Fleet(backends, config.slots, make_backend, host, traits, self._note_backend)
-        self._on_backend = on_backend
-        dispatch = Dispatch(log, config.name, config.lease_ttl_s)
+        made = (make_backend, socket.gethostname(), traits, self._note_backend)
+        fleet, self._on_backend = Fleet(backends, config.slots, *made), on_backend
+        dispatch, leases = Dispatch(log, config.name, config.lease_ttl_s), LeaseRenewer(log, config)
         services = (log, assets, dispatch, leases, fleet, InputFiles(assets), config)
         self._shared = Shared(*services, ServerWatch(log), anyio.Semaphore(JOB_READS_LIMIT))
         self._claimer = Claimer(self._shared, self._start)

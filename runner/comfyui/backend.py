@@ -36,6 +36,7 @@ from everfold.runner.backend import (
 )
 from everfold.runner.capabilities.object_info import ObjectInfo, read_object_info
 from everfold.runner.comfyui.boot import BootMarker
+from everfold.runner.comfyui.files.input_upload import InputUpload
 from everfold.runner.comfyui.http import (
     Answer,
     ComfyHttp,
@@ -44,7 +45,6 @@ from everfold.runner.comfyui.http import (
     or_unreachable,
 )
 from everfold.runner.comfyui.identity import ServerIdentity
-from everfold.runner.comfyui.input_upload import InputUpload
 from everfold.runner.comfyui.large_bodies import (
     begins_with_entry,
     history_value,
