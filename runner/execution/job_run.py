@@ -55,6 +55,7 @@ from everfold.runner.execution.unreadable_job import (
     read_remains,
 )
 from everfold.runner.execution.wakeup import Wakeup
+from everfold.runner.inputs.while_wanted import WANTED_EVERY_S
 from everfold.streams.appending.job_input import JobInput
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.border.logger import get_logger
@@ -76,8 +77,6 @@ from everfold.streams.redis.steady_clock import steady_s
 
 logger = get_logger("everfold.runner")
 
-WANTED_EVERY_S = 0.5
-"""How often it is looked whether a job still wants the attempt whose files are being sent."""
 LOOKED_AT_LEAST_S, LOOKED_AT_MOST_S = 1.0, 30.0
 LOOKED_AT_SHARE = 0.1
 """A job that no backend of its runner can run is looked at again after this share of its age."""
@@ -98,10 +97,8 @@ class JobRun:
         """Times of the log up to this one may be from before the server's clock was set."""
         self._times = SeenTimes()
         self._backend = JobBackend(shared.fleet)
-        self._attempt_start = AttemptStart(
-            *(shared, self._job_log, self._slot, self._may_send, self._now_ms),
-            self._until_unwanted,
-        )
+        asked = (self._may_send, self._now_ms, self._until_unwanted)
+        self._attempt_start = AttemptStart(shared, self._job_log, self._slot, *asked)
         self._scope = anyio.CancelScope()
         self._attempt_watch: AttemptWatch | None = None
         self._truth: Truth | None = None

@@ -12,6 +12,9 @@ import anyio
 
 T = TypeVar("T")
 
+WANTED_EVERY_S = 0.5
+"""How often it is looked at least whether a job still wants an attempt."""
+
 
 class WhileWanted(Generic[T]):
     """Awaits `work` until `no_longer` returns; `no_longer` looks at the job by itself."""
