@@ -107,8 +107,8 @@ def unpack(content: bytes, name: str) -> bytes:
     return found
 
 
-def bounded_lines(file: gzip.GzipFile, name: str) -> Iterator[bytes]:
-    """Yield the lines of a compressed file; a line or a file without end is ArchiveDamaged."""
+def bounded_lines(file: gzip.GzipFile | io.BufferedReader, name: str) -> Iterator[bytes]:
+    """Yield the lines of a file, as unpacked; a line or a file without end is ArchiveDamaged."""
     total = 0
     while text := file.readline(LINE_LIMIT_BYTES + 1):
         total += len(text)

@@ -30,7 +30,7 @@ from everfold.streams.assets.blob_store import BLOB_LIMIT_BYTES, Blob, BlobStore
 from everfold.streams.assets.given_bytes import stream_of
 from everfold.streams.assets.quotas import quota_of
 from everfold.streams.assets.sniffing.media_types import describe
-from everfold.streams.errors import AssetsUnavailable, AssetUnknown, QuotaFull
+from everfold.streams.errors import AssetsUnavailable, AssetUnknown, InvalidName, QuotaFull
 from everfold.streams.events.checks import check_text
 from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.events.ranges import check_number
@@ -148,16 +148,48 @@ class AssetStore:
             raise AssetsUnavailable(self.url, f"{blob.hash} is being removed; store it again")
         return stored
 
+    async def restore(self, asset: Asset, source: Source) -> Stored:
+        """Store bytes under the id that they had in another namespace, as an import does.
+
+        What they are is looked at anew. They are kept from now as long as they were to be kept
+        there; no quota is looked at. Raises HashMismatch, and InvalidName for an id that its owner
+        cannot have.
+        """
+        owner, known_as = check_text("owner", asset.owner), check_asset_id(asset.id)
+        if owner_number(known_as) != number_of(owner):
+            raise InvalidName("asset", known_as, "an asset of this owner has another id")
+        lasts_s = (asset.expires_ms - asset.created_ms) / 1000 if asset.expires_ms else None
+        async with contextlib.aclosing(stream_of(source)) as stream:
+            blob = await self.blobs.put(
+                stream, expected_hash=asset.hash, expected_bytes=asset.size_bytes
+            )
+        name = safe_name(asset.name)
+        stored = await self._record(blob, name, owner, lasts_s, asset.job_id, known_as)
+        if stored is None:
+            raise AssetsUnavailable(self.url, f"{blob.hash} is being removed; store it again")
+        return stored
+
     def _kept_s(self, keep_s: float | UnsetType | None) -> float | None:
         check_number("keep_s", None if keep_s is UNSET else keep_s)
         return self.keep_s if isinstance(keep_s, UnsetType) else keep_s
 
     async def _record(
-        self, blob: Blob, name: str, owner: str, keep_s: float | None, job_id: str
+        self,
+        blob: Blob,
+        name: str,
+        owner: str,
+        keep_s: float | None,
+        job_id: str,
+        known_as: str = "",
     ) -> Stored | None:
-        """Make the asset known; None where a sweeper has removed its bytes, or is about to."""
-        redis, quota = self.log.redis, await quota_of(self.log, owner)
+        """Make the asset known; None where a sweeper has removed its bytes, or is about to.
+
+        `known_as` is the id of one that is restored.
+        """
+        redis, quota = self.log.redis, 0 if known_as else await quota_of(self.log, owner)
         asset = await self._described(blob, name, owner, job_id)
+        if known_as:
+            asset = msgspec.structs.replace(asset, id=known_as)
         keys = self.keys_of(asset.id)
 
         async def write() -> list[object]:
@@ -171,7 +203,7 @@ class AssetStore:
                 record=msgspec.json.encode(asset),
                 quota_bytes=quota,
                 kept_ms=_kept_ms(keep_s),
-                is_unconfirmed=bool(job_id),
+                is_unconfirmed=bool(job_id) and not known_as,
             )
 
         reply = await with_retry(write, self.log.retry_for_s)

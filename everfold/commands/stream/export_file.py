@@ -9,10 +9,13 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from everfold.archives.export_assets import Taken, export_assets, import_assets, named_by
 from everfold.archives.export_file import ExportWriter, Graph, Header, check_export, read_export
 from everfold.archives.opening import known_archive
 from everfold.archives.selection import Selection
-from everfold.commands.options import ArchiveUrl, SubmittedSince, SubmittedUntil, User
+from everfold.assets.sizes import size_text
+from everfold.assets.store_of import open_assets
+from everfold.commands.options import ArchiveUrl, AssetsPlace, SubmittedSince, SubmittedUntil, User
 from everfold.commands.progress import event_progress
 from everfold.commands.session import DEFAULT, Session
 from everfold.projector.job.job import Job
@@ -29,6 +32,10 @@ from everfold.streams.retention.importing import begin_import, end_import, impor
 
 PAGE = 500
 
+WithAssets = Annotated[
+    bool, Parameter(negative=(), help="Take the stored files of the jobs along, in FILE.assets.")
+]
+
 
 async def export(
     file: Annotated[Path, Parameter(help="The file to write.")],
@@ -38,19 +45,22 @@ async def export(
     job: str = "",
     user: User = None,
     archive: ArchiveUrl = "",
+    with_assets: WithAssets = False,
+    assets: AssetsPlace = None,
     session: Session = DEFAULT,
 ) -> int:
     """Write the history of all jobs, or of some, into one file; archived events included.
 
     Job ids, sequence numbers, entry ids and the events' own bytes are kept. Entries of the log
-    that are not Everfold's are left out.
+    that are not Everfold's are left out. With --with-assets, the stored files that these jobs name
+    are copied into the folder FILE.assets; those that are no longer kept are counted.
 
     Parameters
     ----------
     job
         Only this job.
     """
-    wanted = Selection(since, until, job, user)
+    wanted, named = Selection(since, until, job, user), dict[str, None]()
     async with session.log() as log:
         kept = await known_archive(log, archive)
         with _writing(file, log) as writer, event_progress("export", session) as progress:
@@ -59,10 +69,31 @@ async def export(
                     for record in filter(wanted.takes, page):
                         writer.entry(partition, _entry(record))
                         await _write_graph(writer, log, kept, record)
+                        named.update(dict.fromkeys(named_by(record)))
                     progress(writer.events, writer.events)
-    told = {"events": writer.events, "file": str(file)}
-    session.tell(told, f"{writer.events:,} events written to {file}")
+            # The file is there only when its assets are.
+            taken = None
+            if with_assets:
+                taken = await export_assets(open_assets(log, assets), named, file)
+    told = {"events": writer.events, "file": str(file), **_told(taken)}
+    session.tell(told, f"{writer.events:,} events written to {file}", *_words(taken, "taken along"))
     return 0
+
+
+def _told(taken: Taken | None) -> dict[str, int]:
+    if taken is None:
+        return {}
+    sizes = {"assets": taken.assets, "assets_bytes": taken.size_bytes}
+    return {**sizes, "assets_missing": taken.missing}
+
+
+def _words(taken: Taken | None, done: str) -> list[str]:
+    if taken is None:
+        return []
+    lines = [f"{taken.assets:,} stored files {done}, {size_text(taken.size_bytes)}"]
+    if taken.missing:
+        lines.append(f"{taken.missing:,} that jobs name are no longer kept")
+    return lines
 
 
 @contextlib.contextmanager
@@ -102,13 +133,17 @@ async def import_export(
     file: Annotated[Path, Parameter(help="The exported file.")],
     *,
     allow_broken: bool = False,
+    with_assets: WithAssets = False,
+    assets: AssetsPlace = None,
     session: Session = DEFAULT,
 ) -> int:
     """Read an exported file back into an empty namespace, the one that --namespace names.
 
     The whole file is checked first. Jobs that had not ended wait for a runner, which asks their
     ComfyUI for their results. An import that was interrupted continues when it is repeated; until
-    then the namespace takes no submits, and `doctor` names it.
+    then the namespace takes no submits, and `doctor` names it. With --with-assets, the files in
+    the folder FILE.assets are stored under the ids that they had, each compared with its hash, and
+    kept from now as long as they were to be kept.
 
     Parameters
     ----------
@@ -120,11 +155,14 @@ async def import_export(
         await begin_import(log, end.sha256)
         with event_progress("import", session) as progress:
             open_jobs = await _import(log, file, lambda done: progress(done, end.events))
+        taken = await import_assets(open_assets(log, assets), file) if with_assets else None
         await _reopen(log, file, open_jobs)
         await end_import(log)
     told = {"events": end.events, "namespace": session.namespace, "open_jobs": len(open_jobs)}
+    told |= _told(taken)
     sentence = f"{end.events:,} events imported into {session.namespace}"
-    session.tell(told, f"{sentence}, {len(open_jobs)} job(s) wait for a runner")
+    waiting = f"{len(open_jobs)} job(s) wait for a runner"
+    session.tell(told, f"{sentence}, {waiting}", *_words(taken, "stored"))
     return 0
 
 
