@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+from everfold.buckets.access import check_bucket
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.folder import Folder, Store
@@ -23,12 +24,8 @@ def open_store(url: str) -> Store:
     scheme, separator, rest = url.partition("://")
     if not separator or (scheme == "file" and rest.startswith(("/", "~"))):
         return Folder(rest if separator else url)
-    if scheme == "s3" and ("@" in rest or "?" in rest):
-        raise Misconfigured(
-            f"{masked_address(url)!r} carries credentials or options, and the namespace remembers "
-            "the address: set them by AWS_ variables"
-        )
     if scheme == "s3":
+        check_bucket(url)
         try:
             from everfold.archives.bucket import Bucket
         except ImportError as error:

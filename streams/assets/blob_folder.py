@@ -28,6 +28,7 @@ from everfold.streams.assets.blob_store import (
     Blob,
     FoundBlob,
 )
+from everfold.streams.assets.disk_errors import told
 from everfold.streams.assets.hashing_file import HashingFile, check_blob, fill
 from everfold.streams.assets.stored_file import StoredFile
 from everfold.streams.closing import close_blocking
@@ -42,15 +43,6 @@ from everfold.streams.private_folder import (
 
 WHOSE = "the assets'"
 BLOBS, PARTS = "blobs", "parts"
-
-WHY = {
-    errno.ENOSPC: "its disk is full",
-    errno.EDQUOT: "this user's share of its disk is used up",
-    errno.EFBIG: "its disk, or a limit of this process, allows no file of this size",
-    errno.EROFS: "its disk is read-only",
-    errno.EIO: "its disk fails to read or write",
-    errno.EACCES: "this user has no right to it",
-}
 
 _PLACE = re.compile(r"[0-9a-f]{2}")
 _DIGITS = re.compile(r"[0-9a-f]{64}")
@@ -93,9 +85,10 @@ class BlobFolder:
 
         try:
             await fill(write, source, expected_bytes, most_bytes)
-            check_blob(file.blob, expected_hash, expected_bytes)
-            await self._run(file.finish, partial(self._publish, name, file.blob.hash))
-            return file.blob
+            blob = file.blob
+            check_blob(blob, expected_hash, expected_bytes)
+            await self._run(file.finish, partial(self._publish, name, blob))
+            return blob
         finally:
             await close_blocking(partial(self._discard, name, file))
 
@@ -137,9 +130,7 @@ class BlobFolder:
         try:
             return await anyio.to_thread.run_sync(call, *arguments)
         except OSError as error:
-            why = WHY.get(error.errno or 0)
-            told = f"{why} ({error.strerror})" if why else str(error)
-            raise AssetsUnavailable(self.url, told) from error
+            raise AssetsUnavailable(self.url, told(error)) from error
 
     async def _pieces(self, file: StoredFile) -> AsyncIterator[bytes]:
         while piece := await self._run(file.next):
@@ -166,8 +157,12 @@ class BlobFolder:
                     return file
                 file.close()
 
-    def _publish(self, name: str, content_hash: str, file: FileIO) -> None:
-        digits = _digits(content_hash)
+    def _publish(self, name: str, blob: Blob, file: FileIO) -> None:
+        digits = _digits(blob.hash)
+        os.fsync(file.fileno())
+        size = os.fstat(file.fileno()).st_size
+        if size != blob.size_bytes:
+            raise OSError(f"{blob.size_bytes:,} bytes were written and {size:,} are there")
         with (
             self._opened(PARTS) as parts,
             self._opened(BLOBS, digits[:2], make=True) as place,

@@ -61,7 +61,8 @@ class BlobStore(Protocol):
     ) -> Blob:
         """Store all that `source` yields, in bounded memory, and return its hash.
 
-        What is stored already is written anew in time: `written_ms` is now. Nothing is stored after
+        What is stored already is written anew in time: `written_ms` is now, or, where writing
+        costs a transfer, at most 20 minutes ago. Nothing is stored after
         an error of `source`, which is raised as it is; HashMismatch where the bytes have another
         hash or another number than expected; TooLarge beyond `most_bytes`.
         """

@@ -7,8 +7,8 @@ that was closed, which may be another file's by then.
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from io import FileIO
 from threading import Lock
 from time import perf_counter
@@ -40,33 +40,54 @@ class HashingFile:
         digits = self._hash.hexdigest()
         return Blob(f"{HASH_PREFIX}{digits}", self._size_bytes, self._beginning)
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether nobody waits any more for what a thread does with it."""
+        return self._is_closed
+
     def write(self, piece: memoryview) -> None:
         """Add bytes to the end. Raises OSError."""
-        with self._lock:
-            file = self._opened()
-            self._hash.update(piece)
-            if (missing := BEGINNING_BYTES - self._size_bytes) > 0:
-                self._beginning += bytes(piece[:missing])
-            self._size_bytes += len(piece)
-            while piece:
-                piece = piece[file.write(piece) :]
+        self._use(partial(self._write, piece))
 
     def finish(self, done: Callable[[FileIO], None]) -> None:
-        """Call `done` with the file once all of it has reached the disk. Raises OSError."""
-        with self._lock:
-            file = self._opened()
-            os.fsync(file.fileno())
-            found = os.fstat(file.fileno()).st_size
-            if found != self._size_bytes:
-                raise OSError(f"{self._size_bytes:,} bytes were written and {found:,} are there")
-            done(file)
+        """Call `done` with the file, after all that was written. Raises what it raises."""
+        self._use(done)
 
     def close(self) -> None:
-        """Close the file, now and for good; waits for a thread that writes."""
+        """Close the file, now and for good; waits for a thread that uses it."""
+        self._is_closed = True
         with self._lock:
-            self._is_closed = True
-            if self._file is not None:
-                self._file.close()
+            self._close()
+
+    def stop(self) -> None:
+        """Close the file for good, without waiting: a thread that uses it closes it."""
+        self._is_closed = True
+        if self._lock.acquire(blocking=False):
+            try:
+                self._close()
+            finally:
+                self._lock.release()
+
+    def _use(self, use: Callable[[FileIO], None]) -> None:
+        try:
+            with self._lock:
+                use(self._opened())
+        finally:
+            # Whoever stopped it meanwhile could not close it.
+            if self._is_closed:
+                self.stop()
+
+    def _write(self, piece: memoryview, file: FileIO) -> None:
+        self._hash.update(piece)
+        if (missing := BEGINNING_BYTES - self._size_bytes) > 0:
+            self._beginning += bytes(piece[:missing])
+        self._size_bytes += len(piece)
+        while piece:
+            piece = piece[file.write(piece) :]
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
     def _opened(self) -> FileIO:
         if self._is_closed:

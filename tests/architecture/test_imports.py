@@ -29,8 +29,8 @@ ROOMS = {
     "runner": "loose_json capabilities backend config access renewal decisions comfyui inputs "
     "execution claiming runner",
     "everfold": "event_text moments durations policy_settings policy_file workflow_file "
-    "contract timeline simulator embedded sinks archives assets erasing changed_graph shown_jobs "
-    "submit_check submitting operations why queue_operations many_jobs client demo "
+    "contract timeline simulator embedded sinks buckets archives assets erasing changed_graph "
+    "shown_jobs submit_check submitting operations why queue_operations many_jobs client demo "
     "commands __main__",
 }
 """The rooms of each package; each may import those before it in its line."""

@@ -17,9 +17,12 @@ pytestmark = pytest.mark.anyio
 SEVERAL_CHUNKS = some_bytes(3 * CHUNK_BYTES + 7)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> BlobStore:
-    return BlobFolder(tmp_path / "store")
+@pytest.fixture(params=["folder", "bucket"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
+    if request.param == "folder":
+        return BlobFolder(tmp_path / "store")
+    bucket: BlobStore = request.getfixturevalue("bucket")
+    return bucket
 
 
 async def content_of(

@@ -16,6 +16,7 @@ from functools import wraps
 from everfold.streams.assets.blob_folder import BlobFolder
 from everfold.streams.assets.blob_store import CHUNK_BYTES
 from everfold.streams.errors import EverfoldError
+from tests.support.memory import peak_mib
 from tests.support.sources import in_chunks, some_bytes
 
 WATCHED = ("open", "mkdir", "fsync", "fstat", "utime", "rename", "unlink")
@@ -93,16 +94,11 @@ async def measure(folder: str, mebibytes: str, chunk_bytes: str) -> None:
             yield chunk
 
     await store.put(in_chunks(b"so that everything is imported"))
-    before = peak_kib()
+    before = peak_mib()
     blob = await store.put(zeros())
     async with store.read(blob.hash) as pieces:
         count = sum([len(piece) async for piece in pieces])
-    print("read", count, "took", (peak_kib() - before) // 1024)
-
-
-def peak_kib() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "linux" else peak // 1024
+    print("read", count, "took", peak_mib() - before)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from pathlib import Path
 
@@ -36,7 +37,16 @@ def assert_whole(root: Path) -> set[str]:
 
 
 def open_files() -> int:
-    return len(os.listdir("/proc/self/fd" if sys.platform == "linux" else "/dev/fd"))
+    """Return how many files this process has open; sockets and folders do not count."""
+    handles = os.listdir("/proc/self/fd" if sys.platform == "linux" else "/dev/fd")
+    return sum(map(_is_file, handles))
+
+
+def _is_file(handle: str) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(int(handle)).st_mode)
+    except OSError:  # that by which the list was read
+        return False
 
 
 async def content_of(store: BlobStore, content_hash: str) -> bytes:

@@ -1,0 +1,1 @@
+"""What archives and assets share of S3-compatible buckets."""
