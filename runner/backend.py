@@ -212,6 +212,16 @@ class SavedOutput(Struct, frozen=True):
     output: dict[str, object]
 
 
+class SentPictures(Struct, frozen=True, kw_only=True):
+    """The pictures that one node sent over the connection, in their order."""
+
+    pictures: tuple[bytes, ...] = ()
+    is_whole: bool = False
+    """Whether the connection stood for as long as the node ran."""
+    is_cut: bool = False
+    """More came than is kept."""
+
+
 class Sighting(Struct, frozen=True, kw_only=True):
     """What was seen since the last Sighting: the newest progress, every saved output."""
 
@@ -227,6 +237,8 @@ class Sighting(Struct, frozen=True, kw_only=True):
     """Something came over the present connection, whatever it was about."""
     executed: frozenset[str] = frozenset()
     """Nodes that have been executed, as far as was seen."""
+    pictures: Mapping[str, SentPictures] = {}
+    """All that came so far of each node whose outputs are sent over the connection."""
 
 
 class Observation(Protocol):

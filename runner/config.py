@@ -54,6 +54,11 @@ class RunnerConfig(Struct, frozen=True, kw_only=True):
     event_limit_bytes: int = EVENT_LIMIT_BYTES
     """No event is larger: of larger outputs, references to files and small values are recorded."""
 
+    collect_within_s: float = 300.0
+    """How long output files are tried again while their server or the store is in the way."""
+    output_limit_bytes: int = 16 * 2**30
+    """No larger output file is stored."""
+
     refused_for_s: float = 300.0
     """A runner that the server refuses for so long (password, rights) drains and ends."""
 

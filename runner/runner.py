@@ -70,9 +70,10 @@ class Runner:
 
     `log` must be opened with the runner's name as actor, because other runners tell from the
     names of its connections that it is alive; raises ValueError otherwise. Without `assets` it
-    leaves jobs that send files to other runners. `make_backend` builds
-    backends for URLs that only a recovered job names; `traits` are those of `backends` by name.
-    `on_backend` is called for each backend once it was asked, and when it takes jobs or no more.
+    stores no output files, and leaves jobs that send files, or require theirs to be stored, to
+    other runners. `make_backend` builds backends for URLs that only a recovered job names; `traits`
+    are those of `backends` by name. `on_backend` is called for each backend once it was asked, and
+    when it takes jobs or no more.
     """
 
     def __init__(

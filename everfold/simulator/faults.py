@@ -26,6 +26,12 @@ class Faults:
         """Larger uploads are answered with 413."""
         self.upload_pause_s = 0.0
         """How long the body of an upload is not read."""
+        self.refuse_views = 0
+        """How many next files are answered with `refuse_status`."""
+        self.break_views = 0
+        """How many next files break off after their first half."""
+        self.view_delay_s = 0.0
+        """How long each file stands still after its first half."""
         self._stalled_until_s = 0.0
 
     def arm(self, fault: str, options: dict[str, object]) -> bool:
@@ -50,6 +56,13 @@ class Faults:
                 self.upload_limit_bytes = int(str(options.get("bytes", 0)))
             case "pause_uploads":
                 self.upload_pause_s = seconds
+            case "refuse_view":
+                self.refuse_views += count
+                self.refuse_status = int(str(options.get("status", 503)))
+            case "break_view":
+                self.break_views += count
+            case "delay_view":
+                self.view_delay_s = float(str(options.get("seconds", 1.0)))
             case "stall":
                 self._stalled_until_s = time.monotonic() + seconds
             case "clear":

@@ -51,7 +51,33 @@ class FileRoutes:
                 body=_channel(path, channel), content_type="image/png", headers=headers
             )
         headers["Content-Type"] = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        # What a runner reads of the server's identity and boot goes on.
+        if query.get("type") != "input" and path.suffix != ".txt":
+            return await self._served(request, path, headers)
         return web.FileResponse(path, headers=headers)
+
+    async def _served(
+        self, request: web.Request, path: Path, headers: dict[str, str]
+    ) -> web.StreamResponse:
+        """Send a file, with the faults that are set."""
+        faults = self._faults
+        if faults.take("refuse_views"):
+            return web.Response(status=faults.refuse_status, text="refused on demand")
+        is_broken = faults.take("break_views")
+        if not is_broken and not faults.view_delay_s:
+            return web.FileResponse(path, headers=headers)
+        content = await asyncio.to_thread(path.read_bytes)
+        response = web.StreamResponse(headers=headers)
+        response.content_length = len(content)
+        await response.prepare(request)
+        await response.write(content[: len(content) // 2])
+        if is_broken:
+            assert request.transport is not None
+            request.transport.abort()
+            return response
+        await asyncio.sleep(faults.view_delay_s)
+        await response.write(content[len(content) // 2 :])
+        return response
 
     def _found(self, name: str, kind: str | None, subfolder: str) -> Path | web.Response:
         """Return the file that is asked for, or the answer that refuses it."""
@@ -78,7 +104,7 @@ class FileRoutes:
         path = self._found(name, kind, str(original.get("subfolder", "")))
         if isinstance(path, web.Response):
             return path
-        content = path.read_bytes()
+        content = await asyncio.to_thread(path.read_bytes)
         return await self._upload(request, lambda mask: images.with_alpha_of(content, mask))
 
     async def _upload(self, request: web.Request, change: Change) -> web.Response:

@@ -6,6 +6,7 @@ executing, [progress_state, progress]*, executed, progress_state per node.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import time
@@ -15,12 +16,16 @@ from collections.abc import Callable, Mapping
 import anyio
 
 from everfold.simulator.faults import Faults
+from everfold.simulator.file_ledger import FileLedger
 from everfold.simulator.nodes.folders import Folders
 from everfold.simulator.nodes.node import Inputs, Interrupted, Node, OutOfMemory, Result
 from everfold.simulator.nodes.shapes import InputFile
 from everfold.simulator.queue import Item
 from everfold.simulator.sockets import Sockets
 from everfold.simulator.validation import links
+
+SENDS = "SaveImageWebsocket"
+"""The node class whose previews are its outputs."""
 
 OOM_ADVICE = (
     "\nThis error means you ran out of memory on your GPU.\n\nTIPS: If the workflow worked before "
@@ -50,6 +55,7 @@ class Run:
         faults: Faults,
         speed: float,
         take_interrupt: Callable[[], bool],
+        files: FileLedger,
     ) -> None:
         _, self.prompt_id, self._graph, extra_data, self._outputs, _ = item
         client = extra_data.get("client_id")
@@ -58,6 +64,7 @@ class Run:
         self._nodes, self._extra_data = nodes, extra_data
         self._sockets, self._cache, self._faults, self._speed = sockets, cache, faults, speed
         self._take_interrupt = take_interrupt
+        self._written = files
         self._node = ""
         self._signed: dict[str, str] = {}
         self._states: dict[str, dict[str, object]] = {}
@@ -169,6 +176,7 @@ class Run:
 
     async def _done(self, node: str, result: Result) -> None:
         self._executed.append(node)
+        await asyncio.to_thread(self._written.wrote, self.prompt_id, result.ui, self.folders)
         if result.ui:
             self.ui[node] = result.ui
             data = {"node": node, "display_node": node, "output": result.ui}
@@ -257,6 +265,8 @@ class Run:
 
     async def preview(self, image: bytes, kind: int) -> None:
         """Send a preview of the node that runs."""
+        if self._graph[self._node]["class_type"] == SENDS:
+            self._written.sent(self.prompt_id, self._node, image)
         await self._sockets.preview(self.client, image, kind, self._node, self.prompt_id)
 
     async def text(self, text: str) -> None:

@@ -2,7 +2,7 @@
 
 Rule: over HTTP and the websocket it behaves like ComfyUI 0.3.64, traps included; unless it
 is an old one, it also cancels in one step, as newer servers do. What it adds is under /simulator:
-the ledger of what it executed, and faults on demand.
+the ledgers of what it executed and wrote, and faults on demand.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from aiohttp import web
 
 from everfold.simulator.faults import Faults
+from everfold.simulator.file_ledger import FileLedger
 from everfold.simulator.file_routes import FileRoutes
 from everfold.simulator.info_routes import InfoRoutes
 from everfold.simulator.ledger import Ledger
@@ -50,6 +51,7 @@ class Simulator:
         self.folders = Folders(root, models)
         self._nodes = nodes
         self.ledger = Ledger(ledger)
+        self.files = FileLedger(ledger and ledger.with_suffix(".files.jsonl"))
         self.queue = PromptQueue()
         self.sockets = Sockets()
         self.faults = Faults()
@@ -66,6 +68,7 @@ class Simulator:
             *(self.queue, self.sockets, self.folders, self._nodes, self.ledger, self.faults),
             self._speed,
             exit_at_once,
+            self.files,
         )
 
     @property
@@ -106,6 +109,7 @@ class Simulator:
             ),
             web.get("/simulator/ledger", self._get_ledger),
             web.get("/simulator/uploads", self._get_uploads),
+            web.get("/simulator/files", self._get_files),
             web.post("/simulator/faults", self._post_fault),
         ]
 
@@ -117,6 +121,9 @@ class Simulator:
 
     async def _get_uploads(self, request: web.Request) -> web.Response:
         return web.json_response(self.ledger.uploads)
+
+    async def _get_files(self, request: web.Request) -> web.Response:
+        return web.json_response(self.files.rows)
 
     async def _post_fault(self, request: web.Request) -> web.Response:
         options = await request.json()

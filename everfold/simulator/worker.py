@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 import anyio
 
 from everfold.simulator.faults import Faults
+from everfold.simulator.file_ledger import FileLedger
 from everfold.simulator.ledger import Ledger
 from everfold.simulator.nodes.folders import Folders
 from everfold.simulator.nodes.node import Node
@@ -34,11 +35,13 @@ class Worker:
         faults: Faults,
         speed: float,
         crash: Callable[[], None],
+        files: FileLedger,
     ) -> None:
         self._queue, self._sockets, self._folders = queue, sockets, folders
         self._nodes = nodes
         self._ledger, self._faults, self._speed = ledger, faults, speed
         self._crash = crash
+        self._files = files
         self._cache = Cache()
         self._interrupt = False
         self.is_dead = False
@@ -80,7 +83,7 @@ class Worker:
         self._ledger.started(row)
         run = Run(
             *(item, self._sockets, self._folders, self._nodes, self._cache),
-            *(self._faults, self._speed, self._take_interrupt),
+            *(self._faults, self._speed, self._take_interrupt, self._files),
         )
         try:
             await run.run()

@@ -64,9 +64,16 @@ class HandOver(Struct, frozen=True):
 
 
 class Postpone(Struct, frozen=True):
-    """Release the job and let it wait this long before the next attempt; costs no retry."""
+    """Release the job and let it wait this long before it is looked at again; costs no retry."""
 
     after_s: float
+    why: str = ""
+
+
+class Leave(Struct, frozen=True):
+    """Release the job to others: this runner lacks what it takes."""
+
+    why: str
 
 
 class Retry(Struct, frozen=True):
@@ -92,6 +99,7 @@ Action = (
     | Wait
     | RecordLost
     | HandOver
+    | Leave
     | Postpone
     | Retry
     | Finish

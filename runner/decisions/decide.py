@@ -122,10 +122,10 @@ def _ended(job: Job, truth: Ended, now: DecisionInputs) -> Action:
     if truth.interrupted:
         return _interrupted(job, truth, now)
     failure = truth.failure or Failure(code="execution_error", message="ComfyUI gave no reason")
-    return _failed(job, failure, truth, now)
+    return failed(job, failure, truth, now)
 
 
-def _failed(job: Job, failure: Failure, truth: Ended, now: DecisionInputs) -> Action:
+def failed(job: Job, failure: Failure, truth: Ended, now: DecisionInputs) -> Action:
     """Try again where the failure and the policy allow it."""
     if not failure.retryable or job.losses + job.retried >= job.policy.retries:
         return Finish(_failure(job, failure, truth))
@@ -147,7 +147,7 @@ def _interrupted(job: Job, truth: Ended, now: DecisionInputs) -> Action:
         return Finish(_failure(job, endings.failure_of(job, job.stopping), truth))
     if bounds.ran_too_long(job, now):
         return Finish(_failure(job, endings.failure_of(job, "run_deadline"), truth))
-    return _failed(job, endings.interrupted(job, truth), truth, now)
+    return failed(job, endings.interrupted(job, truth), truth, now)
 
 
 def _unreachable(job: Job, truth: Unreachable, now: DecisionInputs) -> Action:

@@ -31,6 +31,11 @@ def poisoned(job: Job) -> Failure:
     return Failure(code="poisoned", message=message)
 
 
+def outputs_lost(job: Job, why: str, *, retryable: bool) -> Failure:
+    message = f"it ran to its end at {job.backend}, but its outputs are not stored ({why})"
+    return Failure(code="outputs_lost", message=message, retryable=retryable)
+
+
 def backend_lost(job: Job) -> Failure:
     tries = job.losses + job.retried
     message = f"{job.backend} lost the job {tries} time(s) ({job.reason}); no retry is left"

@@ -8,13 +8,13 @@ Names are a server's own words: it is asked for them as they are, and no path is
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
-from everfold.runner.backend import OutputFile
+from everfold.runner.backend import OutputFile, SentPictures
 from everfold.streams.assets.asset import Asset, safe_name
 from everfold.streams.events.event import Outputs
 from everfold.streams.events.limits import NESTING_LIMIT, OUTPUT_LIMIT_BYTES
@@ -22,8 +22,8 @@ from everfold.streams.events.limits import NESTING_LIMIT, OUTPUT_LIMIT_BYTES
 Why = Literal["gone", "unreachable", "too_large", "quota", "store_full", "missed", "skipped"]
 """Why a file is not stored, as a reference says it."""
 
-FOUND_AGAIN: tuple[Why, ...] = ("unreachable", "store_full")
-"""A later try may store what these words are said of."""
+SENT = "websocket"
+"""The `type` of a picture that came over the connection and is no file of the server."""
 
 CLAIMS = frozenset(("asset", "hash", "thumbnail", "stored", "why"))
 """Fields of a reference that no server may write: they say which stored file it is."""
@@ -100,12 +100,44 @@ def collected(outputs: Outputs, found: Mapping[OutputFile, Asset | Missing]) -> 
     return {node: _changed_output(output, change) for node, output in outputs.items()}
 
 
-def with_pictures(outputs: Outputs, node: str, pictures: Sequence[dict[str, object]]) -> Outputs:
-    """Return the outputs with pictures of one node that came over the websocket."""
-    output = outputs.get(node, {})
-    images = output.get("images")
-    earlier = images if isinstance(images, list) else []
-    return {**outputs, node: {**output, "images": [*earlier, *pictures]}}
+def with_pictures(outputs: Outputs, files: Mapping[str, Iterable[OutputFile]]) -> Outputs:
+    """Return the outputs with the pictures that nodes have sent, as images of those nodes."""
+    whole = dict(outputs)
+    for node, pictures in files.items():
+        output = whole.get(node, {})
+        images = output.get("images")
+        earlier = images if isinstance(images, list) else []
+        references = [
+            {"filename": file.filename, "subfolder": "", "type": SENT} for file in pictures
+        ]
+        whole[node] = {**output, "images": [*earlier, *references]}
+    return whole
+
+
+def pictures_of(
+    sent: Mapping[str, SentPictures],
+) -> dict[str, dict[OutputFile, bytes | Missing]]:
+    """Return what nodes have sent over the connection as files of those nodes, in their order.
+
+    Where some may be missing, the last one stands for them and says why.
+    """
+    found = dict[str, dict[OutputFile, bytes | Missing]]()
+    for node, of_node in sent.items():
+        files: dict[OutputFile, bytes | Missing] = {
+            _picture_file(node, number, content): content
+            for number, content in enumerate(of_node.pictures, 1)
+        }
+        if of_node.is_cut or not of_node.is_whole:
+            why: Why = "too_large" if of_node.is_cut else "missed"
+            files[_picture_file(node, len(files) + 1)] = Missing(why)
+        if files:
+            found[node] = files
+    return found
+
+
+def _picture_file(node: str, number: int, content: bytes = b"") -> OutputFile:
+    ending = "jpg" if content.startswith(b"\xff\xd8") else "png"
+    return OutputFile(kind=SENT, subfolder="", filename=f"{node}_{number}.{ending}")
 
 
 def names_of(files: Iterable[OutputFile], job_id: str) -> dict[OutputFile, str]:

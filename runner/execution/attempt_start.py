@@ -41,6 +41,9 @@ SUBMIT_SHIELD_S = 10.0
 """How long a submit in progress may go on once its job run was told to stop."""
 
 
+NO_STORE = "its outputs must be stored, and this runner has no store of assets"
+
+
 class Sending(Struct, frozen=True):
     """What is sent, and where to."""
 
@@ -131,7 +134,9 @@ class AttemptStart:
     async def _reserve(self, needs: Needs) -> BackendState | None:
         """Return a backend that can run the job, with a slot; None when none has room in time."""
         fleet, job, files = self._shared.fleet, self._job_log.job, self._shared.input_files
-        self.why_none = fleet.why_none(needs) or files.why_none(job.inputs, self._able(needs))
+        must_store = job.policy.outputs == "require" and self._shared.assets is None
+        why_none = fleet.why_none(needs) or files.why_none(job.inputs, self._able(needs))
+        self.why_none = NO_STORE if must_store else why_none
         if self.why_none:
             return None
         unable = {*job.refused_by, *fleet.lacking(needs), *files.avoided(job.inputs)}

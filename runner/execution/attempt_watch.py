@@ -7,7 +7,7 @@ the truth ends the watch. The truth is asked for on a hint, on the wake-up flag,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import anyio
 import msgspec
@@ -16,15 +16,18 @@ from everfold.runner.backend import (
     Absent,
     Attempt,
     Backend,
+    Ended,
     Observation,
     Running,
     SavedOutput,
+    SentPictures,
     Sighting,
     Truth,
 )
 from everfold.runner.config import RunnerConfig
 from everfold.runner.decisions.actions import Action, Wait, WatchAttempt
 from everfold.runner.decisions.progress_throttle import ProgressThrottle
+from everfold.runner.decisions.sent_pictures import merged
 from everfold.runner.execution.job_log import JobLog
 from everfold.runner.execution.wakeup import Wakeup
 from everfold.streams.events.event import OutputSaved, Started
@@ -50,6 +53,7 @@ class AttemptWatch:
         backend: Backend,
         attempt: Attempt,
         wakeup: Wakeup,
+        earlier: AttemptWatch | None = None,
     ) -> None:
         self._config = config
         self._job_log = job_log
@@ -69,6 +73,8 @@ class AttemptWatch:
         self._saw_success = False
         self.executed: frozenset[str] = frozenset()
         """Nodes that were seen to be executed."""
+        self._earlier_pictures = earlier.pictures(attempt.number) if earlier else {}
+        self._pictures: Mapping[str, SentPictures] = {}
 
     @property
     def socket_heard(self) -> bool:
@@ -78,6 +84,12 @@ class AttemptWatch:
     def saw_success(self, attempt: int) -> bool:
         """Say whether the backend told the success of this attempt, and all its outputs."""
         return self._saw_success and attempt == self._attempt.number
+
+    def pictures(self, attempt: int) -> Mapping[str, SentPictures]:
+        """Return the pictures that nodes of this attempt sent, to this watch or the one before."""
+        if attempt != self._attempt.number:
+            return {}
+        return merged(self._earlier_pictures, self._pictures)
 
     async def run(self, observation: Observation, decide: Decide) -> Truth | None:
         """Watch until the job must be decided anew, and append what the hints say meanwhile.
@@ -110,6 +122,7 @@ class AttemptWatch:
         self._heard = sighting.heard
         self.executed |= sighting.executed
         self._saw_success = self._saw_success or sighting.succeeded
+        self._pictures = sighting.pictures or self._pictures
         if sighting.progress is not None or sighting.saved:
             self.last_progress_at_s = anyio.current_time()
             self._is_opened_anew = False
@@ -153,17 +166,22 @@ class AttemptWatch:
             await self._append_started()
             await self._reconnect_if_silent(observation)
         if truth == Absent(same_boot=True):
-            await self._read_last_words(observation)
+            await self._read_last_words(observation, lambda: self._saw_success)
+        if isinstance(truth, Ended):
+            await self._read_last_words(observation, self._has_all_pictures)
         return None if isinstance(decide(truth), WatchAttempt | Wait) else truth
 
-    async def _read_last_words(self, observation: Observation) -> None:
-        """Read what the socket still brings of an attempt that is gone from queue and history.
+    def _has_all_pictures(self) -> bool:
+        return all(of_node.is_whole or of_node.is_cut for of_node in self._pictures.values())
 
-        The success of one whose history was cleared at once is told by the socket alone, and HTTP
-        may overtake it.
+    async def _read_last_words(self, observation: Observation, has_all: Callable[[], bool]) -> None:
+        """Read what the socket still brings of an attempt that is over, until there is all.
+
+        The success of one whose history was cleared at once, and pictures that are no files, are
+        told by the socket alone, and HTTP may overtake it.
         """
         with anyio.move_on_after(LAST_WORDS_WITHIN_S):
-            while not self._saw_success:
+            while not has_all():
                 await self._append_sighting(await observation.next(LAST_WORDS_WITHIN_S))
 
     async def _reconnect_if_silent(self, observation: Observation) -> None:

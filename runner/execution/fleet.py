@@ -16,11 +16,11 @@ import anyio
 import anyio.abc
 from msgspec import Struct, field
 
+from everfold.runner.adapters.silent_backend import NOT_CONFIGURED, SilentBackend
+from everfold.runner.adapters.total_backend import TotalBackend
 from everfold.runner.backend import NO_TRAITS, Backend, BackendTraits, Load, Unreachable
 from everfold.runner.capabilities.fits import Missing, Server, why_none
 from everfold.runner.execution.backend_state import NO_ANSWER_YET, BackendNews, BackendState
-from everfold.runner.execution.silent_backend import NOT_CONFIGURED, SilentBackend
-from everfold.runner.execution.total_backend import TotalBackend
 from everfold.streams.closing import close
 from everfold.streams.errors import EverfoldError
 from everfold.streams.events.event import ON_HOST

@@ -7,15 +7,26 @@ that server. What cannot be asked there is unknown.
 from __future__ import annotations
 
 import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import anyio
 
 from everfold.projector.job.job import Job
-from everfold.runner.backend import Attempt, Backend, Running, Truth, Unreachable
+from everfold.runner.backend import (
+    Attempt,
+    Backend,
+    OutputAnswer,
+    OutputFile,
+    Running,
+    Truth,
+    Unreachable,
+)
 from everfold.runner.execution.attempt_place import place_of
 from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.fleet import Fleet
 from everfold.streams.appending.log import Log
+from everfold.streams.events.event import Succeeded
 from everfold.streams.leases.backends import note_abandoned
 from everfold.streams.redis.steady_clock import steady_s
 
@@ -58,6 +69,15 @@ class JobBackend:
             with anyio.move_on_after(job.policy.stop_within_s):
                 await self.backend(job).cancel(attempt)
 
+    @asynccontextmanager
+    async def open_output(self, job: Job, file: OutputFile) -> AsyncIterator[OutputAnswer]:
+        """Ask for a file of the job's attempt."""
+        if (why := self._fleet.misses(self.state(job))) is not None:
+            yield Unreachable(why)
+            return
+        async with self.backend(job).open_output(file, job.boot, job.server) as answer:
+            yield answer
+
     def away_s(self, job: Job, truth: Truth | None) -> float:
         """Return how long nothing was learned of the backend: it is silent, or not understood."""
         if truth is None:
@@ -78,6 +98,12 @@ class JobBackend:
             self.state(job).mark_wedged(job.prompt_id)
         elif silent_s < WEDGED_AFTER_S and not job.stopping:
             self.state(job).clear_wedged(job.prompt_id)
+
+    def note_run(self, job: Job, event: Succeeded) -> None:
+        """Note how long the job ran there, where that tells of the next ones."""
+        began_ms, ended_ms = event.started_at_ms or 0, event.ended_at_ms or 0
+        if 0 < began_ms < ended_ms:
+            self.state(job).note_run((ended_ms - began_ms) / 1000)
 
     def better_runner(self, job: Job, own: str) -> str:
         """Return another runner that reaches the backend and serves the job's queue, once this one

@@ -6,12 +6,9 @@ log, under the lease, before or right after it is made. A lost lease ends the ru
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from contextlib import suppress
 
 import anyio
-import msgspec
-from msgspec import UNSET
 
 from everfold.projector.job.job import Job
 from everfold.runner.backend import (
@@ -32,6 +29,7 @@ from everfold.runner.decisions.actions import (
     Done,
     Finish,
     HandOver,
+    Leave,
     Postpone,
     RecordLost,
     Retry,
@@ -46,6 +44,7 @@ from everfold.runner.execution.attempt_start import AttemptStart
 from everfold.runner.execution.attempt_watch import AttemptWatch
 from everfold.runner.execution.fleet import JobSlot, Reservation
 from everfold.runner.execution.job_backend import JobBackend
+from everfold.runner.execution.job_ending import JobEnding
 from everfold.runner.execution.job_log import JobLog
 from everfold.runner.execution.shared import Shared
 from everfold.runner.execution.unreadable_job import (
@@ -70,7 +69,7 @@ from everfold.streams.events.event import (
     Succeeded,
     Terminal,
 )
-from everfold.streams.events.limits import NODES_LIMIT, REASON_LIMIT
+from everfold.streams.events.limits import REASON_LIMIT
 from everfold.streams.leases.backends import forget_given_up
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.steady_clock import steady_s
@@ -99,6 +98,7 @@ class JobRun:
         self._backend = JobBackend(shared.fleet)
         asked = (self._may_send, self._now_ms, self._until_unwanted)
         self._attempt_start = AttemptStart(shared, self._job_log, self._slot, *asked)
+        self._ending = JobEnding(shared, self._job_log, self._slot, self._attempt_start)
         self._scope = anyio.CancelScope()
         self._attempt_watch: AttemptWatch | None = None
         self._truth: Truth | None = None
@@ -195,6 +195,11 @@ class JobRun:
         return await self._act(action)
 
     def _decide(self, truth: Truth | None, asked_at_ms: int = 0) -> Action:
+        job, now = self._inputs(truth, asked_at_ms)
+        return decide(job, truth, now)
+
+    def _inputs(self, truth: Truth | None, asked_at_ms: int = 0) -> tuple[Job, DecisionInputs]:
+        """Return the job as it is decided by, and what is known besides."""
         watch, fleet, now_ms = self._attempt_watch, self._shared.fleet, self._now_ms()
         job = self._times.view(self.job, now_ms)
         state = self._backend.state(job) if _has_place(job) else None
@@ -202,7 +207,7 @@ class JobRun:
         silent_for_s = anyio.current_time() - watch.last_progress_at_s if watch else 0.0
         if state is not None:
             self._backend.judge_silence(job, truth, silent_for_s)
-        now = DecisionInputs(
+        return job, DecisionInputs(
             now_ms=now_ms,
             lease_ttl_s=self._config.lease_ttl_s,
             submit_grace_s=self._config.submit_grace_s,
@@ -223,26 +228,21 @@ class JobRun:
             stepped_at_ms=self._unsure_to_ms,
             held_s=self._held_s(),
         )
-        return decide(job, truth, now)
 
     async def _act(self, action: Action) -> bool:
         match action:
             case Done() | AskTruth():
                 return False
             case Finish(event=event):
-                if isinstance(event, Succeeded) and self._attempt_watch is not None:
-                    executed = in_order(self._attempt_watch.executed)
-                    event = msgspec.structs.replace(event, executed=executed or UNSET)
-                if not isinstance(event, Succeeded) and event.abandoned:
-                    await self._backend.abandon(self._shared.log, self.job, self._now_ms())
-                await self._job_log.append(event)
-                self._note_pace(event)
-                return False
+                return await self._finish(event)
             case Retry(failure=failure, after_s=after_s):
                 await self._retry(failure, after_s)
                 return False
-            case Postpone(after_s=after_s):
-                await self._release(Released(reason="postponed"), wait_s=after_s)
+            case Postpone(after_s=after_s, why=why):
+                await self._release(Released(reason="postponed", why=why), wait_s=after_s)
+                return False
+            case Leave(why=why):
+                await self._release_waiting(why)
                 return False
             case HandOver():
                 to = self._better_runner(self.job)
@@ -263,23 +263,28 @@ class JobRun:
                 await self._watch_again()
         return True
 
-    def _note_pace(self, event: Terminal) -> None:
-        """Note how long the job ran at its backend, where that tells of the next ones."""
-        if not isinstance(event, Succeeded) or event.outputs_reused or not _has_place(self.job):
-            return
-        began_ms, ended_ms = event.started_at_ms or 0, event.ended_at_ms or 0
-        if 0 < began_ms < ended_ms:
-            self._backend.state(self.job).note_run((ended_ms - began_ms) / 1000)
+    async def _finish(self, event: Terminal) -> bool:
+        """Store the files of the outputs, then append the event; return False when that is all."""
+        action = await self._ending.prepare(event, self._attempt_watch, self._inputs)
+        if not isinstance(action, Finish):
+            return await self._act(action)
+        event = action.event
+        if not isinstance(event, Succeeded) and event.abandoned:
+            await self._backend.abandon(self._shared.log, self.job, self._now_ms())
+        await self._job_log.append(event)
+        if isinstance(event, Succeeded) and not event.outputs_reused and _has_place(self.job):
+            self._backend.note_run(self.job, event)
+        return False
 
     async def _start_attempt(self, number: int) -> bool:
         has_room = await self._attempt_start.run(number, self._watch)
         if not has_room:
-            await self._release_waiting()
+            await self._release_waiting(self._attempt_start.why_none)
         return has_room
 
-    async def _release_waiting(self) -> None:
-        """Release a job that found no room, or no backend that can run it: others may have one."""
-        why, event = self._attempt_start.why_none, Released(reason="no_room")
+    async def _release_waiting(self, why: str) -> None:
+        """Release a job that found no room here, or that this runner cannot run, and `why`."""
+        event = Released(reason="no_room")
         if why:
             event = Released(reason="cannot_run", why=why[:REASON_LIMIT])
         elif not self.job.refused_by:
@@ -297,7 +302,7 @@ class JobRun:
             await anyio.sleep(LOOKED_AT_LEAST_S)  # it must not go from one to the next in a hurry
             await self._release(Released(reason="cannot_run", why=why))
         elif why:
-            await self._release_waiting()
+            await self._release_waiting(why)
         return bool(why)
 
     def _may_send(self) -> bool:
@@ -322,7 +327,7 @@ class JobRun:
 
     async def _watch(self, backend: Backend, attempt: Attempt, observation: Observation) -> None:
         self._attempt_watch = AttemptWatch(
-            self._config, self._job_log, backend, attempt, self.wakeup
+            self._config, self._job_log, backend, attempt, self.wakeup, self._attempt_watch
         )
         self._truth = await self._attempt_watch.run(observation, self._decide)
 
@@ -387,11 +392,6 @@ class JobRun:
 
     def _held_s(self) -> float:
         return steady_s() - self._leased_at_s
-
-
-def in_order(nodes: Collection[str]) -> tuple[str, ...]:
-    """Return the ids of nodes as an event has them: numbers in their order, bounded."""
-    return tuple(sorted(nodes, key=lambda node: (len(node), node))[:NODES_LIMIT])
 
 
 def _has_place(job: Job) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import anyio
-from msgspec import Struct
+from msgspec import Struct, field
 
 from everfold.runner.config import RunnerConfig
 from everfold.runner.execution.fleet import Fleet
 from everfold.runner.inputs.input_files import InputFiles
+from everfold.runner.outputs.places import Places
 from everfold.runner.renewal.lease_renewer import LeaseRenewer
 from everfold.streams.appending.log import Log
 from everfold.streams.assets.asset_store import AssetStore
@@ -28,3 +29,5 @@ class Shared(Struct, frozen=True, eq=False):
     server: ServerWatch
     job_reads: anyio.Semaphore
     """Held while a job run reads its job: thousands that start at once must not delay claims."""
+    storing: Places = field(default_factory=Places)
+    """Held while output files are stored."""

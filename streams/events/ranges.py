@@ -125,6 +125,8 @@ RANGES = {
     "submit_grace_s": _seconds(),
     "progress_every_s": _seconds(),
     "event_limit_bytes": Range(128 * KIB, 256 * MIB, "bytes", is_whole=True),
+    "collect_within_s": _seconds(),
+    "output_limit_bytes": Range(KIB, 2**50, "bytes", is_whole=True),
     "refused_for_s": _seconds(),
     "drain_s": _seconds(),
     # Of a projector.

@@ -22,6 +22,7 @@ FailureCode = Literal[
     "run_deadline",
     "stalled",
     "poisoned",
+    "outputs_lost",
 ]
 """`failure.code` of `failed` and `retried`."""
 

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everfold.runner.backend import OutputFile
+from everfold.runner.backend import OutputFile, SentPictures
 from everfold.runner.decisions.output_files import (
     FILES_LIMIT,
+    Missing,
     collected,
     names_of,
+    pictures_of,
     plan_of,
     with_pictures,
 )
@@ -174,11 +176,35 @@ def test_two_files_of_one_name_are_told_apart_by_a_number() -> None:
     assert list(names_of(found, "job").values()) == ["job_a.png", "job_a_2.png"]
 
 
-def test_pictures_stand_beside_what_their_node_has_put_out() -> None:
-    assert with_pictures({}, "2", [{"filename": "2_1.png"}]) == {
-        "2": {"images": [{"filename": "2_1.png"}]}
+PICTURES = {
+    "2": SentPictures(pictures=(b"\x89PNG", b"\xff\xd8jpeg"), is_whole=True),
+    "3:1": SentPictures(pictures=(b"\x89PNG",)),
+    "4": SentPictures(pictures=(b"\x89PNG",), is_cut=True),
+    "5": SentPictures(),
+    "6": SentPictures(is_whole=True),
+}
+
+
+def test_what_nodes_have_sent_becomes_files_of_theirs_and_a_mark_for_what_is_missing() -> None:
+    found = pictures_of(PICTURES)
+    told = {
+        node: [(f.filename, c.why if isinstance(c, Missing) else c) for f, c in files.items()]
+        for node, files in found.items()
     }
+    assert told == {
+        "2": [("2_1.png", b"\x89PNG"), ("2_2.jpg", b"\xff\xd8jpeg")],
+        "3:1": [("3:1_1.png", b"\x89PNG"), ("3:1_2.png", "missed")],
+        "4": [("4_1.png", b"\x89PNG"), ("4_2.png", "too_large")],
+        "5": [("5_1.png", "missed")],
+    }
+
+
+def test_pictures_stand_beside_what_their_node_has_put_out() -> None:
+    sent = OutputFile("websocket", "", "2_1.png")
+    shown = {"filename": "2_1.png", "subfolder": "", "type": "websocket"}
+    assert with_pictures({}, {"2": [sent]}) == {"2": {"images": [shown]}}
     before: Outputs = {"2": {"images": [reference("a")], "text": ["x"]}}
-    assert with_pictures(before, "2", [{"filename": "b"}])["2"] == {
-        "images": [reference("a"), {"filename": "b"}], "text": ["x"],
-    }  # fmt: skip
+    assert with_pictures(before, {"2": [sent]})["2"] == {
+        "images": [reference("a"), shown],
+        "text": ["x"],
+    }

@@ -9,6 +9,7 @@ from typing import cast
 import anyio
 import pytest
 
+from everfold.runner.adapters.total_backend import TotalBackend
 from everfold.runner.backend import (
     Ambiguous,
     Attempt,
@@ -30,7 +31,6 @@ from everfold.runner.backend import (
     Unreachable,
 )
 from everfold.runner.capabilities.object_info import ObjectInfo
-from everfold.runner.execution.total_backend import TotalBackend
 
 pytestmark = pytest.mark.anyio
 
@@ -135,7 +135,7 @@ async def no_content() -> AsyncIterator[AsyncIterator[bytes]]:
 @pytest.fixture(autouse=True)
 def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CALL_WITHIN_S", "SUBMIT_WITHIN_S", "OBSERVE_WITHIN_S"):
-        monkeypatch.setattr(f"everfold.runner.execution.total_backend.{name}", WITHIN_S)
+        monkeypatch.setattr(f"everfold.runner.adapters.total_backend.{name}", WITHIN_S)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,8 @@ from everfold.runner.backend import (
     Ended,
     InputBytes,
     InputFile,
+    OutputAnswer,
+    OutputFile,
     PlaceOutcome,
     SubmitOutcome,
     Truth,
@@ -72,7 +74,8 @@ class RunnerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """The point at which the process sends `signal` to itself: in_upload (half of a file is sent),
     after_upload (its server has it), before_post (the intent is
     recorded), after_post (the answer is not recorded), before_stop and after_stop (around the call
-    that stops an attempt), before_end (the end was seen and not recorded)."""
+    that stops an attempt), before_end (the end was seen and not recorded), before_file and
+    after_file (around the reading of an output file)."""
     host: str = ""
     """The name of the machine that this runner takes itself to be on; its own when empty."""
     addresses: dict[str, str] = {}
@@ -88,6 +91,7 @@ class RunnerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     raises: bool = False
     """The backend's adapter has a bug: some of its calls raise what nobody expects."""
     signal: str = "SIGKILL"
+    collect_within_s: float = 300.0
 
 
 class DyingBackend(ComfyBackend):
@@ -155,6 +159,15 @@ class DyingBackend(ComfyBackend):
             self._signal_at("before_end")
         return truth
 
+    @asynccontextmanager
+    async def open_output(
+        self, file: OutputFile, boot: str, server: str = ""
+    ) -> AsyncIterator[OutputAnswer]:
+        self._signal_at("before_file")
+        async with super().open_output(file, boot, server) as answer:
+            yield answer
+        self._signal_at("after_file")
+
     def _signal_at(self, point: str) -> None:
         if point == self._at:
             self._at = ""
@@ -186,6 +199,7 @@ async def main(options: RunnerOptions) -> None:
         silent_after_s=options.silent_after_s,
         stuck_after_s=options.stuck_after_s,
         refused_for_s=options.refused_for_s,
+        collect_within_s=options.collect_within_s,
     )
     async with Log.open(
         options.redis,

@@ -82,6 +82,12 @@ class Comfy:
             queue = (await client.get(f"{self.url}/queue")).json()
         return [item[1] for item in queue["queue_running"]]
 
+    async def files(self) -> list[dict[str, object]]:
+        """Return a row for each file that its nodes have written or sent, with its hash."""
+        async with httpx.AsyncClient() as client:
+            rows: list[dict[str, object]] = (await client.get(f"{self.url}/simulator/files")).json()
+            return rows
+
     async def executions(self) -> list[str]:
         """Return the prompt id of each execution that has begun, in order."""
         async with httpx.AsyncClient() as client:

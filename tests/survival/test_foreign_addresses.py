@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from everfold.commands.operate.held_jobs import keeping_backends
-from everfold.runner.execution.silent_backend import NOT_CONFIGURED
+from everfold.runner.adapters.silent_backend import NOT_CONFIGURED
 from everfold.streams.events.event import Policy, Queued, Released, Submitting
 from everfold.streams.leases.backends import backend_entries
 from everfold.streams.leases.dispatch import Dispatch

@@ -1,0 +1,94 @@
+"""What comes between the decision that a job ends and the event that says so: its files are stored.
+
+Rule: the slot is free meanwhile. A runner without a store of assets changes nothing, and leaves a
+job whose outputs must be stored to others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+
+import msgspec
+from msgspec import UNSET
+
+from everfold.projector.job.job import Job
+from everfold.runner.backend import SentPictures
+from everfold.runner.capabilities.model_names import read_graph
+from everfold.runner.decisions.actions import Action, DecisionInputs, Finish, Leave
+from everfold.runner.decisions.collecting import FAILED_WITHIN_S, after_collection, is_to_collect
+from everfold.runner.decisions.output_files import collected
+from everfold.runner.decisions.sent_pictures import sending_nodes
+from everfold.runner.execution.attempt_start import NO_STORE, AttemptStart
+from everfold.runner.execution.attempt_watch import AttemptWatch
+from everfold.runner.execution.fleet import JobSlot
+from everfold.runner.execution.job_backend import JobBackend
+from everfold.runner.execution.job_log import JobLog
+from everfold.runner.execution.shared import Shared
+from everfold.runner.outputs.output_collection import OutputCollection
+from everfold.streams.assets.asset_store import AssetStore
+from everfold.streams.events.event import Expired, Failure, Succeeded, Terminal
+from everfold.streams.events.limits import NODES_LIMIT
+
+Inputs = Callable[[None], tuple[Job, DecisionInputs]]
+"""Returns the job as it is decided by, and what is known besides."""
+
+
+class JobEnding:
+    """Prepares the end of one job run's job."""
+
+    def __init__(
+        self, shared: Shared, job_log: JobLog, slot: JobSlot, attempt_start: AttemptStart
+    ) -> None:
+        self._shared, self._job_log = shared, job_log
+        self._slot, self._attempt_start = slot, attempt_start
+        self._backend = JobBackend(shared.fleet)
+
+    async def prepare(self, event: Terminal, watch: AttemptWatch | None, inputs: Inputs) -> Action:
+        """Store the files of the outputs where the policy wants it; return what to do then.
+
+        Mostly it is to append the event, with what became of each file.
+        """
+        job, assets = self._job_log.job, self._shared.assets
+        if isinstance(event, Expired):
+            return Finish(event)
+        if isinstance(event, Succeeded) and watch is not None:
+            executed = in_order(watch.executed)
+            event = msgspec.structs.replace(event, executed=executed or UNSET)
+        if not is_to_collect(job, event) or assets is None:
+            if assets is None and isinstance(event, Succeeded) and job.policy.outputs == "require":
+                return Leave(NO_STORE)
+            outputs = collected(event.outputs, {})
+            return Finish(msgspec.structs.replace(event, outputs=outputs))
+        async with self._shared.storing.jobs:
+            self._slot.release()
+            collection = await self._collection(assets, event, watch)
+            limit_s = self._shared.config.collect_within_s
+            within_s = limit_s if isinstance(event, Succeeded) else min(limit_s, FAILED_WITHIN_S)
+            found = await collection.run(event.outputs, within_s)
+        event = msgspec.structs.replace(event, outputs=found.outputs)
+        job, now = inputs(None)
+        return after_collection(job, event, found.missing, now)
+
+    async def _collection(
+        self, assets: AssetStore, event: Terminal, watch: AttemptWatch | None
+    ) -> OutputCollection:
+        job = self._job_log.job
+        sent = await self._pictures(job, watch) if isinstance(event, Succeeded) else {}
+        open_output, shared = partial(self._backend.open_output, job), self._shared
+        return OutputCollection(shared.config, assets, shared.storing, job, open_output, sent)
+
+    async def _pictures(self, job: Job, watch: AttemptWatch | None) -> Mapping[str, SentPictures]:
+        """Return the pictures that nodes sent over the connection, as far as this run saw them."""
+        found = await self._attempt_start.load_input()
+        if isinstance(found, Failure):
+            return {}
+        seen = watch.pictures(job.attempt) if watch else {}
+        refused = {problem.node for problem in job.problems}
+        nodes = sending_nodes(read_graph(found.workflow)) - refused
+        return {node: seen.get(node, SentPictures()) for node in sorted(nodes)}
+
+
+def in_order(nodes: Collection[str]) -> tuple[str, ...]:
+    """Return the ids of nodes as an event has them: numbers in their order, bounded."""
+    return tuple(sorted(nodes, key=lambda node: (len(node), node))[:NODES_LIMIT])

@@ -1,0 +1,168 @@
+"""Stores the files of an attempt that has ended, before the event that ends its job.
+
+Rule: each file is streamed once, from the server that took the attempt, into the store of assets.
+What is in the way is waited for within `collect_within_s`; then the file is marked as not stored.
+Storing again is the same asset, so that another runner can begin anew at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+
+import anyio
+from msgspec import Struct
+
+from everfold.projector.job.job import Job
+from everfold.runner.backend import (
+    DownloadBroken,
+    OutputAnswer,
+    OutputBody,
+    OutputFile,
+    OutputGone,
+    SentPictures,
+    Unreachable,
+)
+from everfold.runner.config import RunnerConfig
+from everfold.runner.decisions.collecting import LATER
+from everfold.runner.decisions.output_files import (
+    Missing,
+    Why,
+    collected,
+    names_of,
+    pictures_of,
+    plan_of,
+    with_pictures,
+)
+from everfold.runner.outputs.places import Places
+from everfold.streams.assets.asset import Asset
+from everfold.streams.assets.asset_store import AssetStore
+from everfold.streams.border.logger import get_logger
+from everfold.streams.errors import (
+    OUTAGES,
+    AssetsUnavailable,
+    EverfoldError,
+    HashMismatch,
+    QuotaFull,
+    TooLarge,
+)
+from everfold.streams.events.event import Outputs
+from everfold.streams.redis.retry import Backoff
+
+logger = get_logger("everfold.runner")
+
+OpenOutput = Callable[[OutputFile], AbstractAsyncContextManager[OutputAnswer]]
+"""Asks the backend of the job's attempt for a file."""
+
+
+class Collection(Struct, frozen=True):
+    """The outcome of a collection."""
+
+    outputs: Outputs
+    missing: frozenset[Why]
+    """Why files that the job's policy means are not stored; empty when all are."""
+
+
+class OutputCollection:
+    """Stores the files of one attempt of `job`; `sent` are its pictures by node."""
+
+    def __init__(
+        self,
+        config: RunnerConfig,
+        assets: AssetStore,
+        places: Places,
+        job: Job,
+        open_output: OpenOutput,
+        sent: Mapping[str, SentPictures],
+    ) -> None:
+        self._config, self._assets, self._places = config, assets, places
+        self._job, self._open_output = job, open_output
+        self._pictures = pictures_of(sent)
+        self._names: dict[OutputFile, str] = {}
+        self._deadline_s = 0.0
+        self._found: dict[OutputFile, Asset | Missing] = {}
+
+    async def run(self, outputs: Outputs, within_s: float) -> Collection:
+        """Store all that the outputs name; no try begins after `within_s`, but the first.
+
+        Waits for the server of the log. Raises nothing but what ends the run.
+        """
+        job, self._deadline_s = self._job, anyio.current_time() + within_s
+        plan = plan_of(
+            outputs,
+            previews=job.policy.previews == "collect",
+            event_limit_bytes=self._config.event_limit_bytes,
+        )
+        pictures = {f: c for of_node in self._pictures.values() for f, c in of_node.items()}
+        self._names = names_of([*plan.files, *pictures], job.job_id)
+        async with anyio.create_task_group() as tasks:
+            for file in plan.files:
+                tasks.start_soon(self._store, file, None)
+            for file, content in pictures.items():
+                tasks.start_soon(self._store, file, content)
+        missing = {found.why for found in self._found.values() if isinstance(found, Missing)}
+        if not plan.is_whole:
+            missing.add("skipped")
+        whole = with_pictures(outputs, self._pictures)
+        return Collection(collected(whole, {**plan.left_out, **self._found}), frozenset(missing))
+
+    async def _store(self, file: OutputFile, content: bytes | Missing | None) -> None:
+        """Store one file; `content` are its bytes where the server need not be asked."""
+        if isinstance(content, Missing):
+            self._found[file] = content
+            return
+        backoff = Backoff()
+        while True:
+            async with self._places.files:
+                found = await self._try(file, content)
+            pause_s = backoff.next_s()
+            is_late = anyio.current_time() + pause_s > self._deadline_s
+            if isinstance(found, Asset) or (found and (is_late or found.why not in LATER)):
+                break
+            await anyio.sleep(pause_s)
+        self._found[file] = found
+        if isinstance(found, Missing):
+            job_id, name = self._job.job_id, file.filename
+            logger.warning("output_not_stored job=%s file=%r why=%s", job_id, name, found.why)
+
+    async def _try(self, file: OutputFile, content: bytes | None) -> Asset | Missing | None:
+        """Try once; None while the server of the log is away, without which no job ends anyway."""
+        try:
+            return await (self._fetch(file) if content is None else self._put(file, content))
+        except (DownloadBroken, HashMismatch) as error:
+            return self._trouble("unreachable", error)
+        except TooLarge:
+            return Missing("too_large")
+        except QuotaFull as error:
+            return self._trouble("quota", error)
+        except AssetsUnavailable as error:
+            return self._trouble("store_full", error)
+        except OUTAGES:
+            return None
+        except EverfoldError as error:
+            return self._trouble("store_full", error)
+
+    def _trouble(self, why: Why, told: Exception | str) -> Missing:
+        logger.info("output_not_stored_yet job=%s why=%r", self._job.job_id, str(told))
+        return Missing(why)
+
+    async def _fetch(self, file: OutputFile) -> Asset | Missing:
+        async with self._open_output(file) as answer:
+            if isinstance(answer, OutputGone):
+                return Missing("gone")
+            if isinstance(answer, Unreachable):
+                return self._trouble("unreachable", answer.why)
+            if answer.size_bytes > self._config.output_limit_bytes:
+                return Missing("too_large")
+            return await self._put(file, answer)
+
+    async def _put(self, file: OutputFile, source: bytes | OutputBody) -> Asset:
+        stored = await self._assets.put(
+            source.chunks if isinstance(source, OutputBody) else source,
+            name=self._names[file],
+            owner=self._job.user,
+            job_id=self._job.job_id,
+            expected_bytes=source.size_bytes if isinstance(source, OutputBody) else len(source),
+            most_bytes=self._config.output_limit_bytes,
+        )
+        return stored.asset
