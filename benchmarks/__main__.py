@@ -13,6 +13,7 @@ import msgspec
 from benchmarks import (
     append,
     archive,
+    assets,
     fanout,
     farm,
     lifecycle,
@@ -41,6 +42,11 @@ async def _append(options: argparse.Namespace) -> Measured:
 async def _archive(options: argparse.Namespace) -> Measured:
     found = await archive.measure_archive(options.events, options.repeat)
     return archive.report(found), found
+
+
+async def _assets(options: argparse.Namespace) -> Measured:
+    found = await assets.measure_assets(options.pictures, options.video_mib, options.repeat)
+    return assets.report(found), found
 
 
 async def _fanout(options: argparse.Namespace) -> Measured:
@@ -108,6 +114,7 @@ async def _startup(options: argparse.Namespace) -> Measured:
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], Awaitable[Measured]]] = {
     "append": _append,
     "archive": _archive,
+    "assets": _assets,
     "fanout": _fanout,
     "farm": _farm,
     "lifecycle": _lifecycle,
@@ -153,6 +160,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--publish", action="store_true", help="into benchmarks/README.md")
     sizes: tuple[tuple[str, type, float, str], ...] = (
         ("--events", int, 200_000, "append, archive, projector, sinks: events"),
+        ("--pictures", int, 100, "assets: jobs of half a second with a picture each"),
+        ("--video-mib", int, 1024, "assets: size of the video"),
         ("--kills", int, 30, "recovery: runners to kill with SIGKILL"),
         ("--freezes", int, 5, "recovery: runners to freeze with SIGSTOP"),
         ("--orphans", int, 10_000, "recovery: jobs of one dead runner"),

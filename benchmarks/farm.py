@@ -89,7 +89,7 @@ async def measure_farm(backends: int, jobs_each: int) -> FarmFigures:
             await _all_ended(everfold, jobs)
             seconds = time.perf_counter() - started
             share_of_core = (_cpu_s(runner.pid) - cpu) / seconds
-            memory = _most_memory_bytes(runner.pid)
+            memory = memory_bytes(runner.pid, "VmHWM")
             ledgers = await _ledgers(urls)
         events = [record async for record in all_events(everfold.log)]
         kinds = [record.payload for record in events]
@@ -135,9 +135,10 @@ def _cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
-def _most_memory_bytes(pid: int) -> int:
+def memory_bytes(pid: int, field: str) -> int:
+    """Return a field of what the system tells of a process: VmRSS, or VmHWM, the most so far."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM"):
+        if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024
     return 0
 

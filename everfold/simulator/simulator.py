@@ -11,11 +11,13 @@ import asyncio
 import contextlib
 import os
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from everfold.simulator.faults import Faults
 from everfold.simulator.file_ledger import FileLedger
@@ -55,6 +57,8 @@ class Simulator:
         self.queue = PromptQueue()
         self.sockets = Sockets()
         self.faults = Faults()
+        self.requests = Counter[str]()
+        """How often each method and first part of a path was asked for."""
         self._speed = speed
         self.worker = self._new_worker()
         self._port = 0
@@ -78,7 +82,7 @@ class Simulator:
 
     async def start(self, port: int = 0) -> None:
         """Listen on the port (0 picks a free one) and start the worker. Raises OSError."""
-        application = web.Application(client_max_size=BODY_LIMIT_BYTES)
+        application = web.Application(client_max_size=BODY_LIMIT_BYTES, middlewares=[self._count])
         application.add_routes(self._routes())
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -110,6 +114,7 @@ class Simulator:
             web.get("/simulator/ledger", self._get_ledger),
             web.get("/simulator/uploads", self._get_uploads),
             web.get("/simulator/files", self._get_files),
+            web.get("/simulator/requests", self._get_requests),
             web.post("/simulator/faults", self._post_fault),
         ]
 
@@ -118,6 +123,16 @@ class Simulator:
 
     async def _get_ledger(self, request: web.Request) -> web.Response:
         return web.json_response(self.ledger.rows)
+
+    @web.middleware
+    async def _count(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        first, *_ = request.path.removeprefix("/api/").lstrip("/").split("/")
+        if first != "simulator":
+            self.requests[f"{request.method} /{first}"] += 1
+        return await handler(request)
+
+    async def _get_requests(self, request: web.Request) -> web.Response:
+        return web.json_response(self.requests)
 
     async def _get_uploads(self, request: web.Request) -> web.Response:
         return web.json_response(self.ledger.uploads)

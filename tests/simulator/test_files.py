@@ -119,3 +119,13 @@ async def test_a_graph_cannot_save_outside_the_output_folder(comfy: Client) -> N
     status = entry["status"]
     assert isinstance(status, dict)
     assert status["messages"][-1][0] == "execution_error"
+
+
+async def test_requests_are_counted(comfy: Client) -> None:
+    for path in ("/system_stats", "/api/system_stats", "/history/x", "/api/history/y", "/nothing"):
+        await comfy.http.get(path)
+
+    found = await comfy.get("/simulator/requests")
+    assert isinstance(found, dict)
+    counts = (found[f"GET /{path}"] for path in ("system_stats", "history", "nothing"))
+    assert tuple(counts) == (2, 2, 1)
