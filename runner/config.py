@@ -58,6 +58,8 @@ class RunnerConfig(Struct, frozen=True, kw_only=True):
     """How long output files are tried again while their server or the store is in the way."""
     output_limit_bytes: int = 16 * 2**30
     """No larger output file is stored."""
+    thumbnails: bool = True
+    """Whether stored pictures get small ones, where the runner was given what makes them."""
 
     refused_for_s: float = 300.0
     """A runner that the server refuses for so long (password, rights) drains and ends."""

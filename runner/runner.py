@@ -32,6 +32,7 @@ from everfold.runner.execution.job_run import JobRun
 from everfold.runner.execution.restore_job import has_lost_writes, restore_job
 from everfold.runner.execution.shared import Shared
 from everfold.runner.inputs.input_files import InputFiles
+from everfold.runner.outputs.output_collection import Thumbnail
 from everfold.runner.renewal.lease_renewer import LeaseRenewer
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
@@ -73,7 +74,7 @@ class Runner:
     stores no output files, and leaves jobs that send files, or require theirs to be stored, to
     other runners. `make_backend` builds backends for URLs that only a recovered job names; `traits`
     are those of `backends` by name. `on_backend` is called for each backend once it was asked, and
-    when it takes jobs or no more.
+    when it takes jobs or no more. `thumbnail` makes a small picture of each one that was stored.
     """
 
     def __init__(
@@ -86,15 +87,18 @@ class Runner:
         make_backend: Callable[[str], Backend] = ComfyBackend,
         traits: Mapping[str, BackendTraits] = {},
         on_backend: Callable[[BackendState], None] = lambda _: None,
+        thumbnail: Thumbnail | None = None,
     ) -> None:
         if log.actor != config.name:
             raise ValueError("open the log with actor=config.name: it is the runner's sign of life")
         log.event_limit_bytes = config.event_limit_bytes
-        made = (make_backend, socket.gethostname(), traits, self._note_backend)
-        fleet, self._on_backend = Fleet(backends, config.slots, *made), on_backend
+        place = (make_backend, socket.gethostname(), traits, self._note_backend)
+        fleet, self._on_backend = Fleet(backends, config.slots, *place), on_backend
         dispatch, leases = Dispatch(log, config.name, config.lease_ttl_s), LeaseRenewer(log, config)
         services = (log, assets, dispatch, leases, fleet, InputFiles(assets), config)
-        self._shared = Shared(*services, ServerWatch(log), anyio.Semaphore(JOB_READS_LIMIT))
+        reads = anyio.Semaphore(JOB_READS_LIMIT)
+        made = thumbnail if config.thumbnails else None
+        self._shared = Shared(*services, ServerWatch(log), reads, made)
         self._claimer = Claimer(self._shared, self._start)
         self._sweeper = Sweeper(self._shared, self._start)
         self._promoter = Promoter(self._shared)

@@ -31,7 +31,7 @@ CLAIMS = frozenset(("asset", "hash", "thumbnail", "stored", "why"))
 FILES_LIMIT = 2_000
 """Files of one job that are stored."""
 
-STORED_FIELDS_BYTES = 700
+STORED_FIELDS_BYTES = 1_000
 """What a stored file's fields need in an event besides those that the server gave."""
 
 FILENAME_LIMIT, SUBFOLDER_LIMIT = 1_000, 4_000
@@ -86,7 +86,11 @@ def plan_of(outputs: Outputs, *, previews: bool, event_limit_bytes: int) -> Plan
     return Plan(tuple(files), left_out, is_whole)
 
 
-def collected(outputs: Outputs, found: Mapping[OutputFile, Asset | Missing]) -> Outputs:
+def collected(
+    outputs: Outputs,
+    found: Mapping[OutputFile, Asset | Missing],
+    thumbnails: Mapping[OutputFile, Asset] = {},
+) -> Outputs:
     """Return the outputs with what became of each file: its asset, or why it is not stored.
 
     What `found` does not name stays as it is, but for the CLAIMS of a server.
@@ -94,8 +98,13 @@ def collected(outputs: Outputs, found: Mapping[OutputFile, Asset | Missing]) -> 
 
     def change(reference: dict[str, object]) -> dict[str, object]:
         told = {key: value for key, value in reference.items() if key not in CLAIMS}
-        result = found.get(file_of(reference))
-        return told if result is None else {**told, **fields_of(result)}
+        file = file_of(reference)
+        result = found.get(file)
+        if result is None:
+            return told
+        small = thumbnails.get(file)
+        thumbnail = {"thumbnail": _bytes_of(small)} if small else {}
+        return {**told, **fields_of(result), **thumbnail}
 
     return {node: _changed_output(output, change) for node, output in outputs.items()}
 
@@ -168,15 +177,18 @@ def fields_of(result: Asset | Missing) -> dict[str, object]:
     """Return what a reference says of its file beside the server's own words."""
     if isinstance(result, Missing):
         return {"stored": False, "why": result.why}
+    return {**_bytes_of(result), "name": result.name}
+
+
+def _bytes_of(asset: Asset) -> dict[str, object]:
     fields: dict[str, object] = {
-        "asset": result.id,
-        "hash": result.hash,
-        "size_bytes": result.size_bytes,
-        "media_type": result.media_type,
-        "name": result.name,
+        "asset": asset.id,
+        "hash": asset.hash,
+        "size_bytes": asset.size_bytes,
+        "media_type": asset.media_type,
     }
-    if result.width and result.height:
-        fields |= {"width": result.width, "height": result.height}
+    if asset.width and asset.height:
+        fields |= {"width": asset.width, "height": asset.height}
     return fields
 
 

@@ -76,7 +76,8 @@ class JobEnding:
         job = self._job_log.job
         sent = await self._pictures(job, watch) if isinstance(event, Succeeded) else {}
         open_output, shared = partial(self._backend.open_output, job), self._shared
-        return OutputCollection(shared.config, assets, shared.storing, job, open_output, sent)
+        made = (open_output, sent, shared.thumbnail)
+        return OutputCollection(shared.config, assets, shared.storing, job, *made)
 
     async def _pictures(self, job: Job, watch: AttemptWatch | None) -> Mapping[str, SentPictures]:
         """Return the pictures that nodes sent over the connection, as far as this run saw them."""

@@ -7,8 +7,8 @@ Storing again is the same asset, so that another runner can begin anew at any ti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
 
 import anyio
 from msgspec import Struct
@@ -55,6 +55,10 @@ OpenOutput = Callable[[OutputFile], AbstractAsyncContextManager[OutputAnswer]]
 """Asks the backend of the job's attempt for a file."""
 
 
+Thumbnail = Callable[[AssetStore, Asset], Awaitable[Asset | None]]
+"""Makes and stores a small picture of a stored one; None where there is none to make."""
+
+
 class Collection(Struct, frozen=True):
     """The outcome of a collection."""
 
@@ -74,6 +78,7 @@ class OutputCollection:
         job: Job,
         open_output: OpenOutput,
         sent: Mapping[str, SentPictures],
+        thumbnail: Thumbnail | None = None,
     ) -> None:
         self._config, self._assets, self._places = config, assets, places
         self._job, self._open_output = job, open_output
@@ -81,6 +86,8 @@ class OutputCollection:
         self._names: dict[OutputFile, str] = {}
         self._deadline_s = 0.0
         self._found: dict[OutputFile, Asset | Missing] = {}
+        self._thumbnail = thumbnail
+        self._thumbnails: dict[OutputFile, Asset] = {}
 
     async def run(self, outputs: Outputs, within_s: float) -> Collection:
         """Store all that the outputs name; no try begins after `within_s`, but the first.
@@ -104,7 +111,8 @@ class OutputCollection:
         if not plan.is_whole:
             missing.add("skipped")
         whole = with_pictures(outputs, self._pictures)
-        return Collection(collected(whole, {**plan.left_out, **self._found}), frozenset(missing))
+        found = {**plan.left_out, **self._found}
+        return Collection(collected(whole, found, self._thumbnails), frozenset(missing))
 
     async def _store(self, file: OutputFile, content: bytes | Missing | None) -> None:
         """Store one file; `content` are its bytes where the server need not be asked."""
@@ -121,9 +129,18 @@ class OutputCollection:
                 break
             await anyio.sleep(pause_s)
         self._found[file] = found
-        if isinstance(found, Missing):
+        if isinstance(found, Asset):
+            await self._make_thumbnail(file, found)
+        else:
             job_id, name = self._job.job_id, file.filename
             logger.warning("output_not_stored job=%s file=%r why=%s", job_id, name, found.why)
+
+    async def _make_thumbnail(self, file: OutputFile, asset: Asset) -> None:
+        """Make one within the time that is left; the job does not wait for more."""
+        if self._thumbnail is not None:
+            with anyio.CancelScope(deadline=self._deadline_s), suppress(EverfoldError):
+                if made := await self._thumbnail(self._assets, asset):
+                    self._thumbnails[file] = made
 
     async def _try(self, file: OutputFile, content: bytes | None) -> Asset | Missing | None:
         """Try once; None while the server of the log is away, without which no job ends anyway."""
