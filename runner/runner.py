@@ -106,20 +106,23 @@ class Runner:
         self._heartbeat = Heartbeat(self._shared, *heart)
         self._abandoned_prompts = AbandonedPrompts(self._shared)
         self._refused: Misconfigured | None = None
-        on: dict[str, Callable[[str], None]] = {
-            "dispatch": self._claimer.wake,
-            "release": self._sweeper.wake,
-            "cancel": self._wake_job_run,
-            "drain": self._heartbeat.wake,
-            "look": lambda _: fleet.look_soon(),
-        }
-        self._hints = HintListener(log, on)
+        self._hints = HintListener(log, self._on_hints())
         self._runs: dict[str, JobRun] = {}
         self._jobs: anyio.abc.TaskGroup | None = None
         self._none_left = anyio.Event()
         self._draining = anyio.Event()
         self._renewing = anyio.CancelScope(shield=True)
         self._drain_s = config.drain_s
+
+    def _on_hints(self) -> dict[str, Callable[[str], None]]:
+        """Return what each hint does."""
+        return {
+            "dispatch": self._claimer.wake,
+            "release": self._sweeper.wake,
+            "cancel": self._wake_job_run,
+            "drain": self._heartbeat.wake,
+            "look": lambda _: self._shared.fleet.look_soon(),
+        }
 
     @property
     def jobs_in_flight(self) -> int:

@@ -103,7 +103,7 @@ def collected(
         if result is None:
             return told
         small = thumbnails.get(file)
-        thumbnail = {"thumbnail": _bytes_of(small)} if small else {}
+        thumbnail = {"thumbnail": _bytes_of(small)} if small and isinstance(result, Asset) else {}
         return {**told, **fields_of(result), **thumbnail}
 
     return {node: _changed_output(output, change) for node, output in outputs.items()}

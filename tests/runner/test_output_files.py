@@ -115,6 +115,26 @@ def test_a_name_that_no_server_can_mean_is_not_asked_for(filename: str, subfolde
     assert files(outputs) == []
 
 
+def test_a_thumbnail_is_told_beside_its_picture() -> None:
+    outputs: Outputs = {"1": {"images": [reference("a.png"), reference("b.png")]}}
+    a, b = (OutputFile("output", "", name) for name in ("a.png", "b.png"))
+    small = msgspec.structs.replace(asset(), size_bytes=5, media_type="image/webp")
+    [first, second] = cast(
+        "list[dict[str, object]]",
+        collected(outputs, {a: asset(), b: Missing("gone")}, {a: small, b: small})["1"]["images"],
+    )
+
+    assert first["thumbnail"] == {
+        "asset": small.id,
+        "hash": small.hash,
+        "size_bytes": 5,
+        "media_type": "image/webp",
+        "width": 4,
+        "height": 3,
+    }
+    assert "thumbnail" not in second
+
+
 def test_no_server_says_which_stored_file_a_reference_is() -> None:
     claim = {
         **reference("a.png"),

@@ -21,6 +21,7 @@ import anyio.abc
 import msgspec
 from msgspec import Struct
 
+from everfold.assets.thumbnails import Thumbnails
 from everfold.erasing.seal_cipher import environment_cipher
 from everfold.runner.backend import (
     Attempt,
@@ -86,6 +87,8 @@ class RunnerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Whether its servers can keep an identity."""
     assets: str = ""
     """Folder of the asset store; without one, jobs that send files are left to others."""
+    thumbnails: bool = False
+    """Whether stored pictures get small ones."""
     broken: bool = False
     """The runner has a bug: each start of an attempt raises what nobody expects."""
     raises: bool = False
@@ -214,6 +217,7 @@ async def main(options: RunnerOptions) -> None:
             AssetStore(log, BlobFolder(options.assets)) if options.assets else None,
             make_backend=lambda url: DyingBackend(url, options),
             traits={url: BackendTraits(title=title) for url, title in options.titles.items()},
+            thumbnail=Thumbnails().make if options.thumbnails else None,
         )
         async with anyio.create_task_group() as tasks:
 
