@@ -37,6 +37,7 @@ from everfold.runner.backend import (
 from everfold.runner.capabilities.object_info import ObjectInfo, read_object_info
 from everfold.runner.comfyui.boot import BootMarker
 from everfold.runner.comfyui.files.input_upload import InputUpload
+from everfold.runner.comfyui.files.output_source import OutputSource
 from everfold.runner.comfyui.http import (
     Answer,
     ComfyHttp,
@@ -50,7 +51,6 @@ from everfold.runner.comfyui.large_bodies import (
     history_value,
     queue_value,
 )
-from everfold.runner.comfyui.output_source import OutputSource
 from everfold.runner.comfyui.socket import SocketObservation, open_socket
 from everfold.runner.comfyui.submission import post
 from everfold.runner.comfyui.truth import (

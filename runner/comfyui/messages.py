@@ -97,10 +97,11 @@ class ExecutionInterrupted(Message, frozen=True, kw_only=True, tag="execution_in
 
 
 class Preview(Message, frozen=True, kw_only=True, tag="preview"):
-    """A preview image, binary types 1 and 4. Only its size is kept."""
+    """A preview image, binary types 1 and 4."""
 
     node: str | None = None
-    size_bytes: int = 0
+    image: bytes = b""
+    """Encoded: JPEG or PNG."""
 
 
 class NodeText(Message, frozen=True, kw_only=True, tag="text"):
@@ -239,7 +240,7 @@ def _decode_binary(frame: bytes) -> Message:
     if len(frame) < 4:
         return Garbage(why=f"a binary frame of {len(frame)} bytes")
     if kind == PREVIEW_IMAGE:
-        return Preview(size_bytes=len(body) - 4)
+        return Preview(image=body[4:])
     if kind == TEXT:
         node, text = _split(body)
         return NodeText(node=node.decode(errors="replace"), text=text.decode(errors="replace"))
@@ -263,5 +264,5 @@ def _preview_with_metadata(body: bytes) -> Message:
     return Preview(
         prompt_id=loose_json.as_text(about.get("prompt_id")) or None,
         node=loose_json.as_text(about.get("node_id")) or None,
-        size_bytes=len(image),
+        image=image,
     )

@@ -3,7 +3,8 @@
 Rule: no I/O and no clock. Bounded: it keeps the newest progress and the newest output per node.
 Messages of other prompts are ignored. An `executing` without a prompt_id is about this prompt,
 because every attempt has its own client_id and ComfyUI sends that message to one client; so is a
-custom node's `progress` without one, while this prompt runs.
+custom node's `progress` without one, while this prompt runs, and a preview while one of its nodes
+runs that sends its outputs.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from everfold.runner.backend import Progress, SavedOutput, Sighting
 from everfold.runner.comfyui import messages
 from everfold.runner.comfyui.graph import Plan, without
 from everfold.runner.comfyui.progress import Tally, evolve, learn_outputs, new_tally, report
+from everfold.runner.comfyui.sent_frames import SentFrames
 from everfold.runner.loose_json import NAME_LIMIT
 
 STARTING = (
@@ -49,6 +51,7 @@ class Sightings:
         """How many of them are not in the graph."""
         self._output_bytes = 0
         self._saved: dict[str, SavedOutput] = {}
+        self._frames = SentFrames(plan)
         self._merged = Sighting()
         """The Sighting returned last, with the last progress in it."""
 
@@ -59,6 +62,7 @@ class Sightings:
         self._started = self._started or _tells_start(message)
         if _tells_end(message):
             self._ask_truth = self._is_over = True
+        self._frames.add(message)
         self._move_to(evolve(self._tally, message))
         match message:
             case messages.ExecutionSuccess():
@@ -80,6 +84,11 @@ class Sightings:
     def _may_keep_other(self, node: str) -> bool:
         return self._others < MOST_OTHER_NODES and len(node) <= NAME_LIMIT
 
+    @property
+    def awaits_pictures(self) -> bool:
+        """Whether a node of the graph sends its outputs over the websocket."""
+        return self._frames.has_nodes
+
     def hear(self) -> None:
         """Note that something came over the present connection, whatever it was."""
         self._heard = True
@@ -87,6 +96,7 @@ class Sightings:
     def miss(self) -> None:
         """Ask for the truth: a connection began or ended, and messages may have been lost."""
         self._ask_truth, self._heard = True, False
+        self._frames.miss()
 
     @property
     def _succeeded(self) -> bool:
@@ -127,6 +137,7 @@ class Sightings:
             succeeded=self._succeeded,
             heard=self._heard,
             executed=self._tally.finished - (self._tally.cached or frozenset()),
+            pictures=dict(self._frames.sent),
         )
         self._saved, self._ask_truth = {}, False
         return self._merged if is_new else structs.replace(self._merged, progress=None)
@@ -140,8 +151,9 @@ class Sightings:
         if message.prompt_id is not None:
             return message.prompt_id == self._prompt_id
         runs = self._started and not self._is_over
+        is_picture = isinstance(message, messages.Preview) and self._frames.wants_previews
         return isinstance(message, messages.Executing) or (
-            runs and isinstance(message, messages.ProgressValue)
+            runs and (is_picture or isinstance(message, messages.ProgressValue))
         )
 
 

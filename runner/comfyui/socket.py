@@ -27,10 +27,13 @@ from everfold.runner.backend import Attempt, Sighting
 from everfold.runner.comfyui.graph import read_plan
 from everfold.runner.comfyui.messages import decode
 from everfold.runner.comfyui.sightings import Sightings
+from everfold.runner.decisions.sent_pictures import PICTURES_LIMIT_BYTES
 from everfold.streams.border.logger import get_logger
 
 MAX_FRAME_BYTES = 16 * 2**20
 """A longer message cuts the connection, which asks for the truth: it has the outputs too."""
+MAX_PICTURE_BYTES = PICTURES_LIMIT_BYTES + 1024
+"""The same where pictures are awaited, which nobody could ask for again."""
 MAX_QUEUED_FRAMES = 1
 
 PIECE_BYTES, MOST_FRAMES_OF_PIECE = 4096, 256
@@ -158,7 +161,7 @@ class SocketObservation:
             create_connection=_Connection,
             ssl=self._ssl,
             additional_headers=self._address.revealed_headers(),
-            max_size=MAX_FRAME_BYTES,
+            max_size=MAX_PICTURE_BYTES if self._sightings.awaits_pictures else MAX_FRAME_BYTES,
             max_queue=MAX_QUEUED_FRAMES,
             # Saves the server's event loop the work; the two are mostly near each other.
             compression=None,

@@ -93,14 +93,14 @@ def test_no_message_is_garbage(frame: str | bytes) -> None:
     assert isinstance(said.decode(frame), said.Garbage)
 
 
-def test_a_preview_is_only_counted() -> None:
-    assert said.decode(b"\0\0\0\1\0\0\0\1jpeg") == said.Preview(size_bytes=4)
+def test_a_preview_has_its_image() -> None:
+    assert said.decode(b"\0\0\0\1\0\0\0\1jpeg") == said.Preview(image=b"jpeg")
 
 
 def test_a_preview_with_metadata_names_its_prompt() -> None:
     metadata = b'{"node_id":"4","prompt_id":"p"}'
     frame = b"\0\0\0\4" + len(metadata).to_bytes(4, "big") + metadata + b"jpeg"
-    assert said.decode(frame) == said.Preview(prompt_id="p", node="4", size_bytes=4)
+    assert said.decode(frame) == said.Preview(prompt_id="p", node="4", image=b"jpeg")
 
 
 def test_a_text_frame_names_its_node() -> None:

@@ -164,7 +164,7 @@ async def test_a_body_of_which_nobody_knows_that_it_is_whole_does_not_count(
 async def test_a_body_that_trickles_or_stands_still_is_given_up(
     monkeypatch: pytest.MonkeyPatch, *, is_silent: bool
 ) -> None:
-    monkeypatch.setattr("everfold.runner.comfyui.download.SILENCE_S", 0.2)
+    monkeypatch.setattr("everfold.runner.comfyui.files.download.SILENCE_S", 0.2)
 
     async def serve(exchange: Exchange) -> None:
         await exchange.stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n")
@@ -180,8 +180,8 @@ async def test_a_body_that_trickles_or_stands_still_is_given_up(
 
 
 async def test_a_slow_reader_is_not_a_slow_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("everfold.runner.comfyui.download.SILENCE_S", 0.3)
-    monkeypatch.setattr("everfold.runner.comfyui.download.LEAST_RATE", 10**9)
+    monkeypatch.setattr("everfold.runner.comfyui.files.download.SILENCE_S", 0.3)
+    monkeypatch.setattr("everfold.runner.comfyui.files.download.LEAST_RATE", 10**9)
     async with placed(whole) as (backend, _), backend.open_output(FILE, BOOT, SERVER) as answer:
         assert isinstance(answer, OutputBody)
         size = 0

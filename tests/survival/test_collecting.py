@@ -19,7 +19,7 @@ from tests.survival.stored_outputs import check_stored, references, store_of
 
 pytestmark = pytest.mark.anyio
 
-REQUIRE = Policy(outputs="require", retry_backoff_s=0.1)
+REQUIRE = Policy(outputs="require", retries=5, retry_backoff_s=0.5)
 
 
 def saver(*nodes: tuple[str, str], kib: int = 64, color: int = 0) -> dict[str, object]:
@@ -304,6 +304,47 @@ async def fill_quota(stack: Stack, folder: Path) -> None:
     await set_limit(stack.log, Limit("assets", "user", "ada", 1024))
     with pytest.raises(QuotaFull):
         await store_of(stack, folder).put(b"x" * 2000, name="x", owner="ada")
+
+
+def sender(count: int = 3) -> dict[str, object]:
+    """A graph whose pictures are sent over the websocket and written nowhere."""
+    color = int.from_bytes(os.urandom(3), "big")
+    image = {"width": 40, "height": 30, "batch_size": count, "color": color}
+    return {
+        "1": {"class_type": "EmptyImage", "inputs": image},
+        "2": {"class_type": "SaveImageWebsocket", "inputs": {"images": ["1", 0]}},
+    }
+
+
+async def test_pictures_that_come_over_the_websocket_are_stored(
+    stack: Stack, tmp_path: Path
+) -> None:
+    comfy = await stack.comfy()
+    await stack.runner(comfy, assets=str(tmp_path / "assets"))
+    job = await stack.until(await submitted(stack, sender(), REQUIRE), "succeeded")
+    found = list(references(job.outputs))
+    assert [one["filename"] for one in found] == ["2_1.png", "2_2.png", "2_3.png"]
+    assert {(one["type"], one["width"], one["height"]) for one in found} == {("websocket", 40, 30)}
+    assert [one["hash"] for one in found] == [row["hash"] for row in await comfy.files()]
+    store = store_of(stack, tmp_path / "assets")
+    for one in found:
+        assert (await store.get(str(one["asset"]))).hash == one["hash"]
+
+
+async def test_pictures_that_nobody_heard_are_marked_or_made_again(
+    stack: Stack, tmp_path: Path
+) -> None:
+    comfy = await stack.comfy()
+    await comfy.fault("mute_sockets")
+    await stack.runner(comfy, assets=str(tmp_path / "assets"))
+    job = await stack.until(await submitted(stack, sender()), "succeeded")
+    assert [one["why"] for one in references(job.outputs)] == ["missed"]
+    job_id = await submitted(stack, sender(), REQUIRE)
+    await stack.until_event(job_id, "retried")
+    await comfy.fault("unmute_sockets")
+    job = await stack.until(job_id, "succeeded")
+    assert (job.attempt, job.retried) == (2, 1)
+    assert all(one["asset"] for one in references(job.outputs))
 
 
 @pytest.mark.slow

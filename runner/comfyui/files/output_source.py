@@ -19,7 +19,7 @@ from everfold.runner.backend import (
     Unreachable,
 )
 from everfold.runner.comfyui.boot import BootMarker
-from everfold.runner.comfyui.download import download
+from everfold.runner.comfyui.files.download import download
 from everfold.runner.comfyui.http import ComfyHttp, or_unreachable
 from everfold.runner.comfyui.identity import ServerIdentity
 from everfold.streams.events.event import ON_HOST
