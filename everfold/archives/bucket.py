@@ -1,10 +1,15 @@
 """An archive in an S3-compatible store, through obstore; AWS_ variables configure it.
 
-Rule: nothing is contacted that nobody has named.
+Rule: nothing is contacted that nobody has named. Every call blocks in a thread: obstore's own event
+loop may end a program by SIGABRT when the interpreter ends.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar, TypeVarTuple
+
+import anyio
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import from_url
@@ -12,6 +17,9 @@ from obstore.store import from_url
 from everfold.buckets.access import check_credentials, told
 from everfold.streams.archive.folder import FILE_LIMIT_BYTES
 from everfold.streams.errors import ArchiveDamaged, ArchiveUnavailable
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class Bucket:
@@ -32,22 +40,30 @@ class Bucket:
 
     async def create(self, name: str, content: bytes) -> bool:
         """Store an object; False when the name is taken. Raises ArchiveUnavailable."""
-        try:
-            await obstore.put_async(self._store, name, content, mode="create")
-        except AlreadyExistsError:
-            return False
-        except BaseError as error:
-            raise ArchiveUnavailable(self.url, told(error)) from error
-        return True
+        return await self._run(self._create, name, content)
 
     async def read(self, name: str) -> bytes | None:
         """Return an object, None when there is none. Raises ArchiveUnavailable."""
+        return await self._run(self._read, name)
+
+    async def _run(self, call: Callable[[*Ts], T], *arguments: *Ts) -> T:
         try:
-            found = await obstore.get_async(self._store, name)
-            if found.meta["size"] > FILE_LIMIT_BYTES:
-                raise ArchiveDamaged(name, f"it has more than {FILE_LIMIT_BYTES:,} bytes")
-            return bytes(await found.bytes_async())
+            return await anyio.to_thread.run_sync(call, *arguments)
+        except (BaseError, OSError) as error:
+            raise ArchiveUnavailable(self.url, told(error)) from error
+
+    def _create(self, name: str, content: bytes) -> bool:
+        try:
+            obstore.put(self._store, name, content, mode="create")
+        except AlreadyExistsError:
+            return False
+        return True
+
+    def _read(self, name: str) -> bytes | None:
+        try:
+            found = obstore.get(self._store, name)
         except FileNotFoundError:
             return None
-        except BaseError as error:
-            raise ArchiveUnavailable(self.url, told(error)) from error
+        if found.meta["size"] > FILE_LIMIT_BYTES:
+            raise ArchiveDamaged(name, f"it has more than {FILE_LIMIT_BYTES:,} bytes")
+        return bytes(found.bytes())

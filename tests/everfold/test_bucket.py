@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,8 +17,10 @@ from everfold.streams.archive.archiver import Archiver
 from everfold.streams.errors import ArchiveUnavailable
 from everfold.streams.retention.history import all_history
 from everfold.streams.retention.trimming import trim
+from tests.architecture.source_tree import modules
 from tests.projector.jobs import assert_projected, make_jobs, projecting, work
 from tests.support.programs import StartProgram
+from tests.support.s3_server import S3Server
 
 pytestmark = pytest.mark.anyio
 
@@ -48,6 +51,19 @@ async def test_history_is_whole_after_archive_and_trim(log: Log) -> None:
     assert [record async for record in all_history(log, Archive(bucket))] == whole
 
 
+async def test_a_real_server_creates_a_file_once_too(named_server: S3Server) -> None:
+    bucket = Bucket(f"s3://{named_server.new_bucket()}/archive")
+    assert await bucket.read("a/1") is None
+    assert await bucket.create("a/1", b"first")
+    assert not await bucket.create("a/1", b"second")
+    assert await bucket.read("a/1") == b"first"
+
+
+async def test_a_bucket_that_is_not_there_is_told(named_server: S3Server) -> None:
+    with pytest.raises(ArchiveUnavailable, match="The specified bucket does not exist"):
+        await Bucket("s3://nobody-made-this").create("a/1", b"first")
+
+
 async def test_an_address_with_s3_is_a_bucket_and_trouble_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -64,6 +80,15 @@ async def test_an_address_with_s3_is_a_bucket_and_trouble_is_told(
     assert isinstance(store, Bucket)
     with pytest.raises(ArchiveUnavailable, match="somewhere"):
         await store.read("partition-0/00000000.manifest.json")
+
+
+def test_obstore_is_called_in_threads_only() -> None:
+    """Its event loop ends one program in ten by SIGABRT, when the interpreter ends."""
+    users = [module for module in modules("everfold") if "import obstore" in module.text]
+
+    assert {module.room for module in users} == {"archives", "assets"}
+    for module in users:
+        assert not re.search(r"obstore\.\w+_async", module.text), module.name
 
 
 LOOK = """

@@ -155,7 +155,7 @@ async def test_a_server_that_does_not_answer(
         with pytest.raises(AssetsUnavailable):
             await slow.put(in_chunks(b"other"))
     proxy.lift()
-    assert await content_of(slow, blob.hash) == SMALL
+    assert await content_of(far, blob.hash) == SMALL
 
 
 @pytest.mark.parametrize("native", [False, True])
