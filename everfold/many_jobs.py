@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 import msgspec
@@ -25,13 +25,16 @@ from everfold.streams.appending.body import graph_of
 from everfold.streams.appending.job_input import load_input
 from everfold.streams.appending.log import Log
 from everfold.streams.assets.graph_inputs import find_references
-from everfold.streams.errors import CorruptLog, EverfoldError, InputRefused, JobUnknown, Refused
+from everfold.streams.errors import CorruptLog, EverfoldError, JobUnknown, Refused
 from everfold.streams.events.checks import check_list, check_name, check_text
 from everfold.streams.events.event import AssetInput, Failure
 from everfold.streams.events.ids import job_id_for, new_id
 from everfold.streams.events.limits import REASON_LIMIT
 from everfold.streams.events.ranges import check_number
 from everfold.streams.leases.acts import note_act
+
+if TYPE_CHECKING:
+    from everfold.streams.assets.asset_store import AssetStore
 
 AT_ONCE = 20
 """Jobs that are acted on at the same time."""
@@ -85,6 +88,9 @@ class Client(Protocol):
 
     log: Log
     _shown: ShownJobs
+
+    @property
+    def assets(self) -> AssetStore: ...
 
     async def get(self, job_id: str, at_least_seq: int = 0) -> Job: ...
     async def cancel(self, job_id: str, reason: str = "") -> Job: ...
@@ -312,20 +318,24 @@ async def _rerun(
         extra_data=sent.extra_data,
         partner_keys=sent.partner_keys,
         rerun_of=job.job_id,
-        inputs=_kept_inputs(job, graph, changes),
+        inputs=await _inputs_of(client, job, graph, changes),
     )
     client._shown.note(made.job_id, 1, made.entry_id)
     return made.job_id if made.created else None
 
 
-def _kept_inputs(job: Job, graph: bytes, changes: Mapping[str, object]) -> dict[str, AssetInput]:
-    """Return the files that the graph still names. Raises InputRefused for a changed one."""
+async def _inputs_of(
+    client: Client, job: Job, graph: bytes, changes: Mapping[str, object]
+) -> dict[str, AssetInput]:
+    """Return the files that the graph names. Raises InputRefused for one that nobody knows."""
     kept = dict[str, AssetInput]()
     for one in find_references(graph_of(graph)):
         found = job.inputs.get(one.place)
         if found is not None and one.means(found):
             kept[one.place] = found
         elif one.place in changes:
-            why = one.fault or "a job that is run again sends the files of the first one"
-            raise InputRefused(one.place, why)
+            # Here, because most programs send no files.
+            from everfold.assets.job_inputs import named_input
+
+            kept[one.place] = await named_input(client.assets, job.user, one)
     return kept

@@ -19,6 +19,7 @@ from everfold.shown_jobs import ShownJobs
 from everfold.streams.appending.earlier_submit import chosen_job_id
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Submission
+from everfold.streams.assets.graph_inputs import names_files
 from everfold.streams.border.secrets import Secret
 from everfold.streams.errors import InvalidName
 from everfold.streams.events.checks import check_choice, check_needs, check_text
@@ -28,6 +29,9 @@ from everfold.streams.redis.redis_errors import command
 from everfold.workflow_file import read_workflow
 
 if TYPE_CHECKING:
+    from everfold.assets.job_inputs import Given, GivenInputs, InputRules
+    from everfold.streams.assets.asset_store import AssetStore
+    from everfold.streams.events.event import AssetInput
     from everfold.submit_check import SubmitCheck
 
 ON_MISSING = ("refuse", "wait")
@@ -48,6 +52,11 @@ class Submitting:
     _submit_check: SubmitCheck | None = None
     """What is known of the servers; None before the first submit."""
 
+    if TYPE_CHECKING:
+
+        @property
+        def assets(self) -> AssetStore: ...
+
     async def submit(
         self,
         workflow: Mapping[str, object] | str | bytes | Path,
@@ -67,6 +76,8 @@ class Submitting:
         needs: Collection[str] = (),
         on_missing: str = "refuse",
         validate: bool = True,
+        inputs: Mapping[str, Given] | None = None,
+        input_rules: InputRules | None = None,
         user_id: str | None = None,
     ) -> SubmittedJob:
         """Append a new job; once this returns, the job is stored and waits for a runner.
@@ -92,16 +103,23 @@ class Submitting:
         that could run it would refuse its values, it is refused either way. With `validate=False`
         nothing is checked: the job waits, or its server refuses it.
 
+        `inputs` are files for inputs of the graph, such as {"10.image": "photo.png"}: bytes, a
+        path, a URL, an asset or its `everfold:<id>`; at most 100. A URL is fetched now. They are
+        stored as assets of the user, the graph names them as `everfold:<id>`, and the runner sends
+        them to the server that it chooses. `input_rules` are limits, and whether URLs may lead into
+        private networks. Assets that the graph names already are sent, too.
+
         With an `idempotency_key` a repeated submit of the same user returns the first job. Any
         other argument under the same key is a conflict that names it; of partner keys the names
         are compared, and a timedelta is not.
 
         Raises a kind of Refused (InvalidWorkflow, NoServerCanRun, TooLarge, InvalidName,
-        IdempotencyConflict) with nothing written. After Unavailable the job may exist: repeat the
-        submit with its idempotency key.
+        InputRefused, QuotaFull, IdempotencyConflict) without a job. After Unavailable the job may
+        exist: repeat the submit with its idempotency key.
         """
         user = user if user_id is None else user_id
-        graph = await self._checked(workflow, needs, on_missing, validate, (user, idempotency_key))
+        key, files = (user, idempotency_key), (inputs, input_rules)
+        graph, sent = await self._checked(workflow, needs, on_missing, validate, key, files)
         made = await self.log.submit(
             graph,
             kind=kind,
@@ -117,6 +135,7 @@ class Submitting:
             extra_data=extra_data,
             partner_keys=partner_keys,
             needs=needs,
+            inputs=sent,
         )
         return self._note(made)
 
@@ -136,12 +155,18 @@ class Submitting:
         on_missing: str,
         validate: bool,
         key: tuple[str, str | None],
-    ) -> CheckedWorkflow:
-        """Return the graph, once it is known that a server may run it; `key` is the user's."""
+        files: tuple[Mapping[str, Given] | None, InputRules | None],
+    ) -> tuple[CheckedWorkflow, dict[str, AssetInput]]:
+        """Return the graph with its files, once it is known that a server may run it.
+
+        `key` is the user's, `files` are what the job is given, and the rules for that.
+        """
         graph = check_workflow(read_workflow(workflow) if isinstance(workflow, Path) else workflow)
         may_wait = check_choice("on_missing", on_missing, ON_MISSING) == "wait"
         if not isinstance(validate, bool):
             raise InvalidName("validate", validate, "it is True or False")
+        given = await self._given_inputs(graph, *files)
+        graph = graph if given is None else given.draft
         labels, is_known = check_needs(needs), partial(self._is_known, *key)
         if self._submit_check is None:
             # Here, because many programs submit nothing.
@@ -151,7 +176,26 @@ class Submitting:
         if validate:
             check = self._submit_check.check
             await check(graph, labels, may_wait=may_wait, is_known=is_known)
-        return graph
+        if given is None:
+            return graph, {}
+        taken = await given.take(self.assets, check_text("user", key[0]))
+        return taken.graph, taken.inputs
+
+    async def _given_inputs(
+        self,
+        graph: CheckedWorkflow,
+        inputs: Mapping[str, Given] | None,
+        rules: InputRules | None,
+    ) -> GivenInputs | None:
+        """Check the files of a job; None for one that has none."""
+        if inputs is None and not names_files(graph.json):
+            return None
+        # Here, because most programs send no files.
+        from everfold.assets.job_inputs import GivenInputs, InputRules
+
+        given = GivenInputs(graph, inputs, rules or InputRules())
+        await given.check()
+        return given
 
     async def _end_check(self) -> None:
         """End what goes on in the background."""

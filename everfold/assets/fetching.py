@@ -22,11 +22,8 @@ from everfold.streams.assets.asset import safe_name
 from everfold.streams.border.addresses import masked_receiver
 from everfold.streams.border.values import shown
 from everfold.streams.errors import InputRefused
-from everfold.streams.events.limits import MIB
+from everfold.streams.events.limits import FETCH_LIMIT_BYTES, FETCH_WITHIN_S
 
-FETCH_LIMIT_BYTES = 512 * MIB
-FETCH_WITHIN_S = 300.0
-"""For the whole of it, redirects included."""
 FETCH_SILENCE_S = 20.0
 REDIRECTS_LIMIT = 5
 SCHEMES = ("http", "https")

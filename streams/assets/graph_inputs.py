@@ -11,13 +11,21 @@ from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 
-from everfold.streams.assets.asset import REFERENCE, check_asset_id, check_hash
+from everfold.streams.assets.asset import HASH_PREFIX, REFERENCE, check_asset_id, check_hash
 from everfold.streams.errors import InvalidName
 from everfold.streams.events.event import AssetInput
 from everfold.streams.events.limits import NESTING_LIMIT
 
 TYPE = "__type"
 ASSET_TYPE = "core/ASSET"
+
+
+_MARKS = (REFERENCE.encode(), HASH_PREFIX.encode(), ASSET_TYPE.encode())
+
+
+def names_files(graph: bytes) -> bool:
+    """Say whether the JSON of a graph may have a reference; False where it certainly has none."""
+    return any(mark in graph for mark in _MARKS)
 
 
 class Reference(Struct, frozen=True):

@@ -38,6 +38,12 @@ TAGS_LIMIT = 16
 NEEDS_LIMIT = 20
 INPUTS_LIMIT = 100
 """Files that one job sends."""
+INPUT_LIMIT_BYTES = 5 * 1024 * MIB
+"""Of one file that a job sends; ComfyUI itself takes 100 MB unless it is started with another."""
+FETCH_LIMIT_BYTES = 512 * MIB
+"""Of one file that is read from a URL."""
+FETCH_WITHIN_S = 300.0
+"""For the whole of it, redirects included."""
 PARTNER_KEY_LIMIT = 8_192
 TRACEBACK_LIMIT_BYTES = 16 * KIB
 NODES_LIMIT = 1_000

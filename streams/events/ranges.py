@@ -143,6 +143,10 @@ RANGES = {
     # Of the archive.
     "retention_s": _seconds(),
     "trim_after_s": _seconds(is_endless=True),
+    # Of files that jobs send.
+    "input_limit_bytes": Range(1, 64 * 1024 * MIB, "bytes", is_whole=True),
+    "fetch_limit_bytes": Range(1, 64 * 1024 * MIB, "bytes", is_whole=True),
+    "fetch_within_s": _PERIOD,
     # Of the simulator.
     "port": _count(0, 65_535),
     "speed": Range(SHORTEST_S, 1_000_000),

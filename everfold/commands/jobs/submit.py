@@ -12,11 +12,13 @@ from everfold.client import Everfold
 from everfold.commands.app import app
 from everfold.commands.config.config_file import policy_settings
 from everfold.commands.jobs.given_files import NO_FILES, GivenFiles
+from everfold.commands.jobs.input_options import NO_INPUTS, InputOptions
 from everfold.commands.jobs.policy_options import NONE_GIVEN, PolicyOptions, named_settings
 from everfold.commands.jobs.reasons import telling_why
 from everfold.commands.jobs.server_options import ANY_SERVER, ServerOptions
 from everfold.commands.jobs.watching import show_until_ended
 from everfold.commands.numbers import at_most
+from everfold.commands.options import AssetsPlace
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.times import FutureTime
 from everfold.policy_settings import PolicyValue
@@ -64,6 +66,8 @@ async def submit(
     batch: Batch = "",
     tag: Tags = None,
     files: GivenFiles = NO_FILES,
+    inputs: InputOptions = NO_INPUTS,
+    assets: AssetsPlace = None,
     servers: ServerOptions = ANY_SERVER,
     wait: bool = False,
     session: Session = DEFAULT,
@@ -87,7 +91,8 @@ async def submit(
     """
     graph = with_inputs(read_workflow(workflow), set_ or [])
     settings, fields, given = policy_settings(app), fields_of(policy or [], options), files.read()
-    async with session.open("client") as everfold:
+    sent = inputs.given()
+    async with session.open("client", assets) as everfold:
         made = await everfold.submit(
             graph,
             kind=kind,
@@ -102,6 +107,8 @@ async def submit(
             tags=tag or (),
             extra_data=given.extra_data,
             partner_keys=given.partner_keys,
+            inputs=sent,
+            input_rules=inputs.rules(),
             **servers.given(),
         )
         return await _tell(everfold, made, session, wait)
