@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from everfold.assets.getting import OpenOutput, SavedFile
+    from everfold.assets.input_rules import InputRules
     from everfold.assets.job_files import JobFile, Thumbnail
     from everfold.client import Everfold
     from everfold.embedded import embedded_server, find_server
@@ -198,6 +199,7 @@ __all__ = [
     "HashMismatch",
     "IdempotencyConflict",
     "InputRefused",
+    "InputRules",
     "InvalidName",
     "InvalidWorkflow",
     "Job",
@@ -307,6 +309,7 @@ _MODULES = {
     "everfold.assets.job_files": "JobFile Thumbnail",
     "everfold.assets.getting": "OpenOutput SavedFile",
     "everfold.client": "Everfold",
+    "everfold.assets.input_rules": "InputRules",
     "everfold.submitting": "SubmittedJob",
     "everfold.embedded": "embedded_server find_server",
     "everfold.erasing.seal_cipher": "environment_cipher",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from msgspec import Struct
 
+from everfold.assets.input_rules import InputRules, check_rules
 from everfold.moments import check_delay, check_moment
 from everfold.policy_settings import PolicySettings
 from everfold.shown_jobs import ShownJobs
@@ -29,7 +30,7 @@ from everfold.streams.redis.redis_errors import command
 from everfold.workflow_file import read_workflow
 
 if TYPE_CHECKING:
-    from everfold.assets.job_inputs import Given, GivenInputs, InputRules
+    from everfold.assets.job_inputs import Given, GivenInputs
     from everfold.streams.assets.asset_store import AssetStore
     from everfold.streams.events.event import AssetInput
     from everfold.submit_check import SubmitCheck
@@ -121,22 +122,11 @@ class Submitting:
         key, files = (user, idempotency_key), (inputs, input_rules)
         graph, sent = await self._checked(workflow, needs, on_missing, validate, key, files)
         made = await self.log.submit(
-            graph,
-            kind=kind,
-            user=user,
-            metadata=metadata,
-            idempotency_key=idempotency_key,
-            queue=queue,
-            priority=priority,
-            **_start(run_at),
-            policy=self._policy(queue, kind, policy),
-            batch=batch,
-            tags=tags,
-            extra_data=extra_data,
+            graph, kind=kind, user=user, metadata=metadata, idempotency_key=idempotency_key,
+            queue=queue, priority=priority, **_start(run_at), batch=batch, tags=tags, needs=needs,
+            policy=self._policy(queue, kind, policy), extra_data=extra_data, inputs=sent,
             partner_keys=partner_keys,
-            needs=needs,
-            inputs=sent,
-        )
+        )  # fmt: skip
         return self._note(made)
 
     def _note(self, made: Submission) -> SubmittedJob:
@@ -188,12 +178,13 @@ class Submitting:
         rules: InputRules | None,
     ) -> GivenInputs | None:
         """Check the files of a job; None for one that has none."""
+        rules = check_rules(rules)
         if inputs is None and not names_files(graph.json):
             return None
         # Here, because most programs send no files.
-        from everfold.assets.job_inputs import GivenInputs, InputRules
+        from everfold.assets.job_inputs import GivenInputs
 
-        given = GivenInputs(graph, inputs, rules or InputRules())
+        given = GivenInputs(graph, inputs, rules)
         await given.check()
         return given
 

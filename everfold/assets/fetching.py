@@ -17,30 +17,19 @@ import anyio
 import httpx
 from msgspec import Struct
 
+from everfold.assets.input_rules import InputRules
 from everfold.sinks.addresses import NotAllowed, resolve
 from everfold.streams.assets.asset import safe_name
 from everfold.streams.border.addresses import masked_receiver
 from everfold.streams.border.values import shown
 from everfold.streams.errors import InputRefused
-from everfold.streams.events.limits import FETCH_LIMIT_BYTES, FETCH_WITHIN_S
 
-FETCH_SILENCE_S = 20.0
 REDIRECTS_LIMIT = 5
 SCHEMES = ("http", "https")
 
 _QUOTED = re.compile(r'filename\s*=\s*"((?:[^"\\]|\\.)*)"', re.IGNORECASE)
 _BARE = re.compile(r"filename\s*=\s*([^\s;\"]+)", re.IGNORECASE)
 _EXTENDED = re.compile(r"filename\*\s*=\s*(?:utf-8)?'[^']*'([^\s;]+)", re.IGNORECASE)
-
-
-class FetchRules(Struct, frozen=True, kw_only=True):
-    """What may be fetched, and for how long."""
-
-    allow_private: bool = False
-    """Addresses that are not of the public internet are allowed."""
-    limit_bytes: int = FETCH_LIMIT_BYTES
-    within_s: float = FETCH_WITHIN_S
-    silence_s: float = FETCH_SILENCE_S
 
 
 class Fetched(Struct, frozen=True):
@@ -61,11 +50,11 @@ def is_url(text: str) -> bool:
 
 
 @asynccontextmanager
-async def fetch(place: str, text: str, rules: FetchRules) -> AsyncIterator[Fetched]:
+async def fetch(place: str, text: str, rules: InputRules) -> AsyncIterator[Fetched]:
     """Open what is at a URL, over redirects. Raises InputRefused, which names the input `place`."""
     began_s = anyio.current_time()
-    source = _Source(place, masked_receiver(text), rules, began_s + rules.within_s)
-    async with open_client(rules.silence_s) as client:
+    source = _Source(place, masked_receiver(text), rules, began_s + rules.fetch_within_s)
+    async with open_client(rules.fetch_silence_s) as client:
         answer = await source.follow(client, source.checked(text))
         try:
             size = source.size_of(answer)
@@ -97,7 +86,7 @@ async def _hide_location(answer: httpx.Response) -> None:
 class _Source:
     """One address that is fetched from, and what may be said of it."""
 
-    def __init__(self, place: str, shown_url: str, rules: FetchRules, end_s: float) -> None:
+    def __init__(self, place: str, shown_url: str, rules: InputRules, end_s: float) -> None:
         self._place, self._shown = place, shown_url
         self._rules, self._end_s = rules, end_s
 
@@ -168,12 +157,12 @@ class _Source:
         told = answer.headers.get("Content-Length", "")
         size = int(told) if told.isascii() and told.isdigit() and len(told) < 19 else None
         if size is not None or told:
-            self._check_size(self._rules.limit_bytes + 1 if size is None else size)
+            self._check_size(self._rules.fetch_limit_bytes + 1 if size is None else size)
         return size
 
     def _check_size(self, size_bytes: int) -> None:
-        if size_bytes > self._rules.limit_bytes:
-            raise self.refused(f"it is larger than {self._rules.limit_bytes:,} bytes")
+        if size_bytes > self._rules.fetch_limit_bytes:
+            raise self.refused(f"it is larger than {self._rules.fetch_limit_bytes:,} bytes")
 
     async def chunks(self, answer: httpx.Response) -> AsyncIterator[bytes]:
         """Yield the body as it comes; the whole time is limited, whatever the reader does."""
@@ -195,9 +184,9 @@ class _Source:
 
     def _failed(self, error: Exception) -> InputRefused:
         if anyio.current_time() >= self._end_s:
-            return self.refused(f"it did not come within {self._rules.within_s:g} s")
+            return self.refused(f"it did not come within {self._rules.fetch_within_s:g} s")
         if isinstance(error, httpx.ReadTimeout):
-            return self.refused(f"nothing came for {self._rules.silence_s:g} s")
+            return self.refused(f"nothing came for {self._rules.fetch_silence_s:g} s")
         # An error's own text may show the whole address.
         return self.refused(f"it cannot be read ({type(error).__name__})")
 

@@ -15,7 +15,8 @@ import anyio.to_thread
 import msgspec
 from msgspec import Struct
 
-from everfold.assets.fetching import FetchRules, fetch, is_url
+from everfold.assets.fetching import fetch, is_url
+from everfold.assets.input_rules import InputRules
 from everfold.streams.assets.asset import Asset
 from everfold.streams.assets.asset_store import INPUT_KEEP_S, AssetStore, Source
 from everfold.streams.assets.graph_inputs import (
@@ -30,7 +31,7 @@ from everfold.streams.border.values import shown
 from everfold.streams.errors import AssetUnknown, HashMismatch, InputRefused, InvalidName, TooLarge
 from everfold.streams.events.event import AssetInput
 from everfold.streams.events.json_text import decoder
-from everfold.streams.events.limits import INPUT_LIMIT_BYTES, INPUTS_LIMIT
+from everfold.streams.events.limits import INPUTS_LIMIT
 from everfold.streams.events.workflow_check import CheckedWorkflow, check_workflow
 
 HASHES_LOOKED_AT = 10_000
@@ -43,13 +44,6 @@ Given = str | bytes | Path | Asset
 """A file for an input: its bytes, its path, a URL, an asset, or a text that names one."""
 
 _read_graph = decoder(dict[str, dict[str, object]])
-
-
-class InputRules(Struct, frozen=True, kw_only=True):
-    """What a client takes as inputs."""
-
-    limit_bytes: int = INPUT_LIMIT_BYTES
-    fetch: FetchRules = FetchRules()
 
 
 class JobInputs(Struct, frozen=True):
@@ -183,7 +177,7 @@ class GivenInputs:
     ) -> AsyncIterator[tuple[Source, str, int | None]]:
         """Open a given file: what to read, its name, and its size as far as it is known."""
         if isinstance(value, str) and is_url(value):
-            async with fetch(place, value, self._rules.fetch) as fetched:
+            async with fetch(place, value, self._rules) as fetched:
                 yield fetched.chunks, fetched.name, fetched.size_bytes
         elif isinstance(value, str | Path):
             path = _path(value)

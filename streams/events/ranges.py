@@ -147,6 +147,7 @@ RANGES = {
     "input_limit_bytes": Range(1, 64 * 1024 * MIB, "bytes", is_whole=True),
     "fetch_limit_bytes": Range(1, 64 * 1024 * MIB, "bytes", is_whole=True),
     "fetch_within_s": _PERIOD,
+    "fetch_silence_s": _PERIOD,
     # Of the simulator.
     "port": _count(0, 65_535),
     "speed": Range(SHORTEST_S, 1_000_000),

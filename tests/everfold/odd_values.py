@@ -113,6 +113,8 @@ NO_EXTRA_DATA = (
 NO_MARKS: dict[str, tuple[object, ...]] = {
     "batch": ("x" * 10_000, "a\nb", "\x00"),
     "tags": (7, [7], [None], ["a\nb"], [f"t{i}" for i in range(17)]),
+    "needs": (7, [7], ["a\nb"], [""], [f"n{i}" for i in range(21)]),
+    "inputs": (7, [7], "1.a=b", Odd(), {1: b""}, {"1.x": 7}, {"9.no": b""}),
 }
 
 NO_PARTNER_KEYS = (

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Group, Parameter
 
+from everfold.assets.input_rules import InputRules
 from everfold.commands.numbers import at_most, duration, number
 from everfold.streams.errors import InvalidName
 from everfold.streams.events.limits import FETCH_LIMIT_BYTES, FETCH_WITHIN_S, INPUT_LIMIT_BYTES
-
-if TYPE_CHECKING:
-    from everfold.assets.job_inputs import InputRules
 
 INPUTS = Group("Input files", sort_key=3)
 
@@ -57,15 +55,12 @@ class InputOptions:
 
     def rules(self) -> InputRules:
         """Return what is taken as a file."""
-        from everfold.assets.fetching import FetchRules
-        from everfold.assets.job_inputs import InputRules
-
-        fetch = FetchRules(
+        return InputRules(
             allow_private=self.allow_private,
-            limit_bytes=self.fetch_limit_bytes,
-            within_s=self.fetch_within,
+            limit_bytes=self.input_limit_bytes,
+            fetch_limit_bytes=self.fetch_limit_bytes,
+            fetch_within_s=self.fetch_within,
         )
-        return InputRules(limit_bytes=self.input_limit_bytes, fetch=fetch)
 
 
 NO_INPUTS = InputOptions()

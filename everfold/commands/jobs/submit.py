@@ -94,23 +94,12 @@ async def submit(
     sent = inputs.given()
     async with session.open("client", assets) as everfold:
         made = await everfold.submit(
-            graph,
-            kind=kind,
-            user=user,
-            metadata=dict(pair("--metadata", text) for text in metadata or []),
-            idempotency_key=idempotency_key,
-            queue=queue,
-            priority=priority,
-            run_at=run_at,
-            policy=settings.policy(queue, kind, fields),
-            batch=batch,
-            tags=tag or (),
-            extra_data=given.extra_data,
-            partner_keys=given.partner_keys,
-            inputs=sent,
-            input_rules=inputs.rules(),
-            **servers.given(),
-        )
+            graph, kind=kind, user=user, idempotency_key=idempotency_key, queue=queue,
+            metadata=dict(pair("--metadata", text) for text in metadata or []), priority=priority,
+            run_at=run_at, policy=settings.policy(queue, kind, fields), batch=batch,
+            tags=tag or (), extra_data=given.extra_data, partner_keys=given.partner_keys,
+            inputs=sent, input_rules=inputs.rules(), **servers.given(),
+        )  # fmt: skip
         return await _tell(everfold, made, session, wait)
 
 

@@ -11,14 +11,15 @@ import anyio
 import pytest
 from aiohttp import web
 
-from everfold.assets.fetching import FetchRules, fetch, is_url
+from everfold.assets.fetching import fetch, is_url
+from everfold.assets.input_rules import InputRules
 from everfold.sinks import addresses
 from everfold.streams.errors import InputRefused
 from tests.everfold.sinks.test_addresses import name_server
 
 pytestmark = pytest.mark.anyio
 
-OPEN = FetchRules(allow_private=True, within_s=10, silence_s=5)
+OPEN = InputRules(allow_private=True, fetch_within_s=10, fetch_silence_s=5)
 PICTURE = bytes(range(256)) * 1000
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -78,12 +79,12 @@ async def site() -> AsyncIterator[Site]:
         await runner.cleanup()
 
 
-async def content(url: str, rules: FetchRules = OPEN) -> tuple[str, bytes]:
+async def content(url: str, rules: InputRules = OPEN) -> tuple[str, bytes]:
     async with fetch("10.image", url, rules) as fetched:
         return fetched.name, b"".join([chunk async for chunk in fetched.chunks])
 
 
-async def refusal(url: str, rules: FetchRules = OPEN) -> str:
+async def refusal(url: str, rules: InputRules = OPEN) -> str:
     with pytest.raises(InputRefused) as told:
         await content(url, rules)
     assert told.value.where == "10.image"
@@ -139,7 +140,7 @@ async def test_each_redirect_is_checked(
 ) -> None:
     real = addresses.is_public
     monkeypatch.setattr(addresses, "is_public", lambda text: text == "127.0.0.2" or real(text))
-    rules = FetchRules()
+    rules = InputRules()
     public = f"http://127.0.0.2:{site.port}"
     assert (await content(f"{public}/photo.png", rules))[1] == PICTURE
     site.redirect("/away", to.format(port=site.port))
@@ -155,7 +156,7 @@ async def test_a_redirect_to_what_is_no_plain_address_is_refused(site: Site, to:
 
 
 async def test_private_networks_are_refused_unless_they_are_allowed(site: Site) -> None:
-    assert "--allow-private" in await refusal(f"{site.url}/x", FetchRules())
+    assert "--allow-private" in await refusal(f"{site.url}/x", InputRules())
     assert site.asked == []
 
 
@@ -187,9 +188,9 @@ async def test_compressed_bodies_are_refused(site: Site) -> None:
 
 
 async def test_what_is_too_large_is_refused_before_and_while_it_comes(site: Site) -> None:
-    small = FetchRules(allow_private=True, limit_bytes=len(PICTURE) - 1, within_s=10)
+    small = InputRules(allow_private=True, fetch_limit_bytes=len(PICTURE) - 1, fetch_within_s=10)
     assert "larger than 255,999 bytes" in await refusal(f"{site.url}/x", small)
-    exact = FetchRules(allow_private=True, limit_bytes=len(PICTURE), within_s=10)
+    exact = InputRules(allow_private=True, fetch_limit_bytes=len(PICTURE), fetch_within_s=10)
     assert (await content(f"{site.url}/x", exact))[1] == PICTURE
     site.trickle("/endless", bytes(100_000), 0.0)
     assert "larger than" in await refusal(f"{site.url}/endless", small)
@@ -209,10 +210,10 @@ async def test_a_body_that_ends_too_early_is_refused() -> None:
 
 async def test_silence_and_trickles_come_to_an_end(site: Site) -> None:
     site.trickle("/silent", b"x", 60.0)
-    short = FetchRules(allow_private=True, within_s=30, silence_s=0.3)
+    short = InputRules(allow_private=True, fetch_within_s=30, fetch_silence_s=0.3)
     assert "nothing came for 0.3 s" in await refusal(f"{site.url}/silent", short)
     site.trickle("/slow", b"x", 0.05)
-    brief = FetchRules(allow_private=True, within_s=0.5, silence_s=5)
+    brief = InputRules(allow_private=True, fetch_within_s=0.5, fetch_silence_s=5)
     with anyio.fail_after(5):
         assert "within 0.5 s" in await refusal(f"{site.url}/slow", brief)
 

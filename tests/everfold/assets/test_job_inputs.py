@@ -12,8 +12,8 @@ from typing import cast
 import pytest
 
 from everfold import Everfold
-from everfold.assets.fetching import FetchRules
-from everfold.assets.job_inputs import Given, InputRules
+from everfold.assets.input_rules import InputRules
+from everfold.assets.job_inputs import Given
 from everfold.streams.appending.graph_assets import read_graph_assets
 from everfold.streams.assets.asset import Asset
 from everfold.streams.assets.listing import list_assets
@@ -68,7 +68,7 @@ async def test_each_kind_of_file_is_stored_for_the_user_and_named_by_the_graph(
     photo.write_bytes(PICTURE)
     own = (await everfold.assets.put(b"own", name="own.png", owner="ada")).asset
     other = (await everfold.assets.put(b"other", name="o.png", owner="ada")).asset
-    rules = InputRules(fetch=FetchRules(allow_private=True))
+    rules = InputRules(allow_private=True)
     given: dict[str, Given] = {
         "10.image": photo,
         "10.upload": f"{site.url}/from.png",
@@ -246,7 +246,7 @@ async def test_a_full_quota_refuses_the_submit(everfold: Everfold) -> None:
 
 async def test_a_file_that_is_given_twice_is_stored_once(everfold: Everfold, site: Site) -> None:
     url = f"{site.url}/a.png"
-    rules = InputRules(fetch=FetchRules(allow_private=True))
+    rules = InputRules(allow_private=True)
     made = await everfold.submit(
         GRAPH, inputs={"10.image": url, "3:4.image": url}, input_rules=rules
     )
