@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from everfold.runner.backend import Backend, BackendTraits
 from everfold.runner.claiming.abandoned_prompts import AbandonedPrompts
+from everfold.runner.claiming.asset_sweeper import AssetSweeper
 from everfold.runner.claiming.claimer import Claimer
 from everfold.runner.claiming.heartbeat import Heartbeat
 from everfold.runner.claiming.hint_listener import HintListener
@@ -102,6 +103,7 @@ class Runner:
         self._claimer = Claimer(self._shared, self._start)
         self._sweeper = Sweeper(self._shared, self._start)
         self._promoter = Promoter(self._shared)
+        self._asset_sweeper = AssetSweeper(self._shared)
         heart = (self._entry(), self._refuse, self._drain_for, self._present)
         self._heartbeat = Heartbeat(self._shared, *heart)
         self._abandoned_prompts = AbandonedPrompts(self._shared)
@@ -202,6 +204,7 @@ class Runner:
                 async with anyio.create_task_group() as takers:
                     self._jobs.start_soon(self._heartbeat.run)
                     self._jobs.start_soon(self._abandoned_prompts.run)
+                    takers.start_soon(self._asset_sweeper.run)
                     for actor in (self._hints, self._claimer, self._sweeper, self._promoter):
                         takers.start_soon(actor.run)
                     task_status.started()
@@ -226,6 +229,7 @@ class Runner:
             is_named=is_named(self._shared.log.redis),
             instance=new_id(),
             version=program_version(),
+            assets=self._shared.assets.url if self._shared.assets else "",
             reader_level=reader_level(),
         )
 

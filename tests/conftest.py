@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -124,10 +125,12 @@ def fork_server() -> Iterator[ForkServer]:
 
 
 @pytest.fixture
-def start_program(fork_server: ForkServer) -> Iterator[StartProgram]:
+def start_program(fork_server: ForkServer, tmp_path: Path) -> Iterator[StartProgram]:
     """Start Python programs: start_program("-m", "everfold", ...) -> Program, ended by the test.
 
-    They are forks of a Python that has imported what they need; `programs()` starts them anew.
+    They are forks of a Python that has imported what they need; `programs()` starts them anew. What
+    they store by default is in the test's folder.
     """
-    with programs(fork_server=fork_server) as start:
+    environ = {**os.environ, "XDG_DATA_HOME": str(tmp_path / "data-home")}
+    with programs(environ=environ, fork_server=fork_server) as start:
         yield start

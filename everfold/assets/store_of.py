@@ -13,7 +13,8 @@ from pathlib import Path
 from everfold.assets.opening import FOLDER, VARIABLE, open_blobs
 from everfold.embedded.data_folder import default_data_folder
 from everfold.streams.appending.log import Log
-from everfold.streams.assets.asset_store import OUTPUT_KEEP_S, AssetStore
+from everfold.streams.assets.asset import OUTPUT_KEEP_S
+from everfold.streams.assets.asset_store import AssetStore
 from everfold.streams.assets.blob_store import BlobStore
 
 

@@ -25,6 +25,15 @@ _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){4}[0-9a-f]{8}")
 NAME_LIMIT_BYTES = 200
 """Of an asset's name as UTF-8: file systems take 255 bytes, and a job's id may come before it."""
 
+DAY_S = 86_400.0
+
+OUTPUT_KEEP_S = 30 * DAY_S
+"""How long outputs are kept unless somebody says otherwise: long enough to fetch what a month's
+jobs have made, and the store has an end."""
+
+INPUT_KEEP_S = 7 * DAY_S
+"""How long an upload is kept after a job last named it."""
+
 REFERENCE = "everfold:"
 """Before an asset's id where a graph names it."""
 

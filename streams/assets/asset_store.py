@@ -18,6 +18,7 @@ from msgspec import UNSET, Struct, UnsetType
 from everfold.streams.appending.log import Log
 from everfold.streams.assets import asset_scripts
 from everfold.streams.assets.asset import (
+    OUTPUT_KEEP_S,
     Asset,
     asset_id,
     check_asset_id,
@@ -38,15 +39,6 @@ from everfold.streams.redis.keys import AssetKeys
 from everfold.streams.redis.redis_errors import command, commands
 from everfold.streams.redis.retry import with_retry
 from everfold.streams.redis.server import server_time_ms
-
-DAY_S = 86_400.0
-
-OUTPUT_KEEP_S = 30 * DAY_S
-"""How long outputs are kept unless somebody says otherwise: long enough to fetch what a month's
-jobs have made, and the store has an end."""
-
-INPUT_KEEP_S = 7 * DAY_S
-"""How long an upload is kept after a job last named it."""
 
 TRIES = 3
 """Times that the same bytes are stored again where a sweeper removed them meanwhile."""

@@ -19,8 +19,7 @@ from everfold.commands.options import AssetsPlace
 from everfold.commands.output import Cell, complain, console, is_terminal, say
 from everfold.commands.session import DEFAULT, Session
 from everfold.projector.reading.named_assets import is_named
-from everfold.streams.assets.asset import Asset
-from everfold.streams.assets.asset_store import INPUT_KEEP_S
+from everfold.streams.assets.asset import INPUT_KEEP_S, Asset
 from everfold.streams.assets.listing import list_assets
 from everfold.streams.assets.sweeping import GRACE_S, Sweeper
 from everfold.streams.assets.verifying import verify_assets

@@ -17,11 +17,20 @@ from everfold.commands.app import app
 from everfold.commands.config.config_file import limit_settings
 from everfold.commands.numbers import duration, number
 from everfold.commands.operate.process import INTERRUPTED, ending_signals, log_to_stderr
-from everfold.commands.options import ComfyUrls, DataFolder, Drain, IndexMetadata, Queues, Slots
+from everfold.commands.options import (
+    AssetsPlace,
+    ComfyUrls,
+    DataFolder,
+    Drain,
+    IndexMetadata,
+    Queues,
+    Slots,
+)
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.stream.sinks import PostHogOptions, SqlOptions, WebhookOptions, consuming
 from everfold.queue_operations import apply_limits
 from everfold.runner.config import RunnerConfig, runner_name
+from everfold.streams.assets.asset import OUTPUT_KEEP_S
 from everfold.streams.events.limits import EVENT_LIMIT_BYTES
 
 if TYPE_CHECKING:
@@ -30,6 +39,7 @@ if TYPE_CHECKING:
     from everfold.runner.execution.backend_state import BackendState
     from everfold.runner.runner import Runner
     from everfold.streams.appending.log import Log
+    from everfold.streams.assets.asset_store import AssetStore
     from everfold.streams.queues.limits import Limit
 
 LeaseTtl = Annotated[
@@ -38,6 +48,10 @@ LeaseTtl = Annotated[
         "lease_ttl_s",
         "The time after which a frozen runner's jobs are taken over; the same for all runners.",
     ),
+]
+KeepOutputs = Annotated[
+    float | None,
+    duration("keep_s", "How long stored outputs are kept; `none` keeps them for ever."),
 ]
 EventLimit = Annotated[
     int,
@@ -56,6 +70,8 @@ async def up(
     slots: Slots = 2,
     drain: Drain = 10.0,
     data: DataFolder = None,
+    assets: AssetsPlace = None,
+    keep_outputs: KeepOutputs = OUTPUT_KEEP_S,
     index_metadata: IndexMetadata = None,
     sql: SqlOptions | None = None,
     webhook: WebhookOptions | None = None,
@@ -80,7 +96,8 @@ async def up(
         session.log(config.name, role="runner") as log,
         anyio.create_task_group() as tasks,
     ):
-        _announce(log, accesses, session)
+        stored = _store(log, assets, data, keep_outputs)
+        _announce(log, accesses, stored, session)
         await _set_limits(log, *limits, session)
         await tasks.start(Projector(log, config.name, projecting).run)
         wanted = [one for one in (sql, webhook, posthog) if one]
@@ -90,7 +107,7 @@ async def up(
                 told = {"sink": sink.name, "about": sink.about}
                 session.tell(told, f"sink     {sink.about}")
             code = await _run_until_signal(
-                _runner(log, backends, accesses, config, session), session
+                _runner(log, backends, accesses, config, stored, session), session
             )
         tasks.cancel_scope.cancel()
     return code
@@ -105,6 +122,8 @@ async def runner(
     drain: Drain = 10.0,
     lease_ttl: LeaseTtl = 10.0,
     event_limit_bytes: EventLimit = EVENT_LIMIT_BYTES,
+    assets: AssetsPlace = None,
+    keep_outputs: KeepOutputs = OUTPUT_KEEP_S,
     session: Session = DEFAULT,
 ) -> int:
     """Run a runner: it takes jobs, drives ComfyUI, and recovers the jobs of dead runners.
@@ -124,7 +143,18 @@ async def runner(
         told = {"runner": config.name, "queues": config.queues}
         session.tell(told, f"runner {config.name} serves {', '.join(config.queues)}")
         await _set_limits(log, *limits, session)
-        return await _run_until_signal(_runner(log, backends, accesses, config, session), session)
+        stored = _store(log, assets, None, keep_outputs)
+        made = _runner(log, backends, accesses, config, stored, session)
+        return await _run_until_signal(made, session)
+
+
+def _store(log: Log, place: str | None, data: Path | None, keep_s: float | None) -> AssetStore:
+    """Return where files are stored: as it is given, else in the data folder that is."""
+    from everfold.assets.opening import FOLDER
+    from everfold.assets.store_of import open_assets
+
+    inside = data / FOLDER if data is not None else None
+    return open_assets(log, place or inside, keep_s=keep_s)
 
 
 def _backends() -> Backends:
@@ -164,6 +194,7 @@ def _runner(
     backends: Backends,
     accesses: Sequence[Access],
     config: RunnerConfig,
+    assets: AssetStore,
     session: Session,
 ) -> Runner:
     from everfold.runner.comfyui import ComfyBackend
@@ -175,6 +206,7 @@ def _runner(
         log,
         made,
         config,
+        assets,
         make_backend=lambda url: ComfyBackend(known.get(url, url)),
         traits={access.url: access.traits for access in accesses},
         on_backend=lambda state: _tell_backend(state, session),
@@ -200,13 +232,19 @@ async def _with_server(session: Session, data: Path | None) -> AsyncIterator[Ses
         yield replace(session, redis_url=url)
 
 
-def _announce(log: Log, accesses: Sequence[Access], session: Session) -> None:
+def _announce(log: Log, accesses: Sequence[Access], assets: AssetStore, session: Session) -> None:
     addresses, namespace = [access.url for access in accesses], log.keys.namespace
     option = "" if namespace == "everfold" else f" --namespace {namespace}"
     session.tell(
-        {"server": str(log.url), "comfyui": addresses, "namespace": namespace},
+        {
+            "server": str(log.url),
+            "comfyui": addresses,
+            "namespace": namespace,
+            "assets": assets.url,
+        },
         f"server   {log.url}",
         f"comfyui  {', '.join(access.shown for access in accesses)}",
+        f"assets   {assets.url}",
         f"now      everfold submit workflow.json --wait{option}",
         "stop     Ctrl-C drains the runner; once more stops at once",
     )
