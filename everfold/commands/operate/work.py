@@ -86,8 +86,7 @@ async def up(
     from everfold.projector.config import ProjectorConfig
     from everfold.projector.projector import Projector
 
-    projecting = ProjectorConfig(index_metadata=tuple(index_metadata or ()))
-    backends = _backends()
+    projecting, backends = ProjectorConfig(index_metadata=tuple(index_metadata or ())), _backends()
     accesses, limits = backends.chosen(comfyui), limit_settings(app)
     config = _config("", queue, slots, drain)
     log_to_stderr()
@@ -100,15 +99,13 @@ async def up(
         _announce(log, accesses, stored, session)
         await _set_limits(log, *limits, session)
         await tasks.start(Projector(log, config.name, projecting).run)
-        wanted = [one for one in (sql, webhook, posthog) if one]
         # A database that is away must not keep the jobs from running.
-        async with consuming(log, wanted, patient=True) as sinks:
+        async with consuming(log, [sql, webhook, posthog], patient=True) as sinks:
             for sink in sinks:
                 told = {"sink": sink.name, "about": sink.about}
                 session.tell(told, f"sink     {sink.about}")
-            code = await _run_until_signal(
-                _runner(log, backends, accesses, config, stored, session), session
-            )
+            made = _runner(log, backends, accesses, config, stored, session)
+            code = await _run_until_signal(made, session)
         tasks.cancel_scope.cancel()
     return code
 

@@ -192,11 +192,11 @@ def webhook(options: WebhookOptions) -> WebhookSink:
 
 @contextlib.asynccontextmanager
 async def consuming(
-    log: Log, sinks: Sequence[Options], *, patient: bool = False
+    log: Log, sinks: Sequence[Options | None], *, patient: bool = False
 ) -> AsyncIterator[list[Subscription]]:
-    """Run sinks while the context is open; deliveries in progress are finished before it closes."""
+    """Run the sinks that are set while the context is open; deliveries in progress are finished."""
     async with contextlib.AsyncExitStack() as stack:
-        opening = [opened(log, options, patient=patient) for options in sinks]
+        opening = [opened(log, options, patient=patient) for options in sinks if options]
         found = [await stack.enter_async_context(sink) for sink in opening]
         archive = await known_archive(log)
         tasks = await stack.enter_async_context(anyio.create_task_group())
