@@ -17,8 +17,8 @@ from msgspec import Struct
 
 from everfold.assets.fetching import fetch, is_url
 from everfold.assets.input_rules import InputRules
-from everfold.streams.assets.asset import Asset
-from everfold.streams.assets.asset_store import INPUT_KEEP_S, AssetStore, Source
+from everfold.streams.assets.asset import INPUT_KEEP_S, Asset
+from everfold.streams.assets.asset_store import AssetStore, Source
 from everfold.streams.assets.graph_inputs import (
     Reference,
     find_references,
