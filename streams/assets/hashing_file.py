@@ -107,7 +107,7 @@ async def fill(
 
     Raises TooLarge, or HashMismatch as soon as there are more bytes than expected.
     """
-    buffer = memoryview(bytearray(CHUNK_BYTES))
+    buffer = bytearray()  # for a short source it stays short
     waiting, count, turn_s = 0, 0, perf_counter()
     async for chunk in source:
         count += len(chunk)
@@ -121,14 +121,14 @@ async def fill(
                 buffer[waiting : waiting + taken] = rest[:taken]
                 waiting += taken
             if waiting == CHUNK_BYTES:
-                await write(buffer)
+                await write(memoryview(buffer))
                 waiting = 0
             rest = rest[taken:]
         if perf_counter() - turn_s > TURN_S:
             await anyio.lowlevel.checkpoint()
             turn_s = perf_counter()
     if waiting:
-        await write(buffer[:waiting])
+        await write(memoryview(buffer)[:waiting])
 
 
 def _check_length(count: int, expected_bytes: int | None, most_bytes: int) -> None:

@@ -38,6 +38,7 @@ class HttpFaultProxy(Faults):
         self.seen = list[bytes]()
         """The first line of each request."""
         self._shortened = set[int]()
+        self._cut = set[int]()
         self._held = Held(0, arrives=False)
 
     async def __aenter__(self) -> Self:
@@ -60,6 +61,12 @@ class HttpFaultProxy(Faults):
         """Cut the last byte of the next bodies of this kind, as a broken store would."""
         rule = self._add(FaultRule(count, containing, request_arrives=True))
         self._shortened.add(id(rule))
+        return rule
+
+    def cut_replies(self, count: int = 1, containing: bytes = b"") -> FaultRule:
+        """Pass on half of the next replies of this kind."""
+        rule = self._add(FaultRule(count, containing, request_arrives=True))
+        self._cut.add(id(rule))
         return rule
 
     def hold(self, number: int, *, arrives: bool) -> Held:
@@ -102,6 +109,8 @@ class HttpFaultProxy(Faults):
         await self.gate(request=False)
         if rule:
             rule.apply()
+        if rule and id(rule) in self._cut:
+            await client.send(reply[: len(reply) // 2])
         if not rule or id(rule) in self._shortened:
             await self.travel(reply, client.send)
             client.extra(SocketAttribute.raw_socket).shutdown(socket.SHUT_WR)

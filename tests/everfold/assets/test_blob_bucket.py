@@ -125,6 +125,17 @@ async def test_the_reply_that_an_upload_is_complete_is_lost(
     assert await content_of(far, blob.hash) == TWO_PARTS
 
 
+@pytest.mark.parametrize("lose", ["drop_requests", "swallow_replies", "cut_replies"])
+async def test_a_request_or_its_reply_is_lost_while_bytes_are_read(
+    far: BlobBucket, proxy: HttpFaultProxy, lose: str
+) -> None:
+    blob = await far.put(in_chunks(TWO_PARTS))
+    lost = getattr(proxy, lose)(1, b"GET")
+
+    assert await content_of(far, blob.hash) == TWO_PARTS
+    assert lost.hits == 1
+
+
 @pytest.mark.parametrize("content", [SMALL, TWO_PARTS], ids=["small", "large"])
 async def test_a_server_that_cannot_be_reached(
     far: BlobBucket,
