@@ -49,11 +49,12 @@ async def outputs(
     if session.json:
         emit(job.outputs)
     else:
-        _list(job, session)
+        show_outputs(job, session)
     return 0
 
 
-def _list(job: Job, session: Session) -> None:
+def show_outputs(job: Job, session: Session) -> None:
+    """Print the files of a job as a table, and what else its nodes have put out."""
     from everfold.assets.job_files import SENTENCES, job_files
 
     files, others = job_files(job), list(_others(job.outputs))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import anyio
 
 from everfold.client import Everfold, to_json
 from everfold.commands.formats import doing, job_columns, short_ids
+from everfold.commands.jobs.outputs import show_outputs
 from everfold.commands.output import console, emit, is_terminal, say, table
 from everfold.commands.session import Session
 from everfold.projector.job.job import Job
@@ -86,8 +86,9 @@ def show_end(job: Job, session: Session) -> int:
     """Print how a job ended, and its outputs; return the exit code, 0 only if it succeeded."""
     why = f": {job.error.message.strip()}" if job.error is not None else ""
     reason = f" ({job.reason})" if job.reason and not why else ""
-    outputs = (f"  node {node}: {json.dumps(output)}" for node, output in job.outputs.items())
-    session.tell(to_json(job), f"{job.job_id} {job.status}{reason}{why}", *outputs)
+    session.tell(to_json(job), f"{job.job_id} {job.status}{reason}{why}")
+    if job.outputs and not session.json:
+        show_outputs(job, session)
     return exit_code(job)
 
 
