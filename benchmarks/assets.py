@@ -29,12 +29,13 @@ FILES = 4
 """Of the job whose runner's memory is looked at: as many as are stored at once."""
 
 CHUNK_BYTES = 2**20
+IDLE_S = 4.0
 MEMORY_TARGET_MIB = 64
 COLLECT, KEEP = Policy(outputs="collect"), Policy(outputs="keep")
 
 
 class Cost(Struct, frozen=True):
-    """What one job costs, on average."""
+    """What one job costs, on average, without what the runner does while it is idle."""
 
     redis_commands: float
     redis_bytes: float
@@ -136,6 +137,7 @@ def _graph(number: int, *, kib: int, kind: str, files: int = 1, seconds: float =
 async def _make(jobs: int, policy: Policy) -> Made:
     async with _farm() as farm:
         await _run(farm, [_graph(0, kib=1, kind="png")], policy, start=True)
+        idle = await _idle(farm)
         before = await _counts(farm)
         graphs = [
             _graph(number, kib=PICTURE_KIB, kind="png", seconds=JOB_S)
@@ -143,7 +145,10 @@ async def _make(jobs: int, policy: Policy) -> Made:
         ]
         took_s = await _run(farm, graphs, policy)
         after = await _counts(farm)
-    spent = {name: (after[name] - before.get(name, 0)) / jobs for name in after}
+    spent = {
+        name: (after[name] - before.get(name, 0) - idle.get(name, 0) * took_s) / jobs
+        for name in after
+    }
     requests = {name: round(n, 2) for name, n in spent.items() if "/" in name and n >= 0.01}
     return Made(
         took_s,
@@ -164,6 +169,14 @@ async def _run(
         if job.status != "succeeded":
             raise RuntimeError(f"{job_id} {job.status}: {job.error}")
     return time.perf_counter() - began_s
+
+
+async def _idle(farm: SmallFarm) -> dict[str, float]:
+    """Return what an idle second costs."""
+    before = await _counts(farm)
+    await anyio.sleep(IDLE_S)
+    after = await _counts(farm)
+    return {name: (after[name] - before.get(name, 0)) / IDLE_S for name in after}
 
 
 async def _counts(farm: SmallFarm) -> dict[str, float]:

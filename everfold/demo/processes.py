@@ -18,6 +18,11 @@ START_WITHIN_S = 20.0
 END_WITHIN_S = 5.0
 
 
+def assets_of(folder: Path) -> Path:
+    """Return where the demo stores files."""
+    return folder / "assets"
+
+
 class DemoProcess:
     """An `everfold` command as a child process."""
 
@@ -36,6 +41,7 @@ class DemoProcesses:
             "REDIS_URL": redis_url,
             "EVERFOLD_NAMESPACE": namespace,
             "EVERFOLD_CONFIG": os.devnull,
+            "EVERFOLD_ASSETS": str(assets_of(folder)),
             "PYTHONUNBUFFERED": "1",
             "EVERFOLD_LOG": "ERROR",
         }

@@ -47,6 +47,7 @@ class Demo:
         self._demo_jobs: dict[str, DemoJob] = {}
         self._servers: dict[str, str] = {}
         """Address -> name, those that were killed too."""
+        self._pictures = folder / "pictures"
         self.jobs: list[Job] = []
 
     def name_of(self, job: Job) -> str:
@@ -86,10 +87,19 @@ class Demo:
             [row for url in comfys for row in await _ledger(url)],
             seen=seen,
             recovery_s=recovery_s,
-            images=len(list((self._folder / "images").glob("*/output/*.png"))),
-            outputs=str(self._folder / "images"),
+            images=await self._save_pictures(),
+            outputs=str(self._pictures),
             seconds=time.monotonic() - started_s,
         )
+
+    async def _save_pictures(self) -> int:
+        """Write the stored pictures of all jobs into one folder; return how many are there."""
+        saved = [
+            one
+            for job in self.jobs
+            for one in await self._everfold.save_outputs(job.job_id, self._pictures)
+        ]
+        return sum(one.is_there for one in saved)
 
     async def _start_simulators(self) -> dict[str, DemoProcess]:
         """Return two unlike simulators by URL."""

@@ -15,12 +15,25 @@ WITHIN_S = 120.0
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["append", "archive", "startup"])
+@pytest.mark.parametrize("name", ["append", "archive", "assets", "startup"])
 async def test_a_run_prints_the_ratios_first_and_stores_its_figures(
     name: str, tmp_path: Path, start_program: StartProgram
 ) -> None:
     stored = tmp_path / "figures.json"
-    sizes = ("--events", "1000", "--repeat", "2", "--starts", "2", "--json", str(stored))
+    sizes = (
+        "--events",
+        "1000",
+        "--repeat",
+        "2",
+        "--starts",
+        "2",
+        "--pictures",
+        "3",
+        "--video-mib",
+        "16",
+        "--json",
+        str(stored),
+    )
     done = start_program("-m", "benchmarks", name, *sizes)
 
     assert (await done.end(WITHIN_S), done.error_lines) == (0, [])

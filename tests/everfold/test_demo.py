@@ -66,7 +66,7 @@ def processes_of(folder: Path) -> list[str]:
 
 
 def pictures(folder: str) -> list[Path]:
-    return list(Path(folder).glob("*/output/*.png"))
+    return list(Path(folder).glob("*.png"))
 
 
 def row(job_id: str, prompt_id: str, started: bool = True) -> dict[str, object]:

@@ -18,7 +18,7 @@ from everfold.commands.operate.process import INTERRUPTED, ending_signals
 from everfold.commands.options import Json
 from everfold.commands.output import Part, console, emit, is_terminal, say, styled, table
 from everfold.demo.jobs import BLUR
-from everfold.demo.processes import DemoProcesses, demo_processes
+from everfold.demo.processes import DemoProcesses, assets_of, demo_processes
 from everfold.demo.run import Demo
 from everfold.demo.summary import Summary
 from everfold.embedded import embedded_server
@@ -44,7 +44,7 @@ async def demo(*, folder: Path | None = None, json: Json = False) -> int:
     Parameters
     ----------
     folder
-        The folder for the images. Default: a new temporary one.
+        The folder for the pictures. Default: a new temporary one.
     """
     place = folder or Path(tempfile.mkdtemp(prefix="everfold-demo-"))
     place.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ async def _played_until_signal(place: Path, json: bool) -> Summary | None:
 async def _played(place: Path, json: bool) -> Summary:
     async with (
         embedded_server(place / "redis") as server,
-        Everfold.connect(server.url, namespace=NAMESPACE) as everfold,
+        Everfold.connect(server.url, namespace=NAMESPACE, assets=assets_of(place)) as everfold,
         demo_processes(server.url, NAMESPACE, place) as processes,
     ):
         return await Show(everfold, processes, place, json=json).run()
@@ -157,7 +157,8 @@ def _lines(summary: Summary) -> Iterator[tuple[Part, ...]]:
     seen = summary.seen
     rows = (
         (summary.submitted, "submitted"),
-        (summary.succeeded, f"succeeded: {summary.images} images in {summary.outputs}"),
+        (summary.succeeded, "succeeded"),
+        (summary.images, f"pictures stored, and saved in {summary.outputs}"),
         (summary.failed, "failed, each with its reason: one graph invalid, one node gave up"),
         (summary.canceled, "canceled"),
         (summary.recovered, f"recovered after kill -9, the first after {summary.recovery_s} s"),
@@ -171,5 +172,6 @@ def _lines(summary: Summary) -> Iterator[tuple[Part, ...]]:
     yield ("",)
     for count, words in rows:
         yield (f"{count:>4}", "bold"), f"  {words}"
+    yield ("      those of a job of yours: everfold jobs outputs JOB --to FOLDER",)
     end = "all as it should be" if summary.is_good else "NOT as it should be"
     yield ((f"      {end}, in {summary.seconds} s", "green" if summary.is_good else "red"),)
