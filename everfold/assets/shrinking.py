@@ -1,13 +1,14 @@
-"""A small picture of a large one, by Pillow. It runs in a process of its own: see thumbnails.py.
+"""A small picture of a large one, by Pillow: a program that writes it to its standard output.
 
 Rule: the file is hostile. Only four formats are opened, pixels are counted before any is decoded,
-and whatever goes wrong is no picture.
+and whatever goes wrong is no picture. It is run by thumbnails.py, in a process for each picture.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import sys
 from pathlib import Path
 
 FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP", "image/gif": "GIF"}
@@ -17,6 +18,8 @@ SIDE_PIXELS = 320
 PIXEL_LIMIT = 64_000_000
 MEMORY_LIMIT_BYTES = 2**30
 """Of the process that decodes: 64 megapixels with transparency, twice, and Pillow itself."""
+CPU_LIMIT_S = 30
+"""Of the same process, should nobody be left who ends it."""
 
 
 def shrink(picture: Path, media_type: str) -> bytes:
@@ -25,7 +28,6 @@ def shrink(picture: Path, media_type: str) -> bytes:
     It stands upright, as its camera says, and has nothing of the file but its pixels.
     """
     with contextlib.suppress(Exception):
-        _limit_memory()
         return _shrink(picture, FORMATS[media_type])
     return b""
 
@@ -49,10 +51,19 @@ def _shrink(picture: Path, kind: str) -> bytes:
         return made.getvalue()
 
 
-def _limit_memory() -> None:
+def _limit() -> None:
     """Have this process fail before the machine does, where the system can."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT_BYTES, hard))
+        for what, most in (
+            (resource.RLIMIT_AS, MEMORY_LIMIT_BYTES),
+            (resource.RLIMIT_CPU, CPU_LIMIT_S),
+            (resource.RLIMIT_FSIZE, 0),
+        ):
+            resource.setrlimit(what, (most, resource.getrlimit(what)[1]))
+
+
+if __name__ == "__main__":
+    _limit()
+    sys.stdout.buffer.write(shrink(Path(sys.argv[1]), sys.argv[2]))

@@ -1,23 +1,26 @@
 """Small pictures of stored ones, for lists and pages.
 
 Rule: nothing fails because of a thumbnail: where none can be made, there is none. The bytes are
-hostile, so a process of its own decodes them: it can be ended when it takes too long, its memory is
-not the runner's, and what kills it kills nothing else. One picture at a time.
+hostile, so a process of its own decodes them, without the runner's secrets: it is ended when it
+takes too long, its memory is not the runner's, and what kills it kills nothing else.
 """
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tempfile
 from importlib.util import find_spec
-from pathlib import Path
 
 import anyio
-import anyio.to_process
-from anyio import BrokenWorkerProcess, CapacityLimiter
+from anyio import CapacityLimiter
 
-from everfold.assets.shrinking import FORMATS, PIXEL_LIMIT, SIDE_PIXELS, shrink
+from everfold.assets.shrinking import FORMATS, PIXEL_LIMIT, SIDE_PIXELS
+from everfold.runner.renewal.renewer_process import environment
 from everfold.streams.assets.asset import Asset
 from everfold.streams.assets.asset_store import AssetStore
+from everfold.streams.assets.sniffing.media_types import describe
 from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import EverfoldError
 
@@ -26,6 +29,11 @@ logger = get_logger("everfold.assets")
 FILE_LIMIT_BYTES = 64 * 2**20
 SMALL_BYTES = 64 * 2**10
 """A picture of so few bytes that is no larger than a thumbnail is its own."""
+
+PROGRAM = ("-P", "-m", "everfold.assets.shrinking")
+"""Run by this Python, with the picture's path and media type. -P: what lies in the current folder
+must not be imported in place of a library."""
+THUMBNAIL_LIMIT_BYTES = 256 * 2**10
 
 WITHIN_S = 20.0
 """How long one may take, the start of the process included."""
@@ -54,7 +62,7 @@ class Thumbnails:
         try:
             with anyio.move_on_after(self._within_s):
                 return await self._make(assets, asset)
-        except (EverfoldError, BrokenWorkerProcess, OSError) as problem:
+        except (EverfoldError, OSError) as problem:
             logger.warning("thumbnail_failed asset=%s why=%s", asset.id, problem)
         return None
 
@@ -65,9 +73,7 @@ class Thumbnails:
                     async for chunk in chunks:
                         file.write(chunk)
                 file.flush()
-                made = await anyio.to_process.run_sync(
-                    shrink, Path(file.name), asset.media_type, cancellable=True
-                )
+                made = await _shrunk(file.name, asset.media_type)
         if not made:
             return None
         keep_s = (asset.expires_ms - asset.created_ms) / 1000 if asset.expires_ms else None
@@ -79,6 +85,26 @@ class Thumbnails:
             job_id=asset.job_id,
         )
         return stored.asset
+
+
+async def _shrunk(path: str, media_type: str) -> bytes:
+    """Return what the program makes of a picture, empty for nothing. Raises OSError."""
+    process = await anyio.open_process(
+        [sys.executable, *PROGRAM, path, media_type],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment(os.environ),
+        start_new_session=True,  # Ctrl-C is for the runner
+    )
+    made = bytearray()
+    async with process:
+        assert process.stdout is not None
+        async for chunk in process.stdout:
+            made += chunk
+            if len(made) > THUMBNAIL_LIMIT_BYTES:
+                process.kill()
+    is_one = process.returncode == 0 and describe(bytes(made)).media_type == "image/webp"
+    return bytes(made) if is_one else b""
 
 
 def _is_worth_it(asset: Asset) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import anyio
+from cyclopts import Parameter
 
 from everfold.commands.app import app
 from everfold.commands.config.config_file import limit_settings
@@ -53,6 +54,10 @@ KeepOutputs = Annotated[
     float | None,
     duration("keep_s", "How long stored outputs are kept; `none` keeps them for ever."),
 ]
+MakesThumbnails = Annotated[
+    bool,
+    Parameter(help="Make a small picture of each stored one. Needs the extra `assets`."),
+]
 EventLimit = Annotated[
     int,
     number(
@@ -72,6 +77,7 @@ async def up(
     data: DataFolder = None,
     assets: AssetsPlace = None,
     keep_outputs: KeepOutputs = OUTPUT_KEEP_S,
+    thumbnails: MakesThumbnails = True,
     index_metadata: IndexMetadata = None,
     sql: SqlOptions | None = None,
     webhook: WebhookOptions | None = None,
@@ -88,7 +94,7 @@ async def up(
 
     projecting, backends = ProjectorConfig(index_metadata=tuple(index_metadata or ())), _backends()
     accesses, limits = backends.chosen(comfyui), limit_settings(app)
-    config = _config("", queue, slots, drain)
+    config = _config("", queue, slots, drain, thumbnails=thumbnails)
     log_to_stderr()
     async with (
         _with_server(session, data) as session,
@@ -102,8 +108,7 @@ async def up(
         # A database that is away must not keep the jobs from running.
         async with consuming(log, [sql, webhook, posthog], patient=True) as sinks:
             for sink in sinks:
-                told = {"sink": sink.name, "about": sink.about}
-                session.tell(told, f"sink     {sink.about}")
+                session.tell({"sink": sink.name, "about": sink.about}, f"sink     {sink.about}")
             made = _runner(log, backends, accesses, config, stored, session)
             code = await _run_until_signal(made, session)
         tasks.cancel_scope.cancel()
@@ -121,6 +126,7 @@ async def runner(
     event_limit_bytes: EventLimit = EVENT_LIMIT_BYTES,
     assets: AssetsPlace = None,
     keep_outputs: KeepOutputs = OUTPUT_KEEP_S,
+    thumbnails: MakesThumbnails = True,
     session: Session = DEFAULT,
 ) -> int:
     """Run a runner: it takes jobs, drives ComfyUI, and recovers the jobs of dead runners.
@@ -134,7 +140,7 @@ async def runner(
     """
     backends = _backends()
     accesses, limits = backends.chosen(comfyui), limit_settings(app)
-    config = _config(name, queue, slots, drain, lease_ttl, event_limit_bytes)
+    config = _config(name, queue, slots, drain, lease_ttl, event_limit_bytes, thumbnails=thumbnails)
     log_to_stderr()
     async with session.log(config.name, role="runner") as log:
         told = {"runner": config.name, "queues": config.queues}
@@ -173,6 +179,8 @@ def _config(
     drain_s: float,
     lease_ttl_s: float = 10.0,
     event_limit_bytes: int = EVENT_LIMIT_BYTES,
+    *,
+    thumbnails: bool,
 ) -> RunnerConfig:
     return RunnerConfig(
         name=runner_name(name),
@@ -183,6 +191,7 @@ def _config(
         renew_every_s=min(2.0, lease_ttl_s / 5),
         lease_margin_s=min(1.0, lease_ttl_s / 5),
         event_limit_bytes=event_limit_bytes,
+        thumbnails=thumbnails,
     )
 
 
@@ -194,6 +203,7 @@ def _runner(
     assets: AssetStore,
     session: Session,
 ) -> Runner:
+    from everfold.assets.thumbnails import Thumbnails, can_make_thumbnails
     from everfold.runner.comfyui import ComfyBackend
     from everfold.runner.runner import Runner
 
@@ -207,6 +217,7 @@ def _runner(
         make_backend=lambda url: ComfyBackend(known.get(url, url)),
         traits={access.url: access.traits for access in accesses},
         on_backend=lambda state: _tell_backend(state, session),
+        thumbnail=Thumbnails().make if can_make_thumbnails() else None,
     )
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from everfold.assets import shrinking
 from everfold.assets.shrinking import shrink
 
 SIZE = (1000, 600)
@@ -30,12 +29,6 @@ def opened(made: bytes) -> Image.Image:
     image.load()
     assert image.format == "WEBP"
     return image
-
-
-@pytest.fixture(autouse=True)
-def _unlimited(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This process is not one that only decodes."""
-    monkeypatch.setattr(shrinking, "_limit_memory", lambda: None)
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "gif"])
@@ -129,7 +122,7 @@ def test_a_picture_that_ends_early_has_none(tmp_path: Path, kind: str) -> None:
 def test_the_process_that_decodes_has_bounded_memory() -> None:
     program = (
         "from everfold.assets import shrinking\n"
-        "shrinking._limit_memory()\n"
+        "shrinking._limit()\n"
         "try: bytearray(shrinking.MEMORY_LIMIT_BYTES)\n"
         "except MemoryError: print('bounded')\n"
     )

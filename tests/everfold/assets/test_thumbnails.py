@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -104,35 +105,48 @@ async def test_bytes_that_are_gone_and_a_full_quota_are_no_error(assets: AssetSt
 
 
 async def test_one_that_takes_too_long_is_ended(
-    assets: AssetStore, monkeypatch: pytest.MonkeyPatch
+    assets: AssetStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(thumbnails, "shrink", _never_ends)
-    maker = Thumbnails(within_s=3)
+    mark = tmp_path / "pid"
+    program = f"import os; open({str(mark)!r}, 'w').write(str(os.getpid()))\nwhile True: pass"
+    monkeypatch.setattr(thumbnails, "PROGRAM", ("-c", program))
     first = await stored(assets, picture())
     with anyio.fail_after(20):
-        assert await maker.make(assets, first) is None
+        assert await Thumbnails(within_s=3).make(assets, first) is None
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(mark.read_text()), 0)
 
     monkeypatch.undo()
     assert await Thumbnails().make(assets, first) is not None
 
 
-async def test_what_kills_the_process_that_decodes_is_no_error(
-    assets: AssetStore, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import os; os.abort()",
+        "print('x' * 10_000_000)",
+        "print('<svg onload=alert(1)>')",
+        "import sys; sys.stdout.buffer.write(b'RIFF0000WEBP'); sys.exit(1)",
+        "",
+    ],
+)
+async def test_whatever_the_process_that_decodes_does_is_no_error(
+    assets: AssetStore, monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
-    monkeypatch.setattr(thumbnails, "shrink", _dies)
-    first = await stored(assets, picture())
-    assert await Thumbnails().make(assets, first) is None
+    monkeypatch.setattr(thumbnails, "PROGRAM", ("-c", program))
+    asset = await stored(assets, picture())
 
-    monkeypatch.undo()
-    assert await Thumbnails().make(assets, first) is not None
+    assert await Thumbnails().make(assets, asset) is None
 
 
-def _never_ends(picture: Path, media_type: str) -> bytes:
-    while True:
-        pass
+async def test_the_process_that_decodes_knows_no_secret(
+    assets: AssetStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen = tmp_path / "seen"
+    program = f"import os; open({str(seen)!r}, 'w').write(repr(dict(os.environ)))"
+    monkeypatch.setattr(thumbnails, "PROGRAM", ("-c", program))
+    monkeypatch.setenv("REDIS_URL", "redis://:secret@h")
+    monkeypatch.setenv("EVERFOLD_SEAL_KEY", "secret")
 
-
-def _dies(picture: Path, media_type: str) -> bytes:
-    import os
-
-    os.abort()
+    await Thumbnails().make(assets, await stored(assets, picture()))
+    assert "secret" not in seen.read_text()
