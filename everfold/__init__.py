@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from everfold.assets.job_files import JobFile, Thumbnail
     from everfold.client import Everfold
     from everfold.embedded import embedded_server, find_server
+    from everfold.erasing.erasing import Erased
     from everfold.erasing.seal_cipher import environment_cipher
+    from everfold.erasing.user_content import UserContent
     from everfold.many_jobs import Batch, BatchProgress, ManyDone
     from everfold.operations import BackendStatus, RunnerStatus
     from everfold.projector.config import ProjectorConfig
@@ -109,6 +111,7 @@ if TYPE_CHECKING:
         Unavailable,
         UndecodableEvent,
         Unknown,
+        UserHasOpenJobs,
         WentBack,
         WrongExpectedSequence,
         WrongKeyType,
@@ -185,6 +188,7 @@ __all__ = [
     "Cursor",
     "Delivery",
     "EngineMismatch",
+    "Erased",
     "Event",
     "EventIdForgotten",
     "EventTooLarge",
@@ -289,6 +293,8 @@ __all__ = [
     "UndecodableEvent",
     "Unknown",
     "Unreadable",
+    "UserContent",
+    "UserHasOpenJobs",
     "WentBack",
     "Why",
     "WrongExpectedSequence",
@@ -312,7 +318,9 @@ _MODULES = {
     "everfold.assets.input_rules": "InputRules",
     "everfold.submitting": "SubmittedJob",
     "everfold.embedded": "embedded_server find_server",
+    "everfold.erasing.erasing": "Erased",
     "everfold.erasing.seal_cipher": "environment_cipher",
+    "everfold.erasing.user_content": "UserContent",
     "everfold.projector.config": "ProjectorConfig",
     "everfold.projector.folding.rebuild": "Rebuild Rebuilt",
     "everfold.projector.folding.custom_projection": "Projection",

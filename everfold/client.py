@@ -19,6 +19,7 @@ from anyio.abc import TaskStatus
 
 from everfold.assets.output_reading import OutputReading
 from everfold.embedded import find_server
+from everfold.erasing.erasing import Erasing
 from everfold.erasing.seal_cipher import environment_cipher
 from everfold.many_jobs import ManyJobs
 from everfold.moments import check_moment
@@ -63,7 +64,7 @@ if TYPE_CHECKING:
 READS_AT_ONCE = 50
 
 
-class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations):
+class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations, Erasing):
     """One namespace on one server, opened with `Everfold.connect`. Many tasks may use it at once.
 
     Every method raises Unavailable when the server stays away for more than about 15 s.

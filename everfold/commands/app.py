@@ -95,6 +95,10 @@ COMMANDS = {
         "operate.doctor:doctor",
         "Check server, namespace, projector, runners, queues and backends, and say what to change.",
     ),
+    "erase": (
+        "operate.erase:erase",
+        "Show what there is of a user; with --yes make it unreadable, for ever.",
+    ),
     "acl": (
         "operate.acl:acl",
         "Print the least rights that a role needs on the server, as ACL SETUSER.",

@@ -84,12 +84,16 @@ class Session:
             yield everfold
 
     @contextlib.asynccontextmanager
-    async def operate(self) -> AsyncIterator[Everfold]:
+    async def operate(self, assets: str | None = None) -> AsyncIterator[Everfold]:
         """Connect as a person does whose acts are noted under their name. Raises as `open` does."""
         from everfold.client import Everfold
 
         async with Everfold.connect(
-            self.url(), namespace=self.namespace, actor=operator_name(), role="client"
+            self.url(),
+            namespace=self.namespace,
+            actor=operator_name(),
+            role="client",
+            assets=assets,
         ) as everfold:
             yield everfold
 

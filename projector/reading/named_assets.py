@@ -11,10 +11,8 @@ from collections.abc import Iterator, Mapping
 from everfold.projector.reading.queries import get
 from everfold.streams.appending.log import Log
 from everfold.streams.assets.asset import Asset
+from everfold.streams.border.sealed_form import SEALED
 from everfold.streams.errors import CorruptLog, JobUnknown
-
-SEALED = "everfold_sealed"
-"""Key in the place of outputs that only somebody with a key can read."""
 
 
 async def is_named(log: Log, asset: Asset) -> bool | None:
@@ -23,12 +21,12 @@ async def is_named(log: Log, asset: Asset) -> bool | None:
     A job that is not kept any more names it: its time alone ends it. Raises a leaf of Unavailable.
     """
     try:
-        job = await get(log, asset.job_id)
+        job = await log.opened(await get(log, asset.job_id), asset.job_id)
     except JobUnknown:
         return True
     except CorruptLog:
         return None
-    if not job.is_terminal or SEALED in job.outputs:
+    if not job.is_terminal or any(SEALED in output for output in job.outputs.values()):
         return None
     return asset.id in set(asset_ids(job.outputs))
 

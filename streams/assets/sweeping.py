@@ -8,7 +8,7 @@ looked at once more then. Interrupted at any point, the next sweep goes on.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from typing import cast
 
 from msgspec import Struct
@@ -38,6 +38,9 @@ DOOMED_S = 300.0
 
 DELETE_WITHIN_S = 30.0
 """Bytes that were doomed longer ago are left for the next sweep: this one was frozen."""
+
+FORCED_DOOMED_S, FORCED_WITHIN_S = 10.0, 3.0
+"""The same two of bytes that somebody waits for."""
 
 PAGE = 200
 
@@ -84,6 +87,27 @@ class Sweeper:
         parts = 0 if self._dry else await self._store.blobs.sweep_parts(self._grace_s)
         await self._forget_dooms()
         return Swept(expired, unnamed, blobs, size_bytes, parts)
+
+    async def remove_bytes(self, hashes: Collection[str]) -> tuple[int, list[str]]:
+        """Remove bytes at once, without the grace, where no asset and no open job needs them.
+
+        Returns how many bytes that were, and the hashes of those that another process is removing:
+        if it has died, they can be removed after FORCED_DOOMED_S. A put of the same ones at this
+        moment stores them again, or raises AssetsUnavailable. Raises a leaf of Unavailable; what
+        was done stays.
+        """
+        needed, found = await self._needed_by_jobs(), list[FoundBlob]()
+        for content_hash in sorted(set(hashes) - needed):
+            blob = await self._store.blobs.find(content_hash)
+            if blob is not None:
+                found.append(blob)
+        size_bytes, left = 0, list[str]()
+        for blob in await self._without_asset(found):
+            if await self._delete(blob, FORCED_DOOMED_S, FORCED_WITHIN_S):
+                size_bytes += blob.size_bytes
+            elif await self._store.blobs.find(blob.hash) is not None:
+                left.append(blob.hash)
+        return size_bytes, left
 
     @property
     def _keys(self) -> Keyspace:
@@ -166,11 +190,15 @@ class Sweeper:
             if blob.hash not in needed:
                 page.append(blob)
             if len(page) == PAGE:
-                for one in await self._without_asset(page):
+                for one in await self._old_without_asset(page):
                     yield one
                 page.clear()
-        for one in await self._without_asset(page):
+        for one in await self._old_without_asset(page):
             yield one
+
+    async def _old_without_asset(self, blobs: Sequence[FoundBlob]) -> list[FoundBlob]:
+        oldest_ms = await self._store.blobs.now_ms() - int(self._grace_s * 1000)
+        return [one for one in await self._without_asset(blobs) if one.written_ms < oldest_ms]
 
     async def _without_asset(self, blobs: Sequence[FoundBlob]) -> list[FoundBlob]:
         if not blobs:
@@ -183,20 +211,21 @@ class Sweeper:
         for reply in await commands(self._store.log.redis, asked):
             counts = cast("list[bytes | None]", reply)
             named |= {one for one, count in zip(hashes, counts, strict=True) if count is not None}
-        oldest_ms = await self._store.blobs.now_ms() - int(self._grace_s * 1000)
-        return [one for one in blobs if one.hash not in named and one.written_ms < oldest_ms]
+        return [one for one in blobs if one.hash not in named]
 
-    async def _delete(self, blob: FoundBlob) -> bool:
+    async def _delete(
+        self, blob: FoundBlob, doomed_s: float = DOOMED_S, within_s: float = DELETE_WITHIN_S
+    ) -> bool:
         """Remove bytes unless somebody has named or stored them since they were looked at."""
         began_s, redis = steady_s(), self._store.log.redis
         for partition in range(self._keys.partitions):
             keys = self._keys.assets(partition)
-            if not await asset_scripts.doom_blob(redis, keys, blob.hash, int(DOOMED_S * 1000)):
+            if not await asset_scripts.doom_blob(redis, keys, blob.hash, int(doomed_s * 1000)):
                 await self._forgive(blob.hash, partition)
                 return False
         found = await self._store.blobs.find(blob.hash)
         is_same = found is not None and found.written_ms == blob.written_ms
-        if not is_same or steady_s() - began_s > DELETE_WITHIN_S:
+        if not is_same or steady_s() - began_s > within_s:
             await self._forgive(blob.hash, self._keys.partitions)
             return False
         logger.info("blob_removed hash=%s bytes=%d", blob.hash, blob.size_bytes)

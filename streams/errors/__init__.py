@@ -10,7 +10,8 @@
     │       RunnerUnknown, QueueUnknown, AssetUnknown, AssetGone, OutputUnknown,
     │       OutputNotStored
     ├── Conflict         read again, decide again; nothing was written
-    │       WrongExpectedSequence, JobClosed, JobLeased, RebuildTaken, QueueFull
+    │       WrongExpectedSequence, JobClosed, JobLeased, RebuildTaken, QueueFull,
+    │       UserHasOpenJobs
     ├── LeaseLost        stop this work, another runner has it; nothing was written
     │       Fenced
     ├── Misconfigured    a person must change a setting
@@ -39,6 +40,7 @@ from everfold.streams.errors.conflict import (
     JobLeased,
     QueueFull,
     RebuildTaken,
+    UserHasOpenJobs,
     WrongExpectedSequence,
 )
 from everfold.streams.errors.corrupt_log import (
@@ -183,6 +185,7 @@ __all__ = [
     "Unavailable",
     "UndecodableEvent",
     "Unknown",
+    "UserHasOpenJobs",
     "WentBack",
     "WrongExpectedSequence",
     "WrongKeyType",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from everfold.streams.errors.base import EverfoldError
 
 
@@ -51,3 +53,17 @@ class QueueFull(Conflict):
             "submit again later, or have the limit raised"
         )
         self.queue, self.waiting, self.limit = queue, waiting, limit
+
+
+class UserHasOpenJobs(Conflict):
+    """A user with open jobs is not erased: nothing was."""
+
+    def __init__(self, user: str, job_ids: Sequence[str]) -> None:
+        """`job_ids` are those that have not ended."""
+        who = f"user {user!r}" if user else "the user of the empty name"
+        first = ", ".join(job_ids[:3]) + (", ..." if len(job_ids) > 3 else "")
+        super().__init__(
+            f"{who} has {len(job_ids):,} open job(s): {first}; cancel them, or pass --cancel "
+            "(cancel=True), and erase again"
+        )
+        self.user, self.job_ids = user, tuple(job_ids)

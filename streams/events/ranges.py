@@ -102,6 +102,7 @@ RANGES = {
     "most": _count(1),
     "wait_s": _seconds(),
     "wait_timeout_s": _seconds(is_endless=True),
+    "cancel_within_s": _seconds(),
     "partitions": _count(1, 1024),
     "running_limit": Range(0, 1_000_000),
     "waiting_limit": Range(0, 100_000_000),

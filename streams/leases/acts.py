@@ -32,6 +32,7 @@ Verb = Literal[
     "remove_limit",
     "cancel_jobs",
     "rerun_jobs",
+    "erase_user",
 ]
 """What an operator can do. A new one is added here."""
 

@@ -125,6 +125,11 @@ class Keyspace(Struct, frozen=True):
         JSON; see sealing/user_keys.py."""
         return f"{self.namespace}:user_keys"
 
+    def erasures(self) -> str:
+        """HASH: digest of a user that is being erased -> the stored files that are to be removed,
+        as JSON; see everfold/erasing."""
+        return f"{self.namespace}:erasures"
+
     def paused(self) -> str:
         """HASH: queue of which no runner takes jobs -> who paused it, as JSON."""
         return f"{self.namespace}:paused"

@@ -226,5 +226,5 @@ LOADS: dict[str, tuple[Load, ...]] = {
 }
 """Script -> calls of it."""
 
-SINGLE = {"acquire_partition", "drop_stale_index_entry"}
+SINGLE = {"acquire_partition", "drop_stale_index_entry", "erase_state"}
 """Scripts that do one thing, with keys that they do not walk."""

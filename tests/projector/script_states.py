@@ -225,6 +225,15 @@ async def drop_stale_index_entry(log: Log) -> object:
     return await script.run(log.redis, touched, ("a",))
 
 
+async def erase_state(log: Log) -> object:
+    keys = await _filled_index(log)
+    await command(log.redis, "HSET", keys.job("a"), "seq", 1)
+    await command(log.redis, "HSET", keys.indexed(), "a", "o\nuser=ada")
+    script = Script("everfold.projector", "erase_state")
+    touched = (keys.job("a"), keys.active(), keys.ended(), keys.index(), keys.indexed())
+    return await script.run(log.redis, touched, ("a",))
+
+
 async def _filled_index(log: Log) -> JobsKeys:
     """Make an index that is complete: an open job and one that has ended, of the same user."""
     keys = log.keys.jobs(0)
@@ -273,6 +282,7 @@ STATES: dict[str, tuple[State, ...]] = {
     "commit_states": (commit_custom_states,),
     "delete_consumers": (delete_consumers,),
     "drop_stale_index_entry": (drop_stale_index_entry,),
+    "erase_state": (erase_state,),
     "measure_hashes": (measure_hashes,),
     "reset_subscription": (reset, reset_without_a_group),
     "select_ended": (select_ended,),

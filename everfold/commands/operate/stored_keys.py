@@ -11,6 +11,7 @@ from typing import cast
 
 from msgspec import Struct
 
+from everfold.erasing.erasure import Erasure
 from everfold.projector.folding.parking import Parked, Skip
 from everfold.projector.subscribing.held import Held
 from everfold.projector.subscribing.subscription import Description, group_name
@@ -128,6 +129,7 @@ def _of_namespace(keys: Keyspace) -> Iterator[Stored]:
         (keys.lost_writes(), LostWrites),
         (keys.paused(), Pause),
         (keys.user_keys(), UserKey),
+        (keys.erasures(), Erasure),
     ):
         yield Stored(key, "hash", decoder(cast("type[object]", kind)))
     yield Stored(keys.limits(), "hash", _limit)

@@ -75,6 +75,7 @@ KINDS = {
     "order": Kind(NAMESPACE),
     "paused": Kind(NAMESPACE),
     "user_keys": Kind(NAMESPACE),
+    "erasures": Kind(NAMESPACE),
     "audit": Kind(NAMESPACE),
     "drains": Kind(NAMESPACE),
     "object_info": Kind(SERVER),
