@@ -55,6 +55,7 @@ class JobEnding:
         if isinstance(event, Succeeded) and watch is not None:
             executed = in_order(watch.executed)
             event = msgspec.structs.replace(event, executed=executed or UNSET)
+        event = await self._shared.log.opened(event, job.job_id)
         if not is_to_collect(job, event) or assets is None:
             if assets is None and isinstance(event, Succeeded) and job.policy.outputs == "require":
                 return Leave(NO_STORE)

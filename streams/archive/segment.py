@@ -91,8 +91,9 @@ def _whole(text: bytes) -> int:
 UNPACKED_LIMIT_BYTES = 2 * 2**30
 """Of a segment: 10,000 events, and far fewer of them are large."""
 
-LINE_LIMIT_BYTES = 8 * 2**20
-"""Of an event's line, or a graph: several times what any writer accepts."""
+LINE_LIMIT_BYTES = 24 * 2**20
+"""Of an event's line, or a graph: more than any writer makes of the largest graph with the largest
+extra_data, sealed or as a text in JSON."""
 
 
 def unpack(content: bytes, name: str) -> bytes:

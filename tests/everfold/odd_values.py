@@ -136,7 +136,7 @@ NO_LIMIT: dict[str, Iterable[object]] = {
 }
 AFTER: dict[str, Iterable[object]] = {**READ, "after_seq": NO_COUNT}
 
-QUEUE_CALLS: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] = {
+OPERATOR_CALLS: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] = {
     "Everfold.pause_queue": ({"name": "default"}, {"name": NO_NAME, "reason": NO_LINE}),
     "Everfold.resume_queue": ({}, {"name": NO_NAME}),
     "Everfold.set_limit": (
@@ -147,6 +147,11 @@ QUEUE_CALLS: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] = 
     "Everfold.change_priority": (
         {"job_id": JOB, "priority": "high"},
         {**READ, "priority": (*NO_NAME, "urgent")},
+    ),
+    "Everfold.user_content": ({"user": "ada"}, {"user": NO_LINE}),
+    "Everfold.erase": (
+        {"user": "ada"},
+        {"user": NO_LINE, "cancel": NO_FLAG, "cancel_within_s": NO_SECONDS},
     ),
     "Everfold.position": ({}, READ),
     "Everfold.why": ({}, READ),

@@ -56,8 +56,8 @@ from tests.everfold.odd_values import (
     NO_TEXTS,
     NO_WORKFLOW,
     NODE,
+    OPERATOR_CALLS,
     OUTPUT_CALLS,
-    QUEUE_CALLS,
     READ,
     Odd,
 )
@@ -123,7 +123,7 @@ CALLS: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] = {
     "Everfold.drain_runner": ({}, {"name": (*NO_LINE, "", "nobody")}),
     "Everfold.return_backend": ({}, {"name": (*NO_LINE, "")}),
     "Everfold.give_up": ({}, READ),
-    **QUEUE_CALLS,
+    **OPERATOR_CALLS,
     "Everfold.acts": ({}, {"since": [one for one in NO_MOMENT if one is not None]}),
     "Everfold.consume": ({}, {"subscription": NO_POLICY, "task_status": ()}),
     "Log.submit": (

@@ -8,6 +8,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.assets import asset_scripts
 from everfold.streams.assets.asset_scripts import Only
 from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.scripts import Script
 
 State = Callable[[Log], Awaitable[object]]
 
@@ -93,11 +94,19 @@ async def forget_graph(log: Log) -> object:
     return await asset_scripts.forget_graph_assets(log.redis, log.keys, 0, "s", b"x")
 
 
+async def forget_stored_graph(log: Log) -> object:
+    await command(log.redis, "HSET", log.keys.graph_assets(0), "s", "x")
+    await command(log.redis, "SET", log.keys.workflow(0, "s"), "{}")
+    touched = (log.keys.workflow(0, "s"), log.keys.workflows(0), log.keys.graph_assets(0))
+    return await Script("everfold.streams", "forget_graph").run(log.redis, touched, ("s",))
+
+
 STATES: dict[str, tuple[State, ...]] = {
     "put_asset": (put, put_what_was_doomed, put_for_longer, put_for_ever),
     "extend_asset": (extend, extend_for_ever),
     "remove_asset": (remove, remove_one_of_two),
     "doom_blob": (doom, doom_again),
     "forget_graph_assets": (forget_graph,),
+    "forget_graph": (forget_stored_graph,),
 }
 """Script -> its states."""

@@ -304,6 +304,7 @@ SINGLE = {
     "change_user_key",
     "doom_blob",
     "extend_asset",
+    "forget_graph",
     "forget_graph_assets",
     "look_at_clock",
     "make_namespace",

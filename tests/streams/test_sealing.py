@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import cast
 
 import anyio
@@ -11,9 +13,14 @@ import pytest
 from msgspec.structs import replace
 
 from everfold.projector.reading.queries import current
+from everfold.streams.appending.body import check_stored
 from everfold.streams.appending.job_input import JobInput, load_input, load_needs
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
+from everfold.streams.archive.archive import Archive
+from everfold.streams.archive.archiver import Archiver
+from everfold.streams.archive.folder import Folder
+from everfold.streams.archive.segment import LINE_LIMIT_BYTES
 from everfold.streams.border.sealed_form import is_sealed
 from everfold.streams.errors import IdempotencyConflict, InvalidName, SealKeyMissing
 from everfold.streams.events.codec import decode
@@ -26,6 +33,7 @@ from everfold.streams.events.event import (
     Submitted,
     Succeeded,
 )
+from everfold.streams.events.limits import EXTRA_DATA_LIMIT_BYTES, WORKFLOW_LIMIT_BYTES
 from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.reading.reader import job_events
 from everfold.streams.redis.redis_errors import command
@@ -256,6 +264,28 @@ async def test_a_key_that_was_damaged_is_named_and_breaks_no_reader(log: Log) ->
     job = await current(log, job_id)
     assert (await log.opened(job, job_id)).metadata == {"everfold_sealed": "damaged"}
     assert "damaged" in await log.why_locked(job.metadata)
+
+
+async def test_the_largest_graph_and_extra_data_fit_into_log_archive_and_export(
+    log: Log, tmp_path: Path
+) -> None:
+    extra = {"x": '"' * (EXTRA_DATA_LIMIT_BYTES // 2 - 10)}
+    graph = {"1": {"class_type": "A", "inputs": {"t": '"' * (WORKFLOW_LIMIT_BYTES // 2 - 50)}}}
+    made = await log.submit(graph, user="ada", extra_data=extra)
+    archive = Archive(Folder(str(tmp_path / "archive")))
+    await Archiver(log, archive).run(everything=True)
+
+    job = await current(log, made.job_id)
+    found = await load_input(log, job)
+    assert isinstance(found, JobInput)
+    assert found.extra_data == extra
+    kept = await archive.workflow(job.stored)
+    assert kept == await log.workflow(made.job_id, job.stored)
+    assert kept is not None
+    check_stored(kept.decode())
+    assert len(json.dumps(kept.decode())) < LINE_LIMIT_BYTES
+    (link,) = await archive.links(0)
+    assert await archive.checked(link)
 
 
 async def test_the_name_of_what_is_sealed_is_reserved(plain: Log) -> None:

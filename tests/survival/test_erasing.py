@@ -163,6 +163,20 @@ async def test_nothing_of_an_erased_user_is_found_anywhere_and_all_of_others_is(
     assert await farm.ran("ada", "a new beginning") != ada
 
 
+async def test_an_export_holds_the_sealed_form_and_no_key(farm: Farm) -> None:
+    job_id = await farm.ran("ada", WORD)
+    file, other = farm.folder / "all.jsonl.gz", f"{farm.everfold.log.keys.namespace}-b"
+    await ended(farm.command("archive", "export", str(file)))
+    await ended(farm.command("archive", "import", str(file), "--namespace", other))
+
+    assert WORD.encode() not in files_of(farm.folder / "archive") + gzip.decompress(
+        file.read_bytes()
+    )
+    (there,) = await objects(farm.command("jobs", "show", job_id, "--namespace", other, "--json"))
+    assert there["metadata"] == {"everfold_sealed": "erased"}
+    await ended(farm.command("audit", "verify", "--namespace", other))
+
+
 async def test_a_user_with_open_jobs_is_erased_once_they_are_canceled(farm: Farm) -> None:
     job_id = await farm.submit("ada", WORD, seconds=60.0)
     await farm.stack.until(job_id, "running")

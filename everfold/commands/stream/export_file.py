@@ -69,7 +69,8 @@ async def export(
                     for record in filter(wanted.takes, page):
                         writer.entry(partition, _entry(record))
                         await _write_graph(writer, log, kept, record)
-                        named.update(dict.fromkeys(named_by(record)))
+                        for opened in await log.opened_records([record]):
+                            named.update(dict.fromkeys(named_by(opened)))
                     progress(writer.events, writer.events)
             # The file is there only when its assets are.
             taken = None
