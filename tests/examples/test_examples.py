@@ -20,6 +20,7 @@ EXAMPLES = {
     "cancel": "canceled",
     "read_events": "job.canceled",
     "own_runner": "succeeded by app-",
+    "img2img": "6 pictures from 2 servers",
     "producer": "Succeeded",
     "jobs_per_hour": "3 submitted, 0 succeeded",
 }
@@ -57,3 +58,12 @@ async def test_the_example_runs(
     example = start_program("-m", f"examples.{name}", environ=environ)
     assert await example.end(within_s=60) == 0, example
     assert any(EXAMPLES[name] in line for line in example.lines), example
+
+
+async def test_the_pictures_that_were_fetched_are_those_that_were_made(
+    server: OwnServer, start_program: StartProgram
+) -> None:
+    example = start_program("-m", "examples.img2img", environ={"REDIS_URL": server.url})
+    assert await example.end(within_s=60) == 0, example
+    told = [line for line in example.lines if line.endswith("inverted: True")]
+    assert len({line.split()[1] for line in told}) == 6, example
