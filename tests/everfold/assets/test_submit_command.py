@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from everfold.simulator import simulate
 from tests.everfold.assets.test_fetching import Site, site
 from tests.everfold.running import Everfold, ended, objects
+from tests.support.job_files import RED, picture
 
 __all__ = ["site"]
 
@@ -59,6 +63,33 @@ async def test_files_of_all_kinds_go_with_a_job(
     )
     (job,) = await objects(everfold("jobs", "show", str(made["job_id"]), "--json"))
     assert "from.png" in str(job["inputs"])
+
+
+async def test_a_picture_goes_in_and_comes_out(
+    everfold: Everfold, place: str, tmp_path: Path
+) -> None:
+    photo, graph = tmp_path / "photo.png", tmp_path / "graph.json"
+    photo.write_bytes(picture(RED))
+    saved = {"images": ["10", 0], "filename_prefix": "x"}
+    nodes = {"10": GRAPH["10"], "12": {"class_type": "SaveImage", "inputs": saved}}
+    graph.write_text(json.dumps(nodes))
+    async with simulate() as comfy:
+        up = everfold("up", "--assets", place, COMFYUI_URL=comfy.url)
+        await up.line("everfold submit")
+        submitted = everfold(
+            *("submit", str(graph), "--input", f"10.image={photo}", "--assets", place),
+            *("--wait", "--json"),
+        )
+        told = await objects(submitted)
+        assert told[-1]["status"] == "succeeded"
+        job_id = str(told[-1]["job_id"])
+        to = str(tmp_path / "out")
+        await ended(everfold("jobs", "outputs", job_id, "--to", to, "--assets", place))
+        up.send(signal.SIGINT)
+        await ended(up)
+    (made,) = (tmp_path / "out").iterdir()
+    with Image.open(made) as image:
+        assert image.convert("RGB").getpixel((0, 0)) == RED
 
 
 @pytest.mark.parametrize(
