@@ -29,7 +29,7 @@ from everfold.streams.assets import disk_errors
 from everfold.streams.assets.asset import HASH_PREFIX, check_hash
 from everfold.streams.assets.blob_store import BLOB_LIMIT_BYTES, CHUNK_BYTES, Blob, FoundBlob
 from everfold.streams.assets.hashing_file import HashingFile, check_blob, fill
-from everfold.streams.errors import AssetGone, AssetsUnavailable
+from everfold.streams.errors import AssetGone, AssetsUnavailable, Misconfigured
 from everfold.streams.private_folder import make_folders
 
 if TYPE_CHECKING:
@@ -73,9 +73,9 @@ Ts = TypeVarTuple("Ts")
 class BlobBucket:
     """A BlobStore at `s3://bucket/prefix`.
 
-    Raises Misconfigured for an address of another form, and without a variable that names
-    credentials. An upload that is killed leaves parts that nobody can read; a rule of the bucket
-    for incomplete uploads removes them.
+    Raises Misconfigured for an address of another form, for settings that are wrong, and without a
+    variable that names credentials. An upload that is killed leaves parts that nobody can read; a
+    rule of the bucket for incomplete uploads removes them.
     """
 
     def __init__(self, url: str, *, request_s: float = REQUEST_S) -> None:
@@ -87,7 +87,7 @@ class BlobBucket:
                 self._url, client_options=_client_options(request_s), retry_config=RETRIES
             )
         except (BaseError, ValueError) as error:
-            raise AssetsUnavailable(self._url, told(error)) from error
+            raise Misconfigured(f"{self._url} is not opened: {told(error)}") from error
 
     @property
     def url(self) -> str:

@@ -107,6 +107,18 @@ def test_a_bucket_needs_credentials(url: str, monkeypatch: pytest.MonkeyPatch) -
     assert open_blobs(url).url == url.rstrip("/")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("AWS_TIMEOUT", "soon"), ("AWS_ALLOW_HTTP", "perhaps")]
+)
+def test_settings_of_a_bucket_that_are_wrong(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv(name, value)
+    with pytest.raises(Misconfigured, match="s3://bucket is not opened: "):
+        open_blobs("s3://bucket")
+
+
 @pytest.mark.anyio
 async def test_nothing_is_contacted_that_nobody_has_named(
     start_program: StartProgram, tmp_path: Path

@@ -35,8 +35,8 @@ async def put(folder: str, *seeds: str) -> None:
         print("stored", blob.hash)
 
 
-async def die(folder: str, at: str, when: str, *seeds: str) -> None:
-    """Do the same, killed before or after a system call; without a kill it says `ended`."""
+async def die(folder: str, at: str, *seeds: str) -> None:
+    """Do the same, killed right after a system call; without a kill it says `ended`."""
     left = int(at)
 
     def deadly(name: str, call: Callable[..., object]) -> Callable[..., object]:
@@ -44,8 +44,6 @@ async def die(folder: str, at: str, when: str, *seeds: str) -> None:
         def watched(*arguments: object, **named: object) -> object:
             nonlocal left
             left -= 1
-            if left == 0 and when == "before":
-                os.kill(os.getpid(), signal.SIGKILL)
             found = call(*arguments, **named)
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)

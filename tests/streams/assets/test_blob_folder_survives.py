@@ -35,16 +35,13 @@ async def ended(program: Program) -> list[str]:
     return program.lines
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_writer_is_killed_at_each_of_its_system_calls(
-    root: Path, when: str, start_program: StartProgram
+    root: Path, start_program: StartProgram
 ) -> None:
     store, told = BlobFolder(root), set[str]()
     for at in range(1, 100):
         # The same bytes each time, and others each time.
-        program = start_program(
-            "-m", PROGRAM, "die", str(root), str(at), when, "1", str(2 + at % 7)
-        )
+        program = start_program("-m", PROGRAM, "die", str(root), str(at), "1", str(2 + at % 7))
         lines = await ended(program)
         told |= {line.removeprefix("stored ") for line in lines if line.startswith("stored")}
         assert told <= assert_whole(root)
