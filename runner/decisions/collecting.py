@@ -11,7 +11,7 @@ from collections.abc import Collection
 from everfold.projector.job.job import Job
 from everfold.runner.backend import Ended
 from everfold.runner.decisions import endings
-from everfold.runner.decisions.actions import Action, DecisionInputs, Finish, Postpone
+from everfold.runner.decisions.actions import Action, DecisionInputs, Finish, HandOver, Postpone
 from everfold.runner.decisions.decide import failed
 from everfold.runner.decisions.output_files import Why
 from everfold.streams.events.event import Canceled, Succeeded, Terminal
@@ -43,7 +43,11 @@ def after_collection(
 ) -> Action:
     """Return what to do; `event` has the outputs as collected, `missing` says why files of it that
     the policy means are not stored."""
-    if not isinstance(event, Succeeded) or job.policy.outputs != "require" or not missing:
+    if not isinstance(event, Succeeded) or not missing:
+        return Finish(event)
+    if "unreachable" in missing and now.reachable_elsewhere and not job.is_canceling:
+        return HandOver(f"{job.backend} cannot be reached for its outputs")
+    if job.policy.outputs != "require":
         return Finish(event)
     if job.is_canceling:
         outputs = event.outputs

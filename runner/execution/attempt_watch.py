@@ -26,6 +26,7 @@ from everfold.runner.backend import (
 )
 from everfold.runner.config import RunnerConfig
 from everfold.runner.decisions.actions import Action, Wait, WatchAttempt
+from everfold.runner.decisions.output_files import collected
 from everfold.runner.decisions.progress_throttle import ProgressThrottle
 from everfold.runner.decisions.sent_pictures import merged
 from everfold.runner.execution.job_log import JobLog
@@ -137,7 +138,8 @@ class AttemptWatch:
     async def _append_output(self, saved: SavedOutput) -> None:
         """Append a node's output; the more there was of them, the more is left out of the next."""
         left = max(LEAST_OUTPUT_BYTES, self._config.event_limit_bytes - self._output_bytes)
-        output = cut_output(saved.output, min(OUTPUT_LIMIT_BYTES, left))
+        told = collected({saved.node: saved.output}, {})[saved.node]
+        output = cut_output(told, min(OUTPUT_LIMIT_BYTES, left))
         self._output_bytes += len(msgspec.json.encode(output))
         await self._job_log.append(
             OutputSaved(attempt=self._attempt.number, node=saved.node, output=output)

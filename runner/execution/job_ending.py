@@ -61,7 +61,7 @@ class JobEnding:
                 return Leave(NO_STORE)
             outputs = collected(event.outputs, {})
             return Finish(msgspec.structs.replace(event, outputs=outputs))
-        async with self._shared.storing.jobs:
+        async with self._shared.storing.of(job.server or job.backend).jobs:
             self._slot.release()
             collection = await self._collection(assets, event, watch)
             limit_s = self._shared.config.collect_within_s

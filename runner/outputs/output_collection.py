@@ -80,17 +80,22 @@ class OutputCollection:
         sent: Mapping[str, SentPictures],
         thumbnail: Thumbnail | None = None,
     ) -> None:
-        self._config, self._assets, self._places = config, assets, places
-        self._job, self._open_output = job, open_output
+        self._config, self._assets, self._job = config, assets, job
+        self._files, self._open_output = places.files, open_output
+        self._questions = places.of(job.server or job.backend).questions
         self._pictures = pictures_of(sent)
         self._names: dict[OutputFile, str] = {}
         self._deadline_s = 0.0
+        self._in_the_way: Why | None = None
+        """What the last try of any file has met; None after a success."""
+        self._told = set[Why]()
         self._found: dict[OutputFile, Asset | Missing] = {}
         self._thumbnail = thumbnail
         self._thumbnails: dict[OutputFile, Asset] = {}
 
     async def run(self, outputs: Outputs, within_s: float) -> Collection:
-        """Store all that the outputs name; no try begins after `within_s`, but the first.
+        """Store all that the outputs name. After `within_s` no try begins any more, unless the last
+        one went well and the file was not tried before.
 
         Waits for the server of the log. Raises nothing but what ends the run.
         """
@@ -119,21 +124,27 @@ class OutputCollection:
         if isinstance(content, Missing):
             self._found[file] = content
             return
-        backoff = Backoff()
-        while True:
-            async with self._places.files:
-                found = await self._try(file, content)
-            pause_s = backoff.next_s()
-            is_late = anyio.current_time() + pause_s > self._deadline_s
-            if isinstance(found, Asset) or (found and (is_late or found.why not in LATER)):
-                break
-            await anyio.sleep(pause_s)
-        self._found[file] = found
+        self._found[file] = found = await self._until_sure(file, content)
         if isinstance(found, Asset):
             await self._make_thumbnail(file, found)
         else:
             job_id, name = self._job.job_id, file.filename
             logger.warning("output_not_stored job=%s file=%r why=%s", job_id, name, found.why)
+
+    async def _until_sure(self, file: OutputFile, content: bytes | None) -> Asset | Missing:
+        backoff = Backoff()
+        while True:
+            async with self._questions:
+                if self._in_the_way and anyio.current_time() > self._deadline_s:
+                    return Missing(self._in_the_way)
+                found = await self._try(file, content)
+                is_to_wait = isinstance(found, Missing) and found.why in LATER
+                self._in_the_way = found.why if isinstance(found, Missing) and is_to_wait else None
+            pause_s = backoff.next_s()
+            is_late = anyio.current_time() + pause_s > self._deadline_s
+            if found is not None and (is_late or not is_to_wait):
+                return found
+            await anyio.sleep(pause_s)
 
     async def _make_thumbnail(self, file: OutputFile, asset: Asset) -> None:
         """Make one within the time that is left; the job does not wait for more."""
@@ -160,7 +171,9 @@ class OutputCollection:
             return self._trouble("store_full", error)
 
     def _trouble(self, why: Why, told: Exception | str) -> Missing:
-        logger.info("output_not_stored_yet job=%s why=%r", self._job.job_id, str(told))
+        if why not in self._told:
+            self._told.add(why)
+            logger.info("output_not_stored_yet job=%s why=%r", self._job.job_id, str(told))
         return Missing(why)
 
     async def _fetch(self, file: OutputFile) -> Asset | Missing:
@@ -174,12 +187,13 @@ class OutputCollection:
             return await self._put(file, answer)
 
     async def _put(self, file: OutputFile, source: bytes | OutputBody) -> Asset:
-        stored = await self._assets.put(
-            source.chunks if isinstance(source, OutputBody) else source,
-            name=self._names[file],
-            owner=self._job.user,
-            job_id=self._job.job_id,
-            expected_bytes=source.size_bytes if isinstance(source, OutputBody) else len(source),
-            most_bytes=self._config.output_limit_bytes,
-        )
+        async with self._files:
+            stored = await self._assets.put(
+                source.chunks if isinstance(source, OutputBody) else source,
+                name=self._names[file],
+                owner=self._job.user,
+                job_id=self._job.job_id,
+                expected_bytes=source.size_bytes if isinstance(source, OutputBody) else len(source),
+                most_bytes=self._config.output_limit_bytes,
+            )
         return stored.asset

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from blake3 import blake3
 from everfold.projector.job.job import Job
 from everfold.streams.assets.asset_store import AssetStore
 from everfold.streams.assets.blob_folder import BlobFolder
-from everfold.streams.events.event import Outputs
+from everfold.streams.events.event import Outputs, Policy
 from tests.support.stack import Comfy, Stack
 
 
@@ -49,3 +50,19 @@ async def check_stored(store: AssetStore, job: Job, *servers: Comfy) -> list[dic
         assert f"blake3:{blake3(content).hexdigest()}" == one["hash"]
         assert len(content) == one["size_bytes"]
     return found
+
+
+def saver(*nodes: tuple[str, str], kib: int = 64, color: int = 0) -> dict[str, object]:
+    """A graph that saves noise: for each of `nodes` its id and the prefix of its file."""
+    empty = {"width": 8, "height": 8, "batch_size": 1, "color": color}
+    graph: dict[str, object] = {"1": {"class_type": "EmptyImage", "inputs": empty}}
+    for node, prefix in nodes:
+        seed = int.from_bytes(os.urandom(4), "big")
+        values = {"kib": kib, "kind": "png", "filename_prefix": prefix, "seed": seed}
+        inputs = {"image": ["1", 0], **values}
+        graph[node] = {"class_type": "JTSaveNoise", "inputs": inputs}
+    return graph
+
+
+async def submitted(stack: Stack, graph: dict[str, object], policy: Policy | None = None) -> str:
+    return (await stack.log.submit(graph, policy=policy, user="ada")).job_id

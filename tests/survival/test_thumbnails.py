@@ -10,8 +10,7 @@ import pytest
 from everfold.streams.events.event import Policy
 from tests.support.stack import Stack
 from tests.support.wait import eventually
-from tests.survival.stored_outputs import check_stored, references, store_of
-from tests.survival.test_collecting import saver, submitted
+from tests.survival.stored_outputs import check_stored, references, saver, store_of, submitted
 
 pytestmark = pytest.mark.anyio
 
