@@ -167,6 +167,11 @@ def _spawned(folder: DataFolder, engine: Engine, lock: Lock, socket: str) -> Add
     return address
 
 
+def _without_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without Everfold's settings: the key of sealing is not the server's."""
+    return {name: value for name, value in environ.items() if not name.startswith("EVERFOLD_")}
+
+
 def _spawn(folder: DataFolder, engine: Engine, lock: Lock, socket: str) -> int:
     """Start the process, which inherits the lock and keeps it until it ends."""
     settings = {**SETTINGS, "dir": str(folder), "unixsocket": socket}
@@ -178,7 +183,7 @@ def _spawn(folder: DataFolder, engine: Engine, lock: Lock, socket: str) -> int:
         return os.posix_spawn(
             engine.program,
             [engine.program, *arguments],
-            {**os.environ, "LC_ALL": "C"},
+            {**_without_settings(os.environ), "LC_ALL": "C"},
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_DUP2, log, 1),

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import anyio
 import anyio.lowlevel
+from msgspec.structs import replace
 
 from everfold.projector.assignment.assignment import PartitionLeaseLost
 from everfold.projector.subscribing.acks import Acks, StartOver
@@ -20,6 +21,7 @@ from everfold.projector.subscribing.opened import opened
 from everfold.projector.subscribing.subscription import GiveUp, Subscription, TargetAway, TryLater
 from everfold.streams.appending.log import Log
 from everfold.streams.border.logger import get_logger
+from everfold.streams.border.sealed_form import is_sealed
 from everfold.streams.errors import OUTAGES, EverfoldError
 from everfold.streams.redis.server import server_time_ms
 
@@ -121,6 +123,8 @@ class ConcurrentDelivery:
             self._subscription.name,
             *(record.job_id, record.seq, held.failures, held.why),
         )
+        if is_sealed(delivery.job.metadata):  # the error may repeat what was delivered
+            held = replace(held, why=await self._log.sealed_text(record.job_id, held.why))
         self._held[record.job_id] = held
         self._acks.held(record.job_id, held)
 

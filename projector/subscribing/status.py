@@ -6,7 +6,7 @@ import contextlib
 from typing import cast
 
 from msgspec import Struct
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from everfold.projector.reading.lag import PartitionLag, age_s, partition_lag
 from everfold.projector.subscribing.held import Held
@@ -105,7 +105,8 @@ async def held_jobs(log: Log, name: str, *, only_parked: bool = False) -> list[H
         ).items()
         if held.is_parked or not only_parked
     ]
-    return sorted(found, key=lambda job: job.held.at_ms)
+    opened = [replace(one, held=await log.opened(one.held, one.job_id)) for one in found]
+    return sorted(opened, key=lambda job: job.held.at_ms)
 
 
 async def held_job(log: Log, name: str, job_id: str) -> tuple[Held, bytes] | None:

@@ -39,6 +39,16 @@ class SealedContent:
         found = await with_retry(lambda: sealing.event(job_id, written), self.retry_for_s)
         return cast("E", found)
 
+    async def sealed_text(self, job_id: str, text: str) -> str:
+        """Return a text about a job sealed, where this process has a key; `opened` opens it.
+
+        Raises SealKeyMissing, a leaf of Unavailable.
+        """
+        sealing = self.sealing
+        if sealing is None:
+            return text
+        return await with_retry(lambda: sealing.text(job_id, text), self.retry_for_s)
+
     async def opened(self, value: T, job_id: str) -> T:
         """Return something of one job, such as its state, with its sealed content as it was given.
 

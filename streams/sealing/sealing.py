@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from everfold.streams.border.sealed_form import (
     SEALED,
     as_content,
+    as_text,
     content_text,
     key_id_of,
 )
@@ -95,6 +96,14 @@ class Sealing:
         checked = decode(encode(event, int(EVENT_LIMIT_BYTES * ROOM)))
         assert isinstance(checked, Event), "encode has read it back"
         return sealed_event(checked, lambda content: self._seal(key, content, job_id))
+
+    async def text(self, job_id: str, text: str) -> str:
+        """Return a text about a job sealed; "" of a job that nobody knows any more."""
+        user = await self._user_of(job_id)
+        if user is None or not text:
+            return ""
+        key = await self._own(user)
+        return as_text(self._seal(key, msgspec.json.encode(text), job_id))
 
     async def content(self, user: str, content: bytes, *, is_new: bool = True) -> bytes:
         """Return stored bytes sealed. With `is_new` the server is asked for the user's key."""

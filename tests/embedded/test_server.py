@@ -54,6 +54,23 @@ def test_its_settings_keep_what_was_acknowledged(
     assert Path(server.url.removeprefix("unix://")).stat().st_mode & 0o077 == 0
 
 
+def test_the_key_of_sealing_is_not_in_its_environment(
+    tmp_path: Path, engine: Engine, stops: Stops, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVERFOLD_SEAL_KEY", "a-key-of-sealing")
+    given, spawn = dict[str, str](), os.posix_spawn
+
+    def noted(program: str, arguments: list[str], environ: dict[str, str], **more: object) -> int:
+        given.update(environ)
+        return spawn(program, arguments, environ, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "posix_spawn", noted)
+    stops(_run(DataFolder(tmp_path), engine))
+
+    assert "PATH" in given
+    assert "a-key-of-sealing" not in given.values()
+
+
 def test_nothing_acknowledged_is_lost_by_kill_nine(
     tmp_path: Path, engine: Engine, stops: Stops
 ) -> None:

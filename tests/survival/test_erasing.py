@@ -108,7 +108,7 @@ async def farm(
     async with Everfold.connect(redis_url, namespace=namespace, partitions=2) as everfold:
         farm = Farm(everfold, start_program, tmp_path, environ)
         comfy = await farm.stack.comfy()
-        await farm.stack.runner(comfy)
+        await farm.stack.runner(comfy, assets=everfold.assets.url)
         await farm.stack.projector()
         yield farm
 
@@ -129,20 +129,23 @@ async def test_nothing_of_an_erased_user_is_found_anywhere_and_all_of_others_is(
 ) -> None:
     ada, bob = await farm.ran("ada", WORD), await farm.ran("bob", BOBS)
     await farm.archived()
+    picture, *_ = await farm.everfold.output_files(ada)
+    assert picture.is_stored
     before = await farm.printed(ada, bob)
     assert WORD in before
     assert BOBS in before
     assert WORD.encode() in files_of(farm.folder / "assets")
     (content,) = await objects(farm.command("erase", "--user", "ada", "--json"))
     assert (content["done"], content["jobs"], content["plain_jobs"]) == (False, 1, 0)
-    assert content["assets"] == 2
+    assert content["assets"] == len((await list_assets(farm.everfold.assets, "ada")).assets) > 2
     assert content["archived_events"] == content["log_events"] != 0
     assert (await farm.everfold.get(ada)).metadata == {"about": WORD}
     await farm.is_sound()
 
     (erased,) = await objects(farm.command("erase", "--user", "ada", "--yes", "--json"))
 
-    assert (erased["key"], erased["graphs"], erased["assets"]) == (True, 1, 2)
+    assert (erased["key"], erased["graphs"], erased["assets"]) == (True, 1, content["assets"])
+    assert not (await list_assets(farm.everfold.assets, "ada")).assets
     after = await farm.printed(ada, bob)
     stored = await everything_stored(farm.everfold.log)
     kept = files_of(farm.archive) + files_of(farm.folder / "assets")

@@ -12,7 +12,8 @@ import pytest
 from everfold.client import Everfold
 from everfold.projector.reading.verify import verify
 from everfold.projector.subscribing.delivery import Delivery
-from everfold.projector.subscribing.subscription import Subscription
+from everfold.projector.subscribing.status import held_jobs
+from everfold.projector.subscribing.subscription import GiveUp, Subscription
 from everfold.streams.appending.log import Log
 from everfold.streams.border.sealed_form import is_sealed
 from everfold.streams.events.event import Policy
@@ -93,6 +94,23 @@ async def test_a_sealed_job_runs_and_its_word_is_in_no_key(
 
 async def _ended(told: Sequence[Delivery]) -> bool:
     return bool(told) and told[-1].type == "job.succeeded"
+
+
+async def test_what_a_subscriber_s_error_says_is_sealed_too(
+    everfold: Everfold, sealed: Stack
+) -> None:
+    @Subscription("notes")
+    async def notes(delivery: Delivery) -> None:
+        raise GiveUp(f"cannot do with {delivery.job.metadata}")
+
+    job_id = await submitted(everfold, marked())
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(partial(everfold.consume, notes))
+        (held,) = await eventually(partial(held_jobs, everfold.log, "notes"), 20)
+        tasks.cancel_scope.cancel()
+
+    assert (held.job_id, WORD in held.held.why) == (job_id, True)
+    assert WORD.encode() not in await everything_stored(everfold.log)
 
 
 async def test_a_failed_one_tells_why_to_those_with_the_key_alone(
