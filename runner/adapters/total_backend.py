@@ -43,8 +43,8 @@ CALL_WITHIN_S = 150.0
 """For any call but a submit; adapters have shorter limits of their own."""
 SUBMIT_WITHIN_S = 300.0
 WHY_LIMIT = 500
-LEAST_RATE = 128 * 1024
-"""Bytes per second of a file that is placed, both ways."""
+PLACE_WITHIN_S, LEAST_RATE = 600.0, 32 * 1024
+"""For placing a file: bytes per second of all transfers, there and back, of several tries."""
 OBSERVE_WITHIN_S = 30.0
 """For the beginning of an observation, its end, and what its calls take beyond their time."""
 
@@ -78,7 +78,7 @@ class TotalBackend:
         if place is None:
             return NotPlaced("its adapter cannot send files")
         try:
-            with anyio.fail_after(CALL_WITHIN_S + file.size_bytes / LEAST_RATE):
+            with anyio.fail_after(PLACE_WITHIN_S + file.size_bytes / LEAST_RATE):
                 outcome: PlaceOutcome = await place(file, content)
                 return outcome
         except Exception as error:

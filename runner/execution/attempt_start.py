@@ -33,7 +33,7 @@ from everfold.runner.execution.shared import Shared
 from everfold.runner.inputs.input_files import NotTaken, PlacedInputs, StoreAway, sent_graph
 from everfold.runner.inputs.while_wanted import WhileWanted
 from everfold.streams.appending.job_input import JobInput, load_input
-from everfold.streams.events.event import Failed, Failure, Lost, Queued, Submitting
+from everfold.streams.events.event import AssetInput, Failed, Failure, Lost, Queued, Submitting
 from everfold.streams.events.needs import Needs, needs_of
 from everfold.streams.events.reasons import LostCause
 
@@ -159,7 +159,7 @@ class AttemptStart:
         job, files = self._job_log.job, self._shared.input_files
         if not job.inputs:
             return {}
-        place = partial(files.place, state.backend, boot, job.inputs)
+        place = partial(files.place, state.backend, boot, await self._opened_inputs())
         match await WhileWanted(place, self._until_unwanted).run():
             case dict(names):
                 # A server that has restarted meanwhile may have lost them.
@@ -173,6 +173,11 @@ class AttemptStart:
                     self._avoid(state, why)
                 self.why_none = files.why_none(job.inputs, self._able(needs))
         return None
+
+    async def _opened_inputs(self) -> dict[str, AssetInput]:
+        """Return the job's files with their names as they were given."""
+        job = self._job_log.job
+        return (await self._shared.log.opened(job, job.job_id)).inputs
 
     async def _still_fits(self, state: BackendState, boot: str, needs: Needs) -> bool:
         """Say whether the server can run the job; read what it has anew if it has restarted."""
@@ -261,10 +266,10 @@ class AttemptStart:
 
     async def _has_lost_files(self, sending: Sending) -> bool:
         """Say whether the server refused a graph because it lost the files that were put there."""
-        job, files, backend = self._job_log.job, self._shared.input_files, sending.state.backend
+        files, backend = self._shared.input_files, sending.state.backend
         if not sending.uploads:
             return False
-        return not await files.are_there(backend, sending.boot, job.inputs)
+        return not await files.are_there(backend, sending.boot, await self._opened_inputs())
 
     async def _append_outcome(
         self, state: BackendState, attempt: Attempt, outcome: SubmitOutcome

@@ -310,7 +310,7 @@ class JobRun:
 
     async def _until_unwanted(self) -> None:
         """Return once no attempt is to be begun: the job was canceled, or its time is over."""
-        while isinstance(self._decide(None), StartAttempt):
+        while isinstance(self._decide(None), StartAttempt | Wait):
             await self.wakeup.wait(WANTED_EVERY_S)
             with suppress(*OUTAGES):
                 await self._refresh()

@@ -291,10 +291,16 @@ async def test_silence_and_trickles_have_an_end(
                 await anyio.sleep(0.1)
         return response
 
+    monkeypatch.setattr(input_upload, "ASK_WITHIN_S", 0.3)
     server.upload = hang
     async with server.listening() as backend:
         with anyio.fail_after(5):
             assert isinstance(await backend.place_input(FILE, content), Unreachable)
+        server.view = hang
+        with anyio.fail_after(5):
+            asked = await backend.place_input(FILE, never_opened)
+        assert isinstance(asked, Unreachable)
+        assert asked.why.startswith("HEAD /view")
         server.upload, server.view = server.take, trickle
         with anyio.fail_after(5):
             assert isinstance(await backend.place_input(FILE, content), Unreachable)

@@ -134,7 +134,7 @@ async def no_content() -> AsyncIterator[AsyncIterator[bytes]]:
 
 @pytest.fixture(autouse=True)
 def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("CALL_WITHIN_S", "SUBMIT_WITHIN_S", "OBSERVE_WITHIN_S"):
+    for name in ("CALL_WITHIN_S", "SUBMIT_WITHIN_S", "OBSERVE_WITHIN_S", "PLACE_WITHIN_S"):
         monkeypatch.setattr(f"everfold.runner.adapters.total_backend.{name}", WITHIN_S)
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import anyio
 import pytest
 
+from everfold.assets.store_of import folder_of
 from everfold.client import Everfold
 from everfold.projector.reading.verify import verify
 from everfold.projector.subscribing.delivery import Delivery
@@ -170,3 +172,27 @@ async def test_a_runner_without_the_key_leaves_a_running_job_to_one_that_has_it(
     assert job.status == "succeeded"
     assert len(await comfy.executions()) == 1
     assert WORD.encode() not in await everything_stored(everfold.log)
+
+
+async def test_a_sealed_job_sends_its_files_with_their_endings_and_is_known_again(
+    everfold: Everfold, sealed: Stack, tmp_path: Path
+) -> None:
+    comfy = await sealed.comfy()
+    store = tmp_path / "assets"
+    async with Everfold.connect(
+        sealed.redis_url, namespace=sealed.log.keys.namespace, assets=store
+    ) as client:
+        await sealed.runner(comfy, assets=str(tmp_path / "assets" / folder_of(client.log)))
+        clip = tmp_path / f"{WORD}.mp4"
+        clip.write_bytes(bytes(1000))
+        graph = {"1": {"class_type": "PreviewAny", "inputs": {"source": "x"}}}
+        submit = partial(
+            client.submit, graph, user="ada", inputs={"1.source": clip}, idempotency_key="k"
+        )
+        made = await submit()
+        assert (await submit()).job_id == made.job_id
+        job = await client.wait(made.job_id, timeout_s=30)
+    (name,) = cast("list[str]", job.outputs["1"]["text"])
+    assert name.startswith("everfold/")
+    assert name.endswith(".mp4")
+    assert job.inputs["1.source"].name == f"{WORD}.mp4"

@@ -39,6 +39,8 @@ SUBFOLDER = "everfold"
 
 SILENCE_S = 60.0
 """Longest silence either way; a server that stores a large file says nothing meanwhile."""
+ASK_WITHIN_S = 15.0
+"""For the question whether a file is there."""
 LEAST_RATE = 256 * 1024
 """Bytes per second that a transfer has on average, beyond the first SILENCE_S."""
 TRIES = 2
@@ -76,7 +78,10 @@ class InputUpload:
     async def place(self, file: InputFile, content: InputBytes) -> PlaceOutcome:
         """Implements `everfold.runner.backend.Backend.place_input`."""
         name = f"{SUBFOLDER}/{file_name(file)}"
-        if await self.is_there(file, name) and await self._hash_of(file, name) == file.hash:
+        there = await self.is_there(file, name)
+        if isinstance(there, Unreachable):
+            return there
+        if there and await self._hash_of(file, name) == file.hash:
             return Placed(name)
         if (limit := await self._limit_bytes(file)) is not None and file.size_bytes >= limit:
             return _too_large(f"takes {limit:,} bytes at most", file)
@@ -93,15 +98,17 @@ class InputUpload:
         kept = f"keeps {found}" if found else "does not give it back"
         return NotPlaced(f"it was sent {file.name} ({file.hash}) and {kept}")
 
-    async def is_there(self, file: InputFile, name: str) -> bool | None:
+    async def is_there(self, file: InputFile, name: str) -> bool | Unreachable | None:
         """Say whether the server has a file of this name and size; None where it does not say."""
         try:
-            with anyio.fail_after(SILENCE_S):
+            with anyio.fail_after(ASK_WITHIN_S):
                 answer = await self._http.begin(
-                    "HEAD", "/view", silence_s=SILENCE_S, params=_view(name)
+                    "HEAD", "/view", silence_s=ASK_WITHIN_S, params=_view(name)
                 )
                 await answer.aclose()
-        except Exception:
+        except (TimeoutError, httpx.TimeoutException) as error:
+            return self._unreachable("HEAD /view", error)
+        except Exception:  # not every gateway knows the method
             return None
         if answer.status_code not in (200, 400, 404):
             return None
