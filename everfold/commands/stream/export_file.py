@@ -91,7 +91,7 @@ def _told(taken: Taken | None) -> dict[str, int]:
 def _words(taken: Taken | None, done: str) -> list[str]:
     if taken is None:
         return []
-    lines = [f"{taken.assets:,} stored files {done}, {size_text(taken.size_bytes)}"]
+    lines = [f"{taken.assets:,} file(s) {done}, {size_text(taken.size_bytes)}"]
     if taken.missing:
         lines.append(f"{taken.missing:,} that jobs name are no longer kept")
     return lines
