@@ -1,4 +1,4 @@
-"""A small picture of a large one, by Pillow: a program that writes it to its standard output.
+"""A small picture of a large one, by Pillow: a program between standard input and output.
 
 Rule: the file is hostile. Only four formats are opened, pixels are counted before any is decoded,
 and whatever goes wrong is no picture. It is run by thumbnails.py, in a process for each picture.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
-from pathlib import Path
+from typing import BinaryIO
 
 FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP", "image/gif": "GIF"}
 """Media types of which a small picture is made, with Pillow's names."""
@@ -22,7 +22,7 @@ CPU_LIMIT_S = 30
 """Of the same process, should nobody be left who ends it."""
 
 
-def shrink(picture: Path, media_type: str) -> bytes:
+def shrink(picture: BinaryIO, media_type: str) -> bytes:
     """Return the first frame as WebP of at most SIDE_PIXELS by SIDE_PIXELS; empty if impossible.
 
     It stands upright, as its camera says, and has nothing of the file but its pixels.
@@ -32,7 +32,7 @@ def shrink(picture: Path, media_type: str) -> bytes:
     return b""
 
 
-def _shrink(picture: Path, kind: str) -> bytes:
+def _shrink(picture: BinaryIO, kind: str) -> bytes:
     from PIL import Image, ImageOps
 
     with Image.open(picture, formats=(kind,)) as file:
@@ -66,4 +66,4 @@ def _limit() -> None:
 
 if __name__ == "__main__":
     _limit()
-    sys.stdout.buffer.write(shrink(Path(sys.argv[1]), sys.argv[2]))
+    sys.stdout.buffer.write(shrink(sys.stdin.buffer, sys.argv[1]))

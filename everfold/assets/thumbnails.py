@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from importlib.util import find_spec
+from typing import IO
 
 import anyio
 from anyio import CapacityLimiter
@@ -31,8 +32,8 @@ SMALL_BYTES = 64 * 2**10
 """A picture of so few bytes that is no larger than a thumbnail is its own."""
 
 PROGRAM = ("-P", "-m", "everfold.assets.shrinking")
-"""Run by this Python, with the picture's path and media type. -P: what lies in the current folder
-must not be imported in place of a library."""
+"""Run by this Python, with the picture as its input and its media type. -P: what lies in the
+current folder must not be imported in place of a library."""
 THUMBNAIL_LIMIT_BYTES = 256 * 2**10
 
 WITHIN_S = 20.0
@@ -68,12 +69,12 @@ class Thumbnails:
 
     async def _make(self, assets: AssetStore, asset: Asset) -> Asset | None:
         async with self._one:
-            with tempfile.NamedTemporaryFile(prefix="everfold-picture-") as file:
+            with tempfile.TemporaryFile() as file:  # without a name, so a kill leaves none behind
                 async with assets.open(asset.hash) as chunks:
                     async for chunk in chunks:
                         file.write(chunk)
-                file.flush()
-                made = await _shrunk(file.name, asset.media_type)
+                file.seek(0)
+                made = await _shrunk(file, asset.media_type)
         if not made:
             return None
         keep_s = (asset.expires_ms - asset.created_ms) / 1000 if asset.expires_ms else None
@@ -87,11 +88,11 @@ class Thumbnails:
         return stored.asset
 
 
-async def _shrunk(path: str, media_type: str) -> bytes:
+async def _shrunk(picture: IO[bytes], media_type: str) -> bytes:
     """Return what the program makes of a picture, empty for nothing. Raises OSError."""
     process = await anyio.open_process(
-        [sys.executable, *PROGRAM, path, media_type],
-        stdin=subprocess.DEVNULL,
+        [sys.executable, *PROGRAM, media_type],
+        stdin=picture,
         stderr=subprocess.DEVNULL,
         env=environment(os.environ),
         start_new_session=True,  # Ctrl-C is for the runner
