@@ -117,6 +117,8 @@ class Run:
                 node = self._graph[node_id]
                 below = {name: sign(link.source) for name, link in links(node).items()}
                 told = json.dumps([node["class_type"], node["inputs"], below, self._files(node)])
+                if node["class_type"] == SENDS:
+                    told += self.prompt_id  # it is executed each time: nobody has its pictures
                 # A digest: texts within texts would double with each level of the graph.
                 found[node_id] = hashlib.sha256(told.encode()).hexdigest()
             return found[node_id]

@@ -20,6 +20,8 @@ from tests.support.programs import StartProgram
 from tests.support.runner_program import Leases
 from tests.support.servers import OwnServer, StartServer
 from tests.support.stack import Stack
+from tests.support.wait import eventually
+from tests.survival.stored_outputs import check_stored, saver, store_of, submitted
 
 pytestmark = pytest.mark.anyio
 
@@ -72,6 +74,23 @@ async def test_a_restarted_server_finds_the_runner_still_at_its_job(
     await run_sync(server.restart, signal.SIGKILL)
     job = await fragile.until(job_id, "succeeded")
     assert (job.attempt, await comfy.executions()) == (1, [job.prompt_id])
+    await assert_sound(fragile, job_id)
+
+
+async def test_a_server_that_dies_while_output_files_are_stored_costs_none(
+    fragile: Stack, server: OwnServer, tmp_path: Path
+) -> None:
+    comfy = await fragile.comfy()
+    await comfy.fault("delay_view", seconds=1.5)
+    await fragile.runner(comfy, assets=str(tmp_path / "assets"))
+    job_id = await submitted(fragile, saver(("2", "a"), ("3", "b"), kib=4096))
+    await eventually(lambda: any((tmp_path / "assets").rglob("*.part")), 20)
+    await run_sync(server.kill)
+    await anyio.sleep(2.0)  # the files have come meanwhile
+    await run_sync(server.start)
+    job = await fragile.until(job_id, "succeeded")
+    assert (job.attempt, await comfy.executions()) == (1, [job.prompt_id])
+    await check_stored(store_of(fragile, tmp_path / "assets"), job, comfy)
     await assert_sound(fragile, job_id)
 
 
