@@ -242,6 +242,7 @@ async def test_a_server_that_is_away_holds_up_no_other_server_s_jobs(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 async def test_after_kills_at_any_point_every_succeeded_job_s_bytes_are_those_that_were_written(
     stack: Stack, tmp_path: Path, full_length: bool
 ) -> None:
