@@ -32,17 +32,14 @@ async def is_named(log: Log, asset: Asset) -> bool | None:
 
 
 def asset_ids(outputs: Mapping[str, Mapping[str, object]]) -> Iterator[str]:
-    """Yield the ids of the assets that outputs name, thumbnails included."""
-    for output in outputs.values():
-        for values in output.values():
-            for value in values if isinstance(values, list) else ():
-                if isinstance(value, Mapping):
-                    yield from _ids(value)
-
-
-def _ids(reference: Mapping[str, object]) -> Iterator[str]:
-    thumbnail = reference.get("thumbnail")
-    for place in (reference, thumbnail if isinstance(thumbnail, Mapping) else {}):
-        found = place.get("asset")
-        if isinstance(found, str):
-            yield found
+    """Yield the ids of the assets that outputs name at any depth, thumbnails included."""
+    parts: list[object] = list(outputs.values())
+    while parts:
+        part = parts.pop()
+        if isinstance(part, Mapping):
+            found = part.get("asset")
+            if isinstance(found, str):
+                yield found
+            parts += part.values()
+        elif isinstance(part, list | tuple):
+            parts += part
