@@ -6,17 +6,24 @@ the runner that claims one asks its backend first, as after any death of a runne
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import cast
 
 import msgspec
 
+from everfold.streams.appending.graph_assets import note_graph_assets
 from everfold.streams.appending.job_input import opened_graph
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.segment import records_of
 from everfold.streams.errors import Refused
 from everfold.streams.events.codec import Unreadable
-from everfold.streams.events.event import CancelRequested, Recovered, Submitted, closing_status
+from everfold.streams.events.event import (
+    AssetInput,
+    CancelRequested,
+    Recovered,
+    Submitted,
+    closing_status,
+)
 from everfold.streams.events.needs import needs_of
 from everfold.streams.events.record import RawEntry, Recorded
 from everfold.streams.reading.reader import log_size
@@ -101,17 +108,25 @@ def _flat(head: dict[str, str]) -> list[str]:
 
 
 async def reopen(
-    log: Log, job_id: str, graph: bytes | None, run_at_ms: int, labels: Collection[str] = ()
+    log: Log,
+    job_id: str,
+    graph: bytes | None,
+    run_at_ms: int,
+    labels: Collection[str] = (),
+    inputs: Mapping[str, AssetInput] | None = None,
 ) -> bool:
     """Let an imported open job wait for a runner, until `run_at_ms` (Unix ms, 0 = at once).
 
-    `graph` is its workflow's JSON; None when that is lost: the job will fail for it. False when
-    the job waits already or has ended. Raises a leaf of Unavailable.
+    `graph` is its workflow's JSON; None when that is lost: the job will fail for it. The bytes of
+    its `inputs` stay as long as it is open. False when the job waits already or has ended. Raises
+    a leaf of Unavailable.
     """
     keys, partition = log.keys, log.keys.partition_of(job_id)
     needs = needs_of(await opened_graph(log, graph), labels).signature
     stored = await read_hash(log.redis, keys.head(job_id))
     head = {name.decode(): value.decode() for name, value in stored.items()}
+    if inputs:
+        await note_graph_assets(log.redis, keys, partition, head["workflow"], inputs)
     reply = await _reopen.run(
         log.redis,
         (

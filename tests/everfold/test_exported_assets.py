@@ -12,7 +12,10 @@ from msgspec.structs import replace
 from everfold import Everfold as Client
 from everfold import Producer, Succeeded
 from everfold.archives.export_assets import folder_of_export
+from everfold.projector.reading.named_assets import is_named
 from everfold.streams.assets.asset import Asset
+from everfold.streams.assets.listing import list_assets
+from everfold.streams.assets.sweeping import Sweeper
 from tests.everfold.odd_values import GRAPH
 from tests.everfold.running import Everfold, ended, objects
 from tests.support.servers import OwnServer
@@ -184,3 +187,20 @@ async def test_what_a_file_is_is_looked_at_anew(
         (file,) = await back.output_files(job_id)
         asset = await back.assets.get(file.asset)
         assert (asset.media_type, asset.name, asset.width) == ("text/plain", "x.html", 0)
+
+
+async def test_the_files_that_a_waiting_job_sends_outlive_their_records_after_an_import(
+    everfold: Everfold, client: Client, server: OwnServer, tmp_path: Path
+) -> None:
+    graph = {"10": {"class_type": "LoadImage", "inputs": {"image": ""}}}
+    await client.submit(graph, user="ada", inputs={"10.image": PICTURE}, validate=False)
+    await ended(everfold(*exporting(tmp_path)))
+    await ended(everfold(*importing(tmp_path)))
+
+    async with Client.connect(server.url, namespace="back", assets=tmp_path / "other") as back:
+        store = back.assets
+        (asset,) = (await list_assets(store)).assets
+        assert await store.remove(asset.id)  # as when its time is over
+        await Sweeper(store, lambda one: is_named(back.log, one), grace_s=0).sweep()
+        async with store.open(asset.hash) as chunks:
+            assert b"".join([chunk async for chunk in chunks]) == PICTURE

@@ -213,7 +213,11 @@ async def _reopen(log: Log, file: Path, open_jobs: set[str]) -> None:
     for item in read_export(file):
         if isinstance(item, Graph):
             for job in by_graph.pop(item.sha256, []):
-                await reopen(log, job.job_id, item.graph.encode(), job.run_at_ms, job.needs)
+                await _reopen_one(log, job, item.graph.encode())
     for jobs in by_graph.values():
         for job in jobs:
-            await reopen(log, job.job_id, None, job.run_at_ms, job.needs)
+            await _reopen_one(log, job, None)
+
+
+async def _reopen_one(log: Log, job: Job, graph: bytes | None) -> None:
+    await reopen(log, job.job_id, graph, job.run_at_ms, job.needs, job.inputs)
