@@ -77,6 +77,11 @@ def check_asset_id(text: object) -> str:
     return bare
 
 
+def is_asset_id(text: str) -> bool:
+    """Say whether a text can be an asset's id, without `everfold:` before it."""
+    return _ID.fullmatch(text) is not None
+
+
 def asset_id(generation: str, owner: str, content_hash: str, name: str) -> str:
     """Return the id of an asset. `generation` is the namespace's secret: nobody guesses an id.
 

@@ -22,6 +22,7 @@ from everfold.streams.assets.asset import (
     Asset,
     asset_id,
     check_asset_id,
+    is_asset_id,
     number_of,
     owner_number,
     safe_name,
@@ -247,6 +248,7 @@ class AssetStore:
 
     async def get_many(self, assets: list[str]) -> list[Asset]:
         """Return what is known of several assets, those left out of which nothing is."""
+        assets = [asset for asset in assets if is_asset_id(asset)]
         asked = [(self.keys_of(asset), asset) for asset in assets]
         records = await commands(
             self.log.redis, [("HGET", keys.records(), asset) for keys, asset in asked]

@@ -105,7 +105,7 @@ async def _newest(
     for reply in replies:
         flat = cast("list[bytes]", reply)
         places = (
-            (int(float(score)), asset.decode())
+            (int(float(score)), asset.decode(errors="replace"))
             for asset, score in zip(flat[::2], flat[1::2], strict=True)
         )
         found += [place for place in places if place < after]

@@ -147,7 +147,8 @@ class Sweeper:
         while True:
             ask = ("ZRANGEBYSCORE", key, after, most_ms, "WITHSCORES", "LIMIT", 0, PAGE + len(seen))
             flat = cast("list[bytes]", await command(redis, *ask))
-            found = [name.decode() for name in flat[::2] if name.decode() not in seen]
+            names = [name.decode(errors="replace") for name in flat[::2]]
+            found = [name for name in names if name not in seen]
             if not found:
                 return
             last = flat[-1].decode()

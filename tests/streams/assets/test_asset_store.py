@@ -337,3 +337,16 @@ async def test_bytes_that_are_stored_between_the_last_look_and_their_removal_are
     for asset in known:
         assert await read(store, asset) == b"x"
     assert await read(store, (await store.put(b"x", name="b")).asset) == b"x"
+
+
+@pytest.mark.parametrize("place", ["expiry", "unconfirmed", "owned"])
+async def test_what_another_program_wrote_between_assets_is_passed_over(
+    store: AssetStore, log: Log, place: str
+) -> None:
+    asset = (await store.put(b"x", name="a", owner="ada")).asset
+    keys = store.keys_of(asset.id)
+    key = keys.owned("ada") if place == "owned" else getattr(keys, place)()
+    for odd in (b"no id", b"\xff\xfe\xfd", b"00000000-0000-0000-0000-00000000zzzz"):
+        await command(log.redis, "ZADD", key, 1, odd)
+    assert await swept(store) == Swept()
+    assert (await list_assets(store, "ada")).assets == [await store.get(asset.id)]
