@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from everfold.assets.input_rules import InputRules, check_rules
 from everfold.moments import check_delay, check_moment
@@ -20,6 +21,7 @@ from everfold.shown_jobs import ShownJobs
 from everfold.streams.appending.earlier_submit import chosen_job_id
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Submission
+from everfold.streams.appending.submitted_event import JobRequest
 from everfold.streams.assets.graph_inputs import names_files
 from everfold.streams.border.secrets import Secret
 from everfold.streams.errors import InvalidName
@@ -32,7 +34,6 @@ from everfold.workflow_file import read_workflow
 if TYPE_CHECKING:
     from everfold.assets.job_inputs import Given, GivenInputs
     from everfold.streams.assets.asset_store import AssetStore
-    from everfold.streams.events.event import AssetInput
     from everfold.submit_check import SubmitCheck
 
 ON_MISSING = ("refuse", "wait")
@@ -120,14 +121,22 @@ class Submitting:
         """
         user = user if user_id is None else user_id
         key, files = (user, idempotency_key), (inputs, input_rules)
-        graph, sent = await self._checked(workflow, needs, on_missing, validate, key, files)
-        made = await self.log.submit(
-            graph, kind=kind, user=user, metadata=metadata, idempotency_key=idempotency_key,
-            queue=queue, priority=priority, **_start(run_at), batch=batch, tags=tags, needs=needs,
-            policy=self._policy(queue, kind, policy), extra_data=extra_data, inputs=sent,
-            partner_keys=partner_keys,
+        graph, given = await self._checked(workflow, needs, on_missing, validate, key, files)
+        request = JobRequest(
+            workflow=graph, kind=kind, user=user, metadata=metadata, queue=queue,
+            idempotency_key=idempotency_key, priority=priority, **_start(run_at), batch=batch,
+            tags=tags, needs=needs, policy=self._policy(queue, kind, policy),
+            extra_data=extra_data, partner_keys=partner_keys,
         )  # fmt: skip
-        return self._note(made)
+        if given is not None:
+            request = await self._with_files(request, given)
+        return self._note(await self.log.submit_request(request))
+
+    async def _with_files(self, request: JobRequest, given: GivenInputs) -> JobRequest:
+        """Store the files of a job, once nothing else is wrong with it."""
+        await self.log.check_request(request)
+        taken = await given.take(self.assets, request.user)
+        return replace(request, workflow=taken.graph, inputs=taken.inputs)
 
     def _note(self, made: Submission) -> SubmittedJob:
         self._shown.note(made.job_id, 1, made.entry_id)
@@ -146,8 +155,8 @@ class Submitting:
         validate: bool,
         key: tuple[str, str | None],
         files: tuple[Mapping[str, Given] | None, InputRules | None],
-    ) -> tuple[CheckedWorkflow, dict[str, AssetInput]]:
-        """Return the graph with its files, once it is known that a server may run it.
+    ) -> tuple[CheckedWorkflow, GivenInputs | None]:
+        """Return the graph and its files, once it is known that a server may run it.
 
         `key` is the user's, `files` are what the job is given, and the rules for that.
         """
@@ -166,10 +175,7 @@ class Submitting:
         if validate:
             check = self._submit_check.check
             await check(graph, labels, may_wait=may_wait, is_known=is_known)
-        if given is None:
-            return graph, {}
-        taken = await given.take(self.assets, check_text("user", key[0]))
-        return taken.graph, taken.inputs
+        return graph, given
 
     async def _given_inputs(
         self,
@@ -186,7 +192,7 @@ class Submitting:
 
         given = GivenInputs(graph, inputs, rules)
         await given.check()
-        return given
+        return None if given.is_empty else given
 
     async def _end_check(self) -> None:
         """End what goes on in the background."""

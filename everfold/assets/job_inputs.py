@@ -67,6 +67,11 @@ class GivenInputs:
                 self._check_place(place)
             self.draft = self._with(dict.fromkeys(self._given, STAND_IN))
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the job sends no file."""
+        return not self._given and not find_references(self._nodes)
+
     async def check(self) -> None:
         """Check what is given. Raises InputRefused, which names the input."""
         for place, value in self._given.items():
@@ -238,11 +243,19 @@ def _mapping(given: object) -> Mapping[str, object]:
     rule = 'pass a mapping such as {"10.image": "photo.png"}'
     if not isinstance(given, Mapping):
         raise InvalidName("inputs", given, rule)
-    if not all(isinstance(place, str) for place in given):
-        raise InvalidName("inputs", list(given)[:3], rule)
-    if len(given) > INPUTS_LIMIT:
-        raise TooLarge("the list of inputs", len(given), INPUTS_LIMIT, "files")
-    return dict(given)
+    try:
+        pairs = list(given.items())
+    except Exception as error:  # an object of the caller's own may raise anything
+        raise InvalidName("inputs", given, f"it cannot be read: {type(error).__name__}") from error
+    if not all(isinstance(place, str) for place, _ in pairs):
+        raise InvalidName("inputs", given, rule)
+    if len(pairs) > INPUTS_LIMIT:
+        raise TooLarge("the list of inputs", len(pairs), INPUTS_LIMIT, "files")
+    # A text of a caller's own type may do anything.
+    return {
+        str.__str__(place): str.__str__(value) if isinstance(value, str) else value
+        for place, value in pairs
+    }
 
 
 def _is_path(text: str) -> bool:

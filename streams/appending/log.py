@@ -23,7 +23,7 @@ from everfold.streams.appending.outcomes import (
 )
 from everfold.streams.appending.sealed_content import SealedContent
 from everfold.streams.appending.submitted_event import JobRequest
-from everfold.streams.appending.submitting import submit_job
+from everfold.streams.appending.submitting import check_job_request, submit_job
 from everfold.streams.border.secrets import SecretUrl
 from everfold.streams.closing import close
 from everfold.streams.errors import (
@@ -330,14 +330,23 @@ class Log(SealedContent):
         Unavailable when the server stayed away for `retry_for_s`, and then only a repeat with the
         same idempotency key or job id is sure not to make two jobs.
         """
-        await self._refuse_while_importing()
         request = JobRequest(
             workflow=workflow, kind=kind, user=user, metadata=metadata, job_id=job_id,
             idempotency_key=idempotency_key, queue=queue, priority=priority, run_at_ms=run_at_ms,
             delay_s=delay_s, policy=policy, batch=batch, tags=tags, rerun_of=rerun_of, needs=needs,
             extra_data=extra_data, partner_keys=partner_keys, inputs=inputs,
         )  # fmt: skip
+        return await self.submit_request(request)
+
+    async def submit_request(self, request: JobRequest) -> Submission:
+        """Submit as `submit` does, with its arguments as one value."""
+        await self._refuse_while_importing()
         return await submit_job(self, request)
+
+    async def check_request(self, request: JobRequest) -> None:
+        """Raise what `submit_request` would for the arguments alone; nothing is written."""
+        await self._refuse_while_importing()
+        await check_job_request(self, request)
 
     async def _refuse_while_importing(self) -> None:
         """Raise Refused while an import is not finished: it could not add older entries later."""

@@ -49,6 +49,11 @@ class NewJob(Struct, frozen=True):
     """What a server must have to run it."""
 
 
+async def check_job_request(log: Log, request: JobRequest) -> None:
+    """Raise what `submit_job` would for the arguments alone."""
+    await _checked(log, request)
+
+
 async def submit_job(log: Log, request: JobRequest) -> Submission:
     """Make a job known, or return the one that an earlier submit with the same arguments made.
 

@@ -22,10 +22,13 @@ def portal() -> Iterator[BlockingPortal]:
 
 
 @pytest.fixture(scope="module")
-def everfold(portal: BlockingPortal, redis_server: str) -> Iterator[Everfold]:
+def everfold(
+    portal: BlockingPortal, redis_server: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Everfold]:
     """A client in a namespace that only this module uses."""
     namespace = f"fuzz-{uuid4().hex[:12]}"
-    opened = Everfold.connect(redis_server, namespace=namespace, partitions=1)
+    assets = tmp_path_factory.mktemp("assets")
+    opened = Everfold.connect(redis_server, namespace=namespace, partitions=1, assets=assets)
     with portal.wrap_async_context_manager(opened) as everfold:
         yield everfold
     servers.delete_namespace(redis_server, namespace)

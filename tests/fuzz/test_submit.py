@@ -95,7 +95,7 @@ NODES = st.fixed_dictionaries(
     {"class_type": st.just("A"), "inputs": st.dictionaries(TEXTS, OBJECTS, max_size=3)}
 )
 GRAPHS = st.dictionaries(st.sampled_from(("1", "2", "x")) | TEXTS, NODES | OBJECTS, max_size=2)
-GRAPH: dict[str, object] = {"1": {"class_type": "EmptyImage", "inputs": {}}}
+GRAPH: dict[str, object] = {"1": {"class_type": "EmptyImage", "inputs": {"x": "a.png", "y": None}}}
 NAMES = st.sampled_from(("default", "gpu")) | TEXTS
 POLICIES = st.builds(
     Policy, retries=st.integers(0, 3) | OBJECTS, queue_deadline_s=st.none() | NUMBERS | OBJECTS
@@ -116,6 +116,12 @@ SHARED = {
     "policy": mostly(st.none() | POLICIES),
 }
 WORKFLOWS = st.just(GRAPH) | st.just(GRAPH) | mostly(GRAPHS | GRAPHS.map(repr) | st.text())
+PLACES = st.sampled_from(("1.x", "1.y", "9.x", "1"))
+FILES = st.dictionaries(
+    PLACES | TEXTS | st.integers(),
+    mostly(st.binary(max_size=9) | st.just("everfold:x") | TEXTS),
+    max_size=2,
+)
 MOMENTS = mostly(st.none() | st.datetimes(timezones=st.none() | st.just(UTC)))
 
 
@@ -144,7 +150,9 @@ CALLS = st.builds(
     Call,
     st.just("client"),
     WORKFLOWS,
-    st.fixed_dictionaries({}, optional={**SHARED, "run_at": MOMENTS}),
+    st.fixed_dictionaries(
+        {}, optional={**SHARED, "run_at": MOMENTS, "inputs": mostly(st.none() | FILES)}
+    ),
 ) | st.builds(
     Call,
     st.just("log"),

@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -234,6 +234,26 @@ async def test_a_repeat_with_the_same_bytes_is_the_same_job_and_with_others_a_co
     with pytest.raises(IdempotencyConflict) as told:
         await everfold.submit(GRAPH, inputs={"10.image": photo}, idempotency_key="k")
     assert "inputs" in told.value.what
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"priority": "urgent"}, {"queue": "a b"}, {"tags": [7]}, {"metadata": 7}, {"user": "a\nb"}],
+)
+async def test_nothing_is_stored_for_a_submit_that_is_refused(
+    everfold: Everfold, wrong: dict[str, Any]
+) -> None:
+    with pytest.raises(Refused):
+        await everfold.submit(GRAPH, inputs={"10.image": b"x"}, **wrong)
+    assert await stored(everfold) == []
+
+
+async def test_a_text_that_only_looks_like_a_reference_needs_no_store(
+    redis_url: str, namespace: str
+) -> None:
+    graph = {"1": {"class_type": "A", "inputs": {"text": "everfold: a story, or blake3:x"}}}
+    async with Everfold.connect(redis_url, namespace=namespace, assets="/proc/none") as everfold:
+        assert (await everfold.submit(graph)).created
 
 
 async def test_a_full_quota_refuses_the_submit(everfold: Everfold) -> None:
