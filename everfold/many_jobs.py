@@ -130,7 +130,9 @@ class ManyJobs:
         check_text("reason", reason, most=REASON_LIMIT)
         chosen = await _chosen(self, jobs, OPEN_STATUSES)
         told = reason if self.log.sealing is None else "(sealed)"
-        await note_act(self.log, "cancel_jobs", _words(jobs), f"{len(chosen)} jobs: {told}")
+        await note_act(
+            self.log, "cancel_jobs", _words(self.log, jobs), f"{len(chosen)} jobs: {told}"
+        )
 
         async def cancel(job_id: str) -> str:
             if (await self.get(job_id)).is_terminal:
@@ -153,7 +155,9 @@ class ManyJobs:
         chosen = await _chosen(self, jobs, RERUN_STATUSES)
         detail = msgspec.json.encode(given, order="sorted").decode()
         told = detail if self.log.sealing is None else ", ".join(given)
-        await note_act(self.log, "rerun_jobs", _words(jobs), f"{len(chosen)} jobs: {told}")
+        await note_act(
+            self.log, "rerun_jobs", _words(self.log, jobs), f"{len(chosen)} jobs: {told}"
+        )
 
         async def rerun(job_id: str) -> str:
             job = await self.get(job_id)
@@ -248,10 +252,12 @@ async def _chosen(
     return await ManyJobs.select(client, selects)
 
 
-def _words(jobs: JobFilter | Sequence[str]) -> str:
-    """Return which jobs were chosen, for the list of acts."""
+def _words(log: Log, jobs: JobFilter | Sequence[str]) -> str:
+    """Return which jobs were chosen, for the list of acts, which is not sealed."""
     if not isinstance(jobs, JobFilter):
         return ", ".join(jobs[:3]) + (", ..." if len(jobs) > 3 else "")
+    if log.sealing is not None:
+        jobs = msgspec.structs.replace(jobs, metadata=dict.fromkeys(jobs.metadata, "(sealed)"))
     given = {name: getattr(jobs, name) for name in jobs.__struct_fields__}
     return ", ".join(f"{name}={value}" for name, value in given.items() if value) or "all jobs"
 

@@ -45,7 +45,7 @@ def environment_cipher(environ: Mapping[str, str] = os.environ) -> Cipher | None
         except (OSError, UnicodeDecodeError):
             raise Misconfigured(f"{FILE_VARIABLE} names a file that cannot be read") from None
     words = text.replace(",", " ").split()
-    if not words and not text:
+    if not text and name == VARIABLE:
         return None
     return seal_cipher([_key(word, name) for word in words] or [_key("", name)])
 
@@ -80,6 +80,9 @@ class AesCipher:
     def __init__(self, keys: Sequence[Secret]) -> None:
         self._newest = _name_of(keys[0])
         self._keys = {_name_of(key): key for key in keys}
+
+    def has_key(self, by: str) -> bool:
+        return by in self._keys
 
     def new_key(self) -> Secret:
         return Secret(os.urandom(DATA_KEY_BYTES).hex())

@@ -32,6 +32,9 @@ class Cipher(Protocol):
     """The keys of the environment, and what is done with them. `about` names the place of a
     content: it opens in that place only."""
 
+    def has_key(self, by: str) -> bool:
+        """Say whether the environment has the key of this name."""
+
     def new_key(self) -> Secret:
         """Return a new random key for the contents of one user."""
 

@@ -209,6 +209,10 @@ class Sealing:
         found = self._known[field] = _Remembered(key, time.monotonic())
         return found
 
+    def has_seal_key(self, by: str) -> bool:
+        """Say whether the environment has the key of this name, which wraps keys of users."""
+        return self._cipher.has_key(by)
+
     def forget(self) -> None:
         """Ask the server for every key again."""
         self._known.clear()

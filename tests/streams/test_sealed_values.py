@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -195,7 +196,22 @@ def test_a_key_of_a_user_opens_with_the_key_that_wrapped_it() -> None:
     assert raised.value.key == wrapped.by
 
 
-def test_the_newest_key_wraps_and_older_ones_unwrap(tmp_path: object) -> None:
+def test_a_file_may_hold_the_key(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text(f"{OTHER_SEAL_KEY}\n{SEAL_KEY}\n")
+    found = environment_cipher({"EVERFOLD_SEAL_KEY_FILE": str(file)})
+    assert found is not None
+
+    assert found.unwrap(CIPHER.wrap(KEY, "f"), "f") == KEY
+    for text in ("", "hunter2"):
+        file.write_text(text)
+        with pytest.raises(Misconfigured, match="EVERFOLD_SEAL_KEY_FILE"):
+            environment_cipher({"EVERFOLD_SEAL_KEY_FILE": str(file)})
+    with pytest.raises(Misconfigured, match="cannot be read"):
+        environment_cipher({"EVERFOLD_SEAL_KEY_FILE": str(tmp_path / "gone")})
+
+
+def test_the_newest_key_wraps_and_older_ones_unwrap() -> None:
     old = environment_cipher({"EVERFOLD_SEAL_KEY": SEAL_KEY})
     both = environment_cipher({"EVERFOLD_SEAL_KEY": f"{OTHER_SEAL_KEY},{SEAL_KEY}"})
     new = environment_cipher({"EVERFOLD_SEAL_KEY": OTHER_SEAL_KEY})

@@ -19,7 +19,7 @@ from everfold.streams.errors import UserHasOpenJobs
 from everfold.streams.leases.acts import acts
 from everfold.streams.redis.redis_errors import command
 from tests.everfold.running import ended, objects
-from tests.support.ciphers import SEAL_KEY
+from tests.support.ciphers import OTHER_SEAL_KEY, SEAL_KEY
 from tests.support.everything import everything_stored
 from tests.support.programs import Program, StartProgram
 from tests.support.stack import Stack, sleeper
@@ -190,6 +190,8 @@ async def test_a_user_with_open_jobs_is_erased_once_they_are_canceled(farm: Farm
     assert (await farm.everfold.get(job_id)).metadata == {"about": WORD}
     (erased,) = await objects(farm.command("erase", "--user", "ada", "--yes", "--cancel", "--json"))
     assert erased["canceled"] == 1
+    await farm.archived()
+    await farm.is_sound()
     assert (await farm.everfold.get(job_id)).status == "canceled"
     assert WORD.encode() not in await everything_stored(farm.everfold.log)
 
@@ -250,6 +252,20 @@ async def test_an_erasure_that_is_killed_is_finished_by_a_repeat(farm: Farm) -> 
         assert WORD.encode() not in files_of(farm.folder / "assets")
     assert await command(log.redis, "HLEN", log.keys.erasures()) == 0
     assert (await verify(log)).is_sound
+
+
+async def test_doctor_says_whether_the_keys_of_users_can_be_opened(farm: Farm) -> None:
+    await farm.submit("ada", WORD)
+    await command(farm.everfold.log.redis, "HSET", farm.everfold.log.keys.erasures(), "a", "{}")
+
+    for key, locked in ((SEAL_KEY, False), (OTHER_SEAL_KEY, True), ("", True)):
+        program = farm.command("doctor", "--json", EVERFOLD_SEAL_KEY=key)
+        rows = {str(row["what"]): row for row in await objects(program, code=1)}
+        assert rows["sealing"]["found"] == "1 user(s) have a key" + (
+            ", 1 of which cannot be opened here" if locked else ""
+        )
+        assert ("EVERFOLD_SEAL_KEY" in str(rows["sealing"]["advice"])) == locked
+        assert "repeat" in str(rows["erasing"]["advice"])
 
 
 async def _has_begun(farm: Farm, number: int) -> bool:

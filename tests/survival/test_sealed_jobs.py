@@ -12,6 +12,7 @@ import pytest
 
 from everfold.assets.store_of import folder_of
 from everfold.client import Everfold
+from everfold.projector.job.job_filter import JobFilter
 from everfold.projector.reading.verify import verify
 from everfold.projector.subscribing.delivery import Delivery
 from everfold.projector.subscribing.status import held_jobs
@@ -112,6 +113,23 @@ async def test_what_a_subscriber_s_error_says_is_sealed_too(
         tasks.cancel_scope.cancel()
 
     assert (held.job_id, WORD in held.held.why) == (job_id, True)
+    assert WORD.encode() not in await everything_stored(everfold.log)
+
+
+async def test_acts_of_operators_hold_no_content(everfold: Everfold, sealed: Stack) -> None:
+    comfy = await sealed.comfy()
+    await sealed.runner(comfy)
+    job_id = await submitted(everfold, marked())
+    await everfold.wait(job_id, timeout_s=30)
+
+    again = await everfold.rerun(job_id, {"3.filename_prefix": f"{WORD} again"})
+    await everfold.rerun_many([job_id], {"3.filename_prefix": f"{WORD} again"})
+    await everfold.cancel_many(JobFilter(metadata={"about": WORD}), reason=WORD)
+    job = await everfold.wait(again, timeout_s=30)
+
+    assert f"{WORD} again" in str(job.outputs)
+    assert job.metadata == {"about": WORD}
+    assert "3.filename_prefix" in [act.detail for act in await everfold.acts()][0]
     assert WORD.encode() not in await everything_stored(everfold.log)
 
 

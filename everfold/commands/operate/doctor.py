@@ -14,6 +14,7 @@ from everfold.commands.options import ComfyUrls
 from everfold.commands.queues.finding import Finding
 from everfold.commands.queues.queue_check import queue_findings
 from everfold.commands.session import DEFAULT, Session
+from everfold.erasing.key_check import check_keys
 from everfold.projector.folding.parking import blocked_jobs
 from everfold.projector.reading.lag import lag
 from everfold.projector.subscribing.status import subscription_status, subscriptions
@@ -86,6 +87,7 @@ async def _examine(log: Log, comfyui: list[str] | None = None) -> AsyncIterator[
         ("backends", partial(_backends, given=comfyui)),
         ("kept backends", _kept_backends),
         ("assets", asset_findings),
+        ("sealing", _sealing),
         ("lost writes", _lost_writes),
         ("stored keys", _stored_keys),
     ):
@@ -141,6 +143,17 @@ async def _kept_backends(log: Log) -> AsyncIterator[Finding]:
         if backend.why.startswith("retired"):
             advice = "`everfold jobs give-up JOB` frees one" if backend.job_ids else ""
         yield Finding(f"backend {name}", backend.found, advice)
+
+
+async def _sealing(log: Log) -> AsyncIterator[Finding]:
+    found = await check_keys(log)
+    if found.unfinished:
+        what = f"{found.unfinished} erasure(s) of users were interrupted"
+        yield Finding("erasing", what, "`everfold audit acts` names them: repeat `everfold erase`")
+    if found.users:
+        cannot = f", {found.locked:,} of which cannot be opened here" if found.locked else ""
+        advice = "set EVERFOLD_SEAL_KEY, with older keys behind the newest" if found.locked else ""
+        yield Finding("sealing", f"{found.users:,} user(s) have a key{cannot}", advice)
 
 
 async def _lost_writes(log: Log) -> AsyncIterator[Finding]:
