@@ -18,6 +18,7 @@ from everfold.runner.backend import OutputFile, SentPictures
 from everfold.streams.assets.asset import Asset, safe_name
 from everfold.streams.events.event import Outputs
 from everfold.streams.events.limits import NESTING_LIMIT, OUTPUT_LIMIT_BYTES
+from everfold.streams.events.shortening import without_large_fields
 
 Why = Literal["gone", "unreachable", "too_large", "quota", "store_full", "missed", "skipped"]
 """Why a file is not stored, as a reference says it."""
@@ -76,7 +77,7 @@ def plan_of(outputs: Outputs, *, previews: bool, event_limit_bytes: int) -> Plan
                 continue
             if file in left_out:
                 continue
-            size = len(_encode(reference)) + STORED_FIELDS_BYTES
+            size = len(_encode(without_large_fields(reference))) + STORED_FIELDS_BYTES
             is_full = len(files) == FILES_LIMIT or size > min(node_bytes, left_bytes)
             if file not in files and is_full:
                 left_out[file], is_whole = Missing("skipped"), False

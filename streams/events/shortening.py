@@ -139,10 +139,12 @@ def _references(value: object) -> list[dict[str, object]]:
     files = value if isinstance(value, list) else []
     if not all(isinstance(file, dict) and isinstance(file.get("filename"), str) for file in files):
         return []
-    return [
-        {k: v for k, v in file.items() if k in FILE_FIELDS or _size_of(v) <= SMALL_BYTES}
-        for file in files
-    ]
+    return [without_large_fields(file) for file in files]
+
+
+def without_large_fields(file: Mapping[str, object]) -> dict[str, object]:
+    """Return a reference to a file as it is kept where its output is shortened."""
+    return {k: v for k, v in file.items() if k in FILE_FIELDS or _size_of(v) <= SMALL_BYTES}
 
 
 def _first_of(files: Sequence[dict[str, object]], room: int) -> list[dict[str, object]]:

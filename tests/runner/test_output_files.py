@@ -162,6 +162,11 @@ def test_of_too_many_files_the_first_are_stored_and_the_event_names_them_all() -
     assert len(msgspec.json.encode(event)) <= EVENT_LIMIT_BYTES
 
 
+def test_a_file_with_large_values_beside_its_name_is_stored_all_the_same() -> None:
+    large = {**reference("a.mp4"), "workflow": "x" * OUTPUT_LIMIT_BYTES}
+    assert files({"1": {"gifs": [large]}}) == ["output::a.mp4"]
+
+
 def test_a_shortened_output_keeps_stored_files_before_those_that_are_not() -> None:
     lost = [{**reference(f"{n}.png"), "stored": False, "why": "gone"} for n in range(5000)]
     kept = {**reference("z.png"), "asset": asset().id, "hash": asset().hash}
