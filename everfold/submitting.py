@@ -106,7 +106,8 @@ class Submitting:
         nothing is checked: the job waits, or its server refuses it.
 
         `inputs` are files for inputs of the graph, such as {"10.image": "photo.png"}: bytes, a
-        path, a URL, an asset or its `everfold:<id>`; at most 100. A URL is fetched now. They are
+        path, a URL, an asset or its `everfold:<id>`; at most 100. Never pass a text that strangers
+        wrote: it may be the path of a file here. A URL is fetched now. They are
         stored as assets of the user, the graph names them as `everfold:<id>`, and the runner sends
         them to the server that it chooses. `input_rules` are limits, and whether URLs may lead into
         private networks. Assets that the graph names already are sent, too.

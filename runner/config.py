@@ -73,6 +73,8 @@ class RunnerConfig(Struct, frozen=True, kw_only=True):
             check_name("queue", queue)
         if not self.queues:
             raise Misconfigured("a runner serves at least one queue")
+        if not isinstance(self.thumbnails, bool):
+            raise Misconfigured("thumbnails are made or not: True or False")
         check_config(self, [name for name in self.__struct_fields__ if name in RANGES])
         if self.renew_every_s * 2 + self.lease_margin_s > self.lease_ttl_s:
             raise Misconfigured(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import anyio
@@ -20,7 +21,7 @@ from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.archiver import Archiver
 from everfold.streams.archive.folder import Folder
 from everfold.streams.errors import BrokenChain, JobUnknown
-from everfold.streams.events.event import Canceled
+from everfold.streams.events.event import AssetInput, Canceled
 from everfold.streams.events.record import NO_ENTRY, Recorded
 from everfold.streams.reading.consumer_group import ConsumerGroup
 from everfold.streams.reading.reader import job_events, log_size
@@ -29,6 +30,7 @@ from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.retention.history import history_pages, job_history
 from everfold.streams.retention.trimming import trim, trim_bounds
 from tests.projector.jobs import add_raw, assert_projected, end, make_jobs, projecting, work
+from tests.streams.test_log import GRAPH
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio
@@ -222,6 +224,24 @@ async def test_a_runner_that_wakes_after_its_job_was_trimmed_does_not_submit_it_
     await command(log.redis, "DEL", log.keys.trimmed(0))
     await restore_job(log, seen, sent)
     assert await log_size(log, 0) > 0, "a server that lost everything gets the job back"
+
+
+async def test_a_job_that_is_submitted_again_after_a_loss_sends_the_same_files(log: Log) -> None:
+    file = AssetInput(
+        asset="0e8b4b0c-9a44-5e0e-8c8a-3b0f3c9d4e5f",
+        hash="blake3:" + "ab" * 32,
+        size_bytes=3,
+        media_type="image/png",
+        name="photo.png",
+    )
+    made = await log.submit(GRAPH, inputs={"1.image": file})
+    seen = await current(log, made.job_id)
+    keys = await command(log.redis, "KEYS", f"*{log.keys.namespace}:0}}*")
+    assert isinstance(keys, list)
+    await command(log.redis, "DEL", *keys)
+    await restore_job(log, seen, JobInput(json.dumps(GRAPH).encode()))
+    assert (await current(log, made.job_id)).inputs == {"1.image": file}
+    assert await command(log.redis, "HLEN", log.keys.graph_assets(0)) == 1
 
 
 async def test_a_parked_job_keeps_its_events_though_it_has_ended(
