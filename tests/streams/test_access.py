@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import get_args
 
 import anyio
@@ -66,6 +67,9 @@ async def made(server: OwnServer, admin: Redis) -> AsyncIterator[Log]:
         yield log
 
 
+WITH_FILE: dict[str, object] = {"1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}}}
+
+
 def grant(admin: Redis, rules: str, *more: str) -> None:
     words = ("ACL", "SETUSER", "somebody", "reset", "on", ">pw", *rules.split(), *more)
     assert admin.execute_command(*words)  # type: ignore[no-untyped-call]
@@ -90,6 +94,12 @@ async def _client(url: str) -> None:
         await everfold.cancel(later.job_id)
         assert (await everfold.wait(later.job_id, 5)).status == "canceled"
         assert await everfold.events(later.job_id)
+    with TemporaryDirectory() as folder:
+        async with Everfold.connect(url, namespace=NS, role="client", assets=folder) as everfold:
+            made = await everfold.submit(WITH_FILE, user="ada", inputs={"1.image": b"photo"})
+            (sent,) = (await everfold.get(made.job_id)).inputs.values()
+            named = {**WITH_FILE, "2": {"class_type": "A", "inputs": {"image": sent.hash}}}
+            assert (await everfold.submit(named, user="ada")).created
 
 
 async def _reader(url: str) -> None:
