@@ -9,6 +9,7 @@ from typing import Annotated
 import msgspec
 from cyclopts import App, Parameter
 
+from everfold.assets.sizes import size_text
 from everfold.client import Everfold, to_json
 from everfold.commands.formats import ago, job_columns, short_ids, status
 from everfold.commands.jobs.many import (
@@ -147,6 +148,10 @@ def _fields(job: Job, title: str, why: str) -> Iterator[tuple[str, Part]]:
             yield name.removesuffix("_ms"), f"{time:%Y-%m-%d %H:%M:%S}  ({ago(value)} ago)"
         elif name == "backend" and title:
             yield name, f"{title}  {value}"
+        elif name == "inputs":
+            for place, one in job.inputs.items():
+                size = size_text(one.size_bytes)
+                yield "input", f"{place}  {one.name}  {size}  everfold:{one.asset}"
         elif name == "error" and job.error is not None:
             yield name, _json(msgspec.structs.replace(job.error, traceback=msgspec.UNSET))
             for line in (job.error.traceback or "").splitlines()[-SHOWN_LINES:]:

@@ -57,6 +57,8 @@ async def test_files_of_all_kinds_go_with_a_job(
         "10.image": "photo.png",
         "11.image": "mask.png",
     }
+    shown = await ended(everfold("jobs", "show", str(made["job_id"])))
+    assert any(line.split()[:5] == ["input", "10.image", "photo.png", "5", "B"] for line in shown)
     url = ("--input", f"10.image={site.url}/from.png?a=b")
     (made,) = await objects(
         everfold("submit", graph, "--assets", place, "--json", *url, "--allow-private")
