@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from everfold.client import Everfold
+from everfold.projector.reading.named_assets import is_named
 from everfold.projector.reading.verify import verify
 from everfold.streams.appending.log import Log
 from everfold.streams.assets.listing import list_assets
@@ -164,6 +165,19 @@ async def test_nothing_of_an_erased_user_is_found_anywhere_and_all_of_others_is(
     assert (act.verb, act.subject) == ("erase_user", "ada")
     await ended(farm.command("jobs", "rerun", ada), code=2)
     assert await farm.ran("ada", "a new beginning") != ada
+
+
+async def test_a_sweeper_leaves_what_sealed_jobs_name_with_the_key_and_without(
+    farm: Farm, redis_url: str
+) -> None:
+    job_id = await farm.ran("ada", WORD)
+    log, page = farm.everfold.log, await list_assets(farm.everfold.assets, "ada")
+    made = [asset for asset in page.assets if asset.job_id == job_id]
+
+    assert made
+    assert [await is_named(log, asset) for asset in made] == [True] * len(made)
+    async with Log.open(redis_url, namespace=log.keys.namespace) as plain:
+        assert [await is_named(plain, asset) for asset in made] == [None] * len(made)
 
 
 async def test_an_export_holds_the_sealed_form_and_no_key(farm: Farm) -> None:
