@@ -12,14 +12,16 @@ from contextlib import asynccontextmanager
 
 import anyio
 import msgspec
+from blake3 import blake3
 from msgspec import Struct, field
 
 from everfold.runner.backend import Backend, InputFile, NotPlaced, Placed, Unreachable
 from everfold.runner.capabilities.model_names import read_graph
+from everfold.streams.assets.asset import HASH_PREFIX
 from everfold.streams.assets.asset_store import AssetStore
 from everfold.streams.assets.graph_inputs import with_uploads
 from everfold.streams.border.logger import get_logger
-from everfold.streams.errors import AssetGone, EverfoldError
+from everfold.streams.errors import AssetDamaged, AssetGone, EverfoldError
 from everfold.streams.events.event import AssetInput, Failure
 from everfold.streams.redis.steady_clock import steady_s
 
@@ -100,8 +102,8 @@ class InputFiles:
         names = dict[str, str]()
         for place, one in inputs.items():
             found = await self._placed(backend, boot, one)
-            if isinstance(found, AssetGone):
-                return _gone(place, one, self._assets)
+            if isinstance(found, AssetGone | AssetDamaged):
+                return _gone(place, one, self._assets, found)
             if not isinstance(found, str):
                 return found
             names[place] = found
@@ -109,7 +111,7 @@ class InputFiles:
 
     async def _placed(
         self, backend: Backend, boot: str, wanted: AssetInput
-    ) -> str | AssetGone | StoreAway | NotTaken:
+    ) -> str | AssetGone | AssetDamaged | StoreAway | NotTaken:
         file = _file(wanted)
         place = self._place_of(backend, boot, file)
         async with place.lock:
@@ -123,7 +125,7 @@ class InputFiles:
                 self._avoided.pop(key, None)
                 place.name = name
                 return name
-            case _ if isinstance(content.failure, AssetGone):
+            case _ if isinstance(content.failure, AssetGone | AssetDamaged):
                 return content.failure
             case _ if content.failure is not None:
                 return StoreAway(f"the store of assets cannot be read: {content.failure}")
@@ -178,10 +180,23 @@ class _Content:
         assert self._assets is not None
         try:
             async with self._assets.open(self._wanted.hash) as chunks:
-                yield chunks
+                yield self._checked(chunks)
         except EverfoldError as error:
             self.failure = error
             raise
+
+    async def _checked(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Yield the bytes. Raises AssetDamaged before the server has all of others."""
+        digest, size_bytes = blake3(), 0
+        async for chunk in chunks:
+            digest.update(chunk)
+            size_bytes += len(chunk)
+            if size_bytes > self._wanted.size_bytes:
+                break
+            yield chunk
+        found = HASH_PREFIX + digest.hexdigest()
+        if found != self._wanted.hash:
+            raise AssetDamaged(self._wanted.hash, found)
 
 
 def sent_graph(workflow: bytes, uploads: PlacedInputs) -> bytes:
@@ -198,9 +213,13 @@ def _file(wanted: AssetInput) -> InputFile:
     )
 
 
-def _gone(place: str, wanted: AssetInput, assets: AssetStore | None) -> Failure:
+def _gone(
+    place: str,
+    wanted: AssetInput,
+    assets: AssetStore | None,
+    why: AssetGone | AssetDamaged,
+) -> Failure:
     where = assets.url if assets is not None else "the store"
-    return Failure(
-        code="input_gone",
-        message=f"input {place}: {where} no longer has {wanted.name} ({wanted.hash})",
-    )
+    has = "no longer has" if isinstance(why, AssetGone) else "has other bytes in the place of"
+    message = f"input {place}: {where} {has} {wanted.name} ({wanted.hash})"
+    return Failure(code="input_gone", message=message)

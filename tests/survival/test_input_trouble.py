@@ -155,6 +155,25 @@ async def test_a_job_whose_file_is_gone_fails_and_says_which(files: Files) -> No
     assert await comfy.executions() == []
 
 
+@pytest.mark.parametrize("change", ["other", "shorter", "longer"])
+async def test_a_job_whose_stored_file_was_damaged_fails_and_no_server_is_blamed(
+    files: Files, change: str
+) -> None:
+    comfy = await files.stack.comfy()
+    content = picture(RED)
+    file = await files.put(content)
+    (stored,) = files.folder.rglob("?" * 64)
+    damaged = {"other": content[:-1] + b"?", "shorter": content[:-5], "longer": content + b"12345"}
+    stored.write_bytes(damaged[change])
+    runner = await files.stack.runner(comfy, assets=str(files.folder))
+    job = await files.stack.until(await files.submit(file), "failed")
+    assert job.error is not None
+    assert job.error.code == "input_gone"
+    assert "has other bytes in the place of photo.png" in job.error.message
+    assert await comfy.executions() == []
+    assert "input_not_taken" not in str(runner)
+
+
 async def test_a_job_waits_while_the_store_cannot_be_read(files: Files) -> None:
     comfy = await files.stack.comfy()
     job_id = await files.submit(await files.put(picture(RED)))
