@@ -71,6 +71,19 @@ async def test_a_file_is_streamed_under_the_name_that_the_server_gave() -> None:
         ]
 
 
+async def test_a_web_page_in_the_place_of_a_picture_is_no_picture() -> None:
+    async def page(exchange: Exchange) -> None:
+        headers = b"Content-Type: text/html; charset=utf-8\r\nConnection: close\r\n"
+        await exchange.answer(200, b"<html>please log in</html>", headers)
+
+    async with placed(page) as (backend, _):
+        async with backend.open_output(FILE, BOOT, SERVER) as answer:
+            assert answer == Unreachable("GET /view answered with a web page")
+        named = OutputFile("output", "", "report.HTML")
+        async with backend.open_output(named, BOOT, SERVER) as answer:
+            assert isinstance(answer, OutputBody)
+
+
 async def test_of_a_server_that_has_restarted_files_count_and_previews_are_gone() -> None:
     async with placed(whole) as (backend, place):
         place.boot = "boot-2"

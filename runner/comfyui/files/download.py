@@ -33,6 +33,8 @@ BLOCK_BYTES = 512 * 1024
 """What is handed on at once: each block takes time on its way, whatever its size."""
 LENGTH_DIGITS = 15
 
+PAGE_ENDINGS = (".html", ".htm")
+
 GONE = (400, 404)
 """What ComfyUI answers for a file that it does not have, and for a name that it cannot have."""
 
@@ -43,7 +45,7 @@ async def download(http: ComfyHttp, file: OutputFile) -> AsyncIterator[OutputAns
     response: httpx.Response | None = None
     try:
         response = await http.begin_view(file, SILENCE_S)
-        answer = _answer(response)
+        answer = _answer(response, file)
     except Exception as error:
         answer = Unreachable(f"GET /view: {explain(error)}")
     try:
@@ -54,16 +56,27 @@ async def download(http: ComfyHttp, file: OutputFile) -> AsyncIterator[OutputAns
                 await response.aclose()
 
 
-def _answer(response: httpx.Response) -> OutputAnswer:
+def _answer(response: httpx.Response, file: OutputFile) -> OutputAnswer:
     if response.status_code in GONE:
         return OutputGone()
     if response.status_code != 200:
         return Unreachable(f"GET /view answered {response.status_code}")
+    if _is_page(response) and not file.filename.lower().endswith(PAGE_ENDINGS):
+        return Unreachable("GET /view answered with a web page")
     refuse_compressed(response)
     length = response.headers.get("Content-Length", "")
     if not (length.isascii() and length.isdigit()) or len(length) > LENGTH_DIGITS:
         return Unreachable("GET /view did not say how long the file is")
     return OutputBody(int(length), _chunks(response, int(length)))
+
+
+def _is_page(response: httpx.Response) -> bool:
+    """Say whether a web page came: a proxy that asks for a password, or says that it is busy.
+
+    ComfyUI itself sends no file as one.
+    """
+    media_type: str = response.headers.get("Content-Type", "")
+    return media_type.strip().lower().startswith("text/html")
 
 
 async def _chunks(response: httpx.Response, size_bytes: int) -> AsyncIterator[bytes]:
