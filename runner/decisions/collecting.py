@@ -25,7 +25,8 @@ FIRST_WAIT_S, LONGEST_WAIT_S, WAIT_SHARE = 1.0, 30.0, 0.1
 """The next try waits for this share of the time since the end."""
 
 FAILED_WITHIN_S = 30.0
-"""Of an attempt that failed or was canceled, files are tried for no longer: they are extras."""
+"""Of an attempt that failed or was canceled, files are tried for no longer: they are extras. Nor of
+one that succeeded, from when a cancel is asked."""
 
 
 def is_to_collect(job: Job, event: Terminal) -> bool:

@@ -6,9 +6,10 @@ job whose outputs must be stored to others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 
+import anyio
 import msgspec
 from msgspec import UNSET
 
@@ -25,6 +26,7 @@ from everfold.runner.execution.fleet import JobSlot
 from everfold.runner.execution.job_backend import JobBackend
 from everfold.runner.execution.job_log import JobLog
 from everfold.runner.execution.shared import Shared
+from everfold.runner.inputs.while_wanted import WhileWanted
 from everfold.runner.outputs.output_collection import OutputCollection
 from everfold.streams.assets.asset_store import AssetStore
 from everfold.streams.events.event import Expired, Failure, Succeeded, Terminal
@@ -35,13 +37,19 @@ Inputs = Callable[[None], tuple[Job, DecisionInputs]]
 
 
 class JobEnding:
-    """Prepares the end of one job run's job."""
+    """Prepares the end of one job run's job. `until` returns once what is asked is so."""
 
     def __init__(
-        self, shared: Shared, job_log: JobLog, slot: JobSlot, attempt_start: AttemptStart
+        self,
+        shared: Shared,
+        job_log: JobLog,
+        slot: JobSlot,
+        attempt_start: AttemptStart,
+        until: Callable[[Callable[[], bool]], Awaitable[None]],
     ) -> None:
         self._shared, self._job_log = shared, job_log
         self._slot, self._attempt_start = slot, attempt_start
+        self._until = until
         self._backend = JobBackend(shared.fleet)
 
     async def prepare(self, event: Terminal, watch: AttemptWatch | None, inputs: Inputs) -> Action:
@@ -64,12 +72,24 @@ class JobEnding:
         async with self._shared.storing.of(job.server or job.backend).jobs:
             self._slot.release()
             collection = await self._collection(assets, event, watch)
-            limit_s = self._shared.config.collect_within_s
-            within_s = limit_s if isinstance(event, Succeeded) else min(limit_s, FAILED_WITHIN_S)
-            found = await collection.run(event.outputs, within_s)
+            is_meant, limit_s = isinstance(event, Succeeded), self._shared.config.collect_within_s
+            within_s = limit_s if is_meant else self._hurried_s
+            run = partial(collection.run, event.outputs, within_s)
+            # A large file may come for hours, from a server that is slow.
+            found = await WhileWanted(run, self._until_hurried).run() or collection.so_far(
+                event.outputs
+            )
         event = msgspec.structs.replace(event, outputs=found.outputs)
         job, now = inputs(None)
         return after_collection(job, event, found.missing, now)
+
+    async def _until_hurried(self) -> None:
+        await self._until(lambda: self._job_log.job.is_canceling)
+        await anyio.sleep(self._hurried_s)
+
+    @property
+    def _hurried_s(self) -> float:
+        return min(self._shared.config.collect_within_s, FAILED_WITHIN_S)
 
     async def _collection(
         self, assets: AssetStore, event: Terminal, watch: AttemptWatch | None

@@ -6,7 +6,7 @@ log, under the lease, before or right after it is made. A lost lease ends the ru
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Callable
 
 import anyio
 
@@ -54,7 +54,6 @@ from everfold.runner.execution.unreadable_job import (
     read_remains,
 )
 from everfold.runner.execution.wakeup import Wakeup
-from everfold.runner.inputs.while_wanted import WANTED_EVERY_S
 from everfold.streams.appending.job_input import JobInput
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.border.logger import get_logger
@@ -98,7 +97,9 @@ class JobRun:
         self._backend = JobBackend(shared.fleet)
         asked = (self._may_send, self._now_ms, self._until_unwanted)
         self._attempt_start = AttemptStart(shared, self._job_log, self._slot, *asked)
-        self._ending = JobEnding(shared, self._job_log, self._slot, self._attempt_start)
+        self._ending = JobEnding(
+            shared, self._job_log, self._slot, self._attempt_start, self._until
+        )
         self._scope = anyio.CancelScope()
         self._attempt_watch: AttemptWatch | None = None
         self._truth: Truth | None = None
@@ -310,10 +311,10 @@ class JobRun:
 
     async def _until_unwanted(self) -> None:
         """Return once no attempt is to be begun: the job was canceled, or its time is over."""
-        while isinstance(self._decide(None), StartAttempt | Wait):
-            await self.wakeup.wait(WANTED_EVERY_S)
-            with suppress(*OUTAGES):
-                await self._refresh()
+        await self._until(lambda: not isinstance(self._decide(None), StartAttempt | Wait))
+
+    async def _until(self, is_so: Callable[[], bool]) -> None:
+        await self.wakeup.until(is_so, self._refresh)
 
     async def _watch_again(self) -> None:
         """Watch an attempt that this call did not start: it lives at its backend already."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import TypeVar
 
 import anyio
+
+from everfold.runner.inputs.while_wanted import WANTED_EVERY_S
+from everfold.streams.errors import OUTAGES
 
 T = TypeVar("T")
 
@@ -35,6 +39,13 @@ class Wakeup:
         """Wait until the flag is set, at most `at_most_s` seconds; leaves it set."""
         with anyio.move_on_after(at_most_s):
             await self._event.wait()
+
+    async def until(self, is_so: Callable[[], bool], look: Callable[[], Awaitable[None]]) -> None:
+        """Wait until something is so; `look` when the flag is set, and every WANTED_EVERY_S."""
+        while not is_so():
+            await self.wait(WANTED_EVERY_S)
+            with suppress(*OUTAGES):
+                await look()
 
     async def unless_set(self, waiting: Coroutine[object, object, T]) -> T | None:
         """Await `waiting`; cancel it and return None as soon as the flag is set.

@@ -27,6 +27,7 @@ from everfold.runner.config import RunnerConfig
 from everfold.runner.decisions.collecting import LATER
 from everfold.runner.decisions.output_files import (
     Missing,
+    Plan,
     Why,
     collected,
     names_of,
@@ -92,6 +93,7 @@ class OutputCollection:
         self._found: dict[OutputFile, Asset | Missing] = {}
         self._thumbnail = thumbnail
         self._thumbnails: dict[OutputFile, Asset] = {}
+        self._plan = Plan((), {}, is_whole=True)
 
     async def run(self, outputs: Outputs, within_s: float) -> Collection:
         """Store all that the outputs name. After `within_s` no try begins any more, unless the last
@@ -100,24 +102,33 @@ class OutputCollection:
         Waits for the server of the log. Raises nothing but what ends the run.
         """
         job, self._deadline_s = self._job, anyio.current_time() + within_s
-        plan = plan_of(
+        self._plan = plan = plan_of(
             outputs,
             previews=job.policy.previews == "collect",
             event_limit_bytes=self._config.event_limit_bytes,
         )
-        pictures = {f: c for of_node in self._pictures.values() for f, c in of_node.items()}
+        pictures = self._sent()
         self._names = names_of([*plan.files, *pictures], job.job_id)
         async with anyio.create_task_group() as tasks:
             for file in plan.files:
                 tasks.start_soon(self._store, file, None)
             for file, content in pictures.items():
                 tasks.start_soon(self._store, file, content)
-        missing = {found.why for found in self._found.values() if isinstance(found, Missing)}
-        if not plan.is_whole:
+        return self.so_far(outputs)
+
+    def so_far(self, outputs: Outputs) -> Collection:
+        """Return what is stored by now; the rest is marked with what is in its way."""
+        rest = Missing(self._in_the_way or "unreachable")
+        tried = dict.fromkeys([*self._plan.files, *self._sent()], rest) | self._found
+        missing = {found.why for found in tried.values() if isinstance(found, Missing)}
+        if not self._plan.is_whole:
             missing.add("skipped")
         whole = with_pictures(outputs, self._pictures)
-        found = {**plan.left_out, **self._found}
+        found = {**self._plan.left_out, **tried}
         return Collection(collected(whole, found, self._thumbnails), frozenset(missing))
+
+    def _sent(self) -> dict[OutputFile, bytes | Missing]:
+        return {f: c for of_node in self._pictures.values() for f, c in of_node.items()}
 
     async def _store(self, file: OutputFile, content: bytes | Missing | None) -> None:
         """Store one file; `content` are its bytes where the server need not be asked."""

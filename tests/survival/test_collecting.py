@@ -46,6 +46,19 @@ async def test_the_slot_is_free_while_files_are_stored(stack: Stack, tmp_path: P
     await stack.until(first, "succeeded")
 
 
+async def test_a_cancel_ends_a_job_whose_files_come_for_ever(stack: Stack, tmp_path: Path) -> None:
+    comfy = await stack.comfy()
+    await stack.runner(comfy, assets=str(tmp_path / "assets"), collect_within_s=1.0)
+    await comfy.fault("delay_view", seconds=25)
+    job_id = await submitted(stack, saver(("2", "a"), kib=4096))
+    await _is_collecting(stack, job_id, tmp_path / "assets")
+    await stack.log.append(job_id, CancelRequested(), epoch=0)
+    await command(stack.log.redis, "PUBLISH", stack.log.keys.wake(), f"cancel {job_id}")
+    job = await stack.until(job_id, "succeeded", within_s=15)
+    (file,) = references(job.outputs)
+    assert (file["stored"], file["why"]) == (False, "unreachable")
+
+
 async def test_without_a_store_or_with_keep_nothing_is_changed(
     stack: Stack, tmp_path: Path
 ) -> None:
