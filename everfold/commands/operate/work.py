@@ -56,7 +56,10 @@ KeepOutputs = Annotated[
 ]
 MakesThumbnails = Annotated[
     bool,
-    Parameter(help="Make a small picture of each stored one. Needs the extra `assets`."),
+    Parameter(
+        negative="--no-thumbnails",
+        help="Whether stored pictures get small ones. Needs the extra `assets`.",
+    ),
 ]
 EventLimit = Annotated[
     int,
