@@ -12,7 +12,7 @@ from PIL import Image
 from everfold.streams.assets.asset import HASH_PREFIX
 from everfold.streams.assets.asset_store import AssetStore
 from everfold.streams.assets.blob_folder import BlobFolder
-from everfold.streams.events.event import AssetInput, Released, Submitting
+from everfold.streams.events.event import AssetInput, Policy, Released, Submitting
 from everfold.streams.reading.reader import job_events
 from tests.support.stack import Comfy, Stack
 from tests.support.wait import eventually
@@ -58,7 +58,9 @@ class Files:
             name=asset.name,
         )
 
-    async def submit(self, *files: AssetInput, seconds: float = 0.0) -> str:
+    async def submit(
+        self, *files: AssetInput, seconds: float = 0.0, policy: Policy | None = None
+    ) -> str:
         """Submit a job that loads each file and saves what it shows."""
         graph, inputs = dict[str, object](), dict[str, AssetInput]()
         for number, file in enumerate(files, 1):
@@ -73,7 +75,7 @@ class Files:
                 graph[f"{number}1"] = node
             saved = {"images": shows, "filename_prefix": f"input{number}"}
             graph[f"{number}2"] = {"class_type": "SaveImage", "inputs": saved}
-        return (await self.stack.log.submit(graph, inputs=inputs)).job_id
+        return (await self.stack.log.submit(graph, inputs=inputs, policy=policy)).job_id
 
     async def shown(self, job_id: str) -> list[tuple[int, ...]]:
         """Return a pixel of each picture that a job has saved, in the order of its files."""

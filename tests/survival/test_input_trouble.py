@@ -76,12 +76,15 @@ async def test_half_a_file_of_that_name_is_left_alone_and_another_name_is_sent(
 
 async def test_an_upload_that_is_cut_is_sent_again_before_the_prompt(files: Files) -> None:
     comfy = await files.stack.comfy()
-    await comfy.fault("spoil_uploads")
-    # The runner's own small files come first: the identity and the boot marker are cut, too.
     await files.stack.runner(comfy, assets=str(files.folder))
+    await files.stack.until(await files.stack.submit(0.0), "succeeded")  # its own files are there
     await comfy.fault("spoil_uploads")
-    job_id = await files.submit(await files.put(picture(RED)))
+    file = await files.put(picture(RED))
+    job_id = await files.submit(file)
     assert await files.shown(job_id) == [RED]
+    assert await files.sent(job_id) == [{"10.image": name_of(file).replace(".png", " (1).png")}]
+    assert len(await uploads(comfy)) == 2
+    assert len(await comfy.executions()) == 2
 
 
 async def test_a_server_that_keeps_other_bytes_is_never_sent_the_prompt(files: Files) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from everfold.streams.events.event import Policy
 from tests.support.job_files import BIG, GREEN, RED, Files, name_of, picture, uploads
 from tests.support.stack import Stack
 
@@ -62,17 +63,18 @@ async def test_ten_jobs_with_one_file_send_it_once(files: Files) -> None:
 
 
 async def test_another_server_gets_the_file_when_the_first_one_dies(files: Files) -> None:
-    first = await files.stack.comfy()
-    runner = await files.stack.runner(first, assets=str(files.folder))
-    job_id = await files.submit(await files.put(picture(RED)), seconds=30.0)
+    first, second = await files.stack.comfy(), await files.stack.comfy()
+    await files.stack.runner(first, assets=str(files.folder))
+    file = await files.put(picture(RED))
+    policy = Policy(backend_away_s=1.0, retry_backoff_s=0.1)
+    job_id = await files.submit(file, seconds=3.0, policy=policy)
     await files.stack.until(job_id, "running")
     first.kill()
-    runner.kill()
-    second = await files.stack.comfy()
-    await files.stack.runner(first, second, assets=str(files.folder))
-    await first.up()
-    assert await files.shown(await files.submit(await files.put(picture(GREEN)))) == [GREEN]
-    assert len(await uploads(first)) + len(await uploads(second)) >= 1
+    await files.stack.runner(second, assets=str(files.folder))
+    assert await files.shown(job_id) == [RED]
+    assert (await files.stack.job(job_id)).backend == second.url
+    assert await files.sent(job_id) == [{"10.image": name_of(file)}] * 2
+    assert len(await uploads(second)) == 1
 
 
 async def test_bytes_of_any_kind_are_sent_as_they_are(files: Files) -> None:
