@@ -20,6 +20,7 @@ from everfold.projector.subscribing.subscription import GiveUp, Subscription
 from everfold.streams.appending.log import Log
 from everfold.streams.border.sealed_form import is_sealed
 from everfold.streams.events.event import Policy
+from everfold.streams.sealing.user_keys import drop_key
 from tests.support.ciphers import OTHER_SEAL_KEY, SEAL_KEY
 from tests.support.everything import everything_stored
 from tests.support.programs import StartProgram
@@ -171,6 +172,22 @@ async def test_a_runner_without_the_key_releases_it_and_one_with_it_takes_it(
     await sealed.runner(comfy)
     assert (await everfold.wait(job_id, timeout_s=30)).status == "succeeded"
     assert WORD.encode() not in await everything_stored(everfold.log)
+
+
+async def test_a_job_whose_key_was_thrown_away_fails_and_says_so(
+    everfold: Everfold, sealed: Stack
+) -> None:
+    """As one that was submitted at the moment in which its user was erased."""
+    comfy = await sealed.comfy()
+    job_id = await submitted(everfold, marked())
+    await drop_key(everfold.log.redis, everfold.log.keys, "ada")
+    await sealed.runner(comfy)
+
+    job = await everfold.wait(job_id, timeout_s=30)
+    assert job.error is not None
+    assert (job.status, job.error.code) == ("failed", "workflow_gone")
+    assert "erased" in job.error.message
+    assert await comfy.executions() == []
 
 
 async def test_a_runner_without_the_key_leaves_a_running_job_to_one_that_has_it(
