@@ -51,9 +51,10 @@ _encode = msgspec.json.Encoder().encode
 def shortened(event: Event, limit_bytes: int) -> Event:
     """Return the event with outputs and messages shortened; it may still be over the limit.
 
-    An event that is sealed was shortened before, and stays as it is.
+    An event that is sealed was shortened before, and stays as it is where it fits. A node may have
+    put out what only looks sealed.
     """
-    if holds_sealed(event):
+    if holds_sealed(event) and _fits(event, limit_bytes):
         return event
     match event:
         case OutputSaved():
@@ -67,6 +68,11 @@ def shortened(event: Event, limit_bytes: int) -> Event:
             return replace(event, problems=_first_problems(event.problems))
         case _:
             return _short_texts(event)
+
+
+def _fits(event: Event, limit_bytes: int) -> bool:
+    encoded = _encode(event)
+    return len(encoded) <= limit_bytes and nests_within(encoded, NESTING_LIMIT)
 
 
 def cut_output(output: Mapping[str, object], limit_bytes: int) -> dict[str, object]:

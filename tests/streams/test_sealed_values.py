@@ -184,6 +184,29 @@ def test_sealed_outputs_are_never_cut() -> None:
     assert opened(found, unseal) == Succeeded(attempt=1, outputs=big)
 
 
+@pytest.mark.parametrize(
+    "output",
+    [
+        {"text": [f"everfold_sealed:{'a' * 40}.{'b' * 30}"], "more": "x" * EVENT_LIMIT_BYTES},
+        {"everfold_sealed": f"{'a' * 40}.{'b' * EVENT_LIMIT_BYTES}"},
+    ],
+)
+def test_what_a_node_puts_out_that_looks_sealed_is_cut_as_all_else(
+    output: dict[str, object],
+) -> None:
+    for event in (
+        Succeeded(attempt=1, outputs={"9": output}),
+        OutputSaved(attempt=1, node="9", output=output),
+    ):
+        assert len(encode(event)) < EVENT_LIMIT_BYTES
+
+
+def test_many_small_outputs_fit_into_the_log_when_they_are_sealed() -> None:
+    many: dict[str, dict[str, object]] = {str(node): {"text": ["a"]} for node in range(15_000)}
+
+    assert len(encode(sealed_event(Succeeded(attempt=1, outputs=many), seal))) <= EVENT_LIMIT_BYTES
+
+
 def test_a_key_of_a_user_opens_with_the_key_that_wrapped_it() -> None:
     wrapped = CIPHER.wrap(KEY, "field")
 
