@@ -137,7 +137,7 @@ def _graph(number: int, *, kib: int, kind: str, files: int = 1, seconds: float =
 async def _make(jobs: int, policy: Policy) -> Made:
     async with _farm() as farm:
         await _run(farm, [_graph(0, kib=1, kind="png")], policy, start=True)
-        idle = await _idle(farm)
+        idle = await _idle(farm, min(IDLE_S, jobs * JOB_S / 2))
         before = await _counts(farm)
         graphs = [
             _graph(number, kib=PICTURE_KIB, kind="png", seconds=JOB_S)
@@ -171,12 +171,12 @@ async def _run(
     return time.perf_counter() - began_s
 
 
-async def _idle(farm: SmallFarm) -> dict[str, float]:
+async def _idle(farm: SmallFarm, seconds: float) -> dict[str, float]:
     """Return what an idle second costs."""
     before = await _counts(farm)
-    await anyio.sleep(IDLE_S)
+    await anyio.sleep(seconds)
     after = await _counts(farm)
-    return {name: (after[name] - before.get(name, 0)) / IDLE_S for name in after}
+    return {name: (after[name] - before.get(name, 0)) / seconds for name in after}
 
 
 async def _counts(farm: SmallFarm) -> dict[str, float]:

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 
 async def test_a_runner_is_listed_drained_and_gone(everfold: Everfold) -> None:
     async with simulate() as comfy:
-        runner = everfold("runner", "--name", "gpu1", COMFYUI_URL=comfy.url)
+        runner = everfold("runner", "--name", "gpu1", "--no-thumbnails", COMFYUI_URL=comfy.url)
         await runner.line("serves default", within_s=20)
         rows = await objects(everfold("runners", "ls", "--json"))
         name = str(rows[0]["name"])
