@@ -7,15 +7,17 @@ one picture; the results are fetched from the asset store, wherever they were ma
 
 from __future__ import annotations
 
+import contextlib
 import io
+import sys
 import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
 from PIL import Image, ImageOps
 
 from everfold import ComfyBackend, Everfold, Log, Runner, RunnerConfig, find_server, runner_name
-from everfold.simulator import simulate
 
 JOBS = 6
 QUEUE = "pictures"
@@ -44,17 +46,32 @@ def is_inverse(made: bytes, original: bytes) -> bool:
         return one.tobytes() == ImageOps.invert(other).tobytes()
 
 
+@contextlib.asynccontextmanager
+async def server() -> AsyncIterator[str]:
+    """Run a simulator; yield its address."""
+    command = (sys.executable, "-m", "everfold.simulator", "--port", "0")
+    async with await anyio.open_process(command, stderr=None) as process:
+        assert process.stdout is not None
+        told = b""
+        try:
+            while b"listening on" not in told or not told.endswith(b"\n"):
+                told += await process.stdout.receive()
+            yield told.decode().split()[-1]
+        finally:
+            process.terminate()
+
+
 async def main(assets: Path) -> None:
     config = RunnerConfig(name=runner_name("img2img"), queues=(QUEUE,), drain_s=5)
     # Clients and runners use the same place: a folder of this machine, or s3://bucket/prefix.
     async with (
-        simulate() as first,
-        simulate() as second,
+        server() as first,
+        server() as second,
         Log.open(find_server(), actor=config.name) as log,
         Everfold.connect(assets=assets) as everfold,
         anyio.create_task_group() as tasks,
     ):
-        backends = [ComfyBackend(first.url), ComfyBackend(second.url)]
+        backends = [ComfyBackend(first), ComfyBackend(second)]
         runner = Runner(log, backends, config, everfold.assets)
         await tasks.start(runner.run)
         await invert(everfold)
