@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import AsyncGenerator
@@ -60,16 +61,19 @@ async def save_asset(
     Without `overwrite` a file that is there stays as it is. Raises AssetGone, AssetDamaged,
     AssetsUnavailable, and Misconfigured where the file cannot be written: then `path` is as it was.
     """
+    if overwrite and await anyio.to_thread.run_sync(_is_no_file, path):
+        raise Misconfigured(f"{path} cannot be written: it is no file")
     part = path.with_name(f".everfold-{secrets.token_hex(8)}.part")
     try:
         # Not followed and made anew, so that nobody has put a link there.
-        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
         try:
             with os.fdopen(handle, "wb") as file:
                 async with contextlib.aclosing(checked_bytes(store, content_hash)) as chunks:
                     async for chunk in chunks:
                         await anyio.to_thread.run_sync(file.write, chunk)
-                await anyio.to_thread.run_sync(_sync, file.fileno())
+                file.flush()
+                await anyio.to_thread.run_sync(os.fsync, file.fileno())
             return _name(part, path, overwrite=overwrite)
         finally:
             part.unlink(missing_ok=True)
@@ -77,15 +81,12 @@ async def save_asset(
         raise Misconfigured(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def _sync(handle: int) -> None:
-    os.fchmod(handle, 0o666 & ~_umask())
-    os.fsync(handle)
+def _is_no_file(path: Path) -> bool:
+    return path.exists() and not path.is_file()
 
 
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+"""What systems say that have no hard links, such as the disks of cameras, and network shares."""
 
 
 def _name(part: Path, path: Path, *, overwrite: bool) -> bool:
@@ -96,4 +97,17 @@ def _name(part: Path, path: Path, *, overwrite: bool) -> bool:
         os.link(part, path, follow_symlinks=False)
     except FileExistsError:
         return False
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        return _take_name(part, path)
+    return True
+
+
+def _take_name(part: Path, path: Path) -> bool:
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
+    except FileExistsError:
+        return False
+    part.replace(path)
     return True
