@@ -29,6 +29,15 @@ FAILED_WITHIN_S = 30.0
 one that succeeded, from when a cancel is asked."""
 
 
+CRASHES_LIMIT = 10
+"""Runners that died over a job in a row: it ends without its files before it takes down more."""
+
+
+def kills_runners(job: Job) -> bool:
+    """Say whether so many runners died over the job that nothing more is tried for its files."""
+    return job.crashes_in_a_row >= max(CRASHES_LIMIT, job.policy.crash_limit)
+
+
 def is_to_collect(job: Job, event: Terminal) -> bool:
     """Say whether the files of the outputs are to be stored before the event is appended."""
     return job.policy.outputs != "keep" and (isinstance(event, Succeeded) or has_outputs(event))

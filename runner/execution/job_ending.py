@@ -17,7 +17,12 @@ from everfold.projector.job.job import Job
 from everfold.runner.backend import SentPictures
 from everfold.runner.capabilities.model_names import read_graph
 from everfold.runner.decisions.actions import Action, DecisionInputs, Finish, Leave
-from everfold.runner.decisions.collecting import FAILED_WITHIN_S, after_collection, is_to_collect
+from everfold.runner.decisions.collecting import (
+    FAILED_WITHIN_S,
+    after_collection,
+    is_to_collect,
+    kills_runners,
+)
 from everfold.runner.decisions.output_files import collected
 from everfold.runner.decisions.sent_pictures import sending_nodes
 from everfold.runner.execution.attempt_start import NO_STORE, AttemptStart
@@ -76,9 +81,12 @@ class JobEnding:
             within_s = limit_s if is_meant else self._hurried_s
             run = partial(collection.run, event.outputs, within_s)
             # A large file may come for hours, from a server that is slow.
-            found = await WhileWanted(run, self._until_hurried).run() or collection.so_far(
-                event.outputs
-            )
+            if kills_runners(job):
+                found = collection.skipped(event.outputs)
+            else:
+                found = await WhileWanted(run, self._until_hurried).run() or collection.so_far(
+                    event.outputs
+                )
         event = msgspec.structs.replace(event, outputs=found.outputs)
         job, now = inputs(None)
         return after_collection(job, event, found.missing, now)

@@ -101,20 +101,28 @@ class OutputCollection:
 
         Waits for the server of the log. Raises nothing but what ends the run.
         """
-        job, self._deadline_s = self._job, anyio.current_time() + within_s
-        self._plan = plan = plan_of(
-            outputs,
-            previews=job.policy.previews == "collect",
-            event_limit_bytes=self._config.event_limit_bytes,
-        )
+        self._deadline_s = anyio.current_time() + within_s
+        self._plan = plan = self._planned(outputs)
         pictures = self._sent()
-        self._names = names_of([*plan.files, *pictures], job.job_id)
+        self._names = names_of([*plan.files, *pictures], self._job.job_id)
         async with anyio.create_task_group() as tasks:
             for file in plan.files:
                 tasks.start_soon(self._store, file, None)
             for file, content in pictures.items():
                 tasks.start_soon(self._store, file, content)
         return self.so_far(outputs)
+
+    def skipped(self, outputs: Outputs) -> Collection:
+        """Return the outputs with every file marked as left out; nothing is asked for."""
+        self._plan, self._in_the_way = self._planned(outputs), "skipped"
+        return self.so_far(outputs)
+
+    def _planned(self, outputs: Outputs) -> Plan:
+        return plan_of(
+            outputs,
+            previews=self._job.policy.previews == "collect",
+            event_limit_bytes=self._config.event_limit_bytes,
+        )
 
     def so_far(self, outputs: Outputs) -> Collection:
         """Return what is stored by now; the rest is marked with what is in its way."""

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
+from typing import cast
+
 import pytest
 from msgspec.structs import replace
 
 from everfold.projector.job.job import Job
+from everfold.runner.backend import OutputAnswer, OutputFile, SentPictures
+from everfold.runner.config import RunnerConfig
 from everfold.runner.decisions.actions import DecisionInputs, Finish, HandOver, Postpone, Retry
-from everfold.runner.decisions.collecting import after_collection, is_to_collect
+from everfold.runner.decisions.collecting import after_collection, is_to_collect, kills_runners
 from everfold.runner.decisions.output_files import Why
-from everfold.streams.events.event import Canceled, Failed, Failure, Policy, Succeeded
+from everfold.runner.outputs.output_collection import OutputCollection
+from everfold.runner.outputs.places import Places
+from everfold.streams.assets.asset_store import AssetStore
+from everfold.streams.events.event import Canceled, Failed, Failure, Outputs, Policy, Succeeded
 
 NOW_MS = 1_800_000_000_000
 EVENT = Succeeded(attempt=1, outputs={"3": {"images": []}}, started_at_ms=5_000, ended_at_ms=9_000)
@@ -99,3 +107,26 @@ def test_what_failed_is_never_more_than_marked() -> None:
     assert not is_to_collect(JOB, failed)
     assert is_to_collect(JOB, replace(failed, outputs=EVENT.outputs))
     assert not is_to_collect(collect(JOB, outputs="keep"), EVENT)
+
+
+def test_a_job_over_which_runners_die_is_ended_without_its_files_before_it_takes_down_all() -> None:
+    died = [replace(JOB, crashes_in_a_row=count) for count in (3, 9, 10, 50)]
+    assert [kills_runners(job) for job in died] == [False, False, True, True]
+    patient = replace(JOB, crashes_in_a_row=10, policy=Policy(crash_limit=20))
+    assert not kills_runners(patient)
+
+
+def test_files_that_are_skipped_are_asked_of_nobody() -> None:
+    def ask(_: OutputFile) -> AbstractAsyncContextManager[OutputAnswer]:
+        raise AssertionError("no file is asked for")
+
+    config, assets = RunnerConfig(name="r"), cast("AssetStore", None)
+    collection = OutputCollection(config, assets, Places(), JOB, ask, {"5": SentPictures((b"x",))})
+    outputs: Outputs = {"3": {"images": [{"filename": "a.png", "subfolder": "", "type": "output"}]}}
+    found = collection.skipped(outputs)
+    marked = [
+        one for node in found.outputs.values() for one in cast("list[object]", node["images"])
+    ]
+    assert found.missing == {"skipped"}
+    assert len(marked) == 2
+    assert all(cast("dict[str, object]", one)["why"] == "skipped" for one in marked)
