@@ -121,12 +121,12 @@ def test_files_that_are_skipped_are_asked_of_nobody() -> None:
         raise AssertionError("no file is asked for")
 
     config, assets = RunnerConfig(name="r"), cast("AssetStore", None)
-    collection = OutputCollection(config, assets, Places(), JOB, ask, {"5": SentPictures((b"x",))})
+    sent = SentPictures(pictures=(b"x",), is_whole=True)
+    collection = OutputCollection(config, assets, Places(), JOB, ask, {"5": sent})
     outputs: Outputs = {"3": {"images": [{"filename": "a.png", "subfolder": "", "type": "output"}]}}
     found = collection.skipped(outputs)
-    marked = [
-        one for node in found.outputs.values() for one in cast("list[object]", node["images"])
-    ]
+    images = [cast("list[dict[str, object]]", node["images"]) for node in found.outputs.values()]
+    marked = [*images[0], *images[1]]
     assert found.missing == {"skipped"}
     assert len(marked) == 2
-    assert all(cast("dict[str, object]", one)["why"] == "skipped" for one in marked)
+    assert all(one["why"] == "skipped" for one in marked)
