@@ -82,11 +82,11 @@ class OutputCollection:
         thumbnail: Thumbnail | None = None,
     ) -> None:
         self._config, self._assets, self._job = config, assets, job
-        self._files, self._open_output = places.files, open_output
+        self._places, self._files, self._open_output = places, places.files, open_output
         self._questions = places.of(job.server or job.backend).questions
         self._pictures = pictures_of(sent)
         self._names: dict[OutputFile, str] = {}
-        self._deadline_s = 0.0
+        self._within_s = self._deadline_s = 0.0
         self._in_the_way: Why | None = None
         """What the last try of any file has met; None after a success."""
         self._told = set[Why]()
@@ -101,7 +101,7 @@ class OutputCollection:
 
         Waits for the server of the log. Raises nothing but what ends the run.
         """
-        self._deadline_s = anyio.current_time() + within_s
+        self._within_s, self._deadline_s = within_s, anyio.current_time() + within_s
         self._plan = plan = self._planned(outputs)
         pictures = self._sent()
         self._names = names_of([*plan.files, *pictures], self._job.job_id)
@@ -159,11 +159,18 @@ class OutputCollection:
                 found = await self._try(file, content)
                 is_to_wait = isinstance(found, Missing) and found.why in LATER
                 self._in_the_way = found.why if isinstance(found, Missing) and is_to_wait else None
+                if isinstance(found, Asset) or self._in_the_way == "store_full":
+                    self._places.note_store(fails=not isinstance(found, Asset))
             pause_s = backoff.next_s()
-            is_late = anyio.current_time() + pause_s > self._deadline_s
+            is_late = anyio.current_time() + pause_s > self._waits_until_s()
             if found is not None and (is_late or not is_to_wait):
                 return found
             await anyio.sleep(pause_s)
+
+    def _waits_until_s(self) -> float:
+        if self._in_the_way != "store_full":
+            return self._deadline_s
+        return min(self._deadline_s, self._places.waits_for_store_until_s(self._within_s))
 
     async def _make_thumbnail(self, file: OutputFile, asset: Asset) -> None:
         """Make one within the time that is left; the job does not wait for more."""

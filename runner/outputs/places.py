@@ -34,6 +34,17 @@ class Places:
         self.files = anyio.Semaphore(FILES_AT_ONCE)
         """Held while a file comes."""
         self._by_server: dict[str, ServerPlaces] = {}
+        self._store_fails_since_s: float | None = None
+
+    def note_store(self, *, fails: bool) -> None:
+        """Note whether the store has taken a file now."""
+        since_s = self._store_fails_since_s
+        self._store_fails_since_s = (since_s or anyio.current_time()) if fails else None
+
+    def waits_for_store_until_s(self, within_s: float) -> float:
+        """Return until when the store is waited for: it is once for all jobs that end meanwhile,
+        else a store that stays full would hold up each job for so long."""
+        return (self._store_fails_since_s or anyio.current_time()) + within_s
 
     def of(self, server: str) -> ServerPlaces:
         """Return the places of a server, by its identity or address."""

@@ -156,6 +156,26 @@ async def test_a_cancel_that_comes_while_files_are_stored_is_too_late(
     await check_stored(store_of(stack, tmp_path / "assets"), job, comfy)
 
 
+async def test_a_store_that_takes_nothing_is_waited_for_once_and_not_by_every_job(
+    stack: Stack, tmp_path: Path
+) -> None:
+    place = tmp_path / "assets"
+    place.write_text("no folder")
+    comfy = await stack.comfy()
+    await stack.runner(comfy, assets=str(place), collect_within_s=6.0, slots=1)
+    first = await submitted(stack, saver(("2", "a")))
+    await stack.until(first, "succeeded")
+    began_s = anyio.current_time()
+    later = [await submitted(stack, saver(("2", "a"))) for _ in range(12)]
+    for job_id in later:
+        job = await stack.until(job_id, "succeeded")
+        assert [one["why"] for one in references(job.outputs)] == ["store_full"]
+    assert anyio.current_time() - began_s < 10
+    place.unlink()
+    job = await stack.until(await submitted(stack, saver(("2", "a"))), "succeeded")
+    await check_stored(store_of(stack, place), job, comfy)
+
+
 async def test_what_a_failed_attempt_has_saved_is_stored_too(stack: Stack, tmp_path: Path) -> None:
     comfy = await stack.comfy()
     await stack.runner(comfy, assets=str(tmp_path / "assets"))
