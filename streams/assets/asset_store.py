@@ -44,6 +44,9 @@ from everfold.streams.redis.server import server_time_ms
 TRIES = 3
 """Times that the same bytes are stored again where a sweeper removed them meanwhile."""
 
+LOOKED_AT = 1_000
+"""The newest assets of an owner among which one is looked for that is stored again."""
+
 Source = AsyncIterator[bytes] | bytes | Path
 
 
@@ -108,7 +111,7 @@ class AssetStore:
         """
         owner, kept_s = check_text("owner", owner), self._kept_s(keep_s)
         if expected_bytes is not None:
-            await self._check_quota(owner, expected_bytes)
+            await self._check_quota(owner, safe_name(name), expected_bytes)
         tries = 1 if isinstance(source, AsyncIterator) else TRIES
         for _ in range(tries):
             async with contextlib.aclosing(stream_of(source)) as stream:
@@ -226,12 +229,19 @@ class AssetStore:
             height=found.height,
         )
 
-    async def _check_quota(self, owner: str, wanted_bytes: int) -> None:
-        """Raise QuotaFull before a transfer that would be refused after it."""
+    async def _check_quota(self, owner: str, name: str, wanted_bytes: int) -> None:
+        """Raise QuotaFull before a transfer that would be refused after it.
+
+        A file that the owner may have already is let through: it would count once.
+        """
         limit = await quota_of(self.log, owner)
         used = await self.used_bytes(owner) if limit else 0
         if limit and used + wanted_bytes > limit:
-            raise QuotaFull(owner, used, limit, wanted_bytes)
+            asked = ("ZREVRANGE", self.keys_of_owner(owner).owned(owner), 0, LOOKED_AT - 1)
+            newest = cast("list[bytes]", await command(self.log.redis, *asked))
+            found = await self.get_many([one.decode(errors="replace") for one in newest])
+            if not any((one.name, one.size_bytes) == (name, wanted_bytes) for one in found):
+                raise QuotaFull(owner, used, limit, wanted_bytes)
 
     async def used_bytes(self, owner: str) -> int:
         """Return how many bytes the assets of an owner have."""

@@ -339,6 +339,17 @@ async def test_bytes_that_are_stored_between_the_last_look_and_their_removal_are
     assert await read(store, (await store.put(b"x", name="b")).asset) == b"x"
 
 
+async def test_a_file_that_is_stored_again_counts_once(store: AssetStore, log: Log) -> None:
+    await set_limit(log, Limit("assets", "user", "*", 10))
+    first = await store.put(b"123456", name="a/b.png", owner="ada", expected_bytes=6)
+    again = await store.put(b"123456", name="a/b.png", owner="ada", expected_bytes=6)
+    assert (again.asset.id, again.created) == (first.asset.id, False)
+    assert await store.used_bytes("ada") == 6
+    for other, name in ((b"654321", "b.png"), (b"123456", "c.png")):
+        with pytest.raises(QuotaFull):
+            await store.put(other, name=name, owner="ada", expected_bytes=6)
+
+
 @pytest.mark.parametrize("place", ["expiry", "unconfirmed", "owned"])
 async def test_what_another_program_wrote_between_assets_is_passed_over(
     store: AssetStore, log: Log, place: str
