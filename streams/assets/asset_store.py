@@ -35,6 +35,7 @@ from everfold.streams.assets.sniffing.media_types import describe
 from everfold.streams.errors import AssetsUnavailable, AssetUnknown, InvalidName, QuotaFull
 from everfold.streams.events.checks import check_text
 from everfold.streams.events.json_text import NotJson, decoder
+from everfold.streams.events.limits import LAST_DATE_MS
 from everfold.streams.events.ranges import check_number
 from everfold.streams.redis.keys import AssetKeys
 from everfold.streams.redis.redis_errors import command, commands
@@ -318,6 +319,11 @@ def _kept_ms(keep_s: float | None) -> int:
     return 0 if keep_s is None else max(1, int(keep_s * 1000))
 
 
+def whole_ms(score: bytes) -> int:
+    """Return a time that a sorted set has, in ms; another program may have written infinity."""
+    return int(min(max(float(score), 0.0), LAST_DATE_MS))
+
+
 def _read(asset: str, record: object, expires: object) -> Asset:
     """Return a record with its expiry. Raises AssetUnknown where there is none that can be read."""
     if not isinstance(record, bytes):
@@ -326,5 +332,5 @@ def _read(asset: str, record: object, expires: object) -> Asset:
         found = read_asset(record)
     except NotJson:
         raise AssetUnknown(asset) from None
-    expires_ms = int(float(cast("bytes", expires))) if expires is not None else 0
+    expires_ms = whole_ms(cast("bytes", expires)) if expires is not None else 0
     return msgspec.structs.replace(found, expires_ms=expires_ms)

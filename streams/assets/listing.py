@@ -13,7 +13,7 @@ from typing import cast
 from msgspec import Struct
 
 from everfold.streams.assets.asset import Asset
-from everfold.streams.assets.asset_store import AssetStore, read_asset
+from everfold.streams.assets.asset_store import AssetStore, read_asset, whole_ms
 from everfold.streams.errors import InvalidName
 from everfold.streams.events.checks import check_text
 from everfold.streams.events.json_text import NotJson
@@ -105,7 +105,7 @@ async def _newest(
     for reply in replies:
         flat = cast("list[bytes]", reply)
         places = (
-            (int(float(score)), asset.decode(errors="replace"))
+            (whole_ms(score), asset.decode(errors="replace"))
             for asset, score in zip(flat[::2], flat[1::2], strict=True)
         )
         found += [place for place in places if place < after]

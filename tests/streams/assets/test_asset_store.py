@@ -358,6 +358,11 @@ async def test_what_another_program_wrote_between_assets_is_passed_over(
     keys = store.keys_of(asset.id)
     key = keys.owned("ada") if place == "owned" else getattr(keys, place)()
     for odd in (b"no id", b"\xff\xfe\xfd", b"00000000-0000-0000-0000-00000000zzzz"):
+        for score in ("1", "-inf", "+inf"):
+            await command(log.redis, "ZADD", key, score, odd + score.encode())
         await command(log.redis, "ZADD", key, 1, odd)
     assert await swept(store) == Swept()
     assert (await list_assets(store, "ada")).assets == [await store.get(asset.id)]
+    await command(log.redis, "ZADD", key, "-inf", asset.id)
+    assert (await list_assets(store, "ada")).assets == [await store.get(asset.id)]
+    assert (await swept(store)).expired == (place == "expiry")
