@@ -36,7 +36,7 @@ class Bucket:
         try:
             self._store = from_url(url)
         except BaseError as error:
-            raise ArchiveUnavailable(url, told(error)) from error
+            raise ArchiveUnavailable(url, told(error)) from None  # it shows addresses whole
 
     async def create(self, name: str, content: bytes) -> bool:
         """Store an object; False when the name is taken. Raises ArchiveUnavailable."""
@@ -50,7 +50,7 @@ class Bucket:
         try:
             return await anyio.to_thread.run_sync(call, *arguments)
         except (BaseError, OSError) as error:
-            raise ArchiveUnavailable(self.url, told(error)) from error
+            raise ArchiveUnavailable(self.url, told(error)) from None  # it shows addresses whole
 
     def _create(self, name: str, content: bytes) -> bool:
         try:

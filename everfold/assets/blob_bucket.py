@@ -87,7 +87,7 @@ class BlobBucket:
                 self._url, client_options=_client_options(request_s), retry_config=RETRIES
             )
         except (BaseError, ValueError) as error:
-            raise Misconfigured(f"{self._url} is not opened: {told(error)}") from error
+            raise Misconfigured(f"{self._url} is not opened: {told(error)}") from None
 
     @property
     def url(self) -> str:
@@ -167,7 +167,7 @@ class BlobBucket:
         try:
             return await anyio.to_thread.run_sync(call, *arguments, abandon_on_cancel=True)
         except (BaseError, OSError, ValueError) as error:
-            raise AssetsUnavailable(self.url, told(error)) from error
+            raise AssetsUnavailable(self.url, told(error)) from None  # it shows addresses whole
 
     async def _pieces(self, content_hash: str, start: int, end: int) -> AsyncIterator[bytes]:
         for at in range(start, end, READ_BYTES):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -290,3 +291,16 @@ async def test_memory_is_bounded(
 
     assert int(count) == 96 * 2**20
     assert int(took) < 32
+
+
+async def test_no_text_of_an_error_shows_a_password_of_the_endpoint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for variable, value in settings(1).items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://user:word-of-passage@127.0.0.1:1")
+    with pytest.raises(AssetsUnavailable) as failed:
+        await BlobBucket("s3://bucket/files").find(hash_of(SMALL))
+    text = "".join(traceback.format_exception(failed.value))
+    assert "127.0.0.1:1" in text
+    assert "word-of-passage" not in text
