@@ -238,7 +238,7 @@ class AssetStore:
         limit = await quota_of(self.log, owner)
         used = await self.used_bytes(owner) if limit else 0
         if limit and used + wanted_bytes > limit:
-            asked = ("ZREVRANGE", self.keys_of_owner(owner).owned(owner), 0, LOOKED_AT - 1)
+            asked = ("ZRANGE", self.keys_of_owner(owner).owned(owner), 0, LOOKED_AT - 1, "REV")
             newest = cast("list[bytes]", await command(self.log.redis, *asked))
             found = await self.get_many([one.decode(errors="replace") for one in newest])
             if not any((one.name, one.size_bytes) == (name, wanted_bytes) for one in found):
