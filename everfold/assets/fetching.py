@@ -11,6 +11,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from socket import gaierror
 from urllib.parse import unquote
 
 import anyio
@@ -187,6 +188,10 @@ class _Source:
             return self.refused(f"it did not come within {self._rules.fetch_within_s:g} s")
         if isinstance(error, httpx.ReadTimeout):
             return self.refused(f"nothing came for {self._rules.fetch_silence_s:g} s")
+        if isinstance(error, gaierror):
+            return self.refused("it cannot be read: its host has no address")
+        if isinstance(error, httpx.ConnectError):
+            return self.refused("it cannot be read: no connection to its host")
         # An error's own text may show the whole address.
         return self.refused(f"it cannot be read ({type(error).__name__})")
 

@@ -121,4 +121,8 @@ def _any(text: str) -> float | None:
 
 
 def _seconds(seconds: object) -> str | None:
-    return f"{seconds:g}s" if isinstance(seconds, float) else None
+    """Return a default in whole days, else in seconds."""
+    if not isinstance(seconds, int | float):
+        return None
+    days, rest = divmod(seconds, DAY_S)
+    return f"{seconds:g}s" if rest or not days else f"{days:.0f}d"

@@ -73,7 +73,9 @@ def check_asset_id(text: object) -> str:
     """Return an asset's id, with or without `everfold:` before it. Raises InvalidName."""
     bare = text.removeprefix(REFERENCE) if isinstance(text, str) else text
     if not isinstance(bare, str) or not _ID.fullmatch(bare):
-        raise InvalidName("asset", text, "write the id that storing it returned")
+        raise InvalidName(
+            "asset", text, "write its whole id, as storing it returned and assets ls shows it"
+        )
     return bare
 
 

@@ -17,4 +17,5 @@ WHY = {
 def told(error: OSError) -> str:
     """Return why a folder cannot be used, with what the system says."""
     why = WHY.get(error.errno or 0)
-    return f"{why} ({error.strerror})" if why else str(error)
+    plain = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+    return f"{why} ({error.strerror})" if why else plain

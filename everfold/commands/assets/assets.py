@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 from cyclopts import App, Parameter
 
-from everfold.assets.saving import checked_bytes, save_asset
+from everfold.assets.saving import checked_bytes, is_saved, save_asset
 from everfold.assets.sizes import size_text
 from everfold.assets.store_of import open_assets
 from everfold.commands.formats import ago, moment_text, span
@@ -23,6 +23,7 @@ from everfold.streams.assets.asset import INPUT_KEEP_S, Asset
 from everfold.streams.assets.listing import list_assets
 from everfold.streams.assets.sweeping import GRACE_S, Sweeper
 from everfold.streams.assets.verifying import verify_assets
+from everfold.streams.errors import Misconfigured
 
 AssetId = Annotated[str, Parameter(help="The asset's id, as `assets ls` shows it.")]
 Owner = Annotated[str | None, Parameter(name="--user", help="Only assets of this user.")]
@@ -113,7 +114,11 @@ async def get(
     asset: AssetId,
     *,
     to: Annotated[
-        Path | None, Parameter(help="The file, or an existing folder. Default: standard output.")
+        Path | None,
+        Parameter(
+            help="The file, or an existing folder. One with other bytes is never written over. "
+            "Default: standard output."
+        ),
     ] = None,
     assets: AssetsPlace = None,
     session: Session = DEFAULT,
@@ -123,12 +128,18 @@ async def get(
         store = open_assets(everfold.log, assets)
         found = await store.get(asset)
         if to is None:
+            if is_terminal() and not found.media_type.startswith("text/"):
+                raise Misconfigured(
+                    f"{found.media_type} is not written to a terminal: give --to FILE, or a pipe"
+                )
             async for chunk in checked_bytes(store, found.hash):
                 sys.stdout.buffer.write(chunk)
             sys.stdout.buffer.flush()
             return 0
         path = to / found.name if to.is_dir() else to
-        await save_asset(store, found.hash, path)
+        is_there = await is_saved(path, found.hash)
+        if not is_there and not await save_asset(store, found.hash, path, overwrite=False):
+            raise Misconfigured(f"{path} is there with other bytes, and stays as it is")
     told = {"asset": found.id, "path": str(path), "size_bytes": found.size_bytes}
     session.tell(told, f"{path}  {size_text(found.size_bytes)}")
     return 0
@@ -224,5 +235,8 @@ async def verify(
         async for problem in verify_assets(store, read_bytes=not quick):
             count += 1
             session.tell(problem, f"{problem.what}: {problem.sentence}")
-    session.tell({"problems": count}, f"{count} problem(s)" if count else "all as it should be")
+    session.tell(
+        {"problems": count},
+        f"{count} problem(s) in {store.url}" if count else "all as it should be",
+    )
     return 1 if count else 0

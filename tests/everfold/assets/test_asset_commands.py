@@ -98,13 +98,33 @@ async def test_verify_finds_changed_bytes_and_get_never_writes_them(
     spoil(Path(place))
     lines = await ended(everfold("assets", "verify", "--assets", place), 1)
     assert lines[0].startswith("damaged: ")
-    assert lines[-1] == "1 problem(s)"
+    assert lines[-1].startswith("1 problem(s) in ")
     copy = tmp_path / "copy.png"
     program = everfold("assets", "get", str(put["id"]), "--to", str(copy), "--assets", place)
     await ended(program, 1)
     assert "have changed" in "\n".join(program.error_lines)
     assert not copy.exists()
     assert not [path for path in files(tmp_path) if "part" in path.name]
+
+
+def same_bytes(one: Path, other: Path) -> bool:
+    return one.read_bytes() == other.read_bytes()
+
+
+async def test_get_writes_over_no_other_file(
+    everfold: Everfold, picture: Path, place: str, tmp_path: Path
+) -> None:
+    (put,) = await objects(everfold("assets", "put", str(picture), "--assets", place, "--json"))
+    mine = tmp_path / "mine.png"
+    words = ("assets", "get", str(put["id"]), "--to", str(mine), "--assets", place)
+    for _ in range(2):  # the second time it is there
+        await ended(everfold(*words))
+        assert same_bytes(mine, picture)
+    mine.write_bytes(b"my own")
+    program = everfold(*words)
+    await ended(program, 2)
+    assert "stays as it is" in "\n".join(program.error_lines)
+    assert mine.read_bytes() == b"my own"
 
 
 async def test_a_quota_is_a_size_and_refuses_what_is_beyond(

@@ -221,7 +221,7 @@ async def test_silence_and_trickles_come_to_an_end(site: Site) -> None:
 async def test_a_server_that_is_away_is_named_by_its_host_alone(site: Site) -> None:
     site.over.set()
     why = await refusal("http://127.0.0.1:1/secret/path?token=hidden")
-    assert why.startswith("http://127.0.0.1:1/***: it cannot be read")
+    assert why.startswith("http://127.0.0.1:1/***: it cannot be read: no connection")
 
 
 @pytest.mark.parametrize(
