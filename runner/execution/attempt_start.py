@@ -31,6 +31,7 @@ from everfold.runner.execution.job_log import JobLog
 from everfold.runner.execution.restore_job import find_unrecorded
 from everfold.runner.execution.shared import Shared
 from everfold.runner.inputs.input_files import NotTaken, PlacedInputs, StoreAway, sent_graph
+from everfold.runner.inputs.other_stores import other_place
 from everfold.runner.inputs.while_wanted import WhileWanted
 from everfold.streams.appending.job_input import JobInput, load_input
 from everfold.streams.events.event import AssetInput, Failed, Failure, Lost, Queued, Submitting
@@ -165,7 +166,9 @@ class AttemptStart:
                 # A server that has restarted meanwhile may have lost them.
                 return names if await state.backend.boot() == boot else None
             case Failure() as failure:
-                await self._job_log.append(Failed(attempt=job.attempt, failure=failure))
+                self.why_none = await self._why_elsewhere(failure)
+                if not self.why_none:
+                    await self._job_log.append(Failed(attempt=job.attempt, failure=failure))
             case StoreAway(why=why):
                 self.why_none = why
             case NotTaken(why=why, is_away=is_away):
@@ -173,6 +176,16 @@ class AttemptStart:
                     self._avoid(state, why)
                 self.why_none = files.why_none(job.inputs, self._able(needs))
         return None
+
+    async def _why_elsewhere(self, failure: Failure) -> str:
+        """Say that another runner stores files elsewhere, and may have what this one lacks; empty
+        where there is none, or none has taken the job for `backend_away_s`."""
+        job, shared = self._job_log.job, self._shared
+        limit_s, age_s = job.policy.backend_away_s, (self._now_ms() - job.submitted_at_ms) / 1000
+        if limit_s is not None and age_s > limit_s:
+            return ""
+        place = await other_place(shared.log, shared.config.name)
+        return f"{failure.message}; another runner stores files in {place}" if place else ""
 
     async def _opened_inputs(self) -> dict[str, AssetInput]:
         """Return the job's files with their names as they were given."""

@@ -11,6 +11,8 @@ import pytest
 
 from everfold.client import Everfold
 from everfold.streams.events.event import Policy
+from everfold.streams.events.limits import LAST_DATE_MS
+from everfold.streams.leases.registry import RunnerEntry, register_runner
 from tests.support.job_files import BIG, GREEN, RED, Files, name_of, picture, uploads
 from tests.support.stack import Stack
 
@@ -156,6 +158,22 @@ async def test_a_job_whose_file_is_gone_fails_and_says_which(files: Files) -> No
     assert job.error.code == "input_gone"
     assert f"10.image: {files.folder} no longer has photo.png" in job.error.message
     assert await comfy.executions() == []
+
+
+async def test_a_runner_whose_store_lacks_a_file_leaves_the_job_to_one_with_another_store(
+    files: Files, tmp_path: Path
+) -> None:
+    comfy, log = await files.stack.comfy(), files.stack.log
+    far = RunnerEntry(
+        runner="far", host="far", pid=1, queues=("default",), backends=(), since_ms=1,
+        is_named=False, seen_ms=LAST_DATE_MS, assets="/place",
+    )  # fmt: skip
+    await register_runner(log, far)
+    job_id = await files.submit(await files.put(picture(RED)))
+    await files.stack.runner(comfy, assets=str(tmp_path / "elsewhere"))
+    await files.until_released(job_id, "no longer has photo.png", "in /place on far")
+    await files.stack.runner(comfy, assets=str(files.folder))
+    assert await files.shown(job_id) == [RED]
 
 
 @pytest.mark.parametrize("change", ["other", "shorter", "longer"])
