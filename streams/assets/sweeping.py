@@ -8,6 +8,7 @@ looked at once more then. Interrupted at any point, the next sweep goes on.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from typing import cast
 
@@ -20,6 +21,7 @@ from everfold.streams.assets.asset_scripts import Only
 from everfold.streams.assets.asset_store import AssetStore
 from everfold.streams.assets.blob_store import FoundBlob
 from everfold.streams.border.logger import get_logger
+from everfold.streams.errors import ClocksApart
 from everfold.streams.events.json_text import NotJson
 from everfold.streams.events.ranges import check_number
 from everfold.streams.redis.keys import Keyspace
@@ -32,6 +34,9 @@ logger = get_logger("everfold.assets")
 
 GRACE_S = 3600.0
 """What is younger is left: a transfer, or a submit, may be under way that will name it."""
+
+CLOCKS_APART_S = 600.0
+"""Nothing is swept while the clocks of server and sweeper differ by more."""
 
 DOOMED_S = 300.0
 """How long bytes stay doomed: nobody stores them meanwhile."""
@@ -76,7 +81,12 @@ class Sweeper:
         """In a dry sweep: ids of assets that would be removed."""
 
     async def sweep(self) -> Swept:
-        """Remove what nobody needs. Raises a leaf of Unavailable; what was done stays."""
+        """Remove what nobody needs.
+
+        Raises a leaf of Unavailable, what was done stays; ClocksApart, with nothing done, where the
+        server's clock and this machine's differ: one of them may make all seem old.
+        """
+        await self._check_clocks()
         expired = await self._remove_each(self._expired(), "expired")
         unnamed = await self._remove_each(self._unnamed(), "unconfirmed")
         needed = await self._needed_by_jobs()
@@ -108,6 +118,11 @@ class Sweeper:
             elif await self._store.blobs.find(blob.hash) is not None:
                 left.append(blob.hash)
         return size_bytes, left
+
+    async def _check_clocks(self) -> None:
+        apart_s = abs(await server_time_ms(self._store.log.redis) / 1000 - time.time())
+        if apart_s > CLOCKS_APART_S:
+            raise ClocksApart(apart_s)
 
     @property
     def _keys(self) -> Keyspace:

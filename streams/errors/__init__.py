@@ -18,7 +18,7 @@
     │       ServerTooOld, ServerRefusesAccess, AccessMissing, ServerNotTrusted, ServerInCluster,
     │       PartitionMismatch, NamespaceTooNew, NamespaceTooOld, ArchiveForeign, NoServer,
     │       EngineMismatch, BackendUrlInvalid, RunnerNameTaken, NamespaceMadeAnew,
-    │       SealKeyMissing
+    │       SealKeyMissing, ClocksApart
     ├── CorruptLog       park the job; a person must look
     │       UndecodableEvent, ArchiveDamaged, Trimmed, WentBack, BrokenChain, BrokenHead,
     │       WrongKeyType, AssetDamaged
@@ -62,6 +62,7 @@ from everfold.streams.errors.misconfigured import (
     AccessMissing,
     ArchiveForeign,
     BackendUrlInvalid,
+    ClocksApart,
     EngineMismatch,
     Misconfigured,
     NamespaceMadeAnew,
@@ -133,6 +134,7 @@ __all__ = [
     "BrokenChain",
     "BrokenHead",
     "ClientShared",
+    "ClocksApart",
     "Conflict",
     "CorruptLog",
     "EngineMismatch",

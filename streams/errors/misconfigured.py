@@ -124,3 +124,12 @@ class SealKeyMissing(Misconfigured):
             "keys behind the newest one"
         )
         self.key = key
+
+
+class ClocksApart(Misconfigured):
+    """The clocks of the server and of this machine differ by too much to tell what is old."""
+
+    def __init__(self, apart_s: float) -> None:
+        differ = f"the clocks of the server and of this machine differ by {apart_s:,.0f} s"
+        super().__init__(f"{differ}: nothing was removed; set the wrong one")
+        self.apart_s = apart_s

@@ -11,6 +11,7 @@
            {"taken"}   another sweeper removes them now; nothing was written
 ]]
 --- @include "check_key"
+--- @include "doomed"
 --- @include "now_ms"
 local hash, for_ms = ARGV[1], whole(ARGV[2])
 local why = check_key(KEYS[1], 'hash', 'HEXISTS') or check_key(KEYS[2], 'hash', 'HGET HSET')
@@ -19,6 +20,6 @@ if why then return redis.error_reply(why) end
 local now = now_ms()
 if redis.call('HEXISTS', KEYS[1], hash) == 1 then return { 'needed' } end
 local other = redis.call('HGET', KEYS[2], hash)
-if other and (whole(other) or 0) > now then return { 'taken' } end
+if is_doomed(other, now) then return { 'taken' } end
 redis.call('HSET', KEYS[2], hash, now + for_ms)
 return { 'doomed' }

@@ -19,6 +19,7 @@
            {"doomed"}       its bytes are being removed; nothing was written
 ]]
 --- @include "keep_asset"
+--- @include "doomed"
 --- @include "now_ms"
 local id, hash, size, owner, record, quota, kept_ms = ARGV[1], ARGV[2], whole(ARGV[3]), ARGV[4], ARGV[5], whole(ARGV[6]), whole(ARGV[7])
 local why = check_key(KEYS[1], 'hash', 'HGET HSET') or check_key(KEYS[2], 'zset', 'ZADD') or check_key(KEYS[3], 'hash', 'HGET HSET')
@@ -28,7 +29,7 @@ local why = check_key(KEYS[1], 'hash', 'HGET HSET') or check_key(KEYS[2], 'zset'
 if why then return redis.error_reply(why) end
 local now = now_ms()
 local doomed = redis.call('HGET', KEYS[7], hash)
-if doomed and (whole(doomed) or 0) > now then return { 'doomed' } end
+if is_doomed(doomed, now) then return { 'doomed' } end
 local until_ms = kept_ms > 0 and now + kept_ms or 0
 local known = redis.call('HGET', KEYS[1], id)
 if known then

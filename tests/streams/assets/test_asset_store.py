@@ -23,6 +23,7 @@ from everfold.streams.errors import (
     AssetGone,
     AssetsUnavailable,
     AssetUnknown,
+    ClocksApart,
     HashMismatch,
     InvalidName,
     QuotaFull,
@@ -366,3 +367,29 @@ async def test_what_another_program_wrote_between_assets_is_passed_over(
     await command(log.redis, "ZADD", key, "-inf", asset.id)
     assert (await list_assets(store, "ada")).assets == [await store.get(asset.id)]
     assert (await swept(store)).expired == (place == "expiry")
+
+
+@pytest.mark.parametrize("apart_s", [-31 * 86_400, 31 * 86_400])
+async def test_nothing_is_swept_while_the_clocks_differ(
+    store: AssetStore, folder: Path, monkeypatch: pytest.MonkeyPatch, apart_s: float
+) -> None:
+    asset = (await store.put(b"x", name="a", keep_s=0.001)).asset
+    make_old(folder)
+    await anyio.sleep(0.005)
+    real = time.time
+    with monkeypatch.context() as clock:
+        clock.setattr("everfold.streams.assets.sweeping.time.time", lambda: real() + apart_s)
+        with pytest.raises(ClocksApart):
+            await swept(store)
+    assert await read(store, asset) == b"x"
+    assert (await swept(store)).expired == 1
+
+
+async def test_a_mark_from_before_the_clock_was_set_back_keeps_nobody_from_storing(
+    store: AssetStore, log: Log
+) -> None:
+    far_ms = int(time.time() * 1000) + 3_600_000
+    content_hash = f"blake3:{blake3(b'x').hexdigest()}"
+    for partition in range(3):
+        await command(log.redis, "HSET", log.keys.assets(partition).doomed(), content_hash, far_ms)
+    assert (await store.put(b"x", name="a")).created
