@@ -1,6 +1,6 @@
 """Whether another runner may have the files that this one's store lacks.
 
-Rule: pure but for one read of the registry. A path on another machine is taken for another place,
+Rule: the registry alone says it. A path on another machine is taken for another place,
 also where both are one network disk: who waits for such a place, waits within a bound.
 """
 
