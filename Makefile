@@ -98,7 +98,9 @@ TOUCHING = tests/everfold/test_help.py tests/everfold/test_formats.py \
 	tests/everfold/sinks/test_addresses.py tests/everfold/sinks/test_sql.py \
 	tests/everfold/test_archive_sql.py \
 	tests/simulator/test_nodes.py tests/comfyui/test_socket.py tests/comfyui/test_http.py \
-	tests/streams/test_codec.py tests/streams/test_redis_py.py tests/embedded/test_resolve.py
+	tests/streams/test_codec.py tests/streams/test_redis_py.py tests/embedded/test_resolve.py \
+	tests/everfold/assets/test_shrinking.py tests/everfold/assets/test_blob_bucket.py \
+	tests/streams/test_sealed_values.py tests/streams/assets/test_blob_folder.py
 
 # The least of that, for .ci/run: a minute with the installation.
 A_MINUTE = -n 0 tests/everfold/test_formats.py \
@@ -107,7 +109,8 @@ A_MINUTE = -n 0 tests/everfold/test_formats.py \
 	tests/everfold/sinks/test_sql.py::test_a_row_per_job_says_what_the_job_says \
 	tests/simulator/test_nodes.py::test_frames_become_one_animated_file \
 	tests/comfyui/test_socket.py::test_a_reconnect_closes_the_old_socket_first \
-	tests/comfyui/test_http.py tests/streams/test_redis_py.py
+	tests/comfyui/test_http.py tests/streams/test_redis_py.py \
+	tests/everfold/assets/test_shrinking.py tests/streams/test_sealed_values.py
 
 .PHONY: brief
 brief: ## As lowest, with the fewest tests.
