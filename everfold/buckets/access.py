@@ -59,5 +59,7 @@ def check_credentials(url: str) -> None:
 def told(error: Exception) -> str:
     """Return what a store says of a request, without the dump of obstore's state."""
     first = str(error).strip().partition("\n")[0].partition(": <?xml")[0]
+    if first.endswith("builder error"):
+        first += " (a server at http:// needs AWS_ALLOW_HTTP=true)"
     meant = _MESSAGE.search(str(error))
     return masked_text(f"{first}: {meant[1]}" if meant else first)

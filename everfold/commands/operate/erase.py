@@ -68,7 +68,7 @@ def _found(content: UserContent) -> list[str]:
         "states": f"{content.states:,}",
         "graphs": f"{content.graphs:,}",
         "files": f"{content.assets:,}  ({size_text(content.asset_bytes)})",
-        "log": f"{content.log_events:,} events become unreadable",
+        "log": f"{content.log_events:,} events: what is sealed in them becomes unreadable",
         "archive": f"{content.archived_events:,} events in {content.archive_segments:,} segments",
     }
     lines = [f"{name:<8}  {value}" for name, value in rows.items()]

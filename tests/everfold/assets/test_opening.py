@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from everfold.assets.opening import open_blobs
-from everfold.streams.errors import Misconfigured
+from everfold.streams.errors import AssetsUnavailable, Misconfigured
 from tests.support.programs import StartProgram
 from tests.support.sources import hash_of, some_bytes
 
@@ -117,6 +117,17 @@ def test_settings_of_a_bucket_that_are_wrong(
     monkeypatch.setenv(name, value)
     with pytest.raises(Misconfigured, match="s3://bucket is not opened: "):
         open_blobs("s3://bucket")
+
+
+@pytest.mark.anyio
+async def test_a_bucket_at_http_says_which_variable_allows_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "y")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    with pytest.raises(AssetsUnavailable, match="AWS_ALLOW_HTTP=true"):
+        await open_blobs("s3://bucket").find(f"blake3:{'0' * 64}")
 
 
 @pytest.mark.anyio
