@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import gc
 import io
+import os
 import re
+import signal
 import sys
 from types import TracebackType
 
@@ -28,10 +30,25 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             with contextlib.suppress(OSError):  # a file that was written to before
                 stream.reconfigure(errors="backslashreplace")
-    code = run(sys.argv[1:])
+    try:
+        code = run(sys.argv[1:])
+        if code == INTERRUPTED:
+            _leave_at_once()
+    except KeyboardInterrupt:  # once more, while it ended
+        _leave_at_once()
     # Else Python looks for garbage a last time, which takes a fifth of a short command's time.
     gc.freeze()
     sys.exit(code)
+
+
+def _leave_at_once() -> None:
+    """End without waiting for threads: after a second Ctrl-C one may wait for ever, or read a file
+    of gigabytes to its end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(INTERRUPTED)
 
 
 def run(arguments: list[str]) -> int:
@@ -56,6 +73,8 @@ def run(arguments: list[str]) -> int:
         return _complain(_without_values(str(error)), USAGE)
     except KeyboardInterrupt:
         return INTERRUPTED
+    except SystemExit as end:  # the command line's own, of an interrupt among others
+        return end.code if isinstance(end.code, int) else FAILED
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has enough of it
         return DONE
@@ -66,7 +85,20 @@ def run(arguments: list[str]) -> int:
         return _complain(f"{error.strerror or error}{place}", FAILED)
     except BaseExceptionGroup as group:
         return _complain_of(group)
+    except RuntimeError as error:  # a second Ctrl-C has ended what was cleaning up after the first
+        if _was_interrupted(error):
+            return INTERRUPTED
+        raise
     return code if isinstance(code, int) else DONE
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Say whether an error was raised while an interrupt was under way."""
+    for _ in range(50):
+        if error is None or isinstance(error, KeyboardInterrupt):
+            break
+        error = error.__cause__ or error.__context__
+    return isinstance(error, KeyboardInterrupt)
 
 
 def _complain_of(group: BaseExceptionGroup[BaseException]) -> int:

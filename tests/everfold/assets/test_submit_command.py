@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from pathlib import Path
 
+import anyio
 import pytest
 from PIL import Image
 
@@ -13,6 +15,7 @@ from everfold.simulator import simulate
 from tests.everfold.assets.test_fetching import Site, site
 from tests.everfold.running import Everfold, ended, objects
 from tests.support.job_files import RED, picture
+from tests.support.wait import eventually
 
 __all__ = ["site"]
 
@@ -130,3 +133,20 @@ async def test_one_place_takes_one_file_of_the_size_that_is_allowed(
     small = everfold("submit", graph, "--assets", place, *once, "--input-limit-bytes", "1000")
     assert await small.end(within_s=20) == 2
     assert "it has 2,000 bytes; the limit is 1,000" in "\n".join(small.error_lines)
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.05])
+async def test_two_interrupts_end_a_submit_of_a_large_file_at_once(
+    everfold: Everfold, graph: str, tmp_path: Path, pause_s: float
+) -> None:
+    large = tmp_path / "large.bin"
+    large.touch()
+    os.truncate(large, 3 * 2**30)
+    store = tmp_path / "store"
+    program = everfold("submit", graph, "--input", f"10.image={large}", "--assets", str(store))
+    await eventually(lambda: [*store.rglob("*.part")], 30)
+    program.send(signal.SIGINT)
+    await anyio.sleep(pause_s)
+    program.send(signal.SIGINT)
+    assert await program.end(within_s=10) == 130, program
+    assert not any("Traceback" in line for line in program.error_lines), program
