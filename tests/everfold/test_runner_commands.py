@@ -15,6 +15,7 @@ async def test_a_runner_is_listed_drained_and_gone(everfold: Everfold) -> None:
     async with simulate() as comfy:
         runner = everfold("runner", "--name", "gpu1", "--no-thumbnails", COMFYUI_URL=comfy.url)
         await runner.line("serves default", within_s=20)
+        await runner.line("takes jobs", within_s=20)
         rows = await objects(everfold("runners", "ls", "--json"))
         name = str(rows[0]["name"])
         lines = await ended(everfold("runners", "ls"))

@@ -115,7 +115,11 @@ SHARED = {
     "priority": mostly(st.sampled_from(("high", "normal", "low"))),
     "policy": mostly(st.none() | POLICIES),
 }
-WORKFLOWS = st.just(GRAPH) | st.just(GRAPH) | mostly(GRAPHS | GRAPHS.map(repr) | st.text())
+WORKFLOWS = (
+    st.just(GRAPH)
+    | st.just(GRAPH)
+    | mostly(GRAPHS | GRAPHS.map(lambda one: shown(one)) | st.text())
+)
 PLACES = st.sampled_from(("1.x", "1.y", "9.x", "1"))
 FILES = st.dictionaries(
     PLACES | TEXTS | st.integers(),

@@ -52,7 +52,7 @@ class Living:
     async def note(self, delivery: Delivery) -> None:
         self.told[delivery.record.job_id] += 1
 
-    async def all_end(self, jobs: Sequence[str], within_s: float = 30.0) -> None:
+    async def all_end(self, jobs: Sequence[str], within_s: float = 90.0) -> None:
         """Wait until all jobs have succeeded, are listed so, and a consumer was told."""
         left = set(jobs)
 
