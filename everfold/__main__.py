@@ -74,7 +74,9 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except SystemExit as end:  # the command line's own, of an interrupt among others
-        return end.code if isinstance(end.code, int) else FAILED
+        if isinstance(end.code, int):
+            return end.code
+        raise  # its code is a sentence, which is shown
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has enough of it
         return DONE

@@ -22,6 +22,8 @@ async def everything_stored(log: Log) -> bytes:
     for pattern in (f"{log.keys.namespace}:*", f"{{{log.keys.namespace}:*"):
         for key in cast("list[bytes]", await command(log.redis, "KEYS", pattern)):
             kind = cast("bytes", await command(log.redis, "TYPE", key))
+            if kind == b"none":
+                continue  # it has expired since
             name, *more = READS[kind]
             found += [key, *_flat(await command(log.redis, str(name), key, *more))]
     return b"\n".join(found)

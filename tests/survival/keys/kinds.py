@@ -24,7 +24,7 @@ class Kind(Struct, frozen=True):
 
     scope: str
     """Which keys there are: NAMESPACE one, PARTITION one for each, JOB one for each job, SERVER one
-    for what a server has."""
+    for what a server has, or for a store of assets."""
     hurts: str = ""
     """What damage may stop: JOB the jobs that are damaged, PARTITION those of the partition, and
     empty for nothing at all."""
@@ -79,7 +79,7 @@ KINDS = {
     "audit": Kind(NAMESPACE),
     "drains": Kind(NAMESPACE),
     "object_info": Kind(SERVER),
-    "asset_sweep": Kind(NAMESPACE),
+    "asset_sweep": Kind(SERVER),
     "log": Kind(PARTITION, hurts=PARTITION),
     "readers": Kind(PARTITION),
     "trimmed": Kind(PARTITION, hurts=PARTITION, fields=("to", "count")),
