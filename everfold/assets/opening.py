@@ -18,6 +18,11 @@ FOLDER = "assets"
 """In the data folder."""
 
 
+def place_text(place: str | Path | None) -> str:
+    """Return a place, for None what EVERFOLD_ASSETS names, else `assets` in the data folder."""
+    return str(place or os.environ.get(VARIABLE) or default_data_folder(os.environ) / FOLDER)
+
+
 def open_blobs(place: str | Path | None = None) -> BlobStore:
     """Open a folder (a path or file://...) or a bucket (s3://bucket/prefix).
 
@@ -25,7 +30,7 @@ def open_blobs(place: str | Path | None = None) -> BlobStore:
     read, made or contacted yet. Raises Misconfigured for any other address, and for a bucket
     without the extra `assets` or without credentials.
     """
-    text = str(place or os.environ.get(VARIABLE) or default_data_folder(os.environ) / FOLDER)
+    text = place_text(place)
     scheme, separator, rest = text.partition("://")
     if not separator or (scheme == "file" and rest.startswith(("/", "~"))):
         return _folder(rest if separator else text)

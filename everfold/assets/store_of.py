@@ -6,12 +6,10 @@ does not name. A namespace that was made anew has another folder.
 
 from __future__ import annotations
 
-import os
 from hashlib import sha256
 from pathlib import Path
 
-from everfold.assets.opening import FOLDER, VARIABLE, open_blobs
-from everfold.embedded.data_folder import default_data_folder
+from everfold.assets.opening import open_blobs, place_text
 from everfold.streams.appending.log import Log
 from everfold.streams.assets.asset import OUTPUT_KEEP_S
 from everfold.streams.assets.asset_store import AssetStore
@@ -29,8 +27,7 @@ def open_assets(
     if not isinstance(place, str | Path | None):
         return AssetStore(log, place, keep_s=keep_s)
     open_blobs(place)  # refused under the name that was given
-    text = str(place or os.environ.get(VARIABLE) or default_data_folder(os.environ) / FOLDER)
-    inner = f"{text.rstrip('/')}/{folder_of(log)}"
+    inner = f"{place_text(place).rstrip('/')}/{folder_of(log)}"
     return AssetStore(log, open_blobs(inner), keep_s=keep_s)
 
 

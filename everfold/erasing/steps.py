@@ -6,6 +6,8 @@ Each step does what is left of it, so that a repeat finishes one that was interr
 
 from __future__ import annotations
 
+from functools import partial
+
 import anyio
 
 from everfold.erasing.erasing import LOOK_EVERY_S, Erased
@@ -85,7 +87,7 @@ async def _remove_assets(log: Log, store: AssetStore, user: str) -> tuple[int, i
     erasure = await begin(log, user, {asset.hash for asset in assets})
     for asset in assets:
         await store.remove(asset.id)
-    sweeper = Sweeper(store, lambda asset: is_named(log, asset))
+    sweeper = Sweeper(store, partial(is_named, log))
     removed_bytes, left = 0, erasure.hashes
     while True:
         size_bytes, left = await sweeper.remove_bytes(left)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import socket
+from functools import partial
 from hashlib import sha256
 
 import anyio
@@ -14,11 +15,11 @@ import anyio
 from everfold.projector.reading.named_assets import is_named
 from everfold.runner.claiming.trouble import note_trouble
 from everfold.runner.execution.shared import Shared
-from everfold.streams.assets.asset import Asset
 from everfold.streams.assets.asset_store import AssetStore
 from everfold.streams.assets.sweeping import Sweeper
 from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import EverfoldError
+from everfold.streams.leases.registry import place_on
 from everfold.streams.redis.redis_errors import command
 
 logger = get_logger("everfold.assets")
@@ -52,17 +53,13 @@ class AssetSweeper:
     async def _is_first(self, store: AssetStore) -> bool:
         """Claim the sweep of this store; False where another runner has done it lately."""
         log = self._shared.log
-        host = "" if "://" in store.url else socket.gethostname()
-        place = sha256(f"{host} {store.url}".encode()).hexdigest()[:16]
+        place = sha256(place_on(store.url, socket.gethostname()).encode()).hexdigest()[:16]
         claim = (log.keys.asset_sweep(place), self._shared.config.name)
         reply = await command(log.redis, "SET", *claim, "NX", "PX", int(self._every_s * 900))
         return reply is not None
 
     async def _sweep(self, store: AssetStore) -> None:
-        async def named(asset: Asset) -> bool | None:
-            return await is_named(self._shared.log, asset)
-
-        swept = await Sweeper(store, named).sweep()
+        swept = await Sweeper(store, partial(is_named, self._shared.log)).sweep()
         logger.info(
             "assets_swept expired=%d unnamed=%d blobs=%d bytes=%d",
             swept.expired, swept.unnamed, swept.blobs, swept.size_bytes,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from everfold.streams.appending.log import Log
-from everfold.streams.leases.registry import LATELY_S, RunnerEntry, registered_runners
+from everfold.streams.leases.registry import LATELY_S, RunnerEntry, place_on, registered_runners
 from everfold.streams.redis.server import server_time_ms
 
 
@@ -32,6 +32,4 @@ def first_other(entries: Iterable[RunnerEntry], runner: str, now_ms: int) -> str
 
 
 def _place(entry: RunnerEntry | None) -> str:
-    if entry is None or not entry.assets:
-        return ""
-    return entry.assets if "://" in entry.assets else f"{entry.assets} on {entry.host}"
+    return place_on(entry.assets, entry.host) if entry is not None and entry.assets else ""

@@ -127,24 +127,6 @@ class AssetStore:
                 return stored
         raise AssetsUnavailable(self.url, f"{blob.hash} is being removed; store it again")
 
-    async def adopt(
-        self,
-        blob: Blob,
-        *,
-        name: str,
-        owner: str = "",
-        keep_s: float | UnsetType | None = UNSET,
-        job_id: str = "",
-    ) -> Stored:
-        """Make an asset known whose bytes are in the store already, as `put` does.
-
-        Raises QuotaFull, and AssetsUnavailable where the bytes are being removed.
-        """
-        stored = await self._record(blob, safe_name(name), owner, self._kept_s(keep_s), job_id)
-        if stored is None:
-            raise AssetsUnavailable(self.url, f"{blob.hash} is being removed; store it again")
-        return stored
-
     async def restore(self, asset: Asset, source: Source) -> Stored:
         """Store bytes under the id that they had in another namespace, as an import does.
 
@@ -211,7 +193,7 @@ class AssetStore:
         created = reply[0] == b"stored"
         if await self.blobs.find(blob.hash) is None:
             if created:
-                await self._remove(asset, "any")
+                await self.remove_if(asset, "any")
             return None
         return Stored(await self.get(asset.id), created)
 
@@ -297,13 +279,10 @@ class AssetStore:
             found = await self.get(asset)
         except AssetUnknown:
             return False
-        return await self._remove(found, "any")
+        return await self.remove_if(found, "any")
 
     async def remove_if(self, asset: Asset, only: Only) -> bool:
         """Forget an asset if it is as `only` says; say whether it was."""
-        return await self._remove(asset, only)
-
-    async def _remove(self, asset: Asset, only: Only) -> bool:
         return await asset_scripts.remove_asset(
             self.log.redis,
             self.keys_of(asset.id),

@@ -67,6 +67,11 @@ class ProcessEntry(Struct, frozen=True, kw_only=True):
     reader_level: int = 1
 
 
+def place_on(url: str, host: str) -> str:
+    """Return where files are stored, for a comparison: a folder's path is of one machine only."""
+    return url if "://" in url else f"{url} on {host}"
+
+
 _decode = decoder(RunnerEntry)
 
 BEAT_EVERY_S = 2.0

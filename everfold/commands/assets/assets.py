@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -208,9 +209,7 @@ async def gc(
     async with session.operate() as everfold:
         store = open_assets(everfold.log, assets)
 
-        async def named(one: Asset) -> bool | None:
-            return await is_named(everfold.log, one)
-
+        named = partial(is_named, everfold.log)
         swept = await Sweeper(store, named, grace_s=grace, dry=dry_run).sweep()
     would = "would remove" if dry_run else "removed"
     session.tell(

@@ -11,7 +11,7 @@ from everfold.commands.queues.finding import Finding
 from everfold.streams.appending.log import Log
 from everfold.streams.border.addresses import masked_text
 from everfold.streams.errors import EverfoldError
-from everfold.streams.leases.registry import registered_runners
+from everfold.streams.leases.registry import place_on, registered_runners
 
 
 async def asset_findings(log: Log) -> AsyncIterator[Finding]:
@@ -19,9 +19,7 @@ async def asset_findings(log: Log) -> AsyncIterator[Finding]:
     places = defaultdict[str, list[str]](list)
     for entry in (await registered_runners(log)).values():
         if entry.assets:
-            # A folder's path means nothing on another machine.
-            host = "" if "://" in entry.assets else f" on {entry.host}"
-            places[f"{entry.assets}{host}"].append(entry.runner)
+            places[place_on(entry.assets, entry.host)].append(entry.runner)
     if not places:
         return
     here = _here(log)
@@ -38,7 +36,6 @@ async def asset_findings(log: Log) -> AsyncIterator[Finding]:
 
 def _here(log: Log) -> str:
     try:
-        url = open_assets(log).url
+        return place_on(open_assets(log).url, socket.gethostname())
     except EverfoldError as error:
         return str(error)
-    return url if "://" in url else f"{url} on {socket.gethostname()}"
