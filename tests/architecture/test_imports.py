@@ -31,7 +31,7 @@ ROOMS = {
     "everfold": "event_text moments durations policy_settings policy_file workflow_file "
     "contract timeline simulator embedded sinks buckets archives assets erasing changed_graph "
     "shown_jobs submit_check submitting operations why queue_operations many_jobs client demo "
-    "commands __main__",
+    "web commands __main__",
 }
 """The rooms of each package; each may import those before it in its line."""
 

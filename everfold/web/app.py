@@ -1,0 +1,101 @@
+"""Makes the ASGI application out of the rows of all contracts.
+
+Rule: an answer is always in the form of its contract, whatever goes wrong in a route.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from everfold.client import Everfold
+from everfold.streams.border.logger import get_logger
+from everfold.web.caller import EVERYBODY, Caller
+from everfold.web.gateway import Gateway
+from everfold.web.operation import Call, Operation
+from everfold.web.own.operations import OWN
+from everfold.web.problem import Problem, problem_of
+from everfold.web.settings import WebSettings
+
+logger = get_logger("everfold.web")
+
+Form = Callable[[Problem], Response]
+"""How a contract answers with a problem."""
+
+
+def app(everfold: Everfold, settings: WebSettings | None = None) -> Starlette:
+    """Return the gateway of an open client, to be served alone or mounted in an application.
+
+    It must be entered by its lifespan, or, where it is mounted in an application that does not
+    pass that on, by `async with gateway.router.lifespan_context(gateway)`.
+    """
+    gateway = Gateway(everfold, settings or WebSettings())
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with gateway.open():
+            yield
+
+    return Starlette(routes=_routes(gateway), lifespan=lifespan)
+
+
+def _routes(gateway: Gateway) -> list[BaseRoute]:
+    return [*routes_of(gateway, OWN, envelope)]
+
+
+def routes_of(
+    gateway: Gateway, operations: Sequence[Operation], form: Form, under: str = ""
+) -> list[BaseRoute]:
+    """Return the routes of a contract, below a path."""
+    return [
+        Route(
+            under + one.path,
+            _endpoint(gateway, one, form),
+            methods=[one.method],
+            name=one.name,
+        )
+        for one in operations
+    ]
+
+
+def _endpoint(
+    gateway: Gateway, operation: Operation, form: Form
+) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        try:
+            caller = caller_of(request)
+            if not operation.is_public and not caller.may(operation.role):
+                raise Problem(
+                    403,
+                    "forbidden",
+                    f"this key is a {caller.role}'s; it takes one of a {operation.role}",
+                )
+            return await operation.answer(Call(gateway, request, caller))
+        except Exception as error:
+            problem = problem_of(error)
+            if problem is None:
+                logger.exception("request_failed route=%s", operation.name)
+                problem = Problem(500, "internal_error", "the gateway failed over this request")
+            return form(problem)
+
+    return endpoint
+
+
+def caller_of(request: Request) -> Caller:
+    """Return who calls."""
+    found: Caller = getattr(request.state, "caller", EVERYBODY)
+    return found
+
+
+def envelope(problem: Problem) -> Response:
+    """Answer as the Comfy API v2 and Everfold's own routes do."""
+    told = {"code": problem.code, "message": problem.message, "details": problem.details}
+    headers = dict(problem.headers)
+    if problem.retry_after_s is not None:
+        headers["Retry-After"] = str(problem.retry_after_s)
+    return JSONResponse({"error": told}, problem.status, headers)

@@ -1,0 +1,35 @@
+"""What the routes of one gateway share."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from everfold.client import Everfold
+from everfold.projector.job.job import Job
+from everfold.streams.errors import JobUnknown
+from everfold.web.caller import Caller
+from everfold.web.feeds.feeds import Feeds
+from everfold.web.settings import WebSettings
+
+
+class Gateway:
+    """One gateway of a namespace. `open` it before it answers anything."""
+
+    def __init__(self, everfold: Everfold, settings: WebSettings) -> None:
+        self.everfold = everfold
+        self.settings = settings
+        self.feeds = Feeds(everfold.log)
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Run what goes on beside the requests."""
+        async with self.feeds:
+            yield
+
+    async def job(self, caller: Caller, job_id: str) -> Job:
+        """Return a job that the caller may see. Raises JobUnknown for any other."""
+        job = await self.everfold.get(job_id)
+        if not caller.sees(job.user):
+            raise JobUnknown(job_id)
+        return job

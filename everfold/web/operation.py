@@ -1,0 +1,63 @@
+"""One row of the gateway's routes: what is called, who may call it, and what comes back.
+
+Rule: routes, the check of roles and the OpenAPI document are all made from these rows, so that
+they cannot differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
+
+from everfold.web.caller import Caller, Role
+
+if TYPE_CHECKING:
+    from everfold.web.gateway import Gateway
+
+
+class Call(Struct, frozen=True):
+    """One request, with all that its answer needs."""
+
+    gateway: Gateway
+    request: Request
+    caller: Caller
+
+
+Answer = Callable[[Call], Awaitable[Response]]
+
+
+class Parameter(Struct, frozen=True, kw_only=True):
+    """One parameter of the query or a header."""
+
+    name: str
+    kind: type = str
+    place: str = "query"
+    """query, header or path."""
+    told: str = ""
+    is_required: bool = False
+
+
+class Operation(Struct, frozen=True, kw_only=True):
+    """One method of one path."""
+
+    method: str
+    path: str
+    """As Starlette writes it: /jobs/{job_id}."""
+    answer: Answer
+    name: str
+    """Unique; `operationId` of the OpenAPI document."""
+    summary: str
+    """One sentence."""
+    role: Role = "user"
+    """Who may call it at least."""
+    is_public: bool = False
+    """True where no key is asked for, as of a probe."""
+    parameters: tuple[Parameter, ...] = ()
+    body: object = None
+    """The msgspec type of the JSON body, or a media type such as multipart/form-data."""
+    answers: Mapping[int, object] = {}
+    """Status -> the msgspec type of its JSON body, a media type, or None for no body."""

@@ -1,0 +1,1 @@
+"""Everfold's own routes: what neither of the other contracts has."""

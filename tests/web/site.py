@@ -1,0 +1,54 @@
+"""A gateway that listens on a port of its own, in the test's event loop, and what is behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+
+import httpx
+import uvicorn
+
+from everfold import Everfold
+from everfold.web import WebSettings, app
+from tests.support.stack import Stack
+from tests.support.wait import eventually
+
+
+class Site:
+    """A gateway, the client inside it, and the processes of its namespace."""
+
+    def __init__(self, url: str, everfold: Everfold, stack: Stack) -> None:
+        self.url = url
+        self.everfold = everfold
+        self.stack = stack
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    everfold: Everfold, stack: Stack, settings: WebSettings | None = None
+) -> AsyncIterator[Site]:
+    """Serve a namespace on a free port of this machine until the context ends."""
+    taken = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    config = uvicorn.Config(
+        app(everfold, settings), log_config=None, lifespan="on", timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(config)
+    # A test's signals are pytest's own.
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+    running = asyncio.create_task(server.serve([taken]))
+    try:
+        await eventually(lambda: server.started or running.done(), 10)
+        yield Site(url, everfold, stack)
+    finally:
+        server.should_exit = True
+        await running
+
+
+@contextlib.asynccontextmanager
+async def client_of(site: Site) -> AsyncIterator[httpx.AsyncClient]:
+    """Yield an HTTP client of a gateway."""
+    async with httpx.AsyncClient(base_url=site.url, timeout=20) as client:
+        yield client
