@@ -16,6 +16,8 @@ from starlette.routing import BaseRoute, Route
 from everfold.client import Everfold
 from everfold.streams.border.logger import get_logger
 from everfold.web.caller import EVERYBODY, Caller
+from everfold.web.comfyui.operations import COMFYUI
+from everfold.web.comfyui.refusal import refusal
 from everfold.web.gateway import Gateway
 from everfold.web.operation import Call, Operation
 from everfold.web.own.operations import OWN
@@ -45,7 +47,11 @@ def app(everfold: Everfold, settings: WebSettings | None = None) -> Starlette:
 
 
 def _routes(gateway: Gateway) -> list[BaseRoute]:
-    return [*routes_of(gateway, OWN, envelope)]
+    return [
+        *routes_of(gateway, OWN, envelope),
+        *routes_of(gateway, COMFYUI, refusal),
+        *routes_of(gateway, COMFYUI, refusal, "/api"),
+    ]
 
 
 def routes_of(

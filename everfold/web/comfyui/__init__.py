@@ -1,0 +1,1 @@
+"""ComfyUI's own HTTP API, over all servers of a namespace."""
