@@ -1,6 +1,6 @@
 """Prompt ids as ComfyUI's clients know jobs by.
 
-Rule: no clock and no I/O. A client that chooses an id gets the job that this id belongs to, whoever answers: the
+Rule: no clock and no I/O. A client that chooses an id gets the job that this id belongs to: the
 job's id follows from it, so that nothing is looked up. Any other job's prompt id is its job id. It
 is never the id under which an attempt runs on a server.
 """
