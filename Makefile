@@ -39,6 +39,11 @@ demo: $(RUN) ## See it work: submit jobs, kill a runner, watch another one carry
 test: $(DEV) ## Run the tests; ARGS="tests/streams -k append" runs some of them.
 	$(BIN)/pytest -n auto --maxschedchunk 1 --durations 10 $(ARGS)
 
+.PHONY: matrix
+matrix: $(DEV) ## Run what asks a server on each one: the embedded Valkey, and the one on PATH.
+	EVERFOLD_TEST_SERVER=embedded $(MAKE) test ARGS="-m server $(ARGS)"
+	EVERFOLD_TEST_SERVER=path $(MAKE) test ARGS="-m server $(ARGS)"
+
 .PHONY: slow
 slow: $(DEV) ## Run the slow tests in full length: leases of 10 s, more rounds and seeds.
 	$(BIN)/pytest -n auto --maxschedchunk 1 --durations 10 --timeout 3600 -m slow --full-length $(ARGS)
