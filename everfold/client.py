@@ -94,7 +94,7 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations,
         partitions: int | None = None,
         actor: str = "client",
         role: Role | None = None,
-        config: str | Path | None = None,
+        config: str | Path | PolicySettings | None = None,
         assets: str | Path | BlobStore | None = None,
     ) -> AsyncIterator[Everfold]:
         """Connect to `url`, else to REDIS_URL or REDIS_HOST, else to a running embedded server.
@@ -111,7 +111,8 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations,
         `follow`.
         Raises Misconfigured (NoServer, PartitionMismatch, ...), InvalidName or Unavailable.
         """
-        policies = NO_SETTINGS if config is None else read_policy_settings(config)
+        if not isinstance(config, PolicySettings):
+            config = NO_SETTINGS if config is None else read_policy_settings(config)
         async with (
             Log.open(
                 url or find_server(),
@@ -123,7 +124,7 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations,
             ) as log,
             Watcher(log) as watcher,
         ):
-            client = cls(log, watcher, policies, assets)
+            client = cls(log, watcher, config, assets)
             try:
                 yield client
             finally:

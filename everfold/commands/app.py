@@ -35,6 +35,10 @@ COMMANDS = {
         "operate.work:up",
         "Run everything in one process: server, projector, runner, and sinks.",
     ),
+    "serve": (
+        "gateway.serve:serve",
+        "Serve the gateway: one address for clients of ComfyUI and of the Comfy API v2.",
+    ),
     "runner": (
         "operate.work:runner",
         "Run a runner: it takes jobs, drives ComfyUI, and recovers the jobs of dead runners.",

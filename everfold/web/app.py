@@ -9,12 +9,14 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from everfold.client import Everfold
 from everfold.streams.border.logger import get_logger
+from everfold.web.access.gate import Gate
 from everfold.web.caller import EVERYBODY, Caller
 from everfold.web.comfyui.operations import COMFYUI
 from everfold.web.comfyui.refusal import refusal
@@ -43,7 +45,10 @@ def app(everfold: Everfold, settings: WebSettings | None = None) -> Starlette:
         async with gateway.open():
             yield
 
-    return Starlette(routes=_routes(gateway), lifespan=lifespan)
+    gate = Middleware(Gate, gateway.streams)
+    made = Starlette(routes=_routes(gateway), lifespan=lifespan, middleware=[gate])
+    made.state.gateway = gateway
+    return made
 
 
 def _routes(gateway: Gateway) -> list[BaseRoute]:
@@ -96,6 +101,12 @@ def caller_of(request: Request) -> Caller:
     """Return who calls."""
     found: Caller = getattr(request.state, "caller", EVERYBODY)
     return found
+
+
+def form_of(path: str) -> Form:
+    """Return how the contract answers that a path belongs to, where no route is reached."""
+    is_own = any(path == one.path for one in OWN)
+    return envelope if is_own or path.startswith("/api/v2/") else refusal
 
 
 def envelope(problem: Problem) -> Response:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from everfold.client import Everfold
 from everfold.projector.job.job import Job
 from everfold.streams.errors import JobUnknown
+from everfold.web.access.open_streams import OpenStreams
 from everfold.web.caller import Caller
 from everfold.web.feeds.feeds import Feeds
 from everfold.web.settings import WebSettings
@@ -20,12 +21,16 @@ class Gateway:
         self.everfold = everfold
         self.settings = settings
         self.feeds = Feeds(everfold.log)
+        self.streams = OpenStreams()
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Run what goes on beside the requests."""
         async with self.feeds:
-            yield
+            try:
+                yield
+            finally:
+                self.streams.close()
 
     async def job(self, caller: Caller, job_id: str) -> Job:
         """Return a job that the caller may see. Raises JobUnknown for any other."""

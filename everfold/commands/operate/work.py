@@ -6,16 +6,18 @@ Rule: what works with ComfyUI is loaded when it runs, not to describe the option
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import anyio
+import anyio.lowlevel
 from cyclopts import Parameter
 
 from everfold.commands.app import app
 from everfold.commands.config.config_file import limit_settings
+from everfold.commands.gateway.serve import GATEWAY, WebOptions, serving
 from everfold.commands.numbers import duration, number
 from everfold.commands.operate.process import INTERRUPTED, ending_signals, log_to_stderr
 from everfold.commands.options import (
@@ -36,6 +38,8 @@ from everfold.streams.events.limits import EVENT_LIMIT_BYTES
 
 if TYPE_CHECKING:
     from everfold.commands.config.backends import Backends
+    from everfold.projector.projector import Projector
+    from everfold.projector.subscribing.subscription import Subscription
     from everfold.runner.access.access import Access
     from everfold.runner.execution.backend_state import BackendState
     from everfold.runner.runner import Runner
@@ -82,6 +86,8 @@ async def up(
     keep_outputs: KeepOutputs = OUTPUT_KEEP_S,
     thumbnails: MakesThumbnails = True,
     index_metadata: IndexMetadata = None,
+    serve: Annotated[bool, Parameter(help="Whether to serve the gateway, too.")] = False,
+    web: WebOptions = GATEWAY,
     sql: SqlOptions | None = None,
     webhook: WebhookOptions | None = None,
     posthog: PostHogOptions | None = None,
@@ -89,15 +95,11 @@ async def up(
 ) -> int:
     """Run everything in one process: server, projector, runner, and sinks.
 
-    The server is an embedded one, unless --redis-url or the environment names one. Ctrl-C or
-    SIGTERM drains the runner; a second one stops everything at once.
+    The server is an embedded one, unless --redis-url or the environment names one. With --serve
+    the gateway is served, too. Ctrl-C or SIGTERM drains the runner; a second one stops everything at once.
     """
-    from everfold.projector.config import ProjectorConfig
-    from everfold.projector.projector import Projector
-
-    projecting, backends = ProjectorConfig(index_metadata=tuple(index_metadata or ())), _backends()
+    backends, config = _backends(), _config("", queue, slots, drain, thumbnails=thumbnails)
     accesses, limits = backends.chosen(comfyui), limit_settings(app)
-    config = _config("", queue, slots, drain, thumbnails=thumbnails)
     log_to_stderr()
     async with (
         _with_server(session, data) as session,
@@ -107,15 +109,32 @@ async def up(
         stored = _store(log, assets, data, keep_outputs)
         _announce(log, accesses, stored, session)
         await _set_limits(log, *limits, session)
-        await tasks.start(Projector(log, config.name, projecting).run)
+        await tasks.start(_projector(log, config.name, index_metadata).run)
         # A database that is away must not keep the jobs from running.
-        async with consuming(log, [sql, webhook, posthog], patient=True) as sinks:
-            for sink in sinks:
-                session.tell({"sink": sink.name, "about": sink.about}, f"sink     {sink.about}")
+        async with (
+            consuming(log, [sql, webhook, posthog], patient=True) as sinks,
+            _serving(serve, web, _place(assets, data), session) as end_serving,
+        ):
+            _tell_sinks(sinks, session)
             made = _runner(log, backends, accesses, config, stored, session)
-            code = await _run_until_signal(made, session)
+            if not (code := await _run_until_signal(made, session)):
+                await end_serving()
         tasks.cancel_scope.cancel()
     return code
+
+
+@contextlib.asynccontextmanager
+async def _serving(
+    is_wanted: bool, web: WebOptions, assets: str | Path | None, session: Session
+) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """Serve the gateway beside the rest, until the yielded call has ended it."""
+    if not is_wanted:
+        yield anyio.lowlevel.checkpoint
+        return
+    async with serving(web, assets, session) as gateway, anyio.create_task_group() as tasks:
+        tasks.start_soon(gateway.run)
+        yield gateway.end
+        tasks.cancel_scope.cancel()
 
 
 async def runner(
@@ -154,13 +173,24 @@ async def runner(
         return await _run_until_signal(made, session)
 
 
+def _projector(log: Log, name: str, index_metadata: Sequence[str] | None) -> Projector:
+    from everfold.projector.config import ProjectorConfig
+    from everfold.projector.projector import Projector
+
+    return Projector(log, name, ProjectorConfig(index_metadata=tuple(index_metadata or ())))
+
+
 def _store(log: Log, place: str | None, data: Path | None, keep_s: float | None) -> AssetStore:
     """Return where files are stored: as it is given, else in the data folder that is."""
-    from everfold.assets.opening import FOLDER
     from everfold.assets.store_of import open_assets
 
-    inside = data / FOLDER if data is not None else None
-    return open_assets(log, place or inside, keep_s=keep_s)
+    return open_assets(log, _place(place, data), keep_s=keep_s)
+
+
+def _place(place: str | None, data: Path | None) -> str | Path | None:
+    from everfold.assets.opening import FOLDER
+
+    return place or (data / FOLDER if data is not None else None)
 
 
 def _backends() -> Backends:
@@ -222,6 +252,11 @@ def _runner(
         on_backend=lambda state: _tell_backend(state, session),
         thumbnail=Thumbnails().make if can_make_thumbnails() else None,
     )
+
+
+def _tell_sinks(sinks: Sequence[Subscription], session: Session) -> None:
+    for sink in sinks:
+        session.tell({"sink": sink.name, "about": sink.about}, f"sink     {sink.about}")
 
 
 def _tell_backend(state: BackendState, session: Session) -> None:

@@ -165,6 +165,7 @@ MORE = {
     "jobs wait": ["--timeout", "1"],
     "jobs watch": ["ended"],
     "runner": ["--drain", "0"],
+    "serve": ["--port", "0"],
     "up": ["--drain", "0"],
     "sink webhook": ["--allow-private"],
 }

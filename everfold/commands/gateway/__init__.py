@@ -1,0 +1,1 @@
+"""Commands of the gateway: serve it, and the keys of those who may call it."""

@@ -1,0 +1,138 @@
+"""`everfold serve`: the gateway, until a signal ends it; `everfold up --serve` runs it, too."""
+
+from __future__ import annotations
+
+import contextlib
+import textwrap
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import anyio
+from cyclopts import Parameter
+
+from everfold.commands.app import app
+from everfold.commands.config.config_file import policy_settings
+from everfold.commands.numbers import number
+from everfold.commands.operate.process import INTERRUPTED, ending_signals, log_to_stderr
+from everfold.commands.options import AssetsPlace
+from everfold.commands.session import DEFAULT, Session
+from everfold.streams.border.secrets import SecretUrl
+from everfold.streams.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from everfold.client import Everfold
+    from everfold.web.serving.gateway_server import GatewayServer
+    from everfold.web.settings import WebSettings
+
+EXTRA = {"starlette", "uvicorn", "httptools", "python_multipart", "prometheus_client"}
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class WebOptions:
+    """The options of a gateway."""
+
+    host: Annotated[
+        str, Parameter(help="The address to listen on; all others than loopback need keys.")
+    ] = "127.0.0.1"
+    port: Annotated[int, number("port", "The port to listen on; 0 picks a free one.")] = 8189
+
+    def settings(self) -> WebSettings:
+        """Return them as the gateway takes them."""
+        from everfold.web.settings import WebSettings
+
+        return WebSettings()
+
+
+GATEWAY = WebOptions()
+
+
+async def serve(
+    *, assets: AssetsPlace = None, web: WebOptions = GATEWAY, session: Session = DEFAULT
+) -> int:
+    """Serve the gateway: one address for clients of ComfyUI and of the Comfy API v2.
+
+    It keeps nothing of its own: any number of gateways may serve one namespace. While Redis is
+    away it answers 503 with Retry-After. Ctrl-C or SIGTERM ends streams and connections within
+    two seconds; a second one stops it at once.
+    """
+    log_to_stderr()
+    async with serving(web, assets, session) as gateway:
+        return await _run_until_signal(gateway, session)
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    web: WebOptions, assets: str | Path | None, session: Session
+) -> AsyncIterator[GatewayServer]:
+    """Listen, say where, and yield what is to be run. Raises Misconfigured."""
+    try:
+        from everfold.web.serving.gateway_server import GatewayServer
+        from everfold.web.serving.sockets import listen, urls
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRA:
+            raise
+        raise Misconfigured("the gateway needs: pip install 'everfold[server]'") from error
+    with contextlib.ExitStack() as closing:
+        sockets = [closing.enter_context(one) for one in listen(web.host, web.port)]
+        addresses, server = urls(sockets), str(SecretUrl(session.url()))
+        session.tell(
+            {"gateway": addresses, "server": server, "namespace": session.namespace},
+            *(f"gateway  {address}" for address in addresses),
+            f"server   {server}",
+            "now      give that address to a client of ComfyUI, or to",
+            f"         comfy-sdk as COMFY_BASE_URL={addresses[0]}",
+            "stop     Ctrl-C ends it; once more stops at once",
+        )
+
+        def tell_state(why: str) -> None:
+            lines = _wrapped("waits", f"{why}; until then it answers 503")
+            session.tell({"ready": not why, "why": why}, *(lines if why else ["ready    yes"]))
+
+        yield GatewayServer(
+            sockets, lambda: _client(session, assets), web.settings(), on_state=tell_state
+        )
+
+
+def _wrapped(label: str, sentence: str) -> list[str]:
+    lines = textwrap.wrap(sentence, 80 - 9, break_long_words=False)
+    return [f"{label if line is lines[0] else '':9}{line}" for line in lines]
+
+
+@contextlib.asynccontextmanager
+async def _client(session: Session, assets: str | Path | None) -> AsyncIterator[Everfold]:
+    from everfold.client import Everfold
+
+    async with Everfold.connect(
+        session.url(),
+        namespace=session.namespace,
+        actor="gateway",
+        role="gateway",
+        config=policy_settings(app),
+        assets=assets,
+    ) as everfold:
+        yield everfold
+
+
+async def _run_until_signal(gateway: GatewayServer, session: Session) -> int:
+    """Run until a signal stops it; a second one cancels it. Return the exit code."""
+    code = 0
+    async with anyio.create_task_group() as tasks:
+
+        async def obey() -> None:
+            nonlocal code
+            async with ending_signals() as signals:
+                await anext(signals)
+                session.tell({"stopping": "soon"}, "stopping")
+                gateway.stop()
+                await anext(signals)
+            session.tell({"stopping": "at once"}, "stopping at once")
+            code = INTERRUPTED
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(obey)
+        await gateway.run()
+        tasks.cancel_scope.cancel()
+    return code

@@ -1,0 +1,1 @@
+"""Who may call, from where, and how much: keys, logins, origins, limits, and open streams."""

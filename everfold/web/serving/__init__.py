@@ -1,0 +1,1 @@
+"""How a gateway listens: its sockets, its process, and what it answers while Redis is away."""

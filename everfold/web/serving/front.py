@@ -1,0 +1,37 @@
+"""What listens from the first moment on: the gateway, and before it has reached Redis its 503.
+
+Rule: a client is told at once when to come again. It is never left without an answer.
+"""
+
+from __future__ import annotations
+
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from everfold.web.app import form_of
+from everfold.web.problem import AWAY_RETRY_S, Problem
+
+AWAY = Problem(
+    503, "unavailable", "the gateway has not reached Redis yet", retry_after_s=AWAY_RETRY_S
+)
+TRY_AGAIN_LATER = 1013
+"""The websocket's close code for that."""
+
+
+class Front:
+    """Passes requests on to the gateway as soon as there is one."""
+
+    def __init__(self) -> None:
+        self.app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if self.app is not None:
+            await self.app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": TRY_AGAIN_LATER})
+        elif scope["type"] == "http" and scope["path"] == "/livez":
+            await PlainTextResponse("ok\n")(scope, receive, send)
+        elif scope["type"] == "http":
+            await form_of(scope["path"])(AWAY)(scope, receive, send)

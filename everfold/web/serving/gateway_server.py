@@ -1,0 +1,105 @@
+"""The gateway as a process of its own: it listens at once, reaches Redis, and ends within seconds.
+
+Rule: Redis that is away ends nothing. What is wrongly set up ends the process with its sentence.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+
+import anyio
+import uvicorn
+
+from everfold.client import Everfold
+from everfold.streams.border.logger import get_logger
+from everfold.streams.errors import Unavailable
+from everfold.streams.redis.retry import Backoff
+from everfold.web.app import app
+from everfold.web.serving.front import Front
+from everfold.web.settings import WebSettings
+
+logger = get_logger("everfold.web")
+
+RETRY_FOR_S = 3.0
+"""Seconds that a request waits for Redis; then its client is to come again."""
+
+STOP_WITHIN_S = 1
+"""Seconds that answers under way have once streams are closed."""
+
+Connect = Callable[[], AbstractAsyncContextManager[Everfold]]
+"""Opens the client of the gateway alone. Raises Unavailable while Redis is away."""
+
+
+class GatewayServer:
+    """One gateway that listens on some sockets."""
+
+    def __init__(
+        self,
+        sockets: Sequence[socket.socket],
+        connect: Connect,
+        settings: WebSettings,
+        on_state: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._sockets, self._connect, self._settings = list(sockets), connect, settings
+        self._on_state = on_state
+        """Is told why Redis cannot be reached, and "" when it is."""
+        self._front = Front()
+        self._stop, self._ended = anyio.Event(), anyio.Event()
+        config = uvicorn.Config(
+            self._front,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=STOP_WITHIN_S,
+        )
+        self._server = uvicorn.Server(config)
+        # The process has signals of its own.
+        self._server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+
+    async def run(self) -> None:
+        """Serve until `stop`. Raises what is wrong with the namespace or the settings."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._follow_redis)
+            await self._server.serve(self._sockets)
+            tasks.cancel_scope.cancel()
+        self._ended.set()
+
+    def stop(self) -> None:
+        """End streams and connections; `run` returns within about two seconds."""
+        self._stop.set()
+
+    async def end(self) -> None:
+        """Stop, and wait for the end."""
+        self.stop()
+        await self._ended.wait()
+
+    async def _follow_redis(self) -> None:
+        """Open the gateway as soon as Redis is there, and keep it open until `stop`."""
+        backoff, said = Backoff(first_s=0.2, most_s=2.0), ""
+        while not self._stop.is_set():
+            try:
+                await self._serve_once()
+            except Unavailable as error:
+                if said != (said := str(error)):
+                    self._on_state(said)
+                with anyio.move_on_after(backoff.next_s()):
+                    await self._stop.wait()
+        self._server.should_exit = True
+
+    async def _serve_once(self) -> None:
+        async with self._connect() as everfold:
+            everfold.log.retry_for_s = RETRY_FOR_S
+            made = app(everfold, self._settings)
+            async with made.router.lifespan_context(made):
+                self._front.app = made
+                self._on_state("")
+                await self._stop.wait()
+                made.state.gateway.streams.close()
+                self._server.should_exit = True
+                # Answers under way need the client until they are done.
+                await anyio.sleep_forever()
