@@ -96,7 +96,8 @@ async def up(
     """Run everything in one process: server, projector, runner, and sinks.
 
     The server is an embedded one, unless --redis-url or the environment names one. With --serve
-    the gateway is served, too. Ctrl-C or SIGTERM drains the runner; a second one stops everything at once.
+    the gateway is served, too. Ctrl-C or SIGTERM drains the runner; a second one stops everything
+    at once.
     """
     backends, config = _backends(), _config("", queue, slots, drain, thumbnails=thumbnails)
     accesses, limits = backends.chosen(comfyui), limit_settings(app)
@@ -106,12 +107,11 @@ async def up(
         session.log(config.name, role="runner") as log,
         anyio.create_task_group() as tasks,
     ):
-        stored = _store(log, assets, data, keep_outputs)
-        _announce(log, accesses, stored, session)
+        _announce(log, accesses, stored := _store(log, assets, data, keep_outputs), session)
         await _set_limits(log, *limits, session)
         await tasks.start(_projector(log, config.name, index_metadata).run)
-        # A database that is away must not keep the jobs from running.
         async with (
+            # A database that is away must not keep the jobs from running.
             consuming(log, [sql, webhook, posthog], patient=True) as sinks,
             _serving(serve, web, _place(assets, data), session) as end_serving,
         ):
