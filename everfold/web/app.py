@@ -18,6 +18,7 @@ from everfold.client import Everfold
 from everfold.streams.border.logger import get_logger
 from everfold.web.access.gate import Gate
 from everfold.web.caller import EVERYBODY, Caller
+from everfold.web.comfyui.front_end.operations import FRONT_END, PAGES
 from everfold.web.comfyui.operations import COMFYUI
 from everfold.web.comfyui.refusal import refusal
 from everfold.web.gateway import Gateway
@@ -56,6 +57,9 @@ def _routes(gateway: Gateway) -> list[BaseRoute]:
         *routes_of(gateway, OWN, envelope),
         *routes_of(gateway, COMFYUI, refusal),
         *routes_of(gateway, COMFYUI, refusal, "/api"),
+        *routes_of(gateway, FRONT_END, refusal),
+        *routes_of(gateway, FRONT_END, refusal, "/api"),
+        *routes_of(gateway, PAGES, refusal),
     ]
 
 

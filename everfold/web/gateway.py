@@ -10,6 +10,7 @@ from everfold.projector.job.job import Job
 from everfold.streams.errors import JobUnknown
 from everfold.web.access.open_streams import OpenStreams
 from everfold.web.caller import Caller
+from everfold.web.comfyui.front_end.installed import find_front_end, find_templates
 from everfold.web.feeds.feeds import Feeds
 from everfold.web.settings import WebSettings
 
@@ -22,6 +23,9 @@ class Gateway:
         self.settings = settings
         self.feeds = Feeds(everfold.log)
         self.streams = OpenStreams()
+        self.front_end = find_front_end(settings.front_end)
+        """The folder of ComfyUI's web front end, if there is one here."""
+        self.templates = find_templates(self.front_end) if self.front_end else ()
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
