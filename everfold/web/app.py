@@ -59,7 +59,7 @@ def _routes(gateway: Gateway) -> list[BaseRoute]:
         *routes_of(gateway, COMFYUI, refusal, "/api"),
         *routes_of(gateway, FRONT_END, refusal),
         *routes_of(gateway, FRONT_END, refusal, "/api"),
-        *routes_of(gateway, PAGES, refusal),
+        *routes_of(gateway, PAGES, refusal),  # the last: it takes every path that is left
     ]
 
 
