@@ -16,6 +16,7 @@ from msgspec import Struct
 from everfold.runner.capabilities.object_info import ObjectInfo
 from everfold.streams.border.secrets import Secret
 from everfold.streams.events.event import Failure, NodeProblem, Outputs
+from everfold.streams.live.live_message import LiveMessage
 
 Graph = dict[str, dict[str, object]]
 """A workflow in ComfyUI's API format: node id -> {"class_type", "inputs"}."""
@@ -239,6 +240,8 @@ class Sighting(Struct, frozen=True, kw_only=True):
     """Nodes that have been executed, as far as was seen."""
     pictures: Mapping[str, SentPictures] = {}
     """All that came so far of each node whose outputs are sent over the connection."""
+    messages: tuple[LiveMessage, ...] = ()
+    """What the backend said since, while that is wanted, in its order; some may be missing."""
 
 
 class Observation(Protocol):
@@ -250,6 +253,10 @@ class Observation(Protocol):
 
     async def reconnect(self) -> None:
         """Close the connection, wait for its end, and open a new one."""
+        ...
+
+    def pass_on(self, is_wanted: bool) -> None:
+        """From now on tell in `Sighting.messages` what the backend says, or do so no more."""
         ...
 
 

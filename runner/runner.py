@@ -33,6 +33,7 @@ from everfold.runner.execution.job_run import JobRun
 from everfold.runner.execution.restore_job import has_lost_writes, restore_job
 from everfold.runner.execution.shared import Shared
 from everfold.runner.inputs.input_files import InputFiles
+from everfold.runner.live.live_channel import LiveChannel
 from everfold.runner.outputs.output_collection import Thumbnail
 from everfold.runner.renewal.lease_renewer import LeaseRenewer
 from everfold.streams.appending.log import Log
@@ -54,6 +55,7 @@ from everfold.streams.events.codec import reader_level
 from everfold.streams.events.ids import new_id
 from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.leases.registry import RunnerEntry, deregister_runner, program_version
+from everfold.streams.live.live_stream import LISTEN
 from everfold.streams.redis.connection import is_named
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.retention.lost_writes import ServerWatch
@@ -99,7 +101,7 @@ class Runner:
         services = (log, assets, dispatch, leases, fleet, InputFiles(assets), config)
         reads = anyio.Semaphore(JOB_READS_LIMIT)
         made = thumbnail if config.thumbnails else None
-        self._shared = Shared(*services, ServerWatch(log), reads, made)
+        self._shared = Shared(*services, ServerWatch(log), LiveChannel(log), reads, made)
         self._claimer = Claimer(self._shared, self._start)
         self._sweeper = Sweeper(self._shared, self._start)
         self._promoter = Promoter(self._shared)
@@ -124,6 +126,7 @@ class Runner:
             "cancel": self._wake_job_run,
             "drain": self._heartbeat.wake,
             "look": lambda _: self._shared.fleet.look_soon(),
+            LISTEN: lambda _: self._shared.live.set_open(True),
         }
 
     @property
@@ -204,6 +207,7 @@ class Runner:
                 async with anyio.create_task_group() as takers:
                     self._jobs.start_soon(self._heartbeat.run)
                     self._jobs.start_soon(self._abandoned_prompts.run)
+                    self._jobs.start_soon(self._shared.live.run)
                     takers.start_soon(self._asset_sweeper.run)
                     for actor in (self._hints, self._claimer, self._sweeper, self._promoter):
                         takers.start_soon(actor.run)

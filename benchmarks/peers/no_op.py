@@ -65,6 +65,9 @@ class _Seen:
     async def reconnect(self) -> None:
         return
 
+    def pass_on(self, is_wanted: bool) -> None:
+        return
+
 
 @asynccontextmanager
 async def _observed() -> AsyncIterator[Observation]:

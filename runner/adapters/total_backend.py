@@ -203,12 +203,14 @@ class _TotalObservation:
     def __init__(self, note: Callable[[Exception], str]) -> None:
         self._note = note
         self._seen: Observation | None = None
+        self._is_wanted = False
         self.begun, self.is_over = anyio.Event(), anyio.Event()
 
     async def run(self, backend: Backend, attempt: Attempt, workflow: bytes) -> None:
         """Hold the adapter's observation until `is_over` is set."""
         try:
             async with backend.observe(attempt, workflow) as self._seen:
+                self.pass_on(self._is_wanted)
                 self.begun.set()
                 await self.is_over.wait()
         except Exception as error:
@@ -236,3 +238,13 @@ class _TotalObservation:
             except Exception as error:
                 self._note(error)
                 self._seen = None
+
+    def pass_on(self, is_wanted: bool) -> None:
+        self._is_wanted = is_wanted
+        # An adapter that was written before there was such a call passes nothing on.
+        tell = getattr(self._seen, "pass_on", None)
+        if tell is not None:
+            try:
+                tell(is_wanted)
+            except Exception as error:
+                self._note(error)

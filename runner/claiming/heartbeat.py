@@ -43,6 +43,7 @@ from everfold.streams.leases.registry import (
     registered_runner,
     registered_runners,
 )
+from everfold.streams.live.live_stream import is_listened_to
 from everfold.streams.redis.connection import connections_opened
 from everfold.streams.redis.server import server_time_ms
 from everfold.streams.redis.steady_clock import steady_s
@@ -141,6 +142,7 @@ class Heartbeat:
         wish = (await drain_wishes(log)).get(self.entry.runner)
         if wish is not None and wish.instance == self.entry.instance:
             self._drain(wish.actor)
+        self._shared.live.set_open(await is_listened_to(log))
         retired = await retired_backends(log)
         fleet.given_up = {job: mark.attempt for job, mark in (await given_up_attempts(log)).items()}
         for state in states:

@@ -62,6 +62,8 @@ class NodeState(Struct, frozen=True, kw_only=True):
     max: float = 1.0
     state: str = "running"
     display_node_id: str | None = None
+    parent_node_id: str | None = None
+    real_node_id: str | None = None
 
 
 class ProgressState(Message, frozen=True, kw_only=True, tag="progress_state"):
@@ -74,6 +76,7 @@ class Executed(Message, frozen=True, kw_only=True, tag="executed"):
     """A node's `ui` outputs. Also sent for cached output nodes, then perhaps without an output."""
 
     node: str = ""
+    display_node: str | None = None
     output: dict[str, object] | None = None
 
 

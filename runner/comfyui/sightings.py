@@ -15,6 +15,7 @@ from everfold.runner.backend import Progress, SavedOutput, Sighting
 from everfold.runner.comfyui import messages
 from everfold.runner.comfyui.graph import Plan, without
 from everfold.runner.comfyui.progress import Tally, evolve, learn_outputs, new_tally, report
+from everfold.runner.comfyui.said import Said
 from everfold.runner.comfyui.sent_frames import SentFrames
 from everfold.runner.loose_json import NAME_LIMIT
 
@@ -52,18 +53,23 @@ class Sightings:
         self._output_bytes = 0
         self._saved: dict[str, SavedOutput] = {}
         self._frames = SentFrames(plan)
+        self._said = Said()
         self._merged = Sighting()
         """The Sighting returned last, with the last progress in it."""
 
     def add(self, message: messages.Message, size_bytes: int = 0) -> None:
         """Merge one message of this size; a message of another prompt changes nothing."""
         if not self._is_ours(message):
+            if self._may_be_shown(message):
+                self._said.add(message, self._tally.node or "")
             return
         self._started = self._started or _tells_start(message)
         if _tells_end(message):
             self._ask_truth = self._is_over = True
         self._frames.add(message)
         self._move_to(evolve(self._tally, message))
+        if not (isinstance(message, messages.Preview) and self._frames.wants_previews):
+            self._said.add(message, self._tally.node or "")
         match message:
             case messages.ExecutionSuccess():
                 self._has_succeeded = True
@@ -88,6 +94,10 @@ class Sightings:
     def awaits_pictures(self) -> bool:
         """Whether a node of the graph sends its outputs over the websocket."""
         return self._frames.has_nodes
+
+    def pass_on(self, is_wanted: bool) -> None:
+        """From now on keep what is said for the next `merge`, or do so no more."""
+        self._said.set_wanted(is_wanted)
 
     def hear(self) -> None:
         """Note that something came over the present connection, whatever it was."""
@@ -119,6 +129,7 @@ class Sightings:
         return bool(
             self._ask_truth
             or self._saved
+            or self._said.has_news
             or self._started != self._merged.started
             or self._progress != self._merged.progress
         )
@@ -138,6 +149,7 @@ class Sightings:
             heard=self._heard,
             executed=self._tally.finished - (self._tally.cached or frozenset()),
             pictures=dict(self._frames.sent),
+            messages=self._said.take(),
         )
         self._saved, self._ask_truth = {}, False
         return self._merged if is_new else structs.replace(self._merged, progress=None)
@@ -146,6 +158,11 @@ class Sightings:
         if tally is not self._tally or self._started:
             self._tally = tally
             self._progress = report(tally) if self._started else None
+
+    def _may_be_shown(self, message: messages.Message) -> bool:
+        """Say whether a preview or text without a prompt id is this prompt's, which runs."""
+        is_bare = isinstance(message, messages.Preview | messages.NodeText)
+        return is_bare and message.prompt_id is None and self._started and not self._is_over
 
     def _is_ours(self, message: messages.Message) -> bool:
         if message.prompt_id is not None:

@@ -103,6 +103,9 @@ class SocketObservation:
         self._session.cancel()
         await self.wait_until_tried(CLOSE_TIMEOUT_S + OPEN_TIMEOUT_S)
 
+    def pass_on(self, is_wanted: bool) -> None:
+        self._sightings.pass_on(is_wanted)
+
     async def wait_until_tried(self, timeout_s: float) -> None:
         """Wait until a connection was opened or refused, at most `timeout_s`."""
         with anyio.move_on_after(timeout_s):

@@ -123,7 +123,7 @@ class AttemptStart:
         workflow = with_listed_names(sent_graph(found.workflow, uploads), state.capabilities)
         attempt = self.attempt(number)
         # The socket first: ComfyUI does not repeat what it says while nobody listens.
-        async with state.backend.observe(attempt, workflow) as observation:
+        async with self._shared.live.observing(state.backend, attempt, workflow) as observation:
             await self._slot.wait_for_turn()
             sending = Sending(state, attempt, boot, workflow, uploads)
             is_accepted = await self._submit(sending)

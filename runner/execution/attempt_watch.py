@@ -31,9 +31,11 @@ from everfold.runner.decisions.progress_throttle import ProgressThrottle
 from everfold.runner.decisions.sent_pictures import merged
 from everfold.runner.execution.job_log import JobLog
 from everfold.runner.execution.wakeup import Wakeup
+from everfold.runner.live.live_channel import LiveChannel
 from everfold.streams.events.event import OutputSaved, Started
 from everfold.streams.events.limits import OUTPUT_LIMIT_BYTES
 from everfold.streams.events.shortening import cut_output
+from everfold.streams.live.live_message import LiveMessage, NodeOutput
 
 Decide = Callable[[Truth], Action]
 
@@ -54,6 +56,7 @@ class AttemptWatch:
         backend: Backend,
         attempt: Attempt,
         wakeup: Wakeup,
+        live: LiveChannel,
         earlier: AttemptWatch | None = None,
     ) -> None:
         self._config = config
@@ -61,6 +64,7 @@ class AttemptWatch:
         self._backend = backend
         self._attempt = attempt
         self._wakeup = wakeup
+        self._live = live
         self._progress = ProgressThrottle(attempt.number, config.progress_every_s)
         self._saved = set(job_log.job.outputs)
         """Nodes whose output is in the log already."""
@@ -118,6 +122,7 @@ class AttemptWatch:
         return await self._wakeup.unless_set(waiting) or Sighting()
 
     async def _append_sighting(self, sighting: Sighting) -> None:
+        self._pass_on(sighting)
         if sighting.started:
             await self._append_started()
         self._heard = sighting.heard
@@ -134,6 +139,13 @@ class AttemptWatch:
                 self._saved.add(saved.node)
                 await self._append_output(saved)
         await self._append_progress()
+
+    def _pass_on(self, sighting: Sighting) -> None:
+        """Show those who look on what was said, without what must not be told."""
+        if sighting.messages:
+            told = (_shown(message) for message in sighting.messages)
+            messages = [self._job_log.without_keys(message) for message in told]
+            self._live.add(self._attempt.job_id, self._attempt.number, messages)
 
     async def _append_output(self, saved: SavedOutput) -> None:
         """Append a node's output; the more there was of them, the more is left out of the next."""
@@ -200,3 +212,11 @@ class AttemptWatch:
             return
         self._is_opened_anew, self._heard = True, False
         await observation.reconnect()
+
+
+def _shown(message: LiveMessage) -> LiveMessage:
+    """Return a message without words that only a runner may say, such as that a file is stored."""
+    if not isinstance(message, NodeOutput) or message.output is None:
+        return message
+    output = collected({message.node: message.output}, {})[message.node]
+    return msgspec.structs.replace(message, output=output)

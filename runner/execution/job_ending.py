@@ -63,6 +63,7 @@ class JobEnding:
         Mostly it is to append the event, with what became of each file.
         """
         job, assets = self._job_log.job, self._shared.assets
+        await self._shared.live.finish(job.job_id)
         if isinstance(event, Expired):
             return Finish(event)
         if isinstance(event, Succeeded) and watch is not None:

@@ -157,6 +157,7 @@ class JobRun:
             await self._leave_unreadable()
         finally:
             self._shared.leases.remove(self.lease)
+            self._shared.live.forget(self.lease.job_id)
             self._slot.release()
 
     async def _leave_unreadable(self) -> None:
@@ -323,13 +324,12 @@ class JobRun:
         workflow = b"{}" if isinstance(found, Failure) else found.workflow
         attempt = self._attempt_start.attempt(self.job.attempt)
         backend = self._backend.backend(self.job)
-        async with backend.observe(attempt, workflow) as observation:
+        async with self._shared.live.observing(backend, attempt, workflow) as observation:
             await self._watch(backend, attempt, observation)
 
     async def _watch(self, backend: Backend, attempt: Attempt, observation: Observation) -> None:
-        self._attempt_watch = AttemptWatch(
-            self._config, self._job_log, backend, attempt, self.wakeup, self._attempt_watch
-        )
+        told = (self.wakeup, self._shared.live, self._attempt_watch)
+        self._attempt_watch = AttemptWatch(self._config, self._job_log, backend, attempt, *told)
         self._truth = await self._attempt_watch.run(observation, self._decide)
 
     async def _stop(self, why: str) -> None:

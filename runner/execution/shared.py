@@ -8,6 +8,7 @@ from msgspec import Struct, field
 from everfold.runner.config import RunnerConfig
 from everfold.runner.execution.fleet import Fleet
 from everfold.runner.inputs.input_files import InputFiles
+from everfold.runner.live.live_channel import LiveChannel
 from everfold.runner.outputs.output_collection import Thumbnail
 from everfold.runner.outputs.places import Places
 from everfold.runner.renewal.lease_renewer import LeaseRenewer
@@ -28,6 +29,7 @@ class Shared(Struct, frozen=True, eq=False):
     input_files: InputFiles
     config: RunnerConfig
     server: ServerWatch
+    live: LiveChannel
     job_reads: anyio.Semaphore
     """Held while a job run reads its job: thousands that start at once must not delay claims."""
     thumbnail: Thumbnail | None = None

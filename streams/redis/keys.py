@@ -134,15 +134,27 @@ class Keyspace(Struct, frozen=True):
         """HASH: queue of which no runner takes jobs -> who paused it, as JSON."""
         return f"{self.namespace}:paused"
 
+    def listening(self) -> str:
+        """STRING with a TTL: while it is there, a gateway wants to know what backends say; see
+        live/."""
+        return f"{self.namespace}:listening"
+
     def wake(self) -> str:
         """CHANNEL: hints only, each a word and what it is of: `dispatch` and `release` a partition,
-        `cancel` a job, `drain` a runner, `look`
-        all servers."""
+        `cancel` a job, `drain` a runner, `look` all servers, `listen` all runners."""
         return f"{self.namespace}:wake"
 
     def log(self, partition: int) -> str:
         """STREAM: the events of the partition's jobs, in order."""
         return f"{self.tag(partition)}:log"
+
+    def live(self, partition: int) -> str:
+        """STREAM: what backends say of the jobs that run, the newest messages; see live/."""
+        return f"{self.tag(partition)}:live"
+
+    def preview(self, job_id: str) -> str:
+        """STRING with a TTL: the newest preview of a job that runs."""
+        return f"{self.tag(self.partition_of(job_id))}:preview:{job_id}"
 
     def readers(self, partition: int) -> str:
         """HASH: registered reader -> its position and until when it counts, as JSON."""

@@ -116,6 +116,10 @@ class Strange:
     async def reconnect(self) -> None:
         await self._at("reconnect")
 
+    def pass_on(self, is_wanted: bool) -> None:
+        if self._place == "pass_on":
+            raise RuntimeError("strange")
+
     async def _at(self, place: str) -> None:
         if place == self._place:
             await self._strange()

@@ -133,12 +133,14 @@ def _of_namespace(keys: Keyspace) -> Iterator[Stored]:
     ):
         yield Stored(key, "hash", decoder(cast("type[object]", kind)))
     yield Stored(keys.limits(), "hash", _limit)
+    yield Stored(keys.listening(), "string")
     yield Stored(keys.audit(), "stream")
     yield Stored(keys.projectors("jobs"), "zset")
 
 
 def _of_partition(keys: Keyspace, partition: int) -> Iterator[Stored]:
     yield Stored(keys.log(partition), "stream")
+    yield Stored(keys.live(partition), "stream")
     yield Stored(keys.readers(partition), "hash", decoder(Reader))
     yield Stored(keys.trimmed(partition), "hash", fields={"to": _entry_id, "count": _number})
     yield Stored(keys.queues(partition), "set")

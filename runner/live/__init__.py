@@ -1,0 +1,1 @@
+"""Passes on what backends say while somebody looks on."""

@@ -1,0 +1,164 @@
+"""Follows the log of all partitions, and what backends say beside it, in the order of both.
+
+Rule: what was passed on before an event was appended is yielded before that event. What was missed
+of the live messages is missed; of the log nothing is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import cast
+
+import anyio
+from msgspec import Struct
+from redis.asyncio import Redis
+
+from everfold.streams.appending.log import Log
+from everfold.streams.border.logger import get_logger
+from everfold.streams.closing import close
+from everfold.streams.errors import EverfoldError, WrongKeyType
+from everfold.streams.events.record import NO_ENTRY, Recorded, recorded
+from everfold.streams.live.live_message import MESSAGE_LIMIT_BYTES
+from everfold.streams.live.live_stream import LIVE_ENTRIES, LiveEntry, live_entries
+from everfold.streams.reading.reader import last_entry_ids
+from everfold.streams.redis.pages import Entries, entry_page
+from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.retry import Backoff, with_retry
+from everfold.streams.redis.server import BLOCK_S, connect_blocking
+
+logger = get_logger("everfold.log")
+
+PAGE = 128
+"""Live messages that are read at once, MESSAGE_LIMIT_BYTES each at most."""
+PAGES = 2 * LIVE_ENTRIES // PAGE
+"""More is not kept of a partition."""
+
+
+class Batch(Struct, frozen=True):
+    """News of one partition: the messages come before the events."""
+
+    partition: int
+    live: list[LiveEntry]
+    records: list[Recorded]
+
+
+@contextlib.asynccontextmanager
+async def tail_with_live(log: Log) -> AsyncIterator[AsyncIterator[Batch]]:
+    """Follow all partitions from now on, as `tail` does. What comes after entering is seen.
+
+    Raises a leaf of Unavailable on entering only, after the log's `retry_for_s`.
+    """
+    ends = await with_retry(lambda: last_entry_ids(log), log.retry_for_s)
+    redis = connect_blocking(log.url, name=f"everfold:{log.actor}")
+    try:
+        tail = _Tail(log, redis, ends)
+        await tail.begin()
+        yield tail.batches()
+    finally:
+        await close(redis)
+
+
+class _Tail:
+    def __init__(self, log: Log, redis: Redis, ends: dict[int, str]) -> None:
+        self._log, self._redis = log, redis
+        self._events = dict(ends)
+        self._heard = dict.fromkeys(ends, "$")
+        """Id of the last live entry read; `$`: none was seen yet, only newer ones count."""
+        self._behind = deque(ends)
+
+    async def begin(self) -> None:
+        """Begin behind the newest live message of each partition."""
+        for partition in self._heard:
+            with contextlib.suppress(EverfoldError):
+                self._heard[partition] = await self._last(self._log.keys.live(partition))
+
+    async def batches(self) -> AsyncIterator[Batch]:
+        backoff, said = Backoff(), ""
+        while True:
+            try:
+                if not self._behind:
+                    await self._wait()
+                batch = await self._next(self._behind[0]) if self._behind else None
+            except EverfoldError as error:
+                if said != str(error):
+                    logger.warning("tail_waits why=%r", str(error))
+                said = str(error)
+                await anyio.sleep(backoff.next_s())
+                self._behind = deque(self._events)
+                continue
+            backoff.reset()
+            said = ""
+            if batch is None:
+                continue
+            partition = self._behind.popleft()
+            if batch.records:
+                self._behind.append(partition)
+            if batch.live or batch.records:
+                yield batch
+
+    async def _next(self, partition: int) -> Batch:
+        """Read the events first: what was passed on before them is then in the other stream."""
+        log = self._log
+        rows = await entry_page(log.redis, log.keys.log(partition), f"({self._events[partition]}")
+        live = await self._live(partition)
+        if rows:
+            self._events[partition] = rows[-1][0].decode()
+        return Batch(partition, live, [recorded(entry_id, fields) for entry_id, fields in rows])
+
+    async def _live(self, partition: int) -> list[LiveEntry]:
+        found = list[LiveEntry]()
+        key = self._log.keys.live(partition)
+        if self._heard[partition] == "$":
+            self._heard[partition] = await self._last(key)
+            return found
+        for _ in range(PAGES):
+            rows = await self._page(key, self._heard[partition])
+            if not rows:
+                break
+            self._heard[partition] = rows[-1][0].decode()
+            found += live_entries(rows)
+            if len(rows) < PAGE:
+                break
+        return found
+
+    async def _page(self, key: str, after: str) -> Entries:
+        ask = ("XRANGE", key, f"({after}", "+", "COUNT", PAGE)
+        size = PAGE * MESSAGE_LIMIT_BYTES // 8
+        try:
+            return cast("Entries", await command(self._log.redis, *ask, reply_bytes=size))
+        except WrongKeyType:
+            return []  # another program has written there
+
+    async def _last(self, key: str) -> str:
+        try:
+            rows = await command(self._log.redis, "XREVRANGE", key, "+", "-", "COUNT", 1)
+        except WrongKeyType:
+            return "$"
+        found = cast("Entries", rows)
+        return found[0][0].decode() if found else NO_ENTRY
+
+    async def _wait(self) -> None:
+        """Wait until partitions have news, and note them in `_behind`."""
+        keys = self._log.keys
+        partition_by_key = {
+            key.encode(): one for one in self._events for key in (keys.log(one), keys.live(one))
+        }
+        cursors = {keys.log(one): at for one, at in self._events.items()}
+        cursors |= {keys.live(one): at for one, at in self._heard.items() if at != "$"}
+        block_ms = int(BLOCK_S * 1000)
+        streams = (*cursors, *cursors.values())
+        try:
+            reply = await command(
+                self._redis, "XREAD", "COUNT", 1, "BLOCK", block_ms, "STREAMS", *streams
+            )
+        except WrongKeyType:
+            if set(self._heard.values()) == {"$"}:
+                raise
+            # Another program has written to a live key: look which ones can be followed.
+            self._heard = dict.fromkeys(self._heard, "$")
+            self._behind = deque(self._events)
+            return
+        found = cast("list[tuple[bytes, Entries]]", reply or [])
+        self._behind.extend(dict.fromkeys(partition_by_key[key] for key, _ in found))

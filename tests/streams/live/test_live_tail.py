@@ -1,0 +1,61 @@
+"""The log and what backends say beside it, followed in one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from everfold.streams.appending.log import UNLEASED, Log
+from everfold.streams.events.event import Canceled, CancelRequested
+from everfold.streams.live.live_message import NodeBegan
+from everfold.streams.live.live_stream import LiveEntry, pass_on
+from everfold.streams.live.live_tail import Batch, tail_with_live
+from everfold.streams.redis.redis_errors import command
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def log(redis_url: str, namespace: str) -> AsyncIterator[Log]:
+    async with Log.open(redis_url, namespace=namespace) as log:
+        yield log
+
+
+async def told_until(batches: AsyncIterator[Batch], end: str) -> list[str]:
+    """Return messages and events by their words, up to one of them."""
+    told = list[str]()
+    async with asyncio.timeout(15):
+        while end not in told:
+            batch = await anext(batches)
+            told += [entry.message.node for entry in batch.live]  # type: ignore[union-attr]
+            told += [type(record.event).__name__ for record in batch.records]
+    return told
+
+
+async def test_what_was_said_before_an_event_comes_before_it(log: Log) -> None:
+    async with tail_with_live(log) as batches:
+        job_id = (await log.submit({"1": {"class_type": "A", "inputs": {}}})).job_id
+        for number in range(300):
+            await pass_on(log, [LiveEntry(job_id, 1, NodeBegan(str(number)))])
+        await log.append(job_id, CancelRequested(), epoch=0)
+        await pass_on(log, [LiveEntry(job_id, 1, NodeBegan("last"))])
+        await log.append(job_id, Canceled(), epoch=UNLEASED)
+        told = await told_until(batches, "Canceled")
+
+    nodes = [*map(str, range(300)), "last"]
+    assert [word for word in told if word in nodes] == nodes
+    assert told[-1] == "Canceled"
+
+
+async def test_a_live_key_of_another_type_does_not_stop_the_log(log: Log) -> None:
+    async with tail_with_live(log) as batches:
+        waiting = asyncio.ensure_future(told_until(batches, "Canceled"))
+        for partition in range(log.keys.partitions):
+            await command(log.redis, "SET", log.keys.live(partition), "strange")
+        for word in "ab":
+            job_id = (await log.submit({word: {"class_type": "A", "inputs": {}}})).job_id
+        await log.append(job_id, CancelRequested(), epoch=0)
+        await log.append(job_id, Canceled(), epoch=UNLEASED)
+        assert (await waiting).count("Submitted") == 2
