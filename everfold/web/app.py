@@ -21,6 +21,7 @@ from everfold.web.caller import EVERYBODY, Caller
 from everfold.web.comfyui.front_end.operations import FRONT_END, PAGES
 from everfold.web.comfyui.operations import COMFYUI
 from everfold.web.comfyui.refusal import refusal
+from everfold.web.counters import CountedRequests
 from everfold.web.gateway import Gateway
 from everfold.web.operation import Call, Operation
 from everfold.web.own.operations import OWN
@@ -46,8 +47,11 @@ def app(everfold: Everfold, settings: WebSettings | None = None) -> Starlette:
         async with gateway.open():
             yield
 
-    gate = Middleware(Gate, gateway.streams)
-    made = Starlette(routes=_routes(gateway), lifespan=lifespan, middleware=[gate])
+    middleware = [
+        Middleware(CountedRequests, gateway.counters),
+        Middleware(Gate, gateway.streams),
+    ]
+    made = Starlette(routes=_routes(gateway), lifespan=lifespan, middleware=middleware)
     made.state.gateway = gateway
     return made
 
@@ -98,6 +102,7 @@ def _endpoint(
                 problem = Problem(500, "internal_error", "the gateway failed over this request")
             return form(problem)
 
+    endpoint.__name__ = operation.name
     return endpoint
 
 

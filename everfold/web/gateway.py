@@ -11,7 +11,9 @@ from everfold.streams.errors import JobUnknown
 from everfold.web.access.open_streams import OpenStreams
 from everfold.web.caller import Caller
 from everfold.web.comfyui.front_end.installed import find_front_end, find_templates
+from everfold.web.counters import Counters
 from everfold.web.feeds.feeds import Feeds
+from everfold.web.own.sampled import Sampled
 from everfold.web.settings import WebSettings
 
 
@@ -26,6 +28,8 @@ class Gateway:
         self.front_end = find_front_end(settings.front_end)
         """The folder of ComfyUI's web front end, if there is one here."""
         self.templates = find_templates(self.front_end) if self.front_end else ()
+        self.counters = Counters()
+        self.sampled = Sampled(everfold)
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:

@@ -13,6 +13,8 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
+from everfold.streams.events.checks import check_choice, check_text
+from everfold.streams.events.limits import BACKEND_LIMIT
 from everfold.web.caller import Caller, Role
 
 if TYPE_CHECKING:
@@ -39,6 +41,19 @@ class Parameter(Struct, frozen=True, kw_only=True):
     """query, header or path."""
     told: str = ""
     is_required: bool = False
+    is_list: bool = False
+    """Whether it may be given several times."""
+    choices: tuple[str, ...] = ()
+    """What it may be; empty: anything."""
+    least: int | None = None
+    most: int | None = None
+    """Of a number its bounds; of a text its most characters."""
+
+    def checked(self, text: str) -> str:
+        """Return a value that it may have. Raises InvalidName, TooLarge."""
+        if self.choices:
+            check_choice(self.name, text, self.choices)
+        return check_text(self.name, text, most=self.most or BACKEND_LIMIT)
 
 
 class Operation(Struct, frozen=True, kw_only=True):
@@ -59,5 +74,6 @@ class Operation(Struct, frozen=True, kw_only=True):
     parameters: tuple[Parameter, ...] = ()
     body: object = None
     """The msgspec type of the JSON body, or a media type such as multipart/form-data."""
+    is_body_optional: bool = False
     answers: Mapping[int, object] = {}
     """Status -> the msgspec type of its JSON body, a media type, or None for no body."""

@@ -39,6 +39,21 @@ class SubscriptionStatus(PartitionLag, frozen=True, kw_only=True):
     """Age of the oldest event that a job is held at, in seconds; 0 when no job is held."""
 
 
+class SubscriptionSummary(Struct, frozen=True):
+    """A subscription over all partitions."""
+
+    subscription: str
+    consumers: int
+    behind_events: int
+    behind_s: float
+    delivered: int
+    failed: int
+    left_out: int
+    waiting: int
+    parked: int
+    oldest_held_s: float
+
+
 class HeldJob(Struct, frozen=True):
     """One row of the list of held jobs."""
 
@@ -73,6 +88,23 @@ async def subscription_status(log: Log, name: str) -> list[SubscriptionStatus]:
     """
     now_ms = await server_time_ms(log.redis)
     return [await _partition_status(log, name, p, now_ms) for p in range(log.keys.partitions)]
+
+
+async def subscription_summary(log: Log, name: str) -> SubscriptionSummary:
+    """Return the status of a subscription over all partitions. Raises Unavailable."""
+    rows = await subscription_status(log, name)
+    return SubscriptionSummary(
+        subscription=name,
+        consumers=len({row.owner for row in rows} - {""}),
+        behind_events=sum(row.lag_events for row in rows),
+        behind_s=max(row.lag_s for row in rows),
+        delivered=sum(row.delivered for row in rows),
+        failed=sum(row.failed for row in rows),
+        left_out=sum(row.left_out for row in rows),
+        waiting=sum(row.waiting for row in rows),
+        parked=sum(row.parked for row in rows),
+        oldest_held_s=max(row.oldest_held_s for row in rows),
+    )
 
 
 async def _partition_status(log: Log, name: str, partition: int, now_ms: int) -> SubscriptionStatus:

@@ -33,6 +33,8 @@ Verb = Literal[
     "cancel_jobs",
     "rerun_jobs",
     "erase_user",
+    "retry_held",
+    "skip_held",
 ]
 """What an operator can do. A new one is added here."""
 

@@ -12,6 +12,7 @@ import uvicorn
 
 from everfold import Everfold
 from everfold.web import WebSettings, app
+from everfold.web.gateway import Gateway
 from tests.support.stack import Stack
 from tests.support.wait import eventually
 
@@ -19,8 +20,9 @@ from tests.support.wait import eventually
 class Site:
     """A gateway, the client inside it, and the processes of its namespace."""
 
-    def __init__(self, url: str, everfold: Everfold, stack: Stack) -> None:
+    def __init__(self, url: str, everfold: Everfold, stack: Stack, gateway: Gateway) -> None:
         self.url = url
+        self.gateway = gateway
         self.everfold = everfold
         self.stack = stack
 
@@ -32,8 +34,9 @@ async def serving(
     """Serve a namespace on a free port of this machine until the context ends."""
     taken = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    application = app(everfold, settings)
     config = uvicorn.Config(
-        app(everfold, settings), log_config=None, lifespan="on", timeout_graceful_shutdown=1
+        application, log_config=None, lifespan="on", timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
     # A test's signals are pytest's own.
@@ -41,7 +44,7 @@ async def serving(
     running = asyncio.create_task(server.serve([taken]))
     try:
         await eventually(lambda: server.started or running.done(), 10)
-        yield Site(url, everfold, stack)
+        yield Site(url, everfold, stack, application.state.gateway)
     finally:
         server.should_exit = True
         await running

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated
 
 from cyclopts import App, Parameter
-from msgspec import Struct
 
 from everfold.commands.formats import ago, span
 from everfold.commands.options import SubscriptionName
@@ -21,10 +20,11 @@ from everfold.projector.subscribing.delivery import Filter
 from everfold.projector.subscribing.held import Held
 from everfold.projector.subscribing.status import (
     HeldJob,
-    SubscriptionStatus,
+    SubscriptionSummary,
     description_of,
     held_jobs,
     subscription_status,
+    subscription_summary,
 )
 from everfold.projector.subscribing.status import subscriptions as all_subscriptions
 from everfold.streams.appending.log import Log
@@ -35,29 +35,11 @@ subscriptions = App(
 )
 
 
-class Summary(Struct, frozen=True):
-    """A subscription over all partitions."""
-
-    subscription: str
-    consumers: int
-    behind_events: int
-    behind_s: float
-    delivered: int
-    failed: int
-    left_out: int
-    waiting: int
-    parked: int
-    oldest_held_s: float
-
-
 @subscriptions.command
 async def ls(*, session: Session = DEFAULT) -> int:
     """List the subscriptions, with their lag and their waiting and parked jobs."""
     async with session.log() as log:
-        found = [
-            _summary(name, await subscription_status(log, name))
-            for name in await all_subscriptions(log)
-        ]
+        found = [await subscription_summary(log, name) for name in await all_subscriptions(log)]
     session.show(
         found,
         {
@@ -76,22 +58,7 @@ async def ls(*, session: Session = DEFAULT) -> int:
     return 0
 
 
-def _summary(name: str, rows: Sequence[SubscriptionStatus]) -> Summary:
-    return Summary(
-        subscription=name,
-        consumers=len({row.owner for row in rows} - {""}),
-        behind_events=sum(row.lag_events for row in rows),
-        behind_s=max(row.lag_s for row in rows),
-        delivered=sum(row.delivered for row in rows),
-        failed=sum(row.failed for row in rows),
-        left_out=sum(row.left_out for row in rows),
-        waiting=sum(row.waiting for row in rows),
-        parked=sum(row.parked for row in rows),
-        oldest_held_s=max(row.oldest_held_s for row in rows),
-    )
-
-
-def _is_stuck(row: Summary) -> bool:
+def _is_stuck(row: SubscriptionSummary) -> bool:
     return bool(row.parked or (row.behind_events and not row.consumers))
 
 

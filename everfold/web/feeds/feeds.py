@@ -36,6 +36,8 @@ class Change(Struct, frozen=True):
 
     job: Job
     record: Recorded
+    encoded: dict[str, bytes] = {}
+    """What is sent of it, by contract: made once for all watchers."""
 
 
 class Preview(Struct, frozen=True):
@@ -95,6 +97,16 @@ class Feeds:
             feed.changes.close()
         self.records.close()
         await self._exit.aclose()
+
+    @property
+    def watched(self) -> int:
+        """How many jobs are watched."""
+        return len(self._watchers)
+
+    @property
+    def is_following(self) -> bool:
+        """Whether what happens is read."""
+        return self._task is not None and not self._task.done()
 
     @contextlib.asynccontextmanager
     async def open(self, job_id: str) -> AsyncIterator[JobFeed]:

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from everfold.web.operation import Operation
-from everfold.web.own.probes import livez
+from everfold.web.own.acts import ACTS_ON_JOBS
+from everfold.web.own.events.all_events import ALL_EVENTS
+from everfold.web.own.events.job_events import EVENTS
+from everfold.web.own.farm import FARM
+from everfold.web.own.jobs import JOBS
+from everfold.web.own.many_jobs import MANY_JOBS
+from everfold.web.own.metrics import METRICS
+from everfold.web.own.probes import PROBES
+from everfold.web.own.queues import QUEUES
+from everfold.web.own.subscriptions import SUBSCRIPTIONS
 
 OWN: tuple[Operation, ...] = (
-    Operation(
-        method="GET", path="/livez", answer=livez, name="livez", is_public=True, role="reader",
-        summary="Say that the process answers.", answers={200: "text/plain"},
-    ),
-)  # fmt: skip
+    *PROBES,
+    *METRICS,
+    # Before those of one job: no job's id is `cancel`.
+    *MANY_JOBS,
+    *JOBS,
+    *EVENTS,
+    *ACTS_ON_JOBS,
+    *ALL_EVENTS,
+    *QUEUES,
+    *FARM,
+    *SUBSCRIPTIONS,
+)

@@ -1,0 +1,86 @@
+"""What one gateway counts of its own work.
+
+Rule: a label has few values: names of routes, classes of statuses, kinds of streams. Never a path,
+a user or a job.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+UNMATCHED = "(none)"
+"""The route of a request that no route fits."""
+
+
+class Counters:
+    """The counters of one gateway, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "everfold_gateway_requests",
+            "Requests that were answered, by route and class of status.",
+            ("route", "status"),
+            registry=self.registry,
+        )
+        self._streams = Gauge(
+            "everfold_gateway_streams",
+            "Connections on which events are sent as they happen.",
+            ("kind",),
+            registry=self.registry,
+        )
+        self._messages = Counter(
+            "everfold_gateway_messages_sent",
+            "Messages sent on such connections.",
+            ("kind",),
+            registry=self.registry,
+        )
+        self._dropped = Counter(
+            "everfold_gateway_dropped_readers",
+            "Such connections that were closed because their reader was too slow.",
+            ("kind",),
+            registry=self.registry,
+        )
+
+    def note_request(self, route: str, status: int) -> None:
+        """Count an answer."""
+        self._requests.labels(route, f"{status // 100}xx").inc()
+
+    def note_opened(self, kind: str) -> None:
+        """Count a stream that begins; `kind` is sse or websocket."""
+        self._streams.labels(kind).inc()
+
+    def note_closed(self, kind: str) -> None:
+        """Count a stream that has ended."""
+        self._streams.labels(kind).dec()
+
+    def note_sent(self, kind: str, messages: int = 1) -> None:
+        """Count messages."""
+        self._messages.labels(kind).inc(messages)
+
+    def note_dropped(self, kind: str) -> None:
+        """Count a reader that was too slow."""
+        self._dropped.labels(kind).inc()
+
+
+class CountedRequests:
+    """Counts the answers of an ASGI application by the route that made them."""
+
+    def __init__(self, app: ASGIApp, counters: Counters) -> None:
+        self._app, self._counters = app, counters
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and note its status once it has one."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                endpoint = scope.get("endpoint")
+                route = getattr(endpoint, "__name__", UNMATCHED) if endpoint else UNMATCHED
+                self._counters.note_request(route, message["status"])
+            await send(message)
+
+        await self._app(scope, receive, counted)

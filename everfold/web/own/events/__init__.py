@@ -1,0 +1,1 @@
+"""The events of one job and of all jobs: as pages, and as they happen."""
