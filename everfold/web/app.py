@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Route, compile_path
 
 from everfold.client import Everfold
 from everfold.streams.border.logger import get_logger
@@ -27,8 +27,12 @@ from everfold.web.operation import Call, Operation
 from everfold.web.own.operations import OWN
 from everfold.web.problem import Problem, problem_of
 from everfold.web.settings import WebSettings
+from everfold.web.v2.addresses import PREFIX
+from everfold.web.v2.operations import V2
 
 logger = get_logger("everfold.web")
+
+METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 
 Form = Callable[[Problem], Response]
 """How a contract answers with a problem."""
@@ -59,6 +63,8 @@ def app(everfold: Everfold, settings: WebSettings | None = None) -> Starlette:
 def _routes(gateway: Gateway) -> list[BaseRoute]:
     return [
         *routes_of(gateway, OWN, envelope),
+        *routes_of(gateway, V2, envelope, PREFIX),
+        *rest_of(gateway, V2, envelope, PREFIX),
         *routes_of(gateway, COMFYUI, refusal),
         *routes_of(gateway, COMFYUI, refusal, "/api"),
         *routes_of(gateway, FRONT_END, refusal),
@@ -80,6 +86,26 @@ def routes_of(
         )
         for one in operations
     ]
+
+
+def rest_of(
+    gateway: Gateway, operations: Sequence[Operation], form: Form, under: str
+) -> list[BaseRoute]:
+    """Return the routes of all other paths below a path: 404 and 405, in the contract's form."""
+    known = [(compile_path(under + one.path)[0], one.method) for one in operations]
+
+    async def answer(call: Call) -> Response:
+        path = f"{under}/{call.request.path_params['rest']}"
+        methods = sorted({method for pattern, method in known if pattern.match(path)})
+        if not methods:
+            raise Problem(404, "not_found", "there is nothing at this path")
+        headers = {"Allow": ", ".join(methods)}
+        why = f"this path takes {headers['Allow']}"
+        raise Problem(405, "method_not_allowed", why, headers=headers)
+
+    any_path = Operation(method="", path="", answer=answer, name="", summary="", is_public=True)
+    endpoint = _endpoint(gateway, any_path, form)
+    return [Route(under + "/{rest:path}", endpoint, methods=METHODS, include_in_schema=False)]
 
 
 def _endpoint(

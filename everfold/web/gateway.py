@@ -13,6 +13,8 @@ from everfold.web.caller import Caller
 from everfold.web.comfyui.front_end.installed import find_front_end, find_templates
 from everfold.web.counters import Counters
 from everfold.web.feeds.feeds import Feeds
+from everfold.web.listing import Listing
+from everfold.web.looks import Look, Looks
 from everfold.web.own.sampled import Sampled
 from everfold.web.settings import WebSettings
 
@@ -30,6 +32,8 @@ class Gateway:
         self.templates = find_templates(self.front_end) if self.front_end else ()
         self.counters = Counters()
         self.sampled = Sampled(everfold)
+        self.looks = Looks(everfold.log)
+        self.listing = Listing(everfold)
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -46,3 +50,10 @@ class Gateway:
         if not caller.sees(job.user):
             raise JobUnknown(job_id)
         return job
+
+    async def look(self, caller: Caller, job_id: str) -> Look:
+        """Return a job that the caller may see, and where it waits. Raises JobUnknown as `job`."""
+        look = await self.looks.look(job_id)
+        if not caller.sees(look.job.user):
+            raise JobUnknown(job_id)
+        return look

@@ -20,3 +20,5 @@ class WebSettings(Struct, frozen=True, kw_only=True):
     """The largest body but for files."""
     upload_limit_bytes: int = 1024 * MIB
     """The largest file that may be sent."""
+    kept_s: float = 7200.0
+    """Seconds that a projector keeps the state of a job that has ended: clients are told of it."""

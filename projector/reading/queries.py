@@ -233,7 +233,7 @@ async def page_of(
     while True:
         at_once = limit if looked == 0 else max(limit, LOOKED_AT_ONCE)
         following = await positions.after(before, min(at_once, PAGE_LIMIT))
-        jobs = await _jobs_at(log, following.positions, newer, unread)
+        jobs = await jobs_at(log, following.positions, newer, unread)
         looked += len(jobs)
         before = max(following.stops, default=None)
         for position, job in zip(following.positions, jobs, strict=True):
@@ -249,7 +249,7 @@ async def page_of(
     return Page(found, following_cursor, behind_s, tuple(sorted(unread)), positions.unindexed)
 
 
-async def _jobs_at(
+async def jobs_at(
     log: Log, positions: Sequence[Position], newer: Mapping[str, Job], unread: set[str]
 ) -> list[Job | None]:
     """Return the job at each position; None when it is gone or cannot be folded."""

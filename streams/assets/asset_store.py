@@ -28,7 +28,7 @@ from everfold.streams.assets.asset import (
     safe_name,
 )
 from everfold.streams.assets.asset_scripts import Only
-from everfold.streams.assets.blob_store import BLOB_LIMIT_BYTES, Blob, BlobStore
+from everfold.streams.assets.blob_store import BEGINNING_BYTES, BLOB_LIMIT_BYTES, Blob, BlobStore
 from everfold.streams.assets.given_bytes import stream_of
 from everfold.streams.assets.quotas import quota_of
 from everfold.streams.assets.sniffing.media_types import describe
@@ -126,6 +126,20 @@ class AssetStore:
             if stored is not None:
                 return stored
         raise AssetsUnavailable(self.url, f"{blob.hash} is being removed; store it again")
+
+    async def put_stored(
+        self, asset: Asset, *, name: str, owner: str, keep_s: float | UnsetType | None = UNSET
+    ) -> Stored | None:
+        """Make the bytes of an asset known under another name, or as another owner's.
+
+        They are not written again. None where they are being removed. Raises AssetGone, QuotaFull,
+        InvalidName.
+        """
+        owner, kept_s = check_text("owner", owner), self._kept_s(keep_s)
+        async with self.open(asset.hash, 0, BEGINNING_BYTES) as chunks:
+            beginning = b"".join([chunk async for chunk in chunks])
+        blob = Blob(asset.hash, asset.size_bytes, beginning)
+        return await self._record(blob, safe_name(name), owner, kept_s, "")
 
     async def restore(self, asset: Asset, source: Source) -> Stored:
         """Store bytes under the id that they had in another namespace, as an import does.

@@ -7,17 +7,18 @@ compare; of two jobs at one place, the one with the lesser id comes first.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import cast
 
 from msgspec import Struct
 
 from everfold.streams.appending.log import Log
+from everfold.streams.redis.connection import Argument
+from everfold.streams.redis.keys import Keyspace
 from everfold.streams.redis.redis_errors import command, commands
 from everfold.streams.redis.scripts import Script
 
 _peek_waiting = Script("everfold.streams", "peek_waiting", is_read_only=True)
-_count_ahead = Script("everfold.streams", "count_ahead", is_read_only=True)
 
 LINES_AT_ONCE = 64
 """Lines of a partition that one call looks at."""
@@ -119,23 +120,52 @@ async def first_fields(log: Log, queue: str, *fields: str) -> list[list[bytes | 
     return cast("list[list[bytes | None]]", found)
 
 
+SAME_PLACE_LIMIT = 1000
+"""Jobs of a partition at one place that are told apart by their ids."""
+
+Waiting = tuple[str, bytes]
+"""The queue in which a job waits, and its place there, as its head says it."""
+
+WAITING_FIELDS = ("phase", "queue", "place")
+"""Fields of a job's head that `waiting_of` reads."""
+
+
+def waiting_of(fields: Sequence[bytes | None]) -> Waiting | None:
+    """Return where a job waits, by the WAITING_FIELDS of its head; None for another one."""
+    phase, queue, place = fields
+    if phase != b"waiting" or not (place and place.isdigit()):
+        return None
+    return (queue or b"").decode(errors="replace"), place
+
+
+def count_commands(keys: Keyspace, waiting: Waiting) -> list[tuple[Argument, ...]]:
+    """Return the commands whose answers `jobs_before` counts."""
+    queue, place = waiting
+    sets = [keys.waiting(partition, queue) for partition in range(keys.partitions)]
+    before = [("ZCOUNT", key, "-inf", b"(" + place) for key in sets]
+    beside = [("ZRANGEBYSCORE", key, place, place, "LIMIT", 0, SAME_PLACE_LIMIT) for key in sets]
+    return [*before, *beside]
+
+
+def jobs_before(answers: Sequence[object], job_id: str) -> int:
+    """Return how many jobs stand before this one, by the answers to `count_commands`."""
+    middle = len(answers) // 2
+    beside = [other for found in answers[middle:] for other in cast("list[bytes]", found)]
+    return sum(cast("Sequence[int]", answers[:middle])) + sum(
+        other < job_id.encode() for other in beside
+    )
+
+
 async def position(log: Log, job_id: str) -> int | None:
     """Return how many jobs of its queue stand before a job that waits; None for another one.
 
     Exact at some moment during the call. Raises a leaf of Unavailable.
     """
-    asked = ("HMGET", log.keys.head(job_id), "phase", "queue", "place")
-    phase, name, place = cast("list[bytes | None]", await command(log.redis, *asked))
-    if phase != b"waiting" or not (place and place.isdigit()):
+    asked = ("HMGET", log.keys.head(job_id), *WAITING_FIELDS)
+    waiting = waiting_of(cast("list[bytes | None]", await command(log.redis, *asked)))
+    if waiting is None:
         return None
-    queue = (name or b"").decode(errors="replace")
-    replies = await asyncio.gather(
-        *(
-            _count_ahead.run(log.redis, (log.keys.waiting(partition, queue),), (place, job_id))
-            for partition in range(log.keys.partitions)
-        )
-    )
-    return sum(cast("int", reply[1]) for reply in replies)
+    return jobs_before(await commands(log.redis, count_commands(log.keys, waiting)), job_id)
 
 
 async def queue_length(log: Log, queue: str) -> int:

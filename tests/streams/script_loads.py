@@ -21,7 +21,7 @@ from everfold.streams.leases.dispatch import RENEW_LIMIT, Dispatch
 from everfold.streams.leases.due_jobs import BLOCKED_PAGE, PROMOTE_LIMIT
 from everfold.streams.leases.server_clock import PAGE as SHIFT_PAGE
 from everfold.streams.queues.limits import Limit, set_limit
-from everfold.streams.queues.waiting_jobs import LINES_AT_ONCE, peek, position
+from everfold.streams.queues.waiting_jobs import LINES_AT_ONCE, peek
 from everfold.streams.reading.consumer_group import ConsumerGroup
 from everfold.streams.reading.reader import job_events
 from everfold.streams.redis import scripts
@@ -81,14 +81,6 @@ async def claim_past_users_at_their_limit(log: Log) -> None:
     dispatch = Dispatch(log, RUNNER)
     for _ in range(3):
         assert await dispatch.claim(0, [LANE[0]], 16) == []
-
-
-async def count_ahead(log: Log) -> None:
-    await add_jobs(log, MANY, "waiting")
-    fill = "for i = 1, ARGV[1] do redis.call('ZADD', KEYS[1], 7, 'j' .. i) end"
-    await command(log.redis, "EVAL", fill, 1, log.keys.waiting(0, LANE[0]), MANY)
-    await command(log.redis, "HSET", log.keys.head("j9"), "place", 7)
-    assert await position(log, "j9") == 1000  # of jobs at one place so many are compared
 
 
 async def peek_a_long_line(log: Log) -> None:
@@ -279,7 +271,6 @@ LOADS: dict[str, tuple[Load, ...]] = {
     "append": (append_a_batch,),
     "check_access": (check_many_rights,),
     "claim": (claim, claim_what_it_cannot_read, claim_past_users_at_their_limit),
-    "count_ahead": (count_ahead,),
     "count_entries": (count_many,),
     "import_entries": (import_a_page,),
     "move_times": (move_times,),

@@ -30,7 +30,7 @@ from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.leases.fairness import all_lanes
 from everfold.streams.queues.limits import Limit, set_limit
 from everfold.streams.queues.queue_control import change_priority
-from everfold.streams.queues.waiting_jobs import peek, position
+from everfold.streams.queues.waiting_jobs import peek
 from everfold.streams.reading.consumer_group import ConsumerGroup
 from everfold.streams.reading.reader import job_events
 from everfold.streams.reading.readers import register
@@ -160,11 +160,6 @@ async def claim_at_a_limit(log: Log) -> object:
 async def peek_waiting(log: Log) -> object:
     await submit(log)
     return await peek(log, 0, "default")
-
-
-async def count_ahead(log: Log) -> object:
-    await submit(log)
-    return await position(log, "a")
 
 
 async def give_priority(log: Log) -> object:
@@ -363,7 +358,6 @@ STATES: dict[str, tuple[State, ...]] = {
     "change_priority": (give_priority,),
     "change_user_key": (make_user_key,),
     "claim": (claim, claim_again, claim_at_a_limit),
-    "count_ahead": (count_ahead,),
     "count_entries": (count_some,),
     "import_entries": (import_twice,),
     "look_at_clock": (look_at_clock,),
