@@ -13,7 +13,12 @@ from hashlib import sha256
 import anyio
 import anyio.to_thread
 
-from everfold.runner.capabilities.object_info import BODY_LIMIT_BYTES, ObjectInfo, decode
+from everfold.runner.capabilities.object_info import (
+    BODY_LIMIT_BYTES,
+    Described,
+    ObjectInfo,
+    decode,
+)
 from everfold.streams.appending.log import Log
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.steady_clock import steady_s
@@ -33,18 +38,26 @@ class CapabilityStore:
 
     async def keep(self, infos: Iterable[ObjectInfo]) -> None:
         """Write what is new, and renew now and then what is there. Raises a leaf of Unavailable."""
-        due = {info.hash: info for info in infos}
+        due = dict[str, ObjectInfo | Described]()
+        for info in infos:
+            due[info.hash] = info
+            if info.described is not None:
+                due[info.described.hash] = info.described
         for known in self._renewed_at_s.keys() - due.keys():
             del self._renewed_at_s[known]
-        for content_hash, info in due.items():
+        for content_hash, content in due.items():
             now_s = steady_s()
             if now_s - self._renewed_at_s.get(content_hash, -RENEW_EVERY_S) < RENEW_EVERY_S:
                 continue
             key = self._log.keys.object_info(content_hash)
             if not await command(self._log.redis, "PEXPIRE", key, KEPT_S * 1000):
-                packed = zlib.compress(info.encoded)
+                packed = _packed(content)
                 await command(self._log.redis, "SET", key, packed, "PX", KEPT_S * 1000)
             self._renewed_at_s[content_hash] = now_s
+
+
+def _packed(content: ObjectInfo | Described) -> bytes:
+    return content.packed if isinstance(content, Described) else zlib.compress(content.encoded)
 
 
 async def stored_capabilities(log: Log, content_hash: str) -> ObjectInfo | None:
@@ -52,16 +65,25 @@ async def stored_capabilities(log: Log, content_hash: str) -> ObjectInfo | None:
 
     Raises a leaf of Unavailable.
     """
+    text = await stored_description(log, content_hash)
+    # In a thread: megabytes take a while, and the caller has other things to do.
+    return None if text is None else await anyio.to_thread.run_sync(decode, text)
+
+
+async def stored_description(log: Log, content_hash: str) -> bytes | None:
+    """Return the text that a runner wrote under this hash; None where that is gone or damaged.
+
+    Raises a leaf of Unavailable.
+    """
     packed = await command(log.redis, "GET", log.keys.object_info(content_hash))
     if not isinstance(packed, bytes):
         return None
-    # In a thread: megabytes take a while, and the caller has other things to do.
     return await anyio.to_thread.run_sync(_unpacked, packed, content_hash)
 
 
-def _unpacked(packed: bytes, content_hash: str) -> ObjectInfo | None:
+def _unpacked(packed: bytes, content_hash: str) -> bytes | None:
     try:
         text = zlib.decompressobj().decompress(packed, BODY_LIMIT_BYTES)
     except zlib.error:
         return None
-    return decode(text) if sha256(text).hexdigest() == content_hash else None
+    return text if sha256(text).hexdigest() == content_hash else None

@@ -33,27 +33,43 @@ class Objection(Struct, frozen=True):
     """As ComfyUI's 400 has them: node id -> errors."""
     is_missing: bool
     """Something is missing on every server, so that the job could wait for one that has it."""
+    error: Complaint = {}
+    """Why the whole graph is refused, as `error` in the body of a 400."""
+
+
+class Passed(Struct, frozen=True):
+    """A graph that a server may run."""
+
+    node_errors: dict[str, Complaint] = {}
+    """What every server would leave out although it runs the rest, as a 200 of ComfyUI has it.
+    Empty where the servers differ, or one of them is not known."""
 
 
 def objection(workflow: bytes, needs: Needs, servers: Sequence[Server]) -> Objection | None:
     """Return why no server would run a graph (JSON); None where one may, or none is known."""
+    found = judge(workflow, needs, servers)
+    return found if isinstance(found, Objection) else None
+
+
+def judge(workflow: bytes, needs: Needs, servers: Sequence[Server]) -> Objection | Passed:
+    """Say whether a server may run a graph (JSON); one passes where no server is known."""
     if not servers:
-        return None
+        return Passed()
     fit = able(servers, needs)
     if not fit:
         best = min(servers, key=lambda one: len(missing(needs, one.info, one.labels)))
-        return Objection(why_none(servers, needs), _node_errors(workflow, needs, best), True)
+        return _missing(workflow, needs, best, why_none(servers, needs))
     unlike = {id(one.info): one.info for one in fit if one.info is not None}
     if any(one.info is None for one in fit) or len(unlike) > UNLIKE_LIMIT:
-        return None
+        return Passed()
     first: Verdict | None = None
     for info in unlike.values():
         verdict = _verdict(workflow, info)
         if verdict.error is None:
-            return None
+            return Passed(verdict.node_errors if len(unlike) == 1 else {})
         first = first or verdict
     assert first is not None
-    return Objection(_words(first), first.node_errors, False)
+    return Objection(_words(first), first.node_errors, False, first.error or {})
 
 
 def _verdict(workflow: bytes, info: ObjectInfo) -> Verdict:
@@ -62,15 +78,18 @@ def _verdict(workflow: bytes, info: ObjectInfo) -> Verdict:
     return validate(graph, info, is_replaced=has_reference)
 
 
-def _node_errors(workflow: bytes, needs: Needs, server: Server) -> dict[str, Complaint]:
+def _missing(workflow: bytes, needs: Needs, server: Server, why: str) -> Objection:
     """Return what is wrong on one server: unknown classes, else what it would answer."""
-    if server.info is None:
-        return {}
-    lacks: tuple[Missing, ...] = missing(needs, server.info, ())
-    if not lacks:
-        return {}
+    other = complaint("prompt_outputs_failed_validation", why, "")
+    lacks: tuple[Missing, ...] = missing(needs, server.info, ()) if server.info else ()
+    if server.info is None or not lacks:
+        return Objection(why, {}, True, other)
     unknown = _unknown_nodes(read_graph(workflow), server.info)
-    return unknown or _verdict(workflow, server.info).node_errors
+    if unknown:
+        first = as_list(next(iter(unknown.values()))["errors"])[0]
+        return Objection(why, unknown, True, as_object(first))
+    verdict = _verdict(workflow, server.info)
+    return Objection(why, verdict.node_errors, True, verdict.error or other)
 
 
 def _unknown_nodes(graph: Graph, info: ObjectInfo) -> dict[str, Complaint]:

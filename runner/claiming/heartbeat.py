@@ -13,6 +13,7 @@ import anyio
 from msgspec.structs import replace
 
 from everfold.runner.capabilities.capability_store import CapabilityStore
+from everfold.runner.capabilities.object_info import ObjectInfo
 from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.shared import Shared
 from everfold.streams.border.logger import get_logger
@@ -238,6 +239,7 @@ class Heartbeat:
             slots=state.slots,
             busy=state.reserved + state.others,
             object_info=state.capabilities.hash if state.capabilities else "",
+            described=_described(state.capabilities),
         )
 
     def _title_of(self, state: BackendState) -> str:
@@ -257,6 +259,10 @@ class Heartbeat:
         """Return what the runners last saw of this server, whatever address they have for it."""
         name, server, host = state.backend.name, _server(state), self.entry.host
         return [entry for entry in entries if entry.is_of(name, server, host)]
+
+
+def _described(info: ObjectInfo | None) -> str:
+    return info.described.hash if info and info.described else ""
 
 
 def _server(state: BackendState) -> str:

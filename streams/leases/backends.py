@@ -61,6 +61,8 @@ class BackendEntry(Struct, frozen=True, kw_only=True):
     """Prompts that run or wait there, whoever sent them."""
     object_info: str = ""
     """Content hash of what it has; empty while that is unknown, and then it may have all."""
+    described: str = ""
+    """Content hash of the whole description of that, in the server's words; empty for none."""
 
     @property
     def shown(self) -> str:
