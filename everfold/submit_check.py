@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Collection
 from everfold.runner.capabilities.capability_store import stored_capabilities
 from everfold.runner.capabilities.fits import Server
 from everfold.runner.capabilities.object_info import ObjectInfo
-from everfold.runner.capabilities.objections import Objection, objection
+from everfold.runner.capabilities.objections import Objection, Passed, judge
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import EverfoldError, NoServerCanRun
 from everfold.streams.events.needs import Needs
@@ -47,28 +47,32 @@ class SubmitCheck:
         *,
         may_wait: bool,
         is_known: Callable[[], Awaitable[bool]],
-    ) -> None:
+    ) -> dict[str, dict[str, object]]:
         """Raise NoServerCanRun where no server would run the graph, unless the job exists already.
 
-        With `may_wait` something that is missing is no reason: the job waits for a server that has
-        it. `is_known` says whether an earlier submit has made the job.
+        Returns what every server would leave out of it, as `node_errors` of ComfyUI. With
+        `may_wait` something that is missing is no reason: the job waits for a server that has it.
+        `is_known` says whether an earlier submit has made the job.
         """
         await self._read_if_due()
         needs = graph.needs.with_labels(labels)
-        if self._objection(graph.json, needs, may_wait=may_wait) is None:
-            return
+        found = self._judged(graph.json, needs, may_wait=may_wait)
+        if isinstance(found, Passed):
+            return found.node_errors
         await self._read()
-        found = self._objection(graph.json, needs, may_wait=may_wait)
-        if found is not None and not await is_known():
+        found = self._judged(graph.json, needs, may_wait=may_wait)
+        if isinstance(found, Passed):
+            return found.node_errors
+        if not await is_known():
             # What was installed since they looked is there for the next try.
             await command(self._log.redis, "PUBLISH", self._log.keys.wake(), "look")
-            raise NoServerCanRun(found.why, found.node_errors)
+            raise NoServerCanRun(found.why, found.node_errors, found.error)
+        return {}
 
-    def _objection(self, workflow: bytes, needs: Needs, *, may_wait: bool) -> Objection | None:
-        if not self._servers:
-            return None
-        found = objection(workflow, needs, self._servers)
-        return None if found is None or (found.is_missing and may_wait) else found
+    def _judged(self, workflow: bytes, needs: Needs, *, may_wait: bool) -> Objection | Passed:
+        found = judge(workflow, needs, self._servers)
+        is_no_reason = isinstance(found, Objection) and found.is_missing and may_wait
+        return Passed() if is_no_reason else found
 
     async def _read_if_due(self) -> None:
         if steady_s() - self._read_at_s < READ_EVERY_S:

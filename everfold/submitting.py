@@ -27,6 +27,7 @@ from everfold.streams.border.secrets import Secret
 from everfold.streams.errors import InvalidName
 from everfold.streams.events.checks import check_choice, check_needs, check_text
 from everfold.streams.events.event import Policy
+from everfold.streams.events.record import entry_time_ms
 from everfold.streams.events.workflow_check import CheckedWorkflow, check_workflow
 from everfold.streams.redis.redis_errors import command
 from everfold.workflow_file import read_workflow
@@ -43,6 +44,11 @@ class SubmittedJob(Struct, frozen=True):
     job_id: str
     created: bool
     """False when an earlier submit with the same idempotency key created the job."""
+    submitted_at_ms: int = 0
+    """When the job became known, Unix ms of the server."""
+    node_errors: dict[str, dict[str, object]] = {}
+    """Nodes that every known server would leave out although it runs the rest, as ComfyUI tells it:
+    node id -> `errors`, `class_type` and `dependent_outputs`."""
 
 
 class Submitting:
@@ -122,7 +128,8 @@ class Submitting:
         """
         user = user if user_id is None else user_id
         key, files = (user, idempotency_key), (inputs, input_rules)
-        graph, given = await self._checked(workflow, needs, on_missing, validate, key, files)
+        checked = await self._checked(workflow, needs, on_missing, validate, key, files)
+        graph, given, node_errors = checked
         request = JobRequest(
             workflow=graph, kind=kind, user=user, metadata=metadata, queue=queue,
             idempotency_key=idempotency_key, priority=priority, **_start(run_at), batch=batch,
@@ -131,7 +138,7 @@ class Submitting:
         )  # fmt: skip
         if given is not None:
             request = await self._with_files(request, given)
-        return self._note(await self.log.submit_request(request))
+        return self._note(await self.log.submit_request(request), node_errors)
 
     async def _with_files(self, request: JobRequest, given: GivenInputs) -> JobRequest:
         """Store the files of a job, once nothing else is wrong with it."""
@@ -139,9 +146,10 @@ class Submitting:
         taken = await given.take(self.assets, request.user)
         return replace(request, workflow=taken.graph, inputs=taken.inputs)
 
-    def _note(self, made: Submission) -> SubmittedJob:
+    def _note(self, made: Submission, node_errors: dict[str, dict[str, object]]) -> SubmittedJob:
         self._shown.note(made.job_id, 1, made.entry_id)
-        return SubmittedJob(made.job_id, made.created)
+        at_ms = entry_time_ms(made.entry_id) if made.entry_id else 0
+        return SubmittedJob(made.job_id, made.created, at_ms, node_errors)
 
     def _policy(self, queue: str, kind: str, given: Policy | Mapping[str, object] | None) -> Policy:
         if given is None or isinstance(given, Mapping):
@@ -156,8 +164,9 @@ class Submitting:
         validate: bool,
         key: tuple[str, str | None],
         files: tuple[Mapping[str, Given] | None, InputRules | None],
-    ) -> tuple[CheckedWorkflow, GivenInputs | None]:
-        """Return the graph and its files, once it is known that a server may run it.
+    ) -> tuple[CheckedWorkflow, GivenInputs | None, dict[str, dict[str, object]]]:
+        """Return the graph, its files, and what would be left out of it, once it is known that a
+        server may run it.
 
         `key` is the user's, `files` are what the job is given, and the rules for that.
         """
@@ -173,10 +182,11 @@ class Submitting:
             from everfold.submit_check import SubmitCheck
 
             self._submit_check = SubmitCheck(self.log)
+        node_errors: dict[str, dict[str, object]] = {}
         if validate:
             check = self._submit_check.check
-            await check(graph, labels, may_wait=may_wait, is_known=is_known)
-        return graph, given
+            node_errors = await check(graph, labels, may_wait=may_wait, is_known=is_known)
+        return graph, given, node_errors
 
     async def _given_inputs(
         self,

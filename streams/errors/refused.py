@@ -17,10 +17,16 @@ class InvalidWorkflow(Refused):
 class NoServerCanRun(Refused):
     """No server of the namespace has all that the workflow needs, or each would refuse it."""
 
-    def __init__(self, why: str, node_errors: dict[str, dict[str, object]]) -> None:
-        """`node_errors` has ComfyUI's form: node id -> its `errors` and `class_type`."""
+    def __init__(
+        self,
+        why: str,
+        node_errors: dict[str, dict[str, object]],
+        error: dict[str, object] | None = None,
+    ) -> None:
+        """`node_errors` has ComfyUI's form: node id -> its `errors` and `class_type`; so has
+        `error`, which is why the whole graph is refused."""
         super().__init__(why)
-        self.why, self.node_errors = why, node_errors
+        self.why, self.node_errors, self.error = why, node_errors, error or {}
 
 
 class TooLarge(Refused):
