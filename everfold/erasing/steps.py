@@ -17,7 +17,9 @@ from everfold.projector.reading.named_assets import is_named
 from everfold.streams.appending.log import Log
 from everfold.streams.assets.asset_store import AssetStore
 from everfold.streams.assets.sweeping import Sweeper
+from everfold.streams.assets.upload_names import forget_names
 from everfold.streams.leases.acts import note_act
+from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.retry import with_retry
 from everfold.streams.redis.scripts import Script
 from everfold.streams.sealing.user_keys import drop_key
@@ -42,6 +44,9 @@ async def erase_user(
     states = 0
     for job_id in sorted(jobs.jobs):
         states += await _erase(log, job_id)
+    await with_retry(lambda: forget_names(store, user), log.retry_for_s)
+    hidden = ("PEXPIRE", log.keys.hidden(user), 0)
+    await with_retry(lambda: command(log.redis, *hidden), log.retry_for_s)
     assets, removed_bytes = await _remove_assets(log, store, user)
     return Erased(
         user=user,

@@ -15,6 +15,7 @@ Only = Literal["any", "expired", "unconfirmed"]
 _put_asset = Script("everfold.streams", "put_asset")
 _extend_asset = Script("everfold.streams", "extend_asset")
 _remove_asset = Script("everfold.streams", "remove_asset")
+_name_upload = Script("everfold.streams", "name_upload")
 _doom_blob = Script("everfold.streams", "doom_blob")
 _forget_graph_assets = Script("everfold.streams", "forget_graph_assets")
 
@@ -48,6 +49,28 @@ async def extend_asset(redis: Redis, keys: AssetKeys, asset: str, kept_ms: int) 
     """Run extend_asset.lua. Return the record, None where there is no such asset."""
     reply = await _extend_asset.run(redis, (keys.records(), keys.expiry()), (asset, kept_ms))
     return cast("bytes", reply[1]) if reply[0] == b"kept" else None
+
+
+async def name_upload(
+    redis: Redis,
+    keys: AssetKeys,
+    *,
+    owner: str,
+    stem: str,
+    ending: str,
+    asset: str,
+    content_hash: str,
+    overwrite: bool,
+    kept_ms: int,
+    most: int,
+    tries: int,
+) -> bytes | None:
+    """Run name_upload.lua. Return the name, None where there is none to be had."""
+    of_asset = (asset, content_hash, int(overwrite))
+    reply = await _name_upload.run(
+        redis, (keys.names(owner), keys.records()), (stem, ending, *of_asset, kept_ms, most, tries)
+    )
+    return cast("bytes", reply[1]) if reply[0] == b"named" else None
 
 
 async def remove_asset(

@@ -130,6 +130,11 @@ class Keyspace(Struct, frozen=True):
         as JSON; see everfold/erasing."""
         return f"{self.namespace}:erasures"
 
+    def hidden(self, user: str) -> str:
+        """ZSET with a TTL: jobs that a user has deleted from ComfyUI's history, by the time of that
+        in Unix milliseconds; `*` for all that had ended by then."""
+        return f"{self.namespace}:hidden:{user}"
+
     def paused(self) -> str:
         """HASH: queue of which no runner takes jobs -> who paused it, as JSON."""
         return f"{self.namespace}:paused"
@@ -346,6 +351,11 @@ class AssetKeys(Struct, frozen=True):
     def owned(self, owner: str) -> str:
         """ZSET: asset ids of one owner, by the time of their making in Unix milliseconds."""
         return f"{self.root}:owned:{owner}"
+
+    def names(self, owner: str) -> str:
+        """HASH with a TTL: name by which ComfyUI's clients know an owner's upload -> its asset's id
+        and hash."""
+        return f"{self.root}:names:{owner}"
 
     def owners(self) -> str:
         """HASH: owner -> bytes of all its assets."""

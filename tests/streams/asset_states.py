@@ -101,9 +101,46 @@ async def forget_stored_graph(log: Log) -> object:
     return await Script("everfold.streams", "forget_graph").run(log.redis, touched, ("s",))
 
 
+async def _name(log: Log, *, overwrite: bool = False, most: int = 9) -> object:
+    return await asset_scripts.name_upload(
+        log.redis,
+        log.keys.assets(0),
+        owner="ada",
+        stem="cat",
+        ending=".png",
+        asset="a",
+        content_hash=HASH,
+        overwrite=overwrite,
+        kept_ms=60_000,
+        most=most,
+        tries=3,
+    )
+
+
+async def name(log: Log) -> object:
+    return await _name(log)
+
+
+async def name_beside_another(log: Log) -> object:
+    await put(log, asset="b")
+    await command(log.redis, "HSET", log.keys.assets(0).names("ada"), "cat.png", "b blake3:2")
+    return await _name(log)
+
+
+async def name_over_another(log: Log) -> object:
+    await put(log, asset="b")
+    await command(log.redis, "HSET", log.keys.assets(0).names("ada"), "cat.png", "b blake3:2")
+    return await _name(log, overwrite=True)
+
+
+async def name_one_too_many(log: Log) -> object:
+    return await _name(log, most=0)
+
+
 STATES: dict[str, tuple[State, ...]] = {
     "put_asset": (put, put_what_was_doomed, put_for_longer, put_for_ever),
     "extend_asset": (extend, extend_for_ever),
+    "name_upload": (name, name_beside_another, name_over_another, name_one_too_many),
     "remove_asset": (remove, remove_one_of_two),
     "doom_blob": (doom, doom_again),
     "forget_graph_assets": (forget_graph,),

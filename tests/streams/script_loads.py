@@ -299,6 +299,7 @@ SINGLE = {
     "forget_graph_assets",
     "look_at_clock",
     "make_namespace",
+    "name_upload",
     "put_asset",
     "raise_levels",
     "release",

@@ -18,6 +18,7 @@ from everfold.projector.subscribing.subscription import Description, group_name
 from everfold.streams.appending.graph_assets import read_graph_assets
 from everfold.streams.appending.log import Log
 from everfold.streams.assets.asset_store import read_asset
+from everfold.streams.assets.upload_names import read_named
 from everfold.streams.errors import EverfoldError
 from everfold.streams.events.json_text import decoder, read_json
 from everfold.streams.events.stored_fields import is_entry_id, stored_number
@@ -135,7 +136,8 @@ def _of_namespace(keys: Keyspace) -> Iterator[Stored]:
     yield Stored(keys.limits(), "hash", _limit)
     yield Stored(keys.listening(), "string")
     yield Stored(keys.audit(), "stream")
-    yield Stored(keys.projectors("jobs"), "zset")
+    for ordered in (keys.projectors("jobs"), keys.hidden("")):
+        yield Stored(ordered, "zset")
 
 
 def _of_partition(keys: Keyspace, partition: int) -> Iterator[Stored]:
@@ -164,6 +166,7 @@ def _of_assets(keys: Keyspace, partition: int) -> Iterator[Stored]:
     yield Stored(assets.records(), "hash", read_asset)
     for counted in (assets.owners(), assets.blobs(), assets.doomed()):
         yield Stored(counted, "hash", _number)
+    yield Stored(assets.names(""), "hash", read_named)
     for ordered in (assets.owned(""), assets.expiry(), assets.unconfirmed()):
         yield Stored(ordered, "zset")
 

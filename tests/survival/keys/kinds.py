@@ -75,6 +75,7 @@ KINDS = {
     "running": Kind(NAMESPACE),
     "order": Kind(NAMESPACE),
     "paused": Kind(NAMESPACE),
+    "hidden": Kind(NAMESPACE),
     "user_keys": Kind(NAMESPACE),
     "erasures": Kind(NAMESPACE),
     "audit": Kind(NAMESPACE),
@@ -116,6 +117,7 @@ KINDS = {
     "graph_assets": Kind(PARTITION),
     "AssetKeys.records": Kind(PARTITION),
     "AssetKeys.owned": Kind(PARTITION),
+    "AssetKeys.names": Kind(PARTITION),
     "AssetKeys.owners": Kind(PARTITION),
     "AssetKeys.expiry": Kind(PARTITION),
     "AssetKeys.unconfirmed": Kind(PARTITION),
@@ -145,6 +147,7 @@ def key_of(keys: Keyspace, name: str, partition: int, job_id: str = "", sha: str
         "content_hash": "0" * 64,
         "submit_id": "x",
         "owner": "",
+        "user": "",
         "place": "x",
         "name": {"unmoved": "later", "running": "default"}.get(method, "jobs"),
     }
