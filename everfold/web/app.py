@@ -19,7 +19,7 @@ from everfold.streams.border.logger import get_logger
 from everfold.web.access.gate import Gate
 from everfold.web.caller import EVERYBODY, Caller
 from everfold.web.comfyui.front_end.operations import FRONT_END, PAGES
-from everfold.web.comfyui.operations import COMFYUI
+from everfold.web.comfyui.operations import COMFYUI, UNDER_API
 from everfold.web.comfyui.refusal import refusal
 from everfold.web.counters import CountedRequests
 from everfold.web.gateway import Gateway
@@ -66,7 +66,7 @@ def _routes(gateway: Gateway) -> list[BaseRoute]:
         *routes_of(gateway, V2, envelope, PREFIX),
         *rest_of(gateway, V2, envelope, PREFIX),
         *routes_of(gateway, COMFYUI, refusal),
-        *routes_of(gateway, COMFYUI, refusal, "/api"),
+        *routes_of(gateway, (*COMFYUI, *UNDER_API), refusal, "/api"),
         *routes_of(gateway, FRONT_END, refusal),
         *routes_of(gateway, FRONT_END, refusal, "/api"),
         *routes_of(gateway, PAGES, refusal),  # the last: it takes every path that is left

@@ -11,6 +11,8 @@ from everfold.streams.errors import JobUnknown
 from everfold.web.access.open_streams import OpenStreams
 from everfold.web.caller import Caller
 from everfold.web.comfyui.front_end.installed import find_front_end, find_templates
+from everfold.web.comfyui.jobs.shown_prompts import ShownPrompts
+from everfold.web.comfyui.server.catalogue import Catalogue
 from everfold.web.counters import Counters
 from everfold.web.feeds.feeds import Feeds
 from everfold.web.listing import Listing
@@ -34,6 +36,8 @@ class Gateway:
         self.sampled = Sampled(everfold)
         self.looks = Looks(everfold.log)
         self.listing = Listing(everfold)
+        self.catalogue = Catalogue(everfold.log)
+        self.shown_prompts = ShownPrompts(everfold.log, self.catalogue.output_classes)
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:

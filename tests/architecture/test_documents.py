@@ -28,6 +28,7 @@ SAMPLE = {
     "line": "L",
     "scope": "user",
     "owner": "O",
+    "user": "U",
     "place": "P",
 }
 
@@ -54,7 +55,7 @@ def documented() -> dict[str, str]:
     rows = re.findall(r"^\| `([^`]*<ns>[^`]*)` \| (\w+) \|", TEXT, re.MULTILINE)
     spelled = {"<ns>": "ns", ":p}": ":0}", "<job>": "J", "<queue>": "Q"}
     spelled |= {"<priority>": "high", "<sha256>": "S", "<name>": "N", "<submit id>": "I"}
-    spelled |= {"<line>": "L", "<scope>": "user", "<owner>": "O", "<place>": "P"}
+    spelled |= {"<line>": "L", "<scope>": "user", "<owner>": "O", "<place>": "P", "<user>": "U"}
     found = {}
     for key, kind in rows:
         for written, sample in spelled.items():

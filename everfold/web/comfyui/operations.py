@@ -1,13 +1,108 @@
-"""The rows of ComfyUI's own API. Each is served under / and under /api, as ComfyUI does."""
+"""The rows of ComfyUI's own API. Each is served under / and under /api, as ComfyUI does, but for
+those that are newer, which are UNDER_API alone."""
 
 from __future__ import annotations
 
-from everfold.web.comfyui.features import Features, features
-from everfold.web.operation import Operation
+from everfold.web.comfyui.jobs import history, listing, queue, submit
+from everfold.web.comfyui.server.features import Features, features
+from everfold.web.operation import Operation, Parameter
 
-COMFYUI: tuple[Operation, ...] = (
+MAX_ITEMS = Parameter(
+    name="max_items", kind=int, told="The newest so many; 200 where it is absent."
+)
+OFFSET = Parameter(name="offset", kind=int, told="Counted from the oldest of the newest 2,000.")
+PROMPT_ID = Parameter(name="prompt_id", place="path", is_required=True)
+
+JOBS: tuple[Operation, ...] = (
+    Operation(
+        method="POST", path="/prompt", answer=submit.post_prompt, name="comfyui_post_prompt",
+        summary="Queue a graph.", body=dict[str, object], answers={200: submit.Accepted},
+    ),
+    Operation(
+        method="GET", path="/prompt", answer=queue.get_prompt, name="comfyui_get_prompt",
+        role="reader", summary="Say how many prompts wait or run.",
+        answers={200: queue.Remaining},
+    ),
+    Operation(
+        method="GET", path="/queue", answer=queue.get_queue, name="comfyui_get_queue",
+        role="reader", summary="List what runs and what waits.", answers={200: queue.Queue},
+    ),
+    Operation(
+        method="POST", path="/queue", answer=queue.post_queue, name="comfyui_post_queue",
+        summary="Cancel prompts that wait: `delete` some, or `clear` all.",
+        body=dict[str, object], answers={200: None},
+    ),
+    Operation(
+        method="POST", path="/interrupt", answer=queue.post_interrupt, name="comfyui_interrupt",
+        summary="Stop one running prompt, or all of the caller.", body=dict[str, object],
+        answers={200: None},
+    ),
+    Operation(
+        method="GET", path="/history", answer=history.get_history, name="comfyui_get_history",
+        role="reader", summary="Return prompts that have ended.",
+        parameters=(MAX_ITEMS, OFFSET), answers={200: dict[str, object]},
+    ),
+    Operation(
+        method="POST", path="/history", answer=history.post_history, name="comfyui_post_history",
+        summary="Hide prompts that have ended: `delete` some, or `clear` all.",
+        body=dict[str, object], answers={200: None},
+    ),
+    Operation(
+        method="GET", path="/history/{prompt_id}", answer=history.get_history_of,
+        name="comfyui_get_history_of", role="reader",
+        summary="Return one prompt that has ended, or an empty object.",
+        parameters=(PROMPT_ID,), answers={200: dict[str, object]},
+    ),
+    Operation(
+        method="GET", path="/history_v2", answer=history.get_history_v2,
+        name="comfyui_get_history_v2", role="reader",
+        summary="List prompts that have ended, the newest first.",
+        parameters=(MAX_ITEMS, OFFSET), answers={200: history.HistoryV2},
+    ),
+    Operation(
+        method="GET", path="/history_v2/{prompt_id}", answer=history.get_history_v2_of,
+        name="comfyui_get_history_v2_of", role="reader",
+        summary="Return one prompt that has ended, or an empty object.",
+        parameters=(PROMPT_ID,), answers={200: dict[str, history.EntryV2]},
+    ),
+)  # fmt: skip
+
+UNDER_API: tuple[Operation, ...] = (
+    Operation(
+        method="GET", path="/jobs", answer=listing.get_jobs, name="comfyui_get_jobs",
+        role="reader", summary="List jobs.",
+        parameters=(
+            Parameter(name="status", told=", ".join(listing.STATUSES) + ", or several of these."),
+            Parameter(name="workflow_id"),
+            Parameter(name="sort_by", told=" or ".join(listing.ORDERS)),
+            Parameter(name="sort_order", told="asc or desc"),
+            Parameter(name="limit", kind=int),
+            Parameter(name="offset", kind=int),
+        ),
+        answers={200: listing.JobList},
+    ),
+    Operation(
+        method="POST", path="/jobs/cancel", answer=listing.cancel_jobs, name="comfyui_cancel_jobs",
+        summary="Cancel the jobs in `job_ids`.", body=dict[str, object],
+        answers={200: listing.Cancelled},
+    ),
+    Operation(
+        method="GET", path="/jobs/{prompt_id}", answer=listing.get_job, name="comfyui_get_job",
+        role="reader", summary="Return one job.", parameters=(PROMPT_ID,),
+        answers={200: listing.JobItem},
+    ),
+    Operation(
+        method="POST", path="/jobs/{prompt_id}/cancel", answer=listing.cancel_job,
+        name="comfyui_cancel_job", summary="Cancel one job.", parameters=(PROMPT_ID,),
+        answers={200: listing.Cancelled},
+    ),
+)  # fmt: skip
+
+SERVER: tuple[Operation, ...] = (
     Operation(
         method="GET", path="/features", answer=features, name="comfyui_features", role="reader",
         summary="Say what the gateway can do, in ComfyUI's words.", answers={200: Features},
     ),
 )  # fmt: skip
+
+COMFYUI: tuple[Operation, ...] = (*JOBS, *SERVER)

@@ -28,14 +28,16 @@ class Refusal(Struct, frozen=True, kw_only=True):
 
 
 def refusal(problem: Problem) -> Response:
-    """Answer with a problem. Its details may have ComfyUI's `details`, and `node_errors`."""
+    """Answer with a problem, whose details may have ComfyUI's `details`, `extra_info` and
+    `node_errors`."""
     told = problem.details or {}
-    nodes, details = told.get("node_errors"), told.get("details", "")
+    nodes, details, extra = (told.get(name) for name in ("node_errors", "details", "extra_info"))
     body = Refusal(
         error=Complaint(
             type=problem.code,
             message=problem.message,
             details=details if isinstance(details, str) else "",
+            extra_info=extra if isinstance(extra, dict) else {},
         ),
         node_errors=nodes if isinstance(nodes, dict) else {},
     )

@@ -1,0 +1,1 @@
+"""Jobs as ComfyUI's clients know them: prompts, the queue, the history."""
