@@ -1,6 +1,7 @@
 """The steps of erasing a user whose jobs have all ended.
 
-Rule: the key first, then the graphs, the states, which may be all that names them, and the assets.
+Rule: the key first, then the graphs, the states, which may be all that names them, the user's own
+small files, and the assets.
 Each step does what is left of it, so that a repeat finishes one that was interrupted.
 """
 
@@ -23,6 +24,7 @@ from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.retry import with_retry
 from everfold.streams.redis.scripts import Script
 from everfold.streams.sealing.user_keys import drop_key
+from everfold.streams.user_files.user_files import forget_user
 
 _erase_state = Script("everfold.projector", "erase_state")
 _forget_graph = Script("everfold.streams", "forget_graph")
@@ -47,6 +49,7 @@ async def erase_user(
     await with_retry(lambda: forget_names(store, user), log.retry_for_s)
     hidden = ("PEXPIRE", log.keys.hidden(user), 0)
     await with_retry(lambda: command(log.redis, *hidden), log.retry_for_s)
+    await with_retry(lambda: forget_user(log, user), log.retry_for_s)
     assets, removed_bytes = await _remove_assets(log, store, user)
     return Erased(
         user=user,

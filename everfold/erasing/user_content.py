@@ -26,6 +26,7 @@ from everfold.streams.reading.readers import trimmed_to
 from everfold.streams.redis.redis_errors import command, commands
 from everfold.streams.redis.retry import with_retry
 from everfold.streams.sealing.user_keys import field_of
+from everfold.streams.user_files.user_files import list_user_files
 
 AT_ONCE = 500
 """Jobs that are asked for together."""
@@ -53,6 +54,8 @@ class UserContent(Struct, frozen=True, kw_only=True):
     """Segments of the archive that have some of these."""
     assets: int
     asset_bytes: int
+    user_files: int
+    """Small files that the user keeps in the namespace; settings go with them."""
     is_unfinished: bool
     """An erasure of this user was interrupted: repeat it."""
 
@@ -166,6 +169,7 @@ async def user_content(
         archive_segments=jobs.archive_segments,
         assets=len(assets),
         asset_bytes=sum(asset.size_bytes for asset in assets),
+        user_files=len(await list_user_files(log, user)),
         is_unfinished=await unfinished(log, user) is not None,
     )
     return content, jobs

@@ -44,6 +44,16 @@ FETCH_LIMIT_BYTES = 512 * MIB
 """Of one file that is read from a URL."""
 FETCH_WITHIN_S = 300.0
 """For the whole of it, redirects included."""
+USER_FILE_LIMIT_BYTES = 4 * MIB
+"""Of one file that a user keeps in a namespace."""
+USER_FILES_LIMIT = 1_000
+"""Files of one user there."""
+USER_FILES_LIMIT_BYTES = 32 * MIB
+"""Of all of them together."""
+USER_SETTINGS_LIMIT = 1_000
+"""Settings of one user."""
+USER_SETTINGS_LIMIT_BYTES = MIB
+"""Of all of them together, names and values."""
 PARTNER_KEY_LIMIT = 8_192
 TRACEBACK_LIMIT_BYTES = 16 * KIB
 NODES_LIMIT = 1_000

@@ -237,6 +237,18 @@ class Keyspace(Struct, frozen=True):
         """Return the keys of the assets of some owners."""
         return AssetKeys(f"{self.tag(partition)}:assets")
 
+    def user_files(self, user: str) -> str:
+        """HASH: path -> a small file that a user keeps here, whole; see user_files/."""
+        return f"{self.tag(self.partition_of(user))}:user_files:{user}"
+
+    def user_file_times(self, user: str) -> str:
+        """HASH: path of such a file -> its bytes, when it was made and changed, in Unix ms."""
+        return f"{self.tag(self.partition_of(user))}:user_file_times:{user}"
+
+    def user_settings(self, user: str) -> str:
+        """HASH: setting of a user -> its value, as JSON."""
+        return f"{self.tag(self.partition_of(user))}:user_settings:{user}"
+
     def skipped(self, partition: int) -> str:
         """HASH: entry id of an unreadable event -> who decided to skip it, as JSON."""
         return f"{self.tag(partition)}:skipped"

@@ -23,8 +23,8 @@ TESTS_ONLY = ("tests", "benchmarks", "examples", "deploy")
 RANK = {package: rank for rank, package in enumerate((*PACKAGES, *TESTS_ONLY))}
 
 ROOMS = {
-    "streams": "border errors closing private_folder events redis sealing appending assets queues "
-    "leases reading live archive retention",
+    "streams": "border errors closing private_folder events redis sealing appending assets "
+    "user_files queues leases reading live archive retention",
     "projector": "job config assignment folding reading projector subscribing",
     "runner": "loose_json capabilities backend config access renewal decisions comfyui adapters "
     "inputs outputs live execution claiming runner",

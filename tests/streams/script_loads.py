@@ -10,11 +10,14 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 import anyio
+import pytest
 
 from everfold.streams.appending.group_commit import BATCH_LIMIT
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
+from everfold.streams.errors import TooLarge
 from everfold.streams.events.event import CancelRequested
+from everfold.streams.events.limits import USER_SETTINGS_LIMIT
 from everfold.streams.events.ranges import MOST_TIMES
 from everfold.streams.events.record import RawEntry, recorded
 from everfold.streams.leases.dispatch import RENEW_LIMIT, Dispatch
@@ -32,6 +35,8 @@ from everfold.streams.redis.scripts import Script
 from everfold.streams.retention.importing import import_entries
 from everfold.streams.retention.republish import republish
 from everfold.streams.retention.trimming import trim
+from everfold.streams.user_files.user_files import write_user_file
+from everfold.streams.user_files.user_settings import write_user_settings
 from tests.support.many_jobs import GRAPH, add_jobs, add_times, lease_ids
 
 Load = Callable[[Log], Awaitable[None]]
@@ -267,6 +272,25 @@ async def trim_a_page(log: Log) -> None:
     assert (await trim(log, 0, 0, needs_archive=False)).count == PAGE
 
 
+async def write_beside_many(log: Log) -> None:
+    await _fill(log, log.keys.user_files("ada"))
+    with pytest.raises(TooLarge):
+        await write_user_file(log, "ada", "a.json", b"{}")
+
+
+async def set_many(log: Log) -> None:
+    await _fill(log, log.keys.user_settings("ada"))
+    settings = {f"new{number}": b"{}" for number in range(USER_SETTINGS_LIMIT)}
+    with pytest.raises(TooLarge):
+        await write_user_settings(log, "ada", settings)
+
+
+async def _fill(log: Log, key: str) -> None:
+    """Give a hash MANY fields."""
+    flat = [text for number in range(MANY) for text in (f"f{number}", "{}")]
+    await command(log.redis, "HSET", key, *flat)
+
+
 LOADS: dict[str, tuple[Load, ...]] = {
     "append": (append_a_batch,),
     "check_access": (check_many_rights,),
@@ -287,6 +311,8 @@ LOADS: dict[str, tuple[Load, ...]] = {
     "shift_times": (shift_times,),
     "take_over": (take_over,),
     "trim": (trim_a_page,),
+    "write_user_file": (write_beside_many,),
+    "write_user_settings": (set_many,),
 }
 """Script -> calls of it."""
 
@@ -299,11 +325,13 @@ SINGLE = {
     "forget_graph_assets",
     "look_at_clock",
     "make_namespace",
+    "move_user_file",
     "name_upload",
     "put_asset",
     "raise_levels",
     "release",
     "remove_asset",
+    "remove_user_file",
     "reopen",
     "submit",
 }

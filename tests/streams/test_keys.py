@@ -52,6 +52,7 @@ def test_no_two_keys_are_the_same() -> None:
     keys = [key(p) for key in OF_A_PARTITION for p in range(8)]
     keys += [name(p) for name in [KEYS.graph_assets] for p in range(8)]
     keys += [KEYS.head("a"), KEYS.job("a"), KEYS.meta(), KEYS.runners(), KEYS.projectors("jobs")]
+    keys += [KEYS.user_files("a"), KEYS.user_file_times("a"), KEYS.user_settings("a")]
     keys += [
         KEYS.lost_writes(),
         KEYS.wake(),
@@ -69,7 +70,7 @@ def test_every_key_says_of_which_type_it_is() -> None:
         for _, method in inspect.getmembers(owner, inspect.isfunction)
         if method.__doc__ and method.__qualname__ not in NO_KEYS
     ]
-    assert len(spelled) == 64
+    assert len(spelled) == 67
     for method in spelled:
         assert re.match(types, method.__doc__ or ""), method
 

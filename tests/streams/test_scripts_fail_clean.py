@@ -25,13 +25,19 @@ from tests.architecture.source_tree import ROOT
 from tests.projector import script_states as of_projector
 from tests.streams import asset_states as of_assets
 from tests.streams import script_states as of_streams
+from tests.streams import user_file_states as of_user_files
 from tests.support import servers
 from tests.support.script_faults import FaultBench, faults, recorded_calls, send
 from tests.support.servers import ServerChoice, StartServer
 
 pytestmark = [pytest.mark.anyio, pytest.mark.server]
 
-STATES = {**of_streams.STATES, **of_assets.STATES, **of_projector.STATES}
+STATES = {
+    **of_streams.STATES,
+    **of_assets.STATES,
+    **of_user_files.STATES,
+    **of_projector.STATES,
+}
 SHARED = ROOT / "streams" / "lua"
 
 

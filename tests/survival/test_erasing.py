@@ -19,6 +19,8 @@ from everfold.streams.assets.listing import list_assets
 from everfold.streams.errors import UserHasOpenJobs
 from everfold.streams.leases.acts import acts
 from everfold.streams.redis.redis_errors import command
+from everfold.streams.user_files.user_files import write_user_file
+from everfold.streams.user_files.user_settings import write_user_settings
 from tests.everfold.running import ended, objects
 from tests.support.ciphers import OTHER_SEAL_KEY, SEAL_KEY
 from tests.support.everything import everything_stored
@@ -129,6 +131,9 @@ async def test_nothing_of_an_erased_user_is_found_anywhere_and_all_of_others_is(
     farm: Farm,
 ) -> None:
     ada, bob = await farm.ran("ada", WORD), await farm.ran("bob", BOBS)
+    for user, word in (("ada", WORD), ("bob", BOBS)):
+        await write_user_file(farm.everfold.log, user, f"{word}.json", word.encode())
+        await write_user_settings(farm.everfold.log, user, {word: f'"{word}"'.encode()})
     await farm.archived()
     picture, *_ = await farm.everfold.output_files(ada)
     assert picture.is_stored
@@ -138,6 +143,7 @@ async def test_nothing_of_an_erased_user_is_found_anywhere_and_all_of_others_is(
     assert WORD.encode() in files_of(farm.folder / "assets")
     (content,) = await objects(farm.command("erase", "--user", "ada", "--json"))
     assert (content["done"], content["jobs"], content["plain_jobs"]) == (False, 1, 0)
+    assert content["user_files"] == 1
     assert content["assets"] == len((await list_assets(farm.everfold.assets, "ada")).assets) > 2
     assert content["archived_events"] == content["log_events"] != 0
     assert (await farm.everfold.get(ada)).metadata == {"about": WORD}

@@ -68,6 +68,7 @@ def _found(content: UserContent) -> list[str]:
         "states": f"{content.states:,}",
         "graphs": f"{content.graphs:,}",
         "files": f"{content.assets:,}  ({size_text(content.asset_bytes)})",
+        "kept": f"{content.user_files:,} graphs and other small files of the web front end",
         "log": f"{content.log_events:,} events: what is sealed in them becomes unreadable",
         "archive": f"{content.archived_events:,} events in {content.archive_segments:,} segments",
     }

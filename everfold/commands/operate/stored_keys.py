@@ -33,6 +33,7 @@ from everfold.streams.redis.redis_errors import command, commands
 from everfold.streams.redis.replies import shown
 from everfold.streams.retention.lost_writes import LostWrites
 from everfold.streams.sealing.user_keys import UserKey
+from everfold.streams.user_files.user_files import read_times
 
 PROJECTION_GROUP = "projection:"
 
@@ -133,6 +134,9 @@ def _of_namespace(keys: Keyspace) -> Iterator[Stored]:
         (keys.erasures(), Erasure),
     ):
         yield Stored(key, "hash", decoder(cast("type[object]", kind)))
+    yield Stored(keys.user_files(""), "hash")
+    yield Stored(keys.user_file_times(""), "hash", read_times)
+    yield Stored(keys.user_settings(""), "hash", read_json)
     yield Stored(keys.limits(), "hash", _limit)
     yield Stored(keys.listening(), "string")
     yield Stored(keys.audit(), "stream")
