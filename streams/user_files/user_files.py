@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Literal, cast
 
-from msgspec import Struct
-
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import TooLarge
 from everfold.streams.events.limits import (
@@ -20,20 +18,11 @@ from everfold.streams.events.limits import (
 from everfold.streams.redis.pages import read_large_hash
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.scripts import Script
-from everfold.streams.user_files.user_path import user_path
+from everfold.streams.user_files.user_file import UserFile, user_path
 
 _write_user_file = Script("everfold.streams", "write_user_file")
 _move_user_file = Script("everfold.streams", "move_user_file")
 _remove_user_file = Script("everfold.streams", "remove_user_file")
-
-
-class UserFile(Struct, frozen=True, kw_only=True):
-    """What is known of a file beside its content. Times are the server's, in Unix milliseconds."""
-
-    path: str
-    size_bytes: int
-    created_ms: int
-    modified_ms: int
 
 
 def read_times(text: bytes) -> tuple[int, int, int]:

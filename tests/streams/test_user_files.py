@@ -16,8 +16,8 @@ from everfold.streams.events.limits import (
 )
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.user_files import user_files
+from everfold.streams.user_files.user_file import UserFile, below, user_path
 from everfold.streams.user_files.user_files import (
-    UserFile,
     forget_user,
     list_user_files,
     move_user_file,
@@ -25,7 +25,6 @@ from everfold.streams.user_files.user_files import (
     remove_user_file,
     write_user_file,
 )
-from everfold.streams.user_files.user_path import below, user_path
 from everfold.streams.user_files.user_settings import (
     read_user_setting,
     read_user_settings,

@@ -8,11 +8,89 @@ from __future__ import annotations
 
 from everfold.web.comfyui.front_end.constants import empty_list, empty_object, empty_style
 from everfold.web.comfyui.front_end.pages import get_file, get_root, get_template
-from everfold.web.operation import Operation
+from everfold.web.comfyui.front_end.settings import (
+    get_setting,
+    get_settings,
+    get_users,
+    post_setting,
+    post_settings,
+)
+from everfold.web.comfyui.front_end.shapes import Entry, Users
+from everfold.web.comfyui.front_end.userdata import (
+    delete_file,
+    get_entries,
+    get_listing,
+    get_user_file,
+    post_file,
+)
+from everfold.web.operation import Operation, Parameter
 
 JSON = "application/json"
 
+LISTING = (
+    Parameter(name="dir", is_required=True),
+    Parameter(name="recurse", kind=bool),
+    Parameter(name="full_info", kind=bool),
+    Parameter(name="split", kind=bool),
+)
+WRITING = (Parameter(name="overwrite", kind=bool), Parameter(name="full_info", kind=bool))
+
 FRONT_END: tuple[Operation, ...] = (
+    Operation(
+        method="GET", path="/users", answer=get_users, name="comfyui_users",
+        role="reader", answers={200: Users},
+        summary="Say that settings are kept by the gateway, for the user of the key.",
+    ),
+    Operation(
+        method="GET", path="/settings", answer=get_settings, name="comfyui_settings",
+        role="reader", answers={200: JSON},
+        summary="Return all settings of the caller.",
+    ),
+    Operation(
+        method="GET", path="/settings/{id}", answer=get_setting, name="comfyui_setting",
+        role="reader", answers={200: JSON},
+        summary="Return one setting of the caller, null where there is none.",
+    ),
+    Operation(
+        method="POST", path="/settings", answer=post_settings, name="comfyui_write_settings",
+        body=dict[str, object], answers={200: None},
+        summary="Write some settings of the caller; others stay.",
+    ),
+    Operation(
+        method="POST", path="/settings/{id}", answer=post_setting, name="comfyui_write_setting",
+        body=object, answers={200: None},
+        summary="Write one setting of the caller.",
+    ),
+    Operation(
+        method="GET", path="/userdata", answer=get_listing, name="comfyui_list_files",
+        role="reader", answers={200: JSON}, parameters=LISTING,
+        summary="List the caller's files in a folder.",
+    ),
+    Operation(
+        method="GET", path="/v2/userdata", answer=get_entries, name="comfyui_list_entries",
+        role="reader", answers={200: list[Entry]}, parameters=(Parameter(name="path"),),
+        summary="List the caller's files and folders below a folder.",
+    ),
+    Operation(
+        method="POST", path="/userdata/{file:path}/move/{destination:path}", answer=post_file,
+        name="comfyui_move_file", answers={200: JSON, 404: JSON, 409: JSON}, parameters=WRITING,
+        summary="Move a file of the caller.",
+    ),
+    Operation(
+        method="GET", path="/userdata/{file:path}", answer=get_user_file, name="comfyui_read_file",
+        role="reader", answers={200: "application/octet-stream", 404: JSON},
+        summary="Return a file of the caller.",
+    ),
+    Operation(
+        method="POST", path="/userdata/{file:path}", answer=post_file, name="comfyui_write_file",
+        body="application/octet-stream", answers={200: JSON, 409: JSON}, parameters=WRITING,
+        summary="Write a file of the caller.",
+    ),
+    Operation(
+        method="DELETE", path="/userdata/{file:path}", answer=delete_file,
+        name="comfyui_delete_file", answers={204: None, 404: JSON},
+        summary="Delete a file of the caller.",
+    ),
     Operation(
         method="GET", path="/extensions", answer=empty_list, name="comfyui_extensions",
         role="reader", answers={200: list[str]},

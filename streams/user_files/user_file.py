@@ -1,13 +1,24 @@
-"""The path of a user's file: a name with slashes in it, and never a place on any disk.
+"""A small file of a user, and its path: a name with slashes in it, never a place on any disk.
 
 Rule: pure.
 """
 
 from __future__ import annotations
 
+from msgspec import Struct
+
 from everfold.streams.errors import InvalidName
 
 PATH_LIMIT_BYTES = 512
+
+
+class UserFile(Struct, frozen=True, kw_only=True):
+    """What is known of a file beside its content. Times are the server's, in Unix milliseconds."""
+
+    path: str
+    size_bytes: int
+    created_ms: int
+    modified_ms: int
 
 
 def user_path(text: str) -> str:
