@@ -234,6 +234,8 @@ class Sighting(Struct, frozen=True, kw_only=True):
     """The attempt may be over, or something was missed: call `truth` now."""
     succeeded: bool = False
     """The backend told the attempt's success, and each output of its graph was told or cached."""
+    is_over: bool = False
+    """The backend told the end of the attempt, whatever it was."""
     heard: bool = False
     """Something came over the present connection, whatever it was about."""
     executed: frozenset[str] = frozenset()

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route, compile_path
+from starlette.routing import BaseRoute, Route, WebSocketRoute, compile_path
 
 from everfold.client import Everfold
 from everfold.streams.border.logger import get_logger
@@ -21,6 +22,7 @@ from everfold.web.caller import EVERYBODY, Caller
 from everfold.web.comfyui.front_end.operations import FRONT_END, PAGES
 from everfold.web.comfyui.operations import COMFYUI, UNDER_API
 from everfold.web.comfyui.refusal import refusal
+from everfold.web.comfyui.socket.client_socket import SOCKET_PATHS, serve_socket
 from everfold.web.counters import CountedRequests
 from everfold.web.gateway import Gateway
 from everfold.web.operation import Call, Operation
@@ -67,6 +69,7 @@ def _routes(gateway: Gateway) -> list[BaseRoute]:
         *rest_of(gateway, V2, envelope, PREFIX),
         *routes_of(gateway, COMFYUI, refusal),
         *routes_of(gateway, (*COMFYUI, *UNDER_API), refusal, "/api"),
+        *(WebSocketRoute(path, partial(serve_socket, gateway)) for path in SOCKET_PATHS),
         *routes_of(gateway, FRONT_END, refusal),
         *routes_of(gateway, FRONT_END, refusal, "/api"),
         *routes_of(gateway, PAGES, refusal),  # the last: it takes every path that is left

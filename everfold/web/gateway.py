@@ -13,6 +13,7 @@ from everfold.web.caller import Caller
 from everfold.web.comfyui.front_end.installed import find_front_end, find_templates
 from everfold.web.comfyui.jobs.shown_prompts import ShownPrompts
 from everfold.web.comfyui.server.catalogue import Catalogue
+from everfold.web.comfyui.socket.hub import Hub
 from everfold.web.counters import Counters
 from everfold.web.feeds.feeds import Feeds
 from everfold.web.listing import Listing
@@ -28,6 +29,8 @@ class Gateway:
         self.everfold = everfold
         self.settings = settings
         self.feeds = Feeds(everfold.log)
+        self.hub = Hub(everfold, self.feeds)
+        """The websockets of ComfyUI's clients."""
         self.streams = OpenStreams()
         self.front_end = find_front_end(settings.front_end)
         """The folder of ComfyUI's web front end, if there is one here."""

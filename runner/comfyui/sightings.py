@@ -146,6 +146,7 @@ class Sightings:
             saved=tuple(self._saved.values()),
             ask_truth=self._ask_truth,
             succeeded=self._succeeded,
+            is_over=self._is_over,
             heard=self._heard,
             executed=self._tally.finished - (self._tally.cached or frozenset()),
             pictures=dict(self._frames.sent),

@@ -41,6 +41,8 @@ Decide = Callable[[Truth], Action]
 
 LAST_WORDS_WITHIN_S = 1.0
 """How long the socket is heard for an attempt that its backend no longer has."""
+SHOWN_WITHIN_S = 0.3
+"""The same where only those who look on miss anything."""
 
 LEAST_OUTPUT_BYTES = 16 * 1024
 """What a node's output may have when those before it have filled the limit of one event."""
@@ -75,7 +77,7 @@ class AttemptWatch:
         self._is_opened_anew = False
         """The socket was opened anew since the attempt last showed progress."""
         self._heard = False
-        self._saw_success = False
+        self._saw_success = self._saw_end = False
         self.executed: frozenset[str] = frozenset()
         """Nodes that were seen to be executed."""
         self._earlier_pictures = earlier.pictures(attempt.number) if earlier else {}
@@ -128,6 +130,7 @@ class AttemptWatch:
         self._heard = sighting.heard
         self.executed |= sighting.executed
         self._saw_success = self._saw_success or sighting.succeeded
+        self._saw_end = self._saw_end or sighting.is_over
         self._pictures = sighting.pictures or self._pictures
         if sighting.progress is not None or sighting.saved:
             self.last_progress_at_s = anyio.current_time()
@@ -183,6 +186,7 @@ class AttemptWatch:
             await self._read_last_words(observation, lambda: self._saw_success)
         if isinstance(truth, Ended):
             await self._read_last_words(observation, self._has_all_pictures)
+            await self._show_last_words(observation)
         return None if isinstance(decide(truth), WatchAttempt | Wait) else truth
 
     def _has_all_pictures(self) -> bool:
@@ -197,6 +201,12 @@ class AttemptWatch:
         with anyio.move_on_after(LAST_WORDS_WITHIN_S):
             while not has_all():
                 await self._append_sighting(await observation.next(LAST_WORDS_WITHIN_S))
+
+    async def _show_last_words(self, observation: Observation) -> None:
+        """Pass on what was said before the end, for those who look on."""
+        with anyio.move_on_after(SHOWN_WITHIN_S):
+            while self._live.is_open and not self._saw_end:
+                await self._append_sighting(await observation.next(SHOWN_WITHIN_S))
 
     async def _reconnect_if_silent(self, observation: Observation) -> None:
         """Open a new socket: one that ComfyUI has made deaf stays open and says nothing.

@@ -20,10 +20,11 @@ from everfold.streams.errors import EverfoldError
 from everfold.streams.live.live_message import (
     CONTENT,
     PREVIEW_LIMIT_BYTES,
+    LiveEntry,
     LiveMessage,
     Preview,
 )
-from everfold.streams.live.live_stream import LiveEntry, pass_on
+from everfold.streams.live.live_stream import pass_on
 
 logger = get_logger("everfold.runner")
 

@@ -106,6 +106,18 @@ LiveMessage = Began | Cached | NodeBegan | Steps | States | NodeOutput | NodeTex
 CONTENT = (NodeOutput, NodeText, Preview)
 """What may hold a user's content, and is not passed on where that is sealed."""
 
+
+class LiveEntry(Struct, frozen=True):
+    """One message about one attempt of a job."""
+
+    job_id: str
+    attempt: int
+    """Counts from 1: what is said of an attempt that is over counts nothing."""
+    message: Streamed
+    time_ms: int = 0
+    """The server's time at which it was passed on, in Unix milliseconds; 0 before that."""
+
+
 _decode = decoder(cast("type[Streamed]", Streamed))
 
 

@@ -10,15 +10,14 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 import msgspec
-from msgspec import Struct
 
 from everfold.streams.appending.log import Log
 from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.events.record import entry_time_ms
 from everfold.streams.live.live_message import (
     PREVIEW_LIMIT_BYTES,
+    LiveEntry,
     Preview,
-    Streamed,
     decoded,
     encoded,
 )
@@ -43,17 +42,6 @@ FIELDS = [b"j", b"a", b"d"]
 
 
 _read_head = decoder(tuple[str, str])
-
-
-class LiveEntry(Struct, frozen=True):
-    """One message about one attempt of a job."""
-
-    job_id: str
-    attempt: int
-    """Counts from 1: what is said of an attempt that is over counts nothing."""
-    message: Streamed
-    time_ms: int = 0
-    """The server's time at which it was passed on, in Unix milliseconds; 0 before that."""
 
 
 async def listen(log: Log, *, now: bool) -> None:

@@ -20,8 +20,8 @@ from everfold.streams.border.logger import get_logger
 from everfold.streams.closing import close
 from everfold.streams.errors import EverfoldError, WrongKeyType
 from everfold.streams.events.record import NO_ENTRY, Recorded, recorded
-from everfold.streams.live.live_message import MESSAGE_LIMIT_BYTES
-from everfold.streams.live.live_stream import LIVE_ENTRIES, LiveEntry, live_entries
+from everfold.streams.live.live_message import MESSAGE_LIMIT_BYTES, LiveEntry
+from everfold.streams.live.live_stream import LIVE_ENTRIES, live_entries
 from everfold.streams.reading.reader import last_entry_ids
 from everfold.streams.redis.pages import Entries, entry_page
 from everfold.streams.redis.redis_errors import command

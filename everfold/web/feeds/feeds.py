@@ -1,18 +1,19 @@
 """Follows the log once per gateway, and tells each job's watchers what happens to their job.
 
 Rule: a job is read and folded once for all its watchers. Nothing is lost between the state that a
-watcher begins with and the changes that follow, and a gap in what was followed is read again.
+watcher begins with and the changes that follow, and a gap in what was followed is read again. What
+backends say meanwhile comes in the order of both, may be missing, and changes no state.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
-
-from msgspec import Struct
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import TypeVar
 
 from everfold.projector.job.evolve import evolve
+from everfold.projector.job.fold import fold
 from everfold.projector.job.job import Job
 from everfold.projector.reading.queries import current
 from everfold.streams.appending.log import Log
@@ -20,32 +21,23 @@ from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import EverfoldError
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.record import Recorded
-from everfold.streams.reading.reader import job_events, tail
+from everfold.streams.live.live_message import LiveEntry, Preview, PreviewNotice
+from everfold.streams.live.live_stream import LISTEN_EVERY_S, listen, newest_previews
+from everfold.streams.live.live_tail import Batch, tail_with_live
+from everfold.streams.reading.reader import job_events
+from everfold.web.feeds.happening import Change, Happening
 from everfold.web.feeds.ring import Ring
 
 logger = get_logger("everfold.web")
+
+T = TypeVar("T")
 
 CHANGES_KEPT = 256
 """Changes of one job by which a watcher may be late: more than a minute of them."""
 RECORDS_KEPT = 4096
 """Events of the namespace by which one who follows all of them may be late."""
-
-
-class Change(Struct, frozen=True):
-    """One event, and the job after it."""
-
-    job: Job
-    record: Recorded
-    encoded: dict[str, bytes] = {}
-    """What is sent of it, by contract: made once for all watchers."""
-
-
-class Preview(Struct, frozen=True):
-    """A picture of a node that is not done yet, as its backend sent it."""
-
-    node: str
-    media_type: str
-    image: bytes
+HEARD_KEPT = 256
+"""Messages of one job's backend by which a watcher may be late."""
 
 
 class JobFeed:
@@ -54,19 +46,41 @@ class JobFeed:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.changes = Ring[Change](CHANGES_KEPT)
+        self.heard = Ring[LiveEntry](HEARD_KEPT)
         self.previews = Ring[Preview](1)
+        self.listeners: list[Callable[[Happening], None]] = []
+        """Each is called at once with whatever happens."""
         if job.is_terminal:
             self._close()
 
     def apply(self, record: Recorded) -> None:
         """Fold the next event."""
         self.job = evolve(self.job, record)
-        self.changes.add(Change(self.job, record))
+        change = Change(self.job, record)
+        self.changes.add(change)
+        self._tell(change)
         if self.job.is_terminal:
             self._close()
 
+    def hear(self, said: LiveEntry | Preview) -> None:
+        """Pass on what the backend says of the present attempt, or of the next one."""
+        if isinstance(said, Preview):
+            self.previews.add(said)
+        else:
+            self.heard.add(said)
+        self._tell(said)
+
+    def _tell(self, happening: Happening) -> None:
+        for listener in list(self.listeners):
+            _told(listener, happening)
+
+    def close(self) -> None:
+        """Let all watchers end."""
+        self._close()
+
     def _close(self) -> None:
         self.changes.close()
+        self.heard.close()
         self.previews.close()
 
 
@@ -80,21 +94,27 @@ class Feeds:
         self._watchers: dict[str, int] = {}
         self.records = Ring[Recorded](RECORDS_KEPT)
         """Every event of the namespace, readable ones and others, in the order of each job."""
+        self.listeners: list[Callable[[Recorded], None]] = []
+        """Each is called with every event, before the feed of its job has it."""
+        self._lookers = 0
+        self._looked_at = asyncio.Event()
         self._exit = contextlib.AsyncExitStack()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Feeds:
-        batches = await self._exit.enter_async_context(tail(self._log))
-        self._task = asyncio.create_task(self._follow(batches))
+        batches = await self._exit.enter_async_context(tail_with_live(self._log))
+        self._tasks = [asyncio.create_task(self._follow(batches))]
+        self._tasks.append(asyncio.create_task(self._keep_listening()))
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
             with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+                await task
         for feed in self._feeds.values():
-            feed.changes.close()
+            feed.close()
         self.records.close()
         await self._exit.aclose()
 
@@ -106,7 +126,7 @@ class Feeds:
     @property
     def is_following(self) -> bool:
         """Whether what happens is read."""
-        return self._task is not None and not self._task.done()
+        return bool(self._tasks) and not any(task.done() for task in self._tasks)
 
     @contextlib.asynccontextmanager
     async def open(self, job_id: str) -> AsyncIterator[JobFeed]:
@@ -114,16 +134,66 @@ class Feeds:
 
         Raises JobUnknown, a leaf of Unavailable, or a kind of CorruptLog.
         """
-        self._watchers[job_id] = self._watchers.get(job_id, 0) + 1
+        feed = await self.hold(job_id)
         try:
-            async with self._opening.setdefault(job_id, asyncio.Lock()):
-                feed = self._feeds.get(job_id) or await self._read(job_id)
             yield feed
         finally:
-            self._watchers[job_id] -= 1
-            if not self._watchers[job_id]:
-                for kept in (self._watchers, self._opening, self._feeds):
-                    kept.pop(job_id, None)
+            self.release(job_id)
+
+    async def hold(self, job_id: str) -> JobFeed:
+        """Return what `open` yields, and keep it until `release` was called as often."""
+        self._watch(job_id)
+        try:
+            async with self._opening.setdefault(job_id, asyncio.Lock()):
+                return self._feeds.get(job_id) or await self._read(job_id)
+        except BaseException:
+            self.release(job_id)
+            raise
+
+    def begin(self, record: Recorded) -> JobFeed:
+        """Return the feed of a job by its first event, kept until `release`: nothing is read."""
+        self._watch(record.job_id)
+        feed = self._feeds.get(record.job_id)
+        if feed is None:
+            job = fold([record], Job(job_id=record.job_id))
+            feed = self._feeds[record.job_id] = JobFeed(job)
+        return feed
+
+    def _watch(self, job_id: str) -> None:
+        self._watchers[job_id] = self._watchers.get(job_id, 0) + 1
+        self._looked_at.set()
+
+    def release(self, job_id: str) -> None:
+        """Let a feed go that was held."""
+        self._watchers[job_id] -= 1
+        if not self._watchers[job_id]:
+            for kept in (self._watchers, self._opening, self._feeds):
+                kept.pop(job_id, None)
+
+    @contextlib.contextmanager
+    def looking(self) -> Iterator[None]:
+        """Have runners pass on what backends say, also while no feed is open yet."""
+        self._lookers += 1
+        self._looked_at.set()
+        try:
+            yield
+        finally:
+            self._lookers -= 1
+
+    async def _keep_listening(self) -> None:
+        """Have runners pass on what they hear while anybody looks."""
+        is_new = True
+        while True:
+            if not self._watchers and not self._lookers:
+                is_new = True
+                self._looked_at.clear()
+                await self._looked_at.wait()
+            try:
+                await listen(self._log, now=is_new)
+                is_new = False
+            except EverfoldError as error:
+                logger.debug("feeds_do_not_listen why=%r", str(error))
+            await asyncio.sleep(LISTEN_EVERY_S)
 
     async def _read(self, job_id: str) -> JobFeed:
         found = await current(self._log, job_id)
@@ -133,13 +203,39 @@ class Feeds:
         await self._catch_up(feed)
         return feed
 
-    async def _follow(self, batches: AsyncIterator[Sequence[Recorded]]) -> None:
+    async def _follow(self, batches: AsyncIterator[Batch]) -> None:
         async for batch in batches:
-            for record in await self._opened(batch):
+            await self._hear(batch.live)
+            for record in await self._opened(batch.records):
                 self.records.add(record)
+                for listener in self.listeners:
+                    _told(listener, record)
                 feed = self._feeds.get(record.job_id)
                 if feed is not None and not feed.changes.is_closed:
                     await self._apply(feed, record)
+
+    async def _hear(self, entries: Sequence[LiveEntry]) -> None:
+        """Pass on what backends said of jobs that are watched."""
+        watched = [(feed, one) for one in entries if (feed := self._heard_by(one)) is not None]
+        noticed = {e.job_id for _, e in watched if isinstance(e.message, PreviewNotice)}
+        previews = await self._previews(noticed)
+        for feed, entry in watched:
+            if not isinstance(entry.message, PreviewNotice):
+                feed.hear(entry)
+            elif (preview := previews.pop(entry.job_id, None)) is not None:
+                feed.hear(preview)
+
+    def _heard_by(self, entry: LiveEntry) -> JobFeed | None:
+        feed = self._feeds.get(entry.job_id)
+        is_old = feed is None or feed.job.is_terminal or entry.attempt < feed.job.attempt
+        return None if is_old else feed
+
+    async def _previews(self, job_ids: set[str]) -> dict[str, Preview]:
+        try:
+            return await newest_previews(self._log, job_ids) if job_ids else {}
+        except EverfoldError as error:
+            logger.debug("previews_missed why=%r", str(error))
+            return {}
 
     async def _opened(self, batch: Sequence[Recorded]) -> Sequence[Recorded]:
         try:
@@ -163,3 +259,11 @@ class Feeds:
                     feed.apply(record)
         except EverfoldError as error:
             logger.warning("feed_behind job=%s why=%r", feed.job.job_id, str(error))
+
+
+def _told(listener: Callable[[T], None], item: T) -> None:
+    """Tell one listener; what it does wrong holds up nobody else."""
+    try:
+        listener(item)
+    except Exception:
+        logger.exception("feed_listener_failed")

@@ -11,6 +11,7 @@ from everfold.runner.live.live_channel import FLUSH_WITHIN_S, LiveChannel
 from everfold.streams.appending.log import Log
 from everfold.streams.live.live_message import (
     Began,
+    LiveEntry,
     NodeBegan,
     Preview,
     PreviewNotice,
@@ -18,7 +19,6 @@ from everfold.streams.live.live_message import (
 )
 from everfold.streams.live.live_stream import (
     LIVE_TTL_S,
-    LiveEntry,
     is_listened_to,
     listen,
     live_entries,

@@ -9,8 +9,8 @@ import pytest
 
 from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.events.event import Canceled, CancelRequested
-from everfold.streams.live.live_message import NodeBegan
-from everfold.streams.live.live_stream import LiveEntry, pass_on
+from everfold.streams.live.live_message import LiveEntry, NodeBegan
+from everfold.streams.live.live_stream import pass_on
 from everfold.streams.live.live_tail import Batch, tail_with_live
 from everfold.streams.redis.redis_errors import command
 

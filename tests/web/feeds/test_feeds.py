@@ -10,7 +10,8 @@ import pytest
 from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.errors import JobUnknown
 from everfold.streams.events.event import Canceled, CancelRequested
-from everfold.web.feeds.feeds import Change, Feeds
+from everfold.web.feeds.feeds import Feeds
+from everfold.web.feeds.happening import Change
 from everfold.web.feeds.ring import Overtaken, Ring
 from tests.support.stack import sleeper
 

@@ -36,8 +36,7 @@ async def test_a_gateway_is_ready_while_redis_answers_and_the_log_is_followed(
 async def test_a_gateway_that_does_not_follow_the_log_is_not_ready(
     site: Site, client: httpx.AsyncClient
 ) -> None:
-    task = site.gateway.feeds._task
-    assert task is not None
+    task = site.gateway.feeds._tasks[0]
     task.cancel()
     await client.get("/livez")
 

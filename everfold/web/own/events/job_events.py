@@ -11,7 +11,7 @@ from everfold.streams.errors import InvalidName, JobUnknown
 from everfold.streams.events.record import Recorded
 from everfold.web.bodies import json_answer
 from everfold.web.event_stream import COMMENT, HEADERS, RETRY, EventStream, following
-from everfold.web.feeds.feeds import Change
+from everfold.web.feeds.happening import Change
 from everfold.web.operation import Call, Operation, Parameter
 from everfold.web.own.answers import UNDER, job_id_of
 from everfold.web.own.events.logged import LoggedEvent, frame, logged
