@@ -80,7 +80,7 @@ async def opened_output(
     assets: AssetStore, job: Job, file: JobFile, part: Part, *, thumbnail: bool
 ) -> AsyncIterator[OpenOutput]:
     """Open a file of a job, as `Everfold.open_output` does."""
-    asset = await _asset_of(assets, job, file, thumbnail=thumbnail)
+    asset = await asset_of(assets, job, file, thumbnail=thumbnail)
     if part == WHOLE:
         async with contextlib.aclosing(checked_bytes(assets, asset.hash)) as whole:
             yield OpenOutput(file, asset, whole)
@@ -142,7 +142,7 @@ async def _saved(
     assets: AssetStore, job: Job, file: JobFile, folder: Path, *, thumbnail: bool = False
 ) -> SavedFile:
     try:
-        asset = await _asset_of(assets, job, file, thumbnail=thumbnail)
+        asset = await asset_of(assets, job, file, thumbnail=thumbnail)
         path = folder / (f"{file.name}.thumbnail.webp" if thumbnail else file.name)
         if await is_saved(path, asset.hash):
             return SavedFile(file=file, outcome="there", path=str(path))
@@ -155,7 +155,7 @@ async def _saved(
     return SavedFile(file=file, outcome="in_the_way", problem=why)
 
 
-async def _asset_of(
+async def asset_of(
     assets: AssetStore, job: Job, file: JobFile, *, thumbnail: bool = False
 ) -> Asset:
     """Return the record of a file. Raises OutputNotStored, AssetUnknown."""

@@ -55,7 +55,7 @@ def _shrink(picture: BinaryIO, kind: str) -> bytes:
         return made.getvalue()
 
 
-def _limit() -> None:
+def limit_process() -> None:
     """Have this process fail before the machine does, and wait for others, where the system can."""
     with contextlib.suppress(AttributeError, OSError):
         os.nice(NICENESS)
@@ -71,5 +71,5 @@ def _limit() -> None:
 
 
 if __name__ == "__main__":
-    _limit()
+    limit_process()
     sys.stdout.buffer.write(shrink(sys.stdin.buffer, sys.argv[1]))

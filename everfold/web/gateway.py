@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 
+from everfold.assets.channels import Channels
 from everfold.client import Everfold
 from everfold.projector.job.job import Job
 from everfold.streams.errors import JobUnknown
@@ -39,6 +40,7 @@ class Gateway:
         self.sampled = Sampled(everfold)
         self.looks = Looks(everfold.log)
         self.listing = Listing(everfold)
+        self.channels = Channels()
         self.catalogue = Catalogue(everfold.log)
         self.shown_prompts = ShownPrompts(everfold.log, self.catalogue.output_classes)
 

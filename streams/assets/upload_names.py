@@ -21,6 +21,7 @@ from everfold.streams.redis.pages import read_large_hash
 from everfold.streams.redis.redis_errors import command, commands
 from everfold.streams.redis.retry import with_retry
 
+INPUT = "input"
 KEPT_S = 30 * 86_400
 NAMES_LIMIT = 10_000
 """Names of one owner."""
@@ -46,8 +47,8 @@ def read_named(text: bytes) -> Named:
         raise ValueError(str(error)) from error
 
 
-def check_upload_name(name: str) -> str:
-    """Return a name with its folder, with "/" between them, as it is kept.
+def upload_key(name: str, kind: str = INPUT) -> str:
+    """Return a name with its folder, as it is kept. `kind` is ComfyUI's input, output or temp.
 
     Raises InvalidName for one that would lead out of a folder, or is no name.
     """
@@ -56,15 +57,17 @@ def check_upload_name(name: str) -> str:
     is_path = all(part.strip() not in ("", ".", "..") for part in parts)
     if not is_text or not is_path or ":" in parts[0] or len(name) > NAME_LIMIT:
         raise InvalidName("name of the file", name, "it is no plain name, with a folder or without")
-    return "/".join(parts)
+    return ("" if kind == INPUT else f"{kind}:") + "/".join(parts)
 
 
-async def name_upload(store: AssetStore, asset: Asset, name: str, *, overwrite: bool) -> str:
+async def name_upload(
+    store: AssetStore, asset: Asset, name: str, *, kind: str = INPUT, overwrite: bool = False
+) -> str:
     """Name an asset of its owner; return the name, with a number where that was taken.
 
     Raises InvalidName, TooLarge for more than NAMES_LIMIT names, a leaf of Unavailable.
     """
-    folder, slash, file = check_upload_name(name).rpartition("/")
+    folder, slash, file = upload_key(name, kind).rpartition("/")
     stem, dot, ending = file.rpartition(".")
     if not stem:
         stem, dot, ending = file, "", ""
@@ -86,11 +89,14 @@ async def name_upload(store: AssetStore, asset: Asset, name: str, *, overwrite: 
     )
     if named is None:
         raise TooLarge("the list of uploads", NAMES_LIMIT, NAMES_LIMIT, "names")
-    return named.decode()
+    return named.decode().removeprefix(f"{kind}:")
 
 
 async def find_named(store: AssetStore, owner: str, names: Sequence[str]) -> dict[str, Named]:
-    """Return name -> upload, for those names that the owner has. Raises a leaf of Unavailable."""
+    """Return key -> upload, for those keys of names that the owner has.
+
+    Raises a leaf of Unavailable.
+    """
     if not names:
         return {}
     key = store.keys_of_owner(owner).names(owner)
@@ -107,7 +113,7 @@ def _is_readable(text: bytes) -> bool:
 
 
 async def all_names(store: AssetStore, owner: str) -> list[str]:
-    """Return the names of an owner's uploads that are still kept, in order.
+    """Return the names of an owner's inputs that are still kept, in order.
 
     Those of uploads that are gone are forgotten. Raises a leaf of Unavailable.
     """
@@ -120,7 +126,7 @@ async def all_names(store: AssetStore, owner: str) -> list[str]:
     gone = [name for name, is_there in zip(names, are_there, strict=True) if not is_there]
     if gone:
         await command(store.log.redis, "HDEL", keys.names(owner), *gone)
-    return sorted(set(names) - set(gone))
+    return sorted(name for name in set(names) - set(gone) if ":" not in name.split("/")[0])
 
 
 async def forget_names(store: AssetStore, owner: str) -> None:

@@ -3,6 +3,7 @@ those that are newer, which are UNDER_API alone."""
 
 from __future__ import annotations
 
+from everfold.web.comfyui.files import uploads, view
 from everfold.web.comfyui.jobs import history, listing, queue, submit
 from everfold.web.comfyui.server.features import Features, features
 from everfold.web.operation import Operation, Parameter
@@ -98,6 +99,38 @@ UNDER_API: tuple[Operation, ...] = (
     ),
 )  # fmt: skip
 
+FORM = "multipart/form-data"
+
+FILES: tuple[Operation, ...] = (
+    Operation(
+        method="POST", path="/upload/image", answer=uploads.upload_image,
+        name="comfyui_upload_image", summary="Store a file under a name.", body=FORM,
+        answers={200: uploads.Uploaded},
+    ),
+    Operation(
+        method="POST", path="/upload/mask", answer=uploads.upload_mask,
+        name="comfyui_upload_mask", summary="Store a picture with another transparency.",
+        body=FORM, answers={200: uploads.Uploaded},
+    ),
+    Operation(
+        method="GET", path="/view", answer=view.view, name="comfyui_view", role="reader",
+        summary="Return a file, a part of it, a small picture of it, or one of its channels.",
+        parameters=(
+            Parameter(name="filename", is_required=True),
+            Parameter(name="subfolder", told="Of an output, it begins with the job's id."),
+            Parameter(name="type", told="input, output or temp"),
+            Parameter(name="preview", told="Such as webp;90: the small picture, if there is one."),
+            Parameter(name="channel", told="rgba, rgb or a"),
+        ),
+        answers={200: "application/octet-stream", 206: "application/octet-stream"},
+    ),
+    Operation(
+        method="GET", path="/view_metadata/{folder}", answer=view.view_metadata,
+        name="comfyui_view_metadata", role="reader",
+        summary="Say that nothing is known of a model file.", answers={404: dict[str, object]},
+    ),
+)  # fmt: skip
+
 SERVER: tuple[Operation, ...] = (
     Operation(
         method="GET", path="/features", answer=features, name="comfyui_features", role="reader",
@@ -105,4 +138,4 @@ SERVER: tuple[Operation, ...] = (
     ),
 )  # fmt: skip
 
-COMFYUI: tuple[Operation, ...] = (*JOBS, *SERVER)
+COMFYUI: tuple[Operation, ...] = (*JOBS, *FILES, *SERVER)

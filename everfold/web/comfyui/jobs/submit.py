@@ -18,8 +18,9 @@ from everfold.streams.errors import (
 )
 from everfold.submitting import SubmittedJob
 from everfold.web.bodies import json_answer, read_json
+from everfold.web.comfyui.files.given_files import files_of
 from everfold.web.comfyui.jobs.prompt_request import PromptRequest, read_prompt
-from everfold.web.comfyui.jobs.shown_job import CLIENT_ID, SHIFT
+from everfold.web.comfyui.jobs.shown_job import CLIENT_ID, INPUT_NAMES, SHIFT
 from everfold.web.comfyui.prompt_ids import key_of
 from everfold.web.operation import Call
 from everfold.web.problem import Problem
@@ -60,15 +61,20 @@ async def body_of(call: Call) -> dict[str, object]:
 
 
 async def _submitted(call: Call, prompt: PromptRequest) -> SubmittedJob:
+    files = await files_of(call, prompt.graph)
+    metadata: dict[str, object] = {CLIENT_ID: prompt.client_id} if prompt.client_id else {}
+    if files.names:
+        metadata[INPUT_NAMES] = files.names
     try:
         return await call.gateway.everfold.submit(
             prompt.graph,
             user=call.caller.user,
-            metadata={CLIENT_ID: prompt.client_id} if prompt.client_id else None,
+            metadata=metadata,
             idempotency_key=key_of(prompt.prompt_id) if prompt.prompt_id else None,
             priority="high" if prompt.is_first else "normal",
             policy=POLICY,
             extra_data=prompt.extra_data or None,
+            inputs=files.inputs or None,
         )
     except NoServerCanRun as error:
         raise _invalid(error) from error
