@@ -77,7 +77,8 @@ def sentence(event: events.Event) -> str:
         case events.Progressed():
             steps = f", step {event.step} of {event.steps}" if event.steps else ""
             node = f" in {event.node_class or 'node ' + event.node}" if event.node else ""
-            return f"{event.value:.0%}{node}{steps}"
+            left = f", about {event.left_s} s left" if event.left_s else ""
+            return f"{event.value:.0%}{node}{steps}{left}"
         case events.OutputSaved():
             return f"node {event.node} has saved its output"
         case _:

@@ -14,6 +14,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from everfold.runner.capabilities.object_info import ObjectInfo
+from everfold.runner.costs.node_cost import NodeCost
 from everfold.streams.border.secrets import Secret
 from everfold.streams.events.event import Failure, NodeProblem, Outputs
 from everfold.streams.live.live_message import LiveMessage
@@ -36,6 +37,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
     """What is sent beside the graph."""
     partner_keys: Mapping[str, Secret] = {}
     """Keys for partner nodes by name, sent and never told."""
+    costs: Mapping[str, NodeCost] = {}
+    """What its nodes are expected to take, as far as that is known."""
 
 
 # The outcomes of a submit.
@@ -204,6 +207,8 @@ class Progress(Struct, frozen=True, kw_only=True):
     node_class: str | None = None
     step: int | None = None
     steps: int | None = None
+    left_s: int | None = None
+    """Seconds that it is expected to run still, at least 1; None while that is not known."""
 
 
 class SavedOutput(Struct, frozen=True):
@@ -229,6 +234,8 @@ class Sighting(Struct, frozen=True, kw_only=True):
     started: bool = False
     """True once the backend was seen to run the attempt, and in every later Sighting."""
     progress: Progress | None = None
+    estimate: Progress | None = None
+    """Progress by the time alone that has passed since: no sign of life."""
     saved: tuple[SavedOutput, ...] = ()
     ask_truth: bool = False
     """The attempt may be over, or something was missed: call `truth` now."""
@@ -242,6 +249,8 @@ class Sighting(Struct, frozen=True, kw_only=True):
     """Nodes that have been executed, as far as was seen."""
     pictures: Mapping[str, SentPictures] = {}
     """All that came so far of each node whose outputs are sent over the connection."""
+    node_costs: Mapping[str, NodeCost] = {}
+    """What nodes took that were seen from their beginning to their end."""
     messages: tuple[LiveMessage, ...] = ()
     """What the backend said since, while that is wanted, in its order; some may be missing."""
 

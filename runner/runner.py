@@ -27,6 +27,7 @@ from everfold.runner.claiming.promoter import Promoter
 from everfold.runner.claiming.sweeper import Sweeper
 from everfold.runner.comfyui.backend import ComfyBackend
 from everfold.runner.config import RunnerConfig
+from everfold.runner.costs.cost_store import CostStore
 from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.fleet import Fleet, Reservation
 from everfold.runner.execution.job_run import JobRun
@@ -101,7 +102,8 @@ class Runner:
         services = (log, assets, dispatch, leases, fleet, InputFiles(assets), config)
         reads = anyio.Semaphore(JOB_READS_LIMIT)
         made = thumbnail if config.thumbnails else None
-        self._shared = Shared(*services, ServerWatch(log), LiveChannel(log), reads, made)
+        watching = (ServerWatch(log), LiveChannel(log), CostStore(log))
+        self._shared = Shared(*services, *watching, reads, made)
         self._claimer = Claimer(self._shared, self._start)
         self._sweeper = Sweeper(self._shared, self._start)
         self._promoter = Promoter(self._shared)
@@ -203,6 +205,7 @@ class Runner:
     async def _work(self, task_status: anyio.abc.TaskStatus[None]) -> None:
         async with anyio.create_task_group() as actors:
             actors.start_soon(self._shared.fleet.run)
+            actors.start_soon(self._shared.costs.run)
             async with anyio.create_task_group() as self._jobs:
                 async with anyio.create_task_group() as takers:
                     self._jobs.start_soon(self._heartbeat.run)

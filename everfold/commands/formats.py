@@ -52,6 +52,12 @@ def doing(job: Job) -> str:
     return job.node_class or job.reason
 
 
+def left(job: Job) -> str:
+    """Return how long a job is expected to run still, as the end of a sentence; or nothing."""
+    left_s = job.left_at_s(time.time() * 1000)
+    return f", about {span(left_s)} left" if left_s else ""
+
+
 SHORT = 8
 """Characters of the end of an id that stand for it, or more where jobs share them."""
 
@@ -87,7 +93,7 @@ def job_columns(
         "%": percent,
         "age": lambda job: ago(job.submitted_at_ms),
         **(more if not width or width >= WIDE else {}),
-        "doing": doing,
+        "doing": lambda job: f"{doing(job)}{left(job)}",
     }
 
 

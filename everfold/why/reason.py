@@ -165,7 +165,9 @@ def _of_attempt(facts: Facts) -> Iterator[Why]:
     if job.started_at_ms and job.attempt_state == "accepted":
         since_s = _since_s(facts, job.started_at_ms)
         node = f", {job.progress:.0%}" if job.progress else ""
-        yield _why("running", f"running on {at} for {_span(since_s)}{node}{_trouble(facts)}",
+        left_s = job.left_at_s(facts.now_ms)
+        left = f", about {_span(left_s)} left" if left_s else ""
+        yield _why("running", f"running on {at} for {_span(since_s)}{node}{left}{_trouble(facts)}",
                    backend=at, since_s=since_s)  # fmt: skip
     if job.attempt_state == "accepted":
         queue = f", where {facts.at_busy} prompts run or wait" if facts.at_busy > 1 else ""

@@ -27,13 +27,15 @@ _OF_ATTEMPT = (
 )
 
 PROGRESS_FIELDS = (
-    *("progress", "nodes_done", "nodes_total", "node", "node_class", "step", "steps"),
+    *("progress", "nodes_done", "nodes_total", "node", "node_class", "step", "steps", "left_s"),
     *("epoch", "seq", "entry_id", "updated_at_ms", "crashes_in_a_row"),
 )
 """All fields that a `progressed` event changes."""
 
 PROGRESS_BEFORE_END = 0.99
 """Highest progress of an open job; only `succeeded` makes it 1."""
+
+MOST_LEFT_S = 366 * 86_400
 
 
 def evolve(job: Job, record: Recorded) -> Job:
@@ -77,6 +79,7 @@ def _progressed(job: Job, event: events.Progressed, record: Recorded) -> Job:
         node_class=event.node_class or "",
         step=event.step or 0,
         steps=event.steps or 0,
+        left_s=min(max(0, event.left_s or 0), MOST_LEFT_S),
         crashes_in_a_row=0,
         epoch=record.epoch,
         seq=record.seq,
@@ -190,6 +193,7 @@ def _submitting(job: Job, event: events.Submitting, now_ms: int) -> Job:
         node_class="",
         step=0,
         steps=0,
+        left_s=0,
         nodes_done=0,
         outputs={},
         executed=(),
@@ -263,6 +267,7 @@ def _lost(job: Job, event: events.Lost, now_ms: int) -> Job:
     return replace(
         job,
         status=_waiting_status(job),
+        left_s=0,
         attempt_state="over",
         losses=job.losses + ran,
         unconfirmed=job.unconfirmed + is_counted,
@@ -279,6 +284,7 @@ def _retried(job: Job, event: events.Retried) -> Job:
     return replace(
         job,
         status=_waiting_status(job),
+        left_s=0,
         attempt_state="over",
         owner="",
         retried=job.retried + 1,
@@ -297,6 +303,7 @@ def _ended(job: Job, event: events.Terminal, now_ms: int) -> Job:
         abandoned=job.abandoned + (not isinstance(event, events.Succeeded) and event.abandoned),
         node="",
         node_class="",
+        left_s=0,
     )
     match event:
         case events.Succeeded():

@@ -99,6 +99,9 @@ class Job(Struct, frozen=True, kw_only=True, gc=False):
     node_class: str = ""
     step: int = 0
     steps: int = 0
+    left_s: int = 0
+    """Seconds that the run was expected to take still when it last showed progress; 0 where that
+    is not known."""
 
     outputs: Outputs = {}
     outputs_reused: bool = False
@@ -149,6 +152,12 @@ class Job(Struct, frozen=True, kw_only=True, gc=False):
     def is_terminal(self) -> bool:
         """Whether the job has ended: nothing but its position in the log can change."""
         return self.status in TERMINAL_STATUSES
+
+    def left_at_s(self, now_ms: float) -> int:
+        """Return the seconds that the run is expected to take still at this server time, at least
+        1; 0 where that is not known."""
+        since_s = max(0.0, (now_ms - self.updated_at_ms) / 1000)
+        return max(1, round(self.left_s - since_s)) if self.left_s else 0
 
     @property
     def may_be_alive(self) -> bool:

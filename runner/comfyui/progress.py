@@ -1,24 +1,36 @@
 """How far a prompt is, folded from its websocket messages.
 
-Rule: pure and total. The value never falls and never exceeds 0.99, because messages do not prove
-the end. It is the weight of the nodes done divided by that of all nodes that run (reachable from
-the outputs, without the cached ones); a node at work counts by its value/max. `progress_state`
-alone is enough, as after a reconnect; servers that do not send it are followed without it. Nodes
-that the graph does not have count nothing.
+Rule: pure and total; times are seconds of any steady clock. The value never falls and never exceeds
+0.99, because messages do not prove the end. It is the time of the nodes done divided by that of all
+that run: reachable from the outputs, not cached. A node takes what it took in earlier runs, or else
+as long per step as the others; one at work counts by its value/max. `progress_state` alone is
+enough, and not needed. Nodes that the graph does not have count nothing.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from msgspec import Struct, structs
 
 from everfold.runner.backend import Progress
 from everfold.runner.comfyui import messages
 from everfold.runner.comfyui.graph import MOST_STEPS, Plan, output_nodes, reachable
+from everfold.runner.costs.node_cost import NodeCost
+from everfold.runner.costs.node_work import NodeWork, done_s, left_s, seen_cost, stepped
 from everfold.runner.loose_json import NAME_LIMIT
 
 HIGHEST = 0.99
+
+LEAST_S = 0.001
+"""What a node takes at least."""
+UNKNOWN_SHARE = 0.1
+"""How much of the work ahead may be unknown where the time that is left is told."""
+FASTEST, SLOWEST = 0.1, 10.0
+"""Limits of the pace: seconds that pass for each that was expected."""
+PACE_SHARE = 0.1
+"""Of all the work: so much has to be done until half of what was seen of the pace counts."""
 
 
 class Tally(Struct, frozen=True, kw_only=True):
@@ -39,12 +51,32 @@ class Tally(Struct, frozen=True, kw_only=True):
     runs: frozenset[str] = frozenset()
     """The nodes that have to run, cached ones left out."""
     value: float = 0.0
-    """The highest value so far."""
+    """The highest value so far, by the messages alone."""
+    costs: Mapping[str, NodeCost] = {}
+    """What is known of the plan's nodes."""
+    seconds: Mapping[str, float] = {}
+    """What each node of the plan is expected to take, known or not."""
+    work: Mapping[str, NodeWork] = {}
+    """The nodes of the plan that have begun."""
+    seen: Mapping[str, NodeCost] = {}
+    """What nodes took that were seen from their beginning to their end."""
+    is_live: bool = False
+    """Whether all messages since the last one have come: what begins now was not begun before."""
+    at_s: float = 0.0
+    """When the last message came."""
+    idle_since_s: float = 0.0
+    """When the last node ended, or the prompt began. What passes until the next one begins, is
+    that one's."""
 
 
-def new_tally(plan: Plan) -> Tally:
+def new_tally(plan: Plan, costs: Mapping[str, NodeCost] = {}) -> Tally:
     """Return the tally of a prompt of which nothing was seen yet; guesses its outputs."""
-    return _recomputed(Tally(plan=plan, outputs=output_nodes(plan)))
+    known = {
+        name: _fitted(costs[name], node.weight) for name, node in plan.items() if name in costs
+    }
+    seconds = _expected_seconds(plan, known)
+    outputs = output_nodes(plan)
+    return _recomputed(Tally(plan=plan, outputs=outputs, costs=known, seconds=seconds))
 
 
 def learn_outputs(tally: Tally, outputs: frozenset[str]) -> Tally:
@@ -52,8 +84,24 @@ def learn_outputs(tally: Tally, outputs: frozenset[str]) -> Tally:
     return _recomputed(structs.replace(tally, outputs=outputs)) if outputs else tally
 
 
-def evolve(tally: Tally, message: messages.Message) -> Tally:
-    """Fold one message about this prompt; other kinds of message change nothing."""
+def miss(tally: Tally) -> Tally:
+    """Note that messages may have been lost: what has begun was not seen as a whole."""
+    work = {name: structs.replace(node, is_whole=False) for name, node in tally.work.items()}
+    return structs.replace(tally, is_live=False, work=work)
+
+
+def evolve(tally: Tally, message: messages.Message, at_s: float = 0.0) -> Tally:
+    """Fold one message about this prompt, which came at `at_s`; other kinds change nothing."""
+    after = _evolved(tally, message)
+    if after is tally and not isinstance(message, _OF_TIME):
+        return tally
+    return _timed(tally, after, message, max(tally.at_s, at_s if math.isfinite(at_s) else 0.0))
+
+
+_OF_TIME = (messages.ExecutionStart, messages.ExecutionSuccess)
+
+
+def _evolved(tally: Tally, message: messages.Message) -> Tally:
     match message:
         case messages.ExecutionCached(nodes=nodes):
             cached = frozenset(nodes) & (tally.plan.keys() | tally.outputs)
@@ -83,6 +131,96 @@ def report(tally: Tally) -> Progress:
         step=tally.step,
         steps=tally.steps,
     )
+
+
+def estimate(tally: Tally, at_s: float) -> tuple[float, int | None]:
+    """Return the value at `at_s`, and how many seconds are left where that is known."""
+    if not tally.costs:
+        return tally.value, None
+    pace, total_s, all_done_s, known_s, unknown_s = _pace(tally), 0.0, 0.0, 0.0, 0.0
+    at_s = max(tally.at_s, at_s if math.isfinite(at_s) else 0.0)
+    for name in tally.runs - tally.finished:
+        node_s, work, cost = tally.seconds[name], tally.work.get(name), tally.costs.get(name)
+        total_s += node_s
+        if cost is None:
+            node_done_s = node_s * tally.parts.get(name, 0.0)
+            unknown_s += node_s - node_done_s
+        elif work is None:
+            node_done_s = 0.0
+            known_s += node_s
+        else:
+            node_done_s = min(done_s(work, cost, at_s, pace), node_s)
+            known_s += left_s(work, cost, at_s, pace)
+        all_done_s += node_done_s
+    finished_s = sum(tally.seconds[name] for name in tally.runs & tally.finished)
+    total_s += finished_s
+    value = (all_done_s + finished_s) / total_s if total_s else tally.value
+    is_known = unknown_s <= UNKNOWN_SHARE * (known_s + unknown_s)
+    left = max(1, math.ceil((known_s + unknown_s) * pace)) if is_known else None
+    return min(value, HIGHEST), left
+
+
+def _pace(tally: Tally) -> float:
+    """Return how many seconds pass in this run for each that was expected."""
+    doubt_s = PACE_SHARE * sum(tally.seconds[name] for name in tally.runs)
+    passed_s = expected_s = doubt_s
+    for name, seen in tally.seen.items():
+        if name in tally.costs:
+            passed_s += seen.total_s
+            expected_s += tally.costs[name].total_s
+    for name, work in tally.work.items():
+        if name in tally.costs and work.done > work.first:
+            passed_s += work.last_at_s - work.first_at_s
+            expected_s += (work.done - work.first) * tally.costs[name].step_s
+    return min(max(passed_s / expected_s, FASTEST), SLOWEST) if expected_s else 1.0
+
+
+def _timed(before: Tally, tally: Tally, message: messages.Message, at_s: float) -> Tally:
+    """Note which nodes have begun, went on and ended with a message that came at `at_s`."""
+    work, seen = dict(tally.work), dict(tally.seen)
+    at_work = {*tally.parts, *({tally.node} if tally.node in tally.plan else ())} - tally.finished
+    began_at_s = at_s if work or not before.is_live else tally.idle_since_s
+    for name in at_work - work.keys():
+        work[name] = NodeWork(began_at_s=began_at_s, is_whole=before.is_live)
+    for name, value, top in _reports(tally, message):
+        if name in work:
+            work[name] = stepped(work[name], value, top, at_s)
+    is_over = isinstance(message, messages.ExecutionSuccess)
+    for name in [name for name in work if is_over or name in tally.finished]:
+        cost = seen_cost(work.pop(name), at_s)
+        if cost is not None:
+            seen[name] = cost
+    has_ended = len(seen) > len(tally.seen) or isinstance(message, messages.ExecutionStart)
+    return structs.replace(
+        tally,
+        work=work,
+        seen=seen,
+        is_live=True,
+        at_s=at_s,
+        idle_since_s=at_s if has_ended else tally.idle_since_s,
+    )
+
+
+def _reports(tally: Tally, message: messages.Message) -> list[tuple[str, float, float]]:
+    match message:
+        case messages.ProgressState(nodes=nodes):
+            return [(name, node.value, node.max) for name, node in nodes.items()]
+        case messages.ProgressValue():
+            name = message.node or message.node_id or tally.node
+            return [(name, message.value, message.max)] if name else []
+    return []
+
+
+def _fitted(cost: NodeCost, weight: float) -> NodeCost:
+    """Return a cost of a class with as many steps as the graph says."""
+    is_of_class = cost.steps and not cost.is_same_work
+    return structs.replace(cost, steps=weight) if is_of_class and weight > 1 else cost
+
+
+def _expected_seconds(plan: Plan, costs: Mapping[str, NodeCost]) -> dict[str, float]:
+    known = {name: max(cost.total_s, LEAST_S) for name, cost in costs.items()}
+    weight_s = sum(known.values()) / sum(plan[name].weight for name in known) if known else 1.0
+    return {name: known.get(name, node.weight * weight_s) for name, node in plan.items()}
 
 
 def _apply_progress_state(tally: Tally, nodes: dict[str, messages.NodeState]) -> Tally:
@@ -153,10 +291,10 @@ def _inferred_cache(tally: Tally) -> frozenset[str]:
 
 def _recomputed(tally: Tally) -> Tally:
     """Compute again what runs, and the value, which never falls."""
-    runs, plan = _runs(tally), tally.plan
-    total = sum(plan[name].weight for name in runs)
+    runs, seconds = _runs(tally), tally.seconds
+    total = sum(seconds[name] for name in runs)
     done = sum(
-        plan[name].weight * (1.0 if name in tally.finished else tally.parts.get(name, 0.0))
+        seconds[name] * (1.0 if name in tally.finished else tally.parts.get(name, 0.0))
         for name in runs
     )
     # With every node answered from the cache nothing is left to do.

@@ -9,14 +9,25 @@ runs that sends its outputs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from msgspec import structs
 
 from everfold.runner.backend import Progress, SavedOutput, Sighting
 from everfold.runner.comfyui import messages
 from everfold.runner.comfyui.graph import Plan, without
-from everfold.runner.comfyui.progress import Tally, evolve, learn_outputs, new_tally, report
+from everfold.runner.comfyui.progress import (
+    Tally,
+    estimate,
+    evolve,
+    learn_outputs,
+    miss,
+    new_tally,
+    report,
+)
 from everfold.runner.comfyui.said import Said
 from everfold.runner.comfyui.sent_frames import SentFrames
+from everfold.runner.costs.node_cost import NodeCost
 from everfold.runner.loose_json import NAME_LIMIT
 
 STARTING = (
@@ -32,15 +43,20 @@ MOST_OTHER_NODES = 1_000
 """Nodes that are not in the graph, whose outputs are kept: a node may expand into others."""
 MOST_OUTPUT_BYTES = 32 * 2**20
 """Of all messages with outputs of one prompt. Further outputs are left to the history."""
+LEAST_MOVE = 0.01
+"""How far the time alone has to move the progress until that is told."""
 
 
 class Sightings:
     """What was seen of prompt `prompt_id` since the last `merge`."""
 
-    def __init__(self, prompt_id: str, plan: Plan) -> None:
+    def __init__(self, prompt_id: str, plan: Plan, costs: Mapping[str, NodeCost] = {}) -> None:
         self._prompt_id = prompt_id
-        self._tally = new_tally(plan)
+        self._tally = new_tally(plan, costs)
         self._progress: Progress | None = None
+        """By the messages alone: a further one is a sign of life."""
+        self._told = 0.0
+        """The highest value that was told."""
         self._started = False
         self._ask_truth = False
         self._is_over = False
@@ -57,8 +73,9 @@ class Sightings:
         self._merged = Sighting()
         """The Sighting returned last, with the last progress in it."""
 
-    def add(self, message: messages.Message, size_bytes: int = 0) -> None:
-        """Merge one message of this size; a message of another prompt changes nothing."""
+    def add(self, message: messages.Message, size_bytes: int = 0, at_s: float = 0.0) -> None:
+        """Merge one message of this size, which came at `at_s`, in seconds of a steady clock; a
+        message of another prompt changes nothing."""
         if not self._is_ours(message):
             if self._may_be_shown(message):
                 self._said.add(message, self._tally.node or "")
@@ -67,7 +84,7 @@ class Sightings:
         if _tells_end(message):
             self._ask_truth = self._is_over = True
         self._frames.add(message)
-        self._move_to(evolve(self._tally, message))
+        self._move_to(evolve(self._tally, message, at_s))
         if not (isinstance(message, messages.Preview) and self._frames.wants_previews):
             self._said.add(message, self._tally.node or "")
         match message:
@@ -107,6 +124,7 @@ class Sightings:
         """Ask for the truth: a connection began or ended, and messages may have been lost."""
         self._ask_truth, self._heard = True, False
         self._frames.miss()
+        self._tally = miss(self._tally)
 
     @property
     def _succeeded(self) -> bool:
@@ -134,8 +152,8 @@ class Sightings:
             or self._progress != self._merged.progress
         )
 
-    def merge(self) -> Sighting:
-        """Return what is new since the last call; afterwards nothing is new.
+    def merge(self, at_s: float = 0.0) -> Sighting:
+        """Return what is new at `at_s` since the last call; afterwards nothing is new.
 
         `started` stays True; `progress` is None when it is the one returned before.
         """
@@ -151,9 +169,23 @@ class Sightings:
             executed=self._tally.finished - (self._tally.cached or frozenset()),
             pictures=dict(self._frames.sent),
             messages=self._said.take(),
+            node_costs=self._tally.seen,
         )
         self._saved, self._ask_truth = {}, False
-        return self._merged if is_new else structs.replace(self._merged, progress=None)
+        now = self._estimated(at_s)
+        has_moved = now is not None and not self._is_over and now.value >= self._told + LEAST_MOVE
+        if now is not None and (is_new or has_moved):
+            self._told = now.value
+        told, estimated = (now, None) if is_new else (None, now if has_moved else None)
+        return structs.replace(self._merged, progress=told, estimate=estimated)
+
+    def _estimated(self, at_s: float) -> Progress | None:
+        """Return the progress as it is at this time."""
+        if self._progress is None:
+            return None
+        value, left_s = estimate(self._tally, at_s)
+        left_s = None if self._is_over else left_s
+        return structs.replace(self._progress, value=max(value, self._told), left_s=left_s)
 
     def _move_to(self, tally: Tally) -> None:
         if tally is not self._tally or self._started:

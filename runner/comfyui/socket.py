@@ -83,7 +83,7 @@ class SocketObservation:
         self._address = address
         # True stands for the system's certificates; without wss:// none may be given.
         self._ssl = (ssl_context or True) if self._url.startswith("wss://") else None
-        self._sightings = Sightings(attempt.prompt_id, read_plan(workflow))
+        self._sightings = Sightings(attempt.prompt_id, read_plan(workflow), attempt.costs)
         self._news = anyio.Event()
         self._tried = anyio.Event()
         """Set when an attempt to connect has succeeded or failed."""
@@ -95,7 +95,7 @@ class SocketObservation:
             await self._news.wait()
         if self._news.is_set():
             self._news = anyio.Event()
-        return self._sightings.merge()
+        return self._sightings.merge(anyio.current_time())
 
     async def reconnect(self) -> None:
         self._tried = anyio.Event()
@@ -181,7 +181,7 @@ class SocketObservation:
         async for frame in socket:
             began_s = time.thread_time()
             self._sightings.hear()
-            self._sightings.add(decode(frame), len(frame))
+            self._sightings.add(decode(frame), len(frame), anyio.current_time())
             self._notify()
             received_s = socket.take_spent_s() if isinstance(socket, _Connection) else 0.0
             pace.spend(received_s + time.thread_time() - began_s + FRAME_CPU_S)

@@ -5,6 +5,8 @@ Rule: pure; time is an argument, in seconds of any steady clock. The last value 
 
 from __future__ import annotations
 
+from msgspec import UNSET
+
 from everfold.runner.backend import Progress
 from everfold.streams.events.event import Progressed
 
@@ -46,4 +48,5 @@ class ProgressThrottle:
             node_class=progress.node_class,
             step=progress.step,
             steps=progress.steps,
+            left_s=UNSET if progress.left_s is None else progress.left_s,
         )

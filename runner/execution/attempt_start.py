@@ -6,7 +6,7 @@ without a trusted lease, which is checked last right before the final byte.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 import anyio
@@ -25,6 +25,7 @@ from everfold.runner.backend import (
     Withheld,
 )
 from everfold.runner.capabilities.model_names import read_graph, with_listed_names
+from everfold.runner.costs.node_cost import NodeCost
 from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.fleet import JobSlot
 from everfold.runner.execution.job_log import JobLog
@@ -121,7 +122,7 @@ class AttemptStart:
             self._slot.release()
             return not self.why_none
         workflow = with_listed_names(sent_graph(found.workflow, uploads), state.capabilities)
-        attempt = self.attempt(number)
+        attempt = await self.observed_attempt(number)
         # The socket first: ComfyUI does not repeat what it says while nobody listens.
         async with self._shared.live.observing(state.backend, attempt, workflow) as observation:
             await self._slot.wait_for_turn()
@@ -216,6 +217,17 @@ class AttemptStart:
             return attempt
         keys, extra = self.input.partner_keys, self.input.extra_data
         return msgspec.structs.replace(attempt, extra_data=extra, partner_keys=keys)
+
+    async def observed_attempt(self, number: int) -> Attempt:
+        """Return attempt `number` with what its nodes are expected to take."""
+        attempt, found = self.attempt(number), self.input
+        costs = await self._shared.costs.expected(found.workflow) if found is not None else {}
+        return msgspec.structs.replace(attempt, costs=costs)
+
+    def learn(self, costs: Mapping[str, NodeCost]) -> None:
+        """Keep what the nodes of an attempt took, for the progress of later jobs."""
+        if self.input is not None:
+            self._shared.costs.learn(self.input.workflow, costs)
 
     def limit_submit_time(self) -> None:
         """Let a submit in progress go on for SUBMIT_SHIELD_S at most: the run is stopping."""

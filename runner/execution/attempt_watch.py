@@ -25,6 +25,7 @@ from everfold.runner.backend import (
     Truth,
 )
 from everfold.runner.config import RunnerConfig
+from everfold.runner.costs.node_cost import NodeCost
 from everfold.runner.decisions.actions import Action, Wait, WatchAttempt
 from everfold.runner.decisions.output_files import collected
 from everfold.runner.decisions.progress_throttle import ProgressThrottle
@@ -71,6 +72,8 @@ class AttemptWatch:
         self._saved = set(job_log.job.outputs)
         """Nodes whose output is in the log already."""
         self._output_bytes = len(msgspec.json.encode(job_log.job.outputs))
+        self._is_estimated = bool(attempt.costs)
+        """Whether the time alone moves the progress on."""
         self._silent_limit_s = config.silent_after_s
         self.last_progress_at_s = anyio.current_time()
         """anyio.current_time() when the attempt last showed progress, or when the watch began."""
@@ -80,6 +83,8 @@ class AttemptWatch:
         self._saw_success = self._saw_end = False
         self.executed: frozenset[str] = frozenset()
         """Nodes that were seen to be executed."""
+        self.node_costs: Mapping[str, NodeCost] = {}
+        """What nodes took that ran in this watch."""
         self._earlier_pictures = earlier.pictures(attempt.number) if earlier else {}
         self._pictures: Mapping[str, SentPictures] = {}
 
@@ -119,6 +124,8 @@ class AttemptWatch:
     async def _next_sighting(self, observation: Observation, ask_at_s: float) -> Sighting:
         now_s = anyio.current_time()
         wait_s = max(0.0, ask_at_s - now_s)
+        if self._is_estimated and self._job_log.job.started_at_ms:
+            wait_s = min(wait_s, self._config.progress_every_s)
         due_s = self._progress.due_in_s(now_s)
         waiting = observation.next(wait_s if due_s is None else min(due_s, wait_s))
         return await self._wakeup.unless_set(waiting) or Sighting()
@@ -132,11 +139,12 @@ class AttemptWatch:
         self._saw_success = self._saw_success or sighting.succeeded
         self._saw_end = self._saw_end or sighting.is_over
         self._pictures = sighting.pictures or self._pictures
+        self.node_costs = sighting.node_costs or self.node_costs
         if sighting.progress is not None or sighting.saved:
             self.last_progress_at_s = anyio.current_time()
             self._is_opened_anew = False
-        if sighting.progress is not None:
-            self._progress.note(sighting.progress)
+        if (progress := sighting.progress or sighting.estimate) is not None:
+            self._progress.note(progress)
         for saved in sighting.saved:
             if saved.node not in self._saved:
                 self._saved.add(saved.node)

@@ -93,8 +93,7 @@ class JobRun:
         self._leased_at_s = steady_s()
         self._unsure_to_ms = shared.dispatch.clock.unsure_to_ms
         """Times of the log up to this one may be from before the server's clock was set."""
-        self._times = SeenTimes()
-        self._backend = JobBackend(shared.fleet)
+        self._times, self._backend = SeenTimes(), JobBackend(shared.fleet)
         asked = (self._may_send, self._now_ms, self._until_unwanted)
         self._attempt_start = AttemptStart(shared, self._job_log, self._slot, *asked)
         self._ending = JobEnding(
@@ -322,7 +321,7 @@ class JobRun:
         self._slot.move_to(self.job.backend, self.job.server)
         found = await self._attempt_start.load_input()
         workflow = b"{}" if isinstance(found, Failure) else found.workflow
-        attempt = self._attempt_start.attempt(self.job.attempt)
+        attempt = await self._attempt_start.observed_attempt(self.job.attempt)
         backend = self._backend.backend(self.job)
         async with self._shared.live.observing(backend, attempt, workflow) as observation:
             await self._watch(backend, attempt, observation)
@@ -331,6 +330,7 @@ class JobRun:
         told = (self.wakeup, self._shared.live, self._attempt_watch)
         self._attempt_watch = AttemptWatch(self._config, self._job_log, backend, attempt, *told)
         self._truth = await self._attempt_watch.run(observation, self._decide)
+        self._attempt_start.learn(self._attempt_watch.node_costs)
 
     async def _stop(self, why: str) -> None:
         """Ask the backend to end the attempt, and wait for its truth for a while."""

@@ -6,6 +6,7 @@ import anyio
 from msgspec import Struct, field
 
 from everfold.runner.config import RunnerConfig
+from everfold.runner.costs.cost_store import CostStore
 from everfold.runner.execution.fleet import Fleet
 from everfold.runner.inputs.input_files import InputFiles
 from everfold.runner.live.live_channel import LiveChannel
@@ -30,6 +31,7 @@ class Shared(Struct, frozen=True, eq=False):
     config: RunnerConfig
     server: ServerWatch
     live: LiveChannel
+    costs: CostStore
     job_reads: anyio.Semaphore
     """Held while a job run reads its job: thousands that start at once must not delay claims."""
     thumbnail: Thumbnail | None = None

@@ -212,6 +212,9 @@ class Progressed(Fact, frozen=True, kw_only=True, tag="job.progressed"):
     node_class: str | None = None
     step: int | None = None
     steps: int | None = None
+    left_s: int | UnsetType = UNSET
+    """Seconds that the attempt is expected to run still, at least 1; absent where that is not
+    known."""
 
 
 class OutputSaved(Fact, frozen=True, kw_only=True, tag="job.output_saved"):

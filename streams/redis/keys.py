@@ -71,6 +71,10 @@ class Keyspace(Struct, frozen=True):
         """STRING with a TTL: what a server has, packed; see runner/capabilities."""
         return f"{self.namespace}:object_info:{content_hash}"
 
+    def node_costs(self) -> str:
+        """HASH with a TTL: what nodes took in earlier runs, as JSON; see runner/costs."""
+        return f"{self.namespace}:node_costs"
+
     def asset_sweep(self, place: str) -> str:
         """STRING with a TTL: the runner that has swept a store of assets lately."""
         return f"{self.namespace}:asset_sweep:{place}"

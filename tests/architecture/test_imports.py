@@ -26,8 +26,8 @@ ROOMS = {
     "streams": "border errors closing private_folder events redis sealing appending assets "
     "user_files queues leases reading live archive retention",
     "projector": "job config assignment folding reading projector subscribing",
-    "runner": "loose_json capabilities backend config access renewal decisions comfyui adapters "
-    "inputs outputs live execution claiming runner",
+    "runner": "loose_json capabilities costs backend config access renewal decisions comfyui "
+    "adapters inputs outputs live execution claiming runner",
     "everfold": "event_text moments durations policy_settings policy_file workflow_file "
     "contract timeline simulator embedded sinks buckets archives assets erasing changed_graph "
     "shown_jobs submit_check submitting operations why queue_operations many_jobs client demo "

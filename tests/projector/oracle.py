@@ -34,6 +34,7 @@ def state_of(records: Iterable[Recorded]) -> dict[str, object]:
         "node_class": "",
         "step": 0,
         "steps": 0,
+        "left_s": 0,
         "outputs": {},
         "outputs_reused": False,
         "problems": [],
@@ -95,7 +96,7 @@ def _apply(s: dict, kind: str, e: dict, now: int) -> None:  # type: ignore[type-
         s["attempt"], s["attempt_state"], s["prompt_id"] = e["attempt"], "intended", e["prompt_id"]
         s["backend"], s["number"], s["started"], s["stopping"] = e["backend"], -1, 0, ""
         s["node"], s["node_class"], s["step"], s["steps"], s["nodes_done"] = "", "", 0, 0, 0
-        s["outputs"], s["problems"] = {}, []
+        s["outputs"], s["problems"], s["left_s"] = {}, [], 0
     if kind == "queued":
         s["attempt_state"] = "accepted"
         s["number"] = -1 if e.get("number") is None else e["number"]
@@ -109,6 +110,7 @@ def _apply(s: dict, kind: str, e: dict, now: int) -> None:  # type: ignore[type-
         s["nodes_done"], s["nodes_total"] = e["nodes_done"], e["nodes_total"]
         s["node"], s["node_class"] = e.get("node") or "", e.get("node_class") or ""
         s["step"], s["steps"] = e.get("step") or 0, e.get("steps") or 0
+        s["left_s"] = e.get("left_s") or 0
     if kind == "output_saved":
         s["outputs"] = {**s["outputs"], e["node"]: e["output"]}
     if kind == "cancel_requested":
@@ -126,7 +128,7 @@ def _apply(s: dict, kind: str, e: dict, now: int) -> None:  # type: ignore[type-
         s["rewound"] += 1
     if kind in ("lost", "retried"):
         s["status"] = "canceling" if canceling else "queued"
-        s["attempt_state"] = "over"
+        s["attempt_state"], s["left_s"] = "over", 0
     if kind == "lost":
         uncounted = e["cause"] in ("refused", "turned_away")
         s["losses"] += s["started"] > 0
@@ -150,7 +152,7 @@ def _apply(s: dict, kind: str, e: dict, now: int) -> None:  # type: ignore[type-
 
 def _end(s: dict, kind: str, e: dict, now: int) -> None:  # type: ignore[type-arg]
     s["status"], s["owner"], s["ended"], s["node"], s["node_class"] = kind, "", now, "", ""
-    s["attempt_state"] = "over" if s["attempt"] else ""
+    s["attempt_state"], s["left_s"] = "over" if s["attempt"] else "", 0
     s["abandoned"] += e.get("abandoned", False)
     if kind == "succeeded":
         s["reason"], s["error"], s["progress"] = "", None, 1.0

@@ -8,6 +8,7 @@ from itertools import accumulate, pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from everfold.projector.job.evolve import evolve
@@ -101,6 +102,11 @@ SUBMITTING = Submitting(attempt=1, backend="b", boot="m", prompt_id="p", client_
 QUEUED = Queued(attempt=1, prompt_id="p", number=4)
 RECOVERED = Recovered(owner="r2", previous_owner="r1", crashes=2, idle_ms=9, reason="lease_expired")
 
+
+def left(left_s: int | UnsetType) -> Progressed:
+    return Progressed(attempt=1, value=0.5, nodes_done=1, nodes_total=2, left_s=left_s)
+
+
 STORIES: dict[str, tuple[list[Event], dict[str, object]]] = {
     "submitted": ([], {"status": "queued", "user": "ada", "kind": "portrait"}),
     "claimed": ([Claimed(owner="r1")], {"owner": "r1", "epoch": 1, "status": "queued"}),
@@ -119,6 +125,20 @@ STORIES: dict[str, tuple[list[Event], dict[str, object]]] = {
         ],
         {"progress": 0.4, "node": "2", "step": 2, "steps": 5},
     ),
+    "the time left is that of the run": (
+        [SUBMITTING, left(40)],
+        {"left_s": 40},
+    ),
+    "the time left of a run that ended badly": (
+        [SUBMITTING, left(40), Lost(attempt=1, backend="b", cause="backend_restarted")],
+        {"left_s": 0},
+    ),
+    "the time left once it is not known": (
+        [SUBMITTING, left(40), left(UNSET)],
+        {"left_s": 0},
+    ),
+    "a time left that makes no sense": ([SUBMITTING, left(-(2**80))], {"left_s": 0}),
+    "a time left beyond all bounds": ([SUBMITTING, left(2**80)], {"left_s": 366 * 86_400}),
     "progress is capped": (
         [SUBMITTING, Progressed(attempt=1, value=1.0, nodes_done=3, nodes_total=3)],
         {"progress": 0.99},
@@ -192,3 +212,11 @@ def test_each_event_does_what_it_says(name: str) -> None:
     events, expected = STORIES[name]
     job = fold(records_of([SUBMITTED, *events]))
     assert {field: getattr(job, field) for field in expected} == expected
+
+
+def test_the_time_left_goes_down_with_the_time_and_never_to_nothing() -> None:
+    job = Job(left_s=40, updated_at_ms=100_000)
+    assert [job.left_at_s(at_ms) for at_ms in (0, 100_000, 125_400, 139_900, 900_000)] == [
+        *(40, 40, 15, 1, 1)
+    ]
+    assert Job(updated_at_ms=100_000).left_at_s(0) == 0

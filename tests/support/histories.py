@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from everfold.streams.events import event as events
 from everfold.streams.events.codec import encode
@@ -52,6 +53,7 @@ MIDDLE: st.SearchStrategy[events.Event] = st.one_of(
         nodes_done=st.integers(0, 9),
         nodes_total=st.just(9),
         node=st.sampled_from(["1", None]),
+        left_s=st.sampled_from([UNSET, 1, 90]),
     ),
     st.builds(
         events.OutputSaved,

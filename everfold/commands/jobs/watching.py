@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from everfold.client import Everfold, to_json
-from everfold.commands.formats import doing, job_columns, short_ids
+from everfold.commands.formats import doing, job_columns, left, short_ids
 from everfold.commands.jobs.outputs import show_outputs
 from everfold.commands.output import console, emit, is_terminal, say, table
 from everfold.commands.session import Session
@@ -48,7 +48,7 @@ async def _print_changes(everfold: Everfold, last: Job, session: Session) -> Job
         if session.json:
             emit(to_json(job))
         elif (job.status, doing(job)) != (last.status, doing(last)):
-            say(f"{job.job_id} {job.status} {job.progress:.0%} {doing(job)}")
+            say(f"{job.job_id} {job.status} {job.progress:.0%} {doing(job)}{left(job)}")
         last = job
     return last
 

@@ -15,6 +15,7 @@ from everfold.erasing.erasure import Erasure
 from everfold.projector.folding.parking import Parked, Skip
 from everfold.projector.subscribing.held import Held
 from everfold.projector.subscribing.subscription import Description, group_name
+from everfold.runner.costs.cost_store import CostEntry
 from everfold.streams.appending.graph_assets import read_graph_assets
 from everfold.streams.appending.log import Log
 from everfold.streams.assets.asset_store import read_asset
@@ -132,6 +133,7 @@ def _of_namespace(keys: Keyspace) -> Iterator[Stored]:
         (keys.paused(), Pause),
         (keys.user_keys(), UserKey),
         (keys.erasures(), Erasure),
+        (keys.node_costs(), CostEntry),
     ):
         yield Stored(key, "hash", decoder(cast("type[object]", kind)))
     yield Stored(keys.user_files(""), "hash")

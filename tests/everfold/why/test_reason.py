@@ -50,6 +50,8 @@ TABLE: list[tuple[WhyCode, Facts, str]] = [
     ("stopping", at(replace(RUNS, stopping="stalled", stopping_at_ms=ago(4))),
      "its prompt at gpu1 is being stopped for 4 s: stalled"),
     ("running", at(RUNS), "running on gpu1 for 12 s, 50%"),
+    ("running", at(replace(RUNS, left_s=45, updated_at_ms=ago(5))),
+     "running on gpu1 for 12 s, 50%, about 40 s left"),
     ("running", at(RUNS, at_why="no answer for 30 s"),
      "running on gpu1 for 12 s, 50%; no answer for 30 s"),
     ("at_server", at(SENT, at_busy=3), "it waits in the own queue of gpu1, where 3 prompts run or "
