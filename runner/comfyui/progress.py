@@ -23,6 +23,8 @@ from everfold.runner.loose_json import NAME_LIMIT
 
 HIGHEST = 0.99
 
+LATEST_S = 1e12
+"""No clock shows more."""
 LEAST_S = 0.001
 """What a node takes at least."""
 UNKNOWN_SHARE = 0.1
@@ -95,7 +97,7 @@ def evolve(tally: Tally, message: messages.Message, at_s: float = 0.0) -> Tally:
     after = _evolved(tally, message)
     if after is tally and not isinstance(message, _OF_TIME):
         return tally
-    return _timed(tally, after, message, max(tally.at_s, at_s if math.isfinite(at_s) else 0.0))
+    return _timed(tally, after, message, _later(tally, at_s))
 
 
 _OF_TIME = (messages.ExecutionStart, messages.ExecutionSuccess)
@@ -138,7 +140,7 @@ def estimate(tally: Tally, at_s: float) -> tuple[float, int | None]:
     if not tally.costs:
         return tally.value, None
     pace, total_s, all_done_s, known_s, unknown_s = _pace(tally), 0.0, 0.0, 0.0, 0.0
-    at_s = max(tally.at_s, at_s if math.isfinite(at_s) else 0.0)
+    at_s = _later(tally, at_s)
     for name in tally.runs - tally.finished:
         node_s, work, cost = tally.seconds[name], tally.work.get(name), tally.costs.get(name)
         total_s += node_s
@@ -158,6 +160,11 @@ def estimate(tally: Tally, at_s: float) -> tuple[float, int | None]:
     is_known = unknown_s <= UNKNOWN_SHARE * (known_s + unknown_s)
     left = max(1, math.ceil((known_s + unknown_s) * pace)) if is_known else None
     return min(value, HIGHEST), left
+
+
+def _later(tally: Tally, at_s: float) -> float:
+    """Return the time, or that of the last message where it comes before it or makes no sense."""
+    return max(tally.at_s, at_s) if abs(at_s) < LATEST_S else tally.at_s
 
 
 def _pace(tally: Tally) -> float:
