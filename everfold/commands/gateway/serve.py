@@ -38,12 +38,19 @@ class WebOptions:
         str, Parameter(help="The address to listen on; all others than loopback need keys.")
     ] = "127.0.0.1"
     port: Annotated[int, number("port", "The port to listen on; 0 picks a free one.")] = 8189
+    front_end: Annotated[
+        str,
+        Parameter(
+            help="The folder of ComfyUI's web front end, or one that has it: a virtual environment "
+            "or a ComfyUI folder. Default: the installed comfyui-frontend-package."
+        ),
+    ] = ""
 
     def settings(self) -> WebSettings:
         """Return them as the gateway takes them."""
         from everfold.web.settings import WebSettings
 
-        return WebSettings()
+        return WebSettings(front_end=self.front_end)
 
 
 GATEWAY = WebOptions()

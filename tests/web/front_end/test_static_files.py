@@ -245,7 +245,8 @@ async def test_templates_come_from_the_packages_beside_the_front_end(
 
 async def test_without_template_packages_none_are_listed(browser: httpx.AsyncClient) -> None:
     assert (await browser.get("/templates/index.json")).json() == []
-    assert (await browser.get("/templates/index.zh.json")).json() == []
+    assert (await browser.get("/templates/index.zh-TW.json")).json() == []
+    assert (await browser.get("/templates/index_logo.json")).json() == {}
 
 
 async def test_what_a_farm_has_none_of_is_answered_as_empty(client: httpx.AsyncClient) -> None:

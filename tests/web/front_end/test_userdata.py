@@ -152,6 +152,12 @@ async def test_markup_is_never_shown_as_a_page(client: httpx.AsyncClient) -> Non
     assert headers["x-content-type-options"] == "nosniff"
 
 
+async def test_templates_of_nodes_are_none_before_there_are_some(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/userdata/comfy.templates.json")).json() == []
+    await saved(client, "comfy.templates.json", '[{"name": "a"}]')
+    assert (await client.get("/userdata/comfy.templates.json")).json() == [{"name": "a"}]
+
+
 async def test_a_users_style_sheet_is_one_and_empty_where_there_is_none(
     client: httpx.AsyncClient,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 
 from starlette.responses import HTMLResponse, Response
@@ -41,6 +42,8 @@ async def get_template(call: Call) -> Response:
     answer = await file_answer(call.gateway.templates, path, call.request.headers)
     if answer is not None:
         return answer
-    if path.startswith("index.") and path.endswith(".json"):
+    if re.fullmatch(r"index(\.[\w-]+)?\.json", path):
         return Response(b"[]", media_type="application/json")
+    if path == "index_logo.json":
+        return Response(b"{}", media_type="application/json")
     raise Problem(404, "not_found", "there is no such workflow template here")

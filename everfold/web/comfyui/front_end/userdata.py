@@ -25,7 +25,8 @@ from everfold.web.operation import Call
 from everfold.web.problem import Problem
 
 USER_STYLE = "user.css"
-"""The file that the front end loads as a style sheet at each start."""
+EMPTY = {USER_STYLE: b"", "comfy.templates.json": b"[]"}
+"""What the front end reads at each start, and what is in it before its user has written it."""
 
 _SHOWN_AS = {"json": "application/json", "css": "text/css"}
 """By a file's suffix; what is not listed is only bytes."""
@@ -65,7 +66,8 @@ async def get_user_file(call: Call) -> Response:
     """Answer with a file, which a browser never shows as a page of this address."""
     path = _path("/".join(_parts(call)))
     content = await read_user_file(call.gateway.everfold.log, call.caller.user, path)
-    if content is None and path != USER_STYLE:
+    content = EMPTY.get(path) if content is None else content
+    if content is None:
         raise Problem(404, "not_found", f"there is no file {path}")
     headers = {
         "X-Content-Type-Options": "nosniff",
@@ -74,7 +76,7 @@ async def get_user_file(call: Call) -> Response:
         "Cache-Control": "no-cache",
     }
     media_type = _SHOWN_AS.get(path.rpartition(".")[2].lower(), "application/octet-stream")
-    return Response(content or b"", headers=headers, media_type=media_type)
+    return Response(content, headers=headers, media_type=media_type)
 
 
 async def post_file(call: Call) -> Response:
