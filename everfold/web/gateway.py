@@ -21,6 +21,7 @@ from everfold.web.listing import Listing
 from everfold.web.looks import Look, Looks
 from everfold.web.own.sampled import Sampled
 from everfold.web.settings import WebSettings
+from everfold.web.v2.job_stream import JobStreams
 
 
 class Gateway:
@@ -43,6 +44,7 @@ class Gateway:
         self.channels = Channels()
         self.catalogue = Catalogue(everfold.log)
         self.shown_prompts = ShownPrompts(everfold.log, self.catalogue.output_classes)
+        self.job_streams = JobStreams(self)
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:

@@ -10,6 +10,7 @@ from everfold.web.v2.assets import (
     get_content,
     has_hash,
 )
+from everfold.web.v2.job_events import stream_job
 from everfold.web.v2.jobs import cancel_job, get_job, get_logs, get_workflow
 from everfold.web.v2.list_jobs import list_jobs
 from everfold.web.v2.shapes import AssetAnswer, HashBody, JobAnswer, JobBody, JobPage, JobWorkflow
@@ -60,6 +61,17 @@ V2: tuple[Operation, ...] = (
         method="GET", path="/jobs/{job_id}/logs", answer=get_logs, name="get_job_logs",
         role="reader", summary="Say that there is no log of one job.", parameters=(JOB,),
         answers={204: None},
+    ),
+    Operation(
+        method="GET", path="/jobs/{job_id}/events", answer=stream_job, name="stream_job",
+        role="reader", summary="Send a job, then each change of it until it has ended.",
+        parameters=(
+            JOB,
+            Parameter(
+                name="Last-Event-ID", place="header", told="Only what came after this event."
+            ),
+        ),
+        answers={200: "text/event-stream", 204: None},
     ),
     Operation(
         method="POST", path="/assets", answer=create_asset, name="create_asset",
