@@ -21,7 +21,7 @@ from everfold.web.listing import Listing
 from everfold.web.looks import Look, Looks
 from everfold.web.own.sampled import Sampled
 from everfold.web.settings import WebSettings
-from everfold.web.v2.job_stream import JobStreams
+from everfold.web.v2.stream.job_stream import JobStreams
 
 
 class Gateway:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from everfold.web.operation import Operation, Parameter
-from everfold.web.v2.assets import (
+from everfold.web.v2.jobs import cancel_job, get_job, get_logs, get_workflow
+from everfold.web.v2.list_jobs import list_jobs
+from everfold.web.v2.shapes import AssetAnswer, HashBody, JobAnswer, JobBody, JobPage, JobWorkflow
+from everfold.web.v2.stored.assets import (
     create_from_hash,
     delete_asset,
     get_asset,
     get_content,
     has_hash,
 )
-from everfold.web.v2.job_events import stream_job
-from everfold.web.v2.jobs import cancel_job, get_job, get_logs, get_workflow
-from everfold.web.v2.list_jobs import list_jobs
-from everfold.web.v2.shapes import AssetAnswer, HashBody, JobAnswer, JobBody, JobPage, JobWorkflow
+from everfold.web.v2.stored.uploading import create_asset
+from everfold.web.v2.stream.job_events import stream_job
 from everfold.web.v2.submitting import create_job
-from everfold.web.v2.uploading import create_asset
 
 KEY = Parameter(
     name="Idempotency-Key", place="header",

@@ -20,10 +20,10 @@ from everfold.web.files.owned_files import file_with_bytes, named_again
 from everfold.web.operation import Call
 from everfold.web.problem import Problem
 from everfold.web.v2.addresses import base_of
-from everfold.web.v2.asset_answer import asset_answer, value_answer
 from everfold.web.v2.output_ids import Place, place_of
 from everfold.web.v2.shapes import AssetAnswer, HashBody
-from everfold.web.v2.uploading import checked_tags
+from everfold.web.v2.stored.asset_answer import asset_answer, value_answer
+from everfold.web.v2.stored.uploading import checked_tags
 from everfold.web.v2.values import Value, values_of_node
 
 

@@ -27,7 +27,7 @@ from everfold.web.files.multipart import (
 from everfold.web.operation import Call
 from everfold.web.problem import Problem
 from everfold.web.v2.addresses import base_of
-from everfold.web.v2.asset_answer import asset_answer
+from everfold.web.v2.stored.asset_answer import asset_answer
 from everfold.web.v2.submitting import idempotency_key_of
 
 FILE = "file"

@@ -14,9 +14,9 @@ from everfold.web.event_stream import COMMENT, HEADERS, EventStream, following
 from everfold.web.operation import Call
 from everfold.web.problem import Problem
 from everfold.web.v2.addresses import base_of
-from everfold.web.v2.frames import frames_between, snapshot
-from everfold.web.v2.job_stream import JobStream
 from everfold.web.v2.jobs import job_id_of
+from everfold.web.v2.stream.frames import frames_between, snapshot
+from everfold.web.v2.stream.job_stream import JobStream
 
 
 async def stream_job(call: Call) -> Response:
@@ -55,8 +55,10 @@ async def _frames(call: Call, job_id: str, seq: int | None) -> AsyncGenerator[by
         if not call.caller.sees(stream.job.user):
             raise JobUnknown(job_id)
         yield b""
-        place, job, position = stream.sent.end, stream.job, stream.position
-        yield await _missed(call, stream, job, seq) or snapshot(job, position, stream.place)
+        place, job = stream.sent.end, stream.job
+        preview = b"" if job.is_terminal else stream.preview.content
+        now = snapshot(job, stream.position, stream.place) + preview
+        yield await _missed(call, stream, job, seq) or now
         async for messages in following(stream.sent, place):
             content = b"".join([message.content for message in messages])
             if content or not messages:

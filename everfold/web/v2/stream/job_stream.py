@@ -17,8 +17,8 @@ from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import EverfoldError
 from everfold.web.feeds.feeds import JobFeed
 from everfold.web.feeds.ring import Overtaken, Ring
-from everfold.web.v2.frames import Place, frames_between, preview_frame, status_frame
 from everfold.web.v2.shapes import moment
+from everfold.web.v2.stream.frames import Place, frames_between, preview_frame, status_frame
 
 if TYPE_CHECKING:
     from everfold.web.gateway import Gateway
@@ -60,7 +60,8 @@ class JobStream:
         self.readers = 0
         self.begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when `job` is known; or why it is not."""
-        self._preview = Sent(b"")
+        self.preview = Sent(b"")
+        """The newest one."""
 
     async def run(self) -> None:
         """Follow the job to its end."""
@@ -120,9 +121,9 @@ class JobStream:
             if not previews:
                 return
             place += len(previews)
-            self._preview.content = b""
-            self._preview = Sent(preview_frame(previews[-1]))
-            self.sent.add(self._preview)
+            self.preview.content = b""
+            self.preview = Sent(preview_frame(previews[-1]))
+            self.sent.add(self.preview)
             await asyncio.sleep(PREVIEW_EVERY_S)
 
     async def _follow_position(self) -> None:

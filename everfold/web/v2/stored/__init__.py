@@ -1,0 +1,1 @@
+"""Stored files: upload, look, read, remove."""
