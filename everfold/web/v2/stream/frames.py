@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from everfold.projector.job.job import Job
-from everfold.web.feeds.feeds import Preview
+from  import Preview
 from everfold.web.v2.job_answer import progress_of, shown_position
 from everfold.web.v2.outputs import outputs_of
 from everfold.web.v2.shapes import PreviewEvent, StatusEvent
