@@ -1,4 +1,4 @@
-"""`everfold schema`: prints the contract of the log for other programs."""
+"""`everfold schema`: prints the contracts of the log and of the gateway for other programs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from cyclopts import App, Parameter
 
 from everfold.contract import documents
 from everfold.contract.json_schema import EVENT_TYPES
-from everfold.streams.errors import Refused
+from everfold.streams.errors import Misconfigured, Refused
 
-schema = App(name="schema", help="Print the contract of the log, for programs in any language.")
+schema = App(
+    name="schema", help="Print the contracts of log and gateway, for programs in any language."
+)
 
 
 @schema.command(name="json")
@@ -37,6 +39,19 @@ def _instead(event_type: str) -> str:
 def asyncapi() -> None:
     """Print an AsyncAPI 3.0 document of the log: its keys, its entries, and who writes them."""
     sys.stdout.write(documents.asyncapi())
+
+
+@schema.command
+def openapi() -> None:
+    """Print the OpenAPI 3.1 document of the gateway: its routes, and what they take and answer."""
+    # Here, because it needs the extra `server`.
+    try:
+        from everfold.web.openapi.route import openapi_text
+    except ImportError as error:
+        raise Misconfigured(
+            "the gateway's packages are not installed: pip install 'everfold[server]'"
+        ) from error
+    sys.stdout.write(openapi_text())
 
 
 @schema.command

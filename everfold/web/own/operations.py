@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from everfold.web.openapi.route import OPENAPI
 from everfold.web.operation import Operation
 from everfold.web.own.acts import ACTS_ON_JOBS
 from everfold.web.own.events.all_events import ALL_EVENTS
@@ -17,6 +18,7 @@ from everfold.web.own.subscriptions import SUBSCRIPTIONS
 OWN: tuple[Operation, ...] = (
     *PROBES,
     *METRICS,
+    *OPENAPI,
     # Before those of one job: no job's id is `cancel`.
     *MANY_JOBS,
     *JOBS,

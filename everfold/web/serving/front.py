@@ -8,7 +8,7 @@ from __future__ import annotations
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from everfold.web.app import form_of
+from everfold.web.contracts import form_of
 from everfold.web.problem import AWAY_RETRY_S, Problem
 
 AWAY = Problem(

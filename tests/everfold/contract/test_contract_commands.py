@@ -26,7 +26,12 @@ STRANGE = b'{"type":"job.teleported","id":"x","actor":"y","v":1}'
 
 
 @pytest.mark.parametrize(
-    ("document", "path"), [("json", "events.schema.json"), ("asyncapi", "asyncapi.json")]
+    ("document", "path"),
+    [
+        ("json", "events.schema.json"),
+        ("asyncapi", "asyncapi.json"),
+        ("openapi", "openapi.json"),
+    ],
 )
 async def test_a_document_is_printed_without_a_server(
     start_program: StartProgram, document: str, path: str

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from everfold.contract import documents
+from everfold.web.openapi.route import openapi_text
 
 ROOT = Path(__file__).parents[3]
-MADE = {
+MADE: dict[str, tuple[str, Callable[[], str]]] = {
     "docs/contract/events.schema.json": ("everfold schema json", documents.json_schema),
     "docs/contract/asyncapi.json": ("everfold schema asyncapi", documents.asyncapi),
+    "docs/contract/openapi.json": ("everfold schema openapi", openapi_text),
 }
 
 

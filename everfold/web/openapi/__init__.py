@@ -1,0 +1,1 @@
+"""The OpenAPI document of a gateway, made of the rows of its routes."""
