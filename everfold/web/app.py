@@ -31,6 +31,7 @@ logger = get_logger("everfold.web")
 
 METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 
+
 def app(everfold: Everfold, settings: WebSettings | None = None) -> Starlette:
     """Return the gateway of an open client, to be served alone or mounted in an application.
 

@@ -12,7 +12,9 @@ MAX_ITEMS = Parameter(
     name="max_items", kind=int, told="The newest so many; 200 where it is absent."
 )
 OFFSET = Parameter(name="offset", kind=int, told="Counted from the oldest of the newest 2,000.")
-PROMPT_ID = Parameter(name="prompt_id", place="path", is_required=True)
+PROMPT_ID = Parameter(
+    name="prompt_id", place="path", is_required=True, told="The prompt's id: a UUID."
+)
 
 JOBS: tuple[Operation, ...] = (
     Operation(
@@ -74,11 +76,11 @@ UNDER_API: tuple[Operation, ...] = (
         role="reader", summary="List jobs.",
         parameters=(
             Parameter(name="status", told=", ".join(listing.STATUSES) + ", or several of these."),
-            Parameter(name="workflow_id"),
+            Parameter(name="workflow_id", told="Only jobs of this workflow."),
             Parameter(name="sort_by", told=" or ".join(listing.ORDERS)),
             Parameter(name="sort_order", told="asc or desc"),
-            Parameter(name="limit", kind=int),
-            Parameter(name="offset", kind=int),
+            Parameter(name="limit", kind=int, told="The most jobs."),
+            Parameter(name="offset", kind=int, told="Jobs that are left out first."),
         ),
         answers={200: listing.JobList},
     ),

@@ -36,8 +36,8 @@ from tests.support.wait import eventually
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
 
 WITHOUT_JSON = {
-    "simulator", "config check", "schema json", "schema asyncapi", "schema script",
-    "sink webhook test",
+    "simulator", "config check", "schema json", "schema asyncapi", "schema openapi",
+    "schema script", "sink webhook test",
 }  # fmt: skip
 """Commands that print a document, or one sentence."""
 

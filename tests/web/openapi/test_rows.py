@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from everfold.web.contracts import CONTRACTS
 from everfold.web.openapi.document import KINDS
+from everfold.web.openapi.schemas import Schemas
 from everfold.web.operation import Call, Operation, Parameter
 
 ROWS = [row for contract in CONTRACTS for row in contract.operations]
@@ -38,7 +39,18 @@ def breaches(row: Operation) -> list[str]:
         found += [f"its parameter {one.name}: {why}" for why in parameter_breaches(one, in_path)]
     if row.body is not None and row.method in ("GET", "HEAD", "DELETE"):
         found.append(f"a {row.method} has no body")
-    return found
+    return [*found, *type_breaches(row)]
+
+
+def type_breaches(row: Operation) -> Iterator[str]:
+    """Say which types of a row no schema describes."""
+    for kind in (row.body, *row.answers.values()):
+        if kind is None or isinstance(kind, str):
+            continue
+        try:
+            Schemas([kind])
+        except TypeError as error:
+            yield f"no schema describes {kind}: {error}"
 
 
 def parameter_breaches(one: Parameter, in_path: set[str]) -> Iterator[str]:

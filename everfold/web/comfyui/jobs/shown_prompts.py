@@ -23,7 +23,7 @@ from everfold.web.comfyui.jobs.shown_job import (
     shown_graph,
     shown_outputs,
 )
-from everfold.web.comfyui.lifecycle_messages import Message, history_messages
+from everfold.web.comfyui.lifecycle_messages import history_messages
 from everfold.web.comfyui.prompt_ids import prompt_id_of
 
 ENTRIES_BYTES = 32 * 2**20
@@ -40,7 +40,8 @@ class Status(Struct, frozen=True, kw_only=True):
 
     status_str: str
     completed: bool
-    messages: list[tuple[str, Message]]
+    messages: Sequence[tuple[str, object]]
+    """Names and messages, as they are sent."""
 
 
 class Entry(Struct, frozen=True, kw_only=True):
