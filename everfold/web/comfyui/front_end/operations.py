@@ -27,13 +27,17 @@ from everfold.web.operation import Operation, Parameter
 
 JSON = "application/json"
 
+FULL_INFO = Parameter(name="full_info", kind=bool, told="Size and times, too.")
 LISTING = (
-    Parameter(name="dir", is_required=True),
-    Parameter(name="recurse", kind=bool),
-    Parameter(name="full_info", kind=bool),
-    Parameter(name="split", kind=bool),
+    Parameter(name="dir", is_required=True, told="The folder."),
+    Parameter(name="recurse", kind=bool, told="What is in its folders, too."),
+    FULL_INFO,
+    Parameter(name="split", kind=bool, told="Each path as a list of its parts."),
 )
-WRITING = (Parameter(name="overwrite", kind=bool), Parameter(name="full_info", kind=bool))
+WRITING = (
+    Parameter(name="overwrite", kind=bool, told="Whether a file that is there is replaced."),
+    FULL_INFO,
+)
 
 FRONT_END: tuple[Operation, ...] = (
     Operation(
@@ -68,7 +72,7 @@ FRONT_END: tuple[Operation, ...] = (
     ),
     Operation(
         method="GET", path="/v2/userdata", answer=get_entries, name="comfyui_list_entries",
-        role="reader", answers={200: list[Entry]}, parameters=(Parameter(name="path"),),
+        role="reader", answers={200: list[Entry]}, parameters=(Parameter(name="path", told="The folder."),),
         summary="List the caller's files and folders below a folder.",
     ),
     Operation(
