@@ -14,7 +14,7 @@ from comfy_sdk import AsyncComfy, Comfy
 from comfy_sdk.events import Event, OutputReady, Preview, Progress, StatusChange
 
 from everfold import Everfold
-from  import Preview as SentPreview
+from everfold.streams.live.live_message import Preview as SentPreview
 from everfold.web.v2.stream.job_stream import JobStream
 from tests.support.wait import eventually
 from tests.web.site import Site, client_of, serving

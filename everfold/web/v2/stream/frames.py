@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from everfold.projector.job.job import Job
-from  import Preview
+from everfold.streams.live.live_message import Preview
 from everfold.web.v2.job_answer import progress_of, shown_position
 from everfold.web.v2.outputs import outputs_of
 from everfold.web.v2.shapes import PreviewEvent, StatusEvent
