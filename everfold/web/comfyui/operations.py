@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from everfold.web.comfyui.files import uploads, view
 from everfold.web.comfyui.jobs import history, listing, queue, submit
+from everfold.web.comfyui.server import models, object_info, system_stats
 from everfold.web.comfyui.server.features import Features, features
 from everfold.web.operation import Operation, Parameter
 
@@ -137,6 +138,44 @@ SERVER: tuple[Operation, ...] = (
     Operation(
         method="GET", path="/features", answer=features, name="comfyui_features", role="reader",
         summary="Say what the gateway can do, in ComfyUI's words.", answers={200: Features},
+    ),
+    Operation(
+        method="GET", path="/object_info", answer=object_info.get_object_info,
+        name="comfyui_object_info", role="reader",
+        summary="Describe the node classes of all servers together.",
+        answers={200: dict[str, object]},
+    ),
+    Operation(
+        method="GET", path="/object_info/{class_type}", answer=object_info.get_object_info_of,
+        name="comfyui_object_info_of", role="reader", summary="Describe one node class.",
+        parameters=(Parameter(name="class_type", place="path", is_required=True),),
+        answers={200: dict[str, object]},
+    ),
+    Operation(
+        method="GET", path="/models", answer=models.get_models, name="comfyui_models",
+        role="reader", summary="List the folders of models.", answers={200: list[str]},
+    ),
+    Operation(
+        method="GET", path="/models/{folder}", answer=models.get_models_of,
+        name="comfyui_models_of", role="reader", summary="List the model files of a folder.",
+        parameters=(Parameter(name="folder", place="path", is_required=True),),
+        answers={200: list[str]},
+    ),
+    Operation(
+        method="GET", path="/embeddings", answer=models.get_embeddings,
+        name="comfyui_embeddings", role="reader", summary="List embeddings: none are known.",
+        answers={200: list[str]},
+    ),
+    Operation(
+        method="GET", path="/system_stats", answer=system_stats.system_stats,
+        name="comfyui_system_stats", role="reader",
+        summary="Describe the farm as if it were one machine.",
+        answers={200: system_stats.SystemStats},
+    ),
+    Operation(
+        method="POST", path="/free", answer=system_stats.free, name="comfyui_free",
+        summary="Do nothing: the memory of the servers is everybody's.",
+        body=dict[str, object], answers={200: None},
     ),
 )  # fmt: skip
 

@@ -141,13 +141,17 @@ def with_uploads(description: Description, names: dict[str, list[str]]) -> Descr
     """Return a class with these names as the choices of its inputs: input -> names."""
     groups = {
         group: {
-            name: with_choices(spec, list(names[name])) if name in names else spec
+            name: with_choices(spec, list(names[name])) if _is_list(name, spec, names) else spec
             for name, spec in _object(inputs).items()
         }
         for group, inputs in _object(description.get("input")).items()
         if isinstance(inputs, dict)
     }
     return {**description, "input": {**_object(description.get("input")), **groups}}
+
+
+def _is_list(name: str, spec: object, names: dict[str, list[str]]) -> bool:
+    return name in names and choices_of(spec) is not None
 
 
 def _object(value: object) -> dict[str, object]:
