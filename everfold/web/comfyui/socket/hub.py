@@ -69,12 +69,19 @@ class Hub:
         self._followed: dict[str, _Followed] = {}
         feeds.listeners.append(self._note)
 
+    def __len__(self) -> int:
+        return len(self.members)
+
+    @property
+    def members(self) -> list[Member]:
+        """The sockets that are connected."""
+        return [member for members in self._members.values() for member in members]
+
     def of_caller(self, caller: Caller) -> int:
         """Return how many sockets a caller has."""
         return sum(
             member.caller.key_id == caller.key_id and member.caller.user == caller.user
-            for members in self._members.values()
-            for member in members
+            for member in self.members
         )
 
     async def join(self, member: Member) -> None:
