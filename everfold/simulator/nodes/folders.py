@@ -25,9 +25,18 @@ MODELS: dict[str, list[str]] = {
     ],
     "clip_vision": ["clip_vision_h.safetensors"],
     "controlnet": ["control_v11p_sd15_canny_fp16.safetensors"],
-    "diffusion_models": ["flux1-dev.safetensors", "wan2.1_t2v_1.3B_fp16.safetensors"],
+    "diffusion_models": [
+        "flux1-dev.safetensors",
+        "wan2.1_t2v_1.3B_fp16.safetensors",
+        "z_image_turbo_bf16.safetensors",
+    ],
     "loras": ["lcm-lora-sdv1-5.safetensors", "pixel-art-xl.safetensors"],
-    "text_encoders": ["clip_l.safetensors", "t5xxl_fp16.safetensors", "umt5_xxl_fp16.safetensors"],
+    "text_encoders": [
+        "clip_l.safetensors",
+        "qwen_3_4b.safetensors",
+        "t5xxl_fp16.safetensors",
+        "umt5_xxl_fp16.safetensors",
+    ],
     "upscale_models": ["RealESRGAN_x2.pth", "RealESRGAN_x4plus.pth"],
     "vae": ["ae.safetensors", "vae-ft-mse-840000-ema-pruned.safetensors"],
 }

@@ -41,6 +41,11 @@ def _files(folder: str) -> InputSpec:
 _STRENGTH = real(1.0, -100.0, 100.0, 0.01)
 _SHARE = real(0.0, 0.0, 1.0, 0.001)
 _PROMPT: InputSpec = ("STRING", {"multiline": True, "dynamicPrompts": True})
+_CLIP_TYPES = [
+    *("stable_diffusion", "stable_cascade", "sd3", "stable_audio", "mochi", "ltxv", "pixart"),
+    *("cosmos", "lumina2", "wan", "hidream", "chroma", "ace", "omnigen2", "qwen_image"),
+    *("hunyuan_image",),
+]
 _DEVICE: dict[str, InputSpec] = {"device": (["default", "cpu"], {"advanced": True})}
 
 MODEL_NODES: dict[str, Node] = {
@@ -67,7 +72,7 @@ MODEL_NODES: dict[str, Node] = {
         action=_makes(1, LOAD_S),
     ),
     "CLIPLoader": Node(
-        {"clip_name": _files("text_encoders"), "type": (["stable_diffusion", "sd3", "wan"], {})},
+        {"clip_name": _files("text_encoders"), "type": (_CLIP_TYPES, {})},
         ("CLIP",),
         _DEVICE,
         category="advanced/loaders",
@@ -179,6 +184,13 @@ MODEL_NODES: dict[str, Node] = {
     ),
     "ModelSamplingSD3": Node(
         {"model": MODEL, "shift": real(3.0, 0.0, 100.0, 0.01)},
+        ("MODEL",),
+        module="comfy_extras.nodes_model_advanced",
+        category="advanced/model",
+        action=_makes(1, 0),
+    ),
+    "ModelSamplingAuraFlow": Node(
+        {"model": MODEL, "shift": real(1.73, 0.0, 100.0, 0.01)},
         ("MODEL",),
         module="comfy_extras.nodes_model_advanced",
         category="advanced/model",
