@@ -7,6 +7,7 @@ projector or this client has seen, and says how far behind it may be.
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -129,6 +130,16 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations,
                 yield client
             finally:
                 await client._end_check()
+
+    def acting_as(self, actor: str) -> Everfold:
+        """Return this client with another actor, who is stored in what it appends and changes.
+
+        Both use the same connections, and end together. Raises InvalidName.
+        """
+        self._checking()
+        made = copy.copy(self)
+        made.log = self.log.acting_as(actor)
+        return made
 
     @property
     def assets(self) -> AssetStore:

@@ -177,15 +177,9 @@ class Submitting:
         given = await self._given_inputs(graph, *files)
         graph = graph if given is None else given.draft
         labels, is_known = check_needs(needs), partial(self._is_known, *key)
-        if self._submit_check is None:
-            # Here, because many programs submit nothing.
-            from everfold.submit_check import SubmitCheck
-
-            self._submit_check = SubmitCheck(self.log)
-        node_errors: dict[str, dict[str, object]] = {}
+        check, node_errors = self._checking(), dict[str, dict[str, object]]()
         if validate:
-            check = self._submit_check.check
-            node_errors = await check(graph, labels, may_wait=may_wait, is_known=is_known)
+            node_errors = await check.check(graph, labels, may_wait=may_wait, is_known=is_known)
         return graph, given, node_errors
 
     async def _given_inputs(
@@ -204,6 +198,15 @@ class Submitting:
         given = GivenInputs(graph, inputs, rules)
         await given.check()
         return None if given.is_empty else given
+
+    def _checking(self) -> SubmitCheck:
+        """Return what knows the servers."""
+        if self._submit_check is None:
+            # Here, because many programs submit nothing.
+            from everfold.submit_check import SubmitCheck
+
+            self._submit_check = SubmitCheck(self.log)
+        return self._submit_check
 
     async def _end_check(self) -> None:
         """End what goes on in the background."""

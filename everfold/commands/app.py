@@ -67,6 +67,10 @@ COMMANDS = {
         "queues.limits:limits",
         "List, set and remove limits of jobs, users' shares, and what users may store.",
     ),
+    "keys": (
+        "gateway.keys:keys",
+        "Add, list and revoke the keys with which the gateway is called.",
+    ),
     "assets": (
         "assets.assets:assets",
         "List, show, get, put and remove stored files; sweep and verify the store.",

@@ -18,9 +18,9 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute, compile_path
 from everfold.client import Everfold
 from everfold.streams.border.logger import get_logger
 from everfold.web.access.gate import Gate
-from everfold.web.caller import EVERYBODY, Caller
+from everfold.web.caller import NOBODY, Caller
 from everfold.web.comfyui.socket.client_socket import SOCKET_PATHS, serve_socket
-from everfold.web.contracts import CONTRACTS, Contract, Form
+from everfold.web.contracts import CONTRACTS, Contract, Form, form_of
 from everfold.web.counters import CountedRequests
 from everfold.web.gateway import Gateway
 from everfold.web.operation import Call, Operation
@@ -38,7 +38,9 @@ def app(everfold: Everfold, settings: WebSettings | None = None) -> Starlette:
     It must be entered by its lifespan, or, where it is mounted in an application that does not
     pass that on, by `async with gateway.router.lifespan_context(gateway)`.
     """
-    gateway = Gateway(everfold, settings or WebSettings())
+    settings = settings or WebSettings()
+    gateway = Gateway(everfold, settings)
+    gateway.doorkeeper.is_public = _public_among(routes := _routes(gateway))
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -47,11 +49,24 @@ def app(everfold: Everfold, settings: WebSettings | None = None) -> Starlette:
 
     middleware = [
         Middleware(CountedRequests, gateway.counters),
-        Middleware(Gate, gateway.streams),
+        Middleware(Gate, gateway.doorkeeper, gateway.streams, settings, form_of),
     ]
-    made = Starlette(routes=_routes(gateway), lifespan=lifespan, middleware=middleware)
+    made = Starlette(routes=routes, lifespan=lifespan, middleware=middleware)
     made.state.gateway = gateway
     return made
+
+
+def _public_among(routes: Sequence[BaseRoute]) -> Callable[[str, str], bool]:
+    """Return what says of a method and a path whether no key is asked for."""
+    known = [route for route in routes if isinstance(route, Route)]
+
+    def is_public(method: str, path: str) -> bool:
+        for route in known:
+            if method in (route.methods or ()) and route.path_regex.match(path):
+                return bool(getattr(route.endpoint, "is_public", False))
+        return False
+
+    return is_public
 
 
 def _routes(gateway: Gateway) -> list[BaseRoute]:
@@ -106,6 +121,8 @@ def _endpoint(
     async def endpoint(request: Request) -> Response:
         try:
             caller = caller_of(request)
+            if not operation.is_public and caller == NOBODY:
+                raise Problem(401, "unauthorized", "a key is needed")
             if not operation.is_public and not caller.may(operation.role):
                 raise Problem(
                     403,
@@ -121,10 +138,11 @@ def _endpoint(
             return form(problem)
 
     endpoint.__name__ = operation.name
+    endpoint.is_public = operation.is_public  # type: ignore[attr-defined]
     return endpoint
 
 
 def caller_of(request: Request) -> Caller:
     """Return who calls."""
-    found: Caller = getattr(request.state, "caller", EVERYBODY)
+    found: Caller = getattr(request.state, "caller", NOBODY)
     return found

@@ -47,3 +47,6 @@ class Caller(Struct, frozen=True, kw_only=True):
 
 EVERYBODY = Caller(role="operator", sees_all=True)
 """Who calls while the namespace has no keys: then only the own machine is served."""
+
+NOBODY = Caller(role="reader")
+"""Who looks at a public page without a key: nothing else is for it."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from msgspec import Struct
 from starlette.responses import Response
 
+from everfold.web.access.operations import ACCESS
 from everfold.web.comfyui.front_end.operations import FRONT_END, PAGES
 from everfold.web.comfyui.operations import COMFYUI, UNDER_API
 from everfold.web.comfyui.refusal import Refusal, refusal
@@ -42,6 +43,10 @@ class Contract(Struct, frozen=True, kw_only=True):
 
 CONTRACTS: tuple[Contract, ...] = (
     Contract(
+        name="Login", operations=ACCESS, form=envelope, error=ErrorEnvelope, is_documented=False,
+        about="The login of browsers.",
+    ),
+    Contract(
         name="Everfold", operations=OWN, form=envelope, error=ErrorEnvelope,
         alone_below="/everfold",
         about="What neither of the other contracts has: the history of jobs, and operating.",
@@ -71,7 +76,7 @@ CONTRACTS: tuple[Contract, ...] = (
 
 def form_of(path: str) -> Form:
     """Return how the contract answers that a path belongs to, where no route is reached."""
-    if any(path == one.path for one in OWN):
+    if any(path == one.path for one in (*ACCESS, *OWN)):
         return envelope
     found = (one for one in CONTRACTS if one.alone_below and path.startswith(one.alone_below + "/"))
     return next((one.form for one in found), refusal)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
@@ -9,6 +10,7 @@ from everfold.assets.channels import Channels
 from everfold.client import Everfold
 from everfold.projector.job.job import Job
 from everfold.streams.errors import JobUnknown
+from everfold.web.access.doorkeeper import Doorkeeper
 from everfold.web.access.open_streams import OpenStreams
 from everfold.web.caller import Caller
 from everfold.web.comfyui.front_end.installed import find_front_end, find_templates
@@ -34,6 +36,7 @@ class Gateway:
         self.hub = Hub(everfold, self.feeds)
         """The websockets of ComfyUI's clients."""
         self.streams = OpenStreams()
+        self.doorkeeper = Doorkeeper(everfold.log, settings)
         self.front_end = find_front_end(settings.front_end)
         """The folder of ComfyUI's web front end, if there is one here."""
         self.templates = find_templates(self.front_end) if self.front_end else ()
@@ -50,10 +53,18 @@ class Gateway:
     async def open(self) -> AsyncIterator[None]:
         """Run what goes on beside the requests."""
         async with self.feeds:
+            following = asyncio.create_task(self.doorkeeper.keys.follow(self.streams))
             try:
                 yield
             finally:
                 self.streams.close()
+                following.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await following
+
+    def acting_as(self, caller: Caller) -> Everfold:
+        """Return the client as one whose acts are recorded as this caller's."""
+        return self.everfold.acting_as(caller.actor)
 
     async def job(self, caller: Caller, job_id: str) -> Job:
         """Return a job that the caller may see. Raises JobUnknown for any other."""

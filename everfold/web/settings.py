@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
+
 from msgspec import Struct
 
+from everfold.streams.errors import Misconfigured
+
 MIB = 1024 * 1024
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#@]+")
 
 
 class WebSettings(Struct, frozen=True, kw_only=True):
@@ -16,9 +23,33 @@ class WebSettings(Struct, frozen=True, kw_only=True):
     """Origins of pages on other hosts that may call, such as https://studio.example."""
     allowed_hosts: tuple[str, ...] = ()
     """Names under which it is reached, besides addresses and localhost; empty: any, with keys."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses and networks of proxies, or `unix`, whose X-Forwarded-... headers are believed."""
+    requests_per_s: float = 200.0
+    """What a key without a number of its own may ask of this gateway."""
+    streams: int = 1_000
+    """Event streams and websockets that such a key may have open at this gateway."""
     body_limit_bytes: int = 16 * MIB
     """The largest body but for files."""
     upload_limit_bytes: int = 1024 * MIB
     """The largest file that may be sent."""
     kept_s: float = 7200.0
     """Seconds that a projector keeps the state of a job that has ended: clients are told of it."""
+
+    def __post_init__(self) -> None:
+        """Raise Misconfigured for an origin, a host or a proxy that cannot be one."""
+        for one in self.allowed_origins:
+            if one != "*" and not _ORIGIN.fullmatch(one):
+                raise Misconfigured(
+                    f"the allowed origin {one!r} is none: write https://studio.example, or *"
+                )
+        for one in self.allowed_hosts:
+            if not one or not re.fullmatch(r"[A-Za-z0-9._:\[\]-]+", one):
+                raise Misconfigured(f"the allowed host {one!r} is none: write studio.example")
+        for one in self.trusted_proxies:
+            try:
+                ipaddress.ip_network("127.0.0.1" if one == "unix" else one, strict=False)
+            except ValueError as error:
+                raise Misconfigured(
+                    f"the trusted proxy {one!r} is none: write an address, a network or unix"
+                ) from error

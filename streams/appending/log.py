@@ -6,8 +6,9 @@ Rule: every change of a job is one script call, and every append may be repeated
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import msgspec
 
@@ -146,6 +147,12 @@ class Log(SealedContent):
             yield cls(url, redis, opened, actor, cipher)
         finally:
             await close(redis)
+
+    def acting_as(self, actor: str) -> Self:
+        """Return this log with another actor. Both use the same connections. Raises InvalidName."""
+        made = copy.copy(self)
+        made.actor = check_name("actor", actor)
+        return made
 
     async def check_level(self) -> None:
         """Read the namespace's levels again. To be called by whatever works on jobs, now and then.

@@ -33,6 +33,7 @@ _IN_TEXT = re.compile(
     | (?P<name>(?:authorization|proxy-authorization|cookie|x-api-key)['"]?\s*[:=]\s*)
       (?P<kind>['"]?(?:basic|bearer|token)\s+)?[^\s,'"}}]+       # a header
     | whsec_[A-Za-z0-9+/=_-]+ | phc_[A-Za-z0-9_-]+               # keys that say what they are
+    | ef_[0-9a-f]{{10}}_[0-9a-f]+                                  # a key of the gateway
     | (?<![\w-]) (?=[\w-]*(?:{_SECRET_NAMES}))
       (?P<setting>[\w-]+(?:\s*=\s*['"]?|['"]\s*:\s*['"]))       # name=value, "name": "value"
       [^\s,;&'"]+

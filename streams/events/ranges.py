@@ -149,6 +149,11 @@ RANGES = {
     "fetch_limit_bytes": Range(1, 64 * 1024 * MIB, "bytes", is_whole=True),
     "fetch_within_s": _PERIOD,
     "fetch_silence_s": _PERIOD,
+    # Of the gateway's keys.
+    "requests_per_s": Range(0.01, 1_000_000),
+    "streams": _count(0, 1_000_000),
+    "body_limit": Range(1, 64 * 1024 * MIB, "bytes", is_whole=True),
+    "key_ttl_s": _PERIOD,
     # Of the simulator.
     "port": _count(0, 65_535),
     "speed": Range(SHORTEST_S, 1_000_000),

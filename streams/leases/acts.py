@@ -35,6 +35,8 @@ Verb = Literal[
     "erase_user",
     "retry_held",
     "skip_held",
+    "add_key",
+    "revoke_key",
 ]
 """What an operator can do. A new one is added here."""
 

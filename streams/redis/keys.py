@@ -50,8 +50,7 @@ class Keyspace(Struct, frozen=True):
         return f"{{{self.namespace}:{partition}}}"
 
     def meta(self) -> str:
-        """HASH: partitions, schema version, reader levels, generation id, run id and last start of
-        the server."""
+        """HASH: partitions, schema version, levels, generation id, run id, start of the server."""
         return f"{self.namespace}:meta"
 
     def runners(self) -> str:
@@ -59,8 +58,7 @@ class Keyspace(Struct, frozen=True):
         return f"{self.namespace}:runners"
 
     def processes(self) -> str:
-        """HASH: projector, consumer or producer -> what it can read and when it was last seen, as
-        JSON; see leases/registry.py."""
+        """HASH: projector, consumer or producer -> what it can read, when it was seen, as JSON."""
         return f"{self.namespace}:processes"
 
     def backends(self) -> str:
@@ -112,8 +110,7 @@ class Keyspace(Struct, frozen=True):
         return f"{self.namespace}:rewound"
 
     def limits(self) -> str:
-        """HASH: "running user ada", "waiting queue default", "share user ada" ... -> a number; see
-        queues/limits.py."""
+        """HASH: "running user ada", "share user ada" ... -> a number; see queues/limits.py."""
         return f"{self.namespace}:limits"
 
     def running(self, scope: str, name: str) -> str:
@@ -125,18 +122,27 @@ class Keyspace(Struct, frozen=True):
         return f"{self.namespace}:order:{queue}:{priority}"
 
     def user_keys(self) -> str:
-        """HASH: digest of a user -> the key with which the user's content is sealed, wrapped, as
-        JSON; see sealing/user_keys.py."""
+        """HASH: digest of a user -> the user's sealing key, wrapped, as JSON; see sealing/."""
         return f"{self.namespace}:user_keys"
 
+    def gateway_keys(self) -> str:
+        """HASH: key id -> a key of the gateway, without its text, as JSON; see web/access."""
+        return f"{self.namespace}:gateway_keys"
+
+    def gateway_key_uses(self) -> str:
+        """HASH: key id -> about when a key was used last, Unix ms."""
+        return f"{self.namespace}:gateway_key_uses"
+
+    def gateway_session(self, digest: str) -> str:
+        """STRING with a TTL: the id of the key with which a browser has logged in."""
+        return f"{self.namespace}:gateway_session:{digest}"
+
     def erasures(self) -> str:
-        """HASH: digest of a user that is being erased -> the stored files that are to be removed,
-        as JSON; see everfold/erasing."""
+        """HASH: digest of a user that is being erased -> stored files to be removed, as JSON."""
         return f"{self.namespace}:erasures"
 
     def hidden(self, user: str) -> str:
-        """ZSET with a TTL: jobs that a user has deleted from ComfyUI's history, by the time of that
-        in Unix milliseconds; `*` for all that had ended by then."""
+        """ZSET with a TTL: jobs that a user deleted from a history, by time; `*`: all before."""
         return f"{self.namespace}:hidden:{user}"
 
     def paused(self) -> str:
@@ -144,8 +150,7 @@ class Keyspace(Struct, frozen=True):
         return f"{self.namespace}:paused"
 
     def listening(self) -> str:
-        """STRING with a TTL: while it is there, a gateway wants to know what backends say; see
-        live/."""
+        """STRING with a TTL: while it is there, a gateway listens to backends; see live/."""
         return f"{self.namespace}:listening"
 
     def wake(self) -> str:
@@ -203,8 +208,7 @@ class Keyspace(Struct, frozen=True):
         return f"{self.tag(partition)}:later"
 
     def blocked(self, partition: int) -> str:
-        """ZSET: open jobs that some runners cannot read, by the time until which they wait for
-        one that can, in Unix milliseconds. They are in `later`, too."""
+        """ZSET: open jobs that some runners cannot read, by until when they wait, Unix ms."""
         return f"{self.tag(partition)}:blocked"
 
     def deadlines(self, partition: int) -> str:
@@ -216,8 +220,7 @@ class Keyspace(Struct, frozen=True):
         return f"{self.tag(partition)}:clock"
 
     def unmoved(self, partition: int, name: str) -> str:
-        """ZSET: what `later`, `deadlines` or `blocked` (`name`) held when the server's clock was
-        set, and was not moved by the step yet."""
+        """ZSET: what `later`, `deadlines` or `blocked` held before a step of the clock."""
         return f"{self.tag(partition)}:unmoved:{name}"
 
     def workflow(self, partition: int, sha256: str) -> str:

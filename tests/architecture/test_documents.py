@@ -23,6 +23,7 @@ SAMPLE = {
     "priority": "high",
     "sha256": "S",
     "content_hash": "S",
+    "digest": "S",
     "submit_id": "I",
     "name": "N",
     "line": "L",

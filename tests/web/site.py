@@ -8,11 +8,12 @@ import socket
 from collections.abc import AsyncIterator
 
 import httpx
-import uvicorn
+from starlette.applications import Starlette
 
 from everfold import Everfold
 from everfold.web import WebSettings, app
 from everfold.web.gateway import Gateway
+from everfold.web.serving.gateway_server import web_server
 from tests.support.stack import Stack
 from tests.support.wait import eventually
 
@@ -20,9 +21,10 @@ from tests.support.wait import eventually
 class Site:
     """A gateway, the client inside it, and the processes of its namespace."""
 
-    def __init__(self, url: str, everfold: Everfold, stack: Stack, gateway: Gateway) -> None:
+    def __init__(self, url: str, everfold: Everfold, stack: Stack, application: Starlette) -> None:
         self.url = url
-        self.gateway = gateway
+        self.application = application
+        self.gateway: Gateway = application.state.gateway
         self.everfold = everfold
         self.stack = stack
 
@@ -35,16 +37,11 @@ async def serving(
     taken = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{taken.getsockname()[1]}"
     application = app(everfold, settings)
-    config = uvicorn.Config(
-        application, log_config=None, lifespan="on", timeout_graceful_shutdown=1
-    )
-    server = uvicorn.Server(config)
-    # A test's signals are pytest's own.
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+    server = web_server(application, lifespan="on")
     running = asyncio.create_task(server.serve([taken]))
     try:
         await eventually(lambda: server.started or running.done(), 10)
-        yield Site(url, everfold, stack, application.state.gateway)
+        yield Site(url, everfold, stack, application)
     finally:
         server.should_exit = True
         await running

@@ -45,12 +45,38 @@ class WebOptions:
             "or a ComfyUI folder. Default: the installed comfyui-frontend-package."
         ),
     ] = ""
+    allow_host: Annotated[
+        list[str] | None,
+        Parameter(
+            help="A name by which it is reached; .example.com is each name below that. Repeat the "
+            "option for several. Default: any with keys, this machine's own without."
+        ),
+    ] = None
+    allow_origin: Annotated[
+        list[str] | None,
+        Parameter(
+            help="An origin of pages that may call it, such as https://studio.example; with keys * "
+            "is any. Repeat the option for several."
+        ),
+    ] = None
+    trust_proxy: Annotated[
+        list[str] | None,
+        Parameter(
+            help="Address or network of a proxy in front of it, whose X-Forwarded-... headers are "
+            "believed. Repeat the option for several."
+        ),
+    ] = None
 
     def settings(self) -> WebSettings:
         """Return them as the gateway takes them."""
         from everfold.web.settings import WebSettings
 
-        return WebSettings(front_end=self.front_end)
+        return WebSettings(
+            front_end=self.front_end,
+            allowed_hosts=tuple(self.allow_host or ()),
+            allowed_origins=tuple(self.allow_origin or ()),
+            trusted_proxies=tuple(self.trust_proxy or ()),
+        )
 
 
 GATEWAY = WebOptions()

@@ -35,6 +35,7 @@ from everfold.streams.redis.replies import shown
 from everfold.streams.retention.lost_writes import LostWrites
 from everfold.streams.sealing.user_keys import UserKey
 from everfold.streams.user_files.user_files import read_times
+from everfold.web.access.key import Key
 
 PROJECTION_GROUP = "projection:"
 
@@ -141,6 +142,8 @@ def _of_namespace(keys: Keyspace) -> Iterator[Stored]:
     yield Stored(keys.user_settings(""), "hash", read_json)
     yield Stored(keys.limits(), "hash", _limit)
     yield Stored(keys.listening(), "string")
+    yield Stored(keys.gateway_keys(), "hash", decoder(Key))
+    yield Stored(keys.gateway_key_uses(), "hash", _number)
     yield Stored(keys.audit(), "stream")
     for ordered in (keys.projectors("jobs"), keys.hidden("")):
         yield Stored(ordered, "zset")

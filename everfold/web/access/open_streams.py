@@ -6,10 +6,13 @@ seconds and a revoked key reads nothing more. An answer of a known length is nev
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from everfold.web.problem import FULL_RETRY_S, Problem
 
 EVENT_STREAM = b"text/event-stream"
 
@@ -25,8 +28,17 @@ LAST_WORD_S = 0.5
 class Stream:
     """One answer on its way, and whether it is one that goes on."""
 
-    def __init__(self, streams: OpenStreams, scope: Scope, send: Send, key_id: str) -> None:
+    def __init__(
+        self,
+        streams: OpenStreams,
+        scope: Scope,
+        send: Send,
+        key_id: str = "",
+        most: int | None = None,
+    ) -> None:
+        """`most` is how many streams the key may have open, None for any number."""
         self.key_id = key_id
+        self._most = most
         self._streams = streams
         self._send = send
         self._is_websocket = scope["type"] == "websocket"
@@ -37,9 +49,9 @@ class Stream:
 
     async def run(self, app: ASGIApp, scope: Scope, receive: Receive) -> None:
         """Let an application answer, until it is done or the stream is ended."""
-        if self._is_websocket:
-            self._streams.add(self)
         try:
+            if self._is_websocket:
+                self._begin()
             with self._cancel:
                 await app(scope, receive, self.send)
             if self._cancel.cancelled_caught:
@@ -52,7 +64,7 @@ class Stream:
         """Pass a message on, and see by it whether the answer is a stream."""
         match message["type"]:
             case "http.response.start" if _is_event_stream(message):
-                self._streams.add(self)
+                self._begin()
                 self._is_open = True
             case "websocket.accept":
                 self._is_open = True
@@ -61,6 +73,16 @@ class Stream:
             case "http.response.body" if not message.get("more_body"):
                 self._is_open = False
         await self._send(message)
+
+    def _begin(self) -> None:
+        if self._most is not None and self._streams.of_key(self.key_id) >= self._most:
+            raise Problem(
+                429,
+                "too_many_streams",
+                f"this key may have {self._most} streams open at one gateway: close one",
+                retry_after_s=FULL_RETRY_S,
+            )
+        self._streams.add(self)
 
     def end(self, code: int) -> None:
         """Stop the route; what it has sent ends as if it were complete."""
@@ -80,6 +102,7 @@ class OpenStreams:
 
     def __init__(self) -> None:
         self._streams = set[Stream]()
+        self._counts = Counter[str]()
         self.is_closed = False
         """No stream may begin any more."""
 
@@ -88,17 +111,21 @@ class OpenStreams:
 
     def of_key(self, key_id: str) -> int:
         """Return how many streams a key has open."""
-        return sum(stream.key_id == key_id for stream in self._streams)
+        return self._counts[key_id]
 
     def add(self, stream: Stream) -> None:
         """Take a stream in; it is ended at once where the gateway stops."""
         self._streams.add(stream)
+        self._counts[stream.key_id] += 1
         if self.is_closed:
             stream.end(STOPPED)
 
     def remove(self, stream: Stream) -> None:
         """Forget a stream that has ended."""
-        self._streams.discard(stream)
+        if stream in self._streams:
+            self._streams.remove(stream)
+            self._counts[stream.key_id] -= 1
+            self._counts = +self._counts
 
     def close(self) -> None:
         """End all streams, and each that begins from now on."""

@@ -9,16 +9,21 @@ import contextlib
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from typing import Literal
 
 import anyio
 import uvicorn
+from starlette.types import ASGIApp
 
 from everfold.client import Everfold
 from everfold.streams.border.logger import get_logger
-from everfold.streams.errors import Unavailable
+from everfold.streams.errors import Misconfigured, Unavailable
 from everfold.streams.redis.retry import Backoff
+from everfold.web.access.key_store import stored_keys
 from everfold.web.app import app
+from everfold.web.serving.bounded_protocol import BoundedProtocol
 from everfold.web.serving.front import Front
+from everfold.web.serving.sockets import is_private
 from everfold.web.settings import WebSettings
 
 logger = get_logger("everfold.web")
@@ -29,8 +34,34 @@ RETRY_FOR_S = 3.0
 STOP_WITHIN_S = 1
 """Seconds that answers under way have once streams are closed."""
 
+NEEDS_KEYS = (
+    "without keys the gateway listens on this machine's own addresses only: run `everfold keys add "
+    "NAME --role operator` first, or leave --host out"
+)
+
+WEBSOCKET_LIMIT_BYTES = 1024 * 1024
+"""Of one message that a client sends."""
+
 Connect = Callable[[], AbstractAsyncContextManager[Everfold]]
 """Opens the client of the gateway alone. Raises Unavailable while Redis is away."""
+
+
+def web_server(served: ASGIApp, *, lifespan: Literal["on", "off"] = "off") -> uvicorn.Server:
+    """Return a server with a gateway's bounds, which leaves signals to its process."""
+    config = uvicorn.Config(
+        served,
+        http=BoundedProtocol,
+        ws_max_size=WEBSOCKET_LIMIT_BYTES,
+        log_config=None,
+        access_log=False,
+        lifespan=lifespan,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=STOP_WITHIN_S,
+    )
+    server = uvicorn.Server(config)
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+    return server
 
 
 class GatewayServer:
@@ -48,18 +79,7 @@ class GatewayServer:
         """Is told why Redis cannot be reached, and "" when it is."""
         self._front = Front()
         self._stop, self._ended = anyio.Event(), anyio.Event()
-        config = uvicorn.Config(
-            self._front,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            proxy_headers=False,
-            server_header=False,
-            timeout_graceful_shutdown=STOP_WITHIN_S,
-        )
-        self._server = uvicorn.Server(config)
-        # The process has signals of its own.
-        self._server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+        self._server = web_server(self._front)
 
     async def run(self) -> None:
         """Serve until `stop`. Raises what is wrong with the namespace or the settings."""
@@ -94,6 +114,8 @@ class GatewayServer:
     async def _serve_once(self) -> None:
         async with self._connect() as everfold:
             everfold.log.retry_for_s = RETRY_FOR_S
+            if not is_private(self._sockets) and not await stored_keys(everfold.log):
+                raise Misconfigured(NEEDS_KEYS)
             made = app(everfold, self._settings)
             async with made.router.lifespan_context(made):
                 self._front.app = made

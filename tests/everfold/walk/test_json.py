@@ -165,6 +165,8 @@ MORE = {
     "jobs wait": ["--timeout", "1"],
     "jobs watch": ["ended"],
     "runner": ["--drain", "0"],
+    "keys add": ["--role", "reader"],
+    "keys revoke": ["held"],
     "serve": ["--port", "0"],
     "up": ["--drain", "0"],
     "sink webhook": ["--allow-private"],

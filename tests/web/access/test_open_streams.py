@@ -16,13 +16,13 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from everfold.web.access.gate import Gate
-from everfold.web.access.open_streams import STOPPED, OpenStreams
+from everfold.web.access.open_streams import STOPPED, OpenStreams, Stream
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio
@@ -63,9 +63,19 @@ ROUTES = [
 ]
 
 
+class Streaming:
+    """The part of a gate that is about streams."""
+
+    def __init__(self, app: ASGIApp, streams: OpenStreams) -> None:
+        self.app, self.streams = app, streams
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await Stream(self.streams, scope, send).run(self.app, scope, receive)
+
+
 @contextlib.asynccontextmanager
 async def serving(streams: OpenStreams) -> AsyncIterator[tuple[str, uvicorn.Server]]:
-    app = Starlette(routes=ROUTES, middleware=[Middleware(Gate, streams)])
+    app = Starlette(routes=ROUTES, middleware=[Middleware(Streaming, streams)])
     taken = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)

@@ -1,0 +1,110 @@
+"""HTTP connections whose heads are bounded: in bytes, in lines and in time, and in their number.
+
+Rule: what a peer sends before anybody knows who it is costs a fixed amount of memory and time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_LIMIT_BYTES = 64 * 1024
+"""Of a request's line and headers together; cookies and signed addresses need a few KiB."""
+HEAD_LINES_LIMIT = 128
+HEAD_WITHIN_S = 15.0
+"""Seconds within which a head must be complete."""
+CONNECTIONS_LIMIT = 8_192
+
+_FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 2\r\n"
+    b"connection: close\r\n\r\n"
+)
+_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\n"
+    b"connection: close\r\n\r\n"
+)
+
+
+class HeadTooLarge(Exception):
+    """The head of a request has more than it may have."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's, with bounds."""
+
+    _head_bytes = 0
+    """What has come of a head that is not complete."""
+    _is_in_head = True
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection, or refuse it where there are too many."""
+        super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS_LIMIT:
+            self._close_with(_FULL)
+        else:
+            self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, as long as the head is within its bounds."""
+        if self.transport.is_closing():
+            return
+        if self._is_in_head and self._head_timer is None:
+            self._await_head()
+        super().data_received(data)
+        if not self._is_in_head or self.transport.is_closing():
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > HEAD_LIMIT_BYTES:
+            self._close_with(_TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        """Begin a head."""
+        super().on_message_begin()
+        self._is_in_head, self._head_bytes = True, 0
+
+    def on_headers_complete(self) -> None:
+        """End a head. Raises HeadTooLarge, which the parser passes on as its own error."""
+        self._is_in_head = False
+        self._stop_timer()
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if size > HEAD_LIMIT_BYTES or len(self.headers) > HEAD_LINES_LIMIT:
+            raise HeadTooLarge
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """End a request: what comes next is a head."""
+        super().on_message_complete()
+        self._is_in_head, self._head_bytes = True, 0
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what the parser does not take."""
+        size = len(getattr(self, "url", b"")) + sum(len(n) + len(v) for n, v in self.headers or ())
+        if size > HEAD_LIMIT_BYTES or len(self.headers or ()) > HEAD_LINES_LIMIT:
+            self._close_with(_TOO_LARGE)
+        else:
+            super().send_400_response(msg)
+
+    def _await_head(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_WITHIN_S, self._give_up)
+
+    def _give_up(self) -> None:
+        self._head_timer = None
+        if not self.transport.is_closing():
+            self.transport.close()
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _close_with(self, answer: bytes) -> None:
+        self._stop_timer()
+        self.transport.write(answer)
+        self.transport.close()
