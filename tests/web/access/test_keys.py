@@ -333,7 +333,7 @@ async def test_it_does_not_listen_to_others_without_keys(
 async def test_every_route_but_the_public_ones_needs_a_key(site: Site, everfold: Everfold) -> None:
     await add_key(everfold.log, "one", user="ada")
     routes = [one for one in site.application.routes if isinstance(one, Route)]
-    open_paths = {"/login", "/logout", "/livez", "/readyz"}
+    open_paths = {"/login", "/logout", "/livez", "/readyz", "/openapi.json"}
     async with client_of(site) as client:
         await eventually(lambda: _is_refused(client), 5)
         for route in routes:
