@@ -158,6 +158,12 @@ class Stack:
         await program.line("projector", within_s=20)
         return program
 
+    def start(self, *arguments: str, environ: Mapping[str, str]) -> Program:
+        """Start another program of this namespace."""
+        program = self._start(*arguments, environ=environ)
+        self._programs.append(program)
+        return program
+
     async def submit(self, seconds: float = 1.0, policy: Policy | None = None) -> str:
         made = await self.log.submit(sleeper(seconds), policy=policy)
         return made.job_id
