@@ -38,8 +38,8 @@ def server(own_server: StartServer) -> OwnServer:
     return own_server()
 
 
-RUN_ELSEWHERE = {"receipts", "tally", "own_cursor", "own_application"}
-"""They run until they are ended: test_consumers.py, web/test_mounted.py."""
+RUN_ELSEWHERE = {"receipts", "tally", "own_cursor"}
+"""They run until they are ended: test_consumers.py."""
 
 
 def test_every_example_is_listed_here() -> None:

@@ -19,7 +19,7 @@ async def test_an_application_mounts_it_and_says_who_calls(stack: Stack) -> None
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     environ = {**stack.names, "PORT": str(port)}
-    program = stack.start("-m", "examples.own_application", environ=environ)
+    program = stack.start("-m", "examples.gateway.own_application", environ=environ)
     url = f"http://127.0.0.1:{port}"
     ada, bob = ({"Authorization": f"Bearer token-of-{name}"} for name in ("ada", "bob"))
     async with httpx.AsyncClient(base_url=url, timeout=20) as client:
