@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
 from everfold.streams.events.record import Recorded
+from everfold.streams.leases.backends import backend_entries
 from everfold.streams.retention.history import all_history, job_history
 from everfold.timeline.tracks import Track, TrackBuilder, clipped
 
@@ -64,6 +66,24 @@ async def read_tracks(
         if job_id in seen and user in (None, builder.job.user)
     )
     return [track if span.since_ms is None else clipped(track, span.since_ms) for track in tracks]
+
+
+async def titled(log: Log, tracks: Sequence[Track]) -> list[Track]:
+    """Return the tracks with what people call each backend, in place of its address.
+
+    One without a name, or of which nothing has been heard for days, keeps its address.
+    """
+    titles = {entry.name: entry.title or entry.name for entry in await backend_entries(log)}
+    return [
+        replace(
+            track,
+            segments=tuple(
+                replace(segment, backend=titles.get(segment.backend, segment.backend))
+                for segment in track.segments
+            ),
+        )
+        for track in tracks
+    ]
 
 
 async def _records(

@@ -23,6 +23,7 @@ EXAMPLES = {
     "img2img": "6 pictures from 2 servers",
     "producer": "Succeeded",
     "jobs_per_hour": "3 submitted, 0 succeeded",
+    "one_address": "12 pictures of 12 colours for 12 prompts",
 }
 NEEDS_RUNNER = ("submit_and_wait", "watch_progress")
 
@@ -56,7 +57,7 @@ async def test_the_example_runs(
         runner = start_program("-m", "everfold", "runner", environ=environ)
         await runner.line("serves")
     example = start_program("-m", f"examples.{name}", environ=environ)
-    assert await example.end(within_s=60) == 0, example
+    assert await example.end(within_s=100) == 0, example
     assert any(EXAMPLES[name] in line for line in example.lines), example
 
 

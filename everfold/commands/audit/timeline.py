@@ -19,7 +19,7 @@ from everfold.commands.session import DEFAULT, Session
 from everfold.commands.times import PastTime, to_ms
 from everfold.streams.errors import Misconfigured
 from everfold.streams.redis.server import server_time_ms
-from everfold.timeline.reading import Span, read_tracks
+from everfold.timeline.reading import Span, read_tracks, titled
 from everfold.timeline.svg import svg as picture
 from everfold.timeline.trace import trace as traced
 from everfold.timeline.tracks import Track
@@ -60,7 +60,9 @@ async def timeline(
         now_ms = await server_time_ms(everfold.log.redis)
         kept = await known_archive(everfold.log, archive)
         chosen = [await everfold.find(one) for one in job]
-        tracks = await read_tracks(everfold.log, chosen, span, user, now_ms, kept)
+        found = await read_tracks(everfold.log, chosen, span, user, now_ms, kept)
+        # Programs know a backend by its address.
+        tracks = found if session.json else await titled(everfold.log, found)
     if not tracks or (session.json and not (svg or trace)):
         session.show(tracks, {}, empty="no jobs found")
         return

@@ -10,6 +10,7 @@ from xml.etree import ElementTree as Xml
 import pytest
 
 from everfold.streams.appending.log import Log
+from everfold.streams.leases.backends import BackendEntry, note_backends
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_time_ms
 from everfold.timeline.reading import Span, read_tracks
@@ -60,6 +61,24 @@ async def test_pictures_of_real_jobs_are_printed_and_written(
     assert Xml.parse(picture).getroot().tag.endswith("svg")
     assert {event["ph"] for event in json.loads(traced.read_text())["traceEvents"]} == {
         *("M", "X", "i")
+    }
+
+
+async def test_a_backend_has_the_name_that_people_gave_it(timeline: Timeline, log: Log) -> None:
+    await make_jobs(log, 3)
+    await work(log)
+    [address] = {
+        segment.backend
+        for track in await read_tracks(log, (), Span(), None, await server_time_ms(log.redis))
+        for segment in track.segments
+        if segment.backend
+    }
+    await note_backends(log, [BackendEntry(name=address, seen_ms=1, title="gpu1")])
+    printed = await ended(timeline("--by", "backend"))
+    assert any(line.startswith("gpu1") for line in printed)
+    told = await ended(timeline("--by", "backend", "--json"))
+    assert {segment["backend"] for line in told for segment in json.loads(line)["segments"]} >= {
+        address
     }
 
 
