@@ -111,17 +111,23 @@ def _operation(contract: Contract, operation: Operation, schemas: Schemas) -> Sc
             "content": _content(operation.body, schemas),
         }
     told["responses"] = {
+        **_errors(contract, operation),
+        # A row that has a 503 of its own says what is in it.
         **{
             str(status): _response(status, kind, schemas)
             for status, kind in sorted(operation.answers.items())
         },
+    }
+    return told
+
+
+def _errors(contract: Contract, operation: Operation) -> Schema:
+    if operation.method == "HEAD":
+        return {name: {"description": "Not done."} for name in ("4XX", "503")}
+    return {
         "4XX": {"$ref": f"#/components/responses/{contract.name}Refused"},
         "503": {"$ref": f"#/components/responses/{contract.name}Away"},
-    } | (
-        # A row that has a 503 of its own says what is in it.
-        {"503": _response(503, operation.answers[503], schemas)} if 503 in operation.answers else {}
-    )
-    return told
+    }
 
 
 def _parameters(operation: Operation) -> Iterator[Schema]:
