@@ -119,7 +119,7 @@ FILES: tuple[Operation, ...] = (
         method="GET", path="/view", answer=view.view, name="comfyui_view", role="reader",
         summary="Return a file, a part of it, a small picture of it, or one of its channels.",
         parameters=(
-            Parameter(name="filename", is_required=True),
+            Parameter(name="filename", is_required=True, told="The file's name."),
             Parameter(name="subfolder", told="Of an output, it begins with the job's id."),
             Parameter(name="type", told="input, output or temp"),
             Parameter(name="preview", told="Such as webp;90: the small picture, if there is one."),

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from everfold.contract.json_schema import CONTRACT_VERSION
+from everfold.web.access.request_head import COOKIE
 from everfold.web.contracts import CONTRACTS, Contract
 from everfold.web.openapi.schemas import Schema, Schemas
 from everfold.web.operation import Operation, Parameter
@@ -34,7 +35,7 @@ SCHEMES: Schema = {
     "login": {
         "type": "apiKey",
         "in": "cookie",
-        "name": "everfold_login",
+        "name": COOKIE,
         "description": "Of a browser that has logged in.",
     },
 }
@@ -161,7 +162,7 @@ def _content(kind: object, schemas: Schemas) -> Schema:
         return {"application/json": {"schema": schemas.of(kind)}}
     if kind == "application/json":
         return {kind: {"schema": {"description": "Any JSON."}}}
-    if kind.startswith("multipart/"):
+    if kind.startswith(("multipart/", "application/x-www-form-urlencoded")):
         return {kind: {"schema": {"type": "object"}}}
     return {kind: {"schema": {"type": "string"}}}
 

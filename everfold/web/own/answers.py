@@ -52,7 +52,7 @@ async def read_optional(call: Call, kind: type[T]) -> T:
 
 def acting(call: Call) -> Everfold:
     """Return the client whose acts are noted under the caller's name."""
-    return call.gateway.everfold
+    return call.gateway.acting_as(call.caller)
 
 
 def check_sees_all(caller: Caller) -> None:

@@ -36,6 +36,8 @@ class BoundedProtocol(HttpToolsProtocol):
     _head_bytes = 0
     """What has come of a head that is not complete."""
     _is_in_head = True
+    _has_ended_one = False
+    """Whether what was read last had the end of a request: then most of it was no head."""
     _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -57,8 +59,9 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if self._is_in_head and self._head_timer is None:
             self._await_head()
+        self._has_ended_one = False
         super().data_received(data)
-        if not self._is_in_head or self.transport.is_closing():
+        if not self._is_in_head or self._has_ended_one or self.transport.is_closing():
             return
         self._head_bytes += len(data)
         if self._head_bytes > HEAD_LIMIT_BYTES:
@@ -81,7 +84,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """End a request: what comes next is a head."""
         super().on_message_complete()
-        self._is_in_head, self._head_bytes = True, 0
+        self._is_in_head, self._head_bytes, self._has_ended_one = True, 0, True
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what the parser does not take."""

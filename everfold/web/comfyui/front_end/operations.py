@@ -72,7 +72,8 @@ FRONT_END: tuple[Operation, ...] = (
     ),
     Operation(
         method="GET", path="/v2/userdata", answer=get_entries, name="comfyui_list_entries",
-        role="reader", answers={200: list[Entry]}, parameters=(Parameter(name="path", told="The folder."),),
+        role="reader", answers={200: list[Entry]},
+        parameters=(Parameter(name="path", told="The folder."),),
         summary="List the caller's files and folders below a folder.",
     ),
     Operation(
