@@ -27,7 +27,7 @@ from tests.web.site import Site
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long, pytest.mark.timeout(0)]
 
-REQUESTS = 1_500 if EXAMPLES <= FEW else EXAMPLES // 5
+REQUESTS = 1_000 if EXAMPLES <= FEW else EXAMPLES // 5
 AT_ONCE = 8
 SEED = int(os.environ.get("EVERFOLD_FUZZ_SEED") or 1)
 
