@@ -31,6 +31,9 @@ logger = get_logger("everfold.web")
 RETRY_FOR_S = 3.0
 """Seconds that a request waits for Redis; then its client is to come again."""
 
+KEEP_ALIVE_S = 75
+"""Seconds that a connection without a request is kept: longer than clients that poll keep theirs,
+so that none sends into one that is being closed."""
 STOP_WITHIN_S = 1
 """Seconds that answers under way have once streams are closed."""
 
@@ -58,6 +61,7 @@ def web_server(served: ASGIApp, *, lifespan: Literal["on", "off"] = "off") -> uv
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=STOP_WITHIN_S,
+        timeout_keep_alive=KEEP_ALIVE_S,
     )
     server = uvicorn.Server(config)
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
