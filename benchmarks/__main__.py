@@ -16,6 +16,7 @@ from benchmarks import (
     assets,
     fanout,
     farm,
+    gateway,
     lifecycle,
     lists,
     order,
@@ -57,6 +58,13 @@ async def _fanout(options: argparse.Namespace) -> Measured:
 async def _farm(options: argparse.Namespace) -> Measured:
     found = await farm.measure_farm(options.backends, options.jobs_each)
     return farm.report(found), found
+
+
+async def _gateway(options: argparse.Namespace) -> Measured:
+    sizes = {"watchers": options.watchers, "of_one_job": min(300, options.watchers)}
+    times = {"seconds": options.watch_seconds, "submit_seconds": options.watch_seconds / 5}
+    found = await gateway.measure_gateway(gateway.Load(turns=options.repeat, **sizes, **times))
+    return gateway.report(found), found
 
 
 async def _lifecycle(options: argparse.Namespace) -> Measured:
@@ -117,6 +125,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], Awaitable[Measured]]] = {
     "assets": _assets,
     "fanout": _fanout,
     "farm": _farm,
+    "gateway": _gateway,
     "lifecycle": _lifecycle,
     "lists": _lists,
     "order": _order,
@@ -170,6 +179,8 @@ def _parser() -> argparse.ArgumentParser:
         ("--jobs", int, 20_000, "lifecycle: jobs in the queue"),
         ("--workers", int, 1, "lifecycle: worker processes"),
         ("--seconds", float, 20.0, "fanout: how long"),
+        ("--watchers", int, 1_000, "gateway: event streams"),
+        ("--watch-seconds", float, 20.0, "gateway: how long, in each turn"),
         ("--backends", int, 300, "farm: ComfyUI servers"),
         ("--jobs-each", int, 4, "farm: jobs for each of them"),
         ("--order-jobs", int, 500, "order: jobs of the longer queue"),

@@ -68,11 +68,25 @@ class BenchProcesses:
     def projector(self) -> Process:
         return self._start("projector", ["-m", "everfold", "projector"], self._environ)
 
+    def gateway(self) -> Process:
+        """Start `everfold serve` on a free port; the first line ends with its address."""
+        return self._start("gateway", ["-m", "everfold", "serve", "--port", "0"], self._environ)
+
+    def gateway_jobs(self, count: int) -> Process:
+        """Start what stands for a runner and takes up to `count` jobs of each partition."""
+        words = [self.redis_url, self.namespace, str(count)]
+        return self._start("jobs", ["-m", "benchmarks.gateway_jobs", *words])
+
+    def bare_stream(self) -> Process:
+        """Start what a gateway is measured beside; the first line is its address."""
+        return self._start("bare stream", ["-m", "benchmarks.bare_stream"])
+
     def _start(
         self, name: str, arguments: list[str], environ: dict[str, str] | None = None
     ) -> Process:
         child = subprocess.Popen(
             [sys.executable, *arguments],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
