@@ -33,7 +33,7 @@ NAMESPACE = "gateway"
 CPU_TARGET_US, MEMORY_TARGET_MIB, END_TARGET_S, SUBMIT_TARGET = 30, 100, 0.3, 3
 OPENED_AT_ONCE = 50
 END_WITHIN_S = 10.0
-SUBMITS_PER_S, CONNECTIONS = 50, 20
+SUBMITS_PER_S, CONNECTIONS = 50, 50
 GRAPH: dict[str, dict[str, object]] = {
     "3": {
         "class_type": "KSampler",

@@ -62,10 +62,14 @@ class Connection:
     """One connection that is kept, for one request after the other."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
+        self._reader, self._writer, self._turn = reader, writer, asyncio.Lock()
 
     async def ask(self, method: str, path: str, body: object = None) -> object:
         """Send a request and return its answer's JSON; raises RuntimeError unless it is a 2xx."""
+        async with self._turn:
+            return await self._ask(method, path, body)
+
+    async def _ask(self, method: str, path: str, body: object) -> object:
         content = b"" if body is None else json.dumps(body).encode()
         kind = "Content-Type: application/json\r\n" if content else ""
         head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{kind}"

@@ -21,7 +21,8 @@ def listen(host: str, port: int) -> list[socket.socket]:
     made = list[socket.socket]()
     try:
         for family, address in _addresses(host):
-            one = socket.socket(family, socket.SOCK_STREAM)
+            # Where the protocol is named, asyncio lets no answer wait for the ACK of its head.
+            one = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
             made.append(one)
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
