@@ -10,8 +10,10 @@ import asyncio
 import contextlib
 import socket
 import sys
+from importlib.util import find_spec
 from typing import Any
 
+import anyio
 import uvicorn
 
 FRAME = b"event: progress\ndata: " + b"x" * 130 + b"\n\n"
@@ -55,4 +57,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    anyio.run(main, backend_options={"use_uvloop": find_spec("uvloop") is not None})

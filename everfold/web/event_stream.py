@@ -7,8 +7,10 @@ SEND_WITHIN_S is dropped; it resumes where it was, by the last `id` that it has.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+import math
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import TypeVar
 
 from starlette.responses import Response
@@ -42,22 +44,65 @@ SSE = "sse"
 """How the counters call these streams."""
 
 
+class Overdue:
+    """Calls `late` when something takes too long: one timer for all that one stream waits for."""
+
+    def __init__(self, limit_s: float, late: Callable[[], object]) -> None:
+        self._limit_s, self._late = limit_s, late
+        self._loop = asyncio.get_running_loop()
+        self._since_s = math.inf
+        self._timer = self._loop.call_later(limit_s, self._look)
+
+    def begin(self) -> None:
+        """Note that something begins now."""
+        self._since_s = self._loop.time()
+
+    def end(self) -> None:
+        """Note that it is over."""
+        self._since_s = math.inf
+
+    def close(self) -> None:
+        """Call nothing any more."""
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        left_s = min(self._limit_s, self._since_s + self._limit_s - self._loop.time())
+        self._timer = self._loop.call_later(left_s if left_s > 0 else self._limit_s, self._look)
+        if left_s <= 0:
+            self.end()
+            self._late()
+
+
 async def following(ring: Ring[T], place: int) -> AsyncGenerator[list[T], None]:
     """Yield what comes to a ring from `place` on; an empty list after KEEP_ALIVE_S without any.
 
     Ends with the ring. Raises Overtaken for a reader that is too slow.
     """
-    while True:
-        try:
-            async with asyncio.timeout(KEEP_ALIVE_S):
-                items = await ring.after(place)
-        except TimeoutError:
-            yield []
-            continue
-        if not items:
-            return
-        place += len(items)
-        yield items
+    more: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def is_idle() -> None:
+        if not more.done():
+            more.set_result(None)
+
+    idle = Overdue(KEEP_ALIVE_S, is_idle)
+    try:
+        while True:
+            if place == ring.end and not ring.is_closed:
+                more = ring.until_more(place)
+                idle.begin()
+                await more
+                idle.end()
+                if place == ring.end and not ring.is_closed:
+                    yield []
+                    continue
+            items = ring.items_after(place)
+            if not items:
+                return
+            place += len(items)
+            yield items
+    finally:
+        more.cancel()
+        idle.close()
 
 
 class EventStream(Response):
@@ -86,7 +131,8 @@ class EventStream(Response):
                 await send({"type": "http.response.body", "body": b""})
                 return
             self._counters.note_opened(SSE)
-            tasks = [asyncio.create_task(self._send_all(send)), asyncio.create_task(_gone(receive))]
+            sending = asyncio.create_task(self._send_all(send))
+            tasks = [sending, asyncio.create_task(_gone(receive))]
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -96,20 +142,27 @@ class EventStream(Response):
                 await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _send_all(self, send: Send) -> None:
+        taking = Overdue(SEND_WITHIN_S, partial(self._drop, asyncio.current_task()))
         try:
             async for frame in self._frames:
-                async with asyncio.timeout(SEND_WITHIN_S):
-                    await send({"type": "http.response.body", "body": frame, "more_body": True})
+                taking.begin()
+                await send({"type": "http.response.body", "body": frame, "more_body": True})
+                taking.end()
                 self._counters.note_sent(SSE, frame.count(b"\ndata:") or 1)
-        except TimeoutError:
-            self._counters.note_dropped(SSE)
-            return  # without the end of the body: the connection is closed
         except Overtaken:
             self._counters.note_dropped(SSE)
         except EverfoldError as error:
             logger.warning("stream_ended why=%r", str(error))
+        finally:
+            taking.close()
         async with asyncio.timeout(SEND_WITHIN_S):
             await send({"type": "http.response.body", "body": b""})
+
+    def _drop(self, sending: asyncio.Task[None] | None) -> None:
+        """Leave a client that takes nothing; without the end of the body, as it is not complete."""
+        self._counters.note_dropped(SSE)
+        if sending is not None:
+            sending.cancel()
 
 
 async def _gone(receive: Receive) -> None:

@@ -13,6 +13,8 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+LEAST_TIDIED = 64
+
 
 class Overtaken(Exception):
     """The next item of a reader is not kept any more."""
@@ -23,7 +25,8 @@ class Ring(Generic[T]):
 
     def __init__(self, most: int) -> None:
         self._items: deque[T] = deque(maxlen=most)
-        self._more: asyncio.Future[None] | None = None
+        self._waiting: list[asyncio.Future[None]] = []
+        self._tidy_at = LEAST_TIDIED
         self.end = 0
         """The place after the newest item: where a reader begins that wants only new ones."""
         self.is_closed = False
@@ -41,9 +44,26 @@ class Ring(Generic[T]):
         self._wake()
 
     def _wake(self) -> None:
-        if self._more is not None and not self._more.done():
-            self._more.set_result(None)
-        self._more = None
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            if not one.done():
+                one.set_result(None)
+
+    def until_more(self, place: int) -> asyncio.Future[None]:
+        """Return what is done once there are items from `place` on, or nothing more will come.
+
+        Whoever waits no longer cancels it, or gives it its result.
+        """
+        more = asyncio.get_running_loop().create_future()
+        if place < self.end or self.is_closed:
+            more.set_result(None)
+            return more
+        # Those that wait no longer are dropped once they are the most of a quiet ring.
+        if len(self._waiting) >= self._tidy_at:
+            self._waiting = [one for one in self._waiting if not one.done()]
+            self._tidy_at = 2 * len(self._waiting) + LEAST_TIDIED
+        self._waiting.append(more)
+        return more
 
     async def after(self, place: int) -> list[T]:
         """Wait for items from `place` on and return them; an empty list at the end of all.
@@ -53,10 +73,14 @@ class Ring(Generic[T]):
         while place == self.end:
             if self.is_closed:
                 return []
-            if self._more is None:
-                self._more = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._more)
+            await self.until_more(place)
+        return self.items_after(place)
+
+    def items_after(self, place: int) -> list[T]:
+        """Return the items from `place` on that there are. Raises Overtaken."""
         first = self.end - len(self._items)
         if place < first:
             raise Overtaken
+        if place == self.end - 1:
+            return [self._items[-1]]
         return list(islice(self._items, place - first, None))
