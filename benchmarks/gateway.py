@@ -66,7 +66,7 @@ class Load(Struct, frozen=True, kw_only=True):
     """How much."""
 
     watchers: int = 1_000
-    jobs: int = 50
+    jobs: int = 20
     seconds: float = 20.0
     """Of watching, in each turn."""
     of_one_job: int = 300
@@ -172,7 +172,7 @@ async def _watchers(base: str, paths: list[str]) -> list[Watcher]:
 async def _watch(
     processes: BenchProcesses, base: str, pid: int, load: Load, jobs: list[str]
 ) -> tuple[list[Watched], Percentiles]:
-    """Watch jobs that move, then the end of all with many watchers of the first one."""
+    """Watch jobs that move, then the end of the first one, with many watchers of it."""
     runner = processes.gateway_jobs(load.jobs)
     watchers = await _watchers(
         base, [_path(jobs[number % len(jobs)]) for number in range(load.watchers)]
@@ -188,7 +188,7 @@ async def _watch(
     here = sum(path == 0 for path in (number % len(jobs) for number in range(load.watchers)))
     more = await _watchers(base, [_path(jobs[0])] * max(0, load.of_one_job - here))
     of_first = [*watchers[:: len(jobs)], *more]
-    ended = await _told(runner.child, "end")
+    ended = await _told(runner.child, f"end {jobs[0]}")
     done, late = await asyncio.wait([w.ended for w in of_first], timeout=END_WITHIN_S)
     late_s = [one.result() - ended["began_s"] for one in done] + [END_WITHIN_S] * len(late)
     for watcher in {*watchers, *more}:

@@ -1,7 +1,7 @@
 """The process that stands for a runner of `gateway`: it takes all jobs and tells what they do.
 
-It obeys lines: `move SECONDS` appends UPDATES_PER_S of progress a second to each job, `end` ends
-all at once. Each answer is a line of JSON.
+It obeys lines: `move SECONDS` appends UPDATES_PER_S of progress a second to each job, `end JOB`
+ends one. Each answer is a line of JSON.
 """
 
 from __future__ import annotations
@@ -42,13 +42,11 @@ class Jobs:
                 tasks.start_soon(self._move, lease, seconds, number / len(self._leases))
         return {"events": self._sent}
 
-    async def end(self) -> dict[str, float]:
-        """End each job; return when that began, and when all was acknowledged."""
+    async def end(self, job_id: str) -> dict[str, float]:
+        """End one job; return when that began, and when it was acknowledged."""
+        [lease] = [one for one in self._leases if one.job_id == job_id]
         began_s = time.time()
-        async with anyio.create_task_group() as tasks:
-            for lease in self._leases:
-                done = Succeeded(attempt=1, outputs={"9": {"images": [FILE]}})
-                tasks.start_soon(self._append, lease, done)
+        await self._append(lease, Succeeded(attempt=1, outputs={"9": {"images": [FILE]}}))
         return {"began_s": began_s, "acknowledged_s": time.time()}
 
     async def _move(self, lease: Lease, seconds: float, offset: float) -> None:
@@ -78,7 +76,8 @@ async def main(url: str, namespace: str, count: int) -> None:
         print(json.dumps({"jobs": len(leases)}), flush=True)
         while line := await anyio.to_thread.run_sync(sys.stdin.readline):
             words = line.split()
-            answer = await (jobs.move(float(words[1])) if words[0] == "move" else jobs.end())
+            doing = jobs.move(float(words[1])) if words[0] == "move" else jobs.end(words[1])
+            answer = await doing
             print(json.dumps(answer), flush=True)
 
 
