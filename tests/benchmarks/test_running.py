@@ -15,7 +15,7 @@ WITHIN_S = 120.0
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["append", "archive", "assets", "startup"])
+@pytest.mark.parametrize("name", ["append", "archive", "assets", "gateway", "startup"])
 async def test_a_run_prints_the_ratios_first_and_stores_its_figures(
     name: str, tmp_path: Path, start_program: StartProgram
 ) -> None:
@@ -31,6 +31,10 @@ async def test_a_run_prints_the_ratios_first_and_stores_its_figures(
         "3",
         "--video-mib",
         "16",
+        "--watchers",
+        "20",
+        "--watch-seconds",
+        "2",
         "--json",
         str(stored),
     )
