@@ -27,7 +27,7 @@ from everfold.web.comfyui.socket.open_jobs import MOST_COUNTED, OpenJobs, Scope
 from everfold.web.comfyui.socket.outbox import Outbox
 from everfold.web.comfyui.socket.prompt import Prompt, StatusDue
 from everfold.web.feeds.feeds import Feeds, JobFeed
-from everfold.web.feeds.happening import Happening
+from everfold.web.feeds.happening import Change, Happening
 
 logger = get_logger("everfold.web")
 
@@ -182,6 +182,10 @@ class Hub:
             return
         members = self._members.get(followed.client, set())
         scopes = self._scopes_of(followed.feed.job)
+        if isinstance(happening, Change):
+            # What it has been told of a job, a client finds in the queue and the history, too.
+            job = happening.job
+            self._everfold._shown.note(job_id, job.seq, job.entry_id)
         for told in followed.prompt.tell(happening):
             if isinstance(told, StatusDue):
                 self._tell_status(scopes)

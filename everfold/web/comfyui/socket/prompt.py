@@ -7,7 +7,7 @@ backend's words missed is made from the log, at the latest before the end.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct, structs
 
@@ -101,7 +101,7 @@ class Prompt:
     def _changed(self, job: Job, event: object, now_ms: int) -> Iterator[Told]:
         if job.attempt > self._attempt:
             self._next_attempt(job.attempt)
-        node, self._job = self._job.node, job
+        before, self._job = self._job, job
         match event:
             case events.Started() if job.started_at_ms:
                 yield from self._begin(now_ms)
@@ -112,7 +112,7 @@ class Prompt:
             case _ if isinstance(event, _HELD_ANEW):
                 self._is_heard = False
         if job.is_terminal:
-            yield from self._end(job, node, now_ms)
+            yield from self._end(job, before, now_ms)
 
     def _logged(self, attempt: int) -> bool:
         """Say whether an event about this attempt is the newest that is known of it."""
@@ -226,7 +226,7 @@ class Prompt:
         told = Executed(node, display or node, shown, self.prompt_id)
         yield text_of(told.TYPE, told)
 
-    def _end(self, job: Job, node: str, now_ms: int) -> Iterator[Told]:
+    def _end(self, job: Job, before: Job, now_ms: int) -> Iterator[Told]:
         """Tell what was missed, then the end. One that was canceled before it began is not told of,
         as ComfyUI does."""
         self.is_over = True
@@ -238,8 +238,10 @@ class Prompt:
             yield from self._missed_outputs(job, now_ms)
         end = execution_end(job, self.prompt_id)
         if isinstance(end, ExecutionInterrupted):
-            kind = job.node_class if node == self._node else ""
-            end = structs.replace(end, node_id=self._node, node_type=end.node_type or kind)
+            kind = before.node_class if before.node == self._node else ""
+            done = (name for name, state in self._states.items() if state.is_finished)
+            executed = job.executed or in_order(done)
+            end = structs.replace(end, node_id=self._node, node_type=kind, executed=executed)
         if end is not None and (self.has_begun or job.status != "canceled"):
             yield text_of(end.TYPE, end)
         yield STATUS_DUE
@@ -248,7 +250,7 @@ class Prompt:
             yield text_of(over.TYPE, over)
 
     def _missed_outputs(self, job: Job, now_ms: int) -> Iterator[Told]:
-        for node in sorted(job.outputs, key=lambda name: (len(name), name)):
+        for node in in_order(job.outputs):
             files, pictures = without_pictures(job.outputs[node])
             if files and node not in self._told:
                 yield from self._executed(node, "", files, now_ms)
@@ -278,6 +280,11 @@ def without_pictures(
     others = {key: value for key, value in output.items() if key != "images"}
     stored: list[Mapping[str, object]] = [one for one in sent if one.get("hash")]
     return ({**others, "images": rest} if rest else others), stored
+
+
+def in_order(nodes: Iterable[str]) -> tuple[str, ...]:
+    """Return the ids of nodes, numbers in their order."""
+    return tuple(sorted(nodes, key=lambda node: (len(node), node)))
 
 
 def _share(state: NodeState) -> float:

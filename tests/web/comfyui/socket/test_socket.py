@@ -6,6 +6,7 @@ import pytest
 
 from everfold import Everfold
 from everfold.streams.events.event import Policy
+from everfold.streams.redis.redis_errors import command
 from tests.support.stack import sleeper
 from tests.support.wait import eventually
 from tests.web.comfyui.socket.client import SocketClient, connected
@@ -148,3 +149,12 @@ async def test_without_a_living_channel_the_log_tells_it(
     told = [kind for kind in client.kinds if kind != "executing 1"]
     assert told == [kind for kind in ORDER if kind != "executing 1"]
     assert client.of("progress")
+
+
+async def test_while_nobody_looks_on_runners_pass_nothing_on(site: Site) -> None:
+    await site.stack.runner(await site.stack.comfy())
+    log = site.everfold.log
+    job_id = (await site.everfold.submit(sleeper(0.5))).job_id
+    await site.stack.until(job_id, "succeeded")
+    assert await command(log.redis, "EXISTS", log.keys.listening()) == 0
+    assert await command(log.redis, "EXISTS", log.keys.live(log.keys.partition_of(job_id))) == 0
