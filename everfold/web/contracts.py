@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from everfold.web.access.operations import ACCESS
 from everfold.web.comfyui.front_end.operations import FRONT_END, PAGES
-from everfold.web.comfyui.operations import COMFYUI, UNDER_API
+from everfold.web.comfyui.operations import COMFYUI, EXTENSIONS, UNDER_API
 from everfold.web.comfyui.refusal import Refusal, refusal
 from everfold.web.envelope import ErrorEnvelope, envelope
 from everfold.web.operation import Operation
@@ -63,6 +63,10 @@ CONTRACTS: tuple[Contract, ...] = (
     ),
     Contract(
         name="ComfyUI", operations=UNDER_API, form=refusal, error=Refusal, under=("/api",),
+        about="ComfyUI's own API. Each path is served below /api, too.",
+    ),
+    Contract(
+        name="ComfyUI", operations=EXTENSIONS, form=refusal, error=Refusal, under=("/api",),
         about="ComfyUI's own API. Each path is served below /api, too.",
     ),
     # The last: it takes every path that is left.

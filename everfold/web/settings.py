@@ -7,6 +7,7 @@ import re
 
 from msgspec import Struct
 
+from everfold.runner.access.access import Access
 from everfold.streams.errors import Misconfigured
 
 MIB = 1024 * 1024
@@ -33,6 +34,9 @@ class WebSettings(Struct, frozen=True, kw_only=True):
     """The largest body but for files."""
     upload_limit_bytes: int = 1024 * MIB
     """The largest file that may be sent."""
+    accesses: dict[str, Access] = {}
+    """Access to servers by address, for what is passed on to their extensions; of one that is not
+    named here the address is enough."""
     kept_s: float = 7200.0
     """Seconds that a projector keeps the state of a job that has ended: clients are told of it."""
 

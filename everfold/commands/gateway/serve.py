@@ -70,6 +70,7 @@ class WebOptions:
 
     def settings(self) -> WebSettings:
         """Return them as the gateway takes them."""
+        from everfold.commands.config.backends import Backends
         from everfold.web.settings import WebSettings
 
         return WebSettings(
@@ -77,6 +78,7 @@ class WebOptions:
             allowed_hosts=tuple(self.allow_host or ()),
             allowed_origins=tuple(self.allow_origin or ()),
             trusted_proxies=tuple(self.trust_proxy or ()),
+            accesses=Backends.read().known(),
         )
 
 

@@ -3,6 +3,7 @@ those that are newer, which are UNDER_API alone."""
 
 from __future__ import annotations
 
+from everfold.web.comfyui.extensions.pass_on import pass_on
 from everfold.web.comfyui.files import uploads, view
 from everfold.web.comfyui.jobs import history, listing, queue, submit
 from everfold.web.comfyui.server import models, object_info, system_stats
@@ -180,3 +181,19 @@ SERVER: tuple[Operation, ...] = (
 )  # fmt: skip
 
 COMFYUI: tuple[Operation, ...] = (*JOBS, *FILES, *SERVER)
+
+EXTENSIONS: tuple[Operation, ...] = tuple(
+    Operation(
+        method=method, path="/{extension}/{rest:path}", answer=pass_on,
+        name=f"comfyui_extension_{method.lower()}",
+        summary="Pass on what belongs to an extension, to the servers that have it.",
+        parameters=(
+            Parameter(name="extension", place="path", is_required=True, told="Such as etn."),
+            Parameter(name="rest", place="path", is_required=True, told="As the extension has it."),
+        ),
+        body="application/octet-stream" if method != "GET" else None,
+        answers={200: "application/octet-stream", 424: "application/octet-stream"},
+    )
+    for method in ("GET", "POST", "PUT")
+)  # fmt: skip
+"""Under /api alone, and after all others."""

@@ -51,11 +51,16 @@ class Sampled:
     def __init__(self, everfold: Everfold) -> None:
         self._everfold = everfold
         self._queues = _Kept(self._read_queues)
+        self._backends = _Kept(everfold.backends)
         self._all = _Kept(self._read_all)
 
     async def queues(self) -> dict[str, QueueStatus]:
         """Return the queues by name. Raises a leaf of Unavailable."""
         return await self._queues.get()
+
+    async def backends(self) -> Sequence[BackendStatus]:
+        """Return the backends. Raises a leaf of Unavailable."""
+        return await self._backends.get()
 
     async def all(self) -> Sample:
         """Return all of it. Raises a leaf of Unavailable."""
@@ -72,7 +77,7 @@ class Sampled:
         return Sample(
             queues=tuple(queues.values()),
             later=sum(cast("list[int]", await commands(log.redis, asked))),
-            backends=await everfold.backends(),
+            backends=await self.backends(),
             runners=await everfold.runners(),
             lags=await lag(log),
             subscriptions=[await subscription_summary(log, name) for name in names],

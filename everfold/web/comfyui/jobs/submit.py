@@ -18,6 +18,7 @@ from everfold.streams.errors import (
 )
 from everfold.submitting import SubmittedJob
 from everfold.web.bodies import json_answer, read_json
+from everfold.web.comfyui.extensions.naming import labels_of
 from everfold.web.comfyui.files.given_files import files_of
 from everfold.web.comfyui.jobs.prompt_request import PromptRequest, read_prompt
 from everfold.web.comfyui.jobs.shown_job import CLIENT_ID, INPUT_NAMES, SHIFT
@@ -74,6 +75,7 @@ async def _submitted(call: Call, prompt: PromptRequest) -> SubmittedJob:
             priority="high" if prompt.is_first else "normal",
             policy=POLICY,
             extra_data=prompt.extra_data or None,
+            needs=labels_of(prompt.graph, await call.gateway.sampled.backends()),
             inputs=files.inputs or None,
         )
     except NoServerCanRun as error:

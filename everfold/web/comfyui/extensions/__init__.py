@@ -1,0 +1,1 @@
+"""Routes that belong to extensions of servers, such as that of krita's plugin."""
