@@ -72,7 +72,7 @@ chaos: $(DEV) ## Kill and cut for long: ROUNDS=10 SEED=1.
 .PHONY: fuzz
 fuzz: $(DEV) ## Feed odd values to each border: EXAMPLES=100000 a target, MINUTES=0 (no limit).
 	EVERFOLD_FUZZ_EXAMPLES=$(EXAMPLES) EVERFOLD_FUZZ_MINUTES=$(MINUTES) \
-		$(BIN)/pytest tests/fuzz -v -n 0 --timeout 0 $(ARGS)
+		$(BIN)/pytest tests/fuzz tests/web/fuzz -v -n 0 --timeout 0 $(ARGS)
 
 .PHONY: bench
 bench: $(DEV) ## Measure; by default how long recovery takes; ARGS="--help" shows what else.
@@ -88,7 +88,8 @@ COMPILE = $(UV) pip compile --quiet --no-header --universal --python-version 3.1
 lock: $(DEV) ## Renew the locked versions, and the list of them that the wheel carries.
 	$(COMPILE) --upgrade --extra all --group dev --output-file requirements/dev.txt
 	$(COMPILE) --constraint requirements/dev.txt --extra all --output-file requirements/run.txt
-	$(COMPILE) --constraint requirements/dev.txt --extra cli --output-file requirements/image.txt
+	$(COMPILE) --constraint requirements/dev.txt --extra cli --extra server \
+		--output-file requirements/image.txt
 	$(UV) pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes \
 		--constraint requirements/dev.txt --group build --output-file requirements/build.txt
 	$(BIN)/python -m supply_chain.sbom

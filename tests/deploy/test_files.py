@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 
 from tests.architecture.source_tree import ROOT
 
@@ -60,6 +61,32 @@ def test_compose_uses_the_redis_conf_that_is_tested() -> None:
 
     assert "./redis.conf:/usr/local/etc/redis/redis.conf:ro" in compose
     assert '["redis-server", "/usr/local/etc/redis/redis.conf"]' in compose
+
+
+def test_the_image_has_what_each_service_of_compose_needs() -> None:
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    lock = (ROOT / "requirements" / "image.txt").read_text()
+
+    commands = {name: one["command"][0] for name, one in services.items() if name != "redis"}
+    assert commands == {"projector": "projector", "runner": "runner", "gateway": "serve"}
+    assert {f"\n{name}==" in lock for name in ("starlette", "uvicorn", "prometheus-client")} == {
+        True
+    }
+
+
+def test_runners_and_gateways_store_files_at_one_place() -> None:
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+
+    for name in ("runner", "gateway"):
+        assert services[name]["environment"]["EVERFOLD_ASSETS"] == "/assets"
+        assert services[name]["volumes"] == ["assets:/assets"]
+
+
+def test_the_gateway_is_reached_from_this_machine_only_and_says_when_it_is_ready() -> None:
+    gateway = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["gateway"]
+
+    assert gateway["ports"] == ["127.0.0.1:8189:8189"]
+    assert "/readyz" in gateway["healthcheck"]["test"][-1]
 
 
 @pytest.mark.parametrize(
