@@ -13,7 +13,7 @@ from tests.support.programs import Program
 from tests.support.stack import Stack, sleeper
 from tests.support.wait import eventually
 
-pytestmark = [pytest.mark.anyio, pytest.mark.long]
+pytestmark = [pytest.mark.anyio, pytest.mark.long, pytest.mark.timeout(300)]
 
 CLIENTS, EACH = 8, 3
 

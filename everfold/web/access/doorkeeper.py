@@ -65,6 +65,7 @@ class Doorkeeper:
             return Visitor(NOBODY)
         if head.twice:
             raise Problem(400, "invalid_request", f"the header {head.twice} is there twice")
+        self.keys.check_reachable()
         has_keys = await self.keys.has_keys()
         if not has_keys and not head.is_local:
             raise Problem(

@@ -21,6 +21,8 @@ logger = get_logger("everfold.web")
 
 REFRESH_S = 2.0
 STALE_S = 60.0
+AWAY_AFTER_S = REFRESH_S + 3.0
+"""A restart of Redis that takes less is waited for by the requests themselves."""
 AGAIN_PER_S, AGAIN_AT_ONCE = 5.0, 10.0
 """An unknown key makes the table be read again, for it may be a new one; not more often."""
 USE_NOTED_EVERY_MS = 10 * 60 * 1000
@@ -33,7 +35,7 @@ class KeyTable:
         self._log = log
         self._keys: dict[str, Key | None] = {}
         self._texts: dict[bytes, Key] = {}
-        self._read_at_s = float("-inf")
+        self._read_at_s = self._tried_at_s = float("-inf")
         self._server_ms = 0
         self._reading = asyncio.Lock()
         self._again = Bucket(AGAIN_PER_S, AGAIN_AT_ONCE)
@@ -49,6 +51,14 @@ class KeyTable:
 
     def _age_s(self) -> float:
         return time.monotonic() - self._read_at_s
+
+    def check_reachable(self) -> None:
+        """Raise a leaf of Unavailable once Redis has not answered for AWAY_AFTER_S.
+
+        So only the first requests wait for a server that hangs.
+        """
+        if self._away is not None and self._age_s() > AWAY_AFTER_S:
+            raise self._away.with_traceback(None) from None
 
     async def has_keys(self) -> bool:
         """Say whether keys are asked for. Raises a leaf of Unavailable, as all do."""
@@ -88,26 +98,32 @@ class KeyTable:
     async def _refresh(self, after_s: float, most_s: float) -> None:
         """Read the keys where they are older than `after_s`.
 
-        Where that fails they count until they are older than `most_s`.
+        Where that fails, and while it goes on, they count until they are older than `most_s`. All
+        who wait for one read share its outcome: a server that hangs is not asked once for each.
         """
-        if self._age_s() < after_s:
+        if self._age_s() < after_s or (self._reading.locked() and self._age_s() < most_s):
             return
+        asked_s = time.monotonic()
         async with self._reading:
-            if self._age_s() < after_s:
-                return
-            try:
-                await self._read()
-            except EverfoldError as error:
-                self._away = error
-                if self._age_s() >= most_s:
-                    raise
+            if self._tried_at_s < asked_s:
+                await self._try()
+            if self._away is not None and self._age_s() >= most_s:
+                raise self._away.with_traceback(None) from None
+
+    async def _try(self) -> None:
+        try:
+            await self._read()
+        except EverfoldError as error:
+            self._away = error
+        finally:
+            self._tried_at_s = time.monotonic()
 
     async def _look_again(self) -> None:
         """Read the keys for an unknown one, which is not wrong before that was done."""
         if not self._again.take(time.monotonic()):
             await self._refresh(0.0, 0.0)
         elif self._away is not None:
-            raise self._away
+            raise self._away.with_traceback(None) from None
 
     async def _read(self) -> None:
         began_s = time.monotonic()
@@ -128,14 +144,12 @@ class KeyTable:
         said = ""
         while True:
             try:
-                async with self._reading:
-                    await self._read()
+                await self._refresh(0.0, 0.0)
                 streams.end_without(self.is_good)
                 uses, self._uses = self._uses, {}
                 await note_uses(self._log, uses)
                 said = ""
             except EverfoldError as error:
-                self._away = error
                 if said != (said := str(error)):
                     logger.warning("keys_not_read why=%r", said)
             await asyncio.sleep(REFRESH_S)
