@@ -122,7 +122,7 @@ class GatewayServer:
                 raise Misconfigured(NEEDS_KEYS)
             made = app(everfold, self._settings)
             async with made.router.lifespan_context(made):
-                self._front.app = made
+                self._front.open(made)
                 self._on_state("")
                 await self._stop.wait()
                 made.state.gateway.streams.close()

@@ -93,6 +93,18 @@ async def test_it_listens_while_redis_is_away_and_serves_when_it_comes(
     assert await program.end() == 0, program
 
 
+async def test_a_client_of_the_first_moment_is_answered(
+    start_program: StartProgram, own_server: StartServer
+) -> None:
+    server = own_server(tcp=True)
+    program = start_program(
+        "-m", "everfold", "serve", "--port", "0", environ={"REDIS_URL": server.url}
+    )
+    url = await address(program)
+    async with httpx.AsyncClient(base_url=url, timeout=20) as client:
+        assert (await client.get("/queue")).status_code == 200
+
+
 async def test_it_ends_while_it_waits_for_redis(
     start_program: StartProgram, own_server: StartServer
 ) -> None:
