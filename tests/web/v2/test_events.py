@@ -133,6 +133,19 @@ async def test_a_preview_is_sent_once_for_all(site: Site, sdk: AsyncComfy) -> No
     await eventually(lambda: not streams(site), 10)
 
 
+async def test_previews_of_a_node_reach_the_client(site: Site, sdk: AsyncComfy) -> None:
+    await working(site)
+    workflow = short(3.0)
+    workflow.set_input("2", "preview", True)
+
+    seen = [event async for event in (await sdk.submit(workflow)).events()]
+
+    previews = [event for event in seen if isinstance(event, Preview)]
+    assert previews
+    assert (previews[0].content_type, previews[0].data[:2]) == ("image/jpeg", b"\xff\xd8")
+    assert seen[-1] == StatusChange("succeeded")
+
+
 def streams(site: Site) -> list[JobStream]:
     return list(site.gateway.job_streams._streams.values())
 

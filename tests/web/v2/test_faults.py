@@ -31,9 +31,10 @@ async def ended(client: httpx.AsyncClient, path: str) -> tuple[dict[str, object]
         seen.add(job["status"])
         if job["completed_at"] is not None:
             return job, seen
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.5)
 
 
+@pytest.mark.timeout(400)
 async def test_of_two_hundred_short_jobs_none_is_told_wrong(
     site: Site, client: httpx.AsyncClient
 ) -> None:

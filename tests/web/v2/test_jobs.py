@@ -53,6 +53,14 @@ async def test_the_blocking_client_runs_a_workflow(
     assert (status, picture[:4]) == ("succeeded", b"\x89PNG")
 
 
+async def test_run_is_a_submit_and_its_result(site: Site, sdk: AsyncComfy) -> None:
+    await working(site)
+
+    job = await sdk.run(talking("hello"))
+
+    assert (job.status, job.get_outputs("2")[0].type) == ("succeeded", "text")
+
+
 async def test_an_answer_has_all_fields_of_the_contract(
     site: Site, client: httpx.AsyncClient
 ) -> None:
