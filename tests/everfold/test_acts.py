@@ -7,7 +7,7 @@ import pytest
 from everfold.client import Everfold
 from everfold.commands.session import operator_name
 from everfold.streams.appending.log import Log
-from everfold.streams.errors import BackendUnknown
+from everfold.streams.errors import BackendUnknown, InvalidName
 from everfold.streams.leases import acts
 from everfold.streams.leases.acts import note_act
 from everfold.streams.leases.backends import BackendEntry, note_backends
@@ -33,6 +33,16 @@ async def test_each_act_is_listed_with_its_actor(redis_url: str, namespace: str)
         ("ada", "return_backend", URL),
     ]
     assert found[0].at_ms > 1_600_000_000_000
+
+
+async def test_a_client_acts_under_another_actor(redis_url: str, namespace: str) -> None:
+    async with Everfold.connect(redis_url, namespace=namespace, actor="gateway") as everfold:
+        await everfold.acting_as("key-1").pause_queue("default")
+        await everfold.resume_queue("default")
+        assert [act.actor for act in await everfold.acts()] == ["key-1", "gateway"]
+        for wrong in ("", "a b", None, 7):
+            with pytest.raises(InvalidName):
+                everfold.acting_as(wrong)  # type: ignore[arg-type]
 
 
 async def test_the_command_names_the_person_and_passes_over_what_others_wrote(

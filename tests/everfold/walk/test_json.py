@@ -53,7 +53,7 @@ CODES = {
 }
 """The exit codes of commands that find something wrong here; all others end with 0."""
 
-QUIET = {"audit show", "projector show"}
+QUIET = {"audit show", "keys ls", "projector show"}
 """Commands that may have nothing to print."""
 
 NAMES = ("held", "skipped", "again", "gone")

@@ -80,7 +80,7 @@ KINDS = {
     "erasures": Kind(NAMESPACE),
     "gateway_keys": Kind(NAMESPACE),
     "gateway_key_uses": Kind(NAMESPACE),
-    "gateway_session": Kind(NAMESPACE),
+    "gateway_session": Kind(SERVER),
     "audit": Kind(NAMESPACE),
     "drains": Kind(NAMESPACE),
     "object_info": Kind(SERVER),
