@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import httpx
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from everfold import Everfold
 from everfold.web import WebSettings, app
@@ -31,13 +32,19 @@ class Site:
 
 @contextlib.asynccontextmanager
 async def serving(
-    everfold: Everfold, stack: Stack, settings: WebSettings | None = None
+    everfold: Everfold,
+    stack: Stack,
+    settings: WebSettings | None = None,
+    wrap: Callable[[ASGIApp], ASGIApp] | None = None,
 ) -> AsyncIterator[Site]:
-    """Serve a namespace on a free port of this machine until the context ends."""
+    """Serve a namespace on a free port of this machine until the context ends.
+
+    `wrap` puts something around the application, such as another way to know who calls.
+    """
     taken = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{taken.getsockname()[1]}"
     application = app(everfold, settings)
-    server = web_server(application, lifespan="on")
+    server = web_server(wrap(application) if wrap else application, lifespan="on")
     running = asyncio.create_task(server.serve([taken]))
     try:
         await eventually(lambda: server.started or running.done(), 10)

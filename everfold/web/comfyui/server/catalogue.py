@@ -24,6 +24,8 @@ from everfold.submit_check import AWAY_S
 from everfold.web.comfyui.server.union import Union, union_of
 
 READ_EVERY_S = 5.0
+READ_AGAIN_S = 0.5
+"""How soon while no server is known."""
 SERVERS_LIMIT = 64
 """Unlike servers whose classes are put together: more do not differ in a way that people follow."""
 
@@ -60,7 +62,8 @@ class Catalogue:
     async def known(self) -> Known:
         """Return what is known, a few seconds old at most while Redis answers."""
         async with self._one:
-            if steady_s() - self._read_at_s >= READ_EVERY_S:
+            every_s = READ_AGAIN_S if self._known.is_empty else READ_EVERY_S
+            if steady_s() - self._read_at_s >= every_s:
                 with contextlib.suppress(EverfoldError):
                     await self._read()
                 self._read_at_s = steady_s()
