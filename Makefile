@@ -20,6 +20,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 MADE := $(VENV)/.made
 RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
+CLIENTS := .venv-clients
 
 # Compiled modules are kept: each test starts Python programs, and compiling takes half their time.
 unexport PYTHONDONTWRITEBYTECODE
@@ -43,6 +44,12 @@ test: $(DEV) ## Run the tests; ARGS="tests/streams -k append" runs some of them.
 matrix: $(DEV) ## Run what asks a server on each one: the embedded Valkey, and the one on PATH.
 	EVERFOLD_TEST_SERVER=embedded $(MAKE) test ARGS="-m server $(ARGS)"
 	EVERFOLD_TEST_SERVER=path $(MAKE) test ARGS="-m server $(ARGS)"
+
+.PHONY: clients
+clients: $(DEV) ## Run comfy-cli, as the index has it, against a gateway.
+	test -x $(CLIENTS)/bin/comfy || { $(PYTHON) -m venv $(CLIENTS) && \
+		$(CLIENTS)/bin/python -m pip --disable-pip-version-check --quiet install comfy-cli; }
+	$(BIN)/pytest tests/web/comfyui/clients $(ARGS)
 
 .PHONY: slow
 slow: $(DEV) ## Run the slow tests in full length: leases of 10 s, more rounds and seeds.

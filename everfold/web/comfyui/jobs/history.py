@@ -19,6 +19,7 @@ from everfold.web.comfyui.jobs.queue import named_jobs
 from everfold.web.comfyui.jobs.submit import body_of
 from everfold.web.comfyui.query import whole_number
 from everfold.web.operation import Call
+from everfold.web.problem import Problem
 
 USUAL_ENTRIES = 200
 """Entries of GET /history that asks for no number."""
@@ -158,7 +159,10 @@ def _are_hidden(jobs: list[Job], hidden: Hidden) -> bool:
 
 
 async def _ended(call: Call) -> Job | None:
-    job = await find(call.gateway, call.caller, call.request.path_params["prompt_id"])
+    prompt_id = call.request.path_params["prompt_id"]
+    if not prompt_id:
+        raise Problem(404, "not_found", "name a prompt")
+    job = await find(call.gateway, call.caller, prompt_id)
     if job is None or not job.is_terminal or not _has_entry(job):
         return None
     user = own_user(call) or ""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from everfold.streams.appending.body import TARGETS
+from everfold.streams.appending.body import PARTNER_KEYS, TARGETS
 from everfold.streams.events.limits import ID_LIMIT
 from everfold.web.comfyui.prompt_ids import is_prompt_id
 from everfold.web.problem import Problem
@@ -77,7 +77,9 @@ def _extra_data(body: Mapping[str, object], graph: Mapping[str, object]) -> dict
     value = body.get("extra_data")
     if value is not None and not isinstance(value, dict):
         raise _refused("invalid_extra_data", "The extra_data is no object", "send an object")
-    extra_data = {**(value or {})}
+    # Front ends send an empty key where nobody is logged in.
+    no_keys = [name for name in PARTNER_KEYS if (value or {}).get(name) in ("", None)]
+    extra_data = {name: one for name, one in (value or {}).items() if name not in no_keys}
     extra_data |= {name: body[name] for name in SETTINGS if body.get(name) is not None}
     targets = body.get(TARGETS)
     if targets is None:
