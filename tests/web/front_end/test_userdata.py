@@ -152,7 +152,10 @@ async def test_markup_is_never_shown_as_a_page(client: httpx.AsyncClient) -> Non
     assert headers["x-content-type-options"] == "nosniff"
 
 
-async def test_templates_of_nodes_are_none_before_there_are_some(client: httpx.AsyncClient) -> None:
+async def test_what_the_front_end_reads_at_its_start_is_empty_at_first(
+    client: httpx.AsyncClient,
+) -> None:
+    assert (await client.get("/userdata/workflows%2F.index.json")).json() == {}
     assert (await client.get("/userdata/comfy.templates.json")).json() == []
     await saved(client, "comfy.templates.json", '[{"name": "a"}]')
     assert (await client.get("/userdata/comfy.templates.json")).json() == [{"name": "a"}]

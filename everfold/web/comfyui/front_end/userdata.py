@@ -25,7 +25,7 @@ from everfold.web.operation import Call
 from everfold.web.problem import Problem
 
 USER_STYLE = "user.css"
-EMPTY = {USER_STYLE: b"", "comfy.templates.json": b"[]"}
+EMPTY = {USER_STYLE: b"", "comfy.templates.json": b"[]", "workflows/.index.json": b"{}"}
 """What the front end reads at each start, and what is in it before its user has written it."""
 
 _SHOWN_AS = {"json": "application/json", "css": "text/css"}
