@@ -21,6 +21,8 @@ MADE := $(VENV)/.made
 RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 CLIENTS := .venv-clients
+BROWSER := $(VENV)/.browser
+FRONT_END ?= $(VENV)-front-end
 
 # Compiled modules are kept: each test starts Python programs, and compiling takes half their time.
 unexport PYTHONDONTWRITEBYTECODE
@@ -54,6 +56,10 @@ clients: $(DEV) ## Run comfy-cli, as the index has it, against a gateway.
 .PHONY: slow
 slow: $(DEV) ## Run the slow tests in full length: leases of 10 s, more rounds and seeds.
 	$(BIN)/pytest -n auto --maxschedchunk 1 --durations 10 --timeout 3600 -m slow --full-length $(ARGS)
+
+.PHONY: browser
+browser: $(BROWSER) ## See ComfyUI's own web front end work before the gateway, in Chromium.
+	EVERFOLD_FRONT_END=$(FRONT_END) $(BIN)/pytest -m browser tests/browser --durations 10 $(ARGS)
 
 .PHONY: lint
 lint: $(DEV) ## Check style and formatting.
@@ -97,8 +103,10 @@ lock: $(DEV) ## Renew the locked versions, and the list of them that the wheel c
 	$(COMPILE) --constraint requirements/dev.txt --extra all --output-file requirements/run.txt
 	$(COMPILE) --constraint requirements/dev.txt --extra cli --extra server \
 		--output-file requirements/image.txt
-	$(UV) pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes \
-		--constraint requirements/dev.txt --group build --output-file requirements/build.txt
+	for group in build browser; do \
+		$(UV) pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes \
+			--constraint requirements/dev.txt --group $$group \
+			--output-file requirements/$$group.txt || exit 1; done
 	$(BIN)/python -m supply_chain.sbom
 
 .PHONY: audit
@@ -140,7 +148,7 @@ lowest: $(DEV) ## Run a test of each library with the lowest versions that pypro
 
 .PHONY: clean
 clean: ## Remove everything that was made here.
-	rm -rf $(VENV) $(LOWEST) $(LOWEST).txt build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(FRONT_END) $(LOWEST) $(LOWEST).txt build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What is locked is installed by its hashes; a file that does not match ends it, whatever LOCKED is.
@@ -175,4 +183,12 @@ $(RUN): $(MADE) pyproject.toml requirements/run.txt requirements/build.txt
 $(DEV): $(RUN) requirements/dev.txt
 	@echo "installing the tools for development"
 	$(call install,dev,--group dev)
+	@touch $@
+
+$(BROWSER): $(DEV) requirements/browser.txt tests/browser/front_end.txt
+	@sh tests/browser/install_chromium.sh
+	@echo "installing the tools for a browser, and ComfyUI's web front end"
+	$(call install,browser,--group browser)
+	@rm -rf $(FRONT_END)
+	@$(PIP) install --require-hashes --no-deps --target $(FRONT_END) -r tests/browser/front_end.txt
 	@touch $@
