@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import httpx
 import pytest
 
-from everfold.web.caller import Caller
+from everfold import Everfold
+from everfold.web import add_key
+from everfold.web.caller import Role
+from tests.support.wait import eventually
+from tests.web.site import Site, client_of
 
 pytestmark = pytest.mark.anyio
 
-APP = sys.modules["everfold.web.app"]
 GRAPH = '{"nodes": []}'
 
 
-@contextmanager
-def calls_as(user: str) -> Iterator[None]:
-    """Answer requests as those of a key's user."""
-    with pytest.MonkeyPatch.context() as patch:
-        caller = Caller(role="user", user=user, key_id=user)
-        patch.setattr(APP, "caller_of", lambda _: caller)
-        yield
+async def show_key(
+    client: httpx.AsyncClient, everfold: Everfold, user: str, role: Role = "user"
+) -> None:
+    """Let the client show a key of its own from now on."""
+    _, key = await add_key(everfold.log, f"{user}'s {role}", user=user, role=role)
+
+    async def is_asked() -> bool:
+        return (await client.get("/users", headers={"Authorization": ""})).status_code == 401
+
+    await eventually(is_asked, 10)
+    client.headers["Authorization"] = f"Bearer {key.reveal()}"
 
 
 async def saved(client: httpx.AsyncClient, name: str, text: str = GRAPH, **query: str) -> object:
@@ -224,26 +228,32 @@ async def test_what_is_no_setting_is_refused(
     assert (await client.get("/settings")).json() == {}
 
 
-async def test_each_user_has_files_and_settings_of_its_own(client: httpx.AsyncClient) -> None:
-    for user in ("ada", "bob"):
-        with calls_as(user):
-            await saved(client, "workflows/a.json", user)
-            await client.post("/settings/name", json=user)
+async def test_each_user_has_files_and_settings_of_its_own(
+    client: httpx.AsyncClient, site: Site, everfold: Everfold
+) -> None:
+    await show_key(client, everfold, "ada")
+    async with client_of(site) as other:
+        await show_key(other, everfold, "bob")
+        for one, user in ((client, "ada"), (other, "bob")):
+            await saved(one, "workflows/a.json", user)
+            assert (await one.post("/settings/name", json=user)).status_code == 200
 
-    for user in ("ada", "bob"):
-        with calls_as(user):
-            assert (await client.get("/userdata/workflows%2Fa.json")).text == user
-            assert (await client.get("/settings")).json() == {"name": user}
-    assert await listing(client) == []
+        for one, user in ((client, "ada"), (other, "bob")):
+            assert (await one.get("/userdata/workflows%2Fa.json")).text == user
+            assert (await one.get("/settings")).json() == {"name": user}
+        assert (await other.delete("/userdata/workflows%2Fa.json")).status_code == 204
+    assert await listing(client) == ["a.json"]
 
 
-async def test_a_reader_looks_and_writes_nothing(client: httpx.AsyncClient) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(APP, "caller_of", lambda _: Caller(role="reader", user="ada"))
-        assert (await client.get("/settings")).status_code == 200
-        assert (await client.post("/settings/a", json=1)).status_code == 403
-        assert (await client.post("/userdata/a.json", content="x")).status_code == 403
-        assert (await client.delete("/userdata/a.json")).status_code == 403
+async def test_a_reader_looks_and_writes_nothing(
+    client: httpx.AsyncClient, everfold: Everfold
+) -> None:
+    await show_key(client, everfold, "ada", "reader")
+
+    assert (await client.get("/settings")).status_code == 200
+    assert (await client.post("/settings/a", json=1)).status_code == 403
+    assert (await client.post("/userdata/a.json", content="x")).status_code == 403
+    assert (await client.delete("/userdata/a.json")).status_code == 403
 
 
 async def test_there_is_no_user_to_choose(client: httpx.AsyncClient) -> None:
