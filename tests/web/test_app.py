@@ -5,6 +5,10 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from tests.web.fuzz.hostile import HostileRequest
+from tests.web.fuzz.wire import send
+from tests.web.site import Site
+
 pytestmark = pytest.mark.anyio
 
 
@@ -19,3 +23,12 @@ async def test_a_large_body_that_comes_at_once_is_no_head(client: httpx.AsyncCli
 
     assert [one.status_code for one in answers] == [400, 400]
     assert "nested" in answers[0].text
+
+
+async def test_a_request_for_a_websocket_with_a_body_is_refused_at_once(site: Site) -> None:
+    head = "GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    sent = f"{head}Content-Length: 2\r\n\r\n{{}}".encode()
+
+    answer = await send(site.url, HostileRequest("socket", sent))
+
+    assert answer.status == 400

@@ -6,6 +6,7 @@ Rule: what a peer sends before anybody knows who it is costs a fixed amount of m
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -28,6 +29,10 @@ _TOO_LARGE = (
 
 class HeadTooLarge(Exception):
     """The head of a request has more than it may have."""
+
+
+class UpgradeWithBody(Exception):
+    """A request for a websocket has a body: what waits for its end would wait for ever."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -73,12 +78,17 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_in_head, self._head_bytes = True, 0
 
     def on_headers_complete(self) -> None:
-        """End a head. Raises HeadTooLarge, which the parser passes on as its own error."""
+        """End a head.
+
+        Raises HeadTooLarge, UpgradeWithBody, which the parser passes on as errors of its own.
+        """
         self._is_in_head = False
         self._stop_timer()
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if size > HEAD_LIMIT_BYTES or len(self.headers) > HEAD_LINES_LIMIT:
             raise HeadTooLarge
+        if _is_upgrade_with_body(self.headers):
+            raise UpgradeWithBody
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -111,3 +121,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_timer()
         self.transport.write(answer)
         self.transport.close()
+
+
+def _is_upgrade_with_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    asked = {name: value.strip().lower() for name, value in headers}
+    has_body = bool(asked.get(b"content-length", b"").strip(b"0")) or b"transfer-encoding" in asked
+    return has_body and asked.get(b"upgrade") == b"websocket"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from urllib.parse import urlsplit
 
@@ -46,7 +47,8 @@ async def send(url: str, request: HostileRequest) -> WireAnswer:
             if not request.ends:
                 await asyncio.sleep(0)
                 return WireAnswer(request, 0, "", b"", time.monotonic() - began_s)
-            status, head, body = await _read(reader)
+            has_body = not request.sent.startswith(b"HEAD ")
+            status, head, body = await _read(reader, has_body=has_body)
     except TimeoutError:
         status = -1
     finally:
@@ -56,7 +58,7 @@ async def send(url: str, request: HostileRequest) -> WireAnswer:
     return WireAnswer(request, status, head, body, time.monotonic() - began_s)
 
 
-async def _read(reader: asyncio.StreamReader) -> tuple[int, str, bytes]:
+async def _read(reader: asyncio.StreamReader, *, has_body: bool) -> tuple[int, str, bytes]:
     try:
         raw = await reader.readuntil(b"\r\n\r\n")
     except (asyncio.IncompleteReadError, ConnectionError, asyncio.LimitOverrunError):
@@ -64,10 +66,14 @@ async def _read(reader: asyncio.StreamReader) -> tuple[int, str, bytes]:
     head = raw.decode("latin-1")
     status = int(head.split(" ", 2)[1])
     if status == 100:
-        return await _read(reader)
-    if "text/event-stream" in head or status == 101:
+        return await _read(reader, has_body=has_body)
+    if "text/event-stream" in head or status in (101, 204, 304) or not has_body:
         return status, head, b""
-    body = b""
+    body, length = b"", re.search(r"(?mi)^content-length: (\d+)", head)
+    if length and "connection: close" not in head.lower():
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            body = await reader.readexactly(min(int(length[1]), READ_LIMIT))
+        return status, head, body
     with contextlib.suppress(ConnectionError):
         while len(body) < READ_LIMIT and (part := await reader.read(65_536)):
             body += part
