@@ -17,7 +17,10 @@ from everfold.web.query import Query
 
 WHAT = Parameter(name="what", is_required=True, choices=tuple(SCOPES), told="What is limited.")
 SCOPE = Parameter(
-    name="scope", is_required=True, choices=("queue", "user", "kind"), told="For what."
+    name="scope",
+    is_required=True,
+    choices=("queue", "user", "kind"),
+    told="For what: queue, user or kind.",
 )
 NAME = Parameter(
     name="name", is_required=True, told="Its name, or * for each without a limit of its own."

@@ -1,0 +1,102 @@
+"""Wrong requests of all contracts: each is told what was wrong, where, and what to do."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+pytestmark = pytest.mark.anyio
+
+OWN, V2 = "/everfold/v1", "/api/v2"
+GRAPH = '{"1": {"class_type": "SaveImage", "inputs": {}}}'
+
+BAD: list[tuple[str, str, str | None, int, str]] = [
+    ("GET", f"{OWN}/jobs?status=gone", None, 422, "choose one of queued, running"),
+    ("GET", f"{OWN}/jobs?stauts=failed", None, 422, "did you mean status?"),
+    ("GET", f"{OWN}/jobs?limit=many", None, 422, "use a whole number from 1 to 1,000"),
+    ("GET", f"{OWN}/jobs?cursor=next", None, 422, "give back the one that came with the last page"),
+    (
+        "GET",
+        f"{OWN}/jobs?newer_than=yesterday",
+        None,
+        422,
+        "use a time such as 2026-01-31T12:00:00Z",
+    ),
+    ("GET", f"{OWN}/jobs/nobody", None, 404, "there is no job 'nobody' here"),
+    ("GET", f"{OWN}/jobs/nobody/at?seq=1", None, 404, "there is no job 'nobody' here"),
+    ("GET", f"{OWN}/jobs/nobody/at", None, 422, "give one point: seq, or time"),
+    ("GET", f"{OWN}/jobs/nobody/why", None, 404, "there is no job 'nobody' here"),
+    ("GET", f"{OWN}/jobs/nobody/events?after_seq=-1", None, 422, "use a whole number from 0"),
+    ("GET", f"{OWN}/events/stream?after=here", None, 422, "give back the id of an event"),
+    ("GET", f"{OWN}/nothing", None, 404, "there is nothing at this path"),
+    ("DELETE", f"{OWN}/jobs", None, 405, "this path takes GET"),
+    ("POST", f"{OWN}/jobs/nobody/cancel", "{", 400, "the body is no JSON"),
+    ("POST", f"{OWN}/jobs/nobody/cancel", '{"why": "x"}', 422, "unknown field `why`"),
+    ("POST", f"{OWN}/jobs/cancel", "[]", 422, "Expected `object`, got `array`"),
+    (
+        "POST",
+        f"{OWN}/jobs/cancel",
+        '{"filter": {}, "dryrun": false}',
+        422,
+        "unknown field `dryrun`",
+    ),
+    ("POST", f"{OWN}/jobs/nobody/priority", '{"priority": 1}', 422, "at `$.priority`"),
+    ("POST", f"{OWN}/queues/nobody/pause", None, 404, "there is no queue 'nobody'; known: default"),
+    (
+        "PUT",
+        f"{OWN}/limits",
+        '{"what": "speed", "scope": "user", "name": "a", "number": 1}',
+        422,
+        "'speed' - at `$.what`",
+    ),
+    (
+        "PUT",
+        f"{OWN}/limits",
+        '{"what": "share", "scope": "user", "name": "*", "number": 1}',
+        422,
+        "a share is one user's",
+    ),
+    ("DELETE", f"{OWN}/limits?what=running", None, 422, "the query lacks scope"),
+    ("POST", f"{OWN}/backends/retire", '{"backend": "gpu9"}', 404, "there is no backend 'gpu9'"),
+    ("POST", f"{OWN}/runners/nobody/drain", None, 404, "there is no runner 'nobody'"),
+    (
+        "POST",
+        f"{OWN}/subscriptions/nobody/skip",
+        '{"job_id": "a"}',
+        404,
+        "there is no subscription 'nobody'",
+    ),
+    ("GET", "/scale/nobody", None, 404, "there is no queue 'nobody'"),
+    ("GET", f"{V2}/jobs/nobody", None, 404, "there is no job 'nobody' here"),
+    ("GET", f"{V2}/jobs?limit=0", None, 400, "a whole number from 1 to 200"),
+    ("GET", f"{V2}/nothing", None, 404, "there is nothing at this path"),
+    ("POST", f"{V2}/jobs", "", 400, "the body is no JSON"),
+    ("POST", f"{V2}/jobs", "{}", 422, "missing required field `workflow`"),
+    ("POST", f"{V2}/jobs", '{"workflow": []}', 422, "Workflow > Export (API)"),
+    ("POST", f"{V2}/jobs", '{"workflow": {"1": {}}}', 422, "node '1' has no `class_type`"),
+    ("POST", f"{V2}/assets", "{}", 415, "send multipart/form-data"),
+    ("POST", "/prompt", "", 400, "the body is no JSON"),
+    ("POST", "/prompt", "{}", 400, "No prompt provided"),
+    ("POST", "/prompt", '{"prompt": {}}', 400, "the workflow has no nodes"),
+    (
+        "POST",
+        "/prompt",
+        f'{{"prompt": {GRAPH}, "prompt_id": "x"}}',
+        400,
+        "The prompt_id is no canonical UUID",
+    ),
+    ("POST", "/queue", "[]", 400, "The body is no object"),
+    ("GET", "/view?filename=../../etc/passwd", None, 400, "this names no file"),
+    ("GET", "/api/jobs/nobody", None, 404, "Job not found"),
+    ("POST", "/upload/image", "{}", 400, "send multipart/form-data"),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status", "told"), BAD)
+async def test_a_wrong_request_is_told_what_to_do(
+    client: httpx.AsyncClient, method: str, path: str, body: str | None, status: int, told: str
+) -> None:
+    answer = await client.request(method, path, content=body)
+
+    assert answer.status_code == status, answer.text
+    assert told in answer.json()["error"]["message"]
