@@ -33,7 +33,8 @@ def test_an_id_names_its_place_and_can_stand_in_any_path(place: Place) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "job.", "job.!", "job.AAAA", "x." + id_of(Place("a", "b", "c", 0))[4:],
-     "job." + "A" * 9999, id_of(Place("a", "b", "c", 0)) + "=", "job." + base64.urlsafe_b64encode(b"[1]").decode()],
+     "job." + "A" * 9999, id_of(Place("a", "b", "c", 0)) + "=",
+     "job." + base64.urlsafe_b64encode(b"[1]").decode()],
 )  # fmt: skip
 def test_what_is_no_id_names_nothing(text: str) -> None:
     assert place_of(text) is None
