@@ -13,10 +13,13 @@ from msgspec import Struct
 
 from everfold.streams.events.json_text import UNDECODABLE, decoder
 
-MESSAGE_LIMIT_BYTES = 16 * 1024
+MESSAGE_LIMIT_BYTES = 32 * 1024
 """Of one message as JSON; a larger one is not passed on, and the log tells of it later."""
 PREVIEW_LIMIT_BYTES = 512 * 1024
 """Of one picture; a larger one is not shown."""
+
+
+_SHORT = {"value": "v", "most": "m", "is_finished": "f", "display": "d", "parent": "p", "real": "r"}
 
 
 class _Message(Struct, frozen=True, omit_defaults=True, tag_field="t"):
@@ -49,8 +52,8 @@ class Steps(_Message, frozen=True, tag="steps"):
     most: float
 
 
-class NodeState(Struct, frozen=True, omit_defaults=True):
-    """How far one node is."""
+class NodeState(Struct, frozen=True, omit_defaults=True, rename=_SHORT.get):
+    """How far one node is. Its names are short: a message has one for each node of the graph."""
 
     value: float = 0.0
     most: float = 1.0

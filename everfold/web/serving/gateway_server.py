@@ -55,6 +55,7 @@ def web_server(served: ASGIApp, *, lifespan: Literal["on", "off"] = "off") -> uv
         served,
         http=BoundedProtocol,
         ws_max_size=WEBSOCKET_LIMIT_BYTES,
+        ws_per_message_deflate=False,  # a quarter of a MiB for each socket
         log_config=None,
         access_log=False,
         lifespan=lifespan,

@@ -90,7 +90,7 @@ async def test_somebody_listens_for_a_while(log: Log) -> None:
 
 async def test_strange_entries_and_pictures_are_left_out(log: Log) -> None:
     key = log.keys.live(log.keys.partition_of("job"))
-    await pass_on(log, [LiveEntry("job", 1, NodeBegan("1" * 20_000))])
+    await pass_on(log, [LiveEntry("job", 1, NodeBegan("1" * 40_000))])
     await command(log.redis, "XADD", key, "*", "j", "job", "a", "-1", "d", "{}")
     await command(log.redis, "XADD", key, "*", "j", "job", "a", "1", "d", '{"t":"later"}')
     await command(log.redis, "XADD", key, "*", "other", "1")

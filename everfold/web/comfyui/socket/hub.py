@@ -116,6 +116,7 @@ class Hub:
         if not self._by_scope.get(scope):
             self._by_scope.pop(scope, None)
             self._jobs.forget(scope)
+            self._loading.pop(scope, None)
         if not self._members.get(client):
             self._members.pop(client, None)
             for followed in self._of_client(client):
