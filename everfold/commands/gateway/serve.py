@@ -111,11 +111,12 @@ async def serving(
     """Listen, say where, and yield what is to be run. Raises Misconfigured."""
     try:
         from everfold.web.serving.gateway_server import GatewayServer
-        from everfold.web.serving.sockets import listen, urls
+        from everfold.web.serving.sockets import listen, raise_file_limit, urls
     except ModuleNotFoundError as error:
         if error.name not in EXTRA:
             raise
         raise Misconfigured("the gateway needs: pip install 'everfold[server]'") from error
+    raise_file_limit()
     with contextlib.ExitStack() as closing:
         sockets = [closing.enter_context(one) for one in listen(web.host, web.port)]
         addresses, server = urls(sockets), str(SecretUrl(session.url()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
 import socket
@@ -11,6 +12,9 @@ from everfold.streams.border.values import shown
 from everfold.streams.errors import Misconfigured
 
 BACKLOG = 512
+
+FILES_WANTED = 16_384
+"""Open files that a process of many connections may need."""
 
 
 def listen(host: str, port: int) -> list[socket.socket]:
@@ -36,6 +40,17 @@ def listen(host: str, port: int) -> list[socket.socket]:
             one.close()
         raise _refusal(host, port, error) from error
     return made
+
+
+def raise_file_limit() -> None:
+    """Let this process have as many open files as it may, up to FILES_WANTED."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource  # not on Windows
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = FILES_WANTED if hard == resource.RLIM_INFINITY else min(hard, FILES_WANTED)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _addresses(host: str) -> Sequence[tuple[socket.AddressFamily, str]]:

@@ -345,6 +345,23 @@ async def test_a_head_that_does_not_come_is_not_waited_for(
     assert await sent(site, b"GET /features HTTP/1.1\r\nHost: loc") == b""
 
 
+async def test_connections_are_bounded(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("everfold.web.serving.bounded_protocol.CONNECTIONS_LIMIT", 2)
+    place = ("127.0.0.1", urlsplit(site.url).port or 0)
+    request = b"GET /features HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    with socket.create_connection(place), socket.create_connection(place):
+
+        async def is_full() -> bool:
+            return (await sent(site, request)).startswith(b"HTTP/1.1 503")
+
+        await eventually(is_full, 5)
+
+    async def is_free() -> bool:
+        return (await sent(site, request)).startswith(b"HTTP/1.1 200")
+
+    await eventually(is_free, 5)
+
+
 async def test_answers_name_their_request(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "everfold.access")
     async with client_of(site) as client:
