@@ -84,7 +84,7 @@ KINDS = {
     "audit": Kind(NAMESPACE),
     "drains": Kind(NAMESPACE),
     "object_info": Kind(SERVER),
-    "node_costs": Kind(SERVER),
+    "node_costs": Kind(NAMESPACE),
     "asset_sweep": Kind(SERVER),
     "log": Kind(PARTITION, hurts=PARTITION),
     "live": Kind(PARTITION),
