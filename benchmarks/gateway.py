@@ -108,12 +108,12 @@ async def measure_gateway(load: Load) -> GatewayFigures:
             gateway = processes.gateway()
             base, pid = gateway.first_line.split()[-1], gateway.child.pid
             await _until_ready(base)
-            bare_us = [await _bare(processes, load) for _ in range(load.turns)]
             jobs = [(await ours.submit(GRAPH)).job_id for _ in range(load.jobs)]
-            watched, end = await _watch(processes, base, pid, load, jobs)
-            memory = memory_bytes(pid, "VmHWM") / 2**20
             post, submit = await _submit_in_turns(ours, base, load)
             trips, look = await _look(ours, base, jobs[0], load.looks)
+            bare_us = [await _bare(processes, load) for _ in range(load.turns)]
+            watched, end = await _watch(processes, base, pid, load, jobs)
+            memory = memory_bytes(pid, "VmHWM") / 2**20
     of_watching = ratio(
         f"CPU of a message to one of {load.watchers:,} watchers",
         [turn.us_each for turn in watched],
@@ -243,6 +243,9 @@ async def _submit_in_turns(
         await ours.submit(_graph(number))
 
     posts, submits = [], []
+    for number in range(CONNECTIONS):  # the first call of each loads and connects
+        await post(-1 - number)
+        await submit(-1 - CONNECTIONS - number)
     for turn in range(load.turns):
         posts.append(await _paced(post, load.submit_seconds, 2 * turn))
         submits.append(await _paced(submit, load.submit_seconds, 2 * turn + 1))

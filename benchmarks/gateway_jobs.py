@@ -71,7 +71,8 @@ async def main(url: str, namespace: str, count: int) -> None:
         dispatch, leases = Dispatch(log, "bench"), list[Lease]()
         for partition in range(log.keys.partitions):
             leases += await dispatch.claim(partition, ["default"], count)
-        jobs = Jobs(log, leases)
+        # Ids grow with the time: the first ones are those that are watched.
+        jobs = Jobs(log, sorted(leases, key=lambda lease: lease.job_id)[:count])
         await jobs.begin()
         print(json.dumps({"jobs": len(leases)}), flush=True)
         while line := await anyio.to_thread.run_sync(sys.stdin.readline):
