@@ -11,10 +11,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from everfold import Everfold
 from everfold.streams.errors import Misconfigured
-from everfold.web import WebSettings
+from everfold.web import WebSettings, app
 from everfold.web.comfyui.front_end.installed import find_front_end, find_templates
 from everfold.web.comfyui.front_end.static_files import find_file
 from tests.support.stack import Stack
@@ -261,3 +263,21 @@ async def test_the_style_sheet_of_a_comfyui_folder_is_empty(client: httpx.AsyncC
 
     assert (answer.status_code, answer.text) == (200, "")
     assert answer.headers["content-type"].startswith("text/css")
+
+
+async def test_a_gateway_inside_of_an_application_serves_it_below_its_path(
+    everfold: Everfold, folder: Path
+) -> None:
+    gateway = app(everfold, WebSettings(front_end=str(folder)))
+    application = Starlette(routes=[Mount("/studio", gateway)])
+    async with (
+        gateway.router.lifespan_context(gateway),
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(application), base_url="http://127.0.0.1"
+        ) as browser,
+    ):
+        assert (await browser.get("/studio/")).text == PAGE
+        assert (await browser.get(f"/studio/{SCRIPT}")).status_code == 200
+        named = "/studio/api/userdata/workflows%2Fa.json"
+        assert (await browser.post(named, content="{}")).json() == "workflows/a.json"
+        assert (await browser.get(named)).text == "{}"
