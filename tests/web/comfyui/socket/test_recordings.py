@@ -7,10 +7,12 @@ may run in another order, as on the server itself. Differences that are meant st
 
 from __future__ import annotations
 
+import httpx
 import pytest
 
 from tests.comfyui.recording import NAMES, Recording
 from tests.support.stack import Comfy
+from tests.support.wait import eventually
 from tests.web.comfyui.socket.recorded_session import Replay
 from tests.web.site import Site
 
@@ -78,6 +80,12 @@ def test_every_recording_is_compared_or_says_where_it_is() -> None:
     assert sorted([*(name for group in ALIKE for name in group), *ELSEWHERE]) == NAMES
 
 
+async def knows_servers(site: Site) -> bool:
+    """Say whether the gateway can tell which graphs its servers take."""
+    async with httpx.AsyncClient(base_url=site.url) as http:
+        return "SaveImage" in (await http.get("/object_info")).text
+
+
 async def replayed(name: str, site: Site, comfy: Comfy) -> Replay:
     replay = Replay(Recording(name), site.url, comfy)
     await replay.play()
@@ -89,6 +97,7 @@ async def test_a_client_sees_what_it_saw_of_one_server(group: tuple[str, ...], s
     comfy = await site.stack.comfy("--speed", "4", *NO_MODELS)
     await site.stack.runner(comfy, assets=site.everfold.assets.url, slots=1)
     await site.stack.projector()
+    await eventually(lambda: knows_servers(site), 20)
     for name in group:
         replay = await replayed(name, site, comfy)
         for asked, there, here in replay.answers:
