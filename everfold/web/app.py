@@ -124,11 +124,8 @@ def _endpoint(
             if not operation.is_public and caller == NOBODY:
                 raise Problem(401, "unauthorized", "a key is needed")
             if not operation.is_public and not caller.may(operation.role):
-                raise Problem(
-                    403,
-                    "forbidden",
-                    f"this key is a {caller.role}'s; it takes one of a {operation.role}",
-                )
+                why = f"a key of role {caller.role} may not do this: it takes {operation.role}"
+                raise Problem(403, "forbidden", why)
             return await operation.answer(Call(gateway, request, caller))
         except Exception as error:
             problem = problem_of(error)

@@ -21,6 +21,7 @@ from everfold.streams.errors import (
     QueueFull,
     QuotaFull,
     Refused,
+    ServerUnreachable,
     TooLarge,
     Unavailable,
     Unknown,
@@ -74,11 +75,16 @@ _MAPPED: tuple[tuple[type[EverfoldError], int, str, int | None], ...] = (
 """The first row that fits counts: leaves stand before their branch."""
 
 
+_AWAY = "the gateway cannot reach its Redis now: repeat the request in a moment"
+"""Where Redis is, and why it is away, is in the gateway's own log and not for its clients."""
+
+
 def problem_of(error: Exception) -> Problem | None:
     """Return what an error means to the caller; None for one that nobody has foreseen."""
     if isinstance(error, Problem):
         return error
     for kind, status, code, retry_after_s in _MAPPED:
         if isinstance(error, kind):
-            return Problem(status, code, str(error), retry_after_s=retry_after_s)
+            told = _AWAY if isinstance(error, ServerUnreachable) else str(error)
+            return Problem(status, code, told, retry_after_s=retry_after_s)
     return None

@@ -142,7 +142,7 @@ def _leaf(error: Exception) -> EverfoldError:
 
 
 def _unreachable(error: Exception) -> ServerUnreachable:
-    text = shown(str(error)) or type(error).__name__
+    text = shown(str(error)).rstrip(".") or type(error).__name__
     return ServerUnreachable(f"Redis cannot be reached: {text}; {_UNREACHABLE}")
 
 

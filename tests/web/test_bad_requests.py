@@ -100,3 +100,23 @@ async def test_a_wrong_request_is_told_what_to_do(
 
     assert answer.status_code == status, answer.text
     assert told in answer.json()["error"]["message"]
+
+
+EDITOR = '{"nodes": [], "links": [], "version": 0.4}'
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (GRAPH, 'the body is the graph itself: send {"prompt": GRAPH}'),
+        (EDITOR, "Workflow > Export (API)"),
+        (f'{{"prompt": {EDITOR}}}', "Workflow > Export (API)"),
+    ],
+)
+async def test_what_is_sent_in_place_of_a_prompt_is_recognized(
+    client: httpx.AsyncClient, body: str, told: str
+) -> None:
+    answer = await client.post("/prompt", content=body)
+
+    assert answer.status_code == 400
+    assert told in answer.json()["error"]["details"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import textwrap
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +20,7 @@ from everfold.commands.operate.process import INTERRUPTED, ending_signals, log_t
 from everfold.commands.options import AssetsPlace
 from everfold.commands.session import DEFAULT, Session
 from everfold.streams.border.secrets import SecretUrl
-from everfold.streams.errors import Misconfigured
+from everfold.streams.errors import EverfoldError, Misconfigured
 
 if TYPE_CHECKING:
     from everfold.client import Everfold
@@ -106,9 +106,12 @@ def serve(
 
 @contextlib.asynccontextmanager
 async def serving(
-    web: WebOptions, assets: str | Path | None, session: Session
+    web: WebOptions, assets: str | Path | None, session: Session, *, is_alone: bool = True
 ) -> AsyncIterator[GatewayServer]:
-    """Listen, say where, and yield what is to be run. Raises Misconfigured."""
+    """Listen, and yield what is to be run; `is_alone` without a runner in this process.
+
+    It says where it listens once nothing is known to be wrong. Raises Misconfigured.
+    """
     try:
         from everfold.web.serving.gateway_server import GatewayServer
         from everfold.web.serving.sockets import listen, raise_file_limit, urls
@@ -119,23 +122,57 @@ async def serving(
     raise_file_limit()
     with contextlib.ExitStack() as closing:
         sockets = [closing.enter_context(one) for one in listen(web.host, web.port)]
-        addresses, server = urls(sockets), str(SecretUrl(session.url()))
-        session.tell(
-            {"gateway": addresses, "server": server, "namespace": session.namespace},
+        told = _Told(urls(sockets), session, is_alone=is_alone)
+        yield GatewayServer(
+            sockets, lambda: _client(session, assets), web.settings(), told.wait, told.ready
+        )
+
+
+class _Told:
+    """What a gateway says in its terminal."""
+
+    def __init__(self, addresses: Sequence[str], session: Session, *, is_alone: bool) -> None:
+        self._addresses, self._session, self._is_alone = addresses, session, is_alone
+        self._is_announced = False
+
+    def wait(self, why: str) -> None:
+        """Say that Redis is away."""
+        self._announce()
+        lines = _wrapped("waits", f"{why}; until then it answers 503")
+        self._session.tell({"ready": False, "why": why}, *lines)
+
+    async def ready(self, everfold: Everfold) -> None:
+        """Say that it serves, and what its jobs still need."""
+        self._announce()
+        lines = ["ready    yes"]
+        if self._is_alone and not await _has_runner(everfold):
+            lines += _wrapped(
+                "runners", "none: jobs wait until there is `everfold runner`, or `everfold up`"
+            )
+        self._session.tell({"ready": True, "why": ""}, *lines)
+
+    def _announce(self) -> None:
+        if self._is_announced:
+            return
+        self._is_announced = True
+        addresses, server = list(self._addresses), str(SecretUrl(self._session.url()))
+        alone = (f"server   {server}",), ("stop     Ctrl-C ends it; once more stops at once",)
+        before, after = alone if self._is_alone else ((), ())
+        self._session.tell(
+            {"gateway": addresses, "server": server, "namespace": self._session.namespace},
             *(f"gateway  {address}" for address in addresses),
-            f"server   {server}",
+            *before,
             "now      give that address to a client of ComfyUI, or to",
             f"         comfy-sdk as COMFY_BASE_URL={addresses[0]}",
-            "stop     Ctrl-C ends it; once more stops at once",
+            *after,
         )
 
-        def tell_state(why: str) -> None:
-            lines = _wrapped("waits", f"{why}; until then it answers 503")
-            session.tell({"ready": not why, "why": why}, *(lines if why else ["ready    yes"]))
 
-        yield GatewayServer(
-            sockets, lambda: _client(session, assets), web.settings(), on_state=tell_state
-        )
+async def _has_runner(everfold: Everfold) -> bool:
+    try:
+        return bool(await everfold.runners())
+    except EverfoldError:
+        return True  # it is not known, and nothing to end a gateway for
 
 
 def _wrapped(label: str, sentence: str) -> list[str]:

@@ -131,7 +131,10 @@ async def _serving(
     if not is_wanted:
         yield anyio.lowlevel.checkpoint
         return
-    async with serving(web, assets, session) as gateway, anyio.create_task_group() as tasks:
+    async with (
+        serving(web, assets, session, is_alone=False) as gateway,
+        anyio.create_task_group() as tasks,
+    ):
         tasks.start_soon(gateway.run)
         yield gateway.end
         tasks.cancel_scope.cancel()
@@ -289,7 +292,7 @@ def _announce(log: Log, accesses: Sequence[Access], assets: AssetStore, session:
             "assets": assets.url,
         },
         f"server   {log.url}",
-        f"comfyui  {', '.join(access.shown for access in accesses)}",
+        *(f"{'' if n else 'comfyui':9}{access.shown}" for n, access in enumerate(accesses)),
         f"assets   {assets.url}",
         f"now      everfold submit workflow.json --wait{option}",
         "stop     Ctrl-C drains the runner; once more stops at once",

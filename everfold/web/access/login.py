@@ -16,13 +16,14 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from everfold.web.access.request_head import COOKIE
 from everfold.web.access.sessions import LOGIN_S
 from everfold.web.bodies import read_body
+from everfold.web.caller import EVERYBODY
 from everfold.web.operation import Call
 from everfold.web.problem import Problem
 
 FORM_LIMIT_BYTES = 8 * 1024
 
 PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; "
+    "Content-Security-Policy": "default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'self'; "
     "frame-ancestors 'none'; base-uri 'none'",
     "Cache-Control": "no-store",
     "Referrer-Policy": "same-origin",
@@ -30,17 +31,19 @@ PAGE_HEADERS = {
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Everfold</title>
-<meta name="viewport" content="width=device-width">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
 <style>
-body {{ font: 16px/1.5 system-ui, sans-serif; background: #202020; color: #eee; margin: 0 }}
+:root {{ color-scheme: light dark }}
+body {{ font: 16px/1.5 system-ui, sans-serif; margin: 0 }}
 main {{ max-width: 26em; margin: 15vh auto; padding: 0 1em }}
-input, button {{ font: inherit; width: 100%; padding: .5em; margin: .3em 0 }}
-p[role=alert] {{ color: #ffb0a0 }}
+input, button {{ box-sizing: border-box; font: inherit; width: 100%; padding: .5em; margin: .3em 0 }}
+p[role=alert] {{ font-weight: 600 }}
 </style></head><body><main><h1>Everfold</h1>
 <form method="post" action="{action}">
 <label>Key <input name="key" type="password" autocomplete="current-password" required autofocus>
 </label><input type="hidden" name="next" value="{next}"><button>Log in</button></form>
-{told}<p>Keys are made with <code>everfold keys add</code>.</p></main></body></html>
+{told}<p>An operator makes keys with <code>everfold keys add NAME --user USER</code>.</p></main></body></html>
 """
 
 _PLACE = re.compile(r"/(?![/\\])[!-\[\]-~]*")
@@ -48,8 +51,11 @@ _PLACE = re.compile(r"/(?![/\\])[!-\[\]-~]*")
 
 
 async def get_login(call: Call) -> Response:
-    """Show the form."""
-    return _page(call, call.request.query_params.get("next", ""))
+    """Show the form; where there are no keys, go on to the page."""
+    place = call.request.query_params.get("next", "")
+    if call.caller == EVERYBODY:
+        return RedirectResponse(_checked(call, place), 303)
+    return _page(call, place)
 
 
 async def post_login(call: Call) -> Response:

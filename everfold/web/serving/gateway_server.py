@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Literal
 
@@ -69,6 +69,10 @@ def web_server(served: ASGIApp, *, lifespan: Literal["on", "off"] = "off") -> uv
     return server
 
 
+async def _tell_nobody(_: Everfold) -> None:
+    pass
+
+
 class GatewayServer:
     """One gateway that listens on some sockets."""
 
@@ -77,11 +81,14 @@ class GatewayServer:
         sockets: Sequence[socket.socket],
         connect: Connect,
         settings: WebSettings,
-        on_state: Callable[[str], None] = lambda _: None,
+        on_wait: Callable[[str], None] = lambda _: None,
+        on_ready: Callable[[Everfold], Awaitable[None]] = _tell_nobody,
     ) -> None:
         self._sockets, self._connect, self._settings = list(sockets), connect, settings
-        self._on_state = on_state
-        """Is told why Redis cannot be reached, and "" when it is."""
+        self._on_wait = on_wait
+        """Is told why Redis cannot be reached."""
+        self._on_ready = on_ready
+        """Is called once it is reached, and nothing is wrongly set up."""
         self._front = Front()
         self._stop, self._ended = anyio.Event(), anyio.Event()
         self._server = web_server(self._front)
@@ -111,7 +118,7 @@ class GatewayServer:
                 await self._serve_once()
             except Unavailable as error:
                 if said != (said := str(error)):
-                    self._on_state(said)
+                    self._on_wait(said)
                 with anyio.move_on_after(backoff.next_s()):
                     await self._stop.wait()
         self._server.should_exit = True
@@ -124,7 +131,7 @@ class GatewayServer:
             made = app(everfold, self._settings)
             async with made.router.lifespan_context(made):
                 self._front.open(made)
-                self._on_state("")
+                await self._on_ready(everfold)
                 await self._stop.wait()
                 made.state.gateway.streams.close()
                 self._server.should_exit = True

@@ -234,6 +234,12 @@ async def test_a_page_leads_to_the_login_and_a_program_does_not(
         assert (await client.get("/")).status_code == 401
 
 
+async def test_without_keys_the_login_leads_on(site: Site) -> None:
+    async with client_of(site) as client:
+        answer = await client.get("/login", params={"next": "/queue"})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/queue")
+
+
 @pytest.mark.parametrize("place", ["//evil.example", "https://evil.example", "/\\evil", "/a\nb"])
 async def test_a_login_leads_to_no_other_host(place: str, site: Site, everfold: Everfold) -> None:
     _, key = await add_key(everfold.log, "one", user="ada")

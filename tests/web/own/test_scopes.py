@@ -66,6 +66,8 @@ async def test_a_reader_changes_nothing(client: httpx.AsyncClient, everfold: Eve
         path = path.replace("{runner}", "a").replace("{subscription}", "a")
         answer = await client.request(row.method, path, headers=headers)
         assert answer.status_code == 403, row.name
+        told = f"a key of role reader may not do this: it takes {row.role}"
+        assert answer.json()["error"]["message"] == told
 
 
 async def test_an_act_stands_under_the_key_that_was_used(

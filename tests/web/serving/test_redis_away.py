@@ -72,6 +72,8 @@ async def test_requests_are_told_to_come_again_and_nothing_is_half_done(
             )
             assert {answer.status_code for answer in answers} == {503}
             assert all(int(answer.headers["retry-after"]) > 0 for answer in answers)
+            told = " ".join(answer.text for answer in answers)
+            assert server.url.rpartition(":")[2] not in told, "clients do not learn where Redis is"
             assert time.monotonic() - began_s < within_s
             await eventually(refused_at_once, 20)
         assert (await client.get("/livez")).status_code == 200

@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 
+import anyio
 import httpx
 import pytest
 
@@ -37,6 +38,7 @@ async def test_it_says_where_it_listens_and_a_signal_ends_it(
     environ = {"REDIS_URL": redis_url, "EVERFOLD_NAMESPACE": namespace}
     program = start_program("-m", "everfold", "serve", "--port", "0", environ=environ)
     url = await ready(program)
+    await program.line("runners  none", within_s=20)
     assert max(map(len, program.lines)) <= 80
     async with httpx.AsyncClient(base_url=url) as client:
         assert (await client.get("/livez")).text == "ok\n"
@@ -93,16 +95,26 @@ async def test_it_listens_while_redis_is_away_and_serves_when_it_comes(
     assert await program.end() == 0, program
 
 
+async def connected(client: httpx.AsyncClient) -> httpx.Response:
+    """Return the first answer of an address at which nobody listens yet."""
+    with anyio.fail_after(20):
+        while True:
+            try:
+                return await client.get("/queue")
+            except httpx.ConnectError:
+                await anyio.sleep(0.02)
+
+
 async def test_a_client_of_the_first_moment_is_answered(
     start_program: StartProgram, own_server: StartServer
 ) -> None:
     server = own_server(tcp=True)
-    program = start_program(
-        "-m", "everfold", "serve", "--port", "0", environ={"REDIS_URL": server.url}
-    )
-    url = await address(program)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    url = f"http://127.0.0.1:{port}"
+    start_program("-m", "everfold", "serve", "--port", port, environ={"REDIS_URL": server.url})
     async with httpx.AsyncClient(base_url=url, timeout=20) as client:
-        assert (await client.get("/queue")).status_code == 200
+        assert (await connected(client)).status_code == 200
 
 
 async def test_it_ends_while_it_waits_for_redis(
@@ -129,6 +141,18 @@ async def test_what_is_wrongly_set_up_ends_it(
     assert await program.end(20) == 2, program
     assert len(program.error_lines) == 1
     assert "Traceback" not in str(program)
+
+
+async def test_an_address_that_is_refused_is_not_announced(
+    start_program: StartProgram, redis_url: str, namespace: str
+) -> None:
+    environ = {"REDIS_URL": redis_url, "EVERFOLD_NAMESPACE": namespace}
+    for wrong in (("--host", "0.0.0.0"), ("--front-end", "/nowhere")):
+        arguments = ("-m", "everfold", "serve", "--port", "0", *wrong)
+        program = start_program(*arguments, environ=environ)
+        assert await program.end(20) == 2, program
+        assert program.lines == []
+        assert len(program.error_lines) == 1
 
 
 async def _with_partitions_of_a_later_version(server: OwnServer) -> None:

@@ -11,11 +11,14 @@ from msgspec import Struct
 
 from everfold.streams.appending.body import PARTNER_KEYS, TARGETS
 from everfold.streams.events.limits import ID_LIMIT
+from everfold.streams.events.workflow_check import EXPORT_HINT
 from everfold.web.comfyui.prompt_ids import is_prompt_id
 from everfold.web.problem import Problem
 
 EARLIEST_NUMBER = 1_500_000_000_000
 """No job that waits has a lesser number: numbers are times, and this one is in 2017."""
+
+WRAPPED = '{"prompt": GRAPH}'
 
 SETTINGS = ("preview_method",)
 """What clients may send beside the graph and ComfyUI keeps in extra_data."""
@@ -36,10 +39,10 @@ class PromptRequest(Struct, frozen=True, kw_only=True):
 def read_prompt(body: Mapping[str, object]) -> PromptRequest:
     """Return what a body asks for. Raises Problem 400, with ComfyUI's types where it has one."""
     if "prompt" not in body:
-        raise _refused("no_prompt", "No prompt provided", "No prompt provided")
+        raise _refused("no_prompt", "No prompt provided", _how_to_send(body))
     graph = body["prompt"]
     if not isinstance(graph, dict) or not all(isinstance(node, dict) for node in graph.values()):
-        raise _refused("invalid_prompt", "The prompt is no graph", "send an API-format graph")
+        raise _refused("invalid_prompt", "The prompt is no graph", EXPORT_HINT)
     for node_id, node in graph.items():
         if not isinstance(node.get("class_type"), str):
             raise _no_class(node_id, node)
@@ -50,6 +53,15 @@ def read_prompt(body: Mapping[str, object]) -> PromptRequest:
         extra_data=_extra_data(body, graph),
         is_first=_is_first(body),
     )
+
+
+def _how_to_send(body: Mapping[str, object]) -> str:
+    """Return what to do with a body that has no prompt: often it is the graph, or a workflow."""
+    if isinstance(body.get("nodes"), list):
+        return f"this is a workflow of ComfyUI's editor. {EXPORT_HINT}, as {WRAPPED}"
+    if any(isinstance(node, dict) and "class_type" in node for node in body.values()):
+        return f"the body is the graph itself: send {WRAPPED}"
+    return "No prompt provided"
 
 
 def _prompt_id(value: object) -> str:
