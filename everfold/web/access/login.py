@@ -23,8 +23,8 @@ from everfold.web.problem import Problem
 FORM_LIMIT_BYTES = 8 * 1024
 
 PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'self'; "
-    "frame-ancestors 'none'; base-uri 'none'",
+    "Content-Security-Policy": "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
     "Cache-Control": "no-store",
     "Referrer-Policy": "same-origin",
 }
@@ -37,13 +37,15 @@ _PAGE = """<!doctype html>
 :root {{ color-scheme: light dark }}
 body {{ font: 16px/1.5 system-ui, sans-serif; margin: 0 }}
 main {{ max-width: 26em; margin: 15vh auto; padding: 0 1em }}
-input, button {{ box-sizing: border-box; font: inherit; width: 100%; padding: .5em; margin: .3em 0 }}
+input, button {{ font: inherit; width: 100%; padding: .5em; margin: .3em 0 }}
+input {{ box-sizing: border-box }}
 p[role=alert] {{ font-weight: 600 }}
 </style></head><body><main><h1>Everfold</h1>
 <form method="post" action="{action}">
 <label>Key <input name="key" type="password" autocomplete="current-password" required autofocus>
 </label><input type="hidden" name="next" value="{next}"><button>Log in</button></form>
-{told}<p>An operator makes keys with <code>everfold keys add NAME --user USER</code>.</p></main></body></html>
+{told}<p>An operator makes keys with <code>everfold keys add NAME --user USER</code>.</p>
+</main></body></html>
 """
 
 _PLACE = re.compile(r"/(?![/\\])[!-\[\]-~]*")
