@@ -54,6 +54,7 @@ def web_server(served: ASGIApp, *, lifespan: Literal["on", "off"] = "off") -> uv
     config = uvicorn.Config(
         served,
         http=BoundedProtocol,
+        ws="websockets-sansio",
         ws_max_size=WEBSOCKET_LIMIT_BYTES,
         ws_per_message_deflate=False,  # a quarter of a MiB for each socket
         log_config=None,
