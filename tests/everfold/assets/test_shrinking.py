@@ -128,7 +128,7 @@ def test_a_picture_that_ends_early_has_none(tmp_path: Path, kind: str) -> None:
 def test_the_process_that_decodes_has_bounded_memory() -> None:
     program = (
         "from everfold.assets import shrinking\n"
-        "shrinking._limit()\n"
+        "shrinking.limit_process()\n"
         "try: bytearray(shrinking.MEMORY_LIMIT_BYTES)\n"
         "except MemoryError: print('bounded')\n"
     )
