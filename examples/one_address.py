@@ -47,7 +47,11 @@ class Command:
     def address(self, word: str) -> str:
         """Return the address with which its first line that has a word ends."""
         assert self.child.stdout is not None
-        return next(line.split()[-1] for line in self.child.stdout if word in line)
+        found = next((line.split()[-1] for line in self.child.stdout if word in line), None)
+        if found is None:
+            name = self.arguments[0]
+            sys.exit(f"everfold {name} has ended: is REDIS_URL right, or `everfold up` running?")
+        return found
 
     def kill(self) -> None:
         """SIGKILL: what a crash, an out-of-memory kill or a power cut looks like."""

@@ -88,6 +88,8 @@ class _Tail:
                 await anyio.sleep(backoff.next_s())
                 self._behind = deque(self._events)
                 continue
+            if said:
+                logger.warning("tail_goes_on")
             backoff.reset()
             said = ""
             if batch is None:

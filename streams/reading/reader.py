@@ -188,6 +188,8 @@ async def _follow(
             await anyio.sleep(backoff.next_s())
             behind = deque(cursors)
             continue
+        if said:
+            logger.warning("tail_goes_on")
         backoff.reset()
         said = ""
         for partition, rows in found:

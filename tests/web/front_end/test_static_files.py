@@ -6,6 +6,7 @@ The folder is one of the test's own: the real front end is seen by tests/browser
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -188,6 +189,8 @@ async def test_without_a_front_end_the_root_says_what_is_served(client: httpx.As
     assert answer.status_code == 200
     assert "/api/v2" in answer.text
     assert "pip install comfyui-frontend-package" in answer.text
+    for link in re.findall('<a href="([^"]+)"', answer.text):
+        assert (await client.get(f"/{link}")).status_code == 200, link
     assert (await client.get("/assets/index.js")).status_code == 404
 
 

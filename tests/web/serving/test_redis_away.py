@@ -83,6 +83,7 @@ async def test_requests_are_told_to_come_again_and_nothing_is_half_done(
             return (await client.get("/api/v2/jobs")).status_code == 200
 
         await eventually(is_back, 20)
+        await eventually(lambda: any("tail_goes_on" in one for one in program.error_lines), 20)
         for number in range(1, 21):
             assert (await submit(number)).status_code == 201
         jobs = (await client.get("/api/v2/jobs", params={"limit": "100"})).json()["jobs"]

@@ -21,7 +21,7 @@ from everfold.runner.access.access import Access
 from everfold.runner.access.address import read_address
 from everfold.runner.comfyui.http import open_client
 from everfold.web.bodies import read_body
-from everfold.web.comfyui.extensions.naming import servers_of
+from everfold.web.comfyui.extensions.naming import label_of, servers_of
 from everfold.web.operation import Call
 from everfold.web.problem import AWAY_RETRY_S, Problem
 
@@ -30,6 +30,7 @@ SILENCE_S = 60.0
 ANSWER_LIMIT_BYTES = 256 * 1024 * 1024
 """The largest answer that is passed on."""
 SAFE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+NOTHING = "there is nothing at this path"
 SENT = ("accept", "content-type")
 """Headers that a server is told."""
 SHOWN = ("application/json", "application/octet-stream", "audio/", "image/", "text/plain", "video/")
@@ -84,11 +85,13 @@ class ExtensionServers:
 async def pass_on(call: Call) -> Response:
     """Answer what belongs to an extension. 404 where no server has it."""
     name = call.request.path_params["extension"]
-    backends = await call.gateway.sampled.backends() if SAFE_NAME.fullmatch(name) else ()
-    servers = servers_of(name, backends)
     asked = await _asked(call, name)
+    if not SAFE_NAME.fullmatch(name):
+        raise Problem(404, "not_found", NOTHING)
+    servers = servers_of(name, await call.gateway.sampled.backends())
     if not servers:
-        raise Problem(404, "not_found", "there is nothing at this path")
+        why = f"{NOTHING}: no server that answers has the label {label_of(name)}"
+        raise Problem(404, "not_found", why)
     urls = [one.name for one in servers]
     if asked.method == "GET":
         return await _first_that_has_it(call, urls, asked)
@@ -98,7 +101,7 @@ async def pass_on(call: Call) -> Response:
 async def _asked(call: Call, extension: str) -> Asked:
     rest = call.request.path_params["rest"].split("/")
     if any(part in ("", ".", "..") for part in rest):
-        raise Problem(404, "not_found", "there is nothing at this path")
+        raise Problem(404, "not_found", NOTHING)
     headers = call.request.headers
     return Asked(
         method=call.request.method,

@@ -130,7 +130,13 @@ async def test_a_page_of_an_extension_is_downloaded_and_a_failure_is_not_the_gat
 async def test_other_paths_are_nobodys(
     path: str, servers: tuple[Etn, Etn], client: httpx.AsyncClient
 ) -> None:
-    assert (await client.get(path)).status_code == 404
+    answer = await client.get(path)
+    assert answer.status_code == 404
+    told = answer.json()["error"]["message"]
+    assert told.startswith("there is nothing at this ")
+    assert told.endswith("no server that answers has the label extension:no") == (
+        path == "/api/no/x"
+    )
     assert not servers[0].headers
 
 
