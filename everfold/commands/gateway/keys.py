@@ -166,8 +166,15 @@ async def revoke(
     async with session.operate() as everfold:
         if key is None:
             count = await remove_keys(everfold.log)
-            session.tell({"removed": count}, f"{count} keys are removed")
+            what = "key is" if count == 1 else "keys are"
+            session.tell({"removed": count}, f"{count} {what} removed")
             return 0
         key_id = await revoke_key(everfold.log, key)
-    session.tell({"key_id": key_id, "state": "revoked"}, f"{key_id} is revoked")
+        has_more = any(one.state == "good" for one in await list_keys(everfold.log))
+    hint = (
+        "It was the last one: the gateway answers nobody until you add another, or",
+        "remove all by `everfold keys revoke --all`: then it serves this machine again.",
+    )
+    told = {"key_id": key_id, "state": "revoked"}
+    session.tell(told, f"{key_id} is revoked", *(() if has_more else hint))
     return 0

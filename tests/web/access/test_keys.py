@@ -311,10 +311,15 @@ async def test_the_command_line_adds_lists_and_revokes(
     table = await run("ls")
     assert "studio" in table[1]
     assert lines[0].rpartition("_")[2] not in "".join(table)
-    assert (await run("revoke", lines[0]))[0].endswith("is revoked")
+    await run("add", "spare", "--role", "reader")
+    assert len(await run("revoke", "spare")) == 1
+    told = await run("revoke", lines[0])
+    assert told[0].endswith("is revoked")
+    assert "the last one" in told[1]
+    assert max(map(len, told)) <= 80
     assert "revoked" in (await run("ls"))[1]
     assert "no key has" in (await run("revoke", "nobody", code=2))[0]
-    assert await run("revoke", "--all") == ["1 keys are removed"]
+    assert await run("revoke", "--all") == ["2 keys are removed"]
     assert (await run("ls"))[0].startswith("there are no keys")
 
 

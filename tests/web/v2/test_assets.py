@@ -204,7 +204,12 @@ async def test_a_sender_that_goes_away_leaves_nothing(
     body, head = form(content, file_path="half.bin")
     place = httpx.URL(site.url)
     lines = [f"{name}: {value}" for name, value in head.items()]
-    start = ["POST /api/v2/assets HTTP/1.1", f"Host: {place.host}", f"Content-Length: {len(body)}", *lines]
+    start = [
+        "POST /api/v2/assets HTTP/1.1",
+        f"Host: {place.host}",
+        f"Content-Length: {len(body)}",
+        *lines,
+    ]
     folder = Path(site.everfold.assets.url)
     parts = folder / "parts"
     _, writer = await asyncio.open_connection(place.host, place.port)

@@ -83,9 +83,16 @@ class Prompt:
                 return list(self._changed(job, record.event, record.time_ms))
             case LiveEntry():
                 return list(self._heard(happening))
-            case said.Preview() if self.has_begun:
+            case said.Preview(node=node) if self.has_begun and not self._is_done(node):
                 return [Picture(self.prompt_id, happening)]
         return []
+
+    def _is_done(self, node: str) -> bool:
+        """Say whether a node has ended: clients show a preview at the node that runs now."""
+        state = self._states.get(node)
+        if state is not None:
+            return state.is_finished
+        return node != self._node and node in self._begun
 
     def present(self) -> list[Frame]:
         """Return what a socket is to be told that connects now: where the run is."""

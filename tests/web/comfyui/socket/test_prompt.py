@@ -286,6 +286,15 @@ def test_texts_and_previews_go_to_who_waits_for_them() -> None:
     assert run.kinds.count("preview") == 1, "none before the beginning"
 
 
+def test_a_preview_that_comes_after_its_node_has_ended_is_dropped() -> None:
+    late = Preview("2", "image/png", b"x")
+    ended = States({"2": NodeState(4, 4, is_finished=True)})
+
+    assert "preview" not in begun().say(NodeBegan("2"), ended, late).kinds
+    assert "preview" not in begun().say(NodeBegan("2"), NodeBegan("3"), late).kinds
+    assert "preview" in begun().say(NodeBegan("2"), late).kinds
+
+
 LIVE = st.sampled_from(
     [*words(), NodeText("2", "x"), NodeOutput("1", output=None), Steps("", 1, 4)]
 )
