@@ -13,10 +13,10 @@ from everfold.streams.errors import JobUnknown
 from everfold.web.access.doorkeeper import Doorkeeper
 from everfold.web.access.open_streams import OpenStreams
 from everfold.web.caller import Caller
-from everfold.web.comfyui.extensions.pass_on import ExtensionServers
 from everfold.web.comfyui.front_end.installed import find_front_end, find_templates
 from everfold.web.comfyui.jobs.shown_prompts import ShownPrompts
 from everfold.web.comfyui.server.catalogue import Catalogue
+from everfold.web.comfyui.server.connections import BackendConnections
 from everfold.web.comfyui.socket.hub import Hub
 from everfold.web.counters import Counters
 from everfold.web.feeds.feeds import Feeds
@@ -41,7 +41,7 @@ class Gateway:
         self.front_end = find_front_end(settings.front_end)
         """The folder of ComfyUI's web front end, if there is one here."""
         self.templates = find_templates(self.front_end) if self.front_end else ()
-        self.extensions = ExtensionServers(settings.accesses)
+        self.backends = BackendConnections(settings.accesses)
         self.counters = Counters()
         self.sampled = Sampled(everfold)
         self.looks = Looks(everfold.log)
@@ -60,7 +60,7 @@ class Gateway:
                 yield
             finally:
                 self.streams.close()
-                await self.extensions.aclose()
+                await self.backends.aclose()
                 following.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await following

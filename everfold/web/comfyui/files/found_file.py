@@ -54,20 +54,27 @@ def named_in_graph(text: str) -> FileName:
 
 async def find_file(call: Call, name: FileName) -> FoundFile | None:
     """Return a file that the caller may see; None for any other. Raises a leaf of Unavailable."""
-    job_id, _, folder = name.subfolder.replace("\\", "/").strip("/").partition("/")
+    job_id, of_server = job_and_name(name)
     if name.kind != "input" and job_id:
         try:
             job = await call.gateway.job(call.caller, job_id)
         except (JobUnknown, InvalidName):
             job = None
         if job is not None:
-            return await _of_job(call, job, FileName(name.filename, folder, name.kind))
+            return await of_job(call, job, of_server)
     return await _of_uploads(call, name)
 
 
-async def _of_job(call: Call, job: Job, name: FileName) -> FoundFile | None:
+def job_and_name(name: FileName) -> tuple[str, FileName]:
+    """Return the job that a subfolder names, and the file as the server of the job has it."""
+    job_id, _, folder = name.subfolder.replace("\\", "/").strip("/").partition("/")
+    return job_id, FileName(name.filename, folder, name.kind)
+
+
+async def of_job(call: Call, job: Job, name: FileName) -> FoundFile | None:
+    """Return the stored file of a job; None where it has none of that name."""
     for file in job_files(job):
-        if _names(name, file) and file.is_stored:
+        if names_file(name, file) and file.is_stored:
             try:
                 asset = await asset_of(call.gateway.everfold.assets, job, file)
             except Unknown:
@@ -76,7 +83,8 @@ async def _of_job(call: Call, job: Job, name: FileName) -> FoundFile | None:
     return None
 
 
-def _names(name: FileName, file: JobFile) -> bool:
+def names_file(name: FileName, file: JobFile) -> bool:
+    """Say whether this is the name of a file on its job's server."""
     kind = "temp" if file.type == SENT else file.type or "output"
     folder = file.subfolder.replace("\\", "/").strip("/")
     return (name.filename, name.subfolder, name.kind) == (file.filename, folder, kind)

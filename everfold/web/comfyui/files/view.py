@@ -11,6 +11,7 @@ from everfold.assets.channels import Operation
 from everfold.streams.assets.asset import HASH_PREFIX, Asset
 from everfold.streams.errors import Unknown
 from everfold.web.bodies import json_answer
+from everfold.web.comfyui.files.coming_file import coming_file
 from everfold.web.comfyui.files.found_file import KINDS, FileName, FoundFile, find_file
 from everfold.web.files.file_answer import File, file_answer, known_bytes, stored_bytes
 from everfold.web.operation import Call
@@ -23,7 +24,12 @@ CHANNELS = ("rgb", "a")
 
 async def view(call: Call) -> Response:
     """Answer GET /view: the file, a small picture of it, or one of its channels."""
-    found, query = await _found(call), call.request.query_params
+    name, query = _name(call), call.request.query_params
+    found = await find_file(call, name) or await coming_file(call, name)
+    if found is None:
+        raise Problem(404, "not_found", "there is no such file here")
+    if isinstance(found, Response):
+        return found
     channel = query.get("channel", "rgba")
     if channel in CHANNELS and found.asset.media_type.startswith("image/"):
         return await _channel(call, found.asset, cast("Operation", channel))
@@ -37,7 +43,7 @@ async def view_metadata(call: Call) -> Response:
     return json_answer({}, 404)
 
 
-async def _found(call: Call) -> FoundFile:
+def _name(call: Call) -> FileName:
     query = call.request.query_params
     filename, subfolder = query.get("filename", ""), query.get("subfolder", "")
     kind = query.get("type") or "output"
@@ -47,10 +53,7 @@ async def _found(call: Call) -> FoundFile:
     leads_out = any(part in ("..", ".") for part in subfolder.replace("\\", "/").split("/"))
     if is_path or leads_out or kind not in KINDS or len(filename) + len(subfolder) > TEXT_LIMIT:
         raise Problem(400, "invalid_request", "this names no file")
-    found = await find_file(call, FileName(filename, subfolder, kind))
-    if found is None:
-        raise Problem(404, "not_found", "there is no such file here")
-    return found
+    return FileName(filename, subfolder, kind)
 
 
 async def _small(call: Call, found: FoundFile) -> Asset:
