@@ -61,7 +61,10 @@ def openapi_document(contracts: Iterable[Contract] = CONTRACTS) -> Schema:
                 "url": "https://www.apache.org/licenses/LICENSE-2.0",
             },
         },
-        "servers": [{"url": "http://127.0.0.1:8189"}],
+        "servers": [
+            {"url": "/", "description": "The gateway that this document comes from."},
+            {"url": "http://127.0.0.1:8189", "description": "A gateway on this machine."},
+        ],
         "tags": [
             {"name": name, "description": about}
             for name, about in {one.name: one.about for one in shown}.items()

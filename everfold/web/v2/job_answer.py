@@ -75,7 +75,7 @@ def progress_of(job: Job) -> Progress | None:
     """Return how far a job is, None before anything is known of that."""
     if not (job.started_at_ms or job.progress):
         return None
-    doing = f"{job.node_class} {job.step}/{job.steps}" if job.steps else job.node_class
+    steps = f" {job.step}/{job.steps}" if job.steps else ""
     return Progress(
         value=job.progress,
         nodes_done=job.nodes_done,
@@ -84,7 +84,7 @@ def progress_of(job: Job) -> Progress | None:
         current_node_class=job.node_class or None,
         step=job.step if job.steps else None,
         steps=job.steps or None,
-        message=doing or None,
+        message=f"{job.node_class}{steps}" if job.node_class else None,
     )
 
 

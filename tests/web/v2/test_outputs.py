@@ -9,7 +9,7 @@ import pytest
 
 from everfold.projector.job.job import Job
 from everfold.web.v2.job_answer import Place as AnswerPlace
-from everfold.web.v2.job_answer import job_answer
+from everfold.web.v2.job_answer import job_answer, progress_of
 from everfold.web.v2.output_ids import Place, id_of, place_of
 from everfold.web.v2.values import values_of
 from tests.support.stack import sleeper
@@ -86,3 +86,12 @@ async def test_a_picture_that_was_not_stored_is_listed_and_says_why(
 
     assert (output["type"], output["why"], output["name"][:6]) == ("image", "kept", "stack_")
     assert (content.status_code, content.json()["error"]["details"]["why"]) == (404, "kept")
+
+
+def test_progress_without_a_node_that_runs_has_no_message() -> None:
+    running = Job(job_id="a", started_at_ms=1, node="2", node_class="KSampler", step=3, steps=12)
+    canceled = Job(job_id="a", started_at_ms=1, step=3, steps=12)
+
+    told = [progress_of(job) for job in (running, canceled)]
+
+    assert [one and one.message for one in told] == ["KSampler 3/12", None]
