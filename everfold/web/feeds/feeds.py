@@ -10,78 +10,36 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import cast
 
-from everfold.projector.job.evolve import evolve
 from everfold.projector.job.fold import fold
 from everfold.projector.job.job import Job
 from everfold.projector.reading.queries import current
 from everfold.streams.appending.log import Log
 from everfold.streams.border.logger import get_logger
-from everfold.streams.errors import EverfoldError
-from everfold.streams.events.codec import Unreadable
+from everfold.streams.errors import EverfoldError, JobUnknown
 from everfold.streams.events.record import Recorded
 from everfold.streams.live.live_message import LiveEntry, Preview, PreviewNotice
 from everfold.streams.live.live_stream import LISTEN_EVERY_S, listen, newest_previews
 from everfold.streams.live.live_tail import Batch, tail_with_live
-from everfold.streams.reading.reader import job_events
-from everfold.web.feeds.happening import Change, Happening
+from everfold.streams.redis.redis_errors import commands
+from everfold.web.feeds.job_feed import JobFeed, told
+from everfold.web.feeds.missed import can_follow, missed, newest
 from everfold.web.feeds.ring import Ring
 
 logger = get_logger("everfold.web")
 
-T = TypeVar("T")
-
-CHANGES_KEPT = 256
-"""Changes of one job by which a watcher may be late: more than a minute of them."""
 RECORDS_KEPT = 4096
 """Events of the namespace by which one who follows all of them may be late."""
-HEARD_KEPT = 256
-"""Messages of one job's backend by which a watcher may be late."""
-
-
-class JobFeed:
-    """One job as it is now, and what happens to it."""
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.changes = Ring[Change](CHANGES_KEPT)
-        self.heard = Ring[LiveEntry](HEARD_KEPT)
-        self.previews = Ring[Preview](1)
-        self.listeners: list[Callable[[Happening], None]] = []
-        """Each is called at once with whatever happens."""
-        if job.is_terminal:
-            self._close()
-
-    def apply(self, record: Recorded) -> None:
-        """Fold the next event."""
-        self.job = evolve(self.job, record)
-        change = Change(self.job, record)
-        self.changes.add(change)
-        self._tell(change)
-        if self.job.is_terminal:
-            self._close()
-
-    def hear(self, said: LiveEntry | Preview) -> None:
-        """Pass on what the backend says of the present attempt, or of the next one."""
-        if isinstance(said, Preview):
-            self.previews.add(said)
-        else:
-            self.heard.add(said)
-        self._tell(said)
-
-    def _tell(self, happening: Happening) -> None:
-        for listener in list(self.listeners):
-            _told(listener, happening)
-
-    def close(self) -> None:
-        """Let all watchers end."""
-        self._close()
-
-    def _close(self) -> None:
-        self.changes.close()
-        self.heard.close()
-        self.previews.close()
+RECORDS_KEPT_BYTES = 32 * 2**20
+"""The same in bytes of JSON: an event may have a MiB."""
+LOOK_EVERY_S = 5.0
+"""What is not told within twice this time is looked for."""
+LOOK_AT_ONCE = 500
+"""Jobs of one trip to Redis."""
+CANCEL_AGAIN_S = 0.5
+GONE = 2**53
+"""Stands for the number of the last event of a job that Redis does not know."""
 
 
 class Feeds:
@@ -92,7 +50,7 @@ class Feeds:
         self._feeds: dict[str, JobFeed] = {}
         self._opening: dict[str, asyncio.Lock] = {}
         self._watchers: dict[str, int] = {}
-        self.records = Ring[Recorded](RECORDS_KEPT)
+        self.records = Ring[Recorded](RECORDS_KEPT, RECORDS_KEPT_BYTES, _size_of)
         """Every event of the namespace, readable ones and others, in the order of each job."""
         self.listeners: list[Callable[[Recorded], None]] = []
         """Each is called with every event, before the feed of its job has it."""
@@ -105,14 +63,15 @@ class Feeds:
         batches = await self._exit.enter_async_context(tail_with_live(self._log))
         self._tasks = [asyncio.create_task(self._follow(batches))]
         self._tasks.append(asyncio.create_task(self._keep_listening()))
+        self._tasks.append(asyncio.create_task(self._look_again()))
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        while running := [task for task in self._tasks if not task.done()]:
+            for task in running:
+                task.cancel()
+            # Again where one went on: what it awaited may have been done at the same moment.
+            await asyncio.wait(running, timeout=CANCEL_AGAIN_S)
         for feed in self._feeds.values():
             feed.close()
         self.records.close()
@@ -196,9 +155,9 @@ class Feeds:
             await asyncio.sleep(LISTEN_EVERY_S)
 
     async def _read(self, job_id: str) -> JobFeed:
-        found = await current(self._log, job_id)
-        feed = JobFeed(await self._log.opened(found, job_id))
-        self._feeds[job_id] = feed
+        found = await self._log.opened(await current(self._log, job_id), job_id)
+        # It may have been begun meanwhile.
+        feed = self._feeds.setdefault(job_id, JobFeed(found))
         # What was told while it was read may be newer than what was read.
         await self._catch_up(feed)
         return feed
@@ -209,7 +168,7 @@ class Feeds:
             for record in await self._opened(batch.records):
                 self.records.add(record)
                 for listener in self.listeners:
-                    _told(listener, record)
+                    told(listener, record)
                 feed = self._feeds.get(record.job_id)
                 if feed is not None and not feed.changes.is_closed:
                     await self._apply(feed, record)
@@ -245,25 +204,52 @@ class Feeds:
             return batch
 
     async def _apply(self, feed: JobFeed, record: Recorded) -> None:
-        if record.seq > feed.job.seq + 1:
-            await self._catch_up(feed)
-        elif record.seq == feed.job.seq + 1 and not isinstance(record.event, Unreadable):
+        if can_follow(record, feed.job):
             feed.apply(record)
+        elif record.seq > feed.job.seq:
+            await self._catch_up(feed)
 
     async def _catch_up(self, feed: JobFeed) -> None:
-        """Fold what the log has beyond the feed's state."""
+        """Go on to what the log has beyond the feed's state."""
+        if feed.changes.is_closed:
+            return
         try:
-            events = await job_events(self._log, feed.job.job_id, feed.job.seq)
-            for record in await self._log.opened_records(events):
-                if record.seq == feed.job.seq + 1 and not isinstance(record.event, Unreadable):
+            found = await missed(self._log, feed.job)
+            for record in found.records:
+                if can_follow(record, feed.job):
                     feed.apply(record)
+            if found.is_cut or (found.records and found.records[-1].seq > feed.job.seq):
+                job, last = await newest(self._log, feed.job, found.records)
+                if job.seq > feed.job.seq:
+                    feed.move(job, last)
+        except JobUnknown:
+            feed.close()
         except EverfoldError as error:
             logger.warning("feed_behind job=%s why=%r", feed.job.job_id, str(error))
 
+    async def _look_again(self) -> None:
+        """Find what was not told, as where the log could not be read, or was trimmed meanwhile."""
+        expected = dict[str, int]()
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            feeds = [one for one in self._feeds.values() if not one.changes.is_closed]
+            for feed in feeds:
+                if feed.job.seq < expected.get(feed.job.job_id, 0):
+                    await self._catch_up(feed)
+            try:
+                expected = await self._last_seqs([feed.job.job_id for feed in feeds])
+            except EverfoldError as error:
+                logger.debug("feeds_not_looked_at why=%r", str(error))
 
-def _told(listener: Callable[[T], None], item: T) -> None:
-    """Tell one listener; what it does wrong holds up nobody else."""
-    try:
-        listener(item)
-    except Exception:
-        logger.exception("feed_listener_failed")
+    async def _last_seqs(self, job_ids: Sequence[str]) -> dict[str, int]:
+        found = dict[str, int]()
+        for first in range(0, len(job_ids), LOOK_AT_ONCE):
+            some = job_ids[first : first + LOOK_AT_ONCE]
+            asked = [("HGET", self._log.keys.head(job_id), "seq") for job_id in some]
+            seqs = cast("list[bytes | None]", await commands(self._log.redis, asked))
+            found |= {job: int(seq or GONE) for job, seq in zip(some, seqs, strict=True)}
+        return found
+
+
+def _size_of(record: Recorded) -> int:
+    return len(record.payload)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from itertools import islice
 from typing import Generic, TypeVar
 
@@ -21,10 +22,15 @@ class Overtaken(Exception):
 
 
 class Ring(Generic[T]):
-    """Keeps the newest `most` items. For one event loop."""
+    """Keeps the newest `most` items, of `most_bytes` together. For one event loop."""
 
-    def __init__(self, most: int) -> None:
-        self._items: deque[T] = deque(maxlen=most)
+    def __init__(
+        self, most: int, most_bytes: int = 0, size_of: Callable[[T], int] = lambda _: 0
+    ) -> None:
+        """`size_of` tells the bytes of an item; the newest one is kept whatever it has."""
+        self._items: deque[T] = deque()
+        self._most, self._most_bytes, self._size_of = most, most_bytes, size_of
+        self._bytes = 0
         self._waiting: list[asyncio.Future[None]] = []
         self._tidy_at = LEAST_TIDIED
         self.end = 0
@@ -35,6 +41,11 @@ class Ring(Generic[T]):
     def add(self, item: T) -> None:
         """Add the newest item."""
         self._items.append(item)
+        self._bytes += self._size_of(item)
+        while len(self._items) > self._most or self._bytes > self._most_bytes:
+            if len(self._items) == 1:
+                break
+            self._bytes -= self._size_of(self._items.popleft())
         self.end += 1
         self._wake()
 

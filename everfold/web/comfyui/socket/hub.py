@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from everfold.client import Everfold
+from everfold.projector.job.fold import fold
 from everfold.projector.job.job import OPEN_STATUSES, Job
 from everfold.projector.job.job_filter import JobFilter
 from everfold.streams.border.logger import get_logger
@@ -26,8 +27,9 @@ from everfold.web.comfyui.socket.frames import Frame, status
 from everfold.web.comfyui.socket.open_jobs import MOST_COUNTED, OpenJobs, Scope
 from everfold.web.comfyui.socket.outbox import Outbox
 from everfold.web.comfyui.socket.prompt import Prompt, StatusDue
-from everfold.web.feeds.feeds import Feeds, JobFeed
+from everfold.web.feeds.feeds import Feeds
 from everfold.web.feeds.happening import Change, Happening
+from everfold.web.feeds.job_feed import JobFeed
 
 logger = get_logger("everfold.web")
 
@@ -146,7 +148,15 @@ class Hub:
             client_id = event.metadata.get(CLIENT_ID)
             client = (event.user, client_id if isinstance(client_id, str) else "")
             if client in self._members and not is_followed:
-                self._follow(self._feeds.begin(record), client)
+                self._follow_new(record, client)
+
+    def _follow_new(self, record: Recorded, client: Client) -> None:
+        """Follow a job from its first event on, also where its feed is further already."""
+        feed = self._feeds.begin(record)
+        job = fold([record], Job(job_id=record.job_id))
+        followed = self._follow(feed, client, job)
+        if followed is not None and feed.job.seq > job.seq:
+            self._tell(job.job_id, followed, Change(feed.job, record))
 
     async def _follow_open(self, job_id: str, client: Client) -> None:
         if job_id in self._followed or client not in self._members:
@@ -159,13 +169,15 @@ class Hub:
         if job_id in self._followed or client not in self._members or feed.job.is_terminal:
             self._feeds.release(job_id)
             return
-        followed = self._follow(feed, client)
+        followed = self._follow(feed, client, feed.job)
         if followed is not None:
             _put(self._members[client], followed.prompt.present())
 
-    def _follow(self, feed: JobFeed, client: Client) -> _Followed | None:
-        """Follow a job whose feed is held; the feed is let go when that is over."""
-        job = feed.job
+    def _follow(self, feed: JobFeed, client: Client, job: Job) -> _Followed | None:
+        """Follow a job whose feed is held, from a state of it that the client knows.
+
+        The feed is let go when that is over.
+        """
         if len(self._followed) >= MOST_PROMPTS:
             self._feeds.release(job.job_id)
             return None

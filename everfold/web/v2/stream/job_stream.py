@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from everfold.projector.job.job import Job
 from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import EverfoldError
-from everfold.web.feeds.feeds import JobFeed
+from everfold.web.feeds.job_feed import JobFeed
 from everfold.web.feeds.ring import Overtaken, Ring
 from everfold.web.v2.shapes import moment
 from everfold.web.v2.stream.frames import Place, frames_between, preview_frame, status_frame
