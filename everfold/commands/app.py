@@ -97,7 +97,7 @@ COMMANDS = {
     "events": ("jobs.events:events", "Print the events of a job, or of all jobs."),
     "schema": (
         "stream.schema:schema",
-        "Print the contract of the log, for programs in any language.",
+        "Print the contracts of the log and the gateway, for programs in any language.",
     ),
     "doctor": (
         "operate.doctor:doctor",

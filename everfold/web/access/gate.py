@@ -102,7 +102,7 @@ class Gate:
             raise Problem(
                 429,
                 "rate_limited",
-                f"this key may ask {per_s:g} times a second of one gateway",
+                f"too many requests: at most {per_s:g} a second with this key at one gateway",
                 retry_after_s=wait_s,
             )
 
