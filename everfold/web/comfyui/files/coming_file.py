@@ -22,7 +22,7 @@ from everfold.web.comfyui.files.found_file import (
     of_job,
 )
 from everfold.web.comfyui.server.connections import BackendRequest, passed
-from everfold.web.feeds.feeds import JobFeed
+from everfold.web.feeds.job_feed import JobFeed
 from everfold.web.feeds.ring import Overtaken
 from everfold.web.operation import Call
 

@@ -25,6 +25,8 @@ USUAL_ENTRIES = 200
 """Entries of GET /history that asks for no number."""
 ENTRIES_LIMIT = 2_000
 PAGE_JOBS = 200
+PAGES_LIMIT = 20
+"""Pages that are looked at for one answer, where most jobs have no entry or are hidden."""
 
 
 class EntryV2(Struct, frozen=True, kw_only=True):
@@ -144,7 +146,7 @@ async def ended_jobs(call: Call, most: int) -> list[Job]:
     hidden = await hidden_of(everfold.log, own_user(call) or "")
     selects = JobFilter(user=call.caller.scope, statuses=TERMINAL_STATUSES)
     cursor: str | None = None
-    while True:
+    for _ in range(PAGES_LIMIT):
         page = await everfold.page(selects, cursor, max(most, PAGE_JOBS))
         found += [job for job in page.jobs if _has_entry(job) and job not in hidden]
         cursor = page.cursor

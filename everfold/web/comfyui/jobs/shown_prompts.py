@@ -83,7 +83,8 @@ class ShownPrompts:
     async def entries(self, jobs: Sequence[Job], user: str) -> dict[str, Raw]:
         """Return prompt id -> entry of the history, in JSON, in the order of the jobs."""
         known = {job.job_id: self._entries.get(_key(job, user)) for job in jobs}
-        missing = [job for job in jobs if known[job.job_id] is None]
+        # The newest first: of very large graphs those of older jobs are left out.
+        missing = [job for job in reversed(jobs) if known[job.job_id] is None]
         for job, item in zip(missing, await self.items(missing, user), strict=True):
             entry = Raw(msgspec.json.encode(entry_of(job, item)))
             known[job.job_id] = entry
