@@ -36,6 +36,7 @@ from everfold.streams.redis.namespace import read_importing
 from everfold.streams.redis.server import server_info, server_time_ms, server_version
 from everfold.streams.retention.lost_writes import lost_writes
 from everfold.streams.retention.trimming import RETENTION_S, trim_bounds
+from everfold.web.access.key_store import list_keys
 
 PROJECTION_LAG_LIMIT_S = 5.0
 SUBSCRIPTION_LAG_LIMIT_S = 60.0
@@ -88,6 +89,7 @@ async def _examine(log: Log, comfyui: list[str] | None = None) -> AsyncIterator[
         ("kept backends", _kept_backends),
         ("assets", asset_findings),
         ("sealing", _sealing),
+        ("gateway keys", _gateway_keys),
         ("lost writes", _lost_writes),
         ("stored keys", _stored_keys),
     ):
@@ -154,6 +156,13 @@ async def _sealing(log: Log) -> AsyncIterator[Finding]:
         cannot = f", {found.locked:,} of which cannot be opened here" if found.locked else ""
         advice = "set EVERFOLD_SEAL_KEY, with older keys behind the newest" if found.locked else ""
         yield Finding("sealing", f"{found.users:,} user(s) have a key{cannot}", advice)
+
+
+async def _gateway_keys(log: Log) -> AsyncIterator[Finding]:
+    if keys := await list_keys(log):
+        good = sum(one.state == "good" for one in keys)
+        advice = "the gateway answers nobody: `everfold keys add`, or `keys revoke --all`"
+        yield Finding("gateway keys", f"{good} good of {len(keys)}", "" if good else advice)
 
 
 async def _lost_writes(log: Log) -> AsyncIterator[Finding]:

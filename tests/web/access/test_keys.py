@@ -316,6 +316,11 @@ async def test_the_command_line_adds_lists_and_revokes(
     told = await run("revoke", lines[0])
     assert told[0].endswith("is revoked")
     assert "the last one" in told[1]
+    doctor = start_program("-m", "everfold", "doctor", environ=stack.names)
+    await doctor.end(20)
+    [line] = [one for one in doctor.lines if "gateway keys" in one]
+    assert "0 good of 2" in line
+    assert "the gateway answers nobody" in line
     assert max(map(len, told)) <= 80
     assert "revoked" in (await run("ls"))[1]
     assert "no key has" in (await run("revoke", "nobody", code=2))[0]
