@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from everfold.queue_operations import QueueStatus
 from everfold.streams.errors import QueueUnknown
-from everfold.streams.queues.limits import SCOPES, Limit
+from everfold.streams.queues.limits import EVERY, SCOPES, Limit
 from everfold.web.bodies import json_answer, read_json
 from everfold.web.operation import Call, Operation, Parameter
 from everfold.web.own.answers import UNDER, Reason, acting, name_of, read_optional
@@ -99,9 +99,14 @@ async def resume(call: Call) -> Response:
 
 
 async def list_limits(call: Call) -> Response:
-    """List the limits."""
+    """List the limits; those of other users only to a caller that sees all."""
     Query(call.request, ())
-    return json_answer(Limits(await call.gateway.everfold.limits()))
+    shown = [
+        one
+        for one in await call.gateway.everfold.limits()
+        if one.scope != "user" or one.name == EVERY or call.caller.sees(one.name)
+    ]
+    return json_answer(Limits(shown))
 
 
 async def set_limit(call: Call) -> Response:

@@ -58,6 +58,18 @@ async def test_a_user_sees_and_stops_its_own_jobs_only(
         assert (await get(f"/everfold/v1/{path}")).status_code == 403
 
 
+async def test_a_user_sees_no_limits_of_other_users(
+    client: httpx.AsyncClient, everfold: Everfold
+) -> None:
+    for name in ("ada", "bob", "*"):
+        await everfold.set_limit("running", "user", name, 3)
+    await everfold.set_limit("running", "queue", "default", 3)
+    _, headers = await signed(client, everfold, user="ada")
+
+    found = (await client.get("/everfold/v1/limits", headers=headers)).json()["limits"]
+    assert sorted(one["name"] for one in found) == ["*", "ada", "default"]
+
+
 async def test_a_reader_changes_nothing(client: httpx.AsyncClient, everfold: Everfold) -> None:
     _, headers = await signed(client, everfold, "reader")
 

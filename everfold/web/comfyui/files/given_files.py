@@ -12,12 +12,14 @@ from msgspec import Struct
 
 from everfold.streams.assets.asset import REFERENCE
 from everfold.streams.events.limits import INPUTS_LIMIT
-from everfold.web.comfyui.files.found_file import find_file, named_in_graph
+from everfold.web.comfyui.files.found_file import FoundFile, find_file, named_in_graph
 from everfold.web.comfyui.server.union import Union, upload_inputs
 from everfold.web.operation import Call
 
 USUAL_INPUTS = ("image", "mask", "audio", "video", "file", "model_file", "latent")
 """Inputs that take uploads of classes that no server is known to have."""
+LOOKS_LIMIT = 4 * INPUTS_LIMIT
+"""Names of one graph that are looked for: each costs a trip to Redis."""
 LOADS = "Load"
 """Begins the names of those classes."""
 
@@ -35,10 +37,15 @@ async def files_of(call: Call, graph: Mapping[str, object]) -> GivenFiles:
     """Return the files that a graph names. Raises a leaf of Unavailable."""
     inputs, names = dict[str, str](), dict[str, str]()
     union = (await call.gateway.catalogue.known()).union
+    looked = dict[str, FoundFile | None]()
     for place, text in _texts(graph, union):
+        if text not in looked:
+            if len(looked) == LOOKS_LIMIT:
+                break
+            looked[text] = await find_file(call, named_in_graph(text))
+        found = looked[text]
         if len(inputs) == INPUTS_LIMIT:
             break
-        found = await find_file(call, named_in_graph(text))
         if found is None:
             continue
         inputs[place] = REFERENCE + found.asset.id
