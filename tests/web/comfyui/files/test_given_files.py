@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from everfold.web.comfyui.files import given_files
-from everfold.web.comfyui.files.found_file import FileName, FoundFile
+from everfold.web.comfyui.files.found_file import FileName, FoundFile, find_file
 from everfold.web.operation import Call
 
 pytestmark = pytest.mark.anyio
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 async def test_a_graph_of_very_many_names_is_not_looked_for_name_by_name(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, find_file = list[str](), given_files.find_file
+    asked = list[str]()
 
     async def counted(call: Call, name: FileName) -> FoundFile | None:
         asked.append(name.filename)
