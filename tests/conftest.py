@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from uuid import uuid4
 
@@ -19,6 +20,9 @@ from tests.support.servers import OwnServer, ServerChoice, StartServer
 # A slow moment of a busy machine is not a failure; pytest-timeout catches what hangs.
 settings.register_profile("everfold", deadline=None)
 settings.load_profile("everfold")
+
+collect_ignore = [] if find_spec("playwright") else ["browser"]
+"""`make browser` installs what a browser takes."""
 
 SERVERS = {"redis_server", "own_server"}
 """The fixtures that start servers."""

@@ -21,7 +21,7 @@ from everfold.web.access.gate import Gate
 from everfold.web.caller import NOBODY, Caller
 from everfold.web.comfyui.socket.client_socket import SOCKET_PATHS, serve_socket
 from everfold.web.contracts import CONTRACTS, Contract, Form, form_of
-from everfold.web.counters import CountedRequests
+from everfold.web.counters import CountedRequests, note_route
 from everfold.web.gateway import Gateway
 from everfold.web.operation import Call, Operation
 from everfold.web.problem import Problem, problem_of
@@ -119,6 +119,7 @@ def _endpoint(
     gateway: Gateway, operation: Operation, form: Form
 ) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
+        note_route(request.scope, operation.name)
         try:
             caller = caller_of(request)
             if not operation.is_public and caller == NOBODY:

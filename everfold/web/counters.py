@@ -9,6 +9,8 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+REACHED = "everfold.reached"
+"""Where a request's scope has the names of the routes that it has reached."""
 UNMATCHED = "(none)"
 """The route of a request that no route fits."""
 
@@ -69,6 +71,11 @@ class Counters:
         self._dropped.labels(kind).inc()
 
 
+def note_route(scope: Scope, name: str) -> None:
+    """Note the route that a request has reached."""
+    scope.get(REACHED, []).append(name)
+
+
 class CountedRequests:
     """Counts the answers of an ASGI application by the route that made them."""
 
@@ -81,11 +88,13 @@ class CountedRequests:
             await self._app(scope, receive, send)
             return
 
+        reached = list[str]()
+
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
-                endpoint = scope.get("endpoint")
-                route = getattr(endpoint, "__name__", UNMATCHED) if endpoint else UNMATCHED
+                route = reached[-1] if reached else UNMATCHED
                 self._counters.note_request(route, message["status"])
             await send(message)
 
-        await self._app(scope, receive, counted)
+        # What stands in between gives a scope of its own to what it admits.
+        await self._app({**scope, REACHED: reached}, receive, counted)

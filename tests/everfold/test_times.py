@@ -94,7 +94,7 @@ async def test_every_command_takes_ages_and_units(everfold: Everfold) -> None:
 
 
 def test_no_option_for_a_time_has_a_parser_of_its_own() -> None:
-    numbers = ("speed",)
+    numbers = ("speed", "requests_per_s")
     for setting in all_settings(app):
         hint = str(setting.argument.hint)
         if "float" in hint and not setting.key.endswith(numbers):

@@ -141,6 +141,10 @@ def _ending(entry: dict[str, Any]) -> str:
     return repr(told)
 
 
+SOMETIMES = {("duplicate-prompt-id-submit", "GET /history #15")}
+"""Differences of which only the order of two prompts decides: they run at two servers here."""
+
+
 async def is_known(client: httpx.AsyncClient) -> bool:
     """Say whether the gateway knows what the servers have."""
     return bool((await client.get("/object_info")).json())
@@ -169,4 +173,5 @@ async def test_recorded_requests_are_answered_as_comfyui_did(
                     tasks.start_soon(replay, name)
 
     told = "\n".join(f"{key}: {what}" for key, what in sorted(found.items()))
-    assert found.keys() == DIFFERENCES.keys(), told
+    assert found.keys() - DIFFERENCES.keys() == set(), told
+    assert DIFFERENCES.keys() - found.keys() <= SOMETIMES, told
