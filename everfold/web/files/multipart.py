@@ -15,6 +15,8 @@ from python_multipart.multipart import MultipartParser
 BOUNDARY_LIMIT = 200
 """Characters; RFC 2046 allows 70."""
 PARTS_LIMIT = 50
+HEAD_LIMIT_BYTES = 16 * 1024
+"""Of the head of one part; older versions of the parser have no limit of their own."""
 
 
 class NotMultipart(ValueError):
@@ -57,7 +59,7 @@ class Multipart:
         self._steps: list[Step] = []
         self._head: list[tuple[bytes, bytes]] = []
         self._name, self._value = b"", b""
-        self._parts = 0
+        self._parts = self._head_bytes = 0
         self._parser = MultipartParser(
             boundary.encode("latin-1", "replace"),
             {
@@ -86,12 +88,20 @@ class Multipart:
         if self._parts > PARTS_LIMIT:
             raise NotMultipart(f"it has more than {PARTS_LIMIT} parts")
         self._head.clear()
+        self._head_bytes = 0
 
     def _header_name(self, data: bytes, start: int, end: int) -> None:
+        self._count(end - start)
         self._name += data[start:end]
 
     def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._count(end - start)
         self._value += data[start:end]
+
+    def _count(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > HEAD_LIMIT_BYTES:
+            raise NotMultipart("the head of a part is too long")
 
     def _header_ends(self) -> None:
         self._head.append((self._name.lower(), self._value))
