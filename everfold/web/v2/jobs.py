@@ -33,7 +33,7 @@ async def cancel_job(call: Call) -> Response:
     job = (await call.gateway.look(call.caller, job_id_of(call))).job
     if not job.is_terminal:
         with contextlib.suppress(CorruptLog):  # the request is in the log all the same
-            await call.gateway.everfold.cancel(job.job_id)
+            await call.gateway.acting_as(call.caller).cancel(job.job_id)
     return _answer(call, await call.gateway.look(call.caller, job.job_id))
 
 

@@ -40,7 +40,7 @@ async def create_job(call: Call) -> Response:
     workflow, labels = bytes(body.workflow), checked_labels(body.metadata)
     extra_data, partner_keys = _without_keys(body.extra_data or {})
     try:
-        made = await call.gateway.everfold.submit(
+        made = await call.gateway.acting_as(call.caller).submit(
             workflow,
             user=call.caller.user,
             metadata=labels,

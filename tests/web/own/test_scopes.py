@@ -106,3 +106,16 @@ async def test_without_a_key_only_probes_and_the_document_answer(
     assert {(await client.get(path)).status_code for path in public} == {200}
     for path in (JOBS, "/metrics", "/scale/default", "/everfold/v1/queues"):
         assert (await client.get(path)).status_code == 401
+
+
+async def test_what_clients_do_is_recorded_under_their_key(
+    client: httpx.AsyncClient, everfold: Everfold
+) -> None:
+    key_id, headers = await signed(client, everfold, user="ada")
+    body = {"prompt": sleeper(1)}
+
+    job_id = (await client.post("/prompt", json=body, headers=headers)).json()["prompt_id"]
+    await client.post(f"/api/v2/jobs/{job_id}/cancel", headers=headers)
+
+    events = [record.event for record in await everfold.events(job_id)]
+    assert [getattr(event, "actor", "") for event in events] == [f"key-{key_id}"] * 3

@@ -91,7 +91,7 @@ async def post_queue(call: Call) -> Response:
         await call.gateway.everfold.cancel_many(selects, "the queue was cleared")
     for job in await named_jobs(call, body.get("delete")):
         if job.status == "queued":
-            await call.gateway.everfold.cancel(job.job_id, "deleted from the queue")
+            await call.gateway.acting_as(call.caller).cancel(job.job_id, "deleted from the queue")
     return Response()
 
 
@@ -144,7 +144,7 @@ async def cancel_all(call: Call, jobs: Iterable[Job], reason: str) -> int:
         nonlocal done
         for job in waiting:
             try:
-                after = await call.gateway.everfold.cancel(job.job_id, reason)
+                after = await call.gateway.acting_as(call.caller).cancel(job.job_id, reason)
             except JobUnknown:
                 continue
             done += after.status in ("canceling", "canceled") and not job.is_terminal

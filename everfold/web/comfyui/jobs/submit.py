@@ -67,7 +67,7 @@ async def _submitted(call: Call, prompt: PromptRequest) -> SubmittedJob:
     if files.names:
         metadata[INPUT_NAMES] = files.names
     try:
-        return await call.gateway.everfold.submit(
+        return await call.gateway.acting_as(call.caller).submit(
             prompt.graph,
             user=call.caller.user,
             metadata=metadata,
