@@ -5,12 +5,17 @@ Rule: pure. Every query is scoped by `Caller.scope`, and a job of somebody else 
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from msgspec import Struct
 
+from everfold.streams.events.limits import NAME_LIMIT
+
 Role = Literal["reader", "user", "operator"]
 """A reader looks, a user also runs and stops jobs, an operator also changes the farm."""
+
+_UNNAMEABLE = re.compile(r"[^A-Za-z0-9._-]")
 
 RANKS: dict[Role, int] = {"reader": 0, "user": 1, "operator": 2}
 
@@ -33,8 +38,8 @@ class Caller(Struct, frozen=True, kw_only=True):
 
     @property
     def actor(self) -> str:
-        """The name under which its acts are recorded."""
-        return f"key-{self.key_id}" if self.key_id else "gateway"
+        """The name under which its acts are recorded; an application may name keys as it likes."""
+        return _UNNAMEABLE.sub("-", f"key-{self.key_id}")[:NAME_LIMIT] if self.key_id else "gateway"
 
     def may(self, role: Role) -> bool:
         """Say whether it may do what this role may do."""
