@@ -54,6 +54,7 @@ async def test_the_queue_is_counted_as_it_is(site: Site) -> None:
         job_id = await submitted(site.everfold, "ada")
         await eventually(lambda: remaining(client) == [1, 2], 10)
         await ended(site.everfold, job_id)
+        await eventually(lambda: remaining(client) == [1, 2, 1], 10)
         await ended(site.everfold, before)
         await eventually(lambda: remaining(client) == [1, 2, 1, 0], 10)
         assert client.kinds == [], "one that was canceled before it began is not told of"
