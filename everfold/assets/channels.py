@@ -5,9 +5,6 @@ Rule: a process of its own decodes them, without the secrets of this one, see th
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from typing import IO, Literal
@@ -16,8 +13,7 @@ import anyio
 from anyio import CapacityLimiter
 
 from everfold.assets.shrinking import FORMATS
-from everfold.assets.thumbnails import FILE_LIMIT_BYTES, can_make_thumbnails
-from everfold.runner.renewal.renewer_process import environment
+from everfold.assets.thumbnails import FILE_LIMIT_BYTES, can_make_thumbnails, output_of
 from everfold.streams.assets.asset import Asset
 from everfold.streams.assets.asset_store import AssetStore
 from everfold.streams.assets.sniffing.media_types import describe
@@ -61,19 +57,5 @@ class Channels:
 
 
 async def _composed(pictures: IO[bytes], operation: Operation) -> bytes:
-    process = await anyio.open_process(
-        [sys.executable, *PROGRAM, operation],
-        stdin=pictures,
-        stderr=subprocess.DEVNULL,
-        env=environment(os.environ),
-        start_new_session=True,  # Ctrl-C is for the gateway
-    )
-    made = bytearray()
-    async with process:
-        assert process.stdout is not None
-        async for chunk in process.stdout:
-            made += chunk
-            if len(made) > MADE_LIMIT_BYTES:
-                process.kill()
-    is_one = process.returncode == 0 and describe(bytes(made[:4096])).media_type == "image/png"
-    return bytes(made) if is_one else b""
+    made = await output_of((*PROGRAM, operation), pictures, MADE_LIMIT_BYTES)
+    return made if describe(made[:4096]).media_type == "image/png" else b""

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import IO
 
@@ -90,22 +91,31 @@ class Thumbnails:
 
 async def _shrunk(picture: IO[bytes], media_type: str) -> bytes:
     """Return what the program makes of a picture, empty for nothing. Raises OSError."""
+    made = await output_of((*PROGRAM, media_type), picture, THUMBNAIL_LIMIT_BYTES)
+    return made if describe(made).media_type == "image/webp" else b""
+
+
+async def output_of(arguments: Sequence[str], pictures: IO[bytes], most_bytes: int) -> bytes:
+    """Return what this Python prints for some arguments and an input.
+
+    Empty where the program fails, as one does that is ended because it printed more than
+    `most_bytes`. A caller that is cancelled ends it. Raises OSError.
+    """
     process = await anyio.open_process(
-        [sys.executable, *PROGRAM, media_type],
-        stdin=picture,
+        [sys.executable, *arguments],
+        stdin=pictures,
         stderr=subprocess.DEVNULL,
         env=environment(os.environ),
-        start_new_session=True,  # Ctrl-C is for the runner
+        start_new_session=True,  # Ctrl-C is for whoever runs it
     )
     made = bytearray()
     async with process:
         assert process.stdout is not None
         async for chunk in process.stdout:
             made += chunk
-            if len(made) > THUMBNAIL_LIMIT_BYTES:
+            if len(made) > most_bytes:
                 process.kill()
-    is_one = process.returncode == 0 and describe(bytes(made)).media_type == "image/webp"
-    return bytes(made) if is_one else b""
+    return bytes(made) if process.returncode == 0 else b""
 
 
 def _is_worth_it(asset: Asset) -> bool:

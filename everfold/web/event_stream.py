@@ -20,6 +20,7 @@ from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import EverfoldError
 from everfold.web.counters import Counters
 from everfold.web.feeds.ring import Overtaken, Ring
+from everfold.web.streamed import until_gone
 
 logger = get_logger("everfold.web")
 
@@ -132,7 +133,7 @@ class EventStream(Response):
                 return
             self._counters.note_opened(SSE)
             sending = asyncio.create_task(self._send_all(send))
-            tasks = [sending, asyncio.create_task(_gone(receive))]
+            tasks = [sending, asyncio.create_task(until_gone(receive))]
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -163,8 +164,3 @@ class EventStream(Response):
         self._counters.note_dropped(SSE)
         if sending is not None:
             sending.cancel()
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

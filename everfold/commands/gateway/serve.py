@@ -16,7 +16,7 @@ from cyclopts import Parameter
 from everfold.commands.app import app
 from everfold.commands.config.config_file import policy_settings
 from everfold.commands.numbers import number
-from everfold.commands.operate.process import INTERRUPTED, ending_signals, log_to_stderr
+from everfold.commands.operate.process import log_to_stderr, run_until_signal
 from everfold.commands.options import AssetsPlace
 from everfold.commands.session import DEFAULT, Session
 from everfold.streams.border.secrets import SecretUrl
@@ -197,21 +197,12 @@ async def _client(session: Session, assets: str | Path | None) -> AsyncIterator[
 
 async def _run_until_signal(gateway: GatewayServer, session: Session) -> int:
     """Run until a signal stops it; a second one cancels it. Return the exit code."""
-    code = 0
-    async with anyio.create_task_group() as tasks:
 
-        async def obey() -> None:
-            nonlocal code
-            async with ending_signals() as signals:
-                await anext(signals)
-                session.tell({"stopping": "soon"}, "stopping")
-                gateway.stop()
-                await anext(signals)
-            session.tell({"stopping": "at once"}, "stopping at once")
-            code = INTERRUPTED
-            tasks.cancel_scope.cancel()
+    def stop() -> None:
+        session.tell({"stopping": "soon"}, "stopping")
+        gateway.stop()
 
-        tasks.start_soon(obey)
-        await gateway.run()
-        tasks.cancel_scope.cancel()
-    return code
+    def stop_at_once() -> None:
+        session.tell({"stopping": "at once"}, "stopping at once")
+
+    return await run_until_signal(gateway.run, stop, stop_at_once)

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import anyio
 
@@ -27,6 +27,32 @@ async def ending_signals(
     """
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, *more) as signals:
         yield signals
+
+
+async def run_until_signal(
+    run: Callable[[], Awaitable[object]], stop: Callable[[], None], stop_at_once: Callable[[], None]
+) -> int:
+    """Run until it ends: the first signal calls `stop`, a second one cancels it.
+
+    `stop_at_once` is called before that. Returns the exit code.
+    """
+    code = 0
+    async with anyio.create_task_group() as tasks:
+
+        async def obey() -> None:
+            nonlocal code
+            async with ending_signals() as signals:
+                await anext(signals)
+                stop()
+                await anext(signals)
+            stop_at_once()
+            code = INTERRUPTED
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(obey)
+        await run()
+        tasks.cancel_scope.cancel()
+    return code
 
 
 def log_to_stderr() -> None:

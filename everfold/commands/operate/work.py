@@ -19,7 +19,7 @@ from everfold.commands.app import app
 from everfold.commands.config.config_file import limit_settings
 from everfold.commands.gateway.serve import GATEWAY, WebOptions, serving
 from everfold.commands.numbers import duration, number
-from everfold.commands.operate.process import INTERRUPTED, ending_signals, log_to_stderr
+from everfold.commands.operate.process import log_to_stderr, run_until_signal
 from everfold.commands.options import (
     AssetsPlace,
     ComfyUrls,
@@ -301,23 +301,14 @@ def _announce(log: Log, accesses: Sequence[Access], assets: AssetStore, session:
 
 async def _run_until_signal(runner: Runner, session: Session) -> int:
     """Run until a signal drains the runner; a second one cancels it. Return the exit code."""
-    code = 0
-    async with anyio.create_task_group() as tasks:
 
-        async def obey() -> None:
-            nonlocal code
-            async with ending_signals() as signals:
-                await anext(signals)
-                jobs = runner.jobs_in_flight
-                sentence = f"draining: {jobs} job(s) in flight" if jobs else "stopping"
-                session.tell({"stopping": "drain", "jobs_in_flight": jobs}, sentence)
-                runner.drain()
-                await anext(signals)
-            session.tell({"stopping": "at once"}, "stopping at once; other runners take over")
-            code = INTERRUPTED
-            tasks.cancel_scope.cancel()
+    def drain() -> None:
+        jobs = runner.jobs_in_flight
+        sentence = f"draining: {jobs} job(s) in flight" if jobs else "stopping"
+        session.tell({"stopping": "drain", "jobs_in_flight": jobs}, sentence)
+        runner.drain()
 
-        tasks.start_soon(obey)
-        await runner.run()
-        tasks.cancel_scope.cancel()
-    return code
+    def stop_at_once() -> None:
+        session.tell({"stopping": "at once"}, "stopping at once; other runners take over")
+
+    return await run_until_signal(runner.run, drain, stop_at_once)
