@@ -103,6 +103,7 @@ def cut_outputs(outputs: Outputs, limit_bytes: int) -> Outputs:
     """
     outputs = {node: _shallow(output) for node, output in outputs.items()}
     sizes = {node: _size_of(output) + _size_of(node) + 2 for node, output in outputs.items()}
+    limit_bytes -= 1  # each size counts its comma; of the two braces only one stands for a comma
     if sum(sizes.values()) <= limit_bytes and max(sizes.values(), default=0) <= OUTPUT_LIMIT_BYTES:
         return outputs
     level = min(_level(sorted(sizes.values()), limit_bytes), OUTPUT_LIMIT_BYTES)

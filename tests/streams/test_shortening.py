@@ -162,6 +162,15 @@ def test_any_outputs_are_cut_to_any_limit(outputs: Outputs, limit: int) -> None:
     assert size(cut_outputs(outputs, limit)) <= limit
 
 
+@pytest.mark.parametrize("nodes", [1, 2, 5])
+def test_outputs_that_just_fit_are_kept_and_one_byte_less_is_enough_to_cut(nodes: int) -> None:
+    outputs: Outputs = {f"n{node}": {"text": "x" * 300} for node in range(nodes)}
+    exact = size(outputs)
+    assert cut_outputs(outputs, exact) == outputs
+    for limit in range(exact - 3, exact):
+        assert size(cut_outputs(outputs, limit)) <= limit
+
+
 @pytest.fixture
 async def log(redis_url: str, namespace: str) -> AsyncIterator[Log]:
     async with Log.open(redis_url, namespace=namespace, partitions=1) as log:
