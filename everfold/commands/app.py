@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from cyclopts import App, Parameter
 
 from everfold import __version__
+from everfold.commands.arguments import command_words
 
 HELP = """Run ComfyUI jobs that survive crashes: every change is an event in a log in Redis.
 
@@ -18,12 +19,15 @@ Exit codes: 0 done; 1 the job or the check failed; 2 wrong use, input or setting
 4 the server cannot be reached; 130 interrupted. `--json` prints one JSON object per line.
 
 A DURATION is 90s, 15m, 2h, 7d, or a number of seconds. A TIME is an age (2h), or a time such as
-2030-01-31T12:00:00Z.
+2030-01-31T12:00:00Z. A job is named by its id, or by 4 characters or more of its beginning or end.
 
 Every option can be set in the environment too: EVERFOLD_SUBMIT_QUEUE is `--queue` of `submit`.
 REDIS_URL (or REDIS_HOST and REDIS_PORT), COMFYUI_URL, EVERFOLD_NAMESPACE, EVERFOLD_DATA and
 EVERFOLD_ARCHIVE are for all commands. What neither a flag nor a variable sets comes from
 `everfold.toml` in this folder or one above, or from the file that `--config` names.
+
+Common options (`-n NAMESPACE`, `--json`, `--redis-url`) may stand before the command, too.
+`everfold help COMMAND` and `everfold help TOPIC` say more; `everfold help` lists the topics.
 """
 
 COMMANDS = {
@@ -111,6 +115,7 @@ COMMANDS = {
         "operate.acl:acl",
         "Print the least rights that a role needs on the server, as ACL SETUSER.",
     ),
+    "help": ("help.help:help", "Show the help of a command, or of a topic."),
     "config": ("config.config:config", "Show and check the config file, everfold.toml."),
     "--install-completion": (
         "completion:install_completion",
@@ -172,9 +177,7 @@ app.command(audit)
 def show_whole_help(arguments: Sequence[str]) -> None:
     """Let the help page of the command that is named show all of its docstring."""
     chosen = app
-    for word in arguments:
-        if word.startswith("-") or word not in chosen:
-            break
+    for word in command_words(app, arguments):
         chosen = chosen[word]
     if chosen.default_command is not None:
         chosen.help = None

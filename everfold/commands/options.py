@@ -11,7 +11,12 @@ from everfold.commands.numbers import duration, number
 from everfold.commands.times import PastTime
 
 Namespace = Annotated[
-    str, Parameter(env_var="EVERFOLD_NAMESPACE", help="The namespace; others are not touched.")
+    str,
+    Parameter(
+        alias="-n",
+        env_var="EVERFOLD_NAMESPACE",
+        help="The namespace; others are not touched.",
+    ),
 ]
 RedisUrl = Annotated[
     str | None,

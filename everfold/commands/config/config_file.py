@@ -18,6 +18,7 @@ from cyclopts import App, ArgumentCollection
 from cyclopts.argument import update_argument_collection
 from cyclopts.config import Env
 
+from everfold.commands.config.per_call import may_come_from_environment
 from everfold.streams.errors import Misconfigured
 
 if TYPE_CHECKING:
@@ -166,7 +167,12 @@ class ConfigFile:
 
     def __call__(self, app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
         for argument in arguments:  # an empty variable counts as one that is not set
-            argument.tokens[:] = [t for t in argument.tokens if t.value or t.source != "env"]
+            is_settable = may_come_from_environment(argument)
+            argument.tokens[:] = [
+                token
+                for token in argument.tokens
+                if token.source != "env" or (token.value and is_settable)
+            ]
         if commands[:1] == ("config",):
             return  # these commands look at the file themselves
         file = locate()

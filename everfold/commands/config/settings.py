@@ -28,6 +28,7 @@ from everfold.commands.config.backend_settings import (
 from everfold.commands.config.limit_settings import TABLE as LIMITS
 from everfold.commands.config.limit_settings import from_table as from_limits
 from everfold.commands.config.limit_settings import without_limits
+from everfold.commands.config.per_call import is_per_call
 from everfold.commands.numbers import range_of
 from everfold.commands.options import (
     AssetsPlace,
@@ -44,9 +45,6 @@ from everfold.commands.options import (
 from everfold.policy_settings import TABLE, PolicySetting, from_table
 from everfold.streams.errors import EverfoldError
 from everfold.streams.queues.limits import Limit
-
-PER_CALL = {"json", "config", "cursor", "idempotency_key", "into_live", "extra_data", "yes"}
-"""Options that mean one call; in a file they would change all others too."""
 
 PATH_OR_URL = "PATH|URL"
 """The metavar of an option that takes both."""
@@ -109,7 +107,8 @@ class Setting(NamedTuple):
     @property
     def keys(self) -> list[str]:
         """Its names in a file, the usual one first."""
-        return [_plain(name.lstrip("-")).lower() for name in self.argument.names]
+        names = [name for name in self.argument.names if name[:1] != "-" or name[:2] == "--"]
+        return [_plain(name.lstrip("-")).lower() for name in names]
 
     @property
     def key(self) -> str:
@@ -129,7 +128,7 @@ class Setting(NamedTuple):
 
     @property
     def is_per_call(self) -> bool:
-        return self.argument.index is not None or self.key in PER_CALL
+        return is_per_call(self.argument)
 
     @property
     def expected(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from typing import Annotated
 
 from cyclopts import Group, Parameter
@@ -82,7 +83,7 @@ class Selection:
 
         for name in self.status or ():
             if name not in STATUSES:
-                raise InvalidName("--status", name, f"choose from {', '.join(STATUSES)}")
+                raise InvalidName("--status", name, _instead(name))
         return JobFilter(
             statuses=tuple(self.status or ()),
             user=self.user,
@@ -96,6 +97,12 @@ class Selection:
             newer_than_ms=to_ms(self.since) if self.since else None,
             older_than_ms=to_ms(self.until) if self.until else None,
         )
+
+
+def _instead(name: str) -> str:
+    """Return the status that may be meant, and all that there are."""
+    near = get_close_matches(name.lower()[:100], STATUSES, n=1)
+    return f"{f'did you mean {near[0]}? ' if near else ''}choose from {', '.join(STATUSES)}"
 
 
 EVERY_JOB = Selection()

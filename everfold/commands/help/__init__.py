@@ -1,0 +1,1 @@
+"""What the command line says of itself: help by topic, and sentences for what was misspelt."""

@@ -1,0 +1,97 @@
+"""One sentence for what is wrong with a command line, and what may have been meant.
+
+Rule: no value of an option is shown, which may be a secret.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from cyclopts import App, CycloptsError, MissingArgumentError, UnknownOptionError
+from cyclopts.exceptions import UnknownCommandError, UnusedCliTokensError
+
+from everfold.commands.arguments import FLAGS, VALUED, command_words
+from everfold.streams.border.values import shown
+
+MEANT_LIMIT = 3
+
+
+def mistake_in(error: CycloptsError, app: App, arguments: Sequence[str]) -> str:
+    """Return what is wrong, and what to write instead."""
+    words = " ".join(command_words(app, arguments))
+    match error:
+        case UnknownCommandError() if error.unused_tokens:
+            return _unknown_command(error.unused_tokens[0], words, app)
+        case UnknownOptionError():
+            return _unknown_option(error, words)
+        case MissingArgumentError() if error.argument is not None:
+            return _missing(error, words)
+        case UnusedCliTokensError() if error.unused_tokens:
+            extra = shown(error.unused_tokens[0])
+            return f"`{words}` takes no further argument, and {extra} is one; {_page(words)}"
+    return without_values(str(error))
+
+
+def _unknown_command(word: str, words: str, app: App) -> str:
+    every = dict(_every_command(app))
+    if word.startswith("-"):
+        if word.partition("=")[0] in VALUED | FLAGS:
+            return "a command is missing: `everfold help` lists them"
+        name = without_values(word)
+        return f"there is no option {name} before the command; write a command's options behind it"
+    here = [one for one in every if one.startswith(f"{words} ")] if words else list(every)
+    depth = len(words.split()) + 1
+    known = [one.split()[-1] for one in here if len(one.split()) == depth]
+    said = f"there is no command {shown(f'{words} {word}'.strip())}"
+    if near := _near(word, known):
+        return f"{said}; did you mean `{f'{words} {near}'.strip()}`?"
+    below = [one for one in every if one.split()[-1] == word][:MEANT_LIMIT]
+    if below and not words:
+        return f"{said}; did you mean {' or '.join(f'`{one}`' for one in below)}?"
+    if words:
+        return f"{said}; there are {', '.join(known)}"
+    return f"{said}; `everfold help` lists all commands"
+
+
+def _unknown_option(error: UnknownOptionError, words: str) -> str:
+    given = (error.token.keyword or error.token.value).partition("=")[0]
+    names = [name for one in error.argument_collection if one.parse for name in one.names]
+    said = f"`{words}` has no option {given}" if words else f"there is no option {given}"
+    if near := _near(given, [name for name in names if name.startswith("--")]):
+        return f"{said}; did you mean {near}?"
+    return f"{said}; {_page(words)}"
+
+
+def _missing(error: MissingArgumentError, words: str) -> str:
+    argument = error.argument
+    assert argument is not None
+    name = argument.name
+    help_text = re.split(r"(?<=\.) ", argument.parameter.help or "")[0].rstrip(".")
+    meaning = f": {help_text[:1].lower()}{help_text[1:]}" if help_text else ""
+    if argument.index is not None:
+        return f"`{words}` needs {name.lstrip('-').upper()}{meaning}; {_page(words)}"
+    return f"{name} of `{words}` needs a value{meaning}; {_page(words)}"
+
+
+def _page(words: str) -> str:
+    return f"see `{f'everfold help {words}'.strip()}`"
+
+
+def _near(word: str, known: Sequence[str]) -> str:
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(word.lower()[:100], known, n=1, cutoff=0.6)), "")
+
+
+def _every_command(app: App, above: str = "") -> Iterator[tuple[str, App]]:
+    for name in app:
+        if not name.startswith("-"):
+            words = f"{above} {name}".strip()
+            yield words, app[name]
+            yield from _every_command(app[name], words)
+
+
+def without_values(sentence: str) -> str:
+    """Leave out the value of an option that is not known: it may be a secret's, misspelt."""
+    return re.sub(r"(--[\w.-]+=)[^\"'\s]*", r"\1***", sentence)
