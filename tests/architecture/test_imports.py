@@ -23,15 +23,15 @@ TESTS_ONLY = ("tests", "benchmarks", "examples", "deploy")
 RANK = {package: rank for rank, package in enumerate((*PACKAGES, *TESTS_ONLY))}
 
 ROOMS = {
-    "streams": "border errors closing private_folder events redis sealing appending assets "
-    "user_files queues leases reading live archive retention",
+    "streams": "border telemetry errors closing private_folder events redis sealing appending "
+    "assets user_files queues leases reading live archive retention",
     "projector": "job config assignment folding reading projector subscribing",
     "runner": "loose_json capabilities costs backend config access renewal decisions comfyui "
     "adapters inputs outputs live execution claiming runner",
     "everfold": "event_text moments durations policy_settings policy_file workflow_file "
     "contract timeline simulator embedded sinks buckets archives assets erasing changed_graph "
     "shown_jobs submit_check submitting operations why queue_operations many_jobs client demo "
-    "web commands __main__",
+    "listening metrics web commands __main__",
 }
 """The rooms of each package; each may import those before it in its line."""
 

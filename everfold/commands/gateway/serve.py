@@ -16,8 +16,9 @@ from cyclopts import Parameter
 from everfold.commands.app import app
 from everfold.commands.config.config_file import policy_settings
 from everfold.commands.numbers import number
-from everfold.commands.operate.process import log_to_stderr, run_until_signal
 from everfold.commands.options import AssetsPlace
+from everfold.commands.process.process import run_until_signal, running
+from everfold.commands.process.process_options import PROCESS, ProcessOptions
 from everfold.commands.session import DEFAULT, Session
 from everfold.streams.border.secrets import SecretUrl
 from everfold.streams.errors import EverfoldError, Misconfigured
@@ -86,7 +87,11 @@ GATEWAY = WebOptions()
 
 
 def serve(
-    *, assets: AssetsPlace = None, web: WebOptions = GATEWAY, session: Session = DEFAULT
+    *,
+    assets: AssetsPlace = None,
+    web: WebOptions = GATEWAY,
+    process: ProcessOptions = PROCESS,
+    session: Session = DEFAULT,
 ) -> int:
     """Serve the gateway: one address for clients of ComfyUI and of the Comfy API v2.
 
@@ -94,10 +99,9 @@ def serve(
     away it answers 503 with Retry-After. Ctrl-C or SIGTERM ends streams and connections within
     two seconds; a second one stops it at once.
     """
-    log_to_stderr()
 
     async def run() -> int:
-        async with serving(web, assets, session) as gateway:
+        async with running(process, session), serving(web, assets, session) as gateway:
             return await _run_until_signal(gateway, session)
 
     # It has a loop of its own: sending to a thousand readers takes half the time with uvloop.
@@ -113,8 +117,8 @@ async def serving(
     It says where it listens once nothing is known to be wrong. Raises Misconfigured.
     """
     try:
+        from everfold.listening.sockets import listen, raise_file_limit, urls
         from everfold.web.serving.gateway_server import GatewayServer
-        from everfold.web.serving.sockets import listen, raise_file_limit, urls
     except ModuleNotFoundError as error:
         if error.name not in EXTRA:
             raise

@@ -14,9 +14,9 @@ import msgspec
 
 from everfold.client import Everfold
 from everfold.commands.formats import bar, doing, percent, status
-from everfold.commands.operate.process import INTERRUPTED, ending_signals
 from everfold.commands.options import Json
 from everfold.commands.output import Part, console, emit, is_terminal, say, styled, table
+from everfold.commands.process.process import INTERRUPTED, ending_signals
 from everfold.demo.jobs import BLUR
 from everfold.demo.processes import DemoProcesses, assets_of, demo_processes
 from everfold.demo.run import Demo

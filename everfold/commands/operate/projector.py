@@ -14,9 +14,10 @@ from everfold.archives.opening import known_archive
 from everfold.commands.formats import ago, span
 from everfold.commands.loading import load_projection
 from everfold.commands.numbers import duration
-from everfold.commands.operate.process import ending_signals, log_to_stderr
 from everfold.commands.options import ArchiveUrl, IndexMetadata, JobId, ProjectionPlace
 from everfold.commands.output import Cell, console, is_terminal, show, table
+from everfold.commands.process.process import ending_signals, running
+from everfold.commands.process.process_options import PROCESS, ProcessOptions
 from everfold.commands.progress import event_progress
 from everfold.commands.session import DEFAULT, Session
 from everfold.projector.config import ProjectorConfig
@@ -66,6 +67,7 @@ async def run(
     terminal_ttl: TerminalTtl = None,
     index_metadata: IndexMetadata = None,
     projection: Annotated[list[str] | None, Parameter(metavar="MODULE:NAME...")] = None,
+    process: ProcessOptions = PROCESS,
     session: Session = DEFAULT,
 ) -> int:
     """Run a projector, which folds the log into current states. Several share the work.
@@ -75,14 +77,17 @@ async def run(
     projection
         A projection of your own to fold beside that of jobs. Repeat the option for several.
     """
-    log_to_stderr()
     own = [load_projection(place) for place in projection or []]
     config = ProjectorConfig(
         job_ttl_s=job_ttl, terminal_ttl_s=terminal_ttl, index_metadata=tuple(index_metadata or ())
     )
     name = runner_name("projector")
     collect_garbage_rarely()
-    async with session.log(name, role="projector") as log, anyio.create_task_group() as tasks:
+    async with (
+        running(process, session),
+        session.log(name, role="projector") as log,
+        anyio.create_task_group() as tasks,
+    ):
         projections: list[AnyProjection] = [JobsProjection(config), *own]
         for one in projections:
             await tasks.start(Projector(log, name, config, one).run)

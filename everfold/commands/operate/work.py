@@ -19,7 +19,6 @@ from everfold.commands.app import app
 from everfold.commands.config.config_file import limit_settings
 from everfold.commands.gateway.serve import GATEWAY, WebOptions, serving
 from everfold.commands.numbers import duration, number
-from everfold.commands.operate.process import log_to_stderr, run_until_signal
 from everfold.commands.options import (
     AssetsPlace,
     ComfyUrls,
@@ -29,6 +28,8 @@ from everfold.commands.options import (
     Queues,
     Slots,
 )
+from everfold.commands.process.process import run_until_signal, running
+from everfold.commands.process.process_options import PROCESS, ProcessOptions
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.stream.sinks import PostHogOptions, SqlOptions, WebhookOptions, consuming
 from everfold.queue_operations import apply_limits
@@ -91,18 +92,18 @@ async def up(
     sql: SqlOptions | None = None,
     webhook: WebhookOptions | None = None,
     posthog: PostHogOptions | None = None,
+    process: ProcessOptions = PROCESS,
     session: Session = DEFAULT,
 ) -> int:
     """Run everything in one process: server, projector, runner, and sinks.
 
-    The server is an embedded one, unless --redis-url or the environment names one. With --serve
-    the gateway is served, too. Ctrl-C or SIGTERM drains the runner; a second one stops everything
-    at once.
+    The server is an embedded one, unless --redis-url or the environment names one. Ctrl-C or
+    SIGTERM drains the runner; a second one stops everything at once.
     """
     backends, config = _backends(), _config("", queue, slots, drain, thumbnails=thumbnails)
     accesses, limits = backends.chosen(comfyui), limit_settings(app)
-    log_to_stderr()
     async with (
+        running(process, session),
         _with_server(session, data) as session,
         session.log(config.name, role="runner") as log,
         anyio.create_task_group() as tasks,
@@ -111,7 +112,6 @@ async def up(
         await _set_limits(log, *limits, session)
         await tasks.start(_projector(log, config.name, index_metadata).run)
         async with (
-            # A database that is away must not keep the jobs from running.
             consuming(log, [sql, webhook, posthog], patient=True) as sinks,
             _serving(serve, web, _place(assets, data), session) as end_serving,
         ):
@@ -152,6 +152,7 @@ async def runner(
     assets: AssetsPlace = None,
     keep_outputs: KeepOutputs = OUTPUT_KEEP_S,
     thumbnails: MakesThumbnails = True,
+    process: ProcessOptions = PROCESS,
     session: Session = DEFAULT,
 ) -> int:
     """Run a runner: it takes jobs, drives ComfyUI, and recovers the jobs of dead runners.
@@ -166,8 +167,7 @@ async def runner(
     backends = _backends()
     accesses, limits = backends.chosen(comfyui), limit_settings(app)
     config = _config(name, queue, slots, drain, lease_ttl, event_limit_bytes, thumbnails=thumbnails)
-    log_to_stderr()
-    async with session.log(config.name, role="runner") as log:
+    async with running(process, session), session.log(config.name, role="runner") as log:
         told = {"runner": config.name, "queues": config.queues}
         session.tell(told, f"runner {config.name} serves {', '.join(config.queues)}")
         await _set_limits(log, *limits, session)

@@ -13,9 +13,10 @@ from cyclopts import App, Parameter
 from everfold.archives.opening import needed_archive, remember_archive
 from everfold.commands.new_file import new_file
 from everfold.commands.numbers import duration
-from everfold.commands.operate.process import ending_signals, log_to_stderr
 from everfold.commands.options import ArchiveUrl
 from everfold.commands.output import say
+from everfold.commands.process.process import ending_signals, running
+from everfold.commands.process.process_options import PROCESS, ProcessOptions
 from everfold.commands.progress import event_progress
 from everfold.commands.session import DEFAULT, Session
 from everfold.streams.appending.log import Log
@@ -58,6 +59,7 @@ async def run(
     once: bool = False,
     everything: bool = False,
     trim_after: TrimAfter = None,
+    process: ProcessOptions = PROCESS,
     session: Session = DEFAULT,
 ) -> int:
     """Write events into the archive as they become due, until Ctrl-C.
@@ -69,8 +71,11 @@ async def run(
     everything
         Write everything, without waiting for segments to fill, and end.
     """
-    log_to_stderr()
-    async with session.log(role="archiver") as log, ending_signals() as signals:
+    async with (
+        running(process, session),
+        session.log(role="archiver") as log,
+        ending_signals() as signals,
+    ):
         kept = await needed_archive(log, archive)
         while True:
             try:

@@ -12,8 +12,9 @@ from uuid import uuid4
 import anyio
 from cyclopts import App, Parameter
 
-from everfold.commands.operate.process import INTERRUPTED, ending_signals, log_to_stderr
 from everfold.commands.output import say
+from everfold.commands.process.process import INTERRUPTED, ending_signals, running
+from everfold.commands.process.process_options import PROCESS, ProcessOptions
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.stream.sinks import (
     Options,
@@ -35,9 +36,11 @@ PostHog = Annotated[PostHogOptions, Parameter(name="*")]
 
 
 @sink.command
-async def sql(options: Sql, *, session: Session = DEFAULT) -> int:
+async def sql(
+    options: Sql, *, process: ProcessOptions = PROCESS, session: Session = DEFAULT
+) -> int:
     """Keep a row per job in SQLite or PostgreSQL. Missing tables are created."""
-    return await _run(options, session)
+    return await _run(options, process, session)
 
 
 webhook = App(name="webhook", help="Send signed messages to a receiver, or a test message.")
@@ -45,9 +48,11 @@ sink.command(webhook)
 
 
 @webhook.default
-async def run_webhook(options: Webhook, *, session: Session = DEFAULT) -> int:
+async def run_webhook(
+    options: Webhook, *, process: ProcessOptions = PROCESS, session: Session = DEFAULT
+) -> int:
     """Send a signed message for each event, in each job's order, with retries for three days."""
-    return await _run(options, session)
+    return await _run(options, process, session)
 
 
 @webhook.command(name="test")
@@ -72,15 +77,17 @@ def _now() -> str:
 
 
 @sink.command
-async def posthog(options: PostHog, *, session: Session = DEFAULT) -> int:
+async def posthog(
+    options: PostHog, *, process: ProcessOptions = PROCESS, session: Session = DEFAULT
+) -> int:
     """Send an event to PostHog for each submit and each recovery, without the graph."""
-    return await _run(options, session)
+    return await _run(options, process, session)
 
 
-async def _run(options: Options, session: Session) -> int:
+async def _run(options: Options, process: ProcessOptions, session: Session) -> int:
     """Run one sink until a signal: it finishes its deliveries; a second signal ends it at once."""
-    log_to_stderr()
     async with (
+        running(process, session),
         session.log(runner_name("sink"), role="consumer") as log,
         ending_signals() as signals,
         anyio.create_task_group() as tasks,

@@ -16,6 +16,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from everfold.client import Everfold
+from everfold.listening.sockets import is_private
 from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import Misconfigured, Unavailable
 from everfold.streams.redis.retry import Backoff
@@ -23,7 +24,6 @@ from everfold.web.access.key_store import stored_keys
 from everfold.web.app import app
 from everfold.web.serving.bounded_protocol import BoundedProtocol
 from everfold.web.serving.front import Front
-from everfold.web.serving.sockets import is_private
 from everfold.web.settings import WebSettings
 
 logger = get_logger("everfold.web")

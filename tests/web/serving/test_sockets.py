@@ -7,8 +7,8 @@ import socket
 
 import pytest
 
+from everfold.listening.sockets import listen
 from everfold.web.serving.gateway_server import KEEP_ALIVE_S, web_server
-from everfold.web.serving.sockets import listen
 
 pytestmark = pytest.mark.anyio
 

@@ -1,4 +1,4 @@
-"""The sockets that a gateway listens on, and the addresses that people type."""
+"""The sockets that a process listens on, and the addresses that people type."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ FILES_WANTED = 16_384
 """Open files that a process of many connections may need."""
 
 
-def listen(host: str, port: int) -> list[socket.socket]:
+def listen(host: str, port: int, options: str = "--") -> list[socket.socket]:
     """Listen on all addresses of a host; port 0 picks a free one, the same for all.
 
-    Raises Misconfigured for a host that this machine does not have, and for a port in use.
+    `options` is how the options of host and port begin. Raises Misconfigured for a host that this
+    machine does not have, and for a port in use.
     """
     made = list[socket.socket]()
     try:
@@ -38,7 +39,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
     except OSError as error:
         for one in made:
             one.close()
-        raise _refusal(host, port, error) from error
+        raise _refusal(host, port, options, error) from error
     return made
 
 
@@ -58,15 +59,17 @@ def _addresses(host: str) -> Sequence[tuple[socket.AddressFamily, str]]:
     return list({(family, str(address[0])): None for family, *_, address in found})
 
 
-def _refusal(host: str, port: int, error: OSError) -> Misconfigured:
+def _refusal(host: str, port: int, options: str, error: OSError) -> Misconfigured:
     if error.errno == errno.EADDRINUSE:
         return Misconfigured(
-            f"port {port} of {host} is in use: end what listens there, or choose another --port"
+            f"port {port} of {host} is in use: end what listens there, or choose another "
+            f"{options}port"
         )
     if error.errno in (errno.EACCES, errno.EPERM):
-        return Misconfigured(f"port {port} of {host} is not allowed: choose a --port above 1023")
+        advice = f"choose a {options}port above 1023"
+        return Misconfigured(f"port {port} of {host} is not allowed: {advice}")
     why = error.strerror or str(error)
-    return Misconfigured(f"cannot listen on {shown(host)}, port {port}: {why}; see --host")
+    return Misconfigured(f"cannot listen on {shown(host)}, port {port}: {why}; see {options}host")
 
 
 def is_loopback(address: str) -> bool:

@@ -1,0 +1,1 @@
+"""What every command has that runs until a signal."""

@@ -1,0 +1,123 @@
+"""Commands that run until a signal: what they begin with, the signals that end them, their log."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import anyio
+
+from everfold.commands.process.process_options import ProcessOptions
+from everfold.commands.session import Session
+from everfold.streams.border.log_formatter import LogFormatter, quiet_talkers
+from everfold.streams.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from everfold.metrics.surface import Check, Source
+
+INTERRUPTED = 130
+"""The exit code of a command that a second signal stopped."""
+
+
+class RunningProcess:
+    """A process that runs until a signal, as those see it that watch it."""
+
+    def __init__(self) -> None:
+        self.checks: dict[str, Check] = {}
+        """What must hold before /readyz says that it can do its work, by name."""
+        self.sources: dict[str, Source] = {}
+        """What /metrics shows besides the measures of this process, by name."""
+
+
+@contextlib.asynccontextmanager
+async def running(options: ProcessOptions, session: Session) -> AsyncIterator[RunningProcess]:
+    """Begin what a process needs before its work: its log, and what it answers to those that watch.
+
+    Raises Misconfigured for an option that cannot be followed, before anything is done.
+    """
+    log_to_stderr()
+    process = RunningProcess()
+    async with _listening(options, process, session):
+        yield process
+
+
+@contextlib.asynccontextmanager
+async def _listening(
+    options: ProcessOptions, process: RunningProcess, session: Session
+) -> AsyncIterator[None]:
+    """Answer /metrics, /livez and /readyz, if a port is given for that."""
+    if options.metrics_port is None:
+        yield
+        return
+    try:
+        from everfold.listening.small_http import SmallHttp
+        from everfold.listening.sockets import listen, urls
+        from everfold.metrics.surface import Surface
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "prometheus_client":
+            raise
+        raise Misconfigured("--metrics-port needs: pip install 'everfold[metrics]'") from error
+    with contextlib.ExitStack() as closing:
+        found = listen(options.metrics_host, options.metrics_port, "--metrics-")
+        sockets = [closing.enter_context(one) for one in found]
+        addresses = [f"{url}/metrics" for url in urls(sockets)]
+        async with SmallHttp(sockets, Surface(process.checks, process.sources).answers()).serve():
+            session.tell({"metrics": addresses}, *(f"metrics  {one}" for one in addresses))
+            yield
+
+
+@contextlib.asynccontextmanager
+async def ending_signals(
+    *more: signal.Signals,
+) -> AsyncIterator[AsyncIterator[signal.Signals]]:
+    """Yield each SIGTERM, SIGINT and what is named besides while the context is open.
+
+    They have no other effect.
+    """
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, *more) as signals:
+        yield signals
+
+
+async def run_until_signal(
+    run: Callable[[], Awaitable[object]], stop: Callable[[], None], stop_at_once: Callable[[], None]
+) -> int:
+    """Run until it ends: the first signal calls `stop`, a second one cancels it.
+
+    `stop_at_once` is called before that. Returns the exit code.
+    """
+    code = 0
+    async with anyio.create_task_group() as tasks:
+
+        async def obey() -> None:
+            nonlocal code
+            async with ending_signals() as signals:
+                await anext(signals)
+                stop()
+                await anext(signals)
+            stop_at_once()
+            code = INTERRUPTED
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(obey)
+        await run()
+        tasks.cancel_scope.cancel()
+    return code
+
+
+def log_to_stderr() -> None:
+    """Log to stderr from the level that EVERFOLD_LOG names, WARNING by default.
+
+    Raises Misconfigured for a name that is none.
+    """
+    name = os.environ.get("EVERFOLD_LOG", "") or "WARNING"
+    level = logging.getLevelNamesMapping().get(name.upper())
+    if level is None:
+        raise Misconfigured(f"EVERFOLD_LOG is {name!r}, which is no level of logging: write INFO")
+    to_stderr = logging.StreamHandler()
+    to_stderr.setFormatter(LogFormatter())
+    logging.basicConfig(level=level, handlers=[to_stderr])
+    quiet_talkers()

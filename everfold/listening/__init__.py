@@ -1,0 +1,1 @@
+"""How a process listens: its sockets, and small answers over HTTP without a web framework."""
