@@ -26,7 +26,7 @@ ALL = {
     "runner": ("runner", *PORT),
     "projector": ("projector", *PORT),
     "serve": ("serve", "--port", "0", *PORT),
-    "sink": ("sink", "sql", "--sql", "sqlite:///rows.sqlite", *PORT),
+    "sink": ("sink", "sql", "--url", "sqlite:///rows.sqlite", *PORT),
     "archive": ("archive", "run", "--archive", "archive", *PORT),
 }
 
