@@ -4,7 +4,7 @@
     ├── Refused          change the request; nothing was written
     │       InvalidWorkflow, NoServerCanRun, TooLarge, EventTooLarge, InvalidName,
     │       IdempotencyConflict, EventIdForgotten, EventTooNew, ClientShared, NeedsAsyncio,
-    │       HashMismatch, QuotaFull, InputRefused
+    │       HashMismatch, QuotaFull, InputRefused, ClientClosed
     ├── Unknown          check the name; nothing was written
     │       JobUnknown, JobNotParked, JobNotHeld, SubscriptionUnknown, BackendUnknown,
     │       RunnerUnknown, QueueUnknown, AssetUnknown, AssetGone, OutputUnknown,
@@ -78,6 +78,7 @@ from everfold.streams.errors.misconfigured import (
     ServerTooOld,
 )
 from everfold.streams.errors.refused import (
+    ClientClosed,
     ClientShared,
     EventIdForgotten,
     EventTooLarge,
@@ -133,6 +134,7 @@ __all__ = [
     "BackendUrlInvalid",
     "BrokenChain",
     "BrokenHead",
+    "ClientClosed",
     "ClientShared",
     "ClocksApart",
     "Conflict",

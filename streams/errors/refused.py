@@ -89,6 +89,13 @@ class ClientShared(Refused):
         self.opened_in, self.used_in = opened_in, used_in
 
 
+class ClientClosed(Refused):
+    """The client was closed before this call, or while it waited."""
+
+    def __init__(self) -> None:
+        super().__init__("this client was closed; make another one")
+
+
 class NeedsAsyncio(Refused):
     """The caller runs under trio, or without an event loop."""
 

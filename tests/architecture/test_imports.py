@@ -30,7 +30,8 @@ ROOMS = {
     "adapters inputs outputs live execution claiming runner",
     "everfold": "event_text moments durations policy_settings policy_file workflow_file "
     "contract timeline simulator embedded sinks buckets archives assets erasing changed_graph "
-    "shown_jobs submit_check submitting operations why queue_operations many_jobs client demo "
+    "shown_jobs submit_check submitting operations why queue_operations many_jobs client "
+    "sync demo "
     "listening metrics web commands __main__",
 }
 """The rooms of each package; each may import those before it in its line."""
