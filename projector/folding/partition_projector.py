@@ -81,7 +81,8 @@ class PartitionProjector:
                     backoff.reset()
                     await self._fold_new()
                 except (EverfoldError, OutOfOrder) as why:
-                    logger.warning("projector_starts_over partition=%s %r", self._partition, why)
+                    told = (self._partition, str(why))
+                    logger.warning("projector_starts_over partition=%s why=%r", *told)
                 await anyio.sleep(backoff.next_s())
         finally:
             await self._group.aclose()

@@ -60,7 +60,7 @@ async def create_again(log: Log, subscription: Subscription, partition: int) -> 
     """
     if not await is_listed(log, subscription.name):
         return
-    logger.error("checkpoint_lost %s partition=%s", subscription.name, partition)
+    logger.error("checkpoint_lost subscription=%s partition=%s", subscription.name, partition)
     position = (await group_positions(log, partition)).get(subscription.group, NO_ENTRY)
     key = log.keys.subscription(partition, subscription.name).checkpoint()
     trimmed = (await trimmed_to(log, partition)).entry_id

@@ -6,7 +6,6 @@ delivery that fails holds its own job and no other.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 
 import anyio
@@ -115,14 +114,12 @@ class ConcurrentDelivery:
     async def _hold(self, delivery: Delivery, error: Exception) -> None:
         record = delivery.record
         held = await self._held_by(delivery, error)
-        level = logging.ERROR if held.is_parked else logging.WARNING
-        logger.log(
-            level,
-            "%s %s job=%s seq=%s failures=%s why=%r",
-            "job_parked" if held.is_parked else "job_held",
-            self._subscription.name,
-            *(record.job_id, record.seq, held.failures, held.why),
-        )
+        name = self._subscription.name
+        told = (name, record.job_id, record.seq, held.failures, held.why)
+        if held.is_parked:
+            logger.error("job_parked subscription=%s job=%s seq=%s failures=%s why=%r", *told)
+        else:
+            logger.warning("job_held subscription=%s job=%s seq=%s failures=%s why=%r", *told)
         if is_sealed(delivery.job.metadata):  # the error may repeat what was delivered
             held = replace(held, why=await self._log.sealed_text(record.job_id, held.why))
         self._held[record.job_id] = held

@@ -88,8 +88,8 @@ class PartitionDelivery:
                     backoff.reset()
                     await self._deliver_new()
                 except (EverfoldError, StartOver, TargetAway) as error:
-                    name = self._subscription.name
-                    logger.warning("starts_over %s partition=%s %r", name, self._partition, error)
+                    told = (self._subscription.name, self._partition, str(error))
+                    logger.warning("starts_over subscription=%s partition=%s why=%r", *told)
                 await anyio.sleep(backoff.next_s())
         finally:
             await self._group.aclose()
@@ -155,7 +155,9 @@ class PartitionDelivery:
 
     def _park(self, job_id: str, parked: Held) -> None:
         name, seq = self._subscription.name, parked.seq
-        logger.error("job_parked %s job=%s seq=%s why=%r", name, job_id, seq, parked.why)
+        logger.error(
+            "job_parked subscription=%s job=%s seq=%s why=%r", name, job_id, seq, parked.why
+        )
         self._held[job_id] = parked
         self._acks.held(job_id, parked)
 

@@ -195,7 +195,7 @@ class Heartbeat:
         if found is not None and not is_late and found.instance not in ("", entry.instance):
             if (found.since_ms, found.instance) < (entry.since_ms, entry.instance):
                 raise RunnerNameTaken(entry.runner, found.host, found.pid)
-            logger.error("runner_name_taken name=%s by=%s", entry.runner, found.pid)
+            logger.error("runner_name_taken runner=%s by=%s", entry.runner, found.pid)
         states = self._shared.fleet.all_states
         reaches = tuple(state.backend.name for state in states if state.reachable)
         present = replace(self._present(entry), seen_ms=now_ms, reaches=reaches)

@@ -19,5 +19,5 @@ _said: dict[str, str] = {}
 def note_trouble(actor: str, error: EverfoldError) -> None:
     """Log what an actor waits for, unless it has just said so."""
     if _said.get(actor) != str(error):
-        logger.warning("%s_waits why=%r", actor, str(error))
+        logger.warning("server_waited_for actor=%s why=%r", actor, str(error))
     _said[actor] = str(error)

@@ -267,9 +267,9 @@ class BackendNews:
         self._told[state] = _Told(takes_jobs, why, [*lately, now_s])
         name, url = state.title, state.backend.name
         if takes_jobs:
-            logger.info("backend_up url=%r name=%r", url, name)
+            logger.info("backend_up backend=%r url=%r", name, url)
         else:
-            logger.warning("backend_down url=%r name=%r why=%r", url, name, why)
+            logger.warning("backend_down backend=%r url=%r why=%r", name, url, why)
         if is_listed:
             self._on_change(state)
 

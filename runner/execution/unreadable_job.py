@@ -179,5 +179,5 @@ async def abandon(log: Log, job_id: str, remains: Remains) -> bool:
     for prompt in remains.abandoned(job_id, since_ms):
         await note_abandoned(log, prompt)
     if remains.hides_attempt:
-        logger.error("attempt_unreadable job=%s: nobody knows where it runs", job_id)
+        logger.error("attempt_unreadable job=%s why=%r", job_id, "nobody knows where it runs")
     return may_be_alive(remains)

@@ -38,10 +38,18 @@ def for_terminal(text: str, limit: int = TERMINAL_LIMIT) -> str:
 def for_log(text: str, limit: int = LOG_LIMIT, read_limit: int = 4 * LOG_LIMIT) -> str:
     """Return a text as a part of one line of a log, with the secrets in it masked.
 
+    It is bounded as `bounded_for_log` does it.
+    """
+    return _visible(bounded_for_log(text, limit, read_limit))
+
+
+def bounded_for_log(text: str, limit: int = LOG_LIMIT, read_limit: int = 4 * LOG_LIMIT) -> str:
+    """Return a text for a log's writer, which escapes it, with the secrets in it masked.
+
     Its first `read_limit` characters are searched for secrets: more than are shown, so that none
     is cut in two and missed.
     """
-    return for_terminal(masked_text(text[:read_limit]), limit)
+    return _cut(masked_text(text[:read_limit]), limit)
 
 
 def for_markup(text: str, limit: int = TERMINAL_LIMIT) -> str:

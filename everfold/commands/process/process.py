@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import anyio
 
+from everfold.commands.process.logs import begin_logging
 from everfold.commands.process.process_options import ProcessOptions
 from everfold.commands.session import Session
-from everfold.streams.border.log_formatter import LogFormatter, quiet_talkers
 from everfold.streams.errors import Misconfigured
 
 if TYPE_CHECKING:
@@ -39,7 +37,7 @@ async def running(options: ProcessOptions, session: Session) -> AsyncIterator[Ru
 
     Raises Misconfigured for an option that cannot be followed, before anything is done.
     """
-    log_to_stderr()
+    begin_logging(options.log_level, options.log_format)
     process = RunningProcess()
     async with _listening(options, process, session):
         yield process
@@ -106,18 +104,3 @@ async def run_until_signal(
         await run()
         tasks.cancel_scope.cancel()
     return code
-
-
-def log_to_stderr() -> None:
-    """Log to stderr from the level that EVERFOLD_LOG names, WARNING by default.
-
-    Raises Misconfigured for a name that is none.
-    """
-    name = os.environ.get("EVERFOLD_LOG", "") or "WARNING"
-    level = logging.getLevelNamesMapping().get(name.upper())
-    if level is None:
-        raise Misconfigured(f"EVERFOLD_LOG is {name!r}, which is no level of logging: write INFO")
-    to_stderr = logging.StreamHandler()
-    to_stderr.setFormatter(LogFormatter())
-    logging.basicConfig(level=level, handlers=[to_stderr])
-    quiet_talkers()
