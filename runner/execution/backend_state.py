@@ -27,6 +27,9 @@ logger = get_logger("everfold.runner")
 NOT_ASKED = "not asked yet"
 NO_ANSWER_YET = "it has not answered yet"
 
+REMIND_EVERY_S = 60.0
+"""How often it is said again that a backend takes no jobs."""
+
 MOST_REASONS, WITHIN_S = 3, 10.0
 """How often at most another reason not to take jobs is told within so long."""
 
@@ -243,13 +246,15 @@ class _Told(Struct):
     why_not: str
     at_s: list[float]
     """Steady times of what was told lately."""
+    since_s: float
+    """Since when it takes jobs, or takes none."""
 
 
 class BackendNews:
     """Tells people when a backend takes jobs, or does not and why.
 
-    Its first state is a change, too. Each state is told once. `on_change` is called for what is
-    told of listed backends.
+    Its first state is a change, too. Each state is told once, and one that takes no jobs is named
+    again every REMIND_EVERY_S. `on_change` is called for each change of listed backends.
     """
 
     def __init__(self, on_change: Callable[[BackendState], None]) -> None:
@@ -263,15 +268,27 @@ class BackendNews:
         lately = [at_s for at_s in told.at_s if now_s - at_s < WITHIN_S] if told else []
         is_same = told is not None and told.takes_jobs == takes_jobs
         if told and is_same and (told.why_not == why or len(lately) >= MOST_REASONS):
+            self._remind(state, told, now_s)
             return
-        self._told[state] = _Told(takes_jobs, why, [*lately, now_s])
-        name, url = state.title, state.backend.name
+        since_s = told.since_s if told and is_same else now_s
+        self._told[state] = _Told(takes_jobs, why, [*lately, now_s], since_s)
+        url = state.backend.name
         if takes_jobs:
-            logger.info("backend_up backend=%r url=%r", name, url)
+            logger.info("backend_up backend=%s url=%s", state.title or url, url)
         else:
-            logger.warning("backend_down backend=%r url=%r why=%r", name, url, why)
+            logger.warning("backend_down backend=%s url=%s why=%s", state.title or url, url, why)
         if is_listed:
             self._on_change(state)
+
+    def _remind(self, state: BackendState, told: _Told, now_s: float) -> None:
+        if state.takes_jobs or now_s - told.at_s[-1] < REMIND_EVERY_S:
+            return
+        told.at_s = [now_s]
+        url, why = state.backend.name, state.why_not
+        logger.warning(
+            "backend_still_down backend=%s url=%s why=%s for_s=%.0f",
+            *(state.title or url, url, why, now_s - told.since_s),
+        )
 
     def forget(self, state: BackendState) -> None:
         """Forget a backend that is no longer polled."""

@@ -171,6 +171,11 @@ class Fleet:
                 return state
         return self._unlisted_state(url, server)
 
+    def called(self, url: str, server: str = "") -> str:
+        """Return what people call the backend that a job names: its title, else its URL."""
+        own = (s for s in self.states if s.backend.name == url or (server and s.server == server))
+        return next((state.title for state in own if state.title), url)
+
     def _unlisted_state(self, url: str, server: str) -> BackendState:
         found = self._unlisted.get((url, server))
         if found is None:
@@ -371,6 +376,14 @@ class JobSlot:
         if self._reservation is None or self._reservation.state is not state:
             self.release()
             self._reservation = self._fleet.reserve_at(url, server)
+
+    @property
+    def backend(self) -> str:
+        """What people call the backend on which a slot is reserved; empty without any."""
+        if self._reservation is None:
+            return ""
+        state = self._reservation.state
+        return state.title or state.backend.name
 
     def release(self) -> None:
         """Give the slot back; does nothing when none is reserved."""

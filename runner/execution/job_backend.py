@@ -50,6 +50,10 @@ class JobBackend:
         """Return the state of the backend that has the job's attempt."""
         return self._fleet.state_of(job.backend, job.server)
 
+    def shown(self, job: Job) -> str:
+        """Return what people call the backend that has the job's attempt; `-` without any."""
+        return self._fleet.called(job.backend, job.server) if job.backend else "-"
+
     def backend(self, job: Job) -> Backend:
         return self.state(job).backend
 

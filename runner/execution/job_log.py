@@ -18,15 +18,17 @@ from everfold.projector.job.job import Job
 from everfold.projector.reading.queries import current, from_log
 from everfold.runner.backend import Attempt
 from everfold.runner.decisions.attempts import attempt_of, forgotten
+from everfold.runner.telemetry.job_lines import JobLines
 from everfold.streams.appending.job_input import load_keys
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Appended, Lease
 from everfold.streams.border.sealed_form import is_sealed
 from everfold.streams.border.secrets import Secret, redacted
-from everfold.streams.errors import OUTAGES, Unavailable, WrongExpectedSequence
+from everfold.streams.errors import OUTAGES, EverfoldError, Unavailable, WrongExpectedSequence
 from everfold.streams.events.codec import WITH_FREE_JSON, Unreadable, decode, reader_level
-from everfold.streams.events.event import Event
+from everfold.streams.events.event import Event, Released, Retried
 from everfold.streams.events.record import Recorded
+from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.reading.reader import job_events
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.scripts import NewEvent
@@ -45,8 +47,8 @@ SHORT_HISTORY = 10
 class JobLog:
     """One job's log, for the holder of one lease. `job` is the newest known state."""
 
-    def __init__(self, log: Log, lease: Lease) -> None:
-        self._log = log
+    def __init__(self, log: Log, dispatch: Dispatch, lease: Lease, lines: JobLines) -> None:
+        self._log, self._dispatch, self._lines = log, dispatch, lines
         self.lease = lease
         self.job = fold(lease.history, Job(job_id=lease.job_id))
         self._keys: Mapping[str, Secret] = {}
@@ -97,12 +99,33 @@ class JobLog:
             except WrongExpectedSequence:
                 await self.refresh()
         if appended.seq != self.job.seq + 1:
-            return await self.catch_up()  # an earlier try was not answered
+            await self.catch_up()  # an earlier try was not answered
+            self._lines.changed(event, self.job)
+            return self.job
         # What was written may be shortened, or of an older version.
         is_other = type(stamped) in WITH_FREE_JSON or self._log.levels.writes < reader_level()
         written = decode(new.payload) if is_other else stamped
         self.job = evolve(self.job, self._recorded(written, new.payload, appended))
+        self._lines.changed(event, self.job)
         return self.job
+
+    async def release(
+        self,
+        event: Released | Retried,
+        *,
+        wait_s: float | None = None,
+        to: str = "",
+        unreadable_for_s: float | None = None,
+    ) -> None:
+        """Release the lease as `Dispatch.release` does; one that is over stays so, or runs out."""
+        for_s = unreadable_for_s
+        try:
+            await self._dispatch.release(
+                self.lease, event, wait_s=wait_s, to=to, unreadable_for_s=for_s
+            )
+        except EverfoldError:
+            return
+        self._lines.changed(event, self.job)
 
     async def redacted(self, told: T) -> T:
         """Return what is to be recorded without the job's keys for partner nodes: a server, or a

@@ -54,10 +54,11 @@ from everfold.runner.execution.unreadable_job import (
     read_remains,
 )
 from everfold.runner.execution.wakeup import Wakeup
+from everfold.runner.telemetry.job_lines import JobLines
 from everfold.streams.appending.job_input import JobInput
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.border.logger import get_logger
-from everfold.streams.errors import OUTAGES, CorruptLog, EverfoldError
+from everfold.streams.errors import OUTAGES, CorruptLog
 from everfold.streams.events.event import (
     Failure,
     Lost,
@@ -89,11 +90,13 @@ class JobRun:
         self.lease = lease
         self.wakeup = Wakeup()
         self._slot = JobSlot(shared.fleet, reservation)
-        self._job_log = JobLog(shared.log, lease)
+        self._backend = JobBackend(shared.fleet)
+        self._lines = JobLines(shared.config.name, self._backend.shown)
+        self._job_log = JobLog(shared.log, shared.dispatch, lease, self._lines)
         self._leased_at_s = steady_s()
         self._unsure_to_ms = shared.dispatch.clock.unsure_to_ms
         """Times of the log up to this one may be from before the server's clock was set."""
-        self._times, self._backend = SeenTimes(), JobBackend(shared.fleet)
+        self._times = SeenTimes()
         asked = (self._may_send, self._now_ms, self._until_unwanted)
         self._attempt_start = AttemptStart(shared, self._job_log, self._slot, *asked)
         self._ending = JobEnding(
@@ -130,7 +133,7 @@ class JobRun:
 
     async def release_broken(self) -> None:
         """Release the lease of a run that failed: it ran out and no other runner took the job."""
-        await self._release(Released(reason="broken"))
+        await self._job_log.release(Released(reason="broken"))
 
     def _stop_soon(self) -> None:
         self._attempt_start.limit_submit_time()
@@ -147,10 +150,11 @@ class JobRun:
                 if not self._job_log.is_current:
                     async with self._shared.job_reads:
                         await self._job_log.catch_up()
+                self._lines.began(self.job, self._slot.backend, self.lease.previous_owner)
                 if not await self._release_locked():
                     await self._run_steps()
             if self._is_releasing:
-                await self._release(Released(reason="drain"))
+                await self._job_log.release(Released(reason="drain"))
         except CorruptLog as error:
             logger.warning("job_unreadable job=%s why=%r", self.lease.job_id, str(error))
             await self._leave_unreadable()
@@ -169,10 +173,11 @@ class JobRun:
                 await abandon(log, job_id, remains)
                 epoch, runner = self.lease.epoch, self.lease.runner
                 await log.append(job_id, end, epoch=epoch, holder=runner)
+                logger.warning("job_unreadable_ended job=%s as=%s", job_id, "failed")
                 return
         except (*OUTAGES, CorruptLog):
             pass  # the lease is released, or runs out by itself
-        await self._release(Released(reason="cannot_read"), unreadable_for_s=wait_s)
+        await self._job_log.release(Released(reason="cannot_read"), unreadable_for_s=wait_s)
 
     async def _run_steps(self) -> None:
         backoff = Backoff()
@@ -240,14 +245,14 @@ class JobRun:
                 await self._retry(failure, after_s)
                 return False
             case Postpone(after_s=after_s, why=why):
-                await self._release(Released(reason="postponed", why=why), wait_s=after_s)
+                await self._job_log.release(Released(reason="postponed", why=why), wait_s=after_s)
                 return False
             case Leave(why=why):
                 await self._release_waiting(why)
                 return False
             case HandOver():
                 to = self._better_runner(self.job)
-                await self._release(Released(reason="cannot_reach"), to=to)
+                await self._job_log.release(Released(reason="cannot_reach"), to=to)
                 return False
             case StartAttempt(attempt=number):
                 return await self._start_attempt(number)
@@ -289,19 +294,19 @@ class JobRun:
         if why:
             event = Released(reason="cannot_run", why=why[:REASON_LIMIT])
         elif not self.job.refused_by:
-            await self._release(event, wait_s=0.0)
+            await self._job_log.release(event, wait_s=0.0)
             return
         waited_s = (self._now_ms() - self.job.submitted_at_ms) / 1000
         # Each round adds to the log: one that has waited for long can wait a little longer.
         wait_s = min(max(waited_s * LOOKED_AT_SHARE, LOOKED_AT_LEAST_S), LOOKED_AT_MOST_S)
-        await self._release(event, wait_s=wait_s)
+        await self._job_log.release(event, wait_s=wait_s)
 
     async def _release_locked(self) -> bool:
         """Release the job if it is sealed and cannot be read here: its outputs would be plain."""
         self._attempt_start.why_none = why = await self._job_log.why_locked()
         if why and self.job.may_be_alive:
             await anyio.sleep(LOOKED_AT_LEAST_S)  # it must not go from one to the next in a hurry
-            await self._release(Released(reason="cannot_run", why=why))
+            await self._job_log.release(Released(reason="cannot_run", why=why))
         elif why:
             await self._release_waiting(why)
         return bool(why)
@@ -357,21 +362,7 @@ class JobRun:
         due_ms = self._now_ms() + int(after_s * 1000)
         failure = await self._job_log.redacted(failure)
         event = Retried(attempt=self.job.attempt, failure=failure, not_before_ms=due_ms)
-        await self._release(event, wait_s=after_s)
-
-    async def _release(
-        self,
-        event: Released | Retried,
-        *,
-        wait_s: float | None = None,
-        to: str = "",
-        unreadable_for_s: float | None = None,
-    ) -> None:
-        dispatch, for_s = self._shared.dispatch, unreadable_for_s
-        try:
-            await dispatch.release(self.lease, event, wait_s=wait_s, to=to, unreadable_for_s=for_s)
-        except EverfoldError:
-            return  # the lease is over already, or it will run out by itself
+        await self._job_log.release(event, wait_s=after_s)
 
     async def _refresh(self) -> None:
         """Read what others have appended, if the wake-up flag is set, and clear it."""

@@ -69,6 +69,8 @@ class Lease(Struct, frozen=True):
     """Entry id in the dispatch stream."""
     history: tuple[Recorded, ...] = ()
     """The job's events up to `seq` where the claim returned them (a job's first claim), else ()."""
+    previous_owner: str = ""
+    """The runner from which it was taken because it was taken for dead."""
 
 
 class Renewed(Struct, frozen=True):

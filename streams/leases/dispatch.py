@@ -11,6 +11,8 @@ from contextlib import suppress
 from functools import partial
 from typing import cast
 
+from msgspec.structs import replace
+
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import (
     Appended,
@@ -147,7 +149,7 @@ class Dispatch:
         for _ in range(2):
             page = await self._take_over(partition, lane, idle_limit_s, cursor, suspect, most)
             if page is not None and page[0]:
-                return page[0], [self._lease(job, lane, job[4]) for job in page[1]]
+                return page[0], [self._taken(job, lane) for job in page[1]]
             if page is not None:
                 await self.restore(partition, lane)
                 continue
@@ -220,6 +222,10 @@ class Dispatch:
     def _recovered(self, reason: str) -> Recovered:
         blank = Recovered(owner=self.runner, previous_owner="", crashes=0, idle_ms=0, reason=reason)
         return self._log.stamp(blank)
+
+    def _taken(self, job: scripts.Reply, lane: Lane) -> Lease:
+        previous = cast("bytes", job[5]).decode() if len(job) > 5 else ""
+        return replace(self._lease(job, lane, job[4]), previous_owner=previous)
 
     def _lease(
         self,

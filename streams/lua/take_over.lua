@@ -18,7 +18,7 @@
            {"no_group", "-"}          no lease is known: call restore_leases.lua
            {"none", "-"}              no pending entry after the cursor
            {"page", cursor, job...}   cursor '-' when the walk is through; a job is
-           {job id, epoch, seq, entry id, dispatch entry id}
+           {job id, epoch, seq, entry id, dispatch entry id, runner that is taken for dead or ''}
 ]]
 --- @include "begin_lease"
 --- @include "kept_for"
@@ -48,7 +48,7 @@ for _, item in ipairs(pending) do
       if not payload then return #outcome > 2 and outcome or redis.error_reply('ERR an event is no JSON object') end
       redis.call('XCLAIM', dispatch, 'runners', runner, 0, dispatch_id, 'JUSTID')
       local epoch, seq, entry = begin_lease(log, head, job, runner, dispatch_id, payload, sets)
-      outcome[#outcome + 1], used = { job, epoch, seq, entry, dispatch_id }, used + 2
+      outcome[#outcome + 1], used = { job, epoch, seq, entry, dispatch_id, phase == 'released' and '' or owner }, used + 2
     elseif status and status ~= 'open' or redis.pcall('EXISTS', head) == 0 then
       redis.call('XACK', dispatch, 'runners', dispatch_id) redis.call('XDEL', dispatch, dispatch_id)
     end

@@ -76,7 +76,7 @@ def test_a_record_is_an_object_for_programs(kept: Kept) -> None:
     }
 
 
-def test_a_handler_of_an_application_sees_the_fields(kept: Kept) -> None:
+def test_an_application_sees_the_fields(kept: Kept) -> None:
     record = made(kept, "claimed job=%s attempt=%d", "0198", 1)
 
     found = record.__dict__
