@@ -10,12 +10,14 @@ from everfold.commands.app import app, show_whole_help
 from everfold.commands.arguments import with_options_last
 from everfold.commands.config.config_file import read_config
 from everfold.commands.output import complain
+from everfold.commands.process.logs import log_of_one_call
 
 USAGE = 2
 
 
 def call(arguments: Sequence[str]) -> int:
     """Run the command and return its exit code."""
+    log_of_one_call()
     arguments = with_options_last(app, read_config(app, arguments))
     show_whole_help(arguments)
     try:

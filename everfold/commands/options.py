@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
-from cyclopts import Group, Parameter
+from cyclopts import Group, Parameter, Token
 
 from everfold.commands.numbers import duration, number
 from everfold.commands.times import PastTime
@@ -55,6 +56,33 @@ RedisCheckHostname = Annotated[
     ),
 ]
 Json = Annotated[bool, Parameter(help="Print JSON, one object per line.")]
+Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+Form = Literal["text", "json"]
+
+
+def _level(_: object, tokens: Sequence[Token]) -> str:
+    if tokens[0].value.upper() not in get_args(Level):
+        raise ValueError("no level of logging")
+    return tokens[0].value
+
+
+LogLevel = Annotated[
+    Level | None,
+    Parameter(
+        env_var="EVERFOLD_LOG",
+        converter=_level,
+        help="The level from which it logs to standard error. Default: INFO for what runs until a "
+        "signal, else WARNING.",
+    ),
+]
+LogFormat = Annotated[
+    Form | None,
+    Parameter(
+        env_var="EVERFOLD_LOG_FORMAT",
+        help="Whether a line of that log is text or a JSON object. Default: text on a terminal, "
+        "else json.",
+    ),
+]
 ConfigPath = Annotated[
     Path | None,
     Parameter(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 import anyio
 from msgspec import Struct
 
-from everfold.runner.claiming.trouble import LONGEST_PAUSE_S, note_trouble
+from everfold.runner.claiming.trouble import LONGEST_PAUSE_S, note_trouble, note_unclaimed
 from everfold.runner.claiming.waiting_needs import WaitingNeeds
 from everfold.runner.decisions.placement import Server, Waiting, place
 from everfold.runner.execution.backend_state import BackendState
@@ -137,6 +137,8 @@ class Claimer:
             self._due |= {page.partition for page in pages if page.count}
             jobs = [job for job in in_order(pages) if job not in passed_over]
             picks = await self._reserve(jobs, sum(page.count for page in pages))
+            if jobs and not picks:
+                await self._note_unclaimed(queue, jobs)
             leased = await self._claim(queue, picks)
             taken += len(leased)
             missed = [job for at, (job, _) in enumerate(picks) if at not in leased]
@@ -144,6 +146,12 @@ class Claimer:
                 break
             passed_over.note_missed(missed)
         return taken
+
+    async def _note_unclaimed(self, queue: str, jobs: Sequence[WaitingJob]) -> None:
+        """Log why nothing of a queue is taken, where no backend here can run what waits."""
+        first = jobs[0]
+        if why := self._shared.fleet.why_none(await self._needs.of(first)):
+            note_unclaimed(queue, first.job_id, why)
 
     async def _look(
         self, partitions: set[int], queue: str, passed_over: PassedOver

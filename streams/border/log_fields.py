@@ -1,6 +1,6 @@
 """The event and the fields that a log record has by its format: `claimed job=%s attempt=%d`.
 
-Rule: pure. The first word of a format is the event; each `name=%s` is a field, whose value is
+Rule: the first word of a format is the event; each `name=%s` is a field, whose value is
 masked and bounded, and stays the text that it is: who writes it escapes it.
 """
 

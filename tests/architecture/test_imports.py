@@ -27,7 +27,7 @@ ROOMS = {
     "assets user_files queues leases reading live archive retention",
     "projector": "job config assignment folding reading projector subscribing",
     "runner": "loose_json capabilities costs backend config access renewal decisions comfyui "
-    "adapters inputs outputs live execution claiming runner",
+    "adapters telemetry inputs outputs live execution claiming runner",
     "everfold": "event_text moments durations policy_settings policy_file workflow_file "
     "contract timeline simulator embedded sinks buckets archives assets erasing changed_graph "
     "shown_jobs submit_check submitting operations why queue_operations many_jobs client "

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from types import MappingProxyType, UnionType
-from typing import Annotated, Literal, NamedTuple, Union, get_args, get_origin
+from typing import NamedTuple, Union, get_args, get_origin
 
-from cyclopts import App, Argument, ArgumentCollection, CycloptsError, Parameter, Token
+from cyclopts import App, Argument, ArgumentCollection, CycloptsError
 from cyclopts.annotations import resolve_optional
 from cyclopts.argument import update_argument_collection
 
@@ -35,6 +35,8 @@ from everfold.commands.options import (
     ComfyUrls,
     DataFolder,
     IndexMetadata,
+    LogFormat,
+    LogLevel,
     Namespace,
     RedisCa,
     RedisCert,
@@ -63,15 +65,7 @@ CONFIG = ("config",)
 BACKENDS = "backends"
 """The command whose tables are those of backends, too."""
 
-Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
-
 SHARED = App(name="shared")
-
-
-def _level(_: object, tokens: Sequence[Token]) -> str:
-    if tokens[0].value.upper() not in get_args(Level):
-        raise ValueError("no level of logging")
-    return tokens[0].value
 
 
 @SHARED.default
@@ -87,15 +81,10 @@ def shared(
     data: DataFolder = None,
     assets: AssetsPlace = None,
     index_metadata: IndexMetadata = None,
-    log: Annotated[Level, Parameter(converter=_level)] = "WARNING",
+    log: LogLevel = None,
+    log_format: LogFormat = None,
 ) -> None:
-    """The keys at the top of a file, which reach every command that has an option of that name.
-
-    Parameters
-    ----------
-    log
-        The level from which processes log to standard error.
-    """
+    """The keys at the top of a file, which reach every command that has an option of that name."""
 
 
 class Setting(NamedTuple):

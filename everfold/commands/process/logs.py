@@ -1,6 +1,7 @@
 """What a process that runs until a signal logs to standard error, from which level, in which form.
 
-Rule: a person who looks on reads text, a program that collects reads JSON.
+Rule: a person who looks on reads text, a program that collects reads JSON: what runs until a
+signal writes JSON wherever its standard error is no terminal, as in a container or a unit.
 """
 
 from __future__ import annotations
@@ -8,22 +9,28 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import Literal, get_args
+from typing import get_args
 
+from everfold.commands.options import Form, Level
 from everfold.streams.border.log_formatter import JsonLogFormatter, LogFormatter
 from everfold.streams.border.log_writer import LogWriter
 from everfold.streams.border.logger import write_logs
 from everfold.streams.errors import Misconfigured
 
-Form = Literal["text", "json"]
-Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
-
 LEVEL, FORM = "EVERFOLD_LOG", "EVERFOLD_LOG_FORMAT"
 """The environment variables that choose both."""
 
 
+def log_of_one_call() -> None:
+    """Log as a command does that ends by itself: what goes wrong, for the person who called it.
+
+    Raises Misconfigured as `begin_logging` does.
+    """
+    begin_logging(os.environ.get(LEVEL) or "WARNING", os.environ.get(FORM) or "text")
+
+
 def begin_logging(level: str | None = None, form: str | None = None) -> None:
-    """Log to standard error from `level`, in `form`: both default to the environment's, else INFO,
+    """Log to standard error from `level`, in `form`. Both default to the environment's, else INFO,
     and text on a terminal, JSON anywhere else.
 
     Raises Misconfigured for a word that is none of them.

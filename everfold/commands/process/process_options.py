@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Group, Parameter
 
 from everfold.commands.numbers import number
+from everfold.commands.options import LogFormat, LogLevel
 
 PROCESS_GROUP = Group("Process options", sort_key=8)
 
@@ -28,6 +29,8 @@ class ProcessOptions:
     metrics_host: Annotated[
         str, Parameter(help="The address for that; what listens elsewhere asks for no password.")
     ] = "127.0.0.1"
+    log_level: LogLevel = None
+    log_format: LogFormat = None
 
 
 PROCESS = ProcessOptions()

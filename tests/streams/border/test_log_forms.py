@@ -141,16 +141,20 @@ def test_every_record_of_everfold_has_an_event_and_fields() -> None:
     found = []
     for module in SOURCES:
         for node in ast.walk(module.tree):
-            if (
-                isinstance(node, ast.Call)
-                and isinstance(node.func, ast.Attribute)
-                and ast.unparse(node.func.value) in ("logger", "log")
-                and node.func.attr in CALLS
-                and node.args
-                and isinstance(node.args[0], ast.Constant)
-            ):
-                form = form_of(str(node.args[0].value))
-                names = {name for name, _ in form.fields} if form else {""}
-                if form is None or names & TAKEN:
-                    found.append(f"{module.path}:{node.lineno} {node.args[0].value}")
+            if (text := _form_in(node)) is None:
+                continue
+            form = form_of(text)
+            if form is None or {name for name, _ in form.fields} & TAKEN:
+                found.append(f"{module.path} {text}")
     assert found == []
+
+
+def _form_in(node: ast.AST) -> str | None:
+    """Return the format of a call that logs; None where the node is none."""
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args):
+        return None
+    first = node.args[0]
+    is_call = node.func.attr in CALLS and ast.unparse(node.func.value) in ("logger", "log")
+    if is_call and isinstance(first, ast.Constant) and isinstance(first.value, str):
+        return first.value
+    return None
