@@ -1,4 +1,4 @@
-"""The log of a process that serves: its form, its level, and a standard error that takes nothing."""
+"""The log of a process that serves: its form, its level, a standard error that takes nothing."""
 
 from __future__ import annotations
 
