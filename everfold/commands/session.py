@@ -92,7 +92,7 @@ class Session:
             self.url(),
             namespace=self.namespace,
             actor=operator_name(),
-            role="client",
+            role="operator",
             assets=assets,
         ) as everfold:
             yield everfold

@@ -26,6 +26,7 @@ from everfold.streams.errors import (
     BrokenChain,
     CorruptLog,
     JobUnknown,
+    ServerRefusesAccess,
     UndecodableEvent,
     WrongExpectedSequence,
     WrongKeyType,
@@ -304,7 +305,8 @@ async def _without_state(log: Log, job_id: str) -> Job | None:
             return job if job.submitted_at_ms else None  # without its beginning it says nothing
     jobs = log.keys.jobs(log.keys.partition_of(job_id))
     touched = (jobs.job(job_id), jobs.active(), jobs.ended(), jobs.index(), jobs.indexed())
-    await with_retry(
-        lambda: _drop_stale_index_entry.run(log.redis, touched, (job_id,)), log.retry_for_s
-    )
+    with contextlib.suppress(ServerRefusesAccess):  # who may only read leaves it to others
+        await with_retry(
+            lambda: _drop_stale_index_entry.run(log.redis, touched, (job_id,)), log.retry_for_s
+        )
     return None

@@ -6,7 +6,7 @@ optional is done without, and what it would have shown is said.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping
 from typing import Literal, cast
 
 from msgspec import Struct
@@ -22,7 +22,15 @@ from everfold.streams.redis.scripts import Script
 logger = get_logger("everfold.access")
 
 Role = Literal[
-    "client", "reader", "runner", "projector", "consumer", "gateway", "auditor", "archiver"
+    "client",
+    "operator",
+    "reader",
+    "runner",
+    "projector",
+    "consumer",
+    "gateway",
+    "auditor",
+    "archiver",
 ]
 
 _check_access = Script("everfold.streams", "check_access", is_read_only=True)
@@ -39,71 +47,44 @@ WITHOUT = {
 """Optional command -> what is not seen without it."""
 
 _READER = (
-    *(*CONNECTED, "get", "hscan", "hstrlen", "xrange", "xrevrange", "xread", "zrevrangebyscore"),
-    *("zscore", "zcard", "zrange", "zcount", "zrangebyscore", "zrangebylex", "zrevrangebylex"),
-    *("zlexcount", "smembers", "scard", "type", "hexists"),
+    *(*CONNECTED, "exists", "get", "hexists", "hscan", "hstrlen", "scard", "smembers", "type"),
+    *("xrange", "xread", "xrevrange", "zcard", "zcount", "zlexcount", "zrange", "zrangebylex"),
+    *("zrangebyscore", "zrevrangebylex", "zrevrangebyscore", "zscore"),
 )
+"""What reads jobs and all that is known of them."""
 
-_WRITER = ("eval", "evalsha", "hset", "xadd", "zadd", "hincrby", "hdel", "publish")
-
-_CONSUMER = (
-    *(*_READER, "eval", "evalsha", "hset", "hsetnx", "hdel", "hincrby", "xreadgroup"),
-    *("xgroup|create", "xgroup|delconsumer", "xautoclaim", "xack", "xpending", "xinfo|consumers"),
-    *("zadd", "zrem", "zremrangebyscore"),
+_CLIENT = (
+    *(*_READER, "eval", "evalsha", "hdel", "hincrby", "hset", "pexpire", "publish", "sadd", "set"),
+    *("srem", "xack", "xadd", "xdel", "zadd", "zrem"),
 )
-
-_PLACES = ("sadd", "srem", "srandmember", "zrem", "zrange", "zremrangebyscore")
-"""What moves jobs from and to those that wait, or run."""
-
-_CLIENT = (*_READER, *_WRITER, *_PLACES, "set", "xdel", "xack", "pexpire")
 
 COMMANDS: dict[Role, tuple[str, ...]] = {
     "reader": _READER,
     "client": _CLIENT,
-    "gateway": _CLIENT,
+    "operator": (*_CLIENT, "hlen", "unlink"),
+    "gateway": (*_CLIENT, "hkeys", "hlen", "strlen", "zremrangebyscore"),
     "runner": (
-        *(*_READER, *_WRITER, *_PLACES, "hsetnx", "xack", "xdel", "xgroup|create", "xclaim"),
-        *("xpending", "zrangebyscore", "pexpire", "subscribe", "set", "copy"),
-        *("exists", "xlen"),
+        *(*_CLIENT, "copy", "hsetnx", "srandmember", "subscribe", "xclaim", "xgroup|create"),
+        *("xlen", "xpending", "zremrangebyscore"),
     ),
     "projector": (
-        *(
-            *CONNECTED,
-            "eval",
-            "evalsha",
-            "type",
-            "hset",
-            "hdel",
-            "hscan",
-            "hstrlen",
-            "xreadgroup",
-            "xgroup|create",
-        ),
-        *("xgroup|setid", "xgroup|delconsumer", "xautoclaim", "xack", "xpending", "xinfo|groups"),
-        *("xinfo|consumers", "zadd", "zrem", "zcard", "zrange", "zremrangebyscore"),
-        *("pexpireat", "del", "unlink", "xrange", "exists"),
+        *(*CONNECTED, "del", "eval", "evalsha", "exists", "hdel", "hexists", "hscan", "hset"),
+        *("hstrlen", "pexpireat", "rename", "type", "unlink", "xack", "xautoclaim"),
+        *("xgroup|create", "xgroup|delconsumer", "xgroup|setid", "xinfo|consumers"),
+        *("xinfo|groups", "xlen", "xpending", "xrange", "xreadgroup", "zadd", "zcard", "zrange"),
+        *("zrangebyscore", "zrem", "zremrangebyscore"),
     ),
-    "consumer": _CONSUMER,
+    "consumer": (
+        *(*_READER, "eval", "evalsha", "hdel", "hincrby", "hset", "hsetnx", "xack", "xautoclaim"),
+        *("xgroup|create", "xgroup|delconsumer", "xinfo|consumers", "xpending", "xreadgroup"),
+        *("zadd", "zrem", "zremrangebyscore"),
+    ),
     "archiver": (
-        *(
-            *CONNECTED,
-            "eval",
-            "evalsha",
-            "type",
-            "hset",
-            "hscan",
-            "hincrby",
-            "hdel",
-            "get",
-            "xrange",
-        ),
-        *("xrevrange", "xlen", "xpending", "xinfo|groups", "xtrim", "smembers", "zrange", "del"),
-        *("exists",),
+        *(*CONNECTED, "del", "eval", "evalsha", "exists", "get", "hdel", "hincrby", "hscan"),
+        *("hset", "smembers", "type", "xinfo|groups", "xlen", "xpending", "xrange", "xrevrange"),
+        *("xtrim", "zrange"),
     ),
-    "auditor": (
-        *(*_READER, "xlen", "zscan", "exists", "xpending"),
-        *("xinfo|groups",),
-    ),
+    "auditor": (*_READER, "hkeys", "xinfo|groups", "xlen", "xpending", "zscan"),
 }
 """Role -> the commands that it cannot do without; `parent|part` is a command of two words."""
 
@@ -116,8 +97,29 @@ OPTIONAL: dict[Role, tuple[str, ...]] = {
 KEYLESS = {"time", "publish", "subscribe", "info"}
 """Commands that name no key, besides those of CLIENT and COMMAND."""
 
-WRITES = {"client", "gateway", "runner", "projector", "consumer", "archiver"}
-SENDS, HEARS = {"client", "gateway", "runner"}, {"runner"}
+_CLIENT_KEYS = ("meta", "audit", "order:*", "processes", "running:*", "user_keys")
+_OPERATOR_KEYS = (
+    *(*_CLIENT_KEYS, "abandoned", "drains", "given_up", "hidden:*", "limits", "paused"),
+    "retired",
+)
+
+WRITTEN: dict[Role, tuple[str, ...]] = {
+    "client": _CLIENT_KEYS,
+    "operator": (*_OPERATOR_KEYS, "erasures", "gateway_key_uses", "gateway_keys"),
+    "gateway": (*_OPERATOR_KEYS, "gateway_key_uses", "gateway_session:*", "listening"),
+    "runner": (
+        *("meta", "order:*", "running:*", "abandoned", "asset_sweep:*", "backends", "drains"),
+        *("given_up", "node_costs", "object_info:*", "rewound", "runners"),
+    ),
+    "projector": ("meta", "processes", "projectors:*"),
+    "consumer": ("processes", "projectors:*", "subscriptions"),
+    "archiver": ("meta",),
+}
+"""Role -> the keys without a hash tag that it writes; it reads all of these. A role that is not
+here writes nothing. Within a partition the commands decide: patterns there would be tried for each
+key of each script, and cost more than the scripts do."""
+
+SENDS, HEARS = {"client", "operator", "gateway", "runner"}, {"runner"}
 
 
 class Access(Struct, frozen=True):
@@ -128,8 +130,19 @@ class Access(Struct, frozen=True):
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Patterns of keys: those of the namespace, and those of its partitions."""
-        return (f"{self.namespace}:*", f"{{{self.namespace}:*")
+        """Rules for keys: `~` to read and write, `%R~` to read. What is used most comes first.
+
+        Who does not send jobs to servers does not see the keys of partner nodes either.
+        """
+        reach, tag = "~" if self.role in WRITTEN else "%R~", f"{{{self.namespace}:*"
+        parts: tuple[str, ...] = (tag,)
+        if self.role not in SENDS:
+            parts = (f"{tag}}}:[^p]*", f"{tag}}}:p[^a]*", f"{tag}}}:parked")
+        return (
+            *(f"{reach}{part}" for part in parts),
+            *(f"~{self.namespace}:{kind}" for kind in WRITTEN.get(self.role, ())),
+            f"%R~{self.namespace}:*",
+        )
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -138,12 +151,11 @@ class Access(Struct, frozen=True):
 
     def rules(self) -> str:
         """Return the rules of ACL SETUSER, without a password."""
-        reach = "~" if self.role in WRITES else "%R~"
         commands = sorted({*COMMANDS[self.role], *OPTIONAL[self.role], "select"})
         return " ".join(
             (
                 "resetkeys resetchannels -@all",
-                *(f"{reach}{pattern}" for pattern in self.keys),
+                *self.keys,
                 *(f"&{channel}" for channel in self.channels),
                 *(f"+{name}" for name in commands),
             )
@@ -166,66 +178,69 @@ async def check_access(redis: Redis, access: Access) -> None:
     ServerRefusesAccess when the user may not even ask.
     """
     check_choice("role", access.role, tuple(COMMANDS))
-    asked = [*_asked(access, COMMANDS[access.role]), *_asked(access, OPTIONAL[access.role])]
+    commands = [*COMMANDS[access.role], *OPTIONAL[access.role]]
+    asked = [(name, _words(access, name)) for name in commands]
+    asked += [(f"keys {rule}", _words_of(access, rule)) for rule in access.keys]
     arguments: list[Argument] = []
     for _, words in asked:
         arguments += (len(words), *words)
     reply = await _check_access.run(redis, (), arguments)
-    numbers = cast("list[int]", reply[1:])
-    refused = {abs(number) - 1 for number in numbers}
-    missing = [f"keys {pattern}" for pattern in access.keys if _is_closed(pattern, asked, refused)]
-    closed = {f"{name.removeprefix('keys ').removesuffix('*')}probe" for name in missing}
-    unseen: dict[str, None] = {}
-    for number in numbers:
-        name, words = asked[abs(number) - 1]
-        if name in OPTIONAL[access.role]:
-            unseen[name] = None
-        elif not closed & set(words) and (said := _named(name, words, number > 0)) not in missing:
-            missing.append(said)
-    if missing:
-        raise AccessMissing(access.role, missing)
+    refused = {asked[abs(number) - 1][0]: number for number in cast("list[int]", reply[1:])}
+    unseen = [name for name in OPTIONAL[access.role] if refused.pop(name, None)]
+    if refused:
+        raise AccessMissing(access.role, _missing(access, refused))
     for name in unseen:
         logger.warning("access_missing command=%s not_seen=%r", _shown(name), WITHOUT[name])
 
 
-def _is_closed(
-    pattern: str, asked: Sequence[tuple[str, list[str]]], refused: Collection[int]
-) -> bool:
-    """Say whether every command is refused for the keys of a pattern."""
-    sample = pattern.removesuffix("*") + "probe"
-    return all(i in refused for i, (_, words) in enumerate(asked) if sample in words)
+def _missing(access: Access, refused: Mapping[str, int]) -> list[str]:
+    """Return what is missing, as people are told, from the names of what was refused."""
+    keyed = {name for name in COMMANDS[access.role] if name not in KEYLESS}
+    if keyed <= set(refused):  # there is not one key on which it may send anything
+        refused = {name: number for name, number in refused.items() if name not in keyed}
+    elif carriers := {"evalsha", "evalsha_ro"} & set(refused):
+        said = {f"keys {rule}" for rule in access.keys if _carrier(rule) in carriers}
+        refused = {name: number for name, number in refused.items() if name not in said}
+    return [_named(access, name, number > 0) for name, number in refused.items()]
 
 
-def _asked(access: Access, names: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """Return commands as they would be sent, each with its name in the table."""
-    samples = [pattern.removesuffix("*") + "probe" for pattern in access.keys]
-    asked: list[tuple[str, list[str]]] = []
-    for name in names:
-        words = name.upper().split("|")
-        if name in ("publish", "subscribe"):
-            asked.append((name, [*words, *access.channels]))
-        elif name in KEYLESS or words[0] in ("CLIENT", "COMMAND"):
-            asked.append((name, words))
-        elif words[0] in ("EVAL", "EVALSHA", "EVAL_RO", "EVALSHA_RO"):
-            asked += [(name, [*words, "x", "1", key]) for key in samples]
-        elif words[0] in ("XREAD", "XREADGROUP"):
-            group = ["GROUP", "g", "c"] if words[0] == "XREADGROUP" else []
-            asked += [(name, [*words, *group, "STREAMS", key, "0"]) for key in samples]
-        elif name in ("del", "unlink", "exists"):
-            asked += [(name, [*words, key]) for key in samples]
-        elif name == "copy":
-            asked += [(name, [*words, key, key]) for key in samples]
-        else:
-            asked += [(name, [*words, key, "x", "x"]) for key in samples]
-    return asked
+def _words(access: Access, name: str) -> list[str]:
+    """Return a command as it would be sent."""
+    words, key = name.upper().split("|"), f"{{{access.namespace}:0}}:head:probe"
+    if name in ("publish", "subscribe"):
+        return [*words, *access.channels]
+    if name in KEYLESS or words[0] in ("CLIENT", "COMMAND"):
+        return words
+    if words[0] in ("EVAL", "EVALSHA", "EVAL_RO", "EVALSHA_RO"):
+        return [*words, "x", "1", key]
+    if words[0] in ("XREAD", "XREADGROUP"):
+        group = ["GROUP", "g", "c"] if words[0] == "XREADGROUP" else []
+        return [*words, *group, "STREAMS", key, "0"]
+    if name in ("del", "unlink", "exists"):
+        return [*words, key]
+    if name in ("copy", "rename"):
+        return [*words, key, key]
+    return [*words, key, "x", "x"]
+
+
+def _words_of(access: Access, rule: str) -> list[str]:
+    """Return a script's call on a key of a rule: it needs the whole reach of the rule."""
+    key = rule.partition("~")[2].replace("[^p]", "head:").replace("[^a]", "r").replace("*", "0")
+    return [_carrier(rule).upper(), "x", "1", key]
+
+
+def _carrier(rule: str) -> str:
+    return "evalsha_ro" if rule.startswith("%R") else "evalsha"
 
 
 def _shown(name: str) -> str:
     return name.upper().replace("|", " ")
 
 
-def _named(name: str, words: Sequence[str], is_known: bool) -> str:
+def _named(access: Access, name: str, is_known: bool) -> str:
+    if name.startswith("keys "):
+        return name
     if not is_known:
         return f"command {_shown(name)} (the server does not have it)"
-    channel = f" on channel {words[-1]}" if name in ("publish", "subscribe") else ""
+    channel = f" on channel {access.channels[0]}" if name in ("publish", "subscribe") else ""
     return f"command {_shown(name)}{channel}"

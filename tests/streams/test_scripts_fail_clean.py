@@ -6,7 +6,6 @@ Rule: a new script fails here until script_states.py has a state for it.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from tests.streams import asset_states as of_assets
 from tests.streams import script_states as of_streams
 from tests.streams import user_file_states as of_user_files
 from tests.support import servers
+from tests.support.script_commands import script_commands
 from tests.support.script_faults import FaultBench, faults, recorded_calls, send
 from tests.support.servers import ServerChoice, StartServer
 
@@ -77,22 +77,7 @@ async def test_a_script_does_all_or_writes_nothing(bench: FaultBench, script: Pa
             complaint = bench.complaint(call, whole, fault)
             complaints += [f"{state.__name__}: {complaint}"] if complaint else []
     assert complaints == []
-    assert commands_of(bench, source) - used == set(), "no state makes it send these"
-
-
-def commands_of(bench: FaultBench, source: str) -> set[str]:
-    """Return the commands that a script may send or asks the right to, as its source has them."""
-    _, _, body = source.partition("]]\n")
-    body = re.sub(r"--[^\n]*", "", body)
-    functions = dict(re.findall(r"^local function (\w+)(.*?)^end$", body, re.M | re.S))
-    text = re.sub(r"^local function .*?^end$", "", body, flags=re.M | re.S)
-    while called := [name for name in functions if re.search(rf"\b{name}\b", text)]:
-        text += "".join(functions.pop(name) for name in called)
-    pairs = re.findall(r"'(XGROUP|XINFO)', '([A-Z]+)'", text)
-    words = {word for words in re.findall(r"(?<!== )'([A-Z| ]+)'", text) for word in words.split()}
-    words -= {word for pair in pairs for word in pair}
-    names = {word.replace("|", " ") for word in words} & bench.commands
-    return names | {" ".join(pair) for pair in pairs}
+    assert script_commands(source, bench.commands) - used == set(), "no state makes it send these"
 
 
 GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}

@@ -61,11 +61,12 @@ async def replay(
             "name another one, or add --into-live"
         )
     factor, wanted = _factor(speed), Selection(since, until, job, user)
-    async with session.log() as log:
+    is_file = to.endswith(".jsonl")
+    async with session.log(role="auditor" if is_file else None) as log:
         kept = await known_archive(log, archive)
         records = _paced(_chosen(all_history(log, kept), wanted), factor)
         with event_progress("replay", session) as progress:
-            if to.endswith(".jsonl"):
+            if is_file:
                 count = await _to_file(records, Path(to), progress)
             else:
                 count = await _to_namespace(records, log, to, progress)

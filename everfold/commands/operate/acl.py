@@ -9,8 +9,9 @@ from everfold.streams.redis.access import Access, Role
 async def acl(role: Role, /, *, session: Session = DEFAULT) -> None:
     """Print the least rights that a role needs on the server, as ACL SETUSER.
 
-    Replace PASSWORD and send the line with redis-cli. An administrator makes the namespace with
-    the first command, such as `everfold doctor`; `rebuild`, `import`, `reset` and `trim` are his.
+    Replace PASSWORD and send the line with redis-cli. A client submits and cancels; an operator
+    also makes keys, sets limits and takes servers out of service. `archive import`, `subscriptions
+    reset` and `rm`, and `upgrade` take a user with all rights on the namespace.
 
     Parameters
     ----------

@@ -178,7 +178,7 @@ async def rebuild(
     where it was when it is started again.
     """
     chosen = _chosen(projection, index_metadata)
-    async with session.log() as log:
+    async with session.log(role="projector") as log:
         with event_progress("rebuild", session) as progress:
             kept = await known_archive(log, archive)
             rebuilt = await Rebuild(log, chosen, progress, kept).run()
