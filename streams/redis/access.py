@@ -198,8 +198,8 @@ def _missing(access: Access, refused: Mapping[str, int]) -> list[str]:
     keyed = {name for name in COMMANDS[access.role] if name not in KEYLESS}
     if keyed <= set(refused):  # there is not one key on which it may send anything
         refused = {name: number for name, number in refused.items() if name not in keyed}
-    elif carriers := {"evalsha", "evalsha_ro"} & set(refused):
-        said = {f"keys {rule}" for rule in access.keys if _carrier(rule) in carriers}
+    elif callers := {"evalsha", "evalsha_ro"} & set(refused):
+        said = {f"keys {rule}" for rule in access.keys if _caller(rule) in callers}
         refused = {name: number for name, number in refused.items() if name not in said}
     return [_named(access, name, number > 0) for name, number in refused.items()]
 
@@ -226,10 +226,10 @@ def _words(access: Access, name: str) -> list[str]:
 def _words_of(access: Access, rule: str) -> list[str]:
     """Return a script's call on a key of a rule: it needs the whole reach of the rule."""
     key = rule.partition("~")[2].replace("[^p]", "head:").replace("[^a]", "r").replace("*", "0")
-    return [_carrier(rule).upper(), "x", "1", key]
+    return [_caller(rule).upper(), "x", "1", key]
 
 
-def _carrier(rule: str) -> str:
+def _caller(rule: str) -> str:
     return "evalsha_ro" if rule.startswith("%R") else "evalsha"
 
 
