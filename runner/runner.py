@@ -60,8 +60,11 @@ from everfold.streams.live.live_stream import LISTEN
 from everfold.streams.redis.connection import is_named
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.retention.lost_writes import ServerWatch
+from everfold.streams.telemetry.measures import gauge
 
 logger = get_logger("everfold.runner")
+
+JOBS = gauge("everfold_runner_jobs", "Jobs that this runner holds.")
 
 JOB_READS_LIMIT = 8
 """Job runs that may read their job at the same time."""
@@ -274,6 +277,7 @@ class Runner:
             earlier.lose(lease.epoch)  # a newer lease of our own replaces it
         run = JobRun(self._shared, lease, reservation)
         self._runs[lease.job_id] = run
+        JOBS.set(len(self._runs))
         self._shared.leases.add(lease, asked_at_s, run.lose, run.wakeup.set)
         assert self._jobs is not None
         self._jobs.start_soon(self._run_job, run)
@@ -293,6 +297,7 @@ class Runner:
                 await self._restore(run)
             if self._runs.get(run.lease.job_id) is run:
                 del self._runs[run.lease.job_id]
+            JOBS.set(len(self._runs))
             if not self._runs:
                 self._none_left.set()
 

@@ -18,6 +18,7 @@ from everfold.projector.job.index_names import entry_of
 from everfold.projector.job.job import Job
 from everfold.projector.job.state import to_fields, to_fields_of_progress
 from everfold.streams.appending.log import Log
+from everfold.streams.events.record import Recorded
 from everfold.streams.redis.keys import JobsKeys
 from everfold.streams.redis.scripts import Script
 
@@ -33,6 +34,10 @@ class StateChange(Struct, frozen=True):
     after: Job
     only_progress: bool = False
     """All events in between are progress."""
+    known: Job | None = None
+    """The state before, where its stored one has expired."""
+    records: Sequence[Recorded] = ()
+    """The events in between, for those that count them; of progress alone none."""
 
 
 class FoldedBatch(Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import anyio
 
 from everfold.projector.config import ProjectorConfig
+from everfold.projector.folding.job_measures import count_events, ran_s
 from everfold.projector.folding.jobs_commit import FoldedBatch, StateChange, commit_jobs
 from everfold.projector.folding.parking import GAP, Parked, park, with_skips
 from everfold.projector.folding.projection import (
@@ -21,6 +22,7 @@ from everfold.projector.folding.projection import (
     NotOwner,
     Outcome,
 )
+from everfold.projector.folding.run_times import RunTimes
 from everfold.projector.folding.stored_jobs import read_stored_job, read_stored_jobs
 from everfold.projector.job.fold import fold
 from everfold.projector.job.job import Job
@@ -44,7 +46,8 @@ _NONE = Job()
 class JobsFold:
     """Folds one partition, with up to `config.cached_jobs` open jobs cached.
 
-    `archive` has what is no longer in the log. See PartitionFold for the methods.
+    `archive` has what is no longer in the log. One that is not `is_live` measures nothing: what it
+    folds has happened before. See PartitionFold for the methods.
     """
 
     def __init__(
@@ -54,8 +57,11 @@ class JobsFold:
         keys: JobsKeys,
         config: ProjectorConfig,
         archive: Archive | None = None,
+        *,
+        is_live: bool = True,
     ) -> None:
         self.keys = keys
+        self._run_times = RunTimes(log) if is_live else None
         self._archive = archive
         self._log, self._partition, self._config = log, partition, config
         self._jobs: OrderedDict[str, Job] = OrderedDict()
@@ -72,8 +78,11 @@ class JobsFold:
             folded = await self._fold(batch)
             outcome = await self._commit(folded, request)
             if not isinstance(outcome, Gap):
-                return outcome
+                break
             await self._read_again(outcome.stored)
+        if self._run_times is not None:
+            await self._run_times.write_due()
+        return outcome
 
     async def retry(self, jobs: Sequence[str], request: CommitRequest) -> Outcome:
         changes, parked = list[StateChange](), dict[str, Parked]()
@@ -85,7 +94,7 @@ class JobsFold:
                 continue  # an entry that belongs to no job
             after = await self._fold_on(before, [*events], parked) if events else before
             if after.seq > before.seq:
-                changes.append(StateChange(before, after))
+                changes.append(StateChange(before, after, records=events))
         unparked = [job_id for job_id in jobs if job_id not in parked]
         batch = FoldedBatch(changes=changes, parked=parked, unparked=unparked)
         outcome = await self._commit(batch, request)
@@ -105,6 +114,8 @@ class JobsFold:
             )
         if isinstance(outcome, Committed):
             self._cache(batch)
+            if self._run_times is not None:
+                _measure(batch, self._run_times)
         return outcome
 
     async def _fold(self, batch: Sequence[Recorded]) -> FoldedBatch:
@@ -120,12 +131,10 @@ class JobsFold:
                 job = await self._fold_on(job, records, parked)
                 only_progress = False
             if job.seq > base.seq:
-                has_expired = job_id in self._expired
-                changes.append(
-                    StateChange(_NONE, job)
-                    if has_expired
-                    else StateChange(base, job, only_progress)
-                )
+                stored = _NONE if job_id in self._expired else base
+                is_short = only_progress and stored is base
+                noted = () if only_progress else records
+                changes.append(StateChange(stored, job, is_short, base, noted))
         return FoldedBatch(changes=changes, parked=parked, events=len(batch))
 
     def _by_job(self, batch: Sequence[Recorded]) -> dict[str, list[Recorded]]:
@@ -222,3 +231,14 @@ class JobsFold:
                 self._jobs[job.job_id] = job
         while len(self._jobs) > self._config.cached_jobs:
             self._jobs.popitem(last=False)
+
+
+def _measure(batch: FoldedBatch, run_times: RunTimes) -> None:
+    """Count what was committed."""
+    for change in batch.changes:
+        if not change.records:
+            continue
+        before = change.known or change.before
+        count_events(before, change.after, change.records)
+        if (seconds := ran_s(before, change.after)) is not None:
+            run_times.note(change.after.queue, seconds)

@@ -59,7 +59,7 @@ class JobsProjection:
         archive: Archive | None = None,
     ) -> JobsFold:
         keys = self.keys(log.keys, partition, rebuilding=rebuilding)
-        return JobsFold(log, partition, keys, self._config, archive)
+        return JobsFold(log, partition, keys, self._config, archive, is_live=not rebuilding)
 
     async def swap(self, log: Log, partition: int, token: str) -> Outcome | RebuildBehind:
         live, rebuilt = log.keys.jobs(partition), log.keys.jobs(partition, rebuilding=True)

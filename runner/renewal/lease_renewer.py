@@ -34,8 +34,16 @@ from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.scripts import RENEW_SOURCE
 from everfold.streams.redis.server import COMMAND_TIMEOUT_S
 from everfold.streams.redis.steady_clock import steady_s
+from everfold.streams.telemetry.measures import counter
 
 logger = get_logger("everfold.runner")
+
+RENEWALS_FAILED = counter(
+    "everfold_lease_renewals_failed",
+    "Renewals that failed: a round in which the server was not reached (unreachable), a lease that "
+    "it answered an error about (error), or that is over (over).",
+    ("why",),
+)
 
 START_WITHIN_S = 10.0
 """How long a new process may take until it answers for the first time."""
@@ -164,11 +172,14 @@ class LeaseRenewer:
             case Beat(number=number):
                 self._answered = number
             case Missed(why=why):
+                RENEWALS_FAILED.add("unreachable")
                 if why != self._why_missed:
                     logger.warning("leases_not_renewed why=%r", why)
                 self._why_missed = why
             case Round():
                 self._why_missed = ""
+                if message.failed:
+                    RENEWALS_FAILED.add("error", amount=len(message.failed))
                 self._apply_round(message)
 
     def _apply_round(self, message: Round) -> None:
@@ -180,6 +191,7 @@ class LeaseRenewer:
         for outcome in message.over:
             if (held_now := self._of(outcome)) is not None:
                 held_now.trusted_until_s = 0.0
+                RENEWALS_FAILED.add("over")
                 held_now.on_lost(outcome.current_epoch)
         for outcome in message.canceling:
             if (held_now := self._of(outcome)) is not None:

@@ -73,6 +73,10 @@ class Keyspace(Struct, frozen=True):
         """HASH with a TTL: what nodes took in earlier runs, as JSON; see runner/costs."""
         return f"{self.namespace}:node_costs"
 
+    def run_times(self) -> str:
+        """HASH: queue -> how long its jobs run, as JSON; see projector/folding/run_times.py."""
+        return f"{self.namespace}:run_times"
+
     def asset_sweep(self, place: str) -> str:
         """STRING with a TTL: the runner that has swept a store of assets lately."""
         return f"{self.namespace}:asset_sweep:{place}"
@@ -195,8 +199,7 @@ class Keyspace(Struct, frozen=True):
         return f"{self.tag(partition)}:lines:{queue}"
 
     def line(self, partition: int, queue: str, line: str) -> str:
-        """ZSET: the waiting jobs of a line by place: those of the same needs, and of one user or
-        kind where there are limits for these."""
+        """ZSET: a line's waiting jobs by place: of the same needs, and user or kind if limited."""
         return f"{self.tag(partition)}:line:{queue}:{line}"
 
     def queues(self, partition: int) -> str:
@@ -321,8 +324,7 @@ class JobsKeys(Struct, frozen=True):
         return f"{self.root}:index"
 
     def indexed(self) -> str:
-        """HASH: job -> `o` for an open one, or `e` and the time of its last event; then the names
-        under which the index has it, each on a line."""
+        """HASH: job -> `o` while open, else `e` and its last time; then its names in the index."""
         return f"{self.root}:indexed"
 
 
@@ -381,8 +383,7 @@ class AssetKeys(Struct, frozen=True):
         return f"{self.root}:owners"
 
     def expiry(self) -> str:
-        """ZSET: assets that are not kept for ever, by the time of their removal in Unix
-        milliseconds."""
+        """ZSET: assets that are not kept for ever, by the time of their removal, Unix ms."""
         return f"{self.root}:expiry"
 
     def unconfirmed(self) -> str:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from time import perf_counter
 from typing import cast
 
 from msgspec import Struct
@@ -20,8 +21,16 @@ from redis.asyncio import Redis
 from everfold.streams.redis.connection import Argument
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.replies import NoScript
+from everfold.streams.telemetry.measures import FAST_S, histogram
 
 Reply = list[bytes | int]
+
+SCRIPT_S = histogram(
+    "everfold_script_seconds",
+    "Time from sending a script to its answer, by the script's name.",
+    ("script",),
+    bounds=FAST_S,
+)
 
 _INCLUDE = re.compile(r'^--- @include "(\w+)"$', re.MULTILINE)
 
@@ -56,6 +65,7 @@ class Script:
     """A Lua file of a package that runs on the server in one step, without another in between."""
 
     def __init__(self, package: str, name: str, *, is_read_only: bool = False) -> None:
+        self.name = name
         folders = [files(owner) / "lua" for owner in (package, "everfold.streams")]
         self.source = assemble(name, folders)
         # A user who may only read keys may send these.
@@ -69,12 +79,14 @@ class Script:
 
         Raises a leaf of Unavailable, and then nothing is known about what it did.
         """
+        began_s = perf_counter()
         try:
             name = f"EVALSHA{self._suffix}"
             reply = await command(redis, name, self.sha, len(keys), *keys, *arguments)
         except NoScript:
             name = f"EVAL{self._suffix}"
             reply = await command(redis, name, self.source, len(keys), *keys, *arguments)
+        SCRIPT_S.observe(perf_counter() - began_s, self.name)
         return cast("list[object]", reply)
 
 

@@ -30,6 +30,9 @@ class Measure:
 
     def __init__(self, name: str, about: str, labels: Sequence[str] = ()) -> None:
         self.name, self.about, self.labels = name, about, tuple(labels)
+        self._forget()
+
+    def _forget(self) -> None:
         self._known: tuple[dict[str, None], ...] = tuple({} for _ in self.labels)
 
     def _admitted(self, values: Values, series: Mapping[Values, object]) -> Values:
@@ -56,7 +59,13 @@ class Counter(Measure):
 
     def __init__(self, name: str, about: str, labels: Sequence[str] = ()) -> None:
         super().__init__(name, about, labels)
-        self.series: dict[Values, float] = {} if self.labels else {(): 0.0}
+        self.series: dict[Values, float] = {}
+        self.clear()
+
+    def clear(self) -> None:
+        """Count from zero on, as a new process does."""
+        self._forget()
+        self.series = {} if self.labels else {(): 0.0}
 
     def add(self, *values: str, amount: float = 1) -> None:
         """Count; `values` are those of its labels, in their order."""
@@ -102,7 +111,13 @@ class Histogram(Measure):
     ) -> None:
         super().__init__(name, about, labels)
         self.bounds = tuple(map(float, bounds))
-        self.series: dict[Values, Seen] = {} if self.labels else {(): Seen(len(self.bounds))}
+        self.series: dict[Values, Seen] = {}
+        self.clear()
+
+    def clear(self) -> None:
+        """Count from zero on, as a new process does."""
+        self._forget()
+        self.series = {} if self.labels else {(): Seen(len(self.bounds))}
 
     def observe(self, number: float, *values: str) -> None:
         """Count a number. A negative one, as of a clock that was set back, counts as 0."""

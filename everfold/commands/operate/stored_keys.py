@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from everfold.erasing.erasure import Erasure
 from everfold.projector.folding.parking import Parked, Skip
+from everfold.projector.folding.run_times import RunTime
 from everfold.projector.subscribing.held import Held
 from everfold.projector.subscribing.subscription import Description, group_name
 from everfold.runner.costs.cost_store import CostEntry
@@ -135,6 +136,7 @@ def _of_namespace(keys: Keyspace) -> Iterator[Stored]:
         (keys.user_keys(), UserKey),
         (keys.erasures(), Erasure),
         (keys.node_costs(), CostEntry),
+        (keys.run_times(), RunTime),
     ):
         yield Stored(key, "hash", decoder(cast("type[object]", kind)))
     yield Stored(keys.user_files(""), "hash")

@@ -85,6 +85,7 @@ KINDS = {
     "drains": Kind(NAMESPACE),
     "object_info": Kind(SERVER),
     "node_costs": Kind(NAMESPACE),
+    "run_times": Kind(NAMESPACE),
     "asset_sweep": Kind(SERVER),
     "log": Kind(PARTITION, hurts=PARTITION),
     "live": Kind(PARTITION),
