@@ -6,6 +6,7 @@ import json
 import signal
 import socket
 import sys
+from pathlib import Path
 
 import httpx
 import pytest
@@ -21,13 +22,13 @@ pytestmark = pytest.mark.anyio
 
 PORT = ("--metrics-port", "0")
 ALL = {
-    "up": ("up", "--data", "data", *PORT),
-    "up --serve": ("up", "--serve", "--port", "0", "--data", "data", *PORT),
+    "up": ("up", "--data", "{folder}/data", *PORT),
+    "up --serve": ("up", "--serve", "--port", "0", "--data", "{folder}/data", *PORT),
     "runner": ("runner", *PORT),
     "projector": ("projector", *PORT),
     "serve": ("serve", "--port", "0", *PORT),
-    "sink": ("sink", "sql", "--url", "sqlite:///rows.sqlite", *PORT),
-    "archive": ("archive", "run", "--archive", "archive", *PORT),
+    "sink": ("sink", "sql", "--url", "sqlite:///{folder}/rows.sqlite", *PORT),
+    "archive": ("archive", "run", "--archive", "{folder}/archive", *PORT),
 }
 
 
@@ -43,10 +44,10 @@ async def answer(url: str) -> httpx.Response:
 
 @pytest.mark.parametrize("arguments", ALL.values(), ids=ALL)
 async def test_every_process_is_watched(
-    everfold: Everfold, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: str
+    everfold: Everfold, arguments: tuple[str, ...], tmp_path: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    program = everfold(*arguments, "--json", COMFYUI_URL="http://127.0.0.1:9")
+    given = (word.replace("{folder}", str(tmp_path)) for word in arguments)
+    program = everfold(*given, "--json", COMFYUI_URL="http://127.0.0.1:9")
 
     [url] = json.loads(await program.line("metrics", within_s=20))["metrics"]
     assert (await answer(url.replace("/metrics", "/livez"))).text == "ok\n"
