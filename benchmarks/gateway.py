@@ -83,7 +83,7 @@ class GatewayFigures(Struct, frozen=True):
     expected: int
     """At least: one message for each event and watcher."""
     memory_mib: float
-    """Of the gateway's process at its most."""
+    """Of the gateway's process at its most, until more watchers come for the end of one job."""
     end: Percentiles
     """From the append of a job's end until its watchers were told."""
     post: Percentiles
@@ -112,8 +112,7 @@ async def measure_gateway(load: Load) -> GatewayFigures:
             post, submit = await _submit_in_turns(ours, base, load)
             trips, look = await _look(ours, base, jobs[0], load.looks)
             bare_us = [await _bare(processes, load) for _ in range(load.turns)]
-            watched, end = await _watch(processes, base, pid, load, jobs)
-            memory = memory_bytes(pid, "VmHWM") / 2**20
+            watched, end, memory = await _watch(processes, base, pid, load, jobs)
     of_watching = ratio(
         f"CPU of a message to one of {load.watchers:,} watchers",
         [turn.us_each for turn in watched],
@@ -134,7 +133,7 @@ async def measure_gateway(load: Load) -> GatewayFigures:
         ratios=[of_watching, of_post],
         delivered=sum(turn.delivered for turn in watched),
         expected=sum(turn.expected for turn in watched),
-        memory_mib=round(memory, 1),
+        memory_mib=round(memory / 2**20, 1),
         end=end,
         post=percentiles([one for turn in post for one in turn]),
         submit=percentiles([one for turn in submit for one in turn]),
@@ -170,8 +169,11 @@ async def _watchers(base: str, paths: list[str]) -> list[Watcher]:
 
 async def _watch(
     processes: BenchProcesses, base: str, pid: int, load: Load, jobs: list[str]
-) -> tuple[list[Watched], Percentiles]:
-    """Watch jobs that move, then the end of the first one, with many watchers of it."""
+) -> tuple[list[Watched], Percentiles, int]:
+    """Watch jobs that move, then the end of the first one, with many watchers of it.
+
+    Returns what each turn cost, how late the end was, and the bytes of memory before that.
+    """
     runner = processes.gateway_jobs(load.jobs)
     watchers = await _watchers(
         base, [_path(jobs[number % len(jobs)]) for number in range(load.watchers)]
@@ -184,6 +186,7 @@ async def _watch(
         spent_s, delivered = cpu_s(pid) - cpu, sum(w.frames for w in watchers) - before
         expected = int(told["events"] * load.watchers / load.jobs)
         found.append(Watched(spent_s * 1e6 / max(1, delivered), delivered, expected))
+    memory = memory_bytes(pid, "VmHWM")
     here = sum(path == 0 for path in (number % len(jobs) for number in range(load.watchers)))
     more = await _watchers(base, [_path(jobs[0])] * max(0, load.of_one_job - here))
     of_first = [*watchers[:: len(jobs)], *more]
@@ -192,7 +195,7 @@ async def _watch(
     late_s = [one.result() - ended["began_s"] for one in done] + [END_WITHIN_S] * len(late)
     for watcher in {*watchers, *more}:
         watcher.transport.abort()
-    return found, percentiles(late_s)
+    return found, percentiles(late_s), memory
 
 
 async def _bare(processes: BenchProcesses, load: Load) -> float:

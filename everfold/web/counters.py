@@ -6,7 +6,11 @@ a user or a job.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 REACHED = "everfold.reached"
@@ -32,14 +36,8 @@ class Counters:
             ("kind",),
             registry=self.registry,
         )
-        self._messages = Counter(
-            "everfold_gateway_messages_sent",
-            "Messages sent on such connections.",
-            ("kind",),
-            registry=self.registry,
-        )
-        self._sent = dict[str, Counter]()
-        """The counter of each kind: looking it up takes longer than counting."""
+        self._sent = dict[str, int]()
+        self.registry.register(_Messages(self._sent))
         self._dropped = Counter(
             "everfold_gateway_dropped_readers",
             "Such connections that were closed because their reader was too slow.",
@@ -61,14 +59,26 @@ class Counters:
 
     def note_sent(self, kind: str, messages: int = 1) -> None:
         """Count messages."""
-        counter = self._sent.get(kind)
-        if counter is None:
-            counter = self._sent[kind] = self._messages.labels(kind)
-        counter.inc(messages)
+        self._sent[kind] = self._sent.get(kind, 0) + messages
 
     def note_dropped(self, kind: str) -> None:
         """Count a reader that was too slow."""
         self._dropped.labels(kind).inc()
+
+
+class _Messages(Collector):
+    """A counter that costs less than the library's: one is counted for each client of an event."""
+
+    def __init__(self, sent: Mapping[str, int]) -> None:
+        self._sent = sent
+
+    def collect(self) -> Iterable[Metric]:
+        made = CounterMetricFamily(
+            "everfold_gateway_messages_sent", "Messages sent on such connections.", labels=("kind",)
+        )
+        for kind, messages in self._sent.items():
+            made.add_metric((kind,), messages)
+        yield made
 
 
 def note_route(scope: Scope, name: str) -> None:

@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import EverfoldError
 from everfold.web.counters import Counters
+from everfold.web.feeds.piece import Piece, message_count
 from everfold.web.feeds.ring import Overtaken, Ring
 from everfold.web.streamed import until_gone
 
@@ -43,6 +44,10 @@ HEADERS = {
 
 SSE = "sse"
 """How the counters call these streams."""
+
+DIRECT = "everfold.direct"
+"""The extension of ASGI that our own server has, and others have not: a call that sends a chunk of
+the answer under way at once, or says False."""
 
 
 class Overdue:
@@ -74,12 +79,24 @@ class Overdue:
             self._late()
 
 
-async def following(ring: Ring[T], place: int) -> AsyncGenerator[list[T], None]:
+async def following(
+    ring: Ring[T], place: int, take: Callable[[T], bool] | None = None
+) -> AsyncGenerator[list[T], None]:
     """Yield what comes to a ring from `place` on; an empty list after KEEP_ALIVE_S without any.
 
-    Ends with the ring. Raises Overtaken for a reader that is too slow.
+    With `take` it yields only what that does not take: each item is given to it at once, in the
+    call that adds it, while nothing else is due to the reader. Ends with the ring. Raises Overtaken
+    for a reader that is too slow.
     """
     more: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def took(item: T) -> bool:
+        nonlocal place
+        if take is None or not take(item):
+            return False
+        place += 1
+        idle.begin()
+        return True
 
     def is_idle() -> None:
         if not more.done():
@@ -89,10 +106,11 @@ async def following(ring: Ring[T], place: int) -> AsyncGenerator[list[T], None]:
     try:
         while True:
             if place == ring.end and not ring.is_closed:
-                more = ring.until_more(place)
+                more = ring.until_more(place) if take is None else ring.hand_on(took)
                 idle.begin()
                 await more
                 idle.end()
+                ring.leave(more)
                 if place == ring.end and not ring.is_closed:
                     yield []
                     continue
@@ -103,7 +121,26 @@ async def following(ring: Ring[T], place: int) -> AsyncGenerator[list[T], None]:
             yield items
     finally:
         more.cancel()
+        ring.leave(more)
         idle.close()
+
+
+def direct_sender(scope: Scope, counters: Counters) -> Callable[[Piece], bool] | None:
+    """Return what sends messages on an open stream at once, without a task; None where none can.
+
+    It says False, and has sent nothing, while its client is behind or once it has gone.
+    """
+    send: Callable[[bytes], bool] | None = scope.get("extensions", {}).get(DIRECT)
+    if send is None:
+        return None
+
+    def send_counted(piece: Piece) -> bool:
+        is_sent = send(piece.chunk)
+        if is_sent:
+            counters.note_sent(SSE, piece.messages)
+        return is_sent
+
+    return send_counted
 
 
 class EventStream(Response):
@@ -149,7 +186,7 @@ class EventStream(Response):
                 taking.begin()
                 await send({"type": "http.response.body", "body": frame, "more_body": True})
                 taking.end()
-                self._counters.note_sent(SSE, frame.count(b"\ndata:") or 1)
+                self._counters.note_sent(SSE, message_count(frame))
         except Overtaken:
             self._counters.note_dropped(SSE)
         except EverfoldError as error:

@@ -64,9 +64,14 @@ class _Tail:
     def __init__(self, log: Log, redis: Redis, ends: dict[int, str]) -> None:
         self._log, self._redis = log, redis
         self._events = dict(ends)
+        self._log_keys = {one: log.keys.log(one).encode() for one in ends}
+        self._live_keys = {one: log.keys.live(one).encode() for one in ends}
         self._heard = dict.fromkeys(ends, "$")
         """Id of the last live entry read; `$`: none was seen yet, only newer ones count."""
         self._behind = deque(ends)
+        """Partitions that may have any number of news."""
+        self._told = set[int]()
+        """Those whose news came with the reply of the last wait."""
 
     async def begin(self) -> None:
         """Begin behind the newest live message of each partition."""
@@ -78,27 +83,23 @@ class _Tail:
         backoff, said = Backoff(), ""
         while True:
             try:
-                if not self._behind:
-                    await self._wait()
-                batch = await self._next(self._behind[0]) if self._behind else None
+                batches = (
+                    [await self._next(self._behind[0])] if self._behind else await self._wait()
+                )
             except EverfoldError as error:
                 if said != str(error):
                     logger.warning("tail_waits why=%r", str(error))
                 said = str(error)
                 await anyio.sleep(backoff.next_s())
-                self._behind = deque(self._events)
+                self._behind, self._told = deque(self._events), set()
                 continue
             if said:
                 logger.warning("tail_goes_on")
             backoff.reset()
             said = ""
-            if batch is None:
-                continue
-            partition = self._behind.popleft()
-            if batch.records:
-                self._behind.append(partition)
-            if batch.live or batch.records:
-                yield batch
+            for batch in batches:
+                if batch.live or batch.records:
+                    yield batch
 
     async def _next(self, partition: int) -> Batch:
         """Read the events first: what was passed on before them is then in the other stream."""
@@ -107,6 +108,7 @@ class _Tail:
         live = await self._live(partition)
         if rows:
             self._events[partition] = rows[-1][0].decode()
+        self._behind.popleft()  # what it has beyond this page is told by the next wait at once
         return Batch(partition, live, [recorded(entry_id, fields) for entry_id, fields in rows])
 
     async def _live(self, partition: int) -> list[LiveEntry]:
@@ -141,12 +143,13 @@ class _Tail:
         found = cast("Entries", rows)
         return found[0][0].decode() if found else NO_ENTRY
 
-    async def _wait(self) -> None:
-        """Wait until partitions have news, and note them in `_behind`."""
+    async def _wait(self) -> list[Batch]:
+        """Wait until partitions have news, return what the reply has of them, else note them.
+
+        A reply has the first entry of each stream with news. That is all news of a partition in
+        nearly all cases; one that comes again with the next reply may have many.
+        """
         keys = self._log.keys
-        partition_by_key = {
-            key.encode(): one for one in self._events for key in (keys.log(one), keys.live(one))
-        }
         cursors = {keys.log(one): at for one, at in self._events.items()}
         cursors |= {keys.live(one): at for one, at in self._heard.items() if at != "$"}
         block_ms = int(BLOCK_S * 1000)
@@ -161,6 +164,27 @@ class _Tail:
             # Another program has written to a live key: look which ones can be followed.
             self._heard = dict.fromkeys(self._heard, "$")
             self._behind = deque(self._events)
-            return
-        found = cast("list[tuple[bytes, Entries]]", reply or [])
-        self._behind.extend(dict.fromkeys(partition_by_key[key] for key, _ in found))
+            return []
+        found = dict(cast("list[tuple[bytes, Entries]]", reply or []))
+        batches, told_before, self._told = list[Batch](), self._told, set()
+        for partition in self._events:
+            rows = found.get(self._log_keys[partition], [])
+            live = found.get(self._live_keys[partition], [])
+            if not rows and not live:
+                continue
+            is_unknown = self._heard[partition] == "$"
+            if (rows and live) or partition in told_before or is_unknown:
+                self._behind.append(partition)
+            else:
+                self._told.add(partition)
+                batches.append(self._batch(partition, rows, live))
+        return batches
+
+    def _batch(self, partition: int, rows: Entries, live: Entries) -> Batch:
+        """Move on to the end of what was read."""
+        if rows:
+            self._events[partition] = rows[-1][0].decode()
+        if live:
+            self._heard[partition] = live[-1][0].decode()
+        records = [recorded(entry_id, fields) for entry_id, fields in rows]
+        return Batch(partition, live_entries(live), records)

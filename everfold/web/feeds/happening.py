@@ -10,6 +10,7 @@ from msgspec import Struct
 from everfold.projector.job.job import Job
 from everfold.streams.events.record import Recorded
 from everfold.streams.live.live_message import LiveEntry, Preview
+from everfold.web.feeds.piece import Piece
 
 
 class Change(Struct, frozen=True):
@@ -17,7 +18,7 @@ class Change(Struct, frozen=True):
 
     job: Job
     record: Recorded
-    encoded: dict[str, bytes] = {}
+    pieces: dict[str, Piece] = {}
     """What is sent of it, by contract: made once for all watchers."""
 
 

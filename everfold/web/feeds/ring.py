@@ -12,7 +12,11 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Generic, TypeVar
 
+from everfold.streams.border.logger import get_logger
+
 T = TypeVar("T")
+
+logger = get_logger("everfold.web")
 
 LEAST_TIDIED = 64
 
@@ -32,6 +36,7 @@ class Ring(Generic[T]):
         self._most, self._most_bytes, self._size_of = most, most_bytes, size_of
         self._bytes = 0
         self._waiting: list[asyncio.Future[None]] = []
+        self._takers: dict[asyncio.Future[None], Callable[[T], bool]] = {}
         self._tidy_at = LEAST_TIDIED
         self.end = 0
         """The place after the newest item: where a reader begins that wants only new ones."""
@@ -47,11 +52,26 @@ class Ring(Generic[T]):
                 break
             self._bytes -= self._size_of(self._items.popleft())
         self.end += 1
+        if self._takers:
+            self._hand_out(item)
         self._wake()
+
+    def _hand_out(self, item: T) -> None:
+        for more, take in list(self._takers.items()):
+            try:
+                is_taken = take(item)
+            except Exception:
+                # What one reader does wrong holds up nobody else.
+                logger.exception("reader_failed")
+                is_taken = False
+            if not is_taken:
+                self.leave(more)
 
     def close(self) -> None:
         """Let readers end after the last item."""
         self.is_closed = True
+        for more in list(self._takers):
+            self.leave(more)
         self._wake()
 
     def _wake(self) -> None:
@@ -75,6 +95,25 @@ class Ring(Generic[T]):
             self._tidy_at = 2 * len(self._waiting) + LEAST_TIDIED
         self._waiting.append(more)
         return more
+
+    def hand_on(self, take: Callable[[T], bool]) -> asyncio.Future[None]:
+        """Give each new item to `take` at once, in the call that adds it, and wake nobody.
+
+        Returns what is done at the first item that it does not take, which says False, and once
+        nothing more will come. Whoever wants no more calls `leave`.
+        """
+        more = asyncio.get_running_loop().create_future()
+        if self.is_closed:
+            more.set_result(None)
+        else:
+            self._takers[more] = take
+        return more
+
+    def leave(self, more: asyncio.Future[None]) -> None:
+        """Give no more items to whom `hand_on` has returned this, and let it be done."""
+        self._takers.pop(more, None)
+        if not more.done():
+            more.set_result(None)
 
     async def after(self, place: int) -> list[T]:
         """Wait for items from `place` on and return them; an empty list at the end of all.

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from functools import partial
+from typing import cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from everfold.web.event_stream import DIRECT
 
 HEAD_LIMIT_BYTES = 64 * 1024
 """Of a request's line and headers together; cookies and signed addresses need a few KiB."""
@@ -90,6 +94,25 @@ class BoundedProtocol(HttpToolsProtocol):
         if _is_upgrade_with_body(self.headers):
             raise UpgradeWithBody
         super().on_headers_complete()
+        if getattr(self.cycle, "scope", None) is self.scope:
+            # Its task has not begun: this is called while a read is parsed.
+            extensions = cast("dict[str, object]", self.scope.setdefault("extensions", {}))
+            extensions[DIRECT] = partial(self._send_chunk, self.cycle)
+
+    def _send_chunk(self, cycle: RequestResponseCycle, chunk: bytes) -> bool:
+        """Send a chunk of an answer that is under way, as uvicorn does; False where it must wait.
+
+        The task of the answer must be waiting meanwhile, so that chunks keep their order.
+        """
+        if (
+            cycle.response_complete
+            or not cycle.chunked_encoding
+            or self.flow.write_paused
+            or self.transport.is_closing()
+        ):
+            return False
+        self.transport.write(chunk)
+        return True
 
     def on_message_complete(self) -> None:
         """End a request: what comes next is a head."""

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from everfold.web import event_stream
 from everfold.web.counters import Counters
@@ -113,3 +115,71 @@ async def _all(ring: Ring[int]) -> list[int]:
         found += items
         place += len(items)
     return found
+
+
+async def test_items_are_handed_on_in_the_call_that_adds_them() -> None:
+    ring, taken = Ring[int](4), list[int]()
+
+    def take(item: int) -> bool:
+        taken.append(item)
+        return item < 3
+
+    more, gone = ring.hand_on(take), ring.hand_on(take)
+    ring.leave(gone)
+    for number in range(5):
+        ring.add(number)
+        assert taken == list(range(min(number, 3) + 1))
+    assert more.done()
+    assert gone.done()
+
+
+async def test_a_reader_that_fails_holds_up_no_other() -> None:
+    ring, taken = Ring[int](4), list[int]()
+
+    def fail(_: int) -> bool:
+        raise RuntimeError
+
+    def take(item: int) -> bool:
+        taken.append(item)
+        return True
+
+    failing, sound = ring.hand_on(fail), ring.hand_on(take)
+    ring.add(1)
+    ring.add(2)
+    assert (failing.done(), sound.done(), taken) == (True, False, [1, 2])
+    ring.close()
+    assert sound.done()
+    assert ring.hand_on(take).done()
+
+
+@given(st.lists(st.sampled_from(["add", "add", "add", "full", "free", "read"]), max_size=60))
+async def test_what_is_not_taken_at_once_comes_later_and_all_of_it_in_order(
+    steps: list[str],
+) -> None:
+    ring, seen, is_full = Ring[int](1000), list[int](), False
+
+    def take(item: int) -> bool:
+        if not is_full:
+            seen.append(item)
+        return not is_full
+
+    async def read() -> None:
+        async for items in following(ring, 0, take):
+            seen.extend(items)
+            await may_read.wait()
+
+    may_read = asyncio.Event()
+    may_read.set()
+    reading = asyncio.create_task(read())
+    for number, step in enumerate(steps):
+        if step == "add":
+            ring.add(number)
+        elif step == "read":
+            await asyncio.sleep(0)
+        else:
+            is_full = step == "full"
+            (may_read.clear if is_full else may_read.set)()
+    may_read.set()
+    ring.close()
+    await asyncio.wait_for(reading, 10)
+    assert seen == [number for number, step in enumerate(steps) if step == "add"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from functools import partial
 
 from msgspec import Struct
 from starlette.responses import Response
@@ -10,8 +11,16 @@ from starlette.responses import Response
 from everfold.streams.errors import InvalidName, JobUnknown
 from everfold.streams.events.record import Recorded
 from everfold.web.bodies import json_answer
-from everfold.web.event_stream import COMMENT, HEADERS, RETRY, EventStream, following
+from everfold.web.event_stream import (
+    COMMENT,
+    HEADERS,
+    RETRY,
+    EventStream,
+    direct_sender,
+    following,
+)
 from everfold.web.feeds.happening import Change
+from everfold.web.feeds.piece import Piece
 from everfold.web.operation import Call, Operation, Parameter
 from everfold.web.own.answers import UNDER, job_id_of
 from everfold.web.own.events.logged import LoggedEvent, frame, logged
@@ -92,23 +101,33 @@ async def _frames(call: Call, job_id: str, after_seq: int) -> AsyncGenerator[byt
             if found:
                 yield _told(found)
                 seen = found[-1].seq
-        async for changes in following(feed.changes, place):
+        send = direct_sender(call.request.scope, call.gateway.counters)
+        take = None if send is None else partial(_sent, send, seen)
+        async for changes in following(feed.changes, place, take):
             fresh = [change for change in changes if change.record.seq > seen]
             if fresh or not changes:
-                yield b"".join(map(_shared, fresh)) or COMMENT
+                yield b"".join(map(_frame, fresh)) or COMMENT
+
+
+def _sent(send: Callable[[Piece], bool], seen: int, change: Change) -> bool:
+    return change.record.seq <= seen or send(_shared(change))
 
 
 def _told(records: Sequence[Recorded]) -> bytes:
     return b"".join(frame(record, str(record.seq)) for record in records)
 
 
-def _shared(change: Change) -> bytes:
+def _shared(change: Change) -> Piece:
     """Return what is sent of a change, made once for all that watch the job."""
-    found = change.encoded.get(SHARED)
+    found = change.pieces.get(SHARED)
     if found is None:
-        found = frame(change.record, str(change.record.seq))
-        change.encoded[SHARED] = found
+        found = Piece.of(_frame(change))
+        change.pieces[SHARED] = found
     return found
+
+
+def _frame(change: Change) -> bytes:
+    return frame(change.record, str(change.record.seq))
 
 
 EVENTS: tuple[Operation, ...] = (

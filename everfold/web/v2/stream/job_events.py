@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from functools import partial
 
 from starlette.responses import Response
 
@@ -10,13 +11,14 @@ from everfold.projector.job.evolve import evolve
 from everfold.projector.job.job import Job
 from everfold.projector.reading.queries import at
 from everfold.streams.errors import CorruptLog, EverfoldError, InvalidName, JobUnknown
-from everfold.web.event_stream import COMMENT, HEADERS, EventStream, following
+from everfold.web.event_stream import COMMENT, HEADERS, EventStream, direct_sender, following
+from everfold.web.feeds.piece import Piece
 from everfold.web.operation import Call
 from everfold.web.problem import Problem
 from everfold.web.v2.addresses import base_of
 from everfold.web.v2.jobs import job_id_of
 from everfold.web.v2.stream.frames import frames_between, snapshot
-from everfold.web.v2.stream.job_stream import JobStream
+from everfold.web.v2.stream.job_stream import JobStream, Sent
 
 
 async def stream_job(call: Call) -> Response:
@@ -59,10 +61,16 @@ async def _frames(call: Call, job_id: str, seq: int | None) -> AsyncGenerator[by
         preview = b"" if job.is_terminal else stream.preview.content
         now = snapshot(job, stream.position, stream.place) + preview
         yield await _missed(call, stream, job, seq) or now
-        async for messages in following(stream.sent, place):
+        send = direct_sender(call.request.scope, call.gateway.counters)
+        take = None if send is None else partial(_sent, send)
+        async for messages in following(stream.sent, place, take):
             content = b"".join([message.content for message in messages])
             if content or not messages:
                 yield content or COMMENT
+
+
+def _sent(send: Callable[[Piece], bool], message: Sent) -> bool:
+    return not message.content or send(message.piece())
 
 
 async def _missed(call: Call, stream: JobStream, job: Job, seq: int | None) -> bytes:

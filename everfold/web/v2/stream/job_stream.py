@@ -16,6 +16,7 @@ from everfold.projector.job.job import Job
 from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import EverfoldError
 from everfold.web.feeds.job_feed import JobFeed
+from everfold.web.feeds.piece import Piece
 from everfold.web.feeds.ring import Overtaken, Ring
 from everfold.web.v2.shapes import moment
 from everfold.web.v2.stream.frames import Place, frames_between, preview_frame, status_frame
@@ -40,10 +41,21 @@ LOOKS_A_SECOND = 100
 class Sent:
     """What is sent at once. An old preview becomes empty, so that only the newest is kept."""
 
-    __slots__ = ("content",)
+    __slots__ = ("_piece", "content")
 
     def __init__(self, content: bytes) -> None:
         self.content = content
+        self._piece: Piece | None = None
+
+    def piece(self) -> Piece:
+        """Return it as it is sent directly."""
+        if self._piece is None:
+            self._piece = Piece.of(self.content)
+        return self._piece
+
+    def drop(self) -> None:
+        """Become empty."""
+        self.content, self._piece = b"", None
 
 
 class JobStream:
@@ -121,7 +133,7 @@ class JobStream:
             if not previews:
                 return
             place += len(previews)
-            self.preview.content = b""
+            self.preview.drop()
             self.preview = Sent(preview_frame(previews[-1]))
             self.sent.add(self.preview)
             await asyncio.sleep(PREVIEW_EVERY_S)
