@@ -124,8 +124,9 @@ async def _high_behind_normal() -> int:
         urgent: dict[str, bool] = {}
         for number in range(40):
             is_high = number % 2 == 1
-            priority = "high" if is_high else "normal"
-            job = await farm.everfold.submit(graph(number, JOB_S), priority=priority)
+            job = await farm.everfold.submit(
+                graph(number, JOB_S), priority="high" if is_high else "normal"
+            )
             urgent[job.job_id] = is_high
         ran = await _run(farm, list(urgent), 1, 1)
     started = [urgent[one.job_id] for one in ran]

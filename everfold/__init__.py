@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from everfold.assets.getting import OpenOutput, SavedFile
     from everfold.assets.input_rules import InputRules
     from everfold.assets.job_files import JobFile, Thumbnail
-    from everfold.client import Everfold
+    from everfold.client import Everfold, to_json
     from everfold.embedded import embedded_server, find_server
     from everfold.erasing.erasing import Erased
     from everfold.erasing.seal_cipher import environment_cipher
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from everfold.projector.folding.rebuild import Rebuild, Rebuilt
     from everfold.projector.job.job import Job
     from everfold.projector.job.job_filter import JobFilter
+    from everfold.projector.job.words import AttemptState, Priority, Status
     from everfold.projector.projector import Projector
     from everfold.projector.reading.queries import Page
     from everfold.projector.subscribing.catch_up import CatchUp, Cursor, read_cursor
@@ -171,6 +172,7 @@ __all__ = [
     "AssetStore",
     "AssetUnknown",
     "AssetsUnavailable",
+    "AttemptState",
     "Backend",
     "BackendStatus",
     "BackendUnknown",
@@ -241,6 +243,7 @@ __all__ = [
     "Page",
     "PartitionMismatch",
     "Policy",
+    "Priority",
     "Producer",
     "Progressed",
     "Projection",
@@ -279,6 +282,7 @@ __all__ = [
     "ServerTooOld",
     "ServerUnreachable",
     "Started",
+    "Status",
     "Stopping",
     "Stored",
     "Submitted",
@@ -311,6 +315,7 @@ __all__ = [
     "new_id",
     "read_cursor",
     "runner_name",
+    "to_json",
 ]
 
 _MODULES = {
@@ -318,7 +323,7 @@ _MODULES = {
     "everfold.operations": "BackendStatus RunnerStatus",
     "everfold.assets.job_files": "JobFile Thumbnail",
     "everfold.assets.getting": "OpenOutput SavedFile",
-    "everfold.client": "Everfold",
+    "everfold.client": "Everfold to_json",
     "everfold.assets.input_rules": "InputRules",
     "everfold.submitting": "SubmittedJob",
     "everfold.embedded": "embedded_server find_server",
@@ -330,6 +335,7 @@ _MODULES = {
     "everfold.projector.folding.custom_projection": "Projection",
     "everfold.projector.job.job": "Job",
     "everfold.projector.job.job_filter": "JobFilter",
+    "everfold.projector.job.words": "AttemptState Priority Status",
     "everfold.projector.projector": "Projector",
     "everfold.projector.reading.queries": "Page",
     "everfold.projector.subscribing.catch_up": "CatchUp Cursor read_cursor",

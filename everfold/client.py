@@ -379,6 +379,5 @@ def _checked_place(assets: object) -> str | Path | BlobStore | None:
 
 def to_json(job: Job) -> dict[str, object]:
     """Return a job as plain values; promptId, jobType and userId repeat fields for old readers."""
-    plain: dict[str, object] = msgspec.to_builtins(job)
     earlier = {"promptId": job.prompt_id, "jobType": job.kind, "userId": job.user}
-    return {**plain, **earlier}
+    return {**job.to_dict(), **earlier}

@@ -25,6 +25,7 @@ from everfold.streams.appending.body import graph_of
 from everfold.streams.appending.job_input import load_input
 from everfold.streams.appending.log import Log
 from everfold.streams.assets.graph_inputs import find_references
+from everfold.streams.border.plain import Plain
 from everfold.streams.errors import CorruptLog, EverfoldError, JobUnknown, Refused
 from everfold.streams.events.checks import check_list, check_name, check_text
 from everfold.streams.events.event import AssetInput, Failure
@@ -52,7 +53,7 @@ RERUN_STATUSES = ("failed", "expired")
 """What is run again where a filter asks for no status."""
 
 
-class ManyDone(Struct, frozen=True):
+class ManyDone(Plain, Struct, frozen=True):
     """What was done to many jobs."""
 
     selected: int
@@ -63,7 +64,7 @@ class ManyDone(Struct, frozen=True):
     """Job -> why nothing could be done: the first 20."""
 
 
-class BatchProgress(Struct, frozen=True, kw_only=True):
+class BatchProgress(Plain, Struct, frozen=True, kw_only=True):
     """How far a batch is. Jobs that have ended count as long as their state is kept."""
 
     batch: str

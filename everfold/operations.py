@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from everfold.moments import check_moment
 from everfold.streams.appending.log import Log
+from everfold.streams.border.plain import Plain
 from everfold.streams.events.checks import check_text
 from everfold.streams.events.limits import BACKEND_LIMIT
 from everfold.streams.leases.acts import Act, acts
@@ -28,7 +29,7 @@ from everfold.streams.leases.registry import registered_runners
 from everfold.streams.redis.server import server_time_ms
 
 
-class BackendStatus(Struct, frozen=True):
+class BackendStatus(Plain, Struct, frozen=True):
     """One backend as the runners of a namespace see it."""
 
     name: str
@@ -52,7 +53,7 @@ class BackendStatus(Struct, frozen=True):
     """Who lets it take no new jobs, empty for nobody."""
 
 
-class RunnerStatus(Struct, frozen=True):
+class RunnerStatus(Plain, Struct, frozen=True):
     """One registered runner, as it was at its last heartbeat."""
 
     name: str

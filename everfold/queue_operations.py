@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from everfold.projector.reading.queries import get
 from everfold.streams.appending.log import Log
+from everfold.streams.border.plain import Plain
 from everfold.streams.errors import QueueUnknown
 from everfold.streams.events.checks import check_choice, check_job, check_name, check_text
 from everfold.streams.events.limits import REASON_LIMIT
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 DEFAULT_QUEUE = "default"
 
 
-class QueueStatus(Struct, frozen=True, kw_only=True):
+class QueueStatus(Plain, Struct, frozen=True, kw_only=True):
     """One queue: what waits and runs there, who serves it, and whether it is paused."""
 
     name: str

@@ -23,6 +23,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Submission
 from everfold.streams.appending.submitted_event import JobRequest
 from everfold.streams.assets.graph_inputs import names_files
+from everfold.streams.border.plain import Plain
 from everfold.streams.border.secrets import Secret
 from everfold.streams.errors import InvalidName
 from everfold.streams.events.checks import check_choice, check_needs, check_text
@@ -34,13 +35,14 @@ from everfold.workflow_file import read_workflow
 
 if TYPE_CHECKING:
     from everfold.assets.job_inputs import Given, GivenInputs
+    from everfold.projector.job.words import Priority
     from everfold.streams.assets.asset_store import AssetStore
     from everfold.submit_check import SubmitCheck
 
 ON_MISSING = ("refuse", "wait")
 
 
-class SubmittedJob(Struct, frozen=True):
+class SubmittedJob(Plain, Struct, frozen=True):
     job_id: str
     created: bool
     """False when an earlier submit with the same idempotency key created the job."""
@@ -74,7 +76,7 @@ class Submitting:
         metadata: Mapping[str, object] | None = None,
         idempotency_key: str | None = None,
         queue: str = "default",
-        priority: str = "normal",
+        priority: Priority = "normal",
         run_at: datetime | timedelta | None = None,
         policy: Policy | Mapping[str, object] | None = None,
         batch: str = "",

@@ -18,6 +18,7 @@ from everfold.assets.saving import checked_bytes, is_saved, save_asset
 from everfold.projector.job.job import Job
 from everfold.streams.assets.asset import Asset
 from everfold.streams.assets.asset_store import AssetStore
+from everfold.streams.border.plain import Plain
 from everfold.streams.border.values import shown
 from everfold.streams.errors import (
     AssetUnknown,
@@ -58,7 +59,7 @@ WHOLE: Part = (0, None)
 Outcome = Literal["saved", "there", "in_the_way", "not_stored", "not_had"]
 
 
-class SavedFile(Struct, frozen=True, kw_only=True):
+class SavedFile(Plain, Struct, frozen=True, kw_only=True):
     """What became of one file of a job."""
 
     file: JobFile

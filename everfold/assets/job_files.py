@@ -14,6 +14,7 @@ from msgspec import Struct
 from everfold.projector.job.job import Job
 from everfold.runner.decisions.output_files import named_for, references
 from everfold.streams.assets.asset import check_asset_id, check_hash, safe_name
+from everfold.streams.border.plain import Plain
 from everfold.streams.errors import InvalidName, OutputNotStored, OutputUnknown
 
 SENTENCES = {
@@ -42,7 +43,7 @@ class Thumbnail(Struct, frozen=True, kw_only=True):
     height: int = 0
 
 
-class JobFile(Struct, frozen=True, kw_only=True):
+class JobFile(Plain, Struct, frozen=True, kw_only=True):
     """One file that a job has made."""
 
     index: int

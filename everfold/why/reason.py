@@ -13,6 +13,7 @@ from typing import Literal
 from msgspec import Struct
 
 from everfold.projector.job.job import Job
+from everfold.streams.border.plain import Plain
 
 WhyCode = Literal[
     "ended",
@@ -42,7 +43,7 @@ SENTENCE_LIMIT = 500
 """Characters; what others wrote into it may be of any length."""
 
 
-class Why(Struct, frozen=True, kw_only=True):
+class Why(Plain, Struct, frozen=True, kw_only=True):
     """Why a job waits, or does what it does."""
 
     code: WhyCode

@@ -5,30 +5,38 @@ Rule: pure. The words for `status` are those of the Comfy API v2. A terminal sta
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from msgspec import Struct
 
+from everfold.streams.border.plain import Plain
 from everfold.streams.events.event import AssetInput, Failure, NodeProblem, Outputs, Policy
 
-OPEN_STATUSES = ("queued", "running", "canceling")
-TERMINAL_STATUSES = ("succeeded", "failed", "canceled", "expired")
+if TYPE_CHECKING:
+    from everfold.projector.job.words import AttemptState, Priority, Status
+else:  # a state that a newer version has stored can be read whatever words it has
+    AttemptState = Priority = Status = str
+
+OPEN_STATUSES: tuple[Status, ...] = ("queued", "running", "canceling")
+TERMINAL_STATUSES: tuple[Status, ...] = ("succeeded", "failed", "canceled", "expired")
 STATUSES = (*OPEN_STATUSES, *TERMINAL_STATUSES)
 
 
-class Job(Struct, frozen=True, kw_only=True, gc=False):
+class Job(Plain, Struct, frozen=True, kw_only=True, gc=False):
     """A job's state after one of its events.
 
     All times are Unix milliseconds of the server; 0 means that it has not happened.
     """
 
     job_id: str = ""
-    status: str = "queued"
+    status: Status = "queued"
     reason: str = ""
     """Why it has this status: a word such as drain, backend_lost or stale, or a sentence."""
 
     kind: str = ""
     user: str = ""
     queue: str = "default"
-    priority: str = "normal"
+    priority: Priority = "normal"
     metadata: dict[str, object] = {}
     workflow: str = ""
     """SHA-256 of the submitted graph."""
@@ -59,7 +67,7 @@ class Job(Struct, frozen=True, kw_only=True, gc=False):
     """Backends that cannot run this graph, by name."""
     attempt: int = 0
     """The newest attempt, from 1; 0 before the first."""
-    attempt_state: str = ""
+    attempt_state: AttemptState = ""
     """Empty (none yet), intended (POST not confirmed), accepted or over."""
     stopping: str = ""
     """Why the runner is stopping the attempt, empty while it is not."""

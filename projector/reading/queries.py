@@ -22,6 +22,7 @@ from everfold.projector.job.job import Job
 from everfold.projector.job.job_filter import JobFilter, check_filter
 from everfold.projector.reading.positions import Position, Positions, cursor_at, read_cursor
 from everfold.streams.appending.log import Log
+from everfold.streams.border.plain import Plain
 from everfold.streams.errors import (
     BrokenChain,
     CorruptLog,
@@ -55,7 +56,7 @@ LOOKED_AT_ONCE = 200
 _drop_stale_index_entry = Script("everfold.projector", "drop_stale_index_entry")
 
 
-class Page(Struct, frozen=True):
+class Page(Plain, Struct, frozen=True):
     """Some jobs of a list, the one with the newest event first."""
 
     jobs: list[Job]

@@ -14,6 +14,7 @@ from zlib import crc32
 
 from msgspec import Struct
 
+from everfold.streams.border.plain import Plain
 from everfold.streams.border.values import shown
 from everfold.streams.errors import InvalidName
 
@@ -38,7 +39,7 @@ REFERENCE = "everfold:"
 """Before an asset's id where a graph names it."""
 
 
-class Asset(Struct, frozen=True, kw_only=True):
+class Asset(Plain, Struct, frozen=True, kw_only=True):
     """What is known of stored bytes that somebody owns."""
 
     id: str

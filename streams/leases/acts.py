@@ -11,6 +11,7 @@ from typing import Literal
 from msgspec import Struct
 
 from everfold.streams.appending.log import Log
+from everfold.streams.border.plain import Plain
 from everfold.streams.events.limits import BACKEND_LIMIT, REASON_LIMIT
 from everfold.streams.events.record import entry_time_ms
 from everfold.streams.redis.pages import entry_page
@@ -41,7 +42,7 @@ Verb = Literal[
 """What an operator can do. A new one is added here."""
 
 
-class Act(Struct, frozen=True, kw_only=True):
+class Act(Plain, Struct, frozen=True, kw_only=True):
     """One act of an operator."""
 
     at_ms: int

@@ -12,6 +12,7 @@ from typing import Literal
 from msgspec import Struct
 
 from everfold.streams.appending.log import Log
+from everfold.streams.border.plain import Plain
 from everfold.streams.errors import InvalidName
 from everfold.streams.events.checks import check_choice, check_text
 from everfold.streams.events.limits import ID_LIMIT
@@ -33,7 +34,7 @@ SCOPES: dict[str, tuple[str, ...]] = {
 """What can be limited for what."""
 
 
-class Limit(Struct, frozen=True, order=True):
+class Limit(Plain, Struct, frozen=True, order=True):
     """One limit."""
 
     what: What

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from everfold.projector.job.evolve import evolve
 from everfold.projector.job.job import OPEN_STATUSES, STATUSES, Job
+from everfold.projector.job.words import Status
 from everfold.streams.events.event import Event
 from everfold.streams.events.record import Recorded
 from everfold.streams.redis.keys import Keyspace
@@ -82,7 +83,7 @@ def test_the_drawing_of_the_rooms_has_the_same_order() -> None:
 
 def changes() -> set[tuple[str, str, str]]:
     """Return every change of a status: before, the name of the event, after."""
-    found = set()
+    found = set[tuple[str, str, str]]()
     for event in STATED.values():
         name = str(event.__struct_config__.tag).removeprefix("job.")
         for status in STATUSES:
@@ -92,7 +93,7 @@ def changes() -> set[tuple[str, str, str]]:
     return found
 
 
-def _job(status: str) -> Job:
+def _job(status: Status) -> Job:
     is_canceling = status == "canceling"
     return Job(
         job_id="j", seq=1, status=status, attempt=1, cancel_requested_at_ms=int(is_canceling)

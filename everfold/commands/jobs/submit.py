@@ -22,6 +22,7 @@ from everfold.commands.options import AssetsPlace
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.times import FutureTime
 from everfold.policy_settings import PolicyValue
+from everfold.projector.job.words import Priority
 from everfold.streams.errors import InvalidName
 from everfold.streams.events.json_text import NotJson, decoder, read_json
 from everfold.streams.events.workflow_check import check_workflow
@@ -95,7 +96,8 @@ async def submit(
     async with session.open("client", assets) as everfold:
         made = await everfold.submit(
             graph, kind=kind, user=user, idempotency_key=idempotency_key, queue=queue,
-            metadata=dict(pair("--metadata", text) for text in metadata or []), priority=priority,
+            metadata=dict(pair("--metadata", text) for text in metadata or []),
+            priority=cast("Priority", priority),  # submit refuses another word
             run_at=run_at, policy=settings.policy(queue, kind, fields), batch=batch,
             tags=tag or (), extra_data=given.extra_data, partner_keys=given.partner_keys,
             inputs=sent, input_rules=inputs.rules(), **servers.given(),

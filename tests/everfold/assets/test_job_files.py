@@ -6,6 +6,7 @@ import pytest
 
 from everfold.assets.job_files import JobFile, Thumbnail, choose_file, job_files, not_stored
 from everfold.projector.job.job import Job
+from everfold.projector.job.words import Status
 from everfold.streams.errors import InvalidName, OutputUnknown
 from everfold.streams.events.event import Outputs
 
@@ -30,7 +31,7 @@ def left(filename: str, **more: object) -> dict[str, object]:
     return {"filename": filename, "subfolder": "", "type": "output", **more}
 
 
-def job(outputs: Outputs, status: str = "succeeded") -> Job:
+def job(outputs: Outputs, status: Status = "succeeded") -> Job:
     return Job(job_id="job-1", status=status, outputs=outputs, backend="http://gpu-1:8188")
 
 
@@ -74,7 +75,7 @@ def test_a_thumbnail_is_told() -> None:
 @pytest.mark.parametrize(
     ("status", "why"), [("succeeded", "kept"), ("failed", "kept"), ("running", "open")]
 )
-def test_a_file_that_nobody_collected_says_so(status: str, why: str) -> None:
+def test_a_file_that_nobody_collected_says_so(status: Status, why: str) -> None:
     (file,) = job_files(job({"9": {"images": [left("a.png")]}}, status))
 
     assert (file.why, file.name, file.backend) == (why, "job-1_a.png", "http://gpu-1:8188")

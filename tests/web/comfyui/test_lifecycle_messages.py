@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from everfold.projector.job.job import Job
+from everfold.projector.job.words import Status
 from everfold.runner.comfyui.truth import read_history
 from everfold.streams.events.event import Failure
 from everfold.web.comfyui.lifecycle_messages import execution_end, history_messages, live
@@ -31,7 +32,9 @@ def job_of(entry: dict[str, Any], prompt_id: str) -> Job:
     """Return the job that a runner makes of a history entry."""
     ended = read_history({prompt_id: entry}, prompt_id)
     assert ended is not None
-    status = "succeeded" if ended.succeeded else "canceled" if ended.interrupted else "failed"
+    status: Status = (
+        "succeeded" if ended.succeeded else "canceled" if ended.interrupted else "failed"
+    )
     last = entry["status"]["messages"][-1][1]
     return Job(
         job_id=prompt_id,
@@ -92,7 +95,7 @@ def test_fields_stand_in_the_order_of_comfyui() -> None:
 
 
 @pytest.mark.parametrize("status", ["queued", "running", "canceling"])
-def test_an_open_job_has_no_end(status: str) -> None:
+def test_an_open_job_has_no_end(status: Status) -> None:
     assert execution_end(Job(status=status, started_at_ms=1), "p") is None
 
 
