@@ -43,6 +43,10 @@ COMMANDS = {
         "gateway.serve:serve",
         "Serve the gateway: one address for clients of ComfyUI and of the Comfy API v2.",
     ),
+    "metrics": (
+        "operate.metrics:metrics",
+        "Show the numbers of a namespace to Prometheus, once for all its processes.",
+    ),
     "runner": (
         "operate.work:runner",
         "Run a runner: it takes jobs, drives ComfyUI, and recovers the jobs of dead runners.",

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 from everfold.assets.channels import Channels
 from everfold.client import Everfold
+from everfold.metrics.sampled import Sampled
 from everfold.projector.job.job import Job
 from everfold.streams.errors import JobUnknown
 from everfold.web.access.doorkeeper import Doorkeeper
@@ -22,7 +23,6 @@ from everfold.web.counters import Counters
 from everfold.web.feeds.feeds import Feeds
 from everfold.web.listing import Listing
 from everfold.web.looks import Look, Looks
-from everfold.web.own.sampled import Sampled
 from everfold.web.settings import WebSettings
 from everfold.web.v2.stream.job_stream import JobStreams
 

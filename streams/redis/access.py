@@ -111,7 +111,7 @@ WRITTEN: dict[Role, tuple[str, ...]] = {
         *("meta", "order:*", "running:*", "abandoned", "asset_sweep:*", "backends", "drains"),
         *("given_up", "node_costs", "object_info:*", "rewound", "runners"),
     ),
-    "projector": ("meta", "processes", "projectors:*"),
+    "projector": ("meta", "processes", "projectors:*", "run_times"),
     "consumer": ("processes", "projectors:*", "subscriptions"),
     "archiver": ("meta",),
 }

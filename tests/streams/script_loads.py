@@ -12,6 +12,7 @@ from functools import partial
 import anyio
 import pytest
 
+from everfold.metrics.queue_numbers import QUEUES_LIMIT
 from everfold.streams.appending.group_commit import BATCH_LIMIT
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
@@ -24,6 +25,7 @@ from everfold.streams.leases.dispatch import RENEW_LIMIT, Dispatch
 from everfold.streams.leases.due_jobs import BLOCKED_PAGE, PROMOTE_LIMIT
 from everfold.streams.leases.server_clock import PAGE as SHIFT_PAGE
 from everfold.streams.queues.limits import Limit, set_limit
+from everfold.streams.queues.queue_counts import count_waiting
 from everfold.streams.queues.waiting_jobs import LINES_AT_ONCE, peek
 from everfold.streams.reading.consumer_group import ConsumerGroup
 from everfold.streams.reading.reader import job_events
@@ -92,6 +94,12 @@ async def peek_a_long_line(log: Log) -> None:
     await add_jobs(log, MANY, "waiting")
     page = await peek(log, 0, LANE[0], each=MOST_TIMES)
     assert (page.count, len(page.jobs)) == (MANY, MOST_TIMES)
+
+
+async def measure_many_queues(log: Log) -> None:
+    await add_jobs(log, MANY, "waiting")
+    found = await count_waiting(log, [LANE[0], *(f"q{number}" for number in range(QUEUES_LIMIT))])
+    assert sum(found[LANE[0]].by_priority) == MANY
 
 
 async def peek_many_lines(log: Log) -> None:
@@ -297,6 +305,7 @@ LOADS: dict[str, tuple[Load, ...]] = {
     "claim": (claim, claim_what_it_cannot_read, claim_past_users_at_their_limit),
     "count_entries": (count_many,),
     "import_entries": (import_a_page,),
+    "measure_queues": (measure_many_queues,),
     "move_times": (move_times,),
     "peek_waiting": (peek_many_lines, peek_a_long_line),
     "promote": (promote,),

@@ -30,6 +30,7 @@ from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.leases.fairness import all_lanes
 from everfold.streams.queues.limits import Limit, set_limit
 from everfold.streams.queues.queue_control import change_priority
+from everfold.streams.queues.queue_counts import count_waiting
 from everfold.streams.queues.waiting_jobs import peek
 from everfold.streams.reading.consumer_group import ConsumerGroup
 from everfold.streams.reading.reader import job_events
@@ -160,6 +161,12 @@ async def claim_at_a_limit(log: Log) -> object:
 async def peek_waiting(log: Log) -> object:
     await submit(log)
     return await peek(log, 0, "default")
+
+
+async def measure_queues(log: Log) -> object:
+    await submit(log)
+    await log.submit(GRAPH, job_id="high", priority="high")
+    return await count_waiting(log, ["default", "empty"])
 
 
 async def give_priority(log: Log) -> object:
@@ -362,6 +369,7 @@ STATES: dict[str, tuple[State, ...]] = {
     "import_entries": (import_twice,),
     "look_at_clock": (look_at_clock,),
     "make_namespace": (make_namespace,),
+    "measure_queues": (measure_queues,),
     "move_times": (move_times, end_to_move_times),
     "peek_waiting": (peek_waiting,),
     "promote": (promote,),

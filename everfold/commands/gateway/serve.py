@@ -101,7 +101,8 @@ def serve(
     """
 
     async def run() -> int:
-        async with running(process, session), serving(web, assets, session) as gateway:
+        async with running(process, session) as shown, serving(web, assets, session) as gateway:
+            shown.sources["gateway"] = gateway.metrics
             return await _run_until_signal(gateway, session)
 
     # It has a loop of its own: sending to a thousand readers takes half the time with uvloop.

@@ -28,7 +28,7 @@ from everfold.commands.options import (
     Queues,
     Slots,
 )
-from everfold.commands.process.process import run_until_signal, running
+from everfold.commands.process.process import RunningProcess, run_until_signal, running
 from everfold.commands.process.process_options import PROCESS, ProcessOptions
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.stream.sinks import PostHogOptions, SqlOptions, WebhookOptions, consuming
@@ -103,7 +103,7 @@ async def up(
     backends, config = _backends(), _config("", queue, slots, drain, thumbnails=thumbnails)
     accesses, limits = backends.chosen(comfyui), limit_settings(app)
     async with (
-        running(process, session),
+        running(process, session) as shown,
         _with_server(session, data) as session,
         session.log(config.name, role="runner") as log,
         anyio.create_task_group() as tasks,
@@ -113,7 +113,7 @@ async def up(
         await tasks.start(_projector(log, config.name, index_metadata).run)
         async with (
             consuming(log, [sql, webhook, posthog], patient=True) as sinks,
-            _serving(serve, web, _place(assets, data), session) as end_serving,
+            _serving(serve, web, _place(assets, data), session, shown) as end_serving,
         ):
             _tell_sinks(sinks, session)
             made = _runner(log, backends, accesses, config, stored, session)
@@ -125,19 +125,39 @@ async def up(
 
 @contextlib.asynccontextmanager
 async def _serving(
-    is_wanted: bool, web: WebOptions, assets: str | Path | None, session: Session
+    is_wanted: bool,
+    web: WebOptions,
+    assets: str | Path | None,
+    session: Session,
+    shown: RunningProcess,
 ) -> AsyncIterator[Callable[[], Awaitable[None]]]:
     """Serve the gateway beside the rest, until the yielded call has ended it."""
     if not is_wanted:
-        yield anyio.lowlevel.checkpoint
+        async with _showing_namespace(session, shown):
+            yield anyio.lowlevel.checkpoint
         return
     async with (
         serving(web, assets, session, is_alone=False) as gateway,
         anyio.create_task_group() as tasks,
     ):
+        shown.sources["gateway"] = gateway.metrics
         tasks.start_soon(gateway.run)
         yield gateway.end
         tasks.cancel_scope.cancel()
+
+
+@contextlib.asynccontextmanager
+async def _showing_namespace(session: Session, shown: RunningProcess) -> AsyncIterator[None]:
+    """Show the numbers of the namespace to Prometheus, if it can ask."""
+    if not shown.is_watched:
+        yield
+        return
+    from everfold.metrics.namespace_source import NamespaceSource
+    from everfold.metrics.sampled import Sampled
+
+    async with session.open() as everfold:
+        shown.sources["namespace"] = NamespaceSource(Sampled(everfold))
+        yield
 
 
 async def runner(

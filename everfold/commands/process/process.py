@@ -27,6 +27,8 @@ class RunningProcess:
     def __init__(self) -> None:
         self.checks: dict[str, Check] = {}
         """What must hold before /readyz says that it can do its work, by name."""
+        self.is_watched = False
+        """Whether somebody can ask."""
         self.sources: dict[str, Source] = {}
         """What /metrics shows besides the measures of this process, by name."""
 
@@ -63,6 +65,7 @@ async def _listening(
         found = listen(options.metrics_host, options.metrics_port, "--metrics-")
         sockets = [closing.enter_context(one) for one in found]
         addresses = [f"{url}/metrics" for url in urls(sockets)]
+        process.is_watched = True
         async with SmallHttp(sockets, Surface(process.checks, process.sources).answers()).serve():
             session.tell({"metrics": addresses}, *(f"metrics  {one}" for one in addresses))
             yield

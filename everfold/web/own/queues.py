@@ -70,7 +70,10 @@ class Scale(Struct, frozen=True, kw_only=True):
     oldest_s: float
     """How long ago the oldest of the jobs that stand first was submitted, 0 without any."""
     backlog_seconds: float | None = None
-    """Seconds of work that wait, by what such jobs took before; None while nobody knows."""
+    """Seconds until what waits has begun: what such jobs took before, over the servers of now, or
+    over one where there is none. 0 where nothing waits, None while nobody knows."""
+    servers: int
+    """ComfyUI servers that take its jobs now."""
     runners: int
     """Runners that serve it and do not drain."""
     is_paused: bool
@@ -129,17 +132,20 @@ async def scale(call: Call) -> Response:
     """Say how much work a queue has."""
     Query(call.request, ())
     name = name_of(call, "queue")
-    found = (await call.gateway.sampled.queues()).get(name)
+    found = await call.gateway.sampled.queue(name)
     if found is None:
-        raise QueueUnknown(name, tuple(await call.gateway.sampled.queues()))
+        raise QueueUnknown(name, tuple((await call.gateway.sampled.queues()).by_name))
+    waiting, running = sum(found.waiting), sum(found.leased)
     told = Scale(
         queue=name,
-        waiting=found.waiting,
-        running=found.running,
-        jobs=found.waiting + found.running,
+        waiting=waiting,
+        running=running,
+        jobs=waiting + running,
         oldest_s=found.oldest_s,
+        backlog_seconds=found.backlog_s,
+        servers=found.servers,
         runners=len(found.runners),
-        is_paused=bool(found.paused_by),
+        is_paused=found.is_paused,
     )
     return json_answer(told)
 

@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Literal
 
 import anyio
 import uvicorn
+from prometheus_client.core import Metric
 from starlette.types import ASGIApp
 
 from everfold.client import Everfold
 from everfold.listening.sockets import is_private
+from everfold.metrics.namespace_source import NamespaceSource
 from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import Misconfigured, Unavailable
 from everfold.streams.redis.retry import Backoff
 from everfold.web.access.key_store import stored_keys
 from everfold.web.app import app
+from everfold.web.gateway import Gateway
 from everfold.web.serving.bounded_protocol import BoundedProtocol
 from everfold.web.serving.front import Front
 from everfold.web.settings import WebSettings
@@ -90,6 +93,7 @@ class GatewayServer:
         """Is told why Redis cannot be reached."""
         self._on_ready = on_ready
         """Is called once it is reached, and nothing is wrongly set up."""
+        self._gateway: Gateway | None = None
         self._front = Front()
         self._stop, self._ended = anyio.Event(), anyio.Event()
         self._server = web_server(self._front)
@@ -101,6 +105,13 @@ class GatewayServer:
             await self._server.serve(self._sockets)
             tasks.cancel_scope.cancel()
         self._ended.set()
+
+    async def metrics(self) -> Iterable[Metric]:
+        """Return what /metrics shows besides the measures of this process."""
+        if self._gateway is None:
+            return ()
+        shown = await NamespaceSource(self._gateway.sampled)()
+        return (*shown, *self._gateway.counters.registry.collect())
 
     def stop(self) -> None:
         """End streams and connections; `run` returns within about two seconds."""
@@ -131,6 +142,7 @@ class GatewayServer:
                 raise Misconfigured(NEEDS_KEYS)
             made = app(everfold, self._settings)
             async with made.router.lifespan_context(made):
+                self._gateway = made.state.gateway
                 self._front.open(made)
                 await self._on_ready(everfold)
                 await self._stop.wait()

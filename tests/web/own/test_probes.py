@@ -7,9 +7,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from everfold import Everfold
-from everfold.queue_operations import QueueStatus
+from everfold.metrics import sampled
+from everfold.operations import BackendStatus
 from everfold.streams.errors import ServerUnreachable
-from everfold.web.own import metrics
 from tests.support.stack import sleeper
 from tests.web.site import Site
 
@@ -68,8 +68,9 @@ async def test_metrics_tell_of_the_namespace_and_of_the_gateway(
 
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     found = numbers(answer.text)
-    assert found["everfold_jobs", "default,waiting"] == 2
-    assert found["everfold_jobs", "default,leased"] == 0
+    assert found["everfold_jobs", "normal,default,waiting"] == 2
+    assert found["everfold_jobs", "normal,default,leased"] == 0
+    assert found["everfold_queue_oldest_seconds", "default"] > 0
     assert found["everfold_projector_lag_events", "0"] >= 0
     assert found["everfold_parked_jobs", ""] == 0
     assert found["everfold_gateway_requests_total", "livez,2xx"] == 1
@@ -84,24 +85,11 @@ async def test_scrapes_do_not_load_redis(
 ) -> None:
     await client.get("/metrics")
 
-    async def asked() -> list[QueueStatus]:
+    async def asked() -> list[BackendStatus]:
         raise AssertionError("Redis was asked again")
 
-    monkeypatch.setattr(site.everfold, "queues", asked)
+    monkeypatch.setattr(sampled, "read_queues", asked)
+    monkeypatch.setattr(sampled, "lag", asked)
     answers = [await client.get(path) for path in ("/metrics", "/metrics", "/scale/nobody")]
 
     assert [one.status_code for one in answers] == [200, 200, 404]
-
-
-def test_a_label_has_few_values() -> None:
-    many = [
-        QueueStatus(name=f"q{n}", waiting=1, running=2, runners=("r",), oldest_s=n)
-        for n in range(1_000)
-    ]
-    shown, others = many[: metrics.LABELS_LIMIT], many[metrics.LABELS_LIMIT :]
-
-    (together,) = metrics._together(others)
-
-    assert len(shown) == 200
-    assert (together.name, together.waiting, together.running) == ("(others)", 800, 1_600)
-    assert (together.runners, together.oldest_s) == (("r",), 999)
