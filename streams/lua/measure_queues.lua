@@ -16,8 +16,8 @@ local why = refused('TYPE HGET', heads)
 if why then return redis.error_reply(why) end
 local bounds = { '-inf', string.format('%d', band_of('normal')), string.format('%d', band_of('low')), '+inf' }
 local outcome = { 'measured' }
-for _, waiting in ipairs(KEYS) do
-  local found = {}
+for i = 1, #KEYS do
+  local waiting, found = KEYS[i], {}
   if not check_key(waiting, 'zset', 'ZCARD ZCOUNT ZRANGEBYSCORE') and redis.call('ZCARD', waiting) > 0 then
     for band = 1, 3 do
       local from, to = bounds[band], band < 3 and '(' .. bounds[band + 1] or '+inf'
