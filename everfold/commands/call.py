@@ -19,6 +19,10 @@ def call(arguments: Sequence[str]) -> int:
     """Run the command and return its exit code."""
     log_of_one_call()
     arguments = with_options_last(app, read_config(app, arguments))
+    if arguments[:1] == ["submit"]:  # a lone - looks like an option to the command line's parser
+        from everfold.workflow_file import STDIN
+
+        arguments = [str(STDIN) if word == "-" else word for word in arguments]
     show_whole_help(arguments)
     try:
         code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")

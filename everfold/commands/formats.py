@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from everfold.commands.output import Cell, Part
+from everfold.durations import duration_text
 from everfold.projector.job.job import Job
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.json_text import NotJson, decoder, read_json
@@ -113,12 +114,8 @@ def ago(time_ms: int) -> str:
 
 
 def span(seconds: float) -> str:
-    """Return a time span in the unit that fits."""
-    seconds = max(0.0, seconds)
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
+    """Return a time span as all output writes it; less than a second counts as none."""
+    return duration_text(seconds if seconds >= 1 else 0)
 
 
 def clock(time_ms: int) -> str:

@@ -76,12 +76,13 @@ def show(
     wrap: Collection[str] | None = None,
     style: Callable[[T], str] = lambda _: "",
 ) -> None:
-    """Print a table: one line for each row, but that a terminal wraps the columns `wrap`.
+    """Print a table; in a terminal in which it does not fit, one record below the other.
 
-    By default that is the last column. `style` colors a whole row.
+    A terminal wraps the columns `wrap` between words, by default the last one; without any it cuts
+    the last one. `style` colors a whole row.
     """
     if is_terminal():
-        console().print(table(rows, columns, wrap=wrap, style=style))
+        _show_in_terminal(rows, columns, wrap, style)
         return
     cells = [[_cell(column(row)) for column in columns.values()] for row in rows]
     texts = [list(columns), *([_plain(cell) for cell in line] for line in cells)]
@@ -91,6 +92,23 @@ def show(
         _write("  ".join(padded).rstrip())
 
 
+def _show_in_terminal(
+    rows: Sequence[T],
+    columns: Mapping[str, Callable[[T], Cell]],
+    wrap: Collection[str] | None,
+    style: Callable[[T], str],
+) -> None:
+    from everfold.commands.tables import layout, records, table_of
+
+    cells, styles = _styled_cells(rows, columns), [style(row) for row in rows]
+    form = layout(cells, wrap, console().width)
+    if form is not None:
+        console().print(table_of(cells, styles, form))
+        return
+    for line in records(cells, styles, console().width):
+        console().print(line)
+
+
 def table(
     rows: Sequence[T],
     columns: Mapping[str, Callable[[T], Cell]],
@@ -98,21 +116,20 @@ def table(
     wrap: Collection[str] | None = None,
     style: Callable[[T], str] = lambda _: "",
 ) -> Table:
-    """Return a table for a terminal; where nothing may wrap, the last column is cut."""
-    from rich.table import Table
+    """Return a table that is drawn again and again; where nothing may wrap, the last column is
+    cut."""
+    from everfold.commands.tables import Layout, table_of
 
     last = [*columns][-1]
     wrapped = [last] if wrap is None else wrap
-    found = Table(box=None, pad_edge=False, header_style="bold", expand=not wrapped)
-    for name in columns:
-        if name in wrapped:
-            found.add_column(name, overflow="fold")
-        else:
-            found.add_column(name, no_wrap=True, ratio=1 if name == last else None)
-    for row in rows:
-        cells = (styled(_cell(column(row))) for column in columns.values())
-        found.add_row(*cells, style=style(row))
-    return found
+    form = Layout(wrapped, "" if wrapped else last)
+    return table_of(_styled_cells(rows, columns), [style(row) for row in rows], form)
+
+
+def _styled_cells(
+    rows: Sequence[T], columns: Mapping[str, Callable[[T], Cell]]
+) -> Mapping[str, Sequence[Text]]:
+    return {name: [styled(_cell(column(row))) for row in rows] for name, column in columns.items()}
 
 
 def _cell(cell: Cell) -> Part:

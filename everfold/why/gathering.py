@@ -12,6 +12,7 @@ from typing import cast
 
 from msgspec import Struct
 
+from everfold.durations import duration_text
 from everfold.projector.job.job import Job
 from everfold.projector.reading.queries import get
 from everfold.runner.capabilities.capability_store import stored_capabilities
@@ -126,7 +127,7 @@ def _down(entry: BackendEntry, retired: dict[str, Mark], now_ms: int) -> str:
         return f"{'drained' if mark.is_drain else 'retired'} by {mark.actor}"
     unseen_s = (now_ms - entry.seen_ms) / 1000
     if not entry.why and unseen_s > UNSEEN_S:
-        return f"no runner has reached it for {unseen_s:.0f} s"
+        return f"no runner has reached it for {duration_text(unseen_s)}"
     return entry.why
 
 

@@ -7,11 +7,11 @@ docs/REASONS.md explains each code.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Literal
 
 from msgspec import Struct
 
+from everfold.durations import duration_text
 from everfold.projector.job.job import Job
 from everfold.streams.border.plain import Plain
 
@@ -251,6 +251,5 @@ def _since_s(facts: Facts, time_ms: int) -> float:
 
 
 def _span(seconds: float) -> str:
-    """Return a time span in seconds, from 100 s on with minutes and more."""
-    whole = max(0, round(seconds))
-    return f"{whole} s" if whole < 100 else str(timedelta(seconds=whole))
+    """Return a time span as all output writes it; less than a second counts as none."""
+    return duration_text(seconds if seconds >= 1 else 0)

@@ -9,6 +9,7 @@ from everfold.commands.options import ArchiveUrl, JobId
 from everfold.commands.output import Cell, say
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.times import A_TIME, moment, to_ms
+from everfold.durations import duration_text
 from everfold.event_text import EventLine, changes, event_lines
 from everfold.projector.job.job import Job
 from everfold.projector.reading.short_ids import find_job_id
@@ -65,7 +66,7 @@ def _state_at(lines: list[EventLine], point: str) -> Job:
 
 def _show_lines(lines: list[EventLine], session: Session) -> None:
     def gap(line: EventLine) -> Cell:
-        return f"+{line.gap_ms / 1000:.1f} s" if line.gap_ms >= 50 else ""
+        return f"+{duration_text(line.gap_ms / 1000)}" if line.gap_ms >= 50 else ""
 
     session.show(
         lines,
@@ -98,9 +99,20 @@ def _sum(lines: list[EventLine]) -> str:
     job, recoveries = lines[-1].job, sum(line.mark == "recovery" for line in lines)
     took_s = (lines[-1].time_ms - lines[0].time_ms) / 1000
     runners = {line.job.owner for line in lines} - {""}
-    counts = f"{len(lines)} events, {len(runners)} runner(s), {job.attempt} attempt(s)"
-    recovered = f"{recoveries} recover{'y' if recoveries == 1 else 'ies'}"
-    return f"{job.status} after {took_s:.1f} s: {counts}, {recovered}"
+    counts = {
+        "events": len(lines),
+        "runners": len(runners),
+        "attempts": job.attempt,
+        "recoveries": recoveries,
+    }
+    words = ", ".join(f"{number:,} {_noun(name, number)}" for name, number in counts.items())
+    return f"{job.status} after {duration_text(took_s)}: {words}"
+
+
+def _noun(plural: str, number: int) -> str:
+    if number != 1:
+        return plural
+    return f"{plural[:-3]}y" if plural.endswith("ies") else plural[:-1]
 
 
 def _show_state(job: Job, session: Session) -> None:

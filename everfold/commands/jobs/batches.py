@@ -11,8 +11,8 @@ from cyclopts import App, Parameter
 from everfold.client import Everfold
 from everfold.commands.formats import STYLES, span
 from everfold.commands.jobs.many import act_on_many
-from everfold.commands.jobs.watching import LATE_S
-from everfold.commands.numbers import at_most, duration, number
+from everfold.commands.jobs.watching import LATE_S, Longest
+from everfold.commands.numbers import at_most, number
 from everfold.commands.output import Cell, Part, complain, say
 from everfold.commands.session import DEFAULT, Session
 from everfold.many_jobs import BatchProgress
@@ -21,14 +21,6 @@ from everfold.projector.job.job_filter import JobFilter
 from everfold.streams.errors import Unknown
 
 Name = Annotated[str, Parameter(help="The batch's name, as `submit --batch` was given it.")]
-Longest = Annotated[
-    float | None,
-    duration(
-        "wait_timeout_s",
-        "The longest time to wait; after it the exit code is 1. Default: no limit.",
-    ),
-]
-
 batches = App(name="batches", help="List, show, wait for and cancel batches of jobs.")
 
 

@@ -26,12 +26,14 @@ from everfold.commands.jobs.selecting import EVERY_JOB, Selection
 from everfold.commands.jobs.waiting import priority, why
 from everfold.commands.jobs.watching import (
     LATE_S,
+    Longest,
     behind,
+    say_that_it_goes_on,
     show_end,
     show_until_ended,
     watch_all,
 )
-from everfold.commands.numbers import at_most, duration, number
+from everfold.commands.numbers import at_most, number
 from everfold.commands.options import AnyJobId, JobId
 from everfold.commands.output import Part, complain, console, emit, is_terminal, say
 from everfold.commands.session import DEFAULT, Session
@@ -40,14 +42,6 @@ from everfold.operations import BackendStatus
 from everfold.projector.job.job import OPEN_STATUSES, Job
 from everfold.projector.reading.queries import Page
 from everfold.streams.errors import CorruptLog, Unknown
-
-Longest = Annotated[
-    float | None,
-    duration(
-        "wait_timeout_s",
-        "The longest time to wait; after it the exit code is 1. Default: no limit.",
-    ),
-]
 
 OneJobId = Annotated[
     str | None,
@@ -197,9 +191,7 @@ async def wait(job_id: JobId, *, timeout: Longest = None, session: Session = DEF
             async with telling_why(everfold, job_id, session):
                 job = await everfold.wait(job_id, timeout)
         except TimeoutError:
-            sentence = f"{job_id} has not ended in {timeout:g} s"
-            session.tell({"job_id": job_id, "ended": False, "waited_s": timeout}, sentence)
-            return 1
+            return say_that_it_goes_on(job_id, timeout or 0, session)
     return show_end(job, session)
 
 

@@ -1,4 +1,4 @@
-"""Tells people who wait for a job why it waits, on a terminal and on stderr only.
+"""Tells people who wait for a job why it waits, on stderr only.
 
 Rule: one line for each reason, after nothing has happened for a while; never in what programs read.
 """
@@ -6,7 +6,6 @@ Rule: one line for each reason, after nothing has happened for a while; never in
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import AsyncIterator, Mapping
 
 import anyio
@@ -27,7 +26,7 @@ TIMES = ("_s", "_ms")
 @contextlib.asynccontextmanager
 async def telling_why(everfold: Everfold, job_id: str, session: Session) -> AsyncIterator[None]:
     """While this is entered, print why the job waits, and again whenever the reason changes."""
-    if session.json or not sys.stderr.isatty():
+    if session.json:
         yield
         return
     failure: Exception | None = None

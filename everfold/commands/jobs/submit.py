@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, cast
 
+import anyio
 import msgspec
 from cyclopts import Parameter
 
@@ -16,21 +17,25 @@ from everfold.commands.jobs.input_options import NO_INPUTS, InputOptions
 from everfold.commands.jobs.policy_options import NONE_GIVEN, PolicyOptions, named_settings
 from everfold.commands.jobs.reasons import telling_why
 from everfold.commands.jobs.server_options import ANY_SERVER, ServerOptions
-from everfold.commands.jobs.watching import show_until_ended
+from everfold.commands.jobs.watching import Longest, say_that_it_goes_on, show_until_ended
 from everfold.commands.numbers import at_most
 from everfold.commands.options import AssetsPlace
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.times import FutureTime
 from everfold.policy_settings import PolicyValue
 from everfold.projector.job.words import Priority
-from everfold.streams.errors import InvalidName
+from everfold.streams.errors import InvalidName, Misconfigured
 from everfold.streams.events.json_text import NotJson, decoder, read_json
 from everfold.streams.events.workflow_check import check_workflow
 from everfold.submitting import SubmittedJob
 from everfold.workflow_file import read_workflow
 
 Workflow = Annotated[
-    Path, at_most("graph", "The workflow's file. In ComfyUI: Workflow > Export (API).")
+    Path,
+    at_most(
+        "graph",
+        "The workflow's file, - for standard input. In ComfyUI: Workflow > Export (API).",
+    ),
 ]
 Kind = Annotated[str, at_most("text", "The kind of job, for lists and statistics.")]
 Owner = Annotated[str, at_most("text", "The user whose job it is.")]
@@ -71,6 +76,7 @@ async def submit(
     assets: AssetsPlace = None,
     servers: ServerOptions = ANY_SERVER,
     wait: bool = False,
+    timeout: Longest = None,
     session: Session = DEFAULT,
 ) -> int:
     """Submit a workflow in ComfyUI's API format.
@@ -90,6 +96,8 @@ async def submit(
     wait
         Show the job's progress until it has ended. The exit code is 0 only if it succeeded.
     """
+    if timeout is not None and not wait:
+        raise Misconfigured("--timeout is how long --wait waits: give both, or neither")
     graph = with_inputs(read_workflow(workflow), set_ or [])
     settings, fields, given = policy_settings(app), fields_of(policy or [], options), files.read()
     sent = inputs.given()
@@ -102,13 +110,21 @@ async def submit(
             tags=tag or (), extra_data=given.extra_data, partner_keys=given.partner_keys,
             inputs=sent, input_rules=inputs.rules(), **servers.given(),
         )  # fmt: skip
-        return await _tell(everfold, made, session, wait)
+        if wait:
+            return await _wait(everfold, made.job_id, timeout, session)
+        return _tell(made, session)
 
 
-async def _tell(everfold: Everfold, made: SubmittedJob, session: Session, wait: bool) -> int:
-    if wait:
-        async with telling_why(everfold, made.job_id, session):
-            return await show_until_ended(everfold, made.job_id, session)
+async def _wait(everfold: Everfold, job_id: str, timeout: float | None, session: Session) -> int:
+    try:
+        with anyio.fail_after(timeout):
+            async with telling_why(everfold, job_id, session):
+                return await show_until_ended(everfold, job_id, session)
+    except TimeoutError:
+        return say_that_it_goes_on(job_id, timeout or 0, session)
+
+
+def _tell(made: SubmittedJob, session: Session) -> int:
     note = "" if made.created else "  (an earlier submit with this key created it)"
     session.tell(made, f"{made.job_id}{note}")
     return 0

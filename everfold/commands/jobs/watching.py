@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import anyio
 
 from everfold.client import Everfold, to_json
 from everfold.commands.formats import doing, job_columns, left, short_ids
 from everfold.commands.jobs.outputs import show_outputs
+from everfold.commands.numbers import duration
 from everfold.commands.output import console, emit, is_terminal, say, table
 from everfold.commands.session import Session
+from everfold.durations import duration_text
 from everfold.projector.job.job import Job
 from everfold.projector.reading.queries import Page
 
@@ -20,6 +22,15 @@ if TYPE_CHECKING:
 REFRESH_S = 0.5
 LATE_S = 0.5
 """A list that is further behind than a projector that works says so."""
+
+Longest = Annotated[
+    float | None,
+    duration(
+        "wait_timeout_s",
+        "The longest time to wait; after it the exit code is 1, and what is waited for goes on. "
+        "Default: no limit.",
+    ),
+]
 
 
 def behind(page: Page) -> str:
@@ -41,6 +52,13 @@ async def show_until_ended(everfold: Everfold, job_id: str, session: Session) ->
     else:
         job = await _draw_changes(everfold, job)
     return exit_code(job) if session.json else show_end(job, session)
+
+
+def say_that_it_goes_on(job_id: str, waited_s: float, session: Session) -> int:
+    """Tell that a job has not ended in the time that somebody waited; return the exit code."""
+    told = {"job_id": job_id, "ended": False, "waited_s": waited_s}
+    session.tell(told, f"{job_id} has not ended in {duration_text(waited_s)}; it goes on")
+    return 1
 
 
 async def _print_changes(everfold: Everfold, last: Job, session: Session) -> Job:

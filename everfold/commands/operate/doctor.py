@@ -202,7 +202,7 @@ async def _projection(log: Log) -> AsyncIterator[Finding]:
     lags = await lag(log)
     lag_s, events = max(row.lag_s for row in lags), sum(row.lag_events for row in lags)
     parked, owners = sum(row.parked for row in lags), {row.owner for row in lags} - {""}
-    found = f"{events} event(s) behind, {lag_s:.1f} s; {len(owners)} projector(s)"
+    found = f"{events} event(s) behind, {span(lag_s)}; {len(owners)} projector(s)"
     advice = ""
     if not all(row.owner for row in lags):
         advice = "start `everfold projector` (or `everfold up`)"
@@ -272,7 +272,7 @@ def _runner(entry: RunnerEntry, names: frozenset[str] | None, now_ms: int) -> Fi
         return Finding(what, "no connection", "it has died; another runner takes its jobs over")
     silent_s = (now_ms - entry.seen_ms) / 1000
     if entry.seen_ms and silent_s > SILENT_LIMIT_S:
-        found = f"it has written no heartbeat for {silent_s:.0f} s"
+        found = f"it has written no heartbeat for {span(silent_s)}"
         advice = "it is cut off, or its password or rights are refused: see its log"
         return Finding(what, found, advice)
     return Finding(what, serves)

@@ -54,12 +54,12 @@ def _value(setting: Setting, values: Mapping[str, str]) -> str:
     )
 
 
-async def walked(start: StartProgram, walk: Walk) -> list[Shown]:
+async def walked(start: StartProgram, walk: Walk, within_s: float = 240) -> list[Shown]:
     """Run all calls of a walk, which is written down beside its folder."""
     file = _written(walk)
     environ = {"HOME": walk.folder, "NO_COLOR": "1", "COLUMNS": "200"}
     program = start("-m", "tests.everfold.walk.walker", str(file), environ=environ)
-    code = await program.end(within_s=240)
+    code = await program.end(within_s=within_s)
     assert code == 0, program
     found = [msgspec.json.decode(line, type=Shown) for line in program.lines]
     assert len(found) == len(walk.calls), program

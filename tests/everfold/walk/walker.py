@@ -8,12 +8,14 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import resource
 import signal
 import sys
+import tempfile
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -22,6 +24,10 @@ from everfold import __main__ as program
 from everfold.commands.app import app
 from everfold.commands.config.settings import all_settings
 
+Stream = Literal["closed", "full", "unread"]
+"""Closed before the start; /dev/full; a pipe whose reader has gone."""
+
+STREAMS = ("stdin", "stdout", "stderr")
 AT_ONCE = 4
 GRACE_S = 8.0
 """From SIGTERM to SIGKILL."""
@@ -36,6 +42,19 @@ class Call(Struct, frozen=True):
     environ: dict[str, str] = {}
     in_terminal: bool = False
     """Whether its standard output is a terminal, which understands nothing but line ends."""
+    streams: Mapping[str, Stream] = {}
+    """What is odd about stdin, stdout or stderr."""
+    without: Collection[str] = ()
+    """Variables that are not set."""
+    folder_is_gone: bool = False
+    """Whether its current folder has been removed."""
+    file_limit_bytes: int | None = None
+    """How large a file may grow, as on a disk that is full."""
+    signal_at_start: int = 0
+    """What it gets in its first moment."""
+    signal_after_s: float = 0.001
+    label: str = ""
+    """What the caller knows it by."""
 
 
 class Walk(Struct, frozen=True):
@@ -56,6 +75,7 @@ class Shown(Struct, frozen=True):
     err: bytes
     processes: list[str]
     """The command lines of the processes that it started."""
+    label: str = ""
 
 
 class Process(NamedTuple):
@@ -96,7 +116,8 @@ class Running:
             if self._call.in_terminal:
                 os.close(self._terminal)
                 out = self._drawn.replace(b"\r\n", b"\n")
-            return Shown(self._call.arguments, code, out, err, sorted(self._processes))
+            started = sorted(self._processes)
+            return Shown(self._call.arguments, code, out, err, started, self._call.label)
         if time.monotonic() > self._kill_at:
             os.killpg(self._pid, signal.SIGKILL)
         elif time.monotonic() > self._terminate_at:
@@ -130,11 +151,22 @@ def _become(walk: Walk, call: Call, mark: str, paths: list[Path], terminal: int)
         if call.in_terminal:
             os.dup2(terminal, 1)
             os.environ["TERM"] = "dumb"
-        os.chdir(walk.folder)
+        _go_to(walk.folder, is_gone=call.folder_is_gone)
         # What it starts has the mark from the beginning, unless it is given no environment.
         name, _, value = mark.partition("=")
-        os.environ.update({**walk.environ, **call.environ, name: value})
-        sys.argv[1:] = call.arguments
+        os.environ.update({**walk.environ, **_decoded(call.environ), name: value})
+        for name in call.without:
+            os.environ.pop(name, None)
+        sys.argv[1:] = map(_as_typed, call.arguments)
+        if call.file_limit_bytes is not None:
+            os.dup2(terminal, 2)
+            limits = (call.file_limit_bytes, call.file_limit_bytes)
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        for name, stream in call.streams.items():
+            _make_odd(name, stream)
+        if call.signal_at_start:
+            signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), call.signal_at_start))
+            signal.setitimer(signal.ITIMER_REAL, call.signal_after_s)
         program.main()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(bool(end.code))
@@ -145,6 +177,37 @@ def _become(walk: Walk, call: Call, mark: str, paths: list[Path], terminal: int)
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code)
+
+
+def _go_to(folder: str, *, is_gone: bool) -> None:
+    if is_gone:
+        folder = tempfile.mkdtemp()
+    os.chdir(folder)
+    if is_gone:
+        os.rmdir(folder)
+
+
+def _make_odd(name: str, stream: Stream) -> None:
+    """Change one standard stream, as it is when a program starts."""
+    number = STREAMS.index(name)
+    if stream == "closed":
+        os.close(number)
+        setattr(sys, name, None)
+    elif stream == "full":
+        os.dup2(os.open("/dev/full", os.O_RDWR), number)
+    else:
+        reading, writing = os.pipe()
+        os.close(reading)
+        os.dup2(writing, number)
+
+
+def _as_typed(text: str) -> str:
+    """Return an argument in which `{ff}` stands for a byte that is no text."""
+    return text.replace("{ff}", os.fsdecode(b"\xff"))
+
+
+def _decoded(environ: Mapping[str, str]) -> dict[str, str]:
+    return {name: _as_typed(value) for name, value in environ.items()}
 
 
 def main(walk: Walk) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -66,18 +67,24 @@ def lines_are_short(lines: list[str]) -> bool:
     return max(map(len, lines)) <= 80
 
 
-async def test_a_pipe_gets_none_of_it_and_a_time_limit_ends_as_before(
-    server: OwnServer, everfold: Everfold
+async def test_without_a_terminal_stderr_has_it_and_a_time_limit_ends_the_wait(
+    server: OwnServer, everfold: Everfold, tmp_path: Path
 ) -> None:
     async with Client.connect(server.url) as client:
         job_id = (await client.submit(sleeper(1))).job_id
     program = everfold("jobs", "wait", job_id, "--timeout", "4")
-    assert await ended(program, 1) == [f"{job_id} has not ended in 4 s"]
-    assert program.error_lines == []
+    assert await ended(program, 1) == [f"{job_id} has not ended in 4 s; it goes on"]
+    assert program.error_lines == [NO_RUNNER]
+    graph = tmp_path / "graph.json"
+    graph.write_text(json.dumps(sleeper(1)))
+    submitted = everfold("submit", str(graph), "--on-missing", "wait", "--wait", "--timeout", "4")
+    [line] = await ended(submitted, 1)
+    assert line.endswith(" has not ended in 4 s; it goes on")
+    assert NO_RUNNER in submitted.error_lines
     running, terminal = at_terminal(server, "jobs", "wait", job_id, "--timeout", "4")
     out, _ = await anyio.to_thread.run_sync(running.communicate)
     os.close(terminal)
-    assert (out.decode(), running.returncode) == (f"{job_id} has not ended in 4 s\n", 1)
+    assert (out.decode(), running.returncode) == (f"{job_id} has not ended in 4 s; it goes on\n", 1)
 
 
 async def test_show_says_why_an_open_job_waits(server: OwnServer, everfold: Everfold) -> None:
