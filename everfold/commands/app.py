@@ -22,9 +22,9 @@ A DURATION is 90s, 15m, 2h, 7d, or a number of seconds. A TIME is an age (2h), o
 2030-01-31T12:00:00Z. A job is named by its id, or by 4 characters or more of its beginning or end.
 
 Every option can be set in the environment too: EVERFOLD_SUBMIT_QUEUE is `--queue` of `submit`.
-REDIS_URL (or REDIS_HOST and REDIS_PORT), COMFYUI_URL, EVERFOLD_NAMESPACE, EVERFOLD_DATA and
-EVERFOLD_ARCHIVE are for all commands. What neither a flag nor a variable sets comes from
-`everfold.toml` in this folder or one above, or from the file that `--config` names.
+REDIS_URL (or REDIS_URL_FILE, or REDIS_HOST and REDIS_PORT), COMFYUI_URL, EVERFOLD_NAMESPACE,
+EVERFOLD_DATA and EVERFOLD_ARCHIVE are for all commands. What neither a flag nor a variable sets
+comes from `everfold.toml` in this folder or one above, or from the file that `--config` names.
 
 Common options (`-n NAMESPACE`, `--json`, `--redis-url`) may stand before the command, too.
 `everfold help COMMAND` and `everfold help TOPIC` say more; `everfold help` lists the topics.

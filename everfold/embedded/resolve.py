@@ -23,7 +23,7 @@ from everfold.embedded.server import (
     running_or_started,
     running_server,
 )
-from everfold.streams.errors import EngineMismatch, NoServer, ServerTooOld, Unavailable
+from everfold.streams.errors import EngineMismatch, Misconfigured, NoServer, ServerTooOld, Unavailable
 from everfold.streams.redis.tls import Tls
 
 CHECK_INTERVAL_S = 0.5
@@ -43,11 +43,12 @@ class Resolved(Struct, frozen=True):
 def named_url(environ: Mapping[str, str], tls: Tls | None = None) -> str | None:
     """Return the URL of the server that the environment names, None for none.
 
-    REDIS_URL comes before REDIS_HOST (default 127.0.0.1) and REDIS_PORT (default 6379). `tls`
-    (default: what the environment says) is added to it. Raises Misconfigured where that cannot be.
+    REDIS_URL comes before the file that REDIS_URL_FILE names, and that before REDIS_HOST (default
+    127.0.0.1) and REDIS_PORT (default 6379). `tls` (default: what the environment says) is added
+    to it. Raises Misconfigured where that cannot be.
     """
     tls = Tls.of(environ) if tls is None else tls
-    if url := environ.get("REDIS_URL"):
+    if url := environ.get("REDIS_URL") or _url_in_file(environ.get("REDIS_URL_FILE", "")):
         return tls.added_to(url)
     scheme = "rediss" if tls.is_set() else "redis"
     host, port = environ.get("REDIS_HOST"), environ.get("REDIS_PORT")
@@ -59,6 +60,19 @@ def named_url(environ: Mapping[str, str], tls: Tls | None = None) -> str | None:
     host = host or "127.0.0.1"
     host = f"[{host}]" if ":" in host else host
     return tls.added_to(f"{scheme}://{host}:{port or 6379}/0")
+
+
+def _url_in_file(path: str) -> str:
+    """Return the URL in a file, as secrets are mounted; empty without a path."""
+    if not path:
+        return ""
+    try:
+        url = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise Misconfigured("REDIS_URL_FILE names a file that cannot be read") from None
+    if not url:
+        raise Misconfigured("REDIS_URL_FILE names an empty file: write the server's URL into it")
+    return url
 
 
 def find_server(

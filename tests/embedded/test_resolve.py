@@ -9,7 +9,7 @@ import pytest
 from everfold.embedded import EmbeddedServer, find_server, named_url, resolve
 from everfold.embedded.data_folder import DataFolder, EngineRecord
 from everfold.embedded.engines import Engine
-from everfold.streams.errors import EngineMismatch, NoServer, ServerTooOld
+from everfold.streams.errors import EngineMismatch, Misconfigured, NoServer, ServerTooOld
 from tests.embedded.conftest import Stops
 from tests.support.servers import client
 
@@ -29,6 +29,23 @@ from tests.support.servers import client
 )
 def test_the_environment_names_a_server(environ: dict[str, str], url: str | None) -> None:
     assert named_url(environ) == url
+
+
+def test_a_url_with_a_password_may_stand_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "redis-url"
+    file.write_text("redis://a:secret@b:1/2\n")
+    named = {"REDIS_URL_FILE": str(file), "REDIS_HOST": "c"}
+
+    assert named_url(named) == "redis://a:secret@b:1/2"
+    assert named_url({**named, "REDIS_URL": "redis://d:1/0"}) == "redis://d:1/0"
+    file.write_text("")
+    with pytest.raises(Misconfigured, match="an empty file"):
+        named_url(named)
+    file.write_bytes(b"\xff")
+    with pytest.raises(Misconfigured, match="REDIS_URL_FILE names a file that cannot be read"):
+        named_url(named)
+    with pytest.raises(Misconfigured, match="cannot be read"):
+        named_url({"REDIS_URL_FILE": str(tmp_path / "nowhere")})
 
 
 def test_a_named_server_is_taken_without_touching_the_data_folder(tmp_path: Path) -> None:

@@ -148,7 +148,8 @@ def _from_environment(setting: Setting) -> tuple[str, str]:
     """Return the variable that sets an option, and its value; empty if none does."""
     if setting.key == "redis_url" and not os.environ.get("REDIS_URL"):
         url = named_url(os.environ)
-        return ("REDIS_HOST", url) if url else ("", "")
+        name = "REDIS_URL_FILE" if os.environ.get("REDIS_URL_FILE") else "REDIS_HOST"
+        return (name, url) if url else ("", "")
     found = ((name, os.environ.get(name, "")) for name in setting.variables)
     return next((one for one in found if one[1]), ("", ""))
 
