@@ -23,7 +23,13 @@ from everfold.embedded.server import (
     running_or_started,
     running_server,
 )
-from everfold.streams.errors import EngineMismatch, Misconfigured, NoServer, ServerTooOld, Unavailable
+from everfold.streams.errors import (
+    EngineMismatch,
+    Misconfigured,
+    NoServer,
+    ServerTooOld,
+    Unavailable,
+)
 from everfold.streams.redis.tls import Tls
 
 CHECK_INTERVAL_S = 0.5

@@ -54,8 +54,8 @@ _READER = (
 """What reads jobs and all that is known of them."""
 
 _CLIENT = (
-    *(*_READER, "eval", "evalsha", "hdel", "hincrby", "hset", "pexpire", "publish", "sadd", "set"),
-    *("srem", "xack", "xadd", "xdel", "zadd", "zrem"),
+    *(*_READER, "eval", "evalsha", "hdel", "hincrby", "hset", "hsetnx", "pexpire", "publish"),
+    *("sadd", "set", "srem", "xack", "xadd", "xdel", "zadd", "zrem"),
 )
 
 COMMANDS: dict[Role, tuple[str, ...]] = {
@@ -64,11 +64,22 @@ COMMANDS: dict[Role, tuple[str, ...]] = {
     "operator": (*_CLIENT, "hlen", "unlink"),
     "gateway": (*_CLIENT, "hkeys", "hlen", "strlen", "zremrangebyscore"),
     "runner": (
-        *(*_CLIENT, "copy", "hsetnx", "srandmember", "subscribe", "xclaim", "xgroup|create"),
+        *(*_CLIENT, "copy", "srandmember", "subscribe", "xclaim", "xgroup|create"),
         *("xlen", "xpending", "zremrangebyscore"),
     ),
     "projector": (
-        *(*CONNECTED, "del", "eval", "evalsha", "exists", "hdel", "hexists", "hscan", "hset"),
+        *(
+            *CONNECTED,
+            "del",
+            "eval",
+            "evalsha",
+            "exists",
+            "hdel",
+            "hexists",
+            "hscan",
+            "hset",
+            "hsetnx",
+        ),
         *("hstrlen", "pexpireat", "rename", "type", "unlink", "xack", "xautoclaim"),
         *("xgroup|create", "xgroup|delconsumer", "xgroup|setid", "xinfo|consumers"),
         *("xinfo|groups", "xlen", "xpending", "xrange", "xreadgroup", "zadd", "zcard", "zrange"),

@@ -25,19 +25,26 @@ Rights = Callable[[Role], AbstractContextManager[Redis]]
 ALWAYS = {"auth", "select", "hello"}
 
 RARE_SCRIPTS: dict[Role, tuple[str, ...]] = {
-    "client": ("drop_stale_index_entry",),
-    "operator": ("drop_stale_index_entry", "doom_blob", "forget_graph_assets"),
-    "gateway": ("drop_stale_index_entry", "extend_asset", "change_held"),
+    "client": ("make_namespace", "drop_stale_index_entry"),
+    "operator": ("make_namespace", "drop_stale_index_entry", "doom_blob", "forget_graph_assets"),
+    "gateway": ("make_namespace", "drop_stale_index_entry", "extend_asset", "change_held"),
     "runner": (
-        *("restart_leases", "restore_leases", "shift_times", "move_times", "doom_blob"),
+        *(
+            "make_namespace",
+            "restart_leases",
+            "restore_leases",
+            "shift_times",
+            "move_times",
+            "doom_blob",
+        ),
         *("forget_graph_assets", "extend_asset", "remove_asset"),
     ),
-    "projector": ("unpark",),
+    "projector": ("make_namespace", "unpark"),
 }
-"""What a role runs when a clock has jumped, a server lost writes, or files have expired."""
+"""What a role runs where there is no namespace yet, or after a clock has jumped, a server has lost
+writes, or files have expired."""
 
 RARE_COMMANDS: dict[Role, set[str]] = {
-    "runner": {"hsetnx"},
     "projector": {"xgroup|setid"},
     "archiver": set(),
 }
@@ -171,6 +178,15 @@ async def test_a_gateway_cannot_rebuild_and_a_client_cannot_run_jobs(farm: Farm)
             assert await program.end(20) == 2, program
         assert "`everfold acl " in program.error_lines[0], program
         assert farm.refusals() == [], "it has asked before it did anything"
+
+
+@pytest.mark.parametrize("role", ["client", "operator", "gateway", "runner", "projector"])
+async def test_who_writes_jobs_makes_the_namespace(farm: Farm, role: Role) -> None:
+    farm.admin.flushall()
+    with farm.acting_as(role):
+        async with farm.client(role) as everfold:
+            assert everfold.log.keys.partitions == 8
+    assert farm.refusals() == []
 
 
 async def test_a_reader_lists_on_where_a_state_has_expired(farm: Farm) -> None:

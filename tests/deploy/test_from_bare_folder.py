@@ -1,0 +1,117 @@
+"""From a bare folder to a finished job: deploy/ run as plain processes with its own command lines.
+
+Each service of compose, systemd and Kubernetes runs as a Redis user that has the rights of its role
+and no others, on a server with deploy/redis.conf.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.deploy.farm import Deployed
+from tests.deploy.services import DEPLOY, services
+from tests.support.forked import ForkServer
+from tests.support.programs import programs
+from tests.support.servers import ServerChoice, client, own_server
+from tests.support.stack import Comfy, sleeper
+from tests.support.wait import eventually
+
+pytestmark = pytest.mark.anyio
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+@pytest.fixture
+async def deployed(
+    server_choice: ServerChoice, fork_server: ForkServer, tmp_path: Path
+) -> AsyncIterator[Deployed]:
+    """Redis with the tested settings, and nothing else, beside a copy of deploy/."""
+    folder = tmp_path / "bare"
+    shutil.copytree(DEPLOY, folder)
+    (folder / "config").mkdir()
+    shutil.copy(folder / "kubernetes" / "base" / "everfold.toml", folder / "config")
+    assert server_choice.engine is not None
+    environ = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    with (
+        own_server(server_choice.engine, tcp=True, conf=folder / "redis.conf") as server,
+        client(server.url) as admin,
+        programs(folder=folder, environ=environ, fork_server=fork_server) as start,
+    ):
+        yield Deployed(folder, server, admin, start)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("source", ["compose", "systemd", "kubernetes"])
+async def test_a_job_runs_on_what_a_bare_folder_starts(deployed: Deployed, source: str) -> None:
+    comfy = Comfy(deployed.start_program, deployed.folder / "comfyui")
+    await comfy.up()
+    key = (await deployed.run("operator", "keys", "add", "studio", "--role", "operator"))[0]
+    every = [one for one in services(deployed.folder) if one.source == source]
+    for one in every:
+        if one.role != "consumer":
+            await deployed.start(one, comfy.url)
+    headers = {"Authorization": f"Bearer {key}"}
+    async with httpx.AsyncClient(base_url=deployed.gateway, headers=headers, timeout=20) as studio:
+        await _finishes(studio)
+        await _is_watched(deployed)
+        scale = (await studio.get("/scale/default")).json()
+        assert (scale["jobs"], scale["runners"]) == (0, 1)
+        job_id = await _submit(studio, 1.0)
+        await eventually(lambda: _has(studio, job_id, "running"), 20)
+        for one in every:
+            if one.name in deployed.programs and one.role != "gateway":
+                await _drains(deployed, one.name, one.grace_s)
+        assert (await studio.get(f"/everfold/v1/jobs/{job_id}")).json()["status"] == "succeeded"
+    (gateway,) = (one for one in every if one.role == "gateway")
+    await _drains(deployed, gateway.name, gateway.grace_s)
+
+
+async def _submit(studio: httpx.AsyncClient, seconds: float) -> str:
+    trace = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
+    body = {"workflow": sleeper(seconds)}
+    answer = await studio.post("/api/v2/jobs", json=body, headers=trace)
+    assert answer.status_code < 300, answer.text
+    job_id: str = answer.json()["id"]
+    return job_id
+
+
+async def _has(studio: httpx.AsyncClient, job_id: str, status: str) -> bool:
+    found = (await studio.get(f"/everfold/v1/jobs/{job_id}")).json()["status"]
+    assert found not in ("failed", "canceled", "expired"), found
+    return bool(found == status)
+
+
+async def _finishes(studio: httpx.AsyncClient) -> None:
+    job_id = await _submit(studio, 0.1)
+    await eventually(lambda: _has(studio, job_id, "succeeded"), 30)
+    files = (await studio.get(f"/everfold/v1/jobs/{job_id}/files")).json()["files"]
+    assert [one["state"] for one in files if "state" in one] or files
+
+
+async def _is_watched(deployed: Deployed) -> None:
+    """Each process turns, can do its work, and tells numbers that Prometheus takes."""
+    names = set()
+    for name in deployed.programs:
+        for path in ("/livez", "/readyz"):
+            answer = await deployed.asked(name, path)
+            assert answer.status_code == 200, (name, path, answer.text)
+        text = (await deployed.asked(name, "/metrics")).text
+        names |= {family.name for family in text_string_to_metric_families(text)}
+    assert {"everfold_jobs_ended", "everfold_jobs_submitted"} <= names
+
+
+async def _drains(deployed: Deployed, name: str, grace_s: float) -> None:
+    program = deployed.programs[name]
+    began_s = time.monotonic()
+    program.send(signal.SIGTERM)
+    assert await program.end(grace_s) == 0, program
+    assert time.monotonic() - began_s < grace_s
+    assert not any("Traceback" in line for line in program.error_lines), program
