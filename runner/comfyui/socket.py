@@ -262,7 +262,7 @@ class _Connection(ClientConnection):
     def _count(self, frame: Frame) -> None:
         self._frames_of_piece += 1
         if frame.opcode in CTRL_OPCODES:
-            second = int(anyio.current_time())
+            second = int(time.monotonic())  # a callback of the loop is no task
             is_same = second == self._second
             self._second, self._control_frames = second, self._control_frames * is_same + 1
         elif frame.fin:
