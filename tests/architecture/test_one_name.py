@@ -30,7 +30,18 @@ BARE_MENTIONS = re.compile(
     rf"|(?<![\w./])({BARE_MODULES})\b(?!\.py)"
 )
 
-PAGES = ("*.md", "docs/*.md", "deploy/*", "benchmarks/*.md", "Makefile", ".ci/*", "pyproject.toml")
+PAGES = (
+    "*.md",
+    "docs/*.md",
+    "deploy/*.*",
+    "deploy/Dockerfile",
+    "deploy/systemd/*",
+    "deploy/kubernetes/*/*.yaml",
+    "benchmarks/*.md",
+    "Makefile",
+    ".ci/*",
+    "pyproject.toml",
+)
 """Where else programs and commands are written."""
 
 
