@@ -32,6 +32,9 @@ RUN_S = histogram(
 RECOVERIES = counter(
     "everfold_recoveries", "Jobs taken over from a runner that is taken for dead.", ("reason",)
 )
+for _reason in ("lease_expired", "connection_gone"):
+    # A rate does not see the first step of a series that was not there before.
+    RECOVERIES.add(_reason, amount=0)
 RECOVERY_S = histogram(
     "everfold_recovery_seconds", "Time from a dead runner's last sign of life to the takeover."
 )

@@ -44,6 +44,8 @@ RENEWALS_FAILED = counter(
     "it answered an error about (error), or that is over (over).",
     ("why",),
 )
+for _why in ("unreachable", "error", "over"):
+    RENEWALS_FAILED.add(_why, amount=0)
 
 START_WITHIN_S = 10.0
 """How long a new process may take until it answers for the first time."""

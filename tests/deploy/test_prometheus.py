@@ -1,0 +1,72 @@
+"""promtool likes the rules, their tests and the example of scraping, and a real scrape."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+from everfold.metrics.exposition import exposition
+from everfold.metrics.namespace_metrics import namespace_metrics
+from everfold.metrics.queue_numbers import QueueNumbers, Queues
+from everfold.metrics.sampled import Sample
+from tests.architecture.source_tree import ROOT
+
+PROMETHEUS = ROOT / "deploy" / "prometheus"
+
+
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    found = shutil.which("promtool")
+    if found is None:
+        assert "promtool" not in os.environ.get("EVERFOLD_TOOLS", ""), "promtool must be here"
+        pytest.skip("SKIPPED: promtool is not here: apt-get install prometheus")
+    return found
+
+
+def complaints(*command: str | Path, given: bytes = b"") -> str:
+    """Run a tool; return what it says when it is not content."""
+    done = subprocess.run(command, input=given, capture_output=True, timeout=60)
+    return "" if done.returncode == 0 else (done.stdout + done.stderr).decode() or "no words"
+
+
+def test_the_rules_are_rules(promtool: str) -> None:
+    assert complaints(promtool, "check", "rules", PROMETHEUS / "alerts.yaml") == ""
+
+
+def test_the_alerts_are_raised_when_they_should_be(promtool: str) -> None:
+    assert complaints(promtool, "test", "rules", PROMETHEUS / "alerts_test.yaml") == ""
+
+
+def test_the_example_of_scraping_is_a_configuration(promtool: str) -> None:
+    assert complaints(promtool, "check", "config", PROMETHEUS / "prometheus.yaml") == ""
+
+
+def test_promtool_likes_a_scrape(promtool: str) -> None:
+    one = QueueNumbers(
+        name='"\\\n', waiting=(1, 2, 3), leased=(0, 1, 0), oldest_s=1.5,
+        runners=frozenset({"r"}), servers=1, is_paused=False, run_s=2.0,
+    )  # fmt: skip
+    sample = Sample(
+        queues=Queues(by_name={one.name: one}, count=1), later={("q", "low"): 1},
+        later_besides=3, backends=(), runners=(), lags=(), subscriptions=(), assets_bytes=9,
+    )  # fmt: skip
+
+    assert (
+        complaints(promtool, "check", "metrics", given=exposition(namespace_metrics(sample))) == ""
+    )
+    assert complaints(promtool, "check", "metrics", given=b"x{ 1\n") != ""
+
+
+def test_each_alert_is_raised_by_a_test() -> None:
+    rules = yaml.safe_load((PROMETHEUS / "alerts.yaml").read_text())
+    names = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
+    tests = (PROMETHEUS / "alerts_test.yaml").read_text()
+
+    assert {
+        name for name in names if f'"{name}"' not in tests and f": {name}" not in tests
+    } == set()
