@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -65,8 +66,6 @@ def test_promtool_likes_a_scrape(promtool: str) -> None:
 def test_each_alert_is_raised_by_a_test() -> None:
     rules = yaml.safe_load((PROMETHEUS / "alerts.yaml").read_text())
     names = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
-    tests = (PROMETHEUS / "alerts_test.yaml").read_text()
+    raised = set(re.findall(r"Everfold\w+", (PROMETHEUS / "alerts_test.yaml").read_text()))
 
-    assert {
-        name for name in names if f'"{name}"' not in tests and f": {name}" not in tests
-    } == set()
+    assert raised == names

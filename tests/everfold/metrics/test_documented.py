@@ -96,7 +96,7 @@ async def test_a_real_farm_shows_what_the_table_says(stack: Stack) -> None:
         "namespace": await watched(stack, "metrics"),
     }
     await shown["gateway"].program.line("ready", within_s=20)
-    found = {who: set(await names_of(one.text())) for who, one in shown.items()}
+    found = {who: set(names_of(await one.text())) for who, one in shown.items()}
 
     assert set().union(*found.values()) == set(ROWS)
     for name, (_, _, by) in ROWS.items():
@@ -106,8 +106,8 @@ async def test_a_real_farm_shows_what_the_table_says(stack: Stack) -> None:
             assert name not in found["runner"] | found["projector"], name
 
 
-async def names_of(text) -> list[str]:  # type: ignore[no-untyped-def]
-    told = re.findall(r"^# TYPE (everfold_\w+) (\w+)$", await text, re.MULTILINE)
+def names_of(text: str) -> list[str]:
+    told = re.findall(r"^# TYPE (everfold_\w+) (\w+)$", text, re.MULTILINE)
     # prometheus-client shows when a counter was made, as a gauge of that name.
     return [name for name, kind in told if not (kind == "gauge" and name.endswith("_created"))]
 
@@ -125,10 +125,13 @@ def test_a_query_asks_for_what_there_is(where: str, text: str) -> None:
         assert (row[1] == "histogram") == (name != base), f"{where}: {name} is a {row[1]}"
         assert set(LABEL.findall(matchers)) <= row[0] | OF_ANY, f"{where}: {matchers}"
     for grouped in re.findall(r"\bby \(([\w, ]+)\)", text):
-        labels = set().union(
-            *(ROWS.get(n, ROWS.get(n.removesuffix("_bucket"), (set(),)))[0] for n, _ in asked)
-        )
+        labels = set().union(*(_labels(name) for name, _ in asked))
         assert set(re.split(r", ?", grouped)) <= labels | OF_ANY | {"le"}, f"{where}: {grouped}"
+
+
+def _labels(name: str) -> set[str]:
+    row = ROWS.get(name) or ROWS.get(name.removesuffix("_bucket"))
+    return row[0] if row else set()
 
 
 PROCESS = {"process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds"}
@@ -159,7 +162,12 @@ def test_the_dashboard_is_one_that_grafana_takes() -> None:
     assert len({panel["id"] for panel in panels}) == len(panels)
     places = [panel["gridPos"] for panel in panels]
     assert all(place["x"] + place["w"] <= 24 for place in places)
-    cells = [(x, y) for p in places for x in range(p["x"], p["x"] + p["w"]) for y in range(p["y"], p["y"] + p["h"])]  # fmt: skip
+    cells = [
+        (place["x"] + right, place["y"] + down)
+        for place in places
+        for right in range(place["w"])
+        for down in range(place["h"])
+    ]
     assert len(cells) == len(set(cells)), "panels overlap"
     names = {variable["name"] for variable in dashboard["templating"]["list"]}
     assert names == {"datasource", "job"}
