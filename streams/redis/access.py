@@ -119,8 +119,8 @@ WRITTEN: dict[Role, tuple[str, ...]] = {
     "operator": (*_OPERATOR_KEYS, "erasures", "gateway_key_uses", "gateway_keys"),
     "gateway": (*_OPERATOR_KEYS, "gateway_key_uses", "gateway_session:*", "listening"),
     "runner": (
-        *("meta", "order:*", "running:*", "abandoned", "asset_sweep:*", "backends", "drains"),
-        *("given_up", "node_costs", "object_info:*", "rewound", "runners"),
+        *("meta", "order:*", "running:*", "abandoned", "asset_sweep:*", "audit", "backends"),
+        *("drains", "given_up", "limits", "node_costs", "object_info:*", "rewound", "runners"),
     ),
     "projector": ("meta", "processes", "projectors:*", "run_times"),
     "consumer": ("processes", "projectors:*", "subscriptions"),

@@ -114,7 +114,11 @@ def test_no_secret_stands_in_the_environment_of_compose() -> None:
 @pytest.mark.parametrize(
     "section",
     [
-        "Start",
+        "Plain processes",
+        "systemd",
+        "Compose",
+        "Kubernetes",
+        "Users",
         "Stop and drain",
         "Upgrade",
         "Back up",

@@ -36,6 +36,8 @@ from everfold.queue_operations import apply_limits
 from everfold.runner.config import RunnerConfig, runner_name
 from everfold.streams.assets.asset import OUTPUT_KEEP_S
 from everfold.streams.events.limits import EVENT_LIMIT_BYTES
+from everfold.streams.redis.access import Access as Rights
+from everfold.streams.redis.access import Role, check_access
 
 if TYPE_CHECKING:
     from everfold.commands.config.backends import Backends
@@ -108,6 +110,7 @@ async def up(
         session.log(config.name, role="runner") as log,
         anyio.create_task_group() as tasks,
     ):
+        await _check_roles(log, has_sinks=any((sql, webhook, posthog)))
         _announce(log, accesses, stored := _store(log, assets, data, keep_outputs), session)
         await _set_limits(log, *limits, session)
         await tasks.start(_projector(log, config.name, index_metadata).run)
@@ -121,6 +124,13 @@ async def up(
                 await end_serving()
         tasks.cancel_scope.cancel()
     return code
+
+
+async def _check_roles(log: Log, *, has_sinks: bool) -> None:
+    """Ask for the rights of the other roles that work in this process. Raises AccessMissing."""
+    roles: tuple[Role, ...] = ("projector", "consumer") if has_sinks else ("projector",)
+    for role in roles:
+        await check_access(log.redis, Rights(role, log.keys.namespace))
 
 
 @contextlib.asynccontextmanager
