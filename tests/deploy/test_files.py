@@ -105,6 +105,27 @@ def test_each_service_of_compose_says_how_it_is_and_may_do_little() -> None:
         assert one["healthcheck"]["test"][-1] == port, name
 
 
+def test_each_file_that_compose_mounts_is_there_but_for_the_secrets() -> None:
+    every = compose()
+    mounted = [volume for one in every.values() for volume in one.get("volumes", ())]
+    files = [volume.partition(":")[0] for volume in mounted if volume.startswith("./")]
+
+    assert len(files) == 6
+    assert all((DEPLOY / file).is_file() for file in files)
+    assert (DEPLOY / "redis-url").read_text() == "redis://redis:6379/0\n"
+
+
+def test_prometheus_scrapes_each_process_of_compose() -> None:
+    scraped = yaml.safe_load((DEPLOY / "prometheus" / "compose.yaml").read_text())
+    (job,) = scraped["scrape_configs"]
+    (found,) = job["dns_sd_configs"]
+    ours = {name for name, one in compose().items() if one["image"] == "everfold:local"}
+
+    assert set(found["names"]) == ours
+    assert {one["command"][-3] for name, one in compose().items() if name in ours} == {"9464"}
+    assert found["port"] == 9464
+
+
 def test_no_secret_stands_in_the_environment_of_compose() -> None:
     for name, one in compose().items():
         for key, value in one.get("environment", {}).items():

@@ -45,6 +45,7 @@ def test_the_alerts_are_raised_when_they_should_be(promtool: str) -> None:
 
 def test_the_example_of_scraping_is_a_configuration(promtool: str) -> None:
     assert complaints(promtool, "check", "config", PROMETHEUS / "prometheus.yaml") == ""
+    assert complaints(promtool, "check", "config", PROMETHEUS / "compose.yaml") == ""
 
 
 def test_promtool_likes_a_scrape(promtool: str) -> None:
