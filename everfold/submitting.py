@@ -89,6 +89,7 @@ class Submitting:
         inputs: Mapping[str, Given] | None = None,
         input_rules: InputRules | None = None,
         user_id: str | None = None,
+        traceparent: str | None = None,
     ) -> SubmittedJob:
         """Append a new job; once this returns, the job is stored and waits for a runner.
 
@@ -120,6 +121,9 @@ class Submitting:
         them to the server that it chooses. `input_rules` are limits, and whether URLs may lead into
         private networks. Assets that the graph names already are sent, too.
 
+        `traceparent` is the span that the job's trace goes on from, as W3C writes it: by default
+        the application's current one of OpenTelemetry, with "" none. What is none is ignored.
+
         With an `idempotency_key` a repeated submit of the same user returns the first job. Any
         other argument under the same key is a conflict that names it; of partner keys the names
         are compared, and a timedelta is not.
@@ -137,6 +141,7 @@ class Submitting:
             idempotency_key=idempotency_key, priority=priority, **_start(run_at), batch=batch,
             tags=tags, needs=needs, policy=self._policy(queue, kind, policy),
             extra_data=extra_data, partner_keys=partner_keys,
+            traceparent=traceparent,
         )  # fmt: skip
         if given is not None:
             request = await self._with_files(request, given)

@@ -15,6 +15,7 @@ from everfold.streams.events import event as events
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.policies import bounded
 from everfold.streams.events.record import Recorded
+from everfold.streams.telemetry.trace_context import read_traceparent
 
 _OF_ATTEMPT = (
     events.Progressed
@@ -155,9 +156,15 @@ def _submitted(job: Job, event: events.Submitted, now_ms: int) -> Job:
         rerun_of=event.rerun_of or "",
         needs=tuple(event.needs or ()),
         inputs=event.inputs or {},
+        trace=_trace(event),
         run_at_ms=event.run_at_ms or 0,
         submitted_at_ms=now_ms,
     )
+
+
+def _trace(event: events.Fact) -> str:
+    """Return the trace that an event names; empty for what is none."""
+    return str(read_traceparent(event.trace) or "") if event.trace else ""
 
 
 def _recovered(job: Job, event: events.Recovered, now_ms: int) -> Job:
@@ -178,6 +185,7 @@ def _submitting(job: Job, event: events.Submitting, now_ms: int) -> Job:
         job,
         attempt=event.attempt,
         attempt_state="intended",
+        trace=job.trace or _trace(event),
         stopping="",
         stopping_at_ms=0,
         backend=event.backend,

@@ -319,6 +319,7 @@ class Log(SealedContent):
         extra_data: Mapping[str, object] | None = None,
         partner_keys: PartnerKeys | None = None,
         inputs: Mapping[str, AssetInput] | None = None,
+        traceparent: str | None = None,
     ) -> Submission:
         """Make a job known. When this returns, the job is in the log and waits for a runner.
 
@@ -330,7 +331,8 @@ class Log(SealedContent):
         is the job that this one runs again. `extra_data` is what ComfyUI takes beside a graph, of
         at most 4 MiB. `partner_keys` are stored beside the log, for a day or while a runner has
         the job, and are in no event. `inputs` are the stored files that inputs of the graph stand
-        for, by place, such as 10.image: at most INPUTS_LIMIT.
+        for, by place, such as 10.image: at most INPUTS_LIMIT. `traceparent` is the span that
+        submits, as W3C writes it, by default the caller's current one; what is none is ignored.
 
         With an `idempotency_key` a repeated submit of the same user returns the first job; the key
         belongs to the user. With the same key, or the same `job_id`, any other argument is a
@@ -346,6 +348,7 @@ class Log(SealedContent):
             idempotency_key=idempotency_key, queue=queue, priority=priority, run_at_ms=run_at_ms,
             delay_s=delay_s, policy=policy, batch=batch, tags=tags, rerun_of=rerun_of, needs=needs,
             extra_data=extra_data, partner_keys=partner_keys, inputs=inputs,
+            traceparent=traceparent,
         )  # fmt: skip
         return await self.submit_request(request)
 

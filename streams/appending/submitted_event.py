@@ -49,6 +49,7 @@ class JobRequest(Struct, frozen=True, kw_only=True):
     extra_data: Mapping[str, object] | None = None
     partner_keys: PartnerKeys | None = None
     inputs: Mapping[str, AssetInput] | None = None
+    traceparent: str | None = None
 
 
 def submitted_event(

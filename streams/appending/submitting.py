@@ -31,6 +31,7 @@ from everfold.streams.redis import scripts
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.retry import with_retry
 from everfold.streams.redis.server import server_time_ms
+from everfold.streams.telemetry.caller_trace import caller_trace
 
 if TYPE_CHECKING:
     from everfold.streams.appending.log import Log
@@ -105,6 +106,8 @@ async def _checked(log: Log, request: JobRequest) -> NewJob:
     stored = body_of(graph, given.extra_data)
     job_id = chosen_job_id(log.generation, check_text("user", request.user), request.job_id, key)
     event = submitted_event(request, graph, stored, given, await _run_at_ms(log, request))
+    if (trace := caller_trace(request.traceparent)) is not None:
+        event = structs.replace(event, trace=str(trace))
     needs = graph.needs.with_labels(request.needs)
     return NewJob(job_id, log.stamp(event), stored, given.partner_keys, needs)
 

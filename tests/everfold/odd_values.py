@@ -115,6 +115,7 @@ NO_MARKS: dict[str, tuple[object, ...]] = {
     "tags": (7, [7], [None], ["a\nb"], [f"t{i}" for i in range(17)]),
     "needs": (7, [7], ["a\nb"], [""], [f"n{i}" for i in range(21)]),
     "inputs": (7, [7], "1.a=b", Odd(), {1: b""}, {"1.x": 7}, {"9.no": b""}),
+    "traceparent": (),  # what is none is ignored
 }
 
 NO_PARTNER_KEYS = (

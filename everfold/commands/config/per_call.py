@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from cyclopts import Argument
 
-PER_CALL = {"json", "config", "cursor", "idempotency_key", "into_live", "extra_data", "yes"}
+PER_CALL = {
+    *("json", "config", "cursor", "idempotency_key", "into_live", "extra_data", "yes"),
+    "traceparent",
+}
 """Options that mean one call; in a file they would change all others too."""
 
-FROM_ENVIRONMENT = {"json", "config"}
+FROM_ENVIRONMENT = {"json", "config", "traceparent"}
 """Those of them that a variable may set, which a person sets for one session."""
 
 

@@ -53,6 +53,14 @@ Tags = Annotated[
 ]
 Queue = Annotated[str, at_most("name", "The job's queue. Only runners that serve it take the job.")]
 
+Traceparent = Annotated[
+    str | None,
+    Parameter(
+        env_var="TRACEPARENT",
+        help="The span that submits, as W3C writes it: the job's trace goes on from it.",
+    ),
+]
+
 _decode_graph = decoder(dict[str, dict[str, object]])
 
 
@@ -75,6 +83,7 @@ async def submit(
     inputs: InputOptions = NO_INPUTS,
     assets: AssetsPlace = None,
     servers: ServerOptions = ANY_SERVER,
+    traceparent: Traceparent = None,
     wait: bool = False,
     timeout: Longest = None,
     session: Session = DEFAULT,
@@ -108,7 +117,7 @@ async def submit(
             priority=cast("Priority", priority),  # submit refuses another word
             run_at=run_at, policy=settings.policy(queue, kind, fields), batch=batch,
             tags=tag or (), extra_data=given.extra_data, partner_keys=given.partner_keys,
-            inputs=sent, input_rules=inputs.rules(), **servers.given(),
+            inputs=sent, input_rules=inputs.rules(), **servers.given(), traceparent=traceparent,
         )  # fmt: skip
         if wait:
             return await _wait(everfold, made.job_id, timeout, session)

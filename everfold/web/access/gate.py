@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from everfold.streams.border.logger import get_logger
+from everfold.streams.telemetry.caller_trace import given_traceparent
 from everfold.web.access.answering import Answering
 from everfold.web.access.doorkeeper import Doorkeeper, Visitor
 from everfold.web.access.key_store import KEYS_LIMIT
@@ -57,7 +58,8 @@ class Gate:
         head = read_head(scope, self._settings.trusted_proxies)
         answering = Answering(send, head)
         try:
-            await self._answer(head, scope, receive, answering)
+            with given_traceparent(head.header("traceparent")):
+                await self._answer(head, scope, receive, answering)
         except Exception as error:
             if answering.has_begun:
                 raise
