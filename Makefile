@@ -102,7 +102,7 @@ lock: $(DEV) ## Renew the locked versions, and the list of them that the wheel c
 	$(COMPILE) --upgrade --extra all --group dev --output-file requirements/dev.txt
 	$(COMPILE) --constraint requirements/dev.txt --extra all --output-file requirements/run.txt
 	$(COMPILE) --constraint requirements/dev.txt --extra cli --extra server --extra postgres \
-		--extra erase --extra assets --output-file requirements/image.txt
+		--extra erase --extra assets --extra otel --output-file requirements/image.txt
 	for group in build browser; do \
 		$(UV) pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes \
 			--constraint requirements/dev.txt --group $$group \

@@ -126,6 +126,8 @@ def _called(arguments: list[str]) -> int:
 
         sys.stdout.write(f"{__version__}\n")
         return DONE
+    # redis loads OpenTelemetry where that is installed: it would double a short command.
+    sys.modules.setdefault("opentelemetry", None)  # type: ignore[arg-type]  # what hides a module
     from everfold.commands.call import call
 
     return call(arguments)

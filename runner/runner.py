@@ -37,6 +37,7 @@ from everfold.runner.inputs.input_files import InputFiles
 from everfold.runner.live.live_channel import LiveChannel
 from everfold.runner.outputs.output_collection import Thumbnail
 from everfold.runner.renewal.lease_renewer import LeaseRenewer
+from everfold.runner.telemetry.span_reporter import SpanReporter
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.assets.asset_store import AssetStore
@@ -106,7 +107,7 @@ class Runner:
         reads = anyio.Semaphore(JOB_READS_LIMIT)
         made = thumbnail if config.thumbnails else None
         watching = (ServerWatch(log), LiveChannel(log), CostStore(log))
-        self._shared = Shared(*services, *watching, reads, made)
+        self._shared = Shared(*services, *watching, SpanReporter(log), reads, made)
         self._claimer = Claimer(self._shared, self._start)
         self._sweeper = Sweeper(self._shared, self._start)
         self._promoter = Promoter(self._shared)
@@ -209,6 +210,7 @@ class Runner:
         async with anyio.create_task_group() as actors:
             actors.start_soon(self._shared.fleet.run)
             actors.start_soon(self._shared.costs.run)
+            actors.start_soon(self._shared.spans.run)
             async with anyio.create_task_group() as self._jobs:
                 async with anyio.create_task_group() as takers:
                     self._jobs.start_soon(self._heartbeat.run)
@@ -222,6 +224,7 @@ class Runner:
                     takers.cancel_scope.cancel()
                 await self._finish_or_release()
             await self._leave()
+            await self._shared.spans.finish()
             actors.cancel_scope.cancel()
 
     def _entry(self) -> RunnerEntry:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 import anyio
+import msgspec
 
 from everfold.projector.job.evolve import evolve
 from everfold.projector.job.fold import fold
@@ -19,6 +20,8 @@ from everfold.projector.reading.queries import current, from_log
 from everfold.runner.backend import Attempt
 from everfold.runner.decisions.attempts import attempt_of, forgotten
 from everfold.runner.telemetry.job_lines import JobLines
+from everfold.runner.telemetry.job_trace import trace_of
+from everfold.runner.telemetry.span_reporter import SpanReporter
 from everfold.streams.appending.job_input import load_keys
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Appended, Lease
@@ -26,7 +29,7 @@ from everfold.streams.border.sealed_form import is_sealed
 from everfold.streams.border.secrets import Secret, redacted
 from everfold.streams.errors import OUTAGES, EverfoldError, Unavailable, WrongExpectedSequence
 from everfold.streams.events.codec import WITH_FREE_JSON, Unreadable, decode, reader_level
-from everfold.streams.events.event import Event, Released, Retried
+from everfold.streams.events.event import Event, Fact, Released, Retried
 from everfold.streams.events.record import Recorded
 from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.reading.reader import job_events
@@ -34,8 +37,10 @@ from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.scripts import NewEvent
 from everfold.streams.redis.steady_clock import steady_s
 from everfold.streams.retention.lost_writes import LostWrites, record_lost_writes
+from everfold.streams.telemetry import tracing
 
 T = TypeVar("T")
+E = TypeVar("E", bound=Fact)
 
 KEYS_EVERY_S = 600.0
 """Seconds between two reads of a job's keys for partner nodes, each of which keeps them."""
@@ -47,8 +52,10 @@ SHORT_HISTORY = 10
 class JobLog:
     """One job's log, for the holder of one lease. `job` is the newest known state."""
 
-    def __init__(self, log: Log, dispatch: Dispatch, lease: Lease, lines: JobLines) -> None:
-        self._log, self._dispatch, self._lines = log, dispatch, lines
+    def __init__(
+        self, log: Log, dispatch: Dispatch, lease: Lease, lines: JobLines, spans: SpanReporter
+    ) -> None:
+        self._log, self._dispatch, self._lines, self._spans = log, dispatch, lines, spans
         self.lease = lease
         self.job = fold(lease.history, Job(job_id=lease.job_id))
         self._keys: Mapping[str, Secret] = {}
@@ -90,7 +97,8 @@ class JobLog:
         not in the log then. Events that others appended meanwhile are read, and events that the
         server has lost are recorded, before the event is appended.
         """
-        stamped = await self._sealed(self._log.stamp(await self.redacted(event)))
+        traced = self._traced(await self.redacted(event))
+        stamped = await self._sealed(self._log.stamp(traced))
         while True:
             try:
                 new = self._new(stamped)
@@ -100,13 +108,18 @@ class JobLog:
                 await self.refresh()
         if appended.seq != self.job.seq + 1:
             await self.catch_up()  # an earlier try was not answered
-            self._lines.changed(event, self.job)
-            return self.job
+            return self._changed(event)
         # What was written may be shortened, or of an older version.
         is_other = type(stamped) in WITH_FREE_JSON or self._log.levels.writes < reader_level()
         written = decode(new.payload) if is_other else stamped
         self.job = evolve(self.job, self._recorded(written, new.payload, appended))
+        return self._changed(event)
+
+    def _changed(self, event: Event) -> Job:
+        """Tell of an event that was appended; return the state after it."""
         self._lines.changed(event, self.job)
+        if self.job.is_terminal:
+            self._spans.ended(self.job)
         return self.job
 
     async def release(
@@ -118,14 +131,26 @@ class JobLog:
         unreadable_for_s: float | None = None,
     ) -> None:
         """Release the lease as `Dispatch.release` does; one that is over stays so, or runs out."""
-        for_s = unreadable_for_s
+        traced, for_s = self._traced(event), unreadable_for_s
         try:
             await self._dispatch.release(
-                self.lease, event, wait_s=wait_s, to=to, unreadable_for_s=for_s
+                self.lease, traced, wait_s=wait_s, to=to, unreadable_for_s=for_s
             )
         except EverfoldError:
             return
         self._lines.changed(event, self.job)
+
+    def _traced(self, event: E) -> E:
+        """Return an event with the span that it belongs to; that of the caller where this process
+        exports none."""
+        job = self.job
+        if not tracing.is_on():
+            return msgspec.structs.replace(event, trace=job.trace) if job.trace else event
+        trace = trace_of(job, self._log.generation)
+        if not trace.is_told:
+            return event
+        span = trace.of_event(event, self.lease.epoch, job.attempt)
+        return msgspec.structs.replace(event, trace=str(span))
 
     async def redacted(self, told: T) -> T:
         """Return what is to be recorded without the job's keys for partner nodes: a server, or a

@@ -92,7 +92,8 @@ class JobRun:
         self._slot = JobSlot(shared.fleet, reservation)
         self._backend = JobBackend(shared.fleet)
         self._lines = JobLines(shared.config.name, self._backend.shown)
-        self._job_log = JobLog(shared.log, shared.dispatch, lease, self._lines)
+        told = (self._lines, shared.spans)
+        self._job_log = JobLog(shared.log, shared.dispatch, lease, *told)
         self._leased_at_s = steady_s()
         self._unsure_to_ms = shared.dispatch.clock.unsure_to_ms
         """Times of the log up to this one may be from before the server's clock was set."""

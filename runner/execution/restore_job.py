@@ -93,6 +93,7 @@ async def _submit_again(log: Log, seen: Job, sent: JobInput) -> bool:
             extra_data=sent.extra_data,
             partner_keys=sent.partner_keys,
             inputs=seen.inputs,
+            traceparent=seen.trace,
         )
     except Refused:
         return False  # its id or key was given to something else in the meantime

@@ -13,6 +13,7 @@ from everfold.runner.live.live_channel import LiveChannel
 from everfold.runner.outputs.output_collection import Thumbnail
 from everfold.runner.outputs.places import Places
 from everfold.runner.renewal.lease_renewer import LeaseRenewer
+from everfold.runner.telemetry.span_reporter import SpanReporter
 from everfold.streams.appending.log import Log
 from everfold.streams.assets.asset_store import AssetStore
 from everfold.streams.leases.dispatch import Dispatch
@@ -32,6 +33,7 @@ class Shared(Struct, frozen=True, eq=False):
     server: ServerWatch
     live: LiveChannel
     costs: CostStore
+    spans: SpanReporter
     job_reads: anyio.Semaphore
     """Held while a job run reads its job: thousands that start at once must not delay claims."""
     thumbnail: Thumbnail | None = None

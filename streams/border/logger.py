@@ -57,6 +57,11 @@ def write_logs(handler: logging.Handler, level: int) -> None:
     logging.getLogger(OWN).setLevel(level)
 
 
+def silence(library: str) -> None:
+    """Let a library log nothing: what it would say is told in another way."""
+    logging.getLogger(library).setLevel(logging.CRITICAL + 1)
+
+
 def _harmless(value: object) -> object:
     if value is None or isinstance(value, bool | int | float):
         return value

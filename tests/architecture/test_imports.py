@@ -28,7 +28,7 @@ ROOMS = {
     "projector": "job config assignment folding reading projector subscribing",
     "runner": "loose_json capabilities costs backend config access renewal decisions comfyui "
     "adapters telemetry inputs outputs live execution claiming runner",
-    "everfold": "event_text moments durations policy_settings policy_file workflow_file "
+    "everfold": "event_text tracing moments durations policy_settings policy_file workflow_file "
     "contract timeline simulator embedded sinks buckets archives assets erasing changed_graph "
     "shown_jobs submit_check submitting operations why queue_operations many_jobs client "
     "sync demo "

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from everfold import __version__
 from everfold.commands.process.logs import begin_logging
 from everfold.commands.process.process_options import ProcessOptions
 from everfold.commands.session import Session
 from everfold.streams.errors import Misconfigured
+from everfold.tracing.begin import traced
 
 if TYPE_CHECKING:
     from everfold.metrics.surface import Check, Source
@@ -41,8 +43,9 @@ async def running(options: ProcessOptions, session: Session) -> AsyncIterator[Ru
     """
     begin_logging(options.log_level, options.log_format)
     process = RunningProcess()
-    async with _listening(options, process, session):
-        yield process
+    with traced(__version__):
+        async with _listening(options, process, session):
+            yield process
 
 
 @contextlib.asynccontextmanager
