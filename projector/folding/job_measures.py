@@ -42,36 +42,35 @@ RETRIED = counter("everfold_jobs_retried", "Jobs that went back to wait for anot
 REWOUND = counter("everfold_rewound_jobs", "Times that the server had lost events of a job.")
 
 
-def count_events(before: Job, after: Job, records: Sequence[Recorded]) -> None:
-    """Count what led from one state of a job to another: those of `records` between them."""
+_COUNTED = frozenset((Submitted, Started, Recovered, Rewound))
+"""The types of events that are looked at; others tell what they have to by the states."""
+
+
+def count_events(before: Job, after: Job, records: Sequence[Recorded]) -> float | None:
+    """Count what led from one state of a job to another: those of `records` between them.
+
+    Return how many seconds a job ran that has ended now, None for any other.
+    """
     has_started = bool(before.started_at_ms or before.losses or before.retried)
     for record in records:
-        if not before.seq < record.seq <= after.seq:
+        if type(record.event) not in _COUNTED or not before.seq < record.seq <= after.seq:
             continue
         match record.event:
             case Submitted(queue=queue, priority=priority):
                 SUBMITTED.add(queue, priority)
-            case Started():
-                if not has_started:
-                    _count_wait(before, after, record)
-                has_started = True
             case Recovered(reason=reason, idle_ms=idle_ms):
                 RECOVERIES.add(reason)
                 RECOVERY_S.observe(idle_ms / 1000)
             case Rewound():
                 REWOUND.add()
-            case _:
-                pass
+            case _:  # started
+                if not has_started:
+                    _count_wait(before, after, record)
+                has_started = True
     if after.retried > before.retried:
         RETRIED.add(amount=after.retried - before.retried)
-    if after.is_terminal and not before.is_terminal:
-        _count_end(after)
-
-
-def ran_s(before: Job, after: Job) -> float | None:
-    """Return how long a job ran that has just ended; None for any other."""
-    is_end = after.is_terminal and not before.is_terminal and after.started_at_ms
-    return max(0, after.ended_at_ms - after.started_at_ms) / 1000 if is_end else None
+    is_end = after.is_terminal and not before.is_terminal
+    return _count_end(after) if is_end else None
 
 
 def _count_wait(before: Job, after: Job, record: Recorded) -> None:
@@ -80,10 +79,11 @@ def _count_wait(before: Job, after: Job, record: Recorded) -> None:
         WAIT_S.observe((record.time_ms - due_ms) / 1000, after.queue)
 
 
-def _count_end(job: Job) -> None:
+def _count_end(job: Job) -> float | None:
     code = job.error.code if job.status == "failed" and job.error else ""
-    if job.status == "expired":
-        code = job.reason
-    ENDED.add(job.queue, job.status, code)
-    if (seconds := ran_s(Job(), job)) is not None:
-        RUN_S.observe(seconds, job.kind)
+    ENDED.add(job.queue, job.status, job.reason if job.status == "expired" else code)
+    if not job.started_at_ms:
+        return None
+    seconds = max(0, job.ended_at_ms - job.started_at_ms) / 1000
+    RUN_S.observe(seconds, job.kind)
+    return seconds

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import anyio
 
 from everfold.projector.config import ProjectorConfig
-from everfold.projector.folding.job_measures import count_events, ran_s
+from everfold.projector.folding.job_measures import count_events
 from everfold.projector.folding.jobs_commit import FoldedBatch, StateChange, commit_jobs
 from everfold.projector.folding.parking import GAP, Parked, park, with_skips
 from everfold.projector.folding.projection import (
@@ -239,6 +239,5 @@ def _measure(batch: FoldedBatch, run_times: RunTimes) -> None:
         if not change.records:
             continue
         before = change.known or change.before
-        count_events(before, change.after, change.records)
-        if (seconds := ran_s(before, change.after)) is not None:
+        if (seconds := count_events(before, change.after, change.records)) is not None:
             run_times.note(change.after.queue, seconds)

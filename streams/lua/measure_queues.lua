@@ -12,20 +12,21 @@
 --- @include "check_key"
 --- @include "places"
 local heads = ARGV[1] .. ':head:'
-local why = refused('TYPE HGET', heads)
+local why = refused('HGET', heads) or refused('TYPE ZCARD ZCOUNT ZRANGEBYSCORE', KEYS[1])
 if why then return redis.error_reply(why) end
-local bounds = { '-inf', string.format('%d', band_of('normal')), string.format('%d', band_of('low')), '+inf' }
+local normal, low = string.format('%d', band_of('normal')), string.format('%d', band_of('low'))
+local from, to = { '-inf', normal, low }, { '(' .. normal, '(' .. low, '+inf' }
 local outcome = { 'measured' }
 for i = 1, #KEYS do
   local waiting, found = KEYS[i], {}
-  if not check_key(waiting, 'zset', 'ZCARD ZCOUNT ZRANGEBYSCORE') and redis.call('ZCARD', waiting) > 0 then
-    for band = 1, 3 do
-      local from, to = bounds[band], band < 3 and '(' .. bounds[band + 1] or '+inf'
-      local count = redis.call('ZCOUNT', waiting, from, to)
-      local first = count > 0 and redis.call('ZRANGEBYSCORE', waiting, from, to, 'LIMIT', 0, 1)[1]
-      local head = first and heads .. first
+  if redis.call('TYPE', waiting).ok == 'zset' then
+    local counts = { redis.call('ZCOUNT', waiting, from[1], to[1]), 0, redis.call('ZCOUNT', waiting, from[3], to[3]) }
+    counts[2] = redis.call('ZCARD', waiting) - counts[1] - counts[3]
+    for band, count in ipairs(counts) do
+      local first = count > 0 and redis.call('ZRANGEBYSCORE', waiting, from[band], to[band], 'LIMIT', 0, 1)[1]
+      local submitted = first and redis.pcall('HGET', heads .. first, 'first')
       table.insert(found, count)
-      table.insert(found, head and not check_key(head, 'hash') and redis.call('HGET', head, 'first') or '')
+      table.insert(found, type(submitted) == 'string' and submitted or '')
     end
   end
   table.insert(outcome, found)

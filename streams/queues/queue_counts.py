@@ -19,7 +19,7 @@ from everfold.streams.redis.scripts import Script
 
 _measure_queues = Script("everfold.streams", "measure_queues", is_read_only=True)
 
-QUEUES_AT_ONCE = 100
+QUEUES_AT_ONCE = 50
 """Queues of a partition that one call counts."""
 HELD_LIMIT = 10_000
 """Jobs that runners hold, of one queue and priority of a partition, that are counted."""

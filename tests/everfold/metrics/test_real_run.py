@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from everfold import Everfold
+from everfold.metrics.sampled import Sampled
 from everfold.streams.appending.append_measures import FENCED
 from everfold.streams.errors import Fenced
 from everfold.streams.events.event import Released, Started
 from everfold.streams.leases.producer import Producer
 from everfold.streams.redis.redis_errors import command
 from tests.everfold.metrics.scraping import Watched, watched
+from tests.support.servers import OwnServer
 from tests.support.stack import Stack, sleeper
 from tests.support.wait import eventually
 
@@ -110,3 +115,32 @@ async def test_names_that_users_make_up_are_data(stack: Stack) -> None:
 
     assert await farm.total("everfold_queue_oldest_seconds", queue=odd) == 0
     assert await farm.total("everfold_jobs", queue="y") == 0
+
+
+async def test_a_scrape_of_a_thousand_queues_asks_little(server: OwnServer) -> None:
+    async with Everfold.connect(server.url) as everfold:
+        log = everfold.log
+        for number in range(1_100):
+            await command(log.redis, "SADD", log.keys.queues(number % 8), f"q{number:04}")
+            waiting = log.keys.waiting(number % 8, f"q{number:04}")
+            await command(log.redis, "EVAL", MANY_WAIT, 1, waiting, 100)
+        sampled = Sampled(everfold)
+        await command(log.redis, "CONFIG", "RESETSTAT")
+        sample = await sampled.all()
+        await sampled.all()
+        stats = await command(log.redis, "INFO", "commandstats")
+        for name in ("q0000", "q1099"):
+            found = await sampled.queue(name)
+            assert found is not None
+            assert sum(found.waiting) == 100
+        assert await sampled.queue("none") is None
+
+    asked = dict(re.findall(r"cmdstat_(\w+):calls=(\d+)", stats.decode()))  # type: ignore[attr-defined]
+    assert sample.queues.count == 1_100
+    assert sum(sum(one.waiting) for one in sample.queues.by_name.values()) == 100_000
+    assert int(asked["evalsha_ro"]) < 250
+    assert int(asked["scard"]) == 1_000
+    assert "xrange" not in asked or int(asked["xrange"]) < 100
+
+
+MANY_WAIT = "for i = 1, ARGV[1] do redis.call('ZADD', KEYS[1], 2251799813685248 + i, i) end"
