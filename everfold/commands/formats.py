@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -57,20 +57,6 @@ def left(job: Job) -> str:
     """Return how long a job is expected to run still, as the end of a sentence; or nothing."""
     left_s = job.left_at_s(time.time() * 1000)
     return f", about {span(left_s)} left" if left_s else ""
-
-
-SHORT = 8
-"""Characters of the end of an id that stand for it, or more where jobs share them."""
-
-
-def short_ids(job_ids: Iterable[str]) -> dict[str, str]:
-    """Return for each id the end of it that no other one of these has."""
-    ids = list(dict.fromkeys(job_ids))
-    for length in range(SHORT, max(map(len, ids), default=SHORT) + 1):
-        found = {job_id: job_id[-length:] for job_id in ids}
-        if len(set(found.values())) == len(ids):
-            return found
-    return {job_id: job_id for job_id in ids}
 
 
 def job_columns(

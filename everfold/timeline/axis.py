@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
+from everfold.durations import duration_text
+
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 
 STEPS_MS = (
@@ -46,14 +48,5 @@ class Axis(Struct, frozen=True):
 
 
 def after(ms: int) -> str:
-    """Return a time since the start: 250 ms, 1.5 s, 45 s, 2:05, 1:00:00, 3 d 04:00."""
-    if ms < SECOND:
-        return f"{ms} ms" if ms else "0"
-    if ms < MINUTE:
-        return f"{ms / SECOND:g} s"
-    days, rest = divmod(ms, DAY)
-    hours, rest = divmod(rest, HOUR)
-    minutes, seconds = divmod(rest // SECOND, 60)
-    if days:
-        return f"{days} d {hours:02}:{minutes:02}"
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    """Return a time since the start as all output writes durations; 0 for the start."""
+    return duration_text(ms / 1000) if ms else "0"

@@ -5,9 +5,9 @@ Rule: pure. Only what a picture has is explained.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from everfold.timeline.rows import Row, marks_of, owners_of, statuses_of
+from everfold.timeline.rows import Row, marks_of, owner_letters, owners_of, statuses_of
 from everfold.timeline.shapes import rect, text
 from everfold.timeline.tracks import MARKS, RECOVERING, RUNNING, WAITING
 
@@ -75,8 +75,9 @@ def _entries(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
     for kind in (kind for kind in swatches if kind in kinds):
         yield _swatch(swatches[kind]), kind
     owners = owners_of(rows)
+    letters = owner_letters(owners)
     for place, owner in enumerate(owners[:MOST_OWNERS]):
-        yield _swatch(OWNER_COLORS[place % len(OWNER_COLORS)]), f"running: {owner}"
+        yield _swatch(OWNER_COLORS[place % len(OWNER_COLORS)]), _running(owner, letters)
     if len(owners) > MOST_OWNERS:
         yield "", f"and {len(owners) - MOST_OWNERS} more runners"
     if any(s.kind == RUNNING and not s.owner for row in rows for s in row.segments):
@@ -87,6 +88,10 @@ def _entries(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
         yield shape + 'transform="translate(8 6) scale(5.5)"/>', kind
     for status in statuses_of(rows):
         yield rect(4, 0, 8, 12, STATUS_COLORS.get(status, UNOWNED_COLOR)), status
+
+
+def _running(owner: str, letters: Mapping[str, str]) -> str:
+    return f"{letters.get(owner, '')} running: {owner}".strip()
 
 
 def _swatch(color: str) -> str:

@@ -6,13 +6,12 @@ Rule: pure. Segments of a row never overlap.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from string import ascii_uppercase
 
 from msgspec import Struct
 
+from everfold.projector.job.short_ids import short_ids
 from everfold.timeline.tracks import WAITING, Mark, Segment, Track
-
-SHORT = 8
-"""Letters of a job id that are shown: the last ones, since the first ones are its time."""
 
 
 class End(Struct, frozen=True):
@@ -40,12 +39,14 @@ def rows_of(tracks: Sequence[Track], by: str) -> list[Row]:
     """Return the rows, by "job" or by "backend"."""
     if by == "backend":
         return backend_rows(tracks)
-    return [_job_row(track) for track in sorted(tracks, key=lambda track: track.start_ms)]
+    short = short_ids(track.job_id for track in tracks)
+    ordered = sorted(tracks, key=lambda track: track.start_ms)
+    return [_job_row(track, short[track.job_id]) for track in ordered]
 
 
-def _job_row(track: Track) -> Row:
+def _job_row(track: Track, label: str) -> Row:
     return Row(
-        label=track.job_id[-SHORT:],
+        label=label,
         name=track.job_id,
         segments=track.segments,
         marks=track.marks,
@@ -122,6 +123,14 @@ def owners_of(rows: Iterable[Row]) -> list[str]:
     """Return the runners that the rows name, in the order of their first segments."""
     segments = sorted((s for row in rows for s in row.segments), key=lambda s: s.start_ms)
     return list(dict.fromkeys(segment.owner for segment in segments if segment.owner))
+
+
+def owner_letters(owners: Sequence[str]) -> dict[str, str]:
+    """Return the letter with which a runner's bars begin, so that no color is needed to tell
+    runners apart; none where there is one runner, or more than letters."""
+    if not 1 < len(owners) <= len(ascii_uppercase):
+        return {}
+    return dict(zip(owners, ascii_uppercase, strict=False))
 
 
 def marks_of(rows: Iterable[Row]) -> set[str]:

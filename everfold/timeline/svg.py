@@ -19,15 +19,16 @@ from everfold.timeline.legend import (
     WAITING_COLOR,
     legend,
 )
-from everfold.timeline.rows import End, Row, extent_ms, owners_of, rows_of
+from everfold.timeline.rows import End, Row, extent_ms, owner_letters, owners_of, rows_of
 from everfold.timeline.shapes import rect, text, tip
+from everfold.timeline.summary import summary
 from everfold.timeline.tracks import RECOVERING, RUNNING, WAITING, Mark, Segment, Track
 
 WIDTH = 1400
 MOST_HEIGHT = 4000
 MOST_ROWS = 3000
 MARGIN = 16
-HEAD, FOOT = 64, 34
+HEAD, FOOT = 84, 34
 """Above the legend's last line and the rows; below the rows."""
 LEGEND_LINE = 18
 STATUS_STRIP, STATUS_WORDS = 8, 74
@@ -41,6 +42,7 @@ STYLE = """
 text{font:11px ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace;fill:#374151}
 .title{font-size:15px;font-weight:bold;fill:#111827}
 .tick{font-size:10px;fill:#6b7280}.grid{stroke:#e5e7eb;stroke-width:1}
+.letter{fill:#fff;font-weight:bold;pointer-events:none}
 .mark{stroke:#fff;stroke-width:.16}.waiting{shape-rendering:crispEdges}
 """
 HATCH = (
@@ -56,19 +58,20 @@ def svg(tracks: Sequence[Track], by: str = "job", title: str = "") -> str:
     shown = rows[-MOST_ROWS:]
     if len(shown) < len(rows):
         title += f" (the newest {len(shown):,} of {len(rows):,} rows)"
-    return "\n".join(_Picture(shown, title).lines()) + "\n"
+    return "\n".join(_Picture(shown, title, " · ".join(summary(tracks))).lines()) + "\n"
 
 
 class _Picture:
     """Computes the positions of rows, axis and legend, and draws them."""
 
-    def __init__(self, rows: Sequence[Row], title: str) -> None:
-        self.rows, self.title = rows, title
+    def __init__(self, rows: Sequence[Row], title: str, summary: str) -> None:
+        self.rows, self.title, self.summary = rows, title, summary
         self.legend = list(legend(rows, WIDTH - 2 * MARGIN))
         self.top = HEAD + LEGEND_LINE * len(self.legend)
         self.pitch = row_height(len(rows), MOST_HEIGHT - self.top - FOOT)
         self.bottom = self.top + self.pitch * len(rows)
         self.colors = owner_colors(rows)
+        self.letters = owner_letters(owners_of(rows))
         longest = max((len(row.label) for row in rows), default=0) if self.has_words else 0
         left = MARGIN + min(longest, 40) * LETTER + 8
         right = WIDTH - MARGIN - STATUS_STRIP - 6 - (STATUS_WORDS if self.has_words else 0)
@@ -88,8 +91,9 @@ class _Picture:
         yield f"<style>{STYLE}</style><defs>{HATCH}</defs>"
         yield rect(0, 0, WIDTH, height, "#ffffff")
         yield text(MARGIN, 26, self.title, "title")
+        yield text(MARGIN, 46, self.summary)
         for place, line in enumerate(self.legend):
-            yield f'<g transform="translate({MARGIN} {38 + LEGEND_LINE * place})">{line}</g>'
+            yield f'<g transform="translate({MARGIN} {58 + LEGEND_LINE * place})">{line}</g>'
         yield from self._ticks()
         for place, row in enumerate(self.rows):
             yield from self._row(row, self.top + self.pitch * place)
@@ -130,7 +134,7 @@ class _Picture:
     def _segment(self, segment: Segment, y: float) -> str:
         inset = self.gap + (self.pitch * 0.2 if segment.kind == WAITING else 0)
         left, right = self.axis.at(segment.start_ms), self.axis.at(segment.end_ms)
-        return rect(
+        bar = rect(
             left,
             y + inset,
             max(right - left, 0.6),
@@ -139,6 +143,14 @@ class _Picture:
             segment.kind,
             told=_told(segment),
         )
+        return bar + self._letter(segment, left, right, y)
+
+    def _letter(self, segment: Segment, left: float, right: float, y: float) -> str:
+        """Return the letter of a segment's runner at its bar's beginning, if there is room."""
+        letter = self.letters.get(segment.owner, "") if segment.kind == RUNNING else ""
+        if not letter or not self.has_words or right - left < 2 * LETTER:
+            return ""
+        return text(left + 2, y + self.pitch / 2 + 4, letter, "letter")
 
     def _color(self, segment: Segment) -> str:
         if segment.kind == RUNNING:

@@ -12,7 +12,14 @@ from rich.text import Text
 
 from everfold.streams.border.text import for_terminal
 from everfold.timeline.axis import Axis, after
-from everfold.timeline.rows import Row, extent_ms, marks_of, owners_of, rows_of
+from everfold.timeline.rows import (
+    Row,
+    extent_ms,
+    marks_of,
+    owner_letters,
+    owners_of,
+    rows_of,
+)
 from everfold.timeline.tracks import KINDS, MARKS, RECOVERING, RUNNING, WAITING, Track
 
 CELLS = {WAITING: "░", RUNNING: "█", RECOVERING: "▒"}
@@ -43,12 +50,13 @@ def terminal(
     bar = max(LEAST_BAR, width - label - STATUS - 2)
     axis = Axis(*extent_ms(rows), 0, bar)
     colors = {owner: OWNER_STYLES[i % len(OWNER_STYLES)] for i, owner in enumerate(owners_of(rows))}
-    yield Text(" " * (label + 1)).append(_tick_line(axis, bar), "dim")
+    letters = owner_letters(list(colors))
+    yield Text(" " * (label + 1)).append(tick_line(axis, bar), "dim")
     for row in rows:
         line = Text(f"{row.label[-label:]:<{label}} ")
-        line.append_text(_bar(row, axis, bar, colors))
+        line.append_text(_bar(row, axis, bar, colors, letters))
         yield line.append(f" {row.status}".rstrip(), styles.get(row.status, ""))
-    yield from _legend(rows, colors, width)
+    yield from _legend(rows, colors, letters, width)
 
 
 def _printable(row: Row) -> Row:
@@ -56,7 +64,8 @@ def _printable(row: Row) -> Row:
     return replace(row, label=for_terminal(row.label), segments=segments)
 
 
-def _tick_line(axis: Axis, bar: int) -> str:
+def tick_line(axis: Axis, bar: int) -> str:
+    """Return the labels of the ticks over a bar."""
     line = ""
     for x, words in axis.ticks(max(1, bar // TICK_CELLS)):
         place = int(x)
@@ -65,7 +74,7 @@ def _tick_line(axis: Axis, bar: int) -> str:
     return line.rstrip()
 
 
-def _bar(row: Row, axis: Axis, bar: int, colors: dict[str, str]) -> Text:
+def _bar(row: Row, axis: Axis, bar: int, colors: dict[str, str], letters: dict[str, str]) -> Text:
     cells = [(" ", "")] * bar
     # The most telling last: it stays where several meet in a cell.
     for kind in KINDS:
@@ -74,14 +83,18 @@ def _bar(row: Row, axis: Axis, bar: int, colors: dict[str, str]) -> Text:
             first = min(bar - 1, int(axis.at(segment.start_ms)))
             beyond = max(first + 1, round(axis.at(segment.end_ms)))
             cells[first:beyond] = [(CELLS[kind], style)] * (beyond - first)
+            if kind == RUNNING and segment.owner in letters:
+                cells[first] = (letters[segment.owner], f"reverse {style}")
     for mark in row.marks:
         cells[min(bar - 1, int(axis.at(mark.at_ms)))] = MARK_CELLS[mark.kind]
     return Text.assemble(*cells)
 
 
-def _legend(rows: Sequence[Row], colors: dict[str, str], width: int) -> Iterator[Text]:
+def _legend(
+    rows: Sequence[Row], colors: dict[str, str], letters: dict[str, str], width: int
+) -> Iterator[Text]:
     line = Text()
-    for entry in _entries(rows, colors, width):
+    for entry in _entries(rows, colors, letters, width):
         if line and line.cell_len + 2 + entry.cell_len > width:
             yield line
             line = Text()
@@ -89,13 +102,16 @@ def _legend(rows: Sequence[Row], colors: dict[str, str], width: int) -> Iterator
     yield line
 
 
-def _entries(rows: Sequence[Row], colors: dict[str, str], width: int) -> Iterator[Text]:
+def _entries(
+    rows: Sequence[Row], colors: dict[str, str], letters: dict[str, str], width: int
+) -> Iterator[Text]:
     start_ms, end_ms = extent_ms(rows)
     yield Text(f"{after(max(100, (end_ms - start_ms) // 100 * 100))} in all", "dim")
     for kind in (WAITING, RECOVERING, RUNNING):
         yield Text(CELLS[kind], CELL_STYLES.get(kind, "")).append(f" {kind}", "default")
     for owner, color in list(colors.items())[:MOST_OWNERS]:
-        yield Text(CELLS[RUNNING], color).append(f" {owner[: width - 4]}", "default")
+        sign = letters.get(owner, "") + CELLS[RUNNING]
+        yield Text(sign, color).append(f" {owner[: width - 5]}", "default")
     if len(colors) > MOST_OWNERS:
         yield Text(f"and {len(colors) - MOST_OWNERS} more runners")
     found = marks_of(rows)

@@ -82,6 +82,9 @@ class Track(Struct, frozen=True):
     is_open: bool
     segments: tuple[Segment, ...]
     marks: tuple[Mark, ...]
+    queue: str = ""
+    kind: str = ""
+    batch: str = ""
 
 
 class TrackBuilder:
@@ -130,6 +133,9 @@ class TrackBuilder:
             is_open=is_open,
             segments=tuple(segments),
             marks=tuple(self._marks),
+            queue=self.job.queue,
+            kind=self.job.kind,
+            batch=self.job.batch,
         )
 
     def _change(self, kind: str, at_ms: int) -> None:

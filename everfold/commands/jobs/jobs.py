@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 
 from everfold.assets.sizes import size_text
 from everfold.client import Everfold, to_json
-from everfold.commands.formats import ago, job_columns, short_ids, status
+from everfold.commands.formats import ago, job_columns, status
 from everfold.commands.jobs.many import (
     act_on_many,
     cancel_one,
@@ -40,6 +40,7 @@ from everfold.commands.session import DEFAULT, Session
 from everfold.many_jobs import RERUN_STATUSES
 from everfold.operations import BackendStatus
 from everfold.projector.job.job import OPEN_STATUSES, Job
+from everfold.projector.job.short_ids import short_ids
 from everfold.projector.reading.queries import Page
 from everfold.streams.errors import CorruptLog, Unknown
 

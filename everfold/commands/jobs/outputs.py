@@ -11,11 +11,11 @@ from cyclopts import Parameter
 
 from everfold.assets.sizes import size_text
 from everfold.client import Everfold
-from everfold.commands.formats import SHORT
 from everfold.commands.options import AssetsPlace, JobId
 from everfold.commands.output import Part, complain, emit, say
 from everfold.commands.session import DEFAULT, Session
 from everfold.projector.job.job import Job
+from everfold.projector.job.short_ids import SHORT
 
 if TYPE_CHECKING:
     from everfold.assets.getting import SavedFile

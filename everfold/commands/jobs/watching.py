@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import anyio
 
 from everfold.client import Everfold, to_json
-from everfold.commands.formats import doing, job_columns, left, short_ids
+from everfold.commands.formats import doing, job_columns, left
 from everfold.commands.jobs.outputs import show_outputs
 from everfold.commands.numbers import duration
 from everfold.commands.output import console, emit, is_terminal, say, table
 from everfold.commands.session import Session
 from everfold.durations import duration_text
 from everfold.projector.job.job import Job
+from everfold.projector.job.short_ids import short_ids
 from everfold.projector.reading.queries import Page
 
 if TYPE_CHECKING:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from rich.text import Text
 
-from everfold.commands.formats import job_columns, short_ids
+from everfold.commands.formats import job_columns
 from everfold.commands.tables import layout, records, wrapped
 from everfold.projector.job.job import Job
+from everfold.projector.job.short_ids import short_ids
 from everfold.streams.events.event import Failure
 from tests.everfold.test_output import in_terminal, without_colors
 

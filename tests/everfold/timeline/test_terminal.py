@@ -41,9 +41,9 @@ def test_a_gap_and_the_recovery_in_it_are_told_apart_and_explained() -> None:
         (250, "250 ms"),
         (1_500, "1.5 s"),
         (45_000, "45 s"),
-        (125_000, "2:05"),
-        (3_600_000, "1:00:00"),
-        (273_600_000, "3 d 04:00"),
+        (125_000, "2 min 5 s"),
+        (3_600_000, "1 h"),
+        (273_600_000, "3 d 4 h"),
     ],
 )
 def test_times_are_told_in_the_unit_that_fits(ms: int, words: str) -> None:
