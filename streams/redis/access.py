@@ -177,6 +177,10 @@ class Access(Struct, frozen=True):
         quoted = " ".join(f"'{word}'" if set(word) & set("~&|%") else word for word in self._words)
         return f"ACL SETUSER everfold-{self.role} reset on {quoted}"
 
+    def file_line(self) -> str:
+        """Return the line of an aclfile; `PASSWORD` is to be replaced."""
+        return f"user everfold-{self.role} reset on {' '.join(self._words)}"
+
     @property
     def _words(self) -> list[str]:
         return [">PASSWORD", *self.rules().split()]

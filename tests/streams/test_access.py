@@ -219,3 +219,16 @@ def test_everfold_acl_prints_what_setuser_takes(admin: Redis, tmp_path: Path) ->
     for role in ROLES:
         grant(admin, Access(role, NS).rules())
         assert Access(role, NS).line().startswith("ACL SETUSER everfold-")
+
+
+async def test_an_aclfile_has_a_line_for_each_role(tmp_path: Path) -> None:
+    file = tmp_path / "users.acl"
+    lines = [Access(role, NS).file_line().replace("PASSWORD", "pw") for role in ROLES]
+    file.write_text("\n".join(["user default on nopass ~* &* +@all", *lines, ""]))
+    with own_server(_engines()[0], tcp=True, aclfile=str(file)) as server:
+        async with Log.open(server.url, namespace=NS):
+            pass
+        for role in ROLES:
+            url = server.url.replace("redis://", f"redis://everfold-{role}:pw@")
+            async with Log.open(url, namespace=NS, role=role):
+                pass

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from cyclopts import Parameter
+
 from everfold.commands.session import DEFAULT, Session
 from everfold.streams.redis.access import Access, Role
 
 
-async def acl(role: Role, /, *, session: Session = DEFAULT) -> None:
+async def acl(
+    role: Role,
+    /,
+    *,
+    aclfile: Annotated[
+        bool, Parameter(help="Print it as a line of Redis' aclfile, which has one for each user.")
+    ] = False,
+    session: Session = DEFAULT,
+) -> None:
     """Print the least rights that a role needs on the server, as ACL SETUSER.
 
     Replace PASSWORD and send the line with redis-cli. A client submits and cancels; an operator
@@ -19,4 +31,5 @@ async def acl(role: Role, /, *, session: Session = DEFAULT) -> None:
         What the user is for.
     """
     access = Access(role, session.namespace)
-    session.tell({"role": role, "rules": access.rules()}, access.line())
+    line = access.file_line() if aclfile else access.line()
+    session.tell({"role": role, "rules": access.rules()}, line)
