@@ -12,6 +12,7 @@ from redis import Redis
 
 from everfold.streams.redis.access import Role
 from tests.deploy.services import Service
+from tests.support.otlp_receiver import Receiver
 from tests.support.programs import Program, StartProgram
 from tests.support.servers import OwnServer
 
@@ -22,8 +23,16 @@ IN_URL = "a-pass%3Aword%40%2F%23%25"
 class Deployed:
     """What runs, and where it is watched."""
 
-    def __init__(self, folder: Path, server: OwnServer, admin: Redis, start: StartProgram) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        server: OwnServer,
+        admin: Redis,
+        start: StartProgram,
+        collector: Receiver,
+    ) -> None:
         self.folder, self._server, self._admin, self.start_program = folder, server, admin, start
+        self.collector = collector
         self.programs: dict[str, Program] = {}
         self.watched: dict[str, str] = {}
         """Service -> where its process answers those that watch it."""
@@ -63,6 +72,7 @@ class Deployed:
             words = [comfyui if word.startswith("http://127.0.0.1:") else word for word in words]
         environ = {name: _placed(v, self.folder, places) for name, v in one.environ.items()}
         environ |= {**await self.environ(one.role), "COMFYUI_URL": comfyui}
+        environ |= self.collector.environ
         program = self.start_program("-m", "everfold", *words, environ=environ)
         self.programs[one.name] = program
         line = await program.line("metrics  ", within_s=30)

@@ -74,7 +74,8 @@ def compose() -> dict[str, dict[str, Any]]:
 def test_the_image_has_what_each_service_of_compose_needs() -> None:
     lock = (ROOT / "requirements" / "image.txt").read_text()
 
-    for name in ("starlette", "uvicorn", "prometheus-client", "asyncpg", "cryptography"):
+    needed = ("starlette", "uvicorn", "prometheus-client", "asyncpg", "cryptography", "obstore")
+    for name in (*needed, "opentelemetry-sdk"):
         assert f"\n{name}==" in lock, name
 
 

@@ -20,6 +20,7 @@ from tests.architecture.source_tree import ROOT
 from tests.deploy.farm import Deployed
 from tests.deploy.services import DEPLOY, Service, services
 from tests.support.forked import ForkServer
+from tests.support.otlp_receiver import receiving
 from tests.support.programs import programs
 from tests.support.servers import ServerChoice, client, own_server
 from tests.support.stack import Comfy, sleeper
@@ -42,11 +43,12 @@ async def deployed(
     assert server_choice.engine is not None
     environ = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
     with (
+        receiving() as collector,
         own_server(server_choice.engine, tcp=True, conf=folder / "redis.conf") as server,
         client(server.url) as admin,
         programs(folder=folder, environ=environ, fork_server=fork_server) as start,
     ):
-        yield Deployed(folder, server, admin, start)
+        yield Deployed(folder, server, admin, start, collector)
 
 
 @pytest.mark.long
@@ -63,6 +65,7 @@ async def test_a_job_runs_on_what_a_bare_folder_starts(deployed: Deployed, sourc
     async with httpx.AsyncClient(base_url=deployed.gateway, headers=headers, timeout=20) as studio:
         await _finishes(studio)
         await _is_watched(deployed)
+        await _is_traced(deployed)
         scale = (await studio.get("/scale/default")).json()
         assert (scale["jobs"], scale["runners"]) == (0, 1)
         job_id = await _submit(studio, 1.0)
@@ -108,6 +111,13 @@ async def _is_watched(deployed: Deployed) -> None:
         text = (await deployed.asked(name, "/metrics")).text
         names |= {family.name for family in text_string_to_metric_families(text)}
     assert {"everfold_jobs_ended", "everfold_jobs_submitted"} <= names
+
+
+async def _is_traced(deployed: Deployed) -> None:
+    """The trace that the studio began goes on in the runner."""
+    await eventually(lambda: deployed.collector.of_trace(TRACE), 10)
+    names = {span.name for span in deployed.collector.of_trace(TRACE)}
+    assert len(names) > 2, names
 
 
 async def _drains(deployed: Deployed, one: Service) -> None:

@@ -37,7 +37,7 @@ ALWAYS = [Requirement(one) for one in PROJECT["project"]["dependencies"]]
 DECLARED = {
     "build": group("build") + [Requirement(one) for one in PROJECT["build-system"]["requires"]],
     "dev": ALWAYS + extras("all") + group("dev"),
-    "image": ALWAYS + extras("cli", "server", "postgres", "erase", "assets"),
+    "image": ALWAYS + extras("cli", "server", "postgres", "erase", "assets", "otel"),
     "run": ALWAYS + extras("all"),
 }
 
