@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute, compile_path
 
 from everfold.client import Everfold
 from everfold.streams.border.logger import get_logger
+from everfold.web import any_text as any_text  # registers what rows name
 from everfold.web.access.gate import Gate
 from everfold.web.caller import NOBODY, Caller
 from everfold.web.comfyui.socket.client_socket import SOCKET_PATHS, serve_socket
@@ -112,7 +113,7 @@ def rest_of(gateway: Gateway, contract: Contract) -> list[BaseRoute]:
 
     any_path = Operation(method="", path="", answer=answer, name="rest", summary="", is_public=True)
     endpoint = _endpoint(gateway, any_path, contract.form)
-    return [Route(below + "/{rest:path}", endpoint, methods=METHODS, include_in_schema=False)]
+    return [Route(below + "/{rest:text}", endpoint, methods=METHODS, include_in_schema=False)]
 
 
 def _endpoint(

@@ -120,3 +120,21 @@ async def test_what_is_sent_in_place_of_a_prompt_is_recognized(
 
     assert answer.status_code == 400
     assert told in answer.json()["error"]["details"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/history/a%0Ab", 200),
+        ("/history_v2/%0A", 200),
+        ("/userdata/a%0Ab", 403),
+        ("/api/v2/x%0Ay", 404),
+        ("/templates/a%0Ab", 404),
+        ("/a%0Ab", 404),
+    ],
+)
+async def test_the_end_of_a_line_in_a_path_reaches_the_route_of_the_path(
+    client: httpx.AsyncClient, path: str, status: int
+) -> None:
+    answer = await client.get(path)
+    assert (answer.status_code, answer.text == "Not Found") == (status, False), answer.text

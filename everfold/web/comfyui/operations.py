@@ -53,7 +53,7 @@ JOBS: tuple[Operation, ...] = (
         body=dict[str, object], answers={200: None},
     ),
     Operation(
-        method="GET", path="/history/{prompt_id:path}", answer=history.get_history_of,
+        method="GET", path="/history/{prompt_id:text}", answer=history.get_history_of,
         name="comfyui_get_history_of", role="reader",
         summary="Return one prompt that has ended, or an empty object.",
         parameters=(PROMPT_ID,), answers={200: dict[str, object]},
@@ -65,7 +65,7 @@ JOBS: tuple[Operation, ...] = (
         parameters=(MAX_ITEMS, OFFSET), answers={200: history.HistoryV2},
     ),
     Operation(
-        method="GET", path="/history_v2/{prompt_id:path}", answer=history.get_history_v2_of,
+        method="GET", path="/history_v2/{prompt_id:text}", answer=history.get_history_v2_of,
         name="comfyui_get_history_v2_of", role="reader",
         summary="Return one prompt that has ended, or an empty object.",
         parameters=(PROMPT_ID,), answers={200: dict[str, history.EntryV2]},
@@ -184,7 +184,7 @@ COMFYUI: tuple[Operation, ...] = (*JOBS, *FILES, *SERVER)
 
 EXTENSIONS: tuple[Operation, ...] = tuple(
     Operation(
-        method=method, path="/{extension}/{rest:path}", answer=pass_on,
+        method=method, path="/{extension}/{rest:text}", answer=pass_on,
         name=f"comfyui_extension_{method.lower()}",
         summary="Pass on what belongs to an extension, to the servers that have it.",
         parameters=(

@@ -77,22 +77,22 @@ FRONT_END: tuple[Operation, ...] = (
         summary="List the caller's files and folders below a folder.",
     ),
     Operation(
-        method="POST", path="/userdata/{file:path}/move/{destination:path}", answer=post_file,
+        method="POST", path="/userdata/{file:text}/move/{destination:text}", answer=post_file,
         name="comfyui_move_file", answers={200: JSON, 404: JSON, 409: JSON}, parameters=WRITING,
         summary="Move a file of the caller.",
     ),
     Operation(
-        method="GET", path="/userdata/{file:path}", answer=get_user_file, name="comfyui_read_file",
+        method="GET", path="/userdata/{file:text}", answer=get_user_file, name="comfyui_read_file",
         role="reader", answers={200: "application/octet-stream", 404: JSON},
         summary="Return a file of the caller.",
     ),
     Operation(
-        method="POST", path="/userdata/{file:path}", answer=post_file, name="comfyui_write_file",
+        method="POST", path="/userdata/{file:text}", answer=post_file, name="comfyui_write_file",
         body="application/octet-stream", answers={200: JSON, 409: JSON}, parameters=WRITING,
         summary="Write a file of the caller.",
     ),
     Operation(
-        method="DELETE", path="/userdata/{file:path}", answer=delete_file,
+        method="DELETE", path="/userdata/{file:text}", answer=delete_file,
         name="comfyui_delete_file", answers={204: None, 404: JSON},
         summary="Delete a file of the caller.",
     ),
@@ -135,12 +135,12 @@ PAGES: tuple[Operation, ...] = (
         summary="Return the style sheet of a ComfyUI folder: an empty one.",
     ),
     Operation(
-        method="GET", path="/templates/{path:path}", answer=get_template,
+        method="GET", path="/templates/{path:text}", answer=get_template,
         name="front_end_template", role="reader", answers={200: JSON, 404: JSON},
         summary="Return a file of the workflow templates that are installed.",
     ),
     Operation(
-        method="GET", path="/{path:path}", answer=get_file, name="front_end_file",
+        method="GET", path="/{path:text}", answer=get_file, name="front_end_file",
         role="reader", answers={200: "application/octet-stream", 404: JSON},
         summary="Return a file of the web front end.",
     ),
