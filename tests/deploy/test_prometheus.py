@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -70,3 +71,19 @@ def test_each_alert_is_raised_by_a_test() -> None:
     raised = set(re.findall(r"Everfold\w+", (PROMETHEUS / "alerts_test.yaml").read_text()))
 
     assert raised == names
+
+
+def test_the_queries_of_the_dashboard_are_queries(promtool: str, tmp_path: Path) -> None:
+    dashboard = json.loads((ROOT / "deploy/grafana/everfold.json").read_text())
+    queries = [one["expr"] for panel in dashboard["panels"] for one in panel.get("targets", ())]
+    asked = [one.replace("$__rate_interval", "5m").replace("$job", ".*") for one in queries]
+    assert len(asked) > 40
+
+    def rules(*exprs: str) -> Path:
+        named = [{"record": f"r{number}", "expr": expr} for number, expr in enumerate(exprs)]
+        file = tmp_path / "rules.yaml"
+        file.write_text(yaml.safe_dump({"groups": [{"name": "g", "rules": named}]}))
+        return file
+
+    assert complaints(promtool, "check", "rules", rules(*asked)) == ""
+    assert complaints(promtool, "check", "rules", rules("sum by (x (y)")) != ""

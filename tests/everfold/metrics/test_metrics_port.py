@@ -17,16 +17,20 @@ from everfold.commands.session import Session
 from everfold.streams.errors import Misconfigured
 from tests.everfold.running import Everfold, ended
 from tests.support.programs import Program
+from tests.support.servers import OwnServer
+from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio
 
 PORT = ("--metrics-port", "0")
+SHOWS_NAMESPACE = {"up", "serve", "metrics"}
 ALL = {
     "up": ("up", "--data", "{folder}/data", *PORT),
     "up --serve": ("up", "--serve", "--port", "0", "--data", "{folder}/data", *PORT),
     "runner": ("runner", *PORT),
     "projector": ("projector", *PORT),
     "serve": ("serve", "--port", "0", *PORT),
+    "metrics": ("metrics", *PORT),
     "sink": ("sink", "sql", "--url", "sqlite:///{folder}/rows.sqlite", *PORT),
     "archive": ("archive", "run", "--archive", "{folder}/archive", *PORT),
 }
@@ -40,6 +44,10 @@ async def address_of(program: Program) -> str:
 async def answer(url: str) -> httpx.Response:
     async with httpx.AsyncClient() as client:
         return await client.get(url)
+
+
+async def shows(url: str, line: str) -> bool:
+    return line in (await answer(url)).text
 
 
 @pytest.mark.parametrize("arguments", ALL.values(), ids=ALL)
@@ -56,6 +64,10 @@ async def test_every_process_is_watched(
     found = await answer(url)
     assert found.status_code == 200
     assert "process_resident_memory_bytes" in found.text
+    if arguments[0] in SHOWS_NAMESPACE:
+        await eventually(lambda: shows(url, "everfold_namespace_up 1.0"), 20)
+    else:
+        assert "everfold_namespace_up" not in found.text
     program.send(signal.SIGTERM)
     assert await program.end(within_s=20) in (0, -signal.SIGTERM)
 
@@ -98,3 +110,17 @@ async def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.Mon
     with pytest.raises(Misconfigured, match=r"pip install 'everfold\[metrics\]'"):
         async with running(ProcessOptions(metrics_port=0), Session()):
             pytest.fail("it runs without what it needs")
+
+
+async def test_while_redis_is_away_a_scrape_says_so(everfold: Everfold, server: OwnServer) -> None:
+    program = everfold("metrics", *PORT)
+    url = await address_of(program)
+    await eventually(lambda: shows(url, "everfold_namespace_up 1.0"), 20)
+
+    server.kill()
+
+    await eventually(lambda: shows(url, "everfold_namespace_up 0.0"), 30)
+    text = (await answer(url)).text
+    assert "everfold_jobs{" not in text
+    assert "everfold_script_seconds" in text
+    assert program.exit_code is None

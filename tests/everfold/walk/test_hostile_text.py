@@ -62,7 +62,7 @@ ENDS: dict[str, events.Terminal | None] = {
 LEFT_OUT = {"demo", "simulator", "config", "schema", "acl"}
 """They read nothing of the namespace."""
 
-UNTIL_A_SIGNAL = {"up", "runner", "serve", "sink"}
+UNTIL_A_SIGNAL = {"up", "runner", "serve", "metrics", "sink"}
 """They are run once, not in each mode: each takes its whole time."""
 
 HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}

@@ -167,6 +167,7 @@ MORE = {
     "runner": ["--drain", "0"],
     "keys add": ["--role", "reader"],
     "keys revoke": ["held"],
+    "metrics": ["--metrics-port", "0"],
     "serve": ["--port", "0"],
     "up": ["--drain", "0"],
     "sink webhook": ["--allow-private"],
