@@ -19,13 +19,12 @@ from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
 
 from everfold.assets.output_reading import OutputReading
-from everfold.embedded import find_server
 from everfold.erasing.erasing import Erasing
 from everfold.erasing.seal_cipher import environment_cipher
+from everfold.health.asking_server import warn_of_losses
 from everfold.many_jobs import ManyJobs
 from everfold.moments import check_moment
 from everfold.operations import Operations
-from everfold.policy_file import read_policy_settings
 from everfold.policy_settings import NO_SETTINGS, PolicySettings
 from everfold.projector.folding.parking import is_blocked
 from everfold.projector.job.job import Job
@@ -35,6 +34,7 @@ from everfold.projector.reading.queries import Page, get, page_of
 from everfold.projector.reading.short_ids import find_job_id
 from everfold.projector.reading.watching import Watcher
 from everfold.queue_operations import QueueOperations
+from everfold.settings.client_settings import client_settings
 from everfold.shown_jobs import ShownJobs
 from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.border.secrets import SecretUrl
@@ -91,7 +91,7 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations,
         cls,
         url: str | SecretUrl | None = None,
         *,
-        namespace: str = "everfold",
+        namespace: str | None = None,
         partitions: int | None = None,
         actor: str = "client",
         role: Role | None = None,
@@ -100,32 +100,39 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations,
     ) -> AsyncIterator[Everfold]:
         """Connect to `url`, else to REDIS_URL or REDIS_HOST, else to a running embedded server.
 
-        Creates the namespace when it does not exist, with `partitions` partitions (default 8);
-        for an existing one it must be its number, or None. `actor` is stored in each event that
-        this client appends. With a `role`, such as "client" or "reader", the rights of the
-        server's user are checked first: AccessMissing names those that are missing. `config` names
-        an everfold.toml, of which only the tables [policy...] count here, with the variables
-        EVERFOLD_POLICY_...: defaults for `submit`. `assets` is where the bytes of files are: a
-        folder or s3://bucket/prefix, else EVERFOLD_ASSETS, else the data folder; it is opened
-        when it is first used. With EVERFOLD_SEAL_KEY in the environment what belongs to users is
-        sealed, see docs/ERASING.md. Leaving closes the connections and ends all `watch` and
-        `follow`.
+        What is left out comes from the environment, and then from the config file, as for commands:
+        `url`, `namespace` (EVERFOLD_NAMESPACE, default everfold), settings of TLS, `assets`, and
+        the policies that are defaults for `submit`. `config` names the file; None is what
+        EVERFOLD_CONFIG names, else the nearest everfold.toml in this folder or one above, else the
+        user's; os.devnull is none at all.
+
+        A namespace that does not exist is made by the first call that writes, with `partitions`
+        partitions (default 8); calls that only read raise NamespaceUnknown before. For an existing
+        one `partitions` must be its number, or None. `actor` is stored in each event that this
+        client appends. With a `role`, such as "client" or "reader", the rights of the server's user
+        are checked first: AccessMissing names those that are missing. `assets` is where the bytes
+        of files are: a folder or s3://bucket/prefix, else EVERFOLD_ASSETS, else the data folder; it
+        is opened when it is first used. With EVERFOLD_SEAL_KEY in the environment what belongs to
+        users is sealed, see docs/ERASING.md. A server that may lose jobs is warned of once, in the
+        log `everfold.server`. Leaving closes the connections and ends all `watch` and `follow`.
         Raises Misconfigured (NoServer, PartitionMismatch, ...), InvalidName or Unavailable.
         """
-        if not isinstance(config, PolicySettings):
-            config = NO_SETTINGS if config is None else read_policy_settings(config)
+        said = client_settings(url, namespace, config)
         async with (
             Log.open(
-                url or find_server(),
-                namespace=namespace,
+                said.url,
+                namespace=said.namespace,
                 partitions=partitions,
                 actor=actor,
                 role=role,
                 cipher=environment_cipher(),
+                creates=False,
             ) as log,
             Watcher(log) as watcher,
         ):
-            client = cls(log, watcher, config, assets)
+            if not isinstance(config, PolicySettings):  # a command that says it itself, if at all
+                await warn_of_losses(log.redis, log.url)
+            client = cls(log, watcher, said.policies, said.assets if assets is None else assets)
             try:
                 yield client
             finally:
@@ -320,6 +327,7 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations,
 
         if not isinstance(subscription, Subscription):
             raise InvalidName("subscription", subscription, "pass an everfold.Subscription")
+        await self.log.make()
         kept = await known_archive(self.log)
         consumer = Consumer(self.log, runner_name("consumer"), subscription, kept)
         await consumer.run(task_status=task_status)

@@ -96,6 +96,7 @@ class QueueOperations:
         A repeat replaces actor and reason. Raises QueueUnknown, which names the nearest one.
         """
         check_text("reason", reason, most=REASON_LIMIT)
+        await self.log.make()
         await self._check_queue(name)
         await note_act(self.log, "pause_queue", name, reason)
         return await pause_queue(self.log, name, reason)
@@ -172,6 +173,7 @@ class QueueOperations:
 async def note_and_set(log: Log, limit: Limit, origin: str = "") -> None:
     """Set a limit as the log's actor; `origin` says where it comes from, if not from a call."""
     detail = f"{check_limit(limit).number:g}" + (f" by {origin}" if origin else "")
+    await log.make()
     await note_act(log, "set_limit", _subject(limit), detail)
     await set_limit(log, limit)
 

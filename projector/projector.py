@@ -15,6 +15,7 @@ from everfold.projector.folding.jobs_projection import JobsProjection
 from everfold.projector.folding.partition_projector import PartitionProjector
 from everfold.projector.folding.projection import AnyProjection
 from everfold.streams.appending.log import Log
+from everfold.streams.redis.retry import with_retry
 
 
 class Projector:
@@ -53,6 +54,7 @@ class Projector:
         At the end it releases its partitions; what was read and not committed stays pending for
         their next owners.
         """
+        await with_retry(self._log.make, self._log.retry_for_s)
         await self._assignment.run(task_status=task_status)
 
     def _lease_key(self, partition: int) -> str:

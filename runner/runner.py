@@ -140,6 +140,11 @@ class Runner:
         """The number of jobs that this runner holds."""
         return len(self._runs)
 
+    @property
+    def renews(self) -> bool:
+        """Whether the process that renews its leases runs."""
+        return self._shared.leases.pid != 0
+
     def drain(self, within_s: float | None = None) -> None:
         """Take nothing new, let jobs run for `within_s` (else `drain_s`), then release the rest.
 

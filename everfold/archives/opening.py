@@ -50,6 +50,11 @@ async def known_archive(log: Log, given: str = "") -> Archive | None:
     return Archive(open_store(url)) if url else None
 
 
+def opened_archive(url: str) -> Archive | None:
+    """Return the archive at an address, None for none. Raises Misconfigured."""
+    return Archive(open_store(url)) if url else None
+
+
 async def needed_archive(log: Log, given: str = "") -> Archive:
     """Return the archive as `known_archive` does. Raises Misconfigured when there is none."""
     archive = await known_archive(log, given)

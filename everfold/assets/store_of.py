@@ -27,8 +27,11 @@ def open_assets(
     if not isinstance(place, str | Path | None):
         return AssetStore(log, place, keep_s=keep_s)
     open_blobs(place)  # refused under the name that was given
-    inner = f"{place_text(place).rstrip('/')}/{folder_of(log)}"
-    return AssetStore(log, open_blobs(inner), keep_s=keep_s)
+
+    def opened() -> BlobStore:
+        return open_blobs(f"{place_text(place).rstrip('/')}/{folder_of(log)}")
+
+    return AssetStore(log, opened, keep_s=keep_s)
 
 
 def folder_of(log: Log) -> str:

@@ -107,8 +107,12 @@ COMMANDS = {
         "stream.schema:schema",
         "Print the contracts of the log and the gateway, for programs in any language.",
     ),
+    "health": (
+        "diagnosis.health:health",
+        "Say in one line whether one process works; the exit code is 1 when it does not.",
+    ),
     "doctor": (
-        "operate.doctor:doctor",
+        "diagnosis.doctor:doctor",
         "Check server, namespace, projector, runners, queues and backends, and say what to change.",
     ),
     "erase": (

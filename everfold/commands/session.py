@@ -77,9 +77,15 @@ class Session:
         bytes of files are.
         """
         from everfold.client import Everfold
+        from everfold.policy_settings import NO_SETTINGS
 
         async with Everfold.connect(
-            self.url(), namespace=self.namespace, actor="cli", role=role, assets=assets
+            self.url(),
+            namespace=self.namespace,
+            actor="cli",
+            role=role,
+            assets=assets,
+            config=NO_SETTINGS,
         ) as everfold:
             yield everfold
 
@@ -87,6 +93,7 @@ class Session:
     async def operate(self, assets: str | None = None) -> AsyncIterator[Everfold]:
         """Connect as a person does whose acts are noted under their name. Raises as `open` does."""
         from everfold.client import Everfold
+        from everfold.policy_settings import NO_SETTINGS
 
         async with Everfold.connect(
             self.url(),
@@ -94,15 +101,25 @@ class Session:
             actor=operator_name(),
             role="operator",
             assets=assets,
+            config=NO_SETTINGS,
         ) as everfold:
             yield everfold
 
     @contextlib.asynccontextmanager
     async def log(
-        self, actor: str = "cli", partitions: int | None = None, role: Role | None = None
+        self,
+        actor: str = "cli",
+        partitions: int | None = None,
+        role: Role | None = None,
+        *,
+        creates: bool = False,
     ) -> AsyncIterator[Log]:
-        """Open the log. `actor` is recorded in events; `role` as for `open`, as are the errors."""
+        """Open the log. `actor` is recorded in events; `role` as for `open`, as are the errors.
+
+        A namespace that does not exist is made with `creates` only.
+        """
         from everfold.erasing.seal_cipher import environment_cipher
+        from everfold.health.asking_server import warn_of_losses
         from everfold.streams.appending.log import Log
 
         async with Log.open(
@@ -112,7 +129,11 @@ class Session:
             partitions=partitions,
             role=role,
             cipher=environment_cipher(),
+            creates=creates,
         ) as log:
+            await log.check_exists()
+            if creates:  # a process that works, or an import
+                await warn_of_losses(log.redis, log.url)
             yield log
 
     def show(

@@ -42,10 +42,10 @@ async def erase_user(
         log.sealing.forget()
     graphs = 0
     for partition, sha256 in sorted(jobs.graphs - jobs.of_others):
-        graphs += await _forget(log, partition, sha256)
+        graphs += await forget_graph(log, partition, sha256)
     states = 0
     for job_id in sorted(jobs.jobs):
-        states += await _erase(log, job_id)
+        states += await erase_state(log, job_id)
     await with_retry(lambda: forget_names(store, user), log.retry_for_s)
     hidden = ("PEXPIRE", log.keys.hidden(user), 0)
     await with_retry(lambda: command(log.redis, *hidden), log.retry_for_s)
@@ -63,7 +63,7 @@ async def erase_user(
     )
 
 
-async def _erase(log: Log, job_id: str) -> bool:
+async def erase_state(log: Log, job_id: str) -> bool:
     """Delete a job's state; say whether there was one."""
     jobs = log.keys.jobs(log.keys.partition_of(job_id))
     touched = (jobs.job(job_id), jobs.active(), jobs.ended(), jobs.index(), jobs.indexed())
@@ -73,7 +73,7 @@ async def _erase(log: Log, job_id: str) -> bool:
     return reply[0] == b"erased"
 
 
-async def _forget(log: Log, partition: int, sha256: str) -> bool:
+async def forget_graph(log: Log, partition: int, sha256: str) -> bool:
     """Delete a stored graph; say whether there was one."""
     keys = log.keys
     touched = (

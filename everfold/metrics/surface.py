@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from types import MappingProxyType
 
 import msgspec
 from msgspec import Struct
@@ -34,13 +35,20 @@ class Readiness(Struct, frozen=True, kw_only=True):
     is_ready: bool
     missing: tuple[str, ...] = ()
     """Sentences for people."""
+    notes: tuple[str, ...] = ()
+    """What is wrong beside it, which is no reason not to use this process."""
 
 
 class Surface:
     """The answers of one process, whose checks and sources may be added later."""
 
-    def __init__(self, checks: Mapping[str, Check], sources: Mapping[str, Source]) -> None:
-        self._checks, self._sources = checks, sources
+    def __init__(
+        self,
+        checks: Mapping[str, Check],
+        sources: Mapping[str, Source],
+        notes: Mapping[str, Check] = MappingProxyType({}),
+    ) -> None:
+        self._checks, self._sources, self._notes = checks, sources, notes
 
     def answers(self) -> dict[str, Answering]:
         """Return the answers by path."""
@@ -52,9 +60,12 @@ class Surface:
 
     async def readyz(self) -> Answer:
         """Say whether all checks hold."""
-        found = await asyncio.gather(*map(_checked, self._checks, self._checks.values()))
-        missing = tuple(filter(None, found))
-        told = msgspec.json.encode(Readiness(is_ready=not missing, missing=missing))
+        asked = {**self._checks, **self._notes}
+        answers = await asyncio.gather(*map(_checked, asked, asked.values()))
+        found = dict(zip(asked, answers, strict=True))
+        missing = tuple(found[name] for name in self._checks if found[name])
+        notes = tuple(found[name] for name in self._notes if found[name])
+        told = msgspec.json.encode(Readiness(is_ready=not missing, missing=missing, notes=notes))
         return Answer(told, 503 if missing else 200, "application/json")
 
     async def metrics(self) -> Answer:

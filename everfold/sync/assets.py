@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from everfold.streams.assets.asset_store import AssetStore as AsyncAssetStore
+from everfold.streams.assets.blob_store import BlobStore
 from everfold.sync.calls import Blocking, blocking, streaming
 from everfold.sync.connection import Connection
 
@@ -21,6 +22,15 @@ class AssetStore(Blocking[AsyncAssetStore]):
             return store.url
 
         return self._connection.call(lambda client: url(client.assets))
+
+    @property
+    def blobs(self) -> BlobStore:
+        """Where the bytes are; its calls are those of asyncio."""
+
+        async def blobs(store: AsyncAssetStore) -> BlobStore:
+            return store.blobs
+
+        return self._connection.call(lambda client: blobs(client.assets))
 
     put = blocking(AsyncAssetStore.put)
     put_stored = blocking(AsyncAssetStore.put_stored)

@@ -53,7 +53,8 @@ class Gateway:
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Run what goes on beside the requests."""
+        """Run what goes on beside the requests; a namespace that does not exist is made."""
+        await self.everfold.log.make()
         async with self.feeds:
             following = asyncio.create_task(self.doorkeeper.keys.follow(self.streams))
             try:

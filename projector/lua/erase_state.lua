@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 --[[
   Delete the state of a job that has ended, and take the job out of the indexes.
 

@@ -16,6 +16,7 @@ from everfold.streams.appending.append_measures import count_fenced
 from everfold.streams.appending.body import PartnerKeys
 from everfold.streams.appending.earlier_append import earlier_append
 from everfold.streams.appending.group_commit import GroupCommit, Outcome
+from everfold.streams.appending.opened_namespace import OpenedNamespace
 from everfold.streams.appending.outcomes import (
     Appended,
     Looked,
@@ -54,12 +55,7 @@ from everfold.streams.events.limits import EVENT_LIMIT_BYTES
 from everfold.streams.redis import scripts
 from everfold.streams.redis.access import Access, Role, check_access
 from everfold.streams.redis.keys import Keyspace
-from everfold.streams.redis.namespace import (
-    Namespace,
-    check_namespace,
-    open_namespace,
-    read_importing,
-)
+from everfold.streams.redis.namespace import Levels, Namespace, check_namespace, read_importing
 from everfold.streams.redis.pipelining import PipeliningRedis
 from everfold.streams.redis.redis_errors import read_string
 from everfold.streams.redis.retry import with_retry
@@ -95,19 +91,16 @@ class Log(SealedContent):
         self,
         url: str | SecretUrl,
         redis: PipeliningRedis,
-        namespace: Namespace,
+        namespace: OpenedNamespace,
         actor: str,
         cipher: Cipher | None = None,
     ) -> None:
         self.url = SecretUrl(url)
         self.redis = redis
-        self.keys: Keyspace = namespace.keys
-        self.generation = namespace.generation
+        self._namespace = namespace
         self.actor = actor
         self.retry_for_s = RETRY_FOR_S
         self.event_limit_bytes = EVENT_LIMIT_BYTES
-        self.levels = namespace.levels
-        self.is_importing = namespace.is_importing
         self.sealing = Sealing(redis, self.keys, cipher) if cipher is not None else None
         self._group_commits: dict[int, GroupCommit] = {}
 
@@ -122,11 +115,13 @@ class Log(SealedContent):
         actor: str = "client",
         role: Role | None = None,
         cipher: Cipher | None = None,
+        creates: bool = True,
     ) -> AsyncIterator[Log]:
         """Connect, check the server and the namespace, and close the connections at the end.
 
         `url` is redis://, rediss:// or unix://. The first program that opens a namespace makes
-        it, with `partitions` (1 to 1024, default 8); the number never changes after that.
+        it, with `partitions` (1 to 1024, default 8); the number never changes after that. Without
+        `creates` it is made by the first submit, and other calls raise NamespaceUnknown before.
         `actor` is recorded in each event and shown in CLIENT LIST. With a `role` the rights of
         the server's user are checked before anything is done: AccessMissing names what is missing.
         With a `cipher` what belongs to users is sealed; see docs/ERASING.md.
@@ -144,10 +139,30 @@ class Log(SealedContent):
                 check_name("namespace", namespace)
                 await check_access(redis, Access(role, namespace))
                 await warn_of_eviction(redis)
-            opened = await open_namespace(redis, namespace, partitions)
+            opened = await OpenedNamespace.open(redis, namespace, partitions, creates=creates)
             yield cls(url, redis, opened, actor, cipher)
         finally:
             await close(redis)
+
+    @property
+    def keys(self) -> Keyspace:
+        return self._namespace.now.keys
+
+    @property
+    def generation(self) -> str:
+        return self._namespace.now.generation
+
+    @property
+    def levels(self) -> Levels:
+        return self._namespace.now.levels
+
+    async def make(self) -> None:
+        """Make the namespace where it does not exist yet. Raises as `open` does."""
+        await self._namespace.make()
+
+    async def check_exists(self) -> None:
+        """Raise NamespaceUnknown, which names those that there are, where it does not exist."""
+        await self._namespace.look()
 
     def acting_as(self, actor: str) -> Self:
         """Return this log with another actor. Both use the same connections. Raises InvalidName."""
@@ -162,7 +177,7 @@ class Log(SealedContent):
         `check_namespace` does.
         """
         opened = Namespace(self.keys, self.generation)
-        self.levels = await check_namespace(self.redis, opened)
+        self._namespace.note(levels=await check_namespace(self.redis, opened))
         if self.levels.min_reader > reader_level():
             what = "needs readers of level"
             raise NamespaceTooNew(self.keys.namespace, self.levels.min_reader, reader_level(), what)
@@ -354,19 +369,26 @@ class Log(SealedContent):
 
     async def submit_request(self, request: JobRequest) -> Submission:
         """Submit as `submit` does, with its arguments as one value."""
+        if not self._namespace.exists:
+            await self.check_request(request)  # what is refused makes no namespace
+            await self.make()
         await self._refuse_while_importing()
         return await submit_job(self, request)
 
     async def check_request(self, request: JobRequest) -> None:
         """Raise what `submit_request` would for the arguments alone; nothing is written."""
         await self._refuse_while_importing()
+        if not self._namespace.exists:  # without the server's clock, which is behind the gate
+            request = msgspec.structs.replace(request, delay_s=None)
         await check_job_request(self, request)
 
     async def _refuse_while_importing(self) -> None:
         """Raise Refused while an import is not finished: it could not add older entries later."""
-        if self.is_importing:
-            self.is_importing = bool(await read_importing(self.redis, self.keys))
-        if self.is_importing:
+        if not self._namespace.now.is_importing:
+            return
+        is_importing = bool(await read_importing(self.redis, self.keys))
+        self._namespace.note(is_importing=is_importing)
+        if is_importing:
             name = self.keys.namespace
             raise Refused(f"an import into the namespace {name!r} is not finished: repeat it first")
 

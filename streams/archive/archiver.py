@@ -27,7 +27,7 @@ from everfold.streams.archive.manifest import (
 from everfold.streams.archive.segment import write_segment
 from everfold.streams.errors import ArchiveDamaged, ArchiveForeign, Trimmed
 from everfold.streams.events.record import NO_ENTRY, RawEntry, entry_order, entry_time_ms
-from everfold.streams.reading.readers import ARCHIVE, register, trimmed_to
+from everfold.streams.reading.readers import ARCHIVE, readers, register, trimmed_to
 from everfold.streams.redis.pages import entry_page
 from everfold.streams.redis.redis_errors import read_string
 from everfold.streams.redis.server import server_time_ms
@@ -77,8 +77,7 @@ class Archiver:
         while True:
             links = await self._archive.links(partition)
             before = links[-1] if links else None
-            position = before.manifest.last if before else NO_ENTRY
-            await self._check(partition, before)
+            position = await self._position(partition, before)
             await register(self._log, partition, ARCHIVE, position)
             entries = await self._next(partition, position)
             if not await self._is_due(entries, everything):
@@ -87,14 +86,20 @@ class Archiver:
                 segments, events = segments + 1, events + len(entries)
                 self._note(len(entries))
 
-    async def _check(self, partition: int, before: Link | None) -> None:
+    async def _position(self, partition: int, before: Link | None) -> str:
+        """Return the entry after which to go on. An archive may begin after what was trimmed while
+        there was none."""
         log = self._log
         if before is not None and before.manifest.generation != log.generation:
             raise ArchiveForeign(self._archive.store.url, before.manifest.namespace)
-        gone = await trimmed_to(log, partition)
+        gone = (await trimmed_to(log, partition)).entry_id
         position = before.manifest.last if before else NO_ENTRY
-        if entry_order(gone.entry_id) > entry_order(position):
-            raise Trimmed(partition, position, gone.entry_id)
+        if entry_order(gone) <= entry_order(position):
+            return position
+        earlier = (await readers(log, partition)).get(ARCHIVE)
+        if before is None and (earlier is None or earlier.position == gone):
+            return gone
+        raise Trimmed(partition, position, gone)
 
     async def _next(self, partition: int, after: str) -> list[RawEntry]:
         key, entries = self._log.keys.log(partition), list[RawEntry]()

@@ -7,7 +7,7 @@ there: a sweeper may remove what nobody names at any time.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import cast
@@ -70,11 +70,27 @@ class AssetStore:
     call may raise a leaf of Unavailable: AssetsUnavailable for the bytes, others for the records.
     """
 
-    def __init__(self, log: Log, blobs: BlobStore, *, keep_s: float | None = OUTPUT_KEEP_S) -> None:
+    def __init__(
+        self,
+        log: Log,
+        blobs: BlobStore | Callable[[], BlobStore],
+        *,
+        keep_s: float | None = OUTPUT_KEEP_S,
+    ) -> None:
+        """A function as `blobs` opens their place for the namespace as it is now."""
         check_number("keep_s", keep_s)
         self.log = log
-        self.blobs = blobs
+        self._blobs, self._opened_for = blobs, log.generation
+        self._opened = blobs() if callable(blobs) else blobs
         self.keep_s = keep_s
+
+    @property
+    def blobs(self) -> BlobStore:
+        """Where the bytes are; another place once another program has made the namespace."""
+        if self._opened_for != self.log.generation:
+            self._opened_for = self.log.generation
+            self._opened = self._blobs() if callable(self._blobs) else self._blobs
+        return self._opened
 
     @property
     def url(self) -> str:
@@ -111,6 +127,7 @@ class AssetStore:
         Raises QuotaFull, HashMismatch, TooLarge, InvalidName; an error of the stream as it is.
         """
         owner, kept_s = check_text("owner", owner), self._kept_s(keep_s)
+        await self.log.make()
         if expected_bytes is not None:
             await self._check_quota(owner, safe_name(name), expected_bytes)
         tries = 1 if isinstance(source, AsyncIterator) else TRIES

@@ -18,7 +18,7 @@
     │       ServerTooOld, ServerRefusesAccess, AccessMissing, ServerNotTrusted, ServerInCluster,
     │       PartitionMismatch, NamespaceTooNew, NamespaceTooOld, ArchiveForeign, NoServer,
     │       EngineMismatch, BackendUrlInvalid, RunnerNameTaken, NamespaceMadeAnew,
-    │       SealKeyMissing, ClocksApart
+    │       SealKeyMissing, ClocksApart, NamespaceUnknown
     ├── CorruptLog       park the job; a person must look
     │       UndecodableEvent, ArchiveDamaged, Trimmed, WentBack, BrokenChain, BrokenHead,
     │       WrongKeyType, AssetDamaged
@@ -68,6 +68,7 @@ from everfold.streams.errors.misconfigured import (
     NamespaceMadeAnew,
     NamespaceTooNew,
     NamespaceTooOld,
+    NamespaceUnknown,
     NoServer,
     PartitionMismatch,
     RunnerNameTaken,
@@ -160,6 +161,7 @@ __all__ = [
     "NamespaceMadeAnew",
     "NamespaceTooNew",
     "NamespaceTooOld",
+    "NamespaceUnknown",
     "NeedsAsyncio",
     "NoServer",
     "NoServerCanRun",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from everfold.streams.border.values import instead, shown
 from everfold.streams.errors.base import EverfoldError
 
 
@@ -46,6 +47,20 @@ class PartitionMismatch(Misconfigured):
         made = f"namespace {namespace!r} was made with {actual} partitions, not {asked}"
         super().__init__(f"{made}; leave the number out, or choose another namespace")
         self.namespace, self.asked, self.actual = namespace, asked, actual
+
+
+class NamespaceUnknown(Misconfigured):
+    """There is no such namespace on the server, and what only reads makes none."""
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        there = f"there are {', '.join(known)}" if known else "it has none that can be seen"
+        near = instead(name, known)
+        asked = f"; {near}" if near.startswith("did you mean") else "."
+        super().__init__(
+            f"there is no namespace {shown(name)} on the server: {there}{asked} What submits or "
+            "runs jobs, such as `everfold up`, makes it"
+        )
+        self.name, self.known = name, known
 
 
 class NamespaceTooNew(Misconfigured):

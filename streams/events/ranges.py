@@ -144,6 +144,8 @@ RANGES = {
     # Of the archive.
     "retention_s": _seconds(),
     "trim_after_s": _seconds(is_endless=True),
+    "keep_log_s": _seconds(1.0, is_endless=True),
+    "keep_log_share": Range(0.05, 1.0),
     # Of files that jobs send.
     "input_limit_bytes": Range(1, 64 * 1024 * MIB, "bytes", is_whole=True),
     "fetch_limit_bytes": Range(1, 64 * 1024 * MIB, "bytes", is_whole=True),

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 --[[
   Delete a stored graph, with what is said of its files, unless an open job needs it.
   KEYS[1]  workflow      STRING, the graph by content

@@ -68,22 +68,12 @@ COMMANDS: dict[Role, tuple[str, ...]] = {
         *("xlen", "xpending", "zremrangebyscore"),
     ),
     "projector": (
-        *(
-            *CONNECTED,
-            "del",
-            "eval",
-            "evalsha",
-            "exists",
-            "hdel",
-            "hexists",
-            "hscan",
-            "hset",
-            "hsetnx",
-        ),
-        *("hstrlen", "pexpireat", "rename", "type", "unlink", "xack", "xautoclaim"),
+        *(*CONNECTED, "del", "eval", "evalsha", "exists", "get", "hdel", "hexists", "hincrby"),
+        *("hscan", "hset", "hsetnx", "hstrlen", "pexpire", "pexpireat", "rename", "type"),
+        *("unlink", "xack", "xautoclaim"),
         *("xgroup|create", "xgroup|delconsumer", "xgroup|setid", "xinfo|consumers"),
-        *("xinfo|groups", "xlen", "xpending", "xrange", "xreadgroup", "zadd", "zcard", "zrange"),
-        *("zrangebyscore", "zrem", "zremrangebyscore"),
+        *("xinfo|groups", "xlen", "xpending", "xrange", "xreadgroup", "xtrim", "zadd"),
+        *("zcard", "zrange", "zrangebyscore", "zrem", "zremrangebyscore"),
     ),
     "consumer": (
         *(*_READER, "eval", "evalsha", "hdel", "hincrby", "hset", "hsetnx", "xack", "xautoclaim"),
@@ -92,8 +82,18 @@ COMMANDS: dict[Role, tuple[str, ...]] = {
     ),
     "archiver": (
         *(*CONNECTED, "del", "eval", "evalsha", "exists", "get", "hdel", "hincrby", "hscan"),
-        *("hset", "smembers", "type", "xinfo|groups", "xlen", "xpending", "xrange", "xrevrange"),
-        *("xtrim", "zrange"),
+        *(
+            "hset",
+            "pexpire",
+            "smembers",
+            "type",
+            "xinfo|groups",
+            "xlen",
+            "xpending",
+            "xrange",
+            "xrevrange",
+        ),
+        *("xtrim", "zrange", "zrem"),
     ),
     "auditor": (*_READER, "hkeys", "xinfo|groups", "xlen", "xpending", "zscan"),
 }
@@ -122,9 +122,9 @@ WRITTEN: dict[Role, tuple[str, ...]] = {
         *("meta", "order:*", "running:*", "abandoned", "asset_sweep:*", "audit", "backends"),
         *("drains", "given_up", "limits", "node_costs", "object_info:*", "rewound", "runners"),
     ),
-    "projector": ("meta", "processes", "projectors:*", "run_times"),
+    "projector": ("meta", "processes", "projectors:*", "retention", "run_times"),
     "consumer": ("processes", "projectors:*", "subscriptions"),
-    "archiver": ("meta",),
+    "archiver": ("meta", "retention"),
 }
 """Role -> the keys without a hash tag that it writes; it reads all of these. A role that is not
 here writes nothing. Within a partition the commands decide: patterns there would be tried for each

@@ -81,6 +81,10 @@ class Keyspace(Struct, frozen=True):
         """STRING with a TTL: the runner that has swept a store of assets lately."""
         return f"{self.namespace}:asset_sweep:{place}"
 
+    def retention(self) -> str:
+        """HASH: owner, until_ms (its lease); what it keeps, and what it did last, as JSON."""
+        return f"{self.namespace}:retention"
+
     def retired(self) -> str:
         """HASH: backend -> who took it out of service, as JSON."""
         return f"{self.namespace}:retired"
@@ -158,8 +162,7 @@ class Keyspace(Struct, frozen=True):
         return f"{self.namespace}:listening"
 
     def wake(self) -> str:
-        """CHANNEL: hints only, each a word and what it is of: `dispatch` and `release` a partition,
-        `cancel` a job, `drain` a runner, `look` all servers, `listen` all runners."""
+        """CHANNEL: hints: `dispatch`, `release`, `cancel`, `drain`, `look`, `listen`."""
         return f"{self.namespace}:wake"
 
     def log(self, partition: int) -> str:
@@ -231,8 +234,7 @@ class Keyspace(Struct, frozen=True):
         return f"{self.tag(partition)}:workflow:{sha256}"
 
     def partner_keys(self, job_id: str, submit_id: str) -> str:
-        """STRING with a TTL: keys for the partner nodes of an open job, as JSON. `submit_id` is
-        the id of its `submitted` event: another submit of the same job cannot overwrite them."""
+        """STRING with a TTL: keys for partner nodes, as JSON; of one submit, by its event's id."""
         return f"{self.tag(self.partition_of(job_id))}:partner_keys:{job_id}:{submit_id}"
 
     def workflows(self, partition: int) -> str:
@@ -374,8 +376,7 @@ class AssetKeys(Struct, frozen=True):
         return f"{self.root}:owned:{owner}"
 
     def names(self, owner: str) -> str:
-        """HASH with a TTL: name by which ComfyUI's clients know an owner's upload -> its asset's id
-        and hash."""
+        """HASH with a TTL: ComfyUI's name of an owner's upload -> its asset's id and hash."""
         return f"{self.root}:names:{owner}"
 
     def owners(self) -> str:
@@ -383,12 +384,11 @@ class AssetKeys(Struct, frozen=True):
         return f"{self.root}:owners"
 
     def expiry(self) -> str:
-        """ZSET: assets that are not kept for ever, by the time of their removal, Unix ms."""
+        """ZSET: assets that are not kept for ever, by the Unix ms of their removal."""
         return f"{self.root}:expiry"
 
     def unconfirmed(self) -> str:
-        """ZSET: assets of which no job is known yet that names them, by the time of their making in
-        Unix milliseconds."""
+        """ZSET: assets that no known job names yet, by the Unix ms of their making."""
         return f"{self.root}:unconfirmed"
 
     def blobs(self) -> str:

@@ -6,6 +6,10 @@ job's keys are. Its levels say which events may be written and must be readable;
 
 from __future__ import annotations
 
+import re
+import time
+from typing import cast
+
 from msgspec import Struct
 from redis.asyncio import Redis
 
@@ -14,6 +18,8 @@ from everfold.streams.errors import (
     NamespaceTooNew,
     NamespaceTooOld,
     PartitionMismatch,
+    ServerError,
+    ServerRefusesAccess,
     WrongKeyType,
 )
 from everfold.streams.events.checks import check_name
@@ -21,7 +27,7 @@ from everfold.streams.events.codec import reader_level
 from everfold.streams.events.ids import new_id
 from everfold.streams.events.ranges import check_number
 from everfold.streams.redis.keys import Keyspace
-from everfold.streams.redis.redis_errors import read_hash
+from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.replies import shown
 from everfold.streams.redis.scripts import make_namespace
 from everfold.streams.redis.server import server_info
@@ -30,6 +36,8 @@ SCHEMA_VERSION = 2
 """2: waiting jobs stand in sorted sets. Before, they were entries of dispatch."""
 DEFAULT_PARTITIONS = 8
 
+LOOK_S, NAMED_LIMIT = 1.0, 50
+"""Seconds for which the names of namespaces are looked for, and how many are shown."""
 
 IMPORTING = "importing"
 """Field of the meta hash: the checksum of the export file of which an import is not finished."""
@@ -55,21 +63,51 @@ class Namespace(Struct, frozen=True):
     """An import into it has begun and not ended."""
 
 
-async def open_namespace(redis: Redis, name: str, partitions: int | None = None) -> Namespace:
+async def open_namespace(
+    redis: Redis, name: str, partitions: int | None = None, generation: str = ""
+) -> Namespace:
     """Open the namespace, or make it with `partitions` (1 to 1024, default 8) when it is new.
 
     Of two programs that make it at once, one decides. Raises PartitionMismatch, NamespaceTooNew,
     NamespaceTooOld or InvalidName with nothing written; WrongKeyType, a leaf of Unavailable.
     """
+    if (found := await find_namespace(redis, name, partitions)) is not None:
+        return found
+    meta = Keyspace(name, 1).meta()
+    await _make(redis, meta, partitions or DEFAULT_PARTITIONS, generation)
+    return _checked(name, partitions, await read_hash(redis, meta))
+
+
+async def find_namespace(
+    redis: Redis, name: str, partitions: int | None = None
+) -> Namespace | None:
+    """Return the namespace, None when there is none; nothing is written. Raises as
+    `open_namespace`."""
     check_name("namespace", name)
     if partitions is not None:
         check_number("partitions", partitions)
-    meta = Keyspace(name, 1).meta()
-    stored = await read_hash(redis, meta)
-    if b"partitions" not in stored:
-        await _make(redis, meta, partitions or DEFAULT_PARTITIONS)
-        stored = await read_hash(redis, meta)
-    return _checked(name, partitions, stored)
+    stored = await read_hash(redis, Keyspace(name, 1).meta())
+    return _checked(name, partitions, stored) if b"partitions" in stored else None
+
+
+async def known_namespaces(redis: Redis) -> tuple[str, ...]:
+    """Return the names of namespaces on the server, sorted, for a sentence to people.
+
+    Where the server has very many keys some may be missing; none where it refuses SCAN.
+    """
+    found, cursor, names = set[str](), b"0", re.compile(rb"([A-Za-z0-9][A-Za-z0-9._-]*):meta")
+    deadline_s = time.monotonic() + LOOK_S
+    try:
+        while time.monotonic() < deadline_s and len(found) < NAMED_LIMIT:
+            pattern = ("MATCH", "*:meta", "COUNT", 5000, "TYPE", "hash")
+            reply = await command(redis, "SCAN", cursor, *pattern)
+            cursor, keys = cast("tuple[bytes, list[bytes]]", reply)
+            found |= {match[1].decode() for key in keys if (match := names.fullmatch(key))}
+            if cursor == b"0":
+                break
+    except (ServerRefusesAccess, ServerError):
+        return ()
+    return tuple(sorted(found))
 
 
 async def check_namespace(redis: Redis, opened: Namespace) -> Levels:

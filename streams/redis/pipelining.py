@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import zip_longest
 from typing import TypeVar, cast
 
@@ -81,6 +81,8 @@ class PipeliningRedis(Redis):
         self.auto_close_connection_pool = True
         self._timeout_s = timeout_s
         self.owner = Owner()
+        self.gate: Callable[[], Awaitable[None]] | None = None
+        """Awaited before each command; what it raises is raised, and the command is not sent."""
         self._pending: deque[_PendingCommand] = deque()
         self._writers: set[asyncio.Task[None]] = set()
         self._idle: list[asyncio.Future[None]] = []
@@ -93,6 +95,8 @@ class PipeliningRedis(Redis):
 
         `reply_bytes` is about the size of the answer, where that is known and large.
         """
+        if self.gate is not None:
+            await self.gate()
         return await self._enqueue(arguments, reply_bytes)
 
     async def execute_all(
@@ -103,6 +107,8 @@ class PipeliningRedis(Redis):
         `reply_bytes` are the sizes of their answers, where they are known and large. Raises the
         first error, but only after every command has its answer.
         """
+        if self.gate is not None:
+            await self.gate()
         pairs = zip_longest(commands, reply_bytes, fillvalue=0)
         answers = [self._enqueue(cast("Sequence[Argument]", a), size) for a, size in pairs]
         await asyncio.gather(*answers, return_exceptions=True)

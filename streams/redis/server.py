@@ -160,13 +160,13 @@ async def check_server(redis: Redis) -> None:
         raise ServerTooOld(await server_version(redis), f"it has no {' and no '.join(missing)}")
 
 
-async def server_info(redis: Redis, section: str) -> dict[str, str]:
-    """Return a section of INFO, name -> value as text; empty where the server refuses INFO.
+async def server_info(redis: Redis, *sections: str) -> dict[str, str]:
+    """Return sections of INFO, name -> value as text; empty where the server refuses INFO.
 
     Raises a leaf of Unavailable.
     """
     try:
-        text = cast("bytes", await command(redis, "INFO", section)).decode(errors="replace")
+        text = cast("bytes", await command(redis, "INFO", *sections)).decode(errors="replace")
     except (ServerRefusesAccess, ServerError):
         return {}
     pairs = (line.partition(":") for line in text.splitlines() if ":" in line)

@@ -20,6 +20,7 @@ from everfold.streams.reading.readers import ARCHIVE, group_positions, readers
 from everfold.streams.redis.namespace import read_importing
 from everfold.streams.redis.pages import (
     WALKED_BYTES,
+    Entries,
     count_all_entries,
     count_entries,
     entry_page,
@@ -34,6 +35,9 @@ _trim = Script("everfold.streams", "trim")
 
 NEEDED = "an open, parked or held job"
 """What holds a trim, in words: the events of a job that somebody will read again."""
+
+RETENTION = "the retention"
+"""The same of the age that events must have."""
 
 RETENTION_S = 24 * 3600.0
 """Events younger than so many seconds stay in the log, archived or not."""
@@ -83,7 +87,7 @@ async def trim_bounds(
         found.append(TrimBound("no archive", NO_ENTRY))
     if (first := await _first_parked_or_held(log, partition)) is not None:
         found.append(TrimBound(NEEDED, entry_before(first)))
-    found.append(TrimBound("the retention", f"{max(0, now_ms - int(retention_s * 1000))}-0"))
+    found.append(TrimBound(RETENTION, f"{max(0, now_ms - int(retention_s * 1000))}-0"))
     if with_open:
         lowest = min(found, key=_order).entry_id
         if (first := await _first_open(log, partition, lowest)) is not None:
@@ -116,21 +120,40 @@ async def trim(
         key = log.keys.log(partition)
         found = await count_all_entries(log.redis, key, last=lowest.entry_id)
         return TrimResult(partition, found.count, lowest.what)
-    keys, count = log.keys, 0
-    touched = (keys.log(partition), keys.readers(partition), keys.trimmed(partition))
+    key, count = log.keys.log(partition), 0
     last = lowest.entry_id
-    count_page = partial(count_entries, log.redis, touched[0], last=last, most_bytes=WALKED_BYTES)
+    count_page = partial(count_entries, log.redis, key, last=last, most_bytes=WALKED_BYTES)
     while True:
         page = max(1, (await with_retry(count_page, log.retry_for_s)).count)
-        run = partial(_trim.run, log.redis, touched, (keys.tag(partition), last, page))
-        reply = await with_retry(run, log.retry_for_s)
-        if reply[0] == b"held":
-            return TrimResult(partition, count, cast("bytes", reply[1]).decode())
-        count += cast("int", reply[1])
-        if reply[0] == b"open":
-            return TrimResult(partition, count, NEEDED)
-        if reply[1] == 0:
-            return TrimResult(partition, count, lowest.what)
+        trimmed = await _trim_page(log, partition, lowest, page)
+        count += trimmed.count
+        if trimmed.held_by:
+            return TrimResult(partition, count, trimmed.held_by)
+
+
+async def trim_oldest(log: Log, partition: int, bound: TrimBound) -> tuple[TrimResult, Entries]:
+    """Trim one page of the oldest entries up to a bound; return them, too, as they were.
+
+    `held_by` is empty where there may be more to trim. Raises a leaf of Unavailable: then they
+    may be gone.
+    """
+    rows = await entry_page(log.redis, log.keys.log(partition), last=bound.entry_id)
+    found = await _trim_page(log, partition, bound, max(1, len(rows)))
+    return found, rows[: found.count]
+
+
+async def _trim_page(log: Log, partition: int, bound: TrimBound, most: int) -> TrimResult:
+    """Trim at most so many entries. `held_by` is empty where there may be more."""
+    keys = log.keys
+    touched = (keys.log(partition), keys.readers(partition), keys.trimmed(partition))
+    run = partial(_trim.run, log.redis, touched, (keys.tag(partition), bound.entry_id, most))
+    reply = await with_retry(run, log.retry_for_s)
+    if reply[0] == b"held":
+        return TrimResult(partition, 0, cast("bytes", reply[1]).decode())
+    count = cast("int", reply[1])
+    if reply[0] == b"open":
+        return TrimResult(partition, count, NEEDED)
+    return TrimResult(partition, count, "" if count else bound.what)
 
 
 async def _first_parked_or_held(log: Log, partition: int) -> str | None:

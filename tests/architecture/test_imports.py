@@ -28,11 +28,10 @@ ROOMS = {
     "projector": "job config assignment folding reading projector subscribing",
     "runner": "loose_json capabilities costs backend config access renewal decisions comfyui "
     "adapters telemetry inputs outputs live execution claiming runner",
-    "everfold": "event_text tracing moments durations policy_settings policy_file workflow_file "
-    "contract timeline simulator embedded sinks buckets archives assets erasing changed_graph "
-    "shown_jobs submit_check submitting operations why queue_operations many_jobs client "
-    "sync demo "
-    "listening metrics web commands __main__",
+    "everfold": "event_text tracing moments durations policy_settings workflow_file "
+    "contract timeline simulator embedded settings sinks buckets archives assets erasing "
+    "changed_graph shown_jobs submit_check submitting operations why queue_operations "
+    "many_jobs retention health client sync demo listening metrics web commands __main__",
 }
 """The rooms of each package; each may import those before it in its line."""
 

@@ -178,3 +178,14 @@ OUTPUT_CALLS: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] =
         {**READ, "folder": NO_FOLDER, "thumbnails": NO_FLAG},
     ),
 }
+
+OTHER_TESTS = {
+    "Everfold.connect", "Producer.finish", "Producer.release", "Log.acting_as", "Log.encoded",
+    "Everfold.follow", "Everfold.backends", "Everfold.runners", "Everfold.queues", "Log.open",
+    "Everfold.limits", "Everfold.acting_as", "Log.stamp", "Log.new_event", "Log.commit",
+    "Log.submit_request", "Log.check_request", "Log.sealed", "Log.sealed_text", "Log.opened",
+    "Log.earlier_append", "Log.opened_records", "Log.why_locked", "Log.opened_content",
+    "Log.check_level", "Producer.own_leases", "Producer.held", "Producer.append", "Producer.renew",
+    "Log.make", "Log.check_exists",
+}  # fmt: skip
+"""Public calls that other tests call with what nobody can mean, or that take nothing."""

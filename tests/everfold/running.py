@@ -5,10 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+from everfold.streams.appending.log import Log
 from tests.support.programs import Program
 
 Everfold = Callable[..., Program]
 """Starts `everfold <arguments>`; keywords are environment variables."""
+
+
+async def make_namespace(url: str, name: str = "everfold") -> None:
+    """Make a namespace without anything in it."""
+    async with Log.open(url, namespace=name):
+        pass
 
 
 async def ended(program: Program, code: int = 0) -> list[str]:

@@ -22,6 +22,7 @@ URL = "http://gpu1:8188"
 
 async def test_each_act_is_listed_with_its_actor(redis_url: str, namespace: str) -> None:
     async with Everfold.connect(redis_url, namespace=namespace, actor="ada") as everfold:
+        await everfold.log.make()
         await note_backends(everfold.log, [BackendEntry(name=URL, seen_ms=1)])
         await everfold.retire_backend(URL)
         assert await everfold.return_backend(URL)

@@ -57,6 +57,7 @@ from tests.everfold.odd_values import (
     NO_WORKFLOW,
     NODE,
     OPERATOR_CALLS,
+    OTHER_TESTS,
     OUTPUT_CALLS,
     READ,
     Odd,
@@ -216,15 +217,6 @@ MADE: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] = {
     ),
 }
 
-OTHER_TESTS = {
-    "Everfold.connect", "Producer.finish", "Producer.release", "Log.acting_as", "Log.encoded",
-    "Everfold.follow", "Everfold.backends", "Everfold.runners", "Everfold.queues", "Log.open",
-    "Everfold.limits", "Everfold.acting_as", "Log.stamp", "Log.new_event", "Log.commit",
-    "Log.submit_request", "Log.check_request", "Log.sealed", "Log.sealed_text", "Log.opened",
-    "Log.earlier_append", "Log.opened_records", "Log.why_locked", "Log.opened_content",
-    "Log.check_level", "Producer.own_leases", "Producer.held", "Producer.append", "Producer.renew",
-}  # fmt: skip
-
 CLASSES = {"Everfold": Everfold, "Log": Log, "Producer": Producer}
 MAKERS: Mapping[str, Callable[..., object]] = {
     "Subscription": Subscription,
@@ -267,6 +259,7 @@ def test_every_number_of_a_config_and_a_policy_has_a_range() -> None:
 @pytest.fixture
 async def everfold(redis_url: str, namespace: str) -> AsyncIterator[Everfold]:
     async with Everfold.connect(redis_url, namespace=namespace, partitions=2) as everfold:
+        await everfold.log.make()
         yield everfold
 
 
@@ -354,9 +347,10 @@ async def test_nothing_is_made_of_what_nobody_can_mean(everfold: Everfold, name:
 async def test_nothing_is_opened_with_what_nobody_can_mean(
     everfold: Everfold, argument: str, values: Iterable[object]
 ) -> None:
-    assert {*arguments(Everfold.connect), *arguments(Log.open)} == {
-        "url", "namespace", "partitions", "actor", "role", "config", "assets", "cipher",
+    known = {
+        "url", "namespace", "partitions", "actor", "role", "config", "assets", "cipher", "creates",
     }  # fmt: skip
+    assert {*arguments(Everfold.connect), *arguments(Log.open)} == known
     given = {"url": everfold.log.url, "namespace": everfold.log.keys.namespace}
 
     async def opened(**arguments: object) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from everfold.simulator import Simulator, simulate
+from everfold.streams.appending.log import Log
 from tests.everfold.running import Everfold, ended, objects
 from tests.support.programs import Program, StartProgram
 from tests.support.servers import OwnServer
@@ -158,7 +159,11 @@ SENTENCES = {
 
 
 @pytest.mark.parametrize("arguments", SENTENCES, ids=" ".join)
-async def test_bad_input_gets_one_sentence(everfold: Everfold, arguments: tuple[str, ...]) -> None:
+async def test_bad_input_gets_one_sentence(
+    everfold: Everfold, server: OwnServer, arguments: tuple[str, ...]
+) -> None:
+    async with Log.open(server.url):
+        pass
     code, words = SENTENCES[arguments]
     program = everfold(*arguments)
     assert await program.end(within_s=30) == code, program

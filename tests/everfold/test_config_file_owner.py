@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from everfold.commands.config.config_file import locate
+from everfold.settings.config_place import locate
 from everfold.streams.errors import Misconfigured
 
 NOBODY = 65534

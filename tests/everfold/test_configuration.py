@@ -11,6 +11,7 @@ import pytest
 from cyclopts import App
 
 from everfold.commands.config.config_file import read_config
+from everfold.streams.appending.log import Log
 from everfold.streams.errors import Misconfigured
 from tests.support.programs import ROOT, Program, StartProgram
 from tests.support.servers import StartServer
@@ -163,6 +164,8 @@ async def test_the_server_of_the_file_is_used_unless_the_environment_names_one(
     start: Start, file: Path, own_server: StartServer
 ) -> None:
     url = own_server().url
+    async with Log.open(url):
+        pass
     write(file, f'redis_url = "{url}"')
     assert await said(start("jobs", "ls")) == "no jobs"
     for variable in (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from everfold.client import Everfold as Client
-from everfold.commands.queues.finding import Finding
+from everfold.commands.diagnosis.finding import Finding
 from everfold.commands.queues.queue_check import queue_findings
 from everfold.streams.appending.log import Log
 from everfold.streams.leases.dispatch import Dispatch

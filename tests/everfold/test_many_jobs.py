@@ -28,6 +28,7 @@ GRAPH = {
 @pytest.fixture
 async def everfold(redis_url: str, namespace: str) -> AsyncIterator[Everfold]:
     async with Everfold.connect(redis_url, namespace=namespace, partitions=4) as client:
+        await client.log.make()
         yield client
 
 

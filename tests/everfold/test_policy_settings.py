@@ -10,7 +10,6 @@ from msgspec.structs import replace
 
 from everfold.client import Everfold
 from everfold.commands.jobs.policy_options import PolicyOptions
-from everfold.policy_file import read_policy_settings
 from everfold.policy_settings import (
     FIELDS,
     PolicySettings,
@@ -18,6 +17,7 @@ from everfold.policy_settings import (
     from_environment,
     from_table,
 )
+from everfold.settings.client_settings import read_client_settings
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import InvalidName, Misconfigured
 from everfold.streams.events.event import Policy, Submitted
@@ -198,10 +198,10 @@ async def test_in_python_a_mapping_sets_its_fields_and_a_policy_is_taken_as_it_i
             with pytest.raises(InvalidName, match="policy"):
                 await everfold.submit(GRAPH, policy=odd)  # type: ignore[arg-type]
     with pytest.raises(InvalidName, match="config"):
-        read_policy_settings(7)  # type: ignore[arg-type]
+        read_client_settings(7)  # type: ignore[arg-type]
     for place in ("x\0y", tmp_path, tmp_path / "none"):
         with pytest.raises(Misconfigured):
-            read_policy_settings(place)
+            read_client_settings(place)
     file.write_text("[policy]\nretries = 'x'")
     with pytest.raises(Misconfigured, match="`retries` in"):
         async with Everfold.connect(redis_url, namespace=namespace, config=file):

@@ -27,6 +27,7 @@ OUTPUTS: dict[str, dict[str, object]] = {"3": {"images": [{"filename": "a.png"}]
 @pytest.fixture
 async def everfold(redis_url: str, namespace: str) -> AsyncIterator[Everfold]:
     async with Everfold.connect(redis_url, namespace=namespace, partitions=4) as everfold:
+        await everfold.log.make()
         yield everfold
 
 

@@ -6,7 +6,10 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests.architecture.source_tree import ROOT
+from tests.everfold.running import make_namespace
 
 HEAVY = {
     "aiohttp", "anyio", "asyncio", "cyclopts", "hiredis", "httpx", "msgspec", "redis", "rich",
@@ -55,7 +58,11 @@ def test_a_client_loads_neither_runner_nor_consumer() -> None:
     assert loaded_by("from everfold import Everfold") & {*OTHERS, "cyclopts", "rich"} == set()
 
 
-def test_listing_jobs_loads_neither_runner_nor_consumer(redis_url: str, namespace: str) -> None:
+@pytest.mark.anyio
+async def test_listing_jobs_loads_neither_runner_nor_consumer(
+    redis_url: str, namespace: str
+) -> None:
+    await make_namespace(redis_url, namespace)
     options = ["--redis-url", redis_url, "--namespace", namespace]
 
     assert loaded_by(RUN.format(["jobs", "ls", *options])) & OTHERS == set()

@@ -11,7 +11,8 @@ from everfold.commands.config.settings import all_settings
 from everfold.commands.times import moment, to_ms
 from everfold.durations import duration_s
 from everfold.timeline.reading import Span
-from tests.everfold.running import Everfold, ended
+from tests.everfold.running import Everfold, ended, make_namespace
+from tests.support.servers import OwnServer
 
 pytestmark = pytest.mark.anyio
 
@@ -86,7 +87,8 @@ async def test_what_is_refused_names_the_option(
     assert REFUSED[arguments] in program.error_lines[0]
 
 
-async def test_every_command_takes_ages_and_units(everfold: Everfold) -> None:
+async def test_every_command_takes_ages_and_units(everfold: Everfold, server: OwnServer) -> None:
+    await make_namespace(server.url)
     await ended(everfold("jobs", "ls", "--since", "2h", "--older-than", "1s"))
     await ended(everfold("audit", "timeline", "--from", "2d"))
     await ended(everfold("audit", "replay", "--to", "trial", "--since", "2h", "--until", "1m"))
@@ -94,7 +96,7 @@ async def test_every_command_takes_ages_and_units(everfold: Everfold) -> None:
 
 
 def test_no_option_for_a_time_has_a_parser_of_its_own() -> None:
-    numbers = ("speed", "requests_per_s")
+    numbers = ("speed", "requests_per_s", "keep_log_memory")
     for setting in all_settings(app):
         hint = str(setting.argument.hint)
         if "float" in hint and not setting.key.endswith(numbers):

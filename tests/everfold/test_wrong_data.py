@@ -12,7 +12,7 @@ import pytest
 
 from everfold.archives.opening import remember_archive
 from everfold.commands.audit.prove import prove
-from everfold.commands.operate.doctor import _examine
+from everfold.commands.diagnosis.doctor import _examine
 from everfold.commands.session import Session
 from everfold.projector.reading.verify import verify
 from everfold.streams.appending.log import Log

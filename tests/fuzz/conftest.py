@@ -30,6 +30,7 @@ def everfold(
     assets = tmp_path_factory.mktemp("assets")
     opened = Everfold.connect(redis_server, namespace=namespace, partitions=1, assets=assets)
     with portal.wrap_async_context_manager(opened) as everfold:
+        portal.call(everfold.log.make)
         yield everfold
     servers.delete_namespace(redis_server, namespace)
 

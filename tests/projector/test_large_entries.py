@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from everfold.commands.operate.doctor import _examine
+from everfold.commands.diagnosis.doctor import _examine
 from everfold.projector.folding.jobs_projection import JobsProjection
 from everfold.projector.folding.rebuild import Rebuild
 from everfold.projector.projector import Projector

@@ -39,13 +39,14 @@ RARE_SCRIPTS: dict[Role, tuple[str, ...]] = {
         ),
         *("forget_graph_assets", "extend_asset", "remove_asset"),
     ),
-    "projector": ("make_namespace", "unpark"),
+    "projector": ("make_namespace", "unpark", "trim", "erase_state", "forget_graph"),
+    "archiver": ("make_namespace", "erase_state", "forget_graph"),
 }
 """What a role runs where there is no namespace yet, or after a clock has jumped, a server has lost
 writes, or files have expired."""
 
 RARE_COMMANDS: dict[Role, set[str]] = {
-    "projector": {"xgroup|setid"},
+    "projector": {"xgroup|setid", "get"},
     "archiver": set(),
 }
 """Commands for the same."""

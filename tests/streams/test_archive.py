@@ -22,6 +22,7 @@ from everfold.streams.errors import ArchiveDamaged, ArchiveForeign, ArchiveUnava
 from everfold.streams.events.record import FIELDS, NO_ENTRY
 from everfold.streams.reading.readers import readers
 from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.server import server_time_ms
 from tests.projector.jobs import make_jobs, work
 
 pytestmark = pytest.mark.anyio
@@ -218,6 +219,8 @@ async def test_the_archive_of_another_namespace_is_refused(
 
 async def test_events_that_were_trimmed_unarchived_are_told(log: Log, archive: Archive) -> None:
     await make_jobs(log, 5)
-    await command(log.redis, "HSET", log.keys.trimmed(0), "to", "99-0", "count", 3)
+    await Archiver(log, archive).run(everything=True)
+    far = f"{await server_time_ms(log.redis) + 1000}-0"
+    await command(log.redis, "HSET", log.keys.trimmed(0), "to", far, "count", 3)
     with pytest.raises(Trimmed):
         await Archiver(log, archive).run(everything=True)

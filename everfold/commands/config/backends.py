@@ -16,11 +16,12 @@ from everfold.commands.config.backend_settings import (
     from_environment,
     refused_name,
 )
-from everfold.commands.config.config_file import checked, locate
+from everfold.commands.config.config_file import checked
 from everfold.commands.config.secret_sources import NoSecret, secret_of_command, secret_of_file
 from everfold.runner.access.access import Access
 from everfold.runner.access.address import basic, header_fault, read_address
 from everfold.runner.backend import BackendTraits
+from everfold.settings.config_place import locate
 from everfold.streams.border.secrets import Secret
 from everfold.streams.errors import EverfoldError, Misconfigured
 

@@ -13,13 +13,14 @@ from cyclopts import App, Parameter
 
 from everfold.commands.app import app
 from everfold.commands.config.backend_settings import SECRETS
-from everfold.commands.config.config_file import check_file, checked, locate, shown
+from everfold.commands.config.config_file import check_file, checked
 from everfold.commands.config.limit_settings import TABLE
 from everfold.commands.config.settings import CheckedFile, Setting, all_settings
 from everfold.commands.options import ConfigPath, Json
 from everfold.commands.output import emit, say, show, warn
 from everfold.embedded import named_url
 from everfold.policy_settings import from_environment, shown_value, word
+from everfold.settings.config_place import locate, shown
 from everfold.streams.border.addresses import (
     MASK,
     masked_address,

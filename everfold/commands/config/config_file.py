@@ -7,10 +7,8 @@ refused with one sentence, whichever command is run.
 from __future__ import annotations
 
 import os
-import stat
-import sys
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,16 +17,13 @@ from cyclopts.argument import update_argument_collection
 from cyclopts.config import Env
 
 from everfold.commands.config.per_call import may_come_from_environment
+from everfold.settings.config_place import FLAG, NAME, VARIABLE, locate, shown
 from everfold.streams.errors import Misconfigured
 
 if TYPE_CHECKING:
     from everfold.commands.config.settings import CheckedFile
     from everfold.policy_settings import PolicySettings
     from everfold.streams.queues.limits import Limit
-
-NAME = "everfold.toml"
-VARIABLE = "EVERFOLD_CONFIG"
-FLAG = "--config"
 
 
 def read_config(app: App, arguments: Sequence[str]) -> list[str]:
@@ -51,75 +46,6 @@ def read_config(app: App, arguments: Sequence[str]) -> list[str]:
             rest.append(word)
     app.config = (Env("EVERFOLD_", show=False), ConfigFile(app))
     return rest
-
-
-def locate() -> Path | None:
-    """Return the file that is named, else the nearest one, else the user's; None without any.
-
-    Raises Misconfigured when the named one is not there, or when others may write to the one that
-    was found. Folders that may not be looked into are passed over; so are files that other users
-    have put there, with a sentence on stderr.
-    """
-    if name := os.environ.get(VARIABLE):
-        file = Path(name).expanduser()
-        if not os.path.exists(file):
-            raise Misconfigured(f"there is no config file {name} ({FLAG} or {VARIABLE} names it)")
-        return file
-    for file in _places():
-        if not os.path.isfile(file):
-            continue
-        if (owner := _foreign_owner(file)) is None:
-            _refuse_shared(file)
-            return file
-        sys.stderr.write(
-            f"{file} is left out: user {owner} may have put it there for others to find; "
-            f"name it with {FLAG} if you trust it\n"
-        )
-    return None
-
-
-def _foreign_owner(file: Path) -> int | None:
-    """Return the id of another user to whom the file, its folder or a link to it belongs.
-
-    Of a folder like /tmp, where nobody can replace the files of others, the file alone counts.
-    """
-    folder = file.parent.stat()
-    found = [file.lstat(), file.stat(), *([] if folder.st_mode & stat.S_ISVTX else [folder])]
-    ours = (0, os.geteuid())
-    return next((one.st_uid for one in found if one.st_uid not in ours), None)
-
-
-def _refuse_shared(file: Path) -> None:
-    """Raise Misconfigured for a file that other users could change or replace."""
-    for path in (file.parent, file):
-        mode = path.stat().st_mode
-        is_sticky = path != file and mode & stat.S_ISVTX
-        if mode & (stat.S_IWGRP | stat.S_IWOTH) and not is_sticky:
-            raise Misconfigured(
-                f"{file} is not used: other users may write to {path} (mode {mode & 0o777:o}), and "
-                f"a config file can name programs to run; `chmod go-w {path}` makes it yours alone"
-            )
-
-
-def _places() -> Iterator[Path]:
-    if here := _here():
-        yield from (folder / NAME for folder in (here, *here.parents))
-    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    yield Path(home, "everfold", NAME)
-
-
-def _here() -> Path | None:
-    """Return the current folder, None if it was deleted."""
-    try:
-        return Path.cwd()
-    except FileNotFoundError:
-        return None
-
-
-def shown(file: Path) -> str:
-    """Return a file as people would write it from here."""
-    here = _here()
-    return str(file.relative_to(here) if here and file.is_relative_to(here) else file)
 
 
 def check_file(file: Path, app: App) -> CheckedFile:

@@ -101,8 +101,12 @@ def serve(
     """
 
     async def run() -> int:
-        async with running(process, session) as shown, serving(web, assets, session) as gateway:
-            shown.sources["gateway"] = gateway.metrics
+        async with (
+            running(process, session) as this,
+            serving(web, assets, session) as gateway,
+        ):
+            this.sources["gateway"] = gateway.metrics
+            this.started()
             return await _run_until_signal(gateway, session)
 
     # It has a loop of its own: sending to a thousand readers takes half the time with uvloop.
@@ -188,6 +192,7 @@ def _wrapped(label: str, sentence: str) -> list[str]:
 @contextlib.asynccontextmanager
 async def _client(session: Session, assets: str | Path | None) -> AsyncIterator[Everfold]:
     from everfold.client import Everfold
+    from everfold.health.asking_server import warn_of_losses
 
     async with Everfold.connect(
         session.url(),
@@ -197,6 +202,7 @@ async def _client(session: Session, assets: str | Path | None) -> AsyncIterator[
         config=policy_settings(app),
         assets=assets,
     ) as everfold:
+        await warn_of_losses(everfold.log.redis, everfold.log.url)
         yield everfold
 
 

@@ -16,6 +16,7 @@ from everfold.commands.loading import load_projection
 from everfold.commands.numbers import duration
 from everfold.commands.options import ArchiveUrl, IndexMetadata, JobId, ProjectionPlace
 from everfold.commands.output import Cell, console, is_terminal, show, table
+from everfold.commands.process.keep_options import KEEP_HERE, KeepHere, keeping
 from everfold.commands.process.process import ending_signals, running
 from everfold.commands.process.process_options import PROCESS, ProcessOptions
 from everfold.commands.progress import event_progress
@@ -66,6 +67,7 @@ async def run(
     job_ttl: JobTtl = 7200.0,
     terminal_ttl: TerminalTtl = None,
     index_metadata: IndexMetadata = None,
+    keep: KeepHere = KEEP_HERE,
     projection: Annotated[list[str] | None, Parameter(metavar="MODULE:NAME...")] = None,
     process: ProcessOptions = PROCESS,
     session: Session = DEFAULT,
@@ -84,15 +86,22 @@ async def run(
     name = runner_name("projector")
     collect_garbage_rarely()
     async with (
-        running(process, session),
-        session.log(name, role="projector") as log,
+        running(process, session) as this,
+        session.log(name, role="projector", creates=True) as log,
         anyio.create_task_group() as tasks,
     ):
         projections: list[AnyProjection] = [JobsProjection(config), *own]
         for one in projections:
-            await tasks.start(Projector(log, name, config, one).run)
+            projector = Projector(log, name, config, one)
+            await tasks.start(projector.run)
+            if one is projections[0]:
+                this.works_as_projector(log, projector)
         session.tell({"projector": name}, f"projector {name}")
-        async with ending_signals() as signals:
+        async with (
+            keeping(keep, log, name, session),
+            ending_signals() as signals,
+        ):
+            this.started()
             await anext(signals)
         tasks.cancel_scope.cancel()
     return 0

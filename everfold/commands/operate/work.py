@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,6 +29,7 @@ from everfold.commands.options import (
     Queues,
     Slots,
 )
+from everfold.commands.process.keep_options import KEEP_HERE, KeepHere, keeping
 from everfold.commands.process.process import RunningProcess, run_until_signal, running
 from everfold.commands.process.process_options import PROCESS, ProcessOptions
 from everfold.commands.session import DEFAULT, Session
@@ -41,8 +43,6 @@ from everfold.streams.redis.access import Role, check_access
 
 if TYPE_CHECKING:
     from everfold.commands.config.backends import Backends
-    from everfold.projector.projector import Projector
-    from everfold.projector.subscribing.subscription import Subscription
     from everfold.runner.access.access import Access
     from everfold.runner.execution.backend_state import BackendState
     from everfold.runner.runner import Runner
@@ -89,6 +89,7 @@ async def up(
     keep_outputs: KeepOutputs = OUTPUT_KEEP_S,
     thumbnails: MakesThumbnails = True,
     index_metadata: IndexMetadata = None,
+    keep: KeepHere = KEEP_HERE,
     serve: Annotated[bool, Parameter(help="Whether to serve the gateway, too.")] = False,
     web: WebOptions = GATEWAY,
     sql: SqlOptions | None = None,
@@ -99,30 +100,27 @@ async def up(
 ) -> int:
     """Run everything in one process: server, projector, runner, and sinks.
 
-    The server is an embedded one, unless --redis-url or the environment names one. Ctrl-C or
-    SIGTERM drains the runner; a second one stops everything at once.
+    Without --redis-url the server is an embedded one. Ctrl-C drains; once more stops at once.
     """
     backends, config = _backends(), _config("", queue, slots, drain, thumbnails=thumbnails)
     accesses, limits = backends.chosen(comfyui), limit_settings(app)
     async with (
-        running(process, session) as shown,
+        running(process, session) as this,
         _with_server(session, data) as session,
-        session.log(config.name, role="runner") as log,
-        anyio.create_task_group() as tasks,
+        session.log(config.name, role="runner", creates=True) as log,
     ):
         await _check_roles(log, has_sinks=any((sql, webhook, posthog)))
         _announce(log, accesses, stored := _store(log, assets, data, keep_outputs), session)
         await _set_limits(log, *limits, session)
-        await tasks.start(_projector(log, config.name, index_metadata).run)
         async with (
-            consuming(log, [sql, webhook, posthog], patient=True) as sinks,
-            _serving(serve, web, _place(assets, data), session, shown) as end_serving,
+            _projecting(log, config.name, index_metadata, this),
+            keeping(keep, log, config.name, session),
+            _sinking(log, [sql, webhook, posthog], session),
+            _serving(serve, web, _place(assets, data), session, this) as end_serving,
         ):
-            _tell_sinks(sinks, session)
             made = _runner(log, backends, accesses, config, stored, session)
-            if not (code := await _run_until_signal(made, session)):
+            if not (code := await _run_until_signal(log, made, this, session)):
                 await end_serving()
-        tasks.cancel_scope.cancel()
     return code
 
 
@@ -197,20 +195,32 @@ async def runner(
     backends = _backends()
     accesses, limits = backends.chosen(comfyui), limit_settings(app)
     config = _config(name, queue, slots, drain, lease_ttl, event_limit_bytes, thumbnails=thumbnails)
-    async with running(process, session), session.log(config.name, role="runner") as log:
+    async with (
+        running(process, session) as this,
+        session.log(config.name, role="runner", creates=True) as log,
+    ):
         told = {"runner": config.name, "queues": config.queues}
         session.tell(told, f"runner {config.name} serves {', '.join(config.queues)}")
         await _set_limits(log, *limits, session)
         stored = _store(log, assets, None, keep_outputs)
         made = _runner(log, backends, accesses, config, stored, session)
-        return await _run_until_signal(made, session)
+        return await _run_until_signal(log, made, this, session)
 
 
-def _projector(log: Log, name: str, index_metadata: Sequence[str] | None) -> Projector:
+@contextlib.asynccontextmanager
+async def _projecting(
+    log: Log, name: str, index_metadata: Sequence[str] | None, this: RunningProcess
+) -> AsyncIterator[None]:
+    """Run a projector while the context is open."""
     from everfold.projector.config import ProjectorConfig
     from everfold.projector.projector import Projector
 
-    return Projector(log, name, ProjectorConfig(index_metadata=tuple(index_metadata or ())))
+    made = Projector(log, name, ProjectorConfig(index_metadata=tuple(index_metadata or ())))
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(made.run)
+        this.works_as_projector(log, made)
+        yield
+        tasks.cancel_scope.cancel()
 
 
 def _store(log: Log, place: str | None, data: Path | None, keep_s: float | None) -> AssetStore:
@@ -287,9 +297,20 @@ def _runner(
     )
 
 
-def _tell_sinks(sinks: Sequence[Subscription], session: Session) -> None:
-    for sink in sinks:
-        session.tell({"sink": sink.name, "about": sink.about}, f"sink     {sink.about}")
+@contextlib.asynccontextmanager
+async def _sinking(
+    log: Log,
+    options: Sequence[SqlOptions | WebhookOptions | PostHogOptions | None],
+    session: Session,
+) -> AsyncIterator[None]:
+    """Write to the sinks that have options while the context is open, and say which these are.
+
+    A database that is away does not keep the jobs from running.
+    """
+    async with consuming(log, options, patient=True) as sinks:
+        for sink in sinks:
+            session.tell({"sink": sink.name, "about": sink.about}, f"sink     {sink.about}")
+        yield
 
 
 def _tell_backend(state: BackendState, session: Session) -> None:
@@ -329,7 +350,9 @@ def _announce(log: Log, accesses: Sequence[Access], assets: AssetStore, session:
     )
 
 
-async def _run_until_signal(runner: Runner, session: Session) -> int:
+async def _run_until_signal(
+    log: Log, runner: Runner, this: RunningProcess, session: Session
+) -> int:
     """Run until a signal drains the runner; a second one cancels it. Return the exit code."""
 
     def drain() -> None:
@@ -341,4 +364,5 @@ async def _run_until_signal(runner: Runner, session: Session) -> int:
     def stop_at_once() -> None:
         session.tell({"stopping": "at once"}, "stopping at once; other runners take over")
 
-    return await run_until_signal(runner.run, drain, stop_at_once)
+    this.works_as_runner(log, runner, log.actor)
+    return await run_until_signal(partial(runner.run, task_status=this), drain, stop_at_once)

@@ -8,31 +8,68 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import anyio
+from anyio.abc import TaskStatus
 
 from everfold import __version__
 from everfold.commands.process.logs import begin_logging
 from everfold.commands.process.process_options import ProcessOptions
 from everfold.commands.session import Session
+from everfold.health.checks import (
+    FoldsOn,
+    is_registered,
+    reaches_backends,
+    renews_leases,
+    server_answers,
+)
+from everfold.health.supervisor import READY, STOPPING, tell, watched
 from everfold.streams.errors import Misconfigured
 from everfold.tracing.begin import traced
 
 if TYPE_CHECKING:
     from everfold.metrics.surface import Check, Source
+    from everfold.projector.projector import Projector
+    from everfold.runner.runner import Runner
+    from everfold.streams.appending.log import Log
 
 INTERRUPTED = 130
 """The exit code of a command that a second signal stopped."""
 
 
-class RunningProcess:
+class RunningProcess(TaskStatus[None]):
     """A process that runs until a signal, as those see it that watch it."""
 
     def __init__(self) -> None:
+        self._begun = False
         self.checks: dict[str, Check] = {}
         """What must hold before /readyz says that it can do its work, by name."""
+        self.notes: dict[str, Check] = {}
+        """What /readyz says besides, and what is no reason not to be ready; other names."""
         self.is_watched = False
         """Whether somebody can ask."""
         self.sources: dict[str, Source] = {}
         """What /metrics shows besides the measures of this process, by name."""
+
+    def started(self, value: None = None) -> None:
+        """Say to the supervisor that the work has begun; at the first call only."""
+        if not self._begun:
+            tell(READY)
+        self._begun = True
+
+    def serves(self, log: Log) -> None:
+        """Be ready while the server of this log answers."""
+        self.checks["Redis"] = server_answers(log)
+
+    def works_as_runner(self, log: Log, runner: Runner, name: str) -> None:
+        """Be ready while this runner can take jobs and keep them."""
+        self.serves(log)
+        self.checks["heartbeat"] = is_registered(log, name)
+        self.checks["renewal"] = renews_leases(runner)
+        self.notes["backends"] = reaches_backends(log, name)
+
+    def works_as_projector(self, log: Log, projector: Projector) -> None:
+        """Be ready while this projector folds what it has to fold."""
+        self.serves(log)
+        self.checks["projection"] = FoldsOn(log, projector)
 
 
 @contextlib.asynccontextmanager
@@ -44,7 +81,7 @@ async def running(options: ProcessOptions, session: Session) -> AsyncIterator[Ru
     begin_logging(options.log_level, options.log_format)
     process = RunningProcess()
     with traced(__version__):
-        async with _listening(options, process, session):
+        async with watched(), _listening(options, process, session):
             yield process
 
 
@@ -67,9 +104,10 @@ async def _listening(
     with contextlib.ExitStack() as closing:
         found = listen(options.metrics_host, options.metrics_port, "--metrics-")
         sockets = [closing.enter_context(one) for one in found]
+        surface = Surface(process.checks, process.sources, process.notes)
         addresses = [f"{url}/metrics" for url in urls(sockets)]
         process.is_watched = True
-        async with SmallHttp(sockets, Surface(process.checks, process.sources).answers()).serve():
+        async with SmallHttp(sockets, surface.answers()).serve():
             session.tell({"metrics": addresses}, *(f"metrics  {one}" for one in addresses))
             yield
 
@@ -100,6 +138,7 @@ async def run_until_signal(
             nonlocal code
             async with ending_signals() as signals:
                 await anext(signals)
+                tell(STOPPING)
                 stop()
                 await anext(signals)
             stop_at_once()

@@ -15,10 +15,13 @@ from everfold.commands.new_file import new_file
 from everfold.commands.numbers import duration
 from everfold.commands.options import ArchiveUrl
 from everfold.commands.output import say
+from everfold.commands.process.keep_options import KEEP, KeepOptions, keeping
 from everfold.commands.process.process import ending_signals, running
 from everfold.commands.process.process_options import PROCESS, ProcessOptions
 from everfold.commands.progress import event_progress
 from everfold.commands.session import DEFAULT, Session
+from everfold.retention.keeper import is_pressed
+from everfold.runner.config import runner_name
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.archiver import Archived, Archiver
@@ -59,6 +62,7 @@ async def run(
     once: bool = False,
     everything: bool = False,
     trim_after: TrimAfter = None,
+    keep: KeepOptions = KEEP,
     process: ProcessOptions = PROCESS,
     session: Session = DEFAULT,
 ) -> int:
@@ -72,32 +76,41 @@ async def run(
         Write everything, without waiting for segments to fill, and end.
     """
     async with (
-        running(process, session),
-        session.log(role="archiver") as log,
+        running(process, session) as this,
+        session.log(role="archiver", creates=True) as log,
         ending_signals() as signals,
     ):
         kept = await needed_archive(log, archive)
-        while True:
-            try:
-                await _round(log, kept, everything, trim_after, session)
-            except (*OUTAGES, WrongKeyType) as error:
-                if once or everything:
-                    raise
-                session.tell({"waiting": str(error)}, f"waiting: {error}")
-            if once or everything:
-                return 0
-            with anyio.move_on_after(EVERY_S):
-                await anext(signals)
-                return 0
+        if once or everything:
+            await _round(log, kept, everything, trim_after, session, tells_none=everything)
+            return 0
+        async with keeping(keep, log, runner_name("archiver"), session):
+            this.serves(log)
+            this.started()
+            while True:
+                try:
+                    # What is not archived is not trimmed: without memory nothing waits to be due.
+                    await _round(log, kept, await is_pressed(log), trim_after, session)
+                except (*OUTAGES, WrongKeyType) as error:
+                    session.tell({"waiting": str(error)}, f"waiting: {error}")
+                with anyio.move_on_after(EVERY_S):
+                    await anext(signals)
+                    return 0
 
 
 async def _round(
-    log: Log, kept: Archive, everything: bool, trim_after: float | None, session: Session
+    log: Log,
+    kept: Archive,
+    everything: bool,
+    trim_after: float | None,
+    session: Session,
+    *,
+    tells_none: bool = False,
 ) -> None:
     written = await _archive(log, kept, everything, session)
     await remember_archive(log, kept)
     events, segments = sum(part.events for part in written), sum(part.segments for part in written)
-    if events or everything:
+    if events or tells_none:
         told = {"events": events, "segments": segments, "archive": kept.store.url}
         sentence = f"{events:,} events archived in {segments} segment(s) at {kept.store.url}"
         session.tell(told, sentence)

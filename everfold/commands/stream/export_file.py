@@ -152,7 +152,7 @@ async def import_export(
         Import jobs with holes in their events, too, as a server that lost some leaves them.
     """
     header, end = check_export(file, allow_broken=allow_broken)
-    async with session.log("import", partitions=header.partitions) as log:
+    async with session.log("import", partitions=header.partitions, creates=True) as log:
         await begin_import(log, end.sha256)
         with event_progress("import", session) as progress:
             open_jobs = await _import(log, file, lambda done: progress(done, end.events))

@@ -87,14 +87,16 @@ async def posthog(
 async def _run(options: Options, process: ProcessOptions, session: Session) -> int:
     """Run one sink until a signal: it finishes its deliveries; a second signal ends it at once."""
     async with (
-        running(process, session),
-        session.log(runner_name("sink"), role="consumer") as log,
+        running(process, session) as this,
+        session.log(runner_name("sink"), role="consumer", creates=True) as log,
         ending_signals() as signals,
         anyio.create_task_group() as tasks,
     ):
         async with consuming(log, [options]) as (found,):
             told = {"sink": found.name, "about": found.about}
             session.tell(told, f"sink {found.name}: {found.about}")
+            this.serves(log)
+            this.started()
             await anext(signals)
             tasks.start_soon(_end_at_once, signals)
         tasks.cancel_scope.cancel()

@@ -71,6 +71,7 @@ async def add_key(
         if number is not None:
             check_number(what, number)
     shown = Shown(secrets.token_hex(5), Secret(secrets.token_hex(32)))
+    await log.make()
     now_ms = await server_time_ms(log.redis)
     key = Key(
         name=name,

@@ -46,6 +46,7 @@ async def everfold(redis_url: str, namespace: str, tmp_path: Path) -> AsyncItera
     async with Everfold.connect(
         redis_url, namespace=namespace, partitions=4, assets=place
     ) as client:
+        await client.log.make()
         yield client
 
 

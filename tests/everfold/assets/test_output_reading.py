@@ -39,6 +39,7 @@ async def everfold(redis_url: str, namespace: str, store: Path) -> AsyncIterator
     async with Everfold.connect(
         redis_url, namespace=namespace, partitions=2, assets=BlobFolder(store)
     ) as everfold:
+        await everfold.log.make()
         yield everfold
 
 

@@ -22,12 +22,14 @@ from everfold import (
     sync,
 )
 from everfold import Everfold as AsyncEverfold
+from tests.everfold.running import make_namespace
 
 GRAPH: dict[str, object] = {"1": {"class_type": "EmptyImage", "inputs": {}}}
 
 
 @pytest.fixture
 def everfold(redis_url: str, namespace: str, tmp_path: Path) -> Iterator[sync.Everfold]:
+    asyncio.run(make_namespace(redis_url, namespace))
     with sync.connect(redis_url, namespace=namespace, assets=tmp_path / "assets") as everfold:
         yield everfold
 

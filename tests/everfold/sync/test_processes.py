@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from typing import IO
 import pytest
 
 from tests.architecture.source_tree import ROOT
+from tests.everfold.running import make_namespace
 
 BEGIN = """
 import contextlib, os, sys, threading, time
@@ -100,6 +102,8 @@ Begin = Callable[[str], "subprocess.Popen[str]"]
 
 @pytest.fixture
 def begin(redis_url: str, namespace: str) -> Begin:
+    asyncio.run(make_namespace(redis_url, namespace))
+
     def begin(program: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-W", "default", "-c", BEGIN + program, redis_url, namespace],

@@ -87,6 +87,7 @@ KINDS = {
     "node_costs": Kind(NAMESPACE),
     "run_times": Kind(NAMESPACE),
     "asset_sweep": Kind(SERVER),
+    "retention": Kind(NAMESPACE, fields=("owner", "until_ms", "kept")),
     "log": Kind(PARTITION, hurts=PARTITION),
     "live": Kind(PARTITION),
     "preview": Kind(JOB),

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from functools import partial
 
+from everfold.commands.diagnosis.asset_check import asset_findings
+from everfold.commands.diagnosis.backend_check import asked_backends
+from everfold.commands.diagnosis.finding import Finding
+from everfold.commands.diagnosis.held_jobs import keeping_backends
+from everfold.commands.diagnosis.log_check import log_check
+from everfold.commands.diagnosis.server_check import server_check
+from everfold.commands.diagnosis.stored_keys import wrong_keys
 from everfold.commands.formats import span
-from everfold.commands.operate.asset_check import asset_findings
-from everfold.commands.operate.backend_check import asked_backends
-from everfold.commands.operate.held_jobs import keeping_backends
-from everfold.commands.operate.stored_keys import wrong_keys
 from everfold.commands.options import ComfyUrls
-from everfold.commands.queues.finding import Finding
 from everfold.commands.queues.queue_check import queue_findings
 from everfold.commands.session import DEFAULT, Session
 from everfold.erasing.key_check import check_keys
@@ -27,15 +29,11 @@ from everfold.streams.errors import (
     ServerError,
     Unknown,
 )
-from everfold.streams.events.record import entry_time_ms
 from everfold.streams.leases.registry import RunnerEntry, connected, registered_runners
-from everfold.streams.reading.reader import log_size
-from everfold.streams.reading.readers import ARCHIVE, readers
 from everfold.streams.redis.keys import connection_name
 from everfold.streams.redis.namespace import read_importing
-from everfold.streams.redis.server import server_info, server_time_ms, server_version
+from everfold.streams.redis.server import server_time_ms
 from everfold.streams.retention.lost_writes import lost_writes
-from everfold.streams.retention.trimming import RETENTION_S, trim_bounds
 from everfold.web.access.key_store import list_keys
 
 PROJECTION_LAG_LIMIT_S = 5.0
@@ -43,10 +41,6 @@ SUBSCRIPTION_LAG_LIMIT_S = 60.0
 
 SILENT_LIMIT_S = 10.0
 """A runner writes its heartbeat every 2 s."""
-
-HELD_LIMIT_S = RETENTION_S + 3600.0
-"""A reader that keeps events for longer has most likely been forgotten."""
-
 
 RESTORE = "another program wrote there: restore it, or delete what is named"
 
@@ -77,11 +71,11 @@ async def doctor(*, comfyui: ComfyUrls = None, session: Session = DEFAULT) -> in
 
 async def _examine(log: Log, comfyui: list[str] | None = None) -> AsyncIterator[Finding]:
     for what, look in (
-        ("server", _server),
+        ("server", server_check),
         ("import", _import),
         ("projection", _projection),
         ("unreadable jobs", _blocked),
-        ("log", _log),
+        ("log", log_check),
         ("subscriptions", _subscriptions),
         ("runners", _runners),
         ("queues", queue_findings),
@@ -99,13 +93,6 @@ async def _examine(log: Log, comfyui: list[str] | None = None) -> AsyncIterator[
         except WRONG_DATA as error:
             # Whoever looks for what is wrong must not fall over it.
             yield Finding(what, f"cannot be read: {error}", RESTORE)
-
-
-async def _server(log: Log) -> AsyncIterator[Finding]:
-    yield Finding("server", f"{await server_version(log.redis)} at {log.url}")
-    yield _persistence(await server_info(log.redis, "persistence"))
-    yield _memory(await server_info(log.redis, "memory"))
-    yield Finding("partitions", f"{log.keys.partitions} in namespace {log.keys.namespace!r}")
 
 
 async def _import(log: Log) -> AsyncIterator[Finding]:
@@ -176,28 +163,6 @@ async def _stored_keys(log: Log) -> AsyncIterator[Finding]:
         yield Finding(f"key {wrong.key}", wrong.found, RESTORE)
 
 
-def _persistence(facts: dict[str, str]) -> Finding:
-    if not facts:
-        return Finding("persistence", "cannot be seen: the server refuses INFO")
-    if facts.get("aof_enabled") == "1":
-        state = facts.get("aof_last_write_status", "ok")
-        advice = "" if state == "ok" else "look at the server's disk"
-        return Finding("persistence", f"AOF, last write {state}", advice)
-    advice = "set `appendonly yes`: without it a restart of the server loses jobs"
-    return Finding("persistence", "no AOF", advice)
-
-
-def _memory(facts: dict[str, str]) -> Finding:
-    if not facts:
-        return Finding("memory", "cannot be seen: the server refuses INFO")
-    policy, limit = facts.get("maxmemory_policy", "?"), facts.get("maxmemory_human", "?")
-    used = facts.get("used_memory_human", "?")
-    found = f"{used} used, limit {limit if limit != '0B' else 'none'}, policy {policy}"
-    if policy == "noeviction" or facts.get("maxmemory") == "0":
-        return Finding("memory", found)
-    return Finding("memory", found, "set `maxmemory-policy noeviction`: it may evict jobs")
-
-
 async def _projection(log: Log) -> AsyncIterator[Finding]:
     lags = await lag(log)
     lag_s, events = max(row.lag_s for row in lags), sum(row.lag_events for row in lags)
@@ -212,29 +177,6 @@ async def _projection(log: Log) -> AsyncIterator[Finding]:
     elif lag_s > PROJECTION_LAG_LIMIT_S:
         advice = "start another `everfold projector`"
     yield Finding("projection", found, advice)
-
-
-async def _log(log: Log) -> AsyncIterator[Finding]:
-    partitions = range(log.keys.partitions)
-    sizes = [await log_size(log, partition) for partition in partitions]
-    archived = any([ARCHIVE in await readers(log, partition) for partition in partitions])
-    yield Finding("log", f"{sum(sizes):,} events, {'archived' if archived else 'no archive'}")
-    if not archived:
-        return
-    now_ms = await server_time_ms(log.redis)
-    for partition, size in enumerate(sizes):
-        lowest = (await trim_bounds(log, partition, RETENTION_S))[0]
-        age_s = (now_ms - entry_time_ms(lowest.entry_id)) / 1000
-        is_reader = lowest.what.startswith(("reader", "consumer group"))
-        if size and is_reader and age_s > HELD_LIMIT_S:
-            found = f"{lowest.what} holds {size:,} events"
-            yield Finding(f"partition {partition}", found, _removal(lowest.what))
-
-
-def _removal(what: str) -> str:
-    _, is_subscription, name = what.partition("consumer group subscription:")
-    end = f"subscriptions rm {name}" if is_subscription else "archive forget NAME"
-    return f"start it again, or remove it: `everfold {end}`"
 
 
 async def _subscription(log: Log, name: str) -> Finding:

@@ -1,0 +1,83 @@
+"""What `everfold doctor` says of the server: what it loses, its memory, its disk, its clock."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import AsyncIterator
+from typing import cast
+from urllib.parse import urlsplit
+
+from everfold.commands.diagnosis.finding import Finding
+from everfold.health.asking_server import server_facts
+from everfold.health.server_findings import server_findings
+from everfold.streams.appending.log import Log
+from everfold.streams.errors import EverfoldError
+from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.server import server_time_ms, server_version
+
+CLOCK_LIMIT_S = 2.0
+"""Clocks that differ by more are set wrong: times of jobs, and what is removed, go by them."""
+
+DISK_LIMIT = 0.1
+"""Share of a disk that is to be free."""
+
+HERE = ("", "localhost", "127.0.0.1", "::1")
+
+
+async def server_check(log: Log) -> AsyncIterator[Finding]:
+    """Yield a finding for each thing of the server. Raises a leaf of Unavailable."""
+    yield Finding("server", f"{await server_version(log.redis)} at {log.url}")
+    for one in server_findings(await server_facts(log.redis)):
+        yield Finding(one.what, one.found, one.advice)
+    yield clock(await apart_s(log))
+    if (finding := _disk_of(await _local_folder(log))) is not None:
+        yield finding
+    yield Finding("partitions", f"{log.keys.partitions} in namespace {log.keys.namespace!r}")
+
+
+async def apart_s(log: Log) -> float:
+    """Return by how much the server's clock is ahead of this machine's, in seconds; what the
+    question took is not counted."""
+    before = time.time()
+    server_s = await server_time_ms(log.redis) / 1000
+    after = time.time()
+    return 0.0 if before <= server_s <= after else server_s - (before + after) / 2
+
+
+def clock(ahead_s: float) -> Finding:
+    """Judge by how much the server's clock is ahead."""
+    if abs(ahead_s) <= CLOCK_LIMIT_S:
+        return Finding("clock", f"as this machine's, to {abs(ahead_s):.1f} s")
+    side = "ahead of" if ahead_s > 0 else "behind"
+    found = f"the server's is {abs(ahead_s):,.0f} s {side} this machine's"
+    return Finding("clock", found, "set the wrong one, and let NTP keep both")
+
+
+def disk(free: int, total: int) -> Finding:
+    """Judge the disk of the server's files."""
+    share = free / total if total > 0 else 1.0
+    found = f"{share:.0%} free ({free / 2**30:,.1f} GiB)"
+    advice = "make room: a full disk stops all writes" if share < DISK_LIMIT else ""
+    return Finding("disk", found, advice)
+
+
+def _disk_of(folder: str) -> Finding | None:
+    """Judge the disk of a folder, None where there is none here."""
+    try:
+        usage = shutil.disk_usage(folder)
+    except (OSError, ValueError):
+        return None
+    return disk(usage.free, usage.total)
+
+
+async def _local_folder(log: Log) -> str:
+    """Return the folder of the server's files where it may be on this machine, else ""."""
+    parts = urlsplit(log.url.reveal())
+    if parts.scheme != "unix" and (parts.hostname or "") not in HERE:
+        return ""
+    try:
+        flat = cast("list[bytes]", await command(log.redis, "CONFIG GET", "dir"))
+        return flat[1].decode()
+    except (EverfoldError, IndexError, AttributeError, UnicodeDecodeError):
+        return ""  # most users may not ask

@@ -1,0 +1,55 @@
+"""Reads what a server says of itself, and warns once of what loses jobs."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from redis.asyncio import Redis
+
+from everfold.health.server_findings import ServerFacts, server_findings
+from everfold.streams.appending.opened_namespace import asking_the_server
+from everfold.streams.border.logger import get_logger
+from everfold.streams.border.secrets import SecretUrl
+from everfold.streams.errors import EverfoldError
+from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.server import server_info
+
+logger = get_logger("everfold.server")
+
+SECTIONS = ("memory", "persistence", "replication")
+SETTINGS = ("save", "min-replicas-to-write", "appendfsync")
+
+_told = set[tuple[str, str]]()
+"""Server and finding of which this process has warned."""
+
+
+async def server_facts(redis: Redis, *, with_settings: bool = True) -> ServerFacts:
+    """Ask a server; what it refuses is empty. Raises a leaf of Unavailable."""
+    info = await server_info(redis, *SECTIONS)
+    return ServerFacts(info=info, settings=await _settings(redis) if with_settings else {})
+
+
+async def _settings(redis: Redis) -> dict[str, str]:
+    try:
+        flat = cast("list[bytes]", await command(redis, "CONFIG GET", *SETTINGS))
+        texts = [part.decode(errors="replace") for part in flat]
+    except (EverfoldError, AttributeError, TypeError):
+        return {}  # managed servers and most users may not ask
+    return dict(zip(texts[::2], texts[1::2], strict=False))
+
+
+async def warn_of_losses(redis: Redis, url: SecretUrl) -> None:
+    """Log a warning of each finding that loses jobs, once in this process. Raises nothing.
+
+    CONFIG is not asked: the least rights do not have it, and a refusal is noted by the server.
+    """
+    try:
+        with asking_the_server():
+            found = server_findings(await server_facts(redis, with_settings=False))
+    except EverfoldError:
+        return  # the call that comes next says it
+    for one in found:
+        if one.loses and (str(url), one.what) not in _told:
+            _told.add((str(url), one.what))
+            text = "server_may_lose_jobs what=%r found=%r advice=%r"
+            logger.warning(text, one.what, one.found, one.advice)

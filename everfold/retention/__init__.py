@@ -1,0 +1,1 @@
+"""Keeps the log bounded: decides what is to go, and trims what nobody needs any more."""
