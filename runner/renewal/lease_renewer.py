@@ -41,7 +41,7 @@ logger = get_logger("everfold.runner")
 RENEWALS_FAILED = counter(
     "everfold_lease_renewals_failed",
     "Renewals that failed: a round in which the server was not reached (unreachable), a lease that "
-    "it answered an error about (error), or that is over (over).",
+    "it answered an error about (error), or that is over, as of a job that has just ended (over).",
     ("why",),
 )
 for _why in ("unreachable", "error", "over"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from everfold.metrics.exposition import CONTENT_TYPE, exposition
-from everfold.metrics.namespace_metrics import namespace_metrics
+from everfold.metrics.namespace_source import NamespaceSource
 from everfold.web.operation import Call, Operation
 from everfold.web.own.answers import check_sees_all
 from everfold.web.query import Query
@@ -18,9 +18,9 @@ async def metrics(call: Call) -> Response:
     """Return the metrics as text of Prometheus."""
     check_sees_all(call.caller)
     Query(call.request, ())
-    sample = await call.gateway.sampled.all()
+    shown = await NamespaceSource(call.gateway.sampled)()
     own = call.gateway.counters.registry.collect()
-    body = exposition((*namespace_metrics(sample), *own))
+    body = exposition((*shown, *own))
     return Response(body, headers={"Content-Type": CONTENT_TYPE})
 
 

@@ -71,6 +71,7 @@ async def test_metrics_tell_of_the_namespace_and_of_the_gateway(
     assert found["everfold_jobs", "normal,default,waiting"] == 2
     assert found["everfold_jobs", "normal,default,leased"] == 0
     assert found["everfold_queue_oldest_seconds", "default"] > 0
+    assert found["everfold_namespace_up", ""] == 1
     assert found["everfold_projector_lag_events", "0"] >= 0
     assert found["everfold_parked_jobs", ""] == 0
     assert found["everfold_gateway_requests_total", "livez,2xx"] == 1
