@@ -111,10 +111,10 @@ class ManyJobs:
     async def rerun(self: Client, job_id: str, changes: Mapping[str, object] | None = None) -> str:
         """Submit a job that has ended once more; return the id of the new job.
 
-        It has the graph, extra_data, metadata, policy, queue, needs, batch and tags of the old one,
-        and names it as `rerun_of`. `changes` are inputs such as {"3.seed": 7}, typed as the graph
-        has them. Raises JobUnknown, InvalidName for a node or an input that there is not, Refused
-        for a job that is open, or whose graph or partner keys are no longer kept.
+        It has the graph, extra_data, metadata, policy, queue, needs, batch, tags and callback of
+        the old one, and names it as `rerun_of`. `changes` are inputs such as {"3.seed": 7}, typed
+        as the graph has them. Raises JobUnknown, InvalidName for a node or an input that there is
+        not, Refused for a job that is open, or whose graph or partner keys are no longer kept.
         """
         given = check_changes({} if changes is None else changes)
         job = await self.get(job_id)
@@ -327,6 +327,7 @@ async def _rerun(
         partner_keys=sent.partner_keys,
         rerun_of=job.job_id,
         inputs=await _inputs_of(client, job, graph, changes),
+        callback=sent.callback,
     )
     client._shown.note(made.job_id, 1, made.entry_id)
     return made.job_id if made.created else None

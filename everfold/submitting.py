@@ -88,6 +88,7 @@ class Submitting:
         validate: bool = True,
         inputs: Mapping[str, Given] | None = None,
         input_rules: InputRules | None = None,
+        callback: str = "",
         user_id: str | None = None,
         traceparent: str | None = None,
     ) -> SubmittedJob:
@@ -121,6 +122,10 @@ class Submitting:
         them to the server that it chooses. `input_rules` are limits, and whether URLs may lead into
         private networks. Assets that the graph names already are sent, too.
 
+        `callback` is a URL that is told of the job's end, by a process that sends callbacks: a
+        signed message, at least once; docs/CONSUMING.md says how, and `everfold.webhooks.verify`
+        reads it. Its path and query may be a secret: states and events show its host only.
+
         `traceparent` is the span that the job's trace goes on from, as W3C writes it: by default
         the application's current one of OpenTelemetry, with "" none. What is none is ignored.
 
@@ -140,7 +145,7 @@ class Submitting:
             workflow=graph, kind=kind, user=user, metadata=metadata, queue=queue,
             idempotency_key=idempotency_key, priority=priority, **_start(run_at), batch=batch,
             tags=tags, needs=needs, policy=self._policy(queue, kind, policy),
-            extra_data=extra_data, partner_keys=partner_keys,
+            extra_data=extra_data, partner_keys=partner_keys, callback=callback,
             traceparent=traceparent,
         )  # fmt: skip
         if given is not None:

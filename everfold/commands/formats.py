@@ -121,7 +121,7 @@ def event_line(record: Recorded) -> tuple[Part, ...]:
         return head, (f"unreadable: {record.event.why}", "red")
     name = str(record.event.__struct_config__.tag).removeprefix("job.")
     author = (f" {record.event.actor}  ", "dim")
-    return head, (f"{name:<16}", STYLES.get(name, "bold")), author, _details(record.payload)
+    return head, (f"{name:<16}", STYLES.get(name, "bold")), author, _details(record.shown_payload)
 
 
 _read_object = decoder(dict[str, object])
@@ -152,7 +152,7 @@ def event_object(record: Recorded) -> dict[str, object]:
 
 def _stored(record: Recorded) -> object:
     """Return the event's JSON as it is stored, on one line; as text if it is no JSON."""
-    text = record.payload.decode(errors="replace")
+    text = record.shown_payload.decode(errors="replace")
     if isinstance(record.event, Unreadable):
         try:
             read_json(text)

@@ -105,7 +105,7 @@ def _one_line(record: Recorded) -> bytes:
     except UnicodeDecodeError as error:
         # The decoder skips unknown fields without looking at their bytes.
         raise _undecodable(record, "a field that is not known is not UTF-8") from error
-    return record.payload.translate(LINE_ENDS)
+    return record.shown_payload.translate(LINE_ENDS)
 
 
 LINE_ENDS = bytes.maketrans(b"\r\n", b"  ")

@@ -58,7 +58,7 @@ def event_row(namespace: str, delivery: Delivery) -> Row:
         "type": delivery.type,
         "epoch": record.epoch,
         "actor": delivery.event.actor,
-        "event": _clean(_event(record.payload)),
+        "event": _clean(_event(record.shown_payload)),
     }
 
 

@@ -14,7 +14,7 @@ from everfold.projector.job.job import TERMINAL_STATUSES, Job
 from everfold.streams.events import event as events
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.policies import bounded
-from everfold.streams.events.record import Recorded
+from everfold.streams.events.record import Recorded, shown_callback
 from everfold.streams.telemetry.trace_context import read_traceparent
 
 _OF_ATTEMPT = (
@@ -157,6 +157,7 @@ def _submitted(job: Job, event: events.Submitted, now_ms: int) -> Job:
         needs=tuple(event.needs or ()),
         inputs=event.inputs or {},
         trace=_trace(event),
+        callback=shown_callback(event),
         run_at_ms=event.run_at_ms or 0,
         submitted_at_ms=now_ms,
     )

@@ -57,6 +57,8 @@ class Job(Plain, Struct, frozen=True, kw_only=True, gc=False):
     """Place in the graph, such as 10.image -> the file that is sent to the server for it."""
     trace: str = ""
     """W3C traceparent: the id of the trace that tells of it, and a span in that; empty without."""
+    callback: str = ""
+    """Host of the URL that is told of its end; the whole URL is in no state."""
     run_at_ms: int = 0
     """It is not started before this time; after a retry, the time of the next attempt."""
 

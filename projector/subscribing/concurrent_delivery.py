@@ -118,7 +118,7 @@ class ConcurrentDelivery:
         told = (name, record.job_id, record.seq, held.failures, held.why)
         if held.is_parked:
             logger.error("job_parked subscription=%s job=%s seq=%s failures=%s why=%r", *told)
-        else:
+        elif not isinstance(error, TryLater) or error.counts:
             logger.warning("job_held subscription=%s job=%s seq=%s failures=%s why=%r", *told)
         if is_sealed(delivery.job.metadata):  # the error may repeat what was delivered
             held = replace(held, why=await self._log.sealed_text(record.job_id, held.why))
@@ -136,6 +136,7 @@ class ConcurrentDelivery:
             waits_s=self._subscription.retry_s,
             before=self._before.get(delivery.record.job_id),
             after_s=error.after_s if isinstance(error, TryLater) else None,
+            counts=error.counts if isinstance(error, TryLater) else True,
         )
 
 

@@ -60,17 +60,19 @@ def hold(
     waits_s: tuple[float, ...],
     before: Held | None = None,
     after_s: float | None = None,
+    counts: bool = True,
 ) -> Held:
     """Return the job held at an event that failed now: to be tried again, or parked.
 
     `waits_s` are the waits between tries; with `after_s` the next wait is at least that long.
-    `before` is how the job was held until now; its failures count only for the same event.
+    `before` is how the job was held until now; its failures count only for the same event. What
+    does not count is tried again after `after_s`.
     """
     failures = before.failures if before is not None and before.seq == record.seq else 0
-    held = _at(record, why, FAILED, failures + 1)
-    if failures >= len(waits_s):
-        return held
-    wait_s = max(waits_s[failures], after_s or 0.0)
+    if counts and failures >= len(waits_s):
+        return _at(record, why, FAILED, failures + 1)
+    held = _at(record, why, FAILED, failures + counts)
+    wait_s = max(waits_s[failures], after_s or 0.0) if counts else after_s or 0.0
     spread = 1 + SPREAD * (zlib.crc32(record.job_id.encode()) % 1000) / 1000
     return replace(held, next_try_ms=now_ms + int(wait_s * spread * 1000))
 

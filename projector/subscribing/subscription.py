@@ -45,13 +45,14 @@ class GiveUp(Exception):
 class TryLater(Exception):
     """Raised by a subscriber: try this event again, at the earliest in `after_s` seconds.
 
-    It counts as a failed try; after the last one the job is parked.
+    It counts as a failed try, after the last of which the job is parked, unless `counts` is False:
+    then nothing was tried, and the wait is `after_s`.
     """
 
-    def __init__(self, why: str, after_s: float) -> None:
+    def __init__(self, why: str, after_s: float, *, counts: bool = True) -> None:
         super().__init__(why)
         check_number("after_s", after_s)
-        self.after_s = after_s
+        self.after_s, self.counts = after_s, counts
 
 
 class TargetAway(Exception):

@@ -94,6 +94,7 @@ async def _submit_again(log: Log, seen: Job, sent: JobInput) -> bool:
             partner_keys=sent.partner_keys,
             inputs=seen.inputs,
             traceparent=seen.trace,
+            callback=sent.callback,
         )
     except Refused:
         return False  # its id or key was given to something else in the meantime

@@ -23,7 +23,7 @@ from everfold.streams.redis.redis_errors import command
 
 COMPARED = (
     *("workflow", "kind", "user", "queue", "priority", "metadata", "policy", "batch", "tags"),
-    *("needs", "partner_keys", "rerun_of", "idempotency_key", "inputs"),
+    *("needs", "partner_keys", "rerun_of", "idempotency_key", "inputs", "callback"),
 )
 """Besides extra_data and the time; of partner keys the names: a token may have been renewed."""
 

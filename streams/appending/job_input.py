@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct
 
 from everfold.streams.appending.body import graph_of, read_body
+from everfold.streams.appending.callback import load_callback
 from everfold.streams.appending.partner_keys import read_partner_keys
 from everfold.streams.border.secrets import Secret
 from everfold.streams.errors import SealKeyMissing
@@ -32,6 +33,8 @@ class JobInput(Struct, frozen=True):
     """The graph, as JSON."""
     extra_data: Mapping[str, object] = {}
     partner_keys: Mapping[str, Secret] = {}
+    callback: str = ""
+    """Not sent to a server: the URL that is told of its end."""
 
 
 class Sends(Protocol):
@@ -45,6 +48,8 @@ class Sends(Protocol):
     def stored(self) -> str: ...
     @property
     def partner_keys(self) -> tuple[str, ...]: ...
+    @property
+    def callback(self) -> str: ...
 
 
 async def load_input(log: Log, job: Sends) -> JobInput | Failure:
@@ -65,11 +70,13 @@ async def load_input(log: Log, job: Sends) -> JobInput | Failure:
             message=f"{', '.join(missing)} of this job is no longer kept: a job that no runner has "
             "loses its keys for partner nodes after a day; submit it again with new ones",
         )
+    callback = await load_callback(log, job.job_id) if job.callback else ""
     if not job.body:
-        return JobInput(stored, {}, keys)
+        return JobInput(stored, {}, keys, callback)
     try:
         body = read_body(stored)
-        return JobInput(bytes(body.workflow), _read_object(bytes(body.extra_data)), keys)
+        extra_data = _read_object(bytes(body.extra_data))
+        return JobInput(bytes(body.workflow), extra_data, keys, callback)
     except NotJson:
         return Failure(code="workflow_gone", message="the job's graph in Redis cannot be read")
 

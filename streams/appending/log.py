@@ -335,6 +335,7 @@ class Log(SealedContent):
         partner_keys: PartnerKeys | None = None,
         inputs: Mapping[str, AssetInput] | None = None,
         traceparent: str | None = None,
+        callback: str = "",
     ) -> Submission:
         """Make a job known. When this returns, the job is in the log and waits for a runner.
 
@@ -348,6 +349,7 @@ class Log(SealedContent):
         the job, and are in no event. `inputs` are the stored files that inputs of the graph stand
         for, by place, such as 10.image: at most INPUTS_LIMIT. `traceparent` is the span that
         submits, as W3C writes it, by default the caller's current one; what is none is ignored.
+        `callback` is the URL that is told of the job's end.
 
         With an `idempotency_key` a repeated submit of the same user returns the first job; the key
         belongs to the user. With the same key, or the same `job_id`, any other argument is a
@@ -362,7 +364,7 @@ class Log(SealedContent):
             workflow=workflow, kind=kind, user=user, metadata=metadata, job_id=job_id,
             idempotency_key=idempotency_key, queue=queue, priority=priority, run_at_ms=run_at_ms,
             delay_s=delay_s, policy=policy, batch=batch, tags=tags, rerun_of=rerun_of, needs=needs,
-            extra_data=extra_data, partner_keys=partner_keys, inputs=inputs,
+            extra_data=extra_data, partner_keys=partner_keys, inputs=inputs, callback=callback,
             traceparent=traceparent,
         )  # fmt: skip
         return await self.submit_request(request)

@@ -13,6 +13,7 @@ from everfold.streams.appending.body import Given, PartnerKeys
 from everfold.streams.border.sealed_form import SEALED, is_sealed
 from everfold.streams.errors import InvalidName
 from everfold.streams.events.checks import (
+    check_callback,
     check_choice,
     check_inputs,
     check_job,
@@ -50,6 +51,7 @@ class JobRequest(Struct, frozen=True, kw_only=True):
     partner_keys: PartnerKeys | None = None
     inputs: Mapping[str, AssetInput] | None = None
     traceparent: str | None = None
+    callback: str = ""
 
 
 def submitted_event(
@@ -81,6 +83,7 @@ def submitted_event(
         body=UNSET if stored is graph else stored.sha256,
         partner_keys=sorted(given.partner_keys) or UNSET,
         inputs=check_inputs({} if request.inputs is None else request.inputs) or UNSET,
+        callback=check_callback(request.callback) or UNSET,
     )
 
 

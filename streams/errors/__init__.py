@@ -4,7 +4,8 @@
     ├── Refused          change the request; nothing was written
     │       InvalidWorkflow, NoServerCanRun, TooLarge, EventTooLarge, InvalidName,
     │       IdempotencyConflict, EventIdForgotten, EventTooNew, ClientShared, NeedsAsyncio,
-    │       HashMismatch, QuotaFull, InputRefused, ClientClosed
+    │       HashMismatch, QuotaFull, InputRefused, ClientClosed,
+    │       SignatureInvalid
     ├── Unknown          check the name; nothing was written
     │       JobUnknown, JobNotParked, JobNotHeld, SubscriptionUnknown, BackendUnknown,
     │       RunnerUnknown, QueueUnknown, AssetUnknown, AssetGone, OutputUnknown,
@@ -93,6 +94,7 @@ from everfold.streams.errors.refused import (
     NoServerCanRun,
     QuotaFull,
     Refused,
+    SignatureInvalid,
     TooLarge,
 )
 from everfold.streams.errors.unavailable import (
@@ -185,6 +187,7 @@ __all__ = [
     "ServerRefusesAccess",
     "ServerTooOld",
     "ServerUnreachable",
+    "SignatureInvalid",
     "SubscriptionUnknown",
     "TooLarge",
     "Trimmed",

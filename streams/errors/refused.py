@@ -96,6 +96,14 @@ class ClientClosed(Refused):
         super().__init__("this client was closed; make another one")
 
 
+class SignatureInvalid(Refused):
+    """A message is not one of Everfold, was changed on its way, or is too old."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
 class NeedsAsyncio(Refused):
     """The caller runs under trio, or without an event loop."""
 

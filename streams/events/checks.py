@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from urllib.parse import urlsplit
 
+from everfold.streams.border.addresses import masked_receiver
 from everfold.streams.border.sealed_form import is_sealed
 from everfold.streams.errors import InvalidName, TooLarge
 from everfold.streams.events.event import AssetInput, Fact
 from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.events.json_values import write_json
 from everfold.streams.events.limits import (
+    CALLBACK_LIMIT,
     EVENT_ID_LIMIT,
     ID_LIMIT,
     INPUTS_LIMIT,
@@ -141,6 +144,30 @@ def check_text(what: str, text: object, *, least: int = 0, most: int = ID_LIMIT)
     if not text.isprintable():
         raise InvalidName(what, text, "it must not hold control characters")
     return text
+
+
+def check_callback(url: object) -> str:
+    """Return the URL that is told of a job's end; empty for none. Raises InvalidName, TooLarge.
+
+    The error shows its host only. Whether it may be reached is for the process that sends.
+    """
+    shown = masked_receiver(url) if isinstance(url, str) else url
+    if not isinstance(url, str) or not url.isprintable() or " " in url:
+        raise InvalidName("callback", shown, "pass a URL, such as https://example.com/done")
+    if len(url) > CALLBACK_LIMIT:
+        raise TooLarge("callback", len(url), CALLBACK_LIMIT, "characters")
+    if not url:
+        return url
+    try:
+        parts = urlsplit(url)
+        is_whole = bool(parts.scheme in ("http", "https") and parts.hostname and parts.port != 0)
+    except ValueError:
+        is_whole = False
+    if not is_whole:
+        raise InvalidName("callback", shown, "it must begin with https:// or http:// and a host")
+    if "@" in parts.netloc:
+        raise InvalidName("callback", shown, "it must not carry a password: messages are signed")
+    return url
 
 
 def check_inputs(inputs: object) -> dict[str, AssetInput]:

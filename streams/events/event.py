@@ -139,6 +139,8 @@ class Submitted(Fact, frozen=True, kw_only=True, tag="job.submitted"):
     """Names of the keys for partner nodes that were given; the keys themselves are in no event."""
     inputs: dict[str, AssetInput] | UnsetType = UNSET
     """Place in the graph, such as 10.image -> the file that is sent to the server for it."""
+    callback: str | UnsetType = UNSET
+    """URL that is told of the job's end; its path and query may be a secret."""
 
     @property
     def stored(self) -> str:

@@ -55,6 +55,7 @@ USER_SETTINGS_LIMIT = 1_000
 USER_SETTINGS_LIMIT_BYTES = MIB
 """Of all of them together, names and values."""
 PARTNER_KEY_LIMIT = 8_192
+CALLBACK_LIMIT = 2_000
 TRACEBACK_LIMIT_BYTES = 16 * KIB
 NODES_LIMIT = 1_000
 """Node ids in one list of an event, and as many characters of each as a name may have."""
@@ -154,5 +155,6 @@ LIMITS = (
     Limit("traceback", TRACEBACK_LIMIT_BYTES, "bytes", "Of a failed node; its end is kept."),
     Limit("nodes", NODES_LIMIT, "node ids", "That were cached, or executed, in one attempt."),
     Limit("partner key", PARTNER_KEY_LIMIT, "characters", "Tokens of partner nodes are shorter."),
+    Limit("callback", CALLBACK_LIMIT, "characters", "Of the URL that is told of a job's end."),
     Limit("reason", REASON_LIMIT, "characters", "Of a cancel: one line for lists."),
 )

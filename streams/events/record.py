@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from msgspec import Struct
+from msgspec import Struct, json
+from msgspec.structs import replace
 
+from everfold.streams.border.addresses import masked_receiver
+from everfold.streams.border.sealed_form import is_sealed
 from everfold.streams.events.codec import Unreadable, decode
-from everfold.streams.events.event import Event
+from everfold.streams.events.event import Event, Submitted
+from everfold.streams.events.json_text import NotJson, decoder
 
 NO_ENTRY = "0-0"
 """Entry id that stands where there is none, and before all others."""
@@ -20,6 +24,11 @@ NO_ENTRY = "0-0"
 FIELDS = [b"j", b"s", b"e", b"p", b"d"]
 """Names of an entry's fields, in their order."""
 
+
+SEALED_WORD = "(sealed)"
+"""What is shown in the place of a text that is sealed."""
+
+_read_object = decoder(dict[str, object])
 
 RawEntry = tuple[bytes, list[bytes]]
 """Entry id, and the flat list of the entry's fields, as the server sends them."""
@@ -41,9 +50,27 @@ class Recorded(Struct, frozen=True, gc=False):
     """The event's JSON as stored: what archives and replays pass on."""
 
     @property
+    def shown_payload(self) -> bytes:
+        """The event's JSON for people and other programs: of a callback only the host."""
+        event = self.event
+        if not isinstance(event, Submitted) or not event.callback:
+            return self.payload
+        shown = shown_callback(event)
+        try:
+            return json.encode({**_read_object(self.payload), "callback": shown})
+        except NotJson:  # in a field that this version does not know
+            return json.encode(replace(event, callback=shown))
+
+    @property
     def time_ms(self) -> int:
         """Redis server time of the append, in Unix milliseconds."""
         return int(self.entry_id.partition("-")[0])
+
+
+def shown_callback(event: Submitted) -> str:
+    """Return what may be shown of the URL that is told of a job's end; empty for none."""
+    url = event.callback or ""
+    return SEALED_WORD if is_sealed(url) else masked_receiver(url) if url else ""
 
 
 def entry_time_ms(entry_id: str) -> int:

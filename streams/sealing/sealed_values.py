@@ -83,8 +83,8 @@ def sealed_event(event: Event, seal: Seal) -> Event:
     match event:
         case Submitted():
             names = {place: _named(one, seal) for place, one in (event.inputs or {}).items()}
-            metadata = _object(event.metadata, seal)
-            return replace(event, metadata=metadata, inputs=names or UNSET)
+            metadata, url = _object(event.metadata, seal), _text(event.callback or "", seal)
+            return replace(event, metadata=metadata, inputs=names or UNSET, callback=url or UNSET)
         case OutputSaved():
             return replace(event, output=_object(event.output, seal))
         case Succeeded():

@@ -29,8 +29,8 @@ ROOMS = {
     "runner": "loose_json capabilities costs backend config access renewal decisions comfyui "
     "adapters telemetry inputs outputs live execution claiming runner",
     "everfold": "event_text tracing moments durations policy_settings workflow_file "
-    "contract timeline simulator embedded settings sinks buckets archives assets erasing "
-    "changed_graph shown_jobs submit_check submitting operations why queue_operations "
+    "contract timeline simulator embedded settings sinks webhooks buckets archives assets "
+    "erasing changed_graph shown_jobs submit_check submitting operations why queue_operations "
     "many_jobs retention health client sync demo listening metrics web commands __main__",
 }
 """The rooms of each package; each may import those before it in its line."""

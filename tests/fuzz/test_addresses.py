@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from everfold.projector.subscribing.subscription import GiveUp
 from everfold.runner.access.address import read_address
 from everfold.sinks.addresses import check_url, is_public
+from everfold.sinks.receiver import Refusal
 from everfold.sinks.sql import _checked
-from everfold.sinks.webhook import Refusal, WebhookSink
+from everfold.sinks.webhook import WebhookSink
 from everfold.streams.border.addresses import masked_address, masked_receiver, masked_text
 from everfold.streams.errors import EverfoldError, Misconfigured
 from everfold.streams.redis.server import connect, connect_blocking, connection_arguments

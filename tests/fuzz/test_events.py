@@ -19,8 +19,8 @@ from everfold.projector.job.invariants import check, trace_before
 from everfold.projector.job.job import STATUSES, Job
 from everfold.projector.job.state import MOST, from_fields, to_fields
 from everfold.projector.subscribing.delivery import Delivery
+from everfold.sinks.messages import message
 from everfold.sinks.rows import event_row, job_row
-from everfold.sinks.webhook import message
 from everfold.streams.archive.segment import read_line, write_line
 from everfold.streams.errors import EventTooLarge, UndecodableEvent
 from everfold.streams.events.codec import Unreadable, decode, encode

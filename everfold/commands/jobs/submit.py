@@ -46,6 +46,7 @@ Metadata = Annotated[
 Key = Annotated[
     str | None, at_most("text", "A repeated submit with the same key returns the first job.")
 ]
+Callback = Annotated[str, at_most("callback", "A URL that is told of the job's end, https://...")]
 Batch = Annotated[str, at_most("name", "A name that many jobs share; see `everfold batches`.")]
 Tags = Annotated[
     list[str] | None,
@@ -74,6 +75,7 @@ async def submit(
     idempotency_key: Key = None,
     queue: Queue = "default",
     priority: str = "normal",
+    callback: Callback = "",
     run_at: FutureTime | None = None,
     policy: list[str] | None = None,
     options: PolicyOptions = NONE_GIVEN,
@@ -112,16 +114,16 @@ async def submit(
     sent = inputs.given()
     async with session.open("client", assets) as everfold:
         made = await everfold.submit(
-            graph, kind=kind, user=user, idempotency_key=idempotency_key, queue=queue,
-            metadata=dict(pair("--metadata", text) for text in metadata or []),
-            priority=cast("Priority", priority),  # submit refuses another word
-            run_at=run_at, policy=settings.policy(queue, kind, fields), batch=batch,
-            tags=tag or (), extra_data=given.extra_data, partner_keys=given.partner_keys,
-            inputs=sent, input_rules=inputs.rules(), **servers.given(), traceparent=traceparent,
+            graph, kind=kind, user=user, idempotency_key=idempotency_key, queue=queue, batch=batch,
+            metadata=dict(pair("--metadata", text) for text in metadata or []), tags=tag or (),
+            priority=cast("Priority", priority), callback=callback, run_at=run_at, inputs=sent,
+            policy=settings.policy(queue, kind, fields), extra_data=given.extra_data,
+            partner_keys=given.partner_keys, traceparent=traceparent,
+            input_rules=inputs.rules(), **servers.given(),
         )  # fmt: skip
-        if wait:
-            return await _wait(everfold, made.job_id, timeout, session)
-        return _tell(made, session)
+        return (
+            await _wait(everfold, made.job_id, timeout, session) if wait else _tell(made, session)
+        )
 
 
 async def _wait(everfold: Everfold, job_id: str, timeout: float | None, session: Session) -> int:

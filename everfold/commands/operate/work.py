@@ -33,7 +33,16 @@ from everfold.commands.process.keep_options import KEEP_HERE, KeepHere, keeping
 from everfold.commands.process.process import RunningProcess, run_until_signal, running
 from everfold.commands.process.process_options import PROCESS, ProcessOptions
 from everfold.commands.session import DEFAULT, Session
-from everfold.commands.stream.sinks import PostHogOptions, SqlOptions, WebhookOptions, consuming
+from everfold.commands.stream.sinks import (
+    CALLBACKS,
+    CallbackOptions,
+    Options,
+    PostHogOptions,
+    SqlOptions,
+    WebhookOptions,
+    consuming,
+    signed,
+)
 from everfold.queue_operations import apply_limits
 from everfold.runner.config import RunnerConfig, runner_name
 from everfold.streams.assets.asset import OUTPUT_KEEP_S
@@ -95,10 +104,11 @@ async def up(
     sql: SqlOptions | None = None,
     webhook: WebhookOptions | None = None,
     posthog: PostHogOptions | None = None,
+    callbacks: CallbackOptions = CALLBACKS,
     process: ProcessOptions = PROCESS,
     session: Session = DEFAULT,
 ) -> int:
-    """Run everything in one process: server, projector, runner, and sinks.
+    """Run everything in one process: server, projector, runner, callbacks, and sinks.
 
     Without --redis-url the server is an embedded one. Ctrl-C drains; once more stops at once.
     """
@@ -109,13 +119,13 @@ async def up(
         _with_server(session, data) as session,
         session.log(config.name, role="runner", creates=True) as log,
     ):
-        await _check_roles(log, has_sinks=any((sql, webhook, posthog)))
+        await _check_roles(log)
         _announce(log, accesses, stored := _store(log, assets, data, keep_outputs), session)
         await _set_limits(log, *limits, session)
         async with (
             _projecting(log, config.name, index_metadata, this),
             keeping(keep, log, config.name, session),
-            _sinking(log, [sql, webhook, posthog], session),
+            _sinking(log, [sql, webhook, posthog, signed(callbacks, data, session)], session),
             _serving(serve, web, _place(assets, data), session, this) as end_serving,
         ):
             made = _runner(log, backends, accesses, config, stored, session)
@@ -124,9 +134,9 @@ async def up(
     return code
 
 
-async def _check_roles(log: Log, *, has_sinks: bool) -> None:
+async def _check_roles(log: Log) -> None:
     """Ask for the rights of the other roles that work in this process. Raises AccessMissing."""
-    roles: tuple[Role, ...] = ("projector", "consumer") if has_sinks else ("projector",)
+    roles: tuple[Role, ...] = ("projector", "consumer")
     for role in roles:
         await check_access(log.redis, Rights(role, log.keys.namespace))
 
@@ -300,7 +310,7 @@ def _runner(
 @contextlib.asynccontextmanager
 async def _sinking(
     log: Log,
-    options: Sequence[SqlOptions | WebhookOptions | PostHogOptions | None],
+    options: Sequence[Options | None],
     session: Session,
 ) -> AsyncIterator[None]:
     """Write to the sinks that have options while the context is open, and say which these are.

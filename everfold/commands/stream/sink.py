@@ -17,6 +17,8 @@ from everfold.commands.process.process import INTERRUPTED, ending_signals, runni
 from everfold.commands.process.process_options import PROCESS, ProcessOptions
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.stream.sinks import (
+    CALLBACKS,
+    CallbackOptions,
     Options,
     PostHogOptions,
     SqlOptions,
@@ -32,6 +34,7 @@ sink = App(name="sink", help="Write jobs to a database, a webhook, or analytics.
 
 Sql = Annotated[SqlOptions, Parameter(name="*")]
 Webhook = Annotated[WebhookOptions, Parameter(name="*")]
+Callbacks = Annotated[CallbackOptions, Parameter(name="*")]
 PostHog = Annotated[PostHogOptions, Parameter(name="*")]
 
 
@@ -74,6 +77,14 @@ async def test_webhook(options: Webhook) -> int:
 
 def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+@sink.command
+async def callbacks(
+    options: Callbacks = CALLBACKS, *, process: ProcessOptions = PROCESS, session: Session = DEFAULT
+) -> int:
+    """Tell the end of each job that was submitted with --callback, with retries for three days."""
+    return await _run(options, process, session)
 
 
 @sink.command

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import anyio
@@ -12,6 +14,7 @@ from cyclopts import Parameter, Token
 
 from everfold.archives.opening import known_archive
 from everfold.commands.numbers import duration, durations
+from everfold.commands.session import Session
 from everfold.commands.times import A_TIME, moment, to_ms
 from everfold.projector.subscribing.consumer import Consumer
 from everfold.projector.subscribing.subscription import BEGINNING, NOW, Subscription
@@ -20,6 +23,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.errors import Misconfigured, Refused
 
 if TYPE_CHECKING:
+    from everfold.sinks.callbacks import CallbackSink
     from everfold.sinks.webhook import WebhookSink
 
 
@@ -61,6 +65,24 @@ SinkTypes = Annotated[
 ]
 
 
+Secrets = Annotated[
+    tuple[str, ...],
+    Parameter(
+        help="The signing secret, whsec_... Repeat the option while you change it. Set it in "
+        "the environment or the config file: a command line can be seen by others."
+    ),
+]
+AllowPrivate = Annotated[bool, Parameter(help="Allow receivers in private networks, and http://.")]
+Timeout = Annotated[float, duration("timeout_s", "The longest time for one message.")]
+Retry = Annotated[
+    tuple[float, ...],
+    durations(
+        "retry_s",
+        "The wait before each further try. Repeat the option. Default: nine tries in three days.",
+    ),
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class SqlOptions:
     """A row per job in a database."""
@@ -85,13 +107,7 @@ class WebhookOptions:
     """Signed messages (standardwebhooks.com) to a receiver of yours."""
 
     url: Annotated[str, Parameter(help="The receiver's address, https://...")]
-    secret: Annotated[
-        tuple[str, ...],
-        Parameter(
-            help="The signing secret, whsec_... Repeat the option while you change it. Set it in "
-            "the environment or the config file: a command line can be seen by others."
-        ),
-    ] = ()
+    secret: Secrets = ()
     types: SinkTypes = ()
     kind: Annotated[
         tuple[str, ...], Parameter(help="Only jobs of this kind. Repeat the option for several.")
@@ -99,20 +115,23 @@ class WebhookOptions:
     user: Annotated[
         tuple[str, ...], Parameter(help="Only jobs of this user. Repeat the option for several.")
     ] = ()
-    allow_private: Annotated[
-        bool, Parameter(help="Allow receivers in private networks, and http://.")
-    ] = False
-    timeout: Annotated[float, duration("timeout_s", "The longest time for one message.")] = 20.0
-    retry: Annotated[
-        tuple[float, ...],
-        durations(
-            "retry_s",
-            "The wait before each further try. Repeat the option. Default: nine tries in three "
-            "days.",
-        ),
-    ] = ()
+    allow_private: AllowPrivate = False
+    timeout: Timeout = 20.0
+    retry: Retry = ()
     name: SinkName = "webhook"
     start: Start = NOW
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallbackOptions:
+    """Signed messages (standardwebhooks.com) about the ends of jobs, to the URLs of the jobs."""
+
+    secret: Secrets = ()
+    allow_private: AllowPrivate = False
+    timeout: Timeout = 20.0
+    retry: Retry = ()
+    name: SinkName = "callbacks"
+    start: Start = BEGINNING
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +146,9 @@ class PostHogOptions:
     start: Start = NOW
 
 
-Options = SqlOptions | WebhookOptions | PostHogOptions
+CALLBACKS = CallbackOptions()
+
+Options = SqlOptions | WebhookOptions | CallbackOptions | PostHogOptions
 
 
 @contextlib.asynccontextmanager
@@ -143,6 +164,9 @@ async def opened(
         case WebhookOptions():
             async with contextlib.aclosing(webhook(options)) as sink:
                 yield sink
+        case CallbackOptions():
+            async with contextlib.aclosing(_callbacks(log, options)) as sink:
+                yield sink
         case PostHogOptions():
             from everfold.sinks.posthog import PostHogSink
 
@@ -151,6 +175,40 @@ async def opened(
             )
             async with contextlib.aclosing(made) as sink:
                 yield sink
+
+
+def signed(options: CallbackOptions, data: Path | None, session: Session) -> CallbackOptions | None:
+    """Return the options with a secret: the given one, else one that the data folder keeps.
+
+    None, and a sentence to the user, where that folder cannot be written.
+    """
+    if options.secret:
+        return options
+    from everfold.embedded.data_folder import default_data_folder
+    from everfold.sinks.callback_secret import secret_file
+
+    try:
+        path, secret = secret_file(data or default_data_folder(os.environ))
+    except Misconfigured as error:
+        session.tell({"callbacks": str(error)}, f"no callbacks are sent: {error}")
+        return None
+    session.tell({"callback_secret": str(path)}, f"signed   callbacks, with the secret in {path}")
+    return replace(options, secret=(secret.reveal(),))
+
+
+def _callbacks(log: Log, options: CallbackOptions) -> CallbackSink:
+    from everfold.sinks.callbacks import CallbackSink
+    from everfold.sinks.receiver import RETRY_S
+
+    return CallbackSink(
+        log,
+        options.secret,
+        name=options.name,
+        start=options.start,
+        retry_s=options.retry or RETRY_S,
+        timeout_s=options.timeout,
+        allow_private=options.allow_private,
+    )
 
 
 @contextlib.asynccontextmanager
@@ -174,7 +232,8 @@ async def _sql(log: Log, options: SqlOptions, patient: bool) -> AsyncIterator[Su
 
 
 def webhook(options: WebhookOptions) -> WebhookSink:
-    from everfold.sinks.webhook import RETRY_S, TYPES, WebhookSink
+    from everfold.sinks.receiver import RETRY_S
+    from everfold.sinks.webhook import TYPES, WebhookSink
 
     return WebhookSink(
         options.url,

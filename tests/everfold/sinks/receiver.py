@@ -47,6 +47,11 @@ class Receiver:
             self._hung_up.set()
             await runner.cleanup()
 
+    def hang_up(self) -> None:
+        """Answer what waits, and from now on everything."""
+        self.silent = False
+        self._hung_up.set()
+
     async def _receive(self, request: web.Request) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
         message = Message(request.path, headers, await request.read())

@@ -12,7 +12,8 @@ from aiohttp import web
 
 from everfold.projector.subscribing.subscription import GiveUp
 from everfold.sinks.addresses import NotAllowed, check_url, is_public, resolve
-from everfold.sinks.webhook import Refusal, WebhookSink
+from everfold.sinks.receiver import Refusal
+from everfold.sinks.webhook import WebhookSink
 from everfold.streams.errors import Misconfigured
 from tests.everfold.sinks.receiver import Receiver
 

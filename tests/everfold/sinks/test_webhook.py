@@ -17,8 +17,9 @@ from everfold.projector.subscribing.status import held_jobs
 from everfold.projector.subscribing.subscription import GiveUp, TryLater
 from everfold.sinks.addresses import check_url
 from everfold.sinks.http_client import ANSWER_LIMIT_BYTES
+from everfold.sinks.receiver import Refusal
 from everfold.sinks.signing import read_secret, sign
-from everfold.sinks.webhook import Refusal, WebhookSink
+from everfold.sinks.webhook import WebhookSink
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import Misconfigured
 from everfold.streams.reading.reader import job_events

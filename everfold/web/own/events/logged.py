@@ -47,7 +47,7 @@ def frame(record: Recorded, cursor: str) -> bytes:
 
 
 def _stored(record: Recorded) -> Raw:
-    text = record.payload
+    text = record.shown_payload
     try:
         text.decode()
         if isinstance(record.event, Unreadable):
