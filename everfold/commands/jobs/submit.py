@@ -107,23 +107,26 @@ async def submit(
     wait
         Show the job's progress until it has ended. The exit code is 0 only if it succeeded.
     """
-    if timeout is not None and not wait:
-        raise Misconfigured("--timeout is how long --wait waits: give both, or neither")
-    graph = with_inputs(read_workflow(workflow), set_ or [])
-    settings, fields, given = policy_settings(app), fields_of(policy or [], options), files.read()
-    sent = inputs.given()
+    _check_timeout(timeout, wait=wait)
+    graph, settings = with_inputs(read_workflow(workflow), set_ or []), policy_settings(app)
+    fields, given = fields_of(policy or [], options), files.read()
     async with session.open("client", assets) as everfold:
         made = await everfold.submit(
             graph, kind=kind, user=user, idempotency_key=idempotency_key, queue=queue, batch=batch,
             metadata=dict(pair("--metadata", text) for text in metadata or []), tags=tag or (),
-            priority=cast("Priority", priority), callback=callback, run_at=run_at, inputs=sent,
-            policy=settings.policy(queue, kind, fields), extra_data=given.extra_data,
-            partner_keys=given.partner_keys, traceparent=traceparent,
+            priority=cast("Priority", priority), callback=callback, run_at=run_at,
+            inputs=inputs.given(), policy=settings.policy(queue, kind, fields),
+            extra_data=given.extra_data, partner_keys=given.partner_keys, traceparent=traceparent,
             input_rules=inputs.rules(), **servers.given(),
         )  # fmt: skip
-        return (
-            await _wait(everfold, made.job_id, timeout, session) if wait else _tell(made, session)
-        )
+        if not wait:
+            return _tell(made, session)
+        return await _wait(everfold, made.job_id, timeout, session)
+
+
+def _check_timeout(timeout: float | None, *, wait: bool) -> None:
+    if timeout is not None and not wait:
+        raise Misconfigured("--timeout is how long --wait waits: give both, or neither")
 
 
 async def _wait(everfold: Everfold, job_id: str, timeout: float | None, session: Session) -> int:

@@ -119,9 +119,8 @@ async def up(
         _with_server(session, data) as session,
         session.log(config.name, role="runner", creates=True) as log,
     ):
-        await _check_roles(log)
         _announce(log, accesses, stored := _store(log, assets, data, keep_outputs), session)
-        await _set_limits(log, *limits, session)
+        await _prepare(log, *limits, session)
         async with (
             _projecting(log, config.name, index_metadata, this),
             keeping(keep, log, config.name, session),
@@ -132,6 +131,12 @@ async def up(
             if not (code := await _run_until_signal(log, made, this, session)):
                 await end_serving()
     return code
+
+
+async def _prepare(log: Log, wanted: Sequence[Limit], file: str, session: Session) -> None:
+    """Set the limits, once it has the rights of all roles of this process."""
+    await _check_roles(log)
+    await _set_limits(log, wanted, file, session)
 
 
 async def _check_roles(log: Log) -> None:
