@@ -123,7 +123,7 @@ TOUCHING = tests/everfold/test_help.py tests/everfold/test_formats.py \
 	tests/everfold/assets/test_shrinking.py tests/everfold/assets/test_blob_bucket.py \
 	tests/streams/test_sealed_values.py tests/streams/assets/test_blob_folder.py \
 	tests/web/test_app.py tests/web/test_bodies.py tests/web/serving/test_serve.py \
-	tests/web/v2/test_assets.py
+	tests/web/v2/test_assets.py tests/everfold/tracing/test_otlp.py
 
 # The least of that, for .ci/run: a minute with the installation.
 A_MINUTE = -n 0 tests/everfold/test_formats.py \
@@ -134,7 +134,7 @@ A_MINUTE = -n 0 tests/everfold/test_formats.py \
 	tests/comfyui/test_socket.py::test_a_reconnect_closes_the_old_socket_first \
 	tests/comfyui/test_http.py tests/streams/test_redis_py.py \
 	tests/everfold/assets/test_shrinking.py tests/streams/test_sealed_values.py \
-	tests/web/test_app.py
+	tests/web/test_app.py tests/everfold/tracing/test_otlp.py
 
 .PHONY: brief
 brief: ## As lowest, with the fewest tests.
