@@ -51,5 +51,5 @@ async def warn_of_losses(redis: Redis, url: SecretUrl) -> None:
     for one in found:
         if one.loses and (str(url), one.what) not in _told:
             _told.add((str(url), one.what))
-            text = "server_may_lose_jobs what=%r found=%r advice=%r"
-            logger.warning(text, one.what, one.found, one.advice)
+            told = (one.what, one.found, one.advice)
+            logger.warning("server_may_lose_jobs what=%r found=%r advice=%r", *told)

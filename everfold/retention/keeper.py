@@ -142,8 +142,8 @@ class LogKeeper:
     def _count(self, found: Trimmed, why: str) -> None:
         self._events += found.events
         if found.events:
-            text = "log_trimmed events=%d freed_bytes=%d why=%s held_by=%r"
-            logger.info(text, found.events, found.freed_bytes, why, found.held_by)
+            told = (found.events, found.freed_bytes, why, found.held_by)
+            logger.info("log_trimmed events=%d freed_bytes=%d why=%s held_by=%r", *told)
 
     def _warn(self, found: Trimmed) -> None:
         """Say, now and then, that memory stays above its limit although nothing more may go."""

@@ -73,7 +73,7 @@ def client_settings(
     if isinstance(config, PolicySettings):
         policies = config
     else:
-        file = locate(lambda sentence: logger.warning("%s", sentence)) if config is None else config
+        file = locate(_warn) if config is None else config
         said = FileSettings() if file is None else read_client_settings(file)
         policies = PolicySettings((*said.policies, *from_environment(environ)))
     values = said.values
@@ -83,6 +83,10 @@ def client_settings(
         policies=policies,
         assets=None if environ.get("EVERFOLD_ASSETS") else values.get("assets"),
     )
+
+
+def _warn(sentence: str) -> None:
+    logger.warning("file_not_read why=%s", sentence)
 
 
 def _first(given: str | None, *others: str | None) -> str:
