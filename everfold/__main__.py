@@ -103,6 +103,8 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except SystemExit as end:  # the command line's own, of an interrupt among others
+        if isinstance(end.__context__, BrokenPipeError):  # rich has met it
+            return _complain_of_file(end.__context__)
         return end.code if isinstance(end.code, int) else _complain(str(end.code), FAILED)
     except OSError as error:  # of a file that was named, or of the standard output
         return _complain_of_file(error)

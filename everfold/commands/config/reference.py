@@ -1,6 +1,7 @@
 """Writes the reference of all settings: `python -m everfold.commands.config.reference`.
 
-Rule: docs/CONFIGURATION.md below its mark comes from the commands alone.
+Rule: docs/CONFIGURATION.md below its mark comes from the commands alone. docs/COMMANDS.md, which
+lists the same options, is written with it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from everfold.commands.app import app
 from everfold.commands.config.backend_settings import MEANINGS, TYPES, sources_of
 from everfold.commands.config.settings import Command, Setting, all_settings
+from everfold.commands.help import reference as commands
 from everfold.policy_settings import FIELDS, PREFIX
 from everfold.streams.events.event import Policy
 from everfold.streams.events.policies import COUNTS, WORDS
@@ -40,6 +42,7 @@ def main() -> None:
     head, _, _ = DOCUMENT.read_text().partition(MARK)
     DOCUMENT.write_text(head + MARK + reference())
     sys.stdout.write(f"{DOCUMENT} written\n")
+    commands.main()
 
 
 def reference() -> str:

@@ -7,8 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import Literal, get_args, get_origin
 
-from cyclopts import App, CycloptsError, MissingArgumentError, UnknownOptionError
+from cyclopts import (
+    App,
+    CoercionError,
+    CycloptsError,
+    MissingArgumentError,
+    Token,
+    UnknownOptionError,
+)
 from cyclopts.exceptions import UnknownCommandError, UnusedCliTokensError
 
 from everfold.commands.arguments import FLAGS, VALUED, command_words
@@ -27,6 +35,8 @@ def mistake_in(error: CycloptsError, app: App, arguments: Sequence[str]) -> str:
             return _unknown_option(error, words)
         case MissingArgumentError() if error.argument is not None:
             return _missing(error, words)
+        case CoercionError(token=Token()) if get_origin(error.target_type) is Literal:
+            return _no_choice(error)
         case UnusedCliTokensError() if error.unused_tokens:
             extra = shown(error.unused_tokens[0])
             return f"`{words}` takes no further argument, and {extra} is one; {_page(words)}"
@@ -72,6 +82,17 @@ def _missing(error: MissingArgumentError, words: str) -> str:
     if argument.index is not None:
         return f"`{words}` needs {name.lstrip('-').upper()}{meaning}; {_page(words)}"
     return f"{name} of `{words}` needs a value{meaning}; {_page(words)}"
+
+
+def _no_choice(error: CoercionError) -> str:
+    token, choices = error.token, [str(one) for one in get_args(error.target_type)]
+    assert token is not None
+    argument = error.argument.name.lstrip("-").upper() if error.argument else "the argument"
+    name = token.keyword or argument
+    origin = f" (from {token.source})" if token.source not in ("", "cli") else ""
+    near = f"did you mean {meant}? " if (meant := _near(token.value, choices)) else ""
+    said = f"{name} {shown(token.value)}{origin} is not usable"
+    return f"{said}: {near}choose from {', '.join(choices)}"
 
 
 def _page(words: str) -> str:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from typing import Annotated
 
 from cyclopts import Group, Parameter
 
 from everfold.commands.options import User
 from everfold.commands.times import PastTime, to_ms
-from everfold.projector.job.job import STATUSES
 from everfold.projector.job.job_filter import JobFilter
-from everfold.streams.errors import InvalidName
+from everfold.projector.job.words import Status
 
 WHICH = Group("Which jobs", sort_key=5)
 
@@ -24,11 +22,10 @@ class Selection:
     """Selects jobs; what is given must all match."""
 
     status: Annotated[
-        list[str] | None,
+        list[Status] | None,
         Parameter(
             name="--status",
-            help="Only jobs of this status: queued, running, canceling, succeeded, failed, "
-            "canceled or expired. Repeat the option for several.",
+            help="Only jobs of this status. Repeat the option for several.",
         ),
     ] = None
     user: User = None
@@ -78,12 +75,9 @@ class Selection:
                 yield field.name, " or ".join(value) if isinstance(value, list) else value
 
     def filter(self) -> JobFilter:
-        """Return the filter. Raises InvalidName for a status that there is not."""
+        """Return the filter. Raises InvalidName for metadata that is no name=value."""
         from everfold.commands.jobs.submit import pair
 
-        for name in self.status or ():
-            if name not in STATUSES:
-                raise InvalidName("--status", name, _instead(name))
         return JobFilter(
             statuses=tuple(self.status or ()),
             user=self.user,
@@ -97,12 +91,6 @@ class Selection:
             newer_than_ms=to_ms(self.since) if self.since else None,
             older_than_ms=to_ms(self.until) if self.until else None,
         )
-
-
-def _instead(name: str) -> str:
-    """Return the status that may be meant, and all that there are."""
-    near = get_close_matches(name.lower()[:100], STATUSES, n=1)
-    return f"{f'did you mean {near[0]}? ' if near else ''}choose from {', '.join(STATUSES)}"
 
 
 EVERY_JOB = Selection()

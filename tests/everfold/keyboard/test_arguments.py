@@ -64,6 +64,7 @@ MISTAKES = {
     "--pasword=s3cret jobs ls": "there is no option --pasword=*** before the command",
     "-n x": "a command is missing: `everfold help` lists them",
     "jobs ls --status faild": "--status 'faild' is not usable: did you mean failed? choose from",
+    "limits set runing queue x 3": "LIMIT 'runing' is not usable: did you mean running? choose",
     "help statusses": "there is no command and no topic 'statusses'; did you mean statuses?",
     "help jobs lss": "there is no command and no topic 'jobs lss'; see `everfold help`",
 }

@@ -77,9 +77,9 @@ def closed(name: str) -> Kind:
 
 
 @contextmanager
-def listening(answer: bytes | None) -> Iterator[str]:
+def listening(answer: bytes | None, met: threading.Event | None = None) -> Iterator[str]:
     """Yield the Redis URL of a port that answers whatever it gets with the same bytes, or with
-    nothing."""
+    nothing. `met` is set when somebody has connected."""
     with ExitStack() as stack, socket.create_server(("127.0.0.1", 0)) as server:
         over = threading.Event()
 
@@ -89,6 +89,8 @@ def listening(answer: bytes | None) -> Iterator[str]:
                     with suppress(OSError):
                         connection = kept.enter_context(server.accept()[0])
                         connection.settimeout(ANSWER_WITHIN_S)
+                        if met is not None:
+                            met.set()
                         if answer is not None:
                             connection.recv(1)
                             connection.sendall(answer)
