@@ -46,26 +46,28 @@ async def deployed(
         receiving() as collector,
         own_server(server_choice.engine, tcp=True, conf=folder / "redis.conf") as server,
         client(server.url) as admin,
-        programs(folder=folder, environ=environ, fork_server=fork_server) as start,
+        programs(folder=folder, environ=environ) as start,
+        programs(folder=folder, environ=environ, fork_server=fork_server) as start_tool,
     ):
-        yield Deployed(folder, server, admin, start, collector)
+        deployed = Deployed(folder, server, admin, start, start_tool, collector)
+        yield deployed
+        deployed.notify.close()
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("source", ["compose", "systemd", "kubernetes"])
 async def test_a_job_runs_on_what_a_bare_folder_starts(deployed: Deployed, source: str) -> None:
-    comfy = Comfy(deployed.start_program, deployed.folder / "comfyui")
+    comfy = Comfy(deployed.start_tool, deployed.folder / "comfyui")
     await comfy.up()
     key = (await deployed.run("operator", "keys", "add", "studio", "--role", "operator"))[0]
     every = [one for one in services(deployed.folder) if one.source == source]
-    for one in every:
-        if one.role != "consumer":
-            await deployed.start(one, comfy.url)
+    await deployed.start_all([one for one in every if one.role != "consumer"], comfy.url)
     headers = {"Authorization": f"Bearer {key}"}
     async with httpx.AsyncClient(base_url=deployed.gateway, headers=headers, timeout=20) as studio:
         await _finishes(studio)
         await _is_watched(deployed)
         await _is_traced(deployed)
+        await _is_trimmed(deployed)
         scale = (await studio.get("/scale/default")).json()
         assert (scale["jobs"], scale["runners"]) == (0, 1)
         job_id = await _submit(studio, 1.0)
@@ -78,6 +80,7 @@ async def test_a_job_runs_on_what_a_bare_folder_starts(deployed: Deployed, sourc
         for one in ends.values():
             await _drains(deployed, one)
     await _drains(deployed, gateway)
+    assert deployed.notify.count("STOPPING=1") >= len(deployed.programs)
 
 
 async def _submit(studio: httpx.AsyncClient, seconds: float) -> str:
@@ -104,10 +107,11 @@ async def _finishes(studio: httpx.AsyncClient) -> None:
 async def _is_watched(deployed: Deployed) -> None:
     """Each process turns, can do its work, and tells numbers that Prometheus takes."""
     names = set()
+    await eventually(lambda: deployed.notify.count("READY=1") == len(deployed.programs), 20)
     for name in deployed.programs:
-        for path in ("/livez", "/readyz"):
-            answer = await deployed.asked(name, path)
-            assert answer.status_code == 200, (name, path, answer.text)
+        assert (await deployed.asked(name, "/livez")).status_code == 200, name
+        port = deployed.watched[name].rpartition(":")[2]
+        assert "\u2713" in (await deployed.run("reader", "health", "--port", port))[0]
         text = (await deployed.asked(name, "/metrics")).text
         names |= {family.name for family in text_string_to_metric_families(text)}
     assert {"everfold_jobs_ended", "everfold_jobs_submitted"} <= names
@@ -118,6 +122,13 @@ async def _is_traced(deployed: Deployed) -> None:
     await eventually(lambda: deployed.collector.of_trace(TRACE), 10)
     names = {span.name for span in deployed.collector.of_trace(TRACE)}
     assert len(names) > 2, names
+
+
+async def _is_trimmed(deployed: Deployed) -> None:
+    """The log gives way before the server is full, archived first."""
+    deployed.squeeze()
+    await eventually(deployed.is_trimmed, 30)
+    deployed.release()
 
 
 async def _drains(deployed: Deployed, one: Service) -> None:
