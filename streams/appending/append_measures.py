@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from everfold.streams.errors import Fenced
 from everfold.streams.telemetry.measures import counter
+
+Outcome = TypeVar("Outcome")
 
 FENCED = counter(
     "everfold_fenced_appends", "Events refused because another runner has taken the job over."
 )
 
 
-def count_fenced(outcome: object) -> None:
-    """Count an outcome that is Fenced; nothing was written then."""
+def counted(outcome: Outcome) -> Outcome:
+    """Return an outcome; one that is Fenced is counted, and nothing was written then."""
     if isinstance(outcome, Fenced):
         FENCED.add()
+    return outcome

@@ -12,7 +12,7 @@ from typing import Self, TypeVar
 
 import msgspec
 
-from everfold.streams.appending.append_measures import count_fenced
+from everfold.streams.appending.append_measures import counted
 from everfold.streams.appending.body import PartnerKeys
 from everfold.streams.appending.earlier_append import earlier_append
 from everfold.streams.appending.group_commit import GroupCommit, Outcome
@@ -305,13 +305,10 @@ class Log(SealedContent):
             heads=[keys.head(event.job_id) for event in events],
             events=events,
         )
-        outcomes = [
-            append_outcome(reply, event.job_id, event.epoch, event.expected)
+        return [
+            counted(append_outcome(reply, event.job_id, event.epoch, event.expected))
             for reply, event in zip(replies, events, strict=True)
         ]
-        for outcome in outcomes:
-            count_fenced(outcome)
-        return outcomes
 
     async def submit(
         self,

@@ -13,7 +13,7 @@ from typing import cast
 
 from msgspec.structs import replace
 
-from everfold.streams.appending.append_measures import count_fenced
+from everfold.streams.appending.append_measures import counted
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import (
     Appended,
@@ -306,8 +306,7 @@ class Dispatch:
             if isinstance(outcome, Appended):
                 return outcome
             if not isinstance(outcome, OldId):
-                count_fenced(outcome)
-                raise outcome
+                raise counted(outcome)
             found = await self._log.earlier_append(lease.job_id, stamped.id, max(looked, 0))
             if isinstance(found, Appended):
                 return found
