@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hmac
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Protocol
 
 import msgspec
 from msgspec import Struct
@@ -27,6 +28,12 @@ TOLERANCE_S = 300.0
 """How old a message may be, or how far in the future, as the specification recommends."""
 
 SIGNATURES_LIMIT = 20
+
+
+class Headers(Protocol):
+    """The headers of a request, as every framework has them."""
+
+    def items(self) -> Iterable[tuple[str, str]]: ...
 
 
 class Message(Plain, Struct, frozen=True, kw_only=True):
@@ -73,7 +80,7 @@ _read_body = decoder(_Body)
 
 def verify(
     body: bytes,
-    headers: Mapping[str, str],
+    headers: Headers,
     secret: str | Secret | Sequence[str | Secret],
     *,
     tolerance_s: float = TOLERANCE_S,
@@ -102,7 +109,7 @@ def verify(
     return _message(name, body)
 
 
-def _headers(headers: Mapping[str, str]) -> tuple[str, str, str]:
+def _headers(headers: Headers) -> tuple[str, str, str]:
     lower = {str(name).lower(): str(value) for name, value in headers.items()}
     name, stamp, signature = (lower.get(f"webhook-{one}", "") for one in WANTED)
     if not (name and stamp and signature):
