@@ -119,9 +119,8 @@ async def submit(
             extra_data=given.extra_data, partner_keys=given.partner_keys, traceparent=traceparent,
             input_rules=inputs.rules(), **servers.given(),
         )  # fmt: skip
-        if not wait:
-            return _tell(made, session)
-        return await _wait(everfold, made.job_id, timeout, session)
+        waited = await _wait(everfold, made.job_id, timeout, session) if wait else None
+        return _tell(made, session) if waited is None else waited
 
 
 def _check_timeout(timeout: float | None, *, wait: bool) -> None:
