@@ -11,6 +11,7 @@ from everfold.streams.appending.opened_namespace import asking_the_server
 from everfold.streams.border.logger import get_logger
 from everfold.streams.border.secrets import SecretUrl
 from everfold.streams.errors import EverfoldError
+from everfold.streams.redis.access import may_send
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_info
 
@@ -31,10 +32,12 @@ async def server_facts(redis: Redis, *, with_settings: bool = True) -> ServerFac
 
 async def _settings(redis: Redis) -> dict[str, str]:
     try:
+        if not await may_send(redis, "CONFIG", "GET", *SETTINGS):
+            return {}  # managed servers and most users may not ask
         flat = cast("list[bytes]", await command(redis, "CONFIG GET", *SETTINGS))
         texts = [part.decode(errors="replace") for part in flat]
     except (EverfoldError, AttributeError, TypeError):
-        return {}  # managed servers and most users may not ask
+        return {}
     return dict(zip(texts[::2], texts[1::2], strict=False))
 
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from everfold.streams.border.logger import get_logger
-from everfold.streams.errors import AccessMissing
+from everfold.streams.errors import AccessMissing, ServerError, ServerRefusesAccess
 from everfold.streams.events.checks import check_choice
 from everfold.streams.redis.connection import Argument
 from everfold.streams.redis.keys import Keyspace
@@ -82,6 +82,7 @@ COMMANDS: dict[Role, tuple[str, ...]] = {
     ),
     "archiver": (
         *(*CONNECTED, "del", "eval", "evalsha", "exists", "get", "hdel", "hincrby", "hscan"),
+        "hsetnx",
         *(
             "hset",
             "pexpire",
@@ -184,6 +185,17 @@ class Access(Struct, frozen=True):
     @property
     def _words(self) -> list[str]:
         return [">PASSWORD", *self.rules().split()]
+
+
+async def may_send(redis: Redis, *words: Argument) -> bool:
+    """Say whether the server's user may send a command: a refusal would be noted by the server.
+
+    Raises a leaf of Unavailable.
+    """
+    try:
+        return len(await _check_access.run(redis, (), (len(words), *words))) == 1
+    except (ServerRefusesAccess, ServerError):
+        return False
 
 
 async def check_access(redis: Redis, access: Access) -> None:

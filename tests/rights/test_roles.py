@@ -57,6 +57,7 @@ RARE_KEYS: dict[Role, set[str]] = {
     "gateway": {"meta", "processes", "abandoned", "given_up", "gateway_key_uses", "running"},
     "runner": {"meta", "abandoned", "asset_sweep", "given_up", "rewound"},
     "projector": {"meta"},
+    "archiver": {"retention"},
 }
 """Keys that a role writes when it makes the namespace, gives up a job, or now and then."""
 

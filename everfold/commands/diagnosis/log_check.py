@@ -14,6 +14,7 @@ from everfold.streams.errors import EverfoldError
 from everfold.streams.events.record import entry_time_ms
 from everfold.streams.reading.reader import log_size
 from everfold.streams.reading.readers import ARCHIVE, readers
+from everfold.streams.redis.access import may_send
 from everfold.streams.redis.redis_errors import command, commands
 from everfold.streams.redis.server import server_info, server_time_ms
 from everfold.streams.retention.trimming import RETENTION_S, trim_bounds
@@ -100,12 +101,14 @@ async def _bytes(log: Log) -> int:
     """Return what the log takes of memory, 0 where the server does not say it."""
     total = 0
     try:
+        if not await may_send(log.redis, "MEMORY", "USAGE", log.keys.log(0)):
+            return 0  # most users may not ask
         for partition in range(log.keys.partitions):
             asked = ("MEMORY USAGE", log.keys.log(partition), "SAMPLES", 20)
             found = await command(log.redis, *asked)
             total += found if isinstance(found, int) else 0
     except EverfoldError:
-        return 0  # most users may not ask
+        return 0
     return total
 
 

@@ -13,6 +13,7 @@ from everfold.health.asking_server import server_facts
 from everfold.health.server_findings import server_findings
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import EverfoldError
+from everfold.streams.redis.access import may_send
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_time_ms, server_version
 
@@ -77,7 +78,9 @@ async def _local_folder(log: Log) -> str:
     if parts.scheme != "unix" and (parts.hostname or "") not in HERE:
         return ""
     try:
+        if not await may_send(log.redis, "CONFIG", "GET", "dir"):
+            return ""  # most users may not ask
         flat = cast("list[bytes]", await command(log.redis, "CONFIG GET", "dir"))
         return flat[1].decode()
     except (EverfoldError, IndexError, AttributeError, UnicodeDecodeError):
-        return ""  # most users may not ask
+        return ""
