@@ -16,7 +16,8 @@ from tests.architecture.source_tree import ROOT
 from tests.everfold.running import make_namespace
 
 BEGIN = """
-import contextlib, os, sys, threading, time
+import contextlib, logging, os, sys, threading, time
+logging.getLogger("everfold.server").setLevel(logging.ERROR)  # the tests' server keeps nothing
 from everfold import ClientClosed, ClientShared, sync
 everfold = sync.connect(sys.argv[1], namespace=sys.argv[2])
 GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}
