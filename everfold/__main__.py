@@ -26,10 +26,10 @@ FRAMES = 200
 
 
 def main() -> None:
-    sys.excepthook = _show_uncaught
-    _open_standard_streams()
-    _check_columns()
     try:
+        sys.excepthook = _show_uncaught
+        _open_standard_streams()
+        _check_columns()
         code = run(sys.argv[1:])
         if code == INTERRUPTED:
             _leave_at_once()
@@ -225,7 +225,10 @@ def _origin(error: BaseException) -> str:
 def _show_uncaught(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    """Write a traceback as logs have it: masked, and without control characters."""
+    """Write a traceback as logs have it: masked, and without control characters. An interrupt,
+    which may come at the last moment, has none."""
+    if issubclass(kind, KeyboardInterrupt):
+        _leave_at_once()
     from everfold.streams.border.log_formatter import traceback_lines
 
     sys.stderr.write("Traceback:\n" + "\n".join(traceback_lines(error)) + "\n")

@@ -161,6 +161,21 @@ def of_the_process(home: Path) -> dict[str, Kind]:
     return kinds | {f"a file is {name}": Kind(with_file(path)) for name, path in files.items()}
 
 
+def of_settings(config: Path, port: int) -> dict[str, Kind]:
+    """Return the kinds of settings that cannot work: a wrong config file, a port that is taken."""
+    ports = {
+        setting.variables[-1]: str(port)
+        for setting in all_settings(app)
+        if setting.command and setting.key.endswith("port")
+    }
+    config.write_text("[runner]\nslots = 'many'\n")
+    return {
+        "the config file is wrong": Kind(with_environ(EVERFOLD_CONFIG=str(config))),
+        "the config file is gone": Kind(with_environ(EVERFOLD_CONFIG=NOWHERE)),
+        "every port is taken": Kind(with_environ(**ports)),
+    }
+
+
 def of_the_server(urls: Mapping[str, str]) -> dict[str, Kind]:
     """Return the kinds of servers that are no good, by their URLs."""
     slow = {"the server is silent"}

@@ -18,6 +18,7 @@ from tests.everfold.walk.surroundings import (
     TLS_ALERT,
     Kind,
     listening,
+    of_settings,
     of_the_process,
     of_the_server,
 )
@@ -91,7 +92,6 @@ async def test_each_command_says_in_a_sentence_what_is_wrong(
     folder, home = tmp_path / "work", tmp_path / "home"
     folder.mkdir()
     home.mkdir()
-    (tmp_path / "bad.toml").write_text("[runner]\nslots = 'many'\n")
     good, locked, odd = (own_server(tcp=True) for _ in range(3))
     with client(locked.url) as redis:
         rightless(redis)
@@ -108,7 +108,9 @@ async def test_each_command_says_in_a_sentence_what_is_wrong(
             "a key has a wrong type": server_with_strange_keys(odd.url),
             "the URL is nonsense": "nonsense{ff}",
         }
-        kinds = of_the_process(home) | of_the_server(urls)
+        port = int(urls["the server is silent"].rpartition(":")[2].removesuffix("/0"))
+        kinds = of_the_process(home) | of_settings(tmp_path / "bad.toml", port)
+        kinds |= of_the_server(urls)
         walk = Walk(
             [*calls(kinds, folder, are_all=full_length)],
             str(folder),
