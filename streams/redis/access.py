@@ -82,9 +82,9 @@ COMMANDS: dict[Role, tuple[str, ...]] = {
     ),
     "archiver": (
         *(*CONNECTED, "del", "eval", "evalsha", "exists", "get", "hdel", "hincrby", "hscan"),
-        "hsetnx",
         *(
             "hset",
+            "hsetnx",
             "pexpire",
             "smembers",
             "type",
@@ -124,7 +124,7 @@ WRITTEN: dict[Role, tuple[str, ...]] = {
         *("drains", "given_up", "limits", "node_costs", "object_info:*", "rewound", "runners"),
     ),
     "projector": ("meta", "processes", "projectors:*", "retention", "run_times"),
-    "consumer": ("processes", "projectors:*", "subscriptions"),
+    "consumer": ("meta", "processes", "projectors:*", "subscriptions"),
     "archiver": ("meta", "retention"),
 }
 """Role -> the keys without a hash tag that it writes; it reads all of these. A role that is not

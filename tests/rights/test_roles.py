@@ -9,6 +9,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import NoPermissionError
 
+from everfold.streams.appending.log import Log
 from everfold.streams.redis.access import COMMANDS, OPTIONAL, WRITTEN, Access, Role
 from tests.architecture.source_tree import ROOT
 from tests.rights.farm import NS, Farm
@@ -39,6 +40,7 @@ RARE_SCRIPTS: dict[Role, tuple[str, ...]] = {
         ),
         *("forget_graph_assets", "extend_asset", "remove_asset"),
     ),
+    "consumer": ("make_namespace",),
     "projector": ("make_namespace", "unpark", "trim", "erase_state", "forget_graph"),
     "archiver": ("make_namespace", "erase_state", "forget_graph"),
 }
@@ -56,10 +58,15 @@ RARE_KEYS: dict[Role, set[str]] = {
     "operator": {"meta", "processes", "abandoned", "given_up", "gateway_key_uses", "running"},
     "gateway": {"meta", "processes", "abandoned", "given_up", "gateway_key_uses", "running"},
     "runner": {"meta", "abandoned", "asset_sweep", "given_up", "rewound"},
+    "consumer": {"meta"},
     "projector": {"meta"},
     "archiver": {"retention"},
 }
 """Keys that a role writes when it makes the namespace, gives up a job, or now and then."""
+
+MAKERS: tuple[Role, ...] = (
+    *("client", "operator", "gateway", "runner", "projector", "consumer", "archiver"),
+)
 
 FORBIDDEN: list[tuple[Role, str]] = [
     ("reader", "HSET {rights:0}:head:a seq 1"),
@@ -185,13 +192,14 @@ async def test_a_gateway_cannot_rebuild_and_a_client_cannot_run_jobs(farm: Farm)
         assert farm.refusals() == [], "it has asked before it did anything"
 
 
-@pytest.mark.parametrize("role", ["client", "operator", "gateway", "runner", "projector"])
-async def test_who_writes_jobs_makes_the_namespace(farm: Farm, role: Role) -> None:
+@pytest.mark.parametrize("role", MAKERS)
+async def test_who_works_in_a_namespace_makes_it(farm: Farm, role: Role) -> None:
     farm.admin.flushall()
     with farm.acting_as(role):
-        async with farm.client(role) as everfold:
-            assert everfold.log.keys.partitions == 8
+        async with Log.open(farm.url, namespace=NS, role=role) as log:
+            assert log.keys.partitions == 8
     assert farm.refusals() == []
+    assert farm.admin.exists(f"{NS}:meta")
 
 
 async def test_a_reader_lists_on_where_a_state_has_expired(farm: Farm) -> None:
