@@ -149,9 +149,32 @@ lowest: $(DEV) ## Run a test of each library with the lowest versions that pypro
 		--editable '.[all]' --group test
 	$(LOWEST)/bin/python -m pytest -n auto $(or $(ARGS),$(TOUCHING))
 
+.PHONY: docs
+docs: $(DEV) ## Write the reference of the Python API into build/reference; it asks no network.
+	PYTHONPATH=. $(BIN)/python docs/reference.py build/reference
+	@echo "open build/reference/index.html"
+
+PYTHONS = 3.11 3.12 3.13 3.14
+# What differs most between Pythons: starting, typing, asyncio, forks, and the encoders.
+ON_EACH = tests/everfold/test_startup.py tests/everfold/test_answers.py \
+	tests/everfold/sync/test_client.py tests/streams/test_codec.py tests/everfold/test_commands.py
+
+.PHONY: pythons
+pythons: $(DEV) ## Run a short suite on each Python 3.11 to 3.14 that is here; says which are not.
+	@for version in $(PYTHONS); do found=; \
+		for one in python$$version $$HOME/.pyenv/versions/$$version.*/bin/python; do \
+			"$$one" -c 'import sys, venv' 2>/dev/null && found=$$one && break; done; \
+		test -n "$$found" || { echo "SKIPPED: Python $$version is not here"; continue; }; \
+		echo "== Python $$version: $$found"; \
+		$(UV) venv --quiet --clear --python "$$("$$found" -c 'import sys; print(sys.executable)')" $(VENV)-$$version && \
+		$(UV) pip install --quiet --python $(VENV)-$$version/bin/python \
+			--editable '.[all]' --group test && \
+		$(VENV)-$$version/bin/python -m pytest -q $(or $(ARGS),$(ON_EACH)) || exit 1; \
+	done
+
 .PHONY: clean
 clean: ## Remove everything that was made here.
-	rm -rf $(VENV) $(FRONT_END) $(LOWEST) $(LOWEST).txt build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PYTHONS:%=$(VENV)-%) $(FRONT_END) $(LOWEST) $(LOWEST).txt build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What is locked is installed by its hashes; a file that does not match ends it, whatever LOCKED is.
