@@ -31,5 +31,14 @@ class NamespaceSource:
         except (EverfoldError, TimeoutError) as error:
             logger.warning("namespace_not_read why=%r", str(error) or "too slow")
             shown = []
-        text = "1: the namespace could be read for this scrape."
-        return [GaugeMetricFamily("everfold_namespace_up", text, bool(shown)), *shown]
+        return [_up(bool(shown)), *shown]
+
+
+async def nothing_read() -> Iterable[Metric]:
+    """Return what is shown of a namespace that was not reached yet."""
+    return [_up(False)]
+
+
+def _up(is_read: bool) -> Metric:
+    text = "1: the namespace could be read for this scrape."
+    return GaugeMetricFamily("everfold_namespace_up", text, is_read)

@@ -60,11 +60,13 @@ class Surface:
 
     async def readyz(self) -> Answer:
         """Say whether all checks hold."""
-        asked = {**self._checks, **self._notes}
+        # Meanwhile there may be more of them.
+        checks, beside = dict(self._checks), dict(self._notes)
+        asked = {**checks, **beside}
         answers = await asyncio.gather(*map(_checked, asked, asked.values()))
         found = dict(zip(asked, answers, strict=True))
-        missing = tuple(found[name] for name in self._checks if found[name])
-        notes = tuple(found[name] for name in self._notes if found[name])
+        missing = tuple(found[name] for name in checks if found[name])
+        notes = tuple(found[name] for name in beside if found[name])
         told = msgspec.json.encode(Readiness(is_ready=not missing, missing=missing, notes=notes))
         return Answer(told, 503 if missing else 200, "application/json")
 

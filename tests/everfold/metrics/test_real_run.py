@@ -9,6 +9,7 @@ import pytest
 from everfold import Everfold
 from everfold.metrics.sampled import Sampled
 from everfold.streams.appending.append_measures import FENCED
+from everfold.streams.appending.log import Log
 from everfold.streams.errors import Fenced
 from everfold.streams.events.event import Released, Started
 from everfold.streams.leases.producer import Producer
@@ -118,8 +119,7 @@ async def test_names_that_users_make_up_are_data(stack: Stack) -> None:
 
 
 async def test_a_scrape_of_a_thousand_queues_asks_little(server: OwnServer) -> None:
-    async with Everfold.connect(server.url) as everfold:
-        log = everfold.log
+    async with Log.open(server.url) as log, Everfold.connect(server.url) as everfold:
         for number in range(1_100):
             await command(log.redis, "SADD", log.keys.queues(number % 8), f"q{number:04}")
             waiting = log.keys.waiting(number % 8, f"q{number:04}")
