@@ -61,12 +61,24 @@ _read_kept = decoder(Kept)
 
 
 class LogKeeper:
-    """Trims a log, and archives it first where there is an `archive`; see `run`."""
+    """Trims a log, and archives it first where there is an `archive`; see `run`.
 
-    def __init__(self, log: Log, name: str, keep: Keep, archive: Archive | None = None) -> None:
+    With `needs_archive` another part of the process archives: nothing goes before that has begun.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        name: str,
+        keep: Keep,
+        archive: Archive | None = None,
+        *,
+        needs_archive: bool = False,
+    ) -> None:
         self._log, self._keep, self._archive = log, keep, archive
         self._member = Member(log, "retention", name, LEASE_S)
-        self._trimmer = Trimmer(log, keep, self._memory)
+        needs = needs_archive or archive is not None
+        self._trimmer = Trimmer(log, keep, self._memory, needs_archive=needs)
         self._name, self._events = name, 0
         self._owns_until_s = self._told_at_s = -1.0
         self._is_pressed, self._held_by, self._said = False, "", ""

@@ -51,10 +51,16 @@ class Trimmed(Struct, frozen=True):
 
 
 class Trimmer:
-    """Trims one log. Two at once do no harm."""
+    """Trims one log. Two at once do no harm.
 
-    def __init__(self, log: Log, keep: Keep, read_memory: ReadMemory) -> None:
+    With `needs_archive` nothing goes before an archive has begun: from then on it is a reader.
+    """
+
+    def __init__(
+        self, log: Log, keep: Keep, read_memory: ReadMemory, *, needs_archive: bool = False
+    ) -> None:
         self._log, self._keep, self._read_memory = log, keep, read_memory
+        self._needs_archive = needs_archive
 
     async def trim_old(self) -> Trimmed:
         """Trim what is older than is kept. Raises a leaf of Unavailable; it may be repeated."""
@@ -122,8 +128,14 @@ class Trimmer:
         return found
 
     async def _bound(self, partition: int, spared_s: float) -> TrimBound:
-        options = {"needs_archive": False, "with_open": False}
-        return (await trim_bounds(self._log, partition, spared_s, **options))[0]
+        found = await trim_bounds(
+            self._log,
+            partition,
+            spared_s,
+            needs_archive=self._needs_archive,
+            with_open=False,
+        )
+        return found[0]
 
     async def _forget(self, partition: int, rows: Entries) -> None:
         """Delete the graphs that were submitted in these entries, and the states of jobs that the

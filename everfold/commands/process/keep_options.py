@@ -70,7 +70,7 @@ KEEP, KEEP_HERE = KeepOptions(), KeepHere()
 
 @contextlib.asynccontextmanager
 async def keeping(
-    options: KeepOptions, log: Log, name: str, session: Session
+    options: KeepOptions, log: Log, name: str, session: Session, *, needs_archive: bool = False
 ) -> AsyncIterator[None]:
     """Keep the log bounded while the context is open, and say in one line what that means."""
     from everfold.archives.opening import opened_archive
@@ -81,7 +81,8 @@ async def keeping(
     url = archive.store.url if archive is not None else ""
     told = {"keeps_s": keep.age_s, "keeps_memory": keep.share, "archive": url}
     session.tell(told, f"keeps    {sentence(keep, url)}")
+    keeper = LogKeeper(log, name, keep, archive, needs_archive=needs_archive)
     async with anyio.create_task_group() as tasks:
-        await tasks.start(LogKeeper(log, name, keep, archive).run)
+        await tasks.start(keeper.run)
         yield
         tasks.cancel_scope.cancel()

@@ -84,7 +84,7 @@ async def run(
         if once or everything:
             await _round(log, kept, everything, trim_after, session, tells_none=everything)
             return 0
-        async with keeping(keep, log, runner_name("archiver"), session):
+        async with keeping(keep, log, runner_name("archiver"), session, needs_archive=True):
             this.serves(log)
             this.started()
             while True:

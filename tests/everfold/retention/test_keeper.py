@@ -102,6 +102,7 @@ async def owns(log: Log) -> bool:
     return kept is not None and bool(kept.by)
 
 
+@pytest.mark.long
 async def test_twice_what_fits_is_written_and_no_write_is_refused(
     own_server: StartServer, start_program: StartProgram
 ) -> None:
@@ -113,7 +114,7 @@ async def test_twice_what_fits_is_written_and_no_write_is_refused(
         log.retry_for_s = 0.0
         await eventually(partial(owns, log), 10)
         first = await one_job(log, 1_000_000, ends=False)
-        await many_jobs(log, 0, 800)
+        await many_jobs(log, 0, 600)
         last = await one_job(log, 2_000_000, ends=False)
         await eventually(partial(below, log, 0.7), 10)
         for job_id in (first, last):
@@ -123,10 +124,10 @@ async def test_twice_what_fits_is_written_and_no_write_is_refused(
             assert await log.workflow(job_id, submitted.event.stored) is not None
         await eventually(partial(caught_up, log), 10)
         assert (await verify(log)).is_sound
-        jobs = [f"job-{n}" for n in range(800)]
+        jobs = [f"job-{n}" for n in range(600)]
         heads = await commands(log.redis, [("EXISTS", log.keys.head(job)) for job in jobs])
         gone = [job for job, there in zip(jobs, heads, strict=True) if not there]
-        assert len(gone) > 200
+        assert len(gone) > 100
         states = await commands(log.redis, [("EXISTS", log.keys.job(job)) for job in gone])
         assert 1 not in states
 
