@@ -30,6 +30,8 @@ Cell = Part | int | float | None
 """What a table shows of a row; 0 and None are a hyphen."""
 
 COMPLAINT_LINES = 20
+INDENT = 4
+"""Before the further lines of one that is broken."""
 
 
 @cache
@@ -55,6 +57,19 @@ def say(*parts: Part) -> None:
         console().print(styled(*parts))
     else:
         _write("".join(map(_plain, parts)))
+
+
+def say_wrapped(*parts: Part) -> None:
+    """Print a line, which a terminal breaks between words where it is longer than that."""
+    if not is_terminal():
+        say(*parts)
+        return
+    from everfold.commands.tables import wrapped
+
+    first, *more = wrapped(styled(*parts), console().width - INDENT)
+    console().print(first)
+    for line in more:
+        console().print(styled(" " * INDENT).append_text(line))
 
 
 def complain(sentence: str) -> None:

@@ -11,7 +11,7 @@ from everfold.archives.opening import known_archive
 from everfold.client import Everfold
 from everfold.commands.formats import event_line, event_object
 from everfold.commands.options import AnyJobId, ArchiveUrl
-from everfold.commands.output import complain, emit, say
+from everfold.commands.output import complain, emit, say_wrapped
 from everfold.commands.session import DEFAULT, Session
 from everfold.contract.cloudevents import to_cloudevent
 from everfold.projector.job.evolve import evolve
@@ -38,7 +38,7 @@ class EventPrinter:
         elif self._form == "json":
             emit(event_object(record))
         else:
-            say(*event_line(record))
+            say_wrapped(*event_line(record))
 
     def _print_cloudevent(self, record: Recorded) -> None:
         try:

@@ -35,7 +35,7 @@ from everfold.commands.jobs.watching import (
 )
 from everfold.commands.numbers import at_most, number
 from everfold.commands.options import AnyJobId, JobId
-from everfold.commands.output import Part, complain, console, emit, is_terminal, say
+from everfold.commands.output import Part, complain, console, emit, is_terminal, say, say_wrapped
 from everfold.commands.session import DEFAULT, Session
 from everfold.many_jobs import RERUN_STATUSES
 from everfold.operations import BackendStatus
@@ -119,7 +119,7 @@ async def show(job_id: JobId, *, session: Session = DEFAULT) -> None:
     fields = list(_fields(job, _title_of(job, seen), why))
     width = max(len(name) for name, _ in fields)
     for name, value in fields:
-        say((f"{name:<{width}}  ", "dim"), value)
+        say_wrapped((f"{name:<{width}}  ", "dim"), value)
 
 
 def _title_of(job: Job, seen: Sequence[BackendStatus]) -> str:

@@ -34,6 +34,22 @@ def test_a_value_is_whole_at_each_width(columns: int) -> None:
     assert (lines[0].split() == ["job", "server", "why"]) == (columns >= 120)
 
 
+EVENT = f"""
+from everfold.commands.output import say_wrapped
+say_wrapped("22:36:46.861  {ID}  1  ", ("submitted", "bold"), "  queue=default  " + "word " * 30)
+"""
+
+
+@pytest.mark.parametrize("columns", [40, 80, 300])
+def test_a_long_line_is_broken_between_words(columns: int) -> None:
+    lines = without_colors(in_terminal(EVENT, columns)).replace("\r", "").splitlines()
+    assert any(ID in line for line in lines)
+    assert " ".join(lines).split().count("word") == 30
+    assert max(len(line.rstrip()) for line in lines) <= max(columns, len(ID) + 4)
+    assert all(line.startswith("    ") for line in lines[1:])
+    assert (len(lines) == 1) == (columns == 300)
+
+
 def cells(**columns: list[str]) -> dict[str, list[Text]]:
     return {name: [Text(value) for value in values] for name, values in columns.items()}
 
