@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import anyio
 import msgspec
@@ -107,6 +107,18 @@ class ManyJobs:
     async def select(self: Client, selects: JobFilter) -> list[str]:
         """Return the ids of all jobs that a filter selects now, the newest event first."""
         return [job.job_id async for job in _every(self, selects)]
+
+    async def graph(self: Client, job_id: str) -> dict[str, object]:
+        """Return the graph of a job as it was submitted, in API format.
+
+        It is kept as long as the job needs it, and for as long as its state after that. Raises
+        JobUnknown, Refused where it is no longer kept or its user was erased, SealKeyMissing.
+        """
+        job = await self.get(job_id)
+        sent = await load_input(self.log, job)
+        if isinstance(sent, Failure):
+            raise Refused(f"there is no graph of job {job.job_id}: {sent.message}")
+        return cast("dict[str, object]", msgspec.json.decode(sent.workflow))
 
     async def rerun(self: Client, job_id: str, changes: Mapping[str, object] | None = None) -> str:
         """Submit a job that has ended once more; return the id of the new job.

@@ -94,6 +94,7 @@ class Everfold(Blocking[AsyncEverfold]):
     # Change jobs.
     cancel = blocking(AsyncEverfold.cancel)
     cancel_many = blocking(AsyncEverfold.cancel_many)
+    graph = blocking(AsyncEverfold.graph)
     rerun = blocking(AsyncEverfold.rerun)
     rerun_many = blocking(AsyncEverfold.rerun_many)
     give_up = blocking(AsyncEverfold.give_up)

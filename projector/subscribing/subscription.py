@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from everfold.projector.subscribing.delivery import Delivery, Filter, filter_of
 from everfold.projector.subscribing.held import RETRY_S
-from everfold.streams.errors import Misconfigured
+from everfold.streams.errors import InvalidName, Misconfigured
 from everfold.streams.events.checks import check_list, check_name, check_text
 from everfold.streams.events.ranges import check_number, check_numbers
 
@@ -52,6 +52,8 @@ class TryLater(Exception):
     def __init__(self, why: str, after_s: float, *, counts: bool = True) -> None:
         super().__init__(why)
         check_number("after_s", after_s)
+        if not isinstance(counts, bool):
+            raise InvalidName("counts", counts, "it is True or False")
         self.after_s, self.counts = after_s, counts
 
 

@@ -49,6 +49,7 @@ def test_a_job_is_submitted_listed_watched_and_canceled(everfold: sync.Everfold)
     made = everfold.submit(GRAPH, user="ada", batch="monday")
 
     assert everfold.get(made.job_id).user == "ada"
+    assert everfold.graph(made.job_id) == GRAPH
     assert [job.job_id for job in everfold.list(user="ada").jobs] == [made.job_id]
     assert everfold.batch("monday").progress().total == 1
     assert [job.job_id for job in everfold.batch("monday").jobs()] == [made.job_id]
