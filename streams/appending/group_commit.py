@@ -11,15 +11,17 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from msgspec import Struct
 
 from everfold.streams.appending.outcomes import Appended
-from everfold.streams.errors import Unavailable
+from everfold.streams.errors import Fenced, Unavailable
 from everfold.streams.events.limits import BATCH_LIMIT_BYTES
 from everfold.streams.redis.pipelining import resolve
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.scripts import NewEvent
+from everfold.streams.telemetry.measures import counter
 
 BATCH_LIMIT = 256
 """Events per script call: many enough to pay, few enough (4 to 9 ms) for other clients."""
@@ -33,6 +35,20 @@ PER_JOB_LIMIT = 8
 
 Outcome = Appended | Exception
 Write = Callable[[Sequence[NewEvent]], Awaitable[Sequence[Outcome]]]
+
+
+FENCED = counter(
+    "everfold_fenced_appends", "Events refused because another runner has taken the job over."
+)
+
+Kind = TypeVar("Kind")
+
+
+def counted(outcome: Kind) -> Kind:
+    """Return an outcome; one that is Fenced is counted, and nothing was written then."""
+    if isinstance(outcome, Fenced):
+        FENCED.add()
+    return outcome
 
 
 class _PendingAppend(Struct, eq=False):
@@ -118,7 +134,7 @@ class GroupCommit:
         except Exception as error:  # whatever it is, no caller may be left waiting
             outcomes = [error] * len(batch)
         for pending, outcome in zip(batch, outcomes, strict=True):
-            resolve(pending.appended, outcome)
+            resolve(pending.appended, counted(outcome))
 
     def _give_up(self, batch: Sequence[_PendingAppend], error: Unavailable) -> None:
         """Raise it in every caller whose time to retry is over, also in those that were never

@@ -12,7 +12,6 @@ from typing import Self, TypeVar
 
 import msgspec
 
-from everfold.streams.appending.append_measures import counted
 from everfold.streams.appending.body import PartnerKeys
 from everfold.streams.appending.earlier_append import earlier_append
 from everfold.streams.appending.group_commit import GroupCommit, Outcome
@@ -306,7 +305,7 @@ class Log(SealedContent):
             events=events,
         )
         return [
-            counted(append_outcome(reply, event.job_id, event.epoch, event.expected))
+            append_outcome(reply, event.job_id, event.epoch, event.expected)
             for reply, event in zip(replies, events, strict=True)
         ]
 

@@ -13,7 +13,7 @@ from typing import cast
 
 from msgspec.structs import replace
 
-from everfold.streams.appending.append_measures import counted
+from everfold.streams.appending.group_commit import counted
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import (
     Appended,

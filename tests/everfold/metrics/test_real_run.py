@@ -8,7 +8,7 @@ import pytest
 
 from everfold import Everfold
 from everfold.metrics.sampled import Sampled
-from everfold.streams.appending.append_measures import FENCED
+from everfold.streams.appending.group_commit import FENCED
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import Fenced
 from everfold.streams.events.event import Released, Started
