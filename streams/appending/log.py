@@ -342,10 +342,9 @@ class Log(SealedContent):
         `batch` is a name that many jobs share; of `tags` a job has TAGS_LIMIT at most. `rerun_of`
         is the job that this one runs again. `extra_data` is what ComfyUI takes beside a graph, of
         at most 4 MiB. `partner_keys` are stored beside the log, for a day or while a runner has
-        the job, and are in no event. `inputs` are the stored files that inputs of the graph stand
-        for, by place, such as 10.image: at most INPUTS_LIMIT. `traceparent` is the span that
-        submits, as W3C writes it, by default the caller's current one; what is none is ignored.
-        `callback` is the URL that is told of the job's end.
+        the job, and are in no event. `inputs` are stored files by place, such as 10.image, at most
+        INPUTS_LIMIT. `callback` is the URL that is told of the job's end. `traceparent` is the span
+        that submits, by default the caller's current one; what is none is ignored.
 
         With an `idempotency_key` a repeated submit of the same user returns the first job; the key
         belongs to the user. With the same key, or the same `job_id`, any other argument is a
