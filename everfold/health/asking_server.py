@@ -7,11 +7,11 @@ from typing import cast
 from redis.asyncio import Redis
 
 from everfold.health.server_findings import ServerFacts, server_findings
-from everfold.streams.appending.opened_namespace import asking_the_server
 from everfold.streams.border.logger import get_logger
 from everfold.streams.border.secrets import SecretUrl
 from everfold.streams.errors import EverfoldError
 from everfold.streams.redis.access import may_send
+from everfold.streams.redis.namespace import asking_the_server
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_info
 

@@ -15,31 +15,14 @@ import msgspec
 from everfold.streams.appending.body import PartnerKeys
 from everfold.streams.appending.earlier_append import earlier_append
 from everfold.streams.appending.group_commit import GroupCommit, Outcome
-from everfold.streams.appending.opened_namespace import OpenedNamespace
-from everfold.streams.appending.outcomes import (
-    Appended,
-    Looked,
-    OldId,
-    Submission,
-    append_outcome,
-)
+from everfold.streams.appending.outcomes import Appended, Looked, OldId, Submission, append_outcome
 from everfold.streams.appending.sealed_content import SealedContent
 from everfold.streams.appending.submitted_event import JobRequest
 from everfold.streams.appending.submitting import check_job_request, submit_job
 from everfold.streams.border.secrets import SecretUrl
 from everfold.streams.closing import close
-from everfold.streams.errors import (
-    InvalidName,
-    NamespaceTooNew,
-    Refused,
-    WrongExpectedSequence,
-)
-from everfold.streams.events.checks import (
-    author_of,
-    check_append,
-    check_event_id,
-    check_name,
-)
+from everfold.streams.errors import InvalidName, NamespaceTooNew, Refused, WrongExpectedSequence
+from everfold.streams.events.checks import author_of, check_append, check_event_id, check_name
 from everfold.streams.events.codec import encode, encode_trusted, reader_level
 from everfold.streams.events.event import (
     AssetInput,
@@ -54,7 +37,13 @@ from everfold.streams.events.limits import EVENT_LIMIT_BYTES
 from everfold.streams.redis import scripts
 from everfold.streams.redis.access import Access, Role, check_access
 from everfold.streams.redis.keys import Keyspace
-from everfold.streams.redis.namespace import Levels, Namespace, check_namespace, read_importing
+from everfold.streams.redis.namespace import (
+    Levels,
+    Namespace,
+    OpenedNamespace,
+    check_namespace,
+    read_importing,
+)
 from everfold.streams.redis.pipelining import PipeliningRedis
 from everfold.streams.redis.redis_errors import read_string
 from everfold.streams.redis.retry import with_retry

@@ -1,4 +1,4 @@
-"""Open a namespace: it is made on first use and checked on every later one.
+"""Open a namespace: what writes makes it, what reads does not, and later uses check it.
 
 Rule: the number of partitions is fixed when the namespace is made, because it decides where each
 job's keys are. Its levels say which events may be written and must be readable; they only rise.
@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import cast
 
+import msgspec
 from msgspec import Struct
 from redis.asyncio import Redis
 
@@ -17,6 +21,7 @@ from everfold.streams.errors import (
     NamespaceMadeAnew,
     NamespaceTooNew,
     NamespaceTooOld,
+    NamespaceUnknown,
     PartitionMismatch,
     ServerError,
     ServerRefusesAccess,
@@ -27,6 +32,7 @@ from everfold.streams.events.codec import reader_level
 from everfold.streams.events.ids import new_id
 from everfold.streams.events.ranges import check_number
 from everfold.streams.redis.keys import Keyspace
+from everfold.streams.redis.pipelining import PipeliningRedis
 from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.replies import shown
 from everfold.streams.redis.scripts import make_namespace
@@ -181,3 +187,77 @@ async def read_levels(redis: Redis, keys: Keyspace) -> Levels:
 def _levels(stored: dict[bytes, bytes]) -> Levels:
     texts = (stored.get(field, b"") for field in (b"writes", b"min_reader"))
     return Levels(*(int(text) if text.isdigit() and len(text) < 10 else 1 for text in texts))
+
+
+_is_looking: ContextVar[bool] = ContextVar("everfold_is_looking", default=False)
+"""Whether the commands of this task are those that look for the namespace, or make it."""
+
+
+@contextmanager
+def asking_the_server() -> Iterator[None]:
+    """Let commands pass that are about the server, whether or not the namespace exists."""
+    token = _is_looking.set(True)
+    try:
+        yield
+    finally:
+        _is_looking.reset(token)
+
+
+class OpenedNamespace:
+    """What a client knows of its namespace; all logs of the client share it."""
+
+    def __init__(self, redis: PipeliningRedis, namespace: Namespace, asked: int | None) -> None:
+        """`asked` is the number of partitions that the caller named."""
+        self.now = namespace
+        self._redis, self._asked = redis, asked
+        self.exists = True
+
+    @classmethod
+    async def open(
+        cls, redis: PipeliningRedis, name: str, partitions: int | None, *, creates: bool
+    ) -> OpenedNamespace:
+        """Open a namespace; where it does not exist, make it, or wait for the first write.
+
+        Raises as `open_namespace`.
+        """
+        if creates:
+            return cls(redis, await open_namespace(redis, name, partitions), partitions)
+        if (found := await find_namespace(redis, name, partitions)) is not None:
+            return cls(redis, found, partitions)
+        assumed = Namespace(Keyspace(name, partitions or DEFAULT_PARTITIONS), new_id())
+        opened = cls(redis, assumed, partitions)
+        opened.exists, redis.gate = False, opened.look
+        return opened
+
+    async def make(self) -> None:
+        """Make the namespace if it does not exist. May be called by what writes, before it decides
+        by a key. Raises as `open_namespace`."""
+        if self.exists:
+            return
+        wanted = (self.now.keys.namespace, self._asked, self.now.generation)
+        with asking_the_server():
+            self._take(await open_namespace(self._redis, *wanted))
+
+    async def look(self) -> None:
+        """Return once the namespace exists. Raises NamespaceUnknown as long as it does not."""
+        if self.exists or _is_looking.get():
+            return
+        name, assumed = self.now.keys.namespace, self.now.keys.partitions
+        with asking_the_server():
+            found = await find_namespace(self._redis, name, self._asked)
+            if found is None:
+                raise NamespaceUnknown(name, await known_namespaces(self._redis))
+        self._take(found)
+        if found.keys.partitions != assumed:
+            # The command was made for other keys.
+            raise NamespaceMadeAnew(
+                f"another program has just made namespace {name!r}, with {found.keys.partitions} "
+                "partitions: call again"
+            )
+
+    def _take(self, found: Namespace) -> None:
+        self.now, self.exists, self._redis.gate = found, True, None
+
+    def note(self, **changes: object) -> None:
+        """Take over what was read again of the namespace."""
+        self.now = msgspec.structs.replace(self.now, **changes)

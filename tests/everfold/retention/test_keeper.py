@@ -198,6 +198,7 @@ async def test_what_is_too_old_goes_and_what_is_open_stays(
     with caplog.at_level(logging.INFO, "everfold.retention"):
         async with keeping(log, Keep(age_s=0.5, share=None)):
             await eventually(only_open, 10)
+            await eventually(lambda: "log_trimmed events=" in caplog.text, 10)
     assert len(await job_events(log, open_job)) == 1
     assert "log_trimmed events=" in caplog.text
     assert "why=age" in caplog.text
