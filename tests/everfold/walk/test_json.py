@@ -37,7 +37,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.long]
 
 WITHOUT_JSON = {
     "simulator", "config check", "schema json", "schema asyncapi", "schema openapi",
-    "schema script", "sink webhook test",
+    "schema script", "sink webhook test", "help",
 }  # fmt: skip
 """Commands that print a document, or one sentence."""
 
