@@ -17,7 +17,6 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute, compile_path
 
 from everfold.client import Everfold
 from everfold.streams.border.logger import get_logger
-from everfold.web import any_text as any_text  # registers what rows name
 from everfold.web.access.gate import Gate
 from everfold.web.caller import NOBODY, Caller
 from everfold.web.comfyui.socket.client_socket import SOCKET_PATHS, serve_socket

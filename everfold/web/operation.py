@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -19,6 +20,18 @@ from everfold.web.caller import Caller, Role
 
 if TYPE_CHECKING:
     from everfold.web.gateway import Gateway
+
+
+class AnyText(PathConvertor):
+    """As Starlette's `path`, which fits no text that holds the end of a line: `{name:text}`.
+
+    Whatever a client puts into a path reaches the route that stands for it, and is refused there.
+    """
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("text", AnyText())
 
 
 class Call(Struct, frozen=True):

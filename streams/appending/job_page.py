@@ -6,6 +6,8 @@ from typing import cast
 
 from msgspec import Struct
 
+from everfold.streams.appending.outcomes import Appended, Looked
+from everfold.streams.errors import EventIdForgotten
 from everfold.streams.events.record import RawEntry, Recorded, recorded
 from everfold.streams.redis import scripts
 from everfold.streams.redis.keys import Keyspace
@@ -45,3 +47,26 @@ async def job_page(
     following = rest[0].decode(errors="replace") if rest else ""
     rows = cast("list[RawEntry]", reply[2:])
     return JobPage(outcome, following, [recorded(entry_id, flat) for entry_id, flat in rows])
+
+
+async def earlier_append(
+    redis: PipeliningRedis, keys: Keyspace, job_id: str, event_id: str, after_seq: int
+) -> Appended | Looked:
+    """Return where the job's event with this id is, or up to which seq no event has the id.
+
+    A head remembers only the last ids of each author. It costs as much as the job has events: ask
+    for an id that may have been forgotten. Events up to `after_seq` are not looked at. Raises EventIdForgotten where the log no longer
+    has them all, a leaf of Unavailable.
+    """
+    at, newest_seq = "", after_seq
+    while True:
+        page = await job_page(redis, keys, job_id, at, after_seq)
+        for record in page.events:
+            if getattr(record.event, "id", None) == event_id:
+                return Appended(record.seq, record.entry_id, duplicate=True)
+            newest_seq = max(newest_seq, record.seq)
+        if page.outcome in (b"trimmed", b"strange"):
+            raise EventIdForgotten(job_id, event_id)
+        if page.outcome == b"unknown" or not page.following:
+            return Looked(newest_seq)
+        at = page.following

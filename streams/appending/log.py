@@ -13,8 +13,8 @@ from typing import Self, TypeVar
 import msgspec
 
 from everfold.streams.appending.body import PartnerKeys
-from everfold.streams.appending.earlier_append import earlier_append
 from everfold.streams.appending.group_commit import GroupCommit, Outcome
+from everfold.streams.appending.job_page import earlier_append
 from everfold.streams.appending.outcomes import Appended, Looked, OldId, Submission, append_outcome
 from everfold.streams.appending.sealed_content import SealedContent
 from everfold.streams.appending.submitted_event import JobRequest
