@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 import msgspec
@@ -30,12 +30,15 @@ from everfold.streams.errors import CorruptLog, EverfoldError, JobUnknown, Refus
 from everfold.streams.events.checks import check_list, check_name, check_text
 from everfold.streams.events.event import AssetInput, Failure
 from everfold.streams.events.ids import job_id_for, new_id
+from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.events.limits import REASON_LIMIT
 from everfold.streams.events.ranges import check_number
 from everfold.streams.leases.acts import note_act
 
 if TYPE_CHECKING:
     from everfold.streams.assets.asset_store import AssetStore
+
+_read_graph = decoder(dict[str, object])
 
 AT_ONCE = 20
 """Jobs that are acted on at the same time."""
@@ -118,7 +121,10 @@ class ManyJobs:
         sent = await load_input(self.log, job)
         if isinstance(sent, Failure):
             raise Refused(f"there is no graph of job {job.job_id}: {sent.message}")
-        return cast("dict[str, object]", msgspec.json.decode(sent.workflow))
+        try:
+            return _read_graph(sent.workflow)
+        except NotJson as error:  # of a program in another language
+            raise Refused(f"the graph of job {job.job_id} cannot be read: {error}") from error
 
     async def rerun(self: Client, job_id: str, changes: Mapping[str, object] | None = None) -> str:
         """Submit a job that has ended once more; return the id of the new job.

@@ -55,8 +55,8 @@ async def earlier_append(
     """Return where the job's event with this id is, or up to which seq no event has the id.
 
     A head remembers only the last ids of each author. It costs as much as the job has events: ask
-    for an id that may have been forgotten. Events up to `after_seq` are not looked at. Raises EventIdForgotten where the log no longer
-    has them all, a leaf of Unavailable.
+    for an id that may have been forgotten. Events up to `after_seq` are not looked at. Raises
+    EventIdForgotten where the log no longer has them all, a leaf of Unavailable.
     """
     at, newest_seq = "", after_seq
     while True:
