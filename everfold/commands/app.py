@@ -37,7 +37,7 @@ COMMANDS = {
     ),
     "up": (
         "operate.work:up",
-        "Run everything in one process: server, projector, runner, and sinks.",
+        "Run everything in one process: server, projector, runner, callbacks, and sinks.",
     ),
     "serve": (
         "gateway.serve:serve",
