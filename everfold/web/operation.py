@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from everfold.streams.events.checks import check_choice, check_text
-from everfold.streams.events.limits import BACKEND_LIMIT
+from everfold.streams.events.limits import BACKEND_LIMIT, CALLBACK_LIMIT
 from everfold.web.caller import Caller, Role
 
 if TYPE_CHECKING:
@@ -67,6 +67,20 @@ class Parameter(Struct, frozen=True, kw_only=True):
         if self.choices:
             check_choice(self.name, text, self.choices)
         return check_text(self.name, text, most=self.most or BACKEND_LIMIT)
+
+
+CALLBACK = Parameter(
+    name="Everfold-Callback",
+    place="header",
+    most=CALLBACK_LIMIT,
+    told="A URL that is told of the job's end, signed, where `everfold sink callbacks` runs.",
+)
+"""How a request that makes a job names the job's callback, in each contract."""
+
+
+def callback_of(call: Call) -> str:
+    """Return the callback that a request names, empty for none; `submit` checks it."""
+    return call.request.headers.get(CALLBACK.name, "")
 
 
 class Operation(Struct, frozen=True, kw_only=True):

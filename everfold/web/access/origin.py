@@ -22,7 +22,7 @@ SHOWN_HEADERS = (
 )
 ASKED_HEADERS = (
     "Authorization, X-API-Key, Content-Type, Idempotency-Key, Last-Event-ID, Range, Comfy-User, "
-    "If-None-Match, Cache-Control"
+    "If-None-Match, Cache-Control, Everfold-Callback, traceparent"
 )
 
 

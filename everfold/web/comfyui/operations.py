@@ -8,7 +8,7 @@ from everfold.web.comfyui.files import uploads, view
 from everfold.web.comfyui.jobs import history, listing, queue, submit
 from everfold.web.comfyui.server import models, object_info, system_stats
 from everfold.web.comfyui.server.features import Features, features
-from everfold.web.operation import Operation, Parameter
+from everfold.web.operation import CALLBACK, Operation, Parameter
 
 MAX_ITEMS = Parameter(
     name="max_items", kind=int, told="The newest so many; 200 where it is absent."
@@ -21,7 +21,8 @@ PROMPT_ID = Parameter(
 JOBS: tuple[Operation, ...] = (
     Operation(
         method="POST", path="/prompt", answer=submit.post_prompt, name="comfyui_post_prompt",
-        summary="Queue a graph.", body=dict[str, object], answers={200: submit.Accepted},
+        summary="Queue a graph.", parameters=(CALLBACK,), body=dict[str, object],
+        answers={200: submit.Accepted},
     ),
     Operation(
         method="GET", path="/prompt", answer=queue.get_prompt, name="comfyui_get_prompt",

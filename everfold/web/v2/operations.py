@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from everfold.web.operation import Operation, Parameter
+from everfold.web.operation import CALLBACK, Operation, Parameter
 from everfold.web.v2.jobs import cancel_job, get_job, get_logs, get_workflow
 from everfold.web.v2.list_jobs import list_jobs
 from everfold.web.v2.shapes import AssetAnswer, HashBody, JobAnswer, JobBody, JobPage, JobWorkflow
@@ -29,7 +29,7 @@ V2: tuple[Operation, ...] = (
     Operation(
         method="POST", path="/jobs", answer=create_job, name="create_job",
         summary="Submit a workflow; a repeated request finds the job that it has made.",
-        parameters=(KEY,), body=JobBody, answers={201: JobAnswer},
+        parameters=(KEY, CALLBACK), body=JobBody, answers={201: JobAnswer},
     ),
     Operation(
         method="GET", path="/jobs", answer=list_jobs, name="list_jobs", role="reader",

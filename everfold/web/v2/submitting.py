@@ -18,7 +18,7 @@ from everfold.streams.errors import (
 )
 from everfold.streams.events.json_text import NotJson, decoder
 from everfold.web.bodies import json_answer, read_json
-from everfold.web.operation import Call
+from everfold.web.operation import Call, callback_of
 from everfold.web.problem import Problem
 from everfold.web.v2.job_answer import job_answer
 from everfold.web.v2.jobs import place_of_call
@@ -48,6 +48,7 @@ async def create_job(call: Call) -> Response:
             extra_data=extra_data or None,
             partner_keys=partner_keys or None,
             policy=POLICY,
+            callback=callback_of(call),
         )
     except (InvalidWorkflow, NoServerCanRun) as error:
         raise _refused_graph(error, workflow) from error

@@ -23,7 +23,7 @@ from everfold.web.comfyui.files.given_files import files_of
 from everfold.web.comfyui.jobs.prompt_request import PromptRequest, read_prompt
 from everfold.web.comfyui.jobs.shown_job import CLIENT_ID, INPUT_NAMES, SHIFT
 from everfold.web.comfyui.prompt_ids import key_of
-from everfold.web.operation import Call
+from everfold.web.operation import Call, callback_of
 from everfold.web.problem import Problem
 
 POLICY = {"previews": "collect"}
@@ -77,6 +77,7 @@ async def _submitted(call: Call, prompt: PromptRequest) -> SubmittedJob:
             extra_data=prompt.extra_data or None,
             needs=labels_of(prompt.graph, await call.gateway.sampled.backends()),
             inputs=files.inputs or None,
+            callback=callback_of(call),
         )
     except NoServerCanRun as error:
         raise _invalid(error) from error
