@@ -17,12 +17,22 @@ _QUERY_VALUE = re.compile(r"([?&;][^=&;?]*=)[^&;]*")
 _NO_PORT = re.compile(r"^([^/:\[\]]*):(?!\d*(?:/|$)).*")
 """A host, and behind its colon no port: as when the @ after a password was forgotten."""
 
-_SECRET_NAMES = r"secret|password|passwd|token|api[_-]?key|credential"
+_SECRET_NAMES = (
+    r"secret|password|passwd|passphrase|token|(?:api|private|seal)[_-]?key|credential|signature"
+)
 
 _NEXT = re.compile(r",\s*(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 """Between two addresses of a list."""
 
 _WORD = r"[^\s'\"<>`]"
+
+
+def _quoted(group: str) -> str:
+    """Match a text or bytes as Python and JSON write them, JSON within JSON too."""
+    mark = f"{group}_mark"
+    inside = rf"(?:(?!(?P={mark}))(?:\\.|[^\r\n]))*"
+    return rf"""b?(?P<{mark}>\\?['"]){inside}(?P={mark})"""
+
 
 # Each alternative begins where nothing of its own kind stands before it: so a long text without
 # secrets is read once, and not once for each of its characters.
@@ -30,17 +40,23 @@ _IN_TEXT = re.compile(
     rf"""
     (?<![A-Za-z0-9+.-]) (?P<scheme>[A-Za-z0-9+.-]+://) {_WORD}*  # an address
     | (?<!{_WORD}) (?P<pair>[^\s'"<>`:]*:{_WORD}*@)              # user:password@ without a scheme
-    | (?P<name>(?:authorization|proxy-authorization|cookie|x-api-key)['"]?\s*[:=]\s*)
-      (?P<kind>['"]?(?:basic|bearer|token)\s+)?[^\s,'"}}]+       # a header
+    | (?P<header>(?:authorization|cookie|x-api-key|otlp_(?:traces_)?headers)
+                 (?:\s*[:=]\s*|\\?['"]\s*[:,]\s*))
+      (?:{_quoted("header")} | [^\r\n]+)                        # a header, to the end of its line
+    | (?<![\w-]) (?P<bearer>bearer\s+) (?=\S*\d) [^\s'"]{{8,}}
     | whsec_[A-Za-z0-9+/=_-]+ | phc_[A-Za-z0-9_-]+               # keys that say what they are
     | ef_[0-9a-f]{{10}}_[0-9a-f]+                                  # a key of the gateway
     | (?<![\w-]) (?=[\w-]*(?:{_SECRET_NAMES}))
-      (?P<setting>[\w-]+(?:\s*=\s*['"]?|['"]\s*:\s*['"]))       # name=value, "name": "value"
-      [^\s,;&'"]+
+      (?P<setting>[\w-]+(?:\s*=\s*|\\?['"]\s*[:,]\s*) | [\w-]*(?:{_SECRET_NAMES})\s*:\s+)
+      (?:{_quoted("setting")} | ['"]?[^\s,;&'"]+)                # name=value, "name": "value"
     | (?P<arguments>args\ beginning\ with:)[^\n]+               # Redis repeats a command's words
     """,
     re.VERBOSE | re.IGNORECASE,
 )
+
+
+_MARKS = re.compile(r"[:=_,]|earer\s", re.IGNORECASE)
+"""Whatever is masked has one of them."""
 
 
 def masked_address(address: str) -> str:
@@ -62,8 +78,8 @@ def masked_receiver(address: str) -> str:
 
 def masked_text(text: str) -> str:
     """Return a text for people or logs, with what looks like a secret in it masked."""
-    if ":" not in text and "=" not in text and "_" not in text:
-        return text  # whatever is masked has one of them
+    if not _MARKS.search(text):
+        return text
     return _IN_TEXT.sub(_replaced, text)
 
 
@@ -94,10 +110,7 @@ def _replaced(found: re.Match[str]) -> str:
         return masked_address(found[0])
     if found["pair"]:
         return f"{MASK}@"
-    return (
-        (found["name"] or "")
-        + (found["kind"] or "")
-        + (found["setting"] or "")
-        + (found["arguments"] or "")
-        + MASK
-    )
+    if mark := found["header_mark"] or found["setting_mark"]:
+        return f"{found['header'] or found['setting']}{mark}{MASK}{mark}"
+    named = (found[one] for one in ("header", "bearer", "setting", "arguments"))
+    return "".join(text or "" for text in named) + MASK

@@ -104,6 +104,18 @@ def said(error: BaseException | None) -> list[str]:
         f"host=h password={MARK} user=u",
         f"{{'password': '{MARK}'}}",
         f'{{"db_password": "{MARK}"}}',
+        f"Cookie: a=1; session={MARK}",
+        f"{{'Cookie': 'a=1; session={MARK}', 'Host': 'h'}}",
+        f"Authorization: Digest username='ada', response='{MARK}'",
+        f"{{b'Authorization': b'Bearer {MARK}'}}",
+        f"[('Authorization', 'Bearer {MARK}'), (b'x-api-key', b'{MARK}')]",
+        f'{{\\"headers\\": {{\\"Cookie\\": \\"a=b; c={MARK}\\"}}}}',
+        f"got 401 for Bearer 1234567{MARK}",
+        f"{{'password': 'two {MARK}'}} and password='a \\' {MARK}' user=u",
+        f"password: {MARK}",
+        f"X-Auth-Token: {MARK}",
+        f"EVERFOLD_SEAL_KEY={MARK} passphrase={MARK} private_key={MARK}",
+        f"OTEL_EXPORTER_OTLP_HEADERS=api-key=x,other={MARK}",
         f"ERR unknown command 'AUTH', with args beginning with: 'ada' '{MARK}'",
     ],
 )
@@ -132,9 +144,12 @@ def test_a_receiver_is_shown_as_its_host() -> None:
 def test_what_is_no_secret_stays() -> None:
     kept = ["redis://h:6379/0", "sqlite+aiosqlite:///jobs.db", "/home/me@x/f", "http://[::1]:8188"]
     assert [masked_address(one) for one in kept] == kept
-    assert masked_text("job 12:30 of ada@example.com failed") == (
-        "job 12:30 of ada@example.com failed"
-    )
+    for text in (
+        "job 12:30 of ada@example.com failed",
+        "NoCredentialsError: unable to sign, see bearer authentication",
+        "{'nodes': ['KSampler', 'VAEDecode'], 'seed': 7}",
+    ):
+        assert masked_text(text) == text
 
 
 def test_a_secret_cannot_leave_by_accident() -> None:
