@@ -25,7 +25,7 @@ from everfold.streams.leases.backends import (
     return_backend,
 )
 from everfold.streams.leases.drains import ask_to_drain, drain_wishes
-from everfold.streams.leases.registry import registered_runners
+from everfold.streams.leases.registry import registered_runners, silence_s
 from everfold.streams.redis.server import server_time_ms
 
 
@@ -87,7 +87,7 @@ class Operations:
             BackendStatus(
                 name=entry.name,
                 server=entry.server,
-                unseen_s=max(0.0, (now_ms - entry.seen_ms) / 1000),
+                unseen_s=silence_s(entry.seen_ms, now_ms),
                 why=entry.why,
                 title=entry.title,
                 labels=entry.labels,
@@ -135,7 +135,7 @@ class Operations:
                 backends=tuple(entry.titles.get(url) or url for url in entry.backends),
                 jobs=entry.jobs,
                 since_ms=entry.since_ms,
-                unseen_s=max(0.0, (now_ms - entry.seen_ms) / 1000),
+                unseen_s=silence_s(entry.seen_ms, now_ms),
                 version=entry.version,
                 is_draining=entry.is_draining,
                 drained_by=wishes[name].actor if name in wishes else "",

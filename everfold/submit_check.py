@@ -19,6 +19,7 @@ from everfold.streams.errors import EverfoldError, NoServerCanRun
 from everfold.streams.events.needs import Needs
 from everfold.streams.events.workflow_check import CheckedWorkflow
 from everfold.streams.leases.backends import BackendEntry, backend_entries, retired_backends
+from everfold.streams.leases.registry import silence_s
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_time_ms
 from everfold.streams.redis.steady_clock import steady_s
@@ -121,4 +122,4 @@ class SubmitCheck:
 
 
 def _seen_within(entry: BackendEntry, seconds: float, now_ms: int) -> bool:
-    return now_ms - entry.seen_ms <= seconds * 1000
+    return silence_s(entry.seen_ms, now_ms) <= seconds

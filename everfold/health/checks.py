@@ -14,7 +14,7 @@ import anyio
 from everfold.projector.reading.lag import lag
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import NamespaceMadeAnew, NamespaceTooNew
-from everfold.streams.leases.registry import LATELY_S, registered_runner
+from everfold.streams.leases.registry import LATELY_S, registered_runner, silence_s
 from everfold.streams.redis.server import server_time_ms
 
 Check = Callable[[], Awaitable[str]]
@@ -62,7 +62,7 @@ def is_registered(log: Log, name: str) -> Check:
         entry = await registered_runner(log, name)
         silent_s = LATELY_S
         if entry is not None:
-            silent_s = (await server_time_ms(log.redis) - entry.seen_ms) / 1000
+            silent_s = silence_s(entry.seen_ms, await server_time_ms(log.redis))
         if entry is None or silent_s > LATELY_S:
             return "its entry in the list of runners is missing or old: its heartbeat has stopped"
         return ""

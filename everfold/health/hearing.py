@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import socket
 
 from everfold.health.asking import Health
 from everfold.streams.appending.log import Log
-from everfold.streams.leases.registry import ProcessEntry, RunnerEntry
+from everfold.streams.leases.registry import ProcessEntry, RunnerEntry, silence_s
 from everfold.streams.redis.pages import read_readable_hash
 from everfold.streams.redis.server import server_time_ms
 
 HEARD_WITHIN_S = 15.0
 """Runners write every 2 s, other processes every few seconds."""
+
+_END = re.compile(r"(-\d+-[0-9a-f]{16})?(-[0-9a-f]{6})?")
+"""What a process start adds to its name, and what it adds for each group of readers."""
 
 
 async def heard_of(log: Log, runner: str = "", process: str = "") -> Health:
@@ -35,12 +39,12 @@ async def heard_of(log: Log, runner: str = "", process: str = "") -> Health:
     what = f"runner {runner}" if runner else f"process {process}" if process else f"host {host}"
     if not found:
         return Health(is_healthy=False, what=what, found="nothing was heard of it")
+    now_ms = await server_time_ms(log.redis)
     # The newest start counts: what was killed before leaves its entry for a while.
-    name, seen_ms = max(found.items(), key=lambda pair: pair[1])
-    silent_s = max(0.0, (await server_time_ms(log.redis) - seen_ms) / 1000)
+    silent_s, name = min((silence_s(seen_ms, now_ms), name) for name, seen_ms in found.items())
     told = f"{name} was heard of {silent_s:.0f} s ago"
     return Health(is_healthy=silent_s <= HEARD_WITHIN_S, what=what, found=told)
 
 
 def _is_named(name: str, wanted: str) -> bool:
-    return name == wanted or name.startswith(f"{wanted}-")
+    return name.startswith(wanted) and _END.fullmatch(name, len(wanted)) is not None

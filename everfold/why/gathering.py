@@ -24,7 +24,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.errors import CorruptLog
 from everfold.streams.events.needs import Needs
 from everfold.streams.leases.backends import BackendEntry, Mark, backend_entries, retired_backends
-from everfold.streams.leases.registry import RunnerEntry, registered_runners
+from everfold.streams.leases.registry import RunnerEntry, registered_runners, silence_s
 from everfold.streams.queues.queue_control import paused_queues
 from everfold.streams.queues.waiting_jobs import position
 from everfold.streams.redis.redis_errors import command
@@ -107,7 +107,7 @@ async def _due_ms(log: Log, job_id: str) -> int:
 
 
 def _runner(entry: RunnerEntry, queue: str, now_ms: int) -> ServingRunner:
-    unseen_s = max(0.0, (now_ms - entry.seen_ms) / 1000) if entry.seen_ms else 0.0
+    unseen_s = silence_s(entry.seen_ms, now_ms) if entry.seen_ms else 0.0
     return ServingRunner(entry.runner, unseen_s, queue in entry.queues and not entry.is_draining)
 
 
@@ -125,7 +125,7 @@ def _down(entry: BackendEntry, retired: dict[str, Mark], now_ms: int) -> str:
     mark = retired.get(entry.server) or retired.get(entry.name)
     if mark is not None:
         return f"{'drained' if mark.is_drain else 'retired'} by {mark.actor}"
-    unseen_s = (now_ms - entry.seen_ms) / 1000
+    unseen_s = silence_s(entry.seen_ms, now_ms)
     if not entry.why and unseen_s > UNSEEN_S:
         return f"no runner has reached it for {duration_text(unseen_s)}"
     return entry.why

@@ -43,6 +43,7 @@ from everfold.streams.leases.registry import (
     register_runner,
     registered_runner,
     registered_runners,
+    silence_s,
 )
 from everfold.streams.live.live_stream import is_listened_to
 from everfold.streams.redis.connection import connections_opened
@@ -170,7 +171,7 @@ class Heartbeat:
         log, name = self._shared.log, self.entry.runner
         await log.check_level()
         found, now_ms = await registered_runner(log, name), await server_time_ms(log.redis)
-        if found is not None and abs(now_ms - found.seen_ms) < LATELY_S * 1000:
+        if found is not None and silence_s(found.seen_ms, now_ms) < LATELY_S:
             # A dead one writes no more; a living one does within two beats.
             await anyio.sleep(2 * BEAT_EVERY_S)
             again = await registered_runner(log, name)
@@ -191,7 +192,7 @@ class Heartbeat:
         await log.check_level()
         now_ms = await server_time_ms(log.redis)
         found = self._shared.fleet.neighbours.get(entry.runner)
-        is_late = found is None or now_ms - found.seen_ms > LATELY_S * 1000
+        is_late = found is None or silence_s(found.seen_ms, now_ms) > LATELY_S
         if found is not None and not is_late and found.instance not in ("", entry.instance):
             if (found.since_ms, found.instance) < (entry.since_ms, entry.instance):
                 raise RunnerNameTaken(entry.runner, found.host, found.pid)

@@ -89,7 +89,7 @@ def _shown(value: Value) -> str:
         return f"{value:g}" if isinstance(value, float) else str(value)
     if value and _BARE.issuperset(value):
         return value
-    return '"' + for_terminal(value).replace('"', '\\"') + '"'
+    return '"' + for_terminal(value.replace("\\", r"\\")).replace('"', '\\"') + '"'
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -84,6 +84,14 @@ PROCESS_TTL_S = 60.0
 """A process that was not seen for so long has ended."""
 
 
+def silence_s(seen_ms: int, now_ms: int) -> float:
+    """Return the seconds since somebody was heard of, both times by the server's clock.
+
+    A time ahead is from before the clock was set back: it counts as one that is as long ago.
+    """
+    return abs(now_ms - seen_ms) / 1000
+
+
 async def register_runner(log: Log, entry: RunnerEntry) -> None:
     """Add a runner, or replace the entry of its name. It stays until it is deregistered.
 

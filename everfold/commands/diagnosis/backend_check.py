@@ -20,7 +20,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.closing import close
 from everfold.streams.errors import Misconfigured
 from everfold.streams.leases.backends import BackendEntry, backend_entries, is_loopback
-from everfold.streams.leases.registry import LATELY_S, RunnerEntry, registered_runners
+from everfold.streams.leases.registry import LATELY_S, RunnerEntry, registered_runners, silence_s
 from everfold.streams.redis.server import server_time_ms
 
 ASKED_WITHIN_S = 3.0
@@ -93,7 +93,7 @@ class RunnersWord:
         for entry in self._entries:
             if entry.why:
                 return told(self.shown, entry.why, f" (says {entry.by})")
-            if entry.is_reached and self._now_ms - entry.seen_ms < LATELY_S * 1000:
+            if entry.is_reached and silence_s(entry.seen_ms, self._now_ms) < LATELY_S:
                 return Asked(self.shown, f"not from here ({why}); {entry.by} reaches it")
         return told(self.shown, why)
 

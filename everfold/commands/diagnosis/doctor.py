@@ -29,7 +29,7 @@ from everfold.streams.errors import (
     ServerError,
     Unknown,
 )
-from everfold.streams.leases.registry import RunnerEntry, connected, registered_runners
+from everfold.streams.leases.registry import RunnerEntry, connected, registered_runners, silence_s
 from everfold.streams.redis.keys import connection_name
 from everfold.streams.redis.namespace import read_importing
 from everfold.streams.redis.server import server_time_ms
@@ -212,7 +212,7 @@ def _runner(entry: RunnerEntry, names: frozenset[str] | None, now_ms: int) -> Fi
         return Finding(what, f"{serves}; its connections have no name, so its death shows late")
     if names is not None and connection_name(entry.runner) not in names:
         return Finding(what, "no connection", "it has died; another runner takes its jobs over")
-    silent_s = (now_ms - entry.seen_ms) / 1000
+    silent_s = silence_s(entry.seen_ms, now_ms)
     if entry.seen_ms and silent_s > SILENT_LIMIT_S:
         found = f"it has written no heartbeat for {span(silent_s)}"
         advice = "it is cut off, or its password or rights are refused: see its log"

@@ -13,6 +13,7 @@ from everfold.projector.job.job import OPEN_STATUSES, Job
 from everfold.projector.reading.queries import list_jobs
 from everfold.streams.appending.log import Log
 from everfold.streams.leases.backends import BackendEntry, Mark, backend_entries, retired_backends
+from everfold.streams.leases.registry import silence_s
 from everfold.streams.redis.server import server_time_ms
 
 SILENT_AFTER_S = 10.0
@@ -62,11 +63,11 @@ def _has(entry: BackendEntry, job: Job) -> bool:
 def _why(entry: BackendEntry, retired: dict[str, Mark], now_ms: int) -> tuple[str, bool]:
     """Return why it takes no jobs, empty while it does, and whether that is its silence alone."""
     mark = retired.get(entry.name) or retired.get(entry.server or entry.name)
-    unseen_s = (now_ms - entry.seen_ms) / 1000
+    unseen_s = silence_s(entry.seen_ms, now_ms)
     is_silent = unseen_s > SILENT_AFTER_S
     words = [f"{'drained' if mark.is_drain else 'retired'} by {mark.actor}"] if mark else []
     if is_silent:
-        words.append(f"no runner has reached it for {span(max(0.0, unseen_s))}")
+        words.append(f"no runner has reached it for {span(unseen_s)}")
     if entry.why and (entry.is_reached or not entry.is_configured) and not mark:
         words.append(entry.why)
     return ", ".join(words), is_silent and not mark

@@ -12,7 +12,7 @@ from everfold.commands.diagnosis.finding import Finding
 from everfold.queue_operations import queue_names
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import WrongKeyType
-from everfold.streams.leases.registry import registered_runners
+from everfold.streams.leases.registry import registered_runners, silence_s
 from everfold.streams.queues.limits import EVERY, limits
 from everfold.streams.queues.queue_control import Pause, paused_queues
 from everfold.streams.queues.waiting_jobs import first_fields
@@ -56,7 +56,8 @@ async def _served(log: Log) -> set[str]:
     return {
         queue
         for entry in (await registered_runners(log)).values()
-        if not entry.is_draining and (not entry.seen_ms or now_ms - entry.seen_ms < SILENT_S * 1000)
+        if not entry.is_draining
+        and (not entry.seen_ms or silence_s(entry.seen_ms, now_ms) < SILENT_S)
         for queue in entry.queues
     }
 

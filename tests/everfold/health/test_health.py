@@ -13,9 +13,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from everfold.client import Everfold as Client
 from everfold.health import checks
 from everfold.health.asking import ask_address
-from everfold.health.checks import FoldsOn, server_answers
+from everfold.health.checks import FoldsOn, is_registered, server_answers
 from everfold.health.hearing import heard_of
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import Misconfigured
@@ -105,23 +106,38 @@ def entry(name: str, seen_ms: int, host: str = "far") -> RunnerEntry:
 
 
 async def test_redis_says_whether_a_process_was_heard_of(log: Log) -> None:
-    now_ms = await server_time_ms(log.redis)
-    await register_runner(log, entry("gpu-dead", now_ms - 60_000))
-    await register_runner(log, entry("gpu-live", now_ms))
-    await register_runner(log, entry("old-1", now_ms - 60_000))
-    await note_process(log, "projector-here-1", "reader of jobs")
+    now_ms, end = await server_time_ms(log.redis), "-7-0123456789abcdef"
+    await register_runner(log, entry("gpu-6-0123456789abcdef", now_ms - 60_000))
+    await register_runner(log, entry(f"gpu{end}", now_ms))
+    await register_runner(log, entry(f"old{end}", now_ms - 60_000))
+    await register_runner(log, entry(f"old-2{end}", now_ms))
+    await register_runner(log, entry(f"ahead{end}", now_ms + 3_600_000))
+    await note_process(log, f"projector-here{end}-01cdef", "reader of jobs")
     cases: list[tuple[dict[str, str], bool]] = [
         ({"runner": "gpu"}, True),
-        ({"runner": "gpu-live"}, True),
-        ({"runner": "gpu-dead"}, False),
+        ({"runner": f"gpu{end}"}, True),
+        ({"runner": "gpu-6-0123456789abcdef"}, False),
         ({"runner": "gp"}, False),
-        ({"runner": "old"}, False),
+        ({"runner": "old"}, False),  # another one, old-2, lives
+        ({"runner": "ahead"}, False),  # it was heard of before the clock was set back
         ({"process": "projector-here"}, True),
+        ({"process": f"projector-here{end}"}, True),
+        ({"process": "projector"}, False),
         ({"process": "sink"}, False),
         ({}, True),  # the projector is on this machine
     ]
     for asked, wanted in cases:
         assert (await heard_of(log, **asked)).is_healthy == wanted, asked
+
+
+async def test_who_was_heard_of_before_the_clock_was_set_back_is_silent(log: Log) -> None:
+    seen_ms = await server_time_ms(log.redis) + 3_600_000
+    await register_runner(log, entry("ahead", seen_ms))
+
+    assert "heartbeat has stopped" in await is_registered(log, "ahead")()
+    async with Client.connect(str(log.url), namespace=log.keys.namespace) as everfold:
+        [runner] = await everfold.runners()
+    assert 3_590 < runner.unseen_s < 3_610
 
 
 class Owner:

@@ -18,6 +18,7 @@ from everfold.runner.capabilities.capability_store import stored_description
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import EverfoldError
 from everfold.streams.leases.backends import BackendEntry, backend_entries, retired_backends
+from everfold.streams.leases.registry import silence_s
 from everfold.streams.redis.server import server_time_ms
 from everfold.streams.redis.steady_clock import steady_s
 from everfold.submit_check import AWAY_S
@@ -101,7 +102,7 @@ class Catalogue:
             for entry in entries
             if entry.is_configured and not {entry.name, entry.server} & retired.keys()
         ]
-        lately = [entry for entry in serving if now_ms - entry.seen_ms <= AWAY_S * 1000]
+        lately = [entry for entry in serving if silence_s(entry.seen_ms, now_ms) <= AWAY_S]
         return tuple(sorted(lately or serving, key=lambda one: (one.title, one.name)))
 
 
