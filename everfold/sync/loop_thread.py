@@ -61,6 +61,8 @@ class LoopThread:
             opened.set_exception(error)
         finally:
             self._begun.set()
+            for running in list(self._calls):  # the loop ended before it ran them
+                running.give_up()
 
     async def _live(
         self, opening: AbstractAsyncContextManager[AsyncEverfold], opened: Future[AsyncEverfold]
@@ -81,7 +83,7 @@ class LoopThread:
         """Cancel what still runs, because it needs the connections that are closed next."""
         with anyio.move_on_after(END_WITHIN_S, shield=True):
             while self._calls:
-                for running in self._calls:
+                for running in list(self._calls):  # other threads begin more meanwhile
                     running.cancel()
                 await anyio.sleep(0.001)
 
@@ -111,9 +113,11 @@ class LoopThread:
         """Begin a call; `leave` it when its result is not wanted. Raises as `call` does."""
         loop, running = self._checked_loop(), Running(function)
         coroutine = running.run(self._calls)
+        self._calls.add(running)
         try:
             asyncio.run_coroutine_threadsafe(coroutine, loop)
         except RuntimeError:  # the loop was closed just now
+            self._calls.discard(running)
             coroutine.close()
             raise ClientClosed from None
         return running
@@ -158,20 +162,28 @@ class Running(Generic[T]):
         self._is_left = False
 
     async def run(self, among: set[Running[Any]]) -> None:
-        """Run it in the event loop, where it stands `among` others meanwhile."""
-        among.add(self)
+        """Run it in the event loop, and leave the set of those that run.
+
+        Each error is its caller's, SystemExit too: raised here it would end the loop for all.
+        """
         try:
             # Its cancel is delivered at each wait: one that comes with an answer may be lost.
             with anyio.CancelScope() as self._scope:
                 if self._is_left:
                     return
                 self._outcome.set_result(await self._function())
-        except Exception as error:
+        except (asyncio.CancelledError, GeneratorExit):  # the loop ends
+            raise
+        except BaseException as error:
             self._outcome.set_exception(error)
         finally:
             among.discard(self)
-            if not self._outcome.done():
-                self._outcome.set_exception(ClientClosed())
+            self.give_up()
+
+    def give_up(self) -> None:
+        """Let its caller have ClientClosed where there is no other outcome."""
+        if not self._outcome.done():
+            self._outcome.set_exception(ClientClosed())
 
     def cancel(self) -> None:
         """Cancel it, in the event loop."""

@@ -6,10 +6,11 @@ import asyncio
 import gc
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import anyio
 import pytest
 
 from everfold import (
@@ -32,6 +33,10 @@ def everfold(redis_url: str, namespace: str, tmp_path: Path) -> Iterator[sync.Ev
     asyncio.run(make_namespace(redis_url, namespace))
     with sync.connect(redis_url, namespace=namespace, assets=tmp_path / "assets") as everfold:
         yield everfold
+
+
+class Outcome(BaseException):
+    """As those with which frameworks for tests end one."""
 
 
 def threads() -> list[threading.Thread]:
@@ -114,6 +119,48 @@ def test_a_call_inside_run_is_refused_and_does_not_wait_for_itself(
 
     with pytest.raises(Refused, match="wait for itself"):
         everfold.run(nested)
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, Outcome])
+def test_an_error_that_ends_programs_is_its_callers_alone(
+    everfold: sync.Everfold, kind: type[BaseException]
+) -> None:
+    async def fail(_: AsyncEverfold) -> None:
+        raise kind("enough")
+
+    (before,) = threads()
+
+    with pytest.raises(kind, match="enough"):
+        everfold.run(fail)
+
+    assert everfold.list().jobs == []
+    assert threads() == [before]
+
+
+def test_a_call_that_an_ending_loop_does_not_run_is_not_waited_for(
+    everfold: sync.Everfold,
+) -> None:
+    thread = everfold._connection.thread()
+    late = threading.Thread(target=lambda: _closed(lambda: thread.call(anyio.sleep_forever)))
+
+    async def last_of_all() -> AsyncIterator[None]:
+        try:
+            yield
+        finally:  # when the loop has canceled all that runs, and is about to close
+            late.start()
+            late.join(0.3)
+
+    kept = last_of_all()
+    everfold.run(lambda _: anext(kept))
+    everfold.close()
+
+    late.join(5)
+    assert not late.is_alive()
+
+
+def _closed(call: Callable[[], object]) -> None:
+    with pytest.raises(ClientClosed):
+        call()
 
 
 def test_many_threads_call_at_once(redis_url: str, namespace: str) -> None:
