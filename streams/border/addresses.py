@@ -21,6 +21,8 @@ _SECRET_NAMES = (
     r"secret|password|passwd|passphrase|token|(?:api|private|seal)[_-]?key|credential|signature"
 )
 
+_AFTER_HOST = re.compile(r"[/?#\\]")
+
 _NEXT = re.compile(r",\s*(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 """Between two addresses of a list."""
 
@@ -69,11 +71,12 @@ def masked_receiver(address: str) -> str:
     found = _SCHEME.match(address.strip())
     if found is None:
         return MASK
-    rest = address.strip()[found.end() :].rpartition("@")[2]
-    host, mark, _ = re.sub(r"[/?#\\]", "/", rest).partition("/")
-    hidden = MASK if "@" in address else ""
+    user, at, rest = address.strip()[found.end() :].rpartition("@")
+    if _AFTER_HOST.search(user):  # the @ may stand in a password, or far behind the host
+        return f"{found[0]}{MASK}"
+    host, mark, _ = _AFTER_HOST.sub("/", rest).partition("/")
     host = _NO_PORT.sub(rf"\1:{MASK}", host)
-    return f"{found[0]}{hidden}{'@' if hidden else ''}{host}{f'/{MASK}' if mark else ''}"
+    return f"{found[0]}{f'{MASK}@' if at else ''}{host}{f'/{MASK}' if mark else ''}"
 
 
 def masked_text(text: str) -> str:
@@ -89,7 +92,9 @@ def _masked(address: str) -> str:
     scheme = found[0] if found else ""
     if _is_path(scheme, text):
         return text
-    _, at, rest = text[len(scheme) :].rpartition("@")
+    user, at, rest = text[len(scheme) :].rpartition("@")
+    if "?" in user or "#" in user:  # the @ may stand in a password, or in a value of the query
+        return scheme + MASK
     rest, fragment, _ = rest.partition("#")
     path, question, query = rest.partition("?")
     shown = scheme + (f"{MASK}@" if at else "") + _NO_PORT.sub(rf"\1:{MASK}", path)

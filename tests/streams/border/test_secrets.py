@@ -49,6 +49,9 @@ FORMS = [
     f"postgresql://h/db?password={MARK}&ssl=y",
     f"unix:///a/b?password={MARK}",
     f"ftp://ada:{MARK}@h",
+    f"https://h/done?sign=a@{MARK}",
+    f"https://h?to=ada@h&key=b@{MARK}",
+    f"https://h/done#a@{MARK}",
 ]
 
 
@@ -139,6 +142,11 @@ def test_a_receiver_is_shown_as_its_host() -> None:
     assert masked_receiver(f"https://hooks.slack.com/services/T/{MARK}") == (
         "https://hooks.slack.com/***"
     )
+
+
+def test_an_at_sign_behind_the_host_shows_nothing_that_follows_it() -> None:
+    for form in (f"https://h/a@{MARK}", f"https://h/?a=b@{MARK}", f"https://h\\a@{MARK}"):
+        assert masked_receiver(form) == "https://***"
 
 
 def test_what_is_no_secret_stays() -> None:
