@@ -13,6 +13,7 @@ import anyio
 from cyclopts import Parameter, Token
 
 from everfold.archives.opening import known_archive
+from everfold.commands.config.secret_sources import NoSecret, secret_of_file
 from everfold.commands.numbers import duration, durations
 from everfold.commands.session import Session
 from everfold.commands.times import A_TIME, moment, to_ms
@@ -72,6 +73,10 @@ Secrets = Annotated[
         "the environment or the config file: a command line can be seen by others."
     ),
 ]
+SecretFile = Annotated[
+    Path | None,
+    Parameter(help="A file with the signing secret, as it is mounted into containers."),
+]
 AllowPrivate = Annotated[bool, Parameter(help="Allow receivers in private networks, and http://.")]
 Timeout = Annotated[float, duration("timeout_s", "The longest time for one message.")]
 Retry = Annotated[
@@ -127,6 +132,7 @@ class CallbackOptions:
     """Signed messages (standardwebhooks.com) about the ends of jobs, to the URLs of the jobs."""
 
     secret: Secrets = ()
+    secret_file: SecretFile = None
     allow_private: AllowPrivate = False
     timeout: Timeout = 20.0
     retry: Retry = ()
@@ -178,11 +184,11 @@ async def opened(
 
 
 def signed(options: CallbackOptions, data: Path | None, session: Session) -> CallbackOptions | None:
-    """Return the options with a secret: the given one, else one that the data folder keeps.
+    """Return the options with a secret: a given one, else one that the data folder keeps.
 
     None, and a sentence to the user, where that folder cannot be written.
     """
-    if options.secret:
+    if options.secret or options.secret_file:
         return options
     from everfold.embedded.data_folder import default_data_folder
     from everfold.sinks.callback_secret import secret_file
@@ -196,13 +202,23 @@ def signed(options: CallbackOptions, data: Path | None, session: Session) -> Cal
     return replace(options, secret=(secret.reveal(),))
 
 
+def _secrets(given: tuple[str, ...], file: Path | None) -> tuple[str, ...]:
+    """Return all secrets. Raises Misconfigured for a file that has none."""
+    if file is None:
+        return given
+    try:
+        return (*given, secret_of_file(str(file)).reveal())
+    except NoSecret as error:
+        raise Misconfigured(f"--secret-file: {error}") from None
+
+
 def _callbacks(log: Log, options: CallbackOptions) -> CallbackSink:
     from everfold.sinks.callbacks import CallbackSink
     from everfold.sinks.receiver import RETRY_S
 
     return CallbackSink(
         log,
-        options.secret,
+        _secrets(options.secret, options.secret_file),
         name=options.name,
         start=options.start,
         retry_s=options.retry or RETRY_S,
@@ -237,7 +253,7 @@ def webhook(options: WebhookOptions) -> WebhookSink:
 
     return WebhookSink(
         options.url,
-        options.secret,
+        _secrets(options.secret, options.secret_file),
         name=options.name,
         types=options.types or TYPES,
         kinds=options.kind,
