@@ -41,6 +41,9 @@ OLDEST_S = 300.0
 SEGMENT_BYTES = 64 * 2**20
 """Of the entries of a full segment: readers have a whole segment in memory."""
 
+BEGUN = "begun"
+"""A file without content, the first of an archive."""
+
 Note = Callable[[int], None]
 """Called after each segment with the number of its events."""
 
@@ -67,10 +70,11 @@ class Archiver:
         archive of another namespace, Trimmed where events are gone that were never archived,
         ArchiveDamaged, or a leaf of Unavailable.
         """
-        return [
-            await self._partition(partition, everything)
-            for partition in range(self._log.keys.partitions)
-        ]
+        partitions = range(self._log.keys.partitions)
+        if not any([await self._archive.links(partition) for partition in partitions]):
+            # A place that cannot be written must not hold the log's trim.
+            await self._archive.store.create(BEGUN, b"")
+        return [await self._partition(partition, everything) for partition in partitions]
 
     async def _partition(self, partition: int, everything: bool) -> Archived:
         segments = events = 0

@@ -123,11 +123,12 @@ class Folder:
     @contextlib.contextmanager
     def _opened(self, inner: str, *, make: bool = False) -> Iterator[int]:
         """Yield a handle of a folder inside the archive's. Raises Misconfigured, OSError."""
-        with (
-            opened_folder(self._path, WHOSE) as folder,
-            opened_folder(inner, WHOSE, within=folder, make=make) as place,
-        ):
-            yield place
+        with opened_folder(self._path, WHOSE) as folder:
+            if not inner:
+                yield folder
+                return
+            with opened_folder(inner, WHOSE, within=folder, make=make) as place:
+                yield place
 
 
 def _check_file(found: os.stat_result, name: str) -> None:

@@ -12,7 +12,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.errors import Misconfigured
 from everfold.streams.events.event import CancelRequested
 from everfold.streams.events.record import NO_ENTRY
-from everfold.streams.reading.readers import register
+from everfold.streams.reading.readers import readers, register
 from tests.everfold.running import Everfold, ended, objects
 from tests.projector.jobs import assert_projected, make_jobs, projecting, work
 from tests.support.wait import eventually
@@ -67,6 +67,19 @@ async def test_a_changed_segment_fails_the_proof_and_is_named(
     assert name in told[-1]
     told = await ended(everfold("audit", "verify"), code=1)
     assert any(name in line for line in told)
+
+
+async def test_a_place_that_cannot_be_written_is_not_remembered_and_holds_nothing(
+    everfold: Everfold, log: Log, tmp_path: Path
+) -> None:
+    # Nobody can make a folder there, root included, and that it is not there is no error.
+    wrong = everfold("archive", "run", "--archive", "/proc/nowhere", "--once")
+    await ended(wrong, code=4)
+    assert "the archive /proc/nowhere cannot be reached" in "".join(wrong.error_lines)
+    assert await readers(log, 0) == {}
+    await ended(everfold("archive", "ls"), code=2)
+    await ended(everfold("archive", "run", "--archive", str(tmp_path / "good"), "--once"))
+    await ended(everfold("archive", "ls"))
 
 
 def change_a_segment(folder: Path) -> str:
