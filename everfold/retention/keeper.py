@@ -41,6 +41,8 @@ NOTE_EVERY_S = 30.0
 
 FIELD = "kept"
 
+UNSEEN = "the server refuses INFO to this user: events are trimmed by their age alone"
+
 
 class Kept(Struct, frozen=True, kw_only=True):
     """What the owner keeps, and what it did last: for `everfold doctor` and other processes."""
@@ -82,6 +84,7 @@ class LogKeeper:
         self._name, self._events = name, 0
         self._owns_until_s = self._told_at_s = -1.0
         self._is_pressed, self._held_by, self._said = False, "", ""
+        self._is_blind = False
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Keep the log bounded until cancelled, while no other process does.
@@ -133,7 +136,11 @@ class LogKeeper:
             await self._note()
 
     async def _memory(self) -> Memory | None:
-        return read_memory(await server_info(self._log.redis, "memory"))
+        found = read_memory(await server_info(self._log.redis, "memory"))
+        if found is None and not self._is_blind:
+            logger.warning("memory_unseen share=%s why=%r", self._keep.share, UNSEEN)
+        self._is_blind = found is None
+        return found
 
     async def _trim_old(self) -> None:
         self._count(await self._trimmer.trim_old(), "age")

@@ -220,6 +220,17 @@ async def test_with_an_archive_nothing_goes_that_is_not_in_it(
     assert archived > 0
 
 
+async def test_a_server_that_does_not_say_its_memory_is_told_of_once(
+    log: Log, caplog: pytest.LogCaptureFixture
+) -> None:
+    await commands(log.redis, [("ACL", "SETUSER", "default", "-info")])
+    with caplog.at_level(logging.WARNING, "everfold.retention"):
+        async with keeping(log, Keep(age_s=0.1)):
+            await eventually(lambda: "memory_unseen" in caplog.text)
+            await anyio.sleep(3 * keeper_module.LOOK_EVERY_S)
+    assert caplog.text.count("memory_unseen") == 1
+
+
 async def test_one_of_two_does_it_and_the_other_goes_on_when_it_ends(log: Log) -> None:
     async def owner() -> str:
         kept = await kept_now(log)
