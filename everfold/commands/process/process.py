@@ -40,7 +40,7 @@ class RunningProcess(TaskStatus[None]):
 
     def __init__(self) -> None:
         self._begun = False
-        self.checks: dict[str, Check] = {}
+        self.checks: dict[str, Check] = {"start": self._why_not_begun}
         """What must hold before /readyz says that it can do its work, by name."""
         self.notes: dict[str, Check] = {}
         """What /readyz says besides, and what is no reason not to be ready; other names."""
@@ -48,6 +48,9 @@ class RunningProcess(TaskStatus[None]):
         """Whether somebody can ask."""
         self.sources: dict[str, Source] = {}
         """What /metrics shows besides the measures of this process, by name."""
+
+    async def _why_not_begun(self) -> str:
+        return "" if self._begun else "it has not begun its work yet"
 
     def started(self, value: None = None) -> None:
         """Say to the supervisor that the work has begun; at the first call only."""

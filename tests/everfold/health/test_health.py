@@ -14,10 +14,12 @@ import httpx
 import pytest
 
 from everfold.client import Everfold as Client
+from everfold.commands.process.process import RunningProcess
 from everfold.health import checks
 from everfold.health.asking import ask_address
 from everfold.health.checks import FoldsOn, is_registered, server_answers
 from everfold.health.hearing import heard_of
+from everfold.metrics.surface import Surface
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import Misconfigured
 from everfold.streams.leases.registry import RunnerEntry, note_process, register_runner
@@ -138,6 +140,18 @@ async def test_who_was_heard_of_before_the_clock_was_set_back_is_silent(log: Log
     async with Client.connect(str(log.url), namespace=log.keys.namespace) as everfold:
         [runner] = await everfold.runners()
     assert 3_590 < runner.unseen_s < 3_610
+
+
+async def test_a_process_is_not_ready_before_its_work_begins() -> None:
+    process = RunningProcess()
+    surface = Surface(process.checks, process.sources)
+
+    before = await surface.readyz()
+    process.started()
+    after = await surface.readyz()
+
+    assert (before.status, after.status) == (503, 200)
+    assert b"it has not begun its work yet" in before.body
 
 
 class Owner:
