@@ -113,6 +113,7 @@ class WebhookOptions:
 
     url: Annotated[str, Parameter(help="The receiver's address, https://...")]
     secret: Secrets = ()
+    secret_file: SecretFile = None
     types: SinkTypes = ()
     kind: Annotated[
         tuple[str, ...], Parameter(help="Only jobs of this kind. Repeat the option for several.")
