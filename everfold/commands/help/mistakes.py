@@ -24,6 +24,9 @@ from everfold.streams.border.values import shown
 
 MEANT_LIMIT = 3
 
+COMMON_WORDS = ("ls", "show", "run", "rm", "add", "set")
+"""Commands of many groups: below another one they say nothing about which was meant."""
+
 
 def mistake_in(error: CycloptsError, app: App, arguments: Sequence[str]) -> str:
     """Return what is wrong, and what to write instead."""
@@ -56,9 +59,11 @@ def _unknown_command(word: str, words: str, app: App) -> str:
     said = f"there is no command {shown(f'{words} {word}'.strip())}"
     if near := _near(word, known):
         return f"{said}; did you mean `{f'{words} {near}'.strip()}`?"
-    below = [one for one in every if one.split()[-1] == word][:MEANT_LIMIT]
-    if below and not words:
-        return f"{said}; did you mean {' or '.join(f'`{one}`' for one in below)}?"
+    if not words and word == "version":
+        return f"{said}; did you mean `everfold --version`?"
+    elsewhere = [one for one in every if one.split()[-1] == word][:MEANT_LIMIT]
+    if elsewhere and (not words or word not in COMMON_WORDS):
+        return f"{said}; did you mean {' or '.join(f'`{one}`' for one in elsewhere)}?"
     if words:
         return f"{said}; there are {', '.join(known)}"
     return f"{said}; `everfold help` lists all commands"
@@ -68,8 +73,9 @@ def _unknown_option(error: UnknownOptionError, words: str) -> str:
     given = (error.token.keyword or error.token.value).partition("=")[0]
     names = [name for one in error.argument_collection if one.parse for name in one.names]
     said = f"`{words}` has no option {given}" if words else f"there is no option {given}"
-    if near := _near(given, [name for name in names if name.startswith("--")]):
-        return f"{said}; did you mean {near}?"
+    long = [name.removeprefix("--") for name in names if name.startswith("--")]
+    if near := _near(given.lstrip("-"), long):
+        return f"{said}; did you mean --{near}?"
     return f"{said}; {_page(words)}"
 
 
