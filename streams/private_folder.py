@@ -19,6 +19,15 @@ FOLDER_MODE = 0o700
 FILE_MODE = 0o600
 
 
+def expanded(path: str | Path) -> Path:
+    """Return a path with the home of a user instead of its `~`. Raises Misconfigured for a user
+    that this machine does not have."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise Misconfigured(f"{str(path)!r} names the home of no user of this machine") from error
+
+
 def make_folders(path: Path) -> None:
     """Make the folder, and those above it that are missing, for this user alone."""
     if not path.is_symlink() and not path.exists():

@@ -22,6 +22,7 @@ from msgspec import Struct
 from everfold.embedded.engines import Engine
 from everfold.streams.errors import NoServer
 from everfold.streams.events.json_text import NotJson, decoder
+from everfold.streams.private_folder import expanded
 
 SOCKET_PATH_LIMIT_BYTES = 103
 """The limit of macOS; Linux allows 107."""
@@ -159,7 +160,7 @@ class Lock:
 def default_data_folder(environ: Mapping[str, str]) -> Path:
     """Return EVERFOLD_DATA, else `everfold` in the XDG data home."""
     if named := environ.get("EVERFOLD_DATA"):
-        return Path(named).expanduser()
+        return expanded(named)
     data_home = environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(data_home) / "everfold"
 

@@ -27,6 +27,7 @@ from everfold.streams.border.logger import get_logger
 from everfold.streams.border.secrets import SecretUrl
 from everfold.streams.errors import InvalidName, Misconfigured
 from everfold.streams.events.json_text import UNDECODABLE
+from everfold.streams.private_folder import expanded
 from everfold.streams.redis.tls import Tls
 
 logger = get_logger("everfold.settings")
@@ -114,7 +115,7 @@ def read_client_settings(file: str | Path) -> FileSettings:
     """Return what a file sets for a client. Raises as `client_settings` does."""
     if not isinstance(file, str | Path):
         raise InvalidName("config", file, "pass the path of a file")
-    path = Path(file).expanduser()
+    path = expanded(file)
     try:
         document = tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
@@ -141,4 +142,4 @@ def _checked(key: str, value: object, file: Path) -> str:
         raise Misconfigured(f"{shown(file)}: `{key}` at the top must be {kind}")
     if key in TEXTS or "://" in value or not value:
         return value
-    return str(file.absolute().parent / Path(value).expanduser())
+    return str(file.absolute().parent / expanded(value))

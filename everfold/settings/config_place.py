@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from everfold.streams.errors import Misconfigured
+from everfold.streams.private_folder import expanded
 
 NAME = "everfold.toml"
 VARIABLE = "EVERFOLD_CONFIG"
@@ -31,7 +32,7 @@ def locate(tell: Callable[[str], None] = _to_stderr) -> Path | None:
     have put there, and `tell` is called with a sentence.
     """
     if name := os.environ.get(VARIABLE):
-        file = Path(name).expanduser()
+        file = expanded(name)
         if not os.path.exists(file):
             raise Misconfigured(f"there is no config file {name} ({FLAG} or {VARIABLE} names it)")
         return file

@@ -13,13 +13,13 @@ import os
 import secrets
 import stat
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Protocol, TypeVar, TypeVarTuple
 
 import anyio
 
 from everfold.streams.errors import ArchiveDamaged, ArchiveUnavailable
 from everfold.streams.private_folder import (
+    expanded,
     is_own,
     make_folders,
     new_file,
@@ -70,7 +70,7 @@ class Folder:
     """
 
     def __init__(self, path: str) -> None:
-        self._path = Path(path).expanduser().absolute()
+        self._path = expanded(path).absolute()
 
     @property
     def url(self) -> str:

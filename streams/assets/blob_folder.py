@@ -34,6 +34,7 @@ from everfold.streams.assets.stored_file import StoredFile
 from everfold.streams.closing import close_blocking
 from everfold.streams.errors import AssetGone, AssetsUnavailable
 from everfold.streams.private_folder import (
+    expanded,
     is_own_file,
     make_folders,
     new_file,
@@ -61,7 +62,7 @@ class BlobFolder:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self._path = Path(path).expanduser().absolute()
+        self._path = expanded(path).absolute()
 
     @property
     def url(self) -> str:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from everfold.commands.app import app
+from everfold.commands.config.config_file import checked
+from everfold.settings.client_settings import client_settings, read_client_settings
 from everfold.settings.config_place import locate
+from everfold.streams.archive.folder import Folder
+from everfold.streams.assets.blob_folder import BlobFolder
 from everfold.streams.errors import Misconfigured
 
 NOBODY = 65534
@@ -34,6 +40,40 @@ def give_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         os.chown(path, NOBODY, -1, follow_symlinks=False)
     else:
         monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
+
+
+NO_HOME = "~no-such-user-here"
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda path: client_settings(None, None, path),
+        lambda path: client_settings(None, None, None, {"EVERFOLD_DATA": str(path)}),
+        lambda path: read_client_settings(_file_with(f"assets = '{path}'")),
+        lambda path: checked(_file_with(f"data = '{path}'"), app),
+        BlobFolder,
+        Folder,
+    ],
+    ids=["argument", "data", "key", "command", "assets", "archive"],
+)
+def test_a_home_of_nobody_is_refused(folder: Path, use: Callable[[str], object]) -> None:
+    with pytest.raises(Misconfigured, match="names the home of no user"):
+        use(f"{NO_HOME}/everfold.toml")
+
+
+def test_a_named_file_in_a_home_of_nobody_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVERFOLD_CONFIG", f"{NO_HOME}/everfold.toml")
+    with pytest.raises(Misconfigured, match="names the home of no user"):
+        locate()
+
+
+def _file_with(text: str) -> Path:
+    file = Path("everfold.toml")
+    file.write_text(text)
+    return file
 
 
 def test_the_user_s_own_file_is_taken_without_a_word(

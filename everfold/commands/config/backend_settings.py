@@ -18,6 +18,7 @@ from everfold.streams.border.secrets import Secret
 from everfold.streams.errors import EverfoldError
 from everfold.streams.events.checks import check_name, check_texts
 from everfold.streams.events.ranges import RANGES
+from everfold.streams.private_folder import expanded
 
 Source = Literal["", "_file", "_command"]
 """How a setting's name ends where it names the place of a secret instead of the secret."""
@@ -58,7 +59,7 @@ class Given(Struct, frozen=True):
     @property
     def path(self) -> str:
         """Return the path that it names."""
-        return str((self.folder or Path()) / Path(self.text).expanduser())
+        return str((self.folder or Path()) / expanded(self.text))
 
     @property
     def texts(self) -> tuple[str, ...]:

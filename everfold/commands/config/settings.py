@@ -46,6 +46,7 @@ from everfold.commands.options import (
 )
 from everfold.policy_settings import TABLE, PolicySetting, from_table
 from everfold.streams.errors import EverfoldError
+from everfold.streams.private_folder import expanded
 from everfold.streams.queues.limits import Limit
 
 PATH_OR_URL = "PATH|URL"
@@ -264,7 +265,7 @@ def _anchored(value: object, folder: Path) -> object:
         return [_anchored(one, folder) for one in value]
     if "://" in str(value):
         return value
-    return str(folder / Path(str(value)).expanduser())
+    return str(folder / expanded(str(value)))
 
 
 def _unknown(path: Command, command: Command, known: list[Setting], app: App, root: App) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from everfold.streams.errors import Misconfigured
+from everfold.streams.private_folder import expanded
 
 PACKAGE = "comfyui_frontend_package"
 """The Python package that holds the built front end."""
@@ -36,7 +37,7 @@ def find_front_end(named: str) -> Path | None:
     Raises Misconfigured when a folder was named and holds none.
     """
     if named:
-        return _inside(Path(named).expanduser())
+        return _inside(expanded(named))
     found = importlib.util.find_spec(PACKAGE)
     for place in (found and found.submodule_search_locations) or ():
         folder = Path(place) / "static"
