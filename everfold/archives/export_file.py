@@ -7,6 +7,7 @@ before its first entry is used.
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import os
@@ -73,6 +74,8 @@ class ExportWriter:
 
     def __init__(self, path: Path, header: Header) -> None:
         self._path = path
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, "it is no file")
         # Made anew with a name that nobody knows, so that nobody has put a link there.
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         self._part = Path(name)

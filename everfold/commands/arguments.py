@@ -1,4 +1,5 @@
-"""Options may stand before the command: they are put behind its words, where it looks for them."""
+"""Options may stand before a command or between its words: they are put behind these, where it
+looks for them."""
 
 from __future__ import annotations
 
@@ -15,27 +16,33 @@ VERSION, HELP = ("--version", "version"), ("--help", "-h")
 
 
 def with_options_last(app: App, arguments: Sequence[str]) -> list[str]:
-    """Return the arguments with the common options that stand first behind the command's words."""
-    first = _leading(arguments)
-    rest = list(arguments[first:])
-    if not first or not rest or rest[0] in ("help", *VERSION, *HELP):
-        return rest or list(arguments)
-    words = len(command_words(app, rest))
-    return [*rest[:words], *arguments[:first], *rest[words:]]
-
-
-def _leading(arguments: Sequence[str]) -> int:
-    """Return how many arguments are common options, with their values, before the command."""
-    place = 0
+    """Return the arguments with the common options that stand before the command, or between its
+    words, behind these words."""
+    words, options, place, below = list[str](), list[str](), 0, app
     while place < len(arguments):
-        name, equals, _ = arguments[place].partition("=")
-        if name in VALUED:
-            place += 1 if equals else 2
-        elif name in FLAGS or (name.startswith("-n") and len(name) > 2):
+        word = arguments[place]
+        if length := _option_length(word):
+            options += arguments[place : place + length]
+            place += length
+        elif word in below and not word.startswith("-"):
+            words.append(word)
+            below = below[word]
             place += 1
         else:
             break
-    return min(place, len(arguments))
+    rest = list(arguments[place:])
+    asked = rest[0] if rest else ""
+    if words[:1] == ["help"] or asked in HELP or (not words and asked in VERSION):
+        return [*words, *rest]
+    return [*words, *options, *rest]
+
+
+def _option_length(word: str) -> int:
+    """Return how many arguments a common option takes that begins with this word; 0 for others."""
+    name, equals, _ = word.partition("=")
+    if name in VALUED:
+        return 1 if equals else 2
+    return int(name in FLAGS or (name.startswith("-n") and len(name) > 2))
 
 
 def command_words(app: App, arguments: Iterable[str]) -> list[str]:

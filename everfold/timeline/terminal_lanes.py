@@ -6,6 +6,7 @@ The height of a glyph says how many; no color is needed to read it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from textwrap import wrap
 
 from rich.text import Text
 
@@ -29,9 +30,9 @@ def terminal_lanes(tracks: Sequence[Track], width: int, by: GroupBy) -> Iterator
     yield Text(" " * KIND).append(tick_line(Axis(*extent_of(tracks), 0, bar), bar), "dim")
     for lane in found:
         head = for_terminal(f"{by} {lane.name}: {lane.jobs:,} job(s), {lane.statuses}")
-        yield Text(head if len(head) <= width else f"{head[: width - 1]}…", "bold")
+        yield from (Text(line, "bold") for line in wrap(head, width, subsequent_indent="  "))
         yield from _lines(lane)
-    yield Text(LEGEND[:width], "dim")
+    yield from (Text(line, "dim") for line in wrap(LEGEND, width))
 
 
 def _lines(lane: Lane) -> Iterator[Text]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
+from typing import IO
 
 import pytest
 
+from everfold.archives.export_file import ExportWriter, Header
+from everfold.commands.new_file import new_file
 from everfold.streams.appending.log import Log
 from tests.everfold.running import Everfold, ended
 from tests.projector.jobs import make_jobs, work
@@ -31,8 +35,41 @@ REFUSED = {
     ("audit", "replay", "--to", "/nope"): "'/nope' is not usable",
     ("audit", "replay", "--to", AWAY): "is not usable",
     ("simulator", "--port", "0", "--output", AWAY): "cannot write to /proc/nowhere",
-    ("demo", "--folder", AWAY): "No such file or directory: /proc/nowhere",
+    ("demo", "--folder", AWAY): "/proc/nowhere: No such file or directory",
 }
+
+
+def test_a_pipe_gets_the_content_and_stays_one(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with open(os.open(pipe, os.O_RDWR | os.O_NONBLOCK), "rb") as reader:
+        with new_file(pipe) as part:
+            part.write_text("all of it")
+        assert reader.read(9) == b"all of it"
+
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert [one.name for one in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_a_standard_stream_by_its_name_is_written_into(tmp_path: Path) -> None:
+    with (tmp_path / "out").open("wb") as stream, new_file(_name_of(stream)) as part:
+        part.write_text("all of it")
+
+    assert (tmp_path / "out").read_text() == "all of it"
+
+
+def _name_of(stream: IO[bytes]) -> Path:
+    return Path(f"/dev/fd/{stream.fileno()}")
+
+
+def test_an_export_takes_the_place_of_no_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    with pytest.raises(OSError, match="it is no file"):
+        ExportWriter(pipe, Header("everfold", 1))
+
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
 async def archived_jobs(everfold: Everfold, log: Log, folder: Path) -> None:

@@ -48,14 +48,15 @@ def mistake_in(error: CycloptsError, app: App, arguments: Sequence[str]) -> str:
 
 def _unknown_command(word: str, words: str, app: App) -> str:
     every = dict(_every_command(app))
-    if word.startswith("-"):
-        if word.partition("=")[0] in VALUED | FLAGS:
-            return "a command is missing: `everfold help` lists them"
-        name = without_values(word)
-        return f"there is no option {name} before the command; write a command's options behind it"
     here = [one for one in every if one.startswith(f"{words} ")] if words else list(every)
     depth = len(words.split()) + 1
     known = [one.split()[-1] for one in here if len(one.split()) == depth]
+    if word.startswith("-"):
+        if word.partition("=")[0] in VALUED | FLAGS or word.startswith("-n"):
+            missing = "a command is missing: `everfold help` lists them"
+            return f"`{words}` needs one of its commands: {', '.join(known)}" if words else missing
+        name = without_values(word)
+        return f"there is no option {name} before the command; write a command's options behind it"
     said = f"there is no command {shown(f'{words} {word}'.strip())}"
     if near := _near(word, known):
         return f"{said}; did you mean `{f'{words} {near}'.strip()}`?"

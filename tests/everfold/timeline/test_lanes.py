@@ -77,6 +77,10 @@ def test_the_grouping_is_the_first_that_makes_a_few_lanes() -> None:
 def test_lanes_fit_a_terminal_however_many_jobs_there_are(width: int, by: GroupBy) -> None:
     lines = list(terminal_lanes(MANY, width, by))
     assert max(line.cell_len for line in lines) <= width
+    shown = " ".join(line.plain.strip() for line in lines)
+    for lane in lanes(MANY, by, 9):
+        assert f"{by} {lane.name}: {lane.jobs:,} job(s), {lane.statuses}" in shown
+    assert shown.endswith("failed or expired")
     assert len(lines) <= 2 + 5 * (MOST_LANES + 1)
     assert any("running" in line.plain and "█" in line.plain for line in lines)
 
