@@ -156,8 +156,8 @@ docs: $(DEV) ## Write the reference of the Python API into build/reference; it a
 
 PYTHONS = 3.11 3.12 3.13 3.14
 # What differs most between Pythons: starting, typing, asyncio, forks, and the encoders.
-ON_EACH = tests/everfold/test_startup.py tests/everfold/test_answers.py \
-	tests/everfold/sync/test_client.py tests/streams/test_codec.py tests/everfold/test_commands.py
+ON_EACH = -n 0 tests/everfold/test_startup.py tests/everfold/test_answers.py \
+	tests/everfold/sync/test_client.py tests/streams/test_codec.py
 
 .PHONY: pythons
 pythons: $(DEV) ## Run a short suite on each Python 3.11 to 3.14 that is here; says which are not.
