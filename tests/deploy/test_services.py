@@ -210,6 +210,17 @@ def test_each_role_has_its_own_url_in_the_overlay_of_users() -> None:
     }
 
 
+def test_a_pod_may_send_traces_where_the_variable_that_it_names_says() -> None:
+    policies = yaml.safe_load_all((KUBERNETES / "base" / "network.yaml").read_text())
+    (egress,) = [one["spec"]["egress"] for one in policies if "egress" in one["spec"]]
+
+    assert {port["port"] for rule in egress for port in rule["ports"]} == {53, 6379, 4318}
+
+
+def test_the_namespace_that_keda_asks_is_the_one_of_the_guide() -> None:
+    assert "kubectl create namespace studio\n" in (DEPLOY / "README.md").read_text()
+
+
 def test_keda_asks_what_the_gateway_answers() -> None:
     file = KUBERNETES / "components" / "keda" / "scaled-object.yaml"
     (_, scaled) = yaml.safe_load_all(file.read_text())
@@ -218,7 +229,8 @@ def test_keda_asks_what_the_gateway_answers() -> None:
 
     for trigger in scaled["spec"]["triggers"]:
         asked = trigger["metadata"]
-        assert asked["url"] == "http://everfold-gateway:8189/scale/default"
+        # KEDA has a namespace of its own, where a name without one is another Service's.
+        assert asked["url"] == "http://everfold-gateway.studio:8189/scale/default"
         assert asked["valueLocation"] in fields
         assert asked["authMode"] == "bearer"
     assert scaled["spec"]["scaleTargetRef"]["name"] in pods()
