@@ -12,6 +12,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from everfold.metrics.queue_numbers import UNSEEN_S, QueueNumbers, is_up
 from everfold.metrics.sampled import Sample
+from everfold.operations import BackendStatus
+from everfold.streams.leases.backends import SAME_TIME_S
 from everfold.streams.redis.keys import PRIORITIES
 from everfold.streams.telemetry.measures import LABELS_LIMIT, OTHERS
 
@@ -82,15 +84,22 @@ def _states(one: QueueNumbers) -> Iterable[tuple[str, tuple[int, ...]]]:
 
 
 def _of_farm(sample: Sample) -> Iterator[Metric]:
+    """Yield what is told of servers, runners and files. Servers of one name count together: each
+    host has one at 127.0.0.1:8188."""
     labels = ("backend",)
     up = GaugeMetricFamily("everfold_backend_up", "1: reached, and takes jobs.", labels=labels)
     slots = GaugeMetricFamily("everfold_backend_slots", "Jobs a runner gives it.", labels=labels)
     busy = GaugeMetricFamily("everfold_backend_busy", "Prompts that run or wait.", labels=labels)
-    named = {one.title or one.name: one for one in sample.backends}
-    for name, one in [*named.items()][:LABELS_LIMIT]:
-        up.add_metric((name,), is_up(one))
-        slots.add_metric((name,), one.slots)
-        busy.add_metric((name,), one.busy)
+    named = defaultdict[str, list[BackendStatus]](list)
+    for one in sample.backends:
+        named[one.title or one.name].append(one)
+    for name, found in [*named.items()][:LABELS_LIMIT]:
+        newest_s = min(one.unseen_s for one in found)
+        present = [one for one in found if one.unseen_s - newest_s <= SAME_TIME_S]
+        reached = [one for one in present if one.unseen_s < UNSEEN_S]
+        up.add_metric((name,), all(map(is_up, present)))
+        slots.add_metric((name,), sum(one.slots for one in reached))
+        busy.add_metric((name,), sum(one.busy for one in reached))
     yield from (up, slots, busy)
     living = sum(one.unseen_s < UNSEEN_S for one in sample.runners)
     yield GaugeMetricFamily("everfold_runners", "Runners that were heard of lately.", living)

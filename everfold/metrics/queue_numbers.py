@@ -6,6 +6,7 @@ whoever submits.
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
@@ -72,7 +73,7 @@ async def read_queues(
     """
     log = everfold.log
     living = [one for one in runners if one.unseen_s < UNSEEN_S and not one.is_draining]
-    up = {one.title or one.name for one in backends if is_up(one)}
+    up = Counter(one.title or one.name for one in backends if is_up(one))
     paused = await paused_queues(log)
     served = sorted({queue for one in living for queue in one.queues})
     names = [*dict.fromkeys((*served, *sorted(paused), *sorted(await queue_names(log))))]
@@ -89,7 +90,7 @@ async def read_queues(
             leased=held.get(name, (0,) * len(PRIORITIES)),
             oldest_s=_age_s(count, now_ms),
             runners=frozenset(one.name for one in serving),
-            servers=len({backend for one in serving for backend in one.backends} & up),
+            servers=_servers(serving, up),
             is_paused=name in paused,
             run_s=run_times[name].mean_s if name in run_times else None,
         )
@@ -99,6 +100,18 @@ async def read_queues(
 def is_up(one: BackendStatus) -> bool:
     """Say whether a backend was reached lately, and takes jobs."""
     return one.unseen_s < UNSEEN_S and not (one.why or one.retired_by or one.drained_by)
+
+
+def _servers(serving: Iterable[RunnerStatus], up: Mapping[str, int]) -> int:
+    """Count the backends of these runners that take jobs; `up` counts those that do by name.
+
+    An address such as 127.0.0.1:8188 is another server on each host.
+    """
+    hosts = defaultdict[str, set[str]](set)
+    for one in serving:
+        for backend in one.backends:
+            hosts[backend].add(one.host)
+    return sum(min(up.get(backend, 0), len(found)) for backend, found in hosts.items())
 
 
 def _age_s(count: WaitingCount, now_ms: int) -> float:

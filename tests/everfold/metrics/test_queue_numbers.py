@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
+from everfold.client import Everfold
 from everfold.metrics.namespace_metrics import namespace_metrics
 from everfold.metrics.queue_numbers import QueueNumbers, Queues
-from everfold.metrics.sampled import Sample
+from everfold.metrics.sampled import Sample, Sampled
+from everfold.operations import BackendStatus
+from everfold.streams.appending.log import Log
+from everfold.streams.leases.backends import BackendEntry, note_backends
+from everfold.streams.leases.registry import RunnerEntry, register_runner
+from everfold.streams.redis.server import server_time_ms
 from everfold.streams.telemetry.measures import LABELS_LIMIT, OTHERS
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def log(redis_url: str, namespace: str) -> AsyncIterator[Log]:
+    async with Log.open(redis_url, namespace=namespace, partitions=2) as log:
+        yield log
 
 
 def numbers(
@@ -43,7 +57,8 @@ def shown(queues: Sequence[QueueNumbers], **more: object) -> dict[tuple[str, ...
         queues=Queues(by_name={one.name: one for one in queues}, count=len(queues)),
         later=more.get("later", {}),  # type: ignore[arg-type]
         later_besides=int(str(more.get("besides", 0))),
-        backends=(), runners=(), lags=(), subscriptions=(), assets_bytes=7,
+        backends=more.get("backends", ()),  # type: ignore[arg-type]
+        runners=(), lags=(), subscriptions=(), assets_bytes=7,
     )  # fmt: skip
     return {
         (one.name, *one.labels.values()): one.value
@@ -69,6 +84,47 @@ def test_jobs_for_later_are_those_of_their_queue() -> None:
     assert found["everfold_jobs", "q", "high", "later"] == 3
     assert found["everfold_jobs", OTHERS, "low", "later"] == 2
     assert found["everfold_jobs", OTHERS, OTHERS, "later"] == 10
+
+
+def backend(server: str, unseen_s: float = 1, why: str = "") -> BackendStatus:
+    """A server at an address that each host has."""
+    return BackendStatus(SIDECAR, unseen_s, why, "", server=server, slots=2, busy=1)
+
+
+SIDECAR = "http://127.0.0.1:8188"
+
+
+@pytest.mark.parametrize(
+    ("backends", "up", "slots", "busy"),
+    [
+        ([backend("a"), backend("b"), backend("c")], 1, 6, 3),
+        ([backend("a", why="401"), backend("b")], 0, 4, 2),
+        ([backend("a", unseen_s=30), backend("b")], 0, 2, 1),
+        ([backend("a", unseen_s=3_600), backend("b")], 1, 2, 1),  # it was replaced
+        ([backend("a", unseen_s=3_600)], 0, 0, 0),
+    ],
+)
+def test_servers_of_one_address_count_together(
+    backends: Sequence[BackendStatus], up: int, slots: int, busy: int
+) -> None:
+    found = shown([], backends=backends)
+    names = ("everfold_backend_up", "everfold_backend_slots", "everfold_backend_busy")
+    assert [found[name, SIDECAR] for name in names] == [up, slots, busy]
+
+
+async def test_a_sidecar_of_each_host_is_a_server_of_its_own(log: Log) -> None:
+    now_ms = await server_time_ms(log.redis)
+    for host in ("one", "two", "three"):
+        await register_runner(log, RunnerEntry(
+            runner=host, host=host, pid=1, queues=("q",), backends=(SIDECAR,), since_ms=1,
+            seen_ms=now_ms,
+        ))  # fmt: skip
+        entry = BackendEntry(name=SIDECAR, seen_ms=now_ms, server=f"at {host}", host=host)
+        await note_backends(log, [entry])
+    async with Everfold.connect(str(log.url), namespace=log.keys.namespace) as everfold:
+        queues = await Sampled(everfold).queues()
+
+    assert queues.by_name["q"].servers == 3
 
 
 def test_an_unknown_backlog_is_not_shown_as_none() -> None:
