@@ -147,7 +147,7 @@ async def test_webhook_test_sends_one_message(everfold: Everfold, receiver: Rece
 async def test_what_is_wrong_is_said_in_one_line(
     everfold: Everfold, log: Log, arguments: tuple[str, ...], sentence: str
 ) -> None:
-    assert log.keys, "there is a namespace"
+    assert log.keys.namespace, "there is one"
     program = everfold(*arguments, EVERFOLD_SINK_WEBHOOK_SECRET=SECRET * ("--types" in arguments))
     await ended(program, code=3 if "nobody" in arguments else 2)
     assert len(program.error_lines) == 1
