@@ -6,8 +6,8 @@ The height of a glyph says how many; no color is needed to read it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from textwrap import wrap
 
+from rich.console import Console
 from rich.text import Text
 
 from everfold.streams.border.text import for_terminal
@@ -30,9 +30,14 @@ def terminal_lanes(tracks: Sequence[Track], width: int, by: GroupBy) -> Iterator
     yield Text(" " * KIND).append(tick_line(Axis(*extent_of(tracks), 0, bar), bar), "dim")
     for lane in found:
         head = for_terminal(f"{by} {lane.name}: {lane.jobs:,} job(s), {lane.statuses}")
-        yield from (Text(line, "bold") for line in wrap(head, width, subsequent_indent="  "))
+        yield from _folded(Text(head, "bold"), width)
         yield from _lines(lane)
-    yield from (Text(line, "dim") for line in wrap(LEGEND, width))
+    yield from _folded(Text(LEGEND, "dim"), width)
+
+
+def _folded(text: Text, width: int) -> Iterator[Text]:
+    """Yield a text's lines, by the cells that its letters take."""
+    yield from text.wrap(Console(width=width), width, overflow="fold")
 
 
 def _lines(lane: Lane) -> Iterator[Text]:

@@ -85,6 +85,13 @@ def test_lanes_fit_a_terminal_however_many_jobs_there_are(width: int, by: GroupB
     assert any("running" in line.plain and "█" in line.plain for line in lines)
 
 
+@pytest.mark.parametrize("name", ["画像生成の待ち行列" * 7, "x" * 200])
+def test_a_long_or_wide_name_is_folded_and_not_cut(name: str) -> None:
+    lines = list(terminal_lanes([replace(one, kind=name) for one in tracks(3)], 40, "kind"))
+    assert max(line.cell_len for line in lines) <= 40
+    assert name in "".join(line.plain.strip() for line in lines)
+
+
 def test_ten_thousand_jobs_make_a_picture_no_larger_than_five_hundred() -> None:
     many, more = svg_lanes(MANY, "queue", "x"), svg_lanes(tracks(10_000), "queue", "x")
     assert len(more) < 2 * len(many) < 600_000
