@@ -34,6 +34,7 @@ LOOK_AGAIN_S = 2.0
 """Until the next look at a message that is on its way."""
 MESSAGES_AT_ONCE = 256
 HOST_MESSAGES_AT_ONCE = 16
+OUTCOMES_KEPT = 500
 BUSY_S = 15.0
 """Until the next try where as many are on their way."""
 AWAY_S = 4.0
@@ -105,11 +106,20 @@ class CallbackSink(Subscription):
         url = await self._url(delivery)
         if self._away_until_s.get(url.netloc, 0.0) > steady_s():
             raise Refusal("its receiver has just failed to take another message")
+        self._forget_outcomes()
         is_busy = self._at_hosts[url.netloc] >= HOST_MESSAGES_AT_ONCE
-        if is_busy or len(self._posts) >= MESSAGES_AT_ONCE:
+        if is_busy or self._at_hosts.total() >= MESSAGES_AT_ONCE:
             raise TryLater("many messages are on their way", BUSY_S, counts=False)
         post = self._posts[name] = asyncio.create_task(self._post(url, name, message(delivery)))
         return post
+
+    def _forget_outcomes(self) -> None:
+        """Keep no more than OUTCOMES_KEPT: of a partition that moved on nobody asks for one."""
+        done = [name for name, post in self._posts.items() if post.done()]
+        for name in done[: max(0, len(done) - OUTCOMES_KEPT)]:
+            post = self._posts.pop(name)
+            if not post.cancelled():
+                post.exception()  # or its loss is logged
 
     async def _url(self, delivery: Delivery) -> httpx.URL:
         url = await load_callback(self._log, delivery.record.job_id)

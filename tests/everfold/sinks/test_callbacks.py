@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import socket
@@ -96,6 +97,23 @@ async def test_a_dead_host_holds_up_no_other(log: Log, receiver: Receiver, dead:
         held = await held_jobs(log, "callbacks")
     assert {one.job_id for one in held} <= set(stuck)
     assert {one.job.job_id for one in told(receiver) if one.job} == set(ours)
+
+
+async def test_outcomes_that_nobody_asks_for_do_not_stop_the_sending(
+    log: Log, receiver: Receiver
+) -> None:
+    async def taken_by(status: int) -> int:
+        return status
+
+    async with aclosing(sink_of(log)) as sink:
+        left = {f"msg_{number}": asyncio.create_task(taken_by(200)) for number in range(600)}
+        sink._posts.update(left)
+        await asyncio.gather(*left.values())
+        await submit(log, receiver.url)
+        await work(log, steps=0)
+        async with consuming(log, sink):
+            await eventually(lambda: len(receiver.messages) == 1, within_s=10)
+        assert len(sink._posts) <= 501
 
 
 async def test_a_slow_receiver_gets_one_message_only(log: Log, receiver: Receiver) -> None:
