@@ -111,9 +111,14 @@ class Setting(NamedTuple):
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """The environment variables that set it, the strongest first; the last is its own."""
+        """The environment variables that set it, the strongest first.
+
+        The last is its own, unless it says itself where its own stands.
+        """
         own = "EVERFOLD_" + self.name.replace(".", "_").upper()
         named = tuple(self.argument.parameter.env_var or ())
+        if own in named:
+            return named
         return (*named, own) if self.command or not named else named
 
     @property

@@ -23,6 +23,7 @@ from everfold.commands.stream.sinks import (
     PostHogOptions,
     SqlOptions,
     WebhookOptions,
+    WebhookTestOptions,
     consuming,
 )
 from everfold.commands.stream.sinks import webhook as webhook_sink
@@ -34,6 +35,7 @@ sink = App(name="sink", help="Write jobs to a database, a webhook, or analytics.
 
 Sql = Annotated[SqlOptions, Parameter(name="*")]
 Webhook = Annotated[WebhookOptions, Parameter(name="*")]
+WebhookTest = Annotated[WebhookTestOptions, Parameter(name="*")]
 Callbacks = Annotated[CallbackOptions, Parameter(name="*")]
 PostHog = Annotated[PostHogOptions, Parameter(name="*")]
 
@@ -59,7 +61,7 @@ async def run_webhook(
 
 
 @webhook.command(name="test")
-async def test_webhook(options: Webhook) -> int:
+async def test_webhook(options: WebhookTest) -> int:
     """Send one message of the type everfold.test; exit code 1 when it was not accepted."""
     tried = webhook_sink(options)
     body = b'{"type":"everfold.test","timestamp":"%s","data":{}}' % _now().encode()

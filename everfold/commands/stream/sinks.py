@@ -128,6 +128,23 @@ class WebhookOptions:
     start: Start = NOW
 
 
+def _sink_webhook(name: str) -> Parameter:
+    return Parameter(
+        env_var=(f"EVERFOLD_SINK_WEBHOOK_TEST_{name}", f"EVERFOLD_SINK_WEBHOOK_{name}")
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebhookTestOptions(WebhookOptions):
+    """The same, also set by the variables of the sink that is tested."""
+
+    url: Annotated[str, Parameter(help="The receiver's address, https://..."), _sink_webhook("URL")]
+    secret: Annotated[Secrets, _sink_webhook("SECRET")] = ()
+    secret_file: Annotated[SecretFile, _sink_webhook("SECRET_FILE")] = None
+    allow_private: Annotated[AllowPrivate, _sink_webhook("ALLOW_PRIVATE")] = False
+    timeout: Annotated[Timeout, _sink_webhook("TIMEOUT")] = 20.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class CallbackOptions:
     """Signed messages (standardwebhooks.com) about the ends of jobs, to the URLs of the jobs."""

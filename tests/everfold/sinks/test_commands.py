@@ -134,6 +134,17 @@ async def test_webhook_test_sends_one_message(everfold: Everfold, receiver: Rece
     ]
 
 
+async def test_webhook_test_takes_the_variables_of_the_sink(
+    everfold: Everfold, receiver: Receiver
+) -> None:
+    words = {"URL": receiver.url, "SECRET": SECRET, "ALLOW_PRIVATE": "true"}
+    of_sink = {f"EVERFOLD_SINK_WEBHOOK_{name}": word for name, word in words.items()}
+    await ended(everfold("sink", "webhook", "test", **of_sink))
+    assert verified(receiver.messages[0], SECRET)["type"] == "everfold.test"
+    own = {"EVERFOLD_SINK_WEBHOOK_TEST_URL": "http://127.0.0.1:1"}
+    await ended(everfold("sink", "webhook", "test", **of_sink, **own), code=1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
