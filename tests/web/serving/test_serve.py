@@ -17,6 +17,9 @@ from tests.support.servers import OwnServer, StartServer
 
 pytestmark = pytest.mark.anyio
 
+QUIET = {"EVERFOLD_LOG": "ERROR"}
+"""What is served is logged, and so is a server that keeps nothing."""
+
 
 async def address(program: Program) -> str:
     """Return where a gateway says that it listens."""
@@ -35,7 +38,7 @@ async def ready(program: Program) -> str:
 async def test_it_says_where_it_listens_and_a_signal_ends_it(
     start_program: StartProgram, redis_url: str, namespace: str
 ) -> None:
-    environ = {"REDIS_URL": redis_url, "EVERFOLD_NAMESPACE": namespace}
+    environ = {"REDIS_URL": redis_url, "EVERFOLD_NAMESPACE": namespace, **QUIET}
     program = start_program("-m", "everfold", "serve", "--port", "0", environ=environ)
     url = await ready(program)
     await program.line("runners  none", within_s=20)
@@ -55,7 +58,7 @@ async def test_a_port_in_use_is_told(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        environ = {"REDIS_URL": redis_url, "EVERFOLD_NAMESPACE": namespace}
+        environ = {"REDIS_URL": redis_url, "EVERFOLD_NAMESPACE": namespace, **QUIET}
         program = start_program("-m", "everfold", "serve", "--port", port, environ=environ)
         assert await program.end(20) == 2
     assert program.error_lines == [
@@ -136,7 +139,7 @@ async def test_what_is_wrongly_set_up_ends_it(
     server = own_server(tcp=True)
     await _with_partitions_of_a_later_version(server)
     program = start_program(
-        "-m", "everfold", "serve", "--port", "0", environ={"REDIS_URL": server.url}
+        "-m", "everfold", "serve", "--port", "0", environ={"REDIS_URL": server.url, **QUIET}
     )
     assert await program.end(20) == 2, program
     assert len(program.error_lines) == 1
@@ -146,7 +149,7 @@ async def test_what_is_wrongly_set_up_ends_it(
 async def test_an_address_that_is_refused_is_not_announced(
     start_program: StartProgram, redis_url: str, namespace: str
 ) -> None:
-    environ = {"REDIS_URL": redis_url, "EVERFOLD_NAMESPACE": namespace}
+    environ = {"REDIS_URL": redis_url, "EVERFOLD_NAMESPACE": namespace, **QUIET}
     for wrong in (("--host", "0.0.0.0"), ("--front-end", "/nowhere")):
         arguments = ("-m", "everfold", "serve", "--port", "0", *wrong)
         program = start_program(*arguments, environ=environ)
