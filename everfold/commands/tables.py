@@ -82,7 +82,10 @@ def table_of(cells: Mapping[str, Sequence[Text]], styles: Sequence[str], form: L
 def records(
     cells: Mapping[str, Sequence[Text]], styles: Sequence[str], width: int
 ) -> Iterator[Text]:
-    """Yield the lines of each row: its values below one another, without those that are empty."""
+    """Yield the lines of each row: its values below one another, without those that are empty.
+
+    The value of a column without a name, such as a mark, stands before the next one.
+    """
     from rich.text import Text
 
     names = max(map(len, cells)) + GAP
@@ -91,10 +94,16 @@ def records(
     ):
         if place:
             yield Text()
+        mark = Text()
         for name, value in zip(cells, row, strict=True):
-            if value.plain.strip() not in ("", "-"):
-                value.stylize(style)
-                yield from _record(name, value, names, width)
+            if value.plain.strip() in ("", "-"):
+                continue
+            value.stylize(style)
+            if name:
+                yield from _record(name, mark.append_text(value), names, width)
+                mark = Text()
+            else:
+                mark = Text().append_text(value).append(" ")
 
 
 def _record(name: str, value: Text, names: int, width: int) -> Iterator[Text]:

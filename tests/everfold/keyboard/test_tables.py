@@ -70,6 +70,19 @@ def test_records_leave_out_what_is_empty_and_put_a_long_value_on_its_own_line() 
     assert lines[4:] == ["job     b", "runner  r1"]
 
 
+def test_a_mark_in_a_column_without_a_name_stands_before_the_next_value() -> None:
+    cells = {
+        "": [Text("✓"), Text("✗")],
+        "what": [Text("clock"), Text("log")],
+        "why": [Text("")] * 2,
+    }
+    assert [line.plain for line in records(cells, ["", ""], 40)] == [
+        "what  ✓ clock",
+        "",
+        "what  ✗ log",
+    ]
+
+
 @pytest.mark.parametrize("width", [1, 5, 9, 40])
 def test_a_text_is_broken_between_words_only(width: int) -> None:
     text = "  a few words, and-one-that-is-long  between"
