@@ -106,9 +106,9 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations,
         EVERFOLD_CONFIG names, else the nearest everfold.toml in this folder or one above, else the
         user's; os.devnull is none at all.
 
-        A namespace that does not exist is made by the first call that writes, with `partitions`
-        partitions (default 8); calls that only read raise NamespaceUnknown before. For an existing
-        one `partitions` must be its number, or None. `actor` is stored in each event that this
+        A namespace that does not exist is made by the first call that writes, with 8 partitions,
+        and calls that only read raise NamespaceUnknown before; where `partitions` is given, it is
+        made at once with so many. For an existing one that must be its number, or None. `actor` is stored in each event that this
         client appends. With a `role`, such as "client" or "reader", the rights of the server's user
         are checked first: AccessMissing names those that are missing. `assets` is where the bytes
         of files are: a folder or s3://bucket/prefix, else EVERFOLD_ASSETS, else the data folder; it
@@ -126,7 +126,7 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations,
                 actor=actor,
                 role=role,
                 cipher=environment_cipher(),
-                creates=False,
+                creates=partitions is not None,
             ) as log,
             Watcher(log) as watcher,
         ):

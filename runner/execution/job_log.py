@@ -117,7 +117,7 @@ class JobLog:
 
     def _changed(self, event: Event) -> Job:
         """Tell of an event that was appended; return the state after it."""
-        self._lines.changed(event, self.job)
+        self._lines.changed(self.without_keys(event), self.job)
         if self.job.is_terminal:
             self._spans.ended(self.job)
         return self.job
@@ -138,7 +138,7 @@ class JobLog:
             )
         except EverfoldError:
             return
-        self._lines.changed(event, self.job)
+        self._lines.changed(self.without_keys(event), self.job)
 
     def _traced(self, event: E) -> E:
         """Return an event with the span that it belongs to; that of the caller where this process

@@ -176,10 +176,15 @@ async def test_a_refused_submit_makes_no_namespace(folder: Path, server: OwnServ
         assert redis.dbsize() == 0
 
 
-async def test_the_first_submit_makes_it_with_the_partitions_that_were_named(
-    folder: Path, server: OwnServer
-) -> None:
+async def test_partitions_that_are_named_make_it_at_once(folder: Path, server: OwnServer) -> None:
     async with Everfold.connect(server.url, namespace="new", partitions=3) as everfold:
+        assert (await everfold.list()).jobs == []
+        async with Everfold.connect(server.url, namespace="new") as beside:
+            assert beside.log.keys.partitions == 3
+
+
+async def test_the_first_submit_makes_it(folder: Path, server: OwnServer) -> None:
+    async with Everfold.connect(server.url, namespace="new") as everfold:
         other = everfold.acting_as("other")
         with pytest.raises(NamespaceUnknown):
             await everfold.list()
@@ -189,7 +194,7 @@ async def test_the_first_submit_makes_it_with_the_partitions_that_were_named(
         assert (await other.get(made.job_id)).status == "queued"
         generation = everfold.log.generation
     async with Everfold.connect(server.url, namespace="new") as again:
-        assert (again.log.keys.partitions, again.log.generation) == (3, generation)
+        assert (again.log.keys.partitions, again.log.generation) == (8, generation)
 
 
 @pytest.mark.parametrize("reads_first", [True, False])
