@@ -108,13 +108,14 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations,
 
         A namespace that does not exist is made by the first call that writes, with 8 partitions,
         and calls that only read raise NamespaceUnknown before; where `partitions` is given, it is
-        made at once with so many. For an existing one that must be its number, or None. `actor` is stored in each event that this
-        client appends. With a `role`, such as "client" or "reader", the rights of the server's user
-        are checked first: AccessMissing names those that are missing. `assets` is where the bytes
-        of files are: a folder or s3://bucket/prefix, else EVERFOLD_ASSETS, else the data folder; it
-        is opened when it is first used. With EVERFOLD_SEAL_KEY in the environment what belongs to
-        users is sealed, see docs/ERASING.md. A server that may lose jobs is warned of once, in the
-        log `everfold.server`. Leaving closes the connections and ends all `watch` and `follow`.
+        made at once with so many. For an existing one that must be its number, or None. `actor` is
+        stored in each event that this client appends. With a `role`, such as "client" or "reader",
+        the rights of the server's user are checked first: AccessMissing names those that are
+        missing. `assets` is where the bytes of files are: a folder or s3://bucket/prefix, else
+        EVERFOLD_ASSETS, else the data folder; it is opened when it is first used. With
+        EVERFOLD_SEAL_KEY in the environment what belongs to users is sealed, see docs/ERASING.md. A
+        server that may lose jobs is warned of once, in the log `everfold.server`. Leaving closes
+        the connections and ends all `watch` and `follow`.
         Raises Misconfigured (NoServer, PartitionMismatch, ...), InvalidName or Unavailable.
         """
         said = client_settings(url, namespace, config)
