@@ -49,7 +49,8 @@ async def show(job_id: str, everfold: Client) -> Job:
 @app.get("/pictures/{job_id}/events")
 async def follow(job_id: str, request: Request, everfold: Client) -> StreamingResponse:
     # A browser that reconnects says what it saw last, and misses nothing.
-    after = int(request.headers.get("last-event-id", "0"))
+    seen = request.headers.get("last-event-id", "")
+    after = int(seen) if seen.isdecimal() else 0
 
     async def events() -> AsyncIterator[str]:
         async for job in everfold.watch(job_id, after_seq=after):

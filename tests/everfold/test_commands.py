@@ -148,6 +148,7 @@ SENTENCES = {
     ("jobs", "ls", "--status", "done"): (2, "choose from queued, running"),
     ("jobs", "ls", "--cursor", "x"): (2, "the one that came with the last page"),
     ("submit", FAST, "--set", "99.x=1"): (2, "the nodes are 1, 2, 3, 4"),
+    ("submit", FAST, "--set", "1.wdith=32"): (2, "node 1 has no such input; it has batch_size"),
     ("submit", FAST, "--metadata", "x"): (2, "write it as name=value"),
     ("submit", FAST, "--priority", "urgent"): (2, "choose one of high, normal, low"),
     ("submit", FAST, "--queue", "a b"): (2, "letters, digits"),

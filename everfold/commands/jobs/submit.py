@@ -154,7 +154,11 @@ def with_inputs(workflow: bytes, changes: list[str]) -> bytes:
         if node not in graph or not name:
             known = ", ".join(sorted(graph))
             raise InvalidName("--set", change, f"write NODE.INPUT=VALUE; the nodes are {known}")
-        cast("dict[str, object]", graph[node]["inputs"])[name] = _value(text)
+        inputs = cast("dict[str, object]", graph[node]["inputs"])
+        if name not in inputs:
+            known = ", ".join(sorted(inputs))
+            raise InvalidName("--set", change, f"node {node} has no such input; it has {known}")
+        inputs[name] = _value(text)
     return msgspec.json.encode(graph)
 
 

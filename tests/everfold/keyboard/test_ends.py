@@ -14,7 +14,7 @@ import anyio.lowlevel
 import pytest
 
 from everfold.client import Everfold as Client
-from tests.everfold.running import Everfold
+from tests.everfold.running import Everfold, make_namespace
 from tests.everfold.walk.surroundings import listening
 from tests.support.servers import OwnServer
 from tests.support.stack import sleeper
@@ -96,6 +96,7 @@ def test_a_page_of_help_fits_any_width(columns: str) -> None:
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_standard_streams_are_no_trouble(closed: str, server: OwnServer) -> None:
+    anyio.run(make_namespace, server.url)
     shell = f'exec "$0" -m everfold jobs ls {closed}'
     environ = {**os.environ, "REDIS_URL": server.url}
     done = subprocess.run(
