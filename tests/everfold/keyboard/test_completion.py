@@ -38,7 +38,7 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 COMPLETED = {
     ("jo",): {"jobs"},
-    ("he",): {"help"},
+    ("he",): {"health", "help"},
     ("jobs", "w"): {"watch", "wait", "why"},
     ("audit", "ti"): {"timeline"},
     ("jobs", "ls", "--st"): {"--status"},
