@@ -58,7 +58,10 @@ SENTENCES = {
 
 
 @pytest.mark.parametrize("arguments", SENTENCES, ids=" ".join)
-async def test_bad_input_gets_one_sentence(everfold: Everfold, arguments: tuple[str, ...]) -> None:
+async def test_bad_input_gets_one_sentence(
+    everfold: Everfold, log: Log, arguments: tuple[str, ...]
+) -> None:
+    assert log.keys, "there is a namespace"
     code, words = SENTENCES[arguments]
     program = everfold(*arguments)
     assert await ended(program, code) == []
