@@ -218,6 +218,7 @@ async def test_a_sealed_job_sends_its_files_with_their_endings_and_is_known_agai
     async with Everfold.connect(
         sealed.redis_url, namespace=sealed.log.keys.namespace, assets=store
     ) as client:
+        await client.log.make()  # the folder is named after the namespace as it was made
         await sealed.runner(comfy, assets=str(tmp_path / "assets" / folder_of(client.log)))
         clip = tmp_path / f"{WORD}.mp4"
         clip.write_bytes(bytes(1000))
@@ -228,6 +229,7 @@ async def test_a_sealed_job_sends_its_files_with_their_endings_and_is_known_agai
         made = await submit()
         assert (await submit()).job_id == made.job_id
         job = await client.wait(made.job_id, timeout_s=30)
+    assert job.error is None, job.error
     (name,) = cast("list[str]", job.outputs["1"]["text"])
     assert name.startswith("everfold/")
     assert name.endswith(".mp4")

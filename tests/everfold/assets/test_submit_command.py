@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from everfold.simulator import simulate
+from everfold.streams.appending.log import Log
 from tests.everfold.assets.test_fetching import Site, site
 from tests.everfold.running import Everfold, ended, objects
 from tests.support.job_files import RED, picture
@@ -111,8 +112,9 @@ async def test_a_picture_goes_in_and_comes_out(
     ],
 )
 async def test_what_is_no_file_is_refused_in_one_sentence(
-    everfold: Everfold, graph: str, place: str, given: str, why: str
+    everfold: Everfold, log: Log, graph: str, place: str, given: str, why: str
 ) -> None:
+    assert log.keys, "there is a namespace"
     program = everfold("submit", graph, "--assets", place, "--input", given)
     assert await program.end(within_s=20) == 2, program
     told = "\n".join(program.error_lines)
