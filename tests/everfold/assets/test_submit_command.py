@@ -114,7 +114,7 @@ async def test_a_picture_goes_in_and_comes_out(
 async def test_what_is_no_file_is_refused_in_one_sentence(
     everfold: Everfold, log: Log, graph: str, place: str, given: str, why: str
 ) -> None:
-    assert log.keys, "there is a namespace"
+    assert log.keys.namespace, "there is one"
     program = everfold("submit", graph, "--assets", place, "--input", given)
     assert await program.end(within_s=20) == 2, program
     told = "\n".join(program.error_lines)

@@ -61,7 +61,7 @@ SENTENCES = {
 async def test_bad_input_gets_one_sentence(
     everfold: Everfold, log: Log, arguments: tuple[str, ...]
 ) -> None:
-    assert log.keys, "there is a namespace"
+    assert log.keys.namespace, "there is one"
     code, words = SENTENCES[arguments]
     program = everfold(*arguments)
     assert await ended(program, code) == []
