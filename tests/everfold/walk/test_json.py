@@ -48,6 +48,7 @@ CODES = {
     "jobs wait": {1},
     "batches wait": {0, 1},
     "doctor": {1},
+    "health": {0, 1},
     "projector parked retry": {1},
     "audit verify": {0, 1},
 }
@@ -212,7 +213,8 @@ async def test_each_line_that_a_command_prints_is_an_object(
     await ended(everfold("archive", "export", str(folder / "before.jsonl.gz")))
     environ = {"REDIS_URL": server.url, "COMFYUI_URL": BACKENDS[0], "EVERFOLD_LOG": "CRITICAL"}
     environ["EVERFOLD_ASSETS"] = str(folder / "assets")
-    environ["EVERFOLD_SINK_WEBHOOK_SECRET"] = f"whsec_{'A' * 44}"
+    for sink in ("WEBHOOK", "CALLBACKS"):
+        environ[f"EVERFOLD_SINK_{sink}_SECRET"] = f"whsec_{'A' * 44}"
     shown = await walked(start_program, Walk([*calls(folder, asset)], str(folder), environ, 5.0))
     names = [(name_of(one.arguments), one) for one in shown]
     found = [(name, fault) for name, one in names for fault in faults(name, one)]

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.long]
 
 MAKES = {
     "archive run", "assets put", "keys add", "limits set", "projector", "queues pause", "runner",
-    "serve", "sink posthog", "sink sql", "sink webhook", "submit", "up",
+    "serve", "sink callbacks", "sink posthog", "sink sql", "sink webhook", "submit", "up",
 }  # fmt: skip
 """Commands that make the namespace that they need."""
 
@@ -29,7 +29,7 @@ WAITS_FOR_IT = {"metrics"}
 
 ASKS_NO_SERVER = {
     "acl", "config check", "config show", "schema asyncapi", "schema json", "schema openapi",
-    "schema script", "sink webhook test", "simulator", "archive import", "health",
+    "schema script", "sink webhook test", "simulator", "archive import", "health", "help",
 }  # fmt: skip
 """Commands that end before they look at a namespace; `archive import` has no file to read here."""
 
