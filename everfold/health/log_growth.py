@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-DAY_S = 86_400.0
+from everfold.durations import DAY_S
+
 LEAST_AGE_S = 3600.0
 
 

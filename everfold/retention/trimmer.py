@@ -16,6 +16,7 @@ from everfold.retention.keep import Keep, Memory, Pressure, pressure
 from everfold.streams.appending.log import Log
 from everfold.streams.events.event import Submitted
 from everfold.streams.events.record import entry_order, entry_time_ms, recorded
+from everfold.streams.reading.reader import first_entry_ids
 from everfold.streams.redis.pages import Entries
 from everfold.streams.redis.redis_errors import commands
 from everfold.streams.redis.server import server_time_ms
@@ -68,7 +69,7 @@ class Trimmer:
             return Trimmed()
         events, held = 0, dict[int, str]()
         before_ms = await server_time_ms(self._log.redis) - int(self._keep.age_s * 1000)
-        for partition, first in (await self._firsts()).items():
+        for partition, first in (await first_entry_ids(self._log)).items():
             if entry_time_ms(first) >= before_ms:
                 continue
             bound = await self._bound(partition, self._keep.age_s)
@@ -87,7 +88,7 @@ class Trimmer:
         if wanted is None or memory is None:
             return Trimmed()
         events, held, now = 0, dict[int, str](), memory
-        firsts, bounds = await self._firsts(), dict[int, TrimBound]()
+        firsts, bounds = await first_entry_ids(self._log), dict[int, TrimBound]()
         for _ in range(PAGES):
             left = sorted(firsts.keys() - held.keys(), key=lambda p: entry_order(firsts[p]))
             if not left or now.used <= wanted.down_to:
@@ -115,17 +116,6 @@ class Trimmer:
         found, rows = await trim_oldest(self._log, partition, bounds[partition])
         await self._forget(partition, rows)
         return found, rows[-1][0].decode() if rows else ""
-
-    async def _firsts(self) -> dict[int, str]:
-        """Return the id of the oldest entry of each partition that has one."""
-        keys, partitions = self._log.keys, range(self._log.keys.partitions)
-        asked = [("XRANGE", keys.log(p), "-", "+", "COUNT", 1) for p in partitions]
-        rows = await commands(self._log.redis, asked)
-        found = dict[int, str]()
-        for partition, reply in zip(partitions, rows, strict=True):
-            if isinstance(reply, list) and reply:
-                found[partition] = reply[0][0].decode()
-        return found
 
     async def _bound(self, partition: int, spared_s: float) -> TrimBound:
         found = await trim_bounds(

@@ -7,7 +7,6 @@ only the keys at its top that name a server, a namespace and places count, and i
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,11 +21,10 @@ from everfold.policy_settings import (
     from_environment,
     from_table,
 )
-from everfold.settings.config_place import locate, shown
+from everfold.settings.config_place import locate, read_toml, shown
 from everfold.streams.border.logger import get_logger
 from everfold.streams.border.secrets import SecretUrl
 from everfold.streams.errors import InvalidName, Misconfigured
-from everfold.streams.events.json_text import UNDECODABLE
 from everfold.streams.private_folder import expanded
 from everfold.streams.redis.tls import Tls
 
@@ -116,12 +114,7 @@ def read_client_settings(file: str | Path) -> FileSettings:
     if not isinstance(file, str | Path):
         raise InvalidName("config", file, "pass the path of a file")
     path = expanded(file)
-    try:
-        document = tomllib.loads(path.read_text("utf-8-sig"))
-    except OSError as error:
-        raise Misconfigured(f"{file} cannot be read: {error.strerror}") from error
-    except UNDECODABLE as error:
-        raise Misconfigured(f"{file} is not TOML: {error}") from error
+    document = read_toml(path, str(file))
     rows, problems = from_table(document.get(TABLE, {}))
     for problem in problems:
         raise Misconfigured(f"{shown(path)}: {problem}")

@@ -1,4 +1,4 @@
-"""Where the config file is: the one that is named, else the nearest one, else the user's.
+"""Where the config file is: the one that is named, else the nearest one, else the user's; reads it.
 
 Rule: a file that another user could have written is not taken, because it can name the server that
 is trusted and programs to run.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -91,3 +92,15 @@ def shown(file: Path) -> str:
     """Return a file as people would write it from here."""
     here = _here()
     return str(file.relative_to(here) if here and file.is_relative_to(here) else file)
+
+
+def read_toml(file: Path, name: str) -> dict[str, object]:
+    """Return the tables of a file that people know by `name`. Raises Misconfigured."""
+    from everfold.streams.events.json_text import UNDECODABLE  # not to find out where a file is
+
+    try:
+        return tomllib.loads(file.read_text("utf-8-sig"))
+    except OSError as error:
+        raise Misconfigured(f"{name} cannot be read: {error.strerror}") from error
+    except UNDECODABLE as error:
+        raise Misconfigured(f"{name} is not TOML: {error}") from error

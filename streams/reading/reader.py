@@ -24,7 +24,7 @@ from everfold.streams.errors import EverfoldError, JobUnknown
 from everfold.streams.events.ranges import check_number
 from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order, recorded
 from everfold.streams.redis.pages import PAGE, Entries, entry_page
-from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.redis_errors import command, commands
 from everfold.streams.redis.retry import Backoff, with_retry
 from everfold.streams.redis.server import BLOCK_S, connect_blocking
 
@@ -126,6 +126,21 @@ async def _first(reader: AsyncIterator[Recorded]) -> AsyncIterator[Recorded]:
     """Yield the reader's next event, if there is one."""
     with contextlib.suppress(StopAsyncIteration):
         yield await anext(reader)
+
+
+async def first_entry_ids(log: Log) -> dict[int, str]:
+    """Return partition -> entry id of its oldest event, for those that have one; in one trip.
+
+    Raises a leaf of Unavailable.
+    """
+    partitions = range(log.keys.partitions)
+    asked = [("XRANGE", log.keys.log(partition), "-", "+", "COUNT", 1) for partition in partitions]
+    replies = await commands(log.redis, asked)
+    return {
+        partition: reply[0][0].decode()
+        for partition, reply in zip(partitions, replies, strict=True)
+        if isinstance(reply, list) and reply
+    }
 
 
 async def last_entry_ids(log: Log) -> dict[int, str]:

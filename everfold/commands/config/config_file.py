@@ -7,7 +7,6 @@ refused with one sentence, whichever command is run.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from cyclopts.argument import update_argument_collection
 from cyclopts.config import Env
 
 from everfold.commands.config.per_call import may_come_from_environment
-from everfold.settings.config_place import FLAG, NAME, VARIABLE, locate, shown
+from everfold.settings.config_place import FLAG, NAME, VARIABLE, locate, read_toml, shown
 from everfold.streams.errors import Misconfigured
 
 if TYPE_CHECKING:
@@ -51,15 +50,8 @@ def read_config(app: App, arguments: Sequence[str]) -> list[str]:
 def check_file(file: Path, app: App) -> CheckedFile:
     """Read and check a file. Raises Misconfigured for a file that is not TOML."""
     from everfold.commands.config.settings import check
-    from everfold.streams.events.json_text import UNDECODABLE
 
-    try:
-        document = tomllib.loads(file.read_text("utf-8-sig"))
-    except OSError as error:
-        raise Misconfigured(f"{shown(file)} cannot be read: {error.strerror}") from error
-    except UNDECODABLE as error:
-        raise Misconfigured(f"{shown(file)} is not TOML: {error}") from error
-    return check(document, app, file.absolute().parent)
+    return check(read_toml(file, shown(file)), app, file.absolute().parent)
 
 
 def checked(file: Path, app: App) -> CheckedFile:

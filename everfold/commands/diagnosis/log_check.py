@@ -12,10 +12,10 @@ from everfold.retention.keeper import Kept, kept_now
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import EverfoldError
 from everfold.streams.events.record import entry_time_ms
-from everfold.streams.reading.reader import log_size
+from everfold.streams.reading.reader import first_entry_ids, log_size
 from everfold.streams.reading.readers import ARCHIVE, readers
 from everfold.streams.redis.access import may_send
-from everfold.streams.redis.redis_errors import command, commands
+from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_info, server_time_ms
 from everfold.streams.retention.trimming import RETENTION_S, trim_bounds
 
@@ -114,12 +114,10 @@ async def _bytes(log: Log) -> int:
 
 async def _age_s(log: Log) -> float:
     """Return the age of the oldest event."""
-    partitions = range(log.keys.partitions)
-    asked = [("XRANGE", log.keys.log(p), "-", "+", "COUNT", 1) for p in partitions]
-    rows = [row for row in await commands(log.redis, asked) if isinstance(row, list) and row]
-    if not rows:
+    firsts = await first_entry_ids(log)
+    if not firsts:
         return 0.0
-    oldest_ms = min(entry_time_ms(row[0][0].decode()) for row in rows)
+    oldest_ms = min(map(entry_time_ms, firsts.values()))
     return max(0.0, (await server_time_ms(log.redis) - oldest_ms) / 1000)
 
 
