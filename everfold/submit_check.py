@@ -15,6 +15,7 @@ from everfold.runner.capabilities.fits import Server
 from everfold.runner.capabilities.object_info import ObjectInfo
 from everfold.runner.capabilities.objections import Objection, Passed, judge
 from everfold.streams.appending.log import Log
+from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import EverfoldError, NoServerCanRun
 from everfold.streams.events.needs import Needs
 from everfold.streams.events.workflow_check import CheckedWorkflow
@@ -22,7 +23,6 @@ from everfold.streams.leases.backends import BackendEntry, backend_entries, reti
 from everfold.streams.leases.registry import silence_s
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_time_ms
-from everfold.streams.redis.steady_clock import steady_s
 
 READ_EVERY_S = 5.0
 PRESENT_S = 60.0

@@ -42,6 +42,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.assets.asset_store import AssetStore
 from everfold.streams.border.logger import get_logger
+from everfold.streams.connections.connection import is_named
 from everfold.streams.errors import (
     EverfoldError,
     JobClosed,
@@ -58,7 +59,6 @@ from everfold.streams.events.ids import new_id
 from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.leases.registry import RunnerEntry, deregister_runner, program_version
 from everfold.streams.live.live_stream import LISTEN
-from everfold.streams.redis.connection import is_named
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.retention.lost_writes import ServerWatch
 from everfold.streams.telemetry.measures import gauge

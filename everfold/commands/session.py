@@ -29,8 +29,8 @@ from everfold.streams.events.limits import NAME_LIMIT
 if TYPE_CHECKING:
     from everfold.client import Everfold
     from everfold.streams.appending.log import Log
+    from everfold.streams.connections.tls import Tls
     from everfold.streams.redis.access import Role
-    from everfold.streams.redis.tls import Tls
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ class Session:
     @property
     def tls(self) -> Tls:
         """The settings of TLS, for a URL that does not have them itself."""
-        from everfold.streams.redis.tls import Tls
+        from everfold.streams.connections.tls import Tls
 
         return Tls(
             ca=str(self.redis_ca or ""),

@@ -23,6 +23,7 @@ from everfold.embedded.server import (
     running_or_started,
     running_server,
 )
+from everfold.streams.connections.tls import Tls
 from everfold.streams.errors import (
     EngineMismatch,
     Misconfigured,
@@ -30,7 +31,6 @@ from everfold.streams.errors import (
     ServerTooOld,
     Unavailable,
 )
-from everfold.streams.redis.tls import Tls
 
 CHECK_INTERVAL_S = 0.5
 

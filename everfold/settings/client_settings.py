@@ -24,9 +24,9 @@ from everfold.policy_settings import (
 from everfold.settings.config_place import locate, read_toml, shown
 from everfold.streams.border.logger import get_logger
 from everfold.streams.border.secrets import SecretUrl
+from everfold.streams.connections.tls import Tls
 from everfold.streams.errors import InvalidName, Misconfigured
 from everfold.streams.private_folder import expanded
-from everfold.streams.redis.tls import Tls
 
 logger = get_logger("everfold.settings")
 

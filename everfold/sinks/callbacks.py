@@ -20,8 +20,8 @@ from everfold.sinks.receiver import RETRY_S, TIMEOUT_S, NoAnswer, Poster, Refusa
 from everfold.streams.appending.callback import load_callback
 from everfold.streams.appending.log import Log
 from everfold.streams.border.secrets import Secret
+from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import Misconfigured
-from everfold.streams.redis.steady_clock import steady_s
 
 TYPES = ("job.succeeded", "job.failed", "job.canceled", "job.expired")
 

@@ -15,10 +15,10 @@ from msgspec import Struct
 
 from everfold.streams.appending.log import Log
 from everfold.streams.border.logger import get_logger
+from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import EverfoldError
 from everfold.streams.redis.pages import read_readable_hash
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.steady_clock import steady_s
 
 logger = get_logger("everfold.projector")
 

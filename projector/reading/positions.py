@@ -20,9 +20,9 @@ from everfold.projector.job.index_names import INDEX_VERSION
 from everfold.projector.job.job import Job
 from everfold.projector.job.job_filter import JobFilter
 from everfold.streams.appending.log import Log
+from everfold.streams.connections.connection import Argument
 from everfold.streams.errors import InvalidName, WrongKeyType
 from everfold.streams.events.limits import LAST_DATE_MS
-from everfold.streams.redis.connection import Argument
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.retry import with_retry
 from everfold.streams.redis.scripts import Script

@@ -22,6 +22,7 @@ from everfold.projector.job.overdue import MARGIN_S, overdue
 from everfold.projector.job.state import from_fields, to_fields
 from everfold.projector.reading.index_check import index_differences, stray_members
 from everfold.streams.appending.log import Log
+from everfold.streams.connections.replies import NoGroup
 from everfold.streams.errors import CorruptLog, JobUnknown, ServerError
 from everfold.streams.events.record import NO_ENTRY, Recorded
 from everfold.streams.events.stored_fields import is_entry_id
@@ -30,7 +31,6 @@ from everfold.streams.redis import scripts
 from everfold.streams.redis.keys import PRIORITIES, RUNNERS_GROUP
 from everfold.streams.redis.pages import PAGE, Entries, entry_page
 from everfold.streams.redis.redis_errors import command, read_hash
-from everfold.streams.redis.replies import NoGroup
 
 READ_AGAIN = 20
 """Attempts at a job that changes all the time, before it is counted as unsettled."""

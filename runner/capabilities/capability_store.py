@@ -20,8 +20,8 @@ from everfold.runner.capabilities.object_info import (
     decode,
 )
 from everfold.streams.appending.log import Log
+from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.steady_clock import steady_s
 
 KEPT_S = 7 * 86_400
 RENEW_EVERY_S = 60.0

@@ -15,11 +15,11 @@ from everfold.runner.execution.attempt_place import attempt_at
 from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.shared import Shared
 from everfold.streams.border.logger import get_logger
+from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import CorruptLog, EverfoldError, JobUnknown
 from everfold.streams.leases.backends import Abandoned, abandoned_prompts, forget_abandoned
 from everfold.streams.leases.registry import BEAT_EVERY_S
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.steady_clock import steady_s
 
 logger = get_logger("everfold.runner")
 

@@ -21,11 +21,11 @@ from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.fleet import Reservation
 from everfold.runner.execution.shared import Shared
 from everfold.streams.appending.outcomes import Lease
+from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import CorruptLog, EverfoldError
 from everfold.streams.leases.fairness import all_lanes, rotated
 from everfold.streams.queues.waiting_jobs import PassedOver, WaitingJob, WaitingPage, in_order, peek
 from everfold.streams.redis.retry import Backoff
-from everfold.streams.redis.steady_clock import steady_s
 
 CLAIM_LIMIT = 16
 """Jobs of one line that one look shows, and that one round takes."""

@@ -17,6 +17,8 @@ from everfold.runner.capabilities.object_info import ObjectInfo
 from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.shared import Shared
 from everfold.streams.border.logger import get_logger
+from everfold.streams.connections.connection import connections_opened
+from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import (
     EverfoldError,
     Misconfigured,
@@ -46,9 +48,7 @@ from everfold.streams.leases.registry import (
     silence_s,
 )
 from everfold.streams.live.live_stream import is_listened_to
-from everfold.streams.redis.connection import connections_opened
 from everfold.streams.redis.server import server_time_ms
-from everfold.streams.redis.steady_clock import steady_s
 
 logger = get_logger("everfold.runner")
 

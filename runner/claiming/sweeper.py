@@ -17,13 +17,13 @@ from everfold.runner.claiming.clock_check import wait_for_other_looks
 from everfold.runner.claiming.trouble import LONGEST_PAUSE_S, note_trouble
 from everfold.runner.decisions.suspects import Suspects
 from everfold.runner.execution.shared import Shared
+from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import CorruptLog, EverfoldError, ServerRefusesAccess
 from everfold.streams.leases.dispatch import FOR_EVER_S
 from everfold.streams.leases.fairness import all_lanes
 from everfold.streams.leases.registry import connected, deregister_runner, registered_runners
 from everfold.streams.redis.keys import connection_name
 from everfold.streams.redis.retry import Backoff
-from everfold.streams.redis.steady_clock import steady_s
 
 Lane = tuple[str, str]
 

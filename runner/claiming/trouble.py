@@ -7,8 +7,8 @@ Why nothing is claimed is said once, too, on each change, and once a minute whil
 from __future__ import annotations
 
 from everfold.streams.border.logger import get_logger
+from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import EverfoldError
-from everfold.streams.redis.steady_clock import steady_s
 
 logger = get_logger("everfold.runner")
 

@@ -18,10 +18,10 @@ from everfold.runner import loose_json
 from everfold.runner.costs.node_cost import NodeCost, is_sane, learned, scaled
 from everfold.runner.costs.node_kinds import NodeKind, read_kinds
 from everfold.streams.appending.log import Log
+from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import EverfoldError
 from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.steady_clock import steady_s
 
 KEPT_S = 30 * 86_400
 """How long the hash outlives the last job."""

@@ -26,9 +26,9 @@ from everfold.runner.execution.attempt_place import place_of
 from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.fleet import Fleet
 from everfold.streams.appending.log import Log
+from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.events.event import Succeeded
 from everfold.streams.leases.backends import note_abandoned
-from everfold.streams.redis.steady_clock import steady_s
 
 WEDGED_AFTER_S = 120.0
 """A prompt that runs for so long without any progress keeps others waiting: they go elsewhere."""

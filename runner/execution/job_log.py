@@ -27,6 +27,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Appended, Lease
 from everfold.streams.border.sealed_form import is_sealed
 from everfold.streams.border.secrets import Secret, redacted
+from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import OUTAGES, EverfoldError, Unavailable, WrongExpectedSequence
 from everfold.streams.events.codec import WITH_FREE_JSON, Unreadable, decode, reader_level
 from everfold.streams.events.event import Event, Fact, Released, Retried
@@ -35,7 +36,6 @@ from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.reading.reader import job_events
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.scripts import NewEvent
-from everfold.streams.redis.steady_clock import steady_s
 from everfold.streams.retention.lost_writes import LostWrites, record_lost_writes
 from everfold.streams.telemetry import tracing
 

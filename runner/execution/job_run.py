@@ -58,6 +58,7 @@ from everfold.runner.telemetry.job_lines import JobLines
 from everfold.streams.appending.job_input import JobInput
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.border.logger import get_logger
+from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import OUTAGES, CorruptLog
 from everfold.streams.events.event import (
     Failure,
@@ -72,7 +73,6 @@ from everfold.streams.events.event import (
 from everfold.streams.events.limits import REASON_LIMIT
 from everfold.streams.leases.backends import forget_given_up
 from everfold.streams.redis.retry import Backoff
-from everfold.streams.redis.steady_clock import steady_s
 
 logger = get_logger("everfold.runner")
 

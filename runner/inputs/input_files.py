@@ -21,9 +21,9 @@ from everfold.streams.assets.asset import HASH_PREFIX
 from everfold.streams.assets.asset_store import AssetStore
 from everfold.streams.assets.graph_inputs import with_uploads
 from everfold.streams.border.logger import get_logger
+from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import AssetDamaged, AssetGone, EverfoldError
 from everfold.streams.events.event import AssetInput, Failure
-from everfold.streams.redis.steady_clock import steady_s
 
 logger = get_logger("everfold.runner")
 

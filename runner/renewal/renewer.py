@@ -28,7 +28,7 @@ from everfold.runner.renewal.messages import (
     line,
 )
 from everfold.runner.renewal.server_connection import ErrorReply, ServerConnection
-from everfold.streams.redis.steady_clock import steady_s
+from everfold.streams.connections.steady_clock import steady_s
 
 PAGE_LIMIT = 500
 """Leases renewed in one script call."""

@@ -12,13 +12,13 @@ import msgspec
 from msgspec import Struct
 
 from everfold.streams.border.sealed_form import key_id_of, sealed_text
+from everfold.streams.connections.pipelining import PipeliningRedis
 from everfold.streams.errors import IdempotencyConflict, InvalidName
 from everfold.streams.events.checks import check_job_id, check_text
 from everfold.streams.events.event import Submitted
 from everfold.streams.events.ids import job_id_for, new_job_id
 from everfold.streams.events.record import RawEntry, recorded
 from everfold.streams.redis.keys import Keyspace
-from everfold.streams.redis.pipelining import PipeliningRedis
 from everfold.streams.redis.redis_errors import command
 
 COMPARED = (

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Struct
 
+from everfold.streams.connections.pipelining import PipeliningRedis
 from everfold.streams.events.event import AssetInput
 from everfold.streams.events.json_text import decoder
 from everfold.streams.redis.keys import Keyspace
-from everfold.streams.redis.pipelining import PipeliningRedis
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_time_ms
 

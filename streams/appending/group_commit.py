@@ -16,9 +16,9 @@ from typing import TypeVar
 from msgspec import Struct
 
 from everfold.streams.appending.outcomes import Appended
+from everfold.streams.connections.pipelining import resolve
 from everfold.streams.errors import Fenced, Unavailable
 from everfold.streams.events.limits import BATCH_LIMIT_BYTES
-from everfold.streams.redis.pipelining import resolve
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.scripts import NewEvent
 from everfold.streams.telemetry.measures import counter

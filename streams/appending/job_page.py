@@ -7,12 +7,12 @@ from typing import cast
 from msgspec import Struct
 
 from everfold.streams.appending.outcomes import Appended, Looked
+from everfold.streams.connections.pipelining import PipeliningRedis
 from everfold.streams.errors import EventIdForgotten
 from everfold.streams.events.record import RawEntry, Recorded, recorded
 from everfold.streams.redis import scripts
 from everfold.streams.redis.keys import Keyspace
 from everfold.streams.redis.pages import PAGE, PAGE_BYTES
-from everfold.streams.redis.pipelining import PipeliningRedis
 
 
 class JobPage(Struct, frozen=True):

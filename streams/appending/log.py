@@ -21,6 +21,7 @@ from everfold.streams.appending.submitted_event import JobRequest
 from everfold.streams.appending.submitting import check_job_request, submit_job
 from everfold.streams.border.secrets import SecretUrl
 from everfold.streams.closing import close
+from everfold.streams.connections.pipelining import PipeliningRedis
 from everfold.streams.errors import InvalidName, NamespaceTooNew, Refused, WrongExpectedSequence
 from everfold.streams.events.checks import author_of, check_append, check_event_id, check_name
 from everfold.streams.events.codec import encode, encode_trusted, reader_level
@@ -44,7 +45,6 @@ from everfold.streams.redis.namespace import (
     check_namespace,
     read_importing,
 )
-from everfold.streams.redis.pipelining import PipeliningRedis
 from everfold.streams.redis.redis_errors import read_string
 from everfold.streams.redis.retry import with_retry
 from everfold.streams.redis.scripts import NewEvent, looked_up_to

@@ -10,9 +10,9 @@ import msgspec
 
 from everfold.streams.appending.body import PARTNER_KEYS, PartnerKeys
 from everfold.streams.border.secrets import Secret
+from everfold.streams.connections.pipelining import PipeliningRedis
 from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.redis.keys import Keyspace
-from everfold.streams.redis.pipelining import PipeliningRedis
 from everfold.streams.redis.redis_errors import command
 
 KEPT_S = 24 * 3600.0

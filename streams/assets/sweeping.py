@@ -21,6 +21,7 @@ from everfold.streams.assets.asset_scripts import Only
 from everfold.streams.assets.asset_store import AssetStore
 from everfold.streams.assets.blob_store import FoundBlob
 from everfold.streams.border.logger import get_logger
+from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import ClocksApart
 from everfold.streams.events.json_text import NotJson
 from everfold.streams.events.ranges import check_number
@@ -28,7 +29,6 @@ from everfold.streams.redis.keys import Keyspace
 from everfold.streams.redis.pages import hash_pages
 from everfold.streams.redis.redis_errors import command, commands
 from everfold.streams.redis.server import server_time_ms
-from everfold.streams.redis.steady_clock import steady_s
 
 logger = get_logger("everfold.assets")
 

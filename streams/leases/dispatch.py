@@ -24,6 +24,8 @@ from everfold.streams.appending.outcomes import (
     append_outcome,
     renew_outcome,
 )
+from everfold.streams.connections.replies import NoGroup
+from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import ServerError, WrongKeyType
 from everfold.streams.events.checks import author_of, check_event_id
 from everfold.streams.events.codec import reads
@@ -36,9 +38,7 @@ from everfold.streams.leases.server_clock import ServerClock
 from everfold.streams.redis import scripts
 from everfold.streams.redis.keys import RUNNERS_GROUP
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.replies import NoGroup
 from everfold.streams.redis.retry import with_retry
-from everfold.streams.redis.steady_clock import steady_s
 
 LEASE_TTL_S = 10.0
 """A lease that was not renewed for so many seconds may be taken over. All runners of a queue use

@@ -11,9 +11,9 @@ from typing import cast
 from msgspec import Struct
 
 from everfold.streams.appending.log import Log
+from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.leases.server_clock import ServerClock
 from everfold.streams.redis import scripts
-from everfold.streams.redis.steady_clock import steady_s
 
 PROMOTE_LIMIT = 500
 """Jobs moved from later to those that wait for a runner in one call."""

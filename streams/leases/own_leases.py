@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import cast
 
 from everfold.streams.appending.outcomes import Lease
+from everfold.streams.connections.pipelining import PipeliningRedis
+from everfold.streams.connections.replies import NoGroup
 from everfold.streams.errors import WrongKeyType
 from everfold.streams.events.stored_fields import stored_number
 from everfold.streams.leases.fairness import Lane
 from everfold.streams.redis.keys import RUNNERS_GROUP, Keyspace
-from everfold.streams.redis.pipelining import PipeliningRedis
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.replies import NoGroup
 
 PAGE = 500
 """Leases that one answer of the server names."""

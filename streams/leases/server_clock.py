@@ -12,10 +12,10 @@ from contextlib import suppress
 
 from everfold.streams.appending.log import Log
 from everfold.streams.border.logger import get_logger
+from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import CorruptLog
 from everfold.streams.leases.partition_clock import Look, PartitionClock
 from everfold.streams.redis import scripts
-from everfold.streams.redis.steady_clock import steady_s
 
 logger = get_logger("everfold.leases")
 

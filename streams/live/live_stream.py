@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 import msgspec
 
 from everfold.streams.appending.log import Log
+from everfold.streams.connections.connection import Argument
 from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.events.record import entry_time_ms
 from everfold.streams.live.live_message import (
@@ -21,7 +22,6 @@ from everfold.streams.live.live_message import (
     decoded,
     encoded,
 )
-from everfold.streams.redis.connection import Argument
 from everfold.streams.redis.pages import Entries
 from everfold.streams.redis.redis_errors import command, commands
 

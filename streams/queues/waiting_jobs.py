@@ -13,7 +13,7 @@ from typing import cast
 from msgspec import Struct
 
 from everfold.streams.appending.log import Log
-from everfold.streams.redis.connection import Argument
+from everfold.streams.connections.connection import Argument
 from everfold.streams.redis.keys import Keyspace
 from everfold.streams.redis.redis_errors import command, commands
 from everfold.streams.redis.scripts import Script

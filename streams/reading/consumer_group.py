@@ -16,10 +16,10 @@ from redis.asyncio import Redis
 
 from everfold.streams.appending.log import Log
 from everfold.streams.closing import close
+from everfold.streams.connections.replies import GroupExists
 from everfold.streams.events.record import NO_ENTRY, Recorded, recorded
 from everfold.streams.redis.pages import PAGE_BYTES, Entries, count_entries
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.replies import GroupExists
 from everfold.streams.redis.scripts import Script
 from everfold.streams.redis.server import BLOCK_S, connect_blocking
 

@@ -13,9 +13,9 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from everfold.streams.border.logger import get_logger
+from everfold.streams.connections.connection import Argument
 from everfold.streams.errors import AccessMissing, ServerError, ServerRefusesAccess
 from everfold.streams.events.checks import check_choice
-from everfold.streams.redis.connection import Argument
 from everfold.streams.redis.keys import Keyspace
 from everfold.streams.redis.scripts import Script
 

@@ -17,6 +17,8 @@ import msgspec
 from msgspec import Struct
 from redis.asyncio import Redis
 
+from everfold.streams.connections.pipelining import PipeliningRedis
+from everfold.streams.connections.replies import shown
 from everfold.streams.errors import (
     NamespaceMadeAnew,
     NamespaceTooNew,
@@ -32,9 +34,7 @@ from everfold.streams.events.codec import reader_level
 from everfold.streams.events.ids import new_id
 from everfold.streams.events.ranges import check_number
 from everfold.streams.redis.keys import Keyspace
-from everfold.streams.redis.pipelining import PipeliningRedis
 from everfold.streams.redis.redis_errors import command, read_hash
-from everfold.streams.redis.replies import shown
 from everfold.streams.redis.scripts import make_namespace
 from everfold.streams.redis.server import server_info
 

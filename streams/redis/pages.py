@@ -13,9 +13,9 @@ from typing import TypeVar, cast
 from msgspec import Struct
 from redis.asyncio import Redis
 
+from everfold.streams.connections.pipelining import PipeliningRedis
 from everfold.streams.events.json_text import decoder
 from everfold.streams.events.limits import READ_LIMIT_BYTES
-from everfold.streams.redis.pipelining import PipeliningRedis
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.scripts import Script
 

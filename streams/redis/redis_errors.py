@@ -14,6 +14,10 @@ import redis.exceptions as theirs
 from redis.asyncio import Redis
 
 from everfold.streams.border.addresses import masked_text
+from everfold.streams.connections.connection import Argument, says_replica
+from everfold.streams.connections.pipelining import PipeliningRedis
+from everfold.streams.connections.replies import meaning, shown
+from everfold.streams.connections.tls_errors import why_no_handshake, why_not_trusted
 from everfold.streams.errors import (
     EverfoldError,
     ServerError,
@@ -21,10 +25,6 @@ from everfold.streams.errors import (
     ServerUnreachable,
     WrongKeyType,
 )
-from everfold.streams.redis.connection import Argument, says_replica
-from everfold.streams.redis.pipelining import PipeliningRedis
-from everfold.streams.redis.replies import meaning, shown
-from everfold.streams.redis.tls_errors import why_no_handshake, why_not_trusted
 
 _THEIRS = (
     theirs.RedisError,

@@ -18,9 +18,9 @@ from typing import cast
 from msgspec import Struct
 from redis.asyncio import Redis
 
-from everfold.streams.redis.connection import Argument
+from everfold.streams.connections.connection import Argument
+from everfold.streams.connections.replies import NoScript
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.replies import NoScript
 from everfold.streams.telemetry.measures import FAST_S, histogram
 
 Reply = list[bytes | int]

@@ -18,11 +18,11 @@ from redis.backoff import NoBackoff
 
 from everfold.streams.border.logger import get_logger
 from everfold.streams.border.secrets import SecretUrl
+from everfold.streams.connections.connection import patient
+from everfold.streams.connections.pipelining import PipeliningRedis
+from everfold.streams.connections.tls_errors import why_not_usable
 from everfold.streams.errors import NoServer, ServerError, ServerRefusesAccess, ServerTooOld
-from everfold.streams.redis.connection import patient
-from everfold.streams.redis.pipelining import PipeliningRedis
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.tls_errors import why_not_usable
 
 logger = get_logger("everfold.server")
 

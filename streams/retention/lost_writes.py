@@ -12,8 +12,8 @@ import msgspec
 from msgspec import Struct
 
 from everfold.streams.appending.log import Log
+from everfold.streams.connections.connection import connections_opened
 from everfold.streams.events.event import Rewound
-from everfold.streams.redis.connection import connections_opened
 from everfold.streams.redis.pages import read_readable_hash
 from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.server import server_info, server_time_ms

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import cast
 
 from everfold.streams.appending.log import Log
+from everfold.streams.connections.connection import Argument
 from everfold.streams.errors import WrongExpectedSequence
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.event import closing_status
 from everfold.streams.events.record import Recorded
-from everfold.streams.redis.connection import Argument
 from everfold.streams.redis.scripts import Script
 
 _republish = Script("everfold.streams", "republish")

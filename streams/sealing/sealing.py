@@ -21,6 +21,7 @@ from everfold.streams.border.sealed_form import (
     content_text,
     key_id_of,
 )
+from everfold.streams.connections.pipelining import PipeliningRedis
 from everfold.streams.errors import SealKeyMissing
 from everfold.streams.events.codec import decode, encode
 from everfold.streams.events.event import Event, Submitted
@@ -28,7 +29,6 @@ from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.events.limits import EVENT_LIMIT_BYTES
 from everfold.streams.events.record import Recorded
 from everfold.streams.redis.keys import Keyspace
-from everfold.streams.redis.pipelining import PipeliningRedis
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.sealing.cipher import Cipher, SealBroken
 from everfold.streams.sealing.sealed_values import (

@@ -14,10 +14,10 @@ from msgspec import Struct
 
 from everfold.streams.border.sealed_form import KEY_ID_LENGTH
 from everfold.streams.border.secrets import Secret
+from everfold.streams.connections.pipelining import PipeliningRedis
 from everfold.streams.errors import WrongKeyType
 from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.redis.keys import Keyspace
-from everfold.streams.redis.pipelining import PipeliningRedis
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.scripts import Script
 from everfold.streams.redis.server import server_time_ms

@@ -13,12 +13,12 @@ from everfold.projector.assignment.member import Member
 from everfold.projector.folding.jobs_projection import JobsProjection
 from everfold.projector.folding.partition_projector import OutOfOrder, PartitionProjector
 from everfold.streams.appending.log import Log
+from everfold.streams.connections.replies import NoGroup
 from everfold.streams.events.codec import encode
 from everfold.streams.events.event import Event
 from everfold.streams.events.record import NO_ENTRY, Recorded, recorded
 from everfold.streams.redis.keys import PROJECTOR_GROUP
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.replies import NoGroup
 
 PARTITION = 0
 KEY_TTL_S = 600

@@ -14,12 +14,12 @@ from everfold.runner.renewal.lease_renewer import LeaseRenewer
 from everfold.runner.renewal.renewer_process import environment, server_of
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
+from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.events.event import CancelRequested
 from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.leases.registry import connected
 from everfold.streams.redis.keys import connection_name
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.steady_clock import steady_s
 from tests.support.certificates import Certificates
 from tests.support.servers import StartServer
 from tests.support.wait import eventually

@@ -7,10 +7,10 @@ from typing import cast
 from msgspec import Struct
 
 from everfold.streams.appending.log import Log
+from everfold.streams.connections.replies import NoGroup
 from everfold.streams.redis import scripts
 from everfold.streams.redis.keys import PRIORITIES, RUNNERS_GROUP
 from everfold.streams.redis.redis_errors import command, read_hash
-from everfold.streams.redis.replies import NoGroup
 
 
 class Stored(Struct, frozen=True):

@@ -8,13 +8,13 @@ import anyio
 import pytest
 
 from everfold.streams.appending.log import Log
+from everfold.streams.connections.replies import NoGroup
 from everfold.streams.errors import Unavailable
 from everfold.streams.events.event import Rewound
 from everfold.streams.events.record import NO_ENTRY
 from everfold.streams.reading.consumer_group import ConsumerGroup
 from everfold.streams.reading.reader import job_events
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.replies import NoGroup
 from tests.support.fault_proxy import FaultProxy
 from tests.support.servers import StartServer
 

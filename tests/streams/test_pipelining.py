@@ -9,8 +9,13 @@ from typing import cast
 import anyio
 import pytest
 
+from everfold.streams.connections.pipelining import (
+    BATCH_LIMIT,
+    WRITERS,
+    PipeliningRedis,
+    _was_closed,
+)
 from everfold.streams.errors import ServerError, ServerUnreachable
-from everfold.streams.redis.pipelining import BATCH_LIMIT, WRITERS, PipeliningRedis, _was_closed
 from everfold.streams.redis.redis_errors import command, commands
 from everfold.streams.redis.server import connect, server_info
 from tests.support.fault_proxy import FaultProxy
@@ -43,6 +48,18 @@ async def echoes(redis: PipeliningRedis, count: int) -> list[object]:
 async def reads(redis: PipeliningRedis) -> int:
     """Return how often the server has read from a socket."""
     return int((await server_info(redis, "stats"))["total_reads_processed"])
+
+
+async def test_commands_that_belong_together_are_answered_together(
+    redis: PipeliningRedis, namespace: str
+) -> None:
+    key = f"{namespace}:counter"
+    together = [redis.execute_together(("INCR", key), ("WAIT", 0, 0), ("NOSUCH",)) for _ in "abc"]
+    answers = await asyncio.gather(*together, echoes(redis, 5))
+
+    assert [one[0] for one in answers[:3]] == [1, 2, 3]
+    assert all(isinstance(one[2], Exception) for one in answers[:3])
+    assert answers[3] == [b"0", b"1", b"2", b"3", b"4"]
 
 
 async def test_commands_of_one_moment_are_read_by_the_server_at_once(

@@ -12,12 +12,12 @@ import pytest
 
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
+from everfold.streams.connections.pipelining import PipeliningRedis
 from everfold.streams.errors import Trimmed
 from everfold.streams.events.event import Failure, Released, Retried, Succeeded
 from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.leases.fairness import all_lanes
 from everfold.streams.reading.reader import job_events
-from everfold.streams.redis.pipelining import PipeliningRedis
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.retention.history import history_pages, job_history
 from everfold.streams.retention.trimming import trim

@@ -11,6 +11,7 @@ from anyio.to_thread import run_sync
 from redis.asyncio import Redis
 
 from everfold.streams.appending.log import Log
+from everfold.streams.connections.replies import NoGroup
 from everfold.streams.errors import (
     EverfoldError,
     ServerError,
@@ -29,7 +30,6 @@ from everfold.streams.redis.redis_errors import (
     read_hash,
     read_string,
 )
-from everfold.streams.redis.replies import NoGroup
 from everfold.streams.redis.server import connect
 from tests.support.servers import OwnServer, StartServer, client
 from tests.support.wait import eventually

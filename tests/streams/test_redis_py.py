@@ -18,7 +18,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeout
 
-from everfold.streams.redis.connection import packed
+from everfold.streams.connections.connection import packed
 from everfold.streams.redis.server import connect_blocking
 from tests.support.wait import eventually
 

@@ -12,10 +12,10 @@ import redis.exceptions as theirs
 from anyio.abc import ByteStream, SocketAttribute
 
 from everfold.streams import errors
+from everfold.streams.connections.connection import connections_opened, reply_error
+from everfold.streams.connections.replies import SHOWN_LIMIT, is_passing
 from everfold.streams.errors import EverfoldError, ServerError, ServerInCluster, ServerUnreachable
-from everfold.streams.redis.connection import connections_opened, reply_error
 from everfold.streams.redis.redis_errors import command, mapped_errors
-from everfold.streams.redis.replies import SHOWN_LIMIT, is_passing
 from everfold.streams.redis.server import connect
 from tests.support import resp
 from tests.support.replies import REPLIES, passed_on

@@ -14,7 +14,7 @@ import pytest
 from redis import Redis
 
 from everfold.streams.appending.log import Log
-from everfold.streams.redis.connection import Argument
+from everfold.streams.connections.connection import Argument
 from everfold.streams.redis.scripts import Script, assemble
 from tests.projector import script_loads as of_projector
 from tests.streams import script_loads as of_streams

@@ -9,11 +9,11 @@ import anyio
 import pytest
 
 from everfold.streams.appending.log import Log
+from everfold.streams.connections.pipelining import BATCH_BYTES, PipeliningRedis
 from everfold.streams.errors import ServerUnreachable
 from everfold.streams.events.event import Progressed
 from everfold.streams.leases.producer import Producer
 from everfold.streams.redis import server
-from everfold.streams.redis.pipelining import BATCH_BYTES, PipeliningRedis
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import connect, connect_blocking
 from tests.support.fault_proxy import FaultProxy

@@ -14,6 +14,7 @@ from everfold.embedded.engines import Engine
 from everfold.runner.renewal.renewer_process import server_of
 from everfold.runner.renewal.server_connection import ServerConnection
 from everfold.streams.appending.log import Log
+from everfold.streams.connections.tls import Tls
 from everfold.streams.errors import (
     OUTAGES,
     Misconfigured,
@@ -23,7 +24,6 @@ from everfold.streams.errors import (
 )
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import connect
-from everfold.streams.redis.tls import Tls
 from tests.support.certificates import Certificates, tls_engines, tls_server
 from tests.support.servers import StartServer
 

@@ -16,13 +16,13 @@ import pytest
 from msgspec import Struct
 from redis import Redis
 
+from everfold.streams.connections.connection import Argument
 from everfold.streams.errors import (
     EverfoldError,
     ServerOutOfMemory,
     ServerRefusesAccess,
     WrongKeyType,
 )
-from everfold.streams.redis.connection import Argument
 from everfold.streams.redis.redis_errors import mapped_errors
 from everfold.streams.redis.scripts import Script
 from tests.support.servers import OwnServer, client

@@ -97,7 +97,7 @@ class ConfigFile:
         if file is None:
             return
         from everfold.embedded import named_url
-        from everfold.streams.redis.tls import Tls
+        from everfold.streams.connections.tls import Tls
 
         found = checked(file, self._root)
         top = found.values.get((), {})

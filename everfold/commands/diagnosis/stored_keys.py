@@ -21,6 +21,7 @@ from everfold.streams.appending.graph_assets import read_graph_assets
 from everfold.streams.appending.log import Log
 from everfold.streams.assets.asset_store import read_asset
 from everfold.streams.assets.upload_names import read_named
+from everfold.streams.connections.replies import shown
 from everfold.streams.errors import EverfoldError
 from everfold.streams.events.json_text import decoder, read_json
 from everfold.streams.events.stored_fields import is_entry_id, stored_number
@@ -32,7 +33,6 @@ from everfold.streams.reading.readers import Reader
 from everfold.streams.redis.keys import PRIORITIES, Keyspace
 from everfold.streams.redis.pages import hash_pages
 from everfold.streams.redis.redis_errors import command, commands
-from everfold.streams.redis.replies import shown
 from everfold.streams.retention.lost_writes import LostWrites
 from everfold.streams.sealing.user_keys import UserKey
 from everfold.streams.user_files.user_files import read_times

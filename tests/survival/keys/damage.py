@@ -7,8 +7,8 @@ import contextlib
 from msgspec import Struct
 from redis.asyncio import Redis
 
+from everfold.streams.connections.connection import Argument
 from everfold.streams.errors import EverfoldError
-from everfold.streams.redis.connection import Argument
 from everfold.streams.redis.redis_errors import command
 
 VALUES: dict[str, bytes | None] = {

@@ -16,11 +16,11 @@ from msgspec import Struct
 
 from everfold.runner.capabilities.capability_store import stored_description
 from everfold.streams.appending.log import Log
+from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import EverfoldError
 from everfold.streams.leases.backends import BackendEntry, backend_entries, retired_backends
 from everfold.streams.leases.registry import silence_s
 from everfold.streams.redis.server import server_time_ms
-from everfold.streams.redis.steady_clock import steady_s
 from everfold.submit_check import AWAY_S
 from everfold.web.comfyui.server.union import Union, union_of
 

@@ -18,8 +18,8 @@ from redis._parsers.base import BaseParser
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection, SSLConnection
 
-from everfold.streams.redis.replies import is_passing
-from everfold.streams.redis.tls_errors import HUNG_UP
+from everfold.streams.connections.replies import is_passing
+from everfold.streams.connections.tls_errors import HUNG_UP
 
 Argument = str | bytes | int
 

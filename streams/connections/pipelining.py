@@ -20,15 +20,15 @@ from msgspec import Struct
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection, SSLConnection
 
-from everfold.streams.events.limits import BATCH_LIMIT_BYTES
-from everfold.streams.redis.connection import (
+from everfold.streams.connections.connection import (
     Argument,
     PatientConnection,
     packed,
     says_replica,
 )
-from everfold.streams.redis.owner import Owner
-from everfold.streams.redis.tls_errors import NO_TLS
+from everfold.streams.connections.owner import Owner
+from everfold.streams.connections.tls_errors import NO_TLS
+from everfold.streams.events.limits import BATCH_LIMIT_BYTES
 
 WRITERS = 2
 """Connections that carry commands at once. With more of them, fewer commands share a write."""
@@ -64,6 +64,8 @@ class _PendingCommand(Struct, eq=False):
     packed: bytes
     answer: asyncio.Future[object]
     reply_bytes: int = 0
+    together: int = 0
+    """Commands in `packed` whose answers come as one list; 0 for a single command."""
 
 
 class PipeliningRedis(Redis):
@@ -114,6 +116,17 @@ class PipeliningRedis(Redis):
         await asyncio.gather(*answers, return_exceptions=True)
         return [answer.result() for answer in answers]
 
+    async def execute_together(self, *commands: Sequence[Argument]) -> list[object]:
+        """Send a few commands one after the other on one connection, in one write, with no other
+        between them; return their answers, in which a refusal is redis-py's exception.
+
+        For commands that mean something only behind each other, such as ASKING, or WAIT.
+        """
+        if self.gate is not None:
+            await self.gate()
+        sent = b"".join([packed(one) for one in commands])
+        return cast("list[object]", await self._add(sent, together=len(commands)))
+
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         """Close all connections; commands without an answer fail with a ConnectionError."""
         while writers := list(self._writers):
@@ -124,8 +137,11 @@ class PipeliningRedis(Redis):
         await super().aclose(close_connection_pool)
 
     def _enqueue(self, arguments: Sequence[Argument], reply_bytes: int) -> asyncio.Future[object]:
+        return self._add(packed(arguments), reply_bytes)
+
+    def _add(self, sent: bytes, reply_bytes: int = 0, together: int = 0) -> asyncio.Future[object]:
         answer: asyncio.Future[object] = self.owner.loop().create_future()
-        mine = _PendingCommand(packed(arguments), answer, reply_bytes)
+        mine = _PendingCommand(sent, answer, reply_bytes, together)
         self._pending.append(mine)
         if len(self._pending) == 1:
             self._wake_writer()
@@ -216,9 +232,10 @@ class PipeliningRedis(Redis):
         async with connection.patience(self._timeout_s, len(sent)):
             await connection.send_packed_command(sent, check_health=False)
             for pending in batch:
-                answer = await _answer(connection)
-                is_replica = is_replica or (isinstance(answer, Exception) and says_replica(answer))
-                resolve(pending.answer, answer)
+                answers = [await _answer(connection) for _ in range(pending.together or 1)]
+                refusals = [answer for answer in answers if isinstance(answer, Exception)]
+                is_replica = is_replica or any(map(says_replica, refusals))
+                resolve(pending.answer, answers if pending.together else answers[0])
         self._batch_limit = min(BATCH_LIMIT, self._batch_limit + 1)
         return is_replica
 
