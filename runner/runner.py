@@ -42,7 +42,6 @@ from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.assets.asset_store import AssetStore
 from everfold.streams.border.logger import get_logger
-from everfold.streams.connections.connection import is_named
 from everfold.streams.errors import (
     EverfoldError,
     JobClosed,
@@ -244,7 +243,7 @@ class Runner:
             ),
             titles={s.backend.name: s.title for s in self._shared.fleet.states if s.title},
             since_ms=time.time_ns() // 1_000_000,
-            is_named=is_named(self._shared.log.redis),
+            is_named=self._shared.log.redis.shows_names(),
             instance=new_id(),
             version=program_version(),
             assets=self._shared.assets.url if self._shared.assets else "",

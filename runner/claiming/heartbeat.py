@@ -17,7 +17,6 @@ from everfold.runner.capabilities.object_info import ObjectInfo
 from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.shared import Shared
 from everfold.streams.border.logger import get_logger
-from everfold.streams.connections.connection import connections_opened
 from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import (
     EverfoldError,
@@ -108,10 +107,10 @@ class Heartbeat:
     async def _pause(self) -> None:
         """Wait for the next beat: at once after a reconnect, for this runner may have been removed
         meanwhile."""
-        opened, until_s = connections_opened(self._shared.log.redis), steady_s() + BEAT_EVERY_S
+        opened, until_s = self._shared.log.redis.connections_opened(), steady_s() + BEAT_EVERY_S
         while steady_s() < until_s:
             await anyio.sleep(LOOK_EVERY_S)
-            if self._is_woken or connections_opened(self._shared.log.redis) != opened:
+            if self._is_woken or self._shared.log.redis.connections_opened() != opened:
                 self._is_woken = False
                 return
 

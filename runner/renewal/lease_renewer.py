@@ -30,10 +30,10 @@ from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.border.logger import get_logger
 from everfold.streams.connections.steady_clock import steady_s
+from everfold.streams.nodes.pools import COMMAND_TIMEOUT_S
 from everfold.streams.redis.keys import connection_name
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.scripts import RENEW_SOURCE
-from everfold.streams.redis.server import COMMAND_TIMEOUT_S
 from everfold.streams.telemetry.measures import counter
 
 logger = get_logger("everfold.runner")

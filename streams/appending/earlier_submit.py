@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from everfold.streams.border.sealed_form import key_id_of, sealed_text
-from everfold.streams.connections.pipelining import PipeliningRedis
+from everfold.streams.connections.client import LedgerRedis
 from everfold.streams.errors import IdempotencyConflict, InvalidName
 from everfold.streams.events.checks import check_job_id, check_text
 from everfold.streams.events.event import Submitted
@@ -53,7 +53,7 @@ def chosen_job_id(generation: str, user: str, job_id: str | None, key: str | Non
     return new_job_id() if key is None else job_id_for(generation, user, key)
 
 
-async def read_first(redis: PipeliningRedis, keys: Keyspace, job_id: str) -> Submitted | None:
+async def read_first(redis: LedgerRedis, keys: Keyspace, job_id: str) -> Submitted | None:
     """Return the event that made a job; None where it was trimmed.
 
     Raises a leaf of Unavailable.

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Struct
 
-from everfold.streams.connections.pipelining import PipeliningRedis
+from everfold.streams.connections.client import LedgerRedis
 from everfold.streams.events.event import AssetInput
 from everfold.streams.events.json_text import decoder
 from everfold.streams.redis.keys import Keyspace
@@ -29,7 +29,7 @@ read_graph_assets = decoder(GraphAssets)
 
 
 async def note_graph_assets(
-    redis: PipeliningRedis,
+    redis: LedgerRedis,
     keys: Keyspace,
     partition: int,
     sha256: str,

@@ -7,7 +7,7 @@ from typing import cast
 from msgspec import Struct
 
 from everfold.streams.appending.outcomes import Appended, Looked
-from everfold.streams.connections.pipelining import PipeliningRedis
+from everfold.streams.connections.client import LedgerRedis
 from everfold.streams.errors import EventIdForgotten
 from everfold.streams.events.record import RawEntry, Recorded, recorded
 from everfold.streams.redis import scripts
@@ -27,7 +27,7 @@ class JobPage(Struct, frozen=True):
 
 
 async def job_page(
-    redis: PipeliningRedis, keys: Keyspace, job_id: str, at: str, after_seq: int
+    redis: LedgerRedis, keys: Keyspace, job_id: str, at: str, after_seq: int
 ) -> JobPage:
     """Return a page of a job's events above `after_seq`; it begins at `at`, by default the newest.
 
@@ -50,7 +50,7 @@ async def job_page(
 
 
 async def earlier_append(
-    redis: PipeliningRedis, keys: Keyspace, job_id: str, event_id: str, after_seq: int
+    redis: LedgerRedis, keys: Keyspace, job_id: str, event_id: str, after_seq: int
 ) -> Appended | Looked:
     """Return where the job's event with this id is, or up to which seq no event has the id.
 

@@ -21,7 +21,7 @@ from everfold.streams.appending.submitted_event import JobRequest
 from everfold.streams.appending.submitting import check_job_request, submit_job
 from everfold.streams.border.secrets import SecretUrl
 from everfold.streams.closing import close
-from everfold.streams.connections.pipelining import PipeliningRedis
+from everfold.streams.connections.client import LedgerRedis
 from everfold.streams.errors import InvalidName, NamespaceTooNew, Refused, WrongExpectedSequence
 from everfold.streams.events.checks import author_of, check_append, check_event_id, check_name
 from everfold.streams.events.codec import encode, encode_trusted, reader_level
@@ -78,7 +78,7 @@ class Log(SealedContent):
     def __init__(
         self,
         url: str | SecretUrl,
-        redis: PipeliningRedis,
+        redis: LedgerRedis,
         namespace: OpenedNamespace,
         actor: str,
         cipher: Cipher | None = None,

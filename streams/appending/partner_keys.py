@@ -10,7 +10,7 @@ import msgspec
 
 from everfold.streams.appending.body import PARTNER_KEYS, PartnerKeys
 from everfold.streams.border.secrets import Secret
-from everfold.streams.connections.pipelining import PipeliningRedis
+from everfold.streams.connections.client import LedgerRedis
 from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.redis.keys import Keyspace
 from everfold.streams.redis.redis_errors import command
@@ -21,15 +21,13 @@ KEPT_S = 24 * 3600.0
 _read = decoder(dict[str, str])
 
 
-async def write_partner_keys(redis: PipeliningRedis, name: str, given: PartnerKeys) -> None:
+async def write_partner_keys(redis: LedgerRedis, name: str, given: PartnerKeys) -> None:
     """Keep the keys at `name` for KEPT_S seconds. Raises a leaf of Unavailable."""
     content = msgspec.json.encode({name: key.reveal() for name, key in given.items()})
     await command(redis, "SET", name, content, "PX", int(KEPT_S * 1000))
 
 
-async def read_partner_keys(
-    redis: PipeliningRedis, keys: Keyspace, job_id: str
-) -> dict[str, Secret]:
+async def read_partner_keys(redis: LedgerRedis, keys: Keyspace, job_id: str) -> dict[str, Secret]:
     """Return an open job's keys, and keep them for KEPT_S seconds from now; {} when they are gone.
 
     Raises a leaf of Unavailable.
@@ -47,6 +45,6 @@ async def read_partner_keys(
     return {name: Secret(key) for name, key in found.items() if name in PARTNER_KEYS}
 
 
-async def forget_partner_keys(redis: PipeliningRedis, name: str) -> None:
+async def forget_partner_keys(redis: LedgerRedis, name: str) -> None:
     """Delete the keys of a submit that made no job. Raises a leaf of Unavailable."""
     await command(redis, "PEXPIRE", name, 0)

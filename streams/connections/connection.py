@@ -15,7 +15,7 @@ from typing import Any, SupportsIndex, cast
 import hiredis
 import redis.exceptions as theirs
 from redis._parsers.base import BaseParser
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, ConnectionPool
 from redis.asyncio.connection import AbstractConnection, SSLConnection
 
 from everfold.streams.connections.replies import is_passing
@@ -66,6 +66,11 @@ class PatientConnection(AbstractConnection):
         # The one place that sees all bytes when they come.
         reader.feed_data = heard  # type: ignore[method-assign]
         self._parser.parse_error = reply_error  # type: ignore[method-assign]
+
+    def cut(self) -> None:
+        """End the connection at once: who waits for an answer gets a ConnectionError."""
+        if self._writer is not None:
+            self._writer.transport.abort()
 
     async def on_connect_check_health(self, check_health: bool = True) -> None:
         try:
@@ -129,7 +134,27 @@ class PatientConnection(AbstractConnection):
 
 def patient(kind: type[AbstractConnection], name: str = "") -> type[AbstractConnection]:
     """Return a class of its own for one client, so that it counts that client's connections."""
-    return type(kind.__name__, (PatientConnection, kind), {"opened": 0, "shown_name": name})
+    bases = (kind,) if issubclass(kind, PatientConnection) else (PatientConnection, kind)
+    return type(kind.__name__, bases, {"opened": 0, "shown_name": name})
+
+
+def pool_like(pool: ConnectionPool, *, name: str, timeout_s: float) -> BlockingConnectionPool:
+    """Return a pool of its own for connections to where those of `pool` go.
+
+    `name` is what CLIENT LIST shows, `timeout_s` the longest silence that they bear.
+    """
+    return BlockingConnectionPool(
+        connection_class=patient(pool.connection_class, name),
+        max_connections=pool.max_connections,
+        timeout=None,
+        **{**pool.connection_kwargs, "socket_timeout": timeout_s},
+    )
+
+
+def cut_all(pool: ConnectionPool) -> None:
+    """End all connections of a pool at once. It opens new ones when they are asked for."""
+    for connection in (*pool._available_connections, *pool._in_use_connections):
+        cast("PatientConnection", connection).cut()
 
 
 def reply_error(reply: str) -> Exception:
@@ -150,13 +175,3 @@ def says_replica(error: Exception) -> bool:
     """Say whether the server is, or becomes, a replica: another one is the primary now."""
     is_named = isinstance(error, theirs.ReadOnlyError | theirs.MasterDownError)
     return is_named or str(error).startswith(("READONLY", "UNBLOCKED force", "MASTERDOWN"))
-
-
-def is_named(redis: Redis) -> bool:
-    """Say whether the server lists the client's connections by their name."""
-    return cast("PatientConnection", redis.connection_pool.connection_class).has_name
-
-
-def connections_opened(redis: Redis) -> int:
-    """Return how often a client has opened a connection so far."""
-    return cast("PatientConnection", redis.connection_pool.connection_class).opened

@@ -11,19 +11,24 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from itertools import zip_longest
 from typing import TypeVar, cast
+from weakref import WeakSet
 
 import redis.exceptions as theirs
 from msgspec import Struct
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection, SSLConnection
 
+from everfold.streams.connections.change import ChangeCount
+from everfold.streams.connections.client import LedgerRedis
 from everfold.streams.connections.connection import (
     Argument,
     PatientConnection,
+    cut_all,
     packed,
+    pool_like,
     says_replica,
 )
 from everfold.streams.connections.owner import Owner
@@ -68,23 +73,24 @@ class _PendingCommand(Struct, eq=False):
     """Commands in `packed` whose answers come as one list; 0 for a single command."""
 
 
-class PipeliningRedis(Redis):
-    """A client that pipelines its commands by itself. Not for commands that block.
+class PipeliningRedis(LedgerRedis):
+    """A client of one server that pipelines its commands by itself. Not for commands that block.
 
     Answers whose size nobody knows may be larger together than what the server lets pile up: after
     a write that broke, the next ones have fewer commands. It owns `pool` and closes it.
-    `timeout_s` bounds the wait for a connection, and the silence until the next answer. Errors are
-    redis-py's own: `redis_errors.command` maps them. It is made and used in one event loop;
-    elsewhere each command raises ClientShared.
+    `timeout_s` bounds the wait for a connection, and the silence until the next answer. `name` is
+    what people know the server by.
     """
 
-    def __init__(self, pool: ConnectionPool, timeout_s: float) -> None:
+    def __init__(self, pool: ConnectionPool, timeout_s: float, name: str = "") -> None:
         super().__init__(connection_pool=pool)
+        self.response_callbacks.clear()  # they guess from options that raw commands do not have
+        self.name = name or _name(pool)
         self.auto_close_connection_pool = True
         self._timeout_s = timeout_s
         self.owner = Owner()
-        self.gate: Callable[[], Awaitable[None]] | None = None
-        """Awaited before each command; what it raises is raised, and the command is not sent."""
+        self.changes = ChangeCount()
+        self._readers = WeakSet[ConnectionPool]()
         self._pending: deque[_PendingCommand] = deque()
         self._writers: set[asyncio.Task[None]] = set()
         self._idle: list[asyncio.Future[None]] = []
@@ -93,10 +99,6 @@ class PipeliningRedis(Redis):
     async def execute_command(
         self, *arguments: Argument, reply_bytes: int = 0, **_: object
     ) -> object:
-        """Send one command and return its answer as the server sent it.
-
-        `reply_bytes` is about the size of the answer, where that is known and large.
-        """
         if self.gate is not None:
             await self.gate()
         return await self._enqueue(arguments, reply_bytes)
@@ -104,11 +106,6 @@ class PipeliningRedis(Redis):
     async def execute_all(
         self, commands: Iterable[Sequence[Argument]], reply_bytes: Sequence[int] = ()
     ) -> list[object]:
-        """Send many commands at once; return their answers in the same order.
-
-        `reply_bytes` are the sizes of their answers, where they are known and large. Raises the
-        first error, but only after every command has its answer.
-        """
         if self.gate is not None:
             await self.gate()
         pairs = zip_longest(commands, reply_bytes, fillvalue=0)
@@ -117,15 +114,41 @@ class PipeliningRedis(Redis):
         return [answer.result() for answer in answers]
 
     async def execute_together(self, *commands: Sequence[Argument]) -> list[object]:
-        """Send a few commands one after the other on one connection, in one write, with no other
-        between them; return their answers, in which a refusal is redis-py's exception.
-
-        For commands that mean something only behind each other, such as ASKING, or WAIT.
-        """
         if self.gate is not None:
             await self.gate()
         sent = b"".join([packed(one) for one in commands])
         return cast("list[object]", await self._add(sent, together=len(commands)))
+
+    def at(self, key: str) -> PipeliningRedis:
+        return self
+
+    def node_of(self, key: str) -> str:
+        return self.name
+
+    def primaries(self) -> list[PipeliningRedis]:
+        return [self]
+
+    def blocking(self, key: str, *, name: str, block_s: float) -> Redis:
+        pool = pool_like(self.connection_pool, name=name, timeout_s=block_s + self._timeout_s)
+        self._readers.add(pool)
+        made = Redis.from_pool(pool)
+        made.response_callbacks.clear()
+        return made
+
+    def connections_opened(self) -> int:
+        return cast("PatientConnection", self.connection_pool.connection_class).opened
+
+    def shows_names(self) -> bool:
+        return cast("PatientConnection", self.connection_pool.connection_class).has_name
+
+    def primary_changed(self) -> None:
+        """Drop all connections, those that wait for an answer too: another server is the primary.
+
+        Commands without an answer fail with a ConnectionError.
+        """
+        self.changes.rise()
+        for pool in (self.connection_pool, *self._readers):
+            cut_all(pool)
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         """Close all connections; commands without an answer fail with a ConnectionError."""
@@ -243,6 +266,9 @@ class PipeliningRedis(Redis):
         """Drop this connection and the idle ones: behind the address there is another primary."""
         await connection.disconnect()
         await self.connection_pool.disconnect(inuse_connections=False)
+        self.changes.rise()
+        for pool in self._readers:
+            cut_all(pool)
 
     async def _in_time(self, awaitable: Awaitable[T]) -> T:
         try:
@@ -258,6 +284,11 @@ def _was_closed(connection: AbstractConnection) -> bool:
     """Say whether the server has closed it, as far as the event loop has heard."""
     reader = connection._reader
     return reader is None or reader.at_eof()
+
+
+def _name(pool: ConnectionPool) -> str:
+    to = pool.connection_kwargs
+    return str(to["path"]) if "path" in to else f"{to.get('host')}:{to.get('port')}"
 
 
 def _fail(batch: Sequence[_PendingCommand], error: Exception) -> None:

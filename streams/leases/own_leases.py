@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from everfold.streams.appending.outcomes import Lease
-from everfold.streams.connections.pipelining import PipeliningRedis
+from everfold.streams.connections.client import LedgerRedis
 from everfold.streams.connections.replies import NoGroup
 from everfold.streams.errors import WrongKeyType
 from everfold.streams.events.stored_fields import stored_number
@@ -20,7 +20,7 @@ PAGE = 500
 
 
 async def own_leases(
-    redis: PipeliningRedis, keys: Keyspace, runner: str, lanes: Sequence[Lane]
+    redis: LedgerRedis, keys: Keyspace, runner: str, lanes: Sequence[Lane]
 ) -> list[Lease]:
     """Return a runner's leases in all partitions. Raises a leaf of Unavailable.
 
@@ -36,7 +36,7 @@ async def own_leases(
 
 
 async def _leases_in(
-    redis: PipeliningRedis, keys: Keyspace, runner: str, partition: int, lane: Lane
+    redis: LedgerRedis, keys: Keyspace, runner: str, partition: int, lane: Lane
 ) -> list[Lease]:
     dispatch = keys.dispatch(partition, *lane)
     first, leases = "-", list[Lease]()
@@ -54,7 +54,7 @@ async def _leases_in(
 
 
 async def _lease(
-    redis: PipeliningRedis, keys: Keyspace, runner: str, dispatch: str, lane: Lane, entry: bytes
+    redis: LedgerRedis, keys: Keyspace, runner: str, dispatch: str, lane: Lane, entry: bytes
 ) -> Lease | None:
     found = cast(
         "list[tuple[bytes, list[bytes]]]", await command(redis, "XRANGE", dispatch, entry, entry)

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 from redis.asyncio import Redis
 
-from everfold.streams.connections.pipelining import PipeliningRedis
+from everfold.streams.connections.client import LedgerRedis
 from everfold.streams.connections.replies import shown
 from everfold.streams.errors import (
     NamespaceMadeAnew,
@@ -206,7 +206,7 @@ def asking_the_server() -> Iterator[None]:
 class OpenedNamespace:
     """What a client knows of its namespace; all logs of the client share it."""
 
-    def __init__(self, redis: PipeliningRedis, namespace: Namespace, asked: int | None) -> None:
+    def __init__(self, redis: LedgerRedis, namespace: Namespace, asked: int | None) -> None:
         """`asked` is the number of partitions that the caller named."""
         self.now = namespace
         self._redis, self._asked = redis, asked
@@ -214,7 +214,7 @@ class OpenedNamespace:
 
     @classmethod
     async def open(
-        cls, redis: PipeliningRedis, name: str, partitions: int | None, *, creates: bool
+        cls, redis: LedgerRedis, name: str, partitions: int | None, *, creates: bool
     ) -> OpenedNamespace:
         """Open a namespace; where it does not exist, make it, or wait for the first write.
 

@@ -13,7 +13,7 @@ from typing import TypeVar, cast
 from msgspec import Struct
 from redis.asyncio import Redis
 
-from everfold.streams.connections.pipelining import PipeliningRedis
+from everfold.streams.connections.client import LedgerRedis
 from everfold.streams.events.json_text import decoder
 from everfold.streams.events.limits import READ_LIMIT_BYTES
 from everfold.streams.redis.redis_errors import command
@@ -83,7 +83,7 @@ async def count_all_entries(
 
 
 async def entry_page(
-    redis: PipeliningRedis, key: str, first: str = "-", last: str = "+", *, most: int = PAGE
+    redis: LedgerRedis, key: str, first: str = "-", last: str = "+", *, most: int = PAGE
 ) -> Entries:
     """Return the first entries from `first` to `last`, as XRANGE takes them: one page of them.
 

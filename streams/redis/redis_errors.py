@@ -14,8 +14,8 @@ import redis.exceptions as theirs
 from redis.asyncio import Redis
 
 from everfold.streams.border.addresses import masked_text
+from everfold.streams.connections.client import LedgerRedis
 from everfold.streams.connections.connection import Argument, says_replica
-from everfold.streams.connections.pipelining import PipeliningRedis
 from everfold.streams.connections.replies import meaning, shown
 from everfold.streams.connections.tls_errors import why_no_handshake, why_not_trusted
 from everfold.streams.errors import (
@@ -78,23 +78,23 @@ def mapped_errors(asked: Sequence[Argument] = ()) -> Iterator[None]:
 async def command(redis: Redis, *arguments: Argument, reply_bytes: int = 0) -> object:
     """Send one command; return the answer as the server sent it, texts as bytes.
 
-    `reply_bytes` is the size of a large answer, where that is known: see PipeliningRedis. Raises a
+    `reply_bytes` is the size of a large answer, where that is known: see LedgerRedis. Raises a
     leaf of Unavailable or Misconfigured, WrongKeyType, NoGroup or GroupExists.
     """
     with mapped_errors(arguments):
         try:
-            if isinstance(redis, PipeliningRedis):
+            if isinstance(redis, LedgerRedis):
                 return await redis.execute_command(*arguments, reply_bytes=reply_bytes)
             return cast("object", await redis.execute_command(*arguments))  # type: ignore[no-untyped-call]
         except theirs.ResponseError as error:
-            if says_replica(error) and not isinstance(redis, PipeliningRedis):
+            if says_replica(error) and not isinstance(redis, LedgerRedis):
                 # Connect anew: behind the address there is another primary by now.
                 await redis.connection_pool.disconnect()
             raise
 
 
 async def commands(
-    redis: PipeliningRedis, each: Iterable[Sequence[Argument]], reply_bytes: Sequence[int] = ()
+    redis: LedgerRedis, each: Iterable[Sequence[Argument]], reply_bytes: Sequence[int] = ()
 ) -> list[object]:
     """Send many commands at once; return their answers in the same order.
 

@@ -12,7 +12,6 @@ import msgspec
 from msgspec import Struct
 
 from everfold.streams.appending.log import Log
-from everfold.streams.connections.connection import connections_opened
 from everfold.streams.events.event import Rewound
 from everfold.streams.redis.pages import read_readable_hash
 from everfold.streams.redis.redis_errors import command, read_hash
@@ -49,7 +48,7 @@ class ServerWatch:
         cannot have started anew, and after a second, because a proxy may reconnect in our place.
         Raises as `Log.check_level` does.
         """
-        opened, now_s = connections_opened(self._log.redis), time.monotonic()
+        opened, now_s = self._log.redis.connections_opened(), time.monotonic()
         if self._looked[0] == opened and now_s - self._looked[1] < ASK_EVERY_S:
             return self._restarted_at_ms
         run_id = (await server_info(self._log.redis, "server")).get("run_id", "")

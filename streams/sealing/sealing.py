@@ -21,7 +21,7 @@ from everfold.streams.border.sealed_form import (
     content_text,
     key_id_of,
 )
-from everfold.streams.connections.pipelining import PipeliningRedis
+from everfold.streams.connections.client import LedgerRedis
 from everfold.streams.errors import SealKeyMissing
 from everfold.streams.events.codec import decode, encode
 from everfold.streams.events.event import Event, Submitted
@@ -77,7 +77,7 @@ class _Remembered(Struct, frozen=True):
 class Sealing:
     """The sealing of one namespace. Raises a leaf of Unavailable in every call, without a retry."""
 
-    def __init__(self, redis: PipeliningRedis, keys: Keyspace, cipher: Cipher) -> None:
+    def __init__(self, redis: LedgerRedis, keys: Keyspace, cipher: Cipher) -> None:
         self._redis, self._keys, self._cipher = redis, keys, cipher
         self._known: dict[str, _Remembered] = {}
         self._users: dict[str, str] = {}

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from everfold.streams.border.sealed_form import KEY_ID_LENGTH
 from everfold.streams.border.secrets import Secret
-from everfold.streams.connections.pipelining import PipeliningRedis
+from everfold.streams.connections.client import LedgerRedis
 from everfold.streams.errors import WrongKeyType
 from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.redis.keys import Keyspace
@@ -54,7 +54,7 @@ def field_of(user: str) -> str:
     return hashlib.sha256(user.encode(errors="surrogatepass")).hexdigest()[:DIGEST_LENGTH]
 
 
-async def stored_key(redis: PipeliningRedis, keys: Keyspace, field: str) -> UserKey | None:
+async def stored_key(redis: LedgerRedis, keys: Keyspace, field: str) -> UserKey | None:
     """Return a key; None where there is none, or none that can be read.
 
     Raises a leaf of Unavailable.
@@ -71,7 +71,7 @@ def _read(text: bytes) -> UserKey | None:
     return found if len(found.id) == KEY_ID_LENGTH - DIGEST_LENGTH else None
 
 
-async def make_key(redis: PipeliningRedis, keys: Keyspace, field: str, cipher: Cipher) -> UserKey:
+async def make_key(redis: LedgerRedis, keys: Keyspace, field: str, cipher: Cipher) -> UserKey:
     """Return the key at `field`; make one where there is none. Of two that make it one decides.
 
     Raises WrongKeyType where something else is stored there, a leaf of Unavailable.
@@ -95,7 +95,7 @@ def open_key(found: UserKey, field: str, cipher: Cipher) -> DataKey:
     return DataKey(key_id, cipher.unwrap(Wrapped(found.by, found.wrapped), key_id))
 
 
-async def drop_key(redis: PipeliningRedis, keys: Keyspace, user: str) -> bool:
+async def drop_key(redis: LedgerRedis, keys: Keyspace, user: str) -> bool:
     """Throw a user's key away: what was sealed with it is never read again. Say whether there was
     one. Raises a leaf of Unavailable."""
     return await command(redis, "HDEL", keys.user_keys(), field_of(user)) == 1

@@ -23,8 +23,8 @@ TESTS_ONLY = ("tests", "benchmarks", "examples", "deploy")
 RANK = {package: rank for rank, package in enumerate((*PACKAGES, *TESTS_ONLY))}
 
 ROOMS = {
-    "streams": "border telemetry errors closing private_folder events connections redis sealing "
-    "appending assets user_files queues leases reading live archive retention",
+    "streams": "border telemetry errors closing private_folder events connections nodes redis "
+    "sealing appending assets user_files queues leases reading live archive retention",
     "projector": "job config assignment folding reading projector subscribing",
     "runner": "loose_json capabilities costs backend config access renewal decisions comfyui "
     "adapters telemetry inputs outputs live execution claiming runner",

@@ -12,7 +12,7 @@ import redis.exceptions as theirs
 from anyio.abc import ByteStream, SocketAttribute
 
 from everfold.streams import errors
-from everfold.streams.connections.connection import connections_opened, reply_error
+from everfold.streams.connections.connection import reply_error
 from everfold.streams.connections.replies import SHOWN_LIMIT, is_passing
 from everfold.streams.errors import EverfoldError, ServerError, ServerInCluster, ServerUnreachable
 from everfold.streams.redis.redis_errors import command, mapped_errors
@@ -104,7 +104,7 @@ async def test_a_reply_that_redis_py_cannot_parse_is_known_too_and_breaks_no_con
         with pytest.raises(ServerInCluster, match="MOVED 1 a:1"):
             await command(redis, "GET", "x")
         assert await command(redis, "GET", "x") == b"OK"
-        assert connections_opened(redis) == 1
+        assert redis.connections_opened() == 1
         await redis.aclose()
         tasks.cancel_scope.cancel()
     await listener.aclose()

@@ -113,7 +113,7 @@ async def test_appends_of_several_megabytes_are_written_once_each(
             await log.submit({"1": {"class_type": "A", "inputs": {}}})
         leases = await producer.claim(8)
         proxy.bytes_per_s = 3_000_000
-        log.redis._timeout_s = TIMEOUT_S
+        log.redis.at("")._timeout_s = TIMEOUT_S
         log.retry_for_s = 0.0
         text = "x" * 900_000
         events = [
