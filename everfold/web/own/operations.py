@@ -14,11 +14,13 @@ from everfold.web.own.metrics import METRICS
 from everfold.web.own.probes import PROBES
 from everfold.web.own.queues import QUEUES
 from everfold.web.own.subscriptions import SUBSCRIPTIONS
+from everfold.web.own.whoami import WHO_AM_I
 
 OWN: tuple[Operation, ...] = (
     *PROBES,
     *METRICS,
     *OPENAPI,
+    *WHO_AM_I,
     # Before those of one job: no job's id is `cancel`.
     *MANY_JOBS,
     *JOBS,

@@ -1,0 +1,41 @@
+"""What a page is told of the caller before it shows anything."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from everfold import Everfold, __version__
+from tests.web.own.test_scopes import signed
+
+pytestmark = pytest.mark.anyio
+
+WHO = "/everfold/v1/whoami"
+
+
+async def test_without_keys_the_caller_may_do_everything(
+    client: httpx.AsyncClient, everfold: Everfold
+) -> None:
+    told = (await client.get(WHO)).json()
+
+    assert told == {
+        "role": "operator",
+        "user": "",
+        "sees_all": True,
+        "key_id": "",
+        "namespace": everfold.log.keys.namespace,
+        "version": __version__,
+    }
+    assert (await client.get(f"{WHO}?user=ada")).status_code == 422
+
+
+async def test_a_key_is_told_its_role_and_user(
+    client: httpx.AsyncClient, everfold: Everfold
+) -> None:
+    key_id, headers = await signed(client, everfold, user="ada")
+
+    told = (await client.get(WHO, headers=headers)).json()
+
+    assert (told["role"], told["user"], told["sees_all"]) == ("user", "ada", False)
+    assert told["key_id"] == key_id
+    assert (await client.get(WHO)).status_code == 401
