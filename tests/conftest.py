@@ -12,9 +12,12 @@ from uuid import uuid4
 import pytest
 from hypothesis import settings
 
+from everfold.embedded.engines import Engine
 from tests.support import postgres, servers
+from tests.support.cluster import Cluster, StartCluster, cluster
 from tests.support.forked import ForkServer
 from tests.support.programs import StartProgram, programs
+from tests.support.sentinels import Sentinels, StartSentinels, sentinels
 from tests.support.servers import OwnServer, ServerChoice, StartServer
 
 # A slow moment of a busy machine is not a failure; pytest-timeout catches what hangs.
@@ -24,7 +27,7 @@ settings.load_profile("everfold")
 collect_ignore = [] if find_spec("playwright") else ["browser"]
 """`make browser` installs what a browser takes."""
 
-SERVERS = {"redis_server", "own_server"}
+SERVERS = {"redis_server", "own_server", "own_cluster", "own_sentinels"}
 """The fixtures that start servers."""
 CHOICE = pytest.StashKey[ServerChoice]()
 
@@ -107,18 +110,51 @@ def namespace(redis_server: str) -> Iterator[str]:
     servers.delete_namespace(redis_server, name)
 
 
-@pytest.fixture
-def own_server(server_choice: ServerChoice) -> Iterator[StartServer]:
-    """Start private servers: own_server(tcp=False, **settings) -> OwnServer, ended by the test."""
-    engine = server_choice.engine
-    if engine is None:
+@pytest.fixture(scope="session")
+def engine(server_choice: ServerChoice) -> Engine:
+    """The program of private servers."""
+    if server_choice.engine is None:
         pytest.fail("this test needs redis-server or valkey-server on PATH, or the embedded extra")
+    return server_choice.engine
+
+
+@pytest.fixture
+def own_server(engine: Engine) -> Iterator[StartServer]:
+    """Start private servers: own_server(tcp=False, **settings) -> OwnServer, ended by the test."""
     with ExitStack() as running:
 
         def start(*, tcp: bool = False, **settings: str) -> OwnServer:
             return running.enter_context(servers.own_server(engine, tcp=tcp, conf=None, **settings))
 
         yield start
+
+
+@pytest.fixture
+def own_cluster(engine: Engine) -> Iterator[StartCluster]:
+    """Start clusters: own_cluster(masters=3, replicas=1, **settings) -> Cluster."""
+    with ExitStack() as running:
+        yield lambda *count, **settings: running.enter_context(cluster(engine, *count, **settings))
+
+
+@pytest.fixture
+def redis_cluster(own_cluster: StartCluster) -> Cluster:
+    """A cluster of the test's own: three masters with a replica each."""
+    return own_cluster()
+
+
+@pytest.fixture
+def own_sentinels(engine: Engine) -> Iterator[StartSentinels]:
+    """Start Sentinel services: own_sentinels(replicas=2, sentinels=3, **settings) -> Sentinels."""
+    with ExitStack() as running:
+        yield lambda *count, **settings: running.enter_context(
+            sentinels(engine, *count, **settings)
+        )
+
+
+@pytest.fixture
+def redis_sentinels(own_sentinels: StartSentinels) -> Sentinels:
+    """A service of the test's own: a primary, two replicas and three Sentinels."""
+    return own_sentinels()
 
 
 @pytest.fixture(scope="session")

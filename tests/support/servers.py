@@ -138,6 +138,8 @@ class OwnServer:
         self._conf = conf
         self._settings = settings
         self._address = tcp_address() if tcp else ("unix", str(folder / "socket"))
+        self._before: tuple[str, ...] = ()
+        """What stands before the program, such as the namespace of the network that it runs in."""
         self._running: subprocess.Popen[bytes] | None = None
 
     @property
@@ -150,16 +152,29 @@ class OwnServer:
     def pid(self) -> int:
         return self._alive().pid
 
+    @property
+    def runs(self) -> bool:
+        """Whether it was started and not ended by the test since."""
+        return self._running is not None
+
     def start(self) -> None:
         """Start it and wait until it has loaded its data and answers."""
+        self.launch()
+        self.until_answering()
+
+    def launch(self) -> None:
+        """Start it, without waiting for it."""
         assert self._running is None, "it runs already"
         with (self.folder / "log").open("ab") as log:
             self._running = subprocess.Popen(
-                [self.engine.program, *self._arguments()], stdout=log, stderr=log
+                [*self._before, self.engine.program, *self._arguments()], stdout=log, stderr=log
             )
+
+    def until_answering(self) -> None:
+        """Wait until it has loaded its data and answers; RuntimeError when it ends before that."""
         deadline = time.monotonic() + START_S
         while not self.answers():
-            ended = self._running.poll() is not None
+            ended = self._alive().poll() is not None
             if ended or time.monotonic() > deadline:
                 raise RuntimeError(f"{self.engine} did not start:\n{self.log()}")
             time.sleep(0.01)

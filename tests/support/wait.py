@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, overload
 
@@ -35,6 +36,19 @@ async def eventually(condition: Callable[[], T | Awaitable[T]], within_s: float 
             raise AssertionError(f"{name} was still {answer!r} after {within_s} s")
         await anyio.sleep(pause_s)
         pause_s = min(pause_s * 1.5, LONGEST_PAUSE_S)
+
+
+def eventually_blocking(condition: Callable[[], T], within_s: float) -> T:
+    """As `eventually`, where no event loop runs."""
+    deadline = time.monotonic() + within_s
+    pause_s = FIRST_PAUSE_S
+    while not (answer := condition()):
+        if time.monotonic() >= deadline:
+            name = getattr(condition, "__qualname__", repr(condition))
+            raise AssertionError(f"{name} was still {answer!r} after {within_s} s")
+        time.sleep(pause_s)
+        pause_s = min(pause_s * 1.5, LONGEST_PAUSE_S)
+    return answer
 
 
 async def _asked(condition: Callable[[], T | Awaitable[T]]) -> T:
