@@ -23,8 +23,9 @@ RedisUrl = Annotated[
     str | None,
     Parameter(
         env_var="REDIS_URL",
-        help="The server: redis://, rediss:// or unix://. Default: the one in the file "
-        "that REDIS_URL_FILE names, else that of REDIS_HOST, else the embedded server.",
+        help="The server: redis://, rediss:// or unix://, redis+sentinel:// or redis+cluster://. "
+        "Default: the one in the file that REDIS_URL_FILE names, else that of REDIS_HOST, else the "
+        "embedded server.",
     ),
 ]
 RedisCa = Annotated[

@@ -24,7 +24,7 @@ from everfold.policy_settings import (
 from everfold.settings.config_place import locate, read_toml, shown
 from everfold.streams.border.logger import get_logger
 from everfold.streams.border.secrets import SecretUrl
-from everfold.streams.connections.tls import Tls
+from everfold.streams.connections.tls import Tls, has_tls
 from everfold.streams.errors import InvalidName, Misconfigured
 from everfold.streams.private_folder import expanded
 
@@ -100,7 +100,7 @@ def _server(url: object, values: Mapping[str, str], environ: Mapping[str, str]) 
         if not isinstance(url, str | SecretUrl):
             return SecretUrl("")  # refused with a sentence when it is opened
         text = SecretUrl(url).reveal()
-        return tls.added_to(text) if text.startswith("rediss://") else text
+        return tls.added_to(text) if has_tls(text) else text
     if found := named_url(environ, tls):
         return found
     if stored := values.get("redis_url"):

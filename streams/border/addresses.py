@@ -17,6 +17,11 @@ _QUERY_VALUE = re.compile(r"([?&;][^=&;?]*=)[^&;]*")
 _NO_PORT = re.compile(r"^([^/:\[\]]*):(?!\d*(?:/|$)).*")
 """A host, and behind its colon no port: as when the @ after a password was forgotten."""
 
+_SEVERAL = re.compile(r"rediss?\+(?:sentinel|cluster)://")
+"""Before the hosts of one service, with commas between them."""
+
+_HOST_AND_PORT = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d+")
+
 _SECRET_NAMES = (
     r"secret|password|passwd|passphrase|token|(?:api|private|seal)[_-]?key|credential|signature"
 )
@@ -97,11 +102,19 @@ def _masked(address: str) -> str:
         return scheme + MASK
     rest, fragment, _ = rest.partition("#")
     path, question, query = rest.partition("?")
-    shown = scheme + (f"{MASK}@" if at else "") + _NO_PORT.sub(rf"\1:{MASK}", path)
+    shown = scheme + (f"{MASK}@" if at else "") + _hosts(scheme, path)
     if question:
         query = _QUERY_VALUE.sub(rf"\1{MASK}", f"?{query}")
         shown += query if "=" in query else f"?{MASK}"
     return shown + (f"#{MASK}" if fragment else "")
+
+
+def _hosts(scheme: str, path: str) -> str:
+    """Return the hosts and what stands behind them, masked where a host may be a password."""
+    hosts = path.partition("/")[0].split(",")
+    if _SEVERAL.fullmatch(scheme) and all(map(_HOST_AND_PORT.fullmatch, hosts)):
+        return path
+    return _NO_PORT.sub(rf"\1:{MASK}", path)
 
 
 def _is_path(scheme: str, rest: str) -> bool:

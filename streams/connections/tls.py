@@ -18,6 +18,11 @@ from everfold.streams.errors import Misconfigured
 _NO = ("0", "f", "false", "n", "no", "off")
 
 
+def has_tls(url: str) -> bool:
+    """Say whether a URL of any form is one with TLS."""
+    return url.startswith(("rediss://", "rediss+"))
+
+
 class Tls(Struct, frozen=True):
     """What stands for the TLS options of a URL that does not have them. Empty means not set."""
 
@@ -46,13 +51,13 @@ class Tls(Struct, frozen=True):
     def added_to(self, url: str) -> str:
         """Return the URL with these options, except for those that it has already.
 
-        Raises Misconfigured for redis:// while any is set: the caller counts on TLS. A unix:// URL
-        stays as it is, for what it says does not leave the machine.
+        Raises Misconfigured for redis:// and the like while any is set: the caller counts on TLS. A
+        unix:// URL stays as it is, for what it says does not leave the machine.
         """
         scheme, _, query = url.partition("?")
         if not self.is_set() or scheme.startswith("unix://"):
             return url
-        if not scheme.startswith("rediss://"):
+        if not has_tls(url):
             raise Misconfigured(
                 f"settings of TLS need a URL with rediss://, and the server is named as "
                 f"{masked_address(url)!r}; write rediss://, or unset REDIS_CA, REDIS_CERT, "

@@ -21,6 +21,7 @@ from everfold.sinks.sql import _checked
 from everfold.sinks.webhook import WebhookSink
 from everfold.streams.border.addresses import masked_address, masked_receiver, masked_text
 from everfold.streams.errors import EverfoldError, Misconfigured
+from everfold.streams.nodes.address import parse_address
 from everfold.streams.redis.server import connect, connect_blocking, connection_arguments
 from tests.fuzz.cases import fuzz
 from tests.streams.border.test_secrets import said
@@ -47,12 +48,14 @@ SCHEMES = st.sampled_from(
     (
         *("redis", "rediss", "unix", "http", "https", "ws", "postgresql+asyncpg", "sqlite"),
         *("", "REDIS", "file", "javascript", "redis+x"),
+        *("redis+sentinel", "redis+cluster", "rediss+sentinel", "rediss+cluster"),
     )
 )  # fmt: skip
 MIDDLES = st.sampled_from(("://", "://", "://", ":", "//", ":/", ":///"))
 HOSTS = st.sampled_from(
     (
         *("h", "localhost", "127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1"),
+        *("h:1,i:2", "a,b", "[::1]:1,h", "h:,i", "h,"),
         *("example.com", "[fe80::1%25lo]", "a..b", "x" * 300, "[", "straße.example", "", "8.8.8.8"),
     )
 )  # fmt: skip
@@ -66,6 +69,7 @@ ENDS = st.sampled_from(
         *("", "", "/0", "/x", "/-1", "/0/1", "/99999999999999999999", f"?password={MARK}"),
         *(f"/0?ssl_password={MARK}", f"?sig={MARK}&x=1", f"?a=1;token={MARK}", "?db=x", "?ssl=1"),
         *("?socket_timeout=x", "?ssl_cert_reqs=none", "?ssl_min_version=9", "?db=", "?db=²", "?%"),
+        *(f"/s?sentinel_password={MARK}", f"/s/0?sentinel_user={MARK}", "/s/x", "/?db=1"),
         *("?protocol=3", "?socket_read_size=x", "?socket_keepalive=x", "?lib_name=a b", "?x"),
     )
 )  # fmt: skip
@@ -74,7 +78,8 @@ TEXTS = st.builds(
 )
 
 USES: tuple[Callable[[str], object], ...] = (
-    *(connect, connect_blocking, connection_arguments, read_address, _checked),
+    *(connect, connect_blocking, connection_arguments, parse_address, read_address, _checked),
+    lambda url: [repr(parse_address(url)), str(parse_address(url).shown)],
     lambda url: check_url(url, allow_private=False),
     lambda url: check_url(url, allow_private=True),
 )
