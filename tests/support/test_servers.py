@@ -10,9 +10,11 @@ import sys
 import pytest
 from redis.exceptions import RedisError
 
+from everfold.embedded.engines import Engine
 from tests.support import servers
 from tests.support.programs import ROOT
-from tests.support.servers import ServerChoice, StartServer, client
+from tests.support.server_choice import FORCE, ServerChoice, session_server
+from tests.support.servers import StartServer, client
 
 
 @pytest.mark.parametrize("tcp", [False, True], ids=["unix", "tcp"])
@@ -86,9 +88,25 @@ def test_only_the_keys_of_the_namespace_are_deleted(redis_url: str, namespace: s
         servers.delete_namespace(redis_url, other)
 
 
+@pytest.mark.parametrize("group", ["redis_cluster", "redis_sentinels"])
+def test_the_keys_of_a_namespace_are_deleted_from_all_servers_of_a_group(
+    group: str, request: pytest.FixtureRequest
+) -> None:
+    url = request.getfixturevalue(group).url
+    keys = ["{space:0.1}:log", "{space:1}:job:a", "{space:2.7}:job:a", "{space}:meta", "space:meta"]
+    with client(url) as redis:
+        for key in [*keys, "{space0}:meta"]:
+            redis.set(key, "x")
+
+        servers.delete_namespace(url, "space")
+
+        assert [redis.exists(key) for key in keys] == [0, 0, 0, 0, 0]
+        assert redis.exists("{space0}:meta")
+
+
 def _header(**environ: str) -> str:
     """Run pytest over nothing with another environment and return what it says."""
-    whole = {k: v for k, v in os.environ.items() if k not in ("REDIS_URL", servers.FORCE)}
+    whole = {k: v for k, v in os.environ.items() if k not in ("REDIS_URL", FORCE)}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "--collect-only", "-q", "-v", "tests/support/__init__.py"],
         cwd=ROOT,
@@ -107,17 +125,31 @@ def test_the_header_says_which_server_is_used() -> None:
 
 
 def test_a_forced_server_wins_over_the_url() -> None:
-    header = _header(REDIS_URL="redis://127.0.0.1:1/0", **{servers.FORCE: "embedded"})
+    header = _header(REDIS_URL="redis://127.0.0.1:1/0", **{FORCE: "embedded"})
 
     assert "server: embedded (EVERFOLD_TEST_SERVER=embedded)" in header
 
 
-def test_an_unknown_kind_of_server_is_refused() -> None:
-    assert "not one of" in _header(**{servers.FORCE: "sometimes"})
+@pytest.mark.parametrize("kind", ["", "cluster:", "sentinel:"])
+def test_an_engine_is_named_by_its_program(engine: Engine, kind: str) -> None:
+    forced = f"{kind}{engine.program}"
+
+    header = _header(**{FORCE: forced})
+
+    assert f"server: {kind.rstrip(':') or 'path'} ({FORCE}={forced})" in header
+    assert f"({engine.program})" in header
+
+
+@pytest.mark.parametrize("forced", ["sometimes", "cluster:redis1", "/no/such/server"])
+def test_an_unknown_kind_of_server_is_refused(forced: str) -> None:
+    assert "is not one of" in _header(**{FORCE: forced})
 
 
 def test_a_missing_server_is_an_error_and_not_a_skip() -> None:
     choice = ServerChoice("path", "forced", None)
 
-    with pytest.raises(RuntimeError, match="tests need a server"), servers.session_server(choice):
+    with (
+        pytest.raises(RuntimeError, match="tests need a server"),
+        session_server(choice),
+    ):
         pass
