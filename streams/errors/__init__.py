@@ -25,7 +25,7 @@
     │       WrongKeyType, AssetDamaged
     └── Unavailable      retry with back-off and the same event id: a write may have happened
             ServerUnreachable, ServerLoading, ServerReadOnly, ArchiveUnavailable,
-            ServerOutOfMemory, ServerError, AssetsUnavailable
+            ServerOutOfMemory, ServerError, AssetsUnavailable, TooFewReplicas
 
 Branches are what the caller does, leaves what happened; a leaf has its values as attributes."""
 
@@ -106,6 +106,7 @@ from everfold.streams.errors.unavailable import (
     ServerOutOfMemory,
     ServerReadOnly,
     ServerUnreachable,
+    TooFewReplicas,
     Unavailable,
 )
 from everfold.streams.errors.unknown import (
@@ -189,6 +190,7 @@ __all__ = [
     "ServerUnreachable",
     "SignatureInvalid",
     "SubscriptionUnknown",
+    "TooFewReplicas",
     "TooLarge",
     "Trimmed",
     "Unavailable",
