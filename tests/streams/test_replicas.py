@@ -185,7 +185,7 @@ async def test_what_needs_no_replica_goes_on_while_an_end_waits(one: Replicated)
 
 
 async def test_what_waits_for_replicas_holds_up_no_reader(one: Replicated) -> None:
-    async with opened(one, retry_for_s=3, replicas_within_s=1.0) as log:
+    async with opened(one, retry_for_s=3, replicas_within_s=8.0) as log:
         await log.submit(GRAPH)
         one.freeze()
         async with anyio.create_task_group() as tasks:
@@ -197,7 +197,7 @@ async def test_what_waits_for_replicas_holds_up_no_reader(one: Replicated) -> No
             for _ in range(300):
                 tasks.start_soon(submit)
             for _ in range(20):
-                with anyio.fail_after(0.8):
+                with anyio.fail_after(6):
                     await server_time_ms(log.redis)
                 await anyio.sleep(0.05)
             tasks.cancel_scope.cancel()
