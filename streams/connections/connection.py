@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any, SupportsIndex, cast
 
 import hiredis
@@ -48,6 +48,8 @@ class PatientConnection(AbstractConnection):
     """What CLIENT LIST is to show."""
     has_name = True
     """False once the server has refused the name."""
+    heard: Callable[[Exception], None] | None = None
+    """Called with each error reply, before its command gets it."""
     _limit: asyncio.Timeout | None = None
     _silence_s = 0.0
 
@@ -65,7 +67,13 @@ class PatientConnection(AbstractConnection):
 
         # The one place that sees all bytes when they come.
         reader.feed_data = heard  # type: ignore[method-assign]
-        self._parser.parse_error = reply_error  # type: ignore[method-assign]
+        self._parser.parse_error = self._noted_error  # type: ignore[method-assign]
+
+    def _noted_error(self, reply: str) -> Exception:
+        error, heard = reply_error(reply), type(self).heard
+        if heard is not None:
+            heard(error)
+        return error
 
     def cut(self) -> None:
         """End the connection at once: who waits for an answer gets a ConnectionError."""
@@ -151,10 +159,11 @@ def pool_like(pool: ConnectionPool, *, name: str, timeout_s: float) -> BlockingC
     )
 
 
-def cut_all(pool: ConnectionPool) -> None:
+def cut_all(pool: ConnectionPool, but: AbstractConnection | None = None) -> None:
     """End all connections of a pool at once. It opens new ones when they are asked for."""
     for connection in (*pool._available_connections, *pool._in_use_connections):
-        cast("PatientConnection", connection).cut()
+        if connection is not but:
+            cast("PatientConnection", connection).cut()
 
 
 def reply_error(reply: str) -> Exception:

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections import deque
 from collections.abc import Awaitable, Iterable, Sequence
 from itertools import zip_longest
 from typing import TypeVar, cast
-from weakref import WeakSet
 
 import redis.exceptions as theirs
 from msgspec import Struct
@@ -35,7 +33,6 @@ from everfold.streams.connections.connection import (
 from everfold.streams.connections.owner import Owner
 from everfold.streams.connections.tls_errors import NO_TLS
 from everfold.streams.events.limits import BATCH_LIMIT_BYTES
-from everfold.streams.telemetry.measures import FAST_S, histogram
 
 WRITERS = 2
 """Connections that carry commands at once. With more of them, fewer commands share a write."""
@@ -53,12 +50,6 @@ BATCH_BYTES = BATCH_LIMIT_BYTES
 REPLY_BYTES = 512 * 1024
 """Bytes of the answers to one write, as far as they are known before: a server cuts a connection
 off whose answers pile up beyond its limit."""
-
-REPLICAS_S = histogram(
-    "everfold_replicas_seconds",
-    "Time that one write to the server waited for its replicas, after all else was answered.",
-    bounds=FAST_S,
-)
 
 T = TypeVar("T")
 
@@ -79,8 +70,6 @@ class _PendingCommand(Struct, eq=False):
     reply_bytes: int = 0
     together: int = 0
     """Commands in `packed` whose answers come as one list; 0 for a single command."""
-    wait: tuple[int, int] = (0, 0)
-    """Replicas that must have it, and ms to wait for them; their number is one more answer."""
 
 
 class PipeliningRedis(LedgerRedis):
@@ -92,46 +81,71 @@ class PipeliningRedis(LedgerRedis):
     what people know the server by.
     """
 
-    def __init__(self, pool: ConnectionPool, timeout_s: float, name: str = "") -> None:
+    def __init__(
+        self,
+        pool: ConnectionPool,
+        timeout_s: float,
+        name: str = "",
+        changes: ChangeCount | None = None,
+    ) -> None:
         super().__init__(connection_pool=pool)
         self.response_callbacks.clear()  # they guess from options that raw commands do not have
         self.name = name or _name(pool)
         self.auto_close_connection_pool = True
         self._timeout_s = timeout_s
         self.owner = Owner()
-        self.changes = ChangeCount()
-        self._readers = WeakSet[ConnectionPool]()
+        self.changes = changes or ChangeCount()
+        cast("PatientConnection", pool.connection_class).heard = self.hear
         self._pending: deque[_PendingCommand] = deque()
         self._writers: set[asyncio.Task[None]] = set()
         self._idle: list[asyncio.Future[None]] = []
         self._batch_limit = BATCH_LIMIT
-        self._waiting: PipeliningRedis | None = None
-        """Sends what waits for replicas, on connections of its own: nothing else stands behind."""
 
     async def execute_command(
         self, *arguments: Argument, reply_bytes: int = 0, **_: object
     ) -> object:
         if self.gate is not None:
             await self.gate()
-        return await self._enqueue(arguments, reply_bytes)
+        return await self.enqueue(arguments, reply_bytes)
 
     async def execute_all(
         self, commands: Iterable[Sequence[Argument]], reply_bytes: Sequence[int] = ()
     ) -> list[object]:
         if self.gate is not None:
             await self.gate()
-        pairs = zip_longest(commands, reply_bytes, fillvalue=0)
-        answers = [self._enqueue(cast("Sequence[Argument]", a), size) for a, size in pairs]
-        await asyncio.gather(*answers, return_exceptions=True)
-        return [answer.result() for answer in answers]
+        answers = await self.outcomes(commands, reply_bytes)
+        if (
+            error := next((one for one in answers if isinstance(one, Exception)), None)
+        ) is not None:
+            raise error
+        return answers
 
     async def execute_together(self, *commands: Sequence[Argument]) -> list[object]:
         if self.gate is not None:
             await self.gate()
-        if len(commands) > 1 and commands[-1][0] == "WAIT":
-            return await self._wait_for_replicas(commands[:-1], commands[-1])
+        return await self.together(commands)
+
+    def enqueue(
+        self, arguments: Sequence[Argument], reply_bytes: int = 0
+    ) -> asyncio.Future[object]:
+        """Put a command among those that are sent next, without the gate; return its answer."""
+        return self._add(packed(arguments), reply_bytes)
+
+    async def outcomes(
+        self, commands: Iterable[Sequence[Argument]], reply_bytes: Sequence[int] = ()
+    ) -> list[object]:
+        """As `execute_all`, but without the gate, and an error stands in its command's place."""
+        pairs = zip_longest(commands, reply_bytes, fillvalue=0)
+        answers = [self.enqueue(cast("Sequence[Argument]", a), size) for a, size in pairs]
+        return cast("list[object]", await asyncio.gather(*answers, return_exceptions=True))
+
+    async def together(self, commands: Sequence[Sequence[Argument]]) -> list[object]:
+        """As `execute_together`, but without the gate."""
         sent = b"".join([packed(one) for one in commands])
         return cast("list[object]", await self._add(sent, together=len(commands)))
+
+    def hear(self, error: Exception) -> None:
+        """Be told of each error reply and each broken connection; here it changes nothing."""
 
     def at(self, key: str) -> PipeliningRedis:
         return self
@@ -144,7 +158,8 @@ class PipeliningRedis(LedgerRedis):
 
     def blocking(self, key: str, *, name: str, block_s: float) -> Redis:
         pool = pool_like(self.connection_pool, name=name, timeout_s=block_s + self._timeout_s)
-        self._readers.add(pool)
+        cast("PatientConnection", pool.connection_class).heard = self._hear_reader
+        self.changes.add_reader(pool)
         made = Redis.from_pool(pool)
         made.response_callbacks.clear()
         return made
@@ -161,24 +176,19 @@ class PipeliningRedis(LedgerRedis):
         Commands without an answer fail with a ConnectionError.
         """
         self.changes.rise()
-        for pool in (self.connection_pool, *self._readers):
-            cut_all(pool)
+        self.cut()
 
-    async def _wait_for_replicas(
-        self, commands: Sequence[Sequence[Argument]], wait: Sequence[Argument]
-    ) -> list[object]:
-        self.owner.loop()
-        if self._waiting is None:
-            self._waiting = PipeliningRedis(self.connection_pool, self._timeout_s, self.name)
-            self._waiting.changes, self._waiting._readers = self.changes, self._readers
-        sent, asked = b"".join([packed(one) for one in commands]), (int(wait[1]), int(wait[2]))
-        answer = self._waiting._add(sent, together=len(commands), wait=asked)
-        return cast("list[object]", await answer)
+    def cut(self) -> None:
+        """Drop all connections but those of blocking reads; commands without an answer fail."""
+        cut_all(self.connection_pool)
+
+    def _hear_reader(self, error: Exception) -> None:
+        self.hear(error)
+        if says_replica(error):
+            self.changes.rise()
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         """Close all connections; commands without an answer fail with a ConnectionError."""
-        if self._waiting is not None:
-            await self._waiting.aclose(close_connection_pool)
         while writers := list(self._writers):
             for writer in writers:
                 writer.cancel()
@@ -186,18 +196,9 @@ class PipeliningRedis(LedgerRedis):
             await asyncio.wait(writers, timeout=0.1)
         await super().aclose(close_connection_pool)
 
-    def _enqueue(self, arguments: Sequence[Argument], reply_bytes: int) -> asyncio.Future[object]:
-        return self._add(packed(arguments), reply_bytes)
-
-    def _add(
-        self,
-        sent: bytes,
-        reply_bytes: int = 0,
-        together: int = 0,
-        wait: tuple[int, int] = (0, 0),
-    ) -> asyncio.Future[object]:
+    def _add(self, sent: bytes, reply_bytes: int = 0, together: int = 0) -> asyncio.Future[object]:
         answer: asyncio.Future[object] = self.owner.loop().create_future()
-        mine = _PendingCommand(sent, answer, reply_bytes, together, wait)
+        mine = _PendingCommand(sent, answer, reply_bytes, together)
         self._pending.append(mine)
         if len(self._pending) == 1:
             self._wake_writer()
@@ -230,6 +231,7 @@ class PipeliningRedis(LedgerRedis):
             raise
         except Exception as error:
             # No connection is to be had: fail what is pending. One broke: fail what was on it.
+            self.hear(error)
             if len(batch) > 1:
                 self._batch_limit = max(1, len(batch) // 4)
             _fail(batch or self._all_pending(), error)
@@ -285,23 +287,13 @@ class PipeliningRedis(LedgerRedis):
         Return whether the server says that it is a replica.
         """
         sent, is_replica = b"".join([pending.packed for pending in batch]), False
-        replicas, wait_ms = (max(each) for each in zip(*(one.wait for one in batch), strict=True))
-        if replicas:
-            sent += packed(("WAIT", replicas, wait_ms))
-        async with connection.patience(self._timeout_s + wait_ms / 1000, len(sent)):
+        async with connection.patience(self._timeout_s, len(sent)):
             await connection.send_packed_command(sent, check_health=False)
-            replies = list[list[object]]()
             for pending in batch:
                 answers = [await _answer(connection) for _ in range(pending.together or 1)]
                 refusals = [answer for answer in answers if isinstance(answer, Exception)]
                 is_replica = is_replica or any(map(says_replica, refusals))
-                replies.append(answers)
-                if not pending.wait[0]:
-                    resolve(pending.answer, answers if pending.together else answers[0])
-            if replicas:
-                had = await _replicas(connection)
-                for pending, answers in zip(batch, replies, strict=True):
-                    resolve(pending.answer, [*answers, had])
+                resolve(pending.answer, answers if pending.together else answers[0])
         self._batch_limit = min(BATCH_LIMIT, self._batch_limit + 1)
         return is_replica
 
@@ -310,8 +302,6 @@ class PipeliningRedis(LedgerRedis):
         await connection.disconnect()
         await self.connection_pool.disconnect(inuse_connections=False)
         self.changes.rise()
-        for pool in self._readers:
-            cut_all(pool)
 
     async def _in_time(self, awaitable: Awaitable[T]) -> T:
         try:
@@ -344,11 +334,3 @@ async def _answer(connection: PatientConnection) -> object:
         return await connection.read_response(timeout=math.inf)
     except theirs.ResponseError as error:
         return error
-
-
-async def _replicas(connection: PatientConnection) -> object:
-    """Return the answer of a WAIT."""
-    began_s = time.perf_counter()
-    had = await _answer(connection)
-    REPLICAS_S.observe(time.perf_counter() - began_s)
-    return had

@@ -18,6 +18,7 @@ from everfold.streams.errors import (
     ServerReadOnly,
     ServerRefusesAccess,
     ServerUnreachable,
+    SlotMoved,
     WrongKeyType,
 )
 
@@ -39,22 +40,26 @@ class NoGroup(ServerError):
 
 _ROWS: tuple[tuple[str, type[EverfoldError], str], ...] = (
     (
-        r"MOVED\b|ASK\b|CROSSSLOT\b|.*\bnon local key\b|.*do not hash to the same slot|"
+        r"(MOVED|ASK|TRYAGAIN)\b|.*\bnon local key\b",
+        SlotMoved,
+        "keys are moved to another node of the cluster: wait until that is done",
+    ),
+    (
+        r"CROSSSLOT\b|.*do not hash to the same slot",
+        ServerInCluster,
+        "the server is a cluster, and keys that belong together lie at several of its nodes: make "
+        "a new namespace there, or give REDIS_URL the address of one server",
+    ),
+    (
         r"SELECT is not allowed in cluster mode",
         ServerInCluster,
-        "the server is a node of a Redis Cluster, which Everfold does not support: give REDIS_URL "
-        "the address of a Redis or Valkey that is not in cluster mode",
+        "the server is a cluster, which has the database 0 only: write /0 in the URL",
     ),
     (
         r"CLUSTERDOWN\b",
         ServerUnreachable,
-        "the server is a node of a Redis Cluster that does not serve its slots now: give REDIS_URL "
-        "the address of a Redis or Valkey that is not in cluster mode",
-    ),
-    (
-        r"TRYAGAIN\b",
-        ServerLoading,
-        "the server moves keys to another node of its cluster: wait until that is done",
+        "the cluster does not serve all of its slots: wait for its failover; at a node "
+        "CLUSTER INFO says more",
     ),
     (
         r"LOADING\b",

@@ -25,7 +25,7 @@
     │       WrongKeyType, AssetDamaged
     └── Unavailable      retry with back-off and the same event id: a write may have happened
             ServerUnreachable, ServerLoading, ServerReadOnly, ArchiveUnavailable,
-            ServerOutOfMemory, ServerError, AssetsUnavailable, TooFewReplicas
+            ServerOutOfMemory, ServerError, AssetsUnavailable, SlotMoved
 
 Branches are what the caller does, leaves what happened; a leaf has its values as attributes."""
 
@@ -106,7 +106,7 @@ from everfold.streams.errors.unavailable import (
     ServerOutOfMemory,
     ServerReadOnly,
     ServerUnreachable,
-    TooFewReplicas,
+    SlotMoved,
     Unavailable,
 )
 from everfold.streams.errors.unknown import (
@@ -189,8 +189,8 @@ __all__ = [
     "ServerTooOld",
     "ServerUnreachable",
     "SignatureInvalid",
+    "SlotMoved",
     "SubscriptionUnknown",
-    "TooFewReplicas",
     "TooLarge",
     "Trimmed",
     "Unavailable",

@@ -37,7 +37,7 @@ class ServerNotTrusted(Misconfigured):
 
 
 class ServerInCluster(Misconfigured):
-    """The server is one node of a Redis Cluster, which Everfold does not support."""
+    """The server is a cluster, and what it was asked is only possible on one server."""
 
 
 class PartitionMismatch(Misconfigured):

@@ -6,6 +6,7 @@ job's keys are. Its levels say which events may be written and must be readable;
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Iterator
@@ -96,24 +97,29 @@ async def find_namespace(
     return _checked(name, partitions, stored) if b"partitions" in stored else None
 
 
-async def known_namespaces(redis: Redis) -> tuple[str, ...]:
+async def known_namespaces(redis: LedgerRedis) -> tuple[str, ...]:
     """Return the names of namespaces on the server, sorted, for a sentence to people.
 
     Where the server has very many keys some may be missing; none where it refuses SCAN.
     """
+    until_s = time.monotonic() + LOOK_S
+    each = await asyncio.gather(*(_named_at(node, until_s) for node in redis.primaries()))
+    return tuple(sorted(set().union(*each)))[:NAMED_LIMIT]
+
+
+async def _named_at(node: LedgerRedis, until_s: float) -> set[str]:
     found, cursor, names = set[str](), b"0", re.compile(rb"([A-Za-z0-9][A-Za-z0-9._-]*):meta")
-    deadline_s = time.monotonic() + LOOK_S
     try:
-        while time.monotonic() < deadline_s and len(found) < NAMED_LIMIT:
+        while time.monotonic() < until_s and len(found) < NAMED_LIMIT:
             pattern = ("MATCH", "*:meta", "COUNT", 5000, "TYPE", "hash")
-            reply = await command(redis, "SCAN", cursor, *pattern)
+            reply = await command(node, "SCAN", cursor, *pattern)
             cursor, keys = cast("tuple[bytes, list[bytes]]", reply)
             found |= {match[1].decode() for key in keys if (match := names.fullmatch(key))}
             if cursor == b"0":
                 break
     except (ServerRefusesAccess, ServerError):
-        return ()
-    return tuple(sorted(found))
+        return set()
+    return found
 
 
 async def check_namespace(redis: Redis, opened: Namespace) -> Levels:
@@ -220,6 +226,7 @@ class OpenedNamespace:
 
         Raises as `open_namespace`.
         """
+        redis.home = Keyspace(name, 1).meta()
         if creates:
             return cls(redis, await open_namespace(redis, name, partitions), partitions)
         if (found := await find_namespace(redis, name, partitions)) is not None:

@@ -12,10 +12,13 @@ from redis.asyncio import Redis
 
 from everfold.streams.border.logger import get_logger
 from everfold.streams.border.secrets import SecretUrl
+from everfold.streams.connections.client import LedgerRedis
 from everfold.streams.connections.pipelining import PipeliningRedis
 from everfold.streams.errors import ServerError, ServerRefusesAccess, ServerTooOld
+from everfold.streams.nodes.address import parse_address
 from everfold.streams.nodes.pools import COMMAND_TIMEOUT_S, pool_of
-from everfold.streams.redis.redis_errors import command
+from everfold.streams.nodes.routed_redis import RoutedRedis
+from everfold.streams.redis.redis_errors import command, mapped_errors
 
 logger = get_logger("everfold.server")
 
@@ -39,6 +42,41 @@ def connect(
     answer. Close it with `aclose`. Raises NoServer for a URL that is none.
     """
     return PipeliningRedis(pool_of(url, name, timeout_s, None), timeout_s)
+
+
+async def open_redis(url: str | SecretUrl, *, name: str = "everfold") -> LedgerRedis:
+    """Return a client for a URL of any form, once it is known what stands there.
+
+    A plain URL of one node of a cluster gives the client of the cluster. Raises NoServer for a URL
+    that is none, ServerRefusesAccess, or a leaf of Unavailable; nothing stays open then.
+    """
+    address = parse_address(url)
+    if address.kind != "cluster":
+        redis = connect(url, name=name)
+        try:
+            if address.kind == "sentinel" or not await _is_in_cluster(redis):
+                return redis
+        except BaseException:
+            await redis.aclose()
+            raise
+        await redis.aclose()
+    routed = RoutedRedis(address, name, COMMAND_TIMEOUT_S)
+    try:
+        with mapped_errors():
+            await routed.ready()
+    except BaseException:
+        await routed.aclose()
+        raise
+    return routed
+
+
+async def _is_in_cluster(redis: PipeliningRedis) -> bool:
+    try:
+        said = cast("list[object]", await command(redis, "HELLO", 2))  # everybody may send it
+    except (ServerRefusesAccess, ServerError):
+        return False  # a proxy, which hides what stands behind it
+    pairs = dict(zip(said[::2], said[1::2], strict=False))
+    return pairs.get(b"mode") == b"cluster"
 
 
 def connect_blocking(

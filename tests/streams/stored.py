@@ -11,7 +11,6 @@ from everfold.streams.connections.replies import NoGroup
 from everfold.streams.redis import scripts
 from everfold.streams.redis.keys import PRIORITIES, RUNNERS_GROUP
 from everfold.streams.redis.redis_errors import command, read_hash
-from everfold.streams.redis.script import Script
 
 
 class Stored(Struct, frozen=True):
@@ -86,7 +85,7 @@ async def _scores(log: Log, key: str) -> dict[str, int]:
 async def load_scripts(log: Log) -> None:
     """Make the server know all scripts: the first reply of an unknown one is only NOSCRIPT, and
     to lose that one loses nothing."""
-    found = [value for value in vars(scripts).values() if isinstance(value, Script)]
+    found = [value for value in vars(scripts).values() if isinstance(value, scripts.Script)]
     assert len(found) > 9
     for script in found:
         await command(log.redis, "SCRIPT LOAD", script.source)

@@ -14,7 +14,7 @@ from anyio.abc import ByteStream, SocketAttribute
 from everfold.streams import errors
 from everfold.streams.connections.connection import reply_error
 from everfold.streams.connections.replies import SHOWN_LIMIT, is_passing
-from everfold.streams.errors import EverfoldError, ServerError, ServerInCluster, ServerUnreachable
+from everfold.streams.errors import EverfoldError, ServerError, ServerUnreachable, SlotMoved
 from everfold.streams.redis.redis_errors import command, mapped_errors
 from everfold.streams.redis.server import connect
 from tests.support import resp
@@ -101,7 +101,7 @@ async def test_a_reply_that_redis_py_cannot_parse_is_known_too_and_breaks_no_con
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, answer)
         redis = connect(f"redis://127.0.0.1:{port}")
-        with pytest.raises(ServerInCluster, match="MOVED 1 a:1"):
+        with pytest.raises(SlotMoved, match="MOVED 1 a:1"):
             await command(redis, "GET", "x")
         assert await command(redis, "GET", "x") == b"OK"
         assert redis.connections_opened() == 1

@@ -17,6 +17,7 @@ from everfold.streams.errors import (
     ServerReadOnly,
     ServerRefusesAccess,
     ServerUnreachable,
+    SlotMoved,
     WrongKeyType,
 )
 
@@ -31,29 +32,29 @@ class ErrorReply(Struct, frozen=True):
 REPLIES = tuple(
     ErrorReply(*row)
     for row in (
-        ("MOVED 13016 127.0.0.1:18302", ServerInCluster, "not in cluster mode"),
-        ("ASK 13016 127.0.0.1:18302", ServerInCluster, "not in cluster mode"),
+        ("MOVED 13016 127.0.0.1:18302", SlotMoved, "wait until that is done"),
+        ("ASK 13016 127.0.0.1:18302", SlotMoved, "wait until that is done"),
         (
             "CROSSSLOT Keys in request don't hash to the same slot",
             ServerInCluster,
-            "not in cluster mode",
+            "a new namespace there",
         ),
         (
             "ERR Script attempted to access a non local key in a cluster node",
-            ServerInCluster,
-            "not in cluster mode",
+            SlotMoved,
+            "wait until that is done",
         ),
         (
             "ERR Script attempted to access keys that do not hash to the same slot",
             ServerInCluster,
-            "not in cluster mode",
+            "a new namespace there",
         ),
-        ("ERR SELECT is not allowed in cluster mode", ServerInCluster, "not in cluster mode"),
-        ("CLUSTERDOWN The cluster is down", ServerUnreachable, "not in cluster mode"),
-        ("CLUSTERDOWN Hash slot not served", ServerUnreachable, "not in cluster mode"),
+        ("ERR SELECT is not allowed in cluster mode", ServerInCluster, "write /0"),
+        ("CLUSTERDOWN The cluster is down", ServerUnreachable, "wait for its failover"),
+        ("CLUSTERDOWN Hash slot not served", ServerUnreachable, "wait for its failover"),
         (
             "TRYAGAIN Multiple keys request during rehashing of slot",
-            ServerLoading,
+            SlotMoved,
             "wait until that is done",
         ),
         (

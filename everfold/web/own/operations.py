@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from everfold.web.farm.stream.farm_stream import FARM_STREAM
-from everfold.web.farm.stream.preview import PREVIEW
 from everfold.web.openapi.route import OPENAPI
 from everfold.web.operation import Operation
 from everfold.web.own.acts import ACTS_ON_JOBS
@@ -31,7 +29,5 @@ OWN: tuple[Operation, ...] = (
     *ALL_EVENTS,
     *QUEUES,
     *FARM,
-    *FARM_STREAM,
-    *PREVIEW,
     *SUBSCRIPTIONS,
 )

@@ -28,7 +28,9 @@ def test_the_slots_of_the_specification(key: str, slot: int) -> None:
     assert slot_of(key) == slot_of(key.encode()) == slot
 
 
-@given(st.text(), st.text(st.characters(codec="utf-8", exclude_characters="{}"), min_size=1), st.text())
+@given(
+    st.text(), st.text(st.characters(codec="utf-8", exclude_characters="{}"), min_size=1), st.text()
+)
 def test_only_the_tag_decides(before: str, tag: str, after: str) -> None:
     before = before.replace("{", "")
     assert slot_of(f"{before}{{{tag}}}{after}") == slot_of(f"{{{tag}}}")

@@ -1,1 +1,0 @@
-"""What one who looks at the farm is sent, on one connection."""

@@ -1,0 +1,254 @@
+"""The nodes of a cluster: who has which slot now, asked anew when something does not fit.
+
+Rule: whoever was ever heard of may be asked, but one that failed is asked last. Nobody asks more
+often than once a second, and nobody waits longer than ASK_S for one round.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Awaitable, Callable
+
+import redis.exceptions as theirs
+
+from everfold.streams.border.logger import get_logger
+from everfold.streams.connections.change import ChangeCount
+from everfold.streams.connections.connection import says_replica
+from everfold.streams.connections.pipelining import PipeliningRedis
+from everfold.streams.errors import EverfoldError, ServerUnreachable
+from everfold.streams.nodes.endpoint import Endpoint
+from everfold.streams.nodes.slots import SLOTS
+from everfold.streams.nodes.topology import (
+    QUESTION,
+    Redirect,
+    Topology,
+    read_redirect,
+    read_topology,
+)
+
+logger = get_logger("everfold.nodes")
+
+ASK_S = 2.0
+"""Longest wait for the answers of one round."""
+LATECOMERS_S = 0.2
+"""How much longer than for the first answer, for one that has heard more."""
+ASKED_AT_ONCE = 5
+PAUSE_S = 1.0
+"""Shortest time between two rounds."""
+LOOK_EVERY_S = 5.0
+"""Longest time between two rounds: who only waits at a node does not see that it is frozen."""
+NODES_LIMIT = 200
+"""Nodes that are remembered."""
+
+_FAILED = (theirs.ConnectionError, theirs.TimeoutError, theirs.ClusterError, OSError)
+
+
+class NodeRedis(PipeliningRedis):
+    """The client of one node, which tells all errors that it meets."""
+
+    told: Callable[[Exception], None] | None = None
+    endpoint: Endpoint
+
+    def hear(self, error: Exception) -> None:
+        if self.told is not None:
+            self.told(error)
+
+
+class ClusterNodes:
+    """`make` returns the client of a node. To be used in one event loop; end it with `aclose`."""
+
+    def __init__(
+        self,
+        seeds: tuple[Endpoint, ...],
+        make: Callable[[Endpoint], NodeRedis],
+        changes: ChangeCount,
+    ) -> None:
+        self._seeds, self._make, self._changes = seeds, make, changes
+        self._clients: dict[Endpoint, NodeRedis] = {}
+        self._opened_before = 0
+        self._known: dict[Endpoint, None] = dict.fromkeys(seeds)
+        self._suspects = set[Endpoint]()
+        self._owners: list[Endpoint | None] = [None] * SLOTS
+        self._primaries: frozenset[Endpoint] = frozenset()
+        self._used = set[int]()
+        self._round: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._wanted = asyncio.Event()
+        self._asked_at_s = float("-inf")
+        self._why: Exception | None = None
+
+    async def ready(self) -> None:
+        """Return once it is known who has which slot. Raises what the nodes answered instead."""
+        if self._watch is None:
+            self._watch = asyncio.create_task(self._look_again())
+        if not self._primaries:
+            await self.refresh()
+        if not self._primaries:
+            raise self._why or ServerUnreachable("no node of the cluster answers: check REDIS_URL")
+
+    def of(self, slot: int) -> NodeRedis:
+        """Return the client of a slot's primary. Raises ServerUnreachable where it has none."""
+        owner = self._owners[slot]
+        if owner is None:
+            self._wanted.set()
+            raise ServerUnreachable(
+                f"no node of the cluster serves slot {slot} now: wait for its failover, or give "
+                "the slot to a node"
+            )
+        self._used.add(slot)
+        return self.client(owner)
+
+    def client(self, at: Endpoint) -> NodeRedis:
+        """Return the client of one node, made when it is first asked for."""
+        if at not in self._clients:
+            self._remember(at)
+            made = self._make(at)
+            made.endpoint, made.told = at, lambda error: self._hear(at, error)
+            self._clients[at] = made
+        return self._clients[at]
+
+    def primaries(self) -> list[NodeRedis]:
+        """Return a client of each primary that has a slot."""
+        return [self.client(one) for one in sorted(self._primaries)]
+
+    def redirect(self, error: Exception, asked: NodeRedis) -> Redirect | None:
+        """Return where a node sends a command, None where its error says something else."""
+        return _redirect(error, asked.endpoint)
+
+    def opened(self) -> int:
+        """Return how often a connection to any node was opened."""
+        each = (client.connections_opened() for client in self._clients.values())
+        return self._opened_before + sum(each)
+
+    async def refresh(self) -> None:
+        """Ask who has which slot now; callers at the same time share one round."""
+        if self._round is None or self._round.done():
+            self._round = asyncio.create_task(self._ask_around())
+        await asyncio.shield(self._round)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        for task in (self._watch, self._round):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task], timeout=1.0)
+        await asyncio.gather(*(one.aclose() for one in self._clients.values()))
+
+    def _hear(self, at: Endpoint, error: Exception) -> None:
+        """Note what an error of a node says of the cluster."""
+        found = _redirect(error, at)
+        if found is not None and found.is_moved:
+            self._note_moved(found)
+        elif isinstance(error, _FAILED) or says_replica(error):
+            self._suspects.add(at)
+            self._wanted.set()
+
+    def _note_moved(self, found: Redirect) -> None:
+        if self._owners[found.slot] == found.to:
+            return
+        self._remember(found.to)
+        self._owners[found.slot] = found.to
+        self._primaries |= {found.to}
+        self._wanted.set()
+        self._changes.rise()
+
+    def _remember(self, at: Endpoint) -> None:
+        """Keep a node among those that may be asked; the oldest that has no slot is forgotten."""
+        self._known.setdefault(at, None)
+        if len(self._known) <= NODES_LIMIT:
+            return
+        kept = {*self._seeds, *self._primaries, at}
+        old = [one for one in self._known if one not in kept]
+        for one in old[: len(self._known) - NODES_LIMIT]:
+            del self._known[one]
+            self._suspects.discard(one)
+            if (client := self._clients.pop(one, None)) is not None:
+                self._opened_before += client.connections_opened()
+                client.cut()
+
+    async def _look_again(self) -> None:
+        """Ask when something did not fit, and now and then."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY_S):
+                    await self._wanted.wait()
+            self._wanted.clear()
+            await self.refresh()
+
+    async def _ask_around(self) -> None:
+        pause_s = self._asked_at_s + PAUSE_S - time.monotonic()
+        if pause_s > 0:
+            await asyncio.sleep(pause_s)
+        self._asked_at_s = time.monotonic()
+        asked = self._candidates()
+        found = [one for one in await _answers([self._view(at) for at in asked]) if one is not None]
+        if found:
+            self._take(max(found, key=lambda one: (one.is_ok, one.epoch)))
+
+    def _candidates(self) -> list[Endpoint]:
+        """Return whom to ask: first who has not failed, and of these primaries."""
+        each = list(self._known)
+        random.shuffle(each)
+        each.sort(key=lambda one: (one in self._suspects, one not in self._primaries))
+        return each[:ASKED_AT_ONCE]
+
+    async def _view(self, at: Endpoint) -> Topology | None:
+        """Return what one node says, None where it does not."""
+        try:
+            async with asyncio.timeout(ASK_S):
+                answers = await self.client(at).together(QUESTION)
+        except (theirs.RedisError, EverfoldError, OSError) as error:
+            self._suspects.add(at)
+            self._why = error
+            logger.debug("node_silent node=%s error=%r", at, error)
+            return None
+        if isinstance(answers[0], Exception):
+            self._why = answers[0]
+        found = read_topology(answers, at)
+        (self._suspects.discard if found is not None else self._suspects.add)(at)
+        return found
+
+    def _take(self, found: Topology) -> None:
+        """Take over a view; who has lost what somebody uses is asked nothing more."""
+        is_changed = found.primaries != self._primaries or any(
+            found.owners[slot] != self._owners[slot] for slot in self._used
+        )
+        left = self._primaries - found.primaries
+        self._owners, self._primaries = list(found.owners), found.primaries
+        for one in (*found.primaries, *found.replicas):
+            self._remember(one)
+        for one in left:
+            if one in self._clients:
+                self._clients[one].cut()
+        if is_changed:
+            shown = ", ".join(map(str, sorted(found.primaries)))
+            logger.info("cluster_changed primaries=%s epoch=%s", shown, found.epoch)
+            self._changes.rise()
+
+
+def _redirect(error: Exception, asked: Endpoint) -> Redirect | None:
+    if isinstance(error, theirs.AskError):  # MovedError is one of these
+        code = "MOVED" if isinstance(error, theirs.MovedError) else "ASK"
+        return read_redirect(f"{code} {error}", asked)
+    return read_redirect(str(error), asked) if isinstance(error, theirs.ResponseError) else None
+
+
+async def _answers(asking: list[Awaitable[Topology | None]]) -> list[Topology | None]:
+    """Return the answers that come in time: the first, and those that come soon after it."""
+    tasks = {asyncio.ensure_future(one) for one in asking}
+    waiting, found, until_s = set(tasks), list[Topology | None](), time.monotonic() + ASK_S
+    try:
+        while waiting and (left_s := until_s - time.monotonic()) > 0:
+            done, waiting = await asyncio.wait(
+                waiting, timeout=left_s, return_when=asyncio.FIRST_COMPLETED
+            )
+            found += [task.result() for task in done]
+            if any(found):
+                until_s = min(until_s, time.monotonic() + LATECOMERS_S)
+    finally:
+        for task in tasks:
+            task.cancel()
+    return found
