@@ -11,7 +11,7 @@ from everfold.contract.json_schema import Schema, event_document, events_documen
 from everfold.streams.errors import Misconfigured
 from everfold.streams.events import event as events
 from everfold.streams.events import record
-from everfold.streams.redis.scripts import Script
+from everfold.streams.redis.script import Script
 
 
 def json_schema(event_type: str = "") -> str:

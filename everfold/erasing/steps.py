@@ -22,7 +22,7 @@ from everfold.streams.assets.upload_names import forget_names
 from everfold.streams.leases.acts import note_act
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.retry import with_retry
-from everfold.streams.redis.scripts import Script
+from everfold.streams.redis.script import Script
 from everfold.streams.sealing.user_keys import drop_key
 from everfold.streams.user_files.user_files import forget_user
 

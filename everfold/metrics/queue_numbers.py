@@ -59,6 +59,8 @@ class Queues(Struct, frozen=True, kw_only=True):
     by_name: Mapping[str, QueueNumbers]
     count: int
     """How many there are."""
+    at_ms: int = 0
+    """Server time before they were read, Unix ms."""
 
 
 async def read_queues(
@@ -94,7 +96,7 @@ async def read_queues(
             is_paused=name in paused,
             run_s=run_times[name].mean_s if name in run_times else None,
         )
-    return Queues(by_name=found, count=len(names))
+    return Queues(by_name=found, count=len(names), at_ms=now_ms)
 
 
 def is_up(one: BackendStatus) -> bool:

@@ -65,6 +65,7 @@ class Sampled:
         self._backends = _Kept(everfold.backends)
         self._runners = _Kept(everfold.runners)
         self._queues = _Kept(self._read_queues)
+        self._later = _Kept(lambda: count_later(everfold.log, LATER_LIMIT))
         self._assets = _Kept(lambda: _assets_bytes(everfold.log), KEEP_ASSETS_S)
         self._all = _Kept(self._read_all)
 
@@ -80,7 +81,7 @@ class Sampled:
         """
         queues = await self.queues()
         if name not in queues.by_name and queues.count > len(queues.by_name):
-            runners = await self._runners.get()
+            runners = await self.runners()
             queues = await read_queues(self._everfold, await self.backends(), runners, name)
         return queues.by_name.get(name)
 
@@ -88,23 +89,32 @@ class Sampled:
         """Return the backends. Raises a leaf of Unavailable."""
         return await self._backends.get()
 
+    async def runners(self) -> Sequence[RunnerStatus]:
+        """Return the runners. Raises a leaf of Unavailable."""
+        return await self._runners.get()
+
+    async def later(self) -> tuple[Mapping[tuple[str, str], int], int]:
+        """Return the jobs that wait for a time, by queue and priority, and how many more there
+        are. Raises a leaf of Unavailable."""
+        return await self._later.get()
+
     async def all(self) -> Sample:
         """Return all of it. Raises a leaf of Unavailable."""
         return await self._all.get()
 
     async def _read_queues(self) -> Queues:
-        return await read_queues(self._everfold, await self.backends(), await self._runners.get())
+        return await read_queues(self._everfold, await self.backends(), await self.runners())
 
     async def _read_all(self) -> Sample:
         log = self._everfold.log
-        later, besides = await count_later(log, LATER_LIMIT)
+        later, besides = await self.later()
         names = list(await subscriptions(log))[:SUBSCRIPTIONS_LIMIT]
         return Sample(
             queues=await self.queues(),
             later=later,
             later_besides=besides,
             backends=await self.backends(),
-            runners=await self._runners.get(),
+            runners=await self.runners(),
             lags=await lag(log),
             subscriptions=[await subscription_summary(log, name) for name in names],
             assets_bytes=await self._assets.get(),

@@ -20,6 +20,7 @@ from everfold.web.comfyui.server.catalogue import Catalogue
 from everfold.web.comfyui.server.connections import BackendConnections
 from everfold.web.comfyui.socket.hub import Hub
 from everfold.web.counters import Counters
+from everfold.web.farm.farm_feed import FarmFeed
 from everfold.web.feeds.feeds import Feeds
 from everfold.web.listing import Listing
 from everfold.web.looks import Look, Looks
@@ -44,6 +45,7 @@ class Gateway:
         self.backends = BackendConnections(settings.accesses)
         self.counters = Counters()
         self.sampled = Sampled(everfold)
+        self.farm = FarmFeed(everfold, self.feeds, self.sampled)
         self.looks = Looks(everfold.log)
         self.listing = Listing(everfold)
         self.channels = Channels()
@@ -61,6 +63,7 @@ class Gateway:
                 yield
             finally:
                 self.streams.close()
+                await self.farm.aclose()
                 await self.backends.aclose()
                 following.cancel()
                 with contextlib.suppress(asyncio.CancelledError):

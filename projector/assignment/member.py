@@ -13,7 +13,7 @@ from msgspec import Struct
 from everfold.streams.appending.log import Log
 from everfold.streams.leases.registry import forget_process, note_process
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.scripts import Script
+from everfold.streams.redis.script import Script
 from everfold.streams.redis.server import server_time_ms
 
 _acquire = Script("everfold.projector", "acquire_partition")

@@ -29,7 +29,7 @@ from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.record import Recorded
 from everfold.streams.redis.keys import StatesKeys
 from everfold.streams.redis.redis_errors import commands
-from everfold.streams.redis.scripts import Script
+from everfold.streams.redis.script import Script
 
 S = TypeVar("S")
 

@@ -22,7 +22,7 @@ from everfold.streams.events.record import Recorded
 from everfold.streams.redis.keys import Keyspace, StatesKeys
 from everfold.streams.redis.pages import read_large_hash
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.scripts import Script
+from everfold.streams.redis.script import Script
 
 S = TypeVar("S")
 

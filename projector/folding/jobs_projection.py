@@ -18,7 +18,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
 from everfold.streams.redis.keys import PROJECTOR_GROUP, JobsKeys, Keyspace
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.scripts import Script
+from everfold.streams.redis.script import Script
 
 _swap_jobs = Script("everfold.projector", "swap_jobs")
 

@@ -24,7 +24,7 @@ from everfold.streams.events.record import NO_ENTRY, Recorded
 from everfold.streams.reading.reader import job_events
 from everfold.streams.redis.pages import PAGE, read_readable_hash
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.scripts import Script
+from everfold.streams.redis.script import Script
 from everfold.streams.redis.server import server_time_ms
 
 logger = get_logger("everfold.projector")

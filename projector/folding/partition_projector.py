@@ -29,7 +29,7 @@ from everfold.streams.events.stored_fields import stored_entry_id
 from everfold.streams.reading.consumer_group import ConsumerGroup
 from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.retry import Backoff
-from everfold.streams.redis.scripts import Script
+from everfold.streams.redis.script import Script
 
 logger = get_logger("everfold.projector")
 

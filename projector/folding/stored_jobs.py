@@ -13,7 +13,7 @@ from everfold.projector.job.job import Job
 from everfold.projector.job.state import from_fields
 from everfold.streams.appending.log import Log
 from everfold.streams.redis.redis_errors import commands, read_hash
-from everfold.streams.redis.scripts import Script
+from everfold.streams.redis.script import Script
 
 _measure_hashes = Script("everfold.projector", "measure_hashes", is_read_only=True)
 

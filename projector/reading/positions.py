@@ -25,7 +25,7 @@ from everfold.streams.errors import InvalidName, WrongKeyType
 from everfold.streams.events.limits import LAST_DATE_MS
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.retry import with_retry
-from everfold.streams.redis.scripts import Script
+from everfold.streams.redis.script import Script
 
 LOOKS = 2_000
 """Jobs that one look into an index of one partition looks at, about."""

@@ -39,7 +39,7 @@ from everfold.streams.events.record import Recorded
 from everfold.streams.reading.reader import job_events, job_tail
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.retry import with_retry
-from everfold.streams.redis.scripts import Script
+from everfold.streams.redis.script import Script
 
 UNREADABLE = "unreadable"
 """Reason of a job that expired because nobody could read its events."""

@@ -13,7 +13,7 @@ from everfold.projector.assignment.assignment import PartitionLeaseLost
 from everfold.projector.subscribing.held import Held
 from everfold.projector.subscribing.subscription import Subscription
 from everfold.streams.appending.log import Log
-from everfold.streams.redis.scripts import Script
+from everfold.streams.redis.script import Script
 
 _acknowledge = Script("everfold.projector", "acknowledge")
 _pack = msgspec.msgpack.Encoder().encode

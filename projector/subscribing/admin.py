@@ -23,7 +23,7 @@ from everfold.streams.events.record import NO_ENTRY, entry_before
 from everfold.streams.reading.reader import last_entry_ids
 from everfold.streams.reading.readers import group_positions, trimmed_to
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.scripts import Script
+from everfold.streams.redis.script import Script
 from everfold.streams.redis.server import server_time_ms
 
 logger = get_logger("everfold.subscribing")

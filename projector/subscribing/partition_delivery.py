@@ -29,7 +29,7 @@ from everfold.streams.reading.consumer_group import ConsumerGroup
 from everfold.streams.redis.pages import PAGE_BYTES
 from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.retry import Backoff
-from everfold.streams.redis.scripts import Script
+from everfold.streams.redis.script import Script
 from everfold.streams.redis.server import server_time_ms
 from everfold.streams.retention.history import job_history
 

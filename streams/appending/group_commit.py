@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from everfold.streams.appending.outcomes import Appended
 from everfold.streams.connections.pipelining import resolve
-from everfold.streams.errors import Fenced, Unavailable
+from everfold.streams.errors import Fenced, TooFewReplicas, Unavailable
 from everfold.streams.events.limits import BATCH_LIMIT_BYTES
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.scripts import NewEvent
@@ -66,7 +66,8 @@ class GroupCommit:
     """Gathers the appends of one partition and writes them in batches, in the order they came.
 
     `write` writes a batch and returns one outcome per event. `retry_for_s` is how many seconds
-    each caller waits for an unreachable server before it gets Unavailable.
+    each caller waits for an unreachable server before it gets Unavailable. What too few replicas
+    have is written, so it is repeated with what came after it.
     """
 
     def __init__(self, write: Write, retry_for_s: float) -> None:
@@ -119,22 +120,30 @@ class GroupCommit:
         """Write until every caller of the batch has an outcome, or its time to retry is over."""
         backoff = Backoff(first_s=0.02, most_s=1.0)
         while batch:
-            await self._try(batch)
+            is_written = await self._try(batch)
             batch = [pending for pending in batch if not pending.is_over]
             if batch:
                 await asyncio.sleep(backoff.next_s())
+            if is_written:
+                self._pending.extendleft(reversed(batch))
+                batch = self._next_batch()
 
-    async def _try(self, batch: Sequence[_PendingAppend]) -> None:
+    async def _try(self, batch: Sequence[_PendingAppend]) -> bool:
+        """Write a batch; say whether it is written, also where too few replicas have it."""
         outcomes: Sequence[Outcome]
         try:
             outcomes = await self._write([pending.event for pending in batch])
         except Unavailable as error:
             self._give_up(batch, error)
-            return
+            return False
         except Exception as error:  # whatever it is, no caller may be left waiting
             outcomes = [error] * len(batch)
         for pending, outcome in zip(batch, outcomes, strict=True):
-            resolve(pending.appended, counted(outcome))
+            if not isinstance(outcome, TooFewReplicas):
+                resolve(pending.appended, counted(outcome))
+            elif pending.give_up_at_s <= time.monotonic():
+                resolve(pending.appended, outcome)
+        return True
 
     def _give_up(self, batch: Sequence[_PendingAppend], error: Unavailable) -> None:
         """Raise it in every caller whose time to retry is over, also in those that were never

@@ -15,10 +15,11 @@ import msgspec
 from everfold.streams.appending.body import PartnerKeys
 from everfold.streams.appending.group_commit import GroupCommit, Outcome
 from everfold.streams.appending.job_page import earlier_append
-from everfold.streams.appending.outcomes import Appended, Looked, OldId, Submission, append_outcome
+from everfold.streams.appending.outcomes import Appended, Looked, OldId, Submission
 from everfold.streams.appending.sealed_content import SealedContent
 from everfold.streams.appending.submitted_event import JobRequest
 from everfold.streams.appending.submitting import check_job_request, submit_job
+from everfold.streams.appending.writing import write_events
 from everfold.streams.border.secrets import SecretUrl
 from everfold.streams.closing import close
 from everfold.streams.connections.client import LedgerRedis
@@ -35,8 +36,7 @@ from everfold.streams.events.event import (
 )
 from everfold.streams.events.ids import new_id
 from everfold.streams.events.limits import EVENT_LIMIT_BYTES
-from everfold.streams.redis import scripts
-from everfold.streams.redis.access import Access, Role, check_access
+from everfold.streams.redis.access import Access, Role, check_access, check_wait
 from everfold.streams.redis.keys import Keyspace
 from everfold.streams.redis.namespace import (
     Levels,
@@ -46,14 +46,12 @@ from everfold.streams.redis.namespace import (
     read_importing,
 )
 from everfold.streams.redis.redis_errors import read_string
+from everfold.streams.redis.replicas import NONE, Replicas, ReplicasFor
 from everfold.streams.redis.retry import with_retry
 from everfold.streams.redis.scripts import NewEvent, looked_up_to
 from everfold.streams.redis.server import check_server, open_redis, warn_of_eviction
 from everfold.streams.sealing.cipher import Cipher
 from everfold.streams.sealing.sealing import Sealing
-
-WORKFLOW_TTL_S = 7 * 24 * 3600
-"""Seconds that a graph is kept after its last open job: long enough to look into a failure."""
 
 RETRY_FOR_S = 15.0
 """Seconds that a call tries again while the server is away; a restart with AOF takes seconds."""
@@ -82,11 +80,13 @@ class Log(SealedContent):
         namespace: OpenedNamespace,
         actor: str,
         cipher: Cipher | None = None,
+        replicas: Replicas = NONE,
     ) -> None:
         self.url = SecretUrl(url)
         self.redis = redis
         self._namespace = namespace
         self.actor = actor
+        self.replicas = replicas
         self.retry_for_s = RETRY_FOR_S
         self.event_limit_bytes = EVENT_LIMIT_BYTES
         self.sealing = Sealing(redis, self.keys, cipher) if cipher is not None else None
@@ -104,6 +104,9 @@ class Log(SealedContent):
         role: Role | None = None,
         cipher: Cipher | None = None,
         creates: bool = True,
+        replicas: int | Replicas = 0,
+        replicas_within_s: float = 1.0,
+        replicas_for: ReplicasFor = "ends",
     ) -> AsyncIterator[Log]:
         """Connect, check the server and the namespace, and close the connections at the end.
 
@@ -112,7 +115,8 @@ class Log(SealedContent):
         `creates` it is made by the first submit, and other calls raise NamespaceUnknown before.
         `actor` is recorded in each event and shown in CLIENT LIST. With a `role` the rights of
         the server's user are checked before anything is done: AccessMissing names what is missing.
-        With a `cipher` what belongs to users is sealed; see docs/ERASING.md.
+        With a `cipher` what belongs to users is sealed; see docs/ERASING.md. With `replicas` so
+        many must have what is written before a call returns; see docs/DURABILITY.md.
         Raises InvalidName, NoServer, ServerTooOld, ServerRefusesAccess, PartitionMismatch or
         NamespaceTooNew, NeedsAsyncio, a leaf of Unavailable when the server cannot answer; nothing
         stays open. In another event loop or process each call raises ClientShared.
@@ -120,15 +124,17 @@ class Log(SealedContent):
         check_name("actor", actor)
         if not isinstance(cipher, Cipher | None):
             raise InvalidName("cipher", cipher, "pass what `everfold.environment_cipher` returns")
+        asked = Replicas.asked(replicas, replicas_within_s, replicas_for)
         redis = await open_redis(url, name=f"everfold:{actor}")
         try:
             await check_server(redis)
+            await check_wait(redis, asked)
             if role is not None:
                 check_name("namespace", namespace)
                 await check_access(redis, Access(role, namespace))
                 await warn_of_eviction(redis)
             opened = await OpenedNamespace.open(redis, namespace, partitions, creates=creates)
-            yield cls(url, redis, opened, actor, cipher)
+            yield cls(url, redis, opened, actor, cipher, asked)
         finally:
             await close(redis)
 
@@ -276,27 +282,10 @@ class Log(SealedContent):
         if partition not in self._group_commits:
 
             async def write(events: Sequence[NewEvent]) -> Sequence[Outcome]:
-                return await self._write(partition, events)
+                return await write_events(self, partition, events)
 
             self._group_commits[partition] = GroupCommit(write, self.retry_for_s)
         return self._group_commits[partition]
-
-    async def _write(self, partition: int, events: Sequence[NewEvent]) -> Sequence[Outcome]:
-        keys = self.keys
-        replies = await scripts.append(
-            self.redis,
-            log=keys.log(partition),
-            later=keys.later(partition),
-            workflows=keys.workflows(partition),
-            tag=keys.tag(partition),
-            workflow_ttl_ms=WORKFLOW_TTL_S * 1000,
-            heads=[keys.head(event.job_id) for event in events],
-            events=events,
-        )
-        return [
-            append_outcome(reply, event.job_id, event.epoch, event.expected)
-            for reply, event in zip(replies, events, strict=True)
-        ]
 
     async def submit(
         self,

@@ -173,6 +173,7 @@ async def write_job(log: Log, new: NewJob, payload: bytes) -> scripts.Reply:
         wake_message=f"dispatch {partition}",
         partitions=keys.partitions,
         place=(event.queue, event.priority, new.needs.signature, event.user, event.kind),
+        replicas=log.replicas,
     )
 
 

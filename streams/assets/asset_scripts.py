@@ -8,7 +8,7 @@ from typing import Literal, cast
 from redis.asyncio import Redis
 
 from everfold.streams.redis.keys import AssetKeys, Keyspace
-from everfold.streams.redis.scripts import Script
+from everfold.streams.redis.script import Script
 
 Only = Literal["any", "expired", "unconfirmed"]
 

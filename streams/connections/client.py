@@ -67,7 +67,8 @@ class LedgerRedis(Redis):
         """Send a few commands one after the other on one connection, in one write, with no other
         between them; return their answers, in which a refusal is redis-py's exception.
 
-        For commands that mean something only behind each other, such as ASKING, or WAIT.
+        For commands that mean something only behind each other, such as ASKING. A WAIT at their
+        end is sent once behind all that share a write, and covers all of it.
         """
 
     @abstractmethod

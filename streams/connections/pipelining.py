@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections import deque
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import zip_longest
 from typing import TypeVar, cast
 
@@ -33,6 +34,7 @@ from everfold.streams.connections.connection import (
 from everfold.streams.connections.owner import Owner
 from everfold.streams.connections.tls_errors import NO_TLS
 from everfold.streams.events.limits import BATCH_LIMIT_BYTES
+from everfold.streams.telemetry.measures import FAST_S, histogram
 
 WRITERS = 2
 """Connections that carry commands at once. With more of them, fewer commands share a write."""
@@ -50,6 +52,12 @@ BATCH_BYTES = BATCH_LIMIT_BYTES
 REPLY_BYTES = 512 * 1024
 """Bytes of the answers to one write, as far as they are known before: a server cuts a connection
 off whose answers pile up beyond its limit."""
+
+REPLICAS_S = histogram(
+    "everfold_replicas_seconds",
+    "Time that one write to the server waited for its replicas, after all else was answered.",
+    bounds=FAST_S,
+)
 
 T = TypeVar("T")
 
@@ -70,6 +78,8 @@ class _PendingCommand(Struct, eq=False):
     reply_bytes: int = 0
     together: int = 0
     """Commands in `packed` whose answers come as one list; 0 for a single command."""
+    wait: tuple[int, int] = (0, 0)
+    """Replicas that must have it, and ms to wait for them; their number is one more answer."""
 
 
 class PipeliningRedis(LedgerRedis):
@@ -87,6 +97,7 @@ class PipeliningRedis(LedgerRedis):
         timeout_s: float,
         name: str = "",
         changes: ChangeCount | None = None,
+        told: Callable[[Exception], None] | None = None,
     ) -> None:
         super().__init__(connection_pool=pool)
         self.response_callbacks.clear()  # they guess from options that raw commands do not have
@@ -95,11 +106,14 @@ class PipeliningRedis(LedgerRedis):
         self._timeout_s = timeout_s
         self.owner = Owner()
         self.changes = changes or ChangeCount()
+        self.told = told
         cast("PatientConnection", pool.connection_class).heard = self.hear
         self._pending: deque[_PendingCommand] = deque()
         self._writers: set[asyncio.Task[None]] = set()
         self._idle: list[asyncio.Future[None]] = []
         self._batch_limit = BATCH_LIMIT
+        self._waiting: PipeliningRedis | None = None
+        """Sends what waits for replicas, on connections of its own: nothing else stands behind."""
 
     async def execute_command(
         self, *arguments: Argument, reply_bytes: int = 0, **_: object
@@ -114,10 +128,9 @@ class PipeliningRedis(LedgerRedis):
         if self.gate is not None:
             await self.gate()
         answers = await self.outcomes(commands, reply_bytes)
-        if (
-            error := next((one for one in answers if isinstance(one, Exception)), None)
-        ) is not None:
-            raise error
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
         return answers
 
     async def execute_together(self, *commands: Sequence[Argument]) -> list[object]:
@@ -141,11 +154,15 @@ class PipeliningRedis(LedgerRedis):
 
     async def together(self, commands: Sequence[Sequence[Argument]]) -> list[object]:
         """As `execute_together`, but without the gate."""
+        if len(commands) > 1 and commands[-1][0] == "WAIT":
+            return await self._wait_for_replicas(commands[:-1], commands[-1])
         sent = b"".join([packed(one) for one in commands])
         return cast("list[object]", await self._add(sent, together=len(commands)))
 
     def hear(self, error: Exception) -> None:
-        """Be told of each error reply and each broken connection; here it changes nothing."""
+        """Pass each error reply and each broken connection on to who wants to know it."""
+        if self.told is not None:
+            self.told(error)
 
     def at(self, key: str) -> PipeliningRedis:
         return self
@@ -187,8 +204,22 @@ class PipeliningRedis(LedgerRedis):
         if says_replica(error):
             self.changes.rise()
 
+    async def _wait_for_replicas(
+        self, commands: Sequence[Sequence[Argument]], wait: Sequence[Argument]
+    ) -> list[object]:
+        self.owner.loop()
+        if self._waiting is None:
+            self._waiting = PipeliningRedis(
+                self.connection_pool, self._timeout_s, self.name, self.changes, self.hear
+            )
+        sent, asked = b"".join([packed(one) for one in commands]), (int(wait[1]), int(wait[2]))
+        answer = self._waiting._add(sent, together=len(commands), wait=asked)
+        return cast("list[object]", await answer)
+
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         """Close all connections; commands without an answer fail with a ConnectionError."""
+        if self._waiting is not None:
+            await self._waiting.aclose(close_connection_pool)
         while writers := list(self._writers):
             for writer in writers:
                 writer.cancel()
@@ -196,9 +227,15 @@ class PipeliningRedis(LedgerRedis):
             await asyncio.wait(writers, timeout=0.1)
         await super().aclose(close_connection_pool)
 
-    def _add(self, sent: bytes, reply_bytes: int = 0, together: int = 0) -> asyncio.Future[object]:
+    def _add(
+        self,
+        sent: bytes,
+        reply_bytes: int = 0,
+        together: int = 0,
+        wait: tuple[int, int] = (0, 0),
+    ) -> asyncio.Future[object]:
         answer: asyncio.Future[object] = self.owner.loop().create_future()
-        mine = _PendingCommand(sent, answer, reply_bytes, together)
+        mine = _PendingCommand(sent, answer, reply_bytes, together, wait)
         self._pending.append(mine)
         if len(self._pending) == 1:
             self._wake_writer()
@@ -287,13 +324,23 @@ class PipeliningRedis(LedgerRedis):
         Return whether the server says that it is a replica.
         """
         sent, is_replica = b"".join([pending.packed for pending in batch]), False
-        async with connection.patience(self._timeout_s, len(sent)):
+        replicas, wait_ms = (max(each) for each in zip(*(one.wait for one in batch), strict=True))
+        if replicas:
+            sent += packed(("WAIT", replicas, wait_ms))
+        async with connection.patience(self._timeout_s + wait_ms / 1000, len(sent)):
             await connection.send_packed_command(sent, check_health=False)
+            replies = list[list[object]]()
             for pending in batch:
                 answers = [await _answer(connection) for _ in range(pending.together or 1)]
                 refusals = [answer for answer in answers if isinstance(answer, Exception)]
                 is_replica = is_replica or any(map(says_replica, refusals))
-                resolve(pending.answer, answers if pending.together else answers[0])
+                replies.append(answers)
+                if not pending.wait[0]:
+                    resolve(pending.answer, answers if pending.together else answers[0])
+            if replicas:
+                had = await _replicas(connection)
+                for pending, answers in zip(batch, replies, strict=True):
+                    resolve(pending.answer, [*answers, had])
         self._batch_limit = min(BATCH_LIMIT, self._batch_limit + 1)
         return is_replica
 
@@ -334,3 +381,11 @@ async def _answer(connection: PatientConnection) -> object:
         return await connection.read_response(timeout=math.inf)
     except theirs.ResponseError as error:
         return error
+
+
+async def _replicas(connection: PatientConnection) -> object:
+    """Return the answer of a WAIT."""
+    began_s = time.perf_counter()
+    had = await _answer(connection)
+    REPLICAS_S.observe(time.perf_counter() - began_s)
+    return had

@@ -25,7 +25,7 @@
     │       WrongKeyType, AssetDamaged
     └── Unavailable      retry with back-off and the same event id: a write may have happened
             ServerUnreachable, ServerLoading, ServerReadOnly, ArchiveUnavailable,
-            ServerOutOfMemory, ServerError, AssetsUnavailable, SlotMoved
+            ServerOutOfMemory, ServerError, AssetsUnavailable, TooFewReplicas, SlotMoved
 
 Branches are what the caller does, leaves what happened; a leaf has its values as attributes."""
 
@@ -107,6 +107,7 @@ from everfold.streams.errors.unavailable import (
     ServerReadOnly,
     ServerUnreachable,
     SlotMoved,
+    TooFewReplicas,
     Unavailable,
 )
 from everfold.streams.errors.unknown import (
@@ -191,6 +192,7 @@ __all__ = [
     "SignatureInvalid",
     "SlotMoved",
     "SubscriptionUnknown",
+    "TooFewReplicas",
     "TooLarge",
     "Trimmed",
     "Unavailable",

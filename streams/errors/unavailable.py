@@ -27,6 +27,21 @@ class ServerReadOnly(Unavailable):
     """The server is a replica or refuses writes, as after a failover or a full disk."""
 
 
+class TooFewReplicas(Unavailable):
+    """Fewer replicas than were asked for have a write in time.
+
+    It stands on the primary: everybody sees it and a runner may act on it, and only a failover
+    could lose it. A repeat with the same id changes nothing and waits for the replicas again.
+    """
+
+    def __init__(self, had: int, asked: int, within_s: float) -> None:
+        super().__init__(
+            f"{had} of the {asked} replicas that were asked for have it within {within_s:g} s: it "
+            "is done, but a failover now could lose it; repeat it, or bring the replicas back"
+        )
+        self.had, self.asked, self.within_s = had, asked, within_s
+
+
 class SlotMoved(Unavailable):
     """Keys are on their way to another node of the cluster, or have just come there."""
 

@@ -104,6 +104,8 @@ RANGES = {
     "wait_timeout_s": _seconds(is_endless=True),
     "cancel_within_s": _seconds(),
     "partitions": _count(1, 1024),
+    "replicas": _count(0, 16),
+    "replicas_within_s": Range(0.01, 10, "seconds"),
     "running_limit": Range(0, 1_000_000),
     "waiting_limit": Range(0, 100_000_000),
     "share_limit": Range(0.01, 100),

@@ -344,6 +344,7 @@ class Dispatch:
             reads="" if wait_ms is None else self._reads,
             wait_ms=wait_ms or 0,
             kept_for=f"{to} {int(ALONE_S * 1000)}" if to else "",
+            replicas=self._log.replicas,
         )
 
     async def promote(self, partition: int) -> Promotion:

@@ -42,7 +42,7 @@ local function append(head, name, event_id, author, expected, epoch, holder, eff
   local waits, needs_lease = phase == 'waiting' or phase == 'later', kind ~= 'rewound' and kind ~= 'cancel_requested' and (phase == 'leased' or phase == 'released')
   if epoch <= 0 and not waits and (needs_lease or epoch < 0 or closes) then return { 'leased', job.owner } end
   local seq, entry = string.match(effect == 'cancel' and job.cancel or '', '^(%d+) (%S+)$')
-  if seq then return { 'duplicate', whole(seq), entry } end
+  if seq then call('HSET', head, 'cancel', job.cancel) return { 'duplicate', whole(seq), entry } end
   if expected >= 0 and job.seq ~= expected then return { 'conflict', job.seq } end
   local graph, at, sets, damage = tag .. ':workflow:' .. job.workflow, nil, nil, nil
   local keys = closes and tag .. ':partner_keys:' .. name .. ':' .. (call('HGET', head, 'made_by') or '')

@@ -1,7 +1,7 @@
 #!lua
 --[[
   Make a job known: head, graph, its place among those that wait, and first event, all at once.
-  Repeating it with the same job id changes nothing.
+  Repeating it with the same job id changes nothing: it writes what is there, for a WAIT behind it.
   KEYS[1]  log        STREAM
   KEYS[2]  head       HASH of the job
   KEYS[3]  workflow   STRING, the graph by content
@@ -41,7 +41,7 @@ why = why or check_key(log, 'stream', 'XADD') or check_key(head, 'hash', 'HMGET 
   or not whole(redis.call('HGET', workflows, sha) or '0') and 'ERR a graph is not counted by a number'
 if why then return redis.error_reply(why) end
 local known_sha, first, status, made_by = unpack(redis.call('HMGET', head, 'workflow', 'first', 'status', 'made_by'))
-if known_sha and made_by == event_id then return { 'submitted', first } end
+if known_sha and redis.call('HSET', head, 'workflow', known_sha) and made_by == event_id then return { 'submitted', first } end
 if known_sha then return known_sha == sha and { 'exists', first, status } or { 'differs' } end
 local count, limit = count_waiting(tag, queue, ARGV[10])
 if limit and count >= limit then return { 'full', count, limit } end

@@ -47,14 +47,9 @@ _FAILED = (theirs.ConnectionError, theirs.TimeoutError, theirs.ClusterError, OSE
 
 
 class NodeRedis(PipeliningRedis):
-    """The client of one node, which tells all errors that it meets."""
+    """The client of one node."""
 
-    told: Callable[[Exception], None] | None = None
     endpoint: Endpoint
-
-    def hear(self, error: Exception) -> None:
-        if self.told is not None:
-            self.told(error)
 
 
 class ClusterNodes:

@@ -16,7 +16,7 @@ from everfold.streams.events.checks import check_choice, check_job, check_name
 from everfold.streams.redis.keys import PRIORITIES
 from everfold.streams.redis.pages import read_readable_hash
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.scripts import Script
+from everfold.streams.redis.script import Script
 from everfold.streams.redis.server import server_time_ms
 
 _change_priority = Script("everfold.streams", "change_priority")

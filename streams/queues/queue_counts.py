@@ -15,7 +15,7 @@ from everfold.streams.events.record import entry_time_ms
 from everfold.streams.events.stored_fields import is_entry_id
 from everfold.streams.redis.keys import PRIORITIES
 from everfold.streams.redis.redis_errors import commands
-from everfold.streams.redis.scripts import Script
+from everfold.streams.redis.script import Script
 
 _measure_queues = Script("everfold.streams", "measure_queues", is_read_only=True)
 

@@ -16,7 +16,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.connections.connection import Argument
 from everfold.streams.redis.keys import Keyspace
 from everfold.streams.redis.redis_errors import command, commands
-from everfold.streams.redis.scripts import Script
+from everfold.streams.redis.script import Script
 
 _peek_waiting = Script("everfold.streams", "peek_waiting", is_read_only=True)
 

@@ -20,7 +20,7 @@ from everfold.streams.connections.replies import GroupExists
 from everfold.streams.events.record import NO_ENTRY, Recorded, recorded
 from everfold.streams.redis.pages import PAGE_BYTES, Entries, count_entries
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.scripts import Script
+from everfold.streams.redis.script import Script
 from everfold.streams.redis.server import BLOCK_S, connect_blocking
 
 BATCH = 500

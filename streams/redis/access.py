@@ -17,7 +17,8 @@ from everfold.streams.connections.connection import Argument
 from everfold.streams.errors import AccessMissing, ServerError, ServerRefusesAccess
 from everfold.streams.events.checks import check_choice
 from everfold.streams.redis.keys import Keyspace
-from everfold.streams.redis.scripts import Script
+from everfold.streams.redis.replicas import Replicas
+from everfold.streams.redis.script import Script
 
 logger = get_logger("everfold.access")
 
@@ -196,6 +197,15 @@ async def may_send(redis: Redis, *words: Argument) -> bool:
         return len(await _check_access.run(redis, (), (len(words), *words))) == 1
     except (ServerRefusesAccess, ServerError):
         return False
+
+
+async def check_wait(redis: Redis, replicas: Replicas) -> None:
+    """Raise ServerRefusesAccess where the server would not wait for the replicas asked for."""
+    if replicas.count and not await may_send(redis, "WAIT", replicas.count, 1):
+        raise ServerRefusesAccess(
+            "the server's user may not send WAIT, or the server does not have it: give it that "
+            "right, or ask for no replicas (EVERFOLD_REPLICAS=0)"
+        )
 
 
 async def check_access(redis: Redis, access: Access) -> None:

@@ -17,7 +17,7 @@ from everfold.streams.connections.client import LedgerRedis
 from everfold.streams.events.json_text import decoder
 from everfold.streams.events.limits import READ_LIMIT_BYTES
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.scripts import Script
+from everfold.streams.redis.script import Script
 
 PAGE = 500
 """Most entries of a page."""

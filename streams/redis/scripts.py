@@ -1,94 +1,19 @@
-"""One typed coroutine per Lua script: the only callers of `lua/`.
-
-Scripts are addressed by their content (EVALSHA, EVAL after NOSCRIPT), so that two versions of
-Everfold can work on one server during a rolling upgrade. A line `--- @include "name"` stands for
-the piece `lua/include/name.lua`.
-"""
+"""One typed coroutine per Lua script: the only callers of `lua/`."""
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Sequence
-from importlib.resources import files
-from importlib.resources.abc import Traversable
-from time import perf_counter
 from typing import cast
 
 from msgspec import Struct
 from redis.asyncio import Redis
 
 from everfold.streams.connections.connection import Argument
-from everfold.streams.connections.replies import NoScript
-from everfold.streams.redis.redis_errors import command
-from everfold.streams.telemetry.measures import FAST_S, histogram
+from everfold.streams.errors import TooFewReplicas
+from everfold.streams.redis.replicas import NONE, Replicas
+from everfold.streams.redis.script import Script
 
 Reply = list[bytes | int]
-
-SCRIPT_S = histogram(
-    "everfold_script_seconds",
-    "Time from sending a script to its answer, by the script's name.",
-    ("script",),
-    bounds=FAST_S,
-)
-
-_INCLUDE = re.compile(r'^--- @include "(\w+)"$', re.MULTILINE)
-
-
-def assemble(name: str, folders: Sequence[Traversable]) -> str:
-    """Return the script `name` of the first folder, each piece that it includes in its place.
-
-    A piece is looked up in `include` of each folder in turn; one that was included before is left
-    out. Raises ValueError for a piece that is missing, or that includes itself.
-    """
-    included: set[str] = set()
-
-    def filled(text: str, within: tuple[str, ...]) -> str:
-        return _INCLUDE.sub(lambda line: piece(line[1], within), text)
-
-    def piece(wanted: str, within: tuple[str, ...]) -> str:
-        if wanted in within:
-            raise ValueError(f"Lua pieces include each other: {', '.join((*within, wanted))}")
-        if wanted in included:
-            return ""
-        included.add(wanted)
-        found = [folder / "include" / f"{wanted}.lua" for folder in folders]
-        text = next((file.read_text(encoding="utf-8") for file in found if file.is_file()), None)
-        if text is None:
-            raise ValueError(f"{within[-1] if within else name}.lua: no piece {wanted!r}")
-        return filled(text.rstrip(), (*within, wanted))
-
-    return filled((folders[0] / f"{name}.lua").read_text(encoding="utf-8"), ())
-
-
-class Script:
-    """A Lua file of a package that runs on the server in one step, without another in between."""
-
-    def __init__(self, package: str, name: str, *, is_read_only: bool = False) -> None:
-        self.name = name
-        folders = [files(owner) / "lua" for owner in (package, "everfold.streams")]
-        self.source = assemble(name, folders)
-        # A user who may only read keys may send these.
-        self._suffix = "_RO" if is_read_only else ""
-        self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
-
-    async def run(
-        self, redis: Redis, keys: Sequence[str], arguments: Sequence[Argument]
-    ) -> list[object]:
-        """Run the script and return its reply, as the `Returns` lines of its file say.
-
-        Raises a leaf of Unavailable, and then nothing is known about what it did.
-        """
-        began_s = perf_counter()
-        try:
-            name = f"EVALSHA{self._suffix}"
-            reply = await command(redis, name, self.sha, len(keys), *keys, *arguments)
-        except NoScript:
-            name = f"EVAL{self._suffix}"
-            reply = await command(redis, name, self.source, len(keys), *keys, *arguments)
-        SCRIPT_S.observe(perf_counter() - began_s, self.name)
-        return cast("list[object]", reply)
-
 
 _make_namespace = Script("everfold.streams", "make_namespace")
 _raise_levels = Script("everfold.streams", "raise_levels")
@@ -171,12 +96,14 @@ async def submit(
     wake_message: str,
     partitions: int,
     place: Sequence[str],
+    replicas: Replicas = NONE,
 ) -> Reply:
     """Run submit.lua; `keys` in the order of its KEYS, `place` is what decides where the job waits:
     queue, priority, signature of its needs, user and kind. Return one of its outcomes."""
     arguments = (job_id, event_id, payload, sha256, graph)
     times = (due_ms, start_within_ms, wake_channel, wake_message)
-    return cast("Reply", await _submit.run(redis, keys, (*arguments, *times, partitions, *place)))
+    sent: Sequence[Argument] = (*arguments, *times, partitions, *place)
+    return cast("Reply", await _submit.run(redis, keys, sent, replicas))
 
 
 async def append(
@@ -189,13 +116,17 @@ async def append(
     workflow_ttl_ms: int,
     heads: Sequence[str],
     events: Sequence[NewEvent],
-) -> list[Reply]:
-    """Run append.lua. Return one of its outcomes for each event; `heads` are their jobs'."""
+    replicas: Replicas = NONE,
+) -> tuple[list[Reply], TooFewReplicas | None]:
+    """Run append.lua. Return one of its outcomes for each event, and whether too few replicas have
+    what was written; `heads` are the events' jobs'."""
     arguments: list[Argument] = [tag, workflow_ttl_ms]
     for e in events:
         arguments += (e.job_id, e.event_id, e.author, e.expected)
         arguments += (e.epoch, e.holder, e.effect, e.payload)
-    return cast("list[Reply]", await _append.run(redis, (log, later, workflows, *heads), arguments))
+    keys = (log, later, workflows, *heads)
+    replies, too_few = await _append.run_replicated(redis, keys, arguments, replicas)
+    return cast("list[Reply]", replies), too_few
 
 
 async def claim(
@@ -280,11 +211,12 @@ async def release(
     reads: str = "",
     wait_ms: int = 0,
     kept_for: str = "",
+    replicas: Replicas = NONE,
 ) -> Reply:
     """Run release.lua; `keys` in the order of its KEYS. Return one of its outcomes."""
     arguments = (job_id, event_id, f"{epoch} {runner}", payload, due)
     wake = (wake_channel, wake_message, author, looked, reads, wait_ms, kept_for)
-    return cast("Reply", await _release.run(redis, keys, (*arguments, *wake)))
+    return cast("Reply", await _release.run(redis, keys, (*arguments, *wake), replicas))
 
 
 async def promote(

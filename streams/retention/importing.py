@@ -30,7 +30,7 @@ from everfold.streams.reading.reader import log_size
 from everfold.streams.reading.readers import trimmed_to
 from everfold.streams.redis.namespace import IMPORTING, read_importing
 from everfold.streams.redis.redis_errors import command, read_hash
-from everfold.streams.redis.scripts import Script
+from everfold.streams.redis.script import Script
 
 _import_entries = Script("everfold.streams", "import_entries")
 _reopen = Script("everfold.streams", "reopen")

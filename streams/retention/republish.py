@@ -15,7 +15,7 @@ from everfold.streams.errors import WrongExpectedSequence
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.event import closing_status
 from everfold.streams.events.record import Recorded
-from everfold.streams.redis.scripts import Script
+from everfold.streams.redis.script import Script
 
 _republish = Script("everfold.streams", "republish")
 

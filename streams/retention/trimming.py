@@ -28,7 +28,7 @@ from everfold.streams.redis.pages import (
 )
 from everfold.streams.redis.redis_errors import commands
 from everfold.streams.redis.retry import with_retry
-from everfold.streams.redis.scripts import Script
+from everfold.streams.redis.script import Script
 from everfold.streams.redis.server import server_time_ms
 
 _trim = Script("everfold.streams", "trim")

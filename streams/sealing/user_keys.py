@@ -19,7 +19,7 @@ from everfold.streams.errors import WrongKeyType
 from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.redis.keys import Keyspace
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.scripts import Script
+from everfold.streams.redis.script import Script
 from everfold.streams.redis.server import server_time_ms
 from everfold.streams.sealing.cipher import Cipher, Wrapped
 

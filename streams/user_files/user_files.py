@@ -17,7 +17,7 @@ from everfold.streams.events.limits import (
 )
 from everfold.streams.redis.pages import read_large_hash
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.scripts import Script
+from everfold.streams.redis.script import Script
 from everfold.streams.user_files.user_file import UserFile, user_path
 
 _write_user_file = Script("everfold.streams", "write_user_file")

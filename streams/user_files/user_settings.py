@@ -10,7 +10,7 @@ from everfold.streams.errors import TooLarge
 from everfold.streams.events.limits import USER_SETTINGS_LIMIT, USER_SETTINGS_LIMIT_BYTES
 from everfold.streams.redis.pages import read_large_hash
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.scripts import Script
+from everfold.streams.redis.script import Script
 
 _write_user_settings = Script("everfold.streams", "write_user_settings")
 

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from everfold.streams.redis.scripts import assemble
+from everfold.streams.redis.script import assemble
 from tests.architecture.lua_contract import breaches, piece_breaches
 from tests.architecture.source_tree import PACKAGES, ROOT
 

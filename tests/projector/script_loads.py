@@ -26,7 +26,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.events.record import NO_ENTRY
 from everfold.streams.redis.keys import PROJECTOR_GROUP, JobsKeys
 from everfold.streams.redis.redis_errors import command, commands
-from everfold.streams.redis.scripts import Script
+from everfold.streams.redis.script import Script
 from tests.projector.jobs import owner_of
 from tests.projector.script_states import COUNTS, PARKED, TOKEN, Count, hook, skip_held, skip_parked
 from tests.streams.script_loads import MANY, Load

@@ -28,7 +28,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.events.record import NO_ENTRY, Recorded
 from everfold.streams.redis.keys import PROJECTOR_GROUP, JobsKeys
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.scripts import Script
+from everfold.streams.redis.script import Script
 from tests.projector.jobs import consuming, owner_of, read_all
 from tests.streams.script_states import GRAPH, State
 

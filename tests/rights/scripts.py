@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from everfold.streams.redis.scripts import assemble
+from everfold.streams.redis.script import assemble
 from tests.architecture.source_tree import ROOT
 
 SHARED = ROOT / "streams" / "lua"

@@ -8,7 +8,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.assets import asset_scripts
 from everfold.streams.assets.asset_scripts import Only
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.scripts import Script
+from everfold.streams.redis.script import Script
 
 State = Callable[[Log], Awaitable[object]]
 

@@ -33,7 +33,7 @@ from everfold.streams.redis import scripts
 from everfold.streams.redis.keys import RUNNERS_GROUP
 from everfold.streams.redis.pages import PAGE, WALKED_BYTES, count_entries, read_large_hash
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.scripts import Script
+from everfold.streams.redis.script import Script
 from everfold.streams.retention.importing import import_entries
 from everfold.streams.retention.republish import republish
 from everfold.streams.retention.trimming import trim

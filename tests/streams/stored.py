@@ -11,6 +11,7 @@ from everfold.streams.connections.replies import NoGroup
 from everfold.streams.redis import scripts
 from everfold.streams.redis.keys import PRIORITIES, RUNNERS_GROUP
 from everfold.streams.redis.redis_errors import command, read_hash
+from everfold.streams.redis.script import Script
 
 
 class Stored(Struct, frozen=True):
@@ -85,7 +86,7 @@ async def _scores(log: Log, key: str) -> dict[str, int]:
 async def load_scripts(log: Log) -> None:
     """Make the server know all scripts: the first reply of an unknown one is only NOSCRIPT, and
     to lose that one loses nothing."""
-    found = [value for value in vars(scripts).values() if isinstance(value, scripts.Script)]
+    found = [value for value in vars(scripts).values() if isinstance(value, Script)]
     assert len(found) > 9
     for script in found:
         await command(log.redis, "SCRIPT LOAD", script.source)

@@ -8,7 +8,7 @@ import pytest
 
 from everfold.streams.appending.log import Log
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.scripts import Script, assemble
+from everfold.streams.redis.script import Script, assemble
 
 
 def write(folder: Path, **files: str) -> Path:

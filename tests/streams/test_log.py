@@ -9,8 +9,9 @@ from typing import cast
 import anyio
 import pytest
 
-from everfold.streams.appending.log import UNLEASED, WORKFLOW_TTL_S, Log
+from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.appending.outcomes import Lease
+from everfold.streams.appending.writing import WORKFLOW_TTL_S
 from everfold.streams.errors import (
     IdempotencyConflict,
     InvalidName,
@@ -70,7 +71,7 @@ async def leased(log: Log, **more: str) -> Lease:
 
 async def append(log: Log, *events: NewEvent) -> list[Reply]:
     """Run the script itself, as a program in another language would."""
-    return await scripts.append(
+    replies, _ = await scripts.append(
         log.redis,
         log=log.keys.log(0),
         later=log.keys.later(0),
@@ -80,6 +81,7 @@ async def append(log: Log, *events: NewEvent) -> list[Reply]:
         heads=[log.keys.head(event.job_id) for event in events],
         events=events,
     )
+    return replies
 
 
 def new(job_id: str, event_id: str, **more: object) -> NewEvent:

@@ -18,7 +18,7 @@ from everfold.streams.events.event import CancelRequested, Failure, Progressed, 
 from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.leases.fairness import all_lanes
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.scripts import assemble
+from everfold.streams.redis.script import assemble
 from everfold.streams.retention.trimming import trim
 from tests.architecture.source_tree import ROOT
 from tests.projector import script_states as of_projector

@@ -15,7 +15,9 @@ from redis import Redis
 
 from everfold.streams.appending.log import Log
 from everfold.streams.connections.connection import Argument
-from everfold.streams.redis.scripts import Script, assemble
+from everfold.streams.errors import TooFewReplicas
+from everfold.streams.redis.replicas import Replicas
+from everfold.streams.redis.script import Script, assemble
 from tests.projector import script_loads as of_projector
 from tests.streams import script_loads as of_streams
 from tests.streams.test_scripts_fail_clean import SCRIPTS, SHARED
@@ -63,19 +65,23 @@ async def test_a_script_takes_many_items(server: OwnServer, script: Path) -> Non
 def timed_calls(admin: Redis, source: str) -> Iterator[list[float]]:
     """Collect the processor time, in ms, of each call of the script with this source."""
     times_ms: list[float] = []
-    run = Script.run
+    run = Script.run_replicated
 
     async def timed(
-        self: Script, redis: object, keys: Sequence[str], arguments: Sequence[Argument]
-    ) -> list[object]:
+        self: Script,
+        redis: object,
+        keys: Sequence[str],
+        arguments: Sequence[Argument],
+        replicas: Replicas,
+    ) -> tuple[list[object], TooFewReplicas | None]:
         before_ms = _spent_ms(admin)
-        reply = await run(self, redis, keys, arguments)  # type: ignore[arg-type]
+        reply = await run(self, redis, keys, arguments, replicas)  # type: ignore[arg-type]
         if self.source == source:
             times_ms.append(_spent_ms(admin) - before_ms)
         return reply
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Script, "run", timed)
+        patch.setattr(Script, "run_replicated", timed)
         yield times_ms
 
 

@@ -21,10 +21,12 @@ from everfold.streams.errors import (
     EverfoldError,
     ServerOutOfMemory,
     ServerRefusesAccess,
+    TooFewReplicas,
     WrongKeyType,
 )
 from everfold.streams.redis.redis_errors import mapped_errors
-from everfold.streams.redis.scripts import Script
+from everfold.streams.redis.replicas import Replicas
+from everfold.streams.redis.script import Script
 from tests.support.servers import OwnServer, client
 
 USER = "somebody"
@@ -128,18 +130,22 @@ class Attempt(Struct, frozen=True):
 def recorded_calls(admin: Redis, source: str) -> Iterator[list[Call]]:
     """Record every call of the script with this source while the context is open."""
     calls: list[Call] = []
-    run = Script.run
+    run = Script.run_replicated
 
     async def recording(
-        self: Script, redis: object, keys: Sequence[str], arguments: Sequence[Argument]
-    ) -> list[object]:
+        self: Script,
+        redis: object,
+        keys: Sequence[str],
+        arguments: Sequence[Argument],
+        replicas: Replicas,
+    ) -> tuple[list[object], TooFewReplicas | None]:
         if self.source == source:
             before = contents(admin)
             calls.append(Call(source=source, keys=keys, arguments=arguments, before=before))
-        return await run(self, redis, keys, arguments)  # type: ignore[arg-type]
+        return await run(self, redis, keys, arguments, replicas)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Script, "run", recording)
+        patch.setattr(Script, "run_replicated", recording)
         yield calls
 
 

@@ -52,6 +52,7 @@ async def read_optional(call: Call, kind: type[T]) -> T:
 
 def acting(call: Call) -> Everfold:
     """Return the client whose acts are noted under the caller's name."""
+    call.gateway.farm.sample_soon()
     return call.gateway.acting_as(call.caller)
 
 

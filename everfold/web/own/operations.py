@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from everfold.web.farm.stream.farm_stream import FARM_STREAM
+from everfold.web.farm.stream.preview import PREVIEW
 from everfold.web.openapi.route import OPENAPI
 from everfold.web.operation import Operation
 from everfold.web.own.acts import ACTS_ON_JOBS
@@ -29,5 +31,7 @@ OWN: tuple[Operation, ...] = (
     *ALL_EVENTS,
     *QUEUES,
     *FARM,
+    *FARM_STREAM,
+    *PREVIEW,
     *SUBSCRIPTIONS,
 )

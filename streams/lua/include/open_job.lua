@@ -4,6 +4,7 @@
 
 -- Return the fields of an open job's head, with seq and epoch as numbers; or nil and the outcome for
 -- an event of this id. `looked` is the seq up to which the caller knows that no event has the id.
+-- A repeat writes what is there: a WAIT behind it then waits for what the first one wrote.
 local function open_job(head, author, event_id, looked)
   local why = check_key(head, 'hash')
   if why then return nil, { 'broken', why } end
@@ -14,7 +15,7 @@ local function open_job(head, author, event_id, looked)
   job.kept = job[names[#names]]
   if not job.seq then return nil, { 'unknown' } end
   local seq, entry = find_id(job.kept, job.recent, job.forgotten, event_id)
-  if entry then return nil, { 'duplicate', whole(seq), entry } end
+  if entry then redis.call('HSET', head, 'seq', job.seq) return nil, { 'duplicate', whole(seq), entry } end
   job.seq, job.epoch = whole(job.seq), whole(job.epoch)
   for _, name in ipairs({ unpack(names, 1, 6) }) do
     if not job[name] then return nil, { 'broken', name .. ' is missing or is not a number' } end

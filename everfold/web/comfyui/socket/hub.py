@@ -8,7 +8,7 @@ put into its outbox at once, so that one who does not read holds nobody up.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
@@ -56,6 +56,7 @@ class _Followed(Struct, eq=False):
     client: Client
     prompt: Prompt
     feed: JobFeed
+    listen: Callable[[Happening], None] | None = None
 
 
 class Hub:
@@ -187,6 +188,7 @@ class Hub:
         def listen(happening: Happening) -> None:
             self._tell(job.job_id, followed, happening)
 
+        followed.listen = listen
         feed.listeners.append(listen)
         return followed
 
@@ -214,7 +216,8 @@ class Hub:
     def _unfollow(self, followed: _Followed) -> None:
         job_id = followed.feed.job.job_id
         if self._followed.pop(job_id, None) is not None:
-            followed.feed.listeners.clear()
+            if followed.listen is not None:
+                followed.feed.listeners.remove(followed.listen)
             self._feeds.release(job_id)
 
     def _tell_status(self, scopes: Iterable[Scope]) -> None:

@@ -1,0 +1,1 @@
+"""What one who looks at the farm is sent, on one connection."""

@@ -1,0 +1,43 @@
+"""Writes encoded events of one partition, as group commit has gathered them.
+
+Rule: an event that is to be on replicas has no other outcome than TooFewReplicas before it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from everfold.streams.appending.group_commit import Outcome
+from everfold.streams.appending.outcomes import Appended, append_outcome
+from everfold.streams.redis import scripts
+from everfold.streams.redis.replicas import NONE
+from everfold.streams.redis.scripts import NewEvent
+
+if TYPE_CHECKING:
+    from everfold.streams.appending.log import Log
+
+WORKFLOW_TTL_S = 7 * 24 * 3600
+"""Seconds that a graph is kept after its last open job: long enough to look into a failure."""
+
+
+async def write_events(log: Log, partition: int, events: Sequence[NewEvent]) -> Sequence[Outcome]:
+    """Return the outcome of each event. Raises a leaf of Unavailable: any may be written then."""
+    keys, waits = log.keys, [log.replicas.cover(event.effect) for event in events]
+    replies, too_few = await scripts.append(
+        log.redis,
+        log=keys.log(partition),
+        later=keys.later(partition),
+        workflows=keys.workflows(partition),
+        tag=keys.tag(partition),
+        workflow_ttl_ms=WORKFLOW_TTL_S * 1000,
+        heads=[keys.head(event.job_id) for event in events],
+        events=events,
+        replicas=log.replicas if any(waits) else NONE,
+    )
+    outcomes = list[Outcome]()
+    for reply, event, is_waited in zip(replies, events, waits, strict=True):
+        outcome = append_outcome(reply, event.job_id, event.epoch, event.expected)
+        is_short = too_few is not None and is_waited and isinstance(outcome, Appended)
+        outcomes.append(too_few if too_few is not None and is_short else outcome)
+    return outcomes

@@ -1,0 +1,88 @@
+"""How many replicas must have what was written before it counts as done.
+
+Rule: a write and its WAIT leave together, and a repeat writes, too: the server answers a WAIT at
+once on a connection that has written nothing, although no replica has what another one wrote.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+from msgspec import Struct
+from redis.asyncio import Redis
+
+from everfold.streams.connections.connection import Argument
+from everfold.streams.connections.pipelining import PipeliningRedis
+from everfold.streams.errors import TooFewReplicas
+from everfold.streams.events.checks import check_choice
+from everfold.streams.events.ranges import check_number
+from everfold.streams.redis.redis_errors import mapped_errors
+from everfold.streams.telemetry.measures import counter
+
+ReplicasFor = Literal["ends", "all"]
+
+TOO_FEW = counter(
+    "everfold_too_few_replicas", "Writes that fewer replicas had in time than were asked for."
+)
+
+
+class Replicas(Struct, frozen=True):
+    """What a process asks for. Raises InvalidName for what makes no sense."""
+
+    count: int = 0
+    """Replicas that must have a write; 0 waits for none."""
+    within_s: float = 1.0
+    """Seconds that are waited for them, each time."""
+    events: ReplicasFor = "ends"
+    """Of events: those that end a job, ask for its cancel or release it, or all of them."""
+
+    def __post_init__(self) -> None:
+        check_number("replicas", self.count)
+        check_number("replicas_within_s", self.within_s)
+        check_choice("replicas_for", self.events, ("ends", "all"))
+
+    def cover(self, effect: str) -> bool:
+        """Say whether an event is waited for that does this to its job; "" for nothing."""
+        return bool(self.count and (effect or self.events == "all"))
+
+    @classmethod
+    def asked(
+        cls, replicas: int | Replicas, within_s: float = 1.0, events: ReplicasFor = "ends"
+    ) -> Replicas:
+        """Return what a caller asks for, who may have it already. Raises InvalidName."""
+        return replicas if isinstance(replicas, Replicas) else cls(replicas, within_s, events)
+
+
+NONE = Replicas()
+
+
+async def replicated(
+    redis: Redis, replicas: Replicas, *write: Argument
+) -> tuple[object, TooFewReplicas | None]:
+    """Send a write and wait for the replicas; return its answer, and what is to be raised where
+    fewer of them have it in time: then it is done on the primary.
+
+    Raises as `command` does, and then it may have been done.
+    """
+    wait = ("WAIT", replicas.count, int(replicas.within_s * 1000))
+    with mapped_errors(write):
+        answers = await cast("PipeliningRedis", redis).execute_together(write, wait)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+    had = cast("int", answers[1])
+    if had >= replicas.count:
+        return answers[0], None
+    TOO_FEW.add()
+    return answers[0], TooFewReplicas(had, replicas.count, replicas.within_s)
+
+
+async def write(redis: Redis, replicas: Replicas, *write: Argument) -> object:
+    """Send a write that may be repeated as it is. Raises as `replicated`, and TooFewReplicas."""
+    if not replicas.count:
+        with mapped_errors(write):
+            return cast("object", await redis.execute_command(*write))  # type: ignore[no-untyped-call]
+    answer, too_few = await replicated(redis, replicas, *write)
+    if too_few is not None:
+        raise too_few
+    return answer
