@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+from everfold.archives.kept_archive import KeptArchive
 from everfold.assets.channels import Channels
 from everfold.client import Everfold
 from everfold.metrics.sampled import Sampled
@@ -48,6 +49,7 @@ class Gateway:
         self.farm = FarmFeed(everfold, self.feeds, self.sampled)
         self.looks = Looks(everfold.log)
         self.listing = Listing(everfold)
+        self.archive = KeptArchive(everfold.log)
         self.channels = Channels()
         self.catalogue = Catalogue(everfold.log)
         self.shown_prompts = ShownPrompts(everfold.log, self.catalogue.output_classes)

@@ -78,6 +78,13 @@ async def verify(
     return verifier.report()
 
 
+async def verify_job(log: Log, job_id: str, *, margin_s: float = MARGIN_S) -> Report:
+    """Check one job as `verify` does. Raises JobUnknown, a leaf of Unavailable."""
+    verifier = _Verifier(log, lambda _, __: None, 0, margin_s)
+    await verifier.check_job(job_id)
+    return verifier.report()
+
+
 async def _length(log: Log) -> int:
     keys = [log.keys.log(partition) for partition in range(log.keys.partitions)]
     return sum([cast("int", await command(log.redis, "XLEN", key)) for key in keys])
@@ -114,6 +121,18 @@ class _Verifier:
             await self._compare(trace)
         self._open_jobs += len(traces)
         self._progress(self._events, self._total)
+
+    async def check_job(self, job_id: str) -> None:
+        """Check one job's history, as far as the log has it, then its head, state and dispatch."""
+        trace = Trace(job_id=job_id)
+        for record in (await job_tail(self._log, job_id)).events:
+            self._count_event()
+            if record.seq > 1 and not trace.seq:
+                trace = trace_before(record)
+            trace, found = check(trace, record)
+            self._note(found)
+        self._jobs = 1
+        await self._compare(trace)
 
     def _count_event(self) -> None:
         self._events += 1

@@ -15,6 +15,9 @@ from everfold.web.own.many_jobs import MANY_JOBS
 from everfold.web.own.metrics import METRICS
 from everfold.web.own.probes import PROBES
 from everfold.web.own.queues import QUEUES
+from everfold.web.own.story.graph import GRAPH
+from everfold.web.own.story.proof import PROOF
+from everfold.web.own.story.story import STORY
 from everfold.web.own.subscriptions import SUBSCRIPTIONS
 from everfold.web.own.whoami import WHO_AM_I
 
@@ -27,6 +30,9 @@ OWN: tuple[Operation, ...] = (
     *MANY_JOBS,
     *JOBS,
     *EVENTS,
+    *STORY,
+    *PROOF,
+    *GRAPH,
     *ACTS_ON_JOBS,
     *ALL_EVENTS,
     *QUEUES,

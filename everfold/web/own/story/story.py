@@ -1,0 +1,115 @@
+"""A job's story: each of its events as a sentence, and the lanes of a chart over time."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+from starlette.responses import Response
+
+from everfold.event_text import EventLine, changes, event_lines
+from everfold.projector.job.job import Job
+from everfold.streams.retention.history import job_history
+from everfold.web.bodies import json_answer
+from everfold.web.operation import Call, Operation
+from everfold.web.own.answers import UNDER, job_id_of
+from everfold.web.own.story.lanes import Lease, Stretch, leases_of, stretches_of
+from everfold.web.query import Query
+
+LINES_LIMIT = 5_000
+"""Events that are told as sentences, the newest ones; lanes are of all."""
+SENTENCE_LIMIT = 2_000
+"""Characters of a sentence: of an error's message more is in the job."""
+
+
+class StoryLine(Struct, frozen=True, kw_only=True):
+    """One event."""
+
+    seq: int
+    time_ms: int
+    gap_ms: int
+    """Since the event before, 0 for the first."""
+    type: str
+    """Such as job.claimed; empty for an event that cannot be read."""
+    actor: str
+    """Who says so."""
+    epoch: int
+    sentence: str
+    mark: str
+    """recovery after the loss of a runner, runner where another one claimed, else empty."""
+    status: str
+    """Of the job after it."""
+    attempt: int
+    changed: tuple[str, ...]
+    """Fields of the job's state that it has changed."""
+
+
+class Story(Struct, frozen=True, kw_only=True):
+    """What became of a job; archived events count."""
+
+    job_id: str
+    status: str
+    events: int
+    lines: list[StoryLine]
+    """The newest 5,000, in order."""
+    stretches: list[Stretch]
+    """What it did, over time."""
+    leases: list[Lease]
+    """Who held it."""
+
+
+async def get_story(call: Call) -> Response:
+    """Tell what became of a job."""
+    Query(call.request, ())
+    job = await call.gateway.job(call.caller, job_id_of(call))
+    log = call.gateway.everfold.log
+    found = await job_history(log, job.job_id, await call.gateway.archive.get())
+    records = await log.opened_records(found)
+    lines = event_lines(records)
+    before = [Job(), *(line.job for line in lines)]
+    told = [
+        _line(line, types, earlier)
+        for line, types, earlier in zip(lines, map(_type, records), before, strict=False)
+    ]
+    story = Story(
+        job_id=job.job_id,
+        status=lines[-1].job.status if lines else job.status,
+        events=len(lines),
+        lines=told[-LINES_LIMIT:],
+        stretches=stretches_of(lines),
+        leases=leases_of(lines),
+    )
+    return json_answer(story)
+
+
+POSITION = {"seq", "entry_id", "updated_at_ms", "job_id", "epoch"}
+"""Fields that each event changes."""
+
+
+def _line(line: EventLine, kind: str, before: Job) -> StoryLine:
+    return StoryLine(
+        seq=line.seq,
+        time_ms=line.time_ms,
+        gap_ms=line.gap_ms,
+        type=kind,
+        actor=line.who,
+        epoch=line.epoch,
+        sentence=line.what[:SENTENCE_LIMIT],
+        mark=line.mark,
+        status=line.job.status,
+        attempt=line.job.attempt,
+        changed=tuple(name for name in changes(before, line.job) if name not in POSITION),
+    )
+
+
+def _type(record: object) -> str:
+    event = getattr(record, "event", None)
+    tag = getattr(getattr(event, "__struct_config__", None), "tag", None)
+    return tag if isinstance(tag, str) else ""
+
+
+STORY: tuple[Operation, ...] = (
+    Operation(
+        method="GET", path=f"{UNDER}/jobs/{{job_id}}/story", answer=get_story,
+        name="get_job_story", role="reader", answers={200: Story},
+        summary="Tell what became of a job: sentences, who held it when, and where it ran.",
+    ),
+)  # fmt: skip
