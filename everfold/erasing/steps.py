@@ -65,8 +65,10 @@ async def erase_user(
 
 async def erase_state(log: Log, job_id: str) -> bool:
     """Delete a job's state; say whether there was one."""
-    jobs = log.keys.jobs(log.keys.partition_of(job_id))
-    touched = (jobs.job(job_id), jobs.active(), jobs.ended(), jobs.index(), jobs.indexed())
+    partition = log.keys.partition_of(job_id)
+    jobs, rebuilt = log.keys.jobs(partition), log.keys.jobs(partition, rebuilding=True)
+    indexes = (jobs.active(), jobs.ended(), jobs.index(), jobs.indexed())
+    touched = (jobs.job(job_id), *indexes, rebuilt.job(job_id))
     reply = await with_retry(
         lambda: _erase_state.run(log.redis, touched, (job_id,)), log.retry_for_s
     )

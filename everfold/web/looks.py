@@ -55,12 +55,17 @@ class Looks:
         except InvalidName as error:
             raise JobUnknown(job_id) from error
         remembered = self._places.get(job_id)
-        asked = [("HGETALL", keys.job(job_id)), ("HMGET", head, "seq", *WAITING_FIELDS)]
+        asked = [
+            ("HGETALL", keys.job(job_id)),
+            ("HGET", keys.projector(keys.partition_of(job_id)), "moving"),
+            ("HMGET", head, "seq", *WAITING_FIELDS),
+        ]
         counts = count_commands(keys, remembered) if remembered else []
-        state, found, *answers = await commands(self._log.redis, [*asked, *counts])
+        stored, moving, found, *answers = await commands(self._log.redis, [*asked, *counts])
         seq, *fields = cast("list[bytes | None]", found)
         waiting = waiting_of(fields)
-        job = await self._caught_up(job_id, cast("list[bytes]", state), _number(seq))
+        state = [] if moving else cast("list[bytes]", stored)  # it may be elsewhere: `get` knows
+        job = await self._caught_up(job_id, state, _number(seq))
         return Look(job, await self._position(job_id, waiting, remembered, answers))
 
     async def _caught_up(self, job_id: str, state: list[bytes], head_seq: int) -> Job:

@@ -99,6 +99,9 @@ class Projection(Generic[S]):
         )
         return read_swap(await _swap_states.run(log.redis, keys, (token,)))
 
+    async def move_states(self, log: Log, partition: int, *, older_than_s: float = 0.0) -> None:
+        """Do nothing: states of a partition are one key, which a swap renames."""
+
     async def drop_rebuild(self, log: Log, partition: int) -> None:
         """Delete everything that an unfinished rebuild has written."""
         keys = self.keys(log.keys, partition, rebuilding=True)

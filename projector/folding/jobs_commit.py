@@ -89,6 +89,7 @@ async def commit_jobs(
             _pack((parked, batch.unparked)),
             batch.events,
             config.indexes,
+            log.keys.jobs(partition, rebuilding=True).job(""),
         ),
     )
     return read_outcome(reply)

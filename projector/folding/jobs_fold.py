@@ -61,6 +61,7 @@ class JobsFold:
         is_live: bool = True,
     ) -> None:
         self.keys = keys
+        self._is_live = is_live
         self._run_times = RunTimes(log) if is_live else None
         self._archive = archive
         self._log, self._partition, self._config = log, partition, config
@@ -156,8 +157,8 @@ class JobsFold:
             for job_id, records in by_job.items()
             if job_id not in before and records[0].seq > 1
         ]
-        keys = [self.keys.job(job_id) for job_id in missing]
-        found = zip(missing, await read_stored_jobs(self._log, keys), strict=True)
+        stored = await read_stored_jobs(self._log, missing, rebuilding=not self._is_live)
+        found = zip(missing, stored, strict=True)
         return before | {job_id: job for job_id, job in found if job is not None}
 
     async def _fold_on(
@@ -202,7 +203,7 @@ class JobsFold:
         return earlier
 
     async def _read(self, job_id: str) -> Job | None:
-        return await read_stored_job(self._log, self.keys.job(job_id))
+        return await read_stored_job(self._log, job_id, rebuilding=not self._is_live)
 
     async def _read_again(self, stored: Mapping[str, int]) -> None:
         """Correct the cache after a gap; `stored` is the real seq of each job's state."""
@@ -217,7 +218,9 @@ class JobsFold:
                 self._jobs[job_id] = job
             elif seq:
                 logger.error("state_unreadable job=%s", job_id)
-                await command(self._log.redis, "DEL", self.keys.job(job_id))
+                rebuilt = self._log.keys.jobs(self._partition, rebuilding=True)
+                keys = (self.keys.job(job_id), rebuilt.job(job_id))
+                await command(self._log.redis, "DEL", *keys)
 
     def _cache(self, batch: FoldedBatch) -> None:
         """Cache what was committed."""

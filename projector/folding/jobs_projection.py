@@ -1,7 +1,7 @@
 """The projection of jobs: one hash per job, with indexes of open and ended jobs.
 
-Rule: a rebuild replaces the live states of a partition in one script, so a reader sees the old
-states or the new ones, never some of each. A rebuild that is behind the live states is refused.
+Rule: one script puts rebuilt states in the place of the live ones of a partition, so a reader sees
+the old states or the new ones, never some of each. A rebuild that is behind them is refused.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import cast
 
 from everfold.projector.config import ProjectorConfig
 from everfold.projector.folding.jobs_fold import JobsFold
+from everfold.projector.folding.moving import move_states
 from everfold.projector.folding.projection import Outcome, RebuildBehind, read_swap
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
@@ -71,8 +72,12 @@ class JobsProjection:
                 *(jobs.index(), jobs.indexed()),
             )
         ]
-        reply = await _swap_jobs.run(log.redis, keys, (token, live.job(""), rebuilt.job("")))
+        while (reply := await _swap_jobs.run(log.redis, keys, (token,)))[0] == b"moving":
+            await self.move_states(log, partition)
         return read_swap(reply)
+
+    async def move_states(self, log: Log, partition: int, *, older_than_s: float = 0.0) -> None:
+        await move_states(log, partition, older_than_s)
 
     async def drop_rebuild(self, log: Log, partition: int) -> None:
         redis, keys = log.redis, log.keys.jobs(partition, rebuilding=True)

@@ -35,6 +35,9 @@ logger = get_logger("everfold.projector")
 
 BATCH = 1000
 
+MOVE_AFTER_S = 60.0
+"""What a rebuild has left to do after its swap is done here when it has not been by then."""
+
 RETRY = 20
 """Parked jobs that are folded again by one commit: each is read whole."""
 
@@ -67,6 +70,7 @@ class PartitionProjector:
         self._checkpoint = NO_ENTRY
         self._group = ConsumerGroup(log, projection.group, token)
         self._fold = projection.partition_fold(log, partition)
+        self._projection, self._move_at_s = projection, 0.0
 
     async def run(self) -> None:
         """Fold until cancelled; waits whatever the server answers. Raises PartitionLeaseLost.
@@ -131,6 +135,7 @@ class PartitionProjector:
 
     async def _fold_new(self) -> None:
         while True:
+            await self._move_states()
             batch = await self._group.read_new(self._partition, BATCH)
             if not batch and (await self._group.pending(self._partition)).count:
                 # A former owner read entries and froze: they are pending under its name.
@@ -141,6 +146,13 @@ class PartitionProjector:
                     break  # the log is ahead: do not wait for more
                 await anyio.sleep(GATHER_S - anyio.current_time() % GATHER_S)
                 batch = await self._group.read_ready(self._partition, BATCH)
+
+    async def _move_states(self) -> None:
+        """Do what a rebuild has left, when it is time to look whether it has."""
+        if anyio.current_time() >= self._move_at_s:
+            self._move_at_s = anyio.current_time() + MOVE_AFTER_S
+            move = self._projection.move_states
+            await move(self._log, self._partition, older_than_s=MOVE_AFTER_S)
 
     async def _fold_and_commit(self, batch: Sequence[Recorded]) -> None:
         # Redelivered events are only acknowledged: an expired state must not come back.

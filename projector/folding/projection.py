@@ -182,10 +182,15 @@ class AnyProjection(Protocol):
         ...
 
     async def swap(self, log: Log, partition: int, token: str) -> Outcome | RebuildBehind:
-        """Replace the live states of a partition by the rebuilt ones, in one script.
+        """Replace the live states of a partition by the rebuilt ones, in one script, which takes
+        the same time for any number of states. `move_states` is to follow.
 
         `token` is that of the process that owns the rebuild.
         """
+        ...
+
+    async def move_states(self, log: Log, partition: int, *, older_than_s: float = 0.0) -> None:
+        """Do what a swap has left for afterwards, if it was so long ago; it may be repeated."""
         ...
 
     async def drop_rebuild(self, log: Log, partition: int) -> None:

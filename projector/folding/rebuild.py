@@ -2,7 +2,7 @@
 
 Rule: it folds into keys of its own by the same commit as the live projection, so it may be
 interrupted at any point and resumed. Runners and readers go on meanwhile. One script swaps a
-partition as soon as its rebuild has caught up.
+partition as soon as its rebuild has caught up; what is left to do then is done in pages.
 """
 
 from __future__ import annotations
@@ -106,6 +106,8 @@ class Rebuild:
         begun = [p for p in partitions if marks[p].get(b"version") == version]
         first = begun[0] if begun else 0
         await rebuilds[first].acquire()
+        for partition in partitions:  # an earlier run may have ended before it had done so
+            await self._projection.move_states(self._log, partition)
         for partition in partitions[first:]:
             if partition not in begun:
                 await self._projection.drop_rebuild(self._log, partition)
@@ -181,6 +183,7 @@ class _PartitionRebuild:
             outcome = await self._projection.swap(self._log, self._partition, self._member.token)
             if not isinstance(outcome, RebuildBehind):
                 self._check(outcome)
+                await self._projection.move_states(self._log, self._partition)
                 return parked
 
     def _request(self, checkpoint: str, page: Sequence[Recorded]) -> CommitRequest:

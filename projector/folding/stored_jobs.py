@@ -1,18 +1,20 @@
 """Reads jobs from the hashes that the projection stores, one or many.
 
 Rule: of many, the large fields are measured first, so that answers never pile up on the server.
+After a rebuild's swap a state counts as it was rebuilt, although it may still have to be moved.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import cast
 
 from everfold.projector.job.job import Job
 from everfold.projector.job.state import from_fields
 from everfold.streams.appending.log import Log
-from everfold.streams.redis.redis_errors import commands, read_hash
+from everfold.streams.redis.keys import JobsKeys
+from everfold.streams.redis.redis_errors import commands
 from everfold.streams.redis.script import Script
 
 _measure_hashes = Script("everfold.projector", "measure_hashes", is_read_only=True)
@@ -26,30 +28,89 @@ LARGE_FIELDS = (
 OTHERS_BYTES = 4096
 """What the other fields of a state have together at most, but for long names."""
 
+StoredState = Mapping[bytes, bytes]
 
-async def read_stored_job(log: Log, key: str) -> Job | None:
-    """Return the job stored at `key`; None where there is none or it cannot be read.
 
-    Raises Unavailable.
+async def read_stored_state(log: Log, job_id: str, *, rebuilding: bool = False) -> StoredState:
+    """Return the fields of the state of a job, empty where there is none. Raises Unavailable.
+
+    With `rebuilding` it is the one that a rebuild has written, as long as it is not swapped.
     """
-    return from_fields(await read_hash(log.redis, key))
+    keys = _keys_of(log, job_id, rebuilding)
+    # The state first: where nothing moves afterwards, it counted when it was read.
+    asked = [("HGETALL", keys.job(job_id)), ("HGET", keys.projector(), "moving")]
+    stored, moving = await commands(log.redis, asked)
+    if moving is None:
+        return _fields(stored)
+    # The rebuilt one first: where it is not there any more, it has been moved to the other.
+    rebuilt_keys = _keys_of(log, job_id, rebuilding=True)
+    asked = [("HGETALL", rebuilt_keys.job(job_id)), ("HGETALL", keys.job(job_id))]
+    rebuilt, stored = await commands(log.redis, asked)
+    return _newer(_fields(rebuilt), _fields(stored))
 
 
-async def read_stored_jobs(log: Log, keys: Sequence[str]) -> list[Job | None]:
-    """Return for each key, in order, what `read_stored_job` returns for it. Raises Unavailable."""
-    sizes = await _sizes(log, keys)
-    asked = [("HGETALL", key) for key in keys]
-    found = await commands(log.redis, asked, [sizes[key] for key in keys])
-    replies = cast("list[list[bytes]]", found)
-    return [from_fields(dict(zip(flat[::2], flat[1::2], strict=True))) for flat in replies]
+async def read_stored_job(log: Log, job_id: str, *, rebuilding: bool = False) -> Job | None:
+    """Return the stored job; None where there is none or it cannot be read. See
+    `read_stored_state`."""
+    return from_fields(await read_stored_state(log, job_id, rebuilding=rebuilding))
 
 
-async def _sizes(log: Log, keys: Sequence[str]) -> dict[str, int]:
-    """Return for each key about how many bytes its hash has."""
-    sizes: dict[str, int] = {}
-    for _, group in groupby(sorted(keys), key=lambda key: key.partition("}")[0]):
+async def read_stored_jobs(
+    log: Log, job_ids: Sequence[str], *, rebuilding: bool = False
+) -> list[Job | None]:
+    """Return for each job, in order, what `read_stored_job` returns for it. Raises Unavailable."""
+    found: dict[str, Job | None] = {}
+    sizes, moving = dict[str, int](), list[str]()
+    for _, group in groupby(sorted(job_ids, key=log.keys.partition_of), log.keys.partition_of):
         of_partition = list(group)
-        reply = await _measure_hashes.run(log.redis, of_partition, LARGE_FIELDS)
-        found = cast("list[int]", reply[1:])
-        sizes |= {key: OTHERS_BYTES + size for key, size in zip(of_partition, found, strict=True)}
-    return sizes
+        keys = _keys_of(log, of_partition[0], rebuilding)
+        is_moving, measured = await _measured(log, keys, [keys.job(one) for one in of_partition])
+        sizes |= dict(zip(of_partition, measured, strict=True))
+        if is_moving:
+            moving += of_partition
+    rebuilt = await _rebuilt(log, moving)
+    asked = [("HGETALL", _keys_of(log, one, rebuilding).job(one)) for one in sizes]
+    replies = await commands(log.redis, asked, list(sizes.values()))
+    for job_id, reply in zip(sizes, replies, strict=True):
+        found[job_id] = from_fields(_newer(rebuilt.get(job_id, {}), _fields(reply)))
+    return [found[job_id] for job_id in job_ids]
+
+
+async def _rebuilt(log: Log, job_ids: Sequence[str]) -> dict[str, StoredState]:
+    """Return the rebuilt states that are still to be moved, empty where it has been."""
+    found: dict[str, StoredState] = {}
+    for _, group in groupby(job_ids, log.keys.partition_of):
+        of_partition = list(group)
+        keys = _keys_of(log, of_partition[0], rebuilding=True)
+        names = [keys.job(one) for one in of_partition]
+        _, sizes = await _measured(log, keys, names)
+        replies = await commands(log.redis, [("HGETALL", name) for name in names], sizes)
+        found |= {one: _fields(reply) for one, reply in zip(of_partition, replies, strict=True)}
+    return found
+
+
+async def _measured(log: Log, keys: JobsKeys, names: Sequence[str]) -> tuple[bool, list[int]]:
+    """Return whether states of a partition are to be moved, and about how many bytes each of the
+    hashes has."""
+    reply = await _measure_hashes.run(log.redis, (keys.projector(), *names), LARGE_FIELDS)
+    _, moving, *sizes = cast("list[int]", reply)
+    return bool(moving), [OTHERS_BYTES + size for size in sizes]
+
+
+def _keys_of(log: Log, job_id: str, rebuilding: bool) -> JobsKeys:
+    return log.keys.jobs(log.keys.partition_of(job_id), rebuilding=rebuilding)
+
+
+def _fields(reply: object) -> StoredState:
+    flat = cast("list[bytes]", reply)
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _newer(rebuilt: StoredState, stored: StoredState) -> StoredState:
+    """Return the state with the later event, the rebuilt one of two of the same."""
+    return rebuilt if rebuilt and _seq(rebuilt) >= _seq(stored) else stored
+
+
+def _seq(state: StoredState) -> int:
+    seq = state.get(b"seq", b"0")
+    return int(seq) if seq.isdigit() else 0

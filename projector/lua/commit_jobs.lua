@@ -21,6 +21,7 @@
   ARGV[9]  MessagePack: array of names and values of `parked`; array of jobs no longer parked
   ARGV[10] events folded
   ARGV[11] the indexes that are written, as words
+  ARGV[12] key of a state that is to be moved, without the job id, see moving_states.lua
 
   Returns  {"committed"}                     a state that was already further stays as it is
            {"not_owner", owner}              nothing was written
@@ -36,14 +37,15 @@ local log, projector, group = KEYS[1], KEYS[2], ARGV[6]
 local to = { state = ARGV[5], active = KEYS[3], ended = KEYS[4], index = KEYS[6], indexed = KEYS[7] }
 local call, time_ms, ttl_ms, events = redis.call, now_ms(), whole(ARGV[4]), whole(ARGV[10])
 local entries, parked, unparked = cmsgpack.unpack(ARGV[7]), unpack(cmsgpack.unpack(ARGV[9]))
-local refusal, folded = refuse_commit(projector, log, KEYS[5], group, ARGV[1], ARGV[2])
-local why = check_key(to.active, 'zset', 'ZADD ZREM ZCARD') or check_key(to.ended, 'zset', 'ZADD ZREM ZCARD ZRANGEBYSCORE')
+local refusal, folded, moving = refuse_commit(projector, log, KEYS[5], group, ARGV[1], ARGV[2])
+to.moving = moving and ARGV[12] or nil
+local why = check_moving(to.moving, to.state, 'HGET EXISTS UNLINK') or check_key(to.active, 'zset', 'ZADD ZREM ZCARD') or check_key(to.ended, 'zset', 'ZADD ZREM ZCARD ZRANGEBYSCORE')
   or check_key(to.index, 'zset', 'ZADD ZREM') or check_key(to.indexed, 'hash', 'HGET HSET HDEL')
   or check_key(to.state, 'hash', 'HGET HSET DEL PEXPIREAT')
   or not (ttl_ms and events and are_arrays(entries, parked, unparked)) and 'ERR an argument is not of its type'
 if refusal or why then return refusal or redis.error_reply(why) end
 local states = cmsgpack.unpack(ARGV[8])
-local gaps = find_gaps(states, ARGV[5])
+local gaps = find_gaps(states, to.moving, to.state)
 if #gaps > 0 then return { 'gap', unpack(gaps) } end
 local indexes = complete_indexes(projector, to.active, to.ended, ARGV[2], ARGV[11])
 drop_expired(to.ended, to.index, to.indexed, time_ms - ttl_ms)

@@ -7,6 +7,7 @@
   KEYS[3]  ended    ZSET, closed jobs by last event time
   KEYS[4]  index    ZSET, jobs by their names, see index_jobs.lua
   KEYS[5]  indexed  HASH, job -> its entry
+  KEYS[6]  moving   HASH, a rebuilt state of the job that is to be moved
 
   ARGV[1]  job id
 
@@ -17,9 +18,9 @@
 --- @include "index_jobs"
 local job = ARGV[1]
 local why = check_key(KEYS[1], 'hash', 'PEXPIRE') or check_key(KEYS[2], 'zset', 'ZREM') or check_key(KEYS[3], 'zset', 'ZREM')
-  or check_key(KEYS[4], 'zset', 'ZREM') or check_key(KEYS[5], 'hash', 'HGET HDEL') or not job and 'ERR an argument is missing'
+  or check_key(KEYS[4], 'zset', 'ZREM') or check_key(KEYS[5], 'hash', 'HGET HDEL') or check_key(KEYS[6], 'hash', 'PEXPIRE') or not job and 'ERR an argument is missing'
 if why then return redis.error_reply(why) end
-local was_there = redis.call('PEXPIRE', KEYS[1], 0) == 1
+local was_there = redis.call('PEXPIRE', KEYS[1], 0) + redis.call('PEXPIRE', KEYS[6], 0) > 0
 redis.call('ZREM', KEYS[2], job)
 redis.call('ZREM', KEYS[3], job)
 unindex_job(KEYS[4], KEYS[5], job)

@@ -1,18 +1,20 @@
 #!lua flags=no-writes
 --[[
-  Say how large some fields of hashes are, without reading them.
+  Say how large some fields of states are, without reading them.
 
-  KEYS[1..]  HASHes of one partition
+  KEYS[1]    projector  HASH: moving (whether rebuilt states are still to be moved)
+  KEYS[2..]  HASHes of the same partition
 
   ARGV[1..]  fields
 
-  Returns  {"measured", bytes, ...}   one number for each hash: of these fields together
+  Returns  {"measured", moving, bytes, ...}  1 = they are; one number for each hash: of these fields
+                                             together
 ]]
 --- @include "check_key"
-local why = refused('HSTRLEN', KEYS[1])
+local why = refused('HGET', KEYS[1]) or refused('HSTRLEN', KEYS[2])
 if why then return redis.error_reply(why) end
-local outcome = { 'measured' }
-for i = 1, #KEYS do
+local outcome = { 'measured', redis.call('HGET', KEYS[1], 'moving') and 1 or 0 }
+for i = 2, #KEYS do
   local size = 0
   for j = 1, #ARGV do size = size + redis.call('HSTRLEN', KEYS[i], ARGV[j]) end
   outcome[i + 1] = size

@@ -31,11 +31,11 @@ async def count_batch(log: Log, name: str, newer: Mapping[str, Job]) -> dict[str
     if not await _is_indexed(log):
         return await _read_all(log, name, newer)
     ahead = {job_id: job for job_id, job in newer.items() if job.batch == name}
-    keys = [log.keys.job(job_id) for job_id in ahead]
-    counts, stored = await _counted(log, name), await read_stored_jobs(log, keys)
+    known = list(ahead)
+    counts, stored = await _counted(log, name), await read_stored_jobs(log, known)
     for _ in range(READ_AGAIN):
         before = stored
-        counts, stored = await _counted(log, name), await read_stored_jobs(log, keys)
+        counts, stored = await _counted(log, name), await read_stored_jobs(log, known)
         if before == stored:
             break
     for job in stored:

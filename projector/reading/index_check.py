@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import cast
 
+from everfold.projector.folding.stored_jobs import read_stored_state
 from everfold.projector.job.index_names import INDEX_VERSION, entry_of, members_of
 from everfold.projector.job.invariants import Difference
 from everfold.projector.job.state import from_fields
 from everfold.streams.appending.log import Log
 from everfold.streams.redis.keys import JobsKeys
 from everfold.streams.redis.pages import PAGE
-from everfold.streams.redis.redis_errors import command, commands, read_hash
+from everfold.streams.redis.redis_errors import command, commands
 
 READ_AGAIN = 20
 """Attempts at a job that changes all the time."""
@@ -35,7 +36,7 @@ async def index_differences(log: Log, job_id: str) -> list[Difference]:
         return []
     metadata_keys, jobs = complete[1:], log.keys.jobs(partition)
     for _ in range(READ_AGAIN):
-        stored = await read_hash(log.redis, jobs.job(job_id))
+        stored = await read_stored_state(log, job_id)
         state = from_fields(stored)
         if state is None:
             return []
@@ -43,7 +44,7 @@ async def index_differences(log: Log, job_id: str) -> list[Difference]:
         found = await _entry(log, jobs, job_id, metadata_keys)
         asked = [("ZSCORE", jobs.index(), member) for member in members_of(job_id, expected)]
         has_all = found == expected and None not in await commands(log.redis, asked)
-        if has_all or stored == await read_hash(log.redis, jobs.job(job_id)):
+        if has_all or stored == await read_stored_state(log, job_id):
             shown = found.replace("\n", " ") or "none"
             missing = shown if found != expected else "some of its members are missing"
             wanted = expected.replace("\n", " ")

@@ -128,7 +128,7 @@ async def at(log: Log, job_id: str, seq: int) -> Job:
 
 
 async def _projected(log: Log, job_id: str) -> Job | None:
-    return await with_retry(lambda: read_stored_job(log, log.keys.job(job_id)), log.retry_for_s)
+    return await with_retry(lambda: read_stored_job(log, job_id), log.retry_for_s)
 
 
 async def _caught_up(log: Log, job: Job) -> Job:
@@ -256,8 +256,7 @@ async def jobs_at(
 ) -> list[Job | None]:
     """Return the job at each position; None when it is gone or cannot be folded."""
     job_ids = [position.job_id for position in positions]
-    keys = [log.keys.job(job_id) for job_id in job_ids]
-    stored = await with_retry(lambda: read_stored_jobs(log, keys), log.retry_for_s)
+    stored = await with_retry(lambda: read_stored_jobs(log, job_ids), log.retry_for_s)
     parked = await _parked_in(log, job_ids, unread)
     found: list[Job | None] = []
     for job_id, job in zip(job_ids, stored, strict=True):
@@ -304,8 +303,10 @@ async def _without_state(log: Log, job_id: str) -> Job | None:
         job = await _as_parked(log, Job(job_id=job_id))
         if not job.is_terminal:
             return job if job.submitted_at_ms else None  # without its beginning it says nothing
-    jobs = log.keys.jobs(log.keys.partition_of(job_id))
-    touched = (jobs.job(job_id), jobs.active(), jobs.ended(), jobs.index(), jobs.indexed())
+    partition = log.keys.partition_of(job_id)
+    jobs, rebuilt = log.keys.jobs(partition), log.keys.jobs(partition, rebuilding=True)
+    indexes = (jobs.active(), jobs.ended(), jobs.index(), jobs.indexed())
+    touched = (jobs.job(job_id), *indexes, rebuilt.job(job_id))
     with contextlib.suppress(ServerRefusesAccess):  # who may only read leaves it to others
         await with_retry(
             lambda: _drop_stale_index_entry.run(log.redis, touched, (job_id,)), log.retry_for_s

@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from everfold.projector.folding.parking import with_skips
+from everfold.projector.folding.stored_jobs import read_stored_state
 from everfold.projector.job.evolve import evolve
 from everfold.projector.job.fold import fold
 from everfold.projector.job.invariants import Difference, Trace, check, trace_before
@@ -204,7 +205,7 @@ class _Verifier:
             yield Difference(1, job_id, "chain of its entries", "an earlier event", found)
         for difference in _head_differences(trace, head, events):
             yield difference
-        stored = await read_hash(self._log.redis, self._log.keys.job(job_id))
+        stored = await read_stored_state(self._log, job_id)
         state = from_fields(stored)
         if stored and state is None:
             yield Difference(4, job_id, "state", "a state", "a hash that cannot be read")

@@ -121,7 +121,7 @@ def _read_place(event: Unreadable) -> AttemptPlace | None:
 async def read_remains(log: Log, job_id: str) -> Remains:
     """Read what can be read of a job. Raises JobUnknown, or a leaf of Unavailable."""
     partition = log.keys.partition_of(job_id)
-    stored = await with_retry(lambda: read_stored_job(log, log.keys.job(job_id)), log.retry_for_s)
+    stored = await with_retry(lambda: read_stored_job(log, job_id), log.retry_for_s)
     found = await with_skips(log, partition, await job_events(log, job_id))
     return remains_of(fold(found, stored or Job(job_id=job_id)), found)
 

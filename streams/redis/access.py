@@ -74,7 +74,7 @@ COMMANDS: dict[Role, tuple[str, ...]] = {
         *("unlink", "xack", "xautoclaim"),
         *("xgroup|create", "xgroup|delconsumer", "xgroup|setid", "xinfo|consumers"),
         *("xinfo|groups", "xlen", "xpending", "xrange", "xreadgroup", "xtrim", "zadd"),
-        *("zcard", "zrange", "zrangebyscore", "zrem", "zremrangebyscore"),
+        *("zcard", "zrange", "zrangebyscore", "zrem", "zremrangebyscore", "zscan", "zscore"),
     ),
     "consumer": (
         *(*_READER, "eval", "evalsha", "hdel", "hincrby", "hset", "hsetnx", "xack", "xautoclaim"),

@@ -267,7 +267,7 @@ class Keyspace(Struct, frozen=True):
 
     def jobs(self, partition: int, *, rebuilding: bool = False) -> JobsKeys:
         """Return the keys of the projection of jobs: the live one, or the one being rebuilt."""
-        return JobsKeys(self.tag(partition) + ":rebuild" * rebuilding)
+        return JobsKeys(self.tag(partition) + ":rebuilt" * rebuilding)
 
     def states(self, partition: int, name: str, *, rebuilding: bool = False) -> StatesKeys:
         """Return the keys of a custom projection: the live one, or the one being rebuilt."""

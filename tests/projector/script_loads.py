@@ -23,6 +23,7 @@ from everfold.projector.subscribing import admin
 from everfold.projector.subscribing.acks import Acks
 from everfold.projector.subscribing.held import Held
 from everfold.streams.appending.log import Log
+from everfold.streams.connections.connection import Argument
 from everfold.streams.events.record import NO_ENTRY
 from everfold.streams.redis.keys import PROJECTOR_GROUP, JobsKeys
 from everfold.streams.redis.redis_errors import command, commands
@@ -123,8 +124,8 @@ async def delete_consumers(log: Log) -> None:
 
 
 async def measure_hashes(log: Log) -> None:
-    keys = [log.keys.job(f"j{number}") for number in range(MANY)]
-    assert await read_stored_jobs(log, keys) == [None] * MANY
+    jobs = [f"j{number}" for number in range(MANY)]
+    assert await read_stored_jobs(log, jobs) == [None] * MANY
 
 
 async def reset(log: Log) -> None:
@@ -164,6 +165,19 @@ async def swap_jobs(log: Log) -> None:
         await _fill(log, keys.parked())
     await JobsProjection().swap(log, 0, TOKEN)
     assert await command(log.redis, "ZCARD", log.keys.jobs(0).active()) == MANY // 2
+
+
+async def move_states(log: Log) -> None:
+    await swap_jobs(log)
+    live, replaced = log.keys.jobs(0), log.keys.jobs(0, rebuilding=True)
+    swap = await command(log.redis, "HGET", live.projector(), "moving")
+    assert isinstance(swap, bytes)
+    script = Script("everfold.projector", "move_states")
+    touched = (live.projector(), live.active(), live.ended(), replaced.active(), replaced.ended())
+    jobs = [f"j{number}" for number in range(1, MANY + 1)]
+    asked: list[Argument] = [swap, live.job(""), replaced.job(""), 1, *jobs]
+    assert await script.run(log.redis, touched, asked) == [b"moved"]
+    assert await command(log.redis, "EXISTS", replaced.job("j1"), live.job("j1")) == 1
 
 
 async def swap_states(log: Log) -> None:
@@ -219,6 +233,7 @@ LOADS: dict[str, tuple[Load, ...]] = {
     "measure_hashes": (measure_hashes,),
     "reset_subscription": (reset,),
     "select_ended": (select_ended,),
+    "move_states": (move_states,),
     "select_open": (select_open,),
     "swap_jobs": (swap_jobs,),
     "swap_states": (swap_states,),

@@ -102,6 +102,16 @@ async def commit_states_of_jobs(log: Log) -> object:
     return await commit_jobs(log, 0, keys, request=request, config=config, batch=batch)
 
 
+async def commit_while_states_move(log: Log) -> object:
+    keys = log.keys.jobs(0)
+    rebuilt = log.keys.jobs(0, rebuilding=True)
+    await command(log.redis, "HSET", keys.projector(), "moving", "1")
+    for job_id in ("c", "d"):
+        await command(log.redis, "HSET", rebuilt.job(job_id), "seq", 1)
+    await command(log.redis, "HSET", rebuilt.job("a"), "status", "broken")
+    return await commit_states_of_jobs(log)
+
+
 async def commit_custom_states(log: Log) -> object:
     keys = COUNTS.keys(log.keys, 0)
     member = Member(log, "counts", "test", 5)
@@ -142,6 +152,17 @@ async def swap_jobs(log: Log) -> object:
     await fill(log, log.keys.jobs(0, rebuilding=True), "a", "new", "ended")
     await command(log.redis, "ZADD", log.keys.jobs(0, rebuilding=True).active(), 1, "expired")
     return await JobsProjection().swap(log, 0, TOKEN)
+
+
+async def move_states(log: Log) -> object:
+    await swap_jobs(log)
+    live, replaced = log.keys.jobs(0), log.keys.jobs(0, rebuilding=True)
+    await command(log.redis, "HSET", live.job("a"), "seq", 2)
+    swap = await command(log.redis, "HGET", live.projector(), "moving")
+    script = Script("everfold.projector", "move_states")
+    touched = (live.projector(), live.active(), live.ended(), replaced.active(), replaced.ended())
+    asked = (swap, live.job(""), replaced.job(""), 1, "a", "new", "old", "ended", "expired")
+    return await script.run(log.redis, touched, asked)  # type: ignore[arg-type]
 
 
 async def swap_states(log: Log) -> object:
@@ -215,22 +236,25 @@ async def delete_consumers(log: Log) -> object:
 
 
 async def drop_stale_index_entry(log: Log) -> object:
-    keys = log.keys.jobs(0)
+    keys, rebuilt = log.keys.jobs(0), log.keys.jobs(0, rebuilding=True)
     for index in (keys.active(), keys.ended()):
         await command(log.redis, "ZADD", index, 1, "a")
     await command(log.redis, "HSET", keys.indexed(), "a", "o\nuser=ada")
     await command(log.redis, "ZADD", keys.index(), 0, "user=ada\no\na")
     script = Script("everfold.projector", "drop_stale_index_entry")
-    touched = (keys.job("a"), keys.active(), keys.ended(), keys.index(), keys.indexed())
+    indexes = (keys.active(), keys.ended(), keys.index(), keys.indexed())
+    touched = (keys.job("a"), *indexes, rebuilt.job("a"))
     return await script.run(log.redis, touched, ("a",))
 
 
 async def erase_state(log: Log) -> object:
-    keys = await _filled_index(log)
+    keys, rebuilt = await _filled_index(log), log.keys.jobs(0, rebuilding=True)
     await command(log.redis, "HSET", keys.job("a"), "seq", 1)
     await command(log.redis, "HSET", keys.indexed(), "a", "o\nuser=ada")
+    await command(log.redis, "HSET", rebuilt.job("a"), "seq", 1)
     script = Script("everfold.projector", "erase_state")
-    touched = (keys.job("a"), keys.active(), keys.ended(), keys.index(), keys.indexed())
+    indexes = (keys.active(), keys.ended(), keys.index(), keys.indexed())
+    touched = (keys.job("a"), *indexes, rebuilt.job("a"))
     return await script.run(log.redis, touched, ("a",))
 
 
@@ -271,14 +295,15 @@ async def measure_hashes(log: Log) -> object:
     keys = log.keys.jobs(0)
     await fill(log, keys, "a", "b")
     script = Script("everfold.projector", "measure_hashes", is_read_only=True)
-    return await script.run(log.redis, (keys.job("a"), keys.job("b")), ("seq", "error"))
+    touched = (keys.projector(), keys.job("a"), keys.job("b"))
+    return await script.run(log.redis, touched, ("seq", "error"))
 
 
 STATES: dict[str, tuple[State, ...]] = {
     "acknowledge": (acknowledge,),
     "acquire_partition": (acquire, give_up_lease),
     "change_held": (skip_held,),
-    "commit_jobs": (commit_states_of_jobs,),
+    "commit_jobs": (commit_states_of_jobs, commit_while_states_move),
     "commit_states": (commit_custom_states,),
     "delete_consumers": (delete_consumers,),
     "drop_stale_index_entry": (drop_stale_index_entry,),
@@ -286,6 +311,7 @@ STATES: dict[str, tuple[State, ...]] = {
     "measure_hashes": (measure_hashes,),
     "reset_subscription": (reset, reset_without_a_group),
     "select_ended": (select_ended,),
+    "move_states": (move_states,),
     "select_open": (select_open, select_among_all_open),
     "swap_jobs": (swap_jobs,),
     "swap_states": (swap_states,),

@@ -76,7 +76,7 @@ async def test_many_states_are_read_in_the_order_asked_for(log: Log) -> None:
     async with projecting(log):
         first, second = await make_jobs(log, 2)
         await eventually(lambda: caught_up(log))
-    found = await read_stored_jobs(log, [log.keys.job(name) for name in (second, "nobody", first)])
+    found = await read_stored_jobs(log, [second, "nobody", first])
     assert [job and job.job_id for job in found] == [second, None, first]
     assert await read_stored_jobs(log, []) == []
 

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def keys_of_rebuild(log: Log) -> list[bytes]:
-    found = await command(log.redis, "KEYS", "{" + log.keys.namespace + ":*}:rebuild*")
+    found = await command(log.redis, "KEYS", "{" + log.keys.namespace + ":*}:rebuil*")
     return list(found)  # type: ignore[call-overload, no-any-return]
 
 

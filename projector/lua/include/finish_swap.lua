@@ -13,6 +13,16 @@ local function move(from, to)
   if redis.call('EXISTS', from) == 1 then redis.call('RENAME', from, to) end
 end
 
+-- Return why two keys cannot change places, or nil.
+local function check_exchange(one, other, kind)
+  return check_move(one, other, kind) or check_move(other, one, kind)
+end
+
+-- Let two keys change places, by a name that is free.
+local function exchange(one, other, free)
+  move(other, free) move(one, other) move(free, one)
+end
+
 -- Let the live projection go on from where the rebuilt one is, without an owner.
 local function finish_swap(live, rebuilt, checkpoint, folded)
   redis.call('HSET', live, 'checkpoint', checkpoint, 'folded', folded, 'owner', '', 'until_ms', 0)

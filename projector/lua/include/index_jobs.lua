@@ -1,3 +1,5 @@
+--- @include "moving_states"
+
 -- The index of a partition is a ZSET of equal scores, so its members are in the order of their bytes.
 -- An open job has a member `name\no\njob` for each of its names, one that has ended
 -- `name\ne<ms of its last event>\njob`. Each job has `#job` and `$boj`, the id backwards, too.
@@ -43,9 +45,10 @@ local function drop_expired(ended, index, indexed, before_ms)
 end
 
 -- Write a job's state and its place in the indexes. One that has ended and is not kept is deleted.
--- `to` has the keys: state (without the job id at its end), active, ended, index, indexed.
+-- `to` has the keys: state and moving (without the job id at its end), active, ended, index, indexed.
 local function write_state(to, time_ms, job, _, _, closed, event_ms, until_ms, fields, entry)
   local key, kept = to.state .. job, until_ms == 0 or until_ms > time_ms
+  move_state(to.moving, to.state, job)
   if kept then redis.call('HSET', key, unpack(fields)) else redis.call('DEL', key) end
   if kept and until_ms > 0 then redis.call('PEXPIREAT', key, until_ms) end
   if closed then redis.call('ZREM', to.active, job) end

@@ -1,27 +1,29 @@
 --- @include "check_key"
+--- @include "moving_states"
 
--- Return why this owner may not commit, as an outcome, or nil; and the events ever committed.
+-- Return why this owner may not commit, as an outcome, or nil; the events ever committed; and the
+-- swap whose states are still to be moved, false where there is none.
 -- `group` is '' for a rebuild, which has none; `parked` is a key that is written, too.
 local function refuse_commit(projector, log, parked, group, token, checkpoint)
   local why = check_key(projector, 'hash', 'HMGET HSET') or check_key(parked, 'hash', 'HSET HDEL')
     or group ~= '' and check_key(log, 'stream', 'XPENDING XACK')
   if why then return redis.error_reply(why) end
-  local owner, at, folded = unpack(redis.call('HMGET', projector, 'owner', 'checkpoint', 'folded'))
+  local owner, at, folded, moving = unpack(redis.call('HMGET', projector, 'owner', 'checkpoint', 'folded', 'moving'))
   if owner ~= token then return { 'not_owner', owner or '' } end
   if (at or '0-0') ~= checkpoint then return { 'moved', at or '0-0' } end
   for _, holder in ipairs(group ~= '' and redis.call('XPENDING', log, group)[4] or {}) do
     if holder[1] ~= token then return { 'foreign', holder[1] } end
   end
-  return nil, whole(folded or '0') or 0
+  return nil, whole(folded or '0') or 0, moving
 end
 
 -- Mark the states that are stored further already, as `further`. Return the others that are not
 -- at the seq at which they must be, each with the seq at which it is.
--- `key` is that of a state without the job id at its end.
-local function find_gaps(states, key)
+-- `from` and `to` are keys of states without the job id, see moving_states.lua.
+local function find_gaps(states, from, to)
   local gaps = {}
   for _, state in ipairs(states) do
-    local stored = whole(redis.call('HGET', key .. state[1], 'seq') or '0') or 0
+    local stored = stored_seq(from, to, state[1])
     if stored >= state[3] then state.further = true
     elseif stored ~= state[2] then table.insert(gaps, state[1]) table.insert(gaps, stored) end
   end
