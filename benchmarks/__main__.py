@@ -19,6 +19,7 @@ from benchmarks import (
     gateway,
     lifecycle,
     lists,
+    many_open,
     order,
     placement,
     projector,
@@ -78,6 +79,11 @@ async def _lists(options: argparse.Namespace) -> Measured:
     return lists.report(found), found
 
 
+async def _many_open(options: argparse.Namespace) -> Measured:
+    found = await many_open.measure_many_open(options.open_jobs, options.calls)
+    return many_open.report(found), found
+
+
 async def _order(options: argparse.Namespace) -> Measured:
     found = await order.measure_order(options.order_jobs, options.repeat)
     return order.report(found), found
@@ -128,6 +134,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], Awaitable[Measured]]] = {
     "gateway": _gateway,
     "lifecycle": _lifecycle,
     "lists": _lists,
+    "many_open": _many_open,
     "order": _order,
     "placement": _placement,
     "projector": _projector,
@@ -186,7 +193,8 @@ def _parser() -> argparse.ArgumentParser:
         ("--order-jobs", int, 500, "order: jobs of the longer queue"),
         ("--farm-jobs", int, 30, "placement: jobs for two servers"),
         ("--most-events", int, 5_000_000, "scale: largest log"),
-        ("--calls", int, 500, "scale: of each operation"),
+        ("--calls", int, 500, "many_open, scale: of each operation"),
+        ("--open-jobs", int, 1_000_000, "many_open: jobs that wait"),
         ("--listed", int, 100_000, "lists: jobs"),
         ("--starts", int, 20, "startup: of each program"),
     )

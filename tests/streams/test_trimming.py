@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import anyio
@@ -31,6 +32,7 @@ from everfold.streams.retention.history import history_pages, job_history
 from everfold.streams.retention.trimming import trim, trim_bounds
 from tests.projector.jobs import add_raw, assert_projected, end, make_jobs, projecting, work
 from tests.streams.test_log import GRAPH
+from tests.support.many_jobs import add_jobs
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio
@@ -254,3 +256,29 @@ async def test_a_parked_job_keeps_its_events_though_it_has_ended(
         await eventually(lambda: log.redis.hlen(log.keys.parked(0)), 10)
     await Archiver(log, archive).run(everything=True)
     assert await held_by(log) == "an open, parked or held job"
+
+
+async def calls_of_a_trim(log: Log) -> int:
+    """Return how many commands the server ran, those of scripts included, for a trim and for a
+    look at what holds it."""
+    before = await calls(log)
+    told = await trim(log, 0, retention_s=0, needs_archive=False)
+    assert told.count == 0
+    await trim_bounds(log, 0, 0, needs_archive=False)
+    return await calls(log) - before
+
+
+async def calls(log: Log) -> int:
+    text = await command(log.redis, "INFO", "commandstats")
+    assert isinstance(text, bytes)
+    return sum(int(found) for found in re.findall(r"calls=(\d+)", text.decode()))
+
+
+async def test_a_trim_reads_as_much_beside_many_open_jobs_as_beside_some(
+    log: Log, redis_url: str, namespace: str
+) -> None:
+    await add_jobs(log, 600, "waiting")
+    await calls_of_a_trim(log)  # what is only sent once
+    async with Log.open(redis_url, namespace=f"{namespace}-b", partitions=1) as larger:
+        await add_jobs(larger, 30_000, "waiting")
+        assert await calls_of_a_trim(larger) == await calls_of_a_trim(log)
