@@ -8,8 +8,7 @@ those in which more wait, and all of them once per poll. Of these it takes the j
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import anyio
 from msgspec import Struct
@@ -22,10 +21,11 @@ from everfold.runner.execution.fleet import Reservation
 from everfold.runner.execution.shared import Shared
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.connections.steady_clock import steady_s
-from everfold.streams.errors import CorruptLog, EverfoldError
+from everfold.streams.errors import EverfoldError
 from everfold.streams.leases.fairness import all_lanes, rotated
 from everfold.streams.queues.waiting_jobs import PassedOver, WaitingJob, WaitingPage, in_order, peek
 from everfold.streams.redis.retry import Backoff
+from everfold.streams.redis.rounds import Rounds
 
 CLAIM_LIMIT = 16
 """Jobs of one line that one look shows, and that one round takes."""
@@ -67,6 +67,9 @@ class Claimer:
         self._overtaken: dict[str, int] = {}
         """Job -> how many were taken before it for the sake of loaded models."""
         self._looked_at_all_s = 0.0
+        self._looks, self._claims = Rounds(shared.log), Rounds(shared.log)
+        self._unanswered = set[int]()
+        """Partitions in which jobs may have been leased by a claim whose answer was lost."""
 
     def _all(self) -> set[int]:
         return set(range(self._shared.log.keys.partitions))
@@ -79,7 +82,7 @@ class Claimer:
 
     async def run(self) -> None:
         """Claim until cancelled; while the server is away, try again with back-off."""
-        async with anyio.create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks, self._looks, self._claims:
             tasks.start_soon(self._wake_on_room)
             await self._take_forever()
 
@@ -102,7 +105,7 @@ class Claimer:
             except EverfoldError as error:
                 note_trouble("claimer", error)
                 await anyio.sleep(backoff.next_s())
-                await self._start_unanswered()
+            await self._start_unanswered()
 
     def _look_at_all_in_time(self) -> None:
         """Make all partitions due once per `poll_every_s`, even while hints never stop."""
@@ -157,24 +160,30 @@ class Claimer:
         self, partitions: set[int], queue: str, passed_over: PassedOver
     ) -> list[WaitingPage]:
         """Return the first jobs of each partition; further ones where none of those can be run."""
-        looks = await asyncio.gather(*(self._look_at(p, queue, 0) for p in sorted(partitions)))
-        pages = [page for page in looks if page is not None]
+        pages = await self._pages(queue, dict.fromkeys(partitions, 0))
         for _ in range(PAGES_LIMIT):
-            more = [page for page in pages if page.next]
+            more = {page.partition: page.next for page in pages if page.next}
             jobs = [job for page in pages for job in page.jobs if job not in passed_over]
             if not more or any(suit.able for suit in (await self._suits(jobs)).values()):
                 return pages
-            further = [await self._look_at(page.partition, queue, page.next) for page in more]
             rest = [page for page in pages if not page.next]
-            pages = rest + [page for page in further if page is not None]
+            pages = rest + await self._pages(queue, more)
         return pages
 
-    async def _look_at(self, partition: int, queue: str, first: int) -> WaitingPage | None:
-        try:
-            return await peek(self._shared.log, partition, queue, first=first, each=CLAIM_LIMIT)
-        except CorruptLog as error:
-            note_trouble(f"claimer {partition}", error)  # the other partitions go on
-            return None
+    async def _pages(self, queue: str, first: Mapping[int, int]) -> list[WaitingPage]:
+        """Return a page of each partition from a rank on. Those that do not answer stay due."""
+
+        async def look(partition: int) -> WaitingPage:
+            rank = first[partition]
+            return await peek(self._shared.log, partition, queue, first=rank, each=CLAIM_LIMIT)
+
+        outcomes = await self._looks.go(look, first.keys() - self._claims.under_way)
+        self._due |= first.keys() - outcomes.values.keys()
+        if (failure := outcomes.failure) is not None:
+            if not outcomes.values:
+                raise failure
+            note_trouble("claimer", failure)
+        return list(outcomes.values.values())
 
     async def _suits(self, jobs: Iterable[WaitingJob]) -> dict[str, _Suit]:
         """Return what suits these jobs, by the signature of their needs."""
@@ -220,47 +229,57 @@ class Claimer:
     async def _claim(self, queue: str, picks: Sequence[Pick]) -> set[int]:
         """Claim the picked jobs, side by side in their partitions; start them in their order.
 
-        Returns the indexes of the picks that were leased.
+        Returns the indexes of the picks that were leased. What is leased later is started then.
         """
-        asked_at_s = steady_s()
-        leases: dict[int, Lease] = {}
-        errors: list[EverfoldError] = []
-
-        async def claim(partition: int, indexes: list[int]) -> None:
-            try:
-                lines = [(picks[index][0].line, picks[index][0].place) for index in indexes]
-                taken = await self._shared.dispatch.claim_from(partition, queue, lines)
-                leases.update({indexes[at]: lease for at, lease in taken})
-            except CorruptLog as error:
-                note_trouble(f"claimer {partition}", error)
-            except EverfoldError as error:
-                errors.append(error)
-
+        asked_at_s, leases, is_over = steady_s(), dict[int, Lease](), False
         by_partition: dict[int, list[int]] = {}
         for index, (job, _) in enumerate(picks):
             by_partition.setdefault(job.partition, []).append(index)
-        # A leased job must get its run: a drain must not cancel between the two.
+
+        def start(indexes: Iterable[int]) -> None:
+            unused = [picks[index][1] for index in indexes if index not in leases]
+            self._shared.fleet.release_unused(unused)
+            for index in sorted(leases.keys() & set(indexes)):
+                self._start(leases[index], asked_at_s, picks[index][1])
+
+        async def claim(partition: int) -> None:
+            indexes = by_partition[partition]
+            lines = [(picks[index][0].line, picks[index][0].place) for index in indexes]
+            try:
+                # A leased job must get its run: a drain must not cancel between the two.
+                with anyio.CancelScope(shield=True):
+                    taken = await self._shared.dispatch.claim_from(partition, queue, lines)
+                    leases.update({indexes[at]: lease for at, lease in taken})
+            except EverfoldError:
+                self._unanswered.add(partition)
+                raise
+            finally:
+                if is_over:
+                    start(indexes)
+
         with anyio.CancelScope(shield=True):
-            await asyncio.gather(*(claim(*each) for each in by_partition.items()))
-        unused = [picks[index][1] for index in range(len(picks)) if index not in leases]
-        self._shared.fleet.release_unused(unused)
-        for index in sorted(leases):
-            self._start(leases[index], asked_at_s, picks[index][1])
-        if errors:
-            raise errors[0]
+            outcomes = await self._claims.go(claim, by_partition)
+        is_over, late = True, self._claims.under_way & by_partition.keys()
+        start([index for index, (job, _) in enumerate(picks) if job.partition not in late])
+        self._due |= outcomes.errors.keys() | late
+        if (failure := outcomes.failure) is not None:
+            if not outcomes.values:
+                raise failure
+            note_trouble("claimer", failure)
         return set(leases)
 
     async def _start_unanswered(self) -> None:
         """Start the jobs whose leases the server gave in answers that were lost."""
-        lanes = all_lanes(self._shared.config.queues)
-        asked_at_s = steady_s()
-        try:
-            held = await self._shared.dispatch.own_leases(lanes)
-        except EverfoldError:
-            return
-        for lease in held:
-            if not self._shared.leases.holds(lease.job_id):
-                self._start(lease, asked_at_s, None)
+        lanes, asked_at_s = all_lanes(self._shared.config.queues), steady_s()
+
+        async def start(partition: int) -> None:
+            for lease in await self._shared.dispatch.own_leases_in(partition, lanes):
+                if not self._shared.leases.holds(lease.job_id):
+                    self._start(lease, asked_at_s, None)
+            self._unanswered.discard(partition)
+
+        if self._unanswered:
+            await self._looks.go(start, self._unanswered)
 
 
 def _server(state: BackendState) -> Server:

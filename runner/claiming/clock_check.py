@@ -1,8 +1,7 @@
 """A runner that has just started waits before it acts by a clock at which nobody had looked.
 
 Rule: where no runner has looked for a while, the clock may have been set forward just now. Those
-that live get time to find that out, for one that has just come cannot. It has looked at the clock
-of every partition before it works.
+that live get time to find that out, for one that has just come cannot.
 """
 
 from __future__ import annotations
@@ -10,11 +9,16 @@ from __future__ import annotations
 import anyio
 
 from everfold.runner.execution.shared import Shared
+from everfold.streams.connections.steady_clock import steady_s
 
 CHECK_S = 2.0
 
 
-async def wait_for_other_looks(shared: Shared) -> None:
-    """Wait for CHECK_S where nobody had looked at a clock lately."""
-    if shared.dispatch.clock.was_unseen:
-        await anyio.sleep(CHECK_S)
+async def wait_for_other_looks(shared: Shared, partition: int) -> None:
+    """Wait until CHECK_S after the first look at a partition's clock, if nobody had looked lately.
+
+    Raises a leaf of Unavailable, or CorruptLog, while the clock cannot be looked at.
+    """
+    clock = await shared.dispatch.clock.of(partition)
+    if clock.was_unseen:
+        await anyio.sleep(clock.first_seen_s + CHECK_S - steady_s())

@@ -17,10 +17,11 @@ from everfold.runner.execution.shared import Shared
 from everfold.runner.execution.unreadable_job import end_blocked, read_remains
 from everfold.streams.appending.log import UNLEASED
 from everfold.streams.border.logger import get_logger
-from everfold.streams.errors import CorruptLog, EverfoldError, Unavailable
+from everfold.streams.errors import EverfoldError, Unavailable
 from everfold.streams.events.event import Canceled, Expired
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.retry import Backoff
+from everfold.streams.redis.rounds import Rounds
 
 logger = get_logger("everfold.runner")
 
@@ -34,26 +35,19 @@ class Promoter:
         self._shared = shared
 
     async def run(self) -> None:
-        """Promote until cancelled; back off while the server is away."""
+        """Promote until cancelled; a partition that does not answer holds back no other one."""
         backoff = Backoff()
-        await wait_for_other_looks(self._shared)
-        while True:
-            try:
-                await self._promote_all()
-                backoff.reset()
-                await anyio.sleep(EVERY_S)
-            except EverfoldError as error:
-                note_trouble("promoter", error)
-                await anyio.sleep(backoff.next_s())
-
-    async def _promote_all(self) -> None:
-        for partition in range(self._shared.log.keys.partitions):
-            try:
-                await self._promote(partition)
-            except CorruptLog as error:
-                note_trouble(f"promoter {partition}", error)  # the other partitions go on
+        async with Rounds(self._shared.log) as rounds:
+            while True:
+                outcomes = await rounds.go(self._promote)
+                if (failure := outcomes.failure) is not None:
+                    note_trouble("promoter", failure)
+                if outcomes.values:
+                    backoff.reset()
+                await anyio.sleep(EVERY_S if outcomes.values else backoff.next_s())
 
     async def _promote(self, partition: int) -> None:
+        await wait_for_other_looks(self._shared, partition)
         promotion = await self._shared.dispatch.promote(partition)
         for job_id in promotion.overdue:
             await self._end(partition, job_id)

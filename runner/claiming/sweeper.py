@@ -2,7 +2,7 @@
 
 Rule: a job is orphaned when its lease ran out, its lease was released, or its runner has no
 connection any more. Each lane's cursor is kept between sweeps, so that no entry starves behind
-others. After the server was away, owners get one lease length to renew before anything is taken.
+others. After a partition was away, owners get one lease length to renew before anything is taken.
 """
 
 from __future__ import annotations
@@ -24,15 +24,13 @@ from everfold.streams.leases.fairness import all_lanes
 from everfold.streams.leases.registry import connected, deregister_runner, registered_runners
 from everfold.streams.redis.keys import connection_name
 from everfold.streams.redis.retry import Backoff
+from everfold.streams.redis.rounds import Rounds
 
 Lane = tuple[str, str]
 
 PROBE_LIMIT, PAGE_LIMIT = 4, 500
 """Jobs taken over in one call. Two events are made in advance for each, mostly in vain, so a call
 asks for few until it finds some."""
-
-LANES_AT_ONCE = 48
-"""Lanes looked at side by side: those of one queue in 16 partitions."""
 
 
 class Sweeper:
@@ -44,28 +42,30 @@ class Sweeper:
         self._woken = anyio.Event()
         self._cursors: dict[tuple[int, Lane], str] = {}
         self._suspects = Suspects(shared.config.suspect_after_s)
-        self._hold_until_s = 0.0
-        self._search_at_s = 0.0
+        self._dead: dict[str, set[int]] = {}
+        """Dead runners -> the partitions in which all of theirs was taken over."""
+        self._hold_until_s: dict[int, float] = {}
+        self._search_at_s: dict[int, float] = {}
 
     def wake(self, _partition: str = "") -> None:
         """Sweep now: a lease was released."""
         self._woken.set()
 
     async def run(self) -> None:
-        """Sweep every `sweep_every_s` until cancelled; back off while the server is away."""
+        """Sweep every `sweep_every_s` until cancelled; a partition that does not answer holds back
+        no other one."""
         backoff = Backoff(most_s=LONGEST_PAUSE_S)
-        await wait_for_other_looks(self._shared)
-        while True:
-            self._woken = anyio.Event()
-            try:
-                await self._sweep()
-                await self._find_lost_leases()
+        async with Rounds(self._shared.log) as rounds:
+            while True:
+                self._woken = anyio.Event()
+                await self._find_dead_runners()
+                outcomes = await rounds.go(self._sweep)
+                await self._forget_dead_runners()
+                if (failure := outcomes.failure) is not None:
+                    note_trouble("sweeper", failure)
+                    await anyio.sleep(backoff.next_s())
+                    continue
                 backoff.reset()
-            except EverfoldError as error:
-                note_trouble("sweeper", error)
-                self._hold_back()
-                await anyio.sleep(backoff.next_s())
-            else:
                 with anyio.move_on_after(self._pause_s()):
                     await self._woken.wait()
 
@@ -73,54 +73,55 @@ class Sweeper:
         """Return how long to wait: not beyond the time when the next suspect will be dead."""
         return min(self._shared.config.sweep_every_s, self._suspects.next_in_s(steady_s()))
 
-    def _hold_back(self) -> None:
-        self._hold_until_s = steady_s() + self._shared.config.lease_ttl_s
-        self._suspects.forget()
+    async def _sweep(self, partition: int) -> None:
+        """Take over what is orphaned in a partition. After an error its owners get a lease length
+        to renew before anything is taken there."""
+        await wait_for_other_looks(self._shared, partition)
+        try:
+            for suspect in list(self._dead):
+                await self._in_lanes(partition, partial(self._take_over, suspect=suspect))
+                if suspect in self._dead:
+                    self._dead[suspect].add(partition)
+            await self._in_lanes(partition, self._take_over)
+            await self._find_lost_leases(partition)
+        except CorruptLog:
+            raise  # of a key, not of the server
+        except EverfoldError:
+            self._hold_until_s[partition] = steady_s() + self._shared.config.lease_ttl_s
+            raise
 
-    async def _sweep(self) -> None:
-        for suspect in await self._dead_runners():
-            await self._take_from(suspect)
-        await self._walk_lanes()
+    async def _in_lanes(self, partition: int, act: Callable[[int, Lane], Awaitable[None]]) -> None:
+        """Act in all lanes of a partition side by side: one by one, a slow link would take seconds.
 
-    async def _walk_lanes(self, suspect: str = "") -> None:
-        await self._in_all_lanes(partial(self._take_over, suspect=suspect))
-
-    async def _in_all_lanes(self, act: Callable[[int, Lane], Awaitable[None]]) -> None:
-        """Act in all lanes side by side: one by one, a slow link would take seconds.
-
-        Raises the first error, after all other lanes.
+        Raises the first error of the server, after all other lanes.
         """
-        lanes = all_lanes(self._shared.config.queues)
         errors: list[EverfoldError] = []
-        at_once = anyio.Semaphore(LANES_AT_ONCE)
 
-        async def walk(partition: int, lane: Lane) -> None:
-            async with at_once:
-                try:
-                    await act(partition, lane)
-                except CorruptLog as error:
-                    note_trouble(f"lane {partition} {lane}", error)  # the others go on
-                except EverfoldError as error:
-                    errors.append(error)
+        async def walk(lane: Lane) -> None:
+            try:
+                await act(partition, lane)
+            except CorruptLog as error:
+                note_trouble(f"lane {partition} {lane}", error)  # the others go on
+            except EverfoldError as error:
+                errors.append(error)
 
         async with anyio.create_task_group() as walks:
-            for partition in range(self._shared.log.keys.partitions):
-                for lane in lanes:
-                    walks.start_soon(walk, partition, lane)
+            for lane in all_lanes(self._shared.config.queues):
+                walks.start_soon(walk, lane)
         if errors:
             raise errors[0]
 
-    async def _find_lost_leases(self) -> None:
+    async def _find_lost_leases(self, partition: int) -> None:
         """Start the jobs whose leases the server gave in answers that were lost."""
-        config = self._shared.config
         asked_at_s = steady_s()
-        if asked_at_s < self._search_at_s:
+        if asked_at_s < self._search_at_s.get(partition, 0.0):
             return
-        await self._in_all_lanes(self._restore_leases)
-        for lease in await self._shared.dispatch.own_leases(all_lanes(config.queues)):
+        await self._in_lanes(partition, self._restore_leases)
+        lanes = all_lanes(self._shared.config.queues)
+        for lease in await self._shared.dispatch.own_leases_in(partition, lanes):
             if not self._shared.leases.holds(lease.job_id):
                 self._start(lease, asked_at_s, None)
-        self._search_at_s = asked_at_s + config.lease_ttl_s
+        self._search_at_s[partition] = asked_at_s + self._shared.config.lease_ttl_s
 
     async def _restore_leases(self, partition: int, lane: Lane) -> None:
         """Release jobs of which no lease is known: their consumer group was lost and made anew."""
@@ -128,10 +129,10 @@ class Sweeper:
         if await dispatch.lacks_leases(partition, lane):
             await dispatch.restore(partition, lane)
 
-    def _idle_limit_s(self) -> float:
+    def _idle_limit_s(self, partition: int) -> float:
         """Return how long an entry must be idle. A released one is idle beyond every limit."""
         config = self._shared.config
-        holding = steady_s() < self._hold_until_s
+        holding = steady_s() < self._hold_until_s.get(partition, 0.0)
         return config.lease_ttl_s + (FOR_EVER_S if holding else 0.0)
 
     async def _take_over(self, partition: int, lane: Lane, suspect: str = "") -> None:
@@ -152,7 +153,7 @@ class Sweeper:
         cursor, leases = await self._shared.dispatch.take_over(
             partition,
             lane,
-            idle_limit_s=self._idle_limit_s(),
+            idle_limit_s=self._idle_limit_s(partition),
             # What was taken is no longer the suspect's, so each page starts at the beginning.
             cursor="-" if suspect else self._cursors.get(key, "-"),
             suspect=suspect,
@@ -163,28 +164,42 @@ class Sweeper:
             self._start(lease, asked_at_s, None)
         return len(leases)
 
-    async def _dead_runners(self) -> list[str]:
-        """Return the registered runners without a connection for `suspect_after_s`."""
-        log = self._shared.log
+    async def _find_dead_runners(self) -> None:
+        """Note the registered runners without a connection for `suspect_after_s`."""
         try:
-            names = await connected(log)
-            entries = await registered_runners(log)
-        except (ServerRefusesAccess, CorruptLog) as error:
+            dead = await self._dead_runners()
+        except EverfoldError as error:
             # CLIENT LIST may be forbidden: leases then run out by themselves.
-            note_trouble("sweeper", error)
-            return []
-        if connection_name(self._shared.config.name) not in names:
+            note_trouble("sweeper, looking for dead runners", error)
+            if not isinstance(error, ServerRefusesAccess | CorruptLog):
+                self._suspects.forget()  # after an outage connections need a while to come back
+            dead = []
+        self._dead = {runner: self._dead.get(runner, set()) for runner in dead}
+
+    async def _dead_runners(self) -> list[str]:
+        log, name = self._shared.log, self._shared.config.name
+        names = await connected(log)
+        entries = await registered_runners(log)
+        if connection_name(name) not in names:
             return []  # who does not see itself, as behind a proxy, cannot say that others are gone
         registered = {name for name, entry in entries.items() if entry.is_named}
-        registered.discard(self._shared.config.name)
+        registered.discard(name)
         return self._suspects.dead(registered, names, steady_s())
 
-    async def _take_from(self, suspect: str) -> None:
-        await self._walk_lanes(suspect)
-        # Its leases of other queues are taken by those who serve them, and know it by its entry.
-        if not await self._has_leases(suspect):
-            await deregister_runner(self._shared.log, suspect)
-        self._suspects.forget(suspect)
+    async def _forget_dead_runners(self) -> None:
+        """Forget dead runners that have no leases any more.
+
+        Those of other queues are taken by runners that serve them, and know it by its entry.
+        """
+        every = self._shared.log.keys.partitions
+        for runner in [name for name, partitions in self._dead.items() if len(partitions) == every]:
+            try:
+                if not await self._has_leases(runner):
+                    await deregister_runner(self._shared.log, runner)
+            except EverfoldError as error:
+                note_trouble("sweeper, forgetting dead runners", error)
+                continue
+            self._suspects.forget(runner)
 
     async def _has_leases(self, suspect: str) -> bool:
         entry = (await registered_runners(self._shared.log)).get(suspect)

@@ -25,7 +25,8 @@
     │       WrongKeyType, AssetDamaged
     └── Unavailable      retry with back-off and the same event id: a write may have happened
             ServerUnreachable, ServerLoading, ServerReadOnly, ArchiveUnavailable,
-            ServerOutOfMemory, ServerError, AssetsUnavailable, TooFewReplicas, SlotMoved
+            ServerOutOfMemory, ServerError, AssetsUnavailable, TooFewReplicas, SlotMoved,
+            PartitionsUnavailable
 
 Branches are what the caller does, leaves what happened; a leaf has its values as attributes."""
 
@@ -101,6 +102,7 @@ from everfold.streams.errors.unavailable import (
     OUTAGES,
     ArchiveUnavailable,
     AssetsUnavailable,
+    PartitionsUnavailable,
     ServerError,
     ServerLoading,
     ServerOutOfMemory,
@@ -172,6 +174,7 @@ __all__ = [
     "OutputNotStored",
     "OutputUnknown",
     "PartitionMismatch",
+    "PartitionsUnavailable",
     "QueueFull",
     "QueueUnknown",
     "QuotaFull",

@@ -54,6 +54,15 @@ class ArchiveUnavailable(Unavailable):
         self.url, self.why = url, why
 
 
+class PartitionsUnavailable(Unavailable):
+    """Some partitions do not answer now; the others do. `partitions` are their numbers."""
+
+    def __init__(self, partitions: tuple[int, ...], why: str) -> None:
+        named = f"partition{'s' if len(partitions) > 1 else ''} {', '.join(map(str, partitions))}"
+        super().__init__(f"no answer from {named}: {why}")
+        self.partitions, self.why = partitions, why
+
+
 class ServerOutOfMemory(Unavailable):
     """The server's maxmemory is reached and it refuses writes."""
 

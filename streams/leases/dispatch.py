@@ -22,7 +22,6 @@ from everfold.streams.appending.outcomes import (
     OldId,
     Renewed,
     append_outcome,
-    renew_outcome,
 )
 from everfold.streams.connections.replies import NoGroup
 from everfold.streams.connections.steady_clock import steady_s
@@ -34,8 +33,10 @@ from everfold.streams.events.record import Recorded, recorded
 from everfold.streams.leases.due_jobs import BlockedPage, DueJobs, Promotion
 from everfold.streams.leases.fairness import Lane, all_lanes
 from everfold.streams.leases.own_leases import own_leases
+from everfold.streams.leases.renewing import renew
 from everfold.streams.leases.server_clock import ServerClock
 from everfold.streams.redis import scripts
+from everfold.streams.redis.each import each
 from everfold.streams.redis.keys import RUNNERS_GROUP
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.retry import with_retry
@@ -53,9 +54,6 @@ ALONE_S = 5.0
 TAKE_OVER_LIMIT = 500
 """Jobs taken over in one call."""
 
-RENEW_LIMIT = 500
-"""Leases renewed in one script call."""
-
 RESTORE_PAGE = 500
 """Entries of dispatch looked at in one script call."""
 
@@ -72,6 +70,7 @@ class Dispatch:
 
     def __init__(self, log: Log, runner: str, lease_s: float = LEASE_TTL_S) -> None:
         self.clock = ServerClock(log, lease_s)
+        self._grace_s = lease_s / 10
         self._log = log
         self._keys = log.keys
         self._redis = log.redis
@@ -208,14 +207,19 @@ class Dispatch:
         return int(cast("int", count)) > int(cast("list[int]", held)[0])
 
     async def has_leases(self, runner: str, queues: Sequence[str]) -> bool:
-        """Say whether a runner holds leases in these queues. Raises a leaf of Unavailable."""
-        for partition in range(self._keys.partitions):
+        """Say whether a runner holds leases in these queues. Raises a leaf of Unavailable, unless
+        a partition that answers has some."""
+
+        async def has_some(partition: int) -> bool:
             for lane in all_lanes(queues):
                 key = self._keys.dispatch(partition, *lane)
                 with suppress(NoGroup, WrongKeyType):
                     if await command(self._redis, "XPENDING", key, "runners", "-", "+", 1, runner):
                         return True
-        return False
+            return False
+
+        outcomes = await each(self._log, has_some)
+        return any(outcomes.values.values()) or any(outcomes.all())
 
     def _claimed(self) -> Claimed:
         return self._log.stamp(Claimed(owner=self.runner))
@@ -247,27 +251,8 @@ class Dispatch:
         )
 
     async def renew(self, leases: Sequence[Lease]) -> list[Renewed | LeaseOver]:
-        """Renew leases; return one outcome for each, in the same order.
-
-        A lease that is over is a LeaseOver, not an error. Raises a leaf of Unavailable, without a
-        retry: then some may have been renewed.
-        """
-        groups: dict[str, list[int]] = {}
-        for index, lease in enumerate(leases):
-            groups.setdefault(self._dispatch_key(lease), []).append(index)
-        outcomes: dict[int, Renewed | LeaseOver] = {}
-        for key, indexes in groups.items():
-            for start in range(0, len(indexes), RENEW_LIMIT):
-                page = indexes[start : start + RENEW_LIMIT]
-                replies = await scripts.renew(
-                    self._redis,
-                    dispatch=key,
-                    runner=self.runner,
-                    heads=[self._keys.head(leases[i].job_id) for i in page],
-                    leases=[(leases[i].epoch, leases[i].dispatch_id) for i in page],
-                )
-                outcomes |= zip(page, map(renew_outcome, replies), strict=True)
-        return [outcomes[index] for index in range(len(leases))]
+        """Renew leases; return one outcome for each, in the same order, see `renewing.renew`."""
+        return await renew(self._log, self.runner, leases, grace_s=self._grace_s)
 
     async def release(
         self,
@@ -361,7 +346,12 @@ class Dispatch:
         To be called after an Unavailable claim or take-over: a job that was leased by a call whose
         answer was lost would else wait until the lease runs out. Raises a leaf of Unavailable.
         """
-        return await own_leases(self._redis, self._keys, self.runner, lanes)
+        found = await each(self._log, partial(self.own_leases_in, lanes=lanes))
+        return [lease for leases in found.all() for lease in leases]
+
+    async def own_leases_in(self, partition: int, lanes: Sequence[Lane]) -> list[Lease]:
+        """Return what `own_leases` returns, of one partition. Raises as that does."""
+        return await own_leases(self._redis, self._keys, self.runner, partition, lanes)
 
     def _dispatch_key(self, lease: Lease) -> str:
         partition = self._keys.partition_of(lease.job_id)

@@ -47,6 +47,8 @@ class PartitionClock:
         self.was_unseen = False
         """At the first look nobody had looked for a while: the clock was set forward just now, or
         no runner was there."""
+        self.first_seen_s = 0.0
+        """When this process had its first look."""
         self.unsure_to_ms = 0
         """A server time up to this one may be from before a step of the clock."""
 
@@ -113,5 +115,6 @@ class PartitionClock:
         if since_ms < -self._step_ms:
             return since_ms  # what was seen before lies in the future: it was set back
         self.was_unseen = look.seen_ms > 0 and since_ms > UNSEEN_MS
+        self.first_seen_s = answered_s
         self.accept(look, asked_s, answered_s, is_step=False)
         return 0

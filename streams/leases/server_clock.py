@@ -8,14 +8,12 @@ this process can explain.
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from everfold.streams.appending.log import Log
 from everfold.streams.border.logger import get_logger
 from everfold.streams.connections.steady_clock import steady_s
-from everfold.streams.errors import CorruptLog
 from everfold.streams.leases.partition_clock import Look, PartitionClock
 from everfold.streams.redis import scripts
+from everfold.streams.redis.each import each
 
 logger = get_logger("everfold.leases")
 
@@ -39,21 +37,17 @@ class ServerClock:
         return clock
 
     async def look_at_all(self) -> None:
-        """Look at the clock of every partition once; one that cannot be read is passed over, as
-        nothing of its partition will be acted on. Raises a leaf of Unavailable."""
-        for partition in range(self._log.keys.partitions):
-            with suppress(CorruptLog):
-                await self.of(partition)
+        """Look at the clock of every partition once. One that cannot be read is passed over:
+        nothing of its partition is acted on before a look. Raises a leaf of Unavailable where no
+        partition answers."""
+        outcomes = await each(self._log, self.of)
+        if not outcomes.values and outcomes.failure is not None:
+            raise outcomes.failure
 
     @property
     def unsure_to_ms(self) -> int:
         """A server time up to this one may be from before a step of the clock; 0 for no step."""
         return max((clock.unsure_to_ms for clock in self._clocks.values()), default=0)
-
-    @property
-    def was_unseen(self) -> bool:
-        """Whether nobody had looked at a clock for a while before this process did."""
-        return any(clock.was_unseen for clock in self._clocks.values())
 
     async def look(self, partition: int) -> None:
         """Look at the clock; deal with a step that nobody has recorded. Raises Unavailable."""
