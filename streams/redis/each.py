@@ -63,6 +63,23 @@ class Outcomes(Struct, Generic[T], frozen=True):
             raise failure
         return list(self.values.values())
 
+    def some(self, missing: set[int] | None) -> list[T]:
+        """Return what there is, and add the partitions that do not answer to `missing`.
+
+        Raises `failure` without such a set, where nobody answers, and where trying again would not
+        help.
+        """
+        failure = self.failure
+        if failure is None or (missing is not None and isinstance(failure, PartitionsUnavailable)):
+            if missing is not None:
+                missing |= self.errors.keys()
+            return list(self.values.values())
+        raise failure
+
+
+GRACE_S = 2.0
+"""How long what answers to people waits for a node that is silent while others answer."""
+
 
 async def each(
     log: Partitioned,
@@ -74,32 +91,39 @@ async def each(
 ) -> Outcomes[T]:
     """Await `act` for each partition (of `partitions`), `at_once` of them per node.
 
-    With `grace_s`, those that take so much longer than the first one that answered are cancelled,
-    and count as unreachable. Raises no EverfoldError; any other error of one ends all.
+    With `grace_s`, a node that is silent for so much longer than the first one that answered is
+    waited for no longer: its partitions count as unreachable. Raises no EverfoldError; any other
+    error of one ends all.
     """
     asked = list(range(log.keys.partitions) if partitions is None else partitions)
+    node_of = {partition: _node_of(log, partition) for partition in asked}
     values, errors = dict[int, T](), dict[int, EverfoldError]()
     broken, answered, limits = list[Exception](), anyio.Event(), NodeLimits(log, at_once)
+    waits = {partition: anyio.CancelScope() for partition in asked}
 
     async def one(partition: int) -> None:
         try:
-            async with limits.of(partition):
-                values[partition] = await act(partition)
-            answered.set()
+            with waits[partition]:
+                async with limits.of(partition):
+                    values[partition] = await act(partition)
+                answered.set()
         except EverfoldError as error:
             errors[partition] = error
         except Exception as error:
             broken.append(error)
             tasks.cancel_scope.cancel()
 
-    async def end_late() -> None:
+    async def leave_silent_nodes() -> None:
         await answered.wait()
         await anyio.sleep(grace_s or 0.0)
-        tasks.cancel_scope.cancel()
+        heard = {node_of[partition] for partition in (*values, *errors)}
+        for partition in asked:
+            if node_of[partition] not in heard:
+                waits[partition].cancel()
 
     async with anyio.create_task_group() as watching:
         if grace_s is not None:
-            watching.start_soon(end_late)
+            watching.start_soon(leave_silent_nodes)
         async with anyio.create_task_group() as tasks:
             for partition in asked:
                 tasks.start_soon(one, partition)
@@ -111,6 +135,10 @@ async def each(
     return Outcomes(_ordered(values, asked), _ordered(errors, asked))
 
 
+def _node_of(log: Partitioned, partition: int) -> str:
+    return log.redis.node_of(log.keys.log(partition))
+
+
 class NodeLimits:
     """How much is asked of each node at once: a node that is silent takes no other's turn."""
 
@@ -120,7 +148,7 @@ class NodeLimits:
 
     def of(self, partition: int) -> anyio.Semaphore:
         """Return the limit of the node that has this partition now."""
-        node = self._log.redis.node_of(self._log.keys.log(partition))
+        node = _node_of(self._log, partition)
         return self._by_node.setdefault(node, anyio.Semaphore(self._at_once))
 
 

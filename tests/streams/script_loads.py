@@ -22,8 +22,8 @@ from everfold.streams.events.limits import USER_SETTINGS_LIMIT
 from everfold.streams.events.ranges import MOST_TIMES
 from everfold.streams.events.record import RawEntry, recorded
 from everfold.streams.leases.dispatch import Dispatch
-from everfold.streams.leases.renewing import RENEW_LIMIT
 from everfold.streams.leases.due_jobs import BLOCKED_PAGE, PROMOTE_LIMIT
+from everfold.streams.leases.renewing import RENEW_LIMIT
 from everfold.streams.leases.server_clock import PAGE as SHIFT_PAGE
 from everfold.streams.queues.limits import Limit, set_limit
 from everfold.streams.queues.queue_counts import count_waiting
