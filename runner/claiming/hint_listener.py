@@ -5,7 +5,7 @@ Rule: hints only. A lost one costs at most the time to the next poll or renewal,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import anyio
@@ -13,13 +13,14 @@ import anyio
 from everfold.streams.appending.log import Log
 from everfold.streams.closing import close
 from everfold.streams.errors import EverfoldError
+from everfold.streams.reading.node_tasks import in_groups, node_groups
 from everfold.streams.redis.redis_errors import mapped_errors
 from everfold.streams.redis.retry import Backoff
-from everfold.streams.redis.server import BLOCK_S, connect_blocking
+from everfold.streams.redis.server import BLOCK_S
 
 
 class HintListener:
-    """Subscribes to the namespace's wake channel, over a connection of its own.
+    """Subscribes to the namespace's wake channels, over a connection of its own per node.
 
     A hint is `word rest`; `on[word](rest)` is called for each. Words without an entry are ignored.
     """
@@ -30,19 +31,25 @@ class HintListener:
 
     async def run(self) -> None:
         """Listen until cancelled; reconnects with back-off and never raises for the server."""
+        partitions = range(self._log.keys.partitions)
+        await in_groups(self._log, lambda: node_groups(self._log, partitions), self._listen_at)
+
+    async def _listen_at(self, group: Sequence[int]) -> None:
+        """Listen at the node that has these partitions."""
         backoff = Backoff()
         while True:
             try:
-                await self._listen(backoff)
+                await self._listen(group, backoff)
             except EverfoldError:
                 await anyio.sleep(backoff.next_s())
 
-    async def _listen(self, backoff: Backoff) -> None:
-        redis = connect_blocking(self._log.url, name=f"everfold:{self._log.actor}")
+    async def _listen(self, group: Sequence[int], backoff: Backoff) -> None:
+        keys, name = self._log.keys, f"everfold:{self._log.actor}"
+        redis = self._log.redis.blocking(keys.log(group[0]), name=name, block_s=BLOCK_S)
         try:
             with mapped_errors():
                 pubsub = redis.pubsub(ignore_subscribe_messages=True)
-                await pubsub.subscribe(self._log.keys.wake())
+                await pubsub.subscribe(keys.wake())
                 backoff.reset()
                 while True:
                     message = await pubsub.get_message(timeout=BLOCK_S)

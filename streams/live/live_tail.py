@@ -6,9 +6,10 @@ of the live messages is missed; of the log nothing is.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import cast
 
 import anyio
@@ -22,11 +23,13 @@ from everfold.streams.errors import EverfoldError, WrongKeyType
 from everfold.streams.events.record import NO_ENTRY, Recorded, recorded
 from everfold.streams.live.live_message import MESSAGE_LIMIT_BYTES, LiveEntry
 from everfold.streams.live.live_stream import LIVE_ENTRIES, live_entries
+from everfold.streams.reading.node_tasks import queue_of
 from everfold.streams.reading.reader import last_entry_ids
+from everfold.streams.redis.each import each
 from everfold.streams.redis.pages import Entries, entry_page
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.retry import Backoff, with_retry
-from everfold.streams.redis.server import BLOCK_S, connect_blocking
+from everfold.streams.redis.server import BLOCK_S
 
 logger = get_logger("everfold.log")
 
@@ -51,35 +54,63 @@ async def tail_with_live(log: Log) -> AsyncIterator[AsyncIterator[Batch]]:
     Raises a leaf of Unavailable on entering only, after the log's `retry_for_s`.
     """
     ends = await with_retry(lambda: last_entry_ids(log), log.retry_for_s)
-    redis = connect_blocking(log.url, name=f"everfold:{log.actor}")
-    try:
-        tail = _Tail(log, redis, ends)
-        await tail.begin()
-        yield tail.batches()
-    finally:
-        await close(redis)
+    place = _Place(log, ends)
+    await place.begin()
+
+    async def follow(group: Sequence[int], batches: asyncio.Queue[Batch]) -> None:
+        name = f"everfold:{log.actor}"
+        redis = log.redis.blocking(log.keys.log(group[0]), name=name, block_s=BLOCK_S)
+        try:
+            await _Tail(place, redis, group).follow(batches)
+        finally:
+            await close(redis)
+
+    async with queue_of(log, ends, follow) as batches:
+        yield batches
+
+
+class _Place:
+    """Up to where each partition was passed on."""
+
+    def __init__(self, log: Log, ends: dict[int, str]) -> None:
+        self.log, self.events = log, dict(ends)
+        self.heard = dict.fromkeys(ends, "$")
+        """Id of the last live entry read; `$`: none was seen yet, only newer ones count."""
+
+    async def begin(self) -> None:
+        """Begin behind the newest live message of each partition."""
+
+        async def begin(partition: int) -> None:
+            with contextlib.suppress(EverfoldError):
+                self.heard[partition] = await self.last(self.log.keys.live(partition))
+
+        await each(self.log, begin)
+
+    async def last(self, key: str) -> str:
+        try:
+            rows = await command(self.log.redis, "XREVRANGE", key, "+", "-", "COUNT", 1)
+        except WrongKeyType:
+            return "$"
+        found = cast("Entries", rows)
+        return found[0][0].decode() if found else NO_ENTRY
 
 
 class _Tail:
-    def __init__(self, log: Log, redis: Redis, ends: dict[int, str]) -> None:
-        self._log, self._redis = log, redis
-        self._events = dict(ends)
-        self._log_keys = {one: log.keys.log(one).encode() for one in ends}
-        self._live_keys = {one: log.keys.live(one).encode() for one in ends}
-        self._heard = dict.fromkeys(ends, "$")
-        """Id of the last live entry read; `$`: none was seen yet, only newer ones count."""
-        self._behind = deque(ends)
+    """Follows some of the partitions; what it has handed on it notes in `place`."""
+
+    def __init__(self, place: _Place, redis: Redis, partitions: Sequence[int]) -> None:
+        log = place.log
+        self._place, self._log, self._redis = place, log, redis
+        self._events = {one: place.events[one] for one in partitions}
+        self._heard = {one: place.heard[one] for one in partitions}
+        self._log_keys = {one: log.keys.log(one).encode() for one in partitions}
+        self._live_keys = {one: log.keys.live(one).encode() for one in partitions}
+        self._behind = deque(partitions)
         """Partitions that may have any number of news."""
         self._told = set[int]()
         """Those whose news came with the reply of the last wait."""
 
-    async def begin(self) -> None:
-        """Begin behind the newest live message of each partition."""
-        for partition in self._heard:
-            with contextlib.suppress(EverfoldError):
-                self._heard[partition] = await self._last(self._log.keys.live(partition))
-
-    async def batches(self) -> AsyncIterator[Batch]:
+    async def follow(self, queue: asyncio.Queue[Batch]) -> None:
         backoff, said = Backoff(), ""
         while True:
             try:
@@ -99,7 +130,10 @@ class _Tail:
             said = ""
             for batch in batches:
                 if batch.live or batch.records:
-                    yield batch
+                    await queue.put(batch)
+                # Not before: put may be cancelled, and then another task reads on from here.
+                self._place.events[batch.partition] = self._events[batch.partition]
+                self._place.heard[batch.partition] = self._heard[batch.partition]
 
     async def _next(self, partition: int) -> Batch:
         """Read the events first: what was passed on before them is then in the other stream."""
@@ -115,7 +149,7 @@ class _Tail:
         found = list[LiveEntry]()
         key = self._log.keys.live(partition)
         if self._heard[partition] == "$":
-            self._heard[partition] = await self._last(key)
+            self._heard[partition] = await self._place.last(key)
             return found
         for _ in range(PAGES):
             rows = await self._page(key, self._heard[partition])
@@ -134,14 +168,6 @@ class _Tail:
             return cast("Entries", await command(self._log.redis, *ask, reply_bytes=size))
         except WrongKeyType:
             return []  # another program has written there
-
-    async def _last(self, key: str) -> str:
-        try:
-            rows = await command(self._log.redis, "XREVRANGE", key, "+", "-", "COUNT", 1)
-        except WrongKeyType:
-            return "$"
-        found = cast("Entries", rows)
-        return found[0][0].decode() if found else NO_ENTRY
 
     async def _wait(self) -> list[Batch]:
         """Wait until partitions have news, return what the reply has of them, else note them.

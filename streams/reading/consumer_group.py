@@ -21,7 +21,7 @@ from everfold.streams.events.record import NO_ENTRY, Recorded, recorded
 from everfold.streams.redis.pages import PAGE_BYTES, Entries, count_entries
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.script import Script
-from everfold.streams.redis.server import BLOCK_S, connect_blocking
+from everfold.streams.redis.server import BLOCK_S
 
 BATCH = 500
 """Most entries of a read. Large ones are fewer: see PAGE_BYTES."""
@@ -54,9 +54,9 @@ class ConsumerGroup:
         self._block_ms = int(block_s * 1000)
         self._read_to: dict[int, str] = {}
         """Partition -> the last entry that was read as a new one, as far as it is known."""
-        self._redis = connect_blocking(
-            log.url, name=f"everfold:{log.actor}:{group}", block_s=block_s
-        )
+        self._blocking: Redis | None = None
+        self._blocking_at = ("", -1)
+        """The node of that connection, and the `version` by which it was chosen."""
 
     async def create(self, partition: int, after: str = NO_ENTRY) -> None:
         """Make the group in a partition, to read what follows the entry `after`.
@@ -66,7 +66,7 @@ class ConsumerGroup:
         """
         key = self._log.keys.log(partition)
         with contextlib.suppress(GroupExists):
-            await command(self._redis, "XGROUP CREATE", key, self.group, after, "MKSTREAM")
+            await command(self._log.redis, "XGROUP CREATE", key, self.group, after, "MKSTREAM")
 
     async def read_new(self, partition: int, most: int = BATCH) -> list[Recorded]:
         """Wait for entries that no consumer of the group has seen; [] when the block time is over.
@@ -79,9 +79,19 @@ class ConsumerGroup:
             return ready
         # Nobody knows how large it will be what comes: one entry, then what fits beside it.
         block = ("BLOCK", self._block_ms)
-        return await self._and_more(
-            partition, await self._read(self._redis, partition, 1, *block), most
-        )
+        redis = await self._blocking_for(partition)
+        return await self._and_more(partition, await self._read(redis, partition, 1, *block), most)
+
+    async def _blocking_for(self, partition: int) -> Redis:
+        """Return a connection of its own to the primary that has this partition now."""
+        redis, key = self._log.redis, self._log.keys.log(partition)
+        place = (redis.node_of(key), redis.version)
+        if self._blocking is None or place != self._blocking_at:
+            await self.aclose()
+            name = f"everfold:{self._log.actor}:{self.group}"
+            self._blocking = redis.blocking(key, name=name, block_s=self._block_ms / 1000)
+            self._blocking_at = place
+        return self._blocking
 
     async def read_ready(self, partition: int, most: int = BATCH) -> list[Recorded]:
         """Return what no consumer of the group has seen, without waiting: as `read_new`, but on
@@ -102,7 +112,7 @@ class ConsumerGroup:
         """
         self._read_to.pop(partition, None)
         keys, limits = (self._log.keys.log(partition),), (after, most, PAGE_BYTES)
-        reply = await _read_pending.run(self._redis, keys, (self.group, self.consumer, *limits))
+        reply = await _read_pending.run(self._log.redis, keys, (self.group, self.consumer, *limits))
         rows = cast("Entries", reply[1:])
         return [recorded(entry_id, fields) for entry_id, fields in rows]
 
@@ -144,7 +154,7 @@ class ConsumerGroup:
         cursor = b"0-0"
         while True:
             reply = await command(
-                self._redis,
+                self._log.redis,
                 *("XAUTOCLAIM", self._log.keys.log(partition), self.group, self.consumer),
                 *(0, cursor, "COUNT", 1000, "JUSTID"),
             )
@@ -156,16 +166,18 @@ class ConsumerGroup:
         """Take these entries off the pending ones; repeating it changes nothing."""
         if entry_ids:
             key = self._log.keys.log(partition)
-            await command(self._redis, "XACK", key, self.group, *entry_ids)
+            await command(self._log.redis, "XACK", key, self.group, *entry_ids)
 
     async def pending(self, partition: int) -> PendingEntries:
         """Return a summary of what is pending in the whole group."""
         key = self._log.keys.log(partition)
-        reply = await command(self._redis, "XPENDING", key, self.group)
+        reply = await command(self._log.redis, "XPENDING", key, self.group)
         count, first, _, rows = cast("tuple[int, bytes, bytes, list[list[bytes]]]", reply)
         consumers = {name.decode(): int(pending) for name, pending in rows or []}
         return PendingEntries(count, first.decode() if first else NO_ENTRY, consumers)
 
     async def aclose(self) -> None:
         """Close the connection; what is pending stays pending."""
-        await close(self._redis)
+        if self._blocking is not None:
+            await close(self._blocking)
+        self._blocking = None

@@ -6,6 +6,7 @@ connection. A cursor is the entry id of the last event seen.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -23,12 +24,17 @@ from everfold.streams.closing import close
 from everfold.streams.errors import EverfoldError, JobUnknown
 from everfold.streams.events.ranges import check_number
 from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order, recorded
+from everfold.streams.reading.node_tasks import queue_of
+from everfold.streams.redis.each import each
 from everfold.streams.redis.pages import PAGE, Entries, entry_page
-from everfold.streams.redis.redis_errors import command, commands
+from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.retry import Backoff, with_retry
-from everfold.streams.redis.server import BLOCK_S, connect_blocking
+from everfold.streams.redis.server import BLOCK_S
 
 logger = get_logger("everfold.log")
+
+Batch = tuple[int, list[Recorded]]
+"""A partition, and events of it."""
 
 
 async def job_events(log: Log, job_id: str, after_seq: int = 0) -> list[Recorded]:
@@ -133,24 +139,26 @@ async def first_entry_ids(log: Log) -> dict[int, str]:
 
     Raises a leaf of Unavailable.
     """
-    partitions = range(log.keys.partitions)
-    asked = [("XRANGE", log.keys.log(partition), "-", "+", "COUNT", 1) for partition in partitions]
-    replies = await commands(log.redis, asked)
-    return {
-        partition: reply[0][0].decode()
-        for partition, reply in zip(partitions, replies, strict=True)
-        if isinstance(reply, list) and reply
-    }
+    found = await each(log, partial(first_entry_id, log))
+    return {partition: first for partition, first in enumerate(found.all()) if first}
+
+
+async def first_entry_id(log: Log, partition: int) -> str:
+    """Return the entry id of a partition's oldest event, empty for none. May raise Unavailable."""
+    rows = await command(log.redis, "XRANGE", log.keys.log(partition), "-", "+", "COUNT", 1)
+    found = cast("Entries", rows)
+    return found[0][0].decode() if found else ""
 
 
 async def last_entry_ids(log: Log) -> dict[int, str]:
     """Return partition -> entry id of its last event, 0-0 for none. May raise Unavailable."""
-    found: dict[int, str] = {}
-    for partition in range(log.keys.partitions):
+
+    async def last(partition: int) -> str:
         key = log.keys.log(partition)
         rows = cast("Entries", await command(log.redis, "XREVRANGE", key, "+", "-", "COUNT", 1))
-        found[partition] = rows[0][0].decode() if rows else NO_ENTRY
-    return found
+        return rows[0][0].decode() if rows else NO_ENTRY
+
+    return dict(enumerate((await each(log, last)).all()))
 
 
 @contextlib.asynccontextmanager
@@ -177,40 +185,45 @@ async def tail_partitions(
     if after is None:
         after = await with_retry(lambda: last_entry_ids(log), log.retry_for_s)
     cursors = dict(after)
-    redis = connect_blocking(log.url, name=f"everfold:{log.actor}")
-    try:
-        yield _follow(log, cursors, redis)
-    finally:
-        await close(redis)
+    async with queue_of(log, cursors, partial(_follow, log, cursors)) as batches:
+        yield batches
 
 
 async def _follow(
-    log: Log, cursors: dict[int, str], redis: Redis
-) -> AsyncIterator[tuple[int, list[Recorded]]]:
+    log: Log, cursors: dict[int, str], group: Sequence[int], batches: asyncio.Queue[Batch]
+) -> None:
+    """Put the events of some partitions into `batches`, and move their cursors along."""
+    redis = log.redis.blocking(
+        log.keys.log(group[0]), name=f"everfold:{log.actor}", block_s=BLOCK_S
+    )
     backoff, said = Backoff(), ""
-    behind = deque(cursors)
+    behind = deque(group)
     """Partitions that may have more events, in turn. Only when none has, a read blocks."""
-    while True:
-        try:
-            if behind:
-                found = await _next_page(log, cursors, behind)
-            else:
-                found = await _wait(log, cursors, redis)
-        except EverfoldError as error:
-            if said != str(error):
-                logger.warning("tail_waits why=%r", str(error))
-            said = str(error)
-            await anyio.sleep(backoff.next_s())
-            behind = deque(cursors)
-            continue
-        if said:
-            logger.warning("tail_goes_on")
-        backoff.reset()
-        said = ""
-        for partition, rows in found:
-            cursors[partition] = rows[-1][0].decode()
-            behind.append(partition)
-            yield partition, [recorded(entry_id, fields) for entry_id, fields in rows]
+    try:
+        while True:
+            try:
+                if behind:
+                    found = await _next_page(log, cursors, behind)
+                else:
+                    found = await _wait(log, {p: cursors[p] for p in group}, redis)
+            except EverfoldError as error:
+                if said != str(error):
+                    logger.warning("tail_waits why=%r", str(error))
+                said = str(error)
+                await anyio.sleep(backoff.next_s())
+                behind = deque(group)
+                continue
+            if said:
+                logger.warning("tail_goes_on")
+            backoff.reset()
+            said = ""
+            for partition, rows in found:
+                records = [recorded(entry_id, fields) for entry_id, fields in rows]
+                await batches.put((partition, records))
+                cursors[partition] = rows[-1][0].decode()  # not before: put may be cancelled
+                behind.append(partition)
+    finally:
+        await close(redis)
 
 
 async def _next_page(

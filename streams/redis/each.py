@@ -38,7 +38,7 @@ class Partitioned(Protocol):
 
 
 class Outcomes(Struct, Generic[T], frozen=True):
-    """What each partition answered, or why it did not, both in the order of the partitions."""
+    """What each partition answered, or why it did not, both in order of their numbers."""
 
     values: dict[int, T]
     errors: dict[int, EverfoldError]
@@ -96,43 +96,63 @@ async def each(
     error of one ends all.
     """
     asked = list(range(log.keys.partitions) if partitions is None else partitions)
-    node_of = {partition: _node_of(log, partition) for partition in asked}
-    values, errors = dict[int, T](), dict[int, EverfoldError]()
-    broken, answered, limits = list[Exception](), anyio.Event(), NodeLimits(log, at_once)
-    waits = {partition: anyio.CancelScope() for partition in asked}
-
-    async def one(partition: int) -> None:
-        try:
-            with waits[partition]:
-                async with limits.of(partition):
-                    values[partition] = await act(partition)
-                answered.set()
-        except EverfoldError as error:
-            errors[partition] = error
-        except Exception as error:
-            broken.append(error)
-            tasks.cancel_scope.cancel()
-
-    async def leave_silent_nodes() -> None:
-        await answered.wait()
-        await anyio.sleep(grace_s or 0.0)
-        heard = {node_of[partition] for partition in (*values, *errors)}
-        for partition in asked:
-            if node_of[partition] not in heard:
-                waits[partition].cancel()
-
+    asking = _Asking(log, act, asked, at_once)
     async with anyio.create_task_group() as watching:
         if grace_s is not None:
-            watching.start_soon(leave_silent_nodes)
+            watching.start_soon(asking.leave_silent_nodes, grace_s)
         async with anyio.create_task_group() as tasks:
             for partition in asked:
-                tasks.start_soon(one, partition)
+                tasks.start_soon(asking.one, partition, tasks.cancel_scope)
         watching.cancel_scope.cancel()
-    if broken:
-        raise broken[0]
-    for partition in set(asked) - values.keys() - errors.keys():
-        errors[partition] = ServerUnreachable(f"partition {partition} has not answered in time")
-    return Outcomes(_ordered(values, asked), _ordered(errors, asked))
+    if asking.broken:
+        raise asking.broken[0]
+    return asking.outcomes()
+
+
+class _Asking(Generic[T]):
+    """One call of `each`."""
+
+    def __init__(
+        self,
+        log: Partitioned,
+        act: Callable[[int], Awaitable[T]],
+        asked: list[int],
+        at_once: int,
+    ) -> None:
+        self._act, self._asked = act, asked
+        self._node_of = {partition: _node_of(log, partition) for partition in asked}
+        self._limits = NodeLimits(log, at_once)
+        self._waits = {partition: anyio.CancelScope() for partition in asked}
+        self._answered = anyio.Event()
+        self._values: dict[int, T] = {}
+        self._errors: dict[int, EverfoldError] = {}
+        self.broken: list[Exception] = []
+
+    async def one(self, partition: int, all_of_them: anyio.CancelScope) -> None:
+        try:
+            with self._waits[partition]:
+                async with self._limits.of(partition):
+                    self._values[partition] = await self._act(partition)
+                self._answered.set()
+        except EverfoldError as error:
+            self._errors[partition] = error
+        except Exception as error:
+            self.broken.append(error)
+            all_of_them.cancel()
+
+    async def leave_silent_nodes(self, grace_s: float) -> None:
+        await self._answered.wait()
+        await anyio.sleep(grace_s)
+        heard = {self._node_of[partition] for partition in (*self._values, *self._errors)}
+        for partition in self._asked:
+            if self._node_of[partition] not in heard:
+                self._waits[partition].cancel()
+
+    def outcomes(self) -> Outcomes[T]:
+        for partition in set(self._asked) - self._values.keys() - self._errors.keys():
+            late = f"partition {partition} has not answered in time"
+            self._errors[partition] = ServerUnreachable(late)
+        return Outcomes(dict(sorted(self._values.items())), dict(sorted(self._errors.items())))
 
 
 def _node_of(log: Partitioned, partition: int) -> str:
@@ -150,7 +170,3 @@ class NodeLimits:
         """Return the limit of the node that has this partition now."""
         node = _node_of(self._log, partition)
         return self._by_node.setdefault(node, anyio.Semaphore(self._at_once))
-
-
-def _ordered(found: dict[int, T], partitions: Iterable[int]) -> dict[int, T]:
-    return {partition: found[partition] for partition in partitions if partition in found}

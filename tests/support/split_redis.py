@@ -27,20 +27,20 @@ _TAG = re.compile(rb"\{[^}]*:(\d+)\}")
 
 
 class SplitRedis(LedgerRedis):
-    """A client of both nodes; `behind` are the partitions that lie behind the proxy."""
+    """A client of both nodes; `behind` are the partitions that lie behind the proxy now."""
 
     def __init__(
         self, direct: PipeliningRedis, proxied: PipeliningRedis, behind: Collection[int]
     ) -> None:
         super().__init__(connection_pool=direct.connection_pool)
-        self._direct, self._proxied, self._behind = direct, proxied, behind
+        self._direct, self._proxied, self.behind = direct, proxied, behind
         self.owner, self.changes = direct.owner, ChangeCount()
 
     def _of(self, words: Iterable[Argument]) -> PipeliningRedis:
         for word in words:
             raw = word if isinstance(word, bytes) else str(word).encode()
             if found := _TAG.match(raw):
-                return self._proxied if int(found[1]) in self._behind else self._direct
+                return self._proxied if int(found[1]) in self.behind else self._direct
         return self._direct
 
     async def execute_command(

@@ -1,0 +1,107 @@
+"""One task for each group of partitions that one blocking read can name, ended and begun anew when
+partitions move to other nodes.
+
+Rule: the tasks of one grouping have ended before those of the next begin, so that two never read
+for one cursor. A task notes how far it is in the step in which it hands on what it has read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import TypeVar, cast
+
+from msgspec import Struct
+
+from everfold.streams.appending.log import Log
+
+T = TypeVar("T")
+
+Act = Callable[[Sequence[int]], Coroutine[None, None, None]]
+"""Works on a group of partitions until it is cancelled."""
+
+QUEUE_LIMIT = 8
+"""Items that wait for whoever follows, of all partitions together."""
+
+CANCEL_AGAIN_S = 0.1
+
+
+def reading_groups(log: Log, partitions: Collection[int]) -> list[list[int]]:
+    """Return the partitions in groups that one command can name: all where there is one server.
+
+    The nodes of a cluster refuse a command with keys of several slots.
+    """
+    redis = log.redis
+    if all(redis.at(log.keys.log(partition)) is redis for partition in partitions):
+        return [list(partitions)] if partitions else []
+    return [[partition] for partition in partitions]
+
+
+def node_groups(log: Log, partitions: Collection[int]) -> list[list[int]]:
+    """Return the partitions of each node."""
+    found: dict[str, list[int]] = {}
+    for partition in partitions:
+        found.setdefault(log.redis.node_of(log.keys.log(partition)), []).append(partition)
+    return list(found.values())
+
+
+async def in_groups(log: Log, groups: Callable[[], Iterable[Sequence[int]]], act: Act) -> None:
+    """Act on each group until cancelled; group anew when `version` rises.
+
+    Raises what an act raises, which ends all of them.
+    """
+    while True:
+        changed = asyncio.create_task(log.redis.changed(log.redis.version))
+        tasks: list[asyncio.Task[None]] = [asyncio.create_task(act(group)) for group in groups()]
+        try:
+            done, _ = await asyncio.wait([changed, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            for one in done:
+                one.result()
+        finally:
+            await end_all([changed, *tasks])
+
+
+async def end_all(tasks: Iterable[asyncio.Task[int] | asyncio.Task[None]]) -> None:
+    """Cancel tasks and wait until they have ended; what they end with is passed over."""
+    while running := [task for task in tasks if not task.done()]:
+        for task in running:
+            task.cancel()
+        # Again and again: a cancellation that comes with an answer may be lost.
+        await asyncio.wait(running, timeout=CANCEL_AGAIN_S)
+
+
+class _Broken(Struct, frozen=True):
+    error: Exception
+
+
+@asynccontextmanager
+async def queue_of(
+    log: Log,
+    partitions: Collection[int],
+    follow: Callable[[Sequence[int], asyncio.Queue[T]], Coroutine[None, None, None]],
+) -> AsyncIterator[AsyncIterator[T]]:
+    """Yield what `follow` puts into the queue, for each group that one blocking read can name."""
+    queue: asyncio.Queue[T] = asyncio.Queue(QUEUE_LIMIT)
+
+    async def run() -> None:
+        try:
+            await in_groups(
+                log, lambda: reading_groups(log, partitions), lambda group: follow(group, queue)
+            )
+        except Exception as error:
+            await queue.put(cast("T", _Broken(error)))
+
+    following = asyncio.create_task(run())
+    try:
+        yield _taken(queue)
+    finally:
+        await end_all([following])
+
+
+async def _taken(queue: asyncio.Queue[T]) -> AsyncIterator[T]:
+    while True:
+        item = await queue.get()
+        if isinstance(item, _Broken):
+            raise item.error
+        yield item
