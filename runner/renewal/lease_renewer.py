@@ -25,7 +25,7 @@ from everfold.runner.renewal.messages import (
     Round,
     Setup,
 )
-from everfold.runner.renewal.renewer_process import RenewerProcess, server_of
+from everfold.runner.renewal.renewer_process import RenewerProcess, place_of
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.border.logger import get_logger
@@ -56,7 +56,6 @@ SILENT_LEAST_S = 1.0
 
 class _Held(Struct, eq=False):
     lease: Lease
-    number: int
     trusted_until_s: float
     on_lost: Callable[[int], None]
     on_cancel: Callable[[], None]
@@ -69,11 +68,11 @@ class LeaseRenewer:
         self._log = log
         self._config = config
         self._held: dict[str, _Held] = {}
-        self._number = 0
         self._process: RenewerProcess | None = None
         self._answered = 0
         """Number of the newest beat that the process has answered."""
-        self._why_missed = ""
+        self._why_missed: dict[str, str] = {}
+        """Primary -> why leases were not renewed there, and that was said."""
 
     @property
     def pid(self) -> int:
@@ -93,9 +92,8 @@ class LeaseRenewer:
         present epoch, -1 when the server knows no such job, and `on_cancel` after a renewal that
         finds a cancel request.
         """
-        self._number += 1
         until_s = self._trusted_until(asked_at_s)
-        self._held[lease.job_id] = _Held(lease, self._number, until_s, on_lost, on_cancel)
+        self._held[lease.job_id] = _Held(lease, until_s, on_lost, on_cancel)
         if self._process is not None:
             self._process.tell(self._hold(self._held[lease.job_id]))
 
@@ -173,31 +171,29 @@ class LeaseRenewer:
         match message:
             case Beat(number=number):
                 self._answered = number
-            case Missed(why=why):
+            case Missed(why=why, node=node):
                 RENEWALS_FAILED.add("unreachable")
-                if why != self._why_missed:
+                if why != self._why_missed.get(node):
                     logger.warning("leases_not_renewed why=%r", why)
-                self._why_missed = why
+                self._why_missed[node] = why
             case Round():
-                self._why_missed = ""
+                self._why_missed.pop(message.node, None)
                 if message.failed:
                     RENEWALS_FAILED.add("error", amount=len(message.failed))
                 self._apply_round(message)
 
     def _apply_round(self, message: Round) -> None:
-        not_renewed = {(it.job_id, it.epoch) for it in (*message.over, *message.failed)}
-        for held in self._held.values():
-            key = (held.lease.job_id, held.lease.epoch)
-            if held.number <= message.as_of and key not in not_renewed:
+        for outcome in message.renewed:
+            if (held := self._of(outcome)) is not None:
                 held.trusted_until_s = self._trusted_until(message.asked_at_s)
         for outcome in message.over:
-            if (held_now := self._of(outcome)) is not None:
-                held_now.trusted_until_s = 0.0
+            if (held := self._of(outcome)) is not None:
+                held.trusted_until_s = 0.0
                 RENEWALS_FAILED.add("over")
-                held_now.on_lost(outcome.current_epoch)
+                held.on_lost(outcome.current_epoch)
         for outcome in message.canceling:
-            if (held_now := self._of(outcome)) is not None:
-                held_now.on_cancel()
+            if (held := self._of(outcome)) is not None:
+                held.on_cancel()
 
     def _of(self, outcome: Outcome) -> _Held | None:
         held = self._held.get(outcome.job_id)
@@ -206,7 +202,7 @@ class LeaseRenewer:
     def _setup(self) -> Setup:
         config = self._config
         return Setup(
-            server=server_of(self._log.url),
+            place=place_of(self._log.url, is_cluster=self._is_cluster()),
             runner=config.name,
             runner_pid=os.getpid(),
             connection_name=connection_name(config.name),
@@ -216,11 +212,15 @@ class LeaseRenewer:
             timeout_s=COMMAND_TIMEOUT_S,
         )
 
+    def _is_cluster(self) -> bool:
+        """Say whether one client is not enough, as at a node of a cluster that any URL names."""
+        redis = self._log.redis
+        return redis.at(self._log.keys.log(0)) is not redis
+
     def _hold(self, held: _Held) -> Hold:
         lease, keys = held.lease, self._log.keys
         partition = keys.partition_of(lease.job_id)
         return Hold(
-            number=held.number,
             job_id=lease.job_id,
             epoch=lease.epoch,
             dispatch=keys.dispatch(partition, lease.queue, lease.priority),

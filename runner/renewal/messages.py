@@ -31,10 +31,23 @@ class Server(Struct, frozen=True, kw_only=True):
     """Arguments of redis-py's SSLConnection; None without TLS."""
 
 
+class Place(Struct, frozen=True, kw_only=True):
+    """How the primaries are found."""
+
+    kind: str
+    """server, sentinel or cluster."""
+    asked: tuple[Server, ...]
+    """The server, the sentinels, or some nodes of the cluster."""
+    data: Server
+    """How to log in at a primary whose host and port are found."""
+    service: str = ""
+    """The name by which the sentinels know the primary."""
+
+
 class Setup(Struct, frozen=True, kw_only=True, tag="setup"):
     """The first message: everything that does not change."""
 
-    server: Server
+    place: Place
     runner: str
     runner_pid: int
     connection_name: str
@@ -49,8 +62,6 @@ class Setup(Struct, frozen=True, kw_only=True, tag="setup"):
 class Hold(Struct, frozen=True, tag="hold"):
     """Renew this lease from now on. An older one of the same job is forgotten."""
 
-    number: int
-    """Of the message, counted from 1: a Round says up to which one it reaches."""
     job_id: str
     epoch: int
     dispatch: str
@@ -83,23 +94,26 @@ class Outcome(Struct, frozen=True, array_like=True):
 
 
 class Round(Struct, frozen=True, kw_only=True, tag="round"):
-    """All leases were renewed that were to be held up to message `as_of`, but for those named."""
+    """What one primary said of the leases that are renewed there."""
 
-    as_of: int
+    node: str
+    """host:port"""
     asked_at_s: float
     """`steady_s()` before the server was asked."""
+    renewed: tuple[Outcome, ...] = ()
     over: tuple[Outcome, ...] = ()
     """Leases that are over. They are renewed no more."""
     canceling: tuple[Outcome, ...] = ()
-    """Renewed leases of jobs that are to be canceled, each named once."""
+    """Those of `renewed` whose jobs are to be canceled, each named once."""
     failed: tuple[Outcome, ...] = ()
     """Leases about which the server answered an error."""
 
 
 class Missed(Struct, frozen=True, tag="missed"):
-    """Nothing was renewed in this round."""
+    """Leases of this primary, or whose primary is not known, were not renewed."""
 
     why: str
+    node: str = ""
 
 
 ToRenewer = Setup | Hold | Forget | Beat

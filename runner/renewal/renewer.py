@@ -12,26 +12,24 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 
+from everfold.runner.renewal.directory import Directory
 from everfold.runner.renewal.messages import (
     Beat,
     Forget,
     FromRenewer,
     Hold,
     Missed,
-    Outcome,
     Round,
     Setup,
     decode_to_renewer,
     line,
 )
-from everfold.runner.renewal.server_connection import ErrorReply, ServerConnection
+from everfold.runner.renewal.node_renewer import Calls, NodeRenewer
 from everfold.streams.connections.steady_clock import steady_s
-
-PAGE_LIMIT = 500
-"""Leases renewed in one script call."""
+from everfold.streams.nodes.endpoint import Endpoint
 
 CHUNK_BYTES = 65536
 
@@ -43,7 +41,7 @@ IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Renewer:
-    """Renews what it is told to hold, in a thread of its own; `report` is called with each round.
+    """Renews what it is told to hold; `report` is called with each round of each primary.
 
     `may_renew` returns why the leases must not be renewed now, empty when they may.
     """
@@ -52,18 +50,17 @@ class Renewer:
         self, setup: Setup, may_renew: Callable[[], str], report: Callable[[FromRenewer], None]
     ) -> None:
         self._setup = setup
-        self._why_not = may_renew
         self._report = report
         self._lock = threading.Lock()
         self._held: dict[str, Hold] = {}
-        self._as_of = 0
-        self._told_canceling: set[tuple[str, int]] = set()
-        self._connection: ServerConnection | None = None
+        self._again = threading.Event()
+        self._directory = Directory(setup.place, setup.connection_name, self._again.set)
+        self._calls = Calls(may_renew, self._told, self._directory.look_again)
+        self._nodes: dict[Endpoint, NodeRenewer] = {}
 
     def hold(self, lease: Hold) -> None:
         with self._lock:
             self._held[lease.job_id] = lease
-            self._as_of = lease.number
 
     def forget(self, job_id: str, epoch: int) -> None:
         """Renew this lease no more; does nothing when another one of the job is held by now."""
@@ -71,97 +68,43 @@ class Renewer:
             held = self._held.get(job_id)
             if held is not None and held.epoch == epoch:
                 del self._held[job_id]
-            self._told_canceling.discard((job_id, epoch))
 
     def run(self) -> None:
-        """Renew every `renew_every_s`, for ever."""
-        pause = threading.Event()
+        """Renew every `renew_every_s`, and when a primary was found, for ever."""
         while True:
             begun_s = steady_s()
+            self._again.clear()
             with self._lock:
-                held, as_of = list(self._held.values()), self._as_of
+                held = list(self._held.values())
             if held:
-                self._report(self._round(held, as_of))
-            pause.wait(max(0.0, begun_s + self._setup.renew_every_s - steady_s()))
+                self._renew(held)
+            self._again.wait(max(0.0, begun_s + self._setup.renew_every_s - steady_s()))
 
-    def _round(self, held: list[Hold], as_of: int) -> Round | Missed:
-        asked_at_s = steady_s()
-        over: list[Outcome] = []
-        canceling: list[Outcome] = []
-        failed: list[Outcome] = []
-        try:
-            for page in _pages(held):
-                if why := self._why_not():
-                    return Missed(why)
-                self._renew(page, over, canceling, failed)
-        except (OSError, ErrorReply, ValueError) as error:
-            self._disconnect()
-            return Missed(f"{type(error).__name__}: {error}")
-        for outcome in over:
-            self.forget(outcome.job_id, outcome.epoch)
-        return Round(
-            as_of=as_of,
-            asked_at_s=asked_at_s,
-            over=tuple(over),
-            canceling=tuple(canceling),
-            failed=tuple(failed),
-        )
+    def _renew(self, held: list[Hold]) -> None:
+        """Give each primary its leases. One that is still busy is silent: it may not be one now."""
+        by_node: dict[Endpoint | None, list[Hold]] = {}
+        for lease in held:
+            by_node.setdefault(self._directory.primary_of(lease.dispatch), []).append(lease)
+        if by_node.pop(None, None):
+            self._directory.look_again()
+            self._report(Missed("the primary of some leases is not known"))
+        for node, leases in by_node.items():
+            if node is not None and not self._at(node).give(leases):
+                self._directory.look_again()
+        for node in self._nodes.keys() - self._directory.primaries():
+            self._nodes.pop(node).end()
 
-    def _renew(
-        self,
-        page: list[Hold],
-        over: list[Outcome],
-        canceling: list[Outcome],
-        failed: list[Outcome],
-    ) -> None:
-        keys = [page[0].dispatch, *(lease.head for lease in page)]
-        leases = [word for lease in page for word in (lease.epoch, lease.dispatch_id)]
-        words = ("EVAL", self._setup.script, len(keys), *keys, self._setup.runner, *leases)
-        connection = self._connected()
-        try:
-            answers = connection.ask(*words)
-        except ErrorReply as error:
-            if error.says_elsewhere:
-                raise  # behind the address there is another primary by now: connect anew
-            # An error of this page says nothing of the leases in another stream.
-            failed += [Outcome(lease.job_id, lease.epoch) for lease in page]
-            return
-        for lease, answer in zip(page, _rows(answers), strict=True):
-            key = (lease.job_id, lease.epoch)
-            if answer[0] == b"fenced":
-                over.append(Outcome(*key, int(str(answer[1]))))
-            elif answer[0] == b"canceling" and key not in self._told_canceling:
-                self._told_canceling.add(key)
-                canceling.append(Outcome(*key))
+    def _at(self, node: Endpoint) -> NodeRenewer:
+        if node not in self._nodes:
+            server = self._directory.server(node)
+            self._nodes[node] = NodeRenewer(self._setup, node, server, self._calls)
+        return self._nodes[node]
 
-    def _connected(self) -> ServerConnection:
-        if self._connection is None:
-            setup = self._setup
-            self._connection = ServerConnection(
-                setup.server, setup.connection_name, setup.timeout_s
-            )
-        return self._connection
-
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-        self._connection = None
-
-
-def _pages(held: list[Hold]) -> Iterator[list[Hold]]:
-    """Yield the leases of one dispatch stream together, PAGE_LIMIT at most."""
-    by_stream: dict[str, list[Hold]] = {}
-    for lease in held:
-        by_stream.setdefault(lease.dispatch, []).append(lease)
-    for leases in by_stream.values():
-        for start in range(0, len(leases), PAGE_LIMIT):
-            yield leases[start : start + PAGE_LIMIT]
-
-
-def _rows(answers: object) -> list[list[object]]:
-    if not isinstance(answers, list):
-        raise ValueError(f"renew.lua answered {answers!r}")
-    return answers
+    def _told(self, message: FromRenewer) -> None:
+        if isinstance(message, Round):
+            for outcome in message.over:
+                self.forget(outcome.job_id, outcome.epoch)
+        self._report(message)
 
 
 STOPPED = "the runner is stopped"

@@ -13,12 +13,14 @@ from collections.abc import Mapping
 
 from everfold.runner.renewal.messages import (
     FromRenewer,
+    Place,
     Server,
     ToRenewer,
     decode_from_renewer,
     line,
 )
 from everfold.streams.border.secrets import Secret, SecretUrl
+from everfold.streams.nodes.address import parse_address
 from everfold.streams.redis.server import connection_arguments
 
 MODULE = "everfold.runner.renewal.renewer"
@@ -53,6 +55,22 @@ def server_of(url: str | SecretUrl) -> Server:
         password=Secret(str(given.get("password") or "")),
         tls=_plain(tls) if SecretUrl(url).reveal().startswith("rediss:") else None,
     )
+
+
+def place_of(url: str | SecretUrl, *, is_cluster: bool = False) -> Place:
+    """Return how the primaries are found that a URL leads to. Raises NoServer for no URL.
+
+    With `is_cluster` the server of a plain URL is a node of a cluster.
+    """
+    address = parse_address(url)
+    if address.kind == "server":
+        kind, server = "cluster" if is_cluster else "server", server_of(url)
+        return Place(kind=kind, asked=(server,), data=server)
+    data = tuple(server_of(address.server_url(one)) for one in address.endpoints)
+    if address.kind == "cluster":
+        return Place(kind="cluster", asked=data, data=data[0])
+    asked = tuple(server_of(address.sentinel_url(one)) for one in address.endpoints)
+    return Place(kind="sentinel", asked=asked, data=data[0], service=address.service)
 
 
 def _plain(tls: Mapping[str, object]) -> dict[str, str | int | bool]:

@@ -5,9 +5,10 @@ Rule: it blocks, for `timeout_s` at most. After any OSError it is closed and a n
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
-from typing import cast
+from typing import NamedTuple, cast
 
 import hiredis
 
@@ -18,10 +19,22 @@ CHUNK_BYTES = 65536
 SHOWN_LIMIT = 200
 """Characters of an error reply that are kept."""
 
-ELSEWHERE = ("READONLY", "MASTERDOWN", "UNBLOCKED")
+ELSEWHERE = ("READONLY", "MASTERDOWN", "UNBLOCKED", "CLUSTERDOWN", "MOVED", "ASK", "TRYAGAIN")
 LATER = ("LOADING", "BUSY ", "MASTERDOWN", "DENIED", "ERR max number of clients")
 
+_REDIRECT = re.compile(r"(MOVED|ASK) (\d{1,5}) (.*):(\d{1,5})")
+
 _CERT_REQS = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
+
+
+class Redirect(NamedTuple):
+    """A slot is at another server: for good after MOVED, for one command after ASK."""
+
+    word: str
+    slot: int
+    host: str
+    """Empty for the host that was asked."""
+    port: int
 
 
 class ErrorReply(Exception):
@@ -29,8 +42,14 @@ class ErrorReply(Exception):
 
     @property
     def says_elsewhere(self) -> bool:
-        """Whether the server is, or becomes, a replica."""
+        """Whether another server is to be asked, or the same one a little later."""
         return str(self).startswith(ELSEWHERE)
+
+    @property
+    def redirect(self) -> Redirect | None:
+        """The server that has the slot; None for another error."""
+        found = _REDIRECT.match(str(self))
+        return Redirect(found[1], int(found[2]), found[3], int(found[4])) if found else None
 
     @property
     def says_later(self) -> bool:
