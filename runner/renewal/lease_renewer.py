@@ -31,6 +31,7 @@ from everfold.streams.appending.outcomes import Lease
 from everfold.streams.border.logger import get_logger
 from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.nodes.pools import COMMAND_TIMEOUT_S
+from everfold.streams.reading.node_tasks import is_one_server
 from everfold.streams.redis.keys import connection_name
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.scripts import RENEW_SOURCE
@@ -202,7 +203,7 @@ class LeaseRenewer:
     def _setup(self) -> Setup:
         config = self._config
         return Setup(
-            place=place_of(self._log.url, is_cluster=self._is_cluster()),
+            place=place_of(self._log.url, is_cluster=not is_one_server(self._log)),
             runner=config.name,
             runner_pid=os.getpid(),
             connection_name=connection_name(config.name),
@@ -211,11 +212,6 @@ class LeaseRenewer:
             stuck_after_s=config.stuck_after_s,
             timeout_s=COMMAND_TIMEOUT_S,
         )
-
-    def _is_cluster(self) -> bool:
-        """Say whether one client is not enough, as at a node of a cluster that any URL names."""
-        redis = self._log.redis
-        return redis.at(self._log.keys.log(0)) is not redis
 
     def _hold(self, held: _Held) -> Hold:
         lease, keys = held.lease, self._log.keys

@@ -15,6 +15,11 @@ from typing import TypeVar, cast
 from msgspec import Struct
 
 from everfold.streams.appending.log import Log
+from everfold.streams.border.logger import get_logger
+from everfold.streams.errors import EverfoldError
+from everfold.streams.redis.retry import Backoff
+
+logger = get_logger("everfold.log")
 
 T = TypeVar("T")
 
@@ -32,28 +37,48 @@ def reading_groups(log: Log, partitions: Collection[int]) -> list[list[int]]:
 
     The nodes of a cluster refuse a command with keys of several slots.
     """
-    redis = log.redis
-    if all(redis.at(log.keys.log(partition)) is redis for partition in partitions):
+    if is_one_server(log):
         return [list(partitions)] if partitions else []
     return [[partition] for partition in partitions]
+
+
+def is_one_server(log: Log) -> bool:
+    """Say whether one server has all keys."""
+    return log.redis.primaries() == [log.redis]
 
 
 def node_groups(log: Log, partitions: Collection[int]) -> list[list[int]]:
     """Return the partitions of each node."""
     found: dict[str, list[int]] = {}
     for partition in partitions:
-        found.setdefault(log.redis.node_of(log.keys.log(partition)), []).append(partition)
+        try:
+            node = log.redis.node_of(log.keys.log(partition))
+        except EverfoldError:
+            node = ""  # whoever has none is asked for by itself, until that is known
+        found.setdefault(node, []).append(partition)
     return list(found.values())
 
 
 async def in_groups(log: Log, groups: Callable[[], Iterable[Sequence[int]]], act: Act) -> None:
     """Act on each group until cancelled; group anew when `version` rises.
 
-    Raises what an act raises, which ends all of them.
+    An act that raises an EverfoldError is begun again; any other error ends all of them.
     """
+
+    async def act_again(group: Sequence[int]) -> None:
+        backoff = Backoff()
+        while True:
+            try:
+                await act(group)
+            except EverfoldError as error:
+                logger.warning("reader_waits partitions=%s why=%r", list(group), str(error))
+                await asyncio.sleep(backoff.next_s())
+
     while True:
         changed = asyncio.create_task(log.redis.changed(log.redis.version))
-        tasks: list[asyncio.Task[None]] = [asyncio.create_task(act(group)) for group in groups()]
+        tasks: list[asyncio.Task[None]] = [
+            asyncio.create_task(act_again(group)) for group in groups()
+        ]
         try:
             done, _ = await asyncio.wait([changed, *tasks], return_when=asyncio.FIRST_COMPLETED)
             for one in done:

@@ -156,7 +156,11 @@ class _Asking(Generic[T]):
 
 
 def _node_of(log: Partitioned, partition: int) -> str:
-    return log.redis.node_of(log.keys.log(partition))
+    """Return the node of a partition, empty while none is known."""
+    try:
+        return log.redis.node_of(log.keys.log(partition))
+    except EverfoldError:
+        return ""
 
 
 class NodeLimits:
