@@ -1,4 +1,4 @@
-"""The archive of the namespace, as one process reads it again and again: what it knows of the chain is kept."""
+"""The archive of a namespace, kept open by one process: each manifest is read once."""
 
 from __future__ import annotations
 

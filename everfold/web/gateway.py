@@ -21,6 +21,7 @@ from everfold.web.comfyui.server.catalogue import Catalogue
 from everfold.web.comfyui.server.connections import BackendConnections
 from everfold.web.comfyui.socket.hub import Hub
 from everfold.web.counters import Counters
+from everfold.web.farm.charts.charts import Charts
 from everfold.web.farm.farm_feed import FarmFeed
 from everfold.web.feeds.feeds import Feeds
 from everfold.web.listing import Listing
@@ -46,7 +47,8 @@ class Gateway:
         self.backends = BackendConnections(settings.accesses)
         self.counters = Counters()
         self.sampled = Sampled(everfold)
-        self.farm = FarmFeed(everfold, self.feeds, self.sampled)
+        self.charts = Charts(everfold.log, self.feeds)
+        self.farm = FarmFeed(everfold, self.feeds, self.sampled, self.charts)
         self.looks = Looks(everfold.log)
         self.listing = Listing(everfold)
         self.archive = KeptArchive(everfold.log)
@@ -66,6 +68,7 @@ class Gateway:
             finally:
                 self.streams.close()
                 await self.farm.aclose()
+                await self.charts.aclose()
                 await self.backends.aclose()
                 following.cancel()
                 with contextlib.suppress(asyncio.CancelledError):

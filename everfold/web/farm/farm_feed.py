@@ -15,6 +15,7 @@ from everfold.metrics.sampled import Sampled
 from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import EverfoldError, ServerUnreachable
 from everfold.web.farm.audience import MANY_EVERY_MS, Audience
+from everfold.web.farm.charts.charts import Charts
 from everfold.web.farm.farm_view import FarmView
 from everfold.web.farm.mailbox import Mailbox
 from everfold.web.farm.reading import open_jobs_of
@@ -26,6 +27,7 @@ from everfold.web.feeds.feeds import Feeds
 logger = get_logger("everfold.web")
 
 FLUSH_EVERY_S = 0.2
+CHART_EVERY_S = 10.0
 UNWATCHED_S = 60.0
 KNOWN_WITHIN_S = 20.0
 """How long one who looks waits for the first sample."""
@@ -36,8 +38,8 @@ _encode = msgspec.json.Encoder().encode
 class FarmFeed:
     """All who look at the farm through one gateway."""
 
-    def __init__(self, everfold: Everfold, feeds: Feeds, sampled: Sampled) -> None:
-        self._everfold, self._feeds = everfold, feeds
+    def __init__(self, everfold: Everfold, feeds: Feeds, sampled: Sampled, charts: Charts) -> None:
+        self._everfold, self._feeds, self._charts = everfold, feeds, charts
         self._sampling = FarmSampling(everfold, sampled)
         self._audiences: dict[str | None, Audience] = {}
         self._others: dict[str, bytes] = {}
@@ -110,7 +112,7 @@ class FarmFeed:
             self._view = FarmView(
                 self._everfold, self._feeds, self._sampling, self._due.set, self._note_sample
             )
-            running = (self._view.run(), self._keep_flushing())
+            running = (self._view.run(), self._keep_flushing(), self._keep_charting())
             self._tasks = [asyncio.create_task(one) for one in running]
         return self._view
 
@@ -132,6 +134,13 @@ class FarmFeed:
                 # What one change does wrong must not silence the farm.
                 logger.exception("farm_not_told")
             await asyncio.sleep(FLUSH_EVERY_S)
+
+    async def _keep_charting(self) -> None:
+        self._charts.begin()
+        while True:
+            if self._view is not None and self._view.now_ms and None in self._audiences:
+                self.show("recent", self._charts.recent(self._view.now_ms))
+            await asyncio.sleep(CHART_EVERY_S if "recent" in self._others else FLUSH_EVERY_S)
 
     def _flush(self) -> None:
         view = self._view

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from everfold.web.farm.charts.chart_route import CHARTS
 from everfold.web.farm.stream.farm_stream import FARM_STREAM
 from everfold.web.farm.stream.preview import PREVIEW
 from everfold.web.openapi.route import OPENAPI
@@ -38,6 +39,7 @@ OWN: tuple[Operation, ...] = (
     *QUEUES,
     *FARM,
     *FARM_STREAM,
+    *CHARTS,
     *PREVIEW,
     *SUBSCRIPTIONS,
 )
