@@ -64,7 +64,7 @@ CLAIMS = ("rule: pure", "no clock, no randomness, no i/o")
 """A docstring with one of these makes its module one of the pure ones."""
 
 PURE_STANDARD = {
-    "__future__", "abc", "ast", "base64", "binascii", "bisect", "collections", "copy",
+    "__future__", "abc", "array", "ast", "base64", "binascii", "bisect", "collections", "copy",
     "dataclasses", "decimal", "difflib", "enum", "fractions", "functools", "hashlib", "heapq",
     "hmac", "html", "itertools", "json", "math", "operator", "re", "string", "struct",
     "textwrap", "types", "typing", "unicodedata",
