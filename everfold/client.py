@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from everfold.streams.assets.asset_store import AssetStore
     from everfold.streams.assets.blob_store import BlobStore
     from everfold.streams.redis.access import Role
+    from everfold.streams.redis.replicas import Replicas, ReplicasFor
 
 
 READS_AT_ONCE = 50
@@ -97,6 +98,9 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations,
         role: Role | None = None,
         config: str | Path | PolicySettings | None = None,
         assets: str | Path | BlobStore | None = None,
+        replicas: int | Replicas | None = None,
+        replicas_within_s: float | None = None,
+        replicas_for: ReplicasFor | None = None,
     ) -> AsyncIterator[Everfold]:
         """Connect to `url`, else to REDIS_URL or REDIS_HOST, else to a running embedded server.
 
@@ -113,9 +117,10 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations,
         the rights of the server's user are checked first: AccessMissing names those that are
         missing. `assets` is where the bytes of files are: a folder or s3://bucket/prefix, else
         EVERFOLD_ASSETS, else the data folder; it is opened when it is first used. With
-        EVERFOLD_SEAL_KEY in the environment what belongs to users is sealed, see docs/ERASING.md. A
-        server that may lose jobs is warned of once, in the log `everfold.server`. Leaving closes
-        the connections and ends all `watch` and `follow`.
+        EVERFOLD_SEAL_KEY in the environment what belongs to users is sealed, see docs/ERASING.md.
+        So many `replicas` must have what is acknowledged, see docs/DURABILITY.md. A server that may
+        lose jobs is warned of once, in the log `everfold.server`. Leaving closes the connections
+        and ends all `watch` and `follow`.
         Raises Misconfigured (NoServer, PartitionMismatch, ...), InvalidName or Unavailable.
         """
         said = client_settings(url, namespace, config)
@@ -128,11 +133,12 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations,
                 role=role,
                 cipher=environment_cipher(),
                 creates=partitions is not None,
+                replicas=said.replicas.asked(replicas, replicas_within_s, replicas_for),
             ) as log,
             Watcher(log) as watcher,
         ):
             if not isinstance(config, PolicySettings):  # a command that says it itself, if at all
-                await warn_of_losses(log.redis, log.url)
+                await warn_of_losses(log.redis, log.url, log.replicas.count)
             client = cls(log, watcher, said.policies, said.assets if assets is None else assets)
             try:
                 yield client

@@ -60,14 +60,22 @@ class InRange:
         return number
 
 
-def duration(name: str, what: str, *, endless: bool = False) -> Parameter:
+def duration(
+    name: str, what: str, *, endless: bool = False, variable: str | None = None
+) -> Parameter:
     """Return the parameter of a duration; `name` is the row of RANGES, `what` the help.
 
-    Where it may be `endless`, `none` is taken, too, and read as infinity.
+    Where it may be `endless`, `none` is taken, too, and read as infinity. `variable` sets it, too.
     """
     reading = _duration(name, many=False, endless=endless)
     text = _help(what, reading)
-    return Parameter(converter=reading, metavar="DURATION", show_default=_seconds, help=text)
+    return Parameter(
+        converter=reading,
+        metavar="DURATION",
+        show_default=_seconds,
+        help=text,
+        env_var=variable,
+    )
 
 
 def durations(name: str, what: str) -> Parameter:
@@ -87,13 +95,13 @@ def _duration_or_none(text: str) -> float | None:
     return math.inf if text.strip().lower() == ENDLESS else duration_s(text)
 
 
-def number(name: str, what: str) -> Parameter:
+def number(name: str, what: str, *, variable: str | None = None) -> Parameter:
     """Return the parameter of a count, a size, or another number; as `duration` does."""
     allowed = RANGES[name]
     ends = f"{allowed.ends} {allowed.unit}".rstrip()
     read = _whole if allowed.is_whole else _any
     reading = InRange(name, read, allowed.kind, ends, many=False)
-    return Parameter(converter=reading, help=_help(what, reading))
+    return Parameter(converter=reading, help=_help(what, reading), env_var=variable)
 
 
 def at_most(limit: str, what: str) -> Parameter:

@@ -56,6 +56,30 @@ RedisCheckHostname = Annotated[
         help="Whether the certificate must be for the host in the URL.",
     ),
 ]
+ReplicaCount = Annotated[
+    int,
+    number(
+        "replicas",
+        "Replicas of the server that must have what is acknowledged: submits, ends, cancels, "
+        "releases. With 0 a failover may lose what is newest.",
+        variable="EVERFOLD_REPLICAS",
+    ),
+]
+ReplicasWithin = Annotated[
+    float,
+    duration(
+        "replicas_within_s",
+        "How long each write waits for them, before it is repeated.",
+        variable="EVERFOLD_REPLICAS_WITHIN",
+    ),
+]
+ReplicasForEvents = Annotated[
+    Literal["ends", "all"],
+    Parameter(
+        env_var="EVERFOLD_REPLICAS_FOR",
+        help="Whether all events of a job wait for them, or only ends, cancels and releases.",
+    ),
+]
 Json = Annotated[bool, Parameter(help="Print JSON, one object per line.")]
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 Form = Literal["text", "json"]

@@ -22,6 +22,9 @@ from everfold.commands.options import (
     RedisCheckHostname,
     RedisKey,
     RedisUrl,
+    ReplicaCount,
+    ReplicasForEvents,
+    ReplicasWithin,
 )
 from everfold.commands.output import Cell, emit, say, show
 from everfold.streams.events.limits import NAME_LIMIT
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from everfold.streams.appending.log import Log
     from everfold.streams.connections.tls import Tls
     from everfold.streams.redis.access import Role
+    from everfold.streams.redis.replicas import Replicas
 
 T = TypeVar("T")
 
@@ -48,6 +52,16 @@ class Session:
     redis_cert: RedisCert = None
     redis_key: RedisKey = None
     redis_check_hostname: RedisCheckHostname = True
+    replicas: ReplicaCount = 0
+    replicas_within: ReplicasWithin = 1.0
+    replicas_for: ReplicasForEvents = "ends"
+
+    @property
+    def asked_replicas(self) -> Replicas:
+        """How many replicas must have what is acknowledged."""
+        from everfold.streams.redis.replicas import Replicas
+
+        return Replicas(self.replicas, self.replicas_within, self.replicas_for)
 
     @property
     def tls(self) -> Tls:
@@ -86,6 +100,7 @@ class Session:
             role=role,
             assets=assets,
             config=NO_SETTINGS,
+            replicas=self.asked_replicas,
         ) as everfold:
             yield everfold
 
@@ -102,6 +117,7 @@ class Session:
             role="operator",
             assets=assets,
             config=NO_SETTINGS,
+            replicas=self.asked_replicas,
         ) as everfold:
             yield everfold
 
@@ -130,10 +146,11 @@ class Session:
             role=role,
             cipher=environment_cipher(),
             creates=creates,
+            replicas=self.asked_replicas,
         ) as log:
             await log.check_exists()
             if creates:  # a process that works, or an import
-                await warn_of_losses(log.redis, log.url)
+                await warn_of_losses(log.redis, log.url, log.replicas.count)
             yield log
 
     def show(

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 
+from everfold.health.replication_findings import replication_findings
+from everfold.health.server_finding import ServerFinding
 from everfold.retention.keep import read_memory
 
 NEAR, FULL = 0.8, 0.95
@@ -18,28 +20,21 @@ NEAR, FULL = 0.8, 0.95
 Facts = Mapping[str, str]
 
 
-class ServerFinding(Struct, frozen=True):
-    """One sentence about a server."""
-
-    what: str
-    found: str
-    advice: str = ""
-    """What to change; empty where all is well."""
-    loses: bool = False
-    """Whether jobs are lost, or will be, if nothing is changed."""
-
-
 class ServerFacts(Struct, frozen=True, kw_only=True):
     """What a server says of itself; empty where it refuses to."""
 
     info: Facts = {}
     settings: Facts = {}
-    """Of CONFIG GET: `save`, `min-replicas-to-write`, `appendfsync`."""
+    """Of CONFIG GET: SETTINGS of asking_server.py."""
 
 
-def server_findings(facts: ServerFacts) -> list[ServerFinding]:
-    """Return what there is to say of a server, what is well included."""
-    return [*_persistence(facts), *_memory(facts.info), *_replication(facts)]
+def server_findings(facts: ServerFacts, replicas: int = 0) -> list[ServerFinding]:
+    """Return what there is to say of a server, what is well included.
+
+    `replicas` is for how many of them writes wait.
+    """
+    replication = replication_findings(facts.info, facts.settings, replicas)
+    return [*_persistence(facts), *_memory(facts.info), *replication]
 
 
 def _persistence(facts: ServerFacts) -> Iterator[ServerFinding]:
@@ -96,23 +91,3 @@ def _memory(said: Facts) -> Iterator[ServerFinding]:
         advice = f"{refuses}: raise `maxmemory`, or keep less (`--keep-log`, `--keep-log-memory`)"
         full = f"{share:.0%} of the limit; {found}"
         yield ServerFinding(what, full, advice, loses=True)
-
-
-def _replication(facts: ServerFacts) -> Iterator[ServerFinding]:
-    said = facts.info
-    if said.get("role") in ("slave", "replica"):
-        link = said.get("master_link_status", "?")
-        advice = "name the primary with REDIS_URL: a replica takes no writes"
-        yield ServerFinding("replication", f"this is a replica, link {link}", advice, loses=True)
-        return
-    count = said.get("connected_slaves", "0")
-    if not count.isdigit() or int(count) == 0:
-        return
-    least = facts.settings.get("min-replicas-to-write", "")
-    advice = ""
-    if least == "0":
-        advice = (
-            "set `min-replicas-to-write 1` and `min-replicas-max-lag 10`: else a failover "
-            "may lose what was acknowledged"
-        )
-    yield ServerFinding("replication", f"{int(count)} replica(s)", advice)

@@ -22,11 +22,13 @@ from everfold.policy_settings import (
     from_table,
 )
 from everfold.settings.config_place import locate, read_toml, shown
+from everfold.settings.replica_settings import REPLICA_KEYS, set_replicas, text_of
 from everfold.streams.border.logger import get_logger
 from everfold.streams.border.secrets import SecretUrl
 from everfold.streams.connections.tls import Tls, has_tls
 from everfold.streams.errors import InvalidName, Misconfigured
 from everfold.streams.private_folder import expanded
+from everfold.streams.redis.replicas import Replicas
 
 logger = get_logger("everfold.settings")
 
@@ -52,6 +54,7 @@ class ClientSettings(Struct, frozen=True):
     url: SecretUrl
     namespace: str
     policies: PolicySettings
+    replicas: Replicas
     assets: str | None
     """Where the bytes of files are, if the file alone says it."""
 
@@ -80,6 +83,7 @@ def client_settings(
         url=SecretUrl(_server(url, values, environ)),
         namespace=_first(namespace, environ.get("EVERFOLD_NAMESPACE"), values.get("namespace")),
         policies=policies,
+        replicas=set_replicas(values, environ),
         assets=None if environ.get("EVERFOLD_ASSETS") else values.get("assets"),
     )
 
@@ -121,7 +125,9 @@ def read_client_settings(file: str | Path) -> FileSettings:
     found = dict[str, str]()
     for name, value in document.items():
         key = name.replace("-", "_")
-        if key in TEXTS or key in PATHS or key == SWITCH:
+        if key in REPLICA_KEYS:
+            found[key] = text_of(key, value, shown(path))
+        elif key in TEXTS or key in PATHS or key == SWITCH:
             found[key] = _checked(key, value, path)
     return FileSettings(found, tuple(rows))
 

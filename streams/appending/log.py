@@ -124,7 +124,7 @@ class Log(SealedContent):
         check_name("actor", actor)
         if not isinstance(cipher, Cipher | None):
             raise InvalidName("cipher", cipher, "pass what `everfold.environment_cipher` returns")
-        asked = Replicas.asked(replicas, replicas_within_s, replicas_for)
+        asked = NONE.asked(replicas, replicas_within_s, replicas_for)
         redis = await open_redis(url, name=f"everfold:{actor}")
         try:
             await check_server(redis)

@@ -45,12 +45,23 @@ class Replicas(Struct, frozen=True):
         """Say whether an event is waited for that does this to its job; "" for nothing."""
         return bool(self.count and (effect or self.events == "all"))
 
-    @classmethod
     def asked(
-        cls, replicas: int | Replicas, within_s: float = 1.0, events: ReplicasFor = "ends"
+        self,
+        replicas: int | Replicas | None,
+        within_s: float | None = None,
+        events: ReplicasFor | None = None,
     ) -> Replicas:
-        """Return what a caller asks for, who may have it already. Raises InvalidName."""
-        return replicas if isinstance(replicas, Replicas) else cls(replicas, within_s, events)
+        """Return what a caller asks for, with what stands here for what is None.
+
+        Raises InvalidName.
+        """
+        if isinstance(replicas, Replicas):
+            return replicas
+        return Replicas(
+            self.count if replicas is None else replicas,
+            self.within_s if within_s is None else within_s,
+            self.events if events is None else events,
+        )
 
 
 NONE = Replicas()

@@ -336,15 +336,15 @@ async def test_nothing_is_made_of_what_nobody_can_mean(everfold: Everfold, name:
 @pytest.mark.parametrize(
     ("argument", "values"),
     [
-        (
-            "url",
-            (7, b"redis://h", ["redis://h"], "x", "http://h", "redis://h:99999", "redis://h/x"),
-        ),
+        ("url", (7, b"redis://h", ["redis://h"], "x", "http://h", "redis://h:99999")),
         ("namespace", NO_NAME),
         ("partitions", (*NO_COUNT, 0, -1, 1025)),
         ("actor", NO_NAME),
         ("role", ("nobody", 7, ["client"], {}, Odd())),
         ("cipher", (7, "key", b"key", [], Odd())),
+        ("replicas", (-1, 17, 1.5, True, "1", Odd())),
+        ("replicas_within_s", (0, 11, float("nan"), True, "1s", Odd())),
+        ("replicas_for", ("", "every", 7, ["all"], Odd())),
     ],
 )
 async def test_nothing_is_opened_with_what_nobody_can_mean(
@@ -352,6 +352,7 @@ async def test_nothing_is_opened_with_what_nobody_can_mean(
 ) -> None:
     known = {
         "url", "namespace", "partitions", "actor", "role", "config", "assets", "cipher", "creates",
+        "replicas", "replicas_within_s", "replicas_for",
     }  # fmt: skip
     assert {*arguments(Everfold.connect), *arguments(Log.open)} == known
     given = {"url": everfold.log.url, "namespace": everfold.log.keys.namespace}

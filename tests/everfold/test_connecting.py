@@ -14,6 +14,7 @@ from everfold.projector.subscribing.delivery import Delivery
 from everfold.settings.client_settings import client_settings
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import Misconfigured, NoServer
+from everfold.streams.redis.replicas import Replicas
 from tests.projector.jobs import GRAPH
 from tests.support.servers import OwnServer, client
 
@@ -247,3 +248,42 @@ async def _hear(_: Delivery) -> None: ...
 
 def test_a_subscription_is_named(folder: Path) -> None:
     assert Subscription("notes")(_hear).name == "notes"
+
+
+@pytest.mark.parametrize(
+    ("file", "environ", "expected"),
+    [
+        ("", {}, Replicas()),
+        ("replicas = 1", {}, Replicas(1)),
+        ('replicas = 2\nreplicas_within = "3s"\nreplicas_for = "all"', {}, Replicas(2, 3.0, "all")),
+        ("replicas = 1", {"EVERFOLD_REPLICAS": "2"}, Replicas(2)),
+        ("", {"EVERFOLD_REPLICAS_WITHIN": "0.5", "EVERFOLD_REPLICAS": ""}, Replicas(0, 0.5)),
+    ],
+)
+def test_replicas_are_asked_for_by_environment_and_file(
+    folder: Path, file: str, environ: dict[str, str], expected: Replicas
+) -> None:
+    write(folder, file)
+    found = client_settings("redis://h", None, None, {**os.environ, **environ})
+    assert found.replicas == expected
+
+
+@pytest.mark.parametrize(
+    ("file", "environ"),
+    [
+        ("replicas = true", {}),
+        ("replicas = -1", {}),
+        ('replicas_within = "soon"', {}),
+        ("replicas_within = 20", {}),
+        ('replicas_for = "some"', {}),
+        ("", {"EVERFOLD_REPLICAS": "one"}),
+        ("", {"EVERFOLD_REPLICAS": "17"}),
+        ("", {"EVERFOLD_REPLICAS_WITHIN": "0"}),
+    ],
+)
+def test_replicas_that_make_no_sense_are_refused_with_a_sentence(
+    folder: Path, file: str, environ: dict[str, str]
+) -> None:
+    write(folder, file)
+    with pytest.raises(Misconfigured, match="replicas"):
+        client_settings("redis://h", None, None, {**os.environ, **environ})

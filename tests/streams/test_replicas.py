@@ -12,7 +12,7 @@ import pytest
 
 from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.appending.outcomes import Lease
-from everfold.streams.errors import Fenced, InvalidName, ServerRefusesAccess, TooFewReplicas
+from everfold.streams.errors import Fenced, ServerRefusesAccess, TooFewReplicas
 from everfold.streams.events.event import (
     CancelRequested,
     Failed,
@@ -233,15 +233,6 @@ async def test_a_server_that_does_not_wait_is_refused_at_once(own_server: StartS
             pass
     async with Log.open(url) as log:
         assert await server_info(log.redis, "server")
-
-
-@pytest.mark.parametrize("wrong", [-1, 17, 1.5, True, "1", None])
-async def test_a_number_of_replicas_that_makes_no_sense_is_refused(
-    redis_url: str, wrong: object
-) -> None:
-    with pytest.raises(InvalidName):
-        async with Log.open(redis_url, replicas=wrong):  # type: ignore[arg-type]
-            pass
 
 
 async def test_an_end_without_a_lease_waits_as_any_other(one: Replicated) -> None:

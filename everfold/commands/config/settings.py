@@ -43,6 +43,9 @@ from everfold.commands.options import (
     RedisCheckHostname,
     RedisKey,
     RedisUrl,
+    ReplicaCount,
+    ReplicasForEvents,
+    ReplicasWithin,
 )
 from everfold.policy_settings import TABLE, PolicySetting, from_table
 from everfold.streams.errors import EverfoldError
@@ -78,6 +81,9 @@ def shared(
     redis_cert: RedisCert = None,
     redis_key: RedisKey = None,
     redis_check_hostname: RedisCheckHostname = True,
+    replicas: ReplicaCount = 0,
+    replicas_within: ReplicasWithin = 1.0,
+    replicas_for: ReplicasForEvents = "ends",
     comfyui: ComfyUrls = None,
     data: DataFolder = None,
     assets: AssetsPlace = None,

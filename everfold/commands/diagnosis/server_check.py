@@ -9,6 +9,7 @@ from typing import cast
 from urllib.parse import urlsplit
 
 from everfold.commands.diagnosis.finding import Finding
+from everfold.commands.diagnosis.layout_check import layout_check
 from everfold.health.asking_server import server_facts
 from everfold.health.server_findings import server_findings
 from everfold.streams.appending.log import Log
@@ -29,12 +30,16 @@ HERE = ("", "localhost", "127.0.0.1", "::1")
 async def server_check(log: Log) -> AsyncIterator[Finding]:
     """Yield a finding for each thing of the server. Raises a leaf of Unavailable."""
     yield Finding("server", f"{await server_version(log.redis)} at {log.url}")
-    for one in server_findings(await server_facts(log.redis)):
-        yield Finding(one.what, one.found, one.advice)
+    primaries = log.redis.primaries()
+    for primary in primaries:
+        of = f" of {primary.name}" if len(primaries) > 1 else ""
+        for one in server_findings(await server_facts(primary), log.replicas.count):
+            yield Finding(f"{one.what}{of}", one.found, one.advice)
+    async for one_more in layout_check(log):
+        yield one_more
     yield clock(await apart_s(log))
     if (finding := _disk_of(await _local_folder(log))) is not None:
         yield finding
-    yield Finding("partitions", f"{log.keys.partitions} in namespace {log.keys.namespace!r}")
 
 
 async def apart_s(log: Log) -> float:

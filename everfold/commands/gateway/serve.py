@@ -201,8 +201,10 @@ async def _client(session: Session, assets: str | Path | None) -> AsyncIterator[
         role="gateway",
         config=policy_settings(app),
         assets=assets,
+        replicas=session.asked_replicas,
     ) as everfold:
-        await warn_of_losses(everfold.log.redis, everfold.log.url)
+        log = everfold.log
+        await warn_of_losses(log.redis, log.url, log.replicas.count)
         yield everfold
 
 

@@ -75,7 +75,8 @@ async def test_a_replica_and_a_primary_that_waits_for_none_are_told(
         redis.replicaof(host, int(port))
 
     async def followed() -> bool:
-        return "replication" in await of_server(primary.url)
+        found = (await of_server(primary.url)).get("replication")
+        return found is not None and "bytes behind" in found.found
 
     await eventually(followed, 15)
     assert "min-replicas-to-write 1" in (await of_server(primary.url))["replication"].advice

@@ -18,6 +18,8 @@ GOOD = {
     "role": "master", "connected_slaves": "0",
 }  # fmt: skip
 
+REPLICA = {"role": "master", "slave0": "ip=10.0.0.2,port=6379,state=online,offset=9,lag=0"}
+
 
 def advice(settings: dict[str, str] | None = None, **said: str) -> dict[str, tuple[str, bool]]:
     facts = ServerFacts(info={**GOOD, **said}, settings=settings or {})
@@ -52,10 +54,10 @@ def test_a_server_that_says_nothing_is_not_judged() -> None:
         ({}, {"used_memory": "950"}, "memory", "all writes are refused soon", True),
         ({}, {"used_memory": "x"}, "", "", False),
         ({}, {"role": "slave", "master_link_status": "down"}, "replication", "primary", True),
-        ({"min-replicas-to-write": "0"}, {"connected_slaves": "2"}, "replication", "lag 10", False),
-        ({"min-replicas-to-write": "1"}, {"connected_slaves": "2"}, "", "", False),
-        ({}, {"connected_slaves": "2"}, "", "", False),
-        ({}, {"connected_slaves": "many"}, "", "", False),
+        ({"min-replicas-to-write": "0"}, REPLICA, "replication", "lag 10", False),
+        ({"min-replicas-to-write": "1"}, REPLICA, "", "", False),
+        ({}, REPLICA, "", "", False),
+        ({}, {"role": "master", "slave0": "many"}, "replication", "does not follow", False),
     ],
 )
 def test_each_fault_has_one_finding(

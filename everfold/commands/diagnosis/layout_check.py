@@ -1,0 +1,68 @@
+"""What `everfold doctor` says of how primaries are found, and of what lies on each of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import cast
+
+from everfold.commands.diagnosis.finding import Finding
+from everfold.streams.appending.log import Log
+from everfold.streams.errors import EverfoldError
+from everfold.streams.nodes.address import parse_address
+from everfold.streams.redis.redis_errors import command
+
+UNEVEN = 1.5
+"""The fullest primary may have so many times the partitions of the emptiest."""
+
+MOVES = ("cluster|migrateslots", "cluster|migration")
+"""The commands by which Valkey 9 and Redis 8.4 move a slot at once."""
+
+
+async def layout_check(log: Log) -> AsyncIterator[Finding]:
+    """Yield a finding for each thing. Raises a leaf of Unavailable."""
+    address = parse_address(log.url)
+    if address.kind == "sentinel":
+        hosts = f"{len(address.endpoints)} sentinel(s)"
+        yield Finding("failover", f"{hosts} say where the primary of {address.service!r} is")
+    elif address.kind == "server" and (watchers := await _sentinels(log)):
+        advice = "write redis+sentinel://HOST:26379/SERVICE: this address may stay at the old one"
+        yield Finding("failover", f"{watchers} sentinel(s) watch this server", advice)
+    yield _partitions(log)
+    if len(log.redis.primaries()) > 1:
+        yield await _moves(log)
+
+
+def _partitions(log: Log) -> Finding:
+    """Judge how evenly the partitions lie on the primaries."""
+    keys = log.keys
+    counts = Counter(log.redis.node_of(keys.log(each)) for each in range(keys.partitions))
+    found = f"{keys.partitions} in namespace {keys.namespace!r}"
+    if len(log.redis.primaries()) < 2:
+        return Finding("partitions", found)
+    each = [counts.get(one.name, 0) for one in log.redis.primaries()]
+    shown = " / ".join(str(count) for count in sorted(each, reverse=True))
+    is_even = max(each) <= UNEVEN * min(each)
+    advice = "" if is_even else "spread the slots evenly: the fullest primary bounds them all"
+    return Finding("partitions", f"{found}, {shown} on {len(each)} primaries", advice)
+
+
+async def _moves(log: Log) -> Finding:
+    """Say whether a slot can be moved at once."""
+    try:
+        rows = cast("list[object]", await command(log.redis, "COMMAND INFO", *MOVES))
+    except EverfoldError:
+        return Finding("moves of slots", "cannot be seen: the server refuses COMMAND")
+    if any(rows):
+        return Finding("moves of slots", "at once: its partition stands still for some 50 ms")
+    return Finding("moves of slots", "key by key: its partition stands still for about a second")
+
+
+async def _sentinels(log: Log) -> int:
+    """Return how many sentinels have a connection to the server, 0 where that cannot be seen."""
+    try:
+        text = cast("bytes", await command(log.redis, "CLIENT LIST"))
+    except EverfoldError:
+        return 0
+    names = (word for word in text.split() if word.startswith(b"name=sentinel-"))
+    return len({name.split(b"-")[1] for name in names})
