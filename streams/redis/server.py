@@ -18,6 +18,7 @@ from everfold.streams.errors import ServerError, ServerRefusesAccess, ServerTooO
 from everfold.streams.nodes.address import parse_address
 from everfold.streams.nodes.pools import COMMAND_TIMEOUT_S, pool_of
 from everfold.streams.nodes.routed_redis import RoutedRedis
+from everfold.streams.nodes.sentinel_redis import SentinelRedis
 from everfold.streams.redis.redis_errors import command, mapped_errors
 
 logger = get_logger("everfold.server")
@@ -36,11 +37,15 @@ NEEDED_COMMANDS = ("XAUTOCLAIM", "EXPIRETIME")
 def connect(
     url: str | SecretUrl, *, name: str = "everfold", timeout_s: float = COMMAND_TIMEOUT_S
 ) -> PipeliningRedis:
-    """Return a client for `url` (redis://, rediss:// or unix://); it connects when it is used.
+    """Return a client for one server, or for the primary of a Sentinel service; it connects when it
+    is used. `open_redis` takes every URL.
 
     `name` is what CLIENT LIST shows. `timeout_s` is for a connection, and for the silence before an
     answer. Close it with `aclose`. Raises NoServer for a URL that is none.
     """
+    address = parse_address(url)
+    if address.kind == "sentinel":
+        return SentinelRedis(address, name, timeout_s)
     return PipeliningRedis(pool_of(url, name, timeout_s, None), timeout_s)
 
 
