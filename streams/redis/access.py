@@ -39,6 +39,9 @@ _check_access = Script("everfold.streams", "check_access", is_read_only=True)
 CONNECTED = ("eval_ro", "evalsha_ro", "hgetall", "hget", "hmget", "time")
 """What every process sends."""
 
+FINDING = ("asking", "cluster|info", "cluster|slots", "role")
+"""What finds the primary in a cluster or a Sentinel service; one server is not sent any of it."""
+
 WITHOUT = {
     "client|setname": "another runner knows this process's death by the end of its leases only",
     "client|list": "the death of a runner is seen by the end of its leases only",
@@ -164,7 +167,7 @@ class Access(Struct, frozen=True):
 
     def rules(self) -> str:
         """Return the rules of ACL SETUSER, without a password."""
-        commands = sorted({*COMMANDS[self.role], *OPTIONAL[self.role], "select"})
+        commands = sorted({*COMMANDS[self.role], *OPTIONAL[self.role], *FINDING, "select"})
         return " ".join(
             (
                 "resetkeys resetchannels -@all",
