@@ -26,6 +26,7 @@ from everfold.web.farm.farm_feed import FarmFeed
 from everfold.web.feeds.feeds import Feeds
 from everfold.web.listing import Listing
 from everfold.web.looks import Look, Looks
+from everfold.web.own.moment.moments import Moments
 from everfold.web.settings import WebSettings
 from everfold.web.v2.stream.job_stream import JobStreams
 
@@ -52,6 +53,7 @@ class Gateway:
         self.looks = Looks(everfold.log)
         self.listing = Listing(everfold)
         self.archive = KeptArchive(everfold.log)
+        self.moments = Moments(everfold.log, self.archive)
         self.channels = Channels()
         self.catalogue = Catalogue(everfold.log)
         self.shown_prompts = ShownPrompts(everfold.log, self.catalogue.output_classes)

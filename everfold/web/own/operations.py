@@ -14,6 +14,7 @@ from everfold.web.own.farm import FARM
 from everfold.web.own.jobs import JOBS
 from everfold.web.own.many_jobs import MANY_JOBS
 from everfold.web.own.metrics import METRICS
+from everfold.web.own.moment.moment_route import MOMENT
 from everfold.web.own.probes import PROBES
 from everfold.web.own.queues import QUEUES
 from everfold.web.own.story.graph import GRAPH
@@ -40,6 +41,7 @@ OWN: tuple[Operation, ...] = (
     *FARM,
     *FARM_STREAM,
     *CHARTS,
+    *MOMENT,
     *PREVIEW,
     *SUBSCRIPTIONS,
 )
