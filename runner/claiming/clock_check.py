@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import anyio
 
-from everfold.runner.execution.shared import Shared
 from everfold.streams.connections.steady_clock import steady_s
+from everfold.streams.leases.server_clock import ServerClock
 
 CHECK_S = 2.0
 
 
-async def wait_for_other_looks(shared: Shared, partition: int) -> None:
+async def wait_for_other_looks(clocks: ServerClock, partition: int) -> None:
     """Wait until CHECK_S after the first look at a partition's clock, if nobody had looked lately.
 
     Raises a leaf of Unavailable, or CorruptLog, while the clock cannot be looked at.
     """
-    clock = await shared.dispatch.clock.of(partition)
+    clock = await clocks.of(partition)
     if clock.was_unseen:
-        await anyio.sleep(clock.first_seen_s + CHECK_S - steady_s())
+        await anyio.sleep(max(0.0, clock.first_seen_s + CHECK_S - steady_s()))

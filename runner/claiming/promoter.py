@@ -47,7 +47,7 @@ class Promoter:
                 await anyio.sleep(EVERY_S if outcomes.values else backoff.next_s())
 
     async def _promote(self, partition: int) -> None:
-        await wait_for_other_looks(self._shared, partition)
+        await wait_for_other_looks(self._shared.dispatch.clock, partition)
         promotion = await self._shared.dispatch.promote(partition)
         for job_id in promotion.overdue:
             await self._end(partition, job_id)

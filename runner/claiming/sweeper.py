@@ -76,7 +76,7 @@ class Sweeper:
     async def _sweep(self, partition: int) -> None:
         """Take over what is orphaned in a partition. After an error its owners get a lease length
         to renew before anything is taken there."""
-        await wait_for_other_looks(self._shared, partition)
+        await wait_for_other_looks(self._shared.dispatch.clock, partition)
         try:
             for suspect in list(self._dead):
                 await self._in_lanes(partition, partial(self._take_over, suspect=suspect))
