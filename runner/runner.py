@@ -59,7 +59,6 @@ from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.leases.registry import RunnerEntry, deregister_runner, program_version
 from everfold.streams.live.live_stream import LISTEN
 from everfold.streams.redis.retry import Backoff
-from everfold.streams.retention.lost_writes import ServerWatch
 from everfold.streams.telemetry.measures import gauge
 
 logger = get_logger("everfold.runner")
@@ -105,7 +104,7 @@ class Runner:
         services = (log, assets, dispatch, leases, fleet, InputFiles(assets), config)
         reads = anyio.Semaphore(JOB_READS_LIMIT)
         made = thumbnail if config.thumbnails else None
-        watching = (ServerWatch(log), LiveChannel(log), CostStore(log))
+        watching = (LiveChannel(log), CostStore(log))
         self._shared = Shared(*services, *watching, SpanReporter(log), reads, made)
         self._claimer = Claimer(self._shared, self._start)
         self._sweeper = Sweeper(self._shared, self._start)
@@ -122,6 +121,7 @@ class Runner:
         self._draining = anyio.Event()
         self._renewing = anyio.CancelScope(shield=True)
         self._drain_s = config.drain_s
+        log.memory.records_intents, log.memory.in_hand = True, self._is_in_hand
 
     def _on_hints(self) -> dict[str, Callable[[str], None]]:
         """Return what each hint does."""
@@ -302,6 +302,9 @@ class Runner:
         finally:
             if run.has_lost_writes:
                 await self._restore(run)
+            elif run.submitted is not None:
+                # Its client may be gone by now, and the server may still lose all of it.
+                self._shared.log.memory.note_submit(*run.submitted)
             if self._runs.get(run.lease.job_id) is run:
                 del self._runs[run.lease.job_id]
             JOBS.set(len(self._runs))
@@ -320,7 +323,7 @@ class Runner:
 
     async def _restore(self, run: JobRun) -> None:
         try:
-            await restore_job(self._shared.log, run.job, run.input)
+            await restore_job(self._shared.log, run.job, run.submitted)
         except EverfoldError as error:
             logger.warning("job_not_restored job=%s why=%r", run.lease.job_id, str(error))
 
@@ -331,6 +334,11 @@ class Runner:
                 if run.job.backend == state.backend.name:
                     run.wakeup.set()
         self._on_backend(state)
+
+    def _is_in_hand(self, job_id: str) -> bool:
+        """Say whether a run works on a job, and have it look at the log."""
+        self._wake_job_run(job_id)
+        return job_id in self._runs
 
     def _wake_job_run(self, job_id: str) -> None:
         run = self._runs.get(job_id)

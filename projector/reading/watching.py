@@ -18,12 +18,15 @@ from everfold.projector.job.evolve import evolve
 from everfold.projector.job.job import Job
 from everfold.projector.reading.queries import current
 from everfold.streams.appending.log import Log
-from everfold.streams.errors import BrokenChain, CorruptLog, UndecodableEvent
+from everfold.streams.errors import BrokenChain, CorruptLog, JobUnknown, UndecodableEvent
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.event import closing_status
 from everfold.streams.events.ranges import check_number
 from everfold.streams.events.record import Recorded
 from everfold.streams.reading.reader import job_events, tail
+
+BACK_WITHIN_S, LOOK_EVERY_S = 15.0, 0.2
+"""How long a job that the server has lost may stay unknown, and how often it is looked for."""
 
 READ_AGAIN_S = 10.0
 """A watch reads the log at least this often, because a failover may lose the wake-up."""
@@ -78,24 +81,51 @@ class Watcher:
                 job = _evolve_next(job, record)
         del history
         while not job.is_terminal:
-            for record in await self._after(job_id, job.seq):
+            events = await self._after(job)
+            if job.seq and not (events and events[0].entry_id == job.entry_id):
+                if (found := await self._anew(job)) is not None:
+                    yield (job := found)
+                continue
+            for record in events[1:] if job.seq else events:
                 job = _evolve_next(job, record)
                 if job.seq > after_seq:
                     yield job
+
+    async def _anew(self, job: Job) -> Job | None:
+        """Return the job as it is after the server has lost events of it; None while it is unknown.
+
+        Raises JobUnknown where nobody makes it known again within BACK_WITHIN_S.
+        """
+        with anyio.move_on_after(BACK_WITHIN_S):
+            while True:
+                with contextlib.suppress(JobUnknown):
+                    found = Job(job_id=job.job_id)
+                    for record in await self._events(job.job_id, 0):
+                        found = _evolve_next(found, record)
+                    return found
+                await anyio.sleep(LOOK_EVERY_S)
+        raise JobUnknown(job.job_id)
 
     async def _events(self, job_id: str, after_seq: int) -> Sequence[Recorded]:
         events = await job_events(self._log, job_id, after_seq=after_seq)
         return await with_skips(self._log, self._log.keys.partition_of(job_id), events)
 
-    async def _after(self, job_id: str, seq: int) -> Sequence[Recorded]:
-        """Return the events after `seq`; wait once if there is none, so it may return none."""
+    async def _after(self, job: Job) -> Sequence[Recorded]:
+        """Return the job's last known event and those after it; wait once if there is none of
+        those. Without the first the server has lost it."""
         await self._start_following()
+        job_id = job.job_id
         changed = anyio.Event()
         watching = self._waiting.setdefault(job_id, set())
         watching.add(changed)
         try:
-            events = await self._events(job_id, seq)
-            if not events:
+            try:
+                events = await self._events(job_id, max(0, job.seq - 1))
+            except JobUnknown:
+                if not job.seq:
+                    raise
+                return ()
+            if len(events) == bool(job.seq):
                 with anyio.move_on_after(READ_AGAIN_S):
                     await changed.wait()
             return events
@@ -132,7 +162,7 @@ class Watcher:
             raise BrokenChain(job_id, 1, 0)
         last = events[-1]
         if isinstance(last.event, Unreadable) or not closing_status(last.event):
-            await self._after(job_id, last.seq)
+            await self._after(Job(job_id=job_id, seq=last.seq, entry_id=last.entry_id))
 
 
 def _evolve_next(job: Job, record: Recorded) -> Job:

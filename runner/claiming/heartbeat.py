@@ -161,6 +161,7 @@ class Heartbeat:
         if steady_s() - self._cleaned_at_s > CLEAN_EVERY_S:
             self._cleaned_at_s = steady_s()
             await forget_old(log)
+        await log.servers.look_at_all()
 
     async def begin(self) -> None:
         """Register, unless another runner that lives has the name.

@@ -29,12 +29,14 @@ from everfold.runner.costs.node_cost import NodeCost
 from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.fleet import JobSlot
 from everfold.runner.execution.job_log import JobLog
+from everfold.runner.execution.known_submit import KnownSubmit, known_submit
 from everfold.runner.execution.restore_job import find_unrecorded
 from everfold.runner.execution.shared import Shared
 from everfold.runner.inputs.input_files import NotTaken, PlacedInputs, StoreAway, sent_graph
 from everfold.runner.inputs.other_stores import other_place
 from everfold.runner.inputs.while_wanted import WhileWanted
 from everfold.streams.appending.job_input import JobInput, load_input
+from everfold.streams.appending.memory.memory import KEPT_S
 from everfold.streams.events.event import AssetInput, Failed, Failure, Lost, Queued, Submitting
 from everfold.streams.events.needs import Needs, needs_of
 from everfold.streams.events.reasons import LostCause
@@ -90,6 +92,8 @@ class AttemptStart:
         """When the last POST came to its end, 0 before the first."""
         self.input: JobInput | None = None
         """What the job sends, kept once it was loaded: the server may lose its copy."""
+        self.submitted: KnownSubmit | None = None
+        """How it was submitted; the server may lose that, too."""
 
     async def run(self, number: int, watch: Watch) -> bool:
         """Start attempt `number` and, once it is accepted, `watch` it until that returns.
@@ -208,6 +212,8 @@ class AttemptStart:
             if isinstance(found, Failure):
                 return found
             self.input = found
+            lease, job = self._job_log.lease, self._job_log.job
+            self.submitted = await known_submit(self._shared.log, lease, job.needs, found)
         return self.input
 
     def attempt(self, number: int) -> Attempt:
@@ -239,11 +245,12 @@ class AttemptStart:
         Returns True when there was one.
         """
         job = self._job_log.job
-        restarted_ms = await self._shared.server.last_restart_ms()
+        log, clock = self._shared.log, self._shared.dispatch.clock
+        restarted_ms = await log.servers.last_restart_ms(log.keys.partition_of(job.job_id))
+        # One that was lost may have been submitted again since, by whoever still knew it.
+        known_ms = restarted_ms + int(KEPT_S * 1000) if restarted_ms else 0
         # Times from before a step of the server's clock cannot be compared.
-        is_newer = job.submitted_at_ms >= max(
-            restarted_ms, self._shared.dispatch.clock.unsure_to_ms
-        )
+        is_newer = job.submitted_at_ms >= max(known_ms, clock.unsure_to_ms)
         if not job.rewound and is_newer:
             return False
         attempt = self._job_log.attempt(number)

@@ -24,6 +24,7 @@ from everfold.runner.telemetry.job_trace import trace_of
 from everfold.runner.telemetry.span_reporter import SpanReporter
 from everfold.streams.appending.job_input import load_keys
 from everfold.streams.appending.log import Log
+from everfold.streams.appending.memory.lost_writes import LastSeen
 from everfold.streams.appending.outcomes import Appended, Lease
 from everfold.streams.border.sealed_form import is_sealed
 from everfold.streams.border.secrets import Secret, redacted
@@ -36,7 +37,6 @@ from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.reading.reader import job_events
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.scripts import NewEvent
-from everfold.streams.retention.lost_writes import LostWrites, record_lost_writes
 from everfold.streams.telemetry import tracing
 
 T = TypeVar("T")
@@ -216,8 +216,8 @@ class JobLog:
         kept = await job_events(self._log, seen.job_id, after_seq=max(0, seen.seq - 1))
         if kept and kept[0].entry_id == seen.entry_id:
             return
-        found_seq = min(self.job.seq, seen.seq - 1)
-        await record_lost_writes(self._log, LostWrites(seen.job_id, seen.seq, found_seq))
+        lost = LastSeen(seen.job_id, seen.seq, seen.entry_id)
+        await self._log.memory_watch.put_back.put_back(seen.job_id, lost)
         await self.catch_up()
         for event in forgotten(seen, self.job):
             await self.append(event)

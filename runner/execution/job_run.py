@@ -46,6 +46,7 @@ from everfold.runner.execution.fleet import JobSlot, Reservation
 from everfold.runner.execution.job_backend import JobBackend
 from everfold.runner.execution.job_ending import JobEnding
 from everfold.runner.execution.job_log import JobLog
+from everfold.runner.execution.known_submit import KnownSubmit
 from everfold.runner.execution.shared import Shared
 from everfold.runner.execution.unreadable_job import (
     UNREADABLE_WAIT_S,
@@ -55,7 +56,6 @@ from everfold.runner.execution.unreadable_job import (
 )
 from everfold.runner.execution.wakeup import Wakeup
 from everfold.runner.telemetry.job_lines import JobLines
-from everfold.streams.appending.job_input import JobInput
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.border.logger import get_logger
 from everfold.streams.connections.steady_clock import steady_s
@@ -118,9 +118,9 @@ class JobRun:
         return self._job_log.job
 
     @property
-    def input(self) -> JobInput | None:
-        """What the job sends; None when this run has not loaded it."""
-        return self._attempt_start.input
+    def submitted(self) -> KnownSubmit | None:
+        """The submit of the job, to be repeated; None when this run has not read it."""
+        return self._attempt_start.submitted
 
     def lose(self, current_epoch: int) -> None:
         """Stop at once: the lease is over. `current_epoch` is the job's, -1 when it is unknown."""

@@ -17,7 +17,6 @@ from everfold.runner.telemetry.span_reporter import SpanReporter
 from everfold.streams.appending.log import Log
 from everfold.streams.assets.asset_store import AssetStore
 from everfold.streams.leases.dispatch import Dispatch
-from everfold.streams.retention.lost_writes import ServerWatch
 
 
 class Shared(Struct, frozen=True, eq=False):
@@ -30,7 +29,6 @@ class Shared(Struct, frozen=True, eq=False):
     fleet: Fleet
     input_files: InputFiles
     config: RunnerConfig
-    server: ServerWatch
     live: LiveChannel
     costs: CostStore
     spans: SpanReporter

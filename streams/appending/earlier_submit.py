@@ -17,7 +17,7 @@ from everfold.streams.errors import IdempotencyConflict, InvalidName
 from everfold.streams.events.checks import check_job_id, check_text
 from everfold.streams.events.event import Submitted
 from everfold.streams.events.ids import job_id_for, new_job_id
-from everfold.streams.events.record import RawEntry, recorded
+from everfold.streams.events.record import RawEntry, Recorded, recorded
 from everfold.streams.redis.keys import Keyspace
 from everfold.streams.redis.redis_errors import command
 
@@ -58,15 +58,21 @@ async def read_first(redis: LedgerRedis, keys: Keyspace, job_id: str) -> Submitt
 
     Raises a leaf of Unavailable.
     """
+    record = await first_record(redis, keys, job_id)
+    return record.event if record and isinstance(record.event, Submitted) else None
+
+
+async def first_record(redis: LedgerRedis, keys: Keyspace, job_id: str) -> Recorded | None:
+    """Return the same as it is recorded. Raises a leaf of Unavailable."""
     first = await command(redis, "HGET", keys.head(job_id), "first")
     if not isinstance(first, bytes):
         return None
     log_key = keys.log(keys.partition_of(job_id))
     found = await command(redis, "XRANGE", log_key, first, first)
     for entry_id, flat in cast("list[RawEntry]", found):
-        event = recorded(entry_id, flat).event
-        if isinstance(event, Submitted):
-            return event
+        record = recorded(entry_id, flat)
+        if isinstance(record.event, Submitted):
+            return record
     return None
 
 

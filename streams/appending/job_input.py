@@ -35,6 +35,8 @@ class JobInput(Struct, frozen=True):
     partner_keys: Mapping[str, Secret] = {}
     callback: str = ""
     """Not sent to a server: the URL that is told of its end."""
+    stored: bytes = b""
+    """All of it but the keys, as the server keeps it."""
 
 
 class Sends(Protocol):
@@ -72,11 +74,11 @@ async def load_input(log: Log, job: Sends) -> JobInput | Failure:
         )
     callback = await load_callback(log, job.job_id) if job.callback else ""
     if not job.body:
-        return JobInput(stored, {}, keys, callback)
+        return JobInput(stored, {}, keys, callback, kept)
     try:
         body = read_body(stored)
         extra_data = _read_object(bytes(body.extra_data))
-        return JobInput(bytes(body.workflow), extra_data, keys, callback)
+        return JobInput(bytes(body.workflow), extra_data, keys, callback, kept)
     except NotJson:
         return Failure(code="workflow_gone", message="the job's graph in Redis cannot be read")
 

@@ -15,6 +15,8 @@ import msgspec
 from everfold.streams.appending.body import PartnerKeys
 from everfold.streams.appending.group_commit import GroupCommit, Outcome
 from everfold.streams.appending.job_page import earlier_append
+from everfold.streams.appending.memory.memory import Memory
+from everfold.streams.appending.memory.watching import MemoryWatch
 from everfold.streams.appending.outcomes import Appended, Looked, OldId, Submission
 from everfold.streams.appending.sealed_content import SealedContent
 from everfold.streams.appending.submitted_event import JobRequest
@@ -50,6 +52,7 @@ from everfold.streams.redis.replicas import NONE, Replicas, ReplicasFor
 from everfold.streams.redis.retry import with_retry
 from everfold.streams.redis.scripts import NewEvent, looked_up_to
 from everfold.streams.redis.server import check_server, open_redis, warn_of_eviction
+from everfold.streams.redis.server_watch import ServerWatch
 from everfold.streams.sealing.cipher import Cipher
 from everfold.streams.sealing.sealing import Sealing
 
@@ -91,6 +94,9 @@ class Log(SealedContent):
         self.event_limit_bytes = EVENT_LIMIT_BYTES
         self.sealing = Sealing(redis, self.keys, cipher) if cipher is not None else None
         self._group_commits: dict[int, GroupCommit] = {}
+        self.memory = Memory()
+        self.servers = ServerWatch(redis, lambda: self.keys)
+        self.memory_watch = MemoryWatch(self, self.memory)
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -134,7 +140,9 @@ class Log(SealedContent):
                 await check_access(redis, Access(role, namespace))
                 await warn_of_eviction(redis)
             opened = await OpenedNamespace.open(redis, namespace, partitions, creates=creates)
-            yield cls(url, redis, opened, actor, cipher, asked)
+            log = cls(url, redis, opened, actor, cipher, asked)
+            async with log.memory_watch:
+                yield log
         finally:
             await close(redis)
 

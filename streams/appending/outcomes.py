@@ -130,4 +130,4 @@ def renew_outcome(reply: list[bytes | int]) -> Renewed | LeaseOver:
 
 
 def _text(value: bytes | int) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

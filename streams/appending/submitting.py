@@ -36,6 +36,10 @@ from everfold.streams.telemetry.caller_trace import caller_trace
 if TYPE_CHECKING:
     from everfold.streams.appending.log import Log
 
+RESTORED_WAITS_S = 2.0
+"""How long a job that was submitted again waits. Its history says by then that events were lost:
+whoever takes it before that would not look for the attempt that still runs."""
+
 _read_nodes = decoder(dict[str, object])
 
 
@@ -73,7 +77,9 @@ async def submit_job(log: Log, request: JobRequest) -> Submission:
     if reply[0] == b"full":
         raise QueueFull(new.event.queue, int(reply[1]), int(reply[2]))
     if reply[0] == b"submitted":
-        return Submission(new.job_id, bytes(reply[1]).decode(), created=True)
+        made = Submission(new.job_id, bytes(reply[1]).decode(), created=True)
+        log.memory.note_submit(new, payload, made.entry_id)
+        return made
     if new.partner_keys:
         await with_retry(partial(forget_partner_keys, log.redis, name), log.retry_for_s)
     first = await with_retry(partial(read_first, log.redis, log.keys, new.job_id), log.retry_for_s)
@@ -82,7 +88,30 @@ async def submit_job(log: Log, request: JobRequest) -> Submission:
     again = Repeat(new.job_id, key or new.job_id, event, is_moving=request.delay_s is not None)
     is_other = reply[0] == b"differs" if first is None else first.stored != event.stored
     check_same(first, again, is_other_body=is_other)
-    return Submission(new.job_id, await _entry_of(log, new.job_id, reply), created=False)
+    known = Submission(new.job_id, await _entry_of(log, new.job_id, reply), created=False)
+    log.memory.note_submit(new, payload, known.entry_id, is_first=False)
+    return known
+
+
+async def submit_again(log: Log, new: NewJob, payload: bytes) -> None:
+    """Make a job known that was known before, with the event and the bytes that it had then.
+
+    It waits for RESTORED_WAITS_S at least. Raises QueueFull, a leaf of Unavailable.
+    """
+    if new.partner_keys:
+        name = log.keys.partner_keys(new.job_id, new.event.id)
+        writing = partial(write_partner_keys, log.redis, name, new.partner_keys)
+        await with_retry(writing, log.retry_for_s)
+    if new.event.inputs:
+        await _keep_inputs(log, new, new.event.inputs)
+    clock = log.redis.at(log.keys.head(new.job_id))
+    now_ms = await with_retry(partial(server_time_ms, clock), log.retry_for_s)
+    due_ms = max(new.event.run_at_ms or 0, now_ms + int(RESTORED_WAITS_S * 1000))
+    reply = await with_retry(partial(write_job, log, new, payload, due_ms), log.retry_for_s)
+    if reply[0] == b"full":
+        raise QueueFull(new.event.queue, int(reply[1]), int(reply[2]))
+    if reply[0] == b"submitted":
+        log.memory.note_submit(new, payload, bytes(reply[1]).decode())
 
 
 async def _entry_of(log: Log, job_id: str, reply: scripts.Reply) -> str:
@@ -147,8 +176,13 @@ async def _run_at_ms(log: Log, request: JobRequest) -> int | None:
     return now_ms + int(request.delay_s * 1000)
 
 
-async def write_job(log: Log, new: NewJob, payload: bytes) -> scripts.Reply:
-    """Write a checked job, with its event as encoded; return an outcome of submit.lua."""
+async def write_job(
+    log: Log, new: NewJob, payload: bytes, due_ms: int | None = None
+) -> scripts.Reply:
+    """Write a checked job, with its event as encoded; return an outcome of submit.lua.
+
+    `due_ms` is another time than the event's, before which the job does not run.
+    """
     keys, event = log.keys, new.event
     partition = keys.partition_of(new.job_id)
     return await scripts.submit(
@@ -167,7 +201,7 @@ async def write_job(log: Log, new: NewJob, payload: bytes) -> scripts.Reply:
         payload=payload,
         sha256=event.stored,
         graph=new.stored.json,
-        due_ms=event.run_at_ms or 0,
+        due_ms=(event.run_at_ms or 0) if due_ms is None else due_ms,
         start_within_ms=_start_within_ms(event),
         wake_channel=keys.wake(),
         wake_message=f"dispatch {partition}",

@@ -40,4 +40,5 @@ async def write_events(log: Log, partition: int, events: Sequence[NewEvent]) -> 
         outcome = append_outcome(reply, event.job_id, event.epoch, event.expected)
         is_short = too_few is not None and is_waited and isinstance(outcome, Appended)
         outcomes.append(too_few if too_few is not None and is_short else outcome)
+    log.memory.note_appends(zip(events, outcomes, strict=True))
     return outcomes

@@ -284,9 +284,15 @@ class Rewound(Fact, frozen=True, kw_only=True, tag="job.rewound"):
     """The server had lost acknowledged events of this job; it goes on from what was left."""
 
     seen_seq: int
-    """The sequence number that a runner had seen acknowledged."""
+    """The sequence number that whoever tells this had seen acknowledged."""
     found_seq: int
-    """The one that the log had when this was noticed."""
+    """The one that the log had when this was noticed; 0 where it did not know the job."""
+    partition: int | UnsetType = UNSET
+    at_ms: int | UnsetType = UNSET
+    """When it was noticed, Unix time of the server."""
+    lost_bytes: int | UnsetType = UNSET
+    """Bytes that the new primary lacks of the one before, of all jobs; unset where nobody can
+    tell."""
 
 
 class Succeeded(Fact, frozen=True, kw_only=True, tag="job.succeeded"):

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from everfold.streams.appending.group_commit import counted
 from everfold.streams.appending.log import Log
+from everfold.streams.appending.memory.remembered import Remembered
 from everfold.streams.appending.outcomes import (
     Appended,
     Lease,
@@ -29,7 +30,8 @@ from everfold.streams.errors import ServerError, WrongKeyType
 from everfold.streams.events.checks import author_of, check_event_id
 from everfold.streams.events.codec import reads
 from everfold.streams.events.event import Claimed, Recovered, Released, Retried
-from everfold.streams.events.record import Recorded, recorded
+from everfold.streams.events.record import Recorded
+from everfold.streams.leases.claimed_jobs import history_of, remember_lease
 from everfold.streams.leases.due_jobs import BlockedPage, DueJobs, Promotion
 from everfold.streams.leases.fairness import Lane, all_lanes
 from everfold.streams.leases.own_leases import own_leases
@@ -122,9 +124,10 @@ class Dispatch:
         for job in jobs:
             clock.doubt(int(cast("bytes", job[3]).split(b"-")[0]), steady_s())
             index = int(job[6]) - 1
-            history = _history(job, events[index], payloads[index])
+            history = history_of(job, events[index], payloads[index])
             lane = (queue, cast("bytes", job[4]).decode())
             leases.append((index, self._lease(job, lane, job[5], history)))
+            remember_lease(self._log.memory, job, events[index], payloads[index])
         return leases
 
     async def take_over(
@@ -165,12 +168,11 @@ class Dispatch:
         # After a step of the clock owners get one lease to renew.
         idle_limit_s += FOR_EVER_S if clock.is_holding(asked_s) else 0.0
         reason = "connection_gone" if suspect else "lease_expired"
-        payloads = [
-            self._log.encoded(event, trusted=True)
-            for _ in range(most)
-            for event in (self._claimed(), self._recovered(reason))
+        events = [
+            event for _ in range(most) for event in (self._claimed(), self._recovered(reason))
         ]
-        return await scripts.take_over(
+        payloads = [self._log.encoded(event, trusted=True) for event in events]
+        page = await scripts.take_over(
             self._redis,
             log=self._keys.log(partition),
             dispatch=self._keys.dispatch(partition, *lane),
@@ -182,6 +184,10 @@ class Dispatch:
             latest_ms=clock.latest_ms(asked_s),
             payloads=payloads,
         )
+        for index, job in enumerate(page[1] if page is not None else ()):
+            used = 2 * index + bool(job[5])
+            remember_lease(self._log.memory, job, events[used], payloads[used])
+        return page
 
     async def restore(self, partition: int, lane: Lane) -> int:
         """Release the jobs of a lane of which no lease is known, as after its consumer group was
@@ -279,23 +285,38 @@ class Dispatch:
         stamped = await self._log.sealed(lease.job_id, self._log.stamp(event))
         due_ms = stamped.not_before_ms if isinstance(stamped, Retried) else 0
         due = str(due_ms) if wait_s is None else f"+{int(wait_s * 1000)}"
-        payload, looked = self._log.encoded(stamped), -1
         wait_ms = None if unreadable_for_s is None else int(min(unreadable_for_s, 1e9) * 1000)
         check_event_id(stamped.id)
+        return await self._released(lease, stamped, self._log.encoded(stamped), due, wait_ms, to)
+
+    async def _released(
+        self,
+        lease: Lease,
+        stamped: Released | Retried,
+        payload: bytes,
+        due: str,
+        wait_ms: int | None,
+        to: str,
+    ) -> Appended:
+        """Release a lease, and remember how. It may be repeated. Raises as `release` does."""
+        looked, again = -1, partial(self._released, lease, stamped, payload, due, wait_ms, to)
         while True:
             reply = await with_retry(
                 partial(self._release, lease, stamped, payload, due, looked, wait_ms, to),
                 self._log.retry_for_s,
             )
             outcome = append_outcome(reply, lease.job_id, lease.epoch, -1)
-            if isinstance(outcome, Appended):
-                return outcome
-            if not isinstance(outcome, OldId):
+            if isinstance(outcome, OldId):
+                found = await self._log.earlier_append(lease.job_id, stamped.id, max(looked, 0))
+                if not isinstance(found, Appended):
+                    looked = found.seq
+                    continue
+                outcome = found
+            if not isinstance(outcome, Appended):
                 raise counted(outcome)
-            found = await self._log.earlier_append(lease.job_id, stamped.id, max(looked, 0))
-            if isinstance(found, Appended):
-                return found
-            looked = found.seq
+            where = (outcome.seq, outcome.entry_id, payload, steady_s(), stamped.id)
+            self._log.memory.note(Remembered(lease.job_id, stamped.id, *where, release=again))
+            return outcome
 
     async def _release(
         self,
@@ -356,21 +377,3 @@ class Dispatch:
     def _dispatch_key(self, lease: Lease) -> str:
         partition = self._keys.partition_of(lease.job_id)
         return self._keys.dispatch(partition, lease.queue, lease.priority)
-
-
-def _history(job: scripts.Reply, claimed: Claimed, payload: bytes) -> tuple[Recorded, ...]:
-    """Return a job's first event and its claim where the reply of the claim has both, else ()."""
-    if len(job) < 8:
-        return ()
-    job_id, epoch, seq, entry_id = job[:4]
-    first = recorded(*cast("tuple[bytes, list[bytes]]", job[7]))
-    claim = Recorded(
-        entry_id=cast("bytes", entry_id).decode(),
-        job_id=cast("bytes", job_id).decode(),
-        seq=int(seq),
-        epoch=int(epoch),
-        previous=first.entry_id,
-        event=claimed,
-        payload=payload,
-    )
-    return first, claim

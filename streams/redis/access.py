@@ -113,7 +113,9 @@ OPTIONAL: dict[Role, tuple[str, ...]] = {
 KEYLESS = {"time", "publish", "subscribe", "info"}
 """Commands that name no key, besides those of CLIENT and COMMAND."""
 
-_CLIENT_KEYS = ("meta", "audit", "order:*", "processes", "running:*", "user_keys")
+_CLIENT_KEYS = (
+    *("meta", "audit", "order:*", "processes", "running:*", "user_keys", "rewound", "servers"),
+)
 _OPERATOR_KEYS = (
     *(*_CLIENT_KEYS, "abandoned", "drains", "given_up", "hidden:*", "limits", "paused"),
     "retired",
@@ -125,7 +127,16 @@ WRITTEN: dict[Role, tuple[str, ...]] = {
     "gateway": (*_OPERATOR_KEYS, "gateway_key_uses", "gateway_session:*", "listening"),
     "runner": (
         *("meta", "order:*", "running:*", "abandoned", "asset_sweep:*", "audit", "backends"),
-        *("drains", "given_up", "limits", "node_costs", "object_info:*", "rewound", "runners"),
+        *(
+            "drains",
+            "given_up",
+            "limits",
+            "node_costs",
+            "object_info:*",
+            "rewound",
+            "runners",
+            "servers",
+        ),
     ),
     "projector": ("meta", "processes", "projectors:*", "retention", "run_times"),
     "consumer": ("meta", "processes", "projectors:*", "subscriptions"),

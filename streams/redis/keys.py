@@ -1,7 +1,6 @@
 """Every key and channel of a namespace, each with its type. No other file spells a key.
 
-All keys of a partition share the hash tag `{namespace:partition}`, so that one script may touch
-them all, on one server and on Redis Cluster alike.
+All keys of a partition share the tag `{namespace:partition}`: one script may touch them all.
 """
 
 from __future__ import annotations
@@ -36,10 +35,7 @@ class Keyspace(Struct, frozen=True):
     partitions: int
 
     def partition_of(self, job_id: str) -> int:
-        """Return the partition that a job belongs to, from 0 on: CRC-32 of the id as UTF-8.
-
-        Raises InvalidName for what is no text.
-        """
+        """Return a job's partition: CRC-32 of its id as UTF-8. Raises InvalidName for no text."""
         try:
             return crc32(job_id.encode()) % self.partitions
         except (AttributeError, UnicodeError) as error:
@@ -50,7 +46,7 @@ class Keyspace(Struct, frozen=True):
         return f"{{{self.namespace}:{partition}}}"
 
     def meta(self) -> str:
-        """HASH: partitions, schema version, levels, generation id, run id, start of the server."""
+        """HASH: partitions, schema version, levels, generation id, run id of its first server."""
         return f"{self.namespace}:meta"
 
     def runners(self) -> str:
@@ -114,8 +110,12 @@ class Keyspace(Struct, frozen=True):
         return f"{self.namespace}:subscriptions"
 
     def lost_writes(self) -> str:
-        """HASH: job -> what the server lost of it, as JSON; see retention/lost_writes.py."""
+        """HASH: job -> what the server lost of it, as JSON; see appending/memory."""
         return f"{self.namespace}:rewound"
+
+    def servers(self) -> str:
+        """HASH: run id of a primary -> since when, what it lacks; see redis/server_watch.py."""
+        return f"{self.namespace}:servers"
 
     def limits(self) -> str:
         """HASH: "running user ada", "share user ada" ... -> a number; see queues/limits.py."""

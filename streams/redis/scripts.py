@@ -31,6 +31,7 @@ _restore_leases = Script("everfold.streams", "restore_leases")
 _shift_times = Script("everfold.streams", "shift_times")
 _move_times = Script("everfold.streams", "move_times")
 _read_job = Script("everfold.streams", "read_job", is_read_only=True)
+_find_entries = Script("everfold.streams", "find_entries", is_read_only=True)
 
 
 RENEW_SOURCE = _renew.source
@@ -299,3 +300,13 @@ async def read_job(
 ) -> list[object]:
     """Run read_job.lua. Return one of its outcomes."""
     return await _read_job.run(redis, (log, head), (job_id, at, after_seq, most, most_bytes))
+
+
+async def find_entries(
+    redis: Redis, *, log: str, trimmed: str, entries: Sequence[tuple[str, str, str]]
+) -> list[bool]:
+    """Run find_entries.lua for (entry id, job id, event id or ""). Say for each whether the log has
+    it, or had it until it was trimmed."""
+    flat = [word for entry in entries for word in entry]
+    reply = await _find_entries.run(redis, (log, trimmed), flat)
+    return [bool(found) for found in reply[1:]]

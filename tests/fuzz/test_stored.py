@@ -31,6 +31,7 @@ from everfold.projector.subscribing.status import (
     subscriptions,
 )
 from everfold.projector.subscribing.subscription import Description
+from everfold.streams.appending.memory.lost_writes import LostWrites, lost_writes
 from everfold.streams.errors import CorruptLog, Refused, Unknown
 from everfold.streams.leases.backends import (
     Abandoned,
@@ -54,7 +55,7 @@ from everfold.streams.leases.registry import (
 )
 from everfold.streams.reading.readers import Reader, readers, trimmed_to
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.retention.lost_writes import LostWrites, lost_writes
+from everfold.streams.redis.server_watch import ServerRun
 from tests.fuzz.cases import fuzz
 from tests.fuzz.mutations import VALUES, changed, dump, spoiled
 from tests.projector.jobs import GRAPH
@@ -73,6 +74,7 @@ EXAMPLES: dict[str, tuple[str, Struct]] = {
     )),
     "subscriptions": ("s", Description(Filter(types=("job.failed",)), "x", 5)),
     "lost_writes": ("J", LostWrites("J", 5, 4)),
+    "servers": ("r", ServerRun("h:1", 5, "i", 7, 9, "q", 3, 2, 4)),
     "readers": ("archive", Reader("5-0", required=True)),
     "parked": ("J", Parked(3, "5-0", "why", 5)),
     "skipped": ("5-0", Skip("J", 3, "why", "a", 5)),

@@ -53,11 +53,29 @@ RARE_COMMANDS: dict[Role, set[str]] = {
 }
 """Commands for the same."""
 
+LOSSES = {"rewound", "servers"}
+
 RARE_KEYS: dict[Role, set[str]] = {
-    "client": {"meta", "processes"},
-    "operator": {"meta", "processes", "abandoned", "given_up", "gateway_key_uses", "running"},
-    "gateway": {"meta", "processes", "abandoned", "given_up", "gateway_key_uses", "running"},
-    "runner": {"meta", "abandoned", "asset_sweep", "given_up", "rewound"},
+    "client": {"meta", "processes", *LOSSES},
+    "operator": {
+        "meta",
+        "processes",
+        "abandoned",
+        "given_up",
+        "gateway_key_uses",
+        "running",
+        *LOSSES,
+    },
+    "gateway": {
+        "meta",
+        "processes",
+        "abandoned",
+        "given_up",
+        "gateway_key_uses",
+        "running",
+        *LOSSES,
+    },
+    "runner": {"meta", "abandoned", "asset_sweep", "given_up", *LOSSES},
     "consumer": {"meta"},
     "projector": {"meta"},
     "archiver": {"retention"},

@@ -15,6 +15,7 @@ import pytest
 from everfold.metrics.queue_numbers import QUEUES_LIMIT
 from everfold.streams.appending.group_commit import BATCH_LIMIT
 from everfold.streams.appending.log import Log
+from everfold.streams.appending.memory.put_back import LOOK_PAGE
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.errors import TooLarge
 from everfold.streams.events.event import CancelRequested
@@ -56,6 +57,13 @@ async def append_a_batch(log: Log) -> None:
         for job_id in jobs[: 2 * BATCH_LIMIT]:
             tasks.start_soon(partial(log.append, job_id, CancelRequested(), epoch=0))
     assert await command(log.redis, "ZCARD", log.keys.deadlines(0)) == 2 * BATCH_LIMIT
+
+
+async def find_a_page_of_entries(log: Log) -> None:
+    jobs = await add_jobs(log, MANY, "waiting")
+    entries = [("1-1", job_id, "") for job_id in jobs[:LOOK_PAGE]]
+    names = {"log": log.keys.log(0), "trimmed": log.keys.trimmed(0)}
+    assert len(await scripts.find_entries(log.redis, **names, entries=entries)) == LOOK_PAGE
 
 
 async def check_many_rights(log: Log) -> None:
@@ -305,6 +313,7 @@ LOADS: dict[str, tuple[Load, ...]] = {
     "check_access": (check_many_rights,),
     "claim": (claim, claim_what_it_cannot_read, claim_past_users_at_their_limit),
     "count_entries": (count_many,),
+    "find_entries": (find_a_page_of_entries,),
     "import_entries": (import_a_page,),
     "measure_queues": (measure_many_queues,),
     "move_times": (move_times,),

@@ -274,6 +274,13 @@ async def restart_leases(log: Log) -> object:
     )
 
 
+async def find_entries(log: Log) -> object:
+    made = await log.submit(GRAPH, job_id="a")
+    names = {"log": log.keys.log(0), "trimmed": log.keys.trimmed(0)}
+    entries = [(made.entry_id, "a", ""), ("1-1", "a", "e")]
+    return await scripts.find_entries(log.redis, **names, entries=entries)
+
+
 async def look_at_clock(log: Log) -> object:
     return await scripts.look_at_clock(log.redis, clock=log.keys.clock(0))
 
@@ -366,6 +373,7 @@ STATES: dict[str, tuple[State, ...]] = {
     "change_user_key": (make_user_key,),
     "claim": (claim, claim_again, claim_at_a_limit),
     "count_entries": (count_some,),
+    "find_entries": (find_entries,),
     "import_entries": (import_twice,),
     "look_at_clock": (look_at_clock,),
     "make_namespace": (make_namespace,),

@@ -55,6 +55,7 @@ def test_no_two_keys_are_the_same() -> None:
     keys += [KEYS.user_files("a"), KEYS.user_file_times("a"), KEYS.user_settings("a")]
     keys += [
         KEYS.lost_writes(),
+        KEYS.servers(),
         KEYS.wake(),
         KEYS.dispatch(0, "a", "low"),
         KEYS.dispatch(0, "b", "low"),
@@ -70,7 +71,7 @@ def test_every_key_says_of_which_type_it_is() -> None:
         for _, method in inspect.getmembers(owner, inspect.isfunction)
         if method.__doc__ and method.__qualname__ not in NO_KEYS
     ]
-    assert len(spelled) == 73
+    assert len(spelled) == 74
     for method in spelled:
         assert re.match(types, method.__doc__ or ""), method
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from everfold.projector.folding.rebuild import Rebuild
 from everfold.projector.job.fold import fold
 from everfold.projector.job.state import from_fields
 from everfold.projector.reading.queries import current
+from everfold.runner.execution.known_submit import known_submit
 from everfold.runner.execution.restore_job import restore_job
 from everfold.streams.appending.job_input import JobInput
 from everfold.streams.appending.log import UNLEASED, Log
@@ -216,15 +216,17 @@ async def test_a_runner_that_wakes_after_its_job_was_trimmed_does_not_submit_it_
     [job_id] = await make_jobs(log, 1)
     [lease] = await work(log, finish=False)
     seen = await current(log, job_id)
+    stored = await log.workflow(job_id, seen.stored) or b""
+    submitted = await known_submit(log, lease, (), JobInput(stored, stored=stored))
     await end(log, lease)
     async with projecting(log):
         await assert_projected(log, [job_id])
     assert (await trim(log, 0, 0, needs_archive=False)).count > 0
-    sent = JobInput(b'{"1":{"class_type":"EmptyImage","inputs":{}}}')
-    await restore_job(log, seen, sent)
+    log.memory.clear()
+    await restore_job(log, seen, submitted)
     assert await log_size(log, 0) == 0
     await command(log.redis, "DEL", log.keys.trimmed(0))
-    await restore_job(log, seen, sent)
+    await restore_job(log, seen, submitted)
     assert await log_size(log, 0) > 0, "a server that lost everything gets the job back"
 
 
@@ -241,7 +243,7 @@ async def test_a_job_that_is_submitted_again_after_a_loss_sends_the_same_files(l
     keys = await command(log.redis, "KEYS", f"*{log.keys.namespace}:0}}*")
     assert isinstance(keys, list)
     await command(log.redis, "DEL", *keys)
-    await restore_job(log, seen, JobInput(json.dumps(GRAPH).encode()))
+    await restore_job(log, seen, None)
     assert (await current(log, made.job_id)).inputs == {"1.image": file}
     assert await command(log.redis, "HLEN", log.keys.graph_assets(0)) == 1
 

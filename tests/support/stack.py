@@ -196,6 +196,11 @@ class Stack:
 
         await eventually(known, END_WITHIN_S)
 
+    async def until_back(self, job_id: str, status: str) -> Job:
+        """Wait until the log knows the job again, and then for this status."""
+        await self.until_known(job_id)
+        return await self.until(job_id, status)
+
     async def until_progress(self, job_id: str, progress: float) -> None:
         """Wait until the log says that the job has come so far, while it still runs."""
         job = await self._reached(job_id, lambda job: job.progress >= progress)

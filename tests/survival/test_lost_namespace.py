@@ -8,9 +8,9 @@ import pytest
 from everfold.projector.reading.queries import get
 from everfold.projector.subscribing.subscription import Subscription
 from everfold.streams.appending.log import Log
+from everfold.streams.appending.memory.lost_writes import lost_writes
 from everfold.streams.events.ids import new_id
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.retention.lost_writes import lost_writes
 from tests.projector.subscribing.listening import Listener, consuming
 from tests.support.fault_proxy import FaultProxy
 from tests.support.programs import StartProgram

@@ -12,9 +12,9 @@ import pytest
 from anyio.to_thread import run_sync
 
 from everfold.streams.appending.log import Log
+from everfold.streams.appending.memory.lost_writes import lost_writes
 from everfold.streams.reading.reader import job_events
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.retention.lost_writes import lost_writes
 from tests.support.fault_proxy import FaultProxy
 from tests.support.programs import StartProgram
 from tests.support.runner_program import Leases

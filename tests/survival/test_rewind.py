@@ -11,11 +11,11 @@ from everfold.projector.reading.verify import verify
 from everfold.projector.reading.watching import Watcher
 from everfold.runner.decisions.attempts import forgotten
 from everfold.streams.appending.log import Log
+from everfold.streams.appending.memory.lost_writes import lost_writes
 from everfold.streams.events.event import Event, Policy, Rewound
 from everfold.streams.events.record import NO_ENTRY, Recorded
 from everfold.streams.reading.reader import job_events
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.retention.lost_writes import lost_writes
 from tests.support.stack import Stack
 
 pytestmark = pytest.mark.anyio

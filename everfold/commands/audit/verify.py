@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from everfold.archives.opening import known_archive
+from everfold.commands.diagnosis.server_changes import told_changes
 from everfold.commands.options import ArchiveUrl
 from everfold.commands.output import emit, say
 from everfold.commands.progress import event_progress
@@ -29,12 +30,16 @@ async def verify(*, archive: ArchiveUrl = "", session: Session = DEFAULT) -> int
             )
         kept = await known_archive(log, archive)
         archived, wrong = await _check_archive(log, kept, session) if kept else (0, [])
+        changes = await told_changes(log)
     if session.json:
-        emit({**msgspec.to_builtins(report), "sound": report.is_sound})
+        found = {"sound": report.is_sound, "server_changes": changes}
+        emit({**msgspec.to_builtins(report), **found})
         if archived or wrong:
             emit({"archived": archived, "wrong": wrong})
     else:
         _print_report(report, archived, wrong)
+        for sentence in changes:
+            say((sentence, "yellow"))
     return 0 if report.is_sound and not wrong else 1
 
 

@@ -10,6 +10,7 @@ from everfold.commands.diagnosis.backend_check import asked_backends
 from everfold.commands.diagnosis.finding import Finding
 from everfold.commands.diagnosis.held_jobs import keeping_backends
 from everfold.commands.diagnosis.log_check import log_check
+from everfold.commands.diagnosis.server_changes import lost_findings
 from everfold.commands.diagnosis.server_check import server_check
 from everfold.commands.diagnosis.stored_keys import wrong_keys
 from everfold.commands.formats import span
@@ -33,7 +34,6 @@ from everfold.streams.leases.registry import RunnerEntry, connected, registered_
 from everfold.streams.redis.keys import connection_name
 from everfold.streams.redis.namespace import read_importing
 from everfold.streams.redis.server import server_time_ms
-from everfold.streams.retention.lost_writes import lost_writes
 from everfold.web.access.key_store import list_keys
 
 PROJECTION_LAG_LIMIT_S = 5.0
@@ -84,7 +84,7 @@ async def _examine(log: Log, comfyui: list[str] | None = None) -> AsyncIterator[
         ("assets", asset_findings),
         ("sealing", _sealing),
         ("gateway keys", _gateway_keys),
-        ("lost writes", _lost_writes),
+        ("lost writes", lost_findings),
         ("stored keys", _stored_keys),
     ):
         try:
@@ -150,12 +150,6 @@ async def _gateway_keys(log: Log) -> AsyncIterator[Finding]:
         good = sum(one.state == "good" for one in keys)
         advice = "the gateway answers nobody: `everfold keys add`, or `keys revoke --all`"
         yield Finding("gateway keys", f"{good} good of {len(keys)}", "" if good else advice)
-
-
-async def _lost_writes(log: Log) -> AsyncIterator[Finding]:
-    for lost in await lost_writes(log):
-        kept = f"seen up to event {lost.seen_seq}, the server had kept {lost.found_seq}"
-        yield Finding("lost writes", f"job {lost.job_id}: {kept}")
 
 
 async def _stored_keys(log: Log) -> AsyncIterator[Finding]:

@@ -19,6 +19,7 @@ from everfold.projector.subscribing.subscription import Description, group_name
 from everfold.runner.costs.cost_store import CostEntry
 from everfold.streams.appending.graph_assets import read_graph_assets
 from everfold.streams.appending.log import Log
+from everfold.streams.appending.memory.lost_writes import LostWrites
 from everfold.streams.assets.asset_store import read_asset
 from everfold.streams.assets.upload_names import read_named
 from everfold.streams.connections.replies import shown
@@ -33,7 +34,7 @@ from everfold.streams.reading.readers import Reader
 from everfold.streams.redis.keys import PRIORITIES, Keyspace
 from everfold.streams.redis.pages import hash_pages
 from everfold.streams.redis.redis_errors import command, commands
-from everfold.streams.retention.lost_writes import LostWrites
+from everfold.streams.redis.server_watch import ServerRun
 from everfold.streams.sealing.user_keys import UserKey
 from everfold.streams.user_files.user_files import read_times
 from everfold.web.access.key import Key
@@ -132,6 +133,7 @@ def _of_namespace(keys: Keyspace) -> Iterator[Stored]:
         (keys.drains(), DrainWish),
         (keys.subscriptions(), Description),
         (keys.lost_writes(), LostWrites),
+        (keys.servers(), ServerRun),
         (keys.paused(), Pause),
         (keys.user_keys(), UserKey),
         (keys.erasures(), Erasure),

@@ -69,6 +69,7 @@ KINDS = {
     "projectors": Kind(NAMESPACE),
     "subscriptions": Kind(NAMESPACE),
     "lost_writes": Kind(NAMESPACE),
+    "servers": Kind(NAMESPACE),
     "wake": Kind(NAMESPACE),
     "listening": Kind(NAMESPACE),
     "limits": Kind(NAMESPACE),

@@ -1,0 +1,140 @@
+"""What this process remembers of the writes that were acknowledged to it, for a minute.
+
+Rule: bounded in count and in bytes; what has to go before its time is counted. Nothing here asks
+the server: `watching.py` looks whether all of it is still there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from everfold.streams.appending.memory.remembered import Remembered, kind_of
+from everfold.streams.appending.outcomes import Appended
+from everfold.streams.appending.submitting import NewJob
+from everfold.streams.connections.steady_clock import steady_s
+from everfold.streams.redis.scripts import NewEvent
+from everfold.streams.telemetry.measures import counter, gauge
+
+KEPT_S = 60.0
+"""A failover is over in seconds; an old primary may take writes until somebody tells it."""
+
+WRITES_LIMIT = 20_000
+"""Of one process: 300 a second for a minute. A job's progress counts once."""
+
+BYTES_LIMIT = 32 * 1024 * 1024
+"""Of one process: what events and graphs of 20,000 usual writes take."""
+
+KEPT = gauge("everfold_remembered_writes", "Acknowledged writes that this process could repeat.")
+KEPT_BYTES = gauge("everfold_remembered_bytes", "About what these take in memory.")
+DROPPED = counter(
+    "everfold_unremembered_writes",
+    "Acknowledged writes that were dropped from memory within a minute, because it was full.",
+)
+
+
+class Memory:
+    """The acknowledged writes of one process. All logs of a client share it."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Remembered] = {}
+        """By event id, the oldest first."""
+        self._by_job: dict[str, dict[str, Remembered]] = {}
+        self._progress: dict[str, str] = {}
+        """Job -> event id of its newest progress, which takes the place of the one before."""
+        self._bytes = 0
+        self.records_intents = False
+        """Whether this process tells of each attempt before it begins, as runners do."""
+        self.in_hand: Callable[[str], bool] = lambda _: False
+        """Says whether somebody in this process works on a job, and wakes whoever does: the log is
+        told again by that one."""
+        self.on_first: Callable[[], None] = lambda: None
+        """Called when something is remembered again after nothing was."""
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def note_submit(
+        self, new: NewJob, payload: bytes, entry_id: str, *, is_first: bool = True
+    ) -> None:
+        """Remember a job that is known; not `is_first` where an earlier submit had made it."""
+        event_id = new.event.id
+        where = (new.job_id, event_id, 1, entry_id, payload, steady_s())
+        self._keep(Remembered(*where, event_id if is_first else "", submit=new))
+
+    def note_appends(self, written: Iterable[tuple[NewEvent, object]]) -> None:
+        """Remember those of the events whose outcome is that they are in the log."""
+        for new, outcome in written:
+            if isinstance(outcome, Appended):
+                self._note_append(new, outcome)
+
+    def _note_append(self, new: NewEvent, done: Appended) -> None:
+        found_by = "" if done.duplicate and new.effect == "cancel" else new.event_id
+        where = (new.job_id, new.event_id, done.seq, done.entry_id, new.payload)
+        self._keep(Remembered(*where, steady_s(), found_by, append=new))
+        if kind_of(new.payload) == "progressed":
+            earlier = self._progress.get(new.job_id, "")
+            self._progress[new.job_id] = new.event_id
+            if earlier != new.event_id:
+                self._forget(earlier)
+
+    def note(self, one: Remembered) -> None:
+        """Remember the beginning or the release of a lease, or what was found elsewhere."""
+        self._keep(one)
+
+    def partitions(self, partition_of: Callable[[str], int]) -> dict[int, list[Remembered]]:
+        """Return partition -> what is remembered there, in the order of its acknowledgement."""
+        found: dict[int, list[Remembered]] = {}
+        for one in self._kept.values():
+            found.setdefault(partition_of(one.job_id), []).append(one)
+        return found
+
+    def of_job(self, job_id: str) -> list[Remembered]:
+        """Return what is remembered of a job, by sequence number."""
+        return sorted(self._by_job.get(job_id, {}).values(), key=lambda one: one.seq)
+
+    def forget_old(self) -> None:
+        """Forget what is older than KEPT_S."""
+        oldest_s = steady_s() - KEPT_S
+        while self._kept and (first := next(iter(self._kept.values()))).at_s < oldest_s:
+            self._forget(first.event_id)
+        self._show()
+
+    def forget(self, event_ids: Iterable[str]) -> None:
+        """Forget events that nothing can or need be done for."""
+        for event_id in event_ids:
+            self._forget(event_id)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._kept.clear()
+        self._by_job.clear()
+        self._progress.clear()
+        self._bytes = 0
+        self._show()
+
+    def _keep(self, one: Remembered) -> None:
+        if not self._kept:
+            self.on_first()
+        self._forget(one.event_id)  # one that is told again is the newest
+        self._kept[one.event_id] = one
+        self._by_job.setdefault(one.job_id, {})[one.event_id] = one
+        self._bytes += one.size_bytes
+        while len(self._kept) > WRITES_LIMIT or self._bytes > BYTES_LIMIT:
+            self._forget(next(iter(self._kept)))
+            DROPPED.add()
+
+    def _forget(self, event_id: str) -> None:
+        one = self._kept.pop(event_id, None)
+        if one is None:
+            return
+        self._bytes -= one.size_bytes
+        of_job = self._by_job[one.job_id]
+        del of_job[event_id]
+        if not of_job:
+            del self._by_job[one.job_id]
+        if self._progress.get(one.job_id) == event_id:
+            del self._progress[one.job_id]
+
+    def _show(self) -> None:
+        KEPT.set(len(self._kept))
+        KEPT_BYTES.set(self._bytes)

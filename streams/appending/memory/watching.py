@@ -1,0 +1,104 @@
+"""Looks about once a second whether a server is still the one that acknowledged what is remembered.
+
+Rule: a process that remembers nothing sends nothing. All is looked for after each change of a
+server, after each new connection, and every LOOK_EVERY_S whatever was seen. One server's trouble is
+that server's, and nothing ends the watch but its log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from everfold.streams.appending.memory.memory import Memory
+from everfold.streams.appending.memory.put_back import PutBack
+from everfold.streams.appending.memory.remembered import Remembered
+from everfold.streams.border.logger import get_logger
+from everfold.streams.errors import EverfoldError, NamespaceMadeAnew
+
+if TYPE_CHECKING:
+    from everfold.streams.appending.log import Log
+
+logger = get_logger("everfold.memory")
+
+ASK_EVERY_S = 1.0
+
+LOOK_EVERY_S = 10.0
+"""Where a proxy stands in front and the server refuses INFO, nothing else shows a change."""
+
+
+class _Looked(Struct):
+    """When, and in what state, everything at one server was looked for."""
+
+    state: tuple[str, int, int] = ("", -1, -1)
+    at_s: float = 0.0
+
+
+class MemoryWatch:
+    """Runs while something is remembered; begun by the first write, ended with its context."""
+
+    def __init__(self, log: Log, memory: Memory) -> None:
+        self._log, self._memory = log, memory
+        self.put_back = PutBack(log, memory)
+        self._task: asyncio.Task[None] | None = None
+        self._looked: dict[str, _Looked] = {}
+        memory.on_first = self._begin
+
+    def _begin(self) -> None:
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def __aenter__(self) -> MemoryWatch:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """End it; what is remembered is forgotten."""
+        self._memory.on_first = lambda: None
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        self._memory.clear()
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                await asyncio.sleep(ASK_EVERY_S)
+                self._memory.forget_old()
+                if not self._memory:
+                    return
+                await self._look_at_all()
+        finally:
+            self._task = None
+
+    async def _look_at_all(self) -> None:
+        nodes: dict[str, dict[int, list[Remembered]]] = {}
+        keys, redis = self._log.keys, self._log.redis
+        for partition, seen in self._memory.partitions(keys.partition_of).items():
+            nodes.setdefault(redis.node_of(keys.log(partition)), {})[partition] = seen
+        await asyncio.gather(*(self._look_at(node, seen) for node, seen in nodes.items()))
+
+    async def _look_at(self, node: str, seen: dict[int, list[Remembered]]) -> None:
+        try:
+            await self._look_if_due(node, seen)
+        except NamespaceMadeAnew as error:
+            logger.error("nothing_put_back why=%r", str(error))
+            self._memory.clear()
+        except EverfoldError as error:
+            logger.warning("memory_not_compared node=%s why=%r", node, str(error))
+        except Exception:
+            logger.exception("memory_broken node=%s", node)
+
+    async def _look_if_due(self, node: str, seen: dict[int, list[Remembered]]) -> None:
+        log, looked = self._log, self._looked.setdefault(node, _Looked())
+        first = min(seen)
+        redis = log.redis.at(log.keys.log(first))
+        mark = await log.servers.mark(first)
+        state = (mark, redis.connections_opened(), log.redis.version)
+        if state == looked.state and time.monotonic() - looked.at_s < LOOK_EVERY_S:
+            return
+        for partition, remembered in seen.items():
+            await self.put_back.look(partition, remembered)
+        looked.state, looked.at_s = state, time.monotonic()
