@@ -97,6 +97,10 @@ format: $(DEV) ## Put the code into its format.
 chaos: $(DEV) ## Kill and cut for long: ROUNDS=10 SEED=1.
 	$(BIN)/python -m tests.chaos --rounds $(ROUNDS) --seed $(SEED) $(ARGS)
 
+.PHONY: failover
+failover: $(DEV) ## Fail servers over under load: ROUNDS=10 of each fault, SEED=1, ARGS="--on cluster".
+	$(BIN)/python -m tests.failover --rounds $(ROUNDS) --seed $(SEED) $(ARGS)
+
 .PHONY: fuzz
 fuzz: $(DEV) ## Feed odd values to each border: EXAMPLES=100000 a target, MINUTES=0 (no limit).
 	EVERFOLD_FUZZ_EXAMPLES=$(EXAMPLES) EVERFOLD_FUZZ_MINUTES=$(MINUTES) \

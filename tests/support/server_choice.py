@@ -61,11 +61,12 @@ def _forced(forced: str) -> ServerChoice:
     kind, _, name = forced.partition(":")
     if kind not in KINDS:
         kind, name = "path", forced
-    engine = _named_engine(name) if name else _local_engine(kind)
+    engine = named_engine(name) if name else _local_engine(kind)
     return ServerChoice(kind, f"{FORCE}={forced}", engine)
 
 
-def _named_engine(name: str) -> Engine:
+def named_engine(name: str) -> Engine:
+    """Return the engine of a name or of a program's path; ValueError where there is none."""
     installed = ENGINES / name
     folder = installed if installed.is_dir() else Path(name).parent
     found = next(path_engines({"PATH": str(folder)}), None)

@@ -1,0 +1,74 @@
+"""A few failovers for every change; `make failover ROUNDS=n SEED=s` runs many of each kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from everfold.embedded.engines import Engine
+from tests.failover.count import Left
+from tests.failover.rounds import Round, Series, run_series
+from tests.failover.table import table
+from tests.support.forked import ForkServer
+
+pytestmark = pytest.mark.anyio
+
+SHORT = [*(("one", fault, 0) for fault in ("kill", "freeze"))]
+"""Kind, fault, and replicas that writes wait for."""
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("kind", "fault", "replicas"), SHORT)
+async def test_what_was_acknowledged_outlives_a_failover_or_is_named(
+    engine: Engine,
+    fork_server: ForkServer,
+    tmp_path: Path,
+    full_length: bool,
+    kind: str,
+    fault: str,
+    replicas: int,
+) -> None:
+    seeds = range(1, 21 if full_length else 2)
+
+    series = await run_series(
+        engine, kind, fault, seeds, tmp_path, replicas=replicas, fork_server=fork_server
+    )
+
+    assert [one.violations() for one in series.rounds if one.violations()] == []
+    if replicas:
+        assert [one.left.unknown for one in series.rounds if one.left.unknown] == []
+
+
+def test_a_job_that_is_lost_and_named_by_nobody_is_a_violation() -> None:
+    named = Left(unknown=frozenset({"a"}), named=frozenset({"a"}))
+    silent = Left(unknown=frozenset({"a", "b"}), named=frozenset({"a"}))
+
+    assert round_of(named).violations() == []
+    assert round_of(silent).violations() == ["job b: lost without a word"]
+
+
+def test_what_ran_twice_did_not_end_or_died_is_a_violation() -> None:
+    assert round_of(Left(twice=frozenset({"a"}))).violations() == ["job a: run twice"]
+    assert round_of(Left(), unended=frozenset({"a"})).violations() == ["job a: has not ended"]
+    assert round_of(Left(), ended=1).violations() == ["a process has ended"]
+
+
+def test_the_table_adds_the_rounds_of_a_series_up() -> None:
+    lost = Left(unknown=frozenset({"a"}), named=frozenset({"a", "b"}), put_back=frozenset({"b"}))
+    series = Series("valkey 9.1", "sentinel", "kill", 1, [round_of(lost), round_of(Left())])
+
+    last = table([series]).splitlines()[-1]
+
+    cells = "kill | sentinel | valkey 9.1 | 1 | 2 | 20 | 1 | 2 | 1 | 0 | 0 | 0 | 2.0 / 2.0 | 0"
+    assert last == f"| {cells} |"
+
+
+def round_of(left: Left, unended: frozenset[str] = frozenset(), ended: int = 0) -> Round:
+    return Round(1, 10, 0, left, unended, 2.0, ended)
+
+
+def test_this_is_what_make_failover_runs() -> None:
+    assert "python -m tests.failover --rounds" in Path("Makefile").read_text()
