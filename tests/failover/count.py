@@ -14,9 +14,9 @@ from pathlib import Path
 from msgspec import Struct
 
 from everfold.streams.appending.log import Log
+from everfold.streams.appending.memory.lost_writes import lost_writes
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.reading.reader import job_events
-from everfold.streams.retention.lost_writes import lost_writes
 
 AT_ONCE = 500
 

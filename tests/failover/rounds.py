@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from everfold.embedded.engines import Engine
 from everfold.projector.reading.queries import current
+from everfold.streams.appending.memory.lost_writes import lost_writes
 from everfold.streams.errors import EverfoldError
-from everfold.streams.retention.lost_writes import lost_writes
 from tests.failover.count import Left, known, left
 from tests.failover.load import Load, load
 from tests.failover.targets import ClusterTarget, Target, target
@@ -28,6 +28,7 @@ REMEMBERED_WITHIN_S = 20.0
 """How long living processes may take to name and put back what was lost."""
 END_WITHIN_S = 90.0
 PARTITIONS = 8
+SHOWN_JOBS = 5
 
 
 class Round(Struct, frozen=True):
@@ -49,10 +50,15 @@ class Round(Struct, frozen=True):
         rows = {
             "lost without a word": self.left.silent,
             "run twice": self.left.twice,
-            "has not ended": self.unended,
+            "without an end": self.unended,
         }
-        found = [f"job {job}: {what}" for what, jobs in rows.items() for job in sorted(jobs)]
+        found = [_sentence(what, sorted(jobs)) for what, jobs in rows.items() if jobs]
         return [*found, *["a process has ended"] * self.ended]
+
+
+def _sentence(what: str, jobs: Sequence[str]) -> str:
+    more = f" and {len(jobs) - SHOWN_JOBS} more" if len(jobs) > SHOWN_JOBS else ""
+    return f"{what}: {', '.join(jobs[:SHOWN_JOBS])}{more}"
 
 
 class Series(Struct, frozen=True):

@@ -47,12 +47,12 @@ def test_a_job_that_is_lost_and_named_by_nobody_is_a_violation() -> None:
     silent = Left(unknown=frozenset({"a", "b"}), named=frozenset({"a"}))
 
     assert round_of(named).violations() == []
-    assert round_of(silent).violations() == ["job b: lost without a word"]
+    assert round_of(silent).violations() == ["lost without a word: b"]
 
 
 def test_what_ran_twice_did_not_end_or_died_is_a_violation() -> None:
-    assert round_of(Left(twice=frozenset({"a"}))).violations() == ["job a: run twice"]
-    assert round_of(Left(), unended=frozenset({"a"})).violations() == ["job a: has not ended"]
+    assert round_of(Left(twice=frozenset({"a"}))).violations() == ["run twice: a"]
+    assert round_of(Left(), unended=frozenset({"a"})).violations() == ["without an end: a"]
     assert round_of(Left(), ended=1).violations() == ["a process has ended"]
 
 
