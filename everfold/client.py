@@ -110,7 +110,7 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations,
         EVERFOLD_CONFIG names, else the nearest everfold.toml in this folder or one above, else the
         user's; os.devnull is none at all.
 
-        A namespace that does not exist is made by the first call that writes, with 8 partitions,
+        A namespace that does not exist is made by the first call that writes, with 24 partitions,
         and calls that only read raise NamespaceUnknown before; where `partitions` is given, it is
         made at once with so many. For an existing one that must be its number, or None. `actor` is
         stored in each event that this client appends. With a `role`, such as "client" or "reader",

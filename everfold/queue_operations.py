@@ -34,9 +34,10 @@ from everfold.streams.queues.queue_control import (
     paused_queues,
     resume_queue,
 )
+from everfold.streams.queues.queue_counts import count_running
 from everfold.streams.queues.waiting_jobs import first_fields, position, queue_length
 from everfold.streams.redis.keys import PRIORITIES
-from everfold.streams.redis.redis_errors import command, commands
+from everfold.streams.redis.redis_errors import commands
 from everfold.streams.redis.server import server_time_ms
 
 if TYPE_CHECKING:
@@ -75,12 +76,12 @@ class QueueOperations:
         found = list[QueueStatus]()
         for name in sorted({*await queue_names(log), *serving, *paused}):
             pause, waiting = paused.get(name), await queue_length(log, name)
-            running = await command(log.redis, "SCARD", log.keys.running("queue", name))
+            [running] = await count_running(log, [("queue", name)])
             first_ms = await _oldest_ms(log, name) if waiting else None
             status = QueueStatus(
                 name=name,
                 waiting=waiting,
-                running=cast("int", running),
+                running=running,
                 runners=serving.get(name, ()),
                 oldest_s=max(0.0, (now_ms - first_ms) / 1000) if first_ms else 0.0,
                 paused_by=pause.actor if pause else "",

@@ -34,16 +34,18 @@ new ones may appear at any time. The same schemas on their own: `everfold schema
 """)
 
 STREAM = one_line("""
-A Redis Stream, one for each partition: read it with XREAD, XRANGE or a consumer group of your own.
-A job's partition is `crc32(job id) % partitions`; `HGET <namespace>:meta partitions` gives their
-number. The events of one job are in order, `s` counts them; the time of an event is that of its
-entry id.
+A Redis Stream, one for each partition: read it with XREAD, XRANGE or a consumer group of your
+own. A job's partition is `crc32(job id) % partitions`; the hash `<namespace>:meta`, on Redis
+Cluster `{<namespace>}:meta`, has their number (`partitions`) and their hash tags (`tags`). The
+events of one job are in order, `s` counts them; the time of an event is that of its entry id.
 """)
 
 HASH_TAG = one_line("""
-`{<namespace>:<partition>}`, braces included: the hash tag that all keys of a partition begin with.
-The namespace is `everfold` unless another one was chosen; partitions count from 0. It is one
-parameter because AsyncAPI has no way to write a brace that belongs to the address itself.
+The hash tag that all keys of a partition begin with, braces included. Read it, do not make it:
+`tags` of the hash `<namespace>:meta` is a JSON list of what stands between the braces, from
+partition 0 on. The namespace is `everfold` unless another one was chosen. Where a namespace of an
+older version has no `tags`, it is `{<namespace>:<partition>}`. It is one parameter because
+AsyncAPI has no way to write a brace that belongs to the address itself.
 """)
 
 SCRIPTS = one_line("""
@@ -100,14 +102,14 @@ def _channel(record_source: str) -> Schema:
         "description": STREAM,
         "servers": [{"$ref": "#/servers/redis"}],
         "parameters": {
-            "hashTag": {"description": HASH_TAG, "examples": ["{everfold:0}", "{everfold:7}"]}
+            "hashTag": {"description": HASH_TAG, "examples": ["{everfold:0}", "{everfold:23}"]}
         },
         "messages": {
             event_type: {"$ref": f"#/components/messages/{event_type}"}
             for event_type in EVENT_TYPES
         },
         "x-redis-stream": {
-            "key": "{<namespace>:<partition>}:log",
+            "key": "{<tag of the partition>}:log",
             "headers": [name for name in ATTRIBUTES if name != "d"],
             "payload": "d",
             "fields": _fields(record_source),

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import cast
 
 from everfold.streams.appending.log import Log
 from everfold.streams.queues.limits import EVERY, limits
-from everfold.streams.redis.redis_errors import command
+from everfold.streams.queues.queue_counts import count_running
 from everfold.why.reason import Count
 
 
@@ -16,10 +15,13 @@ async def running_counts(log: Log, named: Iterable[tuple[str, str]]) -> list[Cou
     every name. Raises a leaf of Unavailable."""
     stored = {f"{one.scope} {one.name}": one.number for one in await limits(log)
               if one.what == "running"}  # fmt: skip
-    found = list[Count]()
+    limited = list[tuple[str, str, float]]()
     for scope, name in named:
         limit = stored.get(f"{scope} {name}", stored.get(f"{scope} {EVERY}"))
         if name and limit is not None:
-            count = await command(log.redis, "SCARD", log.keys.running(scope, name))
-            found.append(Count(scope, name, cast("int", count), int(limit)))
-    return found
+            limited.append((scope, name, limit))
+    counts = await count_running(log, [(scope, name) for scope, name, _ in limited])
+    return [
+        Count(scope, name, count, int(limit))
+        for (scope, name, limit), count in zip(limited, counts, strict=True)
+    ]

@@ -27,7 +27,7 @@ from everfold.projector.job.job import Job
 from everfold.streams.errors import BrokenChain
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.record import Recorded
-from everfold.streams.redis.keys import StatesKeys
+from everfold.streams.redis.partition_keys import StatesKeys
 from everfold.streams.redis.redis_errors import commands
 from everfold.streams.redis.script import Script
 

@@ -19,8 +19,9 @@ from everfold.streams.errors import Misconfigured
 from everfold.streams.events.checks import check_name
 from everfold.streams.events.json_text import decoder
 from everfold.streams.events.record import Recorded
-from everfold.streams.redis.keys import Keyspace, StatesKeys
+from everfold.streams.redis.keys import Keyspace
 from everfold.streams.redis.pages import read_large_hash
+from everfold.streams.redis.partition_keys import StatesKeys
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.script import Script
 

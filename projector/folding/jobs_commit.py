@@ -19,7 +19,7 @@ from everfold.projector.job.job import Job
 from everfold.projector.job.state import to_fields, to_fields_of_progress
 from everfold.streams.appending.log import Log
 from everfold.streams.events.record import Recorded
-from everfold.streams.redis.keys import JobsKeys
+from everfold.streams.redis.partition_keys import JobsKeys
 from everfold.streams.redis.script import Script
 
 _commit = Script("everfold.projector", "commit_jobs")

@@ -34,7 +34,7 @@ from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.event import Progressed
 from everfold.streams.events.record import Recorded
 from everfold.streams.reading.reader import job_events
-from everfold.streams.redis.keys import JobsKeys
+from everfold.streams.redis.partition_keys import JobsKeys
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.retention.history import job_history
 

@@ -17,7 +17,8 @@ from everfold.projector.folding.moving import move_states
 from everfold.projector.folding.projection import Outcome, RebuildBehind, read_swap
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
-from everfold.streams.redis.keys import PROJECTOR_GROUP, JobsKeys, Keyspace
+from everfold.streams.redis.keys import PROJECTOR_GROUP, Keyspace
+from everfold.streams.redis.partition_keys import JobsKeys
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.script import Script
 

@@ -13,7 +13,7 @@ from typing import cast
 from everfold.projector.job.job import Job
 from everfold.projector.job.state import from_fields
 from everfold.streams.appending.log import Log
-from everfold.streams.redis.keys import JobsKeys
+from everfold.streams.redis.partition_keys import JobsKeys
 from everfold.streams.redis.redis_errors import commands
 from everfold.streams.redis.script import Script
 

@@ -13,8 +13,8 @@ from everfold.projector.job.index_names import INDEX_VERSION, entry_of, members_
 from everfold.projector.job.invariants import Difference
 from everfold.projector.job.state import from_fields
 from everfold.streams.appending.log import Log
-from everfold.streams.redis.keys import JobsKeys
 from everfold.streams.redis.pages import PAGE
+from everfold.streams.redis.partition_keys import JobsKeys
 from everfold.streams.redis.redis_errors import command, commands
 
 READ_AGAIN = 20

@@ -45,6 +45,7 @@ from everfold.streams.redis.namespace import (
     Namespace,
     OpenedNamespace,
     check_namespace,
+    chosen_layout,
     read_importing,
 )
 from everfold.streams.redis.redis_errors import read_string
@@ -113,12 +114,15 @@ class Log(SealedContent):
         replicas: int | Replicas = 0,
         replicas_within_s: float = 1.0,
         replicas_for: ReplicasFor = "ends",
+        spread: bool | None = None,
     ) -> AsyncIterator[Log]:
         """Connect, check the server and the namespace, and close the connections at the end.
 
         docs/CONFIGURATION.md has the forms of `url`. The first program that opens a namespace makes
-        it, with `partitions` (1 to 1024, default 8); the number never changes after that. Without
+        it, with `partitions` (1 to 1024, default 24); the number never changes after that. Without
         `creates` it is made by the first submit, and other calls raise NamespaceUnknown before.
+        On a cluster its keys are laid out so that its masters share the partitions, elsewhere only
+        with `spread`; one that exists is opened as it is.
         `actor` is recorded in each event and shown in CLIENT LIST. With a `role` the rights of
         the server's user are checked before anything is done: AccessMissing names what is missing.
         With a `cipher` what belongs to users is sealed; see docs/ERASING.md. With `replicas` so
@@ -135,11 +139,15 @@ class Log(SealedContent):
         try:
             await check_server(redis)
             await check_wait(redis, asked)
+            spread = chosen_layout(redis, spread)
             if role is not None:
                 check_name("namespace", namespace)
-                await check_access(redis, Access(role, namespace))
+                spread = bool(spread)  # the rights are for one layout
+                await check_access(redis, Access(role, namespace, spread))
                 await warn_of_eviction(redis)
-            opened = await OpenedNamespace.open(redis, namespace, partitions, creates=creates)
+            opened = await OpenedNamespace.open(
+                redis, namespace, partitions, creates=creates, spread=spread
+            )
             log = cls(url, redis, opened, actor, cipher, asked)
             async with log.memory_watch:
                 yield log

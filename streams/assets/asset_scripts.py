@@ -7,7 +7,8 @@ from typing import Literal, cast
 
 from redis.asyncio import Redis
 
-from everfold.streams.redis.keys import AssetKeys, Keyspace
+from everfold.streams.redis.keys import Keyspace
+from everfold.streams.redis.partition_keys import AssetKeys
 from everfold.streams.redis.script import Script
 
 Only = Literal["any", "expired", "unconfirmed"]

@@ -37,7 +37,7 @@ from everfold.streams.events.checks import check_text
 from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.events.limits import LAST_DATE_MS
 from everfold.streams.events.ranges import check_number
-from everfold.streams.redis.keys import AssetKeys
+from everfold.streams.redis.partition_keys import AssetKeys
 from everfold.streams.redis.redis_errors import command, commands
 from everfold.streams.redis.retry import with_retry
 from everfold.streams.redis.server import server_time_ms

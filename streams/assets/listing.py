@@ -18,8 +18,8 @@ from everfold.streams.errors import InvalidName
 from everfold.streams.events.checks import check_text
 from everfold.streams.events.json_text import NotJson
 from everfold.streams.events.ranges import check_number
-from everfold.streams.redis.keys import AssetKeys
 from everfold.streams.redis.pages import hash_pages
+from everfold.streams.redis.partition_keys import AssetKeys
 from everfold.streams.redis.redis_errors import command, commands
 
 LIST_LIMIT = 1_000

@@ -6,6 +6,7 @@ Rule: each call of the server is short, however many queues there are, and none 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import cast
 
 from msgspec import Struct
@@ -19,7 +20,7 @@ from everfold.streams.redis.script import Script
 
 _measure_queues = Script("everfold.streams", "measure_queues", is_read_only=True)
 
-QUEUES_AT_ONCE = 50
+QUEUES_AT_ONCE = 150
 """Queues of a partition that one call counts."""
 HELD_LIMIT = 10_000
 """Jobs that runners hold, of one queue and priority of a partition, that are counted."""
@@ -57,13 +58,20 @@ def _added(known: WaitingCount, row: list[bytes | int]) -> WaitingCount:
     return WaitingCount(total, min(times, default=0))
 
 
+async def count_running(log: Log, named: Sequence[tuple[str, str]]) -> list[int]:
+    """Count the jobs of each (scope, name) that runners hold. Raises a leaf of Unavailable."""
+    sets = [log.keys.all_running(scope, name) for scope, name in named]
+    asked = [("SCARD", key) for keys in sets for key in keys]
+    counts = iter(cast("list[int]", await commands(log.redis, asked)))
+    return [sum(islice(counts, len(keys))) for keys in sets]
+
+
 async def count_held(log: Log, queues: Sequence[str]) -> dict[str, tuple[int, ...]]:
     """Count the jobs of each queue that runners hold, by priority; queues without any are left out.
 
     What is being handed from one runner to another counts, too. Raises a leaf of Unavailable.
     """
-    asked = [("SCARD", log.keys.running("queue", queue)) for queue in queues]
-    held = cast("list[int]", await commands(log.redis, asked))
+    held = await count_running(log, [("queue", queue) for queue in queues])
     busy = [queue for queue, count in zip(queues, held, strict=True) if count]
     places = [
         (queue, priority, partition)

@@ -16,7 +16,6 @@ from everfold.streams.border.logger import get_logger
 from everfold.streams.connections.connection import Argument
 from everfold.streams.errors import AccessMissing, ServerError, ServerRefusesAccess
 from everfold.streams.events.checks import check_choice
-from everfold.streams.redis.keys import Keyspace
 from everfold.streams.redis.replicas import Replicas
 from everfold.streams.redis.script import Script
 
@@ -110,7 +109,10 @@ OPTIONAL: dict[Role, tuple[str, ...]] = {
     for role in COMMANDS
 }
 
-KEYLESS = {"time", "publish", "subscribe", "info"}
+SHARDED = {"publish": "spublish", "subscribe": "ssubscribe"}
+"""Command -> the one that takes its place in the spread layout."""
+
+KEYLESS = {"time", "info", *SHARDED, *SHARDED.values()}
 """Commands that name no key, besides those of CLIENT and COMMAND."""
 
 _CLIENT_KEYS = (
@@ -154,6 +156,12 @@ class Access(Struct, frozen=True):
 
     role: Role
     namespace: str
+    is_spread: bool = False
+    """Whether it is on a cluster; see keys.py."""
+
+    @property
+    def root(self) -> str:
+        return f"{{{self.namespace}}}" if self.is_spread else self.namespace
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -167,18 +175,28 @@ class Access(Struct, frozen=True):
             parts = (f"{tag}}}:[^p]*", f"{tag}}}:p[^a]*", f"{tag}}}:parked")
         return (
             *(f"{reach}{part}" for part in parts),
-            *(f"~{self.namespace}:{kind}" for kind in WRITTEN.get(self.role, ())),
-            f"%R~{self.namespace}:*",
+            *(f"~{self.root}:{kind}" for kind in WRITTEN.get(self.role, ())),
+            f"%R~{self.root}:*",
         )
 
     @property
     def channels(self) -> tuple[str, ...]:
-        has_channel = self.role in SENDS | HEARS
-        return (Keyspace(self.namespace, 1).wake(),) if has_channel else ()
+        """In the spread layout each partition has its channel, of those who send and hear."""
+        if self.role not in SENDS | HEARS:
+            return ()
+        channel = f"{self.root}:wake"
+        return (channel, f"{{{self.namespace}:*") if self.is_spread else (channel,)
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """The commands that the role cannot do without, see COMMANDS. On a cluster its hints go to
+        the node of their channel."""
+        asked = COMMANDS[self.role]
+        return tuple(SHARDED.get(name, name) for name in asked) if self.is_spread else asked
 
     def rules(self) -> str:
         """Return the rules of ACL SETUSER, without a password."""
-        commands = sorted({*COMMANDS[self.role], *OPTIONAL[self.role], *FINDING, "select"})
+        commands = sorted({*self.commands, *OPTIONAL[self.role], *FINDING, "select"})
         return " ".join(
             (
                 "resetkeys resetchannels -@all",
@@ -229,7 +247,7 @@ async def check_access(redis: Redis, access: Access) -> None:
     ServerRefusesAccess when the user may not even ask.
     """
     check_choice("role", access.role, tuple(COMMANDS))
-    commands = [*COMMANDS[access.role], *OPTIONAL[access.role]]
+    commands = [*access.commands, *OPTIONAL[access.role]]
     asked = [(name, _words(access, name)) for name in commands]
     asked += [(f"keys {rule}", _words_of(access, rule)) for rule in access.keys]
     arguments: list[Argument] = []
@@ -246,7 +264,7 @@ async def check_access(redis: Redis, access: Access) -> None:
 
 def _missing(access: Access, refused: Mapping[str, int]) -> list[str]:
     """Return what is missing, as people are told, from the names of what was refused."""
-    keyed = {name for name in COMMANDS[access.role] if name not in KEYLESS}
+    keyed = {name for name in access.commands if name not in KEYLESS}
     if keyed <= set(refused):  # there is not one key on which it may send anything
         refused = {name: number for name, number in refused.items() if name not in keyed}
     elif callers := {"evalsha", "evalsha_ro"} & set(refused):
@@ -258,8 +276,9 @@ def _missing(access: Access, refused: Mapping[str, int]) -> list[str]:
 def _words(access: Access, name: str) -> list[str]:
     """Return a command as it would be sent."""
     words, key = name.upper().split("|"), f"{{{access.namespace}:0}}:head:probe"
-    if name in ("publish", "subscribe"):
-        return [*words, *access.channels]
+    if name in SHARDED or name in SHARDED.values():
+        channels = [channel.replace("*", "0") for channel in access.channels]
+        return [*words, *(channels if name.endswith("subscribe") else channels[-1:])]
     if name in KEYLESS or words[0] in ("CLIENT", "COMMAND"):
         return words
     if words[0] in ("EVAL", "EVALSHA", "EVAL_RO", "EVALSHA_RO"):
@@ -293,5 +312,6 @@ def _named(access: Access, name: str, is_known: bool) -> str:
         return name
     if not is_known:
         return f"command {_shown(name)} (the server does not have it)"
-    channel = f" on channel {access.channels[0]}" if name in ("publish", "subscribe") else ""
+    is_hint = name in SHARDED or name in SHARDED.values()
+    channel = f" on channel {access.channels[0]}" if is_hint else ""
     return f"command {_shown(name)}{channel}"

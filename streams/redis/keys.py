@@ -1,6 +1,9 @@
 """Every key and channel of a namespace, each with its type. No other file spells a key.
 
-All keys of a partition share the tag `{namespace:partition}`: one script may touch them all.
+All keys of a partition share its hash tag, so that one script may touch them all, on one server and
+on Redis Cluster alike. On one server tags are `{namespace:partition}`, and scripts reach the keys
+of the namespace, too: the shared layout. On a cluster each partition has a tag of its own part of
+the slots (tags.py), and beside its keys what scripts need of the namespace: the spread layout.
 """
 
 from __future__ import annotations
@@ -10,6 +13,12 @@ from zlib import crc32
 from msgspec import Struct
 
 from everfold.streams.errors import InvalidName
+from everfold.streams.redis.partition_keys import (
+    AssetKeys,
+    JobsKeys,
+    StatesKeys,
+    SubscriptionKeys,
+)
 
 PRIORITIES = ("high", "normal", "low")
 
@@ -33,6 +42,13 @@ class Keyspace(Struct, frozen=True):
 
     namespace: str
     partitions: int
+    tags: tuple[str, ...] = ()
+    """Of the partitions of a spread namespace, as `meta` has them; empty for a shared one."""
+
+    @property
+    def is_spread(self) -> bool:
+        """Whether each partition has its own part of the slots of a cluster."""
+        return bool(self.tags)
 
     def partition_of(self, job_id: str) -> int:
         """Return a job's partition: CRC-32 of its id as UTF-8. Raises InvalidName for no text."""
@@ -43,127 +59,162 @@ class Keyspace(Struct, frozen=True):
 
     def tag(self, partition: int) -> str:
         """Return the hash tag with which all keys of a partition begin."""
-        return f"{{{self.namespace}:{partition}}}"
+        return f"{{{self.tags[partition] if self.tags else f'{self.namespace}:{partition}'}}}"
+
+    @property
+    def root(self) -> str:
+        """What the keys of the namespace itself begin with."""
+        return f"{{{self.namespace}}}" if self.tags else self.namespace
+
+    def root_of(self, partition: int) -> str:
+        """What the keys begin with that scripts of a partition use beside its own: the namespace,
+        or the partition where it has its own of them."""
+        return self.tag(partition) if self.tags else self.namespace
 
     def meta(self) -> str:
         """HASH: partitions, schema version, levels, generation id, run id of its first server."""
-        return f"{self.namespace}:meta"
+        return f"{self.root}:meta"
 
     def runners(self) -> str:
         """HASH: runner name -> its registry entry, as JSON; see streams/leases/registry.py."""
-        return f"{self.namespace}:runners"
+        return f"{self.root}:runners"
 
     def processes(self) -> str:
         """HASH: projector, consumer or producer -> what it can read, when it was seen, as JSON."""
-        return f"{self.namespace}:processes"
+        return f"{self.root}:processes"
 
     def backends(self) -> str:
         """HASH: address and server -> when last reached, as JSON; see leases/backends.py."""
-        return f"{self.namespace}:backends"
+        return f"{self.root}:backends"
 
     def object_info(self, content_hash: str) -> str:
         """STRING with a TTL: what a server has, packed; see runner/capabilities."""
-        return f"{self.namespace}:object_info:{content_hash}"
+        return f"{self.root}:object_info:{content_hash}"
 
     def node_costs(self) -> str:
         """HASH with a TTL: what nodes took in earlier runs, as JSON; see runner/costs."""
-        return f"{self.namespace}:node_costs"
+        return f"{self.root}:node_costs"
 
     def run_times(self) -> str:
         """HASH: queue -> how long its jobs run, as JSON; see projector/folding/run_times.py."""
-        return f"{self.namespace}:run_times"
+        return f"{self.root}:run_times"
 
     def asset_sweep(self, place: str) -> str:
         """STRING with a TTL: the runner that has swept a store of assets lately."""
-        return f"{self.namespace}:asset_sweep:{place}"
+        return f"{self.root}:asset_sweep:{place}"
 
     def retention(self) -> str:
         """HASH: owner, until_ms (its lease); what it keeps, and what it did last, as JSON."""
-        return f"{self.namespace}:retention"
+        return f"{self.root}:retention"
 
     def retired(self) -> str:
         """HASH: backend -> who took it out of service, as JSON."""
-        return f"{self.namespace}:retired"
+        return f"{self.root}:retired"
 
     def abandoned(self) -> str:
         """HASH: prompt id -> a prompt to be stopped when its backend is seen again, as JSON."""
-        return f"{self.namespace}:abandoned"
+        return f"{self.root}:abandoned"
 
     def given_up(self) -> str:
         """HASH: job -> the attempt that an operator gave up, as JSON."""
-        return f"{self.namespace}:given_up"
+        return f"{self.root}:given_up"
 
     def drains(self) -> str:
         """HASH: runner -> who asked it to drain, as JSON; see leases/drains.py."""
-        return f"{self.namespace}:drains"
+        return f"{self.root}:drains"
 
     def audit(self) -> str:
         """STREAM: what operators did and who, the newest acts; see leases/acts.py."""
-        return f"{self.namespace}:audit"
+        return f"{self.root}:audit"
 
     def projectors(self, name: str) -> str:
         """ZSET: processes that share a projection or subscription, by last heartbeat, Unix ms."""
-        return f"{self.namespace}:projectors:{name}"
+        return f"{self.root}:projectors:{name}"
 
     def subscriptions(self) -> str:
         """HASH: subscription -> what it is about, as JSON."""
-        return f"{self.namespace}:subscriptions"
+        return f"{self.root}:subscriptions"
 
     def lost_writes(self) -> str:
         """HASH: job -> what the server lost of it, as JSON; see appending/memory."""
-        return f"{self.namespace}:rewound"
+        return f"{self.root}:rewound"
 
     def servers(self) -> str:
         """HASH: run id of a primary -> since when, what it lacks; see redis/server_watch.py."""
-        return f"{self.namespace}:servers"
+        return f"{self.root}:servers"
 
     def limits(self) -> str:
         """HASH: "running user ada", "share user ada" ... -> a number; see queues/limits.py."""
-        return f"{self.namespace}:limits"
+        return f"{self.root}:limits"
 
-    def running(self, scope: str, name: str) -> str:
-        """SET: heads of the jobs of a queue, user or kind (`scope`) that runners hold."""
-        return f"{self.namespace}:running:{scope}:{name}"
+    def limits_at(self, partition: int) -> str:
+        """HASH: the limits as scripts of a partition read them: a copy in the spread layout."""
+        return f"{self.root_of(partition)}:limits"
+
+    def running(self, partition: int, scope: str, name: str) -> str:
+        """SET: heads of the jobs of a queue, user or kind (`scope`) that runners hold; in the
+        shared layout those of all partitions."""
+        return f"{self.root_of(partition)}:running:{scope}:{name}"
+
+    def all_running(self, scope: str, name: str) -> list[str]:
+        """Return the sets that together hold all of these jobs."""
+        return [self.running(p, scope, name) for p in range(self.partitions if self.tags else 1)]
+
+    def reserved(self, what: str) -> str:
+        """ZSET: who is about to add to what has a limit, by until when, Unix ms; see limits.py."""
+        return f"{self.root}:reserved:{what}"
 
     def order(self, queue: str, priority: str) -> str:
         """ZSET: user -> place of that user's next job, and how far the queue has come."""
-        return f"{self.namespace}:order:{queue}:{priority}"
+        return f"{self.root}:order:{queue}:{priority}"
+
+    def order_at(self, partition: int, queue: str, priority: str) -> str:
+        """ZSET: the order as scripts of a partition know it: its own in the spread layout."""
+        return f"{self.root_of(partition)}:order:{queue}:{priority}"
 
     def user_keys(self) -> str:
         """HASH: digest of a user -> the user's sealing key, wrapped, as JSON; see sealing/."""
-        return f"{self.namespace}:user_keys"
+        return f"{self.root}:user_keys"
 
     def gateway_keys(self) -> str:
         """HASH: key id -> a key of the gateway, without its text, as JSON; see web/access."""
-        return f"{self.namespace}:gateway_keys"
+        return f"{self.root}:gateway_keys"
 
     def gateway_key_uses(self) -> str:
         """HASH: key id -> about when a key was used last, Unix ms."""
-        return f"{self.namespace}:gateway_key_uses"
+        return f"{self.root}:gateway_key_uses"
 
     def gateway_session(self, digest: str) -> str:
         """STRING with a TTL: the id of the key with which a browser has logged in."""
-        return f"{self.namespace}:gateway_session:{digest}"
+        return f"{self.root}:gateway_session:{digest}"
 
     def erasures(self) -> str:
         """HASH: digest of a user that is being erased -> stored files to be removed, as JSON."""
-        return f"{self.namespace}:erasures"
+        return f"{self.root}:erasures"
 
     def hidden(self, user: str) -> str:
         """ZSET with a TTL: jobs that a user deleted from a history, by time; `*`: all before."""
-        return f"{self.namespace}:hidden:{user}"
+        return f"{self.root}:hidden:{user}"
 
     def paused(self) -> str:
         """HASH: queue of which no runner takes jobs -> who paused it, as JSON."""
-        return f"{self.namespace}:paused"
+        return f"{self.root}:paused"
+
+    def paused_at(self, partition: int) -> str:
+        """HASH: the paused queues as scripts of a partition read them: a copy if it is spread."""
+        return f"{self.root_of(partition)}:paused"
 
     def listening(self) -> str:
         """STRING with a TTL: while it is there, a gateway listens to backends; see live/."""
-        return f"{self.namespace}:listening"
+        return f"{self.root}:listening"
 
     def wake(self) -> str:
         """CHANNEL: hints: `dispatch`, `release`, `cancel`, `drain`, `look`, `listen`."""
-        return f"{self.namespace}:wake"
+        return f"{self.root}:wake"
+
+    def wake_at(self, partition: int) -> str:
+        """CHANNEL: the hints about a partition and its jobs; one for all in the shared layout."""
+        return f"{self.root_of(partition)}:wake"
 
     def log(self, partition: int) -> str:
         """STREAM: the events of the partition's jobs, in order."""
@@ -294,107 +345,3 @@ class Keyspace(Struct, frozen=True):
 
     def projector(self, partition: int) -> str:
         return self.jobs(partition).projector()
-
-
-class JobsKeys(Struct, frozen=True):
-    """The projection of jobs in one partition: the live one, or one being rebuilt beside it."""
-
-    root: str
-
-    def projector(self) -> str:
-        """HASH: owner token, until when it is trusted, checkpoint, counters."""
-        return f"{self.root}:projector"
-
-    def parked(self) -> str:
-        """HASH: job -> why its events cannot be folded, as JSON."""
-        return f"{self.root}:parked"
-
-    def job(self, job_id: str) -> str:
-        """HASH with a TTL: the job's current state."""
-        return f"{self.root}:job:{job_id}"
-
-    def active(self) -> str:
-        """ZSET: open jobs, by last event time in milliseconds."""
-        return f"{self.root}:active"
-
-    def ended(self) -> str:
-        """ZSET: closed jobs with a state, by time of their end."""
-        return f"{self.root}:ended"
-
-    def index(self) -> str:
-        """ZSET: of equal scores, jobs by user, status and so on, see lua/include/index_jobs.lua."""
-        return f"{self.root}:index"
-
-    def indexed(self) -> str:
-        """HASH: job -> `o` while open, else `e` and its last time; then its names in the index."""
-        return f"{self.root}:indexed"
-
-
-class StatesKeys(Struct, frozen=True):
-    """A custom projection in one partition: the live one, or one being rebuilt beside it."""
-
-    root: str
-
-    def projector(self) -> str:
-        """HASH: owner token, until when it is trusted, checkpoint, counters."""
-        return f"{self.root}:projector"
-
-    def parked(self) -> str:
-        """HASH: job -> why its events cannot be folded, as JSON."""
-        return f"{self.root}:parked"
-
-    def states(self) -> str:
-        """HASH: the projection's own key -> its state, as JSON."""
-        return f"{self.root}:states"
-
-
-class SubscriptionKeys(Struct, frozen=True):
-    """A subscription in one partition."""
-
-    root: str
-
-    def checkpoint(self) -> str:
-        """HASH: checkpoint, owner token, until when it is trusted, counters."""
-        return self.root
-
-    def held(self) -> str:
-        """HASH: job -> why its next event is not delivered yet, as JSON."""
-        return f"{self.root}:held"
-
-
-class AssetKeys(Struct, frozen=True):
-    """What is known of stored bytes, in the partition of their owner."""
-
-    root: str
-
-    def records(self) -> str:
-        """HASH: asset id -> what is known of it, as JSON."""
-        return self.root
-
-    def owned(self, owner: str) -> str:
-        """ZSET: asset ids of one owner, by the time of their making in Unix milliseconds."""
-        return f"{self.root}:owned:{owner}"
-
-    def names(self, owner: str) -> str:
-        """HASH with a TTL: ComfyUI's name of an owner's upload -> its asset's id and hash."""
-        return f"{self.root}:names:{owner}"
-
-    def owners(self) -> str:
-        """HASH: owner -> bytes of all its assets."""
-        return f"{self.root}:owners"
-
-    def expiry(self) -> str:
-        """ZSET: assets that are not kept for ever, by the Unix ms of their removal."""
-        return f"{self.root}:expiry"
-
-    def unconfirmed(self) -> str:
-        """ZSET: assets that no known job names yet, by the Unix ms of their making."""
-        return f"{self.root}:unconfirmed"
-
-    def blobs(self) -> str:
-        """HASH: hash of stored bytes -> how many assets here have them."""
-        return f"{self.root}:blobs"
-
-    def doomed(self) -> str:
-        """HASH: hash of bytes that are being removed -> until when, in Unix milliseconds."""
-        return f"{self.root}:doomed"

@@ -67,13 +67,14 @@ async def make_namespace(
     *,
     meta: str,
     partitions: int,
+    tags: bytes,
     schema: int,
     generation: str,
     run_id: str,
     level: int,
 ) -> None:
     """Run make_namespace.lua: of two programs that make a namespace at once, one decides."""
-    arguments = (partitions, schema, generation, run_id, level)
+    arguments = (partitions, schema, generation, run_id, level, tags)
     await _make_namespace.run(redis, (meta,), arguments)
 
 

@@ -32,6 +32,7 @@ SAMPLE = {
     "owner": "O",
     "user": "U",
     "place": "P",
+    "what": "W",
 }
 
 
@@ -57,7 +58,14 @@ def documented() -> dict[str, str]:
     rows = re.findall(r"^\| `([^`]*<ns>[^`]*)` \| (\w+) \|", TEXT, re.MULTILINE)
     spelled = {"<ns>": "ns", ":p}": ":0}", "<job>": "J", "<queue>": "Q"}
     spelled |= {"<priority>": "high", "<sha256>": "S", "<name>": "N", "<submit id>": "I"}
-    spelled |= {"<line>": "L", "<scope>": "user", "<owner>": "O", "<place>": "P", "<user>": "U"}
+    spelled |= {
+        "<line>": "L",
+        "<scope>": "user",
+        "<owner>": "O",
+        "<place>": "P",
+        "<user>": "U",
+        "<what>": "W",
+    }
     found = {}
     for key, kind in rows:
         for written, sample in spelled.items():

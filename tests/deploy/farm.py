@@ -128,7 +128,7 @@ class Deployed:
 
     def is_trimmed(self) -> bool:
         """Say whether events have been trimmed from the log."""
-        return any(self._admin.exists(f"{{everfold:{one}}}:trimmed") for one in range(8))
+        return any(self._admin.exists(f"{{everfold:{one}}}:trimmed") for one in range(24))
 
     async def asked(self, name: str, path: str) -> httpx.Response:
         """Ask the listener of a service."""

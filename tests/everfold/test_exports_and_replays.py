@@ -98,7 +98,7 @@ async def test_an_interrupted_import_goes_on_and_a_damaged_file_is_refused_whole
     file = tmp_path / "three.jsonl.gz"
     await ended(everfold("archive", "export", str(file)))
     _, end = check_export(file)
-    async with Log.open(server.url, namespace="back", partitions=8) as back:
+    async with Log.open(server.url, namespace="back", partitions=log.keys.partitions) as back:
         await begin_import(back, end.sha256)
         partition = back.keys.partition_of(jobs[0])
         entries = [item[1] for item in read_export(file) if isinstance(item, tuple)]

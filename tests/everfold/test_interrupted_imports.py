@@ -44,11 +44,11 @@ async def test_a_killed_import_is_named_and_goes_on(
     file = tmp_path / "all.jsonl.gz"
     waiting = await exported(everfold, log, file, waiting=200)
     importing = ("archive", "import", str(file), "--namespace", "back")
-    async with Log.open(server.url, namespace="back", partitions=8) as watching:
+    async with Log.open(server.url, namespace="back", partitions=log.keys.partitions) as watching:
         killed = everfold(*importing)
 
         async def begun() -> bool:
-            return any([await log_size(watching, partition) for partition in range(8)])
+            return any([await log_size(watching, partition) for partition in range(24)])
 
         await eventually(begun, 20)
         killed.kill()
@@ -60,7 +60,7 @@ async def test_a_killed_import_is_named_and_goes_on(
         assert [row["found"] for row in findings if row["what"] == "import"] == [
             "an import is not finished"
         ]
-        held_by = {(await trim(back, p, 0, needs_archive=False)).held_by for p in range(8)}
+        held_by = {(await trim(back, p, 0, needs_archive=False)).held_by for p in range(24)}
         assert held_by == {"an unfinished import"}
         told = await ended(everfold(*importing))
         assert told[-1].endswith("200 job(s) wait for a runner")
@@ -82,7 +82,7 @@ async def test_a_repeated_import_leaves_jobs_as_they_are_by_now(
     for item in read_export(file):
         if isinstance(item, tuple):
             pages[item[0]].append(item[1])
-    async with Log.open(server.url, namespace="back", partitions=8) as back:
+    async with Log.open(server.url, namespace="back", partitions=log.keys.partitions) as back:
         await begin_import(back, end.sha256)
         for partition, page in pages.items():
             await import_entries(back, partition, page)

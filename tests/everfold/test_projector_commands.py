@@ -26,7 +26,7 @@ async def test_status_shows_every_partition_and_what_it_is_behind(
 ) -> None:
     await make_jobs(log, 12)
     rows = [json.loads(line) for line in await ended(everfold("projector", "status", "--json"))]
-    assert [row["partition"] for row in rows] == list(range(8))
+    assert [row["partition"] for row in rows] == list(range(24))
     assert sum(row["behind_events"] for row in rows) == 12
     assert {row["owner"] for row in rows} == {""}
     running = everfold("projector")
@@ -38,7 +38,7 @@ async def test_status_shows_every_partition_and_what_it_is_behind(
 
     await eventually(is_caught_up, 30)
     shown = await ended(everfold("projector", "status"))
-    assert len(shown) == 9
+    assert len(shown) == 25
     assert "lag" in shown[0]
     assert all("projector-" in line for line in shown[1:])
 
@@ -105,7 +105,7 @@ async def test_a_projection_of_ones_own_runs_is_shown_and_rebuilt(
     told = await ended(everfold("projector", "show", PER_HOUR, "--json"))
     assert sum(json.loads(line)["state"]["succeeded"] for line in told) == 6
     told = await ended(everfold("projector", "status", "--projection", PER_HOUR, "--json"))
-    assert len(told) == 8
+    assert len(told) == 24
 
 
 @pytest.mark.parametrize(

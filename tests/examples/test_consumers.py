@@ -123,7 +123,7 @@ async def test_the_redis_cli_lines_do_what_the_page_says(log: Log) -> None:
         return cast("object", redis.execute_command(*words))  # type: ignore[no-untyped-call]
 
     partitions, create, read, again, acknowledge, pending = lines
-    assert run(partitions) == b"8"
+    assert run(partitions) == b"24"
     run(create)
     for line in (read, again):
         ((_, ((entry_id, fields),)),) = cast("Read", run(line))

@@ -59,7 +59,7 @@ async def test_a_job_is_claimed_renewed_told_and_ended_by_hand(own_server: Start
     shell = Shell(server.url)
     async with Log.open(server.url) as log:
         await log.submit({"1": {"class_type": "A", "inputs": {}}}, job_id="order-17")
-        assert shell.run(partitions) == b"8"
+        assert shell.run(partitions) == b"24"
         for load in loads:
             shell.run(load)
         name, job = cast("tuple[bytes, list[bytes | int]]", shell.run(claim))

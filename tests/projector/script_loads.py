@@ -25,7 +25,8 @@ from everfold.projector.subscribing.held import Held
 from everfold.streams.appending.log import Log
 from everfold.streams.connections.connection import Argument
 from everfold.streams.events.record import NO_ENTRY
-from everfold.streams.redis.keys import PROJECTOR_GROUP, JobsKeys
+from everfold.streams.redis.keys import PROJECTOR_GROUP
+from everfold.streams.redis.partition_keys import JobsKeys
 from everfold.streams.redis.redis_errors import command, commands
 from everfold.streams.redis.script import Script
 from tests.projector.jobs import owner_of

@@ -26,7 +26,8 @@ from everfold.projector.subscribing.held import Held
 from everfold.projector.subscribing.subscription import Subscription
 from everfold.streams.appending.log import Log
 from everfold.streams.events.record import NO_ENTRY, Recorded
-from everfold.streams.redis.keys import PROJECTOR_GROUP, JobsKeys
+from everfold.streams.redis.keys import PROJECTOR_GROUP
+from everfold.streams.redis.partition_keys import JobsKeys
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.script import Script
 from tests.projector.jobs import consuming, owner_of, read_all

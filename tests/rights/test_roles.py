@@ -215,7 +215,7 @@ async def test_who_works_in_a_namespace_makes_it(farm: Farm, role: Role) -> None
     farm.admin.flushall()
     with farm.acting_as(role):
         async with Log.open(farm.url, namespace=NS, role=role) as log:
-            assert log.keys.partitions == 8
+            assert log.keys.partitions == 24
     assert farm.refusals() == []
     assert farm.admin.exists(f"{NS}:meta")
 

@@ -154,7 +154,7 @@ async def claim_at_a_limit(log: Log) -> object:
     await log.submit(GRAPH, job_id="a", user="ada")
     await log.submit(GRAPH, job_id="b", user="ada")
     await set_limit(log, Limit("running", "user", "*", 1))
-    await command(log.redis, "SADD", log.keys.running("user", "ada"), log.keys.head("gone"))
+    await command(log.redis, "SADD", log.keys.running(0, "user", "ada"), log.keys.head("gone"))
     return await Dispatch(log, "r1").claim(0, QUEUES, 2)
 
 

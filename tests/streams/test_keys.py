@@ -8,20 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everfold.streams.redis.keys import (
-    AssetKeys,
-    JobsKeys,
-    Keyspace,
-    StatesKeys,
-    SubscriptionKeys,
-    connection_name,
-)
+from everfold.streams.nodes.slots import slot_of
+from everfold.streams.redis.keys import Keyspace, connection_name
+from everfold.streams.redis.partition_keys import AssetKeys, JobsKeys, StatesKeys, SubscriptionKeys
+from everfold.streams.redis.tags import are_spread_tags, spread_tags
 
 KEYS = Keyspace("shop", 8)
+SPREAD = Keyspace("shop", 24, spread_tags("shop", 24))
 OF_A_PARTITION = [KEYS.tag, KEYS.log, KEYS.queues, KEYS.later, KEYS.blocked]
 NO_KEYS = {
     f"Keyspace.{name}"
-    for name in ["partition_of", "tag", "jobs", "states", "subscription", "assets"]
+    for name in [
+        *("partition_of", "tag", "root_of", "all_running"),
+        *("jobs", "states", "subscription", "assets"),
+    ]
 }
 OF_A_PARTITION += [
     KEYS.deadlines,
@@ -37,6 +37,53 @@ OF_A_PARTITION += [
 def test_a_job_lives_in_the_partition_of_its_crc32(job_id: str, partitions: int) -> None:
     keys = Keyspace("shop", partitions)
     assert keys.partition_of(job_id) == crc32(job_id.encode()) % partitions
+
+
+def test_spread_partitions_lie_evenly_on_any_number_of_masters() -> None:
+    parts = [slot_of(SPREAD.log(p)) * 24 // 16384 for p in range(24)]
+    assert parts == list(range(24))
+    for masters in (2, 3, 4, 5, 7):
+        owners = [parts[p] * masters // 24 for p in range(24)]
+        counts = [owners.count(master) for master in range(masters)]
+        assert max(counts) - min(counts) <= 1
+
+
+def test_what_a_script_of_a_spread_partition_uses_lies_in_its_slot() -> None:
+    keys = [SPREAD.limits_at(3), SPREAD.paused_at(3), SPREAD.running(3, "user", "ada")]
+    keys += [SPREAD.order_at(3, "default", "low"), SPREAD.wake_at(3), SPREAD.later(3)]
+    assert len({slot_of(key) for key in keys}) == 1
+    assert len(set(SPREAD.all_running("user", "ada"))) == 24
+
+
+def test_all_keys_of_a_spread_namespace_itself_lie_in_one_slot() -> None:
+    keys = [SPREAD.meta(), SPREAD.limits(), SPREAD.paused(), SPREAD.wake(), SPREAD.runners()]
+    keys += [SPREAD.order("default", "low"), SPREAD.reserved("running user ada")]
+    assert {key[: len("{shop}:")] for key in keys} == {"{shop}:"}
+
+
+def test_scripts_of_shared_partitions_use_the_keys_of_the_namespace() -> None:
+    assert KEYS.limits_at(3) == KEYS.limits() == "shop:limits"
+    assert KEYS.paused_at(3) == KEYS.paused()
+    assert KEYS.order_at(3, "q", "low") == KEYS.order("q", "low")
+    assert KEYS.all_running("user", "ada") == ["shop:running:user:ada"]
+    assert KEYS.wake_at(3) == KEYS.wake() == "shop:wake"
+
+
+@pytest.mark.parametrize(
+    ("tags", "are_some"),
+    [
+        (("shop:0.3", "shop:1.5"), True),
+        (("shop:0.3",), False),
+        (("shop:1.3", "shop:0.5"), False),
+        (("shop:0", "shop:1"), False),
+        (("other:0.3", "other:1.5"), False),
+        (("shop:0.3", "shop:1.x"), False),
+        (("shop:0.3", "}shop:1.5"), False),
+        (("shop:0.3", "shop:1.5", ""), False),
+    ],
+)
+def test_tags_that_are_none_are_told_from_tags(tags: tuple[str, ...], are_some: bool) -> None:
+    assert are_spread_tags(tags, "shop", 2) is are_some
 
 
 @pytest.mark.parametrize("job_id", ["a", "b", "order-17"])
@@ -71,7 +118,7 @@ def test_every_key_says_of_which_type_it_is() -> None:
         for _, method in inspect.getmembers(owner, inspect.isfunction)
         if method.__doc__ and method.__qualname__ not in NO_KEYS
     ]
-    assert len(spelled) == 74
+    assert len(spelled) == 79
     for method in spelled:
         assert re.match(types, method.__doc__ or ""), method
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
 
 from everfold.streams.appending.log import Log
@@ -26,6 +27,8 @@ from tests.support.server_choice import ServerChoice
 from tests.support.servers import StartServer, own_server
 
 pytestmark = pytest.mark.anyio
+
+GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}
 
 
 async def opened(url: str, namespace: str, partitions: int | None = None) -> int:
@@ -57,6 +60,50 @@ async def test_of_two_programs_that_make_it_at_once_one_decides(
         for partitions in (2, 3, 4, 5):
             tasks.start_soon(make, partitions)
     assert len(set(found)) == 1
+
+
+async def test_a_new_namespace_has_24_partitions_and_says_their_tags(
+    redis_url: str, namespace: str
+) -> None:
+    async with Log.open(redis_url, namespace=namespace) as log:
+        assert log.keys.partitions == 24
+        assert log.keys.meta() == f"{namespace}:meta"
+        stored = await read_hash(log.redis, log.keys.meta())
+        tags = msgspec.json.decode(stored[b"tags"], type=list[str])
+        assert [f"{{{tag}}}" for tag in tags] == [log.keys.tag(p) for p in range(24)]
+
+
+async def test_a_namespace_without_tags_is_opened_as_it_was(redis_url: str, namespace: str) -> None:
+    await _hset(redis_url, f"{namespace}:meta", "partitions", "8", "schema", "2", "generation", "g")
+    async with Log.open(redis_url, namespace=namespace) as log:
+        assert (log.keys.partitions, log.keys.tag(7)) == (8, f"{{{namespace}:7}}")
+        assert (await log.submit(GRAPH)).created
+
+
+async def test_a_spread_namespace_is_read_as_it_was_made(redis_url: str, namespace: str) -> None:
+    async with Log.open(redis_url, namespace=namespace, partitions=5, spread=True) as log:
+        assert log.keys.meta() == f"{{{namespace}}}:meta"
+        assert log.keys.is_spread
+        async with Log.open(redis_url, namespace=namespace) as again:
+            assert again.keys == log.keys
+            assert again.generation == log.generation
+        await command(log.redis, "DEL", log.keys.meta())
+        await log.check_level()
+        async with Log.open(redis_url, namespace=namespace, spread=True) as later:
+            assert later.keys == log.keys
+
+
+async def test_tags_that_another_program_chose_are_used(redis_url: str, namespace: str) -> None:
+    tags = [f"{namespace}:0.77", f"{namespace}:1.78"]
+    stored = ("partitions", "2", "schema", "2", "tags", msgspec.json.encode(tags))
+    await _hset(redis_url, f"{{{namespace}}}:meta", *stored)
+    async with Log.open(redis_url, namespace=namespace) as log:
+        assert log.keys.tags == tuple(tags)
+
+
+async def _hset(url: str, key: str, *fields: str | bytes) -> None:
+    async with Log.open(url, namespace="any") as log:
+        await command(log.redis, "HSET", key, *fields)
 
 
 async def test_a_newer_schema_is_refused(redis_url: str, namespace: str) -> None:
@@ -144,7 +191,7 @@ async def test_what_a_namespace_says_of_itself_may_be_garbage(
     redis_url: str, namespace: str
 ) -> None:
     async with Log.open(redis_url, namespace=namespace) as log:
-        for field in ("partitions", "schema"):
+        for field in ("partitions", "schema", "tags"):
             before = await command(log.redis, "HGET", log.keys.meta(), field)
             for text in ("", "0", "-1", "x", "²", b"\xff\n", "9" * 400, "1.5", "x" * 1_000_000):
                 await command(log.redis, "HSET", log.keys.meta(), field, text)

@@ -166,6 +166,9 @@ def _of_partition(keys: Keyspace, partition: int) -> Iterator[Stored]:
     yield Stored(keys.clock(partition), "hash", fields=CLOCK)
     yield Stored(keys.workflows(partition), "hash", _number)
     yield Stored(keys.skipped(partition), "hash", decoder(Skip))
+    if keys.is_spread:
+        yield Stored(keys.limits_at(partition), "hash", _limit)
+        yield Stored(keys.paused_at(partition), "hash", decoder(Pause))
     yield from _of_assets(keys, partition)
     yield Stored(keys.parked(partition), "hash", decoder(Parked))
     yield Stored(keys.jobs(partition).index(), "zset")
@@ -191,9 +194,11 @@ async def _named(log: Log, partition: int, described: list[str]) -> list[Stored]
     """
     keys, found = log.keys, list[Stored]()
     for queue in await _names(log, "SMEMBERS", keys.queues(partition)):
-        if partition == 0:
-            found.append(Stored(keys.running("queue", queue), "set"))
-            found += [Stored(keys.order(queue, priority), "zset") for priority in PRIORITIES]
+        if partition == 0 or keys.is_spread:
+            found.append(Stored(keys.running(partition, "queue", queue), "set"))
+            orders = [keys.order_at(partition, queue, priority) for priority in PRIORITIES]
+            orders += [keys.order(queue, priority) for priority in PRIORITIES]
+            found += [Stored(order, "zset") for order in dict.fromkeys(orders)]
         found.append(Stored(keys.waiting(partition, queue), "zset"))
         found.append(Stored(keys.lines(partition, queue), "zset"))
         lines = await _names(log, "ZRANGE", keys.lines(partition, queue), 0, LINES_LIMIT)

@@ -17,6 +17,9 @@ async def acl(
     aclfile: Annotated[
         bool, Parameter(help="Print it as a line of Redis' aclfile, which has one for each user.")
     ] = False,
+    cluster: Annotated[
+        bool, Parameter(help="For a namespace on Redis Cluster, whose keys are laid out otherwise.")
+    ] = False,
     session: Session = DEFAULT,
 ) -> None:
     """Print the least rights that a role needs on the server, as ACL SETUSER.
@@ -30,6 +33,6 @@ async def acl(
     role
         What the user is for.
     """
-    access = Access(role, session.namespace)
+    access = Access(role, session.namespace, cluster)
     line = access.file_line() if aclfile else access.line()
     session.tell({"role": role, "rules": access.rules()}, line)

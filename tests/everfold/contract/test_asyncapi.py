@@ -57,10 +57,10 @@ def test_the_address_is_the_key_of_the_log_with_each_parameter_described() -> No
     assert re.findall(r"{(.+?)}", channel["address"]) == list(channel["parameters"])
     [parameter] = channel["parameters"].values()
     addresses = [channel["address"].format(hashTag=tag) for tag in parameter["examples"]]
-    keys = Keyspace("everfold", 8)
-    assert addresses == [keys.log(0), keys.log(7)]
+    keys = Keyspace("everfold", 24)
+    assert addresses == [keys.log(0), keys.log(23)]
     key = channel["x-redis-stream"]["key"]
-    assert key.replace("<namespace>", "everfold").replace("<partition>", "0") == keys.log(0)
+    assert key.replace("<tag of the partition>", "everfold:0") == keys.log(0)
 
 
 def test_what_is_sent_is_what_is_received_and_each_event_has_one_sender() -> None:

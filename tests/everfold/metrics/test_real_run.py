@@ -121,8 +121,8 @@ async def test_names_that_users_make_up_are_data(stack: Stack) -> None:
 async def test_a_scrape_of_a_thousand_queues_asks_little(server: OwnServer) -> None:
     async with Log.open(server.url) as log, Everfold.connect(server.url) as everfold:
         for number in range(1_100):
-            await command(log.redis, "SADD", log.keys.queues(number % 8), f"q{number:04}")
-            waiting = log.keys.waiting(number % 8, f"q{number:04}")
+            await command(log.redis, "SADD", log.keys.queues(number % 24), f"q{number:04}")
+            waiting = log.keys.waiting(number % 24, f"q{number:04}")
             await command(log.redis, "EVAL", MANY_WAIT, 1, waiting, 100)
         sampled = Sampled(everfold)
         await command(log.redis, "CONFIG", "RESETSTAT")

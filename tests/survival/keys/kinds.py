@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from everfold.streams.redis.keys import AssetKeys, JobsKeys, Keyspace, StatesKeys, SubscriptionKeys
+from everfold.streams.redis.keys import Keyspace
+from everfold.streams.redis.partition_keys import AssetKeys, JobsKeys, StatesKeys, SubscriptionKeys
 
 SUBSCRIPTION, PROJECTION = "notes", "counts"
 
@@ -71,11 +72,16 @@ KINDS = {
     "lost_writes": Kind(NAMESPACE),
     "servers": Kind(NAMESPACE),
     "wake": Kind(NAMESPACE),
+    "wake_at": Kind(NAMESPACE),
     "listening": Kind(NAMESPACE),
     "limits": Kind(NAMESPACE),
+    "limits_at": Kind(NAMESPACE),
     "running": Kind(NAMESPACE),
+    "reserved": Kind(NAMESPACE),
     "order": Kind(NAMESPACE),
+    "order_at": Kind(NAMESPACE),
     "paused": Kind(NAMESPACE),
+    "paused_at": Kind(NAMESPACE),
     "hidden": Kind(NAMESPACE),
     "user_keys": Kind(NAMESPACE),
     "erasures": Kind(NAMESPACE),
@@ -160,6 +166,7 @@ def key_of(keys: Keyspace, name: str, partition: int, job_id: str = "", sha: str
         "owner": "",
         "user": "",
         "place": "x",
+        "what": "running queue default",
         "name": {"unmoved": "later", "running": "default"}.get(method, "jobs"),
     }
     make: Callable[..., str] = getattr(roots[owner], method)
