@@ -1,0 +1,96 @@
+"""A primary that becomes a replica behind its address: whoever is connected to it goes on at the
+next one, though nobody cuts their connections."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import cast
+
+import anyio
+import pytest
+
+from everfold.streams.appending.log import Log
+from everfold.streams.reading.reader import job_events, tail
+from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.server import connect
+from tests.support.fault_proxy import FaultProxy
+from tests.support.programs import StartProgram
+from tests.support.runner_program import Leases
+from tests.support.servers import OwnServer, StartServer
+from tests.support.stack import Stack
+from tests.support.wait import eventually
+
+pytestmark = [pytest.mark.anyio, pytest.mark.long]
+
+
+async def told(server: OwnServer, *words: str) -> bytes:
+    redis = connect(server.url)
+    try:
+        return cast("bytes", await command(redis, *words))
+    finally:
+        await redis.aclose()
+
+
+async def is_in_sync(server: OwnServer) -> bool:
+    said = await told(server, "INFO", "replication")
+    return b"role:slave" in said and b"master_link_status:up" in said
+
+
+async def swap(old: OwnServer, new: OwnServer, proxy: FaultProxy) -> None:
+    """Make `new` the primary of `old`, and lead new connections to it."""
+    await told(new, "REPLICAOF", "NO", "ONE")
+    proxy.target = new.url
+    await told(old, "REPLICAOF", *_place(new))
+
+
+def _place(server: OwnServer) -> tuple[str, str]:
+    host, _, port = server.url.partition("://")[2].partition("/")[0].rpartition(":")
+    return host, port
+
+
+async def test_jobs_go_on_within_seconds_and_no_process_ends(
+    own_server: StartServer,
+    namespace: str,
+    start_program: StartProgram,
+    tmp_path: Path,
+    leases: Leases,
+) -> None:
+    first, second = own_server(tcp=True), own_server(tcp=True)
+    await told(second, "REPLICAOF", *_place(first))
+    await eventually(lambda: is_in_sync(second), 20.0)
+    async with (
+        FaultProxy(first.url) as proxy,
+        Log.open(proxy.url, namespace=namespace) as log,
+    ):
+        stack = Stack(log, start_program, tmp_path, redis_url=proxy.url, leases=leases)
+        comfy = await stack.comfy()
+        programs = [await stack.runner(comfy), await stack.projector()]
+        early = [await stack.submit(0.2) for _ in range(3)]
+        seen = list[str]()
+
+        async def watch() -> None:
+            async with tail(log) as pages:
+                async for page in pages:
+                    seen.extend(record.entry_id for record in page)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watch)
+            await swap(first, second, proxy)
+            began_s = time.monotonic()
+            late = await stack.submit(0.2)
+            took_s = time.monotonic() - began_s
+            for job_id in (*early, late):
+                await stack.until(job_id, "succeeded", 30.0)
+            ids = {record.entry_id for record in await job_events(log, late)}
+            await eventually(lambda: ids <= set(seen), 20.0)
+            tasks.cancel_scope.cancel()
+        assert took_s < 5.0
+        for program in programs:
+            assert program.exit_code is None
+
+        async def nobody_is_left() -> bool:
+            lines = (await told(first, "CLIENT", "LIST")).splitlines()
+            return not [line for line in lines if b"name=everfold:" in line]
+
+        await eventually(nobody_is_left, 10.0)
