@@ -1,18 +1,20 @@
 """Whether a queue of a million waiting jobs is as fast as one of ten thousand.
 
-The same operations at two servers, call by call in turns, on 24 partitions: get a job, a page of a
-list (of all, and of one user), a job's position, a claim as a runner does it, and a trim.
+The same operations at two servers, in turns, on 24 partitions: get a job, a page of a list (of all,
+and of one user), a job's position, a claim as a runner does it, and a trim. What counts is the
+processor time of a call, here and at the server.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
 from msgspec import Struct
 
+from benchmarks.cpu import own_cpu_s, servers_cpu_s
 from benchmarks.open_jobs import add_open_jobs
 from benchmarks.server import bench_server
 from benchmarks.table import Ratio, ratio
@@ -26,8 +28,8 @@ from everfold.streams.retention.trimming import trim
 FEW, PARTITIONS = 10_000, 24
 FLAT = 1.2
 
-WARM = 20
-"""Calls of each operation that are not counted: connections, scripts."""
+BLOCK = 20
+"""Calls that are measured together; the first of each operation are not counted: connections."""
 
 Operation = Callable[[int], Awaitable[object]]
 
@@ -43,29 +45,36 @@ class ManyOpenFigures(Struct, frozen=True):
     """Memory of the server for each of the many."""
 
 
-class _Held(Struct, frozen=True):
-    operations: dict[str, Operation]
-    filled_s: float
-    bytes_per_job: float
+class _Held:
+    """A server with many jobs, and what is done there."""
+
+    def __init__(self, everfold: Everfold, jobs: list[str], filled_s: float, size: float) -> None:
+        self.filled_s, self.bytes_per_job = filled_s, size
+        self.calls = _operations(everfold, jobs)
+        self._redis = everfold.log.redis
+
+    async def cost_ms(self, name: str, first: int) -> float:
+        """Return the processor time of a call, on average over a block of them."""
+        before_s = own_cpu_s() + sum(await servers_cpu_s(self._redis))
+        for step in range(first, first + BLOCK):
+            await self.calls[name](step)
+        used_s = own_cpu_s() + sum(await servers_cpu_s(self._redis)) - before_s
+        return used_s / BLOCK * 1000
 
 
 async def measure_many_open(many: int, calls: int) -> ManyOpenFigures:
     async with _holding(FEW) as few, _holding(many) as lot:
-        times: dict[str, tuple[list[float], list[float]]] = {
-            name: ([], []) for name in few.operations
-        }
-        for step in range(WARM + calls):
-            for name, found in times.items():
-                # Which of both comes first changes: the second one finds warmer caches.
-                sides = ((few, found[0]), (lot, found[1]))
-                for held, seconds in sides if step % 2 else reversed(sides):
-                    taken_s = await _seconds(held.operations[name], step)
-                    if step >= WARM:
-                        seconds.append(taken_s * 1000)
+        costs: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in few.calls}
+        for turn in range(1 + calls // BLOCK):
+            for name, found in costs.items():
+                for held, ms in ((few, found[0]), (lot, found[1])):
+                    cost_ms = await held.cost_ms(name, turn * BLOCK)
+                    if turn:
+                        ms.append(cost_ms)
     beside = f"{FEW:,} open jobs"
     ratios = [
-        ratio(name, large, small, unit="ms", beside=beside, at_most=FLAT, of=_calm)
-        for name, (small, large) in times.items()
+        ratio(name, large, small, unit="ms of processor time", beside=beside, at_most=FLAT)
+        for name, (small, large) in costs.items()
     ]
     return ManyOpenFigures(FEW, many, PARTITIONS, ratios, lot.filled_s, lot.bytes_per_job)
 
@@ -81,7 +90,7 @@ async def _holding(count: int) -> AsyncIterator[_Held]:
             jobs = await add_open_jobs(everfold, count)
             filled_s = time.perf_counter() - began_s
             size = (await _used(everfold) - empty) / count
-            yield _Held(_operations(everfold, jobs), filled_s, size)
+            yield _Held(everfold, jobs, filled_s, size)
 
 
 async def _without_a_log_file(url: str) -> None:
@@ -107,22 +116,11 @@ def _operations(everfold: Everfold, jobs: list[str]) -> dict[str, Operation]:
     return {
         "get": lambda step: everfold.get(jobs[step % len(jobs)]),
         "list, 50 queued": lambda _: everfold.list(statuses=["queued"], limit=50),
-        "list, 10 of one user": lambda step: everfold.list(user=f"user-{step % 100}", limit=10),
+        "list, 10 of one user": lambda step: everfold.list(user=f"user-{step % 1_000}", limit=10),
         "position": lambda step: everfold.position(jobs[-1 - step % 500]),
         "claim": claim,
         "trim": lambda step: partial(trim, log, step % PARTITIONS, 0.0, needs_archive=False)(),
     }
-
-
-def _calm(times: Sequence[float]) -> float:
-    """Return what one in ten calls stays below: the machine does other things, too."""
-    return sorted(times)[len(times) // 10]
-
-
-async def _seconds(call: Operation, step: int) -> float:
-    started_s = time.perf_counter()
-    await call(step)
-    return time.perf_counter() - started_s
 
 
 def report(found: ManyOpenFigures) -> str:

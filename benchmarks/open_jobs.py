@@ -21,7 +21,8 @@ from everfold.streams.connections.connection import Argument
 from everfold.streams.redis.redis_errors import command, read_hash
 
 GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}
-USERS = 1_000
+EACH_OF = 10
+"""Jobs of each user."""
 AT_ONCE = 1_000
 
 _COPY = """
@@ -50,15 +51,15 @@ end
 
 
 async def add_open_jobs(everfold: Everfold, count: int) -> list[str]:
-    """Add so many waiting jobs of USERS users; return the ids of about a thousand of them."""
+    """Add so many waiting jobs, EACH_OF of each user; return the ids of about a thousand."""
     model = (await everfold.submit(GRAPH)).job_id
     await project(everfold.log)
     by_partition: dict[int, list[str]] = {}
-    some = list[str]()
+    some, users = list[str](), max(1, count // EACH_OF)
     for number in range(count):
         job_id = str(uuid.uuid4())
         of_partition = by_partition.setdefault(everfold.log.keys.partition_of(job_id), [])
-        of_partition.append(f"{job_id} user-{number % USERS}")
+        of_partition.append(f"{job_id} user-{number % users}")
         if number % max(1, count // 1_000) == 0:
             some.append(job_id)
     for partition, jobs in by_partition.items():

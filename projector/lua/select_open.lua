@@ -49,10 +49,10 @@ if is_rare then
   for _, row in ipairs(rows) do if not take(row[1], row[2], group) then break end end
   return outcome
 end
-local offset, page = 0, nil
+local offset, page, at_once = 0, nil, math.max(20, math.min(200, 2 * most))
 repeat
-  page = redis.call('ZREVRANGEBYSCORE', active, ARGV[2], ARGV[4], 'WITHSCORES', 'LIMIT', offset, 200)
+  page = redis.call('ZREVRANGEBYSCORE', active, ARGV[2], ARGV[4], 'WITHSCORES', 'LIMIT', offset, at_once)
   for i = 1, #page, 2 do if not take(tonumber(page[i + 1]), page[i], nil) then return outcome end end
-  offset = offset + 200
-until #page < 400
+  offset = offset + at_once
+until #page < 2 * at_once
 return outcome
