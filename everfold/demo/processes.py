@@ -6,7 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import anyio
@@ -35,7 +35,9 @@ class DemoProcess:
 
 
 class DemoProcesses:
-    def __init__(self, redis_url: str, namespace: str, folder: Path) -> None:
+    def __init__(
+        self, redis_url: str, namespace: str, folder: Path, settings: Mapping[str, str]
+    ) -> None:
         self._environ = {
             **os.environ,
             "REDIS_URL": redis_url,
@@ -44,6 +46,7 @@ class DemoProcesses:
             "EVERFOLD_ASSETS": str(assets_of(folder)),
             "PYTHONUNBUFFERED": "1",
             "EVERFOLD_LOG": "ERROR",
+            **settings,
         }
         self._folder = folder
         self._all: list[DemoProcess] = []
@@ -93,10 +96,13 @@ class DemoProcesses:
 
 @contextlib.asynccontextmanager
 async def demo_processes(
-    redis_url: str, namespace: str, folder: Path
+    redis_url: str, namespace: str, folder: Path, **settings: str
 ) -> AsyncIterator[DemoProcesses]:
-    """Give an object that starts the demo's processes, all of which end with the context."""
-    made = DemoProcesses(redis_url, namespace, folder)
+    """Give an object that starts the demo's processes, all of which end with the context.
+
+    `settings` are more variables of their environment.
+    """
+    made = DemoProcesses(redis_url, namespace, folder, settings)
     try:
         yield made
     finally:

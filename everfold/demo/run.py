@@ -70,7 +70,7 @@ class Demo:
                 await self._cancel_one()
                 recovery_s = await self._kill_one(runners)
                 while_drained = await self._drain(slow)
-                ledger = [row for url in comfys for row in await _ledger(url)]
+                ledger = [row for url in comfys for row in await read_ledger(url)]
                 blurred_at = self._blurred_at()
                 await self._lose_one(comfys)
                 await self._until_all_ended()
@@ -84,7 +84,7 @@ class Demo:
         return summarize(
             self.jobs,
             {job_id: job.meant_to for job_id, job in self._demo_jobs.items()},
-            [row for url in comfys for row in await _ledger(url)],
+            [row for url in comfys for row in await read_ledger(url)],
             seen=seen,
             recovery_s=recovery_s,
             images=await self._save_pictures(),
@@ -185,7 +185,7 @@ class Demo:
         self._say("slow drained: it ends what it has, and gets nothing new")
         before_s = time.time() + DRAINED_WITHIN_S
         await self._until_all_ended()
-        sent = [row for row in await _ledger(slow) if _second(row, "accepted_at") > before_s]
+        sent = [row for row in await read_ledger(slow) if _second(row, "accepted_at") > before_s]
         await self._everfold.return_backend(slow)
         self._say("slow is back in service")
         return len(sent)
@@ -230,7 +230,8 @@ class Demo:
         await self._until(lambda: bool(self.jobs) and all(job.is_terminal for job in self.jobs))
 
 
-async def _ledger(url: str) -> list[dict[str, object]]:
+async def read_ledger(url: str) -> list[dict[str, object]]:
+    """Return what a simulator has accepted and executed. Raises Unavailable."""
     try:
         async with httpx.AsyncClient() as client:
             rows: list[dict[str, object]] = (await client.get(f"{url}/simulator/ledger")).json()

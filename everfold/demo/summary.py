@@ -71,7 +71,7 @@ def summarize(
         canceled=statuses["canceled"],
         recovered=sum(1 for job in jobs if job.recovered),
         moved=sum(1 for job in jobs if job.losses),
-        executed_twice=_executed_twice(ledger),
+        executed_twice=count_executed_twice(ledger),
         lost=len(meant) - sum(1 for job in jobs if job.is_terminal),
         as_meant=all(meant[job.job_id] == job.status for job in jobs),
         seen=seen,
@@ -89,6 +89,7 @@ def job_of(row: Mapping[str, object]) -> str:
     return str(about.get("job_id", "?"))
 
 
-def _executed_twice(ledger: Sequence[Mapping[str, object]]) -> int:
+def count_executed_twice(ledger: Sequence[Mapping[str, object]]) -> int:
+    """Return how many jobs were executed more than once."""
     executions = Counter(job_of(row) for row in ledger if row.get("started_at"))
     return sum(1 for count in executions.values() if count > 1)

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from everfold.commands.operate.demo import shown
+from everfold.demo.failover import FailoverSummary
 from everfold.demo.summary import Seen, summarize
 from everfold.projector.job.job import Job
 from tests.support.programs import StartProgram
@@ -36,17 +38,45 @@ async def test_the_demo_ends_well_and_says_so(start_program: StartProgram, tmp_p
 
 
 @pytest.mark.long
+async def test_the_demo_of_a_failover_loses_nothing_and_says_so(
+    start_program: StartProgram, tmp_path: Path
+) -> None:
+    call = ("-m", "everfold", "demo", "--failover", "--json", "--folder", str(tmp_path))
+    demo = start_program(*call)
+    assert await demo.end(within_s=170) == 0, demo
+    *steps, summary = [json.loads(line) for line in demo.lines]
+    assert any("killed with SIGKILL" in step["what"] for step in steps), steps
+    counts = ("acknowledged", "succeeded", "lost", "executed_twice")
+    assert [summary[name] for name in counts] == [24, 24, 0, 0]
+    assert 0 < summary["during"] < 24
+    assert summary["still_s"] > 0.5
+    assert summary["primary"] in ("b", "c")
+    assert summary["ok"] is True
+    assert processes_of(tmp_path) == []
+
+
+@pytest.mark.long
 @pytest.mark.parametrize(
-    ("number", "after"), [(signal.SIGTERM, "start"), (signal.SIGHUP, "two runners")]
+    ("number", "after", "options"),
+    [
+        (signal.SIGTERM, "start", ()),
+        (signal.SIGHUP, "two runners", ()),
+        (signal.SIGINT, "start", ("--failover",)),
+        (signal.SIGTERM, "killed with SIGKILL", ("--failover",)),
+    ],
 )
 async def test_a_demo_that_a_signal_ends_leaves_no_process(
-    start_program: StartProgram, tmp_path: Path, number: signal.Signals, after: str
+    start_program: StartProgram,
+    tmp_path: Path,
+    number: signal.Signals,
+    after: str,
+    options: tuple[str, ...],
 ) -> None:
-    demo = start_program("-m", "everfold", "demo", "--folder", str(tmp_path))
+    demo = start_program("-m", "everfold", "demo", "--folder", str(tmp_path), *options)
     if after == "start":
         await eventually(lambda: processes_of(tmp_path), 30)
     else:
-        await demo.line(after, within_s=60)
+        await demo.line(after, within_s=90)
     demo.send(number)
     assert await demo.end(within_s=30) == 130, demo
     assert "Traceback" not in str(demo)
@@ -116,3 +146,32 @@ def test_the_summary_sees_a_job_that_ended_otherwise_than_meant() -> None:
 def test_the_summary_sees_a_job_at_a_server_that_may_not_have_it(fault: str) -> None:
     seen = replace(WELL, **{fault: 1})
     assert judged([A, B], [], seen) == (0, 0, False)
+
+
+def picture_job(number: int, is_open: bool = False) -> Job:
+    return Job(job_id=str(number), status="queued" if is_open else "succeeded")
+
+
+def test_of_many_jobs_those_that_have_not_ended_and_the_newest_are_shown() -> None:
+    jobs = [picture_job(n, is_open=n < 2) for n in range(40)]
+    assert [job.job_id for job in shown(jobs, 4)] == ["0", "1", "38", "39"]
+    assert shown(jobs[:3], 4) == jobs[:3]
+    assert len(shown([picture_job(n, is_open=True) for n in range(40)], 4)) == 4
+
+
+GOOD = FailoverSummary(
+    acknowledged=2,
+    during=1,
+    succeeded=2,
+    lost=0,
+    executed_twice=0,
+    still_s=3.0,
+    primary="b",
+    seconds=9.0,
+)
+
+
+@pytest.mark.parametrize("wrong", [{"lost": 1}, {"executed_twice": 1}, {"succeeded": 1}])
+def test_a_failover_that_lost_or_repeated_something_is_not_good(wrong: dict[str, int]) -> None:
+    assert GOOD.is_good
+    assert not replace(GOOD, **wrong).is_good

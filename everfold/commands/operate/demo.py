@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import anyio
 import msgspec
@@ -17,11 +19,15 @@ from everfold.commands.formats import bar, doing, percent, status
 from everfold.commands.options import Json
 from everfold.commands.output import Part, console, emit, is_terminal, say, styled, table
 from everfold.commands.process.process import INTERRUPTED, ending_signals
+from everfold.demo.failover import Failover, FailoverSummary
 from everfold.demo.jobs import BLUR
-from everfold.demo.processes import DemoProcesses, assets_of, demo_processes
+from everfold.demo.processes import assets_of, demo_processes
 from everfold.demo.run import Demo
+from everfold.demo.service import sentinel_service
 from everfold.demo.summary import Summary
 from everfold.embedded import embedded_server
+from everfold.embedded.data_folder import DataFolder
+from everfold.embedded.resolve import choose_engine
 from everfold.projector.job.job import Job
 from everfold.streams.errors import Unavailable
 
@@ -32,8 +38,27 @@ if TYPE_CHECKING:
 NAMESPACE = "demo"
 REFRESH_S = 0.1
 
+SHOWN = 14
+"""Rows of the table, at most."""
 
-async def demo(*, folder: Path | None = None, json: Json = False) -> int:
+S = TypeVar("S", Summary, FailoverSummary)
+S_co = TypeVar("S_co", covariant=True)
+
+
+class Course(Protocol[S_co]):
+    """What happens in a demo, and the jobs that are to be seen meanwhile."""
+
+    @property
+    def jobs(self) -> list[Job]: ...
+
+    def name_of(self, job: Job) -> str: ...
+
+    def server_of(self, job: Job) -> str: ...
+
+    async def run(self) -> S_co: ...
+
+
+async def demo(*, folder: Path | None = None, failover: bool = False, json: Json = False) -> int:
     """See thirteen jobs survive the kill -9 of a runner and the loss of a ComfyUI.
 
     Starts its own embedded server, two unlike simulators of ComfyUI, a projector and two runners.
@@ -41,14 +66,21 @@ async def demo(*, folder: Path | None = None, json: Json = False) -> int:
     about 30 seconds. The exit code is 0 only if no job was lost or executed twice, and each ran
     where it may. With --json the last line is the summary.
 
+    With --failover it starts a primary, two replicas and three Sentinels instead, submits jobs all
+    the time, and kills the primary in the middle: the table goes on, and the end says how many
+    submits were acknowledged, lost or run twice, and for how long no write was.
+
     Parameters
     ----------
     folder
         The folder for the pictures. Default: a new temporary one.
+    failover
+        Kill the primary of a Sentinel service in mid-run, and count what is acknowledged and lost.
     """
     place = folder or Path(tempfile.mkdtemp(prefix="everfold-demo-"))
     place.mkdir(parents=True, exist_ok=True)
-    summary = await _played_until_signal(place, json)
+    play = _played_failover if failover else _played
+    summary = await _played_until_signal(partial(play, place, json))
     if summary is None:
         return INTERRUPTED
     if json:
@@ -59,7 +91,9 @@ async def demo(*, folder: Path | None = None, json: Json = False) -> int:
     return 0 if summary.is_good else 1
 
 
-async def _played_until_signal(place: Path, json: bool) -> Summary | None:
+async def _played_until_signal(
+    play: Callable[[], Awaitable[Summary | FailoverSummary]],
+) -> Summary | FailoverSummary | None:
     """Play the demo; after a signal end all of its processes, and return None."""
     summary = None
     async with anyio.create_task_group() as tasks, ending_signals(signal.SIGHUP) as signals:
@@ -69,7 +103,7 @@ async def _played_until_signal(place: Path, json: bool) -> Summary | None:
             tasks.cancel_scope.cancel()
 
         tasks.start_soon(obey)
-        summary = await _played(place, json)
+        summary = await play()
         tasks.cancel_scope.cancel()
     return summary
 
@@ -80,22 +114,36 @@ async def _played(place: Path, json: bool) -> Summary:
         Everfold.connect(server.url, namespace=NAMESPACE, assets=assets_of(place)) as everfold,
         demo_processes(server.url, NAMESPACE, place) as processes,
     ):
-        return await Show(everfold, processes, place, json=json).run()
+        return await Show(lambda say: Demo(everfold, processes, place, say), json=json).run()
 
 
-class Show:
-    """The live picture of a demo: a table in a terminal, plain lines elsewhere."""
+async def _played_failover(place: Path, json: bool) -> FailoverSummary:
+    engine = choose_engine(DataFolder(place / "redis"), os.environ)
+    async with (
+        sentinel_service(engine, place / "redis") as service,
+        Everfold.connect(
+            service.url, namespace=NAMESPACE, assets=assets_of(place), replicas=1
+        ) as everfold,
+        demo_processes(service.url, NAMESPACE, place, EVERFOLD_REPLICAS="1") as processes,
+    ):
+        show = Show(lambda say: Failover(everfold, processes, service, place, say), json=json)
+        return await show.run()
 
-    def __init__(
-        self, everfold: Everfold, processes: DemoProcesses, folder: Path, *, json: bool
-    ) -> None:
-        self._demo = Demo(everfold, processes, folder, self._say)
+
+class Show(Generic[S]):
+    """The live picture of a demo: a table in a terminal, plain lines elsewhere.
+
+    `course` makes it; it is given what it is to call with each thing that happens.
+    """
+
+    def __init__(self, course: Callable[[Callable[[str], None]], Course[S]], *, json: bool) -> None:
+        self._demo: Course[S] = course(self._say)
         self._json = json
         self._is_drawn = is_terminal() and not json
         self._started_s = time.monotonic()
         self._said: list[tuple[Part, ...]] = []
 
-    async def run(self) -> Summary:
+    async def run(self) -> S:
         """Raises Unavailable when a process does not start, or the demo does not end."""
         try:
             summary = await (self._play_live() if self._is_drawn else self._demo.run())
@@ -105,7 +153,7 @@ class Show:
             raise errors.exceptions[0] from None
         return summary
 
-    async def _play_live(self) -> Summary:
+    async def _play_live(self) -> S:
         from rich.live import Live
 
         with Live(console=console(), auto_refresh=False) as live:
@@ -142,8 +190,16 @@ class Show:
             "runner": _runner,
             "doing": doing,
         }
-        jobs = table(self._demo.jobs, columns, wrap=())
+        jobs = table(shown(self._demo.jobs), columns, wrap=())
         return Group(*(styled(*line) for line in self._said), "", jobs)
+
+
+def shown(jobs: Sequence[Job], most: int = SHOWN) -> Sequence[Job]:
+    """Return the jobs that fit into most terminals: all that have not ended, and the newest."""
+    still = [job for job in jobs if not job.is_terminal][:most]
+    ended = [job for job in jobs if job.is_terminal]
+    kept = {job.job_id for job in (*still, *ended[len(ended) + len(still) - most :])}
+    return jobs if len(jobs) <= most else [job for job in jobs if job.job_id in kept]
 
 
 def _runner(job: Job) -> Part:
@@ -153,9 +209,36 @@ def _runner(job: Job) -> Part:
     return (f"{name} took over".strip(), "bold yellow") if job.recovered else name
 
 
-def _lines(summary: Summary) -> Iterator[tuple[Part, ...]]:
+def _lines(summary: Summary | FailoverSummary) -> Iterator[tuple[Part, ...]]:
+    rows = _of_failover(summary) if isinstance(summary, FailoverSummary) else _of_demo(summary)
+    yield ("",)
+    for count, words in rows:
+        yield (f"{count:>4}", "bold"), f"  {words}"
+    if isinstance(summary, Summary):
+        yield ("      those of a job of yours: everfold jobs outputs JOB --to FOLDER",)
+    end = "all as it should be" if summary.is_good else "NOT as it should be"
+    yield ((f"      {end}, in {summary.seconds} s", "green" if summary.is_good else "red"),)
+
+
+Rows = Sequence[tuple[int | float, str]]
+
+
+def _of_failover(summary: FailoverSummary) -> Rows:
+    return (
+        (summary.acknowledged, f"submits acknowledged, {summary.during} of them after the kill"),
+        (summary.succeeded, "succeeded"),
+        (summary.lost, "lost"),
+        (summary.executed_twice, "executed twice"),
+        (
+            summary.still_s,
+            f"s without an acknowledged write; {summary.primary} is the primary now",
+        ),
+    )
+
+
+def _of_demo(summary: Summary) -> Rows:
     seen = summary.seen
-    rows = (
+    return (
         (summary.submitted, "submitted"),
         (summary.succeeded, "succeeded"),
         (summary.images, f"pictures stored, and saved in {summary.outputs}"),
@@ -169,9 +252,3 @@ def _lines(summary: Summary) -> Iterator[tuple[Part, ...]]:
         (summary.executed_twice, "executed twice"),
         (summary.lost, "lost"),
     )
-    yield ("",)
-    for count, words in rows:
-        yield (f"{count:>4}", "bold"), f"  {words}"
-    yield ("      those of a job of yours: everfold jobs outputs JOB --to FOLDER",)
-    end = "all as it should be" if summary.is_good else "NOT as it should be"
-    yield ((f"      {end}, in {summary.seconds} s", "green" if summary.is_good else "red"),)
