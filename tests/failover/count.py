@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
-from everfold.streams.retention.lost_writes import lost_writes
 from msgspec import Struct
 
 from everfold.streams.appending.log import Log

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import anyio
-from everfold.streams.retention.lost_writes import lost_writes
 from msgspec import Struct
 
 from everfold.embedded.engines import Engine
