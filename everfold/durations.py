@@ -36,3 +36,8 @@ def duration_text(seconds: float) -> str:
             more = rest % size // smaller
             return f"{rest // size:,} {unit}" + (f" {more} {name}" if more else "")
     return f"{rest} s"
+
+
+def span_text(seconds: float) -> str:
+    """Return a time span as all output writes it; less than a second counts as none."""
+    return duration_text(seconds if seconds >= 1 else 0)

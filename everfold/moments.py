@@ -43,3 +43,8 @@ def moment_of(time_ms: int) -> datetime | None:
 def rfc3339(moment: datetime) -> str:
     """Return a moment of UTC with its milliseconds, such as 2026-01-31T12:00:00.000Z."""
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def moment_text(time_ms: int) -> str:
+    """Return a moment's date and time of day on this machine."""
+    return f"{datetime.fromtimestamp(time_ms / 1000, UTC).astimezone():%Y-%m-%d %H:%M:%S}"

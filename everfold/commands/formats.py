@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from everfold.commands.output import Cell, Part
-from everfold.durations import duration_text
+from everfold.durations import span_text
 from everfold.projector.job.job import Job
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.json_text import NotJson, decoder, read_json
@@ -101,17 +101,12 @@ def ago(time_ms: int) -> str:
 
 def span(seconds: float) -> str:
     """Return a time span as all output writes it; less than a second counts as none."""
-    return duration_text(seconds if seconds >= 1 else 0)
+    return span_text(seconds)
 
 
 def clock(time_ms: int) -> str:
     """Return a moment's time of day on this machine."""
     return f"{datetime.fromtimestamp(time_ms / 1000, UTC).astimezone():%H:%M:%S.%f}"[:-3]
-
-
-def moment_text(time_ms: int) -> str:
-    """Return a moment's date and time of day on this machine."""
-    return f"{datetime.fromtimestamp(time_ms / 1000, UTC).astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def event_line(record: Recorded) -> tuple[Part, ...]:

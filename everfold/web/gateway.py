@@ -26,6 +26,7 @@ from everfold.web.farm.farm_feed import FarmFeed
 from everfold.web.feeds.feeds import Feeds
 from everfold.web.listing import Listing
 from everfold.web.looks import Look, Looks
+from everfold.web.own.doctor.examined import Examinations
 from everfold.web.own.moment.moments import Moments
 from everfold.web.settings import WebSettings
 from everfold.web.v2.stream.job_stream import JobStreams
@@ -49,7 +50,8 @@ class Gateway:
         self.counters = Counters()
         self.sampled = Sampled(everfold)
         self.charts = Charts(everfold.log, self.feeds)
-        self.farm = FarmFeed(everfold, self.feeds, self.sampled, self.charts)
+        self.examinations = Examinations(everfold.log)
+        self.farm = FarmFeed(everfold, self.feeds, self.sampled, self.charts, self.examinations)
         self.looks = Looks(everfold.log)
         self.listing = Listing(everfold)
         self.archive = KeptArchive(everfold.log)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from everfold.client import Everfold as Client
-from everfold.commands.diagnosis.finding import Finding
-from everfold.commands.queues.queue_check import queue_findings
+from everfold.diagnosis.finding import Finding
+from everfold.diagnosis.queue_check import queue_findings
 from everfold.streams.appending.log import Log
 from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.leases.registry import RunnerEntry, register_runner

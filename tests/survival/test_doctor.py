@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from everfold.client import Everfold
-from everfold.commands.diagnosis.held_jobs import keeping_backends
+from everfold.diagnosis.held_jobs import keeping_backends
 from everfold.projector.reading.watching import Watcher
 from everfold.streams.events.event import Policy
 from tests.support.stack import Stack

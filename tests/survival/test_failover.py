@@ -9,7 +9,7 @@ import anyio
 import pytest
 from anyio.to_thread import run_sync
 
-from everfold.commands.diagnosis.server_changes import told_changes
+from everfold.diagnosis.server_changes import told_changes
 from everfold.projector.reading.verify import verify
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.memory.lost_writes import lost_writes

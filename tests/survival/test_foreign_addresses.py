@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from everfold.commands.diagnosis.held_jobs import keeping_backends
+from everfold.diagnosis.held_jobs import keeping_backends
 from everfold.runner.adapters.silent_backend import NOT_CONFIGURED
 from everfold.streams.events.event import Policy, Queued, Released, Submitting
 from everfold.streams.leases.backends import backend_entries

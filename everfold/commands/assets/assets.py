@@ -14,11 +14,12 @@ from cyclopts import App, Parameter
 from everfold.assets.saving import checked_bytes, is_saved, save_asset
 from everfold.assets.sizes import size_text
 from everfold.assets.store_of import open_assets
-from everfold.commands.formats import ago, moment_text, span
+from everfold.commands.formats import ago, span
 from everfold.commands.numbers import duration, number
 from everfold.commands.options import AssetsPlace
 from everfold.commands.output import Cell, complain, console, is_terminal, say
 from everfold.commands.session import DEFAULT, Session
+from everfold.moments import moment_text
 from everfold.projector.reading.named_assets import is_named
 from everfold.streams.assets.asset import INPUT_KEEP_S, Asset
 from everfold.streams.assets.listing import list_assets

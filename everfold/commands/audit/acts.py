@@ -6,10 +6,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from everfold.commands.formats import moment_text
 from everfold.commands.numbers import number
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.times import PastTime
+from everfold.moments import moment_text
 
 
 async def acts(

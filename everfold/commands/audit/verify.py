@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from everfold.archives.opening import known_archive
-from everfold.commands.diagnosis.server_changes import told_changes
 from everfold.commands.options import ArchiveUrl
 from everfold.commands.output import emit, say
 from everfold.commands.progress import event_progress
 from everfold.commands.session import DEFAULT, Session
+from everfold.diagnosis.server_changes import told_changes
 from everfold.projector.reading.verify import Report
 from everfold.projector.reading.verify import verify as verify_namespace
 from everfold.streams.appending.log import Log

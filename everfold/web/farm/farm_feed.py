@@ -18,16 +18,19 @@ from everfold.web.farm.audience import MANY_EVERY_MS, Audience
 from everfold.web.farm.charts.charts import Charts
 from everfold.web.farm.farm_view import FarmView
 from everfold.web.farm.mailbox import Mailbox
+from everfold.web.farm.members import alarms_of
 from everfold.web.farm.reading import open_jobs_of
 from everfold.web.farm.reasons import reasons_of_jobs
 from everfold.web.farm.sampling import FarmSampling
 from everfold.web.farm.summaries import summary_of
 from everfold.web.feeds.feeds import Feeds
+from everfold.web.own.doctor.examined import Examinations
 
 logger = get_logger("everfold.web")
 
 FLUSH_EVERY_S = 0.2
 CHART_EVERY_S = 10.0
+ALARM_EVERY_S = 60.0
 UNWATCHED_S = 60.0
 KNOWN_WITHIN_S = 20.0
 """How long one who looks waits for the first sample."""
@@ -38,8 +41,16 @@ _encode = msgspec.json.Encoder().encode
 class FarmFeed:
     """All who look at the farm through one gateway."""
 
-    def __init__(self, everfold: Everfold, feeds: Feeds, sampled: Sampled, charts: Charts) -> None:
+    def __init__(
+        self,
+        everfold: Everfold,
+        feeds: Feeds,
+        sampled: Sampled,
+        charts: Charts,
+        examinations: Examinations,
+    ) -> None:
         self._everfold, self._feeds, self._charts = everfold, feeds, charts
+        self._examinations = examinations
         self._sampling = FarmSampling(everfold, sampled)
         self._audiences: dict[str | None, Audience] = {}
         self._others: dict[str, bytes] = {}
@@ -112,7 +123,12 @@ class FarmFeed:
             self._view = FarmView(
                 self._everfold, self._feeds, self._sampling, self._due.set, self._note_sample
             )
-            running = (self._view.run(), self._keep_flushing(), self._keep_charting())
+            running = (
+                self._view.run(),
+                self._keep_flushing(),
+                self._keep_charting(),
+                self._keep_alarming(),
+            )
             self._tasks = [asyncio.create_task(one) for one in running]
         return self._view
 
@@ -141,6 +157,16 @@ class FarmFeed:
             if self._view is not None and self._view.now_ms and None in self._audiences:
                 self.show("recent", self._charts.recent(self._view.now_ms))
             await asyncio.sleep(CHART_EVERY_S if "recent" in self._others else FLUSH_EVERY_S)
+
+    async def _keep_alarming(self) -> None:
+        while True:
+            try:
+                if None in self._audiences:
+                    found = (await self._examinations.get()).findings
+                    self.show("alarms", alarms_of(found))
+            except EverfoldError as error:
+                logger.debug("alarms_not_read why=%r", str(error))
+            await asyncio.sleep(ALARM_EVERY_S)
 
     def _flush(self) -> None:
         view = self._view

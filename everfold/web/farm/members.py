@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
+from everfold.diagnosis.finding import Finding
 from everfold.metrics.queue_numbers import UNSEEN_S, QueueNumbers
 from everfold.operations import BackendStatus, RunnerStatus
 from everfold.projector.job.job import Job
@@ -24,6 +25,10 @@ RUNNING_LIMIT = 500
 """Jobs that runners hold and that are shown; of more the number is told."""
 RUNS_LIMIT = 100
 """The same of one server."""
+
+ALARMS_LIMIT = 50
+STOPPING = ("projection", "unreadable jobs", "queue", "runner", "backend", "disk", "lost writes")
+"""How findings begin that keep jobs from running, or being seen."""
 
 
 class Paused(Struct, frozen=True):
@@ -256,6 +261,21 @@ def running_of(held: Iterable[Job], user: str | None) -> tuple[list[JobSummary],
     found = [job for job in held if user in (None, job.user)]
     found.sort(key=lambda job: (job.claimed_at_ms, job.job_id))
     return [summary_of(job) for job in found[:RUNNING_LIMIT]], max(0, len(found) - RUNNING_LIMIT)
+
+
+def alarms_of(findings: Iterable[Finding]) -> list[Alarm]:
+    """Return what is to be changed, what keeps jobs from running first."""
+    found = [
+        Alarm(
+            severity="error" if one.what.startswith(STOPPING) else "warning",
+            what=one.what,
+            text=f"{one.what}: {one.found}",
+            advice=one.advice,
+        )
+        for one in findings
+        if one.advice
+    ]
+    return sorted(found, key=lambda one: one.severity)[:ALARMS_LIMIT]
 
 
 def _silence(unseen_s: float) -> float:

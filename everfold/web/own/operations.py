@@ -8,10 +8,13 @@ from everfold.web.farm.stream.preview import PREVIEW
 from everfold.web.openapi.route import OPENAPI
 from everfold.web.operation import Operation
 from everfold.web.own.acts import ACTS_ON_JOBS
+from everfold.web.own.doctor.doctor_route import DOCTOR
 from everfold.web.own.events.all_events import ALL_EVENTS
 from everfold.web.own.events.job_events import EVENTS
 from everfold.web.own.farm import FARM
 from everfold.web.own.jobs import JOBS
+from everfold.web.own.kept.archive import ARCHIVE
+from everfold.web.own.kept.assets import ASSETS
 from everfold.web.own.many_jobs import MANY_JOBS
 from everfold.web.own.metrics import METRICS
 from everfold.web.own.moment.moment_route import MOMENT
@@ -42,6 +45,9 @@ OWN: tuple[Operation, ...] = (
     *FARM_STREAM,
     *CHARTS,
     *MOMENT,
+    *DOCTOR,
+    *ASSETS,
+    *ARCHIVE,
     *PREVIEW,
     *SUBSCRIPTIONS,
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from everfold.assets.store_of import open_assets
-from everfold.commands.diagnosis.asset_check import asset_findings
+from everfold.diagnosis.asset_check import asset_findings
 from everfold.streams.appending.log import Log
 from everfold.streams.leases.registry import RunnerEntry, register_runner
 

@@ -7,10 +7,10 @@ import logging
 import pytest
 
 from everfold import Everfold as Client
-from everfold.commands.diagnosis import log_check as log_check_module
-from everfold.commands.diagnosis.finding import Finding
-from everfold.commands.diagnosis.log_check import log_check
-from everfold.commands.diagnosis.server_check import apart_s, server_check
+from everfold.diagnosis import log_check as log_check_module
+from everfold.diagnosis.finding import Finding
+from everfold.diagnosis.log_check import log_check
+from everfold.diagnosis.server_check import apart_s, server_check
 from everfold.retention.keep import Keep
 from everfold.streams.appending.log import Log
 from everfold.streams.reading.readers import ARCHIVE, register

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from everfold.commands.diagnosis.log_check import growing, retention
-from everfold.commands.diagnosis.server_check import clock, disk
+from everfold.diagnosis.log_check import growing, retention
+from everfold.diagnosis.server_check import clock, disk
 from everfold.health.log_growth import LogSize
 from everfold.health.server_findings import ServerFacts, server_findings
 from everfold.retention.keep import Memory

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from typing import cast
 
-from everfold.commands.diagnosis.finding import Finding
+from everfold.diagnosis.finding import Finding
 from everfold.queue_operations import queue_names
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import WrongKeyType

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from everfold.commands.diagnosis.finding import Finding
-from everfold.commands.formats import span
+from everfold.diagnosis.finding import Finding
+from everfold.durations import span_text as span
 from everfold.health.log_growth import LogSize, growth
 from everfold.retention.keep import Memory, read_memory
 from everfold.retention.keeper import Kept, kept_now

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from typing import cast
 from urllib.parse import urlsplit
 
-from everfold.commands.diagnosis.finding import Finding
-from everfold.commands.diagnosis.layout_check import layout_check
+from everfold.diagnosis.finding import Finding
+from everfold.diagnosis.layout_check import layout_check
 from everfold.health.asking_server import server_facts
 from everfold.health.server_findings import server_findings
 from everfold.streams.appending.log import Log

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from typing import cast
 
-from everfold.commands.diagnosis.finding import Finding
+from everfold.diagnosis.finding import Finding
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import EverfoldError
 from everfold.streams.nodes.address import parse_address

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from everfold.commands.diagnosis.finding import Finding
-from everfold.commands.formats import moment_text
+from everfold.diagnosis.finding import Finding
+from everfold.moments import moment_text
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.memory.lost_writes import LostWrites, lost_writes
 from everfold.streams.redis.server import server_info

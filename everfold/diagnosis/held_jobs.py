@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from everfold.commands.formats import span
+from everfold.durations import span_text as span
 from everfold.projector.job.job import OPEN_STATUSES, Job
 from everfold.projector.reading.queries import list_jobs
 from everfold.streams.appending.log import Log

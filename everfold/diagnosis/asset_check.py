@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 
 from everfold.assets.store_of import open_assets
-from everfold.commands.diagnosis.finding import Finding
+from everfold.diagnosis.finding import Finding
 from everfold.streams.appending.log import Log
 from everfold.streams.border.addresses import masked_text
 from everfold.streams.errors import EverfoldError

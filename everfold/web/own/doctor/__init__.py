@@ -1,0 +1,1 @@
+"""What `everfold doctor` finds, as data."""

@@ -1,0 +1,1 @@
+"""What is kept beside the jobs: stored files, and the archive."""
