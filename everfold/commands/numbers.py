@@ -86,7 +86,7 @@ def durations(name: str, what: str) -> Parameter:
 
 def _duration(name: str, *, many: bool, endless: bool = False) -> InRange:
     allowed, more = RANGES[name], f", or {ENDLESS}" if endless else ""
-    ends = f"from {allowed.least:g}s to {allowed.most / DAY_S:g}d{more}"
+    ends = f"from {allowed.least:g}s to {_seconds(allowed.most)}{more}"
     read = _duration_or_none if endless else duration_s
     return InRange(name, read, f"a duration: {A_DURATION}{more}", ends, many=many)
 

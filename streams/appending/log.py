@@ -25,6 +25,7 @@ from everfold.streams.appending.writing import write_events
 from everfold.streams.border.secrets import SecretUrl
 from everfold.streams.closing import close
 from everfold.streams.connections.client import LedgerRedis
+from everfold.streams.connections.connection import Argument
 from everfold.streams.errors import InvalidName, NamespaceTooNew, Refused, WrongExpectedSequence
 from everfold.streams.events.checks import author_of, check_append, check_event_id, check_name
 from everfold.streams.events.codec import encode, encode_trusted, reader_level
@@ -49,7 +50,7 @@ from everfold.streams.redis.namespace import (
     read_importing,
 )
 from everfold.streams.redis.redis_errors import read_string
-from everfold.streams.redis.replicas import NONE, Replicas, ReplicasFor
+from everfold.streams.redis.replicas import NONE, Replicas, ReplicasFor, write
 from everfold.streams.redis.retry import with_retry
 from everfold.streams.redis.scripts import NewEvent, looked_up_to
 from everfold.streams.redis.server import check_server, open_redis, warn_of_eviction
@@ -179,6 +180,11 @@ class Log(SealedContent):
         made = copy.copy(self)
         made.actor = check_name("actor", actor)
         return made
+
+    async def write(self, *words: Argument) -> object:
+        """Send a command that a person is told of, and that may be repeated as it is; wait for the
+        replicas. Raises as `command` does, and TooFewReplicas."""
+        return await write(self.redis, self.replicas, *words)
 
     async def check_level(self) -> None:
         """Read the namespace's levels again. To be called by whatever works on jobs, now and then.

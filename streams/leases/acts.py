@@ -15,7 +15,6 @@ from everfold.streams.border.plain import Plain
 from everfold.streams.events.limits import BACKEND_LIMIT, REASON_LIMIT
 from everfold.streams.events.record import entry_time_ms
 from everfold.streams.redis.pages import entry_page
-from everfold.streams.redis.redis_errors import command
 
 ACTS_LIMIT = 10_000
 """About so many acts are kept; the oldest are dropped."""
@@ -56,13 +55,15 @@ class Act(Plain, Struct, frozen=True, kw_only=True):
 
 
 async def note_act(log: Log, verb: Verb, subject: str, detail: str = "") -> None:
-    """Write down that `log.actor` is about to do this. Raises a leaf of Unavailable.
+    """Write down that `log.actor` is about to do this. Raises a leaf of Unavailable: TooFewReplicas
+    where it is noted, but may be lost, and then nothing is to be done.
 
     Texts are cut to BACKEND_LIMIT and REASON_LIMIT characters.
     """
     texts = ("subject", subject[:BACKEND_LIMIT], "detail", detail[:REASON_LIMIT])
     entry = ("actor", log.actor, "verb", verb, *texts)
-    await command(log.redis, "XADD", log.keys.audit(), "MAXLEN", "~", ACTS_LIMIT, "*", *entry)
+    kept = ("MAXLEN", "~", ACTS_LIMIT)
+    await log.write("XADD", log.keys.audit(), *kept, "*", *entry)
 
 
 async def acts(log: Log, since_ms: int = 0) -> list[Act]:

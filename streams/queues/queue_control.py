@@ -39,14 +39,14 @@ async def pause_queue(log: Log, queue: str, reason: str = "") -> bool:
     """Pause a queue; False where it was paused. Raises InvalidName, a leaf of Unavailable."""
     check_name("queue", queue)
     mark = Pause(actor=log.actor, at_ms=await server_time_ms(log.redis), reason=reason)
-    made = await command(log.redis, "HSET", log.keys.paused(), queue, msgspec.json.encode(mark))
+    made = await log.write("HSET", log.keys.paused(), queue, msgspec.json.encode(mark))
     return made == 1
 
 
 async def resume_queue(log: Log, queue: str) -> bool:
     """Resume a queue; False where it was not paused. Raises InvalidName, a leaf of Unavailable."""
     check_name("queue", queue)
-    removed = await command(log.redis, "HDEL", log.keys.paused(), queue)
+    removed = await log.write("HDEL", log.keys.paused(), queue)
     for partition in range(log.keys.partitions):
         await command(log.redis, "PUBLISH", log.keys.wake(), f"dispatch {partition}")
     return removed == 1

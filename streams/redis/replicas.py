@@ -16,7 +16,7 @@ from everfold.streams.connections.pipelining import PipeliningRedis
 from everfold.streams.errors import TooFewReplicas
 from everfold.streams.events.checks import check_choice
 from everfold.streams.events.ranges import check_number
-from everfold.streams.redis.redis_errors import mapped_errors
+from everfold.streams.redis.redis_errors import command, mapped_errors
 from everfold.streams.telemetry.measures import counter
 
 ReplicasFor = Literal["ends", "all"]
@@ -88,12 +88,11 @@ async def replicated(
     return answers[0], TooFewReplicas(had, replicas.count, replicas.within_s)
 
 
-async def write(redis: Redis, replicas: Replicas, *write: Argument) -> object:
+async def write(redis: Redis, replicas: Replicas, *words: Argument) -> object:
     """Send a write that may be repeated as it is. Raises as `replicated`, and TooFewReplicas."""
     if not replicas.count:
-        with mapped_errors(write):
-            return cast("object", await redis.execute_command(*write))  # type: ignore[no-untyped-call]
-    answer, too_few = await replicated(redis, replicas, *write)
+        return await command(redis, *words)
+    answer, too_few = await replicated(redis, replicas, *words)
     if too_few is not None:
         raise too_few
     return answer

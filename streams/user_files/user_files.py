@@ -66,7 +66,7 @@ async def write_user_file(
         raise TooLarge("this file", len(content), USER_FILE_LIMIT_BYTES)
     limits = (USER_FILES_LIMIT, USER_FILES_LIMIT_BYTES)
     arguments = (path, content, int(overwrite), *limits)
-    reply = await _write_user_file.run(log.redis, _touched(log, user), arguments)
+    reply = await _write_user_file.run(log.redis, _touched(log, user), arguments, log.replicas)
     if reply[0] == b"full":
         files, size = cast("tuple[int, int]", reply[1:])
         if files > USER_FILES_LIMIT:

@@ -10,6 +10,7 @@ from typing import cast
 import anyio
 import pytest
 
+from everfold import Everfold
 from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.errors import Fenced, ServerRefusesAccess, TooFewReplicas
@@ -24,6 +25,7 @@ from everfold.streams.events.event import (
 from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_info, server_time_ms
+from everfold.web.access.key_store import add_key, list_keys
 from tests.support.replicas import Replicated, replicated
 from tests.support.servers import StartServer, client
 from tests.support.wait import eventually
@@ -241,3 +243,28 @@ async def test_an_end_without_a_lease_waits_as_any_other(one: Replicated) -> Non
         one.freeze()
         with pytest.raises(TooFewReplicas):
             await log.append(job.job_id, failed("1"), epoch=UNLEASED)
+
+
+@pytest.mark.parametrize("name", ["limit", "pause", "key"])
+async def test_what_an_operator_does_waits_and_is_not_done_where_it_would_not_last(
+    one: Replicated, name: str
+) -> None:
+    asked = {"replicas": 1, "replicas_within_s": 0.5}
+    async with Everfold.connect(one.url, **asked) as everfold:  # type: ignore[arg-type]
+        acts: dict[str, Callable[[], Awaitable[object]]] = {
+            "limit": lambda: everfold.set_limit("running", "user", "ada", 2),
+            "pause": lambda: everfold.pause_queue("default"),
+            "key": lambda: add_key(everfold.log, "k", role="operator"),
+        }
+        everfold.log.retry_for_s = 10
+        await everfold.submit(GRAPH)
+        one.freeze()
+        with pytest.raises(TooFewReplicas):
+            await acts[name]()
+        assert (await everfold.limits(), await list_keys(everfold.log)) == ([], [])
+        assert not [queue for queue in await everfold.queues() if queue.paused_by]
+        one.thaw()
+        await eventually(lambda: one.offset(one.primary) == one.offset(one.replicas[0]), 20)
+        before = await waits(one)
+        await acts[name]()
+        assert await waits(one) >= before + 2
