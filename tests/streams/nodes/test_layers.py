@@ -28,6 +28,7 @@ from tests.support import resp
 from tests.support.certificates import Certificates, tls_engines, tls_server
 from tests.support.cluster import StartCluster
 from tests.support.server_group import Node
+from tests.support.servers import tcp_address
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio
@@ -106,7 +107,8 @@ async def test_a_service_with_tls_has_it_for_sentinels_and_servers(
 async def test_a_cluster_with_tls_opens_by_both_forms(
     tls_engine: Engine, certificates: Certificates
 ) -> None:
-    settings = {"cluster_enabled": "yes", "tls_cluster": "yes"}
+    bus = tcp_address()[1]  # by itself it would be 10,000 above the port, which may not exist
+    settings = {"cluster_enabled": "yes", "tls_cluster": "yes", "cluster_port": bus}
     with tls_server(tls_engine, certificates, wants_client=True, **settings) as url:
         url = own_settings(certificates).added_to(url)
         alone = connect(url)
