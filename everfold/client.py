@@ -236,21 +236,28 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations,
         )
         return await self.page(selects, cursor, limit)
 
-    async def page(self, selects: JobFilter, cursor: str | None = None, limit: int = 50) -> Page:
-        """Return a page of the jobs that a filter selects, as `list` does."""
-        marks = await checkpoints(self.log)
+    async def page(
+        self, selects: JobFilter, cursor: str | None = None, limit: int = 50, partial: bool = False
+    ) -> Page:
+        """Return a page of the jobs that a filter selects, as `list` does.
+
+        With `partial` it is without the jobs of partitions that do not answer, `Page.missing`.
+        """
+        missing = set[int]() if partial else None
+        marks = await checkpoints(self.log, missing)
         page = await page_of(
             self.log,
             selects,
             cursor=cursor,
             limit=limit,
             newer=await self._shown_after(marks),
-            behind_s=max(mark.behind_s for mark in marks),
+            behind_s=max(mark.behind_s for mark in marks.values()),
+            missing=missing,
         )
         jobs = [await self._opened(job) for job in page.jobs]
         return msgspec.structs.replace(page, jobs=jobs)
 
-    async def _shown_after(self, marks: Sequence[Checkpoint]) -> dict[str, Job]:
+    async def _shown_after(self, marks: Mapping[int, Checkpoint]) -> dict[str, Job]:
         """Return the jobs of which this client has shown more than the projection has."""
         ahead, found = self._shown.ahead_of(marks, self.log.keys), dict[str, Job]()
         turn = anyio.Semaphore(READS_AT_ONCE)

@@ -101,7 +101,7 @@ class Client(Protocol):
     async def page(
         self, selects: JobFilter, cursor: str | None = None, limit: int = 50
     ) -> Page: ...
-    async def _shown_after(self, marks: Sequence[Checkpoint]) -> dict[str, Job]: ...
+    async def _shown_after(self, marks: Mapping[int, Checkpoint]) -> dict[str, Job]: ...
 
 
 class ManyJobs:
@@ -224,7 +224,7 @@ class Batch:
             by_status={status: count for status, count in counts.items() if count > 0},
             percent=100 * ended / total if total else 100.0,
             left_s=await self._left_s(total - ended) if 0 < ended < total else None,
-            behind_s=max(mark.behind_s for mark in marks),
+            behind_s=max(mark.behind_s for mark in marks.values()),
         )
 
     async def _left_s(self, still: int) -> float | None:

@@ -36,8 +36,9 @@ from everfold.streams.queues.queue_control import (
 )
 from everfold.streams.queues.queue_counts import count_running
 from everfold.streams.queues.waiting_jobs import first_fields, position, queue_length
+from everfold.streams.redis.each import each
 from everfold.streams.redis.keys import PRIORITIES
-from everfold.streams.redis.redis_errors import commands
+from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_time_ms
 
 if TYPE_CHECKING:
@@ -194,8 +195,12 @@ def _subject(limit: Limit) -> str:
 
 async def queue_names(log: Log) -> frozenset[str]:
     """Return the names of the queues that ever held a job. Raises a leaf of Unavailable."""
-    asked = [("SMEMBERS", log.keys.queues(p)) for p in range(log.keys.partitions)]
-    found = cast("list[Iterable[bytes]]", await commands(log.redis, asked))
+
+    async def read(partition: int) -> Iterable[bytes]:
+        found = await command(log.redis, "SMEMBERS", log.keys.queues(partition))
+        return cast("Iterable[bytes]", found)
+
+    found = (await each(log, read)).all()
     return frozenset(name.decode(errors="replace") for names in found for name in names)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from everfold.projector.reading.lag import Checkpoint
 from everfold.streams.events.record import entry_order
@@ -29,10 +29,11 @@ class ShownJobs:
         """Return the sequence number up to which a job was shown, 0 for none."""
         return self._shown.get(job_id, (0, ""))[0]
 
-    def ahead_of(self, marks: Sequence[Checkpoint], keys: Keyspace) -> list[str]:
+    def ahead_of(self, marks: Mapping[int, Checkpoint], keys: Keyspace) -> list[str]:
         """Return the jobs of which more was shown than the projection has, by its checkpoints."""
         return [
             job_id
             for job_id, (_, entry_id) in self._shown.items()
-            if entry_order(entry_id) > entry_order(marks[keys.partition_of(job_id)].entry_id)
+            if (mark := marks.get(keys.partition_of(job_id))) is not None
+            and entry_order(entry_id) > entry_order(mark.entry_id)
         ]

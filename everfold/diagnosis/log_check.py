@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 
 from everfold.diagnosis.finding import Finding
 from everfold.durations import span_text as span
@@ -15,6 +16,7 @@ from everfold.streams.events.record import entry_time_ms
 from everfold.streams.reading.reader import first_entry_ids, log_size
 from everfold.streams.reading.readers import ARCHIVE, readers
 from everfold.streams.redis.access import may_send
+from everfold.streams.redis.each import each
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_info, server_time_ms
 from everfold.streams.retention.trimming import RETENTION_S, trim_bounds
@@ -35,9 +37,8 @@ BEGIN_RETENTION = (
 
 async def log_check(log: Log) -> AsyncIterator[Finding]:
     """Yield a finding for each thing of the log. Raises a leaf of Unavailable."""
-    partitions = range(log.keys.partitions)
-    sizes = [await log_size(log, partition) for partition in partitions]
-    archived = any([ARCHIVE in await readers(log, partition) for partition in partitions])
+    sizes = (await each(log, partial(log_size, log))).all()
+    archived = any(ARCHIVE in found for found in (await each(log, partial(readers, log))).all())
     kept = await kept_now(log)
     yield _size(sum(sizes), archived=archived)
     yield retention(kept)

@@ -16,6 +16,7 @@ from everfold.streams.leases.registry import registered_runners, silence_s
 from everfold.streams.queues.limits import EVERY, limits
 from everfold.streams.queues.queue_control import Pause, paused_queues
 from everfold.streams.queues.waiting_jobs import first_fields
+from everfold.streams.redis.each import each
 from everfold.streams.redis.keys import PRIORITIES
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_time_ms
@@ -64,12 +65,14 @@ async def _served(log: Log) -> set[str]:
 
 async def _counts(log: Log, queue: str) -> tuple[int, int]:
     """Return how many jobs wait, and how many runners hold."""
-    waits = leased = 0
-    for partition in range(log.keys.partitions):
-        waits += await _count(log, "ZCARD", log.keys.waiting(partition, queue))
-        for priority in PRIORITIES:
-            leased += await _count(log, "XLEN", log.keys.dispatch(partition, queue, priority))
-    return waits, leased
+
+    async def count(partition: int) -> tuple[int, int]:
+        lanes = [log.keys.dispatch(partition, queue, priority) for priority in PRIORITIES]
+        waits = await _count(log, "ZCARD", log.keys.waiting(partition, queue))
+        return waits, sum([await _count(log, "XLEN", lane) for lane in lanes])
+
+    counts = (await each(log, count)).all()
+    return sum(waits for waits, _ in counts), sum(leased for _, leased in counts)
 
 
 async def _count(log: Log, ask: str, key: str) -> int:

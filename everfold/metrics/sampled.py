@@ -23,6 +23,7 @@ from everfold.projector.subscribing.status import (
 )
 from everfold.streams.appending.log import Log
 from everfold.streams.queues.queue_counts import count_later
+from everfold.streams.redis.each import each
 from everfold.streams.redis.pages import hash_pages
 
 T = TypeVar("T")
@@ -122,15 +123,16 @@ class Sampled:
 
 
 async def _assets_bytes(log: Log) -> int:
-    total = 0
-    for partition in range(log.keys.partitions):
-        owners = 0
+    async def count(partition: int) -> int:
+        total = owners = 0
         async for page in hash_pages(log.redis, log.keys.assets(partition).owners()):
             total += sum(int(text) for text in page.values() if text.isdigit() and len(text) < 20)
             owners += len(page)
             if owners >= OWNERS_LIMIT:
                 break
-    return total
+        return total
+
+    return sum((await each(log, count)).all())
 
 
 class _Kept(Generic[T]):

@@ -16,7 +16,8 @@ from everfold.retention.keep import Keep, Memory, Pressure, pressure
 from everfold.streams.appending.log import Log
 from everfold.streams.events.event import Submitted
 from everfold.streams.events.record import entry_order, entry_time_ms, recorded
-from everfold.streams.reading.reader import first_entry_ids
+from everfold.streams.reading.reader import first_entry_id, first_entry_ids
+from everfold.streams.redis.each import each
 from everfold.streams.redis.pages import Entries
 from everfold.streams.redis.redis_errors import commands
 from everfold.streams.redis.server import server_time_ms
@@ -67,19 +68,25 @@ class Trimmer:
         """Trim what is older than is kept. Raises a leaf of Unavailable; it may be repeated."""
         if self._keep.age_s is None:
             return Trimmed()
-        events, held = 0, dict[int, str]()
-        before_ms = await server_time_ms(self._log.redis) - int(self._keep.age_s * 1000)
-        for partition, first in (await first_entry_ids(self._log)).items():
-            if entry_time_ms(first) >= before_ms:
-                continue
-            bound = await self._bound(partition, self._keep.age_s)
+        held, age_s = dict[int, str](), self._keep.age_s
+        before_ms = await server_time_ms(self._log.redis) - int(age_s * 1000)
+
+        async def trim(partition: int) -> int:
+            first, events = await first_entry_id(self._log, partition), 0
+            if not first or entry_time_ms(first) >= before_ms:
+                return 0
+            bound = await self._bound(partition, age_s)
             for _ in range(PAGES):
                 found, _rows = await trim_oldest(self._log, partition, bound)
                 events += found.count
                 if found.held_by:
                     held[partition] = found.held_by
                     break
-        return Trimmed(events, held_by=_what_holds(held))
+            return events
+
+        return Trimmed(
+            sum((await each(self._log, trim, at_once=1)).all()), held_by=_what_holds(held)
+        )
 
     async def trim_for_memory(self) -> Trimmed:
         """Trim the oldest events while the log uses more memory than it may. Raises as above."""

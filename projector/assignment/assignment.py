@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import zlib
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 
 import anyio
@@ -18,6 +19,7 @@ from everfold.projector.assignment.fair_share import candidates, fair_share, sur
 from everfold.projector.assignment.member import Acquired, Member
 from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import EverfoldError, NamespaceMadeAnew, NamespaceTooNew
+from everfold.streams.redis.each import GRACE_S, each
 from everfold.streams.redis.retry import Backoff
 
 logger = get_logger("everfold.projector")
@@ -51,8 +53,8 @@ class Assignment:
         self._working: dict[int, anyio.CancelScope] = {}
         self._start = zlib.crc32(member.token.encode())
         self._tasks: anyio.abc.TaskGroup | None = None
-        self._leasing = anyio.Lock()
-        """No renewal may overtake a release."""
+        self._leasing: defaultdict[int, anyio.Lock] = defaultdict(anyio.Lock)
+        """Of each partition: no renewal may overtake a release."""
         self._releasing: set[int] = set()
         self._is_ending = False
         self._ended = anyio.Event()
@@ -99,7 +101,7 @@ class Assignment:
                 if said != str(error):
                     logger.warning("assignment_waits why=%r", str(error))
                 said = str(error)
-                await anyio.sleep(backoff.next_s())
+                await anyio.sleep(min(backoff.next_s(), self._renew_every_s))
 
     async def _finish(self) -> None:
         """Stop all work, and renew the leases of what still has to come to its end."""
@@ -107,27 +109,37 @@ class Assignment:
         for partition in list(self._working):
             self._stop(partition)
         while self._working:
-            with contextlib.suppress(EverfoldError):
-                for partition in set(self._working) - self._releasing:
-                    await self._acquire(partition)
+            left = set(self._working) - self._releasing
+            await each(self._member.log, self._acquire, left, grace_s=GRACE_S)
             with anyio.move_on_after(self._renew_every_s):
                 await self._ended.wait()
             self._ended = anyio.Event()
 
     async def _balance(self) -> None:
+        """Renew each lease whatever becomes of the others, then get or give up what is fair."""
+        log = self._member.log
+        renewed = await each(log, self._renew, list(self._working), grace_s=GRACE_S)
         live = await self._member.heartbeat()
-        for partition in list(self._working):  # also those that still have to stop
-            acquired = await self._acquire(partition)
-            if acquired is None or acquired.is_new:
-                self._stop(partition)  # and start it again, if it can be acquired
         for partition in surplus(self.partitions, self._all, live):
             self._stop(partition)
-        for partition in candidates(self.partitions, self._all, live, self._start):
+
+        async def start(partition: int) -> None:
             if len(self._working) < fair_share(self._all, live) and partition not in self._working:
                 await self._start_working(partition)
 
+        wanted = candidates(self.partitions, self._all, live, self._start)
+        started = await each(log, start, wanted, at_once=1, grace_s=GRACE_S)
+        if (failure := renewed.failure or started.failure) is not None:
+            raise failure
+
+    async def _renew(self, partition: int) -> None:
+        """Renew the lease, also of work that still has to stop."""
+        acquired = await self._acquire(partition)
+        if acquired is None or acquired.is_new:
+            self._stop(partition)  # and start it again, if it can be acquired
+
     async def _acquire(self, partition: int) -> Acquired | None:
-        async with self._leasing:
+        async with self._leasing[partition]:
             is_over = self._is_ending and partition not in self._working
             if partition in self._releasing or is_over:
                 return None
@@ -164,7 +176,7 @@ class Assignment:
         self._working[partition].cancel()
         self._releasing.add(partition)
         with _shielded():
-            async with self._leasing:
+            async with self._leasing[partition]:
                 pass  # a renewal that is under way is answered first
             await self._member.release(self._lease_key(partition))
 

@@ -37,7 +37,7 @@ class Member:
     """
 
     def __init__(self, log: Log, group: str, name: str, lease_s: float) -> None:
-        self._log = log
+        self.log = log
         self._group = group
         self._heartbeats = log.keys.projectors(group)
         self._lease_ms = int(lease_s * 1000)
@@ -48,10 +48,10 @@ class Member:
 
         Raises NamespaceTooNew where this program could not read the namespace's events.
         """
-        redis, key = self._log.redis, self._heartbeats
-        await self._log.check_level()
-        await note_process(self._log, self.token, f"reader of {self._group}")
-        now_ms = await server_time_ms(self._log.redis)
+        redis, key = self.log.redis, self._heartbeats
+        await self.log.check_level()
+        await note_process(self.log, self.token, f"reader of {self._group}")
+        now_ms = await server_time_ms(self.log.redis)
         await command(redis, "ZADD", key, now_ms, self.token)
         await command(redis, "ZREMRANGEBYSCORE", key, "-inf", now_ms - LIVE_FOR_MS)
         # What is ahead is from before the server's clock was set back.
@@ -60,8 +60,8 @@ class Member:
 
     async def leave(self) -> None:
         """Be counted no more. Leases are not released by this."""
-        await command(self._log.redis, "ZREM", self._heartbeats, self.token)
-        await forget_process(self._log, self.token)
+        await command(self.log.redis, "ZREM", self._heartbeats, self.token)
+        await forget_process(self.log, self.token)
 
     async def acquire(self, lease_key: str) -> Acquired | None:
         """Acquire or renew a partition's lease; None while another process has it."""
@@ -73,4 +73,4 @@ class Member:
         await self._run(lease_key, 0)
 
     async def _run(self, lease_key: str, lease_ms: int) -> list[object]:
-        return await _acquire.run(self._log.redis, (lease_key,), (self.token, lease_ms))
+        return await _acquire.run(self.log.redis, (lease_key,), (self.token, lease_ms))

@@ -19,6 +19,7 @@ from everfold.streams.errors import Misconfigured
 from everfold.streams.events.checks import check_name
 from everfold.streams.events.json_text import decoder
 from everfold.streams.events.record import Recorded
+from everfold.streams.redis.each import each
 from everfold.streams.redis.keys import Keyspace
 from everfold.streams.redis.pages import read_large_hash
 from everfold.streams.redis.partition_keys import StatesKeys
@@ -115,8 +116,11 @@ class Projection(Generic[S]):
         and Unavailable.
         """
         found: dict[str, S] = {}
-        for partition in range(log.keys.partitions):
-            stored = await read_large_hash(log.redis, self.keys(log.keys, partition).states())
+
+        async def read(partition: int) -> dict[bytes, bytes]:
+            return await read_large_hash(log.redis, self.keys(log.keys, partition).states())
+
+        for stored in (await each(log, read)).all():
             for name, text in stored.items():
                 key, state = name.decode(), self._decode(text)
                 found[key] = self._merged(key, found[key], state) if key in found else state
@@ -125,9 +129,12 @@ class Projection(Generic[S]):
     async def state(self, log: Log, key: str) -> S | None:
         """Return the state of one key, None where there is none. Raises as `states` does."""
         found: S | None = None
-        for partition in range(log.keys.partitions):
+
+        async def read(partition: int) -> bytes | None:
             states = self.keys(log.keys, partition).states()
-            text = cast("bytes | None", await command(log.redis, "HGET", states, key))
+            return cast("bytes | None", await command(log.redis, "HGET", states, key))
+
+        for text in (await each(log, read)).all():
             if text is not None:
                 state = self._decode(text)
                 found = state if found is None else self._merged(key, found, state)

@@ -22,6 +22,7 @@ from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.json_text import decoder
 from everfold.streams.events.record import NO_ENTRY, Recorded
 from everfold.streams.reading.reader import job_events
+from everfold.streams.redis.each import each
 from everfold.streams.redis.pages import PAGE, read_readable_hash
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.script import Script
@@ -91,26 +92,29 @@ async def read_parked(log: Log, key: str) -> dict[str, Parked]:
 
 async def parked_jobs(log: Log) -> list[ParkedJob]:
     """Return the parked jobs of all partitions, the oldest event first. Raises Unavailable."""
-    found = [
-        ParkedJob(partition, job_id, parked)
-        for partition in range(log.keys.partitions)
-        for job_id, parked in (await read_parked(log, log.keys.parked(partition))).items()
-    ]
+
+    async def read(partition: int) -> list[ParkedJob]:
+        parked = await read_parked(log, log.keys.parked(partition))
+        return [ParkedJob(partition, job_id, one) for job_id, one in parked.items()]
+
+    found = [job for jobs in (await each(log, read)).all() for job in jobs]
     return sorted(found, key=lambda job: job.parked.at_ms)
 
 
 async def blocked_jobs(log: Log) -> list[str]:
     """Return the ids of the jobs that wait for a runner that can read them. Raises Unavailable."""
-    found: list[str] = []
-    for partition in range(log.keys.partitions):
-        key = log.keys.blocked(partition)
+
+    async def read(partition: int) -> list[str]:
+        found, key = list[str](), log.keys.blocked(partition)
         for first in range(0, BLOCKED_LIMIT, PAGE):
             ask = ("ZRANGE", key, first, first + PAGE - 1)
             names = cast("list[bytes]", await command(log.redis, *ask))
             found += [name.decode(errors="replace") for name in names]
             if len(names) < PAGE:
                 break
-    return list(dict.fromkeys(found))
+        return found
+
+    return list(dict.fromkeys(name for names in (await each(log, read)).all() for name in names))
 
 
 async def retry(log: Log, job_id: str) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import anyio
 from msgspec import Struct, field
 from msgspec.structs import asdict
 
@@ -17,6 +16,7 @@ from everfold.projector.folding.projection import AnyProjection
 from everfold.streams.appending.log import Log
 from everfold.streams.events.record import NO_ENTRY, entry_time_ms
 from everfold.streams.events.stored_fields import stored_entry_id, stored_number
+from everfold.streams.redis.each import GRACE_S, each
 from everfold.streams.redis.pages import count_all_entries, count_entries
 from everfold.streams.redis.redis_errors import read_hash
 from everfold.streams.redis.server import server_time_ms
@@ -61,32 +61,36 @@ class Lag(PartitionLag, frozen=True, kw_only=True):
     """Events that a rebuild of the partition has folded; None while there is no rebuild."""
 
 
-async def checkpoints(log: Log) -> list[Checkpoint]:
-    """Return the checkpoint of each partition, in order. Raises Unavailable."""
-    found: dict[int, Checkpoint] = {}
+async def checkpoints(log: Log, missing: set[int] | None = None) -> dict[int, Checkpoint]:
+    """Return the checkpoint of each partition, in order.
 
-    async def read(partition: int) -> None:
+    Partitions that do not answer are added to `missing`; without it that raises Unavailable.
+    """
+
+    async def read(partition: int) -> Checkpoint:
         key = log.keys.projector(partition)
         at = stored_entry_id(await read_hash(log.redis, key), b"checkpoint") or NO_ENTRY
         after = await count_entries(log.redis, log.keys.log(partition), f"({at}", most=1)
         behind_s = age_s(now_ms, entry_time_ms(after.first)) if after.count else 0.0
-        found[partition] = Checkpoint(at, max(behind_s, 0.001) if after.count else 0.0)
+        return Checkpoint(at, max(behind_s, 0.001) if after.count else 0.0)
 
     now_ms = await server_time_ms(log.redis)
-    async with anyio.create_task_group() as tasks:
-        for partition in range(log.keys.partitions):
-            tasks.start_soon(read, partition)
-    return [found[partition] for partition in range(log.keys.partitions)]
+    outcomes = await each(log, read, grace_s=None if missing is None else GRACE_S)
+    outcomes.some(missing)
+    return outcomes.values
 
 
-async def lag(log: Log, projection: AnyProjection | None = None) -> list[Lag]:
+async def lag(
+    log: Log, projection: AnyProjection | None = None, missing: set[int] | None = None
+) -> list[Lag]:
     """Return the lag of each partition of a projection (default: that of jobs), in order.
 
-    Raises Unavailable.
+    Partitions that do not answer are added to `missing`; without it that raises Unavailable.
     """
     now_ms = await server_time_ms(log.redis)
-    projection = projection or JobsProjection()
-    return [await _lag(log, projection, p, now_ms) for p in range(log.keys.partitions)]
+    known = projection or JobsProjection()
+    grace_s = None if missing is None else GRACE_S
+    return (await each(log, lambda p: _lag(log, known, p, now_ms), grace_s=grace_s)).some(missing)
 
 
 async def _lag(log: Log, projection: AnyProjection, partition: int, now_ms: int) -> Lag:

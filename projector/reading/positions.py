@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import cast
 
-import anyio
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
@@ -23,6 +22,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.connections.connection import Argument
 from everfold.streams.errors import InvalidName, WrongKeyType
 from everfold.streams.events.limits import LAST_DATE_MS
+from everfold.streams.redis.each import GRACE_S, each
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.retry import with_retry
 from everfold.streams.redis.script import Script
@@ -66,26 +66,34 @@ class Positions:
     """The positions of the jobs that a filter may select, in all partitions together."""
 
     def __init__(
-        self, log: Log, selects: JobFilter, newer: Mapping[str, Job], unread: set[str]
+        self,
+        log: Log,
+        selects: JobFilter,
+        newer: Mapping[str, Job],
+        unread: set[str],
+        missing: set[int] | None = None,
     ) -> None:
-        """Positions of `newer` are those of these jobs; bad keys are added to `unread`."""
+        """Positions of `newer` are those of these jobs; bad keys are added to `unread`, partitions
+        that do not answer to `missing`: without that set they raise Unavailable."""
         self._log, self._selects, self._newer, self._unread = log, selects, newer, unread
         self._names = selects.names()
         self.unindexed = False
         """Whether all jobs of a partition were looked at, for want of an index."""
+        self._missing = missing
 
     async def after(self, before: Position | None, limit: int) -> Found:
         """Return the next positions, lower than `before`: `limit` of them, or fewer."""
-        found: list[Found] = []
         share = share_of(limit, self._log.keys.partitions)
 
-        async def look(partition: int) -> None:
+        async def look(partition: int) -> Found:
             # As many more as may be listed elsewhere, by `newer`.
-            found.append(await self._of_partition(partition, before, share + len(self._newer)))
+            return await self._of_partition(partition, before, share + len(self._newer))
 
-        async with anyio.create_task_group() as tasks:
-            for partition in range(self._log.keys.partitions):
-                tasks.start_soon(look, partition)
+        every = set(range(self._log.keys.partitions))
+        asked = every - (self._missing or set())  # those were silent at an earlier look
+        grace_s = None if self._missing is None else GRACE_S
+        outcomes = await each(self._log, look, sorted(asked), grace_s=grace_s)
+        found = outcomes.some(self._missing)
         # A job that ends between two reads is in both indexes: the later position counts.
         by_job: dict[str, Position] = {}
         for position in sorted(one for part in found for one in part.positions):

@@ -68,6 +68,8 @@ class Page(Plain, Struct, frozen=True):
     unread: tuple[str, ...] = ()
     """Keys that could not be read, because another program wrote to them: their jobs may be
     missing, or shown as they were. `everfold doctor` names them, too."""
+    missing: tuple[int, ...] = ()
+    """Partitions that did not answer: their jobs are missing."""
     is_unindexed: bool = False
     """Whether all jobs of a partition were looked at, because its index does not have what the
     filter asks for. `everfold projector rebuild` makes it."""
@@ -216,6 +218,7 @@ async def page_of(
     limit: int = 50,
     newer: Mapping[str, Job] | None = None,
     behind_s: float = 0.0,
+    missing: set[int] | None = None,
 ) -> Page:
     """Return a page of jobs, the one with the newest event first.
 
@@ -223,7 +226,8 @@ async def page_of(
     fewer jobs, even none, and a cursor. A job that changes while pages are read moves to the front,
     so it is in no later page. Jobs of `newer`, by id, are listed as given, whatever the projection
     says of them. `behind_s` is that of the page. Raises InvalidName for a malformed cursor or
-    filter, a limit below 1; Unavailable. The page names keys that have another type.
+    filter, a limit below 1; Unavailable. The page names keys that have another type, and partitions
+    that do not answer: these are added to `missing`, without which they raise Unavailable.
     """
     selects = check_filter(selects)
     check_number("limit", limit)
@@ -231,7 +235,7 @@ async def page_of(
     before = read_cursor(cursor)
     found: list[Job] = []
     unread: set[str] = set()
-    positions, looked = Positions(log, selects, newer, unread), 0
+    positions, looked = Positions(log, selects, newer, unread, missing), 0
     while True:
         at_once = limit if looked == 0 else max(limit, LOOKED_AT_ONCE)
         following = await positions.after(before, min(at_once, PAGE_LIMIT))
@@ -248,7 +252,14 @@ async def page_of(
         if before is None or len(found) == limit or looked >= LOOK_LIMIT:
             break
     following_cursor = None if before is None else cursor_at(before)
-    return Page(found, following_cursor, behind_s, tuple(sorted(unread)), positions.unindexed)
+    return Page(
+        jobs=found,
+        cursor=following_cursor,
+        behind_s=behind_s,
+        unread=tuple(sorted(unread)),
+        missing=tuple(sorted(missing or ())),
+        is_unindexed=positions.unindexed,
+    )
 
 
 async def jobs_at(

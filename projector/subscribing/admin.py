@@ -22,6 +22,7 @@ from everfold.streams.errors import JobNotHeld, Misconfigured, Refused
 from everfold.streams.events.record import NO_ENTRY, entry_before
 from everfold.streams.reading.reader import last_entry_ids
 from everfold.streams.reading.readers import group_positions, trimmed_to
+from everfold.streams.redis.each import each
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.script import Script
 from everfold.streams.redis.server import server_time_ms
@@ -176,9 +177,12 @@ async def remove(log: Log, name: str) -> None:
 
 async def delete_keys(log: Log, name: str) -> None:
     """Delete what a subscription that is no longer listed has left. Raises Unavailable."""
-    for partition in range(log.keys.partitions):
+
+    async def delete(partition: int) -> None:
         keys = log.keys.subscription(partition, name)
         log_key = log.keys.log(partition)
         if await command(log.redis, "EXISTS", log_key):
             await command(log.redis, "XGROUP DESTROY", log_key, group_name(name))
         await command(log.redis, "DEL", keys.checkpoint(), keys.held())
+
+    (await each(log, delete)).all()

@@ -15,6 +15,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.errors import SubscriptionUnknown
 from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.events.stored_fields import stored_number
+from everfold.streams.redis.each import each
 from everfold.streams.redis.pages import read_readable_hash
 from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.server import server_time_ms
@@ -87,7 +88,7 @@ async def subscription_status(log: Log, name: str) -> list[SubscriptionStatus]:
     A subscription that does not exist looks like one that has taken nothing.
     """
     now_ms = await server_time_ms(log.redis)
-    return [await _partition_status(log, name, p, now_ms) for p in range(log.keys.partitions)]
+    return (await each(log, lambda p: _partition_status(log, name, p, now_ms))).all()
 
 
 async def subscription_summary(log: Log, name: str) -> SubscriptionSummary:
@@ -129,14 +130,13 @@ async def read_held(log: Log, key: str) -> dict[str, Held]:
 
 async def held_jobs(log: Log, name: str, *, only_parked: bool = False) -> list[HeldJob]:
     """Return the held jobs of a subscription, the oldest event first. Raises Unavailable."""
-    found = [
-        HeldJob(partition, job_id, held)
-        for partition in range(log.keys.partitions)
-        for job_id, held in (
-            await read_held(log, log.keys.subscription(partition, name).held())
-        ).items()
-        if held.is_parked or not only_parked
-    ]
+
+    async def read(partition: int) -> list[HeldJob]:
+        held = await read_held(log, log.keys.subscription(partition, name).held())
+        jobs = [HeldJob(partition, job_id, one) for job_id, one in held.items()]
+        return [job for job in jobs if job.held.is_parked or not only_parked]
+
+    found = [job for jobs in (await each(log, read)).all() for job in jobs]
     opened = [replace(one, held=await log.opened(one.held, one.job_id)) for one in found]
     return sorted(opened, key=lambda job: job.held.at_ms)
 

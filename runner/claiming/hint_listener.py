@@ -31,30 +31,36 @@ class HintListener:
 
     async def run(self) -> None:
         """Listen until cancelled; reconnects with back-off and never raises for the server."""
-        partitions = range(self._log.keys.partitions)
-        await in_groups(self._log, lambda: node_groups(self._log, partitions), self._listen_at)
+        channels = [self._log.keys.wake()]
+        await in_groups(self._log, lambda: node_groups(self._log, channels), self._listen_at)
 
-    async def _listen_at(self, group: Sequence[int]) -> None:
-        """Listen at the node that has these partitions."""
+    async def _listen_at(self, channels: Sequence[str]) -> None:
+        """Listen at the node that has these channels."""
         backoff = Backoff()
         while True:
             try:
-                await self._listen(group, backoff)
+                await self._listen(channels, backoff)
             except EverfoldError:
                 await anyio.sleep(backoff.next_s())
 
-    async def _listen(self, group: Sequence[int], backoff: Backoff) -> None:
-        keys, name = self._log.keys, f"everfold:{self._log.actor}"
-        redis = self._log.redis.blocking(keys.log(group[0]), name=name, block_s=BLOCK_S)
+    async def _listen(self, channels: Sequence[str], backoff: Backoff) -> None:
+        """Listen until a channel has moved to another node."""
+        name = f"everfold:{self._log.actor}"
+        redis = self._log.redis.blocking(channels[0], name=name, block_s=BLOCK_S)
         try:
             with mapped_errors():
-                pubsub = redis.pubsub(ignore_subscribe_messages=True)
-                await pubsub.subscribe(keys.wake())
+                pubsub = redis.pubsub()
+                for channel in channels:  # one by one: each is of a slot of its own
+                    is_sharded = channel.startswith("{")
+                    await (pubsub.ssubscribe if is_sharded else pubsub.subscribe)(channel)
                 backoff.reset()
                 while True:
                     message = await pubsub.get_message(timeout=BLOCK_S)
-                    if message is not None:
-                        self._pass_on(cast("bytes", message["data"]).decode(errors="replace"))
+                    if message is None or message["type"] in ("subscribe", "ssubscribe"):
+                        continue
+                    if message["type"] == "sunsubscribe":
+                        return
+                    self._pass_on(cast("bytes", message["data"]).decode(errors="replace"))
         finally:
             await close(redis)
 

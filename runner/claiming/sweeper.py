@@ -32,6 +32,9 @@ PROBE_LIMIT, PAGE_LIMIT = 4, 500
 """Jobs taken over in one call. Two events are made in advance for each, mostly in vain, so a call
 asks for few until it finds some."""
 
+RUNNERS_WITHIN_S, RUNNERS_AGAIN_S = 2.0, 10.0
+"""How long primaries are asked who is connected, and when again if one was silent."""
+
 
 class Sweeper:
     """Takes jobs over and calls `start` for each, which then owns the lease."""
@@ -44,6 +47,7 @@ class Sweeper:
         self._suspects = Suspects(shared.config.suspect_after_s)
         self._dead: dict[str, set[int]] = {}
         """Dead runners -> the partitions in which all of theirs was taken over."""
+        self._ask_runners_s = 0.0
         self._hold_until_s: dict[int, float] = {}
         self._search_at_s: dict[int, float] = {}
 
@@ -166,14 +170,20 @@ class Sweeper:
 
     async def _find_dead_runners(self) -> None:
         """Note the registered runners without a connection for `suspect_after_s`."""
+        if steady_s() < self._ask_runners_s:
+            return
+        dead = list[str]()
         try:
-            dead = await self._dead_runners()
+            with anyio.move_on_after(RUNNERS_WITHIN_S) as waited:
+                dead = await self._dead_runners()
+            if waited.cancelled_caught:  # while one primary is silent nobody is taken for dead
+                self._ask_runners_s = steady_s() + RUNNERS_AGAIN_S
+                self._suspects.forget()
         except EverfoldError as error:
             # CLIENT LIST may be forbidden: leases then run out by themselves.
             note_trouble("sweeper, looking for dead runners", error)
             if not isinstance(error, ServerRefusesAccess | CorruptLog):
                 self._suspects.forget()  # after an outage connections need a while to come back
-            dead = []
         self._dead = {runner: self._dead.get(runner, set()) for runner in dead}
 
     async def _dead_runners(self) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 from msgspec import Struct
@@ -25,9 +26,10 @@ from everfold.streams.archive.manifest import (
     write_manifest,
 )
 from everfold.streams.archive.segment import write_segment
-from everfold.streams.errors import ArchiveDamaged, ArchiveForeign, Trimmed
+from everfold.streams.errors import ArchiveDamaged, ArchiveForeign, ArchiveUnavailable, Trimmed
 from everfold.streams.events.record import NO_ENTRY, RawEntry, entry_order, entry_time_ms
 from everfold.streams.reading.readers import ARCHIVE, readers, register, trimmed_to
+from everfold.streams.redis.each import each
 from everfold.streams.redis.pages import entry_page
 from everfold.streams.redis.redis_errors import read_string
 from everfold.streams.redis.server import server_time_ms
@@ -62,6 +64,7 @@ class Archiver:
     def __init__(self, log: Log, archive: Archive, note: Note | None = None) -> None:
         self._log, self._archive = log, archive
         self._note = note or (lambda _events: None)
+        self._why_no_store: ArchiveUnavailable | None = None
 
     async def run(self, *, everything: bool = False) -> list[Archived]:
         """Archive all partitions once: full and old segments, or `everything` that is there.
@@ -74,7 +77,20 @@ class Archiver:
         if not any([await self._archive.links(partition) for partition in partitions]):
             # A place that cannot be written must not hold the log's trim.
             await self._archive.store.create(BEGUN, b"")
-        return [await self._partition(partition, everything) for partition in partitions]
+        # One after the other at each node, for each holds a segment in memory.
+        self._why_no_store = None
+        act = partial(self._partition_of_store, everything=everything)
+        return (await each(self._log, act, at_once=1)).all()
+
+    async def _partition_of_store(self, partition: int, everything: bool) -> Archived:
+        """Archive a partition, unless the store has failed for another one."""
+        if self._why_no_store is not None:
+            raise self._why_no_store
+        try:
+            return await self._partition(partition, everything)
+        except ArchiveUnavailable as error:
+            self._why_no_store = error
+            raise
 
     async def _partition(self, partition: int, everything: bool) -> Archived:
         segments = events = 0

@@ -21,6 +21,7 @@ from everfold.streams.leases.dispatch import LEASE_TTL_S, Dispatch
 from everfold.streams.leases.fairness import all_lanes, rotated
 from everfold.streams.leases.registry import note_process
 from everfold.streams.queues.waiting_jobs import PassedOver, WaitingJob, in_order, peek_all
+from everfold.streams.redis.each import GRACE_S, each
 from everfold.streams.redis.keys import RELEASED
 from everfold.streams.redis.retry import with_retry
 
@@ -107,8 +108,8 @@ class Producer:
 
     async def _waiting(self, most: int) -> list[Lease]:
         self._turn += 1
-        for partition in self._partitions():
-            await self.dispatch.promote(partition)
+        # What is due where nobody answers is promoted later.
+        await each(self.log, self.dispatch.promote, self._partitions(), grace_s=GRACE_S)
         leases: list[Lease] = []
         for queue in rotated(self.queues, self._turn):
             if len(leases) < most:

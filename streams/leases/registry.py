@@ -7,6 +7,7 @@ the leases are fenced.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from functools import cache
@@ -20,7 +21,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.events.codec import reader_level
 from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.redis.pages import read_readable_hash
-from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.redis_errors import command, commands
 from everfold.streams.redis.server import server_time_ms
 
 
@@ -170,12 +171,15 @@ async def registered_runners(log: Log) -> dict[str, RunnerEntry]:
 
 
 async def connected(log: Log) -> frozenset[str]:
-    """Return the names of all connections that the server has; see `keys.connection_name`.
+    """Return the names of all connections that all primaries have; see `keys.connection_name`.
 
-    Of connections without a name nothing is said. Raises a leaf of Unavailable, or
-    ServerRefusesAccess where the user may not ask for CLIENT LIST.
+    Of connections without a name nothing is said. Raises a leaf of Unavailable where one primary
+    does not answer: then nobody may be taken for dead. Raises ServerRefusesAccess where the user
+    may not ask for CLIENT LIST.
     """
-    text = cast("bytes", await command(log.redis, "CLIENT", "LIST", "TYPE", "normal")).decode()
-    text += cast("bytes", await command(log.redis, "CLIENT", "LIST", "TYPE", "pubsub")).decode()
-    names = (part[5:] for part in text.split() if part.startswith("name="))
+    kinds = ("normal", "pubsub")
+    asked = [("CLIENT", "LIST", "TYPE", kind) for kind in kinds]
+    found = await asyncio.gather(*(commands(node, asked) for node in log.redis.primaries()))
+    texts = [cast("bytes", text).decode() for of_node in found for text in of_node]
+    names = (part[5:] for text in texts for part in text.split() if part.startswith("name="))
     return frozenset(name for name in names if name)

@@ -14,6 +14,7 @@ from msgspec import Struct
 from everfold.streams.appending.log import Log
 from everfold.streams.events.record import entry_time_ms
 from everfold.streams.events.stored_fields import is_entry_id
+from everfold.streams.redis.each import each
 from everfold.streams.redis.keys import PRIORITIES
 from everfold.streams.redis.redis_errors import commands
 from everfold.streams.redis.script import Script
@@ -37,14 +38,20 @@ class WaitingCount(Struct, frozen=True):
 async def count_waiting(log: Log, queues: Sequence[str]) -> dict[str, WaitingCount]:
     """Count what waits in each of these queues. Raises a leaf of Unavailable."""
     found = dict.fromkeys(queues, WaitingCount())
-    for partition in range(log.keys.partitions):
+
+    async def count(partition: int) -> list[tuple[str, list[bytes | int]]]:
+        rows = list[tuple[str, list[bytes | int]]]()
         for at in range(0, len(queues), QUEUES_AT_ONCE):
             page = queues[at : at + QUEUES_AT_ONCE]
             keys = [log.keys.waiting(partition, queue) for queue in page]
             reply = await _measure_queues.run(log.redis, keys, (log.keys.tag(partition),))
-            for queue, row in zip(page, reply[1:], strict=True):
-                if row:
-                    found[queue] = _added(found[queue], cast("list[bytes | int]", row))
+            answers = zip(page, cast("list[list[bytes | int]]", reply[1:]), strict=True)
+            rows += [(queue, row) for queue, row in answers if row]
+        return rows
+
+    for rows in (await each(log, count)).all():
+        for queue, row in rows:
+            found[queue] = _added(found[queue], row)
     return found
 
 
@@ -93,9 +100,9 @@ async def count_later(log: Log, most: int) -> tuple[dict[tuple[str, str], int], 
     Returns those counts, and how many jobs there are besides. Raises a leaf of Unavailable.
     """
     partitions = range(log.keys.partitions)
-    each = max(1, most // len(partitions))
+    share = max(1, most // len(partitions))
     sizes = await commands(log.redis, [("ZCARD", log.keys.later(p)) for p in partitions])
-    asked = [("ZRANGE", log.keys.later(p), 0, each - 1) for p in partitions]
+    asked = [("ZRANGE", log.keys.later(p), 0, share - 1) for p in partitions]
     pages = cast("list[list[bytes]]", await commands(log.redis, asked))
     heads = [
         ("HMGET", log.keys.head(job.decode(errors="replace")), "queue", "priority")

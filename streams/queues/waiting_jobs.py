@@ -6,7 +6,6 @@ compare; of two jobs at one place, the one with the lesser id comes first.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Iterable, Sequence
 from typing import cast
 
@@ -14,6 +13,7 @@ from msgspec import Struct
 
 from everfold.streams.appending.log import Log
 from everfold.streams.connections.connection import Argument
+from everfold.streams.redis.each import each as in_each
 from everfold.streams.redis.keys import Keyspace
 from everfold.streams.redis.redis_errors import command, commands
 from everfold.streams.redis.script import Script
@@ -101,7 +101,7 @@ async def peek_all(
     log: Log, partitions: Collection[int], queue: str, *, each: int = 16
 ) -> list[WaitingPage]:
     """Look at the first page of several partitions, side by side. Raises as `peek` does."""
-    return list(await asyncio.gather(*(peek(log, p, queue, each=each) for p in partitions)))
+    return (await in_each(log, lambda p: peek(log, p, queue, each=each), partitions)).all()
 
 
 def in_order(pages: Iterable[WaitingPage]) -> list[WaitingJob]:
@@ -170,6 +170,8 @@ async def position(log: Log, job_id: str) -> int | None:
 
 async def queue_length(log: Log, queue: str) -> int:
     """Return how many jobs of a queue wait. Raises a leaf of Unavailable."""
-    keys = [log.keys.waiting(partition, queue) for partition in range(log.keys.partitions)]
-    counts = await asyncio.gather(*(command(log.redis, "ZCARD", key) for key in keys))
-    return sum(cast("int", count) for count in counts)
+
+    async def count(partition: int) -> int:
+        return cast("int", await command(log.redis, "ZCARD", log.keys.waiting(partition, queue)))
+
+    return sum((await in_each(log, count)).all())

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iter
 from contextlib import asynccontextmanager
 from typing import TypeVar, cast
 
+import anyio
 from msgspec import Struct
 
 from everfold.streams.appending.log import Log
@@ -22,9 +23,7 @@ from everfold.streams.redis.retry import Backoff
 logger = get_logger("everfold.log")
 
 T = TypeVar("T")
-
-Act = Callable[[Sequence[int]], Coroutine[None, None, None]]
-"""Works on a group of partitions until it is cancelled."""
+K = TypeVar("K")
 
 QUEUE_LIMIT = 8
 """Items that wait for whoever follows, of all partitions together."""
@@ -47,31 +46,35 @@ def is_one_server(log: Log) -> bool:
     return log.redis.primaries() == [log.redis]
 
 
-def node_groups(log: Log, partitions: Collection[int]) -> list[list[int]]:
-    """Return the partitions of each node."""
-    found: dict[str, list[int]] = {}
-    for partition in partitions:
+def node_groups(log: Log, keys: Iterable[str]) -> list[list[str]]:
+    """Return the keys, or sharded channels, of each node."""
+    found: dict[str, list[str]] = {}
+    for key in keys:
         try:
-            node = log.redis.node_of(log.keys.log(partition))
+            node = log.redis.node_of(key)
         except EverfoldError:
-            node = ""  # whoever has none is asked for by itself, until that is known
-        found.setdefault(node, []).append(partition)
+            node = ""  # that changes as soon as it is known
+        found.setdefault(node, []).append(key)
     return list(found.values())
 
 
-async def in_groups(log: Log, groups: Callable[[], Iterable[Sequence[int]]], act: Act) -> None:
+async def in_groups(
+    log: Log,
+    groups: Callable[[], Iterable[Sequence[K]]],
+    act: Callable[[Sequence[K]], Coroutine[None, None, None]],
+) -> None:
     """Act on each group until cancelled; group anew when `version` rises.
 
     An act that raises an EverfoldError is begun again; any other error ends all of them.
     """
 
-    async def act_again(group: Sequence[int]) -> None:
+    async def act_again(group: Sequence[K]) -> None:
         backoff = Backoff()
         while True:
             try:
                 await act(group)
             except EverfoldError as error:
-                logger.warning("reader_waits partitions=%s why=%r", list(group), str(error))
+                logger.warning("reader_waits for=%s why=%r", list(group), str(error))
                 await asyncio.sleep(backoff.next_s())
 
     while True:
@@ -87,13 +90,17 @@ async def in_groups(log: Log, groups: Callable[[], Iterable[Sequence[int]]], act
             await end_all([changed, *tasks])
 
 
-async def end_all(tasks: Iterable[asyncio.Task[int] | asyncio.Task[None]]) -> None:
+async def end_all(tasks: Sequence[asyncio.Task[int] | asyncio.Task[None]]) -> None:
     """Cancel tasks and wait until they have ended; what they end with is passed over."""
-    while running := [task for task in tasks if not task.done()]:
-        for task in running:
-            task.cancel()
-        # Again and again: a cancellation that comes with an answer may be lost.
-        await asyncio.wait(running, timeout=CANCEL_AGAIN_S)
+    with anyio.CancelScope(shield=True):
+        while running := [task for task in tasks if not task.done()]:
+            for task in running:
+                task.cancel()
+            # Again and again: a cancellation that comes with an answer may be lost.
+            await asyncio.wait(running, timeout=CANCEL_AGAIN_S)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # looked at, so that nobody is told of it as of one that got lost
 
 
 class _Broken(Struct, frozen=True):

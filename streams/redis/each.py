@@ -14,6 +14,8 @@ from msgspec import Struct
 
 from everfold.streams.connections.client import LedgerRedis
 from everfold.streams.errors import (
+    ArchiveUnavailable,
+    AssetsUnavailable,
     EverfoldError,
     PartitionsUnavailable,
     ServerUnreachable,
@@ -47,14 +49,15 @@ class Outcomes(Struct, Generic[T], frozen=True):
     def failure(self) -> EverfoldError | None:
         """The one error that stands for all of them; None where all partitions answered.
 
-        Where some answered it is PartitionsUnavailable, unless trying again would not help.
+        Where some answered it is PartitionsUnavailable, unless trying again would not help, or a
+        store of files is away and not a partition.
         """
         if not self.errors:
             return None
         first = next(iter(self.errors.values()))
-        lasting = [one for one in self.errors.values() if not isinstance(one, Unavailable)]
-        if lasting or not self.values:
-            return lasting[0] if lasting else first
+        others = [one for one in self.errors.values() if not _is_of_server(one)]
+        if others or not self.values:
+            return others[0] if others else first
         return PartitionsUnavailable(tuple(self.errors), str(first))
 
     def all(self) -> list[T]:
@@ -75,6 +78,11 @@ class Outcomes(Struct, Generic[T], frozen=True):
                 missing |= self.errors.keys()
             return list(self.values.values())
         raise failure
+
+
+def _is_of_server(error: EverfoldError) -> bool:
+    of_store = (ArchiveUnavailable, AssetsUnavailable)
+    return isinstance(error, Unavailable) and not isinstance(error, of_store)
 
 
 GRACE_S = 2.0

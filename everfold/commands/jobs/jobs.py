@@ -82,7 +82,7 @@ async def ls(
     """
     selects = which.filter()
     async with session.open("reader") as everfold:
-        page = await everfold.page(selects, cursor, limit)
+        page = await everfold.page(selects, cursor, limit, partial=True)
     width = console().width if is_terminal() and not session.json else 0
     columns = job_columns(width, short_ids(job.job_id for job in page.jobs))
     session.show(page.jobs, columns, empty=_none(page), wrap=(), as_json=to_json)
@@ -93,6 +93,9 @@ async def ls(
             "every job was looked at: the index does not have this yet; run `everfold projector "
             "rebuild` once"
         )
+    if page.missing:
+        named = ", ".join(map(str, page.missing))
+        complain(f"partitions {named} do not answer: their jobs are missing here")
     for key in page.unread:
         complain(f"{key} cannot be read, its jobs may be missing; see `everfold doctor`")
     if page.cursor and not session.json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +29,7 @@ from everfold.streams.archive.archiver import Archived, Archiver
 from everfold.streams.errors import OUTAGES, WrongKeyType
 from everfold.streams.reading.reader import log_size
 from everfold.streams.reading.readers import trimmed_to, unregister
+from everfold.streams.redis.each import each
 from everfold.streams.retention.trimming import RETENTION_S, trim, trim_bounds
 
 EVERY_S = 10.0
@@ -115,12 +117,11 @@ async def _round(
         sentence = f"{events:,} events archived in {segments} segment(s) at {kept.store.url}"
         session.tell(told, sentence)
     if trim_after is not None:
-        for partition in range(log.keys.partitions):
-            await trim(log, partition, trim_after)
+        (await each(log, lambda p: trim(log, p, trim_after), at_once=1)).all()
 
 
 async def _archive(log: Log, kept: Archive, everything: bool, session: Session) -> list[Archived]:
-    total = sum([await log_size(log, partition) for partition in range(log.keys.partitions)])
+    total = sum((await each(log, partial(log_size, log))).all())
     done = 0
     with event_progress("archive", session) as progress:
 
@@ -140,7 +141,7 @@ async def ls(*, archive: ArchiveUrl = "", session: Session = DEFAULT) -> int:
     """
     async with session.log() as log:
         kept = await needed_archive(log, archive)
-        rows = [await _partition(log, kept, partition) for partition in range(log.keys.partitions)]
+        rows = (await each(log, partial(_partition, log, kept))).all()
     if not session.json:
         say(kept.store.url)
     session.show(
@@ -226,8 +227,7 @@ async def forget(
     The exit code is 3 when there is no reader of this name.
     """
     async with session.log() as log:
-        every = range(log.keys.partitions)
-        gone = [await unregister(log, partition, name) for partition in every]
+        gone = (await each(log, lambda partition: unregister(log, partition, name))).all()
     sentence = f"{name} is forgotten" if any(gone) else f"there is no reader {name}"
     session.tell({"reader": name, "was_registered": any(gone)}, sentence)
     return 0 if any(gone) else 3
