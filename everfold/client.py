@@ -239,12 +239,8 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations,
     async def page(
         self, selects: JobFilter, cursor: str | None = None, limit: int = 50, partial: bool = False
     ) -> Page:
-        """Return a page of the jobs that a filter selects, as `list` does.
-
-        With `partial` it is without the jobs of partitions that do not answer, `Page.missing`.
-        """
-        missing = set[int]() if partial else None
-        marks = await checkpoints(self.log, missing)
+        """Return a page as `list` does; with `partial` without partitions that do not answer."""
+        marks = await checkpoints(self.log, missing := set[int]() if partial else None)
         page = await page_of(
             self.log,
             selects,
@@ -254,8 +250,7 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations,
             behind_s=max(mark.behind_s for mark in marks.values()),
             missing=missing,
         )
-        jobs = [await self._opened(job) for job in page.jobs]
-        return msgspec.structs.replace(page, jobs=jobs)
+        return msgspec.structs.replace(page, jobs=[await self._opened(job) for job in page.jobs])
 
     async def _shown_after(self, marks: Mapping[int, Checkpoint]) -> dict[str, Job]:
         """Return the jobs of which this client has shown more than the projection has."""

@@ -251,10 +251,9 @@ async def page_of(
                     break
         if before is None or len(found) == limit or looked >= LOOK_LIMIT:
             break
-    following_cursor = None if before is None else cursor_at(before)
     return Page(
         jobs=found,
-        cursor=following_cursor,
+        cursor=None if before is None else cursor_at(before),
         behind_s=behind_s,
         unread=tuple(sorted(unread)),
         missing=tuple(sorted(missing or ())),

@@ -31,7 +31,8 @@ class HintListener:
 
     async def run(self) -> None:
         """Listen until cancelled; reconnects with back-off and never raises for the server."""
-        channels = [self._log.keys.wake()]
+        keys = self._log.keys
+        channels = dict.fromkeys([keys.wake(), *map(keys.wake_at, range(keys.partitions))])
         await in_groups(self._log, lambda: node_groups(self._log, channels), self._listen_at)
 
     async def _listen_at(self, channels: Sequence[str]) -> None:
