@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from everfold.streams.connections.client import LedgerRedis
 from everfold.streams.connections.pipelining import PipeliningRedis
-from everfold.streams.errors import EverfoldError, Unavailable
+from everfold.streams.errors import CorruptLog, EverfoldError, Unavailable
 from everfold.streams.redis.keys import Keyspace
 from everfold.streams.redis.pages import read_readable_hash
 from everfold.streams.redis.redis_errors import command, read_hash
@@ -146,8 +146,14 @@ class ServerWatch:
         known.opened, known.at_s = opened, time.monotonic()
         return known
 
+    async def _stored(self) -> dict[str, ServerRun]:
+        """Return what the namespace knows; nothing where another program has written there."""
+        with suppress(CorruptLog):
+            return await read_runs(self._redis, self._keys())
+        return {}
+
     async def _noted_by_others(self) -> int:
-        stored = await read_runs(self._redis, self._keys())
+        stored = await self._stored()
         return max((run.since_ms for run in stored.values()), default=0)
 
     async def _note(self, key: str, node: str, known: _Known, now: _Sample) -> None:
@@ -172,7 +178,7 @@ class ServerWatch:
 
     async def _noted(self, key: str, node: str, now: _Sample) -> ServerRun:
         """Return what the namespace knows of a run; write it down where it knows nothing."""
-        stored = await read_runs(self._redis, self._keys())
+        stored = await self._stored()
         if (found := stored.get(now.run_id)) is not None:
             return found
         made = await self._new_run(key, node, now, stored)
@@ -183,7 +189,7 @@ class ServerWatch:
             old = sorted(stored, key=lambda run_id: stored[run_id].seen_ms)[:-RUNS_LIMIT]
             if old:
                 await command(self._redis, "HDEL", servers, *old)
-            stored = await read_runs(self._redis, self._keys())
+            stored = await self._stored()
         return stored.get(now.run_id, made)
 
     async def _new_run(
@@ -192,9 +198,11 @@ class ServerWatch:
         made = ServerRun(node, now.now_ms, now.replid, now.offset, now.now_ms)
         known = {**stored, **{run_id: trail.run for run_id, trail in self._trails.items()}}
         earlier = self._run_before(key, node, now, known)
+        first = ""
         if earlier:
             return _after(made, earlier, known[earlier], self._trails.get(earlier), now)
-        first = (await read_hash(self._redis, self._keys().meta())).get(b"run_id", b"").decode()
+        with suppress(CorruptLog):
+            first = (await read_hash(self._redis, self._keys().meta())).get(b"run_id", b"").decode()
         if known or first not in ("", now.run_id):
             return replace(made, earlier=first)
         return replace(made, since_ms=0)

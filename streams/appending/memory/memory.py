@@ -49,6 +49,7 @@ class Memory:
         told again by that one."""
         self.on_first: Callable[[], None] = lambda: None
         """Called when something is remembered again after nothing was."""
+        self._show()
 
     def __len__(self) -> int:
         return len(self._kept)
