@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from everfold.streams.border.addresses import masked_text
 from everfold.streams.connections.client import LedgerRedis
-from everfold.streams.connections.connection import Argument, says_replica
+from everfold.streams.connections.connection import Argument
 from everfold.streams.connections.replies import meaning, shown
 from everfold.streams.connections.tls_errors import why_no_handshake, why_not_trusted
 from everfold.streams.errors import (
@@ -82,15 +82,9 @@ async def command(redis: Redis, *arguments: Argument, reply_bytes: int = 0) -> o
     leaf of Unavailable or Misconfigured, WrongKeyType, NoGroup or GroupExists.
     """
     with mapped_errors(arguments):
-        try:
-            if isinstance(redis, LedgerRedis):
-                return await redis.execute_command(*arguments, reply_bytes=reply_bytes)
-            return cast("object", await redis.execute_command(*arguments))  # type: ignore[no-untyped-call]
-        except theirs.ResponseError as error:
-            if says_replica(error) and not isinstance(redis, LedgerRedis):
-                # Connect anew: behind the address there is another primary by now.
-                await redis.connection_pool.disconnect()
-            raise
+        if isinstance(redis, LedgerRedis):
+            return await redis.execute_command(*arguments, reply_bytes=reply_bytes)
+        return cast("object", await redis.execute_command(*arguments))  # type: ignore[no-untyped-call]
 
 
 async def commands(

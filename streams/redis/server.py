@@ -84,19 +84,6 @@ async def _is_in_cluster(redis: PipeliningRedis) -> bool:
     return pairs.get(b"mode") == b"cluster"
 
 
-def connect_blocking(
-    url: str | SecretUrl, *, name: str = "everfold", block_s: float = BLOCK_S
-) -> Redis:
-    """Return a client for one reader that blocks up to `block_s` on the server.
-
-    As `connect`; the silence that it bears is `block_s` longer.
-    """
-    timeout_s = block_s + COMMAND_TIMEOUT_S
-    made = Redis.from_pool(pool_of(url, name, timeout_s, timeout_s))
-    made.response_callbacks.clear()
-    return made
-
-
 def connection_arguments(url: str | SecretUrl) -> dict[str, object]:
     """Return what `url` says about a connection, by the names of redis-py. Raises NoServer."""
     return dict(pool_of(url, "everfold", COMMAND_TIMEOUT_S, None).connection_kwargs)

@@ -22,7 +22,7 @@ from everfold.sinks.webhook import WebhookSink
 from everfold.streams.border.addresses import masked_address, masked_receiver, masked_text
 from everfold.streams.errors import EverfoldError, Misconfigured
 from everfold.streams.nodes.address import parse_address
-from everfold.streams.redis.server import connect, connect_blocking, connection_arguments
+from everfold.streams.redis.server import connect, connection_arguments
 from tests.fuzz.cases import fuzz
 from tests.streams.border.test_secrets import said
 
@@ -78,7 +78,7 @@ TEXTS = st.builds(
 )
 
 USES: tuple[Callable[[str], object], ...] = (
-    *(connect, connect_blocking, connection_arguments, parse_address, read_address, _checked),
+    *(connect, connection_arguments, parse_address, read_address, _checked),
     lambda url: [repr(parse_address(url)), str(parse_address(url).shown)],
     lambda url: check_url(url, allow_private=False),
     lambda url: check_url(url, allow_private=True),

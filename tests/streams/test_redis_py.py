@@ -19,7 +19,7 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeout
 
 from everfold.streams.connections.connection import packed
-from everfold.streams.redis.server import connect_blocking
+from everfold.streams.redis.server import connect
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio
@@ -239,12 +239,14 @@ async def test_a_client_that_owns_its_pool_closes_its_connections(
 
 @needed_by("others see in CLIENT LIST, by its name, whether a runner is connected")
 async def test_the_handshake_of_a_named_connection_is_packed_by_us_too(redis_url: str) -> None:
-    redis = connect_blocking(redis_url, name="everfold:somebody")
+    client = connect(redis_url)
+    redis = client.blocking("", name="everfold:somebody", block_s=1.0)
 
     name = await redis.execute_command("CLIENT", "GETNAME")  # type: ignore[no-untyped-call]
 
     assert name == b"everfold:somebody"
     await redis.aclose()
+    await client.aclose()
 
 
 async def test_a_failure_says_what_needs_it() -> None:

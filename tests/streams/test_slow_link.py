@@ -13,9 +13,8 @@ from everfold.streams.connections.pipelining import BATCH_BYTES, PipeliningRedis
 from everfold.streams.errors import ServerUnreachable
 from everfold.streams.events.event import Progressed
 from everfold.streams.leases.producer import Producer
-from everfold.streams.redis import server
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.server import connect, connect_blocking
+from everfold.streams.redis.server import connect
 from tests.support.fault_proxy import FaultProxy
 
 pytestmark = pytest.mark.anyio
@@ -88,11 +87,11 @@ async def test_a_server_that_says_nothing_is_still_given_up(
 
 
 async def test_a_reader_that_blocks_bears_a_reply_that_takes_long(
-    proxy: FaultProxy, namespace: str, monkeypatch: pytest.MonkeyPatch
+    proxy: FaultProxy, namespace: str
 ) -> None:
-    monkeypatch.setattr(server, "COMMAND_TIMEOUT_S", TIMEOUT_S)
     key = f"{{{namespace}:0}}:x"
-    reader = connect_blocking(proxy.url, block_s=0.1)
+    client = connect(proxy.url, timeout_s=TIMEOUT_S)
+    reader = client.blocking(key, name="reader", block_s=0.1)
     await command(reader, "XADD", key, "*", "d", "A" * 600_000)
     proxy.bytes_per_s = SLOW
     reply = await command(reader, "XREAD", "STREAMS", key, "0")
@@ -102,6 +101,7 @@ async def test_a_reader_that_blocks_bears_a_reply_that_takes_long(
         await command(reader, "XREAD", "STREAMS", key, "0")
     proxy.lift()
     await reader.aclose()
+    await client.aclose()
 
 
 async def test_appends_of_several_megabytes_are_written_once_each(
