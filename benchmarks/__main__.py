@@ -14,6 +14,7 @@ from benchmarks import (
     append,
     archive,
     assets,
+    durability,
     fanout,
     farm,
     gateway,
@@ -49,6 +50,11 @@ async def _archive(options: argparse.Namespace) -> Measured:
 async def _assets(options: argparse.Namespace) -> Measured:
     found = await assets.measure_assets(options.pictures, options.video_mib, options.repeat)
     return assets.report(found), found
+
+
+async def _durability(options: argparse.Namespace) -> Measured:
+    found = await durability.measure_durability(options.submits, options.repeat)
+    return durability.report(found), found
 
 
 async def _fanout(options: argparse.Namespace) -> Measured:
@@ -129,6 +135,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], Awaitable[Measured]]] = {
     "append": _append,
     "archive": _archive,
     "assets": _assets,
+    "durability": _durability,
     "fanout": _fanout,
     "farm": _farm,
     "gateway": _gateway,
@@ -196,6 +203,7 @@ def _parser() -> argparse.ArgumentParser:
         ("--calls", int, 500, "many_open, scale: of each operation"),
         ("--open-jobs", int, 1_000_000, "many_open: jobs that wait"),
         ("--listed", int, 100_000, "lists: jobs"),
+        ("--submits", int, 5_000, "durability: jobs submitted in each run"),
         ("--starts", int, 20, "startup: of each program"),
     )
     for flag, kind, default, words in sizes:
