@@ -23,7 +23,6 @@ from everfold.streams.leases.acts import Verb, note_act
 from everfold.streams.leases.registry import RunnerEntry
 from everfold.streams.redis.pages import read_readable_hash
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.replicas import write
 from everfold.streams.redis.server import server_time_ms
 
 KEEP_S = 7 * 86_400.0
@@ -175,9 +174,7 @@ async def retire_backend(log: Log, name: str, *, is_drain: bool = False) -> None
     verb: Verb = "drain_backend" if is_drain else "retire_backend"
     await note_act(log, verb, bare(name), field if field != bare(name) else "")
     mark = Mark(actor=log.actor, at_ms=await server_time_ms(log.redis), is_drain=is_drain)
-    await write(
-        log.redis, log.replicas, "HSET", log.keys.retired(), field, msgspec.json.encode(mark)
-    )
+    await log.write("HSET", log.keys.retired(), field, msgspec.json.encode(mark))
 
 
 async def return_backend(log: Log, name: str) -> bool:
@@ -185,12 +182,7 @@ async def return_backend(log: Log, name: str) -> bool:
     await note_act(log, "return_backend", name)
     named = _called(await backend_entries(log), name)
     names = {part for entry in named for part in (entry.name, entry.server) if part}
-    return (
-        await write(
-            log.redis, log.replicas, "HDEL", log.keys.retired(), *{name, bare(name)} | names
-        )
-        != 0
-    )
+    return await log.write("HDEL", log.keys.retired(), *{name, bare(name)} | names) != 0
 
 
 def mark_of(entries: Iterable[BackendEntry], name: str) -> str:

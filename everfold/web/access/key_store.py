@@ -23,7 +23,6 @@ from everfold.streams.events.limits import ID_LIMIT, NAME_LIMIT
 from everfold.streams.events.ranges import check_number
 from everfold.streams.leases.acts import note_act
 from everfold.streams.redis.redis_errors import command, commands, read_hash
-from everfold.streams.redis.replicas import write
 from everfold.streams.redis.server import server_time_ms
 from everfold.web.access.key import Key, Shown
 from everfold.web.caller import Role
@@ -88,9 +87,7 @@ async def add_key(
     )
     await _make_room(log)
     await note_act(log, "add_key", shown.key_id, f"{name}: {role} {user}".strip())
-    await write(
-        log.redis, log.replicas, "HSET", log.keys.gateway_keys(), shown.key_id, _encoded(key)
-    )
+    await log.write("HSET", log.keys.gateway_keys(), shown.key_id, _encoded(key))
     return shown.key_id, shown.text()
 
 
@@ -178,9 +175,7 @@ async def revoke_key(log: Log, which: str) -> str:
     if key.revoked_ms is None:
         await note_act(log, "revoke_key", key_id, key.name)
         revoked = msgspec.structs.replace(key, revoked_ms=await server_time_ms(log.redis))
-        await write(
-            log.redis, log.replicas, "HSET", log.keys.gateway_keys(), key_id, _encoded(revoked)
-        )
+        await log.write("HSET", log.keys.gateway_keys(), key_id, _encoded(revoked))
     return key_id
 
 
