@@ -64,6 +64,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if asking.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("server")
+    if _choice(config).kind in GROUPS:
+        alone = [item for item in items if any(item.iter_markers("one_server"))]
+        config.hook.pytest_deselected(items=alone)
+        items[:] = [item for item in items if item not in alone]
     items.sort(key=lambda item: not any(item.iter_markers("long")))
 
 

@@ -27,15 +27,15 @@ MANY = 3 * BATCH_LIMIT + 1
 
 
 @pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[PipeliningRedis]:
-    client = connect(redis_url)
+async def redis(server_url: str) -> AsyncIterator[PipeliningRedis]:
+    client = connect(server_url)
     yield client
     await client.aclose()
 
 
 @pytest.fixture
-async def proxy(redis_url: str) -> AsyncIterator[FaultProxy]:
-    async with FaultProxy(redis_url) as proxy:
+async def proxy(server_url: str) -> AsyncIterator[FaultProxy]:
+    async with FaultProxy(server_url) as proxy:
         yield proxy
 
 

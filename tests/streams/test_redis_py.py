@@ -45,10 +45,10 @@ def needed_by(what: str) -> Callable[[Test], Test]:
 
 
 @pytest.fixture
-async def pool(redis_url: str) -> AsyncIterator[BlockingConnectionPool]:
+async def pool(server_url: str) -> AsyncIterator[BlockingConnectionPool]:
     """A pool as server.py makes it, but for one connection, without anything of ours in it."""
     pool = BlockingConnectionPool.from_url(
-        redis_url, max_connections=1, timeout=None, protocol=2, socket_timeout=5.0
+        server_url, max_connections=1, timeout=None, protocol=2, socket_timeout=5.0
     )
     yield pool
     await pool.disconnect()
@@ -62,9 +62,9 @@ async def connection(pool: BlockingConnectionPool) -> AsyncIterator[AbstractConn
 
 
 @pytest.fixture
-async def other(redis_url: str) -> AsyncIterator[Redis]:
+async def other(server_url: str) -> AsyncIterator[Redis]:
     """Another client, to act on the connections of the first."""
-    async with Redis.from_url(redis_url) as other:
+    async with Redis.from_url(server_url) as other:
         yield other
 
 
@@ -238,8 +238,8 @@ async def test_a_client_that_owns_its_pool_closes_its_connections(
 
 
 @needed_by("others see in CLIENT LIST, by its name, whether a runner is connected")
-async def test_the_handshake_of_a_named_connection_is_packed_by_us_too(redis_url: str) -> None:
-    client = connect(redis_url)
+async def test_the_handshake_of_a_named_connection_is_packed_by_us_too(server_url: str) -> None:
+    client = connect(server_url)
     redis = client.blocking("", name="everfold:somebody", block_s=1.0)
 
     name = await redis.execute_command("CLIENT", "GETNAME")  # type: ignore[no-untyped-call]

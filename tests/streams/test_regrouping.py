@@ -61,13 +61,13 @@ async def write(log: Log, count: int) -> None:
 
 @pytest.mark.parametrize("follow", [tail_partitions, _WithLive])
 async def test_a_tail_tells_each_event_once_while_partitions_move(
-    redis_url: str, namespace: str, follow: Follow
+    server_url: str, namespace: str, follow: Follow
 ) -> None:
     told: dict[int, list[str]] = defaultdict(list)
     async with (
-        FaultProxy(redis_url) as proxy,
-        split_log(redis_url, proxy, namespace, partitions=PARTITIONS, behind=[0]) as log,
-        Log.open(redis_url, namespace=namespace) as writer,
+        FaultProxy(server_url) as proxy,
+        split_log(server_url, proxy, namespace, partitions=PARTITIONS, behind=[0]) as log,
+        Log.open(server_url, namespace=namespace) as writer,
         anyio.create_task_group() as tasks,
         follow(log) as batches,
     ):
@@ -95,11 +95,11 @@ async def test_a_tail_tells_each_event_once_while_partitions_move(
 
 
 async def test_a_consumer_group_reads_on_where_its_partition_is(
-    redis_url: str, namespace: str
+    server_url: str, namespace: str
 ) -> None:
     async with (
-        FaultProxy(redis_url) as proxy,
-        split_log(redis_url, proxy, namespace, partitions=1, behind=[0]) as log,
+        FaultProxy(server_url) as proxy,
+        split_log(server_url, proxy, namespace, partitions=1, behind=[0]) as log,
     ):
         group = ConsumerGroup(log, "g", "c", block_s=5.0)
         await group.create(0)

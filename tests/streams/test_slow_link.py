@@ -25,8 +25,8 @@ SLOW = 400_000
 
 
 @pytest.fixture
-async def proxy(redis_url: str) -> AsyncIterator[FaultProxy]:
-    async with FaultProxy(redis_url) as proxy:
+async def proxy(server_url: str) -> AsyncIterator[FaultProxy]:
+    async with FaultProxy(server_url) as proxy:
         yield proxy
 
 
