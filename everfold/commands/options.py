@@ -77,7 +77,8 @@ ReplicasForEvents = Annotated[
     Literal["ends", "all"],
     Parameter(
         env_var="EVERFOLD_REPLICAS_FOR",
-        help="Whether all events of a job wait for them, or only ends, cancels and releases.",
+        help="Whether all events of a job wait for them, or only ends, cancels, releases and the "
+        "intent to send a prompt.",
     ),
 ]
 Json = Annotated[bool, Parameter(help="Print JSON, one object per line.")]

@@ -35,6 +35,7 @@ from everfold.streams.events.event import (
     Event,
     Fact,
     Policy,
+    Submitting,
     closing_status,
 )
 from everfold.streams.events.ids import new_id
@@ -266,6 +267,7 @@ class Log(SealedContent):
             epoch=epoch,
             holder=holder,
             effect=effect,
+            is_intent=isinstance(event, Submitting),
         )
 
     async def commit(self, new: NewEvent) -> Appended:

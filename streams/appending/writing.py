@@ -23,7 +23,8 @@ WORKFLOW_TTL_S = 7 * 24 * 3600
 
 async def write_events(log: Log, partition: int, events: Sequence[NewEvent]) -> Sequence[Outcome]:
     """Return the outcome of each event. Raises a leaf of Unavailable: any may be written then."""
-    keys, waits = log.keys, [log.replicas.cover(event.effect) for event in events]
+    keys = log.keys
+    waits = [log.replicas.cover(event.effect, event.is_intent) for event in events]
     replies, too_few = await scripts.append(
         log.redis,
         log=keys.log(partition),

@@ -34,16 +34,21 @@ class Replicas(Struct, frozen=True):
     within_s: float = 1.0
     """Seconds that are waited for them, each time."""
     events: ReplicasFor = "ends"
-    """Of events: those that end a job, ask for its cancel or release it, or all of them."""
+    """Of events: those that end a job, ask for its cancel, release it or say that a prompt is about
+    to be sent, or all of them."""
 
     def __post_init__(self) -> None:
         check_number("replicas", self.count)
         check_number("replicas_within_s", self.within_s)
         check_choice("replicas_for", self.events, ("ends", "all"))
 
-    def cover(self, effect: str) -> bool:
-        """Say whether an event is waited for that does this to its job; "" for nothing."""
-        return bool(self.count and (effect or self.events == "all"))
+    def cover(self, effect: str, is_intent: bool) -> bool:
+        """Say whether an event is waited for that does this to its job; "" for nothing.
+
+        An intent is: of a prompt that was sent by word of a primary which is cut off, nobody else
+        knows, and it would be sent again.
+        """
+        return bool(self.count and (effect or is_intent or self.events == "all"))
 
     def asked(
         self,

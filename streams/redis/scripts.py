@@ -54,6 +54,8 @@ class NewEvent(Struct, frozen=True, kw_only=True):
     epoch: int = 0
     holder: str = ""
     effect: str = ""
+    is_intent: bool = False
+    """Whether something is done outside of the log once it is in there."""
 
 
 def looked_up_to(seq: int) -> int:

@@ -30,6 +30,8 @@ class Left(Struct, frozen=True):
     """Jobs of which the server lost something, and a process said so."""
     put_back: frozenset[str] = frozenset()
     """Those of them that the log has again."""
+    gone: frozenset[str] = frozenset()
+    """Jobs that the log did not have at some time, though their submit was acknowledged."""
     events: frozenset[str] = frozenset()
     """Jobs of which a consumer has an event that the log has not, and nobody said so."""
     twice: frozenset[str] = frozenset()
@@ -61,12 +63,15 @@ async def left(
 ) -> Left:
     """Count for one round; `run` are the jobs that were to run."""
     there = await known(log, told)
-    named = {found.job_id for found in await lost_writes(log)}
+    losses = await lost_writes(log)
+    named = {found.job_id for found in losses}
+    whole = {found.job_id for found in losses if not found.found_seq}
     unlike = await _unlike(log, seen, run)
     return Left(
         unknown=frozenset(set(told) - there),
         named=frozenset(named & set(told)),
         put_back=frozenset(named & there),
+        gone=frozenset((whole & set(told)) | (set(told) - there)),
         events=frozenset(unlike - named),
         twice=frozenset(ran_twice(ledgers) & set(run)),
     )

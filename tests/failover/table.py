@@ -7,7 +7,18 @@ from collections.abc import Sequence
 from tests.failover.rounds import Series
 
 COLUMNS = (
-    *("fault", "on", "engine", "WAIT", "rounds", "acked", "unknown after", "named", "put back"),
+    *(
+        "fault",
+        "on",
+        "engine",
+        "WAIT",
+        "rounds",
+        "acked",
+        "gone",
+        "unknown after",
+        "named",
+        "put back",
+    ),
     *("unnamed", "run twice", "unended", "writes again p50/p99 s", "processes ended"),
 )
 
@@ -17,6 +28,7 @@ def row(series: Series) -> list[str]:
     times = sorted(one.writes_again_s for one in rounds)
     counts = (
         sum(one.told for one in rounds),
+        sum(len(one.left.gone) for one in rounds),
         sum(len(one.left.unknown) for one in rounds),
         sum(len(one.left.named) for one in rounds),
         sum(len(one.left.put_back) for one in rounds),

@@ -14,7 +14,11 @@ from tests.support.forked import ForkServer
 
 pytestmark = pytest.mark.anyio
 
-SHORT = [*(("one", fault, 0) for fault in ("kill", "freeze"))]
+SHORT = [
+    ("one", "kill", 0),
+    *(("sentinel", fault, 0) for fault in ("freeze", "planned")),
+    ("sentinel", "kill", 1),
+]
 """Kind, fault, and replicas that writes wait for."""
 
 
@@ -39,7 +43,7 @@ async def test_what_was_acknowledged_outlives_a_failover_or_is_named(
 
     assert [one.violations() for one in series.rounds if one.violations()] == []
     if replicas:
-        assert [one.left.unknown for one in series.rounds if one.left.unknown] == []
+        assert [one.left.gone for one in series.rounds if one.left.gone] == []
 
 
 def test_a_job_that_is_lost_and_named_by_nobody_is_a_violation() -> None:
@@ -57,12 +61,13 @@ def test_what_ran_twice_did_not_end_or_died_is_a_violation() -> None:
 
 
 def test_the_table_adds_the_rounds_of_a_series_up() -> None:
-    lost = Left(unknown=frozenset({"a"}), named=frozenset({"a", "b"}), put_back=frozenset({"b"}))
+    one = frozenset({"a"})
+    lost = Left(unknown=one, gone=one, named=frozenset({"a", "b"}), put_back=frozenset({"b"}))
     series = Series("valkey 9.1", "sentinel", "kill", 1, [round_of(lost), round_of(Left())])
 
     last = table([series]).splitlines()[-1]
 
-    cells = "kill | sentinel | valkey 9.1 | 1 | 2 | 20 | 1 | 2 | 1 | 0 | 0 | 0 | 2.0 / 2.0 | 0"
+    cells = "kill | sentinel | valkey 9.1 | 1 | 2 | 20 | 1 | 1 | 2 | 1 | 0 | 0 | 0 | 2.0 / 2.0 | 0"
     assert last == f"| {cells} |"
 
 

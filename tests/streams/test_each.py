@@ -64,8 +64,8 @@ async def leases_everywhere(log: Log, dispatch: Dispatch) -> dict[int, Lease]:
     return found
 
 
-async def test_all_answer(redis_url: str, namespace: str) -> None:
-    async with opened(redis_url, namespace) as (log, _):
+async def test_all_answer(server_url: str, namespace: str) -> None:
+    async with opened(server_url, namespace) as (log, _):
         outcomes = await each(log, lambda partition: size(log, partition))
 
         assert outcomes.all() == [0] * PARTITIONS
@@ -73,9 +73,9 @@ async def test_all_answer(redis_url: str, namespace: str) -> None:
 
 
 async def test_those_of_a_silent_node_are_named_and_the_others_answer(
-    redis_url: str, namespace: str
+    server_url: str, namespace: str
 ) -> None:
-    async with opened(redis_url, namespace) as (log, proxy):
+    async with opened(server_url, namespace) as (log, proxy):
         proxy.black_hole()
         began_s = steady_s()
         outcomes = await each(log, lambda partition: size(log, partition), grace_s=0.3)
@@ -88,8 +88,8 @@ async def test_those_of_a_silent_node_are_named_and_the_others_answer(
         assert raised.value.partitions == BEHIND
 
 
-async def test_errors_are_those_of_their_partition(redis_url: str, namespace: str) -> None:
-    async with opened(redis_url, namespace) as (log, proxy):
+async def test_errors_are_those_of_their_partition(server_url: str, namespace: str) -> None:
+    async with opened(server_url, namespace) as (log, proxy):
         proxy.answer_errors("SOMETHING new", containing=log.keys.tag(4).encode())
         outcomes = await each(log, lambda partition: size(log, partition))
 
@@ -98,17 +98,19 @@ async def test_errors_are_those_of_their_partition(redis_url: str, namespace: st
         assert isinstance(outcomes.failure, PartitionsUnavailable)
 
 
-async def test_what_nobody_should_repeat_is_raised_as_it_is(redis_url: str, namespace: str) -> None:
-    async with opened(redis_url, namespace) as (log, _):
+async def test_what_nobody_should_repeat_is_raised_as_it_is(
+    server_url: str, namespace: str
+) -> None:
+    async with opened(server_url, namespace) as (log, _):
         await command(log.redis, "SET", log.keys.log(2), "x")
 
         assert isinstance((await each(log, lambda p: size(log, p))).failure, WrongKeyType)
 
 
 async def test_where_nobody_answers_the_error_is_that_of_the_server(
-    redis_url: str, namespace: str
+    server_url: str, namespace: str
 ) -> None:
-    async with opened(redis_url, namespace) as (log, proxy):
+    async with opened(server_url, namespace) as (log, proxy):
         proxy.answer_errors("READONLY a replica")
         outcomes = await each(log, lambda partition: size(log, partition), BEHIND)
 
@@ -116,20 +118,20 @@ async def test_where_nobody_answers_the_error_is_that_of_the_server(
 
 
 async def test_an_error_that_is_no_answer_of_the_server_ends_all(
-    redis_url: str, namespace: str
+    server_url: str, namespace: str
 ) -> None:
     async def broken(partition: int) -> None:
         raise ZeroDivisionError
 
-    async with opened(redis_url, namespace) as (log, _):
+    async with opened(server_url, namespace) as (log, _):
         with pytest.raises(ZeroDivisionError):
             await each(log, broken)
 
 
 async def test_leases_of_other_nodes_are_renewed_while_one_is_silent(
-    redis_url: str, namespace: str
+    server_url: str, namespace: str
 ) -> None:
-    async with opened(redis_url, namespace) as (log, proxy):
+    async with opened(server_url, namespace) as (log, proxy):
         dispatch = Dispatch(log, "r1", lease_s=5.0)
         leases = await leases_everywhere(log, dispatch)
         assert all(isinstance(one, Renewed) for one in await dispatch.renew([*leases.values()]))
@@ -142,7 +144,7 @@ async def test_leases_of_other_nodes_are_renewed_while_one_is_silent(
 
             assert raised.value.partitions == BEHIND
             assert took_s < 2.0
-            async with Log.open(redis_url, namespace=namespace) as direct:
+            async with Log.open(server_url, namespace=namespace) as direct:
                 for partition in HEALTHY:
                     assert await idle_s(direct, leases[partition]) < took_s + 1.0
 
@@ -156,8 +158,8 @@ async def idle_s(log: Log, lease: Lease) -> float:
     return float(rows[0][2]) / 1000
 
 
-async def test_own_leases_of_other_nodes_are_found(redis_url: str, namespace: str) -> None:
-    async with opened(redis_url, namespace) as (log, proxy):
+async def test_own_leases_of_other_nodes_are_found(server_url: str, namespace: str) -> None:
+    async with opened(server_url, namespace) as (log, proxy):
         dispatch = Dispatch(log, "r1")
         leases = await leases_everywhere(log, dispatch)
         lanes = [("default", "normal")]
@@ -174,11 +176,11 @@ async def test_own_leases_of_other_nodes_are_found(redis_url: str, namespace: st
 
 
 async def test_rounds_go_on_in_other_partitions_and_come_back(
-    redis_url: str, namespace: str
+    server_url: str, namespace: str
 ) -> None:
     seen = Counter[int]()
 
-    async with opened(redis_url, namespace, 4.0) as (log, proxy), Rounds(log) as rounds:
+    async with opened(server_url, namespace, 4.0) as (log, proxy), Rounds(log) as rounds:
 
         async def look(partition: int) -> int:
             found = await size(log, partition)
@@ -205,8 +207,8 @@ async def test_rounds_go_on_in_other_partitions_and_come_back(
         await eventually(all_answer)
 
 
-async def test_rounds_wait_for_a_link_on_which_all_is_slow(redis_url: str, namespace: str) -> None:
-    async with opened(redis_url, namespace) as (log, _), Rounds(log) as rounds:
+async def test_rounds_wait_for_a_link_on_which_all_is_slow(server_url: str, namespace: str) -> None:
+    async with opened(server_url, namespace) as (log, _), Rounds(log) as rounds:
 
         async def look(partition: int) -> int:
             await anyio.sleep(1.3)

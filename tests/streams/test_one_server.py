@@ -26,7 +26,9 @@ async def test_every_key_is_at_the_one_server(server_url: str) -> None:
     await redis.aclose()
 
 
-async def test_a_change_of_the_primary_ends_a_blocking_read(server_url: str, namespace: str) -> None:
+async def test_a_change_of_the_primary_ends_a_blocking_read(
+    server_url: str, namespace: str
+) -> None:
     redis, key = connect(server_url), f"{namespace}:x"
     reader = redis.blocking(key, name="reader", block_s=60.0)
     reading = asyncio.create_task(command(reader, "XREAD", "BLOCK", 60_000, "STREAMS", key, "0"))

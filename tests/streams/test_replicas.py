@@ -21,6 +21,7 @@ from everfold.streams.events.event import (
     Progressed,
     Released,
     Started,
+    Submitting,
 )
 from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.redis.redis_errors import command
@@ -62,6 +63,10 @@ def failed(job_id: str) -> Failed:
 
 def progressed(value: float) -> Progressed:
     return Progressed(attempt=1, value=value, nodes_done=1, nodes_total=9)
+
+
+def submitting() -> Submitting:
+    return Submitting(id="intent-1", attempt=1, backend="b", boot="", prompt_id="p", client_id="c")
 
 
 async def waits(group: Replicated) -> int:
@@ -121,10 +126,11 @@ def _acts(lease: Lease) -> dict[str, Write]:
         "end": lambda log: log.append(job_id, failed(job_id), epoch=epoch),
         "cancel": lambda log: log.append(job_id, cancel, epoch=0),
         "release": lambda log: Dispatch(log, "r1").release(lease, Released(id="go", reason="x")),
+        "intent": lambda log: log.append(job_id, submitting(), epoch=epoch),
     }
 
 
-@pytest.mark.parametrize("name", ["submit", "end", "cancel", "release"])
+@pytest.mark.parametrize("name", ["submit", "intent", "end", "cancel", "release"])
 async def test_a_repeat_over_a_fresh_connection_waits_for_what_the_first_one_wrote(
     one: Replicated, name: str
 ) -> None:
