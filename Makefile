@@ -76,6 +76,12 @@ slow: $(DEV) ## Run the slow tests in full length: leases of 10 s, more rounds a
 browser: $(BROWSER) ## See ComfyUI's own web front end work before the gateway, in Chromium.
 	EVERFOLD_FRONT_END=$(FRONT_END) $(BIN)/pytest -m browser tests/browser --durations 10 $(ARGS)
 
+CONSOLE = everfold/web/console/source
+
+.PHONY: console
+console: ## Build the console's files from their source; needs Node.js and the npm registry.
+	cd $(CONSOLE) && npm ci --no-audit --no-fund --silent && npm run --silent build
+
 .PHONY: lint
 lint: $(DEV) ## Check style and formatting.
 	$(BIN)/ruff check .

@@ -14,6 +14,7 @@ from everfold.web.access.operations import ACCESS
 from everfold.web.comfyui.front_end.operations import FRONT_END, PAGES
 from everfold.web.comfyui.operations import COMFYUI, EXTENSIONS, UNDER_API
 from everfold.web.comfyui.refusal import Refusal, refusal
+from everfold.web.console.pages import CONSOLE
 from everfold.web.envelope import ErrorEnvelope, envelope
 from everfold.web.operation import Operation
 from everfold.web.own.operations import OWN
@@ -68,6 +69,10 @@ CONTRACTS: tuple[Contract, ...] = (
     Contract(
         name="ComfyUI", operations=EXTENSIONS, form=refusal, error=Refusal, under=("/api",),
         about="ComfyUI's own API. Each path is served below /api, too.",
+    ),
+    Contract(
+        name="Console", operations=CONSOLE, form=envelope, error=ErrorEnvelope,
+        is_documented=False, about="The console, a page for people.",
     ),
     # The last: it takes every path that is left.
     Contract(

@@ -1,0 +1,7 @@
+// htm bound to preact, and the hooks that all screens use.
+
+import htm from "htm";
+import { h } from "preact";
+
+export const html = htm.bind(h);
+export { useEffect, useMemo, useRef, useState } from "preact/hooks";

@@ -1,0 +1,49 @@
+// The frame around all screens: where one is, who looks, whether the connection stands.
+
+import { render } from "preact";
+
+import { html, useEffect, useRef } from "./html.js";
+import { Keys, SCREENS } from "./keys.js";
+import { Empty, Failed, Question, Said } from "./parts.js";
+import { address, path } from "./router.js";
+import { begin, connection, farm, may, me } from "./store.js";
+import { Archive } from "./screens/archive.js";
+import { Assets } from "./screens/assets.js";
+import { Backends } from "./screens/backends.js";
+import { Board } from "./screens/board.js";
+import { Consumers } from "./screens/consumers.js";
+import { Doctor } from "./screens/doctor.js";
+import { Job } from "./screens/job.js";
+import { Jobs } from "./screens/jobs.js";
+import { Moment } from "./screens/moment.js";
+
+const VIEWS = { "": Board, jobs: Jobs, moment: Moment, backends: Backends, consumers: Consumers, assets: Assets, archive: Archive, doctor: Doctor };
+const OF_ALL = new Set(["moment", "backends", "consumers", "archive", "doctor"]);
+
+const WORDS = { connecting: "connecting …", live: "live", lost: "disconnected: what you see may be old, trying again …" };
+
+function Frame() {
+  const [screen, id] = path.value;
+  const title = useRef();
+  const name = SCREENS.find(([, place]) => place === screen)?.[2] ?? "Nowhere";
+  useEffect(() => {
+    document.title = `${id ? `${id} – ` : ""}${name} – Everfold`;
+  }, [screen, id]);
+  const View = screen === "jobs" && id ? Job : VIEWS[screen];
+  return html`<a class="skip" href="#main">To the content</a>
+    <header class="top"><a class="brand" href=${address("")}><img src=${address("icon.svg")} alt="" width="24" height="24" /> Everfold</a>
+      <nav aria-label="Screens">${SCREENS.filter(([, place]) => may.value.see || !OF_ALL.has(place)).map(([key, place, label]) => html`<a href=${address(...(place ? [place] : [""]))}
+        aria-current=${place === screen ? "page" : null} title=${`g ${key}`}>${label}${place === "doctor" && farm.value.alarms?.length ? html` <b class="badge">${farm.value.alarms.length}</b>` : ""}</a>`)}</nav>
+      <span class="who">${me.value.namespace}${me.value.user ? ` · ${me.value.user}` : ""} · ${me.value.role}</span>
+      <span class="connection ${connection.value}" role="status">${WORDS[connection.value]}</span></header>
+    <main id="main" tabindex="-1" ref=${title}>${View ? html`<${View} id=${id} key=${screen + (id ?? "")} />` : html`<${Empty} title="There is no such screen">
+      Press <kbd>?</kbd> to see the keys, or go to the <a href=${address("")}>board</a>.<//>`}</main>
+    <${Question} /><${Keys} /><${Said} />`;
+}
+
+const root = document.body.appendChild(document.createElement("div"));
+root.id = "root";
+begin().then(
+  () => render(html`<${Frame} />`, root),
+  (error) => render(html`<${Failed} error=${error} again=${() => location.reload()} />`, root),
+);

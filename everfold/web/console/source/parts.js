@@ -1,0 +1,120 @@
+// The parts of which screens are made. Outside text is always a text node, never markup.
+
+import { signal } from "@preact/signals";
+
+import { exact, moment, short, span } from "./format.js";
+import { html, useEffect, useRef, useState } from "./html.js";
+import { address, BASE } from "./router.js";
+import { nowMs } from "./store.js";
+
+export const Status = ({ status, reason }) => html`<span class="status ${status}" title=${reason || null}>${status}</span>`;
+
+export const JobLink = ({ id }) => html`<a class="id" href=${address("jobs", id)} title=${id}>${short(id)}</a>`;
+
+export const Time = ({ ms }) =>
+  ms ? html`<time datetime=${new Date(ms).toISOString()} title=${exact(ms)}>${moment(ms, nowMs.value)}</time>` : html`<span class="none">–</span>`;
+
+// "3 s ago" and "for 3 s", moved by the second.
+export const Ago = ({ ms, word = " ago" }) => html`<time title=${exact(ms)}>${span((nowMs.value - ms) / 1000)}${word}</time>`;
+
+export const Bar = ({ part, label }) => html`<span class="bar" role="progressbar" aria-label=${label} aria-valuemin="0" aria-valuemax="100"
+  aria-valuenow=${Math.round(part * 100)}><span style=${{ width: `${Math.min(1, part) * 100}%` }}></span></span>`;
+
+export const Empty = ({ title, children }) => html`<div class="empty"><strong>${title}</strong><p>${children}</p></div>`;
+
+export const Panel = ({ title, aside, children, wide }) => html`<section class="panel ${wide ? "wide" : ""}">
+  <header><h2>${title}</h2>${aside}</header>${children}</section>`;
+
+export function Table({ columns, rows, id, label, empty }) {
+  if (!rows.length) return empty ?? html`<p class="none">none</p>`;
+  return html`<div class="scroll" tabindex="0" role="region" aria-label=${label}><table><thead><tr>
+    ${columns.map(({ name, numeric }) => html`<th scope="col" class=${numeric ? "number" : null}>${name}</th>`)}</tr></thead><tbody>
+    ${rows.map((row) => html`<tr key=${id(row)}>${columns.map(({ name, of, numeric }) => html`<td class=${numeric ? "number" : null} data-name=${name}>${of(row)}</td>`)}</tr>`)}
+  </tbody></table></div>`;
+}
+
+// What is read once: `load` returns a promise; the screen shows that it waits, or why it failed.
+export function useLoaded(load, depends) {
+  const [state, set] = useState({});
+  const [turn, repeat] = useState(0);
+  useEffect(() => {
+    const aborts = new AbortController();
+    load(aborts.signal).then(
+      (value) => set({ value }),
+      (error) => error.name === "AbortError" || set(({ value }) => ({ value, error })),
+    );
+    return () => aborts.abort();
+  }, [...depends, turn]);
+  return { ...state, again: () => repeat((number) => number + 1) };
+}
+
+export function Loaded({ of: { value, error, again }, children }) {
+  if (value !== undefined) return html`${error && html`<${Failed} error=${error} again=${again} />`}${children(value)}`;
+  if (error) return html`<${Failed} error=${error} again=${again} />`;
+  return html`<p class="waiting" aria-busy="true">Reading …</p>`;
+}
+
+export const Failed = ({ error, again }) => html`<div class="failed" role="alert">
+  <strong>${error.status === 404 ? "Not found" : error.status === 403 ? "Not yours to see" : "That did not work"}</strong>
+  <p>${error.message}</p>${again && html`<button type="button" onClick=${again}>Try again</button>`}</div>`;
+
+// A question before what cannot be undone. `ask` is { title, text, verb, run, reason }.
+const question = signal(null);
+export const confirmed = (asked) => (question.value = asked);
+
+export function Question() {
+  const dialog = useRef();
+  const [reason, setReason] = useState("");
+  const [state, set] = useState({});
+  const asked = question.value;
+  useEffect(() => {
+    if (!asked) return;
+    setReason("");
+    set({});
+    dialog.current.showModal();
+  }, [asked]);
+  if (!asked) return null;
+  const close = () => (question.value = null);
+  const run = async (event) => {
+    event.preventDefault();
+    set({ busy: true });
+    try {
+      say(await asked.run(reason));
+      close();
+    } catch (error) {
+      set({ error });
+    }
+  };
+  return html`<dialog ref=${dialog} onClose=${close} aria-labelledby="asked"><form onSubmit=${run}>
+    <h2 id="asked">${asked.title}</h2><div>${asked.text}</div>
+    ${asked.reason && html`<label>Why (others will read it) <input value=${reason} onInput=${(e) => setReason(e.target.value)} maxlength="500" /></label>`}
+    ${state.error && html`<${Failed} error=${state.error} />`}
+    <p class="verbs"><button type="button" onClick=${close}>Leave it</button>
+    <button class="strong" disabled=${state.busy}>${asked.verb}</button></p></form></dialog>`;
+}
+
+const said = signal({ text: "", at: 0 });
+let hush;
+
+export function say(text) {
+  said.value = { text: text ?? "", at: Date.now() };
+  clearTimeout(hush);
+  hush = setTimeout(() => (said.value = { text: "", at: 0 }), 6000);
+}
+
+export const Said = () => html`<div class="said" role="status">${said.value.text}</div>`;
+
+export const content = (asset) => `${BASE}api/v2/assets/${encodeURIComponent(asset)}/content`;
+
+// A picture that opens in full; what is no picture is a link.
+export function Picture({ file }) {
+  const source = file.asset && content(file.asset);
+  const name = file.filename || file.name || "file";
+  if (!source) return html`<span class="file" title=${file.why}>${name} <small>(stays on its server)</small></span>`;
+  const kind = (file.media_type || "").split("/")[0];
+  const small = file.thumbnail?.asset ? content(file.thumbnail.asset) : source;
+  return html`<figure class="picture"><a href=${source} target="_blank" rel="noopener">
+    ${kind === "image" ? html`<img src=${small} alt=${name} loading="lazy" width=${file.width} height=${file.height} />`
+      : kind === "video" ? html`<video src=${source} controls preload="metadata" />` : html`<span class="file">${name}</span>`}</a>
+    <figcaption>${name}</figcaption></figure>`;
+}

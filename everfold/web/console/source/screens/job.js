@@ -1,0 +1,118 @@
+// One job: pictures first, its story in words, who held it when, and what it was after each event.
+
+import { act, ask } from "../api.js";
+import { bytes, exact, span } from "../format.js";
+import { html, useEffect, useMemo, useState } from "../html.js";
+import { Bar, confirmed, Empty, JobLink, Loaded, Panel, Picture, say, Status, Time, useLoaded } from "../parts.js";
+import { address, go } from "../router.js";
+import { hear, may, nowMs } from "../store.js";
+import { Gantt } from "./gantt.js";
+import { Graph } from "./graph.js";
+
+const OPEN = new Set(["queued", "running", "canceling"]);
+const HIDDEN = new Set(["outputs", "policy", "metadata", "error", "problems", "executed", "cached"]);
+
+function Verbs({ job, again }) {
+  const path = `jobs/${encodeURIComponent(job.job_id)}`;
+  const cancel = () => confirmed({
+    title: "Cancel this job?", text: "It is stopped at its server. It can be run again as a new job.", verb: "Cancel job", reason: true,
+    run: (reason) => act(`${path}/cancel`, { reason }).then(() => "The job is asked to stop."),
+  });
+  const rerun = () => act(`${path}/rerun`).then(({ job_id }) => go(address("jobs", job_id)), (error) => say(error.message));
+  const urgent = (priority) => act(`${path}/priority`, { priority }).then(() => say(`Its priority is ${priority} now.`), (error) => say(error.message));
+  if (!may.value.run) return null;
+  return html`<span class="verbs">${job.status === "queued" && may.value.operate && html`<label>priority <select value=${job.priority} onChange=${(event) => urgent(event.target.value)}>
+      ${["high", "normal", "low"].map((one) => html`<option>${one}</option>`)}</select></label>`}
+    ${OPEN.has(job.status) ? html`<button type="button" onClick=${cancel}>Cancel …</button>` : html`<button type="button" onClick=${rerun}>Run again</button>`}
+  </span>`;
+}
+
+// Two states, field by field: what an event has changed.
+function changes(before, after) {
+  const names = new Set([...Object.keys(before), ...Object.keys(after)]);
+  return [...names].filter((name) => JSON.stringify(before[name]) !== JSON.stringify(after[name]));
+}
+
+function States({ id, last }) {
+  const [seq, set] = useState(last);
+  const [states, keep] = useState({});
+  useEffect(() => set((now) => (now >= last - 1 ? last : now)), [last]);
+  useEffect(() => {
+    for (const one of [seq - 1, seq]) {
+      if (one < 1 || states[one]) continue;
+      ask(`jobs/${encodeURIComponent(id)}/at?seq=${one}`).then((state) => keep((all) => ({ ...all, [one]: state })), (error) => say(error.message));
+    }
+  }, [seq]);
+  const after = states[seq];
+  const before = seq > 1 ? states[seq - 1] : {};
+  const changed = after && before ? changes(before, after) : [];
+  const shown = (value) => (value === undefined ? "–" : typeof value === "object" ? JSON.stringify(value) : String(value));
+  return html`<label class="slider">after event <output>${seq}</output> of ${last}
+      <input type="range" min="1" max=${last} value=${seq} onInput=${(event) => set(+event.target.value)} /></label>
+    ${after ? html`<table class="changes"><thead><tr><th scope="col">field</th><th scope="col">before</th><th scope="col">after</th></tr></thead><tbody>
+      ${changed.map((name) => html`<tr key=${name}><th scope="row">${name}</th><td><del>${shown(before[name])}</del></td><td><ins>${shown(after[name])}</ins></td></tr>`)}</tbody></table>
+      <details><summary>the whole state</summary><pre>${JSON.stringify(after, null, 2)}</pre></details>` : html`<p class="waiting">Reading …</p>`}`;
+}
+
+function Events({ events }) {
+  return html`<ol class="events">${events.map((one) => html`<li key=${one.entry_id}><details><summary><${Time} ms=${one.time_ms} /> <b>${one.event.type?.replace("job.", "") ?? "unreadable"}</b>${" "}
+    <small>${one.event.actor ?? ""} · event ${one.seq} · epoch ${one.epoch}</small></summary><pre>${JSON.stringify(one.event, null, 2)}</pre></details></li>`)}</ol>`;
+}
+
+function Proof({ id }) {
+  const proof = useLoaded((signal) => ask(`jobs/${encodeURIComponent(id)}/proof`, { signal }), [id]);
+  if (!proof.value) return html`<span class="proof">${proof.error ? "not proven" : "proving …"}</span>`;
+  const { verdict, sentences } = proof.value;
+  return html`<details class="proof ${verdict}"><summary>${verdict === "proven" ? "✓ " : ""}${verdict}</summary>${sentences.map((one) => html`<p>${one}</p>`)}</details>`;
+}
+
+// What the stream brings of this job: all events so far, then each new one.
+function useEvents(id) {
+  const [events, set] = useState([]);
+  const [live, setLive] = useState({});
+  useEffect(() => {
+    const known = new Map();
+    let due = 0;
+    const show = () => { due = 0; set([...known.values()].sort((a, b) => a.seq - b.seq)); };
+    const ends = [
+      hear("log", (one) => { if (one.job_id === id) { known.set(one.seq, one); due ||= requestAnimationFrame(show); } }),
+      hear("live", (told) => told.job_id === id && setLive((now) => ({ ...now, ...told, nodes: { ...now.nodes, ...told.nodes } }))),
+      hear("jobs", (jobs) => jobs.filter((one) => one.job_id === id).forEach(({ progress, node_class, left_s }) => setLive((now) => ({ ...now, progress, node_class, left_s })))),
+      hear("preview", (told) => told.job_id === id && setLive((now) => ({ ...now, preview: told.path }))),
+    ];
+    return () => { ends.forEach((end) => end()); cancelAnimationFrame(due); };
+  }, [id]);
+  return [events, live];
+}
+
+const FACTS = [["queue", "queue"], ["priority", "priority"], ["user", "user"], ["kind", "kind"], ["batch", "batch"], ["backend", "server"], ["owner", "held by"], ["attempt", "attempt"], ["recovered", "taken over"], ["retried", "retried"]];
+
+export function Job({ id }) {
+  const [events, live] = useEvents(id);
+  const last = events.length ? events[events.length - 1].seq : 0;
+  const path = `jobs/${encodeURIComponent(id)}`;
+  const job = useLoaded((signal) => ask(path, { signal }), [id, last]);
+  const files = useLoaded((signal) => ask(`${path}/files`, { signal }), [id, job.value?.status, Object.keys(job.value?.outputs ?? {}).length]);
+  const story = useLoaded((signal) => ask(`${path}/story`, { signal }), [id, last]);
+  const graph = useLoaded((signal) => ask(`${path}/graph`, { signal }), [id]);
+  return html`<${Loaded} of=${job}>${(job) => {
+    const made = files.value?.files ?? [];
+    return html`<div class="title"><h1><span class="id">${job.job_id}</span> <${Status} status=${job.status} reason=${job.reason} /> <${Proof} id=${id} key=${job.seq} /></h1><${Verbs} job=${job} again=${job.again} /></div>
+    ${job.error && html`<div class="failed"><strong>${job.error.code}</strong><p>${job.error.message}</p>${job.error.node && html`<small>node ${job.error.node} · ${job.error.node_class}</small>`}</div>`}
+    ${job.status === "running" && html`<p class="run"><${Bar} part=${live.progress ?? job.progress} label="progress" /> ${live.node_class || job.node_class} ${job.left_s ? `· ${span(job.left_s)} left` : ""}</p>`}
+    <div class="gallery">${live.preview && OPEN.has(job.status) && html`<figure class="picture"><img src=${live.preview} alt="newest preview" /><figcaption>preview</figcaption></figure>`}
+      ${made.map((file) => html`<${Picture} key=${file.index} file=${file} />`)}
+      ${!made.length && !live.preview && html`<p class="none">${OPEN.has(job.status) ? "No pictures yet." : "It made no files."}</p>`}</div>
+    <div class="panels">
+      <${Panel} title="Story"><${Loaded} of=${story}>${({ lines }) => html`<ol class="story">${lines.map((one) => html`<li key=${one.seq} class=${one.mark || null}><${Time} ms=${one.time_ms} /> ${one.sentence}</li>`)}</ol>`}<//><//>
+      <${Panel} title="Facts"><dl class="pairs">${FACTS.filter(([name]) => job[name]).map(([name, word]) => html`<dt>${word}</dt><dd>${job[name]}</dd>`)}
+        ${job.rerun_of && html`<dt>run again of</dt><dd><${JobLink} id=${job.rerun_of} /></dd>`}
+        ${["submitted", "claimed", "started", "ended"].map((word) => job[`${word}_at_ms`] ? html`<dt>${word}</dt><dd><${Time} ms=${job[`${word}_at_ms`]} /></dd>` : "")}
+        ${Object.entries(job.metadata).map(([name, value]) => html`<dt>${name}</dt><dd>${typeof value === "object" ? JSON.stringify(value) : String(value)}</dd>`)}</dl><//>
+      <${Panel} title="Who held it" wide><${Loaded} of=${story}>${({ stretches }) => html`<${Gantt} stretches=${stretches} job=${job} />`}<//><//>
+      <${Panel} title="Graph" wide><${Loaded} of=${graph}>${(found) => html`<${Graph} graph=${found} job=${{ ...job, ...live }} />`}<//><//>
+      <${Panel} title="State by state" wide>${last ? html`<${States} id=${id} last=${last} />` : html`<p class="none">–</p>`}<//>
+      <${Panel} title="Events" wide><${Events} events=${events} /><//>
+    </div>`;
+  }}<//>`;
+}

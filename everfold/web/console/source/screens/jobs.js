@@ -1,0 +1,132 @@
+// The list of jobs: the filter is in the address, pages go by key, and rows change as their jobs do.
+
+import { act, ask, query } from "../api.js";
+import { count } from "../format.js";
+import { html, useEffect, useState } from "../html.js";
+import { Ago, Bar, confirmed, Empty, JobLink, Loaded, say, Status, Table, Time, useLoaded } from "../parts.js";
+import { address, go, search } from "../router.js";
+import { hear, may } from "../store.js";
+
+const STATUSES = ["queued", "running", "canceling", "succeeded", "failed", "canceled", "expired"];
+const TEXTS = { user: "user", kind: "kind", queue: "queue", backend: "server", batch: "batch", tag: "tag", code: "error code", error: "error text", metadata: "metadata name=value" };
+const TIMES = { newer_than: "from", older_than: "until" };
+const PAGE = 50;
+const VIEWS = "everfold.views";
+
+const chosen = () => {
+  const told = {};
+  for (const name of ["status", ...Object.keys(TEXTS), ...Object.keys(TIMES)]) if (search.value.has(name)) told[name] = search.value.getAll(name);
+  return told;
+};
+
+function views() {
+  try {
+    return JSON.parse(localStorage.getItem(VIEWS)) ?? {};
+  } catch {
+    return {};
+  }
+}
+
+// `status:failed queue:video cat` as it is typed: what has no name is a user.
+function parsed(text) {
+  const told = {};
+  for (const word of text.match(/(?:[^\s"]+|"[^"]*")+/g) ?? []) {
+    const [, name, value] = /^(\w+):(.*)$/.exec(word) ?? [null, STATUSES.includes(word) ? "status" : "user", word];
+    (told[name] ??= []).push(value.replaceAll('"', ""));
+  }
+  return told;
+}
+
+const written = (filter) => Object.entries(filter).flatMap(([name, values]) => [values].flat().map((value) => `${name}:${/\s/.test(value) ? `"${value}"` : value}`)).join(" ");
+
+function Filter({ filter, total }) {
+  const [text, set] = useState(written(filter));
+  const [saved, save] = useState(views());
+  useEffect(() => set(written(filter)), [written(filter)]);
+  const to = (values) => go(address("jobs") + query(values));
+  const keep = (all) => {
+    localStorage.setItem(VIEWS, JSON.stringify(all));
+    save(all);
+  };
+  return html`<form class="filter" role="search" onSubmit=${(event) => { event.preventDefault(); to(parsed(text)); }}>
+    <input data-filter aria-label="Filter" placeholder='status:failed queue:video user:ada code:node_error error:"out of memory"' value=${text}
+      onInput=${(event) => set(event.target.value)} list="names" autocomplete="off" spellcheck="false" />
+    <datalist id="names">${[...STATUSES.map((one) => `status:${one}`), ...[...Object.keys(TEXTS), ...Object.keys(TIMES)].map((one) => `${one}:`)].map((one) => html`<option value=${one} />`)}</datalist>
+    <button>Filter</button>
+    ${Object.keys(filter).length ? html`<button type="button" onClick=${() => to({})}>All jobs</button>
+      <button type="button" onClick=${() => { const name = prompt("Name of this view", text); if (name) keep({ ...saved, [name]: text }); }}>Save view</button>` : ""}
+    <p class="chips">${STATUSES.map((one) => {
+      const has = filter.status?.includes(one);
+      const status = has ? filter.status.filter((other) => other !== one) : [...(filter.status ?? []), one];
+      return html`<button type="button" class="chip" aria-pressed=${!!has} onClick=${() => to({ ...filter, status })}><${Status} status=${one} /></button>`;
+    })}${Object.entries(saved).map(([name, words]) => html`<span class="view"><button type="button" class="chip" onClick=${() => to(parsed(words))}>${name}</button><button type="button" class="chip"
+      aria-label=${`forget the view ${name}`} onClick=${() => { const { [name]: _, ...rest } = saved; keep(rest); }}>×</button></span>`)}</p>
+  </form>`;
+}
+
+// What is done to all that a filter selects: first it is counted, then asked, then done page by page.
+async function many(verb, filter, words) {
+  const { status, metadata, newer_than, older_than, error, ...texts } = filter;
+  const selection = { statuses: status ?? [], metadata: Object.fromEntries((metadata ?? []).map((pair) => pair.split(/=(.*)/s))) };
+  for (const [name, values] of Object.entries(texts)) selection[name] = values[0];
+  if (newer_than) selection.newer_than_ms = Date.parse(newer_than[0]);
+  if (older_than) selection.older_than_ms = Date.parse(older_than[0]);
+  const each = async (dry_run, more) => {
+    let cursor, selected = 0;
+    do {
+      const told = await act(`jobs/${verb}`, { filter: selection, dry_run, cursor, ...more });
+      selected += told.selected;
+      cursor = told.cursor;
+    } while (cursor && (!dry_run || selected < 10000));
+    return [selected, cursor];
+  };
+  const [selected, more] = await each(true, {});
+  if (!selected) return say(`No job of this filter can be ${words.done}.`);
+  confirmed({
+    title: `${words.verb} ${count(selected)}${more ? " or more" : ""} ${selected === 1 ? "job" : "jobs"}?`,
+    text: html`<p>${words.text}</p><p><code>${written(filter) || "all jobs"}</code></p>`, verb: words.verb, reason: verb === "cancel",
+    run: async (reason) => `${count((await each(false, verb === "cancel" ? { reason } : {}))[0])} jobs ${words.done}.`,
+  });
+}
+
+const WORDS = {
+  cancel: { verb: "Cancel", done: "asked to stop", text: "What runs is stopped at its server. A canceled job can be run again as a new one." },
+  rerun: { verb: "Run again", done: "submitted again", text: "Each failed or expired job is submitted once more, as a new job." },
+};
+
+export function Jobs() {
+  const filter = chosen();
+  const words = written(filter);
+  const [pages, setPages] = useState([null]);
+  useEffect(() => setPages([null]), [words]);
+  const cursor = pages[pages.length - 1];
+  const page = useLoaded((signal) => ask(`jobs${query({ ...filter, cursor, limit: PAGE })}`, { signal }), [words, cursor]);
+  const [changed, setChanged] = useState({});
+  const [fresh, setFresh] = useState(0);
+  useEffect(() => {
+    setChanged({});
+    setFresh(0);
+    const known = new Set(page.value?.jobs.map((job) => job.job_id));
+    return hear("jobs", (jobs) => {
+      const mine = jobs.filter((job) => known.has(job.job_id));
+      if (mine.length) setChanged((all) => ({ ...all, ...Object.fromEntries(mine.map((job) => [job.job_id, job])) }));
+      if (mine.length < jobs.length) setFresh((number) => number + jobs.length - mine.length);
+    });
+  }, [page.value]);
+  return html`<h1>Jobs</h1><${Filter} filter=${filter} />
+    <div class="above"><button type="button" disabled=${!fresh} onClick=${() => { setPages([null]); page.again(); }}>${fresh ? `${count(fresh)} changes elsewhere: read again` : "up to date"}</button>
+      ${may.value.run && html`<span class="verbs">${Object.entries(WORDS).map(([verb, told]) => html`<button type="button" onClick=${() => many(verb, filter, told).catch((error) => say(error.message))}>${told.verb} all of these …</button>`)}</span>`}</div>
+    <${Loaded} of=${page}>${({ jobs, cursor: next }) => html`<${Table} label="Jobs" id=${(job) => job.job_id} rows=${jobs.map((job) => ({ ...job, ...changed[job.job_id] }))}
+      empty=${html`<${Empty} title=${words ? "No job matches" : "No jobs yet"}>${words ? "Take a word out of the filter, or look at all jobs." : html`Submit one: <code>everfold submit workflow.json</code>`}<//>`} columns=${[
+        { name: "job", of: (job) => html`<${JobLink} id=${job.job_id} />` },
+        { name: "status", of: (job) => html`<${Status} status=${job.status} reason=${job.reason} />` },
+        { name: "progress", of: (job) => (job.status === "running" ? html`<${Bar} part=${job.progress} label="progress" />` : job.error ? html`<span class="why">${job.error.message ?? job.error.code}</span>` : html`<span class="none">${job.reason}</span>`) },
+        { name: "queue", of: (job) => `${job.queue}${job.priority === "normal" ? "" : ` · ${job.priority}`}` },
+        { name: "user", of: (job) => job.user }, { name: "kind", of: (job) => job.kind },
+        { name: "server", of: (job) => job.backend },
+        { name: "submitted", of: (job) => html`<${Time} ms=${job.submitted_at_ms} />` },
+        { name: "last event", numeric: true, of: (job) => html`<${Ago} ms=${job.updated_at_ms} />` },
+      ]} />
+      <p class="pages"><button type="button" disabled=${pages.length < 2} onClick=${() => setPages(pages.slice(0, -1))}>Newer</button>
+        <button type="button" disabled=${!next} onClick=${() => setPages([...pages, next])}>Older</button></p>`}<//>`;
+}
