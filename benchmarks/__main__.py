@@ -14,6 +14,7 @@ from benchmarks import (
     append,
     archive,
     assets,
+    cluster,
     durability,
     fanout,
     farm,
@@ -28,6 +29,7 @@ from benchmarks import (
     recovery_peers,
     scale,
     sinks,
+    sizing,
     startup,
 )
 from benchmarks.machine import machine, versions
@@ -50,6 +52,11 @@ async def _archive(options: argparse.Namespace) -> Measured:
 async def _assets(options: argparse.Namespace) -> Measured:
     found = await assets.measure_assets(options.pictures, options.video_mib, options.repeat)
     return assets.report(found), found
+
+
+async def _cluster(options: argparse.Namespace) -> Measured:
+    found = await cluster.measure_cluster(min(options.events, 40_000), options.repeat)
+    return cluster.report(found), found
 
 
 async def _durability(options: argparse.Namespace) -> Measured:
@@ -126,6 +133,11 @@ async def _sinks(options: argparse.Namespace) -> Measured:
     return sinks.report(found), found
 
 
+async def _sizing(_: argparse.Namespace) -> Measured:
+    found = await sizing.measure_sizing()
+    return sizing.report(found), found
+
+
 async def _startup(options: argparse.Namespace) -> Measured:
     found = await startup.measure_startup(options.starts)
     return startup.report(found), found
@@ -135,6 +147,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], Awaitable[Measured]]] = {
     "append": _append,
     "archive": _archive,
     "assets": _assets,
+    "cluster": _cluster,
     "durability": _durability,
     "fanout": _fanout,
     "farm": _farm,
@@ -149,6 +162,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], Awaitable[Measured]]] = {
     "recovery-peers": _recovery_of_peers,
     "scale": _scale,
     "sinks": _sinks,
+    "sizing": _sizing,
     "startup": _startup,
 }
 
@@ -182,7 +196,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, help="write the figures here too")
     parser.add_argument("--publish", action="store_true", help="into benchmarks/README.md")
     sizes: tuple[tuple[str, type, float, str], ...] = (
-        ("--events", int, 200_000, "append, archive, projector, sinks: events"),
+        ("--events", int, 200_000, "append, archive, cluster, projector, sinks: events"),
         ("--pictures", int, 100, "assets: jobs of half a second with a picture each"),
         ("--video-mib", int, 1024, "assets: size of the video"),
         ("--kills", int, 30, "recovery: runners to kill with SIGKILL"),

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import cast
 
 from everfold.diagnosis.finding import Finding
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import EverfoldError
 from everfold.streams.nodes.address import parse_address
+from everfold.streams.nodes.slots import slot_of
 from everfold.streams.redis.redis_errors import command
 
 UNEVEN = 1.5
 """The fullest primary may have so many times the partitions of the emptiest."""
+
+MOVES_SHOWN = 8
 
 MOVES = ("cluster|migrateslots", "cluster|migration")
 """The commands by which Valkey 9 and Redis 8.4 move a slot at once."""
@@ -36,15 +39,40 @@ async def layout_check(log: Log) -> AsyncIterator[Finding]:
 def _partitions(log: Log) -> Finding:
     """Judge how evenly the partitions lie on the primaries."""
     keys = log.keys
-    counts = Counter(log.redis.node_of(keys.log(each)) for each in range(keys.partitions))
+    logs = [keys.log(partition) for partition in range(keys.partitions)]
+    places = [(slot_of(each), log.redis.node_of(each)) for each in logs]
+    counts = Counter(node for _, node in places)
     found = f"{keys.partitions} in namespace {keys.namespace!r}"
     if len(log.redis.primaries()) < 2:
         return Finding("partitions", found)
     each = [counts.get(one.name, 0) for one in log.redis.primaries()]
     shown = " / ".join(str(count) for count in sorted(each, reverse=True))
     is_even = max(each) <= UNEVEN * min(each)
-    advice = "" if is_even else "spread the slots evenly: the fullest primary bounds them all"
+    moves = [] if is_even else moves_to_even(places, [one.name for one in log.redis.primaries()])
+    listed = "; ".join(f"slot {slot} to {node}" for slot, node in moves[:MOVES_SHOWN])
+    more = ", and so on" if len(moves) > MOVES_SHOWN else ""
+    advice = f"the fullest primary bounds them all: move {listed}{more}" if moves else ""
     return Finding("partitions", f"{found}, {shown} on {len(each)} primaries", advice)
+
+
+def moves_to_even(places: Sequence[tuple[int, str]], nodes: Sequence[str]) -> list[tuple[int, str]]:
+    """Return which slots to move, and to which node, so that no node has more than one partition
+    beyond any other; the fewest moves. `places` has the slot and the node of each partition."""
+    having: dict[str, list[int]] = {node: [] for node in nodes}
+    for slot, node in places:
+        having.setdefault(node, []).append(slot)
+    found = list[tuple[int, str]]()
+    while True:
+        fullest, emptiest = max(having, key=_size(having)), min(having, key=_size(having))
+        if len(having[fullest]) - len(having[emptiest]) < 2:
+            return found
+        slot = having[fullest].pop()
+        having[emptiest].append(slot)
+        found.append((slot, emptiest))
+
+
+def _size(having: Mapping[str, Sequence[int]]) -> Callable[[str], int]:
+    return lambda node: len(having[node])
 
 
 async def _moves(log: Log) -> Finding:
