@@ -21,7 +21,7 @@ from everfold.streams.events.needs import Needs
 from everfold.streams.events.workflow_check import CheckedWorkflow
 from everfold.streams.leases.backends import BackendEntry, backend_entries, retired_backends
 from everfold.streams.leases.registry import silence_s
-from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.hints import send_hint
 from everfold.streams.redis.server import server_time_ms
 
 READ_EVERY_S = 5.0
@@ -66,7 +66,7 @@ class SubmitCheck:
             return found.node_errors
         if not await is_known():
             # What was installed since they looked is there for the next try.
-            await command(self._log.redis, "PUBLISH", self._log.keys.wake(), "look")
+            await send_hint(self._log.redis, self._log.keys.wake(), "look")
             raise NoServerCanRun(found.why, found.node_errors, found.error)
         return {}
 

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import settings
 
 from everfold.embedded.engines import Engine
+from everfold.streams.appending import log as log_module
 from tests.support import postgres, servers
 from tests.support.cluster import Cluster, StartCluster, cluster
 from tests.support.forked import ForkServer
@@ -83,6 +84,16 @@ def pytest_report_header(config: pytest.Config) -> str:
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def layout() -> Iterator[None]:
+    """With EVERFOLD_TEST_LAYOUT=spread, keys are laid out as on a cluster by whatever this process
+    opens: the same tests on one server say that scripts and callers know both layouts."""
+    with pytest.MonkeyPatch.context() as patch:
+        if os.environ.get("EVERFOLD_TEST_LAYOUT") == "spread":
+            patch.setattr(log_module, "chosen_layout", lambda _, __: True)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -40,6 +40,7 @@ from everfold.streams.events.event import (
 )
 from everfold.streams.events.ids import new_id
 from everfold.streams.events.limits import EVENT_LIMIT_BYTES
+from everfold.streams.layout.spread import Spread
 from everfold.streams.redis.access import Access, Role, check_access, check_wait
 from everfold.streams.redis.keys import Keyspace
 from everfold.streams.redis.namespace import (
@@ -96,6 +97,7 @@ class Log(SealedContent):
         self.retry_for_s = RETRY_FOR_S
         self.event_limit_bytes = EVENT_LIMIT_BYTES
         self.sealing = Sealing(redis, self.keys, cipher) if cipher is not None else None
+        self.spread = Spread(self)
         self._group_commits: dict[int, GroupCommit] = {}
         self.memory = Memory()
         self.servers = ServerWatch(redis, lambda: self.keys)

@@ -20,13 +20,14 @@ from everfold.streams.appending.outcomes import Submission
 from everfold.streams.appending.partner_keys import forget_partner_keys, write_partner_keys
 from everfold.streams.appending.submitted_event import JobRequest, submitted_event
 from everfold.streams.border.sealed_form import is_sealed
-from everfold.streams.errors import InvalidName, QueueFull
+from everfold.streams.errors import InvalidName, QueueFull, ServerError
 from everfold.streams.events.checks import check_text
 from everfold.streams.events.event import AssetInput, Submitted
 from everfold.streams.events.json_text import decoder
 from everfold.streams.events.needs import Needs
 from everfold.streams.events.ranges import check_number
 from everfold.streams.events.workflow_check import CheckedWorkflow, check_workflow
+from everfold.streams.layout.reservations import USED_WITHIN_MS, Wanted
 from everfold.streams.redis import scripts
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.retry import with_retry
@@ -41,6 +42,10 @@ RESTORED_WAITS_S = 2.0
 whoever takes it before that would not look for the attempt that still runs."""
 
 _read_nodes = decoder(dict[str, object])
+
+
+TRIES = 3
+"""How often a job is written with room that was reserved for it."""
 
 
 class NewJob(Struct, frozen=True):
@@ -69,11 +74,13 @@ async def submit_job(log: Log, request: JobRequest) -> Submission:
     payload, key = log.encoded(new.event), request.idempotency_key
     name = log.keys.partner_keys(new.job_id, new.event.id)
     if new.partner_keys:
-        writing = partial(write_partner_keys, log.redis, name, new.partner_keys)
-        await with_retry(writing, log.retry_for_s)
+        noting = partial(write_partner_keys, log.redis, name, new.partner_keys)
+        await with_retry(noting, log.retry_for_s)
     if new.event.inputs:
         await _keep_inputs(log, new, new.event.inputs)
-    reply = await with_retry(partial(write_job, log, new, payload), log.retry_for_s)
+    taken = await _taken_place(log, new.event)
+    writing = partial(write_job, log, new, payload, taken=taken)
+    reply = await with_retry(writing, log.retry_for_s)
     if reply[0] == b"full":
         raise QueueFull(new.event.queue, int(reply[1]), int(reply[2]))
     if reply[0] == b"submitted":
@@ -176,13 +183,37 @@ async def _run_at_ms(log: Log, request: JobRequest) -> int | None:
     return now_ms + int(request.delay_s * 1000)
 
 
+async def _taken_place(log: Log, event: Submitted) -> str:
+    """Take a place in the order of a spread namespace for a job that may run now."""
+    if not log.keys.is_spread or event.run_at_ms:
+        return ""
+    return await log.spread.places.take(event.queue, event.priority, event.user)
+
+
 async def write_job(
-    log: Log, new: NewJob, payload: bytes, due_ms: int | None = None
+    log: Log, new: NewJob, payload: bytes, due_ms: int | None = None, taken: str = ""
 ) -> scripts.Reply:
     """Write a checked job, with its event as encoded; return an outcome of submit.lua.
 
-    `due_ms` is another time than the event's, before which the job does not run.
+    `due_ms` is another time than the event's, before which the job does not run, `taken` its place
+    in the order of a spread namespace. Raises a leaf of Unavailable.
     """
+    what = f"waiting queue {new.event.queue}"
+    reply = await _write_job(log, new, payload, due_ms, taken, 0)
+    for _ in range(TRIES):
+        if reply[0] != b"limited":
+            return reply
+        limit, until_ms = int(reply[1]), int(reply[2]) + USED_WITHIN_MS
+        async with log.spread.reservations.reserved({what: Wanted(limit, 1)}) as granted:
+            if not granted[what].number:
+                return [b"full", granted[what].found, limit]
+            reply = await _write_job(log, new, payload, due_ms, taken, until_ms)
+    raise ServerError("room in a queue was reserved, and had run out before the job came there")
+
+
+async def _write_job(
+    log: Log, new: NewJob, payload: bytes, due_ms: int | None, taken: str, room_until_ms: int
+) -> scripts.Reply:
     keys, event = log.keys, new.event
     partition = keys.partition_of(new.job_id)
     return await scripts.submit(
@@ -203,10 +234,12 @@ async def write_job(
         graph=new.stored.json,
         due_ms=(event.run_at_ms or 0) if due_ms is None else due_ms,
         start_within_ms=_start_within_ms(event),
-        wake_channel=keys.wake(),
+        wake_channel=keys.wake_at(partition),
         wake_message=f"dispatch {partition}",
         partitions=keys.partitions,
         place=(event.queue, event.priority, new.needs.signature, event.user, event.kind),
+        taken=taken,
+        room_until_ms=room_until_ms,
         replicas=log.replicas,
     )
 

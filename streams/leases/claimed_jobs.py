@@ -5,6 +5,7 @@ Rule: nothing is asked; what is told here comes from the answer and from what wa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 from everfold.streams.appending.memory.memory import Memory
@@ -24,9 +25,23 @@ def remember_lease(
     memory.note(Remembered(cast("bytes", job_id).decode(), event.id, int(seq), *where))
 
 
+PLACES = 2**51
+"""So many places each priority has, see lua/include/places.lua."""
+
+
+def taken_places(queue: str, jobs: Sequence[scripts.Reply]) -> list[tuple[str, str, int]]:
+    """Return queue, priority and the highest place of these jobs; [] in the shared layout."""
+    taken: dict[str, int] = {}
+    for job in jobs:
+        if len(job) > 8:
+            place, priority = int(cast("bytes", job[8])) % PLACES, cast("bytes", job[4]).decode()
+            taken[priority] = max(place, taken.get(priority, 0))
+    return [(queue, priority, place) for priority, place in taken.items()]
+
+
 def history_of(job: scripts.Reply, claimed: Claimed, payload: bytes) -> tuple[Recorded, ...]:
     """Return a job's first event and its claim where the reply of the claim has both, else ()."""
-    if len(job) < 8:
+    if len(job) < 8 or job[7] is None:
         return ()
     job_id, epoch, seq, entry_id = job[:4]
     first = recorded(*cast("tuple[bytes, list[bytes]]", job[7]))

@@ -31,7 +31,8 @@ from everfold.streams.events.checks import author_of, check_event_id
 from everfold.streams.events.codec import reads
 from everfold.streams.events.event import Claimed, Recovered, Released, Retried
 from everfold.streams.events.record import Recorded
-from everfold.streams.leases.claimed_jobs import history_of, remember_lease
+from everfold.streams.layout.limited_claims import claim_within_limits
+from everfold.streams.leases.claimed_jobs import history_of, remember_lease, taken_places
 from everfold.streams.leases.due_jobs import BlockedPage, DueJobs, Promotion
 from everfold.streams.leases.fairness import Lane, all_lanes
 from everfold.streams.leases.own_leases import own_leases
@@ -109,25 +110,31 @@ class Dispatch:
         clock = await self.clock.of(partition)
         events = [self._claimed() for _ in lines]
         payloads = [self._log.encoded(event, trusted=True) for event in events]
-        jobs = await scripts.claim(
-            self._redis,
-            log=self._keys.log(partition),
-            lines=self._keys.lines(partition, queue),
-            tag=self._keys.tag(partition),
-            runner=self.runner,
-            reads=self._reads,
-            queue=queue,
-            wanted=lines,
-            payloads=payloads,
-        )
+
+        async def claim(indexes: Sequence[int], granted: bytes | None) -> list[scripts.Reply]:
+            return await scripts.claim(
+                self._redis,
+                log=self._keys.log(partition),
+                lines=self._keys.lines(partition, queue),
+                tag=self._keys.tag(partition),
+                runner=self.runner,
+                reads=self._reads,
+                queue=queue,
+                wanted=[lines[index] for index in indexes],
+                payloads=[payloads[index] for index in indexes],
+                granted=granted,
+            )
+
+        reservations = self._log.spread.reservations
+        jobs = await claim_within_limits(reservations, len(lines), claim)
         leases: list[tuple[int, Lease]] = []
-        for job in jobs:
+        for index, job in jobs:
             clock.doubt(int(cast("bytes", job[3]).split(b"-")[0]), steady_s())
-            index = int(job[6]) - 1
             history = history_of(job, events[index], payloads[index])
             lane = (queue, cast("bytes", job[4]).decode())
             leases.append((index, self._lease(job, lane, job[5], history)))
             remember_lease(self._log.memory, job, events[index], payloads[index])
+        self._log.spread.places.note_soon(taken_places(queue, [job for _, job in jobs]))
         return leases
 
     async def take_over(
@@ -343,7 +350,7 @@ class Dispatch:
             runner=lease.runner,
             payload=payload,
             due=due,
-            wake_channel=self._keys.wake(),
+            wake_channel=self._keys.wake_at(partition),
             wake_message=f"release {partition}",
             author=author_of(event),
             looked=looked,

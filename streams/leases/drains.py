@@ -13,8 +13,8 @@ from everfold.streams.appending.log import Log
 from everfold.streams.errors import RunnerUnknown
 from everfold.streams.leases.acts import note_act
 from everfold.streams.leases.registry import RunnerEntry, registered_runners
+from everfold.streams.redis.hints import send_hint
 from everfold.streams.redis.pages import read_readable_hash
-from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_time_ms
 
 
@@ -39,7 +39,7 @@ async def ask_to_drain(log: Log, runner: str) -> RunnerEntry:
     at_ms, entry = await server_time_ms(log.redis), known[runner]
     wish = DrainWish(actor=log.actor, at_ms=at_ms, instance=entry.instance)
     await log.write("HSET", log.keys.drains(), runner, msgspec.json.encode(wish))
-    await command(log.redis, "PUBLISH", log.keys.wake(), f"drain {runner}")
+    await send_hint(log.redis, log.keys.wake(), f"drain {runner}")
     return entry
 
 

@@ -66,7 +66,7 @@ class DueJobs:
             clock=self._keys.clock(partition),
             tag=self._keys.tag(partition),
             most=PROMOTE_LIMIT,
-            wake_channel=self._keys.wake(),
+            wake_channel=self._keys.wake_at(partition),
             wake_message=f"dispatch {partition}",
             latest_ms=clock.latest_ms(asked_s),
         )
@@ -91,7 +91,7 @@ class DueJobs:
             reads=self._reads,
             first=self._blocked_page.get(partition, 0),
             most=BLOCKED_PAGE,
-            wake_channel=self._keys.wake(),
+            wake_channel=self._keys.wake_at(partition),
             wake_message=f"dispatch {partition}",
         )
         self._blocked_page[partition] = int(reply[0])

@@ -22,6 +22,7 @@ from everfold.streams.live.live_message import (
     decoded,
     encoded,
 )
+from everfold.streams.redis.hints import send_hint
 from everfold.streams.redis.pages import Entries
 from everfold.streams.redis.redis_errors import command, commands
 
@@ -52,7 +53,7 @@ async def listen(log: Log, *, now: bool) -> None:
     ttl_ms = int(LISTEN_TTL_S * 1000)
     await command(log.redis, "SET", log.keys.listening(), "1", "PX", ttl_ms)
     if now:
-        await command(log.redis, "PUBLISH", log.keys.wake(), LISTEN)
+        await send_hint(log.redis, log.keys.wake(), LISTEN)
 
 
 async def is_listened_to(log: Log) -> bool:

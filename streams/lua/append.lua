@@ -15,7 +15,7 @@
            {"duplicate", seq, entry id}   this event id, or a request to cancel, is already in the log
            {"old", seq}                   the head may have forgotten this id: look for it up to seq
            {"fenced", current epoch}      {"closed", status}      {"conflict", actual seq}
-           {"leased", owner}              {"unknown"}             {"broken", why}  a key is unusable
+           {"leased", owner}      {"unknown"}      {"broken", why}   a key is unusable
 ]]
 --- @include "job_place"
 --- @include "now_ms"
@@ -25,12 +25,6 @@ local outcomes, why, time_ms = {}, check_key(log, 'stream', 'XADD') or check_key
   or check_key(workflows, 'hash', 'HGET HINCRBY HDEL') or refused('HMGET HGET HSET HDEL', tag .. ':head:') or check_key(tag .. ':blocked', 'zset', 'ZREM')
   or refused('XDEL XACK', tag .. ':dispatch:') or refused('PEXPIRE', tag .. ':workflow:') or refused('PEXPIRE', tag .. ':partner_keys:') or check_rights(tag, 'ZADD ZREM ZRANGE', '', 'SREM') or not whole(ARGV[2]) and 'ERR the time is not a whole number', now_ms()
 if why then return redis.error_reply(why) end
-local function close(head, name, job, status, at, sets, graph, keys)
-  if job.phase == 'later' then call('ZREM', later, name) call('ZREM', tag .. ':blocked', name) end
-  if job.phase == 'waiting' then leave_waiting(at, name) else leave_dispatch(at, sets, head, job.dispatch) end
-  if call('HINCRBY', workflows, job.workflow, -1) <= 0 then call('HDEL', workflows, job.workflow) call('PEXPIRE', graph, ARGV[2]) end
-  call('PEXPIRE', keys, 0) call('HSET', head, 'status', status, 'phase', 'closed')
-end
 local function append(head, name, event_id, author, expected, epoch, holder, effect, payload)
   expected, epoch = whole(expected), whole(epoch)
   if not (expected and epoch and payload) then return { 'broken', 'a number is not whole, or an argument is missing' } end
@@ -52,8 +46,13 @@ local function append(head, name, event_id, author, expected, epoch, holder, eff
   seq, entry = append_to(log, head, name, job, author, event_id, payload)
   -- The next promotion ends a waiting one: whoever asks may die before, and no backend may have room.
   if effect == 'cancel' then call('HSET', head, 'cancel', seq .. ' ' .. entry) if waits then call('ZADD', deadlines, time_ms, name) end end
-  if closes then close(head, name, job, effect, at, sets, graph, keys) end
+  if closes then
+    leave_place(tag, at, sets, head, name, job)
+    if call('HINCRBY', workflows, job.workflow, -1) <= 0 then call('HDEL', workflows, job.workflow) call('PEXPIRE', graph, ARGV[2]) end
+    call('PEXPIRE', keys, 0) call('HSET', head, 'status', effect, 'phase', 'closed')
+  end
   return { 'appended', seq, entry }
 end
+for i = 5, namespace_of(tag) and 0 or #KEYS do touch_place(tag, KEYS[i], ARGV[8 * i - 29]) end
 for i = 4, #KEYS do outcomes[i - 3] = append(KEYS[i], unpack(ARGV, 8 * i - 29, 8 * i - 22)) end
 return outcomes

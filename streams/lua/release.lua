@@ -24,9 +24,9 @@
            {"fenced", current epoch}      {"closed", status}      {"unknown"}
            {"broken", why}                a key of the job cannot be used; nothing was written
 ]]
---- @include "event_ids"
 --- @include "job_place"
 --- @include "kept_for"
+--- @include "hint"
 --- @include "now_ms"
 --- @include "open_job"
 --- @include "wait_for_reader"
@@ -50,7 +50,7 @@ local seq, entry = append_to(log, head, name, job, ARGV[8], event_id, payload)
 if is_ready then
   redis.call('HSET', head, 'phase', 'released', 'owner', '')
   keep_for(head, ARGV[12] or '', time_ms)
-  redis.pcall('PUBLISH', ARGV[6], ARGV[7])
+  hint(ARGV[6], ARGV[7])
 else
   if reads ~= '' then wait_for_reader(tag, head, name, reads, time_ms, wait_ms)
   elseif redis.call('ZADD', later, due, name) then redis.call('HSET', head, 'phase', 'later', 'dispatch', '', 'owner', '') end

@@ -44,6 +44,7 @@ for _, queue in ipairs(redis.call('SMEMBERS', queues)) do
   end
 end
 table.sort(lanes)
+for _, lane in ipairs(lanes) do redis.call('TYPE', tag .. ':dispatch:' .. lane) end
 for _, lane in ipairs(lanes) do
   if left <= 0 then return { 'restarted', count, lane, '-' } end
   local place = restart(tag .. ':dispatch:' .. lane, lane == from and at ~= '' and at or '-')

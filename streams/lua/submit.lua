@@ -7,27 +7,28 @@
   KEYS[3]  workflow   STRING, the graph by content
   KEYS[4]  workflows  HASH, graph -> open jobs that need it
   KEYS[5]  later      ZSET by due time, Unix ms
-  KEYS[6]  deadlines  ZSET by time, Unix ms
-  KEYS[7]  queues     SET of queue names
+  KEYS[6]  deadlines  ZSET by time, Unix ms      KEYS[7]  queues  SET of queue names
   ARGV[1]  job id      ARGV[2]  event id
   ARGV[3]  payload, the encoded `submitted` event
-  ARGV[4]  SHA-256 of the graph
-  ARGV[5]  the graph, JSON
+  ARGV[4]  SHA-256 of the graph      ARGV[5]  the graph, JSON
   ARGV[6]  due, Unix ms; 0 = may run now
   ARGV[7]  ms after now, or after it is due, within which it must have started; 0 = no limit
   ARGV[8]  wake channel      ARGV[9]  its message
   ARGV[10] number of partitions, over which the waiting jobs of a queue are counted
-  ARGV[11..] where it waits: queue; priority; signature of its needs; user; kind
-
+  ARGV[11..] where it waits: queue; priority; signature of its needs; user; kind. Spread layout, too:
+           its place in the namespace's order, as take_places.lua gives it, '' = none; Unix ms up to
+           which room in a limited queue is reserved, 0 = none
   Returns  {"submitted", entry id}          it is new, or was made by this very event
            {"exists", entry id, status}     an earlier submit of the same graph
            {"differs"}                      an earlier submit of another graph
            {"full", count, limit}           as many jobs wait in its queue as may
+           {"limited", limit, Unix ms now}  spread layout: room in its queue is to be reserved first
 ]]
+--- @include "adopt_place"
 --- @include "append_entry"
---- @include "check_key"
---- @include "limits"
+--- @include "hint"
 --- @include "now_ms"
+--- @include "refuse_waiting"
 --- @include "waiting"
 local log, head, workflow, workflows, later, deadlines = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local job, event_id, sha, due, within_ms, time_ms = ARGV[1], ARGV[2], ARGV[4], whole(ARGV[6]), whole(ARGV[7]), now_ms()
@@ -43,8 +44,7 @@ if why then return redis.error_reply(why) end
 local known_sha, first, status, made_by = unpack(redis.call('HMGET', head, 'workflow', 'first', 'status', 'made_by'))
 if known_sha and redis.call('HSET', head, 'workflow', known_sha) and made_by == event_id then return { 'submitted', first } end
 if known_sha then return known_sha == sha and { 'exists', first, status } or { 'differs' } end
-local count, limit = count_waiting(tag, queue, ARGV[10])
-if limit and count >= limit then return { 'full', count, limit } end
+local refusal = refuse_waiting(tag, queue, ARGV[10], ARGV[17], time_ms) if refusal then return refusal end
 local entry = append_entry(log, '*', job, 1, 0, '0-0', ARGV[3])
 redis.call('HSET', head, 'seq', 1, 'epoch', 0, 'status', 'open', 'phase', 'later', 'owner', '', 'workflow', sha,
   'queue', queue, 'priority', priority, 'needs', needs, 'user', user, 'kind', kind,
@@ -54,6 +54,6 @@ redis.call('HINCRBY', workflows, sha, 1)
 redis.call('SADD', KEYS[7], queue)
 if within_ms > 0 then redis.call('ZADD', deadlines, string.format('%d', (due > 0 and due or time_ms) + within_ms), job) end
 if due > 0 then redis.call('ZADD', later, due, job) return { 'submitted', entry } end
-enter_waiting(at, head, job)
-redis.pcall('PUBLISH', ARGV[8], ARGV[9])
+enter_waiting(at, head, job, adopt_place(at, ARGV[16]))
+hint(ARGV[8], ARGV[9])
 return { 'submitted', entry }

@@ -17,6 +17,7 @@ from everfold.streams.errors import InvalidName
 from everfold.streams.events.checks import check_choice, check_text
 from everfold.streams.events.limits import ID_LIMIT
 from everfold.streams.events.ranges import check_number
+from everfold.streams.layout.copies import change_copies
 from everfold.streams.redis.redis_errors import read_hash
 
 What = Literal["running", "waiting", "share", "assets"]
@@ -77,10 +78,14 @@ async def set_limit(log: Log, limit: Limit) -> None:
     """Set or replace one limit. Raises InvalidName, a leaf of Unavailable."""
     checked = check_limit(limit)
     field = f"{checked.what} {checked.scope} {checked.name}"
-    await log.write("HSET", log.keys.limits(), field, f"{checked.number:.15g}")
+    number = f"{checked.number:.15g}"
+    await log.write("HSET", log.keys.limits(), field, number)
+    await change_copies(log, "HSET", log.keys.limits_at, field, number)
 
 
 async def remove_limit(log: Log, what: What, scope: Scope, name: str) -> bool:
     """Remove one limit; False where there is none. Raises a leaf of Unavailable."""
     field = f"{what} {scope} {name}"
-    return await log.write("HDEL", log.keys.limits(), field) == 1
+    removed = await log.write("HDEL", log.keys.limits(), field)
+    await change_copies(log, "HDEL", log.keys.limits_at, field)
+    return removed == 1

@@ -13,9 +13,11 @@ import msgspec
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import BrokenHead, JobClosed, JobLeased, JobUnknown
 from everfold.streams.events.checks import check_choice, check_job, check_name
+from everfold.streams.layout.copies import change_copies
+from everfold.streams.redis.each import each
+from everfold.streams.redis.hints import send_hint
 from everfold.streams.redis.keys import PRIORITIES
 from everfold.streams.redis.pages import read_readable_hash
-from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.script import Script
 from everfold.streams.redis.server import server_time_ms
 
@@ -39,7 +41,9 @@ async def pause_queue(log: Log, queue: str, reason: str = "") -> bool:
     """Pause a queue; False where it was paused. Raises InvalidName, a leaf of Unavailable."""
     check_name("queue", queue)
     mark = Pause(actor=log.actor, at_ms=await server_time_ms(log.redis), reason=reason)
-    made = await log.write("HSET", log.keys.paused(), queue, msgspec.json.encode(mark))
+    text = msgspec.json.encode(mark)
+    made = await log.write("HSET", log.keys.paused(), queue, text)
+    await change_copies(log, "HSET", log.keys.paused_at, queue, text)
     return made == 1
 
 
@@ -47,8 +51,12 @@ async def resume_queue(log: Log, queue: str) -> bool:
     """Resume a queue; False where it was not paused. Raises InvalidName, a leaf of Unavailable."""
     check_name("queue", queue)
     removed = await log.write("HDEL", log.keys.paused(), queue)
-    for partition in range(log.keys.partitions):
-        await command(log.redis, "PUBLISH", log.keys.wake(), f"dispatch {partition}")
+    await change_copies(log, "HDEL", log.keys.paused_at, queue)
+
+    async def hint(partition: int) -> None:
+        await send_hint(log.redis, log.keys.wake_at(partition), f"dispatch {partition}")
+
+    await each(log, hint)  # where one does not answer, its runners look by themselves
     return removed == 1
 
 
@@ -72,5 +80,5 @@ async def change_priority(log: Log, job_id: str, priority: str) -> str:
         raise JobLeased(job_id, rest[0])
     if outcome == "broken":
         raise BrokenHead(job_id, rest[0])
-    await command(log.redis, "PUBLISH", keys.wake(), f"dispatch {partition}")
+    await send_hint(log.redis, keys.wake_at(partition), f"dispatch {partition}")
     return rest[0] if rest else priority

@@ -84,7 +84,7 @@ async def peek(
     keys = log.keys
     reply = await _peek_waiting.run(
         log.redis,
-        (keys.lines(partition, queue), keys.waiting(partition, queue), keys.paused()),
+        (keys.lines(partition, queue), keys.waiting(partition, queue), keys.paused_at(partition)),
         (keys.line(partition, queue, ""), first, LINES_AT_ONCE, each, queue),
     )
     jobs = [job for line in reply[3:] for job in _jobs(cast("list[bytes]", line), partition)]

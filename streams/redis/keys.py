@@ -3,7 +3,7 @@
 All keys of a partition share its hash tag, so that one script may touch them all, on one server and
 on Redis Cluster alike. On one server tags are `{namespace:partition}`, and scripts reach the keys
 of the namespace, too: the shared layout. On a cluster each partition has a tag of its own part of
-the slots (tags.py), and beside its keys what scripts need of the namespace: the spread layout.
+the slots (nodes/tags.py), and there what scripts need of the namespace, too: the spread layout.
 """
 
 from __future__ import annotations

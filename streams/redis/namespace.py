@@ -37,11 +37,11 @@ from everfold.streams.events.ids import new_id
 from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.events.ranges import check_number
 from everfold.streams.nodes.routed_redis import RoutedRedis
+from everfold.streams.nodes.tags import are_spread_tags, plain_tags, spread_tags
 from everfold.streams.redis.keys import Keyspace
 from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.scripts import make_namespace
 from everfold.streams.redis.server import server_info
-from everfold.streams.redis.tags import are_spread_tags, plain_tags, spread_tags
 
 SCHEMA_VERSION = 2
 """2: waiting jobs stand in sorted sets. Before, they were entries of dispatch."""

@@ -100,13 +100,16 @@ async def submit(
     wake_message: str,
     partitions: int,
     place: Sequence[str],
+    taken: str = "",
+    room_until_ms: int = 0,
     replicas: Replicas = NONE,
 ) -> Reply:
     """Run submit.lua; `keys` in the order of its KEYS, `place` is what decides where the job waits:
-    queue, priority, signature of its needs, user and kind. Return one of its outcomes."""
+    queue, priority, signature of its needs, user and kind. `taken` is a place of the namespace's
+    order, up to `room_until_ms` its limit is kept. Return one of its outcomes."""
     arguments = (job_id, event_id, payload, sha256, graph)
     times = (due_ms, start_within_ms, wake_channel, wake_message)
-    sent: Sequence[Argument] = (*arguments, *times, partitions, *place)
+    sent: Sequence[Argument] = (*arguments, *times, partitions, *place, taken, room_until_ms)
     return cast("Reply", await _submit.run(redis, keys, sent, replicas))
 
 
@@ -144,12 +147,14 @@ async def claim(
     queue: str,
     wanted: Sequence[tuple[str, int | None]],
     payloads: Sequence[bytes],
+    granted: bytes | None = None,
 ) -> list[Reply]:
     """Run claim.lua for one job of each line that is `wanted`, at most so far behind as the place
-    beside it. Return the jobs that were leased."""
+    beside it; `granted` is what was reserved. Return the jobs, and what is to be reserved."""
     asked: list[Argument] = []
     for (line, place), payload in zip(wanted, payloads, strict=True):
         asked += (line, "" if place is None else place, payload)
+    asked += () if granted is None else (granted,)
     reply = await _claim.run(redis, (log, lines), (tag, runner, reads, queue, *asked))
     return cast("list[Reply]", reply[1:])
 

@@ -24,7 +24,7 @@ RANK = {package: rank for rank, package in enumerate((*PACKAGES, *TESTS_ONLY))}
 
 ROOMS = {
     "streams": "border telemetry errors closing private_folder events connections nodes redis "
-    "sealing appending assets user_files queues leases reading live archive retention",
+    "layout sealing appending assets user_files queues leases reading live archive retention",
     "projector": "job config assignment folding reading projector subscribing",
     "runner": "loose_json capabilities costs backend config access renewal decisions comfyui "
     "adapters telemetry inputs outputs live execution claiming runner",
@@ -44,7 +44,7 @@ PURE = {
     "everfold.streams.events.record",
     "everfold.streams.redis.keys",
     "everfold.streams.redis.partition_keys",
-    "everfold.streams.redis.tags",
+    "everfold.streams.nodes.tags",
     "everfold.streams.nodes.slots",
     "everfold.streams.assets.blob_store",
     "everfold.streams.leases.fairness",

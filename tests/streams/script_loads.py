@@ -22,6 +22,9 @@ from everfold.streams.events.event import CancelRequested
 from everfold.streams.events.limits import USER_SETTINGS_LIMIT
 from everfold.streams.events.ranges import MOST_TIMES
 from everfold.streams.events.record import RawEntry, recorded
+from everfold.streams.layout.copies import repair_copies
+from everfold.streams.layout.places import PLACES_AT_ONCE
+from everfold.streams.layout.reservations import Wanted
 from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.leases.due_jobs import BLOCKED_PAGE, PROMOTE_LIMIT
 from everfold.streams.leases.renewing import RENEW_LIMIT
@@ -41,6 +44,7 @@ from everfold.streams.retention.republish import republish
 from everfold.streams.retention.trimming import trim
 from everfold.streams.user_files.user_files import write_user_file
 from everfold.streams.user_files.user_settings import write_user_settings
+from tests.streams.layout_states import spread
 from tests.support.many_jobs import GRAPH, add_jobs, add_times, lease_ids
 
 Load = Callable[[Log], Awaitable[None]]
@@ -308,6 +312,30 @@ async def _fill(log: Log, key: str) -> None:
     await command(log.redis, "HSET", key, *flat)
 
 
+async def take_many_places(log: Log) -> None:
+    async with spread(log) as other, anyio.create_task_group() as tasks:
+        for number in range(PLACES_AT_ONCE):
+            tasks.start_soon(other.spread.places.take, "default", "normal", f"u{number}")
+
+
+async def reserve_many(log: Log) -> None:
+    async with spread(log) as other:
+        wanted = {f"running user u{number}": Wanted(1000, 1000) for number in range(16)}
+        async with other.spread.reservations.reserved(wanted):
+            pass
+
+
+async def count_many_running(log: Log) -> None:
+    await reserve_many(log)
+
+
+async def copy_many_limits(log: Log) -> None:
+    async with spread(log) as other:
+        await _fill(other, other.keys.limits())
+        assert await repair_copies(other) == 1
+        assert await repair_copies(other) == 0
+
+
 LOADS: dict[str, tuple[Load, ...]] = {
     "append": (append_a_batch,),
     "check_access": (check_many_rights,),
@@ -330,6 +358,10 @@ LOADS: dict[str, tuple[Load, ...]] = {
     "shift_times": (shift_times,),
     "take_over": (take_over,),
     "trim": (trim_a_page,),
+    "copy_hash": (copy_many_limits,),
+    "count_running": (count_many_running,),
+    "reserve": (reserve_many,),
+    "take_places": (take_many_places,),
     "write_user_file": (write_beside_many,),
     "write_user_settings": (set_many,),
 }

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everfold.streams.nodes.slots import slot_of
+from everfold.streams.nodes.tags import are_spread_tags, spread_tags
 from everfold.streams.redis.keys import Keyspace, connection_name
 from everfold.streams.redis.partition_keys import AssetKeys, JobsKeys, StatesKeys, SubscriptionKeys
-from everfold.streams.redis.tags import are_spread_tags, spread_tags
 
 KEYS = Keyspace("shop", 8)
 SPREAD = Keyspace("shop", 24, spread_tags("shop", 24))

@@ -23,6 +23,7 @@ from everfold.streams.retention.trimming import trim
 from tests.architecture.source_tree import ROOT
 from tests.projector import script_states as of_projector
 from tests.streams import asset_states as of_assets
+from tests.streams import layout_states as of_layout
 from tests.streams import script_states as of_streams
 from tests.streams import user_file_states as of_user_files
 from tests.support import servers
@@ -33,11 +34,10 @@ from tests.support.servers import StartServer
 
 pytestmark = [pytest.mark.anyio, pytest.mark.server]
 
+OF_ALL = (of_streams, of_assets, of_user_files, of_projector, of_layout)
 STATES = {
-    **of_streams.STATES,
-    **of_assets.STATES,
-    **of_user_files.STATES,
-    **of_projector.STATES,
+    name: [state for one in OF_ALL for state in one.STATES.get(name, ())]
+    for name in {name for one in OF_ALL for name in one.STATES}
 }
 SHARED = ROOT / "streams" / "lua"
 

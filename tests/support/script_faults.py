@@ -30,7 +30,7 @@ from everfold.streams.redis.script import Script
 from tests.support.servers import OwnServer, client
 
 USER = "somebody"
-HINTS = {"PUBLISH", "INFO"}
+HINTS = {"PUBLISH", "SPUBLISH", "INFO"}
 """Commands that a script does without."""
 
 ARGUMENTS = 18
@@ -40,12 +40,15 @@ ODD = ("", "x", "-1", "9" * 16, f"{'9' * 30}-1")
 """Values that are no number, or no entry id, or nearly."""
 
 _PER_JOB = re.compile(
-    r":(head|partner_keys|job|workflow|dispatch|waiting|lines|line|order|running):.*"
+    r":(head|partner_keys|job|workflow|dispatch|waiting|lines|line|order|running|reserved):.*"
 )
 """What differs from job to job, or queue to queue, in keys that one pattern stands for."""
 
 _DONE_WITHOUT = re.compile(r":(limits|paused)$")
 """Keys that a script does without where another program has overwritten them."""
+
+_KEY = re.compile(r"x:|\{x(:\d+(\.\d+)?)?\}:")
+"""The beginning of a key of the namespace `x`, in either layout."""
 
 FULL = "the server has no memory left"
 
@@ -260,9 +263,9 @@ def _named(words: Sequence[str]) -> tuple[str, tuple[str, ...]]:
     name = words[0].upper()
     if name in ("XGROUP", "XINFO"):
         name += " " + words[1].upper()
-    if name == "PUBLISH":
+    if name in ("PUBLISH", "SPUBLISH"):
         return name, ()
-    return name, tuple(word for word in words[1:] if re.match(r"x:|\{x:\d+\}:", word))
+    return name, tuple(word for word in words[1:] if _KEY.match(word))
 
 
 def _names(reply: object) -> set[str]:
@@ -300,7 +303,7 @@ def _missing_rights(traced: Traced) -> Iterator[Fault]:
         right = "-" + name.lower().replace(" ", "|")
         named = "" if name in HINTS else name
         yield _unless_refused(f"no {name}", right, named=named)
-    if "PUBLISH" in traced.names:
+    if {"PUBLISH", "SPUBLISH"} & traced.names:
         yield _unless_refused("no channel", "resetchannels")
     patterns = {key: _PER_JOB.sub(r":\1:*", key) for key in traced.keys}
     for pattern in dict.fromkeys(patterns.values()):

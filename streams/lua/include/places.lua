@@ -1,4 +1,5 @@
 --- @include "check_key"
+--- @include "root"
 -- The order of waiting jobs, fair between users: start-time fair queueing (Goyal, Vin, Cheng 1996).
 -- A place is whole and lies below 2^51; with the band of its priority it is a score below 2^53, which
 -- is exact. `order` holds, for each user, where the next job of that user is to stand; 'now', the
@@ -14,6 +15,11 @@ local function read_place(order, member)
   return place >= 0 and place < 2251799813685248 and math.floor(place) or 0
 end
 
+-- Return how far behind one another the jobs of a user stand.
+local function step_of(share)
+  return math.floor(4096 / math.min(math.max(tonumber(share) or 1, 0.01), 100))
+end
+
 -- Return the place of a user's next job, as text: 4096 / share behind the one before, and never
 -- before a job that was taken.
 local function next_place(order, user, share)
@@ -23,8 +29,7 @@ local function next_place(order, user, share)
     place = math.max(now, read_place(order, 'new')) + 1
     redis.call('ZADD', order, string.format('%d', place), 'new')
   end
-  local step = math.floor(4096 / math.min(math.max(tonumber(share) or 1, 0.01), 100))
-  redis.call('ZADD', order, string.format('%d', place + step), 'user ' .. user)
+  redis.call('ZADD', order, string.format('%d', place + step_of(share)), 'user ' .. user)
   return place
 end
 
@@ -40,7 +45,7 @@ end
 -- Return why this user may not send these commands to the keys of waiting jobs, of their order and of
 -- jobs that run, or nil; each '' for none.
 local function check_rights(tag, waiting, order, running)
-  local ns = string.match(tag, '^{(.*):%d+}$')
+  local root = root_of(tag)
   return refused('TYPE ' .. waiting, tag .. ':waiting:') or refused('TYPE ' .. waiting, tag .. ':lines:') or refused('TYPE ' .. waiting, tag .. ':line:')
-    or refused('TYPE ' .. order, ns .. ':order:') or refused('TYPE ' .. running, ns .. ':running:') or refused('TYPE HMGET', ns .. ':limits')
+    or refused('TYPE ' .. order, root .. ':order:') or refused('TYPE ' .. running, root .. ':running:') or refused('TYPE HMGET', root .. ':limits')
 end

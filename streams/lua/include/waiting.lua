@@ -8,9 +8,9 @@
 -- Return where a job waits, or nil and why those keys cannot be used. `job` has queue, priority, needs,
 -- user and kind; `line` is where it stands already. Rights are checked before: see check_rights.
 local function waiting_place(tag, job, line)
-  local ns, queue, user, kind = string.match(tag, '^{(.*):%d+}$'), job.queue, job.user or '', job.kind or ''
+  local queue, user, kind = job.queue, job.user or '', job.kind or ''
   local at = { all = tag .. ':waiting:' .. queue, lines = tag .. ':lines:' .. queue, user = user,
-    order = ns .. ':order:' .. queue .. ':' .. job.priority, name = line,
+    order = root_of(tag) .. ':order:' .. queue .. ':' .. job.priority, name = line,
     priority = job.priority, dispatch = tag .. ':dispatch:' .. queue .. ':' .. job.priority }
   local share, users, one_user, kinds, one_kind = read_limits(tag, 'share user ' .. user,
     'running user *', 'running user ' .. user, 'running kind *', 'running kind ' .. kind)
@@ -23,6 +23,7 @@ local function waiting_place(tag, job, line)
   at.line = tag .. ':line:' .. queue .. ':' .. at.name
   local why = check_key(at.all, 'zset') or check_key(at.lines, 'zset') or check_key(at.line, 'zset')
   if why then return nil, why end
+  if not namespace_of(tag) then redis.call('TYPE', at.order) end -- It raises where the key is on its way.
   return at
 end
 
