@@ -6,7 +6,8 @@ its connections open. To others such a connection is a sign of life.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Coroutine
 from typing import Protocol
 
 import anyio
@@ -16,13 +17,26 @@ CLOSE_WITHIN_S = 5.0
 
 
 class Closable(Protocol):
-    async def aclose(self) -> None: ...
+    def aclose(self) -> Coroutine[None, None, None]: ...
 
 
 async def close(resource: Closable) -> None:
-    """Close it, also while the calling task is being cancelled."""
-    with anyio.move_on_after(CLOSE_WITHIN_S, shield=True):
-        await resource.aclose()
+    """Close it, also while the calling task is being cancelled, and cancelled again."""
+    loop = asyncio.get_running_loop()
+    closing, give_up_at_s = loop.create_task(resource.aclose()), loop.time() + CLOSE_WITHIN_S
+    cancelled: asyncio.CancelledError | None = None
+    with anyio.CancelScope(shield=True):
+        while not closing.done() and (left_s := give_up_at_s - loop.time()) > 0:
+            try:
+                await asyncio.wait([closing], timeout=left_s)
+            except asyncio.CancelledError as error:
+                cancelled = error
+    if not closing.done():
+        closing.cancel()
+    elif not closing.cancelled() and (failed := closing.exception()) is not None:
+        raise failed
+    if cancelled is not None:
+        raise cancelled
 
 
 async def close_blocking(call: Callable[[], object]) -> None:

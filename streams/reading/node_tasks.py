@@ -91,16 +91,23 @@ async def in_groups(
 
 
 async def end_all(tasks: Sequence[asyncio.Task[int] | asyncio.Task[None]]) -> None:
-    """Cancel tasks and wait until they have ended; what they end with is passed over."""
+    """Cancel tasks and wait until they have ended, also while the calling task is cancelled again;
+    what they end with is passed over."""
+    cancelled: asyncio.CancelledError | None = None
     with anyio.CancelScope(shield=True):
         while running := [task for task in tasks if not task.done()]:
             for task in running:
                 task.cancel()
-            # Again and again: a cancellation that comes with an answer may be lost.
-            await asyncio.wait(running, timeout=CANCEL_AGAIN_S)
+            try:
+                # Again and again: a cancellation that comes with an answer may be lost.
+                await asyncio.wait(running, timeout=CANCEL_AGAIN_S)
+            except asyncio.CancelledError as error:
+                cancelled = error
     for task in tasks:
         if not task.cancelled():
             task.exception()  # looked at, so that nobody is told of it as of one that got lost
+    if cancelled is not None:
+        raise cancelled
 
 
 class _Broken(Struct, frozen=True):

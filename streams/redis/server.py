@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from everfold.streams.border.logger import get_logger
 from everfold.streams.border.secrets import SecretUrl
+from everfold.streams.closing import close
 from everfold.streams.connections.client import LedgerRedis
 from everfold.streams.connections.pipelining import PipeliningRedis
 from everfold.streams.errors import ServerError, ServerRefusesAccess, ServerTooOld
@@ -62,15 +63,15 @@ async def open_redis(url: str | SecretUrl, *, name: str = "everfold") -> LedgerR
             if address.kind == "sentinel" or not await _is_in_cluster(redis):
                 return redis
         except BaseException:
-            await redis.aclose()
+            await close(redis)
             raise
-        await redis.aclose()
+        await close(redis)
     routed = RoutedRedis(address, name, COMMAND_TIMEOUT_S)
     try:
         with mapped_errors():
             await routed.ready()
     except BaseException:
-        await routed.aclose()
+        await close(routed)
         raise
     return routed
 
