@@ -38,13 +38,7 @@ from everfold.settings.client_settings import client_settings
 from everfold.shown_jobs import ShownJobs
 from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.border.secrets import SecretUrl
-from everfold.streams.errors import (
-    CorruptLog,
-    InvalidName,
-    JobClosed,
-    JobLeased,
-    JobUnknown,
-)
+from everfold.streams.errors import CorruptLog, InvalidName, JobClosed, JobLeased, JobUnknown
 from everfold.streams.events.checks import check_job, check_text
 from everfold.streams.events.event import Canceled, CancelRequested, Outputs
 from everfold.streams.events.limits import REASON_LIMIT

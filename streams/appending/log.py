@@ -10,7 +10,7 @@ import copy
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Self, TypeVar
 
-import msgspec
+from msgspec.structs import replace
 
 from everfold.streams.appending.body import PartnerKeys
 from everfold.streams.appending.group_commit import GroupCommit, Outcome
@@ -213,9 +213,7 @@ class Log(SealedContent):
         """Return `event` with an id and an actor, where it has none yet."""
         if event.id and event.actor:
             return event
-        return msgspec.structs.replace(
-            event, id=event.id or new_id(), actor=event.actor or self.actor
-        )
+        return replace(event, id=event.id or new_id(), actor=event.actor or self.actor)
 
     async def append(
         self, job_id: str, event: Event, *, epoch: int, holder: str = "", expected: int = ANY
@@ -290,7 +288,7 @@ class Log(SealedContent):
                 if wanted not in (ANY, found.seq):
                     raise WrongExpectedSequence(new.job_id, wanted, old.seq) from None
                 looked = found.seq
-                new = msgspec.structs.replace(new, expected=looked_up_to(looked))
+                new = replace(new, expected=looked_up_to(looked))
 
     async def earlier_append(
         self, job_id: str, event_id: str, after_seq: int = 0
@@ -379,17 +377,15 @@ class Log(SealedContent):
     async def check_request(self, request: JobRequest) -> None:
         """Raise what `submit_request` would for the arguments alone; nothing is written."""
         await self._refuse_while_importing()
-        if not self._namespace.exists:  # without the server's clock, which is behind the gate
-            request = msgspec.structs.replace(request, delay_s=None)
-        await check_job_request(self, request)
+        # In a namespace that is not there without the server's clock, which is behind the gate.
+        asked = request if self._namespace.exists else replace(request, delay_s=None)
+        await check_job_request(self, asked)
 
     async def _refuse_while_importing(self) -> None:
         """Raise Refused while an import is not finished: it could not add older entries later."""
-        if not self._namespace.now.is_importing:
-            return
-        is_importing = bool(await read_importing(self.redis, self.keys))
-        self._namespace.note(is_importing=is_importing)
-        if is_importing:
+        if self._namespace.now.is_importing:
+            self._namespace.note(is_importing=bool(await read_importing(self.redis, self.keys)))
+        if self._namespace.now.is_importing:
             name = self.keys.namespace
             raise Refused(f"an import into the namespace {name!r} is not finished: repeat it first")
 

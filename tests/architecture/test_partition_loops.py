@@ -14,7 +14,6 @@ SOURCES = modules(*PACKAGES)
 
 NEEDS_ALL = {
     "streams/retention/importing.py:begin_import": "it begins where every partition is empty",
-    "streams/queues/queue_control.py:resume_queue": "hints, and a lost one costs a poll",
     "streams/assets/sweeping.py:_expired": "a sweep that fails is begun again, by any runner",
     "streams/assets/sweeping.py:_unnamed": "a sweep that fails is begun again, by any runner",
     "streams/assets/sweeping.py:_needed_by_jobs": "bytes may go when no partition names them",

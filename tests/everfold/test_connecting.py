@@ -195,7 +195,7 @@ async def test_the_first_submit_makes_it(folder: Path, server: OwnServer) -> Non
         assert (await other.get(made.job_id)).status == "queued"
         generation = everfold.log.generation
     async with Everfold.connect(server.url, namespace="new") as again:
-        assert (again.log.keys.partitions, again.log.generation) == (8, generation)
+        assert (again.log.keys.partitions, again.log.generation) == (24, generation)
 
 
 @pytest.mark.parametrize("reads_first", [True, False])
