@@ -17,6 +17,7 @@ from everfold.streams.redis.server_watch import server_changes
 from tests.support.fault_proxy import FaultProxy
 from tests.support.programs import StartProgram
 from tests.support.runner_program import Leases
+from tests.support.sentinels import Sentinels
 from tests.support.servers import OwnServer, StartServer, client
 from tests.support.stack import Stack
 from tests.support.wait import eventually
@@ -121,3 +122,30 @@ async def test_a_frozen_primary_that_wakes_takes_nothing_with_it(
     executed = await comfy.executions()
     assert len(executed) == len(set(executed)) == len(jobs) == 13
     assert (await verify(stack.log)).differences == []
+
+
+@pytest.mark.long
+async def test_a_planned_failover_loses_no_job_and_runs_none_twice(
+    redis_sentinels: Sentinels, start_program: StartProgram, tmp_path: Path, leases: Leases
+) -> None:
+    async with Log.open(redis_sentinels.url, namespace="planned", partitions=4) as log:
+        stack = Stack(log, start_program, tmp_path, leases=leases)
+        comfies = [await stack.comfy() for _ in range(2)]
+        for _ in range(2):
+            await stack.runner(*comfies)
+        jobs = list[str]()
+
+        async def submit(count: int) -> None:
+            for _ in range(count):
+                jobs.append(await stack.submit(seconds=0.3))
+                await anyio.sleep(0.5)  # the pace of the submits
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(submit, 16)
+            await eventually(lambda: len(jobs) >= 4, 30)
+            await redis_sentinels.failover()
+        for job_id in jobs:
+            await stack.until_back(job_id, "succeeded")
+        executed = [prompt for comfy in comfies for prompt in await comfy.executions()]
+        assert len(executed) == len(set(executed)) == len(jobs) == 16
+        assert (await verify(log)).differences == []
