@@ -335,10 +335,11 @@ class Runner:
                     run.wakeup.set()
         self._on_backend(state)
 
-    def _is_in_hand(self, job_id: str) -> bool:
-        """Say whether a run works on a job, and have it look at the log."""
+    def _is_in_hand(self, job_id: str, seq: int) -> bool:
+        """Say whether a run works on a job and has seen this event; have it look at the log."""
         self._wake_job_run(job_id)
-        return job_id in self._runs
+        run = self._runs.get(job_id)
+        return run is not None and run.job.seq >= seq
 
     def _wake_job_run(self, job_id: str) -> None:
         run = self._runs.get(job_id)

@@ -240,11 +240,12 @@ async def _sample(redis: PipeliningRedis) -> _Sample | None:
     said = await server_info(redis, "server", "replication")
     if not said.get("run_id"):
         return None
+    before = said.get("master_replid2", "")  # zeros where it followed none
     return _Sample(
         run_id=said["run_id"],
         is_primary=said.get("role", "master") == "master",
         replid=said.get("master_replid", ""),
-        replid_before=said.get("master_replid2", "").strip("0"),
+        replid_before=before if before.strip("0") else "",
         offset_before=_number(said, "second_repl_offset") - 1,
         offset=_number(said, "master_repl_offset"),
         now_ms=await server_time_ms(redis),

@@ -44,9 +44,9 @@ class Memory:
         self._bytes = 0
         self.records_intents = False
         """Whether this process tells of each attempt before it begins, as runners do."""
-        self.in_hand: Callable[[str], bool] = lambda _: False
-        """Says whether somebody in this process works on a job, and wakes whoever does: the log is
-        told again by that one."""
+        self.in_hand: Callable[[str, int], bool] = lambda _, __: False
+        """Says whether somebody in this process works on a job and has seen its event of a sequence
+        number, and wakes whoever has: the log is told again by that one."""
         self.on_first: Callable[[], None] = lambda: None
         """Called when something is remembered again after nothing was."""
         self._show()

@@ -72,22 +72,24 @@ class PutBack:
         if not lost:
             return
         await self._log.check_level()  # the namespace itself may be gone
-        await asyncio.gather(*(self._one(job_id) for job_id in dict.fromkeys(lost)))
+        await asyncio.gather(*(self._one(job_id, seq) for job_id, seq in lost.items()))
 
-    async def _lost(self, partition: int, seen: Sequence[Remembered]) -> list[str]:
-        keys, lost = self._log.keys, list[str]()
+    async def _lost(self, partition: int, seen: Sequence[Remembered]) -> dict[str, int]:
+        """Return job -> sequence number of its newest event that is gone."""
+        keys, lost = self._log.keys, dict[str, int]()
         for start in range(0, len(seen), LOOK_PAGE):
             page = seen[start : start + LOOK_PAGE]
             entries = [(one.entry_id, one.job_id, one.found_by) for one in page]
             names = {"log": keys.log(partition), "trimmed": keys.trimmed(partition)}
             found = await scripts.find_entries(self._log.redis, **names, entries=entries)
             pairs = zip(page, found, strict=True)
-            lost += [one.job_id for one, is_there in pairs if not is_there]
+            for one in (one for one, is_there in pairs if not is_there):
+                lost[one.job_id] = max(one.seq, lost.get(one.job_id, 0))
         return lost
 
-    async def _one(self, job_id: str) -> None:
+    async def _one(self, job_id: str, seq: int) -> None:
         async with self._turn:
-            if not self._memory.in_hand(job_id):
+            if not self._memory.in_hand(job_id, seq):
                 await self.put_back(job_id)
 
     async def put_back(self, job_id: str, seen: LastSeen | None = None) -> None:
