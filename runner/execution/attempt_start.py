@@ -253,6 +253,11 @@ class AttemptStart:
         is_newer = job.submitted_at_ms >= max(known_ms, clock.unsure_to_ms)
         if not job.rewound and is_newer:
             return False
+        # This runner may remember how it went on: it is told before anything is begun.
+        await log.memory_watch.put_back.put_back(job.job_id)
+        await self._job_log.refresh()
+        if self._job_log.job.seq != job.seq:
+            return True
         attempt = self._job_log.attempt(number)
         state = await find_unrecorded(self._shared.fleet, attempt)
         boot = await state.backend.boot() if state is not None else None

@@ -31,7 +31,7 @@ from everfold.streams.border.secrets import Secret, redacted
 from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import OUTAGES, EverfoldError, Unavailable, WrongExpectedSequence
 from everfold.streams.events.codec import WITH_FREE_JSON, Unreadable, decode, reader_level
-from everfold.streams.events.event import Event, Fact, Released, Retried
+from everfold.streams.events.event import Event, Fact, Lost, Released, Retried, Submitting
 from everfold.streams.events.record import Recorded
 from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.reading.reader import job_events
@@ -47,6 +47,17 @@ KEYS_EVERY_S = 600.0
 
 SHORT_HISTORY = 10
 """Up to so many events a job is read faster from the log alone than from its projection."""
+
+
+class ToldByAnother(Exception):
+    """Internal: events that the server had lost were told again, and this one says nothing new."""
+
+
+def _is_told(job: Job, event: Event) -> bool:
+    """Say whether the job's attempt has begun, or ended, without this event."""
+    if isinstance(event, Submitting):
+        return job.may_be_alive or event.attempt <= job.attempt
+    return isinstance(event, Lost) and not (job.may_be_alive and event.attempt == job.attempt)
 
 
 class JobLog:
@@ -93,9 +104,10 @@ class JobLog:
     async def append(self, event: Event) -> Job:
         """Append an event and return the state after it; waits while the server is away.
 
-        Raises Fenced, JobClosed or JobUnknown when the lease or the job is over: the event is
-        not in the log then. Events that others appended meanwhile are read, and events that the
-        server has lost are recorded, before the event is appended.
+        Raises Fenced, JobClosed or JobUnknown when the lease or the job is over, ToldByAnother
+        where the attempt has begun or ended meanwhile: the event is not in the log then. Events
+        that others appended meanwhile are read, and events that the server has lost are recorded
+        and told again, before the event is appended.
         """
         traced = self._traced(await self.redacted(event))
         stamped = await self._sealed(self._log.stamp(traced))
@@ -106,6 +118,8 @@ class JobLog:
                 break
             except WrongExpectedSequence:
                 await self.refresh()
+                if _is_told(self.job, event):
+                    raise ToldByAnother from None
         if appended.seq != self.job.seq + 1:
             await self.catch_up()  # an earlier try was not answered
             return self._changed(event)

@@ -45,7 +45,7 @@ from everfold.runner.execution.attempt_watch import AttemptWatch
 from everfold.runner.execution.fleet import JobSlot, Reservation
 from everfold.runner.execution.job_backend import JobBackend
 from everfold.runner.execution.job_ending import JobEnding
-from everfold.runner.execution.job_log import JobLog
+from everfold.runner.execution.job_log import JobLog, ToldByAnother
 from everfold.runner.execution.known_submit import KnownSubmit
 from everfold.runner.execution.shared import Shared
 from everfold.runner.execution.unreadable_job import (
@@ -188,6 +188,8 @@ class JobRun:
                     return
                 await self._refresh()
                 backoff.reset()
+            except ToldByAnother:
+                continue
             except OUTAGES:
                 # The state comes from the log, so the step can be decided anew at any time.
                 await anyio.sleep(backoff.next_s())

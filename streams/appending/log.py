@@ -15,7 +15,6 @@ from msgspec.structs import replace
 from everfold.streams.appending.body import PartnerKeys
 from everfold.streams.appending.group_commit import GroupCommit, Outcome
 from everfold.streams.appending.job_page import earlier_append
-from everfold.streams.appending.memory.memory import Memory
 from everfold.streams.appending.memory.watching import MemoryWatch
 from everfold.streams.appending.outcomes import Appended, Looked, OldId, Submission
 from everfold.streams.appending.sealed_content import SealedContent
@@ -99,9 +98,9 @@ class Log(SealedContent):
         self.sealing = Sealing(redis, self.keys, cipher) if cipher is not None else None
         self.spread = Spread(self)
         self._group_commits: dict[int, GroupCommit] = {}
-        self.memory = Memory()
         self.servers = ServerWatch(redis, lambda: self.keys)
-        self.memory_watch = MemoryWatch(self, self.memory)
+        self.memory_watch = MemoryWatch(self)
+        self.memory = self.memory_watch.memory
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -126,11 +125,10 @@ class Log(SealedContent):
         it, with `partitions` (1 to 1024, default 24); the number never changes after that. Without
         `creates` it is made by the first submit, and other calls raise NamespaceUnknown before.
         On a cluster its keys are laid out so that its masters share the partitions, elsewhere only
-        with `spread`; one that exists is opened as it is.
-        `actor` is recorded in each event and shown in CLIENT LIST. With a `role` the rights of
-        the server's user are checked before anything is done: AccessMissing names what is missing.
-        With a `cipher` what belongs to users is sealed; see docs/ERASING.md. With `replicas` so
-        many must have what is written before a call returns; see docs/DURABILITY.md.
+        with `spread`; one that exists is opened as it is. `actor` is recorded in each event and
+        shown in CLIENT LIST. With a `role` the rights of the server's user are checked first:
+        AccessMissing names what is missing. With a `cipher` what belongs to users is sealed; see
+        docs/ERASING.md. With `replicas` so many must have what is written, see docs/DURABILITY.md.
         Raises InvalidName, NoServer, ServerTooOld, ServerRefusesAccess, PartitionMismatch or
         NamespaceTooNew, NeedsAsyncio, a leaf of Unavailable when the server cannot answer; nothing
         stays open. In another event loop or process each call raises ClientShared.
@@ -152,8 +150,7 @@ class Log(SealedContent):
             opened = await OpenedNamespace.open(
                 redis, namespace, partitions, creates=creates, spread=spread
             )
-            log = cls(url, redis, opened, actor, cipher, asked)
-            async with log.memory_watch:
+            async with cls(url, redis, opened, actor, cipher, asked).memory_watch as log:
                 yield log
         finally:
             await close(redis)

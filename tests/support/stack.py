@@ -197,9 +197,18 @@ class Stack:
         await eventually(known, END_WITHIN_S)
 
     async def until_back(self, job_id: str, status: str) -> Job:
-        """Wait until the log knows the job again, and then for this status."""
-        await self.until_known(job_id)
-        return await self.until(job_id, status)
+        """Wait for this status of a job that the log may not know for a while."""
+
+        async def reached() -> Job | None:
+            try:
+                job = await self.job(job_id)
+            except JobUnknown:
+                return None
+            return job if job.status == status else None
+
+        found = await eventually(reached, END_WITHIN_S)
+        assert found is not None
+        return found
 
     async def until_progress(self, job_id: str, progress: float) -> None:
         """Wait until the log says that the job has come so far, while it still runs."""

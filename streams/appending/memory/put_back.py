@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from msgspec.structs import replace
 
@@ -60,7 +61,7 @@ class PutBack:
     def __init__(self, log: Log, memory: Memory) -> None:
         self._log, self._memory = log, memory
         self._turn = asyncio.Semaphore(JOBS_AT_ONCE)
-        self._under_way: set[str] = set()
+        self._under_way = WeakValueDictionary[str, asyncio.Lock]()
 
     async def look(self, partition: int, seen: Sequence[Remembered]) -> None:
         """Look for everything that is remembered of a partition; put back what is gone.
@@ -98,15 +99,12 @@ class PutBack:
         `seen` is the newest event that whoever works on the job has seen, however long ago. Raises
         a leaf of Unavailable; it may be called again.
         """
-        if job_id in self._under_way:
-            return
-        self._under_way.add(job_id)
-        try:
-            await self._put_back(job_id, seen)
-        except BrokenChain:
-            self._memory.forget([one.event_id for one in self._memory.of_job(job_id)])
-        finally:
-            self._under_way.discard(job_id)
+        under_way = self._under_way.setdefault(job_id, asyncio.Lock())
+        async with under_way:
+            try:
+                await self._put_back(job_id, seen)
+            except BrokenChain:
+                self._memory.forget([one.event_id for one in self._memory.of_job(job_id)])
 
     async def _put_back(self, job_id: str, last: LastSeen | None) -> None:
         known = self._memory.of_job(job_id)

@@ -40,34 +40,35 @@ class _Looked(Struct):
 class MemoryWatch:
     """Runs while something is remembered; begun by the first write, ended with its context."""
 
-    def __init__(self, log: Log, memory: Memory) -> None:
-        self._log, self._memory = log, memory
-        self.put_back = PutBack(log, memory)
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self.memory = Memory()
+        self.put_back = PutBack(log, self.memory)
         self._task: asyncio.Task[None] | None = None
         self._looked: dict[str, _Looked] = {}
-        memory.on_first = self._begin
+        self.memory.on_first = self._begin
 
     def _begin(self) -> None:
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
-    async def __aenter__(self) -> MemoryWatch:
-        return self
+    async def __aenter__(self) -> Log:
+        return self._log
 
     async def __aexit__(self, *_: object) -> None:
         """End it; what is remembered is forgotten."""
-        self._memory.on_first = lambda: None
+        self.memory.on_first = lambda: None
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        self._memory.clear()
+        self.memory.clear()
 
     async def _run(self) -> None:
         try:
             while True:
                 await asyncio.sleep(ASK_EVERY_S)
-                self._memory.forget_old()
-                if not self._memory:
+                self.memory.forget_old()
+                if not self.memory:
                     return
                 await self._look_at_all()
         finally:
@@ -76,7 +77,7 @@ class MemoryWatch:
     async def _look_at_all(self) -> None:
         nodes: dict[str, dict[int, list[Remembered]]] = {}
         keys, redis = self._log.keys, self._log.redis
-        for partition, seen in self._memory.partitions(keys.partition_of).items():
+        for partition, seen in self.memory.partitions(keys.partition_of).items():
             nodes.setdefault(redis.node_of(keys.log(partition)), {})[partition] = seen
         await asyncio.gather(*(self._look_at(node, seen) for node, seen in nodes.items()))
 
@@ -85,7 +86,7 @@ class MemoryWatch:
             await self._look_if_due(node, seen)
         except NamespaceMadeAnew as error:
             logger.error("nothing_put_back why=%r", str(error))
-            self._memory.clear()
+            self.memory.clear()
         except EverfoldError as error:
             logger.warning("memory_not_compared node=%s why=%r", node, str(error))
         except Exception:
