@@ -46,7 +46,7 @@ from everfold.streams.events.ranges import check_number
 from everfold.streams.events.record import Recorded
 from everfold.streams.leases.backends import give_up_attempt
 from everfold.streams.reading.reader import job_events, tail
-from everfold.streams.redis.hints import send_hint
+from everfold.streams.redis.hints import send_job_hint
 from everfold.streams.redis.redis_errors import command
 from everfold.submitting import Submitting
 
@@ -350,8 +350,7 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations,
             await self._end_if_blocked(job_id)
             with contextlib.suppress(JobLeased):
                 await self.log.append(job_id, Canceled(reason=reason), epoch=UNLEASED)
-            channel = self.log.keys.wake_at(self.log.keys.partition_of(job_id))
-            await send_hint(self.log.redis, channel, f"cancel {job_id}")
+            await send_job_hint(self.log, "cancel", job_id)
         head = await command(self.log.redis, "HGET", self.log.keys.head(job_id), "seq")
         return await self.get(job_id, int(str(head, "ascii") if isinstance(head, bytes) else 0))
 

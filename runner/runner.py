@@ -23,6 +23,7 @@ from everfold.runner.claiming.asset_sweeper import AssetSweeper
 from everfold.runner.claiming.claimer import Claimer
 from everfold.runner.claiming.heartbeat import Heartbeat
 from everfold.runner.claiming.hint_listener import HintListener
+from everfold.runner.claiming.limit_copies import LimitCopies
 from everfold.runner.claiming.promoter import Promoter
 from everfold.runner.claiming.sweeper import Sweeper
 from everfold.runner.comfyui.backend import ComfyBackend
@@ -221,6 +222,7 @@ class Runner:
                     self._jobs.start_soon(self._abandoned_prompts.run)
                     self._jobs.start_soon(self._shared.live.run)
                     takers.start_soon(self._asset_sweeper.run)
+                    takers.start_soon(LimitCopies(self._shared.log).run)
                     for actor in (self._hints, self._claimer, self._sweeper, self._promoter):
                         takers.start_soon(actor.run)
                     task_status.started()

@@ -33,6 +33,7 @@
 --- @include "now_ms"
 --- @include "refuse_commit"
 --- @include "send_in_chunks"
+--- @include "stand_still"
 local log, projector, group = KEYS[1], KEYS[2], ARGV[6]
 local to = { state = ARGV[5], active = KEYS[3], ended = KEYS[4], index = KEYS[6], indexed = KEYS[7] }
 local call, time_ms, ttl_ms, events = redis.call, now_ms(), whole(ARGV[4]), whole(ARGV[10])
@@ -42,7 +43,7 @@ to.moving = moving and ARGV[12] or nil
 local why = check_moving(to.moving, to.state, 'HGET EXISTS UNLINK') or check_key(to.active, 'zset', 'ZADD ZREM ZCARD') or check_key(to.ended, 'zset', 'ZADD ZREM ZCARD ZRANGEBYSCORE')
   or check_key(to.index, 'zset', 'ZADD ZREM') or check_key(to.indexed, 'hash', 'HGET HSET HDEL')
   or check_key(to.state, 'hash', 'HGET HSET DEL PEXPIREAT')
-  or not (ttl_ms and events and are_arrays(entries, parked, unparked)) and 'ERR an argument is not of its type'
+  or not (ttl_ms and events and are_arrays(entries, parked, unparked)) and 'ERR an argument is not of its type' or stand_still(tag_of(KEYS[1]))
 if refusal or why then return refusal or redis.error_reply(why) end
 local states = cmsgpack.unpack(ARGV[8])
 local gaps = find_gaps(states, to.moving, to.state)

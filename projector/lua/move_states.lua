@@ -20,10 +20,11 @@
 ]]
 --- @include "moving_states"
 --- @include "send_in_chunks"
+--- @include "stand_still"
 local projector, active, ended, call = KEYS[1], KEYS[2], KEYS[3], redis.call
 local to, from = ARGV[2], ARGV[3]
 local why = check_key(projector, 'hash', 'HGET HDEL') or check_key(active, 'zset', 'ZSCORE') or check_key(ended, 'zset', 'ZSCORE')
-  or check_key(KEYS[4], 'zset', 'ZREM') or check_key(KEYS[5], 'zset', 'ZREM') or check_moving(from, to, 'HGET UNLINK') or refused('HGET UNLINK', to)
+  or check_key(KEYS[4], 'zset', 'ZREM') or check_key(KEYS[5], 'zset', 'ZREM') or check_moving(from, to, 'HGET UNLINK') or refused('HGET UNLINK', to) or stand_still(tag_of(KEYS[1]))
 if why then return redis.error_reply(why) end
 if call('HGET', projector, 'moving') ~= ARGV[1] then return { 'over' } end
 local jobs, rebuilt, gone = {}, {}, {}

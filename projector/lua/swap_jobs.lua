@@ -28,11 +28,12 @@
 --- @include "refuse_swap"
 --- @include "finish_swap"
 --- @include "now_ms"
+--- @include "stand_still"
 local live, rebuilt = KEYS[1], KEYS[7]
 local why = check_key(live, 'hash', 'HGET HSET') or check_key(rebuilt, 'hash', 'HGET HMGET DEL')
   or check_exchange(KEYS[8], KEYS[2], 'zset') or check_exchange(KEYS[9], KEYS[3], 'zset')
   or check_move(KEYS[10], KEYS[4], 'hash') or check_move(KEYS[11], KEYS[5], 'zset')
-  or check_move(KEYS[12], KEYS[6], 'hash')
+  or check_move(KEYS[12], KEYS[6], 'hash') or stand_still(tag_of(KEYS[1]))
 if why then return redis.error_reply(why) end
 local refusal, checkpoint, folded = refuse_swap(live, rebuilt, ARGV[1])
 if refusal then return refusal end

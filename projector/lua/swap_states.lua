@@ -18,9 +18,10 @@
 ]]
 --- @include "refuse_swap"
 --- @include "finish_swap"
+--- @include "stand_still"
 local live, rebuilt = KEYS[1], KEYS[4]
 local why = check_key(live, 'hash', 'HGET HSET') or check_key(rebuilt, 'hash', 'HMGET DEL')
-  or check_move(KEYS[5], KEYS[2], 'hash') or check_move(KEYS[6], KEYS[3], 'hash')
+  or check_move(KEYS[5], KEYS[2], 'hash') or check_move(KEYS[6], KEYS[3], 'hash') or stand_still(tag_of(KEYS[1]))
 if why then return redis.error_reply(why) end
 local refusal, checkpoint, folded = refuse_swap(live, rebuilt, ARGV[1])
 if refusal then return refusal end

@@ -147,9 +147,7 @@ class Log(SealedContent):
                 spread = bool(spread)  # the rights are for one layout
                 await check_access(redis, Access(role, namespace, spread))
                 await warn_of_eviction(redis)
-            opened = await OpenedNamespace.open(
-                redis, namespace, partitions, creates=creates, spread=spread
-            )
+            opened = await OpenedNamespace.open(redis, namespace, partitions, creates, spread)
             async with cls(url, redis, opened, actor, cipher, asked).memory_watch as log:
                 yield log
         finally:

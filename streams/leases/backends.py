@@ -21,7 +21,7 @@ from everfold.streams.errors import BackendUnknown, InvalidName
 from everfold.streams.events.event import ON_HOST
 from everfold.streams.leases.acts import Verb, note_act
 from everfold.streams.leases.registry import RunnerEntry
-from everfold.streams.redis.hints import send_hint
+from everfold.streams.redis.hints import send_job_hint
 from everfold.streams.redis.pages import read_readable_hash
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_time_ms
@@ -229,8 +229,7 @@ async def give_up_attempt(log: Log, job_id: str, attempt: int) -> None:
     at_ms = await server_time_ms(log.redis)
     mark = msgspec.json.encode(Mark(actor=log.actor, at_ms=at_ms, attempt=attempt))
     await command(log.redis, "HSET", log.keys.given_up(), job_id, mark)
-    channel = log.keys.wake_at(log.keys.partition_of(job_id))
-    await send_hint(log.redis, channel, f"cancel {job_id}")
+    await send_job_hint(log, "cancel", job_id)
 
 
 async def given_up_attempts(log: Log) -> dict[str, Mark]:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import anyio
 
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Appended, Lease, LeaseOver, Renewed
-from everfold.streams.errors import InvalidName
+from everfold.streams.errors import InvalidName, Unavailable
 from everfold.streams.events.checks import check_name, check_texts
 from everfold.streams.events.event import Event, Released, Retried, Terminal
 from everfold.streams.events.ranges import check_number
+from everfold.streams.layout.copies import COMPARE_EVERY_S, repair_copies
 from everfold.streams.leases.dispatch import LEASE_TTL_S, Dispatch
 from everfold.streams.leases.fairness import all_lanes, rotated
 from everfold.streams.leases.registry import note_process
@@ -56,7 +58,7 @@ class Producer:
         self.lease_ttl_s = lease_ttl_s
         self.dispatch = Dispatch(log, runner, lease_ttl_s)
         self._turn = 0
-        self._noted_at_s = -RENEW_EVERY_S
+        self._noted_at_s = self._compared_at_s = -COMPARE_EVERY_S
         self._cursors: dict[tuple[int, str, str], str] = {}
 
     async def claim(self, most: int = 1, wait_s: float = 0.0) -> list[Lease]:
@@ -86,6 +88,10 @@ class Producer:
             await self.log.check_level()
             await note_process(self.log, self.runner, "producer")
             self._noted_at_s = now_s
+        if self.log.keys.is_spread and now_s - self._compared_at_s >= COMPARE_EVERY_S:
+            self._compared_at_s = now_s
+            with suppress(Unavailable):  # what does not answer is compared another time
+                await repair_copies(self.log)
 
     async def _orphans(self, most: int) -> list[Lease]:
         leases: list[Lease] = []

@@ -53,6 +53,5 @@ local function append(head, name, event_id, author, expected, epoch, holder, eff
   end
   return { 'appended', seq, entry }
 end
-for i = 5, namespace_of(tag) and 0 or #KEYS do touch_place(tag, KEYS[i], ARGV[8 * i - 29]) end
 for i = 4, #KEYS do outcomes[i - 3] = append(KEYS[i], unpack(ARGV, 8 * i - 29, 8 * i - 22)) end
 return outcomes

@@ -17,7 +17,6 @@
            {"paused"}      nothing is taken of this queue
 ]]
 --- @include "claim_line"
---- @include "do_each"
 --- @include "now_ms"
 local log, lines, tag, queue, time_ms = KEYS[1], KEYS[2], ARGV[1], ARGV[4], now_ms()
 local paused, later, has_grants = root_of(tag) .. ':paused', tag .. ':later', #ARGV % 3 == 2
@@ -30,11 +29,9 @@ if not check_key(paused, 'hash') and redis.call('HEXISTS', paused, queue) == 1 t
 local granted = read_grants(has_grants and ARGV[#ARGV], time_ms)
 if not granted then return redis.error_reply('ERR what was reserved is no JSON list') end
 local to = { log = log, tag = tag, queue = queue, runner = ARGV[2], reads = ARGV[3], time_ms = time_ms, granted = granted, outcome = { 'claimed' } }
-local asked = {}
-for i = 5, #ARGV - 2, 3 do table.insert(asked, i) end
-do_each(asked, function(i)
+for i = 5, #ARGV - 2, 3 do
   for _, name in ipairs(ARGV[i] == '*' and redis.call('ZRANGE', lines, 0, 99) or { ARGV[i] }) do
     if claim_line(to, { which = (i - 2) / 3, name = name, place = ARGV[i + 1], event = ARGV[i + 2] }) then break end
   end
-end, to)
+end
 return to.outcome

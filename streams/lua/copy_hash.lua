@@ -11,8 +11,9 @@
            {"copied"}
 ]]
 --- @include "check_key"
+--- @include "stand_still"
 local copy, digest = KEYS[1], ARGV[1]
-local why = refused('TYPE HGETALL HSET DEL', copy) or #ARGV > 1 and #ARGV % 2 ~= 0 and 'ERR an argument is missing'
+local why = refused('TYPE HGETALL HSET DEL', copy) or #ARGV > 1 and #ARGV % 2 ~= 0 and 'ERR an argument is missing' or stand_still(tag_of(KEYS[1]))
 if why then return redis.error_reply(why) end
 if ARGV[2] == 'whole' then
   redis.call('DEL', copy)

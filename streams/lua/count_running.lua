@@ -8,7 +8,8 @@
   Returns  {"counted", number...}   0 for a key of another type
 ]]
 --- @include "running"
-local why = refused('TYPE HGET', ARGV[1] .. ':head:') or refused('TYPE SCARD SRANDMEMBER SREM', KEYS[1])
+--- @include "stand_still"
+local why = refused('TYPE HGET', ARGV[1] .. ':head:') or refused('TYPE SCARD SRANDMEMBER SREM', KEYS[1]) or stand_still(ARGV[1])
 if why then return redis.error_reply(why) end
 local outcome = { 'counted' }
 for i = 1, #KEYS do

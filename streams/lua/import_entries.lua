@@ -17,8 +17,9 @@
 --- @include "precedes"
 --- @include "append_entry"
 --- @include "check_key"
+--- @include "stand_still"
 local log, tag, heads = KEYS[1], ARGV[1], cmsgpack.unpack(ARGV[2])
-local why = check_key(log, 'stream', 'XADD XRANGE XINFO|STREAM') or #ARGV % 6 ~= 2 and 'ERR an argument is missing'
+local why = check_key(log, 'stream', 'XADD XRANGE XINFO|STREAM') or #ARGV % 6 ~= 2 and 'ERR an argument is missing' or stand_still(tag)
 for _, head in ipairs(heads) do why = why or check_key(tag .. ':head:' .. head[1], 'hash', 'HSET') end
 if why then return redis.error_reply(why) end
 local facts, todo, last = redis.pcall('XINFO', 'STREAM', log), {}, '0-0'

@@ -14,11 +14,11 @@
            {"moved", 0}        nothing is left to move
 ]]
 --- @include "check_key"
---- @include "do_each"
+--- @include "stand_still"
 local clock, later, deadlines, tag, most = KEYS[1], KEYS[2], KEYS[3], ARGV[1], whole(ARGV[2])
-local blocked, unmoved = tag .. ':blocked', tag .. ':unmoved:'
+local blocked, unmoved, count = tag .. ':blocked', tag .. ':unmoved:', 0
 local why = check_key(clock, 'hash', 'HGET HDEL') or check_key(tag .. ':head:', 'hash', 'HMGET HSET')
-  or not most and 'ERR the limit is not a whole number'
+  or not most and 'ERR the limit is not a whole number' or stand_still(tag)
 for name, key in pairs({ later = later, deadlines = deadlines, blocked = blocked }) do
   why = why or check_key(key, 'zset', 'ZSCORE ZADD') or check_key(unmoved .. name, 'zset', 'ZRANGE ZREM')
 end
@@ -37,7 +37,7 @@ end
 local function move(key, job, score)
   local head, now = tag .. ':head:' .. job, redis.call('ZSCORE', key, job)
   if not now or tonumber(now) ~= tonumber(score) then return end -- It has another time by now.
-  local fields = check_key(head, 'hash') and {} or redis.call('HMGET', head, 'phase', 'epoch', 'blocked', 'last', 'cancel', 'first')
+  local fields = redis.pcall('HMGET', head, 'phase', 'epoch', 'blocked', 'last', 'cancel', 'first')
   local ms, wait = moved_by(key, job, unpack(fields, 1, 6)), fields[3]
   -- One that would be over by that was written after the step back: entry ids stand still then.
   if key == deadlines and not fields[5] and step_ms < 0 and score + ms < time_ms then ms = 0 end
@@ -45,13 +45,12 @@ local function move(key, job, score)
   redis.call('ZADD', key, at_ms, job)
   if key == blocked and wait then redis.call('HSET', head, 'blocked', (string.gsub(wait, '^%d+', at_ms))) end
 end
-local items = {}
 for _, key in ipairs(step_ms and anew_ms and time_ms and { deadlines, later, blocked } or {}) do
   local name = unmoved .. string.match(key, '[^:]+$')
-  local rows = #items < most and redis.call('ZRANGE', name, 0, most - #items - 1, 'WITHSCORES') or {}
-  for i = 1, #rows, 2 do table.insert(items, { key, rows[i], rows[i + 1], name }) end
+  local rows = count < most and redis.call('ZRANGE', name, 0, most - count - 1, 'WITHSCORES') or {}
+  for i = 1, #rows, 2 do move(key, rows[i], rows[i + 1]) redis.call('ZREM', name, rows[i]) end
+  count = count + #rows / 2
 end
-local count = do_each(items, function(item) move(unpack(item, 1, 3)) redis.call('ZREM', item[4], item[2]) end)
 if count > 0 then return { 'moving', count } end
 redis.call('HDEL', clock, 'moving')
 return { 'moved', 0 }

@@ -11,9 +11,10 @@
            {"exists"}   one is at the new path; nothing was written
 ]]
 --- @include "now_ms"
+--- @include "stand_still"
 local from, to = ARGV[1], ARGV[2]
 local why = check_key(KEYS[1], 'hash', 'HEXISTS HGET HSET HDEL') or check_key(KEYS[2], 'hash', 'HGET HSET HDEL')
-  or not (to and ARGV[3]) and 'ERR an argument is missing'
+  or not (to and ARGV[3]) and 'ERR an argument is missing' or stand_still(tag_of(KEYS[1]))
 if why then return redis.error_reply(why) end
 local now, content = now_ms(), redis.call('HGET', KEYS[1], from)
 if not content then return { 'unknown' } end

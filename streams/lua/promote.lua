@@ -15,7 +15,6 @@
            until it is closed, and may have started before.
            {"ahead", time}   it is ahead of that time, or a step of it is not dealt with: no change
 ]]
---- @include "do_each"
 --- @include "hint"
 --- @include "now_ms"
 --- @include "waiting"
@@ -27,16 +26,10 @@ local why = check_key(later, 'zset', 'ZRANGE ZRANGEBYSCORE ZREM ZADD') or check_
 if why then return redis.error_reply(why) end
 local seen_ms, moving = unpack(redis.call('HMGET', clock, 'seen_ms', 'moving'))
 if moving or latest_ms > 0 and time_ms > latest_ms then return { 'ahead', time_ms } end
+if time_ms > (whole(seen_ms) or 0) + 10000 then redis.call('HSET', clock, 'seen_ms', time_ms) end
 
-local overdue, gone = {}, {}
-for _, job in ipairs(redis.call('ZRANGEBYSCORE', deadlines, '-inf', time_ms, 'LIMIT', 0, most)) do
-  local head = tag .. ':head:' .. job
-  local phase = check_key(head, 'hash') and 'broken' or redis.call('HGET', head, 'phase')
-  if phase == 'waiting' or phase == 'later' then table.insert(overdue, job)
-  -- A held one stays listed: its runner ends it, or releases it unstarted, and then it is overdue.
-  elseif phase ~= 'broken' and phase ~= 'leased' and phase ~= 'released' then table.insert(gone, job) end
-end
-local count = do_each(redis.call('ZRANGEBYSCORE', later, '-inf', time_ms, 'LIMIT', 0, most), function(job)
+local due = redis.call('ZRANGEBYSCORE', later, '-inf', time_ms, 'LIMIT', 0, most)
+for _, job in ipairs(due) do
   local head = tag .. ':head:' .. job
   local trouble = check_key(head, 'hash', 'HSET')
   local phase, place = unpack(trouble and {} or redis.call('HMGET', head, 'phase', 'place'))
@@ -47,11 +40,16 @@ local count = do_each(redis.call('ZRANGEBYSCORE', later, '-inf', time_ms, 'LIMIT
     redis.call('ZREM', later, job)
     if is_to_wait then enter_waiting(at, head, job, place) end
   end
-end)
-if count > 0 then hint(ARGV[3], ARGV[4]) end
-if time_ms > (whole(seen_ms) or 0) + 10000 then redis.call('HSET', clock, 'seen_ms', time_ms) end
-for _, job in ipairs(gone) do redis.call('ZREM', deadlines, job) end
+end
+if #due > 0 then hint(ARGV[3], ARGV[4]) end
+
 local first = redis.call('ZRANGE', later, 0, 0, 'WITHSCORES')
-local outcome = { 'promoted', time_ms, count, tonumber(first[2] or 0) }
-for _, job in ipairs(overdue) do table.insert(outcome, job) end
+local outcome = { 'promoted', time_ms, #due, tonumber(first[2] or 0) }
+for _, job in ipairs(redis.call('ZRANGEBYSCORE', deadlines, '-inf', time_ms, 'LIMIT', 0, most)) do
+  local head = tag .. ':head:' .. job
+  local phase = check_key(head, 'hash') and 'broken' or redis.call('HGET', head, 'phase')
+  if phase == 'waiting' or phase == 'later' then table.insert(outcome, job)
+  -- A held one stays listed: its runner ends it, or releases it unstarted, and then it is overdue.
+  elseif phase ~= 'broken' and phase ~= 'leased' and phase ~= 'released' then redis.call('ZREM', deadlines, job) end
+end
 return outcome

@@ -16,7 +16,6 @@
            is open and unheld; it stays blocked until it is closed. None while times are to be
            moved by a step of the clock
 ]]
---- @include "do_each"
 --- @include "hint"
 --- @include "now_ms"
 --- @include "wait_for_reader"
@@ -49,10 +48,8 @@ local function look(job, is_late)
     enter_waiting(at, head, job, place)
   end
 end
-local jobs, is_late = redis.call('ZRANGEBYSCORE', blocked, '-inf', time_ms, 'LIMIT', 0, most), {}
-for _, job in ipairs(jobs) do is_late[job] = true end
-for _, job in ipairs(page) do table.insert(jobs, job) end
-do_each(jobs, function(job) look(job, is_late[job]) end)
+for _, job in ipairs(redis.call('ZRANGEBYSCORE', blocked, '-inf', time_ms, 'LIMIT', 0, most)) do look(job, true) end
+for _, job in ipairs(page) do look(job) end
 if outcome[2] > 0 then outcome[2] = outcome[2] - gone end
 if outcome[3] > 0 then hint(ARGV[5], ARGV[6]) end
 return outcome

@@ -14,8 +14,9 @@
 ]]
 --- @include "append_entry"
 --- @include "check_key"
+--- @include "stand_still"
 local log, tag = KEYS[1], ARGV[1]
-local why, at = check_key(log, 'stream', 'XADD') or #ARGV % 5 ~= 1 and 'ERR an argument is missing', {}
+local why, at = check_key(log, 'stream', 'XADD') or #ARGV % 5 ~= 1 and 'ERR an argument is missing' or stand_still(tag), {}
 for i = 2, #ARGV, 5 do
   local job, seq = ARGV[i], whole(ARGV[i + 1])
   local head = tag .. ':head:' .. job

@@ -13,9 +13,10 @@
   Returns  {"restarted", count, lane, where}   the cursor of the next page; '' and '' at the end
 ]]
 --- @include "check_key"
+--- @include "stand_still"
 local queues, tag, from, at, left = KEYS[1], ARGV[1], ARGV[2], ARGV[3], whole(ARGV[4])
 local why = check_key(queues, 'set', 'SMEMBERS') or check_key(tag .. ':dispatch:', 'stream', 'XPENDING XCLAIM')
-  or not (from and at and left) and 'ERR an argument is missing, or the limit is not a whole number'
+  or not (from and at and left) and 'ERR an argument is missing, or the limit is not a whole number' or stand_still(tag)
 if why then return redis.error_reply(why) end
 
 local count, lanes = 0, {}
@@ -44,7 +45,6 @@ for _, queue in ipairs(redis.call('SMEMBERS', queues)) do
   end
 end
 table.sort(lanes)
-for _, lane in ipairs(lanes) do redis.call('TYPE', tag .. ':dispatch:' .. lane) end
 for _, lane in ipairs(lanes) do
   if left <= 0 then return { 'restarted', count, lane, '-' } end
   local place = restart(tag .. ':dispatch:' .. lane, lane == from and at ~= '' and at or '-')

@@ -18,10 +18,11 @@
 ]]
 --- @include "check_key"
 --- @include "now_ms"
+--- @include "stand_still"
 local clock, tag, unmoved = KEYS[1], ARGV[1], ARGV[1] .. ':unmoved:'
 local step_ms, known_ms, anew_ms = whole(ARGV[2]), whole(ARGV[3]), whole(ARGV[4])
 local sources = { later = KEYS[2], deadlines = KEYS[3], blocked = tag .. ':blocked' }
-local why = check_key(clock, 'hash', 'HMGET HSET') or not (step_ms and known_ms and anew_ms) and 'ERR a time is not a whole number'
+local why = check_key(clock, 'hash', 'HMGET HSET') or not (step_ms and known_ms and anew_ms) and 'ERR a time is not a whole number' or stand_still(tag)
 for name, key in pairs(sources) do
   local is_denied = redis.acl_check_cmd and not redis.acl_check_cmd('COPY', key, unmoved .. name)
   why = why or check_key(key, 'zset') or check_key(unmoved .. name, 'zset')

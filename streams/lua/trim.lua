@@ -6,8 +6,7 @@
   KEYS[2]  readers   HASH, registered reader -> {position, required, until_ms}
   KEYS[3]  trimmed   HASH: to, count
   ARGV[1]  hash tag of the partition, from which heads are named
-  ARGV[2]  entry id up to which to trim, itself included
-  ARGV[3]  most entries to trim in this call
+  ARGV[2]  entry id up to which to trim, itself included      ARGV[3]  most entries
 
   Returns  {"trimmed", count, entry id}   the last that was trimmed; count 0 = nothing is left to do
            {"open", count}                the next entry is of a job that has not ended
@@ -16,9 +15,10 @@
 --- @include "check_key"
 --- @include "now_ms"
 --- @include "precedes"
+--- @include "stand_still"
 local log, tag, most = KEYS[1], ARGV[1], whole(ARGV[3])
 local why = check_key(log, 'stream', 'XRANGE XINFO|GROUPS XPENDING XTRIM') or check_key(KEYS[2], 'hash', 'HGETALL')
-  or check_key(KEYS[3], 'hash', 'HGET HSET HINCRBY') or check_key(tag .. ':head:', 'hash', 'HMGET DEL')
+  or check_key(KEYS[3], 'hash', 'HGET HSET HINCRBY') or check_key(tag .. ':head:', 'hash', 'HMGET DEL') or stand_still(tag)
   or not whole(redis.call('HGET', KEYS[3], 'count') or '0') and 'ERR the count is not a whole number'
 if why then return redis.error_reply(why) end
 local rows = redis.call('XRANGE', log, '-', ARGV[2], 'COUNT', most)

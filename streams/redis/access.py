@@ -112,6 +112,13 @@ OPTIONAL: dict[Role, tuple[str, ...]] = {
 SHARDED = {"publish": "spublish", "subscribe": "ssubscribe"}
 """Command -> the one that takes its place in the spread layout."""
 
+SPREAD_COMMANDS: dict[Role, tuple[str, ...]] = {
+    "client": ("zremrangebyscore",),
+    "operator": ("zremrangebyscore",),
+    "runner": ("del",),
+}
+"""What reserves and copies limits there, see streams/layout."""
+
 KEYLESS = {"time", "info", *SHARDED, *SHARDED.values()}
 """Commands that name no key, besides those of CLIENT and COMMAND."""
 
@@ -175,9 +182,14 @@ class Access(Struct, frozen=True):
             parts = (f"{tag}}}:[^p]*", f"{tag}}}:p[^a]*", f"{tag}}}:parked")
         return (
             *(f"{reach}{part}" for part in parts),
-            *(f"~{self.root}:{kind}" for kind in WRITTEN.get(self.role, ())),
+            *(f"~{self.root}:{kind}" for kind in self._written),
             f"%R~{self.root}:*",
         )
+
+    @property
+    def _written(self) -> tuple[str, ...]:
+        written = WRITTEN.get(self.role, ())
+        return (*written, "reserved:*") if self.is_spread and self.role in SENDS else written
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -189,10 +201,13 @@ class Access(Struct, frozen=True):
 
     @property
     def commands(self) -> tuple[str, ...]:
-        """The commands that the role cannot do without, see COMMANDS. On a cluster its hints go to
-        the node of their channel."""
+        """The commands that the role cannot do without, see COMMANDS. In the spread layout its
+        hints go to the node of their channel, and limits take a few commands more."""
         asked = COMMANDS[self.role]
-        return tuple(SHARDED.get(name, name) for name in asked) if self.is_spread else asked
+        if not self.is_spread:
+            return asked
+        more = SPREAD_COMMANDS.get(self.role, ())
+        return tuple(dict.fromkeys((*(SHARDED.get(name, name) for name in asked), *more)))
 
     def rules(self) -> str:
         """Return the rules of ACL SETUSER, without a password."""

@@ -287,7 +287,6 @@ class OpenedNamespace:
         redis: LedgerRedis,
         name: str,
         partitions: int | None,
-        *,
         creates: bool,
         spread: bool | None = None,
     ) -> OpenedNamespace:

@@ -329,8 +329,7 @@ async def trim_ended(log: Log) -> object:
     await log.submit(GRAPH, job_id="b")
     key = log.keys.log(0)
     await command(log.redis, "XGROUP CREATE", key, "projector", "0")
-    ask = ("XREADGROUP", "GROUP", "projector", "p", "NOACK", "STREAMS", key, ">")
-    await command(log.redis, *ask)
+    await command(log.redis, "XREADGROUP GROUP projector p NOACK STREAMS", key, ">")
     await register(log, 0, "audit", f"{FAR_MS}-0")
     await anyio.sleep(0.002)
     return await trim(log, 0, 0, needs_archive=False)
@@ -346,7 +345,8 @@ async def republish_two(log: Log) -> None:
 async def _entries(log: Log) -> list[RawEntry]:
     await leased(log, "a", "b")
     found = await command(log.redis, "XRANGE", log.keys.log(0), "-", "+")
-    await command(log.redis, "FLUSHALL")
+    for node in log.redis.primaries():
+        await command(node, "FLUSHALL")
     return [(row[0], row[1]) for row in cast("list[list]", found)]  # type: ignore[type-arg]
 
 

@@ -38,9 +38,10 @@ OTHER = {"1": {"class_type": "LoadImage", "inputs": {}}}
 DONE = Succeeded(attempt=1, outputs={})
 
 
-@pytest.fixture
-async def log(redis_url: str, namespace: str) -> AsyncIterator[Log]:
-    async with Log.open(redis_url, namespace=namespace, partitions=8) as log:
+@pytest.fixture(params=[False, True], ids=["shared", "spread"])
+async def log(redis_url: str, namespace: str, request: pytest.FixtureRequest) -> AsyncIterator[Log]:
+    spread = request.param
+    async with Log.open(redis_url, namespace=namespace, partitions=8, spread=spread) as log:
         yield log
 
 

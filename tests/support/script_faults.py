@@ -44,7 +44,7 @@ _PER_JOB = re.compile(
 )
 """What differs from job to job, or queue to queue, in keys that one pattern stands for."""
 
-_DONE_WITHOUT = re.compile(r":(limits|paused)$")
+_DONE_WITHOUT = re.compile(r":(limits|paused|gone)$")
 """Keys that a script does without where another program has overwritten them."""
 
 _KEY = re.compile(r"x:|\{x(:\d+(\.\d+)?)?\}:")

@@ -36,7 +36,6 @@ local function claim_line(to, of)
       if not place or place.name == of.name then return false end
     end
     leave_waiting(at, job)
-    to.has_written = true
     if place then enter_waiting(place, head, job, score)
     elseif status == 'open' then wait_for_reader(tag, head, job, to.reads, to.time_ms)
     elseif not status and redis.pcall('EXISTS', head) == 1 then redis.call('ZADD', tag .. ':later', to.time_ms + 60000, job) end

@@ -13,20 +13,6 @@ local function job_place(tag, job)
   return at, running_sets(tag, job.queue, job.user, job.kind), damage
 end
 
--- Touch all keys that an event of a job may need, so that none of several events is written where a
--- key of another one is on its way to another server of the cluster: that raises.
-local function touch_place(tag, head, name)
-  if check_key(head, 'hash') then return end
-  local queue, priority, line, user, kind, graph, made_by = unpack(redis.call('HMGET', head,
-    'queue', 'priority', 'line', 'user', 'kind', 'workflow', 'made_by'))
-  if not (queue and priority) then return end
-  waiting_place(tag, { queue = queue, priority = priority, user = user, kind = kind }, line ~= '' and line or nil)
-  running_sets(tag, queue, user, kind)
-  redis.call('TYPE', tag .. ':dispatch:' .. queue .. ':' .. priority)
-  redis.call('TYPE', tag .. ':workflow:' .. (graph or ''))
-  redis.call('TYPE', tag .. ':partner_keys:' .. name .. ':' .. (made_by or ''))
-end
-
 -- Take a job out of dispatch, and of the jobs that run.
 local function leave_dispatch(at, sets, head, id)
   if id ~= '' and redis.call('XDEL', at.dispatch, id) then redis.pcall('XACK', at.dispatch, 'runners', id) end

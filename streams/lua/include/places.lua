@@ -1,5 +1,6 @@
 --- @include "check_key"
 --- @include "root"
+--- @include "stand_still"
 -- The order of waiting jobs, fair between users: start-time fair queueing (Goyal, Vin, Cheng 1996).
 -- A place is whole and lies below 2^51; with the band of its priority it is a score below 2^53, which
 -- is exact. `order` holds, for each user, where the next job of that user is to stand; 'now', the
@@ -43,9 +44,9 @@ local function note_taken(order, score)
 end
 
 -- Return why this user may not send these commands to the keys of waiting jobs, of their order and of
--- jobs that run, or nil; each '' for none.
+-- jobs that run, or why nothing may be written now; each '' for none.
 local function check_rights(tag, waiting, order, running)
   local root = root_of(tag)
   return refused('TYPE ' .. waiting, tag .. ':waiting:') or refused('TYPE ' .. waiting, tag .. ':lines:') or refused('TYPE ' .. waiting, tag .. ':line:')
-    or refused('TYPE ' .. order, root .. ':order:') or refused('TYPE ' .. running, root .. ':running:') or refused('TYPE HMGET', root .. ':limits')
+    or refused('TYPE ' .. order, root .. ':order:') or refused('TYPE ' .. running, root .. ':running:') or refused('TYPE HMGET', root .. ':limits') or stand_still(tag)
 end

@@ -10,3 +10,8 @@ end
 local function root_of(tag)
   return namespace_of(tag) or tag
 end
+
+-- Return the hash tag of a key, braces included.
+local function tag_of(key)
+  return string.match(key, '^{[^}]*}') or ''
+end

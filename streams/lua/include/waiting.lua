@@ -23,7 +23,6 @@ local function waiting_place(tag, job, line)
   at.line = tag .. ':line:' .. queue .. ':' .. at.name
   local why = check_key(at.all, 'zset') or check_key(at.lines, 'zset') or check_key(at.line, 'zset')
   if why then return nil, why end
-  if not namespace_of(tag) then redis.call('TYPE', at.order) end -- It raises where the key is on its way.
   return at
 end
 
