@@ -32,7 +32,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
 TYPES = declared()
 RECORDS = [name for name, kind in KINDS.items() if kind.scope == PARTITION and not kind.fields]
-SINGLE = [name for name, kind in KINDS.items() if kind.scope == NAMESPACE and name != "wake"]
+CHANNELS = {"wake", "wake_at"}
+SINGLE = [n for n, kind in KINDS.items() if kind.scope == NAMESPACE and n not in CHANNELS]
 UNNAMED = ("zset", "set", "stream")
 """Types whose strange records do no harm, or are named by what reads them."""
 
