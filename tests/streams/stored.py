@@ -93,7 +93,10 @@ async def load_scripts(log: Log) -> None:
 
 
 async def everything(log: Log) -> dict[bytes, object]:
-    """Return each key of the namespace with its value, as DUMP writes it."""
-    pattern = f"*{log.keys.namespace}*"
+    """Return each key of the namespace with its value, as DUMP writes it.
+
+    Left out is what every process notes of its servers now and then.
+    """
+    pattern, noted = f"*{log.keys.namespace}*", log.keys.servers().encode()
     keys = cast("list[bytes]", await command(log.redis, "KEYS", pattern))
-    return {key: await command(log.redis, "DUMP", key.decode()) for key in keys}
+    return {key: await command(log.redis, "DUMP", key.decode()) for key in keys if key != noted}

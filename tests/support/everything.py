@@ -17,13 +17,14 @@ READS = {
 
 
 async def everything_stored(log: Log) -> bytes:
-    """Return all keys with their values; a key of another type is an error."""
+    """Return all keys with their values, without what every process notes of its servers now and
+    then; a key of another type is an error."""
     found = list[bytes]()
     for pattern in (f"{log.keys.namespace}:*", f"{{{log.keys.namespace}:*"):
         for key in cast("list[bytes]", await command(log.redis, "KEYS", pattern)):
             kind = cast("bytes", await command(log.redis, "TYPE", key))
-            if kind == b"none":
-                continue  # it has expired since
+            if kind == b"none" or key == log.keys.servers().encode():
+                continue  # it has expired since, or is noted
             name, *more = READS[kind]
             found += [key, *_flat(await command(log.redis, str(name), key, *more))]
     return b"\n".join(found)
