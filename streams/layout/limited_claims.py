@@ -31,10 +31,10 @@ async def claim_within_limits(
     found = list[tuple[int, Reply]]()
     limits = dict[str, int]()
     asked, replies = list(range(count)), await claim(range(count), None)
-    for _ in range(ROUNDS_LIMIT):
+    for rounds in range(ROUNDS_LIMIT + 1):
         found += [(asked[_which(one)], one) for one in replies if one[0] != b""]
         asking = [one for one in replies if one[0] == b""]
-        if not asking:
+        if not asking or rounds == ROUNDS_LIMIT:
             break
         for one in asking:
             names = (cast("bytes", name).decode() for name in one[3::2])

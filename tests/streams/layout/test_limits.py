@@ -57,7 +57,7 @@ async def test_never_do_more_jobs_run_than_may_whoever_claims(
     left = set(jobs)
 
     async def work(one: Log, name: str) -> None:
-        producer = Producer(one, name)
+        producer = Producer(one, name, lease_ttl_s=120)  # it renews none
         while left:
             for lease in await producer.claim(most=3):
                 for what in jobs[lease.job_id]:
