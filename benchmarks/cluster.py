@@ -114,16 +114,16 @@ async def _turn(url: str, namespace: str, events: int) -> Turn:
     async with Everfold.connect(url, namespace=namespace, partitions=PARTITIONS) as everfold:
         log = everfold.log
         leases = await _leases(everfold)
-        appended = await _used(log, lambda: _append_all(log, leases, events), events)
+        appended = await _used(log, lambda: append_all(log, leases, events), events)
         folded = await _used(log, lambda: project(log), events)
-        lives = await _used(log, lambda: _lives(everfold), JOBS)
+        life = await _used(log, lambda: lives(everfold, JOBS), JOBS)
         for _ in range(CLAIMS):
             await everfold.submit(GRAPH)
         await project(log)
         return {
             "append, of an event": appended,
             "projector, of an event": folded,
-            "the life of a job": lives,
+            "the life of a job": life,
             "list": await _used(log, lambda: _lists(everfold), LISTS),
             "claim": await _used(log, lambda: _claims(log), CLAIMS),
             "doctor": await _used(log, lambda: _doctors(log), DOCTORS),
@@ -141,16 +141,14 @@ async def _used(log: Log, work: Callable[[], Awaitable[object]], things: int) ->
 
 async def _leases(everfold: Everfold) -> list[Lease]:
     """Lease CALLERS jobs, as many of each partition as there are."""
-    async with anyio.create_task_group() as tasks:
-        for _ in range(CALLERS):
-            tasks.start_soon(everfold.submit, GRAPH)
+    await submit_all(everfold, CALLERS)
     found, dispatch = list[Lease](), Dispatch(everfold.log, "bench")
     for partition in range(PARTITIONS):
         found += await dispatch.claim(partition, ["default"], CALLERS)
     return found
 
 
-async def _append_all(log: Log, leases: Sequence[Lease], events: int) -> None:
+async def append_all(log: Log, leases: Sequence[Lease], events: int) -> None:
     """Append so many events, of all jobs at the same time."""
     each = events // len(leases)
 
@@ -163,13 +161,18 @@ async def _append_all(log: Log, leases: Sequence[Lease], events: int) -> None:
             tasks.start_soon(work, lease)
 
 
-async def _lives(everfold: Everfold) -> None:
-    """Submit jobs, carry all of them to their ends, sixteen at a time, and fold that."""
+async def submit_all(everfold: Everfold, count: int) -> None:
+    """Submit so many jobs at the same time."""
     async with anyio.create_task_group() as tasks:
-        for _ in range(JOBS):
+        for _ in range(count):
             tasks.start_soon(everfold.submit, GRAPH)
+
+
+async def lives(everfold: Everfold, jobs: int) -> None:
+    """Submit jobs, carry all of them to their ends, sixteen at a time, and fold that."""
+    await submit_all(everfold, jobs)
     producer, ended = Producer(everfold.log, "bench-life"), 0
-    while ended < JOBS:
+    while ended < jobs:
         leases = await producer.claim(16, wait_s=5)
         async with anyio.create_task_group() as tasks:
             for lease in leases:

@@ -12,8 +12,7 @@ from pathlib import Path
 import anyio
 from msgspec import Struct
 
-from benchmarks.append import append
-from benchmarks.cluster import live
+from benchmarks.cluster import append_all, lives, submit_all
 from benchmarks.cpu import own_cpu_s, servers_cpu_s
 from benchmarks.open_jobs import GRAPH, project
 from benchmarks.processes import bench_processes
@@ -22,7 +21,6 @@ from everfold import Everfold
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.leases.dispatch import Dispatch
-from everfold.streams.leases.producer import Producer
 from everfold.streams.redis.server import server_info
 
 PARTITIONS, JOBS, EVENTS, RENEWALS = 24, 480, 9_600, 20
@@ -72,28 +70,22 @@ async def _costs(everfold: Everfold) -> tuple[list[Cost], tuple[float, float, fl
     await everfold.submit(GRAPH)
     await project(log)
     empty = await _used_bytes(log)
-    await measure("submit of a job", lambda: _submit(everfold, JOBS), JOBS)
+    await measure("submit of a job", lambda: submit_all(everfold, JOBS), JOBS)
     await measure("projection of a submit", lambda: project(log), JOBS)
     waiting = await _used_bytes(log)
     leases = list[Lease]()
     await measure("claim of a job, sixteen at once", lambda: _claim(log, leases), JOBS)
     claimed = await _used_bytes(log)
-    await measure("append of an event", lambda: _append(log, leases), EVENTS)
+    await measure("append of an event", lambda: append_all(log, leases, EVENTS), EVENTS)
     appended = await _used_bytes(log)
     await measure("projection of an event", lambda: project(log), EVENTS)
     renewed = RENEWALS * len(leases)
     await measure("renewal of a lease", lambda: _renew(log, leases), renewed)
     before = await _used_bytes(log)
-    await measure("whole life of a job, ten events", lambda: _lives(everfold), JOBS)
+    await measure("whole life of a job, ten events", lambda: lives(everfold, JOBS), JOBS)
     after = await _used_bytes(log)
     each = ((waiting - empty) / JOBS, (after - before) / JOBS, (appended - claimed) / EVENTS)
     return costs, each
-
-
-async def _submit(everfold: Everfold, count: int) -> None:
-    async with anyio.create_task_group() as tasks:
-        for _ in range(count):
-            tasks.start_soon(everfold.submit, GRAPH)
 
 
 async def _claim(log: Log, leases: list[Lease]) -> None:
@@ -103,32 +95,10 @@ async def _claim(log: Log, leases: list[Lease]) -> None:
             leases += found
 
 
-async def _append(log: Log, leases: list[Lease]) -> None:
-    async def work(lease: Lease) -> None:
-        for step in range(EVENTS // len(leases)):
-            await append(log, lease, step)
-
-    async with anyio.create_task_group() as tasks:
-        for lease in leases:
-            tasks.start_soon(work, lease)
-
-
 async def _renew(log: Log, leases: list[Lease]) -> None:
     dispatch = Dispatch(log, "bench")
     for _ in range(RENEWALS):
         await dispatch.renew(leases)
-
-
-async def _lives(everfold: Everfold) -> None:
-    await _submit(everfold, JOBS)
-    producer, ended = Producer(everfold.log, "bench-life"), 0
-    while ended < JOBS:
-        leases = await producer.claim(16, wait_s=5)
-        async with anyio.create_task_group() as tasks:
-            for lease in leases:
-                tasks.start_soon(live, producer, lease)
-        ended += len(leases)
-    await project(everfold.log)
 
 
 async def _used_bytes(log: Log) -> int:

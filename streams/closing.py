@@ -1,4 +1,4 @@
-"""Closes connections and files at the end of a block, however the block ends.
+"""Closes connections and files, and ends tasks, at the end of a block, however the block ends.
 
 Rule: a cancel is delivered again at each wait, so a close without a shield ends half-way and leaves
 its connections open. To others such a connection is a sign of life.
@@ -7,13 +7,17 @@ its connections open. To others such a connection is a sign of life.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Protocol
 
 import anyio
 
 CLOSE_WITHIN_S = 5.0
 """Longest time that closing may take; what is still open then is left to the operating system."""
+
+
+CANCEL_AGAIN_S = 0.1
+"""Seconds after which a task that goes on is cancelled once more."""
 
 
 class Closable(Protocol):
@@ -27,16 +31,41 @@ async def close(resource: Closable) -> None:
     cancelled: asyncio.CancelledError | None = None
     with anyio.CancelScope(shield=True):
         while not closing.done() and (left_s := give_up_at_s - loop.time()) > 0:
-            try:
-                await asyncio.wait([closing], timeout=left_s)
-            except asyncio.CancelledError as error:
-                cancelled = error
+            cancelled = await _wait([closing], left_s) or cancelled
     if not closing.done():
         closing.cancel()
     elif not closing.cancelled() and (failed := closing.exception()) is not None:
         raise failed
     if cancelled is not None:
         raise cancelled
+
+
+async def end_all(tasks: Collection[asyncio.Task[object]]) -> None:
+    """Cancel tasks and wait until they have ended, also while the calling task is cancelled again;
+    what they end with is passed over."""
+    cancelled: asyncio.CancelledError | None = None
+    with anyio.CancelScope(shield=True):
+        while running := [task for task in tasks if not task.done()]:
+            for task in running:
+                task.cancel()
+            # Again and again: a cancellation that comes with an answer may be lost.
+            cancelled = await _wait(running, CANCEL_AGAIN_S) or cancelled
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # looked at, so that nobody is told of it as of one that got lost
+    if cancelled is not None:
+        raise cancelled
+
+
+async def _wait(
+    tasks: Collection[asyncio.Task[object]], timeout_s: float
+) -> asyncio.CancelledError | None:
+    """Wait for tasks; return the cancellation that ended the wait, None for none."""
+    try:
+        await asyncio.wait(tasks, timeout=timeout_s)
+    except asyncio.CancelledError as error:
+        return error
+    return None
 
 
 async def close_blocking(call: Callable[[], object]) -> None:

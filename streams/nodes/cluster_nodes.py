@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 import redis.exceptions as theirs
 
 from everfold.streams.border.logger import get_logger
+from everfold.streams.closing import end_all
 from everfold.streams.connections.change import ChangeCount
 from everfold.streams.connections.connection import says_replica
 from everfold.streams.connections.pipelining import PipeliningRedis
@@ -126,10 +127,7 @@ class ClusterNodes:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        for task in (self._watch, self._round):
-            if task is not None:
-                task.cancel()
-                await asyncio.wait([task], timeout=1.0)
+        await end_all([task for task in (self._watch, self._round) if task is not None])
         await asyncio.gather(*(one.aclose() for one in self._clients.values()))
 
     def _hear(self, at: Endpoint, error: Exception) -> None:

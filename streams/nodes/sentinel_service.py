@@ -16,6 +16,7 @@ import redis.exceptions as theirs
 from redis.asyncio import Redis
 
 from everfold.streams.border.logger import get_logger
+from everfold.streams.closing import end_all
 from everfold.streams.connections.pipelining import PipeliningRedis
 from everfold.streams.connections.replies import meaning, shown
 from everfold.streams.errors import EverfoldError, NoServer, ServerRefusesAccess
@@ -94,10 +95,7 @@ class SentinelService:
     async def aclose(self) -> None:
         """End the tasks and close the connections to all Sentinels."""
         tasks = [*self._tasks, *([self._asking] if self._asking is not None else [])]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=1.0)
+        await end_all(tasks)
         await asyncio.gather(*(one.aclose() for one in self._sentinels.values()))
 
     def _start(self) -> None:

@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iter
 from contextlib import asynccontextmanager
 from typing import TypeVar, cast
 
-import anyio
 from msgspec import Struct
 
 from everfold.streams.appending.log import Log
 from everfold.streams.border.logger import get_logger
+from everfold.streams.closing import end_all
 from everfold.streams.errors import EverfoldError
 from everfold.streams.redis.retry import Backoff
 
@@ -27,8 +27,6 @@ K = TypeVar("K")
 
 QUEUE_LIMIT = 8
 """Items that wait for whoever follows, of all partitions together."""
-
-CANCEL_AGAIN_S = 0.1
 
 
 def reading_groups(log: Log, partitions: Collection[int]) -> list[list[int]]:
@@ -88,26 +86,6 @@ async def in_groups(
                 one.result()
         finally:
             await end_all([changed, *tasks])
-
-
-async def end_all(tasks: Sequence[asyncio.Task[int] | asyncio.Task[None]]) -> None:
-    """Cancel tasks and wait until they have ended, also while the calling task is cancelled again;
-    what they end with is passed over."""
-    cancelled: asyncio.CancelledError | None = None
-    with anyio.CancelScope(shield=True):
-        while running := [task for task in tasks if not task.done()]:
-            for task in running:
-                task.cancel()
-            try:
-                # Again and again: a cancellation that comes with an answer may be lost.
-                await asyncio.wait(running, timeout=CANCEL_AGAIN_S)
-            except asyncio.CancelledError as error:
-                cancelled = error
-    for task in tasks:
-        if not task.cancelled():
-            task.exception()  # looked at, so that nobody is told of it as of one that got lost
-    if cancelled is not None:
-        raise cancelled
 
 
 class _Broken(Struct, frozen=True):

@@ -13,6 +13,7 @@ import msgspec
 from everfold.client import Everfold
 from everfold.metrics.sampled import Sampled
 from everfold.streams.border.logger import get_logger
+from everfold.streams.closing import end_all
 from everfold.streams.errors import EverfoldError, ServerUnreachable
 from everfold.web.farm.audience import MANY_EVERY_MS, Audience
 from everfold.web.farm.charts.charts import Charts
@@ -113,7 +114,7 @@ class FarmFeed:
         """End what runs."""
         tasks = self._tasks
         self._stop()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_all(tasks)
 
     def _begin(self) -> FarmView:
         if self._end is not None:

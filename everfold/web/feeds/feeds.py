@@ -17,6 +17,7 @@ from everfold.projector.job.job import Job
 from everfold.projector.reading.queries import current
 from everfold.streams.appending.log import Log
 from everfold.streams.border.logger import get_logger
+from everfold.streams.closing import end_all
 from everfold.streams.errors import EverfoldError, JobUnknown
 from everfold.streams.events.record import Recorded
 from everfold.streams.live.live_message import LiveEntry, Preview, PreviewNotice
@@ -37,7 +38,6 @@ LOOK_EVERY_S = 5.0
 """What is not told within twice this time is looked for."""
 LOOK_AT_ONCE = 500
 """Jobs of one trip to Redis."""
-CANCEL_AGAIN_S = 0.5
 GONE = 2**53
 """Stands for the number of the last event of a job that Redis does not know."""
 
@@ -67,11 +67,7 @@ class Feeds:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        while running := [task for task in self._tasks if not task.done()]:
-            for task in running:
-                task.cancel()
-            # Again where one went on: what it awaited may have been done at the same moment.
-            await asyncio.wait(running, timeout=CANCEL_AGAIN_S)
+        await end_all(self._tasks)
         for feed in self._feeds.values():
             feed.close()
         self.records.close()

@@ -17,6 +17,7 @@ from everfold.streams.appending.memory.memory import Memory
 from everfold.streams.appending.memory.put_back import PutBack
 from everfold.streams.appending.memory.remembered import Remembered
 from everfold.streams.border.logger import get_logger
+from everfold.streams.closing import end_all
 from everfold.streams.errors import EverfoldError, NamespaceMadeAnew
 
 if TYPE_CHECKING:
@@ -59,8 +60,7 @@ class MemoryWatch:
         """End it; what is remembered is forgotten."""
         self.memory.on_first = lambda: None
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await end_all([self._task])
         self.memory.clear()
 
     async def _run(self) -> None:
