@@ -16,6 +16,7 @@ from everfold.embedded.engines import Engine
 from everfold.streams.connections.client import LedgerRedis
 from everfold.streams.connections.tls import Tls
 from everfold.streams.errors import (
+    NoServer,
     ServerInCluster,
     ServerNotTrusted,
     ServerRefusesAccess,
@@ -152,5 +153,6 @@ async def test_the_users_of_a_cluster_are_those_of_all_its_nodes(own_cluster: St
             await open_redis(url.replace("://", f"://{wrong}"))
     with pytest.raises(ServerRefusesAccess, match="lacks a right"):
         await open_redis(url.replace("://", "://poor:x@"))
-    with pytest.raises(ServerInCluster, match="write /0"):
+    # Valkey 9 can have databases in a cluster, but has one until it is told of more.
+    with pytest.raises((ServerInCluster, NoServer), match="write /0"):
         await open_redis(f"redis://ada:of%40data@{node}/3")
