@@ -199,6 +199,9 @@ async def _named(log: Log, partition: int, described: list[str]) -> list[Stored]
             orders = [keys.order_at(partition, queue, priority) for priority in PRIORITIES]
             orders += [keys.order(queue, priority) for priority in PRIORITIES]
             found += [Stored(order, "zset") for order in dict.fromkeys(orders)]
+        if partition == 0:
+            limited = (f"{what} queue {queue}" for what in ("running", "waiting"))
+            found += [Stored(keys.reserved(what), "zset") for what in limited]
         found.append(Stored(keys.waiting(partition, queue), "zset"))
         found.append(Stored(keys.lines(partition, queue), "zset"))
         lines = await _names(log, "ZRANGE", keys.lines(partition, queue), 0, LINES_LIMIT)
