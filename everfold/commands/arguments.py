@@ -7,7 +7,10 @@ from collections.abc import Iterable, Sequence
 
 from cyclopts import App
 
-VALUED = {"--namespace", "-n", "--redis-url", "--redis-ca", "--redis-cert", "--redis-key"}
+VALUED = {
+    *("--namespace", "-n", "--redis-url", "--redis-ca", "--redis-cert", "--redis-key"),
+    *("--replicas", "--replicas-within", "--replicas-for"),
+}
 """The common options that have a value; a test compares both sets with the session's."""
 
 FLAGS = {"--json", "--redis-check-hostname", "--no-redis-check-hostname"}
