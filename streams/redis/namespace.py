@@ -294,7 +294,7 @@ class OpenedNamespace:
 
         Raises as `open_namespace`.
         """
-        redis.home = _some_keys(name, spread).meta()
+        redis.home = _some_keys(check_name("namespace", name), spread).meta()
         if creates:
             found = await open_namespace(redis, name, partitions, spread=spread)
             return cls(redis, found, partitions, spread)

@@ -105,7 +105,12 @@ CALLS: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] = {
     ),
     "Everfold.page": (
         {"selects": JobFilter()},
-        {"selects": NO_FILTER, "cursor": NO_CURSOR, "limit": (*NO_COUNT, 0, -5, None)},
+        {
+            "selects": NO_FILTER,
+            "cursor": NO_CURSOR,
+            "limit": (*NO_COUNT, 0, -5, None),
+            "partial": (),
+        },
     ),
     "Everfold.select": ({}, {"selects": NO_FILTER}),
     "Everfold.graph": ({"job_id": JOB}, READ),

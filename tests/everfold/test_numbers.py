@@ -99,7 +99,8 @@ def test_a_number_that_is_out_of_range_is_refused_wherever_it_is_set(
     with monkeypatch.context() as patch:
         patch.setenv(variable, high)
         assert variable in refused(capsys, line)
-    file.write_text(f"[{'.'.join(setting.command)}]\n{setting.key} = {high}\n")
+    table = f"[{'.'.join(setting.command)}]\n" if setting.command else ""
+    file.write_text(f"{table}{setting.key} = {high}\n")
     assert ROWS[name].ends in refused(capsys, [*line, "--config", str(file)])
 
 

@@ -121,7 +121,7 @@ class Setting(NamedTuple):
 
         The last is its own, unless it says itself where its own stands.
         """
-        own = "EVERFOLD_" + self.name.replace(".", "_").upper()
+        own = "EVERFOLD_" + self.name.replace(".", "_").replace("-", "_").upper()
         named = tuple(self.argument.parameter.env_var or ())
         if own in named:
             return named
