@@ -32,3 +32,12 @@ async def test_a_request_for_a_websocket_with_a_body_is_refused_at_once(site: Si
     answer = await send(site.url, HostileRequest("socket", sent))
 
     assert answer.status == 400
+
+
+async def test_a_request_for_a_websocket_with_a_long_line_is_refused_at_once(site: Site) -> None:
+    head = "Host: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    for long in (f"GET /ws?a={'x' * 9000} HTTP/1.1\r\n{head}\r\n",
+                 f"GET /ws HTTP/1.1\r\n{head}X-A: {'x' * 9000}\r\n\r\n"):  # fmt: skip
+        answer = await send(site.url, HostileRequest("socket", long.encode()))
+
+        assert answer.status == 431

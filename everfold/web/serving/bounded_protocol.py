@@ -6,11 +6,12 @@ Rule: what a peer sends before anybody knows who it is costs a fixed amount of m
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from websockets.http11 import MAX_LINE_LENGTH
 
 from everfold.web.event_stream import DIRECT
 
@@ -88,8 +89,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """
         self._is_in_head = False
         self._stop_timer()
-        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        if size > HEAD_LIMIT_BYTES or len(self.headers) > HEAD_LINES_LIMIT:
+        if self._is_too_large():
             raise HeadTooLarge
         if _is_upgrade_with_body(self.headers):
             raise UpgradeWithBody
@@ -121,11 +121,20 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what the parser does not take."""
-        size = len(getattr(self, "url", b"")) + sum(len(n) + len(v) for n, v in self.headers or ())
-        if size > HEAD_LIMIT_BYTES or len(self.headers or ()) > HEAD_LINES_LIMIT:
+        if self._is_too_large():
             self._close_with(_TOO_LARGE)
         else:
             super().send_400_response(msg)
+
+    def _is_too_large(self) -> bool:
+        """Say whether the head has more than it may have, as far as it is known."""
+        url, headers = getattr(self, "url", b""), self.headers or []
+        size = len(url) + sum(len(name) + len(value) for name, value in headers)
+        if size > HEAD_LIMIT_BYTES or len(headers) > HEAD_LINES_LIMIT:
+            return True
+        # What reads a websocket's head bounds each of its lines, and does not answer a longer one.
+        lines = (len(url) + len("GET  HTTP/1.1\r\n"), *(len(n) + len(v) + 4 for n, v in headers))
+        return _asks_for_websocket(dict(headers)) and max(lines) > MAX_LINE_LENGTH
 
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_WITHIN_S, self._give_up)
@@ -147,6 +156,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def _is_upgrade_with_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    asked = {name: value.strip().lower() for name, value in headers}
-    has_body = bool(asked.get(b"content-length", b"").strip(b"0")) or b"transfer-encoding" in asked
-    return has_body and asked.get(b"upgrade") == b"websocket"
+    asked = dict(headers)
+    length = asked.get(b"content-length", b"").strip().strip(b"0")
+    return bool(length or b"transfer-encoding" in asked) and _asks_for_websocket(asked)
+
+
+def _asks_for_websocket(headers: Mapping[bytes, bytes]) -> bool:
+    return headers.get(b"upgrade", b"").strip().lower() == b"websocket"
