@@ -52,6 +52,7 @@ async def add_jobs(log: Log, count: int, phase: str, owner: str = "") -> list[st
         await command(log.redis, "XRANGE", keys.log(0), "-", "+"),
     )
     sha = await command(log.redis, "HGET", keys.head("model"), "workflow")
+    log.memory.clear()  # else the model is put back
     await command(log.redis, "DEL", keys.log(0), keys.head("model"), keys.later(0))
     filled = (keys.tag(0), count, phase, owner, fields[-1], cast("bytes", sha))
     await command(log.redis, "EVAL", _FILL, 0, *filled)
