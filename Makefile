@@ -76,11 +76,14 @@ slow: $(DEV) ## Run the slow tests in full length: leases of 10 s, more rounds a
 browser: $(BROWSER) ## See ComfyUI's own web front end work before the gateway, in Chromium.
 	EVERFOLD_FRONT_END=$(FRONT_END) $(BIN)/pytest -m browser tests/browser --durations 10 $(ARGS)
 
-CONSOLE = everfold/web/console/source
+CONSOLE = $(CURDIR)/everfold/web/console
+# A copy, because libraries beside the sources would go into the wheel.
+BUILD_OF_CONSOLE = $(VENV)-console
 
 .PHONY: console
 console: ## Build the console's files from their source; needs Node.js and the npm registry.
-	cd $(CONSOLE) && npm ci --no-audit --no-fund --silent && npm run --silent build
+	rm -rf $(BUILD_OF_CONSOLE) && cp -R $(CONSOLE)/source $(BUILD_OF_CONSOLE)
+	cd $(BUILD_OF_CONSOLE) && npm ci --no-audit --no-fund --silent && node build.mjs $(CONSOLE)/static
 
 .PHONY: lint
 lint: $(DEV) ## Check style and formatting.

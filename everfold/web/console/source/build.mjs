@@ -1,9 +1,10 @@
-// Builds ../static from this folder: `npm ci && npm run build`. The same versions give the same bytes.
+// Builds the folder that it is told (`node build.mjs ../static`); `make console` runs it in a copy of this
+// folder, so that no library ever lies in the package. The same versions give the same bytes.
 import { build, transform } from "esbuild";
 import { minify } from "terser";
 import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
 
-const to = new URL("../static/", import.meta.url).pathname;
+const to = `${process.argv[2]}/`;
 await mkdir(to, { recursive: true });
 const made = await build({ entryPoints: ["main.js"], bundle: true, format: "esm", target: "es2022", charset: "utf8", legalComments: "none", write: false });
 const compress = { passes: 4, unsafe: true, unsafe_arrows: true, unsafe_math: true, pure_getters: true, keep_fargs: false, ecma: 2022 };
