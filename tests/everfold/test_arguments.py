@@ -55,7 +55,6 @@ from tests.everfold.odd_values import (
     NO_TEXT,
     NO_TEXTS,
     NO_WORKFLOW,
-    NODE,
     OPERATOR_CALLS,
     OTHER_TESTS,
     OUTPUT_CALLS,
@@ -375,30 +374,3 @@ async def test_nothing_is_opened_with_what_nobody_can_mean(
     ]
     assert failures == []
     assert await stored(everfold) == before
-
-
-@pytest.mark.parametrize("name", ["prompt", "input", "workflow", "nodes", "output", "extra_data"])
-async def test_a_node_may_have_any_name(everfold: Everfold, name: str) -> None:
-    for graph in ({name: NODE}, {name: NODE, "1": NODE}):
-        assert (await everfold.submit(graph)).created
-
-
-@pytest.mark.parametrize(
-    ("workflow", "words"),
-    [
-        ({"prompt": GRAPH, "client_id": "c"}, "the value of its `prompt` only"),
-        ({"input": {"workflow": GRAPH, "images": []}}, "the value of its `input.workflow` only"),
-        ({"id": "j", "body": {"input": {"prompt": GRAPH}}}, "its `body.input.prompt` only"),
-        (
-            {"workflow": {"nodes": [], "links": []}},
-            r"`workflow`\) is in the format of ComfyUI's ed",
-        ),
-        ({"nodes": [], "links": [], "version": 0.4}, r"Export \(API\)"),
-        (b"\xef\xbb\xbf", "it is empty|Expecting value"),
-    ],
-)
-async def test_a_request_of_another_service_is_told_where_its_graph_is(
-    everfold: Everfold, workflow: Mapping[str, object], words: str
-) -> None:
-    with pytest.raises(EverfoldError, match=words):
-        await everfold.submit(workflow)
