@@ -7,19 +7,22 @@ from collections.abc import AsyncIterator, Mapping
 import pytest
 
 from everfold import Everfold, EverfoldError
-from tests.everfold.test_arguments import GRAPH, NODE
+from tests.everfold.odd_values import GRAPH, NODE
+
+pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def everfold(redis_url: str, namespace: str) -> AsyncIterator[Everfold]:
-    async with Everfold.connect(redis_url, namespace=namespace, partitions=2) as everfold:
-        yield everfold
+async def client(redis_url: str, namespace: str) -> AsyncIterator[Everfold]:
+    async with Everfold.connect(redis_url, namespace=namespace, partitions=2) as client:
+        await client.log.make()
+        yield client
 
 
 @pytest.mark.parametrize("name", ["prompt", "input", "workflow", "nodes", "output", "extra_data"])
-async def test_a_node_may_have_any_name(everfold: Everfold, name: str) -> None:
+async def test_a_node_may_have_any_name(client: Everfold, name: str) -> None:
     for graph in ({name: NODE}, {name: NODE, "1": NODE}):
-        assert (await everfold.submit(graph)).created
+        assert (await client.submit(graph)).created
 
 
 @pytest.mark.parametrize(
@@ -37,7 +40,7 @@ async def test_a_node_may_have_any_name(everfold: Everfold, name: str) -> None:
     ],
 )
 async def test_a_request_of_another_service_is_told_where_its_graph_is(
-    everfold: Everfold, workflow: Mapping[str, object], words: str
+    client: Everfold, workflow: Mapping[str, object], words: str
 ) -> None:
     with pytest.raises(EverfoldError, match=words):
-        await everfold.submit(workflow)
+        await client.submit(workflow)
