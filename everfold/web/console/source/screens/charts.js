@@ -1,43 +1,54 @@
-// Throughput and waiting times, of the last hour or day, from what the stream brings.
+// Throughput and waiting times, of the last hour or day, from what the stream brings: plain SVG.
+// Rule: where nothing is known a line has a gap; what stands under the pointer is said in words below.
 
-import uPlot from "uplot";
-
-import { html, useEffect, useRef, useState } from "../html.js";
+import { moment } from "../format.js";
+import { html, useState } from "../html.js";
 import { Panel } from "../parts.js";
-import { farm } from "../store.js";
+import { farm, nowMs } from "../store.js";
 
-// A canvas takes plain colours only: the one of this scheme is asked of an element.
-function css(name, alpha = 1) {
-  const probe = document.body.appendChild(document.createElement("i"));
-  probe.style.color = `var(${name})`;
-  const [red, green, blue] = getComputedStyle(probe).color.match(/[\d.]+/g);
-  probe.remove();
-  return `rgba(${red}, ${green}, ${blue}, ${alpha})`;
+// The least of 1, 2, 5, 10, 20 ... that is above all values, so that the axis has round numbers.
+function ceiling(most) {
+  for (let step = 1; ; step *= 10) for (const one of [step, 2 * step, 5 * step]) if (one >= most) return one;
+}
+
+// A path over the known values; one that stands alone is a dot, because lines end in round caps.
+function line(values, top) {
+  let isOpen = false;
+  return values.map((value, index) => {
+    const known = value !== null && value !== undefined;
+    const part = known ? `${isOpen ? "L" : "M"}${index} ${100 - (value / top) * 100}${isOpen ? "" : "h.01"}` : "";
+    isOpen = known;
+    return part;
+  }).join("");
 }
 
 function Chart({ title, rows, series, unit }) {
-  const place = useRef();
-  const chart = useRef();
-  const data = [rows.map((row) => row.at_ms / 1000), ...series.map(({ of }) => rows.map(of))];
-  useEffect(() => {
-    const axis = { stroke: css("--quiet"), grid: { stroke: css("--line"), width: 1 }, ticks: { stroke: css("--line") } };
-    const options = {
-      width: place.current.clientWidth, height: 160, cursor: { drag: { x: false, y: false } }, legend: { live: true },
-      axes: [axis, { ...axis, size: 54, values: (_, ticks) => ticks.map((tick) => `${tick}${unit}`) }],
-      scales: { y: { range: (_, low, high) => [0, Math.max(high, 1)] } },
-      series: [{}, ...series.map(({ name, color }) => ({ label: name, stroke: css(color), width: 2, fill: css(color, 0.12), points: { show: false } }))],
-    };
-    chart.current = new uPlot(options, data, place.current);
-    const sized = new ResizeObserver(() => chart.current?.setSize({ width: place.current.clientWidth, height: 160 }));
-    sized.observe(place.current);
-    return () => {
-      sized.disconnect();
-      chart.current.destroy();
-    };
-  }, []);
-  useEffect(() => chart.current?.setData(data), [rows]);
-  const told = series.map(({ name, of }) => `${name} ${rows.length ? of(rows[rows.length - 1]) ?? 0 : 0}${unit}`).join(", ");
-  return html`<figure class="chart" role="img" aria-label=${`${title}; now: ${told}`}><figcaption>${title}</figcaption><div ref=${place}></div></figure>`;
+  const [looked, look] = useState(-1);
+  const last = rows.length - 1;
+  const at = looked < 0 || looked > last ? last : looked;
+  const values = series.map(({ of }) => rows.map(of));
+  const top = ceiling(Math.max(1, ...values.flat().filter((value) => value > 0)));
+  const when = (index) => (rows[index] ? moment(rows[index].at_ms, nowMs.value) : "");
+  const value = (index) => (values[index][at] === null || values[index][at] === undefined ? "–" : `${values[index][at]}${unit}`);
+  const point = ({ clientX, currentTarget }) => {
+    const { left, width } = currentTarget.getBoundingClientRect();
+    look(Math.max(0, Math.min(last, Math.round(((clientX - left) / width) * last))));
+  };
+  const step = (event) => {
+    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    look(Math.max(0, Math.min(last, at + by)));
+  };
+  const told = series.map(({ name }, index) => `${name} ${value(index)}`).join(", ");
+  return html`<figure class="chart"><figcaption>${title}</figcaption>
+    <div class="plot"><span class="high">${top}${unit}</span><svg viewBox=${`0 0 ${Math.max(1, last)} 100`} preserveAspectRatio="none" role="img" aria-label=${`${title}; ${when(at)}: ${told}`} tabindex="0"
+      onPointerMove=${point} onPointerLeave=${() => look(-1)} onKeyDown=${step} onBlur=${() => look(-1)}>
+      ${[0, 50, 100].map((y) => html`<path class="grid" d=${`M0 ${y}H${last}`} />`)}
+      ${looked >= 0 && html`<path class="grid" d=${`M${at} 0V100`} />`}
+      ${series.map(({ color }, index) => html`<path d=${line(values[index], top)} style=${{ stroke: `var(${color})` }} />`)}</svg></div>
+    <div class="axis"><span>${when(0)}</span><span>${when(last >> 1)}</span><span>${when(last)}</span></div>
+    <p class="key"><b>${looked < 0 ? "last" : when(at)}</b>${series.map(({ name, color }, index) => html`<span><i style=${{ background: `var(${color})` }}></i> ${name} ${value(index)}</span>`)}</p></figure>`;
 }
 
 export function Charts() {

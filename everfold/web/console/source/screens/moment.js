@@ -18,13 +18,13 @@ export function Moment() {
   const [dragged, drag] = useState(0);
   const [anchor] = useState(end);
   const at = dragged || time || anchor;
-  const to = (values) => go(address("moment") + query({ time, until, ...values }), { replace: true });
+  const to = (values) => go(address("moment") + query({ time: time || "", until: until || "", ...values }), { replace: true });
   useEffect(() => {
     if (!dragged) return;
     const timer = setTimeout(() => { to({ time: dragged }); drag(0); }, 250);
     return () => clearTimeout(timer);
   }, [dragged]);
-  const farm = useLoaded((signal) => (time ? ask(`moment${query({ time, until })}`, { signal }) : Promise.resolve(null)), [time, until]);
+  const farm = useLoaded((signal) => (time ? ask(`moment${query({ time, until: until || "" })}`, { signal }) : Promise.resolve(null)), [time, until]);
   return html`<h1>Moment</h1>
     <form class="filter" onSubmit=${(event) => event.preventDefault()}>
       <label>at <input data-filter type="datetime-local" step="1" value=${local(at)} onChange=${(e) => to({ time: Date.parse(e.target.value) })} /></label>
