@@ -194,6 +194,7 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations,
         queue: str | None = None,
         tag: str | None = None,
         code: str | None = None,
+        error: str | None = None,
         metadata: Mapping[str, str] | None = None,
         newer_than: datetime | None = None,
         older_than: datetime | None = None,
@@ -211,10 +212,10 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations,
         one. Open jobs are always listed; one that has ended as long as its projected state is kept,
         by default 2 h after its last event.
 
-        Jobs are found by an index of all filters but `backend`, and of those names in `metadata`
-        that the projector indexes. A page that has looked at 2,000 jobs ends there: it may have
-        fewer than `limit` jobs, even none, and a cursor. Raises InvalidName for a cursor that
-        `list` did not return, and for a filter that no job can match.
+        Jobs are found by an index of all filters but `backend` and `error`, and of those names in
+        `metadata` that the projector indexes. A page that has looked at 2,000 jobs ends there: it
+        may have fewer than `limit` jobs, even none, and a cursor. Raises InvalidName for a cursor
+        that `list` did not return, and for a filter that no job can match.
         """
         selects = JobFilter(
             statuses=statuses,
@@ -225,6 +226,7 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations,
             queue=queue,
             tag=tag,
             code=code,
+            error=error,
             metadata=metadata or {},
             newer_than_ms=check_moment("newer_than", newer_than),
             older_than_ms=check_moment("older_than", older_than),

@@ -26,14 +26,23 @@ from everfold.streams.appending.job_input import load_input
 from everfold.streams.appending.log import Log
 from everfold.streams.assets.graph_inputs import find_references
 from everfold.streams.border.plain import Plain
-from everfold.streams.errors import CorruptLog, EverfoldError, JobUnknown, Refused
-from everfold.streams.events.checks import check_list, check_name, check_text
+from everfold.streams.errors import (
+    CorruptLog,
+    EverfoldError,
+    JobClosed,
+    JobLeased,
+    JobUnknown,
+    Refused,
+)
+from everfold.streams.events.checks import check_choice, check_list, check_name, check_text
 from everfold.streams.events.event import AssetInput, Failure
 from everfold.streams.events.ids import job_id_for, new_id
 from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.events.limits import REASON_LIMIT
 from everfold.streams.events.ranges import check_number
 from everfold.streams.leases.acts import note_act
+from everfold.streams.queues.queue_control import change_priority
+from everfold.streams.redis.keys import PRIORITIES
 
 if TYPE_CHECKING:
     from everfold.streams.assets.asset_store import AssetStore
@@ -62,7 +71,7 @@ class ManyDone(Plain, Struct, frozen=True):
     selected: int
     outcomes: dict[str, int]
     """How many jobs had each outcome: canceled, canceling, already ended, rerun, already rerun,
-    still open, gone, or refused."""
+    still open, changed, unchanged, held by a runner, gone, or refused."""
     refused: dict[str, str]
     """Job -> why nothing could be done: the first 20."""
 
@@ -189,6 +198,29 @@ class ManyJobs:
 
         return await _each(chosen, rerun)
 
+    async def change_priorities(
+        self: Client, jobs: JobFilter | Sequence[str], priority: str
+    ) -> ManyDone:
+        """Give waiting jobs the priority high, normal or low, one after the other: those of a
+        filter in the order of their last events, or those of these ids in their order."""
+        priority = check_choice("priority", priority, PRIORITIES)
+        chosen = await _chosen(self, jobs, ("queued",))
+        if isinstance(jobs, JobFilter):
+            chosen.reverse()
+        note = f"{len(chosen)} jobs: {priority}"
+        await note_act(self.log, "set_priority", _words(self.log, jobs), note)
+
+        async def change(job_id: str) -> str:
+            try:
+                before = await change_priority(self.log, job_id, priority)
+            except JobClosed:
+                return "already ended"
+            except JobLeased:
+                return "held by a runner"
+            return "unchanged" if before == priority else "changed"
+
+        return await _each(chosen, change, at_once=1)
+
     def batch(self: Client, name: str) -> Batch:
         """Return the batch of this name; it need not have jobs yet. Raises InvalidName."""
         return Batch(self, check_name("batch", name))
@@ -276,12 +308,16 @@ def _words(log: Log, jobs: JobFilter | Sequence[str]) -> str:
     if not isinstance(jobs, JobFilter):
         return ", ".join(jobs[:3]) + (", ..." if len(jobs) > 3 else "")
     if log.sealing is not None:
-        jobs = msgspec.structs.replace(jobs, metadata=dict.fromkeys(jobs.metadata, "(sealed)"))
+        metadata = dict.fromkeys(jobs.metadata, "(sealed)")
+        error = "(sealed)" if jobs.error else None
+        jobs = msgspec.structs.replace(jobs, metadata=metadata, error=error)
     given = {name: getattr(jobs, name) for name in jobs.__struct_fields__}
     return ", ".join(f"{name}={value}" for name, value in given.items() if value) or "all jobs"
 
 
-async def _each(jobs: Sequence[str], act: Callable[[str], Awaitable[str]]) -> ManyDone:
+async def _each(
+    jobs: Sequence[str], act: Callable[[str], Awaitable[str]], at_once: int = AT_ONCE
+) -> ManyDone:
     """Act on each job, a few at a time. What is refused for one job does not stop the others.
 
     Raises a leaf of Unavailable: then some are done, and a repeat does the others.
@@ -307,7 +343,7 @@ async def _each(jobs: Sequence[str], act: Callable[[str], Awaitable[str]]) -> Ma
                 return
 
     async with anyio.create_task_group() as tasks:
-        for _ in range(AT_ONCE):
+        for _ in range(at_once):
             tasks.start_soon(work)
     if failures:
         raise failures[0]

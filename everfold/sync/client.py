@@ -97,6 +97,7 @@ class Everfold(Blocking[AsyncEverfold]):
     graph = blocking(AsyncEverfold.graph)
     rerun = blocking(AsyncEverfold.rerun)
     rerun_many = blocking(AsyncEverfold.rerun_many)
+    change_priorities = blocking(AsyncEverfold.change_priorities)
     give_up = blocking(AsyncEverfold.give_up)
     change_priority = blocking(AsyncEverfold.change_priority)
     position = blocking(AsyncEverfold.position)

@@ -16,7 +16,12 @@ from everfold.streams.errors import InvalidName
 from everfold.streams.events.checks import check_choice, check_text, check_texts
 from everfold.streams.events.limits import BACKEND_LIMIT
 
-TEXTS = ("user", "kind", "backend", "batch", "queue", "tag", "code")
+TEXTS = ("user", "kind", "backend", "batch", "queue", "tag", "code", "error")
+
+UNINDEXED = ("backend", "error")
+
+WITH_ERRORS = tuple(status for status in STATUSES if status != "succeeded")
+"""Only jobs of these have an error: one that has succeeded after a retry has none any more."""
 
 
 class JobFilter(Struct, frozen=True, kw_only=True):
@@ -32,6 +37,8 @@ class JobFilter(Struct, frozen=True, kw_only=True):
     tag: str | None = None
     code: str | None = None
     """The code of a failed job's error, or the reason of one that expired."""
+    error: str | None = None
+    """A part of the error's message, in capitals or not; those of earlier attempts count, too."""
     metadata: Mapping[str, str] = {}
     """Values by name; one that is no text in the job is compared as JSON: "17" fits 17."""
     newer_than_ms: int | None = None
@@ -70,9 +77,10 @@ class JobFilter(Struct, frozen=True, kw_only=True):
 
     def names(self) -> list[list[str]]:
         """Return groups of names in the index: a job that fits has a name of each group."""
-        asked = {what: getattr(self, what) for what in TEXTS if what != "backend"}
+        asked = {what: getattr(self, what) for what in TEXTS if what not in UNINDEXED}
         asked |= {f"metadata.{name}": value for name, value in self.metadata.items()}
-        statuses = [index_name("status", status) for status in self.statuses]
+        selected = self.statuses or (WITH_ERRORS if self.error else ())
+        statuses = [index_name("status", status) for status in selected]
         # What a job does not have stands in no index: an empty text selects by its state alone.
         groups = [[index_name(what, text)] for what, text in asked.items() if text]
         return [statuses, *groups] if statuses else groups
@@ -88,8 +96,13 @@ class JobFilter(Struct, frozen=True, kw_only=True):
             and self.queue in (None, job.queue)
             and (self.tag is None or self.tag in job.tags)
             and self.code in (None, code_of(job))
+            and (self.error is None or _says(job, self.error))
             and all(_has(job, name, value) for name, value in self.metadata.items())
         )
+
+
+def _says(job: Job, text: str) -> bool:
+    return job.error is not None and text.casefold() in job.error.message.casefold()
 
 
 def _has(job: Job, name: str, value: str) -> bool:

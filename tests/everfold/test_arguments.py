@@ -95,7 +95,7 @@ CALLS: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] = {
         {
             "statuses": (*NO_TEXTS, ["done"], ["queued", "QUEUED"]),
             **dict.fromkeys(("user", "user_id", "kind", "backend"), NO_LINE),
-            **dict.fromkeys(("batch", "queue", "tag", "code"), NO_LINE),
+            **dict.fromkeys(("batch", "queue", "tag", "code", "error"), NO_LINE),
             "metadata": (7, [7], {"a": 7}, {7: "a"}, {"a\n": "b"}),
             **dict.fromkeys(("newer_than", "older_than"), NO_MOMENT),
             "cursor": NO_CURSOR,
@@ -115,6 +115,10 @@ CALLS: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] = {
     "Everfold.graph": ({"job_id": JOB}, READ),
     "Everfold.rerun": ({"job_id": JOB}, {**READ, "changes": (*NO_CHANGES, {"1.x": 1})}),
     "Everfold.cancel_many": ({"jobs": JobFilter()}, {"jobs": NO_JOBS, "reason": NO_LINE}),
+    "Everfold.change_priorities": (
+        {"jobs": JobFilter(), "priority": "high"},
+        {"jobs": NO_JOBS, "priority": (*NO_NAME, "urgent")},
+    ),
     "Everfold.rerun_many": ({"jobs": JobFilter()}, {"jobs": NO_JOBS, "changes": NO_CHANGES}),
     "Everfold.batch": ({}, {"name": NO_NAME}),
     "Everfold.batches": ({}, {"after": NO_LINE, "limit": (*NO_COUNT, 0, -5, None)}),

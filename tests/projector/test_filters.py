@@ -80,6 +80,7 @@ FILTERS = st.builds(
     queue=text("default", "slow"),
     tag=text(*TAGS),
     code=text(*CODES, ""),
+    error=st.sampled_from((None, None, "It FAIL", "", "melted")),
     backend=st.sampled_from((None, None, "b")),
     metadata=st.dictionaries(st.sampled_from(("order_id", "shop")), st.sampled_from("0123")),
 )

@@ -38,6 +38,10 @@ class Selection:
         str | None,
         Parameter(help="Only jobs that failed with this code, or expired for this reason."),
     ] = None
+    error: Annotated[
+        str | None,
+        Parameter(help="Only jobs whose error's message has this text in it, in capitals or not."),
+    ] = None
     metadata: Annotated[
         list[str] | None,
         Parameter(
@@ -87,6 +91,7 @@ class Selection:
             queue=self.queue,
             tag=self.tag,
             code=self.code,
+            error=self.error,
             metadata=dict(pair("--metadata", text) for text in self.metadata or ()),
             newer_than_ms=to_ms(self.since) if self.since else None,
             older_than_ms=to_ms(self.until) if self.until else None,

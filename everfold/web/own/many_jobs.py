@@ -1,4 +1,4 @@
-"""What is done to many jobs that a filter selects: cancel them, or run them again.
+"""What is done to many jobs that a filter selects: cancel, run again, another priority.
 
 Rule: first it is only said what would be done. A request acts on one page of the selection; its
 `cursor` leads to the next one, so that no request runs for hours.
@@ -13,9 +13,10 @@ from starlette.responses import Response
 from everfold.many_jobs import RERUN_STATUSES, ManyDone
 from everfold.projector.job.job import OPEN_STATUSES
 from everfold.projector.reading.queries import PAGE_LIMIT, Page
-from everfold.streams.events.checks import check_text
+from everfold.streams.events.checks import check_choice, check_text
 from everfold.streams.events.limits import REASON_LIMIT
 from everfold.streams.events.ranges import check_number
+from everfold.streams.redis.keys import PRIORITIES
 from everfold.web.bodies import json_answer, read_json
 from everfold.web.operation import Call, Operation
 from everfold.web.own.answers import UNDER, acting
@@ -48,6 +49,13 @@ class RerunManyRequest(ManyJobsRequest, frozen=True, kw_only=True, forbid_unknow
 
     changes: dict[str, object] = {}
     """Inputs of the graph, such as {"3.seed": 7}, of the types that it has there."""
+
+
+class PriorityManyRequest(ManyJobsRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which waiting jobs are to have another priority."""
+
+    priority: str
+    """high, normal or low."""
 
 
 class ManyJobsAnswer(Struct, frozen=True, kw_only=True):
@@ -90,6 +98,19 @@ async def rerun_many(call: Call) -> Response:
     return json_answer(_answer(given, page, done))
 
 
+async def change_priority_of_many(call: Call) -> Response:
+    """Give waiting jobs another priority, the one that was submitted first before the others."""
+    Query(call.request, ())
+    given = await read_json(call, PriorityManyRequest)
+    check_choice("priority", given.priority, PRIORITIES)
+    page = await _page(call, given, ("queued",))
+    job_ids = [job.job_id for job in sorted(page.jobs, key=lambda job: job.submitted_at_ms)]
+    if given.dry_run or not job_ids:
+        return json_answer(_answer(given, page))
+    done = await acting(call).change_priorities(job_ids, given.priority)
+    return json_answer(_answer(given, page, done))
+
+
 async def _page(call: Call, given: ManyJobsRequest, statuses: tuple[str, ...]) -> Page:
     check_number("limit", given.limit)
     selects = scoped(given.filter.filter(), call.caller)
@@ -121,5 +142,11 @@ MANY_JOBS: tuple[Operation, ...] = (
         method="POST", path=f"{UNDER}/jobs/rerun", answer=rerun_many, name="rerun_jobs",
         summary="Submit the failed and expired jobs of a filter once more; first as a dry run.",
         body=RerunManyRequest, answers={200: ManyJobsAnswer},
+    ),
+    Operation(
+        method="POST", path=f"{UNDER}/jobs/priority", answer=change_priority_of_many,
+        name="change_priorities", role="operator",
+        summary="Give the waiting jobs of a filter another priority; first as a dry run.",
+        body=PriorityManyRequest, answers={200: ManyJobsAnswer},
     ),
 )  # fmt: skip

@@ -30,6 +30,7 @@ TEXTS = {
     "queue": "Only jobs of this queue.",
     "tag": "Only jobs with this tag.",
     "code": "Only jobs that failed with this code, or expired for this reason.",
+    "error": "Only jobs whose error's message has this text in it, in capitals or not.",
 }
 
 FILTERS: tuple[Parameter, ...] = (
@@ -58,6 +59,7 @@ class Selection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     queue: str | None = None
     tag: str | None = None
     code: str | None = None
+    error: str | None = None
     metadata: dict[str, str] = {}
     newer_than_ms: int | None = None
     """Time of the last event from which on, Unix ms, included."""

@@ -58,6 +58,28 @@ async def test_a_waiting_job_gets_another_priority(
     assert "high, normal, low" in wrong.json()["error"]["message"]
 
 
+async def test_waiting_jobs_of_a_filter_get_another_priority_in_their_order(
+    client: httpx.AsyncClient, everfold: Everfold
+) -> None:
+    ids = [(await everfold.submit(sleeper(1), user="ada", batch="x")).job_id for _ in range(5)]
+    other = (await everfold.submit(sleeper(1), user="ada")).job_id
+    await everfold.cancel(ids[2])
+    request = {"filter": {"batch": "x"}, "priority": "high"}
+
+    dry = (await client.post(f"{JOBS}/priority", json=request)).json()
+    before = [(await everfold.get(job_id)).priority for job_id in ids]
+    done = (await client.post(f"{JOBS}/priority", json={**request, "dry_run": False})).json()
+    again = (await client.post(f"{JOBS}/priority", json={**request, "dry_run": False})).json()
+    wrong = await client.post(f"{JOBS}/priority", json={**request, "priority": "highest"})
+
+    assert (dry["selected"], dry["outcomes"], set(before)) == (4, {}, {"normal"})
+    assert done["outcomes"] == {"changed": 4}
+    assert again["outcomes"] == {"unchanged": 4}
+    waiting = [ids[0], ids[1], ids[3], ids[4], other]
+    assert [await everfold.position(job_id) for job_id in waiting] == [0, 1, 2, 3, 4]
+    assert wrong.status_code == 422
+
+
 async def test_an_attempt_is_given_up(client: httpx.AsyncClient, stack: Stack) -> None:
     job_id = await stack.submit(30)
     none = await client.post(f"{JOBS}/{job_id}/give-up")

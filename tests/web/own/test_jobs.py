@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from everfold import Everfold
+from everfold.demo.jobs import failing as failing_graph
 from everfold.projector.job.job import Job
 from tests.support.stack import Stack, sleeper
 
@@ -62,6 +63,26 @@ async def test_jobs_are_listed_by_what_is_asked_for(
     assert await listed("metadata=page%3D3&tag=red") == {0, 2}
     assert await listed("newer_than=2020-01-01T00:00:00Z&older_than=99999999999999") == {0, 1, 2}
     assert await listed("older_than=1000") == set()
+
+
+async def test_failed_jobs_are_found_by_a_part_of_their_error(
+    client: httpx.AsyncClient, everfold: Everfold, stack: Stack
+) -> None:
+    await stack.runner(await stack.comfy())
+    failing = (await everfold.submit(failing_graph())).job_id
+    await stack.until(failing, "failed")
+    whole = (await client.get(f"{JOBS}/{failing}")).json()["error"]["message"]
+    await everfold.submit(sleeper(1), queue="nobody")
+
+    async def listed(text: str) -> list[str]:
+        page = (await client.get(JOBS, params={"error": text})).json()
+        return [job["job_id"] for job in page["jobs"]]
+
+    assert len(whole) > 5
+    assert await listed(whole[2:].upper()) == [failing]
+    assert await listed("nobody says this") == []
+    many = {"filter": {"error": "nobody says this"}}
+    assert (await client.post(f"{JOBS}/rerun", json=many)).json()["selected"] == 0
 
 
 async def test_pages_of_a_list_hold_each_job_once(

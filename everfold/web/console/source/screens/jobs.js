@@ -1,7 +1,7 @@
 // The list of jobs: the filter is in the address, pages go by key, and rows change as their jobs do.
 
 import { act, ask, query } from "../api.js";
-import { count } from "../format.js";
+import { count, span } from "../format.js";
 import { html, useEffect, useState } from "../html.js";
 import { Ago, Bar, confirmed, Empty, JobLink, Loaded, say, Status, Table, Time, useLoaded } from "../parts.js";
 import { address, go, search } from "../router.js";
@@ -13,11 +13,11 @@ const TIMES = { newer_than: "from", older_than: "until" };
 const PAGE = 50;
 const VIEWS = "everfold.views";
 
-const chosen = () => {
-  const told = {};
-  for (const name of ["status", ...Object.keys(TEXTS), ...Object.keys(TIMES)]) if (search.value.has(name)) told[name] = search.value.getAll(name);
-  return told;
-};
+// All that the address asks for, also what no job has: the gateway refuses that, so that a slip never selects all jobs.
+const chosen = () => Object.fromEntries([...new Set(search.value.keys())].map((name) => [name, search.value.getAll(name)]));
+
+// Times as the gateway takes them; what is none goes there as it is, and is refused with a sentence.
+const asked = (filter) => Object.fromEntries(Object.entries(filter).map(([name, values]) => [name, name in TIMES ? values.map((text) => (/^\d+$/.test(text) ? text : Date.parse(text) || text)) : values]));
 
 function views() {
   try {
@@ -29,7 +29,7 @@ function views() {
 
 // `status:failed queue:video cat` as it is typed: what has no name is a user.
 function parsed(text) {
-  const told = {};
+  const told = Object.create(null);
   for (const word of text.match(/(?:[^\s"]+|"[^"]*")+/g) ?? []) {
     const [, name, value] = /^(\w+):(.*)$/.exec(word) ?? [null, STATUSES.includes(word) ? "status" : "user", word];
     (told[name] ??= []).push(value.replaceAll('"', ""));
@@ -65,27 +65,35 @@ function Filter({ filter, total }) {
 }
 
 // What is done to all that a filter selects: first it is counted, then asked, then done page by page.
-async function many(verb, filter, words) {
-  const { status, metadata, newer_than, older_than, error, ...texts } = filter;
-  const selection = { statuses: status ?? [], metadata: Object.fromEntries((metadata ?? []).map((pair) => pair.split(/=(.*)/s))) };
-  for (const [name, values] of Object.entries(texts)) selection[name] = values[0];
-  if (newer_than) selection.newer_than_ms = Date.parse(newer_than[0]);
-  if (older_than) selection.older_than_ms = Date.parse(older_than[0]);
+async function many(verb, filter, words, given) {
+  const { status, metadata, newer_than, older_than, ...texts } = asked(filter);
+  const one = ([name, values]) => {
+    if (values.length > 1) throw new Error(`${name} is given twice: leave one out.`);
+    return [name, values[0]];
+  };
+  const selection = { ...Object.fromEntries(Object.entries(texts).map(one)), statuses: status ?? [], metadata: Object.fromEntries((metadata ?? []).map((pair) => pair.split(/=(.*)/s))) };
+  for (const [name, values] of [["newer_than_ms", newer_than], ["older_than_ms", older_than]]) {
+    if (!values) continue;
+    selection[name] = Number(one([name, values])[1]);
+    if (Number.isNaN(selection[name])) throw new Error(`${values[0]} is no time: write one such as 2026-01-31T12:00.`);
+  }
   const each = async (dry_run, more) => {
+    const outcomes = {};
     let cursor, selected = 0;
     do {
-      const told = await act(`jobs/${verb}`, { filter: selection, dry_run, cursor, ...more });
+      const told = await act(`jobs/${verb}`, { filter: selection, dry_run, cursor, ...given, ...more });
       selected += told.selected;
+      for (const [outcome, number] of Object.entries(told.outcomes)) outcomes[outcome] = (outcomes[outcome] ?? 0) + number;
       cursor = told.cursor;
     } while (cursor && (!dry_run || selected < 10000));
-    return [selected, cursor];
+    return [selected, cursor, outcomes];
   };
   const [selected, more] = await each(true, {});
   if (!selected) return say(`No job of this filter can be ${words.done}.`);
   confirmed({
     title: `${words.verb} ${count(selected)}${more ? " or more" : ""} ${selected === 1 ? "job" : "jobs"}?`,
     text: html`<p>${words.text}</p><p><code>${written(filter) || "all jobs"}</code></p>`, verb: words.verb, reason: verb === "cancel",
-    run: async (reason) => `${count((await each(false, verb === "cancel" ? { reason } : {}))[0])} jobs ${words.done}.`,
+    run: async (reason) => Object.entries((await each(false, verb === "cancel" ? { reason } : {}))[2]).map(([outcome, number]) => `${count(number)} ${outcome}`).join(", ") || `No job was ${words.done}: they have moved on meanwhile.`,
   });
 }
 
@@ -93,14 +101,16 @@ const WORDS = {
   cancel: { verb: "Cancel", done: "asked to stop", text: "What runs is stopped at its server. A canceled job can be run again as a new one." },
   rerun: { verb: "Run again", done: "submitted again", text: "Each failed or expired job is submitted once more, as a new job." },
 };
+const PRIORITY = (priority) => ({ verb: `Give ${priority} priority to`, done: "given another priority", text: "They stand behind the jobs of their users that wait with it already. Only jobs that wait can be moved." });
 
 export function Jobs() {
   const filter = chosen();
   const words = written(filter);
-  const [pages, setPages] = useState([null]);
-  useEffect(() => setPages([null]), [words]);
+  const [turned, turn] = useState({});
+  const pages = turned.words === words ? turned.pages : [null];
+  const setPages = (list) => turn({ words, pages: list });
   const cursor = pages[pages.length - 1];
-  const page = useLoaded((signal) => ask(`jobs${query({ ...filter, cursor, limit: PAGE })}`, { signal }), [words, cursor]);
+  const page = useLoaded((signal) => ask(`jobs${query({ ...asked(filter), cursor, limit: PAGE })}`, { signal }), [words, cursor]);
   const [changed, setChanged] = useState({});
   const [fresh, setFresh] = useState(0);
   useEffect(() => {
@@ -115,12 +125,16 @@ export function Jobs() {
   }, [page.value]);
   return html`<h1>Jobs</h1><${Filter} filter=${filter} />
     <div class="above"><button type="button" disabled=${!fresh} onClick=${() => { setPages([null]); page.again(); }}>${fresh ? `${count(fresh)} changes elsewhere: read again` : "up to date"}</button>
-      ${may.value.run && html`<span class="verbs">${Object.entries(WORDS).map(([verb, told]) => html`<button type="button" onClick=${() => many(verb, filter, told).catch((error) => say(error.message))}>${told.verb} all of these …</button>`)}</span>`}</div>
-    <${Loaded} of=${page}>${({ jobs, cursor: next }) => html`<${Table} label="Jobs" id=${(job) => job.job_id} rows=${jobs.map((job) => ({ ...job, ...changed[job.job_id] }))}
-      empty=${html`<${Empty} title=${words ? "No job matches" : "No jobs yet"}>${words ? "Take a word out of the filter, or look at all jobs." : html`Submit one: <code>everfold submit workflow.json</code>`}<//>`} columns=${[
+      ${may.value.run && html`<span class="verbs">${Object.entries(WORDS).map(([verb, told]) => html`<button type="button" onClick=${() => many(verb, filter, told).catch((error) => say(error.message))}>${told.verb} all of these …</button>`)}
+        ${may.value.operate && html`<select aria-label="Priority of all of these" value="" onChange=${(event) => { const priority = event.target.value; event.target.value = ""; many("priority", filter, PRIORITY(priority), { priority }).catch((error) => say(error.message)); }}>
+          <option value="">Priority of all of these …</option>${["high", "normal", "low"].map((one) => html`<option>${one}</option>`)}</select>`}</span>`}</div>
+    <${Loaded} of=${page}>${({ jobs, cursor: next, behind_s, unread, missing }) => html`${behind_s > 10 ? html`<p class="alarm">The list is ${span(behind_s)} behind: newer jobs may be missing. Is a projector running?</p>` : ""}
+      ${unread.length + missing.length ? html`<p class="alarm error">A part of the jobs cannot be read now, and is missing here.</p>` : ""}
+      ${next && jobs.length < PAGE ? html`<p class="none">So far ${count(jobs.length)} found: <b>Older</b> looks on.</p>` : ""}<${Table} label="Jobs" id=${(job) => job.job_id} rows=${jobs.map((job) => ({ ...job, ...changed[job.job_id] }))}
+      empty=${html`<${Empty} title=${next ? "None among the newest jobs" : words ? "No job matches" : "No jobs yet"}>${next ? "Look on among older ones below." : words ? "Take a word out of the filter, or look at all jobs." : html`Submit one: <code>everfold submit workflow.json</code>`}<//>`} columns=${[
         { name: "job", of: (job) => html`<${JobLink} id=${job.job_id} />` },
         { name: "status", of: (job) => html`<${Status} status=${job.status} reason=${job.reason} />` },
-        { name: "progress", of: (job) => (job.status === "running" ? html`<${Bar} part=${job.progress} label="progress" />` : job.error ? html`<span class="why">${job.error.message ?? job.error.code}</span>` : html`<span class="none">${job.reason}</span>`) },
+        { name: "progress", of: (job) => (job.status === "running" ? html`<${Bar} part=${job.progress} label="progress" />` : job.error ? html`<span class="why">${job.error.message || job.error.code || job.error}</span>` : html`<span class="none">${job.reason}</span>`) },
         { name: "queue", of: (job) => `${job.queue}${job.priority === "normal" ? "" : ` · ${job.priority}`}` },
         { name: "user", of: (job) => job.user }, { name: "kind", of: (job) => job.kind },
         { name: "server", of: (job) => job.backend },
