@@ -91,7 +91,7 @@ async function many(verb, filter, words, given) {
   const [selected, more] = await each(true, {});
   if (!selected) return say(`No job of this filter can be ${words.done}.`);
   confirmed({
-    title: `${words.verb} ${count(selected)}${more ? " or more" : ""} ${selected === 1 ? "job" : "jobs"}?`,
+    title: `${words.verb} ${words.to ?? ""}${count(selected)}${more ? " or more" : ""} ${selected === 1 ? "job" : "jobs"}?`,
     text: html`<p>${words.text}</p><p><code>${written(filter) || "all jobs"}</code></p>`, verb: words.verb, reason: verb === "cancel",
     run: async (reason) => Object.entries((await each(false, verb === "cancel" ? { reason } : {}))[2]).map(([outcome, number]) => `${count(number)} ${outcome}`).join(", ") || `No job was ${words.done}: they have moved on meanwhile.`,
   });
@@ -101,7 +101,7 @@ const WORDS = {
   cancel: { verb: "Cancel", done: "asked to stop", text: "What runs is stopped at its server. A canceled job can be run again as a new one." },
   rerun: { verb: "Run again", done: "submitted again", text: "Each failed or expired job is submitted once more, as a new job." },
 };
-const PRIORITY = (priority) => ({ verb: `Give ${priority} priority to`, done: "given another priority", text: "They stand behind the jobs of their users that wait with it already. Only jobs that wait can be moved." });
+const PRIORITY = (priority) => ({ verb: `Give ${priority} priority`, to: "to ", done: "given another priority", text: "They stand behind the jobs of their users that wait with it already. Only jobs that wait can be moved." });
 
 export function Jobs() {
   const filter = chosen();
