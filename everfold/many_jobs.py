@@ -26,14 +26,7 @@ from everfold.streams.appending.job_input import load_input
 from everfold.streams.appending.log import Log
 from everfold.streams.assets.graph_inputs import find_references
 from everfold.streams.border.plain import Plain
-from everfold.streams.errors import (
-    CorruptLog,
-    EverfoldError,
-    JobClosed,
-    JobLeased,
-    JobUnknown,
-    Refused,
-)
+from everfold.streams.errors import Conflict, CorruptLog, EverfoldError, JobUnknown, Refused
 from everfold.streams.events.checks import check_choice, check_list, check_name, check_text
 from everfold.streams.events.event import AssetInput, Failure
 from everfold.streams.events.ids import job_id_for, new_id
@@ -71,7 +64,7 @@ class ManyDone(Plain, Struct, frozen=True):
     selected: int
     outcomes: dict[str, int]
     """How many jobs had each outcome: canceled, canceling, already ended, rerun, already rerun,
-    still open, changed, unchanged, held by a runner, gone, or refused."""
+    still open, changed, unchanged, waiting no more, gone, or refused."""
     refused: dict[str, str]
     """Job -> why nothing could be done: the first 20."""
 
@@ -213,10 +206,8 @@ class ManyJobs:
         async def change(job_id: str) -> str:
             try:
                 before = await change_priority(self.log, job_id, priority)
-            except JobClosed:
-                return "already ended"
-            except JobLeased:
-                return "held by a runner"
+            except Conflict:
+                return "waiting no more"
             return "unchanged" if before == priority else "changed"
 
         return await _each(chosen, change, at_once=1)
