@@ -106,6 +106,12 @@ async def test_a_reader_may_ask_why_a_job_waits(server: OwnServer, admin: Redis,
     assert refusals(admin) == []
 
 
+async def test_whoever_may_do_everything_has_the_rights_of_each_role(redis_url: str) -> None:
+    for role in ROLES:
+        async with Log.open(redis_url, namespace=NS, role=role, creates=False):
+            pass
+
+
 @pytest.mark.parametrize("role", ROLES)
 async def test_each_single_missing_right_is_named_at_the_start(
     server: OwnServer, admin: Redis, made: Log, role: Role
