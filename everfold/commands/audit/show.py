@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from everfold.archives.opening import known_archive
 from everfold.client import to_json
+from everfold.commands.audit.story_file import write_story
 from everfold.commands.formats import STYLES, clock
-from everfold.commands.options import ArchiveUrl, JobId
+from everfold.commands.options import ArchiveUrl, AssetsPlace, JobId
 from everfold.commands.output import Cell, say
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.times import A_TIME, moment, to_ms
@@ -24,7 +27,9 @@ async def show(
     *,
     at: str = "",
     diff: tuple[str, str] | None = None,
+    html: Path | None = None,
     archive: ArchiveUrl = "",
+    assets: AssetsPlace = None,
     session: Session = DEFAULT,
 ) -> int:
     """Show a job's history, event by event, archived events included.
@@ -36,7 +41,13 @@ async def show(
         2026-11-23T10:15:00.
     diff
         Show what changed between two such points.
+    html
+        Write the story into this file instead: one page with pictures, lanes and events that opens
+        in any browser, also without a network.
     """
+    if html is not None:
+        await write_story(job_id, html, archive, assets, session)
+        return 0
     async with session.log(role="auditor") as log:
         job_id = await find_job_id(log, job_id)
         kept = await known_archive(log, archive)

@@ -129,10 +129,26 @@ def test_choices_and_bounds_come_from_the_servers() -> None:
     assert [one.is_output for one in told.nodes] == [True, False]
 
 
+async def test_a_story_is_saved_as_one_page(
+    client: httpx.AsyncClient, everfold: Everfold, stack: Stack
+) -> None:
+    await stack.runner(await stack.comfy())
+    job_id = await stack.submit(0.3)
+    await stack.until(job_id, "succeeded")
+
+    page = await client.get(f"{JOBS}/{job_id}/story.html")
+
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert page.headers["content-disposition"].startswith("attachment; filename*=UTF-8''job-")
+    assert "sandbox" in page.headers["content-security-policy"]
+    assert "<script" not in page.text
+    assert "takes the job" in page.text
+
+
 async def test_others_do_not_see_them(client: httpx.AsyncClient, everfold: Everfold) -> None:
     _, headers = await signed(client, everfold, user="ada")
     other = (await everfold.submit(sleeper(1), user="bob")).job_id
-    for what in ("story", "proof", "graph", "preview"):
+    for what in ("story", "story.html", "proof", "graph", "preview"):
         for job_id in (other, "nobody", "a" * 300):
             answer = await client.get(f"{JOBS}/{job_id}/{what}", headers=headers)
             assert answer.status_code == 404, (what, job_id)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from msgspec import Struct
 from starlette.responses import Response
 
 from everfold.event_text import EventLine, changes, event_lines
+from everfold.job_story.lanes import Lease, Stretch, leases_of, stretches_of
+from everfold.job_story.page import RULES, story_page
+from everfold.job_story.small_pictures import small_pictures
 from everfold.projector.job.job import Job
+from everfold.streams.assets.asset import safe_name
+from everfold.streams.events.record import Recorded
+from everfold.streams.redis.server import server_time_ms
 from everfold.streams.retention.history import job_history
 from everfold.web.bodies import json_answer
 from everfold.web.operation import Call, Operation
 from everfold.web.own.answers import UNDER, job_id_of
-from everfold.web.own.story.lanes import Lease, Stretch, leases_of, stretches_of
 from everfold.web.query import Query
 
 LINES_LIMIT = 5_000
@@ -56,13 +63,36 @@ class Story(Struct, frozen=True, kw_only=True):
     """Who held it."""
 
 
+async def _history(call: Call, job_id: str) -> list[Recorded]:
+    log = call.gateway.everfold.log
+    found = await job_history(log, job_id, await call.gateway.archive.get())
+    return list(await log.opened_records(found))
+
+
+async def get_story_page(call: Call) -> Response:
+    """Return what became of a job as one HTML file, to be saved."""
+    Query(call.request, ())
+    job = await call.gateway.job(call.caller, job_id_of(call))
+    everfold = call.gateway.everfold
+    records = await _history(call, job.job_id)
+    lines = event_lines(records)
+    pictures = await small_pictures(everfold.assets, job)
+    now_ms = await server_time_ms(everfold.log.redis)
+    page = story_page(job, records, lines, pictures, now_ms)
+    name = quote(safe_name(f"job-{job.job_id}.html"), safe="")
+    headers = {
+        "Content-Disposition": f"attachment; filename*=UTF-8''{name}",
+        "Content-Security-Policy": f"{RULES}; sandbox",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return Response(page, headers=headers, media_type="text/html; charset=utf-8")
+
+
 async def get_story(call: Call) -> Response:
     """Tell what became of a job."""
     Query(call.request, ())
     job = await call.gateway.job(call.caller, job_id_of(call))
-    log = call.gateway.everfold.log
-    found = await job_history(log, job.job_id, await call.gateway.archive.get())
-    records = await log.opened_records(found)
+    records = await _history(call, job.job_id)
     lines = event_lines(records)
     before = [Job(), *(line.job for line in lines)]
     told = [
@@ -111,5 +141,10 @@ STORY: tuple[Operation, ...] = (
         method="GET", path=f"{UNDER}/jobs/{{job_id}}/story", answer=get_story,
         name="get_job_story", role="reader", answers={200: Story},
         summary="Tell what became of a job: sentences, who held it when, and where it ran.",
+    ),
+    Operation(
+        method="GET", path=f"{UNDER}/jobs/{{job_id}}/story.html", answer=get_story_page,
+        name="get_job_story_page", role="reader", answers={200: "text/html"},
+        summary="Return what became of a job as one HTML file that needs nothing else.",
     ),
 )  # fmt: skip
