@@ -1,6 +1,6 @@
 // One job: pictures first, its story in words, who held it when, and what it was after each event.
 
-import { act, ask } from "../api.js";
+import { act, ask, UNDER } from "../api.js";
 import { bytes, exact, span } from "../format.js";
 import { html, useEffect, useMemo, useState } from "../html.js";
 import { Bar, confirmed, Empty, JobLink, Loaded, Panel, Picture, say, Status, Time, useLoaded } from "../parts.js";
@@ -20,11 +20,11 @@ function Verbs({ job, again }) {
   });
   const rerun = () => act(`${path}/rerun`).then(({ job_id }) => go(address("jobs", job_id)), (error) => say(error.message));
   const urgent = (priority) => act(`${path}/priority`, { priority }).then(() => say(`Its priority is ${priority} now.`), (error) => say(error.message));
-  if (!may.value.run) return null;
-  return html`<span class="verbs">${job.status === "queued" && may.value.operate && html`<label>priority <select value=${job.priority} onChange=${(event) => urgent(event.target.value)}>
+  const page = html`<a class="button" href=${`${UNDER}/${path}/story.html`} download>Save its story</a>`;
+  if (!may.value.run) return page;
+  return html`<span class="verbs">${page}${job.status === "queued" && may.value.operate && html`<label>priority <select value=${job.priority} onChange=${(event) => urgent(event.target.value)}>
       ${["high", "normal", "low"].map((one) => html`<option>${one}</option>`)}</select></label>`}
-    ${OPEN.has(job.status) ? html`<button type="button" onClick=${cancel}>Cancel …</button>` : html`<button type="button" onClick=${rerun}>Run again</button>`}
-  </span>`;
+    ${OPEN.has(job.status) ? html`<button type="button" onClick=${cancel}>Cancel …</button>` : html`<button type="button" onClick=${rerun}>Run again</button>`}</span>`;
 }
 
 // Two states, field by field: what an event has changed.
