@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from everfold.streams.connections.client import LedgerRedis
 from everfold.streams.connections.pipelining import PipeliningRedis
 from everfold.streams.errors import CorruptLog, EverfoldError, Unavailable
+from everfold.streams.events.ids import uuid_time_ms
 from everfold.streams.redis.keys import Keyspace
 from everfold.streams.redis.pages import read_readable_hash
 from everfold.streams.redis.redis_errors import command, read_hash
@@ -74,6 +75,8 @@ class _Sample(Struct, frozen=True):
     """How far it had followed the one with that id."""
     offset: int
     now_ms: int
+    up_s: int
+    """For how long it has run."""
 
 
 class _Known(Struct):
@@ -123,9 +126,11 @@ class ServerWatch:
 
     async def look_at_all(self) -> None:
         """Look at every primary once, and tell the namespace; passes over those that are away."""
-        keys = self._keys()
-        names = [keys.log(partition) for partition in range(keys.partitions)]
-        for key in {self._redis.node_of(name): name for name in names}.values():
+        keys, first_of = self._keys(), dict[str, str]()
+        for name in map(keys.log, range(keys.partitions)):
+            with suppress(Unavailable):  # nobody has it now
+                first_of.setdefault(self._redis.node_of(name), name)
+        for key in first_of.values():
             with suppress(Unavailable):
                 await self._look(key)
 
@@ -198,28 +203,47 @@ class ServerWatch:
         made = ServerRun(node, now.now_ms, now.replid, now.offset, now.now_ms)
         known = {**stored, **{run_id: trail.run for run_id, trail in self._trails.items()}}
         earlier = self._run_before(key, node, now, known)
-        first = ""
         if earlier:
             return _after(made, earlier, known[earlier], self._trails.get(earlier), now)
+        meta = dict[bytes, bytes]()
         with suppress(CorruptLog):
-            first = (await read_hash(self._redis, self._keys().meta())).get(b"run_id", b"").decode()
-        if known or first not in ("", now.run_id):
-            return replace(made, earlier=first)
-        return replace(made, since_ms=0)
+            meta = await read_hash(self._redis, self._keys().meta())
+        first = meta.get(b"run_id", b"").decode(errors="replace")
+        if self._redis.at(self._keys().meta()) is not self._redis.at(key):
+            # Where the namespace was made says nothing of the other nodes of a cluster.
+            return replace(made, since_ms=0) if _ran_before(meta, now) else made
+        if first in ("", now.run_id):
+            return made if known and not _ran_before(meta, now) else replace(made, since_ms=0)
+        is_there = first in known and self._is_elsewhere(known[first], node)
+        return made if is_there else replace(made, earlier=first)
 
     def _run_before(self, key: str, node: str, now: _Sample, known: Mapping[str, ServerRun]) -> str:
         """Return the id of the run whose place another one has taken; empty for an unknown one."""
         followed = [i for i, run in known.items() if now.replid_before == run.replid != ""]
         if followed:
             return max(followed, key=lambda run_id: known[run_id].seen_ms)
-        if (before := self._run_of.get(key, "")) and before != now.run_id:
+        before = self._run_of.get(key, "")
+        if before not in ("", now.run_id) and not self._is_elsewhere(known[before], node):
             return before
         there = [i for i, run in known.items() if run.node == node and i != now.run_id]
         return max(there, key=lambda run_id: known[run_id].seen_ms, default="")
 
+    def _is_elsewhere(self, run: ServerRun, node: str) -> bool:
+        """Say whether a run is a primary beside this node: then the slot was moved."""
+        return run.node != node and run.node in {one.name for one in self._redis.primaries()}
+
     async def _store(self, run_id: str, run: ServerRun) -> None:
         payload = msgspec.json.encode(run)
         await command(self._redis, "HSET", self._keys().servers(), run_id, payload)
+
+
+def _ran_before(meta: Mapping[bytes, bytes], now: _Sample) -> bool:
+    """Say whether a server has run since before the namespace was made."""
+    try:
+        made_ms = uuid_time_ms(meta.get(b"generation", b"").decode(errors="replace"))
+    except ValueError:
+        return False
+    return now.now_ms - now.up_s * 1000 <= made_ms
 
 
 def _after(
@@ -249,6 +273,7 @@ async def _sample(redis: PipeliningRedis) -> _Sample | None:
         offset_before=_number(said, "second_repl_offset") - 1,
         offset=_number(said, "master_repl_offset"),
         now_ms=await server_time_ms(redis),
+        up_s=_number(said, "uptime_in_seconds"),
     )
 
 

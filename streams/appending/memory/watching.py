@@ -78,7 +78,11 @@ class MemoryWatch:
         nodes: dict[str, dict[int, list[Remembered]]] = {}
         keys, redis = self._log.keys, self._log.redis
         for partition, seen in self.memory.partitions(keys.partition_of).items():
-            nodes.setdefault(redis.node_of(keys.log(partition)), {})[partition] = seen
+            try:
+                node = redis.node_of(keys.log(partition))
+            except EverfoldError:
+                continue  # nobody has it now; it is looked at when somebody has
+            nodes.setdefault(node, {})[partition] = seen
         await asyncio.gather(*(self._look_at(node, seen) for node, seen in nodes.items()))
 
     async def _look_at(self, node: str, seen: dict[int, list[Remembered]]) -> None:
