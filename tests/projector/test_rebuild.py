@@ -31,14 +31,14 @@ from tests.projector.jobs import (
     work,
 )
 from tests.support.programs import StartProgram
+from tests.support.stored_names import names_like
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio
 
 
 async def keys_of_rebuild(log: Log) -> list[bytes]:
-    found = await command(log.redis, "KEYS", "{" + log.keys.namespace + ":*}:rebuil*")
-    return list(found)  # type: ignore[call-overload, no-any-return]
+    return await names_like(log.redis, "{" + log.keys.namespace + ":*}:rebuil*")
 
 
 async def damage(log: Log, jobs: Sequence[str]) -> None:

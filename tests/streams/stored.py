@@ -12,6 +12,7 @@ from everfold.streams.redis import scripts
 from everfold.streams.redis.keys import PRIORITIES, RUNNERS_GROUP
 from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.script import Script
+from tests.support.stored_names import names_of
 
 
 class Stored(Struct, frozen=True):
@@ -89,7 +90,8 @@ async def load_scripts(log: Log) -> None:
     found = [value for value in vars(scripts).values() if isinstance(value, Script)]
     assert len(found) > 9
     for script in found:
-        await command(log.redis, "SCRIPT LOAD", script.source)
+        for node in log.redis.primaries():
+            await command(node, "SCRIPT LOAD", script.source)
 
 
 async def everything(log: Log) -> dict[bytes, object]:
@@ -97,6 +99,5 @@ async def everything(log: Log) -> dict[bytes, object]:
 
     Left out is what every process notes of its servers now and then.
     """
-    pattern, noted = f"*{log.keys.namespace}*", log.keys.servers().encode()
-    keys = cast("list[bytes]", await command(log.redis, "KEYS", pattern))
+    keys, noted = await names_of(log.redis, log.keys.namespace), log.keys.servers().encode()
     return {key: await command(log.redis, "DUMP", key.decode()) for key in keys if key != noted}

@@ -133,10 +133,11 @@ class Dying(Folder):
 
     async def create(self, name: str, content: bytes) -> bool:
         self._left -= 1
-        if self._left == 0 and not self._after:
+        is_last = self._left == 0  # of another partition there may be a write beside this one
+        if is_last and not self._after:
             raise ArchiveUnavailable(self.url, "died")
         made = await super().create(name, content)
-        if self._left == 0:
+        if is_last:
             raise ArchiveUnavailable(self.url, "died")
         return made
 

@@ -77,4 +77,4 @@ async def test_a_script_is_addressed_by_its_assembled_text(redis_url: str, names
     async with Log.open(redis_url, namespace=namespace, partitions=1) as log:
         keys = (log.keys.projector(0),)
         assert (await script.run(log.redis, keys, ("me", 1000)))[0] == b"acquired"
-        assert await command(log.redis, "SCRIPT EXISTS", script.sha) == [1]
+        assert await command(log.redis.at(keys[0]), "SCRIPT EXISTS", script.sha) == [1]

@@ -73,6 +73,7 @@ async def test_a_new_namespace_has_24_partitions_and_says_their_tags(
         assert [f"{{{tag}}}" for tag in tags] == [log.keys.tag(p) for p in range(24)]
 
 
+@pytest.mark.one_server
 async def test_a_namespace_without_tags_is_opened_as_it_was(redis_url: str, namespace: str) -> None:
     await _hset(redis_url, f"{namespace}:meta", "partitions", "8", "schema", "2", "generation", "g")
     async with Log.open(redis_url, namespace=namespace) as log:

@@ -32,7 +32,7 @@ from tests.support.script_faults import FaultBench, faults, recorded_calls, send
 from tests.support.server_choice import ServerChoice
 from tests.support.servers import StartServer
 
-pytestmark = [pytest.mark.anyio, pytest.mark.server]
+pytestmark = [pytest.mark.anyio, pytest.mark.server, pytest.mark.one_server]
 
 OF_ALL = (of_streams, of_assets, of_user_files, of_projector, of_layout)
 STATES = {

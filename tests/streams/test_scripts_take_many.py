@@ -25,7 +25,7 @@ from tests.support import servers
 from tests.support.server_choice import ServerChoice
 from tests.support.servers import OwnServer
 
-pytestmark = [pytest.mark.anyio, pytest.mark.server]
+pytestmark = [pytest.mark.anyio, pytest.mark.server, pytest.mark.one_server]
 
 LOADS = {**of_streams.LOADS, **of_projector.LOADS}
 SINGLE = of_streams.SINGLE | of_projector.SINGLE

@@ -23,6 +23,7 @@ from everfold.streams.reading.reader import job_events
 from everfold.streams.redis.redis_errors import command
 from tests.streams.stored import stored
 from tests.streams.test_log import GRAPH, OTHER, leased
+from tests.support.stored_names import names_like
 
 pytestmark = pytest.mark.anyio
 
@@ -70,8 +71,7 @@ async def log(redis_url: str, namespace: str) -> AsyncIterator[Log]:
 
 async def all_keys(log: Log, pattern: str = "*") -> list[bytes]:
     """Return the names of this namespace's keys."""
-    found = cast("list[bytes]", await command(log.redis, "KEYS", f"*{log.keys.namespace}{pattern}"))
-    return sorted(found)
+    return await names_like(log.redis, f"*{log.keys.namespace}{pattern}")
 
 
 async def submitted(log: Log, job_id: str) -> Submitted:

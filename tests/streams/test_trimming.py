@@ -33,6 +33,7 @@ from everfold.streams.retention.trimming import trim, trim_bounds
 from tests.projector.jobs import add_raw, assert_projected, end, make_jobs, projecting, work
 from tests.streams.test_log import GRAPH
 from tests.support.many_jobs import add_jobs
+from tests.support.stored_names import names_like
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio
@@ -240,9 +241,7 @@ async def test_a_job_that_is_submitted_again_after_a_loss_sends_the_same_files(l
     )
     made = await log.submit(GRAPH, inputs={"1.image": file})
     seen = await current(log, made.job_id)
-    keys = await command(log.redis, "KEYS", f"*{log.keys.namespace}:0}}*")
-    assert isinstance(keys, list)
-    await command(log.redis, "DEL", *keys)
+    await command(log.redis, "DEL", *await names_like(log.redis, f"{log.keys.tag(0)}*"))
     await restore_job(log, seen, None)
     assert (await current(log, made.job_id)).inputs == {"1.image": file}
     assert await command(log.redis, "HLEN", log.keys.graph_assets(0)) == 1

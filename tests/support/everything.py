@@ -6,6 +6,7 @@ from typing import cast
 
 from everfold.streams.appending.log import Log
 from everfold.streams.redis.redis_errors import command
+from tests.support.stored_names import names_of
 
 READS = {
     b"string": ("GET",),
@@ -20,13 +21,12 @@ async def everything_stored(log: Log) -> bytes:
     """Return all keys with their values, without what every process notes of its servers now and
     then; a key of another type is an error."""
     found = list[bytes]()
-    for pattern in (f"{log.keys.namespace}:*", f"{{{log.keys.namespace}:*"):
-        for key in cast("list[bytes]", await command(log.redis, "KEYS", pattern)):
-            kind = cast("bytes", await command(log.redis, "TYPE", key))
-            if kind == b"none" or key == log.keys.servers().encode():
-                continue  # it has expired since, or is noted
-            name, *more = READS[kind]
-            found += [key, *_flat(await command(log.redis, str(name), key, *more))]
+    for key in await names_of(log.redis, log.keys.namespace):
+        kind = cast("bytes", await command(log.redis, "TYPE", key))
+        if kind == b"none" or key == log.keys.servers().encode():
+            continue  # it has expired since, or is noted
+        name, *more = READS[kind]
+        found += [key, *_flat(await command(log.redis, str(name), key, *more))]
     return b"\n".join(found)
 
 

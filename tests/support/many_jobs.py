@@ -1,4 +1,4 @@
-"""Puts thousands of jobs into a partition in one step, with keys as the scripts leave them."""
+"""Puts thousands of jobs into a partition in a few steps, with keys as the scripts leave them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from everfold.streams.redis.redis_errors import command
 
 GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}
 
+STEP = 2000
+"""Jobs of one script: who watches a server takes it for dead that answers nothing for seconds."""
+
 _FILL = """
 local tag, log, phase, owner, payload, sha = ARGV[1], ARGV[1] .. ':log', unpack(ARGV, 3, 6)
 local dispatch = tag .. ':dispatch:default:normal'
-for i = 1, ARGV[2] do
+for i = ARGV[7] + 1, ARGV[7] + ARGV[2] do
   local job, place = 'j' .. i, ''
   local entry = redis.call('XADD', log, '*', 'j', job, 's', 1, 'e', 0, 'p', '0-0', 'd', payload)
   if phase == 'leased' then place = redis.call('XADD', dispatch, '*', 'j', job) end
@@ -35,7 +38,7 @@ end
 """
 
 _SCORE = """
-for i = 1, ARGV[1] do redis.call('ZADD', KEYS[1], ARGV[2] + i, 'j' .. i) end
+for i = ARGV[3] + 1, ARGV[3] + ARGV[1] do redis.call('ZADD', KEYS[1], ARGV[2] + i, 'j' .. i) end
 """
 
 
@@ -54,14 +57,18 @@ async def add_jobs(log: Log, count: int, phase: str, owner: str = "") -> list[st
     sha = await command(log.redis, "HGET", keys.head("model"), "workflow")
     log.memory.clear()  # else the model is put back
     await command(log.redis, "DEL", keys.log(0), keys.head("model"), keys.later(0))
-    filled = (keys.tag(0), count, phase, owner, fields[-1], cast("bytes", sha))
-    await command(log.redis, "EVAL", _FILL, 0, *filled)
+    for done in range(0, count, STEP):
+        some = min(STEP, count - done)
+        filled = (keys.tag(0), some, phase, owner, fields[-1], cast("bytes", sha), done)
+        # The key says where it belongs; what else it writes has the same tag.
+        await command(log.redis, "EVAL", _FILL, 1, keys.log(0), *filled)
     return [f"j{number}" for number in range(1, count + 1)]
 
 
 async def add_times(log: Log, key: str, count: int, first_ms: int) -> None:
     """Give the jobs `j1`, `j2` ... places in a sorted set by time, a millisecond apart."""
-    await command(log.redis, "EVAL", _SCORE, 1, key, count, first_ms)
+    for done in range(0, count, STEP):
+        await command(log.redis, "EVAL", _SCORE, 1, key, min(STEP, count - done), first_ms, done)
 
 
 async def lease_ids(log: Log, most: int) -> list[str]:

@@ -14,6 +14,7 @@ from msgspec import Struct
 from everfold.streams.appending.log import Log
 from everfold.streams.redis.redis_errors import command, commands
 from tests.support.servers import OwnServer
+from tests.support.stored_names import names_of
 
 _PUT = """
 for _, key in ipairs(KEYS) do redis.call('UNLINK', key) end
@@ -29,9 +30,7 @@ class Snapshot(Struct, frozen=True):
 
 async def names(log: Log) -> list[bytes]:
     """Return the names of all keys of a namespace."""
-    name = log.keys.namespace
-    found = [await command(log.redis, "KEYS", p) for p in (f"{name}:*", f"{{{name}:*")]
-    return [key for keys in found for key in cast("list[bytes]", keys)]
+    return await names_of(log.redis, log.keys.namespace)
 
 
 async def taken(log: Log) -> Snapshot:
@@ -46,7 +45,8 @@ async def taken(log: Log) -> Snapshot:
         return found
     """
     name = log.keys.namespace
-    rows = await command(log.redis, "EVAL", script, 0, f"{name}:*", f"{{{name}:*")
+    patterns = (f"{name}:*", f"{{{name}:*", f"{{{name}}}:*")
+    rows = await command(log.redis, "EVAL", script, 0, *patterns)
     keys = [(key, max(0, int(ms)), dump) for key, ms, dump in cast("list[list[bytes]]", rows)]
     return Snapshot(keys)
 

@@ -12,6 +12,7 @@ from everfold.client import Everfold
 from everfold.streams.border.secrets import Secret
 from everfold.streams.redis.redis_errors import command
 from tests.support.stack import Comfy, Stack, sleeper
+from tests.support.stored_names import names_like
 
 pytestmark = pytest.mark.anyio
 
@@ -30,9 +31,7 @@ async def row(comfy: Comfy) -> dict[str, object]:
 async def everything(stack: Stack) -> str:
     """Return all that the server holds of the namespace."""
     redis, found = stack.log.redis, list[object]()
-    names = await command(redis, "KEYS", f"*{stack.log.keys.namespace}*")
-    assert isinstance(names, list)
-    for name in names:
+    for name in await names_like(redis, f"*{stack.log.keys.namespace}*"):
         kind = str(await command(redis, "TYPE", name))
         read = {"hash": ("HGETALL",), "stream": ("XRANGE", "-", "+"), "string": ("GET",)}
         word = next((word for word in read if word in kind), "")
@@ -84,9 +83,8 @@ async def test_a_node_that_repeats_a_key_is_not_recorded_with_it(stack: Stack) -
 
 async def test_a_job_whose_keys_are_gone_fails_with_a_reason_of_its_own(stack: Stack) -> None:
     made = await stack.log.submit(sleeper(0.1), partner_keys=KEYS)
-    names = await command(stack.log.redis, "KEYS", f"*{stack.log.keys.namespace}*partner_keys*")
-    assert isinstance(names, list)
-    await command(stack.log.redis, "DEL", *names)
+    for name in await names_like(stack.log.redis, f"*{stack.log.keys.namespace}*partner_keys*"):
+        await command(stack.log.redis, "DEL", name)
     await stack.runner(await stack.comfy())
     job = await stack.ended(made.job_id)
     assert job.error is not None
