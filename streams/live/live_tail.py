@@ -25,6 +25,7 @@ from everfold.streams.live.live_message import MESSAGE_LIMIT_BYTES, LiveEntry
 from everfold.streams.live.live_stream import LIVE_ENTRIES, live_entries
 from everfold.streams.reading.node_tasks import queue_of
 from everfold.streams.reading.reader import last_entry_ids
+from everfold.streams.reading.role_look import RoleLook
 from everfold.streams.redis.each import each
 from everfold.streams.redis.pages import Entries, entry_page
 from everfold.streams.redis.redis_errors import command
@@ -101,6 +102,7 @@ class _Tail:
     def __init__(self, place: _Place, redis: Redis, partitions: Sequence[int]) -> None:
         log = place.log
         self._place, self._log, self._redis = place, log, redis
+        self._role = RoleLook(log)
         self._events = {one: place.events[one] for one in partitions}
         self._heard = {one: place.heard[one] for one in partitions}
         self._log_keys = {one: log.keys.log(one).encode() for one in partitions}
@@ -191,6 +193,8 @@ class _Tail:
             self._heard = dict.fromkeys(self._heard, "$")
             self._behind = deque(self._events)
             return []
+        if not reply:
+            await self._role.look(self._redis)
         found = dict(cast("list[tuple[bytes, Entries]]", reply or []))
         batches, told_before, self._told = list[Batch](), self._told, set()
         for partition in self._events:

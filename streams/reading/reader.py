@@ -25,6 +25,7 @@ from everfold.streams.errors import EverfoldError, JobUnknown
 from everfold.streams.events.ranges import check_number
 from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order, recorded
 from everfold.streams.reading.node_tasks import queue_of
+from everfold.streams.reading.role_look import RoleLook
 from everfold.streams.redis.each import each
 from everfold.streams.redis.pages import PAGE, Entries, entry_page
 from everfold.streams.redis.redis_errors import command
@@ -196,7 +197,7 @@ async def _follow(
     redis = log.redis.blocking(
         log.keys.log(group[0]), name=f"everfold:{log.actor}", block_s=BLOCK_S
     )
-    backoff, said = Backoff(), ""
+    backoff, said, role = Backoff(), "", RoleLook(log)
     behind = deque(group)
     """Partitions that may have more events, in turn. Only when none has, a read blocks."""
     try:
@@ -206,6 +207,8 @@ async def _follow(
                     found = await _next_page(log, cursors, behind)
                 else:
                     found = await _wait(log, {p: cursors[p] for p in group}, redis)
+                    if not found:
+                        await role.look(redis)
             except EverfoldError as error:
                 if said != str(error):
                     logger.warning("tail_waits why=%r", str(error))

@@ -39,7 +39,8 @@ CONNECTED = ("eval_ro", "evalsha_ro", "hgetall", "hget", "hmget", "time")
 """What every process sends."""
 
 FINDING = ("asking", "cluster|info", "cluster|slots", "role")
-"""What finds the primary in a cluster or a Sentinel service; one server is not sent any of it."""
+"""What finds the primary in a cluster or a Sentinel service. One server is asked for its role only,
+by who waits for news and hears none."""
 
 WITHOUT = {
     "client|setname": "another runner knows this process's death by the end of its leases only",

@@ -70,7 +70,7 @@ async def test_never_do_more_jobs_run_than_may_whoever_claims(
                 await producer.finish(lease, DONE)
                 left.discard(lease.job_id)
 
-    with anyio.fail_after(150):
+    with anyio.fail_after(110):
         async with anyio.create_task_group() as tasks:
             for number, one in enumerate(others):
                 tasks.start_soon(work, one, f"r{number}")
