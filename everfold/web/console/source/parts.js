@@ -15,10 +15,13 @@ export const Time = ({ ms }) =>
   ms ? html`<time datetime=${new Date(ms).toISOString()} title=${exact(ms)}>${moment(ms, nowMs.value)}</time>` : html`<span class="none">–</span>`;
 
 // "3 s ago" and "for 3 s", moved by the second.
-export const Ago = ({ ms, word = " ago" }) => html`<time title=${exact(ms)}>${span((nowMs.value - ms) / 1000)}${word}</time>`;
+export const Ago = ({ ms, word = " ago" }) => html`<time title=${exact(ms)}>${span(Math.max(0, nowMs.value - ms) / 1000)}${word}</time>`;
 
 export const Bar = ({ part, label }) => html`<span class="bar" role="progressbar" aria-label=${label} aria-valuemin="0" aria-valuemax="100"
   aria-valuenow=${Math.round(part * 100)}><span style=${{ width: `${Math.min(1, part) * 100}%` }}></span></span>`;
+
+// Text in which `backticks` set off what is typed.
+export const Prose = ({ text }) => (text ?? "").split(/`([^`]+)`/).map((part, at) => (at % 2 ? html`<code>${part}</code>` : part));
 
 export const Empty = ({ title, children }) => html`<div class="empty"><strong>${title}</strong><p>${children}</p></div>`;
 

@@ -8,7 +8,7 @@ import { Empty, Loaded, Panel, Table, Time, useLoaded } from "../parts.js";
 export function Archive() {
   const found = useLoaded((signal) => ask("archive", { signal }), []);
   return html`<h1>Archive</h1><${Loaded} of=${found}>${({ place, chains }) => (place ? html`<${Panel} title=${place} wide><${Table} label="Chains" id=${(one) => one.partition} rows=${chains} columns=${[
-    { name: "partition", numeric: true, of: (one) => one.partition }, { name: "segments", numeric: true, of: (one) => count(one.segments) }, { name: "events", numeric: true, of: (one) => count(one.events) },
+    { name: "partition", of: (one) => one.partition }, { name: "segments", numeric: true, of: (one) => count(one.segments) }, { name: "events", numeric: true, of: (one) => count(one.events) },
     { name: "from", of: (one) => html`<${Time} ms=${one.from_ms} />` }, { name: "until", of: (one) => html`<${Time} ms=${one.until_ms} />` },
     { name: "chain", of: (one) => html`<span class="state ${one.fault ? "down" : "up"}">${one.fault || "whole"}</span>` }]} /><//>`
     : html`<${Empty} title="There is no archive">What is trimmed from the log is gone then. Keep it: <code>everfold archive run --archive FOLDER</code><//>`)}<//>`;

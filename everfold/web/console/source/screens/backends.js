@@ -28,7 +28,7 @@ export function Backends() {
   const drain = (runner) => confirmed({ title: `Drain ${runner.name}?`, text: "It takes no new jobs, ends what it can and hands over the rest, as after SIGTERM.", verb: "Drain", run: () => act(`runners/${encodeURIComponent(runner.name)}/drain`).then(() => `${runner.name} drains.`) });
   return html`<h1>Backends</h1>
     <${Panel} title="ComfyUI servers" wide>${html`<${Table} label="Servers" id=${(one) => one.name} rows=${backends} empty=${html`<${Empty} title="No server yet">Start a runner with <code>--comfyui URL</code>.<//>`} columns=${[
-      { name: "server", of: (one) => html`<b>${one.name}</b><br /><small>${one.address}</small>` },
+      { name: "server", of: (one) => html`<b>${one.name}</b>${one.address === one.name ? "" : html`<br /><small>${one.address}</small>`}` },
       { name: "state", of: (one) => html`<span class="state ${one.up ? "up" : "down"}">${one.retired ? `retired by ${one.retired}` : one.drained ? `drained by ${one.drained}` : one.up ? "up" : one.why || "down"}</span>` },
       { name: "slots", numeric: true, of: (one) => `${of(one).length} / ${one.slots}` },
       { name: "labels", of: (one) => (one.labels ?? []).join(", ") },

@@ -2,7 +2,7 @@
 
 import { count, span } from "../format.js";
 import { html } from "../html.js";
-import { Ago, Bar, Empty, JobLink, Panel, Status, Table } from "../parts.js";
+import { Bar, Empty, JobLink, Panel, Prose, Status, Table } from "../parts.js";
 import { address } from "../router.js";
 import { farm, may, nowMs } from "../store.js";
 import { Charts } from "./charts.js";
@@ -36,13 +36,16 @@ function Backend({ backend, runs }) {
     <p class="none">${backend.why || `${runs.length} of ${backend.slots} slots`}</p>${runs.map((run) => html`<${Run} key=${run.job_id} run=${run} />`)}</article>`;
 }
 
+// The text of a finding without what it is about, where that stands before it.
+const bare = ({ what, text }) => (text.startsWith(`${what}: `) ? text.slice(what.length + 2) : text);
+
 export function Board() {
   const { queues, backends, runners, running = [], reasons = [], alarms = [] } = farm.value;
   if (!farm.value.at_ms) return html`<p class="waiting" aria-busy="true">Reading the farm …</p>`;
   const waits = total((queues ?? []).map((q) => total(q.waiting) + (q.later ?? 0)));
   const of = (backend) => running.filter((run) => run.backend === backend.address);
   return html`<h1>Board</h1>
-    ${alarms.length ? html`<${Panel} title="Alarms" wide>${alarms.map((one) => html`<p class="alarm ${one.severity}"><b>${one.what}</b> ${one.text} <span>${one.advice}</span></p>`)}<//>` : ""}
+    ${alarms.length ? html`<${Panel} title="Alarms" wide>${alarms.map((one) => html`<p class="alarm ${one.severity}"><b>${one.what}</b> <${Prose} text=${bare(one)} /> <span><${Prose} text=${one.advice} /></span></p>`)}<//>` : ""}
     <div class="tiles">
       <${Tile} name="waiting" value=${waits} href=${jobsOf({ status: "queued" })} />
       <${Tile} name="running" value=${running.length + (farm.value.running_besides ?? 0)} href=${jobsOf({ status: "running" })} />

@@ -7,7 +7,9 @@ import { say } from "../parts.js";
 import { address, go } from "../router.js";
 import { may } from "../store.js";
 
-const [WIDE, HIGH, GAP, ROW] = [150, 34, 60, 50];
+const [WIDE, HIGH, GAP, ROW] = [170, 34, 50, 50];
+
+const cut = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
 
 // The column of each node: one more than the furthest of those it takes from. A circle ends at its size.
 function columns({ nodes, edges }) {
@@ -50,7 +52,7 @@ export function Graph({ graph, job }) {
       return html`<path d=${`M${x1} ${y1}C${x1 + GAP / 2} ${y1} ${x2 - GAP / 2} ${y2} ${x2} ${y2}`} />`;
     })}
     ${graph.nodes.map((node) => html`<g key=${node.id} class=${state(node, job)} transform=${`translate(${place.get(node.id)})`}><title>${`${node.id} ${node.class_type}: ${state(node, job) || "not seen"}`}</title>
-      <rect width=${WIDE} height=${HIGH} rx="6" /><text x="8" y="15">${(node.title || node.class_type).slice(0, 22)}</text><text class="none" x="8" y="28">${`${node.id} · ${node.class_type}`.slice(0, 25)}</text></g>`)}
+      <rect width=${WIDE} height=${HIGH} rx="6" /><text x="8" y="15">${cut(node.title || node.class_type, 24)}</text><text class="none" x="8" y="28">${cut(node.title && node.title !== node.class_type ? `${node.id} · ${node.class_type}` : node.id, 28)}</text></g>`)}
   </svg></div>${may.value.run && html`<${Rerun} graph=${graph} job=${job} />`}`;
 }
 

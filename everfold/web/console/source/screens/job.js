@@ -49,8 +49,8 @@ function States({ id, last }) {
   const shown = (value) => (value === undefined ? "–" : typeof value === "object" ? JSON.stringify(value) : String(value));
   return html`<label class="slider">after event <output>${seq}</output> of ${last}
       <input type="range" min="1" max=${last} value=${seq} onInput=${(event) => set(+event.target.value)} /></label>
-    ${after ? html`<table class="changes"><thead><tr><th scope="col">field</th><th scope="col">before</th><th scope="col">after</th></tr></thead><tbody>
-      ${changed.map((name) => html`<tr key=${name}><th scope="row">${name}</th><td><del>${shown(before[name])}</del></td><td><ins>${shown(after[name])}</ins></td></tr>`)}</tbody></table>
+    ${after ? html`<div class="scroll" tabindex="0" role="region" aria-label="Changes"><table class="changes"><thead><tr><th scope="col">field</th><th scope="col">before</th><th scope="col">after</th></tr></thead><tbody>
+      ${changed.map((name) => html`<tr key=${name}><th scope="row">${name}</th><td data-name="before"><del>${shown(before[name])}</del></td><td data-name="after"><ins>${shown(after[name])}</ins></td></tr>`)}</tbody></table></div>
       <details><summary>the whole state</summary><pre>${JSON.stringify(after, null, 2)}</pre></details>` : html`<p class="waiting">Reading …</p>`}`;
 }
 

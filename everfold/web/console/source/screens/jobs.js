@@ -134,7 +134,7 @@ export function Jobs() {
       empty=${html`<${Empty} title=${next ? "None among the newest jobs" : words ? "No job matches" : "No jobs yet"}>${next ? "Look on among older ones below." : words ? "Take a word out of the filter, or look at all jobs." : html`Submit one: <code>everfold submit workflow.json</code>`}<//>`} columns=${[
         { name: "job", of: (job) => html`<${JobLink} id=${job.job_id} />` },
         { name: "status", of: (job) => html`<${Status} status=${job.status} reason=${job.reason} />` },
-        { name: "progress", of: (job) => (job.status === "running" ? html`<${Bar} part=${job.progress} label="progress" />` : job.error ? html`<span class="why">${job.error.message || job.error.code || job.error}</span>` : html`<span class="none">${job.reason}</span>`) },
+        { name: "progress", of: (job) => (job.status === "running" ? html`<${Bar} part=${job.progress} label="progress" />` : job.error ? html`<span class="why">${job.error.message || job.error.code || job.error}</span>` : job.reason && html`<span class="none">${job.reason}</span>`) },
         { name: "queue", of: (job) => `${job.queue}${job.priority === "normal" ? "" : ` · ${job.priority}`}` },
         { name: "user", of: (job) => job.user }, { name: "kind", of: (job) => job.kind },
         { name: "server", of: (job) => job.backend },
