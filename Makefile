@@ -23,6 +23,7 @@ DEV := $(VENV)/.dev
 CLIENTS := .venv-clients
 BROWSER := $(VENV)/.browser
 FRONT_END ?= $(VENV)-front-end
+AXE := $(VENV)-axe
 
 # Compiled modules are kept: each test starts Python programs, and compiling takes half their time.
 unexport PYTHONDONTWRITEBYTECODE
@@ -73,8 +74,8 @@ slow: $(DEV) ## Run the slow tests in full length: leases of 10 s, more rounds a
 	$(BIN)/pytest -n auto --maxschedchunk 1 --durations 10 --timeout 3600 -m slow --full-length $(ARGS)
 
 .PHONY: browser
-browser: $(BROWSER) ## See ComfyUI's own web front end work before the gateway, in Chromium.
-	EVERFOLD_FRONT_END=$(FRONT_END) $(BIN)/pytest -m browser tests/browser --durations 10 $(ARGS)
+browser: $(BROWSER) ## See the console, and ComfyUI's own web front end, work in Chromium.
+	EVERFOLD_FRONT_END=$(FRONT_END) EVERFOLD_AXE=$(AXE)/axe_playwright_python/axe.min.js $(BIN)/pytest -m browser tests/browser --durations 10 $(ARGS)
 
 CONSOLE = $(CURDIR)/everfold/web/console
 # A copy, because libraries beside the sources would go into the wheel.
@@ -239,10 +240,12 @@ $(DEV): $(RUN) requirements/dev.txt
 	$(call install,dev,--group dev)
 	@touch $@
 
-$(BROWSER): $(DEV) requirements/browser.txt tests/browser/front_end.txt
+$(BROWSER): $(DEV) requirements/browser.txt tests/browser/front_end.txt tests/browser/axe.txt
 	@sh tests/browser/install_chromium.sh
 	@echo "installing the tools for a browser, and ComfyUI's web front end"
 	$(call install,browser,--group browser)
 	@rm -rf $(FRONT_END)
 	@$(PIP) install --require-hashes --no-deps --target $(FRONT_END) -r tests/browser/front_end.txt
+	@rm -rf $(AXE)
+	@$(PIP) install --require-hashes --no-deps --target $(AXE) -r tests/browser/axe.txt
 	@touch $@

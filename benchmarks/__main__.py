@@ -15,6 +15,7 @@ from benchmarks import (
     archive,
     assets,
     cluster,
+    console,
     durability,
     fanout,
     farm,
@@ -57,6 +58,11 @@ async def _assets(options: argparse.Namespace) -> Measured:
 async def _cluster(options: argparse.Namespace) -> Measured:
     found = await cluster.measure_cluster(min(options.events, 40_000), options.repeat)
     return cluster.report(found), found
+
+
+async def _console(options: argparse.Namespace) -> Measured:
+    found = await console.measure_console(options.shown_jobs, options.repeat, options.minutes)
+    return console.report(found), found
 
 
 async def _durability(options: argparse.Namespace) -> Measured:
@@ -148,6 +154,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], Awaitable[Measured]]] = {
     "archive": _archive,
     "assets": _assets,
     "cluster": _cluster,
+    "console": _console,
     "durability": _durability,
     "fanout": _fanout,
     "farm": _farm,
@@ -169,7 +176,9 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], Awaitable[Measured]]] = {
 
 def main() -> None:
     options = _parser().parse_args()
-    wanted = list(BENCHMARKS) if "all" in options.what else options.what
+    # A browser is not where the others are measured.
+    every = [name for name in BENCHMARKS if name != "console"]
+    wanted = every if "all" in options.what else options.what
     place = {"machine": machine(), "versions": anyio.run(versions)}
     found: dict[str, Result] = {}
     print(", ".join(place.values()), flush=True)
@@ -209,6 +218,8 @@ def _parser() -> argparse.ArgumentParser:
         ("--seconds", float, 20.0, "fanout: how long"),
         ("--watchers", int, 1_000, "gateway: event streams"),
         ("--watch-seconds", float, 20.0, "gateway: how long, in each turn"),
+        ("--shown-jobs", int, 10_000, "console: jobs in the namespace"),
+        ("--minutes", float, 60.0, "console: how long a tab is watched under load"),
         ("--backends", int, 300, "farm: ComfyUI servers"),
         ("--jobs-each", int, 4, "farm: jobs for each of them"),
         ("--order-jobs", int, 500, "order: jobs of the longer queue"),

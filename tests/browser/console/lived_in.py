@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,8 +56,9 @@ def failing(message: str) -> dict[str, object]:
 async def live_in(everfold: Everfold, stack: Stack, folder: Path) -> Farm:
     """Start the farm and let it come to a state in which all screens have something to show."""
     comfy = await stack.comfy()
-    options = {"assets": everfold.assets.url, "thumbnails": True, "slots": 1}
-    runners = [await stack.runner(comfy, **options) for _ in range(2)]
+    runners = [
+        await stack.runner(comfy, assets=everfold.assets.url, thumbnails=True) for _ in range(2)
+    ]
     await stack.projector()
     await admin.create(everfold.log, Subscription("mail"))
     made = [
@@ -69,12 +69,11 @@ async def live_in(everfold: Everfold, stack: Stack, folder: Path) -> Farm:
     for job_id in made:
         await stack.until(job_id, "succeeded")
     await stack.until(failed, "failed")
-    with contextlib.suppress(FileExistsError):
-        (folder / "archive").mkdir()
     archive = Archive(open_store(str(folder / "archive")))
     await remember_archive(everfold.log, archive)
     await Archiver(everfold.log, archive).run(everything=True)
     runs = (await everfold.submit(sleeper(600), user="ada", kind="video")).job_id
     await stack.until_progress(runs, 0.001)
-    waits = (await everfold.submit(picture(9), user="ada", priority="high")).job_id
+    # No runner serves this queue.
+    waits = (await everfold.submit(picture(9), user="ada", queue="night")).job_id
     return Farm(runners, comfy, made[0], failed, waits, runs)

@@ -30,9 +30,6 @@ SCREENS = {
 STREAM = "/everfold/v1/farm/stream"
 NARROW, USUAL, LARGE = (390, 844), (1440, 900), (3840, 2160)
 
-REFUSED_ON_PURPOSE = ("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING")
-"""What the browser says of a gateway that is away."""
-
 WATCH_RULES = """() => {
     window.brokenRules = []
     document.addEventListener('securitypolicyviolation',
@@ -82,7 +79,7 @@ class Console:
 
     async def has_text(self, text: str, within_s: float = 15) -> None:
         """Wait until the page shows a text."""
-        found = self.page.get_by_text(text).first
+        found = self.page.get_by_text(text).locator("visible=true").first
         await found.wait_for(timeout=within_s * 1000)
 
     async def focused(self) -> str:

@@ -1,0 +1,118 @@
+"""Who sees what: a user the own jobs, a reader no verbs; and what strangers wrote is only text."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from playwright.async_api import Browser
+
+from everfold import Everfold
+from everfold.web import add_key
+from tests.browser.console.lived_in import Farm, failing
+from tests.browser.console.page import NARROW, Console, opened
+from tests.support.stack import Stack
+from tests.support.wait import eventually
+from tests.web.site import Site
+
+pytestmark = [pytest.mark.anyio, pytest.mark.browser, pytest.mark.timeout(300)]
+
+SCRIPT = "<script>window.taken = 1</script><img src=x onerror='window.taken = 2'>"
+RIGHT_TO_LEFT = "\u202egnp.exe"
+ESCAPES = "\x1b[31mred\x1b[0m"
+LONG = "x" * 10_000
+
+
+async def log_in(console: Console, key: str) -> None:
+    page = console.page
+
+    async def is_asked() -> bool:
+        await page.goto(f"{console.url}/console/")
+        await page.wait_for_load_state("networkidle" if "/login" in page.url else "load")
+        return bool(await page.get_by_label("Key").count() > 0)
+
+    await eventually(is_asked, 20)
+    await page.get_by_label("Key").fill(key)
+    await page.get_by_role("button", name="Log in").click()
+    await console.is_read()
+    console.complaints.clear()
+
+
+async def test_a_user_sees_the_own_jobs_alone(
+    site: Site, farm: Farm, browser: Browser, everfold: Everfold
+) -> None:
+    _, key = await add_key(everfold.log, "ada", user="ada")
+    async with opened(browser, site.url) as console:
+        await log_in(console, key.reveal())
+        await console.has_text("Your running jobs")
+        assert await console.page.get_by_role("link", name="Doctor").count() == 0
+        await console.see("jobs")
+        users = console.page.locator('td[data-name="user"]')
+        await users.first.wait_for()
+        assert set(await users.all_inner_texts()) == {"ada"}
+        await console.is_clean()
+
+        await console.page.goto(f"{console.url}/console/jobs/{farm.failed}")
+        await console.has_text("Not found")
+        assert await console.page.get_by_text("out of colours").count() == 0
+
+
+async def test_a_reader_has_no_verbs(
+    site: Site, farm: Farm, browser: Browser, everfold: Everfold
+) -> None:
+    _, key = await add_key(everfold.log, "wall", role="reader")
+    async with opened(browser, site.url) as console:
+        await log_in(console, key.reveal())
+        verbs = console.page.get_by_role("button").filter(
+            has_text="Cancel|Run again|Drain|Retire|Pause|Retry|Skip"
+        )
+        for path in ("", "jobs", "backends", "consumers?name=mail", f"jobs/{farm.runs}"):
+            await console.see(path)
+            buttons = await console.page.get_by_role("button").all_inner_texts()
+            for verb in ("Cancel", "Run again", "Drain", "Retire", "Pause", "Retry", "Skip"):
+                assert [text for text in buttons if text.startswith(verb)] == []
+        assert await verbs.count() == 0
+        await console.has_text("reader")
+        await console.is_clean()
+
+
+@pytest.mark.parametrize("size", [NARROW, (1440, 900)], ids=["narrow", "usual"])
+async def test_what_strangers_wrote_is_text_and_the_layout_holds(
+    site: Site, stack: Stack, browser: Browser, everfold: Everfold, size: tuple[int, int]
+) -> None:
+    await stack.runner(await stack.comfy())
+    await stack.projector()
+    hostile = SCRIPT + RIGHT_TO_LEFT + LONG
+    submitted = await everfold.submit(
+        failing(hostile),
+        user=SCRIPT[:60],
+        kind=RIGHT_TO_LEFT,
+        batch="b" * 200,
+        metadata={SCRIPT: hostile, "escapes": ESCAPES, "deep": {"list": [LONG, None, True]}},
+        queue="default",
+    )
+    await stack.until(submitted.job_id, "failed")
+    async with opened(browser, site.url, size=size) as console:
+        for path in ("", "jobs", f"jobs/{submitted.job_id}", "jobs?user=" + "y" * 2000):
+            await console.see(path)
+            await console.page.wait_for_timeout(300)
+            assert await console.page.evaluate("() => window.taken ?? 0") == 0
+            assert await console.too_wide() <= 0, path
+        await console.see(f"jobs/{submitted.job_id}")
+        shown = await console.page.locator("main").inner_text()
+        assert SCRIPT in shown
+        assert json.dumps(LONG)[:100] in shown
+        await console.is_clean()
+
+
+async def test_a_hostile_word_about_the_job_does_not_turn_its_neighbours(
+    site: Site, stack: Stack, browser: Browser, everfold: Everfold
+) -> None:
+    """A mark that turns the direction of text ends with the text it is in."""
+    await everfold.submit(failing("x"), user=RIGHT_TO_LEFT, kind="after", validate=False)
+    await stack.projector()
+    async with opened(browser, site.url) as console:
+        await console.see("jobs")
+        cell = console.page.locator('td[data-name="user"]').first
+        await cell.wait_for()
+        assert await cell.evaluate("td => getComputedStyle(td).unicodeBidi") == "isolate"

@@ -1,0 +1,107 @@
+"""Each screen shows what its farm has, asks nothing that it need not, and breaks no rule."""
+
+from __future__ import annotations
+
+import pytest
+
+from everfold import Everfold
+from tests.browser.console.lived_in import Farm
+from tests.browser.console.page import SCREENS, STREAM, Console
+from tests.support.stack import Stack
+from tests.support.wait import eventually
+
+pytestmark = [pytest.mark.anyio, pytest.mark.browser, pytest.mark.timeout(300)]
+
+
+async def test_each_screen_boots_and_shows_its_data(console: Console, farm: Farm) -> None:
+    shown = {
+        "board": ("default", farm.comfy.url, "runner-2", "JTSleepProgress"),
+        "jobs": ("succeeded", "failed", "out of colours", "portrait"),
+        "backends": (farm.comfy.url, "runner-2", "runner-3", "Retire"),
+        "consumers": ("mail",),
+        "archive": ("archive", "whole"),
+        "doctor": ("persistence",),
+    }
+    for name, path in SCREENS.items():
+        await console.see(path)
+        for text in shown.get(name, ()):
+            await console.has_text(text)
+    await console.see("assets")
+    await pictures_are_drawn(console, 3)
+    await console.is_clean()
+
+
+async def test_a_job_boots_with_its_picture_story_lanes_graph_and_proof(
+    console: Console, farm: Farm
+) -> None:
+    await console.see(f"jobs/{farm.made}")
+
+    await pictures_are_drawn(console, 1)
+    for text in ("attempt 1: accepted by ComfyUI", "proven", "KSampler", "portrait"):
+        await console.has_text(text)
+    lanes = console.page.locator(".gantt .lane .name")
+    names = await lanes.all_inner_texts()
+    assert {"nobody", farm.comfy.url} < set(names)
+    await console.has_text("succeeded")
+    await console.is_clean()
+
+
+async def test_a_job_that_failed_says_why_and_marks_the_node(console: Console, farm: Farm) -> None:
+    await console.see(f"jobs/{farm.failed}")
+
+    await console.has_text("out of colours")
+    await console.page.locator(".graph .bad").filter(has_text="JTRaise").first.wait_for()
+    await console.is_clean()
+
+
+async def test_a_moment_of_the_past_is_shown(console: Console, farm: Farm, stack: Stack) -> None:
+    job = await stack.job(farm.runs)
+    await console.see(f"moment?time={job.started_at_ms}")
+
+    await console.has_text("folded from")
+    await console.page.locator(f'[title="{farm.runs}"]').first.wait_for()
+    await console.is_clean()
+
+
+async def test_a_tab_that_nobody_touches_asks_nothing_but_its_stream(
+    console: Console, everfold: Everfold, stack: Stack
+) -> None:
+    await stack.runner(await stack.comfy())
+    await stack.projector()
+    for path in SCREENS.values():
+        await console.see(path)
+        await console.requests_end()
+        asked = len(console.asked)
+        job_id = (await stack.log.submit({"1": {"class_type": "EmptyImage", "inputs": {}}})).job_id
+        await stack.ended(job_id)
+        # The clock of the page goes on for some of its seconds, and the stream brings the job.
+        await console.page.wait_for_timeout(2500)
+        assert console.asked[asked:] == [], path
+    streams = [path for path in console.asked if path.startswith(STREAM)]
+    assert len(streams) == len(SCREENS)
+    await console.is_clean()
+
+
+async def test_a_running_job_moves_without_being_read_again(console: Console, farm: Farm) -> None:
+    await console.see()
+    bar = console.page.locator(".run .bar").first
+
+    async def part() -> float:
+        width = await bar.locator("span").evaluate("span => parseFloat(span.style.width)")
+        return float(width)
+
+    before = await part()
+    asked = len(console.asked)
+    await eventually(lambda: _moved(part, before), 20)
+    assert console.asked[asked:] == []
+
+
+async def _moved(part: object, before: float) -> bool:
+    assert callable(part)
+    return bool(await part() > before)
+
+
+async def pictures_are_drawn(console: Console, count: int) -> None:
+    script = """(count) => [...document.querySelectorAll('.picture img')]
+        .filter((img) => img.naturalWidth > 0).length >= count"""
+    await console.page.wait_for_function(script, arg=count, timeout=20_000)
