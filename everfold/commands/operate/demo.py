@@ -9,16 +9,18 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Generic, Protocol, TypeVar
 
 import anyio
 import msgspec
 
 from everfold.client import Everfold
 from everfold.commands.formats import bar, doing, percent, status
+from everfold.commands.numbers import number
 from everfold.commands.options import Json
 from everfold.commands.output import Part, console, emit, is_terminal, say, styled, table
 from everfold.commands.process.process import INTERRUPTED, ending_signals
+from everfold.demo.console import show_in_browser, start_console
 from everfold.demo.failover import Failover, FailoverSummary
 from everfold.demo.jobs import BLUR
 from everfold.demo.processes import assets_of, demo_processes
@@ -29,7 +31,7 @@ from everfold.embedded import embedded_server
 from everfold.embedded.data_folder import DataFolder
 from everfold.embedded.resolve import choose_engine
 from everfold.projector.job.job import Job
-from everfold.streams.errors import Unavailable
+from everfold.streams.errors import Misconfigured, Unavailable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -58,7 +60,16 @@ class Course(Protocol[S_co]):
     async def run(self) -> S_co: ...
 
 
-async def demo(*, folder: Path | None = None, failover: bool = False, json: Json = False) -> int:
+async def demo(
+    *,
+    folder: Path | None = None,
+    failover: bool = False,
+    console: bool = False,
+    port: Annotated[
+        int, number("port", "With --console: the port of the gateway; 0 picks a free one.")
+    ] = 0,
+    json: Json = False,
+) -> int:
     """See thirteen jobs survive the kill -9 of a runner and the loss of a ComfyUI.
 
     Starts its own embedded server, two unlike simulators of ComfyUI, a projector and two runners.
@@ -70,25 +81,45 @@ async def demo(*, folder: Path | None = None, failover: bool = False, json: Json
     the time, and kills the primary in the middle: the table goes on, and the end says how many
     submits were acknowledged, lost or run twice, and for how long no write was.
 
+    With --console a gateway serves the console over it; afterwards it stays until Ctrl-C.
+
     Parameters
     ----------
     folder
         The folder for the pictures. Default: a new temporary one.
     failover
         Kill the primary of a Sentinel service in mid-run, and count what is acknowledged and lost.
+    console
+        Serve the console over it, open it in a browser where there is one, and stay until Ctrl-C.
     """
+    if console and failover:
+        raise Misconfigured("--console shows the demo without --failover: leave one of them out")
     place = folder or Path(tempfile.mkdtemp(prefix="everfold-demo-"))
     place.mkdir(parents=True, exist_ok=True)
-    play = _played_failover if failover else _played
-    summary = await _played_until_signal(partial(play, place, json))
-    if summary is None:
+    ended: list[Summary | FailoverSummary] = []
+
+    def tell(summary: Summary | FailoverSummary) -> None:
+        ended.append(summary)
+        _tell(summary, json=json)
+
+    if console:
+        await _played_until_signal(partial(_played_in_console, place, json, port, tell))
+    else:
+        play = _played_failover if failover else _played
+        summary = await _played_until_signal(partial(play, place, json))
+        if summary is not None:
+            tell(summary)
+    if not ended:
         return INTERRUPTED
+    return 0 if ended[0].is_good else 1
+
+
+def _tell(summary: Summary | FailoverSummary, *, json: bool) -> None:
     if json:
         emit({**msgspec.to_builtins(summary), "ok": summary.is_good})
     else:
         for line in _lines(summary):
             say(*line)
-    return 0 if summary.is_good else 1
 
 
 async def _played_until_signal(
@@ -115,6 +146,32 @@ async def _played(place: Path, json: bool) -> Summary:
         demo_processes(server.url, NAMESPACE, place) as processes,
     ):
         return await Show(lambda say: Demo(everfold, processes, place, say), json=json).run()
+
+
+async def _played_in_console(
+    place: Path, json: bool, port: int, tell: Callable[[Summary], None]
+) -> Summary:
+    """Play the demo under the eyes of a console, tell how it ended, and stay."""
+    async with (
+        embedded_server(place / "redis") as server,
+        Everfold.connect(server.url, namespace=NAMESPACE, assets=assets_of(place)) as everfold,
+        demo_processes(server.url, NAMESPACE, place) as processes,
+    ):
+        address = await start_console(processes, port)
+        _say_address(address, "the console is at", json=json)
+        await show_in_browser(address, os.environ)
+        show = Show(lambda say: Demo(everfold, processes, place, say), json=json)
+        tell(await show.run())
+        _say_address(address, "Ctrl-C ends it; until then look at", json=json)
+        await anyio.sleep_forever()
+    raise AssertionError("only a signal ends it")
+
+
+def _say_address(address: str, words: str, *, json: bool) -> None:
+    if json:
+        emit({"console": address})
+    else:
+        say(f"{words} ", (address, "bold"))
 
 
 async def _played_failover(place: Path, json: bool) -> FailoverSummary:
