@@ -163,7 +163,7 @@ class CustomFold(Generic[S]):
             ),
             (
                 *(request.token, request.expected_checkpoint, request.new_checkpoint),
-                *(request.group, _pack(request.entry_ids)),
+                request.group,
                 *(_pack((_flat(states), gone, _flat(parked))), events),
             ),
         )

@@ -61,7 +61,7 @@ async def commit_jobs(
     config: ProjectorConfig,
     batch: FoldedBatch,
 ) -> Outcome | Gap:
-    """Write states, indexes, parked jobs, acknowledgements and checkpoint: all or nothing.
+    """Write states, indexes, parked jobs and checkpoint: all or nothing.
 
     A stored state that is already further than its change is left as it is. Raises Unavailable:
     the batch may or may not have been written.
@@ -84,7 +84,6 @@ async def commit_jobs(
             config.closed_ttl_ms,
             keys.job(""),
             request.group,
-            _pack(request.entry_ids),
             _pack([_state(change, config) for change in batch.changes]),
             _pack((parked, batch.unparked)),
             batch.events,

@@ -22,15 +22,13 @@ class CommitRequest(Struct, frozen=True, kw_only=True):
     """What a commit needs beside the states: who commits, and from where to where."""
 
     token: str
-    """Token of the partition's owner, which is also its consumer name."""
+    """Token of the partition's owner."""
     expected_checkpoint: str
     """Entry id; the commit is refused when the stored checkpoint is another one."""
     new_checkpoint: str
     """Entry id of the last event that is folded after the commit."""
     group: str
-    """Consumer group that acknowledges the entries; empty for a rebuild, which has none."""
-    entry_ids: Sequence[str]
-    """Entries to acknowledge."""
+    """Consumer group that is put at the new checkpoint; empty for a rebuild, which has none."""
 
 
 class Committed(Struct, frozen=True):
@@ -51,8 +49,8 @@ class Moved(Struct, frozen=True):
 
 
 class PendingElsewhere(Struct, frozen=True):
-    """Another consumer of the group has pending entries: take them over, and read all pending
-    entries in order again. Nothing was written."""
+    """A consumer of the group has pending entries, which a program of an earlier version was
+    given: start over, which forgets them. Nothing was written."""
 
     consumer: str
 

@@ -192,7 +192,6 @@ class _PartitionRebuild:
             expected_checkpoint=checkpoint,
             new_checkpoint=page[-1].entry_id,
             group="",
-            entry_ids=(),
         )
 
     def _check(self, outcome: Outcome) -> None:

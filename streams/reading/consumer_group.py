@@ -15,9 +15,9 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from everfold.streams.appending.log import Log
-from everfold.streams.closing import close
 from everfold.streams.connections.replies import GroupExists
 from everfold.streams.events.record import NO_ENTRY, Recorded, recorded
+from everfold.streams.reading.blocking_connection import BlockingConnection
 from everfold.streams.redis.pages import PAGE_BYTES, Entries, count_entries
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.script import Script
@@ -54,9 +54,7 @@ class ConsumerGroup:
         self._block_ms = int(block_s * 1000)
         self._read_to: dict[int, str] = {}
         """Partition -> the last entry that was read as a new one, as far as it is known."""
-        self._blocking: Redis | None = None
-        self._blocking_at = ("", -1)
-        """The node of that connection, and the `version` by which it was chosen."""
+        self._blocking = BlockingConnection(log, group, block_s)
 
     async def create(self, partition: int, after: str = NO_ENTRY) -> None:
         """Make the group in a partition, to read what follows the entry `after`.
@@ -79,19 +77,8 @@ class ConsumerGroup:
             return ready
         # Nobody knows how large it will be what comes: one entry, then what fits beside it.
         block = ("BLOCK", self._block_ms)
-        redis = await self._blocking_for(partition)
+        redis = await self._blocking.of(partition)
         return await self._and_more(partition, await self._read(redis, partition, 1, *block), most)
-
-    async def _blocking_for(self, partition: int) -> Redis:
-        """Return a connection of its own to the primary that has this partition now."""
-        redis, key = self._log.redis, self._log.keys.log(partition)
-        place = (redis.node_of(key), redis.version)
-        if self._blocking is None or place != self._blocking_at:
-            await self.aclose()
-            name = f"everfold:{self._log.actor}:{self.group}"
-            self._blocking = redis.blocking(key, name=name, block_s=self._block_ms / 1000)
-            self._blocking_at = place
-        return self._blocking
 
     async def read_ready(self, partition: int, most: int = BATCH) -> list[Recorded]:
         """Return what no consumer of the group has seen, without waiting: as `read_new`, but on
@@ -178,6 +165,4 @@ class ConsumerGroup:
 
     async def aclose(self) -> None:
         """Close the connection; what is pending stays pending."""
-        if self._blocking is not None:
-            await close(self._blocking)
-        self._blocking = None
+        await self._blocking.aclose()

@@ -74,9 +74,9 @@ COMMANDS: dict[Role, tuple[str, ...]] = {
     "projector": (
         *(*CONNECTED, "del", "eval", "evalsha", "exists", "get", "hdel", "hexists", "hincrby"),
         *("hscan", "hset", "hsetnx", "hstrlen", "pexpire", "pexpireat", "rename", "type"),
-        *("unlink", "xack", "xautoclaim"),
+        *("unlink", "xautoclaim"),
         *("xgroup|create", "xgroup|delconsumer", "xgroup|setid", "xinfo|consumers"),
-        *("xinfo|groups", "xlen", "xpending", "xrange", "xreadgroup", "xtrim", "zadd"),
+        *("xinfo|groups", "xlen", "xpending", "xrange", "xread", "xtrim", "zadd"),
         *("zcard", "zrange", "zrangebyscore", "zrem", "zremrangebyscore", "zscan", "zscore"),
     ),
     "consumer": (

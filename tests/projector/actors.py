@@ -53,8 +53,9 @@ class Owner:
     async def read(self, most: int) -> None:
         """Be given entries, and stall before anything comes of them."""
         if self._is_ready and not self._held:
-            group = self._projector._group
-            self._held = await self._try(group.read_ready(PARTITION, most)) or ()
+            projector = self._projector
+            read = projector._reader.read_ready(projector._checkpoint, most)
+            self._held = await self._try(read) or ()
 
     async def commit(self) -> None:
         held, self._held = self._held, ()
@@ -84,7 +85,7 @@ class Owner:
             return None
 
     async def aclose(self) -> None:
-        await self._projector._group.aclose()
+        await self._projector._reader.aclose()
 
 
 class Writer:

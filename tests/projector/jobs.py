@@ -17,10 +17,10 @@ from everfold.projector.reading.lag import lag
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.events.event import Progressed, Started, Submitting, Succeeded
-from everfold.streams.events.record import Recorded
+from everfold.streams.events.record import NO_ENTRY, Recorded
 from everfold.streams.leases.producer import Producer
 from everfold.streams.reading.consumer_group import ConsumerGroup
-from everfold.streams.reading.reader import job_events
+from everfold.streams.reading.reader import job_events, partition_page
 from everfold.streams.redis.keys import PROJECTOR_GROUP
 from everfold.streams.redis.redis_errors import command, read_hash
 from tests.support.wait import eventually
@@ -101,8 +101,9 @@ async def owner_of(log: Log, partition: int = 0, lease_s: float = 5) -> Member:
 
 
 async def read_all(log: Log, group: ConsumerGroup, partition: int = 0) -> list[Recorded]:
+    """Make the group, and read without it, as a projector does."""
     await group.create(partition)
-    return await group.read_new(partition)
+    return await partition_page(log, partition, NO_ENTRY)
 
 
 async def caught_up(log: Log) -> bool:
@@ -110,7 +111,7 @@ async def caught_up(log: Log) -> bool:
 
 
 async def nothing_pending(log: Log, group: str = PROJECTOR_GROUP) -> bool:
-    """Say whether every entry was given to a consumer of the group and acknowledged."""
+    """Say whether the group is at the end of every partition, and nothing of it is pending."""
     for partition in range(log.keys.partitions):
         key = log.keys.log(partition)
         rows = cast("list[list[bytes]]", await command(log.redis, "XINFO GROUPS", key))

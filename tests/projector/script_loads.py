@@ -25,6 +25,7 @@ from everfold.projector.subscribing.held import Held
 from everfold.streams.appending.log import Log
 from everfold.streams.connections.connection import Argument
 from everfold.streams.events.record import NO_ENTRY
+from everfold.streams.reading.reader import partition_events
 from everfold.streams.redis.keys import PROJECTOR_GROUP
 from everfold.streams.redis.partition_keys import JobsKeys
 from everfold.streams.redis.redis_errors import command, commands
@@ -45,6 +46,13 @@ async def _read_by(log: Log, group: str, owner: str) -> list[str]:
     ask = ("XREADGROUP", "GROUP", group, owner, "STREAMS", key, ">")
     rows = cast("list[list[list[list[bytes]]]]", await command(log.redis, *ask))
     return [row[0].decode() for row in rows[0][1]]
+
+
+async def _entry_ids(log: Log, group: str) -> list[str]:
+    """Make MANY jobs, and a group that was given nothing; return the entry ids."""
+    await add_jobs(log, MANY, "waiting")
+    await command(log.redis, "XGROUP CREATE", log.keys.log(0), group, "0")
+    return [record.entry_id async for record in partition_events(log, 0)]
 
 
 async def _fill(log: Log, key: str) -> None:
@@ -71,7 +79,7 @@ async def acknowledge(log: Log) -> None:
 
 async def commit_a_batch(log: Log) -> None:
     owner, keys = await owner_of(log), log.keys.jobs(0)
-    entry_ids = await _read_by(log, PROJECTOR_GROUP, owner.token)
+    entry_ids = await _entry_ids(log, PROJECTOR_GROUP)
     await _fill(log, keys.parked())
     jobs = [Job(job_id=f"j{n}", seq=1, updated_at_ms=2**41) for n in range(BATCH)]
     batch = FoldedBatch(
@@ -85,7 +93,6 @@ async def commit_a_batch(log: Log) -> None:
         expected_checkpoint=NO_ENTRY,
         new_checkpoint=entry_ids[-1],
         group=PROJECTOR_GROUP,
-        entry_ids=entry_ids,
     )
     done = await commit_jobs(log, 0, keys, request=request, config=ProjectorConfig(), batch=batch)
     assert isinstance(done, Committed)
@@ -96,7 +103,7 @@ async def commit_custom_states(log: Log) -> None:
     keys = COUNTS.keys(log.keys, 0)
     member = Member(log, COUNTS.name, "test", 5)
     await member.acquire(keys.projector())
-    entry_ids = await _read_by(log, COUNTS.group, member.token)
+    entry_ids = await _entry_ids(log, COUNTS.group)
     fold = COUNTS.partition_fold(log, 0)
     assert isinstance(fold, CustomFold)
     request = CommitRequest(
@@ -104,7 +111,6 @@ async def commit_custom_states(log: Log) -> None:
         expected_checkpoint=NO_ENTRY,
         new_checkpoint=entry_ids[-1],
         group=COUNTS.group,
-        entry_ids=entry_ids,
     )
     changed: dict[str, Count | None] = {f"j{number}": None for number in range(MANY)}
     changed |= {f"k{number}": Count(1) for number in range(MANY)}

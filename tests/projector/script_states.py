@@ -26,6 +26,7 @@ from everfold.projector.subscribing.held import Held
 from everfold.projector.subscribing.subscription import Subscription
 from everfold.streams.appending.log import Log
 from everfold.streams.events.record import NO_ENTRY, Recorded
+from everfold.streams.reading.reader import partition_page
 from everfold.streams.redis.keys import PROJECTOR_GROUP
 from everfold.streams.redis.partition_keys import JobsKeys
 from everfold.streams.redis.redis_errors import command
@@ -75,9 +76,17 @@ async def read_by_owner(log: Log, group: str, owner: str) -> list[str]:
     return [row[0].decode() for row in rows[0][1]]  # type: ignore[index]
 
 
+async def entry_ids_of_two(log: Log, group: str) -> list[str]:
+    """Submit two jobs, and make a group that was given nothing; return the entry ids."""
+    for name in ("a", "b"):
+        await log.submit(GRAPH, job_id=name)
+    await command(log.redis, "XGROUP CREATE", log.keys.log(0), group, "0")
+    return [record.entry_id for record in await partition_page(log, 0, NO_ENTRY)]
+
+
 async def commit_states_of_jobs(log: Log) -> object:
     owner = await owner_of(log)
-    entry_ids = await read_by_owner(log, PROJECTOR_GROUP, owner.token)
+    entry_ids = await entry_ids_of_two(log, PROJECTOR_GROUP)
     now_ms = int(time.time() * 1000)
     config = ProjectorConfig()
     ended = Job(job_id="b", seq=2, status="succeeded", updated_at_ms=now_ms)
@@ -98,7 +107,6 @@ async def commit_states_of_jobs(log: Log) -> object:
         expected_checkpoint=NO_ENTRY,
         new_checkpoint=entry_ids[-1],
         group=PROJECTOR_GROUP,
-        entry_ids=entry_ids,
     )
     return await commit_jobs(log, 0, keys, request=request, config=config, batch=batch)
 
@@ -130,7 +138,6 @@ async def commit_custom_states(log: Log) -> object:
         expected_checkpoint=NO_ENTRY,
         new_checkpoint=batch[-1].entry_id,
         group=COUNTS.group,
-        entry_ids=[record.entry_id for record in batch],
     )
     return await fold.commit(batch, request)
 

@@ -57,7 +57,6 @@ async def try_commit(
         expected_checkpoint=checkpoint,
         new_checkpoint=entry_ids[-1],
         group=PROJECTOR_GROUP,
-        entry_ids=entry_ids,
     )
     batch = FoldedBatch(changes=changes, events=len(records))
     config = config or ProjectorConfig()
@@ -93,7 +92,8 @@ async def test_a_refused_commit_writes_nothing_and_says_why(log: Log) -> None:
         await thief.read_new(0)
         assert await try_commit(log, owner.token, records) == PendingElsewhere("thief")
         assert await is_gone(log, job_id)
-        await group.take_over_pending(0)
+        gone = (log.keys.log(0), PROJECTOR_GROUP, "thief")
+        await command(log.redis, "XGROUP DELCONSUMER", *gone)
         assert await try_commit(log, owner.token, records) == Committed()
 
 

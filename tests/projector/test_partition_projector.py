@@ -18,6 +18,7 @@ from everfold.streams.events.event import CancelRequested, Event, Started
 from everfold.streams.events.record import NO_ENTRY, Recorded
 from everfold.streams.leases.producer import Producer
 from everfold.streams.reading.reader import job_events
+from everfold.streams.reading.readers import group_positions
 from everfold.streams.redis.keys import PROJECTOR_GROUP
 from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.server import server_info
@@ -232,6 +233,43 @@ async def test_entries_that_went_with_a_deleted_consumer_are_delivered_again(log
     await command(log.redis, "XGROUP DELCONSUMER", key, PROJECTOR_GROUP, "careless")
     async with projecting(log):
         await assert_projected(log, [first, second])
+
+
+async def test_the_group_is_where_the_checkpoint_is_and_nothing_is_pending(log: Log) -> None:
+    """Nothing is given out before it is folded: a trim takes only what was committed."""
+    async with projecting(log):
+        await make_jobs(log, 12)
+        await work(log)
+        await eventually(lambda: caught_up(log))
+    for found in await lag(log):
+        key, group = log.keys.log(found.partition), PROJECTOR_GROUP
+        assert (await group_positions(log, found.partition))[group] == found.checkpoint
+        assert await command(log.redis, "XPENDING", key, group) == [0, None, None, None]
+
+
+async def test_what_an_earlier_version_was_given_and_has_not_committed_is_folded(
+    log: Log,
+) -> None:
+    jobs = [await one_job_in_partition(log, 0) for _ in range(3)]
+    async with consuming(log, "earlier") as group:
+        await group.create(0)
+        await group.read_new(0)
+    async with projecting(log):
+        await assert_projected(log, jobs)
+        await eventually(lambda: nothing_pending(log))
+
+
+async def test_an_idle_projector_sees_that_the_server_has_gone_back(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partition_module, "BLOCK_S", 0.1)
+    async with projecting(log):
+        job_id = await one_job_in_partition(log, 0)
+        await assert_projected(log, [job_id])
+        await command(log.redis, "DEL", log.keys.job(job_id))
+        await command(log.redis, "HSET", log.keys.projector(0), "checkpoint", NO_ENTRY)
+        await eventually(lambda: caught_up(log))
+        await assert_projected(log, [job_id])
 
 
 async def test_consumers_of_dead_processes_are_forgotten_but_none_that_holds_entries(
