@@ -31,6 +31,7 @@ collect_ignore = [] if find_spec("playwright") else ["browser"]
 
 SESSION_SERVER, OWN_SERVERS = "redis_server", {"own_server", "own_cluster", "own_sentinels"}
 """The fixtures that start servers. What a test starts itself is the same on a session's group."""
+LAYOUT = "EVERFOLD_TEST_LAYOUT"
 CHOICE = pytest.StashKey[ServerChoice]()
 
 
@@ -65,10 +66,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if asking.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("server")
-    if _choice(config).kind in GROUPS:
-        alone = [item for item in items if any(item.iter_markers("one_server"))]
-        config.hook.pytest_deselected(items=alone)
-        items[:] = [item for item in items if item not in alone]
+    kind, elsewhere = _choice(config).kind, set[str]()
+    if kind in GROUPS:
+        elsewhere.add("one_server")
+    if kind == "cluster" or os.environ.get(LAYOUT) == "spread":
+        elsewhere.add("shared_layout")
+    left_out = [item for item in items if elsewhere & {mark.name for mark in item.iter_markers()}]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     items.sort(key=lambda item: not any(item.iter_markers("long")))
 
 
@@ -91,7 +97,7 @@ def layout() -> Iterator[None]:
     """With EVERFOLD_TEST_LAYOUT=spread, keys are laid out as on a cluster by whatever this process
     opens: the same tests on one server say that scripts and callers know both layouts."""
     with pytest.MonkeyPatch.context() as patch:
-        if os.environ.get("EVERFOLD_TEST_LAYOUT") == "spread":
+        if os.environ.get(LAYOUT) == "spread":
             patch.setattr(log_module, "chosen_layout", lambda _, __: True)
         yield
 

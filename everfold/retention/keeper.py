@@ -23,6 +23,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.archiver import Archiver
 from everfold.streams.border.logger import get_logger
+from everfold.streams.connections.pipelining import PipeliningRedis
 from everfold.streams.errors import EverfoldError
 from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.redis.redis_errors import command, read_hash
@@ -135,8 +136,8 @@ class LogKeeper:
         if acquired is not None and acquired.is_new:
             await self._note()
 
-    async def _memory(self) -> Memory | None:
-        found = read_memory(await server_info(self._log.redis, "memory"))
+    async def _memory(self, server: PipeliningRedis) -> Memory | None:
+        found = read_memory(await server_info(server, "memory"))
         if found is None and not self._is_blind:
             logger.warning("memory_unseen share=%s why=%r", self._keep.share, UNSEEN)
         self._is_blind = found is None
@@ -155,6 +156,8 @@ class LogKeeper:
                 self._warn(found)
             if before != self._held_by:
                 await self._note()
+            if found.error is not None:
+                raise found.error  # what the others had to trim is trimmed
             if not found.is_pressed or not found.events:
                 return
 

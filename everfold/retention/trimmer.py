@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
 
 from msgspec import Struct
 
 from everfold.erasing.steps import erase_state, forget_graph
 from everfold.retention.keep import Keep, Memory, Pressure, pressure
 from everfold.streams.appending.log import Log
+from everfold.streams.connections.pipelining import PipeliningRedis
+from everfold.streams.errors import EverfoldError, Unavailable
 from everfold.streams.events.event import Submitted
 from everfold.streams.events.record import entry_order, entry_time_ms, recorded
-from everfold.streams.reading.reader import first_entry_id, first_entry_ids
+from everfold.streams.reading.reader import first_entry_id
 from everfold.streams.redis.each import each
 from everfold.streams.redis.pages import Entries
 from everfold.streams.redis.redis_errors import commands
@@ -35,7 +39,8 @@ PAGES = 100
 AT_ONCE = 8
 """Partitions of which pages are trimmed at once, those with the oldest events."""
 
-ReadMemory = Callable[[], Awaitable[Memory | None]]
+ReadMemory = Callable[[PipeliningRedis], Awaitable[Memory | None]]
+"""Returns the memory of one server."""
 
 
 class Trimmed(Struct, frozen=True):
@@ -50,6 +55,8 @@ class Trimmed(Struct, frozen=True):
     """More memory is used than may be, still."""
     waits: bool = False
     """Nothing but the age of events is to be waited for."""
+    error: EverfoldError | None = None
+    """Why a server of a cluster could not be looked at, where others could."""
 
 
 class Trimmer:
@@ -89,13 +96,45 @@ class Trimmer:
         )
 
     async def trim_for_memory(self) -> Trimmed:
-        """Trim the oldest events while the log uses more memory than it may. Raises as above."""
-        memory = await self._read_memory()
+        """Trim the oldest events of each server while its log uses more memory than it may.
+
+        Raises as above where no server answers.
+        """
+        outcomes = await asyncio.gather(
+            *(self._trim_server(*one) for one in self._servers().items()), return_exceptions=True
+        )
+        each = [one for one in outcomes if isinstance(one, Trimmed)]
+        errors = [one for one in outcomes if isinstance(one, BaseException)]
+        others = [one for one in errors if not isinstance(one, EverfoldError)]
+        if others or (errors and not each):
+            raise (others or errors)[0]
+        return Trimmed(
+            sum(one.events for one in each),
+            sum(one.freed_bytes for one in each),
+            ", ".join(sorted({one.held_by for one in each if one.held_by})),
+            any(one.is_pressed for one in each),
+            any(one.waits for one in each),
+            next((one for one in errors if isinstance(one, EverfoldError)), None),
+        )
+
+    def _servers(self) -> dict[PipeliningRedis, list[int]]:
+        """Return the partitions of each server; those that nobody has now are left out."""
+        found: dict[PipeliningRedis, list[int]] = {}
+        for partition in range(self._log.keys.partitions):
+            with suppress(Unavailable):
+                server = self._log.redis.at(self._log.keys.log(partition))
+                found.setdefault(server, []).append(partition)
+        return found
+
+    async def _trim_server(self, server: PipeliningRedis, partitions: list[int]) -> Trimmed:
+        memory = await self._read_memory(server)
         wanted = pressure(self._keep, memory)
         if wanted is None or memory is None:
             return Trimmed()
         events, held, now = 0, dict[int, str](), memory
-        firsts, bounds = await first_entry_ids(self._log), dict[int, TrimBound]()
+        outcomes = await each(self._log, partial(first_entry_id, self._log), partitions)
+        outcomes.all()
+        firsts, bounds = {p: f for p, f in outcomes.values.items() if f}, dict[int, TrimBound]()
         for _ in range(PAGES):
             left = sorted(firsts.keys() - held.keys(), key=lambda p: entry_order(firsts[p]))
             if not left or now.used <= wanted.down_to:
@@ -108,7 +147,7 @@ class Trimmer:
                 if found.held_by:
                     held[found.partition] = found.held_by
                 firsts[found.partition] = last or firsts[found.partition]
-            now = await self._read_memory() or now
+            now = await self._read_memory(server) or now
         is_pressed = now.used > wanted.down_to and pressure(self._keep, now) is not None
         freed = max(0, memory.used - now.used)
         holds, waits = _what_holds(held) if is_pressed else "", RETENTION in held.values()

@@ -22,6 +22,7 @@ from everfold.streams.errors import (
     Unavailable,
     WrongKeyType,
 )
+from everfold.streams.nodes.tags import plain_tags, spread_tags
 from everfold.streams.redis.redis_errors import command, read_hash
 from tests.support.server_choice import ServerChoice
 from tests.support.servers import StartServer, own_server
@@ -67,13 +68,14 @@ async def test_a_new_namespace_has_24_partitions_and_says_their_tags(
 ) -> None:
     async with Log.open(redis_url, namespace=namespace) as log:
         assert log.keys.partitions == 24
-        assert log.keys.meta() == f"{namespace}:meta"
+        root = f"{{{namespace}}}" if log.keys.is_spread else namespace
+        assert log.keys.meta() == f"{root}:meta"
         stored = await read_hash(log.redis, log.keys.meta())
         tags = msgspec.json.decode(stored[b"tags"], type=list[str])
         assert [f"{{{tag}}}" for tag in tags] == [log.keys.tag(p) for p in range(24)]
 
 
-@pytest.mark.one_server
+@pytest.mark.shared_layout
 async def test_a_namespace_without_tags_is_opened_as_it_was(redis_url: str, namespace: str) -> None:
     await _hset(redis_url, f"{namespace}:meta", "partitions", "8", "schema", "2", "generation", "g")
     async with Log.open(redis_url, namespace=namespace) as log:
@@ -179,12 +181,19 @@ async def test_a_namespace_that_was_lost_is_made_again_as_it_was(
 
 async def test_a_namespace_that_was_made_anew_is_noticed(redis_url: str, namespace: str) -> None:
     async with Log.open(redis_url, namespace=namespace, partitions=3) as log:
-        for field, value in (("partitions", "4"), ("generation", "x"), ("generation", b"\xff")):
-            before = await read_hash(log.redis, log.keys.meta())
-            await command(log.redis, "HSET", log.keys.meta(), field, value)
+        before = await read_hash(log.redis, log.keys.meta())
+        tags = spread_tags(namespace, 4) if log.keys.is_spread else plain_tags(namespace, 4)
+        for change in (
+            {"partitions": "4", "tags": msgspec.json.encode(tags)},
+            {"generation": "x"},
+            {"generation": b"\xff"},
+        ):
+            for field, value in change.items():
+                await command(log.redis, "HSET", log.keys.meta(), field, value)
             with pytest.raises(NamespaceMadeAnew):
                 await log.check_level()
-            await command(log.redis, "HSET", log.keys.meta(), field, before[field.encode()])
+            for field in change:
+                await command(log.redis, "HSET", log.keys.meta(), field, before[field.encode()])
         await log.check_level()
 
 

@@ -23,7 +23,8 @@ from everfold.streams.redis.namespace import OpenedNamespace
 from everfold.streams.redis.server import connect
 from tests.support.fault_proxy import FaultProxy
 
-_TAG = re.compile(rb"\{[^}]*:(\d+)\}")
+_TAG = re.compile(rb"\{[^}]*:(\d+)(?:\.\d+)?\}")
+"""In either layout."""
 
 
 class SplitRedis(LedgerRedis):
