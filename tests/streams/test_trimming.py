@@ -275,6 +275,7 @@ async def calls(log: Log) -> int:
     return sum(int(found) for found in re.findall(r"calls=(\d+)", text.decode()))
 
 
+@pytest.mark.one_server  # Sentinels and the other nodes of a cluster send commands, too
 async def test_a_trim_reads_as_much_beside_many_open_jobs_as_beside_some(
     log: Log, redis_url: str, namespace: str
 ) -> None:

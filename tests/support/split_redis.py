@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 
 from redis.asyncio import Redis
 
+from everfold.streams.appending import log as log_module
 from everfold.streams.appending.log import Log
 from everfold.streams.connections.change import ChangeCount
 from everfold.streams.connections.client import LedgerRedis
@@ -101,7 +102,8 @@ async def split_log(
     nodes = [connect(at, name=name, timeout_s=timeout_s) for at in (url, proxy.url)]
     redis = SplitRedis(nodes[0], nodes[1], behind)
     try:
-        opened = await OpenedNamespace.open(redis, namespace, partitions, creates=True)
+        spread = log_module.chosen_layout(redis, None)  # type: ignore[attr-defined]  # patched there
+        opened = await OpenedNamespace.open(redis, namespace, partitions, True, spread)
         yield Log(url, redis, opened, actor)
     finally:
         await redis.aclose()
