@@ -50,7 +50,7 @@ async def test_never_do_more_jobs_run_than_may_whoever_claims(
     await set_limit(log, Limit("running", "user", "*", 3))
     await set_limit(log, Limit("running", "kind", "video", 4))
     jobs: dict[str, tuple[str, str]] = {}
-    for _ in range(60):
+    for _ in range(40):
         user, kind = random.choice("ab"), random.choice(("video", ""))
         job_id = (await log.submit(GRAPH, user=user, kind=kind)).job_id
         jobs[job_id] = (f"user {user}", f"kind {kind}")
