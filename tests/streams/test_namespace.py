@@ -183,11 +183,12 @@ async def test_a_namespace_that_was_made_anew_is_noticed(redis_url: str, namespa
     async with Log.open(redis_url, namespace=namespace, partitions=3) as log:
         before = await read_hash(log.redis, log.keys.meta())
         tags = spread_tags(namespace, 4) if log.keys.is_spread else plain_tags(namespace, 4)
-        for change in (
+        changes: list[dict[str, str | bytes]] = [
             {"partitions": "4", "tags": msgspec.json.encode(tags)},
             {"generation": "x"},
             {"generation": b"\xff"},
-        ):
+        ]
+        for change in changes:
             for field, value in change.items():
                 await command(log.redis, "HSET", log.keys.meta(), field, value)
             with pytest.raises(NamespaceMadeAnew):
