@@ -77,6 +77,16 @@ slow: $(DEV) ## Run the slow tests in full length: leases of 10 s, more rounds a
 browser: $(BROWSER) ## See the console, and ComfyUI's own web front end, work in Chromium.
 	EVERFOLD_FRONT_END=$(FRONT_END) EVERFOLD_AXE=$(AXE)/axe_playwright_python/axe.min.js $(BIN)/pytest -m browser tests/browser --durations 10 $(ARGS)
 
+PICTURES = $(VENV)-pictures
+IN_DOCUMENTS = board-usual-light jobs-usual-light running-usual-dark made-usual-light then-usual-dark \
+	backends-usual-light board-narrow-dark running-narrow-light
+
+.PHONY: pictures
+pictures: $(BROWSER) ## Take the pictures of the console that the documents show.
+	rm -rf $(PICTURES) && mkdir -p $(PICTURES) docs/console
+	EVERFOLD_SCREENSHOTS=$(PICTURES) $(BIN)/pytest -m browser tests/browser/console/test_pictures.py
+	cp $(IN_DOCUMENTS:%=$(PICTURES)/%.webp) docs/console
+
 CONSOLE = $(CURDIR)/everfold/web/console
 # A copy, because libraries beside the sources would go into the wheel.
 BUILD_OF_CONSOLE = $(VENV)-console

@@ -23,7 +23,11 @@ __all__ = ["site"]
 
 
 @pytest.fixture
-async def farm(everfold: Everfold, stack: Stack, tmp_path: Path) -> Farm:
+async def farm(
+    everfold: Everfold, stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Farm:
+    # Else doctor finds that commands would look for files elsewhere.
+    monkeypatch.setenv("EVERFOLD_ASSETS", str(tmp_path / "assets"))
     return await live_in(everfold, stack, tmp_path)
 
 

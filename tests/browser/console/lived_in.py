@@ -14,16 +14,18 @@ from everfold.projector.subscribing.subscription import Subscription
 from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.archiver import Archiver
 from tests.support.programs import Program
-from tests.support.stack import Comfy, Stack, sleeper
+from tests.support.stack import Stack, sleeper
 
 GRAPH = Path(__file__).parents[2] / "data" / "workflows" / "default_graph.json"
+
+NAMES = ("studio-a", "studio-b")
+"""What people call its two servers."""
 
 
 class Farm(NamedTuple):
     """What runs there, and the ids of its jobs."""
 
     runners: list[Program]
-    comfy: Comfy
     made: str
     """A job that has made a picture."""
     failed: str
@@ -55,9 +57,12 @@ def failing(message: str) -> dict[str, object]:
 
 async def live_in(everfold: Everfold, stack: Stack, folder: Path) -> Farm:
     """Start the farm and let it come to a state in which all screens have something to show."""
-    comfy = await stack.comfy()
+    servers = [await stack.comfy(), await stack.comfy()]
+    titles = {comfy.url: name for comfy, name in zip(servers, NAMES, strict=True)}
+    assets = everfold.assets.url
     runners = [
-        await stack.runner(comfy, assets=everfold.assets.url, thumbnails=True) for _ in range(2)
+        await stack.runner(*servers, titles=titles, assets=assets, thumbnails=True)
+        for _ in range(2)
     ]
     await stack.projector()
     await admin.create(everfold.log, Subscription("mail"))
@@ -76,4 +81,4 @@ async def live_in(everfold: Everfold, stack: Stack, folder: Path) -> Farm:
     await stack.until_progress(runs, 0.001)
     # No runner serves this queue.
     waits = (await everfold.submit(picture(9), user="ada", queue="night")).job_id
-    return Farm(runners, comfy, made[0], failed, waits, runs)
+    return Farm(runners, made[0], failed, waits, runs)

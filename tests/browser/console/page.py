@@ -69,7 +69,8 @@ class Console:
         """Wait until the stream stands and nothing is being read."""
         await self.page.locator(".connection.live").wait_for()
         await self.page.wait_for_function(
-            "() => document.querySelector('main h1') && !document.querySelector('p.waiting')"
+            "() => document.querySelector('main :is(h1, .empty)')"
+            " && !document.querySelector('p.waiting')"
         )
 
     async def press(self, *keys: str) -> None:

@@ -1,14 +1,17 @@
 """Each screen at each width and in both schemes: nothing lies beside the window.
 
-EVERFOLD_SCREENSHOTS names a folder that keeps a picture of each.
+EVERFOLD_SCREENSHOTS names a folder that keeps a picture of each; `make pictures` takes those that
+the documents show.
 """
 
 from __future__ import annotations
 
 import os
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from playwright.async_api import Browser
 
 from tests.browser.console.lived_in import Farm
@@ -17,12 +20,23 @@ from tests.web.site import Site
 
 pytestmark = [pytest.mark.anyio, pytest.mark.browser, pytest.mark.timeout(300)]
 
+HIGHEST = 2_600
+"""Pixels of a picture; a page may be longer."""
+
 SIZES = {"narrow": NARROW, "usual": USUAL, "large": LARGE}
 
 
 async def photograph(console: Console, name: str) -> None:
-    if folder := os.environ.get("EVERFOLD_SCREENSHOTS"):
-        await console.page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+    folder = os.environ.get("EVERFOLD_SCREENSHOTS")
+    if not folder:
+        return
+    images = console.page.locator("img[loading=lazy]")
+    await images.evaluate_all("all => all.forEach((one) => { one.loading = 'eager' })")
+    await console.page.wait_for_function("() => [...document.images].every((one) => one.complete)")
+    taken = Image.open(BytesIO(await console.page.screenshot(full_page=True)))
+    taken.crop((0, 0, taken.width, min(taken.height, HIGHEST))).save(
+        Path(folder) / f"{name}.webp", quality=80, method=6
+    )
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

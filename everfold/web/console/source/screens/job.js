@@ -51,12 +51,12 @@ function States({ id, last }) {
       <input type="range" min="1" max=${last} value=${seq} onInput=${(event) => set(+event.target.value)} /></label>
     ${after ? html`<div class="scroll" tabindex="0" role="region" aria-label="Changes"><table class="changes"><thead><tr><th scope="col">field</th><th scope="col">before</th><th scope="col">after</th></tr></thead><tbody>
       ${changed.map((name) => html`<tr key=${name}><th scope="row">${name}</th><td data-name="before"><del>${shown(before[name])}</del></td><td data-name="after"><ins>${shown(after[name])}</ins></td></tr>`)}</tbody></table></div>
-      <details><summary>the whole state</summary><pre>${JSON.stringify(after, null, 2)}</pre></details>` : html`<p class="waiting">Reading …</p>`}`;
+      <details><summary>the whole state</summary><pre tabindex="0">${JSON.stringify(after, null, 2)}</pre></details>` : html`<p class="waiting">Reading …</p>`}`;
 }
 
 function Events({ events }) {
   return html`<ol class="events">${events.map((one) => html`<li key=${one.entry_id}><details><summary><${Time} ms=${one.time_ms} /> <b>${one.event.type?.replace("job.", "") ?? "unreadable"}</b>${" "}
-    <small>${one.event.actor ?? ""} · event ${one.seq} · epoch ${one.epoch}</small></summary><pre>${JSON.stringify(one.event, null, 2)}</pre></details></li>`)}</ol>`;
+    <small>${one.event.actor ?? ""} · event ${one.seq} · epoch ${one.epoch}</small></summary><pre tabindex="0">${JSON.stringify(one.event, null, 2)}</pre></details></li>`)}</ol>`;
 }
 
 function Proof({ id }) {
@@ -104,7 +104,7 @@ export function Job({ id }) {
       ${made.map((file) => html`<${Picture} key=${file.index} file=${file} />`)}
       ${!made.length && !live.preview && html`<p class="none">${OPEN.has(job.status) ? "No pictures yet." : "It made no files."}</p>`}</div>
     <div class="panels">
-      <${Panel} title="Story"><${Loaded} of=${story}>${({ lines }) => html`<ol class="story">${lines.map((one) => html`<li key=${one.seq} class=${one.mark || null}><${Time} ms=${one.time_ms} /> ${one.sentence}</li>`)}</ol>`}<//><//>
+      <${Panel} title="Story"><${Loaded} of=${story}>${({ lines }) => html`<ol class="story" tabindex="0" aria-label="Story">${lines.map((one) => html`<li key=${one.seq} class=${one.mark || null}><${Time} ms=${one.time_ms} /> ${one.sentence}</li>`)}</ol>`}<//><//>
       <${Panel} title="Facts"><dl class="pairs">${FACTS.filter(([name]) => job[name]).map(([name, word]) => html`<dt>${word}</dt><dd>${job[name]}</dd>`)}
         ${job.rerun_of && html`<dt>run again of</dt><dd><${JobLink} id=${job.rerun_of} /></dd>`}
         ${["submitted", "claimed", "started", "ended"].map((word) => job[`${word}_at_ms`] ? html`<dt>${word}</dt><dd><${Time} ms=${job[`${word}_at_ms`]} /></dd>` : "")}
