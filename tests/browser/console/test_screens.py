@@ -83,8 +83,12 @@ async def test_a_tab_that_nobody_touches_asks_nothing_but_its_stream(
     await console.is_clean()
 
 
-async def test_a_running_job_moves_without_being_read_again(console: Console, farm: Farm) -> None:
-    await console.see()
+@pytest.mark.parametrize("screen", ["board", "job"])
+async def test_a_running_job_moves_without_being_read_again(
+    console: Console, farm: Farm, screen: str
+) -> None:
+    await console.see(f"jobs/{farm.runs}" if screen == "job" else "")
+    await console.requests_end()
     bar = console.page.locator(".run .bar").first
 
     async def part() -> float:

@@ -33,10 +33,11 @@ function changes(before, after) {
   return [...names].filter((name) => JSON.stringify(before[name]) !== JSON.stringify(after[name]));
 }
 
-function States({ id, last }) {
+// Rule: it follows a job that has ended only; one that runs would be read again at each event.
+function States({ id, last, isOpen }) {
   const [seq, set] = useState(last);
   const [states, keep] = useState({});
-  useEffect(() => set((now) => (now >= last - 1 ? last : now)), [last]);
+  useEffect(() => { if (!isOpen) set(last); }, [last, isOpen]);
   useEffect(() => {
     for (const one of [seq - 1, seq]) {
       if (one < 1 || states[one]) continue;
@@ -90,14 +91,16 @@ const FACTS = [["queue", "queue"], ["priority", "priority"], ["user", "user"], [
 export function Job({ id }) {
   const [events, live] = useEvents(id);
   const last = events.length ? events[events.length - 1].seq : 0;
+  // Progress comes by the stream: the job is read again when something else has happened to it.
+  const turn = events.findLast((one) => one.event.type !== "job.progressed")?.seq ?? 0;
   const path = `jobs/${encodeURIComponent(id)}`;
-  const job = useLoaded((signal) => ask(path, { signal }), [id, last]);
+  const job = useLoaded((signal) => ask(path, { signal }), [id, turn]);
   const files = useLoaded((signal) => ask(`${path}/files`, { signal }), [id, job.value?.status, Object.keys(job.value?.outputs ?? {}).length]);
-  const story = useLoaded((signal) => ask(`${path}/story`, { signal }), [id, last]);
+  const story = useLoaded((signal) => ask(`${path}/story`, { signal }), [id, turn]);
   const graph = useLoaded((signal) => ask(`${path}/graph`, { signal }), [id]);
   return html`<${Loaded} of=${job}>${(job) => {
     const made = files.value?.files ?? [];
-    return html`<div class="title"><h1><span class="id">${job.job_id}</span> <${Status} status=${job.status} reason=${job.reason} /> <${Proof} id=${id} key=${job.seq} /></h1><${Verbs} job=${job} again=${job.again} /></div>
+    return html`<div class="title"><h1><span class="id">${job.job_id}</span> <${Status} status=${job.status} reason=${job.reason} /> ${!OPEN.has(job.status) && html`<${Proof} id=${id} key=${job.seq} />`}</h1><${Verbs} job=${job} again=${job.again} /></div>
     ${job.error && html`<div class="failed"><strong>${job.error.code}</strong><p>${job.error.message}</p>${job.error.node && html`<small>node ${job.error.node} · ${job.error.node_class}</small>`}</div>`}
     ${job.status === "running" && html`<p class="run"><${Bar} part=${live.progress ?? job.progress} label="progress" /> ${live.node_class || job.node_class} ${job.left_s ? `· ${span(job.left_s)} left` : ""}</p>`}
     <div class="gallery">${live.preview && OPEN.has(job.status) && html`<figure class="picture"><img src=${live.preview} alt="newest preview" /><figcaption>preview</figcaption></figure>`}
@@ -111,7 +114,7 @@ export function Job({ id }) {
         ${Object.entries(job.metadata).map(([name, value]) => html`<dt>${name}</dt><dd>${typeof value === "object" ? JSON.stringify(value) : String(value)}</dd>`)}</dl><//>
       <${Panel} title="Who held it" wide><${Loaded} of=${story}>${({ stretches }) => html`<${Gantt} stretches=${stretches} job=${job} />`}<//><//>
       <${Panel} title="Graph" wide><${Loaded} of=${graph}>${(found) => html`<${Graph} graph=${found} job=${{ ...job, ...live }} />`}<//><//>
-      <${Panel} title="State by state" wide>${last ? html`<${States} id=${id} last=${last} />` : html`<p class="none">–</p>`}<//>
+      <${Panel} title="State by state" wide>${last ? html`<${States} id=${id} last=${last} isOpen=${OPEN.has(job.status)} />` : html`<p class="none">–</p>`}<//>
       <${Panel} title="Events" wide><${Events} events=${events} /><//>
     </div>`;
   }}<//>`;
