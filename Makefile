@@ -78,8 +78,8 @@ browser: $(BROWSER) ## See the console, and ComfyUI's own web front end, work in
 	EVERFOLD_FRONT_END=$(FRONT_END) EVERFOLD_AXE=$(AXE)/axe_playwright_python/axe.min.js $(BIN)/pytest -m browser tests/browser --durations 10 $(ARGS)
 
 PICTURES = $(VENV)-pictures
-IN_DOCUMENTS = board-usual-light jobs-usual-light running-usual-dark made-usual-light then-usual-dark \
-	backends-usual-light board-narrow-dark running-narrow-light
+IN_DOCUMENTS = board-usual-light jobs-usual-light made-usual-light assets-usual-light \
+	backends-usual-light board-narrow-dark made-narrow-dark then-narrow-dark
 
 .PHONY: pictures
 pictures: $(BROWSER) ## Take the pictures of the console that the documents show.
