@@ -87,7 +87,7 @@ async def test_what_strangers_wrote_is_text_and_the_layout_holds(
         failing(hostile),
         user=SCRIPT[:60],
         kind=SCRIPT[:60],
-        batch="b" * 200,
+        batch="b" * 64,
         metadata={
             SCRIPT: hostile,
             RIGHT_TO_LEFT: RIGHT_TO_LEFT,
