@@ -50,7 +50,7 @@ async def listening(stack: Stack, port: int) -> AsyncIterator[Program]:
     """Serve the namespace in a process of its own."""
     arguments = ("-m", "everfold", "serve", "--port", str(port))
     program = stack.start(*arguments, environ=stack.names)
-    await program.line("listening", within_s=30)
+    await program.line("ready", within_s=30)
     yield program
 
 
