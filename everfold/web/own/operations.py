@@ -8,6 +8,7 @@ from everfold.web.farm.stream.preview import PREVIEW
 from everfold.web.openapi.route import OPENAPI
 from everfold.web.operation import Operation
 from everfold.web.own.acts import ACTS_ON_JOBS
+from everfold.web.own.capabilities import CAPABILITIES
 from everfold.web.own.doctor.doctor_route import DOCTOR
 from everfold.web.own.events.all_events import ALL_EVENTS
 from everfold.web.own.events.job_events import EVENTS
@@ -42,6 +43,7 @@ OWN: tuple[Operation, ...] = (
     *ALL_EVENTS,
     *QUEUES,
     *FARM,
+    *CAPABILITIES,
     *FARM_STREAM,
     *CHARTS,
     *MOMENT,

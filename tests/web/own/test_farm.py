@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 import pytest
 
@@ -29,6 +31,30 @@ async def test_a_queue_is_paused_and_goes_on(client: httpx.AsyncClient, everfold
     assert resumed.json() == {"queue": "default", "is_paused": False, "was_paused": True}
     assert unknown.status_code == 404
     assert "did you mean default?" in unknown.json()["error"]["message"]
+
+
+async def test_servers_are_compared(client: httpx.AsyncClient, stack: Stack) -> None:
+    full = await stack.comfy("--models", "checkpoints=a.safetensors,b.safetensors")
+    other = await stack.comfy("--models", "checkpoints=b.safetensors", "--without", "ImageBlur")
+    await stack.runner(full, other)
+
+    async def told() -> dict[str, Any]:
+        return dict((await client.get(f"{OWN}/capabilities")).json())
+
+    async def are_known() -> bool:
+        return [one["is_known"] for one in (await told())["servers"]] == [True, True]
+
+    await eventually(are_known, 20)
+    found = await told()
+    places = [one["address"] for one in found["servers"]]
+
+    assert set(places) == {full.url, other.url}
+    only = (places.index(full.url),)
+    assert [(one["kind"], one["name"], tuple(one["has"])) for one in found["differences"]] == [
+        ("checkpoints", "a.safetensors", only),
+        ("node class", "ImageBlur", only),
+    ]
+    assert (found["common_models"] >= 1, found["differences_besides"]) == (True, 0)
 
 
 async def test_limits_are_set_listed_and_removed(client: httpx.AsyncClient) -> None:

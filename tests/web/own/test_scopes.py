@@ -54,7 +54,7 @@ async def test_a_user_sees_and_stops_its_own_jobs_only(
     assert reads == [404] * 6
     assert stopped["job_ids"] == [own]
     assert (await everfold.get(other)).status == "queued"
-    for path in ("backends", "runners", "acts", "subscriptions", "events/stream"):
+    for path in ("backends", "runners", "acts", "subscriptions", "events/stream", "capabilities"):
         assert (await get(f"/everfold/v1/{path}")).status_code == 403
 
 
