@@ -1,11 +1,11 @@
 // Servers and runners: what each holds, and taking them out of service.
 
-import { act } from "../api.js";
-import { span } from "../format.js";
+import { act, ask } from "../api.js";
+import { count, span } from "../format.js";
 import { html } from "../html.js";
-import { confirmed, Empty, Panel, say, Table } from "../parts.js";
+import { confirmed, Empty, Loaded, Panel, say, Table, useLoaded } from "../parts.js";
 import { farm, may } from "../store.js";
-import { Run } from "./board.js";
+import { Run, runsOf } from "./board.js";
 
 const WORDS = {
   drain: { title: "Let it take no new jobs?", text: "What runs or waits there goes on to its end.", verb: "Drain", done: "takes no new jobs." },
@@ -24,18 +24,31 @@ function Verbs({ backend }) {
 export function Backends() {
   const { backends, runners = [], running = [] } = farm.value;
   if (!backends) return html`<p class="waiting" aria-busy="true">Reading …</p>`;
-  const of = (one) => running.filter((run) => run.backend === one.name || run.backend === one.address);
+  const of = (one) => runsOf(one, running);
   const drain = (runner) => confirmed({ title: `Drain ${runner.name}?`, text: "It takes no new jobs, ends what it can and hands over the rest, as after SIGTERM.", verb: "Drain", run: () => act(`runners/${encodeURIComponent(runner.name)}/drain`).then(() => `${runner.name} drains.`) });
   return html`<h1>Backends</h1>
     <${Panel} title="ComfyUI servers" wide>${html`<${Table} label="Servers" id=${(one) => one.name} rows=${backends} empty=${html`<${Empty} title="No server yet">Start a runner with <code>--comfyui URL</code>.<//>`} columns=${[
       { name: "server", of: (one) => html`<b>${one.name}</b>${one.address === one.name ? "" : html`<br /><small>${one.address}</small>`}` },
       { name: "state", of: (one) => html`<span class="state ${one.up ? "up" : "down"}">${one.retired ? `retired by ${one.retired}` : one.drained ? `drained by ${one.drained}` : one.up ? "up" : one.why || "down"}</span>` },
       { name: "slots", numeric: true, of: (one) => `${of(one).length} / ${one.slots}` },
+      { name: "models", numeric: true, of: (one) => (one.models === null ? "–" : count(one.models)) },
+      { name: "boot", of: (one) => html`<span class="id">${one.boot.slice(0, 8) || "–"}</span>` },
       { name: "labels", of: (one) => (one.labels ?? []).join(", ") },
       { name: "holds", of: (one) => of(one).map((run) => html`<${Run} key=${run.job_id} run=${run} />`) },
       { name: "", of: (one) => html`<${Verbs} backend=${one} />` }]} />`}<//>
     <${Panel} title="Runners" wide><${Table} label="Runners" id=${(one) => one.name} rows=${runners} columns=${[
       { name: "runner", of: (one) => one.name }, { name: "version", of: (one) => one.version }, { name: "holds", numeric: true, of: (one) => one.leases },
       { name: "slots", numeric: true, of: (one) => one.slots }, { name: "heard of", numeric: true, of: (one) => `${span(one.unseen_s)} ago` },
-      { name: "", of: (one) => (one.draining ? "drains" : may.value.operate && html`<button type="button" onClick=${() => drain(one)}>Drain …</button>`) }]} /><//>`;
+      { name: "", of: (one) => (one.draining ? "drains" : may.value.operate && html`<button type="button" onClick=${() => drain(one)}>Drain …</button>`) }]} /><//>
+    <${Capabilities} key=${backends.map((one) => one.models).join()} />`;
+}
+
+// What some servers have and others lack: why a job may run here and not there.
+function Capabilities() {
+  const found = useLoaded((signal) => ask("capabilities", { signal }), []);
+  return html`<${Panel} title="What they have" wide><${Loaded} of=${found}>${({ servers, common_classes, common_models, differences, differences_besides }) => html`
+    <p>All servers have ${count(common_classes)} node classes and ${count(common_models)} model files in common.${servers.some((one) => !one.is_known) ? " Of some nobody knows yet what they have." : ""}</p>
+    ${differences.length ? html`<${Table} label="Differences" id=${(one) => one.kind + one.name} rows=${differences} columns=${[{ name: "only some have", of: (one) => one.name }, { name: "kind", of: (one) => one.kind },
+      ...servers.map((server, place) => ({ name: server.name, of: (one) => (!server.is_known ? "?" : one.has.includes(place) ? "✓ has it" : html`<span class="why">lacks it</span>`) }))]} />` : html`<p class="none">${servers.length > 1 ? "They do not differ." : "Nothing to compare."}</p>`}
+    ${differences_besides ? html`<p class="none">and ${count(differences_besides)} more</p>` : ""}`}<//><//>`;
 }

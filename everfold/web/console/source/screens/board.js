@@ -30,10 +30,13 @@ export function Run({ run }) {
     <small>${run.node_class || run.status}${left ? ` · ${span(left)} left` : ""}</small></div>`;
 }
 
+// The jobs at one server, by their ids: two servers on two hosts may have one address.
+export const runsOf = ({ runs }, running) => running.filter((run) => runs.includes(run.job_id));
+
 function Backend({ backend, runs }) {
   const state = backend.retired ? "retired" : backend.drained ? "drained" : backend.up ? "up" : "down";
   return html`<article class="card"><header><h3>${backend.name}</h3><span class="state ${state}">${state}</span></header>
-    <p class="none">${backend.why || `${runs.length} of ${backend.slots} slots`}</p>${runs.map((run) => html`<${Run} key=${run.job_id} run=${run} />`)}</article>`;
+    <p class="none">${backend.why || `${runs.length} of ${backend.slots} slots`}${backend.models === null ? "" : ` · ${count(backend.models)} models`}${backend.boot ? html` · <span title=${`boot ${backend.boot}`}>boot ${backend.boot.slice(0, 6)}</span>` : ""}</p>${runs.map((run) => html`<${Run} key=${run.job_id} run=${run} />`)}</article>`;
 }
 
 // The text of a finding without what it is about, where that stands before it.
@@ -43,7 +46,7 @@ export function Board() {
   const { queues, backends, runners, running = [], reasons = [], alarms = [] } = farm.value;
   if (!farm.value.at_ms) return html`<p class="waiting" aria-busy="true">Reading the farm …</p>`;
   const waits = total((queues ?? []).map((q) => total(q.waiting) + (q.later ?? 0)));
-  const of = (backend) => running.filter((run) => run.backend === backend.address);
+  const of = (backend) => runsOf(backend, running);
   return html`<h1>Board</h1>
     ${alarms.length ? html`<${Panel} title="Alarms" wide>${alarms.map((one) => html`<p class="alarm ${one.severity}"><b>${one.what}</b> <${Prose} text=${bare(one)} /> <span><${Prose} text=${one.advice} /></span></p>`)}<//>` : ""}
     <div class="tiles">

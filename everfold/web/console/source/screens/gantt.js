@@ -17,7 +17,7 @@ function lanesOf(stretches) {
   return [...lanes];
 }
 
-export function Gantt({ stretches, job }) {
+export function Gantt({ stretches, leases, job }) {
   if (!stretches.length) return html`<p class="none">Nobody has held it yet.</p>`;
   const from = stretches[0].from_ms;
   const to = job.ended_at_ms || nowMs.value;
@@ -27,7 +27,10 @@ export function Gantt({ stretches, job }) {
       const until = one.until_ms ?? to;
       const told = `${one.state}${one.attempt ? `, attempt ${one.attempt}` : ""}: ${clock(one.from_ms)} to ${one.until_ms ? clock(until) : "now"}, ${span((until - one.from_ms) / 1000)}`;
       return html`<span class="span ${one.state}" style=${{ left: `${at(one.from_ms)}%`, width: `${Math.max(LEAST, at(until) - at(one.from_ms))}%` }} title=${told} tabindex="0" role="img" aria-label=${told}></span>`;
+    })}${leases.filter((lease) => lease.taken_from === name).map((lease) => {
+      const told = `From ${clock(lease.from_ms)} on the log refuses what ${name} appends: ${lease.owner} has the job, with token ${lease.epoch}.`;
+      return html`<span class="mark fenced" style=${{ left: `${at(lease.from_ms)}%` }} title=${told} tabindex="0" role="img" aria-label=${told}></span>`;
     })}</div></div>`)}
     <div class="lane"><span class="name"></span><div class="axis"><span>${clock(from)}</span><span>${span((to - from) / 1000)}</span><span>${clock(to)}</span></div></div>
-    <p class="key">${["waiting", "claimed", "running", "recovered"].map((kind) => html`<span><i class="span ${kind}"></i> ${kind}</span>`)}</p></div>`;
+    <p class="key">${["waiting", "claimed", "running", "recovered"].map((kind) => html`<span><i class="span ${kind}"></i> ${kind}</span>`)}<span><i class="span fenced"></i> fenced: appends are refused from here on</span></p></div>`;
 }

@@ -109,10 +109,11 @@ export function Job({ id }) {
     <div class="panels">
       <${Panel} title="Story"><${Loaded} of=${story}>${({ lines }) => html`<ol class="story" tabindex="0" aria-label="Story">${lines.map((one) => html`<li key=${one.seq} class=${one.mark || null}><${Time} ms=${one.time_ms} /> ${one.sentence}</li>`)}</ol>`}<//><//>
       <${Panel} title="Facts"><dl class="pairs">${FACTS.filter(([name]) => job[name]).map(([name, word]) => html`<dt>${word}</dt><dd>${job[name]}</dd>`)}
+        ${job.trace && html`<dt>trace</dt><dd class="id">${job.trace.split("-")[1]}</dd>`}
         ${job.rerun_of && html`<dt>run again of</dt><dd><${JobLink} id=${job.rerun_of} /></dd>`}
         ${["submitted", "claimed", "started", "ended"].map((word) => job[`${word}_at_ms`] ? html`<dt>${word}</dt><dd><${Time} ms=${job[`${word}_at_ms`]} /></dd>` : "")}
         ${Object.entries(job.metadata).map(([name, value]) => html`<dt>${name}</dt><dd>${typeof value === "object" ? JSON.stringify(value) : String(value)}</dd>`)}</dl><//>
-      <${Panel} title="Who held it" wide><${Loaded} of=${story}>${({ stretches }) => html`<${Gantt} stretches=${stretches} job=${job} />`}<//><//>
+      <${Panel} title="Who held it" wide><${Loaded} of=${story}>${({ stretches, leases }) => html`<${Gantt} stretches=${stretches} leases=${leases} job=${job} />`}<//><//>
       <${Panel} title="Graph" wide><${Loaded} of=${graph}>${(found) => html`<${Graph} graph=${found} job=${{ ...job, ...live }} />`}<//><//>
       <${Panel} title="State by state" wide>${last ? html`<${States} id=${id} last=${last} isOpen=${OPEN.has(job.status)} />` : html`<p class="none">–</p>`}<//>
       <${Panel} title="Events" wide><${Events} events=${events} /><//>

@@ -1,7 +1,7 @@
 // The whole farm at a second of its past, and what lies between two of them.
 
 import { ask, query } from "../api.js";
-import { count, exact, moment as written, span } from "../format.js";
+import { count, moment as written, span } from "../format.js";
 import { html, useEffect, useState } from "../html.js";
 import { Empty, JobLink, Loaded, Panel, Status, Table, Time, useLoaded } from "../parts.js";
 import { address, go, search } from "../router.js";
@@ -42,14 +42,15 @@ const Many = ({ label, rows, besides, columns }) => html`<${Table} label=${label
 
 function Found({ found: { then, changes, known_from_ms, events, is_complete, until } }) {
   const since = { name: "for", numeric: true, of: (job) => span((then.time_ms - job.since_ms) / 1000) };
-  return html`<p>The farm at <b>${exact(then.time_ms).slice(0, 19)}</b> UTC, folded from ${count(events)} events. ${known_from_ms ? html`Known from <${Time} ms=${known_from_ms} /> on.` : ""}
+  return html`<p>The farm at <b><${Time} ms=${then.time_ms} /></b>, folded from ${count(events)} events. ${known_from_ms ? html`Known from <${Time} ms=${known_from_ms} /> on.` : ""}
       ${is_complete ? "" : html` <b>Still reading: look again.</b>`}</p>
     <div class="panels"><${Panel} title="Queues"><${Table} label="Queues" id=${(q) => q.name} rows=${then.queues} columns=${[
       { name: "queue", of: (q) => q.name }, { name: "waited", numeric: true, of: (q) => count(q.waiting) }, { name: "held", numeric: true, of: (q) => count(q.held) }, { name: "ran", numeric: true, of: (q) => count(q.running) }]} /><//>
     <${Panel} title="Who was there"><dl class="pairs">${[...then.backends, ...then.runners].map((one) => html`<dt>${count(one.jobs)} jobs</dt><dd>${one.name}</dd>`)}</dl><//>
     <${Panel} title="What ran where" wide><${Many} label="Held" rows=${then.held} besides=${then.held_besides} columns=${[...JOB, { name: "status", of: (job) => html`<${Status} status=${job.status} />` }, { name: "server", of: (job) => job.backend }, { name: "runner", of: (job) => job.owner }, since]} /><//>
     <${Panel} title="What waited" wide><${Many} label="Waited" rows=${then.waiting} besides=${then.waiting_besides} columns=${[...JOB, { name: "kind", of: (job) => job.kind }, { name: "priority", of: (job) => job.priority }, since]} /><//>
-    ${changes && until && html`<${Panel} title=${`From then until ${exact(until.time_ms).slice(0, 19)}`} wide><dl class="pairs"><dt>${count(changes.submitted)}</dt><dd>submitted</dd>${Object.entries(changes.ended).map(([what, number]) => html`<dt>${count(number)}</dt><dd>${what}</dd>`)}</dl>
+    ${changes && until && html`<${Panel} title=${`From then until ${written(until.time_ms, nowMs.value)}`} wide><dl class="pairs"><dt>${count(changes.submitted)}</dt><dd>submitted</dd>${Object.entries(changes.ended).map(([what, number]) => html`<dt>${count(number)}</dt><dd>${what}</dd>`)}</dl>
       <${Many} label="Moved" rows=${changes.moved} besides=${changes.moved_besides} columns=${[JOB[0], { name: "then", of: (one) => html`<${Status} status=${one.before.status} /> ${one.before.backend}` }, { name: "later", of: (one) => html`<${Status} status=${one.after.status} /> ${one.after.backend}` }]} />
+      ${changes.came.length ? html`<${Many} label="Came" rows=${changes.came} besides=${changes.came_besides} columns=${[...JOB, { name: "came, and is", of: (one) => html`<${Status} status=${one.status} /> ${one.backend}` }]} />` : ""}
       <${Many} label="Ended" rows=${changes.gone} besides=${changes.gone_besides} columns=${[JOB[0], { name: "ended as", of: (one) => html`<${Status} status=${one.status} />` }]} /><//>`}</div>`;
 }
