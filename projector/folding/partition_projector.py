@@ -106,9 +106,8 @@ class PartitionProjector:
         """Forget what projectors of earlier versions were given: it follows the checkpoint, and
         is read again from there."""
         redis, key, group = self._log.redis, self._log.keys.log(self._partition), self._group.group
-        if (await self._group.pending(self._partition)).count:
-            await self._group.take_over_pending(self._partition)
-            await command(redis, "XGROUP DELCONSUMER", key, group, self._token)
+        for consumer in (await self._group.pending(self._partition)).consumers:
+            await command(redis, "XGROUP DELCONSUMER", key, group, consumer)
         await _delete_consumers.run(redis, (key,), (DELETE_CONSUMER_AFTER_MS, group))
 
     async def _retry(self, jobs: Sequence[str]) -> None:

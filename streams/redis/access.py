@@ -74,8 +74,7 @@ COMMANDS: dict[Role, tuple[str, ...]] = {
     "projector": (
         *(*CONNECTED, "del", "eval", "evalsha", "exists", "get", "hdel", "hexists", "hincrby"),
         *("hscan", "hset", "hsetnx", "hstrlen", "pexpire", "pexpireat", "rename", "type"),
-        *("unlink", "xautoclaim"),
-        *("xgroup|create", "xgroup|delconsumer", "xgroup|setid", "xinfo|consumers"),
+        *("unlink", "xgroup|create", "xgroup|delconsumer", "xgroup|setid", "xinfo|consumers"),
         *("xinfo|groups", "xlen", "xpending", "xrange", "xread", "xtrim", "zadd"),
         *("zcard", "zrange", "zrangebyscore", "zrem", "zremrangebyscore", "zscan", "zscore"),
     ),
