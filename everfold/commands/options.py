@@ -57,11 +57,12 @@ RedisCheckHostname = Annotated[
     ),
 ]
 ReplicaCount = Annotated[
-    int,
+    int | None,
     number(
         "replicas",
         "Replicas of the server that must have what is acknowledged: submits, ends, cancels, "
-        "releases. With 0 a failover may lose what is newest.",
+        "releases. Without it a failover may lose what is newest, and only the intent to send a "
+        "prompt waits, for one replica where Sentinel or a cluster names some; with 0 nothing.",
         variable="EVERFOLD_REPLICAS",
     ),
 ]

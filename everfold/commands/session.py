@@ -52,16 +52,16 @@ class Session:
     redis_cert: RedisCert = None
     redis_key: RedisKey = None
     redis_check_hostname: RedisCheckHostname = True
-    replicas: ReplicaCount = 0
+    replicas: ReplicaCount = None
     replicas_within: ReplicasWithin = 1.0
     replicas_for: ReplicasForEvents = "ends"
 
     @property
     def asked_replicas(self) -> Replicas:
         """How many replicas must have what is acknowledged."""
-        from everfold.streams.redis.replicas import Replicas
+        from everfold.streams.redis.replicas import NONE
 
-        return Replicas(self.replicas, self.replicas_within, self.replicas_for)
+        return NONE.asked(self.replicas, self.replicas_within, self.replicas_for)
 
     @property
     def tls(self) -> Tls:

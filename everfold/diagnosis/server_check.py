@@ -30,16 +30,25 @@ HERE = ("", "localhost", "127.0.0.1", "::1")
 async def server_check(log: Log) -> AsyncIterator[Finding]:
     """Yield a finding for each thing of the server. Raises a leaf of Unavailable."""
     yield Finding("server", f"{await server_version(log.redis)} at {log.url}")
-    primaries = log.redis.primaries()
+    primaries, expected = log.redis.primaries(), _expected(log)
     for primary in primaries:
         of = f" of {primary.name}" if len(primaries) > 1 else ""
-        for one in server_findings(await server_facts(primary), log.replicas.count):
+        asked, living = log.replicas.count, expected.get(primary.name, 0)
+        for one in server_findings(await server_facts(primary), asked, living):
             yield Finding(f"{one.what}{of}", one.found, one.advice)
     async for one_more in layout_check(log):
         yield one_more
     yield clock(await apart_s(log))
     if (finding := _disk_of(await _local_folder(log))) is not None:
         yield finding
+
+
+def _expected(log: Log) -> dict[str, int]:
+    """Return primary -> replicas of which one must have an intent before its prompt is sent."""
+    if not (log.replicas.intents and log.redis.knows_replicas):
+        return {}
+    names = [log.keys.log(partition) for partition in range(log.keys.partitions)]
+    return {log.redis.at(name).name: log.redis.replicas_of(name) for name in names}
 
 
 async def apart_s(log: Log) -> float:

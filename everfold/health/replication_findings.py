@@ -56,9 +56,10 @@ def replicas_of(info: Mapping[str, str]) -> list[ReplicaState]:
 
 
 def replication_findings(
-    info: Mapping[str, str], settings: Mapping[str, str], asked: int = 0
+    info: Mapping[str, str], settings: Mapping[str, str], asked: int = 0, living: int = 0
 ) -> Iterator[ServerFinding]:
-    """Yield what INFO and CONFIG say where writes wait for so many replicas as `asked`."""
+    """Yield what INFO and CONFIG say where writes wait for so many replicas as `asked`, and intents
+    for one of those that are `living` by others' word."""
     if info.get("role") in ("slave", "replica"):
         to = f"{info.get('master_host', '?')}:{info.get('master_port', '?')}"
         link = info.get("master_link_status", "?")
@@ -68,7 +69,11 @@ def replication_findings(
     if "role" not in info:
         return
     replicas = replicas_of(info)
-    if replicas or asked:
+    if living and not asked and not any(one.is_good for one in replicas):
+        found = f"none of its {living} replica(s) follows it; no prompt is sent until one does"
+        advice = "bring one back, or set EVERFOLD_REPLICAS=0 for the runners until one is there"
+        yield ServerFinding(WHAT, found, advice, stops=True)
+    elif replicas or asked:
         yield _enough(replicas, settings, asked)
     least = settings.get("min-replicas-to-write", "0")
     if least not in ("", "0"):

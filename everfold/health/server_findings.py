@@ -28,12 +28,13 @@ class ServerFacts(Struct, frozen=True, kw_only=True):
     """Of CONFIG GET: SETTINGS of asking_server.py."""
 
 
-def server_findings(facts: ServerFacts, replicas: int = 0) -> list[ServerFinding]:
+def server_findings(facts: ServerFacts, replicas: int = 0, living: int = 0) -> list[ServerFinding]:
     """Return what there is to say of a server, what is well included.
 
-    `replicas` is for how many of them writes wait.
+    `replicas` is for how many of them writes wait, `living` how many there are by Sentinel or the
+    cluster, where an intent waits for one of them.
     """
-    replication = replication_findings(facts.info, facts.settings, replicas)
+    replication = replication_findings(facts.info, facts.settings, replicas, living)
     return [*_persistence(facts), *_memory(facts.info), *replication]
 
 

@@ -40,7 +40,7 @@ from everfold.streams.events.event import (
 from everfold.streams.events.ids import new_id
 from everfold.streams.events.limits import EVENT_LIMIT_BYTES
 from everfold.streams.layout.spread import Spread
-from everfold.streams.redis.access import Access, Role, check_access, check_wait
+from everfold.streams.redis.access import Access, Role, check_access, checked_wait
 from everfold.streams.redis.keys import Keyspace
 from everfold.streams.redis.namespace import (
     Levels,
@@ -114,9 +114,9 @@ class Log(SealedContent):
         role: Role | None = None,
         cipher: Cipher | None = None,
         creates: bool = True,
-        replicas: int | Replicas = 0,
-        replicas_within_s: float = 1.0,
-        replicas_for: ReplicasFor = "ends",
+        replicas: int | Replicas | None = None,
+        replicas_within_s: float | None = None,
+        replicas_for: ReplicasFor | None = None,
         spread: bool | None = None,
     ) -> AsyncIterator[Log]:
         """Connect, check the server and the namespace, and close the connections at the end.
@@ -140,7 +140,7 @@ class Log(SealedContent):
         redis = await open_redis(url, name=f"everfold:{actor}")
         try:
             await check_server(redis)
-            await check_wait(redis, asked)
+            asked = await checked_wait(redis, asked)
             spread = chosen_layout(redis, spread)
             if role is not None:
                 check_name("namespace", namespace)

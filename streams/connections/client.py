@@ -33,6 +33,8 @@ class LedgerRedis(Redis):
     """The key to whose primary commands go that have none."""
     changes: ChangeCount
     """Of who is primary of what."""
+    knows_replicas = False
+    """Whether somebody tells how many replicas there are: Sentinels, or the nodes of a cluster."""
 
     @property
     def version(self) -> int:
@@ -82,6 +84,11 @@ class LedgerRedis(Redis):
     @abstractmethod
     def primaries(self) -> list[PipeliningRedis]:
         """Return a client of each known primary."""
+
+    def replicas_of(self, key: str) -> int:
+        """Return how many replicas of the primary that has `key` are known to live; 0 where nobody
+        tells. Whoever is cut off from most others counts those that it only cannot reach."""
+        return 0
 
     @abstractmethod
     def blocking(self, key: str, *, name: str, block_s: float) -> Redis:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import redis.exceptions as theirs
 
@@ -69,6 +69,7 @@ class ClusterNodes:
         self._suspects = set[Endpoint]()
         self._owners: list[Endpoint | None] = [None] * SLOTS
         self._primaries: frozenset[Endpoint] = frozenset()
+        self._followers: Mapping[Endpoint, int] = {}
         self._used = set[int]()
         self._round: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -96,6 +97,12 @@ class ClusterNodes:
             )
         self._used.add(slot)
         return self.client(owner)
+
+    def replicas_of(self, slot: int) -> int:
+        """Return how many replicas a slot's primary has; of a primary that is new, as many as the
+        others at most."""
+        owner, most = self._owners[slot], max(self._followers.values(), default=0)
+        return self._followers.get(owner, most) if owner is not None else most
 
     def client(self, at: Endpoint) -> NodeRedis:
         """Return the client of one node, made when it is first asked for."""
@@ -211,6 +218,7 @@ class ClusterNodes:
         )
         left = self._primaries - found.primaries
         self._owners, self._primaries = list(found.owners), found.primaries
+        self._followers = found.followers
         for one in (*found.primaries, *found.replicas):
             self._remember(one)
         for one in left:

@@ -35,6 +35,8 @@ Command = Sequence[Argument]
 class RoutedRedis(LedgerRedis):
     """Made in the event loop to which it belongs. `at`, `node_of` and `blocking` need `ready`."""
 
+    knows_replicas = True
+
     def __init__(self, address: Address, name: str, timeout_s: float) -> None:
         # No pool of its own: each node's client has one.
         self.owner, self.changes = Owner(), ChangeCount()
@@ -101,6 +103,9 @@ class RoutedRedis(LedgerRedis):
 
     def primaries(self) -> list[PipeliningRedis]:
         return list(self._nodes.primaries())
+
+    def replicas_of(self, key: str) -> int:
+        return self._nodes.replicas_of(slot_of(key))
 
     def blocking(self, key: str, *, name: str, block_s: float) -> Redis:
         return self.at(key).blocking(key, name=name, block_s=block_s)

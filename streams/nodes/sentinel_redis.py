@@ -74,6 +74,8 @@ class PrimaryConnection(PatientConnection):
 class SentinelRedis(PipeliningRedis):
     """Made in the event loop to which it belongs."""
 
+    knows_replicas = True
+
     def __init__(self, address: Address, name: str, timeout_s: float) -> None:
         pool = pool_of(address.server_url(address.endpoints[0]), name, timeout_s, None)
         kind = cast("type[PrimaryConnection]", _finding(pool.connection_class))
@@ -84,6 +86,9 @@ class SentinelRedis(PipeliningRedis):
 
     def node_of(self, key: str) -> str:
         return str(self.service.primary or self.name)
+
+    def replicas_of(self, key: str) -> int:
+        return self.service.replicas
 
     def found(self, primary: Endpoint, connection: AbstractConnection) -> None:
         """Note which server a connection leads to; drop those that lead to another one."""

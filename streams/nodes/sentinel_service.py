@@ -28,6 +28,7 @@ from everfold.streams.nodes.sentinel_replies import (
     Named,
     in_order,
     is_agreed,
+    living_replicas,
     question,
     read_named,
     read_switch,
@@ -44,6 +45,7 @@ LISTEN_S = 2.0
 ASK_AGAIN_S = 5.0
 """Seconds between two looks without an occasion: a message may have been missed."""
 PAUSE_S = 1.0
+"""Also between two looks while a replica is away: prompts may wait for its return."""
 DOUBTED_S = 60.0
 """How long the look does not drop connections for a primary that has said that it is none."""
 
@@ -54,6 +56,9 @@ class SentinelService:
     def __init__(self, address: Address, name: str, switched: Callable[[], None]) -> None:
         self.service = address.service
         self.primary: Endpoint | None = None
+        self.replicas = 0
+        """Of the primary, those that live."""
+        self._are_all_there = True
         self._address, self._name, self._switched = address, name, switched
         self._sentinels: dict[Endpoint, PipeliningRedis] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -117,7 +122,7 @@ class SentinelService:
 
     async def _look_again(self) -> None:
         while True:
-            await asyncio.sleep(ASK_AGAIN_S)
+            await asyncio.sleep(ASK_AGAIN_S if self._are_all_there else PAUSE_S)
             await self._look()
 
     async def _look(self) -> None:
@@ -187,6 +192,8 @@ class SentinelService:
                 task.cancel()
         if not named:
             raise self._nobody(whys, len(waiting))
+        self.replicas = living_replicas(named, len(tasks))
+        self._are_all_there = all(one.living == one.replicas for one in named)
         return in_order(named)
 
     async def _ask(self, sentinel: PipeliningRedis) -> Named | Exception:

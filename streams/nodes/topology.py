@@ -7,7 +7,7 @@ own address, or is not to say it, is where it was asked.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
@@ -30,6 +30,9 @@ class Topology(Struct, frozen=True):
     owners: tuple[Endpoint | None, ...]
     """The primary of each slot, None for one that nobody has."""
     replicas: frozenset[Endpoint]
+    followers: Mapping[Endpoint, int]
+    """Primary -> how many replicas it has. One is left out only when most masters say that it has
+    failed."""
     is_ok: bool
     """Whether the node takes part in a cluster that serves."""
     epoch: int
@@ -45,13 +48,14 @@ def read_topology(answers: Sequence[object], asked: Endpoint) -> Topology | None
     """Return a node's view, None for an answer that names no primary at all."""
     slots, info = (*answers, b"", b"")[:2]
     owners: list[Endpoint | None] = [None] * SLOTS
-    replicas = set[Endpoint]()
+    replicas, followers = set[Endpoint](), dict[Endpoint, int]()
     for row in slots[:ROWS_LIMIT] if isinstance(slots, list) else ():
         if not isinstance(row, list) or len(row) < 3 or not _is_range(row[0], row[1]):
             continue
         primary, *others = (_node(one, asked) for one in row[2:])
         if primary is not None:
             owners[row[0] : row[1] + 1] = [primary] * (row[1] + 1 - row[0])
+            followers[primary] = sum(one is not None for one in others)
         replicas.update(one for one in others if one is not None)
     if not any(owners):
         return None
@@ -59,6 +63,7 @@ def read_topology(answers: Sequence[object], asked: Endpoint) -> Topology | None
     return Topology(
         owners=tuple(owners),
         replicas=frozenset(replicas - {one for one in owners if one is not None}),
+        followers=followers,
         is_ok=said.get("cluster_state", "ok") == "ok",
         epoch=_number(said.get("cluster_current_epoch", "")),
     )

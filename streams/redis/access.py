@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from typing import Literal, cast
 
 from msgspec import Struct
+from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from everfold.streams.border.logger import get_logger
+from everfold.streams.connections.client import LedgerRedis
 from everfold.streams.connections.connection import Argument
 from everfold.streams.errors import AccessMissing, ServerError, ServerRefusesAccess
 from everfold.streams.events.checks import check_choice
@@ -38,9 +40,11 @@ _check_access = Script("everfold.streams", "check_access", is_read_only=True)
 CONNECTED = ("eval_ro", "evalsha_ro", "hgetall", "hget", "hmget", "time")
 """What every process sends."""
 
-FINDING = ("asking", "cluster|info", "cluster|slots", "role")
-"""What finds the primary in a cluster or a Sentinel service. One server is asked for its role only,
-by who waits for news and hears none."""
+FINDING = ("asking", "cluster|info", "cluster|slots", "role", "wait")
+"""What finds the primary in a cluster or a Sentinel service, and waits for its replicas. One server
+is asked for its role only, by who waits for news and hears none."""
+
+NO_WAIT = "a primary that is cut off from its replicas may let a prompt run a second time"
 
 WITHOUT = {
     "client|setname": "another runner knows this process's death by the end of its leases only",
@@ -246,13 +250,21 @@ async def may_send(redis: Redis, *words: Argument) -> bool:
         return False
 
 
-async def check_wait(redis: Redis, replicas: Replicas) -> None:
-    """Raise ServerRefusesAccess where the server would not wait for the replicas asked for."""
-    if replicas.count and not await may_send(redis, "WAIT", replicas.count, 1):
+async def checked_wait(redis: LedgerRedis, replicas: Replicas) -> Replicas:
+    """Return what can be waited for: where nobody has asked for it, nothing without the right.
+
+    Raises ServerRefusesAccess where the server would not wait for the replicas asked for.
+    """
+    is_unasked = replicas.intents > 0 and redis.knows_replicas
+    if not (replicas.count or is_unasked) or await may_send(redis, "WAIT", 1, 1):
+        return replicas
+    if replicas.count:
         raise ServerRefusesAccess(
             "the server's user may not send WAIT, or the server does not have it: give it that "
             "right, or ask for no replicas (EVERFOLD_REPLICAS=0)"
         )
+    logger.warning("access_missing command=WAIT not_seen=%r", NO_WAIT)
+    return replace(replicas, intents=0)
 
 
 async def check_access(redis: Redis, access: Access) -> None:

@@ -36,19 +36,24 @@ class Replicas(Struct, frozen=True):
     events: ReplicasFor = "ends"
     """Of events: those that end a job, ask for its cancel, release it or say that a prompt is about
     to be sent, or all of them."""
+    intents: int = 1
+    """Replicas that an intent waits for where `count` is 0 and so many are known to live."""
 
     def __post_init__(self) -> None:
         check_number("replicas", self.count)
         check_number("replicas_within_s", self.within_s)
         check_choice("replicas_for", self.events, ("ends", "all"))
 
-    def cover(self, effect: str, is_intent: bool) -> bool:
-        """Say whether an event is waited for that does this to its job; "" for nothing.
+    def needed(self, effect: str, is_intent: bool, living: int) -> int:
+        """Return how many replicas must have an event that does this to its job ("" for nothing),
+        where so many of its server live.
 
-        An intent is: of a prompt that was sent by word of a primary which is cut off, nobody else
-        knows, and it would be sent again.
+        An intent waits for one in any case: of a prompt that was sent by word of a primary which
+        is cut off, nobody else knows, and it would be sent again.
         """
-        return bool(self.count and (effect or is_intent or self.events == "all"))
+        if self.count:
+            return self.count if effect or is_intent or self.events == "all" else 0
+        return min(self.intents, living) if is_intent else 0
 
     def asked(
         self,
@@ -58,7 +63,7 @@ class Replicas(Struct, frozen=True):
     ) -> Replicas:
         """Return what a caller asks for, with what stands here for what is None.
 
-        Raises InvalidName.
+        A caller that says 0 waits for none, not even with intents. Raises InvalidName.
         """
         if isinstance(replicas, Replicas):
             return replicas
@@ -66,6 +71,7 @@ class Replicas(Struct, frozen=True):
             self.count if replicas is None else replicas,
             self.within_s if within_s is None else within_s,
             self.events if events is None else events,
+            self.intents if replicas is None else min(1, replicas),
         )
 
 

@@ -81,7 +81,7 @@ def shared(
     redis_cert: RedisCert = None,
     redis_key: RedisKey = None,
     redis_check_hostname: RedisCheckHostname = True,
-    replicas: ReplicaCount = 0,
+    replicas: ReplicaCount = None,
     replicas_within: ReplicasWithin = 1.0,
     replicas_for: ReplicasForEvents = "ends",
     comfyui: ComfyUrls = None,
