@@ -26,6 +26,7 @@ from everfold.streams.nodes.topology import (
     QUESTION,
     Redirect,
     Topology,
+    newest,
     read_redirect,
     read_topology,
 )
@@ -186,7 +187,7 @@ class ClusterNodes:
         asked = self._candidates()
         found = [one for one in await _answers([self._view(at) for at in asked]) if one is not None]
         if found:
-            self._take(max(found, key=lambda one: (one.is_ok, one.epoch)))
+            self._take(newest(found))
 
     def _candidates(self) -> list[Endpoint]:
         """Return whom to ask: first who has not failed, and of these primaries."""

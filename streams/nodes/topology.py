@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from everfold.streams.nodes.endpoint import Endpoint, endpoint
 from everfold.streams.nodes.slots import SLOTS
@@ -67,6 +68,15 @@ def read_topology(answers: Sequence[object], asked: Endpoint) -> Topology | None
         is_ok=said.get("cluster_state", "ok") == "ok",
         epoch=_number(said.get("cluster_current_epoch", "")),
     )
+
+
+def newest(views: Sequence[Topology]) -> Topology:
+    """Return the view of who has heard most; of each primary's replicas as many as any of these
+    sees, for a node leaves out one that has not told it how far it has come."""
+    best = max(views, key=lambda one: (one.is_ok, one.epoch))
+    like = [one for one in views if (one.is_ok, one.epoch) == (best.is_ok, best.epoch)]
+    most = {at: max(one.followers.get(at, 0) for one in like) for at in best.followers}
+    return replace(best, followers=most)
 
 
 class Redirect(Struct, frozen=True):

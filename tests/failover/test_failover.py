@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from everfold.embedded.engines import Engine
+from everfold.embedded.engines import Engine, path_engines
 from tests.failover.count import Left
 from tests.failover.rounds import Round, Series, run_series
 from tests.failover.table import table
+from tests.support import networks
 from tests.support.forked import ForkServer
 
 pytestmark = pytest.mark.anyio
@@ -18,6 +20,8 @@ SHORT = [
     ("one", "kill", 0),
     *(("sentinel", fault, 0) for fault in ("freeze", "planned")),
     ("sentinel", "kill", 1),
+    ("sentinel", "partition", 0),
+    *(("cluster", fault, 0) for fault in ("kill", "move by keys")),
 ]
 """Kind, fault, and replicas that writes wait for."""
 
@@ -35,6 +39,8 @@ async def test_what_was_acknowledged_outlives_a_failover_or_is_named(
     fault: str,
     replicas: int,
 ) -> None:
+    if fault == "partition" and not networks.can_be_made():
+        pytest.skip("only root may cut networks, and with iproute2")
     seeds = range(1, 21 if full_length else 2)
 
     series = await run_series(
@@ -44,6 +50,20 @@ async def test_what_was_acknowledged_outlives_a_failover_or_is_named(
     assert [one.violations() for one in series.rounds if one.violations()] == []
     if replicas:
         assert [one.left.gone for one in series.rounds if one.left.gone] == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+async def test_a_cluster_of_the_machine_s_own_server_loses_nothing_unnamed_either(
+    engine: Engine, fork_server: ForkServer, tmp_path: Path
+) -> None:
+    other = next((e for e in path_engines(os.environ) if not e.is_too_old), engine)
+    if other == engine:
+        pytest.skip("no other server on the path")
+
+    series = await run_series(other, "cluster", "kill", [1], tmp_path, fork_server=fork_server)
+
+    assert [one.violations() for one in series.rounds if one.violations()] == []
 
 
 def test_a_job_that_is_lost_and_named_by_nobody_is_a_violation() -> None:

@@ -17,7 +17,7 @@ from everfold.streams.nodes.sentinel_replies import (
     read_named,
     read_switch,
 )
-from everfold.streams.nodes.topology import read_redirect, read_topology
+from everfold.streams.nodes.topology import newest, read_redirect, read_topology
 
 A, B = Endpoint("a", 1), Endpoint("b", 2)
 
@@ -40,6 +40,9 @@ def test_a_sentinel_names_a_primary() -> None:
     assert read_named([[b"a", b"1"], master]) == Named(A, 7)
     assert read_named([[b"a", b"1"], ValueError("NOPERM")]) == Named(A, 0)
     assert read_named([None, None]) is None
+    each = [[b"flags", flags] for flags in (b"slave", b"s_down,slave", b"slave,disconnected")]
+    whole = [*master, b"num-other-sentinels", b"2"]
+    assert read_named([[b"a", b"1"], whole, each]) == Named(A, 7, 3, replicas=3, living=1)
     assert read_switch(b"main old 1 b 2") == ("main", B)
     assert read_switch(b"main old 1 b x") is None
     assert is_primary([b"master", 0, []])
@@ -50,7 +53,7 @@ def test_a_sentinel_names_a_primary() -> None:
 def test_no_answer_is_too_strange(answer: object) -> None:
     is_primary(answer)
     read_switch(answer)
-    read_named([answer, answer])
+    read_named([[b"a", b"1"], answer, answer])
     read_named(cast("list[object]", answer) if isinstance(answer, list) else [])
     read_topology([answer, answer], A)
     read_topology([[answer, answer]], A)
@@ -72,6 +75,11 @@ def test_a_node_says_who_has_which_slot() -> None:
     assert (found.owners[6], found.owners[100]) == (A, Endpoint("h", 7))
     assert found.primaries == {A, Endpoint("h", 7)}
     assert found.replicas == {Endpoint("r", 3)}
+    assert found.followers == {A: 1, Endpoint("h", 7): 0}
+    other = read_topology([rows[1:2], info], Endpoint("h", 6379))
+    assert other is not None
+    assert newest([other, found]).followers == {Endpoint("h", 7): 0}
+    assert newest([found, other]).followers == {A: 1, Endpoint("h", 7): 0}
     assert read_topology([[], info], A) is None
 
 
