@@ -71,7 +71,7 @@ class Replicas(Struct, frozen=True):
             self.count if replicas is None else replicas,
             self.within_s if within_s is None else within_s,
             self.events if events is None else events,
-            self.intents if replicas is None else min(1, replicas),
+            0 if isinstance(replicas, int) and not replicas else self.intents,
         )
 
 

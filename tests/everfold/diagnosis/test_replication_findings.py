@@ -35,6 +35,23 @@ def test_replicas_are_compared_with_what_is_asked_for(
     assert words in " ".join(f"{one.found} {one.advice}" for one in found)
 
 
+@pytest.mark.parametrize(
+    ("asked", "living", "replicas", "is_said"),
+    [
+        (0, 1, {}, True),
+        (0, 1, replica(0, state="wait_bgsave"), True),
+        (0, 1, replica(0), False),
+        (0, 0, {}, False),
+        (1, 1, replica(0), False),
+    ],
+)
+def test_that_no_prompt_is_sent_is_told(
+    asked: int, living: int, replicas: dict[str, str], is_said: bool
+) -> None:
+    found = list(replication_findings(PRIMARY | replicas, {}, asked, living))
+    assert any("no prompt is sent" in one.found and one.stops for one in found) is is_said
+
+
 def test_a_server_that_refuses_writes_for_want_of_replicas_is_told() -> None:
     settings = {"min-replicas-to-write": "1", "min-replicas-max-lag": "10"}
     for good, advice in (("0", "all writes are refused"), ("1", "")):
