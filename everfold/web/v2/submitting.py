@@ -14,7 +14,9 @@ from everfold.streams.errors import (
     IdempotencyConflict,
     InputRefused,
     InvalidWorkflow,
+    JobUnknown,
     NoServerCanRun,
+    ServerUnreachable,
 )
 from everfold.streams.events.json_text import NotJson, decoder
 from everfold.web.bodies import json_answer, read_json
@@ -58,7 +60,11 @@ async def create_job(call: Call) -> Response:
     except IdempotencyConflict as error:
         told = {"job_id": error.job_id, "differs": error.what}
         raise Problem(422, "idempotency_key_reuse", str(error), details=told) from error
-    look = await call.gateway.look(call.caller, made.job_id)
+    try:
+        look = await call.gateway.look(call.caller, made.job_id)
+    except JobUnknown as lost:
+        # Its server died in this moment. It is put back, and a repeat with the key finds it.
+        raise ServerUnreachable("the server has lost the job that it had taken") from lost
     answer = job_answer(look.job, look.position, place_of_call(call))
     return json_answer(answer, 201, {"Location": answer.urls.self})
 
