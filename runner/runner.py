@@ -26,6 +26,7 @@ from everfold.runner.claiming.hint_listener import HintListener
 from everfold.runner.claiming.limit_copies import LimitCopies
 from everfold.runner.claiming.promoter import Promoter
 from everfold.runner.claiming.sweeper import Sweeper
+from everfold.runner.claiming.work_finder import WorkFinder
 from everfold.runner.comfyui.backend import ComfyBackend
 from everfold.runner.config import RunnerConfig
 from everfold.runner.costs.cost_store import CostStore
@@ -107,9 +108,10 @@ class Runner:
         made = thumbnail if config.thumbnails else None
         watching = (LiveChannel(log), CostStore(log))
         self._shared = Shared(*services, *watching, SpanReporter(log), reads, made)
-        self._claimer = Claimer(self._shared, self._start)
-        self._sweeper = Sweeper(self._shared, self._start)
-        self._promoter = Promoter(self._shared)
+        work = WorkFinder(log, dispatch.clock, config.queues)
+        self._claimer = Claimer(self._shared, work, self._start)
+        self._sweeper = Sweeper(self._shared, work, self._start)
+        self._promoter = Promoter(self._shared, work)
         self._asset_sweeper = AssetSweeper(self._shared)
         heart = (self._entry(), self._refuse, self._drain_for, self._present)
         self._heartbeat = Heartbeat(self._shared, *heart)

@@ -9,12 +9,15 @@ those in which more wait, and all of them once per poll. Of these it takes the j
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
 
 import anyio
 from msgspec import Struct
 
 from everfold.runner.claiming.trouble import LONGEST_PAUSE_S, note_trouble, note_unclaimed
 from everfold.runner.claiming.waiting_needs import WaitingNeeds
+from everfold.runner.claiming.work_finder import WorkFinder
 from everfold.runner.decisions.placement import Server, Waiting, place
 from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.fleet import Reservation
@@ -24,6 +27,7 @@ from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import EverfoldError
 from everfold.streams.leases.fairness import all_lanes, rotated
 from everfold.streams.queues.waiting_jobs import PassedOver, WaitingJob, WaitingPage, in_order, peek
+from everfold.streams.redis.each import Outcomes
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.rounds import Rounds
 
@@ -41,6 +45,8 @@ OVERTAKEN_KEPT = 10_000
 Start = Callable[[Lease, float, Reservation | None], None]
 """Starts a job run: the lease, `steady_s()` before it was asked for, the reserved slot."""
 
+T = TypeVar("T")
+
 Pick = tuple[WaitingJob, Reservation]
 
 
@@ -56,8 +62,8 @@ class _Suit(Struct, frozen=True):
 class Claimer:
     """Claims jobs and calls `start` for each, which then owns the lease and the reservation."""
 
-    def __init__(self, shared: Shared, start: Start) -> None:
-        self._shared = shared
+    def __init__(self, shared: Shared, work: WorkFinder, start: Start) -> None:
+        self._shared, self._work = shared, work
         self._start = start
         self._needs = WaitingNeeds(shared.log)
         self._woken = anyio.Event()
@@ -67,6 +73,8 @@ class Claimer:
         self._overtaken: dict[str, int] = {}
         """Job -> how many were taken before it for the sake of loaded models."""
         self._looked_at_all_s = 0.0
+        self._hinted_s: float | None = None
+        """When the last hint came of which it is not known yet what it is about."""
         self._looks, self._claims = Rounds(shared.log), Rounds(shared.log)
         self._unanswered = set[int]()
         """Partitions in which jobs may have been leased by a claim whose answer was lost."""
@@ -78,6 +86,7 @@ class Claimer:
         """Look for work now: in the partition of this number, or in all when it is no number."""
         is_number = partition.isascii() and partition.isdigit() and len(partition) < 10
         self._due |= {int(partition)} & self._all() if is_number else self._all()
+        self._hinted_s = steady_s()
         self._woken.set()
 
     async def run(self) -> None:
@@ -121,13 +130,35 @@ class Claimer:
             asked, taken = set(self._due), 0
             self._due.clear()  # before the look: a hint that comes during it counts
             try:
+                waiting = await self._waiting(asked)
                 for queue in rotated(self._shared.config.queues, self._turn):
-                    taken += await self._take(asked, queue)
+                    if partitions := waiting[queue]:
+                        taken += await self._take(partitions, queue)
             except EverfoldError:
                 self._due |= asked
                 raise
             if not taken:
                 return
+
+    async def _waiting(self, partitions: set[int]) -> dict[str, set[int]]:
+        """Return in which of some partitions jobs of each queue wait. Those that do not answer stay
+        due."""
+        queues, hinted_s = self._shared.config.queues, self._hinted_s
+        self._hinted_s = None
+        if hinted_s is not None and len(queues) == 1:
+            return {queues[0]: partitions}  # a look says the same
+        found = await self._looks.go(partial(self._work.of, since_s=hinted_s), partitions)
+        self._due |= partitions - found.values.keys()
+        self._raise_or_note(found)
+        rows = found.values.items()
+        return {queue: {p for p, work in rows if queue in work.waiting} for queue in queues}
+
+    def _raise_or_note(self, outcomes: Outcomes[T]) -> None:
+        """Raise why no partition answered; note why some did not."""
+        if (failure := outcomes.failure) is not None:
+            if not outcomes.values:
+                raise failure
+            note_trouble("claimer", failure)
 
     async def _take(self, partitions: set[int], queue: str) -> int:
         """Take jobs of one queue; return how many."""
@@ -179,10 +210,7 @@ class Claimer:
 
         outcomes = await self._looks.go(look, first.keys() - self._claims.under_way)
         self._due |= first.keys() - outcomes.values.keys()
-        if (failure := outcomes.failure) is not None:
-            if not outcomes.values:
-                raise failure
-            note_trouble("claimer", failure)
+        self._raise_or_note(outcomes)
         return list(outcomes.values.values())
 
     async def _suits(self, jobs: Iterable[WaitingJob]) -> dict[str, _Suit]:
@@ -262,10 +290,7 @@ class Claimer:
         is_over, late = True, self._claims.under_way & by_partition.keys()
         start([index for index, (job, _) in enumerate(picks) if job.partition not in late])
         self._due |= outcomes.errors.keys() | late
-        if (failure := outcomes.failure) is not None:
-            if not outcomes.values:
-                raise failure
-            note_trouble("claimer", failure)
+        self._raise_or_note(outcomes)
         return set(leases)
 
     async def _start_unanswered(self) -> None:

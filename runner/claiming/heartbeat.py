@@ -46,7 +46,7 @@ from everfold.streams.leases.registry import (
     registered_runners,
     silence_s,
 )
-from everfold.streams.live.live_stream import is_listened_to
+from everfold.streams.redis.pages import Hashes, read_hashes
 from everfold.streams.redis.server import server_time_ms
 
 logger = get_logger("everfold.runner")
@@ -130,22 +130,23 @@ class Heartbeat:
     async def beat(self) -> None:
         """Write what this runner is and sees; read what others saw and operators want."""
         log, fleet = self._shared.log, self._shared.fleet
-        fleet.neighbours = await registered_runners(log)
-        states = fleet.all_states
-        now_ms = await self._register()
-        entries = await backend_entries(log)
+        read = await self._read()
+        fleet.neighbours = await registered_runners(log, read)
+        states, now_ms = fleet.all_states, read.time_ms
+        await self._register(read)
+        entries = await backend_entries(log, read)
         known = [state.capabilities for state in states if state.reachable]
         await self._store.keep(info for info in known if info is not None)
         fleet.configured = configured_names(fleet.neighbours.values(), entries)
-        await note_backends(
-            log, [entry for s in states for entry in self._to_write(s, entries, now_ms)]
-        )
-        wish = (await drain_wishes(log)).get(self.entry.runner)
+        written = [entry for s in states for entry in self._to_write(s, entries, now_ms)]
+        await note_backends(log, written, entries)
+        wish = (await drain_wishes(log, read)).get(self.entry.runner)
         if wish is not None and wish.instance == self.entry.instance:
             self._drain(wish.actor)
-        self._shared.live.set_open(await is_listened_to(log))
-        retired = await retired_backends(log)
-        fleet.given_up = {job: mark.attempt for job, mark in (await given_up_attempts(log)).items()}
+        self._shared.live.set_open(log.keys.listening() in read.others)
+        retired = await retired_backends(log, read)
+        given_up = await given_up_attempts(log, read)
+        fleet.given_up = {job: mark.attempt for job, mark in given_up.items()}
         for state in states:
             marks = [retired[n] for n in (state.backend.name, _server(state)) if n in retired]
             state.is_retired = any(not mark.is_drain for mark in marks)
@@ -162,6 +163,13 @@ class Heartbeat:
             self._cleaned_at_s = steady_s()
             await forget_old(log)
         await log.servers.look_at_all()
+
+    async def _read(self) -> Hashes:
+        """Read all that a beat looks at, in one trip."""
+        keys = self._shared.log.keys
+        entries = (keys.meta(), keys.runners(), keys.backends(), keys.listening())
+        wishes = (keys.drains(), keys.retired(), keys.given_up())
+        return await read_hashes(self._shared.log.redis, [*entries, *wishes])
 
     async def begin(self) -> None:
         """Register, unless another runner that lives has the name.
@@ -183,14 +191,14 @@ class Heartbeat:
         if written is not None and written.instance != self.entry.instance:
             raise RunnerNameTaken(name, written.host, written.pid)
 
-    async def _register(self) -> int:
-        """Write this runner's entry; return the server's time in Unix ms.
+    async def _register(self, read: Hashes) -> None:
+        """Write this runner's entry.
 
         Of two that began at once with one name, the one that started later stops.
         """
         log, entry = self._shared.log, self.entry
-        await log.check_level()
-        now_ms = await server_time_ms(log.redis)
+        await log.check_level(read.found.get(log.keys.meta()))
+        now_ms = read.time_ms
         found = self._shared.fleet.neighbours.get(entry.runner)
         is_late = found is None or silence_s(found.seen_ms, now_ms) > LATELY_S
         if found is not None and not is_late and found.instance not in ("", entry.instance):
@@ -201,7 +209,6 @@ class Heartbeat:
         reaches = tuple(state.backend.name for state in states if state.reachable)
         present = replace(self._present(entry), seen_ms=now_ms, reaches=reaches)
         await register_runner(log, present)
-        return now_ms
 
     def _to_write(
         self, state: BackendState, entries: Sequence[BackendEntry], now_ms: int

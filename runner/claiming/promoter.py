@@ -12,6 +12,7 @@ from everfold.projector.folding.parking import is_blocked
 from everfold.projector.reading.queries import from_log
 from everfold.runner.claiming.clock_check import wait_for_other_looks
 from everfold.runner.claiming.trouble import note_trouble
+from everfold.runner.claiming.work_finder import WorkFinder
 from everfold.runner.decisions.bounds import has_started
 from everfold.runner.execution.shared import Shared
 from everfold.runner.execution.unreadable_job import end_blocked, read_remains
@@ -31,8 +32,8 @@ EVERY_S = 0.5
 class Promoter:
     """Promotes every EVERY_S seconds."""
 
-    def __init__(self, shared: Shared) -> None:
-        self._shared = shared
+    def __init__(self, shared: Shared, work: WorkFinder) -> None:
+        self._shared, self._work = shared, work
 
     async def run(self) -> None:
         """Promote until cancelled; a partition that does not answer holds back no other one."""
@@ -48,6 +49,8 @@ class Promoter:
 
     async def _promote(self, partition: int) -> None:
         await wait_for_other_looks(self._shared.dispatch.clock, partition)
+        if not (await self._work.of(partition)).is_due:
+            return
         promotion = await self._shared.dispatch.promote(partition)
         for job_id in promotion.overdue:
             await self._end(partition, job_id)

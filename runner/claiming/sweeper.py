@@ -7,7 +7,9 @@ others. After a partition was away, owners get one lease length to renew before 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 import anyio
@@ -15,12 +17,12 @@ import anyio
 from everfold.runner.claiming.claimer import Start
 from everfold.runner.claiming.clock_check import wait_for_other_looks
 from everfold.runner.claiming.trouble import LONGEST_PAUSE_S, note_trouble
+from everfold.runner.claiming.work_finder import WorkFinder
 from everfold.runner.decisions.suspects import Suspects
 from everfold.runner.execution.shared import Shared
 from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import CorruptLog, EverfoldError, ServerRefusesAccess
 from everfold.streams.leases.dispatch import FOR_EVER_S
-from everfold.streams.leases.fairness import all_lanes
 from everfold.streams.leases.registry import connected, deregister_runner, registered_runners
 from everfold.streams.redis.keys import connection_name
 from everfold.streams.redis.retry import Backoff
@@ -36,18 +38,24 @@ RUNNERS_WITHIN_S, RUNNERS_AGAIN_S = 2.0, 10.0
 """How long primaries are asked who is connected, and when again if one was silent."""
 
 
+RUNNERS_IDLE_S = 5.0
+"""How often it is asked who is connected while no job is held."""
+
+
 class Sweeper:
     """Takes jobs over and calls `start` for each, which then owns the lease."""
 
-    def __init__(self, shared: Shared, start: Start) -> None:
-        self._shared = shared
+    def __init__(self, shared: Shared, work: WorkFinder, start: Start) -> None:
+        self._shared, self._work = shared, work
         self._start = start
         self._woken = anyio.Event()
+        self._since_s: float | None = None
+        """From when on it must be known what is held; see `WorkFinder.of`."""
         self._cursors: dict[tuple[int, Lane], str] = {}
         self._suspects = Suspects(shared.config.suspect_after_s)
         self._dead: dict[str, set[int]] = {}
         """Dead runners -> the partitions in which all of theirs was taken over."""
-        self._ask_runners_s = 0.0
+        self._ask_runners_s, self._asked_runners_s = 0.0, -RUNNERS_IDLE_S
         self._hold_until_s: dict[int, float] = {}
         self._search_at_s: dict[int, float] = {}
 
@@ -61,17 +69,21 @@ class Sweeper:
         backoff = Backoff(most_s=LONGEST_PAUSE_S)
         async with Rounds(self._shared.log) as rounds:
             while True:
-                self._woken = anyio.Event()
-                await self._find_dead_runners()
+                was_woken, self._woken = self._woken.is_set(), anyio.Event()
+                # What one had who is dead by now must be known, and what was just released.
+                self._since_s = steady_s() if self._dead or was_woken else None
                 outcomes = await rounds.go(self._sweep)
                 await self._forget_dead_runners()
+                known = set(self._dead)
+                await self._find_dead_runners()
                 if (failure := outcomes.failure) is not None:
                     note_trouble("sweeper", failure)
                     await anyio.sleep(backoff.next_s())
                     continue
                 backoff.reset()
-                with anyio.move_on_after(self._pause_s()):
-                    await self._woken.wait()
+                if self._dead.keys() <= known:
+                    with anyio.move_on_after(self._pause_s()):
+                        await self._woken.wait()
 
     def _pause_s(self) -> float:
         """Return how long to wait: not beyond the time when the next suspect will be dead."""
@@ -81,21 +93,26 @@ class Sweeper:
         """Take over what is orphaned in a partition. After an error its owners get a lease length
         to renew before anything is taken there."""
         await wait_for_other_looks(self._shared.dispatch.clock, partition)
+        dead = list(self._dead)
         try:
-            for suspect in list(self._dead):
-                await self._in_lanes(partition, partial(self._take_over, suspect=suspect))
+            held = (await self._work.of(partition, since_s=self._since_s)).held
+            for suspect in dead:
+                await self._in_lanes(partition, held, partial(self._take_over, suspect=suspect))
                 if suspect in self._dead:
                     self._dead[suspect].add(partition)
-            await self._in_lanes(partition, self._take_over)
-            await self._find_lost_leases(partition)
+            if held:
+                await self._in_lanes(partition, held, self._take_over)
+                await self._find_lost_leases(partition, held)
         except CorruptLog:
             raise  # of a key, not of the server
         except EverfoldError:
             self._hold_until_s[partition] = steady_s() + self._shared.config.lease_ttl_s
             raise
 
-    async def _in_lanes(self, partition: int, act: Callable[[int, Lane], Awaitable[None]]) -> None:
-        """Act in all lanes of a partition side by side: one by one, a slow link would take seconds.
+    async def _in_lanes(
+        self, partition: int, lanes: Sequence[Lane], act: Callable[[int, Lane], Awaitable[None]]
+    ) -> None:
+        """Act in lanes of a partition side by side: one by one, a slow link would take seconds.
 
         Raises the first error of the server, after all other lanes.
         """
@@ -110,18 +127,17 @@ class Sweeper:
                 errors.append(error)
 
         async with anyio.create_task_group() as walks:
-            for lane in all_lanes(self._shared.config.queues):
+            for lane in lanes:
                 walks.start_soon(walk, lane)
         if errors:
             raise errors[0]
 
-    async def _find_lost_leases(self, partition: int) -> None:
+    async def _find_lost_leases(self, partition: int, lanes: Sequence[Lane]) -> None:
         """Start the jobs whose leases the server gave in answers that were lost."""
         asked_at_s = steady_s()
         if asked_at_s < self._search_at_s.get(partition, 0.0):
             return
-        await self._in_lanes(partition, self._restore_leases)
-        lanes = all_lanes(self._shared.config.queues)
+        await self._in_lanes(partition, lanes, self._restore_leases)
         for lease in await self._shared.dispatch.own_leases_in(partition, lanes):
             if not self._shared.leases.holds(lease.job_id):
                 self._start(lease, asked_at_s, None)
@@ -170,8 +186,9 @@ class Sweeper:
 
     async def _find_dead_runners(self) -> None:
         """Note the registered runners without a connection for `suspect_after_s`."""
-        if steady_s() < self._ask_runners_s:
+        if steady_s() < self._ask_runners_s or self._is_idle():
             return
+        self._asked_runners_s = steady_s()
         dead = list[str]()
         try:
             with anyio.move_on_after(RUNNERS_WITHIN_S) as waited:
@@ -186,10 +203,16 @@ class Sweeper:
                 self._suspects.forget()  # after an outage connections need a while to come back
         self._dead = {runner: self._dead.get(runner, set()) for runner in dead}
 
+    def _is_idle(self) -> bool:
+        """Say whether a runner that were dead would leave nothing behind but its entry."""
+        now_s = steady_s()
+        may_wait = not (self._work.may_be_held or self._dead)
+        is_recent = now_s - self._asked_runners_s < RUNNERS_IDLE_S
+        return may_wait and is_recent and math.isinf(self._suspects.next_in_s(now_s))
+
     async def _dead_runners(self) -> list[str]:
         log, name = self._shared.log, self._shared.config.name
-        names = await connected(log)
-        entries = await registered_runners(log)
+        names, entries = await asyncio.gather(connected(log), registered_runners(log))
         if connection_name(name) not in names:
             return []  # who does not see itself, as behind a proxy, cannot say that others are gone
         registered = {name for name, entry in entries.items() if entry.is_named}

@@ -184,14 +184,16 @@ class Log(SealedContent):
         replicas. Raises as `command` does, and TooFewReplicas."""
         return await write(self.redis, self.replicas, *words)
 
-    async def check_level(self) -> None:
+    async def check_level(self, meta: dict[bytes, bytes] | None = None) -> None:
         """Read the namespace's levels again. To be called by whatever works on jobs, now and then.
+
+        `meta` is what its hash `meta` has, where that was just read.
 
         Raises NamespaceTooNew where this program could not read its events, and as
         `check_namespace` does.
         """
         opened = Namespace(self.keys, self.generation)
-        self._namespace.note(levels=await check_namespace(self.redis, opened))
+        self._namespace.note(levels=await check_namespace(self.redis, opened, meta))
         if self.levels.min_reader > reader_level():
             what = "needs readers of level"
             raise NamespaceTooNew(self.keys.namespace, self.levels.min_reader, reader_level(), what)

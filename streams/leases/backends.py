@@ -22,7 +22,7 @@ from everfold.streams.events.event import ON_HOST
 from everfold.streams.leases.acts import Verb, note_act
 from everfold.streams.leases.registry import RunnerEntry
 from everfold.streams.redis.hints import send_job_hint
-from everfold.streams.redis.pages import read_readable_hash
+from everfold.streams.redis.pages import Hashes, read_readable_hash
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_time_ms
 
@@ -121,16 +121,19 @@ def bare(name: str) -> str:
     return (scheme + separator + host.rpartition("@")[2] + slash + path).rstrip("/")
 
 
-async def note_backends(log: Log, entries: list[BackendEntry]) -> None:
-    """Write what this runner sees now. Raises a leaf of Unavailable."""
+async def note_backends(
+    log: Log, entries: list[BackendEntry], known: Iterable[BackendEntry] = ()
+) -> None:
+    """Write what this runner sees now, `known` being what is written. Raises a leaf of
+    Unavailable."""
     if not entries:
         return
     rows = [part for e in entries for part in (_field(e), msgspec.json.encode(e))]
     await command(log.redis, "HSET", log.keys.backends(), *rows)
     # What was written before the identity was known.
-    former = [replace(entry, server="") for entry in entries if entry.server]
-    if former:
-        await command(log.redis, "HDEL", log.keys.backends(), *map(_field, former))
+    former = {_field(replace(entry, server="")) for entry in entries if entry.server}
+    if left := former & {_field(entry) for entry in known}:
+        await command(log.redis, "HDEL", log.keys.backends(), *sorted(left))
 
 
 def _field(entry: BackendEntry) -> str:
@@ -140,12 +143,12 @@ def _field(entry: BackendEntry) -> str:
     return f"{entry.name} {ON_HOST}{entry.host}" if is_of_host else entry.name
 
 
-async def backend_entries(log: Log) -> list[BackendEntry]:
+async def backend_entries(log: Log, among: Hashes | None = None) -> list[BackendEntry]:
     """Return what was last seen of each server at each address, in the order of the names.
 
     Raises a leaf of Unavailable.
     """
-    found = await read_readable_hash(log.redis, log.keys.backends(), BackendEntry)
+    found = await read_readable_hash(log.redis, log.keys.backends(), BackendEntry, among)
     return sorted(found.values(), key=lambda entry: (entry.name, entry.seen_ms))
 
 
@@ -162,9 +165,9 @@ async def seen_backends(log: Log) -> dict[str, BackendEntry]:
     return {entry.name: entry for entry in await backend_entries(log)}
 
 
-async def retired_backends(log: Log) -> dict[str, Mark]:
+async def retired_backends(log: Log, among: Hashes | None = None) -> dict[str, Mark]:
     """Return who retired which backend. Raises a leaf of Unavailable."""
-    return await read_readable_hash(log.redis, log.keys.retired(), Mark)
+    return await read_readable_hash(log.redis, log.keys.retired(), Mark, among)
 
 
 async def retire_backend(log: Log, name: str, *, is_drain: bool = False) -> None:
@@ -232,9 +235,9 @@ async def give_up_attempt(log: Log, job_id: str, attempt: int) -> None:
     await send_job_hint(log, "cancel", job_id)
 
 
-async def given_up_attempts(log: Log) -> dict[str, Mark]:
+async def given_up_attempts(log: Log, among: Hashes | None = None) -> dict[str, Mark]:
     """Return the attempts that operators gave up, by job. Raises a leaf of Unavailable."""
-    return await read_readable_hash(log.redis, log.keys.given_up(), Mark)
+    return await read_readable_hash(log.redis, log.keys.given_up(), Mark, among)
 
 
 async def forget_given_up(log: Log, job_id: str) -> None:

@@ -14,7 +14,7 @@ from everfold.streams.errors import RunnerUnknown
 from everfold.streams.leases.acts import note_act
 from everfold.streams.leases.registry import RunnerEntry, registered_runners
 from everfold.streams.redis.hints import send_hint
-from everfold.streams.redis.pages import read_readable_hash
+from everfold.streams.redis.pages import Hashes, read_readable_hash
 from everfold.streams.redis.server import server_time_ms
 
 
@@ -43,6 +43,6 @@ async def ask_to_drain(log: Log, runner: str) -> RunnerEntry:
     return entry
 
 
-async def drain_wishes(log: Log) -> dict[str, DrainWish]:
+async def drain_wishes(log: Log, among: Hashes | None = None) -> dict[str, DrainWish]:
     """Return the wishes by runner. Raises a leaf of Unavailable."""
-    return await read_readable_hash(log.redis, log.keys.drains(), DrainWish)
+    return await read_readable_hash(log.redis, log.keys.drains(), DrainWish, among)

@@ -20,8 +20,8 @@ from msgspec import Struct
 from everfold.streams.appending.log import Log
 from everfold.streams.events.codec import reader_level
 from everfold.streams.events.json_text import NotJson, decoder
-from everfold.streams.redis.pages import read_readable_hash
-from everfold.streams.redis.redis_errors import command, commands
+from everfold.streams.redis.pages import Hashes, read_readable_hash
+from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_time_ms
 
 
@@ -162,12 +162,13 @@ async def deregister_runner(log: Log, runner: str) -> None:
     await command(log.redis, "HDEL", log.keys.drains(), runner)
 
 
-async def registered_runners(log: Log) -> dict[str, RunnerEntry]:
+async def registered_runners(log: Log, among: Hashes | None = None) -> dict[str, RunnerEntry]:
     """Return every registered runner by name, the dead ones too; unreadable entries are left out.
+    They are not read again where they are `among` what was just read.
 
     Raises a leaf of Unavailable.
     """
-    return await read_readable_hash(log.redis, log.keys.runners(), RunnerEntry)
+    return await read_readable_hash(log.redis, log.keys.runners(), RunnerEntry, among)
 
 
 async def connected(log: Log) -> frozenset[str]:
@@ -177,9 +178,7 @@ async def connected(log: Log) -> frozenset[str]:
     does not answer: then nobody may be taken for dead. Raises ServerRefusesAccess where the user
     may not ask for CLIENT LIST.
     """
-    kinds = ("normal", "pubsub")
-    asked = [("CLIENT", "LIST", "TYPE", kind) for kind in kinds]
-    found = await asyncio.gather(*(commands(node, asked) for node in log.redis.primaries()))
-    texts = [cast("bytes", text).decode() for of_node in found for text in of_node]
+    asked = [command(node, "CLIENT LIST") for node in log.redis.primaries()]
+    texts = [cast("bytes", text).decode() for text in await asyncio.gather(*asked)]
     names = (part[5:] for text in texts for part in text.split() if part.startswith("name="))
     return frozenset(name for name in names if name)

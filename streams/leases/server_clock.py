@@ -8,6 +8,8 @@ this process can explain.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from everfold.streams.appending.log import Log
 from everfold.streams.border.logger import get_logger
 from everfold.streams.connections.steady_clock import steady_s
@@ -48,6 +50,20 @@ class ServerClock:
     def unsure_to_ms(self) -> int:
         """A server time up to this one may be from before a step of the clock; 0 for no step."""
         return max((clock.unsure_to_ms for clock in self._clocks.values()), default=0)
+
+    def latest_ms(self, partitions: Sequence[int], now_s: float) -> int:
+        """Return the latest server time that can be explained in each of these partitions that was
+        looked at; 0 for any."""
+        known = [self._clocks[p].latest_ms(now_s) for p in partitions if p in self._clocks]
+        return min((latest_ms for latest_ms in known if latest_ms), default=0)
+
+    def note(self, partition: int, look: Look, asked_s: float, answered_s: float) -> bool:
+        """Take over a look that came with another answer. Return False where only `look` can tell
+        what it means."""
+        clock = self._clocks.get(partition)
+        if clock is None or not clock.is_known or look.is_moving:
+            return False
+        return not clock.observe(look, asked_s, answered_s)
 
     async def look(self, partition: int) -> None:
         """Look at the clock; deal with a step that nobody has recorded. Raises Unavailable."""

@@ -156,14 +156,17 @@ async def _named_at(node: LedgerRedis, until_s: float) -> set[str]:
     return found
 
 
-async def check_namespace(redis: Redis, opened: Namespace) -> Levels:
-    """Return the levels of a namespace that was opened before; 1 where it has none.
+async def check_namespace(
+    redis: Redis, opened: Namespace, meta: dict[bytes, bytes] | None = None
+) -> Levels:
+    """Return the levels of a namespace that was opened before; 1 where it has none. `meta` is its
+    hash, where that was just read.
 
     Where the server has forgotten it, as after FLUSHALL, it is made again as it was. Raises
     NamespaceMadeAnew where another program was faster, WrongKeyType, a leaf of Unavailable.
     """
     keys = opened.keys
-    stored = await read_hash(redis, keys.meta())
+    stored = await read_hash(redis, keys.meta()) if meta is None else meta
     if b"partitions" not in stored or (opened.generation and b"generation" not in stored):
         await _make(redis, keys, opened.generation)
         stored = await read_hash(redis, keys.meta())

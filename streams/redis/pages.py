@@ -6,7 +6,7 @@ it is read, so this holds right after a change from small items to large ones, t
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import TypeVar, cast
 
@@ -35,6 +35,7 @@ T = TypeVar("T")
 
 _count_entries = Script("everfold.streams", "count_entries", is_read_only=True)
 _scan_hash = Script("everfold.streams", "scan_hash", is_read_only=True)
+_read_hashes = Script("everfold.streams", "read_hashes", is_read_only=True)
 
 
 class Counted(Struct, frozen=True):
@@ -119,14 +120,40 @@ async def read_large_hash(redis: Redis, key: str) -> dict[bytes, bytes]:
     return found
 
 
-async def read_readable_hash(redis: Redis, key: str, kind: type[T]) -> dict[str, T]:
-    """Return a hash whose values are JSON of one type, empty when there is none; read in pages.
+class Hashes(Struct, frozen=True):
+    """What some keys of one slot held at one moment."""
+
+    time_ms: int
+    """The server's clock at that moment, Unix ms."""
+    found: dict[str, dict[bytes, bytes]]
+    """The hashes that are small enough, {} for one that does not exist."""
+    others: frozenset[str]
+    """The keys that hold something else."""
+
+
+async def read_hashes(redis: Redis, keys: Sequence[str]) -> Hashes:
+    """Read some hashes in one call, PAGE_BYTES in all. Raises a leaf of Unavailable."""
+    _, time_ms, *rows = await _read_hashes.run(redis, keys, (PAGE_BYTES,))
+    pairs = list(zip(keys, rows, strict=True))
+    lists = {key: cast("list[bytes]", row) for key, row in pairs if isinstance(row, list)}
+    found = {key: dict(zip(row[::2], row[1::2], strict=True)) for key, row in lists.items()}
+    others = frozenset(key for key, row in pairs if isinstance(row, bytes))
+    return Hashes(cast("int", time_ms), found, others)
+
+
+async def read_readable_hash(
+    redis: Redis, key: str, kind: type[T], among: Hashes | None = None
+) -> dict[str, T]:
+    """Return a hash whose values are JSON of one type, empty when there is none; read in pages,
+    unless it is `among` those that were just read.
 
     Entries that cannot be read are left out: somebody else wrote them. Raises as above.
     """
     decode = decoder(kind)
     found: dict[str, T] = {}
-    for name, text in (await read_large_hash(redis, key)).items():
+    known = among.found.get(key) if among is not None else None
+    stored = await read_large_hash(redis, key) if known is None else known
+    for name, text in stored.items():
         with suppress(ValueError):
             found[name.decode()] = decode(text)
     return found

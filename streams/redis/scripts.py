@@ -26,6 +26,7 @@ _release = Script("everfold.streams", "release")
 _promote = Script("everfold.streams", "promote")
 _promote_blocked = Script("everfold.streams", "promote_blocked")
 _look_at_clock = Script("everfold.streams", "look_at_clock", is_read_only=True)
+_find_work = Script("everfold.streams", "find_work")
 _restart_leases = Script("everfold.streams", "restart_leases")
 _restore_leases = Script("everfold.streams", "restore_leases")
 _shift_times = Script("everfold.streams", "shift_times")
@@ -251,6 +252,19 @@ async def look_at_clock(redis: Redis, *, clock: str) -> list[int]:
     """Run look_at_clock.lua. Return its five numbers."""
     reply = await _look_at_clock.run(redis, (clock,), ())
     return [int(cast("int", number)) for number in reply[1:]]
+
+
+async def find_work(
+    redis: Redis,
+    *,
+    clocks: Sequence[str],
+    tags: Sequence[str],
+    queues: Sequence[str],
+    latest_ms: int,
+) -> tuple[int, list[list[object]]]:
+    """Run find_work.lua. Return the server's time, and what it says of each partition."""
+    reply = await _find_work.run(redis, clocks, (latest_ms, len(queues), *queues, *tags))
+    return cast("int", reply[1]), cast("list[list[object]]", reply[2:])
 
 
 async def restart_leases(

@@ -272,7 +272,7 @@ async def _sample(redis: PipeliningRedis) -> _Sample | None:
         replid_before=before if before.strip("0") else "",
         offset_before=_number(said, "second_repl_offset") - 1,
         offset=_number(said, "master_repl_offset"),
-        now_ms=await server_time_ms(redis),
+        now_ms=_number(said, "server_time_usec") // 1000 or await server_time_ms(redis),
         up_s=_number(said, "uptime_in_seconds"),
     )
 
