@@ -19,7 +19,7 @@ local function read(key)
   local kind = redis.call('TYPE', key).ok
   if kind ~= 'hash' then return kind == 'none' and {} or kind end
   if refused('HSCAN', key) then return 0 end
-  local fields, cursor = {}, '0'
+  local fields, cursor, before = {}, '0', left
   repeat
     local reply = redis.call('HSCAN', key, cursor, 'COUNT', 20)
     cursor = reply[1]
@@ -27,7 +27,10 @@ local function read(key)
       left = left - #text
       table.insert(fields, text)
     end
-    if left < 0 then return 0 end
+    if left < 0 then
+      left = before
+      return 0
+    end
   until cursor == '0'
   return fields
 end

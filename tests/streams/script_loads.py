@@ -36,7 +36,13 @@ from everfold.streams.reading.consumer_group import ConsumerGroup
 from everfold.streams.reading.reader import job_events
 from everfold.streams.redis import scripts
 from everfold.streams.redis.keys import RUNNERS_GROUP
-from everfold.streams.redis.pages import PAGE, WALKED_BYTES, count_entries, read_hashes, read_large_hash
+from everfold.streams.redis.pages import (
+    PAGE,
+    WALKED_BYTES,
+    count_entries,
+    read_hashes,
+    read_large_hash,
+)
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.script import Script
 from everfold.streams.retention.importing import import_entries
