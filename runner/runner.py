@@ -113,9 +113,9 @@ class Runner:
         self._sweeper = Sweeper(self._shared, work, self._start)
         self._promoter = Promoter(self._shared, work)
         self._asset_sweeper = AssetSweeper(self._shared)
-        heart = (self._entry(), self._refuse, self._drain_for, self._present)
-        self._heartbeat = Heartbeat(self._shared, *heart)
         self._abandoned_prompts = AbandonedPrompts(self._shared)
+        told = (self._refuse, self._drain_for, self._present, self._abandoned_prompts.note)
+        self._heartbeat = Heartbeat(self._shared, self._entry(), *told)
         self._refused: Misconfigured | None = None
         self._hints = HintListener(log, self._on_hints())
         self._runs: dict[str, JobRun] = {}

@@ -18,7 +18,7 @@ from everfold.streams.border.logger import get_logger
 from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import CorruptLog, EverfoldError, JobUnknown
 from everfold.streams.leases.backends import Abandoned, abandoned_prompts, forget_abandoned
-from everfold.streams.leases.registry import BEAT_EVERY_S
+from everfold.streams.redis.pages import Hashes
 from everfold.streams.redis.redis_errors import command
 
 logger = get_logger("everfold.runner")
@@ -37,26 +37,34 @@ class AbandonedPrompts:
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
+        self._read: Hashes | None = None
+        self._noted = anyio.Event()
         self._busy: set[str] = set()
         """Backends that are being asked."""
         self._unknown_since_s: dict[str, float] = {}
         """Prompt -> since when its backend answers, but nothing of this prompt."""
 
+    def note(self, read: Hashes) -> None:
+        """Look at the prompts that a heartbeat has read."""
+        self._read = read
+        self._noted.set()
+
     async def run(self) -> None:
-        """Look every BEAT_EVERY_S until cancelled; trouble of the server is waited out."""
+        """Look at what each heartbeat has read until cancelled; trouble of the server is waited
+        out."""
         async with anyio.create_task_group() as tasks:
             while True:
+                await self._noted.wait()
+                self._noted = anyio.Event()
                 try:
                     await self._look(tasks)
                 except EverfoldError as error:
                     logger.warning("abandoned_prompts_not_read why=%r", str(error))
-                await anyio.sleep(BEAT_EVERY_S)
 
     async def _look(self, tasks: anyio.abc.TaskGroup) -> None:
-        fleet = self._shared.fleet
-        prompts = sorted(
-            (await abandoned_prompts(self._shared.log)).values(), key=lambda one: one.since_ms
-        )
+        fleet, log = self._shared.fleet, self._shared.log
+        found = (await abandoned_prompts(log, self._read)).values()
+        prompts = sorted(found, key=lambda one: one.since_ms)
         known = {prompt.prompt_id for prompt in prompts}
         self._unknown_since_s = {p: s for p, s in self._unknown_since_s.items() if p in known}
         for state in fleet.all_states:

@@ -68,6 +68,7 @@ class Heartbeat:
         refuse: Callable[[Misconfigured], None],
         drain: Callable[[str], None],
         present: Callable[[RunnerEntry], RunnerEntry],
+        on_read: Callable[[Hashes], None],
     ) -> None:
         self._shared = shared
         self._store = CapabilityStore(shared.log)
@@ -79,6 +80,8 @@ class Heartbeat:
         """Called with the operator who wants this runner to drain, at each beat from then on."""
         self._present = present
         """Returns the entry with what this runner does now."""
+        self._on_read = on_read
+        """Called with what each beat has read, the prompts that were given up too."""
         self._is_woken = False
         self._cleaned_at_s = steady_s()
 
@@ -143,6 +146,7 @@ class Heartbeat:
         wish = (await drain_wishes(log, read)).get(self.entry.runner)
         if wish is not None and wish.instance == self.entry.instance:
             self._drain(wish.actor)
+        self._on_read(read)
         self._shared.live.set_open(log.keys.listening() in read.others)
         retired = await retired_backends(log, read)
         given_up = await given_up_attempts(log, read)
@@ -168,7 +172,7 @@ class Heartbeat:
         """Read all that a beat looks at, in one trip."""
         keys = self._shared.log.keys
         entries = (keys.meta(), keys.runners(), keys.backends(), keys.listening())
-        wishes = (keys.drains(), keys.retired(), keys.given_up())
+        wishes = (keys.drains(), keys.retired(), keys.given_up(), keys.abandoned())
         return await read_hashes(self._shared.log.redis, [*entries, *wishes])
 
     async def begin(self) -> None:

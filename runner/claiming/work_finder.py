@@ -21,7 +21,7 @@ from everfold.streams.leases.server_clock import ServerClock
 from everfold.streams.reading.node_tasks import is_one_server
 from everfold.streams.redis import scripts
 
-RECENT_S = 0.4
+RECENT_S = 0.49
 """How old an answer may be where nothing newer is needed: less than the pause of any actor."""
 
 KEYS_AT_ONCE = 4_000

@@ -254,10 +254,10 @@ async def note_abandoned(log: Log, prompt: Abandoned) -> None:
     await command(log.redis, "HSET", log.keys.abandoned(), prompt.prompt_id, payload)
 
 
-async def abandoned_prompts(log: Log) -> dict[str, Abandoned]:
+async def abandoned_prompts(log: Log, among: Hashes | None = None) -> dict[str, Abandoned]:
     """Return the prompts to be stopped, by prompt id. An entry whose job still has exactly that
     attempt alive is to be left alone. Raises a leaf of Unavailable."""
-    return await read_readable_hash(log.redis, log.keys.abandoned(), Abandoned)
+    return await read_readable_hash(log.redis, log.keys.abandoned(), Abandoned, among)
 
 
 async def forget_abandoned(log: Log, prompt_id: str) -> None:

@@ -35,5 +35,5 @@ local function read(key)
   return fields
 end
 
-for _, key in ipairs(KEYS) do table.insert(outcome, read(key)) end
+for index = 1, #KEYS do table.insert(outcome, read(KEYS[index])) end
 return outcome

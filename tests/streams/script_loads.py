@@ -40,7 +40,6 @@ from everfold.streams.redis.pages import (
     PAGE,
     WALKED_BYTES,
     count_entries,
-    read_hashes,
     read_large_hash,
 )
 from everfold.streams.redis.redis_errors import command
@@ -50,6 +49,7 @@ from everfold.streams.retention.republish import republish
 from everfold.streams.retention.trimming import trim
 from everfold.streams.user_files.user_files import write_user_file
 from everfold.streams.user_files.user_settings import write_user_settings
+from tests.streams import work_states as work
 from tests.streams.layout_states import spread
 from tests.support.many_jobs import GRAPH, add_jobs, add_times, lease_ids
 
@@ -119,14 +119,6 @@ async def measure_many_queues(log: Log) -> None:
     await add_jobs(log, MANY, "waiting")
     found = await count_waiting(log, [LANE[0], *(f"q{number}" for number in range(QUEUES_LIMIT))])
     assert sum(found[LANE[0]].by_priority) == MANY
-
-
-async def find_much_work(log: Log) -> None:
-    await add_jobs(log, MANY, "waiting")
-    keys, queues = log.keys, [LANE[0], *(f"q{number}" for number in range(QUEUES_LIMIT))]
-    where = {"clocks": [keys.clock(0)], "tags": [keys.tag(0)], "queues": queues}
-    _, found = await scripts.find_work(log.redis, **where, latest_ms=0)
-    assert found[0][1] == [0]
 
 
 async def peek_many_lines(log: Log) -> None:
@@ -268,13 +260,6 @@ async def scan_hash(log: Log) -> None:
     assert len(await read_large_hash(log.redis, log.keys.parked(0))) == MANY
 
 
-async def read_many_fields(log: Log) -> None:
-    flat = [text for number in range(MANY) for text in (f"field{number}", "x" * 50)]
-    await command(log.redis, "HSET", log.keys.parked(0), *flat)
-    read = await read_hashes(log.redis, [log.keys.parked(0), log.keys.meta()])
-    assert read.found.keys() == {log.keys.meta()}  # too large for one answer
-
-
 async def shift_times(log: Log) -> None:
     await add_jobs(log, MANY, "later")
     keys = log.keys
@@ -363,14 +348,14 @@ LOADS: dict[str, tuple[Load, ...]] = {
     "claim": (claim, claim_what_it_cannot_read, claim_past_users_at_their_limit),
     "count_entries": (count_many,),
     "find_entries": (find_a_page_of_entries,),
-    "find_work": (find_much_work,),
+    "find_work": (work.find_much_work,),
     "import_entries": (import_a_page,),
     "measure_queues": (measure_many_queues,),
     "move_times": (move_times,),
     "peek_waiting": (peek_many_lines, peek_a_long_line),
     "promote": (promote,),
     "promote_blocked": (promote_blocked,),
-    "read_hashes": (read_many_fields,),
+    "read_hashes": (work.read_many_fields,),
     "read_job": (read_long_job,),
     "read_pending": (read_pending,),
     "renew": (renew,),

@@ -38,7 +38,7 @@ from everfold.streams.reading.readers import register
 from everfold.streams.redis import scripts
 from everfold.streams.redis.access import Access, check_access
 from everfold.streams.redis.keys import RUNNERS_GROUP
-from everfold.streams.redis.pages import count_entries, read_hashes, read_large_hash
+from everfold.streams.redis.pages import count_entries, read_large_hash
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.retention.importing import import_entries, reopen
 from everfold.streams.retention.republish import republish
@@ -285,21 +285,6 @@ async def look_at_clock(log: Log) -> object:
     return await scripts.look_at_clock(log.redis, clock=log.keys.clock(0))
 
 
-async def find_work(log: Log) -> object:
-    await leased(log, "held")
-    await submit(log)
-    keys = log.keys
-    return await scripts.find_work(
-        log.redis, clocks=[keys.clock(0)], tags=[keys.tag(0)], queues=["default"], latest_ms=0
-    )
-
-
-async def read_some_hashes(log: Log) -> object:
-    await leased(log, "a")
-    await command(log.redis, "SET", log.keys.listening(), 1)
-    return await read_hashes(log.redis, [log.keys.head("a"), log.keys.listening(), log.keys.meta()])
-
-
 async def read_job(log: Log) -> object:
     await leased(log, "a")
     return await job_events(log, "a")
@@ -389,7 +374,6 @@ STATES: dict[str, tuple[State, ...]] = {
     "claim": (claim, claim_again, claim_at_a_limit),
     "count_entries": (count_some,),
     "find_entries": (find_entries,),
-    "find_work": (find_work,),
     "import_entries": (import_twice,),
     "look_at_clock": (look_at_clock,),
     "make_namespace": (make_namespace,),
@@ -399,7 +383,6 @@ STATES: dict[str, tuple[State, ...]] = {
     "promote": (promote,),
     "promote_blocked": (promote_blocked,),
     "raise_levels": (raise_levels,),
-    "read_hashes": (read_some_hashes,),
     "read_job": (read_job,),
     "read_pending": (read_pending,),
     "release": (release, retry, wait, block),

@@ -26,6 +26,7 @@ from tests.streams import asset_states as of_assets
 from tests.streams import layout_states as of_layout
 from tests.streams import script_states as of_streams
 from tests.streams import user_file_states as of_user_files
+from tests.streams import work_states as of_work
 from tests.support import servers
 from tests.support.script_commands import script_commands
 from tests.support.script_faults import FaultBench, faults, recorded_calls, send
@@ -34,7 +35,7 @@ from tests.support.servers import StartServer
 
 pytestmark = [pytest.mark.anyio, pytest.mark.server, pytest.mark.one_server]
 
-OF_ALL = (of_streams, of_assets, of_user_files, of_projector, of_layout)
+OF_ALL = (of_streams, of_assets, of_user_files, of_work, of_projector, of_layout)
 STATES = {
     name: [state for one in OF_ALL for state in one.STATES.get(name, ())]
     for name in {name for one in OF_ALL for name in one.STATES}

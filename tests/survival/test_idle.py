@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -32,11 +33,9 @@ async def test_an_idle_runner_asks_little(
     assert RunnerConfig(name="r").sweep_every_s == 0.5
     server = own_server()
     async with Log.open(server.url, namespace="x") as log:
+        await log.make()
         stack = Stack(log, start_program, tmp_path, leases=PRODUCT_LEASES)
         await stack.runner(await stack.comfy(), queues=QUEUES)
-        for queue in QUEUES:
-            job = await log.submit({"1": {"class_type": "EmptyImage", "inputs": {}}}, queue=queue)
-            await stack.ended(job.job_id)
         beats = set[int]()
 
         async def has_beaten() -> bool:
@@ -44,7 +43,7 @@ async def test_an_idle_runner_asks_little(
             beats.add(entry.seen_ms if entry is not None else 0)
             return len(beats) > BEATS
 
-        await eventually(has_beaten, within_s=60)  # what comes after a job is over
+        await eventually(has_beaten, within_s=60)  # what comes after the start is over
         beats.clear()
         with servers.client(server.url) as watching, watching.monitor() as monitor:
             await eventually(has_beaten, within_s=60)
@@ -56,4 +55,5 @@ async def test_an_idle_runner_asks_little(
     asked = [text for text in asked if not text.startswith("HGET x:runners")]  # of this test
     seconds = (max(beats) - min(beats)) / 1000
     assert seconds > (BEATS - 1) * BEAT_EVERY_S
-    assert len(asked) + CLIENT_LISTS <= PER_S * seconds, asked
+    counts = Counter(" ".join(text.split()[:2]) for text in asked)
+    assert len(asked) + CLIENT_LISTS <= PER_S * seconds, counts

@@ -1,0 +1,52 @@
+"""States and loads of the scripts that read what several partitions, or several hashes, hold."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from everfold.streams.appending.log import Log
+from everfold.streams.redis import scripts
+from everfold.streams.redis.pages import read_hashes
+from everfold.streams.redis.redis_errors import command
+from tests.streams import script_states as shared
+
+State = Callable[[Log], Awaitable[object]]
+
+MANY_FIELDS, MANY_QUEUES = 20_000, 500
+
+
+async def find_work(log: Log) -> object:
+    await shared.leased(log, "held")
+    await shared.submit(log)
+    keys = log.keys
+    return await scripts.find_work(
+        log.redis, clocks=[keys.clock(0)], tags=[keys.tag(0)], queues=["default"], latest_ms=0
+    )
+
+
+async def read_some_hashes(log: Log) -> object:
+    await shared.leased(log, "a")
+    await command(log.redis, "SET", log.keys.listening(), 1)
+    return await read_hashes(log.redis, [log.keys.head("a"), log.keys.listening(), log.keys.meta()])
+
+
+async def find_much_work(log: Log) -> None:
+    await log.submit(shared.GRAPH)
+    keys, queues = log.keys, ["default", *(f"q{number}" for number in range(MANY_QUEUES))]
+    where = {"clocks": [keys.clock(0)], "tags": [keys.tag(0)], "queues": queues}
+    _, found = await scripts.find_work(log.redis, **where, latest_ms=0)
+    assert found[0][1] == [0]
+
+
+async def read_many_fields(log: Log) -> None:
+    flat = [text for number in range(MANY_FIELDS) for text in (f"field{number}", "x" * 50)]
+    await command(log.redis, "HSET", log.keys.parked(0), *flat)
+    read = await read_hashes(log.redis, [log.keys.parked(0), log.keys.meta()])
+    assert read.found.keys() == {log.keys.meta()}  # too large for one answer
+
+
+STATES: dict[str, tuple[State, ...]] = {
+    "find_work": (find_work,),
+    "read_hashes": (read_some_hashes,),
+}
+"""Script -> its states."""
