@@ -25,6 +25,7 @@ from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import ClocksApart
 from everfold.streams.events.json_text import NotJson
 from everfold.streams.events.ranges import check_number
+from everfold.streams.redis.each import Outcomes, each
 from everfold.streams.redis.keys import Keyspace
 from everfold.streams.redis.pages import hash_pages
 from everfold.streams.redis.redis_errors import command, commands
@@ -87,8 +88,12 @@ class Sweeper:
         server's clock and this machine's differ: one of them may make all seem old.
         """
         await self._check_clocks()
-        expired = await self._remove_each(self._expired(), "expired")
-        unnamed = await self._remove_each(self._unnamed(), "unconfirmed")
+        # Of a partition that does not answer assets stay; the others' go before that is raised.
+        told = [
+            await self._remove_in_each(self._expired, "expired"),
+            await self._remove_in_each(self._unnamed, "unconfirmed"),
+        ]
+        expired, unnamed = (sum(outcomes.all()) for outcomes in told)
         needed = await self._needed_by_jobs()
         blobs, size_bytes = 0, 0
         async for blob in self._unneeded(needed):
@@ -128,6 +133,12 @@ class Sweeper:
     def _keys(self) -> Keyspace:
         return self._store.log.keys
 
+    async def _remove_in_each(
+        self, find: Callable[[int], AsyncIterator[Asset]], only: Only
+    ) -> Outcomes[int]:
+        remove = self._remove_each
+        return await each(self._store.log, lambda one: remove(find(one), only), at_once=1)
+
     async def _remove_each(self, assets: AsyncIterator[Asset], only: Only) -> int:
         count = 0
         async for asset in assets:
@@ -136,24 +147,21 @@ class Sweeper:
             count += self._dry or await self._store.remove_if(asset, only)
         return count
 
-    async def _expired(self) -> AsyncIterator[Asset]:
-        now_ms = await server_time_ms(self._store.log.redis)
-        for partition in range(self._keys.partitions):
-            key = self._keys.assets(partition).expiry()
-            async for asset in self._pages(key, now_ms):
-                yield asset
+    async def _expired(self, partition: int) -> AsyncIterator[Asset]:
+        key = self._keys.assets(partition).expiry()
+        async for asset in self._pages(key, await server_time_ms(self._store.log.redis)):
+            yield asset
 
-    async def _unnamed(self) -> AsyncIterator[Asset]:
+    async def _unnamed(self, partition: int) -> AsyncIterator[Asset]:
         """Yield assets that their job does not name; confirm those that are named."""
         before_ms = await server_time_ms(self._store.log.redis) - int(self._grace_s * 1000)
-        for partition in range(self._keys.partitions):
-            key = self._keys.assets(partition).unconfirmed()
-            async for asset in self._pages(key, before_ms):
-                is_named = await self._is_named(asset)
-                if is_named is False:
-                    yield asset
-                elif is_named and not self._dry:
-                    await command(self._store.log.redis, "ZREM", key, asset.id)
+        key = self._keys.assets(partition).unconfirmed()
+        async for asset in self._pages(key, before_ms):
+            is_named = await self._is_named(asset)
+            if is_named is False:
+                yield asset
+            elif is_named and not self._dry:
+                await command(self._store.log.redis, "ZREM", key, asset.id)
 
     async def _pages(self, key: str, most_ms: int) -> AsyncIterator[Asset]:
         """Yield the assets of a sorted set up to a time; some of them are removed meanwhile."""

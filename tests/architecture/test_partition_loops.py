@@ -14,8 +14,6 @@ SOURCES = modules(*PACKAGES)
 
 NEEDS_ALL = {
     "streams/retention/importing.py:begin_import": "it begins where every partition is empty",
-    "streams/assets/sweeping.py:_expired": "a sweep that fails is begun again, by any runner",
-    "streams/assets/sweeping.py:_unnamed": "a sweep that fails is begun again, by any runner",
     "streams/assets/sweeping.py:_needed_by_jobs": "bytes may go when no partition names them",
     "streams/assets/sweeping.py:_delete": "bytes may go when no partition names them",
     "streams/assets/sweeping.py:_forgive": "undoes what `_delete` did, in its order",
