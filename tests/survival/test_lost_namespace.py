@@ -91,6 +91,7 @@ async def test_a_namespace_that_another_program_makes_anew_ends_the_old_processe
         assert await lost_writes(log) == []
 
 
+@pytest.mark.one_server
 async def test_connections_that_are_cut_in_a_runner_s_first_moment_do_not_end_it(
     stack: Stack, redis_url: str, start_program: StartProgram
 ) -> None:
