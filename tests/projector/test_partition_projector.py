@@ -77,7 +77,8 @@ async def given_or_folded(log: Log, given: list[Recorded]) -> bool:
 
 
 async def blocked(log: Log, clients: int) -> bool:
-    return int((await server_info(log.redis, "clients"))["blocked_clients"]) >= clients
+    told = [await server_info(node, "clients") for node in log.redis.primaries()]
+    return sum(int(one["blocked_clients"]) for one in told) >= clients
 
 
 async def test_an_entry_without_a_job_parks_itself_and_the_partition_goes_on(log: Log) -> None:
