@@ -5,16 +5,19 @@ Rule: any number may run, and share the partitions. One that was frozen and goes
 
 from __future__ import annotations
 
+import anyio
 import anyio.abc
 from anyio import TASK_STATUS_IGNORED
 
 from everfold.projector.assignment.assignment import Assignment
 from everfold.projector.assignment.member import Member
+from everfold.projector.assignment.places import Places
 from everfold.projector.config import ProjectorConfig
 from everfold.projector.folding.jobs_projection import JobsProjection
 from everfold.projector.folding.partition_projector import PartitionProjector
 from everfold.projector.folding.projection import AnyProjection
 from everfold.streams.appending.log import Log
+from everfold.streams.reading.quiet_partitions import QuietPartitions
 from everfold.streams.redis.retry import with_retry
 
 
@@ -35,6 +38,8 @@ class Projector:
         self._log = log
         self._projection = projection or JobsProjection(config)
         self._member = Member(log, self._projection.name, name, config.own_for_s)
+        self._places = Places(log, self._projection.group, self._lease_key)
+        self._quiet = QuietPartitions(log, self._projection.group)
         self._assignment = Assignment(
             self._member,
             log.keys.partitions,
@@ -55,11 +60,17 @@ class Projector:
         their next owners.
         """
         await with_retry(self._log.make, self._log.retry_for_s)
-        await self._assignment.run(task_status=task_status)
+        try:
+            await self._assignment.run(task_status=task_status)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._quiet.aclose()
 
     def _lease_key(self, partition: int) -> str:
         return self._projection.keys(self._log.keys, partition).projector()
 
     async def _fold(self, partition: int) -> None:
-        token = self._member.token
-        await PartitionProjector(self._log, partition, token, self._projection).run()
+        log, token = self._log, self._member.token
+        await PartitionProjector(
+            log, partition, token, self._projection, places=self._places, quiet=self._quiet
+        ).run()

@@ -24,6 +24,13 @@ SPARED_S = 2.0
 URGENT_SHARE = 0.65
 """From this share of the server's memory on nothing is spared: writes would be refused."""
 
+LOOK_EVERY_S, LOOK_AT_LEAST_EVERY_S = 0.1, 2.0
+"""How often a server's memory is looked at: where little is left, and where much is. A full server
+refuses writes; its limit may be changed at any time."""
+
+FASTEST_BYTES_S = 200 * 1024 * 1024
+"""How fast a server is taken to be filled at most."""
+
 
 class Keep(Struct, frozen=True):
     """What the log may have."""
@@ -79,6 +86,14 @@ def pressure(keep: Keep, memory: Memory | None) -> Pressure | None:
         return None
     spared_s = 0.0 if memory.share >= max(URGENT_SHARE, keep.share) else SPARED_S
     return Pressure(int(allowed * ENOUGH), spared_s)
+
+
+def look_after_s(keep: Keep, memory: Memory | None) -> float:
+    """Return the seconds until a server's memory is to be looked at again."""
+    if memory is None or keep.share is None or memory.most <= 0:
+        return LOOK_AT_LEAST_EVERY_S
+    left_s = (memory.most * keep.share - memory.used) / FASTEST_BYTES_S
+    return min(LOOK_AT_LEAST_EVERY_S, max(LOOK_EVERY_S, left_s))
 
 
 def sentence(keep: Keep, archive: str = "") -> str:

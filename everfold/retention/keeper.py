@@ -17,7 +17,14 @@ from msgspec import Struct
 
 from everfold.archives.opening import remember_archive
 from everfold.projector.assignment.member import Member
-from everfold.retention.keep import Keep, Memory, read_memory
+from everfold.retention.keep import (
+    LOOK_AT_LEAST_EVERY_S,
+    LOOK_EVERY_S,
+    Keep,
+    Memory,
+    look_after_s,
+    read_memory,
+)
 from everfold.retention.trimmer import Trimmed, Trimmer
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
@@ -32,9 +39,6 @@ from everfold.streams.redis.server import server_info, server_time_ms
 logger = get_logger("everfold.retention")
 
 LEASE_S, RENEW_EVERY_S = 15.0, 3.0
-LOOK_EVERY_S = 0.1
-"""The server's memory is looked at so often by the owner, because a full server refuses writes."""
-
 OLD_EVERY_S = 60.0
 ARCHIVE_EVERY_S = 10.0
 TELL_EVERY_S = 60.0
@@ -86,6 +90,7 @@ class LogKeeper:
         self._owns_until_s = self._told_at_s = -1.0
         self._is_pressed, self._held_by, self._said = False, "", ""
         self._is_blind = False
+        self._look_after_s = LOOK_EVERY_S
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Keep the log bounded until cancelled, while no other process does.
@@ -97,17 +102,17 @@ class LogKeeper:
             return
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._again, self._own, RENEW_EVERY_S)
-                tasks.start_soon(self._again, self._free, LOOK_EVERY_S)
-                tasks.start_soon(self._again, self._trim_old, OLD_EVERY_S)
-                tasks.start_soon(self._again, self._note, NOTE_EVERY_S)
+                tasks.start_soon(self._again, self._own, lambda: RENEW_EVERY_S)
+                tasks.start_soon(self._again, self._free, lambda: self._look_after_s)
+                tasks.start_soon(self._again, self._trim_old, lambda: OLD_EVERY_S)
+                tasks.start_soon(self._again, self._note, lambda: NOTE_EVERY_S)
                 if self._archive is not None:
                     tasks.start_soon(self._archive_for_ever, self._archive)
         finally:
             with anyio.move_on_after(1.0, shield=True), contextlib.suppress(EverfoldError):
                 await self._member.release(self._log.keys.retention())
 
-    async def _again(self, act: Callable[[], object], pause_s: float) -> None:
+    async def _again(self, act: Callable[[], object], pause_s: Callable[[], float]) -> None:
         while True:
             try:
                 if act == self._own or self._owns:
@@ -117,7 +122,7 @@ class LogKeeper:
             except EverfoldError as error:
                 self._tell(error)
             # What does not own looks often, so that it begins soon after it does.
-            await anyio.sleep(pause_s if self._owns else min(pause_s, RENEW_EVERY_S))
+            await anyio.sleep(pause_s() if self._owns else min(pause_s(), RENEW_EVERY_S))
 
     @property
     def _owns(self) -> bool:
@@ -138,6 +143,7 @@ class LogKeeper:
 
     async def _memory(self, server: PipeliningRedis) -> Memory | None:
         found = read_memory(await server_info(server, "memory"))
+        self._look_after_s = min(self._look_after_s, look_after_s(self._keep, found))
         if found is None and not self._is_blind:
             logger.warning("memory_unseen share=%s why=%r", self._keep.share, UNSEEN)
         self._is_blind = found is None
@@ -148,6 +154,7 @@ class LogKeeper:
 
     async def _free(self) -> None:
         while self._owns:
+            self._look_after_s = LOOK_AT_LEAST_EVERY_S
             found = await self._trimmer.trim_for_memory()
             self._count(found, "memory")
             self._is_pressed, before = found.is_pressed, self._held_by

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import zlib
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import anyio
 import anyio.abc
@@ -18,14 +18,23 @@ from anyio import TASK_STATUS_IGNORED
 from everfold.projector.assignment.fair_share import candidates, fair_share, surplus
 from everfold.projector.assignment.member import Acquired, Member
 from everfold.streams.border.logger import get_logger
-from everfold.streams.errors import EverfoldError, NamespaceMadeAnew, NamespaceTooNew
-from everfold.streams.redis.each import GRACE_S, each
+from everfold.streams.errors import (
+    OUTAGES,
+    EverfoldError,
+    NamespaceMadeAnew,
+    NamespaceTooNew,
+)
+from everfold.streams.reading.node_tasks import reading_groups
+from everfold.streams.redis.each import AT_ONCE, GRACE_S, each
 from everfold.streams.redis.retry import Backoff
 
 logger = get_logger("everfold.projector")
 
 RELEASE_WITHIN_S = 2.0
 """Longest time to release a lease; after that it runs out by itself."""
+
+PAGE = 256
+"""Leases of one call."""
 
 
 class PartitionLeaseLost(Exception):
@@ -109,50 +118,86 @@ class Assignment:
         for partition in list(self._working):
             self._stop(partition)
         while self._working:
-            left = set(self._working) - self._releasing
-            await each(self._member.log, self._acquire, left, grace_s=GRACE_S)
+            await self._in_groups(self._acquire, sorted(set(self._working) - self._releasing))
             with anyio.move_on_after(self._renew_every_s):
                 await self._ended.wait()
             self._ended = anyio.Event()
 
     async def _balance(self) -> None:
         """Renew each lease whatever becomes of the others, then get or give up what is fair."""
-        log = self._member.log
-        renewed = await each(log, self._renew, list(self._working), grace_s=GRACE_S)
+        renewed = await self._in_groups(self._renew, sorted(self._working))
         live = await self._member.heartbeat()
         for partition in surplus(self.partitions, self._all, live):
             self._stop(partition)
 
-        async def start(partition: int) -> None:
-            if len(self._working) < fair_share(self._all, live) and partition not in self._working:
-                await self._start_working(partition)
+        async def start(group: Sequence[int]) -> None:
+            free = [partition for partition in group if partition not in self._working]
+            await self._start_working(free, fair_share(self._all, live) - len(self._working))
 
         wanted = candidates(self.partitions, self._all, live, self._start)
-        started = await each(log, start, wanted, at_once=1, grace_s=GRACE_S)
-        if (failure := renewed.failure or started.failure) is not None:
+        started = await self._in_groups(start, wanted, at_once=1)
+        if (failure := renewed or started) is not None:
             raise failure
 
-    async def _renew(self, partition: int) -> None:
-        """Renew the lease, also of work that still has to stop."""
-        acquired = await self._acquire(partition)
-        if acquired is None or acquired.is_new:
-            self._stop(partition)  # and start it again, if it can be acquired
+    async def _in_groups(
+        self,
+        act: Callable[[Sequence[int]], Awaitable[object]],
+        partitions: Sequence[int],
+        *,
+        at_once: int = AT_ONCE,
+    ) -> EverfoldError | None:
+        """Act on the partitions, those of one server together; return why some have failed.
 
-    async def _acquire(self, partition: int) -> Acquired | None:
-        async with self._leasing[partition]:
-            is_over = self._is_ending and partition not in self._working
-            if partition in self._releasing or is_over:
-                return None
-            return await self._member.acquire(self._lease_key(partition))
+        Where a group fails for another reason than its server, each of it is tried by itself.
+        """
+        log = self._member.log
+        pages = [g[at : at + PAGE] for g in reading_groups(log, partitions) for at in _starts(g)]
+        first_of = {page[0]: page for page in pages}
+
+        async def try_page(first: int) -> None:
+            page = first_of[first]
+            try:
+                await act(page)
+            except OUTAGES:
+                raise
+            except EverfoldError:
+                if len(page) == 1:
+                    raise
+                alone = await each(log, lambda partition: act([partition]), page, at_once=at_once)
+                if (failure := alone.failure) is not None:
+                    raise failure from None
+
+        return (await each(log, try_page, first_of, at_once=at_once, grace_s=GRACE_S)).failure
+
+    async def _renew(self, group: Sequence[int]) -> None:
+        """Renew the leases, also of work that still has to stop."""
+        for partition, acquired in (await self._acquire(group)).items():
+            if acquired is None or acquired.is_new:
+                self._stop(partition)  # and start it again, if it can be acquired
+
+    async def _acquire(
+        self, group: Sequence[int], most: int | None = None
+    ) -> dict[int, Acquired | None]:
+        async with contextlib.AsyncExitStack() as held:
+            for partition in group:
+                await held.enter_async_context(self._leasing[partition])
+            gone = {p for p in group if self._is_ending and p not in self._working}
+            asked = [p for p in group if p not in self._releasing and p not in gone]
+            keys = [self._lease_key(partition) for partition in asked]
+            found = await self._member.acquire_all(keys, len(asked) if most is None else most)
+            return dict.fromkeys(group) | dict(zip(asked, found, strict=True))
 
     def _stop(self, partition: int) -> None:
         if partition in self._working:
             self._working[partition].cancel()
 
-    async def _start_working(self, partition: int) -> None:
-        if await self._acquire(partition) and self._tasks is not None:
-            self._working[partition] = anyio.CancelScope()
-            self._tasks.start_soon(self._work_on, partition)
+    async def _start_working(self, group: Sequence[int], most: int) -> None:
+        if most <= 0 or self._tasks is None:
+            return
+        for partition, acquired in (await self._acquire(group, most)).items():
+            if acquired is not None:
+                self._working[partition] = anyio.CancelScope()
+                self._tasks.start_soon(self._work_on, partition)
 
     async def _work_on(self, partition: int) -> None:
         try:
@@ -179,6 +224,10 @@ class Assignment:
             async with self._leasing[partition]:
                 pass  # a renewal that is under way is answered first
             await self._member.release(self._lease_key(partition))
+
+
+def _starts(group: Sequence[int]) -> range:
+    return range(0, len(group), PAGE)
 
 
 @contextlib.contextmanager

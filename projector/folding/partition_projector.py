@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import anyio
 
 from everfold.projector.assignment.assignment import PartitionLeaseLost
+from everfold.projector.assignment.places import Places
 from everfold.projector.folding.parking import read_parked
 from everfold.projector.folding.projection import (
     AnyProjection,
@@ -22,11 +23,13 @@ from everfold.projector.folding.projection import (
 )
 from everfold.streams.appending.log import Log
 from everfold.streams.border.logger import get_logger
+from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import EverfoldError, WrongKeyType
 from everfold.streams.events.record import NO_ENTRY, Recorded
 from everfold.streams.events.stored_fields import stored_entry_id
 from everfold.streams.reading.consumer_group import ConsumerGroup
 from everfold.streams.reading.partition_reader import PartitionReader
+from everfold.streams.reading.quiet_partitions import Heard, QuietPartitions
 from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.script import Script
@@ -58,9 +61,21 @@ class OutOfOrder(Exception):
 
 
 class PartitionProjector:
-    """Folds one partition, under the lease of the process with this `token`."""
+    """Folds one partition, under the lease of the process with this `token`.
 
-    def __init__(self, log: Log, partition: int, token: str, projection: AnyProjection) -> None:
+    `places` and `quiet` are those of all partitions of the process.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        partition: int,
+        token: str,
+        projection: AnyProjection,
+        *,
+        places: Places,
+        quiet: QuietPartitions,
+    ) -> None:
         self._log = log
         self._partition = partition
         self._token = token
@@ -69,6 +84,8 @@ class PartitionProjector:
         self._reader = PartitionReader(log, partition, projection.group, block_s=BLOCK_S)
         self._fold = projection.partition_fold(log, partition)
         self._projection, self._move_at_s = projection, 0.0
+        self._places, self._quiet = places, quiet
+        self._moved_at_s, self._is_quiet = 0.0, False
 
     async def run(self) -> None:
         """Fold until cancelled; waits whatever the server answers. Raises PartitionLeaseLost."""
@@ -84,6 +101,8 @@ class PartitionProjector:
                     logger.warning("projector_starts_over partition=%s why=%r", *told)
                 await anyio.sleep(backoff.next_s())
         finally:
+            self._quiet.leave(self._partition)
+            self._places.leave(self._partition)
             await self._reader.aclose()
 
     async def _start_over(self) -> None:
@@ -94,7 +113,7 @@ class PartitionProjector:
         checkpoint = stored_entry_id(stored, b"checkpoint")
         if checkpoint is None:
             raise WrongKeyType(f"the checkpoint in {keys.projector()} is no entry id: restore it")
-        self._checkpoint = checkpoint
+        self._checkpoint, self._is_quiet = checkpoint, False
         parked = await read_parked(self._log, keys.parked())
         self._fold.start_over(parked)
         await self._group.create(self._partition, self._checkpoint)
@@ -118,9 +137,7 @@ class PartitionProjector:
     async def _fold_new(self) -> None:
         while True:
             await self._move_states()
-            batch = await self._reader.read_ready(self._checkpoint, BATCH)
-            if not batch:
-                batch = await self._reader.wait(self._checkpoint, BATCH)
+            batch = await self._next()
             if not batch:
                 await self._check_place()
                 continue
@@ -128,13 +145,29 @@ class PartitionProjector:
             if len(batch) < FEW:  # else the log is ahead: do not wait for more
                 await anyio.sleep(GATHER_S - anyio.current_time() % GATHER_S)
 
+    async def _next(self) -> list[Recorded]:
+        """Return what follows the checkpoint, [] where nothing does for BLOCK_S."""
+        heard, after = Heard.SOMETHING, self._checkpoint
+        if self._is_quiet:
+            heard = await self._quiet.wait(self._partition, after, BLOCK_S)
+        if heard != Heard.UNKNOWN and self._is_quiet:
+            await self._reader.aclose()  # a connection that nobody uses may be cut unseen
+        if heard == Heard.NOTHING:
+            return []
+        batch = await self._reader.read_ready(after, BATCH) if heard == Heard.SOMETHING else []
+        batch = batch or await self._reader.wait(after, BATCH)
+        self._is_quiet = not batch
+        return batch
+
     async def _check_place(self) -> None:
         """Raise OutOfOrder where the server has another checkpoint, after it has gone back in time,
         or where a projector of an earlier version was given entries and froze."""
-        stored = await command(self._log.redis, "HGET", self._fold.keys.projector(), "checkpoint")
-        if (stored or NO_ENTRY.encode()) != self._checkpoint.encode():
-            raise OutOfOrder(f"the stored checkpoint is {stored!r}")
-        if (await self._group.pending(self._partition)).count:
+        place = await self._places.of(
+            self._partition, since_s=max(self._moved_at_s, steady_s() - 0.9 * BLOCK_S)
+        )
+        if (place.checkpoint or NO_ENTRY.encode()) != self._checkpoint.encode():
+            raise OutOfOrder(f"the stored checkpoint is {place.checkpoint!r}")
+        if place.pending:
             raise OutOfOrder("entries are pending")
 
     async def _move_states(self) -> None:
@@ -147,7 +180,7 @@ class PartitionProjector:
     async def _fold_and_commit(self, batch: Sequence[Recorded]) -> None:
         checkpoint = batch[-1].entry_id if batch else self._checkpoint
         self._check(await self._fold.commit(batch, self._request(checkpoint)))
-        self._checkpoint = checkpoint
+        self._checkpoint, self._moved_at_s = checkpoint, steady_s()
 
     def _request(self, new_checkpoint: str) -> CommitRequest:
         return CommitRequest(

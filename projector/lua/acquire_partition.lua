@@ -14,18 +14,15 @@
 ]]
 --- @include "check_key"
 --- @include "now_ms"
+--- @include "other_owner"
 local projector, token, lease_ms = KEYS[1], ARGV[1], tonumber(ARGV[2])
 local why = check_key(projector, 'hash', 'HMGET HSET')
 if why then return redis.error_reply(why) end
 local time_ms = now_ms()
 
 local owner, until_ms, checkpoint = unpack(redis.call('HMGET', projector, 'owner', 'until_ms', 'checkpoint'))
-local left_ms = (whole(until_ms) or 0) - time_ms
--- A lease that ends far ahead is from before the server's clock was set back.
-local is_valid = left_ms > 0 and (lease_ms == 0 or left_ms <= 3 * lease_ms)
-if owner and owner ~= '' and owner ~= token and is_valid then
-  return { 'leased', owner }
-end
+local other = other_owner(owner, until_ms, token, lease_ms, time_ms)
+if other then return { 'leased', other } end
 if lease_ms == 0 then
   if owner == token then redis.call('HSET', projector, 'owner', '', 'until_ms', 0) end
   return { 'released' }

@@ -10,6 +10,7 @@ from anyio import TASK_STATUS_IGNORED
 
 from everfold.projector.assignment.assignment import Assignment
 from everfold.projector.assignment.member import Member
+from everfold.projector.assignment.places import Places
 from everfold.projector.subscribing.admin import create, delete_keys
 from everfold.projector.subscribing.partition_delivery import PartitionDelivery
 from everfold.projector.subscribing.status import is_listed, subscriptions
@@ -17,12 +18,16 @@ from everfold.projector.subscribing.subscription import Subscription
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
 from everfold.streams.errors import EverfoldError, SubscriptionUnknown
+from everfold.streams.reading.quiet_partitions import QuietPartitions
 from everfold.streams.redis.retry import with_retry
 
 LEASE_S = 5.0
 """How long a partition's lease lasts without a renewal."""
 
 RENEW_EVERY_S = 1.0
+
+LISTED_EVERY_S = 2.0
+"""How often a consumer asks whether its subscription was removed."""
 
 
 class Consumer:
@@ -38,6 +43,8 @@ class Consumer:
         self._log, self._subscription, self._archive = log, subscription, archive
         self._is_removed = False
         self._member = Member(log, subscription.group, name, LEASE_S)
+        self._places = Places(log, subscription.group, self._lease_key)
+        self._quiet = QuietPartitions(log, subscription.group)
         self._assignment = Assignment(
             self._member, log.keys.partitions, self._lease_key, self._deliver, RENEW_EVERY_S
         )
@@ -56,15 +63,19 @@ class Consumer:
         SubscriptionUnknown once the subscription was removed.
         """
         await with_retry(lambda: create(self._log, self._subscription), self._log.retry_for_s)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._cancel_when_removed, tasks.cancel_scope)
-            await self._assignment.run(task_status=task_status)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._cancel_when_removed, tasks.cancel_scope)
+                await self._assignment.run(task_status=task_status)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._quiet.aclose()
         if self._is_removed:
             await self._end_removed()
 
     async def _cancel_when_removed(self, scope: anyio.CancelScope) -> None:
         while not self._is_removed:
-            await anyio.sleep(RENEW_EVERY_S)
+            await anyio.sleep(LISTED_EVERY_S)
             with contextlib.suppress(EverfoldError):
                 self._is_removed = not await is_listed(self._log, self._subscription.name)
         scope.cancel()
@@ -82,5 +93,11 @@ class Consumer:
 
     async def _deliver(self, partition: int) -> None:
         await PartitionDelivery(
-            self._log, partition, self._member.token, self._subscription, self._archive
+            self._log,
+            partition,
+            self._member.token,
+            self._subscription,
+            self._archive,
+            places=self._places,
+            quiet=self._quiet,
         ).run()

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import anyio
 from msgspec.structs import replace
 
+from everfold.projector.assignment.places import Place, Places
 from everfold.projector.subscribing.acks import Acks, StartOver
 from everfold.projector.subscribing.admin import create_again
 from everfold.projector.subscribing.classify import Classifier
@@ -22,12 +23,14 @@ from everfold.projector.subscribing.subscription import Subscription, TargetAway
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
 from everfold.streams.border.logger import get_logger
+from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import BrokenChain, EverfoldError, JobUnknown, WrongKeyType
 from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order
 from everfold.streams.events.stored_fields import stored_entry_id
 from everfold.streams.reading.consumer_group import ConsumerGroup
+from everfold.streams.reading.quiet_partitions import Heard, QuietPartitions
 from everfold.streams.redis.pages import PAGE_BYTES
-from everfold.streams.redis.redis_errors import command, read_hash
+from everfold.streams.redis.redis_errors import read_hash
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.script import Script
 from everfold.streams.redis.server import server_time_ms
@@ -37,7 +40,7 @@ logger = get_logger("everfold.subscribing")
 
 READ = 500
 BLOCK_S = 1.0
-"""How long a read waits; a retry, or what an operator asks for, may be late by as much."""
+"""How long a read waits; a retry may be late by as much, an operator's wish by twice as much."""
 
 CLOCK_STEP_MS = 2_000
 
@@ -53,7 +56,8 @@ _delete_consumers = Script("everfold.projector", "delete_consumers")
 class PartitionDelivery:
     """Delivers one partition, under the lease of the process with this `token`.
 
-    The token is the consumer's name, too. `archive` has the beginnings of jobs that were trimmed.
+    The token is the consumer's name, too. `places` and `quiet` are those of all partitions of the
+    process. `archive` has the beginnings of jobs that were trimmed.
     """
 
     def __init__(
@@ -63,14 +67,19 @@ class PartitionDelivery:
         token: str,
         subscription: Subscription,
         archive: Archive | None = None,
+        *,
+        places: Places,
+        quiet: QuietPartitions,
     ) -> None:
         self._log, self._partition = log, partition
+        self._places, self._quiet, self._is_quiet = places, quiet, False
         self._subscription, self._archive = subscription, archive
         self._keys = log.keys.subscription(partition, subscription.name)
         self._group = ConsumerGroup(log, subscription.group, token, block_s=BLOCK_S)
         self._acks = Acks(log, partition, token, subscription)
         self._classifier = Classifier(log, partition, subscription.wants, archive)
         self._held: dict[str, Held] = {}
+        self._started_at_s = 0.0
         self._looked_at_ms = 0
         """Server time of the last look for held jobs that are due."""
         self._checkpoint, self._changes = NO_ENTRY, b"0"
@@ -92,10 +101,13 @@ class PartitionDelivery:
                     logger.warning("starts_over subscription=%s partition=%s why=%r", *told)
                 await anyio.sleep(backoff.next_s())
         finally:
+            self._quiet.leave(self._partition)
+            self._places.leave(self._partition)
             await self._group.aclose()
 
     async def _start_over(self) -> None:
         """Return to what is stored, and deliver what was read and never acknowledged."""
+        self._is_quiet = False
         stored = await read_hash(self._log.redis, self._keys.checkpoint())
         if b"checkpoint" not in stored:
             await create_again(self._log, self._subscription, self._partition)
@@ -114,6 +126,7 @@ class PartitionDelivery:
         limits = (DELETE_CONSUMER_AFTER_MS, self._subscription.group)
         await _delete_consumers.run(self._log.redis, (key,), limits)
         await self._deliver_pending()
+        self._started_at_s = steady_s()
 
     async def _deliver_pending(self) -> None:
         after = NO_ENTRY
@@ -124,12 +137,25 @@ class PartitionDelivery:
     async def _deliver_new(self) -> None:
         while True:
             await self._retry_due()
-            batch = await self._group.read_new(self._partition, READ)
+            batch = await self._next()
             # Before anything is delivered: a former owner's pending entries may come before it.
-            await self._check_changes()
-            await self._check_pending()
+            self._check(await self._place(is_now=bool(batch)))
             if batch:
                 await self._deliver_batch(batch)
+
+    async def _next(self) -> list[Recorded]:
+        """Return what nobody of the group has read, [] where nothing comes for BLOCK_S."""
+        heard, partition = Heard.SOMETHING, self._partition
+        if self._is_quiet:
+            heard = await self._quiet.wait(partition, self._checkpoint, BLOCK_S)
+        if heard != Heard.UNKNOWN and self._is_quiet:
+            await self._group.rest()  # a connection that nobody uses may be cut unseen
+        if heard == Heard.NOTHING:
+            return []
+        batch = await self._group.read_ready(partition, READ) if heard == Heard.SOMETHING else []
+        batch = batch or await self._group.wait_new(partition, READ)
+        self._is_quiet = not batch
+        return batch
 
     async def _deliver_batch(self, batch: Sequence[Recorded]) -> None:
         """Deliver a batch except the events of held jobs, and move the checkpoint."""
@@ -205,15 +231,17 @@ class PartitionDelivery:
         taken = [record for record in found if entry_order(record.entry_id) <= limit]
         return [record for record in taken if record.seq >= held.seq]
 
-    async def _check_pending(self) -> None:
-        """Start over when entries are pending under another consumer: a former owner that froze
-        has read them, and only the owner can take them over."""
-        pending = await self._group.pending(self._partition)
-        if set(pending.consumers) - {self._group.consumer}:
-            raise StartOver("entries are pending under another consumer")
+    async def _place(self, *, is_now: bool) -> Place:
+        if is_now:
+            return await self._places.now(self._partition)
+        since_s = max(self._started_at_s, steady_s() - 0.9 * BLOCK_S)
+        return await self._places.of(self._partition, since_s=since_s)
 
-    async def _check_changes(self) -> None:
-        """Start over when an operator has retried, skipped or reset something."""
-        found = await command(self._log.redis, "HGET", self._keys.checkpoint(), "changes")
-        if (found or b"0") != self._changes:
+    def _check(self, place: Place) -> None:
+        """Start over when an operator has retried, skipped or reset something, and when entries are
+        pending under another consumer: a former owner that froze has read them, and only the owner
+        can take them over."""
+        if (place.changes or b"0") != self._changes:
             raise StartOver("an operator changed what is held")
+        if place.consumers - {self._group.consumer}:
+            raise StartOver("entries are pending under another consumer")

@@ -72,13 +72,18 @@ class ConsumerGroup:
         At most `most` of them and one page, in the order of the log; they are pending for this
         consumer then.
         """
-        ready = await self.read_ready(partition, most)
-        if ready:
-            return ready
+        return await self.read_ready(partition, most) or await self.wait_new(partition, most)
+
+    async def wait_new(self, partition: int, most: int = BATCH) -> list[Recorded]:
+        """Do as `read_new`, on the connection that blocks: for where nothing was ready."""
         # Nobody knows how large it will be what comes: one entry, then what fits beside it.
         block = ("BLOCK", self._block_ms)
         redis = await self._blocking.of(partition)
         return await self._and_more(partition, await self._read(redis, partition, 1, *block), most)
+
+    async def rest(self) -> None:
+        """Close the connection that blocks, until it is needed again."""
+        await self._blocking.aclose()
 
     async def read_ready(self, partition: int, most: int = BATCH) -> list[Recorded]:
         """Return what no consumer of the group has seen, without waiting: as `read_new`, but on

@@ -325,10 +325,17 @@ async def read_job(
 
 
 async def find_entries(
-    redis: Redis, *, log: str, trimmed: str, entries: Sequence[tuple[str, str, str]]
+    redis: Redis,
+    *,
+    logs: Sequence[str],
+    trimmed: Sequence[str],
+    entries: Sequence[tuple[int, str, str, str]],
 ) -> list[bool]:
-    """Run find_entries.lua for (entry id, job id, event id or ""). Say for each whether the log has
-    it, or had it until it was trimmed."""
-    flat = [word for entry in entries for word in entry]
-    reply = await _find_entries.run(redis, (log, trimmed), flat)
+    """Run find_entries.lua for (number of its log, from 0; entry id, job id, event id or ""). Say
+    for each whether the log has it, or had it until it was trimmed."""
+    flat: list[Argument] = []
+    for number, *entry in entries:
+        flat += [number + 1, *entry]
+    keys = [key for pair in zip(logs, trimmed, strict=True) for key in pair]
+    reply = await _find_entries.run(redis, keys, flat)
     return [bool(found) for found in reply[1:]]

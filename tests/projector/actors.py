@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from everfold.projector.assignment.assignment import PartitionLeaseLost
 from everfold.projector.assignment.member import Member
+from everfold.projector.assignment.places import Places
 from everfold.projector.folding.jobs_projection import JobsProjection
 from everfold.projector.folding.partition_projector import OutOfOrder, PartitionProjector
 from everfold.streams.appending.log import Log
@@ -17,6 +18,7 @@ from everfold.streams.connections.replies import NoGroup
 from everfold.streams.events.codec import encode
 from everfold.streams.events.event import Event
 from everfold.streams.events.record import NO_ENTRY, Recorded, recorded
+from everfold.streams.reading.quiet_partitions import QuietPartitions
 from everfold.streams.redis.keys import PROJECTOR_GROUP
 from everfold.streams.redis.redis_errors import command
 
@@ -34,8 +36,14 @@ class Owner:
 
     def _begin(self) -> None:
         self._member = Member(self._log, "jobs", self._name, KEY_TTL_S)
+        log, group = self._log, PROJECTOR_GROUP
         self._projector = PartitionProjector(
-            self._log, PARTITION, self._member.token, JobsProjection()
+            log,
+            PARTITION,
+            self._member.token,
+            JobsProjection(),
+            places=Places(log, group, log.keys.projector),
+            quiet=QuietPartitions(log, group),
         )
         self._is_ready = False
 

@@ -10,6 +10,7 @@ from typing import cast
 import msgspec
 
 from everfold.projector.assignment.member import Member
+from everfold.projector.assignment.places import Places
 from everfold.projector.config import ProjectorConfig
 from everfold.projector.folding.custom_fold import CustomFold
 from everfold.projector.folding.jobs_commit import FoldedBatch, StateChange, commit_jobs
@@ -59,6 +60,24 @@ async def _fill(log: Log, key: str) -> None:
     """Give a hash MANY fields."""
     flat = [text for number in range(1, MANY + 1) for text in (f"j{number}", "{}")]
     await command(log.redis, "HSET", key, *flat)
+
+
+async def acquire_many(log: Log) -> None:
+    leases = [log.keys.projector(number) for number in range(1024)]
+    found = await Member(log, "jobs", "test", 5).acquire_all(leases, len(leases))
+    assert all(one is not None and one.is_new for one in found)
+
+
+async def count_many_members(log: Log) -> None:
+    flat = [part for number in range(MANY) for part in (number, f"p{number}")]
+    await command(log.redis, "ZADD", log.keys.projectors("jobs"), *flat)
+    assert await Member(log, "jobs", "test", 5).heartbeat() == 1
+
+
+async def look_at_a_place_with_much_pending(log: Log) -> None:
+    await _read_by(log, PROJECTOR_GROUP, "someone")
+    place = await Places(log, PROJECTOR_GROUP, log.keys.projector).now(0)
+    assert (place.pending, *place.consumers) == (MANY, "someone")
 
 
 async def acknowledge(log: Log) -> None:
@@ -233,10 +252,13 @@ async def select_ended(log: Log) -> None:
 
 LOADS: dict[str, tuple[Load, ...]] = {
     "acknowledge": (acknowledge,),
+    "acquire_partitions": (acquire_many,),
     "change_held": (skip_one_of_many_held,),
     "commit_jobs": (commit_a_batch,),
     "commit_states": (commit_custom_states,),
+    "count_members": (count_many_members,),
     "delete_consumers": (delete_consumers,),
+    "look_at_places": (look_at_a_place_with_much_pending,),
     "measure_hashes": (measure_hashes,),
     "reset_subscription": (reset,),
     "select_ended": (select_ended,),

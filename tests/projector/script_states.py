@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from everfold.projector.assignment.member import Member
+from everfold.projector.assignment.places import Places
 from everfold.projector.config import ProjectorConfig
 from everfold.projector.folding import parking
 from everfold.projector.folding.custom_projection import Projection
@@ -64,6 +65,22 @@ async def acquire(log: Log) -> object:
 async def give_up_lease(log: Log) -> None:
     member = await owner_of(log)
     await member.release(log.keys.projector(0))
+
+
+async def acquire_all(log: Log) -> object:
+    await command(log.redis, "HSET", log.keys.projector(0), "owner", "gone", "until_ms", 1)
+    return await Member(log, "jobs", "test", 5).acquire_all([log.keys.projector(0)], 1)
+
+
+async def count_members(log: Log) -> object:
+    members = log.keys.projectors("jobs")
+    await command(log.redis, "ZADD", members, 1, "silent", 2**41, "ahead")
+    return await Member(log, "jobs", "test", 5).heartbeat()
+
+
+async def look_at_places(log: Log) -> object:
+    await read_by_owner(log, PROJECTOR_GROUP, "someone")
+    return await Places(log, PROJECTOR_GROUP, log.keys.projector).now(0)
 
 
 async def read_by_owner(log: Log, group: str, owner: str) -> list[str]:
@@ -310,12 +327,15 @@ async def measure_hashes(log: Log) -> object:
 STATES: dict[str, tuple[State, ...]] = {
     "acknowledge": (acknowledge,),
     "acquire_partition": (acquire, give_up_lease),
+    "acquire_partitions": (acquire_all,),
     "change_held": (skip_held,),
     "commit_jobs": (commit_states_of_jobs, commit_while_states_move),
     "commit_states": (commit_custom_states,),
+    "count_members": (count_members,),
     "delete_consumers": (delete_consumers,),
     "drop_stale_index_entry": (drop_stale_index_entry,),
     "erase_state": (erase_state,),
+    "look_at_places": (look_at_places,),
     "measure_hashes": (measure_hashes,),
     "reset_subscription": (reset, reset_without_a_group),
     "select_ended": (select_ended,),

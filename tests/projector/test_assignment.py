@@ -10,6 +10,7 @@ import pytest
 from everfold.projector.assignment.assignment import Assignment
 from everfold.projector.assignment.member import Member
 from everfold.streams.appending.log import Log
+from everfold.streams.redis.redis_errors import command
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio
@@ -49,3 +50,24 @@ async def test_work_that_cannot_be_cancelled_keeps_its_lease_to_its_end(log: Log
         await eventually(lambda: "second" in busy, within_s=10 * LEASE_S)
         others.cancel_scope.cancel()
     assert met == [["first"], ["second"]]
+
+
+async def test_a_lease_that_cannot_be_read_keeps_no_other_partition_from_work(
+    redis_url: str, namespace: str
+) -> None:
+    worked = set[int]()
+
+    async def work(partition: int) -> None:
+        worked.add(partition)
+        await anyio.sleep_forever()
+
+    async with Log.open(redis_url, namespace=namespace, partitions=4) as log:
+        await command(log.redis, "SET", log.keys.projector(1), "strange")
+        member = Member(log, "group", "one", LEASE_S)
+        assignment = Assignment(member, 4, log.keys.projector, work, LEASE_S / 4)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(assignment.run)
+            await eventually(lambda: worked == {0, 2, 3})
+            await command(log.redis, "DEL", log.keys.projector(1))
+            await eventually(lambda: worked == {0, 1, 2, 3})
+            tasks.cancel_scope.cancel()

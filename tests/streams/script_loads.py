@@ -71,8 +71,8 @@ async def append_a_batch(log: Log) -> None:
 
 async def find_a_page_of_entries(log: Log) -> None:
     jobs = await add_jobs(log, MANY, "waiting")
-    entries = [("1-1", job_id, "") for job_id in jobs[:LOOK_PAGE]]
-    names = {"log": log.keys.log(0), "trimmed": log.keys.trimmed(0)}
+    entries = [(0, "1-1", job_id, "") for job_id in jobs[:LOOK_PAGE]]
+    names = {"logs": [log.keys.log(0)], "trimmed": [log.keys.trimmed(0)]}
     assert len(await scripts.find_entries(log.redis, **names, entries=entries)) == LOOK_PAGE
 
 

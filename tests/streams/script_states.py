@@ -276,8 +276,8 @@ async def restart_leases(log: Log) -> object:
 
 async def find_entries(log: Log) -> object:
     made = await log.submit(GRAPH, job_id="a")
-    names = {"log": log.keys.log(0), "trimmed": log.keys.trimmed(0)}
-    entries = [(made.entry_id, "a", ""), ("1-1", "a", "e")]
+    names = {"logs": [log.keys.log(0)], "trimmed": [log.keys.trimmed(0)]}
+    entries = [(0, made.entry_id, "a", ""), (0, "1-1", "a", "e")]
     return await scripts.find_entries(log.redis, **names, entries=entries)
 
 

@@ -8,7 +8,7 @@ So several processes may put back the same, again and again, and nothing is in t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
@@ -63,28 +63,40 @@ class PutBack:
         self._turn = asyncio.Semaphore(JOBS_AT_ONCE)
         self._under_way = WeakValueDictionary[str, asyncio.Lock]()
 
-    async def look(self, partition: int, seen: Sequence[Remembered]) -> None:
-        """Look for everything that is remembered of a partition; put back what is gone.
+    async def look(self, seen: Mapping[int, Sequence[Remembered]]) -> None:
+        """Look for everything that is remembered of some partitions; put back what is gone.
 
         Raises a leaf of Unavailable, and what `Log.check_level` raises: then some of it may be
         back, and it may be called again.
         """
-        lost = await self._lost(partition, seen)
+        lost = dict[str, int]()
+        for group in self._groups(seen):
+            lost |= await self._lost([(p, one) for p in group for one in seen[p]])
         if not lost:
             return
         await self._log.check_level()  # the namespace itself may be gone
         await asyncio.gather(*(self._one(job_id, seq) for job_id, seq in lost.items()))
 
-    async def _lost(self, partition: int, seen: Sequence[Remembered]) -> dict[str, int]:
+    def _groups(self, partitions: Iterable[int]) -> list[list[int]]:
+        """Return the partitions in groups that one call can name: all where there is one server."""
+        redis, every = self._log.redis, list(partitions)
+        return [every] if redis.primaries() == [redis] else [[one] for one in every]
+
+    async def _lost(self, seen: Sequence[tuple[int, Remembered]]) -> dict[str, int]:
         """Return job -> sequence number of its newest event that is gone."""
         keys, lost = self._log.keys, dict[str, int]()
         for start in range(0, len(seen), LOOK_PAGE):
             page = seen[start : start + LOOK_PAGE]
-            entries = [(one.entry_id, one.job_id, one.found_by) for one in page]
-            names = {"log": keys.log(partition), "trimmed": keys.trimmed(partition)}
-            found = await scripts.find_entries(self._log.redis, **names, entries=entries)
+            at = {p: number for number, p in enumerate(dict.fromkeys(p for p, _ in page))}
+            entries = [(at[p], one.entry_id, one.job_id, one.found_by) for p, one in page]
+            found = await scripts.find_entries(
+                self._log.redis,
+                logs=[keys.log(p) for p in at],
+                trimmed=[keys.trimmed(p) for p in at],
+                entries=entries,
+            )
             pairs = zip(page, found, strict=True)
-            for one in (one for one, is_there in pairs if not is_there):
+            for one in (one for (_, one), is_there in pairs if not is_there):
                 lost[one.job_id] = max(one.seq, lost.get(one.job_id, 0))
         return lost
 

@@ -104,6 +104,5 @@ class MemoryWatch:
         state = (mark, redis.connections_opened(), log.redis.version)
         if state == looked.state and time.monotonic() - looked.at_s < LOOK_EVERY_S:
             return
-        for partition, remembered in seen.items():
-            await self.put_back.look(partition, remembered)
+        await self.put_back.look(seen)
         looked.state, looked.at_s = state, time.monotonic()

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from everfold.retention.keep import Keep, Memory, Pressure, pressure, read_memory, sentence
+from everfold.retention.keep import (
+    Keep,
+    Memory,
+    Pressure,
+    look_after_s,
+    pressure,
+    read_memory,
+    sentence,
+)
 
 MB = 2**20
 
@@ -27,6 +35,24 @@ def test_memory_is_freed_beyond_the_share_that_is_allowed(
     keep: Keep, memory: Memory | None, wanted: Pressure | None
 ) -> None:
     assert pressure(keep, memory) == wanted
+
+
+@pytest.mark.parametrize(
+    ("keep", "memory", "seconds"),
+    [
+        (Keep(), Memory(10 * MB, 0), 2.0),
+        (Keep(), Memory(10 * MB, 4096 * MB), 2.0),
+        (Keep(), Memory(400 * MB, 1000 * MB), 1.0),
+        (Keep(), Memory(59 * MB, 100 * MB), 0.1),
+        (Keep(), Memory(90 * MB, 100 * MB), 0.1),
+        (Keep(share=None), Memory(90 * MB, 100 * MB), 2.0),
+        (Keep(), None, 2.0),
+    ],
+)
+def test_memory_is_looked_at_seldom_while_much_is_left(
+    keep: Keep, memory: Memory | None, seconds: float
+) -> None:
+    assert look_after_s(keep, memory) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(

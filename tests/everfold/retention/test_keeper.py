@@ -18,7 +18,7 @@ from everfold.projector.subscribing.status import held_jobs
 from everfold.projector.subscribing.subscription import BEGINNING, GiveUp, Subscription
 from everfold.retention import keep as keep_module
 from everfold.retention import keeper as keeper_module
-from everfold.retention.keep import Keep
+from everfold.retention.keep import LOOK_EVERY_S, Keep
 from everfold.retention.keeper import LogKeeper, is_pressed, kept_now
 from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.archive.archive import Archive
@@ -221,13 +221,14 @@ async def test_with_an_archive_nothing_goes_that_is_not_in_it(
 
 
 async def test_a_server_that_does_not_say_its_memory_is_told_of_once(
-    log: Log, caplog: pytest.LogCaptureFixture
+    log: Log, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(keep_module, "LOOK_AT_LEAST_EVERY_S", LOOK_EVERY_S)
     await commands(log.redis, [("ACL", "SETUSER", "default", "-info")])
     with caplog.at_level(logging.WARNING, "everfold.retention"):
         async with keeping(log, Keep(age_s=0.1)):
             await eventually(lambda: "memory_unseen" in caplog.text)
-            await anyio.sleep(3 * keeper_module.LOOK_EVERY_S)
+            await anyio.sleep(3 * LOOK_EVERY_S)
     assert caplog.text.count("memory_unseen") == 1
 
 

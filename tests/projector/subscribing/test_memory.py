@@ -98,19 +98,24 @@ async def test_a_slow_subscriber_gets_every_event_in_order_with_a_page_in_memory
     read: list[int] = []
     seen: dict[str, list[int]] = {}
     done = anyio.Event()
-    read_new = ConsumerGroup.read_new
 
-    async def weigh(group: ConsumerGroup, partition: int, most: int = 500) -> list[Recorded]:
-        batch = await read_new(group, partition, most)
-        read.append(sum(len(record.payload) for record in batch))
-        return batch
+    def weighed(name: str) -> None:
+        give = getattr(ConsumerGroup, name)
+
+        async def weigh(group: ConsumerGroup, partition: int, most: int = 500) -> list[Recorded]:
+            batch: list[Recorded] = await give(group, partition, most)
+            read.append(sum(len(record.payload) for record in batch))
+            return batch
+
+        monkeypatch.setattr(ConsumerGroup, name, weigh)
 
     async def deliver(delivery: Delivery) -> None:
         seen.setdefault(delivery.record.job_id, []).append(delivery.record.seq)
         if sum(map(len, seen.values())) == 12 * 7:
             done.set()
 
-    monkeypatch.setattr(ConsumerGroup, "read_new", weigh)
+    weighed("read_ready")
+    weighed("wait_new")
     await large_jobs(log, 12, finish=True)
     with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
