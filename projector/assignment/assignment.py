@@ -62,7 +62,9 @@ class Assignment:
         self._working: dict[int, anyio.CancelScope] = {}
         self._start = zlib.crc32(member.token.encode())
         self._tasks: anyio.abc.TaskGroup | None = None
-        self._leasing: defaultdict[int, anyio.Lock] = defaultdict(anyio.Lock)
+        self._leasing: defaultdict[int, anyio.Lock] = defaultdict(
+            lambda: anyio.Lock(fast_acquire=True)
+        )
         """Of each partition: no renewal may overtake a release."""
         self._releasing: set[int] = set()
         self._is_ending = False

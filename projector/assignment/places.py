@@ -41,7 +41,7 @@ class Places:
 
     def __init__(self, log: Log, group: str, place_key: Callable[[int], str]) -> None:
         self._log, self._group, self._place_key = log, group, place_key
-        self._asking = anyio.Lock()
+        self._asking = anyio.Lock(fast_acquire=True)
         self._found: dict[int, tuple[float, Place]] = {}
         """Partition -> when its place was asked for, as steady_s(), and the answer."""
         self._known = set[int]()

@@ -17,16 +17,16 @@
 --- @include "other_owner"
 local token, lease_ms, most = ARGV[1], whole(ARGV[2]), whole(ARGV[3])
 local why = not (lease_ms and most) and 'ERR a number is not a whole one'
-for _, projector in ipairs(KEYS) do why = why or check_key(projector, 'hash', 'HMGET HSET') end
+for i = 1, #KEYS do why = why or check_key(KEYS[i], 'hash', 'HMGET HSET') end
 if why then return redis.error_reply(why) end
 local time_ms, found, acquired = now_ms(), { 'acquired' }, 0
 
-for index, projector in ipairs(KEYS) do
-  local owner, until_ms = unpack(redis.call('HMGET', projector, 'owner', 'until_ms'))
-  found[1 + index] = ''
+for i = 1, #KEYS do
+  local owner, until_ms = unpack(redis.call('HMGET', KEYS[i], 'owner', 'until_ms'))
+  found[1 + i] = ''
   if acquired < most and not other_owner(owner, until_ms, token, lease_ms, time_ms) then
-    redis.call('HSET', projector, 'owner', token, 'until_ms', string.format('%d', time_ms + lease_ms))
-    found[1 + index], acquired = owner == token and 'renewed' or 'new', acquired + 1
+    redis.call('HSET', KEYS[i], 'owner', token, 'until_ms', string.format('%d', time_ms + lease_ms))
+    found[1 + i], acquired = owner == token and 'renewed' or 'new', acquired + 1
   end
 end
 return found

@@ -69,7 +69,7 @@ class WorkFinder:
         began_s = steady_s()
         since_s = began_s - RECENT_S if since_s is None else since_s
         group = self._group(partition)
-        answer = self._answers.setdefault(group[0], _Answer(anyio.Lock()))
+        answer = self._answers.setdefault(group[0], _Answer(anyio.Lock(fast_acquire=True)))
         async with answer.asking:  # who waits here gets the answer to the call before
             is_new = answer.ended_s >= began_s if answer.error else answer.asked_s >= since_s
             if not is_new:

@@ -181,4 +181,4 @@ class NodeLimits:
     def of(self, partition: int) -> anyio.Semaphore:
         """Return the limit of the node that has this partition now."""
         node = _node_of(self._log, partition)
-        return self._by_node.setdefault(node, anyio.Semaphore(self._at_once))
+        return self._by_node.setdefault(node, anyio.Semaphore(self._at_once, fast_acquire=True))

@@ -16,6 +16,7 @@ from everfold.projector.subscribing.delivery import Delivery
 from everfold.projector.subscribing.subscription import Subscription
 from everfold.runner.config import RunnerConfig
 from everfold.streams.appending.log import Log
+from everfold.streams.appending.memory.remembered import Remembered
 from everfold.streams.leases.registry import BEAT_EVERY_S, ProcessEntry, registered_runner
 from everfold.streams.redis.redis_errors import command
 from tests.projector.jobs import GRAPH
@@ -125,10 +126,10 @@ async def test_an_idle_consumer_asks_little(own_server: StartServer) -> None:
 async def test_what_was_written_lately_is_looked_for_in_one_call(own_server: StartServer) -> None:
     server = own_server()
     async with Log.open(server.url, namespace="x", partitions=6) as log:
-        for _ in range(30):
+        seen: dict[int, list[Remembered]] = {}
+        while len(seen) < 6:
             await log.submit(GRAPH)
-        seen = log.memory.partitions(log.keys.partition_of)
-        assert len(seen) == 6
+            seen = log.memory.partitions(log.keys.partition_of)
         await log.memory_watch.put_back.look(seen)  # the server knows the script from now on
         with servers.client(server.url) as watching, watching.monitor() as monitor:
             await log.memory_watch.put_back.look(seen)
