@@ -3,7 +3,8 @@
 Rule: never takes a job without a reserved slot for it. It looks on a hint, when room becomes free,
 and every `poll_every_s`. It asks only partitions that may have a waiting job: those of a hint,
 those in which more wait, and all of them once per poll. Of these it takes the jobs that stand first
-(streams/queues/waiting_jobs.py), each for a server that can run it (decisions/placement.py).
+(streams/queues/waiting_jobs.py), each for a server that can run it (decisions/placement.py). What a
+look showed serves further claims for a moment (known_waiting.py).
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from typing import TypeVar
 import anyio
 from msgspec import Struct
 
+from everfold.runner.claiming.known_waiting import KnownWaiting
 from everfold.runner.claiming.trouble import LONGEST_PAUSE_S, note_trouble, note_unclaimed
 from everfold.runner.claiming.waiting_needs import WaitingNeeds
-from everfold.runner.claiming.work_finder import WorkFinder
+from everfold.runner.claiming.work_finder import RECENT_S, WorkFinder
 from everfold.runner.decisions.placement import Server, Waiting, place
 from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.fleet import Reservation
@@ -39,6 +41,9 @@ PAGES_LIMIT = 16
 
 LOOKS_LIMIT = 100
 """Looks of one round at one queue: each passes over at least one line more."""
+
+KNOWN_S = 0.25
+"""How long one look serves: what others take meanwhile costs a claim that leases nothing."""
 
 OVERTAKEN_KEPT = 10_000
 
@@ -66,6 +71,7 @@ class Claimer:
         self._shared, self._work = shared, work
         self._start = start
         self._needs = WaitingNeeds(shared.log)
+        self._known = KnownWaiting(KNOWN_S)
         self._woken = anyio.Event()
         self._turn = 0
         self._due = self._all()
@@ -85,7 +91,9 @@ class Claimer:
     def wake(self, partition: str = "") -> None:
         """Look for work now: in the partition of this number, or in all when it is no number."""
         is_number = partition.isascii() and partition.isdigit() and len(partition) < 10
-        self._due |= {int(partition)} & self._all() if is_number else self._all()
+        hinted = {int(partition)} & self._all() if is_number else self._all()
+        self._due |= hinted
+        self._known.forget(hinted)
         self._hinted_s = steady_s()
         self._woken.set()
 
@@ -145,13 +153,22 @@ class Claimer:
         due."""
         queues, hinted_s = self._shared.config.queues, self._hinted_s
         self._hinted_s = None
-        if hinted_s is not None and len(queues) == 1:
-            return {queues[0]: partitions}  # a look says the same
-        found = await self._looks.go(partial(self._work.of, since_s=hinted_s), partitions)
-        self._due |= partitions - found.values.keys()
+        pages = {(q, p): self._known.page(q, p) for q in queues for p in partitions}
+        known = {queue: {p for p in partitions if _has_jobs(pages[queue, p])} for queue in queues}
+        unknown = {p for p in partitions if any(pages[queue, p] is None for queue in queues)}
+        if not unknown or (hinted_s is not None and len(queues) == 1):
+            return {queue: known[queue] | unknown for queue in queues}  # a look says the same
+        asked_s = steady_s()
+        found = await self._looks.go(partial(self._work.of, since_s=hinted_s), unknown)
+        self._due |= unknown - found.values.keys()
         self._raise_or_note(found)
-        rows = found.values.items()
-        return {queue: {p for p, work in rows if queue in work.waiting} for queue in queues}
+        for partition, work in found.values.items():
+            for queue in queues:
+                if queue in work.waiting:
+                    known[queue].add(partition)
+                else:
+                    self._known.note_none(queue, partition, asked_s - RECENT_S)
+        return known
 
     def _raise_or_note(self, outcomes: Outcomes[T]) -> None:
         """Raise why no partition answered; note why some did not."""
@@ -175,7 +192,9 @@ class Claimer:
                 await self._note_unclaimed(queue, jobs)
             leased = await self._claim(queue, picks)
             taken += len(leased)
+            self._known.note_taken(queue, [picks[at][0] for at in leased])
             missed = [job for at, (job, _) in enumerate(picks) if at not in leased]
+            self._known.forget(job.partition for job in missed)
             if not missed:
                 break
             passed_over.note_missed(missed)
@@ -205,13 +224,19 @@ class Claimer:
         """Return a page of each partition from a rank on. Those that do not answer stay due."""
 
         async def look(partition: int) -> WaitingPage:
-            rank = first[partition]
-            return await peek(self._shared.log, partition, queue, first=rank, each=CLAIM_LIMIT)
+            rank, asked_s = first[partition], steady_s()
+            page = await peek(self._shared.log, partition, queue, first=rank, each=CLAIM_LIMIT)
+            if not rank:
+                self._known.note(queue, page, asked_s, CLAIM_LIMIT)
+            return page
 
-        outcomes = await self._looks.go(look, first.keys() - self._claims.under_way)
-        self._due |= first.keys() - outcomes.values.keys()
+        asked = first.keys() - self._claims.under_way
+        known = {p: self._known.page(queue, p) for p in asked if not first[p]}
+        pages = [page for page in known.values() if page is not None]
+        outcomes = await self._looks.go(look, asked - {page.partition for page in pages})
+        self._due |= first.keys() - outcomes.values.keys() - {page.partition for page in pages}
         self._raise_or_note(outcomes)
-        return list(outcomes.values.values())
+        return [*pages, *outcomes.values.values()]
 
     async def _suits(self, jobs: Iterable[WaitingJob]) -> dict[str, _Suit]:
         """Return what suits these jobs, by the signature of their needs."""
@@ -305,6 +330,10 @@ class Claimer:
 
         if self._unanswered:
             await self._looks.go(start, self._unanswered)
+
+
+def _has_jobs(page: WaitingPage | None) -> bool:
+    return page is not None and bool(page.count)
 
 
 def _server(state: BackendState) -> Server:

@@ -129,11 +129,7 @@ class AttemptStart:
         attempt = await self.observed_attempt(number)
         # The socket first: ComfyUI does not repeat what it says while nobody listens.
         async with self._shared.live.observing(state.backend, attempt, workflow) as observation:
-            await self._slot.wait_for_turn()
-            sending = Sending(state, attempt, boot, workflow, uploads)
-            is_accepted = await self._submit(sending)
-            self._slot.note_sent()
-            if is_accepted:
+            if await self._submit(Sending(state, attempt, boot, workflow, uploads)):
                 await watch(state.backend, attempt, observation)
         return True
 
@@ -291,10 +287,13 @@ class AttemptStart:
         with anyio.CancelScope(shield=True) as self._submitting:
             self.was_turned_away = False
             await self._append_intent(state, attempt, sending.boot, sending.uploads)
+            # Only the POSTs have an order: the intents of several jobs are written together.
+            await self._slot.wait_for_turn()
             try:
                 outcome = await state.backend.submit(attempt, sending.workflow, self._may_send)
             finally:
                 self.last_send_ms = self._now_ms()
+                self._slot.note_sent()
             if isinstance(outcome, Rejected) and await self._has_lost_files(sending):
                 await self._append_lost(state, attempt, "never_arrived")
             else:
