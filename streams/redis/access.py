@@ -263,7 +263,7 @@ async def checked_wait(redis: LedgerRedis, replicas: Replicas) -> Replicas:
             "the server's user may not send WAIT, or the server does not have it: give it that "
             "right, or ask for no replicas (EVERFOLD_REPLICAS=0)"
         )
-    logger.warning("access_missing command=WAIT not_seen=%r", NO_WAIT)
+    logger.warning("access_missing command=%s not_seen=%r", "WAIT", NO_WAIT)
     return replace(replicas, intents=0)
 
 

@@ -37,7 +37,8 @@ class OpenJobs:
             return []
         if isinstance(event, Submitted):
             _keep(self._open, record.job_id, event.user)
-            changed = [scope for scope in self._of_scope if scope in (None, event.user)]
+            scopes = [scope for scope in self._of_scope if scope in (None, event.user)]
+            changed = [one for one in scopes if record.job_id not in self._of_scope[one]]
             for scope in changed:
                 self._of_scope[scope].add(record.job_id)
             return changed
