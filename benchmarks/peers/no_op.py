@@ -45,7 +45,7 @@ _ENDED = Ended(
 
 
 def graph(job: str, sent_ns: int) -> dict[str, object]:
-    """Return a workflow of one node; every job has its own inputs, as every picture has its seed."""
+    """Return a workflow of one node; each job has its own inputs, as each picture has its seed."""
     return {"1": {"class_type": "NoOp", "inputs": {"sent_ns": sent_ns}, "_meta": {"title": job}}}
 
 

@@ -1,8 +1,8 @@
-"""What a runner knows of the jobs that wait, from its last looks: most claims need no look of their own.
+"""What a runner knows of the jobs that wait, from its last looks: most claims need no new one.
 
-Rule: what is known only chooses; the claim's script says what is leased. What was seen of a partition
-is forgotten on a hint of it, when a job seen there was not to be had, when what of a line was seen
-has been taken, and when it is old.
+Rule: what is known only chooses; the claim's script says what is leased. What was seen of a
+partition is forgotten on a hint of it, when a job seen there was not to be had, when what of a line
+was seen has been taken, and when it is old.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class _Known(Struct, frozen=True):
 
 
 class KnownWaiting:
-    """The first waiting jobs of each queue and partition, as they were seen at most `most_s` ago."""
+    """The first waiting jobs of each queue and partition, as seen at most `most_s` ago."""
 
     def __init__(self, most_s: float) -> None:
         self._most_s = most_s
