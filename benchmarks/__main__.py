@@ -24,6 +24,7 @@ from benchmarks import (
     lists,
     many_open,
     order,
+    overhead,
     placement,
     projector,
     recovery,
@@ -108,6 +109,11 @@ async def _order(options: argparse.Namespace) -> Measured:
     return order.report(found), found
 
 
+async def _overhead(options: argparse.Namespace) -> Measured:
+    found = await overhead.measure_overhead(options.short_jobs, options.repeat)
+    return overhead.report(found), found
+
+
 async def _placement(options: argparse.Namespace) -> Measured:
     found = await placement.measure_placement(options.farm_jobs, options.repeat)
     return placement.report(found), found
@@ -163,6 +169,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], Awaitable[Measured]]] = {
     "lists": _lists,
     "many_open": _many_open,
     "order": _order,
+    "overhead": _overhead,
     "placement": _placement,
     "projector": _projector,
     "recovery": _recovery,
@@ -223,6 +230,7 @@ def _parser() -> argparse.ArgumentParser:
         ("--backends", int, 300, "farm: ComfyUI servers"),
         ("--jobs-each", int, 4, "farm: jobs for each of them"),
         ("--order-jobs", int, 500, "order: jobs of the longer queue"),
+        ("--short-jobs", int, 300, "overhead: jobs of each run"),
         ("--farm-jobs", int, 30, "placement: jobs for two servers"),
         ("--most-events", int, 5_000_000, "scale: largest log"),
         ("--calls", int, 500, "many_open, scale: of each operation"),

@@ -85,10 +85,10 @@ async def measure_farm(backends: int, jobs_each: int) -> FarmFigures:
             await anyio.to_thread.run_sync(runner.stdout.readline)
             for number in range(jobs):
                 await everfold.submit(graph(number % ONE_IN == 0))
-            cpu, started = _cpu_s(runner.pid), time.perf_counter()
+            cpu, started = cpu_s(runner.pid), time.perf_counter()
             await _all_ended(everfold, jobs)
             seconds = time.perf_counter() - started
-            share_of_core = (_cpu_s(runner.pid) - cpu) / seconds
+            share_of_core = (cpu_s(runner.pid) - cpu) / seconds
             memory = memory_bytes(runner.pid, "VmHWM")
             ledgers = await _ledgers(urls)
         events = [record async for record in all_events(everfold.log)]
@@ -130,7 +130,7 @@ async def _all_ended(everfold: Everfold, jobs: int) -> None:
                 return
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
