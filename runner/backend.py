@@ -243,6 +243,8 @@ class Sighting(Struct, frozen=True, kw_only=True):
     """The backend told the attempt's success, and each output of its graph was told or cached."""
     is_over: bool = False
     """The backend told the end of the attempt, whatever it was."""
+    is_settled: bool = False
+    """The backend told that it has recorded that end."""
     heard: bool = False
     """Something came over the present connection, whatever it was about."""
     executed: frozenset[str] = frozenset()

@@ -23,6 +23,7 @@ from everfold.runner.backend import (
     Absent,
     Accepted,
     Attempt,
+    Ended,
     InputBytes,
     InputFile,
     Load,
@@ -101,6 +102,8 @@ class ComfyBackend:
         self._submit_timeout_s = submit_timeout_s
         self._boot = BootMarker(self.http)
         self._identity = ServerIdentity(self.http)
+        self._identified: tuple[str, str] = ("", "")
+        """A boot marker, and the identity of the server that has it."""
         self._outputs = OutputSource(self.http, self._boot, self._identity)
         self._upload = InputUpload(self.http)
         self._has_met = False
@@ -120,7 +123,19 @@ class ComfyBackend:
         return await or_unreachable(self._boot.current())
 
     async def server(self) -> str | Unreachable:
-        return await or_unreachable(self._identity.current())
+        marker, identity = self._identified
+        # Who has the marker is the server that it was given to.
+        if marker and marker == self._boot.seen_lately:
+            return identity
+        return await or_unreachable(self._identify())
+
+    async def _identify(self) -> str | Unreachable:
+        marker = self._boot.seen_lately
+        found = await self._identity.current()
+        # Before and after: another one may have answered in between.
+        if marker and isinstance(found, str) and await self._boot.is_alive(marker) is True:
+            self._identified = (marker, found)
+        return found
 
     async def capabilities(self) -> ObjectInfo | Unreachable:
         answer = await self.http.object_info()
@@ -155,6 +170,8 @@ class ComfyBackend:
         self, attempt: Attempt, workflow: bytes, may_send: Callable[[], bool]
     ) -> SubmitOutcome:
         highest_before = self._highest_number
+        for observation in self._observed.get(attempt.prompt_id, ()):
+            observation.begin()
         outcome = await post(
             self._submitter, attempt, workflow, may_send, timeout_s=self._submit_timeout_s
         )
@@ -215,6 +232,12 @@ class ComfyBackend:
         return await or_unreachable(self._truth(prompt_id, boot, server))
 
     async def _truth(self, prompt_id: str, boot: str, server: str) -> Truth:
+        if any(one.is_settled for one in self._observed.get(prompt_id, ())):
+            # An entry is an end whatever the queue says: only what is missing needs the order.
+            answer = await self.http.history(prompt_id)
+            told = self._read_ended(answer, prompt_id) if isinstance(answer, Answer) else answer
+            if isinstance(told, Ended):
+                return told
         # The queue first: a prompt moves only from queue to history, so one that is missing in the
         # queue and after that in the history is nowhere.
         queue = await self._queue.fresh()
@@ -270,12 +293,17 @@ class ComfyBackend:
             return answer
         if answer.status == 500:
             return await self._truth_of_unreadable(prompt_id, answer)
+        ended = self._read_ended(answer, prompt_id)
+        return ended if ended is not None else await self._truth_by_marker(boot)
+
+    def _read_ended(self, answer: Answer, prompt_id: str) -> Ended | Unreachable | None:
+        """Return the end that an answer tells; None where it has no entry."""
         if answer.status != 200:
             return Unreachable(f"GET /history answered {answer.status}: {answer.excerpt()}")
         try:
             if answer.is_cut:
                 raise TooManyValues("it is larger than allowed")
-            ended = read_history(history_value(answer.body, prompt_id), prompt_id)
+            return read_history(history_value(answer.body, prompt_id), prompt_id)
         except NotUnderstood as error:
             return Unreachable(f"GET /history is not understood: {error}: {answer.excerpt()}")
         except TooManyValues as error:
@@ -283,7 +311,6 @@ class ComfyBackend:
                 return Unreachable(f"GET /history is not read: {error}: {answer.excerpt()}")
             # There is an entry, so the prompt is over, and would be as large if it ran again.
             return unreadable_end(f"GET /history is not read: {error}")
-        return ended if ended is not None else await self._truth_by_marker(boot)
 
     async def _truth_of_unreadable(self, prompt_id: str, first: Answer) -> Truth:
         """Tell a history entry that cannot be turned into JSON from a server in trouble.

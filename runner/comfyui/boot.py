@@ -14,9 +14,13 @@ from uuid import uuid4
 from everfold.runner.backend import Unreachable
 from everfold.runner.comfyui.http import Answer, ComfyHttp, SharedRead
 from everfold.runner.loose_json import as_object, as_text
+from everfold.streams.connections.steady_clock import steady_s
 
 OLDEST_VERSION = (0, 3, 45)
 """Older servers ignore the prompt_id that a client chooses, so nothing could be found again."""
+
+LATELY_S = 0.25
+"""No ComfyUI starts anew within so short a time."""
 
 
 class BootMarker:
@@ -28,6 +32,8 @@ class BootMarker:
         self._ended: set[str] = set()
         """Markers of boots that are over, although their files may still be there."""
         self._current = SharedRead(self._check_or_place)
+        self._seen: tuple[str, float] = ("", 0.0)
+        """The marker that was seen last, and when the question for it was sent."""
 
     async def current(self) -> str | Unreachable:
         """Return the marker of the present boot, uploading it if needed.
@@ -36,6 +42,12 @@ class BootMarker:
         older than OLDEST_VERSION or does not give the marker back.
         """
         return await self._current.fresh()
+
+    @property
+    def seen_lately(self) -> str:
+        """The marker that the server had within the last LATELY_S; empty where that is not so."""
+        marker, at_s = self._seen
+        return marker if marker not in self._ended and steady_s() - at_s < LATELY_S else ""
 
     def mark_restarted(self) -> None:
         """Treat the present boot as over, even if its file is still there."""
@@ -47,9 +59,11 @@ class BootMarker:
         """Return whether the boot with this marker still lives; False for an empty marker."""
         if not marker or marker in self._ended:
             return False
+        asked_s, self._seen = steady_s(), ("", 0.0)
         answer = await self._http.small_file(_filename(marker), kind="temp")
         match answer:
             case Answer(status=200) if answer.body == marker.encode():
+                self._seen = (marker, asked_s)
                 return True
             case Answer(status=404):
                 return False

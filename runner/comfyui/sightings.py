@@ -59,7 +59,8 @@ class Sightings:
         """The highest value that was told."""
         self._started = False
         self._ask_truth = False
-        self._is_over = False
+        self._is_over = self.is_settled = False
+        """Its end was told; and what ComfyUI says once that end is in the history."""
         self._has_succeeded = False
         self._heard = False
         self._executed: set[str] = set()
@@ -83,6 +84,7 @@ class Sightings:
         self._started = self._started or _tells_start(message)
         if _tells_end(message):
             self._ask_truth = self._is_over = True
+            self.is_settled |= isinstance(message, messages.Executing)
         self._frames.add(message)
         self._move_to(evolve(self._tally, message, at_s))
         if not (isinstance(message, messages.Preview) and self._frames.wants_previews):
@@ -115,6 +117,10 @@ class Sightings:
     def pass_on(self, is_wanted: bool) -> None:
         """From now on keep what is said for the next `merge`, or do so no more."""
         self._said.set_wanted(is_wanted)
+
+    def begin(self) -> None:
+        """Note that the prompt is posted now: nothing of it was missed before."""
+        self._ask_truth = False
 
     def hear(self) -> None:
         """Note that something came over the present connection, whatever it was."""
@@ -165,6 +171,7 @@ class Sightings:
             ask_truth=self._ask_truth,
             succeeded=self._succeeded,
             is_over=self._is_over,
+            is_settled=self.is_settled,
             heard=self._heard,
             executed=self._tally.finished - (self._tally.cached or frozenset()),
             pictures=dict(self._frames.sent),

@@ -106,6 +106,15 @@ class SocketObservation:
     def pass_on(self, is_wanted: bool) -> None:
         self._sightings.pass_on(is_wanted)
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether the server told that the prompt's end is in its history."""
+        return self._sightings.is_settled
+
+    def begin(self) -> None:
+        """Note that the prompt is posted now, while the connection is open or will be."""
+        self._sightings.begin()
+
     async def wait_until_tried(self, timeout_s: float) -> None:
         """Wait until a connection was opened or refused, at most `timeout_s`."""
         with anyio.move_on_after(timeout_s):

@@ -45,6 +45,11 @@ LAST_WORDS_WITHIN_S = 1.0
 SHOWN_WITHIN_S = 0.3
 """The same where only those who look on miss anything."""
 
+NEW_ASKED_S = 0.5
+"""When the truth of an attempt is asked first that was just accepted: the socket tells the rest."""
+SETTLED_WITHIN_S = 0.05
+"""How long the end that was told may take until it is recorded there; then it is asked for."""
+
 LEAST_OUTPUT_BYTES = 16 * 1024
 """What a node's output may have when those before it have filled the limit of one event."""
 
@@ -61,6 +66,7 @@ class AttemptWatch:
         wakeup: Wakeup,
         live: LiveChannel,
         earlier: AttemptWatch | None = None,
+        on_end: Callable[[], None] = lambda: None,
     ) -> None:
         self._config = config
         self._job_log = job_log
@@ -68,6 +74,8 @@ class AttemptWatch:
         self._attempt = attempt
         self._wakeup = wakeup
         self._live = live
+        self._on_end = on_end
+        """Called when the backend tells the end of the attempt."""
         self._progress = ProgressThrottle(attempt.number, config.progress_every_s)
         self._saved = set(job_log.job.outputs)
         """Nodes whose output is in the log already."""
@@ -103,17 +111,27 @@ class AttemptWatch:
             return {}
         return merged(self._earlier_pictures, self._pictures)
 
-    async def run(self, observation: Observation, decide: Decide) -> Truth | None:
+    async def run(
+        self, observation: Observation, decide: Decide, *, is_new: bool = False
+    ) -> Truth | None:
         """Watch until the job must be decided anew, and append what the hints say meanwhile.
 
+        `is_new`: it was accepted just now, and has been observed since before it was sent.
         Returns the truth that asks for another action than watching, None when the wake-up flag
         ended the watch. The last progress is in the log on return. Raises Fenced, JobClosed or
         JobUnknown when the log refuses an event.
         """
-        ask_at_s = 0.0
+        ask_at_s = anyio.current_time() + NEW_ASKED_S if is_new else 0.0
         truth: Truth | None = None
         while truth is None and not self._wakeup.is_set:
             sighting = await self._next_sighting(observation, ask_at_s)
+            is_ending = sighting.is_over and not self._saw_end
+            if is_ending:
+                self._on_end()
+            if is_ending and not sighting.is_settled:
+                # The end is recorded right after it is told: before that the truth says nothing.
+                ask_at_s = min(ask_at_s, anyio.current_time() + SETTLED_WITHIN_S)
+                sighting = msgspec.structs.replace(sighting, ask_truth=False)
             await self._append_sighting(sighting)
             if sighting.ask_truth or anyio.current_time() >= ask_at_s:
                 truth = await self._ask_truth(observation, decide)

@@ -57,6 +57,14 @@ class JobEnding:
         self._until = until
         self._backend = JobBackend(shared.fleet)
 
+    def free_slot(self) -> None:
+        """Give the slot back when the end of the attempt was told: what comes next is sent while
+        this one is recorded. Not where all that may store files without a slot do so already."""
+        job, shared = self._job_log.job, self._shared
+        stores = shared.assets is not None and job.policy.outputs != "keep"
+        if not stores or shared.storing.of(job.server or job.backend).jobs.value:
+            self._slot.release()
+
     async def prepare(self, event: Terminal, watch: AttemptWatch | None, inputs: Inputs) -> Action:
         """Store the files of the outputs where the policy wants it; return what to do then.
 

@@ -7,6 +7,7 @@ log, under the lease, before or right after it is made. A lost lease ends the ru
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import anyio
 
@@ -286,7 +287,7 @@ class JobRun:
         return False
 
     async def _start_attempt(self, number: int) -> bool:
-        has_room = await self._attempt_start.run(number, self._watch)
+        has_room = await self._attempt_start.run(number, partial(self._watch, is_new=True))
         if not has_room:
             await self._release_waiting(self._attempt_start.why_none)
         return has_room
@@ -334,10 +335,13 @@ class JobRun:
         async with self._shared.live.observing(backend, attempt, workflow) as observation:
             await self._watch(backend, attempt, observation)
 
-    async def _watch(self, backend: Backend, attempt: Attempt, observation: Observation) -> None:
-        told = (self.wakeup, self._shared.live, self._attempt_watch)
-        self._attempt_watch = AttemptWatch(self._config, self._job_log, backend, attempt, *told)
-        self._truth = await self._attempt_watch.run(observation, self._decide)
+    async def _watch(
+        self, backend: Backend, attempt: Attempt, observation: Observation, *, is_new: bool = False
+    ) -> None:
+        told = (self.wakeup, self._shared.live, self._attempt_watch, self._ending.free_slot)
+        watch = AttemptWatch(self._config, self._job_log, backend, attempt, *told)
+        self._attempt_watch = watch
+        self._truth = await watch.run(observation, self._decide, is_new=is_new)
         self._attempt_start.learn(self._attempt_watch.node_costs)
 
     async def _stop(self, why: str) -> None:
