@@ -96,6 +96,10 @@ def history_value(body: bytes, prompt_id: str) -> object:
         raise NotUnderstood(f"it is no JSON: {error}") from None
 
 
+_OPENED, _NAMED = re.compile(rb"\s{0,99}\{\s{0,99}"), re.compile(rb"\s{0,99}:\s{0,99}(?=\{)")
+"""What stands before and after the id of the entry."""
+
+
 def begins_with_entry(body: bytes, prompt_id: str) -> bool:
     """Return whether a body, of which the rest was not read, has the prompt's history entry."""
     return _begin(body, prompt_id) is not None
@@ -103,8 +107,10 @@ def begins_with_entry(body: bytes, prompt_id: str) -> bool:
 
 def _begin(body: bytes, prompt_id: str) -> int | None:
     """Return where the entry begins in a body as ComfyUI writes it."""
-    key = re.escape(msgspec.json.encode(prompt_id))
-    found = re.match(rb"\s{0,99}\{\s{0,99}%b\s{0,99}:\s{0,99}(?=\{)" % key, body)
+    key, opened = msgspec.json.encode(prompt_id), _OPENED.match(body)
+    if opened is None or not body.startswith(key, opened.end()):
+        return None
+    found = _NAMED.match(body, opened.end() + len(key))
     return found.end() if found else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import ssl
 from pathlib import Path
@@ -53,6 +54,39 @@ async def test_what_is_queued_needs_no_history(server: ReplayServer, backend: Co
     assert await backend.truth(P, "") == Running()
     assert await backend.truth(Q, "") == Pending(0)
     assert server.seen == ["GET /queue"] * 2
+
+
+async def test_a_settled_end_is_read_from_the_history_alone(
+    server: ReplayServer, backend: ComfyBackend
+) -> None:
+    message = {"type": "executing", "data": {"node": None, "prompt_id": P}}
+    async with backend.observe(ATTEMPT, b"{}") as observation:
+        await until(lambda: bool(server.sockets["client-1"]), "it has connected")
+        await server.send("client-1", json.dumps(message))
+        with anyio.fail_after(10):
+            while not (await observation.next(1.0)).is_settled:
+                pass
+        server.seen.clear()
+        assert await backend.truth(P, "") == Absent(same_boot=False)
+        assert server.seen == [f"GET /history/{P}", "GET /queue", f"GET /history/{P}"]
+        server.history[P] = SUCCESS
+        server.seen.clear()
+        assert isinstance(await backend.truth(P, ""), Ended)
+        assert server.seen == [f"GET /history/{P}"]
+
+
+async def test_the_marker_of_a_moment_ago_proves_which_server_it_is(
+    server: ReplayServer, backend: ComfyBackend
+) -> None:
+    await backend.boot()
+    mine = await backend.server()
+    await backend.boot()
+    server.seen.clear()
+    assert await backend.server() == mine
+    assert server.seen == []
+    server.files.clear()
+    assert await backend.boot() != ""
+    assert await backend.server() not in ("", mine), "its files are another server's"
 
 
 async def test_absent_says_whether_the_boot_is_the_same(

@@ -77,6 +77,23 @@ def test_an_end_asks_for_the_truth_once(sightings: Sightings, message: said.Mess
     assert not sightings.merge().ask_truth
 
 
+def test_what_came_before_the_prompt_was_posted_asks_for_nothing(sightings: Sightings) -> None:
+    sightings.miss()
+    sightings.begin()
+    assert not sightings.merge().ask_truth
+    sightings.miss()
+    assert sightings.merge().ask_truth, "a connection that breaks later may have told the end"
+
+
+def test_an_end_is_settled_once_the_server_is_done_with_the_prompt(sightings: Sightings) -> None:
+    sightings.add(said.ExecutionSuccess(prompt_id="p"))
+    sighting = sightings.merge()
+    assert (sighting.is_over, sighting.is_settled) == (True, False)
+    sightings.add(said.Executing(prompt_id="p", node=None))
+    sighting = sightings.merge()
+    assert (sighting.ask_truth, sighting.is_settled) == (True, True)
+
+
 def test_a_blocked_node_does_not_ask_for_the_truth(sightings: Sightings) -> None:
     message = said.ExecutionError(prompt_id="p", exception_type="ExecutionBlocked")
     sightings.add(message)
