@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from uuid import uuid4
 
+import anyio
+
 from everfold.runner.backend import Unreachable
 from everfold.runner.comfyui.http import Answer, ComfyHttp, SharedRead
 from everfold.runner.loose_json import as_object, as_text
-from everfold.streams.connections.steady_clock import steady_s
 
 OLDEST_VERSION = (0, 3, 45)
 """Older servers ignore the prompt_id that a client chooses, so nothing could be found again."""
@@ -47,7 +48,9 @@ class BootMarker:
     def seen_lately(self) -> str:
         """The marker that the server had within the last LATELY_S; empty where that is not so."""
         marker, at_s = self._seen
-        return marker if marker not in self._ended and steady_s() - at_s < LATELY_S else ""
+        return (
+            marker if marker not in self._ended and anyio.current_time() - at_s < LATELY_S else ""
+        )
 
     def mark_restarted(self) -> None:
         """Treat the present boot as over, even if its file is still there."""
@@ -59,7 +62,7 @@ class BootMarker:
         """Return whether the boot with this marker still lives; False for an empty marker."""
         if not marker or marker in self._ended:
             return False
-        asked_s, self._seen = steady_s(), ("", 0.0)
+        asked_s, self._seen = anyio.current_time(), ("", 0.0)
         answer = await self._http.small_file(_filename(marker), kind="temp")
         match answer:
             case Answer(status=200) if answer.body == marker.encode():
