@@ -8,6 +8,7 @@ After any error the way back is the same: drop the cache, go back to the stored 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import anyio
 
@@ -29,7 +30,8 @@ from everfold.streams.events.record import NO_ENTRY, Recorded
 from everfold.streams.events.stored_fields import stored_entry_id
 from everfold.streams.reading.consumer_group import ConsumerGroup
 from everfold.streams.reading.partition_reader import PartitionReader
-from everfold.streams.reading.quiet_partitions import Heard, QuietPartitions
+from everfold.streams.reading.quiet_partitions import QuietPartitions
+from everfold.streams.reading.quiet_reader import QuietReader
 from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.script import Script
@@ -84,8 +86,8 @@ class PartitionProjector:
         self._reader = PartitionReader(log, partition, projection.group, block_s=BLOCK_S)
         self._fold = projection.partition_fold(log, partition)
         self._projection, self._move_at_s = projection, 0.0
-        self._places, self._quiet = places, quiet
-        self._moved_at_s, self._is_quiet = 0.0, False
+        self._places, self._moved_at_s = places, 0.0
+        self._quiet = QuietReader(quiet, partition, BLOCK_S, self._reader.aclose)
 
     async def run(self) -> None:
         """Fold until cancelled; waits whatever the server answers. Raises PartitionLeaseLost."""
@@ -101,7 +103,7 @@ class PartitionProjector:
                     logger.warning("projector_starts_over partition=%s why=%r", *told)
                 await anyio.sleep(backoff.next_s())
         finally:
-            self._quiet.leave(self._partition)
+            self._quiet.leave()
             self._places.leave(self._partition)
             await self._reader.aclose()
 
@@ -113,7 +115,8 @@ class PartitionProjector:
         checkpoint = stored_entry_id(stored, b"checkpoint")
         if checkpoint is None:
             raise WrongKeyType(f"the checkpoint in {keys.projector()} is no entry id: restore it")
-        self._checkpoint, self._is_quiet = checkpoint, False
+        self._checkpoint = checkpoint
+        self._quiet.start_over()
         parked = await read_parked(self._log, keys.parked())
         self._fold.start_over(parked)
         await self._group.create(self._partition, self._checkpoint)
@@ -147,17 +150,9 @@ class PartitionProjector:
 
     async def _next(self) -> list[Recorded]:
         """Return what follows the checkpoint, [] where nothing does for BLOCK_S."""
-        heard, after = Heard.SOMETHING, self._checkpoint
-        if self._is_quiet:
-            heard = await self._quiet.wait(self._partition, after, BLOCK_S)
-        if heard != Heard.UNKNOWN and self._is_quiet:
-            await self._reader.aclose()  # a connection that nobody uses may be cut unseen
-        if heard == Heard.NOTHING:
-            return []
-        batch = await self._reader.read_ready(after, BATCH) if heard == Heard.SOMETHING else []
-        batch = batch or await self._reader.wait(after, BATCH)
-        self._is_quiet = not batch
-        return batch
+        reader, after = self._reader, self._checkpoint
+        ready, wait = partial(reader.read_ready, after, BATCH), partial(reader.wait, after, BATCH)
+        return await self._quiet.next(after, ready=ready, wait=wait)
 
     async def _check_place(self) -> None:
         """Raise OutOfOrder where the server has another checkpoint, after it has gone back in time,

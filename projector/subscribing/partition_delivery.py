@@ -8,6 +8,7 @@ what is in memory, take over all pending entries, go on in order.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import anyio
 from msgspec.structs import replace
@@ -28,7 +29,8 @@ from everfold.streams.errors import BrokenChain, EverfoldError, JobUnknown, Wron
 from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order
 from everfold.streams.events.stored_fields import stored_entry_id
 from everfold.streams.reading.consumer_group import ConsumerGroup
-from everfold.streams.reading.quiet_partitions import Heard, QuietPartitions
+from everfold.streams.reading.quiet_partitions import QuietPartitions
+from everfold.streams.reading.quiet_reader import QuietReader
 from everfold.streams.redis.pages import PAGE_BYTES
 from everfold.streams.redis.redis_errors import read_hash
 from everfold.streams.redis.retry import Backoff
@@ -72,10 +74,11 @@ class PartitionDelivery:
         quiet: QuietPartitions,
     ) -> None:
         self._log, self._partition = log, partition
-        self._places, self._quiet, self._is_quiet = places, quiet, False
+        self._places = places
         self._subscription, self._archive = subscription, archive
         self._keys = log.keys.subscription(partition, subscription.name)
         self._group = ConsumerGroup(log, subscription.group, token, block_s=BLOCK_S)
+        self._quiet = QuietReader(quiet, partition, BLOCK_S, self._group.rest)
         self._acks = Acks(log, partition, token, subscription)
         self._classifier = Classifier(log, partition, subscription.wants, archive)
         self._held: dict[str, Held] = {}
@@ -101,13 +104,13 @@ class PartitionDelivery:
                     logger.warning("starts_over subscription=%s partition=%s why=%r", *told)
                 await anyio.sleep(backoff.next_s())
         finally:
-            self._quiet.leave(self._partition)
+            self._quiet.leave()
             self._places.leave(self._partition)
             await self._group.aclose()
 
     async def _start_over(self) -> None:
         """Return to what is stored, and deliver what was read and never acknowledged."""
-        self._is_quiet = False
+        self._quiet.start_over()
         stored = await read_hash(self._log.redis, self._keys.checkpoint())
         if b"checkpoint" not in stored:
             await create_again(self._log, self._subscription, self._partition)
@@ -145,17 +148,9 @@ class PartitionDelivery:
 
     async def _next(self) -> list[Recorded]:
         """Return what nobody of the group has read, [] where nothing comes for BLOCK_S."""
-        heard, partition = Heard.SOMETHING, self._partition
-        if self._is_quiet:
-            heard = await self._quiet.wait(partition, self._checkpoint, BLOCK_S)
-        if heard != Heard.UNKNOWN and self._is_quiet:
-            await self._group.rest()  # a connection that nobody uses may be cut unseen
-        if heard == Heard.NOTHING:
-            return []
-        batch = await self._group.read_ready(partition, READ) if heard == Heard.SOMETHING else []
-        batch = batch or await self._group.wait_new(partition, READ)
-        self._is_quiet = not batch
-        return batch
+        group, here = self._group, (self._partition, READ)
+        ready, wait = partial(group.read_ready, *here), partial(group.wait_new, *here)
+        return await self._quiet.next(self._checkpoint, ready=ready, wait=wait)
 
     async def _deliver_batch(self, batch: Sequence[Recorded]) -> None:
         """Deliver a batch except the events of held jobs, and move the checkpoint."""
