@@ -19,7 +19,7 @@ from msgspec import Struct
 from everfold.runner.claiming.known_waiting import KnownWaiting
 from everfold.runner.claiming.trouble import LONGEST_PAUSE_S, note_trouble, note_unclaimed
 from everfold.runner.claiming.waiting_needs import WaitingNeeds
-from everfold.runner.claiming.work_finder import RECENT_S, WorkFinder
+from everfold.runner.claiming.work_finder import WorkFinder
 from everfold.runner.decisions.placement import Server, Waiting, place
 from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.fleet import Reservation
@@ -158,16 +158,12 @@ class Claimer:
         unknown = {p for p in partitions if any(pages[queue, p] is None for queue in queues)}
         if not unknown or (hinted_s is not None and len(queues) == 1):
             return {queue: known[queue] | unknown for queue in queues}  # a look says the same
-        asked_s = steady_s()
         found = await self._looks.go(partial(self._work.of, since_s=hinted_s), unknown)
         self._due |= unknown - found.values.keys()
         self._raise_or_note(found)
         for partition, work in found.values.items():
-            for queue in queues:
-                if queue in work.waiting:
-                    known[queue].add(partition)
-                else:
-                    self._known.note_none(queue, partition, asked_s - RECENT_S)
+            for queue in work.waiting:
+                known[queue].add(partition)
         return known
 
     def _raise_or_note(self, outcomes: Outcomes[T]) -> None:
@@ -227,7 +223,7 @@ class Claimer:
             rank, asked_s = first[partition], steady_s()
             page = await peek(self._shared.log, partition, queue, first=rank, each=CLAIM_LIMIT)
             if not rank:
-                self._known.note(queue, page, asked_s, CLAIM_LIMIT)
+                self._known.note(queue, page, asked_s)
             return page
 
         asked = first.keys() - self._claims.under_way

@@ -9,19 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.queues.waiting_jobs import WaitingJob, WaitingPage
-
-
-class _Known(Struct, frozen=True):
-    page: WaitingPage
-    """What waits there, without what was taken since."""
-    seen_s: float
-    each: int
-    """As many jobs of a line as the look could show."""
 
 
 class KnownWaiting:
@@ -29,22 +20,17 @@ class KnownWaiting:
 
     def __init__(self, most_s: float) -> None:
         self._most_s = most_s
-        self._known: dict[tuple[str, int], _Known] = {}
+        self._known: dict[tuple[str, int], tuple[WaitingPage, float]] = {}
+        """What was seen, without what was taken since, and when it was asked for."""
 
     def page(self, queue: str, partition: int) -> WaitingPage | None:
         """Return what waits there; None where it must be looked at."""
-        known = self._known.get((queue, partition))
-        if known is None or steady_s() - known.seen_s > self._most_s:
-            return None
-        return known.page
+        page, seen_s = self._known.get((queue, partition), (None, 0.0))
+        return page if steady_s() - seen_s <= self._most_s else None
 
-    def note(self, queue: str, page: WaitingPage, seen_s: float, each: int) -> None:
+    def note(self, queue: str, page: WaitingPage, seen_s: float) -> None:
         """Note the first page of a partition, which was asked for at `seen_s`, steady time."""
-        self._known[queue, page.partition] = _Known(page, seen_s, each)
-
-    def note_none(self, queue: str, partition: int, seen_s: float) -> None:
-        """Note that no job of a queue waits in a partition."""
-        self.note(queue, WaitingPage(partition, 0, 0, ()), seen_s, 1)
+        self._known[queue, page.partition] = (page, seen_s)
 
     def forget(self, partitions: Iterable[int]) -> None:
         """Forget what was seen of these partitions."""
@@ -53,23 +39,16 @@ class KnownWaiting:
 
     def note_taken(self, queue: str, jobs: Iterable[WaitingJob]) -> None:
         """Note that these jobs wait no more."""
-        for partition, taken in _by_partition(jobs).items():
-            if (known := self._known.pop((queue, partition), None)) is None:
-                continue
-            lines = {job.line for job in taken}
-            before = {line: sum(job.line == line for job in known.page.jobs) for line in lines}
-            rest = tuple(job for job in known.page.jobs if job not in taken)
-            left = {line: sum(job.line == line for job in rest) for line in lines}
-            if any(before[line] >= known.each and not left[line] for line in lines):
-                continue  # what of the line comes next was never seen
-            page = replace(known.page, jobs=rest, count=max(0, known.page.count - len(taken)))
-            if page.count and not rest:
-                continue  # of lines that were not seen
-            self._known[queue, partition] = replace(known, page=page)
+        taken = set(jobs)
+        for partition in {job.partition for job in taken}:
+            known = self._known.pop((queue, partition), None)
+            if known is not None and (rest := _without(known[0], taken)) is not None:
+                self._known[queue, partition] = (rest, known[1])
 
 
-def _by_partition(jobs: Iterable[WaitingJob]) -> dict[int, set[WaitingJob]]:
-    found: dict[int, set[WaitingJob]] = {}
-    for job in jobs:
-        found.setdefault(job.partition, set()).add(job)
-    return found
+def _without(page: WaitingPage, taken: set[WaitingJob]) -> WaitingPage | None:
+    """Return what is left of a page; None where what of a line comes next was never seen."""
+    rest = tuple(job for job in page.jobs if job not in taken)
+    count = page.count - (len(page.jobs) - len(rest))
+    used_up = {job.line for job in page.jobs} - {job.line for job in rest}
+    return None if used_up and count > len(rest) else replace(page, jobs=rest, count=count)

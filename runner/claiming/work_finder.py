@@ -18,7 +18,6 @@ from everfold.streams.errors import EverfoldError
 from everfold.streams.leases.fairness import Lane, all_lanes
 from everfold.streams.leases.partition_clock import Look
 from everfold.streams.leases.server_clock import ServerClock
-from everfold.streams.reading.node_tasks import is_one_server
 from everfold.streams.redis import scripts
 
 RECENT_S = 0.49
@@ -80,7 +79,7 @@ class WorkFinder:
 
     def _group(self, partition: int) -> Sequence[int]:
         """Return the partitions that are asked together with one."""
-        if not is_one_server(self._log):
+        if not self._log.redis.is_one_server:
             return (partition,)
         size = max(1, KEYS_AT_ONCE // (4 * len(self._queues) + 4))
         first = partition - partition % size
