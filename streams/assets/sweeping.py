@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from functools import partial
 from typing import cast
 
 from msgspec import Struct
@@ -87,11 +88,11 @@ class Sweeper:
         Raises a leaf of Unavailable, what was done stays; ClocksApart, with nothing done, where the
         server's clock and this machine's differ: one of them may make all seem old.
         """
-        await self._check_clocks()
+        now_ms = await self._checked_time_ms()
         # Of a partition that does not answer assets stay; the others' go before that is raised.
         told = [
-            await self._remove_in_each(self._expired, "expired"),
-            await self._remove_in_each(self._unnamed, "unconfirmed"),
+            await self._remove_in_each(partial(self._expired, now_ms=now_ms), "expired"),
+            await self._remove_in_each(partial(self._unnamed, now_ms=now_ms), "unconfirmed"),
         ]
         expired, unnamed = (sum(outcomes.all()) for outcomes in told)
         needed = await self._needed_by_jobs()
@@ -124,10 +125,12 @@ class Sweeper:
                 left.append(blob.hash)
         return size_bytes, left
 
-    async def _check_clocks(self) -> None:
-        apart_s = abs(await server_time_ms(self._store.log.redis) / 1000 - time.time())
+    async def _checked_time_ms(self) -> int:
+        now_ms = await server_time_ms(self._store.log.redis)
+        apart_s = abs(now_ms / 1000 - time.time())
         if apart_s > CLOCKS_APART_S:
             raise ClocksApart(apart_s)
+        return now_ms
 
     @property
     def _keys(self) -> Keyspace:
@@ -147,14 +150,14 @@ class Sweeper:
             count += self._dry or await self._store.remove_if(asset, only)
         return count
 
-    async def _expired(self, partition: int) -> AsyncIterator[Asset]:
+    async def _expired(self, partition: int, *, now_ms: int) -> AsyncIterator[Asset]:
         key = self._keys.assets(partition).expiry()
-        async for asset in self._pages(key, await server_time_ms(self._store.log.redis)):
+        async for asset in self._pages(key, now_ms):
             yield asset
 
-    async def _unnamed(self, partition: int) -> AsyncIterator[Asset]:
+    async def _unnamed(self, partition: int, *, now_ms: int) -> AsyncIterator[Asset]:
         """Yield assets that their job does not name; confirm those that are named."""
-        before_ms = await server_time_ms(self._store.log.redis) - int(self._grace_s * 1000)
+        before_ms = now_ms - int(self._grace_s * 1000)
         key = self._keys.assets(partition).unconfirmed()
         async for asset in self._pages(key, before_ms):
             is_named = await self._is_named(asset)
