@@ -15,7 +15,6 @@ from msgspec import Struct
 from everfold.streams.appending.log import Log
 from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import OUTAGES, EverfoldError
-from everfold.streams.reading.node_tasks import is_one_server
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.script import Script
 
@@ -72,7 +71,7 @@ class Places:
         self._found.pop(partition, None)
 
     def _page(self, partition: int) -> Sequence[int]:
-        if not is_one_server(self._log):
+        if not self._log.redis.is_one_server:
             return [partition]
         others = sorted(self._known - {partition})
         return [partition, *others[: PAGE - 1]]

@@ -48,9 +48,8 @@ class BootMarker:
     def seen_lately(self) -> str:
         """The marker that the server had within the last LATELY_S; empty where that is not so."""
         marker, at_s = self._seen
-        return (
-            marker if marker not in self._ended and anyio.current_time() - at_s < LATELY_S else ""
-        )
+        is_recent = anyio.current_time() - at_s < LATELY_S
+        return marker if is_recent and marker not in self._ended else ""
 
     def mark_restarted(self) -> None:
         """Treat the present boot as over, even if its file is still there."""

@@ -31,7 +31,6 @@ from everfold.streams.appending.outcomes import Lease
 from everfold.streams.border.logger import get_logger
 from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.nodes.pools import COMMAND_TIMEOUT_S
-from everfold.streams.reading.node_tasks import is_one_server
 from everfold.streams.redis.keys import connection_name
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.scripts import RENEW_SOURCE
@@ -203,7 +202,7 @@ class LeaseRenewer:
     def _setup(self) -> Setup:
         config = self._config
         return Setup(
-            place=place_of(self._log.url, is_cluster=not is_one_server(self._log)),
+            place=place_of(self._log.url, is_cluster=not self._log.redis.is_one_server),
             runner=config.name,
             runner_pid=os.getpid(),
             connection_name=connection_name(config.name),

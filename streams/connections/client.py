@@ -85,6 +85,11 @@ class LedgerRedis(Redis):
     def primaries(self) -> list[PipeliningRedis]:
         """Return a client of each known primary."""
 
+    @property
+    def is_one_server(self) -> bool:
+        """Whether one server has all keys."""
+        return self.primaries() == [self]
+
     def replicas_of(self, key: str) -> int:
         """Return how many replicas of the primary that has `key` are known to live; 0 where nobody
         tells. Whoever is cut off from most others counts those that it only cannot reach."""

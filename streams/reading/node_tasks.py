@@ -34,14 +34,9 @@ def reading_groups(log: Log, partitions: Collection[int]) -> list[list[int]]:
 
     The nodes of a cluster refuse a command with keys of several slots.
     """
-    if is_one_server(log):
+    if log.redis.is_one_server:
         return [list(partitions)] if partitions else []
     return [[partition] for partition in partitions]
-
-
-def is_one_server(log: Log) -> bool:
-    """Say whether one server has all keys."""
-    return log.redis.primaries() == [log.redis]
 
 
 def node_groups(log: Log, keys: Iterable[str]) -> list[list[str]]:

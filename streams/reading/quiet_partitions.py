@@ -20,7 +20,6 @@ from everfold.streams.border.logger import get_logger
 from everfold.streams.closing import end_all
 from everfold.streams.errors import EverfoldError
 from everfold.streams.reading.blocking_connection import BlockingConnection
-from everfold.streams.reading.node_tasks import is_one_server
 from everfold.streams.redis.pages import Entries
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.retry import Backoff
@@ -67,7 +66,7 @@ class QuietPartitions:
         UNKNOWN is answered at once, and a later call may know more. Raises what ended the wait,
         without a retry: a leaf of Unavailable.
         """
-        if not is_one_server(self._log):
+        if not self._log.redis.is_one_server:
             return Heard.UNKNOWN
         one = self._quiet.get(partition)
         if one is None or one.after != after:

@@ -15,7 +15,6 @@ from everfold.streams.border.logger import get_logger
 from everfold.streams.closing import close
 from everfold.streams.errors import EverfoldError, ServerError, ServerRefusesAccess
 from everfold.streams.nodes.sentinel_replies import ROLE, is_primary
-from everfold.streams.reading.node_tasks import is_one_server
 from everfold.streams.redis.redis_errors import command
 
 logger = get_logger("everfold.log")
@@ -34,7 +33,7 @@ class RoleLook:
     async def look(self, reader: Redis) -> None:
         """Drop all connections where one is at a replica and a new one would not be. A refusal, or
         a server that is away, is no answer; raises nothing of these."""
-        if self._is_refused or not is_one_server(self._log):
+        if self._is_refused or not self._log.redis.is_one_server:
             return
         with suppress(EverfoldError):
             if await self._is_replica(reader) or await self._is_replica(self._log.redis):

@@ -7,7 +7,6 @@ import pytest
 from everfold.projector.assignment.member import Acquired, Member
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import WrongKeyType
-from everfold.streams.reading.node_tasks import is_one_server
 from everfold.streams.redis.redis_errors import command
 from tests.projector.jobs import owner_of
 from tests.support.wait import eventually
@@ -52,7 +51,7 @@ async def test_those_who_live_are_counted_until_they_leave_or_fall_silent(log: L
 
 
 async def test_leases_are_acquired_in_their_order_until_there_are_enough(log: Log) -> None:
-    if not is_one_server(log):
+    if not log.redis.is_one_server:
         pytest.skip("a cluster refuses a call with keys of several partitions")
     first, second = member(log, "first"), member(log, "second")
     leases = [log.keys.projector(partition) for partition in range(4)]
@@ -68,7 +67,7 @@ async def test_leases_are_acquired_in_their_order_until_there_are_enough(log: Lo
 
 
 async def test_one_lease_that_cannot_be_read_leaves_all_as_they_are(log: Log) -> None:
-    if not is_one_server(log):
+    if not log.redis.is_one_server:
         pytest.skip("a cluster refuses a call with keys of several partitions")
     first = member(log, "first")
     leases = [log.keys.projector(partition) for partition in range(2)]

@@ -80,7 +80,7 @@ class PutBack:
     def _groups(self, partitions: Iterable[int]) -> list[list[int]]:
         """Return the partitions in groups that one call can name: all where there is one server."""
         redis, every = self._log.redis, list(partitions)
-        return [every] if redis.primaries() == [redis] else [[one] for one in every]
+        return [every] if redis.is_one_server else [[one] for one in every]
 
     async def _lost(self, seen: Sequence[tuple[int, Remembered]]) -> dict[str, int]:
         """Return job -> sequence number of its newest event that is gone."""
