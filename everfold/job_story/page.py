@@ -38,17 +38,18 @@ figcaption,li,pre,dd{overflow-wrap:anywhere}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.2em 1em}
 dt{color:var(--quiet)}dd{margin:0}
 .gantt{width:100%;font:11px system-ui,sans-serif}.gantt text{fill:currentColor}
-.track{fill:#8882}.waiting{fill:#9ca3af}.claimed{fill:#93a5f5}.running{fill:#1f5fb8}
-.recovered{fill:#d97706}.fenced{stroke:#b42318;stroke-width:3}
+.track{fill:#8882}.waiting{fill:#9ca3af;background:#9ca3af}
+.claimed{fill:#93a5f5;background:#93a5f5}.running{fill:#1f5fb8;background:#1f5fb8}
+.recovered{fill:#d97706;background:#d97706}.fenced{stroke:#b42318;stroke-width:3;background:#b42318}
 .key span{margin-right:1em}.key i{display:inline-block;width:1em;height:.7em}
 li.recovery,li.runner{color:#b45309}pre{white-space:pre-wrap;font-size:.85em}
 """
 KEY = (
-    ("waiting", "#9ca3af", "waiting"),
-    ("claimed", "#93a5f5", "held by a runner"),
-    ("running", "#1f5fb8", "running"),
-    ("recovered", "#d97706", "nothing known: its runner was gone"),
-    ("fenced", "#b42318", "from here on that runner's appends are refused"),
+    ("waiting", "waiting"),
+    ("claimed", "held by a runner"),
+    ("running", "running"),
+    ("recovered", "nothing known: its runner was gone"),
+    ("fenced", "from here on that runner's appends are refused"),
 )
 FACTS = ("queue", "priority", "user", "kind", "batch", "backend", "attempt", "recovered", "retried",
          "rerun_of")  # fmt: skip
@@ -93,7 +94,7 @@ def _parts(
     end_ms = job.ended_at_ms or now_ms
     yield gantt(stretches_of(lines), leases_of(lines), end_ms) or "<p>Nobody yet.</p>"
     yield '<p class="key">' + "".join(
-        f'<span><i style="background:{color}"></i> {words}</span>' for _, color, words in KEY
+        f'<span><i class="{state}"></i> {words}</span>' for state, words in KEY
     ) + "</p>"  # fmt: skip
     yield from _facts(job)
     yield "<h2>Events</h2>"
