@@ -153,6 +153,7 @@ async def test_a_prompt_of_a_newer_runner_goes_on_while_only_older_ones_are_left
     new = await future_runner(stack, comfy)
     job_id = await stack.submit(seconds=6)
     await stack.until(job_id, "running")
+    new.send(signal.SIGSTOP)  # or it may write an event of the same number
     await add_raw(stack.log, job_id, (await job_events(stack.log, job_id))[-1].seq + 1, NOTE)
     await stack.runner(comfy)
     new.kill()

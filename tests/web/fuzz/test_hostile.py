@@ -19,6 +19,7 @@ import pytest
 
 from everfold import Everfold
 from everfold.streams.redis.redis_errors import command
+from everfold.web.farm import farm_feed
 from tests.fuzz.cases import EXAMPLES, FEW
 from tests.support.wait import eventually
 from tests.web.fuzz.hostile import PATHS, Hostile
@@ -102,8 +103,9 @@ def resident_bytes() -> int:
 
 
 async def test_hostile_requests_are_answered_and_leave_nothing(
-    site: Site, everfold: Everfold, known: list[str]
+    site: Site, everfold: Everfold, known: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(farm_feed, "UNWATCHED_S", 1.0)
     make = Hostile(SEED, known, site.url.removeprefix("http://"))
     wrong = await bombard(site, make, 200)
     tasks, files, used = len(asyncio.all_tasks()), open_files(), resident_bytes()
