@@ -9,11 +9,13 @@ import anyio
 import pytest
 
 from everfold.projector.projector import Projector
+from everfold.projector.reading import verify as verify_module
 from everfold.projector.reading.verify import Report, verify
-from everfold.streams.appending.log import Log
+from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.events.codec import encode
 from everfold.streams.events.event import (
+    Canceled,
     CancelRequested,
     Policy,
     Progressed,
@@ -21,9 +23,11 @@ from everfold.streams.events.event import (
     Submitting,
     Succeeded,
 )
+from everfold.streams.events.record import NO_ENTRY, Recorded
 from everfold.streams.leases.producer import Producer
-from everfold.streams.reading.reader import job_events
+from everfold.streams.reading.reader import job_events, partition_page
 from everfold.streams.redis.redis_errors import command, read_hash
+from everfold.streams.retention.trimming import trim
 
 pytestmark = pytest.mark.anyio
 
@@ -201,3 +205,25 @@ async def test_progress_is_told_in_events_read_of_all_there_are(log: Log) -> Non
     report = await verify(log, lambda read, total: told.append((read, total)))
     assert told[-1] == (report.events, report.events)
     assert report.unsettled == 0
+
+
+async def test_what_is_trimmed_while_it_is_checked_is_no_difference(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ended_job() -> None:
+        made = await log.submit(GRAPH)
+        await log.append(made.job_id, Canceled(reason="done"), epoch=UNLEASED)
+
+    async def trimmed_after_the_read(
+        log: Log, partition: int, *, until: str
+    ) -> AsyncIterator[Recorded]:
+        page = await partition_page(log, partition, NO_ENTRY, until=until)
+        assert (await trim(log, 0, 0, needs_archive=False)).count == len(page)
+        for record in page:
+            yield record
+
+    for _ in range(2):
+        await ended_job()
+    monkeypatch.setattr(verify_module, "partition_events", trimmed_after_the_read)
+    report = await verify(log)
+    assert (report.events, report.jobs, report.differences) == (4, 2, [])
