@@ -75,7 +75,7 @@ class Outcomes(Struct, Generic[T], frozen=True):
         failure = self.failure
         if failure is None or (missing is not None and isinstance(failure, PartitionsUnavailable)):
             if missing is not None:
-                missing |= self.errors.keys()
+                missing.update(self.errors)
             return list(self.values.values())
         raise failure
 

@@ -20,7 +20,7 @@ from everfold.streams.errors import (
     WrongKeyType,
 )
 from everfold.streams.leases.dispatch import Dispatch
-from everfold.streams.redis.each import each
+from everfold.streams.redis.each import Outcomes, each
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.rounds import Rounds
 from tests.support.fault_proxy import FaultProxy
@@ -220,3 +220,14 @@ async def test_rounds_wait_for_a_link_on_which_all_is_slow(server_url: str, name
             return len((await rounds.go(look)).values) == PARTITIONS
 
         await eventually(all_answer, 10)
+
+
+def test_whoever_takes_what_there_is_learns_what_is_missing() -> None:
+    away = ServerUnreachable("no answer")
+    missing = {3}
+    assert Outcomes({0: "a", 2: "c"}, {1: away, 4: away}).some(missing) == ["a", "c"]
+    assert missing == {1, 3, 4}
+    with pytest.raises(PartitionsUnavailable):
+        Outcomes({0: "a"}, {1: away}).some(None)
+    with pytest.raises(ServerUnreachable):
+        Outcomes[str]({}, {1: away}).some(missing)
