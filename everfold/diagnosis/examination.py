@@ -23,6 +23,7 @@ from everfold.streams.errors import (
     EverfoldError,
     Refused,
     ServerError,
+    Unavailable,
     Unknown,
 )
 from everfold.streams.leases.registry import RunnerEntry, connected, registered_runners, silence_s
@@ -40,6 +41,8 @@ SILENT_LIMIT_S = 10.0
 
 RESTORE = "another program wrote there: restore it, or delete what is named"
 
+AWAY = "bring back what does not answer, then look again"
+
 WRONG_DATA = (CorruptLog, Unknown, Refused, ServerError, ValueError, ArithmeticError, LookupError)
 """What reading a key raises that another program has written."""
 
@@ -48,7 +51,8 @@ async def examine(
     log: Log, before: Mapping[str, Look], after: Mapping[str, Look]
 ) -> AsyncIterator[Finding]:
     """Yield what is found of the namespace; `before` comes before what is said of the backends,
-    and `after` at the end. What cannot be read is a finding. Raises a leaf of Unavailable."""
+    and `after` at the end. What cannot be read is a finding, and so is what needs a node of a
+    cluster that is away. Raises a leaf of Unavailable where no server answers."""
     looks: dict[str, Look] = {
         "server": server_check,
         "import": _import,
@@ -72,6 +76,10 @@ async def examine(
         except WRONG_DATA as error:
             # Whoever looks for what is wrong must not fall over it.
             yield Finding(what, f"cannot be read: {error}", RESTORE)
+        except Unavailable as error:
+            if len(log.redis.primaries()) < 2:
+                raise
+            yield Finding(what, f"cannot be looked at: {error}", AWAY)
 
 
 async def _import(log: Log) -> AsyncIterator[Finding]:
@@ -120,11 +128,14 @@ async def _sealing(log: Log) -> AsyncIterator[Finding]:
 
 
 async def _projection(log: Log) -> AsyncIterator[Finding]:
-    lags = await lag(log)
+    missing = set[int]()
+    lags = await lag(log, missing=missing)
     lag_s, events = max(row.lag_s for row in lags), sum(row.lag_events for row in lags)
     parked, owners = sum(row.parked for row in lags), {row.owner for row in lags} - {""}
     found = f"{events} event(s) behind, {span(lag_s)}; {len(owners)} projector(s)"
     advice = ""
+    if missing:
+        found += f"; {len(missing)} partition(s) do not answer"
     if not all(row.owner for row in lags):
         advice = "start `everfold projector` (or `everfold up`)"
     elif parked:

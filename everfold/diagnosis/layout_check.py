@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import cast
 
 from everfold.diagnosis.finding import Finding
 from everfold.streams.appending.log import Log
-from everfold.streams.errors import EverfoldError
+from everfold.streams.errors import EverfoldError, Unavailable
 from everfold.streams.nodes.address import parse_address
 from everfold.streams.nodes.slots import slot_of
 from everfold.streams.redis.redis_errors import command
@@ -17,6 +18,9 @@ UNEVEN = 1.5
 """The fullest primary may have so many times the partitions of the emptiest."""
 
 MOVES_SHOWN = 8
+
+NOT_SERVED = "their jobs stand still, and nothing of them can be looked at"
+SERVE = "bring their node back, or wait for its failover; CLUSTER ADDSLOTS gives slots to another"
 
 MOVES = ("cluster|migrateslots", "cluster|migration")
 """The commands by which Valkey 9 and Redis 8.4 move a slot at once."""
@@ -31,23 +35,43 @@ async def layout_check(log: Log) -> AsyncIterator[Finding]:
     elif address.kind == "server" and (watchers := await _sentinels(log)):
         advice = "write redis+sentinel://HOST:26379/SERVICE: this address may stay at the old one"
         yield Finding("failover", f"{watchers} sentinel(s) watch this server", advice)
-    yield _partitions(log)
+    places = _places(log)
+    yield _partitions(log, places)
+    if (without := log.keys.partitions - len(places)) > 0:
+        yield _without_node(log, places, without)
     if len(log.redis.primaries()) > 1:
         yield await _moves(log)
 
 
-def _partitions(log: Log) -> Finding:
+def _places(log: Log) -> dict[int, tuple[int, str]]:
+    """Return partition -> its slot, and the node that has it, of those that a node has."""
+    found = dict[int, tuple[int, str]]()
+    for partition in range(log.keys.partitions):
+        key = log.keys.log(partition)
+        with suppress(Unavailable):
+            found[partition] = slot_of(key), log.redis.node_of(key)
+    return found
+
+
+def _without_node(log: Log, places: Mapping[int, tuple[int, str]], count: int) -> Finding:
+    """Name the partitions that nobody can read or write now."""
+    found = [partition for partition in range(log.keys.partitions) if partition not in places]
+    slots = {partition: slot_of(log.keys.log(partition)) for partition in found[:MOVES_SHOWN]}
+    shown = ", ".join(f"{partition} (slot {slot})" for partition, slot in slots.items())
+    more = ", and so on" if count > MOVES_SHOWN else ""
+    return Finding(f"{count} partition(s) without a node", f"{shown}{more}: {NOT_SERVED}", SERVE)
+
+
+def _partitions(log: Log, placed: Mapping[int, tuple[int, str]]) -> Finding:
     """Judge how evenly the partitions lie on the primaries."""
-    keys = log.keys
-    logs = [keys.log(partition) for partition in range(keys.partitions)]
-    places = [(slot_of(each), log.redis.node_of(each)) for each in logs]
+    keys, places = log.keys, list(placed.values())
     counts = Counter(node for _, node in places)
     found = f"{keys.partitions} in namespace {keys.namespace!r}"
     if len(log.redis.primaries()) < 2:
         return Finding("partitions", found)
     each = [counts.get(one.name, 0) for one in log.redis.primaries()]
     shown = " / ".join(str(count) for count in sorted(each, reverse=True))
-    is_even = max(each) <= UNEVEN * min(each)
+    is_even = len(places) < keys.partitions or max(each) <= UNEVEN * min(each)
     moves = [] if is_even else moves_to_even(places, [one.name for one in log.redis.primaries()])
     listed = "; ".join(f"slot {slot} to {node}" for slot, node in moves[:MOVES_SHOWN])
     more = ", and so on" if len(moves) > MOVES_SHOWN else ""

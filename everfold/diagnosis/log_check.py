@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from functools import partial
 
 from everfold.diagnosis.finding import Finding
@@ -16,7 +16,7 @@ from everfold.streams.events.record import entry_time_ms
 from everfold.streams.reading.reader import first_entry_ids, log_size
 from everfold.streams.reading.readers import ARCHIVE, readers
 from everfold.streams.redis.access import may_send
-from everfold.streams.redis.each import each
+from everfold.streams.redis.each import GRACE_S, each
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_info, server_time_ms
 from everfold.streams.retention.trimming import RETENTION_S, trim_bounds
@@ -37,27 +37,34 @@ BEGIN_RETENTION = (
 
 async def log_check(log: Log) -> AsyncIterator[Finding]:
     """Yield a finding for each thing of the log. Raises a leaf of Unavailable."""
-    sizes = (await each(log, partial(log_size, log))).all()
-    archived = any(ARCHIVE in found for found in (await each(log, partial(readers, log))).all())
+    missing = set[int]()
+    outcomes = await each(log, partial(log_size, log), grace_s=GRACE_S)
+    events, sizes = sum(outcomes.some(missing)), outcomes.values
+    found = await each(log, partial(readers, log), sizes, grace_s=GRACE_S)
+    archived = any(ARCHIVE in names for names in found.some(missing))
     kept = await kept_now(log)
-    yield _size(sum(sizes), archived=archived)
+    yield _size(events, len(missing), archived=archived)
     yield retention(kept)
-    size = LogSize(sum(sizes), await _bytes(log), await _age_s(log))
-    if (found := growing(size, await _memory(log), kept)) is not None:
-        yield found
+    if not missing:  # of a part nothing can be said of the whole
+        size = LogSize(events, await _bytes(log), await _age_s(log))
+        if (grows := growing(size, await _memory(log), kept)) is not None:
+            yield grows
     if archived:
         async for one in _holds(log, sizes):
             yield one
 
 
-def _size(events: int, *, archived: bool) -> Finding:
+def _size(events: int, missing: int, *, archived: bool) -> Finding:
     advice = ""
+    found = f"{events:,} events, {'archived' if archived else 'no archive'}"
+    if missing:
+        found += f"; {missing} partition(s) do not answer"
     if events >= LARGE_EVENTS and not archived:
         advice = (
             "what is trimmed is gone: keep it with `everfold archive run --archive FOLDER`, or "
             "`everfold projector --archive FOLDER`"
         )
-    return Finding("log", f"{events:,} events, {'archived' if archived else 'no archive'}", advice)
+    return Finding("log", found, advice)
 
 
 def retention(kept: Kept | None) -> Finding:
@@ -122,9 +129,9 @@ async def _age_s(log: Log) -> float:
     return max(0.0, (await server_time_ms(log.redis) - oldest_ms) / 1000)
 
 
-async def _holds(log: Log, sizes: list[int]) -> AsyncIterator[Finding]:
+async def _holds(log: Log, sizes: Mapping[int, int]) -> AsyncIterator[Finding]:
     now_ms = await server_time_ms(log.redis)
-    for partition, size in enumerate(sizes):
+    for partition, size in sizes.items():
         lowest = (await trim_bounds(log, partition, RETENTION_S))[0]
         age_s = (now_ms - entry_time_ms(lowest.entry_id)) / 1000
         is_reader = lowest.what.startswith(("reader", "consumer group"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -13,7 +14,7 @@ from everfold.diagnosis.layout_check import layout_check
 from everfold.health.asking_server import server_facts
 from everfold.health.server_findings import server_findings
 from everfold.streams.appending.log import Log
-from everfold.streams.errors import EverfoldError
+from everfold.streams.errors import EverfoldError, Unavailable
 from everfold.streams.redis.access import may_send
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_time_ms, server_version
@@ -23,6 +24,8 @@ CLOCK_LIMIT_S = 2.0
 
 DISK_LIMIT = 0.1
 """Share of a disk that is to be free."""
+
+BRING_BACK = "bring it back, or let a replica take over: what lies there stands still"
 
 HERE = ("", "localhost", "127.0.0.1", "::1")
 
@@ -34,7 +37,14 @@ async def server_check(log: Log) -> AsyncIterator[Finding]:
     for primary in primaries:
         of = f" of {primary.name}" if len(primaries) > 1 else ""
         asked, living = log.replicas.count, expected.get(primary.name, 0)
-        for one in server_findings(await server_facts(primary), asked, living):
+        try:
+            facts = await server_facts(primary)
+        except Unavailable as error:
+            if len(primaries) < 2:
+                raise
+            yield Finding(f"server {primary.name}", f"cannot be looked at: {error}", BRING_BACK)
+            continue
+        for one in server_findings(facts, asked, living):
             yield Finding(f"{one.what}{of}", one.found, one.advice)
     async for one_more in layout_check(log):
         yield one_more
@@ -47,8 +57,12 @@ def _expected(log: Log) -> dict[str, int]:
     """Return primary -> replicas of which one must have an intent before its prompt is sent."""
     if not (log.replicas.intents and log.redis.knows_replicas):
         return {}
-    names = [log.keys.log(partition) for partition in range(log.keys.partitions)]
-    return {log.redis.at(name).name: log.redis.replicas_of(name) for name in names}
+    found = dict[str, int]()
+    for partition in range(log.keys.partitions):
+        name = log.keys.log(partition)
+        with suppress(Unavailable):
+            found[log.redis.at(name).name] = log.redis.replicas_of(name)
+    return found
 
 
 async def apart_s(log: Log) -> float:
