@@ -9,6 +9,8 @@ import pytest
 from comfy_sdk import AsyncComfy
 
 from everfold import Everfold
+from everfold.web.looks import Look
+from tests.support.rewinds import put, taken
 from tests.support.stack import sleeper
 from tests.support.wait import eventually
 from tests.web.site import Site, client_of, serving
@@ -99,6 +101,27 @@ async def test_polls_go_on_while_the_runner_and_then_the_server_are_dead(
     metrics = job["metrics"]
     assert isinstance(metrics, dict)
     assert metrics["attempts"] == 2
+
+
+async def test_a_job_that_the_server_loses_before_the_answer_is_no_unknown_job(
+    site: Site, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, look = site.everfold.log, site.gateway.looks.look
+    before = await taken(log)
+
+    async def look_at_a_server_that_went_back(job_id: str) -> Look:
+        monkeypatch.undo()
+        await put(log, before)
+        return await look(job_id)
+
+    monkeypatch.setattr(site.gateway.looks, "look", look_at_a_server_that_went_back)
+    asked = {"json": {"workflow": sleeper(0.05)}, "headers": {"Idempotency-Key": "once"}}
+    lost = await client.post("/api/v2/jobs", **asked)
+    assert (lost.status_code, lost.json()["error"]["code"]) == (503, "unavailable")
+    assert int(lost.headers["retry-after"]) >= 1
+    made = await client.post("/api/v2/jobs", **asked)
+    assert made.status_code == 201
+    assert (await client.get(f"/api/v2/jobs/{made.json()['id']}")).json()["status"] == "queued"
 
 
 async def test_a_client_goes_on_at_another_gateway(
