@@ -187,7 +187,7 @@ async def _mark(log: Log, job: ParkedJob, parked: Parked, skip: bytes) -> None:
     keys, partition = log.keys, job.partition
     touched = (
         *(keys.projector(partition), keys.parked(partition), keys.skipped(partition)),
-        *(keys.head(job.job_id), keys.blocked(partition), keys.later(partition)),
+        *(keys.head(job.job_id, partition), keys.blocked(partition), keys.later(partition)),
     )
     text = msgspec.json.encode(parked)
     await _unpark.run(log.redis, touched, (job.job_id, text, parked.entry_id, skip))

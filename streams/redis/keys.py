@@ -236,9 +236,13 @@ class Keyspace(Struct, frozen=True):
         """HASH: up to which entry the log was trimmed, and how many events that were."""
         return f"{self.tag(partition)}:trimmed"
 
-    def head(self, job_id: str) -> str:
-        """HASH: the write-side record of a job: seq, epoch, phase, recent event ids ..."""
-        return f"{self.tag(self.partition_of(job_id))}:head:{job_id}"
+    def head(self, job_id: str, partition: int | None = None) -> str:
+        """HASH: the write-side record of a job: seq, epoch, phase, recent event ids ...
+
+        `partition` is named where it may be no job's: an entry of no job has its id for a name.
+        """
+        at = self.partition_of(job_id) if partition is None else partition
+        return f"{self.tag(at)}:head:{job_id}"
 
     def dispatch(self, partition: int, queue: str, priority: str) -> str:
         """STREAM: one entry per job that a runner holds; its pending entry is the lease."""
