@@ -115,11 +115,11 @@ async def test_a_job_that_the_server_loses_before_the_answer_is_no_unknown_job(
         return await look(job_id)
 
     monkeypatch.setattr(site.gateway.looks, "look", look_at_a_server_that_went_back)
-    asked = {"json": {"workflow": sleeper(0.05)}, "headers": {"Idempotency-Key": "once"}}
-    lost = await client.post("/api/v2/jobs", **asked)
+    body, key = {"workflow": sleeper(0.05)}, {"Idempotency-Key": "once"}
+    lost = await client.post("/api/v2/jobs", json=body, headers=key)
     assert (lost.status_code, lost.json()["error"]["code"]) == (503, "unavailable")
     assert int(lost.headers["retry-after"]) >= 1
-    made = await client.post("/api/v2/jobs", **asked)
+    made = await client.post("/api/v2/jobs", json=body, headers=key)
     assert made.status_code == 201
     assert (await client.get(f"/api/v2/jobs/{made.json()['id']}")).json()["status"] == "queued"
 
