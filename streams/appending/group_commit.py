@@ -83,12 +83,16 @@ class GroupCommit:
         Raises what `write` returned for it, or Unavailable after `retry_for_s`: then the event may
         have been appended. A caller that is cancelled does not know either.
         """
+        return await self.append_soon(event)
+
+    def append_soon(self, event: NewEvent) -> asyncio.Future[Appended]:
+        """Put an event among those that are written next; to be awaited as `append`."""
         give_up_at_s = time.monotonic() + self._retry_for_s
         mine = _PendingAppend(event, give_up_at_s, asyncio.get_running_loop().create_future())
         self._pending.append(mine)
         if self._writer is None:
             self._writer = asyncio.create_task(self._write_all())
-        return await mine.appended
+        return mine.appended
 
     async def _write_all(self) -> None:
         """Write batch by batch until nothing is pending."""

@@ -5,6 +5,7 @@ Rule: every change of a job is one script call, and every append may be repeated
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import copy
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -267,17 +268,18 @@ class Log(SealedContent):
             is_intent=isinstance(event, Submitting),
         )
 
+    def committing(self, new: NewEvent) -> asyncio.Future[Appended]:
+        """Put an encoded event among those that are written next. Await it as `commit`, but for an
+        OldId."""
+        return self._group_commit(self.keys.partition_of(new.job_id)).append_soon(new)
+
     async def commit(self, new: NewEvent) -> Appended:
         """Append an encoded event. It may be repeated. Raises as `append` does."""
         self.redis.owner.loop()  # before it waits in a queue that another event loop empties
-        group_commit, looked, wanted = (
-            self._group_commit(self.keys.partition_of(new.job_id)),
-            0,
-            new.expected,
-        )
+        looked, wanted = 0, new.expected
         while True:
             try:
-                return await group_commit.append(new)
+                return await self.committing(new)
             except OldId as old:
                 found = await self.earlier_append(new.job_id, new.event_id, looked)
                 if isinstance(found, Appended):

@@ -7,12 +7,13 @@ A program in any language can do the same with the scripts in `lua/`, see docs/P
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 import anyio
 
 from everfold.streams.appending.log import Log
+from everfold.streams.appending.many.appends import AppendOutcome, ToAppend, append_all
 from everfold.streams.appending.outcomes import Appended, Lease, LeaseOver, Renewed
 from everfold.streams.errors import InvalidName, Unavailable
 from everfold.streams.events.checks import check_name, check_texts
@@ -163,6 +164,19 @@ class Producer:
         server stayed away for the log's `retry_for_s`: then the event may have been appended.
         """
         return await self.log.append(lease.job_id, event, epoch=lease.epoch, holder=lease.runner)
+
+    async def append_many(self, events: Iterable[tuple[Lease, Event]]) -> list[AppendOutcome]:
+        """Append many events, each under its lease; return the outcome of each, in the same order.
+
+        What `append` would raise for one stands in its place, and stops no other. Events of one job
+        enter in the order in which they are given. One that is Unavailable may have been appended:
+        repeat it with the id that `log.stamp` gave it before. `events` may be of any number.
+        """
+        asked = (
+            ToAppend(job_id=lease.job_id, event=event, epoch=lease.epoch, holder=lease.runner)
+            for lease, event in events
+        )
+        return await append_all(self.log, asked)
 
     async def renew(self, leases: Sequence[Lease]) -> list[Renewed | LeaseOver]:
         """Renew leases; return one outcome for each, in the same order.

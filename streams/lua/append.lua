@@ -1,8 +1,7 @@
 #!lua
 --[[
   Append events of one partition's jobs. A terminal event closes its job and takes it out of dispatch.
-  KEYS[1]  log         STREAM
-  KEYS[2]  later       ZSET by due time
+  KEYS[1]  log         STREAM      KEYS[2]  later  ZSET by due time
   KEYS[3]  workflows   HASH, graph -> open jobs that need it
   KEYS[4..] head       HASH of each event's job; one per event
   ARGV[1]  hash tag of the partition, of which dispatch, workflow, deadlines and partner_keys are made
@@ -17,41 +16,44 @@
            {"fenced", current epoch}      {"closed", status}      {"conflict", actual seq}
            {"leased", owner}      {"unknown"}      {"broken", why}   a key is unusable
 ]]
---- @include "job_place"
+--- @include "close_job"
 --- @include "now_ms"
---- @include "open_job"
-local log, later, workflows, tag, call, deadlines = KEYS[1], KEYS[2], KEYS[3], ARGV[1], redis.call, ARGV[1] .. ':deadlines'
-local outcomes, why, time_ms = {}, check_key(log, 'stream', 'XADD') or check_key(later, 'zset', 'ZREM') or check_key(deadlines, 'zset', 'ZADD')
-  or check_key(workflows, 'hash', 'HGET HINCRBY HDEL') or refused('HMGET HGET HSET HDEL', tag .. ':head:') or check_key(tag .. ':blocked', 'zset', 'ZREM')
-  or refused('XDEL XACK', tag .. ':dispatch:') or refused('PEXPIRE', tag .. ':workflow:') or refused('PEXPIRE', tag .. ':partner_keys:') or check_rights(tag, 'ZADD ZREM ZRANGE', '', 'SREM') or not whole(ARGV[2]) and 'ERR the time is not a whole number', now_ms()
-if why then return redis.error_reply(why) end
+--- @include "refuse_append"
+--- @include "stand_still"
+local log, later, workflows, tag, deadlines = KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[1] .. ':deadlines'
+local outcomes, effects, time_ms = {}, {}, nil
+local why = check_key(log, 'stream', 'XADD') or refused('HMGET HGET HSET HDEL', tag .. ':head:') or stand_still(tag) or not whole(ARGV[2]) and 'ERR the time is not a whole number'
+-- Most events have no effect: of what these do not touch nothing is asked.
+for i = 9, #ARGV, 8 do effects[ARGV[i] == 'cancel' and 'cancel' or ARGV[i] ~= '' and 'close' or ''] = true end
+if effects.cancel then why, time_ms = why or check_key(deadlines, 'zset', 'ZADD'), now_ms() end
+if effects.close then why = why or may_close(tag, later, workflows) end if why then return redis.error_reply(why) end
+-- The job that was appended to last: it is read and written once for all its events in a row.
+local open = {}
+local function leave_open() if open.job then write_head(open.head, open.job) end open = {} end
 local function append(head, name, event_id, author, expected, epoch, holder, effect, payload)
   expected, epoch = whole(expected), whole(epoch)
   if not (expected and epoch and payload) then return { 'broken', 'a number is not whole, or an argument is missing' } end
-  local job, outcome = open_job(head, author, event_id, -2 - expected)
-  if not job then return outcome end
-  local kind, phase, closes = string.match(payload, '^{"type":"job%.([%a_]+)"'), job.phase, effect ~= '' and effect ~= 'cancel'
-  local is_mine = phase == 'leased' and job.epoch == epoch and (holder == '' or holder == job.owner)
-  if epoch > 0 and not is_mine then return { 'fenced', job.epoch } end
-  local waits, needs_lease = phase == 'waiting' or phase == 'later', kind ~= 'rewound' and kind ~= 'cancel_requested' and (phase == 'leased' or phase == 'released')
-  if epoch <= 0 and not waits and (needs_lease or epoch < 0 or closes) then return { 'leased', job.owner } end
-  local seq, entry = string.match(effect == 'cancel' and job.cancel or '', '^(%d+) (%S+)$')
-  if seq then call('HSET', head, 'cancel', job.cancel) return { 'duplicate', whole(seq), entry } end
-  if expected >= 0 and job.seq ~= expected then return { 'conflict', job.seq } end
-  local graph, at, sets, damage = tag .. ':workflow:' .. job.workflow, nil, nil, nil
-  local keys = closes and tag .. ':partner_keys:' .. name .. ':' .. (call('HGET', head, 'made_by') or '')
-  if closes then at, sets, damage = job_place(tag, job) end
-  damage = damage or closes and (not whole(call('HGET', workflows, job.workflow) or '0') and 'its graph is not counted by a number' or check_key(graph, 'string') or check_key(keys, 'string'))
-  if damage then return { 'broken', damage } end
-  seq, entry = append_to(log, head, name, job, author, event_id, payload)
-  -- The next promotion ends a waiting one: whoever asks may die before, and no backend may have room.
-  if effect == 'cancel' then call('HSET', head, 'cancel', seq .. ' ' .. entry) if waits then call('ZADD', deadlines, time_ms, name) end end
-  if closes then
-    leave_place(tag, at, sets, head, name, job)
-    if call('HINCRBY', workflows, job.workflow, -1) <= 0 then call('HDEL', workflows, job.workflow) call('PEXPIRE', graph, ARGV[2]) end
-    call('PEXPIRE', keys, 0) call('HSET', head, 'status', effect, 'phase', 'closed')
+  if open.head ~= head or open.job.author ~= author or effect ~= '' then
+    leave_open()
+    local job, unknown = open_head(head, author)
+    if unknown then return unknown end
+    open = { head = head, job = job }
   end
+  local job, touched, damage = open.job, nil, nil
+  local outcome, closes = refuse_append(head, job, event_id, expected, epoch, holder, effect, payload), effect ~= '' and effect ~= 'cancel'
+  if closes and not outcome then touched, damage = closing(tag, workflows, head, name, job) end
+  if outcome or damage then return outcome or { 'broken', damage } end
+  local seq, entry = append_to(log, name, job, event_id, payload)
+  if effect ~= '' then leave_open() end
+  -- The next promotion ends a waiting one: whoever asks may die before, and no backend may have room.
+  if effect == 'cancel' then redis.call('HSET', head, 'cancel', seq .. ' ' .. entry) end
+  if effect == 'cancel' and (job.phase == 'waiting' or job.phase == 'later') then redis.call('ZADD', deadlines, time_ms, name) end
+  if closes then close_job(tag, workflows, head, name, job, touched, effect, ARGV[2]) end
   return { 'appended', seq, entry }
 end
-for i = 4, #KEYS do outcomes[i - 3] = append(KEYS[i], unpack(ARGV, 8 * i - 29, 8 * i - 22)) end
+for i = 4, #KEYS do
+  local is_done, outcome = pcall(append, KEYS[i], unpack(ARGV, 8 * i - 29, 8 * i - 22))
+  if is_done then outcomes[i - 3] = outcome else leave_open() error(outcome) end
+end
+leave_open()
 return outcomes

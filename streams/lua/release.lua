@@ -6,13 +6,11 @@
   KEYS[2]  head       HASH of the job
   KEYS[3]  dispatch   STREAM of the job's queue and priority
   KEYS[4]  later      ZSET by due time, Unix ms
-  ARGV[1]  job id
-  ARGV[2]  event id
+  ARGV[1]  job id      ARGV[2]  event id
   ARGV[3]  epoch and runner of the lease, as "epoch runner"
   ARGV[4]  payload, the encoded `released` or `retried` event
   ARGV[5]  due, Unix ms, or "+ms" from now; 0 = at once, as when it is to be canceled
-  ARGV[6]  wake channel
-  ARGV[7]  wake message
+  ARGV[6]  wake channel      ARGV[7]  its message
   ARGV[8]  author of the event
   ARGV[9]  seq up to which no event is known to have this id; -1 = not looked
   ARGV[10] fingerprint of what a runner reads that cannot read the job; '' = another reason
@@ -37,16 +35,18 @@ local why, time_ms = check_key(log, 'stream', 'XADD') or check_key(later, 'zset'
   or check_key(dispatch, 'stream', 'XCLAIM XACK XDEL') or refused('HMGET HGET HSET HDEL', head) or check_rights(tag, '', '', 'SREM'), now_ms()
 if why or not (due and wait_ms) then return redis.error_reply(why or 'ERR a time is not a whole number') end
 if string.sub(ARGV[5], 1, 1) == '+' then due = string.format('%d', due + time_ms) end
-local job, outcome = open_job(head, ARGV[8], event_id, whole(ARGV[9]))
-if not job then return outcome end
+local job, outcome = open_head(head, ARGV[8])
+outcome = outcome or refuse_event(head, job, event_id, whole(ARGV[9])) if outcome then return outcome end
 if job.phase ~= 'leased' or job.epoch .. ' ' .. job.owner ~= lease then return { 'fenced', job.epoch } end
+read_job_place(head, job)
 local at, sets, damage = job_place(tag, job)
 if damage then return { 'broken', damage } end
 local is_ready = reads == '' and (due == 0 or job.cancel)
 -- Idle beyond every limit: the next sweep takes it over at once. The first write: it needs the group.
 local kept = is_ready and redis.pcall('XCLAIM', dispatch, 'runners', 'released', 0, job.dispatch, 'IDLE', 31536000000, 'JUSTID')
 if kept and kept.err then return { 'broken', kept.err } end
-local seq, entry = append_to(log, head, name, job, ARGV[8], event_id, payload)
+local seq, entry = append_to(log, name, job, event_id, payload)
+write_head(head, job)
 if is_ready then
   redis.call('HSET', head, 'phase', 'released', 'owner', '')
   keep_for(head, ARGV[12] or '', time_ms)

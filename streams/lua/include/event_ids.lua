@@ -4,23 +4,30 @@
 -- Return seq and entry of an event id; 'old' for one that may have fallen off; nil for a new one.
 -- `kept` is the author's field, `recent` that of an older program, `forgotten` that of lost authors.
 local function find_id(kept, recent, forgotten, id)
-  local text = (recent or '') .. '\n' .. (kept or '')
-  local _, at = string.find('\n' .. text, '\n' .. id .. ' ', 1, true)
-  if at then return string.match(text, '^(%d+) (%S+)\n', at) end
+  local line = '\n' .. id .. ' '
+  for _, text in ipairs({ recent and recent ~= '' and '\n' .. recent or '', kept or '' }) do
+    local _, at = string.find(text, line, 1, true)
+    if at then return string.match(text, '^(%d+) (%S+)\n', at + 1) end
+  end
   local largest_lost = kept and string.match(kept, '^[^\n]*') or forgotten or ''
   if largest_lost ~= '' and id <= largest_lost then return 'old' end
 end
 
--- Return an author's field with one more id; of more than eight, the last falls off.
-local function add_id(kept, forgotten, id, seq, entry)
-  local lost, lines = string.match(kept or (forgotten or '') .. '\n', '^([^\n]*)\n(.*)$')
-  lines = id .. ' ' .. seq .. ' ' .. entry .. '\n' .. lines
-  local _, count = string.gsub(lines, '\n', '')
-  if count > 8 then
-    local rest, last = string.match(lines, '^(.*\n)(%S+) [^\n]*\n$')
-    lines, lost = rest, last > lost and last or lost
+-- Return an author's field with further ids, each as { id, seq, entry }, the newest last; of more than
+-- eight in all, the others fall off.
+local function add_ids(kept, forgotten, new)
+  kept = kept or (forgotten or '') .. '\n'
+  local first = string.find(kept, '\n', 1, true)
+  local lost, lines, at = string.sub(kept, 1, first - 1), {}, first
+  for i = #new, 1, -1 do
+    if #lines < 8 then table.insert(lines, new[i][1] .. ' ' .. new[i][2] .. ' ' .. new[i][3] .. '\n')
+    elseif new[i][1] > lost then lost = new[i][1] end
   end
-  return lost .. '\n' .. lines
+  for _ = #lines, 7 do at = string.find(kept, '\n', at + 1, true) or #kept end
+  for id in string.gmatch(string.sub(kept, at + 1), '([^\n ]+)[^\n]*\n') do
+    if id > lost then lost = id end
+  end
+  return lost .. '\n' .. table.concat(lines) .. string.sub(kept, first + 1, at)
 end
 
 -- Note in a head who appended last. Of more than 32 authors, the one that was silent for longest
