@@ -20,6 +20,7 @@ from everfold.projector.job.job_filter import JobFilter, check_filter
 from everfold.projector.reading.lag import checkpoints
 from everfold.projector.reading.positions import Position, Positions
 from everfold.projector.reading.queries import jobs_at
+from everfold.projector.reading.selected import is_selected
 from everfold.streams.redis.redis_errors import commands
 
 FIRST_LOOK, LATER_LOOKS = 100, 1000
@@ -62,7 +63,7 @@ class Listing:
                 jobs = await jobs_at(self._log, some, newer, set())
                 for place, job in zip(some, jobs, strict=True):
                     looked += 1
-                    if job is not None and selects.fits(job):
+                    if job is not None and await is_selected(self._log, selects, job):
                         found.append(await self._log.opened(job, job.job_id))
                     if len(found) == limit or looked == LOOK_LIMIT:
                         return JobsPage(found, f"{place.time_ms}:{place.job_id}")

@@ -21,6 +21,7 @@ from everfold.projector.job.fold import fold
 from everfold.projector.job.job import Job
 from everfold.projector.job.job_filter import JobFilter, check_filter
 from everfold.projector.reading.positions import Position, Positions, cursor_at, read_cursor
+from everfold.projector.reading.selected import is_selected
 from everfold.streams.appending.log import Log
 from everfold.streams.border.plain import Plain
 from everfold.streams.errors import (
@@ -243,7 +244,7 @@ async def page_of(
         looked += len(jobs)
         before = max(following.stops, default=None)
         for position, job in zip(following.positions, jobs, strict=True):
-            if job is not None and selects.fits(job):
+            if job is not None and await is_selected(log, selects, job):
                 found.append(job)
                 if len(found) == limit:
                     is_last = before is None and position == following.positions[-1]

@@ -19,8 +19,10 @@ from everfold.projector.subscribing.status import held_jobs
 from everfold.projector.subscribing.subscription import GiveUp, Subscription
 from everfold.streams.appending.log import Log
 from everfold.streams.border.sealed_form import is_sealed
+from everfold.streams.errors import SealKeyMissing
 from everfold.streams.events.event import Policy
 from everfold.streams.sealing.user_keys import drop_key
+from everfold.web.listing import Listing
 from tests.support.ciphers import OTHER_SEAL_KEY, SEAL_KEY
 from tests.support.everything import everything_stored
 from tests.support.programs import StartProgram
@@ -55,6 +57,12 @@ def marked(seconds: float = 0.1) -> dict[str, object]:
         "class_type": "PreviewAny", "inputs": {"source": WORD}, "_meta": {"title": WORD}
     }  # fmt: skip
     return graph
+
+
+def failing(message: str) -> dict[str, object]:
+    """Return the same whose node fails."""
+    given = {"image": ["1", 0], "message": message, "seconds": 0.1}
+    return {**marked(), "2": {"class_type": "JTRaise", "inputs": given}}
 
 
 async def submitted(
@@ -140,11 +148,7 @@ async def test_a_failed_one_tells_why_to_those_with_the_key_alone(
 ) -> None:
     comfy = await sealed.comfy()
     await sealed.runner(comfy)
-    graph = marked()
-    graph["2"] = {
-        "class_type": "JTRaise", "inputs": {"image": ["1", 0], "message": WORD, "seconds": 0.1}
-    }  # fmt: skip
-    job_id = await submitted(everfold, graph, Policy(retries=0))
+    job_id = await submitted(everfold, failing(WORD), Policy(retries=0))
 
     job = await everfold.wait(job_id, timeout_s=30)
     assert job.status == "failed"
@@ -155,6 +159,35 @@ async def test_a_failed_one_tells_why_to_those_with_the_key_alone(
     assert job.error is not None
     assert not is_sealed(job.error.message)
     assert WORD.encode() not in await everything_stored(everfold.log)
+
+
+async def test_it_is_found_by_its_error_with_the_key_and_refused_without(
+    everfold: Everfold, sealed: Stack, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await sealed.runner(await sealed.comfy())
+    await sealed.projector()
+    job_id = await submitted(everfold, failing(f"no {WORD} here"))
+    await sealed.until(job_id, "failed")
+    asked = JobFilter(error=WORD.upper())
+    listing = Listing(everfold)
+
+    async def is_listed() -> bool:
+        return [job.job_id for job in (await everfold.page(asked)).jobs] == [job_id]
+
+    await eventually(is_listed, 10)
+    assert (await everfold.page(JobFilter(error="something else"))).jobs == []
+    listed = (await listing.page(asked, None, 50)).jobs
+    assert [(job.job_id, job.error and WORD in job.error.message) for job in listed] == [
+        (job_id, True)
+    ]
+
+    monkeypatch.delenv("EVERFOLD_SEAL_KEY")
+    async with Everfold.connect(redis_url, namespace=everfold.log.keys.namespace) as keyless:
+        with pytest.raises(SealKeyMissing, match="EVERFOLD_SEAL_KEY"):
+            await keyless.page(asked)
+        with pytest.raises(SealKeyMissing, match="EVERFOLD_SEAL_KEY"):
+            await Listing(keyless).page(asked, None, 50)
+        assert len((await keyless.page(JobFilter(statuses=("failed",)))).jobs) == 1
 
 
 @pytest.mark.parametrize("key", ["", OTHER_SEAL_KEY])
