@@ -70,14 +70,12 @@ async def measure_console(jobs: int, repeat: int, minutes: float) -> ConsoleFigu
                 paint, rows = await _open(page, base, repeat)
                 shown = await _shown(page, base)
                 event = percentiles(await _latencies(ours, page, shown[:25]))
-                load = Load(ours)
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(load.run)
-                    memory = await _memory(page, minutes)
-                    loaded = percentiles(await _latencies(ours, page, shown[25:]))
-                    tasks.cancel_scope.cancel()
+                load = processes.console_load()
+                memory = await _memory(page, minutes)
+                loaded = percentiles(await _latencies(ours, page, shown[25:]))
+                rate = float(load.finish())
                 lost = cast("int", await page.evaluate("() => window.lost"))
-    return ConsoleFigures(jobs, paint, rows, event, loaded, round(load.rate), minutes, memory, lost)
+    return ConsoleFigures(jobs, paint, rows, event, loaded, rate, minutes, memory, lost)
 
 
 async def _begin(processes: BenchProcesses, ours: Everfold, jobs: int) -> str:
@@ -154,35 +152,6 @@ async def _latencies(ours: Everfold, page: Page, job_ids: list[str]) -> list[flo
     )
     painted = cast("dict[str, float]", await page.evaluate("() => window.painted"))
     return [painted[job_id] / 1000 - at for job_id, at in begun.items()]
-
-
-class Load:
-    """Appends events as fast as 500 a second: jobs that come and are cancelled."""
-
-    EVERY_S = 0.1
-    EVENTS = 50
-
-    def __init__(self, ours: Everfold) -> None:
-        self._ours, self._appended, self._begun = ours, 0, 0.0
-
-    @property
-    def rate(self) -> float:
-        return self._appended / (time.monotonic() - self._begun)
-
-    async def run(self) -> None:
-        self._begun = time.monotonic()
-        due = self._begun
-        while True:
-            async with anyio.create_task_group() as tasks:
-                for _ in range(self.EVENTS // 2):
-                    tasks.start_soon(self._one)
-            due += self.EVERY_S
-            await anyio.sleep(max(0.0, due - time.monotonic()))
-
-    async def _one(self) -> None:
-        job = await self._ours.submit(GRAPH, user="load", validate=False)
-        await self._ours.cancel(job.job_id)
-        self._appended += 2
 
 
 async def _memory(page: Page, minutes: float) -> list[float]:

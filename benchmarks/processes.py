@@ -24,6 +24,11 @@ class Process(Struct, eq=False):
     def send(self, number: signal.Signals) -> None:
         self.child.send_signal(number)
 
+    def finish(self) -> str:
+        """End its input, and return what it prints then."""
+        told, _ = self.child.communicate()
+        return told.strip()
+
     def kill(self) -> None:
         self.child.kill()
         self.child.wait()
@@ -76,6 +81,11 @@ class BenchProcesses:
         """Start what stands for a runner and takes up to `count` jobs of each partition."""
         words = [self.redis_url, self.namespace, str(count)]
         return self._start("jobs", ["-m", "benchmarks.gateway_jobs", *words])
+
+    def console_load(self) -> Process:
+        """Start what appends events until its input ends, and prints then how many a second."""
+        words = [self.redis_url, self.namespace]
+        return self._start("load", ["-m", "benchmarks.console_load", *words])
 
     def bare_stream(self) -> Process:
         """Start what a gateway is measured beside; the first line is its address."""
