@@ -12,6 +12,7 @@ from everfold.streams.errors import Misconfigured
 
 MIB = 1024 * 1024
 
+_TRACE_URL = re.compile(r"https?://[^\s{}]+\{trace_id\}[^\s{}]*")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#@]+")
 
 
@@ -34,6 +35,8 @@ class WebSettings(Struct, frozen=True, kw_only=True):
     """The largest body but for files."""
     upload_limit_bytes: int = 1024 * MIB
     """The largest file that may be sent."""
+    trace_url: str = ""
+    """Where people see a trace, with {trace_id} in it: the console's link; empty: no link."""
     accesses: dict[str, Access] = {}
     """Access to servers by address, for what is passed on to their extensions; of one that is not
     named here the address is enough."""
@@ -41,7 +44,12 @@ class WebSettings(Struct, frozen=True, kw_only=True):
     """Seconds that a projector keeps the state of a job that has ended: clients are told of it."""
 
     def __post_init__(self) -> None:
-        """Raise Misconfigured for an origin, a host or a proxy that cannot be one."""
+        """Raise Misconfigured for an origin, a host, a proxy or an address that cannot be one."""
+        if self.trace_url and not _TRACE_URL.fullmatch(self.trace_url):
+            raise Misconfigured(
+                f"the address of traces {self.trace_url!r} is none: write "
+                "https://traces.example/trace/{trace_id}"
+            )
         for one in self.allowed_origins:
             if one != "*" and not _ORIGIN.fullmatch(one):
                 raise Misconfigured(

@@ -17,6 +17,8 @@ MESSAGE_LIMIT_BYTES = 32 * 1024
 """Of one message as JSON; a larger one is not passed on, and the log tells of it later."""
 PREVIEW_LIMIT_BYTES = 512 * 1024
 """Of one picture; a larger one is not shown."""
+PREVIEW_TTL_S = 30
+"""So long the newest one of a job is kept."""
 
 
 _SHORT = {"value": "v", "most": "m", "is_finished": "f", "display": "d", "parent": "p", "real": "r"}

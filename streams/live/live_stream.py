@@ -17,6 +17,7 @@ from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.events.record import entry_time_ms
 from everfold.streams.live.live_message import (
     PREVIEW_LIMIT_BYTES,
+    PREVIEW_TTL_S,
     LiveEntry,
     Preview,
     decoded,
@@ -29,7 +30,6 @@ from everfold.streams.redis.redis_errors import command, commands
 LIVE_ENTRIES = 512
 """About so many messages of a partition are kept."""
 LIVE_TTL_S = 60
-PREVIEW_TTL_S = 30
 
 LISTEN_TTL_S = 15.0
 """A listener that has not called `listen` for so long is gone."""

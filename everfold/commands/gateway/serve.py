@@ -69,6 +69,15 @@ class WebOptions:
         ),
     ] = None
 
+    trace_url: Annotated[
+        str,
+        Parameter(
+            env_var="EVERFOLD_TRACE_URL",
+            help="Where people see a trace, such as https://traces.example/trace/{trace_id}: the "
+            "console links a job's trace there. Default: no link.",
+        ),
+    ] = ""
+
     def settings(self) -> WebSettings:
         """Return them as the gateway takes them."""
         from everfold.commands.config.backends import Backends
@@ -79,6 +88,7 @@ class WebOptions:
             allowed_hosts=tuple(self.allow_host or ()),
             allowed_origins=tuple(self.allow_origin or ()),
             trusted_proxies=tuple(self.trust_proxy or ()),
+            trace_url=self.trace_url,
             accesses=Backends.read().known(),
         )
 

@@ -56,19 +56,26 @@ class Audience:
     ) -> None:
         """Put into each mailbox what has changed. `others` are members made elsewhere, for those
         that see all; `changed` are jobs with their summaries."""
-        own = [(job, text) for job, text in changed if self.user in (None, job.user)]
+        self.tell_jobs(changed, cursor)
         members = self._members(state, sample, at_ms)
         if self.user is None:
             members |= others
         else:
-            for job, _ in own:
-                self.own.note(job)
             members["counts"] = _encode(self.own.counts)
         fresh = {name: text for name, text in members.items() if self.shown.get(name) != text}
         self.shown |= fresh
+        for box in self.boxes:
+            box.put(fresh, {}, cursor)
+
+    def tell_jobs(self, changed: Iterable[tuple[Job, bytes]], cursor: str) -> None:
+        """Put jobs that have changed into each mailbox, with their summaries, and nothing else."""
+        own = [(job, text) for job, text in changed if self.user in (None, job.user)]
+        if self.user is not None:
+            for job, _ in own:
+                self.own.note(job)
         summaries = {job.job_id: text for job, text in own}
         for box in self.boxes:
-            box.put(fresh, summaries, cursor)
+            box.put({}, summaries, cursor)
 
     def _members(self, state: FarmState, sample: FarmSample, at_ms: int) -> dict[str, bytes]:
         found = self._running(state, at_ms)
@@ -89,4 +96,9 @@ class Audience:
             return {}
         self._running_at_ms = at_ms
         running, besides = running_of(state.held.values(), self.user)
-        return {"running": _encode(running), "running_besides": _encode(besides)}
+        shown = [state.held[one.job_id] for one in running]
+        return {
+            "running": _encode(running),
+            "running_besides": _encode(besides),
+            "previews": _encode(state.pictures.of(shown, at_ms)),
+        }

@@ -1,7 +1,7 @@
 """Tells all who look at the farm what changes: one view of it for all of them.
 
-Rule: it works while somebody looks, and for UNWATCHED_S after. Nobody is told twice within
-FLUSH_EVERY_S; the first change after a silence is told at once.
+Rule: it works while somebody looks, and for UNWATCHED_S after. The first change after a silence is
+told at once; after that jobs once within JOBS_EVERY_S, and all else once within FLUSH_EVERY_S.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import msgspec
 
 from everfold.client import Everfold
 from everfold.metrics.sampled import Sampled
+from everfold.projector.job.job import Job
 from everfold.streams.border.logger import get_logger
 from everfold.streams.closing import end_all
+from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import EverfoldError, ServerUnreachable
 from everfold.web.farm.audience import MANY_EVERY_MS, Audience
 from everfold.web.farm.charts.charts import Charts
@@ -29,6 +31,7 @@ from everfold.web.own.doctor.examined import Examinations
 
 logger = get_logger("everfold.web")
 
+JOBS_EVERY_S = 0.05
 FLUSH_EVERY_S = 0.2
 CHART_EVERY_S = 10.0
 ALARM_EVERY_S = 60.0
@@ -58,6 +61,9 @@ class FarmFeed:
         self._view: FarmView | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._due = asyncio.Event()
+        self._flushed_at_s = 0.0
+        self._next: asyncio.TimerHandle | None = None
+        """Lets be told what waits for its time."""
         self._end: asyncio.TimerHandle | None = None
 
     @property
@@ -134,23 +140,29 @@ class FarmFeed:
         return self._view
 
     def _stop(self) -> None:
-        if self._end is not None:
-            self._end.cancel()
+        for timer in (self._end, self._next):
+            if timer is not None:
+                timer.cancel()
         for task in self._tasks:
             task.cancel()
-        self._end, self._view, self._tasks = None, None, []
+        self._end, self._next, self._view, self._tasks = None, None, None, []
         self._others.clear()
 
     async def _keep_flushing(self) -> None:
         while True:
             await self._due.wait()
             self._due.clear()
+            left_s = self._flushed_at_s + FLUSH_EVERY_S - steady_s()
             try:
-                self._flush()
+                if left_s <= 0:
+                    self._flush()
+                else:
+                    self._tell_jobs()
+                    self._flush_in(left_s)
             except Exception:
                 # What one change does wrong must not silence the farm.
                 logger.exception("farm_not_told")
-            await asyncio.sleep(FLUSH_EVERY_S)
+            await asyncio.sleep(JOBS_EVERY_S)
 
     async def _keep_charting(self) -> None:
         self._charts.begin()
@@ -170,16 +182,36 @@ class FarmFeed:
             await asyncio.sleep(ALARM_EVERY_S)
 
     def _flush(self) -> None:
+        """Tell all that has changed."""
         view = self._view
         if view is None or view.sample is None or view.cursors is None:
             return
-        changed = [(job, _encode(summary_of(job))) for job in view.state.take_changed()]
+        self._flushed_at_s = steady_s()
         others = {**self._others, "stale_since_ms": _encode(view.stale_since_ms)}
-        at_ms, cursor = view.now_ms, str(view.cursors)
+        changed, at_ms, cursor = self._changed(view), view.now_ms, str(view.cursors)
         for audience in self._audiences.values():
             audience.tell(view.state, view.sample, others, changed, at_ms, cursor)
         if any(audience.is_due for audience in self._audiences.values()):
-            asyncio.get_running_loop().call_later(MANY_EVERY_MS / 1000, self._due.set)
+            self._flush_in(MANY_EVERY_MS / 1000)
+
+    def _flush_in(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        if self._next is not None:
+            if loop.time() < self._next.when() <= loop.time() + seconds:
+                return
+            self._next.cancel()
+        self._next = loop.call_later(seconds, self._due.set)
+
+    def _tell_jobs(self) -> None:
+        """Tell which jobs have changed: what else there is costs more, and can wait."""
+        view = self._view
+        if view is not None and view.sample is not None and view.cursors is not None:
+            changed, cursor = self._changed(view), str(view.cursors)
+            for audience in self._audiences.values():
+                audience.tell_jobs(changed, cursor)
+
+    def _changed(self, view: FarmView) -> list[tuple[Job, bytes]]:
+        return [(job, _encode(summary_of(job))) for job in view.state.take_changed()]
 
     def _note_sample(self) -> None:
         for audience in self._audiences.values():

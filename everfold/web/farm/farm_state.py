@@ -16,6 +16,7 @@ from everfold.projector.job.job import Job
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.event import Claimed, Submitted, Terminal
 from everfold.streams.events.record import Recorded
+from everfold.web.farm.pictures import Pictures
 from everfold.web.farm.summaries import slim, slim_after
 
 RECENT_LIMIT = 20_000
@@ -55,6 +56,7 @@ class FarmState:
         self._moves: deque[Move] = deque(maxlen=MOVES_LIMIT)
         self.boots: dict[tuple[str, str], str] = {}
         """Address and identity of a server -> boot marker that its newest attempt saw."""
+        self.pictures = Pictures()
 
     def job(self, job_id: str) -> Job | None:
         """Return what is known of a job."""

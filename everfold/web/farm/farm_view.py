@@ -7,6 +7,7 @@ read in the log; a job that is not known is read when something happens to it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 
 from everfold.client import Everfold
@@ -14,6 +15,7 @@ from everfold.streams.border.logger import get_logger
 from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import EverfoldError
 from everfold.streams.events.record import Recorded
+from everfold.streams.live.live_message import LiveEntry
 from everfold.streams.reading.reader import last_entry_ids, merged, partition_events
 from everfold.web.farm.farm_state import FarmState, unknown_of
 from everfold.web.farm.members import FarmSample
@@ -32,6 +34,8 @@ SAMPLE_LEAST_S = 1.0
 CHECK_EVERY_S = 30.0
 """How often the jobs that runners hold are compared with the log."""
 AGAIN_S = 1.0
+PICTURED = 50
+"""So many jobs at most run while runners are asked for their previews."""
 FOLDED_AT_ONCE = 500
 """Events that are folded before others have a turn."""
 
@@ -49,6 +53,7 @@ class FarmView:
     ) -> None:
         """`changed` is called when there is something to tell, `sampled` after each sample."""
         self._everfold, self._log, self._records = everfold, everfold.log, feeds.records
+        self._feeds, self._looking = feeds, contextlib.ExitStack()
         self._sampling, self._changed, self._sampled = sampling, changed, sampled
         self.state = FarmState()
         self.sample: FarmSample | None = None
@@ -58,6 +63,7 @@ class FarmView:
         """Since when the farm cannot be read, server time; 0 while it can."""
         self.ready = asyncio.Event()
         """Whether there is something to show."""
+        self._is_looking = False
         self._read_at_s = 0.0
         self._sample_due = asyncio.Event()
 
@@ -74,9 +80,27 @@ class FarmView:
 
     async def run(self) -> None:
         """Follow the farm until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            for loop in (self._follow, self._keep_sampling, self._keep_checking):
-                tasks.create_task(_ever_again(loop))
+        self._feeds.picture_listeners.append(self._note_picture)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for loop in (self._follow, self._keep_sampling, self._keep_checking):
+                    tasks.create_task(_ever_again(loop))
+        finally:
+            self._feeds.picture_listeners.remove(self._note_picture)
+            self._looking.close()
+
+    def _note_picture(self, entry: LiveEntry) -> None:
+        if self.state.pictures.note(entry.job_id, entry.attempt, entry.time_ms):
+            self._changed()
+
+    def _look(self) -> None:
+        """Have runners pass on what servers say, while few jobs run: each picture is a write."""
+        is_wanted = 0 < len(self.state.held) <= PICTURED
+        if is_wanted and not self._is_looking:
+            self._looking.enter_context(self._feeds.looking())
+        elif not is_wanted and self._is_looking:
+            self._looking.close()
+        self._is_looking = is_wanted
 
     async def _follow(self) -> None:
         if self.cursors is None:
@@ -122,6 +146,7 @@ class FarmView:
                 self.state.add(record)
                 if record.job_id:
                     cursors.takes(self._log.keys.partition_of(record.job_id), record.entry_id)
+            self._look()
             self._changed()
             await asyncio.sleep(0)
 
@@ -135,6 +160,8 @@ class FarmView:
                 self._changed()
                 raise
             self._read_at_s, self.stale_since_ms = steady_s(), 0
+            self.state.pictures.forget_old(self.now_ms)
+            self._look()
             self._note_ready()
             self._sampled()
             self._changed()

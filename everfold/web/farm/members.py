@@ -182,7 +182,7 @@ def _queue(name: str, sample: FarmSample, moved: Counter[Place], later: int) -> 
 def backends_of(
     sample: FarmSample, held: Iterable[Job], boots: Mapping[tuple[str, str], str]
 ) -> list[FarmBackend]:
-    """Return the servers, by name, each with the jobs that are there."""
+    """Return the servers, by what people call them, each with the jobs that are there."""
     runs, firsts = _runs(held), dict[str, BackendStatus]()
     for one in sample.backends:
         firsts.setdefault(one.name, one)
@@ -193,7 +193,7 @@ def backends_of(
         if firsts[one.name] is one or not is_loopback(one.name):
             there = [*there, *runs.get(("", one.name), [])]
         found.append(_backend(one, sample, there, boots))
-    return found
+    return sorted(found, key=lambda one: (one.name, one.address, one.server))
 
 
 def _runs(held: Iterable[Job]) -> dict[tuple[str, str], list[str]]:

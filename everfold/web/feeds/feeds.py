@@ -54,6 +54,8 @@ class Feeds:
         """Every event of the namespace, readable ones and others, in the order of each job."""
         self.listeners: list[Callable[[Recorded], None]] = []
         """Each is called with every event, before the feed of its job has it."""
+        self.picture_listeners: list[Callable[[LiveEntry], None]] = []
+        """Each is called when there is a newer preview of any job."""
         self._lookers = 0
         self._looked_at = asyncio.Event()
         self._exit = contextlib.AsyncExitStack()
@@ -170,7 +172,11 @@ class Feeds:
                     await self._apply(feed, record)
 
     async def _hear(self, entries: Sequence[LiveEntry]) -> None:
-        """Pass on what backends said of jobs that are watched."""
+        """Pass on what backends said of jobs that are watched, and of which there are pictures."""
+        for entry in entries if self.picture_listeners else ():
+            if isinstance(entry.message, PreviewNotice):
+                for listener in self.picture_listeners:
+                    told(listener, entry)
         watched = [(feed, one) for one in entries if (feed := self._heard_by(one)) is not None]
         noticed = {e.job_id for _, e in watched if isinstance(e.message, PreviewNotice)}
         previews = await self._previews(noticed)

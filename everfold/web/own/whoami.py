@@ -26,6 +26,8 @@ class WhoAmI(Struct, frozen=True, kw_only=True):
     namespace: str
     version: str
     """Of the gateway."""
+    trace_url: str
+    """Where the trace of a job is seen, with {trace_id} in it; empty where nobody has said that."""
 
 
 async def who_am_i(call: Call) -> Response:
@@ -39,6 +41,7 @@ async def who_am_i(call: Call) -> Response:
         key_id=caller.key_id,
         namespace=call.gateway.everfold.log.keys.namespace,
         version=__version__,
+        trace_url=call.gateway.settings.trace_url,
     )
     return json_answer(told)
 

@@ -14,7 +14,8 @@ from everfold.projector.subscribing.subscription import Subscription
 from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.archiver import Archiver
 from tests.support.programs import Program
-from tests.support.stack import Stack, sleeper
+from tests.support.stack import Stack
+from tests.web.farm.test_previews import pictured
 
 GRAPH = Path(__file__).parents[2] / "data" / "workflows" / "default_graph.json"
 
@@ -77,7 +78,7 @@ async def live_in(everfold: Everfold, stack: Stack, folder: Path) -> Farm:
     archive = Archive(open_store(str(folder / "archive")))
     await remember_archive(everfold.log, archive)
     await Archiver(everfold.log, archive).run(everything=True)
-    runs = (await everfold.submit(sleeper(600), user="ada", kind="video")).job_id
+    runs = (await everfold.submit(pictured(600), user="ada", kind="video")).job_id
     await stack.until_progress(runs, 0.001)
     # No runner serves this queue.
     waits = (await everfold.submit(picture(9), user="ada", queue="night")).job_id

@@ -55,7 +55,9 @@ class Console:
         self.foreign = set[str]()
         """Hosts that were asked, and not reached."""
         self.asked = list[str]()
-        """Path and query of each request."""
+        """Path and query of each request but those for previews."""
+        self.previews = list[str]()
+        """Those, of which there are some a second while jobs run that have them."""
         page.on("pageerror", lambda error: self.complaints.append(f"page: {error}"))
         page.on("console", self._note)
         page.on("request", self._note_request)
@@ -118,7 +120,8 @@ class Console:
 
     def _note_request(self, request: Request) -> None:
         if request.url.startswith(self.url):
-            self.asked.append(request.url.removeprefix(self.url))
+            path = request.url.removeprefix(self.url)
+            (self.previews if "/preview?" in path else self.asked).append(path)
 
     async def refuse(self, route: Route) -> None:
         """Refuse what is asked of another host."""

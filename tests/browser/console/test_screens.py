@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from playwright.async_api import Browser
 
 from everfold import Everfold
+from everfold.web import WebSettings
 from tests.browser.console.lived_in import NAMES, Farm
-from tests.browser.console.page import SCREENS, STREAM, Console
-from tests.support.stack import Stack
+from tests.browser.console.page import SCREENS, STREAM, Console, opened
+from tests.support.stack import Stack, sleeper
 from tests.support.wait import eventually
+from tests.web.site import serving
 
 pytestmark = [pytest.mark.anyio, pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -43,6 +46,7 @@ async def test_a_job_boots_with_its_picture_story_lanes_graph_and_proof(
     assert lanes[0] == "nobody"
     assert lanes[1].startswith("runner-")
     assert len(lanes) == 4  # who waited, the runner, the server, and the axis
+    assert lanes[2] in NAMES
     await console.has_text("succeeded")
     await console.is_clean()
 
@@ -99,6 +103,45 @@ async def test_a_running_job_moves_without_being_read_again(
     asked = len(console.asked)
     await eventually(lambda: _moved(part, before), 20)
     assert console.asked[asked:] == []
+
+
+@pytest.mark.parametrize("screen", ["board", "backends", "job"])
+async def test_the_newest_preview_of_what_runs_is_shown(
+    console: Console, farm: Farm, screen: str
+) -> None:
+    paths = {"board": "", "backends": "backends", "job": f"jobs/{farm.runs}"}
+    await console.see(paths[screen])
+    picture = console.page.locator("img.preview").first
+    await picture.wait_for()
+
+    async def is_drawn() -> bool:
+        return bool(await picture.evaluate("img => img.naturalWidth > 0"))
+
+    await eventually(is_drawn, 10)
+    asked = len(console.previews)
+    await eventually(lambda: _more(console.previews, asked + 2), 20)
+    assert await is_drawn()
+    await console.is_clean()
+
+
+async def test_the_trace_of_a_job_is_linked_where_people_see_traces(
+    everfold: Everfold, stack: Stack, browser: Browser
+) -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    submitted = await everfold.submit(sleeper(1), traceparent=f"00-{trace}-b7ad6b7169203331-01")
+    settings = WebSettings(trace_url="https://traces.example/trace/{trace_id}")
+    async with (
+        serving(everfold, stack, settings) as site,
+        opened(browser, site.url) as console,
+    ):
+        await console.see(f"jobs/{submitted.job_id}")
+        link = console.page.get_by_role("link", name=trace)
+        assert await link.get_attribute("href") == f"https://traces.example/trace/{trace}"
+        await console.is_clean()
+
+
+async def _more(found: list[str], count: int) -> bool:
+    return len(found) >= count
 
 
 async def _moved(part: object, before: float) -> bool:

@@ -54,6 +54,7 @@ async def test_it_shows_what_runs_where_and_how_far(
         job_id = await stack.submit(1.5)
         await page.until(lambda: job_id in {one["job_id"] for one in page.member("running")})
         await page.until(lambda: page.jobs.get(job_id, {}).get("status") == "running")
+        await page.until(lambda: any(one["backend"] for one in page.member("running")))
         running = page.member("running")
         await page.until(lambda: any(one["runs"] for one in page.member("backends")))
         backend = page.member("backends")[0]

@@ -6,7 +6,11 @@ import httpx
 import pytest
 
 from everfold import Everfold, __version__
+from everfold.streams.errors import Misconfigured
+from everfold.web.settings import WebSettings
+from tests.support.stack import Stack
 from tests.web.own.test_scopes import signed
+from tests.web.site import client_of, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -25,8 +29,26 @@ async def test_without_keys_the_caller_may_do_everything(
         "key_id": "",
         "namespace": everfold.log.keys.namespace,
         "version": __version__,
+        "trace_url": "",
     }
     assert (await client.get(f"{WHO}?user=ada")).status_code == 422
+
+
+async def test_it_says_where_traces_are_seen(everfold: Everfold, stack: Stack) -> None:
+    address = "https://traces.example/trace/{trace_id}?org=1"
+    async with (
+        serving(everfold, stack, WebSettings(trace_url=address)) as site,
+        client_of(site) as client,
+    ):
+        assert (await client.get(WHO)).json()["trace_url"] == address
+
+
+@pytest.mark.parametrize(
+    "address", ["https://traces.example", "javascript:x{trace_id}", "https://a{b}/{trace_id}", "{}"]
+)
+def test_an_address_of_traces_that_is_none_is_refused(address: str) -> None:
+    with pytest.raises(Misconfigured, match="trace_id"):
+        WebSettings(trace_url=address)
 
 
 async def test_a_key_is_told_its_role_and_user(

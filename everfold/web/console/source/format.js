@@ -30,10 +30,14 @@ export const clock = (ms) => new Date(ms).toLocaleTimeString([], { hour: "2-digi
 
 export const exact = (ms) => new Date(ms).toISOString().replace("T", " ");
 
-// The time of day where it is of today, else with the day.
-export function moment(ms, nowMs) {
-  const isToday = new Date(ms).toDateString() === new Date(nowMs).toDateString();
-  return isToday ? clock(ms) : `${new Date(ms).toLocaleDateString([], { day: "numeric", month: "short" })} ${clock(ms).slice(0, 5)}`;
+// The time of day where it is of today, else with the day and to the minute.
+export const moment = (ms, nowMs) => (isOneDay(ms, nowMs) ? clock(ms) : minute(ms, nowMs));
+
+export function minute(ms, nowMs) {
+  const time = new Date(ms).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  return isOneDay(ms, nowMs) ? time : `${new Date(ms).toLocaleDateString([], { day: "numeric", month: "short" })} ${time}`;
 }
+
+const isOneDay = (one, other) => new Date(one).toDateString() === new Date(other).toDateString();
 
 export const short = (id) => (id.length > 14 ? `${id.slice(0, 6)}…${id.slice(-6)}` : id);

@@ -6,7 +6,7 @@ import { html, useEffect, useRef } from "./html.js";
 import { Keys, SCREENS } from "./keys.js";
 import { Empty, Failed, Question, Said } from "./parts.js";
 import { address, path } from "./router.js";
-import { begin, connection, farm, may, me } from "./store.js";
+import { alarms, begin, connection, may, me } from "./store.js";
 import { Archive } from "./screens/archive.js";
 import { Assets } from "./screens/assets.js";
 import { Backends } from "./screens/backends.js";
@@ -33,7 +33,7 @@ function Frame() {
   return html`<a class="skip" href="#main">To the content</a>
     <header class="top"><a class="brand" href=${address("")}><img src=${address("icon.svg")} alt="" width="24" height="24" /> Everfold</a>
       <nav aria-label="Screens">${SCREENS.filter(([, place]) => may.value.see || !OF_ALL.has(place)).map(([key, place, label]) => html`<a href=${address(...(place ? [place] : [""]))}
-        aria-current=${place === screen ? "page" : null} title=${`g ${key}`}>${label}${place === "doctor" && farm.value.alarms?.length ? html` <b class="badge">${farm.value.alarms.length}</b>` : ""}</a>`)}</nav>
+        aria-current=${place === screen ? "page" : null} title=${`g ${key}`}>${label}${place === "doctor" && alarms.value.length ? html` <b class="badge">${alarms.value.length}</b>` : ""}</a>`)}</nav>
       <span class="who">${me.value.namespace}${me.value.user ? ` · ${me.value.user}` : ""} · ${me.value.role}</span>
       <span class="connection ${connection.value}" role="status">${WORDS[connection.value]}</span></header>
     <main id="main" tabindex="-1" ref=${title}>${View ? html`<${View} id=${id} key=${screen + (id ?? "")} />` : html`<${Empty} title="There is no such screen">

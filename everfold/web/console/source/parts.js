@@ -3,9 +3,10 @@
 import { signal } from "@preact/signals";
 
 import { exact, moment, short, span } from "./format.js";
-import { html, useEffect, useRef, useState } from "./html.js";
+import { html, useEffect, useMemo, useRef, useState } from "./html.js";
+import { UNDER } from "./api.js";
 import { address, BASE } from "./router.js";
-import { nowMs } from "./store.js";
+import { nameOf, nowMs, previews } from "./store.js";
 
 export const Status = ({ status, reason }) => html`<span class="status ${status}" title=${reason || null}>${status}</span>`;
 
@@ -20,6 +21,21 @@ export const Ago = ({ ms, word = " ago" }) => html`<time title=${exact(ms)}>${sp
 export const Bar = ({ part, label }) => html`<span class="bar" role="progressbar" aria-label=${label} aria-valuemin="0" aria-valuemax="100"
   aria-valuenow=${Math.round(part * 100)}><span style=${{ width: `${Math.min(1, part) * 100}%` }}></span></span>`;
 
+export const Server = ({ at }) => html`<span title=${at}>${nameOf(at)}</span>`;
+
+// The newest picture of a job that runs; nothing where it is gone when it is asked for.
+// Rule: one is read to its end before the next, else a slow connection would never show any.
+export function Preview({ id, source }) {
+  const at = previews.value[id];
+  const newest = source ?? (at ? `${UNDER}/jobs/${encodeURIComponent(id)}/preview?number=${at}` : "");
+  const [{ from, isRead, isGone }, set] = useState({ from: "", isRead: true });
+  useEffect(() => {
+    if (isRead && newest !== from) set({ from: newest, isRead: !newest });
+  }, [newest, from, isRead]);
+  const read = (isGone) => set({ from, isRead: true, isGone });
+  return from && !isGone ? html`<img class="preview" src=${from} alt="newest preview" onLoad=${() => read(false)} onError=${() => read(true)} />` : null;
+}
+
 // Text in which `backticks` set off what is typed.
 export const Prose = ({ text }) => (text ?? "").split(/`([^`]+)`/).map((part, at) => (at % 2 ? html`<code>${part}</code>` : part));
 
@@ -28,11 +44,15 @@ export const Empty = ({ title, children }) => html`<div class="empty"><strong>${
 export const Panel = ({ title, aside, children, wide }) => html`<section class="panel ${wide ? "wide" : ""}">
   <header><h2>${title}</h2>${aside}</header>${children}</section>`;
 
-export function Table({ columns, rows, id, label, empty }) {
+// A row that is drawn again only where it is another object: its cells show it and signals, nothing else.
+const Still = ({ row, of }) => useMemo(() => of(row), [row]);
+
+export function Table({ columns, rows, id, label, empty, still }) {
+  const cells = (row) => html`<tr key=${id(row)}>${columns.map(({ name, of, numeric }) => html`<td class=${numeric ? "number" : null} data-name=${name}>${of(row)}</td>`)}</tr>`;
   if (!rows.length) return empty ?? html`<p class="none">none</p>`;
   return html`<div class="scroll" tabindex="0" role="region" aria-label=${label}><table><thead><tr>
     ${columns.map(({ name, numeric }) => html`<th scope="col" class=${numeric ? "number" : null}>${name}</th>`)}</tr></thead><tbody>
-    ${rows.map((row) => html`<tr key=${id(row)}>${columns.map(({ name, of, numeric }) => html`<td class=${numeric ? "number" : null} data-name=${name}>${of(row)}</td>`)}</tr>`)}
+    ${rows.map((row) => (still ? html`<${Still} key=${id(row)} row=${row} of=${cells} />` : cells(row)))}
   </tbody></table></div>`;
 }
 

@@ -9,9 +9,21 @@ import { path } from "./router.js";
 export const me = signal(null);
 export const farm = signal({});
 export const connection = signal("connecting");
-// The difference to the server's clock: what is shown as "for 3 s" is by that one.
-export const behindMs = signal(0);
 export const nowMs = signal(Date.now());
+
+// Parts of the farm by themselves: what shows one of them is not drawn again where only others changed.
+const part = (name, none) => computed(() => farm.value[name] ?? none);
+export const alarms = part("alarms", []);
+export const backends = part("backends", []);
+export const previews = part("previews", {});
+
+// What people call a server, by its address; where several have one address, that address.
+const names = computed(() => {
+  const found = new Map();
+  for (const { address, name } of backends.value) found.set(address, found.has(address) ? address : name);
+  return found;
+});
+export const nameOf = (address) => names.value.get(address) ?? address;
 
 export const may = computed(() => ({
   see: me.value?.sees_all ?? false,
@@ -29,6 +41,9 @@ export function hear(kind, listener) {
 
 const shownJob = computed(() => (path.value[0] === "jobs" && path.value[1]) || "");
 
+// The difference to the server's clock: what is shown as "for 3 s" is by that one.
+let behindMs = 0;
+const BEHIND_MS = 500;
 let source;
 let backoffMs = 500;
 let again;
@@ -50,8 +65,10 @@ function connect(job) {
   };
   source.addEventListener("farm", ({ data }) => {
     const told = JSON.parse(data);
-    if (told.at_ms) behindMs.value = told.at_ms - Date.now();
+    const now = told.at_ms - Date.now();
     farm.value = { ...farm.value, ...told };
+    if (!told.at_ms || Math.abs(now - behindMs) < BEHIND_MS) return;
+    behindMs = now;
     tick();
   });
   for (const kind of Object.keys(listeners)) {
@@ -63,7 +80,7 @@ function connect(job) {
 }
 
 function tick() {
-  nowMs.value = Date.now() + behindMs.value;
+  nowMs.value = Date.now() + behindMs;
 }
 
 // A clock that moves what is shown by the second, without asking anybody; it rests in a hidden tab.

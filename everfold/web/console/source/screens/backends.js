@@ -1,11 +1,11 @@
 // Servers and runners: what each holds, and taking them out of service.
 
 import { act, ask } from "../api.js";
-import { count, span } from "../format.js";
+import { count } from "../format.js";
 import { html } from "../html.js";
 import { confirmed, Empty, Loaded, Panel, say, Table, useLoaded } from "../parts.js";
 import { farm, may } from "../store.js";
-import { Run, runsOf } from "./board.js";
+import { heard, Run, runsOf } from "./board.js";
 
 const WORDS = {
   drain: { title: "Let it take no new jobs?", text: "What runs or waits there goes on to its end.", verb: "Drain", done: "takes no new jobs." },
@@ -24,7 +24,7 @@ function Verbs({ backend }) {
 export function Backends() {
   const { backends, runners = [], running = [] } = farm.value;
   if (!backends) return html`<p class="waiting" aria-busy="true">Reading …</p>`;
-  const of = (one) => runsOf(one, running);
+  const of = runsOf(running);
   const drain = (runner) => confirmed({ title: `Drain ${runner.name}?`, text: "It takes no new jobs, ends what it can and hands over the rest, as after SIGTERM.", verb: "Drain", run: () => act(`runners/${encodeURIComponent(runner.name)}/drain`).then(() => `${runner.name} drains.`) });
   return html`<h1>Backends</h1>
     <${Panel} title="ComfyUI servers" wide>${html`<${Table} label="Servers" id=${(one) => one.name} rows=${backends} empty=${html`<${Empty} title="No server yet">Start a runner with <code>--comfyui URL</code>.<//>`} columns=${[
@@ -38,7 +38,7 @@ export function Backends() {
       { name: "", of: (one) => html`<${Verbs} backend=${one} />` }]} />`}<//>
     <${Panel} title="Runners" wide><${Table} label="Runners" id=${(one) => one.name} rows=${runners} columns=${[
       { name: "runner", of: (one) => one.name }, { name: "version", of: (one) => one.version }, { name: "holds", numeric: true, of: (one) => one.leases },
-      { name: "slots", numeric: true, of: (one) => one.slots }, { name: "heard of", numeric: true, of: (one) => `${span(one.unseen_s)} ago` },
+      { name: "slots", numeric: true, of: (one) => one.slots }, { name: "heard of", numeric: true, of: heard },
       { name: "", of: (one) => (one.draining ? "drains" : may.value.operate && html`<button type="button" onClick=${() => drain(one)}>Drain …</button>`) }]} /><//>
     <${Capabilities} key=${backends.map((one) => one.models).join()} />`;
 }

@@ -2,9 +2,9 @@
 
 import { count, span } from "../format.js";
 import { html } from "../html.js";
-import { Bar, Empty, JobLink, Panel, Prose, Status, Table } from "../parts.js";
+import { Bar, Empty, JobLink, Panel, Preview, Prose, Status, Table } from "../parts.js";
 import { address } from "../router.js";
-import { farm, may, nowMs } from "../store.js";
+import { farm, may, nowMs, previews } from "../store.js";
 import { Charts } from "./charts.js";
 
 const total = (list) => (list ?? []).reduce((sum, one) => sum + one, 0);
@@ -26,18 +26,23 @@ function Queues({ queues }) {
 
 export function Run({ run }) {
   const left = run.left_s ? Math.max(1, run.left_s - (nowMs.value - run.updated_at_ms) / 1000) : 0;
-  return html`<div class="run"><${JobLink} id=${run.job_id} /> <${Bar} part=${run.progress} label="progress" />
-    <small>${run.node_class || run.status}${left ? ` · ${span(left)} left` : ""}</small></div>`;
+  return html`<div class="run"><div><${JobLink} id=${run.job_id} /> <${Bar} part=${run.progress} label="progress" />
+    <small>${run.node_class || run.status}${left ? ` · ${span(left)} left` : ""}</small></div><${Preview} id=${run.job_id} /></div>`;
 }
 
-// The jobs at one server, by their ids: two servers on two hosts may have one address.
-export const runsOf = ({ runs }, running) => running.filter((run) => runs.includes(run.job_id));
+// The jobs at each server, by their ids: two servers on two hosts may have one address.
+export function runsOf(running) {
+  const known = new Map(running.map((run) => [run.job_id, run]));
+  return ({ runs }) => runs.map((id) => known.get(id)).filter(Boolean);
+}
 
 function Backend({ backend, runs }) {
   const state = backend.retired ? "retired" : backend.drained ? "drained" : backend.up ? "up" : "down";
   return html`<article class="card"><header><h3>${backend.name}</h3><span class="state ${state}">${state}</span></header>
     <p class="none">${backend.why || `${runs.length} of ${backend.slots} slots`}${backend.models === null ? "" : ` · ${count(backend.models)} models`}${backend.boot ? html` · <span title=${`boot ${backend.boot}`}>boot ${backend.boot.slice(0, 6)}</span>` : ""}</p>${runs.map((run) => html`<${Run} key=${run.job_id} run=${run} />`)}</article>`;
 }
+
+export const heard = ({ unseen_s }) => (unseen_s ? `${span(unseen_s)} ago` : "now");
 
 // The text of a finding without what it is about, where that stands before it.
 const bare = ({ what, text }) => (text.startsWith(`${what}: `) ? text.slice(what.length + 2) : text);
@@ -46,7 +51,7 @@ export function Board() {
   const { queues, backends, runners, running = [], reasons = [], alarms = [] } = farm.value;
   if (!farm.value.at_ms) return html`<p class="waiting" aria-busy="true">Reading the farm …</p>`;
   const waits = total((queues ?? []).map((q) => total(q.waiting) + (q.later ?? 0)));
-  const of = (backend) => runsOf(backend, running);
+  const of = runsOf(running);
   return html`<h1>Board</h1>
     ${alarms.length ? html`<${Panel} title="Alarms" wide>${alarms.map((one) => html`<p class="alarm ${one.severity}"><b>${one.what}</b> <${Prose} text=${bare(one)} /> <span><${Prose} text=${one.advice} /></span></p>`)}<//>` : ""}
     <div class="tiles">
@@ -57,13 +62,13 @@ export function Board() {
     </div>
     <div class="panels">
       ${queues && html`<${Panel} title="Queues" wide><${Queues} queues=${queues} /><//>`}
-      ${backends && html`<${Panel} title="Servers" wide>${backends.length ? html`<div class="cards">${backends.map((one) => html`<${Backend} key=${one.name} backend=${one} runs=${of(one)} />`)}</div>`
+      ${backends && html`<${Panel} title="Servers" wide>${backends.length ? html`<div class="cards ${Object.keys(previews.value).length ? "pictured" : ""}">${backends.map((one) => html`<${Backend} key=${one.name} backend=${one} runs=${of(one)} />`)}</div>`
         : html`<${Empty} title="No ComfyUI server was seen yet">Start a runner: <code>everfold runner --comfyui http://…:8188</code><//>`}<//>`}
       ${!backends && html`<${Panel} title="Your running jobs" wide>${running.length ? running.map((run) => html`<${Run} key=${run.job_id} run=${run} />`) : html`<p class="none">none</p>`}<//>`}
       <${Panel} title="Why jobs wait">${reasons.length ? html`<dl class="pairs">${reasons.map(({ reason, jobs, job_id }) => html`<dt>${count(jobs)}</dt><dd>${reason}${job_id ? html` · <${JobLink} id=${job_id} />` : ""}</dd>`)}</dl>` : html`<p class="none">nothing waits</p>`}<//>
       ${runners && html`<${Panel} title="Runners"><${Table} label="Runners" id=${(r) => r.name} rows=${runners} columns=${[
         { name: "runner", of: (r) => r.name }, { name: "holds", numeric: true, of: (r) => r.leases },
-        { name: "heard", numeric: true, of: (r) => span(r.unseen_s) }, { name: "", of: (r) => (r.draining ? html`<${Status} status="canceling" /> drains` : "") },
+        { name: "heard", numeric: true, of: (r) => heard(r) }, { name: "", of: (r) => (r.draining ? html`<${Status} status="canceling" /> drains` : "") },
       ]} /><//>`}
       <${Charts} />
     </div>`;

@@ -1,7 +1,7 @@
 // Throughput and waiting times, of the last hour or day, from what the stream brings: plain SVG.
 // Rule: where nothing is known a line has a gap; what stands under the pointer is said in words below.
 
-import { moment } from "../format.js";
+import { minute } from "../format.js";
 import { html, useState } from "../html.js";
 import { Panel } from "../parts.js";
 import { farm, nowMs } from "../store.js";
@@ -28,8 +28,8 @@ function Chart({ title, rows, series, unit }) {
   const at = looked < 0 || looked > last ? last : looked;
   const values = series.map(({ of }) => rows.map(of));
   const top = ceiling(Math.max(1, ...values.flat().filter((value) => value > 0)));
-  const when = (index) => (rows[index] ? moment(rows[index].at_ms, nowMs.value) : "");
-  const value = (index) => (values[index][at] === null || values[index][at] === undefined ? "–" : `${values[index][at]}${unit}`);
+  const when = (index) => (rows[index] ? minute(rows[index].at_ms, nowMs.value) : "");
+  const value = (index) => (values[index][at] === null || values[index][at] === undefined ? "–" : `${unit ? +values[index][at].toPrecision(2) : values[index][at]}${unit}`);
   const point = ({ clientX, currentTarget }) => {
     const { left, width } = currentTarget.getBoundingClientRect();
     look(Math.max(0, Math.min(last, Math.round(((clientX - left) / width) * last))));
@@ -61,6 +61,6 @@ export function Charts() {
       <${Chart} title=${range === "hour" ? "jobs per minute" : "jobs per quarter of an hour"} unit="" rows=${rows} series=${[
         { name: "succeeded", color: "--good", of: (row) => row.succeeded }, { name: "failed", color: "--bad", of: (row) => row.failed }]} />
       <${Chart} title="waited until claimed" unit=" s" rows=${rows} series=${[
-        { name: "median", color: "--accent", of: (row) => row.wait_p50_s }, { name: "95 of 100", color: "--warn", of: (row) => row.wait_p95_s }]} />
+        { name: "median", color: "--accent", of: (row) => row.wait_p50_s }, { name: "95 of 100 within", color: "--warn", of: (row) => row.wait_p95_s }]} />
     </div><//>`;
 }

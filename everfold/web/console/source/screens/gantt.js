@@ -2,7 +2,7 @@
 
 import { clock, span } from "../format.js";
 import { html } from "../html.js";
-import { nowMs } from "../store.js";
+import { nameOf, nowMs } from "../store.js";
 
 const LEAST = 0.4;
 
@@ -22,7 +22,7 @@ export function Gantt({ stretches, leases, job }) {
   const from = stretches[0].from_ms;
   const to = job.ended_at_ms || nowMs.value;
   const at = (ms) => ((ms - from) / Math.max(1, to - from)) * 100;
-  return html`<div class="gantt">${lanesOf(stretches).map(([name, spans]) => html`<div class="lane" key=${name}><span class="name" title=${name}>${name}</span><div class="track">
+  return html`<div class="gantt">${lanesOf(stretches).map(([name, spans]) => html`<div class="lane" key=${name}><span class="name" title=${name}>${nameOf(name)}</span><div class="track">
     ${spans.map((one) => {
       const until = one.until_ms ?? to;
       const told = `${one.state}${one.attempt ? `, attempt ${one.attempt}` : ""}: ${clock(one.from_ms)} to ${one.until_ms ? clock(until) : "now"}, ${span((until - one.from_ms) / 1000)}`;

@@ -1,16 +1,15 @@
 // One job: pictures first, its story in words, who held it when, and what it was after each event.
 
 import { act, ask, UNDER } from "../api.js";
-import { bytes, exact, span } from "../format.js";
+import { exact, span } from "../format.js";
 import { html, useEffect, useMemo, useState } from "../html.js";
-import { Bar, confirmed, Empty, JobLink, Loaded, Panel, Picture, say, Status, Time, useLoaded } from "../parts.js";
-import { address, go } from "../router.js";
-import { hear, may, nowMs } from "../store.js";
+import { Bar, confirmed, JobLink, Loaded, Panel, Picture, Preview, say, Server, Status, Time, useLoaded } from "../parts.js";
+import { address, BASE, go } from "../router.js";
+import { hear, may, me, nowMs, previews } from "../store.js";
 import { Gantt } from "./gantt.js";
 import { Graph } from "./graph.js";
 
 const OPEN = new Set(["queued", "running", "canceling"]);
-const HIDDEN = new Set(["outputs", "policy", "metadata", "error", "problems", "executed", "cached"]);
 
 function Verbs({ job, again }) {
   const path = `jobs/${encodeURIComponent(job.job_id)}`;
@@ -30,7 +29,14 @@ function Verbs({ job, again }) {
 // Two states, field by field: what an event has changed.
 function changes(before, after) {
   const names = new Set([...Object.keys(before), ...Object.keys(after)]);
-  return [...names].filter((name) => JSON.stringify(before[name]) !== JSON.stringify(after[name]));
+  return [...names].filter((name) => JSON.stringify(before[name]) !== JSON.stringify(after[name]) && !(isNothing(before[name]) && isNothing(after[name])));
+}
+
+const isNothing = (value) => value === undefined || value === null || value === "" || (typeof value === "object" && !Object.keys(value).length);
+
+function shown(name, value) {
+  if (isNothing(value) || (!value && name.endsWith("_ms"))) return "–";
+  return typeof value === "object" ? JSON.stringify(value) : name.endsWith("_at_ms") ? exact(value) : String(value);
 }
 
 // Rule: it follows a job that has ended only; one that runs would be read again at each event.
@@ -47,11 +53,10 @@ function States({ id, last, isOpen }) {
   const after = states[seq];
   const before = seq > 1 ? states[seq - 1] : {};
   const changed = after && before ? changes(before, after) : [];
-  const shown = (value) => (value === undefined ? "–" : typeof value === "object" ? JSON.stringify(value) : String(value));
   return html`<label class="slider">after event <output>${seq}</output> of ${last}
       <input type="range" min="1" max=${last} value=${seq} onInput=${(event) => set(+event.target.value)} /></label>
     ${after ? html`<div class="scroll" tabindex="0" role="region" aria-label="Changes"><table class="changes"><thead><tr><th scope="col">field</th><th scope="col">before</th><th scope="col">after</th></tr></thead><tbody>
-      ${changed.map((name) => html`<tr key=${name}><th scope="row">${name}</th><td data-name="before"><del>${shown(before[name])}</del></td><td data-name="after"><ins>${shown(after[name])}</ins></td></tr>`)}</tbody></table></div>
+      ${changed.map((name) => html`<tr key=${name}><th scope="row">${name}</th><td data-name="before"><del>${shown(name, before[name])}</del></td><td data-name="after"><ins>${shown(name, after[name])}</ins></td></tr>`)}</tbody></table></div>
       <details><summary>the whole state</summary><pre tabindex="0">${JSON.stringify(after, null, 2)}</pre></details>` : html`<p class="waiting">Reading …</p>`}`;
 }
 
@@ -79,12 +84,14 @@ function useEvents(id) {
       hear("log", (one) => { if (one.job_id === id) { known.set(one.seq, one); due ||= requestAnimationFrame(show); } }),
       hear("live", (told) => told.job_id === id && setLive((now) => ({ ...now, ...told, nodes: { ...now.nodes, ...told.nodes } }))),
       hear("jobs", (jobs) => jobs.filter((one) => one.job_id === id).forEach(({ progress, node_class, left_s }) => setLive((now) => ({ ...now, progress, node_class, left_s })))),
-      hear("preview", (told) => told.job_id === id && setLive((now) => ({ ...now, preview: told.path }))),
+      hear("preview", (told) => told.job_id === id && setLive((now) => ({ ...now, preview: BASE + told.path.slice(1) }))),
     ];
     return () => { ends.forEach((end) => end()); cancelAnimationFrame(due); };
   }, [id]);
   return [events, live];
 }
+
+const Trace = ({ id }) => (me.value.trace_url ? html`<a href=${me.value.trace_url.replaceAll("{trace_id}", encodeURIComponent(id))} target="_blank" rel="noopener noreferrer">${id}</a>` : id);
 
 const FACTS = [["queue", "queue"], ["priority", "priority"], ["user", "user"], ["kind", "kind"], ["batch", "batch"], ["backend", "server"], ["owner", "held by"], ["attempt", "attempt"], ["recovered", "taken over"], ["retried", "retried"]];
 
@@ -100,16 +107,17 @@ export function Job({ id }) {
   const graph = useLoaded((signal) => ask(`${path}/graph`, { signal }), [id]);
   return html`<${Loaded} of=${job}>${(job) => {
     const made = files.value?.files ?? [];
+    const isPictured = OPEN.has(job.status) && (live.preview || previews.value[id]);
     return html`<div class="title"><h1><span class="id">${job.job_id}</span> <${Status} status=${job.status} reason=${job.reason} /> ${!OPEN.has(job.status) && html`<${Proof} id=${id} key=${job.seq} />`}</h1><${Verbs} job=${job} again=${job.again} /></div>
     ${job.error && html`<div class="failed"><strong>${job.error.code}</strong><p>${job.error.message}</p>${job.error.node && html`<small>node ${job.error.node} · ${job.error.node_class}</small>`}</div>`}
-    ${job.status === "running" && html`<p class="run"><${Bar} part=${live.progress ?? job.progress} label="progress" /> ${live.node_class || job.node_class} ${job.left_s ? `· ${span(job.left_s)} left` : ""}</p>`}
-    <div class="gallery">${live.preview && OPEN.has(job.status) && html`<figure class="picture"><img src=${live.preview} alt="newest preview" /><figcaption>preview</figcaption></figure>`}
+    ${job.status === "running" && html`<div class="run"><div><${Bar} part=${live.progress ?? job.progress} label="progress" /> ${live.node_class || job.node_class} ${job.left_s ? `· ${span(job.left_s)} left` : ""}</div></div>`}
+    <div class="gallery">${isPictured && html`<figure class="picture"><${Preview} id=${id} source=${live.preview} /><figcaption>preview</figcaption></figure>`}
       ${made.map((file) => html`<${Picture} key=${file.index} file=${file} />`)}
-      ${!made.length && !live.preview && html`<p class="none">${OPEN.has(job.status) ? "No pictures yet." : "It made no files."}</p>`}</div>
+      ${!made.length && !isPictured && html`<p class="none">${OPEN.has(job.status) ? "No pictures yet." : "It made no files."}</p>`}</div>
     <div class="panels">
       <${Panel} title="Story"><${Loaded} of=${story}>${({ lines }) => html`<ol class="story" tabindex="0" aria-label="Story">${lines.map((one) => html`<li key=${one.seq} class=${one.mark || null}><${Time} ms=${one.time_ms} /> ${one.sentence}</li>`)}</ol>`}<//><//>
-      <${Panel} title="Facts"><dl class="pairs">${FACTS.filter(([name]) => job[name]).map(([name, word]) => html`<dt>${word}</dt><dd>${job[name]}</dd>`)}
-        ${job.trace && html`<dt>trace</dt><dd class="id">${job.trace.split("-")[1]}</dd>`}
+      <${Panel} title="Facts"><dl class="pairs">${FACTS.filter(([name]) => job[name]).map(([name, word]) => html`<dt>${word}</dt><dd>${name === "backend" ? html`<${Server} at=${job[name]} />` : job[name]}</dd>`)}
+        ${job.trace && html`<dt>trace</dt><dd class="id"><${Trace} id=${job.trace.split("-")[1]} /></dd>`}
         ${job.rerun_of && html`<dt>run again of</dt><dd><${JobLink} id=${job.rerun_of} /></dd>`}
         ${["submitted", "claimed", "started", "ended"].map((word) => job[`${word}_at_ms`] ? html`<dt>${word}</dt><dd><${Time} ms=${job[`${word}_at_ms`]} /></dd>` : "")}
         ${Object.entries(job.metadata).map(([name, value]) => html`<dt>${name}</dt><dd>${typeof value === "object" ? JSON.stringify(value) : String(value)}</dd>`)}</dl><//>

@@ -3,7 +3,7 @@
 import { act, ask, query } from "../api.js";
 import { count, span } from "../format.js";
 import { html, useEffect, useState } from "../html.js";
-import { Ago, Bar, confirmed, Empty, JobLink, Loaded, say, Status, Table, Time, useLoaded } from "../parts.js";
+import { Ago, Bar, confirmed, Empty, JobLink, Loaded, say, Server, Status, Table, Time, useLoaded } from "../parts.js";
 import { address, go, search } from "../router.js";
 import { hear, may } from "../store.js";
 
@@ -116,10 +116,10 @@ export function Jobs() {
   useEffect(() => {
     setChanged({});
     setFresh(0);
-    const known = new Set(page.value?.jobs.map((job) => job.job_id));
+    const known = new Map(page.value?.jobs.map((job) => [job.job_id, job]));
     return hear("jobs", (jobs) => {
       const mine = jobs.filter((job) => known.has(job.job_id));
-      if (mine.length) setChanged((all) => ({ ...all, ...Object.fromEntries(mine.map((job) => [job.job_id, job])) }));
+      if (mine.length) setChanged((all) => ({ ...all, ...Object.fromEntries(mine.map((job) => [job.job_id, { ...known.get(job.job_id), ...job }])) }));
       if (mine.length < jobs.length) setFresh((number) => number + jobs.length - mine.length);
     });
   }, [page.value]);
@@ -130,14 +130,14 @@ export function Jobs() {
           <option value="">Priority of all of these …</option>${["high", "normal", "low"].map((one) => html`<option>${one}</option>`)}</select>`}</span>`}</div>
     <${Loaded} of=${page}>${({ jobs, cursor: next, behind_s, unread, missing }) => html`${behind_s > 10 ? html`<p class="alarm">The list is ${span(behind_s)} behind: newer jobs may be missing. Is a projector running?</p>` : ""}
       ${unread.length + missing.length ? html`<p class="alarm error">A part of the jobs cannot be read now, and is missing here.</p>` : ""}
-      ${next && jobs.length < PAGE ? html`<p class="none">So far ${count(jobs.length)} found: <b>Older</b> looks on.</p>` : ""}<${Table} label="Jobs" id=${(job) => job.job_id} rows=${jobs.map((job) => ({ ...job, ...changed[job.job_id] }))}
+      ${next && jobs.length < PAGE ? html`<p class="none">So far ${count(jobs.length)} found: <b>Older</b> looks on.</p>` : ""}<${Table} label="Jobs" still id=${(job) => job.job_id} rows=${jobs.map((job) => changed[job.job_id] ?? job)}
       empty=${html`<${Empty} title=${next ? "None among the newest jobs" : words ? "No job matches" : "No jobs yet"}>${next ? "Look on among older ones below." : words ? "Take a word out of the filter, or look at all jobs." : html`Submit one: <code>everfold submit workflow.json</code>`}<//>`} columns=${[
         { name: "job", of: (job) => html`<${JobLink} id=${job.job_id} />` },
         { name: "status", of: (job) => html`<${Status} status=${job.status} reason=${job.reason} />` },
         { name: "progress", of: (job) => (job.status === "running" ? html`<${Bar} part=${job.progress} label="progress" />` : job.error ? html`<span class="why">${job.error.message || job.error.code || job.error}</span>` : job.reason && html`<span class="none">${job.reason}</span>`) },
         { name: "queue", of: (job) => `${job.queue}${job.priority === "normal" ? "" : ` · ${job.priority}`}` },
         { name: "user", of: (job) => job.user }, { name: "kind", of: (job) => job.kind },
-        { name: "server", of: (job) => job.backend },
+        { name: "server", of: (job) => html`<${Server} at=${job.backend} />` },
         { name: "submitted", of: (job) => html`<${Time} ms=${job.submitted_at_ms} />` },
         { name: "last event", numeric: true, of: (job) => html`<${Ago} ms=${job.updated_at_ms} />` },
       ]} />
