@@ -281,7 +281,10 @@ class AttemptStart:
         )
 
     async def _submit(self, sending: Sending) -> bool:
-        """Record the intent, POST once and record the outcome; True when it was accepted."""
+        """Record the intent, POST once and record the outcome; True when it was accepted.
+
+        Without an outcome, as after a POST that was cut short, the backend's truth settles it.
+        """
         outcome: SubmitOutcome | None = None
         state, attempt = sending.state, sending.attempt
         with anyio.CancelScope(shield=True) as self._submitting:
@@ -290,7 +293,8 @@ class AttemptStart:
             # Only the POSTs have an order: the intents of several jobs are written together.
             await self._slot.wait_for_turn()
             try:
-                outcome = await state.backend.submit(attempt, sending.workflow, self._may_send)
+                with state.posting():
+                    outcome = await state.backend.submit(attempt, sending.workflow, self._may_send)
             finally:
                 self.last_send_ms = self._now_ms()
                 self._slot.note_sent()

@@ -8,7 +8,8 @@ prompt or its queue is empty. What others queue there never takes the last slot 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import anyio
 from msgspec import Struct
@@ -89,6 +90,8 @@ class BackendState:
         self._refusals = 0
         self._now_s = 0.0
         """Steady time of the last poll."""
+        self._posts = set[anyio.CancelScope]()
+        """POSTs under way."""
         self._seen: tuple[int, float] | None = None
         """The newest time at which a runner reached it, and when that was first read here."""
 
@@ -173,6 +176,8 @@ class BackendState:
         self.refuses = isinstance(load, Unreachable) and load.refuses
         if isinstance(load, Unreachable):
             self.reachable, self.why_down, self._idle_since_s = False, load.why, None
+            for post in () if load.refuses else self._posts:
+                post.cancel()
             return
         self.reachable, self.why_down = True, ""
         # A job that came or left during the poll must not be counted as somebody else's.
@@ -180,6 +185,17 @@ class BackendState:
         if self._wedged_by not in load.running_ids:
             self._wedged_by = ""
         self._look_for_dead_worker(load, now_s)
+
+    @contextmanager
+    def posting(self) -> Iterator[None]:
+        """Send an attempt in this context: it is left, as if no answer had come, once a poll finds
+        that the server does not answer. A POST alone may wait for longer than its job may."""
+        with anyio.CancelScope() as scope:
+            self._posts.add(scope)
+            try:
+                yield
+            finally:
+                self._posts.discard(scope)
 
     def note_seen(
         self,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from everfold.runner.backend import (
@@ -159,6 +160,19 @@ def test_a_backend_that_does_not_answer_has_no_room_until_it_does() -> None:
     assert mine.room == 0
     mine.update(Load(0, 0), 0, now_s=2.0)
     assert mine.room == 2
+
+
+async def test_a_post_is_left_once_a_poll_finds_no_answer_and_not_for_a_refusal() -> None:
+    one = state()
+    for refuses, is_left in ((True, False), (False, True)):
+        posting = anyio.Event()
+        with one.posting():
+            one.update(Unreachable("silent", refuses), reserved_before=0, now_s=0.0)
+            await anyio.lowlevel.checkpoint()
+            posting.set()
+        assert posting.is_set() != is_left
+    one.update(Unreachable("silent"), reserved_before=0, now_s=0.0)
+    await anyio.lowlevel.checkpoint()
 
 
 def test_a_worker_is_dead_when_prompts_wait_and_none_runs_in_two_looks() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from everfold.client import Everfold
@@ -10,7 +12,7 @@ from everfold.streams.events.event import Policy
 from everfold.streams.leases.backends import abandoned_prompts, seen_backends
 from everfold.streams.queues.waiting_jobs import position
 from everfold.streams.redis.redis_errors import command
-from tests.support.stack import Stack, sleeper
+from tests.support.stack import PRODUCT_LEASES, Stack, sleeper
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio
@@ -55,6 +57,20 @@ async def test_a_cancel_ends_the_job_of_a_comfyui_that_is_gone(stack: Stack) -> 
     comfy.kill()
     await client(stack).cancel(job_id, "enough")
     job = await stack.until(job_id, "canceled", within_s=15)
+    assert (job.reason, job.abandoned) == ("enough", 1)
+
+
+@pytest.mark.long
+async def test_a_cancel_does_not_wait_for_a_post_to_a_comfyui_that_hangs(stack: Stack) -> None:
+    comfy = await stack.comfy()
+    runner = await stack.runner(comfy, at="before_post", signal="SIGSTOP", leases=PRODUCT_LEASES)
+    job_id = await stack.submit(seconds=0.2, policy=Policy(stop_within_s=1.0))
+    await runner.line("reached")
+    comfy.freeze()
+    runner.send(signal.SIGCONT)
+    await client(stack).cancel(job_id, "enough")
+    # The polls notice it after 15 s; the POST itself would wait for a minute.
+    job = await stack.until(job_id, "canceled", within_s=40)
     assert (job.reason, job.abandoned) == ("enough", 1)
 
 
