@@ -134,7 +134,7 @@ class Runner:
             "cancel": self._wake_job_run,
             "drain": self._heartbeat.wake,
             "look": lambda _: self._shared.fleet.look_soon(),
-            LISTEN: lambda _: self._shared.live.set_open(True),
+            LISTEN: lambda _: self._shared.live.call(),
         }
 
     @property

@@ -132,7 +132,8 @@ class Heartbeat:
 
     async def beat(self) -> None:
         """Write what this runner is and sees; read what others saw and operators want."""
-        log, fleet = self._shared.log, self._shared.fleet
+        log, fleet, live = self._shared.log, self._shared.fleet, self._shared.live
+        calls = live.calls
         read = await self._read()
         fleet.neighbours = await registered_runners(log, read)
         states, now_ms = fleet.all_states, read.time_ms
@@ -147,7 +148,7 @@ class Heartbeat:
         if wish is not None and wish.instance == self.entry.instance:
             self._drain(wish.actor)
         self._on_read(read)
-        self._shared.live.set_open(log.keys.listening() in read.others)
+        live.note_read(log.keys.listening() in read.others, calls)
         retired = await retired_backends(log, read)
         given_up = await given_up_attempts(log, read)
         fleet.given_up = {job: mark.attempt for job, mark in given_up.items()}

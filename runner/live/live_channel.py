@@ -42,6 +42,8 @@ class LiveChannel:
         self._log = log
         self.is_open = False
         """Somebody listens."""
+        self.calls = 0
+        """How often somebody has said that he listens from now on."""
         self._observations = set[Observation]()
         self._queues: dict[str, JobQueue] = {}
         self._news = anyio.Event()
@@ -59,6 +61,16 @@ class LiveChannel:
             observation.pass_on(is_open)
         if not is_open:
             self._queues.clear()
+
+    def call(self) -> None:
+        """Open it: somebody says that he listens from now on."""
+        self.calls += 1
+        self.set_open(True)
+
+    def note_read(self, is_open: bool, calls: int) -> None:
+        """Note whether anybody listened at a read, before which there were so many `calls`: one
+        who has called since then is not in what was read."""
+        self.set_open(is_open or self.calls != calls)
 
     @contextlib.asynccontextmanager
     async def observing(

@@ -72,6 +72,17 @@ async def test_nothing_is_kept_while_nobody_listens(log: Log) -> None:
     assert await written(log, "job") == []
 
 
+async def test_a_read_from_before_a_call_does_not_close_it(log: Log) -> None:
+    channel = LiveChannel(log)
+    before = channel.calls
+    channel.call()
+    seen = list[bool]()
+    for is_open, calls in ((False, before), (False, channel.calls), (True, channel.calls)):
+        channel.note_read(is_open, calls)
+        seen.append(channel.is_open)
+    assert seen == [True, False, True]
+
+
 async def test_an_end_does_not_wait_for_a_server_that_is_away(log: Log) -> None:
     channel = LiveChannel(log)  # nobody writes
     channel.set_open(True)

@@ -11,7 +11,11 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.support.programs import Program
 from tests.support.wait import eventually
+
+PASSES_ON = "live_channel is_open=True"
+"""What a runner logs."""
 
 Message = tuple[str, dict[str, Any]]
 
@@ -58,6 +62,12 @@ class SocketClient:
     @property
     def ends(self) -> list[dict[str, Any]]:
         return [data for data in self.of("executing") if data["node"] is None]
+
+
+async def heard(runner: Program) -> None:
+    """Wait until a runner passes on what backends say, which it learns a moment after somebody has
+    connected: of a job that begins before that the first words are missing."""
+    await eventually(lambda: any(PASSES_ON in line for line in runner.error_lines), 20)
 
 
 def read_frame(frame: str | bytes) -> Message:

@@ -9,7 +9,7 @@ from everfold.streams.events.event import Policy
 from everfold.streams.redis.redis_errors import command
 from tests.support.stack import sleeper
 from tests.support.wait import eventually
-from tests.web.comfyui.socket.client import SocketClient, connected
+from tests.web.comfyui.socket.client import SocketClient, connected, heard
 from tests.web.site import Site, serving
 
 pytestmark = pytest.mark.anyio
@@ -21,8 +21,9 @@ async def submitted(site: Site, client_id: str, seconds: float = 0.5) -> str:
 
 
 async def test_a_whole_run_is_told_in_comfyui_s_order(site: Site) -> None:
-    await site.stack.runner(await site.stack.comfy())
+    runner = await site.stack.runner(await site.stack.comfy())
     async with connected(site.url, "ada") as client:
+        await heard(runner)
         job_id = await submitted(site, "ada")
         await client.until_over()
 
@@ -70,6 +71,7 @@ async def test_a_killed_runner_is_not_seen(site: Site) -> None:
     comfy = await site.stack.comfy()
     first = await site.stack.runner(comfy)
     async with connected(site.url, "ada") as client:
+        await heard(first)
         job_id = await submitted(site, "ada", 6)
         await progressed(client, 5)
         second = await site.stack.runner(comfy)
@@ -88,10 +90,11 @@ async def test_a_killed_runner_is_not_seen(site: Site) -> None:
 
 async def test_a_backend_that_starts_anew_is_one_run_to_the_client(site: Site) -> None:
     comfy = await site.stack.comfy()
-    await site.stack.runner(comfy)
+    runner = await site.stack.runner(comfy)
     async with connected(site.url, "ada") as client:
+        await heard(runner)
         policy = Policy(retries=3, retry_backoff_s=0.1)
-        graph = sleeper(1.5)
+        graph = sleeper(3.0)
         job = await site.everfold.submit(graph, metadata={"client_id": "ada"}, policy=policy)
         await progressed(client, 5)
         comfy.kill()
@@ -107,8 +110,9 @@ async def test_a_backend_that_starts_anew_is_one_run_to_the_client(site: Site) -
 async def test_one_who_connects_anew_elsewhere_goes_on_where_the_run_is(
     site: Site, everfold: Everfold
 ) -> None:
-    await site.stack.runner(await site.stack.comfy())
+    runner = await site.stack.runner(await site.stack.comfy())
     async with connected(site.url, "ada") as client:
+        await heard(runner)
         job_id = await submitted(site, "ada", 4)
         await progressed(client, 5)
     async with serving(everfold, site.stack) as second, connected(second.url, "ada") as client:
@@ -124,8 +128,9 @@ async def test_one_who_connects_anew_elsewhere_goes_on_where_the_run_is(
 
 
 async def test_one_who_connects_anew_here_goes_on_too(site: Site) -> None:
-    await site.stack.runner(await site.stack.comfy())
+    runner = await site.stack.runner(await site.stack.comfy())
     async with connected(site.url, "ada") as first:
+        await heard(runner)
         await submitted(site, "ada", 3)
         await progressed(first, 5)
         async with connected(site.url, "ada") as second:

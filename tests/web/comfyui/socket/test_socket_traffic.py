@@ -19,7 +19,7 @@ from everfold.web.comfyui.socket import client_socket, outbox
 from everfold.web.comfyui.socket.frames import Text
 from tests.support.stack import sleeper
 from tests.support.wait import eventually
-from tests.web.comfyui.socket.client import SocketClient, connected
+from tests.web.comfyui.socket.client import SocketClient, connected, heard
 from tests.web.site import Site, serving
 
 pytestmark = pytest.mark.anyio
@@ -85,10 +85,11 @@ async def test_two_sockets_of_one_client_both_hear_all_also_when_one_closes(site
 
 
 async def test_a_client_that_says_so_gets_previews_with_what_they_are_of(site: Site) -> None:
-    await site.stack.runner(await site.stack.comfy())
+    runner = await site.stack.runner(await site.stack.comfy())
     graph = sleeper(1.0)
     graph["2"]["inputs"]["preview"] = True  # type: ignore[index]
     async with connected(site.url, "ada") as plain, connected(site.url, "ada") as modern:
+        await heard(runner)
         flags = {"type": "feature_flags", "data": {"supports_preview_metadata": True}}
         await modern.connection.send(json.dumps(flags))
         await eventually(lambda: modern.of("feature_flags"), 10)
