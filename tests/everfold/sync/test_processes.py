@@ -8,7 +8,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import IO
 
 import pytest
@@ -17,7 +17,8 @@ from tests.architecture.source_tree import ROOT
 from tests.everfold.running import make_namespace
 
 BEGIN = """
-import contextlib, logging, os, sys, threading, time
+import contextlib, logging, os, signal, sys, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores it
 logging.getLogger("everfold.server").setLevel(logging.ERROR)  # the tests' server keeps nothing
 from everfold import ClientClosed, ClientShared, sync
 everfold = sync.connect(sys.argv[1], namespace=sys.argv[2])
@@ -103,19 +104,26 @@ Begin = Callable[[str], "subprocess.Popen[str]"]
 
 
 @pytest.fixture
-def begin(redis_url: str, namespace: str) -> Begin:
+def begin(redis_url: str, namespace: str) -> Iterator[Begin]:
+    """Begin programs, which end with the test at the latest: their pipes are nobody else's."""
     asyncio.run(make_namespace(redis_url, namespace))
+    begun = list[subprocess.Popen[str]]()
 
     def begin(program: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        running = subprocess.Popen(
             [sys.executable, "-W", "default", "-c", BEGIN + program, redis_url, namespace],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+        begun.append(running)
+        return running
 
-    return begin
+    yield begin
+    for running in begun:
+        running.kill()
+        running.communicate()
 
 
 def ended(program: subprocess.Popen[str]) -> list[str]:
