@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,9 +24,14 @@ from tests.support.sentinels import Sentinels, StartSentinels, sentinels
 from tests.support.server_choice import GROUPS, ServerChoice, choose_server, session_server
 from tests.support.servers import OwnServer, StartServer
 
-# A slow moment of a busy machine is not a failure; pytest-timeout catches what hangs.
-settings.register_profile("everfold", deadline=None)
-settings.load_profile("everfold")
+# A slow moment of a busy machine is not a failure; pytest-timeout catches what hangs. The short
+# form has other cases each time.
+settings.register_profile("short", deadline=None, max_examples=40)
+settings.register_profile("full length", deadline=None, max_examples=500)
+
+# jsonschema's check of IRIs, which no schema here has: each process would make its grammars anew,
+# which takes as long as collecting a thousand tests.
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
 
 collect_ignore = [] if find_spec("playwright") else ["browser"]
 """`make browser` installs what a browser takes."""
@@ -41,6 +48,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile("full length" if config.getoption("full_length") else "short")
     _choice(config)
 
 
@@ -52,6 +60,17 @@ def _choice(config: pytest.Config) -> ServerChoice:
         except ValueError as error:
             raise pytest.UsageError(str(error)) from error
     return config.stash[CHOICE]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Nothing of what is imported and collected becomes garbage, so nobody looks for it there."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -66,6 +85,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if asking.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("server")
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker("slow")
     kind, elsewhere = _choice(config).kind, set[str]()
     if kind in GROUPS:
         elsewhere.add("one_server")

@@ -26,7 +26,7 @@ def is_number(setting: Setting) -> bool:
 
 NUMBERS = {
     setting.name: setting
-    for setting in all_settings(app, described=True)
+    for setting in all_settings(app)
     if is_number(setting) and setting.command[:1] not in [(name,) for name in ALIASES.values()]
 }
 ROWS = {name: row for name, one in NUMBERS.items() if (row := range_of(one.argument.parameter))}

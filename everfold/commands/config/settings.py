@@ -177,11 +177,22 @@ class CheckedFile(NamedTuple):
 
 def settings_of(app: App, command: Command, *, described: bool = False) -> list[Setting]:
     """Return the settings of one command; `described` includes their help."""
-    app = app if command else SHARED
+    return [Setting(command, one) for one in _arguments(app if command else SHARED, described)]
+
+
+def _arguments(app: App, described: bool) -> tuple[Argument, ...]:
+    """Return what a command takes. Found once, because that takes long; nobody changes it."""
     if app.default_command is None:
-        return []
-    found = app.assemble_argument_collection(parse_docstring=described)
-    return [Setting(command, one) for one in found if one.parse and one.name and not one.children]
+        return ()
+    key = (id(app), described)
+    if key not in _known:
+        found = app.assemble_argument_collection(parse_docstring=described)
+        _known[key] = (app, tuple(o for o in found if o.parse and o.name and not o.children))
+    return _known[key][1]
+
+
+_known: dict[tuple[int, bool], tuple[App, tuple[Argument, ...]]] = {}
+"""By the identity of the command, which is kept so that no other one gets it."""
 
 
 def all_settings(app: App, command: Command = (), described: bool = False) -> Iterator[Setting]:
