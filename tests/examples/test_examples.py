@@ -59,12 +59,6 @@ async def test_the_example_runs(
     example = start_program("-m", f"examples.{name}", environ=environ)
     assert await example.end(within_s=100) == 0, example
     assert any(EXAMPLES[name] in line for line in example.lines), example
-
-
-async def test_the_pictures_that_were_fetched_are_those_that_were_made(
-    server: OwnServer, start_program: StartProgram
-) -> None:
-    example = start_program("-m", "examples.img2img", environ={"REDIS_URL": server.url})
-    assert await example.end(within_s=60) == 0, example
-    told = [line for line in example.lines if line.endswith("inverted: True")]
-    assert len({line.split()[1] for line in told}) == 6, example
+    if name == "img2img":  # what was fetched is what was made
+        told = [line for line in example.lines if line.endswith("inverted: True")]
+        assert len({line.split()[1] for line in told}) == 6, example

@@ -15,7 +15,7 @@ from _pytest.outcomes import Skipped
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.strategies import SearchStrategy
 
-FEW = 200
+FEW = 100
 EXAMPLES = int(os.environ.get("EVERFOLD_FUZZ_EXAMPLES") or FEW)
 MINUTES = float(os.environ.get("EVERFOLD_FUZZ_MINUTES") or 0)
 """0 for no limit."""

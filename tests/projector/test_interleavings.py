@@ -97,9 +97,10 @@ async def _members(log: Log, key: str) -> set[str]:
     return {name.decode() for name in await command(log.redis, "ZRANGE", key, 0, -1)}  # type: ignore[attr-defined]
 
 
-def test_any_interleaving_leaves_the_fold_of_the_log(redis_url: str) -> None:
+@pytest.mark.slow
+def test_any_interleaving_leaves_the_fold_of_the_log(redis_url: str, full_length: bool) -> None:
     @settings(
-        max_examples=150,
+        max_examples=500 if full_length else 60,
         deadline=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )

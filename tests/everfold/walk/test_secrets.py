@@ -137,7 +137,8 @@ async def test_no_command_shows_a_secret_of_its_config_file(
         "EVERFOLD_DATA": str(folder / "data"),
         "EVERFOLD_SIMULATOR_PORT": "0",
     }
-    shown = await walked(start_program, Walk([Call(line) for line in lines], str(folder), environ))
+    walk = Walk([Call(line) for line in lines], str(folder), environ, sees_processes=True)
+    shown = await walked(start_program, walk)
     check(shown)
     succeeded = {one.arguments[0] for one in shown if one.code == 0}
     assert {"jobs", "events", "audit", "archive", "config", "projector"} <= succeeded
@@ -170,7 +171,7 @@ async def walk_all(
     """Run all commands with one environment; `each` are variables for one of them in turn."""
     lines = without_secret_flags(command_lines(values(folder)))
     calls = [Call(line, each[i % len(each)]) for i, line in enumerate(lines)]
-    return await walked(start, Walk(calls, str(folder), environ))
+    return await walked(start, Walk(calls, str(folder), environ, sees_processes=True))
 
 
 async def test_no_command_shows_a_wrong_password(

@@ -63,6 +63,8 @@ class Walk(Struct, frozen=True):
     environ: dict[str, str] = {}
     limit_s: float = 2.0
     """A command that runs for longer is told to end."""
+    sees_processes: bool = False
+    """Whether it is noted what a command starts, which takes as long as many commands."""
 
 
 class Shown(Struct, frozen=True):
@@ -133,8 +135,9 @@ class Running:
 
 def processes_beside(known: Collection[str]) -> Iterator[Process]:
     """Yield the processes that are new, as everybody may see them (where there is a /proc)."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        if folder.name not in known:
+    for name in os.listdir("/proc"):
+        if name.isdecimal() and name not in known:
+            folder = Path("/proc", name)
             with contextlib.suppress(OSError, IndexError, ValueError):
                 parent = (folder / "stat").read_text().rpartition(") ")[2].split()[1]
                 line = (folder / "cmdline").read_text().replace("\0", " ")
@@ -214,12 +217,12 @@ def main(walk: Walk) -> None:
     list(all_settings(app))  # loads every command
     gc.freeze()
     waiting, running = list(enumerate(walk.calls)), list[Running]()
-    known = {folder.name for folder in Path("/proc").glob("[0-9]*")}
+    known = {*os.listdir("/proc")}
     while waiting or running:
         while waiting and len(running) < AT_ONCE:
             number, call = waiting.pop(0)
             running.append(Running(walk, call, number))
-        processes = list(processes_beside(known))
+        processes = list(processes_beside(known)) if walk.sees_processes else []
         for one in list(running):
             if shown := one.ended(processes):
                 running.remove(one)
