@@ -26,6 +26,13 @@ HIGHEST = 2_600
 SIZES = {"narrow": NARROW, "usual": USUAL, "large": LARGE}
 
 
+async def has_all(console: Console, name: str) -> None:
+    """Wait for what the board is told last: what is wrong, and the charts."""
+    if name == "board":
+        for part in (".alarm", ".chart"):
+            await console.page.locator(part).first.wait_for()
+
+
 async def photograph(console: Console, name: str) -> None:
     folder = os.environ.get("EVERFOLD_SCREENSHOTS")
     if not folder:
@@ -52,6 +59,7 @@ async def test_each_screen_fits_its_window(
     async with opened(browser, site.url, size=SIZES[size], scheme=scheme) as console:
         for name, path in paths.items():
             await console.see(path)
+            await has_all(console, name)
             await photograph(console, f"{name}-{size}-{scheme}")
             too_wide[name] = await console.too_wide()
         await console.is_clean()

@@ -21,7 +21,8 @@ export const Ago = ({ ms, word = " ago" }) => html`<time title=${exact(ms)}>${sp
 export const Bar = ({ part, label }) => html`<span class="bar" role="progressbar" aria-label=${label} aria-valuemin="0" aria-valuemax="100"
   aria-valuenow=${Math.round(part * 100)}><span style=${{ width: `${Math.min(1, part) * 100}%` }}></span></span>`;
 
-export const Server = ({ at }) => html`<span title=${at}>${nameOf(at)}</span>`;
+const Named = ({ at }) => html`<span title=${at}>${nameOf(at)}</span>`;
+export const server = (at) => at && html`<${Named} at=${at} />`;
 
 // The newest picture of a job that runs; nothing where it is gone when it is asked for.
 // Rule: one is read to its end before the next, else a slow connection would never show any.

@@ -38,8 +38,8 @@ export function runsOf(running) {
 
 function Backend({ backend, runs }) {
   const state = backend.retired ? "retired" : backend.drained ? "drained" : backend.up ? "up" : "down";
-  return html`<article class="card"><header><h3>${backend.name}</h3><span class="state ${state}">${state}</span></header>
-    <p class="none">${backend.why || `${runs.length} of ${backend.slots} slots`}${backend.models === null ? "" : ` · ${count(backend.models)} models`}${backend.boot ? html` · <span title=${`boot ${backend.boot}`}>boot ${backend.boot.slice(0, 6)}</span>` : ""}</p>${runs.map((run) => html`<${Run} key=${run.job_id} run=${run} />`)}</article>`;
+  return html`<article class="card"><header><h3>${backend.name}</h3><span class="state ${state}" title=${backend.boot ? `boot ${backend.boot}` : null}>${state}</span></header>
+    <p class="none">${backend.why || `${runs.length} of ${backend.slots} slots`}${backend.models === null ? "" : ` · ${count(backend.models)} models`}</p>${runs.map((run) => html`<${Run} key=${run.job_id} run=${run} />`)}</article>`;
 }
 
 export const heard = ({ unseen_s }) => (unseen_s ? `${span(unseen_s)} ago` : "now");

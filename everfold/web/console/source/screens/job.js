@@ -3,7 +3,7 @@
 import { act, ask, UNDER } from "../api.js";
 import { exact, span } from "../format.js";
 import { html, useEffect, useMemo, useState } from "../html.js";
-import { Bar, confirmed, JobLink, Loaded, Panel, Picture, Preview, say, Server, Status, Time, useLoaded } from "../parts.js";
+import { Bar, confirmed, JobLink, Loaded, Panel, Picture, Preview, say, server, Status, Time, useLoaded } from "../parts.js";
 import { address, BASE, go } from "../router.js";
 import { hear, may, me, nowMs, previews } from "../store.js";
 import { Gantt } from "./gantt.js";
@@ -116,7 +116,7 @@ export function Job({ id }) {
       ${!made.length && !isPictured && html`<p class="none">${OPEN.has(job.status) ? "No pictures yet." : "It made no files."}</p>`}</div>
     <div class="panels">
       <${Panel} title="Story"><${Loaded} of=${story}>${({ lines }) => html`<ol class="story" tabindex="0" aria-label="Story">${lines.map((one) => html`<li key=${one.seq} class=${one.mark || null}><${Time} ms=${one.time_ms} /> ${one.sentence}</li>`)}</ol>`}<//><//>
-      <${Panel} title="Facts"><dl class="pairs">${FACTS.filter(([name]) => job[name]).map(([name, word]) => html`<dt>${word}</dt><dd>${name === "backend" ? html`<${Server} at=${job[name]} />` : job[name]}</dd>`)}
+      <${Panel} title="Facts"><dl class="pairs">${FACTS.filter(([name]) => job[name]).map(([name, word]) => html`<dt>${word}</dt><dd>${name === "backend" ? server(job[name]) : job[name]}</dd>`)}
         ${job.trace && html`<dt>trace</dt><dd class="id"><${Trace} id=${job.trace.split("-")[1]} /></dd>`}
         ${job.rerun_of && html`<dt>run again of</dt><dd><${JobLink} id=${job.rerun_of} /></dd>`}
         ${["submitted", "claimed", "started", "ended"].map((word) => job[`${word}_at_ms`] ? html`<dt>${word}</dt><dd><${Time} ms=${job[`${word}_at_ms`]} /></dd>` : "")}

@@ -3,7 +3,7 @@
 import { act, ask, query } from "../api.js";
 import { count, span } from "../format.js";
 import { html, useEffect, useState } from "../html.js";
-import { Ago, Bar, confirmed, Empty, JobLink, Loaded, say, Server, Status, Table, Time, useLoaded } from "../parts.js";
+import { Ago, Bar, confirmed, Empty, JobLink, Loaded, say, server, Status, Table, Time, useLoaded } from "../parts.js";
 import { address, go, search } from "../router.js";
 import { hear, may } from "../store.js";
 
@@ -137,7 +137,7 @@ export function Jobs() {
         { name: "progress", of: (job) => (job.status === "running" ? html`<${Bar} part=${job.progress} label="progress" />` : job.error ? html`<span class="why">${job.error.message || job.error.code || job.error}</span>` : job.reason && html`<span class="none">${job.reason}</span>`) },
         { name: "queue", of: (job) => `${job.queue}${job.priority === "normal" ? "" : ` · ${job.priority}`}` },
         { name: "user", of: (job) => job.user }, { name: "kind", of: (job) => job.kind },
-        { name: "server", of: (job) => html`<${Server} at=${job.backend} />` },
+        { name: "server", of: (job) => server(job.backend) },
         { name: "submitted", of: (job) => html`<${Time} ms=${job.submitted_at_ms} />` },
         { name: "last event", numeric: true, of: (job) => html`<${Ago} ms=${job.updated_at_ms} />` },
       ]} />

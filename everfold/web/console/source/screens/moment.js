@@ -3,7 +3,7 @@
 import { ask, query } from "../api.js";
 import { count, moment as written, span } from "../format.js";
 import { html, useEffect, useState } from "../html.js";
-import { Empty, JobLink, Loaded, Panel, Server, Status, Table, Time, useLoaded } from "../parts.js";
+import { Empty, JobLink, Loaded, Panel, server, Status, Table, Time, useLoaded } from "../parts.js";
 import { address, go, search } from "../router.js";
 import { nowMs } from "../store.js";
 
@@ -53,12 +53,12 @@ function Found({ found: { then, changes, known_from_ms, events, is_complete, unt
       ${is_complete ? "" : html` <b>Still reading: look again.</b>`}</p>
     <div class="panels"><${Panel} title="Queues"><${Table} label="Queues" id=${(q) => q.name} rows=${then.queues} columns=${[
       { name: "queue", of: (q) => q.name }, { name: "waited", numeric: true, of: (q) => count(q.waiting) }, { name: "held", numeric: true, of: (q) => count(q.held) }, { name: "ran", numeric: true, of: (q) => count(q.running) }]} /><//>
-    <${Panel} title="Who was there"><dl class="pairs">${[...then.backends, ...then.runners].map((one) => html`<dt>${count(one.jobs)} ${one.jobs === 1 ? "job" : "jobs"}</dt><dd><${Server} at=${one.name} /></dd>`)}</dl><//>
-    <${Panel} title="Consumers, as they stand now"><${Readers} time=${then.time_ms} /><//>
-    <${Panel} title="What ran where" wide><${Many} label="Held" rows=${then.held} besides=${then.held_besides} columns=${[...JOB, { name: "status", of: (job) => html`<${Status} status=${job.status} />` }, { name: "server", of: (job) => html`<${Server} at=${job.backend} />` }, { name: "runner", of: (job) => job.owner }, since]} /><//>
+    <${Panel} title="Who was there"><dl class="pairs">${[...then.backends, ...then.runners].map((one) => html`<dt>${count(one.jobs)} ${one.jobs === 1 ? "job" : "jobs"}</dt><dd>${server(one.name)}</dd>`)}</dl><//>
+    <${Panel} title="Consumers, as they stand now" wide><${Readers} time=${then.time_ms} /><//>
+    <${Panel} title="What ran where" wide><${Many} label="Held" rows=${then.held} besides=${then.held_besides} columns=${[...JOB, { name: "status", of: (job) => html`<${Status} status=${job.status} />` }, { name: "server", of: (job) => server(job.backend) }, { name: "runner", of: (job) => job.owner }, since]} /><//>
     <${Panel} title="What waited" wide><${Many} label="Waited" rows=${then.waiting} besides=${then.waiting_besides} columns=${[...JOB, { name: "kind", of: (job) => job.kind }, { name: "priority", of: (job) => job.priority }, since]} /><//>
     ${changes && until && html`<${Panel} title=${`From then until ${written(until.time_ms, nowMs.value)}`} wide><dl class="pairs"><dt>${count(changes.submitted)}</dt><dd>submitted</dd>${Object.entries(changes.ended).map(([what, number]) => html`<dt>${count(number)}</dt><dd>${what}</dd>`)}</dl>
-      <${Many} label="Moved" rows=${changes.moved} besides=${changes.moved_besides} columns=${[JOB[0], { name: "then", of: (one) => html`<${Status} status=${one.before.status} /> <${Server} at=${one.before.backend} />` }, { name: "later", of: (one) => html`<${Status} status=${one.after.status} /> <${Server} at=${one.after.backend} />` }]} />
-      ${changes.came.length ? html`<${Many} label="Came" rows=${changes.came} besides=${changes.came_besides} columns=${[...JOB, { name: "came, and is", of: (one) => html`<${Status} status=${one.status} /> <${Server} at=${one.backend} />` }]} />` : ""}
+      <${Many} label="Moved" rows=${changes.moved} besides=${changes.moved_besides} columns=${[JOB[0], { name: "then", of: (one) => html`<${Status} status=${one.before.status} /> ${server(one.before.backend)}` }, { name: "later", of: (one) => html`<${Status} status=${one.after.status} /> ${server(one.after.backend)}` }]} />
+      ${changes.came.length ? html`<${Many} label="Came" rows=${changes.came} besides=${changes.came_besides} columns=${[...JOB, { name: "came, and is", of: (one) => html`<${Status} status=${one.status} /> ${server(one.backend)}` }]} />` : ""}
       <${Many} label="Ended" rows=${changes.gone} besides=${changes.gone_besides} columns=${[JOB[0], { name: "ended as", of: (one) => html`<${Status} status=${one.status} />` }]} /><//>`}</div>`;
 }
