@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import anyio
+import msgspec
 import pytest
 
 from everfold.projector.reading.queries import get
@@ -10,6 +11,7 @@ from everfold.projector.subscribing.subscription import Subscription
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.memory.lost_writes import lost_writes
 from everfold.streams.events.ids import new_id
+from everfold.streams.nodes.tags import spread_tags
 from everfold.streams.redis.redis_errors import command
 from tests.projector.subscribing.listening import Listener, consuming
 from tests.support.fault_proxy import FaultProxy
@@ -76,8 +78,12 @@ async def test_a_namespace_that_another_program_makes_anew_ends_the_old_processe
     before = await stack.until(job_id, "running")
     with client(stack.log.url.reveal()) as redis, redis.pipeline() as at_once:
         keys = [key for key in redis.scan_iter(count=1000) if stack.log.keys.namespace in str(key)]
-        at_once.delete(*keys)
-        made = {"partitions": partitions, "schema": 2, "generation": "another"}
+        for key in keys:
+            at_once.unlink(key)
+        name, made = stack.log.keys.namespace, {"partitions": str(partitions), "schema": "2"}
+        if stack.log.keys.is_spread:
+            made["tags"] = msgspec.json.encode(spread_tags(name, partitions)).decode()
+        made["generation"] = "another"
         at_once.hset(stack.log.keys.meta(), mapping=made)
         at_once.execute()
     for program in (runner, projector):
