@@ -1,6 +1,6 @@
-"""Group commit: appends that wait at the same time are written by one script call per partition.
+"""Group commit: appends that wait at the same time are written by one script call.
 
-Rule: one call per partition is in flight at a time, so that a batch whose reply was lost can be
+Rule: of each partition one call is in flight at a time, so that a batch whose reply was lost can be
 repeated before anything newer: the event ids make that safe. Cancelling a caller does not recall
 an event that was already sent.
 """
@@ -63,7 +63,7 @@ class _PendingAppend(Struct, eq=False):
 
 
 class GroupCommit:
-    """Gathers the appends of one partition and writes them in batches, in the order they came.
+    """Gathers the appends of some partitions and writes them in batches, in the order they came.
 
     `write` writes a batch and returns one outcome per event. `retry_for_s` is how many seconds
     each caller waits for an unreachable server before it gets Unavailable. What too few replicas

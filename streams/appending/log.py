@@ -21,7 +21,7 @@ from everfold.streams.appending.outcomes import Appended, Looked, OldId, Submiss
 from everfold.streams.appending.sealed_content import SealedContent
 from everfold.streams.appending.submitted_event import JobRequest
 from everfold.streams.appending.submitting import check_job_request, submit_job
-from everfold.streams.appending.writing import write_events
+from everfold.streams.appending.writing import group_of, write_events
 from everfold.streams.border.secrets import SecretUrl
 from everfold.streams.closing import close
 from everfold.streams.connections.client import LedgerRedis
@@ -302,13 +302,14 @@ class Log(SealedContent):
         )
 
     def _group_commit(self, partition: int) -> GroupCommit:
-        if partition not in self._group_commits:
+        group = group_of(self, partition)
+        if group not in self._group_commits:
 
             async def write(events: Sequence[NewEvent]) -> Sequence[Outcome]:
-                return await write_events(self, partition, events)
+                return await write_events(self, events)
 
-            self._group_commits[partition] = GroupCommit(write, self.retry_for_s)
-        return self._group_commits[partition]
+            self._group_commits[group] = GroupCommit(write, self.retry_for_s)
+        return self._group_commits[group]
 
     async def submit(
         self,

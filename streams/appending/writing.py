@@ -1,6 +1,7 @@
-"""Writes encoded events of one partition, as group commit has gathered them.
+"""Writes encoded events as group commit has gathered them, on one server of several partitions.
 
-Rule: an event that is to be on replicas has no other outcome than TooFewReplicas before it is.
+Rule: an event that is to be on replicas has no other outcome than TooFewReplicas before it is. What
+is wrong with one partition is no other one's outcome.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 
 from everfold.streams.appending.group_commit import Outcome
 from everfold.streams.appending.outcomes import Appended, append_outcome
+from everfold.streams.errors import EverfoldError, Unavailable
 from everfold.streams.redis import scripts
 from everfold.streams.redis.replicas import NONE
 from everfold.streams.redis.scripts import NewEvent
@@ -23,17 +25,54 @@ WORKFLOW_TTL_S = 7 * 24 * 3600
 """Seconds that a graph is kept after its last open job: long enough to look into a failure."""
 
 
-async def write_events(log: Log, partition: int, events: Sequence[NewEvent]) -> Sequence[Outcome]:
+GROUPS = 2
+"""Calls that append at once where one server has all partitions."""
+
+
+def group_of(log: Log, partition: int) -> int:
+    """Return with which others the appends of a partition are gathered: a call costs the server,
+    and this process, more than an event does."""
+    return partition % GROUPS if log.redis.is_one_server else GROUPS + partition
+
+
+async def write_events(log: Log, events: Sequence[NewEvent]) -> Sequence[Outcome]:
     """Return the outcome of each event. Raises a leaf of Unavailable: any may be written then."""
-    keys = log.keys
-    asked, living = log.replicas, log.redis.replicas_of(keys.log(partition))
+    partition_of = log.keys.partition_of
+    partitions = {partition_of(event.job_id) for event in events}
+    try:
+        return await _write(log, events)
+    except Unavailable:
+        raise
+    except EverfoldError:
+        if len(partitions) == 1:
+            raise
+    found = dict[NewEvent, Outcome]()
+    for partition in partitions:
+        own = [event for event in events if partition_of(event.job_id) == partition]
+        found |= zip(own, await _outcomes(log, own), strict=True)
+    return [found[event] for event in events]
+
+
+async def _outcomes(log: Log, events: Sequence[NewEvent]) -> Sequence[Outcome]:
+    """Return the outcome of each event of one partition. Raises a leaf of Unavailable."""
+    try:
+        return await _write(log, events)
+    except Unavailable:
+        raise
+    except EverfoldError as error:
+        return [error] * len(events)
+
+
+async def _write(log: Log, events: Sequence[NewEvent]) -> Sequence[Outcome]:
+    keys, first = log.keys, log.keys.partition_of(events[0].job_id)
+    asked, living = log.replicas, log.redis.replicas_of(keys.log(first))
     needed = [asked.needed(event.effect, event.is_intent, living) for event in events]
     replies, too_few = await scripts.append(
         log.redis,
-        log=keys.log(partition),
-        later=keys.later(partition),
-        workflows=keys.workflows(partition),
-        tag=keys.tag(partition),
+        log=keys.log(first),
+        later=keys.later(first),
+        workflows=keys.workflows(first),
+        tag=keys.tag(first),
         workflow_ttl_ms=WORKFLOW_TTL_S * 1000,
         heads=[keys.head(event.job_id) for event in events],
         events=events,

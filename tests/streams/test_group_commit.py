@@ -12,10 +12,16 @@ import pytest
 from everfold.streams.appending.group_commit import BATCH_LIMIT, PER_JOB_LIMIT, GroupCommit, Outcome
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Appended
-from everfold.streams.errors import Fenced, JobUnknown, Unavailable
-from everfold.streams.events.event import Progressed, Rewound, Started
+from everfold.streams.appending.writing import GROUPS
+from everfold.streams.connections.client import LedgerRedis
+from everfold.streams.connections.connection import Argument
+from everfold.streams.errors import Fenced, JobUnknown, Unavailable, WrongKeyType
+from everfold.streams.events.event import CancelRequested, Progressed, Rewound, Started
 from everfold.streams.leases.producer import Producer
 from everfold.streams.reading.reader import job_events
+from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.replicas import Replicas
+from everfold.streams.redis.script import Script
 from everfold.streams.redis.scripts import NewEvent
 from tests.support.wait import eventually
 
@@ -46,6 +52,50 @@ async def test_a_thousand_appends_at_once_are_gapless_and_each_has_its_own_place
     for job_id in jobs:
         assert sorted(places[job_id]) == list(range(2, 202))
         assert [r.seq for r in await job_events(log, job_id)] == list(range(1, 202))
+
+
+@pytest.mark.one_server
+async def test_appends_of_all_partitions_share_calls(
+    redis_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Log.open(redis_url, namespace=namespace, partitions=8) as log:
+        jobs = [(await log.submit(GRAPH)).job_id for _ in range(40)]
+        calls: list[int] = []
+        run = Script.run_replicated
+
+        async def counted(
+            self: Script,
+            redis: LedgerRedis,
+            keys: Sequence[str],
+            arguments: Sequence[Argument],
+            replicas: Replicas,
+        ) -> object:
+            calls.append(len(keys) - 3)
+            return await run(self, redis, keys, arguments, replicas)
+
+        monkeypatch.setattr(Script, "run_replicated", counted)
+        async with anyio.create_task_group() as tasks:
+            for job_id in jobs:
+                tasks.start_soon(ask, log, job_id)
+        assert sum(calls) == len(jobs)
+        assert len(calls) <= 2 * GROUPS
+
+
+@pytest.mark.one_server
+async def test_a_broken_partition_is_the_outcome_of_its_own_appends_alone(
+    redis_url: str, namespace: str
+) -> None:
+    async with Log.open(redis_url, namespace=namespace, partitions=8) as log:
+        jobs = [(await log.submit(GRAPH)).job_id for _ in range(40)]
+        broken = log.keys.partition_of(jobs[0])
+        await command(log.redis, "SET", log.keys.deadlines(broken), "x")
+        found = await asyncio.gather(
+            *(log.append(job_id, CancelRequested(), epoch=0) for job_id in jobs),
+            return_exceptions=True,
+        )
+        for job_id, outcome in zip(jobs, found, strict=True):
+            is_broken = log.keys.partition_of(job_id) == broken
+            assert isinstance(outcome, WrongKeyType if is_broken else Appended)
 
 
 async def test_one_refusal_in_a_batch_is_nobody_else_s(log: Log) -> None:

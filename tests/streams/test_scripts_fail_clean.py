@@ -22,6 +22,7 @@ from everfold.streams.redis.script import assemble
 from everfold.streams.retention.trimming import trim
 from tests.architecture.source_tree import ROOT
 from tests.projector import script_states as of_projector
+from tests.streams import append_states as of_append
 from tests.streams import asset_states as of_assets
 from tests.streams import layout_states as of_layout
 from tests.streams import script_states as of_streams
@@ -35,7 +36,7 @@ from tests.support.servers import StartServer
 
 pytestmark = [pytest.mark.anyio, pytest.mark.server, pytest.mark.one_server]
 
-OF_ALL = (of_streams, of_assets, of_user_files, of_work, of_projector, of_layout)
+OF_ALL = (of_streams, of_append, of_assets, of_user_files, of_work, of_projector, of_layout)
 STATES = {
     name: [state for one in OF_ALL for state in one.STATES.get(name, ())]
     for name in {name for one in OF_ALL for name in one.STATES}
@@ -69,7 +70,8 @@ async def test_a_script_does_all_or_writes_nothing(bench: FaultBench, script: Pa
     for state in STATES[script.stem]:
         send(bench.admin, "FLUSHALL")
         with recorded_calls(bench.admin, source) as calls:
-            async with Log.open(bench.url, namespace="x", partitions=1) as log:
+            partitions = of_append.PARTITIONS.get(state, 1)
+            async with Log.open(bench.url, namespace="x", partitions=partitions) as log:
                 log.retry_for_s = 0.0
                 await state(log)
         call = calls[-1]

@@ -29,3 +29,13 @@ local function close_job(tag, workflows, head, name, job, touched, status, kept_
   redis.call('PEXPIRE', touched.keys, 0)
   redis.call('HSET', head, 'status', status, 'phase', 'closed')
 end
+
+-- Return why an event with this effect cannot enter a partition, or nil; `at` has its keys, and notes
+-- what was asked. Most events have no effect: of what these do not touch nothing is asked.
+local function unusable(tag, at, effect)
+  if at[effect] then return nil end
+  at[effect] = true
+  if effect == '' then return check_key(at.log, 'stream', 'XADD') or refused('HMGET HGET HSET HDEL', tag .. ':head:') or stand_still(tag) end
+  return unusable(tag, at, '') or effect == 'cancel' and check_key(tag .. ':deadlines', 'zset', 'ZADD')
+    or effect ~= 'cancel' and may_close(tag, at.later, at.workflows) or nil
+end
