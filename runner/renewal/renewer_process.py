@@ -12,6 +12,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping
 
 from everfold.runner.renewal.messages import (
+    Forget,
     FromRenewer,
     Place,
     Server,
@@ -27,6 +28,9 @@ MODULE = "everfold.runner.renewal.renewer"
 
 LINE_LIMIT = 1 << 24
 """Longest line that is read, in bytes: a round names each lease that is over."""
+
+FORGET_WITHIN_S = 0.05
+"""A lease that is over is refused, and no other one of its job: it may be renewed for a moment."""
 
 KEPT = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "__PYVENV_LAUNCHER__")
 KEPT_PREFIXES = ("PYTHON", "LD_", "DYLD_", "LC_", "SSL_", "OPENSSL_")
@@ -92,6 +96,10 @@ class RenewerProcess:
         assert process.stdout is not None
         self._process = process
         self._stdin, self._stdout = process.stdin, process.stdout
+        self._told: list[bytes] = []
+        """What is to be written next."""
+        self._writing: asyncio.Handle | None = None
+        self._is_urgent = False
 
     @classmethod
     async def start(cls) -> RenewerProcess:
@@ -110,9 +118,24 @@ class RenewerProcess:
         return self._process.pid
 
     def tell(self, message: ToRenewer) -> None:
-        """Send it a message; one that has ended gets nothing."""
+        """Send it a message, with all others of this turn of the event loop; one that has ended
+        gets nothing. What it is to forget waits for more, FORGET_WITHIN_S at most."""
+        self._told.append(line(message))
+        is_urgent = not isinstance(message, Forget)
+        if self._writing is not None and (self._is_urgent or not is_urgent):
+            return
+        if self._writing is not None:
+            self._writing.cancel()
+        loop, self._is_urgent = asyncio.get_running_loop(), is_urgent
+        if is_urgent:
+            self._writing = loop.call_soon(self._write)
+        else:
+            self._writing = loop.call_later(FORGET_WITHIN_S, self._write)
+
+    def _write(self) -> None:
+        told, self._told, self._writing = self._told, [], None
         if not self._stdin.is_closing():
-            self._stdin.write(line(message))
+            self._stdin.write(b"".join(told))
 
     async def heard(self) -> FromRenewer | None:
         """Return what it says next, None when it has ended."""
@@ -132,5 +155,7 @@ class RenewerProcess:
     async def end(self) -> int:
         """End it at once and return its exit code."""
         self.kill()
+        if self._writing is not None:
+            self._writing.cancel()
         self._stdin.close()
         return await self._process.wait()
