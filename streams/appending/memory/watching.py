@@ -15,7 +15,6 @@ from msgspec import Struct
 
 from everfold.streams.appending.memory.memory import Memory
 from everfold.streams.appending.memory.put_back import PutBack
-from everfold.streams.appending.memory.remembered import Remembered
 from everfold.streams.border.logger import get_logger
 from everfold.streams.closing import end_all
 from everfold.streams.errors import EverfoldError, NamespaceMadeAnew
@@ -75,19 +74,27 @@ class MemoryWatch:
             self._task = None
 
     async def _look_at_all(self) -> None:
-        nodes: dict[str, dict[int, list[Remembered]]] = {}
-        keys, redis = self._log.keys, self._log.redis
-        for partition, seen in self.memory.partitions(keys.partition_of).items():
+        nodes = self._nodes().items()
+        await asyncio.gather(*(self._look_at(node, partitions) for node, partitions in nodes))
+
+    def _nodes(self) -> dict[str, set[int]]:
+        """Return node -> the partitions there of which something is remembered. Where one server
+        has all, they are not looked for: that takes long, and is seldom due."""
+        keys, redis, nodes = self._log.keys, self._log.redis, dict[str, set[int]]()
+        every = range(keys.partitions)
+        for partition in (
+            every if redis.is_one_server else self.memory.partitions(keys.partition_of)
+        ):
             try:
                 node = redis.node_of(keys.log(partition))
             except EverfoldError:
                 continue  # nobody has it now; it is looked at when somebody has
-            nodes.setdefault(node, {})[partition] = seen
-        await asyncio.gather(*(self._look_at(node, seen) for node, seen in nodes.items()))
+            nodes.setdefault(node, set()).add(partition)
+        return nodes
 
-    async def _look_at(self, node: str, seen: dict[int, list[Remembered]]) -> None:
+    async def _look_at(self, node: str, partitions: set[int]) -> None:
         try:
-            await self._look_if_due(node, seen)
+            await self._look_if_due(node, partitions)
         except NamespaceMadeAnew as error:
             logger.error("nothing_put_back why=%r", str(error))
             self.memory.clear()
@@ -96,13 +103,14 @@ class MemoryWatch:
         except Exception:
             logger.exception("memory_broken node=%s", node)
 
-    async def _look_if_due(self, node: str, seen: dict[int, list[Remembered]]) -> None:
+    async def _look_if_due(self, node: str, partitions: set[int]) -> None:
         log, looked = self._log, self._looked.setdefault(node, _Looked())
-        first = min(seen)
+        first = min(partitions)
         redis = log.redis.at(log.keys.log(first))
         mark = await log.servers.mark(first)
         state = (mark, redis.connections_opened(), log.redis.version)
         if state == looked.state and time.monotonic() - looked.at_s < LOOK_EVERY_S:
             return
-        await self.put_back.look(seen)
+        seen = self.memory.partitions(log.keys.partition_of)
+        await self.put_back.look({p: seen[p] for p in sorted(partitions & seen.keys())})
         looked.state, looked.at_s = state, time.monotonic()
