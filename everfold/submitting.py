@@ -5,13 +5,14 @@ Rule: a graph that no known server would run is refused at once, before anything
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from msgspec import Struct
+from anyio.lowlevel import checkpoint
+from msgspec import Struct, structs
 from msgspec.structs import replace
 
 from everfold.assets.input_rules import InputRules, check_rules
@@ -20,12 +21,13 @@ from everfold.policy_settings import PolicySettings
 from everfold.shown_jobs import ShownJobs
 from everfold.streams.appending.earlier_submit import chosen_job_id
 from everfold.streams.appending.log import Log
+from everfold.streams.appending.many.submits import ManySubmits, SubmitOutcome
 from everfold.streams.appending.outcomes import Submission
 from everfold.streams.appending.submitted_event import JobRequest
 from everfold.streams.assets.graph_inputs import names_files
 from everfold.streams.border.plain import Plain
 from everfold.streams.border.secrets import Secret
-from everfold.streams.errors import InvalidName
+from everfold.streams.errors import EverfoldError, InvalidName, Refused
 from everfold.streams.events.checks import check_choice, check_needs, check_text
 from everfold.streams.events.event import Policy
 from everfold.streams.events.record import entry_time_ms
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
     from everfold.submit_check import SubmitCheck
 
 ON_MISSING = ("refuse", "wait")
+
+CHECKED_IN_A_TURN = 64
+"""Graphs of many that are checked before others have a turn of the event loop."""
 
 
 class SubmittedJob(Plain, Struct, frozen=True):
@@ -152,6 +157,60 @@ class Submitting:
             request = await self._with_files(request, given)
         return self._note(await self.log.submit_request(request), node_errors)
 
+    async def submit_many(
+        self,
+        workflows: Iterable[Mapping[str, object] | str | bytes | Path],
+        *,
+        idempotency_keys: Iterable[str] | None = None,
+        kind: str = "",
+        user: str = "",
+        metadata: Mapping[str, object] | None = None,
+        queue: str = "default",
+        priority: Priority = "normal",
+        policy: Policy | Mapping[str, object] | None = None,
+        batch: str = "",
+        tags: Collection[str] = (),
+        needs: Collection[str] = (),
+        on_missing: str = "refuse",
+        validate: bool = True,
+        callback: str = "",
+        traceparent: str | None = None,
+    ) -> list[SubmittedJob | EverfoldError]:
+        """Submit many jobs at once that have all but their graphs in common; return the outcome of
+        each, in the same order.
+
+        The arguments are those of `submit`. Each of the `idempotency_keys` is of the graph at its
+        place. What `submit` would raise for one job stands in its place and stops no other; after
+        an Unavailable the job may exist. They travel in one call for many of a partition, so those
+        that stand near each other may start in another order. A graph that is given again and
+        again, as the same object, is checked once. One that names stored files needs `submit`.
+        Raises what is wrong with what they have in common.
+        """
+        graphs = list(workflows)
+        keys = [None] * len(graphs) if idempotency_keys is None else list(idempotency_keys)
+        if len(keys) != len(graphs):
+            raise InvalidName("idempotency_keys", len(keys), f"there are {len(graphs)} workflows")
+        common = JobRequest(
+            workflow=None, kind=kind, user=user, metadata=metadata, queue=queue, batch=batch,
+            priority=priority, tags=tags, needs=needs, policy=self._policy(queue, kind, policy),
+            callback=callback, traceparent=traceparent,
+        )  # fmt: skip
+        how = partial(self._checked, needs=needs, on_missing=on_missing, validate=validate)
+        asked = await checked_all(how, user, zip(graphs, keys, strict=True))
+        made = await ManySubmits(self.log, common).submit(
+            (one.graph, one.key) for one in asked if isinstance(one, CheckedJob)
+        )
+        rest = iter(made)
+        return [
+            self._noted(next(rest), one.node_errors) if isinstance(one, CheckedJob) else one
+            for one in asked
+        ]
+
+    def _noted(
+        self, found: SubmitOutcome, node_errors: dict[str, dict[str, object]]
+    ) -> SubmittedJob | EverfoldError:
+        return self._note(found, node_errors) if isinstance(found, Submission) else found
+
     async def _with_files(self, request: JobRequest, given: GivenInputs) -> JobRequest:
         """Store the files of a job, once nothing else is wrong with it."""
         await self.log.check_request(request)
@@ -175,7 +234,7 @@ class Submitting:
         on_missing: str,
         validate: bool,
         key: tuple[str, str | None],
-        files: tuple[Mapping[str, Given] | None, InputRules | None],
+        files: tuple[Mapping[str, Given] | None, InputRules | None] = (None, None),
     ) -> tuple[CheckedWorkflow, GivenInputs | None, dict[str, dict[str, object]]]:
         """Return the graph, its files, and what would be left out of it, once it is known that a
         server may run it.
@@ -231,6 +290,45 @@ class Submitting:
             return False
         job_id = chosen_job_id(self.log.generation, check_text("user", user), None, idempotency_key)
         return await command(self.log.redis, "HGET", self.log.keys.head(job_id), "seq") is not None
+
+
+class CheckedJob(Struct, frozen=True):
+    """One of many jobs that a server may run."""
+
+    graph: CheckedWorkflow
+    key: str | None
+    node_errors: dict[str, dict[str, object]]
+
+
+Check = Callable[..., Awaitable[tuple[CheckedWorkflow, object, dict[str, dict[str, object]]]]]
+
+
+async def checked_all(
+    check: Check, user: str, jobs: Iterable[tuple[object, str | None]]
+) -> list[CheckedJob | EverfoldError]:
+    """Check graphs, each object once where it comes again and again; one that is refused stands as
+    its error. Others have turns of the event loop meanwhile."""
+    found, last = list[CheckedJob | EverfoldError](), None
+    for number, (workflow, key) in enumerate(jobs):
+        if number % CHECKED_IN_A_TURN == 0:
+            await checkpoint()
+        if last is None or last[0] is not workflow:
+            last = (workflow, await _checked_one(check, workflow, (user, key)))
+        one = last[1]
+        found.append(structs.replace(one, key=key) if isinstance(one, CheckedJob) else one)
+    return found
+
+
+async def _checked_one(
+    check: Check, workflow: object, key: tuple[str, str | None]
+) -> CheckedJob | EverfoldError:
+    try:
+        graph, given, node_errors = await check(workflow, key=key)
+    except Refused as error:
+        return error
+    if given is not None:
+        return InvalidName("workflow", "this one", "it names stored files: use submit for it")
+    return CheckedJob(graph, key[1], node_errors)
 
 
 class _Start(TypedDict):

@@ -76,6 +76,7 @@ class Everfold(Blocking[AsyncEverfold]):
 
     # Submit, read, wait.
     submit = blocking(AsyncEverfold.submit)
+    submit_many = blocking(AsyncEverfold.submit_many)
     get = blocking(AsyncEverfold.get)
     find = blocking(AsyncEverfold.find)
     list = blocking(AsyncEverfold.list)

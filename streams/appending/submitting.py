@@ -61,7 +61,7 @@ class NewJob(Struct, frozen=True):
 
 async def check_job_request(log: Log, request: JobRequest) -> None:
     """Raise what `submit_job` would for the arguments alone."""
-    await _checked(log, request)
+    await checked_job(log, request)
 
 
 async def submit_job(log: Log, request: JobRequest) -> Submission:
@@ -69,7 +69,7 @@ async def submit_job(log: Log, request: JobRequest) -> Submission:
 
     Raises as `Log.submit` does.
     """
-    plain = await _checked(log, request)
+    plain = await checked_job(log, request)
     new = await sealed_job(log, plain)
     payload, key = log.encoded(new.event), request.idempotency_key
     name = log.keys.partner_keys(new.job_id, new.event.id)
@@ -136,7 +136,8 @@ async def _keep_inputs(log: Log, new: NewJob, inputs: Mapping[str, AssetInput]) 
     await with_retry(noting, log.retry_for_s)
 
 
-async def _checked(log: Log, request: JobRequest) -> NewJob:
+async def checked_job(log: Log, request: JobRequest) -> NewJob:
+    """Return the job of a request. Raises as `submit_job` does, for the arguments alone."""
     graph, key = check_workflow(request.workflow), request.idempotency_key
     given = check_given(request.extra_data, request.partner_keys, _read_nodes(graph.json))
     stored = body_of(graph, given.extra_data)
@@ -233,7 +234,7 @@ async def _write_job(
         sha256=event.stored,
         graph=new.stored.json,
         due_ms=(event.run_at_ms or 0) if due_ms is None else due_ms,
-        start_within_ms=_start_within_ms(event),
+        start_within_ms=start_within_ms(event),
         wake_channel=keys.wake_at(partition),
         wake_message=f"dispatch {partition}",
         partitions=keys.partitions,
@@ -244,7 +245,7 @@ async def _write_job(
     )
 
 
-def _start_within_ms(event: Submitted) -> int:
+def start_within_ms(event: Submitted) -> int:
     """Return the time after its submit, or after it is due, to start the job in; 0 for any."""
     limit_s = event.policy.queue_deadline_s
     return 0 if limit_s is None else max(1, int(limit_s * 1000))

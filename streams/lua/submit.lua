@@ -25,35 +25,29 @@
            {"limited", limit, Unix ms now}  spread layout: room in its queue is to be reserved first
 ]]
 --- @include "adopt_place"
---- @include "append_entry"
 --- @include "hint"
+--- @include "make_job"
 --- @include "now_ms"
 --- @include "refuse_waiting"
---- @include "waiting"
-local log, head, workflow, workflows, later, deadlines = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local job, event_id, sha, due, within_ms, time_ms = ARGV[1], ARGV[2], ARGV[4], whole(ARGV[6]), whole(ARGV[7]), now_ms()
-local tag, queue, priority, needs, user, kind = string.match(later, '^(.*):later$'), unpack(ARGV, 11, 15)
-local why, at = check_rights(tag, 'ZADD ZRANGE', 'ZSCORE ZADD', ''), nil
-if not why then at, why = waiting_place(tag, { queue = queue, priority = priority, needs = needs, user = user, kind = kind }) end
-why = why or check_key(log, 'stream', 'XADD') or check_key(head, 'hash', 'HMGET HSET') or check_key(workflow, 'string', 'SET')
-  or check_key(workflows, 'hash', 'HGET HINCRBY') or check_key(later, 'zset', 'ZADD')
-  or check_key(deadlines, 'zset', 'ZADD') or check_key(KEYS[7], 'set', 'SADD')
-  or not (due and within_ms and kind) and 'ERR a time is not a whole number, or an argument is missing'
-  or not whole(redis.call('HGET', workflows, sha) or '0') and 'ERR a graph is not counted by a number'
+local tag, head, workflow, time_ms = string.match(KEYS[5], '^(.*):later$'), KEYS[2], KEYS[3], now_ms()
+local keys = { log = KEYS[1], workflows = KEYS[4], later = KEYS[5], deadlines = KEYS[6], queues = KEYS[7] }
+local job = { name = ARGV[1], event_id = ARGV[2], payload = ARGV[3], sha = ARGV[4], graph = ARGV[5] }
+job.queue, job.priority, job.needs, job.user, job.kind = unpack(ARGV, 11, 15)
+local due, within_ms, why, at = whole(ARGV[6]), whole(ARGV[7]), may_submit(tag, keys), nil
+if not why then at, why = waiting_place(tag, job) end
+why = why or check_key(head, 'hash', 'HMGET HSET') or check_key(workflow, 'string', 'SET')
+  or not (due and within_ms and job.kind) and 'ERR a time is not a whole number, or an argument is missing'
+  or not whole(redis.call('HGET', keys.workflows, job.sha) or '0') and 'ERR a graph is not counted by a number'
 if why then return redis.error_reply(why) end
 local known_sha, first, status, made_by = unpack(redis.call('HMGET', head, 'workflow', 'first', 'status', 'made_by'))
-if known_sha and redis.call('HSET', head, 'workflow', known_sha) and made_by == event_id then return { 'submitted', first } end
-if known_sha then return known_sha == sha and { 'exists', first, status } or { 'differs' } end
-local refusal = refuse_waiting(tag, queue, ARGV[10], ARGV[17], time_ms) if refusal then return refusal end
-local entry = append_entry(log, '*', job, 1, 0, '0-0', ARGV[3])
-redis.call('HSET', head, 'seq', 1, 'epoch', 0, 'status', 'open', 'phase', 'later', 'owner', '', 'workflow', sha,
-  'queue', queue, 'priority', priority, 'needs', needs, 'user', user, 'kind', kind,
-  'dispatch', '', 'first', entry, 'last', entry, 'made_by', event_id, 'recent', '')
-redis.call('SET', workflow, ARGV[5])
-redis.call('HINCRBY', workflows, sha, 1)
-redis.call('SADD', KEYS[7], queue)
-if within_ms > 0 then redis.call('ZADD', deadlines, string.format('%d', (due > 0 and due or time_ms) + within_ms), job) end
-if due > 0 then redis.call('ZADD', later, due, job) return { 'submitted', entry } end
-enter_waiting(at, head, job, adopt_place(at, ARGV[16]))
+if known_sha and redis.call('HSET', head, 'workflow', known_sha) and made_by == job.event_id then return { 'submitted', first } end
+if known_sha then return known_sha == job.sha and { 'exists', first, status } or { 'differs' } end
+local refusal = refuse_waiting(tag, job.queue, ARGV[10], ARGV[17], time_ms) if refusal then return refusal end
+local entry = make_job(tag, keys.log, head, job, 'later')
+redis.call('HINCRBY', keys.workflows, job.sha, 1)
+redis.call('SADD', keys.queues, job.queue)
+if within_ms > 0 then redis.call('ZADD', keys.deadlines, string.format('%d', (due > 0 and due or time_ms) + within_ms), job.name) end
+if due > 0 then redis.call('ZADD', keys.later, due, job.name) return { 'submitted', entry } end
+enter_waiting(at, head, job.name, adopt_place(at, ARGV[16]))
 hint(ARGV[8], ARGV[9])
 return { 'submitted', entry }

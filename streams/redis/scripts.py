@@ -18,6 +18,7 @@ Reply = list[bytes | int]
 _make_namespace = Script("everfold.streams", "make_namespace")
 _raise_levels = Script("everfold.streams", "raise_levels")
 _submit = Script("everfold.streams", "submit")
+_submit_many = Script("everfold.streams", "submit_many")
 _append = Script("everfold.streams", "append")
 _claim = Script("everfold.streams", "claim")
 _take_over = Script("everfold.streams", "take_over")
@@ -112,6 +113,24 @@ async def submit(
     times = (due_ms, start_within_ms, wake_channel, wake_message)
     sent: Sequence[Argument] = (*arguments, *times, partitions, *place, taken, room_until_ms)
     return cast("Reply", await _submit.run(redis, keys, sent, replicas))
+
+
+async def submit_many(
+    redis: Redis,
+    *,
+    keys: Sequence[str],
+    start_within_ms: int,
+    wake: tuple[str, str],
+    place: Sequence[str],
+    jobs: Sequence[tuple[str, str, bytes, str, bytes, str]],
+    replicas: Replicas = NONE,
+) -> list[Reply]:
+    """Run submit_many.lua; `keys` in the order of its KEYS, `jobs` as it takes them. `place` is
+    queue, priority, user and kind. Return one of its outcomes for each job."""
+    sent: list[Argument] = [start_within_ms, *wake, *place]
+    for job in jobs:
+        sent += job
+    return cast("list[Reply]", await _submit_many.run(redis, keys, sent, replicas))
 
 
 async def append(

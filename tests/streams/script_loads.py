@@ -364,6 +364,7 @@ LOADS: dict[str, tuple[Load, ...]] = {
     "restart_leases": (restart_leases,),
     "scan_hash": (scan_hash,),
     "shift_times": (shift_times,),
+    "submit_many": (work.submit_as_many_as_one_call_takes,),
     "take_over": (take_over,),
     "trim": (trim_a_page,),
     "copy_hash": (copy_many_limits,),

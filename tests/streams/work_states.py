@@ -1,17 +1,23 @@
-"""States and loads of the scripts that read what several partitions, or several hashes, hold."""
+"""States and loads of the scripts that work on many jobs, partitions or hashes at once."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from everfold.streams.appending.log import Log
+from everfold.streams.appending.many.submits import JOBS_PER_CALL, ManySubmits, SubmitOutcome
+from everfold.streams.appending.outcomes import Submission
+from everfold.streams.appending.submitted_event import JobRequest
+from everfold.streams.events.event import Policy
 from everfold.streams.redis import scripts
 from everfold.streams.redis.pages import read_hashes
 from everfold.streams.redis.redis_errors import command
 from tests.streams import script_states as shared
+from tests.support.many_jobs import add_jobs
 
 State = Callable[[Log], Awaitable[object]]
 
+OTHER = {"1": {"class_type": "Other", "inputs": {}}}
 MANY_FIELDS, MANY_QUEUES = 20_000, 500
 
 
@@ -28,6 +34,22 @@ async def read_some_hashes(log: Log) -> object:
     await shared.leased(log, "a")
     await command(log.redis, "SET", log.keys.listening(), 1)
     return await read_hashes(log.redis, [log.keys.head("a"), log.keys.listening(), log.keys.meta()])
+
+
+async def submit_some(log: Log) -> object:
+    await submit_many(log, [(shared.GRAPH, "a"), (OTHER, "b")])
+    return await submit_many(log, [(shared.GRAPH, "a"), (shared.GRAPH, "c"), (OTHER, "d")])
+
+
+async def submit_many(log: Log, jobs: Sequence[tuple[object, str]]) -> list[SubmitOutcome]:
+    common = JobRequest(workflow=None, user="ada", policy=Policy(queue_deadline_s=60))
+    return await ManySubmits(log, common).submit(jobs)
+
+
+async def submit_as_many_as_one_call_takes(log: Log) -> None:
+    await add_jobs(log, MANY_FIELDS, "waiting")
+    asked = [(shared.GRAPH, f"k{number}") for number in range(2 * JOBS_PER_CALL)]
+    assert all(isinstance(one, Submission) for one in await submit_many(log, asked))
 
 
 async def find_much_work(log: Log) -> None:
@@ -48,5 +70,6 @@ async def read_many_fields(log: Log) -> None:
 STATES: dict[str, tuple[State, ...]] = {
     "find_work": (find_work,),
     "read_hashes": (read_some_hashes,),
+    "submit_many": (submit_some,),
 }
 """Script -> its states."""
