@@ -23,6 +23,7 @@ from benchmarks import (
     lifecycle,
     lists,
     many_open,
+    memory,
     order,
     overhead,
     placement,
@@ -33,7 +34,9 @@ from benchmarks import (
     sinks,
     sizing,
     startup,
+    submits,
 )
+from benchmarks.guard import guarded
 from benchmarks.machine import machine, versions
 from benchmarks.publish import Result, publish
 
@@ -104,6 +107,11 @@ async def _many_open(options: argparse.Namespace) -> Measured:
     return many_open.report(found), found
 
 
+async def _memory(options: argparse.Namespace) -> Measured:
+    found = await memory.measure_memory(options.memory_jobs, options.memory_minutes)
+    return memory.report(found), found
+
+
 async def _order(options: argparse.Namespace) -> Measured:
     found = await order.measure_order(options.order_jobs, options.repeat)
     return order.report(found), found
@@ -155,6 +163,11 @@ async def _startup(options: argparse.Namespace) -> Measured:
     return startup.report(found), found
 
 
+async def _submits(options: argparse.Namespace) -> Measured:
+    found = await submits.measure_submits(options.many_submits, options.repeat)
+    return submits.report(found), found
+
+
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], Awaitable[Measured]]] = {
     "append": _append,
     "archive": _archive,
@@ -168,6 +181,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], Awaitable[Measured]]] = {
     "lifecycle": _lifecycle,
     "lists": _lists,
     "many_open": _many_open,
+    "memory": _memory,
     "order": _order,
     "overhead": _overhead,
     "placement": _placement,
@@ -178,6 +192,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], Awaitable[Measured]]] = {
     "sinks": _sinks,
     "sizing": _sizing,
     "startup": _startup,
+    "submits": _submits,
 }
 
 
@@ -237,6 +252,9 @@ def _parser() -> argparse.ArgumentParser:
         ("--open-jobs", int, 1_000_000, "many_open: jobs that wait"),
         ("--listed", int, 100_000, "lists: jobs"),
         ("--submits", int, 5_000, "durability: jobs submitted in each run"),
+        ("--memory-minutes", float, 5.0, "memory: how long at most"),
+        ("--memory-jobs", int, 1_000_000, "memory: jobs at most"),
+        ("--many-submits", int, 20_000, "submits: jobs of each run"),
         ("--starts", int, 20, "startup: of each program"),
     )
     for flag, kind, default, words in sizes:
@@ -245,4 +263,5 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-main()
+with guarded():
+    main()

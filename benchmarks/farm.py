@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ from benchmarks.server import bench_server
 from everfold import Everfold
 from everfold.simulator.simulator import simulate
 from everfold.streams.reading.reader import all_events
+from everfold.submitting import SubmittedJob
 
 STEPS = 65
 """Of a job: each is a progress and a progress_state, 13 messages a second over ten seconds."""
@@ -49,6 +51,9 @@ class FarmFigures(Struct, frozen=True):
     memory_bytes: int
     """Resident, of the runner's process, at its most."""
     events_per_job: float
+    blocked: int
+    """How often the runner's event loop stood still for more than 20 ms of its own work."""
+    blocked_most_ms: float
     messages_per_s: float
     """That the servers sent, by what each job makes them send."""
 
@@ -83,13 +88,15 @@ async def measure_farm(backends: int, jobs_each: int) -> FarmFigures:
             runner = running.enter_context(_program("benchmarks.runner_program", *arguments))
             assert runner.stdout is not None
             await anyio.to_thread.run_sync(runner.stdout.readline)
-            for number in range(jobs):
-                await everfold.submit(graph(number % ONE_IN == 0))
+            graphs = [graph(number % ONE_IN == 0) for number in range(jobs)]
+            assert all(isinstance(one, SubmittedJob) for one in await everfold.submit_many(graphs))
             cpu, started = cpu_s(runner.pid), time.perf_counter()
             await _all_ended(everfold, jobs)
             seconds = time.perf_counter() - started
             share_of_core = (cpu_s(runner.pid) - cpu) / seconds
             memory = memory_bytes(runner.pid, "VmHWM")
+            runner.send_signal(signal.SIGUSR1)
+            blocked, most_ms, _ = (await anyio.to_thread.run_sync(runner.stdout.readline)).split()
             ledgers = await _ledgers(urls)
         events = [record async for record in all_events(everfold.log)]
         kinds = [record.payload for record in events]
@@ -103,6 +110,8 @@ async def measure_farm(backends: int, jobs_each: int) -> FarmFigures:
         cpu_share=round(share_of_core, 3),
         memory_bytes=memory,
         events_per_job=round(len(events) / jobs, 1),
+        blocked=int(blocked),
+        blocked_most_ms=float(most_ms),
         messages_per_s=round(jobs * 2 * STEPS / seconds),
     )
 
@@ -159,6 +168,8 @@ def report(found: FarmFigures) -> str:
         f"          {lost} lost, {found.executed_twice} executed twice\n"
         f"          the runner: {found.cpu_share:.0%} of a core, "
         f"{found.memory_bytes / 2**20:.0f} MiB at most\n"
+        f"          its event loop stood still for more than 20 ms {found.blocked} times, "
+        f"{found.blocked_most_ms:g} ms at most\n"
         f"          {found.events_per_job} events written per job"
     )
 
