@@ -29,13 +29,13 @@ function Verbs({ job, again }) {
 // Two states, field by field: what an event has changed.
 function changes(before, after) {
   const names = new Set([...Object.keys(before), ...Object.keys(after)]);
-  return [...names].filter((name) => JSON.stringify(before[name]) !== JSON.stringify(after[name]) && !(isNothing(before[name]) && isNothing(after[name])));
+  return [...names].filter((name) => JSON.stringify(before[name]) !== JSON.stringify(after[name]) && !(isNothing(name, before[name]) && isNothing(name, after[name])));
 }
 
-const isNothing = (value) => value === undefined || value === null || value === "" || (typeof value === "object" && !Object.keys(value).length);
+const isNothing = (name, value) => value === undefined || value === null || value === "" || (value === 0 && name.endsWith("_ms")) || (typeof value === "object" && !Object.keys(value).length);
 
 function shown(name, value) {
-  if (isNothing(value) || (!value && name.endsWith("_ms"))) return "–";
+  if (isNothing(name, value)) return "–";
   return typeof value === "object" ? JSON.stringify(value) : name.endsWith("_at_ms") ? exact(value) : String(value);
 }
 
