@@ -96,8 +96,7 @@ class PartitionProjector:
             while True:
                 try:
                     await self._start_over()
-                    backoff.reset()
-                    await self._fold_new()
+                    await self._fold_new(backoff)
                 except (EverfoldError, OutOfOrder) as why:
                     told = (self._partition, str(why))
                     logger.warning("projector_starts_over partition=%s why=%r", *told)
@@ -137,15 +136,16 @@ class PartitionProjector:
             page = jobs[at : at + RETRY]
             self._check(await self._fold.retry(page, self._request(self._checkpoint)))
 
-    async def _fold_new(self) -> None:
+    async def _fold_new(self, backoff: Backoff) -> None:
         while True:
             await self._move_states()
             batch = await self._next()
-            if not batch:
+            if batch:
+                await self._fold_and_commit(batch)
+            else:
                 await self._check_place()
-                continue
-            await self._fold_and_commit(batch)
-            if len(batch) < FEW:  # else the log is ahead: do not wait for more
+            backoff.reset()  # not before: to start over succeeds while what follows fails each time
+            if batch and len(batch) < FEW:  # else the log is ahead: do not wait for more
                 await anyio.sleep(GATHER_S - anyio.current_time() % GATHER_S)
 
     async def _next(self) -> list[Recorded]:

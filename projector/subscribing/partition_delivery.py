@@ -97,8 +97,7 @@ class PartitionDelivery:
             while True:
                 try:
                     await self._start_over()
-                    backoff.reset()
-                    await self._deliver_new()
+                    await self._deliver_new(backoff)
                 except (EverfoldError, StartOver, TargetAway) as error:
                     told = (self._subscription.name, self._partition, str(error))
                     logger.warning("starts_over subscription=%s partition=%s why=%r", *told)
@@ -137,7 +136,7 @@ class PartitionDelivery:
             await self._deliver_batch(batch)
             after = batch[-1].entry_id
 
-    async def _deliver_new(self) -> None:
+    async def _deliver_new(self, backoff: Backoff) -> None:
         while True:
             await self._retry_due()
             batch = await self._next()
@@ -145,6 +144,7 @@ class PartitionDelivery:
             self._check(await self._place(is_now=bool(batch)))
             if batch:
                 await self._deliver_batch(batch)
+            backoff.reset()  # not before: to start over succeeds while what follows fails each time
 
     async def _next(self) -> list[Recorded]:
         """Return what nobody of the group has read, [] where nothing comes for BLOCK_S."""

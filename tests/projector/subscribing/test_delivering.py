@@ -184,6 +184,23 @@ async def test_while_its_target_is_away_a_partition_waits_and_nobody_is_held(
     assert all([seq for seq, _ in listener.told[j]] == list(range(1, 11)) for j in jobs)
 
 
+async def test_a_target_that_stays_away_is_asked_ever_more_seldom_for_a_job_that_is_held(
+    log: Log, listener: Listener
+) -> None:
+    await make_jobs(log, 1)
+    asked_s: list[float] = []
+
+    def fails(_: Delivery) -> Exception:
+        asked_s.append(anyio.current_time())
+        return TargetAway("it is down") if len(asked_s) > 1 else TryLater("not yet", after_s=0.01)
+
+    listener.fails = fails
+    async with consuming(log, Subscription("seldom")(listener)):
+        await eventually(lambda: len(asked_s) == 7, 20)
+    # After five pauses that have doubled each time, from 0.05 s at least.
+    assert asked_s[6] - asked_s[5] > 0.7
+
+
 async def test_what_takes_too_long_counts_as_failed(log: Log, listener: Listener) -> None:
     await make_jobs(log, 1)
 
