@@ -5,11 +5,11 @@ Rule: a graph that no known server would run is refused at once, before anything
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, TypedDict, cast
 
 from anyio.lowlevel import checkpoint
 from msgspec import Struct, structs
@@ -28,7 +28,12 @@ from everfold.streams.assets.graph_inputs import names_files
 from everfold.streams.border.plain import Plain
 from everfold.streams.border.secrets import Secret
 from everfold.streams.errors import EverfoldError, InvalidName, Refused
-from everfold.streams.events.checks import check_choice, check_needs, check_text
+from everfold.streams.events.checks import (
+    check_choice,
+    check_list,
+    check_needs,
+    check_text,
+)
 from everfold.streams.events.event import Policy
 from everfold.streams.events.record import entry_time_ms
 from everfold.streams.events.workflow_check import CheckedWorkflow, check_workflow
@@ -186,15 +191,14 @@ class Submitting:
         again, as the same object, is checked once. One that names stored files needs `submit`.
         Raises what is wrong with what they have in common.
         """
-        graphs = list(workflows)
-        keys = [None] * len(graphs) if idempotency_keys is None else list(idempotency_keys)
-        if len(keys) != len(graphs):
-            raise InvalidName("idempotency_keys", len(keys), f"there are {len(graphs)} workflows")
+        graphs = _check_graphs(workflows)
+        keys = _check_keys(idempotency_keys, len(graphs))
         common = JobRequest(
             workflow=None, kind=kind, user=user, metadata=metadata, queue=queue, batch=batch,
             priority=priority, tags=tags, needs=needs, policy=self._policy(queue, kind, policy),
             callback=callback, traceparent=traceparent,
         )  # fmt: skip
+        _check_how(needs, on_missing, validate)
         how = partial(self._checked, needs=needs, on_missing=on_missing, validate=validate)
         asked = await checked_all(how, user, zip(graphs, keys, strict=True))
         made = await ManySubmits(self.log, common).submit(
@@ -242,12 +246,10 @@ class Submitting:
         `key` is the user's, `files` are what the job is given, and the rules for that.
         """
         graph = check_workflow(read_workflow(workflow) if isinstance(workflow, Path) else workflow)
-        may_wait = check_choice("on_missing", on_missing, ON_MISSING) == "wait"
-        if not isinstance(validate, bool):
-            raise InvalidName("validate", validate, "it is True or False")
+        labels, may_wait = _check_how(needs, on_missing, validate)
         given = await self._given_inputs(graph, *files)
         graph = graph if given is None else given.draft
-        labels, is_known = check_needs(needs), partial(self._is_known, *key)
+        is_known = partial(self._is_known, *key)
         check, node_errors = self._checking(), dict[str, dict[str, object]]()
         if validate:
             node_errors = await check.check(graph, labels, may_wait=may_wait, is_known=is_known)
@@ -290,6 +292,29 @@ class Submitting:
             return False
         job_id = chosen_job_id(self.log.generation, check_text("user", user), None, idempotency_key)
         return await command(self.log.redis, "HGET", self.log.keys.head(job_id), "seq") is not None
+
+
+def _check_graphs(workflows: object) -> Sequence[object]:
+    """Return several graphs. Raises InvalidName, for a single one too, which is a mapping."""
+    if isinstance(workflows, Mapping):
+        raise InvalidName("workflows", "one mapping", "give several graphs, as a list")
+    return check_list("workflows", workflows)
+
+
+def _check_keys(keys: object, count: int) -> Sequence[str | None]:
+    """Return an idempotency key for each of so many jobs; a wrong one is its job's outcome."""
+    found = [None] * count if keys is None else check_list("idempotency_keys", keys)
+    if len(found) != count:
+        raise InvalidName("idempotency_keys", len(found), f"there are {count} workflows")
+    return cast("Sequence[str | None]", found)
+
+
+def _check_how(needs: object, on_missing: object, validate: object) -> tuple[tuple[str, ...], bool]:
+    """Return the needed labels, and whether a job may wait for a server that has them."""
+    may_wait = check_choice("on_missing", on_missing, ON_MISSING) == "wait"
+    if not isinstance(validate, bool):
+        raise InvalidName("validate", validate, "it is True or False")
+    return check_needs(needs), may_wait
 
 
 class CheckedJob(Struct, frozen=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from typing import cast
 
 import anyio
 
@@ -16,7 +17,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.appending.many.appends import AppendOutcome, ToAppend, append_all
 from everfold.streams.appending.outcomes import Appended, Lease, LeaseOver, Renewed
 from everfold.streams.errors import InvalidName, Unavailable
-from everfold.streams.events.checks import check_name, check_texts
+from everfold.streams.events.checks import check_list, check_name, check_texts
 from everfold.streams.events.event import Event, Released, Retried, Terminal
 from everfold.streams.events.ranges import check_number
 from everfold.streams.layout.copies import COMPARE_EVERY_S, repair_copies
@@ -170,13 +171,12 @@ class Producer:
 
         What `append` would raise for one stands in its place, and stops no other. Events of one job
         enter in the order in which they are given. One that is Unavailable may have been appended:
-        repeat it with the id that `log.stamp` gave it before. `events` may be of any number.
+        repeat it with the id that `log.stamp` gave it before. `events` may be of any number. Raises
+        InvalidName, with nothing appended, for what is no pair of a lease and an event.
         """
-        asked = (
-            ToAppend(job_id=lease.job_id, event=event, epoch=lease.epoch, holder=lease.runner)
-            for lease, event in events
+        return await append_all(
+            self.log, [_to_append(pair) for pair in check_list("events", events)]
         )
-        return await append_all(self.log, asked)
 
     async def renew(self, leases: Sequence[Lease]) -> list[Renewed | LeaseOver]:
         """Renew leases; return one outcome for each, in the same order.
@@ -200,3 +200,12 @@ class Producer:
         when the server stayed away, and then the lease may go on until it runs out.
         """
         return await self.dispatch.release(lease, event)
+
+
+def _to_append(pair: object) -> ToAppend:
+    match pair:
+        case (Lease(job_id=job_id, epoch=epoch, runner=runner), event):
+            # An event that is none is refused when it is encoded, as the outcome of its pair.
+            event = cast("Event", event)
+            return ToAppend(job_id=job_id, event=event, epoch=epoch, holder=runner)
+    raise InvalidName("events", type(pair).__name__, "each is a pair of a lease and an event")

@@ -186,6 +186,6 @@ OTHER_TESTS = {
     "Log.submit_request", "Log.check_request", "Log.sealed", "Log.sealed_text", "Log.opened",
     "Log.earlier_append", "Log.opened_records", "Log.why_locked", "Log.opened_content",
     "Log.check_level", "Producer.own_leases", "Producer.held", "Producer.append", "Producer.renew",
-    "Log.make", "Log.check_exists", "Log.write",
+    "Log.make", "Log.check_exists", "Log.write", "Log.committing",
 }  # fmt: skip
 """Public calls that other tests call with what nobody can mean, or that take nothing."""

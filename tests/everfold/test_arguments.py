@@ -89,6 +89,23 @@ CALLS: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] = {
             "callback": (7, None, b"https://a/", "example.com", "ftp://a/", "https://a:b@c/"),
         },
     ),
+    "Everfold.submit_many": (
+        {"workflows": [GRAPH]},
+        {
+            "workflows": (7, None, "{}", b"{}", GRAPH, Path("a.json"), Odd()),
+            "idempotency_keys": (7, "x", [], ["a", "b"]),
+            "kind": NO_LINE,
+            "user": NO_LINE,
+            "metadata": NO_METADATA,
+            "queue": NO_NAME,
+            "priority": (*NO_NAME, "urgent"),
+            **{name: values for name, values in NO_MARKS.items() if name != "inputs"},
+            "policy": (*(one for one in NO_POLICY if not isinstance(one, dict)), *ODD_FIELDS),
+            "on_missing": (*NO_NAME, "refuses"),
+            "validate": NO_FLAG,
+            "callback": (7, None, b"https://a/", "example.com", "ftp://a/", "https://a:b@c/"),
+        },
+    ),
     "Everfold.get": ({"job_id": JOB}, {**READ, "at_least_seq": NO_COUNT}),
     "Everfold.list": (
         {},
@@ -169,6 +186,7 @@ CALLS: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]] = {
         },
     ),
     "Log.workflow": ({"job_id": JOB, "sha256": "x"}, {"job_id": (*NO_TEXT, "\ud800")}),
+    "Producer.append_many": ({"events": []}, {"events": (7, None, [7], [(7, 7)], ["ab"], Odd())}),
     "Producer.claim": ({}, {"most": (*NO_COUNT, 0, -1), "wait_s": NO_SECONDS}),
 }
 

@@ -127,8 +127,18 @@ class Sentinels:
 
     async def _fail_over(self, *how: str) -> None:
         old = self.primary
-        self._answering()[0].ask("SENTINEL", "FAILOVER", SERVICE, *how)
+        await until(lambda: self._begins_failover(how))
         await self.until_switched(old)
+
+    def _begins_failover(self, how: tuple[str, ...]) -> bool:
+        """Say whether it has begun: a Sentinel that has just met the replicas finds none fit."""
+        try:
+            self._answering()[0].ask("SENTINEL", "FAILOVER", SERVICE, *how)
+        except ResponseError as refused:
+            if "NOGOODSLAVE" in str(refused):
+                return False
+            raise
+        return True
 
     def _replica(self, primary: Node) -> Node:
         host, port = primary.place.host, primary.place.port
