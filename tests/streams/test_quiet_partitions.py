@@ -68,13 +68,18 @@ async def test_another_position_is_waited_for_anew(log: Log, quiet: QuietPartiti
         assert await quiet.wait(0, entry, 10) is Heard.SOMETHING
 
 
+async def rows_of_clients(log: Log, part: str) -> list[str]:
+    """Return what the server tells of each client that waits there under such a name."""
+    text = await command(log.redis, "CLIENT LIST")
+    assert isinstance(text, bytes)
+    return [row for row in text.decode().splitlines() if part in row]
+
+
 async def test_a_connection_that_is_cut_is_told_to_who_waits(
     log: Log, quiet: QuietPartitions
 ) -> None:
     await eventually(lambda: is_read(quiet, 0), 15)
-    text = await command(log.redis, "CLIENT LIST")
-    assert isinstance(text, bytes)
-    [row] = [row for row in text.decode().splitlines() if ":quiet " in row]
+    [row] = await eventually(lambda: rows_of_clients(log, ":quiet "), 15)
     async with anyio.create_task_group() as tasks:
         ident = row.split()[0].removeprefix("id=")
         tasks.start_soon(command, log.redis, "CLIENT KILL", "ID", ident)
