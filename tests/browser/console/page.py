@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import TypedDict, cast
+from typing import Literal, TypedDict, cast
 from urllib.parse import urlsplit
 
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, Route
@@ -37,12 +37,15 @@ WATCH_RULES = """() => {
 }"""
 
 
+Scheme = Literal["dark", "light"]
+
+
 class Looks(TypedDict, total=False):
     """How a tab looks at the page."""
 
     size: tuple[int, int]
-    scheme: str
-    motion: str
+    scheme: Scheme
+    motion: Literal["no-preference", "reduce"]
 
 
 class Console:

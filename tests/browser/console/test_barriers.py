@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Browser
 
 from tests.browser.console.lived_in import Farm
-from tests.browser.console.page import SCREENS, Console, opened
+from tests.browser.console.page import SCREENS, Console, Scheme, opened
 from tests.web.site import Site
 
 pytestmark = [pytest.mark.anyio, pytest.mark.browser, pytest.mark.timeout(300)]
@@ -24,7 +24,7 @@ IS_OUTLINED = """() => { const style = getComputedStyle(document.activeElement)
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_no_screen_has_a_serious_barrier(
-    site: Site, farm: Farm, browser: Browser, axe: str, scheme: str
+    site: Site, farm: Farm, browser: Browser, axe: str, scheme: Scheme
 ) -> None:
     found = {}
     paths = {**SCREENS, "made": f"jobs/{farm.made}", "failed": f"jobs/{farm.failed}"}

@@ -15,7 +15,7 @@ from PIL import Image
 from playwright.async_api import Browser
 
 from tests.browser.console.lived_in import Farm
-from tests.browser.console.page import LARGE, NARROW, SCREENS, USUAL, Console, opened
+from tests.browser.console.page import LARGE, NARROW, SCREENS, USUAL, Console, Scheme, opened
 from tests.web.site import Site
 
 pytestmark = [pytest.mark.anyio, pytest.mark.browser, pytest.mark.timeout(300)]
@@ -49,7 +49,7 @@ async def photograph(console: Console, name: str) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", list(SIZES))
 async def test_each_screen_fits_its_window(
-    site: Site, farm: Farm, browser: Browser, size: str, scheme: str
+    site: Site, farm: Farm, browser: Browser, size: str, scheme: Scheme
 ) -> None:
     paths = {**SCREENS, "made": f"jobs/{farm.made}", "failed": f"jobs/{farm.failed}"}
     paths |= {"running": f"jobs/{farm.runs}", "waiting": f"jobs/{farm.waits}"}
