@@ -47,10 +47,11 @@ MOVE_AFTER_S = 60.0
 RETRY = 20
 """Parked jobs that are folded again by one commit: each is read whole."""
 
-FEW, GATHER_S = 32, 0.005
+FEW, GATHER_S, GATHER_MOST_S = 32, 0.005, 0.08
 """After a commit of fewer than FEW events, it waits until the next multiple of GATHER_S: a commit
 of one event costs nearly as much as one of thirty, and all partitions that read and commit at the
-same moment share their round trips."""
+same moment share their round trips. Where commits take long, the machine is busy: it waits for
+longer, GATHER_MOST_S at most, so that each next one has more events."""
 
 DELETE_CONSUMER_AFTER_MS = 3_600_000
 """Projectors of earlier versions each made a consumer; an idle one is deleted after an hour."""
@@ -140,13 +141,15 @@ class PartitionProjector:
         while True:
             await self._move_states()
             batch = await self._next()
+            began_s = anyio.current_time()
             if batch:
                 await self._fold_and_commit(batch)
             else:
                 await self._check_place()
             backoff.reset()  # not before: to start over succeeds while what follows fails each time
             if batch and len(batch) < FEW:  # else the log is ahead: do not wait for more
-                await anyio.sleep(GATHER_S - anyio.current_time() % GATHER_S)
+                now_s = anyio.current_time()
+                await anyio.sleep(gathering_s(now_s, now_s - began_s))
 
     async def _next(self) -> list[Recorded]:
         """Return what follows the checkpoint, [] where nothing does for BLOCK_S."""
@@ -192,3 +195,15 @@ class PartitionProjector:
             case NotOwner(owner=owner):
                 raise PartitionLeaseLost(owner)
         raise OutOfOrder(outcome)
+
+
+def gathering_s(now_s: float, took_s: float) -> float:
+    """Return how long to wait after a commit of few events that took so long.
+
+    Until the next multiple of GATHER_S, which is doubled while it is shorter than two commits: the
+    waits of all partitions end together.
+    """
+    period_s = GATHER_S
+    while period_s < min(2 * took_s, GATHER_MOST_S):
+        period_s *= 2
+    return period_s - now_s % period_s
