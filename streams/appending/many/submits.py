@@ -75,11 +75,10 @@ class ManySubmits:
 
         Raises what is wrong with what they have in common, before anything is written.
         """
-        await self._log.check_request(structs.replace(self._common, workflow=NO_NODES))
+        request = structs.replace(self._common, workflow=NO_NODES)
+        await self._log.check_request(request)
         await self._log.make()
-        template = await checked_job(
-            self._log, structs.replace(self._common, workflow=NO_NODES, idempotency_key=None)
-        )
+        template = await checked_job(self._log, request)
         given, under_way = enumerate(jobs), deque[asyncio.Future[list[None]]]()
         try:
             while piece := list(islice(given, SLICE)):
