@@ -10,35 +10,22 @@ from pathlib import Path
 import anyio
 import msgspec
 
-from benchmarks import (
-    append,
-    archive,
-    assets,
-    cluster,
-    console,
-    durability,
-    fanout,
+from benchmarks import cluster, sizing, startup
+from benchmarks.log import append, archive, durability, lists, many_open, projector, scale, submits
+from benchmarks.measuring.guard import guarded
+from benchmarks.measuring.machine import machine, versions
+from benchmarks.measuring.publish import Result, publish
+from benchmarks.runners import (
     farm,
-    gateway,
     lifecycle,
-    lists,
-    many_open,
     memory,
     order,
     overhead,
     placement,
-    projector,
     recovery,
     recovery_peers,
-    scale,
-    sinks,
-    sizing,
-    startup,
-    submits,
 )
-from benchmarks.guard import guarded
-from benchmarks.machine import machine, versions
-from benchmarks.publish import Result, publish
+from benchmarks.serving import assets, console, fanout, gateway, sinks
 
 Measured = tuple[str, object]
 """The report for people, and the figures for programs."""

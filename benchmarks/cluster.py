@@ -13,10 +13,10 @@ from collections.abc import Awaitable, Callable, Sequence
 import anyio
 from msgspec import Struct
 
-from benchmarks.append import append
-from benchmarks.cpu import own_cpu_s, servers_cpu_s
-from benchmarks.open_jobs import GRAPH, project
-from benchmarks.table import Ratio, ratio
+from benchmarks.log.append import append
+from benchmarks.measuring.cpu import own_cpu_s, servers_cpu_s
+from benchmarks.measuring.open_jobs import GRAPH, project
+from benchmarks.measuring.table import Ratio, ratio
 from everfold import Everfold
 from everfold.diagnosis.examination import examine
 from everfold.embedded.engines import engines

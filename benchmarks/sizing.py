@@ -13,10 +13,10 @@ import anyio
 from msgspec import Struct
 
 from benchmarks.cluster import append_all, lives, submit_all
-from benchmarks.cpu import own_cpu_s, servers_cpu_s
-from benchmarks.open_jobs import GRAPH, project
-from benchmarks.processes import bench_processes
-from benchmarks.server import bench_server
+from benchmarks.measuring.cpu import own_cpu_s, servers_cpu_s
+from benchmarks.measuring.open_jobs import GRAPH, project
+from benchmarks.measuring.processes import bench_processes
+from benchmarks.measuring.server import bench_server
 from everfold import Everfold
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease

@@ -18,8 +18,8 @@ from pathlib import Path
 import anyio
 from msgspec import Struct
 
-from benchmarks.server import bench_server
-from benchmarks.table import Ratio, ratio
+from benchmarks.measuring.server import bench_server
+from benchmarks.measuring.table import Ratio, ratio
 from everfold import Log, Projector
 from everfold.projector.reading.read_your_writes import until_projected
 

@@ -17,9 +17,9 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
+from benchmarks.measuring.server import bench_server
 from benchmarks.peers import begin_log, installed
 from benchmarks.peers.peer import EVERFOLD, Peer
-from benchmarks.server import bench_server
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import connect
 

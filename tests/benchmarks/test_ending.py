@@ -9,7 +9,7 @@ from tempfile import gettempdir
 
 import pytest
 
-from benchmarks.guard import of_run
+from benchmarks.measuring.guard import of_run
 from tests.support.programs import StartProgram
 from tests.support.wait import eventually
 

@@ -57,7 +57,7 @@ async def test_a_run_prints_the_ratios_first_and_stores_its_figures(
 async def test_what_a_claim_costs_is_counted_per_step(
     redis_url: str, start_program: StartProgram
 ) -> None:
-    done = start_program("-P", "benchmarks/order_cost.py", redis_url)
+    done = start_program("-P", "benchmarks/runners/order_cost.py", redis_url)
 
     assert (await done.end(WITHIN_S), done.error_lines) == (0, [])
     found = json.loads(done.lines[0])

@@ -8,13 +8,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import publish as publishing
-from benchmarks.chart import Bar, bars
-from benchmarks.percentiles import percentiles
-from benchmarks.placement import ideal_s
-from benchmarks.publish import MARK, publish
-from benchmarks.small_farm import Execution, displacement, inverted, overtakes
-from benchmarks.table import ratio
+from benchmarks.measuring import publish as publishing
+from benchmarks.measuring.chart import Bar, bars
+from benchmarks.measuring.percentiles import percentiles
+from benchmarks.measuring.publish import MARK, publish
+from benchmarks.measuring.table import ratio
+from benchmarks.runners.placement import ideal_s
+from benchmarks.runners.small_farm import Execution, displacement, inverted, overtakes
 
 
 def test_a_ratio_is_that_of_the_medians_and_knows_whether_its_target_is_met() -> None:

@@ -1,0 +1,1 @@
+"""What those are served who watch, ask and fetch."""
