@@ -334,4 +334,4 @@ def _has_jobs(page: WaitingPage | None) -> bool:
 
 def _server(state: BackendState) -> Server:
     busy, takes_jobs = state.reserved + state.others, state.takes_jobs
-    return Server(state.room, busy, state.pace_s, state.models, takes_jobs)
+    return Server(state.room, busy, state.expected_s, state.models, takes_jobs)

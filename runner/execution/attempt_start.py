@@ -6,7 +6,8 @@ without a trusted lease, which is checked last right before the final byte.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import math
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 
 import anyio
@@ -27,16 +28,17 @@ from everfold.runner.backend import (
 from everfold.runner.capabilities.model_names import read_graph, with_listed_names
 from everfold.runner.costs.node_cost import NodeCost
 from everfold.runner.execution.backend_state import BackendState
-from everfold.runner.execution.fleet import JobSlot
+from everfold.runner.execution.job_backend import JobSlot
 from everfold.runner.execution.job_log import JobLog
 from everfold.runner.execution.known_submit import KnownSubmit, known_submit
 from everfold.runner.execution.restore_job import find_unrecorded
 from everfold.runner.execution.shared import Shared
 from everfold.runner.inputs.input_files import NotTaken, PlacedInputs, StoreAway, sent_graph
 from everfold.runner.inputs.other_stores import other_place
-from everfold.runner.inputs.while_wanted import WhileWanted
+from everfold.runner.inputs.while_wanted import WANTED_EVERY_S, WhileWanted
 from everfold.streams.appending.job_input import JobInput, load_input
 from everfold.streams.appending.memory.memory import KEPT_S
+from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.events.event import AssetInput, Failed, Failure, Lost, Queued, Submitting
 from everfold.streams.events.needs import Needs, needs_of
 from everfold.streams.events.reasons import LostCause
@@ -44,6 +46,8 @@ from everfold.streams.events.reasons import LostCause
 SUBMIT_SHIELD_S = 10.0
 """How long a submit in progress may go on once its job run was told to stop."""
 
+SLOW_S = 3.0
+"""How long a server may take to say which boot it is, while another one has room."""
 
 NO_STORE = "its outputs must be stored, and this runner has no store of assets"
 
@@ -109,19 +113,18 @@ class AttemptStart:
             await self._job_log.append(Failed(attempt=number - 1, failure=found))
             return True
         needs = needs_of(read_graph(found.workflow), self._job_log.job.needs)
-        state = await self._reserve(needs)
+        unable = self._unable(needs)
+        state = await self._reserve(needs, unable)
         if state is None:
             return False
-        boot = await state.backend.boot()
+        boot = await self._met(state, unable)
         if isinstance(boot, Unreachable):
             # It may answer all polls, so that the job would wait here for ever.
             state.mark_refusing(boot.why)
+        if not isinstance(boot, str) or not await self._still_fits(state, boot, needs):
             self._slot.release()
             return True
-        if not await self._still_fits(state, boot, needs):
-            self._slot.release()
-            return True
-        uploads = await self._place_inputs(state, boot, needs)
+        uploads = await self._place_inputs(state, boot, needs, unable)
         if uploads is None:
             self._slot.release()
             return not self.why_none
@@ -133,7 +136,32 @@ class AttemptStart:
                 await watch(state.backend, attempt, observation)
         return True
 
-    async def _reserve(self, needs: Needs) -> BackendState | None:
+    def _unable(self, needs: Needs) -> set[str]:
+        """Return the backends that cannot run the job."""
+        fleet, job, files = self._shared.fleet, self._job_log.job, self._shared.input_files
+        return {*job.refused_by, *fleet.lacking(needs), *files.avoided(job.inputs)}
+
+    async def _met(self, state: BackendState, unable: Collection[str]) -> str | Unreachable | None:
+        """Return which boot of the server this is. None where it says nothing, and another one has
+        room: it may answer polls alone, and never this."""
+        elsewhere = partial(self._until_elsewhere, state, unable, SLOW_S)
+        boot = await WhileWanted(state.backend.boot, elsewhere).run()
+        if boot is None and state.answers:
+            state.mark_refusing(f"it has not said for {SLOW_S:.0f} s which boot it is")
+        return boot
+
+    async def _until_elsewhere(
+        self, state: BackendState, unable: Collection[str], slow_s: float
+    ) -> None:
+        """Return once another server has room while this one is silent, or has taken `slow_s`."""
+        fleet, without, began_s = self._shared.fleet, {*unable, state.backend.name}, steady_s()
+        while True:
+            is_slow = not state.answers or steady_s() - began_s >= slow_s
+            if is_slow and fleet.has_room(without):
+                return
+            await anyio.sleep(WANTED_EVERY_S)
+
+    async def _reserve(self, needs: Needs, unable: Collection[str]) -> BackendState | None:
         """Return a backend that can run the job, with a slot; None when none has room in time."""
         fleet, job, files = self._shared.fleet, self._job_log.job, self._shared.input_files
         must_store = job.policy.outputs == "require" and self._shared.assets is None
@@ -141,7 +169,6 @@ class AttemptStart:
         self.why_none = NO_STORE if must_store else why_none
         if self.why_none:
             return None
-        unable = {*job.refused_by, *fleet.lacking(needs), *files.avoided(job.inputs)}
         return await self._slot.reserve(self._shared.config.room_within_s, unable)
 
     def _able(self, needs: Needs) -> list[str]:
@@ -152,7 +179,7 @@ class AttemptStart:
         return [name for name in names if name not in unable]
 
     async def _place_inputs(
-        self, state: BackendState, boot: str, needs: Needs
+        self, state: BackendState, boot: str, needs: Needs, unable: Collection[str]
     ) -> PlacedInputs | None:
         """Have the server keep the job's files; None where the attempt does not begin there.
 
@@ -162,7 +189,9 @@ class AttemptStart:
         if not job.inputs:
             return {}
         place = partial(files.place, state.backend, boot, await self._opened_inputs())
-        match await WhileWanted(place, self._until_unwanted).run():
+        elsewhere = partial(self._until_elsewhere, state, unable, math.inf)
+        here = WhileWanted(place, elsewhere)
+        match await WhileWanted(here.run, self._until_unwanted).run():
             case dict(names):
                 # A server that has restarted meanwhile may have lost them.
                 return names if await state.backend.boot() == boot else None

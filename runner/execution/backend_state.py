@@ -19,6 +19,7 @@ from everfold.runner.capabilities.fits import Missing
 from everfold.runner.capabilities.object_info import ObjectInfo
 from everfold.runner.execution.known_capabilities import KnownCapabilities
 from everfold.streams.border.logger import get_logger
+from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.events.needs import Needs
 from everfold.streams.leases.backends import BackendEntry
 from everfold.streams.leases.registry import LATELY_S
@@ -33,6 +34,13 @@ REMIND_EVERY_S = 60.0
 
 MOST_REASONS, WITHIN_S = 3, 10.0
 """How often at most another reason not to take jobs is told within so long."""
+
+SILENT_AFTER_S = 3.0
+"""A poll that waits for so long: nothing is sent there until it is answered. That the server is
+away is certain only when the poll fails, which takes several times as long."""
+
+SLOW_POST_S = 5.0
+"""Nothing more is sent to a server that has not answered a POST for so long."""
 
 DEAD_WORKER_AFTER_S = 2.0
 """Time between two polls that both show waiting prompts and no running one: certain by then."""
@@ -90,8 +98,11 @@ class BackendState:
         self._refusals = 0
         self._now_s = 0.0
         """Steady time of the last poll."""
-        self._posts = set[anyio.CancelScope]()
-        """POSTs under way."""
+        self._posts = dict[anyio.CancelScope, float]()
+        """POSTs under way, and the steady time at which each began."""
+        self._is_silent = False
+        self._moved_at_s = steady_s()
+        """When a slot was last given back, or the first one taken."""
         self._seen: tuple[int, float] | None = None
         """The newest time at which a runner reached it, and when that was first read here."""
 
@@ -152,6 +163,10 @@ class BackendState:
             return f"prompt {self._wedged_by} does not end"
         if self.has_abandoned:
             return "prompts that were given up are stopped first"
+        if self._is_silent:
+            return f"it has not answered for {SILENT_AFTER_S:.0f} s"
+        if self._has_slow_post:
+            return f"it has not answered a prompt for {SLOW_POST_S:.0f} s"
         return self._refused if self._now_s < self._refused_until_s else ""
 
     @property
@@ -162,9 +177,33 @@ class BackendState:
         least = 1 if self.slots and not self.reserved else 0
         return max(least, self.slots - self.reserved - self.others)
 
+    @property
+    def _has_slow_post(self) -> bool:
+        now_s = steady_s()
+        return any(now_s - began_s > SLOW_POST_S for began_s in self._posts.values())
+
+    def take(self) -> None:
+        """Reserve a slot."""
+        if not self.reserved:
+            self._moved_at_s = steady_s()
+        self.reserved += 1
+
+    def give_back(self) -> None:
+        """Free a slot."""
+        self.reserved -= 1
+        self._moved_at_s = steady_s()
+
     def note_run(self, run_s: float) -> None:
         """Note how long a job has run there: the newest counts most."""
         self.pace_s = run_s if self.pace_s is None else self.pace_s * 0.7 + run_s * 0.3
+
+    @property
+    def expected_s(self) -> float | None:
+        """How long a job takes there as it looks now: one that has gone on for longer than usual
+        may hang, and others must not wait for it. None before the first."""
+        if self.pace_s is None or not self.reserved:
+            return self.pace_s
+        return max(self.pace_s, steady_s() - self._moved_at_s)
 
     def update(self, load: Load | Unreachable, reserved_before: int, now_s: float) -> None:
         """Apply the answer of one poll.
@@ -172,7 +211,7 @@ class BackendState:
         `reserved_before` is the value of `reserved` when the poll began, `now_s` the time of any
         steady clock in seconds.
         """
-        self._now_s = now_s
+        self._now_s, self._is_silent = now_s, False
         self.refuses = isinstance(load, Unreachable) and load.refuses
         if isinstance(load, Unreachable):
             self.reachable, self.why_down, self._idle_since_s = False, load.why, None
@@ -191,11 +230,20 @@ class BackendState:
         """Send an attempt in this context: it is left, as if no answer had come, once a poll finds
         that the server does not answer. A POST alone may wait for longer than its job may."""
         with anyio.CancelScope() as scope:
-            self._posts.add(scope)
+            self._posts[scope] = steady_s()
             try:
                 yield
             finally:
-                self._posts.discard(scope)
+                del self._posts[scope]
+
+    def mark_silent(self) -> None:
+        """Send nothing there until the poll that is under way is answered."""
+        self._is_silent = True
+
+    @property
+    def answers(self) -> bool:
+        """Whether the last poll was answered, and no answer is overdue."""
+        return self.reachable and not self._is_silent
 
     def note_seen(
         self,
@@ -248,6 +296,8 @@ class BackendState:
 
     def mark_refusing(self, why: str) -> None:
         """Send nothing there for a while: it turned a POST away for a reason of its own."""
+        if self._now_s < self._refused_until_s:
+            return  # it is one refusal, met by several jobs
         pause_s = min(REFUSED_FIRST_S * 2.0 ** min(self._refusals, 10), REFUSED_MOST_S)
         self._refusals += 1
         self._refused, self._refused_until_s = why, self._now_s + pause_s

@@ -20,7 +20,12 @@ from everfold.runner.adapters.silent_backend import NOT_CONFIGURED, SilentBacken
 from everfold.runner.adapters.total_backend import TotalBackend
 from everfold.runner.backend import NO_TRAITS, Backend, BackendTraits, Load, Unreachable
 from everfold.runner.capabilities.fits import Missing, Server, why_none
-from everfold.runner.execution.backend_state import NO_ANSWER_YET, BackendNews, BackendState
+from everfold.runner.execution.backend_state import (
+    NO_ANSWER_YET,
+    SILENT_AFTER_S,
+    BackendNews,
+    BackendState,
+)
 from everfold.streams.closing import close
 from everfold.streams.errors import EverfoldError
 from everfold.streams.events.event import ON_HOST
@@ -42,9 +47,6 @@ FIRST_WORD_S = 1.5
 
 IDENTIFY_EVERY_S = 30.0
 """How often the identity of a server is read again while it answers."""
-
-TURN_WITHIN_S = 1.0
-"""How long a job waits for those before it to be sent: one that hangs must not hold up the rest."""
 
 UNLISTED_KEPT_S = 60.0
 """An unlisted backend that no job has asked for in so long is forgotten."""
@@ -116,15 +118,21 @@ class Fleet:
 
         `without` names backends that cannot run the job.
         """
+        best = self._roomiest(without)
+        return self.reserve_on(best) if best is not None else None
+
+    def has_room(self, without: Collection[str] = ()) -> bool:
+        """Say whether a job could be sent now to a backend that is not named in `without`."""
+        return self._roomiest(without) is not None
+
+    def _roomiest(self, without: Collection[str]) -> BackendState | None:
         able = (state for state in self.states if state.backend.name not in without)
         best = max(able, key=lambda state: state.room, default=None)
-        if best is None or best.room == 0:
-            return None
-        return self.reserve_on(best)
+        return best if best is not None and best.room else None
 
     def reserve_on(self, state: BackendState, models: str = "") -> Reservation:
         """Reserve a slot of a backend for a job that loads these model files."""
-        state.reserved += 1
+        state.take()
         state.models = models or state.models
         before, state.last_sent = state.last_sent, anyio.Event()
         return Reservation(state, state.last_sent, before)
@@ -140,19 +148,19 @@ class Fleet:
     def reserve_at(self, url: str, server: str = "") -> Reservation:
         """Reserve a slot where a recovered job runs already, even beyond the backend's slots."""
         state = self.state_of(url, server)
-        state.reserved += 1
+        state.take()
         return Reservation(state)
 
     def release(self, reservation: Reservation) -> None:
         """Give a slot back and wake everyone who waits for room. Call it once per reservation."""
-        reservation.state.reserved -= 1
+        reservation.state.give_back()
         reservation.sent.set()
         self._notify()
 
     def release_unused(self, reservations: Iterable[Reservation]) -> None:
         """Give back slots that got no job; wakes nobody, because the room is as it was before."""
         for reservation in reservations:
-            reservation.state.reserved -= 1
+            reservation.state.give_back()
             reservation.sent.set()
 
     def state_of(self, url: str, server: str = "") -> BackendState:
@@ -245,9 +253,7 @@ class Fleet:
             self._notify()
 
     async def _load(self, state: BackendState) -> Load | Unreachable:
-        """Poll it; while its first answer does not come, say so."""
-        if state.was_asked:
-            return await state.backend.load()
+        """Poll it; while an answer does not come, say so."""
         async with anyio.create_task_group() as waiting:
             waiting.start_soon(self._tell_silence, state)
             load = await state.backend.load()
@@ -255,8 +261,12 @@ class Fleet:
         return load
 
     async def _tell_silence(self, state: BackendState) -> None:
-        await anyio.sleep(FIRST_WORD_S)
-        state.why_down = NO_ANSWER_YET
+        if state.was_asked:
+            await anyio.sleep(SILENT_AFTER_S)
+            state.mark_silent()
+        else:
+            await anyio.sleep(FIRST_WORD_S)
+            state.why_down = NO_ANSWER_YET
         self._tell(state)
 
     def _tell(self, state: BackendState) -> None:
@@ -331,62 +341,3 @@ class Fleet:
         """Close every backend, the unlisted ones included."""
         for state in self.all_states:
             await close(state.backend)
-
-
-class JobSlot:
-    """The slot of one job: at most one reservation at a time, which may move between backends."""
-
-    def __init__(self, fleet: Fleet, reservation: Reservation | None) -> None:
-        self._fleet = fleet
-        self._reservation = reservation
-
-    async def reserve(self, within_s: float, without: Collection[str] = ()) -> BackendState | None:
-        """Return a backend that takes a new attempt, with a slot reserved on it.
-
-        `without` names backends that cannot run the job. Keeps the present reservation when its
-        backend still takes jobs. Returns None, with
-        nothing reserved, when no slot became free within `within_s`.
-        """
-        if self._reservation is not None:
-            state = self._reservation.state
-            if state.takes_jobs and state.backend.name not in without:
-                return state
-        self.release()
-        self._reservation = self._fleet.reserve(without)
-        if self._reservation is None:
-            with anyio.move_on_after(within_s):
-                self._reservation = await self._fleet.reserve_when_free(without)
-        return self._reservation.state if self._reservation is not None else None
-
-    async def wait_for_turn(self) -> None:
-        """Wait until the jobs with earlier slots there were sent, TURN_WITHIN_S at most."""
-        before = self._reservation.before if self._reservation is not None else None
-        if before is not None:
-            with anyio.move_on_after(TURN_WITHIN_S):
-                await before.wait()
-
-    def note_sent(self) -> None:
-        """Let the job with the next slot of this backend be sent."""
-        if self._reservation is not None:
-            self._reservation.sent.set()
-
-    def move_to(self, url: str, server: str = "") -> None:
-        """Reserve a slot on the backend where the job's attempt lives already."""
-        state = self._fleet.state_of(url, server)
-        if self._reservation is None or self._reservation.state is not state:
-            self.release()
-            self._reservation = self._fleet.reserve_at(url, server)
-
-    @property
-    def backend(self) -> str:
-        """What people call the backend on which a slot is reserved; empty without any."""
-        if self._reservation is None:
-            return ""
-        state = self._reservation.state
-        return state.title or state.backend.name
-
-    def release(self) -> None:
-        """Give the slot back; does nothing when none is reserved."""
-        if self._reservation is not None:
-            self._fleet.release(self._reservation)
-            self._reservation = None

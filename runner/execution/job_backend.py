@@ -1,4 +1,4 @@
-"""What one job run knows of the backend that has its job's attempt.
+"""What one job run knows of the backend that has its job's attempt, and its slot there.
 
 Rule: the attempt is asked for at the server that took it, by whatever address this runner has for
 that server. What cannot be asked there is unknown.
@@ -7,7 +7,7 @@ that server. What cannot be asked there is unknown.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 import anyio
@@ -24,7 +24,7 @@ from everfold.runner.backend import (
 )
 from everfold.runner.execution.attempt_place import place_of
 from everfold.runner.execution.backend_state import BackendState
-from everfold.runner.execution.fleet import Fleet
+from everfold.runner.execution.fleet import Fleet, Reservation
 from everfold.streams.appending.log import Log
 from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.events.event import Succeeded
@@ -32,6 +32,9 @@ from everfold.streams.leases.backends import note_abandoned
 
 WEDGED_AFTER_S = 120.0
 """A prompt that runs for so long without any progress keeps others waiting: they go elsewhere."""
+
+TURN_WITHIN_S = 1.0
+"""How long a job waits for those before it to be sent: one that hangs must not hold up the rest."""
 
 HAND_OVER_AFTER_S = 3.0
 """How long a runner tries to reach a backend that another one reaches."""
@@ -130,3 +133,62 @@ class JobBackend:
         if state.reachable:
             state.mark_wedged(job.prompt_id)
         await note_abandoned(log, place_of(job).abandoned(job.job_id, now_ms))
+
+
+class JobSlot:
+    """Reserves slots of a fleet for one job."""
+
+    def __init__(self, fleet: Fleet, reservation: Reservation | None) -> None:
+        self._fleet = fleet
+        self._reservation = reservation
+
+    async def reserve(self, within_s: float, without: Collection[str] = ()) -> BackendState | None:
+        """Return a backend that takes a new attempt, with a slot reserved on it.
+
+        `without` names backends that cannot run the job. Keeps the present reservation when its
+        backend still takes jobs. Returns None, with
+        nothing reserved, when no slot became free within `within_s`.
+        """
+        if self._reservation is not None:
+            state = self._reservation.state
+            if state.takes_jobs and state.backend.name not in without:
+                return state
+        self.release()
+        self._reservation = self._fleet.reserve(without)
+        if self._reservation is None:
+            with anyio.move_on_after(within_s):
+                self._reservation = await self._fleet.reserve_when_free(without)
+        return self._reservation.state if self._reservation is not None else None
+
+    async def wait_for_turn(self) -> None:
+        """Wait until the jobs with earlier slots there were sent, TURN_WITHIN_S at most."""
+        before = self._reservation.before if self._reservation is not None else None
+        if before is not None:
+            with anyio.move_on_after(TURN_WITHIN_S):
+                await before.wait()
+
+    def note_sent(self) -> None:
+        """Let the job with the next slot of this backend be sent."""
+        if self._reservation is not None:
+            self._reservation.sent.set()
+
+    def move_to(self, url: str, server: str = "") -> None:
+        """Reserve a slot on the backend where the job's attempt lives already."""
+        state = self._fleet.state_of(url, server)
+        if self._reservation is None or self._reservation.state is not state:
+            self.release()
+            self._reservation = self._fleet.reserve_at(url, server)
+
+    @property
+    def backend(self) -> str:
+        """What people call the backend on which a slot is reserved; empty without any."""
+        if self._reservation is None:
+            return ""
+        state = self._reservation.state
+        return state.title or state.backend.name
+
+    def release(self) -> None:
+        """Give the slot back; does nothing when none is reserved."""
+        if self._reservation is not None:
+            self._fleet.release(self._reservation)
+            self._reservation = None

@@ -27,8 +27,7 @@ from everfold.runner.decisions.output_files import collected
 from everfold.runner.decisions.sent_pictures import sending_nodes
 from everfold.runner.execution.attempt_start import NO_STORE, AttemptStart
 from everfold.runner.execution.attempt_watch import AttemptWatch
-from everfold.runner.execution.fleet import JobSlot
-from everfold.runner.execution.job_backend import JobBackend
+from everfold.runner.execution.job_backend import JobBackend, JobSlot
 from everfold.runner.execution.job_log import JobLog
 from everfold.runner.execution.shared import Shared
 from everfold.runner.inputs.while_wanted import WhileWanted

@@ -43,8 +43,8 @@ from everfold.runner.decisions.decide import decide
 from everfold.runner.decisions.seen_times import SeenTimes
 from everfold.runner.execution.attempt_start import AttemptStart
 from everfold.runner.execution.attempt_watch import AttemptWatch
-from everfold.runner.execution.fleet import JobSlot, Reservation
-from everfold.runner.execution.job_backend import JobBackend
+from everfold.runner.execution.fleet import Reservation
+from everfold.runner.execution.job_backend import JobBackend, JobSlot
 from everfold.runner.execution.job_ending import JobEnding
 from everfold.runner.execution.job_log import JobLog, ToldByAnother
 from everfold.runner.execution.known_submit import KnownSubmit

@@ -21,7 +21,12 @@ from everfold.runner.backend import (
     Unreachable,
 )
 from everfold.runner.capabilities.object_info import ObjectInfo
-from everfold.runner.execution.backend_state import DEAD_WORKER_AFTER_S, BackendState
+from everfold.runner.execution import backend_state
+from everfold.runner.execution.backend_state import (
+    DEAD_WORKER_AFTER_S,
+    SLOW_POST_S,
+    BackendState,
+)
 from everfold.runner.execution.fleet import Fleet
 from everfold.streams.leases.backends import BackendEntry
 
@@ -173,6 +178,48 @@ async def test_a_post_is_left_once_a_poll_finds_no_answer_and_not_for_a_refusal(
         assert posting.is_set() != is_left
     one.update(Unreachable("silent"), reserved_before=0, now_s=0.0)
     await anyio.lowlevel.checkpoint()
+
+
+def test_a_backend_whose_answer_is_overdue_has_no_room_until_it_comes() -> None:
+    mine = state()
+    mine.mark_silent()
+    assert (mine.room, mine.answers, mine.reachable) == (0, False, True)
+    mine.update(Load(0, 0), 0, now_s=4.0)
+    assert (mine.room, mine.answers) == (2, True)
+
+
+async def test_a_backend_that_leaves_a_prompt_unanswered_gets_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mine, now_s = state(), 100.0
+    monkeypatch.setattr(backend_state, "steady_s", lambda: now_s)
+    with mine.posting():
+        now_s += SLOW_POST_S
+        assert mine.room == 2
+        now_s += 0.1
+        assert mine.room == 0
+        assert "prompt" in mine.why_not
+    assert mine.room == 2
+
+
+def test_a_job_that_goes_on_for_longer_than_usual_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now_s = 100.0
+    monkeypatch.setattr(backend_state, "steady_s", lambda: now_s)
+    one = fleet(Shown("http://a", Load(0, 0)))
+    mine = one.states[0]
+    mine.note_run(1.0)
+    held = one.reserve_on(mine)
+    assert mine.expected_s == 1.0
+    now_s += 30.0
+    assert mine.expected_s == 30.0
+    more = one.reserve_on(mine)
+    one.release(held)
+    assert mine.expected_s == 1.0
+    one.release(more)
+    now_s += 30.0
+    assert mine.expected_s == 1.0  # nothing runs there
 
 
 def test_a_worker_is_dead_when_prompts_wait_and_none_runs_in_two_looks() -> None:

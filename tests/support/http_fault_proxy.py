@@ -40,6 +40,8 @@ class HttpFaultProxy(Faults):
         self._shortened = set[int]()
         self._cut = set[int]()
         self._held = Held(0, arrives=False)
+        self.hanging = b""
+        """Requests whose first line has these bytes are never answered; empty: none is so."""
 
     async def __aenter__(self) -> Self:
         self._tasks = await anyio.create_task_group().__aenter__()
@@ -90,6 +92,8 @@ class HttpFaultProxy(Faults):
         held = self._held if len(self.seen) == self._held.number else None
         if held and not held.arrives:
             held.came.set()
+            await anyio.sleep_forever()
+        if self.hanging and self.hanging in line:
             await anyio.sleep_forever()
         rule = self.rule_for(line)
         await self.gate(request=True)
