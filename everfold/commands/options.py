@@ -62,7 +62,7 @@ ReplicaCount = Annotated[
         "replicas",
         "Replicas of the server that must have what is acknowledged: submits, ends, cancels, "
         "releases. Without it a failover may lose what is newest, and only the intent to send a "
-        "prompt waits, for one replica where Sentinel or a cluster names some; with 0 nothing.",
+        "prompt waits, for the replicas that Sentinel or a cluster names; with 0 nothing.",
         variable="EVERFOLD_REPLICAS",
     ),
 ]

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from everfold.runner.renewal.messages import Place, Server
 from everfold.runner.renewal.server_connection import ErrorReply, ServerConnection
 from everfold.streams.nodes.endpoint import Endpoint, endpoint
+from everfold.streams.nodes.nodes_table import NODES, slot_rows
 from everfold.streams.nodes.slots import slot_of
 
 LOOK_EVERY_S = 2.0
@@ -94,7 +95,7 @@ class Directory:
             if self._place.kind == "cluster":
                 if self._slots and b"cluster_state:ok" not in _text(connection, "CLUSTER", "INFO"):
                     return ()  # it is cut off, or a failover is under way
-                return _slots(connection.ask("CLUSTER", "SLOTS"), asked.host)
+                return _slots(_rows(connection), asked.host)
             found = connection.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._place.service)
         finally:
             connection.close()
@@ -122,6 +123,15 @@ class Directory:
 def _text(connection: ServerConnection, *words: str) -> bytes:
     answer = connection.ask(*words)
     return answer if isinstance(answer, bytes) else b""
+
+
+def _rows(connection: ServerConnection) -> object:
+    try:
+        return connection.ask("CLUSTER", "SLOTS")
+    except ErrorReply:
+        if not (rows := slot_rows(connection.ask(*NODES))):
+            raise
+        return rows
 
 
 def _slots(answer: object, asked: str) -> Slots:

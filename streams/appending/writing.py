@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from everfold.streams.appending.group_commit import Outcome
 from everfold.streams.appending.outcomes import Appended, append_outcome
+from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import EverfoldError, Unavailable
 from everfold.streams.redis import scripts
 from everfold.streams.redis.replicas import NONE
@@ -66,7 +67,11 @@ async def _outcomes(log: Log, events: Sequence[NewEvent]) -> Sequence[Outcome]:
 async def _write(log: Log, events: Sequence[NewEvent]) -> Sequence[Outcome]:
     keys, first = log.keys, log.keys.partition_of(events[0].job_id)
     asked, living = log.replicas, log.redis.replicas_of(keys.log(first))
-    needed = [asked.needed(event.effect, event.is_intent, living) for event in events]
+    now_s = steady_s()
+    needed = [
+        asked.needed(event.effect, event.is_intent, living, now_s - event.made_s)
+        for event in events
+    ]
     replies, too_few = await scripts.append(
         log.redis,
         log=keys.log(first),

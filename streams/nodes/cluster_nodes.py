@@ -19,8 +19,14 @@ from everfold.streams.closing import end_all
 from everfold.streams.connections.change import ChangeCount
 from everfold.streams.connections.connection import says_replica
 from everfold.streams.connections.pipelining import PipeliningRedis
-from everfold.streams.errors import EverfoldError, ServerUnreachable
+from everfold.streams.connections.replies import shown
+from everfold.streams.errors import (
+    EverfoldError,
+    ServerRefusesAccess,
+    ServerUnreachable,
+)
 from everfold.streams.nodes.endpoint import Endpoint
+from everfold.streams.nodes.nodes_table import NODES, slot_rows
 from everfold.streams.nodes.slots import SLOTS
 from everfold.streams.nodes.topology import (
     QUESTION,
@@ -200,17 +206,25 @@ class ClusterNodes:
         """Return what one node says, None where it does not."""
         try:
             async with asyncio.timeout(ASK_S):
-                answers = await self.client(at).together(QUESTION)
+                answers = await self._answers_of(at)
         except (theirs.RedisError, EverfoldError, OSError) as error:
             self._suspects.add(at)
             self._why = error
             logger.debug("node_silent node=%s error=%r", at, error)
             return None
         if isinstance(answers[0], Exception):
-            self._why = answers[0]
+            self._why = _why_unknown(answers[0])
         found = read_topology(answers, at)
         (self._suspects.discard if found is not None else self._suspects.add)(at)
         return found
+
+    async def _answers_of(self, at: Endpoint) -> list[object]:
+        """Ask a node; where it refuses CLUSTER SLOTS, for the whole table of nodes."""
+        slots, info = await self.client(at).together(QUESTION)
+        if isinstance(slots, theirs.ResponseError):
+            [table] = await self.client(at).together((NODES,))
+            slots = slot_rows(table) or slots
+        return [slots, info]
 
     def _take(self, found: Topology) -> None:
         """Take over a view; who has lost what somebody uses is asked nothing more."""
@@ -229,6 +243,17 @@ class ClusterNodes:
             shown = ", ".join(map(str, sorted(found.primaries)))
             logger.info("cluster_changed primaries=%s epoch=%s", shown, found.epoch)
             self._changes.rise()
+
+
+def _why_unknown(error: Exception) -> Exception:
+    """Return what is to be done where a node does not say who has which slot."""
+    is_refused = isinstance(error, theirs.NoPermissionError)
+    if not is_refused and not str(error).removeprefix("ERR ").startswith("unknown "):
+        return error
+    return ServerRefusesAccess(
+        "the server does not say where the slots of the cluster are: let its user send CLUSTER "
+        f"SLOTS or CLUSTER NODES, and do not rename CLUSTER (server: {shown(str(error))})"
+    )
 
 
 def _redirect(error: Exception, asked: Endpoint) -> Redirect | None:

@@ -31,7 +31,7 @@ class Named(Struct, frozen=True):
     sentinels: int = 1
     """As many watch the service, by what it knows."""
     replicas: int = 0
-    """All that it has heard of and not been told to forget."""
+    """All that it has heard of and not been told to forget, but for those it never promotes."""
     living: int = 0
     """Those of them that it reaches."""
 
@@ -58,7 +58,8 @@ def read_named(answers: Sequence[object]) -> Named | None:
     if primary is None:
         return None
     said, each = _pairs(master), replicas if isinstance(replicas, list) else []
-    flags = [_pairs(one).get("flags", "").split(",") for one in each[:REPLICAS_LIMIT]]
+    those = [_pairs(one) for one in each[:REPLICAS_LIMIT]]
+    flags = [one.get("flags", "").split(",") for one in those if one.get("slave-priority") != "0"]
     return Named(
         primary,
         _number(said.get("config-epoch", "")),

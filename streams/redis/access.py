@@ -255,7 +255,7 @@ async def checked_wait(redis: LedgerRedis, replicas: Replicas) -> Replicas:
 
     Raises ServerRefusesAccess where the server would not wait for the replicas asked for.
     """
-    is_unasked = replicas.intents > 0 and redis.knows_replicas
+    is_unasked = replicas.intents and redis.knows_replicas
     if not (replicas.count or is_unasked) or await may_send(redis, "WAIT", 1, 1):
         return replicas
     if replicas.count:
@@ -264,7 +264,7 @@ async def checked_wait(redis: LedgerRedis, replicas: Replicas) -> Replicas:
             "right, or ask for no replicas (EVERFOLD_REPLICAS=0)"
         )
     logger.warning("access_missing command=%s not_seen=%r", "WAIT", NO_WAIT)
-    return replace(replicas, intents=0)
+    return replace(replicas, intents=False)
 
 
 async def check_access(redis: Redis, access: Access) -> None:

@@ -21,6 +21,11 @@ from everfold.streams.telemetry.measures import counter
 
 ReplicasFor = Literal["ends", "all"]
 
+ALL_WITHIN_S = 5.0
+"""How long an intent waits for every living replica. In a failover by hand one of them is a primary
+already, and confirms nothing, while the others still follow the old one, which takes writes until
+then: a second or two. One that only lags or hangs must not hold prompts up for longer."""
+
 TOO_FEW = counter(
     "everfold_too_few_replicas", "Writes that fewer replicas had in time than were asked for."
 )
@@ -36,24 +41,27 @@ class Replicas(Struct, frozen=True):
     events: ReplicasFor = "ends"
     """Of events: those that end a job, ask for its cancel, release it or say that a prompt is about
     to be sent, or all of them."""
-    intents: int = 1
-    """Replicas that an intent waits for where `count` is 0 and so many are known to live."""
+    intents: bool = True
+    """Whether an intent waits for replicas also where `count` is 0."""
 
     def __post_init__(self) -> None:
         check_number("replicas", self.count)
         check_number("replicas_within_s", self.within_s)
         check_choice("replicas_for", self.events, ("ends", "all"))
 
-    def needed(self, effect: str, is_intent: bool, living: int) -> int:
+    def needed(self, effect: str, is_intent: bool, living: int, waited_s: float = 0.0) -> int:
         """Return how many replicas must have an event that does this to its job ("" for nothing),
-        where so many of its server live.
+        where so many of its server live and it has waited for so long.
 
-        An intent waits for one in any case: of a prompt that was sent by word of a primary which
-        is cut off, nobody else knows, and it would be sent again.
+        An intent waits for all of these at first, and for one in any case: of a prompt that was
+        sent by word of a primary that is cut off, or in whose place another one is put now, nobody
+        else knows, and it would be sent again.
         """
         if self.count:
             return self.count if effect or is_intent or self.events == "all" else 0
-        return min(self.intents, living) if is_intent else 0
+        if not (is_intent and self.intents):
+            return 0
+        return living if waited_s < ALL_WITHIN_S else min(1, living)
 
     def asked(
         self,
@@ -71,7 +79,7 @@ class Replicas(Struct, frozen=True):
             self.count if replicas is None else replicas,
             self.within_s if within_s is None else within_s,
             self.events if events is None else events,
-            0 if isinstance(replicas, int) and not replicas else self.intents,
+            self.intents and replicas != 0,
         )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from msgspec import Struct
+from msgspec import Struct, field
 from redis.asyncio import Redis
 
 from everfold.streams.connections.connection import Argument
+from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import TooFewReplicas
 from everfold.streams.redis.replicas import NONE, Replicas
 from everfold.streams.redis.script import Script
@@ -58,6 +59,7 @@ class NewEvent(Struct, frozen=True, kw_only=True):
     effect: str = ""
     is_intent: bool = False
     """Whether something is done outside of the log once it is in there."""
+    made_s: float = field(default_factory=steady_s)
 
 
 def looked_up_to(seq: int) -> int:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import anyio
 import pytest
+from anyio.to_thread import run_sync
 
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
@@ -16,7 +17,7 @@ from everfold.streams.events.event import Progressed, Submitting
 from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.nodes.endpoint import Endpoint
 from everfold.streams.nodes.sentinel_replies import Named, living_replicas
-from everfold.streams.redis.replicas import NONE, Replicas
+from everfold.streams.redis.replicas import ALL_WITHIN_S, NONE, Replicas
 from tests.support.cluster import StartCluster
 from tests.support.replicas import replicated
 from tests.support.sentinels import Sentinels, StartSentinels
@@ -84,6 +85,35 @@ async def test_an_intent_waits_until_most_masters_call_the_replica_down(
         await waits_for(log, replica)
 
 
+async def test_an_intent_is_not_confirmed_by_one_replica_while_another_takes_the_primary_s_place(
+    redis_sentinels: Sentinels,
+) -> None:
+    async with opened(redis_sentinels.url) as log:
+        lease = await leased(log)
+        await eventually(lambda: log.redis.replicas_of(log.keys.log(0)) == 2, 30)
+        log.retry_for_s = 0.0
+        # What Sentinel does first in a failover by hand; the other replica still follows.
+        await run_sync(redis_sentinels.replicas[0].ask, "REPLICAOF", "NO", "ONE")
+        with pytest.raises(TooFewReplicas):
+            await intend(log, lease)
+
+
+async def test_an_intent_waits_for_one_that_hangs_for_seconds_where_another_replica_has_it(
+    redis_sentinels: Sentinels,
+) -> None:
+    async with opened(redis_sentinels.url) as log:
+        lease = await leased(log)
+        await eventually(lambda: log.redis.replicas_of(log.keys.log(0)) == 2, 30)
+        hanging = redis_sentinels.replicas[0]
+        hanging.freeze()
+        began_s = anyio.current_time()
+        with anyio.fail_after(30):
+            await intend(log, lease)
+        # Until the Sentinels call it down, or longer.
+        assert anyio.current_time() - began_s > 1.0
+        hanging.thaw()
+
+
 async def test_none_is_waited_for_on_a_server_by_itself_nor_where_somebody_says_0(
     own_server: StartServer, redis_sentinels: Sentinels
 ) -> None:
@@ -130,7 +160,8 @@ def test_a_minority_of_sentinels_does_not_make_a_replica_dead() -> None:
 
 
 def test_what_each_event_needs() -> None:
-    assert NONE.needed("", True, 2) == 1
+    assert NONE.needed("", True, 2) == 2
+    assert NONE.needed("", True, 2, ALL_WITHIN_S) == 1
     assert NONE.needed("", True, 0) == 0
     assert NONE.needed("succeeded", False, 2) == 0
     assert NONE.asked(0).needed("", True, 2) == 0
