@@ -9,11 +9,11 @@
 ]]
 --- @include "running"
 --- @include "stand_still"
-local why = refused('TYPE HGET', ARGV[1] .. ':head:') or refused('TYPE SCARD SRANDMEMBER SREM', KEYS[1]) or stand_still(ARGV[1])
+local why = refused('TYPE HGET', ARGV[1] .. ':head:') or refused('SCARD SRANDMEMBER SREM', KEYS[1]) or stand_still(ARGV[1])
 if why then return redis.error_reply(why) end
 local outcome = { 'counted' }
 for i = 1, #KEYS do
-  local count = check_key(KEYS[i], 'set') and 0 or redis.call('SCARD', KEYS[i])
+  local count = count_running(KEYS[i])
   if count > 0 then forget_gone(KEYS[i]) end
   table.insert(outcome, count)
 end

@@ -20,7 +20,7 @@ local function begin_lease(log, head, job, runner, dispatch_id, payload, sets)
   local entry = append_entry(log, '*', job, seq, epoch, last, payload)
   redis.call('HSET', head, 'seq', seq, 'epoch', epoch, 'last', entry,
     'owner', runner, 'phase', 'leased', 'dispatch', dispatch_id)
-  note_running(sets, head)
+  note_running('SADD', sets, head)
   return epoch, seq, entry, last
 end
 

@@ -1,45 +1,34 @@
--- Say whether this user may send a command. Redis 8.10 counts the words of a command that it is asked
--- about: there the key stands for each one that is missing.
-local function may_send(key, ...)
-  local is_answered, is_allowed = pcall(redis.acl_check_cmd, ...)
-  local words = is_answered or { ... }
-  for _ = 1, 8 do
-    if is_answered then return is_allowed end
-    words[#words + 1] = key or ''
-    is_answered, is_allowed = pcall(redis.acl_check_cmd, unpack(words))
-  end
-  error(is_allowed)
-end
+--- @include "may_use"
 
 -- Return why this user may not send commands to a key, or nil. `names` are the commands, with a
--- space between them, as `HSET XGROUP|CREATE`; those that name no key are asked without one.
+-- space between them, as `HSET XGROUP|CREATE`; those that name no key are asked without one. Asking
+-- is much of what a script costs, so that nothing more is done here than must be.
 local function refused(names, key)
-  for name in string.gmatch(redis.acl_check_cmd and names or '', '%S+') do
-    local is_allowed
-    if name == 'XREADGROUP' then
-      is_allowed = may_send(key, name, 'GROUP', '', '', 'STREAMS', key, '>')
-    elseif string.find(name, '|', 1, true) then
-      local command, part = string.match(name, '^(.*)|(.*)$')
-      is_allowed = may_send(key, command, part, key)
-    elseif key then is_allowed = may_send(key, name, key)
-    else is_allowed = may_send(nil, name) end
+  local ask, find, from = redis.acl_check_cmd, string.find, 1
+  while ask and from <= #names do
+    local upto = find(names, ' ', from, true) or #names + 1
+    local name = string.sub(names, from, upto - 1)
+    local is_long, is_allowed = not (is_brief and key) or name == 'XREADGROUP' or find(name, '|', 1, true), nil
+    if is_long then is_allowed = may_use(name, key) else is_allowed = ask(name, key) end
     if not is_allowed then
       return 'NOPERM this user may not send ' .. string.gsub(name, '|', ' ') .. (key and ' for ' .. key or '')
     end
+    from = upto + 1
   end
 end
 
 -- Return why a key cannot be used, as the server would say it, or nil: it is of another type, or
 -- this user may not send it one of the commands. Asked for every key, and with every command, before
--- the first write, so that a script writes everything or nothing. A key that is not there has every
--- type.
+-- the first write, so that a script writes everything or nothing; a read that a script does anyway
+-- tells as much of its key. A key that is not there has every type.
 local function check_key(key, kind, names)
-  local why = refused('TYPE ' .. (names or ''), key)
-  if why then return why end
-  local found = redis.call('TYPE', key).ok
+  local reply = redis.pcall('TYPE', key)
+  local found = reply.ok
+  if not found then return refused('TYPE', key) or reply.err end
   if found ~= 'none' and found ~= kind then
     return 'WRONGTYPE ' .. key .. ' is a ' .. found .. ', not a ' .. kind
   end
+  return names and refused(names, key)
 end
 
 -- Return a whole number that a field or an argument holds, nil for anything else.

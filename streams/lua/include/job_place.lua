@@ -3,20 +3,22 @@
 --- @include "waiting"
 -- Where an open job stands: it waits, or a runner holds it by its entry in dispatch.
 
--- Return where it waits, or would wait, and the sets of jobs that run; or nil, nil and why the job
--- cannot be taken from there.
+-- Return where it waits or is held, and the sets of jobs that run; or nil, nil and why the job cannot be
+-- taken from there.
 local function job_place(tag, job)
-  local at, damage = waiting_place(tag, job, job.line ~= '' and job.line or nil)
-  if not at then return nil, nil, damage end
-  damage = check_key(at.dispatch, 'stream')
-    or (job.dispatch ~= '' or job.phase == 'leased') and not is_entry_id(job.dispatch) and 'its place in dispatch is no entry id'
-  return at, running_sets(tag, job.queue, job.user, job.kind), damage
+  local at, damage = { dispatch = tag .. ':dispatch:' .. job.queue .. ':' .. job.priority }, nil
+  if job.phase == 'waiting' then at, damage = waiting_place(tag, job, job.line ~= '' and job.line or nil)
+  elseif job.dispatch ~= '' or job.phase == 'leased' then
+    damage = check_key(at.dispatch, 'stream') or not is_entry_id(job.dispatch) and 'its place in dispatch is no entry id'
+  end
+  if damage then return nil, nil, damage end
+  return at, running_sets(tag, job.queue, job.user, job.kind)
 end
 
 -- Take a job out of dispatch, and of the jobs that run.
 local function leave_dispatch(at, sets, head, id)
   if id ~= '' and redis.call('XDEL', at.dispatch, id) then redis.pcall('XACK', at.dispatch, 'runners', id) end
-  for _, key in pairs(sets) do redis.call('SREM', key, head) end
+  note_running('SREM', sets, head)
 end
 
 -- Take a job out of wherever it waits or is held.

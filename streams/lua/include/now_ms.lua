@@ -3,9 +3,8 @@
 -- Return the server's clock in Unix milliseconds. Asked before the first write: the right may be
 -- missing.
 local function now_ms()
-  local why = refused('TIME')
-  if why then error(redis.error_reply(why)) end
-  local time = redis.call('TIME')
+  local time = redis.pcall('TIME')
+  if time.err then error(redis.error_reply(refused('TIME') or time.err)) end
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 

@@ -47,6 +47,6 @@ end
 -- jobs that run, or why nothing may be written now; each '' for none.
 local function check_rights(tag, waiting, order, running)
   local root = root_of(tag)
-  return refused('TYPE ' .. waiting, tag .. ':waiting:') or refused('TYPE ' .. waiting, tag .. ':lines:') or refused('TYPE ' .. waiting, tag .. ':line:')
-    or refused('TYPE ' .. order, root .. ':order:') or refused('TYPE ' .. running, root .. ':running:') or refused('TYPE HMGET', root .. ':limits') or stand_still(tag)
+  return refused(waiting, tag .. ':waiting:') or refused(waiting, tag .. ':lines:') or refused(waiting, tag .. ':line:')
+    or refused(order, root .. ':order:') or refused(running, root .. ':running:') or refused('HMGET', root .. ':limits') or stand_still(tag)
 end

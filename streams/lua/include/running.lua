@@ -3,21 +3,24 @@
 -- The heads of jobs that runners hold, in a set for each queue, user and kind: what limits are compared
 -- with. In the spread layout a set holds those of one partition.
 
--- Return the sets that a job is in while a runner holds it, by what is counted. One of another type
--- counts nothing: doctor names it, and jobs go on. Rights are checked before.
+-- Return the sets that a job is in while a runner holds it, by what is counted.
 local function running_sets(tag, queue, user, kind)
   local root, sets = root_of(tag) .. ':running:', {}
   for scope, name in pairs({ queue = queue or '', user = user or '', kind = kind or '' }) do
-    if name ~= '' then
-      local key = root .. scope .. ':' .. name
-      if not check_key(key, 'set') then sets[scope .. ' ' .. name] = key end
-    end
+    if name ~= '' then sets[scope .. ' ' .. name] = root .. scope .. ':' .. name end
   end
   return sets
 end
 
-local function note_running(sets, head)
-  for _, key in pairs(sets) do redis.call('SADD', key, head) end
+-- Put a job into these sets, or take it out of them, by `how`. One of another type counts nothing: doctor
+-- names it, and jobs go on. Rights are checked before.
+local function note_running(how, sets, head)
+  for _, key in pairs(sets) do redis.pcall(how, key, head) end
+end
+
+local function count_running(key)
+  local count = redis.pcall('SCARD', key)
+  return type(count) == 'number' and count or 0
 end
 
 -- Take a job out of a set that ended without leaving it, as where its head was deleted: one that is
@@ -48,7 +51,7 @@ local function no_room(tag, sets, granted)
     if limit and is_spread and not granted[name] then
       table.insert(unknown, name) table.insert(unknown, limit)
     elseif limit and is_spread and granted[name] < 1 then return 'full'
-    elseif limit and not is_spread and redis.call('SCARD', key) >= limit then
+    elseif limit and not is_spread and count_running(key) >= limit then
       forget_gone(key)
       return 'full'
     end
