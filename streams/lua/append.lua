@@ -17,43 +17,40 @@
            {"leased", owner}      {"unknown"}      {"broken", why}   a key is unusable
 ]]
 --- @include "close_job"
+--- @include "jobs_of_call"
 --- @include "now_ms"
 --- @include "refuse_append"
 --- @include "stand_still"
-local outcomes, tags, partitions, why, time_ms = {}, {}, { [ARGV[1] or ''] = { log = KEYS[1], later = KEYS[2], workflows = KEYS[3] } }, nil, nil
+local outcomes, jobs, at, partitions, why, time_ms, failure = {}, {}, {}, { [ARGV[1] or ''] = { log = KEYS[1], later = KEYS[2], workflows = KEYS[3] } }, nil, nil, nil
 for i = 4, #KEYS do
-  local tag, effect = string.match(KEYS[i], '^({[^}]*}):head:') or '', ARGV[8 * i - 23] or ''
-  tags[i], partitions[tag] = tag, partitions[tag] or { log = tag .. ':log', later = tag .. ':later', workflows = tag .. ':workflows' }
-  why, time_ms = why or unusable(tag, partitions[tag], effect), time_ms or effect == 'cancel' and now_ms()
+  local tag, effect = tag_of(KEYS[i]), ARGV[8 * i - 23] or ''
+  at[i] = partitions[tag] or { log = tag .. ':log', later = tag .. ':later', workflows = tag .. ':workflows' }
+  partitions[tag], at[i].tag = at[i], tag
+  why = why or unusable(at[i], jobs[KEYS[i]] or read_job(jobs, KEYS[i], ARGV[8 * i - 27] or ''), effect)
+  time_ms = time_ms or effect == 'cancel' and now_ms()
 end
 why = why or not whole(ARGV[2]) and 'ERR the time is not a whole number' if why then return redis.error_reply(why) end
--- The job that was appended to last: it is read and written once for all its events in a row.
-local open = {}
-local function leave_open() if open.job then write_head(open.head, open.job) end open = {} end
-local function append(tag, head, name, event_id, author, expected, epoch, holder, effect, payload)
+local function append(of, head, name, event_id, author, expected, epoch, holder, effect, payload)
   expected, epoch = whole(expected), whole(epoch)
   if not (expected and epoch and payload) then return { 'broken', 'a number is not whole, or an argument is missing' } end
-  if open.head ~= head or open.job.author ~= author or effect ~= '' then
-    leave_open()
-    local job, unknown = open_head(head, author)
-    if unknown then return unknown end
-    open = { head = head, job = job }
-  end
-  local job, at, touched, damage = open.job, partitions[tag], nil, nil
-  local outcome, closes = refuse_append(head, job, event_id, expected, epoch, holder, effect, payload), effect ~= '' and effect ~= 'cancel'
-  if closes and not outcome then touched, damage = closing(tag, at.workflows, head, name, job) end
+  local job, closes, place, sets, damage = job_of(jobs, head, author), effect ~= '' and effect ~= 'cancel', nil, nil, nil
+  local outcome = job.refusal or refuse_append(head, job, event_id, expected, epoch, holder, effect, payload)
+  if closes and not outcome then place, sets, damage = closing(of.tag, job) end
   if outcome or damage then return outcome or { 'broken', damage } end
-  local seq, entry = append_to(at.log, name, job, event_id, payload)
-  if effect ~= '' then leave_open() end
-  -- The next promotion ends a waiting one: whoever asks may die before, and no backend may have room.
-  if effect == 'cancel' then redis.call('HSET', head, 'cancel', seq .. ' ' .. entry) end
-  if effect == 'cancel' and (job.phase == 'waiting' or job.phase == 'later') then redis.call('ZADD', tag .. ':deadlines', time_ms, name) end
-  if closes then close_job(tag, at.workflows, head, name, job, touched, effect, ARGV[2]) end
+  local seq, entry = append_to(of.log, name, job, event_id, payload)
+  if effect == 'cancel' then
+    job.cancel = seq .. ' ' .. entry
+    redis.call('HSET', head, 'cancel', job.cancel)
+    -- The next promotion ends a waiting one: whoever asks may die before, and no backend may have room.
+    if job.phase == 'waiting' or job.phase == 'later' then redis.call('ZADD', of.tag .. ':deadlines', time_ms, name) end
+  elseif closes then close_job(of.tag, of.workflows, head, name, job, effect, ARGV[2], place, sets) end
   return { 'appended', seq, entry }
 end
 for i = 4, #KEYS do
-  local is_done, outcome = pcall(append, tags[i], KEYS[i], unpack(ARGV, 8 * i - 29, 8 * i - 22))
-  if is_done then outcomes[i - 3] = outcome else leave_open() error(outcome) end
+  local is_done, outcome = pcall(append, at[i], KEYS[i], unpack(ARGV, 8 * i - 29, 8 * i - 22))
+  outcomes[i - 3], failure = outcome, not is_done and outcome or nil
+  if failure then break end
 end
-leave_open()
+for head, job in pairs(jobs) do write_job(head, job) end
+if failure then error(failure) end
 return outcomes

@@ -4,11 +4,11 @@
 -- space between them, as `HSET XGROUP|CREATE`; those that name no key are asked without one. Asking
 -- is much of what a script costs, so that nothing more is done here than must be.
 local function refused(names, key)
-  local ask, find, from = redis.acl_check_cmd, string.find, 1
+  local ask, find, from, needs_more = redis.acl_check_cmd, string.find, 1, not (key and is_brief())
   while ask and from <= #names do
     local upto = find(names, ' ', from, true) or #names + 1
     local name = string.sub(names, from, upto - 1)
-    local is_long, is_allowed = not (is_brief and key) or name == 'XREADGROUP' or find(name, '|', 1, true), nil
+    local is_long, is_allowed = needs_more or name == 'XREADGROUP' or find(name, '|', 1, true), nil
     if is_long then is_allowed = may_use(name, key) else is_allowed = ask(name, key) end
     if not is_allowed then
       return 'NOPERM this user may not send ' .. string.gsub(name, '|', ' ') .. (key and ' for ' .. key or '')

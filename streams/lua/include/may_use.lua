@@ -11,8 +11,10 @@ local function may_send(key, ...)
   error(is_allowed)
 end
 
--- Whether a word and a key suffice to ask: Redis up to 8.2, which all of Valkey says that it is.
-local is_brief = (redis.REDIS_VERSION_NUM or math.huge) < 0x080300
+-- Say whether a word and a key suffice to ask: up to Redis 8.2, which all of Valkey says that it is.
+local function is_brief()
+  return (redis.REDIS_VERSION_NUM or math.huge) < 0x080300
+end
 
 -- Say whether this user may send a command to a key; without a key, one that names none.
 local function may_use(name, key)

@@ -18,8 +18,7 @@ local function note_running(how, sets, head)
   for _, key in pairs(sets) do redis.pcall(how, key, head) end
 end
 
-local function count_running(key)
-  local count = redis.pcall('SCARD', key)
+local function count_running(key) local count = redis.pcall('SCARD', key)
   return type(count) == 'number' and count or 0
 end
 
