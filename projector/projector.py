@@ -17,7 +17,7 @@ from everfold.projector.folding.jobs_projection import JobsProjection
 from everfold.projector.folding.partition_projector import PartitionProjector
 from everfold.projector.folding.projection import AnyProjection
 from everfold.streams.appending.log import Log
-from everfold.streams.reading.quiet_partitions import QuietPartitions
+from everfold.streams.reading.shared_reader import SharedReader
 from everfold.streams.redis.retry import with_retry
 
 
@@ -39,7 +39,7 @@ class Projector:
         self._projection = projection or JobsProjection(config)
         self._member = Member(log, self._projection.name, name, config.own_for_s)
         self._places = Places(log, self._projection.group, self._lease_key)
-        self._quiet = QuietPartitions(log, self._projection.group)
+        self._shared = SharedReader(log, self._projection.group)
         self._assignment = Assignment(
             self._member,
             log.keys.partitions,
@@ -64,7 +64,7 @@ class Projector:
             await self._assignment.run(task_status=task_status)
         finally:
             with anyio.CancelScope(shield=True):
-                await self._quiet.aclose()
+                await self._shared.aclose()
 
     def _lease_key(self, partition: int) -> str:
         return self._projection.keys(self._log.keys, partition).projector()
@@ -72,5 +72,5 @@ class Projector:
     async def _fold(self, partition: int) -> None:
         log, token = self._log, self._member.token
         await PartitionProjector(
-            log, partition, token, self._projection, places=self._places, quiet=self._quiet
+            log, partition, token, self._projection, places=self._places, shared=self._shared
         ).run()

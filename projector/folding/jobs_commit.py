@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from typing import cast
 
 import msgspec
 from msgspec import Struct
@@ -18,8 +19,11 @@ from everfold.projector.job.index_names import entry_of
 from everfold.projector.job.job import Job
 from everfold.projector.job.state import to_fields, to_fields_of_progress
 from everfold.streams.appending.log import Log
+from everfold.streams.connections.connection import Argument
+from everfold.streams.errors import EverfoldError
 from everfold.streams.events.record import Recorded
 from everfold.streams.redis.partition_keys import JobsKeys
+from everfold.streams.redis.redis_errors import reply_meaning
 from everfold.streams.redis.script import Script
 
 _commit = Script("everfold.projector", "commit_jobs")
@@ -52,46 +56,52 @@ class FoldedBatch(Struct, frozen=True, kw_only=True):
     """How many events were folded."""
 
 
+class Part(Struct, frozen=True):
+    """What is to be written of one partition."""
+
+    partition: int
+    keys: JobsKeys
+    request: CommitRequest
+    batch: FoldedBatch
+
+
 async def commit_jobs(
-    log: Log,
-    partition: int,
-    keys: JobsKeys,
-    *,
-    request: CommitRequest,
-    config: ProjectorConfig,
-    batch: FoldedBatch,
-) -> Outcome | Gap:
-    """Write states, indexes, parked jobs and checkpoint: all or nothing.
+    log: Log, config: ProjectorConfig, parts: Sequence[Part]
+) -> list[Outcome | Gap | EverfoldError]:
+    """Write states, indexes, parked jobs and checkpoints of partitions of one server in one call:
+    of each all or nothing, whatever becomes of the others. Return what became of each.
 
     A stored state that is already further than its change is left as it is. Raises Unavailable:
-    the batch may or may not have been written.
+    each part may or may not have been written.
     """
-    parked = [
+    touched, arguments = list[str](), list[Argument]()
+    for part in parts:
+        keys, request, batch = part.keys, part.request, part.batch
+        touched += (log.keys.log(part.partition), keys.projector(), keys.active(), keys.ended())
+        touched += (keys.parked(), keys.index(), keys.indexed())
+        arguments += (request.token, request.expected_checkpoint, request.new_checkpoint)
+        arguments += (request.group, keys.job(""))
+        arguments.append(log.keys.jobs(part.partition, rebuilding=True).job(""))
+        arguments.append(_pack([_state(change, config) for change in batch.changes]))
+        arguments.append(_pack((_parked(batch), batch.unparked)))
+        arguments.append(batch.events)
+    shared = (config.closed_ttl_ms, config.indexes)
+    replies = await _commit.run(log.redis, touched, (*shared, *arguments))
+    return [_outcome(cast("list[object]", reply)) for reply in replies]
+
+
+def _outcome(reply: Sequence[object]) -> Outcome | Gap | EverfoldError:
+    if reply[0] == b"refused":
+        return reply_meaning(cast("bytes", reply[1]).decode(errors="replace"))
+    return read_outcome(reply)
+
+
+def _parked(batch: FoldedBatch) -> list[str]:
+    return [
         text
         for job_id, found in batch.parked.items()
         for text in (job_id, msgspec.json.encode(found).decode())
     ]
-    reply = await _commit.run(
-        log.redis,
-        (
-            *(log.keys.log(partition), keys.projector(), keys.active(), keys.ended()),
-            *(keys.parked(), keys.index(), keys.indexed()),
-        ),
-        (
-            request.token,
-            request.expected_checkpoint,
-            request.new_checkpoint,
-            config.closed_ttl_ms,
-            keys.job(""),
-            request.group,
-            _pack([_state(change, config) for change in batch.changes]),
-            _pack((parked, batch.unparked)),
-            batch.events,
-            config.indexes,
-            log.keys.jobs(partition, rebuilding=True).job(""),
-        ),
-    )
-    return read_outcome(reply)
 
 
 def _state(change: StateChange, config: ProjectorConfig) -> tuple[object, ...]:

@@ -13,7 +13,8 @@ import anyio
 
 from everfold.projector.config import ProjectorConfig
 from everfold.projector.folding.job_measures import count_events
-from everfold.projector.folding.jobs_commit import FoldedBatch, StateChange, commit_jobs
+from everfold.projector.folding.jobs_commit import FoldedBatch, Part, StateChange
+from everfold.projector.folding.jobs_commits import JobsCommits
 from everfold.projector.folding.parking import GAP, Parked, park, with_skips
 from everfold.projector.folding.projection import (
     CommitRequest,
@@ -46,8 +47,8 @@ _NONE = Job()
 class JobsFold:
     """Folds one partition, with up to `config.cached_jobs` open jobs cached.
 
-    `archive` has what is no longer in the log. One that is not `is_live` measures nothing: what it
-    folds has happened before. See PartitionFold for the methods.
+    `commits` writes; `archive` has what is no longer in the log. One that is not `is_live` measures
+    nothing: what it folds has happened before. See PartitionFold for the methods.
     """
 
     def __init__(
@@ -56,11 +57,13 @@ class JobsFold:
         partition: int,
         keys: JobsKeys,
         config: ProjectorConfig,
+        commits: JobsCommits,
         archive: Archive | None = None,
         *,
         is_live: bool = True,
     ) -> None:
         self.keys = keys
+        self._commits = commits
         self._is_live = is_live
         self._run_times = RunTimes(log) if is_live else None
         self._archive = archive
@@ -105,14 +108,7 @@ class JobsFold:
 
     async def _commit(self, batch: FoldedBatch, request: CommitRequest) -> Outcome | Gap:
         with anyio.CancelScope(shield=True):
-            outcome = await commit_jobs(
-                self._log,
-                self._partition,
-                self.keys,
-                request=request,
-                config=self._config,
-                batch=batch,
-            )
+            outcome = await self._commits.write(Part(self._partition, self.keys, request, batch))
         if isinstance(outcome, Committed):
             self._cache(batch)
             if self._run_times is not None:

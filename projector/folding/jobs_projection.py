@@ -12,6 +12,7 @@ from importlib.resources import files
 from typing import cast
 
 from everfold.projector.config import ProjectorConfig
+from everfold.projector.folding.jobs_commits import JobsCommits
 from everfold.projector.folding.jobs_fold import JobsFold
 from everfold.projector.folding.moving import move_states
 from everfold.projector.folding.projection import Outcome, RebuildBehind, read_swap
@@ -39,6 +40,8 @@ class JobsProjection:
 
     def __init__(self, config: ProjectorConfig | None = None) -> None:
         self._config = config or ProjectorConfig()
+        self._commits: JobsCommits | None = None
+        """Of all partitions of the log that is folded."""
 
     @cached_property
     def version(self) -> str:
@@ -61,7 +64,10 @@ class JobsProjection:
         archive: Archive | None = None,
     ) -> JobsFold:
         keys = self.keys(log.keys, partition, rebuilding=rebuilding)
-        return JobsFold(log, partition, keys, self._config, archive, is_live=not rebuilding)
+        if self._commits is None or self._commits.log is not log:
+            self._commits = JobsCommits(log, self._config)
+        is_live, commits = not rebuilding, self._commits
+        return JobsFold(log, partition, keys, self._config, commits, archive, is_live=is_live)
 
     async def swap(self, log: Log, partition: int, token: str) -> Outcome | RebuildBehind:
         live, rebuilt = log.keys.jobs(partition), log.keys.jobs(partition, rebuilding=True)

@@ -8,7 +8,6 @@ After any error the way back is the same: drop the cache, go back to the stored 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import anyio
 
@@ -29,9 +28,9 @@ from everfold.streams.errors import EverfoldError, WrongKeyType
 from everfold.streams.events.record import NO_ENTRY, Recorded
 from everfold.streams.events.stored_fields import stored_entry_id
 from everfold.streams.reading.consumer_group import ConsumerGroup
+from everfold.streams.reading.gathering import FEW, gathering_s
 from everfold.streams.reading.partition_reader import PartitionReader
-from everfold.streams.reading.quiet_partitions import QuietPartitions
-from everfold.streams.reading.quiet_reader import QuietReader
+from everfold.streams.reading.shared_reader import SharedReader
 from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.script import Script
@@ -47,12 +46,6 @@ MOVE_AFTER_S = 60.0
 RETRY = 20
 """Parked jobs that are folded again by one commit: each is read whole."""
 
-FEW, GATHER_S, GATHER_MOST_S = 32, 0.005, 0.08
-"""After a commit of fewer than FEW events, it waits until the next multiple of GATHER_S: a commit
-of one event costs nearly as much as one of thirty, and all partitions that read and commit at the
-same moment share their round trips. Where commits take long, the machine is busy: it waits for
-longer, GATHER_MOST_S at most, so that each next one has more events."""
-
 DELETE_CONSUMER_AFTER_MS = 3_600_000
 """Projectors of earlier versions each made a consumer; an idle one is deleted after an hour."""
 
@@ -66,7 +59,7 @@ class OutOfOrder(Exception):
 class PartitionProjector:
     """Folds one partition, under the lease of the process with this `token`.
 
-    `places` and `quiet` are those of all partitions of the process.
+    `places` and `shared` are those of all partitions of the process.
     """
 
     def __init__(
@@ -77,7 +70,7 @@ class PartitionProjector:
         projection: AnyProjection,
         *,
         places: Places,
-        quiet: QuietPartitions,
+        shared: SharedReader,
     ) -> None:
         self._log = log
         self._partition = partition
@@ -88,7 +81,7 @@ class PartitionProjector:
         self._fold = projection.partition_fold(log, partition)
         self._projection, self._move_at_s = projection, 0.0
         self._places, self._moved_at_s = places, 0.0
-        self._quiet = QuietReader(quiet, partition, BLOCK_S, self._reader.aclose)
+        self._shared = shared
 
     async def run(self) -> None:
         """Fold until cancelled; waits whatever the server answers. Raises PartitionLeaseLost."""
@@ -103,7 +96,7 @@ class PartitionProjector:
                     logger.warning("projector_starts_over partition=%s why=%r", *told)
                 await anyio.sleep(backoff.next_s())
         finally:
-            self._quiet.leave()
+            self._shared.leave(self._partition)
             self._places.leave(self._partition)
             await self._reader.aclose()
 
@@ -116,7 +109,6 @@ class PartitionProjector:
         if checkpoint is None:
             raise WrongKeyType(f"the checkpoint in {keys.projector()} is no entry id: restore it")
         self._checkpoint = checkpoint
-        self._quiet.start_over()
         parked = await read_parked(self._log, keys.parked())
         self._fold.start_over(parked)
         await self._group.create(self._partition, self._checkpoint)
@@ -147,15 +139,18 @@ class PartitionProjector:
             else:
                 await self._check_place()
             backoff.reset()  # not before: to start over succeeds while what follows fails each time
-            if batch and len(batch) < FEW:  # else the log is ahead: do not wait for more
+            is_alone = not self._log.redis.is_one_server
+            if is_alone and 0 < len(batch) < FEW:  # else the log is ahead: do not wait for more
                 now_s = anyio.current_time()
                 await anyio.sleep(gathering_s(now_s, now_s - began_s))
 
     async def _next(self) -> list[Recorded]:
         """Return what follows the checkpoint, [] where nothing does for BLOCK_S."""
-        reader, after = self._reader, self._checkpoint
-        ready, wait = partial(reader.read_ready, after, BATCH), partial(reader.wait, after, BATCH)
-        return await self._quiet.next(after, ready=ready, wait=wait)
+        after = self._checkpoint
+        if self._log.redis.is_one_server:
+            return await self._shared.next(self._partition, after, BATCH)
+        ready = await self._reader.read_ready(after, BATCH)
+        return ready or await self._reader.wait(after, BATCH)
 
     async def _check_place(self) -> None:
         """Raise OutOfOrder where the server has another checkpoint, after it has gone back in time,
@@ -195,15 +190,3 @@ class PartitionProjector:
             case NotOwner(owner=owner):
                 raise PartitionLeaseLost(owner)
         raise OutOfOrder(outcome)
-
-
-def gathering_s(now_s: float, took_s: float) -> float:
-    """Return how long to wait after a commit of few events that took so long.
-
-    Until the next multiple of GATHER_S, which is doubled while it is shorter than two commits: the
-    waits of all partitions end together.
-    """
-    period_s = GATHER_S
-    while period_s < min(2 * took_s, GATHER_MOST_S):
-        period_s *= 2
-    return period_s - now_s % period_s

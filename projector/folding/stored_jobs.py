@@ -59,6 +59,8 @@ async def read_stored_jobs(
     log: Log, job_ids: Sequence[str], *, rebuilding: bool = False
 ) -> list[Job | None]:
     """Return for each job, in order, what `read_stored_job` returns for it. Raises Unavailable."""
+    if not job_ids:
+        return []
     found: dict[str, Job | None] = {}
     sizes, moving = dict[str, int](), list[str]()
     for _, group in groupby(sorted(job_ids, key=log.keys.partition_of), log.keys.partition_of):

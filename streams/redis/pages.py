@@ -6,7 +6,7 @@ it is read, so this holds right after a change from small items to large ones, t
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeVar, cast
 
@@ -14,9 +14,11 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from everfold.streams.connections.client import LedgerRedis
+from everfold.streams.connections.connection import Argument
+from everfold.streams.errors import EverfoldError
 from everfold.streams.events.json_text import decoder
 from everfold.streams.events.limits import READ_LIMIT_BYTES
-from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.redis_errors import command, reply_meaning
 from everfold.streams.redis.script import Script
 
 PAGE = 500
@@ -34,6 +36,7 @@ Entries = list[tuple[bytes, list[bytes] | None]]
 T = TypeVar("T")
 
 _count_entries = Script("everfold.streams", "count_entries", is_read_only=True)
+_read_logs = Script("everfold.streams", "read_logs", is_read_only=True)
 _scan_hash = Script("everfold.streams", "scan_hash", is_read_only=True)
 _read_hashes = Script("everfold.streams", "read_hashes", is_read_only=True)
 
@@ -95,6 +98,32 @@ async def entry_page(
         return []
     ask = ("XRANGE", key, first, found.last)
     return cast("Entries", await command(redis, *ask, reply_bytes=found.size_bytes))
+
+
+class LogPages(Struct, frozen=True):
+    """What was read of several logs in one call."""
+
+    found: dict[int, Entries | EverfoldError]
+    """Of each log that has something, by its place; what is wrong with one is in place of it."""
+    is_cut: bool
+    """The bytes have ended it: there may be more in the last one, and in those behind it."""
+
+
+async def read_logs(
+    redis: Redis, after: Mapping[str, str], *, most: int, most_bytes: int = PAGE_BYTES
+) -> LogPages:
+    """Read what follows an entry id in each of some logs of one server: `most` entries of each.
+
+    The first entry comes whatever its size. Raises a leaf of Unavailable.
+    """
+    arguments: list[Argument] = [most, most_bytes, *after.values()]
+    _, is_cut, *found = await _read_logs.run(redis, [*after], arguments)
+    places = cast("list[int]", found[::2])
+    logs = [
+        reply_meaning(one.decode()) if isinstance(one, bytes) else cast("Entries", one)
+        for one in found[1::2]
+    ]
+    return LogPages(dict(zip(places, logs, strict=True)), bool(is_cut))
 
 
 async def hash_pages(redis: Redis, key: str) -> AsyncIterator[dict[bytes, bytes]]:

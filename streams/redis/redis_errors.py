@@ -127,11 +127,17 @@ def _leaf(error: Exception) -> EverfoldError:
     if why := why_no_handshake(error):
         return ServerUnreachable(f"Redis: {why}")
     text = _text(error)
-    leaf, sentence = meaning(text)
+    leaf, _ = meaning(text)
     if leaf is ServerError and isinstance(error, theirs.ConnectionError | theirs.TimeoutError):
         return _unreachable(error)
     if isinstance(error, theirs.InvalidResponse):
         return ServerUnreachable(f"no Redis server answers there: {_UNREACHABLE} ({shown(text)})")
+    return reply_meaning(text)
+
+
+def reply_meaning(text: str) -> EverfoldError:
+    """Return the error that the text of an error reply stands for, also one inside an answer."""
+    leaf, sentence = meaning(text)
     return leaf(f"{sentence} (Redis: {shown(text)})")
 
 

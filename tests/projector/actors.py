@@ -18,7 +18,7 @@ from everfold.streams.connections.replies import NoGroup
 from everfold.streams.events.codec import encode
 from everfold.streams.events.event import Event
 from everfold.streams.events.record import NO_ENTRY, Recorded, recorded
-from everfold.streams.reading.quiet_partitions import QuietPartitions
+from everfold.streams.reading.shared_reader import SharedReader
 from everfold.streams.redis.keys import PROJECTOR_GROUP
 from everfold.streams.redis.redis_errors import command
 
@@ -43,7 +43,7 @@ class Owner:
             self._member.token,
             JobsProjection(),
             places=Places(log, group, log.keys.projector),
-            quiet=QuietPartitions(log, group),
+            shared=SharedReader(log, group),
         )
         self._is_ready = False
 

@@ -13,7 +13,7 @@ from everfold.projector.assignment.member import Member
 from everfold.projector.assignment.places import Places
 from everfold.projector.config import ProjectorConfig
 from everfold.projector.folding.custom_fold import CustomFold
-from everfold.projector.folding.jobs_commit import FoldedBatch, StateChange, commit_jobs
+from everfold.projector.folding.jobs_commit import FoldedBatch, Part, StateChange, commit_jobs
 from everfold.projector.folding.jobs_projection import JobsProjection
 from everfold.projector.folding.partition_projector import BATCH
 from everfold.projector.folding.projection import CommitRequest, Committed
@@ -113,7 +113,7 @@ async def commit_a_batch(log: Log) -> None:
         new_checkpoint=entry_ids[-1],
         group=PROJECTOR_GROUP,
     )
-    done = await commit_jobs(log, 0, keys, request=request, config=ProjectorConfig(), batch=batch)
+    [done] = await commit_jobs(log, ProjectorConfig(), [Part(0, keys, request, batch)])
     assert isinstance(done, Committed)
     assert await command(log.redis, "HLEN", keys.parked()) == MANY
 

@@ -15,7 +15,7 @@ from everfold.projector.assignment.places import Places
 from everfold.projector.config import ProjectorConfig
 from everfold.projector.folding import parking
 from everfold.projector.folding.custom_projection import Projection
-from everfold.projector.folding.jobs_commit import FoldedBatch, StateChange, commit_jobs
+from everfold.projector.folding.jobs_commit import FoldedBatch, Part, StateChange, commit_jobs
 from everfold.projector.folding.jobs_projection import JobsProjection
 from everfold.projector.folding.parking import Parked
 from everfold.projector.folding.projection import CommitRequest
@@ -125,7 +125,7 @@ async def commit_states_of_jobs(log: Log) -> object:
         new_checkpoint=entry_ids[-1],
         group=PROJECTOR_GROUP,
     )
-    return await commit_jobs(log, 0, keys, request=request, config=config, batch=batch)
+    return await commit_jobs(log, config, [Part(0, keys, request, batch)])
 
 
 async def commit_while_states_move(log: Log) -> object:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from everfold.projector.assignment.member import Member
 from everfold.projector.config import ProjectorConfig
-from everfold.projector.folding.jobs_commit import FoldedBatch, StateChange, commit_jobs
+from everfold.projector.folding.jobs_commit import FoldedBatch, Part, StateChange, commit_jobs
 from everfold.projector.folding.projection import (
     CommitRequest,
     Committed,
@@ -21,7 +22,9 @@ from everfold.projector.job.fold import fold
 from everfold.projector.job.job import Job
 from everfold.projector.job.state import from_fields
 from everfold.streams.appending.log import Log
+from everfold.streams.errors import EverfoldError, WrongKeyType
 from everfold.streams.events.record import NO_ENTRY, Recorded
+from everfold.streams.reading.consumer_group import ConsumerGroup
 from everfold.streams.reading.reader import job_events
 from everfold.streams.redis.keys import PROJECTOR_GROUP
 from everfold.streams.redis.redis_errors import command, read_hash
@@ -60,7 +63,10 @@ async def try_commit(
     )
     batch = FoldedBatch(changes=changes, events=len(records))
     config = config or ProjectorConfig()
-    return await commit_jobs(log, 0, log.keys.jobs(0), request=request, config=config, batch=batch)
+    [outcome] = await commit_jobs(log, config, [Part(0, log.keys.jobs(0), request, batch)])
+    if isinstance(outcome, EverfoldError):
+        raise outcome
+    return outcome
 
 
 async def everything(log: Log) -> list[object]:
@@ -170,3 +176,35 @@ async def test_ending_moves_a_job_from_one_index_to_the_other(log: Log) -> None:
     assert await command(log.redis, "ZSCORE", active, job_id) is None
     score = await command(log.redis, "ZSCORE", over, job_id)
     assert score == str(ended[-1].time_ms).encode()
+
+
+async def test_what_is_wrong_in_one_partition_stops_no_other_of_the_call(log: Log) -> None:
+    if not log.redis.is_one_server:
+        pytest.skip("a call has one partition there")
+    parts = list[Part]()
+    for partition in range(3):
+        job_id = await one_job_in_partition(log, partition)
+        owner = Member(log, "jobs", "test", 60)
+        await owner.acquire(log.keys.projector(partition))
+        await ConsumerGroup(log, PROJECTOR_GROUP, owner.token).create(partition)
+        records = await job_events(log, job_id)
+        token = "somebody-else" if partition == 0 else owner.token
+        request = CommitRequest(
+            token=token,
+            expected_checkpoint=NO_ENTRY,
+            new_checkpoint=records[-1].entry_id,
+            group=PROJECTOR_GROUP,
+        )
+        batch = FoldedBatch(changes=[StateChange(Job(), fold(records))], events=1)
+        parts.append(Part(partition, log.keys.jobs(partition), request, batch))
+    await command(log.redis, "SET", log.keys.jobs(1).index(), "x")
+
+    outcomes = await commit_jobs(log, ProjectorConfig(), parts)
+
+    assert isinstance(outcomes[0], NotOwner)
+    assert isinstance(outcomes[1], WrongKeyType)
+    assert outcomes[2] == Committed()
+    stored = [
+        await command(log.redis, "ZCARD", log.keys.active(partition)) for partition in range(3)
+    ]
+    assert stored == [0, 0, 1]

@@ -17,6 +17,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.events.event import CancelRequested, Event, Started
 from everfold.streams.events.record import NO_ENTRY, Recorded
 from everfold.streams.leases.producer import Producer
+from everfold.streams.reading import shared_reader
 from everfold.streams.reading.reader import job_events
 from everfold.streams.reading.readers import group_positions
 from everfold.streams.redis.keys import PROJECTOR_GROUP
@@ -63,7 +64,8 @@ async def test_an_entry_that_a_frozen_owner_was_given_is_found_though_nothing_fo
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(block)
-            await eventually(lambda: blocked(log, PARTITIONS + 1))
+            reads = 1 if log.redis.is_one_server else PARTITIONS
+            await eventually(lambda: blocked(log, reads + 1))
             # Who blocks longest is served first: the projector gets one and queues up behind.
             while not given:
                 jobs.append(await one_job_in_partition(log, 0))
@@ -263,7 +265,8 @@ async def test_what_an_earlier_version_was_given_and_has_not_committed_is_folded
 async def test_an_idle_projector_sees_that_the_server_has_gone_back(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(partition_module, "BLOCK_S", 0.1)
+    for module in (partition_module, shared_reader):
+        monkeypatch.setattr(module, "BLOCK_S", 0.1)
     async with projecting(log):
         job_id = await one_job_in_partition(log, 0)
         await assert_projected(log, [job_id])

@@ -356,6 +356,7 @@ LOADS: dict[str, tuple[Load, ...]] = {
     "promote": (promote,),
     "promote_blocked": (promote_blocked,),
     "read_hashes": (work.read_many_fields,),
+    "read_logs": (work.read_many_entries,),
     "read_job": (read_long_job,),
     "read_pending": (read_pending,),
     "renew": (renew,),

@@ -9,8 +9,9 @@ from everfold.streams.appending.many.submits import JOBS_PER_CALL, ManySubmits, 
 from everfold.streams.appending.outcomes import Submission
 from everfold.streams.appending.submitted_event import JobRequest
 from everfold.streams.events.event import Policy
+from everfold.streams.events.record import NO_ENTRY
 from everfold.streams.redis import scripts
-from everfold.streams.redis.pages import read_hashes
+from everfold.streams.redis.pages import PAGE, read_hashes, read_logs
 from everfold.streams.redis.redis_errors import command
 from tests.streams import script_states as shared
 from tests.support.many_jobs import add_jobs
@@ -34,6 +35,23 @@ async def read_some_hashes(log: Log) -> object:
     await shared.leased(log, "a")
     await command(log.redis, "SET", log.keys.listening(), 1)
     return await read_hashes(log.redis, [log.keys.head("a"), log.keys.listening(), log.keys.meta()])
+
+
+async def read_some_logs(log: Log) -> object:
+    for name in "ab":
+        await log.submit(shared.GRAPH, job_id=name)
+    return await read_logs(
+        log.redis, {log.keys.log(0): NO_ENTRY, log.keys.log(1): NO_ENTRY}, most=1
+    )
+
+
+async def read_many_entries(log: Log) -> None:
+    await add_jobs(log, PAGE, "waiting")
+    after = {log.keys.log(0): NO_ENTRY, **{log.keys.log(n): NO_ENTRY for n in range(1, 256)}}
+    read = await read_logs(log.redis, after, most=PAGE)
+    [found] = read.found.values()
+    assert isinstance(found, list)
+    assert len(found) == PAGE
 
 
 async def submit_some(log: Log) -> object:
@@ -70,6 +88,7 @@ async def read_many_fields(log: Log) -> None:
 STATES: dict[str, tuple[State, ...]] = {
     "find_work": (find_work,),
     "read_hashes": (read_some_hashes,),
+    "read_logs": (read_some_logs,),
     "submit_many": (submit_some,),
 }
 """Script -> its states."""

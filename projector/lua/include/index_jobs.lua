@@ -8,7 +8,8 @@
 local function index_members(job, entry)
   local at, names = string.match(entry, '^([^\n]*)\n?(.*)$')
   local members = { '#' .. job, '$' .. string.reverse(job) }
-  for name in string.gmatch(names, '[^\n]+') do table.insert(members, name .. '\n' .. at .. '\n' .. job) end
+  local suffix = '\n' .. at .. '\n' .. job
+  for name in string.gmatch(names, '[^\n]+') do members[#members + 1] = name .. suffix end
   return members
 end
 
@@ -20,20 +21,19 @@ local function unindex_job(index, indexed, job)
   redis.call('HDEL', indexed, job)
 end
 
--- Put a job into the index, in the place of what it had there before.
+-- Put a job into the index, in the place of what it had there before; only what differs is written.
 local function index_job(index, indexed, job, entry)
-  local before, kept, gone, scored = redis.call('HGET', indexed, job), {}, {}, {}
+  local before, had, gone, scored = redis.call('HGET', indexed, job), {}, {}, {}
   if before == entry then return end
-  for _, member in ipairs(index_members(job, entry)) do
-    kept[member] = true
-    table.insert(scored, 0)
-    table.insert(scored, member)
+  local members = index_members(job, entry)
+  for _, member in ipairs(before and index_members(job, before) or {}) do had[member] = true end
+  for _, member in ipairs(members) do
+    if not had[member] then scored[#scored + 1], scored[#scored + 2] = 0, member end
+    had[member] = nil
   end
-  for _, member in ipairs(before and index_members(job, before) or {}) do
-    if not kept[member] then table.insert(gone, member) end
-  end
+  for member in pairs(had) do gone[#gone + 1] = member end
   if #gone > 0 then redis.call('ZREM', index, unpack(gone)) end
-  redis.call('ZADD', index, unpack(scored))
+  if #scored > 0 then redis.call('ZADD', index, unpack(scored)) end
   redis.call('HSET', indexed, job, entry)
 end
 

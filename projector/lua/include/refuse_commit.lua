@@ -1,19 +1,23 @@
 --- @include "check_key"
 --- @include "moving_states"
 
--- Return why this owner may not commit, as an outcome, or nil; the events ever committed; and the
--- swap whose states are still to be moved, false where there is none.
--- `group` is '' for a rebuild, which has none; `parked` is a key that is written, too.
-local function refuse_commit(projector, log, parked, group, token, checkpoint)
-  local why = check_key(projector, 'hash', 'HMGET HSET') or check_key(parked, 'hash', 'HSET HDEL')
-    or group ~= '' and check_key(log, 'stream', 'XPENDING XGROUP|SETID')
+-- Return why a key cannot be used by who has the right, or nil: it is of another type.
+local function check_kind(key, kind) return check_key(key, kind) end
+
+-- Return why this owner may not commit, as an outcome, or nil; the events ever committed; the swap whose
+-- states are still to be moved, false where there is none; and which indexes are complete.
+-- `group` is '' for a rebuild, which has none; `parked` is a key that is written, too. `check` is
+-- check_key, or check_kind where the rights are known.
+local function refuse_commit(check, projector, log, parked, group, token, checkpoint)
+  local why = check(projector, 'hash', 'HMGET HSET') or check(parked, 'hash', 'HSET HDEL')
+    or group ~= '' and check(log, 'stream', 'XPENDING XGROUP|SETID')
   if why then return redis.error_reply(why) end
-  local owner, at, folded, moving = unpack(redis.call('HMGET', projector, 'owner', 'checkpoint', 'folded', 'moving'))
+  local owner, at, folded, moving, indexes = unpack(redis.call('HMGET', projector, 'owner', 'checkpoint', 'folded', 'moving', 'indexes'))
   if owner ~= token then return { 'not_owner', owner or '' } end
   if (at or '0-0') ~= checkpoint then return { 'moved', at or '0-0' } end
   local holders = group ~= '' and redis.call('XPENDING', log, group)[4]
   if holders and holders[1] then return { 'foreign', holders[1][1] } end
-  return nil, whole(folded or '0') or 0, moving
+  return nil, whole(folded or '0') or 0, moving, indexes or ''
 end
 
 -- Mark the states that are stored further already, as `further`. Return the others that are not
@@ -31,10 +35,11 @@ end
 
 -- Return which indexes are complete after a commit: of those written now, all when nothing was committed
 -- before, else those that were complete. They are words with a space between them.
-local function complete_indexes(projector, active, ended, checkpoint, written)
+local function complete_indexes(indexes, active, ended, checkpoint, written)
+  if indexes == written then return written end
   if checkpoint == '0-0' and redis.call('ZCARD', active) + redis.call('ZCARD', ended) == 0 then return written end
   local complete = {}
-  for word in string.gmatch(redis.call('HGET', projector, 'indexes') or '', '%S+') do
+  for word in string.gmatch(indexes, '%S+') do
     if string.find(' ' .. written .. ' ', ' ' .. word .. ' ', 1, true) then table.insert(complete, word) end
   end
   return table.concat(complete, ' ')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from everfold.projector.folding.partition_projector import GATHER_MOST_S, GATHER_S, gathering_s
+from everfold.streams.reading.gathering import GATHER_MOST_S, GATHER_S, gathering_s
 
 
 @pytest.mark.parametrize(
