@@ -45,6 +45,8 @@ def one_of(name: str) -> str:
 def bounded(policy: Policy) -> Policy:
     """Return the policy with each number that makes no sense replaced by the nearest that does, and
     such a word by the default."""
+    if policy == _DEFAULT:
+        return policy
     odd: dict[str, object] = {
         name: RANGES[name].nearest(value, getattr(_DEFAULT, name) or LONGEST_S)
         for name in NUMBERS
