@@ -81,7 +81,7 @@ class PartitionProjector:
         self._fold = projection.partition_fold(log, partition)
         self._projection, self._move_at_s = projection, 0.0
         self._places, self._moved_at_s = places, 0.0
-        self._shared = shared
+        self._shared, self._is_ahead = shared, True
 
     async def run(self) -> None:
         """Fold until cancelled; waits whatever the server answers. Raises PartitionLeaseLost."""
@@ -139,18 +139,22 @@ class PartitionProjector:
             else:
                 await self._check_place()
             backoff.reset()  # not before: to start over succeeds while what follows fails each time
-            is_alone = not self._log.redis.is_one_server
-            if is_alone and 0 < len(batch) < FEW:  # else the log is ahead: do not wait for more
+            if batch and not (self._is_ahead or self._log.redis.is_one_server):
                 now_s = anyio.current_time()
                 await anyio.sleep(gathering_s(now_s, now_s - began_s))
 
     async def _next(self) -> list[Recorded]:
         """Return what follows the checkpoint, [] where nothing does for BLOCK_S."""
-        after = self._checkpoint
-        if self._log.redis.is_one_server:
-            return await self._shared.next(self._partition, after, BATCH)
-        ready = await self._reader.read_ready(after, BATCH)
-        return ready or await self._reader.wait(after, BATCH)
+        after, is_one_server = self._checkpoint, self._log.redis.is_one_server
+        batch = list[Recorded]()
+        if self._is_ahead or not is_one_server:
+            batch = await self._reader.read_ready(after, BATCH)
+        if not batch and is_one_server:
+            batch = await self._shared.next(self._partition, after, min(FEW, BATCH))
+        elif not batch:
+            batch = await self._reader.wait(after, BATCH)
+        self._is_ahead = len(batch) >= min(FEW, BATCH)
+        return batch
 
     async def _check_place(self) -> None:
         """Raise OutOfOrder where the server has another checkpoint, after it has gone back in time,

@@ -21,7 +21,7 @@ from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import EverfoldError
 from everfold.streams.events.record import Recorded, recorded
 from everfold.streams.reading.blocking_connection import BlockingConnection
-from everfold.streams.reading.gathering import FEW, GATHER_MOST_S, gathering_s
+from everfold.streams.reading.gathering import GATHER_MOST_S, gathering_s
 from everfold.streams.redis.pages import PAGE_BYTES, read_logs
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.retry import Backoff
@@ -53,17 +53,15 @@ class SharedReader:
         self._waiting: dict[int, _Waiter] = {}
         """Who has waited for longest comes first."""
         self._served = set[int]()
-        """Partitions whose batch is worked on: they read on when it is committed."""
-        self._ahead = set[int]()
-        """Those of them whose log has more than they were given: they wait for nobody."""
+        """Partitions whose batch is worked on, and which read on when it is committed."""
         self._wake = asyncio.Event()
         self._is_blocking, self._blocked_at_s = False, 0.0
         self._blocking = BlockingConnection(log, name, BLOCK_S)
         self._task: asyncio.Task[None] | None = None
 
     async def next(self, partition: int, after: str, most: int) -> list[Recorded]:
-        """Return what follows an entry id: at most `most` events, and not much more than a page of
-        all partitions together; [] where nothing comes for BLOCK_S.
+        """Return what follows an entry id: at most `most` events, and a page of all partitions
+        together; [] where nothing comes for BLOCK_S.
 
         Raises without a retry: a leaf of Unavailable, WrongKeyType.
         """
@@ -71,7 +69,7 @@ class SharedReader:
         mine = _Waiter(after, most, steady_s() + BLOCK_S, future)
         self._waiting[partition] = mine
         self._served.discard(partition)
-        if partition in self._ahead or not self._served or self._is_blocking:
+        if not self._served or self._is_blocking:
             self._wake.set()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
@@ -117,11 +115,11 @@ class SharedReader:
         if not events:
             await self._block()
             return
-        await self._until_woken(GATHER_MOST_S)  # by the last of them, or by one that is ahead
-        self._served.clear()
-        if not self._ahead & self._waiting.keys():
-            now_s = steady_s()
-            await self._until_woken(gathering_s(now_s, now_s - began_s))
+        if self._served:
+            await self._until_woken(GATHER_MOST_S)  # by the last of them
+            self._served.clear()
+        now_s = steady_s()
+        await asyncio.sleep(gathering_s(now_s, now_s - began_s))
 
     async def _read(self, asked: Mapping[int, _Waiter]) -> tuple[int, bool]:
         """Give each who waits what there is; return how many events, and whether there is more."""
@@ -148,11 +146,9 @@ class SharedReader:
             return  # it has left, or waits for something else by now
         del self._waiting[partition]
         resolve(waiter.batch, outcome)
-        self._ahead.discard(partition)
-        if isinstance(outcome, list):
+        # Who has as many as it asked for may have more: it is busy for long, or reads on by itself.
+        if isinstance(outcome, list) and len(outcome) < waiter.most:
             self._served.add(partition)
-            if len(outcome) >= FEW:
-                self._ahead.add(partition)
 
     def _end_waits(self) -> None:
         now_s = steady_s()

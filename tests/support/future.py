@@ -42,9 +42,9 @@ def become_the_future() -> None:
     tables.INTRODUCED["job.annotated", 1] = LEVEL
     fold_of_today = evolve._apply
 
-    def apply(job: Job, event: Any, now_ms: int) -> Job:
+    def apply(job: Job, event: Any, now_ms: int) -> evolve.Changes:
         if isinstance(event, Annotated):
-            return msgspec.structs.replace(job, metadata={**job.metadata, "note": event.note})
+            return {"metadata": {**job.metadata, "note": event.note}}
         return fold_of_today(job, event, now_ms)
 
     evolve._apply = apply
