@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import assert_never
 
 from msgspec import Struct
@@ -12,6 +12,8 @@ from everfold.projector.job.job import Job
 from everfold.streams.events import event as events
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.record import Recorded
+
+_NO_TITLES: Mapping[str, str] = {}
 
 
 class EventLine(Struct, frozen=True):
@@ -30,8 +32,11 @@ class EventLine(Struct, frozen=True):
     """The state right after the event."""
 
 
-def event_lines(records: Sequence[Recorded]) -> list[EventLine]:
-    """Return one line per event. `records` is the whole history of one job, in order."""
+def event_lines(
+    records: Sequence[Recorded], titles: Mapping[str, str] = _NO_TITLES
+) -> list[EventLine]:
+    """Return one line per event. `records` is the whole history of one job, in order; `titles` is
+    what people call the servers, by address."""
     job, owner, before_ms = Job(), "", records[0].time_ms if records else 0
     lines: list[EventLine] = []
     for record in records:
@@ -40,7 +45,7 @@ def event_lines(records: Sequence[Recorded]) -> list[EventLine]:
         if isinstance(event, Unreadable):
             who, what, mark = "", f"an event that cannot be read: {event.why}", ""
         else:
-            who, what, mark = event.actor, sentence(event), _mark(event, owner)
+            who, what, mark = event.actor, sentence(event, titles), _mark(event, owner)
             owner = event.owner if isinstance(event, events.Claimed | events.Recovered) else owner
         gap_ms = record.time_ms - before_ms
         before_ms = record.time_ms
@@ -55,7 +60,7 @@ def _mark(event: events.Event, owner: str) -> str:
     return "runner" if isinstance(event, events.Claimed) and owner not in ("", event.owner) else ""
 
 
-def sentence(event: events.Event) -> str:
+def sentence(event: events.Event, titles: Mapping[str, str] = _NO_TITLES) -> str:
     """Return what an event says, in words."""
     match event:
         case events.Submitted():
@@ -69,7 +74,8 @@ def sentence(event: events.Event) -> str:
                 f"({event.reason}, silent for {event.idle_ms / 1000:.1f} s, crash {event.crashes})"
             )
         case events.Submitting():
-            return f"attempt {event.attempt}: will be sent to {event.backend}"
+            where = titles.get(event.backend, event.backend)
+            return f"attempt {event.attempt}: will be sent to {where}"
         case events.Queued():
             return f"attempt {event.attempt}: accepted by ComfyUI"
         case events.Started():
@@ -82,7 +88,7 @@ def sentence(event: events.Event) -> str:
         case events.OutputSaved():
             return f"node {event.node} has saved its output"
         case _:
-            return _rarer(event)
+            return _rarer(event, titles)
 
 
 def _rarer(
@@ -96,6 +102,7 @@ def _rarer(
     | events.Failed
     | events.Canceled
     | events.Expired,
+    titles: Mapping[str, str],
 ) -> str:
     match event:
         case events.CancelRequested():
@@ -105,14 +112,16 @@ def _rarer(
         case events.Stopping():
             return f"attempt {event.attempt}: will be stopped, {event.why}"
         case events.Lost():
-            return f"attempt {event.attempt}: lost at {event.backend} ({event.cause})"
+            where = titles.get(event.backend, event.backend)
+            return f"attempt {event.attempt}: lost at {where} ({event.cause})"
         case events.Retried():
             return f"attempt {event.attempt} failed ({event.failure.code}); will be retried"
         case events.Rewound():
             return f"the server lost events: it had {event.found_seq} of {event.seen_seq}"
         case events.Succeeded():
             reused = ", all from the cache" if event.outputs_reused else ""
-            return f"succeeded with {len(event.outputs)} output(s){reused}"
+            count = len(event.outputs)
+            return f"succeeded with {count} output{'' if count == 1 else 's'}{reused}"
         case events.Failed():
             return f"failed: {event.failure.code}, {event.failure.message.strip()}"
         case events.Canceled():

@@ -5,7 +5,7 @@ Rule: pure. Colors are the page's; what a bar means is also said in its tooltip.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from everfold.durations import duration_text
 from everfold.job_story.lanes import Lease, Stretch
@@ -18,8 +18,14 @@ LANES_LIMIT = 100
 NAME_LIMIT = 32
 
 
-def gantt(stretches: Sequence[Stretch], leases: Sequence[Lease], end_ms: int) -> str:
-    """Return the picture; empty for a job that nobody knows anything of."""
+def gantt(
+    stretches: Sequence[Stretch],
+    leases: Sequence[Lease],
+    end_ms: int,
+    titles: Mapping[str, str],
+) -> str:
+    """Return the picture; empty for a job that nobody knows anything of. `titles` is what people
+    call the servers, by address."""
     if not stretches:
         return ""
     lanes = _lanes(stretches)
@@ -34,7 +40,8 @@ def gantt(stretches: Sequence[Stretch], leases: Sequence[Lease], end_ms: int) ->
         yield f'<svg class="gantt" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="Lanes">'
         for place, (name, bars) in enumerate(lanes.items()):
             y = place * LANE
-            shown = name if len(name) <= NAME_LIMIT else f"{name[: NAME_LIMIT - 1]}…"
+            named = titles.get(name, name)
+            shown = named if len(named) <= NAME_LIMIT else f"{named[: NAME_LIMIT - 1]}…"
             yield f'<text x="0" y="{y + 17}">{for_markup(shown)}</text>'
             yield f'<rect class="track" x="{LEFT}" y="{y + 3}" width="{WIDTH - LEFT}" height="20"/>'
             for one in bars:
@@ -42,7 +49,7 @@ def gantt(stretches: Sequence[Stretch], leases: Sequence[Lease], end_ms: int) ->
                 yield (
                     f'<rect class="{one.state}" x="{left:.1f}" y="{y + 3}" height="20" '
                     f'width="{max(LEAST, right - left):.1f}">'
-                    f"<title>{for_markup(_told(one, end_ms))}</title></rect>"
+                    f"<title>{for_markup(_told(one, end_ms, titles))}</title></rect>"
                 )
             for lease in (lease for lease in leases if lease.taken_from == name):
                 told = f"from here on {name} is refused: {lease.owner} has the job"
@@ -67,8 +74,8 @@ def _lanes(stretches: Sequence[Stretch]) -> dict[str, list[Stretch]]:
     return found
 
 
-def _told(one: Stretch, end_ms: int) -> str:
+def _told(one: Stretch, end_ms: int, titles: Mapping[str, str]) -> str:
     seconds = max(0, (one.until_ms or end_ms) - one.from_ms) / 1000
     attempt = f", attempt {one.attempt}" if one.attempt else ""
-    where = f", at {one.backend}" if one.backend else ""
+    where = f", at {titles.get(one.backend, one.backend)}" if one.backend else ""
     return f"{one.state}{attempt}{where}: {duration_text(seconds)}"

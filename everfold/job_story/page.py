@@ -6,7 +6,7 @@ itself to run anything.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -61,9 +61,11 @@ def story_page(
     lines: Sequence[EventLine],
     pictures: Sequence[SmallPicture],
     now_ms: int,
+    titles: Mapping[str, str],
 ) -> str:
-    """Return the page. `lines` are those of `records`, the whole history of the job."""
-    return "\n".join(_parts(job, records, lines, pictures, now_ms)) + "\n"
+    """Return the page. `lines` are those of `records`, the whole history of the job; `titles` is
+    what people call the servers, by address."""
+    return "\n".join(_parts(job, records, lines, pictures, now_ms, titles)) + "\n"
 
 
 def _parts(
@@ -72,6 +74,7 @@ def _parts(
     lines: Sequence[EventLine],
     pictures: Sequence[SmallPicture],
     now_ms: int,
+    titles: Mapping[str, str],
 ) -> Iterator[str]:
     title = for_markup(f"{job.job_id} {job.status}")
     yield f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
@@ -92,11 +95,11 @@ def _parts(
     yield from (_line(line) for line in shown)
     yield "</ol><h2>Who held it, and where it ran</h2>"
     end_ms = job.ended_at_ms or now_ms
-    yield gantt(stretches_of(lines), leases_of(lines), end_ms) or "<p>Nobody yet.</p>"
+    yield gantt(stretches_of(lines), leases_of(lines), end_ms, titles) or "<p>Nobody yet.</p>"
     yield '<p class="key">' + "".join(
         f'<span><i class="{state}"></i> {words}</span>' for state, words in KEY
     ) + "</p>"  # fmt: skip
-    yield from _facts(job)
+    yield from _facts(job, titles)
     yield "<h2>Events</h2>"
     yield from map(_event, records[-LINES_LIMIT:])
     yield "</body></html>"
@@ -123,11 +126,13 @@ def _line(line: EventLine) -> str:
     return f"<li{mark}>{_time(line.time_ms)}{gap} {told}{who}</li>"
 
 
-def _facts(job: Job) -> Iterator[str]:
+def _facts(job: Job, titles: Mapping[str, str]) -> Iterator[str]:
     yield "<h2>Facts</h2><dl>"
     for name in FACTS:
         if value := getattr(job, name):
-            yield f"<dt>{name.replace('_', ' ')}</dt><dd>{for_markup(str(value))}</dd>"
+            shown = titles.get(value, value) if name == "backend" else str(value)
+            word = "server" if name == "backend" else name.replace("_", " ")
+            yield f"<dt>{word}</dt><dd>{for_markup(shown)}</dd>"
     for name in ("submitted_at_ms", "claimed_at_ms", "started_at_ms", "ended_at_ms"):
         if value := getattr(job, name):
             yield f"<dt>{name.partition('_')[0]}</dt><dd>{_time(value)}</dd>"

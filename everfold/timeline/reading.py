@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
 from everfold.streams.events.record import Recorded
-from everfold.streams.leases.backends import backend_entries
+from everfold.streams.leases.backends import backend_titles
 from everfold.streams.retention.history import all_history, job_history
 from everfold.timeline.tracks import Track, TrackBuilder, clipped
 
@@ -73,7 +73,7 @@ async def titled(log: Log, tracks: Sequence[Track]) -> list[Track]:
 
     One without a name, or of which nothing has been heard for days, keeps its address.
     """
-    titles = {entry.name: entry.title or entry.name for entry in await backend_entries(log)}
+    titles = await backend_titles(log)
     return [
         replace(
             track,

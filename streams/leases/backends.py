@@ -152,6 +152,17 @@ async def backend_entries(log: Log, among: Hashes | None = None) -> list[Backend
     return sorted(found.values(), key=lambda entry: (entry.name, entry.seen_ms))
 
 
+async def backend_titles(log: Log) -> dict[str, str]:
+    """Return what people call the server at each address; without those that have no name, and
+    those where several servers have one address. Raises a leaf of Unavailable.
+    """
+    found: dict[str, set[str]] = {}
+    for entry in await backend_entries(log):
+        found.setdefault(entry.name, set()).add(entry.title)
+    return {name: title for name, titles in found.items() for title in titles
+            if title and len(titles) == 1}  # fmt: skip
+
+
 def configured_names(
     runners: Iterable[RunnerEntry], entries: Iterable[BackendEntry]
 ) -> frozenset[str]:

@@ -55,7 +55,7 @@ async def hostile_page(client: Client) -> str:
     records = await job_events(client.log, made.job_id)
     lines = event_lines(records)
     pictures = [SmallPicture(HOSTILE, HOSTILE, "image/png", PICTURE[:100])]
-    return story_page(lines[-1].job, records, lines, pictures, 2_000_000_000_000)
+    return story_page(lines[-1].job, records, lines, pictures, 2_000_000_000_000, {})
 
 
 async def test_no_text_of_anybody_becomes_markup(client: Client) -> None:
@@ -126,6 +126,6 @@ async def ended_badly(everfold: Everfold, job_id: str, file: Path) -> str:
 
 
 def test_a_job_of_which_nothing_is_known_has_a_page() -> None:
-    page = Page(story_page(Job(job_id="a"), [], [], [], 0))
+    page = Page(story_page(Job(job_id="a"), [], [], [], 0, {}))
 
     assert "It has made no files." in page.words

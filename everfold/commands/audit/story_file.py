@@ -10,6 +10,7 @@ from everfold.commands.session import Session
 from everfold.event_text import event_lines
 from everfold.job_story.page import story_page
 from everfold.job_story.small_pictures import small_pictures
+from everfold.streams.leases.backends import backend_titles
 from everfold.streams.redis.server import server_time_ms
 from everfold.streams.retention.history import job_history
 
@@ -22,10 +23,12 @@ async def write_story(
         log, job_id = everfold.log, await everfold.find(job_id)
         found = await job_history(log, job_id, await known_archive(log, archive))
         records = await log.opened_records(found)
-        lines = event_lines(records)
+        titles = await backend_titles(log)
+        lines = event_lines(records, titles)
         job = lines[-1].job
         pictures = await small_pictures(everfold.assets, job)
-        page = story_page(job, records, lines, pictures, await server_time_ms(log.redis))
+        now_ms = await server_time_ms(log.redis)
+        page = story_page(job, records, lines, pictures, now_ms, titles)
     with new_file(file) as path:
         path.write_text(page, encoding="utf-8")
     told = {"job_id": job_id, "file": str(file), "events": len(lines), "bytes": len(page.encode())}

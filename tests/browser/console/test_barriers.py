@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Browser
 
 from tests.browser.console.lived_in import Farm
-from tests.browser.console.page import SCREENS, Console, Scheme, opened
+from tests.browser.console.page import NARROW, SCREENS, USUAL, Console, Scheme, opened
 from tests.web.site import Site
 
 pytestmark = [pytest.mark.anyio, pytest.mark.browser, pytest.mark.timeout(300)]
@@ -21,16 +21,26 @@ LOOK = """async () => (await axe.run(document)).violations
 IS_OUTLINED = """() => { const style = getComputedStyle(document.activeElement)
     return style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2 }"""
 
+REACHED_BY_TAB = """() => {
+    window.reached = new Set()
+    document.addEventListener('focusin', ({target}) => window.reached.add(target))
+    return [...document.querySelectorAll('a[href], button:not(:disabled), input, select, summary')]
+        .filter((one) => one.checkVisibility()).length }"""
 
+IS_AT_THE_BEGINNING = """() => document.activeElement === document.body
+    || (window.reached.size > 1 && document.activeElement.matches('.skip'))"""
+
+
+@pytest.mark.parametrize("size", [NARROW, USUAL], ids=["narrow", "usual"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_no_screen_has_a_serious_barrier(
-    site: Site, farm: Farm, browser: Browser, axe: str, scheme: Scheme
+    site: Site, farm: Farm, browser: Browser, axe: str, scheme: Scheme, size: tuple[int, int]
 ) -> None:
     found = {}
     paths = {**SCREENS, "made": f"jobs/{farm.made}", "failed": f"jobs/{farm.failed}"}
     paths |= {"running": f"jobs/{farm.runs}", "nowhere": "nowhere", "held": "consumers?name=mail"}
     paths["then"] = f"moment?time={(await site.stack.job(farm.runs)).started_at_ms}"
-    async with opened(browser, site.url, scheme=scheme) as console:
+    async with opened(browser, site.url, scheme=scheme, size=size) as console:
         for name, path in paths.items():
             await console.see(path)
             found[name] = await barriers(console, axe)
@@ -93,12 +103,22 @@ async def test_a_dialog_keeps_the_focus_and_gives_it_back(console: Console, farm
     assert (await console.page.get_by_text("running").count()) > 0
 
 
-async def test_each_thing_that_is_reached_by_tab_is_outlined(console: Console, farm: Farm) -> None:
-    await console.see("jobs")
-    for _ in range(25):
-        await console.press("Tab")
-        shown = await console.page.evaluate("() => document.activeElement.outerHTML.slice(0, 120)")
-        assert await console.page.evaluate(IS_OUTLINED) or "<body" in shown, shown
+async def test_tab_reaches_each_thing_outlines_it_and_leaves_it(
+    console: Console, farm: Farm
+) -> None:
+    paths = [*SCREENS.values(), f"jobs/{farm.made}", "consumers?name=mail", "nowhere"]
+    for path in paths:
+        await console.see(path)
+        reached = await console.page.evaluate(REACHED_BY_TAB)
+        for _ in range(reached * 2 + 20):
+            await console.press("Tab")
+            if await console.page.evaluate(IS_AT_THE_BEGINNING):
+                break
+            at = "() => document.activeElement.outerHTML.slice(0, 120)"
+            assert await console.page.evaluate(IS_OUTLINED), await console.page.evaluate(at)
+        else:
+            pytest.fail(f"{path}: what has the focus keeps it")
+        assert await console.page.evaluate("() => window.reached.size") >= reached * 0.9, path
 
 
 async def test_nothing_moves_for_those_who_want_it_still(

@@ -105,6 +105,50 @@ async def test_a_running_job_moves_without_being_read_again(
     assert console.asked[asked:] == []
 
 
+async def test_the_story_of_a_running_job_stands_at_its_newest_line(
+    console: Console, farm: Farm
+) -> None:
+    await console.see(f"jobs/{farm.runs}")
+    newest = console.page.locator(".story li").last
+    await newest.filter(has_text="progress, told").wait_for()
+    await console.requests_end()
+    asked, before = len(console.asked), await newest.inner_text()
+
+    async def has_moved() -> bool:
+        return bool(await newest.inner_text() != before)
+
+    await eventually(has_moved, 20)
+    assert console.asked[asked:] == []
+    assert await console.page.locator(".story li").count() < 12
+    for place in (".story", ".events"):
+        left = "one => one.scrollHeight - one.scrollTop - one.clientHeight"
+        assert await console.page.locator(place).evaluate(left) < 30
+    # Who scrolls back to the beginning stays there.
+    events = console.page.locator(".events")
+    await events.evaluate("one => { one.scrollTop = 0 }")
+    await console.page.wait_for_timeout(2500)
+    assert await events.evaluate("one => one.scrollTop") == 0
+    names = await console.page.locator(".story").inner_text()
+    assert any(f"will be sent to {name}" in names for name in NAMES)
+    await console.is_clean()
+
+
+async def test_a_filter_is_kept_as_a_view(console: Console, farm: Farm) -> None:
+    await console.see("jobs?status=failed")
+    await console.page.get_by_role("button", name="Save view …").click()
+    await console.page.get_by_label("Name").fill("what <b>broke</b>")
+    await console.press("Enter")
+    await console.has_text("The view is saved.")
+
+    await console.see("jobs")
+    await console.page.get_by_role("button", name="what <b>broke</b>", exact=True).click()
+    await console.page.wait_for_url("**/console/jobs?status=failed")
+    statuses = console.page.locator("tbody .status")
+    await console.is_read()
+    assert set(await statuses.all_inner_texts()) == {"failed"}
+    await console.is_clean()
+
+
 @pytest.mark.parametrize("screen", ["board", "backends", "job"])
 async def test_the_newest_preview_of_what_runs_is_shown(
     console: Console, farm: Farm, screen: str

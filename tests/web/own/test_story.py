@@ -132,17 +132,26 @@ def test_choices_and_bounds_come_from_the_servers() -> None:
 async def test_a_story_is_saved_as_one_page(
     client: httpx.AsyncClient, everfold: Everfold, stack: Stack
 ) -> None:
-    await stack.runner(await stack.comfy())
+    comfy = await stack.comfy()
+    await stack.runner(comfy, titles={comfy.url: "studio-a"})
     job_id = await stack.submit(0.3)
     await stack.until(job_id, "succeeded")
 
     page = await client.get(f"{JOBS}/{job_id}/story.html")
+    story = (await client.get(f"{JOBS}/{job_id}/story")).json()
 
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert page.headers["content-disposition"].startswith("attachment; filename*=UTF-8''job-")
     assert "sandbox" in page.headers["content-security-policy"]
     assert "<script" not in page.text
     assert "takes the job" in page.text
+    # Servers have the names that people gave them, and no addresses.
+    sentences = [line["sentence"] for line in story["lines"]]
+    assert "attempt 1: will be sent to studio-a" in sentences
+    assert story["titles"] == {comfy.url: "studio-a"}
+    assert sentences[-1].startswith("succeeded with 0 outputs")
+    assert "will be sent to studio-a" in page.text
+    assert comfy.url not in page.text.partition("<h2>Events</h2>")[0]
 
 
 async def test_others_do_not_see_them(client: httpx.AsyncClient, everfold: Everfold) -> None:

@@ -4,9 +4,9 @@ import { render } from "preact";
 
 import { html, useEffect, useRef } from "./html.js";
 import { Keys, SCREENS } from "./keys.js";
-import { Empty, Failed, Question, Said } from "./parts.js";
+import { Empty, Failed, Question, Said, Time } from "./parts.js";
 import { address, path } from "./router.js";
-import { alarms, begin, connection, may, me } from "./store.js";
+import { alarms, begin, connection, hasMissed, may, me, staleSince } from "./store.js";
 import { Archive } from "./screens/archive.js";
 import { Assets } from "./screens/assets.js";
 import { Backends } from "./screens/backends.js";
@@ -33,9 +33,11 @@ function Frame() {
   return html`<a class="skip" href="#main">To the content</a>
     <header class="top"><a class="brand" href=${address("")}><img src=${address("icon.svg")} alt="" width="24" height="24" /> Everfold</a>
       <nav aria-label="Screens">${SCREENS.filter(([, place]) => may.value.see || !OF_ALL.has(place)).map(([key, place, label]) => html`<a href=${address(...(place ? [place] : [""]))}
-        aria-current=${place === screen ? "page" : null} title=${`g ${key}`}>${label}${place === "doctor" && alarms.value.length ? html` <b class="badge">${alarms.value.length}</b>` : ""}</a>`)}</nav>
+        aria-current=${place === screen ? "page" : null} title=${`g ${key}`}>${label}${place === "doctor" && alarms.value?.length ? html` <b class="badge">${alarms.value.length}</b>` : ""}</a>`)}</nav>
       <span class="who">${me.value.namespace}${me.value.user ? ` · ${me.value.user}` : ""} · ${me.value.role}</span>
       <span class="connection ${connection.value}" role="status">${WORDS[connection.value]}</span></header>
+    ${staleSince.value ? html`<p class="alarm error above-all" role="status">The gateway cannot read the farm since <${Time} ms=${staleSince.value} />: what you see is of then. It goes on trying.</p>` : ""}
+    ${hasMissed.value ? html`<p class="alarm above-all" role="status">More has happened while you were away than can be told. <button type="button" onClick=${() => location.reload()}>Read all again</button></p>` : ""}
     <main id="main" tabindex="-1" ref=${title}>${View ? html`<${View} id=${id} key=${screen + (id ?? "")} />` : html`<${Empty} title="There is no such screen">
       Press <kbd>?</kbd> to see the keys, or go to the <a href=${address("")}>board</a>.<//>`}</main>
     <${Question} /><${Keys} /><${Said} />`;

@@ -6,14 +6,14 @@ import { exact, moment, short, span } from "./format.js";
 import { html, useEffect, useMemo, useRef, useState } from "./html.js";
 import { UNDER } from "./api.js";
 import { address, BASE } from "./router.js";
-import { nameOf, nowMs, previews } from "./store.js";
+import { nameOf, nowMs, previews, today } from "./store.js";
 
 export const Status = ({ status, reason }) => html`<span class="status ${status}" title=${reason || null}>${status}</span>`;
 
 export const JobLink = ({ id }) => html`<a class="id" href=${address("jobs", id)} title=${id}>${short(id)}</a>`;
 
 export const Time = ({ ms }) =>
-  ms ? html`<time datetime=${new Date(ms).toISOString()} title=${exact(ms)}>${moment(ms, nowMs.value)}</time>` : html`<span class="none">–</span>`;
+  ms ? html`<time datetime=${new Date(ms).toISOString()} title=${exact(ms)}>${moment(ms, today.value)}</time>` : html`<span class="none">–</span>`;
 
 // "3 s ago" and "for 3 s", moved by the second.
 export const Ago = ({ ms, word = " ago" }) => html`<time title=${exact(ms)}>${span(Math.max(0, nowMs.value - ms) / 1000)}${word}</time>`;
@@ -45,15 +45,15 @@ export const Empty = ({ title, children }) => html`<div class="empty"><strong>${
 export const Panel = ({ title, aside, children, wide }) => html`<section class="panel ${wide ? "wide" : ""}">
   <header><h2>${title}</h2>${aside}</header>${children}</section>`;
 
-// A row that is drawn again only where it is another object: its cells show it and signals, nothing else.
-const Still = ({ row, of }) => useMemo(() => of(row), [row]);
+// A row that is a signal: it alone is drawn again when it changes. Its cells show it and signals, nothing else.
+const Live = ({ row, of }) => useMemo(() => of(row.value), [row.value]);
 
-export function Table({ columns, rows, id, label, empty, still }) {
+export function Table({ columns, rows, id, label, empty, live }) {
   const cells = (row) => html`<tr key=${id(row)}>${columns.map(({ name, of, numeric }) => html`<td class=${numeric ? "number" : null} data-name=${name}>${of(row)}</td>`)}</tr>`;
   if (!rows.length) return empty ?? html`<p class="none">none</p>`;
   return html`<div class="scroll" tabindex="0" role="region" aria-label=${label}><table><thead><tr>
     ${columns.map(({ name, numeric }) => html`<th scope="col" class=${numeric ? "number" : null}>${name}</th>`)}</tr></thead><tbody>
-    ${rows.map((row) => (still ? html`<${Still} key=${id(row)} row=${row} of=${cells} />` : cells(row)))}
+    ${rows.map((row) => (live ? html`<${Live} key=${id(row.peek())} row=${row} of=${cells} />` : cells(row)))}
   </tbody></table></div>`;
 }
 
@@ -82,7 +82,9 @@ export const Failed = ({ error, again }) => html`<div class="failed" role="alert
   <strong>${error.status === 404 ? "Not found" : error.status === 403 ? "Not yours to see" : "That did not work"}</strong>
   <p>${error.message}</p>${again && html`<button type="button" onClick=${again}>Try again</button>`}</div>`;
 
-// A question before what cannot be undone. `ask` is { title, text, verb, run, reason }.
+// A question before what cannot be undone: { title, text, verb, run, reason, given }; `reason` is the label of a
+// text that is asked for, too, and `given` what it begins with.
+export const WHY = "Why (others will read it)";
 const question = signal(null);
 export const confirmed = (asked) => (question.value = asked);
 
@@ -93,7 +95,7 @@ export function Question() {
   const asked = question.value;
   useEffect(() => {
     if (!asked) return;
-    setReason("");
+    setReason(asked.given ?? "");
     set({});
     dialog.current.showModal();
   }, [asked]);
@@ -111,7 +113,7 @@ export function Question() {
   };
   return html`<dialog ref=${dialog} onClose=${close} aria-labelledby="asked"><form onSubmit=${run}>
     <h2 id="asked">${asked.title}</h2><div>${asked.text}</div>
-    ${asked.reason && html`<label>Why (others will read it) <input value=${reason} onInput=${(e) => setReason(e.target.value)} maxlength="500" /></label>`}
+    ${asked.reason && html`<label>${asked.reason} <input required=${!!asked.given} value=${reason} onInput=${(e) => setReason(e.target.value)} maxlength="500" /></label>`}
     ${state.error && html`<${Failed} error=${state.error} />`}
     <p class="verbs"><button type="button" onClick=${close}>Leave it</button>
     <button class="strong" disabled=${state.busy}>${asked.verb}</button></p></form></dialog>`;

@@ -10,17 +10,29 @@ export const me = signal(null);
 export const farm = signal({});
 export const connection = signal("connecting");
 export const nowMs = signal(Date.now());
+export const today = computed(() => new Date(nowMs.value).setHours(0, 0, 0, 0));
 
 // Parts of the farm by themselves: what shows one of them is not drawn again where only others changed.
 const part = (name, none) => computed(() => farm.value[name] ?? none);
-export const alarms = part("alarms", []);
-export const backends = part("backends", []);
+export const isKnown = computed(() => !!farm.value.at_ms);
+export const alarms = part("alarms");
+export const queues = part("queues");
+export const backends = part("backends");
+export const runners = part("runners");
+export const running = part("running", []);
+export const reasons = part("reasons", []);
+export const recent = part("recent");
 export const previews = part("previews", {});
+export const counts = part("counts");
+export const staleSince = part("stale_since_ms", 0);
+export const hasMissed = part("has_missed", false);
+const besides = part("running_besides", 0);
+export const runningCount = computed(() => running.value.length + besides.value);
 
 // What people call a server, by its address; where several have one address, that address.
 const names = computed(() => {
   const found = new Map();
-  for (const { address, name } of backends.value) found.set(address, found.has(address) ? address : name);
+  for (const { address, name } of backends.value ?? []) found.set(address, found.has(address) ? address : name);
   return found;
 });
 export const nameOf = (address) => names.value.get(address) ?? address;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import quote
 
 from msgspec import Struct
@@ -14,6 +15,7 @@ from everfold.job_story.small_pictures import small_pictures
 from everfold.projector.job.job import Job
 from everfold.streams.assets.asset import safe_name
 from everfold.streams.events.record import Recorded
+from everfold.streams.leases.backends import backend_titles
 from everfold.streams.redis.server import server_time_ms
 from everfold.streams.retention.history import job_history
 from everfold.web.bodies import json_answer
@@ -61,6 +63,8 @@ class Story(Struct, frozen=True, kw_only=True):
     """What it did, over time."""
     leases: list[Lease]
     """Who held it."""
+    titles: dict[str, str]
+    """What people call its servers, by address; those without a name are missing."""
 
 
 async def _history(call: Call, job_id: str) -> list[Recorded]:
@@ -75,10 +79,11 @@ async def get_story_page(call: Call) -> Response:
     job = await call.gateway.job(call.caller, job_id_of(call))
     everfold = call.gateway.everfold
     records = await _history(call, job.job_id)
-    lines = event_lines(records)
+    titles = await backend_titles(everfold.log)
+    lines = event_lines(records, titles)
     pictures = await small_pictures(everfold.assets, job)
     now_ms = await server_time_ms(everfold.log.redis)
-    page = story_page(job, records, lines, pictures, now_ms)
+    page = story_page(job, records, lines, pictures, now_ms, titles)
     name = quote(safe_name(f"job-{job.job_id}.html"), safe="")
     headers = {
         "Content-Disposition": f"attachment; filename*=UTF-8''{name}",
@@ -93,7 +98,8 @@ async def get_story(call: Call) -> Response:
     Query(call.request, ())
     job = await call.gateway.job(call.caller, job_id_of(call))
     records = await _history(call, job.job_id)
-    lines = event_lines(records)
+    titles = await backend_titles(call.gateway.everfold.log)
+    lines = event_lines(records, titles)
     before = [Job(), *(line.job for line in lines)]
     told = [
         _line(line, types, earlier)
@@ -106,6 +112,7 @@ async def get_story(call: Call) -> Response:
         lines=told[-LINES_LIMIT:],
         stretches=stretches_of(lines),
         leases=leases_of(lines),
+        titles={name: titles[name] for name in _servers(lines) if name in titles},
     )
     return json_answer(story)
 
@@ -128,6 +135,10 @@ def _line(line: EventLine, kind: str, before: Job) -> StoryLine:
         attempt=line.job.attempt,
         changed=tuple(name for name in changes(before, line.job) if name not in POSITION),
     )
+
+
+def _servers(lines: Sequence[EventLine]) -> list[str]:
+    return sorted({line.job.backend for line in lines if line.job.backend})
 
 
 def _type(record: object) -> str:

@@ -4,8 +4,8 @@ import { act, ask } from "../api.js";
 import { count } from "../format.js";
 import { html } from "../html.js";
 import { confirmed, Empty, Loaded, Panel, say, Table, useLoaded } from "../parts.js";
-import { farm, may } from "../store.js";
-import { heard, Run, runsOf } from "./board.js";
+import { backends, may, runners, running } from "../store.js";
+import { heard, Leases, Run, runsOf } from "./board.js";
 
 const WORDS = {
   drain: { title: "Let it take no new jobs?", text: "What runs or waits there goes on to its end.", verb: "Drain", done: "takes no new jobs." },
@@ -22,12 +22,11 @@ function Verbs({ backend }) {
 }
 
 export function Backends() {
-  const { backends, runners = [], running = [] } = farm.value;
-  if (!backends) return html`<p class="waiting" aria-busy="true">Reading …</p>`;
-  const of = runsOf(running);
+  if (!backends.value) return html`<p class="waiting" aria-busy="true">Reading …</p>`;
+  const of = runsOf(running.value);
   const drain = (runner) => confirmed({ title: `Drain ${runner.name}?`, text: "It takes no new jobs, ends what it can and hands over the rest, as after SIGTERM.", verb: "Drain", run: () => act(`runners/${encodeURIComponent(runner.name)}/drain`).then(() => `${runner.name} drains.`) });
   return html`<h1>Backends</h1>
-    <${Panel} title="ComfyUI servers" wide>${html`<${Table} label="Servers" id=${(one) => one.name} rows=${backends} empty=${html`<${Empty} title="No server yet">Start a runner with <code>--comfyui URL</code>.<//>`} columns=${[
+    <${Panel} title="ComfyUI servers" wide>${html`<${Table} label="Servers" id=${(one) => one.name + one.address} rows=${backends.value} empty=${html`<${Empty} title="No server yet">Start a runner with <code>--comfyui URL</code>.<//>`} columns=${[
       { name: "server", of: (one) => html`<b>${one.name}</b>${one.address === one.name ? "" : html`<br /><small>${one.address}</small>`}` },
       { name: "state", of: (one) => html`<span class="state ${one.up ? "up" : "down"}">${one.retired ? `retired by ${one.retired}` : one.drained ? `drained by ${one.drained}` : one.up ? "up" : one.why || "down"}</span>` },
       { name: "slots", numeric: true, of: (one) => `${of(one).length} / ${one.slots}` },
@@ -36,11 +35,11 @@ export function Backends() {
       { name: "labels", of: (one) => (one.labels ?? []).join(", ") },
       { name: "holds", of: (one) => of(one).map((run) => html`<${Run} key=${run.job_id} run=${run} />`) },
       { name: "", of: (one) => html`<${Verbs} backend=${one} />` }]} />`}<//>
-    <${Panel} title="Runners" wide><${Table} label="Runners" id=${(one) => one.name} rows=${runners} columns=${[
-      { name: "runner", of: (one) => one.name }, { name: "version", of: (one) => one.version }, { name: "holds", numeric: true, of: (one) => one.leases },
+    <${Panel} title="Runners" wide><${Table} label="Runners" id=${(one) => one.name} rows=${runners.value ?? []} empty=${html`<${Empty} title="No runner is registered">Nothing runs without one: <code>everfold runner --comfyui URL</code><//>`} columns=${[
+      { name: "runner", of: (one) => one.name }, { name: "version", of: (one) => one.version }, { name: "holds", of: (one) => html`<${Leases} runner=${one} />` },
       { name: "slots", numeric: true, of: (one) => one.slots }, { name: "heard of", numeric: true, of: heard },
       { name: "", of: (one) => (one.draining ? "drains" : may.value.operate && html`<button type="button" onClick=${() => drain(one)}>Drain …</button>`) }]} /><//>
-    <${Capabilities} key=${backends.map((one) => one.models).join()} />`;
+    <${Capabilities} key=${backends.value.map((one) => one.models).join()} />`;
 }
 
 // What some servers have and others lack: why a job may run here and not there.

@@ -25,7 +25,7 @@ export function Consumers() {
   return html`<h1>Consumers</h1><${Loaded} of=${all}>${({ subscriptions }) => html`<${Panel} title="Subscriptions" wide aside=${html`<button type="button" onClick=${all.again}>Read again</button>`}>
     <${Table} label="Subscriptions" id=${(one) => one.subscription} rows=${subscriptions} empty=${html`<${Empty} title="Nobody reads the stream">A consumer is a program of yours, or a sink: <code>everfold sink webhook …</code><//>`} columns=${[
       { name: "subscription", of: (one) => html`<a href=${`${address("consumers")}?name=${encodeURIComponent(one.subscription)}`}>${one.subscription}</a>` },
-      { name: "behind", numeric: true, of: (one) => `${count(one.behind_events)} events` }, { name: "for", numeric: true, of: (one) => (one.behind_events ? span(one.behind_s) : "–") },
+      { name: "behind", numeric: true, of: (one) => `${count(one.behind_events)} events` }, { name: "oldest unread", numeric: true, of: (one) => (one.behind_events ? span(one.behind_s) : "–") },
       { name: "delivered", numeric: true, of: (one) => count(one.delivered) }, { name: "tries again", numeric: true, of: (one) => count(one.waiting) },
       { name: "parked", numeric: true, of: (one) => (one.parked ? html`<b class="badge">${count(one.parked)}</b>` : "0") }, { name: "consumers", numeric: true, of: (one) => one.consumers }]} /><//>
     ${shown && html`<${Panel} title=${`Held by ${shown}`} wide><${Held} name=${shown} key=${shown} /><//>`}`}<//>`;

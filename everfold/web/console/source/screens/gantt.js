@@ -17,12 +17,12 @@ function lanesOf(stretches) {
   return [...lanes];
 }
 
-export function Gantt({ stretches, leases, job }) {
+export function Gantt({ stretches, leases, titles, job }) {
   if (!stretches.length) return html`<p class="none">Nobody has held it yet.</p>`;
   const from = stretches[0].from_ms;
   const to = job.ended_at_ms || nowMs.value;
   const at = (ms) => ((ms - from) / Math.max(1, to - from)) * 100;
-  return html`<div class="gantt">${lanesOf(stretches).map(([name, spans]) => html`<div class="lane" key=${name}><span class="name" title=${name}>${nameOf(name)}</span><div class="track">
+  return html`<div class="gantt">${lanesOf(stretches).map(([name, spans]) => html`<div class="lane" key=${name}><span class="name" title=${name}>${titles[name] ?? nameOf(name)}</span><div class="track">
     ${spans.map((one) => {
       const until = one.until_ms ?? to;
       const told = `${one.state}${one.attempt ? `, attempt ${one.attempt}` : ""}: ${clock(one.from_ms)} to ${one.until_ms ? clock(until) : "now"}, ${span((until - one.from_ms) / 1000)}`;

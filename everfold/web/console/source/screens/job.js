@@ -1,9 +1,9 @@
 // One job: pictures first, its story in words, who held it when, and what it was after each event.
 
 import { act, ask, UNDER } from "../api.js";
-import { exact, span } from "../format.js";
-import { html, useEffect, useMemo, useState } from "../html.js";
-import { Bar, confirmed, JobLink, Loaded, Panel, Picture, Preview, say, server, Status, Time, useLoaded } from "../parts.js";
+import { count, exact, span } from "../format.js";
+import { html, useEffect, useRef, useState } from "../html.js";
+import { Bar, confirmed, JobLink, Loaded, Panel, Picture, Preview, say, server, Status, Time, useLoaded, WHY } from "../parts.js";
 import { address, BASE, go } from "../router.js";
 import { hear, may, me, nowMs, previews } from "../store.js";
 import { Gantt } from "./gantt.js";
@@ -14,7 +14,7 @@ const OPEN = new Set(["queued", "running", "canceling"]);
 function Verbs({ job, again }) {
   const path = `jobs/${encodeURIComponent(job.job_id)}`;
   const cancel = () => confirmed({
-    title: "Cancel this job?", text: "It is stopped at its server. It can be run again as a new job.", verb: "Cancel job", reason: true,
+    title: "Cancel this job?", text: "It is stopped at its server. It can be run again as a new job.", verb: "Cancel job", reason: WHY,
     run: (reason) => act(`${path}/cancel`, { reason }).then(() => "The job is asked to stop."),
   });
   const rerun = () => act(`${path}/rerun`).then(({ job_id }) => go(address("jobs", job_id)), (error) => say(error.message));
@@ -60,8 +60,48 @@ function States({ id, last, isOpen }) {
       <details><summary>the whole state</summary><pre tabindex="0">${JSON.stringify(after, null, 2)}</pre></details>` : html`<p class="waiting">Reading …</p>`}`;
 }
 
-function Events({ events }) {
-  return html`<ol class="events">${events.map((one) => html`<li key=${one.entry_id}><details><summary><${Time} ms=${one.time_ms} /> <b>${one.event.type?.replace("job.", "") ?? "unreadable"}</b>${" "}
+// A list that stands at its newest line while a job goes on, until somebody scrolls away from there.
+function useNewest(length, isOpen) {
+  const list = useRef();
+  const isAtEnd = useRef(isOpen);
+  useEffect(() => {
+    if (isOpen && isAtEnd.current && list.current) list.current.scrollTop = list.current.scrollHeight;
+  }, [length, isOpen]);
+  return { ref: list, onScroll: ({ target }) => (isAtEnd.current = target.scrollHeight - target.scrollTop - target.clientHeight < 30) };
+}
+
+// Progress that was told again and again is one line: its newest word, and since when.
+function told(lines) {
+  const found = [];
+  for (const line of lines) {
+    const before = found[found.length - 1];
+    const isMore = line.type === "job.progressed" && before?.type === line.type && before.attempt === line.attempt;
+    if (isMore) found[found.length - 1] = { ...line, first: before.first, since_ms: before.since_ms, times: before.times + 1 };
+    else found.push({ ...line, first: line.seq, since_ms: line.time_ms, times: 1 });
+  }
+  return found;
+}
+
+// Progress since the story was read, as the stream has brought it.
+function fresh(events, last) {
+  const word = ({ value, node_class, node, step, steps, left_s }) => `${Math.round(value * 100)}%${node ? ` in ${node_class || `node ${node}`}` : ""}${steps ? `, step ${step} of ${steps}` : ""}${left_s ? `, about ${left_s} s left` : ""}`;
+  return events.filter(({ seq, event }) => seq > last && event.type === "job.progressed").map(({ seq, time_ms, event }) => ({ seq, time_ms, type: event.type, attempt: event.attempt, sentence: word(event) }));
+}
+
+function Story({ story, events, isOpen }) {
+  const lines = [...story.lines, ...fresh(events, story.lines[story.lines.length - 1]?.seq ?? 0)];
+  const shown = told(lines);
+  return html`<ol class="story" tabindex="0" aria-label="Story" ...${useNewest(lines.length, isOpen)}>${shown.map((one) => html`<li key=${one.first} value=${one.seq} class=${one.mark || null}>
+    <${Time} ms=${one.time_ms} /> ${one.sentence}${one.times > 1 ? html` <small>progress, told ${one.times} times since <${Time} ms=${one.since_ms} /></small>` : ""}</li>`)}</ol>`;
+}
+
+const EVENTS = 500;
+
+function Events({ events, isOpen }) {
+  const [isAll, all] = useState(false);
+  const shown = isAll ? events : events.slice(-EVENTS);
+  return html`${shown.length < events.length && html`<p><button type="button" onClick=${() => all(true)}>Show the ${count(events.length - shown.length)} earlier ones, too</button></p>`}
+    <ol class="events" tabindex="0" aria-label="Events" ...${useNewest(events.length, isOpen)}>${shown.map((one) => html`<li key=${one.entry_id}><details><summary><${Time} ms=${one.time_ms} /> <b>${one.event.type?.replace("job.", "") ?? "unreadable"}</b>${" "}
     <small>${one.event.actor ?? ""} · event ${one.seq} · epoch ${one.epoch}</small></summary><pre tabindex="0">${JSON.stringify(one.event, null, 2)}</pre></details></li>`)}</ol>`;
 }
 
@@ -115,16 +155,16 @@ export function Job({ id }) {
       ${made.map((file) => html`<${Picture} key=${file.index} file=${file} />`)}
       ${!made.length && !isPictured && html`<p class="none">${OPEN.has(job.status) ? "No pictures yet." : "It made no files."}</p>`}</div>
     <div class="panels">
-      <${Panel} title="Story"><${Loaded} of=${story}>${({ lines }) => html`<ol class="story" tabindex="0" aria-label="Story">${lines.map((one) => html`<li key=${one.seq} class=${one.mark || null}><${Time} ms=${one.time_ms} /> ${one.sentence}</li>`)}</ol>`}<//><//>
+      <${Panel} title="Story"><${Loaded} of=${story}>${(story) => html`<${Story} story=${story} events=${events} isOpen=${OPEN.has(job.status)} />`}<//><//>
       <${Panel} title="Facts"><dl class="pairs">${FACTS.filter(([name]) => job[name]).map(([name, word]) => html`<dt>${word}</dt><dd>${name === "backend" ? server(job[name]) : job[name]}</dd>`)}
         ${job.trace && html`<dt>trace</dt><dd class="id"><${Trace} id=${job.trace.split("-")[1]} /></dd>`}
         ${job.rerun_of && html`<dt>run again of</dt><dd><${JobLink} id=${job.rerun_of} /></dd>`}
         ${["submitted", "claimed", "started", "ended"].map((word) => job[`${word}_at_ms`] ? html`<dt>${word}</dt><dd><${Time} ms=${job[`${word}_at_ms`]} /></dd>` : "")}
         ${Object.entries(job.metadata).map(([name, value]) => html`<dt>${name}</dt><dd>${typeof value === "object" ? JSON.stringify(value) : String(value)}</dd>`)}</dl><//>
-      <${Panel} title="Who held it" wide><${Loaded} of=${story}>${({ stretches, leases }) => html`<${Gantt} stretches=${stretches} leases=${leases} job=${job} />`}<//><//>
+      <${Panel} title="Who held it" wide><${Loaded} of=${story}>${(told) => html`<${Gantt} ...${told} job=${job} />`}<//><//>
       <${Panel} title="Graph" wide><${Loaded} of=${graph}>${(found) => html`<${Graph} graph=${found} job=${{ ...job, ...live }} />`}<//><//>
       <${Panel} title="State by state" wide>${last ? html`<${States} id=${id} last=${last} isOpen=${OPEN.has(job.status)} />` : html`<p class="none">–</p>`}<//>
-      <${Panel} title="Events" wide><${Events} events=${events} /><//>
+      <${Panel} title="Events" wide><${Events} events=${events} isOpen=${OPEN.has(job.status)} /><//>
     </div>`;
   }}<//>`;
 }

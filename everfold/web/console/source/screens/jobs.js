@@ -2,8 +2,10 @@
 
 import { act, ask, query } from "../api.js";
 import { count, span } from "../format.js";
-import { html, useEffect, useState } from "../html.js";
-import { Ago, Bar, confirmed, Empty, JobLink, Loaded, say, server, Status, Table, Time, useLoaded } from "../parts.js";
+import { signal } from "@preact/signals";
+
+import { html, useEffect, useMemo, useState } from "../html.js";
+import { Ago, Bar, confirmed, Empty, JobLink, Loaded, say, server, Status, Table, Time, useLoaded, WHY } from "../parts.js";
 import { address, go, search } from "../router.js";
 import { hear, may } from "../store.js";
 
@@ -11,6 +13,7 @@ const STATUSES = ["queued", "running", "canceling", "succeeded", "failed", "canc
 const TEXTS = { user: "user", kind: "kind", queue: "queue", backend: "server", batch: "batch", tag: "tag", code: "error code", error: "error text", metadata: "metadata name=value" };
 const TIMES = { newer_than: "from", older_than: "until" };
 const PAGE = 50;
+const MANY = 1000;
 const VIEWS = "everfold.views";
 
 // All that the address asks for, also what no job has: the gateway refuses that, so that a slip never selects all jobs.
@@ -54,7 +57,7 @@ function Filter({ filter, total }) {
     <datalist id="names">${[...STATUSES.map((one) => `status:${one}`), ...[...Object.keys(TEXTS), ...Object.keys(TIMES)].map((one) => `${one}:`)].map((one) => html`<option value=${one} />`)}</datalist>
     <button>Filter</button>
     ${Object.keys(filter).length ? html`<button type="button" onClick=${() => to({})}>All jobs</button>
-      <button type="button" onClick=${() => { const name = prompt("Name of this view", text); if (name) keep({ ...saved, [name]: text }); }}>Save view</button>` : ""}
+      <button type="button" onClick=${() => confirmed({ title: "Save this view", text: html`<p><code>${text}</code></p><p>It is kept in this browser.</p>`, verb: "Save", reason: "Name", given: text, run: async (name) => { keep({ ...saved, [name.trim() || text]: text }); return "The view is saved."; } })}>Save view …</button>` : ""}
     <p class="chips">${STATUSES.map((one) => {
       const has = filter.status?.includes(one);
       const status = has ? filter.status.filter((other) => other !== one) : [...(filter.status ?? []), one];
@@ -92,7 +95,7 @@ async function many(verb, filter, words, given) {
   if (!selected) return say(`No job of this filter can be ${words.done}.`);
   confirmed({
     title: `${words.verb} ${words.to ?? ""}${count(selected)}${more ? " or more" : ""} ${selected === 1 ? "job" : "jobs"}?`,
-    text: html`<p>${words.text}</p><p><code>${written(filter) || "all jobs"}</code></p>`, verb: words.verb, reason: verb === "cancel",
+    text: html`<p>${words.text}</p><p><code>${written(filter) || "all jobs"}</code></p>`, verb: words.verb, reason: verb === "cancel" && WHY,
     run: async (reason) => Object.entries((await each(false, verb === "cancel" ? { reason } : {}))[2]).map(([outcome, number]) => `${count(number)} ${outcome}`).join(", ") || `No job was ${words.done}: they have moved on meanwhile.`,
   });
 }
@@ -103,6 +106,28 @@ const WORDS = {
 };
 const PRIORITY = (priority) => ({ verb: `Give ${priority} priority`, to: "to ", done: "given another priority", text: "They stand behind the jobs of their users that wait with it already. Only jobs that wait can be moved." });
 
+const TOLD_EVERY_MS = 500;
+
+// Changes what stands in the rows, and counts what happens to other jobs; that is told now and then.
+function Fresh({ rows, again }) {
+  const [fresh, tell] = useState(0);
+  useEffect(() => {
+    const others = new Set();
+    let due = 0;
+    tell(0);
+    const end = hear("jobs", (jobs) => {
+      for (const job of jobs) {
+        const row = rows.get(job.job_id);
+        if (row) row.value = { ...row.peek(), ...job };
+        else if (others.size < MANY) others.add(job.job_id);
+      }
+      if (others.size) due ||= setTimeout(() => { due = 0; tell(others.size); }, TOLD_EVERY_MS);
+    });
+    return () => { end(); clearTimeout(due); };
+  }, [rows]);
+  return html`<button type="button" disabled=${!fresh} onClick=${again}>${fresh ? `${count(fresh)}${fresh < MANY ? "" : " or more"} other ${fresh === 1 ? "job has" : "jobs have"} changed: read again` : "up to date"}</button>`;
+}
+
 export function Jobs() {
   const filter = chosen();
   const words = written(filter);
@@ -111,26 +136,16 @@ export function Jobs() {
   const setPages = (list) => turn({ words, pages: list });
   const cursor = pages[pages.length - 1];
   const page = useLoaded((signal) => ask(`jobs${query({ ...asked(filter), cursor, limit: PAGE })}`, { signal }), [words, cursor]);
-  const [changed, setChanged] = useState({});
-  const [fresh, setFresh] = useState(0);
-  useEffect(() => {
-    setChanged({});
-    setFresh(0);
-    const known = new Map(page.value?.jobs.map((job) => [job.job_id, job]));
-    return hear("jobs", (jobs) => {
-      const mine = jobs.filter((job) => known.has(job.job_id));
-      if (mine.length) setChanged((all) => ({ ...all, ...Object.fromEntries(mine.map((job) => [job.job_id, { ...known.get(job.job_id), ...job }])) }));
-      if (mine.length < jobs.length) setFresh((number) => number + jobs.length - mine.length);
-    });
-  }, [page.value]);
+  const rows = useMemo(() => new Map(page.value?.jobs.map((job) => [job.job_id, signal(job)])), [page.value]);
+  const again = () => { setPages([null]); page.again(); };
   return html`<h1>Jobs</h1><${Filter} filter=${filter} />
-    <div class="above"><button type="button" disabled=${!fresh} onClick=${() => { setPages([null]); page.again(); }}>${fresh ? `${count(fresh)} changes elsewhere: read again` : "up to date"}</button>
+    <div class="above"><${Fresh} rows=${rows} again=${again} />
       ${may.value.run && html`<span class="verbs">${Object.entries(WORDS).map(([verb, told]) => html`<button type="button" onClick=${() => many(verb, filter, told).catch((error) => say(error.message))}>${told.verb} all of these …</button>`)}
         ${may.value.operate && html`<select aria-label="Priority of all of these" value="" onChange=${(event) => { const priority = event.target.value; event.target.value = ""; many("priority", filter, PRIORITY(priority), { priority }).catch((error) => say(error.message)); }}>
           <option value="">Priority of all of these …</option>${["high", "normal", "low"].map((one) => html`<option>${one}</option>`)}</select>`}</span>`}</div>
     <${Loaded} of=${page}>${({ jobs, cursor: next, behind_s, unread, missing }) => html`${behind_s > 10 ? html`<p class="alarm">The list is ${span(behind_s)} behind: newer jobs may be missing. Is a projector running?</p>` : ""}
       ${unread.length + missing.length ? html`<p class="alarm error">A part of the jobs cannot be read now, and is missing here.</p>` : ""}
-      ${next && jobs.length < PAGE ? html`<p class="none">So far ${count(jobs.length)} found: <b>Older</b> looks on.</p>` : ""}<${Table} label="Jobs" still id=${(job) => job.job_id} rows=${jobs.map((job) => changed[job.job_id] ?? job)}
+      ${next && jobs.length < PAGE ? html`<p class="none">So far ${count(jobs.length)} found: <b>Older</b> looks on.</p>` : ""}<${Table} label="Jobs" live id=${(job) => job.job_id} rows=${[...rows.values()]}
       empty=${html`<${Empty} title=${next ? "None among the newest jobs" : words ? "No job matches" : "No jobs yet"}>${next ? "Look on among older ones below." : words ? "Take a word out of the filter, or look at all jobs." : html`Submit one: <code>everfold submit workflow.json</code>`}<//>`} columns=${[
         { name: "job", of: (job) => html`<${JobLink} id=${job.job_id} />` },
         { name: "status", of: (job) => html`<${Status} status=${job.status} reason=${job.reason} />` },
