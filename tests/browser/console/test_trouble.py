@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 from collections.abc import AsyncIterator
 
@@ -11,7 +12,8 @@ from playwright.async_api import Browser
 
 from everfold import Everfold
 from tests.browser.console.page import Console, opened
-from tests.support.programs import Program
+from tests.support.programs import Program, StartProgram
+from tests.support.servers import StartServer
 from tests.support.stack import Stack, sleeper
 from tests.support.wait import eventually
 
@@ -84,6 +86,32 @@ async def test_after_a_cut_the_page_has_all_that_happened_meanwhile(
             one for one in console.complaints if not any(word in one for word in GATEWAY_AWAY)
         ]
         assert unexpected == []
+
+
+async def test_a_ledger_that_is_away_is_told_until_it_is_back(
+    browser: Browser, start_program: StartProgram, own_server: StartServer
+) -> None:
+    server = own_server(tcp=True, save="", appendonly="yes")
+    environ = {"REDIS_URL": server.url}
+    async with Everfold.connect(server.url) as everfold:
+        await everfold.submit(sleeper(1), user="ada")
+    program = start_program("-m", "everfold", "serve", "--port", "0", environ=environ)
+    line = await program.line("gateway", within_s=30)
+    await program.line("ready", within_s=30)
+    found = re.search(r"http://[0-9.:]+", line)
+    assert found
+    async with opened(browser, found[0].rstrip("/")) as console:
+        await console.see()
+        server.kill()
+        told = "The gateway cannot read the farm since"
+        await console.has_text(told, within_s=40)
+        await console.page.get_by_role("link", name="Consumers").click()
+        await console.page.get_by_role("button", name="Try again").wait_for(timeout=40_000)
+
+        server.start()
+        await console.page.get_by_text(told).wait_for(state="detached", timeout=40_000)
+        await console.page.get_by_role("button", name="Try again").click()
+        await console.has_text("Nobody reads the stream")
 
 
 async def test_a_job_is_cancelled_from_its_page(

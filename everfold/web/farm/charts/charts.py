@@ -33,6 +33,8 @@ FIRST_WITHIN_S = 10.0
 WAITING_LIMIT = 100_000
 """Events that come while the log is read; beyond, the read begins anew."""
 AGAIN_S = 5.0
+AT_ONCE = 200
+"""Events that are read before others have a turn."""
 
 
 class Recent(Struct, frozen=True, kw_only=True):
@@ -109,7 +111,7 @@ class Charts:
         for partition, end in ends.items():
             after = f"{max(0, since_ms)}-0"
             while entry_order(after) < entry_order(end):
-                page = await partition_page(self._log, partition, after, until=end)
+                page = await partition_page(self._log, partition, after, AT_ONCE, end)
                 for record in page:
                     fold.note(record)
                 if not page:
