@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from typing import cast
 
@@ -107,7 +106,7 @@ class _Tail:
         self._heard = {one: place.heard[one] for one in partitions}
         self._log_keys = {one: log.keys.log(one).encode() for one in partitions}
         self._live_keys = {one: log.keys.live(one).encode() for one in partitions}
-        self._behind = deque(partitions)
+        self._behind = set(partitions)
         """Partitions that may have any number of news."""
         self._told = set[int]()
         """Those whose news came with the reply of the last wait."""
@@ -116,15 +115,13 @@ class _Tail:
         backoff, said = Backoff(), ""
         while True:
             try:
-                batches = (
-                    [await self._next(self._behind[0])] if self._behind else await self._wait()
-                )
+                batches = await (self._read_on() if self._behind else self._wait())
             except EverfoldError as error:
                 if said != str(error):
                     logger.warning("tail_waits why=%r", str(error))
                 said = str(error)
                 await anyio.sleep(backoff.next_s())
-                self._behind, self._told = deque(self._events), set()
+                self._behind, self._told = set(self._events), set()
                 continue
             if said:
                 logger.warning("tail_goes_on")
@@ -137,6 +134,13 @@ class _Tail:
                 self._place.events[batch.partition] = self._events[batch.partition]
                 self._place.heard[batch.partition] = self._heard[batch.partition]
 
+    async def _read_on(self) -> list[Batch]:
+        """Read a page of each partition that is behind, side by side: where all are busy, one after
+        the other would take as many trips to the server as there are partitions."""
+        found = await each(self._log, self._next, sorted(self._behind))
+        # Those that do not answer are still behind, and alone the next time.
+        return [*found.values.values()] or found.all()
+
     async def _next(self, partition: int) -> Batch:
         """Read the events first: what was passed on before them is then in the other stream."""
         log = self._log
@@ -144,7 +148,9 @@ class _Tail:
         live = await self._live(partition)
         if rows:
             self._events[partition] = rows[-1][0].decode()
-        self._behind.popleft()  # what it has beyond this page is told by the next wait at once
+        self._behind.discard(
+            partition
+        )  # what it has beyond this page is told by the next wait at once
         return Batch(partition, live, [recorded(entry_id, fields) for entry_id, fields in rows])
 
     async def _live(self, partition: int) -> list[LiveEntry]:
@@ -191,7 +197,7 @@ class _Tail:
                 raise
             # Another program has written to a live key: look which ones can be followed.
             self._heard = dict.fromkeys(self._heard, "$")
-            self._behind = deque(self._events)
+            self._behind = set(self._events)
             return []
         if not reply:
             await self._role.look(self._redis)
@@ -204,7 +210,7 @@ class _Tail:
                 continue
             is_unknown = self._heard[partition] == "$"
             if (rows and live) or partition in told_before or is_unknown:
-                self._behind.append(partition)
+                self._behind.add(partition)
             else:
                 self._told.add(partition)
                 batches.append(self._batch(partition, rows, live))

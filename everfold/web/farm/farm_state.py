@@ -154,7 +154,8 @@ class FarmState:
 
 
 def unknown_of(state: FarmState, records: Iterable[Recorded]) -> dict[str, int]:
-    """Return the jobs that have to be put in before these events: job -> at least its event."""
+    """Return the jobs that have to be put in before these events: job -> at least the event before
+    its first one here, which the projection has mostly while it has not this one yet."""
     found, begun = dict[str, int](), set[str]()
     for record in records:
         job_id = record.job_id
@@ -165,7 +166,7 @@ def unknown_of(state: FarmState, records: Iterable[Recorded]) -> dict[str, int]:
         seq = known.seq if known else 0
         is_first = isinstance(record.event, Submitted) and known is None
         if record.seq > seq + 1 or (known is None and not is_first):
-            found[job_id] = record.seq
+            found[job_id] = record.seq - 1
     return found
 
 

@@ -141,7 +141,10 @@ class FarmView:
             some = records[first : first + FOLDED_AT_ONCE]
             unknown = unknown_of(self.state, some)
             for job in await jobs_at_least(self._log, unknown) if unknown else ():
-                self.state.learn(job, [one for one in some if one.job_id == job.job_id])
+                if job.seq > unknown[job.job_id]:
+                    self.state.learn(job, [one for one in some if one.job_id == job.job_id])
+                else:
+                    self.state.put(job)
             for record in some:
                 self.state.add(record)
                 if record.job_id:

@@ -9,6 +9,7 @@ import pytest
 
 from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.events.event import Canceled, CancelRequested
+from everfold.streams.live import live_tail
 from everfold.streams.live.live_message import LiveEntry, NodeBegan
 from everfold.streams.live.live_stream import pass_on
 from everfold.streams.live.live_tail import Batch, tail_with_live
@@ -47,6 +48,35 @@ async def test_what_was_said_before_an_event_comes_before_it(log: Log) -> None:
     nodes = [*map(str, range(300)), "last"]
     assert [word for word in told if word in nodes] == nodes
     assert told[-1] == "Canceled"
+
+
+async def test_partitions_that_are_behind_are_read_side_by_side(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    under_way, most = 0, 0
+    read = live_tail.entry_page
+
+    async def counted(*arguments: object) -> object:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        try:
+            await asyncio.sleep(0.01)
+            return await read(*arguments)  # type: ignore[arg-type]
+        finally:
+            under_way -= 1
+
+    async with tail_with_live(log) as batches:
+        waiting = asyncio.ensure_future(told_until(batches, "Canceled", times=100))
+        monkeypatch.setattr(live_tail, "entry_page", counted)
+        graphs = [{str(number): {"class_type": "A", "inputs": {}}} for number in range(100)]
+        ids = [(await log.submit(graph)).job_id for graph in graphs]
+        await asyncio.gather(*(log.append(one, CancelRequested(), epoch=0) for one in ids))
+        await asyncio.gather(*(log.append(one, Canceled(), epoch=UNLEASED) for one in ids))
+        told = await waiting
+
+    assert (told.count("Submitted"), told.count("CancelRequested")) == (100, 100)
+    assert most > 1
 
 
 async def test_a_live_key_of_another_type_does_not_stop_the_log(log: Log) -> None:
