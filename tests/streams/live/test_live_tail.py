@@ -13,6 +13,7 @@ from everfold.streams.live import live_tail
 from everfold.streams.live.live_message import LiveEntry, NodeBegan
 from everfold.streams.live.live_stream import pass_on
 from everfold.streams.live.live_tail import Batch, tail_with_live
+from everfold.streams.redis.pages import entry_page
 from everfold.streams.redis.redis_errors import command
 
 pytestmark = pytest.mark.anyio
@@ -54,7 +55,7 @@ async def test_partitions_that_are_behind_are_read_side_by_side(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     under_way, most = 0, 0
-    read = live_tail.entry_page
+    read = entry_page
 
     async def counted(*arguments: object) -> object:
         nonlocal under_way, most
