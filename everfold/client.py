@@ -46,6 +46,7 @@ from everfold.streams.events.ranges import check_number
 from everfold.streams.events.record import Recorded
 from everfold.streams.leases.backends import give_up_attempt
 from everfold.streams.reading.reader import job_events, tail
+from everfold.streams.reading.role_look import looking
 from everfold.streams.redis.hints import send_job_hint
 from everfold.streams.redis.redis_errors import command
 from everfold.submitting import Submitting
@@ -130,6 +131,7 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations,
                 creates=partitions is not None,
                 replicas=said.replicas.asked(replicas, replicas_within_s, replicas_for),
             ) as log,
+            looking(log),
             Watcher(log) as watcher,
         ):
             if not isinstance(config, PolicySettings):  # a command that says it itself, if at all

@@ -6,13 +6,15 @@ the role. It connects anew only where a new connection finds a primary: else not
 
 from __future__ import annotations
 
-from contextlib import suppress
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 from redis.asyncio import Redis
 
 from everfold.streams.appending.log import Log
 from everfold.streams.border.logger import get_logger
-from everfold.streams.closing import close
+from everfold.streams.closing import close, end_all
 from everfold.streams.errors import EverfoldError, ServerError, ServerRefusesAccess
 from everfold.streams.nodes.sentinel_replies import ROLE, is_primary
 from everfold.streams.redis.redis_errors import command
@@ -21,6 +23,29 @@ logger = get_logger("everfold.log")
 
 NEW_CONNECTION_S = 5.0
 """Longest silence of the connection that is made to look."""
+
+LOOK_EVERY_S = 5.0
+"""How old an answer of a demoted server may be, for who follows no log."""
+
+
+@asynccontextmanager
+async def looking(log: Log) -> AsyncIterator[None]:
+    """Look now and then while this is not left. Sentinels, and the nodes of a cluster, tell it."""
+    if log.redis.knows_replicas or not log.redis.is_one_server:
+        yield
+        return
+    task = asyncio.create_task(_look_again(log))
+    try:
+        yield
+    finally:
+        await end_all([task])
+
+
+async def _look_again(log: Log) -> None:
+    role = RoleLook(log)
+    while True:
+        await asyncio.sleep(LOOK_EVERY_S)
+        await role.look(log.redis)
 
 
 class RoleLook:
@@ -36,7 +61,9 @@ class RoleLook:
         if self._is_refused or not self._log.redis.is_one_server:
             return
         with suppress(EverfoldError):
-            if await self._is_replica(reader) or await self._is_replica(self._log.redis):
+            if await self._is_replica(reader) or (
+                reader is not self._log.redis and await self._is_replica(self._log.redis)
+            ):
                 await self._leave()
 
     async def _leave(self) -> None:

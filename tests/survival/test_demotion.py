@@ -3,6 +3,7 @@ next one, though nobody cuts their connections."""
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import cast
@@ -10,6 +11,7 @@ from typing import cast
 import anyio
 import pytest
 
+from everfold import Everfold
 from everfold.streams.appending.log import Log
 from everfold.streams.reading.reader import job_events, tail
 from everfold.streams.redis.redis_errors import command
@@ -22,6 +24,8 @@ from tests.support.stack import Stack
 from tests.support.wait import eventually
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
+
+GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}
 
 
 async def told(server: OwnServer, *words: str) -> bytes:
@@ -94,3 +98,29 @@ async def test_jobs_go_on_within_seconds_and_no_process_ends(
             return not [line for line in lines if b"name=everfold:" in line]
 
         await eventually(nobody_is_left, 10.0)
+
+
+async def test_a_client_that_only_reads_goes_on_at_the_next_primary(
+    own_server: StartServer, namespace: str
+) -> None:
+    first, second = own_server(tcp=True), own_server(tcp=True)
+    await told(second, "REPLICAOF", *_place(first))
+    await eventually(lambda: is_in_sync(second), 20.0)
+    async with FaultProxy(first.url) as proxy, Log.open(first.url, namespace=namespace) as log:
+        await log.make()
+        job_id = (await log.submit(GRAPH)).job_id
+        async with Everfold.connect(
+            proxy.url, namespace=namespace, config=os.devnull, actor="only-reads"
+        ) as everfold:
+            assert (await everfold.get(job_id)).status == "queued"
+            await swap(first, second, proxy)
+            async with Log.open(second.url, namespace=namespace) as after:
+                late = (await after.submit(GRAPH)).job_id
+
+            async def nobody_is_left() -> bool:
+                return b"name=everfold:only-reads" not in await told(first, "CLIENT", "LIST")
+
+            assert not await nobody_is_left()
+            # While it follows the next primary, a demoted one answers reads as before.
+            await eventually(nobody_is_left, 20.0)
+            assert (await everfold.get(late)).status == "queued"
