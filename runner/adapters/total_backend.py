@@ -6,6 +6,7 @@ actor, is never charged to a job, and holds nobody up for longer than the limits
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
@@ -34,6 +35,8 @@ from everfold.runner.backend import (
 )
 from everfold.runner.capabilities.object_info import ObjectInfo
 from everfold.streams.border.logger import get_logger
+from everfold.streams.closing import end_all
+from everfold.streams.connections.pipelining import resolve
 
 logger = get_logger("everfold.runner")
 
@@ -109,21 +112,18 @@ class TotalBackend:
     @asynccontextmanager
     async def observe(self, attempt: Attempt, workflow: bytes) -> AsyncIterator[Observation]:
         observation = _TotalObservation(self._note)
-        failure: Exception | None = None
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(observation.run, self._backend, attempt, workflow)
-            with anyio.move_on_after(OBSERVE_WITHIN_S):
-                await observation.begun.wait()
+        # A task of its own: what an adapter begins there is no part of the job run.
+        holding = asyncio.create_task(observation.run(self._backend, attempt, workflow))
+        try:
+            await asyncio.wait((observation.begun,), timeout=OBSERVE_WITHIN_S)
+            yield observation
+        finally:
+            observation.is_over.set()
             try:
-                yield observation
-            except Exception as error:
-                # Raised inside the task group it would be wrapped in an exception group.
-                failure = error
+                await asyncio.wait((holding,), timeout=OBSERVE_WITHIN_S)
             finally:
-                observation.is_over.set()
-                tasks.cancel_scope.deadline = anyio.current_time() + OBSERVE_WITHIN_S
-        if failure is not None:
-            raise failure
+                if not holding.done():
+                    await end_all((holding,))
 
     @asynccontextmanager
     async def open_output(
@@ -204,20 +204,21 @@ class _TotalObservation:
         self._note = note
         self._seen: Observation | None = None
         self._is_wanted = False
-        self.begun, self.is_over = anyio.Event(), anyio.Event()
+        self.begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.is_over = asyncio.Event()
 
     async def run(self, backend: Backend, attempt: Attempt, workflow: bytes) -> None:
         """Hold the adapter's observation until `is_over` is set."""
         try:
             async with backend.observe(attempt, workflow) as self._seen:
                 self.pass_on(self._is_wanted)
-                self.begun.set()
+                resolve(self.begun, None)
                 await self.is_over.wait()
         except Exception as error:
             self._note(error)
         finally:
             self._seen = None
-            self.begun.set()
+            resolve(self.begun, None)
 
     async def next(self, timeout_s: float) -> Sighting:
         if self._seen is not None:

@@ -7,7 +7,7 @@ field of another one replaces it. What is read may be anything.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 
 import anyio
@@ -68,8 +68,9 @@ class CostStore:
         """Return what the nodes of a graph (JSON) are expected to cost, those that are known."""
         kinds = _kinds(workflow)
         digests = {digest for kind in kinds.values() for digest in _digests(kind)}
-        with suppress(EverfoldError), anyio.move_on_after(READ_WITHIN_S):
-            await self._read(digests)
+        if due := self._due(digests):
+            with suppress(EverfoldError), anyio.move_on_after(READ_WITHIN_S):
+                await self._read(due)
         costs = ((name, self._expected(kind)) for name, kind in kinds.items())
         return {name: cost for name, cost in costs if cost is not None}
 
@@ -96,12 +97,12 @@ class CostStore:
         cost = scaled(of_class, kind.megapixels or WHOLE_CLASS)
         return structs.replace(cost, is_same_work=False)
 
-    async def _read(self, digests: Iterable[bytes], *, anew: bool = False) -> None:
+    def _due(self, digests: Iterable[bytes]) -> list[bytes]:
         now_s = steady_s()
-        due = [digest for digest in digests if anew or not self._is_fresh(digest, now_s)]
-        if not due:
-            return
-        fields = [_field(digest) for digest in due]
+        return [digest for digest in digests if not self._is_fresh(digest, now_s)]
+
+    async def _read(self, due: Collection[bytes]) -> None:
+        now_s, fields = steady_s(), [_field(digest) for digest in due]
         found = await command(self._log.redis, "HMGET", self._log.keys.node_costs(), *fields)
         if len(self._known) > 2 * SLOTS:
             self._known.clear()
@@ -123,7 +124,7 @@ class CostStore:
         ]
         if not lessons:
             return
-        await self._read({digest for digest, _ in lessons}, anew=True)
+        await self._read({digest for digest, _ in lessons})
         now_s = steady_s()
         for digest, cost in lessons:
             known, _ = self._known.get(digest, (None, 0.0))

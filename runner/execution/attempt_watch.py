@@ -224,12 +224,16 @@ class AttemptWatch:
         The success of one whose history was cleared at once, and pictures that are no files, are
         told by the socket alone, and HTTP may overtake it.
         """
+        if has_all():
+            return
         with anyio.move_on_after(LAST_WORDS_WITHIN_S):
             while not has_all():
                 await self._append_sighting(await observation.next(LAST_WORDS_WITHIN_S))
 
     async def _show_last_words(self, observation: Observation) -> None:
         """Pass on what was said before the end, for those who look on."""
+        if self._saw_end or not self._live.is_open:
+            return
         with anyio.move_on_after(SHOWN_WITHIN_S):
             while self._live.is_open and not self._saw_end:
                 await self._append_sighting(await observation.next(SHOWN_WITHIN_S))

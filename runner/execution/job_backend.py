@@ -163,7 +163,7 @@ class JobSlot:
     async def wait_for_turn(self) -> None:
         """Wait until the jobs with earlier slots there were sent, TURN_WITHIN_S at most."""
         before = self._reservation.before if self._reservation is not None else None
-        if before is not None:
+        if before is not None and not before.is_set():
             with anyio.move_on_after(TURN_WITHIN_S):
                 await before.wait()
 

@@ -104,13 +104,17 @@ class LiveChannel:
 
     async def finish(self, job_id: str) -> None:
         """Pass on at once what waits of a job that ends, FLUSH_WITHIN_S at most; then forget it."""
-        with anyio.move_on_after(FLUSH_WITHIN_S):
-            while self._is_behind(job_id):
-                if job_id in self._queues:
-                    self._queues[job_id].hurry()
-                self._news.set()
-                await self._written.wait()
+        if self._is_behind(job_id):
+            with anyio.move_on_after(FLUSH_WITHIN_S):
+                await self._flush(job_id)
         self.forget(job_id)
+
+    async def _flush(self, job_id: str) -> None:
+        while self._is_behind(job_id):
+            if job_id in self._queues:
+                self._queues[job_id].hurry()
+            self._news.set()
+            await self._written.wait()
 
     def forget(self, job_id: str) -> None:
         """Drop what waits of a job that this runner does not hold any more."""
