@@ -232,11 +232,14 @@ class AttemptWatch:
 
     async def _show_last_words(self, observation: Observation) -> None:
         """Pass on what was said before the end, for those who look on."""
-        if self._saw_end or not self._live.is_open:
+        if not self._lacks_end():
             return
         with anyio.move_on_after(SHOWN_WITHIN_S):
-            while self._live.is_open and not self._saw_end:
+            while self._lacks_end():
                 await self._append_sighting(await observation.next(SHOWN_WITHIN_S))
+
+    def _lacks_end(self) -> bool:
+        return self._live.is_open and not self._saw_end
 
     async def _reconnect_if_silent(self, observation: Observation) -> None:
         """Open a new socket: one that ComfyUI has made deaf stays open and says nothing.

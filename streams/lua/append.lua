@@ -26,7 +26,7 @@ for i = 4, #KEYS do
   local tag, effect = tag_of(KEYS[i]), ARGV[8 * i - 23] or ''
   at[i] = partitions[tag] or { log = tag .. ':log', later = tag .. ':later', workflows = tag .. ':workflows' }
   partitions[tag], at[i].tag = at[i], tag
-  why = why or unusable(at[i], jobs[KEYS[i]] or read_job(jobs, KEYS[i], ARGV[8 * i - 27] or ''), effect)
+  why = why or unusable(at[i], KEYS[i], jobs[KEYS[i]] or read_job(jobs, KEYS[i], ARGV[8 * i - 27] or ''), effect)
   time_ms = time_ms or effect == 'cancel' and now_ms()
 end
 why = why or not whole(ARGV[2]) and 'ERR the time is not a whole number' if why then return redis.error_reply(why) end

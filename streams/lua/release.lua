@@ -38,6 +38,7 @@ if string.sub(ARGV[5], 1, 1) == '+' then due = string.format('%d', due + time_ms
 local job, outcome = open_head(head, ARGV[8])
 outcome = outcome or refuse_event(head, job, event_id, whole(ARGV[9])) if outcome then return outcome end
 if job.phase ~= 'leased' or job.epoch .. ' ' .. job.owner ~= lease then return { 'fenced', job.epoch } end
+read_job_place(head, job)
 local at, sets, damage = job_place(tag, job)
 if damage then return { 'broken', damage } end
 local is_ready = reads == '' and (due == 0 or job.cancel)

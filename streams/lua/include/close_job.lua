@@ -12,8 +12,8 @@ local function may_leave(tag, later, phase)
 end
 
 -- Return why an event with this effect cannot enter a job of a partition, or nil; `at` has its keys, and
--- notes what was asked. Of what an event does not touch nothing is asked.
-local function unusable(at, job, effect)
+-- notes what was asked. Of what an event does not touch nothing is asked, or read.
+local function unusable(at, head, job, effect)
   local tag, why = at.tag, nil
   if not at.asked then
     at.asked, why = {}, check_key(at.log, 'stream', 'XADD') or refused('HSET', tag .. ':head:') or stand_still(tag)
@@ -22,6 +22,7 @@ local function unusable(at, job, effect)
   if #(job.authors or '') >= 64 then why = why or refused('HGET HDEL', tag .. ':head:') end
   if why or effect == '' or not job.phase then return why end
   if effect == 'cancel' then return check_key(tag .. ':deadlines', 'zset', 'ZADD') end
+  read_job_place(head, job)
   job.needing = redis.pcall('HGET', at.workflows, job.workflow)
   if type(job.needing) == 'table' then return refused('HGET', at.workflows) or check_key(at.workflows, 'hash') or job.needing.err end
   if at.asked[job.phase] then return nil end

@@ -17,6 +17,6 @@ local function job_of(jobs, head, author)
   if job and (job.refusal or job.author == author) then return job end
   if job then write_job(head, job) end
   local again = read_job(jobs, head, author)
-  again.needing = job and job.needing
+  if job and job.queue and again.phase then read_job_place(head, again) again.needing = job.needing end
   return again
 end

@@ -2,11 +2,11 @@
 --- @include "check_key"
 --- @include "event_ids"
 
--- Return the fields of a job's head that an append needs, and those that say where the job waits or is held,
--- with seq and epoch as numbers; or nil and the outcome where it has none. `author` is whose ids are read.
+-- Return the fields of a job's head that an append needs, with seq and epoch as numbers; or nil and the
+-- outcome where it has none. `author` is whose ids are read.
 local function open_head(head, author)
   local values = redis.pcall('HMGET', head, 'seq', 'epoch', 'status', 'phase', 'owner', 'last', 'cancel', 'recent',
-    'authors', 'forgotten', 'ids:' .. author, 'dispatch', 'queue', 'priority', 'workflow', 'line', 'user', 'kind', 'made_by')
+    'authors', 'forgotten', 'ids:' .. author)
   if values.err then return nil, { 'broken', check_key(head, 'hash', 'HMGET') or values.err } end
   local written, epoch, status, phase, owner, last, cancel, recent, authors, forgotten, kept = unpack(values)
   if not written then return nil, { 'unknown' } end
@@ -16,9 +16,14 @@ local function open_head(head, author)
     or not owner and 'owner' or not last and 'last'
   if missing then damage = missing .. ' is missing or is not a number' end
   return { seq = seq, epoch = epoch, status = status, phase = phase, owner = owner, last = last, cancel = cancel, recent = recent,
-    authors = authors, forgotten = forgotten, kept = kept, author = author, written = written, damage = damage, new = {}, seen = {},
-    dispatch = values[12] or '', queue = values[13] or '', priority = values[14] or '', workflow = values[15] or '',
-    line = values[16] or '', user = values[17] or '', kind = values[18] or '', made_by = values[19] or '' }
+    authors = authors, forgotten = forgotten, kept = kept, author = author, written = written, damage = damage, new = {}, seen = {} }
+end
+
+-- Add the fields that say where the job waits or is held, and what it has elsewhere.
+local function read_job_place(head, job)
+  local values = redis.call('HMGET', head, 'dispatch', 'queue', 'priority', 'workflow', 'line', 'user', 'kind', 'made_by')
+  job.dispatch, job.queue, job.priority, job.workflow = values[1] or '', values[2] or '', values[3] or '', values[4] or ''
+  job.line, job.user, job.kind, job.made_by = values[5] or '', values[6] or '', values[7] or '', values[8] or ''
 end
 
 -- Return the outcome for an event of this id where it may not enter the job, else nil. `looked` is the
