@@ -16,6 +16,7 @@ from typing import TypeVar
 import anyio
 from msgspec import Struct
 
+from everfold.runner.claiming.jobs_in_turn import JobsInTurn
 from everfold.runner.claiming.known_waiting import KnownWaiting
 from everfold.runner.claiming.trouble import LONGEST_PAUSE_S, note_trouble, note_unclaimed
 from everfold.runner.claiming.waiting_needs import WaitingNeeds
@@ -28,7 +29,7 @@ from everfold.streams.appending.outcomes import Lease
 from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import EverfoldError
 from everfold.streams.leases.fairness import all_lanes, rotated
-from everfold.streams.queues.waiting_jobs import PassedOver, WaitingJob, WaitingPage, in_order, peek
+from everfold.streams.queues.waiting_jobs import PassedOver, WaitingJob, WaitingPage, peek_pages
 from everfold.streams.redis.each import Outcomes
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.rounds import Rounds
@@ -112,8 +113,9 @@ class Claimer:
     async def _take_forever(self) -> None:
         backoff = Backoff(most_s=LONGEST_PAUSE_S)
         while True:
-            with anyio.move_on_after(self._shared.config.poll_every_s):
-                await self._woken.wait()
+            if not self._woken.is_set():
+                with anyio.move_on_after(self._shared.config.poll_every_s):
+                    await self._woken.wait()
             self._woken = anyio.Event()
             self._look_at_all_in_time()
             try:
@@ -153,12 +155,12 @@ class Claimer:
         due."""
         queues, hinted_s = self._shared.config.queues, self._hinted_s
         self._hinted_s = None
-        pages = {(q, p): self._known.page(q, p) for q in queues for p in partitions}
-        known = {queue: {p for p in partitions if _has_jobs(pages[queue, p])} for queue in queues}
-        unknown = {p for p in partitions if any(pages[queue, p] is None for queue in queues)}
+        seen = {queue: self._known.pages(queue, partitions) for queue in queues}
+        known = {q: {p for p, page in pages.items() if page.count} for q, pages in seen.items()}
+        unknown = {p for pages in seen.values() for p in partitions - pages.keys()}
         if not unknown or (hinted_s is not None and len(queues) == 1):
             return {queue: known[queue] | unknown for queue in queues}  # a look says the same
-        found = await self._looks.go(partial(self._work.of, since_s=hinted_s), unknown)
+        found = await self._looks.together(partial(self._work.of_all, since_s=hinted_s), unknown)
         self._due |= unknown - found.values.keys()
         self._raise_or_note(found)
         for partition, work in found.values.items():
@@ -182,10 +184,9 @@ class Claimer:
                 break
             pages = await self._look(partitions, queue, passed_over)
             self._due |= {page.partition for page in pages if page.count}
-            jobs = [job for job in in_order(pages) if job not in passed_over]
-            picks = await self._reserve(jobs, sum(page.count for page in pages))
-            if jobs and not picks:
-                await self._note_unclaimed(queue, jobs)
+            picks = await self._reserve(pages, passed_over)
+            if not picks:
+                await self._note_unclaimed(queue, pages, passed_over)
             leased = await self._claim(queue, picks)
             taken += len(leased)
             self._known.note_taken(queue, [picks[at][0] for at in leased])
@@ -196,9 +197,13 @@ class Claimer:
             passed_over.note_missed(missed)
         return taken
 
-    async def _note_unclaimed(self, queue: str, jobs: Sequence[WaitingJob]) -> None:
+    async def _note_unclaimed(
+        self, queue: str, pages: Iterable[WaitingPage], passed_over: PassedOver
+    ) -> None:
         """Log why nothing of a queue is taken, where no backend here can run what waits."""
-        first = jobs[0]
+        firsts = (job for page in pages for job in page.firsts if job not in passed_over)
+        if (first := min(firsts, default=None)) is None:
+            return
         if why := self._shared.fleet.why_none(await self._needs.of(first)):
             note_unclaimed(queue, first.job_id, why)
 
@@ -209,8 +214,10 @@ class Claimer:
         pages = await self._pages(queue, dict.fromkeys(partitions, 0))
         for _ in range(PAGES_LIMIT):
             more = {page.partition: page.next for page in pages if page.next}
-            jobs = [job for page in pages for job in page.jobs if job not in passed_over]
-            if not more or any(suit.able for suit in (await self._suits(jobs)).values()):
+            if not more:
+                return pages
+            jobs = (job for page in pages for job in page.firsts if job not in passed_over)
+            if any(suit.able for suit in (await self._suits(jobs)).values()):
                 return pages
             rest = [page for page in pages if not page.next]
             pages = rest + await self._pages(queue, more)
@@ -219,20 +226,20 @@ class Claimer:
     async def _pages(self, queue: str, first: Mapping[int, int]) -> list[WaitingPage]:
         """Return a page of each partition from a rank on. Those that do not answer stay due."""
 
-        async def look(partition: int) -> WaitingPage:
-            rank, asked_s = first[partition], steady_s()
-            page = await peek(self._shared.log, partition, queue, first=rank, each=CLAIM_LIMIT)
-            if not rank:
-                self._known.note(queue, page, asked_s)
-            return page
+        async def look(partitions: Sequence[int]) -> dict[int, WaitingPage]:
+            ranks, asked_s = {p: first[p] for p in partitions}, steady_s()
+            pages = await peek_pages(self._shared.log, ranks, queue, each=CLAIM_LIMIT)
+            for page in pages.values():
+                if not ranks[page.partition]:
+                    self._known.note(queue, page, asked_s)
+            return pages
 
         asked = first.keys() - self._claims.under_way
-        known = {p: self._known.page(queue, p) for p in asked if not first[p]}
-        pages = [page for page in known.values() if page is not None]
-        outcomes = await self._looks.go(look, asked - {page.partition for page in pages})
-        self._due |= first.keys() - outcomes.values.keys() - {page.partition for page in pages}
+        known = self._known.pages(queue, (p for p in asked if not first[p]))
+        outcomes = await self._looks.together(look, asked - known.keys())
+        self._due |= first.keys() - outcomes.values.keys() - known.keys()
         self._raise_or_note(outcomes)
-        return [*pages, *outcomes.values.values()]
+        return [*known.values(), *outcomes.values.values()]
 
     async def _suits(self, jobs: Iterable[WaitingJob]) -> dict[str, _Suit]:
         """Return what suits these jobs, by the signature of their needs."""
@@ -250,25 +257,27 @@ class Claimer:
             self._shared.fleet.look_soon()
         return _Suit(able, " ".join(model.name for model in needs.models))
 
-    async def _reserve(self, jobs: Sequence[WaitingJob], count: int) -> list[Pick]:
+    async def _reserve(self, pages: Sequence[WaitingPage], passed_over: PassedOver) -> list[Pick]:
         """Choose jobs and servers, and reserve a slot for each."""
-        fleet, suits = self._shared.fleet, await self._suits(jobs)
-        rows = [self._row(job, suits[job.signature]) for job in jobs]
+        fleet = self._shared.fleet
+        suits = await self._suits(job for page in pages for job in page.firsts)
+
+        def row(job: WaitingJob) -> Waiting:
+            suit, overtaken = suits[job.signature], self._overtaken.get(job.job_id, 0)
+            return Waiting(job.job_id, suit.able, suit.models, overtaken)
+
+        jobs = JobsInTurn(pages, passed_over, row)
         servers = [_server(state) for state in fleet.states]  # no await from here on
         slots = sum(state.slots for state in fleet.states)
-        plan = place(rows, servers, count, slots, CLAIM_LIMIT)
+        plan = place(jobs, servers, sum(page.count for page in pages), slots, CLAIM_LIMIT)
         for index in plan.overtaken:
-            self._note_overtaken(rows[index].job_id)
+            self._note_overtaken(jobs[index].job_id)
         picks = list[Pick]()
         for index, server in plan.picks:
-            self._overtaken.pop(rows[index].job_id, None)
-            reservation = fleet.reserve_on(fleet.states[server], rows[index].models)
-            picks.append((jobs[index], reservation))
+            self._overtaken.pop(jobs[index].job_id, None)
+            reservation = fleet.reserve_on(fleet.states[server], jobs[index].models)
+            picks.append((jobs.job(index), reservation))
         return picks
-
-    def _row(self, job: WaitingJob, suit: _Suit) -> Waiting:
-        overtaken = self._overtaken.get(job.job_id, 0)
-        return Waiting(job.job_id, suit.able, suit.models, overtaken)
 
     def _note_overtaken(self, job_id: str) -> None:
         self._overtaken[job_id] = self._overtaken.get(job_id, 0) + 1
@@ -276,14 +285,12 @@ class Claimer:
             del self._overtaken[next(iter(self._overtaken))]
 
     async def _claim(self, queue: str, picks: Sequence[Pick]) -> set[int]:
-        """Claim the picked jobs, side by side in their partitions; start them in their order.
+        """Claim the picked jobs, at once where one server has them; start them in their order.
 
         Returns the indexes of the picks that were leased. What is leased later is started then.
         """
         asked_at_s, leases, is_over = steady_s(), dict[int, Lease](), False
-        by_partition: dict[int, list[int]] = {}
-        for index, (job, _) in enumerate(picks):
-            by_partition.setdefault(job.partition, []).append(index)
+        asked = {job.partition for job, _ in picks}
 
         def start(indexes: Iterable[int]) -> None:
             unused = [picks[index][1] for index in indexes if index not in leases]
@@ -291,24 +298,26 @@ class Claimer:
             for index in sorted(leases.keys() & set(indexes)):
                 self._start(leases[index], asked_at_s, picks[index][1])
 
-        async def claim(partition: int) -> None:
-            indexes = by_partition[partition]
-            lines = [(picks[index][0].line, picks[index][0].place) for index in indexes]
+        async def claim(partitions: Sequence[int]) -> dict[int, None]:
+            indexes = [i for i, (job, _) in enumerate(picks) if job.partition in partitions]
+            jobs = [picks[index][0] for index in indexes]
+            lines = [(job.partition, job.line, job.place) for job in jobs]
             try:
                 # A leased job must get its run: a drain must not cancel between the two.
                 with anyio.CancelScope(shield=True):
-                    taken = await self._shared.dispatch.claim_from(partition, queue, lines)
+                    taken = await self._shared.dispatch.claim_lines(queue, lines)
                     leases.update({indexes[at]: lease for at, lease in taken})
             except EverfoldError:
-                self._unanswered.add(partition)
+                self._unanswered.update(partitions)
                 raise
             finally:
                 if is_over:
                     start(indexes)
+            return dict.fromkeys(partitions)
 
         with anyio.CancelScope(shield=True):
-            outcomes = await self._claims.go(claim, by_partition)
-        is_over, late = True, self._claims.under_way & by_partition.keys()
+            outcomes = await self._claims.together(claim, asked)
+        is_over, late = True, self._claims.under_way & asked
         start([index for index, (job, _) in enumerate(picks) if job.partition not in late])
         self._due |= outcomes.errors.keys() | late
         self._raise_or_note(outcomes)
@@ -326,10 +335,6 @@ class Claimer:
 
         if self._unanswered:
             await self._looks.go(start, self._unanswered)
-
-
-def _has_jobs(page: WaitingPage | None) -> bool:
-    return page is not None and bool(page.count)
 
 
 def _server(state: BackendState) -> Server:

@@ -23,10 +23,11 @@ class KnownWaiting:
         self._known: dict[tuple[str, int], tuple[WaitingPage, float]] = {}
         """What was seen, without what was taken since, and when it was asked for."""
 
-    def page(self, queue: str, partition: int) -> WaitingPage | None:
-        """Return what waits there; None where it must be looked at."""
-        page, seen_s = self._known.get((queue, partition), (None, 0.0))
-        return page if steady_s() - seen_s <= self._most_s else None
+    def pages(self, queue: str, partitions: Iterable[int]) -> dict[int, WaitingPage]:
+        """Return what waits in these partitions, without those that must be looked at."""
+        least_s, known = steady_s() - self._most_s, self._known
+        found = ((p, known.get((queue, p))) for p in partitions)
+        return {p: seen[0] for p, seen in found if seen is not None and seen[1] >= least_s}
 
     def note(self, queue: str, page: WaitingPage, seen_s: float) -> None:
         """Note the first page of a partition, which was asked for at `seen_s`, steady time."""

@@ -77,6 +77,12 @@ class WorkFinder:
             raise answer.error
         return self._work[partition]
 
+    async def of_all(
+        self, partitions: Sequence[int], *, since_s: float | None = None
+    ) -> dict[int, Work]:
+        """Return the work of partitions that one server has, or of one. Raises as `of` does."""
+        return {partition: await self.of(partition, since_s=since_s) for partition in partitions}
+
     def _group(self, partition: int) -> Sequence[int]:
         """Return the partitions that are asked together with one."""
         if not self._log.redis.is_one_server:

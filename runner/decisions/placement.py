@@ -9,6 +9,7 @@ more. A slow server takes none of the last jobs that faster ones would end soone
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -52,13 +53,20 @@ class Plan(Struct, frozen=True):
     """Indexes of jobs, once for each job that was taken before them although a server was able."""
 
 
+class InTurn(Protocol):
+    """Waiting jobs in their order. They may be made one by one as they are looked at."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Waiting: ...
+
+
 def place(
-    jobs: Sequence[Waiting], servers: Sequence[Server], waiting: int, slots: int, most: int = 16
+    jobs: InTurn, servers: Sequence[Server], waiting: int, slots: int, most: int = 16
 ) -> Plan:
     """Return which of `jobs` to send where, `most` at most. `waiting` counts all that wait, these
     included; `slots` is how often a job may be overtaken."""
     board = _Board(servers, _worthwhile(jobs, servers, waiting))
-    counts, rest = [job.overtaken for job in jobs], list(range(len(jobs)))
+    counts, rest = dict[int, int](), list(range(len(jobs)))
     picks, overtaken = list[tuple[int, int]](), list[int]()
     while len(picks) < most and any(board.room):
         passed, found = list[int](), None
@@ -66,7 +74,8 @@ def place(
             here = board.best(jobs[index])
             if here is None:
                 continue
-            if counts[index] >= slots or not board.waits_for_models(jobs[index], here):
+            count = counts.get(index, jobs[index].overtaken)
+            if count >= slots or not board.waits_for_models(jobs[index], here):
                 found = index
                 break
             passed.append(index)
@@ -76,7 +85,7 @@ def place(
         if found is None:
             break
         for index in passed:
-            counts[index] += 1
+            counts[index] = counts.get(index, jobs[index].overtaken) + 1
         overtaken += passed
         picks.append((found, board.give(jobs[found])))
         rest.remove(found)
@@ -119,7 +128,7 @@ class _Board:
         return here
 
 
-def _worthwhile(jobs: Sequence[Waiting], servers: Sequence[Server], waiting: int) -> list[int]:
+def _worthwhile(jobs: InTurn, servers: Sequence[Server], waiting: int) -> list[int]:
     """Return how many jobs each server may take: none that others would end sooner.
 
     To load other models is taken to last as long as a job.

@@ -99,28 +99,36 @@ class Dispatch:
     async def claim_from(
         self, partition: int, queue: str, lines: Sequence[tuple[str, int | None]]
     ) -> list[tuple[int, Lease]]:
-        """Lease the first job of each of `lines`, which may be named several times.
+        """Lease the first job of each of `lines` of a partition, as `claim_lines` does."""
+        return await self.claim_lines(queue, [(partition, *line) for line in lines])
 
-        The place beside a line is that of the job that was seen there: one that stands behind it
-        is not leased. Returns each lease with the index of its line; a line whose jobs are gone,
-        or at their limit, has none. [] where the queue is paused. Raises as `claim` does.
+    async def claim_lines(
+        self, queue: str, lines: Sequence[tuple[int, str, int | None]]
+    ) -> list[tuple[int, Lease]]:
+        """Lease the first job of each of `lines`, in this order. A line may be named several times.
+
+        Before a line stands its partition; all of them are on one server, or one is named alone.
+        Behind it is the place of the job that was seen there: one that stands behind that is not
+        leased. Returns each lease with the index of its line; a line whose jobs are gone, or at
+        their limit, has none. [] where the queue is paused. Raises as `claim` does.
         """
         if not lines:
             return []
-        clock = await self.clock.of(partition)
+        partitions = list(dict.fromkeys(partition for partition, _, _ in lines))
+        number_of = {partition: number for number, partition in enumerate(partitions)}
+        clocks = await self.clock.of_all(partitions)
         events = [self._claimed() for _ in lines]
         payloads = [self._log.encoded(event, trusted=True) for event in events]
 
         async def claim(indexes: Sequence[int], granted: bytes | None) -> list[scripts.Reply]:
+            keys = [(self._keys.log(p), self._keys.lines(p, queue)) for p in partitions]
             return await scripts.claim(
                 self._redis,
-                log=self._keys.log(partition),
-                lines=self._keys.lines(partition, queue),
-                tag=self._keys.tag(partition),
+                keys=[key for pair in keys for key in pair],
                 runner=self.runner,
                 reads=self._reads,
                 queue=queue,
-                wanted=[lines[index] for index in indexes],
+                wanted=[(number_of[lines[index][0]], *lines[index][1:]) for index in indexes],
                 payloads=[payloads[index] for index in indexes],
                 granted=granted,
             )
@@ -129,7 +137,8 @@ class Dispatch:
         jobs = await claim_within_limits(reservations, len(lines), claim)
         leases: list[tuple[int, Lease]] = []
         for index, job in jobs:
-            clock.doubt(int(cast("bytes", job[3]).split(b"-")[0]), steady_s())
+            written_ms = int(cast("bytes", job[3]).split(b"-")[0])
+            clocks[lines[index][0]].doubt(written_ms, steady_s())
             history = history_of(job, events[index], payloads[index])
             lane = (queue, cast("bytes", job[4]).decode())
             leases.append((index, self._lease(job, lane, job[5], history)))

@@ -8,7 +8,7 @@ this process can explain.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from everfold.streams.appending.log import Log
 from everfold.streams.border.logger import get_logger
@@ -37,6 +37,16 @@ class ServerClock:
         if not clock.is_known:
             await self.look(partition)
         return clock
+
+    async def of_all(self, partitions: Collection[int]) -> dict[int, PartitionClock]:
+        """Return the clocks of several partitions. Raises as `of` does."""
+        known = {p: clock for p in partitions if (clock := self._clocks.get(p)) and clock.is_known}
+        if len(known) < len(partitions):
+            unknown = [partition for partition in partitions if partition not in known]
+            outcomes = await each(self._log, self.of, unknown)
+            outcomes.all()
+            known |= outcomes.values
+        return known
 
     async def look_at_all(self) -> None:
         """Look at the clock of every partition once. One that cannot be read is passed over:

@@ -41,13 +41,13 @@ for _, item in ipairs(pending) do
   if owner ~= runner and idle_ms >= idle_limit_ms then
     local job = (redis.call('XRANGE', dispatch, dispatch_id, dispatch_id)[1] or { nil, {} })[2][2]
     local head = tag .. ':head:' .. (job or '')
-    local status, phase, _, sets = leasable(tag, head)
+    local status, phase, _, sets, known = leasable(tag, head)
     local is_kept = phase ~= 'released' and is_young or phase == 'released' and is_kept_for_another(head, runner, time_ms)
     if status == 'open' and not is_kept then
       local payload = phase == 'released' and ARGV[used + 1] or recovery(head, owner, idle_ms, ARGV[used + 2])
       if not payload then return #outcome > 2 and outcome or redis.error_reply('ERR an event is no JSON object') end
       redis.call('XCLAIM', dispatch, 'runners', runner, 0, dispatch_id, 'JUSTID')
-      local epoch, seq, entry = begin_lease(log, head, job, runner, dispatch_id, payload, sets)
+      local epoch, seq, entry = begin_lease(log, head, job, known, runner, dispatch_id, payload, sets)
       outcome[#outcome + 1], used = { job, epoch, seq, entry, dispatch_id, phase == 'released' and '' or owner }, used + 2
     elseif status and status ~= 'open' or redis.pcall('EXISTS', head) == 0 then
       redis.call('XACK', dispatch, 'runners', dispatch_id) redis.call('XDEL', dispatch, dispatch_id)

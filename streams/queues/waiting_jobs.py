@@ -6,7 +6,8 @@ compare; of two jobs at one place, the one with the lesser id comes first.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cached_property, lru_cache
 from typing import cast
 
 from msgspec import Struct
@@ -14,6 +15,7 @@ from msgspec import Struct
 from everfold.streams.appending.log import Log
 from everfold.streams.connections.connection import Argument
 from everfold.streams.redis.each import each as in_each
+from everfold.streams.redis.each import each_together
 from everfold.streams.redis.keys import Keyspace
 from everfold.streams.redis.redis_errors import command, commands
 from everfold.streams.redis.script import Script
@@ -36,7 +38,12 @@ class WaitingJob(Struct, frozen=True, order=True):
     @property
     def signature(self) -> str:
         """Of what it needs of a server; see events/needs.py."""
-        return self.line.partition(" ")[0].strip("-")
+        return _signature_of(self.line)
+
+
+@lru_cache(maxsize=4096)
+def _signature_of(line: str) -> str:
+    return line.partition(" ")[0].strip("-")
 
 
 class PassedOver:
@@ -51,6 +58,9 @@ class PassedOver:
         self._missed: set[str] = set()
         self._lines: set[tuple[int, str]] = set()
 
+    def __len__(self) -> int:
+        return len(self._lines)
+
     def __contains__(self, job: WaitingJob) -> bool:
         return (job.partition, job.line) in self._lines
 
@@ -62,7 +72,7 @@ class PassedOver:
             self._missed.add(job.job_id)
 
 
-class WaitingPage(Struct, frozen=True):
+class WaitingPage(Struct, frozen=True, dict=True):
     """What one look at a partition's waiting jobs found."""
 
     partition: int
@@ -71,24 +81,40 @@ class WaitingPage(Struct, frozen=True):
     next: int
     """Rank of the line with which the next page begins, 0 at the end."""
     jobs: tuple[WaitingJob, ...]
-    """The first of each line."""
+    """The first of each line, in their order."""
+
+    @cached_property
+    def firsts(self) -> tuple[WaitingJob, ...]:
+        """The first job of each line."""
+        return tuple({job.line: job for job in reversed(self.jobs)}.values())
 
 
-async def peek(
-    log: Log, partition: int, queue: str, *, first: int = 0, each: int = 16
-) -> WaitingPage:
-    """Look at LINES_AT_ONCE lines of a partition from rank `first` on, `each` jobs of every line.
+async def peek(log: Log, partition: int, queue: str, *, each: int = 16) -> WaitingPage:
+    """Look at the first page of a partition, as `peek_pages` does."""
+    return (await peek_pages(log, {partition: 0}, queue, each=each))[partition]
 
-    Of a paused queue only the count is told. Raises a leaf of Unavailable, without a retry.
+
+async def peek_pages(
+    log: Log, first: Mapping[int, int], queue: str, *, each: int = 16
+) -> dict[int, WaitingPage]:
+    """Look at LINES_AT_ONCE lines of each partition from a rank on, `each` jobs of every line.
+
+    The partitions are all on one server, or one is asked alone. Of a paused queue only the count is
+    told. Raises a leaf of Unavailable, without a retry.
     """
-    keys = log.keys
+    keys = [(log.keys.lines(p, queue), log.keys.waiting(p, queue)) for p in first]
     reply = await _peek_waiting.run(
         log.redis,
-        (keys.lines(partition, queue), keys.waiting(partition, queue), keys.paused_at(partition)),
-        (keys.line(partition, queue, ""), first, LINES_AT_ONCE, each, queue),
+        [key for pair in keys for key in pair],
+        (queue, LINES_AT_ONCE, each, *first.values()),
     )
-    jobs = [job for line in reply[3:] for job in _jobs(cast("list[bytes]", line), partition)]
-    return WaitingPage(partition, cast("int", reply[1]), cast("int", reply[2]), tuple(jobs))
+    rows = cast("list[tuple[int, int, *tuple[list[bytes], ...]]]", reply[1:])
+    return {partition: _page(partition, *row) for partition, row in zip(first, rows, strict=True)}
+
+
+def _page(partition: int, count: int, rank: int, *lines: list[bytes]) -> WaitingPage:
+    jobs = sorted(job for line in lines for job in _jobs(line, partition))
+    return WaitingPage(partition, count, rank, tuple(jobs))
 
 
 def _jobs(line: list[bytes], partition: int) -> Iterable[WaitingJob]:
@@ -101,7 +127,11 @@ async def peek_all(
     log: Log, partitions: Collection[int], queue: str, *, each: int = 16
 ) -> list[WaitingPage]:
     """Look at the first page of several partitions, side by side. Raises as `peek` does."""
-    return (await in_each(log, lambda p: peek(log, p, queue, each=each), partitions)).all()
+
+    async def look(asked: Sequence[int]) -> dict[int, WaitingPage]:
+        return await peek_pages(log, dict.fromkeys(asked, 0), queue, each=each)
+
+    return (await each_together(log, look, partitions)).all()
 
 
 def in_order(pages: Iterable[WaitingPage]) -> list[WaitingJob]:

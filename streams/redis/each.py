@@ -1,12 +1,14 @@
 """Goes over partitions side by side, so that one that does not answer holds back no other.
 
 Rule: each partition has an outcome or an error of its own, and what is asked of one node waits for
-no other node. What is for people raises at the end, and says which partitions are missing.
+no other node. What is for people raises at the end, and says which partitions are missing. Where
+one server has all partitions one call may ask for many, because a call costs more than what it asks
+of one; what is wrong with a partition is then asked for again by partition.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Generic, Protocol, TypeVar
 
 import anyio
@@ -115,6 +117,42 @@ async def each(
     if asking.broken:
         raise asking.broken[0]
     return asking.outcomes()
+
+
+ActTogether = Callable[[Sequence[int]], Awaitable[Mapping[int, T]]]
+"""Acts in some partitions of one server, all or none; returns what each answered."""
+
+
+async def each_together(
+    log: Partitioned, act: ActTogether[T], partitions: Iterable[int]
+) -> Outcomes[T]:
+    """Await `act` for all these partitions at once, or for each by itself. Raises no
+    EverfoldError."""
+    asked = sorted(partitions)
+    if asked and log.redis.is_one_server:
+        outcomes = await acted_together(act, asked)
+        if outcomes is not None:
+            return outcomes
+    return await each(log, alone(act), asked)
+
+
+async def acted_together(act: ActTogether[T], partitions: Sequence[int]) -> Outcomes[T] | None:
+    """Act in all of these at once; None where something is wrong with one, nobody knows which."""
+    try:
+        return Outcomes(dict(await act(partitions)), {})
+    except EverfoldError as error:
+        if len(partitions) > 1 and not isinstance(error, Unavailable):
+            return None
+        return Outcomes({}, dict.fromkeys(partitions, error))
+
+
+def alone(act: ActTogether[T]) -> Callable[[int], Awaitable[T]]:
+    """Return the act of a single partition."""
+
+    async def act_alone(partition: int) -> T:
+        return (await act((partition,)))[partition]
+
+    return act_alone
 
 
 class _Asking(Generic[T]):

@@ -15,7 +15,15 @@ import anyio
 
 from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import EverfoldError
-from everfold.streams.redis.each import AT_ONCE, NodeLimits, Outcomes, Partitioned
+from everfold.streams.redis.each import (
+    AT_ONCE,
+    ActTogether,
+    NodeLimits,
+    Outcomes,
+    Partitioned,
+    acted_together,
+    alone,
+)
 
 T = TypeVar("T")
 
@@ -75,6 +83,29 @@ class Rounds:
         self._failing |= begun & self._under_way
         errors, self._errors = self._errors, {}
         return Outcomes(dict(sorted(this.values.items())), dict(sorted(errors.items())))
+
+    async def together(
+        self, act: ActTogether[T], partitions: Iterable[int] | None = None
+    ) -> Outcomes[T]:
+        """As `go`, but where one server has all partitions, those that answered before are acted in
+        at once: then nothing of them ends later than the round."""
+        every = range(self._log.keys.partitions)
+        asked = set(every if partitions is None else partitions)
+        if not self._log.redis.is_one_server:
+            return await self.go(alone(act), asked)
+        found = await self.go(alone(act), failing) if (failing := asked & self._failing) else None
+        begun = sorted(asked - failing - self._under_way)
+        self._under_way.update(begun)
+        try:
+            outcomes = await acted_together(act, begun) if begun else Outcomes[T]({}, {})
+        finally:
+            self._under_way.difference_update(begun)
+        if outcomes is None:
+            outcomes = await self.go(alone(act), begun)
+        if found is None:
+            return outcomes
+        values, errors = outcomes.values | found.values, outcomes.errors | found.errors
+        return Outcomes(dict(sorted(values.items())), dict(sorted(errors.items())))
 
     async def _one(
         self, act: Callable[[int], Awaitable[T]], partition: int, this: _Round[T]

@@ -161,23 +161,23 @@ async def append(
 async def claim(
     redis: Redis,
     *,
-    log: str,
-    lines: str,
-    tag: str,
+    keys: Sequence[str],
     runner: str,
     reads: str,
     queue: str,
-    wanted: Sequence[tuple[str, int | None]],
+    wanted: Sequence[tuple[int, str, int | None]],
     payloads: Sequence[bytes],
     granted: bytes | None = None,
 ) -> list[Reply]:
-    """Run claim.lua for one job of each line that is `wanted`, at most so far behind as the place
-    beside it; `granted` is what was reserved. Return the jobs, and what is to be reserved."""
-    asked: list[Argument] = []
-    for (line, place), payload in zip(wanted, payloads, strict=True):
-        asked += (line, "" if place is None else place, payload)
-    asked += () if granted is None else (granted,)
-    reply = await _claim.run(redis, (log, lines), (tag, runner, reads, queue, *asked))
+    """Run claim.lua; `keys` in the order of its KEYS. `wanted` is a job each: the number of its
+    partition there, from 0; its line; how far behind it may stand at most. `granted` is what was
+    reserved. Return the jobs, and what is to be reserved."""
+    asked: list[Argument] = [runner, reads, queue]
+    for (number, line, place), payload in zip(wanted, payloads, strict=True):
+        asked += (number + 1, line, "" if place is None else place, payload)
+    if granted is not None:
+        asked.append(granted)
+    reply = await _claim.run(redis, keys, asked)
     return cast("list[Reply]", reply[1:])
 
 

@@ -24,7 +24,7 @@ def test_what_was_taken_waits_no_more() -> None:
 
     seen.note_taken("default", [FIRST, OTHER])
 
-    assert seen.page("default", 0) == WaitingPage(0, 1, 0, (SECOND,))
+    assert seen.pages("default", [0]) == {0: WaitingPage(0, 1, 0, (SECOND,))}
 
 
 def test_all_that_waited_is_taken() -> None:
@@ -32,23 +32,23 @@ def test_all_that_waited_is_taken() -> None:
 
     seen.note_taken("default", [FIRST])
 
-    assert seen.page("default", 0) == WaitingPage(0, 0, 0, ())
+    assert seen.pages("default", [0]) == {0: WaitingPage(0, 0, 0, ())}
 
 
 def test_a_line_of_which_more_waits_than_was_seen_is_looked_at_again_when_it_is_used_up() -> None:
     seen = known(9, FIRST, SECOND, OTHER)
 
     seen.note_taken("default", [FIRST])
-    assert seen.page("default", 0) == WaitingPage(0, 8, 0, (SECOND, OTHER))
+    assert seen.pages("default", [0]) == {0: WaitingPage(0, 8, 0, (SECOND, OTHER))}
     seen.note_taken("default", [SECOND])
-    assert seen.page("default", 0) is None
+    assert seen.pages("default", [0]) == {}
 
 
 def test_a_hint_and_time_make_it_forgotten() -> None:
     seen = known(1, FIRST)
     seen.forget([1])
-    assert seen.page("default", 0) is not None
-    assert seen.page("night", 0) is None
+    assert 0 in seen.pages("default", [0])
+    assert seen.pages("night", [0]) == {}
     seen.forget([0])
-    assert seen.page("default", 0) is None
-    assert known(1, FIRST, age_s=61.0).page("default", 0) is None
+    assert seen.pages("default", [0]) == {}
+    assert known(1, FIRST, age_s=61.0).pages("default", [0]) == {}

@@ -3,25 +3,27 @@
 --- @include "running"
 
 -- Return status and phase of a job that can be leased, what is kept of runners that could not read
--- it, and the sets that it is in while it runs; nil for one with a key that is missing or broken.
+-- it, the sets that it is in while it runs, and what else its head says; nil for one with a key that is
+-- missing or broken.
 local function leasable(tag, head)
   if check_key(head, 'hash', 'HMGET HSET') then return nil end
-  local status, phase, seq, epoch, last, crashes, blocked, queue, user, kind = unpack(redis.call('HMGET', head,
-    'status', 'phase', 'seq', 'epoch', 'last', 'crashes', 'blocked', 'queue', 'user', 'kind'))
-  local sets = running_sets(tag, queue, user, kind)
-  if (whole(seq) or -1) >= 0 and (whole(epoch) or -1) >= 0 and is_entry_id(last) and whole(crashes or '0') then return status, phase, blocked, sets end
+  local status, phase, seq, epoch, last, crashes, blocked, queue, user, kind, priority, needs = unpack(redis.call('HMGET', head,
+    'status', 'phase', 'seq', 'epoch', 'last', 'crashes', 'blocked', 'queue', 'user', 'kind', 'priority', 'needs'))
+  local known = { seq = whole(seq), epoch = whole(epoch), last = last, queue = queue, user = user, kind = kind, priority = priority, needs = needs }
+  if (known.seq or -1) >= 0 and (known.epoch or -1) >= 0 and is_entry_id(last) and whole(crashes or '0') then
+    return status, phase, blocked, running_sets(tag, queue, user, kind), known
+  end
 end
 
--- Lease a job to a runner: a new epoch, and the event that says so.
--- Return epoch, seq and entry id of that event, and the entry id of the one before.
-local function begin_lease(log, head, job, runner, dispatch_id, payload, sets)
-  local seq, epoch, last = unpack(redis.call('HMGET', head, 'seq', 'epoch', 'last'))
-  seq, epoch = whole(seq) + 1, whole(epoch) + 1
-  local entry = append_entry(log, '*', job, seq, epoch, last, payload)
+-- Lease a job to a runner: a new epoch, and the event that says so. `known` is what its head says.
+-- Return epoch, seq and entry id of that event.
+local function begin_lease(log, head, job, known, runner, dispatch_id, payload, sets)
+  local seq, epoch = known.seq + 1, known.epoch + 1
+  local entry = append_entry(log, '*', job, seq, epoch, known.last, payload)
   redis.call('HSET', head, 'seq', seq, 'epoch', epoch, 'last', entry,
     'owner', runner, 'phase', 'leased', 'dispatch', dispatch_id)
   note_running('SADD', sets, head)
-  return epoch, seq, entry, last
+  return epoch, seq, entry
 end
 
 -- Return the `recovered` event of an orphaned job with what only the server knows; counts a crash.

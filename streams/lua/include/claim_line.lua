@@ -6,14 +6,14 @@
 -- runner, reads (what it can read), time_ms, granted (see no_room) and the outcome. `of` is the line's
 -- own: which of ARGV's jobs it is for, name, highest place and the `claimed` event.
 
-local function lease_waiting(to, of, at, job, head, score, sets)
+local function lease_waiting(to, of, at, job, head, score, sets, known)
   leave_waiting(at, job) note_taken(at.order, score)
   local id = redis.call('XADD', at.dispatch, '*', 'j', job)
   local claim = { 'XCLAIM', at.dispatch, 'runners', to.runner, 0, id, 'FORCE', 'JUSTID' }
   if redis.pcall(unpack(claim)).err and redis.call('XGROUP', 'CREATE', at.dispatch, 'runners', '0') then redis.call(unpack(claim)) end
-  local epoch, seq, entry, last = begin_lease(to.log, head, job, to.runner, id, of.event, sets)
+  local epoch, seq, entry = begin_lease(to.log, head, job, known, to.runner, id, of.event, sets)
   for name in pairs(sets) do if to.granted[name] then to.granted[name] = to.granted[name] - 1 end end
-  local leased = { job, epoch, seq, entry, at.priority, id, of.which, seq == 2 and redis.call('XRANGE', to.log, last, last)[1] or nil }
+  local leased = { job, epoch, seq, entry, at.priority, id, of.which, seq == 2 and redis.call('XRANGE', to.log, known.last, known.last)[1] or nil }
   if not namespace_of(to.tag) then leased[8], leased[9] = leased[8] or false, score end
   table.insert(to.outcome, leased)
 end
@@ -22,17 +22,19 @@ end
 -- to ask first whether the job may run.
 local function claim_line(to, of)
   local line, tag = to.tag .. ':line:' .. to.queue .. ':' .. of.name, to.tag
-  for _, job in ipairs(check_key(line, 'zset', 'ZRANGE') and {} or redis.call('ZRANGE', line, 0, 99)) do
-    local head, score = tag .. ':head:' .. job, redis.call('ZSCORE', line, job)
-    local status, _, blocked, sets = leasable(tag, head)
-    local place, at = nil, waiting_at(tag, head, of.name)
+  for _ = 1, 100 do
+    local job, score = unpack(redis.pcall('ZRANGE', line, 0, 0, 'WITHSCORES'))
+    if not job then return false end
+    local head = tag .. ':head:' .. job
+    local status, _, blocked, sets, known = leasable(tag, head)
+    local place, at = nil, known and known_place(tag, known, of.name)
     if not at then at, status = waiting_place(tag, { queue = to.queue, priority = 'normal' }, of.name) end
     if not at or check_key(at.dispatch, 'stream') or tonumber(score) > (tonumber(of.place) or math.huge) then return false end
     if status == 'open' and not is_blocked(blocked, to.reads) then
       local why = no_room(tag, sets, to.granted)
-      if not why then lease_waiting(to, of, at, job, head, score, sets) return true end
+      if not why then lease_waiting(to, of, at, job, head, score, sets, known) return true end
       if why ~= 'full' then table.insert(to.outcome, { '', of.which, to.time_ms, unpack(why) }) return true end
-      place = waiting_at(tag, head)
+      place = known_place(tag, known)
       if not place or place.name == of.name then return false end
     end
     leave_waiting(at, job)

@@ -26,13 +26,19 @@ local function waiting_place(tag, job, line)
   return at
 end
 
+-- Return the same for what a head says, which may be anything.
+local function known_place(tag, job, line)
+  local is_whole = job.queue and (job.priority == 'high' or job.priority == 'normal' or job.priority == 'low')
+  if not is_whole then return nil, 'ERR the head of a job has no queue or priority' end
+  return waiting_place(tag, job, line)
+end
+
 -- Return the same for a job that is known by its head.
 local function waiting_at(tag, head, line)
   local why = check_key(head, 'hash', 'HMGET')
   if why then return nil, why end
   local queue, priority, needs, user, kind = unpack(redis.call('HMGET', head, 'queue', 'priority', 'needs', 'user', 'kind'))
-  if not (queue and (priority == 'high' or priority == 'normal' or priority == 'low')) then return nil, 'ERR the head of a job has no queue or priority' end
-  return waiting_place(tag, { queue = queue, priority = priority, needs = needs, user = user, kind = kind }, line)
+  return known_place(tag, { queue = queue, priority = priority, needs = needs, user = user, kind = kind }, line)
 end
 
 -- Let an open job wait for a runner, at the place that it had before or behind its user's others.
