@@ -53,7 +53,7 @@ class SharedReader:
         self._waiting: dict[int, _Waiter] = {}
         """Who has waited for longest comes first."""
         self._served = set[int]()
-        """Partitions whose batch is worked on, and which read on when it is committed."""
+        """Partitions that have got something, or heard that there is nothing: they read on soon."""
         self._wake = asyncio.Event()
         self._is_blocking, self._blocked_at_s = False, 0.0
         self._blocking = BlockingConnection(log, name, BLOCK_S)
@@ -112,14 +112,15 @@ class SharedReader:
         self._end_waits()
         if is_cut:
             return
-        if not events:
+        if not (events or self._served):
             await self._block()
             return
         if self._served:
             await self._until_woken(GATHER_MOST_S)  # by the last of them
             self._served.clear()
-        now_s = steady_s()
-        await asyncio.sleep(gathering_s(now_s, now_s - began_s))
+        if events:
+            now_s = steady_s()
+            await asyncio.sleep(gathering_s(now_s, now_s - began_s))
 
     async def _read(self, asked: Mapping[int, _Waiter]) -> tuple[int, bool]:
         """Give each who waits what there is; return how many events, and whether there is more."""
@@ -156,6 +157,7 @@ class SharedReader:
             if waiter.until_s <= now_s:
                 del self._waiting[partition]
                 resolve(waiter.batch, [])
+                self._served.add(partition)
 
     def _fail(self, asked: Mapping[int, _Waiter], error: Exception) -> None:
         for partition, waiter in asked.items():
@@ -172,20 +174,15 @@ class SharedReader:
             return
 
     async def _block(self) -> None:
-        """Wait for the next entry of any partition. Who comes later than that read is read for by
-        itself until something ends it."""
+        """Wait for the next entry of any partition, or until another one is to be waited for."""
         named = dict(self._waiting)
         hearing = asyncio.create_task(self._hear(named))
         hearing.add_done_callback(lambda _: self._wake.set())
         self._is_blocking = True
         try:
-            within_s = 2 * BLOCK_S
-            while not hearing.done() and self._waiting:
-                await self._until_woken(within_s)
-                late = {p: one for p, one in self._waiting.items() if named.get(p) is not one}
-                within_s = GATHER_MOST_S if late else 2 * BLOCK_S
-                if late and not hearing.done():
-                    await self._read(late)
+            await self._until_woken(2 * BLOCK_S)
+            if not hearing.done() and self._waiting:
+                await asyncio.wait([hearing], timeout=GATHER_MOST_S)  # others may come, too
             if hearing.done():
                 hearing.result()
         finally:
