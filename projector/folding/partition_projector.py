@@ -133,14 +133,14 @@ class PartitionProjector:
         while True:
             await self._move_states()
             batch = await self._next()
-            began_s = anyio.current_time()
+            began_s = steady_s()
             if batch:
                 await self._fold_and_commit(batch)
             else:
                 await self._check_place()
             backoff.reset()  # not before: to start over succeeds while what follows fails each time
             if batch and not (self._is_ahead or self._log.redis.is_one_server):
-                now_s = anyio.current_time()
+                now_s = steady_s()
                 await anyio.sleep(gathering_s(now_s, now_s - began_s))
 
     async def _next(self) -> list[Recorded]:
@@ -169,8 +169,8 @@ class PartitionProjector:
 
     async def _move_states(self) -> None:
         """Do what a rebuild has left, when it is time to look whether it has."""
-        if anyio.current_time() >= self._move_at_s:
-            self._move_at_s = anyio.current_time() + MOVE_AFTER_S
+        if steady_s() >= self._move_at_s:
+            self._move_at_s = steady_s() + MOVE_AFTER_S
             move = self._projection.move_states
             await move(self._log, self._partition, older_than_s=MOVE_AFTER_S)
 
