@@ -17,6 +17,7 @@ from everfold.projector.job.job_filter import JobFilter
 from everfold.projector.reading.index_check import complete_indexes
 from everfold.projector.reading.queries import PAGE_LIMIT, page_of
 from everfold.streams.appending.log import Log
+from everfold.streams.redis.each import GRACE_S, each
 from everfold.streams.redis.redis_errors import command, commands
 from everfold.streams.redis.retry import with_retry
 
@@ -47,13 +48,13 @@ async def count_batch(log: Log, name: str, newer: Mapping[str, Job]) -> dict[str
 
 
 async def _is_indexed(log: Log) -> bool:
-    for partition in range(log.keys.partitions):
+    async def is_indexed(partition: int) -> bool:
         if await complete_indexes(log, partition):
-            continue
-        for key in (log.keys.active(partition), log.keys.ended(partition)):
-            if await command(log.redis, "ZCARD", key):
-                return False
-    return True
+            return True
+        keys = (log.keys.active(partition), log.keys.ended(partition))
+        return not any([await command(log.redis, "ZCARD", key) for key in keys])
+
+    return all((await each(log, is_indexed, grace_s=GRACE_S)).all())
 
 
 async def _counted(log: Log, name: str) -> Counter[str]:
@@ -83,16 +84,19 @@ async def _read_all(log: Log, name: str, newer: Mapping[str, Job]) -> dict[str, 
 
 async def batch_names(log: Log, after: str = "", limit: int = 50) -> list[str]:
     """Return names of batches of which jobs are kept, in their order, those after `after`."""
-    found: set[str] = set()
-    for partition in range(log.keys.partitions):
-        index, name = log.keys.jobs(partition).index(), after
-        for _ in range(limit):
-            first = f"(batch={name}\x0b" if name else "[batch="
-            ask = ("ZRANGEBYLEX", index, first, "(batch>", "LIMIT", 0, 1)
-            read = partial(command, log.redis, *ask)
-            rows = cast("list[bytes]", await with_retry(read, log.retry_for_s))
-            if not rows:
-                break
-            name = rows[0].decode().split("\n")[0].removeprefix("batch=")
-            found.add(name)
-    return sorted(found)[:limit]
+    names = partial(_names_in, log, after, limit)
+    outcomes = await each(log, names, grace_s=GRACE_S)
+    return sorted(set[str]().union(*outcomes.all()))[:limit]
+
+
+async def _names_in(log: Log, after: str, limit: int, partition: int) -> set[str]:
+    found, index, name = set[str](), log.keys.jobs(partition).index(), after
+    for _ in range(limit):
+        first = f"(batch={name}\x0b" if name else "[batch="
+        read = partial(command, log.redis, "ZRANGEBYLEX", index, first, "(batch>", "LIMIT", 0, 1)
+        rows = cast("list[bytes]", await with_retry(read, log.retry_for_s))
+        if not rows:
+            break
+        name = rows[0].decode().split("\n")[0].removeprefix("batch=")
+        found.add(name)
+    return found

@@ -29,6 +29,7 @@ from everfold.streams.events.record import NO_ENTRY, Recorded
 from everfold.streams.events.stored_fields import is_entry_id
 from everfold.streams.reading.reader import job_tail, last_entry_ids, partition_events
 from everfold.streams.redis import scripts
+from everfold.streams.redis.each import GRACE_S, each
 from everfold.streams.redis.keys import PRIORITIES, RUNNERS_GROUP
 from everfold.streams.redis.pages import PAGE, Entries, entry_page
 from everfold.streams.redis.redis_errors import command, read_hash
@@ -68,7 +69,8 @@ async def verify(
     """Check every partition up to its present end.
 
     `progress` is called with the number of events read so far, and of all events. `margin_s` is
-    how long after a bound a job may still be open. Raises Unavailable; nothing is then known.
+    how long after a bound a job may still be open. Raises Unavailable; nothing is then
+    known. PartitionsUnavailable names the partitions that do not answer.
     """
     verifier = _Verifier(log, progress, await _length(log), margin_s)
     last = await last_entry_ids(log)
@@ -87,8 +89,10 @@ async def verify_job(log: Log, job_id: str, *, margin_s: float = MARGIN_S) -> Re
 
 
 async def _length(log: Log) -> int:
-    keys = [log.keys.log(partition) for partition in range(log.keys.partitions)]
-    return sum([cast("int", await command(log.redis, "XLEN", key)) for key in keys])
+    async def length(partition: int) -> int:
+        return cast("int", await command(log.redis, "XLEN", log.keys.log(partition)))
+
+    return sum((await each(log, length, grace_s=GRACE_S)).all())
 
 
 class _Verifier:
