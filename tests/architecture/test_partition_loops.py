@@ -23,8 +23,6 @@ NEEDS_ALL = {
     "streams/assets/listing.py:count_records": "a count of all, or an error",
     "streams/assets/verifying.py:_miscounted": "compares what all partitions say",
     "projector/reading/verify.py:verify": "sound is only what was checked in every partition",
-    "projector/reading/batches.py:_is_indexed": "whether the index is complete in all partitions",
-    "projector/reading/batches.py:batch_names": "names of all partitions in their order",
     "projector/folding/rebuild.py:run": "goes on at the first partition that is not done",
     "projector/folding/parking.py:_find": "looks until it is found",
     "everfold/erasing/user_content.py:find": "an erasure is complete or an error",
