@@ -22,7 +22,7 @@ FAULTS = [
     *(("one", fault, 0) for fault in ("kill", "freeze")),
     *(("sentinel", fault, 1) for fault in ("kill", "coordinated")),
     ("cluster", "kill", 1),
-    *(("cluster", fault, 0) for fault in ("planned", "move by keys")),
+    *(("cluster", fault, 0) for fault in ("planned", "move by keys", "move at once")),
 ]
 """Kind, fault, and replicas that each write waits for. Only what cannot lose a write belongs here:
 a server by itself writes each command to its disk before it answers."""
