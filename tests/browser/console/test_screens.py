@@ -125,6 +125,9 @@ async def test_the_story_of_a_running_job_stands_at_its_newest_line(
         assert await console.page.locator(place).evaluate(left) < 30
     # Who scrolls back to the beginning stays there.
     events = console.page.locator(".events")
+    is_long = "() => { const one = document.querySelector('.events')\n"
+    is_long += "return one.scrollHeight - one.clientHeight > 200 }"
+    await console.page.wait_for_function(is_long, timeout=60_000)
     await events.evaluate("one => { one.scrollTop = 0 }")
     await console.page.wait_for_timeout(2500)
     assert await events.evaluate("one => one.scrollTop") == 0
