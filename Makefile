@@ -154,25 +154,25 @@ audit: $(DEV) ## Report licences and known vulnerabilities of what is locked; AR
 
 LOWEST = $(VENV)-lowest
 # A test of each library: what has changed between its lowest and its newest version shows there.
-TOUCHING = tests/everfold/test_help.py tests/everfold/test_formats.py \
+TOUCHING = tests/everfold/commands/test_help.py tests/everfold/commands/test_formats.py \
 	tests/everfold/sinks/test_addresses.py tests/everfold/sinks/test_sql.py \
-	tests/everfold/test_archive_sql.py \
-	tests/simulator/test_nodes.py tests/comfyui/test_socket.py tests/comfyui/test_http.py \
-	tests/streams/test_codec.py tests/streams/test_redis_py.py tests/embedded/test_resolve.py \
+	tests/everfold/exports/test_archive_sql.py \
+	tests/simulator/test_nodes.py tests/comfyui/backend/test_socket.py tests/comfyui/backend/test_http.py \
+	tests/streams/events/test_codec.py tests/streams/connections/test_redis_py.py tests/embedded/test_resolve.py \
 	tests/everfold/assets/test_shrinking.py tests/everfold/assets/test_blob_bucket.py \
-	tests/streams/test_sealed_values.py tests/streams/assets/test_blob_folder.py \
+	tests/streams/sealing/test_sealed_values.py tests/streams/assets/test_blob_folder.py \
 	tests/web/test_app.py tests/web/test_bodies.py tests/web/serving/test_serve.py \
 	tests/web/v2/test_assets.py tests/everfold/tracing/test_otlp.py
 
 # The least of that, for .ci/run: a minute with the installation.
-A_MINUTE = -n 0 tests/everfold/test_formats.py \
-	tests/everfold/test_help.py::test_the_page_of_a_command_shows_its_whole_docstring \
-	tests/everfold/test_archive_sql.py::test_a_query_reaches_no_file_no_network_and_no_extension \
+A_MINUTE = -n 0 tests/everfold/commands/test_formats.py \
+	tests/everfold/commands/test_help.py::test_the_page_of_a_command_shows_its_whole_docstring \
+	tests/everfold/exports/test_archive_sql.py::test_a_query_reaches_no_file_no_network_and_no_extension \
 	tests/everfold/sinks/test_sql.py::test_a_row_per_job_says_what_the_job_says \
 	tests/simulator/test_nodes.py::test_frames_become_one_animated_file \
-	tests/comfyui/test_socket.py::test_a_reconnect_closes_the_old_socket_first \
-	tests/comfyui/test_http.py tests/streams/test_redis_py.py \
-	tests/everfold/assets/test_shrinking.py tests/streams/test_sealed_values.py \
+	tests/comfyui/backend/test_socket.py::test_a_reconnect_closes_the_old_socket_first \
+	tests/comfyui/backend/test_http.py tests/streams/connections/test_redis_py.py \
+	tests/everfold/assets/test_shrinking.py tests/streams/sealing/test_sealed_values.py \
 	tests/web/test_app.py tests/everfold/tracing/test_otlp.py
 
 .PHONY: brief
@@ -195,8 +195,8 @@ docs: $(DEV) ## Write the reference of the Python API into build/reference; it a
 
 PYTHONS = 3.11 3.12 3.13 3.14
 # What differs most between Pythons: starting, typing, asyncio, forks, and the encoders.
-ON_EACH = -n 0 tests/everfold/test_startup.py tests/everfold/test_answers.py \
-	tests/everfold/sync/test_client.py tests/streams/test_codec.py
+ON_EACH = -n 0 tests/everfold/client/test_startup.py tests/everfold/commands/test_answers.py \
+	tests/everfold/sync/test_client.py tests/streams/events/test_codec.py
 
 .PHONY: pythons
 pythons: $(DEV) ## Run a short suite on each Python 3.11 to 3.14 that is here; says which are not.

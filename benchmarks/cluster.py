@@ -26,7 +26,7 @@ from everfold.streams.events.event import Progressed, Queued, Started, Submittin
 from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.leases.producer import Producer
 from everfold.streams.queues.waiting_jobs import in_order, peek_all
-from tests.support.cluster import cluster
+from tests.support.groups.cluster import cluster
 
 MASTERS, PARTITIONS = 3, 24
 MORE, SAME = 2.5, 1.3

@@ -17,10 +17,10 @@ from hypothesis import settings
 from everfold.embedded.engines import Engine
 from everfold.streams.appending import log as log_module
 from tests.support import postgres, servers
-from tests.support.cluster import Cluster, StartCluster, cluster
-from tests.support.forked import ForkServer
-from tests.support.programs import StartProgram, programs
-from tests.support.sentinels import Sentinels, StartSentinels, sentinels
+from tests.support.groups.cluster import Cluster, StartCluster, cluster
+from tests.support.groups.sentinels import Sentinels, StartSentinels, sentinels
+from tests.support.programs.forked import ForkServer
+from tests.support.programs.programs import StartProgram, programs
 from tests.support.server_choice import GROUPS, ServerChoice, choose_server, session_server
 from tests.support.servers import OwnServer, StartServer
 

@@ -29,7 +29,7 @@ from everfold.streams.events.record import Recorded
 from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.leases.registry import RunnerEntry, register_runner
 from everfold.streams.reading.reader import job_events, partition_events
-from tests.support.fault_proxy import FaultProxy
+from tests.support.trouble.fault_proxy import FaultProxy
 from tests.support.wait import eventually
 
 RUNNERS = 3

@@ -45,12 +45,8 @@ def gantt(
             yield f'<text x="0" y="{y + 17}">{for_markup(shown)}</text>'
             yield f'<rect class="track" x="{LEFT}" y="{y + 3}" width="{WIDTH - LEFT}" height="20"/>'
             for one in bars:
-                left, right = at(one.from_ms), at(one.until_ms or end_ms)
-                yield (
-                    f'<rect class="{one.state}" x="{left:.1f}" y="{y + 3}" height="20" '
-                    f'width="{max(LEAST, right - left):.1f}">'
-                    f"<title>{for_markup(_told(one, end_ms, titles))}</title></rect>"
-                )
+                told = _told(one, end_ms, titles)
+                yield _bar(one, told, at(one.from_ms), at(one.until_ms or end_ms), y + 3)
             for lease in (lease for lease in leases if lease.taken_from == name):
                 told = f"from here on {name} is refused: {lease.owner} has the job"
                 yield (
@@ -63,6 +59,13 @@ def gantt(
         yield "</svg>"
 
     return "".join(drawn())
+
+
+def _bar(one: Stretch, told: str, left: float, right: float, y: int) -> str:
+    return (
+        f'<rect class="{one.state}" x="{left:.1f}" y="{y}" height="20" '
+        f'width="{max(LEAST, right - left):.1f}"><title>{for_markup(told)}</title></rect>'
+    )
 
 
 def _lanes(stretches: Sequence[Stretch]) -> dict[str, list[Stretch]]:

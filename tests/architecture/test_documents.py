@@ -13,7 +13,7 @@ from everfold.streams.events.event import Event
 from everfold.streams.events.record import Recorded
 from everfold.streams.redis.keys import Keyspace
 from tests.architecture.test_imports import ROOMS
-from tests.streams.golden import STATED
+from tests.streams.events.golden import STATED
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "ARCHITECTURE.md").read_text()

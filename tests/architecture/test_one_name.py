@@ -123,6 +123,6 @@ def test_a_bare_name_is_found_in_a_text(text: str, found: list[str]) -> None:
 
 
 def test_a_bare_name_is_found_in_a_program_in_a_string() -> None:
-    module = Module("tests.streams.test_log", 'PROGRAM = """\nimport streams\n"""')
+    module = Module("tests.streams.appending.test_log", 'PROGRAM = """\nimport streams\n"""')
 
     assert bare_names_in_strings(module) == ["import streams"]

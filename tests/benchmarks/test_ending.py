@@ -10,7 +10,7 @@ from tempfile import gettempdir
 import pytest
 
 from benchmarks.measuring.guard import of_run
-from tests.support.programs import StartProgram
+from tests.support.programs.programs import StartProgram
 from tests.support.wait import eventually
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]

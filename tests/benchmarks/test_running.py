@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.programs import StartProgram
+from tests.support.programs.programs import StartProgram
 
 pytestmark = pytest.mark.anyio
 

@@ -16,7 +16,7 @@ from everfold import Everfold
 from everfold.streams.user_files.user_settings import write_user_settings
 from everfold.web import WebSettings
 from tests.browser.editor import VISITED, Editor, opened
-from tests.support.stack import Stack
+from tests.support.programs.stack import Stack
 from tests.web.conftest import everfold, stack
 from tests.web.site import Site, serving
 

@@ -10,7 +10,7 @@ import pytest
 
 from everfold import Everfold
 from tests.browser.editor import FRONT_ENDS_OWN_HOSTS, Editor
-from tests.support.stack import Stack
+from tests.support.programs.stack import Stack
 from tests.support.wait import eventually
 
 pytestmark = [pytest.mark.anyio, pytest.mark.browser, pytest.mark.timeout(300)]

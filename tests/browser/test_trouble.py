@@ -9,7 +9,7 @@ from everfold import Everfold
 from everfold.streams.user_files.user_settings import write_user_settings
 from everfold.web import add_key
 from tests.browser.editor import VISITED, Editor, opened
-from tests.support.stack import Stack
+from tests.support.programs.stack import Stack
 from tests.support.wait import eventually
 from tests.web.site import Site
 

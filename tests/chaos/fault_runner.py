@@ -17,12 +17,12 @@ from msgspec import Struct
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import EverfoldError
 from everfold.streams.redis.redis_errors import command
-from tests.support.fault_proxy import FaultProxy
-from tests.support.forked import ForkServer
-from tests.support.programs import Program, programs
+from tests.support.programs.forked import ForkServer
+from tests.support.programs.programs import Program, programs
+from tests.support.programs.stack import Comfy, Stack, sleeper
 from tests.support.server_choice import choose_server
 from tests.support.servers import OwnServer, own_server
-from tests.support.stack import Comfy, Stack, sleeper
+from tests.support.trouble.fault_proxy import FaultProxy
 
 RUNNERS, PROJECTORS, COMFYS, PARTITIONS = 3, 2, 2, 4
 SHORT_S, LONG_S = 0.8, 4.0

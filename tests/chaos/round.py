@@ -28,7 +28,7 @@ from everfold.streams.reading.reader import job_events
 from tests.chaos.fault_runner import FaultRunner
 from tests.chaos.schedule import Fault, PlannedJob, Schedule
 from tests.chaos.violations import find_violations
-from tests.support.stack import sleeper
+from tests.support.programs.stack import sleeper
 from tests.support.wait import eventually
 
 END_WITHIN_S = 60.0

@@ -11,7 +11,7 @@ from tests.chaos.fault_runner import Death, fault_runner
 from tests.chaos.round import Round
 from tests.chaos.schedule import FAULTS, schedule
 from tests.chaos.violations import ledger_violations
-from tests.support.forked import ForkServer
+from tests.support.programs.forked import ForkServer
 
 pytestmark = pytest.mark.anyio
 

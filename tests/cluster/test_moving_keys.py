@@ -16,12 +16,12 @@ from everfold.embedded.engines import Engine
 from everfold.streams.appending.log import Log
 from everfold.streams.redis.keys import Keyspace
 from everfold.streams.redis.script import assemble
-from tests.streams.append_states import PARTITIONS
-from tests.streams.test_scripts_fail_clean import SCRIPTS, SHARED, STATES
-from tests.support.cluster import Cluster, cluster
-from tests.support.moving_slot import MovingSlot
-from tests.support.script_faults import Call, recorded_calls, send
+from tests.streams.appending.append_states import PARTITIONS
+from tests.streams.scripts.test_scripts_fail_clean import SCRIPTS, SHARED, STATES
+from tests.support.groups.cluster import Cluster, cluster
+from tests.support.groups.moving_slot import MovingSlot
 from tests.support.servers import client
+from tests.support.trouble.script_faults import Call, recorded_calls, send
 
 pytestmark = [pytest.mark.anyio, pytest.mark.server]
 

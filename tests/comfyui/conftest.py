@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from everfold.runner.comfyui import ComfyBackend
-from tests.comfyui.replay_server import ReplayServer
+from tests.comfyui.recordings.replay_server import ReplayServer
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from redis import Redis
 
 from everfold.streams.redis.access import Role
 from tests.deploy.services import Service
-from tests.support.otlp_receiver import Receiver
-from tests.support.programs import Program, StartProgram
+from tests.support.network.otlp_receiver import Receiver
+from tests.support.programs.programs import Program, StartProgram
 from tests.support.servers import OwnServer
 
 PASSWORD = "a-pass:word@/#%"  # whatever stands in it, a URL carries it

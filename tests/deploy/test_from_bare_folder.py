@@ -19,12 +19,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.architecture.source_tree import ROOT
 from tests.deploy.farm import Deployed
 from tests.deploy.services import DEPLOY, Service, services
-from tests.support.forked import ForkServer
-from tests.support.otlp_receiver import receiving
-from tests.support.programs import programs
+from tests.support.network.otlp_receiver import receiving
+from tests.support.programs.forked import ForkServer
+from tests.support.programs.programs import programs
+from tests.support.programs.stack import Comfy, sleeper
 from tests.support.server_choice import ServerChoice
 from tests.support.servers import client, own_server
-from tests.support.stack import Comfy, sleeper
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from everfold.embedded.engines import Engine, engines, path_engines, wheel_engines
-from tests.support.programs import ROOT
+from tests.support.programs.programs import ROOT
 
 
 def test_the_wheel_carries_a_valkey_that_runs() -> None:

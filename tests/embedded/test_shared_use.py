@@ -14,7 +14,7 @@ from everfold.embedded import EmbeddedServer, embedded_server, find_server, keep
 from everfold.embedded.data_folder import DataFolder
 from everfold.embedded.server import running_server
 from tests.embedded.conftest import Stops
-from tests.support.programs import StartProgram
+from tests.support.programs.programs import StartProgram
 from tests.support.servers import client
 from tests.support.wait import eventually
 

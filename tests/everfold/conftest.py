@@ -9,8 +9,8 @@ import pytest
 
 from everfold.streams.appending.log import Log
 from tests.everfold.running import Everfold
-from tests.support.programs import Program, StartProgram
-from tests.support.s3_server import S3Server, s3_server, settings
+from tests.support.network.s3_server import S3Server, s3_server, settings
+from tests.support.programs.programs import Program, StartProgram
 from tests.support.servers import OwnServer, StartServer
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 from everfold.streams.appending.log import Log
-from tests.support.programs import Program
+from tests.support.programs.programs import Program
 
 Everfold = Callable[..., Program]
 """Starts `everfold <arguments>`; keywords are environment variables."""

@@ -20,7 +20,7 @@ import pytest
 from everfold.streams.appending.log import Log
 from everfold.streams.reading.reader import job_events
 from tests.projector.jobs import GRAPH, make_jobs, work
-from tests.support.programs import Program, StartProgram
+from tests.support.programs.programs import Program, StartProgram
 from tests.support.servers import OwnServer, StartServer, client
 from tests.support.wait import eventually
 

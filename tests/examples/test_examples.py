@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from everfold.simulator import Simulator, simulate
-from tests.support.programs import StartProgram
+from tests.support.programs.programs import StartProgram
 from tests.support.servers import OwnServer, StartServer
 
 pytestmark = pytest.mark.anyio

@@ -19,7 +19,7 @@ from everfold.streams.events.event import (
 from everfold.streams.events.ids import job_id_for
 from everfold.streams.events.record import Recorded
 from everfold.streams.reading.reader import job_events
-from tests.support.programs import Program, StartProgram
+from tests.support.programs.programs import Program, StartProgram
 from tests.support.servers import OwnServer, StartServer
 
 pytestmark = pytest.mark.anyio

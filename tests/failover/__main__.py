@@ -18,7 +18,7 @@ from everfold.embedded.engines import Engine
 from tests.failover.rounds import Series, run_series
 from tests.failover.table import row, table
 from tests.failover.targets import KINDS, target
-from tests.support.forked import ForkServer
+from tests.support.programs.forked import ForkServer
 from tests.support.server_choice import choose_server, named_engine
 
 

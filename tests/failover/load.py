@@ -21,8 +21,8 @@ from everfold import Everfold
 from everfold.projector.subscribing.delivery import Delivery
 from everfold.projector.subscribing.subscription import NOW, Subscription
 from everfold.streams.errors import EverfoldError
-from tests.support.programs import Program, StartProgram
-from tests.support.stack import Comfy, Stack, sleeper
+from tests.support.programs.programs import Program, StartProgram
+from tests.support.programs.stack import Comfy, Stack, sleeper
 
 WRITERS, PAUSE_S = 6, 0.05
 """Clients, and how long each waits before its next submit."""

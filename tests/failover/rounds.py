@@ -18,8 +18,8 @@ from everfold.streams.errors import EverfoldError
 from tests.failover.count import Left, known, left
 from tests.failover.load import Load, load
 from tests.failover.targets import ClusterTarget, Target, target
-from tests.support.forked import ForkServer
-from tests.support.programs import programs
+from tests.support.programs.forked import ForkServer
+from tests.support.programs.programs import programs
 from tests.support.wait import eventually
 
 BEFORE_S, AFTER_S = 1.5, 1.5

@@ -15,10 +15,10 @@ from anyio.to_thread import run_sync
 from redis.crc import key_slot
 
 from everfold.embedded.engines import Engine
-from tests.support import networks
-from tests.support.cluster import Cluster, cluster
-from tests.support.sentinels import Sentinels, sentinels
-from tests.support.server_group import Node
+from tests.support.groups import networks
+from tests.support.groups.cluster import Cluster, cluster
+from tests.support.groups.sentinels import Sentinels, sentinels
+from tests.support.groups.server_group import Node
 from tests.support.servers import OwnServer, own_server
 
 FROZEN_S = 4.0

@@ -11,8 +11,8 @@ from everfold.embedded.engines import Engine, path_engines
 from tests.failover.count import Left
 from tests.failover.rounds import Round, Series, run_series
 from tests.failover.table import table
-from tests.support import networks
-from tests.support.forked import ForkServer
+from tests.support.groups import networks
+from tests.support.programs.forked import ForkServer
 
 pytestmark = pytest.mark.anyio
 

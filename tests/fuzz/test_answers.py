@@ -31,8 +31,8 @@ from everfold.runner.backend import (
 from everfold.runner.comfyui import ComfyBackend
 from everfold.streams.events.codec import Unreadable, decode, encode
 from everfold.streams.events.event import Event, Failed, Queued, Succeeded
-from tests.comfyui.raw_server import Exchange, raw_server
-from tests.comfyui.test_loose_json import JSON_VALUES
+from tests.comfyui.hostile.raw_server import Exchange, raw_server
+from tests.comfyui.hostile.test_loose_json import JSON_VALUES
 from tests.fuzz.cases import fuzz
 
 P = "d984aab4-3a3b-4f2d-af1c-10b365b79190"

@@ -23,7 +23,7 @@ from everfold.projector.reading.verify import verify
 from everfold.streams.errors import ArchiveDamaged, CorruptLog, Unknown
 from everfold.streams.leases.producer import Producer
 from everfold.streams.retention.history import all_history
-from tests.everfold.test_hostile_exports import event, graph
+from tests.everfold.exports.test_hostile_exports import event, graph
 from tests.fuzz.cases import fuzz
 from tests.fuzz.mutations import VALUES, changed, dump, spoiled
 from tests.support import servers

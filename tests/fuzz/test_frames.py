@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from everfold.runner.backend import Attempt, Observation, Sighting
 from everfold.runner.comfyui import ComfyBackend
-from tests.comfyui.replay_server import ReplayServer, until
+from tests.comfyui.recordings.replay_server import ReplayServer, until
 from tests.fuzz.cases import fuzz
 from tests.fuzz.mutations import VALUES, changed, dump
 

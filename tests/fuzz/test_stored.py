@@ -59,7 +59,7 @@ from everfold.streams.redis.server_watch import ServerRun
 from tests.fuzz.cases import fuzz
 from tests.fuzz.mutations import VALUES, changed, dump, spoiled
 from tests.projector.jobs import GRAPH
-from tests.streams.stored import everything
+from tests.streams.events.stored import everything
 
 EXAMPLES: dict[str, tuple[str, Struct]] = {
     "runners": ("r", RunnerEntry(

@@ -27,10 +27,10 @@ from everfold.streams.errors import EverfoldError, Unavailable
 from everfold.streams.leases.producer import Producer
 from everfold.streams.redis.redis_errors import command
 from everfold.submitting import SubmittedJob
-from tests.everfold.odd_values import CYCLE, HUGE, Odd, OddZone, deep
+from tests.everfold.client.odd_values import CYCLE, HUGE, Odd, OddZone, deep
 from tests.fuzz.cases import fuzz
 from tests.fuzz.mutations import DEEP, NUMBERS, SCALARS, TEXTS
-from tests.streams.stored import everything
+from tests.streams.events.stored import everything
 
 
 class Text(str):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from msgspec import Struct
 
-from tests.support.programs import ROOT
+from tests.support.programs.programs import ROOT
 
 
 class Built(Struct, frozen=True):

@@ -11,7 +11,7 @@ from zipfile import ZipFile
 import everfold
 from tests.architecture.source_tree import PACKAGES
 from tests.packaging.conftest import Built
-from tests.support.programs import ROOT
+from tests.support.programs.programs import ROOT
 
 PROSE = {
     *("CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml", ".gitignore"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 from tests.packaging.conftest import Built, build
-from tests.support.programs import ROOT
+from tests.support.programs.programs import ROOT
 
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
 STAGES = DOCKERFILE.split("\nFROM ")

@@ -13,7 +13,7 @@ import pytest
 
 import everfold
 from tests.packaging.conftest import Installed
-from tests.support.programs import ROOT, Program, StartProgram, programs
+from tests.support.programs.programs import ROOT, Program, StartProgram, programs
 from tests.support.servers import StartServer
 
 pytestmark = pytest.mark.anyio

@@ -11,7 +11,7 @@ import pytest
 
 import everfold
 from tests.packaging.conftest import Built, build
-from tests.support.programs import ROOT
+from tests.support.programs.programs import ROOT
 
 MADE = shutil.ignore_patterns(
     ".git", ".venv*", "dist", "build", "__pycache__", ".*_cache", ".hypothesis", "*.egg-info"

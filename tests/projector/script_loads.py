@@ -1,6 +1,6 @@
 """For each script of `projector/lua` a call with as much to do as it ever gets.
 
-Rule: as in tests/streams/script_loads.py.
+Rule: as in tests/streams/scripts/script_loads.py.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from everfold.streams.redis.redis_errors import command, commands
 from everfold.streams.redis.script import Script
 from tests.projector.jobs import owner_of
 from tests.projector.script_states import COUNTS, PARKED, TOKEN, Count, hook, skip_held, skip_parked
-from tests.streams.script_loads import MANY, Load
+from tests.streams.scripts.script_loads import MANY, Load
 from tests.support.many_jobs import add_jobs
 
 HELD = Held(seq=1, entry_id="1-0", at_ms=1, why="it failed")

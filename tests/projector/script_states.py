@@ -1,6 +1,6 @@
 """For each script of `projector/lua` the states in which it does all that it can do.
 
-Rule: as in tests/streams/script_states.py.
+Rule: as in tests/streams/scripts/script_states.py.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from everfold.streams.redis.partition_keys import JobsKeys
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.script import Script
 from tests.projector.jobs import consuming, owner_of, read_all
-from tests.streams.script_states import GRAPH, State
+from tests.streams.scripts.script_states import GRAPH, State
 
 TOKEN = "rebuild-1"
 PARKED = Parked(1, "1-0", "why", 1)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.rights.farm import Farm, farm_on
-from tests.support.ciphers import SEAL_KEY
-from tests.support.programs import StartProgram
+from tests.support.network.ciphers import SEAL_KEY
+from tests.support.programs.programs import StartProgram
 from tests.support.server_choice import ServerChoice
 from tests.support.servers import OwnServer, own_server
 

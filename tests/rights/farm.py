@@ -14,10 +14,10 @@ from everfold.streams.appending.log import Log
 from everfold.streams.redis.access import Access, Role
 from tests.everfold.running import ended
 from tests.rights.monitor import Sent, monitored
-from tests.support.ciphers import CIPHER, SEAL_KEY
-from tests.support.programs import Program, StartProgram
+from tests.support.network.ciphers import CIPHER, SEAL_KEY
+from tests.support.programs.programs import Program, StartProgram
+from tests.support.programs.stack import Stack
 from tests.support.servers import OwnServer, client
-from tests.support.stack import Stack
 
 NS = "rights"
 USER = "somebody"

@@ -6,7 +6,7 @@ import httpx
 
 from everfold.web import add_key
 from tests.rights.farm import Farm
-from tests.support.stack import sleeper
+from tests.support.programs.stack import sleeper
 from tests.support.wait import eventually
 from tests.web.comfyui.socket.client import connected
 

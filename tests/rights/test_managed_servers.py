@@ -21,10 +21,10 @@ from everfold.streams.archive.archiver import Archiver
 from everfold.streams.archive.folder import Folder
 from everfold.streams.redis.access import Role
 from everfold.testing import farm
-from tests.support.programs import programs
+from tests.support.programs.programs import programs
+from tests.support.programs.stack import Stack, sleeper
 from tests.support.server_choice import ServerChoice
 from tests.support.servers import OwnServer, own_server
-from tests.support.stack import Stack, sleeper
 from tests.support.wait import eventually
 from tests.web.site import serving
 

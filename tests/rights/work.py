@@ -19,7 +19,7 @@ from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.redis.access import Role
 from tests.rights.farm import NS, Farm
 from tests.rights.gateway_work import use_gateway
-from tests.support.stack import sleeper
+from tests.support.programs.stack import sleeper
 from tests.support.wait import eventually
 
 Work = Callable[[Farm], Awaitable[None]]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from everfold.simulator import simulate
-from tests.comfyui.recording import NAMES, Record, Recording
+from tests.comfyui.recordings.recording import NAMES, Record, Recording
 from tests.simulator.client import Client, client_of
 
 pytestmark = pytest.mark.anyio

@@ -13,8 +13,8 @@ import pytest
 from websockets.asyncio.client import connect
 
 from tests.simulator.client import Client
-from tests.support.programs import StartProgram
-from tests.support.stack import sleeper
+from tests.support.programs.programs import StartProgram
+from tests.support.programs.stack import sleeper
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio

@@ -56,7 +56,7 @@ def main(what: str, *arguments: str) -> int:
         from everfold.__main__ import run
 
         return run([*arguments])
-    from tests.support import runner_program
+    from tests.support.programs import runner_program
 
     options = msgspec.json.decode(arguments[0], type=runner_program.RunnerOptions)
     anyio.run(runner_program.main, options)

@@ -14,7 +14,7 @@ from everfold.streams.assets.asset_store import AssetStore
 from everfold.streams.assets.blob_folder import BlobFolder
 from everfold.streams.events.event import AssetInput, Policy, Released, Submitting
 from everfold.streams.reading.reader import job_events
-from tests.support.stack import Comfy, Stack
+from tests.support.programs.stack import Comfy, Stack
 from tests.support.wait import eventually
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from msgspec import Struct
 
 from everfold.embedded.engines import Engine, path_engines, wheel_engines
-from tests.support.cluster import cluster
-from tests.support.sentinels import sentinels
+from tests.support.groups.cluster import cluster
+from tests.support.groups.sentinels import sentinels
 from tests.support.servers import own_server
 
 FORCE = "EVERFOLD_TEST_SERVER"

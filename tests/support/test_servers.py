@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from everfold.embedded.engines import Engine
 from tests.support import servers
-from tests.support.programs import ROOT
+from tests.support.programs.programs import ROOT
 from tests.support.server_choice import FORCE, ServerChoice, session_server
 from tests.support.servers import StartServer, client
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from everfold.streams.appending.log import Log
-from tests.support.programs import StartProgram
-from tests.support.runner_program import Leases
-from tests.support.stack import LEASES, PRODUCT_LEASES, Stack
+from tests.support.programs.programs import StartProgram
+from tests.support.programs.runner_program import Leases
+from tests.support.programs.stack import LEASES, PRODUCT_LEASES, Stack
 
 
 @pytest.fixture

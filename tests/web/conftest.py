@@ -10,8 +10,8 @@ import pytest
 
 from everfold import Everfold
 from everfold.streams.appending.log import Log
-from tests.support.programs import StartProgram
-from tests.support.stack import Stack
+from tests.support.programs.programs import StartProgram
+from tests.support.programs.stack import Stack
 from tests.web.site import Site, client_of, serving
 
 

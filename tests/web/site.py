@@ -15,7 +15,7 @@ from everfold import Everfold
 from everfold.web import WebSettings, app
 from everfold.web.gateway import Gateway
 from everfold.web.serving.gateway_server import web_server
-from tests.support.stack import Stack
+from tests.support.programs.stack import Stack
 from tests.support.wait import eventually
 
 

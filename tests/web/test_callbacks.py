@@ -8,7 +8,7 @@ import pytest
 from everfold import Everfold
 from everfold.streams.appending.callback import load_callback
 from everfold.web.operation import CALLBACK
-from tests.support.stack import sleeper
+from tests.support.programs.stack import sleeper
 
 pytestmark = pytest.mark.anyio
 

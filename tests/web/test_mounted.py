@@ -9,7 +9,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from tests.support.stack import Stack, sleeper
+from tests.support.programs.stack import Stack, sleeper
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio

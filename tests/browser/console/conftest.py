@@ -15,7 +15,7 @@ from playwright.async_api import Browser
 from everfold import Everfold
 from tests.browser.console.lived_in import Farm, live_in
 from tests.browser.console.page import Console, opened
-from tests.support.stack import Stack
+from tests.support.programs.stack import Stack
 from tests.web.conftest import site
 from tests.web.site import Site
 

@@ -13,8 +13,8 @@ from everfold.projector.subscribing import admin
 from everfold.projector.subscribing.subscription import Subscription
 from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.archiver import Archiver
-from tests.support.programs import Program
-from tests.support.stack import Stack
+from tests.support.programs.programs import Program
+from tests.support.programs.stack import Stack
 from tests.web.farm.test_previews import pictured
 
 GRAPH = Path(__file__).parents[2] / "data" / "workflows" / "default_graph.json"

@@ -8,7 +8,7 @@ import pytest
 
 from everfold import Everfold
 from tests.browser.console.page import Console
-from tests.support.stack import Stack, sleeper
+from tests.support.programs.stack import Stack, sleeper
 
 pytestmark = [pytest.mark.anyio, pytest.mark.browser, pytest.mark.timeout(300)]
 

@@ -12,7 +12,7 @@ from everfold import Everfold
 from everfold.web import add_key
 from tests.browser.console.lived_in import Farm, failing, picture
 from tests.browser.console.page import NARROW, SCREENS, Console, opened
-from tests.support.stack import Stack
+from tests.support.programs.stack import Stack
 from tests.support.wait import eventually
 from tests.web.site import Site
 

@@ -9,7 +9,7 @@ from everfold import Everfold
 from everfold.web import WebSettings
 from tests.browser.console.lived_in import NAMES, Farm
 from tests.browser.console.page import SCREENS, STREAM, Console, opened
-from tests.support.stack import Stack, sleeper
+from tests.support.programs.stack import Stack, sleeper
 from tests.support.wait import eventually
 from tests.web.site import serving
 

@@ -12,9 +12,9 @@ from playwright.async_api import Browser, Error
 
 from everfold import Everfold
 from tests.browser.console.page import Console, opened
-from tests.support.programs import Program, StartProgram
+from tests.support.programs.programs import Program, StartProgram
+from tests.support.programs.stack import Stack, sleeper
 from tests.support.servers import StartServer
-from tests.support.stack import Stack, sleeper
 from tests.support.wait import eventually
 
 pytestmark = [pytest.mark.anyio, pytest.mark.browser, pytest.mark.timeout(300)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from everfold.assets.blob_bucket import BlobBucket
-from tests.support.s3_server import S3Server
+from tests.support.network.s3_server import S3Server
 
 
 @pytest.fixture

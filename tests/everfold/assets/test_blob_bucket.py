@@ -16,10 +16,10 @@ from everfold.assets.blob_bucket import PART_BYTES, READ_BYTES, BlobBucket
 from everfold.streams.assets.blob_store import BlobStore
 from everfold.streams.errors import AssetGone, AssetsUnavailable
 from tests.streams.assets.folders import content_of, open_files
-from tests.support.http_fault_proxy import Held, HttpFaultProxy
-from tests.support.programs import Program, StartProgram
-from tests.support.s3_server import S3Server, settings
+from tests.support.network.s3_server import S3Server, settings
+from tests.support.programs.programs import Program, StartProgram
 from tests.support.sources import hash_of, in_chunks, some_bytes
+from tests.support.trouble.http_fault_proxy import Held, HttpFaultProxy
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio

@@ -11,7 +11,7 @@ import pytest
 
 from everfold.assets.opening import open_blobs
 from everfold.streams.errors import AssetsUnavailable, Misconfigured
-from tests.support.programs import StartProgram
+from tests.support.programs.programs import StartProgram
 from tests.support.sources import hash_of, some_bytes
 
 

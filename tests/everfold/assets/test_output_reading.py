@@ -21,7 +21,7 @@ from everfold import (
 )
 from everfold.streams.assets.asset import Asset
 from everfold.streams.assets.blob_folder import BlobFolder
-from tests.everfold.odd_values import GRAPH
+from tests.everfold.client.odd_values import GRAPH
 
 pytestmark = pytest.mark.anyio
 

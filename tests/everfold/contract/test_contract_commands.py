@@ -17,7 +17,7 @@ from everfold.streams.redis.redis_errors import command
 from tests.everfold.contract.schemas import Json, asyncapi, resolved
 from tests.everfold.running import Everfold, ended
 from tests.projector.jobs import add_raw, make_jobs, work
-from tests.support.programs import StartProgram
+from tests.support.programs.programs import StartProgram
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,7 @@ from everfold import Everfold
 from everfold.projector.reading.verify import verify
 from everfold.streams.errors import PartitionsUnavailable
 from tests.projector.jobs import GRAPH, assert_projected, projecting
-from tests.support.cluster import StartCluster
+from tests.support.groups.cluster import StartCluster
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
 

@@ -9,7 +9,7 @@ from everfold.diagnosis.finding import Finding
 from everfold.streams.appending.log import Log
 from everfold.streams.nodes.slots import slot_of
 from tests.projector.jobs import GRAPH
-from tests.support.cluster import Cluster, StartCluster, members
+from tests.support.groups.cluster import Cluster, StartCluster, members
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio

@@ -26,7 +26,7 @@ from everfold.streams.leases.registry import RunnerEntry, note_process, register
 from everfold.streams.redis.server import server_time_ms
 from tests.everfold.running import Everfold, ended, make_namespace
 from tests.projector.jobs import GRAPH
-from tests.support.programs import Program, StartProgram
+from tests.support.programs.programs import Program, StartProgram
 from tests.support.servers import OwnServer
 from tests.support.wait import eventually
 

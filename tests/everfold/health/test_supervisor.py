@@ -15,7 +15,7 @@ import anyio
 import pytest
 
 from everfold.health.supervisor import tell, watchdog_s, watched
-from tests.support.programs import StartProgram
+from tests.support.programs.programs import StartProgram
 from tests.support.servers import OwnServer
 from tests.support.wait import eventually
 

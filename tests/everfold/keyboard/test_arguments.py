@@ -17,7 +17,7 @@ from everfold.commands.session import Session
 from everfold.projector.job.job import STATUSES
 from everfold.streams.events.event import Policy
 from everfold.streams.events.reasons import ExpiryReason, FailureCode
-from tests.everfold.test_help import COMMANDS
+from tests.everfold.commands.test_help import COMMANDS
 
 MOVED = {
     "-n x jobs ls": "jobs ls -n x",

@@ -16,8 +16,8 @@ import pytest
 from everfold.client import Everfold as Client
 from tests.everfold.running import Everfold, make_namespace
 from tests.everfold.walk.surroundings import listening
+from tests.support.programs.stack import sleeper
 from tests.support.servers import OwnServer
-from tests.support.stack import sleeper
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio

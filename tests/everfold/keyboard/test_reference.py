@@ -9,7 +9,7 @@ import pytest
 from everfold.commands.app import ALIASES
 from everfold.commands.config.settings import settings_of
 from everfold.commands.help.reference import DOCUMENT, reference
-from tests.everfold.test_help import COMMANDS
+from tests.everfold.commands.test_help import COMMANDS
 
 page = cache(reference)
 

@@ -10,7 +10,7 @@ from everfold.commands.tables import layout, records, wrapped
 from everfold.projector.job.job import Job
 from everfold.projector.job.short_ids import short_ids
 from everfold.streams.events.event import Failure
-from tests.everfold.test_output import in_terminal, without_colors
+from tests.everfold.commands.test_output import in_terminal, without_colors
 
 ID = "0190a3f2-7b1c-7def-8000-000000000000"
 ADDRESS = "http://gpu-with-a-long-name.example.com:8188"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from everfold.streams.appending.log import Log
-from tests.support.programs import StartProgram
-from tests.support.stack import Stack
+from tests.support.programs.programs import StartProgram
+from tests.support.programs.stack import Stack
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from __future__ import annotations
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.programs import Program
-from tests.support.stack import Stack
+from tests.support.programs.programs import Program
+from tests.support.programs.stack import Stack
 
 
 class Watched:

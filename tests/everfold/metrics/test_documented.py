@@ -17,7 +17,7 @@ from everfold.metrics.sampled import Sample
 from everfold.web.counters import Counters
 from tests.architecture.source_tree import ROOT
 from tests.everfold.metrics.scraping import watched
-from tests.support.stack import Stack
+from tests.support.programs.stack import Stack
 
 pytestmark = pytest.mark.anyio
 

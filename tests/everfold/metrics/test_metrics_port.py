@@ -17,7 +17,7 @@ from everfold.commands.session import Session
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import Misconfigured
 from tests.everfold.running import Everfold, ended
-from tests.support.programs import Program
+from tests.support.programs.programs import Program
 from tests.support.servers import OwnServer
 from tests.support.wait import eventually
 

@@ -15,8 +15,8 @@ from everfold.streams.events.event import Released, Started
 from everfold.streams.leases.producer import Producer
 from everfold.streams.redis.redis_errors import command
 from tests.everfold.metrics.scraping import Watched, watched
+from tests.support.programs.stack import Stack, sleeper
 from tests.support.servers import OwnServer
-from tests.support.stack import Stack, sleeper
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio

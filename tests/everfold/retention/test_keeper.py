@@ -34,7 +34,7 @@ from everfold.streams.redis.server import server_info
 from everfold.streams.retention.trimming import trim
 from tests.projector.jobs import GRAPH, caught_up, projecting
 from tests.projector.subscribing.listening import consuming
-from tests.support.programs import StartProgram
+from tests.support.programs.programs import StartProgram
 from tests.support.servers import StartServer
 from tests.support.wait import eventually
 

@@ -12,7 +12,7 @@ from everfold.streams.errors import ServerUnreachable
 from everfold.streams.events.event import Canceled
 from everfold.streams.reading.reader import log_size
 from tests.projector.jobs import GRAPH, work
-from tests.support.cluster import StartCluster
+from tests.support.groups.cluster import StartCluster
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
 

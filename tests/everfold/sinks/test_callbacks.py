@@ -24,8 +24,8 @@ from everfold.webhooks import Message, verify
 from tests.everfold.sinks.receiver import Receiver
 from tests.projector.jobs import GRAPH, work
 from tests.projector.subscribing.listening import SOON_S, consuming, taken
-from tests.support.ciphers import CIPHER
-from tests.support.programs import Program, StartProgram
+from tests.support.network.ciphers import CIPHER
+from tests.support.programs.programs import Program, StartProgram
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio

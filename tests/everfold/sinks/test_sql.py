@@ -27,7 +27,7 @@ from everfold.streams.events.event import CancelRequested, Rewound
 from everfold.streams.reading.reader import job_events
 from tests.projector.jobs import GRAPH, make_jobs, work
 from tests.projector.subscribing.listening import consuming, taken
-from tests.support.programs import StartProgram
+from tests.support.programs.programs import StartProgram
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio

@@ -26,7 +26,7 @@ from everfold.streams.reading.reader import job_events
 from tests.everfold.sinks.receiver import Message, Receiver
 from tests.projector.jobs import GRAPH, add_raw, make_jobs, work
 from tests.projector.subscribing.listening import SOON_S, consuming, taken
-from tests.support.programs import StartProgram
+from tests.support.programs.programs import StartProgram
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio

@@ -15,7 +15,7 @@ from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_time_ms
 from everfold.timeline.reading import Span, read_tracks
 from tests.projector.jobs import add_raw, make_jobs, work
-from tests.support.programs import Program, StartProgram
+from tests.support.programs.programs import Program, StartProgram
 
 pytestmark = pytest.mark.anyio
 

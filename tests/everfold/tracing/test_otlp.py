@@ -10,7 +10,7 @@ import pytest
 from everfold.streams.telemetry import tracing
 from everfold.streams.telemetry.tracing import Span
 from everfold.tracing.begin import is_wanted, traced
-from tests.support.otlp_receiver import receiving
+from tests.support.network.otlp_receiver import receiving
 
 TRACE, SPAN, OTHER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", "00f067aa0ba902b8"
 MADE = Span(

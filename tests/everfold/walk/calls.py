@@ -9,9 +9,9 @@ import msgspec
 
 from everfold.commands.app import app
 from everfold.commands.config.settings import Setting, all_settings, settings_of
-from tests.everfold.test_help import COMMANDS
+from tests.everfold.commands.test_help import COMMANDS
 from tests.everfold.walk.walker import Shown, Walk
-from tests.support.programs import StartProgram
+from tests.support.programs.programs import StartProgram
 
 RUNNABLE = {
     words: command for words, command in COMMANDS.items() if command.default_command is not None

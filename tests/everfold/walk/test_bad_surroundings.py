@@ -23,7 +23,7 @@ from tests.everfold.walk.surroundings import (
     of_the_server,
 )
 from tests.everfold.walk.walker import Call, Shown, Walk
-from tests.support.programs import StartProgram
+from tests.support.programs.programs import StartProgram
 from tests.support.servers import StartServer, client
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]

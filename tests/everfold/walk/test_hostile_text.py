@@ -27,7 +27,7 @@ from everfold.streams.redis.server import server_time_ms
 from tests.everfold.walk.calls import command_lines, walked
 from tests.everfold.walk.walker import Call, Shown, Walk
 from tests.projector.jobs import add_raw, caught_up, projecting
-from tests.support.programs import StartProgram
+from tests.support.programs.programs import StartProgram
 from tests.support.servers import OwnServer
 from tests.support.wait import eventually
 

@@ -29,7 +29,7 @@ from tests.everfold.walk.calls import RUNNABLE, command_lines, walked
 from tests.everfold.walk.walker import Call, Shown, Walk
 from tests.projector.jobs import GRAPH, add_raw, caught_up, projecting, work
 from tests.projector.subscribing.listening import consuming
-from tests.support.programs import StartProgram
+from tests.support.programs.programs import StartProgram
 from tests.support.servers import OwnServer
 from tests.support.wait import eventually
 

@@ -14,7 +14,7 @@ from everfold.streams.appending.log import Log
 from tests.everfold.walk.calls import command_lines, variables, walked
 from tests.everfold.walk.walker import Call, Shown, Walk
 from tests.streams.border.test_secrets import FORMS
-from tests.support.programs import StartProgram
+from tests.support.programs.programs import StartProgram
 from tests.support.servers import StartServer
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long, pytest.mark.timeout(300)]

@@ -11,7 +11,7 @@ from everfold.commands.config.settings import settings_of
 from tests.everfold.walk.calls import RUNNABLE, command_lines, walked
 from tests.everfold.walk.test_json import COMMANDS, MORE, OTHER_TESTS, name_of, values
 from tests.everfold.walk.walker import Call, Shown, Walk
-from tests.support.programs import StartProgram
+from tests.support.programs.programs import StartProgram
 from tests.support.servers import OwnServer, client
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]

@@ -12,9 +12,9 @@ from everfold.simulator import simulate
 from everfold.streams.errors import JobUnknown
 from everfold.why.reason import Why
 from tests.everfold.running import Everfold, ended, objects
-from tests.support.access_proxy import access_proxy
+from tests.support.programs.stack import sleeper
 from tests.support.servers import OwnServer
-from tests.support.stack import sleeper
+from tests.support.trouble.access_proxy import access_proxy
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio

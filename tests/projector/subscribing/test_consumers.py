@@ -22,7 +22,7 @@ from everfold.streams.redis.redis_errors import command
 from everfold.streams.retention.trimming import trim
 from tests.projector.jobs import make_jobs, work
 from tests.projector.subscribing.listening import SOON_S, Listener, all_taken, consuming, taken
-from tests.support.programs import Program, StartProgram
+from tests.support.programs.programs import Program, StartProgram
 from tests.support.servers import StartServer
 from tests.support.wait import eventually
 

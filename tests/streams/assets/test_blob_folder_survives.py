@@ -20,7 +20,7 @@ from tests.streams.assets.folders import (
     assert_whole,
     parts,
 )
-from tests.support.programs import ROOT, Program, StartProgram
+from tests.support.programs.programs import ROOT, Program, StartProgram
 from tests.support.sources import hash_of
 
 pytestmark = pytest.mark.anyio

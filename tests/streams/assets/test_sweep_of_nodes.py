@@ -12,8 +12,8 @@ from everfold.streams.assets.asset_store import AssetStore
 from everfold.streams.assets.blob_folder import BlobFolder
 from everfold.streams.assets.sweeping import Sweeper
 from everfold.streams.errors import AssetUnknown, PartitionsUnavailable
-from tests.support.fault_proxy import FaultProxy
-from tests.support.split_redis import split_log
+from tests.support.groups.split_redis import split_log
+from tests.support.trouble.fault_proxy import FaultProxy
 
 pytestmark = pytest.mark.anyio
 

@@ -19,7 +19,7 @@ from everfold.streams.nodes.slots import slot_of
 from everfold.streams.redis.redis_errors import command, commands
 from everfold.streams.redis.retry import with_retry
 from everfold.streams.redis.server import open_redis
-from tests.support.cluster import Cluster
+from tests.support.groups.cluster import Cluster
 from tests.support.wait import eventually
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]

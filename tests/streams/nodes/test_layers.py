@@ -25,10 +25,10 @@ from everfold.streams.errors import (
 from everfold.streams.nodes.routed_redis import RoutedRedis
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import connect, open_redis
-from tests.support import resp
-from tests.support.certificates import Certificates, tls_engines, tls_server
-from tests.support.cluster import StartCluster
-from tests.support.server_group import Node
+from tests.support.groups.cluster import StartCluster
+from tests.support.groups.server_group import Node
+from tests.support.network import resp
+from tests.support.network.certificates import Certificates, tls_engines, tls_server
 from tests.support.servers import tcp_address
 from tests.support.wait import eventually
 

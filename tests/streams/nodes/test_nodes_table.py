@@ -15,7 +15,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.border.secrets import Secret
 from everfold.streams.errors import ServerRefusesAccess
 from everfold.streams.nodes.nodes_table import NODES, slot_rows
-from tests.support.cluster import Cluster
+from tests.support.groups.cluster import Cluster
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio

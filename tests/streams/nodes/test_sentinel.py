@@ -21,8 +21,8 @@ from everfold.streams.errors import (
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.retry import with_retry
 from everfold.streams.redis.server import open_redis
-from tests.support import resp
-from tests.support.sentinels import SERVICE, Sentinels, StartSentinels
+from tests.support.groups.sentinels import SERVICE, Sentinels, StartSentinels
+from tests.support.network import resp
 from tests.support.wait import eventually
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]

@@ -7,7 +7,7 @@ import pytest
 from everfold.streams.appending.log import Log
 from everfold.streams.nodes.slots import slot_of
 from everfold.streams.redis.server_watch import read_runs, server_changes
-from tests.support.cluster import Cluster
+from tests.support.groups.cluster import Cluster
 from tests.support.wait import eventually
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]

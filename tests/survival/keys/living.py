@@ -22,7 +22,7 @@ from everfold.runner.runner import Runner
 from everfold.streams.appending.log import Log
 from everfold.streams.events.record import Recorded
 from tests.support.looks import Look
-from tests.support.programs import StartProgram
+from tests.support.programs.programs import StartProgram
 from tests.support.wait import eventually
 from tests.survival.keys.kinds import PROJECTION, SUBSCRIPTION
 

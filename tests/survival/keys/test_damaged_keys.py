@@ -15,8 +15,8 @@ from everfold.streams.appending.log import Log
 from everfold.streams.events.ids import new_id
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_time_ms
-from tests.support.programs import StartProgram
-from tests.support.stack import Stack
+from tests.support.programs.programs import StartProgram
+from tests.support.programs.stack import Stack
 from tests.support.wait import eventually
 from tests.survival.keys.damage import (
     DELETED,

@@ -21,8 +21,8 @@ from everfold.web.access.key import Key, Shown
 from everfold.web.access.key_table import KeyTable
 from everfold.web.access.sessions import KNOWN_LIMIT, Sessions
 from everfold.web.problem import Problem
-from tests.support.programs import StartProgram
-from tests.support.stack import Stack
+from tests.support.programs.programs import StartProgram
+from tests.support.programs.stack import Stack
 from tests.support.wait import eventually
 from tests.web.site import Site, client_of
 

@@ -17,7 +17,7 @@ from everfold.web import WebSettings, add_key, revoke_key
 from everfold.web.access.origin import host_problem, origin_problem
 from everfold.web.access.request_head import COOKIE, RequestHead, read_head
 from everfold.web.serving.bounded_protocol import HEAD_LIMIT_BYTES, HEAD_LINES_LIMIT
-from tests.support.stack import Stack
+from tests.support.programs.stack import Stack
 from tests.support.wait import eventually
 from tests.web.site import Site, client_of, serving
 

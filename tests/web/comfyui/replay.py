@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import httpx
 from msgspec import Struct
 
-from tests.comfyui.recording import Record, Recording
+from tests.comfyui.recordings.recording import Record, Recording
 from tests.support.wait import eventually
 
 WITHIN_S = 30.0

@@ -13,7 +13,7 @@ from everfold.projector.job.words import Status
 from everfold.runner.comfyui.truth import read_history
 from everfold.streams.events.event import Failure
 from everfold.web.comfyui.lifecycle_messages import execution_end, history_messages, live
-from tests.comfyui.recording import NAMES, Recording
+from tests.comfyui.recordings.recording import NAMES, Recording
 
 UNKNOWN_HERE = ("current_inputs", "current_outputs", "traceback")
 

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from everfold import Everfold
-from tests.comfyui.recording import NAMES
-from tests.support.stack import Stack
+from tests.comfyui.recordings.recording import NAMES
+from tests.support.programs.stack import Stack
 from tests.support.wait import eventually
 from tests.web.comfyui.replay import Answered, Replay
 from tests.web.comfyui.users import client_of_user, serving_users

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from everfold import Everfold
-from tests.support.stack import Stack, sleeper
+from tests.support.programs.stack import Stack, sleeper
 from tests.support.wait import eventually
 from tests.web.comfyui.files.test_files import graph_of, png, uploaded, viewed
 from tests.web.comfyui.jobs.test_prompts import history_of, queued

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from everfold import Everfold
 from everfold.web.caller import Caller
-from tests.support.stack import Stack
+from tests.support.programs.stack import Stack
 from tests.web.site import Site, serving
 
 HEADER = b"x-test-user"

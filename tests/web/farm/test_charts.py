@@ -10,7 +10,7 @@ from everfold.streams.events.event import Claimed, Event, Failed, Failure, Start
 from everfold.streams.events.record import Recorded
 from everfold.web.farm.charts import chart_fold
 from everfold.web.farm.charts.chart_fold import MINUTE_MS, ChartFold
-from tests.support.stack import Stack, sleeper
+from tests.support.programs.stack import Stack, sleeper
 from tests.web.farm.page import looking
 from tests.web.farm.test_farm_state import submitted
 from tests.web.own.test_scopes import signed

@@ -10,7 +10,7 @@ import pytest
 from everfold import Everfold
 from everfold.projector.job.job import Job
 from everfold.web.farm.pictures import EVERY_MS, KEPT_MS, LIMIT, Pictures
-from tests.support.stack import Stack, sleeper
+from tests.support.programs.stack import Stack, sleeper
 from tests.web.farm.page import Page, looking
 from tests.web.own.test_scopes import signed
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from everfold import Everfold
-from tests.support.stack import Stack, sleeper
+from tests.support.programs.stack import Stack, sleeper
 from tests.support.wait import eventually
 from tests.web.farm.page import STREAM, Page, looking
 from tests.web.own.test_scopes import signed

@@ -13,7 +13,7 @@ from everfold.streams.appending.outcomes import Lease
 from everfold.streams.events.event import OutputSaved, Started, Submitting, Succeeded
 from everfold.streams.events.event import Queued as Accepted
 from everfold.streams.leases.dispatch import Dispatch
-from tests.support.stack import sleeper
+from tests.support.programs.stack import sleeper
 from tests.support.wait import eventually
 from tests.web.site import Site
 

@@ -19,7 +19,7 @@ from everfold.web.feeds.happening import Change
 from everfold.web.feeds.job_feed import JobFeed
 from everfold.web.feeds.ring import Overtaken, Ring
 from tests.projector.jobs import add_raw
-from tests.support.stack import sleeper
+from tests.support.programs.stack import sleeper
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio

@@ -9,8 +9,8 @@ import pytest
 from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.events.event import Canceled, CancelRequested
 from everfold.web.feeds.feeds import Feeds
+from tests.support.programs.stack import sleeper
 from tests.support.servers import StartServer
-from tests.support.stack import sleeper
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio

@@ -20,7 +20,7 @@ from everfold.streams.errors import Misconfigured
 from everfold.web import WebSettings, app
 from everfold.web.comfyui.front_end.installed import find_front_end, find_templates
 from everfold.web.comfyui.front_end.static_files import find_file
-from tests.support.stack import Stack
+from tests.support.programs.stack import Stack
 from tests.web.site import Site, client_of, serving
 
 pytestmark = pytest.mark.anyio

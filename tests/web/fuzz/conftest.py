@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from everfold import Everfold
-from tests.support.stack import Stack, sleeper
+from tests.support.programs.stack import Stack, sleeper
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from everfold import Everfold
 from everfold.streams.appending.log import UNLEASED
 from everfold.streams.events.event import Expired
-from tests.support.stack import Stack, sleeper
+from tests.support.programs.stack import Stack, sleeper
 
 pytestmark = pytest.mark.anyio
 

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from everfold import Everfold
-from tests.support.stack import sleeper
+from tests.support.programs.stack import sleeper
 from tests.web.farm.page import looking
 from tests.web.own.test_scopes import signed
 

@@ -13,7 +13,7 @@ from everfold.streams.events.event import Canceled
 from everfold.streams.events.record import Recorded
 from everfold.web import event_stream
 from everfold.web.own.events.logged import frame
-from tests.support.stack import Stack, sleeper
+from tests.support.programs.stack import Stack, sleeper
 from tests.support.wait import eventually
 from tests.web.own.sse import all_of, first_of, messages
 from tests.web.site import Site, client_of, serving

@@ -10,7 +10,7 @@ import pytest
 from everfold import Everfold
 from everfold.projector.subscribing import admin
 from everfold.projector.subscribing.subscription import Subscription
-from tests.support.stack import Stack, sleeper
+from tests.support.programs.stack import Stack, sleeper
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio

@@ -9,7 +9,7 @@ import pytest
 from everfold import Everfold
 from everfold.demo.jobs import failing as failing_graph
 from everfold.projector.job.job import Job
-from tests.support.stack import Stack, sleeper
+from tests.support.programs.stack import Stack, sleeper
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,7 @@ from everfold import Everfold
 from everfold.archives.opening import open_store, remember_archive
 from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.archiver import Archiver
-from tests.support.stack import sleeper
+from tests.support.programs.stack import sleeper
 from tests.web.own.test_scopes import signed
 
 pytestmark = pytest.mark.anyio

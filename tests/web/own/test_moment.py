@@ -31,7 +31,7 @@ from everfold.streams.events.record import Recorded
 from everfold.streams.redis.server import server_time_ms
 from everfold.web.own.moment import moments
 from everfold.web.own.moment.moment_fold import MomentFold
-from tests.support.stack import Stack, sleeper
+from tests.support.programs.stack import Stack, sleeper
 from tests.support.wait import eventually
 from tests.web.farm.test_farm_state import submitted
 from tests.web.own.test_scopes import signed

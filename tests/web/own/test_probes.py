@@ -10,7 +10,7 @@ from everfold import Everfold
 from everfold.metrics import sampled
 from everfold.operations import BackendStatus
 from everfold.streams.errors import ServerUnreachable
-from tests.support.stack import sleeper
+from tests.support.programs.stack import sleeper
 from tests.web.site import Site
 
 pytestmark = pytest.mark.anyio

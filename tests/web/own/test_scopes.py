@@ -9,7 +9,7 @@ from everfold import Everfold
 from everfold.web import add_key
 from everfold.web.caller import Role
 from everfold.web.own.operations import OWN
-from tests.support.stack import sleeper
+from tests.support.programs.stack import sleeper
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio

@@ -14,7 +14,7 @@ from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.archiver import Archiver
 from everfold.streams.redis.redis_errors import command
 from everfold.web.own.story.graph import drawn
-from tests.support.stack import Stack, sleeper
+from tests.support.programs.stack import Stack, sleeper
 from tests.web.own.test_scopes import signed
 
 pytestmark = pytest.mark.anyio

@@ -8,7 +8,7 @@ import pytest
 from everfold import Everfold, __version__
 from everfold.streams.errors import Misconfigured
 from everfold.web.settings import WebSettings
-from tests.support.stack import Stack
+from tests.support.programs.stack import Stack
 from tests.web.own.test_scopes import signed
 from tests.web.site import client_of, serving
 

@@ -12,9 +12,9 @@ from redis import Redis
 
 from everfold.streams.appending.log import Log
 from everfold.web import add_key
-from tests.support.programs import StartProgram
+from tests.support.programs.programs import StartProgram
+from tests.support.programs.stack import sleeper
 from tests.support.servers import OwnServer, StartServer
-from tests.support.stack import sleeper
 from tests.support.wait import eventually
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]

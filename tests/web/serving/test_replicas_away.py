@@ -8,10 +8,10 @@ import httpx
 import pytest
 
 from everfold.streams.appending.log import Log
-from tests.support.programs import StartProgram
-from tests.support.replicas import replicated
+from tests.support.groups.replicas import replicated
+from tests.support.programs.programs import StartProgram
+from tests.support.programs.stack import sleeper
 from tests.support.servers import StartServer
-from tests.support.stack import sleeper
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
 

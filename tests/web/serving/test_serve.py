@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from everfold.streams.appending.log import Log
-from tests.support.programs import Program, StartProgram
+from tests.support.programs.programs import Program, StartProgram
 from tests.support.servers import OwnServer, StartServer
 
 pytestmark = pytest.mark.anyio

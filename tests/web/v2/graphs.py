@@ -6,7 +6,7 @@ import os
 
 from comfy_sdk.workflows import Workflow
 
-from tests.support.stack import sleeper
+from tests.support.programs.stack import sleeper
 
 
 def short(seconds: float = 0.05) -> Workflow:

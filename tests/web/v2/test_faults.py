@@ -10,8 +10,8 @@ from comfy_sdk import AsyncComfy
 
 from everfold import Everfold
 from everfold.web.looks import Look
-from tests.support.rewinds import put, taken
-from tests.support.stack import sleeper
+from tests.support.programs.stack import sleeper
+from tests.support.trouble.rewinds import put, taken
 from tests.support.wait import eventually
 from tests.web.site import Site, client_of, serving
 from tests.web.v2.graphs import short, talking

@@ -11,7 +11,7 @@ import pytest
 from comfy_sdk import AsyncComfy, Comfy
 from comfy_sdk.exceptions import IdempotencyKeyReuse, JobFailed, NotFound
 
-from tests.support.stack import sleeper
+from tests.support.programs.stack import sleeper
 from tests.support.wait import eventually
 from tests.web.site import Site
 from tests.web.v2.graphs import failing, short, talking

@@ -12,7 +12,7 @@ from everfold.web.v2.job_answer import Place as AnswerPlace
 from everfold.web.v2.job_answer import job_answer, progress_of
 from everfold.web.v2.output_ids import Place, id_of, place_of
 from everfold.web.v2.values import values_of
-from tests.support.stack import sleeper
+from tests.support.programs.stack import sleeper
 from tests.support.wait import eventually
 from tests.web.site import Site
 

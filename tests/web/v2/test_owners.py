@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from everfold import Everfold
 from everfold.web import app
 from everfold.web.caller import Caller
-from tests.support.stack import sleeper
+from tests.support.programs.stack import sleeper
 
 pytestmark = pytest.mark.anyio
 

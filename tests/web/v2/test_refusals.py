@@ -11,7 +11,7 @@ from comfy_sdk.exceptions import ComfyError, InvalidWorkflow
 from comfy_sdk.workflows import Workflow
 
 from everfold.streams.leases.backends import backend_entries
-from tests.support.stack import sleeper
+from tests.support.programs.stack import sleeper
 from tests.support.wait import eventually
 from tests.web.site import Site
 from tests.web.v2.graphs import short

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.support.programs import Program
-from tests.support.stack import Comfy
+from tests.support.programs.programs import Program
+from tests.support.programs.stack import Comfy
 from tests.web.site import Site
 
 

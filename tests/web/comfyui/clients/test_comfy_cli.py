@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import anyio
 import pytest
 
-from tests.support.stack import Stack, sleeper
+from tests.support.programs.stack import Stack, sleeper
 from tests.web.site import Site
 
 ROOT = Path(__file__).parents[4]

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from everfold.streams.errors import JobUnknown
-from tests.support.stack import sleeper
+from tests.support.programs.stack import sleeper
 from tests.support.wait import eventually
 from tests.web.comfyui.jobs.test_prompts import queued
 from tests.web.site import Site

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.support.stack import Stack, sleeper
+from tests.support.programs.stack import Stack, sleeper
 from tests.web.comfyui.jobs.test_prompts import history_of, queued
 from tests.web.site import Site
 

@@ -9,7 +9,7 @@ from everfold import Everfold
 from everfold.streams.appending.log import UNLEASED
 from everfold.streams.events.event import Canceled, CancelRequested, Failed, Failure
 from everfold.web.comfyui.jobs import contents, history
-from tests.support.stack import Stack
+from tests.support.programs.stack import Stack
 from tests.web.comfyui.jobs.test_prompts import queued
 
 pytestmark = pytest.mark.anyio

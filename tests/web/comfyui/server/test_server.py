@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.stack import Stack
+from tests.support.programs.stack import Stack
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio

@@ -11,7 +11,7 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from tests.support.programs import Program
+from tests.support.programs.programs import Program
 from tests.support.wait import eventually
 
 PASSES_ON = "live_channel is_open=True"

@@ -14,8 +14,8 @@ from typing import Any
 
 import httpx
 
-from tests.comfyui.recording import Record, Recording
-from tests.support.stack import Comfy
+from tests.comfyui.recordings.recording import Record, Recording
+from tests.support.programs.stack import Comfy
 from tests.support.wait import eventually
 from tests.web.comfyui.socket.client import Message, SocketClient, connected
 

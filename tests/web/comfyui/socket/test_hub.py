@@ -16,7 +16,7 @@ from everfold.web.comfyui.socket.frames import Text
 from everfold.web.comfyui.socket.hub import Hub, Member
 from everfold.web.comfyui.socket.outbox import Outbox
 from everfold.web.feeds.feeds import Feeds
-from tests.support.stack import sleeper
+from tests.support.programs.stack import sleeper
 
 pytestmark = pytest.mark.anyio
 

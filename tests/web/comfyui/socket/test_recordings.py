@@ -10,8 +10,8 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from tests.comfyui.recording import NAMES, Recording
-from tests.support.stack import Comfy
+from tests.comfyui.recordings.recording import NAMES, Recording
+from tests.support.programs.stack import Comfy
 from tests.support.wait import eventually
 from tests.web.comfyui.socket.recorded_session import Replay
 from tests.web.site import Site

@@ -7,7 +7,7 @@ import pytest
 from everfold import Everfold
 from everfold.streams.events.event import Policy
 from everfold.streams.redis.redis_errors import command
-from tests.support.stack import sleeper
+from tests.support.programs.stack import sleeper
 from tests.support.wait import eventually
 from tests.web.comfyui.socket.client import SocketClient, connected, heard
 from tests.web.site import Site, serving

@@ -17,7 +17,7 @@ from everfold.streams.appending.log import UNLEASED
 from everfold.streams.events.event import Canceled, CancelRequested
 from everfold.web.comfyui.socket import client_socket, outbox
 from everfold.web.comfyui.socket.frames import Text
-from tests.support.stack import sleeper
+from tests.support.programs.stack import sleeper
 from tests.support.wait import eventually
 from tests.web.comfyui.socket.client import SocketClient, connected, heard
 from tests.web.site import Site, serving
