@@ -38,7 +38,8 @@ async def find_job_id(log: Log, text: str) -> str:
     """
     if len(check_job(text)) >= WHOLE:
         return text
-    outcomes = await each(log, partial(_asked, log, text), grace_s=GRACE_S)
+    own = log.keys.partition_of(text)  # raises for a text that is none, as a command line may hold
+    outcomes = await each(log, partial(_asked, log, text, own), grace_s=GRACE_S)
     found = sorted(set[str]().union(*outcomes.values.values()))
     if text in found:
         return text
@@ -58,14 +59,14 @@ async def find_job_id(log: Log, text: str) -> str:
     return found[0] if found else text
 
 
-async def _asked(log: Log, text: str, partition: int) -> set[str]:
+async def _asked(log: Log, text: str, own: int, partition: int) -> set[str]:
     """Return what a partition has of such an id: the job itself, or those that the part fits."""
     asked: list[tuple[Argument, ...]] = []
     for part in (b"#" + text.encode(), b"$" + text.encode()[::-1]) if len(text) >= LEAST else ():
         key = log.keys.jobs(partition).index()
         last = b"(" + part[:-1] + bytes([part[-1] + 1])
         asked.append(("ZRANGEBYLEX", key, b"[" + part, last, "LIMIT", 0, SHOWN + 1))
-    is_its = partition == log.keys.partition_of(text)
+    is_its = partition == own
     if is_its:
         asked.append(("HGET", log.keys.head(text), "seq"))
     if not asked:

@@ -79,7 +79,7 @@ class Replicas(Struct, frozen=True):
             self.count if replicas is None else replicas,
             self.within_s if within_s is None else within_s,
             self.events if events is None else events,
-            self.intents and replicas != 0,
+            self.intents and not (isinstance(replicas, int) and replicas == 0),
         )
 
 
