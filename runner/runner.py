@@ -327,7 +327,7 @@ class Runner:
 
     async def _restore(self, run: JobRun) -> None:
         try:
-            await restore_job(self._shared.log, run.job, run.submitted)
+            await restore_job(self._shared.log, run.acknowledged, run.submitted)
         except EverfoldError as error:
             logger.warning("job_not_restored job=%s why=%r", run.lease.job_id, str(error))
 
@@ -343,7 +343,7 @@ class Runner:
         """Say whether a run works on a job and has seen this event; have it look at the log."""
         self._wake_job_run(job_id)
         run = self._runs.get(job_id)
-        return run is not None and run.job.seq >= seq
+        return run is not None and run.acknowledged.seq >= seq
 
     def _wake_job_run(self, job_id: str) -> None:
         run = self._runs.get(job_id)

@@ -144,6 +144,9 @@ class AttemptStart:
     async def _met(self, state: BackendState, unable: Collection[str]) -> str | Unreachable | None:
         """Return which boot of the server this is. None where it says nothing, and another one has
         room: it may answer polls alone, and never this."""
+        if state.answers:
+            with anyio.move_on_after(WANTED_EVERY_S):
+                return await state.backend.boot()
         elsewhere = partial(self._until_elsewhere, state, unable, SLOW_S)
         boot = await WhileWanted(state.backend.boot, elsewhere).run()
         if boot is None and state.answers:
@@ -346,7 +349,7 @@ class AttemptStart:
         match outcome:
             case Accepted(number=number, problems=problems):
                 state.mark_accepting()
-                await self._job_log.append(
+                await self._job_log.append_soon(
                     Queued(
                         attempt=attempt.number,
                         prompt_id=attempt.prompt_id,

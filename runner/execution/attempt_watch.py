@@ -118,7 +118,7 @@ class AttemptWatch:
 
         `is_new`: it was accepted just now, and has been observed since before it was sent.
         Returns the truth that asks for another action than watching, None when the wake-up flag
-        ended the watch. The last progress is in the log on return. Raises Fenced, JobClosed or
+        ended the watch. The last progress is sent on return. Raises Fenced, JobClosed or
         JobUnknown when the log refuses an event.
         """
         ask_at_s = anyio.current_time() + NEW_ASKED_S if is_new else 0.0
@@ -190,12 +190,12 @@ class AttemptWatch:
         now_s = anyio.current_time()
         event = self._progress.take_last(now_s) if last else self._progress.take(now_s)
         if event is not None:
-            await self._job_log.append(event)
+            await self._job_log.append_soon(event)
 
     async def _append_started(self) -> None:
         if self._job_log.job.started_at_ms == 0:
             self.last_progress_at_s = anyio.current_time()
-            await self._job_log.append(Started(attempt=self._attempt.number))
+            await self._job_log.append_soon(Started(attempt=self._attempt.number))
 
     async def _ask_truth(self, observation: Observation, decide: Decide) -> Truth | None:
         """Ask the backend; return the truth only when it asks for another action than watching."""

@@ -6,7 +6,6 @@ log, under the lease, before or right after it is made. A lost lease ends the ru
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import anyio
@@ -93,17 +92,17 @@ class JobRun:
         self._slot = JobSlot(shared.fleet, reservation)
         self._backend = JobBackend(shared.fleet)
         self._lines = JobLines(shared.config.name, self._backend.shown)
-        told = (self._lines, shared.spans)
-        self._job_log = JobLog(shared.log, shared.dispatch, lease, *told)
         self._leased_at_s = steady_s()
+        told = (self._lines, shared.spans, self._now_ms, self.wakeup.set)
+        self._job_log = JobLog(shared.log, shared.dispatch, lease, *told)
         self._unsure_to_ms = shared.dispatch.clock.unsure_to_ms
         """Times of the log up to this one may be from before the server's clock was set."""
         self._times = SeenTimes()
+        self._until = partial(self.wakeup.until, look=self._refresh)
         asked = (self._may_send, self._now_ms, self._until_unwanted)
         self._attempt_start = AttemptStart(shared, self._job_log, self._slot, *asked)
-        self._ending = JobEnding(
-            shared, self._job_log, self._slot, self._attempt_start, self._until
-        )
+        works = (self._job_log, self._slot, self._attempt_start)
+        self._ending = JobEnding(shared, *works, self._until)
         self._scope = anyio.CancelScope()
         self._attempt_watch: AttemptWatch | None = None
         self._truth: Truth | None = None
@@ -115,8 +114,13 @@ class JobRun:
 
     @property
     def job(self) -> Job:
-        """The newest state of the job that the log has acknowledged to this run."""
+        """The newest state of the job, by all that this run has sent to the log."""
         return self._job_log.job
+
+    @property
+    def acknowledged(self) -> Job:
+        """The newest state of the job that the log has acknowledged to this run."""
+        return self._job_log.acknowledged
 
     @property
     def submitted(self) -> KnownSubmit | None:
@@ -321,9 +325,6 @@ class JobRun:
     async def _until_unwanted(self) -> None:
         """Return once no attempt is to be begun: the job was canceled, or its time is over."""
         await self._until(lambda: not isinstance(self._decide(None), StartAttempt | Wait))
-
-    async def _until(self, is_so: Callable[[], bool]) -> None:
-        await self.wakeup.until(is_so, self._refresh)
 
     async def _watch_again(self) -> None:
         """Watch an attempt that this call did not start: it lives at its backend already."""
