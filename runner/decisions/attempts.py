@@ -40,15 +40,17 @@ def forgotten(seen: Job, found: Job) -> Iterator[Event]:
     """Yield what a log has to be told again, in order: the attempt that may be alive, and a cancel.
 
     `seen` is the newest state that the server had acknowledged, `found` the one that it came back
-    with. Nothing is told of an attempt that is over: the next one follows.
+    with. Nothing is told of an attempt that is over, also by word of another runner: the next one
+    follows.
     """
     if found.is_terminal:
         return
     if seen.is_canceling and not found.is_canceling:
         yield CancelRequested(reason=seen.reason)
-    if not seen.may_be_alive or found.attempt > seen.attempt:
+    is_known = found.attempt == seen.attempt
+    is_over = found.attempt > seen.attempt or (is_known and not found.may_be_alive)
+    if is_over or not seen.may_be_alive:
         return
-    is_known = found.attempt == seen.attempt and found.may_be_alive
     if not is_known:
         yield Submitting(
             attempt=seen.attempt,
