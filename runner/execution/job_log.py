@@ -177,6 +177,7 @@ class JobLog:
         is_other = type(stamped) in WITH_FREE_JSON or self._log.levels.writes < reader_level()
         written = decode(new.payload) if is_other else stamped
         sent = _Sent(event, stamped, written, new.payload, self._log.committing(new))
+        sent.appended.add_done_callback(_refusal)  # asyncio reports what nobody has looked at
         self._sent.append(sent)
         return sent
 

@@ -3,6 +3,7 @@ log had no place for them."""
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -162,6 +163,20 @@ async def test_a_runner_that_was_replaced_learns_it_although_it_waited_for_nothi
         await held.job_log.refresh()
     assert held.job_log.job == held.job_log.acknowledged
     assert "Queued" not in await held.told()
+
+
+async def test_nobody_is_told_of_a_refusal_twice(
+    held: Held, caplog: pytest.LogCaptureFixture
+) -> None:
+    lease = held.job_log.lease
+    normal = (lease.queue, lease.priority)
+    await Dispatch(held.log, "bert").take_over(0, normal, idle_limit_s=0)
+    await held.job_log.append_soon(QUEUED)
+    with pytest.raises(Fenced):
+        await held.job_log.append(DONE)
+    await anyio.wait_all_tasks_blocked()
+    gc.collect()
+    assert "never retrieved" not in caplog.text
 
 
 async def test_a_server_that_stands_still_holds_nobody_up_until_the_end(
