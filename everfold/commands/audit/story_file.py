@@ -7,11 +7,7 @@ from pathlib import Path
 from everfold.archives.opening import known_archive
 from everfold.commands.new_file import new_file
 from everfold.commands.session import Session
-from everfold.event_text import event_lines
-from everfold.job_story.page import story_page
-from everfold.job_story.small_pictures import small_pictures
-from everfold.streams.leases.backends import backend_titles
-from everfold.streams.redis.server import server_time_ms
+from everfold.job_story.saved_story import saved_story
 from everfold.streams.retention.history import job_history
 
 
@@ -23,13 +19,13 @@ async def write_story(
         log, job_id = everfold.log, await everfold.find(job_id)
         found = await job_history(log, job_id, await known_archive(log, archive))
         records = await log.opened_records(found)
-        titles = await backend_titles(log)
-        lines = event_lines(records, titles)
-        job = lines[-1].job
-        pictures = await small_pictures(everfold.assets, job)
-        now_ms = await server_time_ms(log.redis)
-        page = story_page(job, records, lines, pictures, now_ms, titles)
+        page = await saved_story(log, everfold.assets, records)
     with new_file(file) as path:
         path.write_text(page, encoding="utf-8")
-    told = {"job_id": job_id, "file": str(file), "events": len(lines), "bytes": len(page.encode())}
-    session.tell(told, f"the story of {job_id}, {len(lines)} events: {file}")
+    told = {
+        "job_id": job_id,
+        "file": str(file),
+        "events": len(records),
+        "bytes": len(page.encode()),
+    }
+    session.tell(told, f"the story of {job_id}, {len(records)} events: {file}")

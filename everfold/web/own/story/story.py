@@ -10,13 +10,12 @@ from starlette.responses import Response
 
 from everfold.event_text import EventLine, changes, event_lines
 from everfold.job_story.lanes import Lease, Stretch, leases_of, stretches_of
-from everfold.job_story.page import RULES, story_page
-from everfold.job_story.small_pictures import small_pictures
+from everfold.job_story.page import RULES
+from everfold.job_story.saved_story import saved_story
 from everfold.projector.job.job import Job
 from everfold.streams.assets.asset import safe_name
 from everfold.streams.events.record import Recorded
 from everfold.streams.leases.backends import backend_titles
-from everfold.streams.redis.server import server_time_ms
 from everfold.streams.retention.history import job_history
 from everfold.web.bodies import json_answer
 from everfold.web.operation import Call, Operation
@@ -79,11 +78,7 @@ async def get_story_page(call: Call) -> Response:
     job = await call.gateway.job(call.caller, job_id_of(call))
     everfold = call.gateway.everfold
     records = await _history(call, job.job_id)
-    titles = await backend_titles(everfold.log)
-    lines = event_lines(records, titles)
-    pictures = await small_pictures(everfold.assets, job)
-    now_ms = await server_time_ms(everfold.log.redis)
-    page = story_page(job, records, lines, pictures, now_ms, titles)
+    page = await saved_story(everfold.log, everfold.assets, records, job)
     name = quote(safe_name(f"job-{job.job_id}.html"), safe="")
     headers = {
         "Content-Disposition": f"attachment; filename*=UTF-8''{name}",
