@@ -27,7 +27,7 @@ WORKFLOW = (
     b'{"1": {"class_type": "A", "inputs": {}}, "2": {"class_type": "S", "inputs": {"a": ["1", 0]}}}'
 )
 ATTEMPT = Attempt(job_id="job-1", number=1, prompt_id=P, client_id="client-1")
-WATCHED_S, END_WITHIN_S = 1.0, 30.0
+WATCHED_S, END_WITHIN_S = 4.0, 30.0
 PROMISED_PER_S = 10_000
 
 
