@@ -7,7 +7,8 @@ readings of the job's head.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+import functools
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import cast
 
 from msgspec import Struct
@@ -15,19 +16,24 @@ from msgspec.structs import replace
 
 from everfold.projector.folding.parking import with_skips
 from everfold.projector.folding.stored_jobs import read_stored_state
-from everfold.projector.job.evolve import evolve
+from everfold.projector.job.agreement import Head, head_differences, state_differences, text
 from everfold.projector.job.fold import fold
 from everfold.projector.job.invariants import Difference, Trace, check, trace_before
 from everfold.projector.job.job import Job
 from everfold.projector.job.overdue import MARGIN_S, overdue
-from everfold.projector.job.state import from_fields, to_fields
+from everfold.projector.job.state import from_fields
 from everfold.projector.reading.index_check import index_differences, stray_members
 from everfold.streams.appending.log import Log
 from everfold.streams.connections.replies import NoGroup
 from everfold.streams.errors import CorruptLog, JobUnknown, ServerError
 from everfold.streams.events.record import NO_ENTRY, Recorded
 from everfold.streams.events.stored_fields import is_entry_id
-from everfold.streams.reading.reader import job_tail, last_entry_ids, partition_events
+from everfold.streams.reading.reader import (
+    job_tail,
+    last_entry_id,
+    log_size,
+    partition_events,
+)
 from everfold.streams.redis import scripts
 from everfold.streams.redis.each import GRACE_S, each
 from everfold.streams.redis.keys import PRIORITIES, RUNNERS_GROUP
@@ -36,8 +42,6 @@ from everfold.streams.redis.redis_errors import command, read_hash
 
 READ_AGAIN = 20
 """Attempts at a job that changes all the time, before it is counted as unsettled."""
-
-Head = dict[bytes, bytes]
 
 UNREADABLE_JOB = (CorruptLog, JobUnknown, ServerError, ValueError)
 """What reading a job raises whose keys another program has changed."""
@@ -53,11 +57,13 @@ class Report(Struct, frozen=True):
     differences: list[Difference]
     unsettled: int = 0
     """Jobs that looked wrong and changed during every look: nothing is known about them."""
+    missing: tuple[int, ...] = ()
+    """Partitions that did not answer, or not to the end: what was not read there is not known."""
 
     @property
     def is_sound(self) -> bool:
-        """Whether no difference was found."""
-        return not self.differences
+        """Whether no difference was found, and every partition was read."""
+        return not self.differences and not self.missing
 
 
 async def verify(
@@ -65,20 +71,26 @@ async def verify(
     progress: Callable[[int, int], None] = lambda _, __: None,
     *,
     margin_s: float = MARGIN_S,
+    partial: bool = False,
 ) -> Report:
     """Check every partition up to its present end.
 
     `progress` is called with the number of events read so far, and of all events. `margin_s` is
     how long after a bound a job may still be open. Raises Unavailable; nothing is then
-    known. PartitionsUnavailable names the partitions that do not answer.
+    known. PartitionsUnavailable names the partitions that do not answer; with `partial` the
+    report names them and tells of the others.
     """
-    verifier = _Verifier(log, progress, await _length(log), margin_s)
-    last = await last_entry_ids(log)
-    for partition in range(log.keys.partitions):
-        await verifier.check_histories(partition, last[partition])
-        await verifier.check_dispatch(partition)
-        await verifier.check_index(partition)
-    return verifier.report()
+    missing = set[int]()
+    left_out = missing if partial else None
+    ends = await each(log, functools.partial(_end, log), grace_s=GRACE_S)
+    verifier = _Verifier(log, progress, sum(end.size for end in ends.some(left_out)), margin_s)
+
+    async def check_partition(partition: int) -> None:
+        await verifier.check_partition(partition, ends.values[partition].last)
+
+    # One of a node at once: the histories of a partition are in memory together.
+    (await each(log, check_partition, ends.values, at_once=1)).some(left_out)
+    return verifier.report(missing)
 
 
 async def verify_job(log: Log, job_id: str, *, margin_s: float = MARGIN_S) -> Report:
@@ -88,11 +100,15 @@ async def verify_job(log: Log, job_id: str, *, margin_s: float = MARGIN_S) -> Re
     return verifier.report()
 
 
-async def _length(log: Log) -> int:
-    async def length(partition: int) -> int:
-        return cast("int", await command(log.redis, "XLEN", log.keys.log(partition)))
+class _End(Struct, frozen=True):
+    """How far a partition's log goes now."""
 
-    return sum((await each(log, length, grace_s=GRACE_S)).all())
+    size: int
+    last: str
+
+
+async def _end(log: Log, partition: int) -> _End:
+    return _End(await log_size(log, partition), await last_entry_id(log, partition))
 
 
 class _Verifier:
@@ -105,8 +121,16 @@ class _Verifier:
         self._events = self._jobs = self._open_jobs = self._unsettled = 0
         self._differences: list[Difference] = []
 
-    def report(self) -> Report:
-        return Report(self._events, self._jobs, self._open_jobs, self._differences, self._unsettled)
+    def report(self, missing: Collection[int] = ()) -> Report:
+        found = sorted(self._differences, key=lambda difference: difference.partition)
+        counts = self._events, self._jobs, self._open_jobs
+        return Report(*counts, found, self._unsettled, tuple(sorted(missing)))
+
+    async def check_partition(self, partition: int, until: str) -> None:
+        """Check all of a partition up to an entry. Raises a leaf of Unavailable."""
+        await self.check_histories(partition, until)
+        await self.check_dispatch(partition)
+        await self.check_index(partition)
 
     async def check_histories(self, partition: int, until: str) -> None:
         """Check each job's history up to an entry, then its head, state and dispatch entry."""
@@ -207,14 +231,14 @@ class _Verifier:
         if tail.strange_entry:
             found = f"entry {tail.strange_entry}, which is none"
             yield Difference(1, job_id, "chain of its entries", "an earlier event", found)
-        for difference in _head_differences(trace, head, events):
+        for difference in head_differences(trace, head, events):
             yield difference
         stored = await read_stored_state(self._log, job_id)
         state = from_fields(stored)
         if stored and state is None:
             yield Difference(4, job_id, "state", "a state", "a hash that cannot be read")
         if state is not None and events and events[0].seq == 1:
-            for difference in _state_differences(job_id, state, events):
+            for difference in state_differences(job_id, state, events):
                 yield difference
         for difference in await index_differences(self._log, job_id):
             yield difference
@@ -224,7 +248,7 @@ class _Verifier:
                 yield difference
         expected = int(head.get(b"status") == b"open")
         if entries != expected:
-            where = f"dispatch, waiting or later (phase {_text(head, b'phase')})"
+            where = f"dispatch, waiting or later (phase {text(head, b'phase')})"
             yield Difference(5, job_id, where, f"{expected} entries", f"{entries}")
 
     async def _overdue(
@@ -245,11 +269,11 @@ class _Verifier:
 
     async def _lease_idle_ms(self, job_id: str, head: Head) -> int:
         """Return for how long the job's lease was not renewed; 0 where nobody has one."""
-        keys, entry = self._log.keys, _text(head, b"dispatch")
-        if _text(head, b"phase") != "leased" or not entry:
+        keys, entry = self._log.keys, text(head, b"dispatch")
+        if text(head, b"phase") != "leased" or not entry:
             return 0
         partition = keys.partition_of(job_id)
-        key = keys.dispatch(partition, _text(head, b"queue"), _text(head, b"priority"))
+        key = keys.dispatch(partition, text(head, b"queue"), text(head, b"priority"))
         ask = ("XPENDING", key, RUNNERS_GROUP, entry, entry, 1)
         try:
             rows = cast("list[list[int]]", await command(self._log.redis, *ask))
@@ -260,17 +284,17 @@ class _Verifier:
     async def _entry_count(self, job_id: str, head: Head) -> int:
         """Return how many entries the job has where its head says that it may stand."""
         keys, redis = self._log.keys, self._log.redis
-        partition, queue = keys.partition_of(job_id), _text(head, b"queue")
-        line = keys.line(partition, queue, _text(head, b"line"))
+        partition, queue = keys.partition_of(job_id), text(head, b"queue")
+        line = keys.line(partition, queue, text(head, b"line"))
         sets = (keys.later(partition), keys.waiting(partition, queue))
         places = [await command(redis, "ZSCORE", key, job_id) for key in (*sets, line)]
         count = sum(place is not None for place in places[:2])
         if places[1] is not None and places[1] != places[2]:
             count += 1  # a job that waits stands at the same place in its line
-        dispatch_id = _text(head, b"dispatch")
+        dispatch_id = text(head, b"dispatch")
         if not is_entry_id(dispatch_id.encode()):
             return count
-        key = keys.dispatch(partition, queue, _text(head, b"priority"))
+        key = keys.dispatch(partition, queue, text(head, b"priority"))
         rows = cast("Entries", await command(redis, "XRANGE", key, dispatch_id, dispatch_id))
         return len(rows) + count
 
@@ -315,12 +339,12 @@ class _Verifier:
         """Check one entry of dispatch, or of waiting or later when `dispatch_id` is empty."""
         for _ in range(READ_AGAIN):
             head = await self._head(job_id)
-            is_right = head.get(b"status") == b"open" and _text(head, b"dispatch") == dispatch_id
+            is_right = head.get(b"status") == b"open" and text(head, b"dispatch") == dispatch_id
             if is_right or not await self._still_there(key, dispatch_id, job_id):
                 return
             if head == await self._head(job_id):
                 expected = f"an open job whose entry is {dispatch_id or 'in this set'}"
-                phase = f"phase {_text(head, b'phase') or 'no such job'}"
+                phase = f"phase {text(head, b'phase') or 'no such job'}"
                 self._note([Difference(5, job_id, key, expected, phase)])
                 return
         self._unsettled += 1
@@ -329,51 +353,3 @@ class _Verifier:
         if dispatch_id:
             return bool(await command(self._log.redis, "XRANGE", key, dispatch_id, dispatch_id))
         return await command(self._log.redis, "ZSCORE", key, job_id) is not None
-
-
-def _text(head: Head, name: bytes) -> str:
-    return head.get(name, b"").decode(errors="replace")
-
-
-def _head_differences(trace: Trace, head: Head, events: Sequence[Recorded]) -> list[Difference]:
-    """Return how the head differs from the log, as just read and as walked through before."""
-    job_id, found = trace.job_id, list[Difference]()
-    last = events[-1] if events else None
-    seq = max(trace.seq, last.seq if last else 0)
-    if _text(head, b"seq") != str(seq):
-        found.append(Difference(1, job_id, "head", f"seq {seq}", f"seq {_text(head, b'seq')}"))
-    if last is None:
-        gone = f"nothing at {_text(head, b'last')}"
-        return [*found, Difference(1, job_id, "head", f"entry {trace.entry_id} or later", gone)]
-    if _text(head, b"epoch") != str(last.epoch):
-        epoch = f"epoch {_text(head, b'epoch')}"
-        found.append(Difference(3, job_id, "head", f"epoch {last.epoch}", epoch))
-    job, status = fold(events), _text(head, b"status")
-    if job.seq < last.seq:  # an event in between cannot be read here, and has changed the state
-        job = evolve(job, last)
-    if status != (job.status if job.is_terminal else "open"):
-        found.append(Difference(2, job_id, "head", job.status, status))
-    return found
-
-
-def _state_differences(job_id: str, state: Job, events: Sequence[Recorded]) -> list[Difference]:
-    """Return how the stored state differs from the fold at the same sequence number."""
-    job = Job()
-    for record in events:
-        if record.seq > state.seq:
-            break
-        job = evolve(job, record)
-    if job == state:
-        return []
-    names = set(to_fields(job, state)) | set(to_fields(state, job))
-    return [
-        Difference(
-            4,
-            job_id,
-            f"field {name} at event {state.seq}",
-            str(getattr(job, name, "?")),
-            str(getattr(state, name, "?")),
-        )
-        for name in sorted(names)
-        if hasattr(job, name)
-    ]

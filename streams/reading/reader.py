@@ -153,13 +153,14 @@ async def first_entry_id(log: Log, partition: int) -> str:
 
 async def last_entry_ids(log: Log) -> dict[int, str]:
     """Return partition -> entry id of its last event, 0-0 for none. May raise Unavailable."""
+    return dict(enumerate((await each(log, partial(last_entry_id, log))).all()))
 
-    async def last(partition: int) -> str:
-        key = log.keys.log(partition)
-        rows = cast("Entries", await command(log.redis, "XREVRANGE", key, "+", "-", "COUNT", 1))
-        return rows[0][0].decode() if rows else NO_ENTRY
 
-    return dict(enumerate((await each(log, last)).all()))
+async def last_entry_id(log: Log, partition: int) -> str:
+    """Return the entry id of a partition's last event, 0-0 for none. May raise Unavailable."""
+    key = log.keys.log(partition)
+    rows = cast("Entries", await command(log.redis, "XREVRANGE", key, "+", "-", "COUNT", 1))
+    return rows[0][0].decode() if rows else NO_ENTRY
 
 
 @contextlib.asynccontextmanager

@@ -6,7 +6,7 @@ import msgspec
 
 from everfold.archives.opening import known_archive
 from everfold.commands.options import ArchiveUrl
-from everfold.commands.output import emit, say
+from everfold.commands.output import complain, emit, say
 from everfold.commands.progress import event_progress
 from everfold.commands.session import DEFAULT, Session
 from everfold.diagnosis.server_changes import told_changes
@@ -15,21 +15,28 @@ from everfold.projector.reading.verify import verify as verify_namespace
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.check import check_archive
+from everfold.streams.redis.each import each
+
+INCOMPLETE = 4
+"""Exit code of what cannot reach a server."""
 
 
 async def verify(*, archive: ArchiveUrl = "", session: Session = DEFAULT) -> int:
     """Check every history, head, lease and state of a live namespace; change nothing.
 
-    The exit code is 1, with one line for each difference, when something is not as it must be.
+    The exit code is 1, with one line for each difference, when something is not as it must be; it
+    is 4 when no difference was found, but some partitions do not answer.
     """
+    missing = set[int]()
     async with session.log(role="auditor") as log:
         with event_progress("verify", session) as progress:
             # More are appended while it reads.
             report = await verify_namespace(
-                log, lambda read, total: progress(read, max(read, total))
+                log, lambda read, total: progress(read, max(read, total)), partial=True
             )
+        missing.update(report.missing)
         kept = await known_archive(log, archive)
-        archived, wrong = await _check_archive(log, kept, session) if kept else (0, [])
+        archived, wrong = await _check_archive(log, kept, session, missing) if kept else (0, [])
         changes = await told_changes(log)
     if session.json:
         found = {"sound": report.is_sound, "server_changes": changes}
@@ -40,21 +47,34 @@ async def verify(*, archive: ArchiveUrl = "", session: Session = DEFAULT) -> int
         _print_report(report, archived, wrong)
         for sentence in changes:
             say((sentence, "yellow"))
-    return 0 if report.is_sound and not wrong else 1
+    if missing:
+        named = ", ".join(map(str, sorted(missing)))
+        complain(f"partitions {named} do not answer: what is in them was not checked")
+    return 1 if report.differences or wrong else INCOMPLETE if missing else 0
 
 
-async def _check_archive(log: Log, kept: Archive, session: Session) -> tuple[int, list[str]]:
-    """Return how many archived events were checked, and what is wrong with any of them."""
-    events, wrong = 0, list[str]()
+async def _check_archive(
+    log: Log, kept: Archive, session: Session, missing: set[int]
+) -> tuple[int, list[str]]:
+    """Return how many archived events were checked, and what is wrong with any of them.
+
+    Partitions that are `missing` are left out; those that do not answer now join them.
+    """
+    events, wrong = 0, dict[int, list[str]]()
     with event_progress("verify the archive", session) as progress:
-        for partition in range(log.keys.partitions):
+
+        async def check(partition: int) -> None:
+            nonlocal events
             async for checked in check_archive(log, kept, partition):
                 if isinstance(checked, str):
-                    wrong.append(checked)
+                    wrong.setdefault(partition, []).append(checked)
                 else:
                     events += checked
                     progress(events, events)
-    return events, wrong
+
+        asked = [p for p in range(log.keys.partitions) if p not in missing]
+        (await each(log, check, asked, at_once=1)).some(missing)
+    return events, [sentence for partition in sorted(wrong) for sentence in wrong[partition]]
 
 
 def _print_report(report: Report, archived: int, wrong: list[str]) -> None:
@@ -69,7 +89,8 @@ def _print_report(report: Report, archived: int, wrong: list[str]) -> None:
 
 def _sum(report: Report) -> str:
     found = f"{report.events:,} events of {report.jobs:,} jobs, {report.open_jobs:,} of them open: "
-    found += "all as it must be" if report.is_sound else f"{len(report.differences)} difference(s)"
+    differences = len(report.differences)
+    found += f"{differences} difference(s)" if differences else "all as it must be"
     if report.unsettled:
         found += f"; {report.unsettled} changed during every look: run it again to check those"
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -10,9 +11,13 @@ import pytest
 
 from everfold import Everfold
 from everfold.projector.reading.verify import verify
+from everfold.streams.appending.log import Log
 from everfold.streams.errors import PartitionsUnavailable
+from everfold.streams.redis.redis_errors import command
 from tests.projector.jobs import GRAPH, assert_projected, projecting
-from tests.support.groups.cluster import StartCluster
+from tests.support.groups.cluster import Cluster, StartCluster
+from tests.support.groups.server_group import Node
+from tests.support.programs.programs import Program, StartProgram
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
 
@@ -28,6 +33,15 @@ async def missing(call: Callable[[], Awaitable[object]]) -> PartitionsUnavailabl
     return raised.value
 
 
+def shard_without_home(cluster: Cluster, log: Log) -> tuple[Node, tuple[int, ...]]:
+    """Return a master that does not have the keys of the namespace, and its partitions."""
+    every = range(log.keys.partitions)
+    home = cluster.primary_of(log.keys.meta())
+    at = {p: cluster.primary_of(log.keys.log(p)) for p in every}
+    chosen = next(node for node in at.values() if node is not home)
+    return chosen, tuple(p for p in every if at[p] is chosen)
+
+
 async def test_what_is_missing_is_named_in_time(own_cluster: StartCluster) -> None:
     cluster = own_cluster(3, 0, cluster_require_full_coverage="no")
     async with Everfold.connect(cluster.url, namespace="shard", config=os.devnull) as everfold:
@@ -36,11 +50,7 @@ async def test_what_is_missing_is_named_in_time(own_cluster: StartCluster) -> No
         jobs = [(await log.submit(GRAPH, batch="b")).job_id for _ in range(30)]
         async with projecting(log):
             await assert_projected(log, jobs)
-        every = range(log.keys.partitions)
-        home = cluster.primary_of(log.keys.meta())
-        at = {p: cluster.primary_of(log.keys.log(p)) for p in every}
-        frozen = next(node for node in at.values() if node is not home)
-        away = tuple(p for p in every if at[p] is frozen)
+        frozen, away = shard_without_home(cluster, log)
         here = next(job for job in jobs if log.keys.partition_of(job) not in away)
         there = next(job for job in jobs if log.keys.partition_of(job) in away)
         frozen.freeze()
@@ -57,3 +67,38 @@ async def test_what_is_missing_is_named_in_time(own_cluster: StartCluster) -> No
         assert here in str(found)
         assert await everfold.find(here) == here
         frozen.thaw()
+
+
+async def test_the_proof_tells_of_the_partitions_that_answer(
+    own_cluster: StartCluster, start_program: StartProgram
+) -> None:
+    cluster = own_cluster(3, 0, cluster_require_full_coverage="no")
+
+    async def audited(code: int, *arguments: str) -> Program:
+        names = {"REDIS_URL": cluster.url, "EVERFOLD_NAMESPACE": "shard"}
+        program = start_program("-m", "everfold", "audit", "verify", *arguments, environ=names)
+        assert await program.end(within_s=60) == code, program
+        return program
+
+    async with Log.open(cluster.url, namespace="shard") as log:
+        await log.make()
+        jobs = [(await log.submit(GRAPH)).job_id for _ in range(40)]
+        frozen, away = shard_without_home(cluster, log)
+        here = [job for job in jobs if log.keys.partition_of(job) not in away]
+        await audited(0)
+        frozen.freeze()
+        report = await verify(log, partial=True)
+        assert (report.missing, report.jobs, report.differences) == (away, len(here), [])
+        assert not report.is_sound
+        told = await audited(4)
+        counted = f"{len(here)} events of {len(here)} jobs, {len(here)} of them open"
+        assert f"{counted}: all as it must be" in told.lines, told
+        named = ", ".join(map(str, away))
+        assert f"partitions {named} do not answer" in told.error_lines[-1]
+        # What is wrong where it could look counts for more than what it could not look at.
+        await command(log.redis, "DEL", log.keys.waiting(log.keys.partition_of(here[0]), "default"))
+        found = json.loads((await audited(1, "--json")).lines[0])
+        assert (found["sound"], found["missing"]) == (False, list(away))
+        assert here[0] in [difference["job_id"] for difference in found["differences"]]
+        frozen.thaw()
+        await audited(1)
