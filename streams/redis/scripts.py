@@ -350,10 +350,10 @@ async def find_entries(
     *,
     logs: Sequence[str],
     trimmed: Sequence[str],
-    entries: Sequence[tuple[int, str, str, str]],
+    entries: Sequence[tuple[int, str, str, str, str]],
 ) -> list[bool]:
-    """Run find_entries.lua for (number of its log, from 0; entry id, job id, event id or ""). Say
-    for each whether the log has it, or had it until it was trimmed."""
+    """Run find_entries.lua for (number of its log, from 0; entry id, job id, event id or "", its
+    author or ""). Say for each whether the log has it, or had it until it was trimmed."""
     flat: list[Argument] = []
     for number, *entry in entries:
         flat += [number + 1, *entry]

@@ -88,7 +88,9 @@ class PutBack:
         for start in range(0, len(seen), LOOK_PAGE):
             page = seen[start : start + LOOK_PAGE]
             at = {p: number for number, p in enumerate(dict.fromkeys(p for p, _ in page))}
-            entries = [(at[p], one.entry_id, one.job_id, one.found_by) for p, one in page]
+            entries = [
+                (at[p], one.entry_id, one.job_id, one.found_by, one.author) for p, one in page
+            ]
             found = await scripts.find_entries(
                 self._log.redis,
                 logs=[keys.log(p) for p in at],

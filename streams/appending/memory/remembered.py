@@ -48,6 +48,11 @@ class Remembered(Struct, frozen=True):
         return kind_of(self.payload)
 
     @property
+    def author(self) -> str:
+        """Return under whose ids the head of the job has its event; empty where it has it not."""
+        return self.append.author if self.append is not None else ""
+
+    @property
     def size_bytes(self) -> int:
         """Return about how much memory it takes."""
         graph = 0 if self.submit is None else len(self.submit.stored.json)

@@ -71,7 +71,7 @@ async def append_a_batch(log: Log) -> None:
 
 async def find_a_page_of_entries(log: Log) -> None:
     jobs = await add_jobs(log, MANY, "waiting")
-    entries = [(0, "1-1", job_id, "") for job_id in jobs[:LOOK_PAGE]]
+    entries = [(0, "1-1", job_id, "e", "r1") for job_id in jobs[:LOOK_PAGE]]
     names = {"logs": [log.keys.log(0)], "trimmed": [log.keys.trimmed(0)]}
     assert len(await scripts.find_entries(log.redis, **names, entries=entries)) == LOOK_PAGE
 

@@ -277,7 +277,7 @@ async def restart_leases(log: Log) -> object:
 async def find_entries(log: Log) -> object:
     made = await log.submit(GRAPH, job_id="a")
     names = {"logs": [log.keys.log(0)], "trimmed": [log.keys.trimmed(0)]}
-    entries = [(0, made.entry_id, "a", ""), (0, "1-1", "a", "e")]
+    entries = [(0, made.entry_id, "a", "", ""), (0, "1-1", "a", "e", "r1")]
     return await scripts.find_entries(log.redis, **names, entries=entries)
 
 
