@@ -21,12 +21,18 @@
 local queue, time_ms, places, outcome = ARGV[3], now_ms(), {}, { 'claimed' }
 local granted = read_grants(#ARGV % 4 == 0 and ARGV[#ARGV], time_ms)
 local why = not granted and 'ERR what was reserved is no JSON list' or #ARGV % 4 ~= 3 and #ARGV % 4 ~= 0 and 'ERR an argument is missing'
+-- Return why this user may not send what a claim sends. Asked for the first partition alone: the server has
+-- refused the call where this user may not write one of its keys, and no right is a matter of the partition.
+local function check_claim(log, lines, tag)
+  return refused('XADD XRANGE', log) or refused('ZRANGE ZADD ZREM', lines) or refused('TYPE HEXISTS', root_of(tag) .. ':paused')
+    or refused('HMGET HSET EXISTS HGET', tag .. ':head:') or refused('ZADD', tag .. ':later') or refused('ZADD', tag .. ':blocked')
+    or refused('XADD XGROUP|CREATE XCLAIM', tag .. ':dispatch:') or check_rights(tag, 'ZADD ZREM ZRANGE', 'ZSCORE ZADD ZREMRANGEBYSCORE', 'SADD SREM SCARD SRANDMEMBER')
+end
 for at = 1, #KEYS, 2 do
   local log, lines, tag = KEYS[at], KEYS[at + 1], tag_of(KEYS[at])
-  local paused, later = root_of(tag) .. ':paused', tag .. ':later'
-  why = why or check_key(log, 'stream', 'XADD XRANGE') or check_key(lines, 'zset', 'ZRANGE ZADD ZREM') or refused('TYPE HEXISTS', paused)
-    or refused('HMGET HSET EXISTS HGET', tag .. ':head:') or check_key(later, 'zset', 'ZADD') or check_key(tag .. ':blocked', 'zset', 'ZADD')
-    or refused('XADD XGROUP|CREATE XCLAIM', tag .. ':dispatch:') or check_rights(tag, 'ZADD ZREM ZRANGE', 'ZSCORE ZADD ZREMRANGEBYSCORE', 'SADD SREM SCARD SRANDMEMBER')
+  local paused = root_of(tag) .. ':paused'
+  why = why or check_key(log, 'stream') or check_key(lines, 'zset') or at == 1 and check_claim(log, lines, tag)
+    or check_key(tag .. ':later', 'zset') or check_key(tag .. ':blocked', 'zset')
   if why then return redis.error_reply(why) end
   local is_paused = not check_key(paused, 'hash') and redis.call('HEXISTS', paused, queue) == 1
   places[(at + 1) / 2] = not is_paused and { log = log, lines = lines, tag = tag, queue = queue, runner = ARGV[1], reads = ARGV[2], time_ms = time_ms, granted = granted, outcome = outcome } or nil

@@ -8,7 +8,7 @@ where nothing does, one blocking read waits for all of them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 
 from msgspec import Struct
@@ -22,7 +22,7 @@ from everfold.streams.errors import EverfoldError
 from everfold.streams.events.record import Recorded, recorded
 from everfold.streams.reading.blocking_connection import BlockingConnection
 from everfold.streams.reading.gathering import GATHER_MOST_S, gathering_s
-from everfold.streams.redis.pages import PAGE_BYTES, read_logs
+from everfold.streams.redis.pages import NEW, PAGE_BYTES, SOON_S, LogPages, read_logs, read_new
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.server import BLOCK_S
@@ -54,6 +54,8 @@ class SharedReader:
         """Who has waited for longest comes first."""
         self._served = set[int]()
         """Partitions that have got something, or heard that there is nothing: they read on soon."""
+        self._ends: dict[int, tuple[str, float]] = {}
+        """Partition -> the entry behind which it had nothing, and when that was."""
         self._wake = asyncio.Event()
         self._is_blocking, self._blocked_at_s = False, 0.0
         self._blocking = BlockingConnection(log, name, BLOCK_S)
@@ -83,6 +85,7 @@ class SharedReader:
         """Read this partition no more."""
         self._waiting.pop(partition, None)
         self._served.discard(partition)
+        self._ends.pop(partition, None)
         self._wake.set()
 
     async def aclose(self) -> None:
@@ -126,9 +129,7 @@ class SharedReader:
         """Give each who waits what there is; return how many events, and whether there is more."""
         events, is_cut, rest = 0, False, iter(asked.items())
         while page := list(islice(rest, PAGE)):
-            most = min(waiter.most for _, waiter in page)
-            after = {self._log.keys.log(partition): waiter.after for partition, waiter in page}
-            found = await read_logs(self._log.redis, after, most=most, most_bytes=PAGE_BYTES)
+            found = await self._read_page(page)
             is_cut = is_cut or found.is_cut
             for place, rows in found.found.items():
                 partition, waiter = page[place]
@@ -139,6 +140,36 @@ class SharedReader:
                     self._give(partition, waiter, batch)
                     events += len(batch)
         return events, is_cut
+
+    async def _read_page(self, page: Sequence[tuple[int, _Waiter]]) -> LogPages:
+        now_s, redis = steady_s(), self._log.redis
+        after = {self._log.keys.log(partition): waiter.after for partition, waiter in page}
+        most = min(waiter.most for _, waiter in page)
+        if all(self._had_nothing(partition, waiter.after, now_s) for partition, waiter in page):
+            few = min(most, NEW)
+            try:
+                found = await read_new(redis, after, most=few)
+                self._note_ends(page, found, few, now_s)
+                return found
+            except EverfoldError:
+                self._ends.clear()  # of which log it is, or whether it was too much, is asked now
+        found = await read_logs(redis, after, most=most, most_bytes=PAGE_BYTES)
+        self._note_ends(page, found, most, now_s)
+        return found
+
+    def _had_nothing(self, partition: int, after: str, now_s: float) -> bool:
+        """Say whether there was nothing behind an entry a moment ago."""
+        end, at_s = self._ends.get(partition, ("", 0.0))
+        return end == after and at_s >= now_s - SOON_S
+
+    def _note_ends(
+        self, page: Sequence[tuple[int, _Waiter]], found: LogPages, most: int, now_s: float
+    ) -> None:
+        for place, (partition, waiter) in enumerate(page):
+            rows = found.found.get(place, ())
+            self._ends.pop(partition, None)
+            if not (found.is_cut or isinstance(rows, EverfoldError)) and len(rows) < most:
+                self._ends[partition] = (rows[-1][0].decode() if rows else waiter.after, now_s)
 
     def _give(
         self, partition: int, waiter: _Waiter, outcome: list[Recorded] | EverfoldError
@@ -185,6 +216,7 @@ class SharedReader:
                 await asyncio.wait([hearing], timeout=GATHER_MOST_S)  # others may come, too
             if hearing.done():
                 hearing.result()
+                self._ends = {p: (waiter.after, steady_s()) for p, waiter in named.items()}
         finally:
             self._is_blocking = False
             if not hearing.done():

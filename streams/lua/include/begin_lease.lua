@@ -4,11 +4,12 @@
 
 -- Return status and phase of a job that can be leased, what is kept of runners that could not read
 -- it, the sets that it is in while it runs, and what else its head says; nil for one with a key that is
--- missing or broken.
+-- missing or broken. Rights are checked before.
 local function leasable(tag, head)
-  if check_key(head, 'hash', 'HMGET HSET') then return nil end
-  local status, phase, seq, epoch, last, crashes, blocked, queue, user, kind, priority, needs = unpack(redis.call('HMGET', head,
-    'status', 'phase', 'seq', 'epoch', 'last', 'crashes', 'blocked', 'queue', 'user', 'kind', 'priority', 'needs'))
+  local values = redis.pcall('HMGET', head, 'status', 'phase', 'seq', 'epoch', 'last', 'crashes', 'blocked', 'queue', 'user',
+    'kind', 'priority', 'needs')
+  if values.err then return nil end
+  local status, phase, seq, epoch, last, crashes, blocked, queue, user, kind, priority, needs = unpack(values)
   local known = { seq = whole(seq), epoch = whole(epoch), last = last, queue = queue, user = user, kind = kind, priority = priority, needs = needs }
   if (known.seq or -1) >= 0 and (known.epoch or -1) >= 0 and is_entry_id(last) and whole(crashes or '0') then
     return status, phase, blocked, running_sets(tag, queue, user, kind), known

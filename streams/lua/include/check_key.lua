@@ -20,13 +20,18 @@ end
 -- Return why a key cannot be used, as the server would say it, or nil: it is of another type, or
 -- this user may not send it one of the commands. Asked for every key, and with every command, before
 -- the first write, so that a script writes everything or nothing; a read that a script does anyway
--- tells as much of its key. A key that is not there has every type.
+-- tells as much of its key. A key that is not there has every type. One that had the right one has it
+-- until the script ends: only that changes it meanwhile.
+local kinds = {}
 local function check_key(key, kind, names)
-  local reply = redis.pcall('TYPE', key)
-  local found = reply.ok
-  if not found then return refused('TYPE', key) or reply.err end
-  if found ~= 'none' and found ~= kind then
-    return 'WRONGTYPE ' .. key .. ' is a ' .. found .. ', not a ' .. kind
+  if kinds[key] ~= kind then
+    local reply = redis.pcall('TYPE', key)
+    local found = reply.ok
+    if not found then return refused('TYPE', key) or reply.err end
+    if found ~= 'none' and found ~= kind then
+      return 'WRONGTYPE ' .. key .. ' is a ' .. found .. ', not a ' .. kind
+    end
+    kinds[key] = kind
   end
   return names and refused(names, key)
 end

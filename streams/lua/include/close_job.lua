@@ -12,11 +12,16 @@ local function may_leave(tag, later, phase)
 end
 
 -- Return why an event with this effect cannot enter a job of a partition, or nil; `at` has its keys, and
--- notes what was asked. Of what an event does not touch nothing is asked, or read.
+-- notes what was asked. Of what an event does not touch nothing is asked, or read. Rights are asked for in the
+-- first partition of a call alone: the server has refused it where this user may not write one of its heads,
+-- and no right is a matter of the partition.
+local asked_for = {}
 local function unusable(at, head, job, effect)
   local tag, why = at.tag, nil
   if not at.asked then
-    at.asked, why = {}, check_key(at.log, 'stream', 'XADD') or refused('HSET', tag .. ':head:') or stand_still(tag)
+    at.asked, why = {}, check_key(at.log, 'stream') or not asked_for.head and (refused('XADD', at.log) or refused('HSET', tag .. ':head:')
+      or stand_still(tag)) or nil
+    asked_for.head = true
   end
   -- So long only where an author may have to go, see note_author.
   if #(job.authors or '') >= 64 then why = why or refused('HGET HDEL', tag .. ':head:') end
@@ -25,8 +30,8 @@ local function unusable(at, head, job, effect)
   read_job_place(head, job)
   job.needing = redis.pcall('HGET', at.workflows, job.workflow)
   if type(job.needing) == 'table' then return refused('HGET', at.workflows) or check_key(at.workflows, 'hash') or job.needing.err end
-  if at.asked[job.phase] then return nil end
-  at.asked[job.phase] = true
+  if asked_for[job.phase] and (job.phase ~= 'later' or at.asked.later) then return nil end
+  asked_for[job.phase], at.asked[job.phase] = true, true
   return refused('HINCRBY HDEL', at.workflows) or refused('PEXPIRE', tag .. ':workflow:') or refused('PEXPIRE', tag .. ':partner_keys:')
     or may_leave(tag, at.later, job.phase)
 end

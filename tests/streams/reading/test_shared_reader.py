@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import anyio
 import pytest
+from redis.asyncio import Redis
 
 from everfold.streams.appending.log import Log
+from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import EverfoldError, Unavailable, WrongKeyType
 from everfold.streams.events.record import NO_ENTRY, Recorded
 from everfold.streams.reading import shared_reader
 from everfold.streams.reading.shared_reader import SharedReader
+from everfold.streams.redis.pages import LogPages, read_new
 from everfold.streams.redis.redis_errors import command
 from tests.streams.queues.test_quiet_partitions import add, rows_of_clients
 from tests.support.wait import eventually
@@ -137,6 +140,50 @@ async def test_a_log_that_is_none_is_told_to_who_reads_it(log: Log, reader: Shar
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(read_broken)
         assert ids(await reader.next(0, NO_ENTRY, 10)) == [entry]
+    assert isinstance(told[0], WrongKeyType)
+
+
+async def test_what_comes_to_logs_that_had_nothing_is_read_in_one_plain_command(
+    log: Log, reader: SharedReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = list[int]()
+
+    async def counted(redis: Redis, after: Mapping[str, str], *, most: int) -> LogPages:
+        found = await read_new(redis, after, most=most)
+        counts.append(sum(len(rows) for rows in found.found.values() if isinstance(rows, list)))
+        return found
+
+    monkeypatch.setattr(shared_reader, "read_new", counted)
+    entry = await add(log, 0)
+    for _ in range(3):
+        assert ids(await reader.next(0, NO_ENTRY, 10)) == [entry]
+    assert not counts, "nothing is known of what follows an entry that was never the last"
+    later = [await add(log, 0) for _ in range(5)]
+    batch = ids(await reader.next(0, entry, 3))
+    assert batch == later[:3]
+    assert counts == [3]
+    assert ids(await reader.next(0, batch[-1], 10)) == later[3:]
+    assert counts == [3], "there was more behind it, which is measured"
+
+
+async def test_a_log_that_is_none_any_more_is_told_to_who_reads_it(
+    log: Log, reader: SharedReader
+) -> None:
+    entry, told = await add(log, 0), list[EverfoldError]()
+    assert ids(await reader.next(0, NO_ENTRY, 10)) == [entry]
+    await command(log.redis, "SET", log.keys.log(1), "x")
+    reader._ends[1] = (NO_ENTRY, steady_s())
+
+    async def read_broken() -> None:
+        try:
+            await reader.next(1, NO_ENTRY, 10)
+        except EverfoldError as error:
+            told.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read_broken)
+        later = await add(log, 0)
+        assert ids(await reader.next(0, entry, 10)) == [later]
     assert isinstance(told[0], WrongKeyType)
 
 
