@@ -141,7 +141,7 @@ async def read_new(redis: Redis, after: Mapping[str, str], *, most: int = NEW) -
     Raises a leaf of Unavailable, also for a server that refuses to send so much, and what is wrong
     with any of the logs.
     """
-    asked = ("XREAD", "COUNT", most, "STREAMS", *after, *after.values())
+    asked: list[Argument] = ["XREAD", "COUNT", most, "STREAMS", *after, *after.values()]
     reply = cast("list[tuple[bytes, Entries]] | None", await command(redis, *asked))
     places = {key.encode(): place for place, key in enumerate(after)}
     return LogPages({places[key]: rows for key, rows in reply or ()}, False)
