@@ -16,7 +16,7 @@ from hypothesis import settings
 
 from everfold.embedded.engines import Engine
 from everfold.streams.appending import log as log_module
-from tests.support import postgres, servers
+from tests.support import like_rows, postgres, servers
 from tests.support.groups.cluster import Cluster, StartCluster, cluster
 from tests.support.groups.sentinels import Sentinels, StartSentinels, sentinels
 from tests.support.programs.forked import ForkServer
@@ -87,16 +87,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if asking.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("server")
-        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+        is_property = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
+        if is_property or item.get_closest_marker(like_rows.MARKER):
             item.add_marker("slow")
     kind, elsewhere = _choice(config).kind, set[str]()
     if kind in GROUPS:
         elsewhere.add("one_server")
     if kind == "cluster" or os.environ.get(LAYOUT) == "spread":
         elsewhere.add("shared_layout")
-    left_out = [item for item in items if elsewhere & {mark.name for mark in item.iter_markers()}]
+    left_out = {item for item in items if elsewhere & {mark.name for mark in item.iter_markers()}}
+    if not (config.getoption("full_length") or config.getoption("lf", False)):
+        left_out |= like_rows.left_out(items, int(config.getoption("randomly_seed", 0)))
     if left_out:
-        config.hook.pytest_deselected(items=left_out)
+        config.hook.pytest_deselected(items=list(left_out))
         items[:] = [item for item in items if item not in left_out]
     items.sort(key=lambda item: not any(item.iter_markers("long")))
 
