@@ -14,6 +14,7 @@ pytestmark = pytest.mark.anyio
 WITHIN_S = 120.0
 
 
+@pytest.mark.like_rows(1)
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["append", "archive", "assets", "gateway", "startup"])
 async def test_a_run_prints_the_ratios_first_and_stores_its_figures(

@@ -1,4 +1,5 @@
-"""A few failovers for every change; `make failover ROUNDS=n SEED=s` runs many of each kind."""
+"""Two failovers for every change, and others each time; `make failover ROUNDS=n SEED=s` runs many of
+each kind."""
 
 from __future__ import annotations
 
@@ -16,23 +17,22 @@ from tests.support.programs.forked import ForkServer
 
 pytestmark = pytest.mark.anyio
 
-SHORT = [
+FAULTS = [
     ("one", "kill", 0),
     ("sentinel", "planned", 0),
     ("sentinel", "kill", 1),
     ("sentinel", "partition", 0),
+    ("sentinel", "freeze", 0),
     ("cluster", "move by keys", 0),
+    ("cluster", "kill", 0),
 ]
 """Kind, fault, and replicas that writes wait for."""
-MORE = [("sentinel", "freeze", 0), ("cluster", "kill", 0)]
-"""In full length only. In the short form a partition is a freeze whose primary goes on to write,
-and the machine's own server is killed in a cluster."""
 
 
-@pytest.mark.slow
+@pytest.mark.like_rows(2)
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize(("kind", "fault", "replicas"), [*SHORT, *MORE])
+@pytest.mark.parametrize(("kind", "fault", "replicas"), FAULTS)
 async def test_what_was_acknowledged_outlives_a_failover_or_is_named(
     engine: Engine,
     fork_server: ForkServer,
@@ -42,8 +42,6 @@ async def test_what_was_acknowledged_outlives_a_failover_or_is_named(
     fault: str,
     replicas: int,
 ) -> None:
-    if (kind, fault, replicas) in MORE and not full_length and other_engine(engine):
-        pytest.skip("in full length")
     if fault == "partition" and not networks.can_be_made():
         pytest.skip("only root may cut networks, and with iproute2")
     seeds = range(1, 21 if full_length else 2)

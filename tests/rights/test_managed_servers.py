@@ -21,7 +21,7 @@ from everfold.streams.archive.archiver import Archiver
 from everfold.streams.archive.folder import Folder
 from everfold.streams.redis.access import Role
 from everfold.testing import farm
-from tests.support.programs.programs import programs
+from tests.support.programs.programs import StartProgram
 from tests.support.programs.stack import Stack, sleeper
 from tests.support.server_choice import ServerChoice
 from tests.support.servers import OwnServer, own_server
@@ -89,11 +89,23 @@ async def test_every_role_starts_and_says_what_is_missing_and_what_it_costs(
             assert len(said) == len(found)
 
 
-@pytest.mark.parametrize(
-    ("how", "names"), [*(("renamed", one) for one in EACH), ("forbidden", ALL)]
-)
+@pytest.mark.parametrize("how", ["renamed", "forbidden"])
 async def test_jobs_run_and_everybody_does_his_work(
-    server_choice: ServerChoice, tmp_path: Path, how: str, names: str
+    server_choice: ServerChoice, start_program: StartProgram, tmp_path: Path, how: str
+) -> None:
+    await everybody_works(server_choice, start_program, tmp_path, how, ALL)
+
+
+@pytest.mark.like_rows(2)
+@pytest.mark.parametrize("name", MISSING)
+async def test_jobs_run_without_one_command(
+    server_choice: ServerChoice, start_program: StartProgram, tmp_path: Path, name: str
+) -> None:
+    await everybody_works(server_choice, start_program, tmp_path, "renamed", name)
+
+
+async def everybody_works(
+    choice: ServerChoice, start: StartProgram, folder: Path, how: str, names: str
 ) -> None:
     told = list[str]()
 
@@ -101,14 +113,14 @@ async def test_jobs_run_and_everybody_does_his_work(
     async def note(delivery: Delivery) -> None:
         told.append(delivery.job.job_id)
 
-    with without(server_choice, how, names, tmp_path) as server, programs() as start:
+    with without(choice, how, names, folder) as server:
         async with AsyncExitStack() as running:
             found = await running.enter_async_context(farm(server.url))
             connecting = Everfold.connect(found.url, namespace=found.namespace, assets=found.assets)
             everfold = await running.enter_async_context(connecting)
             tasks = await running.enter_async_context(create_task_group())
             await tasks.start(everfold.consume, note)
-            await work(everfold, Stack(everfold.log, start, tmp_path), tmp_path)
+            await work(everfold, Stack(everfold.log, start, folder), folder)
             findings = {one.what: one async for one in _examine(everfold.log)}
             assert not [one for one in findings.values() if "cannot be read" in one.found]
             assert ("cannot be seen" in findings["memory"].found) is ("INFO" in names)

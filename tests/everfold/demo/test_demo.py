@@ -55,6 +55,7 @@ async def test_the_demo_of_a_failover_loses_nothing_and_says_so(
     assert processes_of(tmp_path) == []
 
 
+@pytest.mark.like_rows(2)
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("number", "after", "options"),

@@ -29,6 +29,7 @@ IMPORTED_BEFORE = (
     *("anyio._backends._asyncio", "websockets.asyncio.client"),
     *("everfold.client", "everfold.commands.app", "everfold.projector.projector"),
     *("everfold.runner.comfyui", "everfold.runner.runner", "everfold.simulator.simulator"),
+    *("everfold.commands.operate.work", "everfold.sinks.sql", "everfold.web.serving.gateway_server"),
 )
 """None of them starts a thread or reads the environment; no program's own `__main__`."""
 
