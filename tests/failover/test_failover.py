@@ -1,5 +1,4 @@
-"""Two failovers for every change, and others each time; `make failover ROUNDS=n SEED=s` runs many of
-each kind."""
+"""Two failovers for every change, others each time; `make failover ROUNDS=n SEED=s` runs many."""
 
 from __future__ import annotations
 

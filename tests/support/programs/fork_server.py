@@ -1,25 +1,32 @@
 """A Python that has imported what programs need, and forks for each program that a test starts.
 
 Rule: the fork is a process like any other, from `python -m NAME` or `python -c CODE` to its end;
-only importing is spared. The tests' side is forked.py. A request is a JSON line with three
-descriptors: standard output, standard error, and where to write the process id and the exit code.
+only importing is spared, and taking apart at the end what was imported. The tests' side is
+forked.py. A request is a JSON line with three descriptors: standard output, standard error, and
+where to write the process id and the exit code.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
 import os
+import pkgutil
 import runpy
 import select
 import signal
 import socket
 import sys
+import threading
 from types import ModuleType
+from typing import NoReturn
 
 import msgspec
 from msgspec import Struct
+
+from everfold import commands
 
 REQUEST_BYTES = 1 << 20
 NUMBER_BYTES = 4
@@ -29,9 +36,17 @@ IMPORTED_BEFORE = (
     *("anyio._backends._asyncio", "websockets.asyncio.client"),
     *("everfold.client", "everfold.commands.app", "everfold.projector.projector"),
     *("everfold.runner.comfyui", "everfold.runner.runner", "everfold.simulator.simulator"),
-    *("everfold.commands.operate.work", "everfold.sinks.sql", "everfold.web.serving.gateway_server"),
+    *("everfold.sinks.sql", "everfold.web.serving.gateway_server"),
 )
 """None of them starts a thread or reads the environment; no program's own `__main__`."""
+
+
+def import_before() -> None:
+    """Import what most programs need, and all commands."""
+    for name in IMPORTED_BEFORE:
+        importlib.import_module(name)
+    for found in pkgutil.walk_packages(commands.__path__, f"{commands.__name__}."):
+        importlib.import_module(found.name)
 
 
 class Request(Struct, frozen=True):
@@ -115,6 +130,14 @@ def run(request: Request) -> None:
     os.chdir(request.folder)
     os.environ.clear()
     os.environ.update(request.environ)
+    try:
+        _run(request)
+    except SystemExit as end:
+        _exit(end.code)
+    _exit(0)
+
+
+def _run(request: Request) -> None:
     how, what, *arguments = request.arguments
     sys.path[0] = request.folder if how == "-m" else ""
     sys.argv = [what if how == "-m" else "-c", *arguments]
@@ -125,9 +148,24 @@ def run(request: Request) -> None:
         exec(compile(what, "<string>", "exec"), vars(module))
 
 
+def _exit(code: str | int | None) -> NoReturn:
+    """End as Python does, but leave to the kernel what was imported: to take that apart object by
+    object would take several times as long as most programs."""
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+    threading._shutdown()  # type: ignore[attr-defined]  # what the interpreter itself calls
+    atexit._run_exitfuncs()
+    gc.collect()  # what was forgotten says so
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (AttributeError, OSError, ValueError):
+        sys.exit(code)  # the interpreter has its own way to tell of these
+    os._exit(code & 0xFF if isinstance(code, int) else int(code is not None))
+
+
 if __name__ == "__main__":
-    for name in IMPORTED_BEFORE:
-        importlib.import_module(name)
+    import_before()
     gc.collect()
     gc.freeze()  # what was imported stays shared
     run(Server(socket.socket(fileno=int(sys.argv[1]))).serve())

@@ -13,6 +13,12 @@ from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio
 
+ENDS = """
+import atexit, sys, threading, time
+atexit.register(print, "at exit")
+threading.Thread(target=lambda: (time.sleep(0.2), print("thread"))).start()
+sys.exit("why")
+"""
 SLEEPS = "import time; print('awake'); time.sleep(60)"
 STATES = "import sys; print(__name__, sys.argv, repr(sys.path[0]), sys.stdin.read()); sys.exit(3)"
 
@@ -45,6 +51,15 @@ async def test_an_exception_is_printed_and_the_exit_code_is_one(
 
     assert await program.end() == 1
     assert program.error_lines[-1] == "ValueError: wrong"
+
+
+async def test_an_end_waits_for_threads_and_calls_what_is_registered(
+    start_program: StartProgram,
+) -> None:
+    program = start_program("-c", ENDS)
+
+    assert await program.end() == 1
+    assert (program.lines, program.error_lines) == (["thread", "at exit"], ["why"])
 
 
 async def test_lines_are_seen_while_the_program_runs(start_program: StartProgram) -> None:
