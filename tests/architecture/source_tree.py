@@ -14,6 +14,9 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("streams", "projector", "runner", "everfold")
 """Each may import those before it. The first three are found in `everfold` by a link."""
 
+PARTS = ("finalbody", "orelse", "handlers", "cases", "body")
+"""Where statements have statements in them."""
+
 
 @dataclass(frozen=True)
 class Module:
@@ -25,6 +28,19 @@ class Module:
     @cached_property
     def tree(self) -> ast.Module:
         return ast.parse(self.text)
+
+    @cached_property
+    def statements(self) -> tuple[ast.stmt, ...]:
+        """All statements, those in others too. What is in an expression is not looked at, which
+        spares nine of ten nodes."""
+        found, inner = list[ast.stmt](), list[ast.AST]([self.tree])
+        while inner:
+            node = inner.pop()
+            if isinstance(node, ast.stmt):
+                found.append(node)
+            for part in PARTS:
+                inner += reversed(getattr(node, part, ()))
+        return tuple(found)
 
     @property
     def package(self) -> str:
@@ -46,14 +62,14 @@ class Module:
 
     def imports(self) -> Iterator[str]:
         """Yield what it imports, wherever in the file: `a.b` or, for `from a import b`, `a.b`."""
-        for node in ast.walk(self.tree):
+        for node in self.statements:
             if isinstance(node, ast.Import):
                 yield from (alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
                 yield from (f"{self._origin(node)}.{alias.name}" for alias in node.names)
 
     def definitions(self) -> Iterator[ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
-        for node in ast.walk(self.tree):
+        for node in self.statements:
             if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                 yield node
 

@@ -80,6 +80,7 @@ def refused(capsys: pytest.CaptureFixture[str], line: list[str]) -> str:
     return shown.err
 
 
+@pytest.mark.like_rows(24)
 @pytest.mark.parametrize("name", NUMBERS)
 def test_a_number_that_is_out_of_range_is_refused_wherever_it_is_set(
     name: str,
