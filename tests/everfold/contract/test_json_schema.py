@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -17,6 +18,7 @@ WHOLE = Draft202012Validator(events_schema())
 ENVELOPE = {"type", "id", "actor", "v", "trace"}
 
 
+@cache
 def of_type(event_type: str) -> Draft202012Validator:
     return Draft202012Validator(json.loads(documents.json_schema(event_type)))
 
