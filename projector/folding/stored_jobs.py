@@ -13,6 +13,7 @@ from typing import cast
 from everfold.projector.job.job import Job
 from everfold.projector.job.state import from_fields
 from everfold.streams.appending.log import Log
+from everfold.streams.redis.each import each
 from everfold.streams.redis.partition_keys import JobsKeys
 from everfold.streams.redis.redis_errors import commands
 from everfold.streams.redis.script import Script
@@ -61,21 +62,34 @@ async def read_stored_jobs(
     """Return for each job, in order, what `read_stored_job` returns for it. Raises Unavailable."""
     if not job_ids:
         return []
-    found: dict[str, Job | None] = {}
+    by_partition = jobs_by_partition(log, job_ids)
+
+    async def measure(partition: int) -> tuple[bool, list[int]]:
+        keys = log.keys.jobs(partition, rebuilding=rebuilding)
+        return await _measured(log, keys, [keys.job(one) for one in by_partition[partition]])
+
+    outcomes = await each(log, measure, by_partition)
+    outcomes.all()
     sizes, moving = dict[str, int](), list[str]()
-    for _, group in groupby(sorted(job_ids, key=log.keys.partition_of), log.keys.partition_of):
-        of_partition = list(group)
-        keys = _keys_of(log, of_partition[0], rebuilding)
-        is_moving, measured = await _measured(log, keys, [keys.job(one) for one in of_partition])
-        sizes |= dict(zip(of_partition, measured, strict=True))
+    for partition, (is_moving, measured) in outcomes.values.items():
+        sizes |= dict(zip(by_partition[partition], measured, strict=True))
         if is_moving:
-            moving += of_partition
+            moving += by_partition[partition]
     rebuilt = await _rebuilt(log, moving)
     asked = [("HGETALL", _keys_of(log, one, rebuilding).job(one)) for one in sizes]
     replies = await commands(log.redis, asked, list(sizes.values()))
+    found: dict[str, Job | None] = {}
     for job_id, reply in zip(sizes, replies, strict=True):
         found[job_id] = from_fields(_newer(rebuilt.get(job_id, {}), _fields(reply)))
     return [found[job_id] for job_id in job_ids]
+
+
+def jobs_by_partition(log: Log, job_ids: Sequence[str]) -> dict[int, list[str]]:
+    """Return the jobs of each partition that has any of these."""
+    found = dict[int, list[str]]()
+    for job_id in job_ids:
+        found.setdefault(log.keys.partition_of(job_id), []).append(job_id)
+    return found
 
 
 async def _rebuilt(log: Log, job_ids: Sequence[str]) -> dict[str, StoredState]:

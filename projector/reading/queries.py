@@ -15,7 +15,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from everfold.projector.folding.parking import with_skips
-from everfold.projector.folding.stored_jobs import read_stored_job, read_stored_jobs
+from everfold.projector.folding.stored_jobs import (
+    jobs_by_partition,
+    read_stored_job,
+    read_stored_jobs,
+)
 from everfold.projector.job.evolve import evolve
 from everfold.projector.job.fold import fold
 from everfold.projector.job.job import Job
@@ -38,6 +42,7 @@ from everfold.streams.events.event import Expired, Terminal
 from everfold.streams.events.ranges import check_number
 from everfold.streams.events.record import Recorded
 from everfold.streams.reading.reader import job_events, job_tail
+from everfold.streams.redis.each import each
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.retry import with_retry
 from everfold.streams.redis.script import Script
@@ -282,19 +287,19 @@ async def jobs_at(
 
 async def _parked_in(log: Log, job_ids: Sequence[str], unread: set[str]) -> set[str]:
     """Return those jobs that are parked. A key of another type is added to `unread`."""
-    partitions = {log.keys.partition_of(job_id) for job_id in job_ids}
-    found: set[str] = set()
-    for partition in partitions:
-        wanted = [job_id for job_id in job_ids if log.keys.partition_of(job_id) == partition]
-        ask = ("HMGET", log.keys.parked(partition), *wanted)
+    wanted = jobs_by_partition(log, job_ids)
+
+    async def look(partition: int) -> list[str]:
+        ask = ("HMGET", log.keys.parked(partition), *wanted[partition])
         try:
             reply = await with_retry(partial(command, log.redis, *ask), log.retry_for_s)
         except WrongKeyType:
             unread.add(log.keys.parked(partition))
-            continue
-        rows = zip(wanted, cast("list[bytes | None]", reply), strict=True)
-        found |= {job_id for job_id, text in rows if text is not None}
-    return found
+            return []
+        rows = zip(wanted[partition], cast("list[bytes | None]", reply), strict=True)
+        return [job_id for job_id, text in rows if text is not None]
+
+    return set[str]().union(*(await each(log, look, wanted)).all())
 
 
 async def _as_parked(log: Log, job: Job) -> Job:

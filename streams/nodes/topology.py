@@ -42,7 +42,7 @@ class Topology(Struct, frozen=True):
     @property
     def primaries(self) -> frozenset[Endpoint]:
         """Every primary that has a slot."""
-        return frozenset(one for one in self.owners if one is not None)
+        return frozenset(filter(None, self.owners))
 
 
 def read_topology(answers: Sequence[object], asked: Endpoint) -> Topology | None:
@@ -63,7 +63,7 @@ def read_topology(answers: Sequence[object], asked: Endpoint) -> Topology | None
     said = _fields(info)
     return Topology(
         owners=tuple(owners),
-        replicas=frozenset(replicas - {one for one in owners if one is not None}),
+        replicas=frozenset(replicas.difference(owners)),
         followers=followers,
         is_ok=said.get("cluster_state", "ok") == "ok",
         epoch=_number(said.get("cluster_current_epoch", "")),

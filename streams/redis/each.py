@@ -9,6 +9,7 @@ of one; what is wrong with a partition is then asked for again by partition.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Generic, Protocol, TypeVar
 
 import anyio
@@ -106,7 +107,7 @@ async def each(
     error of one ends all.
     """
     asked = list(range(log.keys.partitions) if partitions is None else partitions)
-    asking = _Asking(log, act, asked, at_once)
+    asking = _Asking(log, act, asked, at_once, may_leave=grace_s is not None)
     async with anyio.create_task_group() as watching:
         if grace_s is not None:
             watching.start_soon(asking.leave_silent_nodes, grace_s)
@@ -164,11 +165,14 @@ class _Asking(Generic[T]):
         act: Callable[[int], Awaitable[T]],
         asked: list[int],
         at_once: int,
+        *,
+        may_leave: bool,
     ) -> None:
         self._act, self._asked = act, asked
-        self._node_of = {partition: _node_of(log, partition) for partition in asked}
+        left = asked if may_leave else ()
+        self._node_of = {partition: _node_of(log, partition) for partition in left}
         self._limits = NodeLimits(log, at_once)
-        self._waits = {partition: anyio.CancelScope() for partition in asked}
+        self._waits = {partition: anyio.CancelScope() for partition in left}
         self._answered = anyio.Event()
         self._values: dict[int, T] = {}
         self._errors: dict[int, EverfoldError] = {}
@@ -176,7 +180,7 @@ class _Asking(Generic[T]):
 
     async def one(self, partition: int, all_of_them: anyio.CancelScope) -> None:
         try:
-            with self._waits[partition]:
+            with self._waits.get(partition) or nullcontext():
                 async with self._limits.of(partition):
                     self._values[partition] = await self._act(partition)
                 self._answered.set()
@@ -219,4 +223,6 @@ class NodeLimits:
     def of(self, partition: int) -> anyio.Semaphore:
         """Return the limit of the node that has this partition now."""
         node = _node_of(self._log, partition)
-        return self._by_node.setdefault(node, anyio.Semaphore(self._at_once, fast_acquire=True))
+        if node not in self._by_node:
+            self._by_node[node] = anyio.Semaphore(self._at_once, fast_acquire=True)
+        return self._by_node[node]

@@ -20,8 +20,8 @@ AROUND_S = 1.0
 
 FAULTS = [
     *(("one", fault, 0) for fault in ("kill", "freeze")),
-    *(("sentinel", fault, 1) for fault in ("kill", "coordinated")),
-    ("cluster", "kill", 1),
+    *(("sentinel", fault, 1) for fault in ("kill", "freeze", "partition", "coordinated")),
+    *(("cluster", fault, 1) for fault in ("kill", "freeze", "partition")),
     *(("cluster", fault, 0) for fault in ("planned", "move by keys", "move at once")),
 ]
 """Kind, fault, and replicas that each write waits for. Only what cannot lose a write belongs here:
@@ -34,9 +34,10 @@ async def test_what_clients_see_of_a_job_could_have_happened_one_after_the_other
     engine: Engine, full_length: bool, kind: str, fault: str, replicas: int
 ) -> None:
     chance = random.Random(1)
-    with target(kind, engine, chance, replicas=2 if replicas else 1) as on:
+    network, beside = fault == "partition", 2 if replicas else 1
+    with target(kind, engine, chance, replicas=beside, network=network) as on:
         if fault not in on.faults:
-            pytest.skip(f"{engine} has no {fault}")
+            pytest.skip(f"{engine} or this machine has no {fault}")
         for seed in range(1, 11 if full_length else 2):
             async with clients(on.url, "histories", seed, replicas=replicas) as made:
                 if isinstance(on, ClusterTarget):

@@ -34,7 +34,7 @@ async def jobs_at_least(log: Log, wanted: Mapping[str, int]) -> list[Job]:
     turn = asyncio.Semaphore(FOLDED_AT_ONCE)
     for first in range(0, len(job_ids), AT_ONCE):
         some = job_ids[first : first + AT_ONCE]
-        stored = await read_stored_jobs(log, [log.keys.job(job_id) for job_id in some])
+        stored = await read_stored_jobs(log, some)
         behind = list[str]()
         for job_id, job in zip(some, stored, strict=True):
             if job is None or job.seq < wanted[job_id]:

@@ -34,6 +34,8 @@ TYPES = declared()
 RECORDS = [name for name, kind in KINDS.items() if kind.scope == PARTITION and not kind.fields]
 CHANNELS = {"wake", "wake_at"}
 SINGLE = [n for n, kind in KINDS.items() if kind.scope == NAMESPACE and n not in CHANNELS]
+COPIES = {"limits_at", "paused_at"}
+"""Keys that are copies of others where the layout is spread: a runner writes them again."""
 UNNAMED = ("zset", "set", "stream")
 """Types whose strange records do no harm, or are named by what reads them."""
 
@@ -73,6 +75,14 @@ class Case:
         found = await look_at_all(self._start, url, namespace, job_ids, reads)
         told = "".join(one.printed for one in found if one.arguments[0] in ("doctor", "audit"))
         assert [name for name in names if name not in told] == [], told[:10_000]
+
+    async def until_no_string(self, key: str) -> None:
+        """Wait until a key is no longer of another type."""
+
+        async def is_other() -> bool:
+            return await command(self.log.redis, "TYPE", key) != b"string"
+
+        await eventually(is_other, within_s=60)
 
 
 @pytest.fixture
@@ -163,15 +173,20 @@ async def test_keys_of_the_namespace(living_case: Open) -> None:
         for text in VALUES.values():
             await command(case.log.redis, "PUBLISH", case.log.keys.wake(), text or b"")
         after = await case.healthy_jobs_end(range(4))
+        healed = COPIES if case.log.keys.is_spread else set[str]()
         strange = [
-            key for name, key in keys.items() if TYPES[name] == "hash" and not KINDS[name].fields
+            key
+            for name, key in keys.items()
+            if TYPES[name] == "hash" and not KINDS[name].fields and name not in healed
         ]
         await case.look([*before, *after], strange)
         for name in (name for name in SINGLE if name != "meta"):
             await another_type(TYPES[name]).write(case.log.redis, keys[name])
             jobs = await case.healthy_jobs_end([0])
             reads = [["doctor"], ["jobs", "ls"], ["backends", "ls"], ["consumers", "ls"]]
-            await case.look(jobs, [keys[name]], reads)
+            await case.look(jobs, [keys[name]] if name not in healed else [], reads)
+            if name in healed:
+                await case.until_no_string(keys[name])
             if name != "subscriptions":  # that is how a subscription is removed
                 await DELETED.write(case.log.redis, keys[name])
                 await case.healthy_jobs_end([0])

@@ -138,7 +138,7 @@ async def test_a_caller_that_is_not_sampled_is_not_exported(
     await stack.until(quiet.job_id, "succeeded")
     told = await stack.submit(seconds=0.1)
     await stack.until(told, "succeeded")
-    await eventually(lambda: receiver.spans, 20)
+    await eventually(lambda: receiver.spans, 60)
     assert receiver.of_trace(TRACE) == []
 
 
