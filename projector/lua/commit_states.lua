@@ -23,9 +23,9 @@
 --- @include "refuse_commit"
 --- @include "send_in_chunks"
 local log, projector, group = KEYS[1], KEYS[2], ARGV[4]
-local refusal, folded = refuse_commit(check_key, projector, log, KEYS[4], group, ARGV[1], ARGV[2])
+local refusal, folded = refuse_commit(check_key, projector, log, group, ARGV[1], ARGV[2])
 local kept, gone, parked = unpack(cmsgpack.unpack(ARGV[5]))
-local why, events = check_key(KEYS[3], 'hash', 'HSET HDEL'), whole(ARGV[6])
+local why, events = check_key(KEYS[3], 'hash', 'HSET HDEL') or check_key(KEYS[4], 'hash', 'HSET HDEL'), whole(ARGV[6])
 if not (events and is_entry_id(ARGV[3]) and are_arrays(kept, gone, parked)) then why = why or 'ERR an argument is not of its type' end
 if refusal or why then return refusal or redis.error_reply(why) end
 

@@ -18,7 +18,7 @@
 ]]
 --- @include "claim_line"
 --- @include "now_ms"
-local queue, time_ms, places, outcome = ARGV[3], now_ms(), {}, { 'claimed' }
+local queue, time_ms, places, taken, outcome = ARGV[3], now_ms(), {}, {}, { 'claimed' }
 local granted = read_grants(#ARGV % 4 == 0 and ARGV[#ARGV], time_ms)
 local why = not granted and 'ERR what was reserved is no JSON list' or #ARGV % 4 ~= 3 and #ARGV % 4 ~= 0 and 'ERR an argument is missing'
 -- Return why this user may not send what a claim sends. Asked for the first partition alone: the server has
@@ -35,7 +35,7 @@ for at = 1, #KEYS, 2 do
     or check_key(tag .. ':later', 'zset') or check_key(tag .. ':blocked', 'zset')
   if why then return redis.error_reply(why) end
   local is_paused = not check_key(paused, 'hash') and redis.call('HEXISTS', paused, queue) == 1
-  places[(at + 1) / 2] = not is_paused and { log = log, lines = lines, tag = tag, queue = queue, runner = ARGV[1], reads = ARGV[2], time_ms = time_ms, granted = granted, outcome = outcome } or nil
+  places[(at + 1) / 2] = not is_paused and { log = log, lines = lines, tag = tag, queue = queue, runner = ARGV[1], reads = ARGV[2], time_ms = time_ms, granted = granted, taken = taken, outcome = outcome } or nil
 end
 for i = 4, #ARGV - 3, 4 do
   local to = places[whole(ARGV[i])]
@@ -43,4 +43,5 @@ for i = 4, #ARGV - 3, 4 do
     if claim_line(to, { which = i / 4, name = name, place = ARGV[i + 2], event = ARGV[i + 3] }) then break end
   end
 end
+for order, score in pairs(taken) do note_taken(order, score) end
 return next(places) and outcome or { 'paused' }

@@ -9,6 +9,7 @@ local function check_written(check, part)
   return check_moving(part.moving, part.state, 'HGET EXISTS UNLINK')
     or check(part.active, 'zset', 'ZADD ZREM ZCARD') or check(part.ended, 'zset', 'ZADD ZREM ZCARD ZRANGEBYSCORE')
     or check(part.index, 'zset', 'ZADD ZREM') or check(part.indexed, 'hash', 'HGET HSET HDEL')
+    or (check == check_key or part.now_parked[1] or part.unparked[1]) and check(part.parked, 'hash', 'HSET HDEL')
     or refused(check == check_key and 'HGET HSET DEL PEXPIREAT' or 'HGET HSET', part.state)
 end
 
@@ -18,13 +19,13 @@ end
 -- read and write one of its keys, and which commands are allowed is not a matter of the partition.
 local function check_part(is_first, keys, token, checkpoint, new, group, state, rebuilt, states, parked, events)
   local check = is_first and check_key or check_kind
-  local refusal, folded, moving, indexes = refuse_commit(check, keys[2], keys[1], keys[5], group, token, checkpoint)
+  local refusal, folded, moving, indexes = refuse_commit(check, keys[2], keys[1], group, token, checkpoint)
   if refusal then return refusal.err and { 'refused', refusal.err } or refusal end
   local part = { log = keys[1], projector = keys[2], active = keys[3], ended = keys[4], parked = keys[5], index = keys[6], indexed = keys[7] }
   part.state, part.moving, part.group, part.before, part.checkpoint, part.indexes = state, moving and rebuilt or nil, group, checkpoint, new, indexes
   part.now_parked, part.unparked = unpack(cmsgpack.unpack(parked))
   local is_typed = whole(events) and is_entry_id(new) and are_arrays(part.now_parked, part.unparked)
-  local why = check_written(check, part) or not is_typed and 'ERR an argument is not of its type'
+  local why = not is_typed and 'ERR an argument is not of its type' or check_written(check, part)
   if why then return { 'refused', why } end
   part.states, part.folded = cmsgpack.unpack(states), folded + whole(events)
   local gaps = find_gaps(part.states, part.moving, state)

@@ -6,16 +6,18 @@ local function check_kind(key, kind) return check_key(key, kind) end
 
 -- Return why this owner may not commit, as an outcome, or nil; the events ever committed; the swap whose
 -- states are still to be moved, false where there is none; and which indexes are complete.
--- `group` is '' for a rebuild, which has none; `parked` is a key that is written, too. `check` is
--- check_key, or check_kind where the rights are known.
-local function refuse_commit(check, projector, log, parked, group, token, checkpoint)
-  local why = check(projector, 'hash', 'HMGET HSET') or check(parked, 'hash', 'HSET HDEL')
-    or group ~= '' and check(log, 'stream', 'XPENDING XGROUP|SETID')
+-- `group` is '' for a rebuild, which has none. `check` is check_key, or check_kind where the rights are known.
+local function refuse_commit(check, projector, log, group, token, checkpoint)
+  local why = check == check_key and (refused('HMGET HSET', projector) or group ~= '' and refused('XPENDING XGROUP|SETID', log))
   if why then return redis.error_reply(why) end
-  local owner, at, folded, moving, indexes = unpack(redis.call('HMGET', projector, 'owner', 'checkpoint', 'folded', 'moving', 'indexes'))
+  local values = redis.pcall('HMGET', projector, 'owner', 'checkpoint', 'folded', 'moving', 'indexes')
+  if values.err then return redis.error_reply(check_key(projector, 'hash') or values.err) end
+  local owner, at, folded, moving, indexes = unpack(values)
   if owner ~= token then return { 'not_owner', owner or '' } end
   if (at or '0-0') ~= checkpoint then return { 'moved', at or '0-0' } end
-  local holders = group ~= '' and redis.call('XPENDING', log, group)[4]
+  local pending = group ~= '' and redis.pcall('XPENDING', log, group) or {}
+  if pending.err then return redis.error_reply(check_key(log, 'stream') or pending.err) end
+  local holders = pending[4]
   if holders and holders[1] then return { 'foreign', holders[1][1] } end
   return nil, whole(folded or '0') or 0, moving, indexes or ''
 end

@@ -3,11 +3,13 @@
 --- @include "wait_for_reader"
 --- @include "waiting"
 -- Leasing the first job of a line. `to` has what all lines of a call have in common: log, tag, queue,
--- runner, reads (what it can read), time_ms, granted (see no_room) and the outcome. `of` is the line's
+-- runner, reads (what it can read), time_ms, granted (see no_room), taken (the highest place of each
+-- order of places, to be noted at the end) and the outcome. `of` is the line's
 -- own: which of ARGV's jobs it is for, name, highest place and the `claimed` event.
 
 local function lease_waiting(to, of, at, job, head, score, sets, known)
-  leave_waiting(at, job) note_taken(at.order, score)
+  leave_waiting(at, job)
+  to.taken[at.order] = math.max(to.taken[at.order] or 0, tonumber(score))
   local id = redis.call('XADD', at.dispatch, '*', 'j', job)
   local claim = { 'XCLAIM', at.dispatch, 'runners', to.runner, 0, id, 'FORCE', 'JUSTID' }
   if redis.pcall(unpack(claim)).err and redis.call('XGROUP', 'CREATE', at.dispatch, 'runners', '0') then redis.call(unpack(claim)) end

@@ -46,7 +46,8 @@ end
 -- to say is in `job`.
 local function close_job(tag, workflows, head, name, job, status, kept_ms, at, sets)
   leave_place(tag, at, sets, head, name, job)
-  if redis.call('HINCRBY', workflows, job.workflow, -1) <= 0 then
+  -- The last job of a graph, as usual, is the only one that changes its count.
+  if job.needing == '1' or redis.call('HINCRBY', workflows, job.workflow, -1) <= 0 then
     redis.call('HDEL', workflows, job.workflow)
     redis.call('PEXPIRE', tag .. ':workflow:' .. job.workflow, kept_ms)
   end
