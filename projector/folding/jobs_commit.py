@@ -130,7 +130,8 @@ def _until_ms(before: Job, job: Job, config: ProjectorConfig) -> int:
     """
     if job.is_terminal:
         return job.updated_at_ms + config.closed_ttl_ms
-    step = job.updated_at_ms // config.open_step_ms
-    if before.seq and step == before.updated_at_ms // config.open_step_ms:
+    step_ms = config.open_step_ms
+    step = job.updated_at_ms // step_ms
+    if before.seq and step == before.updated_at_ms // step_ms:
         return 0
-    return (step + 1) * config.open_step_ms + config.open_ttl_ms
+    return (step + 1) * step_ms + config.open_ttl_ms
