@@ -23,7 +23,7 @@ from benchmarks.measuring.percentiles import Percentiles, percentiles
 from benchmarks.measuring.processes import bench_processes
 from benchmarks.measuring.server import bench_server
 from benchmarks.measuring.table import Ratio, ratio
-from everfold.commands.operate.projector import collect_garbage_rarely
+from everfold.commands.process.long_run import collect_garbage_rarely
 from everfold.projector.folding.jobs_projection import JobsProjection
 from everfold.projector.folding.rebuild import Rebuild
 from everfold.projector.projector import Projector

@@ -11,10 +11,9 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import anyio
-
 from benchmarks.peers.no_op import NoOpBackend, graph
 from benchmarks.peers.program import SendAsync, redis_url, run
+from everfold.commands.process.long_run import in_long_run
 from everfold.runner.config import RunnerConfig, runner_name
 from everfold.runner.runner import Runner
 from everfold.streams.appending.log import Log
@@ -34,10 +33,11 @@ async def sending() -> AsyncIterator[SendAsync]:
         yield send
 
 
-async def _work() -> None:
+async def _work() -> int:
     config = RunnerConfig(name=runner_name("bench"), slots=SLOTS)
     async with Log.open(redis_url(), namespace=NAMESPACE, actor=config.name) as log:
         await Runner(log, [NoOpBackend()], config, make_backend=lambda _: NoOpBackend()).run()
+    return 0
 
 
 def project() -> None:
@@ -49,4 +49,4 @@ def project() -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "project":
         project()
-    run(sending, lambda: anyio.run(_work))
+    run(sending, lambda: in_long_run(_work))

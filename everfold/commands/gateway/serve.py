@@ -6,17 +6,16 @@ import contextlib
 import textwrap
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import anyio
 from cyclopts import Parameter
 
 from everfold.commands.app import app
 from everfold.commands.config.config_file import policy_settings
 from everfold.commands.numbers import number
 from everfold.commands.options import AssetsPlace
+from everfold.commands.process.long_run import long_run
 from everfold.commands.process.process import run_until_signal, running
 from everfold.commands.process.process_options import PROCESS, ProcessOptions
 from everfold.commands.session import DEFAULT, Session
@@ -96,7 +95,8 @@ class WebOptions:
 GATEWAY = WebOptions()
 
 
-def serve(
+@long_run
+async def serve(
     *,
     assets: AssetsPlace = None,
     web: WebOptions = GATEWAY,
@@ -110,17 +110,13 @@ def serve(
     two seconds; a second one stops it at once.
     """
 
-    async def run() -> int:
-        async with (
-            running(process, session) as this,
-            serving(web, assets, session) as gateway,
-        ):
-            this.sources["gateway"] = gateway.metrics
-            this.started()
-            return await _run_until_signal(gateway, session)
-
-    # It has a loop of its own: sending to a thousand readers takes half the time with uvloop.
-    return anyio.run(run, backend_options={"use_uvloop": find_spec("uvloop") is not None})
+    async with (
+        running(process, session) as this,
+        serving(web, assets, session) as gateway,
+    ):
+        this.sources["gateway"] = gateway.metrics
+        this.started()
+        return await _run_until_signal(gateway, session)
 
 
 @contextlib.asynccontextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
 
@@ -17,6 +16,7 @@ from everfold.commands.numbers import duration
 from everfold.commands.options import ArchiveUrl, IndexMetadata, JobId, ProjectionPlace
 from everfold.commands.output import Cell, console, is_terminal, show, table
 from everfold.commands.process.keep_options import KEEP_HERE, KeepHere, keeping
+from everfold.commands.process.long_run import long_run
 from everfold.commands.process.process import ending_signals, running
 from everfold.commands.process.process_options import PROCESS, ProcessOptions
 from everfold.commands.progress import event_progress
@@ -62,6 +62,7 @@ projector.command(parked)
 
 
 @projector.default
+@long_run
 async def run(
     *,
     job_ttl: JobTtl = 7200.0,
@@ -84,7 +85,6 @@ async def run(
         job_ttl_s=job_ttl, terminal_ttl_s=terminal_ttl, index_metadata=tuple(index_metadata or ())
     )
     name = runner_name("projector")
-    collect_garbage_rarely()
     async with (
         running(process, session) as this,
         session.log(name, role="projector", creates=True) as log,
@@ -105,12 +105,6 @@ async def run(
             await anext(signals)
         tasks.cancel_scope.cancel()
     return 0
-
-
-def collect_garbage_rarely() -> None:
-    """A projector holds many small values without cycles: looking for some costs a tenth."""
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 @projector.command

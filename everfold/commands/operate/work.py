@@ -30,6 +30,7 @@ from everfold.commands.options import (
     Slots,
 )
 from everfold.commands.process.keep_options import KEEP_HERE, KeepHere, keeping
+from everfold.commands.process.long_run import long_run
 from everfold.commands.process.process import RunningProcess, run_until_signal, running
 from everfold.commands.process.process_options import PROCESS, ProcessOptions
 from everfold.commands.session import DEFAULT, Session
@@ -87,6 +88,7 @@ EventLimit = Annotated[
 ]
 
 
+@long_run
 async def up(
     *,
     comfyui: ComfyUrls = None,
@@ -183,6 +185,7 @@ async def _showing_namespace(session: Session, shown: RunningProcess) -> AsyncIt
         yield
 
 
+@long_run
 async def runner(
     *,
     comfyui: ComfyUrls = None,
