@@ -207,6 +207,8 @@ class SharedReader:
     async def _block(self) -> None:
         """Wait for the next entry of any partition, or until another one is to be waited for."""
         named = dict(self._waiting)
+        if not named:
+            return  # they have left while their partitions were read
         hearing = asyncio.create_task(self._hear(named))
         hearing.add_done_callback(lambda _: self._wake.set())
         self._is_blocking = True

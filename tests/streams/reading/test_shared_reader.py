@@ -13,7 +13,7 @@ from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import EverfoldError, Unavailable, WrongKeyType
 from everfold.streams.events.record import NO_ENTRY, Recorded
 from everfold.streams.reading import shared_reader
-from everfold.streams.reading.shared_reader import SharedReader
+from everfold.streams.reading.shared_reader import SharedReader, _Waiter
 from everfold.streams.redis.pages import LogPages, read_new
 from everfold.streams.redis.redis_errors import command
 from tests.streams.queues.test_quiet_partitions import add, rows_of_clients
@@ -124,6 +124,26 @@ async def test_a_wait_in_which_nothing_comes_ends(
     monkeypatch.setattr(shared_reader, "BLOCK_S", 0.1)
     with anyio.fail_after(5):
         assert await reader.next(0, NO_ENTRY, 10) == []
+
+
+async def test_nobody_is_waited_for_when_all_have_left_during_a_read(
+    reader: SharedReader, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    read, left = reader._read, anyio.Event()
+
+    async def read_and_left(asked: Mapping[int, _Waiter]) -> tuple[int, bool]:
+        found = await read(asked)
+        reader.leave(0)
+        left.set()
+        return found
+
+    monkeypatch.setattr(reader, "_read", read_and_left)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(reader.next, 0, NO_ENTRY, 10)
+        await left.wait()
+        await eventually(lambda: reader._task is not None and reader._task.done(), 5)
+        tasks.cancel_scope.cancel()
+    assert not caplog.records
 
 
 async def test_a_log_that_is_none_is_told_to_who_reads_it(log: Log, reader: SharedReader) -> None:
