@@ -10,6 +10,7 @@ from everfold.assets.store_of import open_assets
 from everfold.diagnosis.finding import Finding
 from everfold.streams.appending.log import Log
 from everfold.streams.border.addresses import masked_text
+from everfold.streams.border.quantity import quantity
 from everfold.streams.errors import EverfoldError
 from everfold.streams.leases.registry import place_on, registered_runners
 
@@ -24,7 +25,7 @@ async def asset_findings(log: Log) -> AsyncIterator[Finding]:
         return
     here = _here(log)
     for place, runners in sorted(places.items()):
-        found = f"{masked_text(place)}, of {len(runners)} runner(s)"
+        found = f"{masked_text(place)}, of {quantity(len(runners), 'runner')}"
         if len(places) > 1:
             advice = "let all runners use one place: a shared folder, or s3://bucket/prefix"
         elif place != here:

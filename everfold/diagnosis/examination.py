@@ -18,6 +18,7 @@ from everfold.projector.reading.lag import lag
 from everfold.projector.subscribing.status import subscription_status, subscriptions
 from everfold.streams.appending.log import Log
 from everfold.streams.border.addresses import masked_address
+from everfold.streams.border.quantity import quantity
 from everfold.streams.errors import (
     CorruptLog,
     EverfoldError,
@@ -90,7 +91,9 @@ async def _import(log: Log) -> AsyncIterator[Finding]:
 
 async def _blocked(log: Log) -> AsyncIterator[Finding]:
     if blocked := await blocked_jobs(log):
-        found = f"{len(blocked)} job(s) that no runner here can read, such as {blocked[0]}"
+        found = (
+            f"{quantity(len(blocked), 'job')} that no runner here can read, such as {blocked[0]}"
+        )
         advice = "upgrade the runners, or see `everfold projector parked ls`"
         yield Finding("unreadable jobs", found, advice)
 
@@ -119,12 +122,12 @@ async def _kept_backends(log: Log) -> AsyncIterator[Finding]:
 async def _sealing(log: Log) -> AsyncIterator[Finding]:
     found = await check_keys(log)
     if found.unfinished:
-        what = f"{found.unfinished} erasure(s) of users were interrupted"
+        what = f"{quantity(found.unfinished, 'interrupted erasure')} of users"
         yield Finding("erasing", what, "`everfold audit acts` names them: repeat `everfold erase`")
     if found.users:
         cannot = f", {found.locked:,} of which cannot be opened here" if found.locked else ""
         advice = "set EVERFOLD_SEAL_KEY, with older keys behind the newest" if found.locked else ""
-        yield Finding("sealing", f"{found.users:,} user(s) have a key{cannot}", advice)
+        yield Finding("sealing", f"{quantity(found.users, 'user')} with a key{cannot}", advice)
 
 
 async def _projection(log: Log) -> AsyncIterator[Finding]:
@@ -132,14 +135,16 @@ async def _projection(log: Log) -> AsyncIterator[Finding]:
     lags = await lag(log, missing=missing)
     lag_s, events = max(row.lag_s for row in lags), sum(row.lag_events for row in lags)
     parked, owners = sum(row.parked for row in lags), {row.owner for row in lags} - {""}
-    found = f"{events} event(s) behind, {span(lag_s)}; {len(owners)} projector(s)"
+    found = (
+        f"{quantity(events, 'event')} behind, {span(lag_s)}; {quantity(len(owners), 'projector')}"
+    )
     advice = ""
     if missing:
-        found += f"; {len(missing)} partition(s) do not answer"
+        found += f"; no answer from {quantity(len(missing), 'partition')}"
     if not all(row.owner for row in lags):
         advice = "start `everfold projector` (or `everfold up`)"
     elif parked:
-        found += f"; {parked} job(s) parked"
+        found += f"; {quantity(parked, 'job')} parked"
         advice = "see `everfold projector parked ls`"
     elif lag_s > PROJECTION_LAG_LIMIT_S:
         advice = "start another `everfold projector`"
@@ -151,12 +156,14 @@ async def _subscription(log: Log, name: str) -> Finding:
     events, lag_s = sum(row.lag_events for row in rows), max(row.lag_s for row in rows)
     consumers = {row.owner for row in rows} - {""}
     parked, waiting = sum(row.parked for row in rows), sum(row.waiting for row in rows)
-    found = f"{events:,} event(s) behind, {span(lag_s)}; {len(consumers)} consumer(s)"
+    found = (
+        f"{quantity(events, 'event')} behind, {span(lag_s)}; {quantity(len(consumers), 'consumer')}"
+    )
     if waiting:
-        found += f"; {waiting} job(s) wait for another try"
+        found += f"; {quantity(waiting, 'job')} to be tried again"
     advice = ""
     if parked:
-        found += f"; {parked} job(s) parked"
+        found += f"; {quantity(parked, 'job')} parked"
         advice = f"see `everfold subscriptions parked {name}`"
     elif not consumers:
         advice = f"start it again, or remove it: `everfold subscriptions rm {name}`"

@@ -9,6 +9,7 @@ from typing import cast
 
 from everfold.diagnosis.finding import Finding
 from everfold.streams.appending.log import Log
+from everfold.streams.border.quantity import quantity
 from everfold.streams.errors import EverfoldError, Unavailable
 from everfold.streams.nodes.address import parse_address
 from everfold.streams.nodes.slots import slot_of
@@ -30,11 +31,11 @@ async def layout_check(log: Log) -> AsyncIterator[Finding]:
     """Yield a finding for each thing. Raises a leaf of Unavailable."""
     address = parse_address(log.url)
     if address.kind == "sentinel":
-        hosts = f"{len(address.endpoints)} sentinel(s)"
+        hosts = quantity(len(address.endpoints), "sentinel")
         yield Finding("failover", f"{hosts} say where the primary of {address.service!r} is")
     elif address.kind == "server" and (watchers := await _sentinels(log)):
         advice = "write redis+sentinel://HOST:26379/SERVICE: this address may stay at the old one"
-        yield Finding("failover", f"{watchers} sentinel(s) watch this server", advice)
+        yield Finding("failover", f"watched by {quantity(watchers, 'sentinel')}", advice)
     places = _places(log)
     yield _partitions(log, places)
     if (without := log.keys.partitions - len(places)) > 0:
@@ -59,7 +60,9 @@ def _without_node(log: Log, places: Mapping[int, tuple[int, str]], count: int) -
     slots = {partition: slot_of(log.keys.log(partition)) for partition in found[:MOVES_SHOWN]}
     shown = ", ".join(f"{partition} (slot {slot})" for partition, slot in slots.items())
     more = ", and so on" if count > MOVES_SHOWN else ""
-    return Finding(f"{count} partition(s) without a node", f"{shown}{more}: {NOT_SERVED}", SERVE)
+    return Finding(
+        f"{quantity(count, 'partition')} without a node", f"{shown}{more}: {NOT_SERVED}", SERVE
+    )
 
 
 def _partitions(log: Log, placed: Mapping[int, tuple[int, str]]) -> Finding:

@@ -11,6 +11,7 @@ from everfold.health.log_growth import LogSize, growth
 from everfold.retention.keep import Memory, read_memory
 from everfold.retention.keeper import Kept, kept_now
 from everfold.streams.appending.log import Log
+from everfold.streams.border.quantity import quantity
 from everfold.streams.errors import EverfoldError
 from everfold.streams.events.record import entry_time_ms
 from everfold.streams.reading.reader import first_entry_ids, log_size
@@ -58,7 +59,7 @@ def _size(events: int, missing: int, *, archived: bool) -> Finding:
     advice = ""
     found = f"{events:,} events, {'archived' if archived else 'no archive'}"
     if missing:
-        found += f"; {missing} partition(s) do not answer"
+        found += f"; no answer from {quantity(missing, 'partition')}"
     if events >= LARGE_EVENTS and not archived:
         advice = (
             "what is trimmed is gone: keep it with `everfold archive run --archive FOLDER`, or "

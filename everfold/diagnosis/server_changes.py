@@ -12,6 +12,7 @@ from everfold.diagnosis.finding import Finding
 from everfold.moments import moment_text
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.memory.lost_writes import LostWrites, lost_writes
+from everfold.streams.border.quantity import quantity
 from everfold.streams.redis.server import server_info
 from everfold.streams.redis.server_watch import UNKNOWN, ServerRun, server_changes
 
@@ -37,7 +38,7 @@ async def lost_findings(log: Log) -> AsyncIterator[Finding]:
     for lost in found[:SHOWN]:
         yield Finding("lost writes", _of_job(lost))
     if (rest := len(found) - SHOWN) > 0:
-        more = f"{rest:,} more job(s), in the hash {log.keys.lost_writes()}"
+        more = f"{quantity(rest, 'more job')}, in the hash {log.keys.lost_writes()}"
         yield Finding("lost writes", more)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from msgspec import Struct
 
 from everfold.health.server_finding import ServerFinding
+from everfold.streams.border.quantity import quantity
 
 WHAT = "replication"
 LAG_LIMIT_S = 5
@@ -70,7 +71,9 @@ def replication_findings(
         return
     replicas = replicas_of(info)
     if living and not asked and not any(one.is_good for one in replicas):
-        found = f"none of its {living} replica(s) follows it; no prompt is sent until one does"
+        found = (
+            f"none of its {quantity(living, 'replica')} follows it; until then no prompt is sent"
+        )
         advice = "bring one back, or set EVERFOLD_REPLICAS=0 for the runners until one is there"
         yield ServerFinding(WHAT, found, advice, stops=True)
     elif replicas or asked:
@@ -79,7 +82,8 @@ def replication_findings(
     if least not in ("", "0"):
         lag_s = settings.get("min-replicas-max-lag", "?")
         good = info.get("min_slaves_good_slaves", "?")
-        found = f"writes need {least} replica(s) heard of within {lag_s} s; {good} are"
+        needed = quantity(_whole(least), "replica")
+        found = f"writes need {needed} heard of within {lag_s} s; {good} are"
         short = good.isdecimal() and int(good) < _whole(least)
         advice = "bring them back, or lower that number: all writes are refused" if short else ""
         yield ServerFinding("min-replicas-to-write", found, advice, stops=short)
@@ -87,11 +91,12 @@ def replication_findings(
 
 def _enough(replicas: list[ReplicaState], settings: Mapping[str, str], asked: int) -> ServerFinding:
     good = sum(one.is_good for one in replicas)
-    found = f"{len(replicas)} replica(s)" + "".join(f"; {one}" for one in replicas)
+    found = quantity(len(replicas), "replica") + "".join(f"; {one}" for one in replicas)
     if asked:
         found += f"; writes wait for {asked}"
     if good < asked:
-        advice = f"bring {asked - good} more replica(s) up: until then no job is taken or ended"
+        missing = quantity(asked - good, "more replica")
+        advice = f"bring {missing} up: until then no job is taken or ended"
         return ServerFinding(WHAT, found, advice, stops=True)
     if asked and good == asked:
         advice = "add a replica: a failover stops writes, for the promoted one has one less"

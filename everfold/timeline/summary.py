@@ -9,12 +9,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from everfold.durations import duration_text
+from everfold.streams.border.quantity import quantity
 from everfold.timeline.tracks import RUNNING, Track
 
 
 def summary(tracks: Sequence[Track]) -> Iterator[str]:
     """Yield the sentences about all jobs of a timeline."""
-    yield f"{len(tracks):,} job(s): {statuses(tracks)}"
+    yield f"{quantity(len(tracks), 'job')}: {statuses(tracks)}"
     waits = sorted(wait_ms(track) for track in tracks if _first_run_ms(track) is not None)
     runs = sorted(run_ms(track) for track in tracks if not track.is_open and run_ms(track))
     parts = [

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from everfold.streams.border.quantity import quantity
 from everfold.timeline.axis import Axis
 from everfold.timeline.groups import GroupBy, Lane, extent_of, lanes
 from everfold.timeline.legend import MARK_COLORS, RECOVERING_COLOR, WAITING_COLOR
@@ -81,7 +82,7 @@ def _legend() -> Iterator[str]:
 def _lane(lane: Lane, top: float, axis: Axis) -> Iterator[str]:
     yield '<g class="lane">'
     yield text(MARGIN, top + 16, _fitting(lane.name), "name")
-    yield text(MARGIN, top + 32, f"{lane.jobs:,} job(s)")
+    yield text(MARGIN, top + 32, quantity(lane.jobs, "job"))
     for place, part in enumerate(lane.statuses.split(", ")[:4]):
         yield text(MARGIN, top + 47 + 14 * place, part)
     busy = [a + b for a, b in zip(lane.bins[RUNNING], lane.bins[RECOVERING], strict=True)]

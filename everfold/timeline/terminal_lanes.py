@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 from rich.text import Text
 
+from everfold.streams.border.quantity import quantity
 from everfold.streams.border.text import for_terminal
 from everfold.timeline.axis import Axis
 from everfold.timeline.groups import GroupBy, Lane, extent_of, lanes
@@ -29,7 +30,7 @@ def terminal_lanes(tracks: Sequence[Track], width: int, by: GroupBy) -> Iterator
     found = lanes(tracks, by, bar)
     yield Text(" " * KIND).append(tick_line(Axis(*extent_of(tracks), 0, bar), bar), "dim")
     for lane in found:
-        head = for_terminal(f"{by} {lane.name}: {lane.jobs:,} job(s), {lane.statuses}")
+        head = for_terminal(f"{by} {lane.name}: {quantity(lane.jobs, 'job')}, {lane.statuses}")
         yield from _folded(Text(head, "bold"), width)
         yield from _lines(lane)
     yield from _folded(Text(LEGEND, "dim"), width)

@@ -9,6 +9,7 @@ from msgspec import UNSET
 
 from everfold.projector.job.job import Job
 from everfold.runner.backend import Ended
+from everfold.streams.border.quantity import quantity
 from everfold.streams.events.event import Failure
 
 
@@ -38,7 +39,9 @@ def outputs_lost(job: Job, why: str, *, retryable: bool) -> Failure:
 
 def backend_lost(job: Job) -> Failure:
     tries = job.losses + job.retried
-    message = f"{job.backend} lost the job {tries} time(s) ({job.reason}); no retry is left"
+    message = (
+        f"{job.backend} lost the job {quantity(tries, 'time')} ({job.reason}); no retry is left"
+    )
     return Failure(code="backend_lost", message=message, retryable=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from everfold.streams.border.quantity import quantity
 from everfold.streams.errors.base import EverfoldError
 
 
@@ -63,7 +64,7 @@ class UserHasOpenJobs(Conflict):
         who = f"user {user!r}" if user else "the user of the empty name"
         first = ", ".join(job_ids[:3]) + (", ..." if len(job_ids) > 3 else "")
         super().__init__(
-            f"{who} has {len(job_ids):,} open job(s): {first}; cancel them, or pass --cancel "
-            "(cancel=True), and erase again"
+            f"{who} has {quantity(len(job_ids), 'open job')}: {first}; cancel them, or pass "
+            "--cancel (cancel=True), and erase again"
         )
         self.user, self.job_ids = user, tuple(job_ids)

@@ -79,7 +79,7 @@ def main() -> None:
     results = anyio.run(run_rounds, options.rounds, options.seed, folder)
     found = summary(results)
     print(msgspec.json.format(msgspec.json.encode(found)).decode())
-    print(f"{len(results)} round(s) in {time.monotonic() - started:.0f} s; files in {folder}")
+    print(f"rounds: {len(results)}, in {time.monotonic() - started:.0f} s; files in {folder}")
     if options.json:
         options.json.write_bytes(msgspec.json.encode(found))
     sys.exit(1 if found["violations"] else 0)

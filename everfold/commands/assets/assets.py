@@ -25,6 +25,7 @@ from everfold.streams.assets.asset import INPUT_KEEP_S, Asset
 from everfold.streams.assets.listing import list_assets
 from everfold.streams.assets.sweeping import GRACE_S, Sweeper
 from everfold.streams.assets.verifying import verify_assets
+from everfold.streams.border.quantity import quantity
 from everfold.streams.errors import Misconfigured
 
 AssetId = Annotated[str, Parameter(help="The asset's id, as `assets ls` shows it.")]
@@ -237,6 +238,6 @@ async def verify(
             session.tell(problem, f"{problem.what}: {problem.sentence}")
     session.tell(
         {"problems": count},
-        f"{count} problem(s) in {store.url}" if count else "all as it should be",
+        f"{quantity(count, 'problem')} in {store.url}" if count else "all as it should be",
     )
     return 1 if count else 0

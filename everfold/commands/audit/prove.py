@@ -14,6 +14,7 @@ from everfold.commands.session import DEFAULT, Session
 from everfold.projector.reading.short_ids import find_job_id
 from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.manifest import Link
+from everfold.streams.border.quantity import quantity
 from everfold.streams.errors import ArchiveDamaged, JobUnknown
 
 
@@ -93,5 +94,5 @@ def _print_chains(partitions: list[int], chains: list[list[str]], session: Sessi
         if chain:
             session.tell(
                 {"partition": partition, "links": len(chain), "head": chain[-1]},
-                f"partition {partition}: {len(chain)} link(s), head {chain[-1]}",
+                f"partition {partition}: {quantity(len(chain), 'link')}, head {chain[-1]}",
             )

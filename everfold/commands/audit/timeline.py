@@ -18,6 +18,7 @@ from everfold.commands.options import ArchiveUrl, User
 from everfold.commands.output import console, say
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.times import PastTime, to_ms
+from everfold.streams.border.quantity import quantity
 from everfold.streams.errors import Misconfigured
 from everfold.streams.redis.server import server_time_ms
 from everfold.timeline.groups import grouping_of
@@ -124,10 +125,12 @@ def _write(path: Path, content: str, tracks: Sequence[Track], session: Session) 
     """Write a picture into its file. Raises Misconfigured when that is not possible."""
     with new_file(path) as part:
         part.write_text(content, encoding="utf-8")
-    session.tell({"file": str(path), "jobs": len(tracks)}, f"{path}: {len(tracks):,} job(s)")
+    session.tell(
+        {"file": str(path), "jobs": len(tracks)}, f"{path}: {quantity(len(tracks), 'job')}"
+    )
 
 
 def _title(tracks: Sequence[Track], session: Session) -> str:
     start_ms = min(track.start_ms for track in tracks)
     begin = time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(start_ms / 1000))
-    return f"everfold {session.namespace}: {len(tracks):,} job(s) from {begin}"
+    return f"everfold {session.namespace}: {quantity(len(tracks), 'job')} from {begin}"

@@ -15,6 +15,7 @@ from everfold.projector.reading.verify import verify as verify_namespace
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.check import check_archive
+from everfold.streams.border.quantity import quantity
 from everfold.streams.redis.each import each
 
 INCOMPLETE = 4
@@ -90,7 +91,7 @@ def _print_report(report: Report, archived: int, wrong: list[str]) -> None:
 def _sum(report: Report) -> str:
     found = f"{report.events:,} events of {report.jobs:,} jobs, {report.open_jobs:,} of them open: "
     differences = len(report.differences)
-    found += f"{differences} difference(s)" if differences else "all as it must be"
+    found += quantity(differences, "difference") if differences else "all as it must be"
     if report.unsettled:
         found += f"; {report.unsettled} changed during every look: run it again to check those"
     return found

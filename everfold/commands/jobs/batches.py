@@ -18,6 +18,7 @@ from everfold.commands.session import DEFAULT, Session
 from everfold.many_jobs import BatchProgress
 from everfold.projector.job.job import OPEN_STATUSES
 from everfold.projector.job.job_filter import JobFilter
+from everfold.streams.border.quantity import quantity
 from everfold.streams.errors import Unknown
 
 Name = Annotated[str, Parameter(help="The batch's name, as `submit --batch` was given it.")]
@@ -84,7 +85,7 @@ async def show(name: Name, *, session: Session = DEFAULT) -> None:
 
 def _say(progress: BatchProgress) -> None:
     left = f", about {span(progress.left_s)} left" if progress.left_s is not None else ""
-    done = f"{progress.ended:,} of {progress.total:,} job(s) have ended"
+    done = f"{progress.ended:,} of {quantity(progress.total, 'job')} ended"
     say(f"{progress.batch}: {done}, {progress.percent:.0f} %{left}")
 
 

@@ -18,6 +18,7 @@ from everfold.commands.output import complain, is_terminal, say
 from everfold.commands.session import Session
 from everfold.many_jobs import ManyDone
 from everfold.projector.job.job_filter import JobFilter
+from everfold.streams.border.quantity import quantity
 from everfold.streams.errors import CorruptLog, JobUnknown, Refused
 
 SHOWN = 5
@@ -47,17 +48,17 @@ async def act_on_many(
         return 0
     if not session.json:
         await _show_first(everfold, found)
-    if not yes and not _agreed(f"{verb} {len(found):,} job(s)", session):
+    if not yes and not _agreed(f"{verb} {quantity(len(found), 'job')}", session):
         told = {"selected": len(found), "done": False}
         session.tell(
-            told, f"{len(found):,} job(s) selected, nothing done: add --yes to {verb} them"
+            told, f"{quantity(len(found), 'job')} selected, nothing done: add --yes to {verb} them"
         )
         return 0
     done = await act(found)
     for job_id, why in done.refused.items():
         complain(f"{job_id}: {why}")
     counts = ", ".join(f"{name} {count:,}" for name, count in done.outcomes.items())
-    session.tell(done, f"{done.selected:,} job(s) selected: {counts}")
+    session.tell(done, f"{quantity(done.selected, 'job')} selected: {counts}")
     return 1 if done.outcomes.get("refused") else 0
 
 

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from everfold.commands.options import JobId
 from everfold.commands.session import DEFAULT, Session
+from everfold.streams.border.quantity import quantity
 
 Priority = Annotated[str, Parameter(help="high, normal or low.")]
 
@@ -22,7 +23,7 @@ async def priority(job_id: JobId, priority: Priority, /, *, session: Session = D
         job_id = await everfold.find(job_id)
         before = await everfold.change_priority(job_id, priority)
         ahead = await everfold.position(job_id)
-    behind = "" if ahead is None else f"; {ahead} job(s) stand before it"
+    behind = "" if ahead is None else f"; {quantity(ahead, 'job')} before it"
     change = (
         f"has priority {priority} now, before {before}"
         if before != priority

@@ -14,6 +14,7 @@ from everfold.commands.output import say
 from everfold.commands.session import DEFAULT, Session
 from everfold.erasing.erasing import CANCEL_WITHIN_S, Erased
 from everfold.erasing.user_content import UserContent
+from everfold.streams.border.quantity import quantity
 
 STAYS = (
     "what stays: ids and the order of events; user, kind, queue, batch, tags, idempotency key,",
@@ -80,7 +81,7 @@ def _found(content: UserContent) -> list[str]:
 
 def _plain(content: UserContent) -> str:
     return (
-        f"{content.plain_jobs:,} job(s) were not sealed: their content stays readable in the log "
+        f"{quantity(content.plain_jobs, 'job')} not sealed: the content stays readable in the log "
         "and the archive until it is trimmed and deleted there"
     )
 

@@ -38,6 +38,7 @@ from everfold.projector.reading.lag import COUNT_LIMIT, Lag, lag
 from everfold.projector.reading.short_ids import find_job_id
 from everfold.runner.config import runner_name
 from everfold.streams.appending.log import Log
+from everfold.streams.border.quantity import quantity
 from everfold.streams.errors import JobUnknown
 
 JobTtl = Annotated[
@@ -185,7 +186,7 @@ async def rebuild(
         with event_progress("rebuild", session) as progress:
             kept = await known_archive(log, archive)
             rebuilt = await Rebuild(log, chosen, progress, kept).run()
-    rest = f"; {rebuilt.parked} job(s) parked" if rebuilt.parked else ""
+    rest = f"; {quantity(rebuilt.parked, 'job')} parked" if rebuilt.parked else ""
     session.tell(rebuilt, f"{chosen.name}: {rebuilt.events:,} events folded, swapped in{rest}")
     return 0
 

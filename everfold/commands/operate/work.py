@@ -47,6 +47,7 @@ from everfold.commands.stream.sinks import (
 from everfold.queue_operations import apply_limits
 from everfold.runner.config import RunnerConfig, runner_name
 from everfold.streams.assets.asset import OUTPUT_KEEP_S
+from everfold.streams.border.quantity import quantity
 from everfold.streams.events.limits import EVENT_LIMIT_BYTES
 from everfold.streams.redis.access import Access as Rights
 from everfold.streams.redis.access import Role, check_access
@@ -375,7 +376,7 @@ async def _run_until_signal(
 
     def drain() -> None:
         jobs = runner.jobs_in_flight
-        sentence = f"draining: {jobs} job(s) in flight" if jobs else "stopping"
+        sentence = f"draining: {quantity(jobs, 'job')} in flight" if jobs else "stopping"
         session.tell({"stopping": "drain", "jobs_in_flight": jobs}, sentence)
         runner.drain()
 

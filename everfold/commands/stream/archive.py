@@ -26,6 +26,7 @@ from everfold.runner.config import runner_name
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.archiver import Archived, Archiver
+from everfold.streams.border.quantity import quantity
 from everfold.streams.errors import OUTAGES, WrongKeyType
 from everfold.streams.reading.reader import log_size
 from everfold.streams.reading.readers import trimmed_to, unregister
@@ -114,7 +115,9 @@ async def _round(
     events, segments = sum(part.events for part in written), sum(part.segments for part in written)
     if events or tells_none:
         told = {"events": events, "segments": segments, "archive": kept.store.url}
-        sentence = f"{events:,} events archived in {segments} segment(s) at {kept.store.url}"
+        sentence = (
+            f"{events:,} events archived in {quantity(segments, 'segment')} at {kept.store.url}"
+        )
         session.tell(told, sentence)
     if trim_after is not None:
         (await each(log, lambda p: trim(log, p, trim_after), at_once=1)).all()

@@ -24,6 +24,7 @@ from everfold.runner.execution.unreadable_job import read_remains
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.segment import records_of
+from everfold.streams.border.quantity import quantity
 from everfold.streams.errors import CorruptLog, Misconfigured
 from everfold.streams.events.event import Submitted, Terminal
 from everfold.streams.events.record import FIELDS, RawEntry, Recorded
@@ -91,7 +92,7 @@ def _told(taken: Taken | None) -> dict[str, int]:
 def _words(taken: Taken | None, done: str) -> list[str]:
     if taken is None:
         return []
-    lines = [f"{taken.assets:,} file(s) {done}, {size_text(taken.size_bytes)}"]
+    lines = [f"{quantity(taken.assets, 'file')} {done}, {size_text(taken.size_bytes)}"]
     if taken.missing:
         lines.append(f"{taken.missing:,} that jobs name are no longer kept")
     return lines
@@ -162,7 +163,7 @@ async def import_export(
     told = {"events": end.events, "namespace": session.namespace, "open_jobs": len(open_jobs)}
     told |= _told(taken)
     sentence = f"{end.events:,} events imported into {session.namespace}"
-    waiting = f"{len(open_jobs)} job(s) wait for a runner"
+    waiting = f"{quantity(len(open_jobs), 'job')} for a runner"
     session.tell(told, f"{sentence}, {waiting}", *_words(taken, "stored"))
     return 0
 

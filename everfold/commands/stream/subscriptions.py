@@ -28,6 +28,7 @@ from everfold.projector.subscribing.status import (
 )
 from everfold.projector.subscribing.status import subscriptions as all_subscriptions
 from everfold.streams.appending.log import Log
+from everfold.streams.border.quantity import quantity
 from everfold.streams.errors import Refused
 
 subscriptions = App(
@@ -150,7 +151,7 @@ async def retry(
             sentence = f"{job_id} is tried again"
         else:
             count = await admin.retry_all(log, name)
-            sentence = f"{count} parked job(s) of {name} are tried again"
+            sentence = f"{quantity(count, 'parked job')} of {name} to be tried again"
             told = {"retried": count}
         await _tell(log, name, session, told, sentence)
     return 0
@@ -192,7 +193,7 @@ async def reset(
     point = start_point(to)
     async with session.log() as log:
         held = await admin.reset(log, name, point)
-        sentence = f"{name} begins again at {to}; {held} held job(s) forgotten"
+        sentence = f"{name} begins again at {to}; {quantity(held, 'held job')} forgotten"
         await _tell(log, name, session, {"to": to, "forgotten": held}, sentence)
     return 0
 

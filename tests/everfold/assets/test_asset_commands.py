@@ -98,7 +98,7 @@ async def test_verify_finds_changed_bytes_and_get_never_writes_them(
     spoil(Path(place))
     lines = await ended(everfold("assets", "verify", "--assets", place), 1)
     assert lines[0].startswith("damaged: ")
-    assert lines[-1].startswith("1 problem(s) in ")
+    assert lines[-1].startswith("1 problem in ")
     copy = tmp_path / "copy.png"
     program = everfold("assets", "get", str(put["id"]), "--to", str(copy), "--assets", place)
     await ended(program, 1)

@@ -60,7 +60,7 @@ async def test_a_second_signal_stops_a_draining_process_at_once(everfold: Everfo
     watching = everfold("events", job_id, "--follow")
     await watching.line("started", within_s=20)
     up.send(signal.SIGTERM)
-    await up.line("draining: 1 job(s) in flight")
+    await up.line("draining: 1 job in flight")
     up.send(signal.SIGTERM)
     assert await up.end(within_s=10) == 130
 

@@ -34,23 +34,23 @@ async def test_many_jobs_are_shown_first_and_acted_on_with_yes(
         await fail_all(log)
         await eventually(lambda: caught_up(log))
         lines = await ended(everfold("jobs", "rerun", "--user", "ada", "--kind", "k0"))
-        assert lines[-1] == "4 job(s) selected, nothing done: add --yes to rerun them"
+        assert lines[-1] == "4 jobs selected, nothing done: add --yes to rerun them"
         assert len(lines) == 5
         assert "failed" in lines[0]
         assert len(await objects(everfold("jobs", "ls", "--json"))) == 7
         asked = ("jobs", "rerun", "--user", "ada", "--code", "out_of_memory", "--yes")
-        assert (await ended(everfold(*asked)))[-1] == "7 job(s) selected: rerun 7"
-        assert (await ended(everfold(*asked)))[-1] == "7 job(s) selected: already rerun 7"
+        assert (await ended(everfold(*asked)))[-1] == "7 jobs selected: rerun 7"
+        assert (await ended(everfold(*asked)))[-1] == "7 jobs selected: already rerun 7"
         await eventually(lambda: caught_up(log))
         [told] = await objects(everfold("batches", "ls", "--json"))
         assert told["by_status"] == {"queued": 7, "failed": 7}
         lines = await ended(everfold("batches", "cancel", "july", "--yes"))
-        assert lines[-1] == "7 job(s) selected: canceled 7"
+        assert lines[-1] == "7 jobs selected: canceled 7"
         await eventually(lambda: caught_up(log))
         lines = await ended(everfold("batches", "wait", "july"), code=1)
         assert lines == ["july: failed 7, canceled 7"]
         lines = await ended(everfold("batches", "show", "july"))
-        assert lines[0].startswith("july: 14 of 14 job(s) have ended, 100 %")
+        assert lines[0].startswith("july: 14 of 14 jobs ended, 100 %")
         assert await ended(everfold("jobs", "cancel", "--batch", "july", "--yes")) == [
             "no job is selected"
         ]

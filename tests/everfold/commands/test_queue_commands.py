@@ -90,7 +90,7 @@ async def test_a_job_of_another_priority_stands_elsewhere(everfold: Everfold, lo
     [told] = await objects(everfold("jobs", "priority", ids[2], "high", "--json"))
     assert told == {"job_id": ids[2], "priority": "high", "before": "normal", "position": 0}
     lines = await ended(everfold("jobs", "priority", ids[2], "low"))
-    assert lines == [f"{ids[2]} has priority low now, before high; 2 job(s) stand before it"]
+    assert lines == [f"{ids[2]} has priority low now, before high; 2 jobs before it"]
     await ended(everfold("jobs", "priority", ids[0], "urgent"), 2)
     await ended(everfold("jobs", "priority", "0" * 32, "high"), 3)
     assert (operator_name(), "set_priority", ids[2], "high") in await noted(log)

@@ -18,10 +18,10 @@ def replica(number: int, offset: int = 5000, lag: int = 0, state: str = "online"
     ("asked", "replicas", "stops", "words"),
     [
         (0, {}, False, ""),
-        (0, replica(0), False, "1 replica(s)"),
+        (0, replica(0), False, "1 replica"),
         (1, {}, True, "bring 1 more"),
         (1, replica(0), True, "a failover stops writes"),
-        (1, replica(0) | replica(1), False, "2 replica(s)"),
+        (1, replica(0) | replica(1), False, "2 replicas"),
         (1, replica(0) | replica(1, lag=9), True, "silent for 9 s"),
         (2, replica(0) | replica(1, state="wait_bgsave"), True, "does not follow yet"),
         (0, replica(0, offset=100), False, "4,900 bytes behind"),

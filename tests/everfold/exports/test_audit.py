@@ -52,7 +52,7 @@ async def test_what_is_wrong_is_named_in_a_sentence_and_as_json_with_exit_code_o
         "(phase waiting): expected 1 entries, found 0"
     )
     assert sentence in told.lines
-    assert told.lines[-1].endswith("1 difference(s)")
+    assert told.lines[-1].endswith("1 difference")
     found = json.loads((await audited(start_program, log, 1, "--json")).lines[-1])
     assert not found["sound"]
     assert [d["job_id"] for d in found["differences"]] == [made.job_id]

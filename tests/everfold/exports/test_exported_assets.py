@@ -114,7 +114,7 @@ async def test_of_some_jobs_their_files_are_taken_and_what_is_gone_is_counted(
 
     lines = await ended(everfold(*exporting(tmp_path, "--user", "ada")))
     assert lines[1:] == [
-        "1 file(s) taken along, 5 B",
+        "1 file taken along, 5 B",
         "1 that jobs name are no longer kept",
     ]
 

@@ -75,7 +75,7 @@ async def test_a_namespace_goes_into_a_file_and_comes_back_the_same(
     told = await ended(everfold("archive", "export", file))
     assert told[-1].startswith("122 events written")
     told = await ended(everfold("archive", "import", file, "--namespace", "back"))
-    assert told[-1] == "122 events imported into back, 2 job(s) wait for a runner"
+    assert told[-1] == "122 events imported into back, 2 jobs for a runner"
     async with Log.open(server.url, namespace="back") as back:
         assert [record async for record in all_history(back)] == whole
         async with projecting(back):

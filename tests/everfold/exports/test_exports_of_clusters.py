@@ -50,7 +50,7 @@ async def test_a_namespace_goes_from_one_server_into_a_cluster_and_back(
     for (source, _), (into, url) in pairwise(places):
         file = str(tmp_path / f"{source}.jsonl.gz")
         await run(source, "export", file)
-        assert "3 job(s) wait" in await run(into, "import", file, "--namespace", into)
+        assert "3 jobs for a runner" in await run(into, "import", file, "--namespace", into)
         async with Log.open(url, namespace=into) as log:
             assert log.keys.partitions == 24
             assert by_job([record async for record in all_history(log)]) == whole

@@ -63,7 +63,7 @@ async def test_a_killed_import_is_named_and_goes_on(
         held_by = {(await trim(back, p, 0, needs_archive=False)).held_by for p in range(24)}
         assert held_by == {"an unfinished import"}
         told = await ended(everfold(*importing))
-        assert told[-1].endswith("200 job(s) wait for a runner")
+        assert told[-1].endswith("200 jobs for a runner")
         assert [record async for record in all_history(back)] == [
             record async for record in all_history(log)
         ]

@@ -69,7 +69,7 @@ async def test_doctor_says_how_far_each_subscription_is_and_what_to_do(
     await make_jobs(log, 3)
     found = [json.loads(line) for line in await ended(everfold("doctor", "--json"), code=1)]
     (told,) = [row for row in found if row["what"] == "subscription sql"]
-    assert told["found"].startswith("3 event(s) behind")
+    assert told["found"].startswith("3 events behind")
     assert told["advice"] == "start it again, or remove it: `everfold subscriptions rm sql`"
     assert await ended(everfold("subscriptions", "rm", "sql")) == ["sql is removed"]
     found = [json.loads(line) for line in await ended(everfold("doctor", "--json"), code=1)]
@@ -119,7 +119,7 @@ async def test_a_reset_sends_everything_again(
     (line,) = await ended(
         everfold("subscriptions", "reset", "webhook", "--to", "2020-01-01T00:00:00Z")
     )
-    assert line == "webhook begins again at 2020-01-01T00:00:00Z; 0 held job(s) forgotten"
+    assert line == "webhook begins again at 2020-01-01T00:00:00Z; 0 held jobs forgotten"
     await eventually(lambda: len(receiver.messages) == 3, 15)
 
 

@@ -7,6 +7,7 @@ from xml.etree import ElementTree as Xml
 import pytest
 from msgspec.structs import replace
 
+from everfold.streams.border.quantity import quantity
 from everfold.timeline.groups import MOST_LANES, OTHERS, GroupBy, grouping_of, lanes
 from everfold.timeline.summary import percentile, summary
 from everfold.timeline.svg_lanes import svg_lanes
@@ -79,7 +80,7 @@ def test_lanes_fit_a_terminal_however_many_jobs_there_are(width: int, by: GroupB
     assert max(line.cell_len for line in lines) <= width
     shown = " ".join(line.plain.strip() for line in lines)
     for lane in lanes(MANY, by, 9):
-        assert f"{by} {lane.name}: {lane.jobs:,} job(s), {lane.statuses}" in shown
+        assert f"{by} {lane.name}: {quantity(lane.jobs, 'job')}, {lane.statuses}" in shown
     assert shown.endswith("failed or expired")
     assert len(lines) <= 2 + 5 * (MOST_LANES + 1)
     assert any("running" in line.plain and "█" in line.plain for line in lines)
@@ -112,7 +113,7 @@ def test_a_name_in_a_lane_is_escaped() -> None:
 def test_the_summary_counts_statuses_and_tells_waits_and_runs() -> None:
     found = [track(told([*begun(), (1_300, DONE)], f"job-{i}"), 0) for i in range(3)]
     assert list(summary(found)) == [
-        "3 job(s): 3 succeeded",
+        "3 jobs: 3 succeeded",
         "wait p50 300 ms, p99 300 ms; run p50 1 s, p99 1 s",
     ]
     assert list(summary([track(told(begun()[:1]), 9_000)]))[1] == "none has run"

@@ -54,10 +54,10 @@ async def test_pictures_of_real_jobs_are_printed_and_written(
     printed = await ended(timeline())
     assert all(any(line.startswith(job_id[-8:]) for line in printed) for job_id in jobs)
     assert sum(line.endswith(" succeeded") and line[:8] in str(jobs) for line in printed) == 6
-    assert printed[-2] == "6 job(s): 6 succeeded"
+    assert printed[-2] == "6 jobs: 6 succeeded"
     assert printed[-1].startswith("wait p50 ")
     newest = await ended(timeline("--limit", "2"))
-    assert newest[-2] == "2 job(s): 2 succeeded"
+    assert newest[-2] == "2 jobs: 2 succeeded"
     grouped = await ended(timeline("--group-by", "user", "--since", "1h"))
     assert [line.split(":")[0] for line in grouped if line.startswith("user ")] == [
         *("user u0", "user u1", "user u2")
@@ -65,7 +65,7 @@ async def test_pictures_of_real_jobs_are_printed_and_written(
     assert all(len(line) <= 80 for line in printed)
     picture, traced = tmp_path / "a.svg", tmp_path / "a.json"
     told = await ended(timeline("--svg", str(picture), "--trace", str(traced), "--by", "backend"))
-    assert [line.endswith(": 6 job(s)") for line in told] == [True, True]
+    assert [line.endswith(": 6 jobs") for line in told] == [True, True]
     assert Xml.parse(picture).getroot().tag.endswith("svg")
     assert {event["ph"] for event in json.loads(traced.read_text())["traceEvents"]} == {
         *("M", "X", "i")

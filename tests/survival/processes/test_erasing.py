@@ -281,7 +281,7 @@ async def test_doctor_says_whether_the_keys_of_users_can_be_opened(farm: Farm) -
     for key, locked in ((SEAL_KEY, False), (OTHER_SEAL_KEY, True), ("", True)):
         program = farm.command("doctor", "--json", EVERFOLD_SEAL_KEY=key)
         rows = {str(row["what"]): row for row in await objects(program, code=1)}
-        assert rows["sealing"]["found"] == "1 user(s) have a key" + (
+        assert rows["sealing"]["found"] == "1 user with a key" + (
             ", 1 of which cannot be opened here" if locked else ""
         )
         assert ("EVERFOLD_SEAL_KEY" in str(rows["sealing"]["advice"])) == locked

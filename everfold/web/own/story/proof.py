@@ -15,6 +15,7 @@ from everfold.projector.job.invariants import Difference
 from everfold.projector.reading.verify import Report, verify_job
 from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.manifest import Link
+from everfold.streams.border.quantity import quantity
 from everfold.streams.errors import ArchiveDamaged
 from everfold.web.bodies import json_answer
 from everfold.web.operation import Call, Operation
@@ -119,7 +120,7 @@ def _proof(
 
 def _of_log(report: Report) -> list[str]:
     if report.differences:
-        return [f"{len(report.differences)} thing(s) are not as the log says.",
+        return [f"{quantity(len(report.differences), 'difference')} from what the log says.",
                 *map(str, report.differences[:SHOWN_DIFFERENCES])]  # fmt: skip
     if report.unsettled:
         return ["It changed during every look, or could not be read in time: ask again."]
@@ -137,7 +138,7 @@ def _of_archive(segments: Sequence[ProvenSegment], head: str, fault: str) -> lis
     chain = f"the chain of manifests is intact up to {head[:16]}"
     if not segments:
         return [f"Nothing of it is archived yet; {chain}."]
-    return [f"Its {len(segments)} archived segment(s) are what was written; {chain}."]
+    return [f"Its {quantity(len(segments), 'archived segment')}: as written; {chain}."]
 
 
 PROOF: tuple[Operation, ...] = (
