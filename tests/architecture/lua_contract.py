@@ -43,8 +43,8 @@ def piece_breaches(written: str) -> list[str]:
     if re.search(r"\b(KEYS|ARGV)\b", body):
         found.append("it reads KEYS or ARGV, which are its script's")
     outside = re.sub(r"^local function .*?^end$", "", body, flags=re.MULTILINE | re.DOTALL)
-    if outside.strip():
-        found.append("it holds something beside local functions")
+    if re.sub(r"^local \w+ = \{\}$", "", outside, flags=re.MULTILINE).strip():
+        found.append("it holds something beside local functions and what they note")
     return found
 
 
