@@ -49,8 +49,9 @@ engines: $(DEV) ## Install the servers of the matrix into .engines; NO_COMPILING
 
 ENGINES ?= redis70 redis82 redis810 valkey81 valkey90 valkey91
 AS ?= one cluster sentinel
-# What a server, a cluster or a failover can do differently.
-SUITES ?= tests/streams tests/projector tests/survival
+# What a server, a cluster or a failover can do differently; archives, what trims, and deliveries too.
+SUITES ?= tests/streams tests/projector tests/survival \
+	tests/everfold/exports tests/everfold/retention tests/everfold/sinks
 
 .PHONY: matrix
 matrix: engines ## Run what asks a server on each engine: ENGINES="redis70 valkey91" AS="one cluster sentinel".

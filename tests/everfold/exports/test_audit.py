@@ -10,6 +10,7 @@ import pytest
 from everfold.streams.appending.log import Log
 from everfold.streams.redis.redis_errors import command
 from tests.support.programs.programs import Program, StartProgram
+from tests.support.trouble.rewinds import taken
 
 pytestmark = pytest.mark.anyio
 
@@ -63,9 +64,7 @@ async def test_it_changes_nothing(log: Log, start_program: StartProgram) -> None
     # Whoever was told of a write notes from time to time which server has it.
     async with Log.open(log.url.reveal(), namespace=log.keys.namespace) as gone:
         made = await gone.submit(GRAPH)
-    keys = sorted(await log.redis.keys(f"*{log.keys.namespace}*"))
-    before = [await log.redis.dump(key) for key in keys]
+    before = sorted((await taken(log)).keys)
     await audited(start_program, log, 0)
-    assert sorted(await log.redis.keys(f"*{log.keys.namespace}*")) == keys
-    assert [await log.redis.dump(key) for key in keys] == before
+    assert sorted((await taken(log)).keys) == before
     assert made.created
