@@ -19,6 +19,7 @@ from everfold.projector.reading.lag import lag
 from everfold.streams.appending.log import Log
 from everfold.streams.connections.connection import Argument
 from everfold.streams.redis.redis_errors import command, read_hash
+from everfold.streams.redis.server import server_time_ms
 
 GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}
 EACH_OF = 10
@@ -28,9 +29,9 @@ AT_ONCE = 1_000
 _COPY = """
 local log, waiting, line, active, index, indexed = unpack(KEYS, 1, 6)
 local head, state, fields, entry, names = unpack(cmsgpack.unpack(ARGV[1]))
-local heads, states, place = ARGV[2], ARGV[3], tonumber(ARGV[4])
-for i = 5, #ARGV do
-  local job, user = string.match(ARGV[i], '^(%S+) (%S+)$')
+local heads, states, place, first_ms = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+for i = 6, #ARGV do
+  local job, user, number = string.match(ARGV[i], '^(%S+) (%S+) (%S+)$')
   fields[2] = job
   local id = redis.call('XADD', log, '*', unpack(fields))
   redis.call('HSET', heads .. job, unpack(head))
@@ -40,8 +41,9 @@ for i = 5, #ARGV do
   redis.call('ZADD', line, place + i, job)
   redis.call('HSET', states .. job, unpack(state))
   redis.call('HSET', states .. job, 'job_id', job, 'user', user)
-  -- One in a millisecond, as at a thousand submits a second, and not thousands at once.
-  redis.call('ZADD', active, string.match(id, '^%d+') - 100000000 + at % 100000000, job)
+  -- One in a millisecond, as at a thousand submits a second, and the newest ones in all partitions:
+  -- by the time of its copy they would be in the partition that was filled last.
+  redis.call('ZADD', active, first_ms + number, job)
   redis.call('HSET', indexed, job, entry .. '\\nuser=' .. user)
   redis.call('ZADD', index, 0, '#' .. job, 0, '$' .. string.reverse(job))
   redis.call('ZADD', index, 0, 'user=' .. user .. '\\no\\n' .. job)
@@ -59,11 +61,12 @@ async def add_open_jobs(everfold: Everfold, count: int) -> list[str]:
     for number in range(count):
         job_id = str(uuid.uuid4())
         of_partition = by_partition.setdefault(everfold.log.keys.partition_of(job_id), [])
-        of_partition.append(f"{job_id} user-{number % users}")
+        of_partition.append(f"{job_id} user-{number % users} {number}")
         if number % max(1, count // 1_000) == 0:
             some.append(job_id)
+    first_ms = await server_time_ms(everfold.log.redis) - count
     for partition, jobs in by_partition.items():
-        await _copy(everfold.log, model, partition, jobs)
+        await _copy(everfold.log, model, partition, jobs, first_ms)
     return some
 
 
@@ -76,7 +79,7 @@ async def project(log: Log) -> None:
         tasks.cancel_scope.cancel()
 
 
-async def _copy(log: Log, model: str, partition: int, jobs: Sequence[str]) -> None:
+async def _copy(log: Log, model: str, partition: int, jobs: Sequence[str], first_ms: int) -> None:
     keys, source = log.keys, log.keys.partition_of(model)
     head = await read_hash(log.redis, keys.head(model))
     rows = await command(log.redis, "XRANGE", keys.log(source), "-", "+", "COUNT", 1)
@@ -98,9 +101,9 @@ async def _copy(log: Log, model: str, partition: int, jobs: Sequence[str]) -> No
     for first in range(0, len(jobs), AT_ONCE):
         page = jobs[first : first + AT_ONCE]
         place = int(head[b"place"]) + first
-        asked: list[Argument] = [packed, *prefixes, place, *page]
+        asked: list[Argument] = [packed, *prefixes, place, first_ms, *page]
         await command(log.redis, "EVAL", _COPY, len(touched), *touched, *asked)
-    await command(log.redis, "ZADD", keys.lines(partition, queue), int(head[b"place"]) + 5, line)
+    await command(log.redis, "ZADD", keys.lines(partition, queue), int(head[b"place"]) + 6, line)
     await command(log.redis, "SADD", keys.queues(partition), queue)
     indexes = await command(log.redis, "HGET", keys.projector(source), "indexes")
     newest = await command(log.redis, "XREVRANGE", keys.log(partition), "+", "-", "COUNT", 1)
