@@ -107,6 +107,8 @@ async def each(
     error of one ends all.
     """
     asked = list(range(log.keys.partitions) if partitions is None else partitions)
+    if len(asked) == 1 and grace_s is None:
+        return await _one(act, asked[0])
     asking = _Asking(log, act, asked, at_once, may_leave=grace_s is not None)
     async with anyio.create_task_group() as watching:
         if grace_s is not None:
@@ -118,6 +120,13 @@ async def each(
     if asking.broken:
         raise asking.broken[0]
     return asking.outcomes()
+
+
+async def _one(act: Callable[[int], Awaitable[T]], partition: int) -> Outcomes[T]:
+    try:
+        return Outcomes({partition: await act(partition)}, {})
+    except EverfoldError as error:
+        return Outcomes({}, {partition: error})
 
 
 ActTogether = Callable[[Sequence[int]], Awaitable[Mapping[int, T]]]
