@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from everfold.embedded.engines import Engine
 from tests.support import servers
 from tests.support.programs.programs import ROOT
-from tests.support.server_choice import FORCE, ServerChoice, session_server
+from tests.support.server_choice import FORCE, ServerChoice, choose_server, session_server
 from tests.support.servers import StartServer, client
 
 
@@ -131,18 +131,29 @@ def test_a_forced_server_wins_over_the_url() -> None:
 
 
 @pytest.mark.parametrize("kind", ["", "cluster:", "sentinel:"])
-def test_an_engine_is_named_by_its_program(engine: Engine, kind: str) -> None:
+def test_an_engine_is_named_by_its_program(
+    engine: Engine, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     forced = f"{kind}{engine.program}"
+    monkeypatch.setenv(FORCE, forced)
 
-    header = _header(**{FORCE: forced})
+    choice = choose_server()
 
-    assert f"server: {kind.rstrip(':') or 'path'} ({FORCE}={forced})" in header
-    assert f"({engine.program})" in header
+    assert (choice.kind, choice.why) == (kind.rstrip(":") or "path", f"{FORCE}={forced}")
+    assert choice.engine is not None
+    assert choice.engine.program == engine.program
 
 
 @pytest.mark.parametrize("forced", ["sometimes", "cluster:redis1", "/no/such/server"])
-def test_an_unknown_kind_of_server_is_refused(forced: str) -> None:
-    assert "is not one of" in _header(**{FORCE: forced})
+def test_an_unknown_kind_of_server_is_refused(forced: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FORCE, forced)
+
+    with pytest.raises(ValueError, match="is not one of"):
+        choose_server()
+
+
+def test_what_is_wrong_with_the_choice_is_said_in_a_line() -> None:
+    assert "is not one of" in _header(**{FORCE: "sometimes"})
 
 
 def test_a_missing_server_is_an_error_and_not_a_skip() -> None:
