@@ -32,7 +32,8 @@ REQUEST_BYTES = 1 << 20
 NUMBER_BYTES = 4
 
 IMPORTED_BEFORE = (
-    *("aiohttp.web", "cyclopts", "httpx", "PIL.Image", "redis.asyncio", "rich.live", "rich.table"),
+    *("aiohttp.web", "cyclopts", "httpcore", "httpx", "PIL.Image"),
+    *("redis.asyncio", "rich.live", "rich.table"),
     *("anyio._backends._asyncio", "websockets.asyncio.client"),
     *("everfold.client", "everfold.commands.app", "everfold.projector.projector"),
     *("everfold.runner.comfyui", "everfold.runner.runner", "everfold.simulator.simulator"),
