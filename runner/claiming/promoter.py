@@ -6,6 +6,8 @@ Rule: every runner does this for every partition; the script makes repetition ha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import anyio
 
 from everfold.projector.folding.parking import is_blocked
@@ -40,17 +42,23 @@ class Promoter:
         backoff = Backoff()
         async with Rounds(self._shared.log) as rounds:
             while True:
-                outcomes = await rounds.go(self._promote)
-                if (failure := outcomes.failure) is not None:
+                looks = await rounds.together(self._look)
+                found = [partition for partition, is_due in looks.values.items() if is_due]
+                outcomes = await rounds.go(self._promote, found)
+                if (failure := looks.failure or outcomes.failure) is not None:
                     note_trouble("promoter", failure)
-                if outcomes.values:
+                does_answer = bool(outcomes.values if found else looks.values)
+                if does_answer:
                     backoff.reset()
-                await anyio.sleep(EVERY_S if outcomes.values else backoff.next_s())
+                await anyio.sleep(EVERY_S if does_answer else backoff.next_s())
+
+    async def _look(self, partitions: Sequence[int]) -> dict[int, bool]:
+        """Say of partitions of one server whether there is something to promote."""
+        work = await self._work.of_all(partitions)
+        return {partition: found.is_due for partition, found in work.items()}
 
     async def _promote(self, partition: int) -> None:
         await wait_for_other_looks(self._shared.dispatch.clock, partition)
-        if not (await self._work.of(partition)).is_due:
-            return
         promotion = await self._shared.dispatch.promote(partition)
         for job_id in promotion.overdue:
             await self._end(partition, job_id)

@@ -72,11 +72,11 @@ class Sweeper:
                 was_woken, self._woken = self._woken.is_set(), anyio.Event()
                 # What one had who is dead by now must be known, and what was just released.
                 self._since_s = steady_s() if self._dead or was_woken else None
-                outcomes = await rounds.go(self._sweep)
+                failure = await self._sweep_all(rounds)
                 await self._forget_dead_runners()
                 known = set(self._dead)
                 await self._find_dead_runners()
-                if (failure := outcomes.failure) is not None:
+                if failure is not None:
                     note_trouble("sweeper", failure)
                     await anyio.sleep(backoff.next_s())
                     continue
@@ -88,6 +88,25 @@ class Sweeper:
     def _pause_s(self) -> float:
         """Return how long to wait: not beyond the time when the next suspect will be dead."""
         return min(self._shared.config.sweep_every_s, self._suspects.next_in_s(steady_s()))
+
+    async def _sweep_all(self, rounds: Rounds) -> EverfoldError | None:
+        """Sweep the partitions in which something may be held; return why some were not swept."""
+        looks = await rounds.together(self._look)
+        for partition, error in looks.errors.items():
+            self._hold(partition, error)
+        found = [partition for partition, may_be_held in looks.values.items() if may_be_held]
+        sweeps = await rounds.go(self._sweep, found)
+        return looks.failure or sweeps.failure
+
+    async def _look(self, partitions: Sequence[int]) -> dict[int, bool]:
+        """Say of partitions of one server whether something may be held, or must be looked for."""
+        work = await self._work.of_all(partitions, since_s=self._since_s)
+        return {partition: bool(found.held or self._dead) for partition, found in work.items()}
+
+    def _hold(self, partition: int, error: EverfoldError) -> None:
+        """Let owners renew for a lease length before anything is taken there."""
+        if not isinstance(error, CorruptLog):  # that is of a key, not of the server
+            self._hold_until_s[partition] = steady_s() + self._shared.config.lease_ttl_s
 
     async def _sweep(self, partition: int) -> None:
         """Take over what is orphaned in a partition. After an error its owners get a lease length
@@ -103,10 +122,8 @@ class Sweeper:
             if held:
                 await self._in_lanes(partition, held, self._take_over)
                 await self._find_lost_leases(partition, held)
-        except CorruptLog:
-            raise  # of a key, not of the server
-        except EverfoldError:
-            self._hold_until_s[partition] = steady_s() + self._shared.config.lease_ttl_s
+        except EverfoldError as error:
+            self._hold(partition, error)
             raise
 
     async def _in_lanes(

@@ -65,9 +65,20 @@ class WorkFinder:
     async def of(self, partition: int, *, since_s: float | None = None) -> Work:
         """Return the work of a partition as it was at `since_s`, steady time, or later; RECENT_S
         ago by default. Raises a leaf of Unavailable."""
+        return (await self.of_all((partition,), since_s=since_s))[partition]
+
+    async def of_all(
+        self, partitions: Sequence[int], *, since_s: float | None = None
+    ) -> dict[int, Work]:
+        """Return the work of partitions that one server has, or of one. Raises as `of` does."""
         began_s = steady_s()
         since_s = began_s - RECENT_S if since_s is None else since_s
-        group = self._group(partition)
+        for group in dict.fromkeys(map(self._group, partitions)):
+            await self._know(group, began_s, since_s)
+        return {partition: self._work[partition] for partition in partitions}
+
+    async def _know(self, group: Sequence[int], began_s: float, since_s: float) -> None:
+        """Ask what there is in these partitions, unless it is known. Raises as `of` does."""
         answer = self._answers.setdefault(group[0], _Answer(anyio.Lock(fast_acquire=True)))
         async with answer.asking:  # who waits here gets the answer to the call before
             is_new = answer.ended_s >= began_s if answer.error else answer.asked_s >= since_s
@@ -75,13 +86,6 @@ class WorkFinder:
                 await self._ask(answer, group)
         if answer.error is not None:
             raise answer.error
-        return self._work[partition]
-
-    async def of_all(
-        self, partitions: Sequence[int], *, since_s: float | None = None
-    ) -> dict[int, Work]:
-        """Return the work of partitions that one server has, or of one. Raises as `of` does."""
-        return {partition: await self.of(partition, since_s=since_s) for partition in partitions}
 
     def _group(self, partition: int) -> Sequence[int]:
         """Return the partitions that are asked together with one."""
