@@ -37,10 +37,18 @@ Row = tuple[Any, ...]
 
 
 class Replay:
-    """What came of one session: to be compared with its recording."""
+    """What came of one session: to be compared with its recording.
 
-    def __init__(self, recording: Recording, url: str, comfy: Comfy) -> None:
+    Where `lacks` says that some messages never come here, they are waited for in vain once.
+    """
+
+    def __init__(
+        self, recording: Recording, url: str, comfy: Comfy, *, lacks: bool = False
+    ) -> None:
         self.recording = recording
+        self._lacks = lacks
+        self._missing: dict[str, int] = {}
+        """Socket -> how many messages had not come when they were waited for in vain."""
         self._url, self._comfy = url, comfy
         self.prompts: dict[str, str] = {}
         """Recorded prompt id -> the gateway's."""
@@ -120,8 +128,13 @@ class Replay:
             rows = list(self._recorded(name, until))
             wanted = len([row for row in rows if row[0] not in STREAMED])
             steps = any(row[0] == "progress" for row in rows)
-            with contextlib.suppress(AssertionError):
-                await _until(self.sockets[name], wanted, steps=steps)
+            client, missing = self.sockets[name], self._missing.get(name)
+            try:
+                known = missing is not None
+                await _until(client, wanted - (missing or 0), steps=steps and not known)
+            except AssertionError:
+                if self._lacks:
+                    self._missing[name] = wanted - _compared(client)
 
     def _recorded(self, name: str, until: int) -> Iterator[Message]:
         for record in self.recording.records[:until]:
@@ -173,11 +186,14 @@ async def _until(client: SocketClient, wanted: int, *, steps: bool) -> None:
     """Wait for so many messages that are compared, and for a step."""
 
     def has_come() -> bool:
-        kinds = [kind for kind, _ in client.messages]
-        compared = len([kind for kind in kinds if kind not in STREAMED])
-        return compared >= wanted and (not steps or "progress" in kinds)
+        has_steps = any(kind == "progress" for kind, _ in client.messages)
+        return _compared(client) >= wanted and (has_steps or not steps)
 
     await eventually(has_come, SETTLED_WITHIN_S)
+
+
+def _compared(client: SocketClient) -> int:
+    return len([kind for kind, _ in client.messages if kind not in STREAMED])
 
 
 def shape(data: dict[str, Any], ids: list[str]) -> str:

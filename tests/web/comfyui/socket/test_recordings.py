@@ -87,7 +87,7 @@ async def knows_servers(site: Site) -> bool:
 
 
 async def replayed(name: str, site: Site, comfy: Comfy) -> Replay:
-    replay = Replay(Recording(name), site.url, comfy)
+    replay = Replay(Recording(name), site.url, comfy, lacks=name in MESSAGES)
     await replay.play()
     return replay
 
