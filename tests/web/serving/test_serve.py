@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from everfold.streams.appending.log import Log
-from tests.support.programs.programs import Program, StartProgram
+from tests.support.programs.programs import Program, StartProgram, programs
 from tests.support.servers import OwnServer, StartServer
 
 pytestmark = pytest.mark.anyio
@@ -67,10 +67,11 @@ async def test_a_port_in_use_is_told(
     ]
 
 
-async def test_without_its_packages_it_says_what_to_install(start_program: StartProgram) -> None:
+async def test_without_its_packages_it_says_what_to_install() -> None:
     code = "import sys; sys.modules['uvicorn'] = None; from everfold.__main__ import run"
-    program = start_program("-c", f"{code}; sys.exit(run(['serve', '--port', '0']))")
-    assert await program.end(20) == 2
+    with programs() as start_anew:  # a fork has them already
+        program = start_anew("-c", f"{code}; sys.exit(run(['serve', '--port', '0']))")
+        assert await program.end(20) == 2
     assert program.error_lines == ["everfold: the gateway needs: pip install 'everfold[server]'"]
 
 
