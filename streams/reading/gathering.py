@@ -16,10 +16,10 @@ GATHER_S, GATHER_MOST_S = 0.005, 0.08
 def gathering_s(now_s: float, took_s: float) -> float:
     """Return how long to wait after few entries were read and committed in so long.
 
-    Until the next multiple of GATHER_S, which is doubled while it is shorter than four of those,
+    Until the next multiple of GATHER_S, which is doubled while it is shorter than two of those,
     up to GATHER_MOST_S: the waits of all who read end together.
     """
     period_s = GATHER_S
-    while period_s < min(4 * took_s, GATHER_MOST_S):
+    while period_s < min(2 * took_s, GATHER_MOST_S):
         period_s *= 2
     return period_s - now_s % period_s
