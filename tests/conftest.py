@@ -77,8 +77,8 @@ def pytest_collection() -> Generator[None, object, object]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Three workers a core, since most tests wait; one for a server that all would share."""
-    return 1 if _choice(config).kind == "url" else 3 * (os.cpu_count() or 1)
+    """Two workers a core, since most tests wait; one for a server that all would share."""
+    return 1 if _choice(config).kind == "url" else 2 * (os.cpu_count() or 1)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

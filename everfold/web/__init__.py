@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from everfold.web.access.key_store import add_key, list_keys, remove_keys, revoke_key
-    from everfold.web.app import app
+    from everfold.web.application import app
     from everfold.web.caller import Caller
     from everfold.web.serving.links import base_url
     from everfold.web.settings import WebSettings
@@ -30,7 +30,7 @@ __all__ = [
 
 _MODULES = {
     "everfold.web.access.key_store": "add_key list_keys remove_keys revoke_key",
-    "everfold.web.app": "app",
+    "everfold.web.application": "app",
     "everfold.web.caller": "Caller",
     "everfold.web.serving.links": "base_url",
     "everfold.web.settings": "WebSettings",

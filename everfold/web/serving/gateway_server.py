@@ -23,7 +23,7 @@ from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import Misconfigured, Unavailable
 from everfold.streams.redis.retry import Backoff
 from everfold.web.access.key_store import stored_keys
-from everfold.web.app import app
+from everfold.web.application import app
 from everfold.web.gateway import Gateway
 from everfold.web.serving.bounded_protocol import BoundedProtocol
 from everfold.web.serving.front import Front

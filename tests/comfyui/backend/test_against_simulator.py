@@ -70,7 +70,8 @@ class Run:
         return self.truth
 
     async def follow(self, *, cancel_when_running: bool = False) -> Truth:
-        """Submit, watch, and return the truth when it is over."""
+        """Submit, watch, and return the truth when it is over, and the socket has told that too."""
+        is_told = False
         async with self.backend.observe(self.attempt, self.workflow) as observation:
             await self.submit()
             with anyio.fail_after(60):
@@ -78,10 +79,11 @@ class Run:
                     sighting = await observation.next(0.2)
                     self.saved |= {saved.node for saved in sighting.saved}
                     self.progress += [sighting.progress] if sighting.progress else []
+                    is_told = is_told or sighting.is_over
                     truth = await self.ask()
                     if cancel_when_running and sighting.started and isinstance(truth, Running):
                         await self.backend.cancel(self.attempt)
-                    if isinstance(truth, Ended | Absent):
+                    if isinstance(truth, Absent) or (isinstance(truth, Ended) and is_told):
                         return truth
 
 

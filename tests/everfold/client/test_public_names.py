@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import pkgutil
 import re
 import sys
 from collections import Counter
+from types import ModuleType
 
 import pytest
 
 import everfold
+import everfold.web
 from everfold.streams import errors
 from tests.architecture.source_tree import ROOT, modules
 
@@ -71,3 +74,9 @@ def test_readme_docs_and_examples_import_from_the_root_only() -> None:
             rf"^ *(?:from|import) everfold\.(?!{ROOMS}).*", page.read_text(), re.MULTILINE
         )
         assert deep == [], page.name
+
+
+@pytest.mark.parametrize("package", [everfold, everfold.web], ids=lambda one: one.__name__)
+def test_no_name_that_is_imported_late_is_that_of_a_module(package: ModuleType) -> None:
+    modules = {found.name for found in pkgutil.iter_modules(package.__path__)}
+    assert modules.isdisjoint(package.__all__), "an import of the module would take its place"

@@ -97,7 +97,7 @@ async def test_jobs_go_on_within_seconds_and_no_process_ends(
             lines = (await told(first, "CLIENT", "LIST")).splitlines()
             return not [line for line in lines if b"name=everfold:" in line]
 
-        await eventually(nobody_is_left, 10.0)
+        await eventually(nobody_is_left, 30.0)
 
 
 async def test_a_client_that_only_reads_goes_on_at_the_next_primary(
