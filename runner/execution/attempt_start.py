@@ -36,7 +36,8 @@ from everfold.runner.execution.shared import Shared
 from everfold.runner.inputs.input_files import NotTaken, PlacedInputs, StoreAway, sent_graph
 from everfold.runner.inputs.other_stores import other_place
 from everfold.runner.inputs.while_wanted import WANTED_EVERY_S, WhileWanted
-from everfold.streams.appending.job_input import JobInput, load_input
+from everfold.streams.appending.job_input import JobInput
+from everfold.streams.appending.leased_input import load_leased_input
 from everfold.streams.appending.memory.memory import KEPT_S
 from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.events.event import AssetInput, Failed, Failure, Lost, Queued, Submitting
@@ -236,11 +237,11 @@ class AttemptStart:
     async def load_input(self) -> JobInput | Failure:
         """Return what the job sends; a failure when Redis no longer has it."""
         if self.input is None:
-            found = await load_input(self._shared.log, self._job_log.job)
+            lease, job = self._job_log.lease, self._job_log.job
+            found = await load_leased_input(self._shared.log, job, lease)
             if isinstance(found, Failure):
                 return found
             self.input = found
-            lease, job = self._job_log.lease, self._job_log.job
             self.submitted = await known_submit(self._shared.log, lease, job.needs, found)
         return self.input
 
