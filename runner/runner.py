@@ -7,10 +7,12 @@ delayed jobs, and one JobRun runs each leased job.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from weakref import WeakValueDictionary
 
 import anyio
 import anyio.abc
@@ -119,6 +121,8 @@ class Runner:
         self._refused: Misconfigured | None = None
         self._hints = HintListener(log, self._on_hints())
         self._runs: dict[str, JobRun] = {}
+        self._turns = WeakValueDictionary[str, asyncio.Lock]()
+        """Of each job, for one run at a time."""
         self._jobs: anyio.abc.TaskGroup | None = None
         self._none_left = anyio.Event()
         self._draining = anyio.Event()
@@ -295,6 +299,11 @@ class Runner:
 
     async def _run_job(self, run: JobRun) -> None:
         """Await one job run; no error of a job ends the runner."""
+        # One of an earlier lease may be sending still, for a while.
+        async with self._turns.setdefault(run.lease.job_id, asyncio.Lock()):
+            await self._run_in_turn(run)
+
+    async def _run_in_turn(self, run: JobRun) -> None:
         try:
             await run.run()
         except (LeaseLost, JobClosed, JobUnknown, NamespaceMadeAnew) as over:

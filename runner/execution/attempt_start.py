@@ -280,7 +280,9 @@ class AttemptStart:
         known_ms = restarted_ms + int(KEPT_S * 1000) if restarted_ms else 0
         # Times from before a step of the server's clock cannot be compared.
         is_newer = job.submitted_at_ms >= max(known_ms, clock.unsure_to_ms)
-        if not job.rewound and is_newer:
+        # What this runner was told is in the log may be in no log any more.
+        is_behind = any(one.seq > job.seq for one in log.memory.of_job(job.job_id))
+        if not (job.rewound or is_behind) and is_newer:
             return False
         # This runner may remember how it went on: it is told before anything is begun.
         await log.memory_watch.put_back.put_back(job.job_id)

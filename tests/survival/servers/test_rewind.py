@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+import anyio
 import pytest
 
 from everfold.client import Everfold
@@ -9,14 +12,20 @@ from everfold.projector.job.fold import fold
 from everfold.projector.job.job import Job
 from everfold.projector.reading.verify import verify
 from everfold.projector.reading.watching import Watcher
-from everfold.runner.decisions.attempts import forgotten
+from everfold.runner.backend import Accepted
+from everfold.runner.comfyui import ComfyBackend
+from everfold.runner.config import RunnerConfig
+from everfold.runner.decisions.attempts import attempt_of, forgotten
+from everfold.runner.runner import Runner
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.memory.lost_writes import lost_writes
-from everfold.streams.events.event import Event, Policy, Rewound
+from everfold.streams.appending.memory.remembered import Remembered
+from everfold.streams.connections.steady_clock import steady_s
+from everfold.streams.events.event import Event, Policy, Rewound, Submitting
 from everfold.streams.events.record import NO_ENTRY, Recorded
 from everfold.streams.reading.reader import job_events
 from everfold.streams.redis.redis_errors import command
-from tests.support.programs.stack import Stack
+from tests.support.programs.stack import Stack, sleeper
 
 pytestmark = pytest.mark.anyio
 
@@ -126,3 +135,27 @@ async def test_every_prefix_of_a_history_is_told_up_to_what_was_seen(stack: Stac
                 assert (told.client_id, told.number) == (seen.client_id, seen.number)
                 assert told.outputs == seen.outputs
                 assert bool(told.started_at_ms) == bool(seen.started_at_ms)
+
+
+async def test_what_a_runner_remembers_beyond_the_log_is_asked_for_before_a_prompt_is_sent(
+    stack: Stack,
+) -> None:
+    comfy = await stack.comfy()
+    job_id = await stack.submit(seconds=0.5)
+    backend, name = ComfyBackend(comfy.url), "r1"
+    async with (
+        Log.open(stack.redis_url, namespace=stack.log.keys.namespace, actor=name) as log,
+        anyio.create_task_group() as tasks,
+    ):
+        sent = attempt_of(job_id, 1, log.generation)
+        workflow = json.dumps(sleeper(0.5)).encode()
+        assert isinstance(await backend.submit(sent, workflow, lambda: True), Accepted)
+        intent = Submitting(
+            id="intent", actor=name, attempt=1, backend=comfy.url, boot="b", server="s",
+            prompt_id=sent.prompt_id, client_id=sent.client_id,
+        )  # fmt: skip
+        log.memory.note(Remembered(job_id, "intent", 3, "1-1", log.encoded(intent), steady_s()))
+        tasks.start_soon(Runner(log, [backend], RunnerConfig(name=name)).run)
+        await stack.until(job_id, "succeeded")
+        tasks.cancel_scope.cancel()
+    assert await comfy.executions() == [sent.prompt_id]
