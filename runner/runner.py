@@ -121,13 +121,11 @@ class Runner:
         self._refused: Misconfigured | None = None
         self._hints = HintListener(log, self._on_hints())
         self._runs: dict[str, JobRun] = {}
-        self._turns = WeakValueDictionary[str, asyncio.Lock]()
-        """Of each job, for one run at a time."""
+        self._turns = WeakValueDictionary[str, asyncio.Lock]()  # of each job, one run at a time
         self._jobs: anyio.abc.TaskGroup | None = None
         self._none_left = anyio.Event()
         self._draining = anyio.Event()
-        self._renewing = anyio.CancelScope(shield=True)
-        self._drain_s = config.drain_s
+        self._renewing, self._drain_s = anyio.CancelScope(shield=True), config.drain_s
         log.memory.records_intents, log.memory.in_hand = True, self._is_in_hand
 
     def _on_hints(self) -> dict[str, Callable[[str], None]]:
