@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from collections.abc import AsyncIterator
@@ -39,6 +40,10 @@ pytestmark = pytest.mark.anyio
 WORKFLOWS = Path(__file__).parents[2] / "data" / "workflows"
 
 
+TOLD_WITHIN_S = 2.0
+"""HTTP may overtake the socket on a busy machine."""
+
+
 class Run:
     """One attempt, followed to its end."""
 
@@ -70,8 +75,9 @@ class Run:
         return self.truth
 
     async def follow(self, *, cancel_when_running: bool = False) -> Truth:
-        """Submit, watch, and return the truth when it is over, and the socket has told that too."""
-        is_told = False
+        """Submit, watch, and return the truth when it is over, and the socket has told that too,
+        or has had TOLD_WITHIN_S for it."""
+        is_told, told_by_s = False, math.inf
         async with self.backend.observe(self.attempt, self.workflow) as observation:
             await self.submit()
             with anyio.fail_after(60):
@@ -83,7 +89,12 @@ class Run:
                     truth = await self.ask()
                     if cancel_when_running and sighting.started and isinstance(truth, Running):
                         await self.backend.cancel(self.attempt)
-                    if isinstance(truth, Absent) or (isinstance(truth, Ended) and is_told):
+                    now_s = anyio.current_time()
+                    if isinstance(truth, Ended):
+                        told_by_s = min(told_by_s, now_s + TOLD_WITHIN_S)
+                    if isinstance(truth, Absent) or now_s >= told_by_s:
+                        return truth
+                    if isinstance(truth, Ended) and is_told:
                         return truth
 
 

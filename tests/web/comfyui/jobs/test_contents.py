@@ -10,6 +10,7 @@ from everfold.streams.appending.log import UNLEASED
 from everfold.streams.events.event import Canceled, CancelRequested, Failed, Failure
 from everfold.web.comfyui.jobs import contents, history
 from tests.support.programs.stack import Stack
+from tests.support.wait import eventually
 from tests.web.comfyui.jobs.test_prompts import queued
 
 pytestmark = pytest.mark.anyio
@@ -31,8 +32,12 @@ async def test_very_large_graphs_of_older_jobs_are_left_out_of_the_history(
         await everfold.log.append(job_id, failed, epoch=UNLEASED)
         await stack.until(job_id, "failed")
 
-    found = (await client.get("/history")).json()
-    assert list(found) == jobs
+    async def all_of_them() -> dict[str, dict[str, list[object]]] | None:
+        found = (await client.get("/history")).json()
+        return found if list(found) == jobs else None
+
+    found = await eventually(all_of_them, 20)
+    assert found is not None
     assert [bool(entry["prompt"][2]) for entry in found.values()] == [False] * 3 + [True] * 2
 
 
