@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from everfold.streams.appending.job_input import JobInput, Sends, load_input
 from everfold.streams.errors import Fenced, JobUnknown
 from everfold.streams.events.event import Failure
-from everfold.streams.redis.redis_errors import command, mapped_errors
+from everfold.streams.redis.redis_errors import command, commands_together
 
 if TYPE_CHECKING:
     from everfold.streams.appending.log import Log
@@ -43,11 +43,7 @@ async def _is_kept(log: Log, job: Sends, lease: Lease) -> bool:
     asked = [("HGET", head, "epoch"), ("GET", log.keys.workflow(partition, job.stored))]
     if job.partner_keys:
         asked.append(("GET", log.keys.partner_keys(lease.job_id, name)))
-    with mapped_errors():
-        epoch, *kept = await log.redis.execute_together(*asked)
-        for answer in (epoch, *kept):
-            if isinstance(answer, Exception):
-                raise answer
+    epoch, *kept = await commands_together(log.redis, *asked)
     if not isinstance(epoch, bytes):
         raise JobUnknown(lease.job_id)
     if epoch != str(lease.epoch).encode():

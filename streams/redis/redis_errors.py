@@ -99,6 +99,19 @@ async def commands(
         return await redis.execute_all(each, reply_bytes)
 
 
+async def commands_together(redis: LedgerRedis, *each: Sequence[Argument]) -> list[object]:
+    """Send commands in one write to one server; return their answers in the same order.
+
+    Raises the first error as `command` does, when all of them are over: the others may be done.
+    """
+    with mapped_errors(each[0]):
+        answers = await redis.execute_together(*each)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+    return answers
+
+
 async def read_hash(redis: Redis, key: str) -> dict[bytes, bytes]:
     """Return a whole hash, empty when there is none. Raises as `command` does."""
     flat = cast("list[bytes]", await command(redis, "HGETALL", key))

@@ -11,12 +11,12 @@ from typing import Literal, cast
 from msgspec import Struct
 from redis.asyncio import Redis
 
+from everfold.streams.connections.client import LedgerRedis
 from everfold.streams.connections.connection import Argument
-from everfold.streams.connections.pipelining import PipeliningRedis
 from everfold.streams.errors import TooFewReplicas
 from everfold.streams.events.checks import check_choice
 from everfold.streams.events.ranges import check_number
-from everfold.streams.redis.redis_errors import command, mapped_errors
+from everfold.streams.redis.redis_errors import command, commands_together
 from everfold.streams.telemetry.measures import counter
 
 ReplicasFor = Literal["ends", "all"]
@@ -95,11 +95,7 @@ async def replicated(
     Raises as `command` does, and then it may have been done.
     """
     wait = ("WAIT", replicas.count, int(replicas.within_s * 1000))
-    with mapped_errors(write):
-        answers = await cast("PipeliningRedis", redis).execute_together(write, wait)
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
+    answers = await commands_together(cast("LedgerRedis", redis), write, wait)
     had = cast("int", answers[1])
     if had >= replicas.count:
         return answers[0], None

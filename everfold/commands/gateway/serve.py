@@ -109,7 +109,6 @@ async def serve(
     away it answers 503 with Retry-After. Ctrl-C or SIGTERM ends streams and connections within
     two seconds; a second one stops it at once.
     """
-
     async with (
         running(process, session) as this,
         serving(web, assets, session) as gateway,

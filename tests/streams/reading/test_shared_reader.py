@@ -146,19 +146,19 @@ async def test_nobody_is_waited_for_when_all_have_left_during_a_read(
     assert not caplog.records
 
 
+async def read_broken(reader: SharedReader, told: list[EverfoldError]) -> None:
+    try:
+        await reader.next(1, NO_ENTRY, 10)
+    except EverfoldError as error:
+        told.append(error)
+
+
 async def test_a_log_that_is_none_is_told_to_who_reads_it(log: Log, reader: SharedReader) -> None:
     entry = await add(log, 0)
     await command(log.redis, "SET", log.keys.log(1), "x")
     told = list[EverfoldError]()
-
-    async def read_broken() -> None:
-        try:
-            await reader.next(1, NO_ENTRY, 10)
-        except EverfoldError as error:
-            told.append(error)
-
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(read_broken)
+        tasks.start_soon(read_broken, reader, told)
         assert ids(await reader.next(0, NO_ENTRY, 10)) == [entry]
     assert isinstance(told[0], WrongKeyType)
 
@@ -193,15 +193,8 @@ async def test_a_log_that_is_none_any_more_is_told_to_who_reads_it(
     assert ids(await reader.next(0, NO_ENTRY, 10)) == [entry]
     await command(log.redis, "SET", log.keys.log(1), "x")
     reader._ends[1] = (NO_ENTRY, steady_s())
-
-    async def read_broken() -> None:
-        try:
-            await reader.next(1, NO_ENTRY, 10)
-        except EverfoldError as error:
-            told.append(error)
-
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(read_broken)
+        tasks.start_soon(read_broken, reader, told)
         later = await add(log, 0)
         assert ids(await reader.next(0, entry, 10)) == [later]
     assert isinstance(told[0], WrongKeyType)
