@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -39,6 +39,8 @@ class BenchProcesses:
 
     def __init__(self, folder: Path, redis_url: str, namespace: str) -> None:
         self.folder, self.redis_url, self.namespace = folder, redis_url, namespace
+        self.queues: Sequence[str] = ("default",)
+        """Those of runners that are started from now on."""
         self._errors: IO[str] = (folder / "errors.log").open("w")
         self._all: list[Process] = []
         self._count = 0
@@ -62,6 +64,7 @@ class BenchProcesses:
             self.redis_url,
             self.namespace,
             name,
+            ",".join(self.queues),
         ]
         return self._start(name, [*arguments, *backends])
 

@@ -84,7 +84,7 @@ async def measure_farm(backends: int, jobs_each: int) -> FarmFigures:
                 host = running.enter_context(_program("benchmarks.runners.farm", str(share)))
                 assert host.stdout is not None
                 urls += (await anyio.to_thread.run_sync(host.stdout.readline)).split()
-            arguments = (url, "everfold", "farm", *urls)
+            arguments = (url, "everfold", "farm", "default", *urls)
             runner = running.enter_context(
                 _program("benchmarks.runners.runner_program", *arguments)
             )

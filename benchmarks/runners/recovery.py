@@ -2,8 +2,9 @@
 
 `killed` and `frozen`: of jobs that run, from the signal until a survivor has appended news of the
 job after its `recovered` event: it holds the job and has re-attached. `killed_after_outage`: the
-same after no runner reached the server for 3 s. `orphans`: from the first to the last of many jobs
-of one dead runner that the survivors claim.
+same after no runner reached the server for 3 s. `killed_far`: runners that are 200 ms from the
+server, with one queue and with many; the sooner figure is the take-over alone. `orphans`: from the
+first to the last of many jobs of one dead runner that the survivors claim.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import anyio
 from anyio.to_thread import run_sync
 from msgspec import Struct
 
+from benchmarks.measuring.far_line import far_line
 from benchmarks.measuring.percentiles import Percentiles, percentiles
 from benchmarks.measuring.processes import BenchProcesses, Process, bench_processes
 from everfold.embedded import embedded_server
@@ -38,11 +40,23 @@ NODE_S = 6.0
 OUTAGE_S = 3.0
 KILLED_AFTER_S = (0.0, 0.5, 2.0)
 """From the end of the outage to the kill, in turns."""
+FAR_S = 0.2
+"""Time of a round trip to the server for runners that are far."""
+FAR_QUEUES = (1, 12)
+
+
+class Far(Struct, frozen=True):
+    """Deaths of runners that are FAR_S from the server."""
+
+    queues: int
+    taken_over: Percentiles
+    resumed: Percentiles
 
 
 class RecoveryFigures(Struct, frozen=True):
     killed: Percentiles
     killed_after_outage: Percentiles
+    killed_far: list[Far]
     frozen: Percentiles
     orphans: int
     orphans_detected_s: float
@@ -67,11 +81,13 @@ async def measure_recovery(kills: int, freezes: int, orphans: int) -> RecoveryFi
         async with embedded_server(folder / "data") as server:
             killed = await _deaths(server.url, folder, kills, signal.SIGKILL)
             cut_off = await _deaths_after_outages(server.url, folder, kills)
+            far = [await _far_deaths(server.url, folder, kills, count) for count in FAR_QUEUES]
             frozen = await _deaths(server.url, folder, freezes, signal.SIGSTOP)
             detected_s, claimed_s = await _many_orphans(server.url, folder, orphans)
     return RecoveryFigures(
         percentiles(killed),
         percentiles(cut_off),
+        far,
         percentiles(frozen),
         orphans,
         round(detected_s, 3),
@@ -113,6 +129,22 @@ async def _deaths_after_outages(url: str, folder: Path, times: int) -> list[floa
     return found[:times]
 
 
+async def _far_deaths(url: str, folder: Path, times: int, queues: int) -> Far:
+    namespace = f"far{queues}"
+    taken_over, resumed = list[float](), list[float]()
+    async with Log.open(url, namespace=namespace) as log, far_line(url, FAR_S) as far_url:
+        with bench_processes(folder, far_url, namespace) as processes:
+            processes.queues = ("default", *(f"q{number}" for number in range(1, queues)))
+            backends = [processes.simulator() for _ in range(BACKENDS)]
+            # Starting one must not block the event loop: the line runs in it.
+            runners = [await run_sync(processes.runner, *backends) for _ in range(RUNNERS)]
+            while len(resumed) < times:
+                resumed += await _one_death(
+                    log, processes, backends, runners, signal.SIGKILL, taken_over=taken_over
+                )
+    return Far(queues, percentiles(taken_over[:times]), percentiles(resumed[:times]))
+
+
 async def _one_death(
     log: Log,
     processes: BenchProcesses,
@@ -120,7 +152,10 @@ async def _one_death(
     runners: list[Process],
     how: signal.Signals,
     before: Callable[[], Awaitable[None]] | None = None,
+    taken_over: list[float] | None = None,
 ) -> list[float]:
+    """Return how long after it each job of a runner was resumed; `taken_over` gets how long after
+    it each had a new runner."""
     seconds = NODE_S if before is None else NODE_S + OUTAGE_S + max(KILLED_AFTER_S)
     jobs = [(await log.submit(workflow(seconds))).job_id for _ in range(BACKENDS)]
     await _until_accepted(log, jobs)
@@ -140,12 +175,14 @@ async def _one_death(
     died_at_ms = time.time_ns() // 1_000_000
     victim.send(how)
     runners[runners.index(victim)] = await run_sync(processes.runner, *backends)
-    resumed_ms = [await _resumed_at_ms(log, job_id) for job_id in orphans]
+    news = [await _news_of(log, job_id) for job_id in orphans]
     for job_id in jobs:
         await _until_ended(log, job_id)
     victim.send(signal.SIGCONT)
     victim.kill()
-    return [(at_ms - died_at_ms) / 1000 for at_ms in resumed_ms]
+    if taken_over is not None:
+        taken_over += [(recovered.time_ms - died_at_ms) / 1000 for recovered, _ in news]
+    return [(resumed.time_ms - died_at_ms) / 1000 for _, resumed in news]
 
 
 async def _until_accepted(log: Log, jobs: list[str]) -> None:
@@ -164,16 +201,16 @@ async def _until_ended(log: Log, job_id: str) -> None:
     await eventually(ended, within_s=60)
 
 
-async def _resumed_at_ms(log: Log, job_id: str) -> int:
-    async def after() -> list[Recorded]:
-        return _after_recovery(await job_events(log, job_id))
+async def _news_of(log: Log, job_id: str) -> tuple[Recorded, Recorded]:
+    """Wait for a job's recovery and the next event; return both."""
 
-    return (await eventually(after, within_s=60))[0].time_ms
+    async def both() -> list[Recorded]:
+        events = await job_events(log, job_id)
+        at = [i for i, record in enumerate(events) if isinstance(record.event, Recovered)]
+        return events[at[0] : at[0] + 2] if at and events[at[0] + 1 :] else []
 
-
-def _after_recovery(events: list[Recorded]) -> list[Recorded]:
-    at = [i for i, record in enumerate(events) if isinstance(record.event, Recovered)]
-    return events[at[0] + 1 :] if at else []
+    recovered, resumed = await eventually(both, within_s=60)
+    return recovered, resumed
 
 
 async def _many_orphans(url: str, folder: Path, count: int) -> tuple[float, float]:
@@ -223,8 +260,14 @@ async def _claim_times_ms(log: Log, count: int) -> list[int]:
 def report(found: RecoveryFigures) -> str:
     return "\n".join(
         [
-            f"SIGKILL to resumed             {found.killed}   (target p99 <= 3 s)",
+            f"SIGKILL to resumed             {found.killed}   (target p99 <= 1.5 s)",
             f"SIGKILL 0 to 2 s after outage  {found.killed_after_outage}   (target p99 <= 2 s)",
+            *(
+                f"SIGKILL to {what}, {far.queues:2} queue{'s' * (far.queues > 1):1}, "
+                f"{FAR_S * 1000:.0f} ms away   {times}   (target <= 4 s)"
+                for far in found.killed_far
+                for what, times in (("taken over", far.taken_over), ("resumed   ", far.resumed))
+            ),
             f"SIGSTOP to resumed             {found.frozen}   (target p99 <= 13 s)",
             f"{found.orphans:,} orphans of one runner   detected after "
             f"{found.orphans_detected_s:.2f} s, all claimed {found.orphans_claimed_s:.2f} s later "

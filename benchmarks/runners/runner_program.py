@@ -1,4 +1,4 @@
-"""One runner with default settings: redis url, namespace, name, backends.
+"""One runner with default settings: redis url, namespace, name, queues, backends.
 
 It says `ready`, and on SIGUSR1 how often its event loop was more than LATE_S late, the most in ms,
 and how often it was looked at.
@@ -20,9 +20,10 @@ from everfold.streams.appending.log import Log
 PROBE_S, LATE_S = 0.005, 0.02
 
 
-async def main(redis_url: str, namespace: str, name: str, *backends: str) -> None:
+async def main(redis_url: str, namespace: str, name: str, queues: str, *backends: str) -> None:
     async with Log.open(redis_url, namespace=namespace, actor=name) as log:
-        runner = Runner(log, [ComfyBackend(url) for url in backends], RunnerConfig(name=name))
+        config = RunnerConfig(name=name, queues=tuple(queues.split(",")))
+        runner = Runner(log, [ComfyBackend(url) for url in backends], config)
         async with anyio.create_task_group() as tasks:
             await tasks.start(runner.run)
             lags = list[float]()

@@ -97,7 +97,7 @@ class TotalBackend:
         self, attempt: Attempt, workflow: bytes, may_send: Callable[[], bool]
     ) -> SubmitOutcome:
         try:
-            with anyio.fail_after(SUBMIT_WITHIN_S):
+            async with asyncio.timeout(SUBMIT_WITHIN_S):
                 return await self._backend.submit(attempt, workflow, may_send)
         except Exception as error:
             return Ambiguous(self._note(error))
@@ -115,12 +115,12 @@ class TotalBackend:
         # A task of its own: what an adapter begins there is no part of the job run.
         holding = asyncio.create_task(observation.run(self._backend, attempt, workflow))
         try:
-            await asyncio.wait((observation.begun,), timeout=OBSERVE_WITHIN_S)
+            await _until(observation.begun)
             yield observation
         finally:
             observation.is_over.set()
             try:
-                await asyncio.wait((holding,), timeout=OBSERVE_WITHIN_S)
+                await _until(observation.ended)
             finally:
                 if not holding.done():
                     await end_all((holding,))
@@ -177,7 +177,7 @@ class TotalBackend:
 
     async def _or_unreachable(self, answer: Awaitable[T]) -> T | Unreachable:
         try:
-            with anyio.fail_after(CALL_WITHIN_S):
+            async with asyncio.timeout(CALL_WITHIN_S):
                 return await answer
         except Exception as error:
             return Unreachable(self._note(error))
@@ -187,6 +187,15 @@ class TotalBackend:
         if isinstance(error, TimeoutError):
             return "its adapter did not answer in time"
         return f"its adapter raised {type(error).__name__}: {error}"[:WHY_LIMIT]
+
+
+async def _until(moment: asyncio.Future[None]) -> None:
+    """Wait until it has come, OBSERVE_WITHIN_S at most."""
+    timer = asyncio.get_running_loop().call_later(OBSERVE_WITHIN_S, resolve, moment, None)
+    try:
+        await moment
+    finally:
+        timer.cancel()
 
 
 async def _unknown() -> None: ...
@@ -204,7 +213,9 @@ class _TotalObservation:
         self._note = note
         self._seen: Observation | None = None
         self._is_wanted = False
-        self.begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self.begun: asyncio.Future[None] = loop.create_future()
+        self.ended: asyncio.Future[None] = loop.create_future()
         self.is_over = asyncio.Event()
 
     async def run(self, backend: Backend, attempt: Attempt, workflow: bytes) -> None:
@@ -219,11 +230,12 @@ class _TotalObservation:
         finally:
             self._seen = None
             resolve(self.begun, None)
+            resolve(self.ended, None)
 
     async def next(self, timeout_s: float) -> Sighting:
         if self._seen is not None:
             try:
-                with anyio.fail_after(timeout_s + OBSERVE_WITHIN_S):
+                async with asyncio.timeout(timeout_s + OBSERVE_WITHIN_S):
                     return await self._seen.next(timeout_s)
             except Exception as error:
                 self._note(error)

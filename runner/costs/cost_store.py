@@ -7,6 +7,7 @@ field of another one replaces it. What is read may be anything.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 
@@ -69,8 +70,9 @@ class CostStore:
         kinds = _kinds(workflow)
         digests = {digest for kind in kinds.values() for digest in _digests(kind)}
         if due := self._due(digests):
-            with suppress(EverfoldError), anyio.move_on_after(READ_WITHIN_S):
-                await self._read(due)
+            with suppress(EverfoldError, TimeoutError):
+                async with asyncio.timeout(READ_WITHIN_S):
+                    await self._read(due)
         costs = ((name, self._expected(kind)) for name, kind in kinds.items())
         return {name: cost for name, cost in costs if cost is not None}
 

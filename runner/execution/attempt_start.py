@@ -6,8 +6,10 @@ without a trusted lease, which is checked last right before the final byte.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import suppress
 from functools import partial
 
 import anyio
@@ -97,6 +99,7 @@ class AttemptStart:
         """When the last POST came to its end, 0 before the first."""
         self.input: JobInput | None = None
         """What the job sends, kept once it was loaded: the server may lose its copy."""
+        self._needs = Needs()
         self.submitted: KnownSubmit | None = None
         """How it was submitted; the server may lose that, too."""
 
@@ -113,8 +116,7 @@ class AttemptStart:
         if isinstance(found, Failure):
             await self._job_log.append(Failed(attempt=number - 1, failure=found))
             return True
-        needs = needs_of(read_graph(found.workflow), self._job_log.job.needs)
-        unable = self._unable(needs)
+        needs, unable = self._needs, self._unable(self._needs)
         state = await self._reserve(needs, unable)
         if state is None:
             return False
@@ -146,8 +148,9 @@ class AttemptStart:
         """Return which boot of the server this is. None where it says nothing, and another one has
         room: it may answer polls alone, and never this."""
         if state.answers:
-            with anyio.move_on_after(WANTED_EVERY_S):
-                return await state.backend.boot()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(WANTED_EVERY_S):
+                    return await state.backend.boot()
         elsewhere = partial(self._until_elsewhere, state, unable, SLOW_S)
         boot = await WhileWanted(state.backend.boot, elsewhere).run()
         if boot is None and state.answers:
@@ -242,7 +245,8 @@ class AttemptStart:
             if isinstance(found, Failure):
                 return found
             self.input = found
-            self.submitted = await known_submit(self._shared.log, lease, job.needs, found)
+            self._needs = needs_of(read_graph(found.workflow), job.needs)
+            self.submitted = await known_submit(self._shared.log, lease, self._needs, found)
         return self.input
 
     def attempt(self, number: int) -> Attempt:

@@ -7,6 +7,7 @@ prompt or its queue is empty. What others queue there never takes the last slot 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,7 +53,7 @@ REFUSED_FIRST_S, REFUSED_MOST_S = 2.0, 60.0
 class BackendState:
     """One backend as last polled, and the slots that this runner has reserved on it."""
 
-    last_sent: anyio.Event | None = None
+    last_sent: asyncio.Event | None = None
     """Set once the job with the newest reservation was sent."""
     pace_s: float | None = None
     """How long a job has run there lately, on average; None before the first."""

@@ -8,6 +8,7 @@ configured with are contacted.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
@@ -56,9 +57,9 @@ class Reservation(Struct, eq=False):
     """One slot of one backend. It stays reserved until `Fleet.release` is called with it."""
 
     state: BackendState
-    sent: anyio.Event = field(default_factory=anyio.Event)
+    sent: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once its job was sent, or will not be."""
-    before: anyio.Event | None = None
+    before: asyncio.Event | None = None
     """The same of the reservation before it: jobs are sent in the order of their reservations."""
 
 
@@ -96,7 +97,7 @@ class Fleet:
         self.neighbours: dict[str, RunnerEntry] = {}
         """The registered runners, this one included, by the last heartbeat."""
         self._polling: anyio.abc.TaskGroup | None = None
-        self._changed = anyio.Event()
+        self._changed = asyncio.Event()
 
     @property
     def room(self) -> int:
@@ -134,7 +135,7 @@ class Fleet:
         """Reserve a slot of a backend for a job that loads these model files."""
         state.take()
         state.models = models or state.models
-        before, state.last_sent = state.last_sent, anyio.Event()
+        before, state.last_sent = state.last_sent, asyncio.Event()
         return Reservation(state, state.last_sent, before)
 
     async def reserve_when_free(self, without: Collection[str] = ()) -> Reservation:
@@ -213,7 +214,7 @@ class Fleet:
 
     def _notify(self) -> None:
         self._changed.set()
-        self._changed = anyio.Event()
+        self._changed = asyncio.Event()
 
     async def run(self) -> None:
         """Poll every backend until cancelled."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TypeVar
 
 import anyio
@@ -188,8 +189,11 @@ class JobLog:
         """
         while self._sent:
             sent = self._sent[0]
-            # A caller that is cancelled recalls nothing: what was sent is in the log, or will be.
-            await asyncio.wait([sent.appended])
+            if not sent.appended.done():
+                # A caller that is cancelled recalls nothing: what was sent is in the log, or will
+                # be. Why it was refused is looked at below.
+                with suppress(Exception):
+                    await asyncio.shield(sent.appended)
             refusal = _refusal(sent.appended)
             if refusal is not None and not isinstance(refusal, TOLD_AGAIN):
                 self._sent, self.job = [], self.acknowledged

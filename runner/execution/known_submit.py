@@ -5,17 +5,15 @@ Rule: read once for each run and kept, with what the job sends: the server may l
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import NamedTuple
 
-from everfold.runner.capabilities.model_names import read_graph
 from everfold.streams.appending.earlier_submit import first_record
 from everfold.streams.appending.job_input import JobInput
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.appending.submitting import NewJob
 from everfold.streams.events.event import Submitted
-from everfold.streams.events.needs import needs_of
+from everfold.streams.events.needs import Needs
 from everfold.streams.events.workflow_check import CheckedWorkflow
 
 
@@ -27,12 +25,10 @@ class KnownSubmit(NamedTuple):
     entry_id: str
 
 
-async def known_submit(
-    log: Log, lease: Lease, labels: Collection[str], sent: JobInput
-) -> KnownSubmit | None:
+async def known_submit(log: Log, lease: Lease, needs: Needs, sent: JobInput) -> KnownSubmit | None:
     """Return how the job was submitted; None where the event cannot be read.
 
-    `labels` are those that the job needs, `sent` is what it sends. Raises a leaf of Unavailable.
+    `needs` is what the job needs of a server, `sent` what it sends. Raises a leaf of Unavailable.
     """
     first = lease.history[0] if lease.history else None
     if first is None:
@@ -40,6 +36,5 @@ async def known_submit(
     if first is None or not isinstance(event := first.event, Submitted):
         return None
     stored = CheckedWorkflow(sent.stored, event.stored)
-    needs = needs_of(read_graph(sent.workflow), labels)
     new = NewJob(lease.job_id, event, stored, sent.partner_keys, needs)
     return KnownSubmit(new, first.payload, first.entry_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import TypeVar
@@ -18,7 +19,7 @@ class Wakeup:
     """May be set from anywhere in the runner's event loop; only the job run waits and clears."""
 
     def __init__(self) -> None:
-        self._event = anyio.Event()
+        self._event = asyncio.Event()
         self._waiting: anyio.CancelScope | None = None
 
     @property
@@ -33,7 +34,7 @@ class Wakeup:
 
     def clear(self) -> None:
         if self._event.is_set():
-            self._event = anyio.Event()
+            self._event = asyncio.Event()
 
     async def wait(self, at_most_s: float) -> None:
         """Wait until the flag is set, at most `at_most_s` seconds; leaves it set."""

@@ -23,6 +23,7 @@ from everfold.streams.archive.archiver import Archiver
 from everfold.streams.archive.folder import Folder
 from everfold.streams.errors import BrokenChain, JobUnknown
 from everfold.streams.events.event import AssetInput, Canceled
+from everfold.streams.events.needs import Needs
 from everfold.streams.events.record import NO_ENTRY, Recorded
 from everfold.streams.reading.consumer_group import ConsumerGroup
 from everfold.streams.reading.reader import job_events, log_size
@@ -218,7 +219,7 @@ async def test_a_runner_that_wakes_after_its_job_was_trimmed_does_not_submit_it_
     [lease] = await work(log, finish=False)
     seen = await current(log, job_id)
     stored = await log.workflow(job_id, seen.stored) or b""
-    submitted = await known_submit(log, lease, (), JobInput(stored, stored=stored))
+    submitted = await known_submit(log, lease, Needs(), JobInput(stored, stored=stored))
     await end(log, lease)
     async with projecting(log):
         await assert_projected(log, [job_id])
