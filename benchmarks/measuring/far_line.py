@@ -56,12 +56,13 @@ async def _carry(
     under_way = asyncio.Queue[Chunk]()
     sending = asyncio.ensure_future(_deliver(under_way, writer))
     try:
-        while received := await reader.read(CHUNK_BYTES):
-            under_way.put_nowait((time.monotonic() + delay_s, received))
-    except OSError:
-        pass
-    under_way.put_nowait((time.monotonic() + delay_s, b""))
-    await sending
+        with suppress(OSError):
+            while received := await reader.read(CHUNK_BYTES):
+                under_way.put_nowait((time.monotonic() + delay_s, received))
+        under_way.put_nowait((time.monotonic() + delay_s, b""))
+        await sending
+    finally:
+        sending.cancel()
 
 
 async def _deliver(under_way: asyncio.Queue[Chunk], writer: asyncio.StreamWriter) -> None:
@@ -70,6 +71,5 @@ async def _deliver(under_way: asyncio.Queue[Chunk], writer: asyncio.StreamWriter
             due_s, chunk = await under_way.get()
             await asyncio.sleep(max(0.0, due_s - time.monotonic()))
             if not chunk:
-                break
+                return writer.close()
             writer.write(chunk)
-    writer.close()

@@ -12,6 +12,7 @@ import time
 
 import anyio
 
+from everfold.commands.process.long_run import in_long_run
 from everfold.runner.comfyui.backend import ComfyBackend
 from everfold.runner.config import RunnerConfig
 from everfold.runner.runner import Runner
@@ -20,7 +21,7 @@ from everfold.streams.appending.log import Log
 PROBE_S, LATE_S = 0.005, 0.02
 
 
-async def main(redis_url: str, namespace: str, name: str, queues: str, *backends: str) -> None:
+async def main(redis_url: str, namespace: str, name: str, queues: str, *backends: str) -> int:
     async with Log.open(redis_url, namespace=namespace, actor=name) as log:
         config = RunnerConfig(name=name, queues=tuple(queues.split(",")))
         runner = Runner(log, [ComfyBackend(url) for url in backends], config)
@@ -30,6 +31,7 @@ async def main(redis_url: str, namespace: str, name: str, queues: str, *backends
             tasks.start_soon(_tell, lags)
             print("ready", flush=True)
             await _probe(lags)
+    return 0
 
 
 async def _probe(lags: list[float]) -> None:
@@ -49,4 +51,4 @@ async def _tell(lags: list[float]) -> None:
             print(f"{late} {max(lags, default=0.0) * 1000:.1f} {len(lags)}", flush=True)
 
 
-anyio.run(lambda: main(*sys.argv[1:]))
+in_long_run(lambda: main(*sys.argv[1:]))
