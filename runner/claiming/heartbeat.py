@@ -7,7 +7,7 @@ the last time that any runner was seen to reach it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import anyio
 from msgspec.structs import replace
@@ -28,6 +28,7 @@ from everfold.streams.errors import (
 )
 from everfold.streams.leases.backends import (
     BackendEntry,
+    SeenBackends,
     backend_entries,
     configured_names,
     forget_old,
@@ -142,7 +143,8 @@ class Heartbeat:
         known = [state.capabilities for state in states if state.reachable]
         await self._store.keep(info for info in known if info is not None)
         fleet.configured = configured_names(fleet.neighbours.values(), entries)
-        written = [entry for s in states for entry in self._to_write(s, entries, now_ms)]
+        seen = SeenBackends(entries)
+        written = [entry for s in states for entry in self._to_write(s, seen, now_ms)]
         await note_backends(log, written, entries)
         wish = (await drain_wishes(log, read)).get(self.entry.runner)
         if wish is not None and wish.instance == self.entry.instance:
@@ -156,7 +158,7 @@ class Heartbeat:
             marks = [retired[n] for n in (state.backend.name, _server(state)) if n in retired]
             state.is_retired = any(not mark.is_drain for mark in marks)
             state.is_drained = any(mark.is_drain for mark in marks)
-            of_state = self._entries_of(state, entries)
+            of_state = self._entries_of(state, seen)
             state.note_seen(
                 max(of_state, key=lambda entry: entry.seen_ms, default=None),
                 own=self.entry.runner,
@@ -215,11 +217,9 @@ class Heartbeat:
         present = replace(self._present(entry), seen_ms=now_ms, reaches=reaches)
         await register_runner(log, present)
 
-    def _to_write(
-        self, state: BackendState, entries: Sequence[BackendEntry], now_ms: int
-    ) -> list[BackendEntry]:
+    def _to_write(self, state: BackendState, seen: SeenBackends, now_ms: int) -> list[BackendEntry]:
         """Return what is new of a backend; when one was reached last stays where it is not."""
-        found = self._entries_of(state, entries)
+        found = self._entries_of(state, seen)
         if state.reachable or not found:
             return [self._seen_now(state, now_ms)]
         ours = [entry for entry in found if entry.name == state.backend.name]
@@ -266,12 +266,9 @@ class Heartbeat:
         )
         return next((title for title in titles if title), "")
 
-    def _entries_of(
-        self, state: BackendState, entries: Sequence[BackendEntry]
-    ) -> list[BackendEntry]:
+    def _entries_of(self, state: BackendState, seen: SeenBackends) -> list[BackendEntry]:
         """Return what the runners last saw of this server, whatever address they have for it."""
-        name, server, host = state.backend.name, _server(state), self.entry.host
-        return [entry for entry in entries if entry.is_of(name, server, host)]
+        return seen.of(state.backend.name, _server(state), self.entry.host)
 
 
 def _described(info: ObjectInfo | None) -> str:

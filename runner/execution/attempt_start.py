@@ -172,7 +172,9 @@ class AttemptStart:
         """Return a backend that can run the job, with a slot; None when none has room in time."""
         fleet, job, files = self._shared.fleet, self._job_log.job, self._shared.input_files
         must_store = job.policy.outputs == "require" and self._shared.assets is None
-        why_none = fleet.why_none(needs) or files.why_none(job.inputs, self._able(needs))
+        why_none = fleet.why_none(needs)
+        if job.inputs and not why_none:
+            why_none = files.why_none(job.inputs, self._able(needs))
         self.why_none = NO_STORE if must_store else why_none
         if self.why_none:
             return None

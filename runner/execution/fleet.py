@@ -255,18 +255,17 @@ class Fleet:
 
     async def _load(self, state: BackendState) -> Load | Unreachable:
         """Poll it; while an answer does not come, say so."""
-        async with anyio.create_task_group() as waiting:
-            waiting.start_soon(self._tell_silence, state)
-            load = await state.backend.load()
-            waiting.cancel_scope.cancel()
-        return load
+        within_s = SILENT_AFTER_S if state.was_asked else FIRST_WORD_S
+        silence = asyncio.get_running_loop().call_later(within_s, self._tell_silence, state)
+        try:
+            return await state.backend.load()
+        finally:
+            silence.cancel()
 
-    async def _tell_silence(self, state: BackendState) -> None:
+    def _tell_silence(self, state: BackendState) -> None:
         if state.was_asked:
-            await anyio.sleep(SILENT_AFTER_S)
             state.mark_silent()
         else:
-            await anyio.sleep(FIRST_WORD_S)
             state.why_down = NO_ANSWER_YET
         self._tell(state)
 
@@ -288,6 +287,9 @@ class Fleet:
         """Read what a server has, before it gets its first job and from time to time."""
         known, backend = state.known, state.backend
         if state in self.states and not state.reachable:
+            # A job that comes first would wait for what this takes, and so would all that follow.
+            boot = await backend.boot()
+            known.boot = boot if isinstance(boot, str) else ""
             await known.look(backend, may_have_changed=True)
         elif state in self.states and known.is_due:
             if self._polling is None:

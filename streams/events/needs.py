@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 
 import msgspec
 from msgspec import Struct
@@ -34,7 +35,7 @@ class ModelFile(Struct, frozen=True, order=True):
     """With "/" between folders, whatever the graph has."""
 
 
-class Needs(Struct, frozen=True):
+class Needs(Struct, frozen=True, cache_hash=True):
     """What a server must have to run a job."""
 
     classes: tuple[str, ...] = ()
@@ -49,9 +50,15 @@ class Needs(Struct, frozen=True):
     @property
     def signature(self) -> str:
         """The same for equal needs; empty for none."""
-        if not (self.classes or self.models or self.labels):
-            return ""
-        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:SIGNATURE_LETTERS]
+        return _signature(self)
+
+
+# Asked for each job of each server, and most jobs have the needs of a few workflows.
+@lru_cache(maxsize=1_000)
+def _signature(needs: Needs) -> str:
+    if not (needs.classes or needs.models or needs.labels):
+        return ""
+    return hashlib.sha256(msgspec.json.encode(needs)).hexdigest()[:SIGNATURE_LETTERS]
 
 
 def needs_of(graph: Mapping[str, object], labels: Collection[str] = ()) -> Needs:

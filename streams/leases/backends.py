@@ -82,6 +82,24 @@ class BackendEntry(Struct, frozen=True, kw_only=True):
         return self.host in ("", host) or not is_loopback(name)
 
 
+class SeenBackends:
+    """What the runners last saw of all backends, to be asked of one by one."""
+
+    def __init__(self, entries: Iterable[BackendEntry]) -> None:
+        self._by_name: dict[str, list[BackendEntry]] = {}
+        self._by_server: dict[str, list[BackendEntry]] = {}
+        for entry in entries:
+            self._by_name.setdefault(entry.name, []).append(entry)
+            if entry.server:
+                self._by_server.setdefault(entry.server, []).append(entry)
+
+    def of(self, name: str, server: str, host: str) -> list[BackendEntry]:
+        """Return what speaks of one server, whatever address it is known by; see `is_of`."""
+        others = (one for one in self._by_server.get(server, ()) if one.name != name)
+        known = (*self._by_name.get(name, ()), *others)
+        return [entry for entry in known if entry.is_of(name, server, host)]
+
+
 class Mark(Struct, frozen=True, kw_only=True):
     """An operator's word: who, and when in Unix ms."""
 
