@@ -106,7 +106,6 @@ class ComfyBackend:
         """A boot marker, and the identity of the server that has it."""
         self._outputs = OutputSource(self.http, self._boot, self._identity)
         self._upload = InputUpload(self.http)
-        self._has_met = False
         self._highest_number = -1
         """The highest number of a prompt that this boot has accepted from this runner."""
         self._capabilities: tuple[bytes, ObjectInfo] | None = None
@@ -155,9 +154,6 @@ class ComfyBackend:
 
     async def load(self) -> Load | Unreachable:
         queue = await or_unreachable(self._queue.fresh())
-        if isinstance(queue, Queue) and not self._has_met:
-            self._has_met = True
-            await self.server()
         return queue.load() if isinstance(queue, Queue) else queue
 
     async def place_input(self, file: InputFile, content: InputBytes) -> PlaceOutcome:

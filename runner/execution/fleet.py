@@ -40,6 +40,10 @@ POLL_EVERY_S = 1.0
 AWAY_POLL_EVERY_S = 0.5
 """While it does not answer: one that is back gets work within a second."""
 
+POLLS_PER_S = 100
+"""Of all backends together, each of which takes a millisecond or two of this process. Where there
+are more of them each is polled less often."""
+
 REFUSED_POLL_MOST_S = 10.0
 """One that lets this runner not in is asked less and less often."""
 
@@ -219,12 +223,16 @@ class Fleet:
     async def run(self) -> None:
         """Poll every backend until cancelled."""
         async with anyio.create_task_group() as self._polling:
-            for state in self.states:
-                self._polling.start_soon(self._poll, state)
+            for number, state in enumerate(self.states):
+                self._polling.start_soon(self._poll, state, None, number / len(self.states))
             for key, state in self._unlisted.items():
                 self._polling.start_soon(self._poll, state, key)
 
-    async def _poll(self, state: BackendState, unlisted: tuple[str, str] | None = None) -> None:
+    async def _poll(
+        self, state: BackendState, unlisted: tuple[str, str] | None = None, share: float = 1.0
+    ) -> None:
+        """Poll it until cancelled. The first pause is a `share` of the others, so that not all
+        backends are polled at one moment."""
         backoff = Backoff(first_s=POLL_EVERY_S, most_s=REFUSED_POLL_MOST_S)
         while True:
             unasked_s = time.monotonic() - state.asked_for_s
@@ -238,12 +246,18 @@ class Fleet:
                 await anyio.sleep(backoff.next_s())
             else:
                 backoff.reset()
-                await anyio.sleep(POLL_EVERY_S if state.reachable else AWAY_POLL_EVERY_S)
+                await anyio.sleep(self._pause_s(state) * share)
+            share = 1.0
+
+    def _pause_s(self, state: BackendState) -> float:
+        pause_s = POLL_EVERY_S if state.reachable else AWAY_POLL_EVERY_S
+        return pause_s * max(1.0, len(self.states) / POLLS_PER_S)
 
     async def _poll_once(self, state: BackendState) -> None:
         reserved_before = state.reserved
         load = await self._load(state)
         if not isinstance(load, Unreachable):
+            await self._meet(state)
             await self._identify(state)
             await self._look(state)
         if (why := self.misses(state)) is not None:
@@ -272,6 +286,13 @@ class Fleet:
     def _tell(self, state: BackendState) -> None:
         self._news.tell(state, is_listed=state in self.states)
 
+    async def _meet(self, state: BackendState) -> None:
+        """Learn which boot a server is that answers for the first time, or again: a job that comes
+        first would wait for what this takes, and so would all that follow."""
+        if state in self.states and not state.reachable:
+            boot = await state.backend.boot()
+            state.known.boot = boot if isinstance(boot, str) else ""
+
     async def _identify(self, state: BackendState) -> None:
         """Read which server answers there, when it is new and from time to time."""
         now_s = time.monotonic()
@@ -287,9 +308,6 @@ class Fleet:
         """Read what a server has, before it gets its first job and from time to time."""
         known, backend = state.known, state.backend
         if state in self.states and not state.reachable:
-            # A job that comes first would wait for what this takes, and so would all that follow.
-            boot = await backend.boot()
-            known.boot = boot if isinstance(boot, str) else ""
             await known.look(backend, may_have_changed=True)
         elif state in self.states and known.is_due:
             if self._polling is None:
