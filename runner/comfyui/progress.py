@@ -95,7 +95,11 @@ def miss(tally: Tally) -> Tally:
 def evolve(tally: Tally, message: messages.Message, at_s: float = 0.0) -> Tally:
     """Fold one message about this prompt, which came at `at_s`; other kinds change nothing."""
     after = _evolved(tally, message)
-    if after is tally and not isinstance(message, _OF_TIME):
+    if after is not None:
+        after = _recomputed(after, tally)
+    elif isinstance(message, _OF_TIME):
+        after = tally
+    else:
         return tally
     return _timed(tally, after, message, _later(tally, at_s))
 
@@ -103,22 +107,23 @@ def evolve(tally: Tally, message: messages.Message, at_s: float = 0.0) -> Tally:
 _OF_TIME = (messages.ExecutionStart, messages.ExecutionSuccess)
 
 
-def _evolved(tally: Tally, message: messages.Message) -> Tally:
+def _evolved(tally: Tally, message: messages.Message) -> Tally | None:
+    """Return what a message makes of the tally, None for one that says nothing of the progress."""
     match message:
         case messages.ExecutionCached(nodes=nodes):
             cached = frozenset(nodes) & (tally.plan.keys() | tally.outputs)
-            return _recomputed(structs.replace(tally, cached=cached))
+            return structs.replace(tally, cached=cached)
         case messages.ProgressState(nodes=nodes):
-            return _recomputed(_apply_progress_state(tally, nodes))
+            return _apply_progress_state(tally, nodes)
         case messages.Executing(node=str() as node):
-            return _recomputed(_enter(tally, _graph_node(tally, node, message.display_node)))
+            return _enter(tally, _graph_node(tally, node, message.display_node))
         case messages.ProgressValue(node=node, node_id=node_id):
             node = node or node_id or tally.node
-            return _recomputed(_advance(tally, node, message.value, message.max))
+            return _advance(tally, node, message.value, message.max)
         case messages.Executed(node=node) if node in tally.plan:
-            return _recomputed(structs.replace(tally, finished=tally.finished | {node}))
+            return structs.replace(tally, finished=tally.finished | {node})
         case _:
-            return tally
+            return None
 
 
 def report(tally: Tally) -> Progress:
@@ -288,17 +293,32 @@ def _runs(tally: Tally) -> frozenset[str]:
     return reachable(tally.plan, tally.outputs, cached)
 
 
+def _run_alike(one: Tally, other: Tally) -> bool:
+    """Say whether the same nodes run by two tallies of one plan."""
+    if one.outputs != other.outputs or one.cached != other.cached:
+        return False
+    is_known = other.cached is not None or not (one.is_cumulative or other.is_cumulative)
+    return is_known or (_seen(one) == _seen(other) and one.is_cumulative == other.is_cumulative)
+
+
+def _seen(tally: Tally) -> frozenset[str]:
+    """Return the nodes that were seen to run."""
+    return tally.finished | tally.parts.keys()
+
+
 def _inferred_cache(tally: Tally) -> frozenset[str]:
     """Return the nodes upstream that never ran: their results must have come from the cache."""
     if not tally.is_cumulative:
         return frozenset()
-    seen = tally.finished | tally.parts.keys()
+    seen = _seen(tally)
     return reachable(tally.plan, seen) - seen
 
 
-def _recomputed(tally: Tally) -> Tally:
-    """Compute again what runs, and the value, which never falls."""
-    runs, seconds = _runs(tally), tally.seconds
+def _recomputed(tally: Tally, before: Tally | None = None) -> Tally:
+    """Compute again what runs, and the value, which never falls; `before` was computed."""
+    # A message comes for each step, and hardly any changes which nodes run.
+    runs = before.runs if before is not None and _run_alike(before, tally) else _runs(tally)
+    seconds = tally.seconds
     total = sum(seconds[name] for name in runs)
     done = sum(
         seconds[name] * (1.0 if name in tally.finished else tally.parts.get(name, 0.0))

@@ -6,10 +6,8 @@ without a trusted lease, which is checked last right before the final byte.
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 import anyio
@@ -24,11 +22,11 @@ from everfold.runner.backend import (
     Observation,
     Rejected,
     SubmitOutcome,
-    Unreachable,
     Withheld,
 )
 from everfold.runner.capabilities.model_names import read_graph, with_listed_names
 from everfold.runner.costs.node_cost import NodeCost
+from everfold.runner.execution.attempt_server import AttemptServer
 from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.job_backend import JobSlot
 from everfold.runner.execution.job_log import JobLog
@@ -37,22 +35,16 @@ from everfold.runner.execution.restore_job import find_unrecorded
 from everfold.runner.execution.shared import Shared
 from everfold.runner.inputs.input_files import NotTaken, PlacedInputs, StoreAway, sent_graph
 from everfold.runner.inputs.other_stores import other_place
-from everfold.runner.inputs.while_wanted import WANTED_EVERY_S, WhileWanted
+from everfold.runner.inputs.while_wanted import WhileWanted
 from everfold.streams.appending.job_input import JobInput
 from everfold.streams.appending.leased_input import load_leased_input
 from everfold.streams.appending.memory.memory import KEPT_S
-from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.events.event import AssetInput, Failed, Failure, Lost, Queued, Submitting
 from everfold.streams.events.needs import Needs, needs_of
 from everfold.streams.events.reasons import LostCause
 
 SUBMIT_SHIELD_S = 10.0
 """How long a submit in progress may go on once its job run was told to stop."""
-
-SLOW_S = 3.0
-"""How long a server may take to say which boot it is, while another one has room."""
-
-NO_STORE = "its outputs must be stored, and this runner has no store of assets"
 
 
 class Sending(Struct, frozen=True):
@@ -87,6 +79,7 @@ class AttemptStart:
         self._shared = shared
         self._job_log = job_log
         self._slot = slot
+        self._server = AttemptServer(shared, job_log, slot)
         self._may_send = may_send
         self._now_ms = now_ms
         self._until_unwanted = until_unwanted
@@ -116,18 +109,16 @@ class AttemptStart:
         if isinstance(found, Failure):
             await self._job_log.append(Failed(attempt=number - 1, failure=found))
             return True
-        needs, unable = self._needs, self._unable(self._needs)
-        state = await self._reserve(needs, unable)
-        if state is None:
+        state = await self._server.reserve(self._needs)
+        if isinstance(state, str):
+            self.why_none = state
             return False
-        boot = await self._met(state, unable)
-        if isinstance(boot, Unreachable):
-            # It may answer all polls, so that the job would wait here for ever.
-            state.mark_refusing(boot.why)
-        if not isinstance(boot, str) or not await self._still_fits(state, boot, needs):
+        self.why_none = ""
+        boot = await self._server.meet(state, self._needs)
+        if boot is None:
             self._slot.release()
             return True
-        uploads = await self._place_inputs(state, boot, needs, unable)
+        uploads = await self._place_inputs(state, boot)
         if uploads is None:
             self._slot.release()
             return not self.why_none
@@ -139,57 +130,7 @@ class AttemptStart:
                 await watch(state.backend, attempt, observation)
         return True
 
-    def _unable(self, needs: Needs) -> set[str]:
-        """Return the backends that cannot run the job."""
-        fleet, job, files = self._shared.fleet, self._job_log.job, self._shared.input_files
-        return {*job.refused_by, *fleet.lacking(needs), *files.avoided(job.inputs)}
-
-    async def _met(self, state: BackendState, unable: Collection[str]) -> str | Unreachable | None:
-        """Return which boot of the server this is. None where it says nothing, and another one has
-        room: it may answer polls alone, and never this."""
-        if state.answers:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(WANTED_EVERY_S):
-                    return await state.backend.boot()
-        elsewhere = partial(self._until_elsewhere, state, unable, SLOW_S)
-        boot = await WhileWanted(state.backend.boot, elsewhere).run()
-        if boot is None and state.answers:
-            state.mark_refusing(f"it has not said for {SLOW_S:.0f} s which boot it is")
-        return boot
-
-    async def _until_elsewhere(
-        self, state: BackendState, unable: Collection[str], slow_s: float
-    ) -> None:
-        """Return once another server has room while this one is silent, or has taken `slow_s`."""
-        fleet, without, began_s = self._shared.fleet, {*unable, state.backend.name}, steady_s()
-        while True:
-            is_slow = not state.answers or steady_s() - began_s >= slow_s
-            if is_slow and fleet.has_room(without):
-                return
-            await anyio.sleep(WANTED_EVERY_S)
-
-    async def _reserve(self, needs: Needs, unable: Collection[str]) -> BackendState | None:
-        """Return a backend that can run the job, with a slot; None when none has room in time."""
-        fleet, job, files = self._shared.fleet, self._job_log.job, self._shared.input_files
-        must_store = job.policy.outputs == "require" and self._shared.assets is None
-        why_none = fleet.why_none(needs)
-        if job.inputs and not why_none:
-            why_none = files.why_none(job.inputs, self._able(needs))
-        self.why_none = NO_STORE if must_store else why_none
-        if self.why_none:
-            return None
-        return await self._slot.reserve(self._shared.config.room_within_s, unable)
-
-    def _able(self, needs: Needs) -> list[str]:
-        """Return the backends in service that can run the job, its files aside."""
-        fleet, refused_by = self._shared.fleet, self._job_log.job.refused_by
-        unable = {*refused_by, *fleet.lacking(needs)}
-        names = [state.backend.name for state in fleet.states if not state.is_retired]
-        return [name for name in names if name not in unable]
-
-    async def _place_inputs(
-        self, state: BackendState, boot: str, needs: Needs, unable: Collection[str]
-    ) -> PlacedInputs | None:
+    async def _place_inputs(self, state: BackendState, boot: str) -> PlacedInputs | None:
         """Have the server keep the job's files; None where the attempt does not begin there.
 
         `why_none` is set where it cannot begin anywhere now.
@@ -198,8 +139,7 @@ class AttemptStart:
         if not job.inputs:
             return {}
         place = partial(files.place, state.backend, boot, await self._opened_inputs())
-        elsewhere = partial(self._until_elsewhere, state, unable, math.inf)
-        here = WhileWanted(place, elsewhere)
+        here = WhileWanted(place, self._server.elsewhere(state, self._needs, math.inf))
         match await WhileWanted(here.run, self._until_unwanted).run():
             case dict(names):
                 # A server that has restarted meanwhile may have lost them.
@@ -213,7 +153,7 @@ class AttemptStart:
             case NotTaken(why=why, is_away=is_away):
                 if is_away:
                     self._avoid(state, why)
-                self.why_none = files.why_none(job.inputs, self._able(needs))
+                self.why_none = files.why_none(job.inputs, self._server.able(self._needs))
         return None
 
     async def _why_elsewhere(self, failure: Failure) -> str:
@@ -230,14 +170,6 @@ class AttemptStart:
         """Return the job's files with their names as they were given."""
         job = self._job_log.job
         return (await self._shared.log.opened(job, job.job_id)).inputs
-
-    async def _still_fits(self, state: BackendState, boot: str, needs: Needs) -> bool:
-        """Say whether the server can run the job; read what it has anew if it has restarted."""
-        known = state.known
-        if known.boot not in ("", boot):
-            await known.look(state.backend, may_have_changed=True)
-        known.boot = boot
-        return not state.can_run(needs)
 
     async def load_input(self) -> JobInput | Failure:
         """Return what the job sends; a failure when Redis no longer has it."""
@@ -306,9 +238,12 @@ class AttemptStart:
     async def _append_intent(
         self, state: BackendState, attempt: Attempt, boot: str, uploads: PlacedInputs | None = None
     ) -> None:
-        found = await state.backend.server()
-        if isinstance(found, str) and found:
-            state.server = found
+        if boot != state.identified_boot:
+            found = await state.backend.server()
+            if isinstance(found, str) and found:
+                state.server = found
+                # Another one may have answered in between; else it is known for the whole boot.
+                state.identified_boot = boot if await state.backend.boot() == boot else ""
         await self._job_log.append(
             Submitting(
                 attempt=attempt.number,

@@ -72,6 +72,8 @@ class BackendState:
         self.is_drained = False  # an operator lets it take no new jobs; what it has goes on
         self.server = ""
         """Identity of the server that answers there, by the last look; empty while unknown."""
+        self.identified_boot = ""
+        """The marker of a boot of that server: who has it is that server."""
         self.wanted_server = ""
         """The only server that counts here, where a recovered job names one; empty for any."""
         self.identified_at_s = 0.0

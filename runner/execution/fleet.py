@@ -40,7 +40,7 @@ POLL_EVERY_S = 1.0
 AWAY_POLL_EVERY_S = 0.5
 """While it does not answer: one that is back gets work within a second."""
 
-POLLS_PER_S = 100
+POLLS_PER_S = 50
 """Of all backends together, each of which takes a millisecond or two of this process. Where there
 are more of them each is polled less often."""
 
@@ -302,6 +302,7 @@ class Fleet:
         found = await state.backend.server()
         state.identified_at_s = now_s
         if isinstance(found, str) and found:
+            state.identified_boot = state.identified_boot if found == state.server else ""
             state.server = found
 
     async def _look(self, state: BackendState) -> None:

@@ -160,6 +160,11 @@ class JobSlot:
                 self._reservation = await self._fleet.reserve_when_free(without)
         return self._reservation.state if self._reservation is not None else None
 
+    @property
+    def state(self) -> BackendState | None:
+        """The backend on which a slot is reserved."""
+        return self._reservation.state if self._reservation is not None else None
+
     async def wait_for_turn(self) -> None:
         """Wait until the jobs with earlier slots there were sent, TURN_WITHIN_S at most."""
         before = self._reservation.before if self._reservation is not None else None

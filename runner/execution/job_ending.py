@@ -25,7 +25,8 @@ from everfold.runner.decisions.collecting import (
 )
 from everfold.runner.decisions.output_files import collected
 from everfold.runner.decisions.sent_pictures import sending_nodes
-from everfold.runner.execution.attempt_start import NO_STORE, AttemptStart
+from everfold.runner.execution.attempt_server import NO_STORE
+from everfold.runner.execution.attempt_start import AttemptStart
 from everfold.runner.execution.attempt_watch import AttemptWatch
 from everfold.runner.execution.job_backend import JobBackend, JobSlot
 from everfold.runner.execution.job_log import JobLog
