@@ -34,8 +34,9 @@ from everfold.streams.redis.each import Outcomes
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.rounds import Rounds
 
-CLAIM_LIMIT = 16
-"""Jobs of one line that one look shows, and that one round takes."""
+CLAIM_LIMIT = 32
+"""Jobs of one line that one look shows, and that one round takes: a large fleet has room for many,
+and the server does nothing else for 6 to 8 ms."""
 
 PAGES_LIMIT = 16
 """Pages of lines that one look takes of a partition, where nothing of those before can be run."""

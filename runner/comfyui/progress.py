@@ -52,6 +52,9 @@ class Tally(Struct, frozen=True, kw_only=True):
     steps: int | None = None
     runs: frozenset[str] = frozenset()
     """The nodes that have to run, cached ones left out."""
+    total_s: float = 0.0
+    ended_s: float = 0.0
+    """What all of these are expected to take, and those of them that have finished."""
     value: float = 0.0
     """The highest value so far, by the messages alone."""
     costs: Mapping[str, NodeCost] = {}
@@ -318,12 +321,18 @@ def _recomputed(tally: Tally, before: Tally | None = None) -> Tally:
     """Compute again what runs, and the value, which never falls; `before` was computed."""
     # A message comes for each step, and hardly any changes which nodes run.
     runs = before.runs if before is not None and _run_alike(before, tally) else _runs(tally)
-    seconds = tally.seconds
-    total = sum(seconds[name] for name in runs)
-    done = sum(
-        seconds[name] * (1.0 if name in tally.finished else tally.parts.get(name, 0.0))
-        for name in runs
-    )
+    seconds, finished, total_s, ended_s = tally.seconds, tally.finished, 0.0, 0.0
+    if before is not None and before.runs is runs:
+        total_s = before.total_s
+    else:
+        total_s = sum(seconds[name] for name in runs)
+    if before is not None and before.runs is runs and before.finished == finished:
+        ended_s = before.ended_s
+    else:
+        ended_s = sum(seconds[name] for name in runs & finished)
+    at_work = ((name, share) for name, share in tally.parts.items() if name not in finished)
+    done_s = ended_s + sum(seconds[name] * share for name, share in at_work if name in runs)
     # With every node answered from the cache nothing is left to do.
-    value = done / total if total else (HIGHEST if tally.cached else 0.0)
-    return structs.replace(tally, runs=runs, value=max(tally.value, min(value, HIGHEST)))
+    value = done_s / total_s if total_s else (HIGHEST if tally.cached else 0.0)
+    value = max(tally.value, min(value, HIGHEST))
+    return structs.replace(tally, runs=runs, total_s=total_s, ended_s=ended_s, value=value)
