@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Generic, TypeVar
 from urllib.parse import quote
@@ -344,8 +345,8 @@ def open_client(
         headers={"Accept-Encoding": "identity", **address.revealed_headers()},
         timeout=httpx.Timeout(silence_s, connect=CONNECT_TIMEOUT_S),
         limits=httpx.Limits(max_keepalive_connections=None if keep_alive else 0),
-        # Without https no context is used, and reading all certificates takes a while.
-        verify=ssl_context or address.url.startswith("https://"),
+        # Without https none is used, and httpx would make one for each of hundreds of servers.
+        verify=ssl_context or address.url.startswith("https://") or _no_certificates(),
         # A proxy meant for the internet must not come between a runner and its own servers.
         trust_env=False,
         # httpx builds the request of a redirect even when it does not follow it, and an odd
@@ -354,6 +355,12 @@ def open_client(
         # Nothing is logged in to here; a server's cookies would only pile up.
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
     )
+
+
+@cache
+def _no_certificates() -> ssl.SSLContext:
+    """Return a context that trusts nobody."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 async def _drop_location(response: httpx.Response) -> None:
