@@ -32,11 +32,11 @@ from everfold.runner.claiming.work_finder import WorkFinder
 from everfold.runner.comfyui.backend import ComfyBackend
 from everfold.runner.config import RunnerConfig
 from everfold.runner.costs.cost_store import CostStore
-from everfold.runner.execution.backend_state import BackendState
-from everfold.runner.execution.fleet import Fleet, Reservation
 from everfold.runner.execution.job_run import JobRun
 from everfold.runner.execution.restore_job import has_lost_writes, restore_job
 from everfold.runner.execution.shared import Shared
+from everfold.runner.fleet.backend_state import BackendState
+from everfold.runner.fleet.fleet import Fleet, Reservation
 from everfold.runner.inputs.input_files import InputFiles
 from everfold.runner.live.live_channel import LiveChannel
 from everfold.runner.outputs.output_collection import Thumbnail

@@ -18,7 +18,7 @@ from everfold.projector.reading.queries import get
 from everfold.runner.capabilities.capability_store import stored_capabilities
 from everfold.runner.capabilities.fits import Server, missing, why_none
 from everfold.runner.capabilities.object_info import ObjectInfo
-from everfold.runner.execution.backend_state import NOT_ASKED
+from everfold.runner.fleet.backend_state import NOT_ASKED
 from everfold.streams.appending.job_input import load_needs
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import CorruptLog

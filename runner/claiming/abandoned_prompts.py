@@ -12,8 +12,8 @@ import anyio.abc
 from everfold.projector.reading.queries import current
 from everfold.runner.backend import Absent, Ended, Truth, Unreachable
 from everfold.runner.execution.attempt_place import attempt_at
-from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.shared import Shared
+from everfold.runner.fleet.backend_state import BackendState
 from everfold.streams.border.logger import get_logger
 from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import CorruptLog, EverfoldError, JobUnknown

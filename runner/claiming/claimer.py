@@ -22,9 +22,9 @@ from everfold.runner.claiming.trouble import LONGEST_PAUSE_S, note_trouble, note
 from everfold.runner.claiming.waiting_needs import WaitingNeeds
 from everfold.runner.claiming.work_finder import WorkFinder
 from everfold.runner.decisions.placement import Server, Waiting, place
-from everfold.runner.execution.backend_state import BackendState
-from everfold.runner.execution.fleet import Reservation
 from everfold.runner.execution.shared import Shared
+from everfold.runner.fleet.backend_state import BackendState
+from everfold.runner.fleet.fleet import Reservation
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import EverfoldError

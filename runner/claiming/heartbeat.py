@@ -14,8 +14,8 @@ from msgspec.structs import replace
 
 from everfold.runner.capabilities.capability_store import CapabilityStore
 from everfold.runner.capabilities.object_info import ObjectInfo
-from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.shared import Shared
+from everfold.runner.fleet.backend_state import BackendState
 from everfold.streams.border.logger import get_logger
 from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import (

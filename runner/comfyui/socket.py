@@ -29,7 +29,6 @@ from everfold.runner.comfyui.messages import decode
 from everfold.runner.comfyui.sightings import Sightings
 from everfold.runner.decisions.sent_pictures import PICTURES_LIMIT_BYTES
 from everfold.streams.border.logger import get_logger
-from everfold.streams.connections.steady_clock import steady_s
 
 MAX_FRAME_BYTES = 16 * 2**20
 """A longer message cuts the connection, which asks for the truth: it has the outputs too."""
@@ -96,7 +95,7 @@ class SocketObservation:
             await self._news.wait()
         if self._news.is_set():
             self._news = anyio.Event()
-        return self._sightings.merge(steady_s())
+        return self._sightings.merge(time.monotonic())
 
     async def reconnect(self) -> None:
         self._tried = anyio.Event()
@@ -150,9 +149,9 @@ class SocketObservation:
         try:
             self._tried.set()
             self._miss()
-            opened_at_s = steady_s()
+            opened_at_s = time.monotonic()
             await self._read(socket)
-            if steady_s() - opened_at_s > LONGEST_PAUSE_S:
+            if time.monotonic() - opened_at_s > LONGEST_PAUSE_S:
                 self._pause_s = FIRST_PAUSE_S
         except Exception as error:
             log.debug("websocket_lost url=%s error=%r", self._url, error)
@@ -191,7 +190,7 @@ class SocketObservation:
         async for frame in socket:
             began_s = time.thread_time()
             self._sightings.hear()
-            self._sightings.add(decode(frame), len(frame), steady_s())
+            self._sightings.add(decode(frame), len(frame), time.monotonic())
             self._notify()
             received_s = socket.take_spent_s() if isinstance(socket, _Connection) else 0.0
             pace.spend(received_s + time.thread_time() - began_s + FRAME_CPU_S)
@@ -214,12 +213,12 @@ class _Pace:
     def __init__(self) -> None:
         self._spent_s = 0.0
         """Less what was earned since: a share of the time that has gone by."""
-        self._at_s = steady_s()
+        self._at_s = time.monotonic()
         self._turn_s = 0.0
         """Spent since the last pause."""
 
     def spend(self, cpu_s: float) -> None:
-        now_s = steady_s()
+        now_s = time.monotonic()
         earned_s = (now_s - self._at_s) * CPU_SHARE
         self._spent_s, self._at_s = max(0.0, self._spent_s - earned_s) + cpu_s, now_s
         self._turn_s += cpu_s
@@ -272,7 +271,7 @@ class _Connection(ClientConnection):
     def _count(self, frame: Frame) -> None:
         self._frames_of_piece += 1
         if frame.opcode in CTRL_OPCODES:
-            second = int(steady_s())
+            second = int(time.monotonic())
             is_same = second == self._second
             self._second, self._control_frames = second, self._control_frames * is_same + 1
         elif frame.fin:

@@ -14,10 +14,10 @@ from functools import partial
 import anyio
 
 from everfold.runner.backend import Unreachable
-from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.job_backend import JobSlot
 from everfold.runner.execution.job_log import JobLog
 from everfold.runner.execution.shared import Shared
+from everfold.runner.fleet.backend_state import BackendState
 from everfold.runner.inputs.while_wanted import WANTED_EVERY_S, WhileWanted
 from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.events.needs import Needs

@@ -27,12 +27,12 @@ from everfold.runner.backend import (
 from everfold.runner.capabilities.model_names import read_graph, with_listed_names
 from everfold.runner.costs.node_cost import NodeCost
 from everfold.runner.execution.attempt_server import AttemptServer
-from everfold.runner.execution.backend_state import BackendState
 from everfold.runner.execution.job_backend import JobSlot
 from everfold.runner.execution.job_log import JobLog
 from everfold.runner.execution.known_submit import KnownSubmit, known_submit
 from everfold.runner.execution.restore_job import find_unrecorded
 from everfold.runner.execution.shared import Shared
+from everfold.runner.fleet.backend_state import BackendState
 from everfold.runner.inputs.input_files import NotTaken, PlacedInputs, StoreAway, sent_graph
 from everfold.runner.inputs.other_stores import other_place
 from everfold.runner.inputs.while_wanted import WhileWanted

@@ -23,8 +23,8 @@ from everfold.runner.backend import (
     Unreachable,
 )
 from everfold.runner.execution.attempt_place import place_of
-from everfold.runner.execution.backend_state import BackendState
-from everfold.runner.execution.fleet import Fleet, Reservation
+from everfold.runner.fleet.backend_state import BackendState
+from everfold.runner.fleet.fleet import Fleet, Reservation
 from everfold.streams.appending.log import Log
 from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.events.event import Succeeded

@@ -42,7 +42,6 @@ from everfold.runner.decisions.decide import decide
 from everfold.runner.decisions.seen_times import SeenTimes
 from everfold.runner.execution.attempt_start import AttemptStart
 from everfold.runner.execution.attempt_watch import AttemptWatch
-from everfold.runner.execution.fleet import Reservation
 from everfold.runner.execution.job_backend import JobBackend, JobSlot
 from everfold.runner.execution.job_ending import JobEnding
 from everfold.runner.execution.job_log import JobLog, ToldByAnother
@@ -55,6 +54,7 @@ from everfold.runner.execution.unreadable_job import (
     read_remains,
 )
 from everfold.runner.execution.wakeup import Wakeup
+from everfold.runner.fleet.fleet import Reservation
 from everfold.runner.telemetry.job_lines import JobLines
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.border.logger import get_logger

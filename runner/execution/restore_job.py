@@ -14,9 +14,9 @@ from everfold.projector.job.fold import fold
 from everfold.projector.job.job import Job
 from everfold.runner.backend import Absent, Attempt, Unreachable
 from everfold.runner.decisions.attempts import forgotten
-from everfold.runner.execution.backend_state import BackendState
-from everfold.runner.execution.fleet import Fleet
 from everfold.runner.execution.known_submit import KnownSubmit
+from everfold.runner.fleet.backend_state import BackendState
+from everfold.runner.fleet.fleet import Fleet
 from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.appending.memory.lost_writes import LastSeen
 from everfold.streams.appending.outcomes import Lease

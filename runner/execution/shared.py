@@ -7,7 +7,7 @@ from msgspec import Struct, field
 
 from everfold.runner.config import RunnerConfig
 from everfold.runner.costs.cost_store import CostStore
-from everfold.runner.execution.fleet import Fleet
+from everfold.runner.fleet.fleet import Fleet
 from everfold.runner.inputs.input_files import InputFiles
 from everfold.runner.live.live_channel import LiveChannel
 from everfold.runner.outputs.output_collection import Thumbnail

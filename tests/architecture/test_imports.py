@@ -27,7 +27,7 @@ ROOMS = {
     "layout sealing appending assets user_files queues leases reading live archive retention",
     "projector": "job config assignment folding reading projector subscribing",
     "runner": "loose_json capabilities costs backend config access renewal decisions comfyui "
-    "adapters telemetry inputs outputs live execution claiming runner",
+    "adapters fleet telemetry inputs outputs live execution claiming runner",
     "everfold": "event_text tracing moments durations policy_settings workflow_file "
     "contract timeline simulator embedded settings sinks webhooks buckets archives assets "
     "job_story erasing changed_graph shown_jobs submit_check submitting operations why "

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from everfold.runner.backend import Unreachable
 from everfold.runner.decisions.bounds import has_started
-from everfold.runner.execution.backend_state import BackendState
-from everfold.runner.execution.fleet import Reservation
+from everfold.runner.fleet.backend_state import BackendState
+from everfold.runner.fleet.fleet import Reservation
 from everfold.streams.appending.log import UNLEASED
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.errors import ServerError, Unavailable

@@ -14,7 +14,7 @@ from everfold.runner.backend import (
     Withheld,
 )
 from everfold.runner.decisions.attempts import attempt_of
-from everfold.runner.execution.backend_state import BackendState
+from everfold.runner.fleet.backend_state import BackendState
 from everfold.streams.events.event import Failed, Lost, Queued, Submitting
 from tests.simulation.tasks import ShieldOver, Steps
 

@@ -24,7 +24,7 @@ from everfold.runner.backend import (
 from everfold.runner.decisions.actions import Action, DecisionInputs, Finish
 from everfold.runner.decisions.attempts import attempt_of
 from everfold.runner.decisions.decide import decide
-from everfold.runner.execution.backend_state import BackendState
+from everfold.runner.fleet.backend_state import BackendState
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.events.event import Canceled
 from tests.simulation.attempt_start import GENERATION, AttemptStart

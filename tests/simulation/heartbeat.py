@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from everfold.runner.backend import Absent, Ended
 from everfold.runner.execution.attempt_place import attempt_at
-from everfold.runner.execution.backend_state import BackendState
+from everfold.runner.fleet.backend_state import BackendState
 from everfold.streams.errors import Unavailable
 from everfold.streams.leases.backends import Abandoned, BackendEntry
 from everfold.streams.leases.registry import BEAT_EVERY_S

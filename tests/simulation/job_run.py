@@ -24,9 +24,9 @@ from everfold.runner.decisions.actions import (
 )
 from everfold.runner.decisions.seen_times import SeenTimes
 from everfold.runner.execution.attempt_place import place_of
-from everfold.runner.execution.backend_state import BackendState
-from everfold.runner.execution.fleet import Reservation
 from everfold.runner.execution.job_backend import HAND_OVER_AFTER_S, WEDGED_AFTER_S
+from everfold.runner.fleet.backend_state import BackendState
+from everfold.runner.fleet.fleet import Reservation
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.errors import Unavailable
 from everfold.streams.events.event import Lost, Queued, Released, Retried, Stopping, Succeeded

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from everfold.runner.execution.backend_state import BackendState
-from everfold.runner.execution.fleet import Reservation
+from everfold.runner.fleet.backend_state import BackendState
+from everfold.runner.fleet.fleet import Reservation
 from tests.simulation.tasks import Steps
 
 if TYPE_CHECKING:

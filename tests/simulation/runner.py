@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, cast
 from everfold.runner.backend import Backend
 from everfold.runner.config import RunnerConfig
 from everfold.runner.decisions.suspects import Suspects
-from everfold.runner.execution.backend_state import BackendState
-from everfold.runner.execution.fleet import Reservation
+from everfold.runner.fleet.backend_state import BackendState
+from everfold.runner.fleet.fleet import Reservation
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.errors import Unavailable
 from tests.simulation import actors

@@ -55,7 +55,7 @@ from everfold.streams.redis.access import Role, check_access
 if TYPE_CHECKING:
     from everfold.commands.config.backends import Backends
     from everfold.runner.access.access import Access
-    from everfold.runner.execution.backend_state import BackendState
+    from everfold.runner.fleet.backend_state import BackendState
     from everfold.runner.runner import Runner
     from everfold.streams.appending.log import Log
     from everfold.streams.assets.asset_store import AssetStore

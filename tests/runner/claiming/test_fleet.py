@@ -21,13 +21,13 @@ from everfold.runner.backend import (
     Unreachable,
 )
 from everfold.runner.capabilities.object_info import ObjectInfo
-from everfold.runner.execution import backend_state
-from everfold.runner.execution.backend_state import (
+from everfold.runner.fleet import backend_state
+from everfold.runner.fleet.backend_state import (
     DEAD_WORKER_AFTER_S,
     SLOW_POST_S,
     BackendState,
 )
-from everfold.runner.execution.fleet import Fleet
+from everfold.runner.fleet.fleet import Fleet
 from everfold.streams.leases.backends import BackendEntry
 
 pytestmark = pytest.mark.anyio

@@ -21,7 +21,7 @@ from everfold.runner.adapters.silent_backend import NOT_CONFIGURED, SilentBacken
 from everfold.runner.adapters.total_backend import TotalBackend
 from everfold.runner.backend import NO_TRAITS, Backend, BackendTraits, Load, Unreachable
 from everfold.runner.capabilities.fits import Missing, Server, why_none
-from everfold.runner.execution.backend_state import (
+from everfold.runner.fleet.backend_state import (
     NO_ANSWER_YET,
     SILENT_AFTER_S,
     BackendNews,

@@ -18,7 +18,7 @@ from msgspec import Struct
 from everfold.runner.backend import NO_TRAITS, Backend, BackendTraits, Load, Unreachable
 from everfold.runner.capabilities.fits import Missing
 from everfold.runner.capabilities.object_info import ObjectInfo
-from everfold.runner.execution.known_capabilities import KnownCapabilities
+from everfold.runner.fleet.known_capabilities import KnownCapabilities
 from everfold.streams.border.logger import get_logger
 from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.events.needs import Needs
