@@ -156,6 +156,22 @@ def test_whatever_is_said_progress_never_falls_and_never_ends(
         before = progress.value
 
 
+@given(st.lists(MESSAGES | st.frozensets(NAMES_OF_NODES)))
+def test_what_is_counted_on_is_what_counting_anew_finds(
+    messages: list[said.Message | frozenset[str]],
+) -> None:
+    tally = new_tally(read_plan(TEXT_TO_IMAGE))
+    for message in messages:
+        if isinstance(message, frozenset):
+            tally = learn_outputs(tally, message)
+        else:
+            tally = evolve(tally, message)
+        anew = learn_outputs(tally, tally.outputs)
+        assert anew.runs == tally.runs
+        found, expected = ((one.total_s, one.ended_s, one.value) for one in (tally, anew))
+        assert found == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recorded_run_climbs_step_by_step(name: str) -> None:
     """Each prompt of the recording, from its graph and its own messages alone."""

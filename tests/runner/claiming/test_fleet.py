@@ -6,6 +6,8 @@ from contextlib import AbstractAsyncContextManager
 import anyio
 import anyio.lowlevel
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from everfold.runner.backend import (
     Attempt,
@@ -27,19 +29,22 @@ from everfold.runner.fleet.backend_state import (
     SLOW_POST_S,
     BackendState,
 )
-from everfold.runner.fleet.fleet import Fleet
-from everfold.streams.leases.backends import BackendEntry
+from everfold.runner.fleet.fleet import POLLS_PER_S, Fleet
+from everfold.streams.connections.steady_clock import steady_s
+from everfold.streams.events.event import ON_HOST
+from everfold.streams.leases.backends import BackendEntry, SeenBackends
 
 pytestmark = pytest.mark.anyio
 
 
 class Shown:
-    """A backend that shows what a test wants to be seen; only `load` is ever asked here."""
+    """A backend that shows what a test wants to be seen; nothing of attempts is ever asked here."""
 
     def __init__(self, name: str, load: Load | Unreachable) -> None:
         self.name = name
         self.shown = load
         self.has: ObjectInfo | None = None
+        self.polled = self.met = 0
 
     async def server(self) -> str:
         return ""
@@ -48,12 +53,14 @@ class Shown:
         return self.has
 
     async def load(self) -> Load | Unreachable:
+        self.polled += 1
         return self.shown
 
     async def aclose(self) -> None: ...
 
     async def boot(self) -> str | Unreachable:
-        raise AssertionError
+        self.met += 1
+        return f"boot of {self.name}"
 
     async def submit(
         self, attempt: Attempt, workflow: bytes, may_send: Callable[[], bool]
@@ -298,3 +305,53 @@ def test_a_backend_that_only_a_recovered_job_knows_is_asked_but_gets_no_new_job(
     assert unlisted.state.backend.name == "http://elsewhere"
     assert one.state_of("http://elsewhere") is unlisted.state
     assert unlisted.state.room == 0
+
+
+async def test_many_backends_are_polled_so_many_a_second_and_not_all_at_one_moment() -> None:
+    shown = [Shown(f"http://{number}", Load(0, 0)) for number in range(4 * POLLS_PER_S)]
+    async with anyio.create_task_group() as group:
+        made, began_s = fleet(*shown), steady_s()
+        group.start_soon(made.run)
+        while sum(one.polled for one in shown) < len(shown) + POLLS_PER_S // 2:  # noqa: ASYNC110
+            await anyio.sleep(0.05)
+        polled, passed_s = sum(one.polled for one in shown), steady_s() - began_s
+        group.cancel_scope.cancel()
+    assert polled <= len(shown) + POLLS_PER_S * (passed_s + 0.2)
+
+
+async def test_a_backend_is_met_before_its_first_job_and_after_each_absence() -> None:
+    shown = Shown("http://a", Load(0, 0))
+    async with anyio.create_task_group() as group:
+        made = fleet(shown)
+        group.start_soon(made.run)
+        await until(lambda: made.room > 0)
+        assert (shown.met, made.states[0].known.boot) == (1, "boot of http://a")
+        await until(lambda: shown.polled > 2)
+        assert shown.met == 1
+        shown.shown = Unreachable("away")
+        await until(lambda: made.room == 0)
+        shown.shown = Load(0, 0)
+        await until(lambda: made.room > 0)
+        assert shown.met == 2
+        group.cancel_scope.cancel()
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    with anyio.fail_after(20):
+        while not is_so():  # noqa: ASYNC110
+            await anyio.sleep(0.01)
+
+
+NAMES = st.sampled_from(["http://a", "http://b", "http://127.0.0.1:1"])
+SERVERS = st.sampled_from(["", "server-1", "server-2", f"{ON_HOST}h1", f"{ON_HOST}h2"])
+HOSTS = st.sampled_from(["", "h1", "h2"])
+ENTRIES = st.builds(BackendEntry, name=NAMES, seen_ms=st.just(1), server=SERVERS, host=HOSTS)
+
+
+@given(st.lists(ENTRIES), NAMES, SERVERS, HOSTS)
+def test_what_was_seen_of_a_backend_is_looked_up_as_it_would_be_searched_for(
+    entries: list[BackendEntry], name: str, server: str, host: str
+) -> None:
+    found = SeenBackends(entries).of(name, server, host)
+    searched = [entry for entry in entries if entry.is_of(name, server, host)]
+    assert sorted(map(repr, found)) == sorted(map(repr, searched))
