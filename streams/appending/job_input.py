@@ -54,12 +54,14 @@ class Sends(Protocol):
     def callback(self) -> str: ...
 
 
-async def load_input(log: Log, job: Sends) -> JobInput | Failure:
+async def load_input(log: Log, job: Sends, kept: bytes | None = None) -> JobInput | Failure:
     """Return what the job sends; a failure where Redis no longer has it, or its user was erased.
 
-    Raises SealKeyMissing where this process cannot open it, and what reading raises.
+    `kept` is what it stored, where that is known: then it is not read. Raises SealKeyMissing where
+    this process cannot open it, and what reading raises.
     """
-    kept = await log.workflow(job.job_id, job.stored)
+    if kept is None:
+        kept = await log.workflow(job.job_id, job.stored)
     if kept is None:
         return Failure(code="workflow_gone", message="the job's graph is no longer in Redis")
     stored = await log.opened_content(kept)

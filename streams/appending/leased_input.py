@@ -27,7 +27,7 @@ async def load_leased_input(log: Log, job: Sends, lease: Lease) -> JobInput | Fa
     Raises besides JobUnknown or Fenced where the server that lacks it lacks the lease too, and a
     leaf of Unavailable.
     """
-    found = await load_input(log, job)
+    found = await load_input(log, job, lease.stored)
     for _ in range(TRIES):
         if not isinstance(found, Failure) or not await _is_kept(log, job, lease):
             return found

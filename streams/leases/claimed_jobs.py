@@ -33,7 +33,7 @@ def taken_places(queue: str, jobs: Sequence[scripts.Reply]) -> list[tuple[str, s
     """Return queue, priority and the highest place of these jobs; [] in the shared layout."""
     taken: dict[str, int] = {}
     for job in jobs:
-        if len(job) > 8:
+        if job[8]:
             place, priority = int(cast("bytes", job[8])) % PLACES, cast("bytes", job[4]).decode()
             taken[priority] = max(place, taken.get(priority, 0))
     return [(queue, priority, place) for priority, place in taken.items()]
@@ -41,7 +41,7 @@ def taken_places(queue: str, jobs: Sequence[scripts.Reply]) -> list[tuple[str, s
 
 def history_of(job: scripts.Reply, claimed: Claimed, payload: bytes) -> tuple[Recorded, ...]:
     """Return a job's first event and its claim where the reply of the claim has both, else ()."""
-    if len(job) < 8 or job[7] is None:
+    if not job[7]:  # a job that was claimed before
         return ()
     job_id, epoch, seq, entry_id = job[:4]
     first = recorded(*cast("tuple[bytes, list[bytes]]", job[7]))

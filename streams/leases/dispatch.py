@@ -141,7 +141,8 @@ class Dispatch:
             clocks[lines[index][0]].doubt(written_ms, steady_s())
             history = history_of(job, events[index], payloads[index])
             lane = (queue, cast("bytes", job[4]).decode())
-            leases.append((index, self._lease(job, lane, job[5], history)))
+            lease = self._lease(job, lane, job[5], history)
+            leases.append((index, replace(lease, stored=cast("bytes | None", job[9]))))
             remember_lease(self._log.memory, job, events[index], payloads[index])
         self._log.spread.places.note_soon(taken_places(queue, [job for _, job in jobs]))
         return leases

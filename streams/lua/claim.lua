@@ -11,7 +11,8 @@
            to which that counts, then of each limit, as `user ada`, how many more jobs may run
   Returns  {"claimed", job...} where a job is
            {job id, epoch, seq, entry id, priority, dispatch entry id, which of ARGV's jobs from 1,
-            its first entry, if that is the one before; spread layout: its place}
+            its first entry, if that is the one before; spread layout: its place; what it sends, if
+            that is short}
            spread layout: {'', which, Unix ms now, limit, number, ...} for a job of which these limits
            are to be reserved first; nothing after it is looked at of `*`
            {"paused"}      nothing is taken of this queue

@@ -7,10 +7,10 @@
 -- missing or broken. Rights are checked before.
 local function leasable(tag, head)
   local values = redis.pcall('HMGET', head, 'status', 'phase', 'seq', 'epoch', 'last', 'crashes', 'blocked', 'queue', 'user',
-    'kind', 'priority', 'needs')
+    'kind', 'priority', 'needs', 'workflow')
   if values.err then return nil end
-  local status, phase, seq, epoch, last, crashes, blocked, queue, user, kind, priority, needs = unpack(values)
-  local known = { seq = whole(seq), epoch = whole(epoch), last = last, queue = queue, user = user, kind = kind, priority = priority, needs = needs }
+  local status, phase, seq, epoch, last, crashes, blocked, queue, user, kind, priority, needs, workflow = unpack(values)
+  local known = { seq = whole(seq), epoch = whole(epoch), last = last, queue = queue, user = user, kind = kind, priority = priority, needs = needs, workflow = workflow }
   if (known.seq or -1) >= 0 and (known.epoch or -1) >= 0 and is_entry_id(last) and whole(crashes or '0') then
     return status, phase, blocked, running_sets(tag, queue, user, kind), known
   end

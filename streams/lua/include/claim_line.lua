@@ -2,12 +2,22 @@
 --- @include "places"
 --- @include "wait_for_reader"
 --- @include "waiting"
+-- Return what a job sends, where it is short: 16 KB. Return false where it is not, or where it cannot be
+-- read: then its runner asks for it, and learns why.
+local function short_graph(tag, known)
+  local key = tag .. ':workflow:' .. (known.workflow or '')
+  local length = redis.pcall('STRLEN', key)
+  local graph = type(length) == 'number' and length > 0 and length <= 16384 and redis.pcall('GET', key)
+  return type(graph) == 'string' and graph
+end
+
 -- Leasing the first job of a line. `to` has what all lines of a call have in common: log, tag, queue,
 -- runner, reads (what it can read), time_ms, granted (see no_room), taken (the highest place of each
 -- order of places, to be noted at the end) and the outcome. `of` is the line's
 -- own: which of ARGV's jobs it is for, name, highest place and the `claimed` event.
 
 local function lease_waiting(to, of, at, job, head, score, sets, known)
+  local graph = short_graph(to.tag, known)
   leave_waiting(at, job)
   to.taken[at.order] = math.max(to.taken[at.order] or 0, tonumber(score))
   local id = redis.call('XADD', at.dispatch, '*', 'j', job)
@@ -15,9 +25,9 @@ local function lease_waiting(to, of, at, job, head, score, sets, known)
   if redis.pcall(unpack(claim)).err and redis.call('XGROUP', 'CREATE', at.dispatch, 'runners', '0') then redis.call(unpack(claim)) end
   local epoch, seq, entry = begin_lease(to.log, head, job, known, to.runner, id, of.event, sets)
   for name in pairs(sets) do if to.granted[name] then to.granted[name] = to.granted[name] - 1 end end
-  local leased = { job, epoch, seq, entry, at.priority, id, of.which, seq == 2 and redis.call('XRANGE', to.log, known.last, known.last)[1] or nil }
-  if not namespace_of(to.tag) then leased[8], leased[9] = leased[8] or false, score end
-  table.insert(to.outcome, leased)
+  local first = seq == 2 and redis.call('XRANGE', to.log, known.last, known.last)[1] or false
+  local place = not namespace_of(to.tag) and score
+  table.insert(to.outcome, { job, epoch, seq, entry, at.priority, id, of.which, first, place, graph })
 end
 
 -- Lease the first job of a line that can be leased. Return whether that was done, or the caller is

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+from msgspec.structs import replace
 
 from everfold.projector.job.job import Job
 from everfold.projector.reading.queries import current
@@ -36,7 +37,8 @@ async def leased(log: Log) -> tuple[Job, Lease]:
     keys = {"api_key_comfy_org": Secret("a-key-of-ada")}
     made = await log.submit(GRAPH, partner_keys=keys)
     [lease] = await Dispatch(log, "r1").claim(0, ("default",), 1)
-    return await current(log, made.job_id), lease
+    assert lease.stored is not None
+    return await current(log, made.job_id), replace(lease, stored=None)
 
 
 async def forget_graph(log: Log, job: Job) -> None:
@@ -47,6 +49,33 @@ async def test_the_holder_of_a_lease_gets_all_of_it(log: Log) -> None:
     found = await load_leased_input(log, *await leased(log))
     assert isinstance(found, JobInput)
     assert found.partner_keys.keys() == {"api_key_comfy_org"}
+
+
+async def test_what_a_claim_has_brought_is_not_read_again(log: Log) -> None:
+    job, lease = await leased(log)
+    kept = await log.workflow(job.job_id, job.stored)
+    await forget_graph(log, job)
+    found = await load_leased_input(log, job, replace(lease, stored=kept))
+    assert isinstance(found, JobInput)
+    assert (found.stored, set(found.partner_keys)) == (kept, {"api_key_comfy_org"})
+
+
+@pytest.mark.parametrize("is_short", [True, False])
+async def test_a_claim_brings_a_graph_that_is_short(log: Log, *, is_short: bool) -> None:
+    inputs = {"text": "x" * (16_000 if is_short else 17_000)}
+    made = await log.submit({"1": {"class_type": "Text", "inputs": inputs}})
+    [lease] = await Dispatch(log, "r1").claim(0, ("default",), 1)
+    job = await current(log, made.job_id)
+    assert lease.stored == (await log.workflow(job.job_id, job.stored) if is_short else None)
+
+
+async def test_a_claim_leases_a_job_whose_graph_it_cannot_read(log: Log) -> None:
+    made = await log.submit(GRAPH)
+    key = log.keys.workflow(0, (await current(log, made.job_id)).stored)
+    await command(log.redis, "DEL", key)
+    await command(log.redis, "HSET", key, "a", "b")
+    [lease] = await Dispatch(log, "r1").claim(0, ("default",), 1)
+    assert (lease.job_id, lease.stored) == (made.job_id, None)
 
 
 async def test_a_graph_that_the_lease_s_server_lacks_is_gone(log: Log) -> None:
@@ -90,7 +119,7 @@ async def test_what_another_server_lacked_is_read_again(
 ) -> None:
     asked = 0
 
-    async def at_two_servers(log: Log, job: Sends) -> JobInput | Failure:
+    async def at_two_servers(log: Log, job: Sends, kept: bytes | None = None) -> JobInput | Failure:
         nonlocal asked
         asked += 1
         return Failure(code=GONE, message="") if asked == 1 else await load_input(log, job)
