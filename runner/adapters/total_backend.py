@@ -97,7 +97,7 @@ class TotalBackend:
         self, attempt: Attempt, workflow: bytes, may_send: Callable[[], bool]
     ) -> SubmitOutcome:
         try:
-            async with asyncio.timeout(SUBMIT_WITHIN_S):
+            with anyio.fail_after(SUBMIT_WITHIN_S):
                 return await self._backend.submit(attempt, workflow, may_send)
         except Exception as error:
             return Ambiguous(self._note(error))
@@ -177,7 +177,7 @@ class TotalBackend:
 
     async def _or_unreachable(self, answer: Awaitable[T]) -> T | Unreachable:
         try:
-            async with asyncio.timeout(CALL_WITHIN_S):
+            with anyio.fail_after(CALL_WITHIN_S):
                 return await answer
         except Exception as error:
             return Unreachable(self._note(error))
@@ -235,7 +235,7 @@ class _TotalObservation:
     async def next(self, timeout_s: float) -> Sighting:
         if self._seen is not None:
             try:
-                async with asyncio.timeout(timeout_s + OBSERVE_WITHIN_S):
+                with anyio.fail_after(timeout_s + OBSERVE_WITHIN_S):
                     return await self._seen.next(timeout_s)
             except Exception as error:
                 self._note(error)

@@ -34,9 +34,12 @@ from everfold.streams.redis.each import Outcomes
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.rounds import Rounds
 
+LOOK_LIMIT = 16
+"""Jobs of one line that one look shows."""
+
 CLAIM_LIMIT = 32
-"""Jobs of one line that one look shows, and that one round takes: a large fleet has room for many,
-and the server does nothing else for 6 to 8 ms."""
+"""Jobs that one round takes: a large fleet has room for many, and the server does nothing else for
+6 to 8 ms."""
 
 PAGES_LIMIT = 16
 """Pages of lines that one look takes of a partition, where nothing of those before can be run."""
@@ -229,7 +232,7 @@ class Claimer:
 
         async def look(partitions: Sequence[int]) -> dict[int, WaitingPage]:
             ranks, asked_s = {p: first[p] for p in partitions}, steady_s()
-            pages = await peek_pages(self._shared.log, ranks, queue, each=CLAIM_LIMIT)
+            pages = await peek_pages(self._shared.log, ranks, queue, each=LOOK_LIMIT)
             for page in pages.values():
                 if not ranks[page.partition]:
                     self._known.note(queue, page, asked_s)

@@ -126,7 +126,11 @@ class ComfyBackend:
         # Who has the marker is the server that it was given to.
         if marker and marker == self._boot.seen_lately:
             return identity
-        return await or_unreachable(self._identify())
+        return await or_unreachable(self._identify_by(marker, identity))
+
+    async def _identify_by(self, marker: str, identity: str) -> str | Unreachable:
+        is_same = bool(marker) and await self._boot.is_alive(marker) is True
+        return identity if is_same else await self._identify()
 
     async def _identify(self) -> str | Unreachable:
         marker = self._boot.seen_lately

@@ -1,7 +1,7 @@
 """The server that one attempt begins on: reserved, met, and found to have what the job needs.
 
-Rule: of the others nothing is asked while the one that was reserved takes the job, since there may
-be hundreds of them. A server that does not say which boot it is gets nothing.
+Rule: the others are not looked at, one by one, while the one that was reserved takes a job without
+files: there may be hundreds of them. A server that does not say which boot it is gets nothing.
 """
 
 from __future__ import annotations

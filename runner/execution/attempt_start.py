@@ -238,12 +238,9 @@ class AttemptStart:
     async def _append_intent(
         self, state: BackendState, attempt: Attempt, boot: str, uploads: PlacedInputs | None = None
     ) -> None:
-        if boot != state.identified_boot:
-            found = await state.backend.server()
-            if isinstance(found, str) and found:
-                state.server = found
-                # Another one may have answered in between; else it is known for the whole boot.
-                state.identified_boot = boot if await state.backend.boot() == boot else ""
+        found = await state.backend.server()
+        if isinstance(found, str) and found:
+            state.server = found
         await self._job_log.append(
             Submitting(
                 attempt=attempt.number,
@@ -336,5 +333,5 @@ class AttemptStart:
 
     def _avoid(self, state: BackendState, why: str) -> None:
         """Send nothing there until a poll has reached it again."""
-        state.reachable, state.why_down = False, why
+        state.mark_away(why)
         self._slot.release()

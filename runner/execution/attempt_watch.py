@@ -7,6 +7,7 @@ the truth ends the watch. The truth is asked for on a hint, on the wake-up flag,
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 
 import anyio
@@ -33,7 +34,6 @@ from everfold.runner.decisions.sent_pictures import merged
 from everfold.runner.execution.job_log import JobLog
 from everfold.runner.execution.wakeup import Wakeup
 from everfold.runner.live.live_channel import LiveChannel
-from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.events.event import OutputSaved, Started
 from everfold.streams.events.limits import OUTPUT_LIMIT_BYTES
 from everfold.streams.events.shortening import cut_output
@@ -84,8 +84,8 @@ class AttemptWatch:
         self._is_estimated = bool(attempt.costs)
         """Whether the time alone moves the progress on."""
         self._silent_limit_s = config.silent_after_s
-        self.last_progress_at_s = steady_s()
-        """steady_s() when the attempt last showed progress, or when the watch began."""
+        self.last_progress_at_s = time.monotonic()
+        """time.monotonic() when the attempt last showed progress, or when the watch began."""
         self._is_opened_anew = False
         """The socket was opened anew since the attempt last showed progress."""
         self._heard = False
@@ -122,7 +122,7 @@ class AttemptWatch:
         ended the watch. The last progress is sent on return. Raises Fenced, JobClosed or
         JobUnknown when the log refuses an event.
         """
-        ask_at_s = steady_s() + NEW_ASKED_S if is_new else 0.0
+        ask_at_s = time.monotonic() + NEW_ASKED_S if is_new else 0.0
         truth: Truth | None = None
         while truth is None and not self._wakeup.is_set:
             sighting = await self._next_sighting(observation, ask_at_s)
@@ -131,17 +131,17 @@ class AttemptWatch:
                 self._on_end()
             if is_ending and not sighting.is_settled:
                 # The end is recorded right after it is told: before that the truth says nothing.
-                ask_at_s = min(ask_at_s, steady_s() + SETTLED_WITHIN_S)
+                ask_at_s = min(ask_at_s, time.monotonic() + SETTLED_WITHIN_S)
                 sighting = msgspec.structs.replace(sighting, ask_truth=False)
             await self._append_sighting(sighting)
-            if sighting.ask_truth or steady_s() >= ask_at_s:
+            if sighting.ask_truth or time.monotonic() >= ask_at_s:
                 truth = await self._ask_truth(observation, decide)
-                ask_at_s = steady_s() + self._config.truth_every_s
+                ask_at_s = time.monotonic() + self._config.truth_every_s
         await self._append_progress(last=True)
         return truth
 
     async def _next_sighting(self, observation: Observation, ask_at_s: float) -> Sighting:
-        now_s = steady_s()
+        now_s = time.monotonic()
         wait_s = max(0.0, ask_at_s - now_s)
         if self._is_estimated and self._job_log.job.started_at_ms:
             wait_s = min(wait_s, self._config.progress_every_s)
@@ -160,7 +160,7 @@ class AttemptWatch:
         self._pictures = sighting.pictures or self._pictures
         self.node_costs = sighting.node_costs or self.node_costs
         if sighting.progress is not None or sighting.saved:
-            self.last_progress_at_s = steady_s()
+            self.last_progress_at_s = time.monotonic()
             self._is_opened_anew = False
         if (progress := sighting.progress or sighting.estimate) is not None:
             self._progress.note(progress)
@@ -188,14 +188,14 @@ class AttemptWatch:
         )
 
     async def _append_progress(self, *, last: bool = False) -> None:
-        now_s = steady_s()
+        now_s = time.monotonic()
         event = self._progress.take_last(now_s) if last else self._progress.take(now_s)
         if event is not None:
             await self._job_log.append_soon(event)
 
     async def _append_started(self) -> None:
         if self._job_log.job.started_at_ms == 0:
-            self.last_progress_at_s = steady_s()
+            self.last_progress_at_s = time.monotonic()
             await self._job_log.append_soon(Started(attempt=self._attempt.number))
 
     async def _ask_truth(self, observation: Observation, decide: Decide) -> Truth | None:
@@ -247,7 +247,7 @@ class AttemptWatch:
 
         Also before the attempt is called stalled.
         """
-        silent_s = steady_s() - self.last_progress_at_s
+        silent_s = time.monotonic() - self.last_progress_at_s
         stall_s = self._job_log.job.policy.stall_deadline_s
         is_stalled = stall_s is not None and silent_s > stall_s and not self._is_opened_anew
         if silent_s > self._silent_limit_s:

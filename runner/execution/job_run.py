@@ -6,6 +6,7 @@ log, under the lease, before or right after it is made. A lost lease ends the ru
 
 from __future__ import annotations
 
+import time
 from functools import partial
 
 import anyio
@@ -218,7 +219,7 @@ class JobRun:
         job = self._times.view(self.job, now_ms)
         state = self._backend.state(job) if _has_place(job) else None
         self._seen_alive |= isinstance(truth, Running | Pending)
-        silent_for_s = steady_s() - watch.last_progress_at_s if watch else 0.0
+        silent_for_s = time.monotonic() - watch.last_progress_at_s if watch else 0.0
         if state is not None:
             self._backend.judge_silence(job, truth, silent_for_s)
         return job, DecisionInputs(

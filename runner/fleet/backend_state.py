@@ -72,8 +72,6 @@ class BackendState:
         self.is_drained = False  # an operator lets it take no new jobs; what it has goes on
         self.server = ""
         """Identity of the server that answers there, by the last look; empty while unknown."""
-        self.identified_boot = ""
-        """The marker of a boot of that server: who has it is that server."""
         self.wanted_server = ""
         """The only server that counts here, where a recovered job names one; empty for any."""
         self.identified_at_s = 0.0
@@ -92,6 +90,8 @@ class BackendState:
         self.refuses = False  # by the last poll it lets this runner not in
         self.known = KnownCapabilities()
         self._has_dead_worker = False
+        self.doubted = asyncio.Event()
+        """Something that is not a poll has found it in trouble since the last one."""
         self._idle_since_s: float | None = None
         """Since when prompts wait there and none runs; None when that is not so."""
         self._wedged_by = ""
@@ -215,6 +215,7 @@ class BackendState:
         steady clock in seconds.
         """
         self._now_s, self._is_silent = now_s, False
+        self.doubted.clear()
         self.refuses = isinstance(load, Unreachable) and load.refuses
         if isinstance(load, Unreachable):
             self.reachable, self.why_down, self._idle_since_s = False, load.why, None
@@ -297,6 +298,18 @@ class BackendState:
         if self._wedged_by == prompt_id:
             self._wedged_by = ""
 
+    def mark_away(self, why: str) -> None:
+        """Send nothing there until a poll has reached it again."""
+        self.reachable, self.why_down = False, why
+        self.doubted.set()
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the next polls decide what becomes of it: it refuses, or prompts wait there and
+        none runs."""
+        may_be_dead = self._idle_since_s is not None and not self._has_dead_worker
+        return self.doubted.is_set() or may_be_dead or self._now_s < self._refused_until_s
+
     def mark_refusing(self, why: str) -> None:
         """Send nothing there for a while: it turned a POST away for a reason of its own."""
         if self._now_s < self._refused_until_s:
@@ -304,6 +317,7 @@ class BackendState:
         pause_s = min(REFUSED_FIRST_S * 2.0 ** min(self._refusals, 10), REFUSED_MOST_S)
         self._refusals += 1
         self._refused, self._refused_until_s = why, self._now_s + pause_s
+        self.doubted.set()
 
     def mark_accepting(self) -> None:
         """It has taken a POST."""
@@ -332,7 +346,7 @@ class BackendNews:
 
     def tell(self, state: BackendState, *, is_listed: bool) -> None:
         """Log whether it takes jobs, and why not, unless that was told last."""
-        now_s, takes_jobs, why = anyio.current_time(), state.takes_jobs, state.why_not
+        now_s, takes_jobs, why = steady_s(), state.takes_jobs, state.why_not
         told = self._told.get(state)
         lately = [at_s for at_s in told.at_s if now_s - at_s < WITHIN_S] if told else []
         is_same = told is not None and told.takes_jobs == takes_jobs

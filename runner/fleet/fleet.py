@@ -38,11 +38,12 @@ from everfold.streams.redis.retry import Backoff
 POLL_EVERY_S = 1.0
 
 AWAY_POLL_EVERY_S = 0.5
-"""While it does not answer: one that is back gets work within a second."""
+"""While it does not answer: one that is back gets work within a second, later where there are more
+than POLLS_PER_S of them."""
 
 POLLS_PER_S = 50
-"""Of all backends together, each of which takes a millisecond or two of this process. Where there
-are more of them each is polled less often."""
+"""Of all backends that answer, each of which takes a millisecond or two of this process; of those
+that do not it is twice as many. Where there are more of them each is polled less often."""
 
 REFUSED_POLL_MOST_S = 10.0
 """One that lets this runner not in is asked less and less often."""
@@ -223,7 +224,7 @@ class Fleet:
     async def run(self) -> None:
         """Poll every backend until cancelled."""
         async with anyio.create_task_group() as self._polling:
-            for number, state in enumerate(self.states):
+            for number, state in enumerate(self.states, 1):
                 self._polling.start_soon(self._poll, state, None, number / len(self.states))
             for key, state in self._unlisted.items():
                 self._polling.start_soon(self._poll, state, key)
@@ -246,20 +247,27 @@ class Fleet:
                 await anyio.sleep(backoff.next_s())
             else:
                 backoff.reset()
-                await anyio.sleep(self._pause_s(state) * share)
+                await self._pause(state, share)
             share = 1.0
 
-    def _pause_s(self, state: BackendState) -> float:
-        pause_s = POLL_EVERY_S if state.reachable else AWAY_POLL_EVERY_S
-        return pause_s * max(1.0, len(self.states) / POLLS_PER_S)
+    async def _pause(self, state: BackendState, share: float) -> None:
+        """Wait until the next poll: one that is in doubt does not wait for its turn among many."""
+        least_s = POLL_EVERY_S if state.reachable else AWAY_POLL_EVERY_S
+        rest_s = least_s * max(0.0, len(self.states) / POLLS_PER_S - 1.0)
+        await anyio.sleep(least_s * share)
+        if not state.is_in_doubt:
+            with anyio.move_on_after(rest_s * share):
+                await state.doubted.wait()
 
     async def _poll_once(self, state: BackendState) -> None:
         reserved_before = state.reserved
         load = await self._load(state)
         if not isinstance(load, Unreachable):
-            await self._meet(state)
+            boot = await self._meet(state)
             await self._identify(state)
             await self._look(state)
+            # Not before: what it has was read of this boot, or of a later one.
+            state.known.boot = boot or state.known.boot
         if (why := self.misses(state)) is not None:
             load = Unreachable(why)
         state.update(load, reserved_before, anyio.current_time())
@@ -286,12 +294,13 @@ class Fleet:
     def _tell(self, state: BackendState) -> None:
         self._news.tell(state, is_listed=state in self.states)
 
-    async def _meet(self, state: BackendState) -> None:
-        """Learn which boot a server is that answers for the first time, or again: a job that comes
-        first would wait for what this takes, and so would all that follow."""
-        if state in self.states and not state.reachable:
-            boot = await state.backend.boot()
-            state.known.boot = boot if isinstance(boot, str) else ""
+    async def _meet(self, state: BackendState) -> str:
+        """Return which boot a server is that answers for the first time, or again, else nothing: a
+        job that comes first would wait for what this takes, and so would all that follow."""
+        if state.reachable or state not in self.states:
+            return ""
+        boot = await state.backend.boot()
+        return boot if isinstance(boot, str) else ""
 
     async def _identify(self, state: BackendState) -> None:
         """Read which server answers there, when it is new and from time to time."""
@@ -302,7 +311,6 @@ class Fleet:
         found = await state.backend.server()
         state.identified_at_s = now_s
         if isinstance(found, str) and found:
-            state.identified_boot = state.identified_boot if found == state.server else ""
             state.server = found
 
     async def _look(self, state: BackendState) -> None:

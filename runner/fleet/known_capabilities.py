@@ -31,7 +31,7 @@ class KnownCapabilities:
         self.is_wanted = False
         """A job waits for what the server lacked when it was read."""
         self.boot = ""
-        """The marker of the boot in which an attempt was last started there."""
+        """The marker of the boot of which it was read last, as far as that is known."""
         self._looked_at_s: float | None = None
         self._fits = FitCache()
 

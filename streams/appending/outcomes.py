@@ -69,10 +69,10 @@ class Lease(Struct, frozen=True):
     """Entry id in the dispatch stream."""
     history: tuple[Recorded, ...] = ()
     """The job's events up to `seq` where the claim returned them (a job's first claim), else ()."""
-    stored: bytes | None = None
-    """What the job sends, as the server keeps it, where the claim returned that: it is short."""
     previous_owner: str = ""
     """The runner from which it was taken because it was taken for dead."""
+    stored: bytes | None = None
+    """What the job sends, as the server keeps it, where the claim returned that: it is short."""
 
 
 class Renewed(Struct, frozen=True):

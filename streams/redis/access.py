@@ -51,6 +51,7 @@ WITHOUT = {
     "client|list": "the death of a runner is seen by the end of its leases only",
     "command|info": "the server's version is not checked",
     "info": "a restart that lost writes, eviction and persistence are not seen",
+    "strlen": "a claim brings no graph, and its runner asks for each",
 }
 """Optional command -> what is not seen without it."""
 
@@ -110,6 +111,7 @@ COMMANDS: dict[Role, tuple[str, ...]] = {
 OPTIONAL: dict[Role, tuple[str, ...]] = {
     role: ("client|setname", "command|info", "info")
     + (("client|list",) if role in ("runner", "auditor") else ())
+    + (("strlen",) if role == "runner" else ())
     for role in COMMANDS
 }
 

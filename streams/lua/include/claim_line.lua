@@ -6,7 +6,7 @@
 -- read: then its runner asks for it, and learns why.
 local function short_graph(tag, known)
   local key = tag .. ':workflow:' .. (known.workflow or '')
-  local length = redis.pcall('STRLEN', key)
+  local length = not refused('STRLEN', key) and redis.pcall('STRLEN', key)
   local graph = type(length) == 'number' and length > 0 and length <= 16384 and redis.pcall('GET', key)
   return type(graph) == 'string' and graph
 end
