@@ -319,6 +319,37 @@ async def test_many_backends_are_polled_so_many_a_second_and_not_all_at_one_mome
     assert polled <= len(shown) + POLLS_PER_S * (passed_s + 0.2)
 
 
+async def test_one_of_many_that_is_in_doubt_is_polled_soon() -> None:
+    shown = [Shown(f"http://{number}", Load(0, 0)) for number in range(20 * POLLS_PER_S)]
+    async with anyio.create_task_group() as group:
+        made = fleet(*shown)
+        group.start_soon(made.run)
+        await until(lambda: shown[-1].polled > 0)
+        made.states[-1].mark_refusing("POST /prompt answered 429")
+        began_s = steady_s()
+        await until(lambda: shown[-1].polled > 1)
+        assert steady_s() - began_s < 10  # in its turn it would be twenty seconds
+        group.cancel_scope.cancel()
+
+
+async def test_what_a_server_has_is_read_before_its_boot_is_known() -> None:
+    shown, gate = Shown("http://a", Load(0, 0)), anyio.Event()
+
+    async def capabilities() -> None:
+        await gate.wait()
+
+    shown.capabilities = capabilities  # type: ignore[method-assign]
+    async with anyio.create_task_group() as group:
+        made = fleet(shown)
+        group.start_soon(made.run)
+        await until(lambda: shown.met == 1)
+        assert made.states[0].known.boot == ""
+        gate.set()
+        await until(lambda: made.room > 0)
+        assert made.states[0].known.boot == "boot of http://a"
+        group.cancel_scope.cancel()
+
+
 async def test_a_backend_is_met_before_its_first_job_and_after_each_absence() -> None:
     shown = Shown("http://a", Load(0, 0))
     async with anyio.create_task_group() as group:
