@@ -45,7 +45,7 @@ def one_of(name: str) -> str:
 def bounded(policy: Policy) -> Policy:
     """Return the policy with each number that makes no sense replaced by the nearest that does, and
     such a word by the default."""
-    if policy == _DEFAULT:
+    if policy == _DEFAULT and not any(isinstance(getattr(policy, n), bool) for n in _LIKE_BOOLS):
         return policy
     odd: dict[str, object] = {
         name: RANGES[name].nearest(value, getattr(_DEFAULT, name) or LONGEST_S)
@@ -57,3 +57,5 @@ def bounded(policy: Policy) -> Policy:
 
 
 _DEFAULT = Policy()
+_LIKE_BOOLS = tuple(name for name in NUMBERS if getattr(_DEFAULT, name) in (0, 1))
+"""Fields whose default is equal to True or False, which are no numbers."""

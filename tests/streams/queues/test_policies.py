@@ -6,7 +6,7 @@ import math
 from typing import cast
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -61,6 +61,7 @@ def test_a_word_that_there_is_not_is_refused_with_those_that_there_are(name: str
         assert check_policy(changed(name, word)) == changed(name, word)
 
 
+@example("retries", True)  # equal to the default, and no number
 @given(st.sampled_from(NAMES), st.sampled_from(ODD) | st.floats() | st.integers() | st.none())
 def test_whatever_is_stored_becomes_a_policy_that_passes_the_check(
     name: str, value: object
