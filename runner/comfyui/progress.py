@@ -320,16 +320,12 @@ def _inferred_cache(tally: Tally) -> frozenset[str]:
 def _recomputed(tally: Tally, before: Tally | None = None) -> Tally:
     """Compute again what runs, and the value, which never falls; `before` was computed."""
     # A message comes for each step, and hardly any changes which nodes run.
-    runs = before.runs if before is not None and _run_alike(before, tally) else _runs(tally)
-    seconds, finished, total_s, ended_s = tally.seconds, tally.finished, 0.0, 0.0
-    if before is not None and before.runs is runs:
-        total_s = before.total_s
-    else:
-        total_s = sum(seconds[name] for name in runs)
-    if before is not None and before.runs is runs and before.finished == finished:
-        ended_s = before.ended_s
-    else:
-        ended_s = sum(seconds[name] for name in runs & finished)
+    known = before if before is not None and _run_alike(before, tally) else None
+    seconds, finished = tally.seconds, tally.finished
+    runs = known.runs if known else _runs(tally)
+    total_s = known.total_s if known else sum(seconds[name] for name in runs)
+    is_same = known is not None and known.finished == finished
+    ended_s = tally.ended_s if is_same else sum(seconds[name] for name in runs & finished)
     at_work = ((name, share) for name, share in tally.parts.items() if name not in finished)
     done_s = ended_s + sum(seconds[name] * share for name, share in at_work if name in runs)
     # With every node answered from the cache nothing is left to do.

@@ -187,10 +187,8 @@ class JobSlot:
     @property
     def backend(self) -> str:
         """What people call the backend on which a slot is reserved; empty without any."""
-        if self._reservation is None:
-            return ""
-        state = self._reservation.state
-        return state.title or state.backend.name
+        state = self.state
+        return (state.title or state.backend.name) if state is not None else ""
 
     def release(self) -> None:
         """Give the slot back; does nothing when none is reserved."""

@@ -141,8 +141,7 @@ class Dispatch:
             clocks[lines[index][0]].doubt(written_ms, steady_s())
             history = history_of(job, events[index], payloads[index])
             lane = (queue, cast("bytes", job[4]).decode())
-            lease = self._lease(job, lane, job[5], history)
-            leases.append((index, replace(lease, stored=cast("bytes | None", job[9]))))
+            leases.append((index, self._lease(job, lane, job[5], history, job[9])))
             remember_lease(self._log.memory, job, events[index], payloads[index])
         self._log.spread.places.note_soon(taken_places(queue, [job for _, job in jobs]))
         return leases
@@ -261,6 +260,7 @@ class Dispatch:
         lane: Lane,
         dispatch_id: bytes | int,
         history: tuple[Recorded, ...] = (),
+        stored: bytes | int | None = None,
     ) -> Lease:
         return Lease(
             job_id=cast("bytes", job[0]).decode(),
@@ -271,6 +271,7 @@ class Dispatch:
             priority=lane[1],
             dispatch_id=cast("bytes", dispatch_id).decode(),
             history=history,
+            stored=cast("bytes | None", stored),
         )
 
     async def renew(self, leases: Sequence[Lease]) -> list[Renewed | LeaseOver]:
