@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine
-from typing import Protocol
+from typing import Protocol, TypeVar, TypeVarTuple
 
 import anyio
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 CLOSE_WITHIN_S = 5.0
 """Longest time that closing may take; what is still open then is left to the operating system."""
@@ -58,7 +61,7 @@ async def end_all(tasks: Collection[asyncio.Task[object]]) -> None:
 
 
 async def _wait(
-    tasks: Collection[asyncio.Task[object]], timeout_s: float
+    tasks: Collection[asyncio.Task[T]], timeout_s: float | None
 ) -> asyncio.CancelledError | None:
     """Wait for tasks; return the cancellation that ended the wait, None for none."""
     try:
@@ -68,16 +71,21 @@ async def _wait(
     return None
 
 
-async def close_blocking(call: Callable[[], object]) -> None:
-    """Make a call that blocks in a thread, also while the calling task is being cancelled.
+async def in_thread(call: Callable[[*Ts], T], *arguments: *Ts) -> T:
+    """Make a call that blocks in a thread, and go on only when it has ended.
 
-    It is made twice when the task is cancelled meanwhile, so it must bear that.
+    A plain `task.cancel()`, as a Ctrl-C is to asyncio, would leave the thread behind: it would hold
+    its lock, or write its file, while the caller cleans up. The cancellation is raised afterwards;
+    what the call returned is lost then.
     """
-    is_done = False
-    try:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(call)
-            is_done = True
-    finally:
-        if not is_done:
-            call()
+    loop = asyncio.get_running_loop()
+    calling = loop.create_task(anyio.to_thread.run_sync(call, *arguments))
+    cancelled: asyncio.CancelledError | None = None
+    with anyio.CancelScope(shield=True):
+        while not calling.done():
+            cancelled = await _wait([calling], None) or cancelled
+    if cancelled is None:
+        return calling.result()
+    if not calling.cancelled():
+        calling.exception()  # looked at: the cancellation says more
+    raise cancelled

@@ -12,6 +12,7 @@ from pathlib import Path
 import anyio
 from anyio.to_thread import run_sync
 
+from everfold.streams.closing import in_thread
 from everfold.streams.errors import Unavailable
 
 START_WITHIN_S = 20.0
@@ -106,5 +107,4 @@ async def demo_processes(
     try:
         yield made
     finally:
-        with anyio.CancelScope(shield=True):
-            await run_sync(made.end)
+        await in_thread(made.end)

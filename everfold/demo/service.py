@@ -14,14 +14,13 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import cast
 
-import anyio
-from anyio.to_thread import run_sync
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from everfold.embedded.engines import Engine
+from everfold.streams.closing import in_thread
 from everfold.streams.errors import NoServer
 
 HOST, NAME = "127.0.0.1", "demo"
@@ -175,11 +174,10 @@ async def sentinel_service(engine: Engine, folder: Path) -> AsyncIterator[Servic
     """Start a service in a folder, and end it. Raises NoServer."""
     made = Service(folder)
     try:
-        await run_sync(made.start, engine)
+        await in_thread(made.start, engine)
         yield made
     finally:
-        with anyio.CancelScope(shield=True):
-            await run_sync(made.end)
+        await in_thread(made.end)
 
 
 def _line(name: str, value: str) -> str:

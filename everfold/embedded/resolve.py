@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import anyio
-from anyio.to_thread import run_sync
 from msgspec import Struct
 
 from everfold.embedded.data_folder import DataFolder, Lock, default_data_folder
@@ -23,6 +22,7 @@ from everfold.embedded.server import (
     running_or_started,
     running_server,
 )
+from everfold.streams.closing import in_thread
 from everfold.streams.connections.tls import Tls
 from everfold.streams.errors import (
     EngineMismatch,
@@ -124,13 +124,11 @@ async def embedded_server(
     NoServer, ServerTooOld, EngineMismatch or ServerUnreachable.
     """
     folder = DataFolder(data_folder or default_data_folder(environ))
-    lock = await run_sync(folder.lock_for_use)
+    held: list[Lock] = []
     try:
-        server, _ = await run_sync(_server_of, folder, environ)
-        yield server
+        yield await in_thread(_enter, folder, environ, held)
     finally:
-        with anyio.CancelScope(shield=True):
-            await run_sync(_leave, folder, lock)
+        await in_thread(_leave, folder, held)
 
 
 @asynccontextmanager
@@ -154,9 +152,9 @@ async def keep_running(server: EmbeddedServer, environ: Mapping[str, str] = os.e
     """Restart the server at the same address when it has died; runs until cancelled."""
     while True:
         await anyio.sleep(CHECK_INTERVAL_S)
-        if not await run_sync(server.is_running):
+        if not await in_thread(server.is_running):
             try:
-                server, _ = await run_sync(_server_of, server.data_folder, environ)
+                server, _ = await in_thread(_server_of, server.data_folder, environ)
             except Unavailable:
                 continue
 
@@ -165,8 +163,15 @@ def _server_of(folder: DataFolder, environ: Mapping[str, str]) -> tuple[Embedded
     return running_or_started(folder, lambda: choose_engine(folder, environ), environ)
 
 
-def _leave(folder: DataFolder, lock: Lock) -> None:
-    lock.close()
+def _enter(folder: DataFolder, environ: Mapping[str, str], held: list[Lock]) -> EmbeddedServer:
+    held.append(folder.lock_for_use())
+    server, _ = _server_of(folder, environ)
+    return server
+
+
+def _leave(folder: DataFolder, held: list[Lock]) -> None:
+    for lock in held:
+        lock.close()
     last = folder.lock_unused()
     if last is None:
         return

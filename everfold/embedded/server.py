@@ -234,8 +234,8 @@ def _ask(socket: str) -> ServerState | None:
 
 
 def _reap(pid: int) -> bool:
-    """Say whether this process was a child of ours and has ended."""
+    """Say whether no child of ours with this number runs; another thread may have seen its end."""
     try:
         return os.waitpid(pid, os.WNOHANG)[0] == pid
     except ChildProcessError:
-        return False
+        return True

@@ -20,8 +20,6 @@ from io import FileIO
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
-import anyio
-
 from everfold.streams.assets.asset import HASH_PREFIX, check_hash
 from everfold.streams.assets.blob_store import (
     BLOB_LIMIT_BYTES,
@@ -31,7 +29,7 @@ from everfold.streams.assets.blob_store import (
 from everfold.streams.assets.disk_errors import told
 from everfold.streams.assets.hashing_file import HashingFile, check_blob, fill
 from everfold.streams.assets.stored_file import StoredFile
-from everfold.streams.closing import close_blocking
+from everfold.streams.closing import in_thread
 from everfold.streams.errors import AssetGone, AssetsUnavailable
 from everfold.streams.private_folder import (
     expanded,
@@ -91,7 +89,7 @@ class BlobFolder:
             await self._run(file.finish, partial(self._publish, name, blob))
             return blob
         finally:
-            await close_blocking(partial(self._discard, name, file))
+            await in_thread(self._discard, name, file)
 
     @asynccontextmanager
     async def read(
@@ -103,7 +101,7 @@ class BlobFolder:
             await self._run(file.open)
             yield self._pieces(file)
         finally:
-            await close_blocking(file.close)
+            await in_thread(file.close)
 
     async def delete(self, content_hash: str) -> bool:
         """Remove the bytes for good; False where there were none. Who reads them reads on."""
@@ -129,7 +127,7 @@ class BlobFolder:
 
     async def _run(self, call: Callable[[*Ts], T], *arguments: *Ts) -> T:
         try:
-            return await anyio.to_thread.run_sync(call, *arguments)
+            return await in_thread(call, *arguments)
         except OSError as error:
             raise AssetsUnavailable(self.url, told(error)) from error
 

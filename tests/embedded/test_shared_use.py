@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from pathlib import Path
@@ -111,6 +112,27 @@ async def test_a_keyboard_interrupt_of_the_owner_ends_the_server_in_order(
     await owner.end()
     assert not DataFolder(tmp_path).has_server()
     assert "bye bye" in DataFolder(tmp_path).log.read_text()
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.01, 0.02, 0.03, 0.05, 0.1])
+async def test_a_start_that_asyncio_cancels_leaves_nothing_behind(
+    tmp_path: Path, after_s: float
+) -> None:
+    folder = DataFolder(tmp_path)
+
+    async def use_it() -> None:
+        async with embedded_server(tmp_path, {"PATH": ""}):
+            await anyio.sleep_forever()
+
+    using = asyncio.create_task(use_it())
+    await eventually(lambda: (tmp_path / "engine.json").exists())
+    await anyio.sleep(after_s)
+    using.cancel()
+
+    _, waiting = await asyncio.wait([using], timeout=10.0)
+    assert not waiting
+    assert not folder.has_server()
+    assert folder.lock_unused() is not None
 
 
 async def test_a_frozen_server_is_stopped_too(tmp_path: Path) -> None:
