@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Coroutine
 from typing import Protocol, TypeVar, TypeVarTuple
 
 import anyio
+import anyio.lowlevel
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -75,8 +76,8 @@ async def in_thread(call: Callable[[*Ts], T], *arguments: *Ts) -> T:
     """Make a call that blocks in a thread, and go on only when it has ended.
 
     A plain `task.cancel()`, as a Ctrl-C is to asyncio, would leave the thread behind: it would hold
-    its lock, or write its file, while the caller cleans up. The cancellation is raised afterwards;
-    what the call returned is lost then.
+    its lock, or write its file, while the caller cleans up. A cancellation, anyio's too, is raised
+    afterwards; what the call returned is lost then.
     """
     loop = asyncio.get_running_loop()
     calling = loop.create_task(anyio.to_thread.run_sync(call, *arguments))
@@ -84,8 +85,9 @@ async def in_thread(call: Callable[[*Ts], T], *arguments: *Ts) -> T:
     with anyio.CancelScope(shield=True):
         while not calling.done():
             cancelled = await _wait([calling], None) or cancelled
-    if cancelled is None:
-        return calling.result()
-    if not calling.cancelled():
+    if cancelled is not None:
         calling.exception()  # looked at: the cancellation says more
-    raise cancelled
+        raise cancelled
+    result = calling.result()
+    await anyio.lowlevel.checkpoint_if_cancelled()
+    return result
