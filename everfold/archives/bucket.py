@@ -6,8 +6,9 @@ loop may end a program by SIGABRT when the interpreter ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar, TypeVarTuple
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TypeVar, TypeVarTuple, cast
 
 import anyio
 import obstore
@@ -42,9 +43,17 @@ class Bucket:
         """Store an object; False when the name is taken. Raises ArchiveUnavailable."""
         return await self._run(self._create, name, content)
 
+    async def create_all(self, files: Mapping[str, bytes]) -> None:
+        """Store objects, all at once; those that are there stay. Raises ArchiveUnavailable."""
+        await _all(self.create(name, content) for name, content in files.items())
+
     async def read(self, name: str) -> bytes | None:
         """Return an object, None when there is none. Raises ArchiveUnavailable."""
         return await self._run(self._read, name)
+
+    async def read_all(self, names: Sequence[str]) -> list[bytes | None]:
+        """Return objects, all at once, None for what is not there. Raises ArchiveUnavailable."""
+        return await _all(self.read(name) for name in names)
 
     async def _run(self, call: Callable[[*Ts], T], *arguments: *Ts) -> T:
         try:
@@ -67,3 +76,12 @@ class Bucket:
         if found.meta["size"] > FILE_LIMIT_BYTES:
             raise ArchiveDamaged(name, f"it has more than {FILE_LIMIT_BYTES:,} bytes")
         return bytes(found.bytes())
+
+
+async def _all(calls: Iterable[Awaitable[T]]) -> list[T]:
+    """Wait for all, then return the answers or raise the first error."""
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+    return cast("list[T]", answers)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from itertools import pairwise
 
 from everfold.streams.archive.folder import Store
 from everfold.streams.archive.manifest import (
@@ -17,6 +18,9 @@ from everfold.streams.archive.segment import read_segment, records_of, unpack
 from everfold.streams.errors import ArchiveDamaged
 from everfold.streams.events.record import NO_ENTRY, RawEntry, Recorded, entry_order
 from everfold.streams.events.stored_fields import is_entry_id
+
+FILES_AT_ONCE = 16
+"""Graphs that are read at once, as they are compressed."""
 
 
 class Archive:
@@ -63,10 +67,11 @@ class Archive:
         entries = list(read_segment(await self.segment(link), manifest.segment))
         if len(entries) != manifest.count:
             raise ArchiveDamaged(manifest.segment, f"it has {len(entries)} events")
-        ids = [entry_id.decode(errors="replace") for entry_id, _ in entries]
         if not all(is_entry_id(entry_id) for entry_id, _ in entries):
             raise ArchiveDamaged(manifest.segment, "it has an entry without an id")
-        if sorted(set(ids), key=entry_order) != ids:
+        ids = [entry_id.decode() for entry_id, _ in entries]
+        orders = [entry_order(entry_id) for entry_id in ids]
+        if not all(before < after for before, after in pairwise(orders)):
             raise ArchiveDamaged(manifest.segment, "its entries are not in order")
         if (ids[0], ids[-1]) != (manifest.first, manifest.last):
             raise ArchiveDamaged(manifest.segment, "it has other entries than its manifest says")
@@ -77,11 +82,9 @@ class Archive:
         for link in list(await self.links(partition)):
             if entry_order(link.manifest.last) <= entry_order(after):
                 continue
-            found = [
-                record
-                for record in records_of(await self.entries(link))
-                if entry_order(record.entry_id) > entry_order(after)
-            ]
+            found = list(records_of(await self.entries(link)))
+            if entry_order(link.manifest.first) <= (begin := entry_order(after)):
+                found = [record for record in found if entry_order(record.entry_id) > begin]
             if found:
                 yield found
 
@@ -105,12 +108,17 @@ class Archive:
         """Return an archived graph as JSON, None when it is not archived."""
         name = workflow_name(sha256)
         content = await self.store.read(name)
-        if content is None:
-            return None
-        graph = unpack(content, name)
-        if sha256_of(graph) != sha256:
-            raise ArchiveDamaged(name, "its graph is another one than its name says")
-        return graph
+        return None if content is None else _graph(content, name, sha256)
+
+    async def workflows(self, hashes: Sequence[str]) -> AsyncIterator[tuple[str, bytes | None]]:
+        """Yield SHA-256 and archived graph, None when it is not archived; some are read at once."""
+        for start in range(0, len(hashes), FILES_AT_ONCE):
+            some = hashes[start : start + FILES_AT_ONCE]
+            names = [workflow_name(sha256) for sha256 in some]
+            for sha256, name, content in zip(
+                some, names, await self.store.read_all(names), strict=True
+            ):
+                yield sha256, None if content is None else _graph(content, name, sha256)
 
     async def checked(self, link: Link) -> list[RawEntry]:
         """Return a segment's entries, and read every graph that its jobs use.
@@ -121,11 +129,18 @@ class Archive:
         entries = await self.entries(link)
         if jobs_of(records_of(entries)) != link.manifest.jobs:
             raise ArchiveDamaged(link.manifest.name, "it names other jobs than its segment has")
-        for sha256 in link.manifest.workflows:
-            found = await self.workflow(sha256)
-            if found is None and sha256 in link.manifest.graphs:
+        archived = frozenset(link.manifest.graphs)
+        async for sha256, found in self.workflows(link.manifest.workflows):
+            if found is None and sha256 in archived:
                 raise ArchiveDamaged(workflow_name(sha256), "it is missing")
         return entries
+
+
+def _graph(content: bytes, name: str, sha256: str) -> bytes:
+    graph = unpack(content, name)
+    if sha256_of(graph) != sha256:
+        raise ArchiveDamaged(name, "its graph is another one than its name says")
+    return graph
 
 
 def _check_link(before: Link | None, link: Link, name: str) -> None:

@@ -7,35 +7,38 @@ manifest, which means nothing, or a position that is behind, which the next run 
 
 from __future__ import annotations
 
-import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import accumulate
 from typing import cast
 
+import anyio.to_thread
 from msgspec import Struct
 from msgspec.structs import replace
 
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
+from everfold.streams.archive.graphs import GraphArchiver
 from everfold.streams.archive.manifest import (
     Link,
     Manifest,
     make_manifest,
     sha256_of,
-    workflow_name,
     write_manifest,
 )
-from everfold.streams.archive.segment import write_segment
+from everfold.streams.archive.segment import records_of, write_segment
 from everfold.streams.errors import ArchiveDamaged, ArchiveForeign, ArchiveUnavailable, Trimmed
 from everfold.streams.events.record import NO_ENTRY, RawEntry, entry_order, entry_time_ms
 from everfold.streams.reading.readers import ARCHIVE, readers, register, trimmed_to
 from everfold.streams.redis.each import each
 from everfold.streams.redis.pages import entry_page
-from everfold.streams.redis.redis_errors import read_string
 from everfold.streams.redis.server import server_time_ms
 
 SEGMENT_EVENTS = 10_000
 """Events of a full segment."""
+
+PAGE_EVENTS = 2_000
+"""Events that are read in one call."""
 
 OLDEST_S = 300.0
 """A segment that is not full is written when its oldest event has waited so many seconds."""
@@ -65,6 +68,7 @@ class Archiver:
         self._log, self._archive = log, archive
         self._note = note or (lambda _events: None)
         self._why_no_store: ArchiveUnavailable | None = None
+        self._graphs = GraphArchiver(log, archive)
 
     async def run(self, *, everything: bool = False) -> list[Archived]:
         """Archive all partitions once: full and old segments, or `everything` that is there.
@@ -78,7 +82,7 @@ class Archiver:
             # A place that cannot be written must not hold the log's trim.
             await self._archive.store.create(BEGUN, b"")
         # One after the other at each node, for each holds a segment in memory.
-        self._why_no_store = None
+        self._why_no_store, self._graphs = None, GraphArchiver(self._log, self._archive)
         act = partial(self._partition_of_store, everything=everything)
         return (await each(self._log, act, at_once=1)).all()
 
@@ -99,9 +103,10 @@ class Archiver:
             before = links[-1] if links else None
             position = await self._position(partition, before)
             await register(self._log, partition, ARCHIVE, position)
-            entries = await self._next(partition, position)
-            if not await self._is_due(entries, everything):
+            found = await self._next(partition, position)
+            if not await self._is_due(found, everything):
                 return Archived(partition, segments, events)
+            entries = found.entries
             if await self._write(partition, entries, before):
                 segments, events = segments + 1, events + len(entries)
                 self._note(len(entries))
@@ -121,61 +126,68 @@ class Archiver:
             return gone
         raise Trimmed(partition, position, gone)
 
-    async def _next(self, partition: int, after: str) -> list[RawEntry]:
-        key, entries = self._log.keys.log(partition), list[RawEntry]()
-        while not (whole := _full_segment(entries)):
-            rows = await entry_page(self._log.redis, key, f"({after}")
-            if not rows:
+    async def _next(self, partition: int, after: str) -> Filling:
+        key, found = self._log.keys.log(partition), Filling()
+        while rows := await entry_page(self._log.redis, key, f"({after}", most=PAGE_EVENTS):
+            if found.add(cast("list[RawEntry]", rows)):
                 break
-            entries += cast("list[RawEntry]", rows)
             after = rows[-1][0].decode()
-        return whole or _full_segment(entries) or entries
+        return found
 
-    async def _is_due(self, entries: list[RawEntry], everything: bool) -> bool:
-        if not entries or everything or _full_segment(entries):
-            return bool(entries)
-        oldest_ms = entry_time_ms(entries[0][0].decode())
+    async def _is_due(self, found: Filling, everything: bool) -> bool:
+        if not found.entries or everything or found.is_full:
+            return bool(found.entries)
+        oldest_ms = entry_time_ms(found.entries[0][0].decode())
         return await server_time_ms(self._log.redis) - oldest_ms > OLDEST_S * 1000
 
     async def _write(self, partition: int, entries: list[RawEntry], before: Link | None) -> bool:
         """Write one segment; False when another archiver has written it."""
         store, log = self._archive.store, self._log
-        content = write_segment(entries)
-        manifest = make_manifest(
-            entries,
-            content,
-            before,
-            namespace=log.keys.namespace,
-            generation=log.generation,
-            partition=partition,
-        )
+        whose = (log.keys.namespace, log.generation, partition)
+        content, manifest = await anyio.to_thread.run_sync(_segment, entries, before, *whose)
         await store.create(manifest.segment, content)
         again = await store.read(manifest.segment)
         if again is None or sha256_of(again) != manifest.sha256:
             raise ArchiveDamaged(manifest.segment, "it reads back as something else")
-        graphs = await self._workflows(partition, manifest)
+        graphs = await self._graphs.archive(partition, manifest.workflows)
         manifest = replace(manifest, graphs=graphs)
         return await store.create(manifest.name, write_manifest(manifest))
 
-    async def _workflows(self, partition: int, manifest: Manifest) -> list[str]:
-        """Archive the graphs that are there; return their SHA-256."""
-        archived = list[str]()
-        store, keys = self._archive.store, self._log.keys
-        for sha256 in manifest.workflows:
-            graph = await read_string(self._log.redis, keys.workflow(partition, sha256))
-            if graph is None and await self._archive.workflow(sha256) is None:
-                continue
-            if graph is not None:
-                await store.create(workflow_name(sha256), gzip.compress(graph, mtime=0))
-            archived.append(sha256)
-        return archived
+
+class Filling:
+    """Entries of a segment that is not full yet."""
+
+    def __init__(self) -> None:
+        self.entries = list[RawEntry]()
+        self._size_bytes = 0
+
+    def add(self, page: Sequence[RawEntry]) -> bool:
+        """Add entries until the segment is full, or all of them; say whether it is full then."""
+        added = page[: SEGMENT_EVENTS - len(self.entries)]
+        sizes = [sum(map(len, flat)) for _, flat in added]
+        if self._size_bytes + sum(sizes) > SEGMENT_BYTES:
+            before = accumulate(sizes, initial=self._size_bytes)
+            sizes = [
+                size for size, so_far in zip(sizes, before, strict=False) if so_far < SEGMENT_BYTES
+            ]
+        self.entries += added[: len(sizes)]
+        self._size_bytes += sum(sizes)
+        return self.is_full
+
+    @property
+    def is_full(self) -> bool:
+        """Say whether no entry may be added."""
+        return len(self.entries) >= SEGMENT_EVENTS or self._size_bytes >= SEGMENT_BYTES
 
 
-def _full_segment(entries: list[RawEntry]) -> list[RawEntry]:
-    """Return as many entries as fill a segment, none while they do not."""
-    size = 0
-    for number, (_, flat) in enumerate(entries, 1):
-        size += sum(map(len, flat))
-        if number >= SEGMENT_EVENTS or size >= SEGMENT_BYTES:
-            return entries[:number]
-    return []
+def _segment(
+    entries: Sequence[RawEntry],
+    before: Link | None,
+    namespace: str,
+    generation: str,
+    partition: int,
+) -> tuple[bytes, Manifest]:
+    records = list(records_of(entries))
+    content = write_segment(entries, records)
+    whose = {"namespace": namespace, "generation": generation}
+    return content, make_manifest(records, content, before, partition=partition, **whose)

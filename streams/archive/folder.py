@@ -12,7 +12,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar, TypeVarTuple
 
 import anyio
@@ -55,8 +55,19 @@ class Store(Protocol):
         """
         ...
 
+    async def create_all(self, files: Mapping[str, bytes]) -> None:
+        """Do as `create` for each file; those that are there stay as they are.
+
+        After an error any of them may be there.
+        """
+        ...
+
     async def read(self, name: str) -> bytes | None:
         """Return the file, None when there is none."""
+        ...
+
+    async def read_all(self, names: Sequence[str]) -> list[bytes | None]:
+        """Do as `read` for each file."""
         ...
 
 
@@ -79,11 +90,19 @@ class Folder:
 
     async def create(self, name: str, content: bytes) -> bool:
         """Write a new file as the Store says. Raises ArchiveUnavailable."""
-        return await self._run(self._create, name, content)
+        return name in await self._run(self._create, {name: content})
+
+    async def create_all(self, files: Mapping[str, bytes]) -> None:
+        """Write new files as the Store says. Raises ArchiveUnavailable."""
+        await self._run(self._create, files)
 
     async def read(self, name: str) -> bytes | None:
         """Return a file, None when there is none. Raises ArchiveUnavailable."""
         return await self._run(self._read, name)
+
+    async def read_all(self, names: Sequence[str]) -> list[bytes | None]:
+        """Return files as the Store says. Raises ArchiveUnavailable."""
+        return await self._run(lambda: [self._read(name) for name in names])
 
     async def _run(self, call: Callable[[*Ts], T], *arguments: *Ts) -> T:
         try:
@@ -91,21 +110,18 @@ class Folder:
         except OSError as error:
             raise ArchiveUnavailable(self.url, str(error)) from error
 
-    def _create(self, name: str, content: bytes) -> bool:
-        inner, _, file = name.rpartition("/")
+    def _create(self, files: Mapping[str, bytes]) -> list[str]:
+        """Write those that are not there, and return their names."""
         make_folders(self._path)
-        with self._opened(inner, make=True) as place:
-            temporary = f".{secrets.token_hex(16)}.part"
-            _write(temporary, content, place)
-            try:
-                # A link to a name that exists is refused; a rename would replace the file.
-                os.link(temporary, file, src_dir_fd=place, dst_dir_fd=place, follow_symlinks=False)
-            except FileExistsError:
-                return False
-            finally:
-                os.unlink(temporary, dir_fd=place)
-            os.fsync(place)
-        return True
+        folders: dict[str, dict[str, bytes]] = {}
+        for name, content in files.items():
+            folders.setdefault(name.rpartition("/")[0], {})[name] = content
+        made = list[str]()
+        for inner, contents in folders.items():
+            with self._opened(inner, make=True) as place:
+                made += [name for name in contents if _is_made(name, contents[name], place)]
+                os.fsync(place)
+        return made
 
     def _read(self, name: str) -> bytes | None:
         inner, _, file = name.rpartition("/")
@@ -138,6 +154,21 @@ def _check_file(found: os.stat_result, name: str) -> None:
         raise ArchiveDamaged(name, f"it belongs to user {found.st_uid}")
     if found.st_size > FILE_LIMIT_BYTES:
         raise ArchiveDamaged(name, f"it has more than {FILE_LIMIT_BYTES:,} bytes")
+
+
+def _is_made(name: str, content: bytes, place: int) -> bool:
+    """Write a file into an open folder; False where there is one of this name."""
+    temporary = f".{secrets.token_hex(16)}.part"
+    _write(temporary, content, place)
+    try:
+        # A link to a name that exists is refused; a rename would replace the file.
+        file = name.rpartition("/")[2]
+        os.link(temporary, file, src_dir_fd=place, dst_dir_fd=place, follow_symlinks=False)
+    except FileExistsError:
+        return False
+    finally:
+        os.unlink(temporary, dir_fd=place)
+    return True
 
 
 def _write(name: str, content: bytes, place: int) -> None:

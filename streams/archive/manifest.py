@@ -9,17 +9,17 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 
 import msgspec
 from msgspec import Struct
 
-from everfold.streams.archive.segment import records_of
 from everfold.streams.errors import ArchiveDamaged
 from everfold.streams.events.codec import Unreadable
-from everfold.streams.events.event import Submitted
+from everfold.streams.events.event import Event, Submitted
 from everfold.streams.events.json_text import NotJson, decoder
-from everfold.streams.events.record import RawEntry, Recorded, entry_order, entry_time_ms
+from everfold.streams.events.record import Recorded, entry_order, entry_time_ms
 from everfold.streams.events.stored_fields import is_entry_id
 
 FORMAT = 1
@@ -97,7 +97,7 @@ def sha256_of(content: bytes) -> str:
 
 
 def make_manifest(
-    entries: Sequence[RawEntry],
+    records: Sequence[Recorded],
     content: bytes,
     before: Link | None,
     *,
@@ -107,32 +107,37 @@ def make_manifest(
 ) -> Manifest:
     """Return the manifest of a segment that follows the link `before`, None for the first.
 
-    `entries` are those of the segment, at least one; `content` is its compressed file.
+    `records` are its events, at least one; `content` is its compressed file.
     """
-    versions: Counter[str] = Counter()
-    workflows: dict[str, None] = {}
-    records = list(records_of(entries))
-    for event in (record.event for record in records):
-        if isinstance(event, Unreadable):
-            versions[f"unreadable {event.kind}".strip()] += 1
-            continue
-        versions[f"{event.__struct_config__.tag}.v{event.v}"] += 1
-        if isinstance(event, Submitted):
-            workflows[event.stored] = None
     return Manifest(
         namespace=namespace,
         generation=generation,
         partition=partition,
         number=before.manifest.number + 1 if before else 0,
-        first=entries[0][0].decode(),
-        last=entries[-1][0].decode(),
-        count=len(entries),
+        first=records[0].entry_id,
+        last=records[-1].entry_id,
+        count=len(records),
         sha256=sha256_of(content),
         previous=before.sha256 if before else "",
         jobs=jobs_of(records),
-        versions=dict(sorted(versions.items())),
-        workflows=list(workflows),
+        versions=dict(sorted(Counter([_version(record.event) for record in records]).items())),
+        workflows=list(dict.fromkeys(_workflows(records))),
     )
+
+
+def _version(event: Event | Unreadable) -> str:
+    if isinstance(event, Unreadable):
+        return f"unreadable {event.kind}".strip()
+    return _known_version(type(event), event.v)
+
+
+@cache
+def _known_version(kind: type[Event], v: int) -> str:
+    return f"{kind.__struct_config__.tag}.v{v}"
+
+
+def _workflows(records: Iterable[Recorded]) -> Iterator[str]:
+    return (one.event.stored for one in records if isinstance(one.event, Submitted))
 
 
 def jobs_of(records: Iterable[Recorded]) -> dict[str, tuple[int, int]]:

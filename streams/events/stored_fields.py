@@ -30,5 +30,7 @@ def stored_entry_id(stored: Mapping[bytes, bytes], field: bytes) -> str | None:
 
 def is_entry_id(text: bytes) -> bool:
     """Say whether this is an entry id as the server writes it."""
-    parts = text.split(b"-") if _ENTRY_ID.fullmatch(text) else ()
-    return bool(parts) and all(int(part) <= GREATEST for part in parts)
+    if not _ENTRY_ID.fullmatch(text):
+        return False
+    # Only twenty digits can be more than the server counts to.
+    return len(text) <= 20 or all(int(part) <= GREATEST for part in text.split(b"-"))

@@ -11,6 +11,7 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
+from heapq import heapify, heappop, heapreplace
 from typing import cast
 
 import anyio
@@ -121,18 +122,18 @@ async def all_events(log: Log) -> AsyncIterator[Recorded]:
 
 async def merged(readers: Sequence[AsyncIterator[Recorded]]) -> AsyncIterator[Recorded]:
     """Yield what several readers yield, in the order of entry ids; each must be in that order."""
-    next_ones = [(record, reader) for reader in readers async for record in _first(reader)]
-    while next_ones:
-        first = min(range(len(next_ones)), key=lambda i: entry_order(next_ones[i][0].entry_id))
-        record, reader = next_ones.pop(first)
+    nexts = list[tuple[tuple[int, int], int, Recorded]]()
+    for place, reader in enumerate(readers):
+        if (record := await anext(reader, None)) is not None:
+            nexts.append((entry_order(record.entry_id), place, record))
+    heapify(nexts)
+    while nexts:
+        _, place, record = nexts[0]
         yield record
-        next_ones += [(following, reader) async for following in _first(reader)]
-
-
-async def _first(reader: AsyncIterator[Recorded]) -> AsyncIterator[Recorded]:
-    """Yield the reader's next event, if there is one."""
-    with contextlib.suppress(StopAsyncIteration):
-        yield await anext(reader)
+        if (following := await anext(readers[place], None)) is None:
+            heappop(nexts)
+        else:
+            heapreplace(nexts, (entry_order(following.entry_id), place, following))
 
 
 async def first_entry_ids(log: Log) -> dict[int, str]:

@@ -17,7 +17,7 @@ from everfold.streams.events.codec import Unreadable, decode, encode
 from everfold.streams.events.event import OutputSaved, Succeeded
 from everfold.streams.events.json_text import NotJson, decoder, nests_within, read_unique_json
 from everfold.streams.events.limits import EVENT_NESTING, NESTING_LIMIT, STORED_NESTING
-from everfold.streams.events.record import RawEntry
+from everfold.streams.events.record import RawEntry, recorded
 from everfold.streams.events.workflow_check import check_workflow
 
 TREE = st.recursive(
@@ -114,7 +114,7 @@ def test_a_deep_event_of_another_program_stops_no_reader(levels: int) -> None:
     entry: RawEntry = (
         b"1-0", [b"j", b"a", b"s", b"1", b"e", b"0", b"p", b"0-0", b"d", payload],
     )  # fmt: skip
-    content = on_a_full_stack(lambda: write_segment([entry]))
+    content = on_a_full_stack(lambda: write_segment([entry], [recorded(*entry)]))
     assert isinstance(content, bytes)
     assert on_a_full_stack(lambda: list(read_segment(content))) == [entry]
     stored = {b"seq": b"1", b"metadata": b'{"a":%b}' % nest}

@@ -17,7 +17,7 @@ from everfold.streams.archive import archiver as archiver_module
 from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.archiver import Archiver
 from everfold.streams.archive.folder import Folder
-from everfold.streams.archive.segment import read_segment, write_segment
+from everfold.streams.archive.segment import read_segment, records_of, write_segment
 from everfold.streams.errors import ArchiveDamaged, ArchiveForeign, ArchiveUnavailable, Trimmed
 from everfold.streams.events.record import FIELDS, NO_ENTRY
 from everfold.streams.reading.readers import readers
@@ -29,7 +29,14 @@ pytestmark = pytest.mark.anyio
 
 ENTRY_IDS = st.builds("{}-{}".format, st.integers(1, 10**13), st.integers(0, 9)).map(str.encode)
 PAYLOADS = st.sampled_from(
-    [b'{"type":"job.started","attempt":1}', b'{ "a" :\n 1}', b"no json", b"\xff", b'{"a": 1.50}']
+    [
+        b'{"type":"job.started","attempt":1}',
+        b'{ "a" :\n 1}',
+        b"no json",
+        b"\xff",
+        b'{"a": 1.50}',
+        b'{"a":"\xff"}',
+    ]
 )
 NUMBERS = st.one_of(st.integers(0, 9).map(lambda n: str(n).encode()), st.just(b"007"))
 VALUES = st.tuples(st.just(b"job-1"), NUMBERS, NUMBERS, st.just(b"0-0"), PAYLOADS)
@@ -41,9 +48,11 @@ ANYTHING = st.lists(st.binary(max_size=8), min_size=2, max_size=6).filter(lambda
 def test_a_segment_gives_back_every_byte_of_every_entry(
     entries: list[tuple[bytes, list[bytes]]],
 ) -> None:
-    content = write_segment(entries)
+    content = write_segment(entries, list(records_of(entries)))
     assert list(read_segment(content)) == entries
-    assert write_segment(entries) == content
+    assert write_segment(entries, list(records_of(entries))) == content
+    for line in gzip.decompress(content).splitlines():
+        json.loads(line.decode())
 
 
 @pytest.fixture

@@ -1,0 +1,60 @@
+"""Archives the graphs that jobs use, some in each trip; each is one file, named by its content.
+
+Rule: a graph that was archived in this run is not looked at again: many jobs use the same one.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import anyio.to_thread
+
+from everfold.streams.appending.log import Log
+from everfold.streams.archive.archive import Archive
+from everfold.streams.archive.manifest import workflow_name
+from everfold.streams.redis.redis_errors import commands
+
+GRAPHS_AT_ONCE = 16
+"""Graphs in memory at once: 8 MiB each at most, and far less as a rule."""
+
+REMEMBERED = 100_000
+"""Graphs of which is known that they are archived."""
+
+
+class GraphArchiver:
+    """Archives the graphs of one log for one run of its archiver."""
+
+    def __init__(self, log: Log, archive: Archive) -> None:
+        self._log, self._archive = log, archive
+        self._archived = set[str]()
+
+    async def archive(self, partition: int, hashes: Sequence[str]) -> list[str]:
+        """Archive those of a partition's graphs that are there; return the SHA-256 of all that are
+        in the archive now. Raises ArchiveDamaged, or a leaf of Unavailable."""
+        if len(self._archived) > REMEMBERED:
+            self._archived.clear()
+        unknown = [sha256 for sha256 in hashes if sha256 not in self._archived]
+        for start in range(0, len(unknown), GRAPHS_AT_ONCE):
+            await self._archive_some(partition, unknown[start : start + GRAPHS_AT_ONCE])
+        return [sha256 for sha256 in hashes if sha256 in self._archived]
+
+    async def _archive_some(self, partition: int, hashes: Sequence[str]) -> None:
+        asked = [("GET", self._log.keys.workflow(partition, sha256)) for sha256 in hashes]
+        answers = cast("list[bytes | None]", await commands(self._log.redis, asked))
+        graphs = {
+            sha256: graph
+            for sha256, graph in zip(hashes, answers, strict=True)
+            if graph is not None
+        }
+        if graphs:
+            await self._archive.store.create_all(await anyio.to_thread.run_sync(_files, graphs))
+            self._archived |= graphs.keys()
+        async for sha256, graph in self._archive.workflows([x for x in hashes if x not in graphs]):
+            if graph is not None:
+                self._archived.add(sha256)
+
+
+def _files(graphs: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {workflow_name(one): gzip.compress(graph, mtime=0) for one, graph in graphs.items()}
