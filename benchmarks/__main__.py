@@ -16,6 +16,7 @@ from benchmarks.measuring.guard import guarded
 from benchmarks.measuring.machine import machine, versions
 from benchmarks.measuring.publish import Result, publish
 from benchmarks.runners import (
+    burst,
     farm,
     lifecycle,
     memory,
@@ -44,6 +45,11 @@ async def _archive(options: argparse.Namespace) -> Measured:
 async def _assets(options: argparse.Namespace) -> Measured:
     found = await assets.measure_assets(options.pictures, options.video_mib, options.repeat)
     return assets.report(found), found
+
+
+async def _burst(options: argparse.Namespace) -> Measured:
+    found = await burst.measure_burst(options.burst_jobs, options.repeat)
+    return burst.report(found), found
 
 
 async def _cluster(options: argparse.Namespace) -> Measured:
@@ -159,6 +165,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], Awaitable[Measured]]] = {
     "append": _append,
     "archive": _archive,
     "assets": _assets,
+    "burst": _burst,
     "cluster": _cluster,
     "console": _console,
     "durability": _durability,
@@ -215,6 +222,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--publish", action="store_true", help="into benchmarks/README.md")
     sizes: tuple[tuple[str, type, float, str], ...] = (
         ("--events", int, 200_000, "append, archive, cluster, projector, sinks: events"),
+        ("--burst-jobs", int, 10_000, "burst: jobs submitted at once"),
         ("--pictures", int, 100, "assets: jobs of half a second with a picture each"),
         ("--video-mib", int, 1024, "assets: size of the video"),
         ("--kills", int, 30, "recovery: runners to kill with SIGKILL"),
