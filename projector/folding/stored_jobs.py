@@ -60,6 +60,14 @@ async def read_stored_jobs(
     log: Log, job_ids: Sequence[str], *, rebuilding: bool = False
 ) -> list[Job | None]:
     """Return for each job, in order, what `read_stored_job` returns for it. Raises Unavailable."""
+    stored = await read_stored_states(log, job_ids, rebuilding=rebuilding)
+    return [from_fields(state) for state in stored]
+
+
+async def read_stored_states(
+    log: Log, job_ids: Sequence[str], *, rebuilding: bool = False
+) -> list[StoredState]:
+    """Return for each job, in order, what `read_stored_state` returns. Raises Unavailable."""
     if not job_ids:
         return []
     by_partition = jobs_by_partition(log, job_ids)
@@ -78,9 +86,9 @@ async def read_stored_jobs(
     rebuilt = await _rebuilt(log, moving)
     asked = [("HGETALL", _keys_of(log, one, rebuilding).job(one)) for one in sizes]
     replies = await commands(log.redis, asked, list(sizes.values()))
-    found: dict[str, Job | None] = {}
+    found: dict[str, StoredState] = {}
     for job_id, reply in zip(sizes, replies, strict=True):
-        found[job_id] = from_fields(_newer(rebuilt.get(job_id, {}), _fields(reply)))
+        found[job_id] = _newer(rebuilt.get(job_id, {}), _fields(reply))
     return [found[job_id] for job_id in job_ids]
 
 

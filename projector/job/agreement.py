@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from everfold.projector.job.evolve import evolve
-from everfold.projector.job.fold import fold
 from everfold.projector.job.invariants import Difference, Trace
 from everfold.projector.job.job import Job
 from everfold.projector.job.state import to_fields
@@ -19,8 +18,13 @@ def text(head: Head, name: bytes) -> str:
     return head.get(name, b"").decode(errors="replace")
 
 
-def head_differences(trace: Trace, head: Head, events: Sequence[Recorded]) -> list[Difference]:
-    """Return how the head differs from the log, as just read and as walked through before."""
+def head_differences(
+    trace: Trace, head: Head, events: Sequence[Recorded], job: Job
+) -> list[Difference]:
+    """Return how the head differs from the log, as just read and as walked through before.
+
+    `job` is what `events` fold to.
+    """
     job_id, found = trace.job_id, list[Difference]()
     last = events[-1] if events else None
     seq = max(trace.seq, last.seq if last else 0)
@@ -32,7 +36,7 @@ def head_differences(trace: Trace, head: Head, events: Sequence[Recorded]) -> li
     if text(head, b"epoch") != str(last.epoch):
         epoch = f"epoch {text(head, b'epoch')}"
         found.append(Difference(3, job_id, "head", f"epoch {last.epoch}", epoch))
-    job, status = fold(events), text(head, b"status")
+    status = text(head, b"status")
     if job.seq < last.seq:  # an event in between cannot be read here, and has changed the state
         job = evolve(job, last)
     if status != (job.status if job.is_terminal else "open"):

@@ -5,7 +5,7 @@ Rule: it only reads. What an index does not have yet, because it needs a rebuild
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import cast
 
 from everfold.projector.folding.stored_jobs import read_stored_state
@@ -13,9 +13,11 @@ from everfold.projector.job.index_names import INDEX_VERSION, entry_of, members_
 from everfold.projector.job.invariants import Difference
 from everfold.projector.job.state import from_fields
 from everfold.streams.appending.log import Log
-from everfold.streams.redis.pages import PAGE
 from everfold.streams.redis.partition_keys import JobsKeys
 from everfold.streams.redis.redis_errors import command, commands
+
+MEMBERS = 2_000
+"""Members of an index that are asked for at once."""
 
 READ_AGAIN = 20
 """Attempts at a job that changes all the time."""
@@ -41,7 +43,8 @@ async def index_differences(log: Log, job_id: str) -> list[Difference]:
         if state is None:
             return []
         expected = entry_of(state, metadata_keys)
-        found = await _entry(log, jobs, job_id, metadata_keys)
+        entry = await command(log.redis, "HGET", jobs.indexed(), job_id)
+        found = known_entry(entry, metadata_keys)
         asked = [("ZSCORE", jobs.index(), member) for member in members_of(job_id, expected)]
         has_all = found == expected and None not in await commands(log.redis, asked)
         if has_all or stored == await read_stored_state(log, job_id):
@@ -52,9 +55,9 @@ async def index_differences(log: Log, job_id: str) -> list[Difference]:
     return []
 
 
-async def _entry(log: Log, jobs: JobsKeys, job_id: str, metadata_keys: list[str]) -> str:
-    """Return the entry of a job, without the names of metadata that are not indexed for all."""
-    entry = await command(log.redis, "HGET", jobs.indexed(), job_id)
+def known_entry(entry: object, metadata_keys: Sequence[str]) -> str:
+    """Return what the hash of entries has of a job, empty for none, without the names of metadata
+    that are not indexed for all."""
     if not isinstance(entry, bytes):
         return ""
     kept = tuple(f"metadata.{key}=" for key in metadata_keys)
@@ -66,14 +69,27 @@ async def stray_members(log: Log, partition: int) -> AsyncIterator[Difference]:
     """Yield each member of an index whose job does not have it."""
     jobs, cursor = log.keys.jobs(partition), b"0"
     while True:
-        reply = await command(log.redis, "ZSCAN", jobs.index(), cursor, "COUNT", PAGE)
+        reply = await command(log.redis, "ZSCAN", jobs.index(), cursor, "COUNT", MEMBERS)
         cursor, flat = cast("tuple[bytes, list[bytes]]", reply)
-        for member in flat[::2]:
+        for member in await _not_known(log, jobs, flat[::2]):
             if await _is_stray(log, jobs, member):
                 found = member.decode(errors="replace").replace("\n", " ")
                 yield Difference(4, _job_of(member), "its index", "no such member", found)
         if cursor == b"0":
             return
+
+
+async def _not_known(log: Log, jobs: JobsKeys, members: Sequence[bytes]) -> list[bytes]:
+    """Return those of some members that are in no entry now."""
+    ids = list(dict.fromkeys(map(_job_of, members)))
+    if not ids:
+        return []
+    entries = await command(log.redis, "HMGET", jobs.indexed(), *ids)
+    known = set[bytes]()
+    for job_id, entry in zip(ids, cast("list[bytes | None]", entries), strict=True):
+        if entry is not None:
+            known.update(members_of(job_id, _text(entry)))
+    return [member for member in members if member not in known]
 
 
 async def _is_stray(log: Log, jobs: JobsKeys, member: bytes) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import suppress
 from typing import cast
 
 from msgspec import Struct
@@ -23,6 +24,8 @@ from everfold.projector.job.job import Job
 from everfold.projector.job.overdue import MARGIN_S, overdue
 from everfold.projector.job.state import from_fields
 from everfold.projector.reading.index_check import index_differences, stray_members
+from everfold.projector.reading.sound_jobs import not_sound
+from everfold.projector.reading.walk import Walk
 from everfold.streams.appending.log import Log
 from everfold.streams.connections.replies import NoGroup
 from everfold.streams.errors import CorruptLog, JobUnknown, ServerError
@@ -32,13 +35,26 @@ from everfold.streams.reading.reader import (
     job_tail,
     last_entry_id,
     log_size,
-    partition_events,
+    partition_pages,
 )
 from everfold.streams.redis import scripts
 from everfold.streams.redis.each import GRACE_S, each
 from everfold.streams.redis.keys import PRIORITIES, RUNNERS_GROUP
 from everfold.streams.redis.pages import PAGE, Entries, entry_page
-from everfold.streams.redis.redis_errors import command, read_hash
+from everfold.streams.redis.redis_errors import command, commands, read_hash
+
+EVENTS = 2_000
+"""Events that are read in one call."""
+
+JOBS = 100
+"""Jobs that are compared in a few trips."""
+
+KEPT_BYTES = 16 * 2**20
+"""Of the events of jobs that have not ended, of a partition that is read. What is beyond that is
+read once more."""
+
+AT_ONCE = 2
+"""Partitions of a server that are read at once: while one is asked for, another is checked."""
 
 READ_AGAIN = 20
 """Attempts at a job that changes all the time, before it is counted as unsettled."""
@@ -88,8 +104,8 @@ async def verify(
     async def check_partition(partition: int) -> None:
         await verifier.check_partition(partition, ends.values[partition].last)
 
-    # One of a node at once: the histories of a partition are in memory together.
-    (await each(log, check_partition, ends.values, at_once=1)).some(left_out)
+    checked = await each(log, check_partition, ends.values, at_once=AT_ONCE)
+    checked.some(left_out)
     return verifier.report(missing)
 
 
@@ -134,39 +150,39 @@ class _Verifier:
 
     async def check_histories(self, partition: int, until: str) -> None:
         """Check each job's history up to an entry, then its head, state and dispatch entry."""
-        traces: dict[str, Trace] = {}
-        async for record in partition_events(self._log, partition, until=until):
-            self._count_event()
-            if not record.job_id:
-                continue
-            trace = traces.pop(record.job_id, None) or await self._begin(record)
-            trace, found = check(trace, record)
-            self._note(found)
-            if trace.status:
-                await self._compare(trace)
-            else:
-                traces[record.job_id] = trace
-        for trace in traces.values():
-            await self._compare(trace)
-        self._open_jobs += len(traces)
-        self._progress(self._events, self._total)
+        walks: dict[str, Walk] = {}
+        ended, kept_bytes = list[Walk](), 0
+        async for page in partition_pages(self._log, partition, until=until, size=EVENTS):
+            for record in page:
+                if not record.job_id:
+                    continue
+                walk = walks.get(record.job_id) or Walk(await self._begin(record))
+                walks[record.job_id] = walk
+                walk.trace, found = check(walk.trace, record)
+                self._note(found)
+                if walk.is_kept or kept_bytes < KEPT_BYTES:
+                    kept_bytes += walk.keep(record)
+                if walk.trace.status:
+                    kept_bytes -= walk.size_bytes
+                    ended.append(walks.pop(record.job_id))
+            self._events += len(page)
+            self._progress(self._events, self._total)
+            await self._compare_all(partition, ended)
+            ended.clear()
+        self._open_jobs += len(walks)
+        await self._compare_all(partition, [*walks.values()])
 
     async def check_job(self, job_id: str) -> None:
         """Check one job's history, as far as the log has it, then its head, state and dispatch."""
         trace = Trace(job_id=job_id)
         for record in (await job_tail(self._log, job_id)).events:
-            self._count_event()
+            self._events += 1
             if record.seq > 1 and not trace.seq:
                 trace = trace_before(record)
             trace, found = check(trace, record)
             self._note(found)
         self._jobs = 1
         await self._compare(trace)
-
-    def _count_event(self) -> None:
-        self._events += 1
-        if self._events % PAGE == 0:
-            self._progress(self._events, self._total)
 
     def _note(self, found: Sequence[Difference]) -> None:
         partition_of = self._log.keys.partition_of
@@ -197,6 +213,15 @@ class _Verifier:
             return False
         key = self._log.keys.log(self._log.keys.partition_of(job_id))
         return not await command(self._log.redis, "XRANGE", key, entry_id, entry_id)
+
+    async def _compare_all(self, partition: int, walks: Sequence[Walk]) -> None:
+        """Compare many jobs with the log; those that the first look does not find sound, alone."""
+        for at in range(0, len(walks), JOBS):
+            some = walks[at : at + JOBS]
+            with suppress(*UNREADABLE_JOB):  # whose keys it is is found out one by one
+                some = await not_sound(self._log, partition, some, self._margin_s)
+            for walk in some:
+                await self._compare(walk.trace)
 
     async def _compare(self, trace: Trace) -> None:
         """Compare head, state and dispatch entry with the log, between two equal heads."""
@@ -231,7 +256,7 @@ class _Verifier:
         if tail.strange_entry:
             found = f"entry {tail.strange_entry}, which is none"
             yield Difference(1, job_id, "chain of its entries", "an earlier event", found)
-        for difference in head_differences(trace, head, events):
+        for difference in head_differences(trace, head, events, fold(events)):
             yield difference
         stored = await read_stored_state(self._log, job_id)
         state = from_fields(stored)
@@ -306,34 +331,48 @@ class _Verifier:
         for queue in queues:
             for priority in PRIORITIES:
                 key = keys.dispatch(partition, queue, priority)
-                async for dispatch_id, job_id in self._entries(key):
-                    await self._check_entry(job_id, dispatch_id, key)
+                async for entries in self._entries(key):
+                    await self._check_entries(entries, key)
         for key in (keys.later(partition), *(keys.waiting(partition, queue) for queue in queues)):
-            async for job_id in self._members(key):
-                await self._check_entry(job_id, "", key)
+            async for members in self._members(key):
+                await self._check_entries([(job_id, "") for job_id in members], key)
 
     async def check_index(self, partition: int) -> None:
         """Check that each member of the index is one of a job that has it."""
         async for difference in stray_members(self._log, partition):
             self._note([difference])
 
-    async def _entries(self, key: str) -> AsyncIterator[tuple[str, str]]:
+    async def _entries(self, key: str) -> AsyncIterator[list[tuple[str, str]]]:
+        """Yield pages of job and entry id."""
         after = "-"
         while rows := await entry_page(self._log.redis, key, after):
-            for entry_id, fields in rows:
-                yield entry_id.decode(), (fields or [b"", b""])[1].decode(errors="replace")
+            yield [
+                ((fields or [b"", b""])[1].decode(errors="replace"), entry_id.decode())
+                for entry_id, fields in rows
+            ]
             after = f"({rows[-1][0].decode()}"
 
-    async def _members(self, key: str) -> AsyncIterator[str]:
-        """Yield the members of a sorted set; one may come twice."""
+    async def _members(self, key: str) -> AsyncIterator[list[str]]:
+        """Yield pages of the members of a sorted set; one may come twice."""
         cursor = b"0"
         while True:
             reply = await command(self._log.redis, "ZSCAN", key, cursor, "COUNT", PAGE)
             cursor, flat = cast("tuple[bytes, list[bytes]]", reply)
-            for member in flat[::2]:
-                yield member.decode(errors="replace")
+            yield [member.decode(errors="replace") for member in flat[::2]]
             if cursor == b"0":
                 return
+
+    async def _check_entries(self, entries: Sequence[tuple[str, str]], key: str) -> None:
+        """Check a page of jobs and entries of dispatch; those that are wrong now, alone."""
+        names = [self._log.keys.head(job_id) for job_id, _ in entries]
+        asked = [("HMGET", name, "status", "dispatch") for name in names]
+        found: Sequence[object] = [(None, None)] * len(entries)
+        with suppress(*UNREADABLE_JOB):  # whose head it is is found out one by one
+            found = await commands(self._log.redis, asked)
+        heads = cast("Sequence[tuple[bytes | None, bytes | None]]", found)
+        for (job_id, entry_id), (status, at) in zip(entries, heads, strict=True):
+            if (status, at or b"") != (b"open", entry_id.encode()):
+                await self._check_entry(job_id, entry_id, key)
 
     async def _check_entry(self, job_id: str, dispatch_id: str, key: str) -> None:
         """Check one entry of dispatch, or of waiting or later when `dispatch_id` is empty."""

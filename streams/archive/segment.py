@@ -42,7 +42,7 @@ class SegmentLine(Struct, omit_defaults=True):
 
 _encode = msgspec.json.Encoder().encode
 _decode = decoder(SegmentLine)
-_read_raw = msgspec.json.Decoder(Raw).decode
+_read_raw = decoder(Raw, EVENT_NESTING)
 
 
 LINES = 500

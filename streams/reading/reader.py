@@ -99,9 +99,17 @@ async def partition_events(
 
     Raises as `partition_page` does; what was yielded stays good.
     """
-    while page := await partition_page(log, partition, after, until=until):
+    async for page in partition_pages(log, partition, after, until):
         for record in page:
             yield record
+
+
+async def partition_pages(
+    log: Log, partition: int, after: str = NO_ENTRY, until: str = "+", size: int = PAGE
+) -> AsyncIterator[list[Recorded]]:
+    """Yield what `partition_events` yields in pages of up to `size` events. Raises as that does."""
+    while page := await partition_page(log, partition, after, size, until):
+        yield page
         after = page[-1].entry_id
 
 

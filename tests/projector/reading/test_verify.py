@@ -207,6 +207,16 @@ async def test_progress_is_told_in_events_read_of_all_there_are(log: Log) -> Non
     assert report.unsettled == 0
 
 
+@pytest.mark.parametrize("kept_bytes", [0, verify_module.KEPT_BYTES])
+async def test_a_namespace_is_sound_however_much_of_it_is_kept_in_memory(
+    log: Log, monkeypatch: pytest.MonkeyPatch, kept_bytes: int
+) -> None:
+    monkeypatch.setattr(verify_module, "KEPT_BYTES", kept_bytes)
+    await scene(log)
+    report = await verify(log)
+    assert (report.events, report.jobs, report.open_jobs, report.differences) == (11, 4, 3, [])
+
+
 async def test_what_is_trimmed_while_it_is_checked_is_no_difference(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,15 +225,14 @@ async def test_what_is_trimmed_while_it_is_checked_is_no_difference(
         await log.append(made.job_id, Canceled(reason="done"), epoch=UNLEASED)
 
     async def trimmed_after_the_read(
-        log: Log, partition: int, *, until: str
-    ) -> AsyncIterator[Recorded]:
-        page = await partition_page(log, partition, NO_ENTRY, until=until)
+        log: Log, partition: int, *, until: str, size: int
+    ) -> AsyncIterator[list[Recorded]]:
+        page = await partition_page(log, partition, NO_ENTRY, size, until)
         assert (await trim(log, 0, 0, needs_archive=False)).count == len(page)
-        for record in page:
-            yield record
+        yield page
 
     for _ in range(2):
         await ended_job()
-    monkeypatch.setattr(verify_module, "partition_events", trimmed_after_the_read)
+    monkeypatch.setattr(verify_module, "partition_pages", trimmed_after_the_read)
     report = await verify(log)
     assert (report.events, report.jobs, report.differences) == (4, 2, [])
