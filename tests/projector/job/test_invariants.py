@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from everfold.projector.job import invariants
 from everfold.projector.job.invariants import Difference, Trace, check, trace_before
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.event import (
@@ -182,3 +184,32 @@ def test_after_a_release_anybody_may_write() -> None:
     released = of("r1", Released(reason="drain"))
     assert broken([*LEASED, released, of("somebody", CancelRequested(reason=""))]) == []
     assert broken([*LEASED, released, of("client", Failed(failure=FAILURE))]) == []
+
+
+SMALL = st.integers(-1, 2)
+IDS = st.sampled_from(["0-0", "1-0", "2-0"])
+RUNNERS = st.sampled_from(["", "r1", "r2"])
+TRACES = st.builds(
+    Trace,
+    job_id=st.just("job"),
+    seq=SMALL,
+    epoch=SMALL,
+    entry_id=IDS,
+    status=st.sampled_from(["", "", "failed"]),
+    attempt=SMALL,
+    is_attempt_open=st.booleans(),
+    is_leased=st.booleans(),
+    runner=RUNNERS,
+)
+
+
+@given(TRACES, st.integers(0, 3), SMALL, IDS, SMALL, RUNNERS)
+def test_progress_is_checked_as_any_event_is(
+    trace: Trace, seq: int, epoch: int, previous: str, attempt: int, actor: str
+) -> None:
+    progress = replace(MOVES, attempt=attempt, actor=actor)
+    record = Recorded("3-0", "job", seq, epoch, previous, progress, b"")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(invariants, "_is_next_progress", lambda _trace, _record: False)
+        expected = check(trace, record)
+    assert check(trace, record) == expected
