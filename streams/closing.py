@@ -1,4 +1,4 @@
-"""Closes connections and files, and ends tasks, at the end of a block, however the block ends.
+"""Closes connections and files, ends tasks and calls in threads, however a block ends.
 
 Rule: a cancel is delivered again at each wait, so a close without a shield ends half-way and leaves
 its connections open. To others such a connection is a sign of life.
@@ -7,11 +7,17 @@ its connections open. To others such a connection is a sign of life.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable, Collection, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Protocol, TypeVar, TypeVarTuple
 
 import anyio
 import anyio.lowlevel
+
+_threads = ThreadPoolExecutor(40, "everfold")
+"""As many as anyio has for what may be left behind; none is started before it is needed."""
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -62,7 +68,7 @@ async def end_all(tasks: Collection[asyncio.Task[object]]) -> None:
 
 
 async def _wait(
-    tasks: Collection[asyncio.Task[T]], timeout_s: float | None
+    tasks: Collection[asyncio.Future[T]], timeout_s: float | None
 ) -> asyncio.CancelledError | None:
     """Wait for tasks; return the cancellation that ended the wait, None for none."""
     try:
@@ -75,12 +81,14 @@ async def _wait(
 async def in_thread(call: Callable[[*Ts], T], *arguments: *Ts) -> T:
     """Make a call that blocks in a thread, and go on only when it has ended.
 
-    A plain `task.cancel()`, as a Ctrl-C is to asyncio, would leave the thread behind: it would hold
-    its lock, or write its file, while the caller cleans up. A cancellation, anyio's too, is raised
-    afterwards; what the call returned is lost then.
+    A plain `task.cancel()`, as a Ctrl-C or the end of the loop is to asyncio, would leave the
+    thread behind: it would hold its lock, or write its file, while the caller cleans up. A
+    cancellation, anyio's too, is raised afterwards; what the call returned is lost then. The call
+    is made even where the caller has been cancelled before, so that it serves to clean up.
     """
-    loop = asyncio.get_running_loop()
-    calling = loop.create_task(anyio.to_thread.run_sync(call, *arguments))
+    loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+    # No task: the end of the loop would cancel that by itself.
+    calling = loop.run_in_executor(_threads, partial(context.run, call, *arguments))
     cancelled: asyncio.CancelledError | None = None
     with anyio.CancelScope(shield=True):
         while not calling.done():

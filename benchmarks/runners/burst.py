@@ -50,7 +50,7 @@ class _Burst(Struct, frozen=True):
 
 
 async def measure_burst(jobs: int, repeat: int) -> BurstFigures:
-    many, few = list[_Burst](), list[_Burst]()
+    many, few, jobs = list[_Burst](), list[_Burst](), max(2, jobs)
     for _ in range(repeat):
         few.append(await _burst(max(2, jobs // 10)))
         many.append(await _burst(jobs))

@@ -6,9 +6,9 @@ loop may end a program by SIGABRT when the interpreter ends.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import TypeVar, TypeVarTuple, cast
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar, TypeVarTuple
 
 import anyio
 import obstore
@@ -45,15 +45,15 @@ class Bucket:
 
     async def create_all(self, files: Mapping[str, bytes]) -> None:
         """Store objects, all at once; those that are there stay. Raises ArchiveUnavailable."""
-        await _all(self.create(name, content) for name, content in files.items())
+        await _all([partial(self.create, *file) for file in files.items()])
 
     async def read(self, name: str) -> bytes | None:
         """Return an object, None when there is none. Raises ArchiveUnavailable."""
         return await self._run(self._read, name)
 
-    async def read_all(self, names: Sequence[str]) -> list[bytes | None]:
+    async def read_all(self, names: Sequence[str], most_bytes: int) -> list[bytes | None]:
         """Return objects, all at once, None for what is not there. Raises ArchiveUnavailable."""
-        return await _all(self.read(name) for name in names)
+        return await _all([partial(self._run, self._read, name, most_bytes) for name in names])
 
     async def _run(self, call: Callable[[*Ts], T], *arguments: *Ts) -> T:
         try:
@@ -68,20 +68,29 @@ class Bucket:
             return False
         return True
 
-    def _read(self, name: str) -> bytes | None:
+    def _read(self, name: str, most_bytes: int = FILE_LIMIT_BYTES) -> bytes | None:
         try:
             found = obstore.get(self._store, name)
         except FileNotFoundError:
             return None
-        if found.meta["size"] > FILE_LIMIT_BYTES:
-            raise ArchiveDamaged(name, f"it has more than {FILE_LIMIT_BYTES:,} bytes")
+        if found.meta["size"] > most_bytes:
+            raise ArchiveDamaged(name, f"it has more than {most_bytes:,} bytes")
         return bytes(found.bytes())
 
 
-async def _all(calls: Iterable[Awaitable[T]]) -> list[T]:
-    """Wait for all, then return the answers or raise the first error."""
-    answers = await asyncio.gather(*calls, return_exceptions=True)
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            raise answer
-    return cast("list[T]", answers)
+async def _all(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
+    """Make all calls at once; when all are over, return the answers or raise the first error."""
+    answers, errors = dict[int, T](), list[Exception]()
+
+    async def make(number: int, call: Callable[[], Awaitable[T]]) -> None:
+        try:
+            answers[number] = await call()
+        except Exception as error:
+            errors.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        for number, call in enumerate(calls):
+            tasks.start_soon(make, number, call)
+    if errors:
+        raise errors[0]
+    return [answers[number] for number in range(len(calls))]

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 from msgspec import Struct
 
 from everfold.embedded.data_folder import DataFolder, Lock, default_data_folder
@@ -125,6 +126,7 @@ async def embedded_server(
     """
     folder = DataFolder(data_folder or default_data_folder(environ))
     held: list[Lock] = []
+    await anyio.lowlevel.checkpoint_if_cancelled()
     try:
         yield await in_thread(_enter, folder, environ, held)
     finally:
@@ -170,6 +172,8 @@ def _enter(folder: DataFolder, environ: Mapping[str, str], held: list[Lock]) -> 
 
 
 def _leave(folder: DataFolder, held: list[Lock]) -> None:
+    if not held:
+        return
     for lock in held:
         lock.close()
     last = folder.lock_unused()

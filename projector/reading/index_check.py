@@ -19,6 +19,9 @@ from everfold.streams.redis.redis_errors import command, commands
 MEMBERS = 2_000
 """Members of an index that are asked for at once."""
 
+ENTRY_BYTES = 1024
+"""What an entry is taken for: more than most have, so that answers do not pile up."""
+
 READ_AGAIN = 20
 """Attempts at a job that changes all the time."""
 
@@ -84,7 +87,8 @@ async def _not_known(log: Log, jobs: JobsKeys, members: Sequence[bytes]) -> list
     ids = list(dict.fromkeys(map(_job_of, members)))
     if not ids:
         return []
-    entries = await command(log.redis, "HMGET", jobs.indexed(), *ids)
+    asked = [("HGET", jobs.indexed(), job_id) for job_id in ids]
+    entries = await commands(log.redis, asked, [ENTRY_BYTES] * len(asked))
     known = set[bytes]()
     for job_id, entry in zip(ids, cast("list[bytes | None]", entries), strict=True):
         if entry is not None:

@@ -19,13 +19,16 @@ from everfold.projector.job.index_names import entry_of, members_of
 from everfold.projector.job.job import Job
 from everfold.projector.job.overdue import overdue
 from everfold.projector.job.state import from_fields
-from everfold.projector.reading.index_check import complete_indexes, known_entry
+from everfold.projector.reading.index_check import ENTRY_BYTES, complete_indexes, known_entry
 from everfold.projector.reading.walk import Walk
 from everfold.streams.appending.log import Log
 from everfold.streams.connections.connection import Argument
 from everfold.streams.events.stored_fields import is_entry_id
 from everfold.streams.redis import scripts
 from everfold.streams.redis.redis_errors import commands
+
+HEAD_BYTES = 8 * 1024
+"""What the head of a job is taken for: more than most have, so that answers do not pile up."""
 
 
 class _Look(Struct, frozen=True):
@@ -73,7 +76,8 @@ async def _looks(
     indexed = log.keys.jobs(partition).indexed()
     asked: list[Sequence[Argument]] = [("HGETALL", log.keys.head(job_id)) for job_id in ids]
     asked += [("HGET", indexed, job_id) for job_id in ids]
-    replies = await commands(log.redis, asked)
+    sizes = [HEAD_BYTES] * len(ids) + [ENTRY_BYTES] * len(ids)
+    replies = await commands(log.redis, asked, sizes)
     heads = [_fields(reply) for reply in replies[: len(ids)]]
     entries = [known_entry(reply, indexes[1:]) for reply in replies[len(ids) :]]
     stored = await read_stored_states(log, ids)

@@ -14,7 +14,7 @@ from everfold.streams.archive.manifest import (
     sha256_of,
     workflow_name,
 )
-from everfold.streams.archive.segment import read_segment, records_of, unpack
+from everfold.streams.archive.segment import LINE_LIMIT_BYTES, read_segment, records_of, unpack
 from everfold.streams.errors import ArchiveDamaged
 from everfold.streams.events.record import NO_ENTRY, RawEntry, Recorded, entry_order
 from everfold.streams.events.stored_fields import is_entry_id
@@ -115,9 +115,8 @@ class Archive:
         for start in range(0, len(hashes), FILES_AT_ONCE):
             some = hashes[start : start + FILES_AT_ONCE]
             names = [workflow_name(sha256) for sha256 in some]
-            for sha256, name, content in zip(
-                some, names, await self.store.read_all(names), strict=True
-            ):
+            contents = await self.store.read_all(names, LINE_LIMIT_BYTES)
+            for sha256, name, content in zip(some, names, contents, strict=True):
                 yield sha256, None if content is None else _graph(content, name, sha256)
 
     async def checked(self, link: Link) -> list[RawEntry]:

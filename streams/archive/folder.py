@@ -66,8 +66,8 @@ class Store(Protocol):
         """Return the file, None when there is none."""
         ...
 
-    async def read_all(self, names: Sequence[str]) -> list[bytes | None]:
-        """Do as `read` for each file."""
+    async def read_all(self, names: Sequence[str], most_bytes: int) -> list[bytes | None]:
+        """Do as `read` for each file; one of more than `most_bytes` is ArchiveDamaged."""
         ...
 
 
@@ -100,9 +100,9 @@ class Folder:
         """Return a file, None when there is none. Raises ArchiveUnavailable."""
         return await self._run(self._read, name)
 
-    async def read_all(self, names: Sequence[str]) -> list[bytes | None]:
+    async def read_all(self, names: Sequence[str], most_bytes: int) -> list[bytes | None]:
         """Return files as the Store says. Raises ArchiveUnavailable."""
-        return await self._run(lambda: [self._read(name) for name in names])
+        return await self._run(lambda: [self._read(name, most_bytes) for name in names])
 
     async def _run(self, call: Callable[[*Ts], T], *arguments: *Ts) -> T:
         try:
@@ -119,15 +119,15 @@ class Folder:
         made = list[str]()
         for inner, contents in folders.items():
             with self._opened(inner, make=True) as place:
-                made += [name for name in contents if _is_made(name, contents[name], place)]
+                made += [name for name in contents if _make(name, contents[name], place)]
                 os.fsync(place)
         return made
 
-    def _read(self, name: str) -> bytes | None:
+    def _read(self, name: str, most_bytes: int = FILE_LIMIT_BYTES) -> bytes | None:
         inner, _, file = name.rpartition("/")
         try:
             with self._opened(inner) as place, open(open_file(file, place), "rb") as found:
-                _check_file(os.fstat(found.fileno()), name)
+                _check_file(os.fstat(found.fileno()), name, most_bytes)
                 return found.read()
         except FileNotFoundError:
             return None
@@ -147,17 +147,17 @@ class Folder:
                 yield place
 
 
-def _check_file(found: os.stat_result, name: str) -> None:
+def _check_file(found: os.stat_result, name: str, most_bytes: int) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise ArchiveDamaged(name, "it is no regular file")
     if not is_own(found):
         raise ArchiveDamaged(name, f"it belongs to user {found.st_uid}")
-    if found.st_size > FILE_LIMIT_BYTES:
-        raise ArchiveDamaged(name, f"it has more than {FILE_LIMIT_BYTES:,} bytes")
+    if found.st_size > most_bytes:
+        raise ArchiveDamaged(name, f"it has more than {most_bytes:,} bytes")
 
 
-def _is_made(name: str, content: bytes, place: int) -> bool:
-    """Write a file into an open folder; False where there is one of this name."""
+def _make(name: str, content: bytes, place: int) -> bool:
+    """Write a file into an open folder; return False where there is one of this name."""
     temporary = f".{secrets.token_hex(16)}.part"
     _write(temporary, content, place)
     try:

@@ -14,10 +14,11 @@ import anyio.to_thread
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.manifest import workflow_name
+from everfold.streams.events.limits import READ_LIMIT_BYTES
 from everfold.streams.redis.redis_errors import commands
 
 GRAPHS_AT_ONCE = 16
-"""Graphs in memory at once: 8 MiB each at most, and far less as a rule."""
+"""Graphs in memory at once: LINE_LIMIT_BYTES each at most, and far less as a rule."""
 
 REMEMBERED = 100_000
 """Graphs of which is known that they are archived."""
@@ -35,25 +36,26 @@ class GraphArchiver:
         in the archive now. Raises ArchiveDamaged, or a leaf of Unavailable."""
         if len(self._archived) > REMEMBERED:
             self._archived.clear()
-        unknown = [sha256 for sha256 in hashes if sha256 not in self._archived]
+        found = {sha256 for sha256 in hashes if sha256 in self._archived}
+        unknown = [sha256 for sha256 in hashes if sha256 not in found]
         for start in range(0, len(unknown), GRAPHS_AT_ONCE):
-            await self._archive_some(partition, unknown[start : start + GRAPHS_AT_ONCE])
-        return [sha256 for sha256 in hashes if sha256 in self._archived]
+            found |= await self._archive_some(partition, unknown[start : start + GRAPHS_AT_ONCE])
+        self._archived |= found
+        return [sha256 for sha256 in hashes if sha256 in found]
 
-    async def _archive_some(self, partition: int, hashes: Sequence[str]) -> None:
+    async def _archive_some(self, partition: int, hashes: Sequence[str]) -> set[str]:
+        """Archive those that are there; return which are in the archive now."""
         asked = [("GET", self._log.keys.workflow(partition, sha256)) for sha256 in hashes]
-        answers = cast("list[bytes | None]", await commands(self._log.redis, asked))
-        graphs = {
-            sha256: graph
-            for sha256, graph in zip(hashes, answers, strict=True)
-            if graph is not None
-        }
+        # As large as an answer may be: each is asked for by itself, for nobody knows its size.
+        sizes = [READ_LIMIT_BYTES] * len(asked)
+        answers = cast("list[bytes | None]", await commands(self._log.redis, asked, sizes))
+        pairs = zip(hashes, answers, strict=True)
+        graphs = {sha256: graph for sha256, graph in pairs if graph is not None}
         if graphs:
             await self._archive.store.create_all(await anyio.to_thread.run_sync(_files, graphs))
-            self._archived |= graphs.keys()
-        async for sha256, graph in self._archive.workflows([x for x in hashes if x not in graphs]):
-            if graph is not None:
-                self._archived.add(sha256)
+        others = [sha256 for sha256 in hashes if sha256 not in graphs]
+        kept = [sha256 async for sha256, graph in self._archive.workflows(others) if graph]
+        return {*graphs, *kept}
 
 
 def _files(graphs: Mapping[str, bytes]) -> dict[str, bytes]:

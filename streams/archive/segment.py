@@ -45,8 +45,8 @@ _decode = decoder(SegmentLine)
 _read_raw = decoder(Raw, EVENT_NESTING)
 
 
-LINES = 500
-"""Lines that are compressed in one go."""
+CHUNK_BYTES = 256 * 1024
+"""Of lines that are compressed in one go."""
 
 
 def write_segment(entries: Sequence[RawEntry], records: Sequence[Recorded]) -> bytes:
@@ -54,13 +54,16 @@ def write_segment(entries: Sequence[RawEntry], records: Sequence[Recorded]) -> b
 
     `records` are the entries as events.
     """
-    buffer = io.BytesIO()
+    buffer, lines, size = io.BytesIO(), list[bytes](), 0
     # Neither a name nor a time in the header: both would make equal segments differ.
     with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, compresslevel=LEVEL, mtime=0) as out:
-        for start in range(0, len(entries), LINES):
-            pairs = zip(entries[start : start + LINES], records[start:], strict=False)
-            lines = [_encode(_line(flat, record)) for (_, flat), record in pairs]
-            out.write(b"\n".join([*lines, b""]))
+        for (_, flat), record in zip(entries, records, strict=True):
+            lines.append(_encode(_line(flat, record)))
+            size += len(lines[-1])
+            if size >= CHUNK_BYTES:
+                out.write(b"\n".join([*lines, b""]))
+                lines, size = [], 0
+        out.write(b"\n".join([*lines, b""]) if lines else b"")
     return buffer.getvalue()
 
 

@@ -20,6 +20,8 @@ from io import FileIO
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
+import anyio.lowlevel
+
 from everfold.streams.assets.asset import HASH_PREFIX, check_hash
 from everfold.streams.assets.blob_store import (
     BLOB_LIMIT_BYTES,
@@ -126,6 +128,7 @@ class BlobFolder:
         return await self._run(self._sweep, older_than_s)
 
     async def _run(self, call: Callable[[*Ts], T], *arguments: *Ts) -> T:
+        await anyio.lowlevel.checkpoint_if_cancelled()
         try:
             return await in_thread(call, *arguments)
         except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 from pathlib import Path
@@ -11,7 +12,14 @@ import anyio
 import pytest
 from anyio.to_thread import run_sync
 
-from everfold.embedded import EmbeddedServer, embedded_server, find_server, keep_running, server_url
+from everfold.embedded import (
+    EmbeddedServer,
+    embedded_server,
+    find_server,
+    keep_running,
+    resolve,
+    server_url,
+)
 from everfold.embedded.data_folder import DataFolder
 from everfold.embedded.server import running_server
 from tests.embedded.conftest import Stops
@@ -133,6 +141,22 @@ async def test_a_start_that_asyncio_cancels_leaves_nothing_behind(
     assert not waiting
     assert not folder.has_server()
     assert folder.lock_unused() is not None
+
+
+async def test_who_could_not_take_a_lock_stops_no_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stops: Stops
+) -> None:
+    started = resolve(tmp_path, {"PATH": ""}).started
+    stops(started)
+
+    def refuse(_: DataFolder) -> None:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr(DataFolder, "lock_for_use", refuse)
+    with pytest.raises(OSError, match="too many"):
+        async with embedded_server(tmp_path, {"PATH": ""}):
+            pass
+    assert _started(running_server(DataFolder(tmp_path))).is_running()
 
 
 async def test_a_frozen_server_is_stopped_too(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from everfold.archives.opening import open_store
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.archiver import Archiver
-from everfold.streams.errors import ArchiveUnavailable
+from everfold.streams.errors import ArchiveDamaged, ArchiveUnavailable
 from everfold.streams.retention.history import all_history
 from everfold.streams.retention.trimming import trim
 from tests.architecture.source_tree import modules
@@ -37,6 +37,16 @@ async def test_a_file_is_created_once_and_never_replaced() -> None:
     assert await bucket.create("a/1", b"first")
     assert not await bucket.create("a/1", b"second")
     assert await bucket.read("a/1") == b"first"
+
+
+async def test_files_are_created_and_read_at_once() -> None:
+    bucket = Bucket("memory:///")
+    await bucket.create("a/1", b"first")
+    await bucket.create_all({f"a/{number}": b"%d" % number for number in range(40)})
+    names = ["a/1", "a/39", "a/40", "a/0"]
+    assert await bucket.read_all(names, 10) == [b"first", b"39", None, b"0"]
+    with pytest.raises(ArchiveDamaged, match="more than 4 bytes"):
+        await bucket.read_all(names, 4)
 
 
 async def test_history_is_whole_after_archive_and_trim(log: Log) -> None:

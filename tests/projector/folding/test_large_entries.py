@@ -157,6 +157,20 @@ async def test_a_rebuild_and_the_archiver_make_progress(log: Log, tmp_path: Path
         assert not [found for found in said if isinstance(found, str)]
 
 
+async def test_large_graphs_are_archived(jobs: str, tmp_path: Path) -> None:
+    async with Log.open(jobs, namespace="graphs", partitions=1) as other:
+        other.retry_for_s = 5.0
+        for number in range(60):
+            await other.submit(
+                {"1": {"class_type": "Note", "inputs": {str(number): "x" * 300_000}}}
+            )
+        archive = Archive(Folder(str(tmp_path)))
+        await Archiver(other, archive).run(everything=True)
+        [link] = await archive.links(0)
+        assert len(set(link.manifest.graphs)) == 60
+        assert await archive.checked(link)
+
+
 async def test_pending_entries_are_taken_over_in_pages(log: Log) -> None:
     group = ConsumerGroup(log, "pending", "dead")
     await group.create(0)

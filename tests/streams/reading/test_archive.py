@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
@@ -17,6 +18,7 @@ from everfold.streams.archive import archiver as archiver_module
 from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.archiver import Archiver
 from everfold.streams.archive.folder import Folder
+from everfold.streams.archive.manifest import workflow_name
 from everfold.streams.archive.segment import read_segment, records_of, write_segment
 from everfold.streams.errors import ArchiveDamaged, ArchiveForeign, ArchiveUnavailable, Trimmed
 from everfold.streams.events.record import FIELDS, NO_ENTRY
@@ -123,6 +125,49 @@ async def test_the_workflows_that_jobs_used_are_archived_too(log: Log, archive: 
     assert link.manifest.versions == {"job.submitted.v1": 1}
 
 
+def graph(width: int) -> dict[str, object]:
+    return {"1": {"class_type": "EmptyImage", "inputs": {"width": width}}}
+
+
+async def assert_graphs_archived(archive: Archive, widths: Iterable[int]) -> None:
+    """Each is there, and a manifest says so."""
+    said = [x for p in range(2) for link in await archive.links(p) for x in link.manifest.graphs]
+    kept = [(sha256, text) async for sha256, text in archive.workflows(said)]
+    graphs = [json.loads(text) for _, text in kept if text is not None]
+    assert len(graphs) == len(said)
+    assert [graph(width) for width in widths if graph(width) not in graphs] == []
+
+
+async def test_graphs_are_archived_however_many_there_are(log: Log, archive: Archive) -> None:
+    for width in range(GRAPHS):
+        await log.submit(graph(width))
+    await Archiver(log, archive).run(everything=True)
+    await assert_graphs_archived(archive, range(GRAPHS))
+
+
+async def test_a_graph_that_redis_has_not_counts_where_the_archive_has_it(
+    log: Log, archive: Archive
+) -> None:
+    for width in (1, 2):
+        await log.submit(graph(width))
+    await Archiver(log, archive).run(everything=True)
+    links = [link for p in range(2) for link in await archive.links(p)]
+    lost, kept = [sha256 for link in links for sha256 in link.manifest.graphs]
+    (Path(archive.store.url) / workflow_name(lost)).unlink()
+    for width in (1, 2):
+        await log.submit(graph(width))
+    for partition in range(2):
+        keys = [log.keys.workflow(partition, sha256) for sha256 in (lost, kept)]
+        await command(log.redis, "DEL", *keys)
+
+    again = Archive(archive.store)
+    await Archiver(log, again).run(everything=True)
+
+    news = [link for p in range(2) for link in await again.links(p) if link not in links]
+    assert {x for link in news for x in link.manifest.workflows} == {lost, kept}
+    assert {x for link in news for x in link.manifest.graphs} == {kept}
+
+
 async def test_two_archivers_at_once_write_one_chain(log: Log, archive: Archive) -> None:
     await make_jobs(log, 30)
     await work(log)
@@ -133,6 +178,10 @@ async def test_two_archivers_at_once_write_one_chain(log: Log, archive: Archive)
     await assert_archived(log, Archive(archive.store))
 
 
+GRAPHS = 40
+"""More than are archived at once, in each of two partitions."""
+
+
 class Dying(Folder):
     """Dies at a stated write: before it, or right after it."""
 
@@ -141,22 +190,34 @@ class Dying(Folder):
         self._left, self._after = at, after
 
     async def create(self, name: str, content: bytes) -> bool:
+        with self._write():
+            return await super().create(name, content)
+
+    async def create_all(self, files: Mapping[str, bytes]) -> None:
+        # Each by itself: it may die between two of them.
+        for name, content in files.items():
+            with self._write():
+                await super().create_all({name: content})
+
+    @contextmanager
+    def _write(self) -> Iterator[None]:
         self._left -= 1
         is_last = self._left == 0  # of another partition there may be a write beside this one
         if is_last and not self._after:
             raise ArchiveUnavailable(self.url, "died")
-        made = await super().create(name, content)
+        yield
         if is_last:
             raise ArchiveUnavailable(self.url, "died")
-        return made
 
 
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("at", [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("at", [1, 2, 3, 4, 5, 6, 20])
 async def test_a_death_at_any_write_loses_and_repeats_nothing(
     log: Log, archive: Archive, tmp_path: Path, at: int, after: bool
 ) -> None:
     await make_jobs(log, 20)
+    for width in range(GRAPHS):
+        await log.submit(graph(width))
     await work(log)
     dying = Dying(archive.store.url, at, after)
     with pytest.raises(ArchiveUnavailable):
@@ -165,6 +226,7 @@ async def test_a_death_at_any_write_loses_and_repeats_nothing(
     again = Archive(archive.store)
     await Archiver(log, again).run(everything=True)
     await assert_archived(log, again)
+    await assert_graphs_archived(again, range(GRAPHS))
 
 
 async def test_the_mark_in_redis_is_never_ahead_of_the_archive(log: Log, archive: Archive) -> None:
