@@ -11,7 +11,17 @@ import anyio
 import msgspec
 
 from benchmarks import cluster, sizing, startup
-from benchmarks.log import append, archive, durability, lists, many_open, projector, scale, submits
+from benchmarks.log import (
+    append,
+    archive,
+    durability,
+    lists,
+    many_open,
+    projector,
+    scale,
+    submits,
+    verify,
+)
 from benchmarks.measuring.guard import guarded
 from benchmarks.measuring.machine import machine, versions
 from benchmarks.measuring.publish import Result, publish
@@ -161,6 +171,11 @@ async def _submits(options: argparse.Namespace) -> Measured:
     return submits.report(found), found
 
 
+async def _verify(options: argparse.Namespace) -> Measured:
+    found = await verify.measure_verify(options.events, options.repeat)
+    return verify.report(found), found
+
+
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], Awaitable[Measured]]] = {
     "append": _append,
     "archive": _archive,
@@ -187,6 +202,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], Awaitable[Measured]]] = {
     "sizing": _sizing,
     "startup": _startup,
     "submits": _submits,
+    "verify": _verify,
 }
 
 
@@ -221,7 +237,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, help="write the figures here too")
     parser.add_argument("--publish", action="store_true", help="into benchmarks/README.md")
     sizes: tuple[tuple[str, type, float, str], ...] = (
-        ("--events", int, 200_000, "append, archive, cluster, projector, sinks: events"),
+        ("--events", int, 200_000, "append, archive, cluster, projector, sinks, verify: events"),
         ("--burst-jobs", int, 10_000, "burst: jobs submitted at once"),
         ("--pictures", int, 100, "assets: jobs of half a second with a picture each"),
         ("--video-mib", int, 1024, "assets: size of the video"),

@@ -6,8 +6,8 @@ looked at again by itself, by verify.py: nothing is reported from here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import accumulate, chain, pairwise
+from collections.abc import Collection, Iterable, Sequence
+from itertools import chain
 from typing import cast
 
 from msgspec import Struct
@@ -22,13 +22,22 @@ from everfold.projector.job.state import from_fields
 from everfold.projector.reading.index_check import ENTRY_BYTES, complete_indexes, known_entry
 from everfold.projector.reading.walk import Walk
 from everfold.streams.appending.log import Log
+from everfold.streams.connections.client import LedgerRedis
 from everfold.streams.connections.connection import Argument
+from everfold.streams.errors import ServerRefusesAccess
 from everfold.streams.events.stored_fields import is_entry_id
 from everfold.streams.redis import scripts
 from everfold.streams.redis.redis_errors import commands
 
 HEAD_BYTES = 8 * 1024
 """What the head of a job is taken for: more than most have, so that answers do not pile up."""
+
+
+MEMBERS = 500
+"""Members of one set that are asked for in one command."""
+
+_Place = tuple[str, bytes]
+"""A sorted set, and a member of it."""
 
 
 class _Look(Struct, frozen=True):
@@ -54,16 +63,15 @@ async def not_sound(log: Log, partition: int, walks: Sequence[Walk], margin_s: f
     looks = [
         look for look in await _looks(log, partition, known, indexes) if _agrees(look, indexes)
     ]
-    asked = [_asked(log, partition, look, indexes) for look in looks]
-    replies = await commands(log.redis, chain.from_iterable(asked))
-    ends = accumulate(map(len, asked), initial=0)
-    answers = [replies[begin:end] for begin, end in pairwise(ends)]
+    places = [_places(log, partition, look, indexes) for look in looks]
+    scores = await _scores(log.redis, chain.from_iterable(places))
+    dispatched = await _dispatched(log, partition, looks)
     clock = await scripts.look_at_clock(log.redis, clock=log.keys.clock(partition))
     now_ms, _, _, unsure_to_ms, _ = clock
     sound = {
         look.walk.trace.job_id
-        for look, answer in zip(looks, answers, strict=True)
-        if _is_in_place(look, answer)
+        for look, places_of in zip(looks, places, strict=True)
+        if _is_in_place(look, [scores[place] for place in places_of], dispatched)
         and not overdue(look.job, now_ms, margin_s=margin_s, unsure_to_ms=unsure_to_ms)
     }
     return [walk for walk in walks if walk.trace.job_id not in sound]
@@ -75,11 +83,11 @@ async def _looks(
     ids = [walk.trace.job_id for walk in walks]
     indexed = log.keys.jobs(partition).indexed()
     asked: list[Sequence[Argument]] = [("HGETALL", log.keys.head(job_id)) for job_id in ids]
-    asked += [("HGET", indexed, job_id) for job_id in ids]
-    sizes = [HEAD_BYTES] * len(ids) + [ENTRY_BYTES] * len(ids)
-    replies = await commands(log.redis, asked, sizes)
-    heads = [_fields(reply) for reply in replies[: len(ids)]]
-    entries = [known_entry(reply, indexes[1:]) for reply in replies[len(ids) :]]
+    asked.append(("HMGET", indexed, *ids))
+    sizes = [*[HEAD_BYTES] * len(ids), ENTRY_BYTES * len(ids)]
+    *replies, of_index = await commands(log.redis, asked, sizes)
+    heads = [_fields(reply) for reply in replies]
+    entries = [known_entry(entry, indexes[1:]) for entry in cast("list[object]", of_index)]
     stored = await read_stored_states(log, ids)
     jobs = [fold(walk.history) for walk in walks]
     return [_Look(*of) for of in zip(walks, jobs, heads, stored, entries, strict=True)]
@@ -101,37 +109,63 @@ def _agrees(look: _Look, indexes: Sequence[str]) -> bool:
     return not indexes or look.entry == entry_of(state, indexes[1:])
 
 
-def _asked(
-    log: Log, partition: int, look: _Look, indexes: Sequence[str]
-) -> list[Sequence[Argument]]:
-    """Return what to ask: the places of a waiting job, its entry in dispatch where its head names
-    one, and its members of a complete index."""
+def _places(log: Log, partition: int, look: _Look, indexes: Sequence[str]) -> list[_Place]:
+    """Return where a waiting job may stand, and a job's members of a complete index."""
     keys, job_id, queue = log.keys, look.walk.trace.job_id, text(look.head, b"queue")
     line = keys.line(partition, queue, text(look.head, b"line"))
-    places = (keys.later(partition), keys.waiting(partition, queue), line)
-    asked: list[Sequence[Argument]] = [("ZSCORE", place, job_id) for place in places]
-    if entry_id := _dispatched(look.head):
-        dispatch = keys.dispatch(partition, queue, text(look.head, b"priority"))
-        asked.append(("XRANGE", dispatch, entry_id, entry_id))
+    found: list[_Place] = [(keys.later(partition), job_id.encode())]
+    found += [(place, job_id.encode()) for place in (keys.waiting(partition, queue), line)]
     if indexes and look.stored:
         index = keys.jobs(partition).index()
-        asked += [("ZSCORE", index, member) for member in members_of(job_id, look.entry)]
-    return asked
+        found += [(index, member) for member in members_of(job_id, look.entry)]
+    return found
 
 
-def _is_in_place(look: _Look, answers: Sequence[object]) -> bool:
+async def _scores(redis: LedgerRedis, places: Iterable[_Place]) -> dict[_Place, object]:
+    """Return the score of each member in its set, None where it is not there."""
+    members = dict[str, list[bytes]]()
+    for key, member in places:
+        members.setdefault(key, []).append(member)
+    asked = [
+        (key, every[at : at + MEMBERS])
+        for key, every in members.items()
+        for at in range(0, len(every), MEMBERS)
+    ]
+    try:
+        replies = await commands(redis, [("ZMSCORE", key, *of) for key, of in asked])
+    except ServerRefusesAccess:  # the rights of an earlier version do not have it
+        pairs = [(key, member) for key, of in asked for member in of]
+        single = await commands(redis, [("ZSCORE", *pair) for pair in pairs])
+        return dict(zip(pairs, single, strict=True))
+    found = zip(asked, cast("list[list[object]]", replies), strict=True)
+    return {
+        (key, member): score
+        for (key, of), scores in found
+        for member, score in zip(of, scores, strict=True)
+    }
+
+
+async def _dispatched(log: Log, partition: int, looks: Sequence[_Look]) -> set[str]:
+    """Return the jobs that have the entry in dispatch that their head names."""
+    named, asked = list[str](), list[Sequence[Argument]]()
+    for look in looks:
+        entry_id = text(look.head, b"dispatch")
+        if is_entry_id(entry_id.encode()):
+            of = text(look.head, b"queue"), text(look.head, b"priority")
+            named.append(look.walk.trace.job_id)
+            asked.append(("XRANGE", log.keys.dispatch(partition, *of), entry_id, entry_id))
+    replies = await commands(log.redis, asked)
+    return {job_id for job_id, rows in zip(named, replies, strict=True) if rows}
+
+
+def _is_in_place(look: _Look, scores: Sequence[object], dispatched: Collection[str]) -> bool:
     """Say whether an open job stands at one place, and one that has ended at none; and whether the
     index has all its members."""
-    later, waiting, line, *others = answers
-    dispatched = others.pop(0) if _dispatched(look.head) else []
-    count = (later is not None) + (waiting is not None) + bool(dispatched)
+    later, waiting, line, *members = scores
+    is_dispatched = look.walk.trace.job_id in dispatched
+    count = (later is not None) + (waiting is not None) + is_dispatched
     is_in_line = waiting is None or waiting == line
-    return is_in_line and None not in others and count == (look.head[b"status"] == b"open")
-
-
-def _dispatched(head: Head) -> str:
-    entry_id = text(head, b"dispatch")
-    return entry_id if is_entry_id(entry_id.encode()) else ""
+    return is_in_line and None not in members and count == (look.head[b"status"] == b"open")
 
 
 def _fields(reply: object) -> Head:

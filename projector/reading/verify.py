@@ -159,7 +159,8 @@ class _Verifier:
                 walk = walks.get(record.job_id) or Walk(await self._begin(record))
                 walks[record.job_id] = walk
                 walk.trace, found = check(walk.trace, record)
-                self._note(found)
+                if found:
+                    self._note(found)
                 if walk.is_kept or kept_bytes < KEPT_BYTES:
                     kept_bytes += walk.keep(record)
                 if walk.trace.status:

@@ -51,6 +51,7 @@ WITHOUT = {
     "client|list": "the death of a runner is seen by the end of its leases only",
     "command|info": "the server's version is not checked",
     "info": "a restart that lost writes, eviction and persistence are not seen",
+    "zmscore": "verify asks for each place of a job by itself",
     "strlen": "a claim brings no graph, and its runner asks for each",
 }
 """Optional command -> what is not seen without it."""
@@ -112,6 +113,7 @@ OPTIONAL: dict[Role, tuple[str, ...]] = {
     role: ("client|setname", "command|info", "info")
     + (("client|list",) if role in ("runner", "auditor") else ())
     + (("strlen",) if role == "runner" else ())
+    + (("zmscore",) if role == "auditor" else ())
     for role in COMMANDS
 }
 
