@@ -32,7 +32,6 @@ from everfold.streams.redis.redis_errors import commands
 HEAD_BYTES = 8 * 1024
 """What the head of a job is taken for: more than most have, so that answers do not pile up."""
 
-
 MEMBERS = 500
 """Members of one set that are asked for in one command."""
 
@@ -98,7 +97,8 @@ def _agrees(look: _Look, indexes: Sequence[str]) -> bool:
     events, job = look.walk.history, look.job
     if job.seq != events[-1].seq or (job.owner and not job.is_terminal):
         return False  # an event cannot be read, or its lease is to be looked at, too
-    if head_differences(look.walk.trace, look.head, events, job):
+    trace, last = look.walk.trace, text(look.head, b"last")
+    if last != trace.entry_id or head_differences(trace, look.head, events, job):
         return False
     state = from_fields(look.stored)
     if state is None:

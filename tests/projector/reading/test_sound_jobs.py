@@ -110,6 +110,7 @@ Spoil = Callable[[Log, str], Awaitable[None]]
 SPOILS: Mapping[str, Spoil] = {
     "seq of its head": lambda log, job: _set_head(log, job, "seq", "9"),
     "epoch of its head": lambda log, job: _set_head(log, job, "epoch", "4"),
+    "last entry of its head": lambda log, job: _set_head(log, job, "last", "1-1"),
     "status of its head": lambda log, job: _set_head(log, job, "status", "failed"),
     "no head": lambda log, job: _lose(log, log.keys.head(job)),
     "a field of its state": lambda log, job: _set_state(log, job, "user", "bob"),
