@@ -6,6 +6,7 @@ Rule: it only reads. What an index does not have yet, because it needs a rebuild
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from itertools import chain
 from typing import cast
 
 from everfold.projector.folding.stored_jobs import read_stored_state
@@ -18,6 +19,9 @@ from everfold.streams.redis.redis_errors import command, commands
 
 MEMBERS = 2_000
 """Members of an index that are asked for at once."""
+
+ENTRIES = 100
+"""Entries that are asked for in one command."""
 
 ENTRY_BYTES = 1024
 """What an entry is taken for: more than most have, so that answers do not pile up."""
@@ -85,12 +89,12 @@ async def stray_members(log: Log, partition: int) -> AsyncIterator[Difference]:
 async def _not_known(log: Log, jobs: JobsKeys, members: Sequence[bytes]) -> list[bytes]:
     """Return those of some members that are in no entry now."""
     ids = list(dict.fromkeys(map(_job_of, members)))
-    if not ids:
-        return []
-    asked = [("HGET", jobs.indexed(), job_id) for job_id in ids]
-    entries = await commands(log.redis, asked, [ENTRY_BYTES] * len(asked))
+    pages = [ids[at : at + ENTRIES] for at in range(0, len(ids), ENTRIES)]
+    asked = [("HMGET", jobs.indexed(), *page) for page in pages]
+    replies = await commands(log.redis, asked, [ENTRIES * ENTRY_BYTES] * len(asked))
+    entries = chain.from_iterable(cast("list[list[bytes | None]]", replies))
     known = set[bytes]()
-    for job_id, entry in zip(ids, cast("list[bytes | None]", entries), strict=True):
+    for job_id, entry in zip(ids, entries, strict=True):
         if entry is not None:
             known.update(members_of(job_id, _text(entry)))
     return [member for member in members if member not in known]
