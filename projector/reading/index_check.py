@@ -14,17 +14,15 @@ from everfold.projector.job.index_names import INDEX_VERSION, entry_of, members_
 from everfold.projector.job.invariants import Difference
 from everfold.projector.job.state import from_fields
 from everfold.streams.appending.log import Log
+from everfold.streams.redis.pages import PAGE
 from everfold.streams.redis.partition_keys import JobsKeys
 from everfold.streams.redis.redis_errors import command, commands
 
-MEMBERS = 2_000
-"""Members of an index that are asked for at once."""
-
-ENTRIES = 100
+ENTRIES = 25
 """Entries that are asked for in one command."""
 
-ENTRY_BYTES = 1024
-"""What an entry is taken for: more than most have, so that answers do not pile up."""
+ENTRY_BYTES = 10_000
+"""Of one at most: sixteen tags and eight values of the metadata, in any script."""
 
 READ_AGAIN = 20
 """Attempts at a job that changes all the time."""
@@ -69,14 +67,24 @@ def known_entry(entry: object, metadata_keys: Sequence[str]) -> str:
         return ""
     kept = tuple(f"metadata.{key}=" for key in metadata_keys)
     lines = entry.decode(errors="replace").split("\n")
-    return "\n".join(x for x in lines if not x.startswith("metadata.") or x.startswith(kept))
+    return "\n".join(
+        line for line in lines if not line.startswith("metadata.") or line.startswith(kept)
+    )
+
+
+async def read_entries(log: Log, jobs: JobsKeys, ids: Sequence[str]) -> list[bytes | None]:
+    """Return what the hash of entries has of each job, None for nothing."""
+    pages = [ids[at : at + ENTRIES] for at in range(0, len(ids), ENTRIES)]
+    asked = [("HMGET", jobs.indexed(), *page) for page in pages]
+    replies = await commands(log.redis, asked, [ENTRIES * ENTRY_BYTES] * len(asked))
+    return [*chain.from_iterable(cast("list[list[bytes | None]]", replies))]
 
 
 async def stray_members(log: Log, partition: int) -> AsyncIterator[Difference]:
     """Yield each member of an index whose job does not have it."""
     jobs, cursor = log.keys.jobs(partition), b"0"
     while True:
-        reply = await command(log.redis, "ZSCAN", jobs.index(), cursor, "COUNT", MEMBERS)
+        reply = await command(log.redis, "ZSCAN", jobs.index(), cursor, "COUNT", PAGE)
         cursor, flat = cast("tuple[bytes, list[bytes]]", reply)
         for member in await _not_known(log, jobs, flat[::2]):
             if await _is_stray(log, jobs, member):
@@ -89,12 +97,8 @@ async def stray_members(log: Log, partition: int) -> AsyncIterator[Difference]:
 async def _not_known(log: Log, jobs: JobsKeys, members: Sequence[bytes]) -> list[bytes]:
     """Return those of some members that are in no entry now."""
     ids = list(dict.fromkeys(map(_job_of, members)))
-    pages = [ids[at : at + ENTRIES] for at in range(0, len(ids), ENTRIES)]
-    asked = [("HMGET", jobs.indexed(), *page) for page in pages]
-    replies = await commands(log.redis, asked, [ENTRIES * ENTRY_BYTES] * len(asked))
-    entries = chain.from_iterable(cast("list[list[bytes | None]]", replies))
     known = set[bytes]()
-    for job_id, entry in zip(ids, entries, strict=True):
+    for job_id, entry in zip(ids, await read_entries(log, jobs, ids), strict=True):
         if entry is not None:
             known.update(members_of(job_id, _text(entry)))
     return [member for member in members if member not in known]

@@ -6,6 +6,7 @@ looked at again by itself, by verify.py: nothing is reported from here.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from itertools import chain
 from typing import cast
@@ -19,7 +20,7 @@ from everfold.projector.job.index_names import entry_of, members_of
 from everfold.projector.job.job import Job
 from everfold.projector.job.overdue import overdue
 from everfold.projector.job.state import from_fields
-from everfold.projector.reading.index_check import ENTRY_BYTES, complete_indexes, known_entry
+from everfold.projector.reading.index_check import complete_indexes, known_entry, read_entries
 from everfold.projector.reading.walk import Walk
 from everfold.streams.appending.log import Log
 from everfold.streams.connections.client import LedgerRedis
@@ -29,8 +30,8 @@ from everfold.streams.events.stored_fields import is_entry_id
 from everfold.streams.redis import scripts
 from everfold.streams.redis.redis_errors import commands
 
-HEAD_BYTES = 8 * 1024
-"""What the head of a job is taken for: more than most have, so that answers do not pile up."""
+FIELDS = ("seq", "epoch", "last", "status", "queue", "priority", "line", "dispatch")
+"""Of a head that are compared: the others may be long."""
 
 MEMBERS = 500
 """Members of one set that are asked for in one command."""
@@ -55,7 +56,15 @@ async def not_sound(log: Log, partition: int, walks: Sequence[Walk], margin_s: f
 
     Raises what reading raises where any of the keys is not what it must be, or Unavailable.
     """
-    known = [walk for walk in walks if walk.history]
+    times, partition_of = Counter(walk.trace.job_id for walk in walks), log.keys.partition_of
+    known = [
+        walk
+        for walk in walks
+        # Not one that ended twice, nor one whose events stand in another partition's log.
+        if walk.history
+        and times[walk.trace.job_id] == 1
+        and partition_of(walk.trace.job_id) == partition
+    ]
     if not known:
         return list(walks)
     indexes = await complete_indexes(log, partition)
@@ -80,13 +89,10 @@ async def _looks(
     log: Log, partition: int, walks: Sequence[Walk], indexes: Sequence[str]
 ) -> list[_Look]:
     ids = [walk.trace.job_id for walk in walks]
-    indexed = log.keys.jobs(partition).indexed()
-    asked: list[Sequence[Argument]] = [("HGETALL", log.keys.head(job_id)) for job_id in ids]
-    asked.append(("HMGET", indexed, *ids))
-    sizes = [*[HEAD_BYTES] * len(ids), ENTRY_BYTES * len(ids)]
-    *replies, of_index = await commands(log.redis, asked, sizes)
-    heads = [_fields(reply) for reply in replies]
-    entries = [known_entry(entry, indexes[1:]) for entry in cast("list[object]", of_index)]
+    replies = await commands(log.redis, [("HMGET", log.keys.head(one), *FIELDS) for one in ids])
+    heads = [_head(reply) for reply in replies]
+    of_index = await read_entries(log, log.keys.jobs(partition), ids)
+    entries = [known_entry(entry, indexes[1:]) for entry in of_index]
     stored = await read_stored_states(log, ids)
     jobs = [fold(walk.history) for walk in walks]
     return [_Look(*of) for of in zip(walks, jobs, heads, stored, entries, strict=True)]
@@ -103,7 +109,7 @@ def _agrees(look: _Look, indexes: Sequence[str]) -> bool:
     state = from_fields(look.stored)
     if state is None:
         return not look.stored
-    then = job if state.seq == job.seq else fold(e for e in events if e.seq <= state.seq)
+    then = job if state.seq == job.seq else fold(one for one in events if one.seq <= state.seq)
     if state != then:
         return False
     return not indexes or look.entry == entry_of(state, indexes[1:])
@@ -165,9 +171,9 @@ def _is_in_place(look: _Look, scores: Sequence[object], dispatched: Collection[s
     is_dispatched = look.walk.trace.job_id in dispatched
     count = (later is not None) + (waiting is not None) + is_dispatched
     is_in_line = waiting is None or waiting == line
-    return is_in_line and None not in members and count == (look.head[b"status"] == b"open")
+    return is_in_line and None not in members and count == (text(look.head, b"status") == "open")
 
 
-def _fields(reply: object) -> Head:
-    flat = cast("list[bytes]", reply)
-    return dict(zip(flat[::2], flat[1::2], strict=True))
+def _head(reply: object) -> Head:
+    values = zip(FIELDS, cast("list[bytes | None]", reply), strict=True)
+    return {field.encode(): value for field, value in values if value is not None}

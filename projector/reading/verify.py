@@ -28,7 +28,7 @@ from everfold.projector.reading.sound_jobs import not_sound
 from everfold.projector.reading.walk import Walk
 from everfold.streams.appending.log import Log
 from everfold.streams.connections.replies import NoGroup
-from everfold.streams.errors import CorruptLog, JobUnknown, ServerError
+from everfold.streams.errors import CorruptLog, JobUnknown, ServerError, ServerUnreachable
 from everfold.streams.events.record import NO_ENTRY, Recorded
 from everfold.streams.events.stored_fields import is_entry_id
 from everfold.streams.reading.reader import (
@@ -49,9 +49,9 @@ EVENTS = 2_000
 JOBS = 100
 """Jobs that are compared in a few trips."""
 
-KEPT_BYTES = 16 * 2**20
-"""Of the events of jobs that have not ended, of a partition that is read. What is beyond that is
-read once more."""
+KEPT_BYTES = 64 * 2**20
+"""Of the events of a partition's jobs that have not ended, and of a page. Beyond that they are
+forgotten: the events of those jobs are read once more."""
 
 AT_ONCE = 2
 """Partitions of a server that are read at once: while one is asked for, another is checked."""
@@ -161,17 +161,21 @@ class _Verifier:
                 walk.trace, found = check(walk.trace, record)
                 if found:
                     self._note(found)
-                if walk.is_kept or kept_bytes < KEPT_BYTES:
-                    kept_bytes += walk.keep(record)
+                kept_bytes += walk.keep(record)
                 if walk.trace.status:
                     kept_bytes -= walk.size_bytes
                     ended.append(walks.pop(record.job_id))
+            if kept_bytes > KEPT_BYTES:
+                for walk in walks.values():
+                    walk.forget()
+                kept_bytes = 0
             self._events += len(page)
             self._progress(self._events, self._total)
             await self._compare_all(partition, ended)
             ended.clear()
         self._open_jobs += len(walks)
         await self._compare_all(partition, [*walks.values()])
+        self._progress(self._events, self._total)
 
     async def check_job(self, job_id: str) -> None:
         """Check one job's history, as far as the log has it, then its head, state and dispatch."""
@@ -219,7 +223,7 @@ class _Verifier:
         """Compare many jobs with the log; those that the first look does not find sound, alone."""
         for at in range(0, len(walks), JOBS):
             some = walks[at : at + JOBS]
-            with suppress(*UNREADABLE_JOB):  # whose keys it is is found out one by one
+            with suppress(*UNREADABLE_JOB, ServerUnreachable):  # whose keys it is, one by one
                 some = await not_sound(self._log, partition, some, self._margin_s)
             for walk in some:
                 await self._compare(walk.trace)
@@ -368,7 +372,7 @@ class _Verifier:
         names = [self._log.keys.head(job_id) for job_id, _ in entries]
         asked = [("HMGET", name, "status", "dispatch") for name in names]
         found: Sequence[object] = [(None, None)] * len(entries)
-        with suppress(*UNREADABLE_JOB):  # whose head it is is found out one by one
+        with suppress(*UNREADABLE_JOB, ServerUnreachable):  # whose head it is, one by one
             found = await commands(self._log.redis, asked)
         heads = cast("Sequence[tuple[bytes | None, bytes | None]]", found)
         for (job_id, entry_id), (status, at) in zip(entries, heads, strict=True):

@@ -9,8 +9,10 @@ import pytest
 from everfold.projector.job.invariants import Trace, check
 from everfold.projector.job.overdue import MARGIN_S
 from everfold.projector.reading.sound_jobs import not_sound
+from everfold.projector.reading.verify import verify
 from everfold.projector.reading.walk import Walk
 from everfold.streams.appending.log import UNLEASED, Log
+from everfold.streams.events.codec import encode
 from everfold.streams.events.event import Canceled, CancelRequested, Policy
 from everfold.streams.reading.reader import partition_events
 from everfold.streams.redis.redis_errors import command
@@ -156,3 +158,35 @@ async def test_a_job_past_its_bounds_is_found(log: Log) -> None:
         return await not_sound_of(log, margin_s=0.0) == ["late"]
 
     await eventually(is_late)
+
+
+async def test_a_job_that_ends_twice_is_found(log: Log) -> None:
+    """What follows its end looks like a job whose beginning was trimmed."""
+    [read] = [walk for walk in await walks(log) if walk.trace.job_id == ENDED]
+    assert len(await not_sound(log, 0, [read, read], MARGIN_S)) == 2
+    payload = encode(Canceled(id="forged", reason="again"))
+    fields = ("j", ENDED, "s", 7, "e", 0, "p", "5-5", "d", payload)
+    await command(log.redis, "XADD", log.keys.log(0), "*", *fields)
+    report = await verify(log)
+    assert "expected seq 7, found seq 2" in " ".join(map(str, report.differences))
+
+
+async def test_events_in_the_log_of_another_partition_are_found(
+    redis_url: str, namespace: str
+) -> None:
+    async with Log.open(redis_url, namespace=namespace, partitions=2) as log:
+        jobs = [(await log.submit(GRAPH)).job_id for _ in range(8)]
+        for job_id in jobs:
+            await log.append(job_id, Canceled(reason="done"), epoch=UNLEASED)
+        one, two = log.keys.log(0), log.keys.log(1)
+        for key, other in ((one, f"{one}:swapped"), (two, one), (f"{one}:swapped", two)):
+            await command(log.redis, "RENAME", key, other)
+        report = await verify(log)
+    assert {difference.job_id for difference in report.differences} == set(jobs)
+
+
+async def test_an_index_that_is_not_complete_is_not_compared(log: Log) -> None:
+    await command(log.redis, "HDEL", log.keys.projector(0), "indexes")
+    for job_id in JOBS:
+        await _change_its_entry(log, job_id)
+    assert await not_sound_of(log) == []

@@ -19,10 +19,13 @@ from redis import Redis
 
 from everfold import Everfold
 from everfold.embedded.engines import Engine, path_engines, wheel_engines
+from everfold.projector.job.invariants import Trace
+from everfold.projector.reading.verify import _Verifier, verify
 from everfold.runner.config import RunnerConfig
 from everfold.runner.runner import Runner
-from everfold.streams.appending.log import Log
+from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.errors import AccessMissing, NoServer, ServerRefusesAccess
+from everfold.streams.events.event import Canceled
 from everfold.streams.leases.backends import BackendEntry, note_backends
 from everfold.streams.leases.registry import RunnerEntry, register_runner
 from everfold.streams.queues.limits import Limit, set_limit
@@ -148,6 +151,24 @@ async def test_what_is_optional_is_done_without_and_said(
 async def _open(server: OwnServer, role: Role) -> None:
     async with Log.open(url_of(server), namespace=NS, role=role):
         pass
+
+
+async def test_an_auditor_of_an_earlier_version_asks_for_each_place(
+    server: OwnServer, admin: Redis, made: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = (await made.submit(GRAPH)).job_id
+    await made.append(ended, Canceled(reason="done"), epoch=UNLEASED)
+    await made.submit(GRAPH)
+    grant(admin, Access("auditor", NS).rules(), "-zmscore")
+    alone = list[str]()
+
+    async def compare(_: _Verifier, trace: Trace) -> None:
+        alone.append(trace.job_id)
+
+    monkeypatch.setattr(_Verifier, "_compare", compare)
+    async with Log.open(url_of(server), namespace=NS, role="auditor") as log:
+        report = await verify(log)
+    assert (report.jobs, report.is_sound, alone) == (2, True, [])
 
 
 async def test_a_runner_without_a_right_starts_nothing_and_ends_with_2(
