@@ -33,6 +33,7 @@ def guarded() -> Iterator[None]:
     """
     unmarked = dict(os.environ)
     folder = tempfile.mkdtemp(prefix=f"everfold-run-{os.getpid()}-")
+    os.chmod(folder, 0o711)  # a server of another user, as PostgreSQL's, has its own folder in it
     call, nowhere = (
         [sys.executable, "-m", "benchmarks.measuring.guard", str(os.getpid()), folder],
         DEVNULL,

@@ -20,7 +20,7 @@ from benchmarks.measuring.server import bench_server
 from everfold import Everfold
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
-from everfold.streams.events.event import Progressed
+from everfold.streams.events.event import Progressed, Submitting
 from everfold.streams.leases.dispatch import Dispatch
 
 JOBS, WATCHERS = 200, 1_000
@@ -111,6 +111,9 @@ async def write(url: str, seconds: float) -> None:
         dispatch, leases = Dispatch(log, "writer"), list[Lease]()
         for partition in range(log.keys.partitions):
             leases += await dispatch.claim(partition, ["default"], JOBS)
+        begin = Submitting(attempt=1, backend="b", boot="m", prompt_id="p", client_id="c")
+        for lease in leases:
+            await log.append(lease.job_id, begin, epoch=lease.epoch, holder=lease.runner)
         print(len(leases), flush=True)
         sys.stdin.readline()
         sent = 0
