@@ -18,7 +18,13 @@ from everfold.projector.job.evolve import evolve
 from everfold.projector.job.job import Job
 from everfold.projector.reading.queries import current
 from everfold.streams.appending.log import Log
-from everfold.streams.errors import BrokenChain, CorruptLog, JobUnknown, UndecodableEvent
+from everfold.streams.errors import (
+    BrokenChain,
+    CorruptLog,
+    EverfoldError,
+    JobUnknown,
+    UndecodableEvent,
+)
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.event import closing_status
 from everfold.streams.events.ranges import check_number
@@ -28,8 +34,46 @@ from everfold.streams.reading.reader import job_events, tail
 BACK_WITHIN_S, LOOK_EVERY_S = 15.0, 0.2
 """How long a job that the server has lost may stay unknown, and how often it is looked for."""
 
+SHARED_S = 0.5
+"""For how long what one watch has read serves others that would read the same."""
+
 READ_AGAIN_S = 10.0
 """A watch reads the log at least this often, because a failover may lose the wake-up."""
+
+
+class _Read:
+    """One read of a job's events: those after a number, once so many batches told of the job."""
+
+    def __init__(self, after_seq: int, told: int) -> None:
+        self.of = after_seq, told
+        self.began_s, self.is_over = anyio.current_time(), anyio.Event()
+        self.events: Sequence[Recorded] | None = None
+        self.error: EverfoldError | None = None
+
+    @property
+    def is_old(self) -> bool:
+        """Say whether the server may be another one since, as after a failover."""
+        return self.is_over.is_set() and anyio.current_time() - self.began_s > SHARED_S
+
+
+class _Watched:
+    """A job that somebody watches."""
+
+    def __init__(self) -> None:
+        self.watches = set[_Watch]()
+        self.told = 0
+        """Batches of the tail that had events of it."""
+        self.read: _Read | None = None
+        """The newest one, which all watches share that would read the same."""
+
+
+class _Watch:
+    """One watch of a job: registered before it reads, so that nothing is missed in between."""
+
+    def __init__(self, watched: _Watched) -> None:
+        self.watched = watched
+        self.news: anyio.Event | None = None
+        """Set when there is something to read; None before the first read."""
 
 
 class Watcher:
@@ -37,7 +81,7 @@ class Watcher:
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self._waiting: dict[str, set[anyio.Event]] = {}
+        self._watched: dict[str, _Watched] = {}
         self._exit = contextlib.AsyncExitStack()
         self._tasks: anyio.abc.TaskGroup | None = None
         self._starting = anyio.Lock()
@@ -63,8 +107,11 @@ class Watcher:
             task_status.started()
             async for batch in batches:
                 for job_id in {record.job_id for record in batch}:
-                    for event in self._waiting.get(job_id, ()):
-                        event.set()
+                    if (watched := self._watched.get(job_id)) is not None:
+                        watched.told += 1
+                        for watch in watched.watches:
+                            if watch.news is not None:
+                                watch.news.set()
 
     async def watch(self, job_id: str, after_seq: int = 0) -> AsyncIterator[Job]:
         """Yield the job after each event above `after_seq`; end after its terminal event.
@@ -80,16 +127,17 @@ class Watcher:
             if record.seq <= after_seq:
                 job = _evolve_next(job, record)
         del history
-        while not job.is_terminal:
-            events = await self._after(job)
-            if job.seq and not (events and events[0].entry_id == job.entry_id):
-                if (found := await self._anew(job)) is not None:
-                    yield (job := found)
-                continue
-            for record in events[1:] if job.seq else events:
-                job = _evolve_next(job, record)
-                if job.seq > after_seq:
-                    yield job
+        async with self._registered(job_id) as watch:
+            while not job.is_terminal:
+                events = await self._after(job, watch)
+                if job.seq and not (events and events[0].entry_id == job.entry_id):
+                    if (found := await self._anew(job)) is not None:
+                        yield (job := found)
+                    continue
+                for record in events[1:] if job.seq else events:
+                    job = _evolve_next(job, record)
+                    if job.seq > after_seq:
+                        yield job
 
     async def _anew(self, job: Job) -> Job | None:
         """Return the job as it is after the server has lost events of it; None while it is unknown.
@@ -110,29 +158,63 @@ class Watcher:
         events = await job_events(self._log, job_id, after_seq=after_seq)
         return await with_skips(self._log, self._log.keys.partition_of(job_id), events)
 
-    async def _after(self, job: Job) -> Sequence[Recorded]:
-        """Return the job's last known event and those after it; wait once if there is none of
-        those. Without the first the server has lost it."""
+    @contextlib.asynccontextmanager
+    async def _registered(self, job_id: str) -> AsyncIterator[_Watch]:
+        """Have the tail tell of the job's events. Raises Unavailable."""
         await self._start_following()
-        job_id = job.job_id
-        changed = anyio.Event()
-        watching = self._waiting.setdefault(job_id, set())
-        watching.add(changed)
+        watched = self._watched.setdefault(job_id, _Watched())
+        watch = _Watch(watched)
+        watched.watches.add(watch)
         try:
-            try:
-                events = await self._events(job_id, max(0, job.seq - 1))
-            except JobUnknown:
-                if not job.seq:
-                    raise
-                return ()
-            if len(events) == bool(job.seq):
-                with anyio.move_on_after(READ_AGAIN_S):
-                    await changed.wait()
-            return events
+            yield watch
         finally:
-            watching.discard(changed)
-            if not watching:
-                self._waiting.pop(job_id, None)
+            watched.watches.discard(watch)
+            if not watched.watches:
+                self._watched.pop(job_id, None)
+
+    async def _after(self, job: Job, watch: _Watch) -> Sequence[Recorded]:
+        """Return the job's last known event and those after it; but for the first time, wait for
+        news of it before. Without the first event the server has lost it."""
+        told, is_told = watch.news, True
+        if told is not None:
+            with anyio.move_on_after(READ_AGAIN_S):
+                await told.wait()
+            is_told = told.is_set()
+        watch.news = anyio.Event()
+        after_seq = max(0, job.seq - 1)
+        try:
+            if not is_told:
+                return await self._events(job.job_id, after_seq)
+            return await self._shared(job.job_id, after_seq, watch.watched)
+        except JobUnknown:
+            if not job.seq:
+                raise
+            return ()
+
+    async def _shared(self, job_id: str, after_seq: int, watched: _Watched) -> Sequence[Recorded]:
+        """Return what `_events` does; of watches that would read the same, one reads for all."""
+        while True:
+            read = watched.read
+            if read is None or read.of != (after_seq, watched.told) or read.is_old:
+                return await self._read(job_id, after_seq, watched)
+            await read.is_over.wait()
+            if read.events is not None:
+                return read.events
+            if read.error is not None:
+                raise read.error
+
+    async def _read(self, job_id: str, after_seq: int, watched: _Watched) -> Sequence[Recorded]:
+        read = watched.read = _Read(after_seq, watched.told)
+        try:
+            read.events = await self._events(job_id, after_seq)
+        except EverfoldError as error:
+            read.error = error
+            raise
+        finally:
+            if read.events is None and watched.read is read:
+                watched.read = None  # whoever comes next reads by itself
+            read.is_over.set()
+        return read.events
 
     async def wait(self, job_id: str, timeout_s: float | None = None) -> Job:
         """Return the job once it has ended; None waits without a limit.
@@ -162,7 +244,10 @@ class Watcher:
             raise BrokenChain(job_id, 1, 0)
         last = events[-1]
         if isinstance(last.event, Unreadable) or not closing_status(last.event):
-            await self._after(Job(job_id=job_id, seq=last.seq, entry_id=last.entry_id))
+            known = Job(job_id=job_id, seq=last.seq, entry_id=last.entry_id)
+            async with self._registered(job_id) as watch:
+                if len(await self._after(known, watch)) == 1:
+                    await self._after(known, watch)
 
 
 def _evolve_next(job: Job, record: Recorded) -> Job:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import signal
 from collections.abc import AsyncIterator
+from typing import Any
 
 import anyio
 import pytest
 
 from everfold.projector.job.job import Job
+from everfold.projector.reading import watching
 from everfold.projector.reading.watching import Watcher
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import BrokenChain, JobUnknown
 from everfold.streams.events.event import Progressed, Started, Succeeded
+from everfold.streams.events.record import Recorded
 from everfold.streams.leases.producer import Producer
 from everfold.streams.reading.reader import job_events
 from everfold.streams.redis.redis_errors import command
@@ -57,6 +60,63 @@ async def test_each_state_comes_once_and_in_order_to_every_watcher(log: Log) -> 
     for states in seen:
         assert [job.seq for job in states] == list(range(1, 25))
         assert states[-1].status == "succeeded"
+
+
+async def test_watches_of_one_job_share_what_one_of_them_reads(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = (await log.submit(GRAPH)).job_id
+    reads = 0
+
+    async def counted(*of: Any, **more: Any) -> list[Recorded]:
+        nonlocal reads
+        reads += 1
+        return await job_events(*of, **more)
+
+    monkeypatch.setattr(watching, "job_events", counted)
+    seen: list[list[Job]] = [[] for _ in range(20)]
+    async with Watcher(log) as watcher, anyio.create_task_group() as tasks:
+        for states in seen:
+            tasks.start_soon(collect, watcher, job_id, states)
+        await tell_all(log, job_id, steps=5)
+    assert [[job.seq for job in states] for states in seen] == [list(range(1, 10))] * 20
+    # Each reads the history by itself; of the nine events each comes with one read, or two.
+    assert reads <= 20 + 2 * 9 + 2
+
+
+async def test_a_watch_that_is_cancelled_while_it_reads_for_others_holds_none_up(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = (await log.submit(GRAPH)).job_id
+    reads, reading, reader = 0, anyio.Event(), 0
+
+    async def held(*of: Any, **more: Any) -> list[Recorded]:
+        nonlocal reads, reader
+        reads += 1
+        if reads == 4:  # after three histories, the first that is shared
+            reader = anyio.get_current_task().id
+            reading.set()
+            await anyio.sleep_forever()
+        return await job_events(*of, **more)
+
+    monkeypatch.setattr(watching, "job_events", held)
+    seen, scopes = dict[int, list[Job]](), dict[int, anyio.CancelScope]()
+
+    async def collect_until_cancelled() -> None:
+        task = anyio.get_current_task().id
+        states = seen[task] = []
+        with anyio.CancelScope() as scopes[task]:
+            await collect(watcher, job_id, states)
+
+    async with Watcher(log) as watcher, anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(collect_until_cancelled)
+        await reading.wait()
+        await anyio.wait_all_tasks_blocked()
+        scopes[reader].cancel()
+        await tell_all(log, job_id, steps=5)
+    assert seen.pop(reader) == []
+    assert [[job.seq for job in states] for states in seen.values()] == [list(range(1, 10))] * 2
 
 
 async def test_a_watch_resumes_at_a_sequence_number(log: Log) -> None:
