@@ -12,21 +12,16 @@ from collections.abc import AsyncIterator, Sequence
 
 import anyio
 import anyio.abc
+from msgspec.structs import replace
 
 from everfold.projector.folding.parking import with_skips
 from everfold.projector.job.evolve import evolve
 from everfold.projector.job.job import Job
 from everfold.projector.reading.queries import current
 from everfold.streams.appending.log import Log
-from everfold.streams.errors import (
-    BrokenChain,
-    CorruptLog,
-    EverfoldError,
-    JobUnknown,
-    UndecodableEvent,
-)
-from everfold.streams.events.codec import Unreadable
-from everfold.streams.events.event import closing_status
+from everfold.streams.errors import BrokenChain, CorruptLog, JobUnknown, UndecodableEvent
+from everfold.streams.events.codec import Unreadable, decode
+from everfold.streams.events.event import Progressed, closing_status
 from everfold.streams.events.ranges import check_number
 from everfold.streams.events.record import Recorded
 from everfold.streams.reading.reader import job_events, tail
@@ -48,7 +43,8 @@ class _Read:
         self.of = after_seq, told
         self.began_s, self.is_over = anyio.current_time(), anyio.Event()
         self.events: Sequence[Recorded] | None = None
-        self.error: EverfoldError | None = None
+        self.is_unknown = False
+        """The server did not know the job."""
 
     @property
     def is_old(self) -> bool:
@@ -127,6 +123,8 @@ class Watcher:
             if record.seq <= after_seq:
                 job = _evolve_next(job, record)
         del history
+        if job.is_terminal:
+            return
         async with self._registered(job_id) as watch:
             while not job.is_terminal:
                 events = await self._after(job, watch)
@@ -175,40 +173,40 @@ class Watcher:
     async def _after(self, job: Job, watch: _Watch) -> Sequence[Recorded]:
         """Return the job's last known event and those after it; but for the first time, wait for
         news of it before. Without the first event the server has lost it."""
-        told, is_told = watch.news, True
+        told = watch.news
         if told is not None:
             with anyio.move_on_after(READ_AGAIN_S):
                 await told.wait()
-            is_told = told.is_set()
         watch.news = anyio.Event()
         after_seq = max(0, job.seq - 1)
         try:
-            if not is_told:
-                return await self._events(job.job_id, after_seq)
-            return await self._shared(job.job_id, after_seq, watch.watched)
+            if told is not None and told.is_set():
+                return await self._shared(job.job_id, after_seq, watch.watched)
+            watch.watched.read = None
+            return await self._events(job.job_id, after_seq)
         except JobUnknown:
             if not job.seq:
                 raise
             return ()
 
     async def _shared(self, job_id: str, after_seq: int, watched: _Watched) -> Sequence[Recorded]:
-        """Return what `_events` does; of watches that would read the same, one reads for all."""
+        """Return what `_events` does; of watches that were told of the same, one reads for all."""
         while True:
             read = watched.read
             if read is None or read.of != (after_seq, watched.told) or read.is_old:
                 return await self._read(job_id, after_seq, watched)
             await read.is_over.wait()
             if read.events is not None:
-                return read.events
-            if read.error is not None:
-                raise read.error
+                return [_own(record) for record in read.events]
+            if read.is_unknown:
+                raise JobUnknown(job_id)
 
     async def _read(self, job_id: str, after_seq: int, watched: _Watched) -> Sequence[Recorded]:
         read = watched.read = _Read(after_seq, watched.told)
         try:
             read.events = await self._events(job_id, after_seq)
-        except EverfoldError as error:
-            read.error = error
+        except JobUnknown:
+            read.is_unknown = True
             raise
         finally:
             if read.events is None and watched.read is read:
@@ -246,8 +244,16 @@ class Watcher:
         if isinstance(last.event, Unreadable) or not closing_status(last.event):
             known = Job(job_id=job_id, seq=last.seq, entry_id=last.entry_id)
             async with self._registered(job_id) as watch:
-                if len(await self._after(known, watch)) == 1:
-                    await self._after(known, watch)
+                if len(await self._after(known, watch)) == 1 and watch.news is not None:
+                    with anyio.move_on_after(READ_AGAIN_S):
+                        await watch.news.wait()
+
+
+def _own(record: Recorded) -> Recorded:
+    """Return an event that shares nothing with another watch that its caller may change."""
+    if isinstance(record.event, Progressed | Unreadable):
+        return record
+    return replace(record, event=decode(record.payload))
 
 
 def _evolve_next(job: Job, record: Recorded) -> Job:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -21,6 +21,7 @@ from everfold.streams.reading.reader import job_events
 from everfold.streams.redis.redis_errors import command
 from tests.projector.jobs import end, make_jobs, projecting, work
 from tests.support.servers import StartServer
+from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -78,10 +79,27 @@ async def test_watches_of_one_job_share_what_one_of_them_reads(
     async with Watcher(log) as watcher, anyio.create_task_group() as tasks:
         for states in seen:
             tasks.start_soon(collect, watcher, job_id, states)
+        await eventually(lambda: all(seen))
+        await anyio.wait_all_tasks_blocked()
+        before = reads
         await tell_all(log, job_id, steps=5)
     assert [[job.seq for job in states] for states in seen] == [list(range(1, 10))] * 20
-    # Each reads the history by itself; of the nine events each comes with one read, or two.
-    assert reads <= 20 + 2 * 9 + 2
+    assert reads - before <= 2 * 8  # one read for each event that is told, or two
+
+
+async def test_a_state_is_its_callers_own(log: Log) -> None:
+    job_id = (await log.submit(GRAPH)).job_id
+    seen: list[list[Job]] = [[] for _ in range(5)]
+    async with Watcher(log) as watcher, anyio.create_task_group() as tasks:
+        for states in seen:
+            tasks.start_soon(collect, watcher, job_id, states)
+        await eventually(lambda: all(seen))
+        producer = Producer(log, "r")
+        [lease] = await producer.claim()
+        await producer.finish(lease, Succeeded(attempt=0, outputs={"9": {"text": ["a"]}}))
+    for states in seen:
+        assert states[-1].outputs == {"9": {"text": ["a"]}}
+        cast("dict[str, Any]", states[-1].outputs)["9"] = "changed"
 
 
 async def test_a_watch_that_is_cancelled_while_it_reads_for_others_holds_none_up(
@@ -93,7 +111,7 @@ async def test_a_watch_that_is_cancelled_while_it_reads_for_others_holds_none_up
     async def held(*of: Any, **more: Any) -> list[Recorded]:
         nonlocal reads, reader
         reads += 1
-        if reads == 4:  # after three histories, the first that is shared
+        if reads == 7:  # after three histories, and a first read of each
             reader = anyio.get_current_task().id
             reading.set()
             await anyio.sleep_forever()
@@ -111,11 +129,12 @@ async def test_a_watch_that_is_cancelled_while_it_reads_for_others_holds_none_up
     async with Watcher(log) as watcher, anyio.create_task_group() as tasks:
         for _ in range(3):
             tasks.start_soon(collect_until_cancelled)
+        await eventually(lambda: len(seen) == 3 and all(seen.values()))
+        tasks.start_soon(tell_all, log, job_id, 5)
         await reading.wait()
         await anyio.wait_all_tasks_blocked()
         scopes[reader].cancel()
-        await tell_all(log, job_id, steps=5)
-    assert seen.pop(reader) == []
+    assert [job.seq for job in seen.pop(reader)] == [1]
     assert [[job.seq for job in states] for states in seen.values()] == [list(range(1, 10))] * 2
 
 
