@@ -43,10 +43,15 @@ async def database(
     else:
         url = str(request.getfixturevalue("postgres_url"))
     engine = create_async_engine(url)
+    await empty(engine)
+    yield url, engine
+    await empty(engine)  # other modules' tests have the same server
+    await engine.dispose()
+
+
+async def empty(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
         await connection.run_sync(METADATA.drop_all)
-    yield url, engine
-    await engine.dispose()
 
 
 Database = tuple[str, AsyncEngine]
