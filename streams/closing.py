@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 from collections.abc import Callable, Collection, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -16,8 +17,12 @@ from typing import Protocol, TypeVar, TypeVarTuple
 import anyio
 import anyio.lowlevel
 
-_threads = ThreadPoolExecutor(40, "everfold")
-"""As many as anyio has for what may be left behind; none is started before it is needed."""
+_pool: list[ThreadPoolExecutor] = []
+"""The threads of `in_thread`, once they are needed. A forked child has none of its parent's."""
+os.register_at_fork(after_in_child=_pool.clear)
+
+THREADS = 40
+"""As many as anyio has for what may be left behind."""
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -88,7 +93,7 @@ async def in_thread(call: Callable[[*Ts], T], *arguments: *Ts) -> T:
     """
     loop, context = asyncio.get_running_loop(), contextvars.copy_context()
     # No task: the end of the loop would cancel that by itself.
-    calling = loop.run_in_executor(_threads, partial(context.run, call, *arguments))
+    calling = loop.run_in_executor(_threads(), partial(context.run, call, *arguments))
     cancelled: asyncio.CancelledError | None = None
     with anyio.CancelScope(shield=True):
         while not calling.done():
@@ -99,3 +104,9 @@ async def in_thread(call: Callable[[*Ts], T], *arguments: *Ts) -> T:
     result = calling.result()
     await anyio.lowlevel.checkpoint_if_cancelled()
     return result
+
+
+def _threads() -> ThreadPoolExecutor:
+    if not _pool:
+        _pool.append(ThreadPoolExecutor(THREADS, "everfold"))
+    return _pool[0]

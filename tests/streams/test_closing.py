@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -114,3 +116,23 @@ def _noting(order: list[tuple[bool, bool]], call: Call, clean_up: Call) -> Calla
         return clean_up()
 
     return clean
+
+
+FORKS = """
+import asyncio, os, signal, sys
+from everfold.streams.closing import in_thread
+
+async def calls():
+    await asyncio.gather(*(in_thread(abs, -number) for number in range(8)))
+
+asyncio.run(calls())
+if (child := os.fork()) == 0:
+    signal.alarm(20)
+    asyncio.run(in_thread(abs, -1))
+    os._exit(0)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_forked_child_has_threads_of_its_own() -> None:
+    assert subprocess.run([sys.executable, "-c", FORKS], check=False, timeout=60).returncode == 0
