@@ -94,7 +94,7 @@ async def _fold_rate(url: str, events: int, in_flight: int, repeat: int, target:
         for turn in range(repeat):
             theirs.append(await _rate(events, partial(_consume, log, f"bare-{turn}")))
             await _forget_projection(log)
-            ours.append(await _rate(events, partial(project_all, log)))
+            ours.append(await _rate(events, partial(_project, log)))
     jobs = "200 jobs in flight" if in_flight == IN_FLIGHT else "every event of another job"
     return ratio(
         f"fold and commit, {jobs}",
@@ -120,7 +120,7 @@ async def _consume(log: Log, group: str) -> None:
             await command(log.redis, "XACK", key, group, *(row[0] for row in reply[0][1]))
 
 
-async def project_all(log: Log) -> None:
+async def _project(log: Log) -> None:
     """Run a projector until it has folded everything."""
     total = sum([cast("int", await command(log.redis, "XLEN", log.keys.log(p))) for p in _all(log)])
     async with anyio.create_task_group() as tasks:
@@ -164,7 +164,7 @@ async def _rebuild_rate(url: str, events: int, repeat: int) -> Ratio:
     async with _filled(url, "rebuild", events, IN_FLIGHT) as log:
         for _ in range(repeat):
             await _forget_projection(log)
-            theirs.append(await _rate(events, partial(project_all, log)))
+            theirs.append(await _rate(events, partial(_project, log)))
             ours.append(await _rate(events, partial(_rebuild, log)))
     return ratio("rebuild", ours, theirs, unit="events/s", beside="live projector", at_least=1.0)
 
@@ -178,11 +178,11 @@ async def _with_ten_times_the_history(url: str, events: int, repeat: int) -> Rat
     ours, theirs = list[float](), list[float]()
     for turn in range(repeat):
         async with _filled(url, f"short-{turn}", events, IN_FLIGHT) as log:
-            theirs.append(await _rate(events, partial(project_all, log)))
+            theirs.append(await _rate(events, partial(_project, log)))
         async with _filled(url, f"long-{turn}", events * 9, IN_FLIGHT) as log:
-            await project_all(log)
+            await _project(log)
             await write_history(log, events, IN_FLIGHT)
-            ours.append(await _rate(events, partial(project_all, log)))
+            ours.append(await _rate(events, partial(_project, log)))
     return ratio(
         "fold and commit with 10 times the history",
         ours,
@@ -257,7 +257,7 @@ async def _memory(url: str) -> tuple[int, int, int]:
         await write_history(log, events, jobs)
         filled = await _used(log)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        await project_all(log)
+        await _project(log)
         projected = await _used(log)
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
         await command(log.redis, "FLUSHALL")

@@ -21,10 +21,9 @@ from redis.asyncio import Redis
 
 from benchmarks.log.append import append
 from benchmarks.measuring.history import write_history
+from benchmarks.measuring.open_jobs import project
 from benchmarks.measuring.server import bench_server
 from everfold import Everfold
-from everfold.projector.projector import Projector
-from everfold.projector.reading.lag import lag
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.leases.dispatch import Dispatch
@@ -96,7 +95,7 @@ async def _server_holding(events: int, open_jobs: int) -> AsyncIterator[Operatio
         log = everfold.log
         await write_history(log, events, IN_FLIGHT)
         jobs = await _submitted(everfold, open_jobs)
-        await _project(log)
+        await project(log)
         partition = log.keys.partition_of(jobs[0])
         lease, *_ = await Dispatch(log, "bench").claim(partition, ["default"], 1)
         yield _operations(everfold, jobs, lease)
@@ -156,14 +155,6 @@ async def _seconds(call: Callable[[int], Awaitable[None]], step: int) -> float:
     return time.perf_counter() - started
 
 
-async def _project(log: Log) -> None:
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(Projector(log, "bench").run)
-        while any(row.lag_events for row in await lag(log)):  # noqa: ASYNC110 - the server knows
-            await anyio.sleep(0.2)
-        tasks.cancel_scope.cancel()
-
-
 async def _used(redis: Redis) -> int:
     return int((await server_info(redis, "memory"))["used_memory_dataset"])
 
@@ -201,7 +192,7 @@ async def _job_memory() -> tuple[float, float, float]:
         log = everfold.log
         empty = await _used(log.redis)
         jobs = [(await everfold.submit(GRAPH)).job_id for _ in range(count)]
-        await _project(log)
+        await project(log)
         everything = (await _used(log.redis) - empty) / count
         sizes = [log.keys.job(job_id) for job_id in jobs[:500]]
         ours = float(sum([await _size(log.redis, key) for key in sizes]) / len(sizes))

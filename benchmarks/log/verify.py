@@ -15,8 +15,8 @@ from typing import cast
 from msgspec import Struct
 from redis.asyncio import Redis
 
-from benchmarks.log.projector import project_all
 from benchmarks.measuring.history import story
+from benchmarks.measuring.open_jobs import project
 from benchmarks.measuring.server import bench_server
 from benchmarks.measuring.table import Ratio, ratio
 from everfold.client import Everfold
@@ -24,6 +24,7 @@ from everfold.commands.process.long_run import collect_garbage_rarely
 from everfold.projector.reading.verify import verify
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.outcomes import Appended
+from everfold.streams.events.event import Event, Progressed
 from everfold.streams.leases.producer import Producer
 from everfold.streams.redis.redis_errors import command
 from everfold.submitting import SubmittedJob
@@ -54,7 +55,7 @@ async def _measure(name: str, events: int, repeat: int, *, progress: bool) -> Ra
     async with bench_server() as (url, _):
         async with Everfold.connect(url, namespace=NAMESPACE) as everfold:
             await _run_jobs(everfold, events, progress=progress)
-            await project_all(everfold.log)
+            await project(everfold.log)
         for _ in range(repeat):
             theirs.append(await _rate(partial(_read, url)))
             ours.append(await _rate(partial(_verify, url)))
@@ -69,12 +70,17 @@ async def _run_jobs(everfold: Everfold, events: int, *, progress: bool) -> None:
         leases = await producer.claim(most=IN_FLIGHT)
         while len(leases) < IN_FLIGHT:
             leases += await producer.claim(most=IN_FLIGHT)
-        stories = [[*story()][2:] for _ in leases]  # submitted and claimed it is already
-        steps = [step for step in range(len(stories[0])) if progress or step < 3 or step > 22]
-        for step in steps:
-            now = [(lease, one[step]) for lease, one in zip(leases, stories, strict=True)]
+        told += 2 * IN_FLIGHT  # submitted and claimed they are already
+        for step in zip(*(_rest(progress=progress) for _ in leases), strict=True):
+            now = list(zip(leases, step, strict=True))
             assert all(isinstance(one, Appended) for one in await producer.append_many(now))
-        told += (2 + len(steps)) * IN_FLIGHT
+            told += IN_FLIGHT
+
+
+def _rest(*, progress: bool) -> list[Event]:
+    """Return what is told of a job after its claim."""
+    rest = [*story()][2:]
+    return [event for event in rest if progress or not isinstance(event, Progressed)]
 
 
 def _graph(seed: int) -> dict[str, object]:

@@ -28,6 +28,7 @@ from everfold.streams.connections.connection import Argument
 from everfold.streams.errors import ServerRefusesAccess
 from everfold.streams.events.stored_fields import is_entry_id
 from everfold.streams.redis import scripts
+from everfold.streams.redis.keys import Keyspace
 from everfold.streams.redis.redis_errors import commands
 
 FIELDS = ("seq", "epoch", "last", "status", "queue", "priority", "line", "dispatch")
@@ -85,6 +86,21 @@ async def not_sound(log: Log, partition: int, walks: Sequence[Walk], margin_s: f
     return [walk for walk in walks if walk.trace.job_id not in sound]
 
 
+def waiting_places(keys: Keyspace, partition: int, head: Head) -> tuple[str, str, str]:
+    """Return the sets in which a job that no runner has may stand: later, waiting, its line."""
+    queue = text(head, b"queue")
+    line = keys.line(partition, queue, text(head, b"line"))
+    return keys.later(partition), keys.waiting(partition, queue), line
+
+
+def dispatch_entry(keys: Keyspace, partition: int, head: Head) -> tuple[str, str] | None:
+    """Return the stream and the entry of dispatch that a head names, None for none."""
+    entry_id = text(head, b"dispatch")
+    if not is_entry_id(entry_id.encode()):
+        return None
+    return keys.dispatch(partition, text(head, b"queue"), text(head, b"priority")), entry_id
+
+
 async def _looks(
     log: Log, partition: int, walks: Sequence[Walk], indexes: Sequence[str]
 ) -> list[_Look]:
@@ -117,12 +133,10 @@ def _agrees(look: _Look, indexes: Sequence[str]) -> bool:
 
 def _places(log: Log, partition: int, look: _Look, indexes: Sequence[str]) -> list[_Place]:
     """Return where a waiting job may stand, and a job's members of a complete index."""
-    keys, job_id, queue = log.keys, look.walk.trace.job_id, text(look.head, b"queue")
-    line = keys.line(partition, queue, text(look.head, b"line"))
-    found: list[_Place] = [(keys.later(partition), job_id.encode())]
-    found += [(place, job_id.encode()) for place in (keys.waiting(partition, queue), line)]
+    job_id, places = look.walk.trace.job_id, waiting_places(log.keys, partition, look.head)
+    found: list[_Place] = [(place, job_id.encode()) for place in places]
     if indexes and look.stored:
-        index = keys.jobs(partition).index()
+        index = log.keys.jobs(partition).index()
         found += [(index, member) for member in members_of(job_id, look.entry)]
     return found
 
@@ -155,11 +169,10 @@ async def _dispatched(log: Log, partition: int, looks: Sequence[_Look]) -> set[s
     """Return the jobs that have the entry in dispatch that their head names."""
     named, asked = list[str](), list[Sequence[Argument]]()
     for look in looks:
-        entry_id = text(look.head, b"dispatch")
-        if is_entry_id(entry_id.encode()):
-            of = text(look.head, b"queue"), text(look.head, b"priority")
+        if (at := dispatch_entry(log.keys, partition, look.head)) is not None:
+            key, entry_id = at
             named.append(look.walk.trace.job_id)
-            asked.append(("XRANGE", log.keys.dispatch(partition, *of), entry_id, entry_id))
+            asked.append(("XRANGE", key, entry_id, entry_id))
     replies = await commands(log.redis, asked)
     return {job_id for job_id, rows in zip(named, replies, strict=True) if rows}
 

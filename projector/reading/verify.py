@@ -24,7 +24,7 @@ from everfold.projector.job.job import Job
 from everfold.projector.job.overdue import MARGIN_S, overdue
 from everfold.projector.job.state import from_fields
 from everfold.projector.reading.index_check import index_differences, stray_members
-from everfold.projector.reading.sound_jobs import not_sound
+from everfold.projector.reading.sound_jobs import dispatch_entry, not_sound, waiting_places
 from everfold.projector.reading.walk import Walk
 from everfold.streams.appending.log import Log
 from everfold.streams.connections.replies import NoGroup
@@ -314,18 +314,16 @@ class _Verifier:
     async def _entry_count(self, job_id: str, head: Head) -> int:
         """Return how many entries the job has where its head says that it may stand."""
         keys, redis = self._log.keys, self._log.redis
-        partition, queue = keys.partition_of(job_id), text(head, b"queue")
-        line = keys.line(partition, queue, text(head, b"line"))
-        sets = (keys.later(partition), keys.waiting(partition, queue))
-        places = [await command(redis, "ZSCORE", key, job_id) for key in (*sets, line)]
+        partition = keys.partition_of(job_id)
+        sets = waiting_places(keys, partition, head)
+        places = [await command(redis, "ZSCORE", key, job_id) for key in sets]
         count = sum(place is not None for place in places[:2])
         if places[1] is not None and places[1] != places[2]:
             count += 1  # a job that waits stands at the same place in its line
-        dispatch_id = text(head, b"dispatch")
-        if not is_entry_id(dispatch_id.encode()):
+        if (at := dispatch_entry(keys, partition, head)) is None:
             return count
-        key = keys.dispatch(partition, queue, text(head, b"priority"))
-        rows = cast("Entries", await command(redis, "XRANGE", key, dispatch_id, dispatch_id))
+        key, entry_id = at
+        rows = cast("Entries", await command(redis, "XRANGE", key, entry_id, entry_id))
         return len(rows) + count
 
     async def check_dispatch(self, partition: int) -> None:

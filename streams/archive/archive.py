@@ -19,8 +19,8 @@ from everfold.streams.errors import ArchiveDamaged
 from everfold.streams.events.record import NO_ENTRY, RawEntry, Recorded, entry_order
 from everfold.streams.events.stored_fields import is_entry_id
 
-FILES_AT_ONCE = 16
-"""Graphs that are read at once, as they are compressed."""
+GRAPHS_AT_ONCE = 16
+"""Graphs that are in memory at once: LINE_LIMIT_BYTES each at most, far less as a rule."""
 
 
 class Archive:
@@ -112,8 +112,8 @@ class Archive:
 
     async def workflows(self, hashes: Sequence[str]) -> AsyncIterator[tuple[str, bytes | None]]:
         """Yield SHA-256 and archived graph, None when it is not archived; some are read at once."""
-        for start in range(0, len(hashes), FILES_AT_ONCE):
-            some = hashes[start : start + FILES_AT_ONCE]
+        for start in range(0, len(hashes), GRAPHS_AT_ONCE):
+            some = hashes[start : start + GRAPHS_AT_ONCE]
             names = [workflow_name(sha256) for sha256 in some]
             contents = await self.store.read_all(names, LINE_LIMIT_BYTES)
             for sha256, name, content in zip(some, names, contents, strict=True):

@@ -12,13 +12,10 @@ from typing import cast
 import anyio.to_thread
 
 from everfold.streams.appending.log import Log
-from everfold.streams.archive.archive import Archive
+from everfold.streams.archive.archive import GRAPHS_AT_ONCE, Archive
 from everfold.streams.archive.manifest import workflow_name
 from everfold.streams.events.limits import READ_LIMIT_BYTES
 from everfold.streams.redis.redis_errors import commands
-
-GRAPHS_AT_ONCE = 16
-"""Graphs in memory at once: LINE_LIMIT_BYTES each at most, and far less as a rule."""
 
 REMEMBERED = 100_000
 """Graphs of which is known that they are archived."""

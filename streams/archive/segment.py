@@ -169,7 +169,8 @@ def _entry(line: SegmentLine) -> RawEntry:
     if isinstance(line.x, list):
         return entry_id, [base64.b64decode(field) for field in line.x]
     payload = bytes(line.d) if isinstance(line.d, Raw) else b""
-    job_id, seq, epoch, previous = (str(x).encode() for x in (line.j, line.s, line.e, line.p))
+    values = (line.j, line.s, line.e, line.p)
+    job_id, seq, epoch, previous = (str(value).encode() for value in values)
     names = FIELDS
     return entry_id, [
         *(names[0], job_id, names[1], seq, names[2], epoch),
