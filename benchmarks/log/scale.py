@@ -93,6 +93,7 @@ async def _server_holding(events: int, open_jobs: int) -> AsyncIterator[Operatio
     """A server with so much in it, all of it folded, and what is measured there."""
     async with bench_server() as (url, _), Everfold.connect(url) as everfold:
         log = everfold.log
+        await log.make()
         await write_history(log, events, IN_FLIGHT)
         jobs = await _submitted(everfold, open_jobs)
         await project(log)
@@ -190,6 +191,7 @@ async def _job_memory() -> tuple[float, float, float]:
     count = 20_000
     async with bench_server() as (url, _), Everfold.connect(url) as everfold:
         log = everfold.log
+        await log.make()
         empty = await _used(log.redis)
         jobs = [(await everfold.submit(GRAPH)).job_id for _ in range(count)]
         await project(log)
