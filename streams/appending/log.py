@@ -271,7 +271,7 @@ class Log(SealedContent):
     def committing(self, new: NewEvent) -> asyncio.Future[Appended]:
         """Put an encoded event among those that are written next. Await it as `commit`, but for an
         OldId."""
-        return self._group_commit(self.keys.partition_of(new.job_id)).append_soon(new)
+        return self.group_commit(new.job_id).append_soon(new)
 
     async def commit(self, new: NewEvent) -> Appended:
         """Append an encoded event. It may be repeated. Raises as `append` does."""
@@ -301,8 +301,9 @@ class Log(SealedContent):
             self.retry_for_s,
         )
 
-    def _group_commit(self, partition: int) -> GroupCommit:
-        group = group_of(self, partition)
+    def group_commit(self, job_id: str) -> GroupCommit:
+        """Return what writes the events of this job together with others. Raises InvalidName."""
+        group = group_of(self, self.keys.partition_of(job_id))
         if group not in self._group_commits:
 
             async def write(events: Sequence[NewEvent]) -> Sequence[Outcome]:

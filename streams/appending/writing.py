@@ -38,13 +38,13 @@ def group_of(log: Log, partition: int) -> int:
 
 async def write_events(log: Log, events: Sequence[NewEvent]) -> Sequence[Outcome]:
     """Return the outcome of each event. Raises a leaf of Unavailable: any may be written then."""
-    partition_of = log.keys.partition_of
-    partitions = {partition_of(event.job_id) for event in events}
     try:
         return await _write(log, events)
     except Unavailable:
         raise
     except EverfoldError:
+        partition_of = log.keys.partition_of
+        partitions = {partition_of(event.job_id) for event in events}
         if len(partitions) == 1:
             raise
     found = dict[NewEvent, Outcome]()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from everfold.streams.appending.group_commit import PER_JOB_LIMIT
+from everfold.streams.appending.group_commit import PER_JOB_LIMIT, GroupCommit
 from everfold.streams.appending.outcomes import Appended, OldId
 from everfold.streams.errors import EverfoldError
 from everfold.streams.events.event import Event
@@ -23,11 +23,12 @@ from everfold.streams.redis.scripts import NewEvent
 if TYPE_CHECKING:
     from everfold.streams.appending.log import Log
 
-SLICE = 1024
-"""Events that are encoded in one turn of the event loop: some 10 ms."""
+SLICE = 128
+"""Events that are encoded in one turn of the event loop: some 2 ms, so that the server is not idle
+because the answer that frees its next batch has no turn."""
 
-AHEAD = 3
-"""Slices that wait for their answers while the next one is encoded."""
+AHEAD = 8
+"""Slices that wait for their answers while the next one is encoded: four script calls."""
 
 AppendOutcome = Appended | EverfoldError
 """Where an event is, or what `Log.append` would have raised."""
@@ -78,6 +79,7 @@ async def _send(
 ) -> list[Sent]:
     """Encode events and put them among those that are written next."""
     by_job: dict[str, list[tuple[int, NewEvent]]] = {}
+    commits: dict[str, GroupCommit] = {}
     for number, one in piece:
         try:
             event = one.event if log.sealing is None else await log.sealed(one.job_id, one.event)
@@ -85,12 +87,15 @@ async def _send(
                 one.job_id, event, epoch=one.epoch, holder=one.holder, expected=one.expected
             )
             if new.job_id not in by_job:
-                log.keys.partition_of(new.job_id)  # refuses what is no id
+                commits[new.job_id] = log.group_commit(new.job_id)  # refuses what is no id
                 by_job[new.job_id] = []
             by_job[new.job_id].append((number, new))
         except EverfoldError as error:
             outcomes[number] = error
-    return [(number, new, log.committing(new)) for number, new in _in_rounds(by_job.values())]
+    return [
+        (number, new, commits[new.job_id].append_soon(new))
+        for number, new in _in_rounds(by_job.values())
+    ]
 
 
 def _in_rounds(
