@@ -2,7 +2,8 @@
 
 The same operations at two servers, in turns, on 24 partitions: get a job, a page of a list (of all,
 and of one user), a job's position, a claim as a runner does it, and a trim. What counts is the
-processor time of a call, here and at the server.
+processor time of a call, here and at the server. Beside them plain commands on the same keys: what
+a server takes longer for where its data are in no cache of the processor.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ from everfold.streams.retention.trimming import trim
 
 FEW, PARTITIONS = 10_000, 24
 FLAT = 1.2
+
+BARE = ", bare"
+"""Ends the names of what has no target: it says what a server alone takes longer for."""
 
 BLOCK = 20
 """Calls that are measured together; the first of each operation are not counted: connections."""
@@ -73,7 +77,7 @@ async def measure_many_open(many: int, calls: int) -> ManyOpenFigures:
                         ms.append(cost_ms)
     beside = f"{FEW:,} open jobs"
     ratios = [
-        ratio(name, large, small, unit="ms of processor time", beside=beside, at_most=FLAT)
+        ratio(name, large, small, unit="ms of processor time", beside=beside, at_most=_target(name))
         for name, (small, large) in costs.items()
     ]
     return ManyOpenFigures(FEW, many, PARTITIONS, ratios, lot.filled_s, lot.bytes_per_job)
@@ -113,6 +117,22 @@ def _operations(everfold: Everfold, jobs: list[str]) -> dict[str, Operation]:
         found = await dispatch.claim_from(first.partition, "default", [(first.line, first.place)])
         assert found, "the first job was not claimed"
 
+    async def ranks(step: int) -> None:
+        """Ask each partition how many stand before a job, as a look at a position must."""
+        asked = [(own[step % len(own)], at) for at, own in by_partition.items()]
+        await log.redis.execute_all(("ZRANK", waiting[at], name) for name, at in asked)
+
+    async def newest(step: int) -> None:
+        """Read the newest jobs of each partition, and as many states as a page has."""
+        names = [jobs[(50 * step + at) % len(jobs)] for at in range(50)]
+        states = [("HGETALL", log.keys.jobs(log.keys.partition_of(n)).job(n)) for n in names]
+        await log.redis.execute_all([*(("ZREVRANGE", key, 0, 49) for key in active), *states])
+
+    by_partition: dict[int, list[str]] = {}
+    for name in jobs:
+        by_partition.setdefault(log.keys.partition_of(name), []).append(name)
+    waiting = [log.keys.waiting(at, "default") for at in range(PARTITIONS)]
+    active = [log.keys.jobs(at).active() for at in range(PARTITIONS)]
     return {
         "get": lambda step: everfold.get(jobs[step % len(jobs)]),
         "list, 50 queued": lambda _: everfold.list(statuses=["queued"], limit=50),
@@ -120,7 +140,13 @@ def _operations(everfold: Everfold, jobs: list[str]) -> dict[str, Operation]:
         "position": lambda step: everfold.position(jobs[-1 - step % 500]),
         "claim": claim,
         "trim": lambda step: partial(trim, log, step % PARTITIONS, 0.0, needs_archive=False)(),
+        f"ZRANK in each partition{BARE}": ranks,
+        f"ZREVRANGE of each partition, HGETALL of 50 states{BARE}": newest,
     }
+
+
+def _target(name: str) -> float | None:
+    return None if name.endswith(BARE) else FLAT
 
 
 def report(found: ManyOpenFigures) -> str:
