@@ -37,6 +37,8 @@ HISTORY_WITHIN_S = 60.0
 BODY_LIMIT_BYTES = 16 * 2**20
 HISTORY_LIMIT_BYTES = 64 * 2**20
 """An entry holds the graph and everything that its nodes have put out."""
+QUEUE_LIMIT_BYTES = 64 * 2**20
+"""The queue holds the graph and the extra data of each prompt, anybody's: some MiB each."""
 OBJECT_INFO_WITHIN_S = 30.0
 OBJECT_INFO_LIMIT_BYTES = 64 * 2**20
 KEPT_OF_CUT_BYTES = 4096
@@ -102,7 +104,7 @@ class ComfyHttp:
 
     async def queue(self) -> Answer | Unreachable:
         """Return what runs and what waits."""
-        return await self._ask("GET", "/queue")
+        return await self._ask("GET", "/queue", limit_bytes=QUEUE_LIMIT_BYTES)
 
     async def history(self, prompt_id: str) -> Answer | Unreachable:
         """Return the history entry of one prompt; `{}` when there is none.
@@ -197,12 +199,13 @@ class ComfyHttp:
         params: Mapping[str, str] | None = None,
         form: Mapping[str, str] | None = None,
         files: Mapping[str, tuple[str, bytes]] | None = None,
+        limit_bytes: int = BODY_LIMIT_BYTES,
     ) -> Answer | Unreachable:
         try:
             request = self._client.build_request(
                 method, path, json=json, params=params, data=form, files=files
             )
-            return await self._send(request, BODY_LIMIT_BYTES, self._timeout_s)
+            return await self._send(request, limit_bytes, self._timeout_s)
         except Exception as error:
             return self._unreachable(f"{method} {path}", error)
 

@@ -20,8 +20,14 @@ REQUEST_ERRORS = frozenset({"invalid_prompt_id"})
 """Errors of the request that carried the graph, not of the graph."""
 
 
-SERVER_ERRORS = frozenset({"missing_node_type", "value_not_in_list"})
-"""Errors that speak of what one server has installed: another server may accept the same graph."""
+SERVER_ERRORS = frozenset(
+    {
+        *("missing_node_type", "value_not_in_list", "custom_validation_failed"),
+        *("exception_during_validation", "exception_during_inner_validation"),
+    }
+)
+"""Errors that speak of what one server has, or of how its nodes' own code fared there, such as of
+an image that is not in its input folder: another server may accept the same graph."""
 
 NO_SUCH_CLASS = re.compile(r"Cannot execute because node .+ does not exist|Node '.*' not found")
 """What servers before `missing_node_type` say of an unknown node class, as `invalid_prompt`."""

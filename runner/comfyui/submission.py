@@ -127,8 +127,8 @@ def read_outcome(answer: Answer, prompt_id: str, *, is_complete: bool = True) ->
         return Rejected(read_rejection(body), of_server=speaks_of_server(body))
     why = f"POST /prompt answered {answer.status}: {answer.excerpt()}"
     if answer.status == 413:
-        # Too large for this server. Final, because waiting makes the graph no smaller.
-        return Rejected(Failure(code="submit_rejected", message=why))
+        # Too large for this server, or what stands before it: waiting makes the graph no smaller.
+        return Rejected(Failure(code="submit_rejected", message=why), of_server=True)
     refuses = _refuses(answer.status)
     return Ambiguous(why, refuses) if is_complete else Withheld(why, refuses)
 

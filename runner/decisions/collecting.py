@@ -29,6 +29,9 @@ FAILED_WITHIN_S = 30.0
 one that succeeded, from when a cancel is asked."""
 
 
+CLOCKS_DIFFER_S = 60.0
+"""What two clocks may go apart while an attempt runs."""
+
 CRASHES_LIMIT = 10
 """Runners that died over a job in a row: it ends without its files before it takes down more."""
 
@@ -72,11 +75,17 @@ def after_collection(
 
 
 def _since_end_s(job: Job, event: Succeeded, now: DecisionInputs) -> float:
-    """Return how long ago the attempt ended: its start by the log, and its length by the backend,
-    whose clock may be wrong."""
+    """Return how long ago the attempt ended: its start by the log, and its length by the backend.
+
+    The backend's clock may have been set meanwhile. A length that cannot be, longer than all the
+    time since the intent, does not count: the tries must come to an end.
+    """
     began_ms, ended_ms = event.started_at_ms or 0, event.ended_at_ms or 0
     ran_s = max(0, ended_ms - began_ms) / 1000 if began_ms else 0.0
-    return max(0.0, now.since_s(job.started_at_ms or job.submitting_at_ms) - ran_s)
+    since_s = now.since_s(job.started_at_ms or job.submitting_at_ms)
+    if ran_s > now.since_s(job.submitting_at_ms or job.started_at_ms) + CLOCKS_DIFFER_S:
+        return since_s
+    return max(0.0, since_s - ran_s)
 
 
 def _ended(event: Succeeded) -> Ended:

@@ -109,7 +109,9 @@ class JobBackend:
     def note_run(self, job: Job, event: Succeeded) -> None:
         """Note how long the job ran there, where that tells of the next ones."""
         began_ms, ended_ms = event.started_at_ms or 0, event.ended_at_ms or 0
-        if 0 < began_ms < ended_ms:
+        # The backend's clock may have been set meanwhile: it cannot have run before it was sent.
+        most_ms = job.updated_at_ms - (job.submitting_at_ms or job.submitted_at_ms)
+        if 0 < began_ms < ended_ms and ended_ms - began_ms <= most_ms:
             self.state(job).note_run((ended_ms - began_ms) / 1000)
 
     def better_runner(self, job: Job, own: str) -> str:

@@ -172,17 +172,18 @@ class Fleet:
     def state_of(self, url: str, server: str = "") -> BackendState:
         """Return the state of the backend that a job names by its URL and its server's identity.
 
-        It is a listed one with this identity, whatever its URL; else the one with this URL, unless
-        another server is known to answer there. An unlisted one is added and polled.
+        It is the listed one with this URL, unless another server is known to answer there; else a
+        listed one with this identity, whatever its URL: servers that share an input folder have
+        one. An unlisted one is added and polled.
         """
         if server == f"{ON_HOST}{self.host}":
             server = ""
-        if server and (same := [s for s in self.states if s.server == server]):
-            return max(same, key=lambda s: (s.reachable, s.backend.name == url))
         for state in self.states:
             is_other = server.startswith(ON_HOST) or state.server not in ("", server)
             if state.backend.name == url and not (server and is_other):
                 return state
+        if server and (same := [s for s in self.states if s.server == server]):
+            return max(same, key=lambda s: s.reachable)
         return self._unlisted_state(url, server)
 
     def called(self, url: str, server: str = "") -> str:
@@ -356,7 +357,9 @@ class Fleet:
     def has_taken(self, state: BackendState, prompt: Abandoned) -> bool:
         """Say whether an abandoned prompt is one of this server's, as far as that is known."""
         if prompt.server and state.server:
-            return prompt.server == state.server
+            # Another one with the same identity may only share the folder that it stands in.
+            is_here = self.state_of(prompt.backend, prompt.server) is state
+            return prompt.server == state.server and is_here
         if prompt.server.startswith(ON_HOST) and prompt.server != f"{ON_HOST}{self.host}":
             return False
         return prompt.backend == state.backend.name and self.misses(state) is None

@@ -78,6 +78,16 @@ def test_waiting_ends_after_the_time_that_a_backend_may_be_away(why: Why) -> Non
     )
 
 
+def test_a_run_that_was_longer_than_the_time_since_its_intent_ends_the_tries_all_the_same() -> None:
+    """The backend's host had its clock set while the attempt ran."""
+    stepped = replace(EVENT, started_at_ms=1, ended_at_ms=1_760_000_000_000)
+    over = replace(JOB, policy=Policy(outputs="require", backend_away_s=9.0))
+    assert isinstance(after_collection(over, stepped, {"unreachable"}, NOW), Retry)
+    # Both clocks are right, and `started` was told a moment late.
+    exact = replace(EVENT, started_at_ms=5_000, ended_at_ms=20_000)
+    assert isinstance(after_collection(over, exact, {"unreachable"}, NOW), Postpone)
+
+
 def test_without_a_retry_left_lost_outputs_fail_the_job() -> None:
     action = after_collection(replace(JOB, retried=1), EVENT, {"gone"}, NOW)
     assert isinstance(action, Finish)
