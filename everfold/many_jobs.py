@@ -152,7 +152,7 @@ class ManyJobs:
         chosen = await _chosen(self, jobs, OPEN_STATUSES)
         told = reason if self.log.sealing is None else "(sealed)"
         await note_act(
-            self.log, "cancel_jobs", _words(self.log, jobs), f"{len(chosen)} jobs: {told}"
+            self.log, "cancel_jobs", _words(self.log, jobs, chosen), f"{len(chosen)} jobs: {told}"
         )
 
         async def cancel(job_id: str) -> str:
@@ -177,7 +177,7 @@ class ManyJobs:
         detail = msgspec.json.encode(given, order="sorted").decode()
         told = detail if self.log.sealing is None else ", ".join(given)
         await note_act(
-            self.log, "rerun_jobs", _words(self.log, jobs), f"{len(chosen)} jobs: {told}"
+            self.log, "rerun_jobs", _words(self.log, jobs, chosen), f"{len(chosen)} jobs: {told}"
         )
 
         async def rerun(job_id: str) -> str:
@@ -201,7 +201,7 @@ class ManyJobs:
         if isinstance(jobs, JobFilter):
             chosen.reverse()
         note = f"{len(chosen)} jobs: {priority}"
-        await note_act(self.log, "set_priority", _words(self.log, jobs), note)
+        await note_act(self.log, "set_priority", _words(self.log, jobs, chosen), note)
 
         async def change(job_id: str) -> str:
             try:
@@ -294,16 +294,17 @@ async def _chosen(
     return await ManyJobs.select(client, selects)
 
 
-def _words(log: Log, jobs: JobFilter | Sequence[str]) -> str:
+def _words(log: Log, jobs: JobFilter | Sequence[str], chosen: Sequence[str]) -> str:
     """Return which jobs were chosen, for the list of acts, which is not sealed."""
     if not isinstance(jobs, JobFilter):
-        return ", ".join(jobs[:3]) + (", ..." if len(jobs) > 3 else "")
+        return ", ".join(chosen[:3]) + (", ..." if len(chosen) > 3 else "")
     if log.sealing is not None:
         metadata = dict.fromkeys(jobs.metadata, "(sealed)")
         error = "(sealed)" if jobs.error else None
         jobs = msgspec.structs.replace(jobs, metadata=metadata, error=error)
     given = {name: getattr(jobs, name) for name in jobs.__struct_fields__}
-    return ", ".join(f"{name}={value}" for name, value in given.items() if value) or "all jobs"
+    told = {name: value for name, value in given.items() if value or value == ""}
+    return ", ".join(f"{name}={value or '(none)'}" for name, value in told.items()) or "all jobs"
 
 
 async def _each(

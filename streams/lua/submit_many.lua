@@ -21,7 +21,7 @@
 --- @include "row"
 local tag, outcomes, time_ms, within_ms = string.match(KEYS[3], '^(.*):later$'), {}, now_ms(), whole(ARGV[1])
 local keys, queue, priority = { log = KEYS[1], workflows = KEYS[2], later = KEYS[3], deadlines = KEYS[4], queues = KEYS[5] }, ARGV[4], ARGV[5]
-local jobs, places, why = {}, {}, may_submit(tag, keys) or refused('HMGET HSET', tag .. ':head:') or refused('SET', tag .. ':workflow:')
+local jobs, places, graphs, why = {}, {}, {}, may_submit(tag, keys) or refused('HMGET HSET', tag .. ':head:') or refused('SET', tag .. ':workflow:')
   or not (within_ms and namespace_of(tag) and #ARGV - 7 == 3 * (#KEYS - 5)) and 'ERR a number is not whole, or an argument is missing'
 for i = 1, why and 0 or (#KEYS - 5) / 2 do
   local job = { head = KEYS[2 * i + 4], queue = queue, priority = priority, user = ARGV[6], kind = ARGV[7] }
@@ -29,7 +29,7 @@ for i = 1, why and 0 or (#KEYS - 5) / 2 do
   if not places[job.needs] then places[job.needs], why = waiting_place(tag, job) end
   why = why or check_key(job.head, 'hash') or job.graph ~= '' and (check_key(KEYS[2 * i + 5], 'string')
     or not whole(redis.call('HGET', keys.workflows, job.sha) or '0') and 'ERR a graph is not counted by a number') or nil
-  jobs[i], job.at = job, places[job.needs]
+  jobs[i], job.at, graphs[job.sha] = job, places[job.needs], graphs[job.sha] or job.graph
   if why then break end
 end
 if why then return redis.error_reply(why) end
@@ -39,6 +39,8 @@ local function make(job)
   local known_sha, first, made_by = unpack(redis.call('HMGET', job.head, 'workflow', 'first', 'made_by'))
   if known_sha and redis.call('HSET', job.head, 'workflow', known_sha) and made_by == job.event_id then return { 'submitted', first } end
   if known_sha or own or any then return { 'alone' } end
+  -- The first one that is made, for the one that brings it may be known.
+  job.graph, graphs[job.sha] = graphs[job.sha], ''
   local place = place_next(row, job.at)
   local entry = make_job(tag, keys.log, job.head, job, 'waiting', 'place', place, 'line', job.at.name)
   join_row(row, job, place)

@@ -67,7 +67,7 @@ class Doorkeeper:
             raise Problem(400, "invalid_request", f"the header {head.twice} is there twice")
         self.keys.check_reachable()
         has_keys = await self.keys.has_keys()
-        if not has_keys and not head.is_local:
+        if not has_keys and (self._settings.trusted_proxies or not head.is_local):
             raise Problem(
                 403,
                 "keys_needed",

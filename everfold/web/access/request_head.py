@@ -7,19 +7,25 @@ trusted one, and what is there twice and may be there once makes the request a w
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping, Sequence
-from http.cookies import CookieError, SimpleCookie
 
 from msgspec import Struct
 from msgspec.structs import replace
+from starlette.requests import cookie_parser
 
 COOKIE = "everfold_session"
 
 ONCE = ("host", "origin", "authorization", "x-api-key", "sec-fetch-site", "content-length")
 """Headers of which two would mean two things."""
 
-FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+FORWARDED = (
+    *("forwarded", "via", "x-real-ip"),
+    *("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-prefix"),
+)
 """What proxies add."""
+
+_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]{1,64}){1,8}")
 
 
 class RequestHead(Struct, frozen=True, kw_only=True):
@@ -64,11 +70,8 @@ class RequestHead(Struct, frozen=True, kw_only=True):
     @property
     def session(self) -> str:
         """The login that it shows, empty for none."""
-        try:
-            found = SimpleCookie(self.header("cookie")).get(COOKIE)
-        except CookieError:
-            return ""
-        return found.value if found is not None else ""
+        # Python's own parser drops all of them for one that another program on the host set oddly.
+        return cookie_parser(self.header("cookie")).get(COOKIE, "")
 
     @property
     def wants_page(self) -> bool:
@@ -114,13 +117,14 @@ def _through_proxies(head: RequestHead, trusted: Sequence[str]) -> RequestHead:
     secure = {"https", "wss"} if scheme in ("https", "wss") else set()
     schemes = ("wss", "ws") if head.method == "WEBSOCKET" else ("https", "http")
     prefix = head.header("x-forwarded-prefix").rstrip("/")
+    is_prefix = _PREFIX.fullmatch(prefix) is not None
     return replace(
         head,
         peer=peer,
-        is_proxied=False,
+        is_proxied=_is_one_of(peer, trusted),  # it did not say who the client is
         scheme=schemes[0] if secure else schemes[1] if scheme else head.scheme,
         headers={**head.headers, "host": host},
-        prefix=prefix + head.prefix if prefix.startswith("/") else head.prefix,
+        prefix=prefix + head.prefix if is_prefix else head.prefix,
     )
 
 

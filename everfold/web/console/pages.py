@@ -8,7 +8,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import html
-from functools import cache
+from functools import lru_cache
 from importlib.resources import files
 
 from msgspec import Struct
@@ -39,13 +39,17 @@ MEDIA_TYPES = {
 }
 
 
+PREFIXES_LIMIT = 4
+"""Below so many paths one gateway is usual; a page of a further one is made anew."""
+
+
 class _File(Struct, frozen=True):
     content: bytes
     packed: bytes
     etag: str
 
 
-@cache
+@lru_cache(PREFIXES_LIMIT + len(MEDIA_TYPES))
 def _file(name: str, prefix: str = "") -> _File:
     content = files(__package__).joinpath("static", name).read_bytes()
     if name == PAGE:

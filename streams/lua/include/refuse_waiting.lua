@@ -4,7 +4,7 @@
 local function refuse_waiting(tag, queue, partitions, found_until_ms, time_ms)
   local ns, count = namespace_of(tag), 0
   local own, any = read_limits(tag, 'waiting queue ' .. queue, 'waiting queue *')
-  local limit = whole(own or any)
+  local limit = whole(own) or whole(any)
   if not limit then return nil end
   if not ns then return (whole(found_until_ms) or 0) < time_ms and { 'limited', limit, time_ms } or nil end
   for partition = 0, math.min(whole(partitions) or 0, 1024) - 1 do

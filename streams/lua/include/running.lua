@@ -46,7 +46,7 @@ local function no_room(tag, sets, granted)
   local unknown, is_spread = {}, not namespace_of(tag)
   for name, key in pairs(sets) do
     local own, any = read_limits(tag, 'running ' .. name, 'running ' .. string.match(name, '^%a+') .. ' *')
-    local limit = whole(own or any)
+    local limit = whole(own) or whole(any)
     if limit and is_spread and not granted[name] then
       table.insert(unknown, name) table.insert(unknown, limit)
     elseif limit and is_spread and granted[name] < 1 then return 'full'

@@ -142,7 +142,7 @@ OPERATOR_CALLS: dict[str, tuple[dict[str, object], dict[str, Iterable[object]]]]
     "Everfold.resume_queue": ({}, {"name": NO_NAME}),
     "Everfold.set_limit": (
         {"what": "running", "scope": "user", "name": "ada", "number": 1},
-        {**NO_LIMIT, "number": (-1, "1", None, float("nan"), float("inf"), True)},
+        {**NO_LIMIT, "number": (-1, 1.5, "1", None, float("nan"), float("inf"), True)},
     ),
     "Everfold.remove_limit": ({"what": "running", "scope": "user", "name": "ada"}, NO_LIMIT),
     "Everfold.change_priority": (
@@ -186,6 +186,6 @@ OTHER_TESTS = {
     "Log.submit_request", "Log.check_request", "Log.sealed", "Log.sealed_text", "Log.opened",
     "Log.earlier_append", "Log.opened_records", "Log.why_locked", "Log.opened_content",
     "Log.check_level", "Producer.own_leases", "Producer.held", "Producer.append", "Producer.renew",
-    "Log.make", "Log.check_exists", "Log.write", "Log.committing",
+    "Log.make", "Log.check_exists", "Log.write", "Log.committing", "Log.group_commit",
 }  # fmt: skip
 """Public calls that other tests call with what nobody can mean, or that take nothing."""

@@ -124,3 +124,18 @@ async def test_jobs_for_a_time_are_submitted_too(client: Everfold) -> None:
         assert isinstance(one, Submission)
         later = client.log.keys.later(client.log.keys.partition_of(one.job_id))
         assert await command(client.log.redis, "ZSCORE", later, one.job_id) is not None
+
+
+async def test_a_graph_is_stored_also_where_the_job_that_brings_it_is_known(
+    client: Everfold,
+) -> None:
+    keys = [f"key-{number}" for number in range(120)]
+    known = {"1": {"class_type": "EmptyImage", "inputs": {"width": 8}}}
+    other = {"1": {"class_type": "EmptyImage", "inputs": {"width": 16}}}
+    for key in keys[:60]:
+        await client.submit(known, idempotency_key=key, validate=False)
+    outcomes = await client.submit_many([other] * 120, idempotency_keys=keys, validate=False)
+    assert {type(one) for one in outcomes[:60]} == {IdempotencyConflict}
+    for one in outcomes[60:]:
+        assert isinstance(one, SubmittedJob)
+        assert await client.graph(one.job_id) == other

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from everfold import Everfold
+from everfold.streams.events.event import CancelRequested
 from tests.support.programs.stack import Stack, sleeper
 from tests.support.wait import eventually
 from tests.web.comfyui.files.test_files import graph_of, png, uploaded, viewed
@@ -66,7 +67,10 @@ async def test_what_one_user_does_another_one_neither_sees_nor_changes(
         assert (await viewed(ann, made)).status_code == 200
         assert (await ann.get("/prompt")).json()["exec_info"]["queue_remaining"] == 2
 
-        assert (await ann.post(f"/api/jobs/{waiting}/cancel")).json() == {"cancelled": True}
+        assert (await ann.post("/queue", json={"clear": True})).status_code == 200
+        asked = [record.event for record in await everfold.events(waiting)]
+        [cancel_asked] = [event for event in asked if isinstance(event, CancelRequested)]
+        assert cancel_asked.actor.startswith("key-")
         assert (await ann.post("/interrupt")).status_code == 200
         await eventually(lambda: stack.until(running, "canceled"), 30)
 

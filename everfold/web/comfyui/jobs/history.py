@@ -125,7 +125,9 @@ async def post_history(call: Call) -> Response:
     user = own_user(call) or ""
     if body.get("clear"):
         await hide_all(log, user)
-    await hide(log, user, [job.job_id for job in await named_jobs(call, body.get("delete"))])
+    # One that has not ended has no entry yet.
+    named = [job.job_id for job in await named_jobs(call, body.get("delete")) if job.is_terminal]
+    await hide(log, user, named)
     return Response()
 
 

@@ -88,7 +88,8 @@ async def post_queue(call: Call) -> Response:
     body = await body_of(call)
     if body.get("clear"):
         selects = JobFilter(user=own_user(call), statuses=("queued",))
-        await call.gateway.everfold.cancel_many(selects, "the queue was cleared")
+        client = call.gateway.acting_as(call.caller)
+        await client.cancel_many(selects, "the queue was cleared")
     for job in await named_jobs(call, body.get("delete")):
         if job.status == "queued":
             await call.gateway.acting_as(call.caller).cancel(job.job_id, "deleted from the queue")
