@@ -26,14 +26,10 @@ WORKFLOW_TTL_S = 7 * 24 * 3600
 """Seconds that a graph is kept after its last open job: long enough to look into a failure."""
 
 
-GROUPS = 2
-"""Calls that append at once where one server has all partitions."""
-
-
 def group_of(log: Log, partition: int) -> int:
-    """Return with which others the appends of a partition are gathered: a call costs the server,
-    and this process, more than an event does."""
-    return partition % GROUPS if log.redis.is_one_server else GROUPS + partition
+    """Return with which others the appends of a partition are gathered: with all, where one server
+    has all partitions."""
+    return 0 if log.redis.is_one_server else 1 + partition
 
 
 async def write_events(log: Log, events: Sequence[NewEvent]) -> Sequence[Outcome]:
