@@ -68,7 +68,9 @@ class CostStore:
     async def expected(self, workflow: bytes) -> dict[str, NodeCost]:
         """Return what the nodes of a graph (JSON) are expected to cost, those that are known."""
         kinds = _kinds(workflow)
-        digests = {digest for kind in kinds.values() for digest in _digests(kind)}
+        digests = {kind.same_class for kind in kinds.values()}
+        if not self._are_new(digests):
+            digests |= {kind.same_work for kind in kinds.values()}
         if due := self._due(digests):
             with suppress(EverfoldError, TimeoutError):
                 async with asyncio.timeout(READ_WITHIN_S):
@@ -98,6 +100,12 @@ class CostStore:
             return of_work
         cost = scaled(of_class, kind.megapixels or WHOLE_CLASS)
         return structs.replace(cost, is_same_work=False)
+
+    def _are_new(self, classes: Collection[bytes]) -> bool:
+        """Say whether nothing is known of any of these: then nothing is of what they work on, for
+        both are learned together, and each job of a new kind of work need not ask for that."""
+        is_known = any(self._known.get(digest, (None, 0.0))[0] for digest in classes)
+        return not is_known and not self._due(classes)
 
     def _due(self, digests: Iterable[bytes]) -> list[bytes]:
         now_s = steady_s()
@@ -148,10 +156,6 @@ def _kinds(workflow: bytes) -> dict[str, NodeKind]:
         return read_kinds(loose_json.as_object(loose_json.read(workflow)))
     except ValueError:
         return {}
-
-
-def _digests(kind: NodeKind) -> tuple[bytes, bytes]:
-    return kind.same_work, kind.same_class
 
 
 def _lessons(kind: NodeKind, seen: NodeCost) -> Iterable[tuple[bytes, NodeCost]]:

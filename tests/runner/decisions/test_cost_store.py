@@ -9,9 +9,12 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
+from everfold.runner.costs import cost_store
 from everfold.runner.costs.cost_store import KEPT_S, SLOTS, CostStore
 from everfold.runner.costs.node_cost import NodeCost
 from everfold.streams.appending.log import Log
+from everfold.streams.connections.client import LedgerRedis
+from everfold.streams.connections.connection import Argument
 from everfold.streams.redis.redis_errors import command
 from tests.support.servers import StartServer
 from tests.support.wait import eventually
@@ -64,6 +67,27 @@ async def test_other_work_of_a_class_is_expected_by_its_size(log: Log) -> None:
         await eventually(lambda: known(log, graph(width=2000)))
     [cost] = (await known(log, graph(width=2000))).values()
     assert (cost.step_s, cost.steps, cost.is_same_work) == (1.0, 20, False)
+
+
+async def test_jobs_of_a_kind_that_nobody_knows_ask_once_and_not_each_for_its_work(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    async def counted(redis: LedgerRedis, *words: Argument) -> object:
+        asked.append(len(words) - 2)
+        return await command(redis, *words)
+
+    store = CostStore(log)
+    monkeypatch.setattr(cost_store, "command", counted)
+    for width in (1000, 2000, 3000):
+        assert await store.expected(graph(width=width)) == {}
+    assert asked == [4]
+    async with running(log) as other:
+        other.learn(graph(width=2000), {"2": SEEN})
+        await eventually(lambda: known(log, graph(width=2000)))
+    monkeypatch.setattr(cost_store, "FRESH_S", 0.0)
+    assert await store.expected(graph(width=2000)) == {"2": SEEN}
 
 
 async def test_what_is_learned_is_an_average_and_read_anew_by_a_runner_that_runs(log: Log) -> None:
