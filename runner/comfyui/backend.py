@@ -157,6 +157,8 @@ class ComfyBackend:
         return self._capabilities[1]
 
     async def load(self) -> Load | Unreachable:
+        if self._boot.is_doubted and isinstance(boot := await self.boot(), Unreachable):
+            return boot
         queue = await or_unreachable(self._queue.fresh())
         return queue.load() if isinstance(queue, Queue) else queue
 
@@ -251,6 +253,9 @@ class ComfyBackend:
                 return found
             if found != server:
                 return Unreachable("another server answers there")
+        if isinstance(truth, Absent):
+            # Its POST came over another connection, perhaps to another server.
+            return await self._boot.doubt() or truth
         return truth
 
     def open_output(

@@ -1,10 +1,9 @@
 """Which boot of the server this is.
 
-ComfyUI forgets everything when it restarts, and never says that it has. It wipes its temp folder
-at every start, so a small uploaded temp file lives exactly as long as the boot (seen on ComfyUI
-0.3.64). The file's name is the marker. Two servers that share a temp folder wipe each other's
-markers: that looks like a restart, which is the safe error. Where wiping fails, a falling prompt
-number shows the restart.
+ComfyUI never says that it restarted. It wipes its temp folder at every start, so that a small file
+there lives as long as the boot (seen on 0.3.64); its name is the marker. It counts once several new
+connections find it: of several servers one has it. Two that share a temp folder wipe each other's:
+like a restart, the safe error. Where wiping fails, a falling prompt number shows the restart.
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ from uuid import uuid4
 import anyio
 
 from everfold.runner.backend import Unreachable
-from everfold.runner.comfyui.http import Answer, ComfyHttp, SharedRead
+from everfold.runner.comfyui.http import ComfyHttp, SharedRead
+from everfold.runner.comfyui.identity import OneServer, has_temp_file
 from everfold.runner.loose_json import as_object, as_text
 
 OLDEST_VERSION = (0, 3, 45)
@@ -29,10 +29,14 @@ class BootMarker:
 
     def __init__(self, http: ComfyHttp) -> None:
         self._http = http
+        self._one_server = OneServer(http)
         self._placed: str | None = None
         self._ended: set[str] = set()
         """Markers of boots that are over, although their files may still be there."""
+        self._tried = ""
+        """The marker that was uploaded last."""
         self._current = SharedRead(self._check_or_place)
+        self._doubt = SharedRead(self._look_for_others)
         self._seen: tuple[str, float] = ("", 0.0)
         """The marker that was seen last, and when the question for it was sent."""
 
@@ -40,9 +44,19 @@ class BootMarker:
         """Return the marker of the present boot, uploading it if needed.
 
         Concurrent calls share one check and one upload. Unreachable also for a server that is
-        older than OLDEST_VERSION or does not give the marker back.
+        older than OLDEST_VERSION or does not give the marker back, and for several servers.
         """
         return await self._current.fresh()
+
+    @property
+    def is_doubted(self) -> bool:
+        """Whether several servers have answered, so that `current` decides what holds now."""
+        return self._one_server.is_doubted
+
+    async def doubt(self) -> Unreachable | None:
+        """Return why what one server does not have may be had by another one at this address; None
+        where one server answers there."""
+        return await self._doubt.fresh()
 
     @property
     def seen_lately(self) -> str:
@@ -62,18 +76,14 @@ class BootMarker:
         if not marker or marker in self._ended:
             return False
         asked_s, self._seen = anyio.current_time(), ("", 0.0)
-        answer = await self._http.small_file(_filename(marker), kind="temp")
-        match answer:
-            case Answer(status=200) if answer.body == marker.encode():
-                self._seen = (marker, asked_s)
-                return True
-            case Answer(status=404):
-                return False
-            case Answer(status=status):
-                return Unreachable(f"GET /view answered {status} and not the boot marker")
-        return answer
+        found = await has_temp_file(self._http, _filename(marker), marker)
+        if found is True:
+            self._seen = (marker, asked_s)
+        return found
 
     async def _check_or_place(self) -> str | Unreachable:
+        if (refusal := self._one_server.refusal) is not None:
+            return refusal
         placed = self._placed
         if placed is not None:
             alive = await self.is_alive(placed)
@@ -86,23 +96,56 @@ class BootMarker:
     async def _place(self) -> str | Unreachable:
         if (refusal := await self._check_version()) is not None:
             return refusal
-        marker = f"boot-{uuid4()}"
+        if self.is_doubted and await self._is_had_by_one(self._tried) is None:
+            return self._give_up()
+        for _ in range(2):  # a restart in between looks as several servers do, once
+            marker = await self._upload()
+            if isinstance(marker, Unreachable):
+                return marker
+            is_proven = await self._is_had_by_one(marker)
+            if isinstance(is_proven, Unreachable):
+                return is_proven
+            if is_proven:
+                self._placed, self._one_server.is_doubted = marker, False
+                return marker
+        if is_proven is None:
+            return self._give_up()
+        # Every check would find a restart.
+        return Unreachable("the boot marker was uploaded but cannot be read back")
+
+    async def _upload(self) -> str | Unreachable:
+        marker = self._tried = f"boot-{uuid4()}"
         answer = await self._http.upload(_filename(marker), marker.encode(), kind="temp")
         if isinstance(answer, Unreachable):
             return answer
         if answer.status != 200:
             return Unreachable(f"POST /upload/image answered {answer.status}: {answer.excerpt()}")
-        return await self._confirm(marker)
-
-    async def _confirm(self, marker: str) -> str | Unreachable:
-        """Read the marker back: if it cannot be read, every check would find a restart."""
-        alive = await self.is_alive(marker)
-        if isinstance(alive, Unreachable):
-            return alive
-        if not alive:
-            return Unreachable("the boot marker was uploaded but cannot be read back")
-        self._placed = marker
         return marker
+
+    async def _is_had_by_one(self, marker: str) -> bool | Unreachable | None:
+        """Return whether the server has the marker; None where only some of the answers say so."""
+        is_alive = await self.is_alive(marker)
+        if isinstance(is_alive, Unreachable):
+            return is_alive
+        found = await self._one_server.has(_filename(marker), marker)
+        return None if isinstance(found, bool) and found != is_alive else found
+
+    def _give_up(self) -> Unreachable:
+        self._placed = None
+        return self._one_server.doubt()
+
+    async def _look_for_others(self) -> Unreachable | None:
+        """Compare what the server has, as `_place` does. One that takes no marker has an identity,
+        perhaps."""
+        present = await self.current()
+        if self.is_doubted and isinstance(present, Unreachable):
+            return present
+        marker = present if isinstance(present, str) else ""
+        for _ in range(2):
+            found = await self._one_server.has(_filename(marker) if marker else "", marker)
+            if found is not None:
+                return found if isinstance(found, Unreachable) else None
+        return self._give_up()
 
     async def _check_version(self) -> Unreachable | None:
         answer = await self._http.system_stats()

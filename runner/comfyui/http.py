@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Generic, TypeVar
@@ -94,13 +95,30 @@ class ComfyHttp:
     """
 
     def __init__(
-        self, address: Address, *, timeout_s: float, ssl_context: ssl.SSLContext | None
+        self,
+        address: Address,
+        *,
+        timeout_s: float,
+        ssl_context: ssl.SSLContext | None,
+        keep_alive: bool = True,
     ) -> None:
         self.address = address
-        self._timeout_s = timeout_s
-        self._client = open_client(address, ssl_context, silence_s=timeout_s)
+        self._timeout_s, self._ssl_context = timeout_s, ssl_context
+        self._client = open_client(address, ssl_context, silence_s=timeout_s, keep_alive=keep_alive)
         self._has_spoken = False
         """Whether it has ever answered."""
+
+    @asynccontextmanager
+    async def anew(self) -> AsyncIterator[ComfyHttp]:
+        """Yield the same calls, each over a connection of its own."""
+        within_s, context = self._timeout_s, self._ssl_context
+        http = ComfyHttp(self.address, timeout_s=within_s, ssl_context=context, keep_alive=False)
+        http._has_spoken = self._has_spoken
+        try:
+            yield http
+        finally:
+            with anyio.CancelScope(shield=True):
+                await http.aclose()
 
     async def queue(self) -> Answer | Unreachable:
         """Return what runs and what waits."""

@@ -265,10 +265,12 @@ class Fleet:
         load = await self._load(state)
         if not isinstance(load, Unreachable):
             boot = await self._meet(state)
+            if isinstance(boot, Unreachable):
+                load = await self._load(state)  # it may be known now why nothing may be sent there
             await self._identify(state)
             await self._look(state)
             # Not before: what it has was read of this boot, or of a later one.
-            state.known.boot = boot or state.known.boot
+            state.known.boot = boot if isinstance(boot, str) and boot else state.known.boot
         if (why := self.misses(state)) is not None:
             load = Unreachable(why)
         state.update(load, reserved_before, anyio.current_time())
@@ -295,13 +297,12 @@ class Fleet:
     def _tell(self, state: BackendState) -> None:
         self._news.tell(state, is_listed=state in self.states)
 
-    async def _meet(self, state: BackendState) -> str:
+    async def _meet(self, state: BackendState) -> str | Unreachable:
         """Return which boot a server is that answers for the first time, or again, else nothing: a
         job that comes first would wait for what this takes, and so would all that follow."""
         if state.reachable or state not in self.states:
             return ""
-        boot = await state.backend.boot()
-        return boot if isinstance(boot, str) else ""
+        return await state.backend.boot()
 
     async def _identify(self, state: BackendState) -> None:
         """Read which server answers there, when it is new and from time to time."""
