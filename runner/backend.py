@@ -172,6 +172,8 @@ class OutputFile(Struct, frozen=True, order=True):
     """Its folder there: output, temp or input."""
     subfolder: str
     filename: str
+    written_by_ms: int = 0
+    """When its attempt had ended, by the server's clock; 0 where that is not known."""
 
 
 class OutputBody(Struct, frozen=True):
@@ -368,7 +370,8 @@ class Backend(Protocol):
         """Ask for a file of an attempt, which is then read within the context.
 
         `boot` and `server` are those recorded with the attempt, as for `truth`: where neither is
-        found again, another server may answer there, and the file is `Unreachable`.
+        found again, another server may answer there, and the file is `Unreachable`. After a
+        restart one that may have been written later than `file.written_by_ms` is `OutputGone`.
         """
         ...
 

@@ -66,9 +66,11 @@ class FileRoutes:
         is_broken = faults.take("break_views")
         if not is_broken and not faults.view_delay_s:
             return web.FileResponse(path, headers=headers)
+        written = await asyncio.to_thread(path.stat)
         content = await asyncio.to_thread(path.read_bytes)
         response = web.StreamResponse(headers=headers)
         response.content_length = len(content)
+        response.last_modified = written.st_mtime
         await response.prepare(request)
         await response.write(content[: len(content) // 2])
         if is_broken:

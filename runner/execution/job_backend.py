@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 import anyio
+import msgspec
 
 from everfold.projector.job.job import Job
 from everfold.runner.backend import (
@@ -77,12 +78,15 @@ class JobBackend:
                 await self.backend(job).cancel(attempt)
 
     @asynccontextmanager
-    async def open_output(self, job: Job, file: OutputFile) -> AsyncIterator[OutputAnswer]:
-        """Ask for a file of the job's attempt."""
+    async def open_output(
+        self, job: Job, ended_ms: int, file: OutputFile
+    ) -> AsyncIterator[OutputAnswer]:
+        """Ask for a file of the job's attempt, which ended at a time by the backend's clock."""
         if (why := self._fleet.misses(self.state(job))) is not None:
             yield Unreachable(why)
             return
-        async with self.backend(job).open_output(file, job.boot, job.server) as answer:
+        dated = msgspec.structs.replace(file, written_by_ms=ended_ms)
+        async with self.backend(job).open_output(dated, job.boot, job.server) as answer:
             yield answer
 
     def away_s(self, job: Job, truth: Truth | None) -> float:

@@ -113,7 +113,8 @@ class JobEnding:
     ) -> OutputCollection:
         job = self._job_log.job
         sent = await self._pictures(job, watch) if isinstance(event, Succeeded) else {}
-        open_output, shared = partial(self._backend.open_output, job), self._shared
+        shared, ended_ms = self._shared, getattr(event, "ended_at_ms", None) or 0
+        open_output = partial(self._backend.open_output, job, ended_ms)
         made = (open_output, sent, shared.thumbnail)
         return OutputCollection(shared.config, assets, shared.storing, job, *made)
 

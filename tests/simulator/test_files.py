@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from io import BytesIO
 
 import pytest
@@ -45,6 +46,17 @@ async def test_an_upload_keeps_its_name_unless_another_file_has_it(comfy: Client
     assert first == same == replaced == (200, {"name": "a.png", "subfolder": "", "type": "input"})
     assert other == (200, {"name": "a (1).png", "subfolder": "", "type": "input"})
     assert (await viewed(comfy, filename="a.png", type="input")).getpixel((0, 0)) == (0, 255, 0)
+
+
+async def test_a_file_comes_with_the_second_in_which_it_was_written(comfy: Client) -> None:
+    await upload(comfy, "a.png", RED, type="output")
+    path = comfy.simulator.folders.root / "output" / "a.png"
+    os.utime(path, (1_800_000_000, 1_800_000_000))
+    for delay_s in (0.0, 0.01):
+        await comfy.fault("delay_view", seconds=delay_s)
+        answer = await comfy.http.get("/view?filename=a.png")
+        assert answer.content == RED
+        assert answer.headers["Last-Modified"] == "Fri, 15 Jan 2027 08:00:00 GMT"
 
 
 async def test_an_upload_goes_to_the_folder_that_is_asked_for(comfy: Client) -> None:

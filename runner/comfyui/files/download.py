@@ -9,9 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 
 import anyio
 import httpx
+from msgspec import Struct
 
 from everfold.runner.backend import (
     DownloadBroken,
@@ -39,17 +42,25 @@ GONE = (400, 404)
 """What ComfyUI answers for a file that it does not have, and for a name that it cannot have."""
 
 
+class Download(Struct, frozen=True):
+    """What the server answers when it is asked for a file."""
+
+    answer: OutputAnswer
+    modified_ms: int | None = None
+    """When the file was written, by the server's clock; None where it does not say so."""
+
+
 @asynccontextmanager
-async def download(http: ComfyHttp, file: OutputFile) -> AsyncIterator[OutputAnswer]:
+async def download(http: ComfyHttp, file: OutputFile) -> AsyncIterator[Download]:
     """Ask for a file. The body is read within the context; what is left of it is dropped."""
     response: httpx.Response | None = None
     try:
         response = await http.begin_view(file, SILENCE_S)
-        answer = _answer(response, file)
+        found = Download(_answer(response, file), _modified_ms(response))
     except Exception as error:
-        answer = Unreachable(f"GET /view: {explain(error)}")
+        found = Download(Unreachable(f"GET /view: {explain(error)}"))
     try:
-        yield answer
+        yield found
     finally:
         if response is not None:
             with anyio.CancelScope(shield=True):
@@ -68,6 +79,15 @@ def _answer(response: httpx.Response, file: OutputFile) -> OutputAnswer:
     if not (length.isascii() and length.isdigit()) or len(length) > LENGTH_DIGITS:
         return Unreachable("GET /view did not say how long the file is")
     return OutputBody(int(length), _chunks(response, int(length)))
+
+
+def _modified_ms(response: httpx.Response) -> int | None:
+    """Return what `Last-Modified` says, which has whole seconds."""
+    try:
+        told = parsedate_to_datetime(response.headers.get("Last-Modified", ""))
+        return int(told.replace(tzinfo=told.tzinfo or UTC).timestamp()) * 1000
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def _is_page(response: httpx.Response) -> bool:

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from email.utils import formatdate
 
 import anyio
 import pytest
 
-from everfold.runner.backend import DownloadBroken, OutputBody, OutputFile, OutputGone, Unreachable
+from everfold.runner.backend import (
+    DownloadBroken,
+    OutputAnswer,
+    OutputBody,
+    OutputFile,
+    OutputGone,
+    Unreachable,
+)
 from everfold.runner.comfyui import ComfyBackend
 from tests.comfyui.hostile.raw_server import Exchange, RawServer, raw_server
 from tests.comfyui.recordings.replay_server import ReplayServer
 
 pytestmark = pytest.mark.anyio
 
-FILE = OutputFile("output", "x/y", "a b_00001_.png")
-TEMP = OutputFile("temp", "", "p.png")
+ENDED_S = 1_800_000_000
+FILE = OutputFile("output", "x/y", "a b_00001_.png", written_by_ms=ENDED_S * 1000 + 500)
+TEMP = OutputFile("temp", "", "p.png", written_by_ms=ENDED_S * 1000 + 500)
 BOOT, SERVER = "boot-1", "server-00000000-0000-0000-0000-000000000001"
 BODY = b"png" * 100_000
 
@@ -48,6 +57,24 @@ class Place:
 
 async def whole(exchange: Exchange) -> None:
     await exchange.answer(200, BODY, b"Connection: close\r\n")
+
+
+def dated(modified_s: int) -> bytes:
+    return f"Last-Modified: {formatdate(modified_s, usegmt=True)}\r\n".encode()
+
+
+def whole_with(headers: bytes) -> Serve:
+    async def serve(exchange: Exchange) -> None:
+        await exchange.answer(200, BODY, headers + b"Connection: close\r\n")
+
+    return serve
+
+
+async def read(backend: ComfyBackend, file: OutputFile) -> bytes | OutputAnswer:
+    async with backend.open_output(file, BOOT, SERVER) as answer:
+        if isinstance(answer, OutputBody):
+            return b"".join([chunk async for chunk in answer.chunks])
+        return answer
 
 
 @asynccontextmanager
@@ -84,17 +111,75 @@ async def test_a_web_page_in_the_place_of_a_picture_is_no_picture() -> None:
             assert isinstance(answer, OutputBody)
 
 
-async def test_of_a_server_that_has_restarted_files_count_and_previews_are_gone() -> None:
-    async with placed(whole) as (backend, place):
+@pytest.mark.parametrize(
+    "modified",
+    [
+        pytest.param(dated(ENDED_S - 86_400), id="a cache had it"),
+        pytest.param(dated(ENDED_S), id="in its last second"),
+        pytest.param(dated(ENDED_S + 1), id="in its last second, rounded up"),
+    ],
+)
+async def test_of_a_server_that_has_restarted_files_count_that_are_no_younger_than_their_attempt(
+    modified: bytes,
+) -> None:
+    async with placed(whole_with(modified)) as (backend, place):
         place.boot = "boot-2"
-        async with backend.open_output(FILE, BOOT, SERVER) as answer:
-            assert isinstance(answer, OutputBody)
-            assert b"".join([chunk async for chunk in answer.chunks]) == BODY
-        async with backend.open_output(TEMP, BOOT, SERVER) as answer:
-            assert answer == OutputGone()
+        assert await read(backend, FILE) == BODY
+
+
+@pytest.mark.parametrize(
+    "modified",
+    [
+        pytest.param(dated(ENDED_S + 2), id="just later"),
+        pytest.param(dated(ENDED_S + 86_400), id="later"),
+        pytest.param(b"", id="no header"),
+        pytest.param(b"Last-Modified: lately\r\n", id="no time"),
+        pytest.param(b"Last-Modified: Fri, 01 Jan 2027 00:00:00 +9999999999\r\n", id="no zone"),
+    ],
+)
+async def test_of_a_server_that_has_restarted_files_are_gone_that_another_prompt_may_have_written(
+    modified: bytes,
+) -> None:
+    async with placed(whole_with(modified)) as (backend, place):
+        assert await read(backend, FILE) == BODY
+        place.boot = "boot-2"
+        assert await read(backend, FILE) == OutputGone()
+
+
+async def test_of_a_server_that_has_restarted_previews_are_gone_and_what_has_no_known_end() -> None:
+    async with placed(whole_with(dated(ENDED_S - 60))) as (backend, place):
+        place.boot = "boot-2"
+        undated = OutputFile(FILE.kind, FILE.subfolder, FILE.filename)
+        for file in (TEMP, undated):
+            assert await read(backend, file) == OutputGone()
+        assert place.asked == []
+
+
+async def test_a_restart_of_which_nobody_knows_whose_server_it_is_makes_files_unreachable() -> None:
+    async with placed(whole_with(dated(ENDED_S))) as (backend, place):
+        place.boot = "boot-2"
         for unknown in ("", "host:other"):
             async with backend.open_output(FILE, BOOT, unknown) as answer:
                 assert isinstance(answer, Unreachable)
+
+
+@pytest.mark.parametrize("is_later", [False, True])
+async def test_a_file_that_comes_as_the_server_restarts_counts_if_it_was_there(
+    *, is_later: bool
+) -> None:
+    place: Place
+
+    async def restarted(exchange: Exchange) -> None:
+        place.boot = "boot-2"
+        await whole_with(dated(ENDED_S + (60 if is_later else 0)))(exchange)
+
+    async with placed(restarted) as (backend, place):
+        if is_later:
+            with pytest.raises(DownloadBroken, match="another prompt"):
+                await read(backend, FILE)
+            assert await read(backend, FILE) == OutputGone()
+        else:
+            assert await read(backend, FILE) == BODY
 
 
 async def test_nothing_is_asked_of_another_server_at_the_same_address() -> None:

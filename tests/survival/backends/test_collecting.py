@@ -223,6 +223,26 @@ async def test_files_of_a_server_that_dies_and_comes_back_are_stored(
     await check_stored(store_of(stack, tmp_path / "assets"), job, comfy)
 
 
+async def test_a_file_that_another_prompt_wrote_after_a_restart_is_not_the_job_s(
+    stack: Stack, tmp_path: Path
+) -> None:
+    comfy = await stack.comfy()
+    await comfy.fault("delay_view", seconds=60)
+    await stack.runner(comfy, assets=str(tmp_path / "assets"))
+    job_id = await submitted(stack, saver(("2", "a"), ("3", "b"), kib=4096))
+    await _is_collecting(stack, job_id, tmp_path / "assets")
+    comfy.kill()
+    # Its output folder was emptied, and a name in it was given again.
+    (other,) = (tmp_path / "comfy1" / "output").glob("a_*.png")
+    await anyio.sleep(2)
+    other.write_bytes(b"of another prompt")
+    await comfy.up()
+    job = await stack.until(job_id, "succeeded")
+    found = {str(one["filename"])[0]: one for one in references(job.outputs)}
+    assert (found["a"]["stored"], found["a"]["why"]) == (False, "gone")
+    assert found["b"]["asset"]
+
+
 async def test_files_of_a_server_that_is_gone_are_marked_and_the_job_has_succeeded(
     stack: Stack, tmp_path: Path
 ) -> None:
