@@ -140,6 +140,9 @@ class DecisionInputs(Struct, frozen=True, kw_only=True):
     """The server turned the last POST away: whether it arrived, the truth tells."""
     last_send_ms: int = 0
     """When this runner's own POST came to an end, 0 when it made none."""
+    first_absent_ms: int = 0
+    """When this runner first learned that its backend has not the attempt, since the backend was
+    last silent; 0 for never."""
     asked_at_ms: int = 0
     """When the truth was asked for, 0 for just now: an answer says nothing about later."""
 

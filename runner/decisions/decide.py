@@ -209,14 +209,15 @@ def _nobody_sends_after_ms(job: Job, now: DecisionInputs) -> float:
     """Return when an unconfirmed submit can no longer arrive.
 
     Its sender sends only while it trusts its lease. Where the present owner took the job over
-    before that lease had run out, the sender may still live and trust it for the rest.
+    before that lease had run out, the sender may still live and trust it for the rest. A backend
+    that stood still has not yet read what was sent: it must have answered for the grace.
     """
     since_ms = max(job.submitting_at_ms, job.claimed_at_ms, now.last_send_ms)
     rest_ms = 0.0
     # They are equal after the clock was set back: the entry ids of a stream stand still then.
     if job.recovered_at_ms >= job.submitting_at_ms:
         rest_ms = max(0.0, now.lease_ttl_s * 1000 - job.idle_ms)
-    return since_ms + rest_ms + now.submit_grace_s * 1000
+    return max(since_ms + rest_ms, now.first_absent_ms) + now.submit_grace_s * 1000
 
 
 def _retry_after_s(job: Job) -> float:

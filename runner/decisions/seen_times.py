@@ -10,6 +10,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from everfold.projector.job.job import Job
+from everfold.runner.backend import Absent, Truth
 
 TIMES = (
     "recovered_at_ms",
@@ -29,6 +30,8 @@ class SeenTimes:
     def __init__(self) -> None:
         self._known: dict[str, tuple[int, int]] | None = None
         """Field -> its value in the log, and the time by which it counts."""
+        self._absent = (0, 0)
+        """An attempt, and since when its backend answers that it has it not; 0: it does not."""
 
     def view(self, job: Job, now_ms: int) -> Job:
         """Return the job with the times by which it is decided. `now_ms` is the server's time at
@@ -44,3 +47,14 @@ class SeenTimes:
         self._known = known
         changed = {name: seen for name, (at_ms, seen) in known.items() if seen != at_ms}
         return replace(job, **changed) if changed else job
+
+    def first_absent_ms(self, job: Job, truth: Truth | None, now_ms: int) -> int:
+        """Return since when the backend answers that it has not the job's attempt, 0 where it does
+        not. `truth` is its newest answer, None where it was not asked anew."""
+        attempt, since_ms = self._absent
+        if attempt != job.attempt or not isinstance(truth, Absent | None):
+            since_ms = 0
+        if isinstance(truth, Absent) and not since_ms:
+            since_ms = now_ms
+        self._absent = (job.attempt, since_ms)
+        return since_ms

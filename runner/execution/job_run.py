@@ -178,8 +178,7 @@ class JobRun:
             wait_s = remains.wait_s
             if (end := poisoned(remains)) is not None:
                 await abandon(log, job_id, remains)
-                epoch, runner = self.lease.epoch, self.lease.runner
-                await log.append(job_id, end, epoch=epoch, holder=runner)
+                await log.append(job_id, end, epoch=self.lease.epoch, holder=self.lease.runner)
                 logger.warning("job_unreadable_ended job=%s as=%s", job_id, "failed")
                 return
         except (*OUTAGES, CorruptLog):
@@ -238,6 +237,7 @@ class JobRun:
             socket_heard=watch is not None and watch.socket_heard,
             saw_success=watch is not None and watch.saw_success(job.attempt),
             last_send_ms=self._attempt_start.last_send_ms,
+            first_absent_ms=self._times.first_absent_ms(job, truth, now_ms),
             lease_trusted=self._shared.leases.is_trusted(self.lease),
             asked_at_ms=asked_at_ms,
             stepped_at_ms=self._unsure_to_ms,

@@ -82,7 +82,12 @@ def without_rest_of_lease(job: Job, truth: Truth | None, now: DecisionInputs) ->
 
 
 def by_the_time_of_the_answer(job: Job, truth: Truth | None, now: DecisionInputs) -> Action:
-    return decide(job, truth, replace(now, asked_at_ms=0))
+    # Waiting from the first absence on would nearly always hide it.
+    return decide(job, truth, replace(now, asked_at_ms=0, first_absent_ms=0))
+
+
+def without_first_absence(job: Job, truth: Truth | None, now: DecisionInputs) -> Action:
+    return decide(job, truth, replace(now, first_absent_ms=0))
 
 
 def unreachable_is_lost(job: Job, truth: Truth | None, now: DecisionInputs) -> Action:
@@ -271,7 +276,9 @@ BREAKAGES: dict[str, Options] = {
     "send before the intent": broken(attempt_start=SendsBeforeTheIntent),
     "send again when the answer was lost": broken(attempt_start=SendsTwice),
     "the same prompt id for every attempt": broken(attempt_start=NumbersNoAttempts),
-    "no memory of the last send": broken(attempt_start=ForgetsItsLastSend),
+    "no memory of the last send": broken(
+        attempt_start=ForgetsItsLastSend, decide=without_first_absence
+    ),
     "submit left behind by its own time limit": broken(
         STALLING, attempt_start=StopsWaitingForItsOwnSubmit
     ),

@@ -154,6 +154,7 @@ class JobRun:
                 reachable_elsewhere=self._may_hand_over(state),
                 silent_for_s=silent_s,
                 last_send_ms=self.attempt_start.last_send_ms,
+                first_absent_ms=self._times.first_absent_ms(self.job, truth, self.now_ms()),
                 seen_alive=self._seen_alive,
                 lease_trusted=runner.leases.is_trusted(self.lease),
                 asked_at_ms=self.asked_at_ms,

@@ -26,6 +26,7 @@ from everfold.runner.decisions.actions import (
     WatchAttempt,
 )
 from everfold.runner.decisions.decide import decide
+from everfold.runner.decisions.seen_times import SeenTimes
 from everfold.streams.events.event import Canceled, Expired, Failed
 from tests.runner.decisions.decision_table import (
     CASES,
@@ -231,6 +232,48 @@ def test_an_unconfirmed_submit_whose_lease_had_run_out_is_waited_for_two_seconds
     assert isinstance(decide(job, Absent(same_boot=True), NOW), Wait)
     later = replace(NOW, now_ms=NOW_MS + 1_100)
     assert isinstance(decide(job, Absent(same_boot=True), later), RecordLost)
+
+
+def test_an_absence_counts_once_the_backend_has_answered_for_the_grace() -> None:
+    """What stood still has read nothing: the submit may wait in its socket."""
+    absent = Absent(same_boot=True)
+    answering = replace(NOW, last_send_ms=NOW_MS - 4_000, first_absent_ms=NOW_MS - 1_900)
+    assert isinstance(decide(KNOWN["intended"], absent, answering), Wait)
+    for asked_at_ms in (NOW_MS + 99, NOW_MS + 101):
+        later = replace(answering, now_ms=NOW_MS + 500, asked_at_ms=asked_at_ms)
+        action = decide(KNOWN["intended"], absent, later)
+        assert isinstance(action, Wait if asked_at_ms < NOW_MS + 100 else RecordLost)
+
+
+def test_the_rest_of_a_lease_does_not_count_from_the_first_absence() -> None:
+    taken_ms = NOW_MS - 10_000
+    job = replace(
+        KNOWN["intended"],
+        submitting_at_ms=taken_ms - 1_000,
+        claimed_at_ms=taken_ms,
+        recovered_at_ms=taken_ms,
+        idle_ms=2_000,
+    )
+    # The sender trusts its lease for 8 s after the take-over; then comes the grace of 2 s.
+    for first_absent_ms, is_lost in ((taken_ms + 100, True), (NOW_MS - 1_900, False)):
+        now = replace(NOW, now_ms=NOW_MS + 50, first_absent_ms=first_absent_ms)
+        assert isinstance(decide(job, Absent(same_boot=True), now), RecordLost) is is_lost
+
+
+def test_the_first_absence_of_an_attempt_is_forgotten_when_its_backend_is_silent() -> None:
+    absent, silent = Absent(same_boot=True), Unreachable("silent")
+    intended, seen = KNOWN["intended"], SeenTimes()
+    looks: list[tuple[Truth | None, int]] = [
+        (absent, 1_000),
+        (None, 2_000),
+        (absent, 3_000),
+        (silent, 4_000),
+        (absent, 5_000),
+        (absent, 6_000),
+    ]
+    told = [seen.first_absent_ms(intended, truth, now_ms) for truth, now_ms in looks]
+    assert told == [1_000, 1_000, 1_000, 0, 5_000, 5_000]
+    assert seen.first_absent_ms(replace(intended, attempt=2), absent, 7_000) == 7_000
 
 
 def test_retries_wait_longer_each_time_up_to_five_minutes() -> None:
