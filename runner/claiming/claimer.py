@@ -29,6 +29,7 @@ from everfold.streams.appending.outcomes import Lease
 from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import EverfoldError
 from everfold.streams.leases.fairness import all_lanes, rotated
+from everfold.streams.leases.full_lines import LINES_ASKED, at_limit, to_ask
 from everfold.streams.queues.waiting_jobs import PassedOver, WaitingJob, WaitingPage, peek_pages
 from everfold.streams.redis.each import Outcomes
 from everfold.streams.redis.retry import Backoff
@@ -45,7 +46,7 @@ PAGES_LIMIT = 16
 """Pages of lines that one look takes of a partition, where nothing of those before can be run."""
 
 LOOKS_LIMIT = 100
-"""Looks of one round at one queue: each passes over at least one line more."""
+"""Looks of one round at one queue that pass over no further line: then others take what waits."""
 
 KNOWN_S = 0.25
 """How long one look serves: what others take meanwhile costs a claim that leases nothing."""
@@ -181,8 +182,8 @@ class Claimer:
 
     async def _take(self, partitions: set[int], queue: str) -> int:
         """Take jobs of one queue; return how many."""
-        taken, passed_over = 0, PassedOver()
-        for _ in range(LOOKS_LIMIT):
+        taken, passed_over, looks = 0, PassedOver(), 0
+        while looks < LOOKS_LIMIT:
             if not self._shared.fleet.room:
                 self._due |= partitions
                 break
@@ -198,8 +199,27 @@ class Claimer:
             self._known.forget(job.partition for job in missed)
             if not missed:
                 break
+            before, looks = len(passed_over), looks + 1
             passed_over.note_missed(missed)
+            if len(passed_over) > before:
+                looks = 0
+                await self._pass_over_full(queue, pages, passed_over)
         return taken
+
+    async def _pass_over_full(
+        self, queue: str, pages: Iterable[WaitingPage], passed_over: PassedOver
+    ) -> None:
+        """Pass over further lines that are at a limit, of those that can be run here."""
+        firsts = to_ask(pages, passed_over)
+        suits = await self._suits(firsts)
+        asked = [job for job in firsts if suits[job.signature].able][:LINES_ASKED]
+
+        async def ask(partitions: Sequence[int]) -> dict[int, None]:
+            jobs = [job for job in asked if job.partition in partitions]
+            passed_over.note_full(await at_limit(self._shared.log, queue, jobs))
+            return dict.fromkeys(partitions)
+
+        self._raise_or_note(await self._looks.together(ask, {job.partition for job in asked}))
 
     async def _note_unclaimed(
         self, queue: str, pages: Iterable[WaitingPage], passed_over: PassedOver

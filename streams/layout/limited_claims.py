@@ -22,18 +22,19 @@ Claim = Callable[[Sequence[int], bytes | None], Awaitable[list[Reply]]]
 
 
 async def claim_within_limits(
-    reservations: Reservations, count: int, claim: Claim
+    reservations: Reservations, count: int, claim: Claim, *, tells_only: bool = False
 ) -> list[tuple[int, Reply]]:
-    """Claim for `count` wanted; return each job with the index of what it was claimed for.
+    """Claim for `count` wanted; return each reply with the index of what it is for.
 
-    Raises what `claim` raises, a leaf of Unavailable where nothing can be reserved.
+    With `tells_only`, for a claim that leases nothing, one is reserved of each limit. Raises what
+    `claim` raises, a leaf of Unavailable where nothing can be reserved.
     """
     found = list[tuple[int, Reply]]()
     limits = dict[str, int]()
     asked, replies = list(range(count)), await claim(range(count), None)
     for rounds in range(ROUNDS_LIMIT + 1):
-        found += [(asked[_which(one)], one) for one in replies if one[0] != b""]
-        asking = [one for one in replies if one[0] == b""]
+        found += [(asked[_which(one)], one) for one in replies if not _asks(one)]
+        asking = [one for one in replies if _asks(one)]
         if not asking or rounds == ROUNDS_LIMIT:
             break
         for one in asking:
@@ -41,13 +42,19 @@ async def claim_within_limits(
             limits |= zip(names, map(int, one[4::2]), strict=True)
         asked = [asked[_which(one)] for one in asking]
         until_ms = max(int(one[2]) for one in asking) + USED_WITHIN_MS
-        wanted = {f"running {name}": Wanted(limit, len(asked)) for name, limit in limits.items()}
+        number = 1 if tells_only else len(asked)
+        wanted = {f"running {name}": Wanted(limit, number) for name, limit in limits.items()}
         async with reservations.reserved(wanted) as granted:
             numbers = [
                 text for name in limits for text in (name, granted[f"running {name}"].number)
             ]
             replies = await claim(asked, msgspec.json.encode([until_ms, *numbers]))
     return found
+
+
+def _asks(reply: Reply) -> bool:
+    """Say whether limits are to be reserved first. What only tells of a full line names none."""
+    return reply[0] == b"" and len(reply) > 2
 
 
 def _which(reply: Reply) -> int:

@@ -23,9 +23,10 @@ from everfold.streams.events.ranges import check_number
 from everfold.streams.layout.copies import COMPARE_EVERY_S, repair_copies
 from everfold.streams.leases.dispatch import LEASE_TTL_S, Dispatch
 from everfold.streams.leases.fairness import all_lanes, rotated
+from everfold.streams.leases.full_lines import LINES_ASKED, at_limit, to_ask
 from everfold.streams.leases.registry import note_process
-from everfold.streams.queues.waiting_jobs import PassedOver, WaitingJob, in_order, peek_all
-from everfold.streams.redis.each import GRACE_S, each
+from everfold.streams.queues.waiting_jobs import PassedOver, WaitingJob, in_order, peek_past
+from everfold.streams.redis.each import GRACE_S, each, each_together
 from everfold.streams.redis.keys import RELEASED
 from everfold.streams.redis.retry import with_retry
 
@@ -127,7 +128,7 @@ class Producer:
     async def _waiting_in(self, queue: str, most: int) -> list[Lease]:
         leases, passed_over = list[Lease](), PassedOver()
         while len(leases) < most:
-            pages = await peek_all(self.log, self._partitions(), queue, each=most)
+            pages = await peek_past(self.log, self._partitions(), queue, passed_over, each=most)
             jobs = [job for job in in_order(pages) if job not in passed_over]
             asked: dict[int, list[WaitingJob]] = {}
             for job in jobs[: most - len(leases)]:
@@ -141,8 +142,23 @@ class Producer:
                 missed += [job for index, job in enumerate(wanted) if index not in taken]
             if not missed:
                 break
+            before = len(passed_over)
             passed_over.note_missed(missed)
+            if len(passed_over) > before:
+                await self._pass_over_full(queue, to_ask(pages, passed_over), passed_over)
         return leases
+
+    async def _pass_over_full(
+        self, queue: str, firsts: Sequence[WaitingJob], passed_over: PassedOver
+    ) -> None:
+        asked = firsts[:LINES_ASKED]
+
+        async def ask(partitions: Sequence[int]) -> dict[int, None]:
+            jobs = [job for job in asked if job.partition in partitions]
+            passed_over.note_full(await at_limit(self.log, queue, jobs))
+            return dict.fromkeys(partitions)
+
+        (await each_together(self.log, ask, {job.partition for job in asked})).all()
 
     async def own_leases(self) -> list[Lease]:
         """Return the leases that the server has for this runner, those of lost answers too.

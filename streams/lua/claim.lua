@@ -6,7 +6,7 @@
   KEYS[1..] two for each partition: log, STREAM; lines, ZSET of the queue, line by the place of its first job
   ARGV[1]  runner      ARGV[2]  fingerprint of what it can read      ARGV[3]  queue
   ARGV[4..] four per job: number of its partition, from 1; line, '*' = that of the first job; highest
-           place, '' = any; `claimed` event;
+           place, '' = any, '-1' = lease nothing, tell whether the line is at a limit; `claimed` event;
            spread layout: then, if anything was reserved (reserve.lua), JSON: Unix ms of this server up
            to which that counts, then of each limit, as `user ada`, how many more jobs may run
   Returns  {"claimed", job...} where a job is
@@ -15,6 +15,7 @@
             that is short}
            spread layout: {'', which, Unix ms now, limit, number, ...} for a job of which these limits
            are to be reserved first; nothing after it is looked at of `*`
+           {'', which} for a line with the place '-1' that is at a limit
            {"paused"}      nothing is taken of this queue
 ]]
 --- @include "claim_line"

@@ -49,9 +49,9 @@ def _signature_of(line: str) -> str:
 class PassedOver:
     """The lines that one round of claims passes over.
 
-    A line of which one job was missed twice is one: that job is at a limit. What was missed once,
-    another runner may have taken: a job behind it is no substitute, because one of another
-    partition may stand before that.
+    One of which the server says that it is at a limit, and one of which one job was missed twice:
+    that job is, too. What was missed once, another runner may have taken: a job behind it is no
+    substitute, because one of another partition may stand before that.
     """
 
     def __init__(self) -> None:
@@ -70,6 +70,10 @@ class PassedOver:
             if job.job_id in self._missed:
                 self._lines.add((job.partition, job.line))
             self._missed.add(job.job_id)
+
+    def note_full(self, jobs: Iterable[WaitingJob]) -> None:
+        """Note jobs that the server says are at a limit."""
+        self._lines.update((job.partition, job.line) for job in jobs)
 
 
 class WaitingPage(Struct, frozen=True, dict=True):
@@ -132,6 +136,26 @@ async def peek_all(
         return await peek_pages(log, dict.fromkeys(asked, 0), queue, each=each)
 
     return (await each_together(log, look, partitions)).all()
+
+
+async def peek_past(
+    log: Log, partitions: Collection[int], queue: str, passed_over: PassedOver, *, each: int = 16
+) -> list[WaitingPage]:
+    """Look at the first page of each partition of which not all is passed over, else the last one.
+
+    Raises as `peek` does.
+    """
+    ranks, found = dict.fromkeys(partitions, 0), dict[int, WaitingPage]()
+
+    async def look(asked: Sequence[int]) -> dict[int, WaitingPage]:
+        return await peek_pages(log, {p: ranks[p] for p in asked}, queue, each=each)
+
+    while ranks:
+        pages = (await each_together(log, look, ranks)).all()
+        found |= {page.partition: page for page in pages}
+        done = [page for page in pages if not all(job in passed_over for job in page.jobs)]
+        ranks = {page.partition: page.next for page in pages if page.next and page not in done}
+    return list(found.values())
 
 
 def in_order(pages: Iterable[WaitingPage]) -> list[WaitingJob]:

@@ -30,10 +30,10 @@ local function lease_waiting(to, of, at, job, head, score, sets, known)
   table.insert(to.outcome, { job, epoch, seq, entry, at.priority, id, of.which, first, place, graph })
 end
 
--- Lease the first job of a line that can be leased. Return whether that was done, or the caller is
--- to ask first whether the job may run.
+-- Lease the first job of a line that can be leased, or tell whether it may not run by a limit. Return
+-- whether it can be leased, or the caller is to ask first whether it may run.
 local function claim_line(to, of)
-  local line, tag = to.tag .. ':line:' .. to.queue .. ':' .. of.name, to.tag
+  local line, tag, tells = to.tag .. ':line:' .. to.queue .. ':' .. of.name, to.tag, of.place == '-1'
   for _ = 1, 100 do
     local job, score = unpack(redis.pcall('ZRANGE', line, 0, 0, 'WITHSCORES'))
     if not job then return false end
@@ -41,13 +41,13 @@ local function claim_line(to, of)
     local status, _, blocked, sets, known = leasable(tag, head)
     local place, at = nil, known and known_place(tag, known, of.name)
     if not at then at, status = waiting_place(tag, { queue = to.queue, priority = 'normal' }, of.name) end
-    if not at or check_key(at.dispatch, 'stream') or tonumber(score) > (tonumber(of.place) or math.huge) then return false end
+    if not at or check_key(at.dispatch, 'stream') or not tells and tonumber(score) > (tonumber(of.place) or math.huge) then return false end
     if status == 'open' and not is_blocked(blocked, to.reads) then
       local why = no_room(tag, sets, to.granted)
-      if not why then lease_waiting(to, of, at, job, head, score, sets, known) return true end
+      if not why then return tells or lease_waiting(to, of, at, job, head, score, sets, known) or true end
       if why ~= 'full' then table.insert(to.outcome, { '', of.which, to.time_ms, unpack(why) }) return true end
       place = known_place(tag, known)
-      if not place or place.name == of.name then return false end
+      if not place or place.name == of.name then return tells and table.insert(to.outcome, { '', of.which }) or false end
     end
     leave_waiting(at, job)
     if place then enter_waiting(place, head, job, score)
