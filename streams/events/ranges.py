@@ -106,10 +106,10 @@ RANGES = {
     "partitions": _count(1, 1024),
     "replicas": _count(0, 16),
     "replicas_within_s": Range(0.01, 10, "seconds"),
-    "running_limit": _count(0, 1_000_000),
-    "waiting_limit": _count(0, 100_000_000),
+    "running_limit": Range(0, 1_000_000),
+    "waiting_limit": Range(0, 100_000_000),
     "share_limit": Range(0.01, 100),
-    "assets_limit": Range(0, 2**50, "bytes", is_whole=True),
+    "assets_limit": Range(0, 2**50, "bytes"),
     "keep_s": _seconds(is_endless=True),
     "grace_s": _seconds(),
     # Of a runner.

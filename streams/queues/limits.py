@@ -55,6 +55,8 @@ def check_limit(limit: Limit) -> Limit:
     if limit.what == "share" and limit.name == EVERY:
         raise InvalidName("user", EVERY, "a share is one user's; all others have 1")
     check_number(f"{limit.what} limit", limit.number, f"{limit.what}_limit")
+    if limit.what != "share" and limit.number % 1:
+        raise InvalidName(f"{limit.what} limit", limit.number, "pass a whole number")
     return limit
 
 
