@@ -17,6 +17,8 @@ class Faults:
         """How many next POSTs are not queued, and get no answer."""
         self.refuse_posts = 0
         self.refuse_status = 503
+        self.own_ids = False
+        """Whether prompts get ids of the server's own, as at a ComfyUI of 2024."""
         self.history_delay_s = 0.0
         self.spoil_uploads = 0
         """How many next uploads are stored without their second half, and answered as sound."""
@@ -46,6 +48,8 @@ class Faults:
             case "refuse":
                 self.refuse_posts += count
                 self.refuse_status = int(str(options.get("status", 503)))
+            case "own_ids":
+                self.own_ids = True
             case "delay_history":
                 self.history_delay_s = float(str(options.get("seconds", 1.0)))
             case "spoil_uploads":

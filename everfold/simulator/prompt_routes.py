@@ -71,7 +71,8 @@ class PromptRoutes:
         verdict = check(body["prompt"], self._catalogue, body.get("partial_execution_targets"))
         if verdict.error is not None:
             return web.json_response(refusal(verdict), status=400)
-        prompt_id = str(body.get("prompt_id", uuid.uuid4()))
+        own_id = uuid.uuid4()
+        prompt_id = str(own_id if faults.own_ids else body.get("prompt_id", own_id))
         await self._accept(body, number, prompt_id, verdict.outputs)
         if faults.take("lose_responses"):
             return _cut(request)

@@ -22,6 +22,7 @@ from everfold.runner.access.advice import REFUSING, why_not_served
 from everfold.runner.backend import (
     Absent,
     Accepted,
+    Ambiguous,
     Attempt,
     Ended,
     InputBytes,
@@ -53,7 +54,7 @@ from everfold.runner.comfyui.large_bodies import (
     queue_value,
 )
 from everfold.runner.comfyui.socket import SocketObservation, open_socket
-from everfold.runner.comfyui.submission import post
+from everfold.runner.comfyui.submission import IGNORES_ID, AcceptedAs, post
 from everfold.runner.comfyui.truth import (
     NotUnderstood,
     Queue,
@@ -159,6 +160,8 @@ class ComfyBackend:
     async def load(self) -> Load | Unreachable:
         if self._boot.is_doubted and isinstance(boot := await self.boot(), Unreachable):
             return boot
+        if (unfit := await or_unreachable(self._boot.why_unfit())) is not None:
+            return unfit
         queue = await or_unreachable(self._queue.fresh())
         return queue.load() if isinstance(queue, Queue) else queue
 
@@ -177,6 +180,9 @@ class ComfyBackend:
         outcome = await post(
             self._submitter, attempt, workflow, may_send, timeout_s=self._submit_timeout_s
         )
+        if isinstance(outcome, AcceptedAs):
+            await or_unreachable(self._take_back(outcome.prompt_id))
+            return Ambiguous(outcome.why, outcome.refuses)
         if isinstance(outcome, Accepted) and outcome.number is not None:
             self._note_number(outcome.number, highest_before)
         if isinstance(outcome, Accepted) and outcome.problems:
@@ -184,6 +190,13 @@ class ComfyBackend:
             for observation in self._observed.get(attempt.prompt_id, ()):
                 observation.drop_outputs(broken)
         return outcome
+
+    async def _take_back(self, prompt_id: str) -> None:
+        """Stop what was queued under an id of the server's own, and send this boot nothing more."""
+        # An answer that was mixed up names another job's prompt, which is to go on.
+        if prompt_id and prompt_id not in self._observed:
+            await self._stop(prompt_id)
+        await self._boot.mark_unfit(IGNORES_ID)
 
     def _note_number(self, number: int, highest_before: int) -> None:
         """Notice a restart by the server's counter of prompts, which only rises within one boot.
@@ -223,10 +236,14 @@ class ComfyBackend:
         body = as_object(answer.json()) if isinstance(answer, Answer) else {}
         if isinstance(body.get("cancelled"), bool):
             return
-        await self.http.delete_pending(attempt.prompt_id)
+        await self._stop(attempt.prompt_id)
+
+    async def _stop(self, prompt_id: str) -> None:
+        """Delete the prompt if it waits; interrupt it if the queue shows it running."""
+        await self.http.delete_pending(prompt_id)
         queue = await self._queue.fresh()
-        if isinstance(queue, Queue) and isinstance(queue.find(attempt.prompt_id), Running):
-            await self.http.interrupt(attempt.prompt_id)
+        if isinstance(queue, Queue) and isinstance(queue.find(prompt_id), Running):
+            await self.http.interrupt(prompt_id)
 
     async def truth(self, prompt_id: str, boot: str, server: str = "") -> Truth:
         if not prompt_id:

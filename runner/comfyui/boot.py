@@ -20,6 +20,8 @@ from everfold.runner.loose_json import as_object, as_text
 OLDEST_VERSION = (0, 3, 45)
 """Older servers ignore the prompt_id that a client chooses, so nothing could be found again."""
 
+OLDEST = ".".join(map(str, OLDEST_VERSION))
+
 LATELY_S = 0.25
 """No ComfyUI starts anew within so short a time."""
 
@@ -39,6 +41,8 @@ class BootMarker:
         self._doubt = SharedRead(self._look_for_others)
         self._seen: tuple[str, float] = ("", 0.0)
         """The marker that was seen last, and when the question for it was sent."""
+        self._unfit: tuple[str, str] = ("", "")
+        """The marker of a boot that is sent nothing more, and why."""
 
     async def current(self) -> str | Unreachable:
         """Return the marker of the present boot, uploading it if needed.
@@ -70,6 +74,25 @@ class BootMarker:
         if self._placed is not None:
             self._ended.add(self._placed)
             self._placed = None
+
+    async def mark_unfit(self, why: str) -> None:
+        """Treat the server as out of service, and say `why`, for as long as this boot lives."""
+        marker = await self.current()
+        if isinstance(marker, str):
+            self._unfit = (marker, why)
+
+    async def why_unfit(self) -> Unreachable | None:
+        """Return why the present boot is sent nothing more; None while it may be sent something."""
+        marker, why = self._unfit
+        if not marker:
+            return None
+        alive = await self.is_alive(marker)
+        if isinstance(alive, Unreachable):
+            return alive
+        if alive:
+            return Unreachable(why, refuses=True)
+        self._unfit = ("", "")
+        return None
 
     async def is_alive(self, marker: str) -> bool | Unreachable:
         """Return whether the boot with this marker still lives; False for an empty marker."""
@@ -153,8 +176,7 @@ class BootMarker:
             return answer
         version = as_text(as_object(as_object(answer.json()).get("system")).get("comfyui_version"))
         if (numbers := _read_version(version)) and numbers < OLDEST_VERSION:
-            oldest = ".".join(map(str, OLDEST_VERSION))
-            return Unreachable(f"ComfyUI {version} is too old; Everfold needs {oldest} or newer")
+            return Unreachable(f"ComfyUI {version} is too old; Everfold needs {OLDEST} or newer")
         return None
 
 

@@ -19,6 +19,7 @@ from msgspec import Struct
 from everfold.runner import loose_json
 from everfold.runner.access.address import without_secrets
 from everfold.runner.backend import Accepted, Ambiguous, Attempt, Rejected, SubmitOutcome, Withheld
+from everfold.runner.comfyui.boot import OLDEST
 from everfold.runner.comfyui.http import Answer, explain, read_answer
 from everfold.runner.comfyui.node_errors import (
     is_rejection,
@@ -32,6 +33,19 @@ from everfold.streams.events.event import Failure
 
 REFUSING = frozenset({401, 402, 403, 404, 405, 407, 410, 429, 451})
 """Statuses below 500 that speak of the access to the server, and not of what was sent."""
+
+
+IGNORES_ID = f"it ignores the prompt_id; Everfold needs ComfyUI {OLDEST} or newer"
+
+ID_LIMIT = 200
+"""Characters of an id that a server chooses: what is longer is not sent back to it."""
+
+
+class AcceptedAs(Ambiguous, frozen=True):
+    """The server has queued the attempt under an id of its own, by which nothing finds it again."""
+
+    prompt_id: str = ""
+    """That id; empty where it is none that could be sent back."""
 
 
 class _Refused(Exception):
@@ -123,6 +137,9 @@ def read_outcome(answer: Answer, prompt_id: str, *, is_complete: bool = True) ->
     body = loose_json.as_object(answer.json())
     if answer.status == 200 and body.get("prompt_id") == prompt_id:
         return _read_acceptance(body)
+    if answer.status == 200 and isinstance(other := body.get("prompt_id"), str):
+        why = f"POST /prompt: {IGNORES_ID}"
+        return AcceptedAs(why, refuses=True, prompt_id=other if len(other) <= ID_LIMIT else "")
     if answer.status == 400 and is_rejection(body):
         return Rejected(read_rejection(body), of_server=speaks_of_server(body))
     why = f"POST /prompt answered {answer.status}: {answer.excerpt()}"

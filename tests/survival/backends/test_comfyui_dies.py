@@ -9,6 +9,7 @@ import websockets
 from aiohttp import web
 
 from everfold.streams.events.event import Policy
+from everfold.streams.leases.backends import backend_entries
 from tests.support.programs.stack import Stack
 from tests.support.wait import eventually
 
@@ -75,6 +76,32 @@ async def test_a_post_that_never_arrived_is_made_again_under_a_new_id(stack: Sta
     job = await stack.until(await stack.submit(seconds=0.3), "succeeded")
     assert job.attempt == 2
     assert await comfy.executions() == [job.prompt_id]
+
+
+@pytest.mark.long
+async def test_a_server_with_prompt_ids_of_its_own_is_left_alone_until_it_restarts(
+    stack: Stack,
+) -> None:
+    comfy = await stack.comfy()
+    await comfy.fault("own_ids")
+    await stack.runner(comfy)
+    job_id = await stack.submit(seconds=4)
+
+    async def is_told() -> bool:
+        whys = [entry.why for entry in await backend_entries(stack.log)]
+        return any("it ignores the prompt_id" in why for why in whys)
+
+    await eventually(is_told, 20)
+    await stack.until_event(job_id, "lost")
+    assert await comfy.running() == []  # interrupted: it would run on for seconds
+    await anyio.sleep(2)
+    assert len(await comfy.executions()) == 1
+    assert (await stack.job(job_id)).status == "queued"
+    comfy.kill()
+    await comfy.up()
+    job = await stack.until(job_id, "succeeded", within_s=40)
+    assert (job.attempt, job.losses) == (2, 0)
+    assert '"cause":"turned_away"' in await stack.event_text(job_id)
 
 
 async def test_a_muted_websocket_costs_no_result(stack: Stack) -> None:
