@@ -2,7 +2,7 @@
 
 Rule: who asks waits for nobody: the answer is what is known. A thread of its own looks again every
 LOOK_EVERY_S, and at once when something was found to be elsewhere. It waits for LOOK_WITHIN_S only,
-and then asks the next one.
+and then asks the next one. Sentinels are asked all at once: one may know later than others.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections.abc import Callable
+from contextlib import suppress
 from typing import cast
 
 from msgspec.structs import replace
 
 from everfold.runner.renewal.messages import Place, Server
+from everfold.runner.renewal.sentinels import named_primaries
 from everfold.runner.renewal.server_connection import ErrorReply, ServerConnection
 from everfold.streams.nodes.endpoint import Endpoint, endpoint
 from everfold.streams.nodes.nodes_table import NODES, slot_rows
@@ -68,7 +70,10 @@ class Directory:
             if self._wanted.is_set():  # what was told last is wrong, or not known there yet
                 self._asked.append(self._asked.pop(0))
             self._wanted.clear()
-            self._look()
+            if self._place.kind == "sentinel":
+                self._take(self._ask_sentinels())
+            else:
+                self._look()
             pause.wait(LOOK_LEAST_S)
             self._wanted.wait(LOOK_EVERY_S - LOOK_LEAST_S)
 
@@ -82,26 +87,33 @@ class Directory:
             self._asked.remove(asked)
             if found:
                 self._asked.insert(0, asked)
-                if found != self._slots:
-                    self._slots = found
-                    self._note_nodes()
-                    self._on_change()
+                self._take(found)
                 return
             self._asked.append(asked)
+
+    def _take(self, found: Slots) -> None:
+        if found and found != self._slots:
+            self._slots = found
+            self._note_nodes()
+            self._on_change()
 
     def _ask(self, asked: Server) -> Slots:
         connection = ServerConnection(asked, self._name, LOOK_WITHIN_S)
         try:
-            if self._place.kind == "cluster":
-                if self._slots and b"cluster_state:ok" not in _text(connection, "CLUSTER", "INFO"):
-                    return ()  # it is cut off, or a failover is under way
-                return _slots(_rows(connection), asked.host)
-            found = connection.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._place.service)
+            if self._slots and b"cluster_state:ok" not in _text(connection, "CLUSTER", "INFO"):
+                return ()  # it is cut off, or a failover is under way
+            return _slots(_rows(connection), asked.host)
         finally:
             connection.close()
-        host, port = cast("list[bytes]", found)
-        primary = endpoint(host.decode(), port.decode())
-        return ((0, 16383, primary),) if primary and self._is_primary(primary) else ()
+
+    def _ask_sentinels(self) -> Slots:
+        """Return the newest primary that a Sentinel names and that says itself that it is one."""
+        named = named_primaries(self._asked, self._place.service, self._name, LOOK_WITHIN_S)
+        for primary in named:
+            with suppress(OSError, ErrorReply, ValueError, TypeError, IndexError):
+                if self._is_primary(primary):
+                    return ((0, 16383, primary),)
+        return ()
 
     def _is_primary(self, primary: Endpoint) -> bool:
         """Ask it itself: a Sentinel may know later than others of a failover."""
