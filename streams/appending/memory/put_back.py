@@ -75,7 +75,10 @@ class PutBack:
         if not lost:
             return
         await self._log.check_level()  # the namespace itself may be gone
-        await asyncio.gather(*(self._one(job_id, seq) for job_id, seq in lost.items()))
+        each = (self._one(job_id, seq) for job_id, seq in lost.items())
+        for outcome in await asyncio.gather(*each, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome  # only now: no other is left running
 
     def _groups(self, partitions: Iterable[int]) -> list[list[int]]:
         """Return the partitions in groups that one call can name: all where there is one server."""
