@@ -29,7 +29,7 @@ from everfold.streams.appending.outcomes import Lease
 from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import EverfoldError
 from everfold.streams.leases.fairness import all_lanes, rotated
-from everfold.streams.leases.full_lines import LINES_ASKED, at_limit, to_ask
+from everfold.streams.leases.full_lines import LINES_ASKED, passing_over, to_ask
 from everfold.streams.queues.waiting_jobs import PassedOver, WaitingJob, WaitingPage, peek_pages
 from everfold.streams.redis.each import Outcomes
 from everfold.streams.redis.retry import Backoff
@@ -199,9 +199,8 @@ class Claimer:
             self._known.forget(job.partition for job in missed)
             if not missed:
                 break
-            before, looks = len(passed_over), looks + 1
-            passed_over.note_missed(missed)
-            if len(passed_over) > before:
+            looks += 1
+            if passed_over.note_missed(missed):
                 looks = 0
                 await self._pass_over_full(queue, pages, passed_over)
         return taken
@@ -213,13 +212,8 @@ class Claimer:
         firsts = to_ask(pages, passed_over)
         suits = await self._suits(firsts)
         asked = [job for job in firsts if suits[job.signature].able][:LINES_ASKED]
-
-        async def ask(partitions: Sequence[int]) -> dict[int, None]:
-            jobs = [job for job in asked if job.partition in partitions]
-            passed_over.note_full(await at_limit(self._shared.log, queue, jobs))
-            return dict.fromkeys(partitions)
-
-        self._raise_or_note(await self._looks.together(ask, {job.partition for job in asked}))
+        look = passing_over(self._shared.log, queue, asked, passed_over)
+        self._raise_or_note(await self._looks.together(look, {job.partition for job in asked}))
 
     async def _note_unclaimed(
         self, queue: str, pages: Iterable[WaitingPage], passed_over: PassedOver

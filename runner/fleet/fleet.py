@@ -358,9 +358,10 @@ class Fleet:
     def has_taken(self, state: BackendState, prompt: Abandoned) -> bool:
         """Say whether an abandoned prompt is one of this server's, as far as that is known."""
         if prompt.server and state.server:
+            if prompt.server != state.server:
+                return False
             # Another one with the same identity may only share the folder that it stands in.
-            is_here = self.state_of(prompt.backend, prompt.server) is state
-            return prompt.server == state.server and is_here
+            return self.state_of(prompt.backend, prompt.server) is state
         if prompt.server.startswith(ON_HOST) and prompt.server != f"{ON_HOST}{self.host}":
             return False
         return prompt.backend == state.backend.name and self.misses(state) is None

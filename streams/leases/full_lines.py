@@ -5,7 +5,7 @@ Rule: an answer holds for a moment. It serves to look further, and never says th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from everfold.streams.appending.log import Log
 from everfold.streams.events.codec import reads
@@ -23,6 +23,19 @@ TELLS_ONLY = -1
 def to_ask(pages: Iterable[WaitingPage], passed_over: PassedOver) -> list[WaitingJob]:
     """Return the first job of each line that is not passed over, in their order."""
     return sorted(job for page in pages for job in page.firsts if job not in passed_over)
+
+
+def passing_over(
+    log: Log, queue: str, asked: Sequence[WaitingJob], passed_over: PassedOver
+) -> Callable[[Sequence[int]], Awaitable[dict[int, None]]]:
+    """Return a look at some partitions that notes which of these jobs' lines are at a limit."""
+
+    async def look(partitions: Sequence[int]) -> dict[int, None]:
+        jobs = [job for job in asked if job.partition in partitions]
+        passed_over.note_full(await at_limit(log, queue, jobs))
+        return dict.fromkeys(partitions)
+
+    return look
 
 
 async def at_limit(log: Log, queue: str, jobs: Sequence[WaitingJob]) -> list[WaitingJob]:

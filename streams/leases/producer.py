@@ -23,7 +23,7 @@ from everfold.streams.events.ranges import check_number
 from everfold.streams.layout.copies import COMPARE_EVERY_S, repair_copies
 from everfold.streams.leases.dispatch import LEASE_TTL_S, Dispatch
 from everfold.streams.leases.fairness import all_lanes, rotated
-from everfold.streams.leases.full_lines import LINES_ASKED, at_limit, to_ask
+from everfold.streams.leases.full_lines import LINES_ASKED, passing_over, to_ask
 from everfold.streams.leases.registry import note_process
 from everfold.streams.queues.waiting_jobs import PassedOver, WaitingJob, in_order, peek_past
 from everfold.streams.redis.each import GRACE_S, each, each_together
@@ -142,9 +142,7 @@ class Producer:
                 missed += [job for index, job in enumerate(wanted) if index not in taken]
             if not missed:
                 break
-            before = len(passed_over)
-            passed_over.note_missed(missed)
-            if len(passed_over) > before:
+            if passed_over.note_missed(missed):
                 await self._pass_over_full(queue, to_ask(pages, passed_over), passed_over)
         return leases
 
@@ -152,13 +150,8 @@ class Producer:
         self, queue: str, firsts: Sequence[WaitingJob], passed_over: PassedOver
     ) -> None:
         asked = firsts[:LINES_ASKED]
-
-        async def ask(partitions: Sequence[int]) -> dict[int, None]:
-            jobs = [job for job in asked if job.partition in partitions]
-            passed_over.note_full(await at_limit(self.log, queue, jobs))
-            return dict.fromkeys(partitions)
-
-        (await each_together(self.log, ask, {job.partition for job in asked})).all()
+        look = passing_over(self.log, queue, asked, passed_over)
+        (await each_together(self.log, look, {job.partition for job in asked})).all()
 
     async def own_leases(self) -> list[Lease]:
         """Return the leases that the server has for this runner, those of lost answers too.

@@ -64,12 +64,14 @@ class PassedOver:
     def __contains__(self, job: WaitingJob) -> bool:
         return (job.partition, job.line) in self._lines
 
-    def note_missed(self, jobs: Iterable[WaitingJob]) -> None:
-        """Note jobs that were asked for and not leased."""
+    def note_missed(self, jobs: Iterable[WaitingJob]) -> bool:
+        """Note jobs asked for and not leased; say whether a further line is passed over now."""
+        before = len(self._lines)
         for job in jobs:
             if job.job_id in self._missed:
                 self._lines.add((job.partition, job.line))
             self._missed.add(job.job_id)
+        return len(self._lines) > before
 
     def note_full(self, jobs: Iterable[WaitingJob]) -> None:
         """Note jobs that the server says are at a limit."""

@@ -75,7 +75,7 @@ class Memory:
         if kind_of(new.payload) == "progressed":
             earlier = self._progress.get(new.job_id, "")
             self._progress[new.job_id] = new.event_id
-            if earlier and earlier != new.event_id:
+            if earlier != new.event_id:
                 self._forget(earlier)
 
     def note(self, one: Remembered) -> None:
@@ -116,8 +116,7 @@ class Memory:
     def _keep(self, one: Remembered) -> None:
         if not self._kept:
             self.on_first()
-        if one.event_id in self._kept:
-            self._forget(one.event_id)  # one that is told again is the newest
+        self._forget(one.event_id)  # one that is told again is the newest
         self._kept[one.event_id] = one
         self._by_job.setdefault(one.job_id, {})[one.event_id] = one
         self._bytes += one.size_bytes
