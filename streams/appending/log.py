@@ -140,11 +140,11 @@ class Log(SealedContent):
         asked = NONE.asked(replicas, replicas_within_s, replicas_for)
         redis = await open_redis(url, name=f"everfold:{actor}")
         try:
+            spread = chosen_layout(redis, spread)
+            OpenedNamespace.set_home(redis, namespace, spread)
             await check_server(redis)
             asked = await checked_wait(redis, asked)
-            spread = chosen_layout(redis, spread)
             if role is not None:
-                check_name("namespace", namespace)
                 spread = bool(spread)  # the rights are for one layout
                 await check_access(redis, Access(role, namespace, spread))
                 await warn_of_eviction(redis)

@@ -284,6 +284,11 @@ class OpenedNamespace:
         self._redis, self._asked, self._spread = redis, asked, spread
         self.exists = True
 
+    @staticmethod
+    def set_home(redis: LedgerRedis, name: str, spread: bool | None) -> None:
+        """Let the server that has the namespace answer what is about no key. Raises InvalidName."""
+        redis.home = _some_keys(check_name("namespace", name), spread).meta()
+
     @classmethod
     async def open(
         cls,
@@ -297,7 +302,7 @@ class OpenedNamespace:
 
         Raises as `open_namespace`.
         """
-        redis.home = _some_keys(check_name("namespace", name), spread).meta()
+        cls.set_home(redis, name, spread)
         if creates:
             found = await open_namespace(redis, name, partitions, spread=spread)
             return cls(redis, found, partitions, spread)

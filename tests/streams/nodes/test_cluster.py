@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from typing import cast
 
@@ -11,6 +12,7 @@ import anyio
 import pytest
 import redis.exceptions as theirs
 
+from everfold.streams.appending.log import Log
 from everfold.streams.connections.client import LedgerRedis
 from everfold.streams.errors import ServerUnreachable, SlotMoved, Unavailable
 from everfold.streams.nodes.first_key import UnknownCommand
@@ -19,7 +21,7 @@ from everfold.streams.nodes.slots import slot_of
 from everfold.streams.redis.redis_errors import command, commands
 from everfold.streams.redis.retry import with_retry
 from everfold.streams.redis.server import open_redis
-from tests.support.groups.cluster import Cluster
+from tests.support.groups.cluster import Cluster, StartCluster
 from tests.support.wait import eventually
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
@@ -152,6 +154,22 @@ async def test_a_killed_primary_costs_its_own_keys_only(redis_cluster: Cluster) 
         found = await with_retry(lambda: command(redis, "GET", "{a}"), 20.0)
         assert found == b"x"
         assert await commands(redis, [("GET", key) for key in KEYS]) == [b"x"] * len(KEYS)
+
+
+async def test_a_node_that_hangs_keeps_no_program_from_starting_whose_namespace_is_elsewhere(
+    own_cluster: StartCluster,
+) -> None:
+    cluster = own_cluster(3, 0, cluster_require_full_coverage="no")
+    hung = cluster.primary_of_slot(0)
+    name = next(name for name in "abcdefgh" if cluster.primary_of(f"{{{name}}}:meta") is not hung)
+    async with Log.open(cluster.url, namespace=name):
+        hung.freeze()
+    try:
+        began_s = time.monotonic()
+        async with Log.open(cluster.url, namespace=name, role="client"):
+            assert time.monotonic() - began_s < 4.0
+    finally:
+        hung.thaw()
 
 
 async def test_a_cluster_that_is_away_is_one_error(redis_cluster: Cluster) -> None:
