@@ -18,9 +18,11 @@ from msgspec.structs import replace
 from everfold.runner.renewal.messages import Place, Server
 from everfold.runner.renewal.sentinels import named_primaries
 from everfold.runner.renewal.server_connection import ErrorReply, ServerConnection
+from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.nodes.endpoint import Endpoint, endpoint
 from everfold.streams.nodes.nodes_table import NODES, slot_rows
 from everfold.streams.nodes.slots import slot_of
+from everfold.streams.nodes.topology import FOREIGN_S, is_foreign, node_ids
 
 LOOK_EVERY_S = 2.0
 LOOK_WITHIN_S = 1.0
@@ -41,6 +43,8 @@ class Directory:
         self._asked = list(place.asked)
         self._wanted = threading.Event()
         self._slots: Slots = ()
+        self._ids = frozenset[bytes]()
+        self._taken_at_s = float("-inf")
         if place.kind == "server":
             self._slots = ((0, 16383, Endpoint(place.data.host, place.data.port)),)
         else:
@@ -102,9 +106,14 @@ class Directory:
         try:
             if self._slots and b"cluster_state:ok" not in _text(connection, "CLUSTER", "INFO"):
                 return ()  # it is cut off, or a failover is under way
-            return _slots(_rows(connection), asked.host)
+            rows = _rows(connection)
         finally:
             connection.close()
+        found, ids = _slots(rows, asked.host), _ids(rows)
+        if is_foreign(ids, self._ids) and steady_s() - self._taken_at_s < FOREIGN_S:
+            return ()  # the node was given to another cluster
+        self._ids, self._taken_at_s = ids, steady_s()
+        return found
 
     def _ask_sentinels(self) -> Slots:
         """Return the newest primary that a Sentinel names and that says itself that it is one."""
@@ -144,6 +153,10 @@ def _rows(connection: ServerConnection) -> object:
         if not (rows := slot_rows(connection.ask(*NODES))):
             raise
         return rows
+
+
+def _ids(rows: object) -> frozenset[bytes]:
+    return frozenset[bytes]().union(*map(node_ids, cast("list[list[object]]", rows)))
 
 
 def _slots(answer: object, asked: str) -> Slots:

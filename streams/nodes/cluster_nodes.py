@@ -29,9 +29,11 @@ from everfold.streams.nodes.endpoint import Endpoint
 from everfold.streams.nodes.nodes_table import NODES, slot_rows
 from everfold.streams.nodes.slots import SLOTS
 from everfold.streams.nodes.topology import (
+    FOREIGN_S,
     QUESTION,
     Redirect,
     Topology,
+    is_foreign,
     newest,
     read_redirect,
     read_topology,
@@ -78,6 +80,8 @@ class ClusterNodes:
         self._primaries: frozenset[Endpoint] = frozenset()
         self._followers: Mapping[Endpoint, int] = {}
         self._used = set[int]()
+        self._ids = frozenset[bytes]()
+        self._taken_at_s = float("-inf")
         self._round: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._wanted = asyncio.Event()
@@ -192,8 +196,16 @@ class ClusterNodes:
         self._asked_at_s = time.monotonic()
         asked = self._candidates()
         found = [one for one in await _answers([self._view(at) for at in asked]) if one is not None]
-        if found:
-            self._take(newest(found))
+        if own := self._of_this_cluster(found):
+            self._take(newest(own))
+
+    def _of_this_cluster(self, views: list[Topology]) -> list[Topology]:
+        """Leave out what nodes say that are in another cluster by now, whatever its epoch is."""
+        own = [one for one in views if not is_foreign(one.ids, self._ids)]
+        if own or not views or time.monotonic() - self._taken_at_s < FOREIGN_S:
+            return own
+        logger.warning("cluster_replaced after_s=%s", FOREIGN_S)
+        return views
 
     def _candidates(self) -> list[Endpoint]:
         """Return whom to ask: first who has not failed, and of these primaries."""
@@ -233,7 +245,8 @@ class ClusterNodes:
         )
         left = self._primaries - found.primaries
         self._owners, self._primaries = list(found.owners), found.primaries
-        self._followers = found.followers
+        self._followers, self._ids = found.followers, found.ids
+        self._taken_at_s = time.monotonic()
         for one in (*found.primaries, *found.replicas):
             self._remember(one)
         for one in left:

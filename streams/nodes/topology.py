@@ -21,6 +21,10 @@ QUESTION = (("CLUSTER", "SLOTS"), ("CLUSTER", "INFO"))
 ROWS_LIMIT = SLOTS
 """Rows of an answer that are read: no honest one has more ranges than slots."""
 
+FOREIGN_S = 60.0
+"""How long only nodes of another cluster answer before they are believed: a cluster may have been
+made anew, and a failover takes less."""
+
 _NO_HOST = ("", "?")
 _REDIRECT = re.compile(r"(MOVED|ASK) (\d{1,5}) (.*):(\d{1,5})")
 
@@ -38,6 +42,8 @@ class Topology(Struct, frozen=True):
     """Whether the node takes part in a cluster that serves."""
     epoch: int
     """The highest that the node has heard of: a node that was cut off falls behind."""
+    ids: frozenset[bytes] = frozenset()
+    """Of all nodes that it names."""
 
     @property
     def primaries(self) -> frozenset[Endpoint]:
@@ -49,7 +55,7 @@ def read_topology(answers: Sequence[object], asked: Endpoint) -> Topology | None
     """Return a node's view, None for an answer that names no primary at all."""
     slots, info = (*answers, b"", b"")[:2]
     owners: list[Endpoint | None] = [None] * SLOTS
-    replicas, followers = set[Endpoint](), dict[Endpoint, int]()
+    replicas, followers, ids = set[Endpoint](), dict[Endpoint, int](), set[bytes]()
     for row in slots[:ROWS_LIMIT] if isinstance(slots, list) else ():
         if not isinstance(row, list) or len(row) < 3 or not _is_range(row[0], row[1]):
             continue
@@ -58,6 +64,7 @@ def read_topology(answers: Sequence[object], asked: Endpoint) -> Topology | None
             owners[row[0] : row[1] + 1] = [primary] * (row[1] + 1 - row[0])
             followers[primary] = sum(one is not None for one in others)
         replicas.update(one for one in others if one is not None)
+        ids.update(node_ids(row))
     if not any(owners):
         return None
     said = _fields(info)
@@ -67,7 +74,20 @@ def read_topology(answers: Sequence[object], asked: Endpoint) -> Topology | None
         followers=followers,
         is_ok=said.get("cluster_state", "ok") == "ok",
         epoch=_number(said.get("cluster_current_epoch", "")),
+        ids=frozenset(ids),
     )
+
+
+def node_ids(row: Sequence[object]) -> set[bytes]:
+    """Return the ids of all nodes that a row of CLUSTER SLOTS names."""
+    named = (one[2] for one in row[2:] if isinstance(one, list) and len(one) > 2)
+    return {one for one in named if isinstance(one, bytes)}
+
+
+def is_foreign(ids: frozenset[bytes], known: frozenset[bytes]) -> bool:
+    """Say whether a view with these ids is of another cluster than the one with the known ids: a
+    node keeps its id for as long as it stays in a cluster."""
+    return bool(ids and known) and ids.isdisjoint(known)
 
 
 def newest(views: Sequence[Topology]) -> Topology:
@@ -76,7 +96,7 @@ def newest(views: Sequence[Topology]) -> Topology:
     best = max(views, key=lambda one: (one.is_ok, one.epoch))
     like = [one for one in views if (one.is_ok, one.epoch) == (best.is_ok, best.epoch)]
     most = {at: max(one.followers.get(at, 0) for one in like) for at in best.followers}
-    return replace(best, followers=most)
+    return replace(best, followers=most, ids=frozenset[bytes]().union(*(one.ids for one in like)))
 
 
 class Redirect(Struct, frozen=True):

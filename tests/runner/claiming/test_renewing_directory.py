@@ -7,8 +7,10 @@ import socketserver
 import threading
 from collections.abc import Callable, Iterator
 
+import anyio
 import pytest
 
+from everfold.runner.renewal import directory as directory_module
 from everfold.runner.renewal.directory import Directory
 from everfold.runner.renewal.messages import Place, Server
 from everfold.streams.nodes.endpoint import Endpoint
@@ -89,3 +91,41 @@ async def test_of_sentinels_that_differ_the_one_with_the_newest_primary_is_belie
         each[1].hangs = True  # the first is cut off together with the old primary
         each[2].named, each[2].epoch = new, 2
         await eventually(lambda: directory.primary_of("k") == Endpoint(new.host, new.port), 6.0)
+
+
+class FakeNode:
+    """A node that has all slots, and says where it is itself, or where another one is."""
+
+    def __init__(self, node_id: str) -> None:
+        self.node_id, self.at, self.is_ok = node_id, 0, True
+
+    def __call__(self, request: bytes) -> bytes:
+        if b"INFO" in request:
+            return b"$%d\r\n%b\r\n" % (16, b"cluster_state:ok") if self.is_ok else b"-ERR\r\n"
+        return listed((0, 16383, ("", self.at, self.node_id)))
+
+
+async def test_a_node_that_was_given_to_another_cluster_is_not_followed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with contextlib.ExitStack() as stack:
+        each = [FakeNode("first"), FakeNode("second")]
+        own, other = (stack.enter_context(fake(one)) for one in each)
+        each[0].at, each[1].at = own.port, own.port
+        each[1].node_id = "first"
+        place = Place(kind="cluster", asked=(other, own), data=own)
+        directory = Directory(place, "test", lambda: None)
+        await eventually(lambda: directory.primary_of("k") == Endpoint(own.host, own.port))
+        each[1].node_id, each[1].at = "second", other.port
+        for _ in range(5):
+            directory.look_again()
+            await anyio.sleep(0.3)
+            assert directory.primary_of("k") == Endpoint(own.host, own.port)
+        each[0].is_ok = False  # there is no other cluster any more
+        monkeypatch.setattr(directory_module, "FOREIGN_S", 1.0)
+
+        def is_followed() -> bool:
+            directory.look_again()
+            return directory.primary_of("k") == Endpoint(other.host, other.port)
+
+        await eventually(is_followed, 15)
