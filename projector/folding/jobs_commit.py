@@ -42,6 +42,8 @@ class StateChange(Struct, frozen=True):
     """The state before, where its stored one has expired."""
     records: Sequence[Recorded] = ()
     """The events in between, for those that count them; of progress alone none."""
+    is_anew: bool = False
+    """What is stored is of an earlier job of this id, which was trimmed; it is replaced."""
 
 
 class FoldedBatch(Struct, frozen=True, kw_only=True):
@@ -110,7 +112,8 @@ def _state(change: StateChange, config: ProjectorConfig) -> tuple[object, ...]:
     flat = list(chain.from_iterable(fields(job, before).items()))
     at_ms, until_ms = job.updated_at_ms, _until_ms(before, job, config)
     entry = _index_entry(before, job, config)
-    return job.job_id, before.seq, job.seq, job.is_terminal, at_ms, until_ms, flat, entry
+    stored_seq = -1 if change.is_anew else before.seq
+    return job.job_id, stored_seq, job.seq, job.is_terminal, at_ms, until_ms, flat, entry
 
 
 def _index_entry(before: Job, job: Job, config: ProjectorConfig) -> str:

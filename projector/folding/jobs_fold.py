@@ -25,7 +25,7 @@ from everfold.projector.folding.projection import (
 )
 from everfold.projector.folding.run_times import RunTimes
 from everfold.projector.folding.stored_jobs import read_stored_job, read_stored_jobs
-from everfold.projector.job.fold import fold
+from everfold.projector.job.fold import begun_anew, fold
 from everfold.projector.job.job import Job
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
@@ -122,6 +122,10 @@ class JobsFold:
         changes, parked = list[StateChange](), dict[str, Parked]()
         for job_id, records in by_job.items():
             base = before.get(job_id, _NONE)
+            begins_at = begun_anew(records, base)
+            is_anew = begins_at is not None
+            if is_anew:
+                base, records = _NONE, records[begins_at:]
             job = fold(records, base) if records[0].seq <= base.seq + 1 else base
             only_progress = base.seq > 0 and all(type(r.event) is Progressed for r in records)
             if job.seq < records[-1].seq or not records[-1].seq:
@@ -131,7 +135,7 @@ class JobsFold:
                 stored = _NONE if job_id in self._expired else base
                 is_short = only_progress and stored is base
                 noted = () if only_progress else records
-                changes.append(StateChange(stored, job, is_short, base, noted))
+                changes.append(StateChange(stored, job, is_short, base, noted, is_anew))
         return FoldedBatch(changes=changes, parked=parked, events=len(batch))
 
     def _by_job(self, batch: Sequence[Recorded]) -> dict[str, list[Recorded]]:
@@ -146,12 +150,15 @@ class JobsFold:
         return by_job
 
     async def _states_before(self, by_job: Mapping[str, Sequence[Recorded]]) -> dict[str, Job]:
-        """Return the states before a batch, cached or stored; those of new jobs are missing."""
+        """Return the states before a batch, cached or stored; those of new jobs are missing.
+
+        An archive may have an earlier job of the same id, whose state is there.
+        """
         before = {job_id: self._jobs[job_id] for job_id in by_job if job_id in self._jobs}
         missing = [
             job_id
             for job_id, records in by_job.items()
-            if job_id not in before and records[0].seq > 1
+            if job_id not in before and (records[0].seq > 1 or self._archive is not None)
         ]
         stored = await read_stored_jobs(self._log, missing, rebuilding=not self._is_live)
         found = zip(missing, stored, strict=True)

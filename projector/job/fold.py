@@ -5,15 +5,15 @@ Rule: pure. `fold(a + b) == fold(b, fold(a))`, and the result is that of `evolve
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec.structs import replace
 
 from everfold.projector.job.evolve import evolve
 from everfold.projector.job.job import Job
 from everfold.streams.events.codec import Unreadable
-from everfold.streams.events.event import Progressed
-from everfold.streams.events.record import Recorded
+from everfold.streams.events.event import Progressed, Submitted
+from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order
 
 
 def fold(records: Iterable[Recorded], start: Job | None = None) -> Job:
@@ -27,6 +27,21 @@ def fold(records: Iterable[Recorded], start: Job | None = None) -> Job:
     for record in _without_repeated_progress(records, job.seq):
         job = evolve(job, record)
     return job
+
+
+def begun_anew(records: Sequence[Recorded], start: Job) -> int | None:
+    """Return where in `records` the newest job of this id begins, None where they go on `start`.
+
+    An id may be used again once its job has ended and was trimmed. A first event that `start` has
+    seen is no new one.
+    """
+    for at in range(len(records) - 1, -1, -1):
+        record = records[at]
+        if record.seq == 1 and isinstance(record.event, Submitted) and (at or start.seq):
+            seen = entry_order(start.entry_id or NO_ENTRY)
+            is_new = entry_order(record.entry_id) > seen and fold(records[:at], start).is_terminal
+            return at if is_new else None
+    return None
 
 
 def _without_repeated_progress(records: Iterable[Recorded], seq: int) -> Iterator[Recorded]:

@@ -19,7 +19,8 @@
             consumer group that is put at the new checkpoint; '' = none, for a rebuild
             key of a state without the job id at its end
             key of a state that is to be moved, without the job id, see moving_states.lua
-            MessagePack, for each state: job id; seq it must be at, 0 = there must be none; new seq;
+            MessagePack, for each state: job id; seq it must be at, 0 = there must be none, -1 = it is
+            of an earlier job of this id, and is replaced; new seq;
             closed; last event time, Unix ms; Unix ms to keep it until, 0 = as it is; array of field
             names and values; entry of `indexed`, '' = as it is
             MessagePack: array of names and values of `parked`; array of jobs no longer parked

@@ -25,6 +25,7 @@
            {"limited", limit, Unix ms now}  spread layout: room in its queue is to be reserved first
 ]]
 --- @include "adopt_place"
+--- @include "earlier_state"
 --- @include "hint"
 --- @include "make_job"
 --- @include "now_ms"
@@ -35,7 +36,7 @@ local job = { name = ARGV[1], event_id = ARGV[2], payload = ARGV[3], sha = ARGV[
 job.queue, job.priority, job.needs, job.user, job.kind = unpack(ARGV, 11, 15)
 local due, within_ms, why, at = whole(ARGV[6]), whole(ARGV[7]), may_submit(tag, keys), nil
 if not why then at, why = waiting_place(tag, job) end
-why = why or check_key(head, 'hash', 'HMGET HSET') or check_key(workflow, 'string', 'SET')
+why = why or check_key(head, 'hash', 'HMGET HSET') or check_key(workflow, 'string', 'SET') or refused_states('EXISTS TYPE PEXPIRE', tag)
   or not (due and within_ms and job.kind) and 'ERR a time is not a whole number, or an argument is missing'
   or not whole(redis.call('HGET', keys.workflows, job.sha) or '0') and 'ERR a graph is not counted by a number'
 if why then return redis.error_reply(why) end
@@ -43,6 +44,9 @@ local known_sha, first, status, made_by = unpack(redis.call('HMGET', head, 'work
 if known_sha and redis.call('HSET', head, 'workflow', known_sha) and made_by == job.event_id then return { 'submitted', first } end
 if known_sha then return known_sha == job.sha and { 'exists', first, status } or { 'differs' } end
 local refusal = refuse_waiting(tag, job.queue, ARGV[10], ARGV[17], time_ms) if refusal then return refusal end
+for _, state in ipairs(has_earlier_state(tag, job.name) and { states_of(tag, job.name) } or {}) do
+  if not check_key(state, 'hash') then redis.call('PEXPIRE', state, 0) end
+end
 local entry = make_job(tag, keys.log, head, job, 'later')
 redis.call('HINCRBY', keys.workflows, job.sha, 1)
 redis.call('SADD', keys.queues, job.queue)

@@ -14,14 +14,16 @@
            the graph, JSON, '' = a job before has it; signature of its needs
   Returns  one outcome per job:
            {"submitted", entry id}   it is new, or was made by this very event
-           {"alone"}                 it is known already, or a limit counts: submit.lua says what it is
+           {"alone"}                 it is known already, or was before it was trimmed, or a limit counts:
+                                     submit.lua says what it is
 ]]
+--- @include "earlier_state"
 --- @include "make_job"
 --- @include "now_ms"
 --- @include "row"
 local tag, outcomes, time_ms, within_ms = string.match(KEYS[3], '^(.*):later$'), {}, now_ms(), whole(ARGV[1])
 local keys, queue, priority = { log = KEYS[1], workflows = KEYS[2], later = KEYS[3], deadlines = KEYS[4], queues = KEYS[5] }, ARGV[4], ARGV[5]
-local jobs, places, graphs, why = {}, {}, {}, may_submit(tag, keys) or refused('HMGET HSET', tag .. ':head:') or refused('SET', tag .. ':workflow:')
+local jobs, places, graphs, why = {}, {}, {}, may_submit(tag, keys) or refused('HMGET HSET', tag .. ':head:') or refused('SET', tag .. ':workflow:') or refused_states('EXISTS', tag)
   or not (within_ms and namespace_of(tag) and #ARGV - 7 == 3 * (#KEYS - 5)) and 'ERR a number is not whole, or an argument is missing'
 for i = 1, why and 0 or (#KEYS - 5) / 2 do
   local job = { head = KEYS[2 * i + 4], queue = queue, priority = priority, user = ARGV[6], kind = ARGV[7] }
@@ -38,7 +40,7 @@ local row = { waiting = {}, lines = {}, made = {} }
 local function make(job)
   local known_sha, first, made_by = unpack(redis.call('HMGET', job.head, 'workflow', 'first', 'made_by'))
   if known_sha and redis.call('HSET', job.head, 'workflow', known_sha) and made_by == job.event_id then return { 'submitted', first } end
-  if known_sha or own or any then return { 'alone' } end
+  if known_sha or own or any or has_earlier_state(tag, job.name) then return { 'alone' } end
   -- The first one that is made, for the one that brings it may be known.
   job.graph, graphs[job.sha] = graphs[job.sha], ''
   local place = place_next(row, job.at)

@@ -22,6 +22,7 @@ async def job_history(
 ) -> list[Recorded]:
     """Return all events of a job with a sequence number above `after_seq`, in order.
 
+    Of an id that was used again after its job was trimmed they are those of the newest job.
     Raises JobUnknown, BrokenChain where one of them is in neither place, ArchiveDamaged, or a leaf
     of Unavailable.
     """
@@ -35,13 +36,19 @@ async def job_history(
     archived: list[Recorded] = []
     if archive is not None:
         archived = await archive.job(log.keys.partition_of(job_id), job_id, before_seq)
-    found = [record for record in (*archived, *live) if record.seq > after_seq]
+    found = [record for record in _newest([*archived, *live]) if record.seq > after_seq]
     if not found and not archived and not live:
         raise JobUnknown(job_id)
     for number, record in enumerate(found, after_seq + 1):
         if record.seq != number:
             raise BrokenChain(job_id, number, record.seq)
     return found
+
+
+def _newest(records: Sequence[Recorded]) -> Sequence[Recorded]:
+    """Return the events of the newest of the jobs that had one id."""
+    begins = [at for at, record in enumerate(records) if record.seq == 1]
+    return records[begins[-1] :] if begins else records
 
 
 async def history_pages(

@@ -118,6 +118,9 @@ async def commit_states_of_jobs(log: Log) -> object:
     await command(log.redis, "ZADD", keys.ended(), 1, "old")
     await command(log.redis, "HSET", keys.parked(), "d", "{}")
     changes = [StateChange(Job(seq=1) if job.job_id == "c" else Job(), job) for job in jobs]
+    await command(log.redis, "HSET", keys.job("f"), "seq", 5)
+    used_again = Job(job_id="f", seq=1, updated_at_ms=now_ms)
+    changes.append(StateChange(Job(), used_again, is_anew=True))
     batch = FoldedBatch(changes=changes, parked={"e": PARKED}, unparked=["d"], events=2)
     request = CommitRequest(
         token=owner.token,
@@ -134,7 +137,7 @@ async def commit_while_states_move(log: Log) -> object:
     await command(log.redis, "HSET", keys.projector(), "moving", "1")
     for job_id in ("c", "d"):
         await command(log.redis, "HSET", rebuilt.job(job_id), "seq", 1)
-    await command(log.redis, "HSET", rebuilt.job("a"), "status", "broken")
+    await command(log.redis, "HSET", rebuilt.job("f"), "status", "broken")
     return await commit_states_of_jobs(log)
 
 

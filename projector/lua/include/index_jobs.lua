@@ -45,13 +45,14 @@ local function drop_expired(ended, index, indexed, before_ms)
 end
 
 -- Write a job's state and its place in the indexes. One that has ended and is not kept is deleted.
--- `to` has the keys: state and moving (without the job id at its end), active, ended, index, indexed.
-local function write_state(to, time_ms, job, _, _, closed, event_ms, until_ms, fields, entry)
+-- `to` has the keys: state, moving (both without the job id), active, ended, index, indexed; `before` is as in commit_jobs.lua.
+local function write_state(to, time_ms, job, before, _, closed, event_ms, until_ms, fields, entry)
   local key, kept = to.state .. job, until_ms == 0 or until_ms > time_ms
   move_state(to.moving, to.state, job)
+  if before < 0 then redis.call('DEL', key) end
   if kept then redis.call('HSET', key, unpack(fields)) else redis.call('DEL', key) end
   if kept and until_ms > 0 then redis.call('PEXPIREAT', key, until_ms) end
-  if closed then redis.call('ZREM', to.active, job) end
+  if closed then redis.call('ZREM', to.active, job) elseif before < 1 then redis.call('ZREM', to.ended, job) end
   if closed and not kept then return unindex_job(to.index, to.indexed, job) end
   redis.call('ZADD', closed and to.ended or to.active, event_ms, job)
   if entry ~= '' then index_job(to.index, to.indexed, job, entry) end

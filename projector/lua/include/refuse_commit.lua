@@ -29,8 +29,8 @@ local function find_gaps(states, from, to)
   local gaps = {}
   for _, state in ipairs(states) do
     local stored = stored_seq(from, to, state[1])
-    if stored >= state[3] then state.further = true
-    elseif stored ~= state[2] then table.insert(gaps, state[1]) table.insert(gaps, stored) end
+    if stored >= state[3] and state[2] >= 0 then state.further = true
+    elseif state[2] >= 0 and stored ~= state[2] then table.insert(gaps, state[1]) table.insert(gaps, stored) end
   end
   return gaps
 end

@@ -1,4 +1,5 @@
-"""As script_states.py: states of append.lua in which one call is about several partitions."""
+"""As script_states.py: states of append.lua in which one call is about several partitions, and of
+submit.lua in which a job had its id before."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import anyio
 from everfold.streams.appending.log import Log
 from everfold.streams.events.event import Succeeded
 from everfold.streams.leases.dispatch import Dispatch
+from everfold.streams.redis.redis_errors import command
 
 GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}
 DONE = Succeeded(attempt=1, outputs={})
@@ -33,6 +35,13 @@ def _jobs_of_one_call(log: Log) -> dict[int, str]:
     return {partition: jobs[partition] for partition in (0, 2)}
 
 
-STATES = {"append": (end_in_two_partitions,)}
+async def submit_again_after_a_trim(log: Log) -> object:
+    for rebuilding in (False, True):
+        state = log.keys.jobs(0, rebuilding=rebuilding).job("a")
+        await command(log.redis, "HSET", state, "seq", 5)
+    return await log.submit(GRAPH, job_id="a")
+
+
+STATES = {"append": (end_in_two_partitions,), "submit": (submit_again_after_a_trim,)}
 PARTITIONS = {end_in_two_partitions: 3}
 """Of the namespace in which a state is prepared, where it is not one."""
