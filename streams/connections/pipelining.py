@@ -33,6 +33,7 @@ from everfold.streams.connections.connection import (
 )
 from everfold.streams.connections.owner import Owner
 from everfold.streams.connections.tls_errors import NO_TLS
+from everfold.streams.errors import ClientClosed
 from everfold.streams.events.limits import BATCH_LIMIT_BYTES
 from everfold.streams.telemetry.measures import FAST_S, histogram
 
@@ -112,6 +113,7 @@ class PipeliningRedis(LedgerRedis):
         self._writers: set[asyncio.Task[None]] = set()
         self._idle: list[asyncio.Future[None]] = []
         self._batch_limit = BATCH_LIMIT
+        self._is_closed = False
         self._waiting: PipeliningRedis | None = None
         """Sends what waits for replicas, on connections of its own: nothing else stands behind."""
 
@@ -207,7 +209,7 @@ class PipeliningRedis(LedgerRedis):
     async def _wait_for_replicas(
         self, commands: Sequence[Sequence[Argument]], wait: Sequence[Argument]
     ) -> list[object]:
-        self.owner.loop()
+        self._loop()
         if self._waiting is None:
             self._waiting = PipeliningRedis(
                 self.connection_pool, self._timeout_s, self.name, self.changes, self.hear
@@ -218,6 +220,7 @@ class PipeliningRedis(LedgerRedis):
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         """Close all connections; commands without an answer fail with a ConnectionError."""
+        self._is_closed = True
         if self._waiting is not None:
             await self._waiting.aclose(close_connection_pool)
         while writers := list(self._writers):
@@ -227,6 +230,12 @@ class PipeliningRedis(LedgerRedis):
             await asyncio.wait(writers, timeout=0.1)
         await super().aclose(close_connection_pool)
 
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        """Return the owner's event loop. Raises ClientShared, ClientClosed."""
+        if self._is_closed:
+            raise ClientClosed  # a connection that is opened now is closed by nobody
+        return self.owner.loop()
+
     def _add(
         self,
         sent: bytes,
@@ -234,7 +243,7 @@ class PipeliningRedis(LedgerRedis):
         together: int = 0,
         wait: tuple[int, int] = (0, 0),
     ) -> asyncio.Future[object]:
-        answer: asyncio.Future[object] = self.owner.loop().create_future()
+        answer: asyncio.Future[object] = self._loop().create_future()
         mine = _PendingCommand(sent, answer, reply_bytes, together, wait)
         self._pending.append(mine)
         if len(self._pending) == 1:

@@ -21,6 +21,7 @@ from everfold.streams.connections.connection import says_replica
 from everfold.streams.connections.pipelining import PipeliningRedis
 from everfold.streams.connections.replies import shown
 from everfold.streams.errors import (
+    ClientClosed,
     EverfoldError,
     ServerRefusesAccess,
     ServerUnreachable,
@@ -73,6 +74,7 @@ class ClusterNodes:
     ) -> None:
         self._seeds, self._make, self._changes = seeds, make, changes
         self._clients: dict[Endpoint, NodeRedis] = {}
+        self._is_closed = False
         self._opened_before = 0
         self._known: dict[Endpoint, None] = dict.fromkeys(seeds)
         self._suspects = set[Endpoint]()
@@ -118,6 +120,8 @@ class ClusterNodes:
     def client(self, at: Endpoint) -> NodeRedis:
         """Return the client of one node, made when it is first asked for."""
         if at not in self._clients:
+            if self._is_closed:
+                raise ClientClosed
             self._remember(at)
             made = self._make(at)
             made.endpoint, made.told = at, lambda error: self._hear(at, error)
@@ -144,7 +148,8 @@ class ClusterNodes:
         await asyncio.shield(self._round)
 
     async def aclose(self) -> None:
-        """Close all connections."""
+        """Close all connections; no other is opened."""
+        self._is_closed = True
         await end_all([task for task in (self._watch, self._round) if task is not None])
         await asyncio.gather(*(one.aclose() for one in self._clients.values()))
 

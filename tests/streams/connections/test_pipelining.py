@@ -15,7 +15,7 @@ from everfold.streams.connections.pipelining import (
     PipeliningRedis,
     _was_closed,
 )
-from everfold.streams.errors import ServerError, ServerUnreachable
+from everfold.streams.errors import ClientClosed, ServerError, ServerUnreachable
 from everfold.streams.redis.redis_errors import command, commands
 from everfold.streams.redis.server import connect, server_info
 from tests.support.trouble.fault_proxy import FaultProxy
@@ -248,3 +248,17 @@ async def test_closing_the_client_ends_all_waits(proxy: FaultProxy) -> None:
         answers = await asked
 
     assert {type(answer) for answer in answers} == {ServerUnreachable}
+
+
+async def test_a_closed_client_opens_no_connection(proxy: FaultProxy) -> None:
+    redis = connect(proxy.url)
+    await command(redis, "PING")
+    await redis.aclose()
+    await eventually(lambda: proxy.connections == 0)
+    opened = redis.connections_opened()
+
+    with pytest.raises(ClientClosed):
+        await command(redis, "PING")
+    with pytest.raises(ClientClosed):
+        await redis.execute_together(("PING",), ("WAIT", 0, 0))
+    assert redis.connections_opened() == opened

@@ -14,7 +14,7 @@ import redis.exceptions as theirs
 
 from everfold.streams.appending.log import Log
 from everfold.streams.connections.client import LedgerRedis
-from everfold.streams.errors import ServerUnreachable, SlotMoved, Unavailable
+from everfold.streams.errors import ClientClosed, ServerUnreachable, SlotMoved, Unavailable
 from everfold.streams.nodes.first_key import UnknownCommand
 from everfold.streams.nodes.routed_redis import RoutedRedis
 from everfold.streams.nodes.slots import slot_of
@@ -60,6 +60,16 @@ async def test_every_key_is_at_its_primary(redis_cluster: Cluster) -> None:
         with pytest.raises(UnknownCommand):
             await command(redis, "MIGRATE", "x")
         assert await redis.execute_all([]) == []
+
+
+async def test_a_closed_client_opens_no_connection(redis_cluster: Cluster) -> None:
+    async with opened(redis_cluster.url) as redis:
+        await command(redis, "GET", "key:1")
+    before = redis.connections_opened()
+    for key in KEYS[:20]:  # also of nodes that were asked nothing yet
+        with pytest.raises(ClientClosed):
+            await command(redis, "GET", key)
+    assert redis.connections_opened() == before
 
 
 async def test_the_plain_url_of_any_node_opens_the_cluster(redis_cluster: Cluster) -> None:
