@@ -2,16 +2,18 @@
 
 Rule: which run of a server holds a partition is written down for all, with how far its replication
 had come, so that the next one tells how much it lacks. Where the server refuses INFO nothing of
-this is known: writes are then found missing only by looking for them.
+this is known: writes are then found missing only by looking for them. While the node with the
+namespace's own keys is away, a look goes by what this process knows, and is written down later.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import cast
+from typing import TypeVar, cast
 
 import msgspec
 from msgspec import Struct, field
@@ -19,12 +21,14 @@ from msgspec.structs import replace
 
 from everfold.streams.connections.client import LedgerRedis
 from everfold.streams.connections.pipelining import PipeliningRedis
-from everfold.streams.errors import CorruptLog, EverfoldError, Unavailable
+from everfold.streams.errors import EverfoldError, Unavailable
 from everfold.streams.events.ids import uuid_time_ms
 from everfold.streams.redis.keys import Keyspace
 from everfold.streams.redis.pages import read_readable_hash
 from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.server import server_info, server_time_ms
+
+T = TypeVar("T")
 
 ASK_EVERY_S = 1.0
 """Seconds after which a server is asked again, although nothing was reconnected: a proxy may
@@ -32,6 +36,9 @@ reconnect in our place."""
 
 STORE_EVERY_S = 5.0
 """Seconds after which the namespace is told anew how far a server's replication has come."""
+
+NAMESPACE_WITHIN_S = 1.0
+"""Longest wait for the node with the namespace's own keys: the look at another one goes on."""
 
 TRAIL = 120
 """Samples of one run that a process keeps."""
@@ -95,6 +102,7 @@ class _Trail(Struct):
     """How far one run had come, as this process saw it."""
 
     run: ServerRun
+    is_written_down: bool = False
     samples: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=TRAIL))
     """Time and offset, the oldest first."""
 
@@ -143,7 +151,7 @@ class ServerWatch:
             return known
         sample = await _sample(redis)
         if sample is None:
-            known.since_ms = await self._noted_by_others()
+            known.since_ms = max(known.since_ms, await self._noted_by_others())
         elif sample.is_primary:
             await self._note(key, node, known, sample)
         else:
@@ -151,22 +159,19 @@ class ServerWatch:
         known.opened, known.at_s = opened, time.monotonic()
         return known
 
-    async def _stored(self) -> dict[str, ServerRun]:
-        """Return what the namespace knows; nothing where another program has written there."""
-        with suppress(CorruptLog):
-            return await read_runs(self._redis, self._keys())
-        return {}
+    async def _stored(self) -> dict[str, ServerRun] | None:
+        """Return what the namespace knows; None where its node does not say."""
+        return await _in_time(read_runs(self._redis, self._keys()))
 
     async def _noted_by_others(self) -> int:
-        stored = await self._stored()
+        stored = await self._stored() or {}
         return max((run.since_ms for run in stored.values()), default=0)
 
     async def _note(self, key: str, node: str, known: _Known, now: _Sample) -> None:
         trail = self._trails.get(now.run_id)
-        if trail is None or known.run_id != now.run_id:
-            run = await self._noted(key, node, now)
-            trail = self._trails.setdefault(now.run_id, _Trail(run))
-            trail.run = run
+        is_due = time.monotonic() - known.stored_at_s > STORE_EVERY_S
+        if trail is None or known.run_id != now.run_id or (is_due and not trail.is_written_down):
+            trail = await self._noted(key, node, now)
         went_back = bool(trail.samples) and now.offset < trail.samples[-1][1]
         if went_back:
             trail.samples.clear()
@@ -176,38 +181,46 @@ class ServerWatch:
         back = f" {now.now_ms}" if went_back else ""
         known.mark = f"{now.run_id} {now.replid}{back}"
         self._run_of[key] = now.run_id
-        if time.monotonic() - known.stored_at_s > STORE_EVERY_S:
+        if is_due:
+            if trail.is_written_down:
+                await _in_time(self._store(now.run_id, trail.run))
             known.stored_at_s = time.monotonic()
-            with suppress(EverfoldError):  # a full server, or rights from before this key
-                await self._store(now.run_id, trail.run)
 
-    async def _noted(self, key: str, node: str, now: _Sample) -> ServerRun:
-        """Return what the namespace knows of a run; write it down where it knows nothing."""
-        stored = await self._stored()
-        if (found := stored.get(now.run_id)) is not None:
-            return found
-        made = await self._new_run(key, node, now, stored)
-        payload = msgspec.json.encode(made)
-        with suppress(EverfoldError):
-            servers = self._keys().servers()
-            await command(self._redis, "HSETNX", servers, now.run_id, payload)
-            old = sorted(stored, key=lambda run_id: stored[run_id].seen_ms)[:-RUNS_LIMIT]
-            if old:
-                await command(self._redis, "HDEL", servers, *old)
-            stored = await self._stored()
-        return stored.get(now.run_id, made)
+    async def _noted(self, key: str, node: str, now: _Sample) -> _Trail:
+        """Take over what the namespace knows of a run; write it down where it knows nothing."""
+        answered = await self._stored()
+        stored = answered or {}
+        run = stored.get(now.run_id) or await self._new_run(key, node, now, stored)
+        written = stored.get(now.run_id)
+        if written is None and answered is not None:
+            written = await _in_time(self._write_down(now.run_id, run))
+        trail = self._trails.setdefault(now.run_id, _Trail(run))
+        trail.run, trail.is_written_down = written or run, written is not None
+        return trail
+
+    async def _write_down(self, run_id: str, run: ServerRun) -> ServerRun:
+        """Write down a run that the namespace does not know; return what it knows then."""
+        servers, payload = self._keys().servers(), msgspec.json.encode(run)
+        await command(self._redis, "HSETNX", servers, run_id, payload)
+        stored = await read_runs(self._redis, self._keys())
+        old = sorted(stored, key=lambda one: stored[one].seen_ms)[:-RUNS_LIMIT]
+        if old:
+            await command(self._redis, "HDEL", servers, *old)
+        return stored.get(run_id, run)
 
     async def _new_run(
         self, key: str, node: str, now: _Sample, stored: Mapping[str, ServerRun]
     ) -> ServerRun:
+        trail = self._trails.get(now.run_id)
+        if trail is not None and trail.run.earlier:
+            return trail.run  # not written down yet
         made = ServerRun(node, now.now_ms, now.replid, now.offset, now.now_ms)
         known = {**stored, **{run_id: trail.run for run_id, trail in self._trails.items()}}
+        known.pop(now.run_id, None)
         earlier = self._run_before(key, node, now, known)
         if earlier:
             return _after(made, earlier, known[earlier], self._trails.get(earlier), now)
-        meta = dict[bytes, bytes]()
-        with suppress(CorruptLog):
-            meta = await read_hash(self._redis, self._keys().meta())
+        meta = await _in_time(read_hash(self._redis, self._keys().meta())) or {}
         first = meta.get(b"run_id", b"").decode(errors="replace")
         if self._redis.at(self._keys().meta()) is not self._redis.at(key):
             # Where the namespace was made says nothing of the other nodes of a cluster.
@@ -235,6 +248,15 @@ class ServerWatch:
     async def _store(self, run_id: str, run: ServerRun) -> None:
         payload = msgspec.json.encode(run)
         await command(self._redis, "HSET", self._keys().servers(), run_id, payload)
+
+
+async def _in_time(asked: Awaitable[T]) -> T | None:
+    """Return what the namespace's node says; None where it is away, is full, gives no right to
+    the key, or has something of another program there."""
+    with suppress(EverfoldError, TimeoutError):
+        async with asyncio.timeout(NAMESPACE_WITHIN_S):
+            return await asked
+    return None
 
 
 def _ran_before(meta: Mapping[bytes, bytes], now: _Sample) -> bool:
