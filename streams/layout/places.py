@@ -1,7 +1,8 @@
 """Places of jobs in the order that all partitions of a spread namespace share.
 
 Rule: the order is kept at the namespace's node. While that is away jobs are submitted nevertheless,
-each by the order that its partition knows.
+each by the order that its partition knows: one of them asks now and then whether it is back, and no
+other waits for that.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import cast
 from msgspec import Struct
 
 from everfold.streams.connections.pipelining import resolve
-from everfold.streams.errors import EverfoldError
+from everfold.streams.connections.steady_clock import steady_s
+from everfold.streams.errors import OUTAGES, EverfoldError
 from everfold.streams.redis.each import Partitioned
 from everfold.streams.redis.redis_errors import commands
 from everfold.streams.redis.script import Script
@@ -27,6 +29,10 @@ PLACES_AT_ONCE = 200
 
 LONGEST_WAIT_S = 2.0
 """Seconds that a submit waits for its place before it goes on without."""
+
+
+AWAY_S = 2.0
+"""Seconds for which a node that did not answer is asked for no place."""
 
 
 class _Wanted(Struct, eq=False):
@@ -43,10 +49,16 @@ class Places:
         self._wanted: deque[_Wanted] = deque()
         self._taker: asyncio.Task[None] | None = None
         """Runs while a place is wanted."""
+        self._ask_again_at_s: float | None = None
+        """None while the node answers."""
         self._noting: set[asyncio.Task[None]] = set()
 
     async def take(self, queue: str, priority: str, user: str) -> str:
         """Return a user's next place as submit.lua takes it, "" where it cannot be had."""
+        if self._ask_again_at_s is not None:
+            if steady_s() < self._ask_again_at_s:
+                return ""
+            self._ask_again_at_s = steady_s() + LONGEST_WAIT_S
         place: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._wanted.append(_Wanted(self._log.keys.order(queue, priority), user, place))
         if self._taker is None:
@@ -68,7 +80,12 @@ class Places:
             async with asyncio.timeout(LONGEST_WAIT_S):
                 reply = await _take_places.run(self._log.redis, keys, [one.user for one in batch])
             places = [cast("bytes", place).decode() for place in reply[1:]]
-        except (EverfoldError, TimeoutError):
+            self._ask_again_at_s = None
+        except (*OUTAGES, TimeoutError):
+            self._ask_again_at_s = steady_s() + AWAY_S
+            batch += self._wanted
+            self._wanted.clear()
+        except EverfoldError:
             pass
         finally:
             for at, one in enumerate(batch):

@@ -2,7 +2,7 @@
 directly.
 
 Rule: what is asked of both nodes at once is split, as a router does it. Keys without a partition
-are at the node that does not fail.
+are at the node that does not fail, unless HOME is among the partitions behind the proxy.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ from tests.support.trouble.fault_proxy import FaultProxy
 _TAG = re.compile(rb"\{[^}]*:(\d+)(?:\.\d+)?\}")
 """In either layout."""
 
+HOME = -1
+"""Stands for the namespace's own keys."""
+
 
 class SplitRedis(LedgerRedis):
     """A client of both nodes; `behind` are the partitions that lie behind the proxy now."""
@@ -43,7 +46,7 @@ class SplitRedis(LedgerRedis):
             raw = word if isinstance(word, bytes) else str(word).encode()
             if found := _TAG.match(raw):
                 return self._proxied if int(found[1]) in self.behind else self._direct
-        return self._direct
+        return self._proxied if HOME in self.behind else self._direct
 
     async def execute_command(
         self, *arguments: Argument, reply_bytes: int = 0, **_: object
@@ -96,13 +99,14 @@ async def split_log(
     behind: Collection[int],
     actor: str = "split",
     timeout_s: float = 5.0,
+    spread: bool | None = None,
 ) -> AsyncIterator[Log]:
     """Open a log whose partitions `behind` lie behind the proxy."""
     name = f"everfold:{actor}"
     nodes = [connect(at, name=name, timeout_s=timeout_s) for at in (url, proxy.url)]
     redis = SplitRedis(nodes[0], nodes[1], behind)
     try:
-        spread = log_module.chosen_layout(redis, None)  # type: ignore[attr-defined]  # patched there
+        spread = log_module.chosen_layout(redis, spread)  # type: ignore[attr-defined]  # patched there
         opened = await OpenedNamespace.open(redis, namespace, partitions, True, spread)
         yield Log(url, redis, opened, actor)
     finally:
