@@ -20,11 +20,11 @@ from everfold.streams.appending.log import Log
 from everfold.streams.border.addresses import masked_address
 from everfold.streams.border.quantity import quantity
 from everfold.streams.errors import (
+    OUTAGES,
     CorruptLog,
     EverfoldError,
     Refused,
     ServerError,
-    Unavailable,
     Unknown,
 )
 from everfold.streams.leases.registry import RunnerEntry, connected, registered_runners, silence_s
@@ -53,7 +53,7 @@ async def examine(
 ) -> AsyncIterator[Finding]:
     """Yield what is found of the namespace; `before` comes before what is said of the backends,
     and `after` at the end. What cannot be read is a finding, and so is what needs a node of a
-    cluster that is away. Raises a leaf of Unavailable where no server answers."""
+    cluster that is away or lets nobody in. Raises one of OUTAGES where no server answers."""
     looks: dict[str, Look] = {
         "server": server_check,
         "import": _import,
@@ -77,7 +77,7 @@ async def examine(
         except WRONG_DATA as error:
             # Whoever looks for what is wrong must not fall over it.
             yield Finding(what, f"cannot be read: {error}", RESTORE)
-        except Unavailable as error:
+        except OUTAGES as error:
             if len(log.redis.primaries()) < 2:
                 raise
             yield Finding(what, f"cannot be looked at: {error}", AWAY)

@@ -14,7 +14,7 @@ from everfold.diagnosis.layout_check import layout_check
 from everfold.health.asking_server import server_facts
 from everfold.health.server_findings import server_findings
 from everfold.streams.appending.log import Log
-from everfold.streams.errors import EverfoldError, Unavailable
+from everfold.streams.errors import OUTAGES, EverfoldError, Unavailable
 from everfold.streams.redis.access import may_send
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_time_ms, server_version
@@ -31,15 +31,16 @@ HERE = ("", "localhost", "127.0.0.1", "::1")
 
 
 async def server_check(log: Log) -> AsyncIterator[Finding]:
-    """Yield a finding for each thing of the server. Raises a leaf of Unavailable."""
+    """Yield a finding for each thing of the server. Raises one of OUTAGES."""
     yield Finding("server", f"{await server_version(log.redis)} at {log.url}")
     primaries, expected = log.redis.primaries(), _expected(log)
     for primary in primaries:
         of = f" of {primary.name}" if len(primaries) > 1 else ""
         asked, living = log.replicas.count, expected.get(primary.name, 0)
         try:
+            await server_time_ms(primary)  # what refuses INFO alone is no trouble
             facts = await server_facts(primary)
-        except Unavailable as error:
+        except OUTAGES as error:
             if len(primaries) < 2:
                 raise
             yield Finding(f"server {primary.name}", f"cannot be looked at: {error}", BRING_BACK)

@@ -16,7 +16,7 @@ import anyio
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.many.appends import AppendOutcome, ToAppend, append_all
 from everfold.streams.appending.outcomes import Appended, Lease, LeaseOver, Renewed
-from everfold.streams.errors import InvalidName, Unavailable
+from everfold.streams.errors import OUTAGES, InvalidName
 from everfold.streams.events.checks import check_list, check_name, check_texts
 from everfold.streams.events.event import Event, Released, Retried, Terminal
 from everfold.streams.events.ranges import check_number
@@ -93,7 +93,7 @@ class Producer:
             self._noted_at_s = now_s
         if self.log.keys.is_spread and now_s - self._compared_at_s >= COMPARE_EVERY_S:
             self._compared_at_s = now_s
-            with suppress(Unavailable):  # what does not answer is compared another time
+            with suppress(*OUTAGES):  # what does not answer is compared another time
                 await repair_copies(self.log)
 
     async def _orphans(self, most: int) -> list[Lease]:

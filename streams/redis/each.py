@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from everfold.streams.connections.client import LedgerRedis
 from everfold.streams.errors import (
+    OUTAGES,
     ArchiveUnavailable,
     AssetsUnavailable,
     EverfoldError,
@@ -52,8 +53,8 @@ class Outcomes(Struct, Generic[T], frozen=True):
     def failure(self) -> EverfoldError | None:
         """The one error that stands for all of them; None where all partitions answered.
 
-        Where some answered it is PartitionsUnavailable, unless trying again would not help, or a
-        store of files is away and not a partition.
+        Where some answered it is PartitionsUnavailable, also where a node lets nobody in; unless
+        what a partition has is wrong, or a store of files is away and not a partition.
         """
         if not self.errors:
             return None
@@ -85,7 +86,7 @@ class Outcomes(Struct, Generic[T], frozen=True):
 
 def _is_of_server(error: EverfoldError) -> bool:
     of_store = (ArchiveUnavailable, AssetsUnavailable)
-    return isinstance(error, Unavailable) and not isinstance(error, of_store)
+    return isinstance(error, OUTAGES) and not isinstance(error, of_store)
 
 
 GRACE_S = 2.0

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from everfold.streams.connections.client import LedgerRedis
 from everfold.streams.connections.pipelining import PipeliningRedis
-from everfold.streams.errors import EverfoldError, Unavailable
+from everfold.streams.errors import OUTAGES, EverfoldError, Unavailable
 from everfold.streams.events.ids import uuid_time_ms
 from everfold.streams.redis.keys import Keyspace
 from everfold.streams.redis.pages import read_readable_hash
@@ -133,13 +133,14 @@ class ServerWatch:
         return UNKNOWN if run is None else run.run.lost_bytes
 
     async def look_at_all(self) -> None:
-        """Look at every primary once, and tell the namespace; passes over those that are away."""
+        """Look at every primary once, and tell the namespace; passes over those that are away or
+        let nobody in."""
         keys, first_of = self._keys(), dict[str, str]()
         for name in map(keys.log, range(keys.partitions)):
             with suppress(Unavailable):  # nobody has it now
                 first_of.setdefault(self._redis.node_of(name), name)
         for key in first_of.values():
-            with suppress(Unavailable):
+            with suppress(*OUTAGES):
                 await self._look(key)
 
     async def _look(self, key: str) -> _Known:

@@ -102,3 +102,36 @@ async def test_the_proof_tells_of_the_partitions_that_answer(
         assert here[0] in [difference["job_id"] for difference in found["differences"]]
         frozen.thaw()
         await audited(1)
+
+
+async def test_a_node_that_refuses_the_password_is_named_and_the_others_are_told_of(
+    own_cluster: StartCluster, start_program: StartProgram
+) -> None:
+    cluster = own_cluster(3, 0, cluster_require_full_coverage="no")
+
+    async def told(code: int, *arguments: str) -> Program:
+        names = {"REDIS_URL": cluster.url, "EVERFOLD_NAMESPACE": "shard"}
+        program = start_program("-m", "everfold", *arguments, environ=names)
+        assert await program.end(within_s=60) == code, program
+        return program
+
+    async with Log.open(cluster.url, namespace="shard") as log:
+        await log.make()
+        jobs = [(await log.submit(GRAPH)).job_id for _ in range(40)]
+        async with projecting(log):
+            await assert_projected(log, jobs)
+        refusing, away = shard_without_home(cluster, log)
+    here = [job for job in jobs if log.keys.partition_of(job) not in away]
+    refusing.ask("CONFIG", "SET", "requirepass", "another")
+    named = ", ".join(map(str, away))
+    proof = await told(4, "audit", "verify")
+    assert f"{len(here)} events of {len(here)} jobs" in proof.lines[0]
+    assert f"partitions {named} do not answer" in proof.error_lines[-1]
+    listed = await told(0, "jobs", "ls", "--json")
+    assert {json.loads(line)["job_id"] for line in listed.lines} == set(here)
+    assert f"partitions {named} do not answer" in listed.error_lines[-1]
+    findings = [json.loads(line) for line in (await told(1, "doctor", "--json")).lines]
+    found = {finding["what"]: finding["found"] for finding in findings}
+    assert "the server wants a password" in found[f"server {refusing}"]
+    assert found["log"] == f"{len(here)} events, no archive; no answer from {len(away)} partitions"
+    assert f"no answer from partitions {named}: the server wants a password" in found["queues"]

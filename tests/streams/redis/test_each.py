@@ -16,6 +16,7 @@ from everfold.streams.errors import (
     PartitionsUnavailable,
     ServerError,
     ServerReadOnly,
+    ServerRefusesAccess,
     ServerUnreachable,
     WrongKeyType,
 )
@@ -231,3 +232,14 @@ def test_whoever_takes_what_there_is_learns_what_is_missing() -> None:
         Outcomes({0: "a"}, {1: away}).some(None)
     with pytest.raises(ServerUnreachable):
         Outcomes[str]({}, {1: away}).some(missing)
+
+
+def test_a_node_that_lets_nobody_in_is_missing_as_one_that_is_away() -> None:
+    refused = ServerRefusesAccess("the server wants a password")
+    missing = set[int]()
+    assert Outcomes({0: "a"}, {1: refused}).some(missing) == ["a"]
+    assert missing == {1}
+    with pytest.raises(PartitionsUnavailable, match="partition 1: the server wants a password"):
+        Outcomes({0: "a"}, {1: refused}).all()
+    with pytest.raises(ServerRefusesAccess):
+        Outcomes[str]({}, {1: refused}).all()
