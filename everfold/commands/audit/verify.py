@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import msgspec
 
-from everfold.archives.opening import known_archive
+from everfold.archives.opening import known_archive, opened_archive
 from everfold.commands.options import ArchiveUrl
 from everfold.commands.output import complain, emit, say
 from everfold.commands.progress import event_progress
@@ -16,6 +19,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.check import check_archive
 from everfold.streams.border.quantity import quantity
+from everfold.streams.errors import CorruptLog, Misconfigured, Unavailable
 from everfold.streams.redis.each import each
 
 INCOMPLETE = 4
@@ -26,9 +30,12 @@ async def verify(*, archive: ArchiveUrl = "", session: Session = DEFAULT) -> int
     """Check every history, head, lease and state of a live namespace; change nothing.
 
     The exit code is 1, with one line for each difference, when something is not as it must be; it
-    is 4 when no difference was found, but some partitions do not answer.
+    is 4 when no difference was found, but some partitions do not answer, or the archive or what is
+    noted of servers cannot be read.
     """
-    missing = set[int]()
+    given = opened_archive(archive)
+    missing, unchecked = set[int](), list[str]()
+    archived, wrong, changes = 0, list[str](), list[str]()
     async with session.log(role="auditor") as log:
         with event_progress("verify", session) as progress:
             # More are appended while it reads.
@@ -36,11 +43,13 @@ async def verify(*, archive: ArchiveUrl = "", session: Session = DEFAULT) -> int
                 log, lambda read, total: progress(read, max(read, total)), partial=True
             )
         missing.update(report.missing)
-        kept = await known_archive(log, archive)
-        archived, wrong = await _check_archive(log, kept, session, missing) if kept else (0, [])
-        changes = await told_changes(log)
+        with _or_noted("the archive", unchecked):
+            if (kept := given or await known_archive(log)) is not None:
+                archived, wrong = await _check_archive(log, kept, session, missing, unchecked)
+        with _or_noted("the list of servers", unchecked):
+            changes = await told_changes(log)
     if session.json:
-        found = {"sound": report.is_sound, "server_changes": changes}
+        found = {"sound": report.is_sound, "server_changes": changes, "unchecked": unchecked}
         emit({**msgspec.to_builtins(report), **found})
         if archived or wrong:
             emit({"archived": archived, "wrong": wrong})
@@ -51,15 +60,27 @@ async def verify(*, archive: ArchiveUrl = "", session: Session = DEFAULT) -> int
     if missing:
         named = ", ".join(map(str, sorted(missing)))
         complain(f"partitions {named} do not answer: what is in them was not checked")
-    return 1 if report.differences or wrong else INCOMPLETE if missing else 0
+    for sentence in unchecked:
+        complain(sentence)
+    return 1 if report.differences or wrong else INCOMPLETE if missing or unchecked else 0
+
+
+@contextmanager
+def _or_noted(what: str, unchecked: list[str]) -> Iterator[None]:
+    """Note why something cannot be read: all else that was found is told nevertheless."""
+    try:
+        yield
+    except (Unavailable, Misconfigured, CorruptLog) as error:
+        unchecked.append(f"{what} was not checked to its end: {error}")
 
 
 async def _check_archive(
-    log: Log, kept: Archive, session: Session, missing: set[int]
+    log: Log, kept: Archive, session: Session, missing: set[int], unchecked: list[str]
 ) -> tuple[int, list[str]]:
     """Return how many archived events were checked, and what is wrong with any of them.
 
-    Partitions that are `missing` are left out; those that do not answer now join them.
+    Partitions that are `missing` are left out; those that do not answer now join them, and
+    what else keeps the archive from being read joins `unchecked`.
     """
     events, wrong = 0, dict[int, list[str]]()
     with event_progress("verify the archive", session) as progress:
@@ -74,7 +95,9 @@ async def _check_archive(
                     progress(events, events)
 
         asked = [p for p in range(log.keys.partitions) if p not in missing]
-        (await each(log, check, asked, at_once=1)).some(missing)
+        outcomes = await each(log, check, asked, at_once=1)
+        with _or_noted("the archive", unchecked):
+            outcomes.some(missing)
     return events, [sentence for partition in sorted(wrong) for sentence in wrong[partition]]
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
 
-from everfold.archives.opening import open_store
+from everfold.archives.opening import FIELD, open_store
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import Misconfigured
 from everfold.streams.events.event import CancelRequested
 from everfold.streams.events.record import NO_ENTRY
 from everfold.streams.reading.readers import readers, register
+from everfold.streams.redis.redis_errors import command
 from tests.everfold.running import Everfold, ended, objects
 from tests.projector.jobs import assert_projected, make_jobs, projecting, work
 from tests.support.wait import eventually
@@ -67,6 +70,36 @@ async def test_a_changed_segment_fails_the_proof_and_is_named(
     assert name in told[-1]
     told = await ended(everfold("audit", "verify"), code=1)
     assert any(name in line for line in told)
+
+
+async def test_what_cannot_be_read_beside_the_log_is_named_behind_the_proof_of_the_log(
+    everfold: Everfold, log: Log, tmp_path: Path
+) -> None:
+    await make_jobs(log, 3)
+    folder = tmp_path / "archive"
+    await ended(everfold("archive", "run", "--archive", str(folder), "--everything"))
+    shutil.rmtree(folder)
+    folder.write_text("another file")
+    await command(log.redis, "DEL", log.keys.servers())
+    await command(log.redis, "SET", log.keys.servers(), "of another program")
+    program = everfold("audit", "verify")
+    told = await ended(program, code=4)
+    assert told[0].startswith("3 events of 3 jobs, 3 of them open: all as it must be")
+    assert f"the archive was not checked to its end: the archive's folder {folder}" in "".join(
+        program.error_lines
+    )
+    assert "the list of servers was not checked to its end" in "".join(program.error_lines)
+    program = everfold("audit", "verify", "--json")
+    await ended(program, code=4)
+    found = json.loads(program.lines[0])
+    assert (found["sound"], found["server_changes"], len(found["unchecked"])) == (True, [], 2)
+
+    await command(log.redis, "HSET", log.keys.meta(), FIELD, "ftp://of/another/program")
+    program = everfold("audit", "verify")
+    assert (await ended(program, code=4))[0].startswith("3 events of 3 jobs")
+    assert "is not an archive" in "".join(program.error_lines)
+    program = everfold("audit", "verify", "--archive", "ftp://nowhere")
+    assert await ended(program, code=2) == []
 
 
 async def test_a_place_that_cannot_be_written_is_not_remembered_and_holds_nothing(
