@@ -45,7 +45,10 @@ class Directory:
         self._slots: Slots = ()
         self._ids = frozenset[bytes]()
         self._taken_at_s = float("-inf")
+        self.looked_at_s = float("-inf")
+        """When the newest look began that found the primaries; of one server there is no look."""
         if place.kind == "server":
+            self.looked_at_s = float("inf")
             self._slots = ((0, 16383, Endpoint(place.data.host, place.data.port)),)
         else:
             threading.Thread(target=self._look_for_ever, daemon=True).start()
@@ -74,15 +77,16 @@ class Directory:
             if self._wanted.is_set():  # what was told last is wrong, or not known there yet
                 self._asked.append(self._asked.pop(0))
             self._wanted.clear()
-            if self._place.kind == "sentinel":
-                self._take(self._ask_sentinels())
-            else:
-                self._look()
+            began_s = steady_s()
+            found = self._ask_sentinels() if self._place.kind == "sentinel" else self._look()
+            if found:
+                self._take(found)
+                self.looked_at_s = began_s
             pause.wait(LOOK_LEAST_S)
             self._wanted.wait(LOOK_EVERY_S - LOOK_LEAST_S)
 
-    def _look(self) -> None:
-        """Take over what the first says that can be asked, and that knows it."""
+    def _look(self) -> Slots:
+        """Return what the first says that can be asked, and that knows it; nothing without one."""
         for asked in list(self._asked):
             try:
                 found = self._ask(asked)
@@ -91,12 +95,12 @@ class Directory:
             self._asked.remove(asked)
             if found:
                 self._asked.insert(0, asked)
-                self._take(found)
-                return
+                return found
             self._asked.append(asked)
+        return ()
 
     def _take(self, found: Slots) -> None:
-        if found and found != self._slots:
+        if found != self._slots:
             self._slots = found
             self._note_nodes()
             self._on_change()

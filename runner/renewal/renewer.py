@@ -15,6 +15,8 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
+from msgspec.structs import replace
+
 from everfold.runner.renewal.directory import Directory
 from everfold.runner.renewal.messages import (
     Beat,
@@ -22,6 +24,7 @@ from everfold.runner.renewal.messages import (
     FromRenewer,
     Hold,
     Missed,
+    Outcome,
     Round,
     Setup,
     decode_to_renewer,
@@ -32,6 +35,12 @@ from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.nodes.endpoint import Endpoint
 
 CHUNK_BYTES = 65536
+
+DOUBTED_EVERY_S = 0.3
+"""How often is asked while it is doubted that leases are over."""
+
+DOUBTED_S = 5.0
+"""After so long a server is believed, also where nobody says that it is the primary."""
 
 LOOK_EVERY_S = 1.0
 """How often the runner's pid is looked at where the kernel does not tell its end."""
@@ -57,6 +66,8 @@ class Renewer:
         self._directory = Directory(setup.place, setup.connection_name, self._again.set)
         self._calls = Calls(may_renew, self._told, self._directory.look_again)
         self._nodes: dict[Endpoint, NodeRenewer] = {}
+        self._doubted: dict[tuple[str, int], float] = {}
+        """Job and epoch of a lease that is over, if a former primary has not said so -> since."""
 
     def hold(self, lease: Hold) -> None:
         with self._lock:
@@ -76,9 +87,15 @@ class Renewer:
             self._again.clear()
             with self._lock:
                 held = list(self._held.values())
+                self._doubted = {
+                    (one.job_id, one.epoch): self._doubted[one.job_id, one.epoch]
+                    for one in held
+                    if (one.job_id, one.epoch) in self._doubted
+                }
             if held:
                 self._renew(held)
-            self._again.wait(max(0.0, begun_s + self._setup.renew_every_s - steady_s()))
+            every_s = DOUBTED_EVERY_S if self._doubted else self._setup.renew_every_s
+            self._again.wait(max(0.0, begun_s + every_s - steady_s()))
 
     def _renew(self, held: list[Hold]) -> None:
         """Give each primary its leases. One that is still busy is silent: it may not be one now."""
@@ -102,9 +119,36 @@ class Renewer:
 
     def _told(self, message: FromRenewer) -> None:
         if isinstance(message, Round):
-            for outcome in message.over:
-                self.forget(outcome.job_id, outcome.epoch)
+            message = self._without_doubted(message)
+            for one in message.over:
+                self.forget(one.job_id, one.epoch)
         self._report(message)
+
+    def _without_doubted(self, message: Round) -> Round:
+        """Leave out what is not believed yet; it is asked for again at once, and then often."""
+        with self._lock:
+            before = len(self._doubted)
+            over = tuple(one for one in message.over if self._is_believed(one, message.node))
+            for one in (*over, *message.renewed):
+                self._doubted.pop((one.job_id, one.epoch), None)
+            doubted = len(self._doubted)
+        if doubted:
+            self._directory.look_again()
+        if doubted > before:
+            self._again.set()
+        return replace(message, over=over)
+
+    def _is_believed(self, over: Outcome, node: str) -> bool:
+        """Say whether a lease is over. Who has not heard of it may be a former primary: that counts
+        when a look that began afterwards has found no other one."""
+        held = self._held.get(over.job_id)
+        if over.current_epoch >= over.epoch or held is None or held.epoch != over.epoch:
+            return True
+        now_s = steady_s()
+        since_s = self._doubted.setdefault((over.job_id, over.epoch), now_s)
+        is_primary = str(self._directory.primary_of(held.dispatch)) == node
+        is_looked_at = is_primary and self._directory.looked_at_s > since_s
+        return is_looked_at or now_s - since_s > DOUBTED_S
 
 
 STOPPED = "the runner is stopped"

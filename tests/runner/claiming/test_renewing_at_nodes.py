@@ -10,14 +10,15 @@ from itertools import pairwise
 
 import pytest
 
-from everfold.runner.renewal.messages import FromRenewer, Hold, Round, Setup
+from everfold.runner.renewal import directory
+from everfold.runner.renewal.messages import FromRenewer, Hold, Outcome, Round, Setup
 from everfold.runner.renewal.renewer import Renewer
 from everfold.runner.renewal.renewer_process import place_of
 from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.nodes.slots import slot_of
 from everfold.streams.redis.scripts import RENEW_SOURCE
 from tests.support.groups.cluster import Cluster
-from tests.support.groups.sentinels import Sentinels
+from tests.support.groups.sentinels import SERVICE, Sentinels, StartSentinels
 from tests.support.groups.server_group import Node, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
@@ -40,6 +41,7 @@ class Renewing:
             stuck_after_s=60.0,
             timeout_s=5.0,
         )
+        self.over: list[Outcome] = []
         self.renewed_s: dict[str, list[float]] = defaultdict(list)
         self.told: list[FromRenewer] = []
         self.renewer = Renewer(setup, lambda: "", self._note)
@@ -54,6 +56,7 @@ class Renewing:
     def _note(self, message: FromRenewer) -> None:
         self.told.append(message)
         if isinstance(message, Round):
+            self.over += message.over
             for outcome in message.renewed:
                 self.renewed_s[outcome.job_id].append(steady_s())
 
@@ -150,3 +153,27 @@ async def test_leases_are_renewed_at_the_successor_of_a_primary(
         await renewing.until_renewed(TAGS[:1])
         if how == "frozen":
             primary.thaw()
+
+
+async def test_a_lease_is_kept_that_a_former_primary_has_never_heard_of(
+    own_sentinels: StartSentinels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory, "LOOK_EVERY_S", 60.0)  # as right after a look
+    service = own_sentinels(0, 1)
+    former, (sentinel,) = service.primary, service.sentinels
+    successor = service.group.made({})
+    successor.start()
+    lease(former, TAGS[0])
+    with renewing_of(service.url, TAGS[:1]) as renewing:
+        await renewing.until_renewed(TAGS[:1])
+        sentinel.ask("SENTINEL", "REMOVE", SERVICE)
+        place = (successor.place.host, successor.place.port)
+        sentinel.ask("SENTINEL", "MONITOR", SERVICE, *place, 1)
+        lease(successor, TAGS[1])
+        renewing.renewer.hold(Hold(TAGS[1], 3, f"{TAGS[1]}:dispatch", "5-1", f"{TAGS[1]}:head"))
+        await renewing.until_renewed(TAGS[1:2])
+        assert renewing.over == []
+
+        # What the primary itself does not know is over.
+        await until(lambda: [one.job_id for one in renewing.over] == [TAGS[0]], 20.0)
+        assert renewing.over[0].current_epoch == -1
