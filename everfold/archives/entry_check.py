@@ -1,7 +1,8 @@
 """Checks the entries of an export file, so that an import writes only what a log would have.
 
 Rule: pure. A job's events form one unbroken chain in its own partition, and no value is one that a
-key, a script or a table could not carry. Each fault is a sentence that names the entry.
+key, a script or a table could not carry. An id may be used again once its job has ended: an archive
+keeps what was trimmed of the job before. Each fault is a sentence that names the entry.
 """
 
 from __future__ import annotations
@@ -56,19 +57,26 @@ class _Last(Struct, frozen=True):
     is_end: bool
 
 
+_NONE = _Last(0, 0, NO_ENTRY, is_end=False)
+
+
 class EntryCheck:
     """Checks the entries of one partition of a file, in their order.
 
     With `allow_broken` the chain of a job's events may have holes, as in the log of a server that
-    lost some; such a job stays as unreadable as it was.
+    lost some; such a job stays as unreadable as it was. `begun_again` is told the first entry of
+    the newest job of each id that was used again.
     """
 
-    def __init__(self, partition: int, partitions: int, *, allow_broken: bool) -> None:
+    def __init__(
+        self, partition: int, partitions: int, begun_again: dict[str, str], *, allow_broken: bool
+    ) -> None:
         self._partition = partition
         self._keys = Keyspace("", partitions)
         self._allow_broken = allow_broken
         self._last_id = (0, 0)
         self._jobs: dict[str, _Last] = {}
+        self._begun_again = begun_again
 
     def fault(self, entry: RawEntry) -> str:
         """Return what is wrong with the next entry; empty for one that may be imported."""
@@ -93,10 +101,13 @@ class EntryCheck:
         return ""
 
     def _chain_fault(self, record: Recorded) -> str:
-        before = self._jobs.get(record.job_id, _Last(0, 0, NO_ENTRY, is_end=False))
+        before = self._jobs.get(record.job_id, _NONE)
+        is_submit = isinstance(record.event, Submitted)
+        if is_submit and (before.is_end or self._allow_broken) and before is not _NONE:
+            self._begun_again[record.job_id] = record.entry_id
+            before = _NONE
         is_end = not isinstance(record.event, Unreadable) and bool(closing_status(record.event))
         self._jobs[record.job_id] = _Last(record.seq, record.epoch, record.entry_id, is_end)
-        is_submit = isinstance(record.event, Submitted)
         if is_submit != (record.seq == 1) or not (is_submit or before.seq):
             return f"job {record.job_id} does not begin with its submit, and only there"
         if self._allow_broken:

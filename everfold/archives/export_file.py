@@ -124,7 +124,16 @@ class ExportWriter:
         self._digest.update(line + b"\n")
 
 
-def check_export(path: Path, *, allow_broken: bool = False) -> tuple[Header, End]:
+class Checked(Struct, frozen=True):
+    """What a file that is complete and unchanged holds."""
+
+    header: Header
+    end: End
+    begun_again: dict[str, str]
+    """Job -> first entry of the newest job of this id, for those that were used again."""
+
+
+def check_export(path: Path, *, allow_broken: bool = False) -> Checked:
     """Read the whole file. Raises ArchiveDamaged unless it is complete, unchanged and importable.
 
     `allow_broken` accepts jobs whose events have holes between them.
@@ -145,6 +154,7 @@ class _Check:
         self._end: End | None = None
         self._partition = -1
         self._entries: EntryCheck | None = None
+        self._begun_again: dict[str, str] = {}
 
     def line(self, line: bytes, mark: Mark | None) -> None:
         """Check the next line; `mark` is None for an entry. Raises ArchiveDamaged."""
@@ -155,13 +165,13 @@ class _Check:
         if self._end is None:
             self._digest.update(line)
 
-    def end(self) -> tuple[Header, End]:
-        """Return how the file begins and ends. Raises ArchiveDamaged where it is not whole."""
+    def end(self) -> Checked:
+        """Return what the file holds. Raises ArchiveDamaged where it is not whole."""
         if self._header is None or self._end is None:
             raise ArchiveDamaged(self._name, "its end is missing")
         if (self._events, self._digest.hexdigest()) != (self._end.events, self._end.sha256):
             raise ArchiveDamaged(self._name, "its lines do not match its checksum")
-        return self._header, self._end
+        return Checked(self._header, self._end, self._begun_again)
 
     def _entry_fault(self, line: bytes) -> str:
         self._events += 1
@@ -193,7 +203,8 @@ class _Check:
         if not self._partition < number < partitions:
             return f"partition {number} is not one of it, or out of order"
         self._partition = number
-        self._entries = EntryCheck(number, partitions, allow_broken=self._allow_broken)
+        again, allow_broken = self._begun_again, self._allow_broken
+        self._entries = EntryCheck(number, partitions, again, allow_broken=allow_broken)
         return ""
 
 

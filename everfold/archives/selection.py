@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from copy import copy
 from datetime import datetime
 
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.event import Submitted, closing_status
-from everfold.streams.events.record import Recorded
+from everfold.streams.events.record import Recorded, entry_order
+
+
+def is_of_newest(record: Recorded, begun_again: Mapping[str, str]) -> bool:
+    """Say whether an event is of the newest job that had its id.
+
+    `begun_again` has the first entry of that job, for ids that were used again after a trim.
+    """
+    begins = begun_again.get(record.job_id)
+    return begins is None or entry_order(record.entry_id) >= entry_order(begins)
 
 
 class Selection:
@@ -26,6 +37,12 @@ class Selection:
         self._most_ms = until.timestamp() * 1000 if until else float("inf")
         self._job, self._user = job, user
         self._taken: set[str] = set()
+
+    def anew(self) -> Selection:
+        """Return the same selection before its first event."""
+        again = copy(self)
+        again._taken = set()
+        return again
 
     def takes(self, record: Recorded) -> bool:
         """Say whether the event belongs to a selected job; False for an entry without a job."""

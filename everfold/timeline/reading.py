@@ -47,8 +47,9 @@ async def read_tracks(
 ) -> list[Track]:
     """Return the tracks of the given jobs, or of all jobs, that have an event within the span.
 
-    Each track is as it was at the end of the span, and begins with the span. `now_ms` is the
-    server's time, in milliseconds. Raises JobUnknown, Unavailable or ArchiveDamaged.
+    Each track is as it was at the end of the span, and begins with the span. Of an id that was used
+    again it is that of the newest job. `now_ms` is the server's time, in milliseconds. Raises
+    JobUnknown, Unavailable or ArchiveDamaged.
     """
     builders: dict[str, TrackBuilder] = {}
     seen: set[str] = set()
@@ -56,7 +57,10 @@ async def read_tracks(
         # An entry without a job id is not Everfold's.
         if not record.job_id or span.is_after(record.time_ms):
             continue
-        builders.setdefault(record.job_id, TrackBuilder()).add(record)
+        builder = builders.setdefault(record.job_id, TrackBuilder())
+        if record.seq == 1 and builder.job.is_terminal:  # Its id was used again after a trim.
+            builder = builders[record.job_id] = TrackBuilder()
+        builder.add(record)
         if span.has(record.time_ms):
             seen.add(record.job_id)
     end_ms = now_ms if span.until_ms is None else min(now_ms, span.until_ms)

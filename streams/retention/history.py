@@ -104,6 +104,16 @@ async def all_history(log: Log, archive: Archive | None = None) -> AsyncIterator
         yield record
 
 
+async def begun_again(records: AsyncIterator[Recorded]) -> dict[str, str]:
+    """Return the first entry of the newest job of each id that was used again after a trim."""
+    seen, again = set[str](), dict[str, str]()
+    async for record in records:
+        if record.seq == 1 and record.job_id in seen:
+            again[record.job_id] = record.entry_id
+        seen.add(record.job_id)
+    return again
+
+
 async def _one_by_one(log: Log, partition: int, archive: Archive | None) -> AsyncIterator[Recorded]:
     async for page in history_pages(log, partition, archive=archive, size=PAGE):
         for record in page:

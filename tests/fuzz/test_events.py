@@ -109,7 +109,7 @@ def read_back(job: Job) -> None:
 
 
 def assert_shown(record: Recorded, job: Job) -> None:
-    entry_check = EntryCheck(0, 1, allow_broken=True)
+    entry_check = EntryCheck(0, 1, {}, allow_broken=True)
     names = (record.job_id, record.seq, record.epoch, record.previous)
     values = [*(str(name).encode() for name in names), record.payload]
     flat = [part for pair in zip(FIELDS, values, strict=True) for part in pair]

@@ -209,7 +209,7 @@ async def assert_read(everfold: Everfold, job_id: str) -> None:
     json.dumps(str(to_cloudevent(record, "shop")))
     entries = await command(log.redis, "XRANGE", log.keys.log(0), "-", "+")
     [(entry_id, flat)] = cast("list[tuple[bytes, list[bytes]]]", entries)
-    assert EntryCheck(0, 1, allow_broken=False).fault((entry_id, flat)) == ""
+    assert EntryCheck(0, 1, {}, allow_broken=False).fault((entry_id, flat)) == ""
     assert (await verify(log)).is_sound
     if not job.run_at_ms:
         [lease] = await Producer(log, "r", queues=[job.queue]).claim()

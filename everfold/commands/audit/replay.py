@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import anyio
 import msgspec
 
 from everfold.archives.opening import known_archive
-from everfold.archives.selection import Selection
+from everfold.archives.selection import Selection, is_of_newest
 from everfold.commands.formats import event_object
 from everfold.commands.new_file import new_file
 from everfold.commands.options import ArchiveUrl, SubmittedSince, SubmittedUntil, User
@@ -21,7 +21,7 @@ from everfold.streams.errors import InvalidName, Misconfigured
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.ranges import check_number
 from everfold.streams.events.record import Recorded
-from everfold.streams.retention.history import all_history
+from everfold.streams.retention.history import all_history, begun_again
 from everfold.streams.retention.republish import republish
 
 BATCH = 500
@@ -41,7 +41,8 @@ async def replay(
 ) -> int:
     """Publish recorded events into another namespace, or a file of JSON lines.
 
-    All events of the chosen jobs are published. No runner runs these jobs again.
+    All events of the chosen jobs are published, into a namespace those of the newest job of each
+    id. No runner runs these jobs again.
 
     Parameters
     ----------
@@ -64,7 +65,10 @@ async def replay(
     is_file = to.endswith(".jsonl")
     async with session.log(role="auditor" if is_file else None) as log:
         kept = await known_archive(log, archive)
-        records = _paced(_chosen(all_history(log, kept), wanted), factor)
+        again: Mapping[str, str] = {}
+        if kept and not is_file:  # A log by itself has one job of an id.
+            again = await begun_again(_chosen(all_history(log, kept), wanted.anew()))
+        records = _paced(_chosen(all_history(log, kept), wanted, again), factor)
         with event_progress("replay", session) as progress:
             if is_file:
                 count = await _to_file(records, Path(to), progress)
@@ -85,9 +89,11 @@ def _factor(speed: str) -> float:
     return factor
 
 
-async def _chosen(records: AsyncIterator[Recorded], wanted: Selection) -> AsyncIterator[Recorded]:
+async def _chosen(
+    records: AsyncIterator[Recorded], wanted: Selection, again: Mapping[str, str] | None = None
+) -> AsyncIterator[Recorded]:
     async for record in records:
-        if wanted.takes(record):
+        if wanted.takes(record) and is_of_newest(record, again or {}):
             yield record
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from everfold.archives.export_assets import Taken, export_assets, import_assets, named_by
 from everfold.archives.export_file import ExportWriter, Graph, Header, check_export, read_export
 from everfold.archives.opening import known_archive
-from everfold.archives.selection import Selection
+from everfold.archives.selection import Selection, is_of_newest
 from everfold.assets.sizes import size_text
 from everfold.assets.store_of import open_assets
 from everfold.commands.options import ArchiveUrl, AssetsPlace, SubmittedSince, SubmittedUntil, User
@@ -142,7 +142,8 @@ async def import_export(
     """Read an exported file back into an empty namespace, the one that --namespace names.
 
     The whole file is checked first. Jobs that had not ended wait for a runner, which asks their
-    ComfyUI for their results. An import that was interrupted continues when it is repeated; until
+    ComfyUI for their results. Of an id that was used again after a trim only the newest job is
+    imported. An import that was interrupted continues when it is repeated; until
     then the namespace takes no submits, and `doctor` names it. With --with-assets, the files in
     the folder FILE.assets are stored under the ids that they had, each compared with its hash, and
     kept from now as long as they were to be kept.
@@ -152,42 +153,54 @@ async def import_export(
     allow_broken
         Import jobs with holes in their events, too, as a server that lost some leaves them.
     """
-    header, end = check_export(file, allow_broken=allow_broken)
-    async with session.log("import", partitions=header.partitions, creates=True) as log:
+    checked = check_export(file, allow_broken=allow_broken)
+    partitions, end = checked.header.partitions, checked.end
+    async with session.log("import", partitions=partitions, creates=True) as log:
         await begin_import(log, end.sha256)
         with event_progress("import", session) as progress:
-            open_jobs = await _import(log, file, lambda done: progress(done, end.events))
+            open_jobs, count = await _import(
+                log, file, checked.begun_again, lambda done: progress(done, end.events)
+            )
         taken = await import_assets(open_assets(log, assets), file) if with_assets else None
         await _reopen(log, file, open_jobs)
         await end_import(log)
-    told = {"events": end.events, "namespace": session.namespace, "open_jobs": len(open_jobs)}
+    told = {"events": count, "namespace": session.namespace, "open_jobs": len(open_jobs)}
     told |= _told(taken)
-    sentence = f"{end.events:,} events imported into {session.namespace}"
-    waiting = f"{quantity(len(open_jobs), 'job')} for a runner"
-    session.tell(told, f"{sentence}, {waiting}", *_words(taken, "stored"))
+    lines = [f"{count:,} events imported into {session.namespace}, "]
+    lines[0] += f"{quantity(len(open_jobs), 'job')} for a runner"
+    if earlier := end.events - count:
+        lines.append(f"{earlier:,} of earlier jobs, whose ids were used again, are left out")
+    session.tell(told, *lines, *_words(taken, "stored"))
     return 0
 
 
-async def _import(log: Log, file: Path, note: Callable[[int], None]) -> set[str]:
-    """Add all entries; return the jobs that have not ended."""
+async def _import(
+    log: Log, file: Path, begun_again: Mapping[str, str], note: Callable[[int], None]
+) -> tuple[set[str], int]:
+    """Add the entries of each id's newest job; return the jobs that have not ended, and how many
+    entries that were."""
     open_jobs: set[str] = set()
     page: list[RawEntry] = []
     at, done = -1, 0
-    for item in read_export(file):
-        if isinstance(item, Graph):
-            continue
-        partition, entry = item
+    for partition, record in _newest(file, begun_again):
         if page and (partition != at or len(page) == PAGE):
             await import_entries(log, at, page)
             note(done)
             page = []
         at, done = partition, done + 1
-        page.append(entry)
-        for record in records_of([entry]):
-            _follow(open_jobs, record)
+        page.append(_entry(record))
+        _follow(open_jobs, record)
     if page:
         await import_entries(log, at, page)
-    return open_jobs
+    return open_jobs, done
+
+
+def _newest(file: Path, begun_again: Mapping[str, str]) -> Iterator[tuple[int, Recorded]]:
+    for item in read_export(file):
+        if not isinstance(item, Graph):
+            [record] = records_of([item[1]])
+            if is_of_newest(record, begun_again):
+                yield item[0], record
 
 
 def _follow(open_jobs: set[str], record: Recorded) -> None:

@@ -97,7 +97,7 @@ async def test_an_interrupted_import_goes_on_and_a_damaged_file_is_refused_whole
     jobs = await ended_jobs(log, 3)
     file = tmp_path / "three.jsonl.gz"
     await ended(everfold("archive", "export", str(file)))
-    _, end = check_export(file)
+    end = check_export(file).end
     async with Log.open(server.url, namespace="back", partitions=log.keys.partitions) as back:
         await begin_import(back, end.sha256)
         partition = back.keys.partition_of(jobs[0])

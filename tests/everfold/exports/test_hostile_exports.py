@@ -108,7 +108,7 @@ RIGHT = [
 
 @pytest.mark.parametrize("lines", RIGHT)
 def test_a_file_that_is_right_is_accepted(lines: tuple[str, ...], tmp_path: Path) -> None:
-    _, end = check_export(forged(tmp_path / "f", *lines))
+    end = check_export(forged(tmp_path / "f", *lines)).end
     assert end.events >= 1
 
 
@@ -211,9 +211,18 @@ def test_a_forged_file_is_refused_with_what_is_wrong(
         check_export(forged(tmp_path / "f", *lines))
 
 
+def test_an_id_is_used_again_only_after_its_end(tmp_path: Path) -> None:
+    ended, again = later("succeeded", attempt=1, outputs={}), event(at="7-0")
+    checked = check_export(forged(tmp_path / "f", HEADER, PARTITION, event(), ended, again))
+    assert checked.begun_again == {JOB: "7-0"}
+    open_one = forged(tmp_path / "g", HEADER, PARTITION, event(), later(), again)
+    with pytest.raises(ArchiveDamaged, match="does not follow event 2"):
+        check_export(open_one)
+
+
 def test_a_job_with_a_hole_is_accepted_where_that_is_allowed(tmp_path: Path) -> None:
     file = forged(tmp_path / "f", HEADER, PARTITION, event(), later(line={"p": "4-0"}))
-    _, end = check_export(file, allow_broken=True)
+    end = check_export(file, allow_broken=True).end
     assert end.events == 2
 
 
