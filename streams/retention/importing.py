@@ -34,6 +34,9 @@ from everfold.streams.redis.script import Script
 
 _import_entries = Script("everfold.streams", "import_entries")
 _reopen = Script("everfold.streams", "reopen")
+KEPT_S = 7 * 86_400
+"""Seconds for which a graph is there without an open job."""
+
 _pack = msgspec.msgpack.Encoder().encode
 
 
@@ -114,12 +117,14 @@ async def reopen(
     run_at_ms: int,
     labels: Collection[str] = (),
     inputs: Mapping[str, AssetInput] | None = None,
+    start_by_ms: int = 0,
 ) -> bool:
     """Let an imported open job wait for a runner, until `run_at_ms` (Unix ms, 0 = at once).
 
-    `graph` is its workflow's JSON; None when that is lost: the job will fail for it. The bytes of
-    its `inputs` stay as long as it is open. False when the job waits already or has ended. Raises
-    a leaf of Unavailable.
+    It goes behind those that wait already. `graph` is its workflow's JSON; None when that is lost:
+    the job will fail for it. The bytes of its `inputs` stay as long as it is open. From
+    `start_by_ms` on it is ended while it waits, as its deadline or its cancel says. False when the
+    job waits already or has ended. Raises a leaf of Unavailable.
     """
     keys, partition = log.keys, log.keys.partition_of(job_id)
     needs = needs_of(await opened_graph(log, graph), labels).signature
@@ -135,10 +140,30 @@ async def reopen(
             keys.workflows(partition),
             keys.later(partition),
             keys.queues(partition),
+            keys.deadlines(partition),
         ),
-        (job_id, head["workflow"], graph or b"", head["queue"], run_at_ms, needs),
+        (
+            *(job_id, head["workflow"], graph or b"", head["queue"], run_at_ms, needs),
+            *(start_by_ms, await _taken_place(log, head)),
+        ),
     )
     return reply[0] == b"reopened"
+
+
+async def _taken_place(log: Log, head: Mapping[str, str]) -> str:
+    """Take a place in the order of a spread namespace for a job that is imported."""
+    if not log.keys.is_spread or head.get("phase") != "imported":
+        return ""
+    return await log.spread.places.take(head["queue"], head["priority"], head["user"])
+
+
+async def keep_graph(log: Log, job_id: str, sha256: str, graph: bytes) -> None:
+    """Keep a graph for an imported job until it is reopened, KEPT_S seconds at most.
+
+    Raises a leaf of Unavailable.
+    """
+    key = log.keys.workflow(log.keys.partition_of(job_id), sha256)
+    await command(log.redis, "SET", key, graph, "NX", "PX", KEPT_S * 1000)
 
 
 async def end_import(log: Log) -> None:

@@ -20,6 +20,7 @@ from everfold.commands.progress import event_progress
 from everfold.commands.session import DEFAULT, Session
 from everfold.projector.job.job import Job
 from everfold.projector.reading.queries import current
+from everfold.runner.decisions.bounds import has_started
 from everfold.runner.execution.unreadable_job import read_remains
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
@@ -27,9 +28,15 @@ from everfold.streams.archive.segment import records_of
 from everfold.streams.border.quantity import quantity
 from everfold.streams.errors import CorruptLog, Misconfigured
 from everfold.streams.events.event import Submitted, Terminal
-from everfold.streams.events.record import FIELDS, RawEntry, Recorded
+from everfold.streams.events.record import FIELDS, RawEntry, Recorded, entry_order
 from everfold.streams.retention.history import history_pages
-from everfold.streams.retention.importing import begin_import, end_import, import_entries, reopen
+from everfold.streams.retention.importing import (
+    begin_import,
+    end_import,
+    import_entries,
+    keep_graph,
+    reopen,
+)
 
 PAGE = 500
 
@@ -176,10 +183,10 @@ async def import_export(
 
 async def _import(
     log: Log, file: Path, begun_again: Mapping[str, str], note: Callable[[int], None]
-) -> tuple[set[str], int]:
-    """Add the entries of each id's newest job; return the jobs that have not ended, and how many
-    entries that were."""
-    open_jobs: set[str] = set()
+) -> tuple[dict[str, str], int]:
+    """Add the entries of each id's newest job; return the jobs that have not ended, each with its
+    first entry, and how many entries that were."""
+    open_jobs: dict[str, str] = {}
     page: list[RawEntry] = []
     at, done = -1, 0
     for partition, record in _newest(file, begun_again):
@@ -203,11 +210,11 @@ def _newest(file: Path, begun_again: Mapping[str, str]) -> Iterator[tuple[int, R
                 yield item[0], record
 
 
-def _follow(open_jobs: set[str], record: Recorded) -> None:
+def _follow(open_jobs: dict[str, str], record: Recorded) -> None:
     if isinstance(record.event, Submitted):
-        open_jobs.add(record.job_id)
+        open_jobs[record.job_id] = record.entry_id
     if isinstance(record.event, Terminal):
-        open_jobs.discard(record.job_id)
+        open_jobs.pop(record.job_id, None)
 
 
 async def _readable(log: Log, job_id: str) -> Job:
@@ -218,20 +225,34 @@ async def _readable(log: Log, job_id: str) -> Job:
         return (await read_remains(log, job_id)).job
 
 
-async def _reopen(log: Log, file: Path, open_jobs: set[str]) -> None:
-    """Put the open jobs, each with its graph, where runners take jobs from."""
-    by_graph: dict[str, list[Job]] = {}
-    for job_id in open_jobs:
-        job = await _readable(log, job_id)
-        by_graph.setdefault(job.stored, []).append(job)
+async def _reopen(log: Log, file: Path, open_jobs: Mapping[str, str]) -> None:
+    """Put the open jobs, each with its graph, where runners take jobs from, in their order."""
+    in_order = sorted(open_jobs, key=lambda job_id: entry_order(open_jobs[job_id]))
+    jobs = [await _readable(log, job_id) for job_id in in_order]
+    by_graph: dict[str, list[str]] = {}
+    for job in jobs:
+        by_graph.setdefault(job.stored, []).append(job.job_id)
+    # A graph may stand behind the jobs that have it, and all graphs may be too much for memory.
     for item in read_export(file):
         if isinstance(item, Graph):
-            for job in by_graph.pop(item.sha256, []):
-                await _reopen_one(log, job, item.graph.encode())
-    for jobs in by_graph.values():
-        for job in jobs:
-            await _reopen_one(log, job, None)
+            for job_id in by_graph.pop(item.sha256, []):
+                await keep_graph(log, job_id, item.sha256, item.graph.encode())
+    for job in jobs:
+        graph = await log.workflow(job.job_id, job.stored)
+        due_ms, start_by_ms = job.run_at_ms, _start_by_ms(job)
+        await reopen(log, job.job_id, graph, due_ms, job.needs, job.inputs, start_by_ms)
 
 
-async def _reopen_one(log: Log, job: Job, graph: bytes | None) -> None:
-    await reopen(log, job.job_id, graph, job.run_at_ms, job.needs, job.inputs)
+def _start_by_ms(job: Job) -> int:
+    """Return when a job that waits is to be ended, 0 for never.
+
+    One that may be alive at its backend is left to its runner, which asks there first.
+    """
+    limit_s = job.policy.queue_deadline_s
+    if job.may_be_alive:
+        return 0
+    if job.is_canceling:
+        return job.cancel_requested_at_ms
+    if limit_s is None or has_started(job):
+        return 0
+    return max(job.submitted_at_ms, job.run_at_ms) + max(1, int(limit_s * 1000))

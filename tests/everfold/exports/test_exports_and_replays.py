@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
+from typing import cast
 
 import anyio
 import pytest
@@ -11,14 +13,17 @@ import pytest
 from everfold.archives.export_file import check_export, read_export
 from everfold.projector.reading.queries import current
 from everfold.projector.reading.verify import verify
-from everfold.streams.appending.log import Log
+from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.folder import Folder
+from everfold.streams.events.event import CancelRequested, Policy
+from everfold.streams.leases.producer import Producer
 from everfold.streams.reading.reader import job_events
+from everfold.streams.redis.redis_errors import command
 from everfold.streams.retention.history import all_history
 from everfold.streams.retention.importing import begin_import, import_entries
 from tests.everfold.running import Everfold, ended
-from tests.projector.jobs import assert_projected, make_jobs, projecting, work
+from tests.projector.jobs import GRAPH, assert_projected, make_jobs, projecting, work
 from tests.support.servers import OwnServer
 
 pytestmark = pytest.mark.anyio
@@ -117,3 +122,52 @@ async def test_some_jobs_are_exported_whole(everfold: Everfold, log: Log, tmp_pa
     await ended_jobs(log, 9)
     file = str(tmp_path / "u1.jsonl.gz")
     assert (await ended(everfold("archive", "export", file, "--user", "u1")))[-1].startswith("30 ")
+
+
+async def test_imported_jobs_wait_in_the_order_of_their_submits(
+    everfold: Everfold, log: Log, server: OwnServer, tmp_path: Path
+) -> None:
+    graphs = [{"1": {"class_type": "EmptyImage", "inputs": {"width": n % 3}}} for n in range(24)]
+    jobs = [(await log.submit(graph, user="ada")).job_id for graph in graphs]
+    file = str(tmp_path / "waiting.jsonl.gz")
+    await ended(everfold("archive", "export", file))
+    await ended(everfold("archive", "import", file, "--namespace", "back"))
+    async with Log.open(server.url, namespace="back") as back:
+        producer = Producer(back, "r")
+        claimed = [(await producer.claim())[0].job_id for _ in jobs]
+        times = [(await job_events(log, job_id))[0].time_ms for job_id in claimed]
+        assert times == sorted(times)
+        for job_id in jobs:
+            name = back.keys.workflow(
+                back.keys.partition_of(job_id), (await current(back, job_id)).stored
+            )
+            assert await command(back.redis, "PTTL", name) == -1
+
+
+async def test_imported_jobs_keep_their_deadlines_and_cancels(
+    everfold: Everfold, log: Log, server: OwnServer, tmp_path: Path
+) -> None:
+    bounded = (await log.submit(GRAPH, policy=Policy(queue_deadline_s=900))).job_id
+    later_ms = int(time.time() * 1000) + 3_600_000
+    later = (
+        await log.submit(GRAPH, policy=Policy(queue_deadline_s=900), run_at_ms=later_ms)
+    ).job_id
+    canceling = (await log.submit(GRAPH)).job_id
+    await log.append(canceling, CancelRequested(reason="away"), epoch=UNLEASED)
+    [free] = await make_jobs(log, 1)
+    expected = [await deadline(log, job_id) for job_id in (bounded, later, canceling, free)]
+    assert expected[3] is None
+    file = str(tmp_path / "waiting.jsonl.gz")
+    await ended(everfold("archive", "export", file))
+    await ended(everfold("archive", "import", file, "--namespace", "back"))
+    async with Log.open(server.url, namespace="back") as back:
+        for job_id, at_ms in zip((bounded, later, canceling), expected[:3], strict=True):
+            assert at_ms == pytest.approx(await deadline(back, job_id), abs=100)
+        assert await deadline(back, free) is None
+
+
+async def deadline(log: Log, job_id: str) -> float | None:
+    """Return the time from which a job that waits is ended, Unix ms."""
+    key = log.keys.deadlines(log.keys.partition_of(job_id))
+    score = await command(log.redis, "ZSCORE", key, job_id)
+    return None if score is None else float(cast("bytes", score))

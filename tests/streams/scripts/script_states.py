@@ -358,7 +358,7 @@ async def import_twice(log: Log) -> object:
 
 async def reopen_now(log: Log) -> object:
     await import_entries(log, 0, await _entries(log))
-    return await reopen(log, "a", b"{}", 0)
+    return await reopen(log, "a", b"{}", 0, start_by_ms=1)
 
 
 async def reopen_later(log: Log) -> object:
