@@ -103,7 +103,9 @@ class JobsFold:
         batch = FoldedBatch(changes=changes, parked=parked, unparked=unparked)
         outcome = await self._commit(batch, request)
         if isinstance(outcome, Gap):
-            return NotOwner("")  # a state has just expired: give the partition up, begin anew
+            # A state has just expired, or is none: give the partition up, begin anew.
+            await self._read_again(outcome.stored)
+            return NotOwner("")
         return outcome
 
     async def _commit(self, batch: FoldedBatch, request: CommitRequest) -> Outcome | Gap:

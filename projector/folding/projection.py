@@ -60,7 +60,8 @@ class Gap(Struct, frozen=True):
     written."""
 
     stored: dict[str, int]
-    """Job id -> sequence number of its stored state, 0 where there is none."""
+    """Job id -> sequence number of its stored state, 0 where there is none, below 0 where something
+    else stands there."""
 
 
 class RebuildBehind(Struct, frozen=True):

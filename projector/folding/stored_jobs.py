@@ -1,6 +1,7 @@
 """Reads jobs from the hashes that the projection stores, one or many.
 
 Rule: of many, the large fields are measured first, so that answers never pile up on the server.
+A key of another type is a state that cannot be read, and no trouble for the others.
 After a rebuild's swap a state counts as it was rebuilt, although it may still have to be moved.
 """
 
@@ -13,6 +14,7 @@ from typing import cast
 from everfold.projector.job.job import Job
 from everfold.projector.job.state import from_fields
 from everfold.streams.appending.log import Log
+from everfold.streams.errors import WrongKeyType
 from everfold.streams.redis.each import each
 from everfold.streams.redis.partition_keys import JobsKeys
 from everfold.streams.redis.redis_errors import commands
@@ -31,12 +33,23 @@ OTHERS_BYTES = 4096
 
 StoredState = Mapping[bytes, bytes]
 
+_ODD: StoredState = {b"": b""}
+"""Stands for what another program has put there: it cannot be read as a job."""
+
 
 async def read_stored_state(log: Log, job_id: str, *, rebuilding: bool = False) -> StoredState:
     """Return the fields of the state of a job, empty where there is none. Raises Unavailable.
 
     With `rebuilding` it is the one that a rebuild has written, as long as it is not swapped.
     """
+    try:
+        return await _read_state(log, job_id, rebuilding)
+    except WrongKeyType:
+        [state] = await read_stored_states(log, [job_id], rebuilding=rebuilding)
+        return state
+
+
+async def _read_state(log: Log, job_id: str, rebuilding: bool) -> StoredState:
     keys = _keys_of(log, job_id, rebuilding)
     # The state first: where nothing moves afterwards, it counted when it was read.
     asked = [("HGETALL", keys.job(job_id)), ("HGET", keys.projector(), "moving")]
@@ -84,12 +97,21 @@ async def read_stored_states(
         if is_moving:
             moving += by_partition[partition]
     rebuilt = await _rebuilt(log, moving)
-    asked = [("HGETALL", _keys_of(log, one, rebuilding).job(one)) for one in sizes]
-    replies = await commands(log.redis, asked, list(sizes.values()))
-    found: dict[str, StoredState] = {}
-    for job_id, reply in zip(sizes, replies, strict=True):
-        found[job_id] = _newer(rebuilt.get(job_id, {}), _fields(reply))
+    keys = {one: _keys_of(log, one, rebuilding).job(one) for one in sizes}
+    stored = await _read_all(log, keys, sizes)
+    found = {one: _newer(rebuilt.get(one, {}), state) for one, state in stored.items()}
     return [found[job_id] for job_id in job_ids]
+
+
+async def _read_all(
+    log: Log, keys: Mapping[str, str], sizes: Mapping[str, int]
+) -> dict[str, StoredState]:
+    """Return the state at the key of each job, which has about so many bytes."""
+    some = [job_id for job_id in keys if sizes[job_id] >= 0]
+    asked = [("HGETALL", keys[job_id]) for job_id in some]
+    replies = await commands(log.redis, asked, [sizes[job_id] for job_id in some])
+    read = {job_id: _fields(reply) for job_id, reply in zip(some, replies, strict=True)}
+    return {job_id: read.get(job_id, _ODD) for job_id in keys}
 
 
 def jobs_by_partition(log: Log, job_ids: Sequence[str]) -> dict[int, list[str]]:
@@ -106,19 +128,18 @@ async def _rebuilt(log: Log, job_ids: Sequence[str]) -> dict[str, StoredState]:
     for _, group in groupby(job_ids, log.keys.partition_of):
         of_partition = list(group)
         keys = _keys_of(log, of_partition[0], rebuilding=True)
-        names = [keys.job(one) for one in of_partition]
-        _, sizes = await _measured(log, keys, names)
-        replies = await commands(log.redis, [("HGETALL", name) for name in names], sizes)
-        found |= {one: _fields(reply) for one, reply in zip(of_partition, replies, strict=True)}
+        names = {one: keys.job(one) for one in of_partition}
+        _, sizes = await _measured(log, keys, list(names.values()))
+        found |= await _read_all(log, names, dict(zip(of_partition, sizes, strict=True)))
     return found
 
 
 async def _measured(log: Log, keys: JobsKeys, names: Sequence[str]) -> tuple[bool, list[int]]:
     """Return whether states of a partition are to be moved, and about how many bytes each of the
-    hashes has."""
+    hashes has, -1 for a key of another type."""
     reply = await _measure_hashes.run(log.redis, (keys.projector(), *names), LARGE_FIELDS)
     _, moving, *sizes = cast("list[int]", reply)
-    return bool(moving), [OTHERS_BYTES + size for size in sizes]
+    return bool(moving), [OTHERS_BYTES + size if size >= 0 else -1 for size in sizes]
 
 
 def _keys_of(log: Log, job_id: str, rebuilding: bool) -> JobsKeys:

@@ -31,7 +31,7 @@
            {"not_owner", owner}              nothing was written
            {"moved", checkpoint}             another process committed in between; nothing was written
            {"foreign", consumer}             a consumer has pending entries; nothing was written
-           {"gap", job id, stored seq, ...}  states are at another seq; nothing was written
+           {"gap", job id, stored seq, ...}  states are at another seq, -2 = no state; nothing was written
            {"refused", text of an error}     nothing was written
 ]]
 --- @include "commit_part"

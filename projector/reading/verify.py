@@ -266,7 +266,7 @@ class _Verifier:
         stored = await read_stored_state(self._log, job_id)
         state = from_fields(stored)
         if stored and state is None:
-            yield Difference(4, job_id, "state", "a state", "a hash that cannot be read")
+            yield Difference(4, job_id, "state", "a state", "what cannot be read")
         if state is not None and events and events[0].seq == 1:
             for difference in state_differences(job_id, state, events):
                 yield difference

@@ -4,11 +4,18 @@
 -- programs read it. Of both the one with the higher seq counts, of equal ones the rebuilt one. `from`
 -- is nil while nothing moves.
 
+-- Return the seq of a state, nil where it has none, -2 for a key of another type: the caller reads it
+-- again, and deletes what is no state.
+local function seq_at(key)
+  local seq = redis.pcall('HGET', key, 'seq')
+  if type(seq) == 'table' then return -2 end
+  return whole(seq)
+end
+
 -- Return the seq of a job's state, 0 where there is none, and whether it is still to be moved.
 local function stored_seq(from, to, job)
-  local seq = whole(redis.call('HGET', to .. job, 'seq') or '0') or 0
-  local rebuilt = from and whole(redis.call('HGET', from .. job, 'seq'))
-  if rebuilt and rebuilt >= seq then return rebuilt, true end
+  local seq, rebuilt = seq_at(to .. job) or 0, from and seq_at(from .. job)
+  if rebuilt and rebuilt >= math.max(seq, 0) then return rebuilt, true end
   return seq, false
 end
 

@@ -23,7 +23,7 @@ local function refuse_commit(check, projector, log, group, token, checkpoint)
 end
 
 -- Mark the states that are stored further already, as `further`. Return the others that are not
--- at the seq at which they must be, each with the seq at which it is.
+-- at the seq at which they must be, each with the seq at which it is, -2 for what is no state.
 -- `from` and `to` are keys of states without the job id, see moving_states.lua.
 local function find_gaps(states, from, to)
   local gaps = {}
