@@ -50,7 +50,10 @@ class Multipart:
     def __init__(self, content_type: str) -> None:
         head = Message()
         head["Content-Type"] = content_type.replace("\r", " ").replace("\n", " ")
-        boundary = head.get_boundary()
+        try:
+            boundary = head.get_boundary()
+        except (ValueError, LookupError) as error:
+            raise NotMultipart(f"its boundary cannot be read: {error}") from error
         if head.get_content_type() != "multipart/form-data" or not boundary:
             raise NotMultipart("send multipart/form-data with a boundary")
         if len(boundary) > BOUNDARY_LIMIT:
@@ -114,8 +117,7 @@ class Multipart:
         name = head.get_param("name", header="content-disposition")
         if not isinstance(name, str):
             raise NotMultipart("a part has no name")
-        filename = head.get_filename()
-        self._steps.append(PartBegins(name, filename))
+        self._steps.append(PartBegins(name, _filename(head)))
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         self._steps.append(PartData(data[start:end]))
@@ -125,3 +127,15 @@ class Multipart:
 
     def _end(self) -> None:
         self.is_whole = True
+
+
+def _filename(head: Message) -> str | None:
+    """Return the name of a part's file. Raises NotMultipart for one that is no text."""
+    try:
+        filename = head.get_filename()
+        if filename is not None:
+            filename.encode()  # some of the character sets have what UTF-8 has not
+    except (ValueError, LookupError) as error:
+        why = f"the filename of a part cannot be read: {error}; send it in UTF-8"
+        raise NotMultipart(why) from error
+    return filename
